@@ -1,0 +1,1 @@
+//! kiln as a library: one function per verb, all wiring, no terminal.

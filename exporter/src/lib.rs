@@ -1,0 +1,1 @@
+//! Turns a solution into bytes somebody else accepts.

@@ -1,0 +1,1 @@
+//! The only HTTP client: OCI distribution in both directions, and plain fetches.

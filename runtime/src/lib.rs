@@ -1,0 +1,1 @@
+//! Puts a process in a box, and keeps boxes with names.

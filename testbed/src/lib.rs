@@ -1,0 +1,1 @@
+//! What tests share: a real registry on loopback, base images, an ordinary user.
