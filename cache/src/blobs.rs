@@ -1,0 +1,252 @@
+//! Bytes by digest: manifests, configs and compressed layers.
+//!
+//! A blob is written in `work/` while its SHA-256 is computed, and renamed to its name once the
+//! digest is known to be the expected one. So a blob that exists is whole. Blobs are never changed.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::path::PathBuf;
+
+use crate::{Sha256, Sha256Writer, Store};
+
+/// Why a blob could not be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The bytes are not those that were asked for.
+    #[error("content does not match its digest: expected {expected}, got {actual}")]
+    Mismatch {
+        /// The digest that was asked for.
+        expected: Sha256,
+        /// The digest of the bytes that came.
+        actual: Sha256,
+    },
+    /// The content has another length than announced.
+    #[error("content of {digest} has {actual} bytes instead of {expected}")]
+    Size {
+        /// The digest that was asked for.
+        digest: Sha256,
+        /// The announced length in bytes.
+        expected: u64,
+        /// The length that came.
+        actual: u64,
+    },
+    /// The blob is not in the store.
+    #[error("blob {0} is not in the store")]
+    Missing(Sha256),
+    /// A file operation failed.
+    #[error("blob store: {path}")]
+    Io {
+        /// The file concerned.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+/// The blobs of a state directory.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    store: Store,
+}
+
+impl Blobs {
+    /// Returns the blobs of `store`.
+    #[must_use]
+    pub fn new(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+        }
+    }
+
+    /// Returns where the blob is kept, or would be.
+    #[must_use]
+    pub fn path(&self, digest: Sha256) -> PathBuf {
+        let hex = digest.hex();
+        self.store.path(format!("blobs/sha256/{}/{hex}", &hex[..2]))
+    }
+
+    /// Returns the blob's length in bytes, or none if it is not here.
+    #[must_use]
+    pub fn size(&self, digest: Sha256) -> Option<u64> {
+        fs::metadata(self.path(digest)).ok().map(|m| m.len())
+    }
+
+    /// Says whether the blob is here.
+    #[must_use]
+    pub fn contains(&self, digest: Sha256) -> bool {
+        self.size(digest).is_some()
+    }
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    /// [`BlobError::Missing`] if it is not here.
+    pub fn open(&self, digest: Sha256) -> Result<File, BlobError> {
+        let path = self.path(digest);
+        File::open(&path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => BlobError::Missing(digest),
+            _ => BlobError::Io { path, source },
+        })
+    }
+
+    /// Reads a small blob (a manifest or config) whole.
+    ///
+    /// # Errors
+    /// As [`Blobs::open`].
+    pub fn read(&self, digest: Sha256) -> Result<Vec<u8>, BlobError> {
+        let mut bytes = Vec::new();
+        self.open(digest)?
+            .read_to_end(&mut bytes)
+            .map_err(|source| BlobError::Io {
+                path: self.path(digest),
+                source,
+            })?;
+        Ok(bytes)
+    }
+
+    /// Stores `bytes` and returns their digest. Writes nothing if they are here already.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn put(&self, bytes: &[u8]) -> Result<Sha256, BlobError> {
+        let digest = Sha256::of(bytes);
+        if self.contains(digest) {
+            return Ok(digest);
+        }
+        let mut writer = self.writer()?;
+        writer.write_all(bytes).map_err(|source| BlobError::Io {
+            path: self.path(digest),
+            source,
+        })?;
+        writer.finish(Some(digest))?;
+        Ok(digest)
+    }
+
+    /// Starts a blob whose digest is not known or not verified yet.
+    ///
+    /// # Errors
+    /// When no file can be made.
+    pub fn writer(&self) -> Result<BlobWriter, BlobError> {
+        let path = self.store.work_file().map_err(|source| BlobError::Io {
+            path: self.store.path("work"),
+            source,
+        })?;
+        let file = File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|source| BlobError::Io {
+                path: path.clone(),
+                source,
+            })?;
+        Ok(BlobWriter {
+            blobs: self.clone(),
+            temporary: Some(path),
+            inner: Some(Sha256Writer::new(BufWriter::with_capacity(1 << 17, file))),
+        })
+    }
+}
+
+/// A blob being written. Dropped without [`BlobWriter::finish`], it leaves nothing.
+#[derive(Debug)]
+pub struct BlobWriter {
+    blobs: Blobs,
+    temporary: Option<PathBuf>,
+    inner: Option<Sha256Writer<BufWriter<File>>>,
+}
+
+impl BlobWriter {
+    /// Makes the blob visible and returns its digest and length in bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::Mismatch`] if the bytes are not those `expected`; nothing is stored then.
+    pub fn finish(mut self, expected: Option<Sha256>) -> Result<(Sha256, u64), BlobError> {
+        let temporary = self.temporary.clone().expect("finish consumes the writer");
+        let failed = |source| BlobError::Io {
+            path: temporary.clone(),
+            source,
+        };
+        let inner = self.inner.take().expect("finish consumes the writer");
+        let (buffer, actual, size_bytes) = inner.finish();
+        drop(buffer.into_inner().map_err(|e| failed(e.into_error()))?);
+        if let Some(expected) = expected
+            && expected != actual
+        {
+            return Err(BlobError::Mismatch { expected, actual });
+        }
+        let path = self.blobs.path(actual);
+        match fs::rename(&temporary, &path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let parent = path.parent().expect("blobs lie below the root");
+                fs::create_dir_all(parent).map_err(failed)?;
+                fs::rename(&temporary, &path).map_err(failed)?;
+            }
+            other => other.map_err(failed)?,
+        }
+        self.temporary = None;
+        Ok((actual, size_bytes))
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner
+            .as_mut()
+            .expect("finish consumes the writer")
+            .write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner
+            .as_mut()
+            .expect("finish consumes the writer")
+            .flush()
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        if let Some(path) = &self.temporary {
+            // What cannot be deleted now goes with the rest of `work/`.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blobs() -> (tempfile::TempDir, Blobs) {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(&Store::open(directory.path()).unwrap());
+        (directory, blobs)
+    }
+
+    #[test]
+    fn what_is_put_is_read() {
+        let (_directory, blobs) = blobs();
+        let digest = blobs.put(b"hello").unwrap();
+        assert_eq!(digest, Sha256::of(b"hello"));
+        assert_eq!(blobs.read(digest).unwrap(), b"hello");
+        assert_eq!(blobs.size(digest), Some(5));
+    }
+
+    /// OCI-005.
+    #[test]
+    fn wrong_bytes_are_refused_and_leave_nothing() {
+        let (directory, blobs) = blobs();
+        let expected = Sha256::of(b"good");
+        let mut writer = blobs.writer().unwrap();
+        writer.write_all(b"bad").unwrap();
+        let error = writer.finish(Some(expected)).unwrap_err();
+        assert!(matches!(error, BlobError::Mismatch { .. }));
+        assert!(!blobs.contains(expected));
+        let left = walkdir::WalkDir::new(directory.path().join("work"))
+            .into_iter()
+            .filter(|entry| entry.as_ref().unwrap().file_type().is_file())
+            .count();
+        assert_eq!(left, 0);
+    }
+}

@@ -1,0 +1,198 @@
+//! Media types and descriptors: how images point at their parts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Platform, Sha256};
+
+/// The media types of spec/oci.md section 1 that kiln writes or reads.
+pub mod media_type {
+    /// OCI image index.
+    pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    /// OCI image manifest.
+    pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    /// OCI image config.
+    pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// OCI layer, uncompressed.
+    pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    /// OCI layer, gzip.
+    pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    /// OCI layer, zstd.
+    pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// Docker manifest list.
+    pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    /// Docker manifest, schema 2.
+    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    /// Docker image config.
+    pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+    /// Docker layer, uncompressed.
+    pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+    /// Docker layer, gzip.
+    pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// Docker layer, zstd (not standardised, seen in registries).
+    pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
+}
+
+/// Points at content by digest (OCI image-spec v1.1, descriptor.md).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the content is.
+    pub media_type: String,
+    /// Digest of the content's bytes.
+    pub digest: Sha256,
+    /// Length of the content in bytes.
+    #[serde(rename = "size")]
+    pub size_bytes: u64,
+    /// Places besides the registry where the content can be had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+    /// Free key-value pairs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// In an index: what the manifest runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Type of an artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+}
+
+impl Descriptor {
+    /// Returns a plain descriptor.
+    #[must_use]
+    pub fn new(media_type: &str, digest: Sha256, size_bytes: u64) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            digest,
+            size_bytes,
+            urls: Vec::new(),
+            annotations: BTreeMap::new(),
+            platform: None,
+            artifact_type: None,
+        }
+    }
+
+    /// Returns the descriptor of `bytes`.
+    #[must_use]
+    pub fn of(media_type: &str, bytes: &[u8]) -> Self {
+        Self::new(media_type, Sha256::of(bytes), bytes.len() as u64)
+    }
+}
+
+/// What kind of thing a media type names, whichever family (OCI or Docker) it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// A list of manifests.
+    Index,
+    /// A manifest of one image.
+    Manifest,
+    /// An image config.
+    Config,
+    /// A layer, compressed or not.
+    Layer(Compression),
+    /// A layer that registries do not hold.
+    ForeignLayer(Compression),
+    /// Anything else.
+    Other,
+}
+
+/// How a layer's tar is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// A bare tar.
+    None,
+    /// RFC 1952, possibly several members.
+    Gzip,
+    /// RFC 8878, possibly several frames.
+    Zstd,
+}
+
+impl Compression {
+    /// Returns the OCI media type of a layer packed this way.
+    #[must_use]
+    pub const fn oci_layer(self) -> &'static str {
+        match self {
+            Self::None => media_type::OCI_LAYER,
+            Self::Gzip => media_type::OCI_LAYER_GZIP,
+            Self::Zstd => media_type::OCI_LAYER_ZSTD,
+        }
+    }
+
+    /// Returns the Docker media type of a layer packed this way.
+    #[must_use]
+    pub const fn docker_layer(self) -> &'static str {
+        match self {
+            Self::None => media_type::DOCKER_LAYER,
+            Self::Gzip => media_type::DOCKER_LAYER_GZIP,
+            Self::Zstd => media_type::DOCKER_LAYER_ZSTD,
+        }
+    }
+}
+
+impl MediaKind {
+    /// Classifies a media type; parameters after `;` do not count.
+    #[must_use]
+    pub fn of(media_type: &str) -> Self {
+        let essence = media_type.split(';').next().unwrap_or("").trim();
+        match essence {
+            media_type::OCI_INDEX | media_type::DOCKER_LIST => return Self::Index,
+            media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST => return Self::Manifest,
+            media_type::OCI_CONFIG | media_type::DOCKER_CONFIG => return Self::Config,
+            _ => {}
+        }
+        let (stem, compression) = match essence.rsplit_once(['+', '.']) {
+            Some((stem, "gzip")) => (stem, Compression::Gzip),
+            Some((stem, "zstd")) => (stem, Compression::Zstd),
+            _ => (essence, Compression::None),
+        };
+        match stem {
+            media_type::OCI_LAYER | media_type::DOCKER_LAYER => Self::Layer(compression),
+            "application/vnd.oci.image.layer.nondistributable.v1.tar"
+            | "application/vnd.docker.image.rootfs.foreign.diff.tar" => {
+                Self::ForeignLayer(compression)
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_are_classified_alike() {
+        for (text, kind) in [
+            (media_type::OCI_INDEX, MediaKind::Index),
+            (media_type::DOCKER_LIST, MediaKind::Index),
+            (media_type::OCI_MANIFEST, MediaKind::Manifest),
+            (
+                "application/vnd.oci.image.manifest.v1+json; charset=utf-8",
+                MediaKind::Manifest,
+            ),
+            (media_type::OCI_LAYER, MediaKind::Layer(Compression::None)),
+            (
+                media_type::OCI_LAYER_GZIP,
+                MediaKind::Layer(Compression::Gzip),
+            ),
+            (
+                media_type::OCI_LAYER_ZSTD,
+                MediaKind::Layer(Compression::Zstd),
+            ),
+            (
+                media_type::DOCKER_LAYER_GZIP,
+                MediaKind::Layer(Compression::Gzip),
+            ),
+            (
+                "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+                MediaKind::ForeignLayer(Compression::Gzip),
+            ),
+            ("application/vnd.in-toto+json", MediaKind::Other),
+        ] {
+            assert_eq!(MediaKind::of(text), kind, "{text}");
+        }
+    }
+}

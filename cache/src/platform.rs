@@ -1,0 +1,175 @@
+//! Platforms: what an image runs on, and which image of an index serves a platform.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Operating system, architecture and variant, in normal form.
+///
+/// OCI image-spec v1.1, image-index.md, "platform". The normal form is Docker's: `x86_64` is
+/// `amd64`, `aarch64` and `arm64/v8` are `arm64`, a bare `arm` is `arm/v7`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Platform {
+    /// E.g. `linux`.
+    pub os: String,
+    /// E.g. `amd64`.
+    pub architecture: String,
+    /// E.g. `v7`; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+}
+
+/// A text that is not a platform.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid platform {0:?}: expected os, os/arch or os/arch/variant, e.g. linux/arm64")]
+pub struct InvalidPlatform(String);
+
+impl Platform {
+    /// Returns the platform with its parts brought into normal form.
+    #[must_use]
+    pub fn new(os: &str, architecture: &str, variant: &str) -> Self {
+        let os = match os.to_ascii_lowercase().as_str() {
+            "macos" => "darwin".to_owned(),
+            other => other.to_owned(),
+        };
+        let architecture = architecture.to_ascii_lowercase();
+        let variant = variant.to_ascii_lowercase();
+        let (architecture, variant) = match (architecture.as_str(), variant.as_str()) {
+            ("x86_64" | "x86-64" | "amd64", "" | "v1") => ("amd64", ""),
+            ("x86_64" | "x86-64", variant) => ("amd64", variant),
+            ("i386" | "i486" | "i586" | "i686", _) => ("386", ""),
+            ("aarch64" | "arm64", "" | "8" | "v8") => ("arm64", ""),
+            ("aarch64", variant) => ("arm64", variant),
+            ("armhf", _) => ("arm", "v7"),
+            ("armel", _) => ("arm", "v6"),
+            ("arm", "" | "7") => ("arm", "v7"),
+            ("arm", "5") => ("arm", "v5"),
+            ("arm", "6") => ("arm", "v6"),
+            ("arm", "8") => ("arm", "v8"),
+            other => other,
+        };
+        Self {
+            os,
+            architecture: architecture.to_owned(),
+            variant: variant.to_owned(),
+        }
+    }
+
+    /// Returns the platform that this program was compiled for.
+    #[must_use]
+    pub fn host() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86" => "386",
+            "powerpc64" => "ppc64le",
+            "loongarch64" => "loong64",
+            other => other,
+        };
+        Self::new(std::env::consts::OS, architecture, "")
+    }
+
+    /// Returns how well an image of platform `offered` serves `self`: smaller is better, none
+    /// means not at all.
+    #[must_use]
+    pub fn distance(&self, offered: &Self) -> Option<u32> {
+        if self.os != offered.os || self.architecture != offered.architecture {
+            return None;
+        }
+        let level = |variant: &str, lowest: u32| match variant.trim_start_matches('v') {
+            "" => Some(lowest),
+            text => text.split('.').next().and_then(|major| major.parse().ok()),
+        };
+        let lowest = match self.architecture.as_str() {
+            "amd64" => 1,
+            "arm64" => 8,
+            "arm" => 5,
+            _ => return (self.variant == offered.variant).then_some(0),
+        };
+        let (wanted, offered) = (
+            level(&self.variant, lowest)?,
+            level(&offered.variant, lowest)?,
+        );
+        wanted.checked_sub(offered)
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        if !self.variant.is_empty() {
+            write!(f, "/{}", self.variant)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Platform {
+    type Err = InvalidPlatform;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPlatform> {
+        let parts: Vec<&str> = text.trim().split('/').collect();
+        let word = |part: &&str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        };
+        if !parts.iter().all(word) {
+            return Err(InvalidPlatform(text.to_owned()));
+        }
+        let host = Self::host();
+        match *parts.as_slice() {
+            [one] => match one.to_ascii_lowercase().as_str() {
+                "local" => Ok(host),
+                "linux" | "windows" | "darwin" | "macos" | "freebsd" | "wasi" => {
+                    Ok(Self::new(one, &host.architecture, &host.variant))
+                }
+                _ => Ok(Self::new(&host.os, one, "")),
+            },
+            [os, architecture] => Ok(Self::new(os, architecture, "")),
+            [os, architecture, variant] => Ok(Self::new(os, architecture, variant)),
+            _ => Err(InvalidPlatform(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specifiers_come_out_in_normal_form() {
+        for (text, expected) in [
+            ("linux/x86_64", "linux/amd64"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/armel", "linux/arm/v6"),
+            ("linux/amd64/v1", "linux/amd64"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+            ("Linux/AMD64", "linux/amd64"),
+            ("macos/arm64", "darwin/arm64"),
+        ] {
+            let platform: Platform = text.parse().unwrap();
+            assert_eq!(platform.to_string(), expected, "{text}");
+        }
+        for text in ["", "/", "linux//v7", "a/b/c/d", "linux/am d64"] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lower_variants_serve_higher_ones() {
+        let distance = |wanted: &str, offered: &str| {
+            let (wanted, offered): (Platform, Platform) =
+                (wanted.parse().unwrap(), offered.parse().unwrap());
+            wanted.distance(&offered)
+        };
+        assert_eq!(distance("linux/arm/v7", "linux/arm/v7"), Some(0));
+        assert_eq!(distance("linux/arm/v7", "linux/arm/v5"), Some(2));
+        assert_eq!(distance("linux/arm/v6", "linux/arm/v7"), None);
+        assert_eq!(distance("linux/amd64/v3", "linux/amd64"), Some(2));
+        assert_eq!(distance("linux/amd64", "linux/arm64"), None);
+        assert_eq!(distance("linux/riscv64", "linux/riscv64"), Some(0));
+    }
+}
