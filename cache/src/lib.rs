@@ -3,7 +3,8 @@
 //! Everything here is safe to share between kiln processes. This crate knows nothing about
 //! Dockerfiles, mounts or networks.
 
-mod digest; // what things are called
+// What things are called.
+mod digest; // content, layers, images, steps
 mod encode; // how a value enters a key
 mod guest_path; // paths inside a root
 mod media; // descriptors and media types
@@ -11,20 +12,40 @@ mod name; // names of images
 mod platform; // what an image runs on
 mod timestamp; // points in time
 
+// What is kept.
 mod blobs; // bytes by SHA-256
+mod image; // manifests and configs
+mod refs; // names that move
 mod store; // the state directory
 mod tree; // indexes of files
 
+// What a build remembers.
+mod actions; // "this step, these inputs" leads to a result
+mod flight; // one kiln runs a step, the others wait
+mod scan; // from a directory to a tree
+mod stat_index; // what a context looked like last time
+
+pub use actions::{
+    ActionRecord, Actions, BuiltLayer, CacheBackend, CacheError, Ingredient, Receipt, State,
+};
 pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use digest::{
     ActionKey, Blake3, ChainId, DiffId, ImageId, InvalidDigest, LayerId, Sha256, Sha256Reader,
     Sha256Writer,
 };
 pub use encode::{Encode, Encoder};
+pub use flight::{Attempt, Claim, Flight, claim};
 pub use guest_path::{GuestPath, compare_paths};
+pub use image::{
+    Empty, Healthcheck, History, Image, ImageConfig, ImageError, Index, Manifest, RootFs,
+    RunConfig, parse_manifest,
+};
 pub use media::{Compression, Descriptor, MediaKind, media_type};
 pub use name::{DEFAULT_DOMAIN, DEFAULT_TAG, ImageRef, InvalidImageRef};
 pub use platform::{InvalidPlatform, Platform};
+pub use refs::{Named, Names, NamesError};
+pub use scan::{Everything, Filter, Scan, ScanError, Visit, scan};
+pub use stat_index::StatIndex;
 pub use store::{OpenError, Store, WorkDir, remove_tree};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use tree::{Device, Entry, InvalidTree, Kind, Tree, TreeBuilder, Xattrs, XattrsBuf};

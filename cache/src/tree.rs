@@ -138,6 +138,12 @@ impl XattrsBuf {
         Self(bytes)
     }
 
+    /// Copies borrowed ones.
+    #[must_use]
+    pub fn from_xattrs(xattrs: Xattrs<'_>) -> Self {
+        Self(xattrs.0.to_owned())
+    }
+
     /// Borrows them.
     #[must_use]
     pub fn as_xattrs(&self) -> Xattrs<'_> {

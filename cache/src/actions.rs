@@ -1,0 +1,212 @@
+//! "This step, these inputs" leads to a result: action keys, records, receipts.
+//!
+//! A record is one small JSON file named by its key and replaced by rename. Its modification time
+//! is its last use. A record is written last, after everything it names; if something it names has
+//! gone meanwhile, whoever finds that out treats it as a miss.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ActionKey, LayerId, Sha256, Store, Timestamp};
+
+/// What a step came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionRecord {
+    /// The file system after the step.
+    pub state: State,
+    /// How long the step took when it ran.
+    #[serde(with = "milliseconds")]
+    pub took: Duration,
+    /// What went into the key, by name: the answer to "why did it run again?".
+    pub receipt: Receipt,
+}
+
+/// A file system as a stack: the layers of a base image, and those made on top.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct State {
+    /// The manifest of the image at the bottom; none for `scratch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Sha256>,
+    /// The layers above, lowest first.
+    pub layers: Vec<BuiltLayer>,
+}
+
+/// A layer made by a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BuiltLayer {
+    /// The layer.
+    pub layer: LayerId,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+impl State {
+    /// Returns the state with one more layer.
+    #[must_use]
+    pub fn with(&self, layer: BuiltLayer) -> Self {
+        let mut state = self.clone();
+        state.layers.push(layer);
+        state
+    }
+}
+
+/// The named ingredients of a key, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Receipt(pub Vec<Ingredient>);
+
+/// One ingredient of a key. Never a secret, a proxy or anything else that is not in the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ingredient {
+    /// What it is, e.g. `command`, `ENV PATH`, `files of the context`.
+    pub name: String,
+    /// Its value, or the digest of a long one.
+    pub value: String,
+}
+
+impl Receipt {
+    /// Adds an ingredient.
+    pub fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.push(Ingredient {
+            name: name.into(),
+            value: value.into(),
+        });
+    }
+}
+
+/// Why a record could not be stored.
+#[derive(Debug, thiserror::Error)]
+#[error("action cache: {path}")]
+pub struct CacheError {
+    /// The file or place concerned.
+    pub path: PathBuf,
+    /// What went wrong.
+    pub source: io::Error,
+}
+
+/// A map from keys to records: here the local one; a registry or an object store can be another.
+///
+/// Batched, because a round trip is what a remote one costs.
+pub trait CacheBackend: Send + Sync {
+    /// Returns the record for each key, in order; none where there is none.
+    ///
+    /// A backend that cannot be reached or a record that cannot be read is a miss.
+    fn get_many(&self, keys: &[ActionKey]) -> Vec<Option<ActionRecord>>;
+
+    /// Stores a record under several keys.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn put(&self, keys: &[ActionKey], record: &ActionRecord) -> Result<(), CacheError>;
+}
+
+/// The records of a state directory.
+#[derive(Clone, Debug)]
+pub struct Actions {
+    store: Store,
+}
+
+impl Actions {
+    /// Returns the records of `store`.
+    #[must_use]
+    pub fn new(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+        }
+    }
+
+    fn path(&self, key: ActionKey) -> PathBuf {
+        let hex = key.0.hex();
+        self.store.path(format!("actions/{}/{hex}", &hex[..2]))
+    }
+}
+
+impl CacheBackend for Actions {
+    fn get_many(&self, keys: &[ActionKey]) -> Vec<Option<ActionRecord>> {
+        let get = |key: &ActionKey| {
+            let bytes = fs::read(self.path(*key)).ok()?;
+            serde_json::from_slice(&bytes).ok()
+        };
+        keys.iter().map(get).collect()
+    }
+
+    fn put(&self, keys: &[ActionKey], record: &ActionRecord) -> Result<(), CacheError> {
+        let bytes = serde_json::to_vec(record).expect("a record is plain data");
+        for key in keys {
+            let path = self.path(*key);
+            let fail = |source| CacheError {
+                path: path.clone(),
+                source,
+            };
+            let temporary = self.store.work_file().map_err(fail)?;
+            fs::write(&temporary, &bytes).map_err(fail)?;
+            match fs::rename(&temporary, &path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let parent = path.parent().expect("records lie below the root");
+                    fs::create_dir_all(parent).map_err(fail)?;
+                    fs::rename(&temporary, &path).map_err(fail)?;
+                }
+                other => other.map_err(fail)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Blake3;
+
+    #[test]
+    fn records_read_back_under_every_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let actions = Actions::new(&Store::open(directory.path()).unwrap());
+        let keys = [b"1", b"2", b"3"].map(|bytes| ActionKey(Blake3::of(bytes)));
+        let mut receipt = Receipt::default();
+        receipt.add("command", "true");
+        let record = ActionRecord {
+            state: State {
+                base: Some(Sha256::of(b"base")),
+                layers: vec![BuiltLayer {
+                    layer: LayerId(Blake3::of(b"layer")),
+                    created: Timestamp::from_seconds(5),
+                }],
+            },
+            took: Duration::from_millis(1234),
+            receipt,
+        };
+        actions.put(&keys[..2], &record).unwrap();
+        let found = actions.get_many(&keys);
+        assert_eq!(found, [Some(record.clone()), Some(record), None]);
+    }
+
+    #[test]
+    fn a_damaged_record_is_a_miss() {
+        let directory = tempfile::tempdir().unwrap();
+        let actions = Actions::new(&Store::open(directory.path()).unwrap());
+        let key = ActionKey(Blake3::of(b"1"));
+        let path = actions.path(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "{\"state\":").unwrap();
+        assert_eq!(actions.get_many(&[key]), [None]);
+    }
+}

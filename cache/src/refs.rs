@@ -1,0 +1,230 @@
+//! Names that move: tags of local images, and the base names that builds resolved.
+//!
+//! Each name is one small file whose path spells the name and whose text is a manifest digest,
+//! replaced by rename. Two separate spaces: [`Names::tags`] are the images a person asked for and
+//! `kiln images` lists; [`Names::pins`] are what builds found a base name to mean, so that the next
+//! build need not ask the registry. Both keep the content they name from being collected.
+//!
+//! On disk a tag's colon becomes the last path component, `_tag/`, so that `a/b` and `a/b/c` can
+//! both be repositories: `refs/docker.io/library/alpine/_tag/3.20`. No repository component starts
+//! with an underscore.
+
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::{DEFAULT_TAG, ImageRef, Sha256, Store};
+
+/// Why a name could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum NamesError {
+    /// A file operation failed.
+    #[error("{path}")]
+    Io {
+        /// The file concerned.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The file does not hold a digest.
+    #[error("{path} does not hold a digest; delete it")]
+    Damaged {
+        /// The file concerned.
+        path: PathBuf,
+    },
+}
+
+/// One space of names.
+#[derive(Clone, Debug)]
+pub struct Names {
+    store: Store,
+    space: &'static str,
+}
+
+/// A name and what it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Repository and tag.
+    pub name: ImageRef,
+    /// The manifest or index.
+    pub manifest: Sha256,
+}
+
+impl Names {
+    /// Returns the tags of local images.
+    #[must_use]
+    pub fn tags(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            space: "refs",
+        }
+    }
+
+    /// Returns the base names as builds resolved them.
+    #[must_use]
+    pub fn pins(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            space: "pins",
+        }
+    }
+
+    /// Returns what `name` stands for; a missing tag means `latest`.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be read.
+    pub fn get(&self, name: &ImageRef) -> Result<Option<Sha256>, NamesError> {
+        read(&self.path(name))
+    }
+
+    /// Makes `name` stand for `manifest`, durably: a tag survives a loss of power.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set(&self, name: &ImageRef, manifest: Sha256) -> Result<(), NamesError> {
+        let path = self.path(name);
+        if read(&path).is_ok_and(|old| old == Some(manifest)) {
+            return Ok(());
+        }
+        write(&self.store, &path, manifest).map_err(|source| NamesError::Io { path, source })
+    }
+
+    /// Removes `name`; says whether it was there.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn remove(&self, name: &ImageRef) -> Result<bool, NamesError> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(NamesError::Io { path, source }),
+        }
+        // Directories that became empty; the first that is not ends the loop.
+        let space = self.store.path(self.space);
+        let mut directory = path.parent();
+        while let Some(empty) = directory.filter(|d| **d != space && fs::remove_dir(d).is_ok()) {
+            directory = empty.parent();
+        }
+        Ok(true)
+    }
+
+    /// Returns every name, sorted.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn list(&self) -> Result<Vec<Named>, NamesError> {
+        let space = self.store.path(self.space);
+        let mut names = Vec::new();
+        for entry in WalkDir::new(&space)
+            .sort_by_file_name()
+            .into_iter()
+            .flatten()
+        {
+            if !entry.file_type().is_file() {
+                continue;
+            }
+            let name = entry.path().strip_prefix(&space).ok().and_then(name_of);
+            if let (Some(name), Some(manifest)) = (name, read(entry.path())?) {
+                names.push(Named { name, manifest });
+            }
+        }
+        names.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(names)
+    }
+
+    fn path(&self, name: &ImageRef) -> PathBuf {
+        let tag = name.tag().unwrap_or(DEFAULT_TAG);
+        self.store
+            .path(self.space)
+            .join(name.domain())
+            .join(name.path())
+            .join("_tag")
+            .join(tag)
+    }
+}
+
+fn name_of(path: &Path) -> Option<ImageRef> {
+    let (repository, tag) = path.to_str()?.split_once("/_tag/")?;
+    repository.parse::<ImageRef>().ok()?.with_tag(tag).ok()
+}
+
+fn read(path: &Path) -> Result<Option<Sha256>, NamesError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(source) => {
+            return Err(NamesError::Io {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    match text.trim().parse() {
+        Ok(digest) => Ok(Some(digest)),
+        Err(_) => Err(NamesError::Damaged {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+fn write(store: &Store, path: &Path, manifest: Sha256) -> io::Result<()> {
+    let temporary = store.work_file()?;
+    let mut file = fs::File::create_new(&temporary)?;
+    writeln!(file, "{manifest}")?;
+    file.sync_data()?;
+    let parent = path.parent().expect("names lie below the root");
+    // Another kiln may remove the empty directory between the two calls.
+    let mut attempts = 0;
+    loop {
+        fs::create_dir_all(parent)?;
+        match fs::rename(&temporary, path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && attempts < 10 => attempts += 1,
+            other => break other?,
+        }
+    }
+    fs::File::open(parent)?.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> ImageRef {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn names_move_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let tags = Names::tags(&store);
+        let (one, two) = (Sha256::of(b"1"), Sha256::of(b"2"));
+        tags.set(&name("app"), one).unwrap();
+        tags.set(&name("app:v1"), one).unwrap();
+        tags.set(&name("app/sub:v1"), two).unwrap();
+        tags.set(&name("app:latest"), two).unwrap();
+        assert_eq!(tags.get(&name("app")).unwrap(), Some(two));
+        assert_eq!(Names::pins(&store).get(&name("app")).unwrap(), None);
+        let listed: Vec<String> = tags
+            .list()
+            .unwrap()
+            .iter()
+            .map(|n| n.name.familiar())
+            .collect();
+        assert_eq!(listed, ["app/sub:v1", "app:latest", "app:v1"]);
+        assert!(tags.remove(&name("app")).unwrap());
+        assert!(!tags.remove(&name("app")).unwrap());
+        assert_eq!(tags.get(&name("app:v1")).unwrap(), Some(one));
+        tags.remove(&name("app:v1")).unwrap();
+        tags.remove(&name("app/sub:v1")).unwrap();
+        assert_eq!(
+            fs::read_dir(directory.path().join("refs")).unwrap().count(),
+            0
+        );
+    }
+}
