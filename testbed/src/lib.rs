@@ -1,1 +1,42 @@
-//! What tests share: a real registry on loopback, base images, an ordinary user.
+//! What the test suites share: a real registry on loopback, base images made by kiln,
+//! other builders to compare with, an ordinary user, and eyes for what a test left behind.
+//!
+//! A test asks for what it needs and says so when the machine lacks it, instead of passing
+//! silently:
+//!
+//! ```no_run
+//! # fn main() {
+//! use kiln_testbed::{Registry, need};
+//!
+//! let registry = need!(Registry::start());
+//! assert!(registry.address().starts_with("127.0.0.1:"));
+//! # }
+//! ```
+//!
+//! Everything here panics when something goes wrong that the machine could have done right:
+//! for a test that is the failure it wants. This crate knows none of kiln's crates; it is a
+//! dev-dependency only, and drives kiln as the binary it is given.
+
+mod bases;
+mod busybox; // the smallest useful root file system
+mod docker; // dockerd with a socket of its own
+mod leftovers; // mounts and processes that outlived a test
+mod peers; // buildah, podman, skopeo, umoci
+mod process; // programs: found, run, watched, ended
+mod registry; // docker-registry on a free port
+mod scratch; // directories that vanish, whatever lies in them
+mod skip; // "this machine lacks …", said aloud
+mod tree; // a file system as comparable lines
+mod user; // somebody who is not root // busybox, debian, node and python, built by kiln
+
+pub use bases::Bases;
+pub use busybox::{busybox, busybox_rootfs, busybox_tarball};
+pub use docker::Dockerd;
+pub use leftovers::{Leftover, assert_no_leftovers, leftovers};
+pub use peers::{Buildah, Podman, Skopeo, Umoci, image_tree};
+pub use process::{Daemon, Tool, run, run_and_read};
+pub use registry::Registry;
+pub use scratch::Scratch;
+pub use skip::{Skip, need_root};
+pub use tree::{assert_same_tree, differences, list_directory, list_tar};
+pub use user::{User, copy_for_everyone, ordinary_user, user_without_subids};
