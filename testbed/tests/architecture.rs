@@ -1,0 +1,184 @@
+//! The crates use each other as CONTRIBUTING.md says, and async stays where it belongs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use kiln_testbed::run;
+use serde_json::Value;
+
+type Edges = BTreeMap<String, BTreeSet<String>>;
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the workspace")
+}
+
+/// Runs `cargo metadata` without the network.
+fn metadata(options: &[&str]) -> Value {
+    let output = run(Command::new(env!("CARGO"))
+        .args(["metadata", "--offline", "--locked", "--format-version", "1"])
+        .args(options)
+        .current_dir(checkout()));
+    serde_json::from_slice(&output.stdout).expect("cargo prints JSON")
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("cargo documents this as a string")
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().expect("cargo documents this as an array")
+}
+
+/// Returns the table of CONTRIBUTING.md: each crate in the order of its rows, and what it uses.
+fn documented() -> Vec<(String, BTreeSet<String>)> {
+    let document =
+        fs::read_to_string(checkout().join("CONTRIBUTING.md")).expect("the document is there");
+    let (_, rest) = document
+        .split_once("<!-- crates: begin -->")
+        .expect("a table begins");
+    let (table, _) = rest
+        .split_once("<!-- crates: end -->")
+        .expect("the table ends");
+    table
+        .lines()
+        .filter(|line| line.starts_with("| kiln-"))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let uses = cells[2]
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty());
+            (cells[1].to_owned(), uses.map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+/// Returns the normal dependencies among the crates of the workspace, as the manifests have them.
+fn actual() -> Edges {
+    let metadata = metadata(&["--no-deps"]);
+    let packages = array(&metadata["packages"]);
+    let ours: BTreeSet<&str> = packages
+        .iter()
+        .map(|package| text(&package["name"]))
+        .collect();
+    packages
+        .iter()
+        .map(|package| {
+            let uses = array(&package["dependencies"])
+                .iter()
+                // Build and dev dependencies have a kind; normal ones have none.
+                .filter(|dependency| dependency["kind"].is_null())
+                .map(|dependency| text(&dependency["name"]))
+                .filter(|name| ours.contains(name))
+                .map(str::to_owned)
+                .collect();
+            (text(&package["name"]).to_owned(), uses)
+        })
+        .collect()
+}
+
+#[test]
+fn manifests_and_document_agree() {
+    let documented = Edges::from_iter(documented());
+    let actual = actual();
+    let names = |edges: &Edges| edges.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        names(&actual),
+        names(&documented),
+        "crates in the workspace and in the table"
+    );
+    for (name, uses) in &actual {
+        assert_eq!(
+            uses, &documented[name],
+            "what {name} uses: manifest and table"
+        );
+    }
+}
+
+#[test]
+fn no_crate_uses_a_later_row() {
+    let mut earlier = BTreeSet::new();
+    for (name, uses) in documented() {
+        let later: Vec<_> = uses.difference(&earlier).collect();
+        assert!(
+            later.is_empty(),
+            "{name} uses {later:?}, which come later or not at all"
+        );
+        earlier.insert(name);
+    }
+}
+
+#[test]
+fn the_testbed_is_for_tests_only() {
+    for (name, uses) in actual() {
+        assert!(!uses.contains("kiln-testbed"), "{name} ships the test bed");
+    }
+}
+
+/// Async is reached through the registry crate alone, whatever way around it one takes.
+#[test]
+fn tokio_is_reached_only_through_the_registry_crate() {
+    let version = run(Command::new("rustc").arg("-vV"));
+    let version = String::from_utf8_lossy(&version.stdout);
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .expect("rustc names its host");
+    // Other platforms' packages need not be on this machine.
+    let metadata = metadata(&["--filter-platform", host]);
+
+    let names: BTreeMap<&str, &str> = array(&metadata["packages"])
+        .iter()
+        .map(|package| (text(&package["id"]), text(&package["name"])))
+        .collect();
+    let edges: BTreeMap<&str, Vec<&str>> = array(&metadata["resolve"]["nodes"])
+        .iter()
+        .map(|node| {
+            let uses = array(&node["deps"])
+                .iter()
+                .filter(|dependency| {
+                    array(&dependency["dep_kinds"])
+                        .iter()
+                        .any(|kind| kind["kind"].is_null())
+                })
+                .map(|dependency| text(&dependency["pkg"]))
+                .collect();
+            (text(&node["id"]), uses)
+        })
+        .collect();
+
+    let reaches_tokio = |start: &str, around: &str| {
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![start];
+        while let Some(package) = waiting.pop() {
+            if names[package] == "tokio" {
+                return true;
+            }
+            if names[package] != around && seen.insert(package) {
+                waiting.extend(&edges[package]);
+            }
+        }
+        false
+    };
+    let members: Vec<&str> = array(&metadata["workspace_members"])
+        .iter()
+        .map(text)
+        .collect();
+    for member in &members {
+        assert!(
+            !reaches_tokio(member, "kiln-registry"),
+            "{} reaches tokio around kiln-registry",
+            names[member]
+        );
+    }
+    // The search itself works: without a detour the registry crate does reach it.
+    assert!(
+        members
+            .iter()
+            .any(|member| { names[member] == "kiln-registry" && reaches_tokio(member, "") })
+    );
+}
