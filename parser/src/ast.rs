@@ -26,11 +26,18 @@ pub struct Directives {
 
 impl Default for Directives {
     fn default() -> Self {
-        Self { escape: '\\', syntax: None, check: None }
+        Self {
+            escape: '\\',
+            syntax: None,
+            check: None,
+        }
     }
 }
 
 /// A piece of the source as it was written: quotes, escapes and variables still in it.
+///
+/// The value of a flag and a string of a JSON array have lost their own layer of quoting; what is
+/// left is treated like any other word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
     /// The characters, line continuations removed.
@@ -74,6 +81,8 @@ pub struct Site {
     pub line: String,
     /// The comment lines directly above, without `#`.
     pub comments: Vec<Text>,
+    /// The last line of the instruction, if a blank line stands among its continued ones.
+    pub empty_continuation: Option<Span>,
 }
 
 /// An instruction inside a stage.
@@ -104,7 +113,7 @@ pub enum Kind {
     Label(Pairs),
     /// `ARG` inside a stage
     Arg(Arg),
-    /// `EXPOSE`, one text per word
+    /// `EXPOSE`, one text per word in file order (they are sorted before they are expanded)
     Expose(Vec<Text>),
     /// `USER`
     User(Text),
@@ -225,6 +234,9 @@ pub struct Heredoc {
     pub chomp: bool,
     /// The body, leading tabs already stripped for `<<-`, line endings as they were.
     pub body: String,
+    /// The body before its tabs were stripped, where that made a difference. A shell that gets the
+    /// heredoc as it stands, or a stored trigger, sees this one.
+    pub unstripped: Option<String>,
     /// Where the marker stands.
     pub marker: Span,
 }
@@ -276,4 +288,74 @@ pub struct Onbuild {
     pub trigger: String,
     /// Where the trigger stands.
     pub span: Span,
+}
+
+impl Heredoc {
+    /// Returns the body as it stands in the file, tabs included.
+    #[must_use]
+    pub fn verbatim(&self) -> &str {
+        self.unstripped.as_deref().unwrap_or(&self.body)
+    }
+}
+
+/// What a `RUN` asks to be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// These arguments, without a shell.
+    Exec(Vec<String>),
+    /// This text, given to the shell. Heredocs the shell must understand stand in it.
+    Shell(String),
+    /// This file, made executable and run directly: a lone heredoc that starts with `#!`.
+    File {
+        /// The file's name, the heredoc's delimiter.
+        name: String,
+        /// What it holds.
+        body: String,
+    },
+}
+
+impl Run {
+    /// Returns what is to be executed, heredocs resolved.
+    #[must_use]
+    pub fn program(&self) -> Program {
+        let text = match &self.command {
+            CommandLine::Exec(arguments) => return Program::Exec(arguments.clone()),
+            CommandLine::Shell(text) => &text.raw,
+        };
+        match self.heredocs.as_slice() {
+            [] => Program::Shell(text.clone()),
+            // The whole command is the marker: the body is the script.
+            [only] if crate::heredoc::is_marker(text) => {
+                if only.body.starts_with("#!") {
+                    Program::File {
+                        name: only.name.clone(),
+                        body: only.body.clone(),
+                    }
+                } else {
+                    Program::Shell(only.body.clone())
+                }
+            }
+            heredocs => {
+                let mut script = text.clone();
+                for heredoc in heredocs {
+                    script.push('\n');
+                    script.push_str(heredoc.verbatim());
+                    script.push_str(&heredoc.name);
+                }
+                Program::Shell(script)
+            }
+        }
+    }
+}
+
+/// Returns the description a comment block gives of `name`: the rest of its first line that starts
+/// with the name and a blank.
+#[must_use]
+pub fn description<'a>(comments: &'a [Text], name: &str) -> Option<&'a str> {
+    if name.is_empty() {
+        return None;
+    }
+    comments
+        .iter()
+        .find_map(|line| line.raw.strip_prefix(name)?.strip_prefix(' '))
 }

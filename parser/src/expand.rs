@@ -1,0 +1,436 @@
+//! Variables, quotes and escapes in a word: `$name`, `${name:-word}`, `'…'`, `"…"`.
+//!
+//! Substitutions nest, and people's files are not trusted to nest them a few levels only, so the
+//! open ones stand in a list of frames instead of on the call stack.
+
+use thiserror::Error;
+
+use crate::quote::quote;
+use crate::shell_pattern::{End, Extent, PatternError, replace, strip};
+
+/// What quotes and escapes mean in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quoting {
+    /// Those of an instruction's argument: quotes group and vanish.
+    Word,
+    /// Those of a heredoc's body: quotes are text, and every escape token vanishes and makes the
+    /// next character literal. The token is a backslash whatever the file says.
+    HeredocBody,
+}
+
+/// A word after expansion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expansion {
+    /// The result.
+    pub value: String,
+    /// The names that were asked for and are not set, once each, in order of first use.
+    pub undefined: Vec<String>,
+}
+
+/// A word that cannot be expanded.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct ExpandError {
+    /// What is wrong, the word included.
+    pub message: String,
+    /// Bytes of the word read when it was noticed.
+    pub offset: usize,
+}
+
+/// Expands a word; `lookup` knows the variables.
+///
+/// The result is one word whatever blanks it holds: `EXPOSE`, which splits it, does so itself.
+///
+/// # Errors
+/// If a quote or brace is not closed, a modifier is unknown, a pattern is malformed, or a required
+/// variable (`${name:?message}`) is missing.
+pub fn expand(
+    word: &str,
+    escape: char,
+    quoting: Quoting,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Expansion, ExpandError> {
+    // Most words are plain.
+    if !word.contains(['$', '\'', '"', '\\', escape]) {
+        return Ok(Expansion {
+            value: word.to_owned(),
+            undefined: vec![],
+        });
+    }
+    let escape = match quoting {
+        Quoting::Word => escape,
+        Quoting::HeredocBody => '\\',
+    };
+    let mut expander = Expander {
+        word,
+        position: 0,
+        escape,
+        quoting,
+        lookup,
+        frames: vec![],
+        undefined: vec![],
+    };
+    match expander.run() {
+        Ok(value) => Ok(Expansion {
+            value,
+            undefined: expander.undefined,
+        }),
+        Err(problem) => Err(ExpandError {
+            message: format!(
+                "failed to process {}: {}",
+                quote(word),
+                expander.explain(problem)
+            ),
+            offset: expander.position,
+        }),
+    }
+}
+
+/// What is wrong with a word.
+#[derive(Debug, Error)]
+enum Problem {
+    #[error("unexpected end of statement while looking for matching single-quote")]
+    SingleQuote,
+    #[error("unexpected end of statement while looking for matching double-quote")]
+    DoubleQuote,
+    #[error("syntax error: missing '}}'")]
+    MissingBrace,
+    #[error("syntax error: missing '/' in ${{}}")]
+    MissingSlash,
+    #[error("syntax error: bad substitution")]
+    BadSubstitution,
+    #[error("unsupported modifier ({0}) in substitution")]
+    Modifier(String),
+    #[error("invalid pattern ({pattern}) in substitution: {error}")]
+    Pattern {
+        pattern: String,
+        error: PatternError,
+    },
+    #[error("{name}: {message}")]
+    Required { name: String, message: String },
+}
+
+/// A piece of the word that ends at its own delimiter.
+struct Frame {
+    purpose: Purpose,
+    /// What it has expanded to so far.
+    value: String,
+    /// Whether a `"` stands open in it.
+    double_quoted: bool,
+}
+
+/// What a frame's value is for.
+enum Purpose {
+    /// The whole word; ends with it.
+    Whole,
+    /// `${name` operator `…}`.
+    Operand { name: String, operator: Operator },
+    /// `${name/…/`.
+    Pattern { name: String, all: bool },
+    /// `${name/pattern/…}`.
+    Replacement {
+        name: String,
+        all: bool,
+        pattern: String,
+    },
+}
+
+/// The character behind a name, and whether a colon stands before it.
+struct Operator {
+    colon: bool,
+    character: char,
+}
+
+impl Purpose {
+    fn delimiter(&self) -> Option<char> {
+        match self {
+            Self::Whole => None,
+            Self::Pattern { .. } => Some('/'),
+            Self::Operand { .. } | Self::Replacement { .. } => Some('}'),
+        }
+    }
+
+    /// Whether escape tokens stay in the value, for a pattern to understand.
+    fn keeps_escapes(&self) -> bool {
+        match self {
+            Self::Whole => false,
+            Self::Operand { operator, .. } => matches!(operator.character, '#' | '%'),
+            Self::Pattern { .. } | Self::Replacement { .. } => true,
+        }
+    }
+}
+
+struct Expander<'a> {
+    word: &'a str,
+    position: usize,
+    escape: char,
+    quoting: Quoting,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    frames: Vec<Frame>,
+    undefined: Vec<String>,
+}
+
+impl Expander<'_> {
+    fn run(&mut self) -> Result<String, Problem> {
+        self.open(Purpose::Whole);
+        while let Some(character) = self.next() {
+            let top = self
+                .frames
+                .last_mut()
+                .expect("the whole word's frame is never closed here");
+            let double_quoted = top.double_quoted;
+            if !double_quoted && top.purpose.delimiter() == Some(character) {
+                self.close()?;
+            } else if character == '$' {
+                self.dollar()?;
+            } else if self.quoting == Quoting::Word && character == '"' {
+                top.double_quoted = !double_quoted;
+            } else if self.quoting == Quoting::Word && character == '\'' && !double_quoted {
+                self.single_quoted()?;
+            } else if character == self.escape {
+                self.escaped(double_quoted);
+            } else {
+                top.value.push(character);
+            }
+        }
+        let last = self
+            .frames
+            .last_mut()
+            .expect("the whole word's frame is still open");
+        if last.double_quoted {
+            return Err(Problem::DoubleQuote);
+        }
+        match last.purpose {
+            Purpose::Whole => Ok(std::mem::take(&mut last.value)),
+            Purpose::Pattern { .. } => Err(Problem::MissingSlash),
+            Purpose::Operand { .. } | Purpose::Replacement { .. } => Err(Problem::MissingBrace),
+        }
+    }
+
+    /// At the end of the word the outermost open substitution is to blame, whatever was found.
+    fn explain(&self, problem: Problem) -> Problem {
+        if self.position < self.word.len() {
+            return problem;
+        }
+        match self.frames.get(1).map(|frame| &frame.purpose) {
+            Some(Purpose::Pattern { .. }) => Problem::MissingSlash,
+            Some(_) => Problem::MissingBrace,
+            None => problem,
+        }
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.word[self.position..].chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let character = self.peek()?;
+        self.position += character.len_utf8();
+        Some(character)
+    }
+
+    fn open(&mut self, purpose: Purpose) {
+        self.frames.push(Frame {
+            purpose,
+            value: String::new(),
+            double_quoted: false,
+        });
+    }
+
+    fn push(&mut self, text: &str) {
+        self.frames
+            .last_mut()
+            .expect("the whole word's frame is open")
+            .value
+            .push_str(text);
+    }
+
+    fn look_up(&mut self, name: &str) -> Option<String> {
+        let value = (self.lookup)(name);
+        if value.is_none() && !self.undefined.iter().any(|known| known == name) {
+            self.undefined.push(name.to_owned());
+        }
+        value
+    }
+
+    /// Reads up to the closing quote; nothing is special before it.
+    fn single_quoted(&mut self) -> Result<(), Problem> {
+        let rest = &self.word[self.position..];
+        let Some(length) = rest.find('\'') else {
+            self.position = self.word.len();
+            return Err(Problem::SingleQuote);
+        };
+        self.position += length + 1;
+        self.push(&rest[..length]);
+        Ok(())
+    }
+
+    /// Reads what follows an escape token.
+    fn escaped(&mut self, double_quoted: bool) {
+        let escape = self.escape;
+        let top = self.frames.last().expect("the whole word's frame is open");
+        if top.purpose.keeps_escapes() {
+            self.push(escape.encode_utf8(&mut [0; 4]));
+        }
+        match self.peek() {
+            // A lone one at the end vanishes.
+            None => {}
+            Some(c) if double_quoted && !matches!(c, '"' | '$') && c != escape => {
+                self.push(escape.encode_utf8(&mut [0; 4]));
+            }
+            Some(character) => {
+                self.next();
+                self.push(character.encode_utf8(&mut [0; 4]));
+            }
+        }
+    }
+
+    /// Reads what follows a `$`.
+    fn dollar(&mut self) -> Result<(), Problem> {
+        if self.peek() != Some('{') {
+            let name = self.name();
+            if name.is_empty() {
+                self.push("$");
+            } else {
+                let value = self.look_up(&name).unwrap_or_default();
+                self.push(&value);
+            }
+            return Ok(());
+        }
+        self.next();
+        match self.peek() {
+            None => return Err(Problem::MissingBrace),
+            Some('{' | '}' | ':') => return Err(Problem::BadSubstitution),
+            Some(_) => {}
+        }
+        let name = self.name();
+        match self.next() {
+            None => Err(Problem::MissingBrace),
+            Some('}') => {
+                let value = self.look_up(&name).unwrap_or_default();
+                self.push(&value);
+                Ok(())
+            }
+            Some(':') => {
+                let character = self.next().ok_or(Problem::MissingBrace)?;
+                self.open(Purpose::Operand {
+                    name,
+                    operator: Operator {
+                        colon: true,
+                        character,
+                    },
+                });
+                Ok(())
+            }
+            Some(character @ ('+' | '-' | '?' | '#' | '%')) => {
+                let operator = Operator {
+                    colon: false,
+                    character,
+                };
+                self.open(Purpose::Operand { name, operator });
+                Ok(())
+            }
+            Some('/') => {
+                let all = self.peek() == Some('/');
+                if all {
+                    self.next();
+                }
+                self.open(Purpose::Pattern { name, all });
+                Ok(())
+            }
+            Some(other) => Err(Problem::Modifier(other.to_string())),
+        }
+    }
+
+    /// Reads a name; an empty one if none stands here.
+    fn name(&mut self) -> String {
+        let rest = &self.word[self.position..];
+        let end = match rest.chars().next() {
+            Some(c) if c.is_ascii_digit() => rest
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(rest.len()),
+            Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => 1,
+            _ => rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len()),
+        };
+        self.position += end;
+        rest[..end].to_owned()
+    }
+
+    /// Ends the innermost frame and gives its result to the one around it.
+    fn close(&mut self) -> Result<(), Problem> {
+        let frame = self.frames.pop().expect("a frame with a delimiter is open");
+        let text = frame.value;
+        let value = match frame.purpose {
+            Purpose::Whole => unreachable!("the whole word has no delimiter"),
+            Purpose::Pattern { name, all } => {
+                self.open(Purpose::Replacement {
+                    name,
+                    all,
+                    pattern: text,
+                });
+                return Ok(());
+            }
+            Purpose::Replacement { name, all, pattern } => {
+                let value = self.look_up(&name).unwrap_or_default();
+                replace(&value, &pattern, &text, all)
+                    .map_err(|error| Problem::Pattern { pattern, error })?
+            }
+            Purpose::Operand { name, operator } => self.operate(name, &operator, text)?,
+        };
+        self.push(&value);
+        Ok(())
+    }
+
+    fn operate(
+        &mut self,
+        name: String,
+        operator: &Operator,
+        operand: String,
+    ) -> Result<String, Problem> {
+        let Operator { colon, character } = *operator;
+        if colon && !matches!(character, '-' | '+' | '?') {
+            return Err(Problem::Modifier(format!(":{character}")));
+        }
+        let value = self.look_up(&name);
+        let usable = value
+            .as_ref()
+            .is_some_and(|value| !colon || !value.is_empty());
+        match character {
+            '-' if usable => Ok(value.unwrap_or_default()),
+            '-' => Ok(operand),
+            '+' if usable => Ok(operand),
+            '+' => Ok(String::new()),
+            '?' if usable => Ok(value.unwrap_or_default()),
+            '?' => {
+                let message = match (operand.is_empty(), &value) {
+                    (false, _) => operand,
+                    (true, None) => "is not allowed to be unset".to_owned(),
+                    (true, Some(_)) => "is not allowed to be empty".to_owned(),
+                };
+                Err(Problem::Required { name, message })
+            }
+            _ => {
+                let end = if character == '%' {
+                    End::Suffix
+                } else {
+                    End::Prefix
+                };
+                let (pattern, extent) = match operand.strip_prefix(character) {
+                    Some(pattern) => (pattern, Extent::Longest),
+                    None => (operand.as_str(), Extent::Shortest),
+                };
+                strip(&value.unwrap_or_default(), pattern, end, extent).map_err(|error| {
+                    Problem::Pattern {
+                        pattern: pattern.to_owned(),
+                        error,
+                    }
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

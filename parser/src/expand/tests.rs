@@ -1,0 +1,182 @@
+use super::*;
+
+fn variables(name: &str) -> Option<String> {
+    let value = match name {
+        "a" => "A",
+        "b" => "two words",
+        "empty" => "",
+        "path" => "/a/b/c.tar.gz",
+        "1" => "one",
+        "12" => "twelve",
+        "é" => "accent",
+        "@" => "at",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+#[track_caller]
+fn check(word: &str, expected: &str) {
+    let result = expand(word, '\\', Quoting::Word, &variables).map(|expansion| expansion.value);
+    assert_eq!(result.as_deref(), Ok(expected), "{word}");
+}
+
+#[track_caller]
+fn check_error(word: &str, expected: &str) {
+    let error = expand(word, '\\', Quoting::Word, &variables).unwrap_err();
+    assert_eq!(
+        error.message,
+        format!("failed to process {}: {expected}", quote(word))
+    );
+}
+
+#[test]
+fn names() {
+    check("$a", "A");
+    check("$a.x", "A.x");
+    check("${a}x", "Ax");
+    check("$ax", "");
+    check("$12x", "twelvex");
+    check("$é", "accent");
+    check("$@x", "atx");
+    check("$", "$");
+    check("a$", "a$");
+    check("$.a", "$.a");
+    check("$(a)", "$(a)");
+    check("$$a", "a");
+    check("$b", "two words");
+}
+
+#[test]
+fn df_047_df_048_defaults_and_alternatives() {
+    check(
+        "${empty:-w}|${empty-w}|${unset:-w}|${unset-w}|${a:-w}",
+        "w||w|w|A",
+    );
+    check(
+        "${empty:+w}|${empty+w}|${unset:+w}|${unset+w}|${a:+w}",
+        "|w|||w",
+    );
+    check("${unset:-}", "");
+}
+
+#[test]
+fn df_054_nested() {
+    check("${unset:-${a}}", "A");
+    check("${unset:-$a-${unset:-$b}}", "A-two words");
+    check("${unset:-\"x y\"}", "x y");
+    check("${unset:-'}'}", "}");
+    check("${unset:-\\}}", "}");
+    check("${path#${unset:-*/}}", "a/b/c.tar.gz");
+    check("\"${unset:-\"q\"}\"", "q");
+}
+
+#[test]
+fn df_049_required() {
+    check("${a:?m}", "A");
+    check("${empty?m}", "");
+    check_error("${unset:?m}", "unset: m");
+    check_error("${unset?}", "unset: is not allowed to be unset");
+    check_error("${empty:?}", "empty: is not allowed to be empty");
+    check_error("${a:-${unset?no}}", "unset: no");
+}
+
+#[test]
+fn df_050_to_053_patterns() {
+    check(
+        "${path#*/} ${path##*/} ${path%.*} ${path%%.*}",
+        "a/b/c.tar.gz c.tar.gz /a/b/c.tar /a/b/c",
+    );
+    check("${path/./_} ${path//./_}", "/a/b/c_tar.gz /a/b/c_tar_gz");
+    check("${path//\\//-}", "-a-b-c.tar.gz");
+    check("${path/$a/x}", "/a/b/c.tar.gz");
+    check("${path/[a-z]/x}", "/a/b/c.tar.gz");
+    check("${unset#x}", "");
+    check_error(
+        "${path#\\a}",
+        "invalid pattern (\\a) in substitution: invalid escape '\\a'",
+    );
+}
+
+#[test]
+fn df_058_malformed_substitutions() {
+    check_error("${}", "syntax error: bad substitution");
+    check_error("${:x}", "syntax error: bad substitution");
+    check_error("${{", "syntax error: bad substitution");
+    check_error("${B!x}", "unsupported modifier (!) in substitution");
+    check_error("${a:#p}", "unsupported modifier (:#) in substitution");
+    check_error("${", "syntax error: missing '}'");
+    check_error("${a", "syntax error: missing '}'");
+    check_error("${a:-b", "syntax error: missing '}'");
+    check_error("${a:", "syntax error: missing '}'");
+    check_error("${a:-\"b}", "syntax error: missing '}'");
+    check_error("${a/b}", "syntax error: missing '/' in ${}");
+    check_error("${a/b/c", "syntax error: missing '}'");
+    check_error("${a/${b", "syntax error: missing '/' in ${}");
+}
+
+#[test]
+fn df_055_df_056_quotes_and_escapes() {
+    check("'$a'", "$a");
+    check("\"$a\"", "A");
+    check("\"'$a'\"", "'A'");
+    check(r"a\ b", "a b");
+    check(r"\$a", "$a");
+    check(r#""\$a \" \\ \n""#, r#"$a " \ \n"#);
+    check(r"'a\'", r"a\");
+    check(r"a\", "a");
+    check("a\"b c\"'d'", "ab cd");
+    check("\"\"", "");
+    check_error(
+        "\"a",
+        "unexpected end of statement while looking for matching double-quote",
+    );
+    check_error(
+        "'a",
+        "unexpected end of statement while looking for matching single-quote",
+    );
+}
+
+#[test]
+fn df_014_backtick_escape() {
+    let backtick = |word| expand(word, '`', Quoting::Word, &variables).unwrap().value;
+    assert_eq!(backtick(r"c:\foo"), r"c:\foo");
+    assert_eq!(backtick("a` b`$a"), "a b$a");
+    assert_eq!(backtick(r#""\$a""#), r"\A");
+}
+
+#[test]
+fn df_036_df_046_heredoc_bodies() {
+    #[track_caller]
+    fn check(body: &str, expected: &str) {
+        let result = expand(body, '`', Quoting::HeredocBody, &variables).unwrap();
+        assert_eq!(result.value, expected);
+    }
+    check("'$a' \"$a\"", "'A' \"A\"");
+    check(r"\$a \\ a\nb", r"$a \ anb");
+    check("a\\\nb", "a\nb");
+    check("it's ${unset:-'x'}", "it's 'x'");
+    check("`$a`", "`A`");
+    check("$ 5$", "$ 5$");
+}
+
+#[test]
+fn undefined_names_are_listed_once() {
+    let result = expand("$x ${y:-$x} $a ${z+1}", '\\', Quoting::Word, &variables).unwrap();
+    assert_eq!(result.undefined, ["x", "y", "z"]);
+}
+
+#[test]
+fn error_offset_is_where_reading_stopped() {
+    let error = expand("ab${a!}", '\\', Quoting::Word, &variables).unwrap_err();
+    assert_eq!(error.offset, 6);
+}
+
+#[test]
+fn deep_nesting_needs_no_stack() {
+    let depth = 200_000;
+    let word = format!("{}x{}", "${unset:-".repeat(depth), "}".repeat(depth));
+    check(&word, "x");
+    let open = "${unset:-".repeat(depth);
+    assert!(expand(&open, '\\', Quoting::Word, &variables).is_err());
+}

@@ -1,0 +1,140 @@
+//! `COPY` and `ADD`.
+
+use super::Parts;
+use crate::ast::{Add, Copy, Heredoc, Kind, Source, Text};
+use crate::diagnostic::Diagnostic;
+use crate::flags::Takes::{Switch, Value, Values};
+use crate::heredoc;
+use crate::words;
+
+pub(super) fn copy(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Kind, Box<Diagnostic>> {
+    let words = arguments(parts)?;
+    let mut flags = parts.check_flags(&[
+        ("chmod", Value),
+        ("chown", Value),
+        ("exclude", Values),
+        ("from", Value),
+        ("link", Switch),
+        ("parents", Switch),
+    ])?;
+    let (sources, destination) = sources_and_destination(parts, words, heredocs)?;
+    let from = flags.value("from");
+    if let Some(name) = from.as_ref().filter(|from| has_variable(&from.raw)) {
+        let message = "variable expansion is not supported for --from, define a new stage with \
+                       FROM using ARG from global scope as a workaround";
+        let mut problem = parts.error("variable", parts.keyword, message);
+        problem.span = name.span;
+        return Err(problem);
+    }
+    Ok(Kind::Copy(Copy {
+        sources,
+        destination,
+        from,
+        chown: flags.value("chown"),
+        chmod: flags.value("chmod"),
+        link: flags.switch("link").unwrap_or(false),
+        parents: flags.switch("parents").unwrap_or(false),
+        excludes: flags.values("exclude"),
+    }))
+}
+
+pub(super) fn add(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Kind, Box<Diagnostic>> {
+    let words = arguments(parts)?;
+    let mut flags = parts.check_flags(&[
+        ("checksum", Value),
+        ("chmod", Value),
+        ("chown", Value),
+        ("exclude", Values),
+        ("keep-git-dir", Switch),
+        ("link", Switch),
+        ("unpack", Switch),
+    ])?;
+    let (sources, destination) = sources_and_destination(parts, words, heredocs)?;
+    Ok(Kind::Add(Add {
+        sources,
+        destination,
+        chown: flags.value("chown"),
+        chmod: flags.value("chmod"),
+        link: flags.switch("link").unwrap_or(false),
+        excludes: flags.values("exclude"),
+        checksum: flags.value("checksum"),
+        keep_git_dir: flags.switch("keep-git-dir"),
+        unpack: flags.switch("unpack"),
+    }))
+}
+
+/// A word, and whether it may be a heredoc's marker.
+type Word = (Text, Option<Heredoc>);
+
+fn arguments(parts: &Parts<'_>) -> Result<Vec<Word>, Box<Diagnostic>> {
+    let words: Vec<Word> = match parts.json()? {
+        Some(strings) => strings
+            .into_iter()
+            .map(|(raw, slice)| {
+                (
+                    Text {
+                        raw,
+                        span: parts.line.span_of(slice),
+                    },
+                    None,
+                )
+            })
+            .collect(),
+        None => words::plain(parts.arguments)
+            .into_iter()
+            .map(|word| (parts.line.text_of(word), heredoc::marker(word)))
+            .collect(),
+    };
+    if words.len() < 2 {
+        return Err(parts.requires(
+            "at least two arguments, but only one was provided. Destination could not be \
+             determined",
+        ));
+    }
+    Ok(words)
+}
+
+fn sources_and_destination(
+    parts: &Parts<'_>,
+    mut words: Vec<Word>,
+    heredocs: Vec<Heredoc>,
+) -> Result<(Vec<Source>, Text), Box<Diagnostic>> {
+    let (destination, marker) = words.pop().expect("there are at least two words");
+    if marker.is_some() {
+        let message = format!(
+            "{} cannot accept a heredoc as a destination",
+            parts.keyword.to_uppercase()
+        );
+        let mut problem = parts.error("heredoc", parts.keyword, message);
+        problem.span = destination.span;
+        return Err(problem);
+    }
+    let mut bodies: Vec<Option<Heredoc>> = heredocs.into_iter().map(Some).collect();
+    let sources = words
+        .into_iter()
+        .map(|(text, marker)| match marker {
+            None => Source::Path(text),
+            // Of several bodies with one name the last one counts for all, so none is used up
+            // before its last marker.
+            Some(mut marker) => {
+                marker.marker = text.span;
+                let body = bodies
+                    .iter_mut()
+                    .rev()
+                    .flatten()
+                    .find(|body| body.name == marker.name);
+                if let Some(body) = body {
+                    marker.body.clone_from(&body.body);
+                    marker.unstripped.clone_from(&body.unstripped);
+                }
+                Source::Heredoc(marker)
+            }
+        })
+        .collect();
+    Ok((sources, destination))
+}
+
+/// Returns whether a text has a `$` with something behind it.
+pub(super) fn has_variable(text: &str) -> bool {
+    text.find('$').is_some_and(|index| index + 1 < text.len())
+}

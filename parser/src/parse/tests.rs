@@ -1,0 +1,186 @@
+use insta::assert_snapshot;
+
+use super::*;
+use crate::ast::{CommandLine, Source, Text};
+
+/// Returns the tree, one line per instruction, then the messages.
+fn show(text: &str) -> String {
+    let parsed = parse(text.as_bytes());
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    for arg in &parsed.dockerfile.global_args {
+        line(format!("ARG {}", show_args(arg)));
+    }
+    for stage in &parsed.dockerfile.stages {
+        let from = &stage.from;
+        let mut head = format!("FROM {}", from.image.raw);
+        if let Some(name) = &from.name {
+            head += &format!(" AS {}", name.raw);
+        }
+        if let Some(platform) = &from.platform {
+            head += &format!(" platform={}", platform.raw);
+        }
+        line(head);
+        for instruction in &stage.instructions {
+            line(format!("  {}", show_kind(&instruction.kind)));
+        }
+    }
+    for diagnostic in &parsed.diagnostics {
+        line(format!("! {}", diagnostic.full_message()));
+    }
+    out
+}
+
+fn show_args(arg: &crate::ast::Arg) -> String {
+    let words = arg
+        .declarations
+        .iter()
+        .map(|(name, default)| match default {
+            Some(default) => format!("{}={}", name.raw, default.raw),
+            None => name.raw.clone(),
+        });
+    words.collect::<Vec<_>>().join(" | ")
+}
+
+fn show_command(command: &CommandLine) -> String {
+    match command {
+        CommandLine::Shell(text) => format!("shell {:?}", text.raw),
+        CommandLine::Exec(arguments) => format!("exec {arguments:?}"),
+    }
+}
+
+fn show_sources(sources: &[Source]) -> String {
+    let sources = sources.iter().map(|source| match source {
+        Source::Path(path) => format!("{:?}", path.raw),
+        Source::Heredoc(heredoc) => {
+            format!(
+                "<<{} expand={} {:?}",
+                heredoc.name, heredoc.expand, heredoc.body
+            )
+        }
+    });
+    sources.collect::<Vec<_>>().join(" ")
+}
+
+fn show_option(name: &str, text: &Option<Text>) -> String {
+    text.as_ref()
+        .map(|text| format!(" {name}={:?}", text.raw))
+        .unwrap_or_default()
+}
+
+fn show_words(words: &[Text]) -> String {
+    words
+        .iter()
+        .map(|word| format!("{:?}", word.raw))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn show_pairs(pairs: &crate::ast::Pairs) -> String {
+    let words: Vec<_> = pairs
+        .pairs
+        .iter()
+        .map(|(name, value)| format!("{}={}", name.raw, value.raw))
+        .collect();
+    format!(
+        "{}{}",
+        words.join(" | "),
+        if pairs.legacy { " legacy" } else { "" }
+    )
+}
+
+fn show_kind(kind: &Kind) -> String {
+    match kind {
+        Kind::Run(run) => {
+            let mut out = format!("RUN {}", show_command(&run.command));
+            for mount in &run.mounts {
+                out += &format!(" mount={:?}", mount.fields);
+            }
+            out += &show_option("network", &run.network);
+            out += &show_option("security", &run.security);
+            for heredoc in &run.heredocs {
+                out += &format!(" <<{} {:?}", heredoc.name, heredoc.body);
+            }
+            out
+        }
+        Kind::Cmd(command) => format!("CMD {}", show_command(command)),
+        Kind::Entrypoint(command) => format!("ENTRYPOINT {}", show_command(command)),
+        Kind::Copy(copy) => format!(
+            "COPY {} -> {:?}{}{}{}{}{}{}",
+            show_sources(&copy.sources),
+            copy.destination.raw,
+            show_option("from", &copy.from),
+            show_option("chown", &copy.chown),
+            show_option("chmod", &copy.chmod),
+            if copy.link { " link" } else { "" },
+            if copy.parents { " parents" } else { "" },
+            copy.excludes
+                .iter()
+                .map(|text| format!(" -{}", text.raw))
+                .collect::<String>(),
+        ),
+        Kind::Add(add) => format!(
+            "ADD {} -> {:?}{} git={:?} unpack={:?}",
+            show_sources(&add.sources),
+            add.destination.raw,
+            show_option("checksum", &add.checksum),
+            add.keep_git_dir,
+            add.unpack,
+        ),
+        Kind::Env(pairs) => format!("ENV {}", show_pairs(pairs)),
+        Kind::Label(pairs) => format!("LABEL {}", show_pairs(pairs)),
+        Kind::Arg(arg) => format!("ARG {}", show_args(arg)),
+        Kind::Expose(words) => format!("EXPOSE {}", show_words(words)),
+        Kind::Volume(words) => format!("VOLUME {}", show_words(words)),
+        Kind::User(text) => format!("USER {:?}", text.raw),
+        Kind::Workdir(text) => format!("WORKDIR {:?}", text.raw),
+        Kind::StopSignal(text) => format!("STOPSIGNAL {:?}", text.raw),
+        Kind::Maintainer(text) => format!("MAINTAINER {:?}", text.raw),
+        Kind::Shell(arguments) => format!("SHELL {arguments:?}"),
+        Kind::Healthcheck(crate::ast::Healthcheck::None) => "HEALTHCHECK none".to_owned(),
+        Kind::Healthcheck(crate::ast::Healthcheck::Command {
+            command,
+            interval,
+            timeout,
+            start_period,
+            start_interval,
+            retries,
+        }) => format!(
+            "HEALTHCHECK {} {interval} {timeout} {start_period} {start_interval} {retries}",
+            show_command(command)
+        ),
+        Kind::Onbuild(onbuild) => format!("ONBUILD {:?}", onbuild.trigger),
+    }
+}
+
+#[test]
+fn df_001_df_002_df_006_bom_line_endings_and_case() {
+    assert_snapshot!(show("\u{FEFF}from scratch\r\nRuN a \\\r\n  b\r\n\r\n  Copy x y\r\n"), @r#"
+    FROM scratch
+      RUN shell "a   b"
+      COPY "x" -> "y"
+    "#);
+}
+
+#[test]
+fn df_003_to_005_nothing_to_build() {
+    assert_snapshot!(show(""), @"! the Dockerfile cannot be empty");
+    assert_snapshot!(show("# hi\n\n  \n"), @"! file with no instructions");
+    assert_snapshot!(show("RUN a\nRUN b\n"), @"! no build stage in current context");
+    assert_snapshot!(show("ARG a=1\n"), @r"
+    ARG a=1
+    ! dockerfile contains no stages to build
+    ");
+    assert_snapshot!(show("\\"), @"! file with no instructions");
+}
+
+#[test]
+fn df_007_hash_inside_a_line_is_text() {
+    assert_snapshot!(show("FROM a\nRUN echo a # b\n"), @r#"
+    FROM a
+      RUN shell "echo a # b"
+    "#);
+}
