@@ -1,0 +1,143 @@
+//! Overlay mounts.
+
+use std::fs;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use kiln_snapshotter::overlay::{self, Interface, OverlaySpec, Support};
+
+pub(crate) const TESTS: &[crate::Test] = &[
+    ("overlays are supported", supported),
+    ("hundreds of lowers", hundreds_of_lowers),
+    ("many lowers in one string", one_string),
+    ("awkward names", awkward_names),
+    ("one lower is bound read-only", one_lower),
+    ("no lower is the upper itself", no_lower),
+    ("a used work directory is refused", used_work_directory),
+];
+
+/// A path through which an unattached mount can be looked at.
+pub(crate) fn path_of(root: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()))
+}
+
+fn directory(path: PathBuf) -> PathBuf {
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn supported(scratch: &Path) {
+    match overlay::probe(scratch) {
+        Support::Overlay => {}
+        Support::Refused(error) => panic!("{error}"),
+    }
+    assert_eq!(fs::read_dir(scratch).unwrap().count(), 0);
+}
+
+fn hundreds_of_lowers(scratch: &Path) {
+    let lowers: Vec<PathBuf> = (0..300)
+        .map(|number| {
+            let lower = directory(scratch.join(format!("a-rather-long-directory-name-{number}")));
+            fs::write(lower.join(number.to_string()), "").unwrap();
+            fs::write(lower.join("common"), number.to_string()).unwrap();
+            lower
+        })
+        .collect();
+    let spec = OverlaySpec {
+        lowers,
+        upper_and_work: Some((
+            directory(scratch.join("upper")),
+            directory(scratch.join("work")),
+        )),
+    };
+    let root = overlay::mount(&spec).unwrap();
+    let path = path_of(&root);
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 301);
+    assert_eq!(fs::read_to_string(path.join("common")).unwrap(), "0");
+    fs::remove_file(path.join("7")).unwrap();
+    assert!(fs::symlink_metadata(scratch.join("upper/7")).is_ok());
+}
+
+/// What kernels before 6.7 get.
+fn one_string(scratch: &Path) {
+    let lowers: Vec<PathBuf> = (0..100)
+        .map(|number| {
+            let lower = directory(scratch.join(format!("a:directory,number {number}")));
+            fs::write(lower.join(number.to_string()), "").unwrap();
+            lower
+        })
+        .collect();
+    let (upper, work) = (
+        directory(scratch.join("upper")),
+        directory(scratch.join("work")),
+    );
+    let mut spec = OverlaySpec {
+        lowers: lowers.clone(),
+        upper_and_work: None,
+    };
+    let root = overlay::mount_stack(&spec, Interface::OneString).unwrap();
+    assert_eq!(fs::read_dir(path_of(&root)).unwrap().count(), 100);
+    assert_eq!(fs::read_dir(&lowers[0]).unwrap().count(), 1);
+    spec.upper_and_work = Some((upper.clone(), work));
+    let root = overlay::mount_stack(&spec, Interface::OneString).unwrap();
+    fs::write(path_of(&root).join("new"), "").unwrap();
+    assert!(upper.join("new").exists());
+}
+
+fn awkward_names(scratch: &Path) {
+    let base = directory(scratch.join("a:b,c\\d"));
+    let long = directory(base.join("x".repeat(250)).join("y".repeat(200)));
+    let lower = directory(base.join("low"));
+    fs::write(long.join("deep"), "").unwrap();
+    fs::write(lower.join("shallow"), "").unwrap();
+    let root = overlay::mount(&OverlaySpec {
+        lowers: vec![long, lower],
+        upper_and_work: Some((directory(base.join("up")), directory(base.join("work")))),
+    })
+    .unwrap();
+    assert!(path_of(&root).join("deep").exists());
+    assert!(path_of(&root).join("shallow").exists());
+    fs::write(path_of(&root).join("new"), "").unwrap();
+    assert!(base.join("up/new").exists());
+}
+
+fn one_lower(scratch: &Path) {
+    let lower = directory(scratch.join("lower"));
+    fs::write(lower.join("file"), "text").unwrap();
+    let root = overlay::mount(&OverlaySpec {
+        lowers: vec![lower.clone()],
+        upper_and_work: None,
+    })
+    .unwrap();
+    assert_eq!(
+        fs::read_to_string(path_of(&root).join("file")).unwrap(),
+        "text"
+    );
+    let error = fs::write(path_of(&root).join("new"), "").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    fs::write(lower.join("still writable where it lies"), "").unwrap();
+}
+
+fn no_lower(scratch: &Path) {
+    let upper = directory(scratch.join("upper"));
+    let root = overlay::mount(&OverlaySpec {
+        lowers: Vec::new(),
+        upper_and_work: Some((upper.clone(), directory(scratch.join("work")))),
+    })
+    .unwrap();
+    fs::write(path_of(&root).join("new"), "").unwrap();
+    assert!(upper.join("new").exists());
+    assert!(overlay::mount(&OverlaySpec::default()).is_err());
+}
+
+fn used_work_directory(scratch: &Path) {
+    let spec = OverlaySpec {
+        lowers: vec![directory(scratch.join("lower"))],
+        upper_and_work: Some((
+            directory(scratch.join("upper")),
+            directory(scratch.join("work")),
+        )),
+    };
+    drop(overlay::mount(&spec).unwrap());
+    assert!(overlay::mount(&spec).is_err());
+}
