@@ -203,10 +203,10 @@ impl User {
 fn make_account(name: &str, ranges: Ranges) -> Result<(), Skip> {
     let useradd = Tool::find("useradd")?;
     let usermod = Tool::find("usermod")?;
-    // Tests run side by side; useradd fails when another one holds the password file.
-    let lock = File::create(std::env::temp_dir().join("kiln-test-accounts.lock"))
-        .expect("the temporary directory should be writable");
-    lock.lock().expect("a fresh lock file can be locked");
+    // Tests run side by side; useradd fails when another one holds the password file. The
+    // program's own file serves as the lock, since it is there and stays.
+    let lock = File::open(useradd.path()).expect("a program can be read");
+    lock.lock().expect("an open file can be locked");
 
     if !lists("/etc/passwd", name) {
         let mut command = useradd.command();
