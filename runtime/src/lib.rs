@@ -1,1 +1,35 @@
 //! Puts a process in a box, and keeps boxes with names.
+//!
+//! [`userns::enter`] makes the whole program root in a box of its own; after that, rootful and
+//! rootless are one path. [`LocalExecutor`] runs one process in a root file system made of layers,
+//! with its own namespaces, mounts, capabilities and system call filter.
+//!
+//! This crate knows nothing about Dockerfiles, images or registries: it is given layers as
+//! directories, numeric user ids and a whole environment.
+
+mod cancel; // one switch that stops every step sharing it
+mod job; // what to run and in which surroundings
+
+pub mod userns; // root in a box
+
+mod capability; // what root in a sandbox may do
+mod cgroup; // limits for a process and its children
+mod seccomp; // which system calls a sandbox may make
+
+mod executor; // runs one job
+mod outcome; // how a job ended
+
+#[expect(
+    unsafe_code,
+    reason = "raw system calls, and code between clone and exec"
+)]
+mod sys;
+
+pub use cancel::Cancel;
+pub use executor::{Executor, LocalExecutor, Output, Stream};
+pub use job::{
+    Access, BUILD_HOSTNAME, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, Mount, MountSource, Network,
+    Process, ProcessUser, Resources, Root, Security, Streams, Ulimit, UlimitName, WindowSize,
+    Writable, hosts_text,
+};
+pub use outcome::{End, ExecError, Observed, Outcome, Warning};

@@ -1,0 +1,86 @@
+//! What a child's last words mean.
+
+use std::io;
+
+use super::prepare::Plan;
+use crate::sys::{Record, Stage};
+use crate::{End, ExecError};
+
+/// Turns the record of a child that did not become the program into an end or an error.
+pub(super) fn explain(plan: &Plan, record: Record) -> Result<End, ExecError> {
+    let errno = rustix::io::Errno::from_raw_os_error(record.value);
+    let source = io::Error::from(errno);
+    let target = || {
+        let index = usize::try_from(record.index).ok();
+        index
+            .and_then(|index| plan.targets.get(index))
+            .cloned()
+            .unwrap_or_default()
+    };
+    let what = match record.stage {
+        Stage::Search => {
+            return Ok(match errno {
+                rustix::io::Errno::ACCESS => not_executable(plan, "permission denied"),
+                _ => not_found(plan, plan.searched),
+            });
+        }
+        Stage::Execute => {
+            return Ok(match errno {
+                // The file is there: what is missing is the interpreter it names.
+                rustix::io::Errno::NOENT => not_found(plan, false),
+                rustix::io::Errno::NOEXEC => not_executable(plan, "exec format error"),
+                _ => not_executable(plan, &source.to_string()),
+            });
+        }
+        Stage::WorkingDirectory => {
+            return Err(ExecError::WorkingDirectory {
+                path: plan.cwd.clone(),
+                source,
+            });
+        }
+        Stage::Target | Stage::MakeMount | Stage::Attach | Stage::Mask => {
+            return Err(ExecError::Mount {
+                target: target(),
+                source,
+            });
+        }
+        Stage::Created | Stage::Orphaned => return Err(ExecError::Vanished),
+        Stage::JoinCgroup => "entering the control group",
+        Stage::DeathSignal => "binding the process to this one",
+        Stage::Session => "starting a session",
+        Stage::StandardStream => "placing the standard streams",
+        Stage::Terminal => "taking the terminal",
+        Stage::AttachRoot => "attaching the root file system",
+        Stage::PivotRoot => "changing the root",
+        Stage::DetachOldRoot => "letting go of the old root",
+        Stage::Hostname => "setting the host name",
+        Stage::Loopback => "starting the loopback device",
+        Stage::CgroupNamespace => "making a control group namespace",
+        Stage::Limit => "setting a resource limit",
+        Stage::BoundingSet => "reducing the capability bounding set",
+        Stage::Filter => "loading the system call filter",
+        Stage::Groups => "setting the supplementary groups",
+        Stage::GroupId => "setting the group id",
+        Stage::UserId => "setting the user id",
+        Stage::Capabilities => "reducing the capabilities",
+        Stage::CloseDescriptors => "closing inherited descriptors",
+    };
+    Err(ExecError::Setup {
+        what: what.to_owned(),
+        source,
+    })
+}
+
+fn not_found(plan: &Plan, searched: bool) -> End {
+    End::NotFound {
+        program: plan.program.clone(),
+        searched,
+    }
+}
+
+fn not_executable(plan: &Plan, reason: &str) -> End {
+    End::NotExecutable {
+        program: plan.program.clone(),
+        reason: reason.to_owned(),
+    }
+}

@@ -1,0 +1,94 @@
+//! Runs one job.
+//!
+//! The route of a job: [`surroundings`] holds what all jobs of a process share, [`prepare`] makes
+//! the job's mounts, which are not attached anywhere, and everything else its process needs,
+//! [`crate::sys`] clones and configures the process, [`supervise`] carries its output and waits,
+//! and [`stubs`] removes the mount points that had to be created.
+
+mod devices; // /dev
+mod failure; // what a child's last words mean
+mod prepare; // from a job to a program
+mod stubs; // mount points that must not stay
+mod supervise; // output, cancellation, the end
+mod surroundings; // what all jobs share
+
+use std::fmt;
+use std::path::Path;
+
+pub(crate) use prepare::Running;
+pub(crate) use surroundings::Surroundings;
+
+use crate::{Cancel, ExecError, Job, Outcome};
+
+/// Runs jobs, here or elsewhere.
+pub trait Executor: fmt::Debug + Send + Sync {
+    /// Runs a job to its end, giving its output away as it comes.
+    ///
+    /// # Errors
+    /// The job could not be run. A program that fails, or does not exist, is an [`Outcome`].
+    fn run(
+        &self,
+        job: &Job,
+        output: &mut dyn Output,
+        cancel: &Cancel,
+    ) -> Result<Outcome, ExecError>;
+}
+
+/// Takes the output of a process.
+pub trait Output {
+    /// Takes some bytes; they may end inside a line or a character.
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]);
+}
+
+impl<F: FnMut(Stream, &[u8])> Output for F {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) {
+        self(stream, bytes);
+    }
+}
+
+/// Which stream some output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output, or a terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Runs jobs on this machine. Any number of threads may share it.
+#[derive(Debug)]
+pub struct LocalExecutor {
+    surroundings: Surroundings,
+}
+
+impl LocalExecutor {
+    /// Prepares what all jobs share.
+    ///
+    /// `scratch` is a directory that is created if missing. A file system in memory is mounted on
+    /// it, which only this process sees and which vanishes with it. Call after
+    /// [`crate::userns::enter`].
+    ///
+    /// # Errors
+    /// This process may not mount anything.
+    pub fn new(scratch: &Path) -> Result<Self, ExecError> {
+        Ok(Self {
+            surroundings: Surroundings::new(scratch)?,
+        })
+    }
+
+    /// Starts a job and leaves its streams to the caller.
+    pub(crate) fn start(&self, job: &Job) -> Result<Running, ExecError> {
+        prepare::start(&self.surroundings, job)
+    }
+}
+
+impl Executor for LocalExecutor {
+    fn run(
+        &self,
+        job: &Job,
+        output: &mut dyn Output,
+        cancel: &Cancel,
+    ) -> Result<Outcome, ExecError> {
+        supervise::supervise(self.start(job)?, output, cancel)
+    }
+}

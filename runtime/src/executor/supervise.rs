@@ -1,0 +1,216 @@
+//! Carries a job's output and waits for its end.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+
+use super::failure::explain;
+use super::prepare::{OurStreams, Plan, Running};
+use super::{Output, Stream};
+use crate::sys::{RECORD_BYTES, Record, Spawned, Stage};
+use crate::{Cancel, End, ExecError, Observed, Outcome};
+
+/// The default capacity of a pipe.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Runs a started job to its end.
+pub(super) fn supervise(
+    mut running: Running,
+    output: &mut dyn Output,
+    cancel: &Cancel,
+) -> Result<Outcome, ExecError> {
+    let watched = watch(&mut running, output, cancel);
+    let (ended, cancelled) = match watched {
+        Ok(watched) => watched,
+        Err(errno) => {
+            // Without a view of the process there is no point in letting it run.
+            kill(&running.process);
+            let _ = reap(&running.process);
+            running.plan.stubs.remove();
+            return Err(ExecError::prepare("watching the process")(errno));
+        }
+    };
+    finish(running, ended, cancelled)
+}
+
+/// What a child said before it became the program, or failed to.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    failure: Option<Record>,
+}
+
+impl Report {
+    /// Reads what has arrived; says whether more may come.
+    pub(crate) fn read(&mut self, pipe: &OwnedFd, plan: &mut Plan) -> Result<bool, Errno> {
+        let mut bytes = [0; RECORD_BYTES];
+        let length = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut bytes))?;
+        if length < RECORD_BYTES {
+            return Ok(false);
+        }
+        match Record::from_bytes(&bytes) {
+            Some(Record {
+                stage: Stage::Created,
+                index,
+                value,
+            }) => {
+                let target = usize::try_from(index)
+                    .ok()
+                    .and_then(|i| plan.targets.get(i));
+                if let (Some(target), Ok(depth)) = (target, usize::try_from(value)) {
+                    plan.stubs.note(target, depth);
+                }
+            }
+            other => self.failure = other.or(self.failure),
+        }
+        Ok(true)
+    }
+}
+
+/// How the process itself ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    report: Report,
+    status: Status,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Status {
+    Exited(u8),
+    Killed(i32),
+}
+
+fn watch(
+    running: &mut Running,
+    output: &mut dyn Output,
+    cancel: &Cancel,
+) -> Result<(Ended, bool), Errno> {
+    let mut report = Report::default();
+    let mut reports = true;
+    let mut cancelled = false;
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut open: Vec<(Stream, BorrowedFd<'_>)> = match &running.streams {
+        OurStreams::Pipes { stdout, stderr, .. } => vec![
+            (Stream::Stdout, stdout.as_fd()),
+            (Stream::Stderr, stderr.as_fd()),
+        ],
+        OurStreams::Terminal(master) => vec![(Stream::Stdout, master.as_fd())],
+    };
+    loop {
+        let mut events: Vec<PollFd<'_>> = open
+            .iter()
+            .map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+            .collect();
+        events.push(PollFd::new(&running.process.pidfd, PollFlags::IN));
+        if reports {
+            events.push(PollFd::new(&running.report, PollFlags::IN));
+        }
+        if !cancelled {
+            events.push(PollFd::new(cancel, PollFlags::IN));
+        }
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut events, None))?;
+        let ready: Vec<bool> = events.iter().map(|e| !e.revents().is_empty()).collect();
+        drop(events);
+        let streams = open.len();
+        let mut at = 0;
+        for &stream_ready in &ready[..streams] {
+            if stream_ready && !pass_on(open[at], &mut buffer, output)? {
+                open.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        let mut rest = ready[streams..].iter().copied();
+        let ended = rest.next().unwrap_or(false);
+        if reports && rest.next().unwrap_or(false) {
+            reports = report.read(&running.report, &mut running.plan)?;
+        }
+        if !cancelled && rest.next().unwrap_or(false) {
+            kill(&running.process);
+            cancelled = true;
+        }
+        if ended {
+            break;
+        }
+    }
+    let status = reap(&running.process)?;
+    // The end of a process namespace's first process is the end of all in it, so nobody writes
+    // any more, except those who were passed the pipe over a socket: take what is there.
+    for stream in open {
+        while is_readable(stream.1)? && pass_on(stream, &mut buffer, output)? {}
+    }
+    while reports && is_readable(running.report.as_fd())? {
+        reports = report.read(&running.report, &mut running.plan)?;
+    }
+    Ok((Ended { report, status }, cancelled))
+}
+
+/// Reads once and gives it away; says whether more may come.
+fn pass_on(
+    (stream, fd): (Stream, BorrowedFd<'_>),
+    buffer: &mut [u8],
+    output: &mut dyn Output,
+) -> Result<bool, Errno> {
+    match rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut *buffer)) {
+        // A terminal nobody has open any more answers EIO.
+        Ok(0) | Err(Errno::IO) => Ok(false),
+        Ok(length) => {
+            output.chunk(stream, &buffer[..length]);
+            Ok(true)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut event = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut event, Some(&now)))?;
+    Ok(ready > 0)
+}
+
+fn kill(process: &Spawned) {
+    // Fails only if it is dead already.
+    let _ = rustix::process::pidfd_send_signal(&process.pidfd, Signal::KILL);
+}
+
+fn reap(process: &Spawned) -> Result<Status, Errno> {
+    let status = rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED)
+    })?;
+    let status = status.ok_or(Errno::CHILD)?;
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Ok(Status::Exited(u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
+        (None, Some(signal)) => Ok(Status::Killed(signal)),
+        (None, None) => Err(Errno::CHILD),
+    }
+}
+
+/// Cleans up and sums up.
+pub(crate) fn finish(
+    mut running: Running,
+    ended: Ended,
+    cancelled: bool,
+) -> Result<Outcome, ExecError> {
+    running.plan.stubs.remove();
+    let out_of_memory = running
+        .cgroup
+        .take()
+        .is_some_and(crate::cgroup::Cgroup::remove);
+    let end = match (ended.report.failure, ended.status) {
+        _ if cancelled => End::Cancelled,
+        (Some(record), _) => explain(&running.plan, record)?,
+        (None, Status::Exited(code)) => End::Exited(code),
+        (None, Status::Killed(signal)) => End::Killed(signal),
+    };
+    Ok(Outcome {
+        end,
+        out_of_memory,
+        observed: Observed::Nothing,
+        warnings: running.warnings,
+    })
+}

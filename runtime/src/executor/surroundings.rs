@@ -1,0 +1,353 @@
+//! What all jobs of a process share, prepared once.
+//!
+//! A file system in memory, mounted where only this process sees it:
+//!
+//! ```text
+//! stubs/        the lowest layer of every root: mount points that images lack
+//! stubs-<n>/    the same with the targets of one job's own mounts
+//! files/<n>     texts shown as /etc/hosts or /etc/resolv.conf
+//! staging/      where a child attaches what it cuts a part out of
+//! empty/        hides directories
+//! sys/          /sys as sandboxes see it
+//! ```
+//!
+//! Stubs lie below the image's layers, so a mount point that the image lacks exists without a
+//! change to the upper directory: no copy-up before the run and nothing to clean up after it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use kiln_cache::GuestPath;
+use libc::sock_filter;
+use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+};
+use rustix::thread::CapabilitySet;
+
+use crate::sys::{self, Leaf};
+use crate::userns::IdMaps;
+use crate::{ExecError, capability, seccomp};
+
+/// Attributes of mounts that hold no programs and no devices.
+pub(super) const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
+    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+/// Names below `/proc` that are hidden, as in Docker's default (moby: daemon/pkg/oci/defaults.go).
+const MASKED_PROC: [&str; 10] = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+];
+
+/// Names below `/proc` that are read-only; same source.
+const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+/// Names below `/sys` that are hidden; same source.
+const MASKED_SYS: [&str; 2] = ["devices/virtual/powercap", "firmware"];
+
+/// Something to hide, and whether it is a directory.
+#[derive(Clone, Debug)]
+pub(super) struct Mask {
+    pub(super) name: String,
+    pub(super) leaf: Leaf,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    directory: PathBuf,
+    counter: AtomicU64,
+    texts: Mutex<HashMap<String, PathBuf>>,
+    pub(super) ids: IdMaps,
+    pub(super) masked_proc: Vec<Mask>,
+    pub(super) masked_sys: Vec<Mask>,
+    pub(super) filter: Vec<sock_filter>,
+    pub(super) forbidden: Vec<CapabilitySet>,
+    pub(super) own_capabilities: CapabilitySet,
+    /// The parent's `/proc`, and its own process id there.
+    pub(super) proc: OwnedFd,
+    pub(super) process_id: u32,
+}
+
+impl Surroundings {
+    pub(super) fn new(scratch: &Path) -> Result<Self, ExecError> {
+        fs::create_dir_all(scratch).map_err(|source| ExecError::Prepare {
+            what: format!("creating {}", scratch.display()),
+            source,
+        })?;
+        let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(ExecError::prepare("opening /proc"))?;
+        let own = rustix::fs::readlinkat(&proc, "self", Vec::new())
+            .map_err(ExecError::prepare("reading /proc/self"))?;
+        let process_id = own.to_str().ok().and_then(|text| text.parse().ok());
+        let memory = new_mount("tmpfs", &[("mode", "0700"), ("size", "64m")], PLAIN)
+            .map_err(ExecError::prepare("making a tmpfs"))?;
+        attach(&memory, scratch).map_err(ExecError::prepare(format!(
+            "mounting a tmpfs on {}",
+            scratch.display()
+        )))?;
+        let surroundings = Self {
+            directory: scratch.to_owned(),
+            counter: AtomicU64::new(0),
+            texts: Mutex::default(),
+            ids: IdMaps::of_this_process(),
+            masked_proc: existing("/proc", &MASKED_PROC),
+            masked_sys: existing("/sys", &MASKED_SYS),
+            filter: seccomp::default_filter(),
+            forbidden: capability::forbidden(),
+            own_capabilities: capability::own(),
+            proc,
+            process_id: process_id.unwrap_or_else(std::process::id),
+        };
+        surroundings.fill()?;
+        Ok(surroundings)
+    }
+
+    fn fill(&self) -> Result<(), ExecError> {
+        for name in ["files", "staging", "empty", "sys"] {
+            make(&self.directory, &GuestPath::new(name), Leaf::Directory)
+                .map_err(ExecError::prepare(format!("creating {name}")))?;
+        }
+        self.fill_stubs(&self.stubs(), &[])
+            .map_err(ExecError::prepare("creating mount points"))?;
+        self.mount_sys()
+            .map_err(ExecError::prepare("mounting /sys"))
+    }
+
+    /// Mounts `/sys` as sandboxes see it: read-only, partly hidden.
+    fn mount_sys(&self) -> Result<(), rustix::io::Errno> {
+        let place = self.directory.join("sys");
+        let sysfs = match new_mount("sysfs", &[], PLAIN) {
+            Ok(sysfs) => sysfs,
+            // Only the owner of the network namespace may mount one.
+            Err(_) => clone_tree(Path::new("/sys"))?,
+        };
+        attach(&sysfs, &place)?;
+        for mask in &self.masked_sys {
+            attach(&self.mask(mask)?, &place.join(&mask.name))?;
+        }
+        sys::mount_setattr(
+            &sysfs,
+            true,
+            MountAttrFlags::MOUNT_ATTR_RDONLY,
+            libc::MS_PRIVATE,
+        )
+    }
+
+    /// Returns a fresh clone of `/sys` as sandboxes see it.
+    pub(super) fn sys(&self) -> Result<OwnedFd, rustix::io::Errno> {
+        clone_tree(&self.directory.join("sys"))
+    }
+
+    /// Returns a mount that hides something.
+    pub(super) fn mask(&self, mask: &Mask) -> Result<OwnedFd, rustix::io::Errno> {
+        match mask.leaf {
+            Leaf::File => clone_tree(Path::new("/dev/null")),
+            Leaf::Directory => {
+                let empty = clone_tree(&self.directory.join("empty"))?;
+                sys::mount_setattr(&empty, false, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)?;
+                Ok(empty)
+            }
+        }
+    }
+
+    /// Returns a directory that a child may mount over until it changes its root.
+    pub(super) fn staging(&self) -> PathBuf {
+        self.directory.join("staging")
+    }
+
+    /// Returns a directory with nothing in it.
+    pub(super) fn empty(&self) -> PathBuf {
+        self.directory.join("empty")
+    }
+
+    /// Returns the lowest layer of roots without mounts of their own.
+    pub(super) fn stubs(&self) -> PathBuf {
+        self.directory.join("stubs")
+    }
+
+    /// Makes the lowest layer of a root with further mount points.
+    pub(super) fn own_stubs(&self, targets: &[(GuestPath, Leaf)]) -> Result<OwnStubs, ExecError> {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let stubs = OwnStubs(self.directory.join(format!("stubs-{number}")));
+        self.fill_stubs(&stubs.0, targets)
+            .map_err(ExecError::prepare("creating mount points"))?;
+        Ok(stubs)
+    }
+
+    fn fill_stubs(
+        &self,
+        directory: &Path,
+        targets: &[(GuestPath, Leaf)],
+    ) -> Result<(), rustix::io::Errno> {
+        make_one(directory, Leaf::Directory)?;
+        for name in ["etc/hosts", "etc/resolv.conf"] {
+            make(directory, &GuestPath::new(name), Leaf::File)?;
+        }
+        for (target, leaf) in targets {
+            match make(directory, target, *leaf) {
+                // Two targets that exclude each other, a file above a directory: whichever is
+                // wrong is found out when it is mounted.
+                Ok(()) | Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::ISDIR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a file with this text. Equal texts share a file, which nobody can write to.
+    pub(super) fn text(&self, text: &str) -> Result<PathBuf, ExecError> {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = texts.get(text) {
+            return Ok(path.clone());
+        }
+        let path = self.directory.join("files").join(texts.len().to_string());
+        fs::write(&path, text)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)))
+            .map_err(|source| ExecError::Prepare {
+                what: "writing a file below /etc".to_owned(),
+                source,
+            })?;
+        texts.insert(text.to_owned(), path.clone());
+        Ok(path)
+    }
+}
+
+impl Drop for Surroundings {
+    fn drop(&mut self) {
+        // The namespace takes it along at the latest when the process ends.
+        let _ = rustix::mount::unmount(&self.directory, UnmountFlags::DETACH);
+    }
+}
+
+/// The lowest layer of one job's root; removed when the job is over.
+#[derive(Debug)]
+pub(super) struct OwnStubs(pub(super) PathBuf);
+
+impl Drop for OwnStubs {
+    fn drop(&mut self) {
+        // Left behind, it costs some memory until the process ends.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Finds which names exist, and what they are.
+fn existing(base: &str, names: &[&str]) -> Vec<Mask> {
+    names
+        .iter()
+        .filter_map(|name| {
+            let metadata = fs::metadata(Path::new(base).join(name)).ok()?;
+            Some(Mask {
+                name: (*name).to_owned(),
+                leaf: if metadata.is_dir() {
+                    Leaf::Directory
+                } else {
+                    Leaf::File
+                },
+            })
+        })
+        .collect()
+}
+
+/// Returns the names below `/proc` that are read-only.
+pub(super) fn read_only_proc() -> &'static [&'static str] {
+    &READ_ONLY_PROC
+}
+
+/// Makes a file or directory and what is missing above it, with times and modes that are always
+/// the same. `directory` is kiln's own, so nothing in it leads elsewhere.
+fn make(directory: &Path, path: &GuestPath, leaf: Leaf) -> Result<(), rustix::io::Errno> {
+    for above in path.parent().into_iter().flat_map(|parent| {
+        let mut all = parent.ancestors();
+        all.push(parent);
+        all
+    }) {
+        make_one(&directory.join(above.as_relative()), Leaf::Directory)?;
+    }
+    make_one(&directory.join(path.as_relative()), leaf)
+}
+
+fn make_one(path: &Path, leaf: Leaf) -> Result<(), rustix::io::Errno> {
+    let result = match leaf {
+        Leaf::Directory => rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)),
+        Leaf::File => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)).map(drop)
+        }
+    };
+    match result {
+        Ok(()) => {}
+        Err(rustix::io::Errno::EXIST) => return Ok(()),
+        Err(errno) => return Err(errno),
+    }
+    // The caller's umask took part in the mode.
+    let mode = if leaf == Leaf::Directory {
+        0o755
+    } else {
+        0o644
+    };
+    rustix::fs::chmod(path, Mode::from_raw_mode(mode))?;
+    let epoch = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: epoch,
+        last_modification: epoch,
+    };
+    rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::empty())
+}
+
+/// Makes a file system that is not attached anywhere.
+pub(super) fn new_mount(
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, rustix::io::Errno> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(context.as_fd(), "source", kind)?;
+    for (key, value) in options {
+        match value.is_empty() {
+            true => rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?,
+            false => rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?,
+        }
+    }
+    rustix::mount::fsconfig_create(context.as_fd())?;
+    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// Clones what is mounted at a path and below it; the clone is not attached anywhere.
+pub(super) fn clone_tree(path: &Path) -> Result<OwnedFd, rustix::io::Errno> {
+    rustix::mount::open_tree(
+        CWD,
+        path,
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE,
+    )
+}
+
+/// Attaches a mount to a path of the host's, visible to this process only.
+fn attach(mount: &OwnedFd, path: &Path) -> Result<(), rustix::io::Errno> {
+    rustix::mount::move_mount(
+        mount,
+        "",
+        CWD,
+        path,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+}

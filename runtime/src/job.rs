@@ -1,0 +1,359 @@
+//! What to run and in which surroundings: plain values, decided by the caller.
+
+use std::path::PathBuf;
+
+use kiln_cache::GuestPath;
+
+/// The hostname of every build step.
+pub const BUILD_HOSTNAME: &str = "buildkitsandbox";
+
+/// Bytes of `/dev/shm` unless the caller says otherwise.
+pub const DEFAULT_SHM_SIZE_BYTES: u64 = 64 << 20;
+
+/// One process, its root file system and everything it may see.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The root file system.
+    pub root: Root,
+    /// The process.
+    pub process: Process,
+    /// Mounts beside the built-in ones; applied in order of their targets.
+    pub mounts: Vec<Mount>,
+    /// What the process can reach.
+    pub network: Network,
+    /// How far the process is trusted.
+    pub security: Security,
+    /// The name the process sees as its host's.
+    pub hostname: String,
+    /// What is found at `/etc/hosts`.
+    pub hosts: EtcFile,
+    /// What is found at `/etc/resolv.conf`.
+    pub resolv_conf: EtcFile,
+    /// Bytes of `/dev/shm`.
+    pub shm_size_bytes: u64,
+    /// Resource limits of the process; the others are inherited.
+    pub ulimits: Vec<Ulimit>,
+    /// Limits of the process and all its children together.
+    pub resources: Resources,
+}
+
+impl Job {
+    /// Describes a build step with default surroundings.
+    #[must_use]
+    pub fn new(root: Root, process: Process) -> Self {
+        Self {
+            root,
+            process,
+            mounts: Vec::new(),
+            network: Network::Host,
+            security: Security::Sandbox,
+            hostname: BUILD_HOSTNAME.to_owned(),
+            hosts: EtcFile::Text(hosts_text(BUILD_HOSTNAME, &[])),
+            resolv_conf: EtcFile::File {
+                path: PathBuf::from("/etc/resolv.conf"),
+                access: Access::ReadOnly,
+            },
+            shm_size_bytes: DEFAULT_SHM_SIZE_BYTES,
+            ulimits: Vec::new(),
+            resources: Resources::default(),
+        }
+    }
+}
+
+/// Returns the text of `/etc/hosts` for a hostname and further `(host, address)` pairs.
+#[must_use]
+pub fn hosts_text(hostname: &str, extra: &[(String, String)]) -> String {
+    let mut text =
+        format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (host, address) in extra {
+        text.push_str(&format!("{address}\t{host}\n"));
+    }
+    text
+}
+
+/// Where the process finds its files.
+#[derive(Clone, Debug)]
+pub enum Root {
+    /// Layers merged by overlayfs.
+    Layers {
+        /// Unpacked layers, the topmost first.
+        lowers: Vec<PathBuf>,
+        /// Where changes go; without it the root is read-only.
+        upper: Option<Writable>,
+    },
+    /// A directory as it is, changed in place: for systems without overlayfs.
+    Directory(PathBuf),
+}
+
+/// The two directories overlayfs writes to; both on one file system.
+#[derive(Clone, Debug)]
+pub struct Writable {
+    /// Receives the changes.
+    pub upper: PathBuf,
+    /// Scratch of the kernel; empty before the run.
+    pub work: PathBuf,
+}
+
+/// A program with its arguments and circumstances.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The program, looked up in `PATH` of `env` if it has no slash, and its arguments.
+    pub argv: Vec<String>,
+    /// The whole environment, in this order.
+    pub env: Vec<(String, String)>,
+    /// The working directory; made (root, 0755) if it does not exist.
+    pub cwd: GuestPath,
+    /// Who runs it.
+    pub user: ProcessUser,
+    /// What its standard streams are.
+    pub streams: Streams,
+}
+
+impl Process {
+    /// Describes a process of root in `/` with an empty environment and no input.
+    #[must_use]
+    pub fn new(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            cwd: GuestPath::ROOT,
+            user: ProcessUser::ROOT,
+            streams: Streams::Output,
+        }
+    }
+}
+
+/// Numeric ids as seen inside the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessUser {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary group ids.
+    pub groups: Vec<u32>,
+}
+
+impl ProcessUser {
+    /// Root, in no further group.
+    pub const ROOT: Self = Self {
+        uid: 0,
+        gid: 0,
+        groups: Vec::new(),
+    };
+}
+
+/// What the standard streams of a process are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// Two pipes for output; input ends at once.
+    Output,
+    /// Two pipes for output and one for input.
+    Piped,
+    /// One terminal for all three.
+    Terminal(WindowSize),
+}
+
+/// Size of a terminal in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+/// Something made visible in the root at `target`.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// Where; resolved inside the root, created for the run if it does not exist.
+    pub target: GuestPath,
+    /// What.
+    pub source: MountSource,
+    /// Whether the process may write to it.
+    pub access: Access,
+}
+
+/// What a [`Mount`] shows.
+#[derive(Clone, Debug)]
+pub enum MountSource {
+    /// A file or directory of the host.
+    Bind {
+        /// The host's path.
+        path: PathBuf,
+        /// A path below it, resolved as if `path` were the root.
+        inside: GuestPath,
+    },
+    /// A file or directory out of a stack of layers.
+    Layers {
+        /// Unpacked layers, the topmost first.
+        lowers: Vec<PathBuf>,
+        /// The path to show, resolved inside the stack.
+        inside: GuestPath,
+        /// Where writes go, to be thrown away by the caller; without it nothing is writable.
+        scratch: Option<Writable>,
+    },
+    /// A fresh file system in memory.
+    Tmpfs {
+        /// Limit, or the kernel's default of half the memory.
+        size_bytes: Option<u64>,
+        /// Mode of its top directory.
+        mode: u32,
+    },
+}
+
+/// Whether something may be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only.
+    ReadOnly,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// What a process can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Whatever the caller's own network namespace reaches.
+    Host,
+    /// Its own loopback device only.
+    None,
+}
+
+/// How far a process is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// The default capabilities, the default system call filter, masked `/proc` and `/sys`.
+    Sandbox,
+    /// Every capability the caller has, no filter, nothing masked, writable `/sys`.
+    Insecure,
+}
+
+/// Contents of a file below `/etc` that the surroundings provide.
+#[derive(Clone, Debug)]
+pub enum EtcFile {
+    /// This text, read-only.
+    Text(String),
+    /// A file of the host. Left out if it does not exist.
+    File {
+        /// The host's path.
+        path: PathBuf,
+        /// Whether the process may write to it.
+        access: Access,
+    },
+    /// Whatever the root has.
+    Untouched,
+}
+
+/// A resource limit of one process, as `setrlimit` knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// Which.
+    pub resource: UlimitName,
+    /// The limit in force; none is unlimited.
+    pub soft: Option<u64>,
+    /// How far the process may raise it; none is unlimited.
+    pub hard: Option<u64>,
+}
+
+macro_rules! ulimit_names {
+    ($($variant:ident $text:literal $resource:ident,)*) => {
+        /// The resources that have limits, under their command line names.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum UlimitName {
+            $(#[doc = concat!("`", $text, "`")] $variant,)*
+        }
+
+        impl UlimitName {
+            /// Finds the resource a command line names.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                match name { $($text => Some(Self::$variant),)* _ => None }
+            }
+
+            /// Returns the command line name.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            pub(crate) fn resource(self) -> rustix::process::Resource {
+                match self { $(Self::$variant => rustix::process::Resource::$resource,)* }
+            }
+        }
+    };
+}
+
+ulimit_names! {
+    Core "core" Core,
+    Cpu "cpu" Cpu,
+    Data "data" Data,
+    FileSize "fsize" Fsize,
+    Locks "locks" Locks,
+    LockedMemory "memlock" Memlock,
+    MessageQueue "msgqueue" Msgqueue,
+    Nice "nice" Nice,
+    OpenFiles "nofile" Nofile,
+    Processes "nproc" Nproc,
+    ResidentSet "rss" Rss,
+    RealTimePriority "rtprio" Rtprio,
+    RealTimeTime "rttime" Rttime,
+    PendingSignals "sigpending" Sigpending,
+    Stack "stack" Stack,
+}
+
+/// Limits kept by a control group; nothing set means no group is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Bytes of memory.
+    pub memory_bytes: Option<u64>,
+    /// Bytes of memory and swap together.
+    pub memory_and_swap_bytes: Option<u64>,
+    /// Relative weight, 1024 being ordinary.
+    pub cpu_shares: Option<u64>,
+    /// Microseconds of a scheduling period.
+    pub cpu_period_microseconds: Option<u64>,
+    /// Microseconds of processor time in a period.
+    pub cpu_quota_microseconds: Option<u64>,
+    /// Processors it may run on, such as `0-3,5`.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes it may use.
+    pub cpuset_mems: Option<String>,
+    /// Number of processes.
+    pub pids: Option<u64>,
+    /// The group under which to make one; kiln's own by default.
+    pub parent: Option<String>,
+}
+
+impl Resources {
+    /// Says whether a control group is wanted at all.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_lists_loopback_then_extra_hosts() {
+        // dockerfile.md section 10
+        let extra = [("db".to_owned(), "10.0.0.7".to_owned())];
+        assert_eq!(
+            hosts_text("buildkitsandbox", &extra),
+            "127.0.0.1\tlocalhost buildkitsandbox\n\
+             ::1\tlocalhost ip6-localhost ip6-loopback\n\
+             10.0.0.7\tdb\n"
+        );
+    }
+
+    #[test]
+    fn ulimit_names_round_trip() {
+        for name in ["core", "nofile", "nproc", "rttime"] {
+            assert_eq!(UlimitName::parse(name).unwrap().as_str(), name);
+        }
+        assert_eq!(UlimitName::parse("files"), None);
+    }
+}

@@ -1,0 +1,214 @@
+//! How a job ended, and why one could not be run.
+
+use std::io;
+use std::path::PathBuf;
+
+use kiln_cache::GuestPath;
+
+/// What is known after a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How the process ended.
+    pub end: End,
+    /// Whether the kernel killed something in the job for want of memory; false if unknown.
+    pub out_of_memory: bool,
+    /// What the process looked at.
+    pub observed: Observed,
+    /// Wishes that were not met.
+    pub warnings: Vec<Warning>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It returned a code.
+    Exited(u8),
+    /// A signal ended it.
+    Killed(i32),
+    /// The caller's [`crate::Cancel`] ended it.
+    Cancelled,
+    /// There is no such program.
+    NotFound {
+        /// What the first argument says.
+        program: String,
+        /// Whether it was looked for in `PATH`.
+        searched: bool,
+    },
+    /// The program is there but cannot be executed.
+    NotExecutable {
+        /// What the first argument says.
+        program: String,
+        /// The kernel's reason.
+        reason: String,
+    },
+}
+
+impl End {
+    /// Returns the exit code a shell would see: 128 plus a signal, 127 and 126 for programs that
+    /// could not be started, 130 for a cancelled one (cli.md section 0.1).
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Exited(code) => *code,
+            Self::Killed(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+            Self::Cancelled => 130,
+            Self::NotFound { .. } => 127,
+            Self::NotExecutable { .. } => 126,
+        }
+    }
+
+    /// Says why the program did not start; none if it did.
+    #[must_use]
+    pub fn start_failure(&self) -> Option<String> {
+        match self {
+            Self::Exited(_) | Self::Killed(_) | Self::Cancelled => None,
+            Self::NotFound {
+                program,
+                searched: true,
+            } => Some(format!(
+                "exec: {program:?}: executable file not found in $PATH"
+            )),
+            Self::NotFound {
+                program,
+                searched: false,
+            } => Some(format!("exec: {program:?}: no such file or directory")),
+            Self::NotExecutable { program, reason } => Some(format!("exec: {program:?}: {reason}")),
+        }
+    }
+}
+
+/// What a job read of its root, if somebody watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// Nobody watched, so the result is valid for this very root only.
+    Nothing,
+}
+
+/// A wish that could not be met without being vital.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// A limit was left out.
+    #[error("no {controller} control group: {reason}; the {limit} limit is not applied")]
+    LimitIgnored {
+        /// The controller that is missing.
+        controller: &'static str,
+        /// The limit it would have kept.
+        limit: &'static str,
+        /// Why it is missing.
+        reason: String,
+    },
+}
+
+/// Why a job could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// There is nothing to execute.
+    #[error("no command specified")]
+    NoCommand,
+    /// A string cannot be passed to the kernel.
+    #[error("{what} holds a zero byte")]
+    ZeroByte {
+        /// Which string.
+        what: String,
+    },
+    /// The user namespace has no such id.
+    #[error(
+        "{kind} id {id} does not exist in this user namespace; give this user a range of ids \
+             in /etc/subuid and /etc/subgid and install newuidmap and newgidmap"
+    )]
+    UnmappedId {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// The id.
+        id: u32,
+    },
+    /// The root itself cannot be a mount's target.
+    #[error("invalid mount target \"/\"")]
+    MountOnRoot,
+    /// Something on the way to a running process failed before the process existed.
+    #[error("{what}")]
+    Prepare {
+        /// What was being done.
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The new process failed to set itself up.
+    #[error("{what}")]
+    Setup {
+        /// What it was doing.
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The working directory cannot be entered or made.
+    #[error("working directory {path}")]
+    WorkingDirectory {
+        /// Which.
+        path: GuestPath,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The source of a bind mount is missing or unreadable.
+    #[error("mount source {}", path.display())]
+    MountSource {
+        /// The host's path.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A mount could not be made inside the root.
+    #[error("mounting {target}")]
+    Mount {
+        /// Where.
+        target: GuestPath,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A limit was asked for that nothing can keep.
+    #[error("cannot limit {limit}: {reason}")]
+    Limit {
+        /// What was to be limited.
+        limit: &'static str,
+        /// Why it cannot.
+        reason: String,
+    },
+    /// The new process ended without a word.
+    #[error("the sandbox ended before the program started")]
+    Vanished,
+}
+
+impl ExecError {
+    pub(crate) fn prepare(what: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> Self {
+        let what = what.into();
+        move |errno| Self::Prepare {
+            what,
+            source: errno.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_a_shell() {
+        assert_eq!(End::Exited(3).code(), 3);
+        assert_eq!(End::Killed(9).code(), 137);
+        let missing = End::NotFound {
+            program: "nocmd".to_owned(),
+            searched: true,
+        };
+        assert_eq!(missing.code(), 127);
+        assert_eq!(
+            missing.start_failure().unwrap(),
+            "exec: \"nocmd\": executable file not found in $PATH"
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! Lists of strings in the form `execve` takes them.
+
+use std::ffi::{CStr, CString, NulError, c_char};
+use std::ptr;
+
+/// Strings, and pointers to them that end with a null pointer.
+#[derive(Debug)]
+pub(crate) struct Strings {
+    strings: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl Strings {
+    /// Takes copies.
+    ///
+    /// # Errors
+    /// A string holds a zero byte.
+    pub(crate) fn new<S: AsRef<[u8]>>(
+        strings: impl IntoIterator<Item = S>,
+    ) -> Result<Self, NulError> {
+        let strings = strings
+            .into_iter()
+            .map(|string| CString::new(string.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let pointers = strings
+            .iter()
+            .map(|string| string.as_ptr())
+            .chain([ptr::null()])
+            .collect();
+        Ok(Self { strings, pointers })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &CStr> {
+        self.strings.iter().map(CString::as_c_str)
+    }
+
+    /// Valid as long as `self`; moving `self` does not move the strings.
+    pub(super) fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+}

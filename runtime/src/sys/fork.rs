@@ -1,0 +1,66 @@
+//! Making a process.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use super::{Program, child, raw};
+
+/// A process that was made and is the caller's to wait for.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    /// Its id in the caller's namespace.
+    #[expect(dead_code, reason = "shown by containers")]
+    pub(crate) pid: u32,
+    /// Becomes readable when it ends.
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Namespaces of a new process beside those it always gets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Namespaces {
+    pub(crate) network: bool,
+    pub(crate) cgroup: bool,
+}
+
+/// Starts `program` in new process, mount, IPC and host name namespaces.
+///
+/// With `cgroup`, it is born in that group of the version 2 hierarchy.
+pub(crate) fn spawn(
+    program: &Program<'_>,
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Spawned, Errno> {
+    let mut flags =
+        libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    if namespaces.network {
+        flags |= libc::CLONE_NEWNET;
+    }
+    if namespaces.cgroup {
+        flags |= libc::CLONE_NEWCGROUP;
+    }
+    let (pid, pidfd) = clone_and(flags, cgroup, || child::run(program))?;
+    Ok(Spawned { pid, pidfd })
+}
+
+/// Clones the process and runs `child` in the copy.
+///
+/// Signals stay blocked until the child unblocks them: a handler of ours must not run in it.
+pub(super) fn clone_and(
+    flags: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce(),
+) -> Result<(u32, OwnedFd), Errno> {
+    let mask = raw::swap_signal_mask(u64::MAX);
+    // SAFETY: the closures passed in this module make system calls only, and the copy ends after them.
+    let cloned = match unsafe { raw::clone_process(flags, cgroup) } {
+        Ok(None) => {
+            child();
+            raw::exit(255)
+        }
+        Ok(Some(process)) => Ok(process),
+        Err(error) => Err(error),
+    };
+    raw::swap_signal_mask(mask);
+    cloned
+}

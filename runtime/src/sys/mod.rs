@@ -1,0 +1,22 @@
+//! The only unsafe code of this crate: raw system calls, and the code a new process runs before
+//! `execve`.
+//!
+//! [`spawn`] clones a process without sharing memory. kiln has threads, so the copy may hold
+//! locks of threads that do not exist in it: between `clone3` and `execve` the child makes system
+//! calls on data prepared before and does nothing else. It never allocates, never locks, never
+//! unwinds.
+
+mod child; // what the new process does
+mod exec; // programs and their arguments as the kernel takes them
+mod fork; // making a process
+mod helper; // small processes that assist in making a user namespace
+mod program; // everything a new process has to know
+mod raw; // system calls that rustix lacks
+mod report; // how a new process says what went wrong
+
+pub(crate) use exec::Strings;
+pub(crate) use fork::{Namespaces, Spawned, spawn};
+pub(crate) use helper::{Helper, HelperTask};
+pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Remains, Target};
+pub(crate) use raw::{mount_setattr, open_terminal_peer, unshare};
+pub(crate) use report::{RECORD_BYTES, Record, Stage};

@@ -1,0 +1,163 @@
+//! Everything a new process has to know, prepared by its parent.
+
+use std::ffi::CString;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use kiln_cache::GuestPath;
+use libc::sock_filter;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{CapabilitySet, Gid, Uid};
+
+use super::Strings;
+
+/// What a new process does before it becomes the user's program.
+#[derive(Debug)]
+pub(crate) struct Program<'a> {
+    /// Where to send [`super::Record`]s.
+    pub(crate) report: BorrowedFd<'a>,
+    /// A descriptor of the parent's `/proc`.
+    pub(crate) proc: BorrowedFd<'a>,
+    /// The parent's process id as that `/proc` knows it.
+    pub(crate) parent: u32,
+    /// Standard input, output and error.
+    pub(crate) streams: [BorrowedFd<'a>; 3],
+    /// Whether those are a terminal to take as one's own.
+    pub(crate) controlling_terminal: bool,
+    /// Files that take a process id, one for each control group to enter.
+    pub(crate) cgroups: &'a [OwnedFd],
+    /// Whether to leave the parent's control group namespace after entering the groups.
+    pub(crate) unshare_cgroup: bool,
+    /// The root file system: a detached mount.
+    pub(crate) root: BorrowedFd<'a>,
+    /// Mounts, outer ones before inner ones.
+    pub(crate) mounts: &'a [MountStep],
+    /// The host's name.
+    pub(crate) hostname: &'a [u8],
+    /// Whether to start the loopback device of a new network namespace.
+    pub(crate) loopback: bool,
+    /// Resource limits.
+    pub(crate) limits: &'a [(Resource, Rlimit)],
+    /// The working directory: every prefix of its path, the shortest first.
+    pub(crate) cwd: &'a [CString],
+    /// Capabilities to remove from the bounding set.
+    pub(crate) forbidden: &'a [CapabilitySet],
+    /// The system call filter.
+    pub(crate) filter: Option<&'a [sock_filter]>,
+    /// Who to become.
+    pub(crate) identity: &'a Identity,
+    /// Capabilities to keep if the user is root.
+    pub(crate) capabilities: CapabilitySet,
+    /// Paths to try as the program, in order.
+    pub(crate) candidates: &'a Strings,
+    /// Arguments.
+    pub(crate) argv: &'a Strings,
+    /// Environment.
+    pub(crate) env: &'a Strings,
+}
+
+/// Ids of a new process.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    /// None where the user namespace forbids setting groups.
+    pub(crate) groups: Option<Vec<Gid>>,
+}
+
+/// A place in the root.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// Every prefix of the path, the shortest first; never empty.
+    pub(super) prefixes: Vec<CString>,
+    /// The components.
+    pub(super) names: Vec<CString>,
+    /// What to create if there is nothing.
+    pub(super) leaf: Leaf,
+    /// What becomes of what was created.
+    pub(super) remains: Remains,
+}
+
+/// What to create where a mount's target is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaf {
+    File,
+    Directory,
+}
+
+/// What becomes of a directory created as a mount's target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remains {
+    /// It belongs to the result.
+    Kept,
+    /// The parent removes it after the run: it is reported, and hides in the times of its parent.
+    Removed,
+}
+
+impl Target {
+    /// Returns none for the root itself, which cannot be mounted over.
+    pub(crate) fn new(path: &GuestPath, leaf: Leaf, remains: Remains) -> Option<Self> {
+        let text = |bytes: &[u8]| CString::new(bytes).ok();
+        let names = path.components().map(text).collect::<Option<Vec<_>>>()?;
+        let mut prefixes: Vec<CString> = path
+            .ancestors()
+            .iter()
+            .map(|p| text(p.as_bytes()))
+            .collect::<Option<_>>()?;
+        if names.is_empty() {
+            return None;
+        }
+        prefixes.push(text(path.as_bytes())?);
+        Some(Self {
+            prefixes,
+            names,
+            leaf,
+            remains,
+        })
+    }
+}
+
+/// One mount to make.
+#[derive(Debug)]
+pub(crate) enum MountStep {
+    /// Moves a detached mount to a place in the root.
+    Attach { mount: OwnedFd, target: Target },
+    /// Moves a detached mount onto a name below the mount of an earlier [`MountStep::Attach`].
+    Beneath {
+        mount: OwnedFd,
+        base: usize,
+        name: CString,
+    },
+    /// Shows a part of a detached mount.
+    Part {
+        whole: OwnedFd,
+        /// A directory of the old root where the whole is attached meanwhile.
+        staging: CString,
+        /// Resolved inside the whole.
+        part: CString,
+        read_only: bool,
+        target: Target,
+    },
+    /// Makes a file system that belongs to the new process's own namespaces.
+    Fresh {
+        kind: Fresh,
+        target: Target,
+        /// Detached mounts that hide names below it; missing names do not matter.
+        masks: Vec<(OwnedFd, CString)>,
+        /// Names below it that become read-only; missing names do not matter.
+        read_only: Vec<CString>,
+    },
+    /// Makes the message queue file system at a name below an earlier [`MountStep::Attach`].
+    Queue { base: usize, name: CString },
+}
+
+/// File systems whose contents depend on who makes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    /// Processes. Where the kernel refuses one because its own is partly hidden, the old root's
+    /// `/proc` is shown instead.
+    Proc,
+    /// Devices and the kernel's settings, read-only; the old root's `/sys` as a second choice.
+    Sysfs { writable: bool },
+    /// The control group the process is in, read-only; left out if refused.
+    Cgroup2,
+}

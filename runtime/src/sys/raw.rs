@@ -1,0 +1,261 @@
+//! System calls that rustix lacks or calls unsafe.
+
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint};
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::ptr;
+
+use libc::sock_filter;
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use rustix::thread::UnshareFlags;
+
+use super::Strings;
+
+fn check(result: c_long) -> Result<c_long, Errno> {
+    match result {
+        -1 => {
+            // SAFETY: glibc returns the address of this thread's errno, which is always valid.
+            Err(Errno::from_raw_os_error(unsafe {
+                *libc::__errno_location()
+            }))
+        }
+        value => Ok(value),
+    }
+}
+
+/// Sets and clears attributes of a mount, and its propagation unless that is 0.
+///
+/// With `recursive`, of all mounts below it too.
+pub(crate) fn mount_setattr(
+    mount: impl AsFd,
+    recursive: bool,
+    set: MountAttrFlags,
+    propagation: u64,
+) -> Result<(), Errno> {
+    let attributes = libc::mount_attr {
+        attr_set: u64::from(set.bits()),
+        attr_clr: 0,
+        propagation,
+        userns_fd: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty C string and `attributes` a structure of the size given; the
+    // kernel only reads both.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags as c_uint,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })?;
+    Ok(())
+}
+
+/// Leaves some of the caller's namespaces for new ones.
+///
+/// `FILES` is not to be passed: other threads would lose sight of descriptors.
+pub(crate) fn unshare(namespaces: UnshareFlags) -> Result<(), Errno> {
+    debug_assert!(!namespaces.contains(UnshareFlags::FILES));
+    // SAFETY: unsafe only because of FILES, which is excluded.
+    unsafe { rustix::thread::unshare_unsafe(namespaces - UnshareFlags::FILES) }
+}
+
+/// Opens the other end of a terminal in the very mount that `master` was opened in.
+pub(crate) fn open_terminal_peer(master: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: this request takes its flags by value and touches no memory.
+    let fd = check(c_long::from(unsafe {
+        libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags)
+    }))?;
+    // SAFETY: the kernel returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+}
+
+/// Makes descriptor `new` a duplicate of `old` that survives `execve`.
+pub(super) fn duplicate_onto(old: BorrowedFd<'_>, new: c_int) -> Result<(), Errno> {
+    if old.as_raw_fd() == new {
+        // dup3 refuses equal numbers, and the flag to close on exec has to go.
+        // SAFETY: changes a flag of a descriptor, no memory.
+        return check(c_long::from(unsafe { libc::fcntl(new, libc::F_SETFD, 0) })).map(drop);
+    }
+    // SAFETY: only the new process calls this, and it owns every descriptor number.
+    check(unsafe { libc::syscall(libc::SYS_dup3, old.as_raw_fd(), new, 0) }).map(drop)
+}
+
+/// Closes a descriptor that the new process inherited and nothing in it will use.
+pub(super) fn close(descriptor: c_int) {
+    // SAFETY: only a new process calls this, whose copies of the parent's owners never run.
+    unsafe { libc::syscall(libc::SYS_close, descriptor) };
+}
+
+/// Marks every descriptor from `first` on to be closed by `execve`.
+pub(super) fn close_on_exec_from(first: c_uint) -> Result<(), Errno> {
+    // SAFETY: changes flags of descriptors, no memory.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    })
+    .map(drop)
+}
+
+/// Gives every signal its default action and unblocks it.
+pub(super) fn reset_signals() {
+    // The kernel's structure is at most 32 bytes; all zeros is SIG_DFL, no flags, nothing masked.
+    let default = [0_u64; 4];
+    let unblocked = 0_u64;
+    for signal in 1..=64 {
+        // SAFETY: the kernel reads one structure. It refuses SIGKILL and SIGSTOP, which are at
+        // their default action anyway.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null::<u64>(),
+                size_of::<u64>(),
+            );
+        }
+    }
+    // SAFETY: the kernel reads a mask of the size given.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const unblocked,
+            ptr::null::<u64>(),
+            size_of::<u64>(),
+        );
+    }
+}
+
+/// Replaces the signal mask of the calling thread by `mask` and returns the former one.
+pub(super) fn swap_signal_mask(mask: u64) -> u64 {
+    let mut former = 0_u64;
+    // SAFETY: the kernel reads one mask and writes the other, both of the size given.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            &raw mut former,
+            size_of::<u64>(),
+        );
+    }
+    former
+}
+
+/// Makes the terminal on standard input the controlling one of the session.
+pub(super) fn take_terminal() -> Result<(), Errno> {
+    // SAFETY: the request takes a number.
+    check(c_long::from(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) })).map(drop)
+}
+
+/// Starts the loopback device of the current network namespace.
+pub(super) fn start_loopback() -> Result<(), Errno> {
+    // SAFETY: all zeros is a valid `ifreq`: an empty name and a number.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    request.ifr_name[0] = b'l' as c_char;
+    request.ifr_name[1] = b'o' as c_char;
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as i16;
+    // SAFETY: touches no memory.
+    let socket = check(unsafe {
+        libc::syscall(
+            libc::SYS_socket,
+            libc::AF_INET,
+            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+            0,
+        )
+    })?;
+    // SAFETY: the kernel reads one `ifreq`.
+    let result = check(c_long::from(unsafe {
+        libc::ioctl(socket as c_int, libc::SIOCSIFFLAGS, &raw const request)
+    }));
+    // SAFETY: the descriptor was opened above.
+    unsafe { libc::syscall(libc::SYS_close, socket) };
+    result.map(drop)
+}
+
+/// Loads a system call filter without asking for `no_new_privs`, so it takes `CAP_SYS_ADMIN`.
+pub(super) fn load_filter(filter: &[sock_filter]) -> Result<(), Errno> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(|_| Errno::TOOBIG)?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel copies `len` instructions; both structures have the layout of
+    // linux/filter.h.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    })
+    .map(drop)
+}
+
+/// Replaces the process by a program; returns only if that fails.
+pub(super) fn execute(path: &CStr, argv: &Strings, env: &Strings) -> Errno {
+    // SAFETY: the path is a C string and both lists end with a null pointer.
+    let result = check(unsafe {
+        libc::syscall(libc::SYS_execve, path.as_ptr(), argv.as_ptr(), env.as_ptr())
+    });
+    match result {
+        Err(error) => error,
+        Ok(_) => Errno::NOEXEC,
+    }
+}
+
+/// Ends the process at once, running nothing.
+pub(super) fn exit(code: c_int) -> ! {
+    loop {
+        // SAFETY: does not return.
+        unsafe { libc::syscall(libc::SYS_exit_group, code) };
+    }
+}
+
+/// Clones the process; the copy shares no memory with it.
+///
+/// Returns the new process and its descriptor, or none in the new process itself.
+///
+/// # Safety
+/// The new process may only make system calls until it ends or becomes another program.
+pub(super) unsafe fn clone_process(
+    flags: c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Option<(u32, OwnedFd)>, Errno> {
+    let mut pidfd: c_int = -1;
+    // SAFETY: all zeros is what the kernel takes as "not given".
+    let mut arguments: libc::clone_args = unsafe { mem::zeroed() };
+    arguments.flags = (flags as u32 as u64) | libc::CLONE_PIDFD as u64;
+    arguments.pidfd = &raw mut pidfd as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        // Spelled out because CLONE_INTO_CGROUP does not fit the type of the other flags.
+        arguments.flags |= 0x2_0000_0000;
+        arguments.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without CLONE_VM the new process has its own copy of this stack; the kernel writes
+    // one descriptor to `pidfd`. The caller keeps the new process to system calls.
+    let result = check(unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const arguments,
+            size_of::<libc::clone_args>(),
+        )
+    })?;
+    if result == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the kernel returned a new descriptor that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Some((result as u32, pidfd)))
+}

@@ -1,0 +1,138 @@
+//! How a new process says what went wrong: fixed-size records on a pipe that `execve` closes.
+
+use rustix::io::Errno;
+
+/// Bytes of one record; far below `PIPE_BUF`, so a record arrives whole.
+pub(crate) const RECORD_BYTES: usize = 12;
+
+macro_rules! stages {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What a new process was doing.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub(crate) enum Stage {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Stage {
+            const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+stages! {
+    /// Not a failure: component `errno` of the target of mount `index` was created.
+    Created,
+    /// Entering control group `index`.
+    JoinCgroup,
+    /// Asking to be killed when the parent dies.
+    DeathSignal,
+    /// Not a failure of ours: the parent died.
+    Orphaned,
+    /// Becoming the leader of a session.
+    Session,
+    /// Placing standard stream `index`.
+    StandardStream,
+    /// Taking the terminal.
+    Terminal,
+    /// Putting the root file system into the tree.
+    AttachRoot,
+    /// Finding or creating the target of mount `index`.
+    Target,
+    /// Making the file system of mount `index`.
+    MakeMount,
+    /// Putting mount `index` into the tree.
+    Attach,
+    /// Hiding or protecting entry `errno >> 16` of mount `index`.
+    Mask,
+    /// Changing the root.
+    PivotRoot,
+    /// Letting go of the old root.
+    DetachOldRoot,
+    /// Setting the host's name.
+    Hostname,
+    /// Starting the loopback device.
+    Loopback,
+    /// Leaving the parent's control group namespace.
+    CgroupNamespace,
+    /// Setting resource limit `index`.
+    Limit,
+    /// Entering or making the working directory.
+    WorkingDirectory,
+    /// Reducing the bounding set by capability `index`.
+    BoundingSet,
+    /// Loading the system call filter.
+    Filter,
+    /// Setting the supplementary groups.
+    Groups,
+    /// Setting the group id.
+    GroupId,
+    /// Setting the user id.
+    UserId,
+    /// Reducing the capabilities.
+    Capabilities,
+    /// Marking inherited descriptors as closed on exec.
+    CloseDescriptors,
+    /// No candidate is an executable file.
+    Search,
+    /// Executing candidate `index`, which exists.
+    Execute,
+}
+
+/// One message of a new process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) stage: Stage,
+    pub(crate) index: u32,
+    pub(crate) value: i32,
+}
+
+impl Record {
+    pub(crate) fn failure(stage: Stage, index: usize, errno: Errno) -> Self {
+        Self {
+            stage,
+            index: index as u32,
+            value: errno.raw_os_error(),
+        }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; RECORD_BYTES] {
+        let mut bytes = [0; RECORD_BYTES];
+        let (stage, rest) = bytes.split_at_mut(4);
+        let (index, value) = rest.split_at_mut(4);
+        stage.copy_from_slice(&(self.stage as u32).to_ne_bytes());
+        index.copy_from_slice(&self.index.to_ne_bytes());
+        value.copy_from_slice(&self.value.to_ne_bytes());
+        bytes
+    }
+
+    /// Returns none for bytes that no child of this program wrote.
+    pub(crate) fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Option<Self> {
+        let word =
+            |at: usize| -> [u8; 4] { [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]] };
+        let stage = u32::from_ne_bytes(word(0));
+        Some(Self {
+            stage: *Stage::ALL.get(usize::try_from(stage).ok()?)?,
+            index: u32::from_ne_bytes(word(4)),
+            value: i32::from_ne_bytes(word(8)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_round_trip() {
+        for &stage in Stage::ALL {
+            let record = Record::failure(stage, 7, Errno::NOENT);
+            assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_are_no_record() {
+        assert_eq!(Record::from_bytes(&[0xff; RECORD_BYTES]), None);
+    }
+}
