@@ -13,6 +13,8 @@ pub struct Diagnostic {
     pub code: &'static str,
     /// The place it is about.
     pub span: Span,
+    /// The whole instruction around `span`: the lines a plain excerpt marks.
+    pub lines: Span,
     /// What is wrong, on one line, without a prefix.
     pub message: String,
     /// Further facts, one sentence each.
@@ -85,11 +87,19 @@ impl Diagnostic {
             origin,
             code,
             span,
+            lines: span,
             message,
             notes: Vec::new(),
             suggestion: None,
             labels: Vec::new(),
         }
+    }
+
+    /// Names the instruction the finding is in.
+    #[must_use]
+    pub fn within(mut self, lines: Span) -> Self {
+        self.lines = lines;
+        self
     }
 
     /// Adds a sentence.

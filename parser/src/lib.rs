@@ -7,40 +7,65 @@
 //! The parser does no I/O. It knows no images, no platforms and no build context, and it resolves
 //! nothing: words come out as they were written, and whoever knows the variables calls [`expand`].
 
+// What comes out: the tree, its places in the text, and what is wrong with them.
 mod ast;
-mod diagnostic; // what is wrong with them
-mod span; // where things stand // what the text says
+mod diagnostic;
+mod span;
 
-mod directives; // `# escape=` and friends
-mod flags; // `--name=value`
-mod heredoc; // `<<EOF`
-mod instruction; // one logical line to one instruction
-mod json; // `["a", "b"]`
-mod lines; // bytes to physical lines
-mod logical; // continuations joined, with a map back to the source
+// From bytes to lines: physical ones, then logical ones with a map back to the source.
+mod directives;
+mod lines;
+mod logical;
+
+// Inside one logical line.
+mod flags;
+mod heredoc;
+mod json;
+mod words;
+
+// From lines to instructions, and from all of them to a file.
+mod instruction;
 mod parse;
-mod words; // quotes and blanks // all of it
 
-mod expand; // `$name`, `${name:-word}`
-mod shell_pattern; // the patterns of `${name#pattern}`
+// Variables, and the patterns of `${name#pattern}`.
+mod expand;
+mod shell_pattern;
 
-mod quote; // strings as messages show them
-mod suggest; // "did you mean"
-
+// Values after expansion.
 pub mod chmod;
 pub mod duration;
 pub mod expose;
 pub mod mount;
 pub mod signal;
 
+// Paths: patterns, ignore files, the sources of COPY.
+mod clean;
+mod glob;
+mod ignore;
+mod sources;
+
+// Advice, and text for people.
+mod excerpt;
+pub mod lint;
+mod print;
+mod quote;
+mod suggest;
+
 pub use ast::{
     Add, Arg, CommandLine, Copy, Directives, Dockerfile, From, Healthcheck, Heredoc, Instruction,
     Kind, MountFlag, Onbuild, Pairs, Program, Run, Site, Source, Stage, Text, description,
 };
+pub use clean::clean;
 pub use diagnostic::{Diagnostic, Label, Origin, Severity};
 pub use directives::syntax_image;
+pub use excerpt::excerpt;
 pub use expand::{ExpandError, Expansion, Quoting, expand};
+pub use glob::{BadPattern, glob_match, has_wildcards};
+pub use ignore::{IgnoreError, IgnoreRules, Verdict, WalkState};
+pub use lint::lint;
 pub use parse::{Parsed, parse, parse_instruction};
+pub use print::to_source;
 pub use quote::quote;
+pub use sources::{DoubleStar, SourcePattern};
 pub use span::Span;
 pub use suggest::suggest;

@@ -25,10 +25,15 @@ pub(crate) struct LogicalLine {
 }
 
 impl LogicalLine {
-    /// Returns where a slice of `text` stands in the file.
+    /// Returns where a slice of `text` stands in the file; for any other text, the whole line.
     pub(crate) fn span_of(&self, slice: &str) -> Span {
-        let start = slice.as_ptr() as usize - self.text.as_ptr() as usize;
-        self.map.span(start, start + slice.len())
+        let start = (slice.as_ptr() as usize).checked_sub(self.text.as_ptr() as usize);
+        match start {
+            Some(start) if start + slice.len() <= self.text.len() => {
+                self.map.span(start, start + slice.len())
+            }
+            _ => self.span,
+        }
     }
 
     /// Returns a slice of `text` with its place.

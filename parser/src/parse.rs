@@ -142,12 +142,14 @@ fn item(
                 let note = format!("no line below holds just `{}`", heredoc.name);
                 let message = "unterminated heredoc";
                 let problem = Diagnostic::error(Origin::Lexing, "heredoc", heredoc.marker, message);
-                return (None, Some(Box::new(problem.note(note))));
+                return (None, Some(Box::new(problem.note(note).within(line.span))));
             }
         }
     }
     let site = parts.site(end);
-    instruction::parse(&parts, heredocs, site)
+    let lines = site.span;
+    let (item, problem) = instruction::parse(&parts, heredocs, site);
+    (item, problem.map(|problem| Box::new(problem.within(lines))))
 }
 
 /// Says why a file without errors still builds nothing.

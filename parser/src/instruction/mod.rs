@@ -69,7 +69,7 @@ impl<'a> Parts<'a> {
     /// Cuts a slice of the line's text.
     fn of_text(line: &'a LogicalLine, text: &'a str, escape: char) -> Self {
         let (keyword, rest) = words::split_first(text);
-        let rest = rest.unwrap_or("");
+        let rest = rest.unwrap_or(&text[text.len()..]);
         let (flags, arguments) = flags::scan(rest, escape);
         Self {
             line,
