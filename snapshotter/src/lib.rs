@@ -6,6 +6,21 @@
 //! somebody asks for them, and remembered. This crate knows nothing about Dockerfiles, processes
 //! or registries.
 
+mod error; // why a layer could not be made or read
+mod facts; // what is known about a layer besides its index
+mod layer; // layers and the store that keeps them
+mod tar_write; // the canonical tar
+
+mod builder; // layers made file by file
+mod copy; // bytes into the store, hashed on the way
+mod hard_link; // which names are one file
+
 mod disk; // how layers look on disk
 pub mod overlay; // stacks of directories mounted as one
 mod sys; // raw system calls
+
+pub use builder::{Added, BuildError, Content, DeviceKind, LayerBuilder, Metadata};
+pub use copy::Hashed;
+pub use error::LayerError;
+pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
+pub use layer::{Layer, LayerStore, TimeClamp};

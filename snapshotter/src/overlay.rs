@@ -37,7 +37,7 @@ use rustix::mount::{
     mount_change, open_tree, unmount,
 };
 
-use crate::sys;
+use crate::{disk, sys};
 
 /// What an overlay is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,8 +128,8 @@ fn probe_in(place: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)?;
     }
     fs::write(low.join("gone"), "")?;
-    crate::disk::make_whiteout(File::open(&high)?.as_fd(), Path::new("gone"))?;
-    crate::disk::make_opaque(File::open(high.join("d"))?.as_fd())?;
+    disk::make_whiteout(File::open(&high)?, "gone")?;
+    disk::make_opaque(File::open(high.join("d"))?)?;
     let root = mount(&OverlaySpec {
         lowers: vec![high, low],
         upper_and_work: Some((upper.clone(), work)),

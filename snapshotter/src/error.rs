@@ -1,0 +1,70 @@
+//! Why a layer could not be made or read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kiln_cache::{BlobError, DiffId, GuestPath, InvalidTree, LayerId};
+
+/// Why a layer could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// Its index is damaged.
+    #[error("index of layer {id} is damaged")]
+    Damaged {
+        /// The layer.
+        id: LayerId,
+        /// What is wrong with it.
+        source: InvalidTree,
+    },
+    /// What is known about it cannot be read.
+    #[error("facts about layer {id} are damaged")]
+    Facts {
+        /// The layer.
+        id: LayerId,
+        /// What is wrong with them.
+        source: serde_json::Error,
+    },
+    /// Its files are asked for and not here.
+    #[error("layer {0} is not unpacked")]
+    NotUnpacked(LayerId),
+    /// A file no longer is what the index says.
+    #[error("file {path} of layer {id} was changed in the store")]
+    Changed {
+        /// The layer.
+        id: LayerId,
+        /// The file.
+        path: GuestPath,
+    },
+    /// The tar stream has another digest than the image says.
+    #[error("layer has diff id {actual} instead of {expected}")]
+    WrongDiffId {
+        /// The digest in the image's config.
+        expected: DiffId,
+        /// The digest of the bytes.
+        actual: DiffId,
+    },
+    /// A blob could not be stored or read.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// A file operation failed.
+    #[error("layer store: {path}")]
+    Io {
+        /// The file concerned.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The receiver of a stream failed.
+    #[error("cannot write the layer's stream")]
+    Output(#[source] io::Error),
+}
+
+impl LayerError {
+    /// Returns a function that says which file an error of the operating system is about.
+    pub(crate) fn at<E: Into<io::Error>>(path: impl AsRef<Path>) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io {
+            path: path.as_ref().to_owned(),
+            source: source.into(),
+        }
+    }
+}

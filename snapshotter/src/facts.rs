@@ -1,0 +1,81 @@
+//! What is known about a layer besides its index.
+
+use kiln_cache::{Compression, Descriptor, DiffId};
+use serde::{Deserialize, Serialize};
+
+/// What is known about a layer besides its index: a cache, safe to lose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// Its tar streams. More than one if a foreign archive describes the same files as kiln's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tars: Vec<TarFacts>,
+    /// Its known blobs, in the order they became known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<KnownBlob>,
+}
+
+/// An uncompressed tar stream of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TarFacts {
+    /// Its digest.
+    pub diff_id: DiffId,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// Who wrote it.
+    pub origin: TarOrigin,
+}
+
+/// Who wrote a tar stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TarOrigin {
+    /// kiln, from the index: it can be written again.
+    Canonical,
+    /// Somebody else: only the blob it came in holds these very bytes.
+    Foreign,
+}
+
+/// A blob that holds one of the layer's tar streams.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownBlob {
+    /// The stream inside.
+    pub diff_id: DiffId,
+    /// How registries call it.
+    pub descriptor: Descriptor,
+    /// How it is packed.
+    pub compression: Compression,
+    /// At which level, if kiln packed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<i32>,
+}
+
+impl Facts {
+    /// Returns the layer's diff id: the foreign one if it came from elsewhere, since the image it
+    /// came with calls it so.
+    #[must_use]
+    pub fn diff_id(&self) -> Option<DiffId> {
+        self.tars.first().map(|tar| tar.diff_id)
+    }
+
+    pub(crate) fn learn_tar(&mut self, tar: TarFacts) {
+        match self
+            .tars
+            .iter_mut()
+            .find(|known| known.diff_id == tar.diff_id)
+        {
+            // That a stream is canonical is proof, that it is foreign only ignorance.
+            Some(known) if tar.origin == TarOrigin::Canonical => *known = tar,
+            Some(_) => {}
+            None => self.tars.push(tar),
+        }
+    }
+
+    pub(crate) fn learn_blob(&mut self, blob: KnownBlob) {
+        self.blobs
+            .retain(|known| known.descriptor.digest != blob.descriptor.digest);
+        self.blobs.push(blob);
+    }
+}

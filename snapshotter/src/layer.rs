@@ -1,0 +1,395 @@
+//! Layers and the store that keeps them.
+//!
+//! ```text
+//! layers/<2 hex>/<layer id>/index   the tree, what the layer is
+//! layers/<2 hex>/<layer id>/diff/   the files, in overlayfs form; may be absent
+//! layers/<2 hex>/<layer id>/facts   JSON: tar streams and blobs known to hold the same
+//! diffs/<diff id>                   text: the layer id
+//! ```
+//!
+//! A layer is put together in `work/` and renamed to its name, so one that exists is whole; the
+//! same layer made twice at once is one rename that works and one that finds it there. Facts are
+//! replaced by rename under a lock on the layer's directory, so that two kilns that learn
+//! something at once both are heard. A crash leaves an unnamed directory in `work/`, or a layer
+//! of which less is known than could be.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use kiln_cache::{DiffId, LayerId, Sha256Writer, Store, Timestamp, Tree, WorkDir};
+
+use crate::error::LayerError;
+use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
+use crate::tar_write;
+
+/// The layers of a state directory. Cheap to clone; clones share what they have read.
+#[derive(Clone, Debug)]
+pub struct LayerStore {
+    shared: Arc<StoreState>,
+}
+
+#[derive(Debug)]
+struct StoreState {
+    store: Store,
+    known: Mutex<HashMap<LayerId, Layer>>,
+}
+
+impl LayerStore {
+    /// Returns the layers of `store`.
+    #[must_use]
+    pub fn new(store: &Store) -> Self {
+        Self {
+            shared: Arc::new(StoreState {
+                store: store.clone(),
+                known: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Returns the state directory.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// Returns a layer, or none if it is not here.
+    #[must_use]
+    pub fn layer(&self, id: LayerId) -> Option<Layer> {
+        let mut known = self
+            .shared
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(layer) = known.get(&id) {
+            return Some(layer.clone());
+        }
+        let layer = Layer::new(&self.shared.store, id);
+        layer.state.path.join("index").exists().then(|| {
+            known.insert(id, layer.clone());
+            layer
+        })
+    }
+
+    /// Returns the layer that a tar stream of this digest holds, or none if it is not here.
+    #[must_use]
+    pub fn by_diff_id(&self, diff_id: DiffId) -> Option<Layer> {
+        let text = fs::read_to_string(diff_path(&self.shared.store, diff_id)).ok()?;
+        self.layer(text.trim().parse().ok()?)
+    }
+
+    /// Returns the layer without entries.
+    ///
+    /// # Errors
+    /// When it is not here yet and cannot be made.
+    pub fn empty(&self) -> Result<Layer, LayerError> {
+        let tree = Tree::default();
+        match self.layer(tree.layer_id()) {
+            Some(layer) => Ok(layer),
+            None => {
+                let work = self.work()?;
+                let diff = make_diff_directory(&work)?;
+                self.publish(tree, Some(&diff), &work)
+            }
+        }
+    }
+
+    /// Makes a directory for something unfinished.
+    pub(crate) fn work(&self) -> Result<WorkDir, LayerError> {
+        self.shared
+            .store
+            .work_dir()
+            .map_err(LayerError::at(self.shared.store.path("work")))
+    }
+
+    /// Makes a finished layer visible. `diff` is moved from where it lies, on the same file
+    /// system; if the layer exists already, it stays and goes with its work directory.
+    pub(crate) fn publish(
+        &self,
+        tree: Tree,
+        diff: Option<&Path>,
+        work: &WorkDir,
+    ) -> Result<Layer, LayerError> {
+        let id = tree.layer_id();
+        let layer = Layer::new(&self.shared.store, id);
+        let target = &layer.state.path;
+        let staged = work.path().join("layer");
+        fs::DirBuilder::new()
+            .mode(0o755)
+            .create(&staged)
+            .map_err(LayerError::at(&staged))?;
+        let index = staged.join("index");
+        fs::write(&index, tree.as_bytes()).map_err(LayerError::at(&index))?;
+        let staged_diff = staged.join("diff");
+        if let Some(diff) = diff {
+            fs::rename(diff, &staged_diff).map_err(LayerError::at(diff))?;
+        }
+        while let Err(error) = rename_into(&staged, target) {
+            if !is_taken(&error) {
+                return Err(LayerError::at(target)(error));
+            }
+            // After a power failure a file may have its name but not its bytes.
+            if fs::read(target.join("index")).is_ok_and(|bytes| bytes == tree.as_bytes()) {
+                if diff.is_some() && !target.join("diff").exists() {
+                    match fs::rename(&staged_diff, target.join("diff")) {
+                        Err(error) if !is_taken(&error) => {
+                            return Err(LayerError::at(target)(error));
+                        }
+                        _ => {}
+                    }
+                }
+                break;
+            }
+            let away = work.path().join("damaged");
+            fs::rename(target, &away).map_err(LayerError::at(target))?;
+        }
+        let layer = self
+            .shared
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(id)
+            .or_insert(layer)
+            .clone();
+        // Whoever made the layer reads its index next.
+        let _ = layer.state.tree.set(Arc::new(tree));
+        Ok(layer)
+    }
+}
+
+/// A layer in the store: a cheap handle.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    state: Arc<LayerState>,
+}
+
+#[derive(Debug)]
+struct LayerState {
+    id: LayerId,
+    path: PathBuf,
+    store: Store,
+    tree: OnceLock<Arc<Tree>>,
+    diff_id: OnceLock<DiffId>,
+}
+
+impl Layer {
+    fn new(store: &Store, id: LayerId) -> Self {
+        let hex = id.to_string();
+        Self {
+            state: Arc::new(LayerState {
+                id,
+                path: store.path(format!("layers/{}/{hex}", &hex[..2])),
+                store: store.clone(),
+                tree: OnceLock::new(),
+                diff_id: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Returns kiln's name for the layer.
+    #[must_use]
+    pub fn id(&self) -> LayerId {
+        self.state.id
+    }
+
+    /// Returns the index, read once.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub fn tree(&self) -> Result<Arc<Tree>, LayerError> {
+        if let Some(tree) = self.state.tree.get() {
+            return Ok(Arc::clone(tree));
+        }
+        let path = self.state.path.join("index");
+        let bytes = fs::read(&path).map_err(LayerError::at(&path))?;
+        let tree = Tree::from_bytes(bytes).map_err(|source| LayerError::Damaged {
+            id: self.id(),
+            source,
+        })?;
+        Ok(Arc::clone(self.state.tree.get_or_init(|| Arc::new(tree))))
+    }
+
+    /// Returns the directory with the layer's files in overlayfs form, or none if it is not
+    /// unpacked.
+    #[must_use]
+    pub fn directory(&self) -> Option<PathBuf> {
+        let path = self.state.path.join("diff");
+        path.is_dir().then_some(path)
+    }
+
+    /// Returns the directory with the layer's files.
+    ///
+    /// # Errors
+    /// [`LayerError::NotUnpacked`].
+    pub fn unpacked(&self) -> Result<PathBuf, LayerError> {
+        self.directory()
+            .ok_or_else(|| LayerError::NotUnpacked(self.id()))
+    }
+
+    /// Returns what is known about the layer besides its index.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn facts(&self) -> Result<Facts, LayerError> {
+        let path = self.state.path.join("facts");
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| LayerError::Facts {
+                id: self.id(),
+                source,
+            }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Facts::default()),
+            Err(error) => Err(LayerError::at(path)(error)),
+        }
+    }
+
+    /// Returns the layer's diff id: the digest its image calls it by if it came from elsewhere,
+    /// else that of the canonical tar, computed once and remembered.
+    ///
+    /// # Errors
+    /// When the files cannot be read.
+    pub fn diff_id(&self) -> Result<DiffId, LayerError> {
+        if let Some(diff_id) = self.state.diff_id.get() {
+            return Ok(*diff_id);
+        }
+        if self.tree()?.is_empty() {
+            return Ok(*self.state.diff_id.get_or_init(|| DiffId::EMPTY));
+        }
+        let diff_id = match self.facts()?.diff_id() {
+            Some(diff_id) => diff_id,
+            None => {
+                // One of several that want it computes it, be they threads or processes.
+                let index = self.state.path.join("index");
+                let lock = File::open(&index).map_err(LayerError::at(&index))?;
+                lock.lock().map_err(LayerError::at(&index))?;
+                match self.facts()?.diff_id() {
+                    Some(diff_id) => diff_id,
+                    None => {
+                        let tar = self.write_tar(&mut io::sink(), TimeClamp::None)?;
+                        self.remember_tar(tar)?;
+                        tar.diff_id
+                    }
+                }
+            }
+        };
+        Ok(*self.state.diff_id.get_or_init(|| diff_id))
+    }
+
+    /// Writes the canonical tar of the layer and returns its digest and length.
+    ///
+    /// For a layer that came from elsewhere this is not the stream it came as.
+    ///
+    /// # Errors
+    /// When the files cannot be read, or are not those of the index, or `output` fails.
+    pub fn write_tar(
+        &self,
+        output: &mut dyn Write,
+        clamp: TimeClamp,
+    ) -> Result<TarFacts, LayerError> {
+        let mut hashing = Sha256Writer::new(output);
+        tar_write::write(self, clamp, &mut hashing)?;
+        let (_, digest, size_bytes) = hashing.finish();
+        Ok(TarFacts {
+            diff_id: DiffId(digest),
+            size_bytes,
+            origin: TarOrigin::Canonical,
+        })
+    }
+
+    /// Remembers a tar stream of the layer, so that [`LayerStore::by_diff_id`] finds it.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn remember_tar(&self, tar: TarFacts) -> Result<(), LayerError> {
+        self.update_facts(|facts| facts.learn_tar(tar))?;
+        let path = diff_path(&self.state.store, tar.diff_id);
+        if path.exists() {
+            return Ok(());
+        }
+        self.replace(&path, format!("{}\n", self.id()).as_bytes())
+    }
+
+    /// Remembers a blob that holds the layer, so that it need not be packed again.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn remember_blob(&self, blob: KnownBlob) -> Result<(), LayerError> {
+        self.update_facts(|facts| facts.learn_blob(blob))
+    }
+
+    fn update_facts(&self, change: impl FnOnce(&mut Facts)) -> Result<(), LayerError> {
+        let directory = File::open(&self.state.path).map_err(LayerError::at(&self.state.path))?;
+        directory.lock().map_err(LayerError::at(&self.state.path))?;
+        // Damaged facts are as good as none.
+        let before = self.facts().unwrap_or_default();
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&after).expect("facts have text keys only");
+        self.replace(&self.state.path.join("facts"), &bytes)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), LayerError> {
+        let temporary = self.state.store.work_file().map_err(LayerError::at(path))?;
+        fs::write(&temporary, bytes).map_err(LayerError::at(&temporary))?;
+        rename_into(&temporary, path).map_err(LayerError::at(path))
+    }
+}
+
+impl PartialEq for Layer {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for Layer {}
+
+/// What happens to modification times on the way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TimeClamp {
+    /// They stay.
+    #[default]
+    None,
+    /// Later ones become this one (SOURCE_DATE_EPOCH).
+    To(Timestamp),
+}
+
+/// Makes the directory that becomes a layer's `diff`: the root of the files, so open to all.
+pub(crate) fn make_diff_directory(work: &WorkDir) -> Result<PathBuf, LayerError> {
+    let path = work.path().join("diff");
+    make_open_directory(&path).map_err(LayerError::at(&path))?;
+    Ok(path)
+}
+
+/// Makes a directory of mode 0755 whatever the umask is.
+pub(crate) fn make_open_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+fn diff_path(store: &Store, diff_id: DiffId) -> PathBuf {
+    store.path(format!("diffs/{}", diff_id.0.hex()))
+}
+
+/// Renames, making the directory it goes to if there is none.
+fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(to.parent().expect("the store's files lie below its root"))?;
+            fs::rename(from, to)
+        }
+        other => other,
+    }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
+    )
+}

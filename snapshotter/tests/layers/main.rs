@@ -1,0 +1,11 @@
+//! Layers made, packed, unpacked and looked at, without namespaces.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "functions that tests share are tests too"
+)]
+
+mod building;
+mod sample;
+mod tarring;
