@@ -3,6 +3,8 @@
 //! Substitutions nest, and people's files are not trusted to nest them a few levels only, so the
 //! open ones stand in a list of frames instead of on the call stack.
 
+use std::collections::HashSet;
+
 use thiserror::Error;
 
 use crate::quote::quote;
@@ -69,6 +71,7 @@ pub fn expand(
         lookup,
         frames: vec![],
         undefined: vec![],
+        missed: HashSet::new(),
     };
     match expander.run() {
         Ok(value) => Ok(Expansion {
@@ -168,6 +171,8 @@ struct Expander<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     frames: Vec<Frame>,
     undefined: Vec<String>,
+    /// The same names, to find them quickly.
+    missed: HashSet<String>,
 }
 
 impl Expander<'_> {
@@ -247,7 +252,7 @@ impl Expander<'_> {
 
     fn look_up(&mut self, name: &str) -> Option<String> {
         let value = (self.lookup)(name);
-        if value.is_none() && !self.undefined.iter().any(|known| known == name) {
+        if value.is_none() && self.missed.insert(name.to_owned()) {
             self.undefined.push(name.to_owned());
         }
         value

@@ -122,7 +122,9 @@ fn shell_words(text: &str) -> Vec<&str> {
     while let Some((index, character)) = characters.next() {
         if character.is_whitespace() {
             let Some(begun) = start else { continue };
-            if !is_bare_marker(&text[begun..index]) {
+            if is_bare_marker(&text[begun..index]) {
+                while characters.next_if(|(_, c)| c.is_whitespace()).is_some() {}
+            } else {
                 words.push(&text[begun..index]);
                 start = None;
             }
@@ -194,7 +196,7 @@ fn skip_braces(characters: &mut impl Iterator<Item = (usize, char)>) -> bool {
 
 fn is_bare_marker(word: &str) -> bool {
     let behind = word.trim_start_matches(|c: char| c.is_ascii_digit());
-    matches!(behind.trim_end(), "<<" | "<<-")
+    matches!(behind, "<<" | "<<-")
 }
 
 /// Takes quotes and escapes off a delimiter; returns it and whether any part was quoted.

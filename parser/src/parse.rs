@@ -100,10 +100,12 @@ pub fn parse_instruction(text: &str, escape: char) -> Result<Instruction, Box<Di
             message,
         ))
     };
+    let more = next_instruction(&mut lines, &mut diagnostics).is_some();
     match (diagnostics.pop().map(Box::new).or(problem), item) {
         (Some(problem), _) => Err(problem),
         (None, None) => Err(fail("file with no instructions")),
         (None, Some(Item::From(_))) => Err(fail("FROM isn't allowed as an ONBUILD trigger")),
+        (None, Some(_)) if more => Err(fail("a trigger holds one instruction")),
         (None, Some(Item::Instruction(instruction))) => Ok(instruction),
     }
 }

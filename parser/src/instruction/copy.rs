@@ -1,5 +1,7 @@
 //! `COPY` and `ADD`.
 
+use std::collections::{HashMap, VecDeque};
+
 use super::Parts;
 use crate::ast::{Add, Copy, Heredoc, Kind, Source, Text};
 use crate::diagnostic::Diagnostic;
@@ -109,25 +111,24 @@ fn sources_and_destination(
         problem.span = destination.span;
         return Err(problem);
     }
-    let mut bodies: Vec<Option<Heredoc>> = heredocs.into_iter().map(Some).collect();
+    let mut bodies: HashMap<String, VecDeque<Heredoc>> = HashMap::new();
+    for heredoc in heredocs {
+        bodies
+            .entry(heredoc.name.clone())
+            .or_default()
+            .push_back(heredoc);
+    }
     let sources = words
         .into_iter()
         .map(|(text, marker)| match marker {
             None => Source::Path(text),
-            // Of several bodies with one name the last one counts for all, so none is used up
-            // before its last marker.
-            Some(mut marker) => {
-                marker.marker = text.span;
-                let body = bodies
-                    .iter_mut()
-                    .rev()
-                    .flatten()
-                    .find(|body| body.name == marker.name);
-                if let Some(body) = body {
-                    marker.body.clone_from(&body.body);
-                    marker.unstripped.clone_from(&body.unstripped);
-                }
-                Source::Heredoc(marker)
+            Some(marker) => {
+                // A marker the shell would not see, inside quotes say, has no body to read.
+                let body = bodies.get_mut(&marker.name).and_then(VecDeque::pop_front);
+                Source::Heredoc(Heredoc {
+                    marker: text.span,
+                    ..body.unwrap_or(marker)
+                })
             }
         })
         .collect();

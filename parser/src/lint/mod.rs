@@ -6,7 +6,8 @@
 mod options;
 pub mod rules;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::ast::{Arg, CommandLine, Dockerfile, From, Instruction, Kind, Pairs, Site, Stage};
 use crate::diagnostic::Diagnostic;
@@ -28,9 +29,14 @@ pub fn lint(dockerfile: &Dockerfile, options: &CheckOptions) -> Vec<Diagnostic> 
     }
     linter.casing(&dockerfile.stages);
     linter.stage_names(&dockerfile.stages);
-    for (index, stage) in dockerfile.stages.iter().enumerate() {
+    let mut shells = HashMap::new();
+    for stage in &dockerfile.stages {
         linter.from(&stage.from);
-        linter.commands(&dockerfile.stages, index);
+        let inherited = shells.get(&stage.from.image.raw).copied().unwrap_or(false);
+        let shell_set = linter.commands(stage, inherited);
+        if let Some(name) = &stage.from.name {
+            shells.insert(name.raw.to_lowercase(), shell_set);
+        }
         for instruction in &stage.instructions {
             linter.instruction(instruction);
         }
@@ -98,8 +104,7 @@ impl Linter<'_> {
     }
 
     fn stage_names(&mut self, stages: &[Stage]) {
-        let mut seen: Vec<(String, Span)> = Vec::new();
-        let mut known = HashSet::new();
+        let mut seen: HashMap<String, Span> = HashMap::new();
         for from in stages.iter().map(|stage| &stage.from) {
             let Some(name) = &from.name else { continue };
             let lower = name.raw.to_lowercase();
@@ -111,14 +116,15 @@ impl Linter<'_> {
                 let finding = rules::reserved_stage_name(name.span, &lower);
                 self.report(Rule::ReservedStageName, &from.site, finding);
             }
-            if !known.insert(lower.clone()) {
-                let mut finding = rules::duplicate_stage_name(name.span, &lower);
-                if let Some((_, first)) = seen.iter().find(|(other, _)| *other == lower) {
-                    finding = finding.label(*first, "the first one is here");
+            match seen.entry(lower) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(name.span);
                 }
-                self.report(Rule::DuplicateStageName, &from.site, finding);
-            } else {
-                seen.push((lower, name.span));
+                Entry::Occupied(first) => {
+                    let finding = rules::duplicate_stage_name(name.span, first.key())
+                        .label(*first.get(), "the first one is here");
+                    self.report(Rule::DuplicateStageName, &from.site, finding);
+                }
             }
         }
     }
@@ -160,11 +166,11 @@ impl Linter<'_> {
         }
     }
 
-    /// Rules about the commands an image starts with.
-    fn commands(&mut self, stages: &[Stage], index: usize) {
-        let mut shell_set = sets_shell(stages, index);
+    /// Rules about the commands an image starts with; returns whether a shell is set at the end,
+    /// given whether one is at the start.
+    fn commands(&mut self, stage: &Stage, mut shell_set: bool) -> bool {
         let (mut cmd, mut entrypoint, mut healthcheck) = (None, None, None);
-        for instruction in &stages[index].instructions {
+        for instruction in &stage.instructions {
             let site = &instruction.site;
             let (earlier, command) = match &instruction.kind {
                 Kind::Shell(_) => {
@@ -189,6 +195,7 @@ impl Linter<'_> {
                 self.report(Rule::JSONArgsRecommended, site, finding);
             }
         }
+        shell_set
     }
 
     fn instruction(&mut self, instruction: &Instruction) {
@@ -262,32 +269,6 @@ fn is_lower(word: &str) -> bool {
 
 fn is_upper(word: &str) -> bool {
     !word.contains(|c: char| c.is_lowercase())
-}
-
-/// Returns whether a stage of this file that `index` builds on sets a shell.
-fn sets_shell(stages: &[Stage], index: usize) -> bool {
-    let mut visible = &stages[..index];
-    let mut image = &stages[index].from.image.raw;
-    // Each step looks at earlier stages only, so this ends.
-    while let Some(parent) = visible.iter().rposition(|stage| {
-        stage
-            .from
-            .name
-            .as_ref()
-            .is_some_and(|name| name.raw.to_lowercase() == *image)
-    }) {
-        let stage = &visible[parent];
-        if stage
-            .instructions
-            .iter()
-            .any(|inner| matches!(inner.kind, Kind::Shell(_)))
-        {
-            return true;
-        }
-        image = &stage.from.image.raw;
-        visible = &visible[..parent];
-    }
-    false
 }
 
 /// Returns whether a stage's name tells for which system or architecture it is.

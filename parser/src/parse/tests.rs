@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 
 use super::*;
-use crate::ast::{CommandLine, Source, Text};
+use crate::ast::{CommandLine, Program, Source, Text};
 
 /// Returns the tree, one line per instruction, then the messages.
 fn show(text: &str) -> String {
@@ -183,4 +183,627 @@ fn df_007_hash_inside_a_line_is_text() {
     FROM a
       RUN shell "echo a # b"
     "#);
+}
+
+#[test]
+fn df_008_to_013_lines() {
+    assert_snapshot!(show("FROM a\nRUN x \\\n# c\n  # d \\\n\n y\n# e \\\nRUN z \\\\\nRUN w \\  \n v"), @r#"
+    FROM a
+      RUN shell "x  y"
+      RUN shell "z \\\\"
+      RUN shell "w  v"
+    "#);
+}
+
+#[test]
+fn df_014_backtick() {
+    assert_snapshot!(show("# escape=`\nFROM a\nENV B=c:\\foo `\n  C=d\nRUN --network=a`\"b x\n"), @r#"
+    FROM a
+      ENV B=c:\foo | C=d
+      RUN shell "x" network="a\"b"
+    "#);
+}
+
+#[test]
+fn df_015_df_016_directive_errors() {
+    assert_snapshot!(show("# escape=x\nFROM a\n"), @r"
+    FROM a
+    ! invalid escape token 'x' does not match ` or \
+    ");
+    assert_snapshot!(show("# check=a\n# check=b\nFROM a\n"), @r"
+    FROM a
+    ! only one check parser directive can be used
+    ");
+}
+
+#[test]
+fn df_019_unknown_instructions() {
+    assert_snapshot!(show("FROM a\nCOPPY a b\nxyzzy\nFORM b\nRUN c\n"), @r#"
+    FROM a
+      RUN shell "c"
+    ! dockerfile parse error on line 2: unknown instruction: COPPY (did you mean COPY?)
+    ! dockerfile parse error on line 3: unknown instruction: xyzzy
+    ! dockerfile parse error on line 4: unknown instruction: FORM (did you mean FROM?)
+    "#);
+}
+
+#[test]
+fn df_020_an_error_knows_its_lines() {
+    let text = "FROM a\nCOPY --form=b \\\n # c\n  x /y\nRUN z\n";
+    let parsed = parse(text.as_bytes());
+    let problem = &parsed.diagnostics[0];
+    assert_eq!(
+        &text[problem.span.start as usize..problem.span.end as usize],
+        "--form=b"
+    );
+    assert_eq!(problem.suggestion.as_deref(), Some("--from=b"));
+    assert_snapshot!(crate::excerpt(text.as_bytes(), "Dockerfile", &[problem.lines]), @r"
+    Dockerfile:2
+    --------------------
+       1 |     FROM a
+       2 | >>> COPY --form=b \
+       3 | >>>  # c
+       4 | >>>   x /y
+       5 |     RUN z
+    --------------------
+    ");
+}
+
+#[test]
+fn df_021_to_023_json_form() {
+    assert_snapshot!(show("FROM a\nRUN [\"a\", \"b c\"]\nRUN ['a']\nRUN [\"a\"] b\nCMD []\nCMD [1]\nENTRYPOINT\nVOLUME [\"/a b\", \"/c\"]\nSHELL [\"s\",\"-c\"]\nRUN [\"\\u00e9\\n\"]\n"), @r#"
+    FROM a
+      RUN exec ["a", "b c"]
+      RUN shell "['a']"
+      RUN shell "[\"a\"] b"
+      CMD exec []
+      ENTRYPOINT shell ""
+      VOLUME "/a b" "/c"
+      SHELL ["s", "-c"]
+      RUN exec ["é\n"]
+    ! when using JSON array syntax, arrays must be comprised of strings only
+    "#);
+}
+
+#[test]
+fn df_024_to_026_flags() {
+    assert_snapshot!(show(r#"FROM a
+COPY --form=x a b
+COPY --chown=a --chown=b a b
+COPY --link=false a b
+COPY --link=TRUE --parents a b
+COPY --link=maybe a b
+COPY --link= a b
+COPY --chown a b
+COPY --chown="a b" --exclude=x --exclude='y z' -- --a b
+WORKDIR --x /a
+STOPSIGNAL --x 9
+ARG --x a
+RUN --mount=type=cache,target=/x --mount=TYPE=tmpfs,dst=/y,ro --security=insecure --network=none x
+RUN --mount=from=$x y
+RUN --mount= y
+COPY --from=$x a b
+COPY --from=x$ a b
+"#), @r#"
+FROM a
+  COPY "a" -> "b"
+  COPY "a" -> "b" link parents
+  COPY "--a" -> "b" chown="a b" -x -y z
+  STOPSIGNAL "9"
+  ARG a
+  RUN shell "x" mount=[("type", Some("cache")), ("target", Some("/x"))] mount=[("type", Some("tmpfs")), ("dst", Some("/y")), ("ro", None)] network="none" security="insecure"
+  COPY "a" -> "b" from="x$"
+! dockerfile parse error on line 2: unknown flag: --form (did you mean from?)
+! dockerfile parse error on line 3: duplicate flag specified: --chown
+! dockerfile parse error on line 6: expecting boolean value for flag --link, not: maybe
+! dockerfile parse error on line 7: missing a value on flag: --link
+! dockerfile parse error on line 8: missing a value on flag: --chown
+! dockerfile parse error on line 10: unknown flag: --x
+! dockerfile parse error on line 14: 'from' doesn't support variable expansion, define alias stage instead
+! dockerfile parse error on line 15: failed to parse csv mounts: EOF
+! dockerfile parse error on line 16: variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround
+"#);
+}
+
+#[test]
+fn df_027_to_029_pairs() {
+    assert_snapshot!(show(r#"FROM a
+ENV a
+ENV a b  c
+ENV a=b c
+ENV
+ENV =b
+ENV a="b c" d=e\ f g='h"' i=$j
+LABEL "a b"=c d=
+LABEL a
+ARG
+ARG a b=c d="e f"
+ARG =x
+"#), @r#"
+FROM a
+  ENV a=b  c legacy
+  ENV a="b c" | d=e\ f | g='h"' | i=$j
+  LABEL "a b"=c | d=
+  ARG a | b=c | d="e f"
+! ENV must have two arguments
+! Syntax error - can't find = in "c". Must be of the form: name=value
+! dockerfile parse error on line 5: ENV requires at least one argument
+! dockerfile parse error on line 6: ENV names can not be blank
+! LABEL must have two arguments
+! dockerfile parse error on line 10: ARG requires at least one argument
+! dockerfile parse error on line 12: ARG names can not be blank
+"#);
+}
+
+#[test]
+fn df_030_df_031_copy_arguments() {
+    assert_snapshot!(show("FROM a\nCOPY a\nADD\nCOPY [\"a b\", \"c\"]\nADD --keep-git-dir --unpack=false --checksum=x a b c\n"), @r#"
+    FROM a
+      COPY "a b" -> "c"
+      ADD "a" "b" -> "c" checksum="x" git=Some(true) unpack=Some(false)
+    ! dockerfile parse error on line 2: COPY requires at least two arguments, but only one was provided. Destination could not be determined
+    ! dockerfile parse error on line 3: ADD requires at least two arguments, but only one was provided. Destination could not be determined
+    "#);
+}
+
+#[test]
+fn df_032_to_035_copy_heredocs() {
+    assert_snapshot!(show("FROM a\nCOPY <<A <<-\"B\" c /d/\n x\nA\n\ty\n\t\tz\n\tB\nADD <<A /x\nA\nRUN y\n"), @r#"
+    FROM a
+      COPY <<A expand=true " x\n" <<B expand=false "y\nz\n" "c" -> "/d/"
+      ADD <<A expand=true "" -> "/x" git=None unpack=None
+      RUN shell "y"
+    "#);
+}
+
+#[test]
+fn df_043_heredoc_as_destination() {
+    assert_snapshot!(show("FROM a\nCOPY x <<A\nA\nRUN y\n"), @r#"
+    FROM a
+      RUN shell "y"
+    ! dockerfile parse error on line 2: COPY cannot accept a heredoc as a destination
+    "#);
+}
+
+#[test]
+fn a_blank_behind_the_marker_is_for_run_only() {
+    assert_snapshot!(show("FROM a\nRUN << A\nx\nA\nCOPY << A /x\ny\nA\n"), @r#"
+    FROM a
+      RUN shell "<< A" <<A "x\n"
+      COPY "<<" "A" -> "/x"
+    "#);
+}
+
+#[test]
+fn df_042_unterminated_heredoc() {
+    assert_snapshot!(show("FROM a\nRUN <<A\nx\n A\n"), @r"
+    FROM a
+    ! unterminated heredoc
+    ");
+}
+
+#[test]
+fn heredoc_bodies_are_raw() {
+    assert_snapshot!(show("FROM a\nRUN <<A\r\n# x \\\r\n\r\nFROM b\r\nA\r\nRUN c\r\n"), @r##"
+    FROM a
+      RUN shell "<<A" <<A "# x \\\r\n\r\nFROM b\r\n"
+      RUN shell "c"
+    "##);
+    assert_snapshot!(show("FROM a\nRUN [\"<<A\"]\nRUN echo \"<<A\" $((1<<2))\nCMD <<A\n"), @r#"
+    FROM a
+      RUN exec ["<<A"]
+      RUN shell "echo \"<<A\" $((1<<2))"
+      CMD shell "<<A"
+    "#);
+}
+
+#[test]
+fn df_037_to_041_programs() {
+    #[track_caller]
+    fn check(text: &str, expected: Program) {
+        let parsed = parse(format!("FROM a\n{text}\n").as_bytes());
+        assert_eq!(parsed.diagnostics, []);
+        let Kind::Run(run) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+            panic!("not a RUN")
+        };
+        assert_eq!(run.program(), expected);
+    }
+    let shell = |text: &str| Program::Shell(text.to_owned());
+    check("RUN a b", shell("a b"));
+    check("RUN [\"a\"]", Program::Exec(vec!["a".to_owned()]));
+    check("RUN <<E\na\nb\nE", shell("a\nb\n"));
+    check("RUN <<-E\n\ta\n\tE", shell("a\n"));
+    let file = Program::File {
+        name: "E".to_owned(),
+        body: "#!/bin/x\na\n".to_owned(),
+    };
+    check("RUN <<'E'\n#!/bin/x\na\nE", file);
+    check("RUN cat <<E >/x\na\nE", shell("cat <<E >/x\na\nE"));
+    check("RUN cat <<-E\n\ta\n\tE", shell("cat <<-E\n\ta\nE"));
+    check("RUN 3<<E cat <&3\na\nE", shell("3<<E cat <&3\na\nE"));
+}
+
+#[test]
+fn df_078_df_079_from() {
+    assert_snapshot!(show(r#"FROM a AS 1a
+FROM a b
+FROM
+FROM a as B.c-d_9
+FROM --platform=$P a
+FROM a to b
+RUN x
+"#), @r#"
+FROM a
+FROM a
+FROM 
+FROM a AS B.c-d_9
+FROM a platform=$P
+FROM a
+  RUN shell "x"
+! dockerfile parse error on line 1: invalid name for build stage: "1a", name can't start with a number or contain symbols
+! dockerfile parse error on line 2: FROM requires either one or three arguments
+! dockerfile parse error on line 3: FROM requires either one or three arguments
+! dockerfile parse error on line 6: FROM requires either one or three arguments
+"#);
+}
+
+#[test]
+fn words_and_whole_rests() {
+    assert_snapshot!(show(r#"FROM a
+EXPOSE 80  $P/udp
+EXPOSE
+USER a:b c
+USER
+WORKDIR /a b
+VOLUME /a  /b
+VOLUME
+VOLUME [""]
+SHELL sh -c
+SHELL []
+SHELL
+STOPSIGNAL
+MAINTAINER a <b@c>
+"#), @r#"
+FROM a
+  EXPOSE "80" "$P/udp"
+  USER "a:b c"
+  WORKDIR "/a b"
+  VOLUME "/a" "/b"
+  MAINTAINER "a <b@c>"
+! dockerfile parse error on line 3: EXPOSE requires at least one argument
+! dockerfile parse error on line 5: USER requires exactly one argument
+! dockerfile parse error on line 8: VOLUME requires at least one argument
+! dockerfile parse error on line 9: VOLUME specified can not be an empty string
+! dockerfile parse error on line 10: SHELL requires the arguments to be in JSON form
+! dockerfile parse error on line 11: SHELL requires at least one argument
+! dockerfile parse error on line 12: SHELL requires at least one argument
+! dockerfile parse error on line 13: STOPSIGNAL requires exactly one argument
+"#);
+}
+
+#[test]
+fn df_094_df_095_health_checks() {
+    assert_snapshot!(show(r#"FROM a
+HEALTHCHECK NONE
+HEALTHCHECK --interval=1x none
+HEALTHCHECK NONE x
+HEALTHCHECK --interval=30s --timeout=1m --start-period=1ms --start-interval=0 --retries=3 CMD curl x
+HEALTHCHECK CMD ["a"]
+HEALTHCHECK --interval=1us CMD a
+HEALTHCHECK --start-period=-1s CMD a
+HEALTHCHECK --interval=abc CMD a
+HEALTHCHECK --retries=-1 CMD a
+HEALTHCHECK --retries=x CMD a
+HEALTHCHECK --retries=9999999999 CMD a
+HEALTHCHECK CMD
+HEALTHCHECK CMD []
+HEALTHCHECK CMD [1]
+HEALTHCHECK foo x
+HEALTHCHECK
+"#), @r#"
+FROM a
+  HEALTHCHECK none
+  HEALTHCHECK none
+  HEALTHCHECK shell "curl x" 30000000000 60000000000 1000000 0 3
+  HEALTHCHECK exec ["a"] 0 0 0 0 0
+! dockerfile parse error on line 4: HEALTHCHECK NONE takes no arguments
+! dockerfile parse error on line 7: Interval "interval" cannot be less than 1ms
+! dockerfile parse error on line 8: Interval "start-period" cannot be less than 1ms
+! dockerfile parse error on line 9: time: invalid duration "abc"
+! dockerfile parse error on line 10: --retries cannot be negative (-1)
+! dockerfile parse error on line 11: invalid value for --retries: "x"
+! dockerfile parse error on line 12: value of --retries is out of range: 9999999999
+! dockerfile parse error on line 13: Missing command after HEALTHCHECK CMD
+! dockerfile parse error on line 14: Missing command after HEALTHCHECK CMD
+! when using JSON array syntax, arrays must be comprised of strings only
+! dockerfile parse error on line 16: Unknown type "FOO" in HEALTHCHECK (try CMD)
+! dockerfile parse error on line 17: HEALTHCHECK requires at least one argument
+"#);
+}
+
+#[test]
+fn df_098_onbuild() {
+    assert_snapshot!(show(r#"FROM a
+ONBUILD RUN --mount=a  b
+onbuild ONBUILD RUN x
+ONBUILD from x
+ONBUILD MAINTAINER x
+ONBUILD
+ONBUILD --x RUN y
+ONBUILD ENV a
+ONBUILD CMD [1]
+ONBUILD WHAT x
+ONBUILD COPY --nope=x <<A <<-B /d
+	x
+A
+	y
+	B
+"#), @r#"
+FROM a
+  ONBUILD "RUN --mount=a  b"
+  ONBUILD "WHAT x"
+  ONBUILD "COPY --nope=x <<A <<-B /d\n\tx\nA\n\ty\nB"
+! dockerfile parse error on line 3: Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed
+! dockerfile parse error on line 4: FROM isn't allowed as an ONBUILD trigger
+! dockerfile parse error on line 5: MAINTAINER isn't allowed as an ONBUILD trigger
+! dockerfile parse error on line 6: ONBUILD requires at least one argument
+! dockerfile parse error on line 7: unknown flag: --x
+! ENV must have two arguments
+! when using JSON array syntax, arrays must be comprised of strings only
+"#);
+}
+
+#[test]
+fn errors_do_not_stop_the_parse() {
+    assert_snapshot!(show("FROM a\nENV x\nRUNN y\nFROM b b\nRUN z\nCOPY c\n"), @r#"
+    FROM a
+    FROM b
+      RUN shell "z"
+    ! ENV must have two arguments
+    ! dockerfile parse error on line 3: unknown instruction: RUNN (did you mean RUN?)
+    ! dockerfile parse error on line 4: FROM requires either one or three arguments
+    ! dockerfile parse error on line 6: COPY requires at least two arguments, but only one was provided. Destination could not be determined
+    "#);
+}
+
+#[test]
+fn triggers() {
+    let parsed = parse_instruction("COPY --from=x <<A b /c\n$y\nA", '\\').unwrap();
+    assert_snapshot!(show_kind(&parsed.kind), @r#"
+    COPY <<A expand=true "$y\n" "b" -> "/c" from="x"
+    "#);
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(
+            parse_instruction(text, '\\').unwrap_err().full_message(),
+            expected
+        );
+    }
+    check(
+        "",
+        "dockerfile parse error on line 1: file with no instructions",
+    );
+    check(
+        "FROM x",
+        "dockerfile parse error on line 1: FROM isn't allowed as an ONBUILD trigger",
+    );
+    check(
+        "COPY --x a b",
+        "dockerfile parse error on line 1: unknown flag: --x",
+    );
+    check(
+        "WHAT",
+        "dockerfile parse error on line 1: unknown instruction: WHAT",
+    );
+    check("RUN <<A\nx", "unterminated heredoc");
+    check(
+        "RUN a\nRUN b",
+        "dockerfile parse error on line 1: a trigger holds one instruction",
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text() {
+    let parsed = parse(b"FROM a\n# \xFF\nRUN \xFF\nCOPY <<A /x\n\xFE\nA\n");
+    let messages: Vec<_> = parsed
+        .diagnostics
+        .iter()
+        .map(|found| &*found.message)
+        .collect();
+    assert_eq!(
+        messages,
+        ["dockerfile contains bytes that are not valid UTF-8"; 2]
+    );
+    // A NUL is a character like any other here; whoever executes it will object.
+    assert_eq!(parse(b"FROM a\nRUN a\0b\n").diagnostics, []);
+}
+
+#[test]
+fn lines_may_not_be_too_long() {
+    let text = format!(
+        "FROM a\nRUN {}\nRUN b\nUSER {}\n",
+        "x".repeat(65_532),
+        "y".repeat(65_530)
+    );
+    let parsed = parse(text.as_bytes());
+    let messages: Vec<_> = parsed
+        .diagnostics
+        .iter()
+        .map(Diagnostic::full_message)
+        .collect();
+    assert_eq!(
+        messages,
+        ["dockerfile line greater than max allowed size of 65535"]
+    );
+    assert_eq!(parsed.dockerfile.stages[0].instructions.len(), 2);
+}
+
+#[test]
+fn comments_and_sites() {
+    let text = "# one\n# two\nFROM a\n\n# three\nrun b \\\n\n # no\n c\n";
+    let parsed = parse(text.as_bytes());
+    let stage = &parsed.dockerfile.stages[0];
+    let comments: Vec<_> = stage
+        .from
+        .site
+        .comments
+        .iter()
+        .map(|text| &*text.raw)
+        .collect();
+    assert_eq!(comments, ["one", "two"]);
+    let site = &stage.instructions[0].site;
+    assert_eq!(site.line, "run b  c");
+    assert_eq!(site.keyword.raw, "run");
+    assert_eq!(
+        &text[site.span.start as usize..site.span.end as usize],
+        "run b \\\n\n # no\n c"
+    );
+    let last = site.empty_continuation.unwrap();
+    assert_eq!(&text[last.start as usize..last.end as usize], " c");
+    assert_eq!(crate::description(&site.comments, "three"), None);
+    assert_eq!(crate::description(&stage.from.site.comments, "one"), None);
+}
+
+#[test]
+fn descriptions() {
+    let parsed = parse(b"# x y z\n# a is for b\nARG a\n");
+    let comments = &parsed.dockerfile.global_args[0].site.comments;
+    assert_eq!(crate::description(comments, "a"), Some("is for b"));
+    assert_eq!(crate::description(comments, "x"), Some("y z"));
+    assert_eq!(crate::description(comments, "is"), None);
+    assert_eq!(crate::description(comments, ""), None);
+}
+
+mod robustness {
+    //! Inputs nobody would write. Sized so that anything quadratic would take minutes.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn many_continuation_lines() {
+        let count = 100_000;
+        let text = format!("FROM a\nRUN x{}\n", " \\\n# c\n\n y".repeat(count));
+        let parsed = parse(text.as_bytes());
+        assert_eq!(parsed.diagnostics, []);
+        let site = &parsed.dockerfile.stages[0].instructions[0].site;
+        assert_eq!(site.line.matches('y').count(), count);
+    }
+
+    #[test]
+    fn many_words_over_many_lines() {
+        let text = format!("FROM a\nENV {}\n", "key=$value \\\n".repeat(200_000));
+        let parsed = parse(text.as_bytes());
+        let Kind::Env(pairs) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+            panic!("not an ENV")
+        };
+        assert_eq!(pairs.pairs.len(), 200_000);
+    }
+
+    #[test]
+    fn ten_megabytes_of_instructions() {
+        let text = format!("FROM a\n{}", "RUN echo \"hello\" && true\n".repeat(400_000));
+        let parsed = parse(text.as_bytes());
+        assert_eq!(parsed.dockerfile.stages[0].instructions.len(), 400_000);
+    }
+
+    #[test]
+    fn ten_megabytes_of_heredoc() {
+        let body = "x <<B $y\n".repeat(1_200_000);
+        let parsed = parse(format!("FROM a\nCOPY <<A /x\n{body}A\n").as_bytes());
+        let Kind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+            panic!("not a COPY")
+        };
+        let [Source::Heredoc(heredoc)] = copy.sources.as_slice() else {
+            panic!("not a heredoc")
+        };
+        assert_eq!(heredoc.body, body);
+    }
+
+    #[test]
+    fn many_heredocs() {
+        let count = 100_000;
+        let markers = "<<A \\\n".repeat(count);
+        let big = "z".repeat(60_000);
+        let bodies = "A\n".repeat(count - 1);
+        let text = format!("FROM a\nCOPY {markers} /x/\n{bodies}{big}\nA\nRUN b\n");
+        let parsed = parse(text.as_bytes());
+        assert_eq!(parsed.diagnostics, []);
+        assert_eq!(parsed.dockerfile.stages[0].instructions.len(), 2);
+    }
+
+    #[test]
+    fn blanks_behind_a_marker() {
+        let text = format!(
+            "FROM a\nRUN <<{}A\nA\n",
+            format!("{}\\\n", " ".repeat(60_000)).repeat(50)
+        );
+        assert_eq!(parse(text.as_bytes()).diagnostics, []);
+    }
+
+    #[test]
+    fn many_stages() {
+        let mut text = String::new();
+        for index in 0..50_000 {
+            text += &format!("FROM s{} AS s{index}\nCMD x\n", index.max(1) - 1);
+        }
+        let parsed = parse(text.as_bytes());
+        assert_eq!(parsed.diagnostics, []);
+        let findings = crate::lint(&parsed.dockerfile, &crate::lint::CheckOptions::default());
+        assert_eq!(findings.len(), 50_000);
+    }
+
+    #[test]
+    fn many_undefined_variables() {
+        let word: String = (0..300_000).map(|index| format!("$v{index} ")).collect();
+        let expanded = crate::expand(&word, '\\', crate::Quoting::HeredocBody, &|_| None).unwrap();
+        assert_eq!(expanded.undefined.len(), 300_000);
+    }
+
+    #[test]
+    fn garbage_is_given_up_on() {
+        let text: Vec<u8> = (0..10_000_000_u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        let parsed = parse(&text);
+        assert!((1..200).contains(&parsed.diagnostics.len()));
+        let zeros = vec![0; 1 << 20];
+        assert_eq!(parse(&zeros).diagnostics.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(text in prop::collection::vec(any::<u8>(), 0..300)) {
+            let parsed = parse(&text);
+            for found in &parsed.diagnostics {
+                let _ = crate::excerpt(&text, "f", &[found.span]);
+            }
+        }
+
+        #[test]
+        fn anything_like_a_dockerfile(
+            text in r#"(# ?(escape|syntax|check)=.\n)?((FROM|RUN|COPY|ENV|ARG|ONBUILD|HEALTHCHECK|VOLUME|from|Xyz|#)( --[a-z]*=?[a-z"'\\]*)?[ a-z<\-=\\'"`\[\],$#{}:é]{0,20}\n\t?){0,8}"#,
+        ) {
+            let parsed = parse(text.as_bytes());
+            for found in &parsed.diagnostics {
+                prop_assert!(found.span.start <= found.span.end);
+                prop_assert!(found.span.end as usize <= text.len());
+                prop_assert!(text.is_char_boundary(found.span.start as usize));
+            }
+            let _ = crate::lint(&parsed.dockerfile, &crate::lint::CheckOptions::default());
+        }
+
+        #[test]
+        fn any_word_expands_or_says_why(word in r#"[a-c$\{\}:?+\-#%/*'"\\` é]{0,24}"#) {
+            for quoting in [crate::Quoting::Word, crate::Quoting::HeredocBody] {
+                for escape in ['\\', '`'] {
+                    let known = |name: &str| (name == "a").then(|| "A B".to_owned());
+                    if let Err(error) = crate::expand(&word, escape, quoting, &known) {
+                        prop_assert!(error.offset <= word.len());
+                    }
+                }
+            }
+        }
+    }
 }
