@@ -1,1 +1,57 @@
-//! The only HTTP client: OCI distribution in both directions, and plain fetches.
+//! The only HTTP client: OCI distribution in both directions, resumable; plain fetches for ADD.
+//!
+//! Functions block; the one thread that does asynchronous work is hidden in here. Nothing reads the
+//! environment: where configuration, credentials and proxies are is said in [`ClientOptions`]. This
+//! crate knows nothing about Dockerfiles, layers' contents or mounts.
+
+mod client; // the face
+mod error; // what can go wrong
+mod notice; // what happens along the way
+
+mod fetch; // plain downloads
+mod login; // showing credentials before keeping them
+mod pull; // name -> manifest, config, list of layers
+mod push; // blobs, manifests, tags
+mod resolve; // name -> digest -> manifest bytes
+mod tags; // lists of tags
+
+mod blob; // fetching blobs
+mod manifest; // what manifests say, and which one serves a platform
+mod parallel; // several transfers at once
+
+mod auth_file; // config.json and auth.json
+mod credentials; // who we are, and to whom
+mod helper; // programs that keep passwords
+mod registries_conf; // where repositories really are
+mod secret; // text that must not be seen
+
+mod auth; // proving who we are
+mod challenge; // what servers want to see
+mod endpoint; // hosts, schemes, ways to talk to them
+mod exchange; // one question and everything until its answer
+mod refusal; // answers that say no
+mod retry; // patience
+mod route; // mirrors before the registry itself
+mod scope; // what tokens are good for
+
+mod cancel; // a flag that wakes sleepers
+mod stream; // bytes between the threads
+mod transport; // the one asynchronous place
+mod trust; // certificates and proxies
+
+pub use blob::BlobReader;
+pub use client::{Client, ClientOptions};
+pub use credentials::{Credential, CredentialError, Credentials, Stored, registry_domain};
+pub use error::{Error, ErrorClass, TransportError, TransportKind};
+pub use fetch::{Download, FetchOptions, Fetched};
+pub use helper::HelperError;
+pub use manifest::{ImageManifest, Index, LARGEST_MANIFEST, Manifest, ManifestError};
+pub use notice::{Event, Notice, Observer, Step};
+pub use pull::PulledImage;
+pub use push::{BlobSource, OpenBlob, PushBlob, PushImage, PushManifest};
+pub use refusal::{Action, Refusal};
+pub use registries_conf::{RegistriesConf, RegistriesConfError};
+pub use resolve::Resolved;
+pub use retry::RetryPolicy;
+pub use secret::Secret;
+pub use trust::Proxies;

@@ -1,0 +1,389 @@
+//! Fetching blobs: resumable, verified, several at once.
+
+use std::fmt;
+use std::io::{self, Read, Write as _};
+use std::sync::Arc;
+
+use kiln_cache::{BlobError, Blobs, Descriptor, ImageRef, Sha256, Sha256Reader};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::{Method, Url};
+
+use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorClass, authority};
+use crate::exchange::{Call, Courier, Payload, Repeat};
+use crate::notice::{Event, Notice, Observer, Step};
+use crate::parallel::{Stop, for_each};
+use crate::refusal::{Action, Refusal};
+use crate::registries_conf::Asked;
+use crate::scope::Scopes;
+use crate::stream::{Answer, AnswerBody};
+
+/// Bytes.
+const BUFFER: usize = 128 << 10;
+/// Bytes. A connection that carried this much before it broke may break again as often as before.
+const WORTHWHILE: u64 = 1 << 20;
+
+impl Courier {
+    /// Puts a blob into the store, unless it is there.
+    pub(crate) fn fetch_blob(
+        self: &Arc<Self>,
+        name: &ImageRef,
+        descriptor: &Descriptor,
+        blobs: &Blobs,
+        observer: Observer<'_>,
+    ) -> Result<(), Error> {
+        self.fetch_unless_stopped(name, descriptor, blobs, observer, &Stop::default())
+    }
+
+    /// Puts several blobs into the store, `workers` at once.
+    pub(crate) fn fetch_blobs(
+        self: &Arc<Self>,
+        name: &ImageRef,
+        descriptors: &[Descriptor],
+        blobs: &Blobs,
+        observer: Observer<'_>,
+        workers: usize,
+    ) -> Result<(), Error> {
+        let mut unique: Vec<&Descriptor> = Vec::new();
+        for descriptor in descriptors {
+            if !unique.iter().any(|other| other.digest == descriptor.digest) {
+                unique.push(descriptor);
+            }
+        }
+        for_each(&unique, workers, |descriptor, stop| {
+            self.fetch_unless_stopped(name, descriptor, blobs, observer, stop)
+        })
+    }
+
+    fn fetch_unless_stopped(
+        self: &Arc<Self>,
+        name: &ImageRef,
+        descriptor: &Descriptor,
+        blobs: &Blobs,
+        observer: Observer<'_>,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let tell = |step| {
+            observer(Event {
+                digest: descriptor.digest,
+                size_bytes: descriptor.size_bytes,
+                step,
+            });
+        };
+        if blobs.size(descriptor.digest) == Some(descriptor.size_bytes) {
+            tell(Step::AlreadyHere);
+            return Ok(());
+        }
+        self.at_any_origin(name, descriptor, |origin| {
+            let mut stream = BlobStream::open(self, origin, descriptor)?;
+            let mut writer = blobs.writer()?;
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                stop.check()?;
+                let count = stream.receive(&mut buffer)?;
+                if count == 0 {
+                    break;
+                }
+                writer
+                    .write_all(&buffer[..count])
+                    .map_err(|source| BlobError::Io {
+                        path: blobs.path(descriptor.digest),
+                        source,
+                    })?;
+                tell(Step::Downloading {
+                    done_bytes: stream.offset,
+                });
+            }
+            writer.finish(Some(descriptor.digest))?;
+            tell(Step::Downloaded);
+            Ok(())
+        })
+    }
+
+    /// Starts to read a blob without storing it.
+    pub(crate) fn open_blob(
+        self: &Arc<Self>,
+        name: &ImageRef,
+        descriptor: &Descriptor,
+    ) -> Result<BlobReader, Error> {
+        self.at_any_origin(name, descriptor, |origin| {
+            let stream = BlobStream::open(self, origin, descriptor)?;
+            Ok(BlobReader {
+                expected: descriptor.digest,
+                state: ReaderState::Reading(Box::new(Sha256Reader::new(stream))),
+            })
+        })
+    }
+
+    /// Tries mirrors, the registry, and then the URLs of a layer that registries do not hold.
+    fn at_any_origin<T>(
+        &self,
+        name: &ImageRef,
+        descriptor: &Descriptor,
+        mut attempt: impl FnMut(Origin) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let outcome = self.anywhere(name, Asked::ByDigest, |endpoint| {
+            attempt(Origin::Registry(endpoint.clone()))
+        });
+        match outcome {
+            Err(error) if error.class() == ErrorClass::NotFound => {
+                for url in descriptor
+                    .urls
+                    .iter()
+                    .filter_map(|url| Url::parse(url).ok())
+                {
+                    if matches!(url.scheme(), "http" | "https")
+                        && let Ok(found) = attempt(Origin::Elsewhere(url))
+                    {
+                        return Ok(found);
+                    }
+                }
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
+    fn get_blob(&self, origin: &Origin, digest: Sha256, offset: u64) -> Result<Answer, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        // The digest is of the bytes as stored.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if offset > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={offset}-"));
+            headers.insert(RANGE, range.expect("a number fits into a header"));
+        }
+        match origin {
+            Origin::Registry(endpoint) => {
+                let scopes = Scopes::pull(&endpoint.repository);
+                let path = format!("/v2/{}/blobs/{digest}", endpoint.repository);
+                self.call(&Call {
+                    headers,
+                    ..Call::new(endpoint, Method::GET, path, &scopes)
+                })
+            }
+            Origin::Elsewhere(url) => self.repeated(Repeat::Yes, || {
+                let headers = headers.clone();
+                self.follow(&Method::GET, url.clone(), headers, Payload::Empty, None)
+            }),
+        }
+    }
+}
+
+/// Where a blob comes from.
+#[derive(Clone, Debug)]
+enum Origin {
+    Registry(Endpoint),
+    Elsewhere(Url),
+}
+
+impl Origin {
+    fn refused(&self, answer: Answer) -> Error {
+        let action = match self {
+            Self::Registry(endpoint) => Action::Pull(endpoint.familiar()),
+            Self::Elsewhere(url) => Action::Fetch(authority(url)),
+        };
+        Refusal::read(answer, action).into()
+    }
+}
+
+/// The bytes of a blob, over as many connections as it takes. Checks the length, not the digest.
+struct BlobStream {
+    courier: Arc<Courier>,
+    origin: Origin,
+    digest: Sha256,
+    size_bytes: u64,
+    offset: u64,
+    body: Option<AnswerBody>,
+    /// Repetitions used since a connection last was worthwhile.
+    failures: usize,
+    offset_at_failure: u64,
+}
+
+impl BlobStream {
+    fn open(
+        courier: &Arc<Courier>,
+        origin: Origin,
+        descriptor: &Descriptor,
+    ) -> Result<Self, Error> {
+        let mut stream = Self {
+            courier: Arc::clone(courier),
+            origin,
+            digest: descriptor.digest,
+            size_bytes: descriptor.size_bytes,
+            offset: 0,
+            body: None,
+            failures: 0,
+            offset_at_failure: 0,
+        };
+        stream.connect()?;
+        Ok(stream)
+    }
+
+    /// Asks for everything from `offset` on.
+    fn connect(&mut self) -> Result<(), Error> {
+        let answer = self
+            .courier
+            .get_blob(&self.origin, self.digest, self.offset)?;
+        let host = authority(&answer.url);
+        match answer.status.as_u16() {
+            200 => {
+                let skipped = self.offset;
+                self.body = Some(answer.body);
+                self.skip(skipped)
+            }
+            206 => {
+                let starts_right = answer
+                    .header(CONTENT_RANGE)
+                    .and_then(|range| range.strip_prefix("bytes "))
+                    .and_then(|range| range.split('-').next())
+                    .and_then(|start| start.trim().parse().ok())
+                    == Some(self.offset);
+                if !starts_right {
+                    return Err(Error::Protocol {
+                        host,
+                        problem: "sent another range than was asked for",
+                    });
+                }
+                self.body = Some(answer.body);
+                Ok(())
+            }
+            _ => Err(self.origin.refused(answer)),
+        }
+    }
+
+    /// Passes over what an earlier connection brought already.
+    fn skip(&mut self, mut count: u64) -> Result<(), Error> {
+        let Some(body) = &mut self.body else {
+            return Ok(());
+        };
+        let mut buffer = [0; 16 << 10];
+        while count > 0 {
+            let room = usize::try_from(count)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            match body.receive(&mut buffer[..room])? {
+                0 => return Err(self.wrong_size(self.offset - count)),
+                skipped => count -= skipped as u64,
+            }
+        }
+        Ok(())
+    }
+
+    fn wrong_size(&self, actual: u64) -> Error {
+        BlobError::Size {
+            digest: self.digest,
+            expected: self.size_bytes,
+            actual,
+        }
+        .into()
+    }
+
+    /// Copies some bytes to `buffer`; 0 when all have come.
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            let outcome = match &mut self.body {
+                Some(body) => body.receive(buffer).map_err(Error::from),
+                None => match self.connect() {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                },
+            };
+            let error = match outcome {
+                Ok(0) if self.offset == self.size_bytes => return Ok(0),
+                // A clean end before the announced one: cut off by a proxy, or another blob.
+                Ok(0) => self.wrong_size(self.offset),
+                Ok(count) => {
+                    self.offset += count as u64;
+                    if self.offset > self.size_bytes {
+                        return Err(self.wrong_size(self.offset));
+                    }
+                    return Ok(count);
+                }
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error),
+            };
+            self.body = None;
+            self.courier.transport.check_cancelled()?;
+            self.pause(error)?;
+        }
+    }
+
+    /// Waits before the next connection, or returns `error` if there were too many.
+    fn pause(&mut self, error: Error) -> Result<(), Error> {
+        if self.offset - self.offset_at_failure >= WORTHWHILE {
+            self.failures = 0;
+        }
+        let Some(&delay) = self.courier.retry.delays.get(self.failures) else {
+            return Err(error);
+        };
+        self.failures += 1;
+        self.offset_at_failure = self.offset;
+        (self.courier.notice)(Notice::Retrying {
+            host: String::new(),
+            reason: error.to_string(),
+            delay,
+        });
+        self.courier.transport.sleep(delay)
+    }
+}
+
+impl Read for BlobStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive(buffer).map_err(Error::into_io)
+    }
+}
+
+/// A blob while it downloads.
+///
+/// The end of the stream is reported only if length and digest are right; until then nothing that was
+/// read may be believed. Errors hold an [`Error`], see [`Error::from_io`].
+pub struct BlobReader {
+    expected: Sha256,
+    state: ReaderState,
+}
+
+enum ReaderState {
+    Reading(Box<Sha256Reader<BlobStream>>),
+    /// Ended as it should.
+    Verified,
+    Failed,
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        match std::mem::replace(&mut self.state, ReaderState::Failed) {
+            ReaderState::Reading(mut reader) => {
+                let count = reader.read(buffer)?;
+                if count > 0 {
+                    self.state = ReaderState::Reading(reader);
+                    return Ok(count);
+                }
+                let (_, actual, _) = reader.finish();
+                let expected = self.expected;
+                if actual != expected {
+                    let error = BlobError::Mismatch { expected, actual };
+                    return Err(Error::from(error).into_io());
+                }
+                self.state = ReaderState::Verified;
+                Ok(0)
+            }
+            ReaderState::Verified => {
+                self.state = ReaderState::Verified;
+                Ok(0)
+            }
+            ReaderState::Failed => Err(io::Error::other("the blob failed before")),
+        }
+    }
+}
+
+impl fmt::Debug for BlobReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobReader")
+            .field("expected", &self.expected)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,208 @@
+//! What can go wrong, and how callers tell the cases apart.
+//!
+//! No message holds a secret: URLs lose their query (pre-signed ones carry a signature there), and
+//! passwords and tokens are never formatted.
+
+use std::fmt;
+use std::io;
+
+use kiln_cache::BlobError;
+
+use crate::credentials::CredentialError;
+use crate::manifest::ManifestError;
+use crate::refusal::Refusal;
+
+/// Why a registry operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// [`crate::Client::cancel`] was called.
+    #[error("cancelled")]
+    Cancelled,
+    /// No answer came.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The server answered with an error.
+    #[error(transparent)]
+    Refused(#[from] Box<Refusal>),
+    /// The server's answer breaks the protocol.
+    #[error("{host} {problem}")]
+    Protocol {
+        /// The server.
+        host: String,
+        /// What its answer lacks.
+        problem: &'static str,
+    },
+    /// A manifest cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Content is not what its digest says, or cannot be stored.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The content to be pushed cannot be read.
+    #[error("cannot read {subject}")]
+    Source {
+        /// What was being sent.
+        subject: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// registries.conf forbids the repository.
+    #[error("registry of {0} is blocked by configuration")]
+    Blocked(String),
+    /// Credentials cannot be read or stored.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    /// Neither the mirrors nor the registry they mirror served the request.
+    #[error("{upstream}{}", mirror_list(mirrors))]
+    Mirrors {
+        /// What the registry itself said.
+        upstream: Box<Self>,
+        /// What each mirror said, in the order they were asked.
+        mirrors: Vec<(String, Self)>,
+    },
+}
+
+fn mirror_list(mirrors: &[(String, Error)]) -> String {
+    mirrors
+        .iter()
+        .map(|(mirror, error)| format!("; mirror {mirror}: {error}"))
+        .collect()
+}
+
+/// What a caller can do about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// The name does not exist there.
+    NotFound,
+    /// Credentials are missing, wrong or not sufficient.
+    Unauthorized,
+    /// Too many requests; later may work.
+    RateLimited,
+    /// The index has nothing for the platform asked for.
+    NoPlatform,
+    /// The network or the name service failed.
+    Network,
+    /// The server's certificate or the TLS handshake was refused.
+    Tls,
+    /// The server failed or does not follow the protocol.
+    Server,
+    /// Bytes do not match their digest.
+    Integrity,
+    /// What the registry holds is not an image that kiln can use.
+    Unusable,
+    /// The user's configuration forbids it or is wrong.
+    Configuration,
+    /// Reading or writing a local file failed.
+    Local,
+    /// The client was cancelled.
+    Cancelled,
+}
+
+impl Error {
+    /// Sorts the error by what can be done about it.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Cancelled => ErrorClass::Cancelled,
+            Self::Transport(error) => match error.kind {
+                TransportKind::Tls => ErrorClass::Tls,
+                TransportKind::Invalid => ErrorClass::Configuration,
+                TransportKind::Name
+                | TransportKind::Connect
+                | TransportKind::Timeout
+                | TransportKind::Interrupted => ErrorClass::Network,
+            },
+            Self::Refused(refusal) => refusal.class(),
+            Self::Protocol { .. } => ErrorClass::Server,
+            Self::Manifest(ManifestError::NoPlatform { .. }) => ErrorClass::NoPlatform,
+            Self::Manifest(_) => ErrorClass::Unusable,
+            Self::Blob(BlobError::Mismatch { .. } | BlobError::Size { .. }) => {
+                ErrorClass::Integrity
+            }
+            Self::Blob(BlobError::Missing(_) | BlobError::Io { .. }) | Self::Source { .. } => {
+                ErrorClass::Local
+            }
+            Self::Blocked(_) => ErrorClass::Configuration,
+            Self::Credentials(_) => ErrorClass::Configuration,
+            Self::Mirrors { upstream, .. } => upstream.class(),
+        }
+    }
+
+    /// Returns the registry error inside an I/O error of one of this crate's readers.
+    ///
+    /// # Errors
+    /// The I/O error itself if it came from elsewhere.
+    pub fn from_io(error: io::Error) -> Result<Self, io::Error> {
+        error.downcast::<Self>()
+    }
+
+    pub(crate) fn into_io(self) -> io::Error {
+        let kind = match self.class() {
+            ErrorClass::Integrity => io::ErrorKind::InvalidData,
+            ErrorClass::NotFound => io::ErrorKind::NotFound,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, self)
+    }
+
+    /// Says whether the same request may succeed a moment later.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Transport(error) if matches!(
+            error.kind,
+            TransportKind::Timeout | TransportKind::Interrupted
+        ))
+    }
+
+    /// Says whether the server could not be talked to at all.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Transport(_))
+    }
+}
+
+/// Why no answer, or only half of one, came.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {reason}")]
+pub struct TransportError {
+    /// At which stage it failed.
+    pub kind: TransportKind,
+    /// Scheme, host and path of the request.
+    pub place: String,
+    /// The system's or the TLS library's words.
+    pub reason: String,
+}
+
+/// Stages of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransportKind {
+    /// The host's name could not be resolved.
+    Name,
+    /// No connection.
+    Connect,
+    /// No TLS session.
+    Tls,
+    /// Nothing happened for too long.
+    Timeout,
+    /// The connection broke.
+    Interrupted,
+    /// The request could not be made: an unusable URL, proxy or certificate.
+    Invalid,
+}
+
+/// Scheme, host and path of a URL: what may be shown.
+pub(crate) struct Shown<'a>(pub(crate) &'a reqwest::Url);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.0.scheme(), authority(self.0))?;
+        f.write_str(self.0.path())
+    }
+}
+
+/// Returns host and port of a URL.
+pub(crate) fn authority(url: &reqwest::Url) -> String {
+    let host = url.host_str().unwrap_or("");
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}

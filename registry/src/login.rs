@@ -1,0 +1,63 @@
+//! Logging in: showing credentials to a registry before keeping them.
+
+use reqwest::{Method, StatusCode};
+
+use crate::Error;
+use crate::auth::HostAuth;
+use crate::credentials::{Credential, Stored, registry_domain};
+use crate::endpoint::Endpoint;
+use crate::exchange::{Call, Courier, HostState};
+use crate::refusal::{Action, Refusal};
+use crate::registries_conf::Place;
+use crate::scope::Scopes;
+use crate::secret::Secret;
+
+impl Courier {
+    /// Asks a registry whether it accepts a credential.
+    pub(crate) fn verify(&self, server: &str, credential: &Credential) -> Result<(), Error> {
+        let domain = registry_domain(server);
+        let endpoint = Endpoint::new(&Place {
+            insecure: self.registries.is_insecure(&domain),
+            domain,
+            path: String::new(),
+        });
+        // Apart from what pulls and pushes know, so that it cannot spoil or help them.
+        let state = HostState::default();
+        *state
+            .auth
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) =
+            HostAuth::with(credential.clone());
+        let scopes = Scopes::none();
+        let call = Call::new(&endpoint, Method::GET, "/v2/".to_owned(), &scopes);
+        let answer = self.call_as(&state, &call).map_err(|error| match error {
+            Error::Refused(mut refusal)
+                if refusal.action == Action::Token && matches!(refusal.status, 400 | 401 | 403) =>
+            {
+                refusal.action = Action::Login;
+                refusal.status = 401;
+                Error::Refused(refusal)
+            }
+            other => other,
+        })?;
+        match answer.status {
+            StatusCode::OK => Ok(()),
+            _ => Err(Refusal::read(answer, Action::Login).into()),
+        }
+    }
+
+    pub(crate) fn login(
+        &self,
+        server: &str,
+        username: &str,
+        password: &Secret,
+    ) -> Result<Stored, Error> {
+        let credential = Credential::Password {
+            username: username.to_owned(),
+            password: password.clone(),
+        };
+        self.verify(server, &credential)?;
+        let domain = registry_domain(server);
+        Ok(self.credentials.store(&domain, username, password)?)
+    }
+}

@@ -1,0 +1,396 @@
+//! The one asynchronous place: sends one request and brings back one answer.
+//!
+//! A thread of its own runs a current-thread tokio runtime; both are made by the first request.
+//! That thread only moves bytes between sockets and bounded channels. Hashing, files and every
+//! decision happen on the caller's thread, which blocks on those channels: so the rest of the crate
+//! is ordinary sequential code, and a slow disk holds up one transfer, not all of them.
+//!
+//! Cancelling ends the runtime. Every request in flight is dropped with it, its channels close, and
+//! whoever waits on them sees [`Error::Cancelled`].
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::fmt;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode, Url};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Error;
+use crate::cancel::Cancel;
+use crate::error::{Shown, TransportError, TransportKind};
+use crate::stream::{Answer, AnswerBody, UploadSlot, dropped, receive, upload};
+use crate::trust::{Proxies, Trust, http_client};
+
+/// How connections are made.
+#[derive(Clone, Debug)]
+pub(crate) struct TransportOptions {
+    pub(crate) user_agent: String,
+    pub(crate) proxies: Proxies,
+    pub(crate) certificate_directories: Vec<PathBuf>,
+    pub(crate) extra_authorities: Vec<PathBuf>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+}
+
+/// One request to one URL; redirects are the caller's business.
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body<'a>,
+}
+
+/// What a request sends.
+pub(crate) enum Body<'a> {
+    Empty,
+    Bytes(Vec<u8>),
+    /// Read on the calling thread while the network thread sends.
+    Stream {
+        size_bytes: u64,
+        reader: Box<dyn Read + Send>,
+        /// Called with the number of bytes handed over so far.
+        sent: &'a dyn Fn(u64),
+    },
+}
+
+pub(crate) struct Transport {
+    options: TransportOptions,
+    cancel: Cancel,
+    network: Mutex<Option<NetworkThread>>,
+    clients: Mutex<HashMap<Trust, reqwest::Client>>,
+}
+
+struct NetworkThread {
+    runtime: tokio::runtime::Handle,
+    /// Dropped to end the thread.
+    _stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Transport {
+    pub(crate) fn new(options: TransportOptions) -> Self {
+        Self {
+            options,
+            cancel: Cancel::default(),
+            network: Mutex::new(None),
+            clients: Mutex::new(HashMap::new()),
+        }
+    }
+
+    pub(crate) fn options(&self) -> &TransportOptions {
+        &self.options
+    }
+
+    pub(crate) fn check_cancelled(&self) -> Result<(), Error> {
+        self.cancel.check()
+    }
+
+    pub(crate) fn sleep(&self, duration: Duration) -> Result<(), Error> {
+        self.cancel.sleep(duration)
+    }
+
+    /// Ends every request in flight; later ones fail at once.
+    pub(crate) fn cancel(&self) {
+        self.cancel.set();
+        self.stop();
+    }
+
+    fn stop(&self) {
+        let network = self
+            .network
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(NetworkThread { _stop, thread, .. }) = network {
+            drop(_stop);
+            // The thread cannot panic with anything that matters to us now.
+            let _ = thread.join();
+        }
+    }
+
+    /// Sends `request` and waits for the head of the answer.
+    pub(crate) fn send(&self, trust: &Trust, request: Request<'_>) -> Result<Answer, Error> {
+        self.cancel.check()?;
+        let url = request.url;
+        let client = self.client(trust, &url)?;
+        let mut builder = client
+            .request(request.method, url.clone())
+            .headers(request.headers);
+        let mut source = None;
+        match request.body {
+            Body::Empty => {}
+            Body::Bytes(bytes) => builder = builder.body(bytes),
+            Body::Stream {
+                size_bytes,
+                reader,
+                sent,
+            } => {
+                let (slot, feed, body) = upload();
+                builder = builder
+                    .header(CONTENT_LENGTH, HeaderValue::from(size_bytes))
+                    .body(body);
+                source = Some((slot, feed, reader, size_bytes, sent));
+            }
+        }
+        let request = builder.build().map_err(|error| failure(&error, &url))?;
+
+        let (head_sender, mut head) = oneshot::channel();
+        let (chunk_sender, chunks) = mpsc::channel(16);
+        let exchange = Exchange {
+            client,
+            request,
+            url: url.clone(),
+            idle_timeout: self.options.idle_timeout,
+            upload: source.as_ref().map(|(slot, ..)| Arc::clone(slot)),
+        };
+        self.runtime()?
+            .spawn(exchange.run(head_sender, chunk_sender));
+
+        if let Some((_, mut feed, reader, size_bytes, sent)) = source {
+            let early = feed
+                .pump(reader, size_bytes, sent, &mut head)
+                .map_err(|source| Error::Source {
+                    subject: format!("what is sent to {}", Shown(&url)),
+                    source,
+                })?;
+            drop(feed);
+            if let Some(outcome) = early {
+                return self.answer(outcome, url, chunks);
+            }
+        }
+        match head.blocking_recv() {
+            Ok(outcome) => self.answer(outcome, url, chunks),
+            Err(_) => Err(self.lost(&url)),
+        }
+    }
+
+    fn answer(
+        &self,
+        outcome: Result<(StatusCode, HeaderMap), TransportError>,
+        url: Url,
+        chunks: mpsc::Receiver<Result<bytes::Bytes, TransportError>>,
+    ) -> Result<Answer, Error> {
+        let (status, headers) = outcome?;
+        Ok(Answer {
+            status,
+            headers,
+            body: AnswerBody::new(chunks, &url),
+            url,
+        })
+    }
+
+    /// The network thread let go of a request without a word: it was ended.
+    fn lost(&self, url: &Url) -> Error {
+        match self.cancel.check() {
+            Err(cancelled) => cancelled,
+            Ok(()) => Error::Transport(dropped(&Shown(url).to_string())),
+        }
+    }
+
+    fn client(&self, trust: &Trust, url: &Url) -> Result<reqwest::Client, Error> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(trust) {
+            return Ok(client.clone());
+        }
+        let client = http_client(trust, &self.options).map_err(|reason| {
+            Error::Transport(TransportError {
+                kind: TransportKind::Invalid,
+                place: Shown(url).to_string(),
+                reason,
+            })
+        })?;
+        clients.insert(trust.clone(), client.clone());
+        Ok(client)
+    }
+
+    fn runtime(&self) -> Result<tokio::runtime::Handle, Error> {
+        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        self.cancel.check()?;
+        if let Some(network) = &*network {
+            return Ok(network.runtime.clone());
+        }
+        let started = NetworkThread::start().map_err(|source| {
+            Error::Transport(TransportError {
+                kind: TransportKind::Connect,
+                place: "network thread".to_owned(),
+                reason: source.to_string(),
+            })
+        })?;
+        let runtime = started.runtime.clone();
+        *network = Some(started);
+        Ok(runtime)
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl NetworkThread {
+    fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            // Name look-ups are its only use.
+            .max_blocking_threads(4)
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("kiln-network".to_owned())
+            .spawn(move || {
+                // Ends when the sender is dropped, which is an error of no interest.
+                let _ = runtime.block_on(stopped);
+                // A name look-up in progress cannot be interrupted and is not waited for.
+                runtime.shutdown_background();
+            })?;
+        Ok(Self {
+            runtime: handle,
+            _stop: stop,
+            thread,
+        })
+    }
+}
+
+/// One request on the network thread.
+struct Exchange {
+    client: reqwest::Client,
+    request: reqwest::Request,
+    url: Url,
+    idle_timeout: Duration,
+    upload: Option<Arc<UploadSlot>>,
+}
+
+type Head = Result<(StatusCode, HeaderMap), TransportError>;
+
+impl Exchange {
+    async fn run(
+        self,
+        head: oneshot::Sender<Head>,
+        chunks: mpsc::Sender<Result<bytes::Bytes, TransportError>>,
+    ) {
+        let Self {
+            client,
+            request,
+            url,
+            idle_timeout,
+            upload,
+        } = self;
+        let outcome = until_idle(client.execute(request), idle_timeout, upload.as_deref()).await;
+        let response = match outcome {
+            Some(Ok(response)) => response,
+            failed => {
+                let error = match failed {
+                    Some(Err(error)) => transport_error(&error, &url),
+                    _ => timed_out(&url, idle_timeout),
+                };
+                // Whoever asked is gone if this fails.
+                let _ = head.send(Err(error));
+                close(upload);
+                return;
+            }
+        };
+        let parts = (response.status(), response.headers().clone());
+        let sent = head.send(Ok(parts));
+        close(upload);
+        if sent.is_ok() {
+            receive(response, &url, idle_timeout, &chunks).await;
+        }
+    }
+}
+
+fn close(upload: Option<Arc<UploadSlot>>) {
+    if let Some(slot) = upload {
+        slot.close();
+    }
+}
+
+/// Waits for `future`, but no longer than `limit` in which no byte of the upload was taken.
+async fn until_idle<F: Future>(
+    future: F,
+    limit: Duration,
+    upload: Option<&UploadSlot>,
+) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    loop {
+        let before = upload.map(UploadSlot::taken);
+        match tokio::time::timeout(limit, future.as_mut()).await {
+            Ok(output) => return Some(output),
+            Err(_) if before != upload.map(UploadSlot::taken) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+pub(crate) fn timed_out(url: &Url, limit: Duration) -> TransportError {
+    TransportError {
+        kind: TransportKind::Timeout,
+        place: Shown(url).to_string(),
+        reason: format!("no data for {} s", limit.as_secs_f32()),
+    }
+}
+
+fn failure(error: &reqwest::Error, url: &Url) -> Error {
+    Error::Transport(transport_error(error, url))
+}
+
+pub(crate) fn transport_error(error: &reqwest::Error, url: &Url) -> TransportError {
+    let mut reason = String::new();
+    let mut io_kind = None;
+    // reqwest's own words repeat the URL, query included; its sources say what happened.
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            io_kind = Some(error.kind());
+        }
+        let words = error.to_string();
+        if !reason.contains(&words) {
+            if !reason.is_empty() {
+                reason.push_str(": ");
+            }
+            reason.push_str(&words);
+        }
+        cause = error.source();
+    }
+    if reason.is_empty() {
+        reason = "the request failed".to_owned();
+    }
+    let kind = if error.is_timeout() {
+        TransportKind::Timeout
+    } else if error.is_builder() {
+        TransportKind::Invalid
+    } else if error.is_dns() {
+        TransportKind::Name
+    } else if error.is_connect() {
+        match io_kind {
+            // tokio-rustls reports what rustls refuses as invalid data.
+            Some(io::ErrorKind::InvalidData) if url.scheme() == "https" => TransportKind::Tls,
+            Some(io::ErrorKind::UnexpectedEof) if url.scheme() == "https" => TransportKind::Tls,
+            Some(io::ErrorKind::TimedOut) => TransportKind::Timeout,
+            _ => TransportKind::Connect,
+        }
+    } else {
+        TransportKind::Interrupted
+    };
+    TransportError {
+        kind,
+        place: Shown(url).to_string(),
+        reason,
+    }
+}

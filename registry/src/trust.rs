@@ -1,0 +1,199 @@
+//! Whom a connection trusts: certificate authorities, client certificates, proxies.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Identity, NoProxy, Proxy};
+
+use crate::transport::TransportOptions;
+
+/// Whom to believe that it is who it says. Each kind has its own connection pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Trust {
+    /// Plain HTTP.
+    Plain,
+    /// The system's certificate authorities.
+    System,
+    /// Those, and what `certs.d/<host>` holds.
+    Host(String),
+    /// Whoever answers.
+    Anyone,
+}
+
+/// Where requests go instead of straight to their host.
+///
+/// Loopback hosts are always reached directly.
+#[derive(Clone, Default)]
+pub struct Proxies {
+    /// Proxy for plain HTTP, e.g. `http://proxy:3128`.
+    pub http: Option<String>,
+    /// Proxy for HTTPS.
+    pub https: Option<String>,
+    /// Hosts, domains and networks reached directly, separated by commas.
+    pub no_proxy: Option<String>,
+}
+
+// Proxy URLs may hold a password.
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxies")
+            .field("http", &self.http.is_some())
+            .field("https", &self.https.is_some())
+            .field("no_proxy", &self.no_proxy)
+            .finish()
+    }
+}
+
+/// Returns the directory with certificates for `host`, if one is configured.
+pub(crate) fn certificate_directory(directories: &[PathBuf], host: &str) -> Option<PathBuf> {
+    directories
+        .iter()
+        .map(|directory| directory.join(host))
+        .find(|directory| directory.is_dir())
+}
+
+/// Makes a client; costs about 3 ms when the system's certificates are read.
+///
+/// Fails with words that say what is unusable.
+pub(crate) fn http_client(
+    trust: &Trust,
+    options: &TransportOptions,
+) -> Result<reqwest::Client, String> {
+    let builder = || -> Result<reqwest::ClientBuilder, String> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(&options.user_agent)
+            .redirect(Policy::none())
+            .referer(false)
+            .connect_timeout(options.connect_timeout)
+            .no_proxy();
+        for proxy in proxies(&options.proxies)? {
+            builder = builder.proxy(proxy);
+        }
+        Ok(builder)
+    };
+    let words = |error: reqwest::Error| {
+        let error = error.without_url();
+        match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        }
+    };
+    let mut authorities = Vec::new();
+    for path in &options.extra_authorities {
+        authorities.extend(certificates(path)?);
+    }
+    match trust {
+        // No certificate is needed, so none is read.
+        Trust::Plain => builder()?.tls_certs_only([]).build().map_err(words),
+        Trust::Anyone => builder()?
+            .tls_danger_accept_invalid_certs(true)
+            .build()
+            .map_err(words),
+        Trust::System => verified(builder()?, builder()?, &authorities).map_err(words),
+        Trust::Host(host) => {
+            let directory = certificate_directory(&options.certificate_directories, host)
+                .ok_or_else(|| format!("the certificates for {host} are gone"))?;
+            let HostCertificates { roots, identity } = HostCertificates::read(&directory)?;
+            authorities.extend(roots);
+            let identified = || {
+                let builder = builder()?;
+                Ok::<_, String>(match &identity {
+                    Some(identity) => builder.identity(identity.clone()),
+                    None => builder,
+                })
+            };
+            verified(identified()?, identified()?, &authorities).map_err(words)
+        }
+    }
+    .map_err(|reason| format!("cannot set up connections: {reason}"))
+}
+
+/// Builds a client that trusts the system's authorities and `extra` ones.
+///
+/// A machine without a CA bundle (an empty container, say) falls back to Mozilla's list.
+fn verified(
+    builder: reqwest::ClientBuilder,
+    fallback: reqwest::ClientBuilder,
+    extra: &[Certificate],
+) -> Result<reqwest::Client, reqwest::Error> {
+    builder
+        .tls_certs_merge(extra.iter().cloned())
+        .build()
+        .or_else(|_| {
+            let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+                .iter()
+                .filter_map(|der| Certificate::from_der(der).ok());
+            fallback
+                .tls_certs_only(mozilla.chain(extra.iter().cloned()))
+                .build()
+        })
+}
+
+/// What `certs.d/<host>` holds: `*.crt` authorities, and pairs of `*.cert` and `*.key`.
+struct HostCertificates {
+    roots: Vec<Certificate>,
+    identity: Option<Identity>,
+}
+
+impl HostCertificates {
+    fn read(directory: &Path) -> Result<Self, String> {
+        let failed = |error| format!("{}: {error}", directory.display());
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(directory).map_err(failed)? {
+            paths.push(entry.map_err(failed)?.path());
+        }
+        paths.sort();
+        let mut found = Self {
+            roots: Vec::new(),
+            identity: None,
+        };
+        for path in &paths {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("crt") => found.roots.extend(certificates(path)?),
+                Some("cert") if found.identity.is_none() => {
+                    let mut pem = read(path)?;
+                    pem.push(b'\n');
+                    pem.extend(read(&path.with_extension("key"))?);
+                    let identity = Identity::from_pem(&pem)
+                        .map_err(|_| format!("{}: not a client certificate", path.display()))?;
+                    found.identity = Some(identity);
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, String> {
+    Certificate::from_pem_bundle(&read(path)?)
+        .map_err(|_| format!("{}: not a certificate in PEM form", path.display()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn proxies(proxies: &Proxies) -> Result<Vec<Proxy>, String> {
+    const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+    let direct = match &proxies.no_proxy {
+        Some(list) => format!("{list},{LOOPBACK}"),
+        None => LOOPBACK.to_owned(),
+    };
+    let direct = NoProxy::from_string(&direct);
+    let mut made = Vec::new();
+    let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
+    let unusable = |name: &str| format!("the {name} proxy is not a URL");
+    if let Some(url) = given(&proxies.http) {
+        made.push(Proxy::http(url).map_err(|_| unusable("HTTP"))?);
+    }
+    if let Some(url) = given(&proxies.https) {
+        made.push(Proxy::https(url).map_err(|_| unusable("HTTPS"))?);
+    }
+    Ok(made
+        .into_iter()
+        .map(|proxy| proxy.no_proxy(direct.clone()))
+        .collect())
+}
