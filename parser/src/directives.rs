@@ -86,6 +86,17 @@ pub fn syntax_image(text: &[u8]) -> Option<String> {
         })
 }
 
+/// Returns whether the value of a `syntax` directive asks for what is built in: any release of the
+/// reference frontend. Others would have to be fetched and run.
+#[must_use]
+pub fn is_builtin_syntax(value: &str) -> bool {
+    let image = value.split(' ').next().unwrap_or_default();
+    let image = image.strip_prefix("docker.io/").unwrap_or(image);
+    let suffix = image.strip_prefix("docker/dockerfile");
+    image == "dockerfile.v0"
+        || suffix.is_some_and(|suffix| suffix.is_empty() || suffix.starts_with([':', '@', '-']))
+}
+
 fn in_comments(marker: &str, text: &[u8]) -> Option<String> {
     for line in Lines::new(text) {
         let (name, value) = directive(marker, str::from_utf8(line.content()).ok()?)?;
@@ -178,6 +189,27 @@ mod tests {
                 ('\\', 0, Some(1)),
                 "{first:?}"
             );
+        }
+    }
+
+    #[test]
+    fn builtin_syntax() {
+        for value in [
+            "docker/dockerfile",
+            "docker/dockerfile:1.7-labs",
+            "docker.io/docker/dockerfile-upstream:master",
+            "docker/dockerfile@sha256:0 --x",
+            "dockerfile.v0",
+        ] {
+            assert!(is_builtin_syntax(value), "{value}");
+        }
+        for value in [
+            "",
+            "docker/dockerfiles",
+            "example.com/docker/dockerfile",
+            "other/frontend",
+        ] {
+            assert!(!is_builtin_syntax(value), "{value}");
         }
     }
 

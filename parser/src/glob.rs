@@ -82,66 +82,107 @@ impl Glob {
 
     /// Returns whether the whole text matches.
     pub(crate) fn matches(&self, text: &str) -> bool {
-        self.run(text)[self.tokens.len()]
+        self.run(text).contains(self.tokens.len())
     }
 
     /// Returns whether some text that starts with `prefix` may match.
     pub(crate) fn may_continue(&self, prefix: &str) -> bool {
-        self.run(prefix).contains(&true)
+        !self.run(prefix).is_empty()
     }
 
     /// Returns the places in the pattern that reading `text` may lead to.
-    fn run(&self, text: &str) -> Vec<bool> {
-        let mut places = vec![false; self.tokens.len() + 1];
+    fn run(&self, text: &str) -> Places {
+        let mut places = Places::new(self.tokens.len());
         let mut next = places.clone();
-        places[0] = true;
-        self.skip_optional(&mut places);
+        self.reach(&mut places, 0);
         for character in text.chars() {
-            next.fill(false);
-            for (index, token) in self.tokens.iter().enumerate() {
-                if !places[index] {
+            next.clear();
+            for place in places.iter() {
+                // The place behind the last token leads nowhere.
+                let Some(token) = self.tokens.get(place) else {
                     continue;
-                }
-                match token {
-                    Token::Literal(literal) => next[index + 1] |= *literal == character,
-                    Token::Any => next[index + 1] |= character != '/',
+                };
+                let (stays, moves) = match token {
+                    Token::Literal(literal) => (false, *literal == character),
+                    Token::Any => (false, character != '/'),
                     Token::Class { negated, ranges } => {
                         let member = ranges.iter().any(|(a, b)| (*a..=*b).contains(&character));
-                        next[index + 1] |= member != *negated;
+                        (false, member != *negated)
                     }
-                    Token::Star => next[index] |= character != '/',
-                    Token::Rest => next[index] = true,
-                    Token::Directories => {}
-                    Token::InDirectory => {
-                        next[index] = true;
-                        next[index + 1] |= character == '/';
-                    }
+                    Token::Star => (character != '/', false),
+                    Token::Rest => (true, false),
+                    Token::Directories => (false, false),
+                    Token::InDirectory => (true, character == '/'),
+                };
+                if stays {
+                    self.reach(&mut next, place);
+                }
+                if moves {
+                    self.reach(&mut next, place + 1);
                 }
             }
-            self.skip_optional(&mut next);
             std::mem::swap(&mut places, &mut next);
-            if !places.contains(&true) {
+            if places.is_empty() {
                 break;
             }
         }
         places
     }
 
-    /// Adds the places behind tokens that may match nothing.
-    fn skip_optional(&self, places: &mut [bool]) {
-        for (index, token) in self.tokens.iter().enumerate() {
-            if !places[index] {
-                continue;
-            }
-            match token {
-                Token::Star | Token::Rest => places[index + 1] = true,
-                Token::Directories => {
-                    places[index + 1] = true;
-                    places[index + 2] = true;
+    /// Adds a place, and those behind it that tokens matching nothing lead to.
+    fn reach(&self, places: &mut Places, mut place: usize) {
+        loop {
+            places.insert(place);
+            match self.tokens.get(place) {
+                Some(Token::Star | Token::Rest) => place += 1,
+                Some(Token::Directories) => {
+                    places.insert(place + 1);
+                    place += 2;
                 }
-                Token::Literal(_) | Token::Any | Token::Class { .. } | Token::InDirectory => {}
+                _ => return,
             }
         }
+    }
+}
+
+/// A set of places in a pattern: 0 is its start, the number of tokens its end.
+#[derive(Clone, Debug)]
+struct Places {
+    bits: Vec<u64>,
+}
+
+impl Places {
+    fn new(last: usize) -> Self {
+        Self {
+            bits: vec![0; last / 64 + 1],
+        }
+    }
+
+    fn insert(&mut self, place: usize) {
+        self.bits[place / 64] |= 1 << (place % 64);
+    }
+
+    fn contains(&self, place: usize) -> bool {
+        self.bits[place / 64] & (1 << (place % 64)) != 0
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bits.iter().all(|word| *word == 0)
+    }
+
+    fn clear(&mut self) {
+        self.bits.fill(0);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        self.bits.iter().enumerate().flat_map(|(index, word)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
+                rest &= rest - 1;
+                Some(index * 64 + bit)
+            })
+        })
     }
 }
 

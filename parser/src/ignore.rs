@@ -53,8 +53,12 @@ enum Shape {
     Name(String),
     /// `*.a`: at the top only.
     TopSuffix(String),
-    /// Anything else, which starts with the text before its first wildcard.
-    General { prefix: String, glob: Glob },
+    /// Anything else; starts with the text before the first wildcard, ends with that behind the last.
+    General {
+        prefix: String,
+        suffix: String,
+        glob: Glob,
+    },
 }
 
 /// What the rules say about a path.
@@ -303,12 +307,15 @@ impl Shape {
         {
             return Ok(Self::TopSuffix(literal(suffix)));
         }
-        let end = tokens
+        let is_wild = |token: &Token| !matches!(token, Token::Literal(_));
+        let first = tokens.iter().position(is_wild).unwrap_or(tokens.len());
+        let behind_last = tokens
             .iter()
-            .position(|token| !matches!(token, Token::Literal(_)));
-        let prefix = literal(&tokens[..end.unwrap_or(tokens.len())]);
+            .rposition(is_wild)
+            .map_or(0, |index| index + 1);
         Ok(Self::General {
-            prefix,
+            prefix: literal(&tokens[..first]),
+            suffix: literal(&tokens[behind_last..]),
             glob: Glob::new(tokens),
         })
     }
@@ -350,7 +357,11 @@ impl Shape {
                 .strip_suffix(name.as_str())
                 .is_some_and(|before| before.is_empty() || before.ends_with('/')),
             Self::TopSuffix(suffix) => path.ends_with(suffix) && !path.contains('/'),
-            Self::General { prefix, glob } => path.starts_with(prefix) && glob.matches(path),
+            Self::General {
+                prefix,
+                suffix,
+                glob,
+            } => path.starts_with(prefix) && path.ends_with(suffix) && glob.matches(path),
         }
     }
 

@@ -57,7 +57,7 @@ pub use ast::{
 };
 pub use clean::clean;
 pub use diagnostic::{Diagnostic, Label, Origin, Severity};
-pub use directives::syntax_image;
+pub use directives::{is_builtin_syntax, syntax_image};
 pub use excerpt::excerpt;
 pub use expand::{ExpandError, Expansion, Quoting, expand};
 pub use glob::{BadPattern, glob_match, has_wildcards};

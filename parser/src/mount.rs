@@ -1,5 +1,6 @@
 //! `RUN --mount` values: comma-separated fields, and what they mean once expanded.
 
+mod error;
 mod spec;
 
 use nom::branch::alt;
@@ -11,7 +12,8 @@ use nom::sequence::delimited;
 use nom::{IResult, Parser};
 use thiserror::Error;
 
-pub use spec::{FileOwner, MountError, MountKind, MountSpec, Sharing};
+pub use error::MountError;
+pub use spec::{FileOwner, MountKind, MountSpec, Sharing};
 
 /// A text that is not a line of comma-separated values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -174,4 +174,6 @@ fn nothing_to_build(text: &[u8], any: bool, dockerfile: &Dockerfile) -> Option<D
 }
 
 #[cfg(test)]
+mod robustness;
+#[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use crate::flags::Takes::{Value, Values};
 use crate::json::{self, Array, Strings};
 use crate::mount;
 use crate::quote::quote;
+use crate::suggest::suggest;
 
 /// Shortest duration a health check may have, in nanoseconds: one millisecond.
 const SHORTEST: i64 = 1_000_000;
@@ -26,14 +27,47 @@ pub(super) fn run(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Kind, Box
         .into_iter()
         .map(|value| mount_flag(parts, value))
         .collect::<Result<_, _>>()?;
+    let network = one_of(
+        parts,
+        flags.value("network"),
+        &["default", "none", "host"],
+        |value| format!("invalid network mode {value}"),
+    )?;
+    let security = one_of(
+        parts,
+        flags.value("security"),
+        &["sandbox", "insecure"],
+        |value| format!("security {value} is not valid"),
+    )?;
+    let devices = flags.values("device");
     Ok(Kind::Run(Run {
         command,
         heredocs,
         mounts,
-        network: flags.value("network"),
-        security: flags.value("security"),
-        devices: flags.values("device"),
+        network,
+        security,
+        devices,
     }))
+}
+
+/// Lets a value through that is one of a few.
+fn one_of(
+    parts: &Parts<'_>,
+    value: Option<Text>,
+    known: &[&str],
+    message: impl Fn(&str) -> String,
+) -> Result<Option<Text>, Box<Diagnostic>> {
+    match value {
+        Some(value) if !known.contains(&value.raw.as_str()) => {
+            let message = message(&quote(&value.raw));
+            let mut problem = parts.error("flag", parts.keyword, message);
+            problem.span = value.span;
+            Err(Box::new(
+                problem.suggest(suggest(&value.raw, known.iter().copied())),
+            ))
+        }
+        value => Ok(value),
+    }
 }
 
 fn mount_flag(parts: &Parts<'_>, value: Text) -> Result<MountFlag, Box<Diagnostic>> {

@@ -4,10 +4,9 @@ use nom::character::complete::{digit1, one_of, space0};
 use nom::combinator::{all_consuming, opt, recognize};
 use nom::sequence::preceded;
 use nom::{IResult, Parser};
-use thiserror::Error;
 
-use crate::quote::quote;
-use crate::suggest::{hint, suggest};
+use super::error::{KEYS, MountError, TYPES};
+use crate::suggest::suggest;
 
 /// One mount of a `RUN`, all values expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,104 +87,6 @@ pub enum Sharing {
     /// One user; a second one waits.
     Locked,
 }
-
-/// Fields that make no mount.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum MountError {
-    /// A key nobody knows.
-    #[error("unexpected key '{key}' in '{field}'{}", hint(.suggestion.as_deref()))]
-    UnknownKey {
-        /// The key.
-        key: String,
-        /// The whole field.
-        field: String,
-        /// A known key close to it.
-        suggestion: Option<String>,
-    },
-    /// A key that needs a value.
-    #[error("invalid field '{0}' must be a key=value pair")]
-    NotAPair(String),
-    /// A key that belongs to another type.
-    #[error("unexpected key '{key}' for mount type '{kind}'")]
-    WrongType {
-        /// The key.
-        key: String,
-        /// The type in force where the key stands.
-        kind: &'static str,
-    },
-    /// A type nobody knows.
-    #[error("unsupported mount type {}{}", quote(.0), hint(suggest(.0, TYPES)))]
-    Type(String),
-    /// A way of sharing nobody knows.
-    #[error("unsupported sharing value {}{}", quote(.0), hint(suggest(.0, SHARINGS)))]
-    Sharing(String),
-    /// Not a truth value or size.
-    #[error("invalid value for {key}: {value}")]
-    Value {
-        /// The key.
-        key: String,
-        /// Its value.
-        value: String,
-    },
-    /// Not a number.
-    #[error("invalid value {value} for {key}")]
-    Number {
-        /// The key.
-        key: String,
-        /// Its value.
-        value: String,
-    },
-    /// `mode`, `uid` or `gid` where nothing is created.
-    #[error("{key} not allowed for {} type mounts", quote(.kind))]
-    Owner {
-        /// The key.
-        key: &'static str,
-        /// The type.
-        kind: &'static str,
-    },
-    /// `sharing` where nothing is shared.
-    #[error("invalid cache sharing set for {0} mount")]
-    SharingOnOther(&'static str),
-    /// `sharing` of a secret.
-    #[error("secret mount should not define sharing")]
-    SecretSharing,
-    /// `from` of a secret.
-    #[error("secret mount should not have a from")]
-    SecretFrom,
-    /// A secret without any name.
-    #[error("invalid secret mount. one of source, target required")]
-    SecretNameless,
-    /// A secret with two names.
-    #[error("both source and id can't be set")]
-    SecretTwoNames,
-    /// `source` of an agent.
-    #[error("ssh does not support source")]
-    SshSource,
-}
-
-const TYPES: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
-const SHARINGS: [&str; 3] = ["shared", "private", "locked"];
-const KEYS: [&str; 19] = [
-    "type",
-    "from",
-    "source",
-    "target",
-    "readonly",
-    "id",
-    "sharing",
-    "required",
-    "size",
-    "mode",
-    "uid",
-    "gid",
-    "src",
-    "dst",
-    "destination",
-    "ro",
-    "rw",
-    "readwrite",
-    "env",
-];
 
 /// The fields as they come in.
 #[derive(Default)]
