@@ -15,6 +15,10 @@ mod builder; // layers made file by file
 mod copy; // bytes into the store, hashed on the way
 mod hard_link; // which names are one file
 
+mod users; // names of users and groups in a root
+mod view; // a root as its layers' indexes describe it
+mod view_walk; // walks over stacked indexes
+
 mod disk; // how layers look on disk
 pub mod overlay; // stacks of directories mounted as one
 mod sys; // raw system calls
@@ -24,3 +28,6 @@ pub use copy::Hashed;
 pub use error::LayerError;
 pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 pub use layer::{Layer, LayerStore, TimeClamp};
+pub use users::{Identity, Owner, UserError, find_home, find_identity, find_owner};
+pub use view::{FollowLast, Located, ParentView, Resolution, ViewError};
+pub use view_walk::Walk;

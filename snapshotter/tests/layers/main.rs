@@ -9,3 +9,4 @@
 mod building;
 mod sample;
 mod tarring;
+mod viewing;
