@@ -170,6 +170,19 @@ mod tests {
     }
 
     #[test]
+    fn mutilated_headers_do_no_harm() {
+        let whole =
+            r#"Basic realm="a\"é, b", Bearer realm="https://ä.io/t",scope="x:y:z", Negotiate ab=="#;
+        let ends: Vec<usize> = whole.char_indices().map(|(at, _)| at).collect();
+        for &from in &ends {
+            for &to in ends.iter().filter(|&&to| to >= from) {
+                // Whatever comes out, the part was read to its end.
+                let _ = choose([&whole[from..to]].into_iter());
+            }
+        }
+    }
+
+    #[test]
     fn errors_are_read() {
         let header = r#"Bearer realm="r",error="insufficient_scope""#;
         let Some(Challenge::Bearer(bearer)) = choose([header].into_iter()) else {

@@ -3,8 +3,9 @@
 //! Asked in this order, the first that knows the registry wins:
 //!
 //! 1. the inline configuration (`DOCKER_AUTH_CONFIG`)
-//! 2. Docker's `config.json`: `credHelpers` for the registry, then `credsStore`, then `auths`
-//! 3. each containers-auth.json(5) file, where a key may name a namespace or repository
+//! 2. Docker's `config.json`: the registry's helper of `credHelpers`, else that of `credsStore`, else
+//!    `auths`
+//! 3. each containers-auth.json(5) file, likewise; a key may name a namespace or repository
 //!
 //! Files are read when a server asks for credentials, never before.
 
@@ -116,29 +117,17 @@ impl Credentials {
                 return Ok(Some(found));
             }
         }
-        if let Some(path) = self.docker_file()
-            && let Some(file) = AuthFile::load(&path)?
-        {
-            if let Some(name) = file.helper(&domain)
-                && let Some(found) = self.helper(name).get(server_key(&domain))?
-            {
-                return Ok(Some(found));
-            }
-            if let Some(found) = file.credential(&domain, repository) {
-                return Ok(Some(found));
-            }
-        }
-        for path in &self.auth_files {
+        for path in self.docker_file().iter().chain(&self.auth_files) {
             let Some(file) = AuthFile::load(path)? else {
                 continue;
             };
-            if let Some(name) = file.helper(&domain)
-                && let Some(found) = self.helper(name).get(server_key(&domain))?
-            {
-                return Ok(Some(found));
-            }
-            if let Some(found) = file.credential(&domain, repository) {
-                return Ok(Some(found));
+            // Where a helper is in charge, what `auths` says is out of date.
+            let found = match file.helper(&domain) {
+                Some(name) => self.helper(name).get(server_key(&domain))?,
+                None => file.credential(&domain, repository),
+            };
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)

@@ -113,6 +113,11 @@ pub(crate) fn same_origin(a: &Url, b: &Url) -> bool {
         && a.port_or_known_default() == b.port_or_known_default()
 }
 
+/// Says whether a URL leads to a host, which may be written with the scheme's usual port.
+pub(crate) fn leads_to(url: &Url, host: &str) -> bool {
+    Url::parse(&format!("{}://{host}", url.scheme())).is_ok_and(|host| same_origin(url, &host))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +149,21 @@ mod tests {
         ] {
             assert_eq!(plain(host, false, false), None, "{host}");
             assert_eq!(plain(host, true, false), Some(1), "{host}");
+        }
+    }
+
+    #[test]
+    fn usual_ports_make_no_difference() {
+        for (url, host, expected) in [
+            ("https://h/x", "h:443", true),
+            ("https://h:443/x", "h", true),
+            ("http://h/x", "h:443", false),
+            ("https://h:5000/x", "h:5000", true),
+            ("https://h:5000/x", "h", false),
+            ("https://[::1]:5000/", "[::1]:5000", true),
+        ] {
+            let url = Url::parse(url).unwrap();
+            assert_eq!(leads_to(&url, host), expected, "{url} {host}");
         }
     }
 

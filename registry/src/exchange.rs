@@ -16,7 +16,7 @@ use reqwest::{Method, StatusCode, Url};
 use crate::Error;
 use crate::auth::{HostAuth, Proof};
 use crate::credentials::Credentials;
-use crate::endpoint::{Endpoint, Security, Way, same_origin, ways};
+use crate::endpoint::{Endpoint, Security, Way, leads_to, same_origin, ways};
 use crate::error::{TransportError, TransportKind, authority};
 use crate::notice::Notice;
 use crate::registries_conf::RegistriesConf;
@@ -214,8 +214,11 @@ impl Courier {
         let path = match &call.target {
             Target::Path(path) => path,
             Target::Url(url) => {
-                // Only the registry itself may see what we show the registry.
-                let is_registry = authority(url) == call.endpoint.host;
+                // Only the registry itself, by the same scheme, may see what we show the registry.
+                let known = state.way.lock().unwrap_or_else(PoisonError::into_inner);
+                let same_scheme = known.as_ref().is_some_and(|way| way.scheme == url.scheme());
+                drop(known);
+                let is_registry = same_scheme && leads_to(url, &call.endpoint.host);
                 let answer = self.send(call, url.clone(), proof.filter(|_| is_registry))?;
                 return Ok((answer, url.clone()));
             }
@@ -289,13 +292,17 @@ impl Courier {
         if url.scheme() != "https" {
             return Trust::Plain;
         }
-        let host = authority(url);
-        let security = match endpoint {
-            Some(endpoint) if endpoint.host == host => endpoint.security,
-            _ => Security::of(&host, self.registries.is_insecure(&host)),
+        let ways = match endpoint {
+            Some(endpoint) if leads_to(url, &endpoint.host) => {
+                self.ways(&endpoint.host, endpoint.security)
+            }
+            _ => {
+                let host = authority(url);
+                let insecure = self.registries.is_insecure(&host);
+                self.ways(&host, Security::of(&host, insecure))
+            }
         };
-        self.ways(&host, security)
-            .into_iter()
+        ways.into_iter()
             .find(|way| way.scheme == "https")
             .map_or(Trust::System, |way| way.trust)
     }
@@ -362,15 +369,19 @@ impl Payload<'_> {
     }
 }
 
-/// Of two failures to reach a host, keeps the one that says more: a refused connection says less
-/// than a certificate that does not verify.
+/// Of two failures to reach a host, keeps the one that says more. That no TLS session came about says
+/// little beside what plain HTTP met, and a refused connection says nothing about the way.
 fn better(first: Option<Error>, second: Error) -> Error {
-    let says_little = matches!(&second, Error::Transport(error) if matches!(
-        error.kind,
-        TransportKind::Connect | TransportKind::Name
-    ));
+    let weight = |error: &Error| match error {
+        Error::Transport(TransportError { kind, .. }) => match kind {
+            TransportKind::Connect | TransportKind::Name => 0,
+            TransportKind::Tls => 1,
+            TransportKind::Timeout | TransportKind::Interrupted | TransportKind::Invalid => 2,
+        },
+        _ => 3,
+    };
     match first {
-        Some(first) if says_little => first,
+        Some(first) if weight(&first) >= weight(&second) => first,
         _ => second,
     }
 }

@@ -357,9 +357,15 @@ pub(crate) fn transport_error(error: &reqwest::Error, url: &Url) -> TransportErr
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            io_kind = Some(error.kind());
+            io_kind = Some(innermost_kind(error));
         }
-        let words = error.to_string();
+        let mut words = error.to_string();
+        // webpki's words for what `openssl req -x509` makes unless told otherwise.
+        if words.contains("CaUsedAsEndEntity") {
+            words = "the server's certificate is that of an authority (CA:TRUE), which cannot be \
+                     used for a server"
+                .to_owned();
+        }
         if !reason.contains(&words) {
             if !reason.is_empty() {
                 reason.push_str(": ");
@@ -392,5 +398,17 @@ pub(crate) fn transport_error(error: &reqwest::Error, url: &Url) -> TransportErr
         kind,
         place: Shown(url).to_string(),
         reason,
+    }
+}
+
+/// Returns the kind of the error at the bottom: hyper-rustls wraps one I/O error into another, which
+/// `source` passes over.
+fn innermost_kind(error: &io::Error) -> io::ErrorKind {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<io::Error>())
+    {
+        Some(inner) => innermost_kind(inner),
+        None => error.kind(),
     }
 }

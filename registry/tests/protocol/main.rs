@@ -2,5 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod auth; // proving who we are
+mod fetching; // plain downloads
+mod pulling; // names, manifests, blobs
+mod pushing; // uploads, mounts, order
 mod real; // Debian's docker-registry
+mod routing; // mirrors, schemes, certificates
 mod sample; // a client, a store, an image
+mod script; // a server that does as it is told
+mod waiting; // silence, and having had enough

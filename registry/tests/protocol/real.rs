@@ -86,7 +86,7 @@ fn an_index_is_pushed_whole_and_pulled_in_part() {
     let quiet = |_| {};
     let shared = bytes(3, 100_000);
     let amd64 = image("amd64", &[shared.clone(), bytes(4, 1000)], "unused");
-    let arm64 = image("arm64", &[shared.clone()], "unused");
+    let arm64 = image("arm64", std::slice::from_ref(&shared), "unused");
     let mut both = index(&[("amd64", amd64.clone()), ("arm64", arm64.clone())], "1");
     both.tags.push("latest".to_owned());
     let repository = name(&registry.image("multi"));

@@ -1,0 +1,127 @@
+//! Servers that say nothing, and clients that have had enough.
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use kiln_registry::{Client, ClientOptions, ErrorClass};
+
+use crate::sample::{TestStore, blob, bytes, image, options};
+use crate::script::{Reply, Server};
+
+/// A server whose answers to some requests wait until the gate is dropped.
+struct Gated {
+    // Dropped first, so that nobody waits when the server ends.
+    _gate: mpsc::Sender<()>,
+    arrivals: mpsc::Receiver<()>,
+    server: Server,
+}
+
+/// Answers as `answer` says; what it has no answer to waits at the gate.
+fn gated(answer: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> Gated {
+    let (gate, closed) = mpsc::channel::<()>();
+    let (arrived, arrivals) = mpsc::channel();
+    let (closed, arrived) = (Mutex::new(closed), Mutex::new(arrived));
+    let server = Server::start(move |request| {
+        answer(&request.line()).unwrap_or_else(|| {
+            // Whoever listens may have seen enough.
+            let _ = arrived.lock().unwrap().send(());
+            let _ = closed.lock().unwrap().recv();
+            Reply::new(200)
+        })
+    });
+    Gated {
+        _gate: gate,
+        arrivals,
+        server,
+    }
+}
+
+fn impatient() -> Client {
+    Client::new(ClientOptions {
+        idle_timeout: Duration::from_millis(100),
+        ..options()
+    })
+}
+
+#[test]
+fn silence_is_not_waited_out() {
+    let gated = gated(|_| None);
+    let error = impatient().list_tags(&gated.server.image("a")).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Network);
+    assert!(error.to_string().contains("no data for 0.1 s"), "{error}");
+}
+
+/// The body is larger than what the sockets between both ends can hold.
+#[test]
+fn an_upload_that_nobody_reads_is_not_waited_out() {
+    let gated = gated(|line| match line.split_once(' ') {
+        Some(("HEAD", _)) => Some(Reply::new(404)),
+        Some(("POST", _)) => Some(Reply::new(202).header("Location", "/early")),
+        _ => None,
+    });
+    let pushed = image("amd64", &[bytes(50, 40_000_000)], "v1");
+    let error = impatient()
+        .push(&gated.server.image("a"), &pushed, &|_| {})
+        .unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Network, "{error}");
+}
+
+#[test]
+fn cancelling_wakes_who_waits_for_an_answer() {
+    let gated = gated(|_| None);
+    let client = Client::new(options());
+    let waiting = client.clone();
+    let name = gated.server.image("a");
+    let waiter = thread::spawn(move || waiting.list_tags(&name));
+    gated.arrivals.recv().unwrap();
+    client.cancel();
+    let error = waiter.join().unwrap().unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Cancelled, "{error}");
+}
+
+#[test]
+fn cancelling_wakes_who_waits_to_try_again() {
+    let server = Server::start(|_| Reply::new(503));
+    let (noticed, notices) = mpsc::channel();
+    let noticed = Mutex::new(noticed);
+    let mut options = options();
+    options.retry.delays = vec![Duration::from_secs(3600)];
+    options.retry.longest_wait = Duration::from_secs(3600);
+    options.notice = Arc::new(move |notice| noticed.lock().unwrap().send(notice).unwrap());
+    let client = Client::new(options);
+    let waiting = client.clone();
+    let name = server.image("a");
+    let waiter = thread::spawn(move || waiting.list_tags(&name));
+    notices.recv().unwrap();
+    client.cancel();
+    let error = waiter.join().unwrap().unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Cancelled, "{error}");
+}
+
+/// One that fails takes the others along, and its own words are what is told.
+#[test]
+fn the_first_failure_stops_parallel_downloads() {
+    let good = bytes(51, 1000);
+    let content = good.clone();
+    let server = Server::start(move |_| Reply::ok(content.clone()));
+    let store = TestStore::new();
+    let found = blob("x", good).descriptor;
+    let mut descriptors = vec![found.clone(), found.clone()];
+    for seed in 60..70 {
+        descriptors.push(blob("x", bytes(seed, 1000)).descriptor);
+    }
+    let error = Client::new(options())
+        .fetch_blobs(&server.image("a"), &descriptors, &store.blobs, &|_| {})
+        .unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Integrity, "{error}");
+    assert_eq!(store.unfinished(), 0);
+    let wanted = format!("GET /v2/a/blobs/{}", found.digest);
+    let asked = server
+        .lines()
+        .iter()
+        .filter(|line| **line == wanted)
+        .count();
+    assert!(asked <= 1, "a blob that is listed twice is fetched once");
+}
