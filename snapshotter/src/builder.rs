@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -477,6 +477,16 @@ impl LayerBuilder {
         }
         finish_directories(&tree, &root, owner)?;
         Ok(layers.publish(tree, Some(root.path()), &work)?)
+    }
+
+    /// Returns the files as a directory that is no layer, and what it lives in.
+    pub(crate) fn into_directory(self) -> Result<(PathBuf, WorkDir), BuildError> {
+        let state = self
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        finish_directories(&merge(state), &self.root, self.owner)?;
+        Ok((self.root.path().to_owned(), self.work))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_cache::{GuestPath, Timestamp, Xattrs};
+use kiln_cache::{Entry, GuestPath, Timestamp, Xattrs};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
-    XattrFlags, fsetxattr, futimens, makedev, mknodat, openat, openat2, statat, unlinkat,
+    XattrFlags, fchmod, fsetxattr, futimens, makedev, mknodat, openat, openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -187,6 +187,19 @@ pub(crate) fn set_xattrs(file: BorrowedFd<'_>, xattrs: Xattrs<'_>) -> io::Result
         as_far_as_allowed(fsetxattr(file, name, value, XattrFlags::empty()))?;
     }
     Ok(())
+}
+
+/// Gives a directory the metadata of an entry.
+pub(crate) fn set_directory(path: &Path, entry: &Entry<'_>) -> io::Result<()> {
+    let directory = File::open(path)?;
+    set_owner(&directory, entry.uid, entry.gid)?;
+    fchmod(&directory, Mode::from_raw_mode(entry.mode.into()))?;
+    set_xattrs(directory.as_fd(), entry.xattrs)
+}
+
+/// Gives the root of a layer back the mode that lets anybody in.
+pub(crate) fn open_to_all(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(0o755))?)
 }
 
 /// Sets the time of last modification of an open file.

@@ -15,6 +15,12 @@ mod builder; // layers made file by file
 mod copy; // bytes into the store, hashed on the way
 mod hard_link; // which names are one file
 
+mod commit; // what a step changed, made into a layer
+mod owner; // which owners the disk can hold
+mod scan; // reading a directory into entries
+mod snapshot; // where a step writes
+mod xattr; // which attributes belong to a layer
+
 mod users; // names of users and groups in a root
 mod view; // a root as its layers' indexes describe it
 mod view_walk; // walks over stacked indexes
@@ -28,6 +34,7 @@ pub use copy::Hashed;
 pub use error::LayerError;
 pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 pub use layer::{Layer, LayerStore, TimeClamp};
+pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_directories};
 pub use users::{Identity, Owner, UserError, find_home, find_identity, find_owner};
 pub use view::{FollowLast, Located, ParentView, Resolution, ViewError};
 pub use view_walk::Walk;

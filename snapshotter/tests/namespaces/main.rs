@@ -10,7 +10,11 @@
     reason = "a test, though clippy cannot see it without the harness"
 )]
 
+mod commits;
 mod overlays;
+#[path = "../layers/sample.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod sample;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +30,7 @@ use rustix::thread::UnshareFlags;
 /// A test gets an empty directory of its own.
 type Test = (&'static str, fn(&Path));
 
-const TESTS: &[&[Test]] = &[overlays::TESTS];
+const TESTS: &[&[Test]] = &[overlays::TESTS, commits::TESTS];
 
 /// An ordinary user's id; it needs no entry in /etc/passwd.
 const ORDINARY: u32 = 65_534;

@@ -1,0 +1,302 @@
+//! What a step changed, made into a layer.
+//!
+//! overlayfs's upper directory is nearly the diff already: this reads it once, drops what only
+//! looks like a change, and renames it to where layers live. Dropped are
+//!
+//! * files that were copied up and are what they were (opened for writing, say),
+//! * directories that were copied up for such files,
+//! * whiteouts and opaque marks that hide nothing: overlayfs marks new directories to save itself
+//!   look-ups, and a layer must not depend on that,
+//! * mount points that the sandbox made, and the new time of the directory it made them in,
+//! * sockets, which images cannot hold.
+//!
+//! Where layers are copied instead of stacked, the whole root is compared with what it was.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use kiln_cache::{Entry, GuestPath, Kind, Timestamp, TreeBuilder, WorkDir};
+use rustix::fs::{AtFlags, OFlags, fremovexattr, unlinkat};
+use rustix::io::Errno;
+
+use crate::disk::{self, Root};
+use crate::error::LayerError;
+use crate::layer::{Layer, LayerStore};
+use crate::owner::Owners;
+use crate::scan::{self, Node, NodeKind};
+use crate::view::ParentView;
+
+/// What a directory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// Changes, in overlayfs form.
+    Changes,
+    /// Everything, changed or not.
+    Everything,
+}
+
+/// Makes a layer of `directory`, which lies in `work` and is moved away.
+pub(crate) fn commit(
+    layers: &LayerStore,
+    directory: &Path,
+    holds: Holds,
+    parent: &ParentView,
+    stubs: &[GuestPath],
+    work: &WorkDir,
+) -> Result<Layer, LayerError> {
+    // Most steps that change nothing end here.
+    let is_empty = fs::read_dir(directory)
+        .map_err(LayerError::at(directory))?
+        .next()
+        .is_none();
+    if is_empty && (holds == Holds::Changes || parent.layers().is_empty()) {
+        return layers.empty();
+    }
+    let root = Root::open(directory).map_err(LayerError::at(directory))?;
+    let mut nodes = scan::scan(&root)?;
+    if holds == Holds::Everything {
+        add_whiteouts(&mut nodes, parent, &root)?;
+    }
+    let changes = Changes::find(&mut nodes, parent, stubs);
+    changes.clean(&nodes, &root)?;
+    let mut builder = TreeBuilder::new();
+    let mut first_names = std::collections::HashMap::new();
+    for (node, kept) in nodes.iter().zip(&changes.kept) {
+        let (true, Some(mut kind)) = (*kept, node.index_kind()) else {
+            continue;
+        };
+        if let Some(inode) = node.shared {
+            let first: &GuestPath = first_names.entry(inode).or_insert(&node.path);
+            if *first != node.path {
+                kind = Kind::HardLink {
+                    target: first.as_bytes(),
+                };
+            }
+        }
+        builder.push(&entry(node, kind));
+    }
+    if builder.is_empty() {
+        return layers.empty();
+    }
+    disk::open_to_all(directory).map_err(LayerError::at(directory))?;
+    layers.publish(builder.finish(), Some(directory), work)
+}
+
+fn entry<'a>(node: &'a Node, kind: Kind<'a>) -> Entry<'a> {
+    let whiteout = kind == Kind::Whiteout;
+    let metadata = |value| if whiteout { 0 } else { value };
+    Entry {
+        path: node.path.as_bytes(),
+        kind,
+        mode: match kind {
+            Kind::Whiteout => 0,
+            Kind::Symlink { .. } => 0o777,
+            _ => node.mode,
+        },
+        uid: metadata(node.uid),
+        gid: metadata(node.gid),
+        mtime: match kind {
+            Kind::Whiteout => Timestamp::EPOCH,
+            _ => node.mtime,
+        },
+        xattrs: node.xattrs.as_xattrs(),
+    }
+}
+
+/// Which nodes are changes.
+struct Changes {
+    /// A flag for each node.
+    kept: Vec<bool>,
+    /// Directories that lose an opaque mark on disk.
+    unmarked: Vec<usize>,
+}
+
+impl Changes {
+    /// Compares nodes with what the layers below have, and gives nodes what the disk cannot hold.
+    fn find(nodes: &mut [Node], parent: &ParentView, stubs: &[GuestPath]) -> Self {
+        let owners = Owners::of_this_process();
+        let stubs: HashSet<&GuestPath> = stubs.iter().collect();
+        let mut changes = Self {
+            kept: vec![true; nodes.len()],
+            unmarked: Vec::new(),
+        };
+        let mut kept_inodes = HashSet::new();
+        for (node, kept) in nodes.iter_mut().zip(&mut changes.kept) {
+            let below = parent.get(&node.path);
+            if let Some(below) = &below {
+                complete(node, below, &owners);
+            }
+            *kept = match &node.kind {
+                NodeKind::Socket => false,
+                NodeKind::Whiteout => below.is_some(),
+                NodeKind::Directory { .. } => true,
+                NodeKind::File(hashed)
+                    if hashed.size_bytes == 0 && below.is_none() && stubs.contains(&node.path) =>
+                {
+                    false
+                }
+                _ => below != node.index_kind().map(|kind| entry(node, kind)),
+            };
+            if let (true, Some(inode)) = (*kept, node.shared) {
+                kept_inodes.insert(inode);
+            }
+        }
+        // A new name for an old file: the old name stays beside it, or they would part.
+        let mut inside = HashSet::new();
+        let mut stubbed = HashSet::new();
+        for (node, kept) in nodes.iter().zip(&mut changes.kept) {
+            *kept |= node
+                .shared
+                .is_some_and(|inode| kept_inodes.contains(&inode));
+            if matches!(node.kind, NodeKind::Directory { .. }) {
+                continue;
+            }
+            let around = node.path.parent().unwrap_or_default();
+            if *kept {
+                inside.insert(around);
+            } else if stubs.contains(&node.path) {
+                stubbed.insert(around);
+            }
+        }
+        // From the inside out: a directory is kept for what it holds or for what it is.
+        for position in (0..nodes.len()).rev() {
+            let node = &mut nodes[position];
+            let NodeKind::Directory { opaque } = node.kind else {
+                continue;
+            };
+            let below = parent.get(&node.path);
+            if opaque && !below.is_some_and(|below| below.is_directory()) {
+                node.kind = NodeKind::Directory { opaque: false };
+                changes.unmarked.push(position);
+            }
+            let holds_changes = inside.contains(&node.path);
+            let is_changed = match &below {
+                None => holds_changes || !stubs.contains(&node.path),
+                Some(below) => {
+                    let now = node.index_kind().map(|kind| entry(node, kind));
+                    let before = match stubbed.contains(&node.path) {
+                        // The sandbox, not the step, changed the time.
+                        true => Entry {
+                            mtime: node.mtime,
+                            ..*below
+                        },
+                        false => *below,
+                    };
+                    now != Some(before)
+                }
+            };
+            let around = node.path.parent().unwrap_or_default();
+            changes.kept[position] = holds_changes || is_changed;
+            if changes.kept[position] {
+                inside.insert(around);
+            } else if stubs.contains(&node.path) {
+                stubbed.insert(around);
+            }
+        }
+        changes
+    }
+
+    /// Makes the disk say what the index will say.
+    fn clean(&self, nodes: &[Node], root: &Root) -> Result<(), LayerError> {
+        let mut touched = HashSet::new();
+        for (node, kept) in nodes.iter().zip(&self.kept).rev() {
+            if !kept {
+                remove(node, root)
+                    .map_err(LayerError::at(root.path().join(node.path.as_relative())))?;
+            }
+            // Making a whiteout changes the directory's time just as deleting does.
+            if !kept || node.kind == NodeKind::Whiteout {
+                touched.insert(node.path.parent().unwrap_or_default());
+            }
+        }
+        for position in &self.unmarked {
+            let path = &nodes[*position].path;
+            if self.kept[*position] {
+                let unmark = || -> io::Result<()> {
+                    let directory = root.open_inside(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+                    Ok(fremovexattr(directory, disk::OPAQUE)?)
+                };
+                unmark().map_err(LayerError::at(root.path().join(path.as_relative())))?;
+            }
+        }
+        for (node, kept) in nodes.iter().zip(&self.kept) {
+            if *kept && touched.contains(&node.path) {
+                root.open_inside(&node.path, OFlags::RDONLY | OFlags::DIRECTORY)
+                    .and_then(|directory| disk::set_mtime(directory, node.mtime))
+                    .map_err(LayerError::at(root.path().join(node.path.as_relative())))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives a node what the disk could not hold of the entry it was copied up from.
+fn complete(node: &mut Node, below: &Entry<'_>, owners: &Owners) {
+    if owners.uid_on_disk(below.uid) == node.uid {
+        node.uid = below.uid;
+    }
+    if owners.gid_on_disk(below.gid) == node.gid {
+        node.gid = below.gid;
+    }
+    // Where devices cannot be made, an empty file holds their place.
+    if matches!(&node.kind, NodeKind::File(hashed) if hashed.size_bytes == 0) {
+        match below.kind {
+            Kind::CharDevice(device) => node.kind = NodeKind::CharDevice(device),
+            Kind::BlockDevice(device) => node.kind = NodeKind::BlockDevice(device),
+            _ => {}
+        }
+    }
+}
+
+fn remove(node: &Node, root: &Root) -> io::Result<()> {
+    let flags = match node.kind {
+        NodeKind::Directory { .. } => AtFlags::REMOVEDIR,
+        _ => AtFlags::empty(),
+    };
+    Ok(unlinkat(root.parent(&node.path)?, node.path.name(), flags)?)
+}
+
+/// Adds a whiteout for everything that was there and is not any more.
+fn add_whiteouts(
+    nodes: &mut Vec<Node>,
+    parent: &ParentView,
+    root: &Root,
+) -> Result<(), LayerError> {
+    let present: std::collections::HashMap<&GuestPath, bool> = nodes
+        .iter()
+        .map(|node| (&node.path, matches!(node.kind, NodeKind::Directory { .. })))
+        .collect();
+    let mut gone = Vec::new();
+    for located in parent.walk(&GuestPath::ROOT) {
+        let path = located.entry.guest_path();
+        let around = path.parent().unwrap_or_default();
+        // What is in something that is gone, or is no directory any more, goes with it.
+        let has_directory = around.is_root() || present.get(&around) == Some(&true);
+        if has_directory && !present.contains_key(&path) {
+            gone.push(path);
+        }
+    }
+    for path in gone {
+        let host = root.path().join(path.as_relative());
+        let parent = root.parent(&path).map_err(LayerError::at(&host))?;
+        match disk::make_whiteout(parent, path.name()) {
+            // Where whiteouts cannot be made nothing stacks layers, and the index knows.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => {}
+            other => other.map_err(LayerError::at(&host))?,
+        }
+        nodes.push(Node {
+            path,
+            kind: NodeKind::Whiteout,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::EPOCH,
+            xattrs: kiln_cache::XattrsBuf::default(),
+            shared: None,
+        });
+    }
+    nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(())
+}

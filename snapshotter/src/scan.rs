@@ -1,0 +1,169 @@
+//! Reading a directory into entries: what is there, whose it is, and what it hashes to.
+//!
+//! A level of directories at a time, the directories and the files of each in parallel: no
+//! recursion, so a step that nests directories deeply costs no stack, and no more open files than
+//! threads.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use kiln_cache::{Device, GuestPath, Kind, Timestamp, XattrsBuf};
+use rayon::prelude::*;
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, major, minor, openat, readlinkat, statat,
+};
+use rustix::io::Errno;
+
+use crate::copy::{self, Hashed};
+use crate::disk::{self, Root};
+use crate::error::LayerError;
+use crate::xattr;
+
+/// Something found on disk.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) path: GuestPath,
+    pub(crate) kind: NodeKind,
+    pub(crate) mode: u16,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Timestamp,
+    pub(crate) xattrs: XattrsBuf,
+    /// Device and number of the inode, if it has several names.
+    pub(crate) shared: Option<(u64, u64)>,
+}
+
+/// What it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NodeKind {
+    File(Hashed),
+    Directory {
+        opaque: bool,
+    },
+    Symlink(Vec<u8>),
+    CharDevice(Device),
+    BlockDevice(Device),
+    Fifo,
+    Whiteout,
+    /// Images cannot hold it.
+    Socket,
+}
+
+impl Node {
+    /// Returns what the index calls it; none for what images cannot hold.
+    pub(crate) fn index_kind(&self) -> Option<Kind<'_>> {
+        Some(match &self.kind {
+            NodeKind::File(hashed) => Kind::File {
+                size: hashed.size_bytes,
+                hash: hashed.hash,
+            },
+            NodeKind::Directory { opaque } => Kind::Directory { opaque: *opaque },
+            NodeKind::Symlink(target) => Kind::Symlink { target },
+            NodeKind::CharDevice(device) => Kind::CharDevice(*device),
+            NodeKind::BlockDevice(device) => Kind::BlockDevice(*device),
+            NodeKind::Fifo => Kind::Fifo,
+            NodeKind::Whiteout => Kind::Whiteout,
+            NodeKind::Socket => return None,
+        })
+    }
+}
+
+/// Reads everything below `root`, itself left out, in the order of a walk.
+pub(crate) fn scan(root: &Root) -> Result<Vec<Node>, LayerError> {
+    let mut nodes = Vec::new();
+    let mut level = vec![GuestPath::ROOT];
+    while !level.is_empty() {
+        let found: Result<Vec<Vec<Node>>, LayerError> = level
+            .par_iter()
+            .map(|directory| scan_directory(root, directory))
+            .collect();
+        level.clear();
+        for node in found?.into_iter().flatten() {
+            if matches!(node.kind, NodeKind::Directory { .. }) {
+                level.push(node.path.clone());
+            }
+            nodes.push(node);
+        }
+    }
+    nodes.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(nodes)
+}
+
+fn scan_directory(root: &Root, path: &GuestPath) -> Result<Vec<Node>, LayerError> {
+    let host = || root.path().join(path.as_relative());
+    let directory = root
+        .open_inside(path, OFlags::RDONLY | OFlags::DIRECTORY)
+        .map_err(LayerError::at(host()))?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&directory).map_err(LayerError::at(host()))? {
+        let entry = entry.map_err(LayerError::at(host()))?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    names
+        .par_iter()
+        .map(|name| {
+            let path = path.join(name);
+            scan_entry(&directory, name, &path)
+                .map_err(LayerError::at(root.path().join(path.as_relative())))
+        })
+        .collect()
+}
+
+fn scan_entry(directory: &OwnedFd, name: &[u8], path: &GuestPath) -> io::Result<Node> {
+    let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let mut node = Node {
+        path: path.clone(),
+        kind: NodeKind::Fifo,
+        mode: u16::try_from(stat.st_mode & 0o7777).expect("twelve bits"),
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: disk::mtime_of(&stat),
+        xattrs: XattrsBuf::default(),
+        shared: None,
+    };
+    let open = |flags| {
+        openat(
+            directory,
+            name,
+            flags | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )
+    };
+    node.kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {
+            let file = File::from(open(OFlags::RDONLY)?);
+            node.xattrs = xattr::read(file.as_fd())?.recorded;
+            node.shared = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+            NodeKind::File(copy::hash(&file)?)
+        }
+        FileType::Directory => {
+            let found = xattr::read(open(OFlags::RDONLY | OFlags::DIRECTORY)?.as_fd())?;
+            node.xattrs = found.recorded;
+            NodeKind::Directory {
+                opaque: found.opaque,
+            }
+        }
+        FileType::Symlink => {
+            let target = readlinkat(directory, name, Vec::new())?;
+            NodeKind::Symlink(target.into_bytes())
+        }
+        FileType::CharacterDevice if stat.st_rdev == 0 => NodeKind::Whiteout,
+        FileType::CharacterDevice => NodeKind::CharDevice(device_of(&stat)),
+        FileType::BlockDevice => NodeKind::BlockDevice(device_of(&stat)),
+        FileType::Fifo => NodeKind::Fifo,
+        FileType::Socket => NodeKind::Socket,
+        FileType::Unknown => return Err(Errno::INVAL.into()),
+    };
+    Ok(node)
+}
+
+fn device_of(stat: &Stat) -> Device {
+    Device {
+        major: major(stat.st_rdev),
+        minor: minor(stat.st_rdev),
+    }
+}

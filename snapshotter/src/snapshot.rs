@@ -1,0 +1,182 @@
+//! Where a step writes: on top of layers, without changing them.
+
+use std::path::PathBuf;
+
+use kiln_cache::{GuestPath, Kind, WorkDir};
+
+use crate::builder::{BuildError, Content, DeviceKind, Metadata};
+use crate::commit::{self, Holds};
+use crate::copy::Hashed;
+use crate::disk;
+use crate::error::LayerError;
+use crate::layer::{Layer, LayerStore};
+use crate::overlay::OverlaySpec;
+use crate::view::ParentView;
+
+/// Prepares roots for steps.
+pub trait Snapshotter: Send + Sync + std::fmt::Debug {
+    /// Makes a root of `layers`, lowest first, that can be written to.
+    ///
+    /// # Errors
+    /// When a layer is not unpacked or the store cannot be written.
+    fn prepare(&self, layers: &[Layer]) -> Result<Writable, BuildError>;
+}
+
+/// Stacks layers with overlayfs: nothing is copied until it is written to.
+#[derive(Clone, Debug)]
+pub struct Overlay {
+    layers: LayerStore,
+}
+
+impl Overlay {
+    /// Uses the layers of `layers`.
+    #[must_use]
+    pub fn new(layers: &LayerStore) -> Self {
+        Self {
+            layers: layers.clone(),
+        }
+    }
+}
+
+impl Snapshotter for Overlay {
+    fn prepare(&self, layers: &[Layer]) -> Result<Writable, BuildError> {
+        let lowers = lower_directories(layers)?;
+        let work = self.layers.work()?;
+        let [upper, scratch] = ["upper", "scratch"].map(|name| work.path().join(name));
+        for directory in [&upper, &scratch] {
+            crate::layer::make_open_directory(directory).map_err(LayerError::at(directory))?;
+        }
+        // The upper directory is the root's face: it shows its mode and owner.
+        let view = ParentView::new(layers)?;
+        if let Some(entry) = view.get(&GuestPath::ROOT) {
+            disk::set_directory(&upper, &entry).map_err(LayerError::at(&upper))?;
+        }
+        Ok(Writable {
+            root: WritableRoot::Overlay(OverlaySpec {
+                lowers,
+                upper_and_work: Some((upper, scratch)),
+            }),
+            layers: self.layers.clone(),
+            work,
+        })
+    }
+}
+
+/// Returns the directories of layers, topmost first as overlayfs wants them; layers without entries
+/// are left out.
+///
+/// # Errors
+/// [`LayerError::NotUnpacked`].
+pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, LayerError> {
+    let mut directories = Vec::with_capacity(layers.len());
+    for layer in layers.iter().rev() {
+        if !layer.tree()?.is_empty() {
+            directories.push(layer.unpacked()?);
+        }
+    }
+    Ok(directories)
+}
+
+/// Copies layers into one directory, with shared extents where the file system can: for kernels
+/// and containers that refuse overlayfs.
+#[derive(Clone, Debug)]
+pub struct Reflink {
+    layers: LayerStore,
+}
+
+impl Reflink {
+    /// Uses the layers of `layers`.
+    #[must_use]
+    pub fn new(layers: &LayerStore) -> Self {
+        Self {
+            layers: layers.clone(),
+        }
+    }
+}
+
+impl Snapshotter for Reflink {
+    fn prepare(&self, layers: &[Layer]) -> Result<Writable, BuildError> {
+        let view = ParentView::new(layers)?;
+        let builder = self.layers.builder()?;
+        if let Some(root) = view.get(&GuestPath::ROOT) {
+            builder.add_directory(&GuestPath::ROOT, &Metadata::of(&root))?;
+        }
+        for located in view.walk(&GuestPath::ROOT) {
+            let entry = located.entry;
+            let (path, metadata) = (entry.guest_path(), Metadata::of(&entry));
+            match entry.kind {
+                Kind::Directory { .. } => builder.add_directory(&path, &metadata)?,
+                Kind::File { size, hash } => {
+                    let hashed = Hashed {
+                        size_bytes: size,
+                        hash,
+                    };
+                    let file = view.open(&located)?;
+                    builder.add_file(&path, &metadata, Content::Known(&file, hashed))?;
+                }
+                Kind::HardLink { target } => {
+                    builder.add_hard_link(&path, &GuestPath::new(target))?;
+                }
+                Kind::Symlink { target } => builder.add_symlink(&path, &metadata, target)?,
+                Kind::CharDevice(device) => {
+                    builder.add_device(&path, &metadata, DeviceKind::Char, device)?;
+                }
+                Kind::BlockDevice(device) => {
+                    builder.add_device(&path, &metadata, DeviceKind::Block, device)?;
+                }
+                Kind::Fifo => builder.add_fifo(&path, &metadata)?,
+                Kind::Whiteout => {}
+            }
+        }
+        let (directory, work) = builder.into_directory()?;
+        Ok(Writable {
+            root: WritableRoot::Directory(directory),
+            layers: self.layers.clone(),
+            work,
+        })
+    }
+}
+
+/// How a root that can be written to is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WritableRoot {
+    /// An overlay, to be mounted once.
+    Overlay(OverlaySpec),
+    /// A directory with everything in it.
+    Directory(PathBuf),
+}
+
+/// A root that a step writes to. Dropped without [`Writable::commit`], nothing remains.
+#[derive(Debug)]
+pub struct Writable {
+    root: WritableRoot,
+    layers: LayerStore,
+    work: WorkDir,
+}
+
+impl Writable {
+    /// Says how the root is reached.
+    #[must_use]
+    pub fn root(&self) -> &WritableRoot {
+        &self.root
+    }
+
+    /// Makes a layer of what was changed, once nobody writes any more.
+    ///
+    /// `parent` is what the root was made of; `stubs` are the mount points that were made for the
+    /// sandbox, which do not count if they are still empty.
+    ///
+    /// # Errors
+    /// When the changes cannot be read or moved into the store.
+    pub fn commit(self, parent: &ParentView, stubs: &[GuestPath]) -> Result<Layer, LayerError> {
+        let (directory, holds) = match &self.root {
+            WritableRoot::Overlay(OverlaySpec {
+                upper_and_work: Some((upper, _)),
+                ..
+            }) => (upper, Holds::Changes),
+            WritableRoot::Overlay(_) => return self.layers.empty(),
+            WritableRoot::Directory(directory) => (directory, Holds::Everything),
+        };
+        commit::commit(&self.layers, directory, holds, parent, stubs, &self.work)
+    }
+}

@@ -1,0 +1,345 @@
+//! Steps: prepare, mount, change, commit.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use kiln_cache::{GuestPath, Store, Timestamp, XattrsBuf};
+use kiln_snapshotter::overlay;
+use kiln_snapshotter::{
+    Content, Layer, LayerStore, Metadata, Overlay, ParentView, Reflink, Snapshotter, WritableRoot,
+};
+
+use crate::overlays::path_of;
+use crate::sample::{CAPABILITY, add, layer, listing, path, plain};
+
+pub(crate) const TESTS: &[crate::Test] = &[
+    ("nothing changed", nothing_changed),
+    ("every kind of change", every_kind_of_change),
+    ("what only looks like a change", apparent_changes),
+    (
+        "the parent's files keep what the disk cannot hold",
+        beyond_the_disk,
+    ),
+    ("mount points", mount_points),
+    ("hard links", hard_links),
+    ("layers of steps stack", layers_stack),
+    ("deep directories", deep_directories),
+    ("from scratch", from_scratch),
+];
+
+fn open(scratch: &Path) -> LayerStore {
+    LayerStore::new(&Store::open(&scratch.join("state")).unwrap())
+}
+
+/// Runs a step on `layers` with both snapshotters, which have to agree, and returns its layer.
+fn step(store: &LayerStore, layers: &[Layer], act: impl Fn(&Path)) -> Layer {
+    step_with(store, layers, &[], act)
+}
+
+fn step_with(store: &LayerStore, layers: &[Layer], stubs: &[&str], act: impl Fn(&Path)) -> Layer {
+    let stubs: Vec<GuestPath> = stubs.iter().map(|stub| path(stub)).collect();
+    let snapshotters: [&dyn Snapshotter; 2] = [&Overlay::new(store), &Reflink::new(store)];
+    let [stacked, copied] = snapshotters.map(|snapshotter| {
+        let writable = snapshotter.prepare(layers).unwrap();
+        match writable.root() {
+            WritableRoot::Overlay(spec) => {
+                let root = overlay::mount(spec).unwrap();
+                act(&path_of(&root));
+            }
+            WritableRoot::Directory(root) => act(root),
+        }
+        let view = ParentView::new(layers).unwrap();
+        writable.commit(&view, &stubs).unwrap()
+    });
+    // An opaque directory and whiteouts for all that was in it say the same.
+    let merged = |layer: &Layer| -> Vec<String> {
+        let layers = [layers, &[layer.clone()]].concat();
+        let view = ParentView::new(&layers).unwrap();
+        view.walk(&GuestPath::ROOT)
+            .map(|located| {
+                let line = crate::sample::describe(&located.entry);
+                format!("{line} {:o} {}", located.entry.mode, located.entry.uid)
+            })
+            .collect()
+    };
+    assert_eq!(merged(&stacked), merged(&copied));
+    assert_eq!(
+        stacked.tree().unwrap().is_empty(),
+        copied.tree().unwrap().is_empty()
+    );
+    check_disk(&stacked);
+    stacked
+}
+
+/// The disk holds what the index says and nothing else.
+fn check_disk(layer: &Layer) {
+    fn names(directory: &Path, below: &GuestPath, found: &mut Vec<GuestPath>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            let name = below.join(std::os::unix::ffi::OsStrExt::as_bytes(&*entry.file_name()));
+            if entry.file_type().unwrap().is_dir() {
+                names(&entry.path(), &name, found);
+            }
+            found.push(name);
+        }
+    }
+    let root = layer.unpacked().unwrap();
+    let mut found = Vec::new();
+    names(&root, &GuestPath::ROOT, &mut found);
+    found.sort();
+    let tree = layer.tree().unwrap();
+    let expected: Vec<GuestPath> = tree.iter().map(|entry| entry.guest_path()).collect();
+    assert_eq!(found, expected);
+    for entry in tree.iter() {
+        let host = root.join(entry.guest_path().as_relative());
+        let metadata = fs::symlink_metadata(host).unwrap();
+        if entry.kind != kiln_cache::Kind::Whiteout {
+            assert_eq!(
+                (metadata.mtime(), metadata.mtime_nsec()),
+                (entry.mtime.seconds, entry.mtime.nanoseconds.into()),
+                "{entry:?}"
+            );
+        }
+    }
+    layer.diff_id().unwrap();
+}
+
+fn base(store: &LayerStore) -> Layer {
+    layer(
+        store,
+        &[
+            "etc/",
+            "etc/passwd=root",
+            "etc/hosts=",
+            "usr/",
+            "usr/bin/",
+            "usr/bin/sh=shell",
+            "usr/share/",
+            "usr/share/doc=text",
+            "var/",
+            "var/old/",
+            "var/old/a=1",
+            "var/old/b=2",
+            "bin->usr/bin",
+        ],
+    )
+}
+
+fn nothing_changed(scratch: &Path) {
+    let store = open(scratch);
+    let base = base(&store);
+    let made = step(&store, &[base], |root| {
+        assert_eq!(fs::read_to_string(root.join("bin/sh")).unwrap(), "shell");
+    });
+    assert_eq!(made, store.empty().unwrap());
+    let work = fs::read_dir(scratch.join("state/work")).unwrap();
+    for own in work {
+        assert_eq!(fs::read_dir(own.unwrap().path()).unwrap().count(), 0);
+    }
+}
+
+fn every_kind_of_change(scratch: &Path) {
+    let store = open(scratch);
+    let base = base(&store);
+    let made = step(&store, &[base], |root| {
+        fs::write(root.join("etc/passwd"), "changed").unwrap();
+        fs::remove_file(root.join("usr/share/doc")).unwrap();
+        fs::remove_dir_all(root.join("var/old")).unwrap();
+        fs::create_dir(root.join("var/old")).unwrap();
+        fs::write(root.join("var/old/c"), "3").unwrap();
+        fs::remove_file(root.join("bin")).unwrap();
+        fs::create_dir_all(root.join("bin/new")).unwrap();
+        symlink("/nowhere", root.join("etc/link")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            root.join("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o644),
+            0,
+        )
+        .unwrap();
+        drop(UnixListener::bind(root.join("var/socket")).unwrap());
+        fs::write(root.join("setuid"), "x").unwrap();
+        let mode = fs::Permissions::from_mode(0o4711);
+        fs::set_permissions(root.join("setuid"), mode).unwrap();
+        rustix::fs::setxattr(
+            root.join("setuid"),
+            "security.capability",
+            &CAPABILITY,
+            rustix::fs::XattrFlags::empty(),
+        )
+        .unwrap();
+        rustix::fs::setxattr(
+            root.join("setuid"),
+            "user.note",
+            b"kept",
+            rustix::fs::XattrFlags::empty(),
+        )
+        .unwrap();
+    });
+    assert_eq!(
+        listing(&made),
+        [
+            "bin/",
+            "bin/new/",
+            "etc/",
+            "etc/link -> /nowhere",
+            "etc/passwd 7",
+            "pipe |",
+            "setuid 1",
+            "usr/",
+            "usr/share/",
+            "-usr/share/doc",
+            "var/",
+            "var/old/!",
+            "var/old/c 1"
+        ]
+    );
+    let tree = made.tree().unwrap();
+    let setuid = tree.get(b"setuid").unwrap();
+    let xattrs = XattrsBuf::new(vec![
+        (b"security.capability".to_vec(), CAPABILITY.to_vec()),
+        (b"user.note".to_vec(), b"kept".to_vec()),
+    ]);
+    assert_eq!((setuid.mode, setuid.xattrs), (0o4711, xattrs.as_xattrs()));
+}
+
+fn apparent_changes(scratch: &Path) {
+    let store = open(scratch);
+    let base = base(&store);
+    let made = step(&store, &[base], |root| {
+        // Copied up, and put back as it was.
+        let file = root.join("usr/bin/sh");
+        let before = fs::metadata(&file).unwrap();
+        let mode = before.permissions();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(&file, mode).unwrap();
+        // Copied up for a file that is gone again, but that left its time on the directory.
+        fs::write(root.join("etc/new"), "").unwrap();
+        fs::remove_file(root.join("etc/new")).unwrap();
+    });
+    assert_eq!(listing(&made), ["etc/"]);
+}
+
+fn beyond_the_disk(scratch: &Path) {
+    let store = open(scratch);
+    let builder = store.builder().unwrap();
+    let foreign = Metadata {
+        uid: 4242,
+        gid: 4343,
+        ..plain(0o755)
+    };
+    builder.add_directory(&path("d"), &foreign).unwrap();
+    let device = kiln_cache::Device { major: 1, minor: 7 };
+    builder
+        .add_device(
+            &path("d/full"),
+            &foreign,
+            kiln_snapshotter::DeviceKind::Char,
+            device,
+        )
+        .unwrap();
+    builder
+        .add_file(&path("d/f"), &foreign, Content::Bytes(b"x"))
+        .unwrap();
+    let base = builder.finish().unwrap();
+    let made = step(&store, &[base], |root| {
+        fs::write(root.join("d/f"), "more").unwrap();
+        fs::write(root.join("d/own"), "mine").unwrap();
+        let file = root.join("d/full");
+        let mode = fs::metadata(&file).unwrap().permissions();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(&file, mode).unwrap();
+    });
+    assert_eq!(listing(&made), ["d/", "d/f 4", "d/own 4"]);
+    let tree = made.tree().unwrap();
+    let owner = |path: &[u8]| tree.get(path).map(|entry| (entry.uid, entry.gid)).unwrap();
+    assert_eq!(owner(b"d"), (4242, 4343));
+    assert_eq!(owner(b"d/f"), (4242, 4343));
+    assert_eq!(owner(b"d/own"), (0, 0));
+}
+
+fn mount_points(scratch: &Path) {
+    let store = open(scratch);
+    let base = base(&store);
+    let stubs = ["etc/resolv.conf", "mnt", "mnt/deep", "etc/hosts", "used"];
+    let act = |root: &Path| {
+        fs::write(root.join("etc/resolv.conf"), "").unwrap();
+        fs::create_dir_all(root.join("mnt/deep")).unwrap();
+        fs::create_dir(root.join("proc")).unwrap();
+        fs::write(root.join("used"), "by the step").unwrap();
+    };
+    let made = step_with(&store, std::slice::from_ref(&base), &stubs, act);
+    assert_eq!(listing(&made), ["proc/", "used 11"]);
+    let made = step_with(&store, &[base], &stubs[..3], |root| {
+        fs::write(root.join("etc/resolv.conf"), "").unwrap();
+        fs::create_dir_all(root.join("mnt/deep")).unwrap();
+    });
+    assert_eq!(made, store.empty().unwrap());
+}
+
+/// OCI-021.
+fn hard_links(scratch: &Path) {
+    let store = open(scratch);
+    let base = layer(&store, &["a=old", "d/", "d/one=x", "d/two hard=d/one"]);
+    let made = step(&store, &[base], |root| {
+        fs::hard_link(root.join("a"), root.join("b")).unwrap();
+        fs::write(root.join("m"), "new").unwrap();
+        fs::hard_link(root.join("m"), root.join("d/n")).unwrap();
+    });
+    assert_eq!(listing(&made), ["a 3", "b == a", "d/", "d/n 3", "m == d/n"]);
+}
+
+fn layers_stack(scratch: &Path) {
+    let store = open(scratch);
+    let mut layers = vec![base(&store)];
+    for number in 0..40 {
+        let made = step(&store, &layers, |root| {
+            fs::write(root.join("etc/passwd"), number.to_string()).unwrap();
+            fs::write(root.join(number.to_string()), "").unwrap();
+            if number > 0 {
+                fs::remove_file(root.join((number - 1).to_string())).unwrap();
+            }
+            if number == 20 {
+                fs::remove_dir_all(root.join("usr")).unwrap();
+                chown(root.join("var"), Some(0), Some(0)).unwrap();
+            }
+        });
+        layers.push(made);
+    }
+    let view = ParentView::new(&layers).unwrap();
+    let names = view.list(&GuestPath::ROOT).unwrap();
+    assert_eq!(
+        names,
+        ["39", "bin", "etc", "var"].map(|name| name.as_bytes().to_vec())
+    );
+    let passwd = view.read(&path("etc/passwd"), 10).unwrap();
+    assert_eq!(passwd.as_deref(), Some(&b"39"[..]));
+}
+
+fn deep_directories(scratch: &Path) {
+    let store = open(scratch);
+    let deep = "d/".repeat(1500);
+    let made = step(&store, &[], |root| {
+        fs::create_dir_all(root.join(&deep)).unwrap();
+    });
+    assert_eq!(made.tree().unwrap().len(), 1500);
+}
+
+fn from_scratch(scratch: &Path) {
+    let store = open(scratch);
+    let builder = store.builder().unwrap();
+    let root = Metadata::root_owned(0o711, Timestamp::EPOCH);
+    builder.add_directory(&GuestPath::ROOT, &root).unwrap();
+    add(&builder, &["f=1"]);
+    let base = builder.finish().unwrap();
+    let made = step(&store, &[], |root| fs::write(root.join("x"), "").unwrap());
+    assert_eq!(listing(&made), ["x 0"]);
+    let made = step(&store, &[base], |root| {
+        assert_eq!(fs::metadata(root).unwrap().mode() & 0o7777, 0o711);
+        fs::remove_file(root.join("f")).unwrap();
+    });
+    assert_eq!(listing(&made), ["-f"]);
+}
