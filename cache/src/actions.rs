@@ -91,7 +91,7 @@ pub struct CacheError {
 /// A map from keys to records: here the local one; a registry or an object store can be another.
 ///
 /// Batched, because a round trip is what a remote one costs.
-pub trait CacheBackend: Send + Sync {
+pub trait CacheBackend: std::fmt::Debug + Send + Sync {
     /// Returns the record for each key, in order; none where there is none.
     ///
     /// A backend that cannot be reached or a record that cannot be read is a miss.

@@ -124,6 +124,12 @@ impl Encode for crate::Sha256 {
     }
 }
 
+impl Encode for crate::GuestPath {
+    fn encode(&self, encoder: &mut Encoder) {
+        encoder.bytes(self.as_bytes());
+    }
+}
+
 impl Encode for crate::ActionKey {
     fn encode(&self, encoder: &mut Encoder) {
         self.0.encode(encoder);

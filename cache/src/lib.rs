@@ -15,6 +15,7 @@ mod timestamp; // points in time
 // What is kept.
 mod blobs; // bytes by SHA-256
 mod image; // manifests and configs
+mod image_ids; // images by id
 mod refs; // names that move
 mod store; // the state directory
 mod tree; // indexes of files
@@ -40,6 +41,7 @@ pub use image::{
     Empty, Healthcheck, History, Image, ImageConfig, ImageError, Index, Manifest, RootFs,
     RunConfig, parse_manifest,
 };
+pub use image_ids::ImageIds;
 pub use media::{Compression, Descriptor, MediaKind, media_type};
 pub use name::{DEFAULT_DOMAIN, DEFAULT_TAG, ImageRef, InvalidImageRef};
 pub use platform::{InvalidPlatform, Platform};

@@ -9,6 +9,7 @@
 //! diffs/<diff id>          -> layer id
 //! refs/<host>/<path>/…     names -> manifest digest
 //! pins/<host>/<path>/…     base names as builds resolved them -> manifest digest
+//! images/<id>              -> manifest digest, for every image that is here
 //! contexts/<hash>          stat indexes of build contexts
 //! containers/<id>/         containers
 //! cachemounts/<id>/        RUN --mount=type=cache

@@ -1,1 +1,37 @@
 //! Turns a syntax tree into a graph, keys it, and executes what is missing.
+//!
+//! The route: [`plan`] folds a Dockerfile into a [`Graph`] of steps that touch files; every step
+//! gets keys; [`solve`] looks for results from the target back and executes what is missing. This
+//! crate knows no HTTP and no image formats beyond the config: what an image name stands for and
+//! how its layers come to the disk, it asks through [`Bases`] and [`Layers`].
+
+mod graph; // steps and what they are made from
+mod plan; // what a Dockerfile means
+
+mod context; // the build context
+mod files; // looking things up in any tree of files
+mod layers; // how layers come to the disk
+mod progress; // what a build tells
+
+mod copy; // COPY and ADD
+mod execute; // one step
+mod keys; // names of steps
+mod run; // RUN
+mod solve; // all steps
+
+pub use context::{Context, ScannedContext, context_paths};
+pub use copy::{PlaceError, SelectError, WriteError};
+pub use execute::StepError;
+pub use files::{Files, LinkLoop};
+pub use graph::{
+    Archives, Copy, CopySource, From, Graph, Mode, Network, Op, Run, Security, Step, StepId,
+    Workdir,
+};
+pub use layers::{Layers, LayersError};
+pub use plan::{
+    BaseError, BaseRequest, Bases, Fault, Plan, PlanError, PlanOptions, PlannedHistory,
+    TargetImage, plan,
+};
+pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
+pub use run::RunSurroundings;
+pub use solve::{Deps, Reuse, Solution, SolveError, StepReport, solve};

@@ -1,0 +1,18 @@
+//! `COPY` and `ADD`: which files, to where, with which owner and mode.
+//!
+//! Three stages, the first two of them pure: [`select`] finds what the source arguments mean,
+//! [`place`] decides what the layer will hold, [`write`] moves the bytes.
+//!
+//! spec/dockerfile.md section 7.
+
+mod place; // from sources to the entries of a layer
+mod select; // from source arguments to sources
+mod write; // from entries to a layer
+
+pub use place::PlaceError;
+pub use select::SelectError;
+pub use write::WriteError;
+
+pub(crate) use place::{Owner, Placement};
+pub(crate) use select::{Selection, digest, select, wanted};
+pub(crate) use write::{Fidelity, write};

@@ -1,0 +1,408 @@
+//! From sources to the entries of a layer: destinations, owners, modes, collisions.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Xattrs};
+use kiln_parser::chmod::Chmod;
+
+use super::select::Selection;
+use crate::files::{Files, LinkLoop, follow_hard_link, resolve};
+use crate::graph::{Copy, Mode};
+
+/// Who owns what is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Whoever owns the source; root for what has to be made.
+    Source,
+    /// `--chown`.
+    Ids {
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+    },
+}
+
+/// Why files cannot be put where they should go.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// A directory would take the place of something else.
+    #[error("cannot copy to non-directory: {0}")]
+    NonDirectory(GuestPath),
+    /// A file would take the place of a directory.
+    #[error("cannot replace to directory {0} with file")]
+    Directory(GuestPath),
+    /// Links lead in a circle.
+    #[error(transparent)]
+    Loop(#[from] LinkLoop),
+}
+
+/// What will be at a path of the layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed<'a> {
+    /// Type, owner, mode, time and attributes; its path is not used.
+    pub(crate) node: Entry<'a>,
+    /// Where a regular file's bytes come from.
+    pub(crate) bytes: Bytes<'a>,
+}
+
+/// Where a regular file's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bytes<'a> {
+    /// Not a regular file.
+    None,
+    /// The source's file at this path.
+    Source(&'a [u8]),
+    /// The Dockerfile.
+    Inline(&'a str),
+    /// Another name of the same file, placed at this path of the source: linked if it is still
+    /// what was copied from there.
+    SameAs(&'a [u8]),
+}
+
+/// The entries of a layer in the making, on top of what is below.
+pub(crate) struct Placement<'a> {
+    below: &'a dyn Files,
+    source: &'a dyn Files,
+    owner: Owner,
+    mode: Option<&'a Mode>,
+    placed: BTreeMap<GuestPath, Placed<'a>>,
+    /// Where each file of the source with several names went first.
+    links: HashMap<&'a [u8], GuestPath>,
+}
+
+impl<'a> Placement<'a> {
+    pub(crate) fn new(
+        below: &'a dyn Files,
+        source: &'a dyn Files,
+        owner: Owner,
+        mode: Option<&'a Mode>,
+    ) -> Self {
+        Self {
+            below,
+            source,
+            owner,
+            mode,
+            placed: BTreeMap::new(),
+            links: HashMap::new(),
+        }
+    }
+
+    /// Takes out what has been placed so far; look-ups no longer see it.
+    pub(crate) fn into_entries(self) -> BTreeMap<GuestPath, Placed<'a>> {
+        self.placed
+    }
+
+    /// Places everything that one selection stands for.
+    pub(crate) fn selection(
+        &mut self,
+        copy: &Copy,
+        selection: &Selection<'a>,
+    ) -> Result<(), PlaceError> {
+        if copy.parents {
+            return self.with_parents(copy, selection);
+        }
+        let destination = self.resolve(&copy.destination)?;
+        if selection.is_directory() {
+            self.directory(&destination)?;
+            return self.contents(&destination, selection);
+        }
+        let target = match copy.into_directory || self.is_directory(&destination) {
+            true => destination.join(&selection.name),
+            false => destination,
+        };
+        match selection.entry {
+            Some(entry) => self.node(&target, entry),
+            None => Ok(()),
+        }
+    }
+
+    /// Places a file that the Dockerfile holds itself.
+    pub(crate) fn inline(
+        &mut self,
+        copy: &Copy,
+        name: &str,
+        content: &'a str,
+    ) -> Result<(), PlaceError> {
+        let destination = self.resolve(&copy.destination)?;
+        let target = match copy.into_directory || self.is_directory(&destination) {
+            true => destination.join(name),
+            false => destination,
+        };
+        self.parents(&target)?;
+        self.check_replaceable(&target)?;
+        let (uid, gid) = self.ids(0, 0);
+        let kind = Kind::File {
+            size: content.len() as u64,
+            hash: kiln_cache::Blake3::of(content.as_bytes()),
+        };
+        let node = Entry {
+            path: b"",
+            kind,
+            mode: self.changed_mode(0o644, false),
+            uid,
+            gid,
+            mtime: self.inherited_mtime(&target),
+            xattrs: Xattrs::default(),
+        };
+        let bytes = Bytes::Inline(content);
+        self.placed.insert(target, Placed { node, bytes });
+        Ok(())
+    }
+
+    /// `--parents`: the destination is a directory, and the source's own directories are made in
+    /// it with the metadata they have there.
+    fn with_parents(&mut self, copy: &Copy, selection: &Selection<'a>) -> Result<(), PlaceError> {
+        let destination = self.resolve(&copy.destination)?;
+        self.directory(&destination)?;
+        for parent in selection.reproduced.ancestors() {
+            let target = destination.join(parent.as_bytes());
+            let source: &'a dyn Files = self.source;
+            match source.get(selection.pivot.join(parent.as_bytes()).as_bytes()) {
+                Some(entry) if entry.is_directory() => self.node(&target, entry)?,
+                _ => self.directory(&target)?,
+            }
+        }
+        let target = destination.join(selection.reproduced.as_bytes());
+        if let Some(entry) = selection.entry {
+            self.node(&target, entry)?;
+        }
+        match selection.is_directory() {
+            true => self.contents(&target, selection),
+            false => Ok(()),
+        }
+    }
+
+    /// Places what is in a directory into another.
+    fn contents(
+        &mut self,
+        destination: &GuestPath,
+        selection: &Selection<'a>,
+    ) -> Result<(), PlaceError> {
+        let relative = |path: &'a [u8]| match selection.path.as_bytes() {
+            b"" => Some(path),
+            top => path.strip_prefix(top)?.strip_prefix(b"/"),
+        };
+        for child in &selection.children {
+            let Some(name) = relative(child.path) else {
+                continue;
+            };
+            let target = destination.join(name);
+            let Kind::HardLink { target: first } = child.kind else {
+                self.node(&target, *child)?;
+                continue;
+            };
+            let file = follow_hard_link(self.source, *child);
+            self.node(&target, file)?;
+            // The first name's place, if it was copied along; otherwise this one is the first.
+            let place = relative(first)
+                .map(|name| destination.join(name))
+                .filter(|place| self.is_from(place, first));
+            match place {
+                Some(place) => {
+                    self.links.insert(first, place);
+                    self.link(&target, first);
+                }
+                None if self.links.contains_key(first) => self.link(&target, first),
+                None => {
+                    self.links.insert(first, target.clone());
+                    if let Some(placed) = self.placed.get_mut(&target) {
+                        placed.bytes = Bytes::Source(first);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what was just placed a further name of a file.
+    fn link(&mut self, target: &GuestPath, first: &'a [u8]) {
+        if let Some(placed) = self.placed.get_mut(target) {
+            placed.bytes = Bytes::SameAs(first);
+        }
+    }
+
+    fn is_from(&self, place: &GuestPath, path: &[u8]) -> bool {
+        let placed = self.placed.get(place);
+        placed.is_some_and(|placed| placed.bytes == Bytes::Source(path))
+    }
+
+    /// Places one entry of the source at a path of the layer.
+    fn node(&mut self, target: &GuestPath, entry: Entry<'a>) -> Result<(), PlaceError> {
+        self.parents(target)?;
+        let is_directory = entry.is_directory();
+        match self.kind_at(target) {
+            Some(Found::Directory) if !is_directory => {
+                return Err(PlaceError::Directory(target.clone()));
+            }
+            Some(Found::Symlink(_) | Found::Other) if is_directory => {
+                return Err(PlaceError::NonDirectory(target.clone()));
+            }
+            _ => {}
+        }
+        let mut node = entry;
+        (node.uid, node.gid) = self.ids(entry.uid, entry.gid);
+        if !matches!(node.kind, Kind::Symlink { .. }) {
+            node.mode = self.changed_mode(node.mode, is_directory);
+        }
+        let bytes = match entry.kind {
+            Kind::File { .. } => Bytes::Source(entry.path),
+            _ => Bytes::None,
+        };
+        self.placed.insert(target.clone(), Placed { node, bytes });
+        Ok(())
+    }
+
+    /// Makes sure that `path`, links followed, is a directory; places nothing if it is one.
+    pub(crate) fn working_directory(&mut self, path: &GuestPath) -> Result<(), PlaceError> {
+        let path = self.resolve(path)?;
+        match self.is_directory(&path) {
+            true => Ok(()),
+            false => self.directory(&path),
+        }
+    }
+
+    /// Makes sure that `path` is a directory; one that has to be made is 0755, or what `--chmod`
+    /// says.
+    pub(crate) fn directory(&mut self, path: &GuestPath) -> Result<(), PlaceError> {
+        if path.is_root() {
+            return Ok(());
+        }
+        self.parents(path)?;
+        match self.kind_at(path) {
+            Some(Found::Directory) => self.keep_directory(path),
+            Some(Found::Symlink(_) | Found::Other) => {
+                return Err(PlaceError::NonDirectory(path.clone()));
+            }
+            None => self.make_directory(path),
+        }
+        Ok(())
+    }
+
+    /// Makes sure that everything above `path` is a directory and is in the layer.
+    fn parents(&mut self, path: &GuestPath) -> Result<(), PlaceError> {
+        // Nearly always the last file's directory again.
+        if path.parent().is_some_and(|parent| {
+            parent.is_root()
+                || self
+                    .placed
+                    .get(&parent)
+                    .is_some_and(|placed| placed.node.is_directory())
+        }) {
+            return Ok(());
+        }
+        for parent in path.ancestors() {
+            match self.kind_at(&parent) {
+                Some(Found::Directory) => self.keep_directory(&parent),
+                Some(Found::Symlink(_) | Found::Other) => {
+                    return Err(PlaceError::NonDirectory(parent));
+                }
+                None => self.make_directory(&parent),
+            }
+        }
+        Ok(())
+    }
+
+    /// Repeats a directory that is below in the layer: what changed lies in it.
+    fn keep_directory(&mut self, path: &GuestPath) {
+        if self.placed.contains_key(path) {
+            return;
+        }
+        if let Some(mut node) = self.below.get(path.as_bytes()) {
+            node.kind = Kind::Directory { opaque: false };
+            let bytes = Bytes::None;
+            self.placed.insert(path.clone(), Placed { node, bytes });
+        }
+    }
+
+    fn make_directory(&mut self, path: &GuestPath) {
+        let mtime = self.inherited_mtime(path);
+        let (uid, gid) = match self.owner {
+            Owner::Source => (0, 0),
+            Owner::Ids { uid, gid } => (uid, gid),
+        };
+        // Only an octal --chmod reaches directories that have to be made.
+        let mode = match self.mode.map(|mode| &mode.chmod) {
+            Some(Chmod::Octal(mode)) => (*mode & 0o7777) as u16,
+            Some(Chmod::Symbolic(_)) | None => 0o755,
+        };
+        let node = Entry {
+            path: b"",
+            kind: Kind::Directory { opaque: false },
+            mode,
+            uid,
+            gid,
+            mtime,
+            xattrs: Xattrs::default(),
+        };
+        let bytes = Bytes::None;
+        self.placed.insert(path.clone(), Placed { node, bytes });
+    }
+
+    /// Returns the time of a directory that has to be made: that of the directory it is made in.
+    /// The clock would make every build's layer another one.
+    fn inherited_mtime(&self, path: &GuestPath) -> Timestamp {
+        let mut parent = path.parent();
+        while let Some(directory) = parent {
+            if let Some(placed) = self.placed.get(&directory) {
+                return placed.node.mtime;
+            }
+            if let Some(entry) = self.below.get(directory.as_bytes()) {
+                return entry.mtime;
+            }
+            parent = directory.parent();
+        }
+        Timestamp::EPOCH
+    }
+
+    fn check_replaceable(&self, path: &GuestPath) -> Result<(), PlaceError> {
+        match self.kind_at(path) {
+            Some(Found::Directory) => Err(PlaceError::Directory(path.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    fn resolve(&self, path: &GuestPath) -> Result<GuestPath, LinkLoop> {
+        resolve(path, |path| match self.kind_at(path)? {
+            Found::Symlink(target) => Some(target.to_vec()),
+            Found::Directory | Found::Other => None,
+        })
+    }
+
+    fn is_directory(&self, path: &GuestPath) -> bool {
+        path.is_root() || matches!(self.kind_at(path), Some(Found::Directory))
+    }
+
+    fn kind_at(&self, path: &GuestPath) -> Option<Found<'a>> {
+        let entry = match self.placed.get(path) {
+            Some(placed) => placed.node,
+            None => self.below.get(path.as_bytes())?,
+        };
+        Some(match entry.kind {
+            Kind::Directory { .. } => Found::Directory,
+            Kind::Symlink { target } => Found::Symlink(target),
+            _ => Found::Other,
+        })
+    }
+
+    fn ids(&self, uid: u32, gid: u32) -> (u32, u32) {
+        match self.owner {
+            Owner::Source => (uid, gid),
+            Owner::Ids { uid, gid } => (uid, gid),
+        }
+    }
+
+    fn changed_mode(&self, mode: u16, is_directory: bool) -> u16 {
+        match self.mode {
+            Some(change) => (change.chmod.apply(u32::from(mode), is_directory) & 0o7777) as u16,
+            None => mode,
+        }
+    }
+}
+
+/// What is at a path.
+enum Found<'a> {
+    Directory,
+    Symlink(&'a [u8]),
+    Other,
+}

@@ -1,0 +1,160 @@
+//! From placed entries to a layer: the one part of a copy that moves bytes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+
+use kiln_cache::{Entry, GuestPath, Kind};
+use kiln_snapshotter::{BuildError, Content, Hashed, LayerBuilder, Metadata};
+use rayon::prelude::*;
+
+use super::place::{Bytes, Placed};
+use crate::files::Files;
+
+/// Why a copy's files could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A source file could not be opened.
+    #[error("cannot open {path} to copy it")]
+    Open {
+        /// The path in the source.
+        path: GuestPath,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// A file of the layer could not be written.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// Whether the bytes that were copied are those that the key speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fidelity {
+    /// They are.
+    Exact,
+    /// A file was changed between being hashed and being copied.
+    Changed,
+}
+
+/// Writes entries into a layer.
+pub(crate) fn write(
+    builder: &LayerBuilder,
+    source: &dyn Files,
+    entries: &BTreeMap<GuestPath, Placed<'_>>,
+) -> Result<Fidelity, WriteError> {
+    let names = hard_links(entries);
+    let mut files = Vec::new();
+    for (path, placed) in entries {
+        let metadata = Metadata::of(&placed.node);
+        match placed.node.kind {
+            Kind::Directory { .. } => builder.add_directory(path, &metadata)?,
+            Kind::Symlink { target } => builder.add_symlink(path, &metadata, target)?,
+            Kind::File { .. } => files.push((path, placed)),
+            Kind::CharDevice(device) => {
+                builder.add_device(path, &metadata, kiln_snapshotter::DeviceKind::Char, device)?;
+            }
+            Kind::BlockDevice(device) => {
+                builder.add_device(path, &metadata, kiln_snapshotter::DeviceKind::Block, device)?;
+            }
+            Kind::Fifo => builder.add_fifo(path, &metadata)?,
+            // Whiteouts never come out of a merged view or a context, and files with several
+            // names were turned into files when they were placed.
+            Kind::HardLink { .. } | Kind::Whiteout => {}
+        }
+    }
+    let is_further_name =
+        |path: &GuestPath, first: &[u8]| names.get(first).is_some_and(|name| *name != path);
+    let changed = files
+        .par_iter()
+        .map(|(path, placed)| match placed.bytes {
+            Bytes::SameAs(first) | Bytes::Source(first) if is_further_name(path, first) => {
+                Ok(Fidelity::Exact)
+            }
+            Bytes::Source(from) | Bytes::SameAs(from) => file(builder, source, path, placed, from),
+            Bytes::Inline(content) => {
+                let metadata = Metadata::of(&placed.node);
+                builder.add_file(path, &metadata, Content::Bytes(content.as_bytes()))?;
+                Ok(Fidelity::Exact)
+            }
+            Bytes::None => Ok(Fidelity::Exact),
+        })
+        .try_reduce(
+            || Fidelity::Exact,
+            |a, b| {
+                Ok(match (a, b) {
+                    (Fidelity::Exact, Fidelity::Exact) => Fidelity::Exact,
+                    _ => Fidelity::Changed,
+                })
+            },
+        )?;
+    for (path, placed) in files {
+        if let Bytes::SameAs(first) | Bytes::Source(first) = placed.bytes
+            && let Some(name) = names.get(first)
+            && *name != path
+        {
+            builder.add_hard_link(path, name)?;
+        }
+    }
+    Ok(changed)
+}
+
+/// Returns, for each source file with several names in the layer, the name that comes first: that
+/// is where the file itself goes.
+fn hard_links<'a>(
+    entries: &'a BTreeMap<GuestPath, Placed<'a>>,
+) -> HashMap<&'a [u8], &'a GuestPath> {
+    let mut groups: HashMap<&[u8], &GuestPath> = HashMap::new();
+    let shared: Vec<&[u8]> = entries
+        .values()
+        .filter_map(|placed| match placed.bytes {
+            Bytes::SameAs(first) => Some(first),
+            _ => None,
+        })
+        .collect();
+    if shared.is_empty() {
+        return groups;
+    }
+    let shared: std::collections::HashSet<&[u8]> = shared.into_iter().collect();
+    for (path, placed) in entries {
+        if let Bytes::SameAs(first) | Bytes::Source(first) = placed.bytes
+            && shared.contains(first)
+        {
+            groups.entry(first).or_insert(path);
+        }
+    }
+    groups
+}
+
+fn file(
+    builder: &LayerBuilder,
+    source: &dyn Files,
+    path: &GuestPath,
+    placed: &Placed<'_>,
+    from: &[u8],
+) -> Result<Fidelity, WriteError> {
+    let Entry {
+        kind: Kind::File { size, hash },
+        ..
+    } = placed.node
+    else {
+        return Ok(Fidelity::Exact);
+    };
+    let metadata = Metadata::of(&placed.node);
+    let known = Hashed {
+        size_bytes: size,
+        hash,
+    };
+    if let Some(stored) = source.stored(from) {
+        builder.add_file(path, &metadata, Content::Stored(&stored, known))?;
+        return Ok(Fidelity::Exact);
+    }
+    let opened: File = source.open(from).map_err(|error| WriteError::Open {
+        path: GuestPath::new(from),
+        source: error,
+    })?;
+    let written = builder.add_file(path, &metadata, Content::File(&opened))?;
+    Ok(match written == known {
+        true => Fidelity::Exact,
+        false => Fidelity::Changed,
+    })
+}

@@ -1,0 +1,336 @@
+//! Executing one step: alone in its flight, evidence before work, the record last.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use kiln_cache::{
+    ActionRecord, Attempt, Blake3, BuiltLayer, CacheError, Entry, Flight, GuestPath, LayerId,
+    State, Timestamp, claim,
+};
+use kiln_runtime::{Cancel, ExecError};
+use kiln_snapshotter::{Layer, LayerError, Metadata, ParentView, find_identity, find_owner};
+
+use crate::copy::{
+    self, Fidelity, Owner, PlaceError, Placement, SelectError, Selection, WriteError,
+};
+use crate::files::{Files, NoFiles};
+use crate::graph::{Copy, CopySource, Op, Step, Workdir};
+use crate::keys::{StepKeys, evidence};
+use crate::layers::LayersError;
+use crate::progress::Vertex;
+use crate::run;
+use crate::solve::{Deps, look_up};
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A command ended badly.
+    #[error("process {command} did not complete successfully: exit code: {code}{}", if *.out_of_memory { " (out of memory)" } else { "" })]
+    Process {
+        /// Its arguments, joined and quoted.
+        command: String,
+        /// As a shell would see it.
+        code: u8,
+        /// Whether the kernel killed something for want of memory.
+        out_of_memory: bool,
+    },
+    /// A source argument stands for nothing.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// Files cannot go where they should.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// Files cannot be copied.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The user of the step is not known in its root.
+    #[error(transparent)]
+    User(#[from] kiln_snapshotter::UserError),
+    /// The layers of a base image are not to be had.
+    #[error(transparent)]
+    Layers(#[from] LayersError),
+    /// A layer cannot be read or made.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A layer that an earlier step's record names was deleted while this build ran.
+    #[error("layer {0} was deleted from the state directory during the build; build again")]
+    Vanished(LayerId),
+    /// A command could not be run.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The result could not be recorded.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The state directory cannot be written.
+    #[error("cannot write to the state directory")]
+    Disk(#[source] io::Error),
+    /// Something else failed, or the person asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// What a step starts from.
+pub(crate) struct Inputs<'a> {
+    pub(crate) step: &'a Step,
+    pub(crate) keys: &'a StepKeys,
+    /// The files below.
+    pub(crate) parent: State,
+    /// The files of the step that a copy reads.
+    pub(crate) source: Option<State>,
+    /// The digest of what a copy from the context reads.
+    pub(crate) content: Option<Blake3>,
+}
+
+/// How a step came to its result.
+pub(crate) enum Outcome {
+    /// It was there.
+    Found(State),
+    /// It had to be made.
+    Ran(State),
+}
+
+/// Finds or makes the result of a step.
+pub(crate) fn execute(
+    deps: &Deps<'_>,
+    inputs: Inputs<'_>,
+    vertex: &Vertex<'_>,
+) -> Result<Outcome, StepError> {
+    let keys = inputs.keys;
+    let may_reuse = deps.reuse.allows(&inputs.step.stage);
+    let _claim = match claim(deps.store, keys.recipe).map_err(StepError::Disk)? {
+        Attempt::Claimed(claim) => claim,
+        Attempt::Busy(flight) => wait(flight, deps.cancel)?,
+    };
+    // Whoever held the claim may have left the result.
+    if may_reuse && let Some(record) = look_up(deps, &[keys.recipe]) {
+        return Ok(Outcome::Found(record.state));
+    }
+    let source = match &inputs.source {
+        Some(state) => Some(Below::new(deps, state)?),
+        None => None,
+    };
+    let source: &dyn Files = match (&source, &inputs.step.op) {
+        (Some(below), _) => below,
+        (None, Op::Copy(copy)) if copy.source == CopySource::Context => deps.context,
+        (None, _) => &NoFiles,
+    };
+    let selected = match &inputs.step.op {
+        Op::Copy(copy) => copy::select(source, copy)?,
+        _ => Vec::new(),
+    };
+    let content = match &inputs.step.op {
+        Op::Copy(copy) => inputs
+            .content
+            .or_else(|| Some(copy::digest(source, copy, &selected))),
+        _ => None,
+    };
+    let evidence = evidence(&inputs.step.op, keys.weak, &inputs.parent, content);
+    if may_reuse
+        && let Some(mut record) = look_up(deps, &evidence)
+        && let Some(layer) = record.state.layers.last().copied()
+    {
+        let state = inputs.parent.with(layer);
+        record.state = state.clone();
+        record.receipt = keys.receipt.clone();
+        deps.cache.put(&[keys.recipe], &record)?;
+        return Ok(Outcome::Found(state));
+    }
+    let mut fidelity = Fidelity::Exact;
+    let layer = match &inputs.step.op {
+        Op::From(_) => return Ok(Outcome::Found(inputs.parent)),
+        Op::Run(op) => run::run(deps, op, &inputs.parent, vertex)?,
+        Op::Workdir(op) => workdir(deps, op, &inputs.parent)?,
+        Op::Copy(op) => {
+            let (layer, exact) = copy_files(deps, op, &inputs.parent, source, &selected)?;
+            fidelity = exact;
+            layer
+        }
+    };
+    let created = deps.epoch.unwrap_or_else(Timestamp::now);
+    let state = inputs.parent.with(BuiltLayer {
+        layer: layer.id(),
+        created,
+    });
+    match fidelity {
+        Fidelity::Exact => {
+            let record = ActionRecord {
+                state: state.clone(),
+                took: vertex.elapsed(),
+                receipt: keys.receipt.clone(),
+            };
+            let mut names = vec![keys.recipe];
+            names.extend(evidence);
+            deps.cache.put(&names, &record)?;
+        }
+        Fidelity::Changed => deps.reporter.warn(format!(
+            "{}: files changed while they were copied; the result is not cached",
+            inputs.step.name
+        )),
+    }
+    Ok(Outcome::Ran(state))
+}
+
+/// The layers below a step, on disk, and the merged view of them.
+#[derive(Debug)]
+pub(crate) struct Below {
+    layers: Vec<Layer>,
+    view: ParentView,
+}
+
+impl Below {
+    pub(crate) fn new(deps: &Deps<'_>, state: &State) -> Result<Self, StepError> {
+        let mut layers = match state.base {
+            Some(manifest) => deps.bases.layers(manifest)?,
+            None => Vec::new(),
+        };
+        for built in &state.layers {
+            let layer = deps.layers.layer(built.layer);
+            layers.push(layer.ok_or(StepError::Vanished(built.layer))?);
+        }
+        let view = ParentView::new(&layers)?;
+        Ok(Self { layers, view })
+    }
+
+    /// Returns the layers, lowest first.
+    pub(crate) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    pub(crate) fn view(&self) -> &ParentView {
+        &self.view
+    }
+}
+
+impl Files for Below {
+    fn get(&self, path: &[u8]) -> Option<Entry<'_>> {
+        self.view.get(&GuestPath::from_clean(path)?)
+    }
+
+    fn below(&self, directory: &[u8]) -> Box<dyn Iterator<Item = Entry<'_>> + '_> {
+        match GuestPath::from_clean(directory) {
+            Some(directory) => Box::new(self.view.walk(&directory).map(|found| found.entry)),
+            None => Box::new(std::iter::empty()),
+        }
+    }
+
+    fn names(&self, directory: &[u8]) -> Vec<Vec<u8>> {
+        GuestPath::from_clean(directory)
+            .and_then(|directory| self.view.list(&directory))
+            .unwrap_or_default()
+    }
+
+    fn open(&self, path: &[u8]) -> io::Result<File> {
+        let path = GuestPath::from_clean(path).ok_or(io::ErrorKind::InvalidInput)?;
+        let found = self.view.find(&path).ok_or(io::ErrorKind::NotFound)?;
+        self.view.open(&found).map_err(io::Error::other)
+    }
+
+    fn stored(&self, path: &[u8]) -> Option<PathBuf> {
+        let found = self.view.find(&GuestPath::from_clean(path)?)?;
+        self.view.host_path(&found).ok()
+    }
+}
+
+fn copy_files(
+    deps: &Deps<'_>,
+    op: &Copy,
+    parent: &State,
+    source: &dyn Files,
+    selected: &[Selection<'_>],
+) -> Result<(Layer, Fidelity), StepError> {
+    // A linked copy does not look at what is below it.
+    let below = match op.link {
+        true => None,
+        false => Some(Below::new(deps, parent)?),
+    };
+    let files: &dyn Files = match &below {
+        Some(below) => below,
+        None => &NoFiles,
+    };
+    let owner = match (&op.owner, &below) {
+        (None, _) => Owner::Source,
+        (Some(text), Some(below)) => {
+            let owner = find_owner(below.view(), text)?;
+            Owner::Ids {
+                uid: owner.uid,
+                gid: owner.gid,
+            }
+        }
+        (Some(text), None) => {
+            let owner = find_owner(&ParentView::default(), text)?;
+            Owner::Ids {
+                uid: owner.uid,
+                gid: owner.gid,
+            }
+        }
+    };
+    let mut placement = Placement::new(files, source, owner, op.mode.as_ref());
+    for selection in selected {
+        placement.selection(op, selection)?;
+    }
+    for (name, content) in &op.inline {
+        placement.inline(op, name, content)?;
+    }
+    let builder = deps.layers.builder()?;
+    let fidelity = copy::write(&builder, source, &placement.into_entries())?;
+    Ok((builder.finish().map_err(WriteError::from)?, fidelity))
+}
+
+/// Makes a directory, and those above it, as the step's user.
+fn workdir(deps: &Deps<'_>, op: &Workdir, parent: &State) -> Result<Layer, StepError> {
+    let below = Below::new(deps, parent)?;
+    let owner = match op.user.as_str() {
+        "" => Owner::Source,
+        user => {
+            let found = find_identity(below.view(), user)?;
+            Owner::Ids {
+                uid: found.uid,
+                gid: found.gid,
+            }
+        }
+    };
+    let mut placement = Placement::new(&below, &NoFiles, owner, None);
+    placement.working_directory(&op.path)?;
+    let builder = deps.layers.builder()?;
+    for (path, placed) in placement.into_entries() {
+        builder
+            .add_directory(&path, &Metadata::of(&placed.node))
+            .map_err(WriteError::from)?;
+    }
+    Ok(builder.finish().map_err(WriteError::from)?)
+}
+
+/// Waits for another kiln that runs the same step; gives up when cancelled.
+///
+/// The kernel cannot wait for a lock and an event at once, so a thread waits for the lock. One
+/// that is left behind by a cancelled build ends with the process.
+fn wait(flight: Flight, cancel: &Cancel) -> Result<kiln_cache::Claim, StepError> {
+    use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+    let done = std::sync::Arc::new(
+        eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| StepError::Disk(error.into()))?,
+    );
+    let signal = done.clone();
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        // Nobody may be listening any more; then the claim is dropped again.
+        let _ = sender.send(flight.wait());
+        let _ = rustix::io::write(&*signal, &1_u64.to_ne_bytes());
+    });
+    loop {
+        let mut events = [
+            PollFd::new(&*done, PollFlags::IN),
+            PollFd::new(cancel, PollFlags::IN),
+        ];
+        match poll(&mut events, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(StepError::Disk(error.into())),
+        }
+        if cancel.is_triggered() {
+            return Err(StepError::Cancelled);
+        }
+        if let Ok(claim) = receiver.try_recv() {
+            return claim.map_err(StepError::Disk);
+        }
+    }
+}

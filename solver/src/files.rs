@@ -1,0 +1,148 @@
+//! A tree of files to look things up in, wherever it comes from: a build context, or the layers
+//! below a step.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use kiln_cache::{Entry, GuestPath, Kind};
+
+/// Files by path. The root itself is always a directory and has no entry.
+pub trait Files: Sync {
+    /// Returns the entry at a clean path; symbolic links are not followed.
+    fn get(&self, path: &[u8]) -> Option<Entry<'_>>;
+
+    /// Returns everything below a directory in the order of a walk, itself left out.
+    fn below(&self, directory: &[u8]) -> Box<dyn Iterator<Item = Entry<'_>> + '_>;
+
+    /// Returns the names in a directory, sorted.
+    fn names(&self, directory: &[u8]) -> Vec<Vec<u8>>;
+
+    /// Opens the regular file at a clean path.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    fn open(&self, path: &[u8]) -> io::Result<File>;
+
+    /// Returns where the regular file at a clean path is kept if it is one of the store's own
+    /// files, which never change.
+    fn stored(&self, path: &[u8]) -> Option<PathBuf>;
+}
+
+/// A tree without files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoFiles;
+
+impl Files for NoFiles {
+    fn get(&self, _: &[u8]) -> Option<Entry<'_>> {
+        None
+    }
+
+    fn below(&self, _: &[u8]) -> Box<dyn Iterator<Item = Entry<'_>> + '_> {
+        Box::new(std::iter::empty())
+    }
+
+    fn names(&self, _: &[u8]) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    fn open(&self, _: &[u8]) -> io::Result<File> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn stored(&self, _: &[u8]) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// Links followed before a path counts as endless; the kernel's own limit (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+
+/// A path with too many symbolic links.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many levels of symbolic links: {0}")]
+pub struct LinkLoop(pub GuestPath);
+
+/// Follows the symbolic links in `path`, the last component's too, never leaving the root.
+///
+/// Components that do not exist are kept as they are. `lookup` tells a link's target.
+pub(crate) fn resolve(
+    path: &GuestPath,
+    lookup: impl Fn(&GuestPath) -> Option<Vec<u8>>,
+) -> Result<GuestPath, LinkLoop> {
+    let mut rest: Vec<Vec<u8>> = path.components().rev().map(<[u8]>::to_vec).collect();
+    let mut reached = GuestPath::ROOT;
+    let mut links = 0;
+    while let Some(component) = rest.pop() {
+        let next = reached.join(&component);
+        let Some(target) = lookup(&next) else {
+            reached = next;
+            continue;
+        };
+        links += 1;
+        if links > MOST_LINKS {
+            return Err(LinkLoop(path.clone()));
+        }
+        if target.first() == Some(&b'/') {
+            reached = GuestPath::ROOT;
+        }
+        let components = target.split(|&b| b == b'/').rev();
+        rest.extend(components.filter(|c| !c.is_empty()).map(<[u8]>::to_vec));
+    }
+    Ok(reached)
+}
+
+/// [`resolve`] in a tree of files.
+pub(crate) fn resolve_in(files: &dyn Files, path: &GuestPath) -> Result<GuestPath, LinkLoop> {
+    resolve(path, |path| match files.get(path.as_bytes())?.kind {
+        Kind::Symlink { target } => Some(target.to_vec()),
+        _ => None,
+    })
+}
+
+/// Returns the file that a further name stands for, under its own path.
+pub(crate) fn follow_hard_link<'a>(files: &'a dyn Files, entry: Entry<'a>) -> Entry<'a> {
+    match entry.kind {
+        Kind::HardLink { target } => files.get(target).map_or(entry, |file| Entry {
+            kind: file.kind,
+            ..entry
+        }),
+        _ => entry,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expected: &str) {
+        let links = [
+            ("lib", "usr/lib"),
+            ("usr/lib/abs", "/etc/conf"),
+            ("up", "../../../etc"),
+            ("loop", "loop"),
+            ("dangling", "nowhere/x"),
+        ];
+        let lookup = |path: &GuestPath| {
+            let (_, target) = links
+                .iter()
+                .find(|(link, _)| GuestPath::new(link) == *path)?;
+            Some(target.as_bytes().to_vec())
+        };
+        let result = match resolve(&GuestPath::new(path), lookup) {
+            Ok(path) => path.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(result, expected);
+    }
+
+    #[test]
+    fn links_are_followed_inside_the_root() {
+        check("lib/x", "/usr/lib/x");
+        check("lib/abs/y", "/etc/conf/y");
+        check("up/passwd", "/etc/passwd");
+        check("dangling", "/nowhere/x");
+        check("plain/x", "/plain/x");
+        check("loop/x", "too many levels of symbolic links: /loop/x");
+    }
+}

@@ -1,0 +1,233 @@
+//! Names of steps: which earlier results can stand for a step's.
+//!
+//! Every step has a *weak* digest: the operation alone, without what is below it. From it follow
+//!
+//! * the **recipe key**, known before anything runs: the weak digest, the recipe key of the parent
+//!   and the identity of the source (content for a context, recipe key for a step);
+//! * the **evidence key**, known once the inputs exist: the weak digest, the parent's actual layers
+//!   and the content of what is read. A step that ran again and came to the same layers lets
+//!   everything behind it hit by evidence; the recipe key is then written as an alias.
+//!
+//! Further kinds of evidence are further keys from [`evidence`]; nothing else need change.
+//!
+//! What never enters a key: modification times of sources, owners of context files, proxies,
+//! secrets, limits, whitespace, comments, stage names.
+
+use kiln_cache::{ActionKey, Blake3, Encode, Encoder, Platform, Receipt, State};
+
+use crate::graph::{
+    Archives, Copy, CopySource, Graph, Network, Op, Run, Security, StepId, Workdir,
+};
+
+/// Changes whenever the meaning of a key changes: old records are then never found.
+const VERSION: &str = "kiln.step.1";
+
+/// The names that a step has before anything runs.
+#[derive(Clone, Debug)]
+pub(crate) struct StepKeys {
+    pub(crate) weak: Blake3,
+    pub(crate) recipe: ActionKey,
+    /// What went into the recipe, by name.
+    pub(crate) receipt: Receipt,
+}
+
+/// Computes the keys of every step. `content` tells the digest of what a copy from the context
+/// reads.
+pub(crate) fn keys(graph: &Graph, content: impl Fn(StepId) -> Option<Blake3>) -> Vec<StepKeys> {
+    let mut all: Vec<StepKeys> = Vec::with_capacity(graph.len());
+    for (id, step) in graph.steps() {
+        let weak = weak(&step.op);
+        let mut receipt = Receipt::default();
+        describe(&step.op, &mut receipt);
+        let mut encoder = Encoder::new(VERSION);
+        encoder.text("recipe").value(&weak);
+        let parent = step.parent.map(|parent| all[parent.index()].recipe);
+        encoder.optional(parent.as_ref());
+        receipt.add(
+            "parent",
+            parent.map_or_else(|| "nothing".to_owned(), |key| key.to_string()),
+        );
+        if let Op::Copy(copy) = &step.op {
+            match copy.source {
+                CopySource::Context => {
+                    let content = content(id).expect("the context was scanned for every copy");
+                    encoder.text("context").value(&content);
+                    receipt.add("files", content.to_string());
+                }
+                CopySource::Step(source) => {
+                    let source = all[source.index()].recipe;
+                    encoder.text("step").value(&source).sequence(&copy.paths);
+                    receipt.add("source", source.to_string());
+                }
+                CopySource::Nothing => {
+                    encoder.text("nothing");
+                }
+            }
+        }
+        all.push(StepKeys {
+            weak,
+            recipe: ActionKey(encoder.finish()),
+            receipt,
+        });
+    }
+    all
+}
+
+/// Returns the keys under which an earlier result can be found once the inputs are known: the
+/// parent's state, and for a copy the digest of what it reads.
+pub(crate) fn evidence(
+    op: &Op,
+    weak: Blake3,
+    parent: &State,
+    content: Option<Blake3>,
+) -> Vec<ActionKey> {
+    let mut encoder = Encoder::new(VERSION);
+    encoder
+        .text("evidence")
+        .value(&weak)
+        .optional(content.as_ref());
+    // A linked copy is the same layer on any parent.
+    let is_linked = matches!(op, Op::Copy(copy) if copy.link);
+    if !is_linked {
+        encoder.optional(parent.base.as_ref());
+        let layers: Vec<Blake3> = parent.layers.iter().map(|layer| layer.layer.0).collect();
+        encoder.sequence(&layers);
+    }
+    vec![ActionKey(encoder.finish())]
+}
+
+fn weak(op: &Op) -> Blake3 {
+    let mut encoder = Encoder::new(VERSION);
+    match op {
+        Op::From(from) => {
+            encoder.text("from").value(&from.manifest);
+        }
+        Op::Copy(copy) => {
+            encoder.text("copy").value(&**copy);
+        }
+        Op::Run(run) => {
+            encoder.text("run").value(&**run);
+        }
+        Op::Workdir(workdir) => {
+            encoder.text("workdir").value(workdir);
+        }
+    }
+    encoder.finish()
+}
+
+impl Encode for Copy {
+    fn encode(&self, encoder: &mut Encoder) {
+        // What the paths select is not in here: their content's digest stands beside this one,
+        // and holds every name that matters.
+        let Self {
+            source: _,
+            paths: _,
+            inline,
+            destination,
+            into_directory,
+            owner,
+            mode,
+            archives,
+            excludes,
+            parents,
+            link,
+        } = self;
+        encoder
+            .sequence(inline)
+            .value(destination)
+            .flag(*into_directory)
+            .optional(owner.as_ref())
+            .optional(mode.as_ref().map(|mode| &mode.text))
+            .flag(*archives == Archives::Unpack)
+            .sequence(excludes)
+            .flag(*parents)
+            .flag(*link);
+    }
+}
+
+impl Encode for Run {
+    fn encode(&self, encoder: &mut Encoder) {
+        let Self {
+            argv,
+            script,
+            env,
+            cwd,
+            user,
+            network,
+            security,
+            platform,
+        } = self;
+        encoder
+            .sequence(argv)
+            .optional(script.as_ref())
+            .sequence(env)
+            .value(cwd)
+            .text(user)
+            .number(match network {
+                Network::Default => 0,
+                Network::Host => 1,
+                Network::None => 2,
+            })
+            .flag(*security == Security::Insecure);
+        encode_platform(platform, encoder);
+    }
+}
+
+impl Encode for Workdir {
+    fn encode(&self, encoder: &mut Encoder) {
+        let Self { path, user } = self;
+        encoder.value(path).text(user);
+    }
+}
+
+fn encode_platform(platform: &Platform, encoder: &mut Encoder) {
+    encoder
+        .text(&platform.os)
+        .text(&platform.architecture)
+        .text(&platform.variant);
+}
+
+/// Names the ingredients of an operation, for people.
+fn describe(op: &Op, receipt: &mut Receipt) {
+    match op {
+        Op::From(from) => receipt.add("base", from.manifest.to_string()),
+        Op::Workdir(workdir) => {
+            receipt.add("path", workdir.path.to_string());
+            receipt.add("user", &*workdir.user);
+        }
+        Op::Copy(copy) => {
+            receipt.add("paths", copy.paths.join(" "));
+            for (name, content) in &copy.inline {
+                receipt.add(format!("heredoc {name}"), long(content));
+            }
+            receipt.add("destination", copy.destination.to_string());
+            receipt.add("--chown", copy.owner.as_deref().unwrap_or(""));
+            let mode = copy.mode.as_ref().map_or("", |mode| mode.text.as_str());
+            receipt.add("--chmod", mode);
+            receipt.add("--exclude", copy.excludes.join(" "));
+        }
+        Op::Run(run) => {
+            receipt.add("command", long(&run.argv.join(" ")));
+            if let Some((name, content)) = &run.script {
+                receipt.add(format!("script {name}"), long(content));
+            }
+            for (name, value) in &run.env {
+                receipt.add(format!("variable {name}"), long(value));
+            }
+            receipt.add("working directory", run.cwd.to_string());
+            receipt.add("user", &*run.user);
+            receipt.add("platform", run.platform.to_string());
+        }
+    }
+}
+
+/// Returns a short text itself and a long one's beginning and digest.
+fn long(text: &str) -> String {
+    /// Bytes. A receipt is read by people and by every look-up.
+    const LONGEST: usize = 400;
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(80).collect();
+    format!("{start}… (blake3 {})", Blake3::of(text.as_bytes()))
+}

@@ -1,0 +1,116 @@
+//! Build arguments: those on the command line, those every build has, and the global `ARG`s.
+//!
+//! spec/dockerfile.md section 5.
+
+use std::collections::BTreeMap;
+
+use kiln_cache::Platform;
+use kiln_parser::{Diagnostic, Dockerfile};
+
+use super::PlanOptions;
+use super::variables::Variables;
+use super::words::Words;
+
+/// Proxy arguments reach every `RUN` without being declared and enter no key and no history.
+pub(crate) const PROXIES: [&str; 5] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
+
+/// What a stage's bare `ARG NAME` can take its value from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arguments {
+    /// `--build-arg`.
+    given: BTreeMap<String, String>,
+    /// Platform arguments and global `ARG`s, in force for `FROM` lines.
+    pub(crate) global: Variables,
+}
+
+impl Arguments {
+    /// Evaluates the global `ARG`s.
+    pub(crate) fn new(
+        dockerfile: &Dockerfile,
+        options: &PlanOptions,
+        target_stage: &str,
+        words: &mut Words,
+    ) -> Self {
+        let mut arguments = Self {
+            given: options.build_args.clone(),
+            global: platform_arguments(options, target_stage),
+        };
+        for (name, value) in platform_arguments(options, target_stage).pairs() {
+            let value = options.build_args.get(name).unwrap_or(value);
+            arguments.global.set(name, value);
+        }
+        for arg in &dockerfile.global_args {
+            for (name, default) in &arg.declarations {
+                let name = words.expand(name, &arguments.global);
+                let default = default
+                    .as_ref()
+                    .map(|text| words.expand(text, &arguments.global));
+                if let Some(value) = arguments.given.get(&name).cloned().or(default) {
+                    arguments.global.set(&name, &value);
+                }
+            }
+        }
+        arguments
+    }
+
+    /// Returns the value of a stage's `ARG name[=default]`, the default already expanded.
+    pub(crate) fn stage_value(&self, name: &str, default: Option<String>) -> Option<String> {
+        self.given
+            .get(name)
+            .cloned()
+            .or(default)
+            .or_else(|| self.global.get(name).map(str::to_owned))
+    }
+
+    /// Returns the proxies given on the command line, in both spellings.
+    pub(crate) fn proxies(&self) -> Vec<(String, String)> {
+        self.given
+            .iter()
+            .filter(|(name, _)| is_proxy(name))
+            .flat_map(|(name, value)| {
+                [name.to_uppercase(), name.to_lowercase()].map(|name| (name, value.clone()))
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn is_proxy(name: &str) -> bool {
+    PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+}
+
+fn platform_arguments(options: &PlanOptions, target_stage: &str) -> Variables {
+    let mut variables = Variables::default();
+    let mut add = |prefix: &str, platform: &Platform| {
+        for (suffix, value) in [
+            ("PLATFORM", platform.to_string()),
+            ("OS", platform.os.clone()),
+            ("OSVERSION", String::new()),
+            ("ARCH", platform.architecture.clone()),
+            ("VARIANT", platform.variant.clone()),
+        ] {
+            variables.set(&format!("{prefix}{suffix}"), &value);
+        }
+    };
+    add("BUILD", &options.build_platform);
+    add("TARGET", &options.platform);
+    variables.set("TARGETSTAGE", target_stage);
+    variables
+}
+
+/// Checks `--build-arg` names.
+pub(crate) fn check_names(options: &PlanOptions) -> Result<(), Diagnostic> {
+    match options.build_args.keys().any(String::is_empty) {
+        true => Err(super::words::error(
+            "build-arg",
+            kiln_parser::Span::default(),
+            "build argument names can not be blank",
+        )),
+        false => Ok(()),
+    }
+}

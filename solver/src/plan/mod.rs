@@ -1,0 +1,392 @@
+//! From a syntax tree to a graph: what the Dockerfile means.
+//!
+//! Pure but for one question: what an image name stands for, asked through [`Bases`]. Only the
+//! stages that the target needs are planned; the others are checked as far as their `FROM` goes.
+//!
+//! spec/dockerfile.md sections 4, 5, 6, 9 and 11.
+
+mod arguments; // build arguments
+mod history; // `created_by` texts
+mod stage; // one stage, instruction by instruction
+mod stages; // which stages there are
+mod variables; // environments
+mod words; // expansion
+
+use std::collections::{BTreeMap, HashMap};
+
+use kiln_cache::{Image, ImageConfig, ImageRef, Platform};
+use kiln_parser::{Diagnostic, Dockerfile, Span, Text};
+
+use crate::graph::{Graph, StepId};
+use arguments::Arguments;
+use stage::StageState;
+use stages::Source;
+use words::Words;
+
+/// What a build is asked for besides the Dockerfile.
+#[derive(Clone, Debug)]
+pub struct PlanOptions {
+    /// `--target`; the last stage if absent.
+    pub target: Option<String>,
+    /// `--build-arg`, values present.
+    pub build_args: BTreeMap<String, String>,
+    /// What the image is to run on.
+    pub platform: Platform,
+    /// What the build runs on.
+    pub build_platform: Platform,
+    /// `--label`, in order.
+    pub labels: Vec<(String, String)>,
+}
+
+/// Finds out what image names stand for.
+pub trait Bases {
+    /// Returns the image for each request, in order. Only manifests and configs are needed; no
+    /// layer is fetched.
+    fn resolve(&self, requests: &[BaseRequest]) -> Vec<Result<Image, BaseError>>;
+}
+
+/// An image name that a Dockerfile mentions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BaseRequest {
+    /// The name.
+    pub name: ImageRef,
+    /// What it is to run on.
+    pub platform: Platform,
+}
+
+/// Why an image name stands for nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct BaseError {
+    /// The whole story, on one line.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Whose fault it is.
+    pub fault: Fault,
+}
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The user's files or arguments.
+    Input,
+    /// Kernel, disk or network.
+    Environment,
+}
+
+/// What is to be built.
+#[derive(Debug)]
+pub struct Plan {
+    /// Every step that the target needs, and no other.
+    pub graph: Graph,
+    /// The image that is to come out.
+    pub target: TargetImage,
+    /// The images it starts from and copies from, by manifest.
+    pub bases: HashMap<kiln_cache::Sha256, (ImageRef, Image)>,
+    /// Proxies for every `RUN`; they are in no key and no image.
+    pub proxies: Vec<(String, String)>,
+    /// What the person should know.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The image that a plan leads to, layers still missing.
+#[derive(Clone, Debug)]
+pub struct TargetImage {
+    /// The last step; none if the image is empty.
+    pub root: Option<StepId>,
+    /// The config without history and layers.
+    pub config: ImageConfig,
+    /// The base's manifest, if there is a base.
+    pub base: Option<kiln_cache::Sha256>,
+    /// History beyond the base's, in order.
+    pub history: Vec<PlannedHistory>,
+}
+
+/// A history entry that still needs its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedHistory {
+    /// The instruction.
+    pub created_by: String,
+    /// The step whose layer it is; none for a change of the config.
+    pub step: Option<StepId>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The Dockerfile or the arguments are wrong, in one or more places.
+    #[error("{}", first_message(.0))]
+    Input(Vec<Diagnostic>),
+    /// An image could not be found.
+    #[error("{name}: failed to resolve source metadata for {canonical}")]
+    Base {
+        /// As written.
+        name: String,
+        /// In full.
+        canonical: ImageRef,
+        /// Where it is written.
+        span: Span,
+        /// Why.
+        source: BaseError,
+    },
+}
+
+fn first_message(diagnostics: &[Diagnostic]) -> String {
+    diagnostics
+        .first()
+        .map_or_else(String::new, Diagnostic::full_message)
+}
+
+/// Plans a build.
+///
+/// # Errors
+/// When the Dockerfile asks for what cannot be, or an image is not to be had.
+pub fn plan(
+    dockerfile: &Dockerfile,
+    options: &PlanOptions,
+    bases: &dyn Bases,
+) -> Result<Plan, PlanError> {
+    let mut words = Words::new(dockerfile.directives.escape);
+    arguments::check_names(options).map_err(|error| PlanError::Input(vec![error]))?;
+    let Some(target) = stages::target(dockerfile, options.target.as_deref(), &mut words) else {
+        if words.errors.is_empty() {
+            let message = "dockerfile contains no stages to build";
+            words.error("no-stages", Span::default(), message);
+        }
+        return Err(PlanError::Input(words.errors));
+    };
+    let target_stage = match &options.target {
+        Some(name) if !name.is_empty() => name.clone(),
+        _ => stages::name(&dockerfile.stages[target]).unwrap_or_else(|| "default".to_owned()),
+    };
+    let arguments = Arguments::new(dockerfile, options, &target_stage, &mut words);
+    let mut planner = Planner {
+        dockerfile,
+        options,
+        arguments,
+        words,
+        graph: Graph::default(),
+        resolver: bases,
+        images: HashMap::new(),
+        done: HashMap::new(),
+    };
+    planner.resolve_needed(target)?;
+    planner.stop_on_errors()?;
+    planner.stage(target)?;
+    planner.stop_on_errors()?;
+    let state = planner
+        .done
+        .remove(&target)
+        .expect("the target stage was planned");
+    Ok(planner.finish(state))
+}
+
+/// What is known while planning.
+struct Planner<'a> {
+    dockerfile: &'a Dockerfile,
+    options: &'a PlanOptions,
+    arguments: Arguments,
+    words: Words,
+    graph: Graph,
+    resolver: &'a dyn Bases,
+    images: HashMap<BaseRequest, Image>,
+    done: HashMap<usize, StageState>,
+}
+
+impl Planner<'_> {
+    /// Resolves every image that the target can be seen to need, all at once.
+    fn resolve_needed(&mut self, target: usize) -> Result<(), PlanError> {
+        let mut bases = Vec::new();
+        for index in 0..self.dockerfile.stages.len() {
+            bases.push(stages::base(
+                self.dockerfile,
+                index,
+                &self.arguments,
+                &mut self.words,
+            ));
+        }
+        let mut wanted: Vec<(BaseRequest, Text)> = Vec::new();
+        let mut seen = vec![false; self.dockerfile.stages.len()];
+        let mut pending = vec![target];
+        while let Some(index) = pending.pop() {
+            if std::mem::replace(&mut seen[index], true) {
+                continue;
+            }
+            let stage = &self.dockerfile.stages[index];
+            let platform = self.stage_platform(index);
+            match &bases[index] {
+                Some(Source::Stage(stage)) => pending.push(*stage),
+                Some(Source::Image(name)) => {
+                    let name = name.clone();
+                    wanted.push((BaseRequest { name, platform }, stage.from.image.clone()));
+                }
+                Some(Source::Scratch) | None => {}
+            }
+            for instruction in &stage.instructions {
+                for (from, by_index) in stages::sources_of(instruction) {
+                    // Errors are reported when the instruction itself is planned.
+                    let mut silent = Words::new(self.dockerfile.directives.escape);
+                    match stages::source(self.dockerfile, index, &from, by_index, &mut silent) {
+                        Some(Source::Stage(stage)) => pending.push(stage),
+                        Some(Source::Image(name)) => {
+                            let platform = self.options.platform.clone();
+                            wanted.push((BaseRequest { name, platform }, from));
+                        }
+                        Some(Source::Scratch) | None => {}
+                    }
+                }
+            }
+        }
+        self.stop_on_errors()?;
+        self.resolve(wanted)
+    }
+
+    fn resolve(&mut self, wanted: Vec<(BaseRequest, Text)>) -> Result<(), PlanError> {
+        let mut requests: Vec<BaseRequest> = Vec::new();
+        let mut sites = Vec::new();
+        for (request, site) in wanted {
+            if !self.images.contains_key(&request) && !requests.contains(&request) {
+                requests.push(request);
+                sites.push(site);
+            }
+        }
+        if requests.is_empty() {
+            return Ok(());
+        }
+        let images = self.resolver.resolve(&requests);
+        for ((request, site), image) in requests.into_iter().zip(sites).zip(images) {
+            match image {
+                Ok(image) => {
+                    self.images.insert(request, image);
+                }
+                Err(source) => {
+                    return Err(PlanError::Base {
+                        name: site.raw,
+                        canonical: request.name,
+                        span: site.span,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns an image, asking for it if an `ONBUILD` trigger mentions it for the first time.
+    fn image(
+        &mut self,
+        name: ImageRef,
+        platform: Platform,
+        site: &Text,
+    ) -> Result<Image, PlanError> {
+        let request = BaseRequest { name, platform };
+        if !self.images.contains_key(&request) {
+            self.resolve(vec![(request.clone(), site.clone())])?;
+        }
+        Ok(self.images[&request].clone())
+    }
+
+    /// Returns what a stage runs on: `--platform` of its `FROM`, or the target platform.
+    fn stage_platform(&mut self, index: usize) -> Platform {
+        let Some(text) = &self.dockerfile.stages[index].from.platform else {
+            return self.options.platform.clone();
+        };
+        let errors = self.words.errors.len();
+        let value = self.words.expand(text, &self.arguments.global);
+        if self.words.errors.len() > errors {
+            return self.options.platform.clone();
+        }
+        if value.is_empty() {
+            let message = format!("empty platform value from expression {}", text.raw);
+            self.words.error("empty-platform", text.span, message);
+            return self.options.platform.clone();
+        }
+        match value.parse() {
+            Ok(platform) => platform,
+            Err(error) => {
+                let message = format!("failed to parse platform {value}: {error}");
+                self.words.error("invalid-platform", text.span, message);
+                self.options.platform.clone()
+            }
+        }
+    }
+
+    /// Plans a stage, and first those it needs.
+    fn stage(&mut self, index: usize) -> Result<(), PlanError> {
+        // Stages only look back, so this ends; but a file may chain thousands of them, and a stack
+        // would not take that.
+        let mut pending = vec![index];
+        while let Some(&index) = pending.last() {
+            if self.done.contains_key(&index) {
+                pending.pop();
+                continue;
+            }
+            let missing: Vec<usize> = self
+                .stage_dependencies(index)
+                .into_iter()
+                .filter(|stage| !self.done.contains_key(stage))
+                .collect();
+            if missing.is_empty() {
+                let state = stage::plan_stage(self, index)?;
+                self.done.insert(index, state);
+                pending.pop();
+            }
+            pending.extend(missing);
+        }
+        Ok(())
+    }
+
+    /// Returns the stages that a stage names itself. Those of its base's triggers are found while
+    /// it is planned.
+    fn stage_dependencies(&mut self, index: usize) -> Vec<usize> {
+        let mut silent = Words::new(self.dockerfile.directives.escape);
+        let base = stages::base(self.dockerfile, index, &self.arguments, &mut silent);
+        let mut found = Vec::new();
+        if let Some(Source::Stage(stage)) = base {
+            found.push(stage);
+        }
+        for instruction in &self.dockerfile.stages[index].instructions {
+            for (from, by_index) in stages::sources_of(instruction) {
+                let source = stages::source(self.dockerfile, index, &from, by_index, &mut silent);
+                if let Some(Source::Stage(stage)) = source {
+                    found.push(stage);
+                }
+            }
+        }
+        found
+    }
+
+    fn stop_on_errors(&mut self) -> Result<(), PlanError> {
+        if self.words.errors.is_empty() {
+            return Ok(());
+        }
+        let mut errors = std::mem::take(&mut self.words.errors);
+        errors.sort_by_key(|error| error.span.start);
+        errors.dedup_by(|a, b| a.span == b.span && a.message == b.message);
+        Err(PlanError::Input(errors))
+    }
+
+    fn finish(self, state: StageState) -> Plan {
+        let mut target = state.into_target();
+        for (name, value) in &self.options.labels {
+            target
+                .config
+                .config
+                .labels
+                .insert(name.clone(), value.clone());
+        }
+        let bases = self
+            .images
+            .into_iter()
+            .map(|(request, image)| (image.descriptor.digest, (request.name, image)))
+            .collect();
+        Plan {
+            graph: self.graph,
+            target,
+            bases,
+            proxies: self.arguments.proxies(),
+            warnings: self.words.warnings,
+        }
+    }
+}

@@ -1,0 +1,737 @@
+//! One stage, instruction by instruction.
+
+use kiln_cache::{Empty, GuestPath, Healthcheck, Image, ImageConfig, Platform, Sha256};
+use kiln_parser::{
+    Add, Arg, CommandLine, Copy, Instruction, Kind, Pairs, Program, Run, Site, Span, Text, chmod,
+    expose, parse_instruction, signal,
+};
+
+use super::stages::{self, ByIndex, Source};
+use super::variables::Variables;
+use super::{PlanError, PlannedHistory, Planner, TargetImage, history};
+use crate::graph::{
+    self, Archives, CopySource, From, Mode, Network, Op, Security, Step, StepId, Workdir,
+};
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a stage has come to so far.
+#[derive(Clone, Debug)]
+pub(crate) struct StageState {
+    root: Option<StepId>,
+    base: Option<Sha256>,
+    config: ImageConfig,
+    history: Vec<PlannedHistory>,
+    /// The environment of expansions and `RUN`s: the image's and the build arguments.
+    env: Variables,
+    /// Every `ARG` declared, in order of first appearance.
+    arguments: Vec<String>,
+    platform: Platform,
+    /// Whether this stage itself has set `Cmd`.
+    command_is_own: bool,
+}
+
+impl StageState {
+    fn scratch(platform: Platform) -> Self {
+        let mut config = ImageConfig {
+            architecture: platform.architecture.clone(),
+            os: platform.os.clone(),
+            variant: platform.variant.clone(),
+            ..ImageConfig::default()
+        };
+        config.config.working_dir = "/".to_owned();
+        Self {
+            root: None,
+            base: None,
+            config,
+            history: Vec::new(),
+            env: Variables::default(),
+            arguments: Vec::new(),
+            platform,
+            command_is_own: false,
+        }
+    }
+
+    fn image(image: &Image, root: Option<StepId>, platform: Platform) -> Self {
+        let mut config = image.config.clone();
+        config.created = None;
+        Self {
+            root,
+            base: Some(image.descriptor.digest),
+            history: Vec::new(),
+            env: Variables::from_env(&config.config.env),
+            config,
+            arguments: Vec::new(),
+            platform,
+            command_is_own: false,
+        }
+    }
+
+    /// Returns the image this stage would make.
+    pub(crate) fn into_target(self) -> TargetImage {
+        TargetImage {
+            root: self.root,
+            config: self.config,
+            base: self.base,
+            history: self.history,
+        }
+    }
+
+    fn working_dir(&self) -> GuestPath {
+        GuestPath::new(&self.config.config.working_dir)
+    }
+
+    fn shell(&self) -> Vec<String> {
+        match self.config.config.shell.as_slice() {
+            [] => vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            shell => shell.to_vec(),
+        }
+    }
+
+    /// Returns a command as `CMD` and `ENTRYPOINT` store it.
+    fn command(&self, command: &CommandLine) -> Vec<String> {
+        match command {
+            CommandLine::Exec(words) => words.clone(),
+            CommandLine::Shell(text) => {
+                let mut words = self.shell();
+                words.push(text.raw.clone());
+                words
+            }
+        }
+    }
+
+    /// Notes an instruction that changed only the config.
+    fn changed(&mut self, created_by: String) {
+        self.history.push(PlannedHistory {
+            created_by,
+            step: None,
+        });
+    }
+}
+
+/// Plans stage `index`; the stages it names are planned.
+pub(crate) fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, PlanError> {
+    let dockerfile = planner.dockerfile;
+    let stage = &dockerfile.stages[index];
+    let platform = planner.stage_platform(index);
+    let base = stages::base(dockerfile, index, &planner.arguments, &mut planner.words);
+    let (mut state, pulled) = match base {
+        None => return Err(planner.stop_on_errors().expect_err("base noted an error")),
+        Some(Source::Scratch) => (StageState::scratch(platform), None),
+        Some(Source::Stage(parent)) => {
+            let mut state = planner.done[&parent].clone();
+            state.command_is_own = false;
+            (state, None)
+        }
+        Some(Source::Image(name)) => {
+            let image = planner.image(name.clone(), platform.clone(), &stage.from.image)?;
+            let state = StageState::image(&image, None, platform);
+            let has_layers = !image.config.rootfs.diff_ids.is_empty();
+            (state, has_layers.then_some((name, image)))
+        }
+    };
+    if state.env.get("PATH").is_none() {
+        state.env.set("PATH", DEFAULT_PATH);
+        let config = &mut state.config.config;
+        config.env.push(format!("PATH={DEFAULT_PATH}"));
+    }
+    let triggers = parse_triggers(planner, &mut state, stage.from.site.span)?;
+    let steps = triggers
+        .iter()
+        .chain(&stage.instructions)
+        .filter(|instruction| makes_step(instruction))
+        .count();
+    let mut planning = StagePlan {
+        index,
+        prefix: match dockerfile.stages.len() {
+            1 => String::new(),
+            _ => format!("{} ", stages::display_name(dockerfile, index)),
+        },
+        total: steps + usize::from(pulled.is_some()),
+        number: 0,
+        planner,
+        state,
+    };
+    if let Some((name, image)) = pulled {
+        let op = Op::From(From {
+            manifest: image.descriptor.digest,
+        });
+        let text = format!("FROM {}@{}", name, image.descriptor.digest);
+        planning.state.root = Some(planning.step(op, &text, stage.from.site.span));
+    }
+    for trigger in &triggers {
+        planning.instruction(trigger, "ONBUILD ")?;
+    }
+    for instruction in &stage.instructions {
+        planning.instruction(instruction, "")?;
+    }
+    Ok(planning.state)
+}
+
+/// Takes the triggers out of the base's config and parses them.
+fn parse_triggers(
+    planner: &mut Planner<'_>,
+    state: &mut StageState,
+    span: Span,
+) -> Result<Vec<Instruction>, PlanError> {
+    let escape = planner.dockerfile.directives.escape;
+    let mut triggers = Vec::new();
+    for trigger in std::mem::take(&mut state.config.config.on_build) {
+        match parse_instruction(&trigger, escape) {
+            Ok(instruction) => triggers.push(at(instruction, span)),
+            Err(error) => {
+                let message = format!("ONBUILD trigger `{trigger}`: {}", error.message);
+                planner.words.error(error.code, span, message);
+            }
+        }
+    }
+    planner.stop_on_errors()?;
+    Ok(triggers)
+}
+
+/// Moves a trigger to the `FROM` line that fires it: its own text is in another file.
+fn at(mut instruction: Instruction, span: Span) -> Instruction {
+    instruction.site.span = span;
+    instruction
+}
+
+fn makes_step(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.kind,
+        Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_)
+    )
+}
+
+struct StagePlan<'a, 'b> {
+    planner: &'a mut Planner<'b>,
+    state: StageState,
+    index: usize,
+    /// The stage's name and a blank, if there are several stages.
+    prefix: String,
+    /// How many of this stage's instructions make steps.
+    total: usize,
+    /// How many of them have been met.
+    number: usize,
+}
+
+impl StagePlan<'_, '_> {
+    fn instruction(&mut self, instruction: &Instruction, prefix: &str) -> Result<(), PlanError> {
+        let site = &instruction.site;
+        let text = format!("{prefix}{}", display(instruction));
+        match &instruction.kind {
+            Kind::Run(run) => self.run(run, site, &text),
+            Kind::Copy(copy) => return self.copy(copy, site, &text),
+            Kind::Add(add) => self.add(add, site, &text),
+            Kind::Workdir(path) => self.workdir(path, site, &text),
+            Kind::Env(pairs) => self.env(pairs),
+            Kind::Label(pairs) => self.label(pairs),
+            Kind::Arg(arg) => self.arg(arg),
+            Kind::Cmd(command) => self.cmd(command),
+            Kind::Entrypoint(command) => self.entrypoint(command),
+            Kind::Expose(words) => self.expose(words),
+            Kind::User(user) => self.user(user),
+            Kind::Volume(paths) => self.volume(paths),
+            Kind::StopSignal(signal) => self.stop_signal(signal),
+            Kind::Shell(shell) => {
+                self.state.config.config.shell.clone_from(shell);
+                let text = format!("SHELL {}", history::plain_list(shell));
+                self.state.changed(text);
+            }
+            Kind::Healthcheck(check) => self.healthcheck(check),
+            Kind::Onbuild(onbuild) => {
+                let triggers = &mut self.state.config.config.on_build;
+                triggers.push(onbuild.trigger.clone());
+            }
+            Kind::Maintainer(author) => {
+                self.state.config.author = Some(author.raw.clone());
+                self.state.changed(format!("MAINTAINER {}", author.raw));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a step on top of the stage's root.
+    fn step(&mut self, op: Op, text: &str, span: Span) -> StepId {
+        self.number += 1;
+        let width = self.total.to_string().len();
+        let name = format!(
+            "[{}{:>width$}/{}] {text}",
+            self.prefix, self.number, self.total
+        );
+        let stage = stages::display_name(self.planner.dockerfile, self.index);
+        self.planner.graph.add(Step {
+            op,
+            parent: self.state.root,
+            name,
+            span,
+            stage,
+        })
+    }
+
+    /// Adds a step and its history entry.
+    fn layer(&mut self, op: Op, text: &str, span: Span, created_by: String) {
+        let step = self.step(op, text, span);
+        self.state.root = Some(step);
+        self.state.history.push(PlannedHistory {
+            created_by,
+            step: Some(step),
+        });
+    }
+
+    fn expand(&mut self, text: &Text) -> String {
+        self.planner.words.expand(text, &self.state.env)
+    }
+
+    fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
+        self.planner.words.error(code, span, message);
+    }
+
+    fn refuse(&mut self, span: Span, what: &str) {
+        self.error("unsupported", span, format!("{what} is not supported yet"));
+    }
+
+    fn run(&mut self, run: &Run, site: &Site, text: &str) {
+        if let Some(mount) = run.mounts.first() {
+            self.refuse(mount.value.span, "RUN --mount");
+        }
+        if let Some(device) = run.devices.first() {
+            self.refuse(device.span, "RUN --device");
+        }
+        // The parser let no other words pass.
+        let network = match run.network.as_ref().map(|text| text.raw.as_str()) {
+            Some("none") => Network::None,
+            Some("host") => Network::Host,
+            _ => Network::Default,
+        };
+        let security = match &run.security {
+            Some(text) if text.raw == "insecure" => {
+                self.error("not-allowed", text.span, "security.insecure is not allowed");
+                Security::Insecure
+            }
+            _ => Security::Sandbox,
+        };
+        let (argv, script) = match run.program() {
+            Program::Exec(argv) => (argv, None),
+            Program::Shell(text) => {
+                let mut argv = self.state.shell();
+                argv.push(text);
+                (argv, None)
+            }
+            Program::File { name, body } => {
+                (vec![format!("/dev/pipes/{name}")], Some((name, body)))
+            }
+        };
+        if argv.is_empty() {
+            self.error("empty-command", site.span, "RUN needs a command to run");
+        }
+        let arguments: Vec<(String, String)> = self
+            .state
+            .arguments
+            .iter()
+            .map(|name| {
+                let value = self.state.env.get(name).unwrap_or("");
+                (name.clone(), value.to_owned())
+            })
+            .collect();
+        let created_by = history::run(&argv, &arguments);
+        let op = graph::Run {
+            argv,
+            script,
+            env: self.state.env.pairs().to_vec(),
+            cwd: self.state.working_dir(),
+            user: self.state.config.config.user.clone(),
+            network,
+            security,
+            platform: self.state.platform.clone(),
+        };
+        self.layer(Op::Run(Box::new(op)), text, site.span, created_by);
+    }
+
+    fn copy(&mut self, copy: &Copy, site: &Site, text: &str) -> Result<(), PlanError> {
+        let source = match &copy.from {
+            None => CopySource::Context,
+            Some(from) => match self.copy_source(from, text)? {
+                Some(source) => source,
+                None => return Ok(()),
+            },
+        };
+        let mut op = self.copy_op(source, &copy.sources, &copy.destination, Archives::Keep);
+        for path in &op.paths {
+            if let Some(problem) = remote_kind(path) {
+                let message = format!("source can't be {problem} for COPY");
+                self.planner.words.error("remote-copy", site.span, message);
+            }
+        }
+        self.copy_flags(&mut op, copy.chown.as_ref(), copy.chmod.as_ref());
+        op.excludes = copy.excludes.iter().map(|text| text.raw.clone()).collect();
+        op.parents = copy.parents;
+        op.link = copy.link && copy.chmod.is_none();
+        let created_by = copy_text("COPY", &op, &copy.destination, self);
+        self.layer(Op::Copy(Box::new(op)), text, site.span, created_by);
+        Ok(())
+    }
+
+    fn add(&mut self, add: &Add, site: &Site, text: &str) {
+        let archives = match add.unpack {
+            Some(false) => Archives::Keep,
+            Some(true) | None => Archives::Unpack,
+        };
+        let mut op = self.copy_op(
+            CopySource::Context,
+            &add.sources,
+            &add.destination,
+            archives,
+        );
+        for path in &op.paths {
+            if let Some(kind) = remote_kind(path) {
+                let message = format!("ADD of {kind} is not supported yet");
+                self.planner.words.error("unsupported", site.span, message);
+            }
+        }
+        if let Some(checksum) = &add.checksum {
+            let message = "checksum requires HTTP(S) or Git sources";
+            self.error("checksum", checksum.span, message);
+        }
+        self.copy_flags(&mut op, add.chown.as_ref(), add.chmod.as_ref());
+        op.excludes = add.excludes.iter().map(|text| text.raw.clone()).collect();
+        op.link = add.link && add.chmod.is_none();
+        let created_by = copy_text("ADD", &op, &add.destination, self);
+        self.layer(Op::Copy(Box::new(op)), text, site.span, created_by);
+    }
+
+    /// Resolves `--from`; plans the stage or makes a step for the image.
+    fn copy_source(&mut self, from: &Text, text: &str) -> Result<Option<CopySource>, PlanError> {
+        let dockerfile = self.planner.dockerfile;
+        let words = &mut self.planner.words;
+        let source = match stages::source(dockerfile, self.index, from, ByIndex::Allowed, words) {
+            None => return Ok(None),
+            Some(source) => source,
+        };
+        Ok(Some(match source {
+            Source::Scratch => CopySource::Nothing,
+            Source::Stage(stage) => {
+                // Named by an ONBUILD trigger of the base, the stage may not be planned yet.
+                if !self.planner.done.contains_key(&stage) {
+                    self.planner.stage(stage)?;
+                }
+                match self.planner.done[&stage].root {
+                    Some(step) => CopySource::Step(step),
+                    None => CopySource::Nothing,
+                }
+            }
+            Source::Image(name) => {
+                let platform = self.planner.options.platform.clone();
+                let image = self.planner.image(name.clone(), platform, from)?;
+                let manifest = image.descriptor.digest;
+                let stage = stages::display_name(dockerfile, self.index);
+                let step = self.planner.graph.add(Step {
+                    op: Op::From(From { manifest }),
+                    parent: None,
+                    name: format!("FROM {name}@{manifest} for {text}"),
+                    span: from.span,
+                    stage,
+                });
+                CopySource::Step(step)
+            }
+        }))
+    }
+
+    fn copy_op(
+        &mut self,
+        source: CopySource,
+        sources: &[kiln_parser::Source],
+        destination: &Text,
+        archives: Archives,
+    ) -> graph::Copy {
+        let mut paths = Vec::new();
+        let mut inline = Vec::new();
+        for source in sources {
+            match source {
+                kiln_parser::Source::Path(text) => paths.push(self.expand(text)),
+                kiln_parser::Source::Heredoc(heredoc) => {
+                    let body = self.planner.words.expand_body(heredoc, &self.state.env);
+                    inline.push((heredoc.name.clone(), body));
+                }
+            }
+        }
+        let written = self.expand(destination);
+        let last = written.rsplit('/').next().unwrap_or("");
+        graph::Copy {
+            source: match paths.is_empty() {
+                true => CopySource::Nothing,
+                false => source,
+            },
+            paths,
+            inline,
+            destination: self.state.working_dir().join(&written),
+            into_directory: matches!(last, "" | "."),
+            owner: None,
+            mode: None,
+            archives,
+            excludes: Vec::new(),
+            parents: false,
+            link: false,
+        }
+    }
+
+    fn copy_flags(&mut self, op: &mut graph::Copy, chown: Option<&Text>, mode: Option<&Text>) {
+        op.owner = chown
+            .map(|text| self.expand(text))
+            .filter(|owner| !owner.is_empty());
+        op.mode = mode.and_then(|text| {
+            let value = self.expand(text);
+            match chmod::parse(&value) {
+                Ok(chmod) => Some(Mode { text: value, chmod }),
+                Err(error) => {
+                    self.error("invalid-chmod", text.span, error.to_string());
+                    None
+                }
+            }
+        });
+    }
+
+    fn workdir(&mut self, path: &Text, site: &Site, text: &str) {
+        let path = self.expand(path);
+        let directory = self.state.working_dir().join(&path);
+        let absolute = directory.to_string();
+        self.state.config.config.working_dir.clone_from(&absolute);
+        let created_by = format!("WORKDIR {absolute}");
+        if directory.is_root() {
+            self.number += 1;
+            self.state.changed(created_by);
+            return;
+        }
+        let op = Op::Workdir(Workdir {
+            path: directory,
+            user: self.state.config.config.user.clone(),
+        });
+        self.layer(op, text, site.span, created_by);
+    }
+
+    /// Expands pairs, all with the environment before the instruction.
+    fn pairs(&mut self, pairs: &Pairs) -> Vec<(String, String)> {
+        pairs
+            .pairs
+            .iter()
+            .map(|(key, value)| (self.expand(key), self.expand(value)))
+            .collect()
+    }
+
+    fn env(&mut self, pairs: &Pairs) {
+        let pairs = self.pairs(pairs);
+        let mut image = Variables::from_env(&self.state.config.config.env);
+        for (name, value) in &pairs {
+            image.set(name, value);
+            self.state.env.set(name, value);
+        }
+        self.state.config.config.env = image.to_env();
+        self.state.changed(format!("ENV {}", join_pairs(&pairs)));
+    }
+
+    fn label(&mut self, pairs: &Pairs) {
+        let pairs = self.pairs(pairs);
+        let labels = &mut self.state.config.config.labels;
+        labels.extend(pairs.iter().cloned());
+        self.state.changed(format!("LABEL {}", join_pairs(&pairs)));
+    }
+
+    fn arg(&mut self, arg: &Arg) {
+        let mut texts = Vec::new();
+        for (name, default) in &arg.declarations {
+            let name = self.expand(name);
+            let default = default.as_ref().map(|text| self.expand(text));
+            let value = self.planner.arguments.stage_value(&name, default);
+            if !self.state.arguments.contains(&name) {
+                self.state.arguments.push(name.clone());
+            }
+            match value {
+                Some(value) => {
+                    self.state.env.set(&name, &value);
+                    texts.push(format!("{name}={value}"));
+                }
+                None => {
+                    self.planner.words.declared.insert(name.clone());
+                    texts.push(name);
+                }
+            }
+        }
+        self.state.changed(format!("ARG {}", texts.join(" ")));
+    }
+
+    fn cmd(&mut self, command: &CommandLine) {
+        let command = self.state.command(command);
+        let text = format!("CMD {}", history::quoted_list(&command));
+        let config = &mut self.state.config.config;
+        config.cmd = command;
+        config.args_escaped = true;
+        self.state.command_is_own = true;
+        self.state.changed(text);
+    }
+
+    fn entrypoint(&mut self, command: &CommandLine) {
+        let command = self.state.command(command);
+        let text = format!("ENTRYPOINT {}", history::quoted_list(&command));
+        let config = &mut self.state.config.config;
+        config.entrypoint = command;
+        if !self.state.command_is_own {
+            config.cmd.clear();
+        }
+        self.state.changed(text);
+    }
+
+    fn expose(&mut self, words: &[Text]) {
+        let mut words: Vec<&Text> = words.iter().collect();
+        words.sort_by(|a, b| a.raw.cmp(&b.raw));
+        let mut shown = Vec::new();
+        for text in words {
+            for word in self.expand(text).split_whitespace() {
+                match expose::parse_ports(word) {
+                    Ok(ports) => {
+                        for port in ports.ports {
+                            let port = port.to_string();
+                            let exposed = &mut self.state.config.config.exposed_ports;
+                            exposed.insert(port.clone(), Empty {});
+                            shown.push(port);
+                        }
+                    }
+                    Err(error) => self.error("invalid-port", text.span, error.to_string()),
+                }
+            }
+        }
+        let text = format!("EXPOSE {}", history::plain_list(&shown));
+        self.state.changed(text);
+    }
+
+    fn user(&mut self, user: &Text) {
+        let user = self.expand(user);
+        self.state.config.config.user.clone_from(&user);
+        self.state.changed(format!("USER {user}"));
+    }
+
+    fn volume(&mut self, paths: &[Text]) {
+        let mut shown = Vec::new();
+        for text in paths {
+            let path = self.expand(text);
+            if path.is_empty() {
+                let message = "VOLUME specified can not be an empty string";
+                self.error("empty-volume", text.span, message);
+                continue;
+            }
+            let volumes = &mut self.state.config.config.volumes;
+            volumes.insert(path.clone(), Empty {});
+            shown.push(path);
+        }
+        let text = format!("VOLUME {}", history::plain_list(&shown));
+        self.state.changed(text);
+    }
+
+    fn stop_signal(&mut self, signal: &Text) {
+        let value = self.expand(signal);
+        if let Err(error) = signal::parse(&value) {
+            self.error("invalid-signal", signal.span, error.to_string());
+        }
+        self.state.config.config.stop_signal.clone_from(&value);
+        self.state.changed(format!("STOPSIGNAL {value}"));
+    }
+
+    fn healthcheck(&mut self, check: &kiln_parser::Healthcheck) {
+        let check = match check {
+            kiln_parser::Healthcheck::None => Healthcheck {
+                test: vec!["NONE".to_owned()],
+                ..Healthcheck::default()
+            },
+            kiln_parser::Healthcheck::Command {
+                command,
+                interval,
+                timeout,
+                start_period,
+                start_interval,
+                retries,
+            } => Healthcheck {
+                test: match command {
+                    CommandLine::Shell(text) => vec!["CMD-SHELL".to_owned(), text.raw.clone()],
+                    CommandLine::Exec(words) => {
+                        let mut test = vec!["CMD".to_owned()];
+                        test.extend(words.iter().cloned());
+                        test
+                    }
+                },
+                interval: *interval,
+                timeout: *timeout,
+                start_period: *start_period,
+                start_interval: *start_interval,
+                retries: *retries,
+            },
+        };
+        self.state.changed(history::healthcheck(&check));
+        self.state.config.config.healthcheck = Some(check);
+    }
+}
+
+fn join_pairs(pairs: &[(String, String)]) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    pairs.join(" ")
+}
+
+/// Returns `COPY [--parents] [--chown=…] [--chmod=…] src… dest # buildkit`, words expanded.
+fn copy_text(
+    keyword: &str,
+    op: &graph::Copy,
+    destination: &Text,
+    planning: &mut StagePlan<'_, '_>,
+) -> String {
+    let mut text = keyword.to_owned();
+    if op.parents {
+        text.push_str(" --parents");
+    }
+    if let Some(owner) = &op.owner {
+        text.push_str(&format!(" --chown={owner}"));
+    }
+    if let Some(mode) = &op.mode {
+        text.push_str(&format!(" --chmod={}", mode.text));
+    }
+    for path in &op.paths {
+        text.push_str(&format!(" {path}"));
+    }
+    for (name, _) in &op.inline {
+        text.push_str(&format!(" <<{name}"));
+    }
+    let destination = planning.expand(destination);
+    format!("{text} {destination} # buildkit")
+}
+
+/// Says whether a source is not a path but something to fetch.
+fn remote_kind(path: &str) -> Option<&'static str> {
+    let lower = path.to_ascii_lowercase();
+    let is_http = lower.starts_with("http://") || lower.starts_with("https://");
+    let is_git = lower.starts_with("git://")
+        || lower.starts_with("ssh://")
+        || (lower.starts_with("git@") && lower.contains(':'))
+        || (is_http
+            && lower
+                .split(['#', '?'])
+                .next()
+                .is_some_and(|p| p.ends_with(".git")));
+    match (is_git, is_http) {
+        (true, _) => Some("a git ref"),
+        (false, true) => Some("a URL"),
+        (false, false) => None,
+    }
+}
+
+/// Returns how progress shows an instruction: its name in capitals, its text on one line.
+fn display(instruction: &Instruction) -> String {
+    let site = &instruction.site;
+    let line = site.line.trim();
+    let rest = line.get(site.keyword.raw.len()..).unwrap_or("").trim();
+    let mut text = format!("{} {rest}", site.keyword.raw.to_uppercase());
+    if let Kind::Run(run) = &instruction.kind
+        && let [heredoc] = run.heredocs.as_slice()
+    {
+        let mut lines = heredoc.body.lines();
+        let first = lines.next().unwrap_or("");
+        let more = if lines.next().is_some() { "..." } else { "" };
+        text.push_str(&format!(" ({first}{more})"));
+    }
+    text
+}

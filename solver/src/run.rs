@@ -1,0 +1,167 @@
+//! Executing a `RUN`: from the step to a job for the executor, from its outcome to a layer.
+
+use kiln_cache::State;
+use kiln_parser::quote;
+use kiln_runtime::{
+    Access, End, EtcFile, Job, Mount, MountSource, Process, ProcessUser, Root, Stream, Ulimit,
+    Writable, hosts_text,
+};
+use kiln_snapshotter::{Layer, WritableRoot, find_identity};
+
+use crate::execute::{Below, StepError};
+use crate::graph::{Network, Run, Security};
+use crate::progress::{LogStream, Vertex};
+use crate::solve::Deps;
+
+/// What every `RUN` of a build gets besides what its step says. None of it enters a key.
+#[derive(Clone, Debug)]
+pub struct RunSurroundings {
+    /// Variables that a step sees unless it sets them itself.
+    pub proxies: Vec<(String, String)>,
+    /// `--network` of the build.
+    pub network: kiln_runtime::Network,
+    /// `--add-host`: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// `--shm-size`.
+    pub shm_size_bytes: u64,
+    /// `--ulimit`.
+    pub ulimits: Vec<Ulimit>,
+    /// `--resource` and its aliases.
+    pub resources: kiln_runtime::Resources,
+    /// What is found at `/etc/resolv.conf`.
+    pub resolv_conf: EtcFile,
+}
+
+/// Runs the command and returns the layer of what it changed.
+pub(crate) fn run(
+    deps: &Deps<'_>,
+    run: &Run,
+    parent: &State,
+    vertex: &Vertex<'_>,
+) -> Result<Layer, StepError> {
+    let below = Below::new(deps, parent)?;
+    let user = process_user(&run.user, &below)?;
+    let writable = deps
+        .snapshotter
+        .prepare(below.layers())
+        .map_err(crate::copy::WriteError::from)?;
+    let mut job = Job::new(root(&writable), process(deps, run, &user));
+    job.network = match run.network {
+        Network::Default => deps.surroundings.network,
+        Network::Host => kiln_runtime::Network::Host,
+        Network::None => kiln_runtime::Network::None,
+    };
+    job.security = match run.security {
+        Security::Sandbox => kiln_runtime::Security::Sandbox,
+        Security::Insecure => kiln_runtime::Security::Insecure,
+    };
+    let hosts = hosts_text(&job.hostname, &deps.surroundings.extra_hosts);
+    job.hosts = EtcFile::Text(hosts);
+    job.resolv_conf = deps.surroundings.resolv_conf.clone();
+    job.shm_size_bytes = deps.surroundings.shm_size_bytes;
+    job.ulimits.clone_from(&deps.surroundings.ulimits);
+    job.resources = deps.surroundings.resources.clone();
+    let _script = match &run.script {
+        Some(script) => Some(mount_script(deps, script, &mut job)?),
+        None => None,
+    };
+    let mut output = |stream: Stream, bytes: &[u8]| {
+        let stream = match stream {
+            Stream::Stdout => LogStream::Stdout,
+            Stream::Stderr => LogStream::Stderr,
+        };
+        vertex.log(stream, bytes);
+    };
+    let outcome = deps.executor.run(&job, &mut output, deps.cancel)?;
+    for warning in &outcome.warnings {
+        deps.reporter.warn(warning.to_string());
+    }
+    match &outcome.end {
+        End::Exited(0) => {}
+        End::Cancelled => return Err(StepError::Cancelled),
+        end => {
+            if let Some(reason) = end.start_failure() {
+                vertex.log(LogStream::Stderr, format!("{reason}\n").as_bytes());
+            }
+            return Err(StepError::Process {
+                command: shown(&run.argv),
+                code: end.code(),
+                out_of_memory: outcome.out_of_memory,
+            });
+        }
+    }
+    // The executor removes the mount points that it made itself.
+    Ok(writable.commit(below.view(), &[])?)
+}
+
+/// Says where the command finds its files, in the executor's words.
+fn root(writable: &kiln_snapshotter::Writable) -> Root {
+    match writable.root() {
+        WritableRoot::Directory(directory) => Root::Directory(directory.clone()),
+        WritableRoot::Overlay(overlay) => Root::Layers {
+            lowers: overlay.lowers.clone(),
+            upper: overlay
+                .upper_and_work
+                .clone()
+                .map(|(upper, work)| Writable { upper, work }),
+        },
+    }
+}
+
+/// Returns a command as errors show it: the arguments joined, the whole in quotes.
+fn shown(argv: &[String]) -> String {
+    quote(&argv.join(" "))
+}
+
+/// Looks up who runs the command, in the passwd and group files of the root.
+fn process_user(user: &str, below: &Below) -> Result<(ProcessUser, String), StepError> {
+    let found = find_identity(below.view(), user)?;
+    let home = found.home.to_string();
+    let user = ProcessUser {
+        uid: found.uid,
+        gid: found.gid,
+        groups: found.groups,
+    };
+    Ok((user, home))
+}
+
+fn process(deps: &Deps<'_>, run: &Run, (user, home): &(ProcessUser, String)) -> Process {
+    let mut env = run.env.clone();
+    for (name, value) in &deps.surroundings.proxies {
+        if !env.iter().any(|(known, _)| known == name) {
+            env.push((name.clone(), value.clone()));
+        }
+    }
+    if !env.iter().any(|(name, _)| name == "HOME") {
+        env.push(("HOME".to_owned(), home.clone()));
+    }
+    let mut process = Process::new(run.argv.iter().cloned());
+    process.env = env;
+    process.cwd = run.cwd.clone();
+    process.user = user.clone();
+    process
+}
+
+/// Makes a heredoc with an interpreter line visible as an executable file.
+fn mount_script(
+    deps: &Deps<'_>,
+    (name, content): &(String, String),
+    job: &mut Job,
+) -> Result<kiln_cache::WorkDir, StepError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = deps.store.work_dir().map_err(StepError::Disk)?;
+    let path = directory.path().join(name);
+    std::fs::write(&path, content).map_err(StepError::Disk)?;
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&path, executable.clone()).map_err(StepError::Disk)?;
+    std::fs::set_permissions(directory.path(), executable).map_err(StepError::Disk)?;
+    job.mounts.push(Mount {
+        target: kiln_cache::GuestPath::new("/dev/pipes"),
+        source: MountSource::Bind {
+            path: directory.path().to_owned(),
+            inside: kiln_cache::GuestPath::ROOT,
+        },
+        access: Access::ReadOnly,
+    });
+    Ok(directory)
+}

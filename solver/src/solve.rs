@@ -1,0 +1,416 @@
+//! Executes what is missing.
+//!
+//! From the target back, each step is looked up by its recipe key. A hit ends the search there:
+//! nothing below it is looked at, fetched or unpacked. What remains runs as its inputs become
+//! known, on up to `jobs` threads; before a step runs, its evidence keys are tried, and a lock
+//! makes sure that no other kiln runs the same step at the same time.
+//!
+//! The first failure stops everything else.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use kiln_cache::{ActionRecord, Blake3, CacheBackend, State, Store, Timestamp};
+use kiln_parser::Span;
+use kiln_runtime::{Cancel, Executor};
+use kiln_snapshotter::{LayerStore, Snapshotter};
+
+use crate::context::ScannedContext;
+use crate::copy;
+use crate::execute::{Inputs, Outcome, StepError, execute};
+use crate::graph::{CopySource, Graph, Op, StepId};
+use crate::keys::{StepKeys, keys};
+use crate::layers::Layers;
+use crate::progress::{Reporter, VertexEnd};
+use crate::run::RunSurroundings;
+
+/// What solving needs.
+#[derive(Debug)]
+pub struct Deps<'a> {
+    /// The state directory.
+    pub store: &'a Store,
+    /// The layers in it.
+    pub layers: &'a LayerStore,
+    /// Makes roots for commands.
+    pub snapshotter: &'a (dyn Snapshotter + 'a),
+    /// Earlier results.
+    pub cache: &'a (dyn CacheBackend + 'a),
+    /// Brings the layers of base images to the disk.
+    pub bases: &'a (dyn Layers + 'a),
+    /// The files of the context that the graph reads.
+    pub context: &'a ScannedContext,
+    /// Runs commands.
+    pub executor: &'a (dyn Executor + 'a),
+    /// What every `RUN` gets besides what its step says.
+    pub surroundings: &'a RunSurroundings,
+    /// Takes events.
+    pub reporter: &'a Reporter<'a>,
+    /// Stops everything.
+    pub cancel: &'a Cancel,
+    /// Steps at the same time.
+    pub jobs: usize,
+    /// Which earlier results count.
+    pub reuse: Reuse,
+    /// The time that new layers are given instead of the clock's (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<Timestamp>,
+}
+
+/// Which earlier results may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// All.
+    All,
+    /// None (`--no-cache`).
+    Nothing,
+    /// All but those of these stages, named in lower case (`--no-cache-filter`).
+    AllBut(Vec<String>),
+}
+
+impl Reuse {
+    pub(crate) fn allows(&self, stage: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Nothing => false,
+            Self::AllBut(stages) => !stages.iter().any(|name| name == stage),
+        }
+    }
+}
+
+/// What solving came to.
+#[derive(Debug)]
+pub struct Solution {
+    /// The files of the target.
+    pub state: State,
+    /// What became of each step, in the graph's order.
+    pub steps: Vec<StepReport>,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepReport {
+    /// A later step's result made it unnecessary.
+    NotNeeded,
+    /// Its result was there.
+    Hit,
+    /// It ran.
+    Ran(Duration),
+}
+
+/// Why there is no solution.
+#[derive(Debug, thiserror::Error)]
+pub enum SolveError {
+    /// A step failed.
+    #[error("{source}")]
+    Step {
+        /// Which.
+        step: StepId,
+        /// Its name in progress.
+        name: String,
+        /// Where it is written.
+        span: Span,
+        /// Why.
+        source: StepError,
+    },
+    /// The person asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Checks the copies from the context and returns the digest of what each reads.
+///
+/// # Errors
+/// When an argument of one does not exist in the context.
+fn context_digests(
+    graph: &Graph,
+    context: &ScannedContext,
+) -> Result<Vec<Option<Blake3>>, SolveError> {
+    graph
+        .steps()
+        .map(|(id, step)| match &step.op {
+            Op::Copy(op) if op.source == CopySource::Context => {
+                let selected = copy::select(context, op).map_err(|error| SolveError::Step {
+                    step: id,
+                    name: step.name.clone(),
+                    span: step.span,
+                    source: StepError::from(error),
+                })?;
+                Ok(Some(copy::digest(context, op, &selected)))
+            }
+            _ => Ok(None),
+        })
+        .collect()
+}
+
+/// Builds `target`.
+///
+/// # Errors
+/// When a step fails, or the person asks to stop.
+pub fn solve(graph: &Graph, target: StepId, deps: &Deps<'_>) -> Result<Solution, SolveError> {
+    let content = context_digests(graph, deps.context)?;
+    let keys = keys(graph, |id| content[id.index()]);
+    let probe = Probe::new(graph, target, &keys, deps);
+    let mut reports = vec![StepReport::NotNeeded; graph.len()];
+    for (id, step) in graph.steps() {
+        let is_hit = probe.known[id.index()].is_some();
+        if is_hit && !matches!(step.op, Op::From(_)) {
+            reports[id.index()] = StepReport::Hit;
+        }
+        if !probe.needed[id.index()] && !matches!(step.op, Op::From(_)) {
+            deps.reporter.start(&step.name).end(VertexEnd::Cached);
+        }
+    }
+    let board = Board::new(graph, probe, reports);
+    let workers = deps.jobs.clamp(1, board.open().max(1));
+    std::thread::scope(|scope| {
+        for _ in 1..workers {
+            scope.spawn(|| work(graph, &keys, &content, deps, &board));
+        }
+        work(graph, &keys, &content, deps, &board);
+    });
+    board.finish(target)
+}
+
+/// What is known before anything runs.
+struct Probe {
+    known: Vec<Option<State>>,
+    /// Steps that must run, or be found by evidence.
+    needed: Vec<bool>,
+}
+
+impl Probe {
+    fn new(graph: &Graph, target: StepId, keys: &[StepKeys], deps: &Deps<'_>) -> Self {
+        let mut probe = Self {
+            known: vec![None; graph.len()],
+            needed: vec![false; graph.len()],
+        };
+        let mut seen = vec![false; graph.len()];
+        let mut pending = vec![target];
+        while let Some(id) = pending.pop() {
+            if std::mem::replace(&mut seen[id.index()], true) {
+                continue;
+            }
+            let step = graph.step(id);
+            if let Op::From(from) = &step.op {
+                probe.known[id.index()] = Some(State {
+                    base: Some(from.manifest),
+                    layers: Vec::new(),
+                });
+                continue;
+            }
+            let record = match deps.reuse.allows(&step.stage) {
+                true => look_up(deps, &[keys[id.index()].recipe]),
+                false => None,
+            };
+            match record {
+                Some(record) => probe.known[id.index()] = Some(record.state),
+                None => {
+                    probe.needed[id.index()] = true;
+                    pending.extend(graph.inputs(id));
+                }
+            }
+        }
+        probe
+    }
+}
+
+/// Returns the first record whose layers are all here.
+pub(crate) fn look_up(deps: &Deps<'_>, keys: &[kiln_cache::ActionKey]) -> Option<ActionRecord> {
+    let whole = |record: &ActionRecord| {
+        record
+            .state
+            .layers
+            .iter()
+            .all(|built| deps.layers.layer(built.layer).is_some())
+    };
+    deps.cache.get_many(keys).into_iter().flatten().find(whole)
+}
+
+/// The state that the workers share.
+struct Board {
+    shared: Mutex<Shared>,
+    changed: Condvar,
+}
+
+struct Shared {
+    ready: VecDeque<StepId>,
+    /// Inputs that each needed step still waits for.
+    waiting: Vec<usize>,
+    dependents: Vec<Vec<StepId>>,
+    known: Vec<Option<State>>,
+    reports: Vec<StepReport>,
+    /// Needed steps that are not finished.
+    open: usize,
+    failure: Option<SolveError>,
+}
+
+impl Board {
+    fn new(graph: &Graph, probe: Probe, reports: Vec<StepReport>) -> Self {
+        let mut shared = Shared {
+            ready: VecDeque::new(),
+            waiting: vec![0; graph.len()],
+            dependents: vec![Vec::new(); graph.len()],
+            known: probe.known,
+            reports,
+            open: probe.needed.iter().filter(|needed| **needed).count(),
+            failure: None,
+        };
+        for (id, _) in graph.steps().filter(|(id, _)| probe.needed[id.index()]) {
+            for input in graph.inputs(id) {
+                if shared.known[input.index()].is_none() {
+                    shared.waiting[id.index()] += 1;
+                    shared.dependents[input.index()].push(id);
+                }
+            }
+            if shared.waiting[id.index()] == 0 {
+                shared.ready.push_back(id);
+            }
+        }
+        Self {
+            shared: Mutex::new(shared),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.lock().open
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a step that can run; none when there will be no more.
+    fn take(&self) -> Option<StepId> {
+        let mut shared = self.lock();
+        loop {
+            if shared.open == 0 || shared.failure.is_some() {
+                return None;
+            }
+            if let Some(id) = shared.ready.pop_front() {
+                return Some(id);
+            }
+            shared = self
+                .changed
+                .wait(shared)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn state(&self, id: StepId) -> State {
+        let shared = self.lock();
+        shared.known[id.index()]
+            .clone()
+            .expect("a step runs after its inputs")
+    }
+
+    fn succeed(&self, id: StepId, state: State, report: StepReport) {
+        let mut shared = self.lock();
+        shared.known[id.index()] = Some(state);
+        shared.reports[id.index()] = report;
+        shared.open -= 1;
+        for dependent in std::mem::take(&mut shared.dependents[id.index()]) {
+            shared.waiting[dependent.index()] -= 1;
+            if shared.waiting[dependent.index()] == 0 {
+                shared.ready.push_back(dependent);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Keeps the first failure; what fails because it was stopped does not count.
+    fn fail(&self, failure: SolveError) {
+        let mut shared = self.lock();
+        match shared.failure {
+            None | Some(SolveError::Cancelled) => shared.failure = Some(failure),
+            Some(_) => {}
+        }
+        self.changed.notify_all();
+    }
+
+    fn finish(self, target: StepId) -> Result<Solution, SolveError> {
+        let shared = self
+            .shared
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(failure) = shared.failure {
+            return Err(failure);
+        }
+        let mut known = shared.known;
+        Ok(Solution {
+            state: known[target.index()]
+                .take()
+                .expect("the target is known when nothing is open"),
+            steps: shared.reports,
+        })
+    }
+}
+
+fn work(
+    graph: &Graph,
+    keys: &[StepKeys],
+    content: &[Option<Blake3>],
+    deps: &Deps<'_>,
+    board: &Board,
+) {
+    while let Some(id) = board.take() {
+        if deps.cancel.is_triggered() {
+            board.fail(SolveError::Cancelled);
+            return;
+        }
+        let step = graph.step(id);
+        let parent = step
+            .parent
+            .map(|parent| board.state(parent))
+            .unwrap_or_default();
+        let source = match &step.op {
+            Op::Copy(copy) => match copy.source {
+                CopySource::Step(source) => Some(board.state(source)),
+                CopySource::Context | CopySource::Nothing => None,
+            },
+            _ => None,
+        };
+        let vertex = deps.reporter.start(&step.name);
+        let inputs = Inputs {
+            step,
+            keys: &keys[id.index()],
+            parent,
+            source,
+            content: content[id.index()],
+        };
+        match execute(deps, inputs, &vertex) {
+            Ok(Outcome::Found(state)) => {
+                vertex.end(VertexEnd::Cached);
+                board.succeed(id, state, StepReport::Hit);
+            }
+            Ok(Outcome::Ran(state)) => {
+                let took = vertex.elapsed();
+                vertex.end(VertexEnd::Done);
+                board.succeed(id, state, StepReport::Ran(took));
+            }
+            Err(error) => {
+                let failure = failure(id, step, error);
+                let end = match &failure {
+                    SolveError::Cancelled => VertexEnd::Cancelled,
+                    failed @ SolveError::Step { .. } => VertexEnd::Failed(failed.to_string()),
+                };
+                vertex.end(end);
+                board.fail(failure);
+                deps.cancel.trigger();
+                return;
+            }
+        }
+    }
+}
+
+fn failure(id: StepId, step: &crate::graph::Step, error: StepError) -> SolveError {
+    match error {
+        StepError::Cancelled => SolveError::Cancelled,
+        source => SolveError::Step {
+            step: id,
+            name: step.name.clone(),
+            span: step.span,
+            source,
+        },
+    }
+}
