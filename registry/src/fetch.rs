@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderMap,
@@ -51,6 +52,8 @@ pub struct Download {
     /// Its length in bytes if the server says so.
     pub size_bytes: Option<u64>,
     body: AnswerBody,
+    /// Keeps the connection alive when the client is dropped first.
+    _courier: Arc<Courier>,
 }
 
 impl Read for Download {
@@ -72,7 +75,11 @@ impl fmt::Debug for Download {
 }
 
 impl Courier {
-    pub(crate) fn fetch(&self, url: &str, options: &FetchOptions) -> Result<Fetched, Error> {
+    pub(crate) fn fetch(
+        self: &Arc<Self>,
+        url: &str,
+        options: &FetchOptions,
+    ) -> Result<Fetched, Error> {
         let invalid = |reason: &str| {
             Error::Transport(TransportError {
                 kind: TransportKind::Invalid,
@@ -116,6 +123,7 @@ impl Courier {
                     content_type: text(CONTENT_TYPE),
                     size_bytes: answer.content_length(),
                     body: answer.body,
+                    _courier: Arc::clone(self),
                 })))
             }
             _ => {
