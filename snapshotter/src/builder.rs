@@ -159,6 +159,8 @@ struct State {
     parts: Vec<TreeBuilder>,
     /// Directories that were replaced, and the first part that this does not concern.
     replaced: HashMap<GuestPath, usize>,
+    /// Directories that hide what is below them.
+    opaque: HashSet<GuestPath>,
     has_hard_links: bool,
     /// Devices by path: the disk may not be able to tell.
     devices: HashMap<GuestPath, (DeviceKind, Device)>,
@@ -444,13 +446,27 @@ impl LayerBuilder {
         Ok(())
     }
 
+    /// Makes a directory that was added hide everything the layers below have in it, now or when
+    /// it is added again.
+    pub fn mark_opaque(&self, path: &GuestPath) {
+        self.state().opaque.insert(path.clone());
+    }
+
     /// Says what was added at `path`.
     #[must_use]
-    pub fn contains(&self, path: &GuestPath) -> Added {
-        match self.root.stat(path) {
-            Ok(stat) if file_type(&stat).is_dir() => Added::Directory,
-            Ok(_) => Added::Other,
-            Err(_) => Added::Nothing,
+    pub fn look(&self, path: &GuestPath) -> Added {
+        let Ok(stat) = self.root.stat(path) else {
+            return Added::Nothing;
+        };
+        match file_type(&stat) {
+            FileType::Directory => Added::Directory,
+            FileType::Symlink => {
+                let target = self.root.parent(path).and_then(|parent| {
+                    Ok(rustix::fs::readlinkat(&parent, path.name(), Vec::new())?)
+                });
+                target.map_or(Added::Nothing, |target| Added::Symlink(target.into_bytes()))
+            }
+            _ => Added::Other,
         }
     }
 
@@ -643,12 +659,14 @@ impl LayerBuilder {
 }
 
 /// What a builder holds at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Added {
     /// Nothing.
     Nothing,
     /// A directory.
     Directory,
+    /// A symbolic link, and its text.
+    Symlink(Vec<u8>),
     /// Something else.
     Other,
 }
@@ -680,26 +698,34 @@ fn reading<E: Into<io::Error>>(path: &GuestPath) -> impl FnOnce(E) -> BuildError
     }
 }
 
-/// Puts the parts together, without what lay in directories that were replaced.
+/// Puts the parts together, without what lay in directories that were replaced, and with the marks
+/// of opaque directories.
 fn merge(state: State) -> Tree {
     let State {
         mut parts,
         replaced,
+        opaque,
         ..
     } = state;
-    if parts.len() < 2 {
+    if parts.len() < 2 && opaque.is_empty() {
         return parts.pop().unwrap_or_default().finish();
     }
     let mut merged = TreeBuilder::new();
     for (number, part) in parts.into_iter().enumerate() {
         for entry in part.finish().iter() {
-            let gone = entry
-                .guest_path()
+            let path = entry.guest_path();
+            let gone = path
                 .ancestors()
                 .iter()
                 .any(|ancestor| replaced.get(ancestor).is_some_and(|next| number < *next));
             if !gone {
-                merged.push(&entry);
+                let kind = match entry.kind {
+                    Kind::Directory { opaque: false } => Kind::Directory {
+                        opaque: opaque.contains(&path),
+                    },
+                    other => other,
+                };
+                merged.push(&Entry { kind, ..entry });
             }
         }
     }

@@ -15,6 +15,11 @@ mod builder; // layers made file by file
 mod copy; // bytes into the store, hashed on the way
 mod hard_link; // which names are one file
 
+mod apply; // layers from elsewhere, unpacked
+mod decompress; // reading compressed streams
+mod tar_read; // reading foreign tar streams
+mod unpack; // members of an archive, put into a layer
+
 mod commit; // what a step changed, made into a layer
 mod owner; // which owners the disk can hold
 mod scan; // reading a directory into entries
@@ -29,12 +34,15 @@ mod disk; // how layers look on disk
 pub mod overlay; // stacks of directories mounted as one
 mod sys; // raw system calls
 
+pub use apply::{is_archive, unpack_archive};
 pub use builder::{Added, BuildError, Content, DeviceKind, LayerBuilder, Metadata};
 pub use copy::Hashed;
 pub use error::LayerError;
 pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 pub use layer::{Layer, LayerStore, TimeClamp};
 pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_directories};
+pub use tar_read::TarError;
+pub use unpack::UnpackError;
 pub use users::{Identity, Owner, UserError, find_home, find_identity, find_owner};
 pub use view::{FollowLast, Located, ParentView, Resolution, ViewError};
 pub use view_walk::Walk;

@@ -268,6 +268,9 @@ impl ParentView {
     ///
     /// # Errors
     /// [`LayerError::NotUnpacked`].
+    ///
+    /// # Panics
+    /// For a root that no layer describes: it is a directory and has no content.
     pub fn host_path(&self, located: &Located<'_>) -> Result<PathBuf, LayerError> {
         let layer = self.layer_of(located);
         Ok(layer
@@ -279,6 +282,9 @@ impl ParentView {
     ///
     /// # Errors
     /// When its layer is not unpacked or it cannot be opened.
+    ///
+    /// # Panics
+    /// As [`ParentView::host_path`].
     pub fn open(&self, located: &Located<'_>) -> Result<File, LayerError> {
         let root = self.layer_of(located).unpacked()?;
         Root::open(&root)

@@ -141,7 +141,7 @@ fn what_has_no_directory_is_refused() {
         matches!(error, BuildError::DanglingHardLink { .. }),
         "{error}"
     );
-    assert_eq!(builder.contains(&path("a")), Added::Nothing);
+    assert_eq!(builder.look(&path("a")), Added::Nothing);
 }
 
 #[test]

@@ -6,6 +6,7 @@
     reason = "functions that tests share are tests too"
 )]
 
+mod applying;
 mod building;
 mod sample;
 mod tarring;

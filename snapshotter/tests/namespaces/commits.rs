@@ -55,7 +55,7 @@ fn step_with(store: &LayerStore, layers: &[Layer], stubs: &[&str], act: impl Fn(
     });
     // An opaque directory and whiteouts for all that was in it say the same.
     let merged = |layer: &Layer| -> Vec<String> {
-        let layers = [layers, &[layer.clone()]].concat();
+        let layers = [layers, std::slice::from_ref(layer)].concat();
         let view = ParentView::new(&layers).unwrap();
         view.walk(&GuestPath::ROOT)
             .map(|located| {

@@ -1,0 +1,101 @@
+//! Layers from elsewhere, unpacked.
+
+use std::io::Read;
+
+use kiln_cache::{Compression, DiffId, GuestPath, Sha256Reader};
+
+use crate::builder::{BuildError, LayerBuilder};
+use crate::decompress;
+use crate::error::LayerError;
+use crate::facts::{TarFacts, TarOrigin};
+use crate::layer::{Layer, LayerStore};
+use crate::tar_read::{TarError, TarReader};
+use crate::unpack::{UnpackError, Unpacker, Whiteouts};
+use crate::users::Owner;
+use crate::view::ParentView;
+
+impl LayerStore {
+    /// Unpacks a layer that somebody else made, and checks on the way that its tar has the digest
+    /// that its image promises. The compression is recognised if it is not given.
+    ///
+    /// Whiteouts become whiteouts of the new layer: it does not depend on what it will lie on.
+    ///
+    /// # Errors
+    /// When the stream is not a tar, has another digest, or cannot be stored; nothing is kept then.
+    pub fn apply(
+        &self,
+        blob: impl Read + Send,
+        compression: Option<Compression>,
+        expected: DiffId,
+    ) -> Result<Layer, UnpackError> {
+        if let Some(layer) = self.by_diff_id(expected)
+            && layer.directory().is_some()
+        {
+            return Ok(layer);
+        }
+        let builder = self.builder().map_err(BuildError::from)?;
+        let tar = decompress::reader(blob, compression).map_err(TarError::Read)?;
+        let mut tar = Sha256Reader::new(tar);
+        decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
+            let mut archive = TarReader::new(stream);
+            let parent = ParentView::default();
+            Unpacker::new(
+                &builder,
+                &parent,
+                &GuestPath::ROOT,
+                None,
+                Whiteouts::Honoured,
+            )
+            .unpack(&mut archive)?;
+            archive.drain()?;
+            Ok(())
+        })?;
+        let (_, digest, size_bytes) = tar.finish();
+        let actual = DiffId(digest);
+        if actual != expected {
+            let error = LayerError::WrongDiffId { expected, actual };
+            return Err(BuildError::from(error).into());
+        }
+        let layer = builder.finish()?;
+        let facts = TarFacts {
+            diff_id: actual,
+            size_bytes,
+            origin: TarOrigin::Foreign,
+        };
+        layer.remember_tar(facts).map_err(BuildError::from)?;
+        Ok(layer)
+    }
+}
+
+/// Unpacks an archive (ADD of a local file) into a layer that is being made.
+///
+/// `parent` is what the layer will lie on: directories on the way that it has are taken over, and
+/// its symbolic links followed inside the root. `owner` is given to everything instead of what the
+/// archive says. Names beginning with `.wh.` mean nothing special.
+///
+/// # Errors
+/// When the stream is not a tar or cannot be stored.
+pub fn unpack_archive(
+    archive: impl Read + Send,
+    builder: &LayerBuilder,
+    parent: &ParentView,
+    destination: &GuestPath,
+    owner: Option<Owner>,
+) -> Result<(), UnpackError> {
+    let mut tar = decompress::reader(archive, None).map_err(TarError::Read)?;
+    decompress::ahead(&mut tar, |stream| {
+        let mut archive = TarReader::new(stream);
+        Unpacker::new(builder, parent, destination, owner, Whiteouts::Literal)
+            .unpack(&mut archive)?;
+        archive.drain()?;
+        Ok(())
+    })
+}
+
+/// Says whether a stream is an archive that ADD unpacks: a tar with at least one member, compressed
+/// or not. Reads a little of it.
+#[must_use]
+pub fn is_archive(stream: impl Read + Send) -> bool {
+    decompress::reader(stream, None)
+        .is_ok_and(|tar| matches!(TarReader::new(tar).next(), Ok(Some(_))))
+}
