@@ -161,6 +161,15 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
+    /// What a mount is to show is not in its layers.
+    #[error("mount source {path}")]
+    MountPart {
+        /// The path inside the layers.
+        path: GuestPath,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A mount could not be made inside the root.
     #[error("mounting {target}")]
     Mount {

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
@@ -92,6 +92,8 @@ pub(super) fn devices(surroundings: &Surroundings, job: &Job) -> Result<Devices,
 fn bind(top: &OwnedFd, name: &str) -> Result<(OwnedFd, CString), Errno> {
     if let Some((directory, _)) = name.rsplit_once('/') {
         rustix::fs::mkdirat(top, directory, Mode::from_raw_mode(0o755))?;
+        // The caller's umask took part in the mode.
+        rustix::fs::chmodat(top, directory, Mode::from_raw_mode(0o755), AtFlags::empty())?;
     }
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
     rustix::fs::openat(top, name, flags, Mode::from_raw_mode(0o666))?;

@@ -1,7 +1,6 @@
 //! From a job to a program: makes what the child will only have to put in place.
 
 use std::ffi::CString;
-use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -89,6 +88,10 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
     mounts.sort_by(|a, b| a.target.cmp(&b.target));
 
     let identity = identity(surroundings, job)?;
+    let mounts = mounts
+        .into_iter()
+        .map(|mount| Ok((mount, source(surroundings, mount)?)))
+        .collect::<Result<Vec<_>, ExecError>>()?;
     let own_stubs = own_stubs(surroundings, &mounts)?;
     let stubs_layer = own_stubs
         .as_ref()
@@ -96,8 +99,8 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
     let root = root(job, stubs_layer)?;
     let mut steps = Steps::default();
     let terminals = add_builtin_mounts(surroundings, job, &mut steps)?;
-    for mount in mounts {
-        let step = mount_step(surroundings, mount)?;
+    for (mount, source) in mounts {
+        let step = mount_step(surroundings, mount, source)?;
         steps.push(&mount.target, step);
     }
 
@@ -135,8 +138,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         })
         .collect();
     let sandbox = job.security == Security::Sandbox;
-    let no_cgroups = Vec::new();
-    let joined = cgroup.as_ref().map_or(&no_cgroups, Cgroup::procs_files);
+    let joined = cgroup.as_ref().map_or(&[][..], Cgroup::procs_files);
 
     let process = sys::spawn(
         &Program {
@@ -224,38 +226,16 @@ fn identity(surroundings: &Surroundings, job: &Job) -> Result<Identity, ExecErro
 /// Prepares mount points for the job's own mounts below its layers.
 fn own_stubs(
     surroundings: &Surroundings,
-    mounts: &[&Mount],
+    mounts: &[(&Mount, Source)],
 ) -> Result<Option<OwnStubs>, ExecError> {
     if mounts.is_empty() {
         return Ok(None);
     }
-    let mut targets = Vec::with_capacity(mounts.len());
-    for mount in mounts {
-        targets.push((mount.target.clone(), leaf(&mount.source)?));
-    }
+    let targets: Vec<_> = mounts
+        .iter()
+        .map(|(mount, source)| (mount.target.clone(), source.leaf))
+        .collect();
     surroundings.own_stubs(&targets).map(Some)
-}
-
-/// Finds out what a mount needs as its target. Of a part of layers only the kernel knows: a
-/// directory is assumed, as nearly all are, and a file is put right when the mount is made.
-fn leaf(source: &MountSource) -> Result<Leaf, ExecError> {
-    match source {
-        MountSource::Tmpfs { .. } => Ok(Leaf::Directory),
-        MountSource::Bind { path, inside } => {
-            let opened = open_inside(path, inside)?;
-            file_type(&opened).map_err(|errno| mount_source(path, inside, errno))
-        }
-        MountSource::Layers { lowers, inside, .. } => {
-            // The topmost layer that has the path tells its type.
-            let found = lowers
-                .iter()
-                .find_map(|lower| fs::symlink_metadata(lower.join(inside.as_relative())).ok());
-            match found {
-                Some(metadata) if !metadata.is_dir() => Ok(Leaf::File),
-                _ => Ok(Leaf::Directory),
-            }
-        }
-    }
 }
 
 fn file_type(file: &OwnedFd) -> Result<Leaf, Errno> {
@@ -438,17 +418,23 @@ fn restrict(mount: OwnedFd, access: Access) -> Result<OwnedFd, Errno> {
     Ok(mount)
 }
 
-fn mount_step(surroundings: &Surroundings, mount: &Mount) -> Result<MountStep, ExecError> {
-    let target = Target::new(&mount.target, leaf(&mount.source)?, Remains::Removed)
-        .ok_or(ExecError::MountOnRoot)?;
+/// What a mount shows, not attached anywhere.
+struct Source {
+    mount: OwnedFd,
+    /// A path inside, if it is not all to be shown.
+    part: Option<CString>,
+    leaf: Leaf,
+}
+
+fn source(surroundings: &Surroundings, mount: &Mount) -> Result<Source, ExecError> {
     let failed = |errno: Errno| ExecError::Mount {
         target: mount.target.clone(),
         source: errno.into(),
     };
-    let detached = match &mount.source {
+    let (detached, part) = match &mount.source {
         MountSource::Bind { path, inside } => {
             let opened = open_inside(path, inside)?;
-            rustix::mount::open_tree(
+            let clone = rustix::mount::open_tree(
                 &opened,
                 "",
                 OpenTreeFlags::OPEN_TREE_CLONE
@@ -456,7 +442,8 @@ fn mount_step(surroundings: &Surroundings, mount: &Mount) -> Result<MountStep, E
                     | OpenTreeFlags::AT_EMPTY_PATH
                     | OpenTreeFlags::AT_RECURSIVE,
             )
-            .map_err(|errno| mount_source(path, inside, errno))?
+            .map_err(|errno| mount_source(path, inside, errno))?;
+            (clone, None)
         }
         MountSource::Tmpfs { size_bytes, mode } => {
             let mode = format!("{mode:04o}");
@@ -465,7 +452,7 @@ fn mount_step(surroundings: &Surroundings, mount: &Mount) -> Result<MountStep, E
             if let Some(size) = &size {
                 options.push(("size", size));
             }
-            new_mount("tmpfs", &options, PLAIN).map_err(failed)?
+            (new_mount("tmpfs", &options, PLAIN).map_err(failed)?, None)
         }
         MountSource::Layers {
             lowers,
@@ -478,21 +465,48 @@ fn mount_step(surroundings: &Surroundings, mount: &Mount) -> Result<MountStep, E
                     source,
                 }
             })?;
-            if inside.is_root() {
-                whole
-            } else {
-                return Ok(MountStep::Part {
-                    whole,
-                    staging: host_path(&surroundings.staging()),
-                    part: CString::new(inside.as_bytes()).map_err(|_| failed(Errno::INVAL))?,
-                    read_only: mount.access == Access::ReadOnly,
-                    target,
-                });
-            }
+            (whole, Some(inside).filter(|inside| !inside.is_root()))
         }
     };
-    let mount = restrict(detached, mount.access).map_err(failed)?;
-    Ok(MountStep::Attach { mount, target })
+    let Some(inside) = part else {
+        let leaf = file_type(&detached).map_err(failed)?;
+        return Ok(Source {
+            mount: restrict(detached, mount.access).map_err(failed)?,
+            part: None,
+            leaf,
+        });
+    };
+    let opened = resolve_in(&detached, inside).map_err(|errno| ExecError::MountPart {
+        path: inside.clone(),
+        source: errno.into(),
+    })?;
+    Ok(Source {
+        leaf: file_type(&opened).map_err(failed)?,
+        mount: detached,
+        part: Some(CString::new(inside.as_bytes()).map_err(|_| failed(Errno::INVAL))?),
+    })
+}
+
+fn mount_step(
+    surroundings: &Surroundings,
+    mount: &Mount,
+    source: Source,
+) -> Result<MountStep, ExecError> {
+    let target =
+        Target::new(&mount.target, source.leaf, Remains::Removed).ok_or(ExecError::MountOnRoot)?;
+    Ok(match source.part {
+        None => MountStep::Attach {
+            mount: source.mount,
+            target,
+        },
+        Some(part) => MountStep::Part {
+            whole: source.mount,
+            staging: host_path(&surroundings.staging()),
+            part,
+            read_only: mount.access == Access::ReadOnly,
+            target,
+        },
+    })
 }
 
 fn host_path(path: &Path) -> CString {
@@ -520,21 +534,22 @@ fn stack(
 
 /// Opens a path as if `base` were the root.
 fn open_inside(base: &Path, inside: &GuestPath) -> Result<OwnedFd, ExecError> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(base, flags, Mode::empty());
+    let opened = rustix::fs::open(base, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let opened = match inside.is_root() {
         true => opened,
-        false => opened.and_then(|base| {
-            rustix::fs::openat2(
-                &base,
-                inside.as_relative(),
-                flags,
-                Mode::empty(),
-                ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-            )
-        }),
+        false => opened.and_then(|base| resolve_in(&base, inside)),
     };
     opened.map_err(|errno| mount_source(base, inside, errno))
+}
+
+fn resolve_in(base: &OwnedFd, inside: &GuestPath) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat2(
+        base,
+        inside.as_relative(),
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    )
 }
 
 fn mount_source(base: &Path, inside: &GuestPath, errno: Errno) -> ExecError {

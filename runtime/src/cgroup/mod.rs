@@ -1,0 +1,241 @@
+//! Limits for a process and its children.
+//!
+//! Hosts have version 1 hierarchies, one for each set of controllers, or the version 2 hierarchy,
+//! or both with the controllers divided between them, or nothing. A job gets a group
+//! `kiln/<process id>-<number>` in every hierarchy that has a controller it needs: at the top
+//! where this process may write there, or else below the group it is in, which works where that
+//! was delegated. Groups without limits are not made at all.
+//!
+//! Groups outlive a kiln that is killed; the next one to make a group removes those of processes
+//! that are gone.
+
+mod hierarchy; // which hierarchies the host has
+mod settings; // limits as files
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use hierarchy::{Hierarchy, Version};
+use settings::Setting;
+
+use crate::{ExecError, Resources, Warning};
+
+pub(crate) use hierarchy::is_unified;
+
+/// The groups of one job.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    directories: Vec<PathBuf>,
+    /// Where a process enters the version 1 groups.
+    procs: Vec<OwnedFd>,
+    /// The version 2 group, into which a process is born.
+    unified: Option<File>,
+}
+
+impl Cgroup {
+    /// Makes groups that keep the limits; none if there are none to keep.
+    pub(crate) fn create(resources: &Resources) -> Result<Option<(Self, Vec<Warning>)>, ExecError> {
+        if resources.is_unlimited() {
+            return Ok(None);
+        }
+        let mut group = Self {
+            directories: Vec::new(),
+            procs: Vec::new(),
+            unified: None,
+        };
+        let warnings = group
+            .fill(resources, &hierarchy::hierarchies())
+            .inspect_err(|_| {
+                group.remove_directories();
+            })?;
+        Ok(Some((group, warnings)))
+    }
+
+    fn fill(
+        &mut self,
+        resources: &Resources,
+        hierarchies: &[Hierarchy],
+    ) -> Result<Vec<Warning>, ExecError> {
+        let mut warnings = Vec::new();
+        let mut made: Vec<(&'static str, Version, PathBuf)> = Vec::new();
+        for setting in settings::settings(resources) {
+            let found = made
+                .iter()
+                .find(|(controller, ..)| *controller == setting.controller);
+            let (version, directory) = match found {
+                Some((_, version, directory)) => (*version, directory.clone()),
+                None => {
+                    let (version, directory) = self.enter(resources, &setting, hierarchies)?;
+                    made.push((setting.controller, version, directory.clone()));
+                    (version, directory)
+                }
+            };
+            let (file, value) = setting.in_version(version);
+            match fs::write(directory.join(file), value) {
+                Ok(()) => {}
+                // Kernels without swap accounting.
+                Err(error) if setting.optional && error.kind() == io::ErrorKind::NotFound => {
+                    warnings.push(Warning::LimitIgnored {
+                        controller: setting.controller,
+                        limit: setting.limit,
+                        reason: format!("{file} does not exist"),
+                    });
+                }
+                Err(error) => {
+                    return Err(setting.failed(format!("writing {value} to {file}: {error}")));
+                }
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// Makes the group in the hierarchy that has a setting's controller.
+    fn enter(
+        &mut self,
+        resources: &Resources,
+        setting: &Setting,
+        hierarchies: &[Hierarchy],
+    ) -> Result<(Version, PathBuf), ExecError> {
+        let hierarchy = hierarchies
+            .iter()
+            .find(|hierarchy| hierarchy.has(setting.controller))
+            .ok_or_else(|| {
+                setting.failed(format!("there is no {} control group", setting.controller))
+            })?;
+        let known = |directory: &&PathBuf| directory.starts_with(&hierarchy.mount);
+        if let Some(directory) = self.directories.iter().find(known) {
+            let directory = directory.clone();
+            hierarchy
+                .enable(&directory, setting.controller)
+                .map_err(|error| setting.failed(error.to_string()))?;
+            return Ok((hierarchy.version, directory));
+        }
+        let directory = make_group(hierarchy, resources.parent.as_deref())
+            .and_then(|directory| {
+                // Known before anything else can fail, so that it is removed.
+                self.directories.push(directory.clone());
+                hierarchy.enable(&directory, setting.controller)?;
+                match hierarchy.version {
+                    Version::One => {
+                        let procs = File::options()
+                            .write(true)
+                            .open(directory.join("cgroup.procs"))?;
+                        self.procs.push(procs.into());
+                    }
+                    Version::Two => self.unified = Some(File::open(&directory)?),
+                }
+                Ok(directory)
+            })
+            .map_err(|error| setting.failed(format!("making a control group: {error}")))?;
+        Ok((hierarchy.version, directory))
+    }
+
+    /// Returns the files through which a new process enters the version 1 groups.
+    pub(crate) fn procs_files(&self) -> &[OwnedFd] {
+        &self.procs
+    }
+
+    /// Returns the version 2 group.
+    pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.unified.as_ref().map(|directory| directory.as_fd())
+    }
+
+    /// Removes the groups once they are empty; says whether something in them was killed for want
+    /// of memory.
+    pub(crate) fn remove(self) -> bool {
+        let out_of_memory = self.directories.iter().any(|directory| {
+            ["memory.events", "memory.oom_control"].iter().any(|file| {
+                fs::read_to_string(directory.join(file)).is_ok_and(|text| counts_oom_kill(&text))
+            })
+        });
+        self.remove_directories();
+        out_of_memory
+    }
+
+    fn remove_directories(&self) {
+        for directory in &self.directories {
+            // What cannot be removed now is removed by the next kiln.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+fn counts_oom_kill(text: &str) -> bool {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("oom_kill "))
+        .any(|count| count.trim() != "0")
+}
+
+/// Makes a group of our own.
+fn make_group(hierarchy: &Hierarchy, parent: Option<&str>) -> io::Result<PathBuf> {
+    let above = match parent {
+        Some(parent) => {
+            let above = hierarchy.mount.join(parent.trim_start_matches('/'));
+            fs::create_dir_all(&above)?;
+            above
+        }
+        None => {
+            let top = hierarchy.mount.join("kiln");
+            let nested = hierarchy.own.join("kiln");
+            match make_directory(&top) {
+                Ok(()) => top,
+                Err(error) => make_directory(&nested)
+                    .map(|()| nested)
+                    .map_err(|_| error)?,
+            }
+        }
+    };
+    sweep(&above);
+    let process = std::process::id();
+    for number in 0.. {
+        let directory = above.join(format!("{process}-{number}"));
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|()| directory),
+        }
+    }
+    unreachable!("some number is free")
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // It may be somebody else's.
+            rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(Into::into)
+        }
+        other => other,
+    }
+}
+
+/// Removes groups of processes that are gone. The kernel refuses where somebody is still inside.
+fn sweep(above: &Path) {
+    let Ok(entries) = fs::read_dir(above) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.split_once('-'));
+        if let Some((process, _)) = owner
+            && process.parse::<u32>().is_ok()
+            && !Path::new("/proc").join(process).exists()
+        {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_kills_of_both_versions() {
+        assert!(counts_oom_kill("low 0\nmax 12\noom 1\noom_kill 1\n"));
+        assert!(!counts_oom_kill(
+            "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n"
+        ));
+        assert!(!counts_oom_kill(""));
+    }
+}

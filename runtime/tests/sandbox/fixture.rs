@@ -1,0 +1,161 @@
+//! A busybox root, and one-line ways to run something in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kiln_runtime::userns::Rung;
+use kiln_runtime::{
+    Cancel, End, ExecError, Executor, Job, LocalExecutor, Outcome, Process, Root, Stream, Writable,
+};
+use kiln_testbed::{Skip, busybox_rootfs};
+
+/// What all cases share.
+pub(crate) struct Fixture {
+    pub(crate) base: PathBuf,
+    /// A layer with busybox, `/dev`, `/proc` and `/sys`.
+    pub(crate) layer: PathBuf,
+    pub(crate) executor: LocalExecutor,
+    pub(crate) rung: Rung,
+    counter: AtomicUsize,
+}
+
+/// What came of a run.
+pub(crate) struct Ran {
+    pub(crate) outcome: Outcome,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+impl Fixture {
+    pub(crate) fn new(base: &Path, rung: Rung) -> Result<Self, Skip> {
+        let layer = base.join("busybox");
+        fs::create_dir(&layer).unwrap();
+        busybox_rootfs(&layer)?;
+        let executor = LocalExecutor::new(&base.join("scratch")).unwrap();
+        Ok(Self {
+            base: base.to_owned(),
+            layer,
+            executor,
+            rung,
+            counter: AtomicUsize::new(0),
+        })
+    }
+
+    /// Says whether user and group ids beside 0 exist.
+    pub(crate) fn has_ids(&self) -> bool {
+        !matches!(self.rung, Rung::SingleId { .. })
+    }
+
+    /// Makes a directory of the case's own.
+    pub(crate) fn directory(&self) -> PathBuf {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let directory = self.base.join(number.to_string());
+        fs::create_dir(&directory).unwrap();
+        directory
+    }
+
+    pub(crate) fn writable(&self) -> Writable {
+        let directory = self.directory();
+        let writable = Writable {
+            upper: directory.join("upper"),
+            work: directory.join("work"),
+        };
+        fs::create_dir(&writable.upper).unwrap();
+        fs::create_dir(&writable.work).unwrap();
+        writable
+    }
+
+    /// Describes a run on busybox, and returns where its changes will be.
+    pub(crate) fn job(&self, argv: &[&str]) -> (Job, PathBuf) {
+        self.job_on(vec![self.layer.clone()], argv)
+    }
+
+    pub(crate) fn job_on(&self, lowers: Vec<PathBuf>, argv: &[&str]) -> (Job, PathBuf) {
+        let writable = self.writable();
+        let upper = writable.upper.clone();
+        let root = Root::Layers {
+            lowers,
+            upper: Some(writable),
+        };
+        let mut process = Process::new(argv.iter().copied());
+        process.env = vec![("PATH".to_owned(), "/bin".to_owned())];
+        (Job::new(root, process), upper)
+    }
+
+    /// Runs a job on directories of its own where its root is to be written to: a work directory
+    /// serves one mount.
+    pub(crate) fn again(&self, job: &Job) -> Job {
+        let mut job = job.clone();
+        if let Root::Layers {
+            upper: Some(upper), ..
+        } = &mut job.root
+        {
+            *upper = self.writable();
+        }
+        job
+    }
+
+    pub(crate) fn try_run(&self, job: &Job) -> Result<Ran, ExecError> {
+        let mut stdout = Vec::new();
+        let mut stderr = Vec::new();
+        let mut collect = |stream: Stream, bytes: &[u8]| match stream {
+            Stream::Stdout => stdout.extend_from_slice(bytes),
+            Stream::Stderr => stderr.extend_from_slice(bytes),
+        };
+        let cancel = Cancel::new().unwrap();
+        let outcome = self.executor.run(job, &mut collect, &cancel)?;
+        Ok(Ran {
+            outcome,
+            stdout,
+            stderr,
+        })
+    }
+
+    pub(crate) fn run(&self, job: &Job) -> Ran {
+        self.try_run(job).unwrap()
+    }
+
+    /// Runs a shell script that has to succeed, and returns what it printed.
+    pub(crate) fn sh(&self, script: &str) -> String {
+        let (job, _) = self.job(&["sh", "-c", script]);
+        self.output(&job)
+    }
+
+    /// Runs a job that has to succeed, and returns what it printed.
+    pub(crate) fn output(&self, job: &Job) -> String {
+        let ran = self.run(job);
+        let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.outcome.end, End::Exited(0), "{text}{errors}");
+        text
+    }
+
+    /// Runs a shell script that has to fail, and returns what it complained about.
+    pub(crate) fn sh_fails(&self, script: &str) -> String {
+        let (job, _) = self.job(&["sh", "-c", script]);
+        let ran = self.run(&job);
+        assert_ne!(ran.outcome.end, End::Exited(0), "{script}");
+        String::from_utf8_lossy(&ran.stderr).into_owned()
+    }
+}
+
+/// Lists everything below a directory, with a slash behind directories.
+pub(crate) fn list(directory: &Path) -> Vec<String> {
+    fn visit(directory: &Path, prefix: &str, names: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.file_type().unwrap().is_dir() {
+                names.push(format!("{name}/"));
+                visit(&entry.path(), &format!("{name}/"), names);
+            } else {
+                names.push(name);
+            }
+        }
+    }
+    let mut names = Vec::new();
+    visit(directory, "", &mut names);
+    names.sort();
+    names
+}

@@ -1,0 +1,159 @@
+//! The process itself: how it ends, who it is, what it has.
+
+use std::fs;
+
+use kiln_cache::GuestPath;
+use kiln_runtime::{
+    End, ExecError, ProcessUser, Streams, Ulimit, UlimitName, WindowSize, hosts_text,
+};
+
+use crate::cases;
+use crate::fixture::{Fixture, list};
+
+pub(crate) const CASES: &[crate::Case] = cases![
+    exit_codes
+    environment_is_exactly_the_jobs
+    working_directory_is_entered
+    working_directory_is_made
+    user_and_groups
+    missing_ids_are_named
+    signals_are_reset
+    umask_is_022
+    nothing_is_inherited
+    input_ends_at_once
+    terminal_is_its_own
+    limits_are_set
+    hostname_and_hosts
+    first_process_of_its_namespace
+];
+
+fn exit_codes(fixture: &Fixture) {
+    for code in [0, 3, 255] {
+        let (job, _) = fixture.job(&["sh", "-c", &format!("exit {code}")]);
+        assert_eq!(fixture.run(&job).outcome.end, End::Exited(code));
+    }
+    // A shell reports the death of its child as 128 plus the signal.
+    let (job, _) = fixture.job(&["sh", "-c", "sh -c 'kill -9 $$'; exit $?"]);
+    assert_eq!(fixture.run(&job).outcome.end, End::Exited(137));
+}
+
+fn environment_is_exactly_the_jobs(fixture: &Fixture) {
+    let (mut job, _) = fixture.job(&["env"]);
+    let env = [("PATH", "/bin"), ("EMPTY", ""), ("A", "x=y z"), ("A2", "ü")];
+    job.process.env = env.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    assert_eq!(fixture.output(&job), "PATH=/bin\nEMPTY=\nA=x=y z\nA2=ü\n");
+}
+
+fn working_directory_is_entered(fixture: &Fixture) {
+    let (mut job, upper) = fixture.job(&["pwd"]);
+    job.process.cwd = GuestPath::new("/etc");
+    assert_eq!(fixture.output(&job), "/etc\n");
+    assert_eq!(list(&upper), [""; 0]);
+}
+
+fn working_directory_is_made(fixture: &Fixture) {
+    // dockerfile.md section 10: created 0755 root if missing
+    let (mut job, upper) = fixture.job(&["sh", "-c", "pwd; stat -c '%a %u:%g' . .."]);
+    job.process.cwd = GuestPath::new("/srv/app");
+    assert_eq!(fixture.output(&job), "/srv/app\n755 0:0\n755 0:0\n");
+    assert_eq!(list(&upper), ["srv/", "srv/app/"]);
+}
+
+fn user_and_groups(fixture: &Fixture) {
+    let (mut job, _) = fixture.job(&["sh", "-c", "id -u; id -g; id -G"]);
+    assert!(fixture.output(&fixture.again(&job)).starts_with("0\n0\n0"));
+    if !fixture.has_ids() {
+        return;
+    }
+    job.process.user = ProcessUser {
+        uid: 1234,
+        gid: 56,
+        groups: vec![7, 8],
+    };
+    assert_eq!(fixture.output(&job), "1234\n56\n56 7 8\n");
+}
+
+fn missing_ids_are_named(fixture: &Fixture) {
+    let (mut job, _) = fixture.job(&["true"]);
+    job.process.user.uid = 4_000_000_000;
+    match fixture.try_run(&job) {
+        // Root outside of any namespace has all ids.
+        Ok(ran) => {
+            assert_eq!(ran.outcome.end, End::Exited(0));
+            assert_eq!(fixture.rung, kiln_runtime::userns::Rung::Root);
+        }
+        Err(error) => {
+            assert!(matches!(error, ExecError::UnmappedId { kind: "user", .. }));
+            assert!(error.to_string().contains("/etc/subuid"));
+        }
+    }
+}
+
+fn signals_are_reset(fixture: &Fixture) {
+    let (job, _) = fixture.job(&["cat", "/proc/self/status"]);
+    let status = fixture.output(&job);
+    for line in ["SigBlk", "SigIgn", "SigCgt"] {
+        assert!(
+            status.contains(&format!("{line}:\t0000000000000000\n")),
+            "{status}"
+        );
+    }
+}
+
+fn umask_is_022(fixture: &Fixture) {
+    assert_eq!(fixture.sh("umask"), "0022\n");
+}
+
+fn nothing_is_inherited(fixture: &Fixture) {
+    // Three streams and the directory being listed.
+    let (job, _) = fixture.job(&["ls", "/proc/self/fd"]);
+    assert_eq!(fixture.output(&job), "0\n1\n2\n3\n");
+}
+
+fn input_ends_at_once(fixture: &Fixture) {
+    let (job, _) = fixture.job(&["cat"]);
+    assert_eq!(fixture.output(&job), "");
+    assert!(fixture.sh("readlink /proc/self/fd/0").starts_with("pipe:"));
+}
+
+fn terminal_is_its_own(fixture: &Fixture) {
+    let script = "tty; stty size; test -t 1 && test -t 2 && echo all; echo hello >/dev/tty";
+    let (mut job, _) = fixture.job(&["sh", "-c", script]);
+    job.process.streams = Streams::Terminal(WindowSize {
+        rows: 33,
+        columns: 101,
+    });
+    let text = fixture.output(&job).replace("\r\n", "\n");
+    assert_eq!(text, "/dev/pts/0\n33 101\nall\nhello\n");
+}
+
+fn limits_are_set(fixture: &Fixture) {
+    let (mut job, _) = fixture.job(&["sh", "-c", "ulimit -Sn; ulimit -Hn"]);
+    job.ulimits = vec![Ulimit {
+        resource: UlimitName::OpenFiles,
+        soft: Some(100),
+        hard: Some(200),
+    }];
+    assert_eq!(fixture.output(&job), "100\n200\n");
+}
+
+fn hostname_and_hosts(fixture: &Fixture) {
+    let (mut job, upper) = fixture.job(&["sh", "-c", "hostname; cat /etc/hosts"]);
+    assert_eq!(
+        fixture.output(&job),
+        format!("buildkitsandbox\n{}", hosts_text("buildkitsandbox", &[]))
+    );
+    job.hostname = "other".to_owned();
+    let extra = [("db".to_owned(), "10.1.2.3".to_owned())];
+    job.hosts = kiln_runtime::EtcFile::Text(hosts_text("other", &extra));
+    job = fixture.again(&job);
+    let text = fixture.output(&job);
+    assert!(text.starts_with("other\n") && text.ends_with("10.1.2.3\tdb\n"));
+    assert_eq!(list(&upper), [""; 0]);
+    let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    assert_eq!(fixture.sh("cat /etc/resolv.conf || true"), resolv_conf);
+}
+
+fn first_process_of_its_namespace(fixture: &Fixture) {
+    assert_eq!(fixture.sh("echo $$; ls /proc | grep -c '^[0-9]'"), "1\n3\n");
+}

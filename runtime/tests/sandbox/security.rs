@@ -1,0 +1,183 @@
+//! What a process in a sandbox may not do.
+
+use kiln_runtime::userns::Rung;
+use kiln_runtime::{Network, ProcessUser, Security};
+
+use crate::cases;
+use crate::fixture::Fixture;
+
+pub(crate) const CASES: &[crate::Case] = cases![
+    root_has_the_default_capabilities
+    others_have_no_capabilities
+    namespaces_and_mounts_are_refused
+    allowed_calls_are_allowed
+    proc_is_masked
+    settings_are_read_only
+    sysfs_is_read_only
+    device_nodes_do_not_work
+    no_network_but_loopback
+    network_of_the_host
+    the_host_is_out_of_sight
+    trusted_jobs_may_more
+];
+
+fn status(fixture: &Fixture, user: ProcessUser) -> String {
+    let (mut job, _) = fixture.job(&["cat", "/proc/self/status"]);
+    job.process.user = user;
+    fixture.output(&job)
+}
+
+fn has(status: &str, line: &str) {
+    assert!(
+        status.lines().any(|other| other == line),
+        "no {line:?} in\n{status}"
+    );
+}
+
+fn root_has_the_default_capabilities(fixture: &Fixture) {
+    // dockerfile.md section 10: mask a80425fb, no-new-privileges not set
+    let status = status(fixture, ProcessUser::ROOT);
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        has(&status, &format!("{set}:\t00000000a80425fb"));
+    }
+    for set in ["CapInh", "CapAmb"] {
+        has(&status, &format!("{set}:\t0000000000000000"));
+    }
+    has(&status, "NoNewPrivs:\t0");
+    has(&status, "Seccomp:\t2");
+}
+
+fn others_have_no_capabilities(fixture: &Fixture) {
+    if !fixture.has_ids() {
+        return;
+    }
+    let user = ProcessUser {
+        uid: 1000,
+        gid: 1000,
+        groups: Vec::new(),
+    };
+    let status = status(fixture, user);
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        has(&status, &format!("{set}:\t0000000000000000"));
+    }
+    has(&status, "CapBnd:\t00000000a80425fb");
+}
+
+fn namespaces_and_mounts_are_refused(fixture: &Fixture) {
+    for script in [
+        "unshare -U true",
+        "unshare -m true",
+        "mount -t tmpfs none /tmp",
+        "umount /proc",
+        "pivot_root / /tmp",
+    ] {
+        let errors = fixture.sh_fails(script);
+        let refused = errors.contains("Operation not permitted")
+            // What busybox makes of EPERM in umount and mount.
+            || errors.contains("permission denied");
+        assert!(refused, "{script}: {errors}");
+    }
+}
+
+fn allowed_calls_are_allowed(fixture: &Fixture) {
+    let script =
+        "chroot / /bin/true && mkfifo /f && mknod /n p && chmod 4755 /f && ln /f /g && echo ok";
+    assert_eq!(fixture.sh(script), "ok\n");
+}
+
+fn proc_is_masked(fixture: &Fixture) {
+    // Hidden files are empty, hidden directories have nothing in them.
+    let script = "
+        for f in kcore keys timer_list interrupts; do
+            test ! -e /proc/$f || test -z \"$(head -c 1 /proc/$f)\" || echo $f
+        done
+        for d in /proc/acpi /proc/scsi /sys/firmware; do
+            test ! -e $d || test -z \"$(ls $d)\" || echo $d
+        done";
+    assert_eq!(fixture.sh(script), "");
+}
+
+fn settings_are_read_only(fixture: &Fixture) {
+    for script in [
+        "echo x > /proc/sys/kernel/hostname",
+        "echo 0 > /proc/irq/default_smp_affinity",
+    ] {
+        let errors = fixture.sh_fails(script);
+        assert!(
+            errors.contains("Read-only file system"),
+            "{script}: {errors}"
+        );
+    }
+}
+
+fn sysfs_is_read_only(fixture: &Fixture) {
+    let errors = fixture.sh_fails("echo 0 > /sys/kernel/profiling || mkdir /sys/fs/cgroup/x");
+    assert!(errors.contains("Read-only file system"), "{errors}");
+    assert_eq!(
+        fixture.sh("test -d /sys/class/net && echo there"),
+        "there\n"
+    );
+}
+
+fn device_nodes_do_not_work(fixture: &Fixture) {
+    // Root may make device nodes but there is nothing that lets it use them, in /dev neither.
+    for directory in ["/tmp", "/dev"] {
+        let errors = fixture.sh_fails(&format!(
+            "mknod {directory}/d c 1 5 && head -c 1 {directory}/d"
+        ));
+        let expected = ["Permission denied", "Operation not permitted"];
+        assert!(expected.iter().any(|e| errors.contains(e)), "{errors}");
+    }
+}
+
+fn no_network_but_loopback(fixture: &Fixture) {
+    // DF-111
+    let script = "
+        ls /sys/class/net
+        ip -o addr show dev lo | grep -c 127.0.0.1
+        cat /proc/net/route | tail -n +2 | wc -l
+        nc -l -p 7777 -e echo up & sleep 0.2; nc 127.0.0.1 7777 </dev/null";
+    let (mut job, _) = fixture.job(&["sh", "-c", script]);
+    job.network = Network::None;
+    assert_eq!(fixture.output(&job), "lo\n1\n0\nup\n");
+    let (mut job, _) = fixture.job(&["sh", "-c", "echo 0 > /sys/class/net/lo/mtu"]);
+    job.network = Network::None;
+    let ran = fixture.run(&job);
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("Read-only file system"));
+}
+
+fn network_of_the_host(fixture: &Fixture) {
+    let ours = std::fs::read_to_string("/proc/net/dev").unwrap();
+    let theirs = fixture.sh("cat /proc/net/dev");
+    assert_eq!(ours.lines().count(), theirs.lines().count());
+}
+
+fn the_host_is_out_of_sight(fixture: &Fixture) {
+    let base = fixture.base.display().to_string();
+    let script = format!(
+        "ls -d {base} 2>&1; cd /../..; ls -d ./busybox 2>&1; grep -c ' / / ' /proc/self/mountinfo"
+    );
+    let (job, _) = fixture.job(&["sh", "-c", &script]);
+    let ran = fixture.run(&job);
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert_eq!(text.matches("No such file").count(), 2, "{text}");
+    assert!(text.ends_with("\n1\n"), "one root: {text}");
+}
+
+fn trusted_jobs_may_more(fixture: &Fixture) {
+    let script =
+        "grep -E 'Seccomp:|CapEff' /proc/self/status; mount -t tmpfs none /tmp && echo mounted";
+    let (mut job, _) = fixture.job(&["sh", "-c", script]);
+    job.security = Security::Insecure;
+    let text = fixture.output(&job);
+    assert!(
+        text.contains("Seccomp:\t0") && text.ends_with("mounted\n"),
+        "{text}"
+    );
+    assert!(!text.contains("00000000a80425fb"), "{text}");
+    if fixture.rung == Rung::Root {
+        let (mut job, _) = fixture.job(&["sh", "-c", "mount -o remount,rw /sys && echo writable"]);
+        job.security = Security::Insecure;
+        assert_eq!(fixture.output(&job), "writable\n");
+    }
+}
