@@ -446,6 +446,40 @@ impl LayerBuilder {
         Ok(())
     }
 
+    /// Adds what an entry of an index describes, under a path that may be another. `stored` says
+    /// where the store keeps the content of a file.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn add_entry(
+        &self,
+        path: &GuestPath,
+        entry: &Entry<'_>,
+        stored: impl FnOnce() -> Result<PathBuf, LayerError>,
+    ) -> Result<(), BuildError> {
+        let metadata = Metadata::of(entry);
+        match entry.kind {
+            Kind::File { size, hash } => {
+                let hashed = Hashed {
+                    size_bytes: size,
+                    hash,
+                };
+                self.add_file(path, &metadata, Content::Stored(&stored()?, hashed))?;
+                Ok(())
+            }
+            Kind::HardLink { target } => self.add_hard_link(path, &GuestPath::new(target)),
+            Kind::Directory { opaque: false } => self.add_directory(path, &metadata),
+            Kind::Directory { opaque: true } => self.add_opaque_directory(path, &metadata),
+            Kind::Symlink { target } => self.add_symlink(path, &metadata, target),
+            Kind::CharDevice(device) => self.add_device(path, &metadata, DeviceKind::Char, device),
+            Kind::BlockDevice(device) => {
+                self.add_device(path, &metadata, DeviceKind::Block, device)
+            }
+            Kind::Fifo => self.add_fifo(path, &metadata),
+            Kind::Whiteout => self.add_whiteout(path),
+        }
+    }
+
     /// Makes a directory that was added hide everything the layers below have in it, now or when
     /// it is added again.
     pub fn mark_opaque(&self, path: &GuestPath) {

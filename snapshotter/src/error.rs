@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{BlobError, DiffId, GuestPath, InvalidTree, LayerId};
+use kiln_cache::{BlobError, DiffId, GuestPath, InvalidTree, LayerId, Sha256};
 
 /// Why a layer could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,14 @@ pub enum LayerError {
         expected: DiffId,
         /// The digest of the bytes.
         actual: DiffId,
+    },
+    /// A blob cannot be decompressed.
+    #[error("blob {digest} cannot be decompressed")]
+    Stream {
+        /// The blob.
+        digest: Sha256,
+        /// What is wrong with it.
+        source: io::Error,
     },
     /// A blob could not be stored or read.
     #[error(transparent)]

@@ -261,9 +261,7 @@ impl Layer {
             Some(diff_id) => diff_id,
             None => {
                 // One of several that want it computes it, be they threads or processes.
-                let index = self.state.path.join("index");
-                let lock = File::open(&index).map_err(LayerError::at(&index))?;
-                lock.lock().map_err(LayerError::at(&index))?;
+                let _lock = self.lock_work()?;
                 match self.facts()?.diff_id() {
                     Some(diff_id) => diff_id,
                     None => {
@@ -317,6 +315,14 @@ impl Layer {
     /// When it cannot be written down.
     pub fn remember_blob(&self, blob: KnownBlob) -> Result<(), LayerError> {
         self.update_facts(|facts| facts.learn_blob(blob))
+    }
+
+    /// Waits until nobody else makes another form of the layer; held until the file is dropped.
+    pub(crate) fn lock_work(&self) -> Result<File, LayerError> {
+        let index = self.state.path.join("index");
+        let lock = File::open(&index).map_err(LayerError::at(&index))?;
+        lock.lock().map_err(LayerError::at(&index))?;
+        Ok(lock)
     }
 
     fn update_facts(&self, change: impl FnOnce(&mut Facts)) -> Result<(), LayerError> {

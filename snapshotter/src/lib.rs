@@ -20,6 +20,9 @@ mod decompress; // reading compressed streams
 mod tar_read; // reading foreign tar streams
 mod unpack; // members of an archive, put into a layer
 
+mod pack; // layers packed for registries
+mod restore; // layers whose files were deleted, unpacked again
+
 mod commit; // what a step changed, made into a layer
 mod owner; // which owners the disk can hold
 mod scan; // reading a directory into entries
@@ -40,6 +43,7 @@ pub use copy::Hashed;
 pub use error::LayerError;
 pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 pub use layer::{Layer, LayerStore, TimeClamp};
+pub use pack::{Level, Packing};
 pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_directories};
 pub use tar_read::TarError;
 pub use unpack::UnpackError;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kiln_cache::{GuestPath, Kind, WorkDir};
 
-use crate::builder::{BuildError, Content, DeviceKind, Metadata};
+use crate::builder::{BuildError, Content, Metadata};
 use crate::commit::{self, Holds};
 use crate::copy::Hashed;
 use crate::disk;
@@ -103,29 +103,19 @@ impl Snapshotter for Reflink {
         }
         for located in view.walk(&GuestPath::ROOT) {
             let entry = located.entry;
-            let (path, metadata) = (entry.guest_path(), Metadata::of(&entry));
+            let path = entry.guest_path();
             match entry.kind {
-                Kind::Directory { .. } => builder.add_directory(&path, &metadata)?,
+                // The step may write to it, so it must not become a name of the store's own file.
                 Kind::File { size, hash } => {
                     let hashed = Hashed {
                         size_bytes: size,
                         hash,
                     };
                     let file = view.open(&located)?;
-                    builder.add_file(&path, &metadata, Content::Known(&file, hashed))?;
+                    let content = Content::Known(&file, hashed);
+                    builder.add_file(&path, &Metadata::of(&entry), content)?;
                 }
-                Kind::HardLink { target } => {
-                    builder.add_hard_link(&path, &GuestPath::new(target))?;
-                }
-                Kind::Symlink { target } => builder.add_symlink(&path, &metadata, target)?,
-                Kind::CharDevice(device) => {
-                    builder.add_device(&path, &metadata, DeviceKind::Char, device)?;
-                }
-                Kind::BlockDevice(device) => {
-                    builder.add_device(&path, &metadata, DeviceKind::Block, device)?;
-                }
-                Kind::Fifo => builder.add_fifo(&path, &metadata)?,
-                Kind::Whiteout => {}
+                _ => builder.add_entry(&path, &entry, || view.host_path(&located))?,
             }
         }
         let (directory, work) = builder.into_directory()?;

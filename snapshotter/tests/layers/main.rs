@@ -8,6 +8,7 @@
 
 mod applying;
 mod building;
+mod packing;
 mod sample;
 mod tarring;
 mod viewing;
