@@ -4,7 +4,8 @@ use std::io::Read;
 
 use kiln_cache::{Compression, DiffId, GuestPath, Sha256Reader};
 
-use crate::builder::{BuildError, LayerBuilder};
+use crate::build_error::BuildError;
+use crate::builder::LayerBuilder;
 use crate::decompress;
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};

@@ -7,119 +7,24 @@
 //! threads may add at once. Directories get their metadata last, when nothing is put into them any
 //! more.
 
-use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, Timestamp, Tree, TreeBuilder, WorkDir, Xattrs};
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, ioctl_ficlone, linkat,
-    makedev, mkdirat, mknodat, openat, symlinkat, utimensat,
-};
+use kiln_cache::{Device, Entry, GuestPath, Kind, Timestamp, TreeBuilder, WorkDir, Xattrs};
+use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
 
+use crate::build_error::{BuildError, reading, writing};
+use crate::builder_state::{State, check_parents, finish_directories, merge};
+use crate::builder_write::file_type;
 use crate::copy::{self, Hashed};
-use crate::disk::{self, Removed, Root};
+use crate::disk::{self, Root};
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore, make_diff_directory};
-
-/// Why a file could not be added to a layer.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The containing directory was not added before.
-    #[error("{0} is added before its directory")]
-    NoParent(GuestPath),
-    /// The containing directory is something else in this layer.
-    #[error("{0} cannot be added: its parent is not a directory")]
-    ParentNotDirectory(GuestPath),
-    /// A hard link to something that is not in the layer.
-    #[error("hard link {path} points to {target}, which is not in the layer")]
-    DanglingHardLink {
-        /// The link.
-        path: GuestPath,
-        /// Where it points.
-        target: GuestPath,
-    },
-    /// The file to be copied cannot be read.
-    #[error("cannot read the content of {path}")]
-    Content {
-        /// Where it was to go.
-        path: GuestPath,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The file cannot be written.
-    #[error("cannot write {path} into a layer")]
-    Write {
-        /// Where it was to go.
-        path: GuestPath,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The layer as a whole cannot be made.
-    #[error(transparent)]
-    Layer(#[from] LayerError),
-}
-
-/// What a file has besides its kind and content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metadata<'a> {
-    /// Permission bits with set-user-id, set-group-id and sticky.
-    pub mode: u16,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Time of last modification.
-    pub mtime: Timestamp,
-    /// Extended attributes.
-    pub xattrs: Xattrs<'a>,
-}
-
-impl<'a> Metadata<'a> {
-    /// Returns the metadata of something that belongs to root and has no extended attributes.
-    #[must_use]
-    pub fn root_owned(mode: u16, mtime: Timestamp) -> Self {
-        Self {
-            mode,
-            uid: 0,
-            gid: 0,
-            mtime,
-            xattrs: Xattrs::default(),
-        }
-    }
-
-    /// Returns the metadata of an entry.
-    #[must_use]
-    pub fn of(entry: &Entry<'a>) -> Self {
-        Self {
-            mode: entry.mode,
-            uid: entry.uid,
-            gid: entry.gid,
-            mtime: entry.mtime,
-            xattrs: entry.xattrs,
-        }
-    }
-
-    fn entry<'b>(&self, path: &'b GuestPath, kind: Kind<'b>) -> Entry<'b>
-    where
-        'a: 'b,
-    {
-        Entry {
-            path: path.as_bytes(),
-            kind,
-            mode: self.mode & 0o7777,
-            uid: self.uid,
-            gid: self.gid,
-            mtime: self.mtime,
-            xattrs: self.xattrs,
-        }
-    }
-}
+use crate::metadata::Metadata;
 
 /// Where a file's bytes come from.
 #[derive(Debug)]
@@ -142,28 +47,15 @@ pub enum Content<'a> {
 /// [`LayerBuilder::finish`], nothing remains.
 #[derive(Debug)]
 pub struct LayerBuilder {
-    layers: LayerStore,
-    root: Root,
+    pub(crate) layers: LayerStore,
+    pub(crate) root: Root,
     /// Owner, and the mode bits that the umask takes, of whatever is made in `root`.
-    owner: (u32, u32),
-    umask: u16,
-    reflinks: AtomicBool,
-    state: Mutex<State>,
+    pub(crate) owner: (u32, u32),
+    pub(crate) umask: u16,
+    pub(crate) reflinks: AtomicBool,
+    pub(crate) state: Mutex<State>,
     /// Last: the directory goes when everything else is closed.
-    work: WorkDir,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Entries in order of arrival; a new part starts when a directory is replaced.
-    parts: Vec<TreeBuilder>,
-    /// Directories that were replaced, and the first part that this does not concern.
-    replaced: HashMap<GuestPath, usize>,
-    /// Directories that hide what is below them.
-    opaque: HashSet<GuestPath>,
-    has_hard_links: bool,
-    /// Devices by path: the disk may not be able to tell.
-    devices: HashMap<GuestPath, (DeviceKind, Device)>,
+    pub(crate) work: WorkDir,
 }
 
 /// The two kinds of devices.
@@ -539,7 +431,7 @@ impl LayerBuilder {
         Ok((self.root.path().to_owned(), self.work))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -550,145 +442,6 @@ impl LayerBuilder {
         }
         let last = state.parts.last_mut().expect("at least one part");
         last.push(entry);
-    }
-
-    fn parent(&self, path: &GuestPath) -> Result<Arc<OwnedFd>, BuildError> {
-        self.root
-            .parent(path)
-            .map_err(|error| match Errno::from_io_error(&error) {
-                Some(Errno::NOENT) => BuildError::NoParent(path.clone()),
-                Some(Errno::NOTDIR | Errno::LOOP) => BuildError::ParentNotDirectory(path.clone()),
-                _ => writing(path)(error),
-            })
-    }
-
-    /// Makes room at `path`.
-    fn clear(&self, path: &GuestPath) -> Result<(), BuildError> {
-        if self.root.remove(path).map_err(writing(path))? == Removed::Directory {
-            let mut state = self.state();
-            let next = state.parts.len();
-            state.replaced.insert(path.clone(), next);
-            state.parts.push(TreeBuilder::new());
-        }
-        self.state().devices.remove(path);
-        Ok(())
-    }
-
-    /// Makes something at `path` that does not replace what is there by itself.
-    fn make(
-        &self,
-        path: &GuestPath,
-        act: impl Fn(&OwnedFd, &[u8]) -> Result<(), Errno>,
-    ) -> Result<(), BuildError> {
-        let parent = self.parent(path)?;
-        let result = match act(&parent, path.name()) {
-            Err(Errno::EXIST) => {
-                self.clear(path)?;
-                act(&parent, path.name())
-            }
-            other => other,
-        };
-        result.map_err(writing(path))
-    }
-
-    fn create(&self, path: &GuestPath, mode: u16) -> Result<File, BuildError> {
-        let parent = self.parent(path)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(u32::from(mode) & 0o777);
-        let create = || openat(&parent, path.name(), flags, mode);
-        let file = match create() {
-            Err(Errno::EXIST) => {
-                self.clear(path)?;
-                create()
-            }
-            other => other,
-        };
-        file.map(File::from).map_err(writing(path))
-    }
-
-    fn copy(&self, source: &File, target: &File, known: Option<Hashed>) -> io::Result<Hashed> {
-        if self.reflinks.load(Ordering::Relaxed) {
-            match ioctl_ficlone(target, source) {
-                Ok(()) => return known.map_or_else(|| copy::hash(target), Ok),
-                // Another file system, or one that cannot share extents: it will say so each time.
-                Err(_) => self.reflinks.store(false, Ordering::Relaxed),
-            }
-        }
-        match known {
-            Some(hashed) if hashed.size_bytes >= copy::LARGE => {
-                copy::copy_known(source, target, hashed)
-            }
-            _ => copy::copy_hashing(&mut { source }, target),
-        }
-    }
-
-    /// Makes `path` a further name of a file in the store, if that has this very metadata.
-    fn link_stored(
-        &self,
-        path: &GuestPath,
-        metadata: &Metadata<'_>,
-        source: &Path,
-    ) -> Result<bool, BuildError> {
-        let Ok(stat) = rustix::fs::lstat(source) else {
-            return Ok(false);
-        };
-        let same = stat.st_mode & 0o7777 == u32::from(metadata.mode)
-            && (stat.st_uid, stat.st_gid) == (metadata.uid, metadata.gid)
-            && disk::mtime_of(&stat) == metadata.mtime
-            && file_type(&stat).is_file();
-        if !same {
-            return Ok(false);
-        }
-        let linked = self.make(path, |parent, name| {
-            linkat(rustix::fs::CWD, source, parent, name, AtFlags::empty())
-        });
-        match linked {
-            Ok(()) => Ok(true),
-            // Too many links, another file system, links forbidden: then a copy.
-            Err(BuildError::Write { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn set_metadata(&self, file: &File, metadata: &Metadata<'_>) -> io::Result<()> {
-        if (metadata.uid, metadata.gid) != self.owner {
-            disk::set_owner(file, metadata.uid, metadata.gid)?;
-        }
-        // After the owner: a change of owner clears set-user-id. (chown(2))
-        if metadata.mode & (0o7000 | self.umask) != 0 {
-            fchmod(file, Mode::from_raw_mode(metadata.mode.into()))?;
-        }
-        disk::set_xattrs(file.as_fd(), metadata.xattrs)?;
-        disk::set_mtime(file, metadata.mtime)
-    }
-
-    /// For what cannot be opened to be changed: links, devices and pipes.
-    fn set_metadata_by_name(
-        &self,
-        path: &GuestPath,
-        metadata: &Metadata<'_>,
-    ) -> Result<(), BuildError> {
-        let parent = self.parent(path)?;
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let set = || -> io::Result<()> {
-            if (metadata.uid, metadata.gid) != self.owner {
-                disk::as_far_as_allowed(chownat(
-                    &parent,
-                    path.name(),
-                    Some(Uid::from_raw(metadata.uid)),
-                    Some(Gid::from_raw(metadata.gid)),
-                    flags,
-                ))?;
-            }
-            let stat = rustix::fs::statat(&parent, path.name(), flags)?;
-            if !file_type(&stat).is_symlink() {
-                let mode = Mode::from_raw_mode(metadata.mode.into());
-                rustix::fs::chmodat(&parent, path.name(), mode, AtFlags::empty())?;
-            }
-            let times = disk::timestamps(metadata.mtime);
-            Ok(utimensat(&parent, path.name(), &times, flags)?)
-        };
-        set().map_err(writing(path))
     }
 }
 
@@ -710,102 +463,4 @@ fn device_kind<'a>(kind: DeviceKind, device: Device) -> Kind<'a> {
         DeviceKind::Char => Kind::CharDevice(device),
         DeviceKind::Block => Kind::BlockDevice(device),
     }
-}
-
-fn file_type(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.st_mode)
-}
-
-fn writing<E: Into<io::Error>>(path: &GuestPath) -> impl FnOnce(E) -> BuildError {
-    let path = path.clone();
-    move |error| BuildError::Write {
-        path,
-        source: error.into(),
-    }
-}
-
-fn reading<E: Into<io::Error>>(path: &GuestPath) -> impl FnOnce(E) -> BuildError {
-    let path = path.clone();
-    move |error| BuildError::Content {
-        path,
-        source: error.into(),
-    }
-}
-
-/// Puts the parts together, without what lay in directories that were replaced, and with the marks
-/// of opaque directories.
-fn merge(state: State) -> Tree {
-    let State {
-        mut parts,
-        replaced,
-        opaque,
-        ..
-    } = state;
-    if parts.len() < 2 && opaque.is_empty() {
-        return parts.pop().unwrap_or_default().finish();
-    }
-    let mut merged = TreeBuilder::new();
-    for (number, part) in parts.into_iter().enumerate() {
-        for entry in part.finish().iter() {
-            let path = entry.guest_path();
-            let gone = path
-                .ancestors()
-                .iter()
-                .any(|ancestor| replaced.get(ancestor).is_some_and(|next| number < *next));
-            if !gone {
-                let kind = match entry.kind {
-                    Kind::Directory { opaque: false } => Kind::Directory {
-                        opaque: opaque.contains(&path),
-                    },
-                    other => other,
-                };
-                merged.push(&Entry { kind, ..entry });
-            }
-        }
-    }
-    merged.finish()
-}
-
-/// Checks that whatever is in a directory stands below an entry of that directory.
-fn check_parents(tree: &Tree) -> Result<(), BuildError> {
-    let mut directories: HashSet<&[u8]> = HashSet::from([&b""[..]]);
-    for position in 0..tree.len() {
-        let entry = tree.at(position);
-        let parent = match entry.path.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => &entry.path[..slash],
-            None => b"",
-        };
-        if !directories.contains(parent) {
-            return Err(BuildError::NoParent(entry.guest_path()));
-        }
-        if entry.is_directory() {
-            directories.insert(entry.path);
-        }
-    }
-    Ok(())
-}
-
-/// Gives directories their metadata, those inside before those around them.
-fn finish_directories(tree: &Tree, root: &Root, owner: (u32, u32)) -> Result<(), BuildError> {
-    for position in (0..tree.len()).rev() {
-        let entry = tree.at(position);
-        let Kind::Directory { opaque } = entry.kind else {
-            continue;
-        };
-        let path = entry.guest_path();
-        let set = || -> io::Result<()> {
-            let directory = root.open_inside(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-            if (entry.uid, entry.gid) != owner {
-                disk::set_owner(&directory, entry.uid, entry.gid)?;
-            }
-            fchmod(&directory, Mode::from_raw_mode(entry.mode.into()))?;
-            disk::set_xattrs(directory.as_fd(), entry.xattrs)?;
-            if opaque {
-                disk::make_opaque(&directory)?;
-            }
-            disk::set_mtime(&directory, entry.mtime)
-        };
-        set().map_err(writing(&path))?;
-    }
-    Ok(())
 }

@@ -11,6 +11,17 @@ const CHUNK: usize = 256 << 10;
 /// Chunks on the way between the two.
 const CHUNKS: usize = 8;
 
+/// KiB. `xz -9` needs 65 MiB; a stream that asks for much more is not meant to be read.
+const XZ_MEMORY: u32 = 192 << 10;
+
+/// How a stream is packed: what layers may be, and what people's archives are besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Layer(Compression),
+    Bzip2,
+    Xz,
+}
+
 /// Wraps a stream so that it reads uncompressed. The kind is recognised by its first bytes if it is
 /// not given.
 pub(crate) fn reader<'a>(
@@ -18,24 +29,30 @@ pub(crate) fn reader<'a>(
     compression: Option<Compression>,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut input = BufReader::with_capacity(128 << 10, input);
-    let compression = match compression {
-        Some(compression) => compression,
+    let format = match compression {
+        Some(compression) => Format::Layer(compression),
         None => sniff(input.fill_buf()?),
     };
-    Ok(match compression {
-        Compression::None => Box::new(input),
+    Ok(match format {
+        Format::Layer(Compression::None) => Box::new(input),
         // Many registries hold blobs of several members.
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(input)?),
+        Format::Layer(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Format::Layer(Compression::Zstd) => Box::new(zstd::Decoder::with_buffer(input)?),
+        Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+        Format::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY)),
     })
 }
 
-fn sniff(start: &[u8]) -> Compression {
+fn sniff(start: &[u8]) -> Format {
     match start {
-        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x1f, 0x8b, ..] => Format::Layer(Compression::Gzip),
         // RFC 8878: a frame, or one of the skippable frames that zstd:chunked begins with.
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
-        _ => Compression::None,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            Format::Layer(Compression::Zstd)
+        }
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Format::Bzip2,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Format::Xz,
+        _ => Format::Layer(Compression::None),
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use kiln_cache::{Entry, GuestPath, Kind, Tree, TreeBuilder};
 
-use crate::builder::BuildError;
+use crate::build_error::BuildError;
 use crate::copy;
 use crate::disk::Root;
 

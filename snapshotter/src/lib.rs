@@ -11,12 +11,17 @@ mod facts; // what is known about a layer besides its index
 mod layer; // layers and the store that keeps them
 mod tar_write; // the canonical tar
 
+mod build_error; // why a file could not be added
 mod builder; // layers made file by file
+mod builder_state; // what a builder knows besides the disk
+mod builder_write; // how a builder touches the disk
 mod copy; // bytes into the store, hashed on the way
 mod hard_link; // which names are one file
+mod metadata; // what a file has besides kind and content
 
 mod apply; // layers from elsewhere, unpacked
 mod decompress; // reading compressed streams
+mod tar_header; // the fields of tar headers
 mod tar_read; // reading foreign tar streams
 mod unpack; // members of an archive, put into a layer
 
@@ -38,11 +43,13 @@ pub mod overlay; // stacks of directories mounted as one
 mod sys; // raw system calls
 
 pub use apply::{is_archive, unpack_archive};
-pub use builder::{Added, BuildError, Content, DeviceKind, LayerBuilder, Metadata};
+pub use build_error::BuildError;
+pub use builder::{Added, Content, DeviceKind, LayerBuilder};
 pub use copy::Hashed;
 pub use error::LayerError;
 pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 pub use layer::{Layer, LayerStore, TimeClamp};
+pub use metadata::Metadata;
 pub use pack::{Level, Packing};
 pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_directories};
 pub use tar_read::TarError;

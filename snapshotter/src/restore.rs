@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kiln_cache::{Blobs, GuestPath};
 
-use crate::builder::BuildError;
+use crate::build_error::BuildError;
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
 use crate::unpack::UnpackError;

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use kiln_cache::{GuestPath, Kind, WorkDir};
 
-use crate::builder::{BuildError, Content, Metadata};
+use crate::build_error::BuildError;
+use crate::builder::Content;
 use crate::commit::{self, Holds};
 use crate::copy::Hashed;
 use crate::disk;
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
+use crate::metadata::Metadata;
 use crate::overlay::OverlaySpec;
 use crate::view::ParentView;
 

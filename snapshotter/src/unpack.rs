@@ -10,7 +10,9 @@ use std::io::Read;
 
 use kiln_cache::{GuestPath, Kind, Timestamp, XattrsBuf};
 
-use crate::builder::{Added, BuildError, DeviceKind, LayerBuilder, Metadata};
+use crate::build_error::BuildError;
+use crate::builder::{Added, DeviceKind, LayerBuilder};
+use crate::metadata::Metadata;
 use crate::tar_read::{Member, MemberKind, TarError, TarReader};
 use crate::users::Owner;
 use crate::view::ParentView;

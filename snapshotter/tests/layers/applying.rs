@@ -376,6 +376,39 @@ fn roots_have_metadata() {
     );
 }
 
+/// spec/dockerfile.md, 7.7.
+#[test]
+fn archives_of_every_compression_are_added() {
+    let (_directory, store) = store();
+    let tar = Tar::default().file("a", &"text ".repeat(1000)).end();
+    for program in ["gzip", "bzip2", "xz", "zstd"] {
+        let child = std::process::Command::new(program)
+            .arg("-c")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        let Ok(mut child) = child else {
+            println!("skipped: no {program}");
+            continue;
+        };
+        child.stdin.take().unwrap().write_all(&tar).unwrap();
+        let packed = child.wait_with_output().unwrap().stdout;
+        assert!(packed.len() < tar.len() / 2);
+        assert!(is_archive(&*packed), "{program}");
+        let twice = [&*packed, &*packed].concat();
+        for stream in [&packed, &twice] {
+            let builder = store.builder().unwrap();
+            let view = ParentView::default();
+            unpack_archive(&**stream, &builder, &view, &GuestPath::ROOT, None).unwrap();
+            assert_eq!(listing(&builder.finish().unwrap()), ["a 5000"], "{program}");
+        }
+        let builder = store.builder().unwrap();
+        let cut = &packed[..packed.len() / 2];
+        let root = GuestPath::ROOT;
+        unpack_archive(cut, &builder, &ParentView::default(), &root, None).unwrap_err();
+    }
+}
+
 /// What GNU tar writes in its own format: base-256 numbers, long names, holes.
 #[test]
 fn gnu_tars_are_read() {

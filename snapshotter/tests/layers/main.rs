@@ -10,5 +10,6 @@ mod applying;
 mod building;
 mod packing;
 mod sample;
+mod sharing;
 mod tarring;
 mod viewing;

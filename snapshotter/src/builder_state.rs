@@ -1,0 +1,107 @@
+//! What a builder knows besides the disk, and how it becomes an index.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::AsFd as _;
+
+use kiln_cache::{Device, Entry, GuestPath, Kind, Tree, TreeBuilder};
+use rustix::fs::{Mode, OFlags, fchmod};
+
+use crate::build_error::{BuildError, writing};
+use crate::builder::DeviceKind;
+use crate::disk::{self, Root};
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Entries in order of arrival; a new part starts when a directory is replaced.
+    pub(crate) parts: Vec<TreeBuilder>,
+    /// Directories that were replaced, and the first part that this does not concern.
+    pub(crate) replaced: HashMap<GuestPath, usize>,
+    /// Directories that hide what is below them.
+    pub(crate) opaque: HashSet<GuestPath>,
+    pub(crate) has_hard_links: bool,
+    /// Devices by path: the disk may not be able to tell.
+    pub(crate) devices: HashMap<GuestPath, (DeviceKind, Device)>,
+}
+
+/// Puts the parts together, without what lay in directories that were replaced, and with the marks
+/// of opaque directories.
+pub(crate) fn merge(state: State) -> Tree {
+    let State {
+        mut parts,
+        replaced,
+        opaque,
+        ..
+    } = state;
+    if parts.len() < 2 && opaque.is_empty() {
+        return parts.pop().unwrap_or_default().finish();
+    }
+    let mut merged = TreeBuilder::new();
+    for (number, part) in parts.into_iter().enumerate() {
+        for entry in part.finish().iter() {
+            let path = entry.guest_path();
+            let gone = path
+                .ancestors()
+                .iter()
+                .any(|ancestor| replaced.get(ancestor).is_some_and(|next| number < *next));
+            if !gone {
+                let kind = match entry.kind {
+                    Kind::Directory { opaque: false } => Kind::Directory {
+                        opaque: opaque.contains(&path),
+                    },
+                    other => other,
+                };
+                merged.push(&Entry { kind, ..entry });
+            }
+        }
+    }
+    merged.finish()
+}
+
+/// Checks that whatever is in a directory stands below an entry of that directory.
+pub(crate) fn check_parents(tree: &Tree) -> Result<(), BuildError> {
+    let mut directories: HashSet<&[u8]> = HashSet::from([&b""[..]]);
+    for position in 0..tree.len() {
+        let entry = tree.at(position);
+        let parent = match entry.path.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => &entry.path[..slash],
+            None => b"",
+        };
+        if !directories.contains(parent) {
+            return Err(BuildError::NoParent(entry.guest_path()));
+        }
+        if entry.is_directory() {
+            directories.insert(entry.path);
+        }
+    }
+    Ok(())
+}
+
+/// Gives directories their metadata, those inside before those around them.
+pub(crate) fn finish_directories(
+    tree: &Tree,
+    root: &Root,
+    owner: (u32, u32),
+) -> Result<(), BuildError> {
+    for position in (0..tree.len()).rev() {
+        let entry = tree.at(position);
+        let Kind::Directory { opaque } = entry.kind else {
+            continue;
+        };
+        let path = entry.guest_path();
+        let set = || -> io::Result<()> {
+            let directory = root.open_inside(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            if (entry.uid, entry.gid) != owner {
+                disk::set_owner(&directory, entry.uid, entry.gid)?;
+            }
+            fchmod(&directory, Mode::from_raw_mode(entry.mode.into()))?;
+            disk::set_xattrs(directory.as_fd(), entry.xattrs)?;
+            if opaque {
+                disk::make_opaque(&directory)?;
+            }
+            disk::set_mtime(&directory, entry.mtime)
+        };
+        set().map_err(writing(&path))?;
+    }
+    Ok(())
+}

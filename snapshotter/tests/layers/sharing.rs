@@ -1,0 +1,107 @@
+//! One store, several users of it, some of which die.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kiln_cache::{Blobs, Compression, Store};
+use kiln_snapshotter::{Layer, LayerStore, Packing};
+
+use crate::sample::{everything, layer, listing, store};
+
+#[test]
+fn threads_make_the_same_layer_once() {
+    let (directory, store) = store();
+    let blobs = Blobs::new(store.store());
+    let packed: Vec<(Layer, _)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|number| {
+                // Each as if it were a process of its own.
+                let store = match number % 2 {
+                    0 => store.clone(),
+                    _ => LayerStore::new(&Store::open(directory.path()).unwrap()),
+                };
+                let blobs = blobs.clone();
+                scope.spawn(move || {
+                    let made = everything(&store);
+                    made.diff_id().unwrap();
+                    let blob = made.pack(&blobs, Packing::new(Compression::Gzip)).unwrap();
+                    (made, blob)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert!(packed.iter().all(|made| *made == packed[0]));
+    let facts = packed[0].0.facts().unwrap();
+    assert_eq!((facts.tars.len(), facts.blobs.len()), (1, 1));
+}
+
+/// Not a test of its own: what [`killed_makers_leave_whole_layers`] kills.
+#[test]
+fn maker() {
+    let Some(state) = std::env::args()
+        .skip_while(|argument| argument != "--skip")
+        .nth(1)
+        .filter(|argument| argument.starts_with('/'))
+    else {
+        return;
+    };
+    let store = LayerStore::new(&Store::open(Path::new(&state)).unwrap());
+    let blobs = Blobs::new(store.store());
+    for number in 0.. {
+        let line = format!("file={number}");
+        let made = layer(&store, &["d/", "d/x=1", "d/y=2", &line]);
+        made.pack(&blobs, Packing::new(Compression::Zstd)).unwrap();
+    }
+}
+
+#[test]
+fn killed_makers_leave_whole_layers() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    for round in 0..6_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sharing::maker", "--nocapture", "--skip"])
+            .arg(&state)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Any moment will do, once there is something to be found.
+        while round == 0 && !state.join("diffs").exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(7 * round + 3));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let store = LayerStore::new(&Store::open(&state).unwrap());
+    let mut seen = 0;
+    for group in fs::read_dir(state.join("layers")).unwrap() {
+        for place in fs::read_dir(group.unwrap().path()).unwrap() {
+            let name = place.unwrap().file_name().into_string().unwrap();
+            let found = store.layer(name.parse().unwrap()).unwrap();
+            assert_eq!(found.tree().unwrap().layer_id(), found.id());
+            assert_eq!(listing(&found).len(), 4);
+            assert!(found.unpacked().unwrap().join("d/y").exists());
+            let known = found.facts().unwrap().diff_id();
+            let diff_id = found.diff_id().unwrap();
+            assert!(known.is_none_or(|known| known == diff_id));
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+    for name in fs::read_dir(state.join("diffs")).unwrap() {
+        let hex = name.unwrap().file_name().into_string().unwrap();
+        let diff_id = kiln_cache::DiffId(kiln_cache::Sha256::from_hex(&hex).unwrap());
+        assert_eq!(
+            store.by_diff_id(diff_id).unwrap().diff_id().unwrap(),
+            diff_id
+        );
+    }
+    store.empty().unwrap();
+    let work = fs::read_dir(state.join("work")).unwrap();
+    assert_eq!(work.count(), 1, "only this process's own directory is left");
+}
