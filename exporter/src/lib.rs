@@ -1,1 +1,46 @@
 //! Turns a solution into bytes somebody else accepts.
+//!
+//! An image of the store names its new layers without having them as blobs; to carry it elsewhere,
+//! they are packed once and remembered. What is written is a function of the image and the
+//! options: the same image twice gives the same bytes. This crate knows nothing about Dockerfiles,
+//! and it takes times and files to write to as arguments.
+
+mod assemble; // config and history, pure
+mod local_image; // the image as the store keeps it
+
+mod exportable; // images with every byte known
+mod options; // what may be asked for
+mod realise; // from the store's form to everybody's
+
+mod clamp; // no times after SOURCE_DATE_EPOCH
+
+mod archive; // layouts in a tar, docker's archives
+mod layout; // layouts in a directory
+mod members; // what both consist of
+
+mod push; // what a registry is sent
+mod sources; // which repositories have a blob
+
+mod local_dir; // the files themselves
+mod root_tar; // the files in one tar
+
+mod load; // others' archives and layouts
+
+mod error; // why an image could not be written
+mod place; // files that appear whole
+
+pub use archive::{write_docker_archive, write_oci_archive};
+pub use assemble::{AssembleError, Assembly, Change, NewLayer, PlannedEntry, assemble};
+pub use clamp::clamp_times;
+pub use error::ExportError;
+pub use exportable::{Document, ExportLayer, Exportable, LayerSource, NamedImage};
+pub use layout::write_layout;
+pub use load::{LoadError, LoadSource, Loaded, load};
+pub use local_dir::{LocalReport, Stale, platform_directory, write_local};
+pub use local_image::{StoreImageError, canonical_tar, store_image};
+pub use options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};
+pub use place::write_file;
+pub use push::{FetchAbsent, push_image};
+pub use realise::{FetchBlobs, Missing, RealiseError, realise};
+pub use root_tar::{TarRoot, write_root_tar};
+pub use sources::{remember_source, sources};

@@ -1,0 +1,48 @@
+//! Layers without times later than SOURCE_DATE_EPOCH (`rewrite-timestamp=true`).
+//!
+//! The result is a layer like any other, so config, store and export need not know: whoever wants
+//! clamped times clamps the layers and then assembles the image of them. Unchanged files are
+//! further names of those in the store, and a layer that was clamped before is found again.
+
+use kiln_cache::{Entry, Timestamp, TreeBuilder};
+use kiln_snapshotter::{BuildError, Layer, LayerStore};
+
+/// Returns a layer with the files of `layer` and no modification time after `latest`. The layer
+/// has to be unpacked unless nothing changes.
+///
+/// # Errors
+/// When the files cannot be read or the new layer not be written.
+pub fn clamp_times(
+    layers: &LayerStore,
+    layer: &Layer,
+    latest: Timestamp,
+) -> Result<Layer, BuildError> {
+    let tree = layer.tree()?;
+    if tree.iter().all(|entry| entry.mtime <= latest) {
+        return Ok(layer.clone());
+    }
+    let clamped = |entry: Entry<'_>| entry.mtime.min(latest);
+    let mut expected = TreeBuilder::new();
+    for entry in tree.iter() {
+        expected.push(&Entry {
+            mtime: clamped(entry),
+            ..entry
+        });
+    }
+    if let Some(known) = layers.layer(expected.finish().layer_id())
+        && known.directory().is_some()
+    {
+        return Ok(known);
+    }
+    let builder = layers.builder()?;
+    let files = layer.unpacked()?;
+    for entry in tree.iter() {
+        let path = entry.guest_path();
+        let entry = Entry {
+            mtime: clamped(entry),
+            ..entry
+        };
+        builder.add_entry(&path, &entry, || Ok(files.join(path.as_relative())))?;
+    }
+    builder.finish()
+}

@@ -1,0 +1,238 @@
+//! The members of an archive or directory, by name.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kiln_cache::{GuestPath, Store};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use tar::EntryType;
+
+use super::decompress::{self, Packed};
+use super::{LoadError, LoadSource};
+
+/// Bytes. Manifests are limited to 4 MiB by registries; configs are of the same order.
+const LONGEST_DOCUMENT: u64 = 32 << 20;
+
+/// Links followed before giving up. Linux's own limit (path_resolution(7)).
+const MAXIMUM_LINKS: usize = 40;
+
+/// The members of an archive or directory.
+pub(crate) enum Contents {
+    /// A directory, never left.
+    Directory(OwnedFd),
+    /// A tar and the place of each member.
+    Tar {
+        file: Arc<File>,
+        members: HashMap<GuestPath, Place>,
+        /// Deleted when this is dropped.
+        _spooled: Option<Spooled>,
+    },
+}
+
+/// Where a member of a tar is.
+pub(crate) enum Place {
+    /// Its bytes.
+    Bytes { start: u64, size_bytes: u64 },
+    /// It is another name of this member.
+    Link(GuestPath),
+}
+
+/// A file in the store's `work/`.
+pub(crate) struct Spooled(PathBuf);
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        // What cannot be deleted now goes with the rest of `work/`.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A member, read from its start to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    file: Arc<File>,
+    position: u64,
+    left: u64,
+}
+
+impl Part {
+    pub(crate) fn whole(file: File) -> io::Result<Self> {
+        let left = file.metadata()?.len();
+        Ok(Self {
+            file: Arc::new(file),
+            position: 0,
+            left,
+        })
+    }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.left
+    }
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let wanted = wanted.min(buffer.len());
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let count = self.file.read_at(&mut buffer[..wanted], self.position)?;
+        if count == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        self.position += count as u64;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+impl Contents {
+    pub(crate) fn open(source: LoadSource<'_>, store: &Store) -> Result<Self, LoadError> {
+        match source {
+            LoadSource::Directory(path) => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                rustix::fs::open(&path, flags, Mode::empty())
+                    .map(Self::Directory)
+                    .map_err(|error| failed(&path.display())(error.into()))
+            }
+            LoadSource::File(mut file) => {
+                file.rewind().map_err(LoadError::NotAnArchive)?;
+                match decompress::sniff(&mut file).map_err(LoadError::NotAnArchive)? {
+                    (Packed::No, _) => Self::index(file, None),
+                    (packed, reader) => Self::spool(decompress::reader(packed, reader), store),
+                }
+            }
+            LoadSource::Stream(stream) => {
+                let (packed, reader) =
+                    decompress::sniff(stream).map_err(LoadError::NotAnArchive)?;
+                Self::spool(decompress::reader(packed, reader), store)
+            }
+        }
+    }
+
+    /// Writes a stream to a file, to be read by position.
+    fn spool(reader: io::Result<impl Read>, store: &Store) -> Result<Self, LoadError> {
+        let path = store.work_file().map_err(failed(&"work"))?;
+        let mut file = File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(failed(&path.display()))?;
+        let spooled = Spooled(path);
+        reader
+            .and_then(|mut reader| io::copy(&mut reader, &mut file))
+            .map_err(LoadError::NotAnArchive)?;
+        Self::index(file, Some(spooled))
+    }
+
+    /// Notes where each member of a tar is.
+    fn index(mut file: File, spooled: Option<Spooled>) -> Result<Self, LoadError> {
+        file.rewind().map_err(LoadError::NotAnArchive)?;
+        let mut members = HashMap::new();
+        let mut archive = tar::Archive::new(&file);
+        for entry in archive
+            .entries_with_seek()
+            .map_err(LoadError::NotAnArchive)?
+        {
+            let entry = entry.map_err(LoadError::NotAnArchive)?;
+            let path = GuestPath::new(entry.path_bytes());
+            let link = entry.link_name_bytes().unwrap_or_default();
+            let place = match entry.header().entry_type() {
+                EntryType::Regular | EntryType::Continuous => Place::Bytes {
+                    start: entry.raw_file_position(),
+                    size_bytes: entry.size(),
+                },
+                EntryType::Symlink => {
+                    let parent = path.parent().unwrap_or_default();
+                    Place::Link(parent.join(link))
+                }
+                EntryType::Link => Place::Link(GuestPath::new(link)),
+                _ => continue,
+            };
+            members.insert(path, place);
+        }
+        Ok(Self::Tar {
+            file: Arc::new(file),
+            members,
+            _spooled: spooled,
+        })
+    }
+
+    /// Returns a member, or none if there is none of this name.
+    pub(crate) fn find(&self, path: &str) -> Result<Option<Part>, LoadError> {
+        match self {
+            Self::Directory(directory) => {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+                let name = GuestPath::new(path);
+                let name = name.as_relative();
+                let file = match openat2(directory, name, flags, Mode::empty(), resolve) {
+                    Ok(file) => File::from(file),
+                    Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+                    Err(error) => return Err(failed(&path)(error.into())),
+                };
+                let metadata = file.metadata().map_err(failed(&path))?;
+                Ok(metadata.is_file().then(|| Part {
+                    file: Arc::new(file),
+                    position: 0,
+                    left: metadata.len(),
+                }))
+            }
+            Self::Tar { file, members, .. } => {
+                let mut name = GuestPath::new(path);
+                for _ in 0..MAXIMUM_LINKS {
+                    match members.get(&name) {
+                        None if name == GuestPath::new(path) => return Ok(None),
+                        None => break,
+                        Some(Place::Link(target)) => name = target.clone(),
+                        Some(Place::Bytes { start, size_bytes }) => {
+                            return Ok(Some(Part {
+                                file: Arc::clone(file),
+                                position: *start,
+                                left: *size_bytes,
+                            }));
+                        }
+                    }
+                }
+                Err(LoadError::DeadLink(path.to_owned()))
+            }
+        }
+    }
+
+    /// Returns a member that has to be there.
+    pub(crate) fn require(&self, path: &str) -> Result<Part, LoadError> {
+        self.find(path)?
+            .ok_or_else(|| LoadError::MissingMember(path.to_owned()))
+    }
+
+    /// Reads a small member whole, or returns none if there is none of this name.
+    pub(crate) fn document(&self, path: &str) -> Result<Option<Vec<u8>>, LoadError> {
+        let Some(mut part) = self.find(path)? else {
+            return Ok(None);
+        };
+        let size_bytes = part.size_bytes();
+        if size_bytes > LONGEST_DOCUMENT {
+            return Err(LoadError::TooLong {
+                path: path.to_owned(),
+                size_bytes,
+            });
+        }
+        let mut bytes = Vec::new();
+        part.read_to_end(&mut bytes).map_err(failed(&path))?;
+        Ok(Some(bytes))
+    }
+}
+
+/// Returns a function that says which file an error of the operating system is about.
+pub(crate) fn failed(path: &dyn std::fmt::Display) -> impl FnOnce(io::Error) -> LoadError {
+    let path = path.to_string();
+    move |source| LoadError::Io { path, source }
+}

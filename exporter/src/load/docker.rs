@@ -1,0 +1,116 @@
+//! `manifest.json`: what docker archives go by (spec/oci.md section 6.2).
+
+use std::collections::HashMap;
+
+use kiln_cache::{
+    Blobs, Descriptor, DiffId, Image, ImageConfig, ImageRef, Manifest, Sha256, media_type,
+};
+use rayon::prelude::*;
+
+use super::contents::Contents;
+use super::layer::{self, WantedLayer};
+use super::{LoadError, Loaded};
+use crate::members::ArchivedImage;
+
+/// Loads the images of `manifest.json`. Of those that are `loaded` already, from the layout that
+/// the archive is too, the names are added.
+pub(crate) fn load(
+    contents: &Contents,
+    manifest: &[u8],
+    blobs: &Blobs,
+    loaded: &mut Vec<Loaded>,
+) -> Result<(), LoadError> {
+    let images: Vec<ArchivedImage> =
+        serde_json::from_slice(manifest).map_err(|source| LoadError::Json {
+            path: "manifest.json".to_owned(),
+            source,
+        })?;
+    for archived in images {
+        let names = names(&archived)?;
+        let config = contents
+            .document(&archived.config)?
+            .ok_or_else(|| LoadError::MissingMember(archived.config.clone()))?;
+        let digest = Sha256::of(&config);
+        let known = loaded
+            .iter_mut()
+            .find(|known| known.image.manifest.config.digest == digest);
+        match known {
+            Some(known) => {
+                let new = names.into_iter().filter(|name| !known.names.contains(name));
+                let new: Vec<ImageRef> = new.collect();
+                known.names.extend(new);
+            }
+            None => loaded.push(Loaded {
+                image: load_image(contents, &archived, &config, blobs)?,
+                names,
+            }),
+        }
+    }
+    Ok(())
+}
+
+fn names(archived: &ArchivedImage) -> Result<Vec<ImageRef>, LoadError> {
+    let names = archived.repo_tags.as_deref().unwrap_or_default();
+    names
+        .iter()
+        .map(|name| match name.parse::<ImageRef>() {
+            Ok(parsed) => Ok(parsed.with_default_tag()),
+            Err(source) => Err(LoadError::Name {
+                name: name.clone(),
+                source,
+            }),
+        })
+        .collect()
+}
+
+fn load_image(
+    contents: &Contents,
+    archived: &ArchivedImage,
+    config_bytes: &[u8],
+    blobs: &Blobs,
+) -> Result<Image, LoadError> {
+    let config: ImageConfig =
+        serde_json::from_slice(config_bytes).map_err(|source| LoadError::Json {
+            path: archived.config.clone(),
+            source,
+        })?;
+    let diff_ids = &config.rootfs.diff_ids;
+    if diff_ids.len() != archived.layers.len() {
+        return Err(LoadError::LayerCount {
+            config: archived.config.clone(),
+            layers: archived.layers.len(),
+            diff_ids: diff_ids.len(),
+        });
+    }
+    let wanted: Vec<WantedLayer> = archived
+        .layers
+        .iter()
+        .zip(diff_ids)
+        .map(|(path, &diff_id)| WantedLayer {
+            path: path.clone(),
+            diff_id,
+            digest: digest_in(path),
+        })
+        .collect();
+    // A layer that occurs twice is stored once.
+    let once: HashMap<DiffId, &WantedLayer> =
+        wanted.iter().map(|layer| (layer.diff_id, layer)).collect();
+    let stored: HashMap<DiffId, Descriptor> = once
+        .into_par_iter()
+        .map(|(diff_id, wanted)| Ok((diff_id, layer::store(contents, blobs, wanted)?)))
+        .collect::<Result<_, LoadError>>()?;
+    blobs.put(config_bytes)?;
+    let layers = diff_ids
+        .iter()
+        .map(|diff_id| stored[diff_id].clone())
+        .collect();
+    let config = Descriptor::of(media_type::OCI_CONFIG, config_bytes);
+    let manifest = blobs.put(&Manifest::oci(config, layers).to_bytes())?;
+    Ok(Image::read(blobs, manifest)?)
+}
+
+/// Returns the digest that a path in a layout promises; other paths promise none.
+fn digest_in(path: &str) -> Option<Sha256> {
+    let hex = path.strip_prefix("blobs/sha256/")?;
+    Sha256::from_hex(hex).ok()
+}

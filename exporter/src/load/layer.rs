@@ -1,0 +1,108 @@
+//! A layer on its way into the store.
+
+use std::io::{self, Read, Write};
+
+use kiln_cache::{BlobWriter, Blobs, Descriptor, DiffId, Sha256, Sha256Reader, media_type};
+
+use super::LoadError;
+use super::contents::{Contents, Part};
+use super::decompress::{self, Packed};
+
+/// A layer as the archive refers to it.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedLayer {
+    /// Its place.
+    pub(crate) path: String,
+    /// By the config.
+    pub(crate) diff_id: DiffId,
+    /// By the manifest, if there is one.
+    pub(crate) digest: Option<Sha256>,
+}
+
+/// Stores a layer's blob and returns a descriptor of it.
+///
+/// Blob and diff id are verified in one pass. A layer packed in a way that images do not know is
+/// stored as a bare tar.
+pub(crate) fn store(
+    contents: &Contents,
+    blobs: &Blobs,
+    wanted: &WantedLayer,
+) -> Result<Descriptor, LoadError> {
+    let damaged = |source| LoadError::Layer {
+        layer: wanted.path.clone(),
+        source,
+    };
+    let check = |actual: DiffId| match actual == wanted.diff_id {
+        true => Ok(()),
+        false => Err(LoadError::WrongDiffId {
+            layer: wanted.path.clone(),
+            expected: wanted.diff_id,
+            actual,
+        }),
+    };
+    // Archives may leave out what the receiver has; and what is here is not written again.
+    let known = wanted.digest.filter(|&digest| blobs.contains(digest));
+    let part = match known {
+        Some(digest) => Part::whole(blobs.open(digest)?).map_err(damaged)?,
+        None => contents.require(&wanted.path)?,
+    };
+    let (packed, _) = decompress::sniff(part.clone()).map_err(damaged)?;
+    let Some(compression) = packed.of_layers() else {
+        if wanted.digest.is_some() {
+            return Err(LoadError::UnknownPacking(wanted.path.clone()));
+        }
+        let mut writer = blobs.writer()?;
+        check(unpack(part, packed, &mut writer).map_err(damaged)?)?;
+        let (digest, size_bytes) = writer.finish(None)?;
+        return Ok(Descriptor::new(media_type::OCI_LAYER, digest, size_bytes));
+    };
+    let (digest, size_bytes) = match known {
+        Some(digest) => {
+            let size_bytes = part.size_bytes();
+            check(unpack(part, packed, &mut io::sink()).map_err(damaged)?)?;
+            (digest, size_bytes)
+        }
+        None => {
+            let mut writer = blobs.writer()?;
+            check(copy_and_unpack(part, packed, &mut writer).map_err(damaged)?)?;
+            writer.finish(wanted.digest)?
+        }
+    };
+    Ok(Descriptor::new(compression.oci_layer(), digest, size_bytes))
+}
+
+/// Copies `part` and returns the digest of the tar inside.
+fn copy_and_unpack(part: Part, packed: Packed, writer: &mut BlobWriter) -> io::Result<DiffId> {
+    let mut copying = Copying {
+        inner: part,
+        writer,
+    };
+    let mut unpacked = Sha256Reader::new(decompress::reader(packed, &mut copying)?);
+    io::copy(&mut unpacked, &mut io::sink())?;
+    let (inner, digest, _) = unpacked.finish();
+    drop(inner);
+    // Whatever follows the end of the compressed stream belongs to the blob too.
+    io::copy(&mut copying, &mut io::sink())?;
+    Ok(DiffId(digest))
+}
+
+/// Unpacks `part` and returns the digest of the tar.
+fn unpack(part: Part, packed: Packed, output: &mut dyn Write) -> io::Result<DiffId> {
+    let mut unpacked = Sha256Reader::new(decompress::reader(packed, part)?);
+    io::copy(&mut unpacked, output)?;
+    Ok(DiffId(unpacked.finish().1))
+}
+
+/// Writes down what is read.
+struct Copying<'a> {
+    inner: Part,
+    writer: &'a mut BlobWriter,
+}
+
+impl Read for Copying<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.writer.write_all(&buffer[..count])?;
+        Ok(count)
+    }
+}

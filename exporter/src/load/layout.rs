@@ -1,0 +1,204 @@
+//! `index.json`: what OCI layouts go by (OCI image-spec v1.1, image-layout.md).
+
+use std::collections::{BTreeMap, HashMap};
+
+use kiln_cache::{
+    Blobs, Descriptor, DiffId, Image, ImageConfig, ImageError, ImageRef, Manifest, MediaKind,
+    Platform, Sha256, parse_manifest,
+};
+use oci_spec::image::ImageIndex;
+use rayon::prelude::*;
+
+use super::contents::Contents;
+use super::layer::{self, WantedLayer};
+use super::{LoadError, Loaded};
+use crate::members::{IMAGE_NAME, REF_NAME, blob_path};
+
+/// Deeper nesting than any builder writes is a loop or an attack.
+const DEEPEST_NESTING: usize = 4;
+
+/// Loads the images of `index.json`.
+pub(crate) fn load(
+    contents: &Contents,
+    index: &[u8],
+    blobs: &Blobs,
+    platform: &Platform,
+) -> Result<Vec<Loaded>, LoadError> {
+    let mut loaded: Vec<Loaded> = Vec::new();
+    for descriptor in parse_index("index.json", index)? {
+        if !is_image(&descriptor) {
+            continue;
+        }
+        let name = name_of(&descriptor)?;
+        let digest = select(contents, &descriptor, platform, DEEPEST_NESTING)?;
+        let known = loaded
+            .iter_mut()
+            .find(|known| known.image.descriptor.digest == digest);
+        match known {
+            Some(known) => known.names.extend(name),
+            None => loaded.push(Loaded {
+                names: name.into_iter().collect(),
+                image: load_image(contents, digest, blobs)?,
+            }),
+        }
+    }
+    match loaded.is_empty() {
+        true => Err(LoadError::NoImages),
+        false => Ok(loaded),
+    }
+}
+
+/// Parses an index into descriptors. Those whose digest kiln cannot verify are left out.
+fn parse_index(path: &str, bytes: &[u8]) -> Result<Vec<Descriptor>, LoadError> {
+    let index: ImageIndex = serde_json::from_slice(bytes).map_err(|source| LoadError::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    let descriptors = index.manifests().iter().filter_map(|foreign| {
+        let digest: Sha256 = foreign.digest().to_string().parse().ok()?;
+        let media_type = foreign.media_type().to_string();
+        let mut descriptor = Descriptor::new(&media_type, digest, foreign.size());
+        if let Some(annotations) = foreign.annotations() {
+            descriptor.annotations = annotations.clone().into_iter().collect();
+        }
+        descriptor.platform = foreign.platform().as_ref().map(|platform| {
+            Platform::new(
+                &platform.os().to_string(),
+                &platform.architecture().to_string(),
+                platform.variant().as_deref().unwrap_or_default(),
+            )
+        });
+        Some(descriptor)
+    });
+    Ok(descriptors.collect())
+}
+
+/// Says whether an entry is, or leads to, an image that can run: no attestation, for example.
+fn is_image(descriptor: &Descriptor) -> bool {
+    let kind = MediaKind::of(&descriptor.media_type);
+    let unknown = |platform: &Platform| platform.os == "unknown";
+    matches!(kind, MediaKind::Manifest | MediaKind::Index)
+        && !descriptor.platform.as_ref().is_some_and(unknown)
+        && !descriptor
+            .annotations
+            .contains_key("vnd.docker.reference.type")
+}
+
+/// Returns the name in an entry's annotations, if one is there in full.
+fn name_of(descriptor: &Descriptor) -> Result<Option<ImageRef>, LoadError> {
+    let annotations: &BTreeMap<String, String> = &descriptor.annotations;
+    if let Some(name) = annotations.get(IMAGE_NAME) {
+        return match name.parse::<ImageRef>() {
+            Ok(parsed) => Ok(Some(parsed.with_default_tag())),
+            Err(source) => Err(LoadError::Name {
+                name: name.clone(),
+                source,
+            }),
+        };
+    }
+    // Free text: a mere tag names nothing, anything else may be a name.
+    let name = annotations
+        .get(REF_NAME)
+        .filter(|name| name.contains(['/', ':']));
+    let parsed = name.and_then(|name| name.parse::<ImageRef>().ok());
+    Ok(parsed.map(ImageRef::with_default_tag))
+}
+
+/// Returns the manifest for `platform` that an entry is or leads to.
+fn select(
+    contents: &Contents,
+    descriptor: &Descriptor,
+    platform: &Platform,
+    nesting: usize,
+) -> Result<Sha256, LoadError> {
+    if MediaKind::of(&descriptor.media_type) == MediaKind::Manifest {
+        return Ok(descriptor.digest);
+    }
+    let no_platform = || LoadError::NoPlatform {
+        digest: descriptor.digest,
+        platform: platform.clone(),
+    };
+    let bytes = verified(contents, descriptor.digest)?;
+    let path = blob_path(descriptor.digest);
+    let mut candidates = Vec::new();
+    for child in parse_index(&path, &bytes)?.into_iter().filter(is_image) {
+        let distance = match &child.platform {
+            Some(offered) => platform.distance(offered),
+            None => Some(u32::MAX),
+        };
+        // Archives of one platform keep the index of all.
+        let present = contents.find(&blob_path(child.digest))?.is_some();
+        candidates.extend(
+            distance
+                .filter(|_| present)
+                .map(|distance| (distance, child)),
+        );
+    }
+    let best = candidates.into_iter().min_by_key(|(distance, _)| *distance);
+    match best {
+        Some((_, child)) if nesting > 0 => select(contents, &child, platform, nesting - 1),
+        _ => Err(no_platform()),
+    }
+}
+
+fn load_image(contents: &Contents, digest: Sha256, blobs: &Blobs) -> Result<Image, LoadError> {
+    let manifest_bytes = verified(contents, digest)?;
+    let manifest: Manifest = parse_manifest(digest, &manifest_bytes)?;
+    let config_bytes = verified(contents, manifest.config.digest)?;
+    let config: ImageConfig =
+        serde_json::from_slice(&config_bytes).map_err(|source| ImageError::Json {
+            what: "config",
+            digest: manifest.config.digest,
+            source,
+        })?;
+    let diff_ids = &config.rootfs.diff_ids;
+    if diff_ids.len() != manifest.layers.len() {
+        return Err(ImageError::LayerCount {
+            digest,
+            layers: manifest.layers.len(),
+            diff_ids: diff_ids.len(),
+        }
+        .into());
+    }
+    // A layer that occurs twice is stored once.
+    let wanted: HashMap<Sha256, DiffId> = manifest
+        .layers
+        .iter()
+        .zip(diff_ids)
+        .filter(|(layer, _)| is_here(layer))
+        .map(|(layer, &diff_id)| (layer.digest, diff_id))
+        .collect();
+    wanted.into_par_iter().try_for_each(|(digest, diff_id)| {
+        let wanted = WantedLayer {
+            path: blob_path(digest),
+            diff_id,
+            digest: Some(digest),
+        };
+        layer::store(contents, blobs, &wanted).map(drop)
+    })?;
+    blobs.put(&config_bytes)?;
+    blobs.put(&manifest_bytes)?;
+    Ok(Image::read(blobs, digest)?)
+}
+
+/// Says whether a layer's bytes should be in the layout: foreign ones are elsewhere.
+fn is_here(layer: &Descriptor) -> bool {
+    !matches!(MediaKind::of(&layer.media_type), MediaKind::ForeignLayer(_))
+}
+
+/// Reads a manifest, index or config and checks that it is the one meant.
+fn verified(contents: &Contents, digest: Sha256) -> Result<Vec<u8>, LoadError> {
+    let path = blob_path(digest);
+    let bytes = contents
+        .document(&path)?
+        .ok_or(LoadError::MissingMember(path))?;
+    let actual = Sha256::of(&bytes);
+    match actual == digest {
+        true => Ok(bytes),
+        false => Err(kiln_cache::BlobError::Mismatch {
+            expected: digest,
+            actual,
+        }
+        .into()),
+    }
+}

@@ -1,0 +1,339 @@
+//! A root file system as files of a directory, `--output type=local`.
+//!
+//! What is written belongs to whoever exports it; modes, times, links and attributes are the
+//! image's. Files in the way are replaced, other files stay. Names come from the image and the
+//! directory may hold symbolic links, so nothing is ever reached by a path: the walk goes down one
+//! open directory at a time, a single name at each step, and follows no link.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use kiln_cache::{Device, Entry, GuestPath, Kind, Platform, Timestamp, Xattrs, remove_tree};
+use kiln_snapshotter::{Located, ParentView};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, fchmod, fsetxattr, futimens,
+    linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use crate::error::ExportError;
+
+/// What happens to files in the directory that the image does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stale {
+    /// They stay.
+    #[default]
+    Keep,
+    /// They are deleted (`mode=delete`).
+    Delete,
+}
+
+/// What could not be written without further rights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalReport {
+    /// Devices that were left out.
+    pub left_out: Vec<GuestPath>,
+}
+
+/// Returns the name of a platform's own directory where several are exported, e.g. `linux_arm64`.
+#[must_use]
+pub fn platform_directory(platform: &Platform) -> String {
+    platform.to_string().replace('/', "_")
+}
+
+/// Writes the files of a root into `directory`, making it if there is none. The root's layers have
+/// to be unpacked.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn write_local(
+    view: &ParentView,
+    directory: &Path,
+    stale: Stale,
+) -> Result<LocalReport, ExportError> {
+    if !directory.exists() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(ExportError::at(directory))?;
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root =
+        rustix::fs::open(directory, flags, Mode::empty()).map_err(ExportError::at(directory))?;
+    let mut writer = Writer {
+        view,
+        directory,
+        stale,
+        open: vec![Open::new(GuestPath::ROOT, root, None)],
+        report: LocalReport::default(),
+    };
+    for located in view.walk(&GuestPath::ROOT) {
+        writer.write(&located)?;
+    }
+    while !writer.open.is_empty() {
+        writer.close_last()?;
+    }
+    Ok(writer.report)
+}
+
+/// A walk through the directory in step with the one through the image.
+struct Writer<'a> {
+    view: &'a ParentView,
+    directory: &'a Path,
+    stale: Stale,
+    /// The directories around the present entry, outermost first; the last one is the parent.
+    open: Vec<Open<'a>>,
+    report: LocalReport,
+}
+
+/// A directory being filled.
+struct Open<'a> {
+    path: GuestPath,
+    file: OwnedFd,
+    /// What it becomes when it is full; the top stays what it is.
+    finish: Option<Entry<'a>>,
+    written: HashSet<OsString>,
+}
+
+impl<'a> Open<'a> {
+    fn new(path: GuestPath, file: OwnedFd, finish: Option<Entry<'a>>) -> Self {
+        Self {
+            path,
+            file,
+            finish,
+            written: HashSet::new(),
+        }
+    }
+}
+
+impl<'a> Writer<'a> {
+    fn write(&mut self, located: &Located<'a>) -> Result<(), ExportError> {
+        let entry = located.entry;
+        let path = entry.guest_path();
+        let parent = path.parent().unwrap_or_default();
+        while self.parent().path != parent {
+            self.close_last()?;
+        }
+        let name = OsStr::from_bytes(path.name()).to_owned();
+        self.parent().written.insert(name.clone());
+        let at = ExportError::at(self.host_path(&path));
+        match entry.kind {
+            Kind::Directory { .. } => {
+                let directory = self.enter(&name).map_err(at)?;
+                self.open.push(Open::new(path, directory, Some(entry)));
+            }
+            Kind::File { .. } => {
+                let source = self.view.open(located)?;
+                self.write_file(&name, &source, &entry).map_err(at)?;
+            }
+            Kind::HardLink { target } => self.link(&name, target).map_err(at)?,
+            Kind::Symlink { target } => self
+                .make(&name, |parent| symlinkat(target, parent, &name))
+                .and_then(|()| self.set_time_by_name(&name, entry.mtime))
+                .map_err(at)?,
+            Kind::Fifo => self.node(&name, FileType::Fifo, None, &entry).map_err(at)?,
+            Kind::CharDevice(device) | Kind::BlockDevice(device) => {
+                let kind = match entry.kind {
+                    Kind::CharDevice(_) => FileType::CharacterDevice,
+                    _ => FileType::BlockDevice,
+                };
+                match self.node(&name, kind, Some(device), &entry) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        self.report.left_out.push(path);
+                    }
+                    other => other.map_err(at)?,
+                }
+            }
+            // A merged root has none.
+            Kind::Whiteout => {}
+        }
+        Ok(())
+    }
+
+    fn parent(&mut self) -> &mut Open<'a> {
+        self.open.last_mut().expect("the top is closed last")
+    }
+
+    fn host_path(&self, path: &GuestPath) -> PathBuf {
+        self.directory.join(path.as_relative())
+    }
+
+    /// Opens the directory `name`, making it, and room for it, where needed.
+    fn enter(&mut self, name: &OsStr) -> io::Result<OwnedFd> {
+        let parent = &self.parent().file;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || openat(parent, name, flags, Mode::empty());
+        match open() {
+            Ok(directory) => {
+                // It may be closed to its owner.
+                let mode = Mode::from_raw_mode(rustix::fs::fstat(&directory)?.st_mode & 0o7777);
+                fchmod(&directory, mode | Mode::RWXU)?;
+                return Ok(directory);
+            }
+            Err(Errno::NOENT) => {}
+            Err(Errno::NOTDIR | Errno::LOOP) => unlinkat(parent, name, AtFlags::empty())?,
+            Err(Errno::ACCESS) => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let directory = openat(parent, name, flags, Mode::empty())?;
+                // chmod(2) does not take such descriptors; their link in /proc it does.
+                rustix::fs::chmod(through_proc(&directory, None), Mode::RWXU)?;
+                return Ok(open()?);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        mkdirat(parent, name, Mode::RWXU)?;
+        Ok(open()?)
+    }
+
+    /// Makes something called `name`, and room for it.
+    fn make(
+        &mut self,
+        name: &OsStr,
+        act: impl Fn(&OwnedFd) -> Result<(), Errno>,
+    ) -> io::Result<()> {
+        let parent = &self.parent().file;
+        match act(parent) {
+            Err(Errno::EXIST) => {
+                remove(parent, name)?;
+                Ok(act(parent)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn write_file(&mut self, name: &OsStr, source: &File, entry: &Entry<'_>) -> io::Result<()> {
+        let parent = &self.parent().file;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let create = || openat(parent, name, flags, Mode::RUSR | Mode::WUSR);
+        let file = match create() {
+            Err(Errno::EXIST) => {
+                remove(parent, name)?;
+                create()?
+            }
+            other => other?,
+        };
+        let file = File::from(file);
+        if rustix::fs::ioctl_ficlone(&file, source).is_err() {
+            // Inside the kernel, where it can.
+            io::copy(&mut { source }, &mut { &file })?;
+        }
+        set_metadata(&file, entry)
+    }
+
+    /// Makes `name` a further name of a file that was written before.
+    fn link(&mut self, name: &OsStr, target: &[u8]) -> io::Result<()> {
+        let target = GuestPath::from_clean(target).ok_or(io::ErrorKind::InvalidData)?;
+        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut directory = openat(&self.open[0].file, c".", step, Mode::empty())?;
+        for ancestor in target.ancestors() {
+            directory = openat(&directory, ancestor.name(), step, Mode::empty())?;
+        }
+        let source = target.name();
+        self.make(name, |parent| {
+            linkat(&directory, source, parent, name, AtFlags::empty())
+        })
+    }
+
+    fn node(
+        &mut self,
+        name: &OsStr,
+        kind: FileType,
+        device: Option<Device>,
+        entry: &Entry<'_>,
+    ) -> io::Result<()> {
+        let number = device.map_or(0, |device| makedev(device.major, device.minor));
+        let mode = Mode::from_raw_mode(entry.mode.into());
+        self.make(name, |parent| {
+            mknodat(parent, name, kind, Mode::empty(), number)
+        })?;
+        // Just made and no link, so it is this that the name means.
+        rustix::fs::chmodat(&self.parent().file, name, mode, AtFlags::empty())?;
+        self.set_time_by_name(name, entry.mtime)
+    }
+
+    fn set_time_by_name(&mut self, name: &OsStr, time: Timestamp) -> io::Result<()> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        Ok(utimensat(&self.parent().file, name, &times(time), flags)?)
+    }
+
+    /// Finishes the innermost directory: nothing more is put into it.
+    fn close_last(&mut self) -> Result<(), ExportError> {
+        let Some(done) = self.open.pop() else {
+            return Ok(());
+        };
+        let close = || -> io::Result<()> {
+            if self.stale == Stale::Delete {
+                remove_others(&done)?;
+            }
+            match &done.finish {
+                Some(entry) => set_metadata(&File::from(done.file.try_clone()?), entry),
+                None => Ok(()),
+            }
+        };
+        close().map_err(ExportError::at(self.host_path(&done.path)))
+    }
+}
+
+/// Deletes what is in a directory and was not written.
+fn remove_others(done: &Open<'_>) -> io::Result<()> {
+    let mut others = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&done.file)? {
+        let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
+        if name != "." && name != ".." && !done.written.contains(&name) {
+            others.push(name);
+        }
+    }
+    others.iter().try_for_each(|name| remove(&done.file, name))
+}
+
+/// Deletes whatever `name` is in `parent`.
+fn remove(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => remove_tree(&through_proc(parent, Some(name))),
+        _ => Ok(unlinkat(parent, name, AtFlags::empty())?),
+    }
+}
+
+/// Returns a path to an open directory, or to a name in it, that no rename leads elsewhere.
+fn through_proc(directory: &OwnedFd, name: Option<&OsStr>) -> PathBuf {
+    let mut path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+    path.extend(name);
+    path
+}
+
+/// Gives an open file or directory everything but its owner.
+fn set_metadata(file: &File, entry: &Entry<'_>) -> io::Result<()> {
+    set_xattrs(file, entry.xattrs)?;
+    fchmod(file, Mode::from_raw_mode(entry.mode.into()))?;
+    Ok(futimens(file, &times(entry.mtime))?)
+}
+
+/// Sets extended attributes as far as this process and the file system can.
+fn set_xattrs(file: &File, xattrs: Xattrs<'_>) -> io::Result<()> {
+    for (name, value) in xattrs.iter() {
+        match fsetxattr(file.as_fd(), name, value, XattrFlags::empty()) {
+            Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn times(time: Timestamp) -> Timestamps {
+    let time = Timespec {
+        tv_sec: time.seconds,
+        tv_nsec: time.nanoseconds.into(),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}

@@ -1,0 +1,105 @@
+//! Images as the store keeps them: what a build without `--output` leaves.
+//!
+//! The manifest of a local image describes the base's layers as the registry does, so that pushing
+//! them moves no bytes, and each new layer as an uncompressed tar whose digest is its diff id. The
+//! blobs of new layers do not exist: such a tar can be made from the layer at any time, and
+//! compressing it is put off until somebody wants to carry the image elsewhere
+//! ([`crate::realise`]). Manifest and config are functions of what is in the image, so a build that
+//! changes nothing finds both in the store and writes nothing.
+
+use std::io;
+
+use kiln_cache::{BlobError, Blobs, Descriptor, DiffId, Image, ImageConfig, Manifest, media_type};
+use kiln_snapshotter::{Layer, LayerError, TarFacts, TarOrigin, TimeClamp};
+
+/// Bytes. Two zero blocks, all that the tar of an empty layer is.
+const EMPTY_TAR_BYTES: u64 = 1024;
+
+/// Why an image could not be put into the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreImageError {
+    /// The config lists other layers than there are.
+    #[error("config lists diff ids {listed:?} for layers {layers:?}")]
+    Layers {
+        /// The diff ids in the config.
+        listed: Vec<DiffId>,
+        /// The diff ids of base and new layers.
+        layers: Vec<DiffId>,
+    },
+    /// A new layer cannot be read.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+}
+
+/// Stores config and manifest of an image with new `layers` on top of `base`, lowest first.
+///
+/// # Errors
+/// When the config lists other layers, or the store fails.
+pub fn store_image(
+    blobs: &Blobs,
+    config: ImageConfig,
+    base: Option<&Image>,
+    layers: &[Layer],
+) -> Result<Image, StoreImageError> {
+    let mut descriptors = base.map_or_else(Vec::new, |base| base.manifest.layers.clone());
+    let mut diff_ids = base.map_or_else(Vec::new, |base| base.config.rootfs.diff_ids.clone());
+    for layer in layers {
+        let tar = canonical_tar(layer)?;
+        diff_ids.push(tar.diff_id);
+        descriptors.push(Descriptor::new(
+            media_type::OCI_LAYER,
+            tar.diff_id.0,
+            tar.size_bytes,
+        ));
+    }
+    if config.rootfs.diff_ids != diff_ids {
+        return Err(StoreImageError::Layers {
+            listed: config.rootfs.diff_ids,
+            layers: diff_ids,
+        });
+    }
+    let config_bytes = config.to_bytes();
+    blobs.put(&config_bytes)?;
+    let manifest = Manifest::oci(
+        Descriptor::of(media_type::OCI_CONFIG, &config_bytes),
+        descriptors,
+    );
+    let manifest_bytes = manifest.to_bytes();
+    blobs.put(&manifest_bytes)?;
+    Ok(Image {
+        descriptor: Descriptor::of(media_type::OCI_MANIFEST, &manifest_bytes),
+        manifest,
+        config,
+    })
+}
+
+/// Returns digest and length of the tar that kiln itself makes of a layer; computed once and
+/// remembered.
+///
+/// A layer can be known by other digests too: those of foreign archives with the same files. An
+/// image of ours names its layers by what can be made again without those archives.
+///
+/// # Errors
+/// When the layer cannot be read.
+pub fn canonical_tar(layer: &Layer) -> Result<TarFacts, LayerError> {
+    if layer.tree()?.is_empty() {
+        return Ok(TarFacts {
+            diff_id: DiffId::EMPTY,
+            size_bytes: EMPTY_TAR_BYTES,
+            origin: TarOrigin::Canonical,
+        });
+    }
+    let canonical = |facts: kiln_snapshotter::Facts| {
+        let mut tars = facts.tars.into_iter();
+        tars.find(|tar| tar.origin == TarOrigin::Canonical)
+    };
+    if let Some(tar) = canonical(layer.facts()?) {
+        return Ok(tar);
+    }
+    let tar = layer.write_tar(&mut io::sink(), TimeClamp::None)?;
+    layer.remember_tar(tar)?;
+    Ok(tar)
+}

@@ -1,0 +1,238 @@
+//! What somebody may want of an exported image, and what does not go together.
+
+use std::collections::BTreeMap;
+
+use kiln_cache::{Compression, MediaKind, media_type};
+use kiln_snapshotter::{Level, Packing};
+
+/// How an image is written for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageOptions {
+    /// How new layers are packed: gzip has levels 0 to 9, zstd 0 to 22.
+    pub packing: Packing,
+    /// Whether layers that came from elsewhere are packed anew.
+    pub existing_layers: ExistingLayers,
+    /// Which family of media types is written.
+    pub media_types: MediaTypes,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// Annotations of the manifest's descriptor, in an index or layout.
+    pub descriptor_annotations: BTreeMap<String, String>,
+}
+
+impl Default for ImageOptions {
+    /// gzip, which every client reads, and everything else as it is.
+    fn default() -> Self {
+        Self {
+            packing: Packing::new(Compression::Gzip),
+            existing_layers: ExistingLayers::default(),
+            media_types: MediaTypes::default(),
+            annotations: BTreeMap::new(),
+            descriptor_annotations: BTreeMap::new(),
+        }
+    }
+}
+
+/// What happens to layers that came from elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExistingLayers {
+    /// They go out as they came, byte for byte, so that whoever has them need not get them again.
+    #[default]
+    Keep,
+    /// Those packed otherwise are packed like new ones (`force-compression=true`).
+    Repack,
+}
+
+/// Which family of media types an image is written with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MediaTypes {
+    /// That of the image's own manifest. An image with nothing to be packed keeps its digest.
+    #[default]
+    OfImage,
+    /// OCI.
+    Oci,
+    /// Docker schema 2 (`oci-mediatypes=false`).
+    Docker,
+}
+
+/// Options that contradict each other or mean nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// Docker's media types know no zstd.
+    // OCI-026
+    #[error("exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"")]
+    ZstdWithDockerTypes,
+    /// The level is out of range.
+    #[error(
+        "exporter option \"compression-level={level}\" is out of range: {name} has 0 to {highest}"
+    )]
+    Level {
+        /// What was asked for.
+        level: i32,
+        /// The format.
+        name: &'static str,
+        /// The highest level.
+        highest: i32,
+    },
+}
+
+impl ImageOptions {
+    /// Checks that the options go together.
+    ///
+    /// # Errors
+    /// See [`OptionError`].
+    pub fn check(&self) -> Result<(), OptionError> {
+        let Packing { compression, level } = self.packing;
+        if compression == Compression::Zstd && self.media_types == MediaTypes::Docker {
+            return Err(OptionError::ZstdWithDockerTypes);
+        }
+        let (name, highest) = match compression {
+            Compression::None => return Ok(()),
+            Compression::Gzip => ("gzip", 9),
+            Compression::Zstd => ("zstd", 22),
+        };
+        match level {
+            Level::Exactly(level) if !(0..=highest).contains(&level) => Err(OptionError::Level {
+                level,
+                name,
+                highest,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A family of media types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// OCI image-spec.
+    Oci,
+    /// Docker schema 2.
+    Docker,
+}
+
+impl Family {
+    /// Returns the family of an index's or manifest's media type.
+    #[must_use]
+    pub fn of(media_type: &str) -> Self {
+        match media_type.starts_with("application/vnd.docker.") {
+            true => Self::Docker,
+            false => Self::Oci,
+        }
+    }
+
+    /// Returns the media type of a manifest.
+    #[must_use]
+    pub const fn manifest(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_MANIFEST,
+            Self::Docker => media_type::DOCKER_MANIFEST,
+        }
+    }
+
+    /// Returns the media type of an index.
+    #[must_use]
+    pub const fn index(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_INDEX,
+            Self::Docker => media_type::DOCKER_LIST,
+        }
+    }
+
+    /// Returns the media type of a config.
+    #[must_use]
+    pub const fn config(self) -> &'static str {
+        match self {
+            Self::Oci => media_type::OCI_CONFIG,
+            Self::Docker => media_type::DOCKER_CONFIG,
+        }
+    }
+
+    /// Returns this family's word for what `media_type` says of a layer. Types that kiln does not
+    /// know stay what they are.
+    #[must_use]
+    pub fn layer(self, media_type: &str) -> String {
+        match (MediaKind::of(media_type), self) {
+            (MediaKind::Layer(compression), Self::Oci) => compression.oci_layer().to_owned(),
+            (MediaKind::Layer(compression), Self::Docker) => compression.docker_layer().to_owned(),
+            _ => media_type.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(compression: Compression, level: Level, media_types: MediaTypes) -> String {
+        let options = ImageOptions {
+            packing: Packing { compression, level },
+            media_types,
+            ..ImageOptions::default()
+        };
+        match options.check() {
+            Ok(()) => "fine".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// OCI-026.
+    #[test]
+    fn options_that_contradict_each_other_are_named() {
+        let conflict =
+            "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"";
+        for (compression, level, media_types, expected) in [
+            (
+                Compression::Zstd,
+                Level::Default,
+                MediaTypes::Docker,
+                conflict,
+            ),
+            (
+                Compression::Zstd,
+                Level::Exactly(22),
+                MediaTypes::Oci,
+                "fine",
+            ),
+            (
+                Compression::Gzip,
+                Level::Exactly(0),
+                MediaTypes::Docker,
+                "fine",
+            ),
+            (
+                Compression::None,
+                Level::Exactly(77),
+                MediaTypes::Docker,
+                "fine",
+            ),
+            (
+                Compression::Gzip,
+                Level::Exactly(10),
+                MediaTypes::Oci,
+                "exporter option \"compression-level=10\" is out of range: gzip has 0 to 9",
+            ),
+            (
+                Compression::Zstd,
+                Level::Exactly(-1),
+                MediaTypes::Oci,
+                "exporter option \"compression-level=-1\" is out of range: zstd has 0 to 22",
+            ),
+        ] {
+            assert_eq!(check(compression, level, media_types), expected);
+        }
+    }
+
+    #[test]
+    fn layers_change_family_and_nothing_else() {
+        let gzip = media_type::OCI_LAYER_GZIP;
+        assert_eq!(Family::Docker.layer(gzip), media_type::DOCKER_LAYER_GZIP);
+        assert_eq!(
+            Family::Oci.layer(media_type::DOCKER_LAYER),
+            media_type::OCI_LAYER
+        );
+        assert_eq!(Family::Oci.layer("application/x"), "application/x");
+        assert_eq!(Family::of(media_type::DOCKER_LIST), Family::Docker);
+        assert_eq!(Family::of(Family::Oci.index()), Family::Oci);
+    }
+}

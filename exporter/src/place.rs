@@ -1,0 +1,107 @@
+//! Files that appear whole or not at all.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::ExportError;
+
+/// Writes a file through `act`. It gets its name when `act` has succeeded; until then, what had
+/// the name before keeps it. What is no regular file, such as `/dev/stdout`, is written to as it is.
+///
+/// # Errors
+/// Those of `act`, or when the file cannot be written.
+pub fn write_file(
+    path: &Path,
+    act: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let special = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    if special {
+        let file = File::options().write(true).open(path);
+        return fill(file.map_err(ExportError::at(path))?, act);
+    }
+    // Through a symbolic link, it is the file behind that is replaced.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let temporary = Temporary::create(&target)?;
+    let file = temporary.file.try_clone().map_err(ExportError::at(path))?;
+    fill(file, act)?;
+    temporary.rename_to(&target)
+}
+
+fn fill(
+    file: File,
+    act: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let mut output = BufWriter::with_capacity(1 << 17, file);
+    act(&mut output)?;
+    output.flush().map_err(ExportError::Output)
+}
+
+/// A file beside the one it is to replace; deleted unless renamed.
+struct Temporary {
+    path: PathBuf,
+    file: File,
+}
+
+impl Temporary {
+    fn create(target: &Path) -> Result<Self, ExportError> {
+        let name = target.file_name().unwrap_or_default();
+        for number in 0.. {
+            let mut hidden = OsString::from(".");
+            hidden.push(name);
+            hidden.push(format!(".{}-{number}", std::process::id()));
+            let path = target.with_file_name(hidden);
+            match File::create_new(&path) {
+                Ok(file) => return Ok(Self { path, file }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(ExportError::at(target)(error)),
+            }
+        }
+        unreachable!("the counter does not end");
+    }
+
+    fn rename_to(self, target: &Path) -> Result<(), ExportError> {
+        fs::rename(&self.path, target).map_err(ExportError::at(target))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Renamed, it is not there any more; otherwise nobody wants it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_fails_leaves_what_was_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "old").unwrap();
+        let failed = write_file(&path, |output| {
+            output.write_all(b"half").map_err(ExportError::Output)?;
+            Err(ExportError::ManifestList)
+        });
+        assert!(matches!(failed, Err(ExportError::ManifestList)));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        write_file(&path, |output| {
+            output.write_all(b"new").map_err(ExportError::Output)
+        })
+        .unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_file_is_written_to() {
+        write_file(Path::new("/dev/null"), |output| {
+            output.write_all(b"x").map_err(ExportError::Output)
+        })
+        .unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+}

@@ -1,0 +1,374 @@
+//! From an image of the store to one that others accept.
+//!
+//! New layers are packed, each at most once: the blob stays in the store and the layer remembers
+//! it. Layers that came from elsewhere go out byte for byte as they came, so that whoever has them
+//! need not get them again. Media types are all of one family (OCI image-spec v1.1, manifest.md).
+//! An image of which nothing changes keeps its manifest, byte for byte, and so its digest.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kiln_cache::{
+    BlobError, Blobs, Compression, Descriptor, DiffId, Image, Manifest, MediaKind, Sha256,
+};
+use kiln_snapshotter::{KnownBlob, Layer, LayerError, LayerStore, Packing, TarOrigin, UnpackError};
+
+use crate::exportable::{Document, ExportLayer, Exportable, LayerSource};
+use crate::local_image::canonical_tar;
+use crate::options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};
+
+/// Fetches blobs into the store.
+pub type FetchBlobs<'a> =
+    dyn Fn(&[Descriptor]) -> Result<(), Box<dyn Error + Send + Sync>> + Sync + 'a;
+
+/// What happens to layers that are still in a registry.
+#[derive(Clone, Copy)]
+pub enum Missing<'a> {
+    /// They are fetched.
+    Fetch(&'a FetchBlobs<'a>),
+    /// They stay there: enough for a push, which may find them at its destination.
+    Leave,
+}
+
+impl fmt::Debug for Missing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fetch(_) => "Fetch",
+            Self::Leave => "Leave",
+        })
+    }
+}
+
+/// Why an image cannot be carried elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub enum RealiseError {
+    /// The options contradict each other.
+    #[error(transparent)]
+    Options(#[from] OptionError),
+    /// A layer cannot be read or packed.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A layer cannot be unpacked, which packing it otherwise begins with.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    /// A blob cannot be read or written.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// Layers cannot be had from where they are.
+    #[error("cannot fetch the layers that are not here")]
+    Fetch(#[source] Box<dyn Error + Send + Sync>),
+    /// A layer is of a type that cannot be packed anew.
+    #[error("layer {digest} of type {media_type} cannot be packed anew")]
+    Foreign {
+        /// The blob.
+        digest: Sha256,
+        /// Its type.
+        media_type: String,
+    },
+}
+
+/// Makes an image exportable.
+///
+/// # Errors
+/// See [`RealiseError`].
+pub fn realise(
+    image: &Image,
+    layers: &LayerStore,
+    blobs: &Blobs,
+    options: &ImageOptions,
+    missing: Missing<'_>,
+) -> Result<Exportable, RealiseError> {
+    options.check()?;
+    let own_family = Family::of(&image.descriptor.media_type);
+    let family = match options.media_types {
+        MediaTypes::OfImage => own_family,
+        MediaTypes::Oci => Family::Oci,
+        MediaTypes::Docker => Family::Docker,
+    };
+    let work: Vec<Work> = image
+        .layers()
+        .map(|(diff_id, descriptor)| plan(diff_id, descriptor, layers, options))
+        .collect::<Result<_, _>>()?;
+    let packs_new = work.iter().any(|work| matches!(work, Work::Pack(_)));
+    let zstd = options.packing.compression == Compression::Zstd;
+    if packs_new && zstd && family == Family::Docker {
+        return Err(OptionError::ZstdWithDockerTypes.into());
+    }
+    fetch(&work, blobs, missing)?;
+    let layers = perform(&work, layers, blobs, options.packing)?;
+    let manifest = manifest(image, &layers, family, options);
+    let mut document = match manifest == image.manifest {
+        true => Document::new(
+            &image.descriptor.media_type,
+            blobs.read(image.descriptor.digest)?,
+        ),
+        false => Document::new(family.manifest(), manifest.to_bytes()),
+    };
+    let platform = image.config.platform();
+    document.descriptor.platform = Some(platform.clone());
+    document.descriptor.annotations = options.descriptor_annotations.clone();
+    Ok(Exportable {
+        platform,
+        created: image.config.created,
+        manifest: document,
+        config: Document {
+            bytes: blobs.read(manifest.config.digest)?,
+            descriptor: manifest.config.clone(),
+        },
+        layers: manifest
+            .layers
+            .into_iter()
+            .zip(layers)
+            .map(|(descriptor, layer)| ExportLayer {
+                descriptor,
+                source: layer.source,
+            })
+            .collect(),
+    })
+}
+
+/// What is to be done for one layer.
+#[derive(Clone, Debug)]
+enum Work {
+    /// A new layer.
+    Pack(Layer),
+    /// One that goes out as it is.
+    Keep(Descriptor),
+    /// One that is packed otherwise than wanted.
+    Repack(KnownBlob),
+}
+
+fn plan(
+    diff_id: DiffId,
+    descriptor: &Descriptor,
+    layers: &LayerStore,
+    options: &ImageOptions,
+) -> Result<Work, RealiseError> {
+    let kind = MediaKind::of(&descriptor.media_type);
+    if kind == MediaKind::Layer(Compression::None)
+        && descriptor.digest == diff_id.0
+        && let Some(layer) = new_layer(diff_id, layers)?
+    {
+        return Ok(Work::Pack(layer));
+    }
+    match (options.existing_layers, kind) {
+        (ExistingLayers::Repack, MediaKind::Layer(compression))
+            if compression != options.packing.compression =>
+        {
+            Ok(Work::Repack(KnownBlob {
+                diff_id,
+                descriptor: descriptor.clone(),
+                compression,
+                level: None,
+            }))
+        }
+        (ExistingLayers::Repack, MediaKind::Other) => Err(RealiseError::Foreign {
+            digest: descriptor.digest,
+            media_type: descriptor.media_type.clone(),
+        }),
+        _ => Ok(Work::Keep(descriptor.clone())),
+    }
+}
+
+/// Returns the layer whose own tar has this digest, if it is here.
+fn new_layer(diff_id: DiffId, layers: &LayerStore) -> Result<Option<Layer>, RealiseError> {
+    // An empty layer is the same whoever made it.
+    if diff_id == DiffId::EMPTY {
+        return Ok(Some(layers.empty()?));
+    }
+    let Some(layer) = layers.by_diff_id(diff_id) else {
+        return Ok(None);
+    };
+    let known = layer.facts()?.tars;
+    let origin = known.iter().find(|tar| tar.diff_id == diff_id);
+    let is_own = match origin {
+        Some(tar) => tar.origin == TarOrigin::Canonical,
+        // What was known got lost.
+        None => canonical_tar(&layer)?.diff_id == diff_id,
+    };
+    Ok(is_own.then_some(layer))
+}
+
+/// Gets what is needed and not here.
+fn fetch(work: &[Work], blobs: &Blobs, missing: Missing<'_>) -> Result<(), RealiseError> {
+    let absent: Vec<Descriptor> = work
+        .iter()
+        .filter_map(|work| match (work, missing) {
+            (Work::Pack(_), _) | (Work::Keep(_), Missing::Leave) => None,
+            (Work::Keep(descriptor), _) => Some(descriptor),
+            (Work::Repack(known), _) => Some(&known.descriptor),
+        })
+        .filter(|descriptor| !blobs.contains(descriptor.digest))
+        .cloned()
+        .collect();
+    match (absent.first(), missing) {
+        (None, _) => Ok(()),
+        (Some(_), Missing::Fetch(fetch)) => fetch(&absent).map_err(RealiseError::Fetch),
+        (Some(first), Missing::Leave) => Err(BlobError::Missing(first.digest).into()),
+    }
+}
+
+/// Does the work for all layers, each once however often it occurs.
+///
+/// On threads of its own: packing waits for locks and for rayon's pool, and one of the pool's
+/// threads that waits may begin another layer, whose lock it would then wait for in vain.
+fn perform(
+    work: &[Work],
+    layers: &LayerStore,
+    blobs: &Blobs,
+    packing: Packing,
+) -> Result<Vec<ExportLayer>, RealiseError> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut once: Vec<&Work> = Vec::new();
+    let place_of: Vec<usize> = work
+        .iter()
+        .map(|work| {
+            *places.entry(work.key()).or_insert_with(|| {
+                once.push(work);
+                once.len() - 1
+            })
+        })
+        .collect();
+    let results: Vec<OnceLock<Result<ExportLayer, RealiseError>>> =
+        once.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let run = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(work) = once.get(place) else {
+                return;
+            };
+            let result = work.perform(layers, blobs, packing);
+            if result.is_err() {
+                // Nobody wants the rest.
+                next.store(once.len(), Ordering::Relaxed);
+            }
+            let _ = results[place].set(result);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(once.len()) {
+            scope.spawn(run);
+        }
+        run();
+    });
+    let mut done: Vec<ExportLayer> = Vec::new();
+    for result in results {
+        // What was not begun follows or precedes an error.
+        if let Some(result) = result.into_inner() {
+            done.push(result?);
+        }
+    }
+    Ok(place_of.iter().map(|&place| done[place].clone()).collect())
+}
+
+impl Work {
+    /// Returns what tells one layer's work from another's.
+    fn key(&self) -> String {
+        match self {
+            Self::Pack(layer) => layer.id().to_string(),
+            Self::Keep(descriptor) => format!("{descriptor:?}"),
+            Self::Repack(known) => format!("{:?}", known.descriptor),
+        }
+    }
+
+    fn perform(
+        &self,
+        layers: &LayerStore,
+        blobs: &Blobs,
+        packing: Packing,
+    ) -> Result<ExportLayer, RealiseError> {
+        match self {
+            Self::Pack(layer) => Ok(pack(layer, blobs, packing)?),
+            Self::Repack(known) => {
+                let blob = blobs.open(known.descriptor.digest)?;
+                let layer = layers.apply(blob, Some(known.compression), known.diff_id)?;
+                layer.remember_blob(known.clone())?;
+                let packed = layer.pack(blobs, packing)?;
+                if packed.diff_id != known.diff_id {
+                    return Err(LayerError::WrongDiffId {
+                        expected: known.diff_id,
+                        actual: packed.diff_id,
+                    }
+                    .into());
+                }
+                Ok(stored(packed.descriptor, blobs))
+            }
+            Self::Keep(descriptor) => Ok(stored(descriptor.clone(), blobs)),
+        }
+    }
+}
+
+/// Packs a new layer, unless that was done before.
+fn pack(layer: &Layer, blobs: &Blobs, packing: Packing) -> Result<ExportLayer, LayerError> {
+    let tar = canonical_tar(layer)?;
+    if packing.compression != Compression::None {
+        let packed = layer.pack(blobs, packing)?;
+        // Of a layer that is known from elsewhere too, it may be that other tar.
+        if packed.diff_id == tar.diff_id {
+            return Ok(stored(packed.descriptor, blobs));
+        }
+    }
+    let media_type = Compression::None.oci_layer();
+    Ok(ExportLayer {
+        descriptor: Descriptor::new(media_type, tar.diff_id.0, tar.size_bytes),
+        source: LayerSource::Tar(layer.clone()),
+    })
+}
+
+fn stored(descriptor: Descriptor, blobs: &Blobs) -> ExportLayer {
+    let source = match blobs.contains(descriptor.digest) {
+        true => LayerSource::Stored(blobs.path(descriptor.digest)),
+        false => LayerSource::Absent,
+    };
+    ExportLayer { descriptor, source }
+}
+
+/// Returns the manifest of the exported image; equal to the image's own if nothing changes.
+fn manifest(
+    image: &Image,
+    layers: &[ExportLayer],
+    family: Family,
+    options: &ImageOptions,
+) -> Manifest {
+    let mut manifest = image.manifest.clone();
+    if MediaKind::of(&manifest.config.media_type) == MediaKind::Config {
+        manifest.config.media_type = family.config().to_owned();
+    }
+    manifest.layers = layers
+        .iter()
+        .map(|layer| {
+            let mut descriptor = layer.descriptor.clone();
+            descriptor.media_type = family.layer(&descriptor.media_type);
+            descriptor
+        })
+        .collect();
+    manifest.annotations.extend(options.annotations.clone());
+    if manifest == image.manifest && family == Family::of(&image.descriptor.media_type) {
+        return manifest;
+    }
+    manifest.media_type = Some(family.manifest().to_owned());
+    for layer in &mut manifest.layers {
+        layer.annotations.retain(|name, _| !is_internal(name));
+    }
+    // Docker's manifests and descriptors have no annotations.
+    if family == Family::Docker {
+        manifest.annotations.clear();
+        manifest.config.annotations.clear();
+        for layer in &mut manifest.layers {
+            layer.annotations.clear();
+        }
+    }
+    manifest
+}
+
+/// Says whether an annotation is a note of some builder or runtime to itself.
+fn is_internal(name: &str) -> bool {
+    name == "containerd.io/uncompressed"
+        || name == "buildkit/createdat"
+        || name.starts_with("containerd.io/distribution.source.")
+}

@@ -1,0 +1,77 @@
+//! Which repositories are known to have a blob, so that a push may mount it instead of sending it.
+//!
+//! `<blob>.sources` beside the blob, whether that is here or not: a repository a line, the latest
+//! last (spec/oci.md section 14). It is a hint: what is lost or wrong costs an upload.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use kiln_cache::{Blobs, ImageRef, Sha256, Store};
+
+/// Repositories remembered for one blob; more would hardly be asked.
+const MOST_SOURCES: usize = 8;
+
+/// Remembers that `repository` has a blob.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn remember_source(
+    store: &Store,
+    blobs: &Blobs,
+    digest: Sha256,
+    repository: &ImageRef,
+) -> io::Result<()> {
+    let name = repository.repository();
+    let path = path(blobs, digest);
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let mut lines: Vec<&str> = text.lines().collect();
+    if lines.contains(&name.as_str()) {
+        return Ok(());
+    }
+    lines.push(&name);
+    let kept = &lines[lines.len().saturating_sub(MOST_SOURCES)..];
+    let temporary = store.work_file()?;
+    fs::write(&temporary, format!("{}\n", kept.join("\n")))?;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::rename(&temporary, &path)
+}
+
+/// Returns the repositories known to have a blob, the latest first.
+#[must_use]
+pub fn sources(blobs: &Blobs, digest: Sha256) -> Vec<ImageRef> {
+    let text = fs::read_to_string(path(blobs, digest)).unwrap_or_default();
+    let lines = text.lines().rev();
+    lines.filter_map(|line| line.parse().ok()).collect()
+}
+
+fn path(blobs: &Blobs, digest: Sha256) -> PathBuf {
+    blobs.path(digest).with_extension("sources")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_sources_come_first_and_the_oldest_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let blobs = Blobs::new(&store);
+        let digest = Sha256::of(b"absent");
+        assert_eq!(sources(&blobs, digest), []);
+        for number in [0, 1, 0, 2, 3, 4, 5, 6, 7, 8] {
+            let name: ImageRef = format!("h:5000/r{number}:tag").parse().unwrap();
+            remember_source(&store, &blobs, digest, &name).unwrap();
+        }
+        let found: Vec<String> = sources(&blobs, digest)
+            .iter()
+            .map(ImageRef::to_string)
+            .collect();
+        let expected: Vec<String> = (1..=8).rev().map(|n| format!("h:5000/r{n}")).collect();
+        assert_eq!(found, expected);
+        assert!(!blobs.contains(digest));
+    }
+}

@@ -1,0 +1,652 @@
+//! OCI layouts and docker archives, member by member.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+
+use kiln_cache::{
+    BlobError, Compression, Descriptor, DiffId, History, Image, Index, MediaKind, Platform, Sha256,
+    Timestamp, media_type,
+};
+use kiln_exporter::{
+    ExistingLayers, ExportError, Family, ImageOptions, LoadSource, MediaTypes, Missing, NamedImage,
+    OptionError, RealiseError, clamp_times, load, realise, write_docker_archive, write_layout,
+    write_oci_archive,
+};
+use kiln_snapshotter::{Content, Level, Packing};
+use kiln_testbed::{Tool, need, run_and_read};
+use serde_json::{Value, json};
+
+use crate::sample::{State, path, plain};
+
+/// Returns path, mode, type flag and content of each member, and checks what all have in common.
+fn members(archive: &[u8]) -> Vec<(String, u32, u8, Vec<u8>)> {
+    let mut reader = tar::Archive::new(archive);
+    let members = reader.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let header = entry.header().clone();
+        assert_eq!(header.mtime().unwrap(), 0);
+        assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+        assert!(header.as_ustar().is_some());
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        let path = String::from_utf8(entry.path_bytes().to_vec()).unwrap();
+        let kind = header.entry_type().as_byte();
+        (path, header.mode().unwrap(), kind, bytes)
+    });
+    let members: Vec<_> = members.collect();
+    let content: usize = members
+        .iter()
+        .map(|(_, _, _, bytes)| 512 + bytes.len().next_multiple_of(512))
+        .sum();
+    assert_eq!(archive.len(), content + 1024, "two zero blocks end it");
+    members
+}
+
+fn document(archive: &[u8], name: &str) -> Value {
+    let members = members(archive);
+    let member = members.iter().find(|(path, ..)| path == name);
+    serde_json::from_slice(&member.unwrap().3).unwrap()
+}
+
+/// OCI-024, OCI-025.
+#[test]
+fn a_layout_in_a_tar_has_the_members_that_buildkit_writes() {
+    let state = State::new();
+    let named = state.named(&state.sample(), &["foo/bar:v1", "h:5000/x"]);
+    let mut archive = Vec::new();
+    write_oci_archive(std::slice::from_ref(&named), &mut archive).unwrap();
+    let members = members(&archive);
+    let mut digests: Vec<String> = vec![
+        named.root.descriptor.digest.hex(),
+        named.manifests[0].config.descriptor.digest.hex(),
+    ];
+    let layers = &named.manifests[0].layers;
+    digests.extend(layers.iter().map(|layer| layer.descriptor.digest.hex()));
+    digests.sort();
+    let mut expected = vec![
+        ("blobs/".to_owned(), 0o755, b'5'),
+        ("blobs/sha256/".to_owned(), 0o755, b'5'),
+    ];
+    expected.extend(
+        digests
+            .iter()
+            .map(|hex| (format!("blobs/sha256/{hex}"), 0o444, b'0')),
+    );
+    expected.push(("index.json".to_owned(), 0o644, b'0'));
+    expected.push(("oci-layout".to_owned(), 0o444, b'0'));
+    let found: Vec<_> = members
+        .iter()
+        .map(|(path, mode, kind, _)| (path.clone(), *mode, *kind))
+        .collect();
+    assert_eq!(found, expected);
+    for (path, _, _, bytes) in &members {
+        if let Some(hex) = path
+            .strip_prefix("blobs/sha256/")
+            .filter(|hex| !hex.is_empty())
+        {
+            assert_eq!(Sha256::of(bytes).hex(), hex);
+        }
+    }
+    assert_eq!(
+        members.last().unwrap().3,
+        br#"{"imageLayoutVersion":"1.0.0"}"#
+    );
+    let host = Platform::host();
+    let entry = |name: &str, tag: &str| {
+        json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": named.root.descriptor.digest.to_string(),
+            "size": named.root.descriptor.size_bytes,
+            "annotations": {
+                "io.containerd.image.name": name,
+                "org.opencontainers.image.created": "2023-11-14T22:13:21Z",
+                "org.opencontainers.image.ref.name": tag,
+            },
+            "platform": {"os": host.os, "architecture": host.architecture},
+        })
+    };
+    assert_eq!(
+        document(&archive, "index.json"),
+        json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [entry("docker.io/foo/bar:v1", "v1"), entry("h:5000/x:latest", "latest")],
+        })
+    );
+    // Two spaces, no newline at the end: as BuildKit has it.
+    let manifest = String::from_utf8(named.root.bytes.clone()).unwrap();
+    assert!(manifest.starts_with("{\n  \"schemaVersion\": 2,\n  \"mediaType\": "));
+    assert!(manifest.ends_with('}'));
+}
+
+#[test]
+fn a_docker_archive_is_a_layout_and_more() {
+    let state = State::new();
+    let image = state.sample();
+    let other = state.image(Some(&image), &[], &["/bin/other"]);
+    let images = [
+        state.named(&image, &["foo/bar:v1"]),
+        state.named(&other, &[]),
+        state.named(&image, &["alpine"]),
+    ];
+    let mut archive = Vec::new();
+    write_docker_archive(&images, &mut archive).unwrap();
+    let blob = |descriptor: &Descriptor| format!("blobs/sha256/{}", descriptor.digest.hex());
+    let layers: Vec<String> = images[0].manifests[0]
+        .layers
+        .iter()
+        .map(|layer| blob(&layer.descriptor))
+        .collect();
+    assert_eq!(
+        document(&archive, "manifest.json"),
+        json!([
+            {
+                "Config": blob(&image.manifest.config),
+                "RepoTags": ["foo/bar:v1", "alpine:latest"],
+                "Layers": layers,
+            },
+            {"Config": blob(&other.manifest.config), "RepoTags": null, "Layers": layers},
+        ])
+    );
+    let names: Vec<String> = members(&archive)
+        .into_iter()
+        .map(|(path, ..)| path)
+        .collect();
+    assert_eq!(
+        names[names.len() - 3..],
+        ["index.json", "manifest.json", "oci-layout"]
+    );
+    // The layers are the same two blobs: three manifests and configs less one pair, two layers.
+    assert_eq!(names.len(), 2 + 4 + 2 + 3);
+    // Other programs list it too.
+    let file = state.path("archive.tar");
+    fs::write(&file, &archive).unwrap();
+    let tar = need!(Tool::find("tar"));
+    let listed = run_and_read(tar.command().arg("tf").arg(&file));
+    assert_eq!(listed.lines().collect::<Vec<_>>(), names);
+}
+
+#[test]
+fn the_same_image_gives_the_same_bytes_in_any_store() {
+    let archives = [State::new(), State::new()].map(|state| {
+        let image = state.sample();
+        let mut twice = [Vec::new(), Vec::new()];
+        for archive in &mut twice {
+            let named = state.named(&image, &["foo/bar:v1"]);
+            write_docker_archive(&[named], archive).unwrap();
+        }
+        assert_eq!(twice[0], twice[1]);
+        twice[0].clone()
+    });
+    assert_eq!(archives[0], archives[1]);
+}
+
+#[test]
+fn an_archive_loads_into_another_store_as_the_same_image() {
+    let state = State::new();
+    let image = state.sample();
+    let named = [state.named(&image, &["foo/bar:v1", "foo/bar:v2"])];
+    let mut archives = [Vec::new(), Vec::new()];
+    write_oci_archive(&named, &mut archives[0]).unwrap();
+    write_docker_archive(&named, &mut archives[1]).unwrap();
+    let layout = state.path("layout");
+    write_layout(&named, &layout).unwrap();
+    let platform = Platform::host();
+    let check = |source: LoadSource<'_>| {
+        let other = State::new();
+        let loaded = load(source, &other.store, &other.blobs, &platform).unwrap();
+        assert_eq!(loaded.len(), 1);
+        let names: Vec<String> = loaded[0].names.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["docker.io/foo/bar:v1", "docker.io/foo/bar:v2"]);
+        let loaded = &loaded[0].image;
+        assert_eq!(loaded.descriptor.digest, named[0].root.descriptor.digest);
+        assert_eq!(loaded.config, image.config);
+        for (diff_id, layer) in loaded.layers() {
+            let blob = other.blobs.open(layer.digest).unwrap();
+            other.layers.apply(blob, None, diff_id).unwrap();
+        }
+        // And out again, unchanged, though by now the layers are unpacked.
+        let again = other.named(loaded, &["foo/bar:v1"]);
+        assert_eq!(again.root.bytes, named[0].root.bytes);
+    };
+    check(LoadSource::Directory(layout));
+    for archive in &archives {
+        check(LoadSource::Stream(&mut archive.as_slice()));
+    }
+}
+
+#[test]
+fn a_layout_keeps_images_of_other_names() {
+    let state = State::new();
+    let image = state.sample();
+    let other = state.image(Some(&image), &[], &["/bin/other"]);
+    let layout = state.path("layout");
+    let names = || {
+        let bytes = fs::read(layout.join("index.json")).unwrap();
+        let index: Index = serde_json::from_slice(&bytes).unwrap();
+        let entries = index.manifests.into_iter().map(|descriptor| {
+            let name = descriptor.annotations.get("io.containerd.image.name");
+            (name.cloned().unwrap_or_default(), descriptor.digest)
+        });
+        entries.collect::<Vec<_>>()
+    };
+    write_layout(&[state.named(&image, &["a:1", "a:2"])], &layout).unwrap();
+    write_layout(
+        &[state.named(&other, &["a:2"]), state.named(&other, &[])],
+        &layout,
+    )
+    .unwrap();
+    write_layout(&[state.named(&other, &[])], &layout).unwrap();
+    let old = state.named(&image, &[]).root.descriptor.digest;
+    let new = state.named(&other, &[]).root.descriptor.digest;
+    assert_eq!(
+        names(),
+        [
+            ("docker.io/library/a:1".to_owned(), old),
+            ("docker.io/library/a:2".to_owned(), new),
+            (String::new(), new),
+        ]
+    );
+    fs::write(layout.join("index.json"), "not ours").unwrap();
+    let error = write_layout(&[state.named(&other, &[])], &layout).unwrap_err();
+    assert!(matches!(error, ExportError::NotALayout { .. }), "{error}");
+}
+
+fn kinds(image: &NamedImage) -> Vec<&str> {
+    let mut kinds = vec![
+        image.root.descriptor.media_type.as_str(),
+        image.manifests[0].config.descriptor.media_type.as_str(),
+    ];
+    let layers = image.manifests[0].layers.iter();
+    kinds.extend(layers.map(|layer| layer.descriptor.media_type.as_str()));
+    kinds
+}
+
+fn options(compression: Compression, media_types: MediaTypes) -> ImageOptions {
+    ImageOptions {
+        packing: Packing::new(compression),
+        media_types,
+        ..ImageOptions::default()
+    }
+}
+
+/// OCI-026.
+#[test]
+fn compression_and_media_types_are_as_asked_for() {
+    let state = State::new();
+    let image = state.sample();
+    for (compression, media_types, manifest, config, layer) in [
+        (
+            Compression::Gzip,
+            MediaTypes::OfImage,
+            media_type::OCI_MANIFEST,
+            media_type::OCI_CONFIG,
+            media_type::OCI_LAYER_GZIP,
+        ),
+        (
+            Compression::Gzip,
+            MediaTypes::Docker,
+            media_type::DOCKER_MANIFEST,
+            media_type::DOCKER_CONFIG,
+            media_type::DOCKER_LAYER_GZIP,
+        ),
+        (
+            Compression::Zstd,
+            MediaTypes::Oci,
+            media_type::OCI_MANIFEST,
+            media_type::OCI_CONFIG,
+            media_type::OCI_LAYER_ZSTD,
+        ),
+        (
+            Compression::None,
+            MediaTypes::Docker,
+            media_type::DOCKER_MANIFEST,
+            media_type::DOCKER_CONFIG,
+            media_type::DOCKER_LAYER,
+        ),
+    ] {
+        let exportable = state.realise(&image, &options(compression, media_types));
+        let named = NamedImage::single(exportable, Vec::new());
+        assert_eq!(kinds(&named), [manifest, config, layer, layer]);
+        let mut archive = Vec::new();
+        write_oci_archive(&[named], &mut archive).unwrap();
+        let other = State::new();
+        let platform = Platform::host();
+        let mut stream = archive.as_slice();
+        let source = LoadSource::Stream(&mut stream);
+        let loaded = load(source, &other.store, &other.blobs, &platform).unwrap();
+        assert_eq!(loaded[0].image.id(), image.id());
+    }
+    let zstd = options(Compression::Zstd, MediaTypes::Docker);
+    let error = realise(&image, &state.layers, &state.blobs, &zstd, Missing::Leave).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\""
+    );
+}
+
+#[test]
+fn annotations_go_where_they_belong() {
+    let state = State::new();
+    let image = state.sample();
+    let annotations = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+    let mut options = ImageOptions {
+        annotations: annotations.clone(),
+        descriptor_annotations: BTreeMap::from([("d".to_owned(), "w".to_owned())]),
+        ..ImageOptions::default()
+    };
+    let exportable = state.realise(&image, &options);
+    let manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
+    assert_eq!(manifest["annotations"], json!({"k": "v"}));
+    assert_eq!(exportable.manifest.descriptor.annotations["d"], "w");
+    options.media_types = MediaTypes::Docker;
+    let exportable = state.realise(&image, &options);
+    let manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
+    assert_eq!(manifest.get("annotations"), None);
+}
+
+/// Returns an image as if pulled: Docker types, a layer blob that another compressor made.
+fn pulled(state: &State, annotation: Option<&str>) -> Image {
+    let sample = state.sample();
+    let zstd = options(Compression::Zstd, MediaTypes::Oci);
+    let exportable = state.realise(&sample, &zstd);
+    let mut manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
+    manifest["layers"][0]["mediaType"] = media_type::DOCKER_LAYER_ZSTD.into();
+    manifest["layers"][1]["mediaType"] = media_type::DOCKER_LAYER_ZSTD.into();
+    manifest["config"]["mediaType"] = media_type::DOCKER_CONFIG.into();
+    manifest["mediaType"] = media_type::DOCKER_MANIFEST.into();
+    if let Some(annotation) = annotation {
+        manifest["layers"][0]["annotations"] = json!({annotation: "x", "kept": "y"});
+    }
+    // Nobody serialises like this; it has to survive all the same.
+    let bytes = format!("{manifest:#}\n\n");
+    let digest = state.blobs.put(bytes.as_bytes()).unwrap();
+    Image::read(&state.blobs, digest).unwrap()
+}
+
+#[test]
+fn an_image_of_which_nothing_changes_keeps_its_manifest() {
+    let state = State::new();
+    let image = pulled(&state, Some("containerd.io/uncompressed"));
+    let exportable = state.realise(&image, &ImageOptions::default());
+    assert_eq!(
+        exportable.manifest.bytes,
+        state.blobs.read(image.descriptor.digest).unwrap()
+    );
+    assert_eq!(
+        exportable.manifest.descriptor.digest,
+        image.descriptor.digest
+    );
+}
+
+#[test]
+fn layers_of_the_base_go_out_as_they_came_unless_forced() {
+    let state = State::new();
+    let base = pulled(&state, Some("buildkit/createdat"));
+    let new = state.layer(|builder| {
+        let content = Content::Bytes(b"new");
+        builder
+            .add_file(&path("new"), &plain(0o644), content)
+            .unwrap();
+    });
+    let image = state.image(Some(&base), &[new], &["x"]);
+    assert_eq!(image.config.history[..2], base.config.history);
+    let named = NamedImage::single(state.realise(&image, &ImageOptions::default()), Vec::new());
+    let zstd = media_type::OCI_LAYER_ZSTD;
+    assert_eq!(
+        kinds(&named),
+        [
+            media_type::OCI_MANIFEST,
+            media_type::OCI_CONFIG,
+            zstd,
+            zstd,
+            media_type::OCI_LAYER_GZIP
+        ]
+    );
+    let layers = &named.manifests[0].layers;
+    for (layer, base) in layers.iter().zip(&base.manifest.layers) {
+        assert_eq!(layer.descriptor.digest, base.digest);
+    }
+    let annotations = &layers[0].descriptor.annotations;
+    assert_eq!(annotations.keys().collect::<Vec<_>>(), ["kept"]);
+
+    let forced = ImageOptions {
+        existing_layers: ExistingLayers::Repack,
+        packing: Packing {
+            compression: Compression::Gzip,
+            level: Level::Exactly(1),
+        },
+        ..ImageOptions::default()
+    };
+    let named = NamedImage::single(state.realise(&image, &forced), Vec::new());
+    assert_eq!(kinds(&named)[2..], [media_type::OCI_LAYER_GZIP; 3]);
+    let mut archive = Vec::new();
+    write_oci_archive(&[named], &mut archive).unwrap();
+    let other = State::new();
+    let (mut stream, platform) = (archive.as_slice(), Platform::host());
+    let source = LoadSource::Stream(&mut stream);
+    let loaded = load(source, &other.store, &other.blobs, &platform).unwrap();
+    assert_eq!(loaded[0].image.id(), image.id());
+}
+
+#[test]
+fn what_is_not_here_is_fetched_or_left() {
+    let state = State::new();
+    let image = pulled(&state, None);
+    let absent: Vec<Descriptor> = image.manifest.layers.clone();
+    let away = state.path("away");
+    fs::create_dir(&away).unwrap();
+    for layer in &absent {
+        fs::rename(
+            state.blobs.path(layer.digest),
+            away.join(layer.digest.hex()),
+        )
+        .unwrap();
+    }
+    let plain = ImageOptions::default();
+    let exportable = state.realise(&image, &plain);
+    let mut archive = Vec::new();
+    let named = NamedImage::single(exportable, Vec::new());
+    let error = write_oci_archive(&[named], &mut archive).unwrap_err();
+    assert!(matches!(error, ExportError::Absent(_)), "{error}");
+    let refuse = |_: &[Descriptor]| Err("no network".into());
+    let result = realise(
+        &image,
+        &state.layers,
+        &state.blobs,
+        &plain,
+        Missing::Fetch(&refuse),
+    );
+    assert!(matches!(result, Err(RealiseError::Fetch(_))));
+    let fetch = |wanted: &[Descriptor]| {
+        assert_eq!(wanted, absent);
+        for layer in wanted {
+            let bytes = fs::read(away.join(layer.digest.hex()))?;
+            state.blobs.put(&bytes)?;
+        }
+        Ok(())
+    };
+    let exportable = realise(
+        &image,
+        &state.layers,
+        &state.blobs,
+        &plain,
+        Missing::Fetch(&fetch),
+    )
+    .unwrap();
+    write_oci_archive(&[NamedImage::single(exportable, Vec::new())], &mut archive).unwrap();
+}
+
+#[test]
+fn a_damaged_blob_does_not_leave_the_store() {
+    let state = State::new();
+    let image = state.sample();
+    let named = state.named(&image, &[]);
+    let layer = named.manifests[0].layers[0].descriptor.digest;
+    let file = state.blobs.path(layer);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let target = state.path("layout");
+    let error = write_layout(&[named], &target).unwrap_err();
+    assert!(matches!(error, ExportError::Damaged { expected, .. } if expected == layer));
+    assert!(!target.join("index.json").exists());
+    assert!(!target.join("blobs/sha256").join(layer.hex()).exists());
+}
+
+#[test]
+fn several_platforms_become_an_index() {
+    let state = State::new();
+    let image = state.sample();
+    let images: Vec<_> = ["linux/amd64", "linux/arm64"]
+        .map(|text| {
+            let mut config = image.config.clone();
+            let platform: Platform = text.parse().unwrap();
+            config.architecture = platform.architecture;
+            config.variant = platform.variant;
+            let config = Descriptor::of(media_type::OCI_CONFIG, &{
+                state.blobs.put(&config.to_bytes()).unwrap();
+                config.to_bytes()
+            });
+            let mut manifest = image.manifest.clone();
+            manifest.config = config;
+            let digest = state.blobs.put(&manifest.to_bytes()).unwrap();
+            let image = Image::read(&state.blobs, digest).unwrap();
+            state.realise(&image, &ImageOptions::default())
+        })
+        .into();
+    let digests: Vec<Sha256> = images
+        .iter()
+        .map(|image| image.manifest.descriptor.digest)
+        .collect();
+    let names = vec!["foo/bar:v1".parse().unwrap()];
+    let named = NamedImage::index(images, names, Family::Oci, BTreeMap::new());
+    assert!(named.is_index());
+    let refused = write_docker_archive(std::slice::from_ref(&named), &mut Vec::new());
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "docker exporter does not currently support exporting manifest lists"
+    );
+    let mut archive = Vec::new();
+    write_oci_archive(&[named], &mut archive).unwrap();
+    for (text, digest) in [("linux/amd64", digests[0]), ("linux/arm64/v8", digests[1])] {
+        let other = State::new();
+        let mut stream = archive.as_slice();
+        let source = LoadSource::Stream(&mut stream);
+        let platform: Platform = text.parse().unwrap();
+        let loaded = load(source, &other.store, &other.blobs, &platform).unwrap();
+        assert_eq!(loaded[0].image.descriptor.digest, digest);
+        assert_eq!(loaded[0].names[0].to_string(), "docker.io/foo/bar:v1");
+    }
+    let other = State::new();
+    let mut stream = archive.as_slice();
+    let platform = Platform::new("linux", "riscv64", "");
+    let source = LoadSource::Stream(&mut stream);
+    let error = load(source, &other.store, &other.blobs, &platform).unwrap_err();
+    let message = error.to_string();
+    assert!(message.starts_with("no match for platform"), "{message}");
+}
+
+#[test]
+fn storing_an_image_again_writes_nothing() {
+    let state = State::new();
+    let image = state.sample();
+    let changed = |digest| {
+        let metadata = fs::metadata(state.blobs.path(digest)).unwrap();
+        metadata.modified().unwrap()
+    };
+    let digests = [image.descriptor.digest, image.manifest.config.digest];
+    let before = digests.map(changed);
+    let again = state.sample();
+    assert_eq!(again.descriptor, image.descriptor);
+    assert_eq!(digests.map(changed), before);
+    for (diff_id, layer) in image.layers() {
+        assert_eq!(layer.digest, diff_id.0);
+        assert_eq!(
+            MediaKind::of(&layer.media_type),
+            MediaKind::Layer(Compression::None)
+        );
+        assert!(
+            !state.blobs.contains(layer.digest),
+            "its tar is not written"
+        );
+        let missing = state.blobs.open(layer.digest).unwrap_err();
+        assert!(matches!(missing, BlobError::Missing(_)));
+    }
+}
+
+/// Several layers without entries are one layer, packed once.
+#[test]
+fn equal_layers_are_packed_once() {
+    let state = State::new();
+    let empty = state.layers.empty().unwrap();
+    let layers = [empty.clone(), empty.clone(), empty];
+    let image = state.image(None, &layers, &["x"]);
+    assert_eq!(image.config.rootfs.diff_ids, [DiffId::EMPTY; 3]);
+    let exportable = state.realise(&image, &ImageOptions::default());
+    let first = &exportable.layers[0].descriptor;
+    assert!(
+        exportable
+            .layers
+            .iter()
+            .all(|layer| layer.descriptor == *first)
+    );
+}
+
+/// OCI-027, for one machine.
+#[test]
+fn clamped_layers_have_no_later_times_and_are_found_again() {
+    let state = State::new();
+    let latest = Timestamp::from_seconds(1_500_000_000);
+    let layer = state.layer(|builder| {
+        crate::sample::add_files(builder);
+        let content = Content::Bytes(b"old");
+        let metadata = kiln_snapshotter::Metadata::root_owned(0o644, Timestamp::EPOCH);
+        builder.add_file(&path("old"), &metadata, content).unwrap();
+        builder.add_whiteout(&path("gone")).unwrap();
+    });
+    let clamped = clamp_times(&state.layers, &layer, latest).unwrap();
+    assert_ne!(clamped, layer);
+    let (before, after) = (layer.tree().unwrap(), clamped.tree().unwrap());
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(after.iter()) {
+        assert_eq!(after.mtime, before.mtime.min(latest));
+        assert_eq!((after.path, after.kind), (before.path, before.kind));
+        assert_eq!((after.mode, after.xattrs), (before.mode, before.xattrs));
+    }
+    // Its files are what its index says: the tar can be made.
+    let image = state.image(None, std::slice::from_ref(&clamped), &["x"]);
+    state.realise(&image, &ImageOptions::default());
+    assert_eq!(clamp_times(&state.layers, &layer, latest).unwrap(), clamped);
+    assert_eq!(
+        clamp_times(&state.layers, &clamped, latest).unwrap(),
+        clamped
+    );
+}
+
+#[test]
+fn config_and_layers_have_to_agree() {
+    let state = State::new();
+    let image = state.sample();
+    let mut config = image.config.clone();
+    config.history.push(History::default());
+    let result = kiln_exporter::store_image(&state.blobs, config, None, &[]);
+    let error = result.unwrap_err();
+    assert!(matches!(
+        error,
+        kiln_exporter::StoreImageError::Layers { .. }
+    ));
+    let wrong = ImageOptions {
+        packing: Packing {
+            compression: Compression::Gzip,
+            level: Level::Exactly(12),
+        },
+        ..ImageOptions::default()
+    };
+    let error = realise(&image, &state.layers, &state.blobs, &wrong, Missing::Leave).unwrap_err();
+    assert!(matches!(
+        error,
+        RealiseError::Options(OptionError::Level { .. })
+    ));
+}

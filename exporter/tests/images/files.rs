@@ -1,0 +1,152 @@
+//! `type=local` and `type=tar`: a root as plain files.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+use kiln_cache::GuestPath;
+use kiln_exporter::{Stale, TarRoot, platform_directory, write_file, write_local, write_root_tar};
+use kiln_snapshotter::{Content, Layer, ParentView};
+use kiln_testbed::{Scratch, assert_same_tree, list_directory, list_tar, need, need_root};
+
+use crate::sample::{State, add_files, add_privileged, path, plain};
+
+/// Lines of a listing without the top directory, whose mode is not the image's.
+fn below(listing: Vec<String>) -> Vec<String> {
+    listing
+        .into_iter()
+        .filter(|line| !line.starts_with("./ ") && !line.starts_with(". "))
+        .collect()
+}
+
+fn upper(state: &State) -> Layer {
+    state.layer(|builder| {
+        builder.add_directory(&path("etc"), &plain(0o700)).unwrap();
+        builder.add_whiteout(&path("etc/empty")).unwrap();
+        builder
+            .add_file(
+                &path("etc/hostname"),
+                &plain(0o644),
+                Content::Bytes(b"changed\n"),
+            )
+            .unwrap();
+    })
+}
+
+#[test]
+fn files_are_written_as_the_merged_root_shows_them() {
+    let state = State::new();
+    let lower = state.layer(add_files);
+    let view = ParentView::new(&[lower.clone(), upper(&state)]).unwrap();
+    let target = state.path("out/inner");
+    let report = write_local(&view, &target, Stale::Keep).unwrap();
+    assert_eq!(report.left_out, []);
+    let mode = |name: &str| {
+        let metadata = fs::symlink_metadata(target.join(name)).unwrap();
+        metadata.permissions().mode() & 0o7777
+    };
+    assert_eq!(mode(""), 0o700);
+    assert_eq!(mode("etc"), 0o700);
+    assert_eq!(mode("usr/bin/su"), 0o4755);
+    assert_eq!(mode("var/tmp"), 0o1777);
+    assert!(!target.join("etc/empty").exists());
+    assert_eq!(fs::read(target.join("etc/hostname")).unwrap(), b"changed\n");
+    let link = fs::read_link(target.join("usr/bin/link")).unwrap();
+    assert_eq!(link.to_str(), Some("/etc/hostname"));
+    let inode = |name: &str| fs::metadata(target.join(name)).unwrap().ino();
+    assert_eq!(inode("usr/bin/su"), inode("usr/bin/sudo"));
+    for name in ["etc", "etc/hostname", "usr/bin/link", "var/pipe", "deep"] {
+        let metadata = fs::symlink_metadata(target.join(name)).unwrap();
+        assert_eq!(metadata.mtime(), 1_600_000_000, "{name}");
+    }
+}
+
+#[test]
+fn files_in_the_way_are_replaced_and_links_are_not_followed() {
+    let state = State::new();
+    let view = ParentView::new(&[state.layer(add_files)]).unwrap();
+    let (target, outside) = (state.path("out"), state.path("outside"));
+    fs::create_dir_all(target.join("etc/hostname/in the way")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("su"), "precious").unwrap();
+    symlink(&outside, target.join("usr")).unwrap();
+    symlink(outside.join("made"), target.join("etc/empty")).unwrap();
+    fs::write(target.join("var"), "a file").unwrap();
+    fs::write(target.join("extra"), "stays").unwrap();
+    fs::write(target.join("etc/extra"), "stays").unwrap();
+
+    write_local(&view, &target, Stale::Keep).unwrap();
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    assert_eq!(fs::read(outside.join("su")).unwrap(), b"precious");
+    assert_eq!(fs::read(target.join("etc/hostname")).unwrap(), b"kiln\n");
+    assert_eq!(fs::read(target.join("usr/bin/su")).unwrap(), b"not really");
+    assert_eq!(fs::read(target.join("etc/empty")).unwrap(), b"");
+    assert_eq!(fs::read(target.join("extra")).unwrap(), b"stays");
+    assert_eq!(fs::read(target.join("etc/extra")).unwrap(), b"stays");
+
+    write_local(&view, &target, Stale::Delete).unwrap();
+    assert!(!target.join("extra").exists());
+    assert!(!target.join("etc/extra").exists());
+    assert_eq!(fs::read(target.join("etc/hostname")).unwrap(), b"kiln\n");
+}
+
+#[test]
+fn a_tar_holds_what_the_layers_unpack_to() {
+    need!(need_root());
+    let state = State::new();
+    let lower = state.layer(|builder| {
+        add_files(builder);
+        add_privileged(builder);
+    });
+    let view = ParentView::new(&[lower.clone(), upper(&state)]).unwrap();
+    let archive = state.path("root.tar");
+    let roots = [TarRoot {
+        directory: GuestPath::ROOT,
+        view: &view,
+    }];
+    write_file(&archive, |output| write_root_tar(&roots, output)).unwrap();
+    let listing = below(need!(list_tar(&archive)));
+
+    // The same by hand: the lower layer as it is, the upper one's change applied.
+    let expected = Scratch::new();
+    write_local(&view, expected.path(), Stale::Keep).unwrap();
+    let by_hand = expected.join("dev/owned");
+    std::os::unix::fs::chown(&by_hand, Some(1000), Some(3_000_000)).unwrap();
+    assert_same_tree(&listing, &below(list_directory(expected.path())));
+
+    let mut again = Vec::new();
+    write_root_tar(&roots, &mut again).unwrap();
+    assert_eq!(fs::read(&archive).unwrap(), again);
+}
+
+#[test]
+fn several_platforms_get_a_directory_each() {
+    let state = State::new();
+    let view = ParentView::new(&[upper(&state)]).unwrap();
+    let platforms = ["linux/amd64", "linux/arm/v7"].map(|text| text.parse().unwrap());
+    let roots: Vec<TarRoot<'_>> = platforms
+        .iter()
+        .map(|platform| TarRoot {
+            directory: GuestPath::new(platform_directory(platform)),
+            view: &view,
+        })
+        .collect();
+    let mut bytes = Vec::new();
+    write_root_tar(&roots, &mut bytes).unwrap();
+    let mut archive = tar::Archive::new(bytes.as_slice());
+    let names: Vec<String> = archive
+        .entries()
+        .unwrap()
+        .map(|entry| String::from_utf8(entry.unwrap().path_bytes().to_vec()).unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "linux_amd64/",
+            "linux_amd64/etc/",
+            "linux_amd64/etc/hostname",
+            "linux_arm_v7/",
+            "linux_arm_v7/etc/",
+            "linux_arm_v7/etc/hostname"
+        ]
+    );
+}
