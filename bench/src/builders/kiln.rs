@@ -1,0 +1,84 @@
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kiln_testbed::Registry;
+
+use super::{Builder, ready};
+use crate::area::Area;
+use crate::base;
+use crate::error::Error;
+
+pub(super) const NAME: &str = "kiln";
+
+/// kiln with a state directory of its own.
+#[derive(Debug)]
+struct Kiln {
+    program: PathBuf,
+    state: PathBuf,
+    registries_conf: PathBuf,
+    docker_config: PathBuf,
+}
+
+/// Pulls the base image into an empty state directory.
+pub(super) fn prepare(
+    program: &Path,
+    registry: &Registry,
+    area: &Area,
+) -> Result<Box<dyn Builder>, Error> {
+    let program = program
+        .canonicalize()
+        .map_err(|error| Error::Lacking(format!("{}: {error}", program.display())))?;
+    let auth_file = registry.auth_file();
+    let kiln = Kiln {
+        program,
+        state: area.join("kiln"),
+        registries_conf: registry.registries_conf(),
+        docker_config: auth_file
+            .parent()
+            .expect("a file is in a directory")
+            .to_owned(),
+    };
+    ready(
+        "kiln cannot pull the base image",
+        kiln.command().args(["pull", base::NAME]),
+    )?;
+    Ok(Box::new(kiln))
+}
+
+impl Kiln {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env("KILN_ROOT", &self.state)
+            .env("CONTAINERS_REGISTRIES_CONF", &self.registries_conf)
+            .env("DOCKER_CONFIG", &self.docker_config);
+        command
+    }
+}
+
+impl Builder for Kiln {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn version(&self) -> Command {
+        let mut command = self.command();
+        command.arg("--version");
+        command
+    }
+
+    fn build(&self, tag: &str, context: &Path) -> Command {
+        let mut command = self.command();
+        command
+            .args(["build", "--progress", "plain", "--network", "host"])
+            .args(["--tag", tag])
+            .arg(context);
+        command
+    }
+
+    fn push(&self, tag: &str) -> Command {
+        let mut command = self.command();
+        command.args(["push", tag]);
+        command
+    }
+}

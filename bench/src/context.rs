@@ -1,0 +1,140 @@
+//! Directories to build from, the same at every run.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// Files of a directory below which there is one more level, as in a source tree.
+const FILES_PER_DIRECTORY: usize = 50;
+
+/// A number that contents depend on. Other seeds give other bytes in every file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seed(pub(crate) u64);
+
+/// Many files of one size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Files {
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Files {
+    /// Writes the files, making the directories they lie in.
+    pub(crate) fn write(self, directory: &Path, seed: Seed) -> Result<(), Error> {
+        for number in 0..self.count {
+            let path = directory.join(file_name(number));
+            if number % FILES_PER_DIRECTORY == 0 {
+                let parent = path.parent().expect("the name has two components");
+                fs::create_dir_all(parent).map_err(Error::at(parent))?;
+            }
+            self.write_one(directory, number, seed)?;
+        }
+        Ok(())
+    }
+
+    /// Writes one of the files again, and returns its path.
+    pub(crate) fn write_one(
+        self,
+        directory: &Path,
+        number: usize,
+        seed: Seed,
+    ) -> Result<PathBuf, Error> {
+        let path = directory.join(file_name(number));
+        let seed = Seed(seed.0 ^ (number as u64).rotate_left(32));
+        fs::write(&path, text(seed, self.bytes)).map_err(Error::at(&path))?;
+        Ok(path)
+    }
+}
+
+/// Writes a Dockerfile.
+pub(crate) fn write_dockerfile(directory: &Path, text: &str) -> Result<(), Error> {
+    let path = directory.join("Dockerfile");
+    fs::write(&path, text).map_err(Error::at(&path))
+}
+
+/// Adds up the sizes of all files below a directory, asking for each; this is also the least
+/// that anybody can do who wants to know whether something changed.
+pub(crate) fn walk(directory: &Path) -> io::Result<u64> {
+    let mut total = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        total += if metadata.is_dir() {
+            walk(&entry.path())?
+        } else {
+            metadata.len()
+        };
+    }
+    Ok(total)
+}
+
+fn file_name(number: usize) -> String {
+    format!(
+        "part-{:04}/module-{number:06}.js",
+        number / FILES_PER_DIRECTORY
+    )
+}
+
+/// Returns lines that look different everywhere and compress about as well as source text.
+fn text(seed: Seed, bytes: usize) -> Vec<u8> {
+    let mut state = seed.0;
+    let mut text = Vec::with_capacity(bytes + 64);
+    while text.len() < bytes {
+        // splitmix64: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators".
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^= word >> 31;
+        text.extend_from_slice(format!("exports.value = () => {word:#018x};\n").as_bytes());
+    }
+    text.truncate(bytes);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_testbed::{Scratch, list_directory};
+
+    use super::*;
+
+    #[test]
+    fn a_context_has_all_its_files_and_comes_out_the_same() {
+        let files = Files {
+            count: 120,
+            bytes: 100,
+        };
+        let scratch = Scratch::new();
+        let [first, again, other] = ["first", "again", "other"].map(|name| scratch.join(name));
+        files.write(&first, Seed(1)).unwrap();
+        files.write(&again, Seed(1)).unwrap();
+        files.write(&other, Seed(2)).unwrap();
+        assert_eq!(walk(&first).unwrap(), 120 * 100);
+        let lines = list_directory(&first);
+        assert_eq!(lines.len(), 1 + 3 + 120);
+        assert_eq!(lines, list_directory(&again));
+        let same = list_directory(&other)
+            .iter()
+            .filter(|line| line.contains(".js") && lines.contains(line))
+            .count();
+        assert_eq!(same, 0);
+    }
+
+    #[test]
+    fn one_file_changes_alone() {
+        let files = Files {
+            count: 10,
+            bytes: 100,
+        };
+        let scratch = Scratch::new();
+        files.write(scratch.path(), Seed(1)).unwrap();
+        let before = list_directory(scratch.path());
+        let changed = files.write_one(scratch.path(), 7, Seed(2)).unwrap();
+        assert!(changed.ends_with("part-0000/module-000007.js"));
+        let after = list_directory(scratch.path());
+        let differing = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+        assert_eq!(differing, 1);
+    }
+}
