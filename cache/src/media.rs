@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::null_is_default;
 use crate::{Platform, Sha256};
 
 /// The media types of spec/oci.md section 1 that kiln writes or reads.
@@ -46,10 +47,18 @@ pub struct Descriptor {
     #[serde(rename = "size")]
     pub size_bytes: u64,
     /// Places besides the registry where the content can be had.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub urls: Vec<String>,
     /// Free key-value pairs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// In an index: what the manifest runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,14 +10,30 @@ use serde::{Deserialize, Serialize};
 /// OCI image-spec v1.1, image-index.md, "platform". The normal form is Docker's: `x86_64` is
 /// `amd64`, `aarch64` and `arm64/v8` are `arm64`, a bare `arm` is `arm/v7`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Written")]
 pub struct Platform {
     /// E.g. `linux`.
     pub os: String,
     /// E.g. `amd64`.
     pub architecture: String,
     /// E.g. `v7`; empty for none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub variant: String,
+}
+
+/// A platform as JSON has it, in any spelling.
+#[derive(Deserialize)]
+struct Written {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl From<Written> for Platform {
+    fn from(written: Written) -> Self {
+        let variant = written.variant.unwrap_or_default();
+        Self::new(&written.os, &written.architecture, &variant)
+    }
 }
 
 /// A text that is not a platform.

@@ -1,1 +1,27 @@
 //! kiln as a library: one function per verb, all wiring, no terminal.
+//!
+//! [`Engine`] joins the crates below into what a person asks for: build, pull, push, run. It never
+//! prints and never reads the environment; progress goes to a [`Progress`], answers are values.
+
+mod engine; // an open state directory
+mod error; // every failure, sorted
+
+mod base_layers; // fetched when a step needs files
+mod bases; // what image names stand for
+mod build; // from a request to an image
+mod images; // the local store
+mod output; // where results go
+mod request; // what a build is asked for
+mod sandbox; // prepared when the first command runs
+mod ship; // pull, push, save, load, login
+
+pub use engine::{Engine, EngineOptions};
+pub use error::{Error, ErrorClass, SourceText};
+pub use images::{HistoryRow, ImageSummary, Removal};
+pub use kiln_exporter::LoadSource;
+pub use kiln_solver::{Event, LogStream, Progress, Silent, VertexEnd, VertexId};
+pub use request::{
+    BuildRequest, BuildResult, ContextSource, Destination, DockerfileSource, ImageOptions,
+    LayoutForm, MediaTypes, Output, Pull, Reuse,
+};
+pub use ship::Pulled;

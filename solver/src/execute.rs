@@ -5,17 +5,20 @@ use std::io;
 use std::path::PathBuf;
 
 use kiln_cache::{
-    ActionRecord, Attempt, Blake3, BuiltLayer, CacheError, Entry, Flight, GuestPath, LayerId,
+    ActionRecord, Attempt, Blake3, BuiltLayer, CacheError, Entry, Flight, GuestPath, Kind, LayerId,
     State, Timestamp, claim,
 };
 use kiln_runtime::{Cancel, ExecError};
-use kiln_snapshotter::{Layer, LayerError, Metadata, ParentView, find_identity, find_owner};
+use kiln_snapshotter::{
+    Layer, LayerError, Metadata, ParentView, UnpackError, find_identity, find_owner, is_archive,
+    unpack_archive,
+};
 
 use crate::copy::{
     self, Fidelity, Owner, PlaceError, Placement, SelectError, Selection, WriteError,
 };
 use crate::files::{Files, NoFiles};
-use crate::graph::{Copy, CopySource, Op, Step, Workdir};
+use crate::graph::{Archives, Copy, CopySource, Op, Step, Workdir};
 use crate::keys::{StepKeys, evidence};
 use crate::layers::LayersError;
 use crate::progress::Vertex;
@@ -41,6 +44,9 @@ pub enum StepError {
     /// Files cannot go where they should.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// An archive cannot be unpacked.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
     /// Files cannot be copied.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -265,16 +271,57 @@ fn copy_files(
             }
         }
     };
+    let builder = deps.layers.builder()?;
     let mut placement = Placement::new(files, source, owner, op.mode.as_ref());
+    let mut fidelity = Fidelity::Exact;
     for selection in selected {
-        placement.selection(op, selection)?;
+        let archive = match op.archives {
+            Archives::Unpack => archive(source, selection)?,
+            Archives::Keep => None,
+        };
+        let Some(archive) = archive else {
+            placement.selection(op, selection)?;
+            continue;
+        };
+        let destination = placement.archive(op)?;
+        // Sources count in their order, and what an archive holds shows while it is unpacked.
+        fidelity = fidelity.and(copy::write(&builder, source, &placement.take(&builder))?);
+        let nothing = ParentView::default();
+        let view = below.as_ref().map_or(&nothing, Below::view);
+        let owner = match owner {
+            Owner::Source => None,
+            Owner::Ids { uid, gid } => Some(kiln_snapshotter::Owner { uid, gid }),
+        };
+        unpack_archive(archive, &builder, view, &destination, owner)?;
     }
     for (name, content) in &op.inline {
         placement.inline(op, name, content)?;
     }
-    let builder = deps.layers.builder()?;
-    let fidelity = copy::write(&builder, source, &placement.into_entries())?;
-    Ok((builder.finish().map_err(WriteError::from)?, fidelity))
+    fidelity = fidelity.and(copy::write(&builder, source, &placement.into_entries())?);
+    let layer = builder.finish().map_err(WriteError::from)?;
+    Ok((layer, fidelity))
+}
+
+/// Opens a selected file if it is an archive.
+fn archive(source: &dyn Files, selection: &Selection<'_>) -> Result<Option<File>, StepError> {
+    let Some(Entry {
+        kind: Kind::File { .. },
+        path,
+        ..
+    }) = selection.entry
+    else {
+        return Ok(None);
+    };
+    let open = || {
+        source.open(path).map_err(|error| WriteError::Open {
+            path: selection.path.clone(),
+            source: error,
+        })
+    };
+    match is_archive(open()?) {
+        true => Ok(Some(open()?)),
+        false => Ok(None),
+    }
 }
 
 /// Makes a directory, and those above it, as the step's user.

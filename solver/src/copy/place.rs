@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Xattrs};
 use kiln_parser::chmod::Chmod;
+use kiln_snapshotter::{Added, LayerBuilder};
 
 use super::select::Selection;
 use crate::files::{Files, LinkLoop, follow_hard_link, resolve};
@@ -66,6 +67,8 @@ pub(crate) struct Placement<'a> {
     source: &'a dyn Files,
     owner: Owner,
     mode: Option<&'a Mode>,
+    /// What was placed and written before, if anything was.
+    written: Option<&'a LayerBuilder>,
     placed: BTreeMap<GuestPath, Placed<'a>>,
     /// Where each file of the source with several names went first.
     links: HashMap<&'a [u8], GuestPath>,
@@ -83,14 +86,28 @@ impl<'a> Placement<'a> {
             source,
             owner,
             mode,
+            written: None,
             placed: BTreeMap::new(),
             links: HashMap::new(),
         }
     }
 
-    /// Takes out what has been placed so far; look-ups no longer see it.
+    /// Returns what has been placed.
     pub(crate) fn into_entries(self) -> BTreeMap<GuestPath, Placed<'a>> {
         self.placed
+    }
+
+    /// Takes out what has been placed so far, to be written to `builder`; look-ups find it there.
+    pub(crate) fn take(&mut self, builder: &'a LayerBuilder) -> BTreeMap<GuestPath, Placed<'a>> {
+        self.written = Some(builder);
+        std::mem::take(&mut self.placed)
+    }
+
+    /// Makes the destination a directory and returns where it is: an archive is unpacked into it.
+    pub(crate) fn archive(&mut self, copy: &Copy) -> Result<GuestPath, PlaceError> {
+        let destination = self.resolve(&copy.destination)?;
+        self.directory(&destination)?;
+        Ok(destination)
     }
 
     /// Places everything that one selection stands for.
@@ -364,7 +381,7 @@ impl<'a> Placement<'a> {
 
     fn resolve(&self, path: &GuestPath) -> Result<GuestPath, LinkLoop> {
         resolve(path, |path| match self.kind_at(path)? {
-            Found::Symlink(target) => Some(target.to_vec()),
+            Found::Symlink(target) => Some(target),
             Found::Directory | Found::Other => None,
         })
     }
@@ -373,16 +390,19 @@ impl<'a> Placement<'a> {
         path.is_root() || matches!(self.kind_at(path), Some(Found::Directory))
     }
 
-    fn kind_at(&self, path: &GuestPath) -> Option<Found<'a>> {
-        let entry = match self.placed.get(path) {
-            Some(placed) => placed.node,
-            None => self.below.get(path.as_bytes())?,
-        };
-        Some(match entry.kind {
-            Kind::Directory { .. } => Found::Directory,
-            Kind::Symlink { target } => Found::Symlink(target),
-            _ => Found::Other,
-        })
+    fn kind_at(&self, path: &GuestPath) -> Option<Found> {
+        if let Some(placed) = self.placed.get(path) {
+            return Some(Found::of(&placed.node));
+        }
+        match self
+            .written
+            .map_or(Added::Nothing, |layer| layer.look(path))
+        {
+            Added::Nothing => self.below.get(path.as_bytes()).as_ref().map(Found::of),
+            Added::Directory => Some(Found::Directory),
+            Added::Symlink(target) => Some(Found::Symlink(target)),
+            Added::Other => Some(Found::Other),
+        }
     }
 
     fn ids(&self, uid: u32, gid: u32) -> (u32, u32) {
@@ -401,8 +421,18 @@ impl<'a> Placement<'a> {
 }
 
 /// What is at a path.
-enum Found<'a> {
+enum Found {
     Directory,
-    Symlink(&'a [u8]),
+    Symlink(Vec<u8>),
     Other,
+}
+
+impl Found {
+    fn of(entry: &Entry<'_>) -> Self {
+        match entry.kind {
+            Kind::Directory { .. } => Self::Directory,
+            Kind::Symlink { target } => Self::Symlink(target.to_vec()),
+            _ => Self::Other,
+        }
+    }
 }

@@ -36,6 +36,16 @@ pub(crate) enum Fidelity {
     Changed,
 }
 
+impl Fidelity {
+    /// Returns what is true of two copies together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Exact, Self::Exact) => Self::Exact,
+            _ => Self::Changed,
+        }
+    }
+}
+
 /// Writes entries into a layer.
 pub(crate) fn write(
     builder: &LayerBuilder,
@@ -78,15 +88,7 @@ pub(crate) fn write(
             }
             Bytes::None => Ok(Fidelity::Exact),
         })
-        .try_reduce(
-            || Fidelity::Exact,
-            |a, b| {
-                Ok(match (a, b) {
-                    (Fidelity::Exact, Fidelity::Exact) => Fidelity::Exact,
-                    _ => Fidelity::Changed,
-                })
-            },
-        )?;
+        .try_reduce(|| Fidelity::Exact, |a, b| Ok(a.and(b)))?;
     for (path, placed) in files {
         if let Bytes::SameAs(first) | Bytes::Source(first) = placed.bytes
             && let Some(name) = names.get(first)

@@ -403,9 +403,9 @@ impl StagePlan<'_, '_> {
     fn copy_source(&mut self, from: &Text, text: &str) -> Result<Option<CopySource>, PlanError> {
         let dockerfile = self.planner.dockerfile;
         let words = &mut self.planner.words;
-        let source = match stages::source(dockerfile, self.index, from, ByIndex::Allowed, words) {
-            None => return Ok(None),
-            Some(source) => source,
+        let source = stages::source(dockerfile, self.index, from, ByIndex::Allowed, words);
+        let Some(source) = source else {
+            return Ok(None);
         };
         Ok(Some(match source {
             Source::Scratch => CopySource::Nothing,

@@ -1,0 +1,159 @@
+//! Layers of base images: fetched and unpacked when a step needs their files, not before.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kiln_cache::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256};
+use kiln_registry::Step;
+use kiln_snapshotter::Layer;
+use kiln_solver::{Fault, Layers, LayersError, Reporter, Vertex, VertexEnd};
+
+use crate::error::chain;
+use crate::{Engine, Error, ErrorClass};
+
+/// Brings the layers of one build's bases to the disk.
+#[derive(Debug)]
+pub(crate) struct Fetcher<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) bases: &'a HashMap<Sha256, (ImageRef, Image)>,
+    pub(crate) reporter: &'a Reporter<'a>,
+    /// One slot for each base: the first step that needs it fetches it, the others wait.
+    slots: Mutex<HashMap<Sha256, Arc<Mutex<Option<Vec<Layer>>>>>>,
+}
+
+impl<'a> Fetcher<'a> {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        bases: &'a HashMap<Sha256, (ImageRef, Image)>,
+        reporter: &'a Reporter<'a>,
+    ) -> Self {
+        Self {
+            engine,
+            bases,
+            reporter,
+            slots: Mutex::default(),
+        }
+    }
+}
+
+impl Layers for Fetcher<'_> {
+    fn layers(&self, manifest: Sha256) -> Result<Vec<Layer>, LayersError> {
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.entry(manifest).or_default().clone()
+        };
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(layers) = &*slot {
+            return Ok(layers.clone());
+        }
+        let (name, image) = &self.bases[&manifest];
+        let layers = self
+            .engine
+            .unpacked_layers(name, image, Some(self.reporter))
+            .map_err(|error| LayersError {
+                message: error.to_string(),
+                fault: match error.class() {
+                    ErrorClass::Environment | ErrorClass::Cancelled => Fault::Environment,
+                    ErrorClass::Input | ErrorClass::Step => Fault::Input,
+                },
+            })?;
+        *slot = Some(layers.clone());
+        Ok(layers)
+    }
+}
+
+impl Engine {
+    /// Returns the layers of an image, unpacked, lowest first; fetches what is missing.
+    pub(crate) fn unpacked_layers(
+        &self,
+        name: &ImageRef,
+        image: &Image,
+        reporter: Option<&Reporter<'_>>,
+    ) -> Result<Vec<Layer>, Error> {
+        let wanted: Vec<(DiffId, &Descriptor)> = image.layers().collect();
+        let mut layers: Vec<Option<Layer>> = wanted
+            .iter()
+            .map(|(diff_id, _)| match *diff_id {
+                DiffId::EMPTY => self.layers.empty().ok(),
+                diff_id => self.layers.by_diff_id(diff_id),
+            })
+            .collect();
+        let missing: Vec<usize> = (0..wanted.len()).filter(|i| layers[*i].is_none()).collect();
+        if !missing.is_empty() {
+            let vertex = reporter.map(|reporter| reporter.start(&format!("pull {name}")));
+            let results: Vec<Result<Layer, Error>> = std::thread::scope(|scope| {
+                let threads: Vec<_> = missing
+                    .iter()
+                    .map(|&position| {
+                        let (diff_id, descriptor) = wanted[position];
+                        let vertex = vertex.as_ref();
+                        scope.spawn(move || self.unpack(name, diff_id, descriptor, vertex))
+                    })
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().expect("unpacking does not panic"))
+                    .collect()
+            });
+            for (position, result) in missing.into_iter().zip(results) {
+                match result {
+                    Ok(layer) => layers[position] = Some(layer),
+                    Err(error) => {
+                        if let Some(vertex) = vertex {
+                            vertex.end(VertexEnd::Failed(error.to_string()));
+                        }
+                        return Err(error);
+                    }
+                }
+            }
+            if let Some(vertex) = vertex {
+                vertex.end(VertexEnd::Done);
+            }
+        }
+        Ok(layers.into_iter().flatten().collect())
+    }
+
+    /// Downloads one layer and unpacks it on the way; the blob is kept too.
+    fn unpack(
+        &self,
+        name: &ImageRef,
+        diff_id: DiffId,
+        descriptor: &Descriptor,
+        vertex: Option<&Vertex<'_>>,
+    ) -> Result<Layer, Error> {
+        let MediaKind::Layer(compression) = MediaKind::of(&descriptor.media_type) else {
+            return Err(Error::input(format!(
+                "layer {} of {name} has the unsupported media type {}",
+                descriptor.digest, descriptor.media_type
+            )));
+        };
+        let part = descriptor.digest.to_string();
+        let report = |done: u64, finished: bool| {
+            if let Some(vertex) = vertex {
+                vertex.status(&part, done, Some(descriptor.size_bytes), finished);
+            }
+        };
+        let observer = |event: kiln_registry::Event| match event.step {
+            Step::Downloading { done_bytes } => report(done_bytes, false),
+            Step::Downloaded | Step::AlreadyHere => report(descriptor.size_bytes, true),
+            _ => {}
+        };
+        self.client
+            .fetch_blob(name, descriptor, &self.blobs, &observer)
+            .map_err(|error| Error::registry(Some(name), &error))?;
+        let blob = self
+            .blobs
+            .open(descriptor.digest)
+            .map_err(|error| Error::environment("cannot read a layer", &error))?;
+        self.layers
+            .apply(blob, Some(compression), diff_id)
+            .map_err(|error| Error::Environment {
+                message: format!(
+                    "cannot unpack layer {} of {name}: {}",
+                    descriptor.digest,
+                    chain(&error)
+                ),
+                hint: None,
+            })
+    }
+}

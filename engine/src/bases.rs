@@ -1,0 +1,141 @@
+//! What image names stand for: local tags first, then what earlier builds found, then the registry.
+
+use std::sync::Mutex;
+
+use kiln_cache::{Image, ImageRef, Platform, Sha256};
+use kiln_solver::{BaseError, BaseRequest, Bases, Fault, Reporter, VertexEnd};
+
+use crate::error::chain;
+use crate::request::Pull;
+use crate::{Engine, Error, ErrorClass};
+
+/// Resolves the images of one build.
+#[derive(Debug)]
+pub(crate) struct Resolver<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) pull: Pull,
+    pub(crate) reporter: &'a Reporter<'a>,
+}
+
+impl Bases for Resolver<'_> {
+    fn resolve(&self, requests: &[BaseRequest]) -> Vec<Result<Image, BaseError>> {
+        let local: Vec<Option<Image>> = requests.iter().map(|r| self.local(r)).collect();
+        let results: Vec<Mutex<Option<Result<Image, BaseError>>>> = local
+            .into_iter()
+            .map(|found| Mutex::new(found.map(Ok)))
+            .collect();
+        std::thread::scope(|scope| {
+            for (request, result) in requests.iter().zip(&results) {
+                let is_known = result.lock().is_ok_and(|result| result.is_some());
+                if !is_known {
+                    scope.spawn(move || {
+                        let image = self.remote(request);
+                        *result
+                            .lock()
+                            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(image);
+                    });
+                }
+            }
+        });
+        results
+            .into_iter()
+            .map(|result| {
+                result
+                    .into_inner()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .expect("every request was found or asked for")
+            })
+            .collect()
+    }
+}
+
+impl Resolver<'_> {
+    /// Looks where no network is needed.
+    fn local(&self, request: &BaseRequest) -> Option<Image> {
+        let name = &request.name;
+        if let Some(digest) = name.digest() {
+            return self.for_platform(digest, &request.platform);
+        }
+        if self.pull == Pull::Always {
+            return None;
+        }
+        let tagged = self.engine.tags.get(name).ok().flatten();
+        tagged
+            .and_then(|manifest| self.for_platform(manifest, &request.platform))
+            .or_else(|| {
+                let pinned = self.engine.pins.get(&pin(name, &request.platform)?);
+                self.for_platform(pinned.ok().flatten()?, &request.platform)
+            })
+    }
+
+    /// Reads an image if it is here and serves the platform.
+    fn for_platform(&self, manifest: Sha256, platform: &Platform) -> Option<Image> {
+        let image = self.engine.read(manifest).ok()?;
+        let serves = platform.distance(&image.config.platform()).is_some();
+        // A platform may be missing in a hand-made image; then it serves any.
+        (serves || image.config.architecture.is_empty()).then_some(image)
+    }
+
+    fn remote(&self, request: &BaseRequest) -> Result<Image, BaseError> {
+        let name = &request.name;
+        if self.pull == Pull::Never {
+            return Err(BaseError {
+                message: format!("{name} is not in the local store"),
+                hint: Some(format!("fetch it with: kiln pull {}", name.familiar())),
+                fault: Fault::Input,
+            });
+        }
+        let shown = format!("[internal] load metadata for {name}");
+        let vertex = self.reporter.start(&shown);
+        let result = self.pull_metadata(name, &request.platform);
+        match &result {
+            Ok(_) => vertex.end(VertexEnd::Done),
+            Err(error) => vertex.end(VertexEnd::Failed(error.message.clone())),
+        }
+        result
+    }
+
+    fn pull_metadata(&self, name: &ImageRef, platform: &Platform) -> Result<Image, BaseError> {
+        let engine = self.engine;
+        let pulled = engine
+            .client
+            .pull(name, platform, &engine.blobs, &|_| {})
+            .map_err(|error| base_error(name, &error))?;
+        let image =
+            Image::read(&engine.blobs, pulled.manifest.digest).map_err(|error| BaseError {
+                message: chain(&error),
+                hint: None,
+                fault: Fault::Input,
+            })?;
+        engine.remember_origin(name, &image);
+        if let Some(pin) = pin(name, platform) {
+            // Without the pin the next build asks the registry again, and loses nothing else.
+            let _ = engine.pins.set(&pin, pulled.manifest.digest);
+        }
+        Ok(image)
+    }
+}
+
+/// Returns the name under which a resolved base is remembered; none for a digest, which needs no
+/// remembering. Platforms have separate pins.
+fn pin(name: &ImageRef, platform: &Platform) -> Option<ImageRef> {
+    if name.digest().is_some() {
+        return None;
+    }
+    let tag = name.tag().unwrap_or(kiln_cache::DEFAULT_TAG);
+    let platform = platform.to_string().replace('/', "-");
+    // A tag has at most 128 characters; a longer one is simply not remembered.
+    name.with_tag(&format!("{tag}--{platform}")).ok()
+}
+
+fn base_error(name: &ImageRef, error: &kiln_registry::Error) -> BaseError {
+    let error = Error::registry(Some(name), error);
+    BaseError {
+        message: error.to_string(),
+        hint: error.hint().map(str::to_owned),
+        fault: match error.class() {
+            ErrorClass::Input | ErrorClass::Step => Fault::Input,
+            ErrorClass::Environment | ErrorClass::Cancelled => Fault::Environment,
+        },
+    }
+}

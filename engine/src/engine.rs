@@ -1,0 +1,72 @@
+//! The engine: an open state directory and a client for registries.
+
+use std::path::PathBuf;
+
+use kiln_cache::{Actions, Blobs, ImageIds, Names, Platform, Store};
+use kiln_registry::{Client, ClientOptions};
+use kiln_snapshotter::LayerStore;
+
+use crate::Error;
+
+/// Where and how the engine works. Nothing in it is read from the environment.
+#[derive(Debug)]
+pub struct EngineOptions {
+    /// The state directory.
+    pub root: PathBuf,
+    /// How registries are reached.
+    pub registry: ClientOptions,
+}
+
+/// kiln as a library: one function per verb.
+///
+/// The process must have entered its namespaces ([`kiln_runtime::userns::enter`]) before anything
+/// is run, pulled or unpacked; reading and listing work without.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) layers: LayerStore,
+    pub(crate) actions: Actions,
+    pub(crate) tags: Names,
+    pub(crate) pins: Names,
+    pub(crate) ids: ImageIds,
+    pub(crate) client: Client,
+}
+
+impl Engine {
+    /// Opens the state directory, making it if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn open(options: EngineOptions) -> Result<Self, Error> {
+        let store = Store::open(&options.root)
+            .map_err(|error| Error::environment("cannot open the state directory", &error))?;
+        Ok(Self {
+            blobs: Blobs::new(&store),
+            layers: LayerStore::new(&store),
+            actions: Actions::new(&store),
+            tags: Names::tags(&store),
+            pins: Names::pins(&store),
+            ids: ImageIds::new(&store),
+            client: Client::new(options.registry),
+            store,
+        })
+    }
+
+    /// Returns the state directory.
+    #[must_use]
+    pub fn root(&self) -> &std::path::Path {
+        self.store.root()
+    }
+
+    /// Returns what images are built for and pulled for unless something else is asked for.
+    #[must_use]
+    pub fn host_platform() -> Platform {
+        Platform::host()
+    }
+
+    /// Ends all requests to registries, now and later.
+    pub fn cancel_transfers(&self) {
+        self.client.cancel();
+    }
+}

@@ -1,0 +1,324 @@
+//! The images of the local store: listing, finding, naming, removing, explaining.
+
+use kiln_cache::{Image, ImageId, ImageRef, MediaKind, Named, Sha256, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{Engine, Error};
+
+/// One row of `kiln images`.
+#[derive(Clone, Debug)]
+pub struct ImageSummary {
+    /// Repository and tag; none for an image without a name.
+    pub name: Option<ImageRef>,
+    /// The image's id.
+    pub id: ImageId,
+    /// The manifest (or index) the name stands for.
+    pub manifest: Sha256,
+    /// When the image was made.
+    pub created: Option<Timestamp>,
+    /// Bytes of its layers, unpacked where they are, compressed where they are not.
+    pub size_bytes: u64,
+}
+
+/// One row of `kiln history`, newest first.
+#[derive(Clone, Debug)]
+pub struct HistoryRow {
+    /// The image's id in the first row.
+    pub id: Option<ImageId>,
+    /// When the entry was made.
+    pub created: Option<Timestamp>,
+    /// The instruction.
+    pub created_by: String,
+    /// Bytes of its layer.
+    pub size_bytes: u64,
+    /// Which builder made it.
+    pub comment: String,
+}
+
+/// What removing an image did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// A name went.
+    Untagged(ImageRef),
+    /// The image has no name any more.
+    Deleted(ImageId),
+}
+
+impl Engine {
+    /// Lists the images, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn images(&self) -> Result<Vec<ImageSummary>, Error> {
+        let mut rows = Vec::new();
+        let mut named = Vec::new();
+        for Named { name, manifest } in self.names()? {
+            // A name whose content was damaged is not listed; `inspect` says what is wrong.
+            if let Ok(image) = self.read(manifest) {
+                named.push(image.id());
+                rows.push(self.summary(Some(name), manifest, &image));
+            }
+        }
+        let all = self
+            .ids
+            .starting_with("")
+            .map_err(|error| Error::environment("cannot list the local images", &error))?;
+        for (id, manifest) in all {
+            if !named.contains(&id)
+                && let Ok(image) = self.read(manifest)
+            {
+                rows.push(self.summary(None, manifest, &image));
+            }
+        }
+        rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
+        Ok(rows)
+    }
+
+    fn summary(&self, name: Option<ImageRef>, manifest: Sha256, image: &Image) -> ImageSummary {
+        ImageSummary {
+            name,
+            id: image.id(),
+            manifest,
+            created: image.config.created,
+            size_bytes: self.size_of(image),
+        }
+    }
+
+    /// Finds a local image by name, digest, id or the beginning of its id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`] if there is none.
+    pub fn find(&self, text: &str) -> Result<(Option<ImageRef>, Image), Error> {
+        if let Ok(name) = text.parse::<ImageRef>() {
+            let name = name.with_default_tag();
+            let manifest = match name.digest() {
+                Some(digest) => Some(digest),
+                None => self.tags.get(&name).map_err(|e| names_error(&e))?,
+            };
+            if let Some(manifest) = manifest
+                && let Ok(image) = self.read(manifest)
+            {
+                return Ok((Some(name), image));
+            }
+        }
+        self.find_by_id(text)?
+            .map(|image| (None, image))
+            .ok_or_else(|| Error::NoSuchImage(text.to_owned()))
+    }
+
+    fn find_by_id(&self, text: &str) -> Result<Option<Image>, Error> {
+        let prefix = text.strip_prefix("sha256:").unwrap_or(text);
+        let is_hex = prefix.bytes().all(|b| b.is_ascii_hexdigit());
+        if prefix.is_empty() || prefix.len() > 64 || !is_hex {
+            return Ok(None);
+        }
+        let found = self
+            .ids
+            .starting_with(&prefix.to_ascii_lowercase())
+            .map_err(|error| Error::environment("cannot list the local images", &error))?;
+        let mut found = found
+            .into_iter()
+            .filter_map(|(_, manifest)| self.read(manifest).ok());
+        match (found.next(), found.next()) {
+            (Some(image), None) => Ok(Some(image)),
+            (None, _) => Ok(None),
+            (Some(_), Some(_)) => Err(Error::input(format!(
+                "multiple IDs found with provided prefix: {text}"
+            ))),
+        }
+    }
+
+    /// Gives an image another name.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn tag(&self, source: &str, target: &ImageRef) -> Result<(), Error> {
+        let (_, image) = self.find(source)?;
+        let target = target.clone().with_default_tag();
+        self.tags
+            .set(&target, image.descriptor.digest)
+            .map_err(|error| names_error(&error))
+    }
+
+    /// Removes a name, or with an id all names of an image. Its content goes when garbage is
+    /// collected.
+    ///
+    /// # Errors
+    /// When there is no such image, or an id has several names and `force` is false.
+    pub fn remove_image(&self, text: &str, force: bool) -> Result<Vec<Removal>, Error> {
+        let (name, image) = self.find(text)?;
+        let names: Vec<ImageRef> = self
+            .names()?
+            .into_iter()
+            .filter(|named| {
+                self.read(named.manifest)
+                    .is_ok_and(|i| i.id() == image.id())
+            })
+            .map(|named| named.name)
+            .collect();
+        let going = match name {
+            Some(name) if name.digest().is_none() => vec![name],
+            _ if names.len() > 1 && !force => {
+                return Err(Error::input(format!(
+                    "conflict: unable to delete {} (must be forced) - image is referenced in \
+                     multiple repositories",
+                    image.id().0.short()
+                )));
+            }
+            _ => names.clone(),
+        };
+        let mut removals = Vec::new();
+        for name in &going {
+            if self
+                .tags
+                .remove(name)
+                .map_err(|error| names_error(&error))?
+            {
+                removals.push(Removal::Untagged(name.clone()));
+            }
+        }
+        if names.iter().all(|name| going.contains(name)) {
+            self.ids
+                .remove(image.id())
+                .map_err(|error| Error::environment("cannot remove an image", &error))?;
+            removals.push(Removal::Deleted(image.id()));
+        }
+        Ok(removals)
+    }
+
+    /// Describes an image as `docker image inspect` does.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn inspect_image(&self, text: &str) -> Result<Value, Error> {
+        let (_, image) = self.find(text)?;
+        let mut tags = Vec::new();
+        let mut digests = Vec::new();
+        for Named { name, manifest } in self.names()? {
+            if self.read(manifest).is_ok_and(|i| i.id() == image.id()) {
+                tags.push(name.familiar());
+                digests.push(format!("{}@{manifest}", name.familiar_repository()));
+            }
+        }
+        digests.dedup();
+        let config = &image.config;
+        Ok(json!({
+            "Id": image.id().to_string(),
+            "RepoTags": tags,
+            "RepoDigests": digests,
+            "Comment": config.history.last().map(|h| h.comment.as_str()).unwrap_or_default(),
+            "Created": config.created.map(|c| c.to_string()),
+            "Author": config.author.clone().unwrap_or_default(),
+            "Config": serde_json::to_value(&config.config).unwrap_or_default(),
+            "Architecture": config.architecture,
+            "Variant": config.variant,
+            "Os": config.os,
+            "Size": self.size_of(&image),
+            "RootFS": {
+                "Type": "layers",
+                "Layers": config.rootfs.diff_ids,
+            },
+            "Descriptor": serde_json::to_value(&image.descriptor).unwrap_or_default(),
+        }))
+    }
+
+    /// Lists how an image came about, newest entry first.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn history(&self, text: &str) -> Result<Vec<HistoryRow>, Error> {
+        let (_, image) = self.find(text)?;
+        let mut sizes = image
+            .layers()
+            .map(|(diff_id, descriptor)| self.layer_size(diff_id).unwrap_or(descriptor.size_bytes));
+        let mut rows: Vec<HistoryRow> = image
+            .config
+            .history
+            .iter()
+            .map(|entry| HistoryRow {
+                id: None,
+                created: entry.created,
+                created_by: entry.created_by.clone(),
+                size_bytes: match entry.empty_layer {
+                    true => 0,
+                    false => sizes.next().unwrap_or(0),
+                },
+                comment: entry.comment.clone(),
+            })
+            .collect();
+        rows.reverse();
+        if let Some(first) = rows.first_mut() {
+            first.id = Some(image.id());
+        }
+        Ok(rows)
+    }
+
+    /// Reads the image with this manifest; of an index, the image for this machine.
+    pub(crate) fn read(&self, manifest: Sha256) -> Result<Image, Error> {
+        let unusable = |error: kiln_cache::ImageError| {
+            Error::environment("cannot read an image of the local store", &error)
+        };
+        match Image::read(&self.blobs, manifest) {
+            Err(kiln_cache::ImageError::NotAnImage { .. }) => {
+                let child = self.serving_manifest(manifest)?;
+                Image::read(&self.blobs, child).map_err(unusable)
+            }
+            other => other.map_err(unusable),
+        }
+    }
+
+    /// Returns the manifest in an index that serves this machine and is here.
+    fn serving_manifest(&self, index: Sha256) -> Result<Sha256, Error> {
+        let bytes = self
+            .blobs
+            .read(index)
+            .map_err(|error| Error::environment("cannot read an image index", &error))?;
+        let index: kiln_cache::Index = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::environment("cannot read an image index", &error))?;
+        let host = Self::host_platform();
+        index
+            .manifests
+            .iter()
+            .filter(|entry| MediaKind::of(&entry.media_type) == MediaKind::Manifest)
+            .filter(|entry| self.blobs.contains(entry.digest))
+            .filter_map(|entry| {
+                let distance = host.distance(entry.platform.as_ref()?)?;
+                Some((distance, entry.digest))
+            })
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, digest)| digest)
+            .ok_or_else(|| Error::input(format!("no image for {host} in the local index")))
+    }
+
+    /// Makes an image findable by its id.
+    pub(crate) fn keep(&self, image: &Image) -> Result<(), Error> {
+        self.ids
+            .add(image.id(), image.descriptor.digest)
+            .map_err(|error| Error::environment("cannot note an image", &error))
+    }
+
+    pub(crate) fn names(&self) -> Result<Vec<Named>, Error> {
+        self.tags.list().map_err(|error| names_error(&error))
+    }
+
+    fn size_of(&self, image: &Image) -> u64 {
+        image
+            .layers()
+            .map(|(diff_id, descriptor)| self.layer_size(diff_id).unwrap_or(descriptor.size_bytes))
+            .sum()
+    }
+
+    /// Returns the bytes of the files of an unpacked layer.
+    fn layer_size(&self, diff_id: kiln_cache::DiffId) -> Option<u64> {
+        let tree = self.layers.by_diff_id(diff_id)?.tree().ok()?;
+        let size = tree.iter().map(|entry| match entry.kind {
+            kiln_cache::Kind::File { size, .. } => size,
+            _ => 0,
+        });
+        Some(size.sum())
+    }
+}
+
+pub(crate) fn names_error(error: &kiln_cache::NamesError) -> Error {
+    Error::environment("cannot read or write a name in the local store", error)
+}

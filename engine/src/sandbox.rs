@@ -1,0 +1,77 @@
+//! What commands run in, prepared when the first command runs: a build that finds everything cached
+//! mounts nothing and tries nothing.
+
+use std::sync::OnceLock;
+
+use kiln_runtime::{Cancel, ExecError, Executor, Job, LocalExecutor, Outcome};
+use kiln_snapshotter::overlay::{Support, probe};
+use kiln_snapshotter::{BuildError, Layer, LayerStore, Overlay, Reflink, Snapshotter, Writable};
+
+use crate::Engine;
+
+/// Makes roots with overlayfs, or by copying where the kernel refuses it.
+#[derive(Debug)]
+pub(crate) struct LazySnapshotter<'a> {
+    engine: &'a Engine,
+    chosen: OnceLock<Box<dyn Snapshotter>>,
+}
+
+impl<'a> LazySnapshotter<'a> {
+    pub(crate) fn new(engine: &'a Engine) -> Self {
+        Self {
+            engine,
+            chosen: OnceLock::new(),
+        }
+    }
+}
+
+impl Snapshotter for LazySnapshotter<'_> {
+    fn prepare(&self, layers: &[Layer]) -> Result<Writable, BuildError> {
+        self.chosen
+            .get_or_init(|| choose(&self.engine.layers))
+            .prepare(layers)
+    }
+}
+
+pub(crate) fn choose(layers: &LayerStore) -> Box<dyn Snapshotter> {
+    let support = layers.store().work_dir().map(|work| probe(work.path()));
+    match support {
+        Ok(Support::Overlay) => Box::new(Overlay::new(layers)),
+        Ok(Support::Refused(_)) | Err(_) => Box::new(Reflink::new(layers)),
+    }
+}
+
+/// Runs commands in a sandbox on this machine.
+#[derive(Debug)]
+pub(crate) struct LazyExecutor<'a> {
+    engine: &'a Engine,
+    made: OnceLock<LocalExecutor>,
+}
+
+impl<'a> LazyExecutor<'a> {
+    pub(crate) fn new(engine: &'a Engine) -> Self {
+        Self {
+            engine,
+            made: OnceLock::new(),
+        }
+    }
+}
+
+impl Executor for LazyExecutor<'_> {
+    fn run(
+        &self,
+        job: &Job,
+        output: &mut dyn kiln_runtime::Output,
+        cancel: &Cancel,
+    ) -> Result<Outcome, ExecError> {
+        let executor = match self.made.get() {
+            Some(executor) => executor,
+            None => {
+                let made = LocalExecutor::new(&self.engine.store.path("mounts"))?;
+                // Of two first steps one prepares in vain.
+                self.made.get_or_init(|| made)
+            }
+        };
+        executor.run(job, output, cancel)
+    }
+}

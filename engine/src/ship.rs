@@ -1,0 +1,178 @@
+//! Images between here and elsewhere: pull, push, login, logout, save, load.
+
+use kiln_cache::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
+use kiln_exporter::{LoadSource, Loaded, NamedImage, remember_source, sources};
+use kiln_registry::{Observer, Secret, Stored};
+
+use crate::error::chain;
+use crate::images::names_error;
+use crate::output::write_to;
+use crate::{Destination, Engine, Error, ImageOptions};
+
+/// What a pull came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// What the name means now: an index, or a manifest.
+    pub digest: Sha256,
+    /// Whether the name meant something else here before, or nothing.
+    pub is_newer: bool,
+}
+
+impl Engine {
+    /// Fetches an image with its layers and gives it its name.
+    ///
+    /// # Errors
+    /// When the registry does not have it or the network fails.
+    pub fn pull(
+        &self,
+        name: &ImageRef,
+        platform: &Platform,
+        observer: Observer<'_>,
+    ) -> Result<Pulled, Error> {
+        let name = name.clone().with_default_tag();
+        let failed = |error: kiln_registry::Error| Error::registry(Some(&name), &error);
+        let pulled = self
+            .client
+            .pull(&name, platform, &self.blobs, observer)
+            .map_err(failed)?;
+        self.client
+            .fetch_blobs(&name, &pulled.layers, &self.blobs, observer)
+            .map_err(failed)?;
+        let image = self.read(pulled.manifest.digest)?;
+        self.remember_origin(&name, &image);
+        self.keep(&image)?;
+        if name.digest().is_some() {
+            return Ok(Pulled {
+                digest: pulled.top.digest,
+                is_newer: true,
+            });
+        }
+        let before = self.tags.get(&name).map_err(|e| names_error(&e))?;
+        self.tags
+            .set(&name, pulled.manifest.digest)
+            .map_err(|e| names_error(&e))?;
+        Ok(Pulled {
+            digest: pulled.top.digest,
+            is_newer: before != Some(pulled.manifest.digest),
+        })
+    }
+
+    /// Pushes a local image under its name and returns the digest of what the tag means now.
+    ///
+    /// # Errors
+    /// When there is no such image, or the registry does not take it.
+    pub fn push(&self, name: &ImageRef, observer: Observer<'_>) -> Result<(Sha256, u64), Error> {
+        let name = name.clone().with_default_tag();
+        let manifest = self
+            .tags
+            .get(&name)
+            .map_err(|e| names_error(&e))?
+            .ok_or_else(|| {
+                Error::input(format!(
+                    "An image does not exist locally with the tag: {}",
+                    name.familiar_repository()
+                ))
+            })?;
+        let image = self.read(manifest)?;
+        self.push_image(&name, &image, &ImageOptions::default(), observer)
+    }
+
+    /// Checks credentials with a registry and keeps them.
+    ///
+    /// # Errors
+    /// When the registry refuses them or they cannot be kept.
+    pub fn login(&self, server: &str, username: &str, password: &str) -> Result<Stored, Error> {
+        self.client
+            .login(server, username, &Secret::new(password))
+            .map_err(|error| Error::registry(None, &error))
+    }
+
+    /// Forgets the credentials for a registry; says whether there were any.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn logout(&self, server: &str) -> Result<bool, Error> {
+        let domain = kiln_registry::registry_domain(server);
+        self.client
+            .credentials()
+            .erase(&domain)
+            .map_err(|error| Error::environment("cannot remove credentials", &error))
+    }
+
+    /// Writes images into one archive for `docker load`; it is an OCI layout too.
+    ///
+    /// # Errors
+    /// When one of them is not here, or the archive cannot be written.
+    pub fn save(&self, names: &[String], to: &Destination) -> Result<(), Error> {
+        let mut images: Vec<(ImageId, NamedImage)> = Vec::new();
+        for text in names {
+            let (name, image) = self.find(text)?;
+            let name = name.filter(|name| name.digest().is_none());
+            match images.iter_mut().find(|(id, _)| *id == image.id()) {
+                Some((_, known)) => known.names.extend(name),
+                None => {
+                    let exportable = self.realise_here(&image, &ImageOptions::default())?;
+                    let named = NamedImage::single(exportable, name.into_iter().collect());
+                    images.push((image.id(), named));
+                }
+            }
+        }
+        let images: Vec<NamedImage> = images.into_iter().map(|(_, image)| image).collect();
+        write_to(to, |out| kiln_exporter::write_docker_archive(&images, out))
+    }
+
+    /// Takes the images of an archive or layout in and returns their names and ids.
+    ///
+    /// # Errors
+    /// When it holds no images or one of them is damaged.
+    pub fn load(
+        &self,
+        from: LoadSource<'_>,
+        platform: &Platform,
+    ) -> Result<Vec<(Vec<ImageRef>, ImageId)>, Error> {
+        let loaded = kiln_exporter::load(from, &self.store, &self.blobs, platform)
+            .map_err(|error| Error::input(chain(&error)))?;
+        let mut result = Vec::new();
+        for Loaded { names, image } in loaded {
+            self.keep(&image)?;
+            for name in &names {
+                let name = name.clone().with_default_tag();
+                self.tags
+                    .set(&name, image.descriptor.digest)
+                    .map_err(|error| names_error(&error))?;
+            }
+            result.push((names, image.id()));
+        }
+        Ok(result)
+    }
+
+    /// Notes where the layers of an image came from, so that they can be fetched when they are
+    /// needed and mounted when they are pushed.
+    pub(crate) fn remember_origin(&self, name: &ImageRef, image: &Image) {
+        for (_, descriptor) in image.layers() {
+            // Without the note the layer is uploaded; nothing is lost.
+            let _ = remember_source(&self.store, &self.blobs, descriptor.digest, name);
+        }
+    }
+
+    /// Fetches a blob from wherever it is known to be.
+    pub(crate) fn fetch_from_origin(&self, descriptor: &Descriptor) -> Result<(), Error> {
+        let mut failure = Error::Environment {
+            message: format!(
+                "layer {} is neither here nor known elsewhere",
+                descriptor.digest
+            ),
+            hint: Some("pull or build the image again".to_owned()),
+        };
+        for origin in sources(&self.blobs, descriptor.digest) {
+            match self
+                .client
+                .fetch_blob(&origin, descriptor, &self.blobs, &|_| {})
+            {
+                Ok(()) => return Ok(()),
+                Err(error) => failure = Error::registry(Some(&origin), &error),
+            }
+        }
+        Err(failure)
+    }
+}
