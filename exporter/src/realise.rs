@@ -90,7 +90,7 @@ pub fn realise(
     };
     let work: Vec<Work> = image
         .layers()
-        .map(|(diff_id, descriptor)| plan(diff_id, descriptor, layers, options))
+        .map(|(diff_id, descriptor)| plan(diff_id, descriptor, layers, blobs, options))
         .collect::<Result<_, _>>()?;
     let packs_new = work.iter().any(|work| matches!(work, Work::Pack(_)));
     let zstd = options.packing.compression == Compression::Zstd;
@@ -145,10 +145,14 @@ fn plan(
     diff_id: DiffId,
     descriptor: &Descriptor,
     layers: &LayerStore,
+    blobs: &Blobs,
     options: &ImageOptions,
 ) -> Result<Work, RealiseError> {
     let kind = MediaKind::of(&descriptor.media_type);
-    if kind == MediaKind::Layer(Compression::None)
+    // A bare tar that is a blob came as one: new layers have none.
+    let is_blob = blobs.contains(descriptor.digest);
+    if !is_blob
+        && kind == MediaKind::Layer(Compression::None)
         && descriptor.digest == diff_id.0
         && let Some(layer) = new_layer(diff_id, layers)?
     {

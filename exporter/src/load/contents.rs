@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_cache::{GuestPath, Store};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use tar::EntryType;
 
@@ -170,12 +170,8 @@ impl Contents {
     pub(crate) fn find(&self, path: &str) -> Result<Option<Part>, LoadError> {
         match self {
             Self::Directory(directory) => {
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-                let name = GuestPath::new(path);
-                let name = name.as_relative();
-                let file = match openat2(directory, name, flags, Mode::empty(), resolve) {
-                    Ok(file) => File::from(file),
+                let file = match open_inside(directory, &GuestPath::new(path)) {
+                    Ok(file) => file,
                     Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
                     Err(error) => return Err(failed(&path)(error.into())),
                 };
@@ -228,6 +224,25 @@ impl Contents {
         let mut bytes = Vec::new();
         part.read_to_end(&mut bytes).map_err(failed(&path))?;
         Ok(Some(bytes))
+    }
+}
+
+/// Opens a file of a directory. Symbolic links are followed as long as they stay inside.
+fn open_inside(directory: &OwnedFd, path: &GuestPath) -> Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    match openat2(directory, path.as_relative(), flags, Mode::empty(), resolve) {
+        // Sandboxes of before 2020 do not know openat2: then no link is followed at all.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mut around = openat(directory, c".", step, Mode::empty())?;
+            for ancestor in path.ancestors() {
+                around = openat(&around, ancestor.name(), step, Mode::empty())?;
+            }
+            let flags = flags | OFlags::NOFOLLOW;
+            openat(&around, path.name(), flags, Mode::empty()).map(File::from)
+        }
+        other => other.map(File::from),
     }
 }
 

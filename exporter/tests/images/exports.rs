@@ -380,6 +380,22 @@ fn an_image_of_which_nothing_changes_keeps_its_manifest() {
     );
 }
 
+/// What came as bare tars, even tars like our own, goes out as bare tars.
+#[test]
+fn a_loaded_image_of_bare_tars_keeps_its_manifest() {
+    let state = State::new();
+    let image = state.sample();
+    let bare = state.realise(&image, &options(Compression::None, MediaTypes::OfImage));
+    let digest = bare.manifest.descriptor.digest;
+    let mut archive = Vec::new();
+    write_docker_archive(&[NamedImage::single(bare, Vec::new())], &mut archive).unwrap();
+    let (mut stream, platform) = (archive.as_slice(), Platform::host());
+    let source = LoadSource::Stream(&mut stream);
+    let loaded = load(source, &state.store, &state.blobs, &platform).unwrap();
+    let again = state.realise(&loaded[0].image, &ImageOptions::default());
+    assert_eq!(again.manifest.descriptor.digest, digest);
+}
+
 #[test]
 fn layers_of_the_base_go_out_as_they_came_unless_forced() {
     let state = State::new();

@@ -311,3 +311,26 @@ fn a_layout_with_a_wrong_blob_is_refused() {
     let state = State::new();
     assert!(load(&state).is_err());
 }
+
+/// Bytes that a disk or network lost or changed give an error or the very image, never a panic.
+#[test]
+fn archives_cut_short_or_changed_do_no_harm() {
+    let state = State::new();
+    let bytes = old_docker_archive();
+    // The last thing that matters is the config, in front of two zero blocks.
+    let needed = bytes.len() - 1024 - 512;
+    for cut in (0..needed).step_by(211) {
+        assert!(load_bytes(&state, &bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    for position in (0..bytes.len()).step_by(53) {
+        let mut changed = bytes.clone();
+        changed[position] ^= 0x41;
+        let Ok(loaded) = load_bytes(&state, &changed) else {
+            continue;
+        };
+        for (diff_id, layer) in loaded.iter().flat_map(|loaded| loaded.image.layers()) {
+            let blob = state.blobs.read(layer.digest).unwrap();
+            assert_eq!(DiffId(Sha256::of(&blob)), diff_id);
+        }
+    }
+}
