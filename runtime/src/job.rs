@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_cache::GuestPath;
+use serde::{Deserialize, Serialize};
 
 /// The hostname of every build step.
 pub const BUILD_HOSTNAME: &str = "buildkitsandbox";
@@ -11,7 +12,7 @@ pub const BUILD_HOSTNAME: &str = "buildkitsandbox";
 pub const DEFAULT_SHM_SIZE_BYTES: u64 = 64 << 20;
 
 /// One process, its root file system and everything it may see.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     /// The root file system.
     pub root: Root,
@@ -29,6 +30,8 @@ pub struct Job {
     pub hosts: EtcFile,
     /// What is found at `/etc/resolv.conf`.
     pub resolv_conf: EtcFile,
+    /// What is found at `/etc/hostname`.
+    pub hostname_file: EtcFile,
     /// Bytes of `/dev/shm`.
     pub shm_size_bytes: u64,
     /// Resource limits of the process; the others are inherited.
@@ -53,6 +56,7 @@ impl Job {
                 path: PathBuf::from("/etc/resolv.conf"),
                 access: Access::ReadOnly,
             },
+            hostname_file: EtcFile::Untouched,
             shm_size_bytes: DEFAULT_SHM_SIZE_BYTES,
             ulimits: Vec::new(),
             resources: Resources::default(),
@@ -72,7 +76,8 @@ pub fn hosts_text(hostname: &str, extra: &[(String, String)]) -> String {
 }
 
 /// Where the process finds its files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Root {
     /// Layers merged by overlayfs.
     Layers {
@@ -86,7 +91,7 @@ pub enum Root {
 }
 
 /// The two directories overlayfs writes to; both on one file system.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Writable {
     /// Receives the changes.
     pub upper: PathBuf,
@@ -95,13 +100,14 @@ pub struct Writable {
 }
 
 /// A program with its arguments and circumstances.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Process {
     /// The program, looked up in `PATH` of `env` if it has no slash, and its arguments.
     pub argv: Vec<String>,
     /// The whole environment, in this order.
     pub env: Vec<(String, String)>,
     /// The working directory; made (root, 0755) if it does not exist.
+    #[serde(with = "guest_path")]
     pub cwd: GuestPath,
     /// Who runs it.
     pub user: ProcessUser,
@@ -124,7 +130,7 @@ impl Process {
 }
 
 /// Numeric ids as seen inside the root.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessUser {
     /// User id.
     pub uid: u32,
@@ -144,7 +150,8 @@ impl ProcessUser {
 }
 
 /// What the standard streams of a process are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Streams {
     /// Two pipes for output; input ends at once.
     Output,
@@ -155,7 +162,7 @@ pub enum Streams {
 }
 
 /// Size of a terminal in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowSize {
     /// Lines.
     pub rows: u16,
@@ -164,9 +171,10 @@ pub struct WindowSize {
 }
 
 /// Something made visible in the root at `target`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mount {
     /// Where; resolved inside the root, created for the run if it does not exist.
+    #[serde(with = "guest_path")]
     pub target: GuestPath,
     /// What.
     pub source: MountSource,
@@ -175,13 +183,15 @@ pub struct Mount {
 }
 
 /// What a [`Mount`] shows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MountSource {
     /// A file or directory of the host.
     Bind {
         /// The host's path.
         path: PathBuf,
         /// A path below it, resolved as if `path` were the root.
+        #[serde(with = "guest_path")]
         inside: GuestPath,
     },
     /// A file or directory out of a stack of layers.
@@ -189,6 +199,7 @@ pub enum MountSource {
         /// Unpacked layers, the topmost first.
         lowers: Vec<PathBuf>,
         /// The path to show, resolved inside the stack.
+        #[serde(with = "guest_path")]
         inside: GuestPath,
         /// Where writes go, to be thrown away by the caller; without it nothing is writable.
         scratch: Option<Writable>,
@@ -203,7 +214,8 @@ pub enum MountSource {
 }
 
 /// Whether something may be written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Access {
     /// Reading only.
     ReadOnly,
@@ -212,7 +224,8 @@ pub enum Access {
 }
 
 /// What a process can reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Network {
     /// Whatever the caller's own network namespace reaches.
     Host,
@@ -221,7 +234,8 @@ pub enum Network {
 }
 
 /// How far a process is trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Security {
     /// The default capabilities, the default system call filter, masked `/proc` and `/sys`.
     Sandbox,
@@ -230,7 +244,8 @@ pub enum Security {
 }
 
 /// Contents of a file below `/etc` that the surroundings provide.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EtcFile {
     /// This text, read-only.
     Text(String),
@@ -246,7 +261,7 @@ pub enum EtcFile {
 }
 
 /// A resource limit of one process, as `setrlimit` knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ulimit {
     /// Which.
     pub resource: UlimitName,
@@ -259,7 +274,8 @@ pub struct Ulimit {
 macro_rules! ulimit_names {
     ($($variant:ident $text:literal $resource:ident,)*) => {
         /// The resources that have limits, under their command line names.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
         pub enum UlimitName {
             $(#[doc = concat!("`", $text, "`")] $variant,)*
         }
@@ -303,7 +319,7 @@ ulimit_names! {
 }
 
 /// Limits kept by a control group; nothing set means no group is made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// Bytes of memory.
     pub memory_bytes: Option<u64>,
@@ -333,6 +349,21 @@ impl Resources {
     }
 }
 
+/// Paths of a root in stored jobs: text with a leading slash. Jobs come from command lines and
+/// image configurations, which are text too.
+mod guest_path {
+    use kiln_cache::GuestPath;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(path: &GuestPath, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(path)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<GuestPath, D::Error> {
+        String::deserialize(from).map(GuestPath::new)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,6 +378,27 @@ mod tests {
              ::1\tlocalhost ip6-localhost ip6-loopback\n\
              10.0.0.7\tdb\n"
         );
+    }
+
+    #[test]
+    fn jobs_round_trip_through_json() {
+        let mut job = Job::new(
+            Root::Directory(PathBuf::from("/srv/root")),
+            Process::new(["sh", "-c", "true"]),
+        );
+        job.process.cwd = GuestPath::new("/a/b");
+        job.mounts.push(Mount {
+            target: GuestPath::new("/t"),
+            source: MountSource::Tmpfs {
+                size_bytes: None,
+                mode: 0o755,
+            },
+            access: Access::ReadWrite,
+        });
+        let text = serde_json::to_string(&job).unwrap();
+        let again: Job = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&again).unwrap(), text);
+        assert_eq!(again.process.cwd, GuestPath::new("/a/b"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ mod seccomp; // which system calls a sandbox may make
 mod executor; // runs one job
 mod outcome; // how a job ended
 
+pub mod containers; // boxes with names
+
 #[expect(
     unsafe_code,
     reason = "raw system calls, and code between clone and exec"

@@ -15,7 +15,8 @@ mod surroundings; // what all jobs share
 use std::fmt;
 use std::path::Path;
 
-pub(crate) use prepare::Running;
+pub(crate) use prepare::{OurStreams, Running, winsize};
+pub(crate) use supervise::{Ended, Report, finish, is_readable, reap};
 pub(crate) use surroundings::Surroundings;
 
 use crate::{Cancel, ExecError, Job, Outcome};
@@ -64,9 +65,9 @@ pub struct LocalExecutor {
 impl LocalExecutor {
     /// Prepares what all jobs share.
     ///
-    /// `scratch` is a directory that is created if missing. A file system in memory is mounted on
-    /// it, which only this process sees and which vanishes with it. Call after
-    /// [`crate::userns::enter`].
+    /// `scratch` is a directory that is created if missing; executors of several processes may
+    /// share it. A file system in memory is mounted below it, which only this process sees and
+    /// which vanishes with it. Call after [`crate::userns::enter`].
     ///
     /// # Errors
     /// This process may not mount anything.

@@ -43,11 +43,20 @@ pub(crate) struct Running {
     pub(crate) plan: Plan,
 }
 
+impl Running {
+    /// Ends the process's input; a terminal has no end.
+    pub(crate) fn close_input(&mut self) {
+        if let OurStreams::Pipes { stdin, .. } = &mut self.streams {
+            *stdin = None;
+        }
+    }
+}
+
 /// Our ends of the standard streams.
 #[derive(Debug)]
 pub(crate) enum OurStreams {
     Pipes {
-        #[expect(dead_code, reason = "for processes with input, which containers start")]
+        /// None if the input ended, as it did from the start for most.
         stdin: Option<OwnedFd>,
         stdout: OwnedFd,
         stderr: OwnedFd,
@@ -92,7 +101,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         .into_iter()
         .map(|mount| Ok((mount, source(surroundings, mount)?)))
         .collect::<Result<Vec<_>, ExecError>>()?;
-    let own_stubs = own_stubs(surroundings, &mounts)?;
+    let own_stubs = own_stubs(surroundings, job, &mounts)?;
     let stubs_layer = own_stubs
         .as_ref()
         .map_or(surroundings.stubs(), |own| own.0.clone());
@@ -226,16 +235,21 @@ fn identity(surroundings: &Surroundings, job: &Job) -> Result<Identity, ExecErro
 /// Prepares mount points for the job's own mounts below its layers.
 fn own_stubs(
     surroundings: &Surroundings,
+    job: &Job,
     mounts: &[(&Mount, Source)],
 ) -> Result<Option<OwnStubs>, ExecError> {
-    if mounts.is_empty() {
-        return Ok(None);
-    }
-    let targets: Vec<_> = mounts
+    let mut targets: Vec<_> = mounts
         .iter()
         .map(|(mount, source)| (mount.target.clone(), source.leaf))
         .collect();
-    surroundings.own_stubs(&targets).map(Some)
+    // Builds have none, so it is not among the shared ones.
+    if !matches!(job.hostname_file, EtcFile::Untouched) {
+        targets.push((GuestPath::new("etc/hostname"), Leaf::File));
+    }
+    match targets.is_empty() {
+        true => Ok(None),
+        false => surroundings.own_stubs(&targets).map(Some),
+    }
 }
 
 fn file_type(file: &OwnedFd) -> Result<Leaf, Errno> {
@@ -374,6 +388,7 @@ fn add_builtin_mounts(
     for (name, file) in [
         ("etc/resolv.conf", &job.resolv_conf),
         ("etc/hosts", &job.hosts),
+        ("etc/hostname", &job.hostname_file),
     ] {
         if let Some(mount) = etc_file(surroundings, file)? {
             let (target, path) = place(name, Leaf::File, Remains::Removed);

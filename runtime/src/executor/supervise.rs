@@ -42,6 +42,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Says whether the process could not become the program.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Reads what has arrived; says whether more may come.
     pub(crate) fn read(&mut self, pipe: &OwnedFd, plan: &mut Plan) -> Result<bool, Errno> {
         let mut bytes = [0; RECORD_BYTES];
@@ -71,12 +76,13 @@ impl Report {
 /// How the process itself ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    report: Report,
-    status: Status,
+    pub(crate) report: Report,
+    pub(crate) status: Ending,
 }
 
+/// A wait status.
 #[derive(Clone, Copy, Debug)]
-enum Status {
+pub(crate) enum Ending {
     Exited(u8),
     Killed(i32),
 }
@@ -163,7 +169,7 @@ fn pass_on(
     }
 }
 
-fn is_readable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -178,14 +184,15 @@ fn kill(process: &Spawned) {
     let _ = rustix::process::pidfd_send_signal(&process.pidfd, Signal::KILL);
 }
 
-fn reap(process: &Spawned) -> Result<Status, Errno> {
+/// Waits for a process that ended.
+pub(crate) fn reap(process: &Spawned) -> Result<Ending, Errno> {
     let status = rustix::io::retry_on_intr(|| {
         rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED)
     })?;
     let status = status.ok_or(Errno::CHILD)?;
     match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Ok(Status::Exited(u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
-        (None, Some(signal)) => Ok(Status::Killed(signal)),
+        (Some(code), _) => Ok(Ending::Exited(u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
+        (None, Some(signal)) => Ok(Ending::Killed(signal)),
         (None, None) => Err(Errno::CHILD),
     }
 }
@@ -204,8 +211,8 @@ pub(crate) fn finish(
     let end = match (ended.report.failure, ended.status) {
         _ if cancelled => End::Cancelled,
         (Some(record), _) => explain(&running.plan, record)?,
-        (None, Status::Exited(code)) => End::Exited(code),
-        (None, Status::Killed(signal)) => End::Killed(signal),
+        (None, Ending::Exited(code)) => End::Exited(code),
+        (None, Ending::Killed(signal)) => End::Killed(signal),
     };
     Ok(Outcome {
         end,

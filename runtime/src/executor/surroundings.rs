@@ -1,6 +1,7 @@
 //! What all jobs of a process share, prepared once.
 //!
-//! A file system in memory, mounted where only this process sees it:
+//! A file system in memory, mounted where only this process sees it, on a directory
+//! `<process id>-<number>` of the caller's choice:
 //!
 //! ```text
 //! stubs/        the lowest layer of every root: mount points that images lack
@@ -85,8 +86,8 @@ pub(crate) struct Surroundings {
 
 impl Surroundings {
     pub(super) fn new(scratch: &Path) -> Result<Self, ExecError> {
-        fs::create_dir_all(scratch).map_err(|source| ExecError::Prepare {
-            what: format!("creating {}", scratch.display()),
+        let directory = claim(scratch).map_err(|source| ExecError::Prepare {
+            what: format!("creating a directory in {}", scratch.display()),
             source,
         })?;
         let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -96,12 +97,12 @@ impl Surroundings {
         let process_id = own.to_str().ok().and_then(|text| text.parse().ok());
         let memory = new_mount("tmpfs", &[("mode", "0700"), ("size", "64m")], PLAIN)
             .map_err(ExecError::prepare("making a tmpfs"))?;
-        attach(&memory, scratch).map_err(ExecError::prepare(format!(
+        attach(&memory, &directory).map_err(ExecError::prepare(format!(
             "mounting a tmpfs on {}",
-            scratch.display()
+            directory.display()
         )))?;
         let surroundings = Self {
-            directory: scratch.to_owned(),
+            directory,
             counter: AtomicU64::new(0),
             texts: Mutex::default(),
             ids: IdMaps::of_this_process(),
@@ -231,7 +232,32 @@ impl Drop for Surroundings {
     fn drop(&mut self) {
         // The namespace takes it along at the latest when the process ends.
         let _ = rustix::mount::unmount(&self.directory, UnmountFlags::DETACH);
+        let _ = fs::remove_dir(&self.directory);
     }
+}
+
+/// Makes an empty directory that no other executor uses, and removes those of processes that are
+/// gone, which are as empty: what was mounted on them went with the process.
+fn claim(scratch: &Path) -> std::io::Result<PathBuf> {
+    fs::create_dir_all(scratch)?;
+    for entry in fs::read_dir(scratch)?.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.split_once('-'));
+        if let Some((process, _)) = owner
+            && !Path::new("/proc").join(process).exists()
+        {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+    let process = std::process::id();
+    for number in 0_u32.. {
+        let directory = scratch.join(format!("{process}-{number}"));
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|()| directory),
+        }
+    }
+    unreachable!("some number is free")
 }
 
 /// The lowest layer of one job's root; removed when the job is over.

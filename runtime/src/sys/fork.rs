@@ -10,7 +10,6 @@ use super::{Program, child, raw};
 #[derive(Debug)]
 pub(crate) struct Spawned {
     /// Its id in the caller's namespace.
-    #[expect(dead_code, reason = "shown by containers")]
     pub(crate) pid: u32,
     /// Becomes readable when it ends.
     pub(crate) pidfd: OwnedFd,

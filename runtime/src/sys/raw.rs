@@ -75,6 +75,40 @@ pub(crate) fn open_terminal_peer(master: BorrowedFd<'_>) -> Result<OwnedFd, Errn
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
+/// Sends a signal by number: rustix knows no real-time ones.
+pub(crate) fn send_signal(process: BorrowedFd<'_>, number: c_int) -> Result<(), Errno> {
+    // SAFETY: no signal information is passed, so no memory is touched.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            number,
+            ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    })
+    .map(drop)
+}
+
+/// Blocks signals in this thread and returns a descriptor to read them from. Bit 0 is signal 1.
+pub(crate) fn take_signals(mask: u64) -> Result<OwnedFd, Errno> {
+    // SAFETY: the kernel reads a mask of the size given.
+    let fd = check(unsafe {
+        libc::syscall(
+            libc::SYS_signalfd4,
+            -1,
+            &raw const mask,
+            size_of::<u64>(),
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        )
+    })?;
+    // SAFETY: the kernel returned a new descriptor that nobody else owns.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(fd as c_int) };
+    let former = swap_signal_mask(mask);
+    swap_signal_mask(former | mask);
+    Ok(descriptor)
+}
+
 /// Makes descriptor `new` a duplicate of `old` that survives `execve`.
 pub(super) fn duplicate_onto(old: BorrowedFd<'_>, new: c_int) -> Result<(), Errno> {
     if old.as_raw_fd() == new {

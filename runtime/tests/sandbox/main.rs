@@ -10,6 +10,7 @@
     reason = "this is the test harness itself"
 )]
 
+mod containers;
 mod filesystem;
 mod fixture;
 mod lifecycle;
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
     match (flags.first().map(String::as_str), words.as_slice()) {
         (Some("--inside"), words) => inside(words),
         (Some("--victim"), [directory, ..]) => lifecycle::victim(Path::new(directory)),
+        (Some("--monitor"), [directory, ..]) => containers::monitor(Path::new(directory)),
+        (Some("--foreground"), [root, name, ..]) => containers::foreground(Path::new(root), name),
         (Some("--list"), _) => ExitCode::SUCCESS,
         (_, words) => outside(words),
     }
@@ -95,6 +98,7 @@ fn inside(words: &[String]) -> ExitCode {
         security::CASES,
         starting::CASES,
         lifecycle::CASES,
+        containers::CASES,
     ];
     let waiting: Mutex<Vec<&Case>> =
         Mutex::new(all.into_iter().flatten().filter(selected).rev().collect());

@@ -1,0 +1,102 @@
+//! The user's terminal and the user's signals, while a container runs in the foreground.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::termios::{OptionalActions, Termios};
+
+use super::SignalNumber;
+use crate::{WindowSize, sys};
+
+/// Signals that are not the container's business: of our own children, of our own pipes, of our
+/// own sockets (cli.md section 4), and those a process cannot keep from itself.
+const NOT_PASSED_ON: [i32; 11] = [
+    libc::SIGCHLD,
+    libc::SIGPIPE,
+    libc::SIGURG,
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
+/// Signals to this process, taken instead of suffered.
+#[derive(Debug)]
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Blocks all signals that can be passed on to a container, so that they can be read here.
+    ///
+    /// Threads inherit the block; those that exist already do not have it, so call this before
+    /// there are any.
+    ///
+    /// # Errors
+    /// The process has no file descriptor left.
+    pub fn take() -> io::Result<Self> {
+        let numbers = (1..=64).filter(|number| !NOT_PASSED_ON.contains(number));
+        let mask = numbers.fold(0, |mask, number| mask | 1 << (number - 1));
+        Ok(Self(sys::take_signals(mask)?))
+    }
+
+    /// Reads one signal that has come.
+    pub(super) fn next(&self) -> Option<SignalNumber> {
+        let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+        let length = rustix::io::read(&self.0, &mut info).ok()?;
+        let number = info
+            .get(..length)?
+            .first_chunk()
+            .copied()
+            .map(u32::from_ne_bytes)?;
+        SignalNumber::from_number(i32::try_from(number).ok()?)
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A terminal that passes every key on as it is; returns to its former ways when dropped.
+#[derive(Debug)]
+pub struct RawTerminal<'a> {
+    terminal: BorrowedFd<'a>,
+    former: Termios,
+}
+
+impl<'a> RawTerminal<'a> {
+    /// Makes a terminal raw.
+    ///
+    /// # Errors
+    /// It is no terminal.
+    pub fn enter(terminal: BorrowedFd<'a>) -> io::Result<Self> {
+        let former = rustix::termios::tcgetattr(terminal)?;
+        let mut raw = former.clone();
+        raw.make_raw();
+        rustix::termios::tcsetattr(terminal, OptionalActions::Now, &raw)?;
+        Ok(Self { terminal, former })
+    }
+}
+
+impl Drop for RawTerminal<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no restoring.
+        let _ = rustix::termios::tcsetattr(self.terminal, OptionalActions::Now, &self.former);
+    }
+}
+
+impl WindowSize {
+    /// Returns the size of a terminal; none if it is no terminal.
+    #[must_use]
+    pub fn of(terminal: impl AsFd) -> Option<Self> {
+        let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+        Some(Self {
+            rows: size.ws_row,
+            columns: size.ws_col,
+        })
+    }
+}

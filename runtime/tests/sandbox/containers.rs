@@ -1,0 +1,536 @@
+//! Containers: made, started, watched, stopped, removed, and their monitors killed.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use kiln_cache::Timestamp;
+use kiln_runtime::containers::{
+    self, Attachment, Container, ContainerError, ContainerName, Containers, Draft, Follow, Force,
+    LogRecord, LogStream, Patience, Removal, SignalNumber, Signals, Spec, Status,
+};
+use kiln_runtime::{Cancel, Job, Process, Root, Stream, Streams, WindowSize, userns};
+use kiln_testbed::assert_no_leftovers;
+
+use crate::cases;
+use crate::fixture::Fixture;
+
+pub(crate) const CASES: &[crate::Case] = cases![
+    foreground_run
+    changes_stay_between_runs
+    detached_run
+    stop_asks_then_kills
+    kill_needs_a_running_container
+    programs_that_do_not_start
+    names_are_unique
+    references
+    removing_takes_force_while_it_runs
+    automatic_removal
+    logs_are_followed_to_the_end
+    input_reaches_the_container
+    terminal_can_be_resized
+    etc_files_are_its_own
+    killed_monitors_leave_nothing
+    signals_are_passed_on
+    drafts_that_are_dropped_vanish
+];
+
+/// What one container is made of.
+struct Wish<'a> {
+    script: &'a str,
+    streams: Streams,
+    removal: Removal,
+}
+
+impl<'a> Wish<'a> {
+    fn new(script: &'a str) -> Self {
+        Self {
+            script,
+            streams: Streams::Output,
+            removal: Removal::ByHand,
+        }
+    }
+}
+
+fn spec(fixture: &Fixture, draft: &Draft, wish: &Wish<'_>) -> Spec {
+    let mut process = Process::new(["/bin/sh", "-c", wish.script]);
+    process.env = vec![("PATH".to_owned(), "/bin".to_owned())];
+    process.streams = wish.streams;
+    let root = Root::Layers {
+        lowers: vec![fixture.layer.clone()],
+        upper: Some(draft.writable()),
+    };
+    let mut job = Job::new(root, process);
+    job.hostname = draft.id().short().to_owned();
+    Spec {
+        id: draft.id().clone(),
+        created: Timestamp::now(),
+        image: "busybox".to_owned(),
+        image_id: String::new(),
+        labels: [("a".to_owned(), "b".to_owned())].into(),
+        job,
+        stop_signal: SignalNumber::TERM,
+        stop_timeout: Duration::from_secs(10),
+        removal: wish.removal,
+        details: serde_json::json!({"Ports": []}),
+    }
+}
+
+fn store(fixture: &Fixture) -> Containers {
+    Containers::open(&fixture.directory().join("containers")).unwrap()
+}
+
+fn make(fixture: &Fixture, wish: &Wish<'_>) -> Container {
+    let store = store(fixture);
+    let draft = store.draft().unwrap();
+    let spec = spec(fixture, &draft, wish);
+    store.create(draft, None, &spec).unwrap()
+}
+
+/// Runs this program again as the container's monitor.
+fn start(container: &Container) -> containers::State {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("--monitor").arg(container.directory());
+    container.start_detached(command).unwrap()
+}
+
+pub(crate) fn monitor(directory: &Path) -> ExitCode {
+    userns::enter(&userns::Options::default()).unwrap();
+    containers::monitor::main(directory).unwrap();
+    ExitCode::SUCCESS
+}
+
+/// Runs a container in the foreground, as a command line would.
+pub(crate) fn foreground(root: &Path, name: &str) -> ExitCode {
+    let signals = Signals::take().unwrap();
+    userns::enter(&userns::Options::default()).unwrap();
+    let container = Containers::open(root).unwrap().find(name).unwrap();
+    let mut print = |_: Stream, bytes: &[u8]| {
+        let mut stdout = std::io::stdout().lock();
+        stdout
+            .write_all(bytes)
+            .and_then(|()| stdout.flush())
+            .unwrap();
+    };
+    let attachment = Attachment {
+        output: Some(&mut print),
+        signals: Some(&signals),
+        ..Attachment::default()
+    };
+    ExitCode::from(container.run(attachment).unwrap().exit_code)
+}
+
+fn log(container: &Container, follow: Follow) -> Vec<LogRecord> {
+    let mut reader = container.logs(follow).unwrap();
+    let cancel = Cancel::new().unwrap();
+    let mut records = Vec::new();
+    while let Some(record) = reader.next_record(&cancel).unwrap() {
+        records.push(record);
+    }
+    records
+}
+
+fn text(records: &[LogRecord], stream: LogStream) -> String {
+    let wanted = records.iter().filter(|record| record.stream == stream);
+    wanted.map(|record| record.log.as_str()).collect()
+}
+
+fn foreground_run(fixture: &Fixture) {
+    let container = make(fixture, &Wish::new("hostname; echo err >&2; exit 5"));
+    assert_eq!(container.state().unwrap().status, Status::Created);
+    let mut seen = Vec::new();
+    let mut collect = |_: Stream, bytes: &[u8]| seen.extend_from_slice(bytes);
+    let attachment = Attachment {
+        output: Some(&mut collect),
+        ..Attachment::default()
+    };
+    let state = container.run(attachment).unwrap();
+    assert_eq!((state.status, state.exit_code), (Status::Exited, 5));
+    assert_eq!(container.state().unwrap(), state);
+    assert!(state.started.unwrap() <= state.finished.unwrap());
+    let id = container.id().short();
+    let all = String::from_utf8(seen).unwrap();
+    assert!(all.contains(&format!("{id}\n")) && all.contains("err\n"));
+    let records = log(&container, Follow::No);
+    assert_eq!(text(&records, LogStream::Stdout), format!("{id}\n"));
+    assert_eq!(text(&records, LogStream::Stderr), "err\n");
+}
+
+fn changes_stay_between_runs(fixture: &Fixture) {
+    let script = "cat /count 2>/dev/null; echo x >> /count";
+    let container = make(fixture, &Wish::new(script));
+    for _ in 0..3 {
+        assert_eq!(container.run(Attachment::default()).unwrap().exit_code, 0);
+    }
+    let records = log(&container, Follow::No);
+    assert_eq!(text(&records, LogStream::Stdout), "x\nx\nx\n");
+}
+
+fn detached_run(fixture: &Fixture) {
+    let container = make(fixture, &Wish::new("echo up; read x; sleep 10000"));
+    // Input that ends at once: it goes on to sleep.
+    let state = start(&container);
+    assert_eq!(state.status, Status::Running);
+    assert!(state.process.is_some() && state.started.is_some());
+    assert_eq!(container.state().unwrap().status, Status::Running);
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.arg("--monitor").arg(container.directory());
+    let error = container.start_detached(again).unwrap_err();
+    assert!(matches!(error, ContainerError::AlreadyRunning(_)));
+    assert!(matches!(
+        container.run(Attachment::default()),
+        Err(ContainerError::AlreadyRunning(_))
+    ));
+    container.kill(SignalNumber::KILL).unwrap();
+    let state = container.wait().unwrap();
+    assert_eq!((state.status, state.exit_code), (Status::Exited, 137));
+    assert_eq!(
+        text(&log(&container, Follow::UntilEnd), LogStream::Stdout),
+        "up\n"
+    );
+}
+
+fn stop_asks_then_kills(fixture: &Fixture) {
+    let polite = "trap 'echo bye; exit 3' TERM; echo up; while true; do sleep 0.1; done";
+    let container = make(fixture, &Wish::new(polite));
+    start(&container);
+    await_line(&container, "up\n");
+    container
+        .stop(SignalNumber::TERM, Patience::Forever)
+        .unwrap();
+    assert_eq!(container.state().unwrap().exit_code, 3);
+    assert_eq!(
+        text(&log(&container, Follow::No), LogStream::Stdout),
+        "up\nbye\n"
+    );
+    // Stopping what has stopped is fine.
+    container
+        .stop(SignalNumber::TERM, Patience::Forever)
+        .unwrap();
+
+    let stubborn = make(
+        fixture,
+        &Wish::new("trap '' TERM; echo up; while true; do sleep 1; done"),
+    );
+    start(&stubborn);
+    await_line(&stubborn, "up\n");
+    stubborn
+        .stop(SignalNumber::TERM, Patience::For(Duration::from_millis(50)))
+        .unwrap();
+    assert_eq!(stubborn.state().unwrap().exit_code, 137);
+}
+
+/// Waits until a container has written a line.
+fn await_line(container: &Container, line: &str) {
+    let mut reader = container.logs(Follow::UntilEnd).unwrap();
+    let cancel = Cancel::new().unwrap();
+    while let Some(record) = reader.next_record(&cancel).unwrap() {
+        if record.log == line {
+            return;
+        }
+    }
+    panic!("the container ended without saying {line:?}");
+}
+
+fn kill_needs_a_running_container(fixture: &Fixture) {
+    let container = make(fixture, &Wish::new("true"));
+    let error = container.kill(SignalNumber::TERM).unwrap_err();
+    assert!(matches!(error, ContainerError::NotRunning(_)));
+    assert!(error.to_string().ends_with("is not running"));
+}
+
+fn programs_that_do_not_start(fixture: &Fixture) {
+    let store = store(fixture);
+    for (program, code, text) in [
+        ("nocmd", 127, "executable file not found in $PATH"),
+        ("/etc/passwd", 126, "permission denied"),
+    ] {
+        let draft = store.draft().unwrap();
+        let mut spec = spec(fixture, &draft, &Wish::new(""));
+        spec.job.process.argv = vec![program.to_owned()];
+        let container = store.create(draft, None, &spec).unwrap();
+        let state = start(&container);
+        assert_eq!((state.status, state.exit_code), (Status::Exited, code));
+        assert!(state.error.unwrap().ends_with(text));
+    }
+    let draft = store.draft().unwrap();
+    let mut spec = spec(fixture, &draft, &Wish::new("true"));
+    spec.job.process.user.uid = 4_294_967_294;
+    spec.job.root = Root::Directory("/does/not/exist".into());
+    let container = store.create(draft, None, &spec).unwrap();
+    assert_eq!(start(&container).exit_code, 128);
+}
+
+fn names_are_unique(fixture: &Fixture) {
+    let store = store(fixture);
+    let create = |name: Option<&str>| {
+        let draft = store.draft().unwrap();
+        let spec = spec(fixture, &draft, &Wish::new("true"));
+        let name = name.map(|name| name.parse::<ContainerName>().unwrap());
+        store.create(draft, name, &spec)
+    };
+    let first = create(Some("web")).unwrap();
+    let error = create(Some("/web")).unwrap_err().to_string();
+    assert!(error.starts_with("Conflict. The container name \"/web\" is already in use by"));
+    assert!(error.contains(first.id().as_str()));
+    let made_up = create(None).unwrap().name().unwrap();
+    assert!(made_up.as_str().contains('_'));
+    let other = create(Some("other")).unwrap();
+    assert!(store.rename(&other, &"web".parse().unwrap()).is_err());
+    store.rename(&other, &"db".parse().unwrap()).unwrap();
+    assert_eq!(store.find("db").unwrap().id(), other.id());
+    assert!(store.find("other").is_err());
+    assert_eq!(store.list().unwrap().len(), 3);
+    // Many at the same time: one gets it.
+    let winners = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| create(Some("race")).is_ok()))
+            .collect();
+        threads
+            .into_iter()
+            .filter(|_| true)
+            .map(|t| u32::from(t.join().unwrap()))
+            .sum::<u32>()
+    });
+    assert_eq!(winners, 1);
+}
+
+fn references(fixture: &Fixture) {
+    let store = store(fixture);
+    let mut ids = Vec::new();
+    for name in ["one", "two"] {
+        let draft = store.draft().unwrap();
+        let spec = spec(fixture, &draft, &Wish::new("true"));
+        let name = Some(name.parse().unwrap());
+        ids.push(store.create(draft, name, &spec).unwrap().id().clone());
+    }
+    let found = |reference: &str| {
+        store
+            .find(reference)
+            .map(|container| container.id().clone())
+    };
+    assert_eq!(found("one").unwrap(), ids[0]);
+    assert_eq!(found("/two").unwrap(), ids[1]);
+    assert_eq!(found(ids[1].as_str()).unwrap(), ids[1]);
+    assert_eq!(found(ids[1].short()).unwrap(), ids[1]);
+    assert_eq!(
+        found("three").unwrap_err().to_string(),
+        "No such container: three"
+    );
+    assert!(matches!(
+        found("").unwrap_err(),
+        ContainerError::NotFound(_)
+    ));
+    // A name goes before the beginning of an id.
+    let digit = &ids[0].as_str()[..2];
+    store
+        .rename(&store.find("two").unwrap(), &digit.parse().unwrap())
+        .unwrap();
+    assert_eq!(found(digit).unwrap(), ids[1]);
+}
+
+fn removing_takes_force_while_it_runs(fixture: &Fixture) {
+    let container = make(fixture, &Wish::new("sleep 10000"));
+    start(&container);
+    let error = container.remove(Force::No).unwrap_err().to_string();
+    assert!(
+        error.contains("stop the container before removing or force remove"),
+        "{error}"
+    );
+    container.remove(Force::Kill).unwrap();
+    assert!(!container.directory().exists());
+    assert!(matches!(
+        container.state(),
+        Err(ContainerError::NotFound(_))
+    ));
+    assert_no_leftovers(container.directory());
+}
+
+fn automatic_removal(fixture: &Fixture) {
+    let wish = Wish {
+        removal: Removal::Automatic,
+        ..Wish::new("exit 4")
+    };
+    let container = make(fixture, &wish);
+    assert_eq!(container.run(Attachment::default()).unwrap().exit_code, 4);
+    let parent = container.directory().parent().unwrap();
+    let left: Vec<_> = parent
+        .read_dir()
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["lock"]);
+}
+
+fn logs_are_followed_to_the_end(fixture: &Fixture) {
+    let script = "for i in 1 2 3 4 5; do echo $i; sleep 0.02; done; printf last";
+    let container = make(fixture, &Wish::new(script));
+    start(&container);
+    let records = log(&container, Follow::UntilEnd);
+    assert_eq!(text(&records, LogStream::Stdout), "1\n2\n3\n4\n5\nlast");
+    // A reader that is told to stop does, though the container goes on.
+    let endless = make(fixture, &Wish::new("sleep 10000"));
+    start(&endless);
+    let cancel = Cancel::new().unwrap();
+    let mut reader = endless.logs(Follow::UntilEnd).unwrap();
+    cancel.trigger();
+    assert_eq!(reader.next_record(&cancel).unwrap(), None);
+    endless.remove(Force::Kill).unwrap();
+}
+
+fn input_reaches_the_container(fixture: &Fixture) {
+    let wish = Wish {
+        streams: Streams::Piped,
+        ..Wish::new("wc -c; echo end")
+    };
+    let container = make(fixture, &wish);
+    let (read, write) = std::io::pipe().unwrap();
+    // More than fits into a pipe.
+    let writer = std::thread::spawn(move || (&write).write_all(&[b'x'; 300_000]).unwrap());
+    let attachment = Attachment {
+        input: Some(std::os::fd::AsFd::as_fd(&read)),
+        ..Attachment::default()
+    };
+    container.run(attachment).unwrap();
+    writer.join().unwrap();
+    let records = log(&container, Follow::No);
+    assert_eq!(text(&records, LogStream::Stdout), "300000\nend\n");
+}
+
+fn terminal_can_be_resized(fixture: &Fixture) {
+    let wish = Wish {
+        streams: Streams::Terminal(WindowSize {
+            rows: 10,
+            columns: 20,
+        }),
+        ..Wish::new("trap 'stty size; exit' WINCH; stty size; while true; do sleep 0.1; done")
+    };
+    let container = make(fixture, &wish);
+    start(&container);
+    await_line(&container, "10 20\r\n");
+    container
+        .resize(WindowSize {
+            rows: 30,
+            columns: 40,
+        })
+        .unwrap();
+    container.wait().unwrap();
+    let records = log(&container, Follow::No);
+    assert_eq!(text(&records, LogStream::Stdout), "10 20\r\n30 40\r\n");
+    let plain = make(fixture, &Wish::new("sleep 10000"));
+    start(&plain);
+    let size = WindowSize {
+        rows: 1,
+        columns: 1,
+    };
+    assert!(matches!(
+        plain.resize(size),
+        Err(ContainerError::Refused { .. })
+    ));
+    plain.remove(Force::Kill).unwrap();
+}
+
+fn etc_files_are_its_own(fixture: &Fixture) {
+    let store = store(fixture);
+    let draft = store.draft().unwrap();
+    let script = "cat /etc/hostname /etc/hosts; echo changed > /etc/hosts";
+    let mut spec = spec(fixture, &draft, &Wish::new(script));
+    spec.job.hostname_file = draft.etc_file("hostname", "name\n").unwrap();
+    spec.job.hosts = draft.etc_file("hosts", "127.0.0.1 localhost\n").unwrap();
+    let container = store.create(draft, None, &spec).unwrap();
+    let state = container.run(Attachment::default()).unwrap();
+    assert_eq!(state.exit_code, 0, "{state:?}");
+    let records = log(&container, Follow::No);
+    assert_eq!(
+        text(&records, LogStream::Stdout),
+        "name\n127.0.0.1 localhost\n"
+    );
+    let hosts = container.directory().join("hosts");
+    assert_eq!(std::fs::read_to_string(hosts).unwrap(), "changed\n");
+    let upper = container.directory().join("upper");
+    assert_eq!(crate::fixture::list(&upper), [""; 0]);
+}
+
+fn killed_monitors_leave_nothing(fixture: &Fixture) {
+    let container = make(
+        fixture,
+        &Wish::new("echo up; sleep 10000 & sleep 10000; true"),
+    );
+    start(&container);
+    await_line(&container, "up\n");
+    let mut follower = container.logs(Follow::UntilEnd).unwrap();
+    kill_monitor(&container);
+    // Following ends, waiting ends, and the state tells the truth.
+    let cancel = Cancel::new().unwrap();
+    while follower.next_record(&cancel).unwrap().is_some() {}
+    let state = container.wait().unwrap();
+    assert_eq!((state.status, state.exit_code), (Status::Exited, 137));
+    assert!(state.error.unwrap().contains("monitor"));
+    container
+        .stop(SignalNumber::TERM, Patience::Forever)
+        .unwrap();
+    assert!(container.kill(SignalNumber::TERM).is_err());
+    // It can be run again.
+    start(&container);
+    container.remove(Force::Kill).unwrap();
+    assert_no_leftovers(container.directory());
+}
+
+fn kill_monitor(container: &Container) {
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<_> = command.split(|&byte| byte == 0).collect();
+        let directory = std::os::unix::ffi::OsStrExt::as_bytes(container.directory().as_os_str());
+        if words.get(1) == Some(&&b"--monitor"[..]) && words.get(2) == Some(&directory) {
+            let id = process.file_name();
+            let killed = Command::new("kill").arg("-9").arg(id).status().unwrap();
+            assert!(killed.success());
+            return;
+        }
+    }
+    panic!("no monitor");
+}
+
+fn signals_are_passed_on(fixture: &Fixture) {
+    let script = "trap 'echo got; exit 9' USR1; echo up; while true; do sleep 0.1; done";
+    let container = make(fixture, &Wish::new(script));
+    let root = container.directory().parent().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .arg("--foreground")
+        .args([root.as_os_str(), container.id().as_str().as_ref()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n");
+    let sent = Command::new("kill")
+        .args(["-USR1", &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "got\n");
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+}
+
+fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
+    let store = store(fixture);
+    let draft = store.draft().unwrap();
+    let directory = draft.writable().upper.parent().unwrap().to_owned();
+    let root = directory.parent().unwrap().to_owned();
+    let left = || root.read_dir().unwrap().count();
+    assert_eq!(left(), 2);
+    drop(draft);
+    assert_eq!(left(), 1);
+    // What a crash leaves is swept by the next draft; what is still being made is not.
+    std::fs::create_dir(root.join("new-crashed")).unwrap();
+    std::fs::write(root.join("new-crashed/lock"), "").unwrap();
+    let first = store.draft().unwrap();
+    let _second = store.draft().unwrap();
+    assert_eq!(left(), 3);
+    let spec = spec(fixture, &first, &Wish::new("true"));
+    store.create(first, None, &spec).unwrap();
+}
