@@ -29,6 +29,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME,…", default_value = "buildah,docker", value_parser = parse_peers)]
     pub(crate) peers: Peers,
 
+    /// Adds a round that finds out how much memory each builder had at most.
+    #[arg(long)]
+    pub(crate) memory: bool,
+
     /// Writes the report to a file as well.
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,

@@ -31,6 +31,11 @@ pub(crate) trait Builder {
     /// Returns a command that prints its version on one line.
     fn version(&self) -> Command;
 
+    /// Returns the processes of a daemon that does the builder's work, if there is one.
+    fn daemons(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// Returns a command that makes an image of a context, and keeps it in the builder's store.
     fn build(&self, tag: &str, context: &Path) -> Command;
 

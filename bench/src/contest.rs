@@ -15,6 +15,7 @@ use crate::builders::{self, Builder, Builders};
 use crate::error::Error;
 use crate::image::{Examiner, succeed};
 use crate::machine::{Machine, Watch};
+use crate::memory::peak_during;
 use crate::meter::Meter;
 use crate::report::{Kind, Report, Row, Table, Verdict, duration};
 use crate::scenarios::{self, Entry, Outcome, Scenario};
@@ -28,6 +29,7 @@ struct Setting<'run> {
     examiner: &'run Examiner,
     builders: &'run [Box<dyn Builder>],
     rounds: u16,
+    memory: bool,
     say: &'run dyn Fn(&str),
 }
 
@@ -55,6 +57,7 @@ pub(crate) fn hold_all(
         examiner: &examiner,
         builders: &present,
         rounds: arguments.rounds,
+        memory: arguments.memory,
         say,
     };
     let versions = present.iter().map(|builder| version(builder.as_ref()));
@@ -113,6 +116,9 @@ fn hold(setting: &Setting<'_>, entry: Entry) -> Result<Table, Error> {
         if round == 0 || round == setting.rounds {
             check(setting, entry, scenario.as_mut(), &mut rows);
         }
+    }
+    if setting.memory {
+        look_at_memory(setting, entry, scenario.as_mut(), &mut rows)?;
     }
     Ok(Table {
         name: entry.name,
@@ -186,6 +192,31 @@ fn check(setting: &Setting<'_>, entry: Entry, scenario: &mut dyn Scenario, rows:
             row.verdict = Verdict::Wrong(what);
         }
     }
+}
+
+/// Lets every builder take one more turn, and notes how much memory it had at most.
+fn look_at_memory(
+    setting: &Setting<'_>,
+    entry: Entry,
+    scenario: &mut dyn Scenario,
+    rows: &mut [Row],
+) -> Result<(), Error> {
+    scenario.begin_round(setting.rounds + 1)?;
+    for (contender, builder) in setting.builders.iter().enumerate() {
+        let row = &mut rows[contender];
+        if row.verdict != Verdict::Good {
+            continue;
+        }
+        let action = scenario.action(builder.as_ref(), &tag(setting, entry, contender));
+        let path = setting.area.unused("log");
+        let log = File::create(&path).map_err(Error::at(&path))?;
+        let (result, peak) = peak_during(&builder.daemons(), || action.perform(&log));
+        match result {
+            Ok(()) => row.peak_memory = Some(peak),
+            Err(error) => row.verdict = Verdict::Failed(error.to_string()),
+        }
+    }
+    Ok(())
 }
 
 /// Returns a name that leads to the registry and that no other contender uses.

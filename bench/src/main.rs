@@ -12,6 +12,7 @@ mod enclosure; // namespaces around a run, so that nothing outlives it
 mod machine; // what the figures were measured on
 
 mod action; // what is timed
+mod memory; // the most that a builder had at once
 mod meter; // wall and CPU time of an action and everything it causes
 mod statistics; // medians and minima
 

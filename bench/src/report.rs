@@ -34,6 +34,8 @@ pub(crate) struct Row {
     pub(crate) kind: Kind,
     pub(crate) label: String,
     pub(crate) samples: Vec<Sample>,
+    /// Bytes, if somebody looked.
+    pub(crate) peak_memory: Option<u64>,
     pub(crate) verdict: Verdict,
 }
 
@@ -61,6 +63,7 @@ impl Row {
             kind,
             label: label.to_owned(),
             samples: Vec::new(),
+            peak_memory: None,
             verdict: Verdict::Good,
         }
     }
@@ -181,8 +184,8 @@ impl fmt::Display for Table {
         )?;
         writeln!(
             formatter,
-            "| | wall median | wall min | CPU median | CPU min | kiln / it, wall | kiln / it, CPU |\n\
-             |---|---:|---:|---:|---:|---:|---:|"
+            "| | wall median | wall min | CPU median | CPU min | kiln / it, wall | kiln / it, CPU | peak memory |\n\
+             |---|---:|---:|---:|---:|---:|---:|---:|"
         )?;
         let kiln = self.kiln();
         for row in &self.rows {
@@ -193,18 +196,19 @@ impl fmt::Display for Table {
             match row.summary() {
                 None => writeln!(
                     formatter,
-                    "| {label} | {} | - | - | - | - | - |",
+                    "| {label} | {} | - | - | - | - | - | - |",
                     row.mark()
                 )?,
                 Some(Summary { wall, cpu }) => writeln!(
                     formatter,
-                    "| {label} | {} | {} | {} | {} | {} | {} |",
+                    "| {label} | {} | {} | {} | {} | {} | {} | {} |",
                     duration(wall.median),
                     duration(wall.minimum),
                     duration(cpu.median),
                     duration(cpu.minimum),
                     ratio_text(kiln, row.summary(), |summary| summary.wall.median),
                     ratio_text(kiln, row.summary(), |summary| summary.cpu.median),
+                    row.peak_memory.map_or_else(|| "-".to_owned(), size),
                 )?,
             }
         }
@@ -224,6 +228,11 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
+}
+
+/// Returns a size in mebibytes, which is fine enough for what processes have in memory.
+fn size(bytes: u64) -> String {
+    format!("{} MiB", (bytes + (1 << 19)) >> 20)
 }
 
 /// Returns a duration with three digits or so, in seconds or milliseconds.
@@ -295,8 +304,10 @@ mod tests {
 
     #[test]
     fn a_report_reads_as_markdown() {
+        let mut kiln = row(Kind::Builder, KILN, &[(10, 8), (12, 9), (11, 30)]);
+        kiln.peak_memory = Some(22_000_000);
         let text = report(vec![
-            row(Kind::Builder, KILN, &[(10, 8), (12, 9), (11, 30)]),
+            kiln,
             row(Kind::Builder, "buildah", &[(2200, 1800)]),
             row(Kind::Limit, "stat walk", &[(4, 3), (6, 3)]),
         ]);
@@ -317,11 +328,11 @@ Median wall time (CPU time) of 3 rounds; ratios are of wall times.
 
 Others used 0.25 CPUs meanwhile.
 
-| | wall median | wall min | CPU median | CPU min | kiln / it, wall | kiln / it, CPU |
-|---|---:|---:|---:|---:|---:|---:|
-| kiln | 11.0 ms | 10.0 ms | 9.00 ms | 8.00 ms | 1.00 | 1.00 |
-| buildah | 2.20 s | 2.20 s | 1.80 s | 1.80 s | 0.0050 | 0.0050 |
-| limit: stat walk | 5.00 ms | 4.00 ms | 3.00 ms | 3.00 ms | 2.20 | 3.00 |
+| | wall median | wall min | CPU median | CPU min | kiln / it, wall | kiln / it, CPU | peak memory |
+|---|---:|---:|---:|---:|---:|---:|---:|
+| kiln | 11.0 ms | 10.0 ms | 9.00 ms | 8.00 ms | 1.00 | 1.00 | 21 MiB |
+| buildah | 2.20 s | 2.20 s | 1.80 s | 1.80 s | 0.0050 | 0.0050 | - |
+| limit: stat walk | 5.00 ms | 4.00 ms | 3.00 ms | 3.00 ms | 2.20 | 3.00 | - |
 "
         );
     }
@@ -339,8 +350,8 @@ Others used 0.25 CPUs meanwhile.
         ]);
         for line in [
             "| no-op | WRONG RESULT | FAILED | 4.00 ms (3.00 ms) | - | - |",
-            "| kiln | WRONG RESULT | - | - | - | - | - |",
-            "| limit: stat walk | 4.00 ms | 4.00 ms | 3.00 ms | 3.00 ms | - | - |",
+            "| kiln | WRONG RESULT | - | - | - | - | - | - |",
+            "| limit: stat walk | 4.00 ms | 4.00 ms | 3.00 ms | 3.00 ms | - | - | - |",
             "- kiln: WRONG RESULT: the RUN step ran again",
             "- buildah: FAILED: buildah ended with 1",
         ] {

@@ -68,7 +68,7 @@ fn the_smallest_scenario_has_figures_and_finds_the_impostor() {
     let file = Scratch::new();
     let markdown = file.join("report.md");
     let output = run(bench(scratch.path())
-        .args(["--peers", "buildah", "--markdown"])
+        .args(["--memory", "--peers", "buildah", "--markdown"])
         .arg(&markdown));
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, fs::read_to_string(markdown).unwrap());
@@ -80,9 +80,10 @@ fn the_smallest_scenario_has_figures_and_finds_the_impostor() {
     };
     assert_eq!(
         row("| kiln |"),
-        "| kiln | WRONG RESULT | - | - | - | - | - |"
+        "| kiln | WRONG RESULT | - | - | - | - | - | - |"
     );
     assert!(row("- kiln: WRONG RESULT:").contains("skopeo"), "{text}");
+    assert!(row("| buildah |").ends_with(" MiB |"), "{text}");
     for measured in ["| buildah |", "| limit: stat walk |"].map(row) {
         let durations = measured.matches(" ms |").count() + measured.matches(" s |").count();
         assert_eq!(durations, 4, "{measured}");

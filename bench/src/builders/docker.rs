@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use kiln_testbed::{Dockerd, Registry};
+use kiln_testbed::{Dockerd, Leftover, Registry, leftovers};
 
 use super::{Builder, ready};
 use crate::base;
@@ -39,6 +39,17 @@ impl Builder for Dockerd {
             "dockerd {{.Server.Version}} with BuildKit",
         ]);
         command
+    }
+
+    fn daemons(&self) -> Vec<u32> {
+        // dockerd and its containerd name files in the directory.
+        leftovers(&self.directory())
+            .into_iter()
+            .filter_map(|leftover| match leftover {
+                Leftover::Process { id, .. } => Some(id),
+                Leftover::Mount(_) => None,
+            })
+            .collect()
     }
 
     fn build(&self, tag: &str, context: &Path) -> Command {
