@@ -53,8 +53,8 @@ pub struct KnownBlob {
 }
 
 impl Facts {
-    /// Returns the layer's diff id: the foreign one if it came from elsewhere, since the image it
-    /// came with calls it so.
+    /// Returns the digest of the tar that became known first: a foreign one if the layer came from
+    /// elsewhere, since the image it came with calls it so.
     #[must_use]
     pub fn diff_id(&self) -> Option<DiffId> {
         self.tars.first().map(|tar| tar.diff_id)

@@ -13,7 +13,7 @@ use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
 use crate::overlay::OverlaySpec;
-use crate::view::ParentView;
+use crate::view::{self, ParentView};
 
 /// Prepares roots for steps.
 pub trait Snapshotter: Send + Sync + std::fmt::Debug {
@@ -65,15 +65,20 @@ impl Snapshotter for Overlay {
 }
 
 /// Returns the directories of layers, topmost first as overlayfs wants them; layers without entries
-/// are left out.
+/// are left out, and those below a layer that hides everything: of a layer's own root overlayfs does
+/// not notice the mark.
 ///
 /// # Errors
 /// [`LayerError::NotUnpacked`].
 pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, LayerError> {
     let mut directories = Vec::with_capacity(layers.len());
     for layer in layers.iter().rev() {
-        if !layer.tree()?.is_empty() {
+        let tree = layer.tree()?;
+        if !tree.is_empty() {
             directories.push(layer.unpacked()?);
+        }
+        if view::is_opaque(&tree, b"") {
+            break;
         }
     }
     Ok(directories)

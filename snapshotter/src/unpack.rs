@@ -66,6 +66,8 @@ pub(crate) struct Unpacker<'a> {
     recent: Option<(GuestPath, GuestPath)>,
     hidden: Vec<GuestPath>,
     opaque: HashSet<GuestPath>,
+    /// Whether the archive describes the root itself.
+    has_root: bool,
     /// Links whose targets have not come yet.
     waiting: Vec<(GuestPath, GuestPath)>,
 }
@@ -87,6 +89,7 @@ impl<'a> Unpacker<'a> {
             recent: None,
             hidden: Vec::new(),
             opaque: HashSet::new(),
+            has_root: false,
             waiting: Vec::new(),
         }
     }
@@ -109,6 +112,10 @@ impl<'a> Unpacker<'a> {
             }
         }
         for path in std::mem::take(&mut self.opaque) {
+            if path.is_root() && !self.has_root {
+                let metadata = Metadata::root_owned(0o755, Timestamp::EPOCH);
+                self.builder.add_directory(&path, &metadata)?;
+            }
             let inside = self.place(&path.join(b"x"))?;
             self.builder
                 .mark_opaque(&inside.parent().unwrap_or_default());
@@ -137,7 +144,10 @@ impl<'a> Unpacker<'a> {
             return Err(invalid_name(&member.path));
         }
         match member.kind {
-            MemberKind::Directory => self.builder.add_directory(&path, &metadata)?,
+            MemberKind::Directory => {
+                self.has_root |= path.is_root();
+                self.builder.add_directory(&path, &metadata)?;
+            }
             MemberKind::File => {
                 self.builder.add_stream(&path, &metadata, content)?;
             }

@@ -186,6 +186,14 @@ fn whiteouts_concern_the_layers_below() {
             "y/!",
         ],
     );
+    check(
+        Tar::default().file(".wh..wh..opq", "").file("a", ""),
+        &["/!", "a 0"],
+    );
+    check(
+        Tar::default().file(".wh..wh..opq", "").directory("./"),
+        &["/!"],
+    );
     let (_directory, store) = store();
     for name in [".wh.", "d/.wh..", ".wh..."] {
         let error = apply(&store, &Tar::default().file(name, "").end()).unwrap_err();

@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("layers of steps stack", layers_stack),
     ("deep directories", deep_directories),
     ("from scratch", from_scratch),
+    ("a layer that hides everything", everything_hidden),
 ];
 
 fn open(scratch: &Path) -> LayerStore {
@@ -342,4 +343,19 @@ fn from_scratch(scratch: &Path) {
         fs::remove_file(root.join("f")).unwrap();
     });
     assert_eq!(listing(&made), ["-f"]);
+}
+
+fn everything_hidden(scratch: &Path) {
+    let store = open(scratch);
+    let builder = store.builder().unwrap();
+    builder
+        .add_opaque_directory(&GuestPath::ROOT, &plain(0o755))
+        .unwrap();
+    add(&builder, &["new="]);
+    let layers = [base(&store), builder.finish().unwrap()];
+    let made = step(&store, &layers, |root| {
+        assert_eq!(fs::read_dir(root).unwrap().count(), 1);
+        fs::create_dir(root.join("etc")).unwrap();
+    });
+    assert_eq!(listing(&made), ["etc/"]);
 }
