@@ -9,12 +9,14 @@ mod error; // every failure, sorted
 mod base_layers; // fetched when a step needs files
 mod bases; // what image names stand for
 mod build; // from a request to an image
+mod containers; // from an image to a container
 mod images; // the local store
 mod output; // where results go
 mod request; // what a build is asked for
 mod sandbox; // prepared when the first command runs
 mod ship; // pull, push, save, load, login
 
+pub use containers::{Bind, RunRequest};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, ErrorClass, SourceText};
 pub use images::{HistoryRow, ImageSummary, Removal};

@@ -1,0 +1,293 @@
+//! `kiln run` and its relatives: from an image and options to a container.
+//!
+//! A container's own life (starting, stopping, logs) is [`kiln_runtime::containers`]; here it is
+//! decided what it runs. Directories that the image declares as volumes are ordinary directories
+//! of the container: they live and go with it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiln_cache::{GuestPath, Image, ImageRef, RunConfig, Timestamp};
+use kiln_runtime::containers::{
+    Container, ContainerError, ContainerName, Containers, Removal, SignalNumber, Spec,
+};
+use kiln_runtime::{
+    Access, EtcFile, Job, Mount, MountSource, Network, Process, ProcessUser, Resources, Root,
+    Streams, Ulimit, hosts_text,
+};
+use kiln_snapshotter::{ParentView, find_identity, lower_directories};
+
+use crate::{Engine, Error};
+
+/// A container, as the command line describes it.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// Name, id or digest of a local image.
+    pub image: String,
+    /// The command; the image's own if empty.
+    pub command: Vec<String>,
+    /// `--name`; made up if absent.
+    pub name: Option<ContainerName>,
+    /// `-e` and `--env-file`, in order; without a value the variable is removed.
+    pub env: Vec<(String, Option<String>)>,
+    /// `-w`.
+    pub working_dir: Option<String>,
+    /// `-u`.
+    pub user: Option<String>,
+    /// `--entrypoint`; an empty text clears the image's.
+    pub entrypoint: Option<String>,
+    /// `--network`.
+    pub network: Network,
+    /// `-v host:container[:ro]`.
+    pub binds: Vec<Bind>,
+    /// `-h`; the short id if absent.
+    pub hostname: Option<String>,
+    /// `--add-host`: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// `-l`.
+    pub labels: BTreeMap<String, String>,
+    /// `--ulimit`.
+    pub ulimits: Vec<Ulimit>,
+    /// `--memory`, `--cpus` and so on.
+    pub resources: Resources,
+    /// `--shm-size`, bytes.
+    pub shm_size_bytes: u64,
+    /// `-t`, `-i`.
+    pub streams: Streams,
+    /// `--rm`.
+    pub removal: Removal,
+    /// `--stop-signal`; the image's, or TERM, if absent.
+    pub stop_signal: Option<SignalNumber>,
+    /// `--stop-timeout`.
+    pub stop_timeout: Duration,
+}
+
+/// A directory or file of the host that a container sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// On the host; made as a directory if it is missing.
+    pub host: PathBuf,
+    /// In the container; absolute.
+    pub target: String,
+    /// `:ro`.
+    pub access: Access,
+}
+
+impl Engine {
+    /// Returns all containers of the state directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn containers(&self) -> Result<Containers, Error> {
+        Containers::open(&self.store.path("containers")).map_err(|error| container_error(&error))
+    }
+
+    /// Makes a container of a local image. It is not started.
+    ///
+    /// # Errors
+    /// When there is no such image, the name is taken, or the options do not fit the image.
+    pub fn create_container(&self, request: &RunRequest) -> Result<Container, Error> {
+        let (name, image) = self.find(&request.image)?;
+        let layers = self.layers_on_disk(name.as_ref(), &image)?;
+        let failed = |error: kiln_snapshotter::LayerError| {
+            Error::environment("cannot read the image", &error)
+        };
+        let view = ParentView::new(&layers).map_err(failed)?;
+        let containers = self.containers()?;
+        let draft = containers
+            .draft()
+            .map_err(|error| container_error(&error))?;
+        let hostname = match &request.hostname {
+            Some(hostname) => hostname.clone(),
+            None => draft.id().short().to_owned(),
+        };
+        let root = Root::Layers {
+            lowers: lower_directories(&layers).map_err(failed)?,
+            upper: Some(draft.writable()),
+        };
+        let process = process(request, &image.config.config, &view, &hostname)?;
+        let mut job = Job::new(root, process);
+        job.network = request.network;
+        job.shm_size_bytes = request.shm_size_bytes;
+        job.ulimits.clone_from(&request.ulimits);
+        job.resources = request.resources.clone();
+        job.hosts = draft
+            .etc_file("hosts", &hosts_text(&hostname, &request.extra_hosts))
+            .map_err(|error| container_error(&error))?;
+        job.resolv_conf = EtcFile::File {
+            path: PathBuf::from("/etc/resolv.conf"),
+            access: Access::ReadOnly,
+        };
+        job.hostname = hostname;
+        job.mounts = request.binds.iter().map(bind).collect::<Result<_, _>>()?;
+        let stop_signal = match (
+            request.stop_signal,
+            image.config.config.stop_signal.as_str(),
+        ) {
+            (Some(signal), _) => signal,
+            (None, "") => SignalNumber::TERM,
+            (None, text) => text
+                .parse()
+                .map_err(|_| Error::input(format!("the image's stop signal is invalid: {text}")))?,
+        };
+        let spec = Spec {
+            id: draft.id().clone(),
+            created: Timestamp::now(),
+            image: name.map_or_else(|| request.image.clone(), |name| name.familiar()),
+            image_id: image.id().to_string(),
+            labels: labels(request, &image),
+            job,
+            stop_signal,
+            stop_timeout: request.stop_timeout,
+            removal: request.removal,
+            details: serde_json::Value::Null,
+        };
+        containers
+            .create(draft, request.name.clone(), &spec)
+            .map_err(|error| container_error(&error))
+    }
+
+    /// Returns the layers of a local image, unpacked; those that only a registry has are fetched.
+    fn layers_on_disk(
+        &self,
+        name: Option<&ImageRef>,
+        image: &Image,
+    ) -> Result<Vec<kiln_snapshotter::Layer>, Error> {
+        let origin = image.layers().find_map(|(_, layer)| {
+            kiln_exporter::sources(&self.blobs, layer.digest)
+                .into_iter()
+                .next()
+        });
+        let unknown = || {
+            Error::environment(
+                "image",
+                &kiln_cache::BlobError::Missing(image.descriptor.digest),
+            )
+        };
+        // The name is asked only for layers that are not here.
+        let placeholder: Option<ImageRef> = "localhost/unknown".parse().ok();
+        let from = origin
+            .or_else(|| name.cloned())
+            .or(placeholder)
+            .ok_or_else(unknown)?;
+        self.unpacked_layers(&from, image, None)
+    }
+}
+
+fn labels(request: &RunRequest, image: &Image) -> BTreeMap<String, String> {
+    let mut labels = image.config.config.labels.clone();
+    labels.extend(request.labels.clone());
+    labels
+}
+
+fn process(
+    request: &RunRequest,
+    config: &RunConfig,
+    view: &ParentView,
+    hostname: &str,
+) -> Result<Process, Error> {
+    let user = request.user.as_deref().unwrap_or(&config.user);
+    let identity = find_identity(view, user).map_err(|error| Error::input(error.to_string()))?;
+    let argv = command_line(request, config);
+    if argv.is_empty() {
+        return Err(Error::input("no command specified"));
+    }
+    let mut process = Process::new(argv);
+    process.env = environment(request, config, hostname, &identity.home.to_string());
+    process.cwd = match &request.working_dir {
+        Some(directory) if !directory.starts_with('/') => {
+            return Err(Error::input(format!(
+                "the working directory '{directory}' is invalid, it needs to be an absolute path"
+            )));
+        }
+        Some(directory) => GuestPath::new(directory),
+        None => GuestPath::new(&config.working_dir),
+    };
+    process.user = ProcessUser {
+        uid: identity.uid,
+        gid: identity.gid,
+        groups: identity.groups,
+    };
+    process.streams = request.streams;
+    Ok(process)
+}
+
+/// Returns entrypoint and command. An entrypoint of the request drops the image's command.
+fn command_line(request: &RunRequest, config: &RunConfig) -> Vec<String> {
+    let (mut argv, default): (Vec<String>, &[String]) = match request.entrypoint.as_deref() {
+        Some("") => (Vec::new(), &[]),
+        Some(entrypoint) => (vec![entrypoint.to_owned()], &[]),
+        None => (config.entrypoint.clone(), &config.cmd),
+    };
+    match request.command.as_slice() {
+        [] => argv.extend(default.iter().cloned()),
+        command => argv.extend(command.iter().cloned()),
+    }
+    argv
+}
+
+fn environment(
+    request: &RunRequest,
+    config: &RunConfig,
+    hostname: &str,
+    home: &str,
+) -> Vec<(String, String)> {
+    let mut env: Vec<(String, String)> = Vec::new();
+    let set = |env: &mut Vec<(String, String)>, name: &str, value: &str| match env
+        .iter_mut()
+        .find(|(known, _)| known == name)
+    {
+        Some((_, old)) => value.clone_into(old),
+        None => env.push((name.to_owned(), value.to_owned())),
+    };
+    set(
+        &mut env,
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    );
+    set(&mut env, "HOSTNAME", hostname);
+    if matches!(request.streams, Streams::Terminal(_)) {
+        set(&mut env, "TERM", "xterm");
+    }
+    set(&mut env, "HOME", home);
+    for text in &config.env {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        set(&mut env, name, value);
+    }
+    for (name, value) in &request.env {
+        match value {
+            Some(value) => set(&mut env, name, value),
+            None => env.retain(|(known, _)| known != name),
+        }
+    }
+    env
+}
+
+fn bind(bind: &Bind) -> Result<Mount, Error> {
+    if !bind.target.starts_with('/') || GuestPath::new(&bind.target).is_root() {
+        return Err(Error::input(format!(
+            "invalid mount target {:?}: it must be an absolute path below /",
+            bind.target
+        )));
+    }
+    if !bind.host.exists() {
+        std::fs::create_dir_all(&bind.host).map_err(Error::at("cannot make", &bind.host))?;
+    }
+    Ok(Mount {
+        target: GuestPath::new(&bind.target),
+        source: MountSource::Bind {
+            path: bind.host.clone(),
+            inside: GuestPath::ROOT,
+        },
+        access: bind.access,
+    })
+}
+
+/// Sorts a failure of the containers' own code.
+pub(crate) fn container_error(error: &ContainerError) -> Error {
+    match error {
+        ContainerError::Io { .. } => Error::environment("container", error),
+        _ => Error::input(crate::error::chain(error)),
+    }
+}
