@@ -19,7 +19,7 @@ use super::log::LogWriter;
 use super::state::{Removal, State, Status};
 use super::store::{Container, ContainerError, Held};
 use super::{SignalNumber, Signals};
-use crate::executor::{Ended, OurStreams, Report, Running, finish, reap, winsize};
+use crate::executor::{Ended, OurStreams, Report, Running, finish, is_readable, winsize};
 use crate::{LocalExecutor, Output, Stream, WindowSize, sys};
 
 /// What a container in the foreground is connected to.
@@ -127,14 +127,7 @@ pub(super) fn run(
         };
         match watch.until_end(&mut running, started) {
             Ok(ended) => finish(running, ended, false),
-            Err(errno) => {
-                let _ = rustix::process::pidfd_send_signal(
-                    &running.process.pidfd,
-                    rustix::process::Signal::KILL,
-                );
-                let _ = reap(&running.process);
-                Err(crate::ExecError::prepare("watching the process")(errno))
-            }
+            Err(errno) => Err(running.abandon(errno)),
         }
     });
     state.status = Status::Exited;
@@ -222,16 +215,7 @@ impl Watch<'_, '_> {
                             open.retain(|other| *other != stream);
                         }
                     }
-                    Event::Report => {
-                        if !report.read(&running.report, &mut running.plan)? {
-                            let started = started.take();
-                            if let (false, Some(started)) = (report.is_failure(), started) {
-                                // Readers of the state take this for the start.
-                                let _ = self.held.write_state(self.state);
-                                started(running.process.pid);
-                            }
-                        }
-                    }
+                    Event::Report => self.hear(running, &mut report, &mut started)?,
                     Event::Request => {
                         let running = &*running;
                         self.listener.serve(|request| answer(running, request));
@@ -240,26 +224,40 @@ impl Watch<'_, '_> {
                     Event::Room => input.write(running),
                     Event::Signal => self.pass_signal_on(running),
                     Event::Ended => {
-                        let status = reap(&running.process)?;
+                        let status = running.process.reap()?;
                         for &stream in &open {
-                            while is_ready(output(running, stream))?
+                            while is_readable(output(running, stream))?
                                 && self.pass_on(running, stream, &mut buffer)?
                             {
                             }
                         }
-                        while started.is_some() && is_ready(running.report.as_fd())? {
-                            if !report.read(&running.report, &mut running.plan)? {
-                                let started = started.take();
-                                if let (false, Some(started)) = (report.is_failure(), started) {
-                                    started(running.process.pid);
-                                }
-                            }
+                        while started.is_some() && is_readable(running.report.as_fd())? {
+                            self.hear(running, &mut report, &mut started)?;
                         }
                         return Ok(Ended { report, status });
                     }
                 }
             }
         }
+    }
+
+    /// Hears a process that is not the program yet. The end of its report is the program's start,
+    /// unless it reported a failure.
+    fn hear<F: FnOnce(u32)>(
+        &mut self,
+        running: &mut Running,
+        report: &mut Report,
+        started: &mut Option<F>,
+    ) -> Result<(), Errno> {
+        if report.read(&running.report, &mut running.plan)? {
+            return Ok(());
+        }
+        if let (false, Some(started)) = (report.is_failure(), started.take()) {
+            // A full disk: the container runs all the same, and its end is written if that can be.
+            let _ = self.held.write_state(self.state);
+            started(running.process.pid);
+        }
+        Ok(())
     }
 
     /// Waits until something happens.
@@ -364,10 +362,6 @@ fn output(running: &Running, stream: Stream) -> BorrowedFd<'_> {
         (OurStreams::Pipes { stdout, .. }, Stream::Stdout) => stdout.as_fd(),
         (OurStreams::Pipes { stderr, .. }, Stream::Stderr) => stderr.as_fd(),
     }
-}
-
-fn is_ready(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-    crate::executor::is_readable(fd)
 }
 
 fn answer(running: &Running, request: Request) -> Answer {

@@ -16,7 +16,7 @@ use std::fmt;
 use std::path::Path;
 
 pub(crate) use prepare::{OurStreams, Running, winsize};
-pub(crate) use supervise::{Ended, Report, finish, is_readable, reap};
+pub(crate) use supervise::{Ended, Report, finish, is_readable};
 pub(crate) use surroundings::Surroundings;
 
 use crate::{Cancel, ExecError, Job, Outcome};

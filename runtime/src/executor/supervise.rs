@@ -4,12 +4,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::failure::explain;
 use super::prepare::{OurStreams, Plan, Running};
 use super::{Output, Stream};
-use crate::sys::{RECORD_BYTES, Record, Spawned, Stage};
+use crate::sys::{Ending, RECORD_BYTES, Record, Stage};
 use crate::{Cancel, End, ExecError, Observed, Outcome};
 
 /// The default capacity of a pipe.
@@ -21,18 +20,10 @@ pub(super) fn supervise(
     output: &mut dyn Output,
     cancel: &Cancel,
 ) -> Result<Outcome, ExecError> {
-    let watched = watch(&mut running, output, cancel);
-    let (ended, cancelled) = match watched {
-        Ok(watched) => watched,
-        Err(errno) => {
-            // Without a view of the process there is no point in letting it run.
-            kill(&running.process);
-            let _ = reap(&running.process);
-            running.plan.stubs.remove();
-            return Err(ExecError::prepare("watching the process")(errno));
-        }
-    };
-    finish(running, ended, cancelled)
+    match watch(&mut running, output, cancel) {
+        Ok((ended, cancelled)) => finish(running, ended, cancelled),
+        Err(errno) => Err(running.abandon(errno)),
+    }
 }
 
 /// What a child said before it became the program, or failed to.
@@ -78,13 +69,6 @@ impl Report {
 pub(crate) struct Ended {
     pub(crate) report: Report,
     pub(crate) status: Ending,
-}
-
-/// A wait status.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Ending {
-    Exited(u8),
-    Killed(i32),
 }
 
 fn watch(
@@ -133,14 +117,14 @@ fn watch(
             reports = report.read(&running.report, &mut running.plan)?;
         }
         if !cancelled && rest.next().unwrap_or(false) {
-            kill(&running.process);
+            running.process.kill();
             cancelled = true;
         }
         if ended {
             break;
         }
     }
-    let status = reap(&running.process)?;
+    let status = running.process.reap()?;
     // The end of a process namespace's first process is the end of all in it, so nobody writes
     // any more, except those who were passed the pipe over a socket: take what is there.
     for stream in open {
@@ -179,21 +163,15 @@ pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(ready > 0)
 }
 
-fn kill(process: &Spawned) {
-    // Fails only if it is dead already.
-    let _ = rustix::process::pidfd_send_signal(&process.pidfd, Signal::KILL);
-}
-
-/// Waits for a process that ended.
-pub(crate) fn reap(process: &Spawned) -> Result<Ending, Errno> {
-    let status = rustix::io::retry_on_intr(|| {
-        rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED)
-    })?;
-    let status = status.ok_or(Errno::CHILD)?;
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Ok(Ending::Exited(u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
-        (None, Some(signal)) => Ok(Ending::Killed(signal)),
-        (None, None) => Err(Errno::CHILD),
+impl Running {
+    /// Ends a process that cannot be watched: without a view of it there is no point in letting it
+    /// run.
+    pub(crate) fn abandon(mut self, errno: Errno) -> ExecError {
+        self.process.kill();
+        let _ = self.process.reap();
+        self.plan.stubs.remove();
+        self.cgroup.take().map(crate::cgroup::Cgroup::remove);
+        ExecError::prepare("watching the process")(errno)
     }
 }
 

@@ -15,7 +15,7 @@ mod raw; // system calls that rustix lacks
 mod report; // how a new process says what went wrong
 
 pub(crate) use exec::Strings;
-pub(crate) use fork::{Namespaces, Spawned, spawn};
+pub(crate) use fork::{Ending, Namespaces, Spawned, spawn};
 pub(crate) use helper::{Helper, HelperTask};
 pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Remains, Target};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, take_signals, unshare};

@@ -21,6 +21,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
     cancelled_before_it_starts
     killed_from_outside
     many_at_the_same_time
+    a_panic_in_the_output_kills_it
     nothing_survives_a_killed_parent
     memory_limits_kill
     process_limits
@@ -113,6 +114,18 @@ fn many_at_the_same_time(fixture: &Fixture) {
             });
         }
     });
+}
+
+fn a_panic_in_the_output_kills_it(fixture: &Fixture) {
+    let directory = fixture.directory();
+    let script = format!("echo {}; sleep 10000; exit", directory.display());
+    let (job, _) = fixture.job(&["sh", "-c", &script]);
+    let cancel = Cancel::new().unwrap();
+    let mut panic = |_: Stream, _: &[u8]| std::panic::resume_unwind(Box::new("full"));
+    let run = || fixture.executor.run(&job, &mut panic, &cancel);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    assert!(result.is_err());
+    assert_no_leftovers(&directory);
 }
 
 /// Kills processes with running sandboxes at various moments: none of theirs may remain.

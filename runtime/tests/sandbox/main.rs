@@ -1,7 +1,8 @@
 //! What a sandbox looks like from inside, and what it leaves behind.
 //!
-//! Run as root, the cases run three times: as root, as an ordinary user with a range of ids, and
-//! as one without. Each time is a process of its own, since namespaces are entered in `main`.
+//! Run as root, the cases run four times: as root, as root that may not mount, as an ordinary user
+//! with a range of ids, and as one without. Each time is a process of its own, since namespaces are
+//! entered in `main`.
 //! Words on the command line select the cases whose names contain one of them.
 
 #![expect(
@@ -25,7 +26,9 @@ use std::sync::Mutex;
 
 use fixture::Fixture;
 use kiln_runtime::userns::{self, Rung};
-use kiln_testbed::{Scratch, copy_for_everyone, need_root, ordinary_user, user_without_subids};
+use kiln_testbed::{
+    Scratch, Tool, copy_for_everyone, need_root, ordinary_user, user_without_subids,
+};
 
 /// A test and its name.
 type Case = (&'static str, fn(&Fixture));
@@ -63,6 +66,17 @@ fn outside(words: &[String]) -> ExitCode {
     };
     if need_root().is_ok() {
         run("root", &mut Command::new(&program));
+        // As in a container that is not privileged.
+        match Tool::find("setpriv") {
+            Ok(setpriv) => {
+                let mut command = setpriv.command();
+                command
+                    .args(["--bounding-set", "-sys_admin", "--"])
+                    .arg(&program);
+                run("root without CAP_SYS_ADMIN", &mut command);
+            }
+            Err(skip) => skip.announce(),
+        }
     }
     match ordinary_user() {
         Ok(user) => run("an ordinary user", &mut user.command(&program)),
