@@ -1,23 +1,28 @@
 //! Boxes with names: containers, their monitors and their logs.
 //!
-//! There is no daemon. What a container is and what has become of it lies in files ([`store`]);
+//! There is no daemon. What a container is and what has become of it lies in files (`store`);
 //! while it runs, one process stands beside it ([`monitor`]), and others talk to that over a
-//! socket ([`control`]).
+//! socket (`control`).
 
+mod container; // one of them: looked at, started, stopped, removed
 mod control; // requests to a running container
+mod error; // why something failed
+mod files; // that several processes share
 mod id; // what containers are called
 mod log; // what they wrote
 pub mod monitor; // the process beside a container
 mod signal; // signals by name
 mod state; // what they are, and what became of them
-mod store; // containers on disk
+mod store; // all of them, on disk
 mod terminal; // the user's terminal and signals
 mod words; // of made-up names
 
+pub use container::{Container, Force, Patience};
+pub use error::ContainerError;
 pub use id::{ContainerId, ContainerName, InvalidContainerId, InvalidContainerName};
 pub use log::{Follow, LogReader, LogRecord, LogStream};
 pub use monitor::Attachment;
 pub use signal::{InvalidSignal, SignalNumber};
 pub use state::{Removal, Spec, State, Status};
-pub use store::{Container, ContainerError, Containers, Draft, Force, Patience};
+pub use store::{Containers, Draft};
 pub use terminal::{RawTerminal, Signals};

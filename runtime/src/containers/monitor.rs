@@ -14,11 +14,11 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::container::{Container, Held};
 use super::control::{Answer, Listener, Request};
 use super::log::LogWriter;
 use super::state::{Removal, State, Status};
-use super::store::{Container, ContainerError, Held};
-use super::{SignalNumber, Signals};
+use super::{ContainerError, SignalNumber, Signals};
 use crate::executor::{Ended, OurStreams, Report, Running, finish, is_readable, winsize};
 use crate::{LocalExecutor, Output, Stream, WindowSize, sys};
 

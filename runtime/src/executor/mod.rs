@@ -5,9 +5,12 @@
 //! [`crate::sys`] clones and configures the process, [`supervise`] carries its output and waits,
 //! and [`stubs`] removes the mount points that had to be created.
 
+mod builtin; // what every sandbox has
 mod devices; // /dev
 mod failure; // what a child's last words mean
+mod mounts; // what a job asks for
 mod prepare; // from a job to a program
+mod streams; // pipes or a terminal
 mod stubs; // mount points that must not stay
 mod supervise; // output, cancellation, the end
 mod surroundings; // what all jobs share
@@ -15,7 +18,8 @@ mod surroundings; // what all jobs share
 use std::fmt;
 use std::path::Path;
 
-pub(crate) use prepare::{OurStreams, Running, winsize};
+pub(crate) use prepare::Running;
+pub(crate) use streams::{OurStreams, winsize};
 pub(crate) use supervise::{Ended, Report, finish, is_readable};
 pub(crate) use surroundings::Surroundings;
 

@@ -6,7 +6,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::failure::explain;
-use super::prepare::{OurStreams, Plan, Running};
+use super::prepare::{Plan, Running};
+use super::streams::OurStreams;
 use super::{Output, Stream};
 use crate::sys::{Ending, RECORD_BYTES, Record, Stage};
 use crate::{Cancel, End, ExecError, Observed, Outcome};

@@ -1,0 +1,76 @@
+//! Why something about a container failed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{ContainerId, ContainerName};
+
+/// Why something about a container failed. The texts are Docker's (cli.md sections 0.3 and 5).
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    /// No container has this name or id.
+    #[error("No such container: {0}")]
+    NotFound(String),
+    /// Several ids start like this.
+    #[error("multiple IDs found with provided prefix: {0}")]
+    Ambiguous(String),
+    /// Another container has the name.
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{by}\". You \
+         have to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameTaken {
+        /// The name.
+        name: ContainerName,
+        /// Who has it.
+        by: ContainerId,
+    },
+    /// It runs already, or is just being started or removed.
+    #[error("container {0} is already running")]
+    AlreadyRunning(ContainerId),
+    /// It does not run.
+    #[error("container {0} is not running")]
+    NotRunning(ContainerId),
+    /// It runs and may not be removed.
+    #[error(
+        "cannot remove container \"{0}\": container is running: stop the container before \
+         removing or force remove"
+    )]
+    Running(ContainerName),
+    /// Its monitor refused.
+    #[error("container {id}: {reason}")]
+    Refused {
+        /// Which.
+        id: ContainerId,
+        /// Its answer.
+        reason: String,
+    },
+    /// The monitor could not be started, or ended without a word.
+    #[error("the monitor of container {0} did not start")]
+    NoMonitor(ContainerId),
+    /// A file of a container cannot be understood.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The disk.
+    #[error("{}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ContainerError {
+    pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}

@@ -1,0 +1,172 @@
+//! What every sandbox has beside its root: `/proc`, `/dev`, `/sys` and a few files in `/etc`.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+
+use kiln_cache::GuestPath;
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+
+use super::devices::{self, Devices};
+use super::surroundings::{Surroundings, clone_tree, read_only_proc};
+use crate::sys::{self, Fresh, Leaf, MountStep, Remains, Target};
+use crate::{Access, EtcFile, ExecError, Job, Network, Security};
+
+/// Mount steps and what each is for.
+#[derive(Default)]
+pub(super) struct Steps {
+    pub(super) steps: Vec<MountStep>,
+    pub(super) targets: Vec<GuestPath>,
+}
+
+impl Steps {
+    pub(super) fn push(&mut self, target: &GuestPath, step: MountStep) {
+        self.steps.push(step);
+        self.targets.push(target.clone());
+    }
+}
+
+/// Adds what every sandbox has; returns its terminals.
+pub(super) fn add_builtin_mounts(
+    surroundings: &Surroundings,
+    job: &Job,
+    steps: &mut Steps,
+) -> Result<OwnedFd, ExecError> {
+    let sandbox = job.security == Security::Sandbox;
+    // These directories belong to the result if the runtime had to make them (dockerfile.md
+    // section 10).
+    let (proc, proc_path) = place("proc", Leaf::Directory, Remains::Kept);
+    let (dev, dev_path) = place("dev", Leaf::Directory, Remains::Kept);
+    let (sys, sys_path) = place("sys", Leaf::Directory, Remains::Kept);
+
+    let mut masks = Vec::new();
+    let mut read_only = Vec::new();
+    if sandbox {
+        for mask in &surroundings.masked_proc {
+            let name = CString::new(mask.name.as_str()).expect("our own names");
+            masks.push((
+                surroundings
+                    .mask(mask)
+                    .map_err(ExecError::prepare("masking"))?,
+                name,
+            ));
+        }
+        read_only = read_only_proc()
+            .iter()
+            .map(|&name| CString::new(name).expect("our own names"))
+            .collect();
+    }
+    steps.push(
+        &proc_path,
+        MountStep::Fresh {
+            kind: Fresh::Proc,
+            target: proc,
+            masks,
+            read_only,
+        },
+    );
+
+    let devices = devices::devices(surroundings, job)
+        .map_err(ExecError::prepare("making the devices of /dev"))?;
+    let base = steps.steps.len();
+    steps.push(
+        &dev_path,
+        MountStep::Attach {
+            mount: devices.top,
+            target: dev,
+        },
+    );
+    Devices::append_below(devices.below, base, &mut steps.steps);
+    steps.targets.resize(steps.steps.len(), dev_path);
+
+    let sysfs = match (job.network, sandbox) {
+        // What the own network namespace shows is the same for all jobs.
+        (Network::Host, true) => MountStep::Attach {
+            mount: surroundings
+                .sys()
+                .map_err(ExecError::prepare("cloning /sys"))?,
+            target: sys,
+        },
+        (Network::None, true) => {
+            let mut masks = Vec::new();
+            for mask in &surroundings.masked_sys {
+                let name = CString::new(mask.name.as_str()).expect("our own names");
+                let hidden = surroundings
+                    .mask(mask)
+                    .map_err(ExecError::prepare("masking"))?;
+                masks.push((hidden, name));
+            }
+            MountStep::Fresh {
+                kind: Fresh::Sysfs { writable: false },
+                target: sys,
+                masks,
+                read_only: Vec::new(),
+            }
+        }
+        (_, false) => MountStep::Fresh {
+            kind: Fresh::Sysfs { writable: true },
+            target: sys,
+            masks: Vec::new(),
+            read_only: Vec::new(),
+        },
+    };
+    steps.push(&sys_path, sysfs);
+    if crate::cgroup::is_unified() {
+        let (cgroup, path) = place("sys/fs/cgroup", Leaf::Directory, Remains::Kept);
+        steps.push(
+            &path,
+            MountStep::Fresh {
+                kind: Fresh::Cgroup2,
+                target: cgroup,
+                masks: Vec::new(),
+                read_only: Vec::new(),
+            },
+        );
+    }
+    for (name, file) in [
+        ("etc/resolv.conf", &job.resolv_conf),
+        ("etc/hosts", &job.hosts),
+        ("etc/hostname", &job.hostname_file),
+    ] {
+        if let Some(mount) = etc_file(surroundings, file)? {
+            let (target, path) = place(name, Leaf::File, Remains::Removed);
+            steps.push(&path, MountStep::Attach { mount, target });
+        }
+    }
+    Ok(devices.terminals)
+}
+
+fn place(path: &str, leaf: Leaf, remains: Remains) -> (Target, GuestPath) {
+    let path = GuestPath::new(path);
+    let target = Target::new(&path, leaf, remains).expect("our own paths are not the root");
+    (target, path)
+}
+
+fn etc_file(surroundings: &Surroundings, file: &EtcFile) -> Result<Option<OwnedFd>, ExecError> {
+    let (path, access) = match file {
+        EtcFile::Untouched => return Ok(None),
+        EtcFile::Text(text) => (surroundings.text(text)?, Access::ReadOnly),
+        EtcFile::File { path, access } => (path.clone(), *access),
+    };
+    let mount = match clone_tree(&path) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other,
+    };
+    mount
+        .and_then(|mount| restrict(mount, access))
+        .map(Some)
+        .map_err(|errno| ExecError::MountSource {
+            path,
+            source: errno.into(),
+        })
+}
+
+/// Makes a mount read-only where asked, and deaf to mounts of the host.
+pub(super) fn restrict(mount: OwnedFd, access: Access) -> Result<OwnedFd, Errno> {
+    let attributes = match access {
+        Access::ReadOnly => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        Access::ReadWrite => MountAttrFlags::empty(),
+    };
+    sys::mount_setattr(&mount, true, attributes, libc::MS_PRIVATE)?;
+    Ok(mount)
+}

@@ -1,0 +1,170 @@
+//! The mounts a job asks for: what each shows, made or opened by the parent.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use kiln_cache::GuestPath;
+use kiln_snapshotter::overlay::{self, OverlaySpec};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+
+use super::builtin::restrict;
+use super::surroundings::{PLAIN, Surroundings, clone_tree, new_mount};
+use crate::sys::{Leaf, MountStep, Remains, Target};
+use crate::{Access, ExecError, Mount, MountSource, Writable};
+
+/// What a mount shows, not attached anywhere.
+pub(super) struct Source {
+    mount: OwnedFd,
+    /// A path inside, if it is not all to be shown.
+    part: Option<CString>,
+    pub(super) leaf: Leaf,
+}
+
+pub(super) fn source(surroundings: &Surroundings, mount: &Mount) -> Result<Source, ExecError> {
+    let failed = |errno: Errno| ExecError::Mount {
+        target: mount.target.clone(),
+        source: errno.into(),
+    };
+    let (detached, part) = match &mount.source {
+        MountSource::Bind { path, inside } => {
+            let opened = open_inside(path, inside)?;
+            let clone = rustix::mount::open_tree(
+                &opened,
+                "",
+                OpenTreeFlags::OPEN_TREE_CLONE
+                    | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                    | OpenTreeFlags::AT_EMPTY_PATH
+                    | OpenTreeFlags::AT_RECURSIVE,
+            )
+            .map_err(|errno| mount_source(path, inside, errno))?;
+            (clone, None)
+        }
+        MountSource::Tmpfs { size_bytes, mode } => {
+            let mode = format!("{mode:04o}");
+            let size = size_bytes.map(|size| size.to_string());
+            let mut options = vec![("mode", mode.as_str())];
+            if let Some(size) = &size {
+                options.push(("size", size));
+            }
+            (new_mount("tmpfs", &options, PLAIN).map_err(failed)?, None)
+        }
+        MountSource::Layers {
+            lowers,
+            inside,
+            scratch,
+        } => {
+            let whole = stack(surroundings, lowers, scratch.as_ref()).map_err(|source| {
+                ExecError::Mount {
+                    target: mount.target.clone(),
+                    source,
+                }
+            })?;
+            (whole, Some(inside).filter(|inside| !inside.is_root()))
+        }
+    };
+    let Some(inside) = part else {
+        let leaf = file_type(&detached).map_err(failed)?;
+        return Ok(Source {
+            mount: restrict(detached, mount.access).map_err(failed)?,
+            part: None,
+            leaf,
+        });
+    };
+    let opened = resolve_in(&detached, inside).map_err(|errno| ExecError::MountPart {
+        path: inside.clone(),
+        source: errno.into(),
+    })?;
+    Ok(Source {
+        leaf: file_type(&opened).map_err(failed)?,
+        mount: detached,
+        part: Some(CString::new(inside.as_bytes()).map_err(|_| failed(Errno::INVAL))?),
+    })
+}
+
+pub(super) fn mount_step(
+    surroundings: &Surroundings,
+    mount: &Mount,
+    source: Source,
+) -> Result<MountStep, ExecError> {
+    let target =
+        Target::new(&mount.target, source.leaf, Remains::Removed).ok_or(ExecError::MountOnRoot)?;
+    Ok(match source.part {
+        None => MountStep::Attach {
+            mount: source.mount,
+            target,
+        },
+        Some(part) => MountStep::Part {
+            whole: source.mount,
+            staging: host_path(&surroundings.staging()),
+            part,
+            read_only: mount.access == Access::ReadOnly,
+            target,
+        },
+    })
+}
+
+fn host_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("the directory exists, so it has a name")
+}
+
+/// Merges layers that are not a root.
+fn stack(
+    surroundings: &Surroundings,
+    lowers: &[PathBuf],
+    scratch: Option<&Writable>,
+) -> Result<OwnedFd, std::io::Error> {
+    if let ([only], None) = (lowers, scratch) {
+        return Ok(clone_tree(only)?);
+    }
+    let mut lowers = lowers.to_vec();
+    if lowers.is_empty() {
+        lowers.push(surroundings.empty());
+    }
+    overlay::mount(&OverlaySpec {
+        lowers,
+        upper_and_work: scratch.map(|w| (w.upper.clone(), w.work.clone())),
+    })
+}
+
+/// Opens a path as if `base` were the root.
+fn open_inside(base: &Path, inside: &GuestPath) -> Result<OwnedFd, ExecError> {
+    let opened = rustix::fs::open(base, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let opened = match inside.is_root() {
+        true => opened,
+        false => opened.and_then(|base| resolve_in(&base, inside)),
+    };
+    opened.map_err(|errno| mount_source(base, inside, errno))
+}
+
+fn resolve_in(base: &OwnedFd, inside: &GuestPath) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat2(
+        base,
+        inside.as_relative(),
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    )
+}
+
+fn mount_source(base: &Path, inside: &GuestPath, errno: Errno) -> ExecError {
+    let path = match inside.is_root() {
+        true => base.to_owned(),
+        false => base.join(inside.as_relative()),
+    };
+    ExecError::MountSource {
+        path,
+        source: errno.into(),
+    }
+}
+
+fn file_type(file: &OwnedFd) -> Result<Leaf, Errno> {
+    let mode = rustix::fs::fstat(file)?.st_mode;
+    match rustix::fs::FileType::from_raw_mode(mode) {
+        rustix::fs::FileType::Directory => Ok(Leaf::Directory),
+        _ => Ok(Leaf::File),
+    }
+}
