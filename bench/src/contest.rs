@@ -219,10 +219,10 @@ fn look_at_memory(
     Ok(())
 }
 
-/// Returns a name that leads to the registry and that no other contender uses.
+/// Returns a name, without a tag, that leads to the registry and that no other contender uses.
 fn tag(setting: &Setting<'_>, entry: Entry, contender: usize) -> String {
     let builder = setting.builders[contender].name();
     setting
         .registry
-        .image(&format!("bench/{}-{builder}:latest", entry.name))
+        .image(&format!("bench/{}-{builder}", entry.name))
 }

@@ -1,13 +1,17 @@
 //! Directories to build from, the same at every run.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
 /// Files of a directory below which there is one more level, as in a source tree.
 const FILES_PER_DIRECTORY: usize = 50;
+
+/// Bytes that [`write_big`] writes at once.
+const BLOCK: usize = 1 << 20;
+const PAGE: usize = 4096;
 
 /// A number that contents depend on. Other seeds give other bytes in every file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,29 @@ impl Files {
         fs::write(&path, text(seed, self.bytes)).map_err(Error::at(&path))?;
         Ok(path)
     }
+}
+
+/// Makes a directory with one file of a size. No two of its blocks are alike, nor are those of
+/// files with other seeds.
+pub(crate) fn write_big(directory: &Path, bytes: u64, seed: Seed) -> Result<(), Error> {
+    fs::create_dir_all(directory).map_err(Error::at(directory))?;
+    let path = directory.join("big");
+    let fill = || -> io::Result<()> {
+        let mut file = fs::File::create(&path)?;
+        let mut block = text(seed, BLOCK);
+        let mut left = bytes;
+        while left > 0 {
+            let length = left.min(BLOCK as u64);
+            // Making new text throughout would take longer than everything that is measured.
+            for page in block.chunks_exact_mut(PAGE) {
+                page[..8].copy_from_slice(&(left ^ seed.0.rotate_left(40)).to_le_bytes());
+            }
+            file.write_all(&block[..usize::try_from(length).expect("at most a block")])?;
+            left -= length;
+        }
+        Ok(())
+    };
+    fill().map_err(Error::at(&path))
 }
 
 /// Writes a Dockerfile.
@@ -120,6 +147,20 @@ mod tests {
             .filter(|line| line.contains(".js") && lines.contains(line))
             .count();
         assert_eq!(same, 0);
+    }
+
+    #[test]
+    fn a_big_file_has_its_size_and_no_block_twice() {
+        let scratch = Scratch::new();
+        let size = 2 * BLOCK + 5000;
+        write_big(scratch.path(), size as u64, Seed(3)).unwrap();
+        let content = fs::read(scratch.join("big")).unwrap();
+        assert_eq!(content.len(), size);
+        let pages: std::collections::HashSet<_> = content.chunks(PAGE).collect();
+        assert_eq!(pages.len(), size.div_ceil(PAGE));
+        write_big(scratch.path(), size as u64, Seed(4)).unwrap();
+        let other = fs::read(scratch.join("big")).unwrap();
+        assert!(other.chunks_exact(PAGE).all(|page| !pages.contains(page)));
     }
 
     #[test]

@@ -40,10 +40,10 @@ pub(crate) fn stat_walk_and_copy_one(directory: PathBuf, file: PathBuf, to: Path
 }
 
 /// Copies a directory to where there is nothing yet, with the attributes of every file.
-pub(crate) fn copy_tree(from: &Path, to: &Path) -> Action {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Command {
     let mut command = Command::new("cp");
     command.arg("-a").arg(from).arg(to);
-    Action::program(command)
+    command
 }
 
 /// Reads every file below a directory.
@@ -52,14 +52,14 @@ pub(crate) fn read_tree(directory: PathBuf) -> Action {
 }
 
 /// Runs a number of shells, each on top of what the earlier ones wrote.
-pub(crate) fn run_steps(rootfs: &Path, directory: &Path, steps: usize) -> Action {
+pub(crate) fn run_steps(rootfs: &Path, directory: &Path, steps: usize) -> Command {
     let mut command = Command::new("sh");
     command
         .args(["-c", RUN_STEPS, "sh"])
         .arg(rootfs)
         .arg(directory)
         .arg(steps.to_string());
-    Action::program(command)
+    command
 }
 
 fn read_all(directory: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
@@ -92,7 +92,8 @@ mod tests {
         let steps = scratch.join("steps");
         fs::create_dir(&steps).unwrap();
         let log = File::create(scratch.join("log")).unwrap();
-        run_steps(&rootfs, &steps, 3).perform(&log).unwrap();
+        let action = Action::program(run_steps(&rootfs, &steps, 3));
+        action.perform(&log).unwrap();
         let written = fs::read_to_string(steps.join("3/upper/step-3")).unwrap();
         assert_eq!(written, "3\n");
         assert_no_leftovers(scratch.path());

@@ -2,9 +2,14 @@
 //!
 //! A new scenario is a type that implements [`Scenario`] and a line in [`ALL`].
 
+mod concurrent; // several builds at once
+mod copy_big; // COPY of one big file
 mod copy_many; // COPY of many small files
+mod instructions; // a very long Dockerfile, built again
 mod node_app; // a Dockerfile as people write it, built again
 mod run_steps; // many RUN instructions
+mod stages; // stages that do not need each other
+mod version; // the start of the program
 
 use crate::action::Action;
 use crate::area::Area;
@@ -12,9 +17,14 @@ use crate::builders::Builder;
 use crate::error::Error;
 use crate::image::{Examiner, Image};
 
+use self::concurrent::Concurrent;
+use self::copy_big::CopyBig;
 use self::copy_many::CopyMany;
+use self::instructions::Instructions;
 use self::node_app::{Change, NodeApp};
 use self::run_steps::RunSteps;
+use self::stages::Stages;
+use self::version::Version;
 
 /// Something every builder is asked to do, over and over.
 ///
@@ -54,7 +64,12 @@ pub(crate) struct Outcome<'run> {
 impl Outcome<'_> {
     /// Returns the image that was to be made.
     pub(crate) fn image(&self) -> Result<Image, String> {
-        self.examiner.image(self.area, self.builder, self.tag)
+        self.image_named(self.tag)
+    }
+
+    /// Returns one of several images that were to be made.
+    pub(crate) fn image_named(&self, tag: &str) -> Result<Image, String> {
+        self.examiner.image(self.area, self.builder, tag)
     }
 }
 
@@ -75,7 +90,7 @@ enum Usual {
 }
 
 /// All scenarios, those with small results first: stores grow from one to the next.
-const ALL: [Entry; 9] = [
+const ALL: [Entry; 14] = [
     Entry {
         name: "smoke",
         usual: Usual::No,
@@ -120,6 +135,31 @@ const ALL: [Entry; 9] = [
         name: "copy-50k",
         usual: Usual::No,
         prepare: |area| CopyMany::prepare(area, 50_000),
+    },
+    Entry {
+        name: "copy-1g",
+        usual: Usual::No,
+        prepare: |area| CopyBig::prepare(area, 1 << 30),
+    },
+    Entry {
+        name: "stages-8",
+        usual: Usual::No,
+        prepare: |area| Stages::prepare(area, 8),
+    },
+    Entry {
+        name: "builds-8",
+        usual: Usual::No,
+        prepare: |area| Concurrent::prepare(area, 8),
+    },
+    Entry {
+        name: "instructions-500",
+        usual: Usual::No,
+        prepare: |area| Instructions::prepare(area, 500),
+    },
+    Entry {
+        name: "version",
+        usual: Usual::No,
+        prepare: |_| Ok(Box::new(Version)),
     },
 ];
 

@@ -31,7 +31,14 @@ impl Builder for Buildah {
     }
 
     fn build(&self, tag: &str, context: &Path) -> Command {
-        Self::build(self, context, tag)
+        let mut command = self.command();
+        command
+            .args(["bud", "--layers", "--network", "host"])
+            // As many stages at once as there are, which the others do unasked.
+            .args(["--jobs", "0"])
+            .args(["--tag", tag])
+            .arg(context);
+        command
     }
 
     fn push(&self, tag: &str) -> Command {

@@ -33,11 +33,7 @@ impl Builder for Dockerd {
 
     fn version(&self) -> Command {
         let mut command = self.command();
-        command.args([
-            "version",
-            "--format",
-            "dockerd {{.Server.Version}} with BuildKit",
-        ]);
+        command.arg("--version");
         command
     }
 

@@ -52,10 +52,9 @@ impl Scenario for CopyMany<'_> {
     }
 
     fn limits(&self) -> Result<Vec<(&'static str, Action)>, Error> {
-        Ok(vec![(
-            "cp -a",
-            limits::copy_tree(&self.context.join("files"), &self.area.unused("copy")),
-        )])
+        let copy = self.area.unused("copy");
+        let command = limits::copy_tree(&self.context.join("files"), &copy);
+        Ok(vec![("cp -a", Action::program(command))])
     }
 
     fn check(&mut self, outcome: &Outcome<'_>) -> Result<(), String> {

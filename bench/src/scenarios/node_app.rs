@@ -103,6 +103,7 @@ impl Scenario for NodeApp<'_> {
                     .clone()
                     .unwrap_or_else(|| context.join("package.json"));
                 let copy = self.area.unused("copy");
+                let copy_of_all = self.area.unused("copy");
                 vec![
                     (
                         "stat walk, one file copied",
@@ -110,7 +111,7 @@ impl Scenario for NodeApp<'_> {
                     ),
                     (
                         "cp -a of the context",
-                        limits::copy_tree(&context, &self.area.unused("copy")),
+                        Action::program(limits::copy_tree(&context, &copy_of_all)),
                     ),
                 ]
             }

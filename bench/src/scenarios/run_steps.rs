@@ -62,7 +62,11 @@ impl Scenario for RunSteps<'_> {
         let directory = self.area.fresh("steps")?;
         Ok(vec![(
             "unshare, overlay, chroot by a shell",
-            limits::run_steps(self.area.rootfs(), &directory, self.steps),
+            Action::program(limits::run_steps(
+                self.area.rootfs(),
+                &directory,
+                self.steps,
+            )),
         )])
     }
 
