@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_cache::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256};
 use kiln_registry::Step;
 use kiln_snapshotter::Layer;
-use kiln_solver::{Fault, Layers, LayersError, Reporter, Vertex, VertexEnd};
+use kiln_solver::{
+    Fault, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, Vertex, VertexEnd,
+};
 
 use crate::error::chain;
 use crate::{Engine, Error, ErrorClass};
@@ -17,20 +19,23 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) bases: &'a HashMap<Sha256, (ImageRef, Image)>,
     pub(crate) reporter: &'a Reporter<'a>,
+    /// What progress calls each base.
+    names: HashMap<Sha256, &'a str>,
     /// One slot for each base: the first step that needs it fetches it, the others wait.
     slots: Mutex<HashMap<Sha256, Arc<Mutex<Option<Vec<Layer>>>>>>,
 }
 
 impl<'a> Fetcher<'a> {
-    pub(crate) fn new(
-        engine: &'a Engine,
-        bases: &'a HashMap<Sha256, (ImageRef, Image)>,
-        reporter: &'a Reporter<'a>,
-    ) -> Self {
+    pub(crate) fn new(engine: &'a Engine, plan: &'a Plan, reporter: &'a Reporter<'a>) -> Self {
+        let name = |(_, step): (_, &'a PlannedStep)| match &step.op {
+            Op::From(from) => Some((from.manifest, step.name.as_str())),
+            _ => None,
+        };
         Self {
             engine,
-            bases,
+            bases: &plan.bases,
             reporter,
+            names: plan.graph.steps().filter_map(name).collect(),
             slots: Mutex::default(),
         }
     }
@@ -49,7 +54,7 @@ impl Layers for Fetcher<'_> {
         let (name, image) = &self.bases[&manifest];
         let layers = self
             .engine
-            .unpacked_layers(name, image, Some(self.reporter))
+            .unpacked_layers(name, image, Some((self.reporter, self.names[&manifest])))
             .map_err(|error| LayersError {
                 message: error.to_string(),
                 fault: match error.class() {
@@ -60,6 +65,13 @@ impl Layers for Fetcher<'_> {
         *slot = Some(layers.clone());
         Ok(layers)
     }
+
+    fn are_here(&self, manifest: Sha256) -> bool {
+        let (_, image) = &self.bases[&manifest];
+        image
+            .layers()
+            .all(|(diff_id, _)| self.engine.unpacked_layer(diff_id).is_some())
+    }
 }
 
 impl Engine {
@@ -68,19 +80,16 @@ impl Engine {
         &self,
         name: &ImageRef,
         image: &Image,
-        reporter: Option<&Reporter<'_>>,
+        report: Option<(&Reporter<'_>, &str)>,
     ) -> Result<Vec<Layer>, Error> {
         let wanted: Vec<(DiffId, &Descriptor)> = image.layers().collect();
         let mut layers: Vec<Option<Layer>> = wanted
             .iter()
-            .map(|(diff_id, _)| match *diff_id {
-                DiffId::EMPTY => self.layers.empty().ok(),
-                diff_id => self.layers.by_diff_id(diff_id),
-            })
+            .map(|(diff_id, _)| self.unpacked_layer(*diff_id))
             .collect();
         let missing: Vec<usize> = (0..wanted.len()).filter(|i| layers[*i].is_none()).collect();
         if !missing.is_empty() {
-            let vertex = reporter.map(|reporter| reporter.start(&format!("pull {name}")));
+            let vertex = report.map(|(reporter, shown)| reporter.start(shown));
             let results: Vec<Result<Layer, Error>> = std::thread::scope(|scope| {
                 let threads: Vec<_> = missing
                     .iter()
@@ -111,6 +120,13 @@ impl Engine {
             }
         }
         Ok(layers.into_iter().flatten().collect())
+    }
+
+    fn unpacked_layer(&self, diff_id: DiffId) -> Option<Layer> {
+        match diff_id {
+            DiffId::EMPTY => self.layers.empty().ok(),
+            diff_id => self.layers.by_diff_id(diff_id),
+        }
     }
 
     /// Downloads one layer and unpacks it on the way; the blob is kept too.

@@ -14,6 +14,7 @@ use kiln_solver::{
 
 use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
+use crate::check;
 use crate::error::chain;
 use crate::request::{BuildRequest, BuildResult, ContextSource, DockerfileSource};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
@@ -32,6 +33,10 @@ impl Engine {
     ) -> Result<BuildResult, Error> {
         let reporter = Reporter::new(progress);
         let (source_text, dockerfile) = load_dockerfile(request, &reporter)?;
+        let checks = check::options(&dockerfile).map_err(|error| Error::Dockerfile {
+            source_text: source_text.clone(),
+            diagnostics: vec![*error],
+        })?;
         let options = PlanOptions {
             target: request.target.clone(),
             build_args: request.build_args.clone(),
@@ -46,10 +51,17 @@ impl Engine {
         };
         let plan = plan(&dockerfile, &options, &resolver)
             .map_err(|error| plan_error(error, &source_text))?;
+        let findings = check::findings(&dockerfile, &checks, &plan.warnings);
+        if checks.error && !findings.is_empty() {
+            return Err(Error::Dockerfile {
+                diagnostics: vec![check::violation(&findings)],
+                source_text,
+            });
+        }
         let context = self.scan_context(request, &plan, &reporter)?;
         let state = match plan.target.root {
             Some(target) => {
-                let fetcher = Fetcher::new(self, &plan.bases, &reporter);
+                let fetcher = Fetcher::new(self, &plan, &reporter);
                 let executor = LazyExecutor::new(self);
                 let snapshotter = LazySnapshotter::new(self);
                 let deps = Deps {
@@ -80,7 +92,7 @@ impl Engine {
         Ok(BuildResult {
             image: image.id(),
             manifest: image.descriptor.digest,
-            warnings: plan.warnings,
+            warnings: findings,
             source_text,
         })
     }

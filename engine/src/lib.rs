@@ -9,6 +9,7 @@ mod error; // every failure, sorted
 mod base_layers; // fetched when a step needs files
 mod bases; // what image names stand for
 mod build; // from a request to an image
+mod check; // findings about a Dockerfile
 mod containers; // from an image to a container
 mod images; // the local store
 mod output; // where results go

@@ -332,7 +332,7 @@ impl Engine {
         let mut layers = match state.base {
             Some(manifest) => {
                 let (name, image) = &plan.bases[&manifest];
-                self.unpacked_layers(name, image, Some(reporter))?
+                self.unpacked_layers(name, image, Some((reporter, &format!("pull {name}"))))?
             }
             None => Vec::new(),
         };

@@ -15,6 +15,9 @@ pub trait Layers: fmt::Debug + Sync {
     /// # Errors
     /// When a layer cannot be fetched or unpacked.
     fn layers(&self, manifest: Sha256) -> Result<Vec<Layer>, LayersError>;
+
+    /// Says whether [`Layers::layers`] would find everything here.
+    fn are_here(&self, manifest: Sha256) -> bool;
 }
 
 /// Why the layers of an image are not to be had.

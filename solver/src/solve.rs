@@ -151,12 +151,19 @@ pub fn solve(graph: &Graph, target: StepId, deps: &Deps<'_>) -> Result<Solution,
     let keys = keys(graph, |id| content[id.index()]);
     let probe = Probe::new(graph, target, &keys, deps);
     let mut reports = vec![StepReport::NotNeeded; graph.len()];
+    let nothing_runs = !probe.needed.contains(&true);
     for (id, step) in graph.steps() {
-        let is_hit = probe.known[id.index()].is_some();
-        if is_hit && !matches!(step.op, Op::From(_)) {
-            reports[id.index()] = StepReport::Hit;
-        }
-        if !probe.needed[id.index()] && !matches!(step.op, Op::From(_)) {
+        let is_cached = match &step.op {
+            // A base that must be fetched is reported by whoever fetches it.
+            Op::From(from) => nothing_runs || deps.bases.are_here(from.manifest),
+            _ => {
+                if probe.known[id.index()].is_some() {
+                    reports[id.index()] = StepReport::Hit;
+                }
+                !probe.needed[id.index()]
+            }
+        };
+        if is_cached {
             deps.reporter.start(&step.name).end(VertexEnd::Cached);
         }
     }
