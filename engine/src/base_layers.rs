@@ -22,8 +22,10 @@ pub(crate) struct Fetcher<'a> {
     /// What progress calls each base.
     names: HashMap<Sha256, &'a str>,
     /// One slot for each base: the first step that needs it fetches it, the others wait.
-    slots: Mutex<HashMap<Sha256, Arc<Mutex<Option<Vec<Layer>>>>>>,
+    slots: Mutex<HashMap<Sha256, Slot>>,
 }
+
+type Slot = Arc<Mutex<Option<Vec<Layer>>>>;
 
 impl<'a> Fetcher<'a> {
     pub(crate) fn new(engine: &'a Engine, plan: &'a Plan, reporter: &'a Reporter<'a>) -> Self {

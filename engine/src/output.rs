@@ -69,7 +69,7 @@ impl Engine {
                             return Err(Error::input("a directory cannot go to standard output"));
                         }
                         (LayoutForm::Archive, to) => {
-                            write_to(to, |out| exporter::write_oci_archive(&[named], out))?
+                            write_to(to, |out| exporter::write_oci_archive(&[named], out))?;
                         }
                     }
                 }

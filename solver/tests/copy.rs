@@ -1,0 +1,558 @@
+//! COPY, ADD and WORKDIR, executed: what the layers hold.
+//!
+//! Nothing is run and nothing is mounted, so these tests need no rights.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use kiln_cache::{Actions, Image, Kind, Platform, Sha256, Store, Timestamp};
+use kiln_parser::{IgnoreRules, parse};
+use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
+use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, Writable};
+use kiln_solver::{
+    BaseError, BaseRequest, Bases, Context, Deps, Layers, LayersError, PlanOptions, Reporter,
+    Reuse, RunSurroundings, ScannedContext, Silent, Solution, SolveError, StepReport,
+    context_paths, plan, solve,
+};
+
+#[derive(Debug)]
+struct Nothing;
+
+impl Bases for Nothing {
+    fn resolve(&self, _: &[BaseRequest]) -> Vec<Result<Image, BaseError>> {
+        unreachable!("these builds start from scratch")
+    }
+}
+
+impl Layers for Nothing {
+    fn layers(&self, _: Sha256) -> Result<Vec<Layer>, LayersError> {
+        unreachable!("these builds start from scratch")
+    }
+
+    fn are_here(&self, _: Sha256) -> bool {
+        unreachable!("these builds start from scratch")
+    }
+}
+
+impl Executor for Nothing {
+    fn run(
+        &self,
+        _: &Job,
+        _: &mut dyn kiln_runtime::Output,
+        _: &Cancel,
+    ) -> Result<Outcome, ExecError> {
+        unreachable!("these builds run nothing")
+    }
+}
+
+impl Snapshotter for Nothing {
+    fn prepare(&self, _: &[Layer]) -> Result<Writable, BuildError> {
+        unreachable!("these builds run nothing")
+    }
+}
+
+/// A context, and a state directory that outlives builds.
+struct Bench {
+    directory: tempfile::TempDir,
+}
+
+struct Built {
+    lines: Vec<String>,
+    reports: Vec<StepReport>,
+    view: ParentView,
+}
+
+impl Bench {
+    fn new(files: &[&str]) -> Self {
+        let bench = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(bench.path("")).unwrap();
+        for file in files {
+            bench.write(file, file);
+        }
+        bench
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.directory.path().join("context").join(file)
+    }
+
+    fn write(&self, file: &str, content: &str) {
+        let path = self.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    fn mode(&self, file: &str, mode: u32) {
+        fs::set_permissions(self.path(file), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn try_build(&self, dockerfile: &str, ignore: &str) -> Result<Built, SolveError> {
+        let parsed = parse(dockerfile.as_bytes());
+        assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+        let platform: Platform = "linux/amd64".parse().unwrap();
+        let options = PlanOptions {
+            target: None,
+            build_args: BTreeMap::new(),
+            platform: platform.clone(),
+            build_platform: platform,
+            labels: Vec::new(),
+        };
+        let plan = plan(&parsed.dockerfile, &options, &Nothing).unwrap();
+        let store = Store::open(&self.directory.path().join("state")).unwrap();
+        let layers = LayerStore::new(&store);
+        let context = self.scan(&store, &plan, ignore);
+        let reporter = Reporter::new(&Silent);
+        let surroundings = RunSurroundings {
+            proxies: Vec::new(),
+            network: Network::None,
+            extra_hosts: Vec::new(),
+            shm_size_bytes: 0,
+            ulimits: Vec::new(),
+            resources: Resources::default(),
+            resolv_conf: EtcFile::Untouched,
+        };
+        let deps = Deps {
+            store: &store,
+            layers: &layers,
+            snapshotter: &Nothing,
+            cache: &Actions::new(&store),
+            bases: &Nothing,
+            context: &context,
+            executor: &Nothing,
+            surroundings: &surroundings,
+            reporter: &reporter,
+            cancel: &Cancel::new().unwrap(),
+            jobs: 4,
+            reuse: Reuse::All,
+            epoch: None,
+        };
+        let Solution { state, steps } = solve(&plan.graph, plan.target.root.unwrap(), &deps)?;
+        let built: Vec<Layer> = state
+            .layers
+            .iter()
+            .map(|built| layers.layer(built.layer).unwrap())
+            .collect();
+        let view = ParentView::new(&built).unwrap();
+        Ok(Built {
+            lines: list(&view),
+            reports: steps,
+            view,
+        })
+    }
+
+    fn scan(&self, store: &Store, plan: &kiln_solver::Plan, ignore: &str) -> ScannedContext {
+        let (rules, problems) = IgnoreRules::parse(ignore.as_bytes());
+        assert!(problems.is_empty());
+        let context = Context {
+            directory: self.path("").canonicalize().unwrap(),
+            ignore: rules,
+        };
+        let wanted = context_paths(&plan.graph);
+        context.scan(store, &wanted, Timestamp::now()).unwrap()
+    }
+
+    #[track_caller]
+    fn build(&self, instructions: &str) -> Built {
+        match self.try_build(&format!("FROM scratch\n{instructions}\n"), "") {
+            Ok(built) => built,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[track_caller]
+    fn check(&self, instructions: &str, expected: &[&str]) {
+        assert_eq!(self.build(instructions).lines, expected, "{instructions}");
+    }
+
+    #[track_caller]
+    fn fails(&self, instructions: &str, expected: &str) {
+        match self.try_build(&format!("FROM scratch\n{instructions}\n"), "") {
+            Ok(built) => panic!("{instructions} was built: {:?}", built.lines),
+            Err(error) => assert_eq!(error.to_string(), expected, "{instructions}"),
+        }
+    }
+}
+
+/// One line for each file: path, what it is, mode, owner where it is not root, content's origin.
+fn list(view: &ParentView) -> Vec<String> {
+    view.walk(&kiln_cache::GuestPath::ROOT)
+        .map(|located| {
+            let entry = located.entry;
+            let path = String::from_utf8_lossy(entry.path).into_owned();
+            let owner = match (entry.uid, entry.gid) {
+                (0, 0) => String::new(),
+                (uid, gid) => format!(" {uid}:{gid}"),
+            };
+            let mode = entry.mode;
+            match entry.kind {
+                Kind::Directory { .. } => format!("{path}/ {mode:o}{owner}"),
+                Kind::File { .. } => {
+                    let path_inside = entry.guest_path();
+                    let content = view.read(&path_inside, 1 << 20).unwrap().unwrap();
+                    let content = String::from_utf8_lossy(&content).into_owned();
+                    match content == path || content.len() > 60 {
+                        true => format!("{path} {mode:o}{owner}"),
+                        false => format!("{path} {mode:o}{owner} {content:?}"),
+                    }
+                }
+                Kind::Symlink { target } => {
+                    format!("{path} -> {}{owner}", String::from_utf8_lossy(target))
+                }
+                Kind::HardLink { target } => {
+                    format!("{path} = {}", String::from_utf8_lossy(target))
+                }
+                other => format!("{path} {other:?}"),
+            }
+        })
+        .collect()
+}
+
+/// DF-116, DF-117.
+#[test]
+fn directories_give_their_contents_and_files_their_names() {
+    let bench = Bench::new(&["d/x", "d/e/y", "f"]);
+    let tree = [
+        "o/ 755",
+        "o/e/ 755",
+        "o/e/y 644 \"d/e/y\"",
+        "o/x 644 \"d/x\"",
+    ];
+    bench.check("COPY d /o", &tree);
+    bench.check("COPY d /o/", &tree);
+    bench.check("COPY d/. o", &tree);
+    bench.check("COPY f /o", &["o 644 \"f\""]);
+    bench.check("COPY f /o/", &["o/ 755", "o/f 644 \"f\""]);
+    bench.check("WORKDIR /o\nCOPY f .", &["o/ 755", "o/f 644 \"f\""]);
+    bench.check("WORKDIR /o\nCOPY f /o", &["o/ 755", "o/f 644 \"f\""]);
+    bench.check("COPY f ../../a/../b", &["b 644 \"f\""]);
+}
+
+/// DF-118, DF-119, DF-120, DF-121.
+#[test]
+fn several_sources_none_and_missing_ones() {
+    let bench = Bench::new(&["a", "b"]);
+    bench.check("COPY a b /x", &["x 644 \"b\""]);
+    bench.check("COPY a /x\nCOPY nothing* /y/", &["x 644 \"a\""]);
+    bench.check("COPY ../../a /x", &["x 644 \"a\""]);
+    bench.fails(
+        "COPY sub/../nofile /x",
+        "failed to compute cache key: failed to calculate checksum: \"/nofile\": not found",
+    );
+}
+
+/// DF-122, DF-123, DF-124.
+#[test]
+fn links_are_followed_as_arguments_and_destinations_only() {
+    let bench = Bench::new(&["real/file", "f"]);
+    symlink("real", bench.path("dirlink")).unwrap();
+    symlink("real/file", bench.path("filelink")).unwrap();
+    fs::create_dir(bench.path("holder")).unwrap();
+    symlink("../f", bench.path("holder/inner")).unwrap();
+    bench.check("COPY dirlink /o", &["o/ 755", "o/file 644 \"real/file\""]);
+    bench.check(
+        "COPY filelink /o/",
+        &["o/ 755", "o/filelink 644 \"real/file\""],
+    );
+    bench.check("COPY dirlink/file /o", &["o 644 \"real/file\""]);
+    bench.check("COPY holder /o", &["o/ 755", "o/inner -> ../f"]);
+    symlink("/data/real", bench.path("holder/dest")).unwrap();
+    bench.check(
+        "COPY holder /\nCOPY f /dest",
+        &[
+            "data/ 755",
+            "data/real 644 \"f\"",
+            "dest -> /data/real",
+            "inner -> ../f",
+        ],
+    );
+    bench.check(
+        "WORKDIR /data/real\nCOPY holder /\nCOPY f /dest",
+        &[
+            "data/ 755",
+            "data/real/ 755",
+            "data/real/f 644 \"f\"",
+            "dest -> /data/real",
+            "inner -> ../f",
+        ],
+    );
+}
+
+/// DF-127, DF-128, DF-129, DF-130, DF-131, DF-132, DF-134.
+#[test]
+fn owners_and_modes() {
+    let bench = Bench::new(&["f", "d/g"]);
+    bench.write("etc/passwd", "root:x:0:0::/:/bin/sh\nme:x:7:8::/:/bin/sh\n");
+    bench.write("etc/group", "root:x:0:\ngrp:x:9:me\n");
+    let owned = |owner: &str| {
+        let built = bench.build(&format!("COPY etc /etc\nCOPY --chown={owner} f /o/p"));
+        built.lines[3..].join(", ")
+    };
+    assert_eq!(owned("5"), "o/ 755 5:5, o/p 644 5:5 \"f\"");
+    assert_eq!(owned("me"), "o/ 755 7:8, o/p 644 7:8 \"f\"");
+    assert_eq!(owned(":grp"), "o/ 755 0:9, o/p 644 0:9 \"f\"");
+    assert_eq!(owned("me:grp"), "o/ 755 7:9, o/p 644 7:9 \"f\"");
+    assert_eq!(owned("nosuch"), "o/ 755, o/p 644 \"f\"");
+    bench.check(
+        "COPY --chmod=600 f /m/e/f",
+        &["m/ 600", "m/e/ 600", "m/e/f 600 \"f\""],
+    );
+    bench.check("COPY --chmod=u+x,g-r f /m/f", &["m/ 755", "m/f 704 \"f\""]);
+    bench.check("COPY --chmod=4755 f /f", &["f 4755"]);
+    bench.mode("d", 0o700);
+    bench.mode("d/g", 0o400);
+    bench.check("COPY d /o", &["o/ 755", "o/g 400 \"d/g\""]);
+    bench.check(
+        "COPY --chmod=751 . /o\n",
+        &[
+            "o/ 751",
+            "o/d/ 751",
+            "o/d/g 751 \"d/g\"",
+            "o/etc/ 751",
+            "o/etc/group 751 \"root:x:0:\\ngrp:x:9:me\\n\"",
+            "o/etc/passwd 751 \"root:x:0:0::/:/bin/sh\\nme:x:7:8::/:/bin/sh\\n\"",
+            "o/f 751 \"f\"",
+        ],
+    );
+}
+
+/// DF-135.
+#[test]
+fn files_and_directories_do_not_replace_each_other() {
+    let bench = Bench::new(&["d/x", "x/y", "f"]);
+    bench.fails("COPY f /o\nCOPY d /o", "cannot copy to non-directory: /o");
+    bench.fails(
+        "COPY x /o/x\nCOPY d /o",
+        "cannot replace to directory /o/x with file",
+    );
+    bench.fails("COPY f /o\nCOPY f /o/p", "cannot copy to non-directory: /o");
+    bench.check("COPY f /o\nCOPY d/x /o", &["o 644 \"d/x\""]);
+}
+
+/// DF-126, DF-136, DF-160 and section 7.3.
+#[test]
+fn copies_between_stages_keep_owners_and_hard_links() {
+    let bench = Bench::new(&["t/a"]);
+    fs::hard_link(bench.path("t/a"), bench.path("t/b")).unwrap();
+    fs::create_dir(bench.path("t/c")).unwrap();
+    fs::hard_link(bench.path("t/a"), bench.path("t/c/d")).unwrap();
+    bench.check(
+        "COPY t /o",
+        &[
+            "o/ 755",
+            "o/a 644 \"t/a\"",
+            "o/b = o/a",
+            "o/c/ 755",
+            "o/c/d = o/a",
+        ],
+    );
+    bench.check("COPY t/b /o", &["o 644 \"t/a\""]);
+    bench.check(
+        "COPY --chown=3:4 t /o\nFROM scratch\nCOPY --from=0 /o/c /n\nCOPY --from=0 /o /m",
+        &[
+            "m/ 755",
+            "m/a 644 3:4 \"t/a\"",
+            "m/b = m/a",
+            "m/c/ 755 3:4",
+            "m/c/d = m/a",
+            "n/ 755",
+            "n/d 644 3:4 \"t/a\"",
+        ],
+    );
+}
+
+/// DF-137, DF-138, DF-139, DF-140.
+#[test]
+fn wildcards_parents_and_exclusions() {
+    let bench = Bench::new(&[
+        "p/one.go",
+        "p/q/two.go",
+        "p/q/r/three.go",
+        "p/q/x.txt",
+        "[a].txt",
+    ]);
+    bench.check(
+        "COPY **/one.go /o/",
+        &["o/ 755", "o/one.go 644 \"p/one.go\""],
+    );
+    bench.check("COPY p/*/x.* /o/", &["o/ 755", "o/x.txt 644 \"p/q/x.txt\""]);
+    bench.check("COPY [[]a].txt /o", &["o 644 \"[a].txt\""]);
+    // A directory that matches gives its contents.
+    bench.check(
+        "COPY p/q/[r] /o",
+        &["o/ 755", "o/three.go 644 \"p/q/r/three.go\""],
+    );
+    bench.check(
+        "COPY --parents p/**/*.go /o/",
+        &[
+            "o/ 755",
+            "o/p/ 755",
+            "o/p/one.go 644 \"p/one.go\"",
+            "o/p/q/ 755",
+            "o/p/q/r/ 755",
+            "o/p/q/r/three.go 644 \"p/q/r/three.go\"",
+            "o/p/q/two.go 644 \"p/q/two.go\"",
+        ],
+    );
+    bench.check(
+        "COPY --parents p/./q/r/three.go /o",
+        &[
+            "o/ 755",
+            "o/q/ 755",
+            "o/q/r/ 755",
+            "o/q/r/three.go 644 \"p/q/r/three.go\"",
+        ],
+    );
+    bench.check(
+        "COPY --exclude=**/*.go --exclude=!q/two.go p /o",
+        &[
+            "o/ 755",
+            "o/q/ 755",
+            "o/q/r/ 755",
+            "o/q/two.go 644 \"p/q/two.go\"",
+            "o/q/x.txt 644 \"p/q/x.txt\"",
+        ],
+    );
+    bench.check("COPY --exclude=*.go p/one.go /o", &["o 644 \"p/one.go\""]);
+}
+
+/// DF-032, DF-033, DF-035, DF-046.
+#[test]
+fn heredocs_are_files() {
+    let bench = Bench::new(&["f"]);
+    bench.check(
+        "ENV V=w\nCOPY f <<one <<\"two\" /o/\na\\nb $V\none\n$V\\n\ntwo",
+        &[
+            "o/ 755",
+            "o/f 644 \"f\"",
+            "o/one 644 \"anb w\\n\"",
+            "o/two 644 \"$V\\\\n\\n\"",
+        ],
+    );
+    bench.check("COPY <<EOF /x\nhi\nEOF", &["x 644 \"hi\\n\""]);
+}
+
+/// DF-142, DF-143, DF-144, DF-145, and sources in their order around an archive.
+#[test]
+fn archives_are_unpacked_by_add_alone() {
+    let bench = Bench::new(&["in/a", "in/b"]);
+    let status = std::process::Command::new("tar")
+        .args(["--owner=5", "--group=6", "-czf"])
+        .arg(bench.path("archive"))
+        .arg("-C")
+        .arg(bench.path("in"))
+        .args(["a", "b"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    bench.check(
+        "ADD archive /o",
+        &["o/ 755", "o/a 644 5:6 \"in/a\"", "o/b 644 5:6 \"in/b\""],
+    );
+    bench.check(
+        "ADD --chown=1:2 --chmod=600 archive /o",
+        &["o/ 600 1:2", "o/a 644 1:2 \"in/a\"", "o/b 644 1:2 \"in/b\""],
+    );
+    bench.write("a", "mine");
+    bench.check(
+        "ADD archive a /o/",
+        &["o/ 755", "o/a 644 \"mine\"", "o/b 644 5:6 \"in/b\""],
+    );
+    bench.check(
+        "ADD a archive /o/",
+        &["o/ 755", "o/a 644 5:6 \"in/a\"", "o/b 644 5:6 \"in/b\""],
+    );
+    for instruction in ["COPY archive /o", "ADD --unpack=false archive /o"] {
+        let built = bench.build(instruction);
+        assert_eq!(built.lines, ["o 644"], "{instruction}");
+    }
+}
+
+/// DF-141.
+#[test]
+fn linked_copies_do_not_look_below() {
+    let bench = Bench::new(&["f", "l/x"]);
+    symlink("/elsewhere", bench.path("l/o")).unwrap();
+    let built = bench.build("COPY l /\nCOPY --link f /o/f");
+    assert_eq!(built.lines, ["o/ 755", "o/f 644 \"f\"", "x 644 \"l/x\""]);
+}
+
+/// DF-151, DF-156, DF-157.
+#[test]
+fn ignored_files_do_not_exist() {
+    let bench = Bench::new(&["keep", "a.log", "d/b.log", "gone/x", "gone/back"]);
+    let ignore = "**/*.log\ngone\n!gone/back\n";
+    let built = bench
+        .try_build("FROM scratch\nCOPY . /o\n", ignore)
+        .unwrap();
+    assert_eq!(
+        built.lines,
+        [
+            "o/ 755",
+            "o/d/ 755",
+            "o/gone/ 755",
+            "o/gone/back 644 \"gone/back\"",
+            "o/keep 644 \"keep\""
+        ]
+    );
+    let error = bench.try_build("FROM scratch\nCOPY gone/x /o\n", ignore);
+    let message = error.err().unwrap().to_string();
+    assert!(message.ends_with("\"/gone/x\": not found"), "{message}");
+}
+
+/// DF-125, DF-161, DF-164, and early cut-off.
+#[test]
+fn what_did_not_change_is_not_done_again() {
+    let bench = Bench::new(&["a", "b", "d/x"]);
+    let text =
+        "COPY a /a\nCOPY d /d\nWORKDIR /w\nFROM scratch\nCOPY --from=0 /d /e\nCOPY --from=0 /a /f";
+    let ran = |built: &Built| -> Vec<bool> {
+        built
+            .reports
+            .iter()
+            .map(|r| matches!(r, StepReport::Ran(_)))
+            .collect()
+    };
+    assert_eq!(ran(&bench.build(text)), [true, true, true, true, true]);
+    assert_eq!(ran(&bench.build(text)), [false; 5]);
+    // A time, and a file that nobody reads.
+    let touched = fs::File::options()
+        .write(true)
+        .open(bench.path("a"))
+        .unwrap();
+    touched.set_modified(std::time::UNIX_EPOCH).unwrap();
+    bench.write("b", "changed");
+    assert_eq!(ran(&bench.build(text)), [false; 5]);
+    // What does not change what a stage gives lets its consumers be.
+    bench.write("a", "changed");
+    let built = bench.build(text);
+    assert_eq!(ran(&built), [true, true, true, false, true]);
+    bench.mode("a", 0o600);
+    assert!(ran(&bench.build(text))[0]);
+    // Moving and renaming stages changes nothing.
+    let moved = "COPY a /a\nCOPY d /d\nWORKDIR /w\nFROM scratch AS named\nCOPY   --from=0 /d \\\n /e\nCOPY --from=0 /a /f";
+    assert_eq!(ran(&bench.build(moved)), [false; 5]);
+    let entry = bench.build(text).view;
+    let path = kiln_cache::GuestPath::new("f");
+    let expected = fs::metadata(bench.path("a")).unwrap().modified().unwrap();
+    assert_eq!(entry.get(&path).unwrap().mtime, Timestamp::from(expected));
+}
+
+#[test]
+fn a_state_directory_that_lost_a_layer_builds_it_again() {
+    let bench = Bench::new(&["a"]);
+    let first = bench.build("COPY a /a\nCOPY a /b");
+    let layers = bench.directory.path().join("state/layers");
+    remove(&layers);
+    let second = bench.build("COPY a /a\nCOPY a /b");
+    assert_eq!(first.lines, second.lines);
+}
+
+fn remove(directory: &Path) {
+    fs::remove_dir_all(directory).unwrap();
+}
