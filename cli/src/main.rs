@@ -1,2 +1,59 @@
-//! The kiln command.
-fn main() {}
+//! The command `kiln`: arguments, progress, diagnostics, exit codes.
+//!
+//! One file per command. Everything kiln does is done by the engine; this crate says what is wanted,
+//! shows how it goes and what came of it. It alone prints, reads the environment and exits.
+
+mod arguments; // every command and its aliases
+mod dispatch; // from arguments to commands
+mod environment; // variables, and what they mean
+mod failure; // how a command ends
+mod interrupt; // Ctrl-C
+mod later; // flags to come
+mod session; // namespaces and the engine
+mod usage; // command lines that are not understood
+
+mod build; // kiln build
+mod completion; // kiln completion
+mod containers; // kiln run, ps, logs, start, stop, kill, wait, rm
+mod history; // kiln history
+mod images; // kiln images, tag, rmi
+mod info; // kiln info
+mod inspect; // kiln inspect
+mod login; // kiln login, logout
+mod ship; // kiln pull, push, save, load
+mod version; // kiln version
+
+mod diagnostics; // what is wrong with a Dockerfile
+mod progress; // what a build looks like
+
+mod csv; // values of flags that are lists
+mod filter; // --filter
+mod listing; // rows as tables, templates or JSON
+mod table; // columns
+mod template; // --format
+mod terminal; // the standard streams
+mod units; // sizes and ages
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // The commonest question of scripts needs no description of the command line.
+    if let [_, only] = arguments.as_slice()
+        && (only == "--version" || only == "-v")
+    {
+        return ExitCode::from(dispatch::end("kiln", version::short()).0);
+    }
+    // What stands beside a detached container is this program too.
+    if let [_, command, directory] = arguments.as_slice()
+        && command == containers::MONITOR
+    {
+        return ExitCode::from(dispatch::end("kiln", containers::monitor(directory.as_ref())).0);
+    }
+    let exit = match usage::parse(&arguments) {
+        Ok(cli) => dispatch::dispatch(cli),
+        Err(exit) => exit,
+    };
+    ExitCode::from(exit.0)
+}

@@ -1,0 +1,260 @@
+//! The flags of `kiln build`: docker's, and the useful ones of buildah.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Examples below `kiln build --help`.
+const EXAMPLES: &str = "\
+Examples:
+  kiln build -t app .                          build ./Dockerfile and keep the image as app:latest
+  kiln build -f docker/Dockerfile -t app .     another Dockerfile, same context
+  kiln build --target test --no-cache .        one stage, every step anew
+  kiln build --build-arg VERSION=1.2 -t app:1.2 --push .
+  kiln build -o type=oci,dest=app.tar .        an OCI layout instead of a local image
+  kiln build -o out .                          the files of the result in ./out
+  kiln build - < Dockerfile                    without a context";
+
+/// Build an image from a Dockerfile.
+#[derive(Args, Debug, Default)]
+#[command(after_help = EXAMPLES, override_usage = "kiln build [OPTIONS] PATH | -")]
+pub(crate) struct BuildArguments {
+    /// Directory that COPY and ADD read, or - to read the Dockerfile from standard input
+    #[arg(value_name = "PATH | -")]
+    pub(crate) context: String,
+
+    /// Name and optionally a tag for the image (format: name:tag)
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub(crate) tags: Vec<String>,
+
+    /// Name of the Dockerfile, or - for standard input (default: PATH/Dockerfile)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<String>,
+
+    /// Stage to build (default: the last one)
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+
+    /// Set a build argument; without a value it is taken from the environment
+    #[arg(long = "build-arg", value_name = "KEY[=VALUE]")]
+    pub(crate) build_args: Vec<String>,
+
+    /// Read build arguments from a file of KEY=VALUE lines
+    #[arg(long = "build-arg-file", value_name = "FILE")]
+    pub(crate) build_arg_files: Vec<PathBuf>,
+
+    /// Set a label of the image
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<String>,
+
+    /// Platform to build for (default: this machine's)
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Vec<String>,
+
+    /// Ask registries what base images mean now, even if they are known here
+    #[arg(long)]
+    pub(crate) pull: bool,
+
+    /// Do not use results of earlier builds
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+
+    /// Do not use results of earlier builds for these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+
+    /// Where the result goes (format: DIRECTORY or type=TYPE,dest=PATH,...)
+    #[arg(short, long = "output", value_name = "OUTPUT")]
+    pub(crate) outputs: Vec<String>,
+
+    /// Push the result under its tags (short for --output type=registry)
+    #[arg(long)]
+    pub(crate) push: bool,
+
+    /// Keep the result in the local store (the default unless there are outputs)
+    #[arg(long)]
+    pub(crate) load: bool,
+
+    /// Print nothing but the image's id
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// How progress is shown
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) progress: Option<ProgressChoice>,
+
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+
+    /// Write what is known about the result to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// Steps at the same time (default: processors, at least 4)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Set the time of everything new, in seconds since 1970
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timestamp: Option<i64>,
+
+    /// Network of RUN: default, host or none
+    #[arg(long, value_name = "MODE")]
+    pub(crate) network: Option<String>,
+
+    /// Add a name to /etc/hosts of RUN (format: host=ip)
+    #[arg(long = "add-host", value_name = "HOST=IP")]
+    pub(crate) extra_hosts: Vec<String>,
+
+    /// Size of /dev/shm of RUN
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) shm_size: Option<String>,
+
+    /// Limit of RUN (format: name=soft[:hard])
+    #[arg(long = "ulimit", value_name = "LIMIT")]
+    pub(crate) ulimits: Vec<String>,
+
+    /// Resources of RUN (format: memory=1g,cpu-quota=50000,...)
+    #[arg(long = "resource", value_name = "KEY=VALUE")]
+    pub(crate) resources: Vec<String>,
+
+    /// Control group below which RUN gets its own
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_parent: Option<String>,
+
+    /// Permit what is not permitted by itself (e.g. network.host)
+    #[arg(long = "allow", value_name = "ENTITLEMENT")]
+    pub(crate) allowed: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) resource_aliases: ResourceAliases,
+
+    #[command(flatten)]
+    pub(crate) accepted: AcceptedFlags,
+}
+
+/// Older spellings of `--resource`.
+#[derive(Args, Debug, Default)]
+pub(crate) struct ResourceAliases {
+    #[arg(short, long, hide = true)]
+    memory: Option<String>,
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+    #[arg(short, long, hide = true)]
+    cpu_shares: Option<String>,
+    #[arg(long, hide = true)]
+    cpu_period: Option<String>,
+    #[arg(long, hide = true)]
+    cpu_quota: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_cpus: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_mems: Option<String>,
+}
+
+impl ResourceAliases {
+    /// Returns the flags that were given, under the keys of `--resource`.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("memory", &self.memory),
+            ("memory-swap", &self.memory_swap),
+            ("cpu-shares", &self.cpu_shares),
+            ("cpu-period", &self.cpu_period),
+            ("cpu-quota", &self.cpu_quota),
+            ("cpuset-cpus", &self.cpuset_cpus),
+            ("cpuset-mems", &self.cpuset_mems),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value.as_deref()?)))
+    }
+}
+
+/// Flags that are taken because others have them, and change nothing.
+#[derive(Args, Debug, Default)]
+pub(crate) struct AcceptedFlags {
+    #[arg(long, hide = true)]
+    compress: bool,
+    #[arg(long, hide = true)]
+    rm: bool,
+    #[arg(long, hide = true)]
+    force_rm: bool,
+    #[arg(long, hide = true)]
+    layers: bool,
+    #[arg(long, hide = true)]
+    squash: bool,
+    #[arg(long, hide = true)]
+    isolation: Option<String>,
+    #[arg(long, hide = true)]
+    security_opt: Vec<String>,
+    #[arg(long, hide = true)]
+    builder: Option<String>,
+    #[arg(short = 'D', long, hide = true)]
+    debug: bool,
+    /// Only `false`: nothing is attested anyway.
+    #[arg(long, hide = true)]
+    pub(crate) provenance: Option<String>,
+    /// Only `false`: nothing is attested anyway.
+    #[arg(long, hide = true)]
+    pub(crate) sbom: Option<String>,
+}
+
+impl BuildArguments {
+    /// Returns a sentence for each flag that is given and does nothing, where that may surprise.
+    pub(crate) fn ignored(&self) -> Vec<String> {
+        let accepted = &self.accepted;
+        let mut ignored = Vec::new();
+        for (is_given, flag) in [
+            (accepted.squash, "--squash"),
+            (accepted.isolation.is_some(), "--isolation"),
+            (!accepted.security_opt.is_empty(), "--security-opt"),
+        ] {
+            if is_given {
+                ignored.push(format!("{flag} is ignored"));
+            }
+        }
+        ignored
+    }
+
+    /// Says whether nothing but the image's id is to be printed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet || self.progress == Some(ProgressChoice::Quiet)
+    }
+}
+
+/// Values of `--progress`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressChoice {
+    /// A picture on a terminal, lines elsewhere.
+    Auto,
+    /// Lines.
+    Plain,
+    /// A picture.
+    Tty,
+    /// The image's id alone.
+    Quiet,
+    /// JSON.
+    #[value(name = "rawjson")]
+    RawJson,
+    /// Nothing.
+    None,
+}
+
+impl ProgressChoice {
+    /// Parses the value of `BUILDKIT_PROGRESS`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::from_str(text, false).ok()
+    }
+
+    /// Returns how it is written.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Plain => "plain",
+            Self::Tty => "tty",
+            Self::Quiet => "quiet",
+            Self::RawJson => "rawjson",
+            Self::None => "none",
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `kiln build`.
+
+mod arguments; // flags
+mod output; // --output
+mod request; // from flags to a request
+mod result; // --iidfile, --metadata-file
+mod values; // hosts, limits, pairs
+
+use std::sync::Arc;
+
+use arguments::ProgressChoice;
+pub(crate) use arguments::{BuildArguments, ResourceAliases};
+pub(crate) use request::platform;
+pub(crate) use values::{parse_extra_host, parse_ulimit, set_resource, split_pair};
+
+use crate::diagnostics::{self, LogExtent, Look};
+use crate::environment::Environment;
+use crate::failure::{Exit, Failure, Outcome, exit_of};
+use crate::progress::{Display, Mode, Palette, Settings};
+use crate::terminal;
+use crate::{interrupt, session};
+
+/// Lines of a failed step's output that are repeated where all of it has been shown already.
+const REPEATED_LINES: usize = 10;
+
+/// Builds an image.
+pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Outcome {
+    for warning in arguments.ignored() {
+        terminal::warn(&warning);
+    }
+    let mode = mode(arguments, environment)?;
+    let request = request::request(arguments, environment)?;
+    result::prepare(arguments, &request.outputs)?;
+    session::enter()?;
+    let display = Display::start(mode, Settings::of(environment));
+    let engine = Arc::new(session::open_with(environment, display.warner())?);
+    let cancel = interrupt::watch(&engine)?;
+    let built = engine.build(&request, &display, &cancel);
+    let book = display.finish();
+    match built {
+        Ok(built) => {
+            let palette = palette(environment);
+            if matches!(mode, Mode::Terminal | Mode::Plain) {
+                let text = diagnostics::warnings(&built.warnings, &built.source_text, &palette);
+                terminal::tell(&text);
+            }
+            result::write(arguments, &request, &built, &engine)?;
+            if arguments.is_quiet() {
+                terminal::print_line(&built.image.to_string())?;
+            }
+            Ok(Exit::SUCCESS)
+        }
+        Err(error) => {
+            let extent = match mode {
+                Mode::Plain => LogExtent::LastLines(REPEATED_LINES),
+                Mode::Terminal | Mode::Quiet | Mode::RawJson => LogExtent::Everything,
+            };
+            let look = look(mode, environment);
+            let label = palette(environment).failed.apply_to("ERROR:").to_string();
+            let mut text = diagnostics::failed_step(&book, extent);
+            text.push_str(&diagnostics::places(&error, &look));
+            text.push_str(&format!(
+                "{label} failed to build: {}\n",
+                diagnostics::summary(&error)
+            ));
+            if let Some(hint) = error.hint() {
+                text.push_str(&format!("hint: {hint}\n"));
+            }
+            terminal::tell(&text);
+            Ok(exit_of(&error))
+        }
+    }
+}
+
+fn palette(environment: &Environment) -> Palette {
+    Palette::of(environment, terminal::stderr_is_terminal())
+}
+
+fn look(mode: Mode, environment: &Environment) -> Look {
+    match mode {
+        Mode::Plain | Mode::RawJson => Look::Plain,
+        Mode::Terminal | Mode::Quiet if !terminal::stderr_is_terminal() => Look::Plain,
+        Mode::Terminal | Mode::Quiet => Look::Drawn {
+            palette: palette(environment),
+            width: terminal::Screen::of_stderr().width,
+        },
+    }
+}
+
+/// Decides how progress is shown: the flag, else the variable, else what suits standard error.
+fn mode(arguments: &BuildArguments, environment: &Environment) -> Result<Mode, Failure> {
+    let choice = match (arguments.progress, environment.text("BUILDKIT_PROGRESS")) {
+        (Some(choice), _) => choice,
+        (None, Some(text)) => ProgressChoice::parse(&text).ok_or_else(|| {
+            Failure::flag(format!("invalid progress mode {text} in BUILDKIT_PROGRESS"))
+        })?,
+        (None, None) => ProgressChoice::Auto,
+    };
+    if arguments.is_quiet() {
+        return match (arguments.progress, choice) {
+            (None, _) | (_, ProgressChoice::Auto | ProgressChoice::Quiet) => Ok(Mode::Quiet),
+            (Some(_), choice) => Err(Failure::flag(format!(
+                "progress={} and quiet cannot be used together",
+                choice.as_str()
+            ))),
+        };
+    }
+    let is_terminal = terminal::stderr_is_terminal();
+    Ok(match choice {
+        ProgressChoice::Auto if is_terminal => Mode::Terminal,
+        ProgressChoice::Auto | ProgressChoice::Plain => Mode::Plain,
+        ProgressChoice::Tty if is_terminal => Mode::Terminal,
+        ProgressChoice::Tty => {
+            return Err(Failure::new(
+                "failed to get console: standard error is not a terminal",
+            ));
+        }
+        ProgressChoice::Quiet | ProgressChoice::None => Mode::Quiet,
+        ProgressChoice::RawJson => Mode::RawJson,
+    })
+}

@@ -1,0 +1,479 @@
+//! From flags to a request of the engine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use kiln_cache::Platform;
+use kiln_engine::{
+    BuildRequest, ContextSource, DockerfileSource, ImageOptions, Output, Pull, Reuse,
+};
+use kiln_runtime::{Access, DEFAULT_SHM_SIZE_BYTES, EtcFile, Network, Resources};
+
+use super::arguments::BuildArguments;
+use super::output::{self, StandardOutput};
+use super::values;
+use crate::arguments::parse_bool;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::units::parse_size;
+
+/// Beginnings of contexts that are elsewhere.
+const REMOTE: [&str; 6] = [
+    "http://",
+    "https://",
+    "git://",
+    "git@",
+    "ssh://",
+    "github.com/",
+];
+
+/// Turns flags into a request, reading standard input if they say so.
+pub(crate) fn request(
+    arguments: &BuildArguments,
+    environment: &Environment,
+) -> Result<BuildRequest, Failure> {
+    check_entitlements(arguments)?;
+    check_attestations(arguments)?;
+    let (context, dockerfile) = sources(arguments, read_stdin)?;
+    let epoch = match arguments.timestamp {
+        Some(seconds) => Some(kiln_cache::Timestamp::from_seconds(seconds)),
+        None => environment.epoch()?,
+    };
+    let mut build_args = build_args(arguments, environment)?;
+    if let (Some(epoch), false) = (epoch, build_args.contains_key("SOURCE_DATE_EPOCH")) {
+        let seconds = epoch.seconds.to_string();
+        build_args.insert("SOURCE_DATE_EPOCH".to_owned(), seconds);
+    }
+    let tags = arguments.tags.iter().map(|tag| output::parse_tag(tag));
+    let tags: Vec<_> = tags.collect::<Result<_, _>>().map_err(Failure::flag)?;
+    let outputs = outputs(arguments, StandardOutput::look())?;
+    let names_none = |output: &Output| matches!(output, Output::Push(i) if i.names.is_empty());
+    if tags.is_empty() && outputs.iter().any(names_none) {
+        return Err(Failure::new("tag is needed when pushing to registry")
+            .with_hint("name the image with -t"));
+    }
+    Ok(BuildRequest {
+        context,
+        dockerfile,
+        target: arguments.target.clone().filter(|target| !target.is_empty()),
+        build_args,
+        labels: labels(arguments)?,
+        platform: platform(&arguments.platform, environment)?,
+        tags,
+        pull: match arguments.pull {
+            true => Pull::Always,
+            false => Pull::Missing,
+        },
+        reuse: reuse(arguments)?,
+        outputs,
+        jobs: match arguments.jobs {
+            Some(jobs) => jobs.into(),
+            None => environment.jobs()?,
+        },
+        network: network(arguments)?,
+        extra_hosts: each(&arguments.extra_hosts, values::parse_extra_host)?
+            .into_iter()
+            .flatten()
+            .collect(),
+        shm_size_bytes: match &arguments.shm_size {
+            Some(size) => parse_size(size).map_err(Failure::flag)?,
+            None => DEFAULT_SHM_SIZE_BYTES,
+        },
+        ulimits: each(&arguments.ulimits, values::parse_ulimit)?,
+        resources: resources(arguments)?,
+        resolv_conf: EtcFile::File {
+            path: PathBuf::from("/etc/resolv.conf"),
+            access: Access::ReadOnly,
+        },
+        epoch,
+    })
+}
+
+fn each<T>(texts: &[String], parse: fn(&str) -> Result<T, String>) -> Result<Vec<T>, Failure> {
+    let parsed = texts.iter().map(|text| parse(text));
+    parsed.collect::<Result<_, _>>().map_err(Failure::flag)
+}
+
+/// Finds the context and the Dockerfile.
+fn sources(
+    arguments: &BuildArguments,
+    read_stdin: impl Fn() -> Result<Vec<u8>, Failure>,
+) -> Result<(ContextSource, DockerfileSource), Failure> {
+    let file = arguments.file.as_deref().filter(|file| !file.is_empty());
+    if arguments.context == "-" {
+        if file == Some("-") {
+            return Err(Failure::new(
+                "invalid argument: can't use stdin for both build context and dockerfile",
+            ));
+        }
+        let text = read_stdin()?;
+        if is_archive(&text) {
+            return Err(
+                Failure::new("a build context on standard input is not supported yet")
+                    .with_hint("unpack it and name the directory"),
+            );
+        }
+        if file.is_some() {
+            return Err(Failure::new(
+                "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
+            ));
+        }
+        return Ok((ContextSource::Empty, DockerfileSource::Text(text)));
+    }
+    let directory = Path::new(&arguments.context);
+    if !directory.is_dir() {
+        return Err(bad_context(&arguments.context, directory));
+    }
+    let dockerfile = match file {
+        None => DockerfileSource::Default,
+        Some("-") => DockerfileSource::Text(read_stdin()?),
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+            return Err(Failure::new("a Dockerfile from a URL is not supported yet"));
+        }
+        Some(path) => DockerfileSource::Path(PathBuf::from(path)),
+    };
+    Ok((ContextSource::Directory(directory.to_owned()), dockerfile))
+}
+
+fn bad_context(text: &str, path: &Path) -> Failure {
+    if REMOTE.iter().any(|beginning| text.starts_with(beginning)) {
+        return Failure::new("a build context from a URL is not supported yet");
+    }
+    match path.exists() {
+        true => Failure::new(format!(
+            "unable to prepare context: path {text:?} is not a directory"
+        ))
+        .with_hint("name the directory, and the Dockerfile with -f"),
+        false => Failure::new(format!(
+            "unable to prepare context: path {text:?} not found"
+        )),
+    }
+}
+
+fn read_stdin() -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    io::stdin()
+        .lock()
+        .read_to_end(&mut text)
+        .map_err(|error| Failure::new(format!("failed to read from stdin: {error}")))?;
+    Ok(text)
+}
+
+/// Tells a tar, compressed or not, from a Dockerfile.
+fn is_archive(bytes: &[u8]) -> bool {
+    let magics: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    // tar(5): the magic of POSIX archives follows 257 bytes of the first header.
+    magics.iter().any(|magic| bytes.starts_with(magic))
+        || bytes.get(257..262).is_some_and(|magic| magic == b"ustar")
+}
+
+fn build_args(
+    arguments: &BuildArguments,
+    environment: &Environment,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut values: BTreeMap<String, String> = environment.injected_proxies().into_iter().collect();
+    let mut set = |key: &str, value: Option<&str>| {
+        if key.is_empty() {
+            return Err(Failure::flag("invalid build argument: the key is empty"));
+        }
+        let inherited = || {
+            let value = environment.variable(key)?;
+            Some(value.to_string_lossy().into_owned())
+        };
+        match value.map(str::to_owned).or_else(inherited) {
+            Some(value) => values.insert(key.to_owned(), value),
+            None => values.remove(key),
+        };
+        Ok(())
+    };
+    for path in &arguments.build_arg_files {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Failure::new(format!("open {}: {error}", path.display())))?;
+        for (key, value) in values::parse_build_arguments_file(&text) {
+            set(key, value)?;
+        }
+    }
+    for text in &arguments.build_args {
+        let (key, value) = values::split_pair(text);
+        set(key, value)?;
+    }
+    Ok(values)
+}
+
+fn labels(arguments: &BuildArguments) -> Result<Vec<(String, String)>, Failure> {
+    let pair = |text: &String| match values::split_pair(text) {
+        ("", _) => Err(Failure::flag(format!("invalid label {text:?}"))),
+        (key, value) => Ok((key.to_owned(), value.unwrap_or_default().to_owned())),
+    };
+    arguments.labels.iter().map(pair).collect()
+}
+
+/// Parses `--platform`, or takes the environment's default.
+pub(crate) fn platform(
+    texts: &[String],
+    environment: &Environment,
+) -> Result<Option<Platform>, Failure> {
+    let mut platforms = texts.iter().flat_map(|text| text.split(','));
+    match (platforms.next(), platforms.next()) {
+        (None | Some(""), None) => environment.default_platform(),
+        (Some(text), None) => text
+            .parse()
+            .map(Some)
+            .map_err(|error| Failure::flag(format!("{error}"))),
+        _ => Err(Failure::flag(
+            "several platforms in one build are not supported yet",
+        )),
+    }
+}
+
+fn reuse(arguments: &BuildArguments) -> Result<Reuse, Failure> {
+    let stages: Vec<String> = arguments
+        .no_cache_filter
+        .iter()
+        .filter(|stage| !stage.is_empty())
+        .map(|stage| stage.to_lowercase())
+        .collect();
+    match (arguments.no_cache, stages.is_empty()) {
+        (true, true) => Ok(Reuse::Nothing),
+        (true, false) => Err(Failure::flag(
+            "--no-cache and --no-cache-filter cannot currently be used together",
+        )),
+        (false, true) => Ok(Reuse::All),
+        (false, false) => Ok(Reuse::AllBut(stages)),
+    }
+}
+
+fn outputs(arguments: &BuildArguments, stdout: StandardOutput) -> Result<Vec<Output>, Failure> {
+    let mut outputs = arguments
+        .outputs
+        .iter()
+        .map(|text| output::parse(text, stdout).map_err(Failure::flag))
+        .collect::<Result<Vec<_>, _>>()?;
+    if arguments.push {
+        // `--push` makes every image output a push, and is one itself.
+        outputs.retain(|output| *output != Output::Store);
+        if !outputs.iter().any(|o| matches!(o, Output::Push(_))) {
+            outputs.push(Output::Push(ImageOptions::default()));
+        }
+    }
+    if arguments.load && !outputs.contains(&Output::Store) {
+        outputs.push(Output::Store);
+    }
+    Ok(outputs)
+}
+
+fn network(arguments: &BuildArguments) -> Result<Network, Failure> {
+    match arguments.network.as_deref() {
+        // There is no bridge: a build shares the network it is started in.
+        None | Some("" | "default" | "host") => Ok(Network::Host),
+        Some("none") => Ok(Network::None),
+        Some(other) => Err(Failure::flag(format!(
+            "network mode {other:?} not supported: expected default, host or none"
+        ))),
+    }
+}
+
+fn resources(arguments: &BuildArguments) -> Result<Resources, Failure> {
+    let mut resources = Resources {
+        parent: arguments.cgroup_parent.clone(),
+        ..Resources::default()
+    };
+    for (key, value) in arguments.resource_aliases.pairs() {
+        values::set_resource(&mut resources, key, value).map_err(Failure::flag)?;
+    }
+    let pairs = arguments.resources.iter().flat_map(|text| text.split(','));
+    for pair in pairs {
+        let (key, value) = values::split_pair(pair);
+        let value = value.ok_or_else(|| Failure::flag(format!("invalid resource {pair:?}")))?;
+        values::set_resource(&mut resources, key, value).map_err(Failure::flag)?;
+    }
+    Ok(resources)
+}
+
+fn check_entitlements(arguments: &BuildArguments) -> Result<(), Failure> {
+    for entitlement in arguments.allowed.iter().flat_map(|text| text.split(',')) {
+        let kind = entitlement.split('=').next().unwrap_or(entitlement);
+        match kind {
+            "network.host" | "buildx.local.delete" => {}
+            "security.insecure" | "device" => {
+                return Err(Failure::flag(format!(
+                    "--allow {kind} is not supported yet"
+                )));
+            }
+            _ => return Err(Failure::flag(format!("unknown entitlement {kind}"))),
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is attested, so `false` changes nothing and all else cannot be done.
+fn check_attestations(arguments: &BuildArguments) -> Result<(), Failure> {
+    let accepted = &arguments.accepted;
+    for (flag, value) in [
+        ("--provenance", &accepted.provenance),
+        ("--sbom", &accepted.sbom),
+    ] {
+        if let Some(value) = value
+            && parse_bool(value) != Some(false)
+        {
+            return Err(Failure::flag(format!(
+                "{flag}={value} is not supported yet"
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        build: BuildArguments,
+    }
+
+    fn parse(flags: &[&str]) -> BuildArguments {
+        let flags = ["build"].iter().chain(flags).chain(&["/"]);
+        Command::parse_from(flags).build
+    }
+
+    fn of(flags: &[&str]) -> Result<BuildRequest, Failure> {
+        request(&parse(flags), &Environment::with(&[("FROM_ENV", "e")]))
+    }
+
+    fn message(flags: &[&str]) -> String {
+        of(flags).unwrap_err().message
+    }
+
+    #[test]
+    fn build_arguments_come_from_flags_and_environment() {
+        let request = of(&[
+            "--build-arg",
+            "A=1",
+            "--build-arg",
+            "A=2=3",
+            "--build-arg",
+            "FROM_ENV",
+            "--build-arg",
+            "UNSET",
+            "--build-arg",
+            "EMPTY=",
+        ])
+        .unwrap();
+        let values: Vec<String> = request
+            .build_args
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        assert_eq!(values, ["A=2=3", "EMPTY=", "FROM_ENV=e"]);
+        assert!(message(&["--build-arg", "=1"]).contains("empty"));
+    }
+
+    #[test]
+    fn the_epoch_is_a_build_argument_unless_one_is_given() {
+        let request = of(&["--timestamp", "7"]).unwrap();
+        assert_eq!(request.epoch, Some(kiln_cache::Timestamp::from_seconds(7)));
+        assert_eq!(request.build_args["SOURCE_DATE_EPOCH"], "7");
+        let given = of(&["--timestamp=7", "--build-arg", "SOURCE_DATE_EPOCH=8"]).unwrap();
+        assert_eq!(given.build_args["SOURCE_DATE_EPOCH"], "8");
+    }
+
+    #[test]
+    fn pushing_needs_a_name() {
+        assert_eq!(
+            message(&["--push"]),
+            "tag is needed when pushing to registry"
+        );
+        assert_eq!(
+            message(&["-o", "type=registry"]),
+            "tag is needed when pushing to registry"
+        );
+        assert!(of(&["-o", "type=registry,name=x"]).is_ok());
+        let request = of(&["--push", "--load", "-t", "x"]).unwrap();
+        assert_eq!(
+            request.outputs,
+            [Output::Push(ImageOptions::default()), Output::Store]
+        );
+    }
+
+    #[test]
+    fn reuse_is_all_or_nothing_or_by_stage() {
+        assert_eq!(of(&[]).unwrap().reuse, Reuse::All);
+        assert_eq!(of(&["--no-cache"]).unwrap().reuse, Reuse::Nothing);
+        let both = Reuse::AllBut(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(of(&["--no-cache-filter=A,b"]).unwrap().reuse, both);
+        assert_eq!(
+            message(&["--no-cache", "--no-cache-filter=a"]),
+            "--no-cache and --no-cache-filter cannot currently be used together"
+        );
+    }
+
+    #[test]
+    fn one_source_per_stream() {
+        let source = |context: &str, file: Option<&str>, text: &[u8]| {
+            let arguments = BuildArguments {
+                context: context.to_owned(),
+                file: file.map(str::to_owned),
+                ..BuildArguments::default()
+            };
+            sources(&arguments, || Ok(text.to_vec())).map_err(|failure| failure.message)
+        };
+        let dockerfile = b"FROM scratch\n";
+        assert_eq!(
+            source("-", None, dockerfile),
+            Ok((
+                ContextSource::Empty,
+                DockerfileSource::Text(dockerfile.to_vec())
+            ))
+        );
+        assert_eq!(
+            source("/", Some("-"), dockerfile),
+            Ok((
+                ContextSource::Directory("/".into()),
+                DockerfileSource::Text(dockerfile.to_vec())
+            ))
+        );
+        assert_eq!(
+            source("-", Some("-"), dockerfile),
+            Err("invalid argument: can't use stdin for both build context and dockerfile".into())
+        );
+        assert_eq!(
+            source("-", Some("x"), dockerfile),
+            Err(
+                "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles".into()
+            )
+        );
+        assert!(source("-", None, b"\x1f\x8b\x08").is_err());
+        assert_eq!(
+            source("/nowhere", None, b""),
+            Err("unable to prepare context: path \"/nowhere\" not found".into())
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        assert!(message(&["--platform", "linux/amd64,linux/arm64"]).contains("not supported yet"));
+        assert!(message(&["--allow", "security.insecure"]).contains("not supported yet"));
+        assert!(message(&["--provenance", "true"]).contains("not supported yet"));
+        assert!(of(&["--provenance", "false", "--sbom=false"]).is_ok());
+        assert_eq!(
+            message(&["--network", "br0"]),
+            "network mode \"br0\" not supported: expected default, host or none"
+        );
+        assert_eq!(of(&["--network", "none"]).unwrap().network, Network::None);
+    }
+
+    #[test]
+    fn limits_are_collected() {
+        let request = of(&["-m", "1g", "--resource", "cpu-shares=2,cpu-quota=3"]).unwrap();
+        assert_eq!(request.resources.memory_bytes, Some(1 << 30));
+        assert_eq!(request.resources.cpu_shares, Some(2));
+        assert_eq!(request.resources.cpu_quota_microseconds, Some(3));
+    }
+}

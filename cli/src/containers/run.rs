@@ -1,0 +1,317 @@
+//! `kiln run`: find the image, make the container, start it, and stay with it or leave.
+//!
+//! Signals to a foreground container have to be taken before this process has a second thread.
+//! So an image that is missing is pulled by a process of its own.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use kiln_engine::{Engine, Error, RunRequest};
+use kiln_runtime::containers::{
+    Attachment, Container, RawTerminal, Removal, SignalNumber, Signals, State,
+};
+use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, Network, Resources, Stream, Streams, WindowSize};
+
+use super::arguments::{PullPolicy, RunArguments};
+use super::{failure, monitor_of, own_program, values};
+use crate::build::{parse_extra_host, parse_ulimit, set_resource, split_pair};
+use crate::environment::Environment;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::units::parse_size;
+use crate::{session, terminal};
+
+/// Microseconds; docker's period for `--cpus`.
+const CPU_PERIOD: u64 = 100_000;
+/// Docker's.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The size of a terminal that nobody looks at.
+const UNSEEN: WindowSize = WindowSize {
+    rows: 24,
+    columns: 80,
+};
+
+/// Runs a container.
+pub(crate) fn run(arguments: &RunArguments, environment: &Environment) -> Outcome {
+    // Whatever goes wrong before the container's process starts, scripts can tell by the status.
+    start(arguments, environment).map_err(|failure| match failure.exit {
+        Exit::FAILURE => failure.with_exit(Exit::BEFORE_START),
+        _ => failure,
+    })
+}
+
+fn start(arguments: &RunArguments, environment: &Environment) -> Outcome {
+    let request = request(arguments, environment)?;
+    if let Some(path) = arguments.cidfile.as_ref().filter(|path| path.exists()) {
+        return Err(Failure::new(format!(
+            "container ID file found, make sure the other container isn't running or delete {}",
+            path.display()
+        )));
+    }
+    pull_if_need_be(arguments, &request.image, environment)?;
+    session::enter()?;
+    if arguments.detach {
+        let engine = session::open(environment)?;
+        let container = create(arguments, &engine, &request)?;
+        let state = container
+            .start_detached(monitor_of(&container)?)
+            .map_err(failure)?;
+        if let Some(error) = state.error {
+            return Err(Failure::new(error).with_exit(Exit(state.exit_code)));
+        }
+        terminal::print_line(container.id().as_str())?;
+        return Ok(Exit::SUCCESS);
+    }
+    let signals = Signals::take()
+        .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
+    let engine = session::open(environment)?;
+    let container = create(arguments, &engine, &request)?;
+    let state = attached(arguments, &container, &signals)?;
+    match state.error {
+        Some(error) => Err(Failure::new(error).with_exit(Exit(state.exit_code))),
+        None => Ok(Exit(state.exit_code)),
+    }
+}
+
+fn create(
+    arguments: &RunArguments,
+    engine: &Engine,
+    request: &RunRequest,
+) -> Result<Container, Failure> {
+    let container = engine.create_container(request)?;
+    if let Some(path) = &arguments.cidfile {
+        fs::write(path, container.id().as_str())
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+    }
+    Ok(container)
+}
+
+/// Runs a container to its end, connected to our own streams.
+fn attached(
+    arguments: &RunArguments,
+    container: &Container,
+    signals: &Signals,
+) -> Result<State, Failure> {
+    let stdin = io::stdin();
+    let has_terminal = arguments.tty && terminal::stdin_is_terminal();
+    let raw = match has_terminal && arguments.interactive {
+        true => RawTerminal::enter(stdin.as_fd()).ok(),
+        false => None,
+    };
+    let mut pass_on = |stream: Stream, bytes: &[u8]| {
+        // Who closes our streams may have wanted to see the beginning only.
+        let _ = match stream {
+            Stream::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(bytes).and_then(|()| stdout.flush())
+            }
+            Stream::Stderr => io::stderr().lock().write_all(bytes),
+        };
+    };
+    let state = container.run(Attachment {
+        output: Some(&mut pass_on),
+        input: arguments.interactive.then(|| stdin.as_fd()),
+        signals: Some(signals),
+        terminal: has_terminal.then(|| stdin.as_fd()),
+    });
+    drop(raw);
+    state.map_err(failure)
+}
+
+/// Pulls the image in a process of its own, unless it is here.
+fn pull_if_need_be(
+    arguments: &RunArguments,
+    image: &str,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let policy = arguments.pull.unwrap_or_default();
+    if policy != PullPolicy::Always {
+        match session::open(environment)?.find(image) {
+            Ok(_) => return Ok(()),
+            Err(Error::NoSuchImage(_)) if policy == PullPolicy::Missing => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !arguments.quiet {
+            let name = crate::ship::parse_name(image)?.with_default_tag();
+            terminal::tell_line(&format!(
+                "Unable to find image '{}' locally",
+                name.familiar()
+            ));
+        }
+    }
+    let mut pull = own_program()?;
+    pull.arg("pull");
+    if let Some(platform) = &arguments.platform {
+        pull.arg("--platform").arg(platform);
+    }
+    // Standard output belongs to the container.
+    let stdout = match arguments.quiet {
+        true => {
+            pull.arg("--quiet");
+            Stdio::null()
+        }
+        false => Stdio::from(io::stderr()),
+    };
+    let status = pull
+        .arg(image)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .status()
+        .map_err(|error| Failure::new(format!("cannot start a pull: {error}")))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(130) | None => Err(Failure::new("cancelled").with_exit(Exit::INTERRUPTED)),
+        Some(_) => Err(Failure::new(format!("cannot pull {image}"))),
+    }
+}
+
+fn request(arguments: &RunArguments, environment: &Environment) -> Result<RunRequest, Failure> {
+    let (image, command) = arguments
+        .image_and_command
+        .split_first()
+        .ok_or_else(|| Failure::flag("an image is needed"))?;
+    let name = arguments.name.as_deref().filter(|name| !name.is_empty());
+    let name = name.map(str::parse).transpose();
+    let stop_signal = arguments
+        .stop_signal
+        .as_deref()
+        .map(str::parse::<SignalNumber>);
+    let extra_hosts = arguments
+        .extra_hosts
+        .iter()
+        .map(|text| parse_extra_host(text));
+    let extra_hosts: Vec<_> = extra_hosts
+        .collect::<Result<_, _>>()
+        .map_err(Failure::flag)?;
+    let ulimits = arguments.ulimits.iter().map(|text| parse_ulimit(text));
+    Ok(RunRequest {
+        image: image.clone(),
+        command: command.to_vec(),
+        name: name.map_err(|error| Failure::flag(format!("{error}")))?,
+        env: variables(arguments, environment)?,
+        working_dir: arguments.workdir.clone().filter(|path| !path.is_empty()),
+        user: arguments.user.clone().filter(|user| !user.is_empty()),
+        entrypoint: arguments.entrypoint.clone(),
+        network: network(arguments)?,
+        binds: binds(arguments, environment)?,
+        hostname: arguments.hostname.clone().filter(|name| !name.is_empty()),
+        extra_hosts: extra_hosts.into_iter().flatten().collect(),
+        labels: arguments
+            .labels
+            .iter()
+            .map(|text| split_pair(text))
+            .map(|(key, value)| (key.to_owned(), value.unwrap_or_default().to_owned()))
+            .collect(),
+        ulimits: ulimits.collect::<Result<_, _>>().map_err(Failure::flag)?,
+        resources: resources(arguments)?,
+        shm_size_bytes: match &arguments.shm_size {
+            Some(size) => parse_size(size).map_err(Failure::flag)?,
+            None => DEFAULT_SHM_SIZE_BYTES,
+        },
+        streams: streams(arguments)?,
+        removal: match arguments.rm {
+            true => Removal::Automatic,
+            false => Removal::ByHand,
+        },
+        stop_signal: stop_signal
+            .transpose()
+            .map_err(|error| Failure::flag(format!("{error}")))?,
+        stop_timeout: arguments
+            .stop_timeout
+            .map_or(STOP_TIMEOUT, Duration::from_secs),
+    })
+}
+
+fn variables(
+    arguments: &RunArguments,
+    environment: &Environment,
+) -> Result<Vec<values::Variable>, Failure> {
+    let proxies = environment.injected_proxies().into_iter();
+    let mut variables: Vec<values::Variable> =
+        proxies.map(|(name, value)| (name, Some(value))).collect();
+    for path in &arguments.env_files {
+        variables.extend(values::env_file(path, environment)?);
+    }
+    for text in &arguments.env {
+        variables.push(values::variable(text, environment)?);
+    }
+    Ok(variables)
+}
+
+fn binds(
+    arguments: &RunArguments,
+    environment: &Environment,
+) -> Result<Vec<kiln_engine::Bind>, Failure> {
+    let here = std::env::current_dir()
+        .map_err(|error| Failure::new(format!("cannot find the current directory: {error}")))?;
+    let home = environment.text("HOME").map(std::path::PathBuf::from);
+    let texts = arguments.volumes.iter();
+    texts
+        .map(|text| values::bind(text, &here, home.as_deref()))
+        .collect()
+}
+
+fn network(arguments: &RunArguments) -> Result<Network, Failure> {
+    match arguments.network.as_deref() {
+        // There is no bridge yet: a container shares the network it is started in.
+        None | Some("" | "default" | "host") => Ok(Network::Host),
+        Some("none") => Ok(Network::None),
+        Some(mode @ "bridge") => Err(Failure::flag(format!(
+            "network {mode} is not supported yet: expected host or none"
+        ))),
+        Some(mode) if mode.starts_with("container:") => Err(Failure::flag(format!(
+            "network {mode} is not supported yet: expected host or none"
+        ))),
+        Some(name) => Err(Failure::flag(format!("network {name} not found"))),
+    }
+}
+
+fn resources(arguments: &RunArguments) -> Result<Resources, Failure> {
+    let mut resources = Resources::default();
+    for (key, value) in arguments.resources.pairs() {
+        set_resource(&mut resources, key, value).map_err(Failure::flag)?;
+    }
+    if let Some(text) = &arguments.cpus {
+        if resources.cpu_quota_microseconds.is_some() || resources.cpu_period_microseconds.is_some()
+        {
+            return Err(Failure::flag(
+                "conflicting options: --cpus and --cpu-quota or --cpu-period",
+            ));
+        }
+        let invalid = || Failure::flag(format!("invalid number of processors: {text}"));
+        let cpus: f64 = text.parse().map_err(|_| invalid())?;
+        if !(0.01..=65_536.0).contains(&cpus) {
+            return Err(invalid());
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "the range was checked"
+        )]
+        let quota = (cpus * CPU_PERIOD as f64) as u64;
+        resources.cpu_period_microseconds = Some(CPU_PERIOD);
+        resources.cpu_quota_microseconds = Some(quota);
+    }
+    resources.pids = match arguments.pids_limit {
+        None | Some(..=0) => None,
+        Some(limit) => u64::try_from(limit).ok(),
+    };
+    Ok(resources)
+}
+
+fn streams(arguments: &RunArguments) -> Result<Streams, Failure> {
+    if arguments.tty {
+        if arguments.interactive && !arguments.detach && !terminal::stdin_is_terminal() {
+            return Err(Failure::new("the input device is not a TTY"));
+        }
+        let size = WindowSize::of(io::stdout()).unwrap_or(UNSEEN);
+        return Ok(Streams::Terminal(size));
+    }
+    Ok(match arguments.interactive {
+        true => Streams::Piped,
+        false => Streams::Output,
+    })
+}

@@ -1,0 +1,122 @@
+//! From arguments to commands, and from what they return to an exit status.
+
+use clap::CommandFactory as _;
+
+use crate::arguments::{
+    BuilderCommand, Cli, Command, ContainerCommand, ImageCommand, SystemCommand,
+};
+use crate::build::build;
+use crate::environment::Environment;
+use crate::failure::{Exit, Outcome};
+use crate::{
+    completion, containers, history, images, info, inspect, login, ship, terminal, version,
+};
+
+/// Runs a command to its end.
+pub(crate) fn dispatch(cli: Cli) -> Exit {
+    if cli.version {
+        return end("Error", version::short());
+    }
+    let environment = Environment::of_this_process();
+    match cli.command {
+        Some(command) => one(command, &environment),
+        None => {
+            let help = Cli::command().render_help().to_string();
+            end("Error", terminal::print(&help).map(|()| Exit::SUCCESS))
+        }
+    }
+}
+
+fn one(command: Command, environment: &Environment) -> Exit {
+    match command {
+        Command::Build(arguments) => build_end(build(&arguments, environment)),
+        Command::Run(arguments) => container_end(containers::run(&arguments, environment)),
+        Command::Ps(arguments) => plain_end(containers::ps(&arguments, environment)),
+        Command::Logs(arguments) => plain_end(containers::logs(&arguments, environment)),
+        Command::Start(arguments) => plain_end(containers::start(&arguments, environment)),
+        Command::Stop(arguments) => plain_end(containers::stop(&arguments, environment)),
+        Command::Kill(arguments) => plain_end(containers::kill(&arguments, environment)),
+        Command::Wait(arguments) => plain_end(containers::wait(&arguments, environment)),
+        Command::Rm(arguments) => plain_end(containers::rm(&arguments, environment)),
+        Command::Images(arguments) => plain_end(images::images(&arguments, environment)),
+        Command::Tag(arguments) => plain_end(images::tag(&arguments, environment)),
+        Command::Rmi(arguments) => plain_end(images::rmi(&arguments, environment)),
+        Command::History(arguments) => plain_end(history::history(&arguments, environment)),
+        Command::Inspect(arguments) => plain_end(inspect::inspect(&arguments, environment)),
+        Command::Pull(arguments) => plain_end(ship::pull(&arguments, environment)),
+        Command::Push(arguments) => plain_end(ship::push(&arguments, environment)),
+        Command::Save(arguments) => plain_end(ship::save(&arguments, environment)),
+        Command::Load(arguments) => plain_end(ship::load(&arguments, environment)),
+        Command::Login(arguments) => plain_end(login::login(&arguments, environment)),
+        Command::Logout(arguments) => plain_end(login::logout(&arguments, environment)),
+        Command::Info(arguments) => plain_end(info::info(&arguments, environment)),
+        Command::Version(arguments) => plain_end(version::version(&arguments)),
+        Command::Completion(arguments) => plain_end(completion::completion(&arguments)),
+        Command::Image(command) => one(of_image(command), environment),
+        Command::Container(command) => of_container(command, environment),
+        Command::Builder(BuilderCommand::Build(arguments)) => {
+            one(Command::Build(arguments), environment)
+        }
+        Command::System(SystemCommand::Info(arguments)) => {
+            one(Command::Info(arguments), environment)
+        }
+    }
+}
+
+/// Returns the short form of `kiln image …`.
+fn of_image(command: ImageCommand) -> Command {
+    match command {
+        ImageCommand::Build(arguments) => Command::Build(arguments),
+        ImageCommand::Ls(arguments) => Command::Images(arguments),
+        ImageCommand::Tag(arguments) => Command::Tag(arguments),
+        ImageCommand::Rm(arguments) => Command::Rmi(arguments),
+        ImageCommand::History(arguments) => Command::History(arguments),
+        ImageCommand::Inspect(arguments) => Command::Inspect(arguments.into()),
+        ImageCommand::Pull(arguments) => Command::Pull(arguments),
+        ImageCommand::Push(arguments) => Command::Push(arguments),
+        ImageCommand::Save(arguments) => Command::Save(arguments),
+        ImageCommand::Load(arguments) => Command::Load(arguments),
+    }
+}
+
+fn of_container(command: ContainerCommand, environment: &Environment) -> Exit {
+    let command = match command {
+        ContainerCommand::Run(arguments) => Command::Run(arguments),
+        ContainerCommand::Ls(arguments) => Command::Ps(arguments),
+        ContainerCommand::Logs(arguments) => Command::Logs(arguments),
+        ContainerCommand::Start(arguments) => Command::Start(arguments),
+        ContainerCommand::Stop(arguments) => Command::Stop(arguments),
+        ContainerCommand::Kill(arguments) => Command::Kill(arguments),
+        ContainerCommand::Wait(arguments) => Command::Wait(arguments),
+        ContainerCommand::Rm(arguments) => Command::Rm(arguments),
+        ContainerCommand::Inspect(arguments) => Command::Inspect(arguments.into()),
+    };
+    one(command, environment)
+}
+
+fn build_end(outcome: Outcome) -> Exit {
+    end("ERROR", outcome)
+}
+
+/// Before a container's process starts, failures are told from its own by a status of their own.
+fn container_end(outcome: Outcome) -> Exit {
+    end("kiln", outcome)
+}
+
+fn plain_end(outcome: Outcome) -> Exit {
+    end("Error", outcome)
+}
+
+/// Prints what went wrong, if anything did, and returns the exit status.
+pub(crate) fn end(prefix: &str, outcome: Outcome) -> Exit {
+    match outcome {
+        Ok(exit) => exit,
+        Err(failure) => {
+            terminal::tell_line(&format!("{prefix}: {}", failure.message));
+            if let Some(hint) = &failure.hint {
+                terminal::tell_line(&format!("hint: {hint}"));
+            }
+            failure.exit
+        }
+    }
+}

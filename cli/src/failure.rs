@@ -1,0 +1,80 @@
+//! How a command ends.
+
+use kiln_engine::{Error, ErrorClass};
+
+/// The status a command ends with, or what to say instead.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+/// An exit status. The numbers are docker's, so scripts need not be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exit(pub(crate) u8);
+
+impl Exit {
+    /// All went well.
+    pub(crate) const SUCCESS: Self = Self(0);
+    /// Any ordinary failure.
+    pub(crate) const FAILURE: Self = Self(1);
+    /// A template that is none, given to `inspect`.
+    pub(crate) const BAD_TEMPLATE: Self = Self(64);
+    /// A flag is wrong, or a container could not be started.
+    pub(crate) const BEFORE_START: Self = Self(125);
+    /// The person asked to stop.
+    pub(crate) const INTERRUPTED: Self = Self(130);
+}
+
+/// Why a command failed, to be printed by `main`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// What happened.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+    /// The exit status.
+    pub(crate) exit: Exit,
+}
+
+impl Failure {
+    /// Returns an ordinary failure.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+            exit: Exit::FAILURE,
+        }
+    }
+
+    /// Returns the failure of a flag or its value.
+    pub(crate) fn flag(message: impl Into<String>) -> Self {
+        Self::new(message).with_exit(Exit::BEFORE_START)
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Changes the exit status.
+    pub(crate) fn with_exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+            exit: exit_of(&error),
+        }
+    }
+}
+
+/// Returns the exit status of a failure that is not a container's own.
+pub(crate) fn exit_of(error: &Error) -> Exit {
+    match error.class() {
+        ErrorClass::Cancelled => Exit::INTERRUPTED,
+        ErrorClass::Input | ErrorClass::Step | ErrorClass::Environment => Exit::FAILURE,
+    }
+}

@@ -1,0 +1,111 @@
+//! `--filter key=value`: one key several times means either, several keys mean all.
+
+use std::collections::BTreeMap;
+
+use crate::failure::Failure;
+
+/// The filters of a command line.
+#[derive(Debug, Default)]
+pub(crate) struct Filters(BTreeMap<String, Vec<String>>);
+
+impl Filters {
+    /// Parses filters, of which only `known` keys are understood.
+    pub(crate) fn parse(texts: &[String], known: &[&str]) -> Result<Self, Failure> {
+        let mut filters: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for text in texts {
+            let invalid = || Failure::new(format!("invalid filter '{text}'"));
+            let (key, value) = text.split_once('=').ok_or_else(invalid)?;
+            let key = key.trim().to_lowercase();
+            if !known.contains(&key.as_str()) {
+                return Err(Failure::new(format!("invalid filter '{key}'")));
+            }
+            filters
+                .entry(key)
+                .or_default()
+                .push(value.trim().to_owned());
+        }
+        Ok(Self(filters))
+    }
+
+    /// Returns the values of a key.
+    pub(crate) fn values(&self, key: &str) -> &[String] {
+        self.0.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Says whether a key is absent or one of its values passes.
+    pub(crate) fn any(&self, key: &str, passes: impl Fn(&str) -> bool) -> bool {
+        let values = self.values(key);
+        values.is_empty() || values.iter().any(|value| passes(value))
+    }
+
+    /// Says whether all labels asked for are there: `key` or `key=value`.
+    pub(crate) fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.values("label")
+            .iter()
+            .all(|wanted| match wanted.split_once('=') {
+                Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
+                None => labels.contains_key(wanted),
+            })
+    }
+
+    /// Returns a truth value, if the key is there.
+    pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, Failure> {
+        let Some(text) = self.values(key).last() else {
+            return Ok(None);
+        };
+        match crate::arguments::parse_bool(text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Failure::new(format!("invalid filter '{key}={text}'"))),
+        }
+    }
+}
+
+/// Matches a shell pattern: `*` and `?` do not cross slashes.
+pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
+    kiln_parser::glob_match(pattern, text).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(texts: &[&str]) -> Result<Filters, Failure> {
+        let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+        Filters::parse(&texts, &["label", "name", "dangling"])
+    }
+
+    #[test]
+    fn keys_are_anded_and_values_ored() {
+        let filters = filters(&["name=a", "name=b", "label=x", "label=y=1"]).unwrap();
+        assert!(filters.any("name", |value| value == "b"));
+        assert!(!filters.any("name", |value| value == "c"));
+        assert!(filters.any("dangling", |_| false));
+        let labels = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        assert!(filters.labels(&labels(&[("x", ""), ("y", "1")])));
+        assert!(!filters.labels(&labels(&[("x", ""), ("y", "2")])));
+    }
+
+    #[test]
+    fn unknown_filters_are_refused() {
+        for (text, message) in [
+            ("age=1", "invalid filter 'age'"),
+            ("label", "invalid filter 'label'"),
+        ] {
+            assert_eq!(filters(&[text]).unwrap_err().message, message);
+        }
+        let dangling = filters(&["dangling=maybe"]).unwrap().boolean("dangling");
+        assert!(dangling.is_err());
+    }
+
+    #[test]
+    fn patterns_do_not_cross_slashes() {
+        assert!(matches_pattern("team/*", "team/app"));
+        assert!(!matches_pattern("team/*", "team/sub/app"));
+        assert!(!matches_pattern("[", "["));
+    }
+}

@@ -1,0 +1,161 @@
+//! `kiln info`, alias `kiln doctor`: what this machine offers, and what to do about what it lacks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kiln_runtime::userns::Rung;
+use serde_json::{Value, json};
+
+use crate::environment::Environment;
+use crate::failure::{Exit, Outcome};
+use crate::listing::print_value;
+use crate::version::VERSION;
+use crate::{session, terminal};
+
+/// Programs that kiln starts when they are there, and what for.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("newuidmap", "ranges of ids without root"),
+    ("newgidmap", "ranges of ids without root"),
+    ("git", "ADD of git repositories"),
+];
+
+/// Show what this machine offers and what is missing.
+#[derive(Args, Debug)]
+#[command(override_usage = "kiln info [OPTIONS]")]
+pub(crate) struct InfoArguments {
+    /// Format with a template, or json
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+}
+
+/// Shows what this machine offers.
+pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outcome {
+    let root = environment.state_directory()?;
+    let kernel = read_line("/proc/sys/kernel/osrelease");
+    let programs =
+        PROGRAMS.map(|(program, purpose)| (program, purpose, search(program, environment)));
+    // From here on the process is in its namespaces, as a build would be.
+    let rung = session::enter()?;
+    let engine = session::open(environment)?;
+    let facts = Facts {
+        root,
+        kernel,
+        rootless: !environment.is_root(),
+        namespaces: describe(&rung),
+        advice: advice(&rung),
+        overlay: lists("/proc/filesystems", "overlay"),
+        cgroups: cgroups(),
+        images: engine.images()?.len(),
+    };
+    match &arguments.format {
+        Some(format) => print_value(format, &facts.to_json())?,
+        None => {
+            terminal::print(&facts.to_text())?;
+            terminal::print("Programs:\n")?;
+            for (program, purpose, path) in &programs {
+                let place = match path {
+                    Some(path) => path.display().to_string(),
+                    None => format!("missing, needed for {purpose}"),
+                };
+                terminal::print_line(&format!(" {program}: {place}"))?;
+            }
+            for line in &facts.advice {
+                terminal::print_line(&format!("hint: {line}"))?;
+            }
+        }
+    }
+    Ok(Exit::SUCCESS)
+}
+
+struct Facts {
+    root: PathBuf,
+    kernel: String,
+    rootless: bool,
+    namespaces: String,
+    advice: Vec<String>,
+    overlay: bool,
+    cgroups: &'static str,
+    images: usize,
+}
+
+impl Facts {
+    fn to_text(&self) -> String {
+        let overlay = match self.overlay {
+            true => "overlay",
+            false => "copies (the kernel does not list overlay)",
+        };
+        format!(
+            "Version: {VERSION}\nState directory: {}\nImages: {}\nKernel: {}\nRootless: {}\n\
+             Namespaces: {}\nLayers: {overlay}\nControl groups: {}\n",
+            self.root.display(),
+            self.images,
+            self.kernel,
+            self.rootless,
+            self.namespaces,
+            self.cgroups,
+        )
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "ServerVersion": VERSION,
+            "DockerRootDir": self.root.display().to_string(),
+            "Images": self.images,
+            "KernelVersion": self.kernel,
+            "Rootless": self.rootless,
+            "Namespaces": self.namespaces,
+            "Driver": if self.overlay { "overlay" } else { "copy" },
+            "CgroupVersion": self.cgroups,
+            "Architecture": std::env::consts::ARCH,
+            "OSType": std::env::consts::OS,
+            "Warnings": self.advice,
+        })
+    }
+}
+
+fn describe(rung: &Rung) -> String {
+    match rung {
+        Rung::Root => "root, no user namespace needed".to_owned(),
+        Rung::Subordinate { users, groups } => {
+            format!("user namespace with {users} user ids and {groups} group ids")
+        }
+        Rung::SingleId { .. } => "user namespace with a single id".to_owned(),
+        Rung::None { .. } => "none: nothing can be run or mounted".to_owned(),
+    }
+}
+
+fn advice(rung: &Rung) -> Vec<String> {
+    match rung {
+        Rung::Root | Rung::Subordinate { .. } => Vec::new(),
+        Rung::SingleId { reason } => vec![format!("files of other users cannot be made: {reason}")],
+        Rung::None { reason } => vec![reason.to_string()],
+    }
+}
+
+fn read_line(path: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+fn lists(path: &str, word: &str) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().any(|found| found == word)
+}
+
+/// cgroups(7): the file of controllers exists in the root of a version 2 tree only.
+fn cgroups() -> &'static str {
+    let root = Path::new("/sys/fs/cgroup");
+    match () {
+        () if root.join("cgroup.controllers").exists() => "2",
+        () if root.join("memory").is_dir() => "1",
+        () => "none",
+    }
+}
+
+fn search(program: &str, environment: &Environment) -> Option<PathBuf> {
+    let path = environment.variable("PATH")?;
+    std::env::split_paths(path)
+        .map(|directory| directory.join(program))
+        .find(|path| path.is_file())
+}

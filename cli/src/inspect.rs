@@ -1,0 +1,151 @@
+//! `kiln inspect`, `kiln image inspect` and `kiln container inspect`.
+
+use clap::{Args, ValueEnum};
+use kiln_engine::{Engine, Error};
+use kiln_runtime::containers::ContainerError;
+use serde_json::Value;
+
+use crate::containers::describe;
+use crate::environment::Environment;
+use crate::failure::{Exit, Outcome};
+use crate::listing::pretty;
+use crate::template::{Template, execute};
+use crate::{session, terminal};
+
+/// Return low-level information on images and containers.
+#[derive(Args, Debug)]
+#[command(override_usage = "kiln inspect [OPTIONS] NAME|ID [NAME|ID...]")]
+pub(crate) struct InspectArguments {
+    /// Names or ids
+    #[arg(value_name = "NAME|ID", required = true, num_args = 1..)]
+    objects: Vec<String>,
+    /// Format with a template
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Look for this kind only
+    #[arg(long = "type", value_enum, value_name = "KIND")]
+    kind: Option<Kind>,
+    /// Accepted
+    #[arg(short, long, hide = true)]
+    size: bool,
+}
+
+/// Return low-level information on images.
+#[derive(Args, Debug)]
+#[command(override_usage = "kiln image inspect [OPTIONS] IMAGE [IMAGE...]")]
+pub(crate) struct ImageInspectArguments {
+    /// Names or ids
+    #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
+    images: Vec<String>,
+    /// Format with a template
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+}
+
+/// Return low-level information on containers.
+#[derive(Args, Debug)]
+#[command(override_usage = "kiln container inspect [OPTIONS] CONTAINER [CONTAINER...]")]
+pub(crate) struct ContainerInspectArguments {
+    /// Names or ids
+    #[arg(value_name = "CONTAINER", required = true, num_args = 1..)]
+    containers: Vec<String>,
+    /// Format with a template
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+}
+
+/// What can be inspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A container.
+    Container,
+    /// An image.
+    Image,
+}
+
+impl From<ImageInspectArguments> for InspectArguments {
+    fn from(arguments: ImageInspectArguments) -> Self {
+        Self {
+            objects: arguments.images,
+            format: arguments.format,
+            kind: Some(Kind::Image),
+            size: false,
+        }
+    }
+}
+
+impl From<ContainerInspectArguments> for InspectArguments {
+    fn from(arguments: ContainerInspectArguments) -> Self {
+        Self {
+            objects: arguments.containers,
+            format: arguments.format,
+            kind: Some(Kind::Container),
+            size: false,
+        }
+    }
+}
+
+/// Shows what is known about images and containers.
+pub(crate) fn inspect(arguments: &InspectArguments, environment: &Environment) -> Outcome {
+    let template = arguments
+        .format
+        .as_deref()
+        .filter(|format| !format.is_empty());
+    let template = match template
+        .filter(|format| *format != "json")
+        .map(Template::parse)
+    {
+        Some(Err(error)) => {
+            terminal::tell_line(&error.to_string());
+            return Ok(Exit::BAD_TEMPLATE);
+        }
+        Some(Ok(template)) => Some(template),
+        None => None,
+    };
+    let engine = session::open(environment)?;
+    let mut found = Vec::new();
+    let mut complaints = Vec::new();
+    for object in &arguments.objects {
+        match find(&engine, object, arguments.kind) {
+            Ok(value) => found.push(value),
+            Err(error) => complaints.push(format!("Error: {error}")),
+        }
+    }
+    match (&template, arguments.format.as_deref()) {
+        (Some(template), _) => {
+            for value in &found {
+                match execute(template, value) {
+                    Ok(text) => terminal::print_line(&text)?,
+                    Err(error) => complaints.push(error.to_string()),
+                }
+            }
+        }
+        (None, Some("json")) => terminal::print_line(&Value::Array(found).to_string())?,
+        (None, _) => terminal::print_line(&pretty(&Value::Array(found)))?,
+    }
+    for complaint in &complaints {
+        terminal::tell_line(complaint);
+    }
+    Ok(match complaints.is_empty() {
+        true => Exit::SUCCESS,
+        false => Exit::FAILURE,
+    })
+}
+
+/// Looks among containers first, then among images, as docker does.
+fn find(engine: &Engine, text: &str, kind: Option<Kind>) -> Result<Value, String> {
+    if kind != Some(Kind::Image) {
+        let containers = engine.containers().map_err(|error| error.to_string())?;
+        match containers
+            .find(text)
+            .and_then(|container| describe(&container))
+        {
+            Err(ContainerError::NotFound(_)) if kind.is_none() => {}
+            other => return other.map_err(|error| error.to_string()),
+        }
+    }
+    match engine.inspect_image(text) {
+        Err(Error::NoSuchImage(_)) if kind.is_none() => Err(format!("No such object: {text}")),
+        other => other.map_err(|error| error.to_string()),
+    }
+}

@@ -1,0 +1,165 @@
+//! Flags of docker and buildah that kiln knows of but does not serve yet.
+//!
+//! They are refused by name: a build that silently went without its secret would be worse.
+
+const BUILD: &[&str] = &[
+    "--all-platforms",
+    "--annotation",
+    "--attest",
+    "--authfile",
+    "--build-context",
+    "--cache-from",
+    "--cache-to",
+    "--cache-ttl",
+    "--call",
+    "--cap-add",
+    "--cap-drop",
+    "--check",
+    "--context-sub-path",
+    "--creds",
+    "--dns",
+    "--dns-option",
+    "--dns-search",
+    "--format",
+    "--from",
+    "--identity-label",
+    "--ignorefile",
+    "--inherit-labels",
+    "--logfile",
+    "--manifest",
+    "--no-push",
+    "--omit-history",
+    "--policy",
+    "--registry-mirror",
+    "--reproducible",
+    "--retry",
+    "--retry-delay",
+    "--save-stages",
+    "--secret",
+    "--single-snapshot",
+    "--ssh",
+    "--tls-verify",
+    "--unsetenv",
+    "--unsetlabel",
+    "--volume",
+];
+
+const RUN: &[&str] = &[
+    "--annotation",
+    "--attach",
+    "--blkio-weight",
+    "--cap-add",
+    "--cap-drop",
+    "--cgroup-parent",
+    "--cgroupns",
+    "--detach-keys",
+    "--device",
+    "--device-cgroup-rule",
+    "--dns",
+    "--dns-option",
+    "--dns-search",
+    "--domainname",
+    "--expose",
+    "--gpus",
+    "--group-add",
+    "--health-cmd",
+    "--health-interval",
+    "--health-retries",
+    "--health-start-interval",
+    "--health-start-period",
+    "--health-timeout",
+    "--init",
+    "--ip",
+    "--ip6",
+    "--ipc",
+    "--isolation",
+    "--label-file",
+    "--link",
+    "--link-local-ip",
+    "--log-driver",
+    "--log-opt",
+    "--mac-address",
+    "--memory-reservation",
+    "--memory-swappiness",
+    "--mount",
+    "--network-alias",
+    "--no-healthcheck",
+    "--oom-kill-disable",
+    "--oom-score-adj",
+    "--pid",
+    "--privileged",
+    "--publish",
+    "--publish-all",
+    "--read-only",
+    "--restart",
+    "--runtime",
+    "--security-opt",
+    "--sig-proxy",
+    "--storage-opt",
+    "--sysctl",
+    "--tmpfs",
+    "--userns",
+    "--uts",
+    "--volumes-from",
+    "-P",
+    "-a",
+    "-p",
+];
+
+const OTHERS: &[(&str, &[&str])] = &[
+    ("build", BUILD),
+    ("run", RUN),
+    ("pull", &["--all-tags", "-a"]),
+    ("push", &["--all-tags", "-a", "--platform"]),
+    ("save", &["--platform"]),
+    ("load", &["--platform"]),
+    ("images", &["--tree"]),
+    ("ls", &["--tree"]),
+    ("rmi", &["--platform"]),
+    ("rm", &["--link", "-l", "--platform"]),
+    ("history", &["--platform"]),
+    (
+        "start",
+        &["--attach", "--interactive", "--detach-keys", "-a", "-i"],
+    ),
+    ("ps", &["--size", "-s"]),
+];
+
+/// Says whether a flag of the command at `path`, such as `kiln image build`, is one to come.
+pub(crate) fn is_known(path: &str, flag: &str) -> bool {
+    let command = path.rsplit(' ').next().unwrap_or(path);
+    let flag = flag.split('=').next().unwrap_or(flag);
+    OTHERS
+        .iter()
+        .any(|(name, flags)| *name == command && flags.contains(&flag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_served_is_not_listed() {
+        let root = crate::arguments::command();
+        for (name, flags) in OTHERS {
+            let groups = ["image", "container"].map(|group| root.find_subcommand(group));
+            let commands = [Some(&root)].into_iter().chain(groups).flatten();
+            for command in commands.filter_map(|group| group.find_subcommand(name)) {
+                for argument in command.get_arguments() {
+                    let long = argument.get_long().map(|long| format!("--{long}"));
+                    let short = argument.get_short().map(|short| format!("-{short}"));
+                    for flag in long.iter().chain(&short) {
+                        assert!(!flags.contains(&flag.as_str()), "{name} {flag}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn flags_are_found_with_their_values() {
+        assert!(is_known("kiln image build", "--secret=id=x"));
+        assert!(!is_known("kiln build", "--sceret"));
+        assert!(!is_known("kiln run", "--secret"));
+    }
+}

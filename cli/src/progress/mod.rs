@@ -1,0 +1,233 @@
+//! What a build looks like while it runs.
+//!
+//! Events arrive from any thread at [`Display`], which enters them in a [`Book`] and shows the book
+//! in one of four ways. A thread wakes ten times a second for what changes with time alone.
+
+mod book; // what has happened so far
+mod log; // from chunks of bytes to lines
+mod paint; // colours
+mod picture; // the book as the lines of a screen
+mod plain; // line after line
+mod raw; // JSON for programs
+mod screen; // a picture, redrawn in place
+mod transfer; // pulls and pushes
+
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use kiln_cache::Timestamp;
+use kiln_engine::{Event, Progress};
+
+pub(crate) use book::{Book, Vertex};
+pub(crate) use paint::Palette;
+pub(crate) use transfer::{Stream, Transfers};
+
+use crate::environment::Environment;
+use crate::terminal;
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A picture that is redrawn in place.
+    Terminal,
+    /// Line after line.
+    Plain,
+    /// Not at all.
+    Quiet,
+    /// One JSON object a line.
+    RawJson,
+}
+
+/// Settings of [`Display`].
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Colours for terminals.
+    pub(crate) palette: Palette,
+    /// Lines of output shown below a running step.
+    pub(crate) log_lines: usize,
+    /// Whether step names are cut in plain mode.
+    pub(crate) names: Names,
+}
+
+/// Whether long step names are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Shown as they are.
+    Whole,
+    /// Cut to 72 characters.
+    Cut,
+}
+
+impl Settings {
+    /// Reads the settings from the environment.
+    pub(crate) fn of(environment: &Environment) -> Self {
+        let log_lines = environment
+            .text("BUILDKIT_TTY_LOG_LINES")
+            .and_then(|text| text.parse().ok());
+        Self {
+            palette: Palette::of(environment, terminal::stderr_is_terminal()),
+            log_lines: log_lines.unwrap_or(6),
+            names: match environment.text("PROGRESS_NO_TRUNC").as_deref() {
+                Some("0") => Names::Cut,
+                _ => Names::Whole,
+            },
+        }
+    }
+}
+
+/// One way to show the book. Times are counted from the start of the build.
+trait Renderer: Send {
+    /// Shows what `event` changed; the book has it already.
+    fn event(&mut self, book: &Book, event: &Event, at: Duration);
+
+    /// Shows what changed with time alone.
+    fn tick(&mut self, book: &Book, at: Duration);
+
+    /// Shows everything for the last time.
+    fn finish(&mut self, book: &Book, at: Duration);
+}
+
+/// Takes events and shows them.
+pub(crate) struct Display {
+    shared: Arc<Shared>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    begun: Instant,
+    state: Mutex<State>,
+    /// Signalled when the ticker is to end.
+    ended: Condvar,
+}
+
+struct State {
+    book: Book,
+    renderer: Box<dyn Renderer>,
+    is_over: bool,
+}
+
+/// Ten a second is as often as people can read and seldom enough not to cost anything.
+const TICK: Duration = Duration::from_millis(100);
+
+impl Display {
+    /// Begins to show a build.
+    pub(crate) fn start(mode: Mode, settings: Settings) -> Self {
+        let renderer: Box<dyn Renderer> = match mode {
+            Mode::Terminal => Box::new(screen::Screen::new(settings)),
+            Mode::Plain => Box::new(plain::Plain::new(Stderr, settings.names)),
+            Mode::Quiet => Box::new(Quiet),
+            Mode::RawJson => Box::new(raw::Raw::new(Stderr, Timestamp::now())),
+        };
+        let shared = Arc::new(Shared {
+            begun: Instant::now(),
+            state: Mutex::new(State {
+                book: Book::default(),
+                renderer,
+                is_over: false,
+            }),
+            ended: Condvar::new(),
+        });
+        let ticker = matches!(mode, Mode::Terminal | Mode::Plain).then(|| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || tick(&shared))
+        });
+        Self { shared, ticker }
+    }
+
+    /// Shows everything for the last time and returns what has happened.
+    pub(crate) fn finish(mut self) -> Book {
+        let mut state = self.shared.lock();
+        let at = self.shared.begun.elapsed();
+        let state_now = &mut *state;
+        state_now.is_over = true;
+        state_now.renderer.finish(&state_now.book, at);
+        let book = std::mem::take(&mut state_now.book);
+        drop(state);
+        self.shared.ended.notify_all();
+        if let Some(ticker) = self.ticker.take() {
+            // A ticker that panicked has nothing more to show.
+            let _ = ticker.join();
+        }
+        book
+    }
+
+    /// Returns a function that shows warnings amid the progress.
+    pub(crate) fn warner(&self) -> crate::session::Warner {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move |message| {
+            shared.take(Event::Warning {
+                message: message.to_owned(),
+            });
+        })
+    }
+}
+
+impl Progress for Display {
+    fn event(&self, event: Event) {
+        self.shared.take(event);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, event: Event) {
+        let mut state = self.lock();
+        let at = self.begun.elapsed();
+        let State { book, renderer, .. } = &mut *state;
+        book.take(&event, at);
+        renderer.event(book, &event, at);
+    }
+}
+
+fn tick(shared: &Shared) {
+    let mut state = shared.lock();
+    while !state.is_over {
+        state = shared
+            .ended
+            .wait_timeout(state, TICK)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        let State {
+            book,
+            renderer,
+            is_over,
+        } = &mut *state;
+        if !*is_over {
+            renderer.tick(book, shared.begun.elapsed());
+        }
+    }
+}
+
+/// Standard error, where nobody can be told of a failure to write.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().lock().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Shows nothing.
+struct Quiet;
+
+impl Renderer for Quiet {
+    fn event(&mut self, _: &Book, event: &Event, _: Duration) {
+        if let Event::Warning { message } = event {
+            terminal::warn(message);
+        }
+    }
+
+    fn tick(&mut self, _: &Book, _: Duration) {}
+
+    fn finish(&mut self, _: &Book, _: Duration) {}
+}

@@ -1,0 +1,322 @@
+//! The book as the lines of a screen: a pure function, so that tests can look at it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use console::{Style, strip_ansi_codes};
+use kiln_engine::VertexEnd;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use super::book::{Book, Vertex};
+use super::paint::Palette;
+use crate::terminal::Screen;
+
+/// How much of a book is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What fits on the screen, output of running steps included.
+    Running {
+        /// Lines of output per running step.
+        log_lines: usize,
+    },
+    /// Every step, however many.
+    Finished,
+}
+
+/// Draws the book as it is `now`, counted from the start of the build.
+///
+/// No line is wider than the screen, and unless everything is over there are at most as many lines
+/// as fit, less one for the cursor.
+pub(crate) fn picture(
+    book: &Book,
+    now: Duration,
+    screen: Screen,
+    palette: &Palette,
+    extent: Extent,
+) -> Vec<String> {
+    let ended = book.vertices().iter().filter(|v| v.end.is_some()).count();
+    let total = book.vertices().len();
+    let over = match extent {
+        Extent::Finished => " FINISHED",
+        Extent::Running { .. } => "",
+    };
+    let header = format!("[+] Building {} ({ended}/{total}){over}", seconds(now));
+    let header = cut(&header, screen.width).into_owned();
+    let blocks: Vec<Vec<String>> = book
+        .vertices()
+        .iter()
+        .map(|vertex| block(vertex, now, screen.width, palette, extent))
+        .collect();
+    let room = match extent {
+        Extent::Finished => usize::MAX,
+        Extent::Running { .. } => screen.height.saturating_sub(2),
+    };
+    let mut lines = vec![header];
+    lines.extend(fit(book.vertices(), blocks, room));
+    lines
+}
+
+/// Leaves out lines until the rest has room: finished steps first, the oldest before the others;
+/// then what stands below steps; then the oldest steps.
+fn fit(vertices: &[Vertex], mut blocks: Vec<Vec<String>>, room: usize) -> Vec<String> {
+    let mut count: usize = blocks.iter().map(Vec::len).sum();
+    for (vertex, block) in vertices.iter().zip(&mut blocks) {
+        let is_fine = matches!(
+            vertex.end,
+            Some((
+                VertexEnd::Done | VertexEnd::Cached | VertexEnd::Cancelled,
+                _
+            ))
+        );
+        if count > room && is_fine {
+            count -= block.len();
+            block.clear();
+        }
+    }
+    for block in &mut blocks {
+        while count > room && block.len() > 1 {
+            // The line after the name is the oldest.
+            block.remove(1);
+            count -= 1;
+        }
+    }
+    let lines: Vec<String> = blocks.into_iter().flatten().collect();
+    let surplus = lines.len().saturating_sub(room);
+    lines.into_iter().skip(surplus).collect()
+}
+
+/// Draws a step: its name, its transfers, the end of its output.
+fn block(
+    vertex: &Vertex,
+    now: Duration,
+    width: usize,
+    palette: &Palette,
+    extent: Extent,
+) -> Vec<String> {
+    let (mark, style) = match &vertex.end {
+        None => ("", None),
+        Some((VertexEnd::Done, _)) => ("", Some(&palette.done)),
+        Some((VertexEnd::Cached, _)) => ("CACHED ", Some(&palette.done)),
+        Some((VertexEnd::Failed(_), _)) => ("ERROR ", Some(&palette.failed)),
+        Some((VertexEnd::Cancelled, _)) => ("CANCELED ", Some(&palette.cancelled)),
+    };
+    let time = seconds(vertex.duration(now));
+    let mut lines = vec![row(
+        &format!(" => {mark}{}", vertex.name),
+        &time,
+        width,
+        style,
+    )];
+    let is_shown = |took: Option<Duration>| took.is_none() || extent == Extent::Finished;
+    let is_running = vertex.end.is_none();
+    for part in &vertex.parts {
+        if is_running || is_shown(part.took) {
+            let took = part.took.unwrap_or(now.saturating_sub(part.begun));
+            let style = part.took.is_some().then_some(&palette.done);
+            let text = format!(" => => {}", part.describe());
+            lines.push(row(&text, &seconds(took), width, style));
+        }
+    }
+    if let (true, Extent::Running { log_lines }) = (is_running, extent) {
+        let unfinished = vertex.log.unfinished();
+        let kept = log_lines.saturating_sub(usize::from(unfinished.is_some()));
+        let skipped = vertex.log.lines().len().saturating_sub(kept);
+        let texts = vertex.log.lines().skip(skipped).map(|line| &line.text);
+        for text in texts.chain(&unfinished).take(log_lines) {
+            let line = format!(" => => # {}", tame(text));
+            lines.push(cut(&line, width).into_owned());
+        }
+    }
+    lines
+}
+
+/// Returns `left`, cut if need be, and `right` at the right edge, in a colour if there is one.
+fn row(left: &str, right: &str, width: usize, style: Option<&Style>) -> String {
+    let left = tame(left);
+    let left = cut(&left, width.saturating_sub(right.width() + 1));
+    let gap = width.saturating_sub(left.width() + right.width());
+    let line = format!("{left}{:gap$}{right}", "");
+    match style {
+        Some(style) => style.apply_to(line).to_string(),
+        None => line,
+    }
+}
+
+/// Returns text without anything that moves the cursor: escape sequences go, tabs become blanks.
+fn tame(text: &str) -> String {
+    let text = strip_ansi_codes(text);
+    let mut tame = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\t' => tame.push_str("    "),
+            '\n' => tame.push(' '),
+            c if c.is_control() => {}
+            c => tame.push(c),
+        }
+    }
+    tame
+}
+
+/// Cuts text to a width in columns.
+fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if text.width() <= width {
+        return Cow::Borrowed(text);
+    }
+    let room = width.saturating_sub(1);
+    let mut used = 0;
+    let mut short = String::new();
+    for character in text.chars() {
+        used += character.width().unwrap_or(0);
+        if used > room {
+            break;
+        }
+        short.push(character);
+    }
+    if width > 0 {
+        short.push('…');
+    }
+    Cow::Owned(short)
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1}s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use kiln_engine::{Event, LogStream, VertexId};
+
+    use super::*;
+
+    const RUNNING: Extent = Extent::Running { log_lines: 3 };
+
+    fn started(book: &mut Book, id: u32, name: &str, at: u64) {
+        let name = name.to_owned();
+        let vertex = VertexId(id);
+        book.take(&Event::Started { vertex, name }, Duration::from_millis(at));
+    }
+
+    fn finished(book: &mut Book, id: u32, end: VertexEnd, took: u64) {
+        let took = Duration::from_millis(took);
+        let vertex = VertexId(id);
+        book.take(&Event::Finished { vertex, end, took }, took);
+    }
+
+    fn log(book: &mut Book, id: u32, text: &str) {
+        let event = Event::Log {
+            vertex: VertexId(id),
+            stream: LogStream::Stdout,
+            bytes: text.as_bytes().to_vec(),
+        };
+        book.take(&event, Duration::from_secs(1));
+    }
+
+    fn sample() -> Book {
+        let mut book = Book::default();
+        started(
+            &mut book,
+            0,
+            "[internal] load build definition from Dockerfile",
+            0,
+        );
+        finished(&mut book, 0, VertexEnd::Done, 12);
+        started(&mut book, 1, "[1/4] FROM docker.io/library/debian:12", 20);
+        for (part, current, finished) in [
+            ("sha256:0123", 5_000_000, true),
+            ("sha256:4567", 1_050_000, false),
+        ] {
+            book.take(
+                &Event::Status {
+                    vertex: VertexId(1),
+                    part: part.to_owned(),
+                    current,
+                    total: Some(5_000_000),
+                    finished,
+                },
+                Duration::from_millis(400),
+            );
+        }
+        started(&mut book, 2, "[2/4] WORKDIR /app", 20);
+        finished(&mut book, 2, VertexEnd::Cached, 0);
+        started(
+            &mut book,
+            3,
+            "[3/4] RUN apt-get update && apt-get install --yes build-essential curl",
+            100,
+        );
+        log(
+            &mut book,
+            3,
+            "one\ntwo\tx\n\x1b[31mred\x1b[0m 日本語日本語日本語日本語日本語日本語\nhalf",
+        );
+        book
+    }
+
+    fn draw(book: &Book, width: usize, height: usize, extent: Extent) -> String {
+        let screen = Screen { width, height };
+        let now = Duration::from_millis(1234);
+        let lines = picture(book, now, screen, &Palette::none(), extent);
+        for line in &lines {
+            assert!(line.width() <= width, "too wide: {line}");
+        }
+        if extent != Extent::Finished {
+            assert!(lines.len() < height.max(2), "too high: {}", lines.len());
+        }
+        lines.join("\n")
+    }
+
+    #[test]
+    fn a_build_at_work() {
+        assert_snapshot!(draw(&sample(), 60, 24, RUNNING), @r"
+        [+] Building 1.2s (2/4)
+         => [internal] load build definition from Dockerfile    0.0s
+         => [1/4] FROM docker.io/library/debian:12              1.2s
+         => => sha256:0123 5MB / 5MB                            0.0s
+         => => sha256:4567 1.05MB / 5MB                         0.8s
+         => CACHED [2/4] WORKDIR /app                           0.0s
+         => [3/4] RUN apt-get update && apt-get install --yes … 1.1s
+         => => # two    x
+         => => # red 日本語日本語日本語日本語日本語日本語
+         => => # half
+        ");
+    }
+
+    #[test]
+    fn a_low_screen_shows_what_runs() {
+        assert_snapshot!(draw(&sample(), 40, 6, RUNNING), @r"
+        [+] Building 1.2s (2/4)
+         => [1/4] FROM docker.io/library/d… 1.2s
+         => [3/4] RUN apt-get update && ap… 1.1s
+         => => # red 日本語日本語日本語日本語日…
+         => => # half
+        ");
+        assert_snapshot!(draw(&sample(), 40, 3, RUNNING), @r"
+        [+] Building 1.2s (2/4)
+         => [3/4] RUN apt-get update && ap… 1.1s
+        ");
+        draw(&sample(), 1, 1, RUNNING);
+        draw(&sample(), 0, 0, RUNNING);
+    }
+
+    #[test]
+    fn the_last_picture_shows_everything() {
+        let mut book = sample();
+        finished(&mut book, 1, VertexEnd::Cancelled, 1000);
+        finished(
+            &mut book,
+            3,
+            VertexEnd::Failed("exit code: 1".to_owned()),
+            1100,
+        );
+        assert_snapshot!(draw(&book, 60, 4, Extent::Finished), @r"
+        [+] Building 1.2s (4/4) FINISHED
+         => [internal] load build definition from Dockerfile    0.0s
+         => CANCELED [1/4] FROM docker.io/library/debian:12     1.0s
+         => => sha256:0123 5MB / 5MB                            0.0s
+         => => sha256:4567 1.05MB / 5MB                         0.8s
+         => CACHED [2/4] WORKDIR /app                           0.0s
+         => ERROR [3/4] RUN apt-get update && apt-get install … 1.1s
+        ");
+    }
+}

@@ -1,0 +1,153 @@
+//! One JSON object a line, for programs: the members of BuildKit's `SolveStatus`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kiln_cache::{Sha256, Timestamp};
+use kiln_engine::{Event, LogStream, VertexEnd, VertexId};
+use serde_json::{Value, json};
+
+use super::{Book, Renderer, Vertex};
+
+/// Writes raw JSON progress.
+pub(crate) struct Raw<W> {
+    out: W,
+    /// When the build began.
+    epoch: Timestamp,
+}
+
+impl<W: Write + Send> Raw<W> {
+    pub(crate) fn new(out: W, epoch: Timestamp) -> Self {
+        Self { out, epoch }
+    }
+
+    fn time(&self, at: Duration) -> String {
+        let nanoseconds = u64::from(self.epoch.nanoseconds) + u64::from(at.subsec_nanos());
+        let seconds = at.as_secs() + nanoseconds / 1_000_000_000;
+        let time = Timestamp {
+            seconds: self.epoch.seconds.saturating_add_unsigned(seconds),
+            nanoseconds: u32::try_from(nanoseconds % 1_000_000_000).unwrap_or_default(),
+        };
+        time.to_string()
+    }
+
+    fn vertex(&self, vertex: &Vertex, at: Duration) -> Value {
+        let mut value = json!({
+            "digest": digest(vertex.id),
+            "name": vertex.name,
+            "started": self.time(vertex.begun),
+        });
+        if let Some((end, _)) = &vertex.end {
+            value["completed"] = self.time(at).into();
+            match end {
+                VertexEnd::Cached => value["cached"] = true.into(),
+                VertexEnd::Failed(message) => value["error"] = message.as_str().into(),
+                VertexEnd::Cancelled => value["error"] = "context canceled".into(),
+                VertexEnd::Done => {}
+            }
+        }
+        value
+    }
+}
+
+/// BuildKit names vertices by digests of their definitions; here it is enough that they differ.
+fn digest(id: VertexId) -> String {
+    Sha256::of(format!("vertex {}", id.0).as_bytes()).to_string()
+}
+
+impl<W: Write + Send> Renderer for Raw<W> {
+    fn event(&mut self, book: &Book, event: &Event, at: Duration) {
+        let status = match event {
+            Event::Started { vertex, .. } | Event::Finished { vertex, .. } => {
+                match book.vertex(*vertex) {
+                    Some(vertex) => json!({ "vertexes": [self.vertex(vertex, at)] }),
+                    None => return,
+                }
+            }
+            Event::Log {
+                vertex,
+                stream,
+                bytes,
+            } => json!({ "logs": [{
+                "vertex": digest(*vertex),
+                "stream": match stream { LogStream::Stdout => 1, LogStream::Stderr => 2 },
+                "data": STANDARD.encode(bytes),
+                "timestamp": self.time(at),
+            }]}),
+            Event::Status {
+                vertex,
+                part,
+                current,
+                total,
+                finished,
+            } => {
+                let mut value = json!({
+                    "id": part,
+                    "vertex": digest(*vertex),
+                    "name": part,
+                    "current": current,
+                    "timestamp": self.time(at),
+                });
+                if let Some(total) = total {
+                    value["total"] = (*total).into();
+                }
+                if *finished {
+                    value["completed"] = self.time(at).into();
+                }
+                json!({ "statuses": [value] })
+            }
+            Event::Warning { message } => json!({ "warnings": [{
+                "level": 1,
+                "short": STANDARD.encode(message),
+            }]}),
+        };
+        // The writer has nobody to tell of a failure.
+        let _ = writeln!(self.out, "{status}");
+    }
+
+    fn tick(&mut self, _: &Book, _: Duration) {}
+
+    fn finish(&mut self, _: &Book, _: Duration) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_one_line_each() {
+        let mut raw = Raw::new(Vec::new(), Timestamp::EPOCH);
+        let mut book = Book::default();
+        let vertex = VertexId(1);
+        let events = [
+            Event::Started {
+                vertex,
+                name: "RUN x".to_owned(),
+            },
+            Event::Log {
+                vertex,
+                stream: LogStream::Stderr,
+                bytes: b"\xff\n".to_vec(),
+            },
+            Event::Finished {
+                vertex,
+                end: VertexEnd::Cached,
+                took: Duration::ZERO,
+            },
+        ];
+        for (second, event) in events.into_iter().enumerate() {
+            let at = Duration::from_secs(second as u64);
+            book.take(&event, at);
+            raw.event(&book, &event, at);
+        }
+        let text = String::from_utf8(raw.out).unwrap();
+        let text = text.replace(&digest(vertex), "[DIGEST]");
+        insta::assert_snapshot!(text, @r#"
+        {"vertexes":[{"digest":"[DIGEST]","name":"RUN x","started":"1970-01-01T00:00:00Z"}]}
+        {"logs":[{"vertex":"[DIGEST]","stream":2,"data":"/wo=","timestamp":"1970-01-01T00:00:01Z"}]}
+        {"vertexes":[{"digest":"[DIGEST]","name":"RUN x","started":"1970-01-01T00:00:00Z","completed":"1970-01-01T00:00:02Z","cached":true}]}
+        "#);
+    }
+}

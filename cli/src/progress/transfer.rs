@@ -1,0 +1,196 @@
+//! Pulls and pushes, layer by layer.
+//!
+//! On a terminal each layer has a line that changes; elsewhere each change of state is a line, and
+//! bytes are not counted.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kiln_cache::Sha256;
+use kiln_registry::{Event, Step};
+
+use crate::terminal;
+use crate::units;
+
+/// Where the lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Standard output.
+    Output,
+    /// None (`--quiet`).
+    Nowhere,
+}
+
+/// Shows the transfers of one image.
+pub(crate) struct Transfers {
+    state: Mutex<State>,
+}
+
+struct State {
+    stream: Stream,
+    bar: Option<ProgressBar>,
+    /// Layers in the order they were first heard of.
+    order: Vec<Sha256>,
+    layers: BTreeMap<Sha256, String>,
+    drawn: Option<Instant>,
+}
+
+/// As often as a picture of a build is drawn.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+impl Transfers {
+    /// Begins to show transfers.
+    pub(crate) fn start(stream: Stream) -> Self {
+        let target = match stream {
+            Stream::Output if terminal::stdout_is_terminal() => {
+                Some(ProgressDrawTarget::stdout_with_hz(20))
+            }
+            _ => None,
+        };
+        let bar = target.map(|target| {
+            let style = ProgressStyle::with_template("{msg}").expect("the template is fixed");
+            let bar = ProgressBar::with_draw_target(None, target);
+            bar.set_style(style);
+            bar
+        });
+        Self {
+            state: Mutex::new(State {
+                stream,
+                bar,
+                order: Vec::new(),
+                layers: BTreeMap::new(),
+                drawn: None,
+            }),
+        }
+    }
+
+    /// Takes what the registry client tells, from any thread.
+    pub(crate) fn take(&self, event: &Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.take(event);
+    }
+
+    /// Leaves the last state of every layer on the screen.
+    pub(crate) fn finish(self) {
+        let state = self
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(bar) = &state.bar {
+            bar.finish_and_clear();
+            for line in state.lines() {
+                state.write(&line);
+            }
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self, event: &Event) {
+        let words = words(event);
+        let before = self.layers.insert(event.digest, words.clone());
+        if before.is_none() {
+            self.order.push(event.digest);
+        }
+        let is_bytes = matches!(
+            event.step,
+            Step::Downloading { done_bytes: 1.. } | Step::Uploading { done_bytes: 1.. }
+        );
+        match &self.bar {
+            Some(bar) => {
+                let is_due = self.drawn.is_none_or(|drawn| drawn.elapsed() >= INTERVAL);
+                if is_due || !is_bytes {
+                    self.drawn = Some(Instant::now());
+                    bar.set_message(self.lines().join("\n"));
+                }
+            }
+            None if is_bytes && before.is_some() => {}
+            None if before.as_ref() == Some(&words) => {}
+            None if is_bytes => self.write(&line(event.digest, plain_start(event))),
+            None => self.write(&line(event.digest, &words)),
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let lines = self.order.iter().filter_map(|digest| {
+            let words = self.layers.get(digest)?;
+            Some(line(*digest, words))
+        });
+        lines.collect()
+    }
+
+    fn write(&self, line: &str) {
+        // Progress that cannot be shown must not fail the transfer.
+        let _ = match self.stream {
+            Stream::Output => writeln!(io::stdout().lock(), "{line}"),
+            Stream::Nowhere => Ok(()),
+        };
+    }
+}
+
+fn line(digest: Sha256, words: &str) -> String {
+    format!("{}: {words}", digest.short())
+}
+
+/// What a transfer that has begun is called where bytes are not counted.
+fn plain_start(event: &Event) -> &'static str {
+    match event.step {
+        Step::Uploading { .. } => "Pushing",
+        _ => "Pulling fs layer",
+    }
+}
+
+/// Docker's words for the stations of a layer.
+fn words(event: &Event) -> String {
+    let progress = |words: &str, done: u64| {
+        let (done, all) = (units::size(done), units::size(event.size_bytes));
+        format!("{words} {done}/{all}")
+    };
+    match &event.step {
+        Step::AlreadyHere => "Already exists".to_owned(),
+        Step::Downloading { done_bytes: 0 } => "Pulling fs layer".to_owned(),
+        Step::Downloading { done_bytes } => progress("Downloading", *done_bytes),
+        Step::Downloaded => "Pull complete".to_owned(),
+        Step::Preparing => "Preparing".to_owned(),
+        Step::AlreadyThere => "Layer already exists".to_owned(),
+        Step::Mounted { from } => format!("Mounted from {from}"),
+        Step::Uploading { done_bytes: 0 } => "Pushing".to_owned(),
+        Step::Uploading { done_bytes } => progress("Pushing", *done_bytes),
+        Step::Uploaded => "Pushed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stations_have_dockers_words() {
+        let event = |step| Event {
+            digest: Sha256::of(b""),
+            size_bytes: 3_400_000,
+            step,
+        };
+        for (step, expected) in [
+            (Step::Downloading { done_bytes: 0 }, "Pulling fs layer"),
+            (
+                Step::Downloading {
+                    done_bytes: 1_050_000,
+                },
+                "Downloading 1.05MB/3.4MB",
+            ),
+            (
+                Step::Mounted {
+                    from: "library/x".to_owned(),
+                },
+                "Mounted from library/x",
+            ),
+            (Step::Uploaded, "Pushed"),
+        ] {
+            assert_eq!(words(&event(step)), expected);
+        }
+    }
+}

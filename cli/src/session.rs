@@ -1,0 +1,70 @@
+//! What commands have in common: the environment, the namespaces, the engine.
+
+use std::sync::Arc;
+
+use kiln_engine::{Engine, EngineOptions};
+use kiln_registry::Notice;
+use kiln_runtime::userns::{self, Rung, UsernsError};
+
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::terminal;
+
+/// Takes warnings, one line each, while something else may be drawing.
+pub(crate) type Warner = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Opens the engine without entering namespaces: enough for looking and naming.
+pub(crate) fn open(environment: &Environment) -> Result<Engine, Failure> {
+    open_with(environment, Arc::new(terminal::warn))
+}
+
+/// As [`open`], with a say in where warnings of the registry client go.
+pub(crate) fn open_with(environment: &Environment, warner: Warner) -> Result<Engine, Failure> {
+    let mut registry = environment.client_options()?;
+    registry.notice = Arc::new(move |notice| warner(&notice_text(&notice)));
+    Ok(Engine::open(EngineOptions {
+        root: environment.state_directory()?,
+        registry,
+    })?)
+}
+
+/// Enters the namespaces and opens the engine: for whatever mounts, runs, or touches files that
+/// belong to ids of images. Must be called while there is one thread.
+pub(crate) fn enter_and_open(environment: &Environment) -> Result<Engine, Failure> {
+    enter()?;
+    open(environment)
+}
+
+/// Makes this process root in namespaces of its own, as far as the machine allows.
+pub(crate) fn enter() -> Result<Rung, Failure> {
+    userns::enter(&userns::Options::default()).map_err(|error| Failure::new(enter_error(&error)))
+}
+
+fn enter_error(error: &UsernsError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("cannot enter a user namespace: {error}: {cause}"),
+        None => format!("cannot enter a user namespace: {error}"),
+    }
+}
+
+fn notice_text(notice: &Notice) -> String {
+    match notice {
+        Notice::Retrying {
+            host,
+            reason,
+            delay,
+        } => {
+            let seconds = delay.as_secs_f64();
+            match host.as_str() {
+                "" => format!("{reason}; trying again in {seconds:.1}s"),
+                host => format!("{host}: {reason}; trying again in {seconds:.1}s"),
+            }
+        }
+        Notice::NoCredentials { domain, reason } => {
+            format!("going on without credentials for {domain}: {reason}")
+        }
+        Notice::MirrorFailed { mirror, reason } => {
+            format!("mirror {mirror} does not serve: {reason}")
+        }
+    }
+}

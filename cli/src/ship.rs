@@ -1,0 +1,194 @@
+//! `kiln pull`, `kiln push`, `kiln save` and `kiln load`.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use kiln_cache::{ImageRef, Platform};
+use kiln_engine::{Destination, Engine, LoadSource};
+
+use crate::build::platform;
+use crate::environment::Environment;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::progress::{Stream, Transfers};
+use crate::{interrupt, session, terminal};
+
+/// Download an image from a registry.
+#[derive(Args, Debug)]
+#[command(override_usage = "kiln pull [OPTIONS] NAME[:TAG|@DIGEST]")]
+pub(crate) struct PullArguments {
+    /// Name of the image
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Platform of the image (default: this machine's)
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
+    /// Print nothing but the name
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Pulls an image and says how it goes, as docker does.
+pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outcome {
+    let name = parse_name(&arguments.name)?;
+    let platform = one_platform(arguments.platform.as_ref(), environment)?;
+    let engine = Arc::new(session::enter_and_open(environment)?);
+    interrupt::watch(&engine)?;
+    let stream = stream(arguments.quiet);
+    if !arguments.quiet && name.tag().is_none() && name.digest().is_none() {
+        terminal::print_line("Using default tag: latest")?;
+    }
+    let name = name.with_default_tag();
+    let transfers = Transfers::start(stream);
+    let pulled = engine.pull(&name, &platform, &|event| transfers.take(&event));
+    transfers.finish();
+    let pulled = pulled?;
+    if !arguments.quiet {
+        terminal::print_line(&format!("Digest: {}", pulled.digest))?;
+        let status = match pulled.is_newer {
+            true => "Downloaded newer image for",
+            false => "Image is up to date for",
+        };
+        terminal::print_line(&format!("Status: {status} {}", name.familiar()))?;
+    }
+    terminal::print_line(&name.to_string())?;
+    Ok(Exit::SUCCESS)
+}
+
+fn stream(quiet: bool) -> Stream {
+    match quiet {
+        true => Stream::Nowhere,
+        false => Stream::Output,
+    }
+}
+
+/// Upload an image to a registry.
+#[derive(Args, Debug)]
+#[command(override_usage = "kiln push [OPTIONS] NAME[:TAG]")]
+pub(crate) struct PushArguments {
+    /// Name of the image
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Print nothing but the name
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Pushes an image.
+pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outcome {
+    let name = parse_name(&arguments.name)?;
+    if name.digest().is_some() {
+        return Err(Failure::new("cannot push a digest reference"));
+    }
+    let engine = Arc::new(session::enter_and_open(environment)?);
+    interrupt::watch(&engine)?;
+    let has_tag = name.tag().is_some();
+    let name = name.with_default_tag();
+    let stream = stream(arguments.quiet);
+    if !arguments.quiet {
+        if !has_tag {
+            terminal::print_line("Using default tag: latest")?;
+        }
+        terminal::print_line(&format!(
+            "The push refers to repository [{}]",
+            name.repository()
+        ))?;
+    }
+    let transfers = Transfers::start(stream);
+    let pushed = engine.push(&name, &|event| transfers.take(&event));
+    transfers.finish();
+    let (digest, size) = pushed?;
+    terminal::print_line(&match arguments.quiet {
+        true => name.to_string(),
+        false => {
+            let tag = name.tag().unwrap_or_default();
+            format!("{tag}: digest: {digest} size: {size}")
+        }
+    })?;
+    Ok(Exit::SUCCESS)
+}
+
+/// Parses the name of an image.
+pub(crate) fn parse_name(text: &str) -> Result<ImageRef, Failure> {
+    text.parse()
+        .map_err(|error| Failure::new(format!("{text}: {error}")))
+}
+
+/// Parses `--platform`, or takes the environment's or this machine's.
+fn one_platform(text: Option<&String>, environment: &Environment) -> Result<Platform, Failure> {
+    let wanted = platform(
+        text.map(std::slice::from_ref).unwrap_or_default(),
+        environment,
+    )?;
+    Ok(wanted.unwrap_or_else(Engine::host_platform))
+}
+
+/// Save one or more images to a tar archive.
+#[derive(Args, Debug)]
+#[command(override_usage = "kiln save [OPTIONS] IMAGE [IMAGE...]")]
+pub(crate) struct SaveArguments {
+    /// Names or ids
+    #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
+    images: Vec<String>,
+    /// Write to a file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Load images from a tar archive.
+#[derive(Args, Debug)]
+#[command(override_usage = "kiln load [OPTIONS]")]
+pub(crate) struct LoadArguments {
+    /// Read from a file instead of standard input
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Print nothing but what was loaded
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Saves images.
+pub(crate) fn save(arguments: &SaveArguments, environment: &Environment) -> Outcome {
+    let to = match &arguments.output {
+        Some(path) => Destination::Path(path.clone()),
+        None if terminal::stdout_is_terminal() => {
+            return Err(Failure::new(
+                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+            ));
+        }
+        None => Destination::Stdout,
+    };
+    session::enter_and_open(environment)?.save(&arguments.images, &to)?;
+    Ok(Exit::SUCCESS)
+}
+
+/// Loads images.
+pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outcome {
+    let platform = one_platform(None, environment)?;
+    if arguments.input.is_none() && terminal::stdin_is_terminal() {
+        return Err(
+            Failure::new("requested load from stdin, but stdin is empty")
+                .with_hint("name the archive with -i"),
+        );
+    }
+    let engine = session::enter_and_open(environment)?;
+    let mut stdin = std::io::stdin().lock();
+    let source = match &arguments.input {
+        Some(path) if path.is_dir() => LoadSource::Directory(path.clone()),
+        Some(path) => LoadSource::File(
+            File::open(path)
+                .map_err(|error| Failure::new(format!("open {}: {error}", path.display())))?,
+        ),
+        None => LoadSource::Stream(&mut stdin),
+    };
+    for (names, id) in engine.load(source, &platform)? {
+        for name in &names {
+            terminal::print_line(&format!("Loaded image: {}", name.familiar()))?;
+        }
+        if names.is_empty() {
+            terminal::print_line(&format!("Loaded image ID: {id}"))?;
+        }
+    }
+    Ok(Exit::SUCCESS)
+}

@@ -1,0 +1,52 @@
+//! Tables as docker prints them: columns padded to their widest cell, three blanks apart.
+
+use unicode_width::UnicodeWidthStr as _;
+
+/// Blanks between columns.
+const GAP: usize = 3;
+/// A column is never narrower than this, gap included; Go's tabwriter is given it by docker.
+const NARROWEST: usize = 10;
+
+/// Returns rows, the header first, as lines. The last column is not padded.
+pub(crate) fn render(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            let widest = cells.map(|cell| cell.width()).max().unwrap_or(0);
+            (widest + GAP).max(NARROWEST)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            text.push_str(cell);
+            if column + 1 < row.len() {
+                let padding = widths[column] - cell.width();
+                text.extend(std::iter::repeat_n(' ', padding));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let row = |cells: &[&str]| cells.iter().map(|&cell| cell.to_owned()).collect();
+        let rows = [
+            row(&["REPOSITORY", "TAG", "SIZE"]),
+            row(&["registry.example/team/app", "v1", "1.2MB"]),
+            row(&["größe", "latest", "0B"]),
+        ];
+        insta::assert_snapshot!(render(&rows), @r"
+        REPOSITORY                  TAG       SIZE
+        registry.example/team/app   v1        1.2MB
+        größe                       latest    0B
+        ");
+    }
+}

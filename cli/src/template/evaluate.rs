@@ -1,0 +1,221 @@
+//! From a template and a value to text.
+
+use serde_json::{Map, Value};
+
+use super::TemplateError;
+use super::functions::{self, is_true};
+use super::parse::{Command, Node, Operand, Pipeline, Template};
+
+/// Executes a template.
+pub(crate) fn execute(template: &Template, value: &Value) -> Result<String, TemplateError> {
+    let mut evaluation = Evaluation {
+        out: String::new(),
+        variables: vec![(String::new(), value.clone())],
+    };
+    evaluation.nodes(&template.nodes, value)?;
+    Ok(evaluation.out)
+}
+
+struct Evaluation {
+    out: String,
+    /// Innermost last; the empty name is `$`.
+    variables: Vec<(String, Value)>,
+}
+
+impl Evaluation {
+    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), TemplateError> {
+        for node in nodes {
+            self.node(node, dot)?;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Node, dot: &Value) -> Result<(), TemplateError> {
+        let scope = self.variables.len();
+        match node {
+            Node::Text(text) => self.out.push_str(text),
+            Node::Print(pipeline) => {
+                let value = self.pipeline(pipeline, dot)?;
+                match pipeline.variables.as_slice() {
+                    [] => self.out.push_str(&functions::display(&value)),
+                    names => {
+                        // Declared here, a variable lives until the list of nodes ends.
+                        for name in names {
+                            self.variables.push((name.clone(), value.clone()));
+                        }
+                        return Ok(());
+                    }
+                }
+            }
+            Node::If {
+                condition,
+                then,
+                otherwise,
+            } => {
+                let value = self.pipeline(condition, dot)?;
+                self.declare(condition, &value);
+                match is_true(&value) {
+                    true => self.nodes(then, dot)?,
+                    false => self.nodes(otherwise, dot)?,
+                }
+            }
+            Node::With {
+                value,
+                body,
+                otherwise,
+            } => {
+                let inner = self.pipeline(value, dot)?;
+                self.declare(value, &inner);
+                match is_true(&inner) {
+                    true => self.nodes(body, &inner)?,
+                    false => self.nodes(otherwise, dot)?,
+                }
+            }
+            Node::Range {
+                over,
+                body,
+                otherwise,
+            } => {
+                let value = self.pipeline(over, dot)?;
+                let items = items(&value).ok_or_else(|| TemplateError::Value {
+                    at: over.text.clone(),
+                    problem: format!("range can't iterate over {}", functions::display(&value)),
+                })?;
+                if items.is_empty() {
+                    self.nodes(otherwise, dot)?;
+                }
+                for (key, item) in items {
+                    match over.variables.as_slice() {
+                        [] => {}
+                        [one] => self.variables.push((one.clone(), item.clone())),
+                        [first, second, ..] => {
+                            self.variables.push((first.clone(), key));
+                            self.variables.push((second.clone(), item.clone()));
+                        }
+                    }
+                    self.nodes(body, &item)?;
+                    self.variables.truncate(scope);
+                }
+            }
+        }
+        self.variables.truncate(scope);
+        Ok(())
+    }
+
+    fn declare(&mut self, pipeline: &Pipeline, value: &Value) {
+        for name in &pipeline.variables {
+            self.variables.push((name.clone(), value.clone()));
+        }
+    }
+
+    fn pipeline(&self, pipeline: &Pipeline, dot: &Value) -> Result<Value, TemplateError> {
+        let mut handed_on = None;
+        for command in &pipeline.commands {
+            handed_on = Some(self.command(command, handed_on, pipeline, dot)?);
+        }
+        Ok(handed_on.unwrap_or_default())
+    }
+
+    fn command(
+        &self,
+        command: &Command,
+        handed_on: Option<Value>,
+        pipeline: &Pipeline,
+        dot: &Value,
+    ) -> Result<Value, TemplateError> {
+        let failed = |problem: String| TemplateError::Value {
+            at: pipeline.text.clone(),
+            problem,
+        };
+        let mut arguments = command
+            .arguments
+            .iter()
+            .map(|operand| self.operand(operand, pipeline, dot))
+            .collect::<Result<Vec<_>, _>>()?;
+        arguments.extend(handed_on);
+        if let Operand::Function(name) = &command.head {
+            return functions::call(name, &arguments).map_err(failed);
+        }
+        let value = self.operand(&command.head, pipeline, dot)?;
+        match (arguments.as_slice(), &value) {
+            ([], _) => Ok(value),
+            // `.Label "key"` is a method in Go; here the field is a map.
+            ([Value::String(key)], Value::Object(members)) => {
+                Ok(members.get(key).cloned().unwrap_or_else(|| "".into()))
+            }
+            _ => Err(failed("can't give argument to non-function".to_owned())),
+        }
+    }
+
+    fn operand(
+        &self,
+        operand: &Operand,
+        pipeline: &Pipeline,
+        dot: &Value,
+    ) -> Result<Value, TemplateError> {
+        match operand {
+            Operand::Dot => Ok(dot.clone()),
+            Operand::Variable(name) => {
+                let found = self.variables.iter().rev().find(|(known, _)| known == name);
+                Ok(found.map(|(_, value)| value.clone()).unwrap_or_default())
+            }
+            Operand::Literal(value) => Ok(value.clone()),
+            Operand::Function(name) => {
+                functions::call(name, &[]).map_err(|problem| TemplateError::Value {
+                    at: pipeline.text.clone(),
+                    problem,
+                })
+            }
+            Operand::Fields(base, names) => {
+                let mut value = self.operand(base, pipeline, dot)?;
+                for name in names {
+                    value = field(value, name).map_err(|problem| TemplateError::Value {
+                        at: pipeline.text.clone(),
+                        problem,
+                    })?;
+                }
+                Ok(value)
+            }
+            Operand::Pipeline(inner) => self.pipeline(inner, dot),
+        }
+    }
+}
+
+fn field(value: Value, name: &str) -> Result<Value, String> {
+    match value {
+        Value::Object(mut members) => members.remove(name).ok_or_else(|| {
+            format!("can't evaluate field {name} in type map[string]interface {{}}")
+        }),
+        Value::Null => Err(format!("nil pointer evaluating interface {{}}.{name}")),
+        other => Err(format!(
+            "can't evaluate field {name} in type {}",
+            functions::type_name(&other)
+        )),
+    }
+}
+
+/// Returns keys and values in the order Go visits them: maps by key.
+fn items(value: &Value) -> Option<Vec<(Value, Value)>> {
+    match value {
+        Value::Array(items) => {
+            let numbered = items.iter().cloned().enumerate();
+            Some(numbered.map(|(i, item)| (i.into(), item)).collect())
+        }
+        Value::Object(members) => Some(sorted(members)),
+        Value::Null => Some(Vec::new()),
+        Value::Number(number) => {
+            let count = number.as_u64()?;
+            Some((0..count).map(|i| (i.into(), i.into())).collect())
+        }
+        Value::String(_) | Value::Bool(_) => None,
+    }
+}
+
+fn sorted(members: &Map<String, Value>) -> Vec<(Value, Value)> {
+    let mut pairs: Vec<_> = members.iter().collect();
+    pairs.sort_by_key(|(key, _)| *key);
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.clone().into(), value.clone()))
+        .collect()
+}

@@ -1,0 +1,147 @@
+//! `--format`: the part of Go's text/template that people use, over JSON values.
+//!
+//! Fields, pipelines, variables, `if`, `range` and `with`, the functions of Go and of docker. There
+//! are no methods, no nested definitions and no comparison of anything but numbers and text.
+
+mod evaluate; // from nodes and a value to text
+mod functions; // json, join, index, …
+mod lex; // from text to tokens
+mod parse; // from tokens to nodes
+mod printf; // %-10s
+
+pub(crate) use evaluate::execute;
+pub(crate) use parse::Template;
+
+/// What is wrong with a template, or with a value for it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TemplateError {
+    /// It is no template.
+    #[error("template parsing error: template: :1: {0}")]
+    Syntax(String),
+    /// It is one, but not for this value.
+    #[error("template: :1: executing \"\" at <{at}>: {problem}")]
+    Value {
+        /// The part of the template.
+        at: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn sample() -> Value {
+        json!({
+            "ID": "abc",
+            "Names": ["a", "b"],
+            "State": {"ExitCode": 0, "Running": true, "Health": null},
+            "Config": {"Labels": {"k.y": "v", "a": "<&>"}, "Env": []},
+            "Size": 1.5,
+        })
+    }
+
+    fn run(template: &str) -> Result<String, String> {
+        let template = Template::parse(template).map_err(|error| error.to_string())?;
+        execute(&template, &sample()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn templates_give_text() {
+        for (template, expected) in [
+            ("plain", "plain"),
+            ("{{.ID}}-{{ .State.ExitCode }}", "abc-0"),
+            ("{{.Names}} {{.Config.Labels}}", "[a b] map[a:<&> k.y:v]"),
+            ("{{json .}}", &sample().to_string()),
+            ("{{json .Config.Labels}}", r#"{"k.y":"v","a":"<&>"}"#),
+            (
+                "{{.State | json}}",
+                r#"{"ExitCode":0,"Running":true,"Health":null}"#,
+            ),
+            (r#"{{join .Names ","}}"#, "a,b"),
+            (r#"{{index .Config.Labels "k.y"}}"#, "v"),
+            (r#"{{index .Config.Labels "none"}}"#, ""),
+            ("{{index .Names 1}}", "b"),
+            ("{{len .Names}}{{len .ID}}", "23"),
+            ("{{range .Names}}[{{.}}]{{end}}", "[a][b]"),
+            (
+                "{{range $i, $n := .Names}}{{$i}}={{$n}} {{end}}",
+                "0=a 1=b ",
+            ),
+            (
+                "{{range $k, $v := .Config.Labels}}{{$k}}:{{$v}};{{end}}",
+                "a:<&>;k.y:v;",
+            ),
+            ("{{range .Config.Env}}x{{else}}none{{end}}", "none"),
+            ("{{if .State.Running}}up{{else}}down{{end}}", "up"),
+            (
+                "{{if .State.ExitCode}}bad{{else if .State.Running}}up{{end}}",
+                "up",
+            ),
+            (
+                "{{if and .State.Running (not .State.ExitCode)}}y{{end}}",
+                "y",
+            ),
+            (
+                "{{if eq .ID \"x\" \"abc\"}}y{{end}}{{if lt 1 2}}z{{end}}",
+                "yz",
+            ),
+            (
+                "{{with .State}}{{.ExitCode}}{{end}}{{with .Config.Env}}x{{end}}",
+                "0",
+            ),
+            (
+                "{{upper .ID}}{{lower \"X\"}}{{title \"ab cd\"}}",
+                "ABCxAb Cd",
+            ),
+            ("{{range split \"a:b\" \":\"}}{{.}}.{{end}}", "a.b."),
+            ("{{println .ID}}", "abc\n"),
+            ("{{print 1 2 \"x\" \"y\"}}", "1 2xy"),
+            (
+                r#"{{printf "%-5s|%5.1f|%03d|%q|%v" .ID .Size 7 "x" .Names}}"#,
+                "abc  |  1.5|007|\"x\"|[a b]",
+            ),
+            ("{{pad .ID 1 2}}|{{truncate .ID 2}}", " abc  |ab"),
+            ("a {{- .ID -}} b", "aabcb"),
+            ("{{/* nothing */}}x{{- /* nor here */ -}} y", "xy"),
+            ("{{$x := .ID}}{{$x}}{{$.Size}}", "abc1.5"),
+            ("{{(index .Names 0) | upper}}", "A"),
+            ("{{.State.Health}}", "<no value>"),
+            ("{{`raw`}}{{\"tab\\t\"}}", "rawtab\t"),
+            (r#"{{.Config.Labels "a"}}"#, "<&>"),
+        ] {
+            assert_eq!(run(template), Ok(expected.to_owned()), "{template}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        for (template, message) in [
+            ("{{.Nope}}", "can't evaluate field Nope in type map"),
+            ("{{.ID.Nope}}", "can't evaluate field Nope in type string"),
+            (
+                "{{.State.Health.Log}}",
+                "nil pointer evaluating interface {}.Log",
+            ),
+            ("{{nope .}}", "function \"nope\" not defined"),
+            ("{{.ID", "unclosed action"),
+            ("{{if .ID}}", "unexpected EOF"),
+            ("{{end}}", "unexpected {{end}}"),
+            ("{{range}}x{{end}}", "missing value for range"),
+            ("{{\"x}}", "unterminated quoted string"),
+            ("{{$y}}", "undefined variable \"$y\""),
+            ("{{index .Names 7}}", "index out of range: 7"),
+            ("{{range .ID}}{{end}}", "range can't iterate over abc"),
+            ("{{join .ID \",\"}}", "wrong type for join"),
+            ("{{.ID %}}", "unexpected \"%\""),
+            ("{{}}", "missing value for command"),
+            ("{{len}}", "wrong number of args for len: want 1 got 0"),
+        ] {
+            let error = run(template).expect_err(template);
+            assert!(error.contains(message), "{template}: {error}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The three standard streams: writing that survives closed pipes, and what a terminal is like.
+
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
+
+use crate::failure::Failure;
+
+/// Writes text to standard output.
+///
+/// # Errors
+/// When it cannot be written. That a reader went away is no error: it has seen enough.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard output.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
+    print(&format!("{line}\n"))
+}
+
+/// Writes text to standard error, where there is nobody to tell of a failure.
+pub(crate) fn tell(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Writes a line to standard error.
+pub(crate) fn tell_line(line: &str) {
+    tell(&format!("{line}\n"));
+}
+
+/// Writes `WARNING: …` to standard error.
+pub(crate) fn warn(message: &str) {
+    tell_line(&format!("WARNING: {message}"));
+}
+
+/// Says whether standard input is a terminal.
+pub(crate) fn stdin_is_terminal() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Says whether standard output is a terminal.
+pub(crate) fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Says whether standard error is a terminal.
+pub(crate) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Characters in a line and lines on a screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Screen {
+    /// Characters in a line.
+    pub(crate) width: usize,
+    /// Lines.
+    pub(crate) height: usize,
+}
+
+impl Screen {
+    /// What terminals have been since the VT100; also taken where there is none.
+    pub(crate) const USUAL: Self = Self {
+        width: 80,
+        height: 24,
+    };
+
+    /// Asks the terminal behind standard error.
+    pub(crate) fn of_stderr() -> Self {
+        match rustix::termios::tcgetwinsize(io::stderr()) {
+            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => Self {
+                width: size.ws_col.into(),
+                height: size.ws_row.into(),
+            },
+            _ => Self::USUAL,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Command lines that are not understood: what is wrong, how it is used, where help is.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory as _, FromArgMatches as _};
+
+use crate::arguments::{self, Cli};
+use crate::failure::Exit;
+use crate::later;
+use crate::terminal;
+
+/// Parses a command line, or says what is wrong with it and returns the exit status.
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
+    let parsed = arguments::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let error = match parsed {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error,
+    };
+    // The description for parsing shows switches as if they had values; this one does not.
+    let mut root = Cli::command();
+    root.build();
+    let (path, command) = find(&root, arguments);
+    Err(match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let help = command.clone().bin_name(&path).render_help();
+            match terminal::print(&help.to_string()) {
+                Ok(()) => Exit::SUCCESS,
+                Err(failure) => failure.exit,
+            }
+        }
+        kind => {
+            terminal::tell(&complaint(&error, &path, command));
+            match kind {
+                ErrorKind::InvalidSubcommand
+                | ErrorKind::MissingSubcommand
+                | ErrorKind::MissingRequiredArgument => Exit::FAILURE,
+                ErrorKind::UnknownArgument if !is_flag(&invalid_argument(&error)) => Exit::FAILURE,
+                _ => Exit::BEFORE_START,
+            }
+        }
+    })
+}
+
+/// Finds the command that is spoken of: as many words as are names of commands.
+fn find<'a>(root: &'a Command, arguments: &[OsString]) -> (String, &'a Command) {
+    let mut path = root.get_name().to_owned();
+    let mut command = root;
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    for word in words {
+        if word.starts_with('-') || (command.get_name() == root.get_name() && word == "help") {
+            continue;
+        }
+        let Some(next) = command.find_subcommand(word) else {
+            break;
+        };
+        path.push(' ');
+        path.push_str(next.get_name());
+        command = next;
+    }
+    (path, command)
+}
+
+fn complaint(error: &clap::Error, path: &str, command: &Command) -> String {
+    let argument = invalid_argument(error);
+    let message = match error.kind() {
+        ErrorKind::UnknownArgument if later::is_known(path, &argument) => {
+            format!("{argument} is not supported yet")
+        }
+        ErrorKind::UnknownArgument if argument.starts_with("--") => {
+            format!("unknown flag: {argument}")
+        }
+        ErrorKind::UnknownArgument if is_flag(&argument) => {
+            format!("unknown shorthand flag: {argument}")
+        }
+        ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument => {
+            format!("'{path}' {}", expected_count(command))
+        }
+        ErrorKind::InvalidSubcommand => {
+            let name = context(error, ContextKind::InvalidSubcommand);
+            format!("'{name}' is not a command of {path}")
+        }
+        _ => first_line(error),
+    };
+    let mut text = format!("{path}: {message}\n");
+    for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
+        let suggestion = context(error, kind);
+        if !suggestion.is_empty() {
+            text.push_str(&format!("Did you mean '{suggestion}'?\n"));
+        }
+    }
+    let usage = command.clone().bin_name(path).render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage:").trim();
+    format!("{text}\nUsage:  {usage}\n\nRun '{path} --help' for more information\n")
+}
+
+/// Returns clap's own words, without `error:` and everything after the first line.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
+}
+
+fn invalid_argument(error: &clap::Error) -> String {
+    context(error, ContextKind::InvalidArg)
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> String {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned().unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+fn is_flag(argument: &str) -> bool {
+    argument.starts_with('-') && argument.len() > 1
+}
+
+/// Says how many arguments a command takes, in docker's words.
+fn expected_count(command: &Command) -> String {
+    let positionals: Vec<_> = command.get_positionals().collect();
+    let least = |argument: &&&clap::Arg| argument.is_required_set();
+    let least = positionals.iter().filter(least).count();
+    let has_rest = positionals
+        .iter()
+        .any(|argument| argument.get_num_args().is_some_and(|n| n.max_values() > 1));
+    let plural = |count: usize| if count == 1 { "argument" } else { "arguments" };
+    match (least, positionals.len(), has_rest) {
+        (0, 0, _) => "accepts no arguments".to_owned(),
+        (least, _, true) => format!("requires at least {least} {}", plural(least)),
+        (least, most, false) if least == most => format!("requires {least} {}", plural(least)),
+        (_, most, false) => format!("requires at most {most} {}", plural(most)),
+    }
+}
