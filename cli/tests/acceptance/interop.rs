@@ -1,0 +1,146 @@
+//! Images travel to other tools and back.
+
+use std::fs;
+
+use kiln_testbed::{
+    Buildah, Dockerd, Podman, Skopeo, Umoci, image_tree, need, need_root, run, run_and_read,
+};
+
+use crate::harness::Kiln;
+
+const DOCKERFILE: &str = "FROM busybox\n\
+    RUN mkdir -p /data/deep && echo kept > /data/kept && ln /data/kept /data/linked && \
+    chmod 4755 /data/kept && ln -s kept /data/soft\n\
+    RUN rm -r /data/deep && mkdir /data/deep && echo new > /data/deep/new\n\
+    CMD [\"cat\", \"/data/deep/new\"]\n";
+
+/// OCI-024.
+#[test]
+fn layouts_and_archives_are_taken_by_other_tools() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let context = kiln.context("context", &[("Dockerfile", DOCKERFILE)]);
+    let layout = kiln.scratch.join("layout");
+    let archive = kiln.scratch.join("docker.tar");
+    kiln.build(
+        &context,
+        &[
+            "-t",
+            "travel:v1",
+            "-o",
+            &format!("type=oci,tar=false,dest={}", layout.display()),
+            "-o",
+            &format!("type=docker,dest={}", archive.display()),
+        ],
+    );
+
+    let skopeo = need!(Skopeo::new());
+    let copied = kiln.scratch.join("copied");
+    run(skopeo
+        .copy()
+        .arg(format!("oci:{}:v1", layout.display()))
+        .arg(format!("oci:{}:v1", copied.display())));
+    run(skopeo
+        .copy()
+        .arg(format!("docker-archive:{}", archive.display()))
+        .arg(format!("dir:{}", kiln.scratch.join("dir").display())));
+    assert_eq!(
+        need!(image_tree(&layout, "v1")),
+        need!(image_tree(&copied, "v1"))
+    );
+
+    let umoci = need!(Umoci::new());
+    let bundle = umoci.unpack(&layout, "v1", &kiln.scratch.join("bundle"));
+    assert_eq!(
+        fs::read_to_string(bundle.join("data/deep/new")).unwrap(),
+        "new\n"
+    );
+
+    let podman = need!(Podman::new(None));
+    run(podman.command().args(["load", "-i"]).arg(&archive));
+    let output =
+        run_and_read(
+            podman
+                .command()
+                .args(["run", "--rm", "--network", "host", "travel:v1"]),
+        );
+    assert_eq!(output, "new");
+}
+
+#[test]
+fn docker_loads_and_runs_an_archive() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let docker = need!(Dockerd::start());
+    let context = kiln.context("context", &[("Dockerfile", DOCKERFILE)]);
+    let archive = kiln.scratch.join("docker.tar");
+    kiln.build(
+        &context,
+        &[
+            "-t",
+            "travel:v1",
+            "-o",
+            &format!("type=docker,dest={}", archive.display()),
+        ],
+    );
+    run(docker.command().args(["load", "-i"]).arg(&archive));
+    let output =
+        run_and_read(
+            docker
+                .command()
+                .args(["run", "--rm", "--network", "host", "travel:v1"]),
+        );
+    assert_eq!(output, "new");
+}
+
+#[test]
+fn an_image_built_by_buildah_runs_in_kiln() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let buildah = need!(Buildah::new(Some(kiln.registry())));
+    let context = kiln.context("context", &[("Dockerfile", DOCKERFILE)]);
+    run(&mut buildah.build(&context, "theirs"));
+    let name = kiln.registry().image("theirs:v1");
+    run(buildah
+        .command()
+        .args(["push", "--tls-verify=false", "theirs"])
+        .arg(format!("docker://{name}")));
+    let (stdout, _) = kiln.run(&["run", "--rm", &name]);
+    assert_eq!(stdout, "new\n");
+    // And it serves as a base.
+    let on_top = kiln.context(
+        "on-top",
+        &[(
+            "Dockerfile",
+            &format!("FROM {name}\nRUN test -u /data/kept && ls /data\n"),
+        )],
+    );
+    kiln.build(&on_top, &[]);
+}
+
+#[test]
+fn saved_images_load_again() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let context = kiln.context("context", &[("Dockerfile", DOCKERFILE)]);
+    kiln.build(&context, &["-t", "travel:v1"]);
+    let archive = kiln.scratch.join("saved.tar");
+    kiln.run(&["save", "-o", archive.to_str().unwrap(), "travel:v1"]);
+    let (ids, _) = kiln.run(&["images", "-q", "--no-trunc"]);
+    let elsewhere = kiln.scratch.join("elsewhere");
+    let load = |arguments: &[&str]| {
+        let output = kiln
+            .command()
+            .env("KILN_ROOT", &elsewhere)
+            .args(arguments)
+            .output()
+            .unwrap();
+        crate::harness::succeeded(arguments, output).0
+    };
+    assert_eq!(
+        load(&["load", "-i", archive.to_str().unwrap()]),
+        "Loaded image: travel:v1\n"
+    );
+    assert_eq!(load(&["images", "-q", "--no-trunc"]), ids);
+    assert_eq!(load(&["run", "--rm", "travel:v1"]), "new\n");
+}

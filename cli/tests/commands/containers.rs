@@ -1,0 +1,175 @@
+//! Containers from start to end (cli.md sections 4, 5 and 10).
+
+use kiln_testbed::{assert_no_leftovers, need};
+
+use crate::harness::Kiln;
+
+#[test]
+fn the_process_speaks_for_itself() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "ENV A=image\nCMD [\"sh\", \"-c\", \"echo $A\"]");
+    assert_eq!(kiln.ok(&["run", "--rm", "app"]), "image");
+    assert_eq!(kiln.ok(&["run", "--rm", "-e", "A=flag", "app"]), "flag");
+    assert_eq!(
+        kiln.ok(&["run", "--rm", "-w", "/w", "app", "sh", "-c", "pwd"]),
+        "/w"
+    );
+    let ended = kiln.run(&[
+        "run",
+        "--rm",
+        "app",
+        "sh",
+        "-c",
+        "echo out; echo err >&2; exit 7",
+    ]);
+    assert_eq!(
+        (ended.stdout.as_str(), ended.stderr.as_str()),
+        ("out\n", "err\n")
+    );
+    assert_eq!(ended.code, 7);
+    let ended = kiln.run_with(
+        "in\n",
+        &["run", "--rm", "-i", "app", "sh", "-c", "read x; echo $x"],
+    );
+    assert_eq!(ended.stdout, "in\n", "{ended:#?}");
+    // Without -i, input ends at once.
+    let ended = kiln.run_with(
+        "in\n",
+        &["run", "--rm", "app", "sh", "-c", "read x || echo end"],
+    );
+    assert_eq!(ended.stdout, "end\n", "{ended:#?}");
+    assert_eq!(kiln.ok(&["ps", "-aq"]), "");
+    assert_no_leftovers(kiln.scratch.path());
+}
+
+/// cli.md section 0.1.
+#[test]
+fn statuses_tell_who_failed() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    for (arguments, code, message) in [
+        (
+            &["app", "/bin/nothing"][..],
+            127,
+            "no such file or directory",
+        ),
+        (
+            &["app", "nothing"],
+            127,
+            "executable file not found in $PATH",
+        ),
+        (&["app", "/bin"], 126, "exec"),
+        (&["app"], 125, "no command specified"),
+        (
+            &["-u", "nobody-here", "app", "sh"],
+            125,
+            "unable to find user",
+        ),
+        (&["-it", "app", "sh"], 125, "the input device is not a TTY"),
+        (&["app", "sh", "-c", "kill -9 $$"], 137, ""),
+    ] {
+        let ended = kiln.run(&[&["run", "--rm"], arguments].concat());
+        assert_eq!(ended.code, code, "{arguments:?}: {ended:#?}");
+        assert!(ended.stderr.contains(message), "{arguments:?}: {ended:#?}");
+    }
+}
+
+#[test]
+fn a_detached_container_lives_on() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let script = "echo out; echo err >&2; trap 'exit 5' TERM; while :; do busybox sleep 0.05; done";
+    let id = kiln.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "-l",
+        "tier=front",
+        "app",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(id.len(), 64);
+    assert_eq!(kiln.ok(&["ps", "-q"]), id[..12]);
+    assert_eq!(
+        kiln.ok(&[
+            "ps",
+            "--format",
+            "{{.Names}} {{.State}} {{.Label \"tier\"}}"
+        ]),
+        "web running front"
+    );
+    let ended = kiln.run(&["run", "--name", "web", "app", "sh"]);
+    assert_eq!(ended.code, 125);
+    assert!(
+        ended
+            .stderr
+            .contains("The container name \"/web\" is already in use"),
+        "{ended:#?}"
+    );
+    let ended = kiln.run(&["rm", "web"]);
+    assert!(ended.stderr.contains("container is running"), "{ended:#?}");
+    // The container has set its trap once it has written.
+    while kiln.run(&["logs", "web"]).stderr != "err\n" {}
+    assert_eq!(kiln.ok(&["stop", "web"]), "web");
+    let state = kiln.ok(&[
+        "inspect",
+        "-f",
+        "{{.State.Status}} {{.State.ExitCode}}",
+        &id[..6],
+    ]);
+    assert_eq!(state, "exited 5");
+    assert_eq!(kiln.ok(&["wait", "web"]), "5");
+    let ended = kiln.run(&["logs", "web"]);
+    assert_eq!(
+        (ended.stdout.as_str(), ended.stderr.as_str()),
+        ("out\n", "err\n")
+    );
+    assert_eq!(kiln.run(&["logs", "--tail", "0", "web"]).stdout, "");
+    let ended = kiln.run(&["kill", "web"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("is not running"), "{ended:#?}");
+    assert_eq!(kiln.ok(&["ps", "-q"]), "");
+    assert_eq!(kiln.ok(&["ps", "-aq", "--filter", "exited=5"]), id[..12]);
+    // It starts again with the files it had.
+    assert_eq!(kiln.ok(&["start", "web"]), "web");
+    assert_eq!(kiln.ok(&["ps", "-q"]), id[..12]);
+    assert_eq!(kiln.ok(&["rm", "-f", "web"]), "web");
+    assert_eq!(kiln.ok(&["ps", "-aq"]), "");
+    assert_no_leftovers(kiln.scratch.path());
+}
+
+#[test]
+fn directories_of_the_host_can_be_shown() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    kiln.write("data/file", "here\n");
+    let text = kiln.ok(&[
+        "run",
+        "--rm",
+        "-v",
+        "./data:/d:ro",
+        "app",
+        "busybox",
+        "cat",
+        "/d/file",
+    ]);
+    assert_eq!(text, "here");
+    let ended = kiln.run(&[
+        "run",
+        "--rm",
+        "-v",
+        "./data:/d:ro",
+        "app",
+        "sh",
+        "-c",
+        ">/d/new",
+    ]);
+    assert_ne!(ended.code, 0);
+    kiln.ok(&[
+        "run", "--rm", "-v", "./new:/d", "app", "sh", "-c", ">/d/made",
+    ]);
+    assert!(kiln.scratch.join("new/made").exists());
+}

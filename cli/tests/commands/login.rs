@@ -1,0 +1,76 @@
+//! Passwords: where they come from and where they go (cli.md section 3.5).
+
+use std::fs;
+
+use insta::assert_snapshot;
+use kiln_testbed::{Registry, need};
+
+use crate::harness::Kiln;
+
+#[test]
+fn passwords_come_from_standard_input() {
+    let registry = need!(Registry::with_basic_auth("ada", "secret"));
+    let kiln = Kiln::new();
+    let server = registry.address();
+    kiln.write(
+        "registries.conf",
+        &fs::read_to_string(registry.registries_conf()).unwrap(),
+    );
+    let login = |password: &str| {
+        kiln.run_with(
+            password,
+            &["login", "-u", "ada", "--password-stdin", &server],
+        )
+    };
+    let ended = login("wrong\n");
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    assert!(ended.stderr.contains("nauthorized"), "{ended:#?}");
+    assert!(!kiln.scratch.join(".docker/config.json").exists());
+    let ended = login("secret\n");
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (0, "Login Succeeded\n"),
+        "{ended:#?}"
+    );
+    assert_snapshot!(kiln.filter(&ended.stderr), @r"
+
+    WARNING! Your credentials are stored unencrypted in '[DIR]/.docker/config.json'.
+    Configure a credential helper to remove this warning. See
+    https://docs.docker.com/go/credential-store/
+    ");
+    let stored = fs::read_to_string(kiln.scratch.join(".docker/config.json")).unwrap();
+    assert!(stored.contains(&server), "{stored}");
+    let text = kiln.ok(&["logout", &server]);
+    assert_eq!(text, format!("Removing login credentials for {server}"));
+    assert_eq!(
+        kiln.ok(&["logout", &server]),
+        format!("Not logged in to {server}")
+    );
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let kiln = Kiln::new();
+    for (arguments, message) in [
+        (
+            &["login"][..],
+            "cannot perform an interactive login from a non-TTY device",
+        ),
+        (
+            &["login", "--password-stdin"],
+            "the --password-stdin option requires --username",
+        ),
+        (
+            &["login", "-u", "a", "-p", "b", "--password-stdin"],
+            "--password and --password-stdin are mutually exclusive",
+        ),
+        (
+            &["login", "-u", "a", "--password-stdin"],
+            "password is required",
+        ),
+    ] {
+        let ended = kiln.run(arguments);
+        assert_eq!(ended.code, 1, "{ended:#?}");
+        assert!(ended.stderr.contains(message), "{ended:#?}");
+    }
+}

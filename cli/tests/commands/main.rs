@@ -1,0 +1,12 @@
+//! The binary as people and scripts meet it: what it prints, where, and what it returns.
+
+mod harness;
+
+mod build; // results, outputs, files about them
+mod containers; // run, ps, logs, stop, rm
+mod diagnostics; // mistakes in Dockerfiles
+mod images; // lists, names, templates
+mod login; // passwords
+mod progress; // lines and JSON
+mod ship; // to registries and archives
+mod usage; // command lines

@@ -1,0 +1,95 @@
+//! Images to registries and archives, and back (cli.md section 3).
+
+use std::fs;
+
+use insta::assert_snapshot;
+use kiln_testbed::{Registry, need};
+
+use crate::harness::Kiln;
+
+#[test]
+fn what_is_pushed_can_be_pulled() {
+    let kiln = need!(Kiln::for_builds());
+    let registry = need!(Registry::start());
+    kiln.write(
+        "registries.conf",
+        &fs::read_to_string(registry.registries_conf()).unwrap(),
+    );
+    let name = registry.image("team/app:v1");
+    kiln.dockerfile("FROM scratch\nCOPY busybox /b\n");
+    kiln.ok(&["build", "-t", &name, "ctx"]);
+    let filter = |text: &str| kiln.filter(text).replace(&registry.address(), "[REGISTRY]");
+    let id = kiln.ok(&["images", "-q"]);
+    let pushed = kiln.ok(&["push", &name]);
+    let first = pushed.lines().next().unwrap().to_owned();
+    let last = pushed.lines().last().unwrap().to_owned();
+    assert_snapshot!(filter(&format!("{first}\n{last}")), @"");
+    assert!(pushed.contains(": Pushed"), "{pushed}");
+    assert_eq!(kiln.ok(&["push", "-q", &name]), name);
+    kiln.ok(&["rmi", &name]);
+    let pulled = kiln.ok(&["pull", &name]);
+    assert!(
+        pulled.contains("Status: Downloaded newer image for"),
+        "{pulled}"
+    );
+    assert!(
+        kiln.ok(&["pull", &name])
+            .contains("Status: Image is up to date for")
+    );
+    assert_eq!(kiln.ok(&["pull", "-q", &name]), name);
+    assert_eq!(kiln.ok(&["images", "-q"]), id);
+    let missing = registry.image("team/other:v1");
+    let ended = kiln.run(&["pull", &missing]);
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    let ended = kiln.run(&["push", &missing]);
+    assert!(
+        ended
+            .stderr
+            .contains("An image does not exist locally with the tag:"),
+        "{ended:#?}"
+    );
+}
+
+/// What `run` needs it pulls, and says so on standard error alone.
+#[test]
+fn run_pulls_what_is_missing() {
+    let kiln = need!(Kiln::for_builds());
+    let registry = need!(Registry::start());
+    kiln.write(
+        "registries.conf",
+        &fs::read_to_string(registry.registries_conf()).unwrap(),
+    );
+    let name = registry.image("app");
+    kiln.build_shell(&name, "CMD [\"sh\", \"-c\", \"echo hello\"]");
+    kiln.ok(&["push", "-q", &name]);
+    kiln.ok(&["rmi", &name]);
+    let ended = kiln.run(&["run", "--rm", &name]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (0, "hello\n"),
+        "{ended:#?}"
+    );
+    assert!(
+        ended
+            .stderr
+            .starts_with(&format!("Unable to find image '{name}:latest' locally\n")),
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn archives_carry_names_and_ids() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile("FROM scratch\nCOPY busybox /b\n");
+    kiln.ok(&["build", "-t", "app:1", "-t", "app:2", "ctx"]);
+    let ids = kiln.ok(&["images", "-q", "--no-trunc"]);
+    kiln.ok(&["save", "-o", "app.tar", "app:1", "app:2"]);
+    kiln.ok(&["rmi", "app:1", "app:2"]);
+    let text = kiln.ok(&["load", "-i", "app.tar"]);
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["Loaded image: app:1", "Loaded image: app:2"]);
+    assert_eq!(kiln.ok(&["images", "-q", "--no-trunc"]), ids);
+    let ended = kiln.run(&["load", "-i", "missing.tar"]);
+    assert!(ended.stderr.contains("open missing.tar"), "{ended:#?}");
+}

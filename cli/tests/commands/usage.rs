@@ -1,0 +1,190 @@
+//! Command lines, good and bad (cli.md section 0.1).
+
+use insta::assert_snapshot;
+
+use crate::harness::Kiln;
+
+#[test]
+fn versions_are_one_line_and_touch_nothing() {
+    let kiln = Kiln::new();
+    for flags in [&["--version"][..], &["-v"], &["--version", "build"]] {
+        let text = kiln.ok(flags);
+        assert_eq!(text, concat!("kiln version ", env!("CARGO_PKG_VERSION")));
+    }
+    let version = kiln.ok(&["version", "--format", "{{.Server.Version}}"]);
+    assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    assert!(!kiln.scratch.join("state").exists());
+}
+
+#[test]
+fn every_command_has_help() {
+    let kiln = Kiln::new();
+    let help = kiln.ok(&["--help"]);
+    assert_eq!(kiln.ok(&[]), help);
+    let commands = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next());
+    let mut count = 0;
+    for command in commands.filter(|command| *command != "help") {
+        let text = kiln.ok(&[command, "--help"]);
+        assert!(text.contains(&format!("Usage: kiln {command}")), "{text}");
+        // Switches look like switches.
+        assert!(!text.contains("[="), "{text}");
+        count += 1;
+    }
+    assert!(count > 20, "{help}");
+    assert!(!kiln.scratch.join("state").exists());
+}
+
+#[test]
+fn aliases_are_the_same_commands() {
+    let kiln = Kiln::new();
+    for path in ["image build", "builder build", "buildx build"] {
+        let words: Vec<&str> = path.split(' ').chain(["--help"]).collect();
+        assert!(kiln.ok(&words).contains("--build-arg"), "{path}");
+    }
+    for path in [
+        "image ls",
+        "image list",
+        "container ls",
+        "container ps",
+        "container list",
+    ] {
+        let words: Vec<&str> = path.split(' ').chain(["-q"]).collect();
+        assert_eq!(kiln.ok(&words), "", "{path}");
+    }
+}
+
+/// Flags end with 125, wrong counts and unknown commands with 1.
+#[test]
+fn mistakes_have_dockers_exit_codes() {
+    let kiln = Kiln::new();
+    for (words, code, message) in [
+        ("build --sceret x .", 125, "unknown flag: --sceret"),
+        ("build -Z .", 125, "unknown shorthand flag: -Z"),
+        (
+            "build --secret id=x .",
+            125,
+            "--secret is not supported yet",
+        ),
+        (
+            "buildx build --cache-to=x .",
+            125,
+            "--cache-to is not supported yet",
+        ),
+        (
+            "run --privileged x",
+            125,
+            "--privileged is not supported yet",
+        ),
+        (
+            "build --pull=maybe .",
+            125,
+            "invalid value 'maybe' for '--pull'",
+        ),
+        (
+            "build --progress=odd .",
+            125,
+            "invalid value 'odd' for '--progress <MODE>'",
+        ),
+        (
+            "build --jobs 0 .",
+            125,
+            "invalid value '0' for '--jobs <N>'",
+        ),
+        ("build -o dest=x .", 125, "type is required for output"),
+        ("build --ulimit x=1 .", 125, "invalid ulimit type: x"),
+        (
+            "build --network br0 .",
+            125,
+            "network mode \"br0\" not supported",
+        ),
+        ("build", 1, "'kiln build' requires 1 argument"),
+        ("build a b", 1, "'kiln build' requires 1 argument"),
+        ("rmi", 1, "'kiln rmi' requires at least 1 argument"),
+        ("version x", 1, "'kiln version' accepts no arguments"),
+        ("images x y", 1, "'kiln images' requires at most 1 argument"),
+        ("biuld", 1, "'biuld' is not a kiln command"),
+        ("image frob", 1, "'frob' is not a kiln image command"),
+        (
+            "build nowhere",
+            1,
+            "unable to prepare context: path \"nowhere\" not found",
+        ),
+        (
+            "build --push .",
+            1,
+            "tag is needed when pushing to registry",
+        ),
+        ("run --rm --pull never nope", 125, "No such image: nope"),
+        ("run --name - nope", 125, "Invalid container name (-)"),
+        ("run --network br0 nope", 125, "network br0 not found"),
+        (
+            "run -v data:/x nope",
+            125,
+            "named volumes are not supported yet",
+        ),
+        ("logs nope", 1, "No such container: nope"),
+        ("stop nope", 1, "No such container: nope"),
+        ("rmi nope", 1, "No such image: nope"),
+        ("history nope", 1, "No such image: nope"),
+        ("tag nope x", 1, "No such image: nope"),
+        ("tag nope X", 1, "must be lowercase"),
+        ("images --filter age=1", 1, "invalid filter 'age'"),
+        ("images --format {{", 1, "unclosed action"),
+        ("inspect nope", 1, "No such object: nope"),
+        ("inspect --format {{ nope", 64, "template parsing error"),
+        ("completion tcl", 1, "no completion for shell \"tcl\""),
+    ] {
+        let ended = kiln.run(&words.split(' ').collect::<Vec<_>>());
+        assert!(ended.stderr.contains(message), "{words}: {ended:#?}");
+        assert_eq!(ended.code, code, "{words}: {ended:#?}");
+    }
+}
+
+#[test]
+fn mistakes_are_explained_with_usage() {
+    let kiln = Kiln::new();
+    assert_snapshot!(kiln.run(&["build", "--tga", "x", "."]).stderr, @r"
+    kiln: unknown flag: --tga
+    Did you mean '--tag'?
+
+    Usage:  kiln build [OPTIONS] PATH | -
+
+    Run 'kiln build --help' for more information
+    ");
+    assert_snapshot!(kiln.run(&["biuld"]).stderr, @r"
+    kiln: 'biuld' is not a kiln command
+    Did you mean 'build'?
+
+    Usage:  kiln COMMAND
+
+    Run 'kiln --help' for more information
+    ");
+}
+
+#[test]
+fn several_objects_are_all_tried() {
+    let kiln = Kiln::new();
+    let ended = kiln.run(&["rm", "one", "two"]);
+    assert_eq!(
+        ended.stderr,
+        "Error: No such container: one\nError: No such container: two\n"
+    );
+    assert_eq!(ended.code, 1);
+    // With force, what is missing is gone already.
+    assert_eq!(kiln.ok(&["rm", "-f", "one", "two"]), "");
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let kiln = Kiln::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = kiln.ok(&["completion", shell]);
+        assert!(script.contains("no-cache-filter"), "{shell}");
+        assert!(!script.contains("container-monitor"), "{shell}");
+    }
+}
