@@ -24,8 +24,9 @@ const PROXIES: [&str; 5] = [
     "NO_PROXY",
     "ALL_PROXY",
 ];
-/// Fewer steps at once would leave waiting steps in the way of working ones.
-const FEWEST_JOBS: usize = 4;
+/// Steps mostly wait, for a network or a disk or each other; fewer at once would leave waiting steps in
+/// the way of working ones.
+const FEWEST_JOBS: usize = 16;
 
 /// The environment of this process.
 #[derive(Clone, Debug)]

@@ -18,7 +18,8 @@ pub(crate) fn watch(engine: &Arc<Engine>) -> Result<Cancel, Failure> {
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
-    let (switch, engine) = (cancel.clone(), Arc::clone(engine));
+    // Not the engine itself: this thread outlives it, and unfinished work goes with it.
+    let (switch, engine) = (cancel.clone(), Arc::downgrade(engine));
     thread::spawn(move || {
         let mut asked = false;
         for signal in signals.forever() {
@@ -29,7 +30,9 @@ pub(crate) fn watch(engine: &Arc<Engine>) -> Result<Cancel, Failure> {
             }
             asked = true;
             switch.trigger();
-            engine.cancel_transfers();
+            if let Some(engine) = engine.upgrade() {
+                engine.cancel_transfers();
+            }
         }
     });
     Ok(cancel)

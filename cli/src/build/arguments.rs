@@ -79,8 +79,8 @@ pub(crate) struct BuildArguments {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// How progress is shown
-    #[arg(long, value_enum, value_name = "MODE")]
+    /// How progress is shown: auto, plain, tty, quiet, rawjson or none
+    #[arg(long, value_enum, value_name = "MODE", hide_possible_values = true)]
     pub(crate) progress: Option<ProgressChoice>,
 
     /// Write the image's id to a file
@@ -91,7 +91,7 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
 
-    /// Steps at the same time (default: processors, at least 4)
+    /// Steps at the same time (default: processors, at least 16)
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
 

@@ -24,7 +24,7 @@ fn links_attributes_devices_and_modes_come_through() {
                  mkdir -m 3777 /sticky && mkfifo /sticky/pipe && mknod /sticky/null c 1 3 && \
                  touch /one && ln /one /two && ln -s /nowhere /dangling && \
                  truncate -s 64M /sparse && chown 1:2 /two\n\
-                 RUN rm -rf /usr/share/doc && mkdir /usr/share/doc && rm /etc/motd && touch \"/with space\nand line\"\n",
+                 RUN rm -rf /usr/share/doc && mkdir /usr/share/doc && rm /etc/motd && touch \"/with space\"\n",
             ),
         ],
     );

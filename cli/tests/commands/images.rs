@@ -44,8 +44,8 @@ fn names_come_and_go() {
     );
     assert_eq!(list(&["--filter", "label=team=b"]), "");
     assert_eq!(
-        list(&["--filter", "label=team", "--filter", "dangling=false"]).len(),
-        42
+        list(&["--filter", "label=team", "--filter", "dangling=false"]),
+        list(&[])
     );
     let ids = kiln.ok(&["images", "-q"]);
     let (first, second) = ids.split_once('\n').unwrap();
@@ -105,7 +105,7 @@ fn history_begins_with_the_newest() {
     let text = kiln.ok(&format);
     let id = kiln.ok(&["images", "-q", "app"]);
     assert_snapshot!(text.replace(&id, "[ID]"), @r"
-    [ID] ENV LONG=012345678901234567890123456789012345…
+    [ID] ENV LONG=01234567890123456789012345678901234…
     <missing> COPY busybox /b # buildkit
     ");
     let whole = kiln.ok(&[&format[..], &["--no-trunc"]].concat());

@@ -17,7 +17,30 @@ fn plain_progress_is_one_block_per_step() {
     // The two streams of a process arrive in any order.
     assert!(ended.stderr.contains(" one\n") && ended.stderr.contains(" two\n"));
     let again = kiln.run(&["build", "--progress=plain", "-t", "app", "ctx"]);
-    assert_snapshot!(kiln.filter(&again.stderr), @"");
+    assert_snapshot!(kiln.filter(&again.stderr), @r"
+    #1 [internal] load build definition from Dockerfile
+    #1 DONE [TIME]
+
+    #2 [internal] load build context
+    #2 reading changed files [SIZE] [TIME] done
+    #2 DONE [TIME]
+
+    #3 [1/3] COPY busybox /bin/sh
+    #3 CACHED
+
+    #4 [2/3] RUN echo one; echo two >&2
+    #4 CACHED
+
+    #5 [3/3] WORKDIR /w
+    #5 CACHED
+
+    #6 exporting to image
+    #6 exporting layers [TIME] done
+    #6 exporting manifest [DIGEST] [TIME] done
+    #6 exporting config [DIGEST] [TIME] done
+    #6 naming to docker.io/library/app:latest [TIME] done
+    #6 DONE [TIME]
+    ");
 }
 
 #[test]
