@@ -8,8 +8,8 @@ use kiln_cache::{GuestPath, Timestamp};
 use kiln_parser::{Dockerfile, IgnoreRules, Severity, parse};
 use kiln_runtime::Cancel;
 use kiln_solver::{
-    Context, Deps, Fault, Plan, PlanError, PlanOptions, Progress, Reporter, RunSurroundings,
-    ScannedContext, SolveError, StepError, VertexEnd, context_paths, plan, solve,
+    Context, Deps, Fault, Network, Plan, PlanError, PlanOptions, Progress, Reporter,
+    RunSurroundings, ScannedContext, SolveError, StepError, VertexEnd, context_paths, plan, solve,
 };
 
 use crate::base_layers::Fetcher;
@@ -43,6 +43,11 @@ impl Engine {
             platform: request.platform.clone().unwrap_or_else(Self::host_platform),
             build_platform: Self::host_platform(),
             labels: request.labels.clone(),
+            network: match request.network {
+                kiln_runtime::Network::Host => Network::Default,
+                kiln_runtime::Network::None => Network::None,
+            },
+            extra_hosts: extra_host_names(request),
         };
         let resolver = Resolver {
             engine: self,
@@ -233,6 +238,16 @@ fn load_ignore_file(request: &BuildRequest, directory: &Path) -> Result<IgnoreRu
     Ok(IgnoreRules::default())
 }
 
+fn extra_host_names(request: &BuildRequest) -> Vec<String> {
+    let mut names: Vec<String> = request
+        .extra_hosts
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
 fn surroundings(request: &BuildRequest, plan: &Plan) -> RunSurroundings {
     RunSurroundings {
         proxies: plan.proxies.clone(),
@@ -280,7 +295,8 @@ fn solve_error(error: SolveError, source_text: &SourceText) -> Error {
                 StepError::Select(_)
                 | StepError::Place(_)
                 | StepError::User(_)
-                | StepError::Unpack(_) => (ErrorClass::Input, None),
+                | StepError::Unpack(_)
+                | StepError::NoRootForNames => (ErrorClass::Input, None),
                 StepError::Layers(error) => (fault_class(error.fault), None),
                 _ => (ErrorClass::Environment, None),
             };

@@ -53,6 +53,9 @@ pub enum StepError {
     /// The user of the step is not known in its root.
     #[error(transparent)]
     User(#[from] kiln_snapshotter::UserError),
+    /// `--link` with the name of a user: there is no root to look it up in.
+    #[error("invalid user index: -1")]
+    NoRootForNames,
     /// The layers of a base image are not to be had.
     #[error(transparent)]
     Layers(#[from] LayersError),
@@ -264,6 +267,13 @@ fn copy_files(
             }
         }
         (Some(text), None) => {
+            let is_number = |word: &str| word.parse::<u32>().is_ok();
+            if !text
+                .split(':')
+                .all(|word| word.is_empty() || is_number(word))
+            {
+                return Err(StepError::NoRootForNames);
+            }
             let owner = find_owner(&ParentView::default(), text)?;
             Owner::Ids {
                 uid: owner.uid,

@@ -143,6 +143,8 @@ pub struct Run {
     pub user: String,
     /// What it can reach.
     pub network: Network,
+    /// Names it finds in `/etc/hosts` beyond the usual ones.
+    pub extra_hosts: Vec<String>,
     /// How far it is trusted.
     pub security: Security,
     /// What it runs on.

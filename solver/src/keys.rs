@@ -154,6 +154,7 @@ impl Encode for Run {
             cwd,
             user,
             network,
+            extra_hosts,
             security,
             platform,
         } = self;
@@ -168,6 +169,7 @@ impl Encode for Run {
                 Network::Host => 1,
                 Network::None => 2,
             })
+            .sequence(extra_hosts)
             .flag(*security == Security::Insecure);
         encode_platform(platform, encoder);
     }

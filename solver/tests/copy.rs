@@ -102,6 +102,8 @@ impl Bench {
             platform: platform.clone(),
             build_platform: platform,
             labels: Vec::new(),
+            network: kiln_solver::Network::Default,
+            extra_hosts: Vec::new(),
         };
         let plan = plan(&parsed.dockerfile, &options, &Nothing).unwrap();
         let store = Store::open(&self.directory.path().join("state")).unwrap();
@@ -478,6 +480,8 @@ fn archives_are_unpacked_by_add_alone() {
 fn linked_copies_do_not_look_below() {
     let bench = Bench::new(&["f", "l/x"]);
     symlink("/elsewhere", bench.path("l/o")).unwrap();
+    bench.fails("COPY --link --chown=me f /f", "invalid user index: -1");
+    bench.check("COPY --link --chown=3:4 f /f", &["f 644 3:4"]);
     let built = bench.build("COPY l /\nCOPY --link f /o/f");
     assert_eq!(built.lines, ["o/ 755", "o/f 644 \"f\"", "x 644 \"l/x\""]);
 }

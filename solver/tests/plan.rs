@@ -66,6 +66,8 @@ fn case(text: &str) -> Case<'_> {
             platform: platform.clone(),
             build_platform: platform,
             labels: Vec::new(),
+            network: kiln_solver::Network::Default,
+            extra_hosts: Vec::new(),
         },
     }
 }

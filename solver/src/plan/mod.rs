@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use kiln_cache::{Image, ImageConfig, ImageRef, Platform};
 use kiln_parser::{Diagnostic, Dockerfile, Span, Text};
 
-use crate::graph::{Graph, StepId};
+use crate::graph::{Graph, Network, StepId};
 use arguments::Arguments;
 use stage::StageState;
 use stages::Source;
@@ -36,6 +36,10 @@ pub struct PlanOptions {
     pub build_platform: Platform,
     /// `--label`, in order.
     pub labels: Vec<(String, String)>,
+    /// What a `RUN` can reach that does not say so itself.
+    pub network: Network,
+    /// Names that `--add-host` makes known; what they stand for is no part of a step.
+    pub extra_hosts: Vec<String>,
 }
 
 /// Finds out what image names stand for.

@@ -301,7 +301,7 @@ impl StagePlan<'_, '_> {
         let network = match run.network.as_ref().map(|text| text.raw.as_str()) {
             Some("none") => Network::None,
             Some("host") => Network::Host,
-            _ => Network::Default,
+            _ => self.planner.options.network,
         };
         let security = match &run.security {
             Some(text) if text.raw == "insecure" => {
@@ -341,6 +341,7 @@ impl StagePlan<'_, '_> {
             cwd: self.state.working_dir(),
             user: self.state.config.config.user.clone(),
             network,
+            extra_hosts: self.planner.options.extra_hosts.clone(),
             security,
             platform: self.state.platform.clone(),
         };
