@@ -233,3 +233,107 @@ fn long(text: &str) -> String {
     let start: String = text.chars().take(80).collect();
     format!("{start}… (blake3 {})", Blake3::of(text.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{From, Step};
+
+    fn step(op: Op, parent: Option<StepId>) -> Step {
+        Step {
+            op,
+            parent,
+            name: "shown, not part of a key".to_owned(),
+            span: kiln_parser::Span::new(3, 9),
+            stage: "likewise".to_owned(),
+        }
+    }
+
+    fn run(network: Network) -> Op {
+        Op::Run(Box::new(Run {
+            argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), "make".to_owned()],
+            script: None,
+            env: vec![("A".to_owned(), "b".to_owned())],
+            cwd: kiln_cache::GuestPath::new("/src"),
+            user: "me".to_owned(),
+            network,
+            extra_hosts: vec!["db".to_owned()],
+            security: Security::Sandbox,
+            platform: Platform::new("linux", "amd64", ""),
+        }))
+    }
+
+    fn copy(source: CopySource) -> Op {
+        Op::Copy(Box::new(Copy {
+            source,
+            paths: vec!["src".to_owned()],
+            inline: vec![("name".to_owned(), "text".to_owned())],
+            destination: kiln_cache::GuestPath::new("/dst"),
+            into_directory: true,
+            owner: Some("1:2".to_owned()),
+            mode: None,
+            archives: Archives::Keep,
+            excludes: vec!["*.o".to_owned()],
+            parents: false,
+            link: false,
+        }))
+    }
+
+    fn sample() -> Graph {
+        let mut graph = Graph::default();
+        let manifest = kiln_cache::Sha256::of(b"manifest");
+        let base = graph.add(step(Op::From(From { manifest }), None));
+        let copied = graph.add(step(copy(CopySource::Context), Some(base)));
+        let made = graph.add(step(run(Network::Default), Some(copied)));
+        let workdir = Op::Workdir(Workdir {
+            path: kiln_cache::GuestPath::new("/w"),
+            user: String::new(),
+        });
+        let workdir = graph.add(step(workdir, Some(base)));
+        graph.add(step(copy(CopySource::Step(made)), Some(workdir)));
+        graph
+    }
+
+    /// Keys are names on disk: if these change, [`VERSION`] must change in the same commit.
+    #[test]
+    fn keys_are_frozen() {
+        let keys = keys(&sample(), |_| Some(Blake3::of(b"content")));
+        let recipes: Vec<String> = keys
+            .iter()
+            .map(|k| k.recipe.to_string()[..16].to_owned())
+            .collect();
+        assert_eq!(
+            recipes,
+            [
+                "7d02b71e4c86e528",
+                "2fef7b38647951aa",
+                "6552a0ff4c2bcb88",
+                "129b79a59a809278",
+                "ea1d557bf3498a72",
+            ]
+        );
+        let graph = sample();
+        let (id, last) = graph.steps().last().expect("the sample has steps");
+        let evidence = evidence(&last.op, keys[id.index()].weak, &State::default(), None);
+        assert_eq!(evidence[0].to_string()[..16], *"7449e054303c412b");
+    }
+
+    #[test]
+    fn what_a_step_can_reach_is_part_of_its_key() {
+        let key = |network| weak(&run(network));
+        assert_ne!(key(Network::Default), key(Network::None));
+        assert_ne!(key(Network::Default), key(Network::Host));
+    }
+
+    #[test]
+    fn the_place_of_a_copied_file_is_not_part_of_its_key() {
+        let with_paths = |paths: &[&str]| match copy(CopySource::Context) {
+            Op::Copy(mut copy) => {
+                copy.paths = paths.iter().map(|&path| path.to_owned()).collect();
+                weak(&Op::Copy(copy))
+            }
+            other => weak(&other),
+        };
+        assert_eq!(with_paths(&["a/file"]), with_paths(&["b/file"]));
+    }
+}
