@@ -1,19 +1,65 @@
 //! Without root: a user with a range of subordinate ids.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use kiln_testbed::{Bases, assert_no_leftovers, copy_for_everyone, need, ordinary_user};
+use kiln_testbed::{
+    Bases, Registry, Scratch, Skip, User, assert_no_leftovers, copy_for_everyone, need,
+    ordinary_user,
+};
 
-use crate::harness::{program, succeeded};
+use crate::harness::{program, succeeded, testdata};
+
+/// A kiln that an ordinary user runs, with base images to be had.
+struct Rootless {
+    user: User,
+    registry: Registry,
+    scratch: Scratch,
+    kiln: PathBuf,
+    settings: PathBuf,
+    /// Where the program lies.
+    _place: Scratch,
+}
+
+impl Rootless {
+    fn with_bases(bases: &[&str]) -> Result<Self, Skip> {
+        let user = ordinary_user()?;
+        let registry = Bases::by(program()).serve(bases)?;
+        let (_place, kiln) = copy_for_everyone(program());
+        let scratch = user.scratch();
+        let settings = scratch.join("registries.conf");
+        fs::copy(registry.registries_conf(), &settings).unwrap();
+        user.own(&settings);
+        Ok(Self {
+            user,
+            registry,
+            scratch,
+            kiln,
+            settings,
+            _place,
+        })
+    }
+
+    /// Runs kiln on the named state directory and returns standard output.
+    #[track_caller]
+    fn run(&self, state: &str, arguments: &[&str]) -> String {
+        let mut command: Command = self.user.command(&self.kiln);
+        command
+            .env("KILN_ROOT", self.scratch.join(state))
+            .env("CONTAINERS_REGISTRIES_CONF", &self.settings)
+            .args(arguments);
+        succeeded(arguments, command.output().unwrap()).0
+    }
+}
 
 #[test]
 fn an_ordinary_user_builds_pushes_pulls_and_runs() {
-    let user = need!(ordinary_user());
-    let registry = need!(Bases::by(program()).serve(&["busybox"]));
-    let (_place, kiln) = copy_for_everyone(program());
-    let scratch = user.scratch();
-    let context = scratch.join("context");
+    let rootless = need!(Rootless::with_bases(&["busybox"]));
+    let context = rootless.scratch.join("context");
     fs::create_dir(&context).unwrap();
     fs::write(
         context.join("Dockerfile"),
@@ -22,33 +68,87 @@ fn an_ordinary_user_builds_pushes_pulls_and_runs() {
          RUN test $(id -u) = 1234 && touch here\nCMD [\"ls\", \"-ln\", \"/other\", \"/copied\"]\n",
     )
     .unwrap();
-    let settings = scratch.join("registries.conf");
-    fs::copy(registry.registries_conf(), &settings).unwrap();
-    for path in [&context, &context.join("Dockerfile"), &settings] {
-        user.own(path);
+    for path in [&context, &context.join("Dockerfile")] {
+        rootless.user.own(path);
     }
-    let run = |root: &str, arguments: &[&str]| {
-        let mut command: Command = user.command(&kiln);
-        command
-            .env("KILN_ROOT", scratch.join(root))
-            .env("CONTAINERS_REGISTRIES_CONF", &settings)
-            .args(arguments);
-        succeeded(arguments, command.output().unwrap()).0
-    };
-    let name = registry.image("rootless/app:v1");
-    run(
-        "state",
-        &["build", "-t", &name, "--push", context.to_str().unwrap()],
-    );
-    run("state", &["build", "-t", &name, context.to_str().unwrap()]);
-    for root in ["state", "elsewhere"] {
-        run(root, &["pull", &name]);
-        let listing = run(root, &["run", "--rm", &name]);
+    let name = rootless.registry.image("rootless/app:v1");
+    let context = context.to_str().unwrap();
+    rootless.run("state", &["build", "-t", &name, "--push", context]);
+    rootless.run("state", &["build", "-t", &name, context]);
+    for state in ["state", "elsewhere"] {
+        rootless.run(state, &["pull", &name]);
+        let listing = rootless.run(state, &["run", "--rm", &name]);
         let owners: Vec<&str> = listing
             .lines()
-            .filter_map(|line| Some(line.split_whitespace().nth(2)?))
+            .filter_map(|line| line.split_whitespace().nth(2))
             .collect();
         assert_eq!(owners, ["33", "1234"], "{listing}");
-        assert_no_leftovers(&scratch.join(root));
+        assert_no_leftovers(&rootless.scratch.join(state));
     }
+}
+
+#[test]
+fn an_ordinary_user_serves_a_page_from_real_packages() {
+    let rootless = need!(Rootless::with_bases(&["node"]));
+    let app = rootless.scratch.join("app");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(testdata("node-app"))
+        .arg(&app)
+        .status();
+    assert!(copied.unwrap().success());
+    rootless.run("state", &["build", "-t", "app", app.to_str().unwrap()]);
+    // Free a moment ago; nobody else here asks for ports that others might get.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let variable = format!("PORT={port}");
+    let id = rootless.run(
+        "state",
+        &[
+            "run",
+            "-d",
+            "--name",
+            "web",
+            "--network",
+            "host",
+            "-e",
+            &variable,
+            "app",
+        ],
+    );
+    assert_eq!(id.trim_end().len(), 64, "{id}");
+    let page = fetch(port);
+    assert!(page.contains("200 OK") && page.contains("kiln"), "{page}");
+    let listed = rootless.run("state", &["ps"]);
+    assert!(listed.contains("web") && listed.contains("Up "), "{listed}");
+    rootless.run("state", &["stop", "-t", "2", "web"]);
+    rootless.run("state", &["rm", "web"]);
+    assert_no_leftovers(&rootless.scratch.join("state"));
+    assert!(is_empty(&rootless.scratch.join("state/containers")));
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory)
+        .unwrap()
+        .all(|entry| !entry.unwrap().file_type().unwrap().is_dir())
+}
+
+/// Asks for `/` until somebody answers.
+fn fetch(port: u16) -> String {
+    for _ in 0..600 {
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+            let request = "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n";
+            let mut answer = String::new();
+            if stream.write_all(request.as_bytes()).is_ok()
+                && stream.read_to_string(&mut answer).is_ok()
+            {
+                return answer;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("nobody answers on port {port}");
 }
