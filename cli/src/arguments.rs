@@ -81,16 +81,16 @@ pub(crate) enum Command {
     Completion(completion::CompletionArguments),
 
     /// Manage images
-    #[command(subcommand)]
+    #[command(subcommand, override_usage = "kiln image COMMAND")]
     Image(ImageCommand),
     /// Manage containers
-    #[command(subcommand)]
+    #[command(subcommand, override_usage = "kiln container COMMAND")]
     Container(ContainerCommand),
     /// Build images
-    #[command(subcommand, alias = "buildx")]
+    #[command(subcommand, alias = "buildx", override_usage = "kiln builder COMMAND")]
     Builder(BuilderCommand),
     /// Look at the system
-    #[command(subcommand)]
+    #[command(subcommand, override_usage = "kiln system COMMAND")]
     System(SystemCommand),
 }
 

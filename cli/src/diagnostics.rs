@@ -75,18 +75,17 @@ pub(crate) fn places(error: &Error, look: &Look) -> String {
                 .collect();
             shown.join("\n")
         }
+        // The closing line says what happened; here it is enough to show where.
         Error::Base {
+            source_text, span, ..
+        } => show(
+            &place(*span, "this image cannot be used"),
             source_text,
-            span,
-            message,
-            ..
-        } => show(&pseudo_diagnostic(*span, message), source_text, look),
+            look,
+        ),
         Error::Step {
-            source_text,
-            span,
-            message,
-            ..
-        } => show(&pseudo_diagnostic(*span, message), source_text, look),
+            source_text, span, ..
+        } => show(&place(*span, "this step failed"), source_text, look),
         _ => String::new(),
     }
 }
@@ -126,7 +125,7 @@ pub(crate) fn warnings(
     text
 }
 
-fn pseudo_diagnostic(span: Span, message: &str) -> Diagnostic {
+fn place(span: Span, message: &str) -> Diagnostic {
     Diagnostic::error(kiln_parser::Origin::Lexing, "", span, message)
 }
 
@@ -142,10 +141,16 @@ fn plain(diagnostic: &Diagnostic, source_text: &SourceText) -> String {
     for note in &diagnostic.notes {
         text.push_str(&format!("note: {note}\n"));
     }
-    if let Some(suggestion) = &diagnostic.suggestion {
+    if let Some(suggestion) = unsaid_suggestion(diagnostic) {
         text.push_str(&format!("hint: did you mean `{suggestion}`?\n"));
     }
     text
+}
+
+/// Returns the suggestion unless the message makes it already, as some of BuildKit's do.
+fn unsaid_suggestion(diagnostic: &Diagnostic) -> Option<&str> {
+    let suggestion = diagnostic.suggestion.as_deref()?;
+    (!diagnostic.message.contains("did you mean")).then_some(suggestion)
 }
 
 fn draw(
@@ -181,9 +186,8 @@ fn draw(
         .notes
         .iter()
         .map(|note| Level::NOTE.message(note.as_str()));
-    let help = diagnostic
-        .suggestion
-        .iter()
+    let help = unsaid_suggestion(diagnostic)
+        .into_iter()
         .map(|suggestion| Level::HELP.message(format!("did you mean `{suggestion}`?")));
     let group: Group<'_> = title.element(snippet).elements(notes).elements(help);
     let renderer = match palette.is_coloured {

@@ -37,7 +37,7 @@ pub(crate) struct HistoryArguments {
     /// Print sizes and times as people read them
     #[arg(short = 'H', long, default_value_t = true, hide_default_value = true,
         action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", value_name = "BOOL")]
+        default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     human: bool,
     /// Do not cut columns
     #[arg(long)]

@@ -22,8 +22,13 @@ pub(crate) struct InspectArguments {
     /// Format with a template
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
-    /// Look for this kind only
-    #[arg(long = "type", value_enum, value_name = "KIND")]
+    /// Look for this kind only: container or image
+    #[arg(
+        long = "type",
+        value_enum,
+        value_name = "KIND",
+        hide_possible_values = true
+    )]
     kind: Option<Kind>,
     /// Accepted
     #[arg(short, long, hide = true)]

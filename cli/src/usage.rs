@@ -80,14 +80,14 @@ fn complaint(error: &clap::Error, path: &str, command: &Command) -> String {
         }
         ErrorKind::InvalidSubcommand => {
             let name = context(error, ContextKind::InvalidSubcommand);
-            format!("'{name}' is not a command of {path}")
+            format!("'{name}' is not a {path} command")
         }
         _ => first_line(error),
     };
-    let mut text = format!("{path}: {message}\n");
+    let mut text = format!("kiln: {message}\n");
     for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
         let suggestion = context(error, kind);
-        if !suggestion.is_empty() {
+        if !suggestion.is_empty() && !later::is_known(path, &argument) {
             text.push_str(&format!("Did you mean '{suggestion}'?\n"));
         }
     }
@@ -100,7 +100,14 @@ fn complaint(error: &clap::Error, path: &str, command: &Command) -> String {
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
-    line.trim_start_matches("error: ").to_owned()
+    let line = line.trim_start_matches("error: ");
+    // For parsing, a switch is an option whose value may be left out; nobody knows it as such.
+    match (line.find("[=<"), line.find(">]")) {
+        (Some(start), Some(end)) if start < end => {
+            format!("{}{}", &line[..start], &line[end + 2..])
+        }
+        _ => line.to_owned(),
+    }
 }
 
 fn invalid_argument(error: &clap::Error) -> String {
@@ -110,7 +117,8 @@ fn invalid_argument(error: &clap::Error) -> String {
 fn context(error: &clap::Error, kind: ContextKind) -> String {
     match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
-        Some(ContextValue::Strings(texts)) => texts.first().cloned().unwrap_or_default(),
+        // The most similar one comes last.
+        Some(ContextValue::Strings(texts)) => texts.last().cloned().unwrap_or_default(),
         _ => String::new(),
     }
 }

@@ -50,7 +50,9 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Outcome {
             path.display()
         )));
     }
-    pull_if_need_be(arguments, &request.image, environment)?;
+    if let Some(exit) = pull_if_need_be(arguments, &request.image, environment)? {
+        return Ok(exit);
+    }
     session::enter()?;
     if arguments.detach {
         let engine = session::open(environment)?;
@@ -120,16 +122,17 @@ fn attached(
     state.map_err(failure)
 }
 
-/// Pulls the image in a process of its own, unless it is here.
+/// Pulls the image in a process of its own, unless it is here. Returns the status to end with if
+/// that failed; it has said why.
 fn pull_if_need_be(
     arguments: &RunArguments,
     image: &str,
     environment: &Environment,
-) -> Result<(), Failure> {
+) -> Result<Option<Exit>, Failure> {
     let policy = arguments.pull.unwrap_or_default();
     if policy != PullPolicy::Always {
         match session::open(environment)?.find(image) {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(None),
             Err(Error::NoSuchImage(_)) if policy == PullPolicy::Missing => {}
             Err(error) => return Err(error.into()),
         }
@@ -160,11 +163,11 @@ fn pull_if_need_be(
         .stdout(stdout)
         .status()
         .map_err(|error| Failure::new(format!("cannot start a pull: {error}")))?;
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(130) | None => Err(Failure::new("cancelled").with_exit(Exit::INTERRUPTED)),
-        Some(_) => Err(Failure::new(format!("cannot pull {image}"))),
-    }
+    Ok(match status.code() {
+        Some(0) => None,
+        Some(130) | None => Some(Exit::INTERRUPTED),
+        Some(_) => Some(Exit::BEFORE_START),
+    })
 }
 
 fn request(arguments: &RunArguments, environment: &Environment) -> Result<RunRequest, Failure> {
