@@ -57,7 +57,7 @@ pub(crate) fn picture(
 }
 
 /// Leaves out lines until the rest has room: finished steps first, the oldest before the others;
-/// then what stands below steps; then the oldest steps.
+/// then what stands below steps, where there is most of it; then the oldest steps.
 fn fit(vertices: &[Vertex], mut blocks: Vec<Vec<String>>, room: usize) -> Vec<String> {
     let mut count: usize = blocks.iter().map(Vec::len).sum();
     for (vertex, block) in vertices.iter().zip(&mut blocks) {
@@ -73,11 +73,14 @@ fn fit(vertices: &[Vertex], mut blocks: Vec<Vec<String>>, room: usize) -> Vec<St
             block.clear();
         }
     }
-    for block in &mut blocks {
-        while count > room && block.len() > 1 {
-            // The line after the name is the oldest.
-            block.remove(1);
-            count -= 1;
+    while count > room {
+        // Whoever shows most gives first; the line after the name is the oldest.
+        match blocks.iter_mut().max_by_key(|block| block.len()) {
+            Some(longest) if longest.len() > 1 => {
+                longest.remove(1);
+                count -= 1;
+            }
+            _ => break,
         }
     }
     let lines: Vec<String> = blocks.into_iter().flatten().collect();
@@ -287,8 +290,8 @@ mod tests {
         assert_snapshot!(draw(&sample(), 40, 6, RUNNING), @r"
         [+] Building 1.2s (2/4)
          => [1/4] FROM docker.io/library/d… 1.2s
+         => => sha256:4567 1.05MB / 5MB     0.8s
          => [3/4] RUN apt-get update && ap… 1.1s
-         => => # red 日本語日本語日本語日本語日…
          => => # half
         ");
         assert_snapshot!(draw(&sample(), 40, 3, RUNNING), @r"
