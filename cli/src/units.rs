@@ -6,28 +6,24 @@ use std::time::Duration;
 ///
 /// `%.4g` of Go, which docker prints sizes with.
 pub(crate) fn size(bytes: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    format!("{}{}", significant(value, 4), units[unit])
+    decimal(bytes, 4)
 }
 
 /// As [`size`], with three digits: docker's lists of images and containers.
 pub(crate) fn short_size(bytes: u64) -> String {
+    decimal(bytes, 3)
+}
+
+fn decimal(bytes: u64, digits: usize) -> String {
     let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    #[expect(clippy::cast_precision_loss, reason = "at most four digits are shown")]
     let mut value = bytes as f64;
     let mut unit = 0;
     while value >= 1000.0 && unit + 1 < units.len() {
         value /= 1000.0;
         unit += 1;
     }
-    format!("{}{}", significant(value, 3), units[unit])
+    format!("{}{}", significant(value, digits), units[unit])
 }
 
 /// Returns a number below 10,000 with so many significant digits, without trailing zeros.

@@ -58,7 +58,7 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Outcome {
         let engine = session::open(environment)?;
         let container = create(arguments, &engine, &request)?;
         let state = container
-            .start_detached(monitor_of(&container)?)
+            .start_detached(monitor_of(&container))
             .map_err(failure)?;
         if let Some(error) = state.error {
             return Err(Failure::new(error).with_exit(Exit(state.exit_code)));
@@ -144,7 +144,7 @@ fn pull_if_need_be(
             ));
         }
     }
-    let mut pull = own_program()?;
+    let mut pull = own_program();
     pull.arg("pull");
     if let Some(platform) = &arguments.platform {
         pull.arg("--platform").arg(platform);

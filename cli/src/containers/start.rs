@@ -23,7 +23,7 @@ pub(crate) fn start(arguments: &StartArguments, environment: &Environment) -> Ou
     let containers = engine.containers()?;
     let start = |name: &str| -> Result<(), Failure> {
         let container = containers.find(name).map_err(failure)?;
-        match container.start_detached(monitor_of(&container)?) {
+        match container.start_detached(monitor_of(&container)) {
             // It runs, which is what was asked for.
             Err(ContainerError::AlreadyRunning(_)) => Ok(()),
             Err(error) => Err(failure(error)),
