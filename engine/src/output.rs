@@ -60,34 +60,30 @@ impl Engine {
                     form,
                     image: options,
                 } => {
-                    let named = self.named(request, &image, options)?;
-                    match (form, to) {
-                        (LayoutForm::Directory, Destination::Path(path)) => {
-                            exporter::write_layout(&[named], path).map_err(|e| export_error(&e))?;
+                    let named = [self.named(request, &image, options)?];
+                    match form {
+                        LayoutForm::Archive => {
+                            write_to(to, |out| exporter::write_oci_archive(&named, out))?;
                         }
-                        (LayoutForm::Directory, Destination::Stdout) => {
-                            return Err(Error::input("a directory cannot go to standard output"));
-                        }
-                        (LayoutForm::Archive, to) => {
-                            write_to(to, |out| exporter::write_oci_archive(&[named], out))?;
-                        }
+                        LayoutForm::Directory => exporter::write_layout(&named, directory(to)?)
+                            .map_err(|error| export_error(&error))?,
                     }
                 }
                 Output::Docker {
                     to,
-                    form: LayoutForm::Archive,
+                    form,
                     image: options,
                 } => {
-                    let named = self.named(request, &image, options)?;
-                    write_to(to, |out| exporter::write_docker_archive(&[named], out))?;
-                }
-                Output::Docker {
-                    form: LayoutForm::Directory,
-                    ..
-                } => {
-                    return Err(Error::input(
-                        "type=docker with tar=false is not supported yet",
-                    ));
+                    let named = [self.named(request, &image, options)?];
+                    match form {
+                        LayoutForm::Archive => {
+                            write_to(to, |out| exporter::write_docker_archive(&named, out))?;
+                        }
+                        LayoutForm::Directory => {
+                            exporter::write_docker_layout(&named, directory(to)?)
+                                .map_err(|error| export_error(&error))?;
+                        }
+                    }
                 }
                 Output::Local(directory) => {
                     let view = self.view(plan, state, reporter)?;
@@ -338,6 +334,14 @@ impl Engine {
         };
         layers.extend(self.built_layers(state)?);
         ParentView::new(&layers).map_err(|error| Error::environment("cannot read a layer", &error))
+    }
+}
+
+/// Returns where a directory goes.
+fn directory(to: &Destination) -> Result<&std::path::Path, Error> {
+    match to {
+        Destination::Path(path) => Ok(path),
+        Destination::Stdout => Err(Error::input("a directory cannot go to standard output")),
     }
 }
 

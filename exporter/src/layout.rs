@@ -45,6 +45,18 @@ pub fn write_layout(images: &[NamedImage], directory: &Path) -> Result<(), Expor
     })
 }
 
+/// Writes images into a directory that is an OCI layout and, unpacked, what `docker load` takes.
+///
+/// # Errors
+/// As [`write_layout`], and [`ExportError::ManifestList`] for several platforms.
+pub fn write_docker_layout(images: &[NamedImage], directory: &Path) -> Result<(), ExportError> {
+    let manifest = members::manifest_json(images)?;
+    write_layout(images, directory)?;
+    write_file(&directory.join("manifest.json"), |output| {
+        output.write_all(&manifest).map_err(ExportError::Output)
+    })
+}
+
 /// Returns the images that the layout holds by now.
 fn existing(directory: &Path) -> Result<Vec<Descriptor>, ExportError> {
     let path = directory.join("index.json");

@@ -34,7 +34,7 @@ pub use assemble::{AssembleError, Assembly, Change, NewLayer, PlannedEntry, asse
 pub use clamp::clamp_times;
 pub use error::ExportError;
 pub use exportable::{Document, ExportLayer, Exportable, LayerSource, NamedImage};
-pub use layout::write_layout;
+pub use layout::{write_docker_layout, write_layout};
 pub use load::{LoadError, LoadSource, Loaded, load};
 pub use local_dir::{LocalReport, Stale, platform_directory, write_local};
 pub use local_image::{StoreImageError, canonical_tar, store_image};

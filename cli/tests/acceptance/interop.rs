@@ -22,11 +22,14 @@ fn layouts_and_archives_are_taken_by_other_tools() {
     let context = kiln.context("context", &[("Dockerfile", DOCKERFILE)]);
     let layout = kiln.scratch.join("layout");
     let archive = kiln.scratch.join("docker.tar");
+    let directory = kiln.scratch.join("docker");
     kiln.build(
         &context,
         &[
             "-t",
             "travel:v1",
+            "-o",
+            &format!("type=docker,tar=false,dest={}", directory.display()),
             "-o",
             &format!("type=oci,tar=false,dest={}", layout.display()),
             "-o",
@@ -55,6 +58,22 @@ fn layouts_and_archives_are_taken_by_other_tools() {
         fs::read_to_string(bundle.join("data/deep/new")).unwrap(),
         "new\n"
     );
+
+    // The directory is the archive unpacked.
+    let packed = kiln.scratch.join("packed.tar");
+    run(std::process::Command::new("tar")
+        .arg("-cf")
+        .arg(&packed)
+        .arg("-C")
+        .arg(&directory)
+        .arg("."));
+    run(skopeo
+        .copy()
+        .arg(format!("docker-archive:{}", packed.display()))
+        .arg(format!(
+            "dir:{}",
+            kiln.scratch.join("from-directory").display()
+        )));
 
     let podman = need!(Podman::new(None));
     run(podman.command().args(["load", "-i"]).arg(&archive));
