@@ -1,0 +1,95 @@
+//! Reading the files of a context that are new or changed.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::Blake3;
+use crate::tree::XattrsBuf;
+
+/// A file's bytes, in short.
+pub(super) struct Content {
+    pub(super) size: u64,
+    pub(super) hash: Blake3,
+    pub(super) xattrs: XattrsBuf,
+}
+
+/// Reads a file's bytes and extended attributes; of a directory only the attributes.
+pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Content> {
+    // Opening a pipe that took the file's place meanwhile must not wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut file = File::from(rustix::fs::openat(root, path, flags, Mode::empty())?);
+    let xattrs = read_xattrs(&file)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        let hash = Blake3::from_bytes([0; 32]);
+        return Ok(Content {
+            size: 0,
+            hash,
+            xattrs,
+        });
+    }
+    let mut hasher = blake3::Hasher::new();
+    let mut size = 0;
+    let mut buffer = vec![0; usize::try_from(metadata.len().clamp(4096, 1 << 17)).unwrap_or(4096)];
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&buffer[..count]);
+        size += count as u64;
+    }
+    Ok(Content {
+        size,
+        hash: hasher.finalize().into(),
+        xattrs,
+    })
+}
+
+/// Reads the extended attributes that images keep: `user.*` and file capabilities.
+fn read_xattrs(file: &File) -> io::Result<XattrsBuf> {
+    let names = match read_growing(|buffer| rustix::fs::flistxattr(file, buffer)) {
+        Ok(names) => names,
+        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM) => return Ok(XattrsBuf::default()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut pairs = Vec::new();
+    for name in names.split(|&b| b == 0) {
+        if !(name.starts_with(b"user.") || name == b"security.capability") {
+            continue;
+        }
+        match read_growing(|buffer| rustix::fs::fgetxattr(file, name, buffer)) {
+            Ok(value) => pairs.push((name.to_vec(), value)),
+            Err(rustix::io::Errno::NODATA) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(match pairs.is_empty() {
+        true => XattrsBuf::default(),
+        false => XattrsBuf::new(pairs),
+    })
+}
+
+fn read_growing(
+    mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<Vec<u8>> {
+    let mut buffer = vec![0; 256];
+    loop {
+        match read(&mut buffer) {
+            Ok(count) => {
+                buffer.truncate(count);
+                return Ok(buffer);
+            }
+            // XATTR_LIST_MAX and XATTR_SIZE_MAX are 64 KiB.
+            Err(rustix::io::Errno::RANGE) if buffer.len() < 1 << 16 => {
+                buffer.resize(buffer.len() * 4, 0);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
