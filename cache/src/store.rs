@@ -3,7 +3,8 @@
 //! ```text
 //! format                   the version of everything below
 //! lock                     flock: shared while a kiln is open, exclusive to collect garbage
-//! blobs/sha256/ab/…        bytes by SHA-256: manifests, configs, compressed layers
+//! blobs/sha256/ab/…        bytes by SHA-256: manifests, configs, compressed layers; beside a
+//!                          layer, in <digest>.sources, the repositories known to have it
 //! actions/ab/…             ActionKey -> record
 //! layers/ab/<layer id>/    index, facts, and (when unpacked) the diff directory
 //! diffs/<diff id>          -> layer id
@@ -12,7 +13,7 @@
 //! images/<id>              -> manifest digest, for every image that is here
 //! contexts/<hash>          stat indexes of build contexts
 //! containers/<id>/         containers
-//! cachemounts/<id>/        RUN --mount=type=cache
+//! mounts/                  where sandboxes mount what only they see
 //! locks/ab/…               one flock per running action
 //! work/<pid>-<n>/          whatever is not finished
 //! ```

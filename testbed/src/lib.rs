@@ -15,7 +15,7 @@
 //!
 //! Everything here panics when something goes wrong that the machine could have done right:
 //! for a test that is the failure it wants. This crate knows none of kiln's crates; it is a
-//! dev-dependency only, and drives kiln as the binary it is given.
+//! dev-dependency only (and the base of `bench`), and drives kiln as the binary it is given.
 
 mod bases;
 mod busybox; // the smallest useful root file system
