@@ -8,9 +8,10 @@ use nom::character::complete::{char, digit0, multispace0};
 use nom::combinator::{opt, rest, verify};
 use nom::{IResult, Parser};
 
-use crate::ast::Heredoc;
-use crate::diagnostic::Diagnostic;
+use crate::ast::{Heredoc, Text};
+use crate::diagnostic::{Diagnostic, Origin};
 use crate::logical::{LogicalLine, LogicalLines, invalid_utf8};
+use crate::quote::quote;
 use crate::span::Span;
 
 /// Returns the heredocs whose markers stand in the line, bodies still empty.
@@ -19,6 +20,7 @@ pub(crate) fn markers(line: &LogicalLine) -> Vec<Heredoc> {
         return Vec::new();
     }
     shell_words(&line.text)
+        .unwrap_or_default()
         .into_iter()
         .filter_map(|word| {
             let mut heredoc = marker(word)?;
@@ -58,6 +60,35 @@ pub(crate) fn marker(word: &str) -> Option<Heredoc> {
         unstripped: None,
         marker: Span::default(),
     })
+}
+
+/// An error for a word that looks like a marker where a shell would see none: no body follows it.
+pub(crate) fn hidden(line: &LogicalLine, marker: Text, origin: Origin) -> Box<Diagnostic> {
+    let code = "heredoc";
+    let word = &marker.raw;
+    Box::new(match shell_words(&line.text) {
+        Err((from, unclosed)) => {
+            let at = line.span_of(from);
+            Diagnostic::error(origin, code, at, unclosed.to_string()).note(format!(
+                "no heredoc is looked for in such a line, so `{word}` has no body"
+            ))
+        }
+        Ok(_) => {
+            let message = format!("heredoc {} is quoted and has no body", quote(word));
+            Diagnostic::error(origin, code, marker.span, message)
+                .note("a quote or a backslash in front makes it part of a longer word")
+        }
+    })
+}
+
+/// An error for a heredoc that only a shell can see: its marker is not one word.
+pub(crate) fn holds_blank(heredoc: &Heredoc, origin: Origin) -> Box<Diagnostic> {
+    let name = quote(&heredoc.name);
+    let message = format!("the marker of heredoc {name} must not hold a blank");
+    Box::new(
+        Diagnostic::error(origin, "heredoc", heredoc.marker, message)
+            .note("only RUN, whose text a shell splits, takes a blank there"),
+    )
 }
 
 /// Reads the body up to its terminator. Returns the terminator's line end, or `None` without one.
@@ -112,10 +143,25 @@ fn without_tabs(mut content: &[u8]) -> &[u8] {
     content
 }
 
+/// What a text that is no sequence of words lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Unclosed {
+    #[error("unexpected end of statement while looking for matching single-quote")]
+    Single,
+    #[error("unexpected end of statement while looking for matching double-quote")]
+    Double,
+    #[error("syntax error: missing '}}'")]
+    Brace,
+}
+
+type Characters<'a> = std::iter::Peekable<std::str::CharIndices<'a>>;
+
 /// Splits at blanks outside quotes, escapes and `${…}`. Blanks behind a bare `<<` do not split.
 ///
-/// An unterminated quote means there are no words, hence no heredocs: the shell will complain.
-fn shell_words(text: &str) -> Vec<&str> {
+/// # Errors
+/// The text from the quote or substitution that is not closed, and what it lacks. The line then
+/// has no heredocs: whoever gets it will complain.
+fn shell_words(text: &str) -> Result<Vec<&str>, (&str, Unclosed)> {
     let mut words = Vec::new();
     let mut start = None;
     let mut characters = text.char_indices().peekable();
@@ -131,67 +177,58 @@ fn shell_words(text: &str) -> Vec<&str> {
             continue;
         }
         start.get_or_insert(index);
-        let closed = match character {
-            '\\' => {
-                characters.next();
-                true
-            }
-            '\'' => characters.any(|(_, c)| c == '\''),
-            '"' => skip_double_quoted(&mut characters),
+        let skipped = match character {
             '$' if characters.next_if(|(_, c)| *c == '{').is_some() => skip_braces(&mut characters),
-            _ => true,
+            _ => skip_quoted(character, &mut characters),
         };
-        if !closed {
-            return Vec::new();
-        }
+        skipped.map_err(|unclosed| (&text[index..], unclosed))?;
     }
     words.extend(start.map(|start| &text[start..]));
-    words
+    Ok(words)
 }
 
-/// Skips to the closing quote; returns whether there was one.
-fn skip_double_quoted(characters: &mut impl Iterator<Item = (usize, char)>) -> bool {
+/// Skips what the character just read quotes, if it quotes anything.
+fn skip_quoted(character: char, characters: &mut Characters<'_>) -> Result<(), Unclosed> {
+    match character {
+        '\\' => {
+            characters.next();
+            Ok(())
+        }
+        '\'' if characters.any(|(_, c)| c == '\'') => Ok(()),
+        '\'' => Err(Unclosed::Single),
+        '"' => skip_double_quoted(characters),
+        _ => Ok(()),
+    }
+}
+
+/// Skips to the closing quote.
+fn skip_double_quoted(characters: &mut Characters<'_>) -> Result<(), Unclosed> {
     while let Some((_, character)) = characters.next() {
         match character {
-            '"' => return true,
+            '"' => return Ok(()),
             '\\' => {
                 characters.next();
             }
             _ => {}
         }
     }
-    false
+    Err(Unclosed::Double)
 }
 
-/// Skips to the brace that closes a substitution; returns whether there was one.
-fn skip_braces(characters: &mut impl Iterator<Item = (usize, char)>) -> bool {
+/// Skips to the brace that closes a substitution.
+fn skip_braces(characters: &mut Characters<'_>) -> Result<(), Unclosed> {
     let mut depth = 1;
     while let Some((_, character)) = characters.next() {
-        let closed = match character {
-            '\\' => {
-                characters.next();
-                true
-            }
-            '\'' => characters.any(|(_, c)| c == '\''),
-            '"' => skip_double_quoted(characters),
-            '{' => {
-                depth += 1;
-                true
-            }
-            '}' => {
-                depth -= 1;
-                true
-            }
-            _ => true,
-        };
-        if !closed {
-            return false;
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => skip_quoted(character, characters)?,
         }
         if depth == 0 {
-            return true;
+            return Ok(());
         }
     }
-    false
+    Err(Unclosed::Brace)
 }
 
 fn is_bare_marker(word: &str) -> bool {
@@ -285,7 +322,7 @@ mod tests {
     fn words_as_a_shell_sees_them() {
         #[track_caller]
         fn check(text: &str, expected: &[&str]) {
-            assert_eq!(shell_words(text), expected);
+            assert_eq!(shell_words(text), Ok(expected.to_vec()));
         }
         check("cat <<A <<-B >x", &["cat", "<<A", "<<-B", ">x"]);
         check("cat << A b", &["cat", "<< A", "b"]);
@@ -295,9 +332,19 @@ mod tests {
             &["echo", "\"<<A\"", "'<<B'", "\\<<C"],
         );
         check("echo ${x:-a <<B} c", &["echo", "${x:-a <<B}", "c"]);
-        check("it's <<A", &[]);
-        check("${x <<A", &[]);
         check("\"a\\\" b\" c", &["\"a\\\" b\"", "c"]);
         check("<<", &["<<"]);
+    }
+
+    #[test]
+    fn words_that_do_not_end() {
+        #[track_caller]
+        fn check(text: &str, from: &str, unclosed: Unclosed) {
+            assert_eq!(shell_words(text), Err((from, unclosed)));
+        }
+        check("it's <<A", "'s <<A", Unclosed::Single);
+        check("a \"b\\\"", "\"b\\\"", Unclosed::Double);
+        check("${x <<A", "${x <<A", Unclosed::Brace);
+        check("${x'} <<A", "${x'} <<A", Unclosed::Single);
     }
 }

@@ -93,10 +93,9 @@ pub(crate) struct LogicalLines<'a> {
 
 impl<'a> LogicalLines<'a> {
     pub(crate) fn new(lines: Lines<'a>, escape: char) -> Self {
-        let escape = if escape == '`' { b'`' } else { b'\\' };
         Self {
             lines,
-            escape,
+            escape: escape_byte(escape),
             comments: Vec::new(),
         }
     }
@@ -212,8 +211,13 @@ pub(crate) fn invalid_utf8(span: Span) -> Diagnostic {
     Diagnostic::error(Origin::Lexing, "encoding", span, message)
 }
 
+/// Returns the escape token as it stands in a file.
+pub(crate) fn escape_byte(escape: char) -> u8 {
+    if escape == '`' { b'`' } else { b'\\' }
+}
+
 /// Cuts off a continuation: an escape token as last non-blank character, and not a doubled one.
-fn split_continuation(content: &[u8], escape: u8) -> (&[u8], bool) {
+pub(crate) fn split_continuation(content: &[u8], escape: u8) -> (&[u8], bool) {
     let mut end = content;
     while let [rest @ .., b' ' | b'\t'] = end {
         end = rest;

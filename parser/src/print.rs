@@ -7,6 +7,7 @@ use crate::ast::{
     Site, Source, Text,
 };
 use crate::heredoc::marker;
+use crate::logical::{escape_byte, split_continuation};
 
 /// Returns a Dockerfile that says the same.
 ///
@@ -64,6 +65,21 @@ impl Printer {
             self.push(&comment.raw);
             self.push("\n");
         }
+    }
+
+    /// Ends an instruction's line, unless a heredoc's terminator has.
+    ///
+    /// The last line of a file may end in an escape token all the same: one more keeps it.
+    fn end_line(&mut self) {
+        if self.out.ends_with('\n') {
+            return;
+        }
+        let (_, continues) = split_continuation(self.out.as_bytes(), escape_byte(self.escape));
+        if continues {
+            self.push(" ");
+            self.out.push(self.escape);
+        }
+        self.push("\n");
     }
 
     fn push(&mut self, text: &str) {
@@ -128,7 +144,7 @@ impl Printer {
                 self.push(&default.raw);
             }
         }
-        self.push("\n");
+        self.end_line();
     }
 
     fn from(&mut self, from: &From) {
@@ -143,7 +159,7 @@ impl Printer {
             );
             self.word(&name.raw);
         }
-        self.push("\n");
+        self.end_line();
     }
 
     fn instruction(&mut self, site: &Site, kind: &Kind) {
@@ -203,7 +219,7 @@ impl Printer {
             Kind::Healthcheck(healthcheck) => self.healthcheck(healthcheck),
             Kind::Onbuild(onbuild) => self.word(&onbuild.trigger),
         }
-        self.push("\n");
+        self.end_line();
     }
 
     fn command(&mut self, command: &CommandLine) {
@@ -283,12 +299,13 @@ impl Printer {
         }
     }
 
-    /// Prints bodies and terminators; the last one's line end is the instruction's.
+    /// Prints bodies and terminators, each on lines of their own.
     fn bodies<'a>(&mut self, heredocs: impl Iterator<Item = &'a Heredoc>) {
         for heredoc in heredocs {
-            self.push("\n");
+            self.end_line();
             self.push(heredoc.verbatim());
             self.push(&heredoc.name);
+            self.push("\n");
         }
     }
 

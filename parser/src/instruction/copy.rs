@@ -1,10 +1,8 @@
 //! `COPY` and `ADD`.
 
-use std::collections::{HashMap, VecDeque};
-
 use super::Parts;
 use crate::ast::{Add, Copy, Heredoc, Kind, Source, Text};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Origin};
 use crate::flags::Takes::{Switch, Value, Values};
 use crate::heredoc;
 use crate::words;
@@ -111,27 +109,28 @@ fn sources_and_destination(
         problem.span = destination.span;
         return Err(problem);
     }
-    let mut bodies: HashMap<String, VecDeque<Heredoc>> = HashMap::new();
-    for heredoc in heredocs {
-        bodies
-            .entry(heredoc.name.clone())
-            .or_default()
-            .push_back(heredoc);
-    }
+    let origin = Origin::Grammar {
+        line: parts.line.number,
+    };
+    let mut heredocs = heredocs.into_iter().peekable();
     let sources = words
         .into_iter()
         .map(|(text, marker)| match marker {
-            None => Source::Path(text),
-            Some(marker) => {
-                // A marker the shell would not see, inside quotes say, has no body to read.
-                let body = bodies.get_mut(&marker.name).and_then(VecDeque::pop_front);
-                Source::Heredoc(Heredoc {
-                    marker: text.span,
-                    ..body.unwrap_or(marker)
-                })
-            }
+            None => Ok(Source::Path(text)),
+            Some(_) => match heredocs.next_if(|heredoc| heredoc.marker == text.span) {
+                Some(heredoc) => Ok(Source::Heredoc(heredoc)),
+                None => Err(match heredocs.peek() {
+                    Some(skipped) if skipped.marker.start < text.span.start => {
+                        heredoc::holds_blank(skipped, origin)
+                    }
+                    _ => heredoc::hidden(parts.line, text, origin),
+                }),
+            },
         })
-        .collect();
+        .collect::<Result<_, _>>()?;
+    if let Some(unused) = heredocs.next() {
+        return Err(heredoc::holds_blank(&unused, origin));
+    }
     Ok((sources, destination))
 }
 

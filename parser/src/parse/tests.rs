@@ -370,12 +370,30 @@ fn df_043_heredoc_as_destination() {
 }
 
 #[test]
-fn a_blank_behind_the_marker_is_for_run_only() {
-    assert_snapshot!(show("FROM a\nRUN << A\nx\nA\nCOPY << A /x\ny\nA\n"), @r#"
+fn a_blank_in_the_marker_is_for_run_only() {
+    assert_snapshot!(show("FROM a\nRUN << A\nx\nA\nCOPY << A /x\ny\nA\nADD <<'A B' <<C /x\nA B\nC\n"), @r#"
     FROM a
       RUN shell "<< A" <<A "x\n"
-      COPY "<<" "A" -> "/x"
+    ! dockerfile parse error on line 5: the marker of heredoc "A" must not hold a blank
+    ! dockerfile parse error on line 8: the marker of heredoc "A B" must not hold a blank
     "#);
+}
+
+/// Such a file used to hold a heredoc without lines, and lost them when it was printed.
+#[test]
+fn a_marker_no_shell_would_see_is_an_error() {
+    assert_snapshot!(show("FROM a\nCOPY <<\\\nRUN '\nADD x <<A ${B /d\nCOPY \"x <<A y\" /d\nCOPY \\ <<A /d\nRUN z\n"), @r#"
+    FROM a
+      RUN shell "z"
+    ! dockerfile parse error on line 2: unexpected end of statement while looking for matching single-quote
+    ! dockerfile parse error on line 4: syntax error: missing '}'
+    ! dockerfile parse error on line 5: heredoc "<<A" is quoted and has no body
+    ! dockerfile parse error on line 6: heredoc "<<A" is quoted and has no body
+    "#);
+    let text = "FROM a\nCOPY x <<A y' /d\n";
+    let parsed = parse(text.as_bytes());
+    let span = parsed.diagnostics[0].span;
+    assert_eq!(&text[span.start as usize..span.end as usize], "' /d");
 }
 
 #[test]
@@ -573,9 +591,7 @@ fn errors_do_not_stop_the_parse() {
 #[test]
 fn triggers() {
     let parsed = parse_instruction("COPY --from=x <<A b /c\n$y\nA", '\\').unwrap();
-    assert_snapshot!(show_kind(&parsed.kind), @r#"
-    COPY <<A expand=true "$y\n" "b" -> "/c" from="x"
-    "#);
+    assert_snapshot!(show_kind(&parsed.kind), @r#"COPY <<A expand=true "$y\n" "b" -> "/c" from="x""#);
     #[track_caller]
     fn check(text: &str, expected: &str) {
         assert_eq!(

@@ -95,6 +95,8 @@ FROM scratch
     )
     .unwrap();
     check("# escape=`\nFROM a\nRUN a `\n b \\\nCOPY --chown=a` b a b\nENV x=c:\\y` z\n").unwrap();
+    check("FROM a\nENV \" \\ \\\n").unwrap(); // an escape token as last character
+    check("FROM a\nCOPY <<'E\\' /x\nE\\").unwrap();
 }
 
 fn word() -> impl Strategy<Value = String> {
