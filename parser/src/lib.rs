@@ -38,13 +38,15 @@ pub mod expose;
 pub mod mount;
 pub mod signal;
 
-// Paths: patterns, ignore files, the sources of COPY.
+// Paths: patterns, ignore files, the sources of COPY; and what is fetched instead of read.
 mod clean;
 mod glob;
 mod ignore;
+mod reference;
 mod sources;
 
 // Advice, and text for people.
+mod boolean;
 mod excerpt;
 pub mod lint;
 mod print;
@@ -66,6 +68,9 @@ pub use lint::lint;
 pub use parse::{Parsed, parse, parse_instruction};
 pub use print::to_source;
 pub use quote::quote;
+pub use reference::{
+    GitSource, Modified, Place, ReferenceError, RemoteSource, download_name, remote_source,
+};
 pub use sources::{DoubleStar, SourcePattern};
 pub use span::Span;
 pub use suggest::suggest;

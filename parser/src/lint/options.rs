@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::Rule;
 use crate::ast::Text;
+use crate::boolean;
 use crate::quote::quote;
 
 /// Options that make no sense.
@@ -79,11 +80,8 @@ impl CheckOptions {
                 "skip" => options.skip = Selection::parse(value),
                 "experimental" => options.experimental = Selection::parse(value),
                 "error" => {
-                    options.error = match value.trim() {
-                        "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
-                        "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-                        _ => return Err(CheckOptionsError::NotBoolean(part.to_owned())),
-                    }
+                    options.error = boolean::parse(value.trim())
+                        .ok_or_else(|| CheckOptionsError::NotBoolean(part.to_owned()))?;
                 }
                 key => return Err(unknown(key)),
             }

@@ -6,6 +6,7 @@ use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
 use super::error::{KEYS, MountError, TYPES};
+use crate::boolean;
 use crate::suggest::suggest;
 
 /// One mount of a `RUN`, all values expanded.
@@ -299,11 +300,7 @@ fn sharing(value: &str) -> Result<Sharing, MountError> {
 }
 
 fn truth(key: &str, value: &str) -> Result<bool, MountError> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(invalid(key, value)),
-    }
+    boolean::parse(value).ok_or_else(|| invalid(key, value))
 }
 
 fn invalid(key: &str, value: &str) -> MountError {
