@@ -1,22 +1,21 @@
 //! `kiln build`: text to plan, plan to solution, solution to image, image to wherever it goes.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use kiln_cache::{GuestPath, Timestamp};
-use kiln_parser::{Dockerfile, IgnoreRules, Severity, parse};
+use kiln_cache::{GuestPath, State, Timestamp};
 use kiln_runtime::Cancel;
 use kiln_solver::{
     Context, Deps, Fault, Network, Plan, PlanError, PlanOptions, Progress, Reporter,
-    RunSurroundings, ScannedContext, SolveError, StepError, VertexEnd, context_paths, plan, solve,
+    RunSurroundings, ScannedContext, SolveError, StepError, StepId, VertexEnd, context_paths, plan,
+    solve,
 };
 
 use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
 use crate::check;
+use crate::definition::{load_dockerfile, load_ignore_file};
 use crate::error::chain;
-use crate::request::{BuildRequest, BuildResult, ContextSource, DockerfileSource};
+use crate::output::Built;
+use crate::remote::NoRemotes;
+use crate::request::{BuildRequest, BuildResult, ContextSource};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::{Engine, Error, ErrorClass, SourceText};
 
@@ -40,7 +39,10 @@ impl Engine {
         let options = PlanOptions {
             target: request.target.clone(),
             build_args: request.build_args.clone(),
-            platform: request.platform.clone().unwrap_or_else(Self::host_platform),
+            platforms: match request.platforms.as_slice() {
+                [] => vec![Self::host_platform()],
+                platforms => platforms.to_vec(),
+            },
             build_platform: Self::host_platform(),
             labels: request.labels.clone(),
             network: match request.network {
@@ -64,8 +66,10 @@ impl Engine {
             });
         }
         let context = self.scan_context(request, &plan, &reporter)?;
-        let state = match plan.target.root {
-            Some(target) => {
+        let roots: Vec<StepId> = plan.targets.iter().filter_map(|t| t.root).collect();
+        let solved = match roots.is_empty() {
+            true => Vec::new(),
+            false => {
                 let fetcher = Fetcher::new(self, &plan, &reporter);
                 let executor = LazyExecutor::new(self);
                 let snapshotter = LazySnapshotter::new(self);
@@ -75,6 +79,7 @@ impl Engine {
                     snapshotter: &snapshotter,
                     cache: &self.actions,
                     bases: &fetcher,
+                    remotes: &NoRemotes,
                     context: &context,
                     executor: &executor,
                     surroundings: &surroundings(request, &plan),
@@ -84,16 +89,24 @@ impl Engine {
                     reuse: request.reuse.clone(),
                     epoch: request.epoch,
                 };
-                let solution = solve(&plan.graph, target, &deps)
+                let solution = solve(&plan.graph, &roots, &deps)
                     .map_err(|error| solve_error(error, &source_text))?;
-                solution.state
+                solution.states
             }
-            None => kiln_cache::State {
-                base: plan.target.base,
-                layers: Vec::new(),
-            },
         };
-        let image = self.export(request, &plan, &state, &reporter)?;
+        let mut solved = solved.into_iter();
+        let built = plan.targets.iter().map(|target| Built {
+            target,
+            state: match target.root {
+                Some(_) => solved.next().expect("every root has a state"),
+                None => State {
+                    base: target.base,
+                    layers: Vec::new(),
+                },
+            },
+        });
+        let built: Vec<Built<'_>> = built.collect();
+        let image = self.export(request, &plan, &built, &reporter)?;
         Ok(BuildResult {
             image: image.id(),
             manifest: image.descriptor.digest,
@@ -133,109 +146,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// Reads and parses the Dockerfile.
-fn load_dockerfile(
-    request: &BuildRequest,
-    reporter: &Reporter<'_>,
-) -> Result<(SourceText, Dockerfile), Error> {
-    let (name, bytes) = match (&request.dockerfile, &request.context) {
-        (DockerfileSource::Text(bytes), _) => ("Dockerfile".to_owned(), bytes.clone()),
-        (DockerfileSource::Path(path), _) => (file_name(path), read_dockerfile(path)?),
-        (DockerfileSource::Default, ContextSource::Directory(directory)) => {
-            let path = default_dockerfile(directory)?;
-            (file_name(&path), read_dockerfile(&path)?)
-        }
-        (DockerfileSource::Default, ContextSource::Empty) => {
-            return Err(Error::input("an empty context has no Dockerfile"));
-        }
-    };
-    let vertex = reporter.start(&format!("[internal] load build definition from {name}"));
-    let source_text = SourceText {
-        name,
-        bytes: Arc::from(bytes),
-    };
-    let parsed = parse(&source_text.bytes);
-    let is_wrong = |d: &kiln_parser::Diagnostic| d.severity == Severity::Error;
-    if parsed.diagnostics.iter().any(is_wrong) {
-        vertex.end(VertexEnd::Failed("the Dockerfile has errors".to_owned()));
-        return Err(Error::Dockerfile {
-            source_text,
-            diagnostics: parsed.diagnostics,
-        });
-    }
-    vertex.end(VertexEnd::Done);
-    Ok((source_text, parsed.dockerfile))
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(
-        || path.display().to_string(),
-        |name| name.to_string_lossy().into_owned(),
-    )
-}
-
-/// Finds `Dockerfile`, or `dockerfile`, in the context.
-fn default_dockerfile(directory: &Path) -> Result<PathBuf, Error> {
-    if !directory.is_dir() {
-        return Err(Error::input(format!(
-            "unable to prepare context: path {:?} not found",
-            directory.display().to_string()
-        )));
-    }
-    let usual = directory.join("Dockerfile");
-    let lower = directory.join("dockerfile");
-    match !usual.exists() && lower.exists() {
-        true => Ok(lower),
-        false => Ok(usual),
-    }
-}
-
-fn read_dockerfile(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error| {
-        let reason = match error.kind() {
-            std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-            _ => error.to_string(),
-        };
-        Error::Input {
-            message: format!(
-                "failed to read dockerfile: open {}: {reason}",
-                file_name(path)
-            ),
-            hint: Some("name another file with -f".to_owned()),
-        }
-    })
-}
-
-/// Reads `<Dockerfile>.dockerignore`, or `.dockerignore` of the context.
-fn load_ignore_file(request: &BuildRequest, directory: &Path) -> Result<IgnoreRules, Error> {
-    let own = match &request.dockerfile {
-        DockerfileSource::Path(path) => path.clone(),
-        DockerfileSource::Default => default_dockerfile(directory)?,
-        DockerfileSource::Text(_) => directory.join("Dockerfile"),
-    };
-    let mut own = own.into_os_string();
-    own.push(".dockerignore");
-    for path in [PathBuf::from(own), directory.join(".dockerignore")] {
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(Error::at("cannot read", &path)(error)),
-        };
-        let (rules, diagnostics) = IgnoreRules::parse(&text);
-        if diagnostics.is_empty() {
-            return Ok(rules);
-        }
-        return Err(Error::Dockerfile {
-            source_text: SourceText {
-                name: file_name(&path),
-                bytes: Arc::from(text),
-            },
-            diagnostics,
-        });
-    }
-    Ok(IgnoreRules::default())
 }
 
 fn extra_host_names(request: &BuildRequest) -> Vec<String> {

@@ -11,8 +11,10 @@ mod bases; // what image names stand for
 mod build; // from a request to an image
 mod check; // findings about a Dockerfile
 mod containers; // from an image to a container
+mod definition; // Dockerfile and ignore file
 mod images; // the local store
 mod output; // where results go
+mod remote; // downloads and repositories
 mod request; // what a build is asked for
 mod sandbox; // prepared when the first command runs
 mod ship; // pull, push, save, load, login
@@ -24,7 +26,8 @@ pub use images::{HistoryRow, ImageSummary, Removal};
 pub use kiln_exporter::LoadSource;
 pub use kiln_solver::{Event, LogStream, Progress, Silent, VertexEnd, VertexId};
 pub use request::{
-    BuildRequest, BuildResult, ContextSource, Destination, DockerfileSource, ImageOptions,
-    LayoutForm, MediaTypes, Output, Pull, Reuse,
+    AgentRequest, AgentSource, Annotation, AnnotationPlace, BuildRequest, BuildResult,
+    ContextSource, Destination, DockerfileSource, Entitlement, ImageOptions, LayoutForm,
+    MediaTypes, NamedContext, Output, Pull, Reuse, SecretValue,
 };
 pub use ship::Pulled;

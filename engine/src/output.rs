@@ -8,12 +8,19 @@ use kiln_exporter as exporter;
 use kiln_exporter::{Assembly, Change, Exportable, NamedImage, NewLayer, PlannedEntry};
 use kiln_registry::Observer;
 use kiln_snapshotter::{Layer, Level, Packing, ParentView};
-use kiln_solver::{Plan, Reporter, Vertex, VertexEnd};
+use kiln_solver::{Plan, Reporter, TargetImage, Vertex, VertexEnd};
 
 use crate::error::chain;
 use crate::images::names_error;
 use crate::request::{BuildRequest, Destination, ImageOptions, LayoutForm, MediaTypes, Output};
 use crate::{Engine, Error};
+
+/// A target and the files that solving came to.
+#[derive(Debug)]
+pub(crate) struct Built<'a> {
+    pub(crate) target: &'a TargetImage,
+    pub(crate) state: State,
+}
 
 impl Engine {
     /// Makes the image of a solved build and hands it to every output.
@@ -21,11 +28,14 @@ impl Engine {
         &self,
         request: &BuildRequest,
         plan: &Plan,
-        state: &State,
+        built: &[Built<'_>],
         reporter: &Reporter<'_>,
     ) -> Result<Image, Error> {
+        let [built] = built else {
+            return Err(Error::input("several platforms are not supported yet"));
+        };
         let vertex = reporter.start("exporting to image");
-        let result = self.export_all(request, plan, state, reporter, &vertex);
+        let result = self.export_all(request, plan, built, reporter, &vertex);
         vertex.end(match &result {
             Ok(_) => VertexEnd::Done,
             Err(Error::Cancelled) => VertexEnd::Cancelled,
@@ -38,11 +48,11 @@ impl Engine {
         &self,
         request: &BuildRequest,
         plan: &Plan,
-        state: &State,
+        built: &Built<'_>,
         reporter: &Reporter<'_>,
         vertex: &Vertex<'_>,
     ) -> Result<Image, Error> {
-        let image = self.assemble(request, plan, state, vertex)?;
+        let image = self.assemble(request, plan, built, vertex)?;
         let store_only = [Output::Store];
         let outputs = match request.outputs.as_slice() {
             [] => &store_only[..],
@@ -86,7 +96,7 @@ impl Engine {
                     }
                 }
                 Output::Local(directory) => {
-                    let view = self.view(plan, state, reporter)?;
+                    let view = self.view(plan, &built.state, reporter)?;
                     let report = exporter::write_local(&view, directory, exporter::Stale::Keep)
                         .map_err(|e| export_error(&e))?;
                     for path in report.left_out {
@@ -94,7 +104,7 @@ impl Engine {
                     }
                 }
                 Output::Tar(to) => {
-                    let view = self.view(plan, state, reporter)?;
+                    let view = self.view(plan, &built.state, reporter)?;
                     let root = exporter::TarRoot {
                         directory: kiln_cache::GuestPath::ROOT,
                         view: &view,
@@ -111,13 +121,14 @@ impl Engine {
         &self,
         request: &BuildRequest,
         plan: &Plan,
-        state: &State,
+        built: &Built<'_>,
         vertex: &Vertex<'_>,
     ) -> Result<Image, Error> {
+        let Built { target, state } = built;
         let broken = |error: &(dyn std::error::Error + 'static)| {
             Error::environment("cannot put the image together", error)
         };
-        let base = plan.target.base.map(|manifest| &plan.bases[&manifest].1);
+        let base = target.base.map(|manifest| &plan.bases[&manifest].1);
         let layers: Vec<Layer> = self.built_layers(state)?;
         vertex.status("exporting layers", 0, None, false);
         let mut new = Vec::with_capacity(layers.len());
@@ -131,8 +142,7 @@ impl Engine {
             });
         }
         vertex.status("exporting layers", 0, None, true);
-        let history = plan
-            .target
+        let history = target
             .history
             .iter()
             .map(|entry| PlannedEntry {
@@ -145,12 +155,12 @@ impl Engine {
             .collect();
         let config = exporter::assemble(Assembly {
             base,
-            config: plan.target.config.clone(),
+            config: target.config.clone(),
             layers: new,
             history,
-            platform: match &request.platform {
-                Some(platform) => platform.clone(),
-                None => plan.target.config.platform(),
+            platform: match request.platforms.is_empty() {
+                true => target.config.platform(),
+                false => target.platform.clone(),
             },
             epoch: request.epoch,
         })

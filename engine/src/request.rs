@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kiln_cache::{Compression, ImageId, ImageRef, Platform, Sha256, Timestamp};
 use kiln_runtime::{EtcFile, Resources, Ulimit};
 
-pub use kiln_solver::Reuse;
+pub use kiln_solver::{Reuse, SecretValue};
 
 /// A build, as the command line describes it.
 #[derive(Clone, Debug)]
@@ -15,14 +15,24 @@ pub struct BuildRequest {
     pub context: ContextSource,
     /// Where the instructions are.
     pub dockerfile: DockerfileSource,
+    /// `--build-context`: names and what they stand for.
+    pub named_contexts: Vec<(String, NamedContext)>,
     /// `--target`.
     pub target: Option<String>,
     /// `--build-arg`, values present.
     pub build_args: BTreeMap<String, String>,
     /// `--label`, in order.
     pub labels: Vec<(String, String)>,
-    /// `--platform`; this machine's if absent.
-    pub platform: Option<Platform>,
+    /// `--annotation`, in order.
+    pub annotations: Vec<Annotation>,
+    /// `--secret`: ids and values.
+    pub secrets: Vec<(String, SecretValue)>,
+    /// `--ssh`.
+    pub agents: Vec<AgentRequest>,
+    /// `--allow`.
+    pub allowed: Vec<Entitlement>,
+    /// `--platform`, in order; none means this machine's. With several the result is an index.
+    pub platforms: Vec<Platform>,
     /// `--tag`.
     pub tags: Vec<ImageRef>,
     /// `--pull`.
@@ -54,8 +64,94 @@ pub struct BuildRequest {
 pub enum ContextSource {
     /// A directory of the host.
     Directory(PathBuf),
+    /// An archive on standard input, compressed or not. Its beginning was read to find out.
+    Archive {
+        /// What was read.
+        beginning: Vec<u8>,
+    },
+    /// A git repository, or an archive or a single Dockerfile behind a URL.
+    Remote(String),
     /// Nowhere: the Dockerfile came from standard input alone.
     Empty,
+}
+
+/// What a name of `--build-context` stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// `docker-image://`.
+    Image(ImageRef),
+    /// `docker-image://scratch`.
+    Scratch,
+    /// `oci-layout://PATH[:tag][@digest]`.
+    Layout {
+        /// The layout's directory.
+        directory: PathBuf,
+        /// Which image of it.
+        tag: Option<String>,
+        /// Which manifest or index of it; goes before the tag.
+        digest: Option<Sha256>,
+    },
+    /// A git repository or a URL, as written.
+    Remote(String),
+    /// A directory of the host, with an ignore file of its own.
+    Directory(PathBuf),
+}
+
+/// One `--annotation`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Annotation {
+    /// What it is attached to.
+    pub on: AnnotationPlace,
+    /// The only platform it is meant for.
+    pub platform: Option<Platform>,
+    /// Its name.
+    pub key: String,
+    /// Its text.
+    pub value: String,
+}
+
+/// What an annotation is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnnotationPlace {
+    /// The image's manifest.
+    Manifest,
+    /// The manifest's descriptor in the index.
+    ManifestDescriptor,
+    /// The index.
+    Index,
+    /// The index's descriptor in the layout.
+    IndexDescriptor,
+}
+
+/// One `--ssh`: an agent that `RUN --mount=type=ssh` can reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentRequest {
+    /// Its id, `default` unless said otherwise.
+    pub id: String,
+    /// Who answers.
+    pub source: AgentSource,
+}
+
+/// Who answers behind an agent's socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentSource {
+    /// The agent that listens on this socket.
+    Socket(PathBuf),
+    /// kiln itself, with these private keys.
+    Keys(Vec<PathBuf>),
+}
+
+/// What a build may do only if it was said (`--allow`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entitlement {
+    /// `network.host`: `RUN --network=host`.
+    NetworkHost,
+    /// `security.insecure`: `RUN --security=insecure`.
+    SecurityInsecure,
+    /// `device`, or one device: `RUN --device`.
+    Device(Option<String>),
+    /// `buildx.local.delete`: outputs that remove stale files anywhere.
+    LocalDelete,
 }
 
 /// Where the Dockerfile is.
@@ -63,8 +159,10 @@ pub enum ContextSource {
 pub enum DockerfileSource {
     /// `Dockerfile`, or `dockerfile`, in the context.
     Default,
-    /// A file of the host.
+    /// A file of the host; for a remote context that has no such absolute path, a file of it.
     Path(PathBuf),
+    /// A URL.
+    Remote(String),
     /// Text that was read from standard input.
     Text(Vec<u8>),
 }

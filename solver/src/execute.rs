@@ -22,6 +22,7 @@ use crate::graph::{Archives, Copy, CopySource, Op, Step, Workdir};
 use crate::keys::{StepKeys, evidence};
 use crate::layers::LayersError;
 use crate::progress::Vertex;
+use crate::remote::{Identity, RemoteError};
 use crate::run;
 use crate::solve::{Deps, look_up};
 
@@ -59,6 +60,9 @@ pub enum StepError {
     /// The layers of a base image are not to be had.
     #[error(transparent)]
     Layers(#[from] LayersError),
+    /// A remote source is not to be had.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// A layer cannot be read or made.
     #[error(transparent)]
     Layer(#[from] LayerError),
@@ -87,8 +91,10 @@ pub(crate) struct Inputs<'a> {
     pub(crate) parent: State,
     /// The files of the step that a copy reads.
     pub(crate) source: Option<State>,
-    /// The digest of what a copy from the context reads.
+    /// The digest of what a copy from the context reads, or of a remote source.
     pub(crate) content: Option<Blake3>,
+    /// What a remote source stands for.
+    pub(crate) identity: Option<&'a Identity>,
 }
 
 /// How a step came to its result.
@@ -132,7 +138,7 @@ pub(crate) fn execute(
         Op::Copy(copy) => inputs
             .content
             .or_else(|| Some(copy::digest(source, copy, &selected))),
-        _ => None,
+        _ => inputs.content,
     };
     let evidence = evidence(&inputs.step.op, keys.weak, &inputs.parent, content);
     if may_reuse
@@ -148,6 +154,10 @@ pub(crate) fn execute(
     let mut fidelity = Fidelity::Exact;
     let layer = match &inputs.step.op {
         Op::From(_) => return Ok(Outcome::Found(inputs.parent)),
+        Op::Remote(remote) => {
+            let identity = inputs.identity.expect("remote sources were identified");
+            deps.remotes.fetch(remote, identity, vertex, deps.cancel)?
+        }
         Op::Run(op) => run::run(deps, op, &inputs.parent, vertex)?,
         Op::Workdir(op) => workdir(deps, op, &inputs.parent)?,
         Op::Copy(op) => {

@@ -43,6 +43,8 @@ pub struct Step {
 pub enum Op {
     /// Starts from an image.
     From(From),
+    /// Starts from what is behind a URL.
+    Remote(Box<Remote>),
     /// Copies files in.
     Copy(Box<Copy>),
     /// Runs a command.
@@ -56,6 +58,72 @@ pub enum Op {
 pub struct From {
     /// Its manifest.
     pub manifest: Sha256,
+}
+
+/// Files that are neither in the context nor in an image.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Remote {
+    /// One file.
+    Download(Download),
+    /// The files of a commit.
+    Repository(Repository),
+}
+
+/// A file behind an `http` or `https` URL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Download {
+    /// Where it is.
+    pub url: String,
+    /// Its name in the layer.
+    pub file_name: String,
+    /// What it must be, as `algorithm:hex`.
+    pub checksum: Option<String>,
+}
+
+/// A git repository and what of it is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Repository {
+    /// Where it is, without fragment and query.
+    pub remote: String,
+    /// Branch, tag or commit; the remote's default branch if absent.
+    pub reference: Option<String>,
+    /// The directory whose contents are wanted.
+    pub subdirectory: Option<String>,
+    /// The commit it must be, or the beginning of its name.
+    pub commit: Option<String>,
+    /// Whether `.git` comes along.
+    pub git_directory: GitDirectory,
+    /// Whether submodules come along.
+    pub submodules: Submodules,
+    /// The times that files get.
+    pub times: CheckoutTimes,
+}
+
+/// Whether `.git` comes along with a repository's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GitDirectory {
+    /// It stays away.
+    Drop,
+    /// It comes along.
+    Keep,
+}
+
+/// Whether submodules come along with a repository's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Submodules {
+    /// With theirs.
+    Recursive,
+    /// Their directories stay empty.
+    Skip,
+}
+
+/// The modification times of a repository's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CheckoutTimes {
+    /// When they were checked out.
+    Checkout,
+    /// When the commit was made.
+    Commit,
 }
 
 /// `COPY`, and `ADD` of what is at hand.
@@ -235,7 +303,7 @@ impl Graph {
                 CopySource::Step(source) => Some(source),
                 CopySource::Context | CopySource::Nothing => None,
             },
-            Op::From(_) | Op::Run(_) | Op::Workdir(_) => None,
+            Op::From(_) | Op::Remote(_) | Op::Run(_) | Op::Workdir(_) => None,
         };
         step.parent.into_iter().chain(source)
     }

@@ -3,7 +3,8 @@
 //! Every step has a *weak* digest: the operation alone, without what is below it. From it follow
 //!
 //! * the **recipe key**, known before anything runs: the weak digest, the recipe key of the parent
-//!   and the identity of the source (content for a context, recipe key for a step);
+//!   and the identity of the source (content for a context or a remote source, recipe key for a
+//!   step);
 //! * the **evidence key**, known once the inputs exist: the weak digest, the parent's actual layers
 //!   and the content of what is read. A step that ran again and came to the same layers lets
 //!   everything behind it hit by evidence; the recipe key is then written as an alias.
@@ -16,7 +17,7 @@
 use kiln_cache::{ActionKey, Blake3, Encode, Encoder, Platform, Receipt, State};
 
 use crate::graph::{
-    Archives, Copy, CopySource, Graph, Network, Op, Run, Security, StepId, Workdir,
+    Archives, Copy, CopySource, Graph, Network, Op, Remote, Run, Security, StepId, Workdir,
 };
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
@@ -32,7 +33,7 @@ pub(crate) struct StepKeys {
 }
 
 /// Computes the keys of every step. `content` tells the digest of what a copy from the context
-/// reads.
+/// reads, and of what a remote source stands for.
 pub(crate) fn keys(graph: &Graph, content: impl Fn(StepId) -> Option<Blake3>) -> Vec<StepKeys> {
     let mut all: Vec<StepKeys> = Vec::with_capacity(graph.len());
     for (id, step) in graph.steps() {
@@ -47,6 +48,11 @@ pub(crate) fn keys(graph: &Graph, content: impl Fn(StepId) -> Option<Blake3>) ->
             "parent",
             parent.map_or_else(|| "nothing".to_owned(), |key| key.to_string()),
         );
+        if let Op::Remote(_) = &step.op {
+            let content = content(id).expect("remote sources were identified");
+            encoder.text("remote").value(&content);
+            receipt.add("content", content.to_string());
+        }
         if let Op::Copy(copy) = &step.op {
             match copy.source {
                 CopySource::Context => {
@@ -101,6 +107,10 @@ fn weak(op: &Op) -> Blake3 {
     match op {
         Op::From(from) => {
             encoder.text("from").value(&from.manifest);
+        }
+        // Where it was found says nothing about what it is: the identity tells all.
+        Op::Remote(_) => {
+            encoder.text("remote");
         }
         Op::Copy(copy) => {
             encoder.text("copy").value(&**copy);
@@ -193,6 +203,13 @@ fn encode_platform(platform: &Platform, encoder: &mut Encoder) {
 fn describe(op: &Op, receipt: &mut Receipt) {
     match op {
         Op::From(from) => receipt.add("base", from.manifest.to_string()),
+        Op::Remote(remote) => match &**remote {
+            Remote::Download(download) => receipt.add("URL", &*download.url),
+            Remote::Repository(repository) => {
+                receipt.add("repository", &*repository.remote);
+                receipt.add("reference", repository.reference.as_deref().unwrap_or(""));
+            }
+        },
         Op::Workdir(workdir) => {
             receipt.add("path", workdir.path.to_string());
             receipt.add("user", &*workdir.user);

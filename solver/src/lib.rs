@@ -12,11 +12,13 @@ mod context; // the build context
 mod files; // looking things up in any tree of files
 mod layers; // how layers come to the disk
 mod progress; // what a build tells
+mod remote; // how downloads and repositories come in
 
 mod copy; // COPY and ADD
 mod execute; // one step
 mod keys; // names of steps
 mod run; // RUN
+mod secret; // values that must not be seen
 mod solve; // all steps
 
 pub use context::{Context, ScannedContext, context_paths};
@@ -24,8 +26,8 @@ pub use copy::{PlaceError, SelectError, WriteError};
 pub use execute::StepError;
 pub use files::{Files, LinkLoop};
 pub use graph::{
-    Archives, Copy, CopySource, From, Graph, Mode, Network, Op, Run, Security, Step, StepId,
-    Workdir,
+    Archives, CheckoutTimes, Copy, CopySource, Download, From, GitDirectory, Graph, Mode, Network,
+    Op, Remote, Repository, Run, Security, Step, StepId, Submodules, Workdir,
 };
 pub use layers::{Layers, LayersError};
 pub use plan::{
@@ -33,5 +35,7 @@ pub use plan::{
     TargetImage, plan,
 };
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
+pub use remote::{Identity, RemoteError, Remotes};
 pub use run::RunSurroundings;
+pub use secret::SecretValue;
 pub use solve::{Deps, Reuse, Solution, SolveError, StepReport, solve};

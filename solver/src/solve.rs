@@ -19,10 +19,11 @@ use kiln_snapshotter::{LayerStore, Snapshotter};
 use crate::context::ScannedContext;
 use crate::copy;
 use crate::execute::{Inputs, Outcome, StepError, execute};
-use crate::graph::{CopySource, Graph, Op, StepId};
+use crate::graph::{CopySource, Graph, Op, Remote, Step, StepId};
 use crate::keys::{StepKeys, keys};
 use crate::layers::Layers;
 use crate::progress::{Reporter, VertexEnd};
+use crate::remote::{Identity, Remotes};
 use crate::run::RunSurroundings;
 
 /// What solving needs.
@@ -38,6 +39,8 @@ pub struct Deps<'a> {
     pub cache: &'a (dyn CacheBackend + 'a),
     /// Brings the layers of base images to the disk.
     pub bases: &'a (dyn Layers + 'a),
+    /// Brings downloads and repositories.
+    pub remotes: &'a (dyn Remotes + 'a),
     /// The files of the context that the graph reads.
     pub context: &'a ScannedContext,
     /// Runs commands.
@@ -80,8 +83,8 @@ impl Reuse {
 /// What solving came to.
 #[derive(Debug)]
 pub struct Solution {
-    /// The files of the target.
-    pub state: State,
+    /// The files of each target, in the order asked for.
+    pub states: Vec<State>,
     /// What became of each step, in the graph's order.
     pub steps: Vec<StepReport>,
 }
@@ -117,39 +120,76 @@ pub enum SolveError {
     Cancelled,
 }
 
-/// Checks the copies from the context and returns the digest of what each reads.
+/// What is known about the steps that read from outside, by step.
+struct Facts {
+    /// The digest of what a copy from the context reads, and of a remote source.
+    content: Vec<Option<Blake3>>,
+    identities: Vec<Option<Identity>>,
+}
+
+/// Finds out what copies from the context read, and what remote sources stand for.
 ///
 /// # Errors
-/// When an argument of one does not exist in the context.
-fn context_digests(
-    graph: &Graph,
-    context: &ScannedContext,
-) -> Result<Vec<Option<Blake3>>, SolveError> {
-    graph
+/// When an argument does not exist in the context, or a remote source is not to be had.
+fn facts(graph: &Graph, deps: &Deps<'_>) -> Result<Facts, SolveError> {
+    let identities = identities(graph, deps)?;
+    let content = graph
         .steps()
         .map(|(id, step)| match &step.op {
             Op::Copy(op) if op.source == CopySource::Context => {
-                let selected = copy::select(context, op).map_err(|error| SolveError::Step {
-                    step: id,
-                    name: step.name.clone(),
-                    span: step.span,
-                    source: StepError::from(error),
-                })?;
-                Ok(Some(copy::digest(context, op, &selected)))
+                let selected = copy::select(deps.context, op)
+                    .map_err(|error| failure(id, step, StepError::from(error)))?;
+                Ok(Some(copy::digest(deps.context, op, &selected)))
             }
-            _ => Ok(None),
+            _ => Ok(identities[id.index()].as_ref().map(|known| known.digest)),
         })
-        .collect()
+        .collect::<Result<_, SolveError>>()?;
+    Ok(Facts {
+        content,
+        identities,
+    })
 }
 
-/// Builds `target`.
+/// Asks for all remote sources at once: each is a round trip or more.
+fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<Identity>>, SolveError> {
+    let ask = |id: StepId, step: &Step, remote: &Remote| {
+        let vertex = deps.reporter.start(&step.name);
+        let result = deps.remotes.identify(remote, &vertex, deps.cancel);
+        match &result {
+            Ok(_) => vertex.end(VertexEnd::Done),
+            Err(_) if deps.cancel.is_triggered() => vertex.end(VertexEnd::Cancelled),
+            Err(error) => vertex.end(VertexEnd::Failed(error.to_string())),
+        }
+        result.map_err(|error| match deps.cancel.is_triggered() {
+            true => SolveError::Cancelled,
+            false => failure(id, step, error.into()),
+        })
+    };
+    let mut known = vec![None; graph.len()];
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = graph
+            .steps()
+            .filter_map(|(id, step)| match &step.op {
+                Op::Remote(remote) => Some((id, scope.spawn(move || ask(id, step, remote)))),
+                _ => None,
+            })
+            .collect();
+        for (id, thread) in threads {
+            known[id.index()] = Some(thread.join().expect("asking does not panic")?);
+        }
+        Ok(())
+    })?;
+    Ok(known)
+}
+
+/// Builds `targets`.
 ///
 /// # Errors
 /// When a step fails, or the person asks to stop.
-pub fn solve(graph: &Graph, target: StepId, deps: &Deps<'_>) -> Result<Solution, SolveError> {
-    let content = context_digests(graph, deps.context)?;
-    let keys = keys(graph, |id| content[id.index()]);
-    let probe = Probe::new(graph, target, &keys, deps);
+pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Result<Solution, SolveError> {
+    let facts = facts(graph, deps)?;
+    let keys = keys(graph, |id| facts.content[id.index()]);
+    let probe = Probe::new(graph, targets, &keys, deps);
     let mut reports = vec![StepReport::NotNeeded; graph.len()];
     let nothing_runs = !probe.needed.contains(&true);
     for (id, step) in graph.steps() {
@@ -171,11 +211,11 @@ pub fn solve(graph: &Graph, target: StepId, deps: &Deps<'_>) -> Result<Solution,
     let workers = deps.jobs.clamp(1, board.open().max(1));
     std::thread::scope(|scope| {
         for _ in 1..workers {
-            scope.spawn(|| work(graph, &keys, &content, deps, &board));
+            scope.spawn(|| work(graph, &keys, &facts, deps, &board));
         }
-        work(graph, &keys, &content, deps, &board);
+        work(graph, &keys, &facts, deps, &board);
     });
-    board.finish(target)
+    board.finish(targets)
 }
 
 /// What is known before anything runs.
@@ -186,13 +226,13 @@ struct Probe {
 }
 
 impl Probe {
-    fn new(graph: &Graph, target: StepId, keys: &[StepKeys], deps: &Deps<'_>) -> Self {
+    fn new(graph: &Graph, targets: &[StepId], keys: &[StepKeys], deps: &Deps<'_>) -> Self {
         let mut probe = Self {
             known: vec![None; graph.len()],
             needed: vec![false; graph.len()],
         };
         let mut seen = vec![false; graph.len()];
-        let mut pending = vec![target];
+        let mut pending = targets.to_vec();
         while let Some(id) = pending.pop() {
             if std::mem::replace(&mut seen[id.index()], true) {
                 continue;
@@ -335,7 +375,7 @@ impl Board {
         self.changed.notify_all();
     }
 
-    fn finish(self, target: StepId) -> Result<Solution, SolveError> {
+    fn finish(self, targets: &[StepId]) -> Result<Solution, SolveError> {
         let shared = self
             .shared
             .into_inner()
@@ -343,23 +383,18 @@ impl Board {
         if let Some(failure) = shared.failure {
             return Err(failure);
         }
-        let mut known = shared.known;
+        let state = |target: &StepId| {
+            let known = shared.known[target.index()].clone();
+            known.expect("targets are known when nothing is open")
+        };
         Ok(Solution {
-            state: known[target.index()]
-                .take()
-                .expect("the target is known when nothing is open"),
+            states: targets.iter().map(state).collect(),
             steps: shared.reports,
         })
     }
 }
 
-fn work(
-    graph: &Graph,
-    keys: &[StepKeys],
-    content: &[Option<Blake3>],
-    deps: &Deps<'_>,
-    board: &Board,
-) {
+fn work(graph: &Graph, keys: &[StepKeys], facts: &Facts, deps: &Deps<'_>, board: &Board) {
     while let Some(id) = board.take() {
         if deps.cancel.is_triggered() {
             board.fail(SolveError::Cancelled);
@@ -383,7 +418,8 @@ fn work(
             keys: &keys[id.index()],
             parent,
             source,
-            content: content[id.index()],
+            content: facts.content[id.index()],
+            identity: facts.identities[id.index()].as_ref(),
         };
         match execute(deps, inputs, &vertex) {
             Ok(Outcome::Found(state)) => {
@@ -410,7 +446,7 @@ fn work(
     }
 }
 
-fn failure(id: StepId, step: &crate::graph::Step, error: StepError) -> SolveError {
+fn failure(id: StepId, step: &Step, error: StepError) -> SolveError {
     match error {
         StepError::Cancelled => SolveError::Cancelled,
         source => SolveError::Step {

@@ -13,9 +13,9 @@ use kiln_parser::{IgnoreRules, parse};
 use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, Writable};
 use kiln_solver::{
-    BaseError, BaseRequest, Bases, Context, Deps, Layers, LayersError, PlanOptions, Reporter,
-    Reuse, RunSurroundings, ScannedContext, Silent, Solution, SolveError, StepReport,
-    context_paths, plan, solve,
+    BaseError, BaseRequest, Bases, Context, Deps, Identity, Layers, LayersError, PlanOptions,
+    Remote, RemoteError, Remotes, Reporter, Reuse, RunSurroundings, ScannedContext, Silent,
+    Solution, SolveError, StepReport, Vertex, context_paths, plan, solve,
 };
 
 #[derive(Debug)]
@@ -34,6 +34,22 @@ impl Layers for Nothing {
 
     fn are_here(&self, _: Sha256) -> bool {
         unreachable!("these builds start from scratch")
+    }
+}
+
+impl Remotes for Nothing {
+    fn identify(&self, _: &Remote, _: &Vertex<'_>, _: &Cancel) -> Result<Identity, RemoteError> {
+        unreachable!("these builds fetch nothing")
+    }
+
+    fn fetch(
+        &self,
+        _: &Remote,
+        _: &Identity,
+        _: &Vertex<'_>,
+        _: &Cancel,
+    ) -> Result<Layer, RemoteError> {
+        unreachable!("these builds fetch nothing")
     }
 }
 
@@ -99,7 +115,7 @@ impl Bench {
         let options = PlanOptions {
             target: None,
             build_args: BTreeMap::new(),
-            platform: platform.clone(),
+            platforms: vec![platform.clone()],
             build_platform: platform,
             labels: Vec::new(),
             network: kiln_solver::Network::Default,
@@ -125,6 +141,7 @@ impl Bench {
             snapshotter: &Nothing,
             cache: &Actions::new(&store),
             bases: &Nothing,
+            remotes: &Nothing,
             context: &context,
             executor: &Nothing,
             surroundings: &surroundings,
@@ -134,7 +151,9 @@ impl Bench {
             reuse: Reuse::All,
             epoch: None,
         };
-        let Solution { state, steps } = solve(&plan.graph, plan.target.root.unwrap(), &deps)?;
+        let target = plan.targets[0].root.unwrap();
+        let Solution { mut states, steps } = solve(&plan.graph, &[target], &deps)?;
+        let state = states.remove(0);
         let built: Vec<Layer> = state
             .layers
             .iter()

@@ -63,7 +63,7 @@ fn case(text: &str) -> Case<'_> {
         options: PlanOptions {
             target: None,
             build_args: BTreeMap::new(),
-            platform: platform.clone(),
+            platforms: vec![platform.clone()],
             build_platform: platform,
             labels: Vec::new(),
             network: kiln_solver::Network::Default,
@@ -118,7 +118,7 @@ impl Case<'_> {
 }
 
 fn history(plan: &Plan) -> Vec<&str> {
-    plan.target
+    plan.targets[0]
         .history
         .iter()
         .map(|h| h.created_by.as_str())
@@ -192,7 +192,7 @@ fn history_and_config_of_every_instruction() {
             "MAINTAINER somebody",
         ]
     );
-    let config = &plan.target.config;
+    let config = &plan.targets[0].config;
     assert_eq!(
         config.config.env,
         ["PATH=/bin", "X=base", "A=a b", "B=base"]
@@ -202,7 +202,7 @@ fn history_and_config_of_every_instruction() {
     assert_eq!(config.config.cmd, ["/bin/sh", "-ec", "echo \"hi\""]);
     assert_eq!(config.author.as_deref(), Some("somebody"));
     assert!(config.config.args_escaped);
-    let digest = plan.target.base.unwrap();
+    let digest = plan.targets[0].base.unwrap();
     let names = names(&plan);
     assert_eq!(
         names[0],
@@ -223,13 +223,13 @@ fn history_and_config_of_every_instruction() {
 #[test]
 fn scratch_has_a_path_and_a_directory() {
     let plan = case("FROM scratch\nLABEL a=b\n").plan();
-    let config = &plan.target.config.config;
+    let config = &plan.targets[0].config.config;
     assert_eq!(config.working_dir, "/");
     assert_eq!(
         config.env,
         ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
     );
-    assert_eq!(plan.target.root, None);
+    assert_eq!(plan.targets[0].root, None);
 }
 
 /// DF-057, DF-066, DF-067, DF-068.
@@ -240,7 +240,7 @@ fn the_last_assignment_wins_and_only_env_is_kept() {
     assert_eq!(run_env(&plan)["X"], "2");
     assert_eq!(run_env(&plan)["def"], "hello");
     assert_eq!(
-        plan.target.config.config.env,
+        plan.targets[0].config.config.env,
         ["PATH=/bin", "X=1", "abc=bye", "def=hello"]
     );
     let plan = case("FROM base\nARG X=2\nENV X=3\nRUN a\n").plan();
@@ -288,9 +288,9 @@ fn proxies_reach_every_run_and_nothing_else() {
 #[test]
 fn an_entrypoint_clears_the_inherited_command() {
     let plan = case("FROM base\nENTRYPOINT [\"e\"]\n").plan();
-    assert!(plan.target.config.config.cmd.is_empty());
+    assert!(plan.targets[0].config.config.cmd.is_empty());
     let plan = case("FROM base AS a\nCMD x\nFROM a\nENTRYPOINT [\"e\"]\n").plan();
-    assert!(plan.target.config.config.cmd.is_empty());
+    assert!(plan.targets[0].config.config.cmd.is_empty());
 }
 
 /// DF-096, DF-097.
@@ -304,15 +304,15 @@ fn triggers_fire_first_and_once() {
         ["[2/3] ONBUILD RUN trigger", "[3/3] RUN own"]
     );
     assert_eq!(run_env(&plan)["T"], "1");
-    assert!(plan.target.config.config.on_build.is_empty());
+    assert!(plan.targets[0].config.config.on_build.is_empty());
     let plan = case("FROM base AS a\nONBUILD RUN later\nFROM a\nRUN own\n").plan();
     assert_eq!(
         names(&plan)[1..],
         ["[stage-1 1/2] ONBUILD RUN later", "[stage-1 2/2] RUN own"]
     );
     let plan = case("FROM base AS a\nONBUILD RUN later\n").plan();
-    assert_eq!(plan.target.config.config.on_build, ["RUN later"]);
-    assert!(plan.target.history.is_empty());
+    assert_eq!(plan.targets[0].config.config.on_build, ["RUN later"]);
+    assert!(plan.targets[0].history.is_empty());
 }
 
 /// A trigger may bring in a stage, and an image, that nothing else mentions.

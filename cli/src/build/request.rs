@@ -60,7 +60,14 @@ pub(crate) fn request(
         target: arguments.target.clone().filter(|target| !target.is_empty()),
         build_args,
         labels: labels(arguments)?,
-        platform: platform(&arguments.platform, environment)?,
+        platforms: platform(&arguments.platform, environment)?
+            .into_iter()
+            .collect(),
+        named_contexts: Vec::new(),
+        annotations: Vec::new(),
+        secrets: Vec::new(),
+        agents: Vec::new(),
+        allowed: Vec::new(),
         tags,
         pull: match arguments.pull {
             true => Pull::Always,

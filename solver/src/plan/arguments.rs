@@ -34,14 +34,16 @@ impl Arguments {
     pub(crate) fn new(
         dockerfile: &Dockerfile,
         options: &PlanOptions,
+        platform: &Platform,
         target_stage: &str,
         words: &mut Words,
     ) -> Self {
         let mut arguments = Self {
             given: options.build_args.clone(),
-            global: platform_arguments(options, target_stage),
+            global: Variables::default(),
         };
-        for (name, value) in platform_arguments(options, target_stage).pairs() {
+        let given = platform_arguments(&options.build_platform, platform, target_stage);
+        for (name, value) in given.pairs() {
             let value = options.build_args.get(name).unwrap_or(value);
             arguments.global.set(name, value);
         }
@@ -84,7 +86,7 @@ pub(crate) fn is_proxy(name: &str) -> bool {
     PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
 }
 
-fn platform_arguments(options: &PlanOptions, target_stage: &str) -> Variables {
+fn platform_arguments(build: &Platform, target: &Platform, target_stage: &str) -> Variables {
     let mut variables = Variables::default();
     let mut add = |prefix: &str, platform: &Platform| {
         for (suffix, value) in [
@@ -97,8 +99,8 @@ fn platform_arguments(options: &PlanOptions, target_stage: &str) -> Variables {
             variables.set(&format!("{prefix}{suffix}"), &value);
         }
     };
-    add("BUILD", &options.build_platform);
-    add("TARGET", &options.platform);
+    add("BUILD", build);
+    add("TARGET", target);
     variables.set("TARGETSTAGE", target_stage);
     variables
 }

@@ -30,8 +30,8 @@ pub struct PlanOptions {
     pub target: Option<String>,
     /// `--build-arg`, values present.
     pub build_args: BTreeMap<String, String>,
-    /// What the image is to run on.
-    pub platform: Platform,
+    /// What the images are to run on; at least one.
+    pub platforms: Vec<Platform>,
     /// What the build runs on.
     pub build_platform: Platform,
     /// `--label`, in order.
@@ -82,10 +82,10 @@ pub enum Fault {
 /// What is to be built.
 #[derive(Debug)]
 pub struct Plan {
-    /// Every step that the target needs, and no other.
+    /// Every step that the targets need, and no other.
     pub graph: Graph,
-    /// The image that is to come out.
-    pub target: TargetImage,
+    /// The images that are to come out, one for each platform, in the order asked for.
+    pub targets: Vec<TargetImage>,
     /// The images it starts from and copies from, by manifest.
     pub bases: HashMap<kiln_cache::Sha256, (ImageRef, Image)>,
     /// Proxies for every `RUN`; they are in no key and no image.
@@ -94,9 +94,11 @@ pub struct Plan {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// The image that a plan leads to, layers still missing.
+/// An image that a plan leads to, layers still missing.
 #[derive(Clone, Debug)]
 pub struct TargetImage {
+    /// What it was asked to run on. Its config may say otherwise: a `FROM --platform` decides that.
+    pub platform: Platform,
     /// The last step; none if the image is empty.
     pub root: Option<StepId>,
     /// The config without history and layers.
@@ -164,43 +166,66 @@ pub fn plan(
         Some(name) if !name.is_empty() => name.clone(),
         _ => stages::name(&dockerfile.stages[target]).unwrap_or_else(|| "default".to_owned()),
     };
-    let arguments = Arguments::new(dockerfile, options, &target_stage, &mut words);
     let mut planner = Planner {
         dockerfile,
         options,
-        arguments,
+        platform: options.build_platform.clone(),
+        arguments: Arguments::default(),
         words,
         graph: Graph::default(),
         resolver: bases,
         images: HashMap::new(),
         done: HashMap::new(),
     };
-    planner.resolve_needed(target)?;
+    let mut wanted = Vec::new();
+    for platform in &options.platforms {
+        planner.turn_to(platform, &target_stage);
+        wanted.extend(planner.wanted_images(target));
+    }
     planner.stop_on_errors()?;
-    planner.stage(target)?;
-    planner.stop_on_errors()?;
-    let state = planner
-        .done
-        .remove(&target)
-        .expect("the target stage was planned");
-    Ok(planner.finish(state))
+    planner.resolve(wanted)?;
+    let mut targets = Vec::with_capacity(options.platforms.len());
+    for platform in &options.platforms {
+        planner.turn_to(platform, &target_stage);
+        planner.stage(target)?;
+        planner.stop_on_errors()?;
+        targets.push(planner.take_target(target));
+    }
+    Ok(planner.finish(targets))
 }
 
 /// What is known while planning.
 struct Planner<'a> {
     dockerfile: &'a Dockerfile,
     options: &'a PlanOptions,
+    /// The platform that is planned for now.
+    platform: Platform,
+    /// Build arguments, of which some tell the platform.
     arguments: Arguments,
     words: Words,
     graph: Graph,
     resolver: &'a dyn Bases,
     images: HashMap<BaseRequest, Image>,
+    /// The stages that are planned for this platform.
     done: HashMap<usize, StageState>,
 }
 
 impl Planner<'_> {
-    /// Resolves every image that the target can be seen to need, all at once.
-    fn resolve_needed(&mut self, target: usize) -> Result<(), PlanError> {
+    /// Begins anew for another platform. Steps and images that platforms share stay.
+    fn turn_to(&mut self, platform: &Platform, target_stage: &str) {
+        self.platform = platform.clone();
+        self.arguments = Arguments::new(
+            self.dockerfile,
+            self.options,
+            platform,
+            target_stage,
+            &mut self.words,
+        );
+        self.done.clear();
+    }
+
+    /// Returns every image that the target can be seen to need, so that all are asked for at once.
+    fn wanted_images(&mut self, target: usize) -> Vec<(BaseRequest, Text)> {
         let mut bases = Vec::new();
         for index in 0..self.dockerfile.stages.len() {
             bases.push(stages::base(
@@ -234,7 +259,7 @@ impl Planner<'_> {
                     match stages::source(self.dockerfile, index, &from, by_index, &mut silent) {
                         Some(Source::Stage(stage)) => pending.push(stage),
                         Some(Source::Image(name)) => {
-                            let platform = self.options.platform.clone();
+                            let platform = self.platform.clone();
                             wanted.push((BaseRequest { name, platform }, from));
                         }
                         Some(Source::Scratch) | None => {}
@@ -242,8 +267,7 @@ impl Planner<'_> {
                 }
             }
         }
-        self.stop_on_errors()?;
-        self.resolve(wanted)
+        wanted
     }
 
     fn resolve(&mut self, wanted: Vec<(BaseRequest, Text)>) -> Result<(), PlanError> {
@@ -294,24 +318,24 @@ impl Planner<'_> {
     /// Returns what a stage runs on: `--platform` of its `FROM`, or the target platform.
     fn stage_platform(&mut self, index: usize) -> Platform {
         let Some(text) = &self.dockerfile.stages[index].from.platform else {
-            return self.options.platform.clone();
+            return self.platform.clone();
         };
         let errors = self.words.errors.len();
         let value = self.words.expand(text, &self.arguments.global);
         if self.words.errors.len() > errors {
-            return self.options.platform.clone();
+            return self.platform.clone();
         }
         if value.is_empty() {
             let message = format!("empty platform value from expression {}", text.raw);
             self.words.error("empty-platform", text.span, message);
-            return self.options.platform.clone();
+            return self.platform.clone();
         }
         match value.parse() {
             Ok(platform) => platform,
             Err(error) => {
                 let message = format!("failed to parse platform {value}: {error}");
                 self.words.error("invalid-platform", text.span, message);
-                self.options.platform.clone()
+                self.platform.clone()
             }
         }
     }
@@ -371,15 +395,17 @@ impl Planner<'_> {
         Err(PlanError::Input(errors))
     }
 
-    fn finish(self, state: StageState) -> Plan {
-        let mut target = state.into_target();
-        for (name, value) in &self.options.labels {
-            target
-                .config
-                .config
-                .labels
-                .insert(name.clone(), value.clone());
-        }
+    /// Returns the image of the target stage, which is planned.
+    fn take_target(&mut self, target: usize) -> TargetImage {
+        let state = self.done.remove(&target);
+        let state = state.expect("the target stage was planned");
+        let mut target = state.into_target(self.platform.clone());
+        let labels = &mut target.config.config.labels;
+        labels.extend(self.options.labels.iter().cloned());
+        target
+    }
+
+    fn finish(self, targets: Vec<TargetImage>) -> Plan {
         let bases = self
             .images
             .into_iter()
@@ -387,7 +413,7 @@ impl Planner<'_> {
             .collect();
         Plan {
             graph: self.graph,
-            target,
+            targets,
             bases,
             proxies: self.arguments.proxies(),
             warnings: self.words.warnings,

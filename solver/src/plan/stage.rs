@@ -68,8 +68,9 @@ impl StageState {
     }
 
     /// Returns the image this stage would make.
-    pub(crate) fn into_target(self) -> TargetImage {
+    pub(crate) fn into_target(self, platform: Platform) -> TargetImage {
         TargetImage {
+            platform,
             root: self.root,
             config: self.config,
             base: self.base,
@@ -143,10 +144,7 @@ pub(crate) fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<Stag
         .count();
     let mut planning = StagePlan {
         index,
-        prefix: match dockerfile.stages.len() {
-            1 => String::new(),
-            _ => format!("{} ", stages::display_name(dockerfile, index)),
-        },
+        prefix: prefix(planner, index, &state.platform),
         total: steps + usize::from(pulled.is_some()),
         number: 0,
         planner,
@@ -166,6 +164,26 @@ pub(crate) fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<Stag
         planning.instruction(instruction, "")?;
     }
     Ok(planning.state)
+}
+
+/// Returns what stands in front of a step's number: for which platform, in which stage.
+fn prefix(planner: &Planner<'_>, index: usize, platform: &Platform) -> String {
+    let mut prefix = String::new();
+    if planner.options.platforms.len() > 1 {
+        prefix = platform.to_string();
+        if *platform != planner.platform {
+            // `linux/amd64->arm64`: runs here, builds for there.
+            let target = planner.platform.to_string();
+            let (_, architecture) = target.split_once('/').unwrap_or(("", &target));
+            prefix.push_str(&format!("->{architecture}"));
+        }
+        prefix.push(' ');
+    }
+    if planner.dockerfile.stages.len() > 1 {
+        prefix.push_str(&stages::display_name(planner.dockerfile, index));
+        prefix.push(' ');
+    }
+    prefix
 }
 
 /// Takes the triggers out of the base's config and parses them.

@@ -81,7 +81,7 @@ impl StagePlan<'_, '_> {
                 }
             }
             Source::Image(name) => {
-                let platform = self.planner.options.platform.clone();
+                let platform = self.planner.platform.clone();
                 let image = self.planner.image(name.clone(), platform, from)?;
                 let manifest = image.descriptor.digest;
                 let stage = stages::display_name(dockerfile, self.index);
