@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use kiln_cache::GuestPath;
 use serde::{Deserialize, Serialize};
 
+use crate::SecretBytes;
+
 /// The hostname of every build step.
 pub const BUILD_HOSTNAME: &str = "buildkitsandbox";
 
@@ -18,7 +20,8 @@ pub struct Job {
     pub root: Root,
     /// The process.
     pub process: Process,
-    /// Mounts beside the built-in ones; applied in order of their targets.
+    /// Mounts beside the built-in ones; applied in order of their targets. Of several with the same
+    /// target the last one counts.
     pub mounts: Vec<Mount>,
     /// What the process can reach.
     pub network: Network,
@@ -211,6 +214,21 @@ pub enum MountSource {
         /// Mode of its top directory.
         mode: u32,
     },
+    /// A file that exists only while the job runs, in memory that is never swapped out. It is
+    /// read-only and not executable whatever [`Mount::access`] says.
+    ///
+    /// A job with such a mount cannot be serialised: its content must not reach a disk.
+    #[serde(skip)]
+    File {
+        /// What is in it.
+        content: SecretBytes,
+        /// Its mode.
+        mode: u32,
+        /// Its owner as seen inside.
+        uid: u32,
+        /// Its group as seen inside.
+        gid: u32,
+    },
 }
 
 /// Whether something may be written to.
@@ -399,6 +417,28 @@ mod tests {
         let again: Job = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&again).unwrap(), text);
         assert_eq!(again.process.cwd, GuestPath::new("/a/b"));
+    }
+
+    #[test]
+    fn df_107_secrets_are_neither_stored_nor_shown() {
+        let mut job = Job::new(Root::Directory(PathBuf::from("/")), Process::new(["true"]));
+        job.mounts.push(Mount {
+            target: GuestPath::new("/run/secrets/key"),
+            source: MountSource::File {
+                content: SecretBytes::new(*b"hunter2"),
+                mode: 0o400,
+                uid: 0,
+                gid: 0,
+            },
+            access: Access::ReadOnly,
+        });
+        assert!(serde_json::to_vec(&job).is_err());
+        let shown = format!("{job:?}");
+        assert!(shown.contains("SecretBytes(..)"), "{shown}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("104, 117"),
+            "{shown}"
+        );
     }
 
     #[test]

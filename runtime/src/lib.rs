@@ -9,6 +9,7 @@
 
 mod cancel; // one switch that stops every step sharing it
 mod job; // what to run and in which surroundings
+mod secret; // what must not be shown or stored
 
 pub mod userns; // root in a box
 
@@ -35,3 +36,4 @@ pub use job::{
     Writable, hosts_text,
 };
 pub use outcome::{End, ExecError, Observed, Outcome, Warning};
+pub use secret::SecretBytes;

@@ -161,10 +161,12 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
-    /// What a mount is to show is not in its layers.
-    #[error("mount source {path}")]
+    /// What a mount is to show is not in its layers, or not below the directory to take it from.
+    #[error("source {path} of the mount at {target}")]
     MountPart {
-        /// The path inside the layers.
+        /// The mount's target.
+        target: GuestPath,
+        /// The path inside the layers or the directory.
         path: GuestPath,
         /// The kernel's answer.
         #[source]
@@ -178,6 +180,17 @@ pub enum ExecError {
         /// The kernel's answer.
         #[source]
         source: io::Error,
+    },
+    /// A mount's target is missing in another mount, where it cannot be made.
+    #[error(
+        "mounting {target}: it does not exist in the mount at {outer}, which is read-only, so it \
+             cannot be made there"
+    )]
+    MountPointInReadOnly {
+        /// The target.
+        target: GuestPath,
+        /// The target of the mount that would have to hold it.
+        outer: GuestPath,
     },
     /// A limit was asked for that nothing can keep.
     #[error("cannot limit {limit}: {reason}")]
@@ -193,6 +206,14 @@ pub enum ExecError {
 }
 
 impl ExecError {
+    pub(crate) fn mount(target: &GuestPath) -> impl FnOnce(rustix::io::Errno) -> Self {
+        let target = target.clone();
+        move |errno| Self::Mount {
+            target,
+            source: errno.into(),
+        }
+    }
+
     pub(crate) fn prepare(what: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> Self {
         let what = what.into();
         move |errno| Self::Prepare {

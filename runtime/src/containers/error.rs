@@ -48,6 +48,15 @@ pub enum ContainerError {
     /// The monitor could not be started, or ended without a word.
     #[error("the monitor of container {0} did not start")]
     NoMonitor(ContainerId),
+    /// What a container is cannot be written down; secrets must not be.
+    #[error("{} cannot be written", path.display())]
+    NotStorable {
+        /// Where.
+        path: PathBuf,
+        /// What refuses.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A file of a container cannot be understood.
     #[error("{} is damaged", path.display())]
     Damaged {

@@ -15,7 +15,7 @@ pub(super) fn lock_file(path: &Path) -> Result<File, ContainerError> {
 }
 
 pub(super) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), ContainerError> {
-    let text = serde_json::to_vec_pretty(value).map_err(|source| ContainerError::Damaged {
+    let text = serde_json::to_vec_pretty(value).map_err(|source| ContainerError::NotStorable {
         path: path.to_owned(),
         source,
     })?;

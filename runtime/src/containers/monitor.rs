@@ -249,7 +249,7 @@ impl Watch<'_, '_> {
         report: &mut Report,
         started: &mut Option<F>,
     ) -> Result<(), Errno> {
-        if report.read(&running.report, &mut running.plan)? {
+        if report.read(&running.report)? {
             return Ok(());
         }
         if let (false, Some(started)) = (report.is_failure(), started.take()) {

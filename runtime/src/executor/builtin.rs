@@ -8,18 +8,48 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::devices::{self, Devices};
+use super::stubs::Stubs;
 use super::surroundings::{Surroundings, clone_tree, read_only_proc};
-use crate::sys::{self, Fresh, Leaf, MountStep, Remains, Target};
+use crate::sys::{self, Fresh, Leaf, MountStep, Target};
 use crate::{Access, EtcFile, ExecError, Job, Network, Security};
 
-/// Mount steps and what each is for.
-#[derive(Default)]
+/// Mount steps, what each is for, and the root they go into.
 pub(super) struct Steps {
     pub(super) steps: Vec<MountStep>,
     pub(super) targets: Vec<GuestPath>,
+    pub(super) stubs: Stubs,
 }
 
 impl Steps {
+    pub(super) fn new(stubs: Stubs) -> Self {
+        Self {
+            steps: Vec::new(),
+            targets: Vec::new(),
+            stubs,
+        }
+    }
+
+    /// Finds the place of a mount. A mount point that is missing is there for the run only.
+    pub(super) fn place(&mut self, path: &GuestPath, leaf: Leaf) -> Result<Target, ExecError> {
+        if path.is_root() {
+            return Err(ExecError::MountOnRoot);
+        }
+        let provided = self
+            .stubs
+            .provide(path, leaf)
+            .map_err(ExecError::mount(path))?;
+        // A link may have led to the root itself.
+        Target::new(&provided, leaf).ok_or(ExecError::MountOnRoot)
+    }
+
+    /// Names the place of a mount whose mount point belongs to the result.
+    fn keep(&mut self, path: &str) -> (Target, GuestPath) {
+        let path = GuestPath::new(path);
+        self.stubs.is_mounted(&path);
+        let target = Target::new(&path, Leaf::Directory).expect("our own paths are not the root");
+        (target, path)
+    }
+
     pub(super) fn push(&mut self, target: &GuestPath, step: MountStep) {
         self.steps.push(step);
         self.targets.push(target.clone());
@@ -35,9 +65,9 @@ pub(super) fn add_builtin_mounts(
     let sandbox = job.security == Security::Sandbox;
     // These directories belong to the result if the runtime had to make them (dockerfile.md
     // section 10).
-    let (proc, proc_path) = place("proc", Leaf::Directory, Remains::Kept);
-    let (dev, dev_path) = place("dev", Leaf::Directory, Remains::Kept);
-    let (sys, sys_path) = place("sys", Leaf::Directory, Remains::Kept);
+    let (proc, proc_path) = steps.keep("proc");
+    let (dev, dev_path) = steps.keep("dev");
+    let (sys, sys_path) = steps.keep("sys");
 
     let mut masks = Vec::new();
     let mut read_only = Vec::new();
@@ -112,7 +142,7 @@ pub(super) fn add_builtin_mounts(
     };
     steps.push(&sys_path, sysfs);
     if crate::cgroup::is_unified() {
-        let (cgroup, path) = place("sys/fs/cgroup", Leaf::Directory, Remains::Kept);
+        let (cgroup, path) = steps.keep("sys/fs/cgroup");
         steps.push(
             &path,
             MountStep::Fresh {
@@ -129,17 +159,12 @@ pub(super) fn add_builtin_mounts(
         ("etc/hostname", &job.hostname_file),
     ] {
         if let Some(mount) = etc_file(surroundings, file)? {
-            let (target, path) = place(name, Leaf::File, Remains::Removed);
+            let path = GuestPath::new(name);
+            let target = steps.place(&path, Leaf::File)?;
             steps.push(&path, MountStep::Attach { mount, target });
         }
     }
     Ok(devices.terminals)
-}
-
-fn place(path: &str, leaf: Leaf, remains: Remains) -> (Target, GuestPath) {
-    let path = GuestPath::new(path);
-    let target = Target::new(&path, leaf, remains).expect("our own paths are not the root");
-    (target, path)
 }
 
 fn etc_file(surroundings: &Surroundings, file: &EtcFile) -> Result<Option<OwnedFd>, ExecError> {

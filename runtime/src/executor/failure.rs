@@ -2,6 +2,8 @@
 
 use std::io;
 
+use kiln_cache::GuestPath;
+
 use super::prepare::Plan;
 use crate::sys::{Record, Stage};
 use crate::{End, ExecError};
@@ -38,13 +40,20 @@ pub(super) fn explain(plan: &Plan, record: Record) -> Result<End, ExecError> {
                 source,
             });
         }
+        Stage::Target if errno == rustix::io::Errno::ROFS => {
+            let target = target();
+            return Err(match outer(plan, &target) {
+                Some(outer) => ExecError::MountPointInReadOnly { target, outer },
+                None => ExecError::Mount { target, source },
+            });
+        }
         Stage::Target | Stage::MakeMount | Stage::Attach | Stage::Mask => {
             return Err(ExecError::Mount {
                 target: target(),
                 source,
             });
         }
-        Stage::Created | Stage::Orphaned => return Err(ExecError::Vanished),
+        Stage::Orphaned => return Err(ExecError::Vanished),
         Stage::JoinCgroup => "entering the control group",
         Stage::DeathSignal => "binding the process to this one",
         Stage::Session => "starting a session",
@@ -69,6 +78,13 @@ pub(super) fn explain(plan: &Plan, record: Record) -> Result<End, ExecError> {
         what: what.to_owned(),
         source,
     })
+}
+
+/// Finds the mount that a target lies in.
+fn outer(plan: &Plan, target: &GuestPath) -> Option<GuestPath> {
+    let holds = |outer: &&GuestPath| *outer != target && target.strip_prefix(outer).is_some();
+    let outer = plan.targets.iter().filter(holds);
+    outer.max_by_key(|outer| outer.as_bytes().len()).cloned()
 }
 
 fn not_found(plan: &Plan, searched: bool) -> End {

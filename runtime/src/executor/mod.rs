@@ -8,6 +8,7 @@
 mod builtin; // what every sandbox has
 mod devices; // /dev
 mod failure; // what a child's last words mean
+mod memory; // files that must not reach a disk
 mod mounts; // what a job asks for
 mod prepare; // from a job to a program
 mod streams; // pipes or a terminal

@@ -13,7 +13,7 @@ use rustix::mount::OpenTreeFlags;
 
 use super::builtin::restrict;
 use super::surroundings::{PLAIN, Surroundings, clone_tree, new_mount};
-use crate::sys::{Leaf, MountStep, Remains, Target};
+use crate::sys::{Leaf, MountStep, Target};
 use crate::{Access, ExecError, Mount, MountSource, Writable};
 
 /// What a mount shows, not attached anywhere.
@@ -24,14 +24,20 @@ pub(super) struct Source {
     pub(super) leaf: Leaf,
 }
 
-pub(super) fn source(surroundings: &Surroundings, mount: &Mount) -> Result<Source, ExecError> {
+/// Makes or opens what a mount shows. `memory` holds the mounts of files in memory that are still
+/// to come.
+pub(super) fn source(
+    surroundings: &Surroundings,
+    mount: &Mount,
+    memory: &mut impl Iterator<Item = OwnedFd>,
+) -> Result<Source, ExecError> {
     let failed = |errno: Errno| ExecError::Mount {
         target: mount.target.clone(),
         source: errno.into(),
     };
     let (detached, part) = match &mount.source {
         MountSource::Bind { path, inside } => {
-            let opened = open_inside(path, inside)?;
+            let opened = open_inside(mount, path, inside)?;
             let clone = rustix::mount::open_tree(
                 &opened,
                 "",
@@ -40,7 +46,7 @@ pub(super) fn source(surroundings: &Surroundings, mount: &Mount) -> Result<Sourc
                     | OpenTreeFlags::AT_EMPTY_PATH
                     | OpenTreeFlags::AT_RECURSIVE,
             )
-            .map_err(|errno| mount_source(path, inside, errno))?;
+            .map_err(failed)?;
             (clone, None)
         }
         MountSource::Tmpfs { size_bytes, mode } => {
@@ -51,6 +57,10 @@ pub(super) fn source(surroundings: &Surroundings, mount: &Mount) -> Result<Sourc
                 options.push(("size", size));
             }
             (new_mount("tmpfs", &options, PLAIN).map_err(failed)?, None)
+        }
+        MountSource::File { .. } => {
+            let file = memory.next().expect("there is one for each such source");
+            (file, None)
         }
         MountSource::Layers {
             lowers,
@@ -74,10 +84,7 @@ pub(super) fn source(surroundings: &Surroundings, mount: &Mount) -> Result<Sourc
             leaf,
         });
     };
-    let opened = resolve_in(&detached, inside).map_err(|errno| ExecError::MountPart {
-        path: inside.clone(),
-        source: errno.into(),
-    })?;
+    let opened = resolve_in(&detached, inside).map_err(missing_part(mount, inside))?;
     Ok(Source {
         leaf: file_type(&opened).map_err(failed)?,
         mount: detached,
@@ -89,10 +96,9 @@ pub(super) fn mount_step(
     surroundings: &Surroundings,
     mount: &Mount,
     source: Source,
-) -> Result<MountStep, ExecError> {
-    let target =
-        Target::new(&mount.target, source.leaf, Remains::Removed).ok_or(ExecError::MountOnRoot)?;
-    Ok(match source.part {
+    target: Target,
+) -> MountStep {
+    match source.part {
         None => MountStep::Attach {
             mount: source.mount,
             target,
@@ -104,7 +110,7 @@ pub(super) fn mount_step(
             read_only: mount.access == Access::ReadOnly,
             target,
         },
-    })
+    }
 }
 
 fn host_path(path: &Path) -> CString {
@@ -131,34 +137,44 @@ fn stack(
 }
 
 /// Opens a path as if `base` were the root.
-fn open_inside(base: &Path, inside: &GuestPath) -> Result<OwnedFd, ExecError> {
-    let opened = rustix::fs::open(base, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    let opened = match inside.is_root() {
-        true => opened,
-        false => opened.and_then(|base| resolve_in(&base, inside)),
-    };
-    opened.map_err(|errno| mount_source(base, inside, errno))
+fn open_inside(mount: &Mount, base: &Path, inside: &GuestPath) -> Result<OwnedFd, ExecError> {
+    let opened =
+        rustix::fs::open(base, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+            ExecError::MountSource {
+                path: base.to_owned(),
+                source: errno.into(),
+            }
+        })?;
+    match inside.is_root() {
+        true => Ok(opened),
+        false => resolve_in(&opened, inside).map_err(missing_part(mount, inside)),
+    }
 }
 
-fn resolve_in(base: &OwnedFd, inside: &GuestPath) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat2(
-        base,
-        inside.as_relative(),
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    )
-}
-
-fn mount_source(base: &Path, inside: &GuestPath, errno: Errno) -> ExecError {
-    let path = match inside.is_root() {
-        true => base.to_owned(),
-        false => base.join(inside.as_relative()),
-    };
-    ExecError::MountSource {
-        path,
+fn missing_part(mount: &Mount, inside: &GuestPath) -> impl FnOnce(Errno) -> ExecError {
+    move |errno| ExecError::MountPart {
+        target: mount.target.clone(),
+        path: inside.clone(),
         source: errno.into(),
     }
+}
+
+/// Opens a path as if `base` were the root: no link and no `..` leads out of it.
+pub(super) fn resolve_in(base: &OwnedFd, path: &GuestPath) -> Result<OwnedFd, Errno> {
+    // The kernel asks to try again if something was renamed or mounted meanwhile, anywhere.
+    for _ in 0..100 {
+        match rustix::fs::openat2(
+            base,
+            path.as_relative(),
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        ) {
+            Err(Errno::AGAIN) => {}
+            other => return other,
+        }
+    }
+    Err(Errno::AGAIN)
 }
 
 fn file_type(file: &OwnedFd) -> Result<Leaf, Errno> {

@@ -12,9 +12,10 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
 use super::builtin::{Steps, add_builtin_mounts};
+use super::memory::memory_files;
 use super::mounts::{Source, mount_step, source};
 use super::streams::{OurStreams, streams};
-use super::stubs::Stubs;
+use super::stubs::{Image, Stubs};
 use super::surroundings::{OwnStubs, Surroundings, clone_tree};
 use crate::cgroup::Cgroup;
 use crate::sys::{self, Identity, Leaf, Namespaces, Program, Spawned, Strings};
@@ -61,24 +62,23 @@ pub(crate) struct Plan {
 
 pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, ExecError> {
     let program = job.process.argv.first().ok_or(ExecError::NoCommand)?;
-    let mut mounts: Vec<&Mount> = job.mounts.iter().collect();
-    // Of two mounts on the same target the later one lies on top (dockerfile.md, RUN --mount).
-    mounts.sort_by(|a, b| a.target.cmp(&b.target));
-
+    let mounts = mounts_in_order(job);
     let identity = identity(surroundings, job)?;
+    let mut memory = memory_files(surroundings, &mounts)?.into_iter();
     let mounts = mounts
         .into_iter()
-        .map(|mount| Ok((mount, source(surroundings, mount)?)))
+        .map(|mount| Ok((mount, source(surroundings, mount, &mut memory)?)))
         .collect::<Result<Vec<_>, ExecError>>()?;
     let own_stubs = own_stubs(surroundings, job, &mounts)?;
     let stubs_layer = own_stubs
         .as_ref()
         .map_or(surroundings.stubs(), |own| own.0.clone());
     let root = root(job, stubs_layer)?;
-    let mut steps = Steps::default();
+    let mut steps = Steps::new(Stubs::new(root, image(job)));
     let terminals = add_builtin_mounts(surroundings, job, &mut steps)?;
     for (mount, source) in mounts {
-        let step = mount_step(surroundings, mount, source)?;
+        let target = steps.place(&mount.target, source.leaf)?;
+        let step = mount_step(surroundings, mount, source, target);
         steps.push(&mount.target, step);
     }
 
@@ -127,7 +127,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
             controlling_terminal: matches!(job.process.streams, Streams::Terminal(_)),
             cgroups: joined,
             unshare_cgroup: cgroup.is_some(),
-            root: root.as_fd(),
+            root: steps.stubs.root(),
             mounts: &steps.steps,
             hostname: job.hostname.as_bytes(),
             loopback: job.network == Network::None,
@@ -168,10 +168,19 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
             searched,
             cwd: job.process.cwd.clone(),
             targets: steps.targets,
-            stubs: Stubs::new(root),
+            stubs: steps.stubs,
             _own_stubs: own_stubs,
         },
     })
+}
+
+/// Returns a job's mounts, outer ones before inner ones; of several on one target the last one
+/// (dockerfile.md section 6, RUN --mount).
+fn mounts_in_order(job: &Job) -> Vec<&Mount> {
+    let mut mounts: Vec<&Mount> = job.mounts.iter().rev().collect();
+    mounts.sort_by(|a, b| a.target.cmp(&b.target));
+    mounts.dedup_by(|later, kept| later.target == kept.target);
+    mounts
 }
 
 fn identity(surroundings: &Surroundings, job: &Job) -> Result<Identity, ExecError> {
@@ -218,6 +227,20 @@ fn own_stubs(
     match targets.is_empty() {
         true => Ok(None),
         false => surroundings.own_stubs(&targets).map(Some),
+    }
+}
+
+/// Says what a root consists of that changes of its own are told from.
+fn image(job: &Job) -> Option<Image> {
+    match &job.root {
+        Root::Layers {
+            lowers,
+            upper: Some(writable),
+        } => Some(Image {
+            lowers: lowers.clone(),
+            upper: writable.upper.clone(),
+        }),
+        Root::Layers { upper: None, .. } | Root::Directory(_) => None,
     }
 }
 

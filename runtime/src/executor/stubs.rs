@@ -1,71 +1,270 @@
-//! Mount points that a child had to create and that must not stay.
+//! Mount points that an image lacks and that must not stay (dockerfile.md, RUN --mount).
 //!
-//! Rare: [`super::surroundings`] provides them below the image's layers. But a layer may hide what
-//! is below it, by a whiteout or an opaque directory, and a plain directory has nothing below it.
+//! Most need nothing: [`super::surroundings`] provides them below the image's layers. But a layer
+//! may hide what is below it, by a whiteout, an opaque directory or a symbolic link, and a plain
+//! directory has nothing below it; then they are made in the root itself before the run, and
+//! removed after it if they are still empty. Each is remembered by its directory, which is kept
+//! open, and its inode: if the process moved the directory the mount point is found in its new
+//! place, and if it made something else of the same name that is left alone.
+//!
+//! Mount points inside other mounts are made by the new process, which is the first to see those.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use kiln_cache::GuestPath;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use kiln_snapshotter::overlay::{self, OverlaySpec};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
-/// The root, and what was created in it.
+use super::mounts::resolve_in;
+use crate::sys::Leaf;
+
+/// Links followed before giving up. Linux's own limit (path_resolution(7)).
+const MAXIMUM_LINKS: u32 = 40;
+
+/// How a directory is opened that names are looked up in.
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A root, and the mount points made in it.
 #[derive(Debug)]
 pub(crate) struct Stubs {
     root: OwnedFd,
-    created: Vec<GuestPath>,
+    created: Vec<Created>,
+    image: Option<Image>,
+    /// Every directory that a mount point may have needed, the outermost first.
+    directories: Vec<GuestPath>,
+    /// Where something will be mounted.
+    mounted: Vec<GuestPath>,
+}
+
+/// Something made in the root.
+#[derive(Debug)]
+struct Created {
+    parent: OwnedFd,
+    name: Vec<u8>,
+    inode: (u64, u64),
+}
+
+/// What a root is made of, without the layer of mount points.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) lowers: Vec<PathBuf>,
+    pub(super) upper: PathBuf,
 }
 
 impl Stubs {
-    pub(super) fn new(root: OwnedFd) -> Self {
+    pub(super) fn new(root: OwnedFd, image: Option<Image>) -> Self {
         Self {
             root,
             created: Vec::new(),
+            image,
+            directories: Vec::new(),
+            mounted: Vec::new(),
         }
     }
 
-    /// Notes that the first `depth + 1` components of a target end in something created.
-    pub(super) fn note(&mut self, target: &GuestPath, depth: usize) {
-        let components: Vec<_> = target.components().take(depth + 1).collect();
-        self.created.push(GuestPath::new(components.join(&b'/')));
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Notes that something will be mounted at a path, which exists or belongs to the result.
+    pub(super) fn is_mounted(&mut self, path: &GuestPath) {
+        self.mounted.push(path.clone());
+    }
+
+    /// Makes a mount point where there is none, and notes that something will be mounted there.
+    /// Returns where it is, without symbolic links if there was none.
+    pub(super) fn provide(&mut self, path: &GuestPath, leaf: Leaf) -> Result<GuestPath, Errno> {
+        let mut provided = path.clone();
+        if !self.is_below_a_mount(path)
+            && let Err(errno) = resolve_in(&self.root, path)
+        {
+            provided = match errno {
+                Errno::NOENT => self.create(path, leaf)?,
+                other => return Err(other),
+            };
+        }
+        self.mounted.push(provided.clone());
+        for directory in path.ancestors() {
+            if !self.directories.contains(&directory) {
+                self.directories.push(directory);
+            }
+        }
+        Ok(provided)
+    }
+
+    fn is_below_a_mount(&self, path: &GuestPath) -> bool {
+        self.mounted
+            .iter()
+            .any(|mounted| path.strip_prefix(mounted).is_some())
+    }
+
+    /// Walks along a path as if the root were `/`, making what is missing.
+    fn create(&mut self, path: &GuestPath, leaf: Leaf) -> Result<GuestPath, Errno> {
+        let mut here = GuestPath::ROOT;
+        let mut ahead: Vec<Vec<u8>> = path.components().rev().map(<[u8]>::to_vec).collect();
+        let mut links = 0;
+        while let Some(name) = ahead.pop() {
+            if name == b".." {
+                here = here.parent().unwrap_or_default();
+                continue;
+            }
+            let next = here.join(&name);
+            if self.is_below_a_mount(&next) {
+                // The rest is to be found in that mount.
+                return Ok(ahead.iter().rev().fold(next, |path, name| path.join(name)));
+            }
+            let parent = resolve_in(&self.root, &here)?;
+            match rustix::fs::statat(&parent, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+                    links += 1;
+                    if links > MAXIMUM_LINKS {
+                        return Err(Errno::LOOP);
+                    }
+                    let text = rustix::fs::readlinkat(&parent, &*name, Vec::new())?.into_bytes();
+                    if text.starts_with(b"/") {
+                        here = GuestPath::ROOT;
+                    }
+                    let names = text.split(|&byte| byte == b'/').rev();
+                    ahead.extend(
+                        names
+                            .filter(|name| !matches!(*name, b"" | b"."))
+                            .map(<[u8]>::to_vec),
+                    );
+                }
+                Ok(_) => here = next,
+                Err(Errno::NOENT) => {
+                    let leaf = match ahead.is_empty() {
+                        true => leaf,
+                        false => Leaf::Directory,
+                    };
+                    self.created.push(create_one(parent, name, leaf)?);
+                    here = next;
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(here)
     }
 
     /// Removes what is still empty, the innermost first, and leaves no trace in the times of the
-    /// directories above (dockerfile.md, RUN --mount).
+    /// directories above.
     pub(super) fn remove(&mut self) {
-        for path in std::mem::take(&mut self.created).iter().rev() {
-            // A stub that the process replaced, filled or removed is its own business.
-            let _ = remove_if_empty(&self.root, path);
+        for created in std::mem::take(&mut self.created).iter().rev() {
+            // What the process filled or removed is its own business.
+            let _ = created.remove_if_empty();
+        }
+        if let Some(image) = self.image.take() {
+            // What cannot be looked at stays.
+            let _ = image.remove_copies(&self.directories);
         }
     }
 }
 
-fn remove_if_empty(root: &OwnedFd, path: &GuestPath) -> Result<(), Errno> {
-    let parent = path.parent().unwrap_or_default();
-    let parent = rustix::fs::openat2(
-        root,
-        parent.as_relative(),
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    )?;
-    let stat = rustix::fs::statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW)?;
-    let flags = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory if is_empty(&parent, path.name())? => AtFlags::REMOVEDIR,
-        FileType::RegularFile if stat.st_size == 0 => AtFlags::empty(),
-        _ => return Ok(()),
-    };
+impl Drop for Stubs {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn create_one(parent: OwnedFd, name: Vec<u8>, leaf: Leaf) -> Result<Created, Errno> {
     let before = rustix::fs::statat(&parent, "", AtFlags::EMPTY_PATH)?;
-    rustix::fs::unlinkat(&parent, path.name(), flags)?;
+    let mode = match leaf {
+        Leaf::Directory => {
+            let mode = Mode::from_raw_mode(0o755);
+            rustix::fs::mkdirat(&parent, &*name, mode)?;
+            mode
+        }
+        Leaf::File => {
+            let mode = Mode::from_raw_mode(0o644);
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&parent, &*name, flags, mode)?;
+            mode
+        }
+    };
+    // This process's umask took part in the mode, and the directory stays if it is used.
+    rustix::fs::chmodat(&parent, &*name, mode, AtFlags::empty())?;
+    set_times(&parent, &before)?;
+    let stat = rustix::fs::statat(&parent, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(Created {
+        parent,
+        name,
+        inode: (stat.st_dev, stat.st_ino),
+    })
+}
+
+impl Created {
+    fn remove_if_empty(&self) -> Result<(), Errno> {
+        let stat = rustix::fs::statat(&self.parent, &*self.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if (stat.st_dev, stat.st_ino) != self.inode {
+            return Ok(());
+        }
+        let flags = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if is_empty(&self.parent, &self.name)? => AtFlags::REMOVEDIR,
+            FileType::RegularFile if stat.st_size == 0 => AtFlags::empty(),
+            _ => return Ok(()),
+        };
+        remove_quietly(&self.parent, &self.name, flags)
+    }
+}
+
+impl Image {
+    /// Removes directories that the image lacks and that came into the upper directory because the
+    /// process changed something about them that it undid later: a file made and deleted, say.
+    fn remove_copies(&self, directories: &[GuestPath]) -> Result<(), Errno> {
+        let upper = rustix::fs::open(&self.upper, DIRECTORY, Mode::empty())?;
+        let mut merged = None;
+        for directory in directories.iter().rev() {
+            let parent = directory.parent().unwrap_or_default();
+            // The process may have put links here: none is followed.
+            let Ok(parent) = rustix::fs::openat2(
+                &upper,
+                parent.as_relative(),
+                DIRECTORY,
+                Mode::empty(),
+                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+            ) else {
+                continue;
+            };
+            if !matches!(is_empty(&parent, directory.name()), Ok(true)) {
+                continue;
+            }
+            if merged.is_none() && !self.lowers.is_empty() {
+                let spec = OverlaySpec {
+                    lowers: self.lowers.clone(),
+                    upper_and_work: None,
+                };
+                merged = Some(overlay::mount(&spec).map_err(|_| Errno::IO)?);
+            }
+            let is_in_image = merged
+                .as_ref()
+                .is_some_and(|image| resolve_in(image, directory).is_ok());
+            if !is_in_image {
+                remove_quietly(&parent, directory.name(), AtFlags::REMOVEDIR)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes a name and leaves no trace in the times of its directory.
+fn remove_quietly(parent: &OwnedFd, name: &[u8], flags: AtFlags) -> Result<(), Errno> {
+    let before = rustix::fs::statat(parent, "", AtFlags::EMPTY_PATH)?;
+    rustix::fs::unlinkat(parent, name, flags)?;
+    set_times(parent, &before)
+}
+
+fn set_times(directory: &OwnedFd, stat: &Stat) -> Result<(), Errno> {
     let time = |seconds: i64, nanoseconds: u64| Timespec {
         tv_sec: seconds,
         tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
     };
     let times = Timestamps {
-        last_access: time(before.st_atime, before.st_atime_nsec),
-        last_modification: time(before.st_mtime, before.st_mtime_nsec),
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
     };
-    rustix::fs::utimensat(&parent, ".", &times, AtFlags::empty())
+    rustix::fs::utimensat(directory, ".", &times, AtFlags::empty())
 }
 
 fn is_empty(parent: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {

@@ -6,10 +6,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::failure::explain;
-use super::prepare::{Plan, Running};
+use super::prepare::Running;
 use super::streams::OurStreams;
 use super::{Output, Stream};
-use crate::sys::{Ending, RECORD_BYTES, Record, Stage};
+use crate::sys::{Ending, RECORD_BYTES, Record};
 use crate::{Cancel, End, ExecError, Observed, Outcome};
 
 /// The default capacity of a pipe.
@@ -40,27 +40,13 @@ impl Report {
     }
 
     /// Reads what has arrived; says whether more may come.
-    pub(crate) fn read(&mut self, pipe: &OwnedFd, plan: &mut Plan) -> Result<bool, Errno> {
+    pub(crate) fn read(&mut self, pipe: &OwnedFd) -> Result<bool, Errno> {
         let mut bytes = [0; RECORD_BYTES];
         let length = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut bytes))?;
         if length < RECORD_BYTES {
             return Ok(false);
         }
-        match Record::from_bytes(&bytes) {
-            Some(Record {
-                stage: Stage::Created,
-                index,
-                value,
-            }) => {
-                let target = usize::try_from(index)
-                    .ok()
-                    .and_then(|i| plan.targets.get(i));
-                if let (Some(target), Ok(depth)) = (target, usize::try_from(value)) {
-                    plan.stubs.note(target, depth);
-                }
-            }
-            other => self.failure = other.or(self.failure),
-        }
+        self.failure = Record::from_bytes(&bytes).or(self.failure);
         Ok(true)
     }
 }
@@ -115,7 +101,7 @@ fn watch(
         let mut rest = ready[streams..].iter().copied();
         let ended = rest.next().unwrap_or(false);
         if reports && rest.next().unwrap_or(false) {
-            reports = report.read(&running.report, &mut running.plan)?;
+            reports = report.read(&running.report)?;
         }
         if !cancelled && rest.next().unwrap_or(false) {
             running.process.kill();
@@ -132,7 +118,7 @@ fn watch(
         while is_readable(stream.1)? && pass_on(stream, &mut buffer, output)? {}
     }
     while reports && is_readable(running.report.as_fd())? {
-        reports = report.read(&running.report, &mut running.plan)?;
+        reports = report.read(&running.report)?;
     }
     Ok((Ended { report, status }, cancelled))
 }

@@ -7,6 +7,7 @@
 //! stubs/        the lowest layer of every root: mount points that images lack
 //! stubs-<n>/    the same with the targets of one job's own mounts
 //! files/<n>     texts shown as /etc/hosts or /etc/resolv.conf
+//! memory-<n>/   one job's secrets, while they are being mounted
 //! staging/      where a child attaches what it cuts a part out of
 //! empty/        hides directories
 //! sys/          /sys as sandboxes see it
@@ -176,6 +177,12 @@ impl Surroundings {
         self.directory.join("empty")
     }
 
+    /// Returns a path below the directory that nobody else was given.
+    pub(super) fn own_path(&self, kind: &str) -> PathBuf {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        self.directory.join(format!("{kind}-{number}"))
+    }
+
     /// Returns the lowest layer of roots without mounts of their own.
     pub(super) fn stubs(&self) -> PathBuf {
         self.directory.join("stubs")
@@ -183,8 +190,7 @@ impl Surroundings {
 
     /// Makes the lowest layer of a root with further mount points.
     pub(super) fn own_stubs(&self, targets: &[(GuestPath, Leaf)]) -> Result<OwnStubs, ExecError> {
-        let number = self.counter.fetch_add(1, Ordering::Relaxed);
-        let stubs = OwnStubs(self.directory.join(format!("stubs-{number}")));
+        let stubs = OwnStubs(self.own_path("stubs"));
         self.fill_stubs(&stubs.0, targets)
             .map_err(ExecError::prepare("creating mount points"))?;
         Ok(stubs)
@@ -368,7 +374,7 @@ pub(super) fn clone_tree(path: &Path) -> Result<OwnedFd, rustix::io::Errno> {
 }
 
 /// Attaches a mount to a path of the host's, visible to this process only.
-fn attach(mount: &OwnedFd, path: &Path) -> Result<(), rustix::io::Errno> {
+pub(super) fn attach(mount: &OwnedFd, path: &Path) -> Result<(), rustix::io::Errno> {
     rustix::mount::move_mount(
         mount,
         "",

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, Timespec, Timestamps};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Timespec};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -16,7 +16,7 @@ use rustix::mount::{
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
-use super::program::{Fresh, Leaf, MountStep, Program, Remains, Target};
+use super::program::{Fresh, Leaf, MountStep, Program, Target};
 use super::raw;
 use super::report::{Record, Stage};
 
@@ -359,17 +359,7 @@ fn create_target(
                 } else {
                     Leaf::Directory
                 };
-                create(parent.as_fd(), name, leaf, target.remains).during(Stage::Target, index)?;
-                if target.remains == Remains::Removed {
-                    report(
-                        program,
-                        Record {
-                            stage: Stage::Created,
-                            index: index as u32,
-                            value: depth as i32,
-                        },
-                    );
-                }
+                create(parent.as_fd(), name, leaf).during(Stage::Target, index)?;
                 resolve(program.root, prefix, OFlags::PATH)
             }
             other => other,
@@ -379,32 +369,14 @@ fn create_target(
     Ok(parent)
 }
 
-fn create(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf, remains: Remains) -> Result<(), Errno> {
-    let before = rustix::fs::statx(
-        parent,
-        c"",
-        AtFlags::EMPTY_PATH,
-        StatxFlags::ATIME | StatxFlags::MTIME,
-    )?;
+fn create(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<(), Errno> {
     match leaf {
-        Leaf::Directory => rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))?,
+        Leaf::Directory => rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)),
         Leaf::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-            rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)?;
+            rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
         }
     }
-    if remains == Remains::Removed {
-        let time = |stamp: rustix::fs::StatxTimestamp| Timespec {
-            tv_sec: stamp.tv_sec,
-            tv_nsec: stamp.tv_nsec.into(),
-        };
-        let times = Timestamps {
-            last_access: time(before.stx_atime),
-            last_modification: time(before.stx_mtime),
-        };
-        rustix::fs::utimensat(parent, c".", &times, AtFlags::empty())?;
-    }
-    Ok(())
 }
 
 /// Enters the working directory, making what is missing of it.

@@ -17,6 +17,6 @@ mod report; // how a new process says what went wrong
 pub(crate) use exec::Strings;
 pub(crate) use fork::{Ending, Namespaces, Spawned, spawn};
 pub(crate) use helper::{Helper, HelperTask};
-pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Remains, Target};
+pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, take_signals, unshare};
 pub(crate) use report::{RECORD_BYTES, Record, Stage};

@@ -73,8 +73,6 @@ pub(crate) struct Target {
     pub(super) names: Vec<CString>,
     /// What to create if there is nothing.
     pub(super) leaf: Leaf,
-    /// What becomes of what was created.
-    pub(super) remains: Remains,
 }
 
 /// What to create where a mount's target is missing.
@@ -84,18 +82,9 @@ pub(crate) enum Leaf {
     Directory,
 }
 
-/// What becomes of a directory created as a mount's target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remains {
-    /// It belongs to the result.
-    Kept,
-    /// The parent removes it after the run: it is reported, and hides in the times of its parent.
-    Removed,
-}
-
 impl Target {
     /// Returns none for the root itself, which cannot be mounted over.
-    pub(crate) fn new(path: &GuestPath, leaf: Leaf, remains: Remains) -> Option<Self> {
+    pub(crate) fn new(path: &GuestPath, leaf: Leaf) -> Option<Self> {
         let text = |bytes: &[u8]| CString::new(bytes).ok();
         let names = path.components().map(text).collect::<Option<Vec<_>>>()?;
         let mut prefixes: Vec<CString> = path
@@ -111,7 +100,6 @@ impl Target {
             prefixes,
             names,
             leaf,
-            remains,
         })
     }
 }

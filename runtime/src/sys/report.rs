@@ -21,8 +21,6 @@ macro_rules! stages {
 }
 
 stages! {
-    /// Not a failure: component `errno` of the target of mount `index` was created.
-    Created,
     /// Entering control group `index`.
     JoinCgroup,
     /// Asking to be killed when the parent dies.

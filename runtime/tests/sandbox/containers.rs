@@ -5,12 +5,15 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use kiln_cache::Timestamp;
+use kiln_cache::{GuestPath, Timestamp};
 use kiln_runtime::containers::{
     self, Attachment, Container, ContainerError, ContainerName, Containers, Draft, Follow, Force,
     LogRecord, LogStream, Patience, Removal, SignalNumber, Signals, Spec, Status,
 };
-use kiln_runtime::{Cancel, Job, Process, Root, Stream, Streams, WindowSize, userns};
+use kiln_runtime::{
+    Access, Cancel, Job, Mount, MountSource, Process, Root, SecretBytes, Stream, Streams,
+    WindowSize, userns,
+};
 use kiln_testbed::assert_no_leftovers;
 
 use crate::cases;
@@ -34,6 +37,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
     killed_monitors_leave_nothing
     signals_are_passed_on
     drafts_that_are_dropped_vanish
+    secrets_are_not_stored
 ];
 
 /// What one container is made of.
@@ -533,4 +537,28 @@ fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
     assert_eq!(left(), 3);
     let spec = spec(fixture, &first, &Wish::new("true"));
     store.create(first, None, &spec).unwrap();
+}
+
+fn secrets_are_not_stored(fixture: &Fixture) {
+    let store = store(fixture);
+    let draft = store.draft().unwrap();
+    let directory = draft.writable().upper.parent().unwrap().to_owned();
+    let mut spec = spec(fixture, &draft, &Wish::new("true"));
+    spec.job.mounts.push(Mount {
+        target: GuestPath::new("/s"),
+        source: MountSource::File {
+            content: SecretBytes::new(*b"hush"),
+            mode: 0o400,
+            uid: 0,
+            gid: 0,
+        },
+        access: Access::ReadOnly,
+    });
+    let error = store.create(draft, None, &spec).err().unwrap();
+    assert!(
+        matches!(error, ContainerError::NotStorable { .. }),
+        "{error}"
+    );
+    assert!(!directory.exists());
+    assert!(store.list().unwrap().is_empty());
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use kiln_cache::GuestPath;
-use kiln_runtime::{Access, End, ExecError, Mount, MountSource, Root};
+use kiln_runtime::{Access, End, Mount, MountSource, Root};
 use kiln_snapshotter::overlay::{self, OverlaySpec};
 
 use crate::cases;
@@ -24,20 +24,12 @@ pub(crate) const CASES: &[crate::Case] = cases![
     tmpfs_mounts
     parts_of_layers
     discarded_writes
-    nested_mounts
-    later_mount_on_the_same_target_wins
-    targets_follow_links_inside_the_root
-    stubs_vanish
-    stubs_hidden_by_layers_vanish
-    used_stubs_stay
-    root_is_no_target
-    missing_sources_are_named
     plain_directories_are_roots
     read_only_roots
     hundreds_of_layers
 ];
 
-fn bind(path: PathBuf, target: &str, access: Access) -> Mount {
+pub(crate) fn bind(path: PathBuf, target: &str, access: Access) -> Mount {
     Mount {
         target: GuestPath::new(target),
         source: MountSource::Bind {
@@ -176,7 +168,7 @@ fn tmpfs_mounts(fixture: &Fixture) {
     assert_eq!(list(&upper), [""; 0]);
 }
 
-fn layers(lowers: &[PathBuf], inside: &str) -> MountSource {
+pub(crate) fn layers(lowers: &[PathBuf], inside: &str) -> MountSource {
     MountSource::Layers {
         lowers: lowers.to_vec(),
         inside: GuestPath::new(inside),
@@ -234,96 +226,7 @@ fn discarded_writes(fixture: &Fixture) {
     assert_eq!(list(&upper), [""; 0]);
 }
 
-fn nested_mounts(fixture: &Fixture) {
-    let (outer, inner) = (fixture.directory(), fixture.directory());
-    fs::create_dir(outer.join("target")).unwrap();
-    fs::write(inner.join("x"), "inner").unwrap();
-    let (mut job, _) = fixture.job(&["cat", "/src/target/x"]);
-    // Given in the wrong order: they are applied sorted by target.
-    job.mounts = vec![
-        bind(inner, "/src/target", Access::ReadOnly),
-        bind(outer, "/src", Access::ReadOnly),
-    ];
-    assert_eq!(fixture.output(&job), "inner");
-}
-
-fn later_mount_on_the_same_target_wins(fixture: &Fixture) {
-    let (first, second) = (fixture.directory(), fixture.directory());
-    fs::write(second.join("x"), "second").unwrap();
-    let (mut job, _) = fixture.job(&["cat", "/m/x"]);
-    job.mounts = vec![
-        bind(first, "/m", Access::ReadOnly),
-        bind(second, "/m", Access::ReadOnly),
-    ];
-    assert_eq!(fixture.output(&job), "second");
-}
-
-fn targets_follow_links_inside_the_root(fixture: &Fixture) {
-    let layer = fixture.directory();
-    fs::create_dir_all(layer.join("run")).unwrap();
-    fs::create_dir_all(layer.join("var")).unwrap();
-    symlink("/run", layer.join("var/run")).unwrap();
-    symlink("../../../../../../../tmp", layer.join("var/outside")).unwrap();
-    let source = fixture.directory();
-    fs::write(source.join("x"), "here").unwrap();
-    let lowers = vec![layer, fixture.layer.clone()];
-    let (mut job, upper) = fixture.job_on(lowers, &["cat", "/run/sub/x", "/tmp/x"]);
-    job.mounts = vec![
-        bind(source.clone(), "/var/run/sub", Access::ReadOnly),
-        bind(source, "/var/outside", Access::ReadOnly),
-    ];
-    assert_eq!(fixture.output(&job), "herehere");
-    // The stub in /run had to be made in the root, whose copied-up directory may stay.
-    assert!(!upper.join("run/sub").exists());
-}
-
-fn stubs_vanish(fixture: &Fixture) {
-    // dockerfile.md, RUN --mount: targets that did not exist are deleted afterwards.
-    let source = fixture.directory();
-    fs::write(source.join("file"), "").unwrap();
-    let (mut job, upper) = fixture.job(&["true"]);
-    job.mounts = vec![
-        bind(source.clone(), "/a/b/c", Access::ReadOnly),
-        bind(source.join("file"), "/run/secrets/key", Access::ReadOnly),
-        bind(source, "/etc/deep", Access::ReadOnly),
-    ];
-    fixture.output(&job);
-    assert_eq!(list(&upper), [""; 0]);
-}
-
-fn stubs_hidden_by_layers_vanish(fixture: &Fixture) {
-    // A layer that deleted /etc/hosts, and one that replaced /opt, hide what lies below them.
-    let layer = fixture.directory();
-    let (job, changes) = fixture.job_on(
-        vec![
-            with_files(fixture, &["etc/hosts", "opt/old"]),
-            fixture.layer.clone(),
-        ],
-        &[
-            "sh",
-            "-c",
-            "umask 022; rm -r /opt; mkdir /opt; touch -d @1000 /opt /etc",
-        ],
-    );
-    fixture.output(&job);
-    fs::rename(&changes, layer.join("top")).unwrap();
-    let top = layer.join("top");
-    let source = fixture.directory();
-    let (mut job, upper) = fixture.job_on(vec![top, fixture.layer.clone()], &["ls", "/opt"]);
-    job.mounts = vec![bind(source, "/opt/x/y", Access::ReadOnly)];
-    assert_eq!(fixture.output(&job), "x\n");
-    let left: Vec<_> = list(&upper)
-        .into_iter()
-        .filter(|name| name != "etc/" && name != "opt/")
-        .collect();
-    assert_eq!(left, [""; 0]);
-    if upper.join("opt").exists() {
-        use std::os::unix::fs::MetadataExt as _;
-        assert_eq!(fs::metadata(upper.join("opt")).unwrap().mtime(), 1000);
-    }
-}
-
-fn with_files(fixture: &Fixture, names: &[&str]) -> PathBuf {
+pub(crate) fn with_files(fixture: &Fixture, names: &[&str]) -> PathBuf {
     let layer = fixture.directory();
     for name in names {
         let path = layer.join(name);
@@ -331,38 +234,6 @@ fn with_files(fixture: &Fixture, names: &[&str]) -> PathBuf {
         fs::write(path, "").unwrap();
     }
     layer
-}
-
-fn used_stubs_stay(fixture: &Fixture) {
-    let source = fixture.directory();
-    let (mut job, upper) = fixture.job(&["touch", "/cache/beside"]);
-    job.mounts = vec![bind(source, "/cache/npm", Access::ReadWrite)];
-    fixture.output(&job);
-    assert_eq!(list(&upper), ["cache/", "cache/beside"]);
-}
-
-fn root_is_no_target(fixture: &Fixture) {
-    // DF-113
-    let (mut job, _) = fixture.job(&["true"]);
-    job.mounts = vec![bind(fixture.directory(), "/", Access::ReadOnly)];
-    let error = fixture.try_run(&job).err().unwrap();
-    assert_eq!(error.to_string(), "invalid mount target \"/\"");
-}
-
-fn missing_sources_are_named(fixture: &Fixture) {
-    let (mut job, _) = fixture.job(&["true"]);
-    job.mounts = vec![bind(
-        PathBuf::from("/does/not/exist"),
-        "/m",
-        Access::ReadOnly,
-    )];
-    let error = fixture.try_run(&job).err().unwrap();
-    assert!(matches!(error, ExecError::MountSource { .. }));
-    assert_eq!(error.to_string(), "mount source /does/not/exist");
-    job.mounts[0].source = layers(std::slice::from_ref(&fixture.layer), "no/such");
-    let error = fixture.try_run(&job).err().unwrap();
-    assert!(matches!(error, ExecError::MountPart { .. }));
-    assert_eq!(error.to_string(), "mount source /no/such");
 }
 
 fn plain_directories_are_roots(fixture: &Fixture) {

@@ -15,7 +15,9 @@ mod containers;
 mod filesystem;
 mod fixture;
 mod lifecycle;
+mod mount_points;
 mod process;
+mod secrets;
 mod security;
 mod starting;
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         (Some("--victim"), [directory, ..]) => lifecycle::victim(Path::new(directory)),
         (Some("--monitor"), [directory, ..]) => containers::monitor(Path::new(directory)),
         (Some("--foreground"), [root, name, ..]) => containers::foreground(Path::new(root), name),
+        (Some("--connect"), [socket, ..]) => mount_points::connect(socket),
         (Some("--list"), _) => ExitCode::SUCCESS,
         (_, words) => outside(words),
     }
@@ -109,6 +112,8 @@ fn inside(words: &[String]) -> ExitCode {
     let all = [
         process::CASES,
         filesystem::CASES,
+        mount_points::CASES,
+        secrets::CASES,
         security::CASES,
         starting::CASES,
         lifecycle::CASES,

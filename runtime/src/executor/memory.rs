@@ -1,0 +1,127 @@
+//! Files that exist in memory only: secrets.
+//!
+//! All those of a job share one ramfs, whose pages are never swapped out, on any kernel and for
+//! any user; a tmpfs with `noswap` needs Linux 6.4 and real root. A ramfs knows no limit of size,
+//! but once the files are written it is made read-only as a whole, so nobody can add to it.
+//!
+//! The file system is attached to the tree of this process for as long as it takes to clone a mount
+//! of each file, because kernels before 6.15 clone only what is attached. After that it lives as
+//! long as those mounts, which is as long as the job.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::mount::{FsPickFlags, OpenTreeFlags, UnmountFlags};
+
+use super::surroundings::{PLAIN, Surroundings, attach, new_mount};
+use crate::{ExecError, Mount, MountSource};
+
+/// Returns a detached mount for each [`MountSource::File`], in order.
+pub(super) fn memory_files(
+    surroundings: &Surroundings,
+    mounts: &[&Mount],
+) -> Result<Vec<OwnedFd>, ExecError> {
+    let mut names = Vec::new();
+    let mut memory = None;
+    for mount in mounts {
+        let MountSource::File {
+            content,
+            mode,
+            uid,
+            gid,
+        } = &mount.source
+        else {
+            continue;
+        };
+        let unmapped = |kind, id| Err(ExecError::UnmappedId { kind, id });
+        if !surroundings.ids.has_user(*uid) {
+            return unmapped("user", *uid);
+        }
+        if !surroundings.ids.has_group(*gid) {
+            return unmapped("group", *gid);
+        }
+        let memory = match &memory {
+            Some(memory) => memory,
+            None => memory.insert(
+                new_mount("ramfs", &[("mode", "0700")], PLAIN)
+                    .map_err(ExecError::mount(&mount.target))?,
+            ),
+        };
+        let name = names.len().to_string();
+        write_file(memory, &name, content.expose(), (*mode, *uid, *gid))
+            .map_err(ExecError::mount(&mount.target))?;
+        names.push(name);
+    }
+    match memory {
+        None => Ok(Vec::new()),
+        Some(memory) => clone_files(surroundings, &memory, &names)
+            .map_err(ExecError::prepare("mounting files in memory")),
+    }
+}
+
+fn write_file(
+    directory: &OwnedFd,
+    name: &str,
+    content: &[u8],
+    (mode, uid, gid): (u32, u32, u32),
+) -> Result<(), Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?;
+    let mut file = File::from(file);
+    file.write_all(content)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    // After the owner, since a change of owner takes set-id bits away.
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))
+}
+
+fn clone_files(
+    surroundings: &Surroundings,
+    memory: &OwnedFd,
+    names: &[String],
+) -> Result<Vec<OwnedFd>, Errno> {
+    make_read_only(memory)?;
+    let _attached = Attached::at(memory, surroundings.own_path("memory"))?;
+    names
+        .iter()
+        .map(|name| {
+            rustix::mount::open_tree(
+                memory,
+                name.as_str(),
+                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+            )
+        })
+        .collect()
+}
+
+/// Makes a file system read-only, not just one mount of it.
+fn make_read_only(file_system: &OwnedFd) -> Result<(), Errno> {
+    let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+    let context = rustix::mount::fspick(file_system, "", flags)?;
+    rustix::mount::fsconfig_set_flag(context.as_fd(), "ro")?;
+    rustix::mount::fsconfig_reconfigure(context.as_fd())
+}
+
+/// A directory of ours with something mounted on it for a moment.
+struct Attached(PathBuf);
+
+impl Attached {
+    fn at(mount: &OwnedFd, directory: PathBuf) -> Result<Self, Errno> {
+        rustix::fs::mkdir(&directory, Mode::RWXU)?;
+        let attached = Self(directory);
+        attach(mount, &attached.0)?;
+        Ok(attached)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // Left behind, it vanishes with this process.
+        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
+        let _ = fs::remove_dir(&self.0);
+    }
+}
