@@ -8,6 +8,7 @@
 mod graph; // steps and what they are made from
 mod plan; // what a Dockerfile means
 
+mod agent; // how commands reach ssh agents
 mod context; // the build context
 mod files; // looking things up in any tree of files
 mod layers; // how layers come to the disk
@@ -21,6 +22,7 @@ mod run; // RUN
 mod secret; // values that must not be seen
 mod solve; // all steps
 
+pub use agent::{AgentSocket, Agents};
 pub use context::{Context, ScannedContext, context_paths};
 pub use copy::{PlaceError, SelectError, WriteError};
 pub use execute::StepError;
