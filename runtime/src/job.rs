@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kiln_cache::GuestPath;
 use serde::{Deserialize, Serialize};
 
-use crate::SecretBytes;
+use crate::{Device, SecretBytes};
 
 /// The hostname of every build step.
 pub const BUILD_HOSTNAME: &str = "buildkitsandbox";
@@ -23,6 +23,9 @@ pub struct Job {
     /// Mounts beside the built-in ones; applied in order of their targets. Of several with the same
     /// target the last one counts.
     pub mounts: Vec<Mount>,
+    /// Devices beside the built-in ones.
+    #[serde(default)]
+    pub devices: Vec<Device>,
     /// What the process can reach.
     pub network: Network,
     /// How far the process is trusted.
@@ -51,6 +54,7 @@ impl Job {
             root,
             process,
             mounts: Vec::new(),
+            devices: Vec::new(),
             network: Network::Host,
             security: Security::Sandbox,
             hostname: BUILD_HOSTNAME.to_owned(),
@@ -257,7 +261,9 @@ pub enum Network {
 pub enum Security {
     /// The default capabilities, the default system call filter, masked `/proc` and `/sys`.
     Sandbox,
-    /// Every capability the caller has, no filter, nothing masked, writable `/sys`.
+    /// Every capability the caller has, no filter, nothing masked, writable `/proc/sys`, `/sys` and
+    /// control group, device nodes that work, and those of the host that programs ask for: kmsg,
+    /// cuse, fuse, kvm, net/tun, loop devices, the device mapper.
     Insecure,
 }
 
@@ -369,15 +375,15 @@ impl Resources {
 
 /// Paths of a root in stored jobs: text with a leading slash. Jobs come from command lines and
 /// image configurations, which are text too.
-mod guest_path {
+pub(crate) mod guest_path {
     use kiln_cache::GuestPath;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(path: &GuestPath, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(path: &GuestPath, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(path)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<GuestPath, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<GuestPath, D::Error> {
         String::deserialize(from).map(GuestPath::new)
     }
 }

@@ -8,6 +8,7 @@
 //! directories, numeric user ids and a whole environment.
 
 mod cancel; // one switch that stops every step sharing it
+mod device; // devices of the host
 mod job; // what to run and in which surroundings
 mod secret; // what must not be shown or stored
 
@@ -20,6 +21,7 @@ mod seccomp; // which system calls a sandbox may make
 mod executor; // runs one job
 mod outcome; // how a job ended
 
+pub mod cdi; // devices as their vendors describe them
 pub mod containers; // boxes with names
 
 #[expect(
@@ -29,6 +31,7 @@ pub mod containers; // boxes with names
 mod sys;
 
 pub use cancel::Cancel;
+pub use device::{Device, DeviceKind, DeviceNumber};
 pub use executor::{Executor, LocalExecutor, Output, Stream};
 pub use job::{
     Access, BUILD_HOSTNAME, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, Mount, MountSource, Network,

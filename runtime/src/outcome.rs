@@ -192,6 +192,17 @@ pub enum ExecError {
         /// The target of the mount that would have to hold it.
         outer: GuestPath,
     },
+    /// A device cannot be given to the job.
+    #[error("device {} at {target}", host.display())]
+    Device {
+        /// Where it was to be seen.
+        target: GuestPath,
+        /// The host's device node.
+        host: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A limit was asked for that nothing can keep.
     #[error("cannot limit {limit}: {reason}")]
     Limit {

@@ -7,9 +7,10 @@ use kiln_cache::GuestPath;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use super::detached::clone_tree;
 use super::devices::{self, Devices};
 use super::stubs::Stubs;
-use super::surroundings::{Surroundings, clone_tree, read_only_proc};
+use super::surroundings::{Surroundings, read_only_proc};
 use crate::sys::{self, Fresh, Leaf, MountStep, Target};
 use crate::{Access, EtcFile, ExecError, Job, Network, Security};
 
@@ -127,14 +128,14 @@ pub(super) fn add_builtin_mounts(
                 masks.push((hidden, name));
             }
             MountStep::Fresh {
-                kind: Fresh::Sysfs { writable: false },
+                kind: Fresh::Sysfs(Access::ReadOnly),
                 target: sys,
                 masks,
                 read_only: Vec::new(),
             }
         }
         (_, false) => MountStep::Fresh {
-            kind: Fresh::Sysfs { writable: true },
+            kind: Fresh::Sysfs(Access::ReadWrite),
             target: sys,
             masks: Vec::new(),
             read_only: Vec::new(),
@@ -146,7 +147,10 @@ pub(super) fn add_builtin_mounts(
         steps.push(
             &path,
             MountStep::Fresh {
-                kind: Fresh::Cgroup2,
+                kind: Fresh::Cgroup2(match job.security {
+                    Security::Sandbox => Access::ReadOnly,
+                    Security::Insecure => Access::ReadWrite,
+                }),
                 target: cgroup,
                 masks: Vec::new(),
                 read_only: Vec::new(),

@@ -2,25 +2,42 @@
 //!
 //! Devices are the host's, bound one by one, since a user namespace may not make any; and because
 //! a bound device works although the file system around it is mounted `nodev`, a job that makes a
-//! device node of its own, which root may, cannot use it.
+//! device node of its own, which root may, cannot use it. A trusted job can: its `/dev` is not
+//! `nodev`, and no device control group restricts anybody.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use super::surroundings::{PLAIN, Surroundings, clone_tree, new_mount};
+use super::detached::{PLAIN, clone_tree, new_mount};
+use super::surroundings::Surroundings;
 use crate::sys::MountStep;
 use crate::{Job, Security};
 
 /// The devices every sandbox has (runtime-spec, config-linux.md, "Default Devices").
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/// Further devices that a trusted job gets if the host has them.
-const TRUSTED_DEVICES: [&str; 5] = ["fuse", "kvm", "net/tun", "loop-control", "mapper/control"];
+/// Further devices that a trusted job gets if the host has them
+/// (buildkit: util/entitlements/security/security_linux.go, and the device mapper).
+const TRUSTED_DEVICES: [&str; 7] = [
+    "kmsg",
+    "cuse",
+    "fuse",
+    "kvm",
+    "net/tun",
+    "loop-control",
+    "mapper/control",
+];
+
+/// Block devices with this number are loop devices (Linux: Documentation/admin-guide/devices.txt).
+const LOOP_MAJOR: u32 = 7;
+
+/// How many loop devices a trusted job finds beyond those of the host; what BuildKit gives.
+const SPARE_LOOPS: u32 = 8;
 
 const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd", "fd"),
@@ -42,11 +59,12 @@ pub(super) struct Devices {
 
 /// Makes the devices of a job.
 pub(super) fn devices(surroundings: &Surroundings, job: &Job) -> Result<Devices, Errno> {
-    let top = new_mount(
-        "tmpfs",
-        &[("mode", "0755"), ("size", "65536k")],
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
-    )?;
+    let attributes = match job.security {
+        Security::Sandbox => MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+        Security::Insecure => MountAttrFlags::MOUNT_ATTR_NOSUID,
+    };
+    let options = [("mode", "0755"), ("size", "65536k")];
+    let top = new_mount("tmpfs", &options, attributes)?;
     for name in ["pts", "shm", "mqueue"] {
         rustix::fs::mkdirat(&top, name, Mode::from_raw_mode(0o755))?;
     }
@@ -63,6 +81,7 @@ pub(super) fn devices(surroundings: &Surroundings, job: &Job) -> Result<Devices,
                 below.push(bind(&top, name)?);
             }
         }
+        add_loop_devices(&top)?;
     }
     let mut options = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     // Group "tty" of every distribution.
@@ -86,6 +105,29 @@ pub(super) fn devices(surroundings: &Surroundings, job: &Job) -> Result<Devices,
         below,
         terminals,
     })
+}
+
+/// Makes loop devices: the kernel gives them a meaning when `/dev/loop-control` is asked for one,
+/// but no device node appears outside the host's own `/dev`.
+fn add_loop_devices(top: &OwnedFd) -> Result<(), Errno> {
+    let names = std::fs::read_dir("/dev").map(|entries| {
+        let names = entries.flatten().map(|entry| entry.file_name());
+        names.filter_map(|name| name.to_str()?.strip_prefix("loop")?.parse::<u32>().ok())
+    });
+    let known = names.map_or(0, |numbers| numbers.map(|n| n + 1).max().unwrap_or(0));
+    for number in 0..known + SPARE_LOOPS {
+        let name = format!("loop{number}");
+        let device = rustix::fs::makedev(LOOP_MAJOR, number);
+        let mode = Mode::from_raw_mode(0o666);
+        match rustix::fs::mknodat(top, name.as_str(), FileType::BlockDevice, mode, device) {
+            // A user namespace may not make any, nor could it use them.
+            Err(Errno::PERM) => return Ok(()),
+            other => other?,
+        }
+        // The caller's umask took part in the mode.
+        rustix::fs::chmodat(top, name.as_str(), mode, AtFlags::empty())?;
+    }
+    Ok(())
 }
 
 /// Clones a device of the host and makes the file it goes onto.

@@ -3,21 +3,18 @@
 //! All those of a job share one ramfs, whose pages are never swapped out, on any kernel and for
 //! any user; a tmpfs with `noswap` needs Linux 6.4 and real root. A ramfs knows no limit of size,
 //! but once the files are written it is made read-only as a whole, so nobody can add to it.
-//!
-//! The file system is attached to the tree of this process for as long as it takes to clone a mount
-//! of each file, because kernels before 6.15 clone only what is attached. After that it lives as
-//! long as those mounts, which is as long as the job.
+//! It lives as long as the mounts of its files, which is as long as the job.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use rustix::mount::{FsPickFlags, OpenTreeFlags, UnmountFlags};
+use rustix::mount::FsPickFlags;
 
-use super::surroundings::{PLAIN, Surroundings, attach, new_mount};
+use super::detached::{PLAIN, clone_files, new_mount};
+use super::surroundings::Surroundings;
 use crate::{ExecError, Mount, MountSource};
 
 /// Returns a detached mount for each [`MountSource::File`], in order.
@@ -58,7 +55,8 @@ pub(super) fn memory_files(
     }
     match memory {
         None => Ok(Vec::new()),
-        Some(memory) => clone_files(surroundings, &memory, &names)
+        Some(memory) => make_read_only(&memory)
+            .and_then(|()| clone_files(surroundings, &memory, &names))
             .map_err(ExecError::prepare("mounting files in memory")),
     }
 }
@@ -79,49 +77,10 @@ fn write_file(
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))
 }
 
-fn clone_files(
-    surroundings: &Surroundings,
-    memory: &OwnedFd,
-    names: &[String],
-) -> Result<Vec<OwnedFd>, Errno> {
-    make_read_only(memory)?;
-    let _attached = Attached::at(memory, surroundings.own_path("memory"))?;
-    names
-        .iter()
-        .map(|name| {
-            rustix::mount::open_tree(
-                memory,
-                name.as_str(),
-                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-            )
-        })
-        .collect()
-}
-
 /// Makes a file system read-only, not just one mount of it.
 fn make_read_only(file_system: &OwnedFd) -> Result<(), Errno> {
     let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
     let context = rustix::mount::fspick(file_system, "", flags)?;
     rustix::mount::fsconfig_set_flag(context.as_fd(), "ro")?;
     rustix::mount::fsconfig_reconfigure(context.as_fd())
-}
-
-/// A directory of ours with something mounted on it for a moment.
-struct Attached(PathBuf);
-
-impl Attached {
-    fn at(mount: &OwnedFd, directory: PathBuf) -> Result<Self, Errno> {
-        rustix::fs::mkdir(&directory, Mode::RWXU)?;
-        let attached = Self(directory);
-        attach(mount, &attached.0)?;
-        Ok(attached)
-    }
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        // Left behind, it vanishes with this process.
-        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
-        let _ = fs::remove_dir(&self.0);
-    }
 }

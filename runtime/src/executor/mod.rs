@@ -6,10 +6,12 @@
 //! and [`stubs`] removes the mount points that had to be created.
 
 mod builtin; // what every sandbox has
+mod detached; // mounts for a child to put in place
 mod devices; // /dev
 mod failure; // what a child's last words mean
 mod memory; // files that must not reach a disk
 mod mounts; // what a job asks for
+mod nodes; // devices a job asks for
 mod prepare; // from a job to a program
 mod streams; // pipes or a terminal
 mod stubs; // mount points that must not stay

@@ -9,12 +9,13 @@ use kiln_cache::GuestPath;
 use kiln_snapshotter::overlay::{self, OverlaySpec};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
+use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
 use super::builtin::restrict;
-use super::surroundings::{PLAIN, Surroundings, clone_tree, new_mount};
-use crate::sys::{Leaf, MountStep, Target};
-use crate::{Access, ExecError, Mount, MountSource, Writable};
+use super::detached::{PLAIN, clone_tree, new_mount};
+use super::surroundings::Surroundings;
+use crate::sys::{self, Leaf, MountStep, Target};
+use crate::{Access, ExecError, Mount, MountSource, Security, Writable};
 
 /// What a mount shows, not attached anywhere.
 pub(super) struct Source {
@@ -26,8 +27,11 @@ pub(super) struct Source {
 
 /// Makes or opens what a mount shows. `memory` holds the mounts of files in memory that are still
 /// to come.
+///
+/// What is mounted brings no devices, whoever made it: an image may hold the node of a disk.
 pub(super) fn source(
     surroundings: &Surroundings,
+    security: Security,
     mount: &Mount,
     memory: &mut impl Iterator<Item = OwnedFd>,
 ) -> Result<Source, ExecError> {
@@ -76,6 +80,9 @@ pub(super) fn source(
             (whole, Some(inside).filter(|inside| !inside.is_root()))
         }
     };
+    if security == Security::Sandbox {
+        sys::mount_setattr(&detached, true, MountAttrFlags::MOUNT_ATTR_NODEV, 0).map_err(failed)?;
+    }
     let Some(inside) = part else {
         let leaf = file_type(&detached).map_err(failed)?;
         return Ok(Source {

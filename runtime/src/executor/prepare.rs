@@ -12,13 +12,15 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
 use super::builtin::{Steps, add_builtin_mounts};
+use super::detached::clone_tree;
 use super::memory::memory_files;
 use super::mounts::{Source, mount_step, source};
+use super::nodes::device_mounts;
 use super::streams::{OurStreams, streams};
 use super::stubs::{Image, Stubs};
-use super::surroundings::{OwnStubs, Surroundings, clone_tree};
+use super::surroundings::{OwnStubs, Surroundings};
 use crate::cgroup::Cgroup;
-use crate::sys::{self, Identity, Leaf, Namespaces, Program, Spawned, Strings};
+use crate::sys::{self, Identity, Leaf, MountStep, Namespaces, Program, Spawned, Strings};
 use crate::{
     EtcFile, ExecError, Job, Mount, Network, Root, Security, Streams, Warning, capability,
 };
@@ -67,7 +69,12 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
     let mut memory = memory_files(surroundings, &mounts)?.into_iter();
     let mounts = mounts
         .into_iter()
-        .map(|mount| Ok((mount, source(surroundings, mount, &mut memory)?)))
+        .map(|mount| {
+            Ok((
+                mount,
+                source(surroundings, job.security, mount, &mut memory)?,
+            ))
+        })
         .collect::<Result<Vec<_>, ExecError>>()?;
     let own_stubs = own_stubs(surroundings, job, &mounts)?;
     let stubs_layer = own_stubs
@@ -76,6 +83,14 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
     let root = root(job, stubs_layer)?;
     let mut steps = Steps::new(Stubs::new(root, image(job)));
     let terminals = add_builtin_mounts(surroundings, job, &mut steps)?;
+    for (target, mount) in device_mounts(surroundings, job)? {
+        let place = steps.place(target, Leaf::File)?;
+        let step = MountStep::Attach {
+            mount,
+            target: place,
+        };
+        steps.push(target, step);
+    }
     for (mount, source) in mounts {
         let target = steps.place(&mount.target, source.leaf)?;
         let step = mount_step(surroundings, mount, source, target);

@@ -7,7 +7,7 @@
 //! stubs/        the lowest layer of every root: mount points that images lack
 //! stubs-<n>/    the same with the targets of one job's own mounts
 //! files/<n>     texts shown as /etc/hosts or /etc/resolv.conf
-//! memory-<n>/   one job's secrets, while they are being mounted
+//! files-<n>/    files of a file system of one job, while they are being mounted
 //! staging/      where a child attaches what it cuts a part out of
 //! empty/        hides directories
 //! sys/          /sys as sandboxes see it
@@ -18,7 +18,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,19 +27,13 @@ use std::sync::{Mutex, PoisonError};
 use kiln_cache::GuestPath;
 use libc::sock_filter;
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-};
+use rustix::mount::{MountAttrFlags, UnmountFlags};
 use rustix::thread::CapabilitySet;
 
+use super::detached::{PLAIN, attach, clone_tree, new_mount};
 use crate::sys::{self, Leaf};
 use crate::userns::IdMaps;
 use crate::{ExecError, capability, seccomp};
-
-/// Attributes of mounts that hold no programs and no devices.
-pub(super) const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
-    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
-    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// Names below `/proc` that are hidden, as in Docker's default (moby: daemon/pkg/oci/defaults.go).
 const MASKED_PROC: [&str; 10] = [
@@ -342,44 +336,4 @@ fn make_one(path: &Path, leaf: Leaf) -> Result<(), rustix::io::Errno> {
         last_modification: epoch,
     };
     rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::empty())
-}
-
-/// Makes a file system that is not attached anywhere.
-pub(super) fn new_mount(
-    kind: &str,
-    options: &[(&str, &str)],
-    attributes: MountAttrFlags,
-) -> Result<OwnedFd, rustix::io::Errno> {
-    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(context.as_fd(), "source", kind)?;
-    for (key, value) in options {
-        match value.is_empty() {
-            true => rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?,
-            false => rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?,
-        }
-    }
-    rustix::mount::fsconfig_create(context.as_fd())?;
-    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-}
-
-/// Clones what is mounted at a path and below it; the clone is not attached anywhere.
-pub(super) fn clone_tree(path: &Path) -> Result<OwnedFd, rustix::io::Errno> {
-    rustix::mount::open_tree(
-        CWD,
-        path,
-        OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_RECURSIVE,
-    )
-}
-
-/// Attaches a mount to a path of the host's, visible to this process only.
-pub(super) fn attach(mount: &OwnedFd, path: &Path) -> Result<(), rustix::io::Errno> {
-    rustix::mount::move_mount(
-        mount,
-        "",
-        CWD,
-        path,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
 }

@@ -19,6 +19,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use super::program::{Fresh, Leaf, MountStep, Program, Target};
 use super::raw;
 use super::report::{Record, Stage};
+use crate::Access;
 
 /// Attributes of every file system made here that holds no programs and no devices.
 const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -187,7 +188,7 @@ fn make_mount(program: &Program<'_>, index: usize, step: &MountStep) -> Step<()>
         } => {
             let mount = match fresh(*kind) {
                 Ok(mount) => mount,
-                Err(_) if *kind == Fresh::Cgroup2 => return Ok(()),
+                Err(_) if matches!(kind, Fresh::Cgroup2(_)) => return Ok(()),
                 Err(errno) => return Err(errno).during(Stage::MakeMount, index),
             };
             let place = open_target(program, index, target)?;
@@ -243,15 +244,18 @@ fn new_mount(kind: &CStr, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> 
 fn fresh(kind: Fresh) -> Result<OwnedFd, Errno> {
     match kind {
         Fresh::Proc => new_mount(c"proc", PLAIN).or_else(|_| clone_tree(c"/proc")),
-        Fresh::Sysfs { writable: true } => {
+        Fresh::Sysfs(Access::ReadWrite) => {
             new_mount(c"sysfs", PLAIN).or_else(|_| clone_tree(c"/sys"))
         }
-        Fresh::Sysfs { writable: false } => {
+        Fresh::Sysfs(Access::ReadOnly) => {
             let sysfs = new_mount(c"sysfs", PLAIN).or_else(|_| clone_tree(c"/sys"))?;
             raw::mount_setattr(&sysfs, true, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)?;
             Ok(sysfs)
         }
-        Fresh::Cgroup2 => new_mount(c"cgroup2", PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY),
+        Fresh::Cgroup2(Access::ReadWrite) => new_mount(c"cgroup2", PLAIN),
+        Fresh::Cgroup2(Access::ReadOnly) => {
+            new_mount(c"cgroup2", PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY)
+        }
     }
 }
 

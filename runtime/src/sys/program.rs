@@ -9,6 +9,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, Gid, Uid};
 
 use super::Strings;
+use crate::Access;
 
 /// What a new process does before it becomes the user's program.
 #[derive(Debug)]
@@ -144,8 +145,8 @@ pub(crate) enum Fresh {
     /// Processes. Where the kernel refuses one because its own is partly hidden, the old root's
     /// `/proc` is shown instead.
     Proc,
-    /// Devices and the kernel's settings, read-only; the old root's `/sys` as a second choice.
-    Sysfs { writable: bool },
-    /// The control group the process is in, read-only; left out if refused.
-    Cgroup2,
+    /// Devices and the kernel's settings; the old root's `/sys` as a second choice.
+    Sysfs(Access),
+    /// The control group the process is in; left out if refused.
+    Cgroup2(Access),
 }

@@ -12,6 +12,7 @@
 )]
 
 mod containers;
+mod devices;
 mod filesystem;
 mod fixture;
 mod lifecycle;
@@ -113,6 +114,7 @@ fn inside(words: &[String]) -> ExitCode {
         process::CASES,
         filesystem::CASES,
         mount_points::CASES,
+        devices::CASES,
         secrets::CASES,
         security::CASES,
         starting::CASES,

@@ -94,7 +94,7 @@ fn secrets_leave_no_mount_behind(fixture: &Fixture) {
     // Jobs of other cases may be about to mount theirs, so look for those that stay.
     let ours = || {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let ours = mounts.lines().filter(|line| line.contains("/memory-"));
+        let ours = mounts.lines().filter(|line| line.contains("/files-"));
         ours.map(|line| line.split(' ').next().unwrap().to_owned())
             .collect::<Vec<_>>()
     };

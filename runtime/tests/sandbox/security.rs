@@ -1,7 +1,7 @@
 //! What a process in a sandbox may not do.
 
 use kiln_runtime::userns::Rung;
-use kiln_runtime::{Network, ProcessUser, Security};
+use kiln_runtime::{Job, Network, ProcessUser, Security};
 
 use crate::cases;
 use crate::fixture::Fixture;
@@ -18,7 +18,9 @@ pub(crate) const CASES: &[crate::Case] = cases![
     no_network_but_loopback
     network_of_the_host
     the_host_is_out_of_sight
-    trusted_jobs_may_more
+    trusted_jobs_have_every_capability
+    trusted_jobs_see_and_change_settings
+    trusted_jobs_have_devices
 ];
 
 fn status(fixture: &Fixture, user: ProcessUser) -> String {
@@ -164,20 +166,65 @@ fn the_host_is_out_of_sight(fixture: &Fixture) {
     assert!(text.ends_with("\n1\n"), "one root: {text}");
 }
 
-fn trusted_jobs_may_more(fixture: &Fixture) {
-    let script =
-        "grep -E 'Seccomp:|CapEff' /proc/self/status; mount -t tmpfs none /tmp && echo mounted";
+fn trusted(fixture: &Fixture, script: &str) -> Job {
     let (mut job, _) = fixture.job(&["sh", "-c", script]);
     job.security = Security::Insecure;
+    job
+}
+
+fn trusted_jobs_have_every_capability(fixture: &Fixture) {
+    // dockerfile.md section 6, RUN: all capabilities, no filter. All that kiln has, that is.
+    let ours = std::fs::read_to_string("/proc/self/status").unwrap();
+    let permitted = ours.lines().find(|line| line.starts_with("CapPrm:"));
+    let (_, mask) = permitted.unwrap().split_once('\t').unwrap();
+    let script = "cat /proc/self/status; mount -t tmpfs none /tmp && echo mounted";
+    let text = fixture.output(&trusted(fixture, script));
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        has(&text, &format!("{set}:\t{mask}"));
+    }
+    has(&text, "Seccomp:\t0");
+    has(&text, "mounted");
+    assert_ne!(mask, "00000000a80425fb");
+}
+
+fn trusted_jobs_see_and_change_settings(fixture: &Fixture) {
+    // dockerfile.md section 6, RUN: writable /sys, and nothing masked. Their own network, so that
+    // the settings are theirs.
+    let script = "
+        echo 1400 > /sys/class/net/lo/mtu && cat /sys/class/net/lo/mtu
+        echo 1 > /proc/sys/net/ipv4/ip_forward && cat /proc/sys/net/ipv4/ip_forward
+        grep -cE ' /(proc|sys)/[^ ]+ ' /proc/self/mountinfo || true";
+    let mut job = trusted(fixture, script);
+    job.network = Network::None;
     let text = fixture.output(&job);
-    assert!(
-        text.contains("Seccomp:\t0") && text.ends_with("mounted\n"),
-        "{text}"
-    );
-    assert!(!text.contains("00000000a80425fb"), "{text}");
+    // One more mount is the control group, where there is one.
+    assert!(["1400\n1\n0\n", "1400\n1\n1\n"].contains(&&*text), "{text}");
     if fixture.rung == Rung::Root {
-        let (mut job, _) = fixture.job(&["sh", "-c", "mount -o remount,rw /sys && echo writable"]);
-        job.security = Security::Insecure;
-        assert_eq!(fixture.output(&job), "writable\n");
+        let script = "echo other > /proc/sys/kernel/hostname && hostname";
+        assert_eq!(fixture.output(&trusted(fixture, script)), "other\n");
+    }
+}
+
+fn trusted_jobs_have_devices(fixture: &Fixture) {
+    // As BuildKit gives them for security.insecure.
+    for name in ["kmsg", "fuse", "kvm", "net/tun", "loop-control"] {
+        if std::path::Path::new("/dev").join(name).exists() {
+            let script = format!("stat -c %t:%T /dev/{name}");
+            let expected = std::process::Command::new("stat")
+                .args(["-c", "%t:%T", &format!("/dev/{name}")])
+                .output()
+                .unwrap();
+            let text = fixture.output(&trusted(fixture, &script));
+            assert_eq!(text.as_bytes(), expected.stdout, "{name}");
+        }
+    }
+    if fixture.rung == Rung::Root {
+        let script =
+            "stat -c '%F %t:%T %a' /dev/loop7; mknod /dev/z c 1 5; head -c 2 /dev/z | wc -c
+            mknod /tmp/z c 1 5; head -c 3 /tmp/z | wc -c";
+        assert_eq!(
+            fixture.output(&trusted(fixture, script)),
+            "block special file 7:7 666\n2\n3\n"
+        );
     }
 }

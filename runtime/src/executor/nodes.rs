@@ -1,0 +1,130 @@
+//! The devices a job was given: bound from the host, or made.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use kiln_cache::GuestPath;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+
+use super::detached::{clone_files, clone_tree, new_mount};
+use super::surroundings::Surroundings;
+use crate::{Device, DeviceKind, DeviceNumber, ExecError, Job};
+
+/// Returns a detached mount for each device, in order.
+pub(super) fn device_mounts<'a>(
+    surroundings: &Surroundings,
+    job: &'a Job,
+) -> Result<Vec<(&'a GuestPath, OwnedFd)>, ExecError> {
+    let mut nodes = None;
+    let mut names = Vec::new();
+    let mut mounts = Vec::new();
+    for device in &job.devices {
+        let failed = |errno: Errno| ExecError::Device {
+            target: device.target.clone(),
+            host: device.host.clone(),
+            source: errno.into(),
+        };
+        let host = host_node(device).map_err(failed)?;
+        let number = device.number.or(host.map(|(number, _)| number));
+        let number = number.ok_or_else(|| failed(Errno::NODEV))?;
+        check_ids(surroundings, device)?;
+        if !is_as_wished(device, number, host) {
+            let nodes = match &nodes {
+                Some(nodes) => nodes,
+                None => {
+                    let options = [("mode", "0700"), ("size", "1m")];
+                    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
+                    nodes.insert(new_mount("tmpfs", &options, attributes).map_err(failed)?)
+                }
+            };
+            let name = names.len().to_string();
+            match make_node(nodes, &name, device, number) {
+                Ok(()) => {
+                    names.push(name);
+                    mounts.push((&device.target, None));
+                    continue;
+                }
+                // The kernel's answer to everybody but real root.
+                Err(Errno::PERM) if host.is_some_and(|(host, _)| host == number) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        let mount = clone_tree(&device.host).map_err(failed)?;
+        mounts.push((&device.target, Some(mount)));
+    }
+    let made = match &nodes {
+        Some(nodes) => clone_files(surroundings, nodes, &names)
+            .map_err(ExecError::prepare("mounting devices"))?,
+        None => Vec::new(),
+    };
+    let mut made = made.into_iter();
+    let all = mounts.into_iter().map(|(target, mount)| {
+        let mount = mount.or_else(|| made.next());
+        (target, mount.expect("a node was made where none was bound"))
+    });
+    Ok(all.collect())
+}
+
+/// Looks at the host's node; none if there is none, which does not matter if the number is known.
+fn host_node(device: &Device) -> Result<Option<(DeviceNumber, Stat)>, Errno> {
+    let stat = match rustix::fs::stat(&device.host) {
+        Err(Errno::NOENT) if device.number.is_some() => return Ok(None),
+        other => other?,
+    };
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::BlockDevice => DeviceKind::Block,
+        FileType::CharacterDevice => DeviceKind::Character,
+        _ => return Err(Errno::NODEV),
+    };
+    let number = DeviceNumber {
+        kind,
+        major: rustix::fs::major(stat.st_rdev),
+        minor: rustix::fs::minor(stat.st_rdev),
+    };
+    Ok(Some((number, stat)))
+}
+
+fn check_ids(surroundings: &Surroundings, device: &Device) -> Result<(), ExecError> {
+    let unmapped = |kind, id| Err(ExecError::UnmappedId { kind, id });
+    match (device.uid, device.gid) {
+        (Some(id), _) if !surroundings.ids.has_user(id) => unmapped("user", id),
+        (_, Some(id)) if !surroundings.ids.has_group(id) => unmapped("group", id),
+        _ => Ok(()),
+    }
+}
+
+fn is_as_wished(device: &Device, number: DeviceNumber, host: Option<(DeviceNumber, Stat)>) -> bool {
+    let Some((host, stat)) = host else {
+        return false;
+    };
+    host == number
+        && device.mode.is_none_or(|mode| stat.st_mode & 0o7777 == mode)
+        && device.uid.is_none_or(|uid| stat.st_uid == uid)
+        && device.gid.is_none_or(|gid| stat.st_gid == gid)
+}
+
+fn make_node(
+    nodes: &OwnedFd,
+    name: &str,
+    device: &Device,
+    number: DeviceNumber,
+) -> Result<(), Errno> {
+    let kind = match number.kind {
+        DeviceKind::Block => FileType::BlockDevice,
+        DeviceKind::Character => FileType::CharacterDevice,
+    };
+    // runc's default (libcontainer/specconv/spec_linux.go, createDevices).
+    let mode = Mode::from_raw_mode(device.mode.unwrap_or(0o666));
+    let id = rustix::fs::makedev(number.major, number.minor);
+    rustix::fs::mknodat(nodes.as_fd(), name, kind, mode, id)?;
+    rustix::fs::chownat(
+        nodes,
+        name,
+        Some(Uid::from_raw(device.uid.unwrap_or(0))),
+        Some(Gid::from_raw(device.gid.unwrap_or(0))),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?;
+    // This process's umask took part in the mode.
+    rustix::fs::chmodat(nodes, name, mode, AtFlags::empty())
+}

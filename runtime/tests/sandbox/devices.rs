@@ -1,0 +1,154 @@
+//! Devices given to jobs, and the mounts that must not bring any.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use kiln_cache::GuestPath;
+use kiln_runtime::userns::Rung;
+use kiln_runtime::{
+    Access, Device, DeviceKind, DeviceNumber, ExecError, Mount, MountSource, Security,
+};
+
+use crate::cases;
+use crate::filesystem::{bind, layers};
+use crate::fixture::{Fixture, list};
+
+pub(crate) const CASES: &[crate::Case] = cases![
+    devices_of_the_host
+    devices_with_a_mode_and_owner
+    devices_that_the_host_lacks
+    devices_that_are_none
+    mounts_bring_no_devices
+];
+
+fn device(target: &str, host: &str) -> Device {
+    Device::new(GuestPath::new(target), PathBuf::from(host))
+}
+
+fn devices_of_the_host(fixture: &Fixture) {
+    let script = "head -c 3 /dev/deep/nought | wc -c; head -c 4 /opt/full | wc -c";
+    let (mut job, upper) = fixture.job(&["sh", "-c", script]);
+    job.devices = vec![
+        device("/dev/deep/nought", "/dev/zero"),
+        device("/opt/full", "/dev/full"),
+    ];
+    assert_eq!(fixture.output(&job), "3\n4\n");
+    assert_eq!(list(&upper), [""; 0]);
+}
+
+fn devices_with_a_mode_and_owner(fixture: &Fixture) {
+    let script = "stat -c '%F %t:%T %a %u %g' /dev/own; head -c 2 /dev/own | wc -c";
+    let (mut job, _) = fixture.job(&["sh", "-c", script]);
+    job.devices = vec![Device {
+        mode: Some(0o640),
+        uid: Some(0),
+        gid: Some(if fixture.has_ids() { 44 } else { 0 }),
+        ..device("/dev/own", "/dev/zero")
+    }];
+    let text = fixture.output(&job);
+    match fixture.rung {
+        Rung::Root => assert_eq!(text, "character special file 1:5 640 0 44\n2\n"),
+        // Nobody else can make device nodes, so it is the host's.
+        _ => {
+            assert!(
+                text.starts_with("character special file 1:5 666 "),
+                "{text}"
+            );
+            assert!(text.ends_with("\n2\n"), "{text}");
+        }
+    }
+    job.devices[0].uid = Some(u32::MAX);
+    let error = fixture.try_run(&fixture.again(&job)).err().unwrap();
+    assert!(matches!(error, ExecError::UnmappedId { .. }), "{error}");
+}
+
+fn devices_that_the_host_lacks(fixture: &Fixture) {
+    let (mut job, _) = fixture.job(&["sh", "-c", "head -c 2 /dev/own | wc -c"]);
+    job.devices = vec![Device {
+        number: Some(DeviceNumber {
+            kind: DeviceKind::Character,
+            major: 1,
+            minor: 5,
+        }),
+        ..device("/dev/own", "/dev/no-such-device")
+    }];
+    match fixture.rung {
+        Rung::Root => assert_eq!(fixture.output(&job), "2\n"),
+        _ => {
+            let error = fixture.try_run(&job).err().unwrap();
+            let expected = "device /dev/no-such-device at /dev/own";
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}
+
+fn devices_that_are_none(fixture: &Fixture) {
+    for (host, kind) in [
+        ("/etc/passwd", "No such device"),
+        ("/dev/no-such-device", "No such file or directory"),
+    ] {
+        let (mut job, _) = fixture.job(&["true"]);
+        job.devices = vec![device("/dev/x", host)];
+        let error = fixture.try_run(&job).err().unwrap();
+        let ExecError::Device { source, .. } = error else {
+            panic!("{error}")
+        };
+        assert!(source.to_string().contains(kind), "{source}");
+    }
+}
+
+fn mounts_bring_no_devices(fixture: &Fixture) {
+    // An image may hold the node of a disk. It must be of no use, however it comes into the
+    // sandbox: from another stage, from a directory of the host, whole or in part.
+    if fixture.rung != Rung::Root {
+        // Nobody else can have such a layer.
+        return;
+    }
+    let layer = fixture.directory();
+    let other = fixture.directory();
+    for name in ["node", "sub"] {
+        let node = match name {
+            "sub" => {
+                std::fs::create_dir(layer.join("sub")).unwrap();
+                layer.join("sub/node")
+            }
+            name => layer.join(name),
+        };
+        let status = Command::new("mknod")
+            .arg(&node)
+            .args(["c", "1", "5"])
+            .status();
+        assert!(status.unwrap().success());
+    }
+    let mount = |source: MountSource, access| Mount {
+        target: GuestPath::new("/m"),
+        source,
+        access,
+    };
+    let writable = MountSource::Layers {
+        lowers: vec![layer.clone()],
+        inside: GuestPath::ROOT,
+        scratch: Some(fixture.writable()),
+    };
+    for mount in [
+        bind(layer.clone(), "/m", Access::ReadOnly),
+        mount(layers(std::slice::from_ref(&layer), ""), Access::ReadOnly),
+        mount(layers(&[layer.clone(), other], ""), Access::ReadOnly),
+        mount(
+            layers(std::slice::from_ref(&layer), "sub"),
+            Access::ReadOnly,
+        ),
+        mount(writable, Access::ReadWrite),
+    ] {
+        let (mut job, _) = fixture.job(&["sh", "-c", "test -c /m/node && head -c 2 /m/node"]);
+        job.mounts = vec![mount.clone()];
+        let ran = fixture.run(&job);
+        let errors = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(errors.contains("Permission denied"), "{mount:?}: {errors}");
+        assert_eq!(ran.stdout, b"");
+    }
+    let (mut job, _) = fixture.job(&["sh", "-c", "head -c 2 /m/node | wc -c"]);
+    job.mounts = vec![bind(layer, "/m", Access::ReadOnly)];
+    job.security = Security::Insecure;
+    assert_eq!(fixture.output(&job), "2\n");
+}
