@@ -99,15 +99,16 @@ impl Environment {
             .or_else(|| Some(self.home()?.join(".docker")))
     }
 
-    /// Returns the platform that is meant where none is said.
-    pub(crate) fn default_platform(&self) -> Result<Option<Platform>, Failure> {
-        let Some(text) = self.text("DOCKER_DEFAULT_PLATFORM") else {
-            return Ok(None);
-        };
-        let platform = text
-            .parse()
-            .map_err(|error| Failure::new(format!("DOCKER_DEFAULT_PLATFORM: {error}")))?;
-        Ok(Some(platform))
+    /// Returns the platforms that are meant where none is said; empty for this machine's.
+    pub(crate) fn default_platforms(&self) -> Result<Vec<Platform>, Failure> {
+        let text = self.text("DOCKER_DEFAULT_PLATFORM").unwrap_or_default();
+        let names = text.split(',').filter(|name| !name.trim().is_empty());
+        names
+            .map(|name| {
+                name.parse()
+                    .map_err(|error| Failure::new(format!("DOCKER_DEFAULT_PLATFORM: {error}")))
+            })
+            .collect()
     }
 
     /// Returns `SOURCE_DATE_EPOCH`.

@@ -8,7 +8,7 @@ use clap::Args;
 use kiln_cache::{ImageRef, Platform};
 use kiln_engine::{Destination, Engine, LoadSource};
 
-use crate::build::platform;
+use crate::build::platforms;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::{Stream, Transfers};
@@ -117,11 +117,14 @@ pub(crate) fn parse_name(text: &str) -> Result<ImageRef, Failure> {
 
 /// Parses `--platform`, or takes the environment's or this machine's.
 fn one_platform(text: Option<&String>, environment: &Environment) -> Result<Platform, Failure> {
-    let wanted = platform(
-        text.map(std::slice::from_ref).unwrap_or_default(),
-        environment,
-    )?;
-    Ok(wanted.unwrap_or_else(Engine::host_platform))
+    let texts = text.map(std::slice::from_ref).unwrap_or_default();
+    match platforms(texts, environment)?.as_slice() {
+        [] => Ok(Engine::host_platform()),
+        [one] => Ok(one.clone()),
+        [first, second, ..] => Err(Failure::flag(format!(
+            "expected one platform, got {first} and {second}"
+        ))),
+    }
 }
 
 /// Save one or more images to a tar archive.

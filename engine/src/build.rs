@@ -15,7 +15,7 @@ use crate::definition::{load_dockerfile, load_ignore_file};
 use crate::error::chain;
 use crate::output::Built;
 use crate::remote::NoRemotes;
-use crate::request::{BuildRequest, BuildResult, ContextSource};
+use crate::request::{BuildRequest, BuildResult, ContextSource, unsupported};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::{Engine, Error, ErrorClass, SourceText};
 
@@ -30,6 +30,7 @@ impl Engine {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<BuildResult, Error> {
+        unsupported(request)?;
         let reporter = Reporter::new(progress);
         let (source_text, dockerfile) = load_dockerfile(request, &reporter)?;
         let checks = check::options(&dockerfile).map_err(|error| Error::Dockerfile {

@@ -8,6 +8,8 @@ use kiln_runtime::{EtcFile, Resources, Ulimit};
 
 pub use kiln_solver::{Reuse, SecretValue};
 
+use crate::Error;
+
 /// A build, as the command line describes it.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
@@ -243,6 +245,8 @@ pub struct ImageOptions {
     pub media_types: MediaTypes,
     /// `name=`: tags for this output alone.
     pub names: Vec<ImageRef>,
+    /// `annotation…`: besides those of the request.
+    pub annotations: Vec<Annotation>,
 }
 
 impl Default for ImageOptions {
@@ -253,6 +257,7 @@ impl Default for ImageOptions {
             force: false,
             media_types: MediaTypes::Oci,
             names: Vec::new(),
+            annotations: Vec::new(),
         }
     }
 }
@@ -278,4 +283,46 @@ pub struct BuildResult {
     pub warnings: Vec<kiln_parser::Diagnostic>,
     /// The Dockerfile, for showing the findings.
     pub source_text: crate::SourceText,
+}
+
+/// Refuses what a request may say and no build does yet. A build that silently went without its
+/// secret would be worse.
+///
+/// # Errors
+/// Names the first such wish.
+pub(crate) fn unsupported(request: &BuildRequest) -> Result<(), Error> {
+    for (is_given, flag) in [
+        (!request.named_contexts.is_empty(), "--build-context"),
+        (!request.secrets.is_empty(), "--secret"),
+        (!request.agents.is_empty(), "--ssh"),
+        (
+            request.allowed.contains(&Entitlement::SecurityInsecure),
+            "--allow security.insecure",
+        ),
+        (
+            request
+                .allowed
+                .iter()
+                .any(|allowed| matches!(allowed, Entitlement::Device(_))),
+            "--allow device",
+        ),
+        (
+            !request.annotations.is_empty() || request.outputs.iter().any(has_annotations),
+            "--annotation",
+        ),
+    ] {
+        if is_given {
+            return Err(Error::input(format!("{flag} is not supported yet")));
+        }
+    }
+    Ok(())
+}
+
+fn has_annotations(output: &Output) -> bool {
+    match output {
+        Output::Push(image) | Output::Oci { image, .. } | Output::Docker { image, .. } => {
+            !image.annotations.is_empty()
+        }
+        Output::Store | Output::Local(_) | Output::Tar(_) | Output::CacheOnly => false,
+    }
 }

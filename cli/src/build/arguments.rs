@@ -47,9 +47,25 @@ pub(crate) struct BuildArguments {
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<String>,
 
-    /// Platform to build for (default: this machine's)
-    #[arg(long, value_name = "OS/ARCH")]
+    /// Set an annotation of the result (format: [TYPE[,TYPE]:]KEY=VALUE)
+    #[arg(long = "annotation", value_name = "KEY=VALUE")]
+    pub(crate) annotations: Vec<String>,
+
+    /// Platforms to build for, several for an index (default: this machine's)
+    #[arg(long, value_name = "OS/ARCH,...")]
     pub(crate) platform: Vec<String>,
+
+    /// What a name in the Dockerfile stands for: a directory, docker-image://, oci-layout:// or a URL
+    #[arg(long = "build-context", value_name = "NAME=VALUE")]
+    pub(crate) named_contexts: Vec<String>,
+
+    /// Value for RUN --mount=type=secret (format: id=ID[,src=PATH][,env=NAME])
+    #[arg(long = "secret", value_name = "SECRET")]
+    pub(crate) secrets: Vec<String>,
+
+    /// Agent socket or keys for RUN --mount=type=ssh (format: default or ID[=SOCKET|KEY,...])
+    #[arg(long = "ssh", value_name = "AGENT")]
+    pub(crate) agents: Vec<String>,
 
     /// Ask registries what base images mean now, even if they are known here
     #[arg(long)]

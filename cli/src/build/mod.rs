@@ -1,16 +1,21 @@
 //! `kiln build`.
 
+mod agent; // --ssh
+mod annotation; // --annotation
 mod arguments; // flags
+mod entitlement; // --allow
+mod named_context; // --build-context
 mod output; // --output
 mod request; // from flags to a request
 mod result; // --iidfile, --metadata-file
+mod secret; // --secret
 mod values; // hosts, limits, pairs
 
 use std::sync::Arc;
 
 use arguments::ProgressChoice;
 pub(crate) use arguments::{BuildArguments, ResourceAliases};
-pub(crate) use request::platform;
+pub(crate) use request::platforms;
 pub(crate) use values::{parse_extra_host, parse_ulimit, set_resource, split_pair};
 
 use crate::diagnostics::{self, LogExtent, Look};

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kiln_cache::{Compression, ImageRef};
-use kiln_engine::{Destination, ImageOptions, LayoutForm, MediaTypes, Output};
+use kiln_engine::{Annotation, Destination, ImageOptions, LayoutForm, MediaTypes, Output};
 
+use super::annotation;
 use crate::csv;
 use crate::terminal;
 
@@ -172,6 +173,7 @@ fn options(attributes: &mut Attributes) -> Result<ImageOptions, String> {
         force: attributes.boolean("force-compression")?.unwrap_or(false),
         media_types,
         names,
+        annotations: std::mem::take(&mut attributes.annotations),
     })
 }
 
@@ -189,26 +191,35 @@ pub(crate) fn parse_tag(text: &str) -> Result<ImageRef, String> {
 }
 
 /// Attributes that nobody has asked for yet.
-struct Attributes(BTreeMap<String, String>);
+struct Attributes {
+    named: BTreeMap<String, String>,
+    annotations: Vec<Annotation>,
+}
 
 impl Attributes {
     fn parse(fields: &[String]) -> Result<Self, String> {
-        let mut attributes = BTreeMap::new();
+        let mut attributes = Self {
+            named: BTreeMap::new(),
+            annotations: Vec::new(),
+        };
         for field in fields {
             let (key, value) = field
                 .split_once('=')
                 .ok_or_else(|| format!("invalid value {field}"))?;
-            attributes.insert(key.trim().to_lowercase(), value.to_owned());
+            match annotation::parse_attribute(key.trim(), value) {
+                Some(annotation) => attributes.annotations.push(annotation?),
+                None => attributes.set(&key.trim().to_lowercase(), value),
+            }
         }
-        Ok(Self(attributes))
+        Ok(attributes)
     }
 
     fn take(&mut self, key: &str) -> Option<String> {
-        self.0.remove(key)
+        self.named.remove(key)
     }
 
     fn set(&mut self, key: &str, value: &str) {
-        self.0.insert(key.to_owned(), value.to_owned());
+        self.named.insert(key.to_owned(), value.to_owned());
     }
 
     fn boolean(&mut self, key: &str) -> Result<Option<bool>, String> {
@@ -223,7 +234,8 @@ impl Attributes {
 
     /// Fails if something is left: a wish that is not understood is not fulfilled.
     fn finish(self, kind: &str) -> Result<(), String> {
-        match self.0.keys().next() {
+        let annotation = self.annotations.first().map(|_| "annotation");
+        match self.named.keys().next().map(String::as_str).or(annotation) {
             Some(key) => Err(format!(
                 "attribute {key:?} of output type {kind} is not supported"
             )),

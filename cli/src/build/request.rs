@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use kiln_cache::Platform;
 use kiln_engine::{
-    BuildRequest, ContextSource, DockerfileSource, ImageOptions, Output, Pull, Reuse,
+    BuildRequest, ContextSource, DockerfileSource, Entitlement, ImageOptions, Output, Pull, Reuse,
 };
 use kiln_runtime::{Access, DEFAULT_SHM_SIZE_BYTES, EtcFile, Network, Resources};
 
 use super::arguments::BuildArguments;
 use super::output::{self, StandardOutput};
-use super::values;
+use super::{agent, annotation, entitlement, named_context, secret, values};
 use crate::arguments::parse_bool;
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -34,7 +34,6 @@ pub(crate) fn request(
     arguments: &BuildArguments,
     environment: &Environment,
 ) -> Result<BuildRequest, Failure> {
-    check_entitlements(arguments)?;
     check_attestations(arguments)?;
     let (context, dockerfile) = sources(arguments, read_stdin)?;
     let epoch = match arguments.timestamp {
@@ -60,14 +59,15 @@ pub(crate) fn request(
         target: arguments.target.clone().filter(|target| !target.is_empty()),
         build_args,
         labels: labels(arguments)?,
-        platforms: platform(&arguments.platform, environment)?
+        platforms: platforms(&arguments.platform, environment)?,
+        named_contexts: named_context::parse_all(&arguments.named_contexts)?,
+        annotations: each(&arguments.annotations, annotation::parse)?
             .into_iter()
+            .flatten()
             .collect(),
-        named_contexts: Vec::new(),
-        annotations: Vec::new(),
-        secrets: Vec::new(),
-        agents: Vec::new(),
-        allowed: Vec::new(),
+        secrets: secret::read_all(&arguments.secrets, environment)?,
+        agents: agent::parse_all(&arguments.agents, environment)?,
+        allowed: allowed(arguments)?,
         tags,
         pull: match arguments.pull {
             true => Pull::Always,
@@ -217,21 +217,25 @@ fn labels(arguments: &BuildArguments) -> Result<Vec<(String, String)>, Failure> 
     arguments.labels.iter().map(pair).collect()
 }
 
-/// Parses `--platform`, or takes the environment's default.
-pub(crate) fn platform(
+/// Parses `--platform`, or takes the environment's default. A platform that is named twice, in
+/// whatever spelling, is meant once.
+pub(crate) fn platforms(
     texts: &[String],
     environment: &Environment,
-) -> Result<Option<Platform>, Failure> {
-    let mut platforms = texts.iter().flat_map(|text| text.split(','));
-    match (platforms.next(), platforms.next()) {
-        (None | Some(""), None) => environment.default_platform(),
-        (Some(text), None) => text
+) -> Result<Vec<Platform>, Failure> {
+    let mut platforms: Vec<Platform> = Vec::new();
+    let texts = texts.iter().flat_map(|text| text.split(','));
+    for text in texts.map(str::trim).filter(|text| !text.is_empty()) {
+        let platform = text
             .parse()
-            .map(Some)
-            .map_err(|error| Failure::flag(format!("{error}"))),
-        _ => Err(Failure::flag(
-            "several platforms in one build are not supported yet",
-        )),
+            .map_err(|error| Failure::flag(format!("{error}")))?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    match platforms.is_empty() {
+        true => environment.default_platforms(),
+        false => Ok(platforms),
     }
 }
 
@@ -299,20 +303,13 @@ fn resources(arguments: &BuildArguments) -> Result<Resources, Failure> {
     Ok(resources)
 }
 
-fn check_entitlements(arguments: &BuildArguments) -> Result<(), Failure> {
-    for entitlement in arguments.allowed.iter().flat_map(|text| text.split(',')) {
-        let kind = entitlement.split('=').next().unwrap_or(entitlement);
-        match kind {
-            "network.host" | "buildx.local.delete" => {}
-            "security.insecure" | "device" => {
-                return Err(Failure::flag(format!(
-                    "--allow {kind} is not supported yet"
-                )));
-            }
-            _ => return Err(Failure::flag(format!("unknown entitlement {kind}"))),
-        }
+fn allowed(arguments: &BuildArguments) -> Result<Vec<Entitlement>, Failure> {
+    let mut allowed = each(&arguments.allowed, entitlement::parse)?;
+    // Who gives the host's network to the whole build allows it, too.
+    if arguments.network.as_deref() == Some("host") {
+        allowed.push(Entitlement::NetworkHost);
     }
-    Ok(())
+    Ok(allowed)
 }
 
 /// Nothing is attested, so `false` changes nothing and all else cannot be done.
@@ -465,8 +462,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused() {
-        assert!(message(&["--platform", "linux/amd64,linux/arm64"]).contains("not supported yet"));
-        assert!(message(&["--allow", "security.insecure"]).contains("not supported yet"));
         assert!(message(&["--provenance", "true"]).contains("not supported yet"));
         assert!(of(&["--provenance", "false", "--sbom=false"]).is_ok());
         assert_eq!(
@@ -474,6 +469,60 @@ mod tests {
             "network mode \"br0\" not supported: expected default, host or none"
         );
         assert_eq!(of(&["--network", "none"]).unwrap().network, Network::None);
+    }
+
+    #[test]
+    fn platforms_are_listed_once() {
+        let platforms = |flags: &[&str]| {
+            let platforms = of(flags).unwrap().platforms;
+            platforms
+                .iter()
+                .map(Platform::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            platforms(&[
+                "--platform",
+                "linux/amd64, linux/arm64/v8",
+                "--platform=linux/arm,linux/x86_64,linux/aarch64"
+            ]),
+            ["linux/amd64", "linux/arm64", "linux/arm/v7"]
+        );
+        assert_eq!(
+            platforms(&["--platform", "local"]),
+            [Platform::host().to_string()]
+        );
+        assert!(platforms(&["--platform="]).is_empty());
+        assert!(message(&["--platform", "linux/a/b/c"]).contains("invalid platform"));
+        let environment =
+            Environment::with(&[("DOCKER_DEFAULT_PLATFORM", "linux/s390x,linux/arm")]);
+        let request = request(&parse(&[]), &environment).unwrap();
+        assert_eq!(request.platforms.len(), 2);
+    }
+
+    #[test]
+    fn what_is_allowed_and_attached_is_in_the_request() {
+        let request = of(&[
+            "--network=host",
+            "--allow=device=x",
+            "--annotation=index,manifest:k=v",
+            "--build-context=other=/",
+            "--secret=id=s,env=FROM_ENV",
+        ])
+        .unwrap();
+        assert_eq!(
+            request.allowed,
+            [
+                Entitlement::Device(Some("x".to_owned())),
+                Entitlement::NetworkHost
+            ]
+        );
+        assert_eq!(request.annotations.len(), 2);
+        assert_eq!(request.named_contexts[0].0, "other");
+        assert_eq!(request.secrets[0].1.reveal(), b"e");
+        assert!(!format!("{request:?}").contains("\"e\""));
+        assert!(message(&["--ssh", "default"]).contains("SSH_AUTH_SOCK"));
+        assert!(message(&["--allow", "network"]).contains("unknown entitlement network"));
     }
 
     #[test]

@@ -70,9 +70,9 @@ fn mistakes_have_dockers_exit_codes() {
         ("build --sceret x .", 125, "unknown flag: --sceret"),
         ("build -Z .", 125, "unknown shorthand flag: -Z"),
         (
-            "build --secret id=x .",
+            "build --attest type=sbom .",
             125,
-            "--secret is not supported yet",
+            "--attest is not supported yet",
         ),
         (
             "buildx build --cache-to=x .",
