@@ -1,6 +1,6 @@
 //! `COPY` and `ADD`: where from, what, where to, with which flags.
 
-use kiln_parser::{Add, Copy, Site, Text, chmod};
+use kiln_parser::{Add, Copy, Place, RemoteSource, Site, Text, chmod, remote_source};
 
 use super::StagePlan;
 use crate::graph::{self, Archives, CopySource, From, Mode, Op, Step};
@@ -179,21 +179,10 @@ fn copy_text(
     format!("{text} {destination} # buildkit")
 }
 
-/// Says whether a source is not a path but something to fetch.
+/// Says what a source is that is no path but something to fetch.
 fn remote_kind(path: &str) -> Option<&'static str> {
-    let lower = path.to_ascii_lowercase();
-    let is_http = lower.starts_with("http://") || lower.starts_with("https://");
-    let is_git = lower.starts_with("git://")
-        || lower.starts_with("ssh://")
-        || (lower.starts_with("git@") && lower.contains(':'))
-        || (is_http
-            && lower
-                .split(['#', '?'])
-                .next()
-                .is_some_and(|p| p.ends_with(".git")));
-    match (is_git, is_http) {
-        (true, _) => Some("a git ref"),
-        (false, true) => Some("a URL"),
-        (false, false) => None,
-    }
+    Some(match remote_source(path, Place::Instruction)? {
+        Ok(RemoteSource::Http(_)) => "a URL",
+        Ok(RemoteSource::Git(_)) | Err(_) => "a git ref",
+    })
 }
