@@ -3,8 +3,8 @@
 //! Markers are found by splitting the instruction's line the way a shell would, always with the
 //! backslash as escape, so that `<<` inside quotes or `$((…))` is left alone.
 
-use nom::bytes::complete::tag;
-use nom::character::complete::{char, digit0, multispace0};
+use nom::bytes::complete::{tag, take_while};
+use nom::character::complete::{char, digit0};
 use nom::combinator::{opt, rest, verify};
 use nom::{IResult, Parser};
 
@@ -41,7 +41,7 @@ pub(crate) fn marker(word: &str) -> Option<Heredoc> {
         digit0,
         tag("<<"),
         opt(char('-')),
-        multispace0,
+        take_while(char::is_whitespace),
         verify(rest, |delimiter: &str| !delimiter.contains('<')),
     )
         .parse(word);
@@ -306,6 +306,7 @@ mod tests {
         check("<<E\"O\"F", Some(("EOF", 0, false, false)));
         check("<<E\\OF", Some(("EOF", 0, true, false)));
         check("<< EOF", Some(("EOF", 0, true, false)));
+        check("<<\u{c}EOF", Some(("EOF", 0, true, false)));
         check("<<$X", Some(("$X", 0, true, false)));
         check("<<", None);
         check("<<\"\"", None);

@@ -45,41 +45,54 @@ impl LogicalLine {
     }
 }
 
-/// Where each stretch of a joined text starts, in the text and in the file.
+/// Where each stretch of a joined text stands in the file.
 #[derive(Clone, Debug, Default)]
 struct SourceMap {
-    /// Ascending in both. A stretch runs to the start of the next one.
-    stretches: Vec<(u32, u32)>,
+    /// Ascending in both.
+    stretches: Vec<Stretch>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    in_text: u32,
+    in_file: u32,
+    /// Its length in the file: bytes that are no text are longer in the text, where a replacement
+    /// character stands for them.
+    length: u32,
+}
+
+impl Stretch {
+    fn locate(self, position: u32) -> u32 {
+        self.in_file + (position.saturating_sub(self.in_text)).min(self.length)
+    }
 }
 
 impl SourceMap {
-    fn push(&mut self, in_text: usize, in_file: u32) {
-        self.stretches.push((offset(in_text), in_file));
+    fn push(&mut self, in_text: usize, in_file: u32, length: usize) {
+        self.stretches.push(Stretch {
+            in_text: offset(in_text),
+            in_file,
+            length: offset(length),
+        });
     }
 
     fn span(&self, start: usize, end: usize) -> Span {
         let (start, end) = (offset(start), offset(end));
-        let first = self.locate(start);
+        let first = self.stretch(start).map_or(0, |found| found.locate(start));
         // The end belongs to the stretch of the last character, not to the one that follows it.
-        let last = if end > start {
-            self.locate(end - 1) + 1
-        } else {
-            first
+        let last = match self.stretch(end.saturating_sub(1)) {
+            Some(found) if end > start => found.locate(end),
+            _ => first,
         };
         Span::new(first, last.max(first))
     }
 
-    fn locate(&self, position: u32) -> u32 {
-        let index = self
+    /// Returns the stretch a position lies in: the first one, if it lies before all.
+    fn stretch(&self, position: u32) -> Option<Stretch> {
+        let behind = self
             .stretches
-            .partition_point(|(in_text, _)| *in_text <= position);
-        match index.checked_sub(1) {
-            Some(index) => {
-                let (in_text, in_file) = self.stretches[index];
-                in_file + (position - in_text)
-            }
-            None => self.stretches.first().map_or(0, |(_, in_file)| *in_file),
-        }
+            .partition_point(|stretch| stretch.in_text <= position);
+        self.stretches.get(behind.saturating_sub(1)).copied()
     }
 }
 
@@ -189,14 +202,16 @@ impl Joined {
         let mut position = start;
         for chunk in piece.utf8_chunks() {
             if !chunk.valid().is_empty() {
-                self.map.push(self.text.len(), position);
+                self.map
+                    .push(self.text.len(), position, chunk.valid().len());
                 self.text.push_str(chunk.valid());
                 position += offset(chunk.valid().len());
             }
             if !chunk.invalid().is_empty() {
                 let end = position + offset(chunk.invalid().len());
                 self.invalid.get_or_insert(Span::new(position, end));
-                self.map.push(self.text.len(), position);
+                self.map
+                    .push(self.text.len(), position, chunk.invalid().len());
                 self.text.push(char::REPLACEMENT_CHARACTER);
                 position = end;
             }
@@ -331,6 +346,8 @@ mod tests {
         let line = lines.next(&mut diagnostics).unwrap();
         assert_eq!(line.text, "RUN \u{FFFD} a \u{FFFD} b");
         assert_eq!(line.span_of(&line.text[8..9]), Span::new(6, 7));
+        // As long as in the file, not as long as the character that stands for it.
+        assert_eq!(line.span_of(&line.text[4..7]), Span::new(4, 5));
         assert_eq!(diagnostics.len(), 1);
         assert_eq!(diagnostics[0].span, Span::new(4, 5));
     }

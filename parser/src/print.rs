@@ -217,7 +217,13 @@ impl Printer {
             | Kind::Maintainer(text) => self.first(&text.raw),
             Kind::Shell(arguments) => self.json(arguments.iter().map(String::as_str)),
             Kind::Healthcheck(healthcheck) => self.healthcheck(healthcheck),
-            Kind::Onbuild(onbuild) => self.word(&onbuild.trigger),
+            Kind::Onbuild(onbuild) => {
+                self.word(&onbuild.trigger);
+                // Such a trigger ends in a heredoc's terminator.
+                if onbuild.trigger.contains('\n') {
+                    self.push("\n");
+                }
+            }
         }
         self.end_line();
     }
@@ -312,7 +318,12 @@ impl Printer {
     fn pairs(&mut self, pairs: &Pairs) {
         for (index, (name, value)) in pairs.pairs.iter().enumerate() {
             self.nth(index, &name.raw);
-            self.push(if pairs.legacy { " " } else { "=" });
+            match pairs.legacy {
+                false => self.push("="),
+                // The first blank belongs to the word that says there is no `=`.
+                true if name.raw.ends_with(self.escape) => self.push("  "),
+                true => self.push(" "),
+            }
             self.push(&value.raw);
         }
     }

@@ -1,22 +1,11 @@
 use proptest::prelude::*;
-use regex::Regex;
 
 use super::*;
 use crate::parse::parse;
 
-/// The tree without places and without the joined lines, whose blanks differ.
-fn essence(dockerfile: &Dockerfile) -> String {
-    let places = Regex::new(
-        r#"(?x) empty_continuation:\ Some\([^)]*\)
-         | empty_continuation:\ None
-         | Span\ \{\ start:\ \d+,\ end:\ \d+\ \}
-         | line:\ "(?:[^"\\]|\\.)*""#,
-    )
-    .unwrap();
-    places
-        .replace_all(&format!("{dockerfile:?}"), "")
-        .into_owned()
-}
+#[path = "../../tests/checks/essence.rs"]
+mod essence;
+use essence::essence;
 
 fn check(text: &str) -> Result<(), TestCaseError> {
     let parsed = parse(text.as_bytes());
@@ -96,7 +85,9 @@ FROM scratch
     .unwrap();
     check("# escape=`\nFROM a\nRUN a `\n b \\\nCOPY --chown=a` b a b\nENV x=c:\\y` z\n").unwrap();
     check("FROM a\nENV \" \\ \\\n").unwrap(); // an escape token as last character
+    check("FROM a\nENV \\  [=\n").unwrap();
     check("FROM a\nCOPY <<'E\\' /x\nE\\").unwrap();
+    check("FROM a\nONBUILD COPY <<'E\\' /x\nE\\").unwrap();
 }
 
 fn word() -> impl Strategy<Value = String> {
