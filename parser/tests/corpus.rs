@@ -1,0 +1,55 @@
+//! The inputs under `fuzz/corpus/` that somebody gave a name, through the checks of the fuzzing
+//! targets.
+
+#![expect(clippy::print_stderr, reason = "names the input that breaks something")]
+
+use std::fs;
+use std::path::Path;
+
+mod checks;
+
+/// Runs a check on all inputs of its target. Those a fuzzer found have hashes for names.
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(target);
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).expect("each target has a corpus") {
+        let path = entry.expect("the corpus is readable").path();
+        let data = fs::read(&path).expect("an input is a file");
+        eprintln!("{}", path.display());
+        check(&data);
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", folder.display());
+}
+
+#[test]
+fn dockerfile() {
+    replay("dockerfile", checks::dockerfile);
+}
+
+#[test]
+fn heredoc() {
+    replay("heredoc", checks::heredoc);
+}
+
+#[test]
+fn ignore() {
+    replay("ignore", checks::ignore);
+}
+
+#[test]
+fn reference() {
+    replay("reference", checks::reference);
+}
+
+#[test]
+fn substitution() {
+    replay("substitution", checks::substitution);
+}
+
+#[test]
+fn values() {
+    replay("values", checks::values);
+}
