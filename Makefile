@@ -1,8 +1,8 @@
-# `make demo` shows kiln at work, `make test` runs every test, `make bench` compares kiln with
-# other builders. All install the Debian packages they miss, say which, and clean up after
-# themselves.
+# `make demo` shows kiln at work, `make test` runs every test, `make conformance` compares what
+# kiln and other builders make of many Dockerfiles, `make bench` how long they take. All install
+# the Debian packages they miss, say which, and clean up after themselves.
 
-.PHONY: demo test bench clean-demo
+.PHONY: demo test conformance bench clean-demo
 
 demo:
 	scripts/demo
@@ -15,6 +15,12 @@ bench:
 	scripts/install-packages test
 	cargo build --release --locked -p kiln-cli -p kiln-bench
 	$(if $(filter 0,$(shell id -u)),,sudo )target/release/kiln-bench $(BENCH)
+
+# Arguments go into CASES: make conformance CASES='--only copy,add --verbose'
+conformance:
+	scripts/install-packages test
+	cargo build --locked -p kiln-cli -p kiln-conformance
+	$(if $(filter 0,$(shell id -u)),,sudo )target/debug/kiln-conformance $(CASES)
 
 # Forgets the base images' ingredients too, which the demo and the tests keep between runs.
 clean-demo:

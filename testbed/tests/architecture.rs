@@ -113,11 +113,14 @@ fn no_crate_uses_a_later_row() {
 }
 
 #[test]
-fn nothing_ships_the_testbed_or_the_benchmarks() {
+fn nothing_ships_what_is_for_tests_only() {
     for (name, mut uses) in actual() {
-        assert!(!uses.contains("kiln-bench"), "{name} ships the benchmarks");
-        // The benchmarks are a program of their own, which nobody installs.
-        let allowed = name == "kiln-bench" && uses.remove("kiln-testbed");
+        for program in ["kiln-bench", "kiln-conformance"] {
+            assert!(!uses.contains(program), "{name} ships {program}");
+        }
+        // Programs of their own, which nobody installs.
+        let allowed = ["kiln-bench", "kiln-conformance"].contains(&name.as_str())
+            && uses.remove("kiln-testbed");
         assert!(
             allowed || !uses.contains("kiln-testbed"),
             "{name} ships the test bed"
