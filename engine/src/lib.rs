@@ -13,6 +13,7 @@ mod check; // findings about a Dockerfile
 mod containers; // from an image to a container
 mod definition; // Dockerfile and ignore file
 mod images; // the local store
+mod layout_context; // images of layouts on disk
 mod output; // where results go
 mod remote; // downloads and repositories
 mod request; // what a build is asked for

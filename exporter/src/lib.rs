@@ -35,7 +35,7 @@ pub use clamp::clamp_times;
 pub use error::ExportError;
 pub use exportable::{Document, ExportLayer, Exportable, LayerSource, NamedImage};
 pub use layout::{write_docker_layout, write_layout};
-pub use load::{LoadError, LoadSource, Loaded, load};
+pub use load::{LayoutEntry, LoadError, LoadSource, Loaded, load, load_from_layout};
 pub use local_dir::{LocalReport, Stale, platform_directory, write_local};
 pub use local_image::{StoreImageError, canonical_tar, store_image};
 pub use options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};

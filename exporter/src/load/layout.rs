@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use kiln_cache::{
     Blobs, Descriptor, DiffId, Image, ImageConfig, ImageError, ImageRef, Manifest, MediaKind,
-    Platform, Sha256, parse_manifest,
+    Platform, Sha256, media_type, parse_manifest,
 };
 use oci_spec::image::ImageIndex;
 use rayon::prelude::*;
 
 use super::contents::Contents;
 use super::layer::{self, WantedLayer};
-use super::{LoadError, Loaded};
+use super::{LayoutEntry, LoadError, Loaded};
 use crate::members::{IMAGE_NAME, REF_NAME, blob_path};
 
 /// Deeper nesting than any builder writes is a loop or an attack.
@@ -46,6 +46,77 @@ pub(crate) fn load(
         true => Err(LoadError::NoImages),
         false => Ok(loaded),
     }
+}
+
+/// Brings one image of a layout into the store: of an index, that for `platform`.
+pub(crate) fn load_one(
+    contents: &Contents,
+    wanted: LayoutEntry<'_>,
+    blobs: &Blobs,
+    platform: &Platform,
+) -> Result<Image, LoadError> {
+    let index = contents
+        .document("index.json")?
+        .ok_or_else(|| LoadError::MissingMember("index.json".to_owned()))?;
+    let top = parse_index("index.json", &index)?;
+    let digest = match wanted {
+        LayoutEntry::Digest(digest) => {
+            let bytes = verified(contents, digest)?;
+            // Only what the bytes are counts: a layout lists what is on top and nothing below.
+            let media_type = match serde_json::from_slice::<serde_json::Value>(&bytes) {
+                Ok(value) if value.get("manifests").is_some() => media_type::OCI_INDEX,
+                _ => media_type::OCI_MANIFEST,
+            };
+            let descriptor = Descriptor::of(media_type, &bytes);
+            select(contents, &descriptor, platform, DEEPEST_NESTING)?
+        }
+        LayoutEntry::Tag(tag) => {
+            let images = top.into_iter().filter(is_image);
+            let (tagged, others): (Vec<_>, Vec<_>) =
+                images.partition(|entry| tag_of(entry).as_deref() == Some(tag));
+            match tagged.as_slice() {
+                [] => {
+                    let mut known: Vec<String> = others.iter().filter_map(tag_of).collect();
+                    known.sort();
+                    known.dedup();
+                    return Err(LoadError::NoTag {
+                        tag: tag.to_owned(),
+                        known,
+                    });
+                }
+                [only] => select(contents, only, platform, DEEPEST_NESTING)?,
+                // Some builders write one entry for each platform, all with the same tag.
+                [first, ..] => {
+                    let best = best_of(contents, tagged.clone(), platform)?;
+                    let best = best.ok_or_else(|| LoadError::NoPlatform {
+                        digest: first.digest,
+                        platform: platform.clone(),
+                    })?;
+                    select(contents, &best, platform, DEEPEST_NESTING)?
+                }
+            }
+        }
+    };
+    // A manifest is stored after everything it names was verified.
+    match Image::read(blobs, digest) {
+        Ok(image)
+            if image
+                .layers()
+                .all(|(_, layer)| blobs.contains(layer.digest)) =>
+        {
+            Ok(image)
+        }
+        _ => load_image(contents, digest, blobs),
+    }
+}
+
+/// Returns the tag of an entry: free text, or that of its full name.
+fn tag_of(descriptor: &Descriptor) -> Option<String> {
+    let text = descriptor.annotations.get(REF_NAME);
+    text.cloned().or_else(|| {
+        let name: ImageRef = descriptor.annotations.get(IMAGE_NAME)?.parse().ok()?;
+        name.with_default_tag().tag().map(str::to_owned)
+    })
 }
 
 /// Parses an index into descriptors. Those whose digest kiln cannot verify are left out.
@@ -119,26 +190,35 @@ fn select(
         platform: platform.clone(),
     };
     let bytes = verified(contents, descriptor.digest)?;
-    let path = blob_path(descriptor.digest);
+    let children = parse_index(&blob_path(descriptor.digest), &bytes)?;
+    match best_of(contents, children, platform)? {
+        Some(child) if nesting > 0 => select(contents, &child, platform, nesting - 1),
+        _ => Err(no_platform()),
+    }
+}
+
+/// Returns the entry that serves `platform` best among those that are here.
+fn best_of(
+    contents: &Contents,
+    entries: Vec<Descriptor>,
+    platform: &Platform,
+) -> Result<Option<Descriptor>, LoadError> {
     let mut candidates = Vec::new();
-    for child in parse_index(&path, &bytes)?.into_iter().filter(is_image) {
-        let distance = match &child.platform {
+    for entry in entries.into_iter().filter(is_image) {
+        let distance = match &entry.platform {
             Some(offered) => platform.distance(offered),
             None => Some(u32::MAX),
         };
         // Archives of one platform keep the index of all.
-        let present = contents.find(&blob_path(child.digest))?.is_some();
+        let present = contents.find(&blob_path(entry.digest))?.is_some();
         candidates.extend(
             distance
                 .filter(|_| present)
-                .map(|distance| (distance, child)),
+                .map(|distance| (distance, entry)),
         );
     }
     let best = candidates.into_iter().min_by_key(|(distance, _)| *distance);
-    match best {
-        Some((_, child)) if nesting > 0 => select(contents, &child, platform, nesting - 1),
-        _ => Err(no_platform()),
-    }
+    Ok(best.map(|(_, entry)| entry))
 }
 
 fn load_image(contents: &Contents, digest: Sha256, blobs: &Blobs) -> Result<Image, LoadError> {

@@ -17,7 +17,7 @@ mod layout; // index.json
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_cache::{
     BlobError, Blobs, DiffId, Image, ImageError, ImageRef, InvalidImageRef, Platform, Sha256, Store,
@@ -52,6 +52,15 @@ pub struct Loaded {
     pub names: Vec<ImageRef>,
     /// The image.
     pub image: Image,
+}
+
+/// Which image of a layout is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutEntry<'a> {
+    /// The one with this tag in `index.json`.
+    Tag(&'a str),
+    /// The manifest or index with this digest, listed or not.
+    Digest(Sha256),
 }
 
 /// Why images could not be loaded.
@@ -124,6 +133,14 @@ pub enum LoadError {
         /// Number of diff ids in the config.
         diff_ids: usize,
     },
+    /// A layout has no image of this tag.
+    #[error("there is no tag {tag}; {}", listed(.known))]
+    NoTag {
+        /// What was looked for.
+        tag: String,
+        /// The tags that there are.
+        known: Vec<String>,
+    },
     /// An index without an image for this platform.
     #[error("no match for platform {platform} in manifest {digest}: not found")]
     NoPlatform {
@@ -146,6 +163,29 @@ pub enum LoadError {
         /// What went wrong.
         source: io::Error,
     },
+}
+
+fn listed(tags: &[String]) -> String {
+    match tags {
+        [] => "no image of it has a tag".to_owned(),
+        tags => format!("there is {}", tags.join(", ")),
+    }
+}
+
+/// Brings one image of a layout into the store, blobs and layers verified. Of an index, that is the
+/// image for `platform`.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn load_from_layout(
+    directory: &Path,
+    wanted: LayoutEntry<'_>,
+    store: &Store,
+    blobs: &Blobs,
+    platform: &Platform,
+) -> Result<Image, LoadError> {
+    let contents = Contents::open(LoadSource::Directory(directory.to_owned()), store)?;
+    layout::load_one(&contents, wanted, blobs, platform)
 }
 
 /// Brings the images of an archive or layout into the store. Of an index, that is the image for

@@ -5,6 +5,7 @@
 mod exports; // layouts and archives, byte for byte
 mod files; // as plain files
 mod foreign; // archives that others write
+mod layouts; // one image out of many
 mod peers; // what skopeo, umoci and podman think of ours
 mod pushing; // what a registry is sent
 mod sample; // an image with something of everything
