@@ -46,6 +46,11 @@ pub fn claim(store: &Store, key: ActionKey) -> io::Result<Attempt> {
 }
 
 impl Flight {
+    /// Waits for another lock than that of a step.
+    pub(crate) fn of(file: File) -> Self {
+        Self { file }
+    }
+
     /// Waits until the others are done and takes the claim. Look for the record then.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ mod tree; // indexes of files
 
 // What a build remembers.
 mod actions; // "this step, these inputs" leads to a result
+mod cache_mounts; // directories that outlive builds
 mod flight; // one kiln runs a step, the others wait
 mod scan; // from a directory to a tree
 mod stat_index; // what a context looked like last time
@@ -30,6 +31,7 @@ pub use actions::{
     ActionRecord, Actions, BuiltLayer, CacheBackend, CacheError, Ingredient, Receipt, State,
 };
 pub use blobs::{BlobError, BlobWriter, Blobs};
+pub use cache_mounts::{CacheAttempt, CacheMount, CacheSharing, CacheStart, take_cache_mount};
 pub use digest::{
     ActionKey, Blake3, ChainId, DiffId, ImageId, InvalidDigest, LayerId, Sha256, Sha256Reader,
     Sha256Writer,

@@ -11,6 +11,7 @@
 //! refs/<host>/<path>/…     names -> manifest digest
 //! pins/<host>/<path>/…     base names as builds resolved them -> manifest digest
 //! images/<id>              -> manifest digest, for every image that is here
+//! cachemounts/<key>/       directories of RUN --mount=type=cache
 //! contexts/<hash>          stat indexes of build contexts
 //! containers/<id>/         containers
 //! mounts/                  where sandboxes mount what only they see

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use kiln_cache::{Image, ImageRef, Platform, Sha256};
-use kiln_solver::{BaseError, BaseRequest, Bases, Fault, Reporter, VertexEnd};
+use kiln_solver::{BaseError, BaseRequest, Bases, Fault, ImageSource, Reporter, VertexEnd};
 
 use crate::error::chain;
 use crate::request::Pull;
@@ -52,7 +52,9 @@ impl Bases for Resolver<'_> {
 impl Resolver<'_> {
     /// Looks where no network is needed.
     fn local(&self, request: &BaseRequest) -> Option<Image> {
-        let name = &request.name;
+        let ImageSource::Registry(name) = &request.source else {
+            return None;
+        };
         if let Some(digest) = name.digest() {
             return self.for_platform(digest, &request.platform);
         }
@@ -77,7 +79,16 @@ impl Resolver<'_> {
     }
 
     fn remote(&self, request: &BaseRequest) -> Result<Image, BaseError> {
-        let name = &request.name;
+        let name = match &request.source {
+            ImageSource::Registry(name) => name,
+            ImageSource::Layout { .. } => {
+                return Err(BaseError {
+                    message: "image layouts as build contexts are not supported yet".to_owned(),
+                    hint: None,
+                    fault: Fault::Input,
+                });
+            }
+        };
         if self.pull == Pull::Never {
             return Err(BaseError {
                 message: format!("{name} is not in the local store"),

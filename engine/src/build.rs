@@ -1,11 +1,15 @@
 //! `kiln build`: text to plan, plan to solution, solution to image, image to wherever it goes.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use kiln_cache::{GuestPath, State, Timestamp};
+use kiln_parser::{IgnoreRules, Place, remote_source};
 use kiln_runtime::Cancel;
 use kiln_solver::{
-    Context, Deps, Fault, Network, Plan, PlanError, PlanOptions, Progress, Reporter,
-    RunSurroundings, ScannedContext, SolveError, StepError, StepId, VertexEnd, context_paths, plan,
-    solve,
+    Context, ContextId, Deps, Fault, GitDirectory, ImageSource, NamedSource, Network, Plan,
+    PlanError, PlanOptions, Progress, Remote, Reporter, RunSurroundings, ScannedContext,
+    SolveError, StepError, StepId, VertexEnd, context_name, context_paths, plan, solve,
 };
 
 use crate::base_layers::Fetcher;
@@ -14,8 +18,10 @@ use crate::check;
 use crate::definition::{load_dockerfile, load_ignore_file};
 use crate::error::chain;
 use crate::output::Built;
-use crate::remote::NoRemotes;
-use crate::request::{BuildRequest, BuildResult, ContextSource, unsupported};
+use crate::remote::{NoAgents, NoRemotes};
+use crate::request::{
+    BuildRequest, BuildResult, ContextSource, Entitlement, NamedContext, unsupported,
+};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::{Engine, Error, ErrorClass, SourceText};
 
@@ -51,6 +57,8 @@ impl Engine {
                 kiln_runtime::Network::None => Network::None,
             },
             extra_hosts: extra_host_names(request),
+            contexts: named_sources(request)?,
+            allowed: entitlements(request),
         };
         let resolver = Resolver {
             engine: self,
@@ -66,7 +74,7 @@ impl Engine {
                 source_text,
             });
         }
-        let context = self.scan_context(request, &plan, &reporter)?;
+        let contexts = self.scan_contexts(request, &plan, &reporter)?;
         let roots: Vec<StepId> = plan.targets.iter().filter_map(|t| t.root).collect();
         let solved = match roots.is_empty() {
             true => Vec::new(),
@@ -81,7 +89,8 @@ impl Engine {
                     cache: &self.actions,
                     bases: &fetcher,
                     remotes: &NoRemotes,
-                    context: &context,
+                    contexts: &contexts,
+                    agents: &NoAgents,
                     executor: &executor,
                     surroundings: &surroundings(request, &plan),
                     reporter: &reporter,
@@ -116,25 +125,51 @@ impl Engine {
         })
     }
 
-    /// Looks at the parts of the context that the plan reads.
-    fn scan_context(
+    /// Looks at the parts of the contexts that the plan reads.
+    fn scan_contexts(
         &self,
         request: &BuildRequest,
         plan: &Plan,
         reporter: &Reporter<'_>,
-    ) -> Result<ScannedContext, Error> {
-        let wanted: Vec<GuestPath> = context_paths(&plan.graph);
-        let directory = match &request.context {
-            ContextSource::Directory(directory) if !wanted.is_empty() => directory,
-            _ => return Ok(ScannedContext::empty()),
+    ) -> Result<Vec<ScannedContext>, Error> {
+        let main = match &request.context {
+            ContextSource::Directory(directory) => Some((directory, "", Some(request))),
+            _ => None,
         };
-        let ignore = load_ignore_file(request, directory)?;
-        let vertex = reporter.start("[internal] load build context");
+        let named = directories(request).map(|(name, directory)| Some((directory, name, None)));
+        std::iter::once(main)
+            .chain(named)
+            .enumerate()
+            .map(|(number, place)| {
+                let wanted = context_paths(&plan.graph, ContextId(number));
+                match place {
+                    Some((directory, name, definition)) if !wanted.is_empty() => {
+                        let ignore = load_ignore_file(definition, directory)?;
+                        self.scan_context(directory, ignore, &wanted, name, reporter)
+                    }
+                    _ => Ok(ScannedContext::empty()),
+                }
+            })
+            .collect()
+    }
+
+    fn scan_context(
+        &self,
+        directory: &Path,
+        ignore: IgnoreRules,
+        wanted: &[GuestPath],
+        name: &str,
+        reporter: &Reporter<'_>,
+    ) -> Result<ScannedContext, Error> {
+        let vertex = reporter.start(&match name {
+            "" => "[internal] load build context".to_owned(),
+            name => format!("[context {name}] load from client"),
+        });
         let directory = directory
             .canonicalize()
             .map_err(Error::at("cannot open the build context", directory))?;
         let context = Context { directory, ignore };
-        match context.scan(&self.store, &wanted, Timestamp::now()) {
+        match context.scan(&self.store, wanted, Timestamp::now()) {
             Ok(scanned) => {
                 vertex.status("reading changed files", scanned.bytes_read, None, true);
                 vertex.end(VertexEnd::Done);
@@ -143,10 +178,79 @@ impl Engine {
             Err(error) => {
                 let message = chain(&error);
                 vertex.end(VertexEnd::Failed(message.clone()));
-                Err(Error::input(format!("build context: {message}")))
+                Err(Error::input(match name {
+                    "" => format!("build context: {message}"),
+                    name => format!("build context {name}: {message}"),
+                }))
             }
         }
     }
+}
+
+/// Returns the directories among the named contexts. They are numbered from 1 in this order.
+fn directories(request: &BuildRequest) -> impl Iterator<Item = (&str, &PathBuf)> {
+    request
+        .named_contexts
+        .iter()
+        .filter_map(|(name, context)| match context {
+            NamedContext::Directory(directory) => Some((name.as_str(), directory)),
+            _ => None,
+        })
+}
+
+/// Says what the names of `--build-context` stand for.
+fn named_sources(request: &BuildRequest) -> Result<BTreeMap<String, NamedSource>, Error> {
+    let mut sources = BTreeMap::new();
+    let mut number = ContextId::MAIN.0;
+    for (text, context) in &request.named_contexts {
+        let invalid = || Error::input(format!("invalid name of a build context: {text:?}"));
+        let name = context_name(text).ok_or_else(invalid)?;
+        let source = match context {
+            NamedContext::Scratch => NamedSource::Scratch,
+            NamedContext::Image(image) => {
+                NamedSource::Image(ImageSource::Registry(image.clone().with_default_tag()))
+            }
+            NamedContext::Layout {
+                directory,
+                tag,
+                digest,
+            } => NamedSource::Image(ImageSource::Layout {
+                name: name.parse().map_err(|_| invalid())?,
+                directory: directory.clone(),
+                tag: tag.clone(),
+                digest: *digest,
+            }),
+            NamedContext::Directory(_) => {
+                number += 1;
+                NamedSource::Directory(ContextId(number))
+            }
+            NamedContext::Remote(text) => match remote_source(text, Place::BuildContext) {
+                Some(Ok(remote)) => NamedSource::Remote(Remote::new(remote, GitDirectory::Drop)),
+                Some(Err(error)) => {
+                    return Err(Error::input(format!("build context {name}: {error}")));
+                }
+                None => {
+                    return Err(Error::input(format!(
+                        "build context {name}: {text:?} is no URL"
+                    )));
+                }
+            },
+        };
+        sources.insert(name, source);
+    }
+    Ok(sources)
+}
+
+fn entitlements(request: &BuildRequest) -> Vec<kiln_solver::Entitlement> {
+    request
+        .allowed
+        .iter()
+        .filter_map(|allowed| match allowed {
+            Entitlement::NetworkHost => Some(kiln_solver::Entitlement::NetworkHost),
+            Entitlement::SecurityInsecure => Some(kiln_solver::Entitlement::SecurityInsecure),
+            Entitlement::Device(_) | Entitlement::LocalDelete => None,
+        })
+        .collect()
 }
 
 fn extra_host_names(request: &BuildRequest) -> Vec<String> {
@@ -168,6 +272,7 @@ fn surroundings(request: &BuildRequest, plan: &Plan) -> RunSurroundings {
         ulimits: request.ulimits.clone(),
         resources: request.resources.clone(),
         resolv_conf: request.resolv_conf.clone(),
+        secrets: request.secrets.iter().cloned().collect(),
     }
 }
 

@@ -89,23 +89,32 @@ fn read_dockerfile(path: &Path) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Reads `<Dockerfile>.dockerignore`, or `.dockerignore` of the context.
+/// Reads `<Dockerfile>.dockerignore`, or `.dockerignore` of the context. A named context has no
+/// Dockerfile.
 pub(crate) fn load_ignore_file(
-    request: &BuildRequest,
+    definition: Option<&BuildRequest>,
     directory: &Path,
 ) -> Result<IgnoreRules, Error> {
-    let own = match &request.dockerfile {
-        DockerfileSource::Path(path) => path.clone(),
-        DockerfileSource::Default => default_dockerfile(directory)?,
-        DockerfileSource::Text(_) | DockerfileSource::Remote(_) => directory.join("Dockerfile"),
+    let own = match definition.map(|request| &request.dockerfile) {
+        Some(DockerfileSource::Path(path)) => path.clone(),
+        Some(DockerfileSource::Default) => default_dockerfile(directory)?,
+        Some(DockerfileSource::Text(_) | DockerfileSource::Remote(_)) => {
+            directory.join("Dockerfile")
+        }
+        None => return read_ignore_file(&[directory.join(".dockerignore")]),
     };
     let mut own = own.into_os_string();
     own.push(".dockerignore");
-    for path in [PathBuf::from(own), directory.join(".dockerignore")] {
-        let text = match fs::read(&path) {
+    read_ignore_file(&[PathBuf::from(own), directory.join(".dockerignore")])
+}
+
+/// Reads the first of these ignore files that there is.
+fn read_ignore_file(paths: &[PathBuf]) -> Result<IgnoreRules, Error> {
+    for path in paths {
+        let text = match fs::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(Error::at("cannot read", &path)(error)),
+            Err(error) => return Err(Error::at("cannot read", path)(error)),
         };
         let (rules, diagnostics) = IgnoreRules::parse(&text);
         if diagnostics.is_empty() {
@@ -113,7 +122,7 @@ pub(crate) fn load_ignore_file(
         }
         return Err(Error::Dockerfile {
             source_text: SourceText {
-                name: file_name(&path),
+                name: file_name(path),
                 bytes: Arc::from(text),
             },
             diagnostics,

@@ -1,8 +1,11 @@
 //! Downloads and git repositories.
 
+use std::io;
+
+use kiln_parser::mount::FileOwner;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;
-use kiln_solver::{Fault, Identity, Remote, RemoteError, Remotes, Vertex};
+use kiln_solver::{AgentSocket, Agents, Fault, Identity, Remote, RemoteError, Remotes, Vertex};
 
 /// Has nothing.
 #[derive(Debug)]
@@ -26,5 +29,15 @@ impl Remotes for NoRemotes {
         Err(self
             .identify(remote, vertex, cancel)
             .expect_err("there is nothing"))
+    }
+}
+
+/// Has nobody.
+#[derive(Debug)]
+pub(crate) struct NoAgents;
+
+impl Agents for NoAgents {
+    fn open(&self, _: &str, _: FileOwner) -> io::Result<Option<Box<dyn AgentSocket>>> {
+        Ok(None)
     }
 }

@@ -292,13 +292,7 @@ pub struct BuildResult {
 /// Names the first such wish.
 pub(crate) fn unsupported(request: &BuildRequest) -> Result<(), Error> {
     for (is_given, flag) in [
-        (!request.named_contexts.is_empty(), "--build-context"),
-        (!request.secrets.is_empty(), "--secret"),
         (!request.agents.is_empty(), "--ssh"),
-        (
-            request.allowed.contains(&Entitlement::SecurityInsecure),
-            "--allow security.insecure",
-        ),
         (
             request
                 .allowed

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::copy;
 use crate::files::Files;
-use crate::graph::{CopySource, Graph, Op};
+use crate::graph::{ContextId, FileSource, Graph, Op};
 
 /// A build context that has not been looked at yet.
 #[derive(Clone, Debug)]
@@ -158,15 +158,17 @@ impl Filter for Rules<'_> {
     }
 }
 
-/// Returns the parts of the context that a graph reads.
+/// Returns the parts of a context that a graph reads.
 #[must_use]
-pub fn context_paths(graph: &Graph) -> Vec<GuestPath> {
+pub fn context_paths(graph: &Graph, context: ContextId) -> Vec<GuestPath> {
     graph
         .steps()
         .filter_map(|(_, step)| match &step.op {
-            Op::Copy(copy) if copy.source == CopySource::Context => Some(copy::wanted(copy)),
+            Op::Copy(copy) => Some(&copy.parts),
             _ => None,
         })
         .flatten()
+        .filter(|part| part.source == FileSource::Context(context))
+        .flat_map(copy::wanted)
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Executing one step: alone in its flight, evidence before work, the record last.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -14,17 +15,18 @@ use kiln_snapshotter::{
     unpack_archive,
 };
 
+use crate::context::ScannedContext;
 use crate::copy::{
     self, Fidelity, Owner, PlaceError, Placement, SelectError, Selection, WriteError,
 };
 use crate::files::{Files, NoFiles};
-use crate::graph::{Archives, Copy, CopySource, Op, Step, Workdir};
+use crate::graph::{Archives, Copy, FileSource, Op, Step, StepId, Workdir};
 use crate::keys::{StepKeys, evidence};
 use crate::layers::LayersError;
 use crate::progress::Vertex;
 use crate::remote::{Identity, RemoteError};
-use crate::run;
-use crate::solve::{Deps, look_up};
+use crate::run::{self, Begun};
+use crate::solve::{Deps, combine, look_up};
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,12 @@ pub enum StepError {
     /// The layers of a base image are not to be had.
     #[error(transparent)]
     Layers(#[from] LayersError),
+    /// A secret that the step must have.
+    #[error("secret {0}: not found")]
+    Secret(String),
+    /// An agent that the step must have.
+    #[error("no SSH key {0:?} forwarded from the client")]
+    Agent(String),
     /// A remote source is not to be had.
     #[error(transparent)]
     Remote(#[from] RemoteError),
@@ -89,12 +97,14 @@ pub(crate) struct Inputs<'a> {
     pub(crate) keys: &'a StepKeys,
     /// The files below.
     pub(crate) parent: State,
-    /// The files of the step that a copy reads.
-    pub(crate) source: Option<State>,
-    /// The digest of what a copy from the context reads, or of a remote source.
+    /// The files of other steps that it reads.
+    pub(crate) sources: HashMap<StepId, State>,
+    /// The digest of what a copy reads from contexts, or of a remote source.
     pub(crate) content: Option<Blake3>,
     /// What a remote source stands for.
     pub(crate) identity: Option<&'a Identity>,
+    /// Cache mounts that this build has begun anew.
+    pub(crate) begun: &'a Begun,
 }
 
 /// How a step came to its result.
@@ -121,23 +131,22 @@ pub(crate) fn execute(
     if may_reuse && let Some(record) = look_up(deps, &[keys.recipe]) {
         return Ok(Outcome::Found(record.state));
     }
-    let source = match &inputs.source {
-        Some(state) => Some(Below::new(deps, state)?),
-        None => None,
-    };
-    let source: &dyn Files = match (&source, &inputs.step.op) {
-        (Some(below), _) => below,
-        (None, Op::Copy(copy)) if copy.source == CopySource::Context => deps.context,
-        (None, _) => &NoFiles,
-    };
+    let sources = Sources::new(deps, &inputs.sources)?;
     let selected = match &inputs.step.op {
-        Op::Copy(copy) => copy::select(source, copy)?,
+        Op::Copy(copy) => select(&sources, copy)?,
         _ => Vec::new(),
     };
     let content = match &inputs.step.op {
-        Op::Copy(copy) => inputs
-            .content
-            .or_else(|| Some(copy::digest(source, copy, &selected))),
+        // Nothing but contexts: that digest is known.
+        Op::Copy(_) if inputs.sources.is_empty() => inputs.content,
+        Op::Copy(copy) => {
+            let digests: Vec<Blake3> = selected
+                .iter()
+                .map(|part| copy::digest(part.files, copy, &part.selections))
+                .collect();
+            Some(combine(&digests))
+        }
+        Op::Run(run) => run::content(run, &sources)?,
         _ => inputs.content,
     };
     let evidence = evidence(&inputs.step.op, keys.weak, &inputs.parent, content);
@@ -158,10 +167,10 @@ pub(crate) fn execute(
             let identity = inputs.identity.expect("remote sources were identified");
             deps.remotes.fetch(remote, identity, vertex, deps.cancel)?
         }
-        Op::Run(op) => run::run(deps, op, &inputs.parent, vertex)?,
+        Op::Run(op) => run::run(deps, op, &inputs, &sources, vertex)?,
         Op::Workdir(op) => workdir(deps, op, &inputs.parent)?,
         Op::Copy(op) => {
-            let (layer, exact) = copy_files(deps, op, &inputs.parent, source, &selected)?;
+            let (layer, exact) = copy_files(deps, op, &inputs.parent, &selected)?;
             fidelity = exact;
             layer
         }
@@ -188,6 +197,60 @@ pub(crate) fn execute(
         )),
     }
     Ok(Outcome::Ran(state))
+}
+
+/// The trees that a step reads besides its parent's.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    contexts: &'a [ScannedContext],
+    steps: HashMap<StepId, Below>,
+}
+
+impl<'a> Sources<'a> {
+    fn new(deps: &Deps<'a>, states: &HashMap<StepId, State>) -> Result<Self, StepError> {
+        let steps = states
+            .iter()
+            .map(|(step, state)| Ok((*step, Below::new(deps, state)?)))
+            .collect::<Result<_, StepError>>()?;
+        Ok(Self {
+            contexts: deps.contexts,
+            steps,
+        })
+    }
+
+    /// Returns the files of a step; none for an empty root.
+    pub(crate) fn step(&self, step: Option<StepId>) -> Option<&Below> {
+        Some(&self.steps[&step?])
+    }
+
+    fn files(&self, source: FileSource) -> &dyn Files {
+        match source {
+            FileSource::Context(context) => &self.contexts[context.0],
+            FileSource::Step(step) => &self.steps[&step],
+            FileSource::Nothing => &NoFiles,
+        }
+    }
+}
+
+/// What the arguments of a part of a copy stand for.
+struct SelectedPart<'a> {
+    files: &'a dyn Files,
+    archives: Archives,
+    selections: Vec<Selection<'a>>,
+}
+
+fn select<'a>(sources: &'a Sources<'_>, copy: &Copy) -> Result<Vec<SelectedPart<'a>>, StepError> {
+    copy.parts
+        .iter()
+        .map(|part| {
+            let files = sources.files(part.source);
+            Ok(SelectedPart {
+                files,
+                archives: part.archives,
+                selections: copy::select(files, copy, part)?,
+            })
+        })
+        .collect()
 }
 
 /// The layers below a step, on disk, and the merged view of them.
@@ -255,8 +318,7 @@ fn copy_files(
     deps: &Deps<'_>,
     op: &Copy,
     parent: &State,
-    source: &dyn Files,
-    selected: &[Selection<'_>],
+    selected: &[SelectedPart<'_>],
 ) -> Result<(Layer, Fidelity), StepError> {
     // A linked copy does not look at what is below it.
     let below = match op.link {
@@ -292,27 +354,34 @@ fn copy_files(
         }
     };
     let builder = deps.layers.builder()?;
+    let mut source: &dyn Files = &NoFiles;
     let mut placement = Placement::new(files, source, owner, op.mode.as_ref());
     let mut fidelity = Fidelity::Exact;
-    for selection in selected {
-        let archive = match op.archives {
-            Archives::Unpack => archive(source, selection)?,
-            Archives::Keep => None,
-        };
-        let Some(archive) = archive else {
-            placement.selection(op, selection)?;
-            continue;
-        };
-        let destination = placement.archive(op)?;
-        // Sources count in their order, and what an archive holds shows while it is unpacked.
+    // Sources count in their order: what one brought is written before the next one is turned to.
+    for part in selected {
         fidelity = fidelity.and(copy::write(&builder, source, &placement.take(&builder))?);
-        let nothing = ParentView::default();
-        let view = below.as_ref().map_or(&nothing, Below::view);
-        let owner = match owner {
-            Owner::Source => None,
-            Owner::Ids { uid, gid } => Some(kiln_snapshotter::Owner { uid, gid }),
-        };
-        unpack_archive(archive, &builder, view, &destination, owner)?;
+        source = part.files;
+        placement.turn_to(source);
+        for selection in &part.selections {
+            let archive = match part.archives {
+                Archives::Unpack => archive(source, selection)?,
+                Archives::Keep => None,
+            };
+            let Some(archive) = archive else {
+                placement.selection(op, selection)?;
+                continue;
+            };
+            let destination = placement.archive(op)?;
+            // What an archive holds shows while it is unpacked.
+            fidelity = fidelity.and(copy::write(&builder, source, &placement.take(&builder))?);
+            let nothing = ParentView::default();
+            let view = below.as_ref().map_or(&nothing, Below::view);
+            let owner = match owner {
+                Owner::Source => None,
+                Owner::Ids { uid, gid } => Some(kiln_snapshotter::Owner { uid, gid }),
+            };
+            unpack_archive(archive, &builder, view, &destination, owner)?;
+        }
     }
     for (name, content) in &op.inline {
         placement.inline(op, name, content)?;
@@ -372,7 +441,7 @@ fn workdir(deps: &Deps<'_>, op: &Workdir, parent: &State) -> Result<Layer, StepE
 ///
 /// The kernel cannot wait for a lock and an event at once, so a thread waits for the lock. One
 /// that is left behind by a cancelled build ends with the process.
-fn wait(flight: Flight, cancel: &Cancel) -> Result<kiln_cache::Claim, StepError> {
+pub(crate) fn wait(flight: Flight, cancel: &Cancel) -> Result<kiln_cache::Claim, StepError> {
     use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
     let done = std::sync::Arc::new(
         eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| StepError::Disk(error.into()))?,

@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 
 use kiln_cache::{GuestPath, Platform, Sha256};
-use kiln_parser::Span;
 use kiln_parser::chmod::Chmod;
+use kiln_parser::mount::{FileOwner, Sharing};
+use kiln_parser::{Modified, Span};
 
 /// A node of the graph. Its parent and sources have smaller numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +52,35 @@ pub enum Op {
     Run(Box<Run>),
     /// Makes a directory.
     Workdir(Workdir),
+}
+
+impl Op {
+    /// Returns the steps whose files it reads besides its parent's, in the order written.
+    pub fn sources(&self) -> impl Iterator<Item = StepId> {
+        let (parts, mounts): (&[CopyPart], &[Mount]) = match self {
+            Self::Copy(copy) => (&copy.parts, &[]),
+            Self::Run(run) => (&[], &run.mounts),
+            Self::From(_) | Self::Remote(_) | Self::Workdir(_) => (&[], &[]),
+        };
+        let copied = parts.iter().filter_map(|part| match part.source {
+            FileSource::Step(source) => Some(source),
+            FileSource::Context(_) | FileSource::Nothing => None,
+        });
+        let mounted = mounts.iter().filter_map(|mount| mount.files()?.step);
+        copied.chain(mounted)
+    }
+}
+
+impl Mount {
+    /// Returns the files of other steps that it shows.
+    #[must_use]
+    pub fn files(&self) -> Option<&Part> {
+        match &self.kind {
+            MountKind::Bind { files, .. } => Some(files),
+            MountKind::Cache { initial, .. } => initial.as_ref(),
+            MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => None,
+        }
+    }
 }
 
 /// An image to start from.
@@ -96,7 +126,7 @@ pub struct Repository {
     /// Whether submodules come along.
     pub submodules: Submodules,
     /// The times that files get.
-    pub times: CheckoutTimes,
+    pub modified: Modified,
 }
 
 /// Whether `.git` comes along with a repository's files.
@@ -117,22 +147,11 @@ pub enum Submodules {
     Skip,
 }
 
-/// The modification times of a repository's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CheckoutTimes {
-    /// When they were checked out.
-    Checkout,
-    /// When the commit was made.
-    Commit,
-}
-
 /// `COPY`, and `ADD` of what is at hand.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Copy {
-    /// Where the paths are.
-    pub source: CopySource,
-    /// The source arguments, expanded.
-    pub paths: Vec<String>,
+    /// What is copied, in order.
+    pub parts: Vec<CopyPart>,
     /// Files written in the Dockerfile itself: name and content. Copied after the paths.
     pub inline: Vec<(String, String)>,
     /// Absolute and clean.
@@ -143,8 +162,6 @@ pub struct Copy {
     pub owner: Option<String>,
     /// `--chmod`, parsed.
     pub mode: Option<Mode>,
-    /// What becomes of archives.
-    pub archives: Archives,
     /// `--exclude`, in order.
     pub excludes: Vec<String>,
     /// Whether the sources' directories are reproduced.
@@ -153,15 +170,35 @@ pub struct Copy {
     pub link: bool,
 }
 
-/// Where the paths of a [`Copy`] are looked up.
+/// Source arguments of a [`Copy`] that are looked up in one place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum CopySource {
-    /// The build context.
-    Context,
+pub struct CopyPart {
+    /// Where.
+    pub source: FileSource,
+    /// The arguments, expanded.
+    pub paths: Vec<String>,
+    /// What becomes of archives among them.
+    pub archives: Archives,
+}
+
+/// A tree of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FileSource {
+    /// A build context.
+    Context(ContextId),
     /// The files of another step.
     Step(StepId),
     /// An empty root: `COPY --from=scratch`.
     Nothing,
+}
+
+/// One of the directories of the host that a build reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContextId(pub usize);
+
+impl ContextId {
+    /// The build context; the others have names (`--build-context`).
+    pub const MAIN: Self = Self(0);
 }
 
 /// A `--chmod` value that can be compared.
@@ -209,6 +246,12 @@ pub struct Run {
     pub cwd: GuestPath,
     /// The user as written; empty for root.
     pub user: String,
+    /// What it finds mounted, in the order written.
+    pub mounts: Vec<Mount>,
+    /// Variables whose values are secrets.
+    pub secret_variables: Vec<SecretVariable>,
+    /// Its name as it sees it.
+    pub hostname: String,
     /// What it can reach.
     pub network: Network,
     /// Names it finds in `/etc/hosts` beyond the usual ones.
@@ -217,6 +260,101 @@ pub struct Run {
     pub security: Security,
     /// What it runs on.
     pub platform: Platform,
+}
+
+/// One `--mount` of a `RUN`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Mount {
+    /// Where; absolute and not the root.
+    pub target: GuestPath,
+    /// What.
+    pub kind: MountKind,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MountKind {
+    /// Files of another step.
+    Bind {
+        /// The files; those of the context are a step of their own.
+        files: Part,
+        /// Whether the command may write; what it writes is lost.
+        access: Access,
+    },
+    /// A directory that outlives the build.
+    Cache {
+        /// Its name, with `BUILDKIT_CACHE_MOUNT_NS` in front.
+        id: String,
+        /// Who may use it at the same time.
+        sharing: Sharing,
+        /// Owner and mode of a new directory.
+        owner: FileOwner,
+        /// What a new directory holds.
+        initial: Option<Part>,
+        /// Whether the command may write.
+        access: Access,
+    },
+    /// An empty directory in memory.
+    Tmpfs {
+        /// Most bytes it may hold.
+        size_bytes: Option<u64>,
+    },
+    /// A secret as a file.
+    Secret {
+        /// The secret.
+        id: String,
+        /// Owner and mode of the file.
+        owner: FileOwner,
+        /// Whether the build may lack it.
+        presence: Presence,
+    },
+    /// An agent's socket.
+    Ssh {
+        /// The agent.
+        id: String,
+        /// Owner and mode of the socket.
+        owner: FileOwner,
+        /// Whether the build may lack it.
+        presence: Presence,
+    },
+}
+
+/// A part of a step's files.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Part {
+    /// The step; none for an empty root.
+    pub step: Option<StepId>,
+    /// The path in it.
+    pub path: GuestPath,
+}
+
+/// Whether something may be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Reading only.
+    ReadOnly,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// Whether a build may lack what a step asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Presence {
+    /// It may.
+    Optional,
+    /// It may not.
+    Required,
+}
+
+/// A variable whose value is a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SecretVariable {
+    /// Its name.
+    pub name: String,
+    /// The secret.
+    pub id: String,
+    /// Whether the build may lack it.
+    pub presence: Presence,
 }
 
 /// What a `RUN` can reach.
@@ -295,16 +433,15 @@ impl Graph {
         self.steps.is_empty()
     }
 
-    /// Returns what a step is made from: its parent and its sources.
+    /// Returns what a step is made from: its parent and its sources, each once.
     pub fn inputs(&self, id: StepId) -> impl Iterator<Item = StepId> {
         let step = self.step(id);
-        let source = match &step.op {
-            Op::Copy(copy) => match copy.source {
-                CopySource::Step(source) => Some(source),
-                CopySource::Context | CopySource::Nothing => None,
-            },
-            Op::From(_) | Op::Remote(_) | Op::Run(_) | Op::Workdir(_) => None,
-        };
-        step.parent.into_iter().chain(source)
+        let mut inputs: Vec<StepId> = step.parent.into_iter().collect();
+        for source in step.op.sources() {
+            if !inputs.contains(&source) {
+                inputs.push(source);
+            }
+        }
+        inputs.into_iter()
     }
 }

@@ -3,7 +3,7 @@
 //! Every step has a *weak* digest: the operation alone, without what is below it. From it follow
 //!
 //! * the **recipe key**, known before anything runs: the weak digest, the recipe key of the parent
-//!   and the identity of the source (content for a context or a remote source, recipe key for a
+//!   and the identity of its sources (content for a context or a remote source, recipe key for a
 //!   step);
 //! * the **evidence key**, known once the inputs exist: the weak digest, the parent's actual layers
 //!   and the content of what is read. A step that ran again and came to the same layers lets
@@ -15,13 +15,15 @@
 //! secrets, limits, whitespace, comments, stage names.
 
 use kiln_cache::{ActionKey, Blake3, Encode, Encoder, Platform, Receipt, State};
+use kiln_parser::mount::FileOwner;
 
 use crate::graph::{
-    Archives, Copy, CopySource, Graph, Network, Op, Remote, Run, Security, StepId, Workdir,
+    Access, Archives, Copy, FileSource, Graph, Mount, MountKind, Network, Op, Presence, Remote,
+    Run, SecretVariable, Security, StepId, Workdir,
 };
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
-const VERSION: &str = "kiln.step.1";
+const VERSION: &str = "kiln.step.2";
 
 /// The names that a step has before anything runs.
 #[derive(Clone, Debug)]
@@ -32,8 +34,8 @@ pub(crate) struct StepKeys {
     pub(crate) receipt: Receipt,
 }
 
-/// Computes the keys of every step. `content` tells the digest of what a copy from the context
-/// reads, and of what a remote source stands for.
+/// Computes the keys of every step. `content` tells the digest of what a copy reads from contexts,
+/// and of what a remote source stands for.
 pub(crate) fn keys(graph: &Graph, content: impl Fn(StepId) -> Option<Blake3>) -> Vec<StepKeys> {
     let mut all: Vec<StepKeys> = Vec::with_capacity(graph.len());
     for (id, step) in graph.steps() {
@@ -48,27 +50,15 @@ pub(crate) fn keys(graph: &Graph, content: impl Fn(StepId) -> Option<Blake3>) ->
             "parent",
             parent.map_or_else(|| "nothing".to_owned(), |key| key.to_string()),
         );
-        if let Op::Remote(_) = &step.op {
-            let content = content(id).expect("remote sources were identified");
-            encoder.text("remote").value(&content);
-            receipt.add("content", content.to_string());
+        let content = content(id);
+        encoder.optional(content.as_ref());
+        if let Some(content) = content {
+            receipt.add("files", content.to_string());
         }
-        if let Op::Copy(copy) = &step.op {
-            match copy.source {
-                CopySource::Context => {
-                    let content = content(id).expect("the context was scanned for every copy");
-                    encoder.text("context").value(&content);
-                    receipt.add("files", content.to_string());
-                }
-                CopySource::Step(source) => {
-                    let source = all[source.index()].recipe;
-                    encoder.text("step").value(&source).sequence(&copy.paths);
-                    receipt.add("source", source.to_string());
-                }
-                CopySource::Nothing => {
-                    encoder.text("nothing");
-                }
-            }
+        for (source, paths) in read_from_steps(&step.op) {
+            let source = all[source.index()].recipe;
+            encoder.value(&source).sequence(&paths);
+            receipt.add("source", source.to_string());
         }
         all.push(StepKeys {
             weak,
@@ -79,8 +69,29 @@ pub(crate) fn keys(graph: &Graph, content: impl Fn(StepId) -> Option<Blake3>) ->
     all
 }
 
+/// Returns the steps whose files an operation reads, and which paths of each.
+fn read_from_steps(op: &Op) -> Vec<(StepId, Vec<String>)> {
+    match op {
+        Op::Copy(copy) => copy
+            .parts
+            .iter()
+            .filter_map(|part| match part.source {
+                FileSource::Step(source) => Some((source, part.paths.clone())),
+                FileSource::Context(_) | FileSource::Nothing => None,
+            })
+            .collect(),
+        Op::Run(run) => run
+            .mounts
+            .iter()
+            .filter_map(Mount::files)
+            .filter_map(|part| Some((part.step?, vec![part.path.to_string()])))
+            .collect(),
+        Op::From(_) | Op::Remote(_) | Op::Workdir(_) => Vec::new(),
+    }
+}
+
 /// Returns the keys under which an earlier result can be found once the inputs are known: the
-/// parent's state, and for a copy the digest of what it reads.
+/// parent's state, and the digest of what it reads elsewhere.
 pub(crate) fn evidence(
     op: &Op,
     weak: Blake3,
@@ -130,25 +141,26 @@ impl Encode for Copy {
         // What the paths select is not in here: their content's digest stands beside this one,
         // and holds every name that matters.
         let Self {
-            source: _,
-            paths: _,
+            parts,
             inline,
             destination,
             into_directory,
             owner,
             mode,
-            archives,
             excludes,
             parents,
             link,
         } = self;
+        encoder.number(parts.len() as u64);
+        for part in parts {
+            encoder.flag(part.archives == Archives::Unpack);
+        }
         encoder
             .sequence(inline)
             .value(destination)
             .flag(*into_directory)
             .optional(owner.as_ref())
             .optional(mode.as_ref().map(|mode| &mode.text))
-            .flag(*archives == Archives::Unpack)
             .sequence(excludes)
             .flag(*parents)
             .flag(*link);
@@ -163,6 +175,9 @@ impl Encode for Run {
             env,
             cwd,
             user,
+            mounts,
+            secret_variables,
+            hostname,
             network,
             extra_hosts,
             security,
@@ -174,6 +189,9 @@ impl Encode for Run {
             .sequence(env)
             .value(cwd)
             .text(user)
+            .sequence(mounts)
+            .sequence(secret_variables)
+            .text(hostname)
             .number(match network {
                 Network::Default => 0,
                 Network::Host => 1,
@@ -183,6 +201,68 @@ impl Encode for Run {
             .flag(*security == Security::Insecure);
         encode_platform(platform, encoder);
     }
+}
+
+impl Encode for Mount {
+    fn encode(&self, encoder: &mut Encoder) {
+        let Self { target, kind } = self;
+        encoder.value(target);
+        let is_read_only = |access: &Access| *access == Access::ReadOnly;
+        let is_required = |presence: &Presence| *presence == Presence::Required;
+        match kind {
+            // What is shown is named beside this: by recipe or by content.
+            MountKind::Bind { files: _, access } => {
+                encoder.text("bind").flag(is_read_only(access));
+            }
+            // A cache changes how long a command takes, not what it makes: neither its name nor
+            // what is in it counts, and who made its directory does not either.
+            MountKind::Cache {
+                id: _,
+                sharing: _,
+                owner: _,
+                initial: _,
+                access,
+            } => {
+                encoder.text("cache").flag(is_read_only(access));
+            }
+            MountKind::Tmpfs { size_bytes } => {
+                encoder.text("tmpfs").number(size_bytes.unwrap_or(0));
+            }
+            MountKind::Secret {
+                id,
+                owner,
+                presence,
+            } => {
+                encoder.text("secret").text(id).flag(is_required(presence));
+                encode_owner(owner, encoder);
+            }
+            MountKind::Ssh {
+                id,
+                owner,
+                presence,
+            } => {
+                encoder.text("ssh").text(id).flag(is_required(presence));
+                encode_owner(owner, encoder);
+            }
+        }
+    }
+}
+
+impl Encode for SecretVariable {
+    fn encode(&self, encoder: &mut Encoder) {
+        let Self { name, id, presence } = self;
+        encoder
+            .text(name)
+            .text(id)
+            .flag(*presence == Presence::Required);
+    }
+}
+
+fn encode_owner(owner: &FileOwner, encoder: &mut Encoder) {
+    encoder
+        .number(u64::from(owner.mode))
+        .number(u64::from(owner.uid))
+        .number(u64::from(owner.gid));
 }
 
 impl Encode for Workdir {
@@ -215,7 +295,9 @@ fn describe(op: &Op, receipt: &mut Receipt) {
             receipt.add("user", &*workdir.user);
         }
         Op::Copy(copy) => {
-            receipt.add("paths", copy.paths.join(" "));
+            let paths = copy.parts.iter().flat_map(|part| &part.paths);
+            let paths: Vec<&str> = paths.map(String::as_str).collect();
+            receipt.add("paths", paths.join(" "));
             for (name, content) in &copy.inline {
                 receipt.add(format!("heredoc {name}"), long(content));
             }
@@ -235,6 +317,10 @@ fn describe(op: &Op, receipt: &mut Receipt) {
             }
             receipt.add("working directory", run.cwd.to_string());
             receipt.add("user", &*run.user);
+            for mount in &run.mounts {
+                let target = mount.target.to_string();
+                receipt.add(format!("mount {target}"), format!("{:?}", mount.kind));
+            }
             receipt.add("platform", run.platform.to_string());
         }
     }
@@ -254,7 +340,7 @@ fn long(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{From, Step};
+    use crate::graph::{ContextId, CopyPart, From, Step};
 
     fn step(op: Op, parent: Option<StepId>) -> Step {
         Step {
@@ -273,6 +359,14 @@ mod tests {
             env: vec![("A".to_owned(), "b".to_owned())],
             cwd: kiln_cache::GuestPath::new("/src"),
             user: "me".to_owned(),
+            mounts: vec![Mount {
+                target: kiln_cache::GuestPath::new("/t"),
+                kind: MountKind::Tmpfs {
+                    size_bytes: Some(1),
+                },
+            }],
+            secret_variables: Vec::new(),
+            hostname: "buildkitsandbox".to_owned(),
             network,
             extra_hosts: vec!["db".to_owned()],
             security: Security::Sandbox,
@@ -280,16 +374,18 @@ mod tests {
         }))
     }
 
-    fn copy(source: CopySource) -> Op {
+    fn copy(source: FileSource) -> Op {
         Op::Copy(Box::new(Copy {
-            source,
-            paths: vec!["src".to_owned()],
+            parts: vec![CopyPart {
+                source,
+                paths: vec!["src".to_owned()],
+                archives: Archives::Keep,
+            }],
             inline: vec![("name".to_owned(), "text".to_owned())],
             destination: kiln_cache::GuestPath::new("/dst"),
             into_directory: true,
             owner: Some("1:2".to_owned()),
             mode: None,
-            archives: Archives::Keep,
             excludes: vec!["*.o".to_owned()],
             parents: false,
             link: false,
@@ -300,14 +396,14 @@ mod tests {
         let mut graph = Graph::default();
         let manifest = kiln_cache::Sha256::of(b"manifest");
         let base = graph.add(step(Op::From(From { manifest }), None));
-        let copied = graph.add(step(copy(CopySource::Context), Some(base)));
+        let copied = graph.add(step(copy(FileSource::Context(ContextId::MAIN)), Some(base)));
         let made = graph.add(step(run(Network::Default), Some(copied)));
         let workdir = Op::Workdir(Workdir {
             path: kiln_cache::GuestPath::new("/w"),
             user: String::new(),
         });
         let workdir = graph.add(step(workdir, Some(base)));
-        graph.add(step(copy(CopySource::Step(made)), Some(workdir)));
+        graph.add(step(copy(FileSource::Step(made)), Some(workdir)));
         graph
     }
 
@@ -322,17 +418,17 @@ mod tests {
         assert_eq!(
             recipes,
             [
-                "7d02b71e4c86e528",
-                "2fef7b38647951aa",
-                "6552a0ff4c2bcb88",
-                "129b79a59a809278",
-                "ea1d557bf3498a72",
+                "b65acccb8ef8687d",
+                "4e6acf1f1a636377",
+                "397506befa014e71",
+                "10f670cfa6e36c75",
+                "e750516a4da131ff",
             ]
         );
         let graph = sample();
         let (id, last) = graph.steps().last().expect("the sample has steps");
         let evidence = evidence(&last.op, keys[id.index()].weak, &State::default(), None);
-        assert_eq!(evidence[0].to_string()[..16], *"7449e054303c412b");
+        assert_eq!(evidence[0].to_string()[..16], *"a4c3db1a197f15ee");
     }
 
     #[test]
@@ -344,9 +440,9 @@ mod tests {
 
     #[test]
     fn the_place_of_a_copied_file_is_not_part_of_its_key() {
-        let with_paths = |paths: &[&str]| match copy(CopySource::Context) {
+        let with_paths = |paths: &[&str]| match copy(FileSource::Context(ContextId::MAIN)) {
             Op::Copy(mut copy) => {
-                copy.paths = paths.iter().map(|&path| path.to_owned()).collect();
+                copy.parts[0].paths = paths.iter().map(|&path| path.to_owned()).collect();
                 weak(&Op::Copy(copy))
             }
             other => weak(&other),

@@ -28,13 +28,14 @@ pub use copy::{PlaceError, SelectError, WriteError};
 pub use execute::StepError;
 pub use files::{Files, LinkLoop};
 pub use graph::{
-    Archives, CheckoutTimes, Copy, CopySource, Download, From, GitDirectory, Graph, Mode, Network,
-    Op, Remote, Repository, Run, Security, Step, StepId, Submodules, Workdir,
+    Access, Archives, ContextId, Copy, CopyPart, Download, FileSource, From, GitDirectory, Graph,
+    Mode, Mount, MountKind, Network, Op, Part, Presence, Remote, Repository, Run, SecretVariable,
+    Security, Step, StepId, Submodules, Workdir,
 };
 pub use layers::{Layers, LayersError};
 pub use plan::{
-    BaseError, BaseRequest, Bases, Fault, Plan, PlanError, PlanOptions, PlannedHistory,
-    TargetImage, plan,
+    BaseError, BaseRequest, Bases, Entitlement, Fault, ImageSource, NamedSource, Plan, PlanError,
+    PlanOptions, PlannedHistory, TargetImage, context_name, plan,
 };
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
 pub use remote::{Identity, RemoteError, Remotes};

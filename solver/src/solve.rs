@@ -11,20 +11,21 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use kiln_cache::{ActionRecord, Blake3, CacheBackend, State, Store, Timestamp};
+use kiln_cache::{ActionRecord, Blake3, CacheBackend, Encoder, State, Store, Timestamp};
 use kiln_parser::Span;
 use kiln_runtime::{Cancel, Executor};
 use kiln_snapshotter::{LayerStore, Snapshotter};
 
+use crate::agent::Agents;
 use crate::context::ScannedContext;
-use crate::copy;
+use crate::copy::{self, SelectError};
 use crate::execute::{Inputs, Outcome, StepError, execute};
-use crate::graph::{CopySource, Graph, Op, Remote, Step, StepId};
+use crate::graph::{self, FileSource, Graph, Op, Remote, Step, StepId};
 use crate::keys::{StepKeys, keys};
 use crate::layers::Layers;
 use crate::progress::{Reporter, VertexEnd};
 use crate::remote::{Identity, Remotes};
-use crate::run::RunSurroundings;
+use crate::run::{Begun, RunSurroundings};
 
 /// What solving needs.
 #[derive(Debug)]
@@ -41,8 +42,10 @@ pub struct Deps<'a> {
     pub bases: &'a (dyn Layers + 'a),
     /// Brings downloads and repositories.
     pub remotes: &'a (dyn Remotes + 'a),
-    /// The files of the context that the graph reads.
-    pub context: &'a ScannedContext,
+    /// The files that the graph reads, by context.
+    pub contexts: &'a [ScannedContext],
+    /// Answers for ssh agents.
+    pub agents: &'a (dyn Agents + 'a),
     /// Runs commands.
     pub executor: &'a (dyn Executor + 'a),
     /// What every `RUN` gets besides what its step says.
@@ -125,6 +128,8 @@ struct Facts {
     /// The digest of what a copy from the context reads, and of a remote source.
     content: Vec<Option<Blake3>>,
     identities: Vec<Option<Identity>>,
+    /// Cache mounts that this build has begun anew.
+    begun: Begun,
 }
 
 /// Finds out what copies from the context read, and what remote sources stand for.
@@ -136,18 +141,39 @@ fn facts(graph: &Graph, deps: &Deps<'_>) -> Result<Facts, SolveError> {
     let content = graph
         .steps()
         .map(|(id, step)| match &step.op {
-            Op::Copy(op) if op.source == CopySource::Context => {
-                let selected = copy::select(deps.context, op)
-                    .map_err(|error| failure(id, step, StepError::from(error)))?;
-                Ok(Some(copy::digest(deps.context, op, &selected)))
-            }
+            Op::Copy(op) => context_digest(op, deps.contexts)
+                .map_err(|error| failure(id, step, StepError::from(error))),
             _ => Ok(identities[id.index()].as_ref().map(|known| known.digest)),
         })
         .collect::<Result<_, SolveError>>()?;
     Ok(Facts {
         content,
         identities,
+        begun: Begun::default(),
     })
+}
+
+/// Returns the digest of what a copy reads from contexts, if it reads any.
+fn context_digest(
+    op: &graph::Copy,
+    contexts: &[ScannedContext],
+) -> Result<Option<Blake3>, SelectError> {
+    let mut digests = Vec::new();
+    for part in &op.parts {
+        if let FileSource::Context(context) = part.source {
+            let files = &contexts[context.0];
+            let selected = copy::select(files, op, part)?;
+            digests.push(copy::digest(files, op, &selected));
+        }
+    }
+    Ok((!digests.is_empty()).then(|| combine(&digests)))
+}
+
+/// Returns one digest for several, in their order.
+pub(crate) fn combine(digests: &[Blake3]) -> Blake3 {
+    let mut encoder = Encoder::new("kiln.content.1");
+    encoder.sequence(digests);
+    encoder.finish()
 }
 
 /// Asks for all remote sources at once: each is a round trip or more.
@@ -405,21 +431,19 @@ fn work(graph: &Graph, keys: &[StepKeys], facts: &Facts, deps: &Deps<'_>, board:
             .parent
             .map(|parent| board.state(parent))
             .unwrap_or_default();
-        let source = match &step.op {
-            Op::Copy(copy) => match copy.source {
-                CopySource::Step(source) => Some(board.state(source)),
-                CopySource::Context | CopySource::Nothing => None,
-            },
-            _ => None,
-        };
+        let sources = step
+            .op
+            .sources()
+            .map(|source| (source, board.state(source)));
         let vertex = deps.reporter.start(&step.name);
         let inputs = Inputs {
             step,
             keys: &keys[id.index()],
             parent,
-            source,
+            sources: sources.collect(),
             content: facts.content[id.index()],
             identity: facts.identities[id.index()].as_ref(),
+            begun: &facts.begun,
         };
         match execute(deps, inputs, &vertex) {
             Ok(Outcome::Found(state)) => {

@@ -9,13 +9,14 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use kiln_cache::{Actions, Image, Kind, Platform, Sha256, Store, Timestamp};
+use kiln_parser::mount::FileOwner;
 use kiln_parser::{IgnoreRules, parse};
 use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, Writable};
 use kiln_solver::{
-    BaseError, BaseRequest, Bases, Context, Deps, Identity, Layers, LayersError, PlanOptions,
-    Remote, RemoteError, Remotes, Reporter, Reuse, RunSurroundings, ScannedContext, Silent,
-    Solution, SolveError, StepReport, Vertex, context_paths, plan, solve,
+    AgentSocket, Agents, BaseError, BaseRequest, Bases, Context, ContextId, Deps, Identity, Layers,
+    LayersError, PlanOptions, Remote, RemoteError, Remotes, Reporter, Reuse, RunSurroundings,
+    ScannedContext, Silent, Solution, SolveError, StepReport, Vertex, context_paths, plan, solve,
 };
 
 #[derive(Debug)]
@@ -50,6 +51,12 @@ impl Remotes for Nothing {
         _: &Cancel,
     ) -> Result<Layer, RemoteError> {
         unreachable!("these builds fetch nothing")
+    }
+}
+
+impl Agents for Nothing {
+    fn open(&self, _: &str, _: FileOwner) -> std::io::Result<Option<Box<dyn AgentSocket>>> {
+        unreachable!("these builds run nothing")
     }
 }
 
@@ -120,6 +127,8 @@ impl Bench {
             labels: Vec::new(),
             network: kiln_solver::Network::Default,
             extra_hosts: Vec::new(),
+            contexts: BTreeMap::new(),
+            allowed: Vec::new(),
         };
         let plan = plan(&parsed.dockerfile, &options, &Nothing).unwrap();
         let store = Store::open(&self.directory.path().join("state")).unwrap();
@@ -130,6 +139,7 @@ impl Bench {
             proxies: Vec::new(),
             network: Network::None,
             extra_hosts: Vec::new(),
+            secrets: BTreeMap::new(),
             shm_size_bytes: 0,
             ulimits: Vec::new(),
             resources: Resources::default(),
@@ -142,7 +152,8 @@ impl Bench {
             cache: &Actions::new(&store),
             bases: &Nothing,
             remotes: &Nothing,
-            context: &context,
+            contexts: &[context],
+            agents: &Nothing,
             executor: &Nothing,
             surroundings: &surroundings,
             reporter: &reporter,
@@ -174,7 +185,7 @@ impl Bench {
             directory: self.path("").canonicalize().unwrap(),
             ignore: rules,
         };
-        let wanted = context_paths(&plan.graph);
+        let wanted = context_paths(&plan.graph, ContextId::MAIN);
         context.scan(store, &wanted, Timestamp::now()).unwrap()
     }
 

@@ -15,7 +15,7 @@ impl Bases for OneImage {
     fn resolve(&self, requests: &[BaseRequest]) -> Vec<Result<Image, BaseError>> {
         requests
             .iter()
-            .map(|request| match request.name.familiar().as_str() {
+            .map(|request| match request.source.name().familiar().as_str() {
                 "base:latest" => Ok(self.image()),
                 _ => Err(BaseError {
                     message: "not found".to_owned(),
@@ -68,6 +68,8 @@ fn case(text: &str) -> Case<'_> {
             labels: Vec::new(),
             network: kiln_solver::Network::Default,
             extra_hosts: Vec::new(),
+            contexts: BTreeMap::new(),
+            allowed: Vec::new(),
         },
     }
 }
@@ -389,9 +391,31 @@ fn mistakes_are_named() {
         "FROM base\nSTOPSIGNAL FOO\nENV a=${}\n",
         "invalid signal: FOO\nfailed to process \"${}\": syntax error: bad substitution",
     );
+    // DF-113
     check(
-        "FROM base\nRUN --mount=type=cache,target=/x y\n",
-        "RUN --mount is not supported yet",
+        "FROM base\nWORKDIR /\nRUN --mount=target=. y\n",
+        "invalid mount target \"/\"",
+    );
+    // DF-115
+    check(
+        "FROM base AS a\nRUN --mount=from=b,target=/y z\nFROM base AS b\nFROM a\n",
+        "cannot mount from stage \"b\" to \"/y\", stage needs to be defined before current command",
+    );
+    check(
+        "FROM base\nRUN --network=host y\n",
+        "network.host is not allowed",
+    );
+    check(
+        "FROM base\nRUN --security=insecure y\n",
+        "security.insecure is not allowed",
+    );
+    check(
+        "FROM base\nADD --checksum=sha256:1 a b\n",
+        "checksum requires HTTP(S) or Git sources",
+    );
+    check(
+        "FROM base\nADD --checksum=sha256:1 http://x/a http://x/b /d/\n",
+        "checksum can't be specified for multiple sources",
     );
     check(
         "FROM other\n",

@@ -67,7 +67,7 @@ pub enum MountKind {
 }
 
 /// Owner and mode a mount asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileOwner {
     /// The permission bits; the type's default unless given.
     pub mode: u32,
@@ -78,7 +78,7 @@ pub struct FileOwner {
 }
 
 /// Who may use a cache at the same time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sharing {
     /// Anybody.
     #[default]

@@ -14,5 +14,5 @@ pub use select::SelectError;
 pub use write::WriteError;
 
 pub(crate) use place::{Owner, Placement};
-pub(crate) use select::{Selection, digest, select, wanted};
+pub(crate) use select::{Selection, digest, digest_at, select, wanted};
 pub(crate) use write::{Fidelity, write};

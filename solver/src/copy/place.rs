@@ -92,6 +92,12 @@ impl<'a> Placement<'a> {
         }
     }
 
+    /// Turns to another source. What came from the one before must be written.
+    pub(crate) fn turn_to(&mut self, source: &'a dyn Files) {
+        self.source = source;
+        self.links.clear();
+    }
+
     /// Returns what has been placed.
     pub(crate) fn into_entries(self) -> BTreeMap<GuestPath, Placed<'a>> {
         self.placed

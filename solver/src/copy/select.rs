@@ -4,7 +4,7 @@ use kiln_cache::{Blake3, Encoder, Entry, GuestPath, Kind};
 use kiln_parser::{IgnoreRules, glob_match, has_wildcards};
 
 use crate::files::{Files, LinkLoop, follow_hard_link, resolve_in};
-use crate::graph::Copy;
+use crate::graph::{Copy, CopyPart};
 
 /// What one source argument, or one match of its wildcard, stands for.
 #[derive(Clone, Debug)]
@@ -48,17 +48,18 @@ pub enum SelectError {
     Exclude(String),
 }
 
-/// Finds what the source arguments of a copy stand for, in order.
+/// Finds what the source arguments of a part of a copy stand for, in order.
 ///
 /// # Errors
 /// When an argument without wildcards does not exist, or one is malformed.
 pub(crate) fn select<'a>(
     files: &'a dyn Files,
     copy: &Copy,
+    part: &CopyPart,
 ) -> Result<Vec<Selection<'a>>, SelectError> {
     let excludes = exclude_rules(&copy.excludes)?;
     let mut selected = Vec::new();
-    for argument in &copy.paths {
+    for argument in &part.paths {
         let (base, argument) = match (copy.parents, argument.split_once("/./")) {
             (true, Some((base, rest))) => (GuestPath::new(base), rest),
             _ => (GuestPath::ROOT, argument.as_str()),
@@ -156,9 +157,26 @@ fn encode_node(encoder: &mut Encoder, files: &dyn Files, entry: Entry<'_>) {
     }
 }
 
-/// Returns the directories that a scan of the context must cover for a copy.
-pub(crate) fn wanted(copy: &Copy) -> Vec<GuestPath> {
-    copy.paths
+/// Returns the digest of what is at a path, links followed: everything that a command can see of
+/// it, except modification times.
+pub(crate) fn digest_at(files: &dyn Files, written: &GuestPath) -> Result<Blake3, SelectError> {
+    let path = resolve_in(files, written)?;
+    let mut encoder = Encoder::new("kiln.part.1");
+    match files.get(path.as_bytes()) {
+        None if !path.is_root() => return Err(SelectError::Missing(written.clone())),
+        None => {}
+        Some(entry) => encode_node(&mut encoder, files, entry),
+    }
+    for child in files.below(path.as_bytes()) {
+        encoder.bytes(&child.path[path.as_bytes().len()..]);
+        encode_node(&mut encoder, files, child);
+    }
+    Ok(encoder.finish())
+}
+
+/// Returns the directories that a scan of a context must cover for a part of a copy.
+pub(crate) fn wanted(part: &CopyPart) -> Vec<GuestPath> {
+    part.paths
         .iter()
         .map(|argument| {
             let plain: Vec<&str> = argument

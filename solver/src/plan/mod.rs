@@ -7,6 +7,7 @@
 
 mod arguments; // build arguments
 mod history; // `created_by` texts
+mod names; // what names stand for
 mod stage; // one stage, instruction by instruction
 mod stages; // which stages there are
 mod variables; // environments
@@ -15,13 +16,15 @@ mod words; // expansion
 use std::collections::{BTreeMap, HashMap};
 
 use kiln_cache::{Image, ImageConfig, ImageRef, Platform};
-use kiln_parser::{Diagnostic, Dockerfile, Span, Text};
+use kiln_parser::{Diagnostic, Dockerfile, Instruction, Span, Text};
 
 use crate::graph::{Graph, Network, StepId};
 use arguments::Arguments;
 use stage::StageState;
-use stages::Source;
+use stages::{Reader, Source};
 use words::Words;
+
+pub use names::{ImageSource, NamedSource, context_name};
 
 /// What a build is asked for besides the Dockerfile.
 #[derive(Clone, Debug)]
@@ -40,6 +43,19 @@ pub struct PlanOptions {
     pub network: Network,
     /// Names that `--add-host` makes known; what they stand for is no part of a step.
     pub extra_hosts: Vec<String>,
+    /// `--build-context`, by [`context_name`].
+    pub contexts: BTreeMap<String, NamedSource>,
+    /// `--allow`.
+    pub allowed: Vec<Entitlement>,
+}
+
+/// What a `RUN` may do only if the person who builds says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entitlement {
+    /// `--network=host`
+    NetworkHost,
+    /// `--security=insecure`
+    SecurityInsecure,
 }
 
 /// Finds out what image names stand for.
@@ -49,11 +65,11 @@ pub trait Bases {
     fn resolve(&self, requests: &[BaseRequest]) -> Vec<Result<Image, BaseError>>;
 }
 
-/// An image name that a Dockerfile mentions.
+/// An image that a Dockerfile mentions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BaseRequest {
-    /// The name.
-    pub name: ImageRef,
+    /// Where it is.
+    pub source: ImageSource,
     /// What it is to run on.
     pub platform: Platform,
 }
@@ -210,7 +226,7 @@ struct Planner<'a> {
     done: HashMap<usize, StageState>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     /// Begins anew for another platform. Steps and images that platforms share stay.
     fn turn_to(&mut self, platform: &Platform, target_stage: &str) {
         self.platform = platform.clone();
@@ -228,12 +244,7 @@ impl Planner<'_> {
     fn wanted_images(&mut self, target: usize) -> Vec<(BaseRequest, Text)> {
         let mut bases = Vec::new();
         for index in 0..self.dockerfile.stages.len() {
-            bases.push(stages::base(
-                self.dockerfile,
-                index,
-                &self.arguments,
-                &mut self.words,
-            ));
+            bases.push(self.base(index));
         }
         let mut wanted: Vec<(BaseRequest, Text)> = Vec::new();
         let mut seen = vec![false; self.dockerfile.stages.len()];
@@ -246,23 +257,23 @@ impl Planner<'_> {
             let platform = self.stage_platform(index);
             match &bases[index] {
                 Some(Source::Stage(stage)) => pending.push(*stage),
-                Some(Source::Image(name)) => {
-                    let name = name.clone();
-                    wanted.push((BaseRequest { name, platform }, stage.from.image.clone()));
+                Some(Source::Named(NamedSource::Image(source))) => {
+                    let source = source.clone();
+                    wanted.push((BaseRequest { source, platform }, stage.from.image.clone()));
                 }
-                Some(Source::Scratch) | None => {}
+                Some(Source::Named(_)) | None => {}
             }
-            for instruction in &stage.instructions {
-                for (from, by_index) in stages::sources_of(instruction) {
+            for instruction in self.instructions(index) {
+                for (from, reader) in stages::sources_of(instruction) {
                     // Errors are reported when the instruction itself is planned.
                     let mut silent = Words::new(self.dockerfile.directives.escape);
-                    match stages::source(self.dockerfile, index, &from, by_index, &mut silent) {
+                    match self.source(index, &from, &reader, &mut silent) {
                         Some(Source::Stage(stage)) => pending.push(stage),
-                        Some(Source::Image(name)) => {
+                        Some(Source::Named(NamedSource::Image(source))) => {
                             let platform = self.platform.clone();
-                            wanted.push((BaseRequest { name, platform }, from));
+                            wanted.push((BaseRequest { source, platform }, from));
                         }
-                        Some(Source::Scratch) | None => {}
+                        Some(Source::Named(_)) | None => {}
                     }
                 }
             }
@@ -291,7 +302,7 @@ impl Planner<'_> {
                 Err(source) => {
                     return Err(PlanError::Base {
                         name: site.raw,
-                        canonical: request.name,
+                        canonical: request.source.name().clone(),
                         span: site.span,
                         source,
                     });
@@ -304,11 +315,11 @@ impl Planner<'_> {
     /// Returns an image, asking for it if an `ONBUILD` trigger mentions it for the first time.
     fn image(
         &mut self,
-        name: ImageRef,
+        source: ImageSource,
         platform: Platform,
         site: &Text,
     ) -> Result<Image, PlanError> {
-        let request = BaseRequest { name, platform };
+        let request = BaseRequest { source, platform };
         if !self.images.contains_key(&request) {
             self.resolve(vec![(request.clone(), site.clone())])?;
         }
@@ -369,20 +380,49 @@ impl Planner<'_> {
     /// it is planned.
     fn stage_dependencies(&mut self, index: usize) -> Vec<usize> {
         let mut silent = Words::new(self.dockerfile.directives.escape);
-        let base = stages::base(self.dockerfile, index, &self.arguments, &mut silent);
+        let contexts = &self.options.contexts;
+        let arguments = &self.arguments;
+        let base = stages::base(self.dockerfile, index, contexts, arguments, &mut silent);
         let mut found = Vec::new();
         if let Some(Source::Stage(stage)) = base {
             found.push(stage);
         }
-        for instruction in &self.dockerfile.stages[index].instructions {
-            for (from, by_index) in stages::sources_of(instruction) {
-                let source = stages::source(self.dockerfile, index, &from, by_index, &mut silent);
+        for instruction in self.instructions(index) {
+            for (from, reader) in stages::sources_of(instruction) {
+                let source = self.source(index, &from, &reader, &mut silent);
                 if let Some(Source::Stage(stage)) = source {
                     found.push(stage);
                 }
             }
         }
         found
+    }
+
+    /// Returns what a stage does; nothing if `--build-context` replaces it.
+    fn instructions(&self, index: usize) -> &'a [Instruction] {
+        match stages::replacement(self.dockerfile, index, &self.options.contexts) {
+            Some(_) => &[],
+            None => &self.dockerfile.stages[index].instructions,
+        }
+    }
+
+    /// Resolves what `FROM` of a stage means.
+    fn base(&mut self, index: usize) -> Option<Source> {
+        let contexts = &self.options.contexts;
+        let arguments = &self.arguments;
+        stages::base(self.dockerfile, index, contexts, arguments, &mut self.words)
+    }
+
+    /// Resolves a `--from` in a stage; errors go to `words`.
+    fn source(
+        &self,
+        index: usize,
+        from: &Text,
+        reader: &Reader,
+        words: &mut Words,
+    ) -> Option<Source> {
+        let contexts = &self.options.contexts;
+        stages::source(self.dockerfile, index, from, reader, contexts, words)
     }
 
     fn stop_on_errors(&mut self) -> Result<(), PlanError> {
@@ -409,7 +449,10 @@ impl Planner<'_> {
         let bases = self
             .images
             .into_iter()
-            .map(|(request, image)| (image.descriptor.digest, (request.name, image)))
+            .map(|(request, image)| {
+                let name = request.source.name().clone();
+                (image.descriptor.digest, (name, image))
+            })
             .collect();
         Plan {
             graph: self.graph,

@@ -2,16 +2,17 @@
 
 mod config; // what changes only the config
 mod copy; // COPY and ADD
+mod run; // RUN and its mounts
+mod trees; // steps for what instructions read
 
 use kiln_cache::{GuestPath, Image, ImageConfig, Platform, Sha256};
-use kiln_parser::{
-    CommandLine, Instruction, Kind, Program, Run, Site, Span, Text, parse_instruction,
-};
+use kiln_parser::{CommandLine, Instruction, Kind, Site, Span, Text, parse_instruction};
 
+use super::names::{ImageSource, NamedSource};
 use super::stages::{self, Source};
 use super::variables::Variables;
 use super::{PlanError, PlannedHistory, Planner, TargetImage, history};
-use crate::graph::{self, From, Network, Op, Security, Step, StepId, Workdir};
+use crate::graph::{From, Op, Step, StepId, Workdir};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -110,26 +111,34 @@ impl StageState {
     }
 }
 
+/// The files that a stage starts from, where there are any besides another stage's.
+enum BaseFiles {
+    None,
+    Image(ImageSource, Box<Image>),
+    Tree(NamedSource),
+}
+
 /// Plans stage `index`; the stages it names are planned.
 pub(crate) fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, PlanError> {
     let dockerfile = planner.dockerfile;
     let stage = &dockerfile.stages[index];
     let platform = planner.stage_platform(index);
-    let base = stages::base(dockerfile, index, &planner.arguments, &mut planner.words);
-    let (mut state, pulled) = match base {
+    let (mut state, base) = match planner.base(index) {
         None => return Err(planner.stop_on_errors().expect_err("base noted an error")),
-        Some(Source::Scratch) => (StageState::scratch(platform), None),
         Some(Source::Stage(parent)) => {
             let mut state = planner.done[&parent].clone();
             state.command_is_own = false;
-            (state, None)
+            (state, BaseFiles::None)
         }
-        Some(Source::Image(name)) => {
-            let image = planner.image(name.clone(), platform.clone(), &stage.from.image)?;
+        Some(Source::Named(NamedSource::Image(source))) => {
+            let image = planner.image(source.clone(), platform.clone(), &stage.from.image)?;
             let state = StageState::image(&image, None, platform);
-            let has_layers = !image.config.rootfs.diff_ids.is_empty();
-            (state, has_layers.then_some((name, image)))
+            match image.config.rootfs.diff_ids.is_empty() {
+                true => (state, BaseFiles::None),
+                false => (state, BaseFiles::Image(source, Box::new(image))),
+            }
         }
+        Some(Source::Named(source)) => (StageState::scratch(platform), BaseFiles::Tree(source)),
     };
     if state.env.get("PATH").is_none() {
         state.env.set("PATH", DEFAULT_PATH);
@@ -137,30 +146,42 @@ pub(crate) fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<Stag
         config.env.push(format!("PATH={DEFAULT_PATH}"));
     }
     let triggers = parse_triggers(planner, &mut state, stage.from.site.span)?;
+    let instructions = planner.instructions(index);
     let steps = triggers
         .iter()
-        .chain(&stage.instructions)
+        .chain(instructions)
         .filter(|instruction| makes_step(instruction))
         .count();
     let mut planning = StagePlan {
         index,
         prefix: prefix(planner, index, &state.platform),
-        total: steps + usize::from(pulled.is_some()),
+        total: steps + usize::from(matches!(base, BaseFiles::Image(..))),
         number: 0,
         planner,
         state,
     };
-    if let Some((name, image)) = pulled {
-        let op = Op::From(From {
-            manifest: image.descriptor.digest,
-        });
-        let text = format!("FROM {}@{}", name, image.descriptor.digest);
-        planning.state.root = Some(planning.step(op, &text, stage.from.site.span));
+    let span = stage.from.site.span;
+    match base {
+        BaseFiles::None => {}
+        BaseFiles::Image(source, image) => {
+            let manifest = image.descriptor.digest;
+            let text = format!("FROM {}@{manifest}", source.name());
+            planning.state.root = Some(planning.step(Op::From(From { manifest }), &text, span));
+        }
+        BaseFiles::Tree(source) => {
+            planning.state.root = planning.tree(&source, &stage.from.image);
+            if let Some(step) = planning.state.root {
+                planning.state.history.push(PlannedHistory {
+                    created_by: format!("FROM {}", stage.from.image.raw),
+                    step: Some(step),
+                });
+            }
+        }
     }
     for trigger in &triggers {
         planning.instruction(trigger, "ONBUILD ")?;
     }
-    for instruction in &stage.instructions {
+    for instruction in instructions {
         planning.instruction(instruction, "")?;
     }
     Ok(planning.state)
@@ -237,7 +258,7 @@ impl StagePlan<'_, '_> {
         let site = &instruction.site;
         let text = format!("{prefix}{}", display(instruction));
         match &instruction.kind {
-            Kind::Run(run) => self.run(run, site, &text),
+            Kind::Run(run) => return self.run(run, site, &text),
             Kind::Copy(copy) => return self.copy(copy, site, &text),
             Kind::Add(add) => self.add(add, site, &text),
             Kind::Workdir(path) => self.workdir(path, site, &text),
@@ -302,68 +323,6 @@ impl StagePlan<'_, '_> {
 
     fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
         self.planner.words.error(code, span, message);
-    }
-
-    fn refuse(&mut self, span: Span, what: &str) {
-        self.error("unsupported", span, format!("{what} is not supported yet"));
-    }
-
-    fn run(&mut self, run: &Run, site: &Site, text: &str) {
-        if let Some(mount) = run.mounts.first() {
-            self.refuse(mount.value.span, "RUN --mount");
-        }
-        if let Some(device) = run.devices.first() {
-            self.refuse(device.span, "RUN --device");
-        }
-        // The parser let no other words pass.
-        let network = match run.network.as_ref().map(|text| text.raw.as_str()) {
-            Some("none") => Network::None,
-            Some("host") => Network::Host,
-            _ => self.planner.options.network,
-        };
-        let security = match &run.security {
-            Some(text) if text.raw == "insecure" => {
-                self.error("not-allowed", text.span, "security.insecure is not allowed");
-                Security::Insecure
-            }
-            _ => Security::Sandbox,
-        };
-        let (argv, script) = match run.program() {
-            Program::Exec(argv) => (argv, None),
-            Program::Shell(text) => {
-                let mut argv = self.state.shell();
-                argv.push(text);
-                (argv, None)
-            }
-            Program::File { name, body } => {
-                (vec![format!("/dev/pipes/{name}")], Some((name, body)))
-            }
-        };
-        if argv.is_empty() {
-            self.error("empty-command", site.span, "RUN needs a command to run");
-        }
-        let arguments: Vec<(String, String)> = self
-            .state
-            .arguments
-            .iter()
-            .map(|name| {
-                let value = self.state.env.get(name).unwrap_or("");
-                (name.clone(), value.to_owned())
-            })
-            .collect();
-        let created_by = history::run(&argv, &arguments);
-        let op = graph::Run {
-            argv,
-            script,
-            env: self.state.env.pairs().to_vec(),
-            cwd: self.state.working_dir(),
-            user: self.state.config.config.user.clone(),
-            network,
-            extra_hosts: self.planner.options.extra_hosts.clone(),
-            security,
-            platform: self.state.platform.clone(),
-        };
-        self.layer(Op::Run(Box::new(op)), text, site.span, created_by);
     }
 
     fn workdir(&mut self, path: &Text, site: &Site, text: &str) {

@@ -2,10 +2,13 @@
 //!
 //! spec/dockerfile.md section 9.
 
+use std::collections::BTreeMap;
+
 use kiln_cache::ImageRef;
 use kiln_parser::{Dockerfile, Instruction, Kind, Span, Stage, Text, suggest};
 
 use super::arguments::Arguments;
+use super::names::{ImageSource, NamedSource, context_name};
 use super::words::Words;
 
 /// What a stage starts from or copies from.
@@ -13,10 +16,8 @@ use super::words::Words;
 pub(crate) enum Source {
     /// An earlier stage, by index.
     Stage(usize),
-    /// Nothing.
-    Scratch,
-    /// An image.
-    Image(ImageRef),
+    /// What `--build-context` or the name itself says.
+    Named(NamedSource),
 }
 
 /// Returns the name a stage is looked up by.
@@ -59,13 +60,27 @@ fn find(dockerfile: &Dockerfile, wanted: &str, before: usize) -> Option<usize> {
         .rposition(|stage| name(stage).as_deref() == Some(wanted))
 }
 
+/// Returns what `--build-context` puts in the place of a whole stage: its own name is given
+/// another meaning, and its instructions are not carried out.
+pub(crate) fn replacement<'a>(
+    dockerfile: &Dockerfile,
+    index: usize,
+    contexts: &'a BTreeMap<String, NamedSource>,
+) -> Option<&'a NamedSource> {
+    contexts.get(&name(&dockerfile.stages[index])?)
+}
+
 /// Resolves what `FROM` of stage `index` means. Expands it in the global scope.
 pub(crate) fn base(
     dockerfile: &Dockerfile,
     index: usize,
+    contexts: &BTreeMap<String, NamedSource>,
     arguments: &Arguments,
     words: &mut Words,
 ) -> Option<Source> {
+    if let Some(source) = replacement(dockerfile, index, contexts) {
+        return Some(Source::Named(source.clone()));
+    }
     let image = &dockerfile.stages[index].from.image;
     let text = words.expand(image, &arguments.global);
     // No case is folded on this side: `FROM MID` does not find stage `mid`.
@@ -78,9 +93,24 @@ pub(crate) fn base(
             words.error("blank-base", image.span, message);
             None
         }
-        "scratch" => Some(Source::Scratch),
-        name => image_name(name, image.span, words).map(Source::Image),
+        "scratch" => Some(Source::Named(NamedSource::Scratch)),
+        name => named(name, image.span, contexts, words).map(Source::Named),
     }
+}
+
+/// Resolves a name that is no stage's.
+fn named(
+    text: &str,
+    span: Span,
+    contexts: &BTreeMap<String, NamedSource>,
+    words: &mut Words,
+) -> Option<NamedSource> {
+    let context = context_name(text).and_then(|name| contexts.get(&name));
+    if let Some(source) = context {
+        return Some(source.clone());
+    }
+    let image = image_name(text, span, words)?;
+    Some(NamedSource::Image(ImageSource::Registry(image)))
 }
 
 fn image_name(text: &str, span: Span, words: &mut Words) -> Option<ImageRef> {
@@ -94,13 +124,13 @@ fn image_name(text: &str, span: Span, words: &mut Words) -> Option<ImageRef> {
     }
 }
 
-/// Whether a source may be given by the stage's index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ByIndex {
-    /// `COPY --from=0`
-    Allowed,
-    /// `--mount=from=`
-    Refused,
+/// Who reads another stage's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// `COPY --from`, which may also give a stage's index.
+    Copy,
+    /// `RUN --mount=from`, with the mount's target.
+    Mount(String),
 }
 
 /// Resolves a `--from` in stage `index`.
@@ -108,11 +138,12 @@ pub(crate) fn source(
     dockerfile: &Dockerfile,
     index: usize,
     from: &Text,
-    by_index: ByIndex,
+    reader: &Reader,
+    contexts: &BTreeMap<String, NamedSource>,
     words: &mut Words,
 ) -> Option<Source> {
     let text = from.raw.as_str();
-    if by_index == ByIndex::Allowed
+    if *reader == Reader::Copy
         && let Ok(number) = text.parse::<usize>()
     {
         if number < index {
@@ -134,39 +165,42 @@ pub(crate) fn source(
             None
         }
         Some(_) => {
-            let message = format!(
-                "cannot copy from stage {wanted:?}, it needs to be defined before current stage {:?}",
-                display_name(dockerfile, index)
-            );
+            let message = match reader {
+                Reader::Copy => format!(
+                    "cannot copy from stage {wanted:?}, it needs to be defined before current stage {:?}",
+                    display_name(dockerfile, index)
+                ),
+                Reader::Mount(target) => format!(
+                    "cannot mount from stage {wanted:?} to {target:?}, stage needs to be defined before current command"
+                ),
+            };
             words.error("later-stage", from.span, message);
             None
         }
-        None if wanted == "scratch" => Some(Source::Scratch),
+        None if wanted == "scratch" => Some(Source::Named(NamedSource::Scratch)),
         None => {
-            let name = image_name(text, from.span, words);
-            if name.is_none() {
-                let names: Vec<String> = dockerfile.stages[..index]
-                    .iter()
-                    .filter_map(self::name)
-                    .collect();
+            let source = named(text, from.span, contexts, words);
+            if source.is_none() {
+                let names: Vec<String> =
+                    dockerfile.stages[..index].iter().filter_map(name).collect();
                 if let Some(close) = suggest(&wanted, names.iter().map(String::as_str))
                     && let Some(error) = words.errors.last_mut()
                 {
                     error.suggestion = Some(close.to_owned());
                 }
             }
-            name.map(Source::Image)
+            source.map(Source::Named)
         }
     }
 }
 
 /// Returns the `--from` texts of an instruction.
-pub(crate) fn sources_of(instruction: &Instruction) -> Vec<(Text, ByIndex)> {
+pub(crate) fn sources_of(instruction: &Instruction) -> Vec<(Text, Reader)> {
     match &instruction.kind {
         Kind::Copy(copy) => copy
             .from
             .iter()
-            .map(|from| (from.clone(), ByIndex::Allowed))
+            .map(|from| (from.clone(), Reader::Copy))
             .collect(),
         Kind::Run(run) => run
             .mounts
@@ -179,7 +213,7 @@ pub(crate) fn sources_of(instruction: &Instruction) -> Vec<(Text, ByIndex)> {
                     .filter_map(|(_, value)| value.clone())
                     .map(|raw| {
                         let span = mount.value.span;
-                        (Text { raw, span }, ByIndex::Refused)
+                        (Text { raw, span }, Reader::Mount(String::new()))
                     })
             })
             .collect(),

@@ -7,7 +7,7 @@ use kiln_parser::{Diagnostic, Heredoc, Origin, Quoting, Span, Text, expand, sugg
 use super::variables::Variables;
 
 /// Expands words and collects errors and warnings.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Words {
     escape: char,
     pub(crate) errors: Vec<Diagnostic>,
@@ -68,6 +68,13 @@ impl Words {
 
     pub(crate) fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
         self.errors.push(error(code, span, message));
+    }
+
+    /// Adds a note to the last error.
+    pub(crate) fn note(&mut self, note: String) {
+        if let Some(error) = self.errors.last_mut() {
+            error.notes.push(note);
+        }
     }
 
     fn warn_undefined(&mut self, name: &str, span: Span, variables: &Variables) {

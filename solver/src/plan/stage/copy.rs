@@ -1,141 +1,197 @@
 //! `COPY` and `ADD`: where from, what, where to, with which flags.
 
-use kiln_parser::{Add, Copy, Place, RemoteSource, Site, Text, chmod, remote_source};
+use kiln_parser::{Add, Copy, Place, RemoteSource, Site, Source, Span, Text, chmod, remote_source};
 
 use super::StagePlan;
-use crate::graph::{self, Archives, CopySource, From, Mode, Op, Step};
+use crate::graph::{
+    self, Archives, ContextId, CopyPart, FileSource, GitDirectory, Mode, Op, Remote,
+};
 use crate::plan::PlanError;
-use crate::plan::stages::{self, ByIndex, Source};
+use crate::plan::stages::Reader;
 
 impl StagePlan<'_, '_> {
     pub(super) fn copy(&mut self, copy: &Copy, site: &Site, text: &str) -> Result<(), PlanError> {
         let source = match &copy.from {
-            None => CopySource::Context,
-            Some(from) => match self.copy_source(from, text)? {
+            None => FileSource::Context(ContextId::MAIN),
+            Some(from) => match self.file_source(from, &Reader::Copy, text)? {
                 Some(source) => source,
                 None => return Ok(()),
             },
         };
-        let mut op = self.copy_op(source, &copy.sources, &copy.destination, Archives::Keep);
-        for path in &op.paths {
-            if let Some(problem) = remote_kind(path) {
-                let message = format!("source can't be {problem} for COPY");
-                self.planner.words.error("remote-copy", site.span, message);
+        let mut op = self.copy_op(&copy.sources, &copy.destination);
+        let mut paths = Vec::new();
+        for path in self.paths(&copy.sources) {
+            let what = match remote_source(&path.value, Place::Instruction) {
+                Some(Ok(RemoteSource::Http(_))) => "URL",
+                Some(_) => "git ref",
+                None => "",
+            };
+            if !what.is_empty() {
+                let message = format!("source can't be a {what} for COPY");
+                self.error("remote-copy", path.span, message);
             }
+            paths.push(path.value);
         }
-        self.copy_flags(&mut op, copy.chown.as_ref(), copy.chmod.as_ref());
+        let created_by = self.copy_flags(
+            "COPY",
+            &mut op,
+            copy.chown.as_ref(),
+            copy.chmod.as_ref(),
+            copy.parents,
+        );
+        let created_by = copy_text(created_by, &paths, &op, &self.expand(&copy.destination));
+        if !paths.is_empty() {
+            op.parts.push(CopyPart {
+                source,
+                paths,
+                archives: Archives::Keep,
+            });
+        }
         op.excludes = copy.excludes.iter().map(|text| text.raw.clone()).collect();
         op.parents = copy.parents;
         op.link = copy.link && copy.chmod.is_none();
-        let created_by = copy_text("COPY", &op, &copy.destination, self);
         self.layer(Op::Copy(Box::new(op)), text, site.span, created_by);
         Ok(())
     }
 
     pub(super) fn add(&mut self, add: &Add, site: &Site, text: &str) {
-        let archives = match add.unpack {
-            Some(false) => Archives::Keep,
-            Some(true) | None => Archives::Unpack,
-        };
-        let mut op = self.copy_op(
-            CopySource::Context,
-            &add.sources,
-            &add.destination,
-            archives,
-        );
-        for path in &op.paths {
-            if let Some(kind) = remote_kind(path) {
-                let message = format!("ADD of {kind} is not supported yet");
-                self.planner.words.error("unsupported", site.span, message);
+        let mut op = self.copy_op(&add.sources, &add.destination);
+        let checksum = add.checksum.as_ref().map(|text| self.expand(text));
+        if let (Some(text), true) = (&add.checksum, add.sources.len() > 1) {
+            let message = "checksum can't be specified for multiple sources";
+            self.error("checksum", text.span, message);
+        }
+        let mut shown = Vec::new();
+        for path in self.paths(&add.sources) {
+            let part = match remote_source(&path.value, Place::Instruction) {
+                Some(Ok(remote)) => self.remote_part(remote, add, checksum.as_deref(), &path),
+                Some(Err(error)) => {
+                    self.error("remote-source", path.span, error.to_string());
+                    continue;
+                }
+                None => {
+                    if let Some(checksum) = &add.checksum {
+                        let message = "checksum requires HTTP(S) or Git sources";
+                        self.error("checksum", checksum.span, message);
+                    }
+                    local_part(&path, add)
+                }
+            };
+            match op.parts.last_mut() {
+                // Paths of the context that stand side by side are looked up together.
+                Some(last) if last.source == part.source && last.archives == part.archives => {
+                    last.paths.extend(part.paths);
+                }
+                _ => op.parts.push(part),
             }
+            shown.push(path.value);
         }
-        if let Some(checksum) = &add.checksum {
-            let message = "checksum requires HTTP(S) or Git sources";
-            self.error("checksum", checksum.span, message);
-        }
-        self.copy_flags(&mut op, add.chown.as_ref(), add.chmod.as_ref());
+        let created_by = self.copy_flags(
+            "ADD",
+            &mut op,
+            add.chown.as_ref(),
+            add.chmod.as_ref(),
+            false,
+        );
+        let created_by = copy_text(created_by, &shown, &op, &self.expand(&add.destination));
         op.excludes = add.excludes.iter().map(|text| text.raw.clone()).collect();
         op.link = add.link && add.chmod.is_none();
-        let created_by = copy_text("ADD", &op, &add.destination, self);
         self.layer(Op::Copy(Box::new(op)), text, site.span, created_by);
     }
 
-    /// Resolves `--from`; plans the stage or makes a step for the image.
-    fn copy_source(&mut self, from: &Text, text: &str) -> Result<Option<CopySource>, PlanError> {
-        let dockerfile = self.planner.dockerfile;
-        let words = &mut self.planner.words;
-        let source = stages::source(dockerfile, self.index, from, ByIndex::Allowed, words);
-        let Some(source) = source else {
-            return Ok(None);
-        };
-        Ok(Some(match source {
-            Source::Scratch => CopySource::Nothing,
-            Source::Stage(stage) => {
-                // Named by an ONBUILD trigger of the base, the stage may not be planned yet.
-                if !self.planner.done.contains_key(&stage) {
-                    self.planner.stage(stage)?;
-                }
-                match self.planner.done[&stage].root {
-                    Some(step) => CopySource::Step(step),
-                    None => CopySource::Nothing,
-                }
-            }
-            Source::Image(name) => {
-                let platform = self.planner.platform.clone();
-                let image = self.planner.image(name.clone(), platform, from)?;
-                let manifest = image.descriptor.digest;
-                let stage = stages::display_name(dockerfile, self.index);
-                let step = self.planner.graph.add(Step {
-                    op: Op::From(From { manifest }),
-                    parent: None,
-                    name: format!("FROM {name}@{manifest} for {text}"),
-                    span: from.span,
-                    stage,
+    /// Returns the source arguments that are no heredocs, expanded.
+    fn paths(&mut self, sources: &[Source]) -> Vec<Expanded> {
+        let mut paths = Vec::new();
+        for source in sources {
+            if let Source::Path(text) = source {
+                paths.push(Expanded {
+                    value: self.expand(text),
+                    span: text.span,
                 });
-                CopySource::Step(step)
             }
-        }))
+        }
+        paths
     }
 
-    fn copy_op(
+    /// Makes a step of a download or a repository and returns what is copied of it.
+    fn remote_part(
         &mut self,
-        source: CopySource,
-        sources: &[kiln_parser::Source],
-        destination: &Text,
-        archives: Archives,
-    ) -> graph::Copy {
-        let mut paths = Vec::new();
+        remote: RemoteSource,
+        add: &Add,
+        checksum: Option<&str>,
+        path: &Expanded,
+    ) -> CopyPart {
+        let git_directory = match add.keep_git_dir {
+            Some(true) => GitDirectory::Keep,
+            Some(false) | None => GitDirectory::Drop,
+        };
+        let mut remote = Remote::new(remote, git_directory);
+        let paths = match &mut remote {
+            Remote::Download(download) => {
+                download.checksum = checksum.map(str::to_owned);
+                vec![literal(&download.file_name)]
+            }
+            Remote::Repository(repository) => {
+                if let Some(checksum) = checksum {
+                    repository.commit = Some(checksum.to_owned());
+                }
+                vec!["/".to_owned()]
+            }
+        };
+        let archives = match (&remote, add.unpack) {
+            (Remote::Download(_), Some(true)) => Archives::Unpack,
+            _ => Archives::Keep,
+        };
+        let from = Text {
+            raw: path.value.clone(),
+            span: path.span,
+        };
+        let name = remote.address();
+        let step = self.source_step(Op::Remote(Box::new(remote)), name, &from);
+        CopyPart {
+            source: FileSource::Step(step),
+            paths,
+            archives,
+        }
+    }
+
+    /// Describes a copy without sources of its own: destination and what stands in the Dockerfile.
+    fn copy_op(&mut self, sources: &[Source], destination: &Text) -> graph::Copy {
         let mut inline = Vec::new();
         for source in sources {
-            match source {
-                kiln_parser::Source::Path(text) => paths.push(self.expand(text)),
-                kiln_parser::Source::Heredoc(heredoc) => {
-                    let body = self.planner.words.expand_body(heredoc, &self.state.env);
-                    inline.push((heredoc.name.clone(), body));
-                }
+            if let Source::Heredoc(heredoc) = source {
+                let body = self.planner.words.expand_body(heredoc, &self.state.env);
+                inline.push((heredoc.name.clone(), body));
             }
         }
         let written = self.expand(destination);
         let last = written.rsplit('/').next().unwrap_or("");
         graph::Copy {
-            source: match paths.is_empty() {
-                true => CopySource::Nothing,
-                false => source,
-            },
-            paths,
+            parts: Vec::new(),
             inline,
             destination: self.state.working_dir().join(&written),
             into_directory: matches!(last, "" | "."),
             owner: None,
             mode: None,
-            archives,
             excludes: Vec::new(),
             parents: false,
             link: false,
         }
     }
 
-    fn copy_flags(&mut self, op: &mut graph::Copy, chown: Option<&Text>, mode: Option<&Text>) {
+    /// Takes `--chown` and `--chmod` over; returns the beginning of the history entry.
+    fn copy_flags(
+        &mut self,
+        keyword: &str,
+        op: &mut graph::Copy,
+        chown: Option<&Text>,
+        mode: Option<&Text>,
+        parents: bool,
+    ) -> String {
+        let mut text = keyword.to_owned();
+        if parents {
+            text.push_str(" --parents");
+        }
         op.owner = chown
             .map(|text| self.expand(text))
             .filter(|owner| !owner.is_empty());
@@ -149,40 +205,52 @@ impl StagePlan<'_, '_> {
                 }
             }
         });
+        if let Some(owner) = &op.owner {
+            text.push_str(&format!(" --chown={owner}"));
+        }
+        if let Some(mode) = &op.mode {
+            text.push_str(&format!(" --chmod={}", mode.text));
+        }
+        text
     }
 }
 
+/// A source argument.
+struct Expanded {
+    value: String,
+    span: Span,
+}
+
+fn local_part(path: &Expanded, add: &Add) -> CopyPart {
+    CopyPart {
+        source: FileSource::Context(ContextId::MAIN),
+        paths: vec![path.value.clone()],
+        archives: match add.unpack {
+            Some(false) => Archives::Keep,
+            Some(true) | None => Archives::Unpack,
+        },
+    }
+}
+
+/// Returns the pattern that matches a name and nothing else.
+fn literal(name: &str) -> String {
+    let mut pattern = String::new();
+    for character in name.chars() {
+        if matches!(character, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
 /// Returns `COPY [--parents] [--chown=…] [--chmod=…] src… dest # buildkit`, words expanded.
-fn copy_text(
-    keyword: &str,
-    op: &graph::Copy,
-    destination: &Text,
-    planning: &mut StagePlan<'_, '_>,
-) -> String {
-    let mut text = keyword.to_owned();
-    if op.parents {
-        text.push_str(" --parents");
-    }
-    if let Some(owner) = &op.owner {
-        text.push_str(&format!(" --chown={owner}"));
-    }
-    if let Some(mode) = &op.mode {
-        text.push_str(&format!(" --chmod={}", mode.text));
-    }
-    for path in &op.paths {
+fn copy_text(mut text: String, paths: &[String], op: &graph::Copy, destination: &str) -> String {
+    for path in paths {
         text.push_str(&format!(" {path}"));
     }
     for (name, _) in &op.inline {
         text.push_str(&format!(" <<{name}"));
     }
-    let destination = planning.expand(destination);
     format!("{text} {destination} # buildkit")
-}
-
-/// Says what a source is that is no path but something to fetch.
-fn remote_kind(path: &str) -> Option<&'static str> {
-    Some(match remote_source(path, Place::Instruction)? {
-        Ok(RemoteSource::Http(_)) => "a URL",
-        Ok(RemoteSource::Git(_)) | Err(_) => "a git ref",
-    })
 }

@@ -1,6 +1,9 @@
 //! Executing a `RUN`: from the step to a job for the executor, from its outcome to a layer.
 
-use kiln_cache::State;
+mod mounts; // files of other steps, caches, secrets, agents
+
+use std::collections::BTreeMap;
+
 use kiln_parser::quote;
 use kiln_runtime::{
     Access, End, EtcFile, Job, Mount, MountSource, Process, ProcessUser, Root, Stream, Ulimit,
@@ -8,10 +11,13 @@ use kiln_runtime::{
 };
 use kiln_snapshotter::{Layer, WritableRoot, find_identity};
 
-use crate::execute::{Below, StepError};
+use crate::execute::{Below, Inputs, Sources, StepError};
 use crate::graph::{Network, Run, Security};
 use crate::progress::{LogStream, Vertex};
+use crate::secret::SecretValue;
 use crate::solve::Deps;
+
+pub(crate) use mounts::{Begun, content};
 
 /// What every `RUN` of a build gets besides what its step says. None of it enters a key.
 #[derive(Clone, Debug)]
@@ -30,16 +36,19 @@ pub struct RunSurroundings {
     pub resources: kiln_runtime::Resources,
     /// What is found at `/etc/resolv.conf`.
     pub resolv_conf: EtcFile,
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, SecretValue>,
 }
 
 /// Runs the command and returns the layer of what it changed.
 pub(crate) fn run(
     deps: &Deps<'_>,
     run: &Run,
-    parent: &State,
+    inputs: &Inputs<'_>,
+    sources: &Sources<'_>,
     vertex: &Vertex<'_>,
 ) -> Result<Layer, StepError> {
-    let below = Below::new(deps, parent)?;
+    let below = Below::new(deps, &inputs.parent)?;
     let user = process_user(&run.user, &below)?;
     let writable = deps
         .snapshotter
@@ -55,6 +64,7 @@ pub(crate) fn run(
         Security::Sandbox => kiln_runtime::Security::Sandbox,
         Security::Insecure => kiln_runtime::Security::Insecure,
     };
+    job.hostname.clone_from(&run.hostname);
     let hosts = hosts_text(&job.hostname, &deps.surroundings.extra_hosts);
     job.hosts = EtcFile::Text(hosts);
     job.resolv_conf = deps.surroundings.resolv_conf.clone();
@@ -65,6 +75,7 @@ pub(crate) fn run(
         Some(script) => Some(mount_script(deps, script, &mut job)?),
         None => None,
     };
+    let _kept = mounts::add(deps, run, inputs, sources, &mut job)?;
     let mut output = |stream: Stream, bytes: &[u8]| {
         let stream = match stream {
             Stream::Stdout => LogStream::Stdout,

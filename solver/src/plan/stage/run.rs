@@ -1,0 +1,275 @@
+//! `RUN`: what is run, in which surroundings, with what mounted.
+
+use kiln_cache::GuestPath;
+use kiln_parser::mount::{MountKind as SpecKind, MountSpec};
+use kiln_parser::{MountFlag, Program, Run, Site, Text};
+
+use super::StagePlan;
+use crate::graph::{
+    self, Access, ContextId, FileSource, Mount, MountKind, Network, Op, Part, Presence,
+    SecretVariable, Security,
+};
+use crate::plan::stages::Reader;
+use crate::plan::{Entitlement, PlanError, history};
+
+impl StagePlan<'_, '_> {
+    pub(super) fn run(&mut self, run: &Run, site: &Site, text: &str) -> Result<(), PlanError> {
+        if let Some(device) = run.devices.first() {
+            let message = "RUN --device is not supported yet";
+            self.error("unsupported", device.span, message);
+        }
+        // The parser let no other words pass.
+        let network = match &run.network {
+            Some(text) if text.raw == "none" => Network::None,
+            Some(text) if text.raw == "host" => {
+                self.need(&Entitlement::NetworkHost, text);
+                Network::Host
+            }
+            _ => self.planner.options.network,
+        };
+        let security = match &run.security {
+            Some(text) if text.raw == "insecure" => {
+                self.need(&Entitlement::SecurityInsecure, text);
+                Security::Insecure
+            }
+            _ => Security::Sandbox,
+        };
+        let (argv, script) = match run.program() {
+            Program::Exec(argv) => (argv, None),
+            Program::Shell(text) => {
+                let mut argv = self.state.shell();
+                argv.push(text);
+                (argv, None)
+            }
+            Program::File { name, body } => {
+                (vec![format!("/dev/pipes/{name}")], Some((name, body)))
+            }
+        };
+        if argv.is_empty() {
+            self.error("empty-command", site.span, "RUN needs a command to run");
+        }
+        let mut mounts = Mounts::default();
+        for flag in &run.mounts {
+            self.mount(flag, &mut mounts, text)?;
+        }
+        let arguments: Vec<(String, String)> = self
+            .state
+            .arguments
+            .iter()
+            .map(|name| {
+                let value = self.state.env.get(name).unwrap_or("");
+                (name.clone(), value.to_owned())
+            })
+            .collect();
+        let created_by = history::run(&argv, &arguments);
+        let options = self.planner.options;
+        let hostname = options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME");
+        let hostname = hostname.map_or(kiln_runtime::BUILD_HOSTNAME, String::as_str);
+        let op = graph::Run {
+            argv,
+            script,
+            env: self.state.env.pairs().to_vec(),
+            cwd: self.state.working_dir(),
+            user: self.state.config.config.user.clone(),
+            mounts: mounts.files,
+            secret_variables: mounts.variables,
+            hostname: hostname.to_owned(),
+            network,
+            extra_hosts: options.extra_hosts.clone(),
+            security,
+            platform: self.state.platform.clone(),
+        };
+        self.layer(Op::Run(Box::new(op)), text, site.span, created_by);
+        Ok(())
+    }
+
+    /// Notes an error unless the person who builds allowed it.
+    fn need(&mut self, entitlement: &Entitlement, text: &Text) {
+        if !self.planner.options.allowed.contains(entitlement) {
+            let name = match entitlement {
+                Entitlement::NetworkHost => "network.host",
+                Entitlement::SecurityInsecure => "security.insecure",
+            };
+            let message = format!("{name} is not allowed");
+            self.error("not-allowed", text.span, message);
+            self.planner
+                .words
+                .note(format!("allow it with: kiln build --allow {name}"));
+        }
+    }
+
+    /// Adds what one `--mount` asks for.
+    fn mount(
+        &mut self,
+        flag: &MountFlag,
+        mounts: &mut Mounts,
+        text: &str,
+    ) -> Result<(), PlanError> {
+        let Some(spec) = self.mount_spec(flag) else {
+            return Ok(());
+        };
+        let presence = |required| match required {
+            true => Presence::Required,
+            false => Presence::Optional,
+        };
+        let access = match spec.read_only {
+            true => Access::ReadOnly,
+            false => Access::ReadWrite,
+        };
+        let here = self.state.config.config.working_dir.clone();
+        let target = spec.target.clone();
+        let (target, kind) = match &spec.kind {
+            SpecKind::Bind => {
+                let target = target.unwrap_or(here);
+                let Some(files) = self.mounted(&spec, &target, flag, text)? else {
+                    return Ok(());
+                };
+                (target, MountKind::Bind { files, access })
+            }
+            SpecKind::Cache { id, sharing, owner } => {
+                let target = target.unwrap_or(here);
+                let initial = match &spec.from {
+                    None => None,
+                    Some(_) => match self.mounted(&spec, &target, flag, text)? {
+                        None => return Ok(()),
+                        initial => initial,
+                    },
+                };
+                let name = id.clone().unwrap_or_else(|| kiln_parser::clean(&target));
+                let kind = MountKind::Cache {
+                    id: self.cache_id(&name),
+                    sharing: *sharing,
+                    owner: *owner,
+                    initial,
+                    access,
+                };
+                (target, kind)
+            }
+            SpecKind::Tmpfs { size_bytes } => {
+                let kind = MountKind::Tmpfs {
+                    size_bytes: *size_bytes,
+                };
+                (target.unwrap_or(here), kind)
+            }
+            SpecKind::Secret {
+                id,
+                env,
+                owner,
+                required,
+            } => {
+                if let Some(name) = env {
+                    mounts.variables.push(SecretVariable {
+                        name: name.clone(),
+                        id: id.clone(),
+                        presence: presence(*required),
+                    });
+                }
+                // With a variable alone there is no file.
+                let Some(target) = target else {
+                    return Ok(());
+                };
+                let kind = MountKind::Secret {
+                    id: id.clone(),
+                    owner: *owner,
+                    presence: presence(*required),
+                };
+                (target, kind)
+            }
+            SpecKind::Ssh {
+                id,
+                owner,
+                required,
+            } => {
+                let default = format!("/run/buildkit/ssh_agent.{}", mounts.agents);
+                mounts.agents += 1;
+                let kind = MountKind::Ssh {
+                    id: id.clone(),
+                    owner: *owner,
+                    presence: presence(*required),
+                };
+                (target.unwrap_or(default), kind)
+            }
+        };
+        let absolute = self.state.working_dir().join(&target);
+        if absolute.is_root() {
+            self.error("mount", flag.value.span, "invalid mount target \"/\"");
+        }
+        mounts.files.push(Mount {
+            target: absolute,
+            kind,
+        });
+        Ok(())
+    }
+
+    /// Expands the values of a mount and reads them; none if an error was noted.
+    fn mount_spec(&mut self, flag: &MountFlag) -> Option<MountSpec> {
+        let mut fields = Vec::with_capacity(flag.fields.len());
+        for (key, value) in &flag.fields {
+            let value = value.as_ref().map(|raw| match key.as_str() {
+                // The parser refuses variables here.
+                "from" => raw.clone(),
+                _ => self.expand(&Text {
+                    raw: raw.clone(),
+                    span: flag.value.span,
+                }),
+            });
+            fields.push((key.clone(), value));
+        }
+        match MountSpec::from_fields(&fields) {
+            Ok(spec) => Some(spec),
+            Err(error) => {
+                self.error("mount", flag.value.span, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Resolves `from` and `source` of a mount; none if an error was noted.
+    fn mounted(
+        &mut self,
+        spec: &MountSpec,
+        target: &str,
+        flag: &MountFlag,
+        text: &str,
+    ) -> Result<Option<Part>, PlanError> {
+        let from = Text {
+            raw: spec.from.clone().unwrap_or_default(),
+            span: flag.value.span,
+        };
+        let source = match &spec.from {
+            None => FileSource::Context(ContextId::MAIN),
+            Some(_) => match self.file_source(&from, &Reader::Mount(target.to_owned()), text)? {
+                Some(source) => source,
+                None => return Ok(None),
+            },
+        };
+        let path = spec.source.as_deref().unwrap_or("/");
+        let part = self.part(source, path, &from);
+        Ok(Some(part))
+    }
+
+    /// Returns the name under which a cache mount is kept.
+    fn cache_id(&self, name: &str) -> String {
+        let namespace = self
+            .planner
+            .options
+            .build_args
+            .get("BUILDKIT_CACHE_MOUNT_NS");
+        match namespace {
+            Some(namespace) if !namespace.is_empty() => {
+                let name = GuestPath::new(name);
+                format!("{namespace}{name}")
+            }
+            _ => kiln_parser::clean(name),
+        }
+    }
+}
+
+/// What the mounts of one `RUN` come to.
+#[derive(Default)]
+struct Mounts {
+    files: Vec<Mount>,
+    variables: Vec<SecretVariable>,
+    /// Agents mounted so far.
+    agents: usize,
+}

@@ -1,0 +1,302 @@
+//! What a `RUN` finds mounted: files of other steps, caches, secrets, agents.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use kiln_cache::{
+    Blake3, CacheAttempt, CacheMount, CacheSharing, CacheStart, Encoder, GuestPath,
+    take_cache_mount,
+};
+use kiln_parser::mount::{FileOwner, Sharing};
+use kiln_runtime::{Job, Mount, MountSource, Root, SecretBytes};
+use kiln_snapshotter::{Reflink, Snapshotter as _, Writable};
+
+use super::root;
+use crate::agent::AgentSocket;
+use crate::copy::{self, WriteError};
+use crate::execute::{Below, Inputs, Sources, StepError, wait};
+use crate::files::{Files, NoFiles, resolve_in};
+use crate::graph::{self, Access, MountKind, Part, Presence, Run};
+use crate::secret::SecretValue;
+use crate::solve::{Deps, combine};
+
+/// The variable that programs find an agent's socket by.
+const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
+
+/// What has to last as long as the command runs.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    roots: Vec<Writable>,
+    caches: BTreeMap<Blake3, CacheMount>,
+    sockets: Vec<Box<dyn AgentSocket>>,
+}
+
+/// Cache mounts that a build without cache has begun anew: each is emptied once.
+#[derive(Debug, Default)]
+pub(crate) struct Begun(Mutex<HashSet<Blake3>>);
+
+impl Begun {
+    fn start(&self, key: Blake3, may_reuse: bool) -> CacheStart {
+        let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match may_reuse || !begun.insert(key) {
+            true => CacheStart::Warm,
+            false => CacheStart::Anew,
+        }
+    }
+}
+
+/// Returns the digest of the files that a command finds mounted; none if there are none.
+pub(crate) fn content(run: &Run, sources: &Sources<'_>) -> Result<Option<Blake3>, StepError> {
+    let mut digests = Vec::new();
+    for part in run.mounts.iter().filter_map(graph::Mount::files) {
+        let files: &dyn Files = match sources.step(part.step) {
+            Some(below) => below,
+            None => &NoFiles,
+        };
+        digests.push(copy::digest_at(files, &part.path)?);
+    }
+    Ok((!digests.is_empty()).then(|| combine(&digests)))
+}
+
+/// Adds the mounts and the secret variables of a step to its job. What is returned must outlive
+/// the command.
+pub(super) fn add(
+    deps: &Deps<'_>,
+    run: &Run,
+    inputs: &Inputs<'_>,
+    sources: &Sources<'_>,
+    job: &mut Job,
+) -> Result<Kept, StepError> {
+    let mut kept = Kept {
+        caches: take_caches(deps, run, inputs, sources)?,
+        ..Kept::default()
+    };
+    // The later one of two at one place wins.
+    let mounts: BTreeMap<&GuestPath, &MountKind> = run
+        .mounts
+        .iter()
+        .map(|mount| (&mount.target, &mount.kind))
+        .collect();
+    for (target, kind) in mounts {
+        let mounted = match kind {
+            MountKind::Bind { files, access } => {
+                let (writable, source) = bind(deps, files, sources, *access)?;
+                kept.roots.push(writable);
+                Some((source, *access))
+            }
+            MountKind::Cache {
+                id,
+                initial,
+                access,
+                ..
+            } => {
+                let cache = &kept.caches[&cache_key(id, initial.as_ref(), sources)];
+                Some((bind_whole(cache.path()), *access))
+            }
+            MountKind::Tmpfs { size_bytes } => {
+                let source = MountSource::Tmpfs {
+                    size_bytes: *size_bytes,
+                    mode: 0o1777,
+                };
+                Some((source, Access::ReadWrite))
+            }
+            MountKind::Secret {
+                id,
+                owner,
+                presence,
+            } => secret(deps, id, *presence)?
+                .map(|value| (secret_file(value, *owner), Access::ReadOnly)),
+            MountKind::Ssh {
+                id,
+                owner,
+                presence,
+            } => agent(deps, id, *owner, *presence)?.map(|socket| {
+                let source = bind_whole(socket.path());
+                kept.sockets.push(socket);
+                (source, Access::ReadWrite)
+            }),
+        };
+        if let Some((source, access)) = mounted {
+            job.mounts.push(Mount {
+                target: target.clone(),
+                source,
+                access: match access {
+                    Access::ReadOnly => kiln_runtime::Access::ReadOnly,
+                    Access::ReadWrite => kiln_runtime::Access::ReadWrite,
+                },
+            });
+        }
+    }
+    variables(deps, run, &mut job.process.env)?;
+    Ok(kept)
+}
+
+/// Adds the variables that mounts bring along.
+fn variables(deps: &Deps<'_>, run: &Run, env: &mut Vec<(String, String)>) -> Result<(), StepError> {
+    for variable in &run.secret_variables {
+        if let Some(value) = secret(deps, &variable.id, variable.presence)? {
+            let value = String::from_utf8_lossy(value.reveal()).into_owned();
+            env.push((variable.name.clone(), value));
+        }
+    }
+    let is_agent = |mount: &&graph::Mount| matches!(mount.kind, MountKind::Ssh { .. });
+    if let Some(mount) = run.mounts.iter().find(is_agent)
+        && !env.iter().any(|(name, _)| name == AGENT_VARIABLE)
+    {
+        env.push((AGENT_VARIABLE.to_owned(), mount.target.to_string()));
+    }
+    Ok(())
+}
+
+/// Makes a part of a step's files reachable. Writes go nowhere that lasts.
+fn bind(
+    deps: &Deps<'_>,
+    files: &Part,
+    sources: &Sources<'_>,
+    access: Access,
+) -> Result<(Writable, MountSource), StepError> {
+    let layers = sources.step(files.step).map_or(&[][..], Below::layers);
+    let writable = deps.snapshotter.prepare(layers).map_err(WriteError::from)?;
+    let source = match root(&writable) {
+        Root::Directory(path) => MountSource::Bind {
+            path,
+            inside: files.path.clone(),
+        },
+        Root::Layers { lowers, upper } => MountSource::Layers {
+            lowers,
+            inside: files.path.clone(),
+            scratch: upper.filter(|_| access == Access::ReadWrite),
+        },
+    };
+    Ok((writable, source))
+}
+
+fn bind_whole(path: &Path) -> MountSource {
+    MountSource::Bind {
+        path: path.to_owned(),
+        inside: GuestPath::ROOT,
+    }
+}
+
+/// Takes every cache that a step mounts, in the order of their keys: two steps with the same two
+/// caches must not wait for each other.
+fn take_caches(
+    deps: &Deps<'_>,
+    run: &Run,
+    inputs: &Inputs<'_>,
+    sources: &Sources<'_>,
+) -> Result<BTreeMap<Blake3, CacheMount>, StepError> {
+    let mut wanted = BTreeMap::new();
+    for mount in &run.mounts {
+        if let MountKind::Cache {
+            id,
+            sharing,
+            owner,
+            initial,
+            ..
+        } = &mount.kind
+        {
+            let key = cache_key(id, initial.as_ref(), sources);
+            wanted
+                .entry(key)
+                .or_insert((*sharing, *owner, initial.as_ref()));
+        }
+    }
+    let may_reuse = deps.reuse.allows(&inputs.step.stage);
+    let mut taken = BTreeMap::new();
+    for (key, (sharing, owner, initial)) in wanted {
+        let sharing = match sharing {
+            Sharing::Shared => CacheSharing::Shared,
+            Sharing::Private => CacheSharing::Private,
+            Sharing::Locked => CacheSharing::Locked,
+        };
+        let fill = |path: &Path| match initial {
+            Some(part) => fill_from(deps, part, sources, path),
+            None => fill_empty(path, owner),
+        };
+        let mut start = inputs.begun.start(key, may_reuse);
+        let mount = loop {
+            let attempt = take_cache_mount(deps.store, key, sharing, start, &fill);
+            match attempt.map_err(StepError::Disk)? {
+                CacheAttempt::Taken(mount) => break mount,
+                CacheAttempt::Busy(flight) => drop(wait(flight, deps.cancel)?),
+            }
+            start = CacheStart::Warm;
+        };
+        taken.insert(key, mount);
+    }
+    Ok(taken)
+}
+
+/// Returns what a cache is found by: its name, and what it began with.
+fn cache_key(id: &str, initial: Option<&Part>, sources: &Sources<'_>) -> Blake3 {
+    let mut encoder = Encoder::new("kiln.cachemount.1");
+    encoder.text(id);
+    if let Some(part) = initial {
+        let layers = sources.step(part.step).map_or(&[][..], Below::layers);
+        let layers: Vec<Blake3> = layers.iter().map(|layer| layer.id().0).collect();
+        encoder.value(&part.path).sequence(&layers);
+    }
+    encoder.finish()
+}
+
+fn fill_empty(path: &Path, owner: FileOwner) -> io::Result<()> {
+    fs::create_dir(path)?;
+    std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(owner.mode))
+}
+
+/// Copies a directory of another step.
+fn fill_from(deps: &Deps<'_>, part: &Part, sources: &Sources<'_>, path: &Path) -> io::Result<()> {
+    let Some(below) = sources.step(part.step) else {
+        return fs::create_dir(path);
+    };
+    let inside = resolve_in(below, &part.path).map_err(io::Error::other)?;
+    let copy = Reflink::new(deps.layers)
+        .prepare(below.layers())
+        .map_err(io::Error::other)?;
+    let kiln_snapshotter::WritableRoot::Directory(directory) = copy.root() else {
+        unreachable!("a copy is a directory");
+    };
+    let inside = OsStr::from_bytes(inside.as_bytes());
+    fs::rename(directory.join(inside), path)
+}
+
+fn secret<'a>(
+    deps: &Deps<'a>,
+    id: &str,
+    presence: Presence,
+) -> Result<Option<&'a SecretValue>, StepError> {
+    match (deps.surroundings.secrets.get(id), presence) {
+        (None, Presence::Required) => Err(StepError::Secret(id.to_owned())),
+        (found, _) => Ok(found),
+    }
+}
+
+fn secret_file(value: &SecretValue, owner: FileOwner) -> MountSource {
+    MountSource::File {
+        content: SecretBytes::new(value.reveal()),
+        mode: owner.mode,
+        uid: owner.uid,
+        gid: owner.gid,
+    }
+}
+
+fn agent(
+    deps: &Deps<'_>,
+    id: &str,
+    owner: FileOwner,
+    presence: Presence,
+) -> Result<Option<Box<dyn AgentSocket>>, StepError> {
+    let socket = deps.agents.open(id, owner).map_err(StepError::Disk)?;
+    match (socket, presence) {
+        (None, Presence::Required) => Err(StepError::Agent(id.to_owned())),
+        (socket, _) => Ok(socket),
+    }
+}
