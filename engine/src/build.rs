@@ -7,9 +7,10 @@ use kiln_cache::{GuestPath, State, Timestamp};
 use kiln_parser::{IgnoreRules, Place, remote_source};
 use kiln_runtime::Cancel;
 use kiln_solver::{
-    Context, ContextId, Deps, Fault, GitDirectory, ImageSource, NamedSource, Network, Plan,
-    PlanError, PlanOptions, Progress, Remote, Reporter, RunSurroundings, ScannedContext,
-    SolveError, StepError, StepId, VertexEnd, context_name, context_paths, plan, solve,
+    AllowedDevices, Context, ContextId, Deps, Fault, GitDirectory, ImageSource, NamedSource,
+    Network, Plan, PlanError, PlanOptions, Progress, Remote, Reporter, RunSurroundings,
+    ScannedContext, SolveError, StepError, StepId, VertexEnd, context_name, context_paths, plan,
+    solve,
 };
 
 use crate::base_layers::Fetcher;
@@ -241,6 +242,18 @@ fn named_sources(request: &BuildRequest) -> Result<BTreeMap<String, NamedSource>
     Ok(sources)
 }
 
+fn allowed_devices(request: &BuildRequest) -> AllowedDevices {
+    let mut names = Vec::new();
+    for allowed in &request.allowed {
+        match allowed {
+            Entitlement::Device(None) => return AllowedDevices::All,
+            Entitlement::Device(Some(name)) => names.push(name.clone()),
+            _ => {}
+        }
+    }
+    AllowedDevices::Named(names)
+}
+
 fn entitlements(request: &BuildRequest) -> Vec<kiln_solver::Entitlement> {
     request
         .allowed
@@ -272,6 +285,8 @@ fn surroundings(request: &BuildRequest, plan: &Plan) -> RunSurroundings {
         ulimits: request.ulimits.clone(),
         resources: request.resources.clone(),
         resolv_conf: request.resolv_conf.clone(),
+        device_directories: request.device_directories.clone(),
+        devices: allowed_devices(request),
         secrets: request.secrets.iter().cloned().collect(),
     }
 }
@@ -312,7 +327,12 @@ fn solve_error(error: SolveError, source_text: &SourceText) -> Error {
                 | StepError::Place(_)
                 | StepError::User(_)
                 | StepError::Unpack(_)
+                | StepError::Secret(_)
+                | StepError::Agent(_)
+                | StepError::Device(_)
+                | StepError::Cdi(_)
                 | StepError::NoRootForNames => (ErrorClass::Input, None),
+                StepError::Remote(error) => (fault_class(error.fault), None),
                 StepError::Layers(error) => (fault_class(error.fault), None),
                 _ => (ErrorClass::Environment, None),
             };

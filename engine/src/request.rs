@@ -55,6 +55,8 @@ pub struct BuildRequest {
     pub ulimits: Vec<Ulimit>,
     /// `--resource` and its aliases.
     pub resources: Resources,
+    /// Where vendors describe devices, lowest precedence first.
+    pub device_directories: Vec<PathBuf>,
     /// What `RUN` finds at `/etc/resolv.conf`.
     pub resolv_conf: EtcFile,
     /// `SOURCE_DATE_EPOCH`.
@@ -293,13 +295,6 @@ pub struct BuildResult {
 pub(crate) fn unsupported(request: &BuildRequest) -> Result<(), Error> {
     for (is_given, flag) in [
         (!request.agents.is_empty(), "--ssh"),
-        (
-            request
-                .allowed
-                .iter()
-                .any(|allowed| matches!(allowed, Entitlement::Device(_))),
-            "--allow device",
-        ),
         (
             !request.annotations.is_empty() || request.outputs.iter().any(has_annotations),
             "--annotation",

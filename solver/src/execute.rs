@@ -68,6 +68,12 @@ pub enum StepError {
     /// An agent that the step must have.
     #[error("no SSH key {0:?} forwarded from the client")]
     Agent(String),
+    /// A device that nobody allowed.
+    #[error("device {0} is requested by the build but not allowed")]
+    Device(String),
+    /// A device that is not there or cannot be used.
+    #[error(transparent)]
+    Cdi(#[from] kiln_runtime::cdi::CdiError),
     /// A remote source is not to be had.
     #[error(transparent)]
     Remote(#[from] RemoteError),

@@ -248,6 +248,8 @@ pub struct Run {
     pub user: String,
     /// What it finds mounted, in the order written.
     pub mounts: Vec<Mount>,
+    /// Devices of the host that it may use.
+    pub devices: Vec<Device>,
     /// Variables whose values are secrets.
     pub secret_variables: Vec<SecretVariable>,
     /// Its name as it sees it.
@@ -344,6 +346,15 @@ pub enum Presence {
     Optional,
     /// It may not.
     Required,
+}
+
+/// A device that a vendor described for containers (CDI).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// Its name, `vendor.com/class=name`, or the name of its class.
+    pub name: String,
+    /// Whether the step can do without it.
+    pub presence: Presence,
 }
 
 /// A variable whose value is a secret.

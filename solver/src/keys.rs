@@ -18,8 +18,8 @@ use kiln_cache::{ActionKey, Blake3, Encode, Encoder, Platform, Receipt, State};
 use kiln_parser::mount::FileOwner;
 
 use crate::graph::{
-    Access, Archives, Copy, FileSource, Graph, Mount, MountKind, Network, Op, Presence, Remote,
-    Run, SecretVariable, Security, StepId, Workdir,
+    Access, Archives, Copy, Device, FileSource, Graph, Mount, MountKind, Network, Op, Presence,
+    Remote, Run, SecretVariable, Security, StepId, Workdir,
 };
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
@@ -176,6 +176,7 @@ impl Encode for Run {
             cwd,
             user,
             mounts,
+            devices,
             secret_variables,
             hostname,
             network,
@@ -190,6 +191,7 @@ impl Encode for Run {
             .value(cwd)
             .text(user)
             .sequence(mounts)
+            .sequence(devices)
             .sequence(secret_variables)
             .text(hostname)
             .number(match network {
@@ -245,6 +247,13 @@ impl Encode for Mount {
                 encode_owner(owner, encoder);
             }
         }
+    }
+}
+
+impl Encode for Device {
+    fn encode(&self, encoder: &mut Encoder) {
+        let Self { name, presence } = self;
+        encoder.text(name).flag(*presence == Presence::Required);
     }
 }
 
@@ -365,6 +374,7 @@ mod tests {
                     size_bytes: Some(1),
                 },
             }],
+            devices: Vec::new(),
             secret_variables: Vec::new(),
             hostname: "buildkitsandbox".to_owned(),
             network,
@@ -420,9 +430,9 @@ mod tests {
             [
                 "b65acccb8ef8687d",
                 "4e6acf1f1a636377",
-                "397506befa014e71",
+                "0db7994801d71e09",
                 "10f670cfa6e36c75",
-                "e750516a4da131ff",
+                "f814d15c9967e7f8",
             ]
         );
         let graph = sample();

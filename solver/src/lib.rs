@@ -28,9 +28,9 @@ pub use copy::{PlaceError, SelectError, WriteError};
 pub use execute::StepError;
 pub use files::{Files, LinkLoop};
 pub use graph::{
-    Access, Archives, ContextId, Copy, CopyPart, Download, FileSource, From, GitDirectory, Graph,
-    Mode, Mount, MountKind, Network, Op, Part, Presence, Remote, Repository, Run, SecretVariable,
-    Security, Step, StepId, Submodules, Workdir,
+    Access, Archives, ContextId, Copy, CopyPart, Device, Download, FileSource, From, GitDirectory,
+    Graph, Mode, Mount, MountKind, Network, Op, Part, Presence, Remote, Repository, Run,
+    SecretVariable, Security, Step, StepId, Submodules, Workdir,
 };
 pub use layers::{Layers, LayersError};
 pub use plan::{
@@ -39,6 +39,6 @@ pub use plan::{
 };
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
 pub use remote::{Identity, RemoteError, Remotes};
-pub use run::RunSurroundings;
+pub use run::{AllowedDevices, RunSurroundings};
 pub use secret::SecretValue;
 pub use solve::{Deps, Reuse, Solution, SolveError, StepReport, solve};

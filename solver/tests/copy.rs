@@ -14,9 +14,10 @@ use kiln_parser::{IgnoreRules, parse};
 use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, Writable};
 use kiln_solver::{
-    AgentSocket, Agents, BaseError, BaseRequest, Bases, Context, ContextId, Deps, Identity, Layers,
-    LayersError, PlanOptions, Remote, RemoteError, Remotes, Reporter, Reuse, RunSurroundings,
-    ScannedContext, Silent, Solution, SolveError, StepReport, Vertex, context_paths, plan, solve,
+    AgentSocket, Agents, AllowedDevices, BaseError, BaseRequest, Bases, Context, ContextId, Deps,
+    Identity, Layers, LayersError, PlanOptions, Remote, RemoteError, Remotes, Reporter, Reuse,
+    RunSurroundings, ScannedContext, Silent, Solution, SolveError, StepReport, Vertex,
+    context_paths, plan, solve,
 };
 
 #[derive(Debug)]
@@ -139,6 +140,8 @@ impl Bench {
             proxies: Vec::new(),
             network: Network::None,
             extra_hosts: Vec::new(),
+            device_directories: Vec::new(),
+            devices: AllowedDevices::All,
             secrets: BTreeMap::new(),
             shm_size_bytes: 0,
             ulimits: Vec::new(),

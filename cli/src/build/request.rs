@@ -90,6 +90,7 @@ pub(crate) fn request(
         },
         ulimits: each(&arguments.ulimits, values::parse_ulimit)?,
         resources: resources(arguments)?,
+        device_directories: ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec(),
         resolv_conf: EtcFile::File {
             path: PathBuf::from("/etc/resolv.conf"),
             access: Access::ReadOnly,

@@ -3,16 +3,17 @@
 mod mounts; // files of other steps, caches, secrets, agents
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use kiln_parser::quote;
 use kiln_runtime::{
     Access, End, EtcFile, Job, Mount, MountSource, Process, ProcessUser, Root, Stream, Ulimit,
-    Writable, hosts_text,
+    Writable, cdi, hosts_text,
 };
 use kiln_snapshotter::{Layer, WritableRoot, find_identity};
 
 use crate::execute::{Below, Inputs, Sources, StepError};
-use crate::graph::{Network, Run, Security};
+use crate::graph::{Network, Presence, Run, Security};
 use crate::progress::{LogStream, Vertex};
 use crate::secret::SecretValue;
 use crate::solve::Deps;
@@ -36,8 +37,21 @@ pub struct RunSurroundings {
     pub resources: kiln_runtime::Resources,
     /// What is found at `/etc/resolv.conf`.
     pub resolv_conf: EtcFile,
+    /// Where vendors describe devices, lowest precedence first.
+    pub device_directories: Vec<PathBuf>,
+    /// Which devices may be used.
+    pub devices: AllowedDevices,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, SecretValue>,
+}
+
+/// The devices that a build may use (`--allow device`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedDevices {
+    /// Every one.
+    All,
+    /// Those of these names, and those whose description says that everybody may.
+    Named(Vec<String>),
 }
 
 /// Runs the command and returns the layer of what it changed.
@@ -75,6 +89,7 @@ pub(crate) fn run(
         Some(script) => Some(mount_script(deps, script, &mut job)?),
         None => None,
     };
+    devices(deps, run, &mut job)?;
     let _kept = mounts::add(deps, run, inputs, sources, &mut job)?;
     let mut output = |stream: Stream, bytes: &[u8]| {
         let stream = match stream {
@@ -103,6 +118,35 @@ pub(crate) fn run(
     }
     // The executor removes the mount points that it made itself.
     Ok(writable.commit(below.view(), &[])?)
+}
+
+/// Adds the devices that a step asks for.
+fn devices(deps: &Deps<'_>, run: &Run, job: &mut Job) -> Result<(), StepError> {
+    if run.devices.is_empty() {
+        return Ok(());
+    }
+    let registry = cdi::Registry::scan(&deps.surroundings.device_directories);
+    let mut requests = Vec::with_capacity(run.devices.len());
+    for device in &run.devices {
+        let is_allowed = match &deps.surroundings.devices {
+            AllowedDevices::All => true,
+            AllowedDevices::Named(names) => {
+                names.contains(&device.name) || registry.is_auto_allowed(&device.name)
+            }
+        };
+        if !is_allowed {
+            return Err(StepError::Device(device.name.clone()));
+        }
+        requests.push(cdi::DeviceRequest {
+            name: device.name.clone(),
+            requirement: match device.presence {
+                Presence::Required => cdi::Requirement::Required,
+                Presence::Optional => cdi::Requirement::Optional,
+            },
+        });
+    }
+    registry.find(&requests)?.apply(job);
+    Ok(())
 }
 
 /// Says where the command finds its files, in the executor's words.

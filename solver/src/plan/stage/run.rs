@@ -6,7 +6,7 @@ use kiln_parser::{MountFlag, Program, Run, Site, Text};
 
 use super::StagePlan;
 use crate::graph::{
-    self, Access, ContextId, FileSource, Mount, MountKind, Network, Op, Part, Presence,
+    self, Access, ContextId, Device, FileSource, Mount, MountKind, Network, Op, Part, Presence,
     SecretVariable, Security,
 };
 use crate::plan::stages::Reader;
@@ -14,10 +14,8 @@ use crate::plan::{Entitlement, PlanError, history};
 
 impl StagePlan<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, site: &Site, text: &str) -> Result<(), PlanError> {
-        if let Some(device) = run.devices.first() {
-            let message = "RUN --device is not supported yet";
-            self.error("unsupported", device.span, message);
-        }
+        let devices = run.devices.iter().filter_map(|text| self.device(text));
+        let devices = devices.collect();
         // The parser let no other words pass.
         let network = match &run.network {
             Some(text) if text.raw == "none" => Network::None,
@@ -72,6 +70,7 @@ impl StagePlan<'_, '_> {
             cwd: self.state.working_dir(),
             user: self.state.config.config.user.clone(),
             mounts: mounts.files,
+            devices,
             secret_variables: mounts.variables,
             hostname: hostname.to_owned(),
             network,
@@ -81,6 +80,38 @@ impl StagePlan<'_, '_> {
         };
         self.layer(Op::Run(Box::new(op)), text, site.span, created_by);
         Ok(())
+    }
+
+    /// Reads `--device=NAME[,required[=BOOL]]`; none if an error was noted.
+    fn device(&mut self, text: &Text) -> Option<Device> {
+        let mut name = None;
+        let mut presence = Presence::Optional;
+        for field in text.raw.split(',') {
+            match field.split_once('=') {
+                Some(("name", value)) => name = Some(value),
+                Some(("required", "true" | "1")) | None if field.starts_with("required") => {
+                    presence = Presence::Required;
+                }
+                Some(("required", "false" | "0")) => presence = Presence::Optional,
+                // Names of devices have an equals sign themselves.
+                _ if name.is_none() => name = Some(field),
+                _ => {
+                    let message = format!("unexpected field {field:?} in device {:?}", text.raw);
+                    self.error("device", text.span, message);
+                    return None;
+                }
+            }
+        }
+        match name {
+            Some(name) if !name.is_empty() => Some(Device {
+                name: name.to_owned(),
+                presence,
+            }),
+            _ => {
+                self.error("device", text.span, "a device needs a name");
+                None
+            }
+        }
     }
 
     /// Notes an error unless the person who builds allowed it.
