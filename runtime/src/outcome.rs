@@ -33,12 +33,14 @@ pub enum End {
         program: String,
         /// Whether it was looked for in `PATH`.
         searched: bool,
+        /// What is missing instead, if the program itself is there.
+        missing: Option<String>,
     },
     /// The program is there but cannot be executed.
     NotExecutable {
         /// What the first argument says.
         program: String,
-        /// The kernel's reason.
+        /// The kernel's reason, and what is known about it.
         reason: String,
     },
 }
@@ -65,13 +67,21 @@ impl End {
             Self::NotFound {
                 program,
                 searched: true,
+                ..
             } => Some(format!(
                 "exec: {program:?}: executable file not found in $PATH"
             )),
             Self::NotFound {
                 program,
                 searched: false,
-            } => Some(format!("exec: {program:?}: no such file or directory")),
+                missing,
+            } => {
+                let missing = missing.as_ref().map(|what| format!(": {what}"));
+                let missing = missing.unwrap_or_default();
+                Some(format!(
+                    "exec: {program:?}: no such file or directory{missing}"
+                ))
+            }
             Self::NotExecutable { program, reason } => Some(format!("exec: {program:?}: {reason}")),
         }
     }
@@ -245,6 +255,7 @@ mod tests {
         let missing = End::NotFound {
             program: "nocmd".to_owned(),
             searched: true,
+            missing: None,
         };
         assert_eq!(missing.code(), 127);
         assert_eq!(

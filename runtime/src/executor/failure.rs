@@ -1,15 +1,19 @@
 //! What a child's last words mean.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
 
 use kiln_cache::GuestPath;
 
 use super::prepare::Plan;
-use crate::sys::{Record, Stage};
+use super::unstartable::{BINFMT_MISC, Unstartable};
+use crate::sys::{HEAD_BYTES, Record, Stage};
 use crate::{End, ExecError};
 
-/// Turns the record of a child that did not become the program into an end or an error.
-pub(super) fn explain(plan: &Plan, record: Record) -> Result<End, ExecError> {
+/// Turns the record of a child that did not become the program into an end or an error. `head` is
+/// the beginning of the file that the kernel refused, as far as it is known.
+pub(super) fn explain(plan: &Plan, record: Record, head: &[u8]) -> Result<End, ExecError> {
     let errno = rustix::io::Errno::from_raw_os_error(record.value);
     let source = io::Error::from(errno);
     let target = || {
@@ -23,14 +27,21 @@ pub(super) fn explain(plan: &Plan, record: Record) -> Result<End, ExecError> {
         Stage::Search => {
             return Ok(match errno {
                 rustix::io::Errno::ACCESS => not_executable(plan, "permission denied"),
-                _ => not_found(plan, plan.searched),
+                _ => not_found(plan, plan.searched, None),
             });
         }
         Stage::Execute => {
+            let reason = why(plan, record.index, errno, head);
+            let reason_after = |answer: &str| match &reason {
+                Some(reason) => format!("{answer}: {reason}"),
+                None => answer.to_owned(),
+            };
             return Ok(match errno {
                 // The file is there: what is missing is the interpreter it names.
-                rustix::io::Errno::NOENT => not_found(plan, false),
-                rustix::io::Errno::NOEXEC => not_executable(plan, "exec format error"),
+                rustix::io::Errno::NOENT => not_found(plan, false, reason),
+                rustix::io::Errno::NOEXEC => {
+                    not_executable(plan, &reason_after("exec format error"))
+                }
                 _ => not_executable(plan, &source.to_string()),
             });
         }
@@ -87,10 +98,34 @@ fn outer(plan: &Plan, target: &GuestPath) -> Option<GuestPath> {
     outer.max_by_key(|outer| outer.as_bytes().len()).cloned()
 }
 
-fn not_found(plan: &Plan, searched: bool) -> End {
+/// Says in words why a file was not executed.
+fn why(plan: &Plan, candidate: u32, errno: rustix::io::Errno, head: &[u8]) -> Option<String> {
+    let path = plan.candidates.get(usize::try_from(candidate).ok()?)?;
+    let system = rustix::system::uname();
+    let file = Unstartable {
+        path: &path.to_string_lossy(),
+        head,
+        errno,
+        machine: &system.machine().to_string_lossy(),
+    };
+    file.reason(Path::new(BINFMT_MISC), |path| {
+        // Relative ones are relative to where the process was. Mounts are gone by now, but
+        // interpreters do not lie in them.
+        let file = plan.stubs.look(&plan.cwd.join(path)).ok()?;
+        let mut head = Vec::new();
+        File::from(file)
+            .take(HEAD_BYTES)
+            .read_to_end(&mut head)
+            .ok()?;
+        Some(head)
+    })
+}
+
+fn not_found(plan: &Plan, searched: bool, missing: Option<String>) -> End {
     End::NotFound {
         program: plan.program.clone(),
         searched,
+        missing,
     }
 }
 

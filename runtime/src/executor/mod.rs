@@ -17,6 +17,7 @@ mod streams; // pipes or a terminal
 mod stubs; // mount points that must not stay
 mod supervise; // output, cancellation, the end
 mod surroundings; // what all jobs share
+mod unstartable; // why a program was not started
 
 use std::fmt;
 use std::path::Path;

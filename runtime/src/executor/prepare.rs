@@ -55,6 +55,8 @@ impl Running {
 pub(crate) struct Plan {
     pub(super) program: String,
     pub(super) searched: bool,
+    /// The paths tried as the program.
+    pub(super) candidates: Strings,
     pub(super) cwd: GuestPath,
     /// The target of each mount step.
     pub(super) targets: Vec<GuestPath>,
@@ -181,6 +183,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         plan: Plan {
             program: program.clone(),
             searched,
+            candidates,
             cwd: job.process.cwd.clone(),
             targets: steps.targets,
             stubs: steps.stubs,

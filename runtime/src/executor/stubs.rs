@@ -9,7 +9,7 @@
 //!
 //! Mount points inside other mounts are made by the new process, which is the first to see those.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use kiln_cache::GuestPath;
@@ -66,6 +66,20 @@ impl Stubs {
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// Opens a file of the root.
+    pub(super) fn look(&self, path: &GuestPath) -> Result<OwnedFd, Errno> {
+        let file = resolve_in(&self.root, path)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        // What was found may be anything, and only its content is of interest.
+        match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+            FileType::RegularFile => {
+                let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+                rustix::fs::open(name, flags, Mode::empty())
+            }
+            _ => Err(Errno::INVAL),
+        }
     }
 
     /// Notes that something will be mounted at a path, which exists or belongs to the result.

@@ -9,7 +9,7 @@ use super::failure::explain;
 use super::prepare::Running;
 use super::streams::OurStreams;
 use super::{Output, Stream};
-use crate::sys::{Ending, RECORD_BYTES, Record};
+use crate::sys::{Ending, HEAD_BYTES, RECORD_BYTES, Record};
 use crate::{Cancel, End, ExecError, Observed, Outcome};
 
 /// The default capacity of a pipe.
@@ -31,6 +31,8 @@ pub(super) fn supervise(
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     failure: Option<Record>,
+    /// The beginning of the file that the kernel refused to execute; follows its record.
+    head: Vec<u8>,
 }
 
 impl Report {
@@ -41,12 +43,18 @@ impl Report {
 
     /// Reads what has arrived; says whether more may come.
     pub(crate) fn read(&mut self, pipe: &OwnedFd) -> Result<bool, Errno> {
+        if self.failure.is_some() {
+            let mut bytes = [0; HEAD_BYTES as usize];
+            let length = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut bytes))?;
+            self.head.extend_from_slice(&bytes[..length]);
+            return Ok(length > 0);
+        }
         let mut bytes = [0; RECORD_BYTES];
         let length = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut bytes))?;
         if length < RECORD_BYTES {
             return Ok(false);
         }
-        self.failure = Record::from_bytes(&bytes).or(self.failure);
+        self.failure = Record::from_bytes(&bytes);
         Ok(true)
     }
 }
@@ -175,7 +183,7 @@ pub(crate) fn finish(
         .is_some_and(crate::cgroup::Cgroup::remove);
     let end = match (ended.report.failure, ended.status) {
         _ if cancelled => End::Cancelled,
-        (Some(record), _) => explain(&running.plan, record)?,
+        (Some(record), _) => explain(&running.plan, record, &ended.report.head)?,
         (None, Ending::Exited(code)) => End::Exited(code),
         (None, Ending::Killed(signal)) => End::Killed(signal),
     };

@@ -18,7 +18,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use super::program::{Fresh, Leaf, MountStep, Program, Target};
 use super::raw;
-use super::report::{Record, Stage};
+use super::report::{HEAD_BYTES, Record, Stage};
 use crate::Access;
 
 /// Attributes of every file system made here that holds no programs and no devices.
@@ -49,6 +49,23 @@ pub(super) fn run(program: &Program<'_>) {
         Err(record) => record,
     };
     report(program, record);
+    if record.stage == Stage::Execute {
+        send_head(program, record.index);
+    }
+}
+
+/// Sends the beginning of a file that could not be executed, for its reader to find out why.
+fn send_head(program: &Program<'_>, candidate: u32) {
+    let mut head = [0_u8; HEAD_BYTES as usize];
+    let Some(path) = program.candidates.get(candidate as usize) else {
+        return;
+    };
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let length = file.and_then(|file| rustix::io::read(&*ManuallyDrop::new(file), &mut head));
+    if let Ok(length) = length {
+        // Without it, the kernel's answer has to do.
+        let _ = rustix::io::write(program.report, head.get(..length).unwrap_or(&[]));
+    }
 }
 
 fn report(program: &Program<'_>, record: Record) {

@@ -30,6 +30,10 @@ impl Strings {
         Ok(Self { strings, pointers })
     }
 
+    pub(crate) fn get(&self, index: usize) -> Option<&CStr> {
+        self.strings.get(index).map(CString::as_c_str)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &CStr> {
         self.strings.iter().map(CString::as_c_str)
     }

@@ -19,4 +19,4 @@ pub(crate) use fork::{Ending, Namespaces, Spawned, spawn};
 pub(crate) use helper::{Helper, HelperTask};
 pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, take_signals, unshare};
-pub(crate) use report::{RECORD_BYTES, Record, Stage};
+pub(crate) use report::{HEAD_BYTES, RECORD_BYTES, Record, Stage};

@@ -5,6 +5,10 @@ use rustix::io::Errno;
 /// Bytes of one record; far below `PIPE_BUF`, so a record arrives whole.
 pub(crate) const RECORD_BYTES: usize = 12;
 
+/// The most bytes of a refused program that follow its record: enough for the headers of a binary
+/// and the name of its loader.
+pub(crate) const HEAD_BYTES: u64 = 1024;
+
 macro_rules! stages {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What a new process was doing.
@@ -73,7 +77,7 @@ stages! {
     CloseDescriptors,
     /// No candidate is an executable file.
     Search,
-    /// Executing candidate `index`, which exists.
+    /// Executing candidate `index`, which exists; the beginning of the file may follow.
     Execute,
 }
 

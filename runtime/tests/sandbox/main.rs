@@ -15,6 +15,7 @@ mod containers;
 mod devices;
 mod filesystem;
 mod fixture;
+mod foreign;
 mod lifecycle;
 mod mount_points;
 mod process;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         (Some("--monitor"), [directory, ..]) => containers::monitor(Path::new(directory)),
         (Some("--foreground"), [root, name, ..]) => containers::foreground(Path::new(root), name),
         (Some("--connect"), [socket, ..]) => mount_points::connect(socket),
+        (Some("--emulate"), [directory, ..]) => foreign::emulate(Path::new(directory)),
         (Some("--list"), _) => ExitCode::SUCCESS,
         (_, words) => outside(words),
     }
@@ -118,6 +120,7 @@ fn inside(words: &[String]) -> ExitCode {
         secrets::CASES,
         security::CASES,
         starting::CASES,
+        foreign::CASES,
         lifecycle::CASES,
         containers::CASES,
     ];

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use kiln_cache::GuestPath;
 use kiln_runtime::{End, ExecError, Process};
@@ -27,11 +28,15 @@ fn end(fixture: &Fixture, argv: &[&str]) -> End {
 }
 
 /// Makes a layer with programs of every bad kind.
-fn programs(fixture: &Fixture) -> std::path::PathBuf {
+fn programs(fixture: &Fixture) -> PathBuf {
     let layer = fixture.directory();
     for (name, text, mode) in [
         ("plain", "text", 0o644),
         ("script", "#!/no/such/interpreter\n", 0o755),
+        ("env", "#! /no/such/env bash\n", 0o755),
+        ("windows", "#!/bin/sh\r\necho\r\n", 0o755),
+        ("bin/bare", "echo no first line\n", 0o755),
+        ("empty", "", 0o755),
         ("noise", "\x7fELFnoise", 0o755),
         ("bin/sh-says-first", "#!/bin/sh\necho first\n", 0o755),
         ("opt/sh-says-first", "#!/bin/sh\necho second\n", 0o755),
@@ -64,13 +69,25 @@ fn missing_file(fixture: &Fixture) {
 }
 
 fn missing_interpreter(fixture: &Fixture) {
-    let end = end(fixture, &["/script"]);
-    assert_eq!(end.code(), 127);
-    assert!(
-        end.start_failure()
-            .unwrap()
-            .ends_with("no such file or directory")
-    );
+    for (program, missing) in [
+        (
+            "/script",
+            "its interpreter /no/such/interpreter does not exist",
+        ),
+        ("/env", "its interpreter /no/such/env does not exist"),
+        (
+            "/windows",
+            "its first line ends as on Windows, in a carriage return, so its interpreter is not \
+             /bin/sh but \"/bin/sh\\r\", which does not exist",
+        ),
+    ] {
+        let end = end(fixture, &[program]);
+        assert_eq!(end.code(), 127);
+        assert_eq!(
+            end.start_failure().unwrap(),
+            format!("exec: {program:?}: no such file or directory: {missing}")
+        );
+    }
 }
 
 fn not_executable(fixture: &Fixture) {
@@ -85,9 +102,21 @@ fn not_executable(fixture: &Fixture) {
 }
 
 fn not_a_program(fixture: &Fixture) {
-    let end = end(fixture, &["/noise"]);
-    assert_eq!(end.code(), 126);
-    assert!(end.start_failure().unwrap().ends_with("exec format error"));
+    let neither = "is neither a program for this machine nor a script that begins with #! and its \
+                   interpreter";
+    for (program, reason) in [
+        ("/noise", format!(": /noise {neither}")),
+        // Found in the path, so the path is told.
+        ("bare", format!(": /bin/bare {neither}")),
+        ("/empty", String::new()),
+    ] {
+        let end = end(fixture, &[program]);
+        assert_eq!(end.code(), 126);
+        assert_eq!(
+            end.start_failure().unwrap(),
+            format!("exec: {program:?}: exec format error{reason}")
+        );
+    }
 }
 
 fn path_decides_the_order(fixture: &Fixture) {
