@@ -1,5 +1,6 @@
 //! What to run and in which surroundings: plain values, decided by the caller.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use kiln_cache::GuestPath;
@@ -293,6 +294,18 @@ pub struct Ulimit {
     pub soft: Option<u64>,
     /// How far the process may raise it; none is unlimited.
     pub hard: Option<u64>,
+}
+
+/// As a command line says it: `nofile=1024:4096`.
+impl fmt::Display for Ulimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |limit: Option<u64>| match limit {
+            Some(limit) => limit.to_string(),
+            None => "unlimited".to_owned(),
+        };
+        let name = self.resource.as_str();
+        write!(f, "{name}={}:{}", text(self.soft), text(self.hard))
+    }
 }
 
 macro_rules! ulimit_names {

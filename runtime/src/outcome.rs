@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use kiln_cache::GuestPath;
 
+use crate::Ulimit;
+
 /// What is known after a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -201,6 +203,15 @@ pub enum ExecError {
         target: GuestPath,
         /// The target of the mount that would have to hold it.
         outer: GuestPath,
+    },
+    /// A resource limit is not a possible one, or above what this user may set.
+    #[error("setting the limit {limit}")]
+    Ulimit {
+        /// The limit.
+        limit: Ulimit,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
     },
     /// A device cannot be given to the job.
     #[error("device {} at {target}", host.display())]

@@ -64,6 +64,14 @@ pub(super) fn explain(plan: &Plan, record: Record, head: &[u8]) -> Result<End, E
                 source,
             });
         }
+        Stage::Limit => {
+            let index = usize::try_from(record.index).ok();
+            let limit = index.and_then(|index| plan.limits.get(index));
+            return Err(match limit {
+                Some(&limit) => ExecError::Ulimit { limit, source },
+                None => ExecError::Vanished,
+            });
+        }
         Stage::Orphaned => return Err(ExecError::Vanished),
         Stage::JoinCgroup => "entering the control group",
         Stage::DeathSignal => "binding the process to this one",
@@ -76,7 +84,6 @@ pub(super) fn explain(plan: &Plan, record: Record, head: &[u8]) -> Result<End, E
         Stage::Hostname => "setting the host name",
         Stage::Loopback => "starting the loopback device",
         Stage::CgroupNamespace => "making a control group namespace",
-        Stage::Limit => "setting a resource limit",
         Stage::BoundingSet => "reducing the capability bounding set",
         Stage::Filter => "loading the system call filter",
         Stage::Groups => "setting the supplementary groups",

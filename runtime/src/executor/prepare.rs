@@ -22,7 +22,7 @@ use super::surroundings::{OwnStubs, Surroundings};
 use crate::cgroup::Cgroup;
 use crate::sys::{self, Identity, Leaf, MountStep, Namespaces, Program, Spawned, Strings};
 use crate::{
-    EtcFile, ExecError, Job, Mount, Network, Root, Security, Streams, Warning, capability,
+    EtcFile, ExecError, Job, Mount, Network, Root, Security, Streams, Ulimit, Warning, capability,
 };
 
 /// Where programs are looked for without a `PATH` (moby: `system.DefaultPathEnv`).
@@ -58,6 +58,7 @@ pub(crate) struct Plan {
     /// The paths tried as the program.
     pub(super) candidates: Strings,
     pub(super) cwd: GuestPath,
+    pub(super) limits: Vec<Ulimit>,
     /// The target of each mount step.
     pub(super) targets: Vec<GuestPath>,
     pub(super) stubs: Stubs,
@@ -185,6 +186,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
             searched,
             candidates,
             cwd: job.process.cwd.clone(),
+            limits: job.ulimits.clone(),
             targets: steps.targets,
             stubs: steps.stubs,
             _own_stubs: own_stubs,

@@ -186,6 +186,7 @@ fn detached_run(fixture: &Fixture) {
         container.run(Attachment::default()),
         Err(ContainerError::AlreadyRunning(_))
     ));
+    await_line(&container, "up\n");
     container.kill(SignalNumber::KILL).unwrap();
     let state = container.wait().unwrap();
     assert_eq!((state.status, state.exit_code), (Status::Exited, 137));

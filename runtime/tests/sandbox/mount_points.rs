@@ -75,7 +75,6 @@ fn targets_follow_links_inside_the_root(fixture: &Fixture) {
 }
 
 fn df_103_stubs_vanish(fixture: &Fixture) {
-    // DF-103
     let source = fixture.directory();
     fs::write(source.join("file"), "").unwrap();
     let (mut job, upper) = fixture.job(&["true"]);

@@ -24,6 +24,8 @@ pub(crate) const CASES: &[crate::Case] = cases![
     input_ends_at_once
     terminal_is_its_own
     limits_are_set
+    every_limit_can_be_set
+    limits_that_cannot_be_set_are_named
     hostname_and_hosts
     first_process_of_its_namespace
 ];
@@ -140,6 +142,62 @@ fn limits_are_set(fixture: &Fixture) {
         hard: Some(200),
     }];
     assert_eq!(fixture.output(&job), "100\n200\n");
+}
+
+fn every_limit_can_be_set(fixture: &Fixture) {
+    // Low enough for anybody, high enough to run.
+    let limits = [
+        ("core", "Max core file size", 0),
+        ("cpu", "Max cpu time", 1000),
+        ("data", "Max data size", 1 << 30),
+        ("fsize", "Max file size", 1 << 30),
+        ("locks", "Max file locks", 100),
+        ("memlock", "Max locked memory", 8192),
+        ("msgqueue", "Max msgqueue size", 8192),
+        ("nice", "Max nice priority", 0),
+        ("nofile", "Max open files", 100),
+        ("nproc", "Max processes", 1000),
+        ("rss", "Max resident set", 1 << 30),
+        ("rtprio", "Max realtime priority", 0),
+        ("rttime", "Max realtime timeout", 1000),
+        ("sigpending", "Max pending signals", 100),
+        ("stack", "Max stack size", 1 << 22),
+    ];
+    let (mut job, _) = fixture.job(&["cat", "/proc/self/limits"]);
+    for (name, _, value) in limits {
+        job.ulimits.push(Ulimit {
+            resource: UlimitName::parse(name).unwrap(),
+            soft: Some(value),
+            hard: Some(value),
+        });
+    }
+    let text = fixture.output(&job);
+    for (_, title, value) in limits {
+        let line = text.lines().find(|line| line.starts_with(title)).unwrap();
+        let words: Vec<_> = line[title.len()..].split_whitespace().collect();
+        assert_eq!(words[..2], [value.to_string(), value.to_string()], "{line}");
+    }
+}
+
+fn limits_that_cannot_be_set_are_named(fixture: &Fixture) {
+    let (mut job, _) = fixture.job(&["true"]);
+    job.ulimits = vec![Ulimit {
+        resource: UlimitName::OpenFiles,
+        soft: Some(20),
+        hard: Some(10),
+    }];
+    let error = fixture.try_run(&job).err().unwrap();
+    assert_eq!(error.to_string(), "setting the limit nofile=20:10");
+    if fixture.rung != Rung::Root {
+        // Above what the kernel lets anybody but real root have.
+        job.ulimits[0].soft = None;
+        job.ulimits[0].hard = None;
+        let error = fixture.try_run(&fixture.again(&job)).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "setting the limit nofile=unlimited:unlimited"
+        );
+    }
 }
 
 fn hostname_and_hosts(fixture: &Fixture) {

@@ -15,7 +15,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
     settings_are_read_only
     sysfs_is_read_only
     device_nodes_do_not_work
-    no_network_but_loopback
+    df_111_no_network_but_loopback
     network_of_the_host
     the_host_is_out_of_sight
     trusted_jobs_have_every_capability
@@ -132,16 +132,18 @@ fn device_nodes_do_not_work(fixture: &Fixture) {
     }
 }
 
-fn no_network_but_loopback(fixture: &Fixture) {
-    // DF-111
+fn df_111_no_network_but_loopback(fixture: &Fixture) {
     let script = "
         ls /sys/class/net
         ip -o addr show dev lo | grep -c 127.0.0.1
-        cat /proc/net/route | tail -n +2 | wc -l
-        nc -l -p 7777 -e echo up & sleep 0.2; nc 127.0.0.1 7777 </dev/null";
+        tail -n +2 /proc/net/route | wc -l
+        test ! -e /proc/net/ipv6_route || grep -v ' lo$' /proc/net/ipv6_route
+        nc -w 5 192.0.2.1 80 2>&1 </dev/null | grep -c 'Network is unreachable'
+        nc -l -p 7777 -e echo up &
+        until nc 127.0.0.1 7777 </dev/null 2>/dev/null; do sleep 0.05; done";
     let (mut job, _) = fixture.job(&["sh", "-c", script]);
     job.network = Network::None;
-    assert_eq!(fixture.output(&job), "lo\n1\n0\nup\n");
+    assert_eq!(fixture.output(&job), "lo\n1\n0\n1\nup\n");
     let (mut job, _) = fixture.job(&["sh", "-c", "echo 0 > /sys/class/net/lo/mtu"]);
     job.network = Network::None;
     let ran = fixture.run(&job);
