@@ -292,7 +292,7 @@ impl Container {
         }
     }
 
-    /// Empties the kernel's scratch directory.
+    /// Makes the kernel's scratch directory, or empties it.
     pub(super) fn renew_work_directory(&self) -> Result<(), ContainerError> {
         let work = self.directory.join("work");
         remove_tree(&work)

@@ -61,10 +61,9 @@ impl Containers {
         self.sweep()?;
         let id = ContainerId::random();
         let directory = self.root.join(format!("new-{id}"));
-        for name in ["upper", "work"] {
-            let path = directory.join(name);
-            fs::create_dir_all(&path).map_err(ContainerError::at(&path))?;
-        }
+        // The kernel's scratch directory beside it is made anew at each start.
+        let upper = directory.join("upper");
+        fs::create_dir_all(&upper).map_err(ContainerError::at(&upper))?;
         // Tells it from a leftover.
         let lock = lock_file(&directory.join("lock"))?;
         lock.lock().map_err(ContainerError::at(&directory))?;
