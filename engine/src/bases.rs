@@ -6,6 +6,7 @@ use kiln_cache::{Image, ImageRef, Platform, Sha256};
 use kiln_solver::{BaseError, BaseRequest, Bases, Fault, ImageSource, Reporter, VertexEnd};
 
 use crate::error::chain;
+use crate::layout_context::layout_image;
 use crate::request::Pull;
 use crate::{Engine, Error, ErrorClass};
 
@@ -81,12 +82,19 @@ impl Resolver<'_> {
     fn remote(&self, request: &BaseRequest) -> Result<Image, BaseError> {
         let name = match &request.source {
             ImageSource::Registry(name) => name,
-            ImageSource::Layout { .. } => {
-                return Err(BaseError {
-                    message: "image layouts as build contexts are not supported yet".to_owned(),
-                    hint: None,
-                    fault: Fault::Input,
-                });
+            ImageSource::Layout {
+                directory,
+                tag,
+                digest,
+                ..
+            } => {
+                let platform = &request.platform;
+                return layout_image(self.engine, directory, tag.as_deref(), *digest, platform)
+                    .map_err(|error| BaseError {
+                        message: error.to_string(),
+                        hint: error.hint().map(str::to_owned),
+                        fault: Fault::Input,
+                    });
             }
         };
         if self.pull == Pull::Never {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kiln_cache::{GuestPath, State, Timestamp};
-use kiln_parser::{IgnoreRules, Place, remote_source};
+use kiln_parser::{IgnoreRules, Place, is_builtin_syntax, remote_source, syntax_image};
 use kiln_runtime::Cancel;
 use kiln_solver::{
     AllowedDevices, Context, ContextId, Deps, Fault, GitDirectory, ImageSource, NamedSource,
@@ -17,6 +17,7 @@ use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
 use crate::check;
 use crate::definition::{load_dockerfile, load_ignore_file};
+use crate::epoch::{self, Times};
 use crate::error::chain;
 use crate::output::Built;
 use crate::remote::{NoAgents, NoRemotes};
@@ -40,10 +41,23 @@ impl Engine {
         unsupported(request)?;
         let reporter = Reporter::new(progress);
         let (source_text, dockerfile) = load_dockerfile(request, &reporter)?;
+        check_syntax(request, &source_text)?;
         let checks = check::options(&dockerfile).map_err(|error| Error::Dockerfile {
             source_text: source_text.clone(),
             diagnostics: vec![*error],
         })?;
+        let named = named_sources(request)?;
+        let epoch = epoch::find(
+            request,
+            &dockerfile,
+            &Times {
+                context: None,
+                named: &named,
+                remotes: &NoRemotes,
+                reporter: &reporter,
+                cancel,
+            },
+        )?;
         let options = PlanOptions {
             target: request.target.clone(),
             build_args: request.build_args.clone(),
@@ -58,7 +72,8 @@ impl Engine {
                 kiln_runtime::Network::None => Network::None,
             },
             extra_hosts: extra_host_names(request),
-            contexts: named_sources(request)?,
+            contexts: named,
+            epoch,
             allowed: entitlements(request),
         };
         let resolver = Resolver {
@@ -98,7 +113,7 @@ impl Engine {
                     cancel,
                     jobs: request.jobs,
                     reuse: request.reuse.clone(),
-                    epoch: request.epoch,
+                    epoch,
                 };
                 let solution = solve(&plan.graph, &roots, &deps)
                     .map_err(|error| solve_error(error, &source_text))?;
@@ -185,6 +200,20 @@ impl Engine {
                 }))
             }
         }
+    }
+}
+
+/// Refuses a Dockerfile that asks for another language than the one kiln knows.
+fn check_syntax(request: &BuildRequest, source_text: &SourceText) -> Result<(), Error> {
+    let given = request.build_args.get("BUILDKIT_SYNTAX").cloned();
+    match given.or_else(|| syntax_image(&source_text.bytes)) {
+        Some(syntax) if !is_builtin_syntax(&syntax) => Err(Error::Input {
+            message: format!(
+                "syntax {syntax:?} is not supported: kiln has the Dockerfile language built in and runs no other frontend"
+            ),
+            hint: Some("remove the line, or name docker/dockerfile:1".to_owned()),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -14,10 +14,6 @@ use crate::{Engine, Error};
 /// # Errors
 /// When the layout has no such image or is damaged; the message names the layout, and the tags that
 /// there are.
-#[expect(
-    dead_code,
-    reason = "for named contexts, which the resolver of bases does not ask yet"
-)]
 pub(crate) fn layout_image(
     engine: &Engine,
     directory: &Path,

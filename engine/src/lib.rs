@@ -12,6 +12,7 @@ mod build; // from a request to an image
 mod check; // findings about a Dockerfile
 mod containers; // from an image to a container
 mod definition; // Dockerfile and ignore file
+mod epoch; // SOURCE_DATE_EPOCH
 mod images; // the local store
 mod layout_context; // images of layouts on disk
 mod output; // where results go

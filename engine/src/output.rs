@@ -138,7 +138,7 @@ impl Engine {
                 .diff_id;
             new.push(NewLayer {
                 diff_id,
-                created: request.epoch.unwrap_or(built.created),
+                created: plan.epoch.unwrap_or(built.created),
             });
         }
         vertex.status("exporting layers", 0, None, true);
@@ -162,7 +162,7 @@ impl Engine {
                 true => target.config.platform(),
                 false => target.platform.clone(),
             },
-            epoch: request.epoch,
+            epoch: plan.epoch,
         })
         .map_err(|error| broken(&error))?;
         let image = exporter::store_image(&self.blobs, config, base, &layers)

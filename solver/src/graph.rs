@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{GuestPath, Platform, Sha256};
+use kiln_cache::{GuestPath, Platform, Sha256, Timestamp};
 use kiln_parser::chmod::Chmod;
 use kiln_parser::mount::{FileOwner, Sharing};
 use kiln_parser::{Modified, Span};
@@ -395,6 +395,8 @@ pub struct Workdir {
     pub path: GuestPath,
     /// Who owns what has to be made; as written, empty for root.
     pub user: String,
+    /// The time of what has to be made (`SOURCE_DATE_EPOCH`), if the build says.
+    pub time: Option<Timestamp>,
 }
 
 /// The steps, each after those it is made from.

@@ -276,8 +276,11 @@ fn encode_owner(owner: &FileOwner, encoder: &mut Encoder) {
 
 impl Encode for Workdir {
     fn encode(&self, encoder: &mut Encoder) {
-        let Self { path, user } = self;
+        let Self { path, user, time } = self;
         encoder.value(path).text(user);
+        if let Some(time) = time {
+            encoder.text("time").number(time.seconds.cast_unsigned());
+        }
     }
 }
 
@@ -411,6 +414,7 @@ mod tests {
         let workdir = Op::Workdir(Workdir {
             path: kiln_cache::GuestPath::new("/w"),
             user: String::new(),
+            time: None,
         });
         let workdir = graph.add(step(workdir, Some(base)));
         graph.add(step(copy(FileSource::Step(made)), Some(workdir)));

@@ -129,6 +129,7 @@ impl Bench {
             network: kiln_solver::Network::Default,
             extra_hosts: Vec::new(),
             contexts: BTreeMap::new(),
+            epoch: None,
             allowed: Vec::new(),
         };
         let plan = plan(&parsed.dockerfile, &options, &Nothing).unwrap();

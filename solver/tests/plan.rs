@@ -69,6 +69,7 @@ fn case(text: &str) -> Case<'_> {
             network: kiln_solver::Network::Default,
             extra_hosts: Vec::new(),
             contexts: BTreeMap::new(),
+            epoch: None,
             allowed: Vec::new(),
         },
     }

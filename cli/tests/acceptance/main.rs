@@ -8,7 +8,9 @@ mod harness; // a kiln with a state directory of its own
 
 mod cancel; // interrupted
 mod crash; // killed at any instant
+
 mod interop; // images travel to other tools and back
+mod mounts; // RUN --mount
 mod parity; // the same image as another builder's
 mod rootless; // without root
 mod seed; // the Dockerfile that everybody writes first

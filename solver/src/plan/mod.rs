@@ -15,7 +15,7 @@ mod words; // expansion
 
 use std::collections::{BTreeMap, HashMap};
 
-use kiln_cache::{Image, ImageConfig, ImageRef, Platform};
+use kiln_cache::{Image, ImageConfig, ImageRef, Platform, Timestamp};
 use kiln_parser::{Diagnostic, Dockerfile, Instruction, Span, Text};
 
 use crate::graph::{Graph, Network, StepId};
@@ -45,6 +45,8 @@ pub struct PlanOptions {
     pub extra_hosts: Vec<String>,
     /// `--build-context`, by [`context_name`].
     pub contexts: BTreeMap<String, NamedSource>,
+    /// The time of what `WORKDIR` makes (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<Timestamp>,
     /// `--allow`.
     pub allowed: Vec<Entitlement>,
 }
@@ -104,6 +106,8 @@ pub struct Plan {
     pub targets: Vec<TargetImage>,
     /// The images it starts from and copies from, by manifest.
     pub bases: HashMap<kiln_cache::Sha256, (ImageRef, Image)>,
+    /// The time that everything new gets, if the build says.
+    pub epoch: Option<Timestamp>,
     /// Proxies for every `RUN`; they are in no key and no image.
     pub proxies: Vec<(String, String)>,
     /// What the person should know.
@@ -458,6 +462,7 @@ impl<'a> Planner<'a> {
             graph: self.graph,
             targets,
             bases,
+            epoch: self.options.epoch,
             proxies: self.arguments.proxies(),
             warnings: self.words.warnings,
         }

@@ -339,6 +339,7 @@ impl StagePlan<'_, '_> {
         let op = Op::Workdir(Workdir {
             path: directory,
             user: self.state.config.config.user.clone(),
+            time: self.planner.options.epoch,
         });
         self.layer(op, text, site.span, created_by);
     }

@@ -1,0 +1,293 @@
+//! `RUN --mount`: what a command finds, what stays, and what never reaches the image.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use kiln_testbed::{
+    assert_no_leftovers, copy_for_everyone, image_tree, need, need_root, ordinary_user,
+};
+
+use crate::harness::{Kiln, is_cached};
+
+/// Builds a Dockerfile on busybox with these files beside it.
+#[track_caller]
+fn build(
+    kiln: &Kiln,
+    name: &str,
+    dockerfile: &str,
+    files: &[(&str, &str)],
+    arguments: &[&str],
+) -> String {
+    let mut all = vec![("Dockerfile", dockerfile)];
+    all.extend_from_slice(files);
+    let context = kiln.context(name, &all);
+    kiln.build(&context, arguments)
+}
+
+/// Returns the lines that a step printed.
+fn printed(progress: &str, marker: &str) -> Vec<String> {
+    let line = |line: &str| Some(line.split_once(marker)?.1.to_owned());
+    progress
+        .lines()
+        .filter(|line| line.starts_with('#') && !line.contains("RUN"))
+        .filter_map(line)
+        .collect()
+}
+
+/// DF-101, DF-102, DF-103.
+#[test]
+fn what_is_bound_is_seen_and_leaves_no_trace() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let layout = kiln.scratch.join("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    build(
+        &kiln,
+        "context",
+        "FROM busybox AS tools\n\
+         RUN mkdir /kit && echo from-stage > /kit/tool\n\
+         FROM busybox\n\
+         WORKDIR /work\n\
+         RUN --mount=target=. test -f listed && test ! -e hidden && test -f sub/deep && ! touch new\n\
+         RUN --mount=source=sub,target=/a/b/sub,rw touch /a/b/sub/written && test -f /a/b/sub/deep\n\
+         RUN --mount=source=listed,target=/single grep listed /single\n\
+         RUN --mount=from=tools,source=/kit,target=/kit grep from-stage /kit/tool && ! touch /kit/x\n\
+         RUN --mount=from=tools,target=/all,rw rm -r /all/kit && test ! -e /kit\n",
+        &[
+            ("listed", "listed"),
+            ("hidden", "x"),
+            ("sub/deep", "deep"),
+            (".dockerignore", "hidden\n"),
+        ],
+        &["-t", "mounts:tree", "-o", &output],
+    );
+    let tree = need!(image_tree(&layout, "tree"));
+    for absent in ["a ", "single ", "kit ", "all ", "work/"] {
+        let found = tree.iter().find(|line| line.starts_with(absent));
+        assert_eq!(found, None, "{absent}");
+    }
+    assert_no_leftovers(&kiln.root());
+}
+
+#[test]
+fn what_is_bound_decides_whether_a_step_runs_again() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let dockerfile = "FROM busybox\n\
+         RUN --mount=source=sub,target=/sub cat /sub/input > /output\n";
+    let step = "RUN --mount=source=sub,target=/sub cat /sub/input > /output";
+    let files = [("sub/input", "one"), ("beside", "one")];
+    let first = build(&kiln, "context", dockerfile, &files, &[]);
+    assert!(!is_cached(&first, step), "{first}");
+    // DF-164, for mounts: a file beside what is bound.
+    let files = [("sub/input", "one"), ("beside", "two")];
+    let beside = build(&kiln, "context", dockerfile, &files, &[]);
+    assert!(is_cached(&beside, step), "{beside}");
+    let files = [("sub/input", "two"), ("beside", "two")];
+    let changed = build(&kiln, "context", dockerfile, &files, &[]);
+    assert!(!is_cached(&changed, step), "{changed}");
+}
+
+/// DF-104, DF-105.
+#[test]
+fn caches_last_and_stay_outside() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let dockerfile = "FROM busybox\n\
+         ARG ROUND\n\
+         RUN --mount=type=cache,target=/cache,uid=7,gid=8,mode=0710 \
+         stat -c 'dir %u:%g %a' /cache; ls /cache | sed 's/^/kept /'; touch /cache/$ROUND\n";
+    let round = |round: &str, more: &[&str]| {
+        let argument = format!("ROUND={round}");
+        let mut arguments = vec!["--build-arg", argument.as_str()];
+        arguments.extend_from_slice(more);
+        build(&kiln, "context", dockerfile, &[], &arguments)
+    };
+    let first = round("one", &[]);
+    assert_eq!(printed(&first, "dir "), ["7:8 710"], "{first}");
+    assert!(printed(&first, "kept ").is_empty(), "{first}");
+    let second = round("two", &[]);
+    assert_eq!(printed(&second, "kept "), ["one"], "{second}");
+    let anew = round("three", &["--no-cache"]);
+    assert!(printed(&anew, "kept ").is_empty(), "{anew}");
+    let later = round("four", &[]);
+    assert_eq!(printed(&later, "kept "), ["three"], "{later}");
+    assert_no_leftovers(&kiln.root());
+}
+
+/// DF-114.
+#[test]
+fn locked_caches_have_one_user_at_a_time() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let stage = |name: &str| {
+        format!(
+            "FROM busybox AS {name}\n\
+             RUN --mount=type=cache,id=one,target=/cache,sharing=locked \
+             mkdir /cache/busy && sleep 0.3 && rmdir /cache/busy && echo {name} > /made\n"
+        )
+    };
+    let names = ["a", "b", "c", "d"];
+    let mut dockerfile: String = names.map(stage).concat();
+    dockerfile.push_str("FROM scratch\n");
+    for name in names {
+        dockerfile.push_str(&format!("COPY --from={name} /made /{name}\n"));
+    }
+    // A second one in /cache would fail in mkdir.
+    build(&kiln, "context", &dockerfile, &[], &[]);
+}
+
+#[test]
+fn caches_begin_with_what_another_stage_has() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    build(
+        &kiln,
+        "context",
+        "FROM busybox AS seed\n\
+         RUN mkdir -p /seed/sub && echo planted > /seed/sub/file\n\
+         FROM busybox\n\
+         RUN --mount=type=cache,from=seed,source=/seed,target=/cache \
+         grep planted /cache/sub/file && echo grown > /cache/more\n\
+         RUN --mount=type=cache,from=seed,source=/seed,target=/cache grep grown /cache/more\n",
+        &[],
+        &[],
+    );
+}
+
+/// DF-107, DF-108, DF-109, DF-110.
+#[test]
+fn secrets_are_seen_and_kept() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let dockerfile = "FROM busybox\n\
+         RUN --mount=type=secret,id=token stat -c 'secret-file %a %u:%g' /run/secrets/token \
+         && wc -c < /run/secrets/token && ! echo x > /run/secrets/token\n\
+         RUN --mount=type=secret,id=token,target=/etc/t,mode=0440,uid=3,gid=4 \
+         stat -c 'secret-file %a %u:%g' /etc/t\n\
+         RUN --mount=type=secret,id=token,env=TOKEN test ${#TOKEN} = 13 && test ! -e /run/secrets/token\n\
+         RUN --mount=type=secret,id=none test ! -e /run/secrets/none\n";
+    let secret = kiln.scratch.join("token");
+    fs::write(&secret, "hunter2-value").unwrap();
+    let flag = format!("id=token,src={}", secret.display());
+    let first = build(
+        &kiln,
+        "context",
+        dockerfile,
+        &[],
+        &["--secret", &flag, "-t", "s"],
+    );
+    assert_eq!(
+        printed(&first, "secret-file "),
+        ["400 0:0", "440 3:4"],
+        "{first}"
+    );
+    // Another value runs nothing again.
+    fs::write(&secret, "changed-value").unwrap();
+    let second = build(
+        &kiln,
+        "context",
+        dockerfile,
+        &[],
+        &["--secret", &flag, "-t", "s"],
+    );
+    let step = "RUN --mount=type=secret,id=token,env=TOKEN test ${#TOKEN} = 13 && test ! -e /run/secrets/token";
+    assert!(is_cached(&second, step), "{second}");
+    // It is nowhere: not in the state directory, not in what was printed.
+    let found = Command::new("grep")
+        .args(["-rl", "hunter2-value"])
+        .arg(kiln.root())
+        .output()
+        .unwrap();
+    assert!(
+        found.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&found.stdout)
+    );
+    assert!(!first.contains("hunter2"), "{first}");
+
+    let required = kiln.context(
+        "required",
+        &[(
+            "Dockerfile",
+            "FROM busybox\nRUN --mount=type=secret,id=zz,required=true true\n",
+        )],
+    );
+    let error = failure(&kiln, &required);
+    assert!(error.contains("secret zz: not found"), "{error}");
+    assert_no_leftovers(&kiln.root());
+}
+
+/// DF-106, and the order of mounts: by target, the later one of two at one place.
+#[test]
+fn memory_is_limited_and_mounts_are_ordered() {
+    need!(need_root());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    build(
+        &kiln,
+        "context",
+        "FROM busybox\n\
+         RUN --mount=type=tmpfs,target=/t,size=1m \
+         stat -c %a /t | grep 1777 && ! dd if=/dev/zero of=/t/big bs=1k count=2048\n\
+         RUN --mount=type=cache,target=/t/inner --mount=type=tmpfs,target=/t touch /t/x /t/inner/y\n\
+         RUN --mount=type=tmpfs,target=/same --mount=source=file,target=/same cat /same\n\
+         RUN test ! -e /t && test ! -e /same\n",
+        &[("file", "content")],
+        &[],
+    );
+}
+
+#[test]
+fn mounts_serve_an_ordinary_user() {
+    need!(need_root());
+    let user = need!(ordinary_user());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let home = user.scratch();
+    let context = home.join("context");
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("file"), "content").unwrap();
+    fs::write(
+        context.join("Dockerfile"),
+        "FROM busybox\n\
+         RUN --mount=type=cache,target=/cache,uid=5 --mount=type=tmpfs,target=/t \
+         --mount=type=secret,id=s,uid=9 --mount=target=/context \
+         stat -c 'owner %u' /cache /run/secrets/s && cat /context/file && touch /t/x /cache/y\n",
+    )
+    .unwrap();
+    for path in [&context, &context.join("file"), &context.join("Dockerfile")] {
+        user.own(path);
+    }
+    let settings = home.join("registries.conf");
+    fs::copy(kiln.registry().registries_conf(), &settings).unwrap();
+    user.own(&settings);
+    let (_place, program) = copy_for_everyone(crate::harness::program());
+    let mut command = user.command(&program);
+    let output = command
+        .args([
+            "build",
+            "--progress",
+            "plain",
+            "--secret",
+            "id=s,env=SECRET",
+        ])
+        .arg(&context)
+        .env("SECRET", "value")
+        .env("KILN_ROOT", home.join("state"))
+        .env("CONTAINERS_REGISTRIES_CONF", &settings)
+        .output()
+        .unwrap();
+    let progress = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{progress}");
+    assert_eq!(printed(&progress, "owner "), ["5", "9"], "{progress}");
+}
+
+/// Returns what a build that fails prints.
+#[track_caller]
+fn failure(kiln: &Kiln, context: &Path) -> String {
+    let mut command = kiln.command();
+    command.args(["build", "--progress", "plain"]).arg(context);
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
