@@ -11,6 +11,7 @@ mod crash; // killed at any instant
 
 mod interop; // images travel to other tools and back
 mod mounts; // RUN --mount
+mod named_contexts; // --build-context, SOURCE_DATE_EPOCH, syntax
 mod parity; // the same image as another builder's
 mod rootless; // without root
 mod seed; // the Dockerfile that everybody writes first
