@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 
 use kiln_cache::{
-    ActionRecord, Attempt, Blake3, BuiltLayer, CacheError, Entry, Flight, GuestPath, Kind, LayerId,
-    State, Timestamp, claim,
+    ActionRecord, Attempt, Blake3, BuiltLayer, CacheError, Entry, Flight, Kind, LayerId, State,
+    Timestamp, claim,
 };
 use kiln_runtime::{Cancel, ExecError};
 use kiln_snapshotter::{
@@ -15,18 +14,19 @@ use kiln_snapshotter::{
     unpack_archive,
 };
 
-use crate::context::ScannedContext;
+use crate::below::{Below, Sources};
 use crate::copy::{
     self, Fidelity, Owner, PlaceError, Placement, SelectError, Selection, WriteError,
 };
+use crate::facts::combine;
 use crate::files::{Files, NoFiles};
-use crate::graph::{Archives, Copy, FileSource, Op, Step, StepId, Workdir};
+use crate::graph::{Archives, Copy, Op, Step, StepId, Workdir};
 use crate::keys::{StepKeys, evidence};
 use crate::layers::LayersError;
 use crate::progress::Vertex;
 use crate::remote::{Identity, RemoteError};
 use crate::run::{self, Begun};
-use crate::solve::{Deps, combine, look_up};
+use crate::solve::{Deps, look_up};
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -205,39 +205,6 @@ pub(crate) fn execute(
     Ok(Outcome::Ran(state))
 }
 
-/// The trees that a step reads besides its parent's.
-#[derive(Debug)]
-pub(crate) struct Sources<'a> {
-    contexts: &'a [ScannedContext],
-    steps: HashMap<StepId, Below>,
-}
-
-impl<'a> Sources<'a> {
-    fn new(deps: &Deps<'a>, states: &HashMap<StepId, State>) -> Result<Self, StepError> {
-        let steps = states
-            .iter()
-            .map(|(step, state)| Ok((*step, Below::new(deps, state)?)))
-            .collect::<Result<_, StepError>>()?;
-        Ok(Self {
-            contexts: deps.contexts,
-            steps,
-        })
-    }
-
-    /// Returns the files of a step; none for an empty root.
-    pub(crate) fn step(&self, step: Option<StepId>) -> Option<&Below> {
-        Some(&self.steps[&step?])
-    }
-
-    fn files(&self, source: FileSource) -> &dyn Files {
-        match source {
-            FileSource::Context(context) => &self.contexts[context.0],
-            FileSource::Step(step) => &self.steps[&step],
-            FileSource::Nothing => &NoFiles,
-        }
-    }
-}
-
 /// What the arguments of a part of a copy stand for.
 struct SelectedPart<'a> {
     files: &'a dyn Files,
@@ -257,67 +224,6 @@ fn select<'a>(sources: &'a Sources<'_>, copy: &Copy) -> Result<Vec<SelectedPart<
             })
         })
         .collect()
-}
-
-/// The layers below a step, on disk, and the merged view of them.
-#[derive(Debug)]
-pub(crate) struct Below {
-    layers: Vec<Layer>,
-    view: ParentView,
-}
-
-impl Below {
-    pub(crate) fn new(deps: &Deps<'_>, state: &State) -> Result<Self, StepError> {
-        let mut layers = match state.base {
-            Some(manifest) => deps.bases.layers(manifest)?,
-            None => Vec::new(),
-        };
-        for built in &state.layers {
-            let layer = deps.layers.layer(built.layer);
-            layers.push(layer.ok_or(StepError::Vanished(built.layer))?);
-        }
-        let view = ParentView::new(&layers)?;
-        Ok(Self { layers, view })
-    }
-
-    /// Returns the layers, lowest first.
-    pub(crate) fn layers(&self) -> &[Layer] {
-        &self.layers
-    }
-
-    pub(crate) fn view(&self) -> &ParentView {
-        &self.view
-    }
-}
-
-impl Files for Below {
-    fn get(&self, path: &[u8]) -> Option<Entry<'_>> {
-        self.view.get(&GuestPath::from_clean(path)?)
-    }
-
-    fn below(&self, directory: &[u8]) -> Box<dyn Iterator<Item = Entry<'_>> + '_> {
-        match GuestPath::from_clean(directory) {
-            Some(directory) => Box::new(self.view.walk(&directory).map(|found| found.entry)),
-            None => Box::new(std::iter::empty()),
-        }
-    }
-
-    fn names(&self, directory: &[u8]) -> Vec<Vec<u8>> {
-        GuestPath::from_clean(directory)
-            .and_then(|directory| self.view.list(&directory))
-            .unwrap_or_default()
-    }
-
-    fn open(&self, path: &[u8]) -> io::Result<File> {
-        let path = GuestPath::from_clean(path).ok_or(io::ErrorKind::InvalidInput)?;
-        let found = self.view.find(&path).ok_or(io::ErrorKind::NotFound)?;
-        self.view.open(&found).map_err(io::Error::other)
-    }
-
-    fn stored(&self, path: &[u8]) -> Option<PathBuf> {
-        let found = self.view.find(&GuestPath::from_clean(path)?)?;
-        self.view.host_path(&found).ok()
-    }
 }
 
 fn copy_files(

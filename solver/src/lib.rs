@@ -15,8 +15,10 @@ mod layers; // how layers come to the disk
 mod progress; // what a build tells
 mod remote; // how downloads and repositories come in
 
+mod below; // the trees that a step reads
 mod copy; // COPY and ADD
 mod execute; // one step
+mod facts; // what is known before keys are made
 mod keys; // names of steps
 mod run; // RUN
 mod secret; // values that must not be seen

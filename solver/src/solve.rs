@@ -11,21 +11,21 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use kiln_cache::{ActionRecord, Blake3, CacheBackend, Encoder, State, Store, Timestamp};
+use kiln_cache::{ActionRecord, CacheBackend, State, Store, Timestamp};
 use kiln_parser::Span;
 use kiln_runtime::{Cancel, Executor};
 use kiln_snapshotter::{LayerStore, Snapshotter};
 
 use crate::agent::Agents;
 use crate::context::ScannedContext;
-use crate::copy::{self, SelectError};
 use crate::execute::{Inputs, Outcome, StepError, execute};
-use crate::graph::{self, FileSource, Graph, Op, Remote, Step, StepId};
+use crate::facts::{Facts, facts};
+use crate::graph::{Graph, Op, Step, StepId};
 use crate::keys::{StepKeys, keys};
 use crate::layers::Layers;
 use crate::progress::{Reporter, VertexEnd};
-use crate::remote::{Identity, Remotes};
-use crate::run::{Begun, RunSurroundings};
+use crate::remote::Remotes;
+use crate::run::RunSurroundings;
 
 /// What solving needs.
 #[derive(Debug)]
@@ -121,91 +121,6 @@ pub enum SolveError {
     /// The person asked to stop.
     #[error("cancelled")]
     Cancelled,
-}
-
-/// What is known about the steps that read from outside, by step.
-struct Facts {
-    /// The digest of what a copy from the context reads, and of a remote source.
-    content: Vec<Option<Blake3>>,
-    identities: Vec<Option<Identity>>,
-    /// Cache mounts that this build has begun anew.
-    begun: Begun,
-}
-
-/// Finds out what copies from the context read, and what remote sources stand for.
-///
-/// # Errors
-/// When an argument does not exist in the context, or a remote source is not to be had.
-fn facts(graph: &Graph, deps: &Deps<'_>) -> Result<Facts, SolveError> {
-    let identities = identities(graph, deps)?;
-    let content = graph
-        .steps()
-        .map(|(id, step)| match &step.op {
-            Op::Copy(op) => context_digest(op, deps.contexts)
-                .map_err(|error| failure(id, step, StepError::from(error))),
-            _ => Ok(identities[id.index()].as_ref().map(|known| known.digest)),
-        })
-        .collect::<Result<_, SolveError>>()?;
-    Ok(Facts {
-        content,
-        identities,
-        begun: Begun::default(),
-    })
-}
-
-/// Returns the digest of what a copy reads from contexts, if it reads any.
-fn context_digest(
-    op: &graph::Copy,
-    contexts: &[ScannedContext],
-) -> Result<Option<Blake3>, SelectError> {
-    let mut digests = Vec::new();
-    for part in &op.parts {
-        if let FileSource::Context(context) = part.source {
-            let files = &contexts[context.0];
-            let selected = copy::select(files, op, part)?;
-            digests.push(copy::digest(files, op, &selected));
-        }
-    }
-    Ok((!digests.is_empty()).then(|| combine(&digests)))
-}
-
-/// Returns one digest for several, in their order.
-pub(crate) fn combine(digests: &[Blake3]) -> Blake3 {
-    let mut encoder = Encoder::new("kiln.content.1");
-    encoder.sequence(digests);
-    encoder.finish()
-}
-
-/// Asks for all remote sources at once: each is a round trip or more.
-fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<Identity>>, SolveError> {
-    let ask = |id: StepId, step: &Step, remote: &Remote| {
-        let vertex = deps.reporter.start(&step.name);
-        let result = deps.remotes.identify(remote, &vertex, deps.cancel);
-        match &result {
-            Ok(_) => vertex.end(VertexEnd::Done),
-            Err(_) if deps.cancel.is_triggered() => vertex.end(VertexEnd::Cancelled),
-            Err(error) => vertex.end(VertexEnd::Failed(error.to_string())),
-        }
-        result.map_err(|error| match deps.cancel.is_triggered() {
-            true => SolveError::Cancelled,
-            false => failure(id, step, error.into()),
-        })
-    };
-    let mut known = vec![None; graph.len()];
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = graph
-            .steps()
-            .filter_map(|(id, step)| match &step.op {
-                Op::Remote(remote) => Some((id, scope.spawn(move || ask(id, step, remote)))),
-                _ => None,
-            })
-            .collect();
-        for (id, thread) in threads {
-            known[id.index()] = Some(thread.join().expect("asking does not panic")?);
-        }
-        Ok(())
-    })?;
-    Ok(known)
 }
 
 /// Builds `targets`.
@@ -470,7 +385,7 @@ fn work(graph: &Graph, keys: &[StepKeys], facts: &Facts, deps: &Deps<'_>, board:
     }
 }
 
-fn failure(id: StepId, step: &Step, error: StepError) -> SolveError {
+pub(crate) fn failure(id: StepId, step: &Step, error: StepError) -> SolveError {
     match error {
         StepError::Cancelled => SolveError::Cancelled,
         source => SolveError::Step {

@@ -12,7 +12,8 @@ use kiln_runtime::{
 };
 use kiln_snapshotter::{Layer, WritableRoot, find_identity};
 
-use crate::execute::{Below, Inputs, Sources, StepError};
+use crate::below::{Below, Sources};
+use crate::execute::{Inputs, StepError};
 use crate::graph::{Network, Presence, Run, Security};
 use crate::progress::{LogStream, Vertex};
 use crate::secret::SecretValue;

@@ -19,12 +19,14 @@ use kiln_snapshotter::{Reflink, Snapshotter as _, Writable};
 
 use super::root;
 use crate::agent::AgentSocket;
+use crate::below::{Below, Sources};
 use crate::copy::{self, WriteError};
-use crate::execute::{Below, Inputs, Sources, StepError, wait};
+use crate::execute::{Inputs, StepError, wait};
+use crate::facts::combine;
 use crate::files::{Files, NoFiles, resolve_in};
 use crate::graph::{self, Access, MountKind, Part, Presence, Run};
 use crate::secret::SecretValue;
-use crate::solve::{Deps, combine};
+use crate::solve::Deps;
 
 /// The variable that programs find an agent's socket by.
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";

@@ -14,13 +14,13 @@
 //! What never enters a key: modification times of sources, owners of context files, proxies,
 //! secrets, limits, whitespace, comments, stage names.
 
-use kiln_cache::{ActionKey, Blake3, Encode, Encoder, Platform, Receipt, State};
-use kiln_parser::mount::FileOwner;
+mod encode; // how operations are fed to a hasher
+mod receipt; // what went into a key, for people
 
-use crate::graph::{
-    Access, Archives, Copy, Device, FileSource, Graph, Mount, MountKind, Network, Op, Presence,
-    Remote, Run, SecretVariable, Security, StepId, Workdir,
-};
+use kiln_cache::{ActionKey, Blake3, Encoder, Receipt, State};
+
+use crate::graph::{FileSource, Graph, Mount, Op, StepId};
+use receipt::describe;
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
 const VERSION: &str = "kiln.step.2";
@@ -136,223 +136,14 @@ fn weak(op: &Op) -> Blake3 {
     encoder.finish()
 }
 
-impl Encode for Copy {
-    fn encode(&self, encoder: &mut Encoder) {
-        // What the paths select is not in here: their content's digest stands beside this one,
-        // and holds every name that matters.
-        let Self {
-            parts,
-            inline,
-            destination,
-            into_directory,
-            owner,
-            mode,
-            excludes,
-            parents,
-            link,
-        } = self;
-        encoder.number(parts.len() as u64);
-        for part in parts {
-            encoder.flag(part.archives == Archives::Unpack);
-        }
-        encoder
-            .sequence(inline)
-            .value(destination)
-            .flag(*into_directory)
-            .optional(owner.as_ref())
-            .optional(mode.as_ref().map(|mode| &mode.text))
-            .sequence(excludes)
-            .flag(*parents)
-            .flag(*link);
-    }
-}
-
-impl Encode for Run {
-    fn encode(&self, encoder: &mut Encoder) {
-        let Self {
-            argv,
-            script,
-            env,
-            cwd,
-            user,
-            mounts,
-            devices,
-            secret_variables,
-            hostname,
-            network,
-            extra_hosts,
-            security,
-            platform,
-        } = self;
-        encoder
-            .sequence(argv)
-            .optional(script.as_ref())
-            .sequence(env)
-            .value(cwd)
-            .text(user)
-            .sequence(mounts)
-            .sequence(devices)
-            .sequence(secret_variables)
-            .text(hostname)
-            .number(match network {
-                Network::Default => 0,
-                Network::Host => 1,
-                Network::None => 2,
-            })
-            .sequence(extra_hosts)
-            .flag(*security == Security::Insecure);
-        encode_platform(platform, encoder);
-    }
-}
-
-impl Encode for Mount {
-    fn encode(&self, encoder: &mut Encoder) {
-        let Self { target, kind } = self;
-        encoder.value(target);
-        let is_read_only = |access: &Access| *access == Access::ReadOnly;
-        let is_required = |presence: &Presence| *presence == Presence::Required;
-        match kind {
-            // What is shown is named beside this: by recipe or by content.
-            MountKind::Bind { files: _, access } => {
-                encoder.text("bind").flag(is_read_only(access));
-            }
-            // A cache changes how long a command takes, not what it makes: neither its name nor
-            // what is in it counts, and who made its directory does not either.
-            MountKind::Cache {
-                id: _,
-                sharing: _,
-                owner: _,
-                initial: _,
-                access,
-            } => {
-                encoder.text("cache").flag(is_read_only(access));
-            }
-            MountKind::Tmpfs { size_bytes } => {
-                encoder.text("tmpfs").number(size_bytes.unwrap_or(0));
-            }
-            MountKind::Secret {
-                id,
-                owner,
-                presence,
-            } => {
-                encoder.text("secret").text(id).flag(is_required(presence));
-                encode_owner(owner, encoder);
-            }
-            MountKind::Ssh {
-                id,
-                owner,
-                presence,
-            } => {
-                encoder.text("ssh").text(id).flag(is_required(presence));
-                encode_owner(owner, encoder);
-            }
-        }
-    }
-}
-
-impl Encode for Device {
-    fn encode(&self, encoder: &mut Encoder) {
-        let Self { name, presence } = self;
-        encoder.text(name).flag(*presence == Presence::Required);
-    }
-}
-
-impl Encode for SecretVariable {
-    fn encode(&self, encoder: &mut Encoder) {
-        let Self { name, id, presence } = self;
-        encoder
-            .text(name)
-            .text(id)
-            .flag(*presence == Presence::Required);
-    }
-}
-
-fn encode_owner(owner: &FileOwner, encoder: &mut Encoder) {
-    encoder
-        .number(u64::from(owner.mode))
-        .number(u64::from(owner.uid))
-        .number(u64::from(owner.gid));
-}
-
-impl Encode for Workdir {
-    fn encode(&self, encoder: &mut Encoder) {
-        let Self { path, user, time } = self;
-        encoder.value(path).text(user);
-        if let Some(time) = time {
-            encoder.text("time").number(time.seconds.cast_unsigned());
-        }
-    }
-}
-
-fn encode_platform(platform: &Platform, encoder: &mut Encoder) {
-    encoder
-        .text(&platform.os)
-        .text(&platform.architecture)
-        .text(&platform.variant);
-}
-
-/// Names the ingredients of an operation, for people.
-fn describe(op: &Op, receipt: &mut Receipt) {
-    match op {
-        Op::From(from) => receipt.add("base", from.manifest.to_string()),
-        Op::Remote(remote) => match &**remote {
-            Remote::Download(download) => receipt.add("URL", &*download.url),
-            Remote::Repository(repository) => {
-                receipt.add("repository", &*repository.remote);
-                receipt.add("reference", repository.reference.as_deref().unwrap_or(""));
-            }
-        },
-        Op::Workdir(workdir) => {
-            receipt.add("path", workdir.path.to_string());
-            receipt.add("user", &*workdir.user);
-        }
-        Op::Copy(copy) => {
-            let paths = copy.parts.iter().flat_map(|part| &part.paths);
-            let paths: Vec<&str> = paths.map(String::as_str).collect();
-            receipt.add("paths", paths.join(" "));
-            for (name, content) in &copy.inline {
-                receipt.add(format!("heredoc {name}"), long(content));
-            }
-            receipt.add("destination", copy.destination.to_string());
-            receipt.add("--chown", copy.owner.as_deref().unwrap_or(""));
-            let mode = copy.mode.as_ref().map_or("", |mode| mode.text.as_str());
-            receipt.add("--chmod", mode);
-            receipt.add("--exclude", copy.excludes.join(" "));
-        }
-        Op::Run(run) => {
-            receipt.add("command", long(&run.argv.join(" ")));
-            if let Some((name, content)) = &run.script {
-                receipt.add(format!("script {name}"), long(content));
-            }
-            for (name, value) in &run.env {
-                receipt.add(format!("variable {name}"), long(value));
-            }
-            receipt.add("working directory", run.cwd.to_string());
-            receipt.add("user", &*run.user);
-            for mount in &run.mounts {
-                let target = mount.target.to_string();
-                receipt.add(format!("mount {target}"), format!("{:?}", mount.kind));
-            }
-            receipt.add("platform", run.platform.to_string());
-        }
-    }
-}
-
-/// Returns a short text itself and a long one's beginning and digest.
-fn long(text: &str) -> String {
-    /// Bytes. A receipt is read by people and by every look-up.
-    const LONGEST: usize = 400;
-    if text.len() <= LONGEST {
-        return text.to_owned();
-    }
-    let start: String = text.chars().take(80).collect();
-    format!("{start}… (blake3 {})", Blake3::of(text.as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
+    use kiln_cache::Platform;
+
     use super::*;
-    use crate::graph::{ContextId, CopyPart, From, Step};
+    use crate::graph::{
+        Archives, ContextId, Copy, CopyPart, From, MountKind, Network, Run, Security, Step, Workdir,
+    };
 
     fn step(op: Op, parent: Option<StepId>) -> Step {
         Step {

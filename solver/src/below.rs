@@ -1,0 +1,109 @@
+//! The trees that a step starts from and reads: merged views of layers, and contexts.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use kiln_cache::{Entry, GuestPath, State};
+use kiln_snapshotter::{Layer, ParentView};
+
+use crate::context::ScannedContext;
+use crate::execute::StepError;
+use crate::files::{Files, NoFiles};
+use crate::graph::{FileSource, StepId};
+use crate::solve::Deps;
+
+/// The layers below a step, on disk, and the merged view of them.
+#[derive(Debug)]
+pub(crate) struct Below {
+    layers: Vec<Layer>,
+    view: ParentView,
+}
+
+impl Below {
+    pub(crate) fn new(deps: &Deps<'_>, state: &State) -> Result<Self, StepError> {
+        let mut layers = match state.base {
+            Some(manifest) => deps.bases.layers(manifest)?,
+            None => Vec::new(),
+        };
+        for built in &state.layers {
+            let layer = deps.layers.layer(built.layer);
+            layers.push(layer.ok_or(StepError::Vanished(built.layer))?);
+        }
+        let view = ParentView::new(&layers)?;
+        Ok(Self { layers, view })
+    }
+
+    /// Returns the layers, lowest first.
+    pub(crate) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    pub(crate) fn view(&self) -> &ParentView {
+        &self.view
+    }
+}
+
+impl Files for Below {
+    fn get(&self, path: &[u8]) -> Option<Entry<'_>> {
+        self.view.get(&GuestPath::from_clean(path)?)
+    }
+
+    fn below(&self, directory: &[u8]) -> Box<dyn Iterator<Item = Entry<'_>> + '_> {
+        match GuestPath::from_clean(directory) {
+            Some(directory) => Box::new(self.view.walk(&directory).map(|found| found.entry)),
+            None => Box::new(std::iter::empty()),
+        }
+    }
+
+    fn names(&self, directory: &[u8]) -> Vec<Vec<u8>> {
+        GuestPath::from_clean(directory)
+            .and_then(|directory| self.view.list(&directory))
+            .unwrap_or_default()
+    }
+
+    fn open(&self, path: &[u8]) -> io::Result<File> {
+        let path = GuestPath::from_clean(path).ok_or(io::ErrorKind::InvalidInput)?;
+        let found = self.view.find(&path).ok_or(io::ErrorKind::NotFound)?;
+        self.view.open(&found).map_err(io::Error::other)
+    }
+
+    fn stored(&self, path: &[u8]) -> Option<PathBuf> {
+        let found = self.view.find(&GuestPath::from_clean(path)?)?;
+        self.view.host_path(&found).ok()
+    }
+}
+
+/// The trees that a step reads besides its parent's.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    contexts: &'a [ScannedContext],
+    steps: HashMap<StepId, Below>,
+}
+
+impl<'a> Sources<'a> {
+    pub(crate) fn new(deps: &Deps<'a>, states: &HashMap<StepId, State>) -> Result<Self, StepError> {
+        let steps = states
+            .iter()
+            .map(|(step, state)| Ok((*step, Below::new(deps, state)?)))
+            .collect::<Result<_, StepError>>()?;
+        Ok(Self {
+            contexts: deps.contexts,
+            steps,
+        })
+    }
+
+    /// Returns the files of a step; none for an empty root.
+    pub(crate) fn step(&self, step: Option<StepId>) -> Option<&Below> {
+        Some(&self.steps[&step?])
+    }
+
+    pub(crate) fn files(&self, source: FileSource) -> &dyn Files {
+        match source {
+            FileSource::Context(context) => &self.contexts[context.0],
+            FileSource::Step(step) => &self.steps[&step],
+            FileSource::Nothing => &NoFiles,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The graph of a build: what must exist, made from what.
+//!
+//! Only steps that touch files are in it. What the other instructions say is folded into the steps
+//! that see it (`ENV`, `WORKDIR`, `USER`, `SHELL`, `ARG`) or into the image config (`LABEL`, `CMD`,
+//! …). Equal steps on equal parents are one node, so two stages that begin alike share their
+//! beginning.
+
+mod copy; // COPY and ADD
+mod remote; // downloads and git repositories
+mod run; // RUN
+
+use std::collections::HashMap;
+
+use kiln_cache::{GuestPath, Sha256, Timestamp};
+use kiln_parser::Span;
+
+pub use copy::{Archives, ContextId, Copy, CopyPart, FileSource, Mode};
+pub use remote::{Download, GitDirectory, Remote, Repository, Submodules};
+pub use run::{
+    Access, Device, Mount, MountKind, Network, Part, Presence, Run, SecretVariable, Security,
+};
+
+/// A node of the graph. Its parent and sources have smaller numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StepId(usize);
+
+impl StepId {
+    /// Returns the step's position in the graph.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// One step: an operation on top of a parent.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it does.
+    pub op: Op,
+    /// The step whose files it starts from; none for an empty root.
+    pub parent: Option<StepId>,
+    /// How it is called in progress, e.g. `[build 2/5] RUN make`.
+    pub name: String,
+    /// Where the instruction stands.
+    pub span: Span,
+    /// The stage it belongs to first, by its lower-case name or index, for `--no-cache-filter`.
+    pub stage: String,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Starts from an image.
+    From(From),
+    /// Starts from what is behind a URL.
+    Remote(Box<Remote>),
+    /// Copies files in.
+    Copy(Box<Copy>),
+    /// Runs a command.
+    Run(Box<Run>),
+    /// Makes a directory.
+    Workdir(Workdir),
+}
+
+impl Op {
+    /// Returns the steps whose files it reads besides its parent's, in the order written.
+    pub fn sources(&self) -> impl Iterator<Item = StepId> {
+        let (parts, mounts): (&[CopyPart], &[Mount]) = match self {
+            Self::Copy(copy) => (&copy.parts, &[]),
+            Self::Run(run) => (&[], &run.mounts),
+            Self::From(_) | Self::Remote(_) | Self::Workdir(_) => (&[], &[]),
+        };
+        let copied = parts.iter().filter_map(|part| match part.source {
+            FileSource::Step(source) => Some(source),
+            FileSource::Context(_) | FileSource::Nothing => None,
+        });
+        let mounted = mounts.iter().filter_map(|mount| mount.files()?.step);
+        copied.chain(mounted)
+    }
+}
+
+/// An image to start from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct From {
+    /// Its manifest.
+    pub manifest: Sha256,
+}
+
+/// `WORKDIR`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Workdir {
+    /// The directory.
+    pub path: GuestPath,
+    /// Who owns what has to be made; as written, empty for root.
+    pub user: String,
+    /// The time of what has to be made (`SOURCE_DATE_EPOCH`), if the build says.
+    pub time: Option<Timestamp>,
+}
+
+/// The steps, each after those it is made from.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    steps: Vec<Step>,
+    known: HashMap<(Op, Option<StepId>), StepId>,
+}
+
+impl Graph {
+    /// Adds a step, or returns the equal one that is there already.
+    pub fn add(&mut self, step: Step) -> StepId {
+        let next = StepId(self.steps.len());
+        let id = *self
+            .known
+            .entry((step.op.clone(), step.parent))
+            .or_insert(next);
+        if id == next {
+            self.steps.push(step);
+        }
+        id
+    }
+
+    /// Returns a step.
+    #[must_use]
+    pub fn step(&self, id: StepId) -> &Step {
+        &self.steps[id.0]
+    }
+
+    /// Returns all steps with their numbers.
+    pub fn steps(&self) -> impl DoubleEndedIterator<Item = (StepId, &Step)> {
+        self.steps
+            .iter()
+            .enumerate()
+            .map(|(index, step)| (StepId(index), step))
+    }
+
+    /// Returns the number of steps.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Says whether there are no steps.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Returns what a step is made from: its parent and its sources, each once.
+    pub fn inputs(&self, id: StepId) -> impl Iterator<Item = StepId> {
+        let step = self.step(id);
+        let mut inputs: Vec<StepId> = step.parent.into_iter().collect();
+        for source in step.op.sources() {
+            if !inputs.contains(&source) {
+                inputs.push(source);
+            }
+        }
+        inputs.into_iter()
+    }
+}

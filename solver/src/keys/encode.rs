@@ -1,0 +1,166 @@
+//! How operations are fed to a hasher.
+//!
+//! Each takes its value apart, so that a new field cannot be forgotten.
+
+use kiln_cache::{Encode, Encoder, Platform};
+use kiln_parser::mount::FileOwner;
+
+use crate::graph::{
+    Access, Archives, Copy, Device, Mount, MountKind, Network, Presence, Run, SecretVariable,
+    Security, Workdir,
+};
+
+impl Encode for Copy {
+    fn encode(&self, encoder: &mut Encoder) {
+        // What the paths select is not in here: their content's digest stands beside this one,
+        // and holds every name that matters.
+        let Self {
+            parts,
+            inline,
+            destination,
+            into_directory,
+            owner,
+            mode,
+            excludes,
+            parents,
+            link,
+        } = self;
+        encoder.number(parts.len() as u64);
+        for part in parts {
+            encoder.flag(part.archives == Archives::Unpack);
+        }
+        encoder
+            .sequence(inline)
+            .value(destination)
+            .flag(*into_directory)
+            .optional(owner.as_ref())
+            .optional(mode.as_ref().map(|mode| &mode.text))
+            .sequence(excludes)
+            .flag(*parents)
+            .flag(*link);
+    }
+}
+
+impl Encode for Run {
+    fn encode(&self, encoder: &mut Encoder) {
+        let Self {
+            argv,
+            script,
+            env,
+            cwd,
+            user,
+            mounts,
+            devices,
+            secret_variables,
+            hostname,
+            network,
+            extra_hosts,
+            security,
+            platform,
+        } = self;
+        encoder
+            .sequence(argv)
+            .optional(script.as_ref())
+            .sequence(env)
+            .value(cwd)
+            .text(user)
+            .sequence(mounts)
+            .sequence(devices)
+            .sequence(secret_variables)
+            .text(hostname)
+            .number(match network {
+                Network::Default => 0,
+                Network::Host => 1,
+                Network::None => 2,
+            })
+            .sequence(extra_hosts)
+            .flag(*security == Security::Insecure);
+        encode_platform(platform, encoder);
+    }
+}
+
+impl Encode for Mount {
+    fn encode(&self, encoder: &mut Encoder) {
+        let Self { target, kind } = self;
+        encoder.value(target);
+        let is_read_only = |access: &Access| *access == Access::ReadOnly;
+        let is_required = |presence: &Presence| *presence == Presence::Required;
+        match kind {
+            // What is shown is named beside this: by recipe or by content.
+            MountKind::Bind { files: _, access } => {
+                encoder.text("bind").flag(is_read_only(access));
+            }
+            // A cache changes how long a command takes, not what it makes: neither its name nor
+            // what is in it counts, and who made its directory does not either.
+            MountKind::Cache {
+                id: _,
+                sharing: _,
+                owner: _,
+                initial: _,
+                access,
+            } => {
+                encoder.text("cache").flag(is_read_only(access));
+            }
+            MountKind::Tmpfs { size_bytes } => {
+                encoder.text("tmpfs").number(size_bytes.unwrap_or(0));
+            }
+            MountKind::Secret {
+                id,
+                owner,
+                presence,
+            } => {
+                encoder.text("secret").text(id).flag(is_required(presence));
+                encode_owner(owner, encoder);
+            }
+            MountKind::Ssh {
+                id,
+                owner,
+                presence,
+            } => {
+                encoder.text("ssh").text(id).flag(is_required(presence));
+                encode_owner(owner, encoder);
+            }
+        }
+    }
+}
+
+impl Encode for Device {
+    fn encode(&self, encoder: &mut Encoder) {
+        let Self { name, presence } = self;
+        encoder.text(name).flag(*presence == Presence::Required);
+    }
+}
+
+impl Encode for SecretVariable {
+    fn encode(&self, encoder: &mut Encoder) {
+        let Self { name, id, presence } = self;
+        encoder
+            .text(name)
+            .text(id)
+            .flag(*presence == Presence::Required);
+    }
+}
+
+fn encode_owner(owner: &FileOwner, encoder: &mut Encoder) {
+    encoder
+        .number(u64::from(owner.mode))
+        .number(u64::from(owner.uid))
+        .number(u64::from(owner.gid));
+}
+
+impl Encode for Workdir {
+    fn encode(&self, encoder: &mut Encoder) {
+        let Self { path, user, time } = self;
+        encoder.value(path).text(user);
+        if let Some(time) = time {
+            encoder.text("time").number(time.seconds.cast_unsigned());
+        }
+    }
+}
+
+fn encode_platform(platform: &Platform, encoder: &mut Encoder) {
+    encoder
+        .text(&platform.os)
+        .text(&platform.architecture)
+        .text(&platform.variant);
+}
