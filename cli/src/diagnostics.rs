@@ -4,7 +4,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use kiln_engine::{Error, SourceText};
 use kiln_parser::{Diagnostic, Severity, Span, excerpt};
 
-use crate::progress::{Book, Palette, Vertex};
+use crate::progress::{Book, Found, Palette, Vertex};
 
 /// How much is shown of a file, and in which manner.
 #[derive(Clone, Debug)]
@@ -103,20 +103,15 @@ pub(crate) fn summary(error: &Error) -> String {
     }
 }
 
-/// Returns the findings of a build that succeeded; empty if there are none.
-pub(crate) fn warnings(
-    findings: &[Diagnostic],
-    source_text: &SourceText,
-    palette: &Palette,
-) -> String {
+/// Returns what lint rules found in a build; empty if that is nothing.
+pub(crate) fn warnings(findings: &[Found], palette: &Palette) -> String {
     if findings.is_empty() {
         return String::new();
     }
     let plural = if findings.len() == 1 { "" } else { "s" };
     let title = format!(" {} warning{plural} found:", findings.len());
     let mut text = format!("\n{}\n", palette.warning.apply_to(title));
-    for finding in findings {
-        let line = finding.span.line(&source_text.bytes);
+    for Found { finding, line } in findings {
         text.push_str(&format!(
             " - {}: {} (line {line})\n",
             finding.code, finding.message
@@ -137,7 +132,22 @@ fn show(diagnostic: &Diagnostic, source_text: &SourceText, look: &Look) -> Strin
 }
 
 fn plain(diagnostic: &Diagnostic, source_text: &SourceText) -> String {
-    let mut text = excerpt(&source_text.bytes, &source_text.name, &[diagnostic.lines]);
+    let mut text = String::new();
+    if is_placed(diagnostic) {
+        text = excerpt(&source_text.bytes, &source_text.name, &[diagnostic.lines]);
+    }
+    for label in &diagnostic.labels {
+        let line = label.span.line(&source_text.bytes);
+        // Where the place is far from the other, it is shown too.
+        if !text.contains(&format!("\n {line:3} | ")) {
+            text.push_str(&excerpt(
+                &source_text.bytes,
+                &source_text.name,
+                &[label.span],
+            ));
+        }
+        text.push_str(&format!("note: line {line}: {}\n", label.text));
+    }
     for note in &diagnostic.notes {
         text.push_str(&format!("note: {note}\n"));
     }
@@ -145,6 +155,12 @@ fn plain(diagnostic: &Diagnostic, source_text: &SourceText) -> String {
         text.push_str(&format!("hint: did you mean `{suggestion}`?\n"));
     }
     text
+}
+
+/// Says whether a diagnostic is about a place in the file and not about the command line or the file
+/// as a whole.
+fn is_placed(diagnostic: &Diagnostic) -> bool {
+    diagnostic.lines != Span::default()
 }
 
 /// Returns the suggestion unless the message makes it already, as some of BuildKit's do.
@@ -189,7 +205,11 @@ fn draw(
     let help = unsaid_suggestion(diagnostic)
         .into_iter()
         .map(|suggestion| Level::HELP.message(format!("did you mean `{suggestion}`?")));
-    let group: Group<'_> = title.element(snippet).elements(notes).elements(help);
+    let mut group: Group<'_> = Group::with_title(title);
+    if is_placed(diagnostic) {
+        group = group.element(snippet);
+    }
+    let group = group.elements(notes).elements(help);
     let renderer = match palette.is_coloured {
         true => Renderer::styled(),
         false => Renderer::plain(),
@@ -257,6 +277,13 @@ mod tests {
            4 | >>> COPY --from=buidl /app /app
            5 |     
         --------------------
+        Dockerfile:1
+        --------------------
+           1 | >>> FROM a AS build
+           2 |     RUN make
+           3 |     FROM b
+        --------------------
+        note: line 1: a stage with a similar name
         note: no stage, named context or image has this name
         hint: did you mean `build`?
         ");
@@ -328,16 +355,19 @@ mod tests {
 
     #[test]
     fn findings_are_listed_by_line() {
-        let text = "FROM a as b\nCMD x\n";
+        let found = |code, line, message: &str| Found {
+            finding: Diagnostic::warning(code, Span::default(), message),
+            line,
+        };
         let findings = [
-            Diagnostic::warning("FromAsCasing", span(text, "FROM"), "casing does not match"),
-            Diagnostic::warning("JSONArgsRecommended", span(text, "CMD"), "use JSON"),
+            found("FromAsCasing", 1, "casing does not match"),
+            found("JSONArgsRecommended", 2, "use JSON"),
         ];
         assert_eq!(
-            warnings(&findings, &file(text), &Palette::none()),
+            warnings(&findings, &Palette::none()),
             "\n 2 warnings found:\n - FromAsCasing: casing does not match (line 1)\n \
              - JSONArgsRecommended: use JSON (line 2)\n"
         );
-        assert_eq!(warnings(&[], &file(text), &Palette::none()), "");
+        assert_eq!(warnings(&[], &Palette::none()), "");
     }
 }

@@ -7,15 +7,15 @@ use kiln_cache::{GuestPath, State, Timestamp};
 use kiln_parser::{IgnoreRules, Place, is_builtin_syntax, remote_source, syntax_image};
 use kiln_runtime::Cancel;
 use kiln_solver::{
-    AllowedDevices, Context, ContextId, Deps, Fault, GitDirectory, ImageSource, NamedSource,
-    Network, Plan, PlanError, PlanOptions, Progress, Remote, Reporter, RunSurroundings,
-    ScannedContext, SolveError, StepError, StepId, VertexEnd, context_name, context_paths, plan,
-    solve,
+    AllowedDevices, Context, ContextId, Deps, Extent, Fault, GitDirectory, ImageSource,
+    NamedSource, Network, Plan, PlanError, PlanOptions, Progress, Remote, Reporter,
+    RunSurroundings, ScannedContext, SolveError, StepError, StepId, VertexEnd, context_name,
+    context_paths, solve, survey,
 };
 
 use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
-use crate::check;
+use crate::check::Checks;
 use crate::definition::{load_dockerfile, load_ignore_file};
 use crate::epoch::{self, Times};
 use crate::error::chain;
@@ -42,54 +42,31 @@ impl Engine {
         let reporter = Reporter::new(progress);
         let (source_text, dockerfile) = load_dockerfile(request, &reporter)?;
         check_syntax(request, &source_text)?;
-        let checks = check::options(&dockerfile).map_err(|error| Error::Dockerfile {
-            source_text: source_text.clone(),
-            diagnostics: vec![*error],
-        })?;
-        let named = named_sources(request)?;
-        let epoch = epoch::find(
+        let checks = Checks::new(request, &source_text, &dockerfile)?;
+        let mut options = plan_options(request)?;
+        options.epoch = epoch::find(
             request,
             &dockerfile,
             &Times {
                 context: None,
-                named: &named,
+                named: &options.contexts,
                 remotes: &NoRemotes,
                 reporter: &reporter,
                 cancel,
             },
         )?;
-        let options = PlanOptions {
-            target: request.target.clone(),
-            build_args: request.build_args.clone(),
-            platforms: match request.platforms.as_slice() {
-                [] => vec![Self::host_platform()],
-                platforms => platforms.to_vec(),
-            },
-            build_platform: Self::host_platform(),
-            labels: request.labels.clone(),
-            network: match request.network {
-                kiln_runtime::Network::Host => Network::Default,
-                kiln_runtime::Network::None => Network::None,
-            },
-            extra_hosts: extra_host_names(request),
-            contexts: named,
-            epoch,
-            allowed: entitlements(request),
-        };
         let resolver = Resolver {
             engine: self,
             pull: request.pull,
             reporter: &reporter,
         };
-        let plan = plan(&dockerfile, &options, &resolver)
+        let survey = survey(&dockerfile, &options, Extent::Target, &resolver);
+        let findings = checks.findings(&survey)?;
+        checks.tell(&findings, &reporter);
+        let plan = survey
+            .plan
             .map_err(|error| plan_error(error, &source_text))?;
-        let findings = check::findings(&dockerfile, &checks, &plan.warnings);
-        if checks.error && !findings.is_empty() {
-            return Err(Error::Dockerfile {
-                diagnostics: vec![check::violation(&findings)],
-                source_text,
-            });
-        }
+        checks.judge(&findings, &survey.stages)?;
         let contexts = self.scan_contexts(request, &plan, &reporter)?;
         let roots: Vec<StepId> = plan.targets.iter().filter_map(|t| t.root).collect();
         let solved = match roots.is_empty() {
@@ -113,7 +90,7 @@ impl Engine {
                     cancel,
                     jobs: request.jobs,
                     reuse: request.reuse.clone(),
-                    epoch,
+                    epoch: options.epoch,
                 };
                 let solution = solve(&plan.graph, &roots, &deps)
                     .map_err(|error| solve_error(error, &source_text))?;
@@ -204,7 +181,7 @@ impl Engine {
 }
 
 /// Refuses a Dockerfile that asks for another language than the one kiln knows.
-fn check_syntax(request: &BuildRequest, source_text: &SourceText) -> Result<(), Error> {
+pub(crate) fn check_syntax(request: &BuildRequest, source_text: &SourceText) -> Result<(), Error> {
     let given = request.build_args.get("BUILDKIT_SYNTAX").cloned();
     match given.or_else(|| syntax_image(&source_text.bytes)) {
         Some(syntax) if !is_builtin_syntax(&syntax) => Err(Error::Input {
@@ -295,6 +272,28 @@ fn entitlements(request: &BuildRequest) -> Vec<kiln_solver::Entitlement> {
         .collect()
 }
 
+/// Returns what the plan depends on besides the Dockerfile and the time of what is new.
+pub(crate) fn plan_options(request: &BuildRequest) -> Result<PlanOptions, Error> {
+    Ok(PlanOptions {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        platforms: match request.platforms.as_slice() {
+            [] => vec![Engine::host_platform()],
+            platforms => platforms.to_vec(),
+        },
+        build_platform: Engine::host_platform(),
+        labels: request.labels.clone(),
+        network: match request.network {
+            kiln_runtime::Network::Host => Network::Default,
+            kiln_runtime::Network::None => Network::None,
+        },
+        extra_hosts: extra_host_names(request),
+        contexts: named_sources(request)?,
+        epoch: None,
+        allowed: entitlements(request),
+    })
+}
+
 fn extra_host_names(request: &BuildRequest) -> Vec<String> {
     let mut names: Vec<String> = request
         .extra_hosts
@@ -320,7 +319,7 @@ fn surroundings(request: &BuildRequest, plan: &Plan) -> RunSurroundings {
     }
 }
 
-fn plan_error(error: PlanError, source_text: &SourceText) -> Error {
+pub(crate) fn plan_error(error: PlanError, source_text: &SourceText) -> Error {
     match error {
         PlanError::Input(diagnostics) => Error::Dockerfile {
             source_text: source_text.clone(),

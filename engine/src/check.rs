@@ -1,65 +1,238 @@
-//! Findings about a Dockerfile: what the parser's rules and the plan have to say, as far as the
-//! file's own `# check=` lets it through.
+//! Findings about a Dockerfile: what the parser's rules, the plan and the ignore file have to say,
+//! as far as `# check=` lets it through.
+//!
+//! spec/dockerfile.md section 14.
 
-use kiln_parser::lint::{CheckOptions, Rule, lint};
-use kiln_parser::{Diagnostic, Dockerfile, Origin, Span};
+use kiln_parser::lint::{CheckOptions, Rule, lint, rules};
+use kiln_parser::{Diagnostic, Dockerfile, IgnoreRules, Origin, Site, Span, clean};
+use kiln_solver::{ContextRead, Extent, Progress, Reporter, Survey, survey};
 
-/// Reads `# check=`.
-pub(crate) fn options(dockerfile: &Dockerfile) -> Result<CheckOptions, Box<Diagnostic>> {
-    let Some(check) = &dockerfile.directives.check else {
-        return Ok(CheckOptions::default());
-    };
-    CheckOptions::parse(&check.raw).map_err(|error| {
-        let message = format!("failed to parse check options: {error}");
-        let code = "check-options";
-        Box::new(Diagnostic::error(Origin::Lexing, code, check.span, message))
-    })
+use crate::bases::Resolver;
+use crate::build::{check_syntax, plan_error, plan_options};
+use crate::definition::{load_dockerfile, load_ignore_file};
+use crate::request::{BuildRequest, ContextSource};
+use crate::{Engine, Error, SourceText};
+
+/// What looking at a Dockerfile came to.
+#[derive(Debug)]
+pub struct CheckResult {
+    /// What the lint rules say, in file order.
+    pub findings: Vec<Diagnostic>,
+    /// Why the file could not be built, if so.
+    pub problem: Option<Error>,
+    /// The Dockerfile, for excerpts.
+    pub source_text: SourceText,
 }
 
-/// Returns the findings in file order.
-pub(crate) fn findings(
-    dockerfile: &Dockerfile,
-    options: &CheckOptions,
-    planned: &[Diagnostic],
-) -> Vec<Diagnostic> {
-    let mut all = lint(dockerfile, options);
-    let is_wanted = |finding: &&Diagnostic| {
-        let comments = comments_above(dockerfile, finding.span);
-        Rule::from_name(finding.code).is_none_or(|rule| options.reports(rule, comments))
-    };
-    all.extend(planned.iter().filter(is_wanted).cloned());
-    all.sort_by_key(|finding| finding.span.start);
-    all.dedup();
-    all
-}
-
-/// Returns the error that `# check=error=true` makes of findings.
-pub(crate) fn violation(findings: &[Diagnostic]) -> Diagnostic {
-    let mut rules: Vec<&str> = findings.iter().map(|finding| finding.code).collect();
-    rules.sort_unstable();
-    rules.dedup();
-    let span = findings
-        .first()
-        .map_or_else(Span::default, |finding| finding.span);
-    let message = format!("lint violation found for rules: {}", rules.join(", "));
-    let mut error = Diagnostic::error(Origin::Lexing, "lint", span, message);
-    for finding in findings {
-        error = error.label(finding.span, finding.message.clone());
+impl Engine {
+    /// Looks at a Dockerfile without building it: at all stages, or at the target and what it needs
+    /// if there is one. Images it starts from are looked up, since rules ask for their configs.
+    ///
+    /// # Errors
+    /// When there is no Dockerfile to be read. That it is wrong is part of the result.
+    pub fn check(
+        &self,
+        request: &BuildRequest,
+        progress: &dyn Progress,
+    ) -> Result<CheckResult, Error> {
+        let reporter = Reporter::new(progress);
+        let (source_text, dockerfile) = match load_dockerfile(request, &reporter) {
+            Ok(loaded) => loaded,
+            Err(Error::Dockerfile {
+                source_text,
+                diagnostics,
+            }) => {
+                return Ok(CheckResult {
+                    findings: Vec::new(),
+                    source_text: source_text.clone(),
+                    problem: Some(Error::Dockerfile {
+                        source_text,
+                        diagnostics,
+                    }),
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        let mut findings = Vec::new();
+        let problem = self
+            .look(request, &source_text, &dockerfile, &reporter, &mut findings)
+            .err();
+        Ok(CheckResult {
+            findings,
+            problem,
+            source_text,
+        })
     }
-    error
+
+    fn look(
+        &self,
+        request: &BuildRequest,
+        source_text: &SourceText,
+        dockerfile: &Dockerfile,
+        reporter: &Reporter<'_>,
+        findings: &mut Vec<Diagnostic>,
+    ) -> Result<(), Error> {
+        check_syntax(request, source_text)?;
+        let checks = Checks::new(request, source_text, dockerfile)?;
+        let resolver = Resolver {
+            engine: self,
+            pull: request.pull,
+            reporter,
+        };
+        let extent = match request.target {
+            Some(_) => Extent::Target,
+            None => Extent::EveryStage,
+        };
+        let survey = survey(dockerfile, &plan_options(request)?, extent, &resolver);
+        *findings = checks.findings(&survey)?;
+        survey
+            .plan
+            .map_err(|error| plan_error(error, source_text))?;
+        checks.judge(findings, &survey.stages)
+    }
 }
 
-/// Returns the comments of the instruction that a place belongs to.
-fn comments_above(dockerfile: &Dockerfile, span: Span) -> &[kiln_parser::Text] {
-    let sites = dockerfile.stages.iter().flat_map(|stage| {
-        let instructions = stage
-            .instructions
-            .iter()
-            .map(|instruction| &instruction.site);
-        std::iter::once(&stage.from.site).chain(instructions)
-    });
-    sites
-        .into_iter()
-        .find(|site| site.span.start <= span.start && span.end <= site.span.end)
-        .map_or(&[], |site| &site.comments)
+/// What is needed to find findings.
+#[derive(Debug)]
+pub(crate) struct Checks<'a> {
+    request: &'a BuildRequest,
+    source_text: &'a SourceText,
+    dockerfile: &'a Dockerfile,
+    options: CheckOptions,
+}
+
+/// Stages by index.
+type Stages = std::collections::BTreeSet<usize>;
+
+impl<'a> Checks<'a> {
+    /// Reads `# check=`, or the build argument that replaces it.
+    pub(crate) fn new(
+        request: &'a BuildRequest,
+        source_text: &'a SourceText,
+        dockerfile: &'a Dockerfile,
+    ) -> Result<Self, Error> {
+        let given = request.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
+        let directive = dockerfile.directives.check.as_ref();
+        let (text, span) = match (given, directive) {
+            (Some(text), _) => (text.as_str(), Span::default()),
+            (None, Some(text)) => (text.raw.as_str(), text.span),
+            (None, None) => ("", Span::default()),
+        };
+        let options = CheckOptions::parse(text).map_err(|error| {
+            let error = Diagnostic::error(Origin::Lexing, "check-options", span, error.to_string());
+            dockerfile_error(
+                source_text,
+                error.note("options are skip=RULES, error=true and experimental=RULES"),
+            )
+        })?;
+        Ok(Self {
+            request,
+            source_text,
+            dockerfile,
+            options,
+        })
+    }
+
+    /// Returns the findings about the file and about the stages that were looked at, in file order,
+    /// each once.
+    ///
+    /// # Errors
+    /// When the ignore file cannot be used.
+    pub(crate) fn findings(&self, survey: &Survey) -> Result<Vec<Diagnostic>, Error> {
+        let mut all = lint(self.dockerfile, &self.options);
+        all.retain(|finding| {
+            let is_about_stages = Rule::from_name(finding.code).is_some_and(Rule::is_about_stages);
+            !is_about_stages || self.is_in(finding, &survey.stages)
+        });
+        let ignored = self.ignored(&survey.reads)?;
+        for finding in survey.findings.iter().chain(&ignored) {
+            let site = self.site(finding.span);
+            let comments = site.map_or(&[][..], |site| &site.comments);
+            let rule = Rule::from_name(finding.code);
+            if rule.is_none_or(|rule| self.options.reports(rule, comments)) {
+                let lines = site.map_or(finding.span, |site| site.span);
+                all.push(finding.clone().within(lines));
+            }
+        }
+        all.sort_by_key(|finding| (finding.lines.start, finding.span.start));
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|finding| seen.insert((finding.lines, finding.message.clone())));
+        Ok(all)
+    }
+
+    /// Rule CopyIgnoredFile. With re-inclusions it cannot be told without looking at the files.
+    fn ignored(&self, reads: &[ContextRead]) -> Result<Vec<Diagnostic>, Error> {
+        let ContextSource::Directory(directory) = &self.request.context else {
+            return Ok(Vec::new());
+        };
+        let rules = match reads {
+            [] => IgnoreRules::default(),
+            _ => load_ignore_file(Some(self.request), directory)?,
+        };
+        if rules.reincludes() {
+            return Ok(Vec::new());
+        }
+        let is_remote = |path: &str| path.contains("://");
+        let local = reads.iter().filter(|read| !is_remote(&read.path));
+        let findings = local.filter_map(|read| {
+            let path = clean(read.path.trim_start_matches('/'));
+            let is_ignored = path != "." && rules.is_ignored(&path);
+            is_ignored.then(|| rules::copy_ignored_file(read.span, read.verb, &path))
+        });
+        Ok(findings.collect())
+    }
+
+    /// Tells the findings to whoever watches.
+    pub(crate) fn tell(&self, findings: &[Diagnostic], reporter: &Reporter<'_>) {
+        for finding in findings {
+            let line = finding.lines.line(&self.source_text.bytes);
+            reporter.finding(finding.clone(), line);
+        }
+    }
+
+    /// Makes findings errors if `error=true`; those in stages that are not built do not count.
+    pub(crate) fn judge(&self, findings: &[Diagnostic], built: &Stages) -> Result<(), Error> {
+        let counted = findings.iter().filter(|finding| self.is_in(finding, built));
+        let mut rules: Vec<&str> = counted.map(|finding| finding.code).collect();
+        if !self.options.error || rules.is_empty() {
+            return Ok(());
+        }
+        rules.sort_unstable();
+        rules.dedup();
+        let message = format!("lint violation found for rules: {}", rules.join(", "));
+        // The findings themselves say where.
+        let error = Diagnostic::error(Origin::Lexing, "lint", Span::default(), message);
+        Err(dockerfile_error(self.source_text, error))
+    }
+
+    /// Returns whether a finding is in one of the stages, or above all of them.
+    fn is_in(&self, finding: &Diagnostic, stages: &Stages) -> bool {
+        let starts = self.dockerfile.stages.iter();
+        let stage = starts
+            .take_while(|stage| stage.from.site.span.start <= finding.lines.start)
+            .count();
+        stage
+            .checked_sub(1)
+            .is_none_or(|stage| stages.contains(&stage))
+    }
+
+    /// Returns the instruction that a place belongs to.
+    fn site(&self, span: Span) -> Option<&Site> {
+        let stages = self.dockerfile.stages.iter().flat_map(|stage| {
+            let instructions = stage.instructions.iter();
+            std::iter::once(&stage.from.site)
+                .chain(instructions.map(|instruction| &instruction.site))
+        });
+        let global = self.dockerfile.global_args.iter().map(|arg| &arg.site);
+        global
+            .chain(stages)
+            .find(|site| site.span.start <= span.start && span.end <= site.span.end)
+    }
+}
+
+fn dockerfile_error(source_text: &SourceText, error: Diagnostic) -> Error {
+    Error::Dockerfile {
+        source_text: source_text.clone(),
+        diagnostics: vec![error],
+    }
 }

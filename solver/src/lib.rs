@@ -36,8 +36,9 @@ pub use graph::{
 };
 pub use layers::{Layers, LayersError};
 pub use plan::{
-    BaseError, BaseRequest, Bases, Entitlement, Fault, ImageSource, NamedSource, Plan, PlanError,
-    PlanOptions, PlannedHistory, TargetImage, context_name, plan,
+    BaseError, BaseRequest, Bases, ContextRead, DeclaredArgument, Entitlement, Extent, Fault,
+    ImageSource, NamedSource, Plan, PlanError, PlanOptions, PlannedHistory, Survey, TargetImage,
+    context_name, plan, survey,
 };
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
 pub use remote::{Identity, RemoteError, Remotes};

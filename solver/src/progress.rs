@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use kiln_parser::Diagnostic;
+
 /// Names a vertex within one build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VertexId(pub u32);
@@ -51,6 +53,13 @@ pub enum Event {
         end: VertexEnd,
         /// How long it took.
         took: Duration,
+    },
+    /// Something that a lint rule says about the Dockerfile.
+    Finding {
+        /// What it says.
+        finding: Box<Diagnostic>,
+        /// The line it is about, counted from 1.
+        line: u32,
     },
     /// Something that the person should know and that stops nothing.
     Warning {
@@ -130,6 +139,12 @@ impl<'a> Reporter<'a> {
             begun: Instant::now(),
             ended: false,
         }
+    }
+
+    /// Tells what a lint rule says about a line.
+    pub fn finding(&self, finding: Diagnostic, line: u32) {
+        let finding = Box::new(finding);
+        self.sink.event(Event::Finding { finding, line });
     }
 
     /// Tells something that stops nothing.

@@ -12,6 +12,7 @@ Examples:
   kiln build --target test --no-cache .        one stage, every step anew
   kiln build --build-arg VERSION=1.2 -t app:1.2 --push .
   kiln build -o type=oci,dest=app.tar .        an OCI layout instead of a local image
+  kiln build --check .                         what is questionable in ./Dockerfile
   kiln build -o out .                          the files of the result in ./out
   kiln build - < Dockerfile                    without a context";
 
@@ -90,6 +91,15 @@ pub(crate) struct BuildArguments {
     /// Keep the result in the local store (the default unless there are outputs)
     #[arg(long)]
     pub(crate) load: bool,
+
+    /// Look for mistakes in the Dockerfile instead of building (short for --call=check)
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Ask instead of building: check, outline, targets or subrequests.describe
+    /// (format: METHOD[,format=json][,ignorestatus])
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) call: Option<String>,
 
     /// Print nothing but the image's id
     #[arg(short, long)]

@@ -3,6 +3,7 @@
 mod agent; // --ssh
 mod annotation; // --annotation
 mod arguments; // flags
+mod call; // --call, --check
 mod entitlement; // --allow
 mod named_context; // --build-context
 mod output; // --output
@@ -15,40 +16,62 @@ use std::sync::Arc;
 
 use arguments::ProgressChoice;
 pub(crate) use arguments::{BuildArguments, ResourceAliases};
+use call::Call;
+use kiln_engine::Error;
 pub(crate) use request::platforms;
 pub(crate) use values::{parse_extra_host, parse_ulimit, set_resource, split_pair};
 
 use crate::diagnostics::{self, LogExtent, Look};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome, exit_of};
-use crate::progress::{Display, Mode, Palette, Settings};
+use crate::progress::{Book, Display, Mode, Palette, Settings};
 use crate::terminal;
 use crate::{interrupt, session};
 
 /// Lines of a failed step's output that are repeated where all of it has been shown already.
 const REPEATED_LINES: usize = 10;
 
-/// Builds an image.
+/// Builds an image, or answers a question about it.
 pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Outcome {
     for warning in arguments.ignored() {
         terminal::warn(&warning);
     }
     let mode = mode(arguments, environment)?;
+    let call = Call::of(arguments)?;
     let request = request::request(arguments, environment)?;
     result::prepare(arguments, &request.outputs)?;
     session::enter()?;
     let display = Display::start(mode, Settings::of(environment));
     let engine = Arc::new(session::open_with(environment, display.warner())?);
+    if let Some(call) = call {
+        let answer = call.ask(&engine, &request, prose_width(environment), &display);
+        let book = display.finish();
+        return match answer {
+            Ok(answer) => {
+                let exit = call.deliver(&answer, arguments)?;
+                if let Some(problem) = &answer.problem {
+                    complain(problem, &book, mode, environment);
+                }
+                Ok(exit)
+            }
+            Err(error) => {
+                complain(&error, &book, mode, environment);
+                Ok(exit_of(&error))
+            }
+        };
+    }
     let cancel = interrupt::watch(&engine)?;
     let built = engine.build(&request, &display, &cancel);
     let book = display.finish();
+    if matches!(mode, Mode::Terminal | Mode::Plain) {
+        let mut text = diagnostics::warnings(book.findings(), &palette(environment));
+        if built.is_err() && !text.is_empty() {
+            text.push('\n');
+        }
+        terminal::tell(&text);
+    }
     match built {
         Ok(built) => {
-            let palette = palette(environment);
-            if matches!(mode, Mode::Terminal | Mode::Plain) {
-                let text = diagnostics::warnings(&built.warnings, &built.source_text, &palette);
-                terminal::tell(&text);
-            }
             result::write(arguments, &request, &built, &engine)?;
             if arguments.is_quiet() {
                 terminal::print_line(&built.image.to_string())?;
@@ -56,24 +79,38 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
             Ok(Exit::SUCCESS)
         }
         Err(error) => {
-            let extent = match mode {
-                Mode::Plain => LogExtent::LastLines(REPEATED_LINES),
-                Mode::Terminal | Mode::Quiet | Mode::RawJson => LogExtent::Everything,
-            };
-            let look = look(mode, environment);
-            let label = palette(environment).failed.apply_to("ERROR:").to_string();
-            let mut text = diagnostics::failed_step(&book, extent);
-            text.push_str(&diagnostics::places(&error, &look));
-            text.push_str(&format!(
-                "{label} failed to build: {}\n",
-                diagnostics::summary(&error)
-            ));
-            if let Some(hint) = error.hint() {
-                text.push_str(&format!("hint: {hint}\n"));
-            }
-            terminal::tell(&text);
+            complain(&error, &book, mode, environment);
             Ok(exit_of(&error))
         }
+    }
+}
+
+/// Says why there is no image.
+fn complain(error: &Error, book: &Book, mode: Mode, environment: &Environment) {
+    let extent = match mode {
+        Mode::Plain => LogExtent::LastLines(REPEATED_LINES),
+        Mode::Terminal | Mode::Quiet | Mode::RawJson => LogExtent::Everything,
+    };
+    let look = look(mode, environment);
+    let label = palette(environment).failed.apply_to("ERROR:").to_string();
+    let mut text = diagnostics::failed_step(book, extent);
+    text.push_str(&diagnostics::places(error, &look));
+    text.push_str(&format!(
+        "{label} failed to build: {}\n",
+        diagnostics::summary(error)
+    ));
+    if let Some(hint) = error.hint() {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    terminal::tell(&text);
+}
+
+/// Returns how many characters a line on standard output may have: a terminal's, or what `COLUMNS`
+/// says; no limit where programs read.
+fn prose_width(environment: &Environment) -> Option<usize> {
+    match terminal::stdout_is_terminal() {
+        true => Some(terminal::Screen::of_stderr().width),
+        false => environment.text("COLUMNS")?.parse().ok(),
     }
 }
 

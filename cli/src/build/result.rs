@@ -38,20 +38,27 @@ pub(crate) fn write(
     built: &BuildResult,
     engine: &Engine,
 ) -> Result<(), Failure> {
-    let failed = |path: &Path, error: io::Error| {
-        Failure::new(format!("cannot write {}: {error}", path.display()))
-    };
     if let Some(path) = &arguments.iidfile {
-        replace(path, built.image.to_string().as_bytes()).map_err(|e| failed(path, e))?;
+        replace(path, built.image.to_string().as_bytes()).map_err(|e| failed(path, &e))?;
     }
     if let Some(path) = &arguments.metadata_file {
-        let metadata = metadata(request, built, engine);
-        let mut text = serde_json::to_string_pretty(&metadata)
-            .expect("a map of strings and objects is plain data");
-        text.push('\n');
-        replace(path, text.as_bytes()).map_err(|e| failed(path, e))?;
+        write_json(path, &metadata(request, built, engine).into())?;
     }
     Ok(())
+}
+
+/// Writes a JSON file, all of it or nothing.
+pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), Failure> {
+    replace(path, pretty(value).as_bytes()).map_err(|error| failed(path, &error))
+}
+
+/// Returns JSON as files and people get it.
+pub(crate) fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot write {}: {error}", path.display()))
 }
 
 fn metadata(request: &BuildRequest, built: &BuildResult, engine: &Engine) -> Map<String, Value> {

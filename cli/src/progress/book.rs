@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use kiln_engine::{Event, VertexEnd, VertexId};
+use kiln_parser::Diagnostic;
 
 use super::log::Log;
 
@@ -12,6 +13,16 @@ use super::log::Log;
 pub(crate) struct Book {
     vertices: Vec<Vertex>,
     positions: HashMap<VertexId, usize>,
+    findings: Vec<Found>,
+}
+
+/// What a lint rule says about a line.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// What it says.
+    pub(crate) finding: Diagnostic,
+    /// The line, counted from 1.
+    pub(crate) line: u32,
 }
 
 /// A step, or one of the engine's own jobs.
@@ -91,6 +102,10 @@ impl Book {
                     vertex.end = Some((end.clone(), *took));
                 }
             }
+            Event::Finding { finding, line } => self.findings.push(Found {
+                finding: (**finding).clone(),
+                line: *line,
+            }),
             Event::Warning { .. } => {}
         }
     }
@@ -98,6 +113,11 @@ impl Book {
     /// Returns the vertices, ordered by when they began.
     pub(crate) fn vertices(&self) -> &[Vertex] {
         &self.vertices
+    }
+
+    /// Returns what lint rules say, in file order.
+    pub(crate) fn findings(&self) -> &[Found] {
+        &self.findings
     }
 
     /// Returns a vertex.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use kiln_cache::Timestamp;
 use kiln_engine::{Event, Progress};
 
-pub(crate) use book::{Book, Vertex};
+pub(crate) use book::{Book, Found, Vertex};
 pub(crate) use paint::Palette;
 pub(crate) use transfer::{Stream, Transfers};
 

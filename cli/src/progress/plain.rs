@@ -152,6 +152,8 @@ impl<W: Write + Send> Renderer for Plain<W> {
             | Event::Log { vertex, .. }
             | Event::Status { vertex, .. }
             | Event::Finished { vertex, .. } => *vertex,
+            // They are listed once, when all is over.
+            Event::Finding { .. } => return,
             Event::Warning { message } => {
                 self.line(&format!("WARNING: {message}"));
                 return;

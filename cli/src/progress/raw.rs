@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kiln_cache::{Sha256, Timestamp};
 use kiln_engine::{Event, LogStream, VertexEnd, VertexId};
+use kiln_parser::lint::Rule;
 use serde_json::{Value, json};
 
 use super::{Book, Renderer, Vertex};
@@ -97,6 +98,14 @@ impl<W: Write + Send> Renderer for Raw<W> {
                     value["completed"] = self.time(at).into();
                 }
                 json!({ "statuses": [value] })
+            }
+            Event::Finding { finding, line } => {
+                let short = format!("{}: {} (line {line})", finding.code, finding.message);
+                let mut value = json!({ "level": 1, "short": STANDARD.encode(short) });
+                if let Some(url) = Rule::from_name(finding.code).and_then(Rule::url) {
+                    value["url"] = url.into();
+                }
+                json!({ "warnings": [value] })
             }
             Event::Warning { message } => json!({ "warnings": [{
                 "level": 1,

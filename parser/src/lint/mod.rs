@@ -1,7 +1,7 @@
 //! Lint rules that need the tree alone.
 //!
-//! Rules about values (undefined variables, paths, platforms of images) are the solver's; both use
-//! the words of [`rules`].
+//! Rules about values (undefined variables, paths, what base images say) are the solver's; both
+//! use the words of [`rules`].
 
 mod options;
 pub mod rules;
@@ -9,7 +9,7 @@ pub mod rules;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::ast::{Arg, CommandLine, Dockerfile, From, Instruction, Kind, Pairs, Site, Stage};
+use crate::ast::{Arg, Dockerfile, From, Instruction, Kind, Pairs, Site, Stage};
 use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 
@@ -29,14 +29,9 @@ pub fn lint(dockerfile: &Dockerfile, options: &CheckOptions) -> Vec<Diagnostic> 
     }
     linter.casing(&dockerfile.stages);
     linter.stage_names(&dockerfile.stages);
-    let mut shells = HashMap::new();
     for stage in &dockerfile.stages {
         linter.from(&stage.from);
-        let inherited = shells.get(&stage.from.image.raw).copied().unwrap_or(false);
-        let shell_set = linter.commands(stage, inherited);
-        if let Some(name) = &stage.from.name {
-            shells.insert(name.raw.to_lowercase(), shell_set);
-        }
+        linter.commands(stage);
         for instruction in &stage.instructions {
             linter.instruction(instruction);
         }
@@ -166,36 +161,25 @@ impl Linter<'_> {
         }
     }
 
-    /// Rules about the commands an image starts with; returns whether a shell is set at the end,
-    /// given whether one is at the start.
-    fn commands(&mut self, stage: &Stage, mut shell_set: bool) -> bool {
+    /// Instructions of which only the last one of a stage counts.
+    fn commands(&mut self, stage: &Stage) {
         let (mut cmd, mut entrypoint, mut healthcheck) = (None, None, None);
         for instruction in &stage.instructions {
-            let site = &instruction.site;
-            let (earlier, command) = match &instruction.kind {
-                Kind::Shell(_) => {
-                    shell_set = true;
-                    continue;
-                }
-                Kind::Cmd(command) => (&mut cmd, Some(command)),
-                Kind::Entrypoint(command) => (&mut entrypoint, Some(command)),
-                Kind::Healthcheck(_) => (&mut healthcheck, None),
+            let earlier = match &instruction.kind {
+                Kind::Cmd(_) => &mut cmd,
+                Kind::Entrypoint(_) => &mut entrypoint,
+                Kind::Healthcheck(_) => &mut healthcheck,
                 _ => continue,
             };
             if let Some(earlier) = earlier.replace(instruction) {
                 let earlier: &Instruction = earlier;
-                let (span, name) = (earlier.site.span, &site.keyword.raw);
-                let finding = rules::multiple_instructions_disallowed(span, name);
+                let span = earlier.site.span;
+                let name = &instruction.site.keyword.raw;
+                let finding = rules::multiple_instructions_disallowed(span, name)
+                    .label(instruction.site.keyword.span, "this one is used");
                 self.report(Rule::MultipleInstructionsDisallowed, &earlier.site, finding);
             }
-            if let Some(CommandLine::Shell(_)) = command
-                && !shell_set
-            {
-                let finding = rules::json_args_recommended(site.span, &site.keyword.raw);
-                self.report(Rule::JSONArgsRecommended, site, finding);
-            }
         }
-        shell_set
     }
 
     fn instruction(&mut self, instruction: &Instruction) {
@@ -273,7 +257,7 @@ fn is_upper(word: &str) -> bool {
 
 /// Returns whether a stage's name tells for which system or architecture it is.
 fn is_named_after(name: &str, platform: &str) -> bool {
-    let mut parts = platform.split('/').filter(|part| !part.is_empty());
+    let mut parts = platform.split('/').filter(|part| !part.is_empty()).take(2);
     parts.any(|part| name.contains(&part.to_lowercase()))
 }
 

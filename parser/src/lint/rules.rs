@@ -26,6 +26,12 @@ macro_rules! rules {
                 match self { $(Self::$name => stringify!($name),)+ }
             }
 
+            /// Says in a sentence what the rule looks for.
+            #[must_use]
+            pub fn description(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
+
             const fn kebab(self) -> &'static str {
                 match self { $(Self::$name => $kebab,)+ }
             }
@@ -95,6 +101,24 @@ impl Rule {
     pub fn url(self) -> Option<String> {
         let kebab = self.kebab();
         (!kebab.is_empty()).then(|| format!("https://docs.docker.com/go/dockerfile/rule/{kebab}/"))
+    }
+
+    /// Returns whether a finding concerns the stage it is in rather than the file as a text. Stages
+    /// that are not built have none of these.
+    #[must_use]
+    pub fn is_about_stages(self) -> bool {
+        matches!(
+            self,
+            Self::JSONArgsRecommended
+                | Self::WorkdirRelativePath
+                | Self::UndefinedVar
+                | Self::MultipleInstructionsDisallowed
+                | Self::InvalidBaseImagePlatform
+                | Self::SecretsUsedInArgOrEnv
+                | Self::CopyIgnoredFile
+                | Self::ExposeProtoCasing
+                | Self::ExposeInvalidFormat
+        )
     }
 
     /// Returns whether the rule is off unless asked for.
@@ -311,6 +335,7 @@ mod tests {
     #[test]
     fn names_and_addresses() {
         for rule in Rule::ALL {
+            assert!(rule.description().ends_with('.'), "{}", rule.name());
             assert_eq!(Rule::from_name(&rule.name().to_lowercase()), Some(*rule));
             let letters = rule.kebab().replace('-', "");
             let documented = *rule != Rule::InvalidBaseImagePlatform;

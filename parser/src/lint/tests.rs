@@ -61,12 +61,10 @@ fn df_010_empty_continuation() {
 
 #[test]
 fn commands() {
-    assert_snapshot!(show("FROM a AS x\nCMD b\nCMD [\"c\"]\nHEALTHCHECK NONE\nHEALTHCHECK CMD d\nFROM x\nSHELL [\"s\"]\nENTRYPOINT e\n"), @r#"
-    JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 2) at "CMD b"
+    assert_snapshot!(show("FROM a AS x\nCMD b\nCMD [\"c\"]\nHEALTHCHECK NONE\nHEALTHCHECK CMD d\nFROM x\nENTRYPOINT e\n"), @r#"
     MultipleInstructionsDisallowed: Multiple CMD instructions should not be used in the same stage because only the last one will be used (line 2) at "CMD b"
     MultipleInstructionsDisallowed: Multiple HEALTHCHECK instructions should not be used in the same stage because only the last one will be used (line 4) at "HEALTHCHECK NONE"
     "#);
-    assert_snapshot!(show("FROM a AS x\nSHELL [\"s\"]\nFROM x\nCMD e\n"), @"");
 }
 
 #[test]
@@ -89,9 +87,10 @@ fn secrets() {
 
 #[test]
 fn platforms() {
-    assert_snapshot!(show("FROM --platform=$TARGETPLATFORM a\nFROM --platform=linux/amd64 b\nFROM --platform=linux/amd64 c AS build_amd64\nFROM --platform=$X d\n"), @r#"
+    assert_snapshot!(show("FROM --platform=$TARGETPLATFORM a\nFROM --platform=linux/amd64 b\nFROM --platform=linux/amd64 c AS build_amd64\nFROM --platform=$X d\nFROM --platform=linux/arm/v7 e AS v7\n"), @r#"
     RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior (line 1) at "$TARGETPLATFORM"
     FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/amd64" (line 2) at "linux/amd64"
+    FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/arm/v7" (line 5) at "linux/arm/v7"
     "#);
 }
 
@@ -111,4 +110,11 @@ fn df_171_skipping() {
     let text = "FROM a AS B\n# check=skip=JSONArgsRecommended\nCMD b\n";
     assert_snapshot!(show(text), @r#"StageNameCasing: Stage name 'B' should be lowercase (line 1) at "B""#);
     assert_snapshot!(show_with("skip=StageNameCasing", text), @"");
+}
+
+#[test]
+fn df_171_experimental_rules_are_asked_for_not_skipped() {
+    let text = "# so so\nFROM x AS c\n";
+    let shown = show_with("skip=all;experimental=InvalidDefinitionDescription", text);
+    assert!(shown.starts_with("InvalidDefinitionDescription"), "{shown}");
 }

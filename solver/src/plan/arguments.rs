@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use kiln_cache::Platform;
-use kiln_parser::{Diagnostic, Dockerfile};
+use kiln_parser::{Diagnostic, Dockerfile, Span};
 
 use super::PlanOptions;
 use super::variables::Variables;
@@ -27,6 +27,19 @@ pub(crate) struct Arguments {
     given: BTreeMap<String, String>,
     /// Platform arguments and global `ARG`s, in force for `FROM` lines.
     pub(crate) global: Variables,
+    /// Global `ARG`s, with or without a value.
+    pub(crate) declared: Vec<DeclaredArgument>,
+}
+
+/// An `ARG` and what it came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredArgument {
+    /// Its name, expanded.
+    pub name: String,
+    /// Its value, if it has one.
+    pub value: Option<String>,
+    /// Where the name is written.
+    pub span: Span,
 }
 
 impl Arguments {
@@ -41,6 +54,7 @@ impl Arguments {
         let mut arguments = Self {
             given: options.build_args.clone(),
             global: Variables::default(),
+            declared: Vec::new(),
         };
         let given = platform_arguments(&options.build_platform, platform, target_stage);
         for (name, value) in given.pairs() {
@@ -48,14 +62,20 @@ impl Arguments {
             arguments.global.set(name, value);
         }
         for arg in &dockerfile.global_args {
-            for (name, default) in &arg.declarations {
-                let name = words.expand(name, &arguments.global);
+            for (written, default) in &arg.declarations {
+                let name = words.expand(written, &arguments.global);
                 let default = default
                     .as_ref()
                     .map(|text| words.expand(text, &arguments.global));
-                if let Some(value) = arguments.given.get(&name).cloned().or(default) {
-                    arguments.global.set(&name, &value);
+                let value = arguments.given.get(&name).cloned().or(default);
+                if let Some(value) = &value {
+                    arguments.global.set(&name, value);
                 }
+                arguments.declared.push(DeclaredArgument {
+                    name,
+                    value,
+                    span: written.span,
+                });
             }
         }
         arguments
@@ -68,6 +88,17 @@ impl Arguments {
             .cloned()
             .or(default)
             .or_else(|| self.global.get(name).map(str::to_owned))
+    }
+
+    /// Returns the names that a `FROM` line may use.
+    pub(crate) fn global_names(&self) -> impl Iterator<Item = &str> {
+        let declared = self.declared.iter().map(|argument| argument.name.as_str());
+        self.global.names().chain(declared)
+    }
+
+    /// Returns whether a `FROM` line may use a name, be it without a value.
+    pub(crate) fn is_global(&self, name: &str) -> bool {
+        self.global_names().any(|known| known == name)
     }
 
     /// Returns the proxies given on the command line, in both spellings.
@@ -110,7 +141,7 @@ pub(crate) fn check_names(options: &PlanOptions) -> Result<(), Diagnostic> {
     match options.build_args.keys().any(String::is_empty) {
         true => Err(super::words::error(
             "build-arg",
-            kiln_parser::Span::default(),
+            Span::default(),
             "build argument names can not be blank",
         )),
         false => Ok(()),

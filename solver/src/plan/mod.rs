@@ -6,6 +6,8 @@
 //! spec/dockerfile.md sections 4, 5, 6, 9 and 11.
 
 mod arguments; // build arguments
+mod cycles; // stages that wait for each other
+mod findings; // lint rules that need values
 mod history; // `created_by` texts
 mod names; // what names stand for
 mod stage; // one stage, instruction by instruction
@@ -13,7 +15,7 @@ mod stages; // which stages there are
 mod variables; // environments
 mod words; // expansion
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kiln_cache::{Image, ImageConfig, ImageRef, Platform, Timestamp};
 use kiln_parser::{Diagnostic, Dockerfile, Instruction, Span, Text};
@@ -24,6 +26,8 @@ use stage::StageState;
 use stages::{Reader, Source};
 use words::Words;
 
+pub use arguments::DeclaredArgument;
+pub use findings::ContextRead;
 pub use names::{ImageSource, NamedSource, context_name};
 
 /// What a build is asked for besides the Dockerfile.
@@ -110,8 +114,6 @@ pub struct Plan {
     pub epoch: Option<Timestamp>,
     /// Proxies for every `RUN`; they are in no key and no image.
     pub proxies: Vec<(String, String)>,
-    /// What the person should know.
-    pub warnings: Vec<Diagnostic>,
 }
 
 /// An image that a plan leads to, layers still missing.
@@ -164,6 +166,30 @@ fn first_message(diagnostics: &[Diagnostic]) -> String {
         .map_or_else(String::new, Diagnostic::full_message)
 }
 
+/// Which stages are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The target and what it needs.
+    Target,
+    /// All of them, as far as they can be planned: a file is checked, not built.
+    EveryStage,
+}
+
+/// A plan, if there is one, and what was found on the way to it.
+#[derive(Debug)]
+pub struct Survey {
+    /// The plan of the target.
+    pub plan: Result<Plan, PlanError>,
+    /// What the lint rules say, whether or not there is a plan.
+    pub findings: Vec<Diagnostic>,
+    /// What they read of the build context.
+    pub reads: Vec<ContextRead>,
+    /// The build arguments they declare, and those above all stages. Several platforms repeat them.
+    pub arguments: Vec<DeclaredArgument>,
+    /// The stages that were looked at, by index.
+    pub stages: BTreeSet<usize>,
+}
+
 /// Plans a build.
 ///
 /// # Errors
@@ -173,45 +199,38 @@ pub fn plan(
     options: &PlanOptions,
     bases: &dyn Bases,
 ) -> Result<Plan, PlanError> {
-    let mut words = Words::new(dockerfile.directives.escape);
-    arguments::check_names(options).map_err(|error| PlanError::Input(vec![error]))?;
-    let Some(target) = stages::target(dockerfile, options.target.as_deref(), &mut words) else {
-        if words.errors.is_empty() {
-            let message = "dockerfile contains no stages to build";
-            words.error("no-stages", Span::default(), message);
-        }
-        return Err(PlanError::Input(words.errors));
-    };
-    let target_stage = match &options.target {
-        Some(name) if !name.is_empty() => name.clone(),
-        _ => stages::name(&dockerfile.stages[target]).unwrap_or_else(|| "default".to_owned()),
-    };
+    survey(dockerfile, options, Extent::Target, bases).plan
+}
+
+/// Plans a build and keeps what is worth knowing about the file.
+#[must_use]
+pub fn survey(
+    dockerfile: &Dockerfile,
+    options: &PlanOptions,
+    extent: Extent,
+    bases: &dyn Bases,
+) -> Survey {
     let mut planner = Planner {
         dockerfile,
         options,
         platform: options.build_platform.clone(),
         arguments: Arguments::default(),
-        words,
+        words: Words::new(dockerfile.directives.escape),
         graph: Graph::default(),
         resolver: bases,
         images: HashMap::new(),
         done: HashMap::new(),
+        planned: BTreeSet::new(),
+        reads: Vec::new(),
+        declared: Vec::new(),
     };
-    let mut wanted = Vec::new();
-    for platform in &options.platforms {
-        planner.turn_to(platform, &target_stage);
-        wanted.extend(planner.wanted_images(target));
+    Survey {
+        plan: planner.plan(extent),
+        findings: planner.words.warnings,
+        reads: planner.reads,
+        arguments: planner.declared,
+        stages: planner.planned,
     }
-    planner.stop_on_errors()?;
-    planner.resolve(wanted)?;
-    let mut targets = Vec::with_capacity(options.platforms.len());
-    for platform in &options.platforms {
-        planner.turn_to(platform, &target_stage);
-        planner.stage(target)?;
-        planner.stop_on_errors()?;
-        targets.push(planner.take_target(target));
-    }
-    Ok(planner.finish(targets))
 }
 
 /// What is known while planning.
@@ -228,9 +247,55 @@ struct Planner<'a> {
     images: HashMap<BaseRequest, Image>,
     /// The stages that are planned for this platform.
     done: HashMap<usize, StageState>,
+    /// The stages that were planned for any.
+    planned: BTreeSet<usize>,
+    /// What they read of the build context.
+    reads: Vec<ContextRead>,
+    /// The arguments they declare, and those above all stages.
+    declared: Vec<DeclaredArgument>,
 }
 
 impl<'a> Planner<'a> {
+    fn plan(&mut self, extent: Extent) -> Result<Plan, PlanError> {
+        let (dockerfile, options) = (self.dockerfile, self.options);
+        arguments::check_names(options).map_err(|error| PlanError::Input(vec![error]))?;
+        let named = options.target.as_deref();
+        let Some(target) = stages::target(dockerfile, named, &mut self.words) else {
+            if self.words.errors.is_empty() {
+                let message = "dockerfile contains no stages to build";
+                self.words.error("no-stages", Span::default(), message);
+            }
+            return Err(PlanError::Input(std::mem::take(&mut self.words.errors)));
+        };
+        let target_stage = match named {
+            Some(name) if !name.is_empty() => name.to_owned(),
+            _ => stages::name(&dockerfile.stages[target]).unwrap_or_else(|| "default".to_owned()),
+        };
+        let looked_at: Vec<usize> = match extent {
+            Extent::Target => vec![target],
+            Extent::EveryStage => (0..dockerfile.stages.len()).collect(),
+        };
+        cycles::refuse(dockerfile, &mut self.words);
+        let mut wanted = Vec::new();
+        for platform in &options.platforms {
+            self.turn_to(platform, &target_stage);
+            self.check_defaults(platform, &target_stage);
+            wanted.extend(self.wanted_images(&looked_at));
+        }
+        self.stop_on_errors()?;
+        self.resolve(wanted)?;
+        let mut targets = Vec::with_capacity(options.platforms.len());
+        for platform in &options.platforms {
+            self.turn_to(platform, &target_stage);
+            for stage in &looked_at {
+                self.stage(*stage)?;
+            }
+            self.stop_on_errors()?;
+            targets.push(self.take_target(target));
+        }
+        Ok(self.finish(targets))
+    }
+
     /// Begins anew for another platform. Steps and images that platforms share stay.
     fn turn_to(&mut self, platform: &Platform, target_stage: &str) {
         self.platform = platform.clone();
@@ -241,18 +306,23 @@ impl<'a> Planner<'a> {
             target_stage,
             &mut self.words,
         );
+        let global = self.arguments.global_names();
+        self.words.global = global.map(str::to_owned).collect();
+        let declared = self.arguments.declared.iter().cloned();
+        self.declared.extend(declared);
         self.done.clear();
     }
 
-    /// Returns every image that the target can be seen to need, so that all are asked for at once.
-    fn wanted_images(&mut self, target: usize) -> Vec<(BaseRequest, Text)> {
+    /// Returns every image that the stages can be seen to need, so that all are asked for at once.
+    fn wanted_images(&mut self, stages: &[usize]) -> Vec<(BaseRequest, Text)> {
         let mut bases = Vec::new();
         for index in 0..self.dockerfile.stages.len() {
             bases.push(self.base(index));
+            self.stage_platform(index);
         }
         let mut wanted: Vec<(BaseRequest, Text)> = Vec::new();
         let mut seen = vec![false; self.dockerfile.stages.len()];
-        let mut pending = vec![target];
+        let mut pending = stages.to_vec();
         while let Some(index) = pending.pop() {
             if std::mem::replace(&mut seen[index], true) {
                 continue;
@@ -336,13 +406,15 @@ impl<'a> Planner<'a> {
             return self.platform.clone();
         };
         let errors = self.words.errors.len();
-        let value = self.words.expand(text, &self.arguments.global);
+        let value = self.words.expand_in_from(text, &self.arguments);
         if self.words.errors.len() > errors {
             return self.platform.clone();
         }
         if value.is_empty() {
             let message = format!("empty platform value from expression {}", text.raw);
-            self.words.error("empty-platform", text.span, message);
+            let error = words::error("empty-platform", text.span, message);
+            let closest = findings::closest_argument(text, &self.arguments);
+            self.words.errors.push(error.suggest(closest.as_deref()));
             return self.platform.clone();
         }
         match value.parse() {
@@ -371,6 +443,7 @@ impl<'a> Planner<'a> {
                 .filter(|stage| !self.done.contains_key(stage))
                 .collect();
             if missing.is_empty() {
+                self.planned.insert(index);
                 let state = stage::plan_stage(self, index)?;
                 self.done.insert(index, state);
                 pending.pop();
@@ -449,9 +522,8 @@ impl<'a> Planner<'a> {
         target
     }
 
-    fn finish(self, targets: Vec<TargetImage>) -> Plan {
-        let bases = self
-            .images
+    fn finish(&mut self, targets: Vec<TargetImage>) -> Plan {
+        let bases = std::mem::take(&mut self.images)
             .into_iter()
             .map(|(request, image)| {
                 let name = request.source.name().clone();
@@ -459,12 +531,11 @@ impl<'a> Planner<'a> {
             })
             .collect();
         Plan {
-            graph: self.graph,
+            graph: std::mem::take(&mut self.graph),
             targets,
             bases,
             epoch: self.options.epoch,
             proxies: self.arguments.proxies(),
-            warnings: self.words.warnings,
         }
     }
 }

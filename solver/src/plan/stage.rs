@@ -6,7 +6,8 @@ mod run; // RUN and its mounts
 mod trees; // steps for what instructions read
 
 use kiln_cache::{GuestPath, Image, ImageConfig, Platform, Sha256};
-use kiln_parser::{CommandLine, Instruction, Kind, Site, Span, Text, parse_instruction};
+use kiln_parser::lint::rules;
+use kiln_parser::{CommandLine, Instruction, Kind, Quoting, Site, Span, Text, parse_instruction};
 
 use super::names::{ImageSource, NamedSource};
 use super::stages::{self, Source};
@@ -30,6 +31,8 @@ pub(crate) struct StageState {
     platform: Platform,
     /// Whether this stage itself has set `Cmd`.
     command_is_own: bool,
+    /// Whether a `WORKDIR` of this file, relative or not, stands before.
+    directory_is_own: bool,
 }
 
 impl StageState {
@@ -50,6 +53,7 @@ impl StageState {
             arguments: Vec::new(),
             platform,
             command_is_own: false,
+            directory_is_own: false,
         }
     }
 
@@ -65,6 +69,7 @@ impl StageState {
             arguments: Vec::new(),
             platform,
             command_is_own: false,
+            directory_is_own: false,
         }
     }
 
@@ -132,6 +137,7 @@ pub(crate) fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<Stag
         }
         Some(Source::Named(NamedSource::Image(source))) => {
             let image = planner.image(source.clone(), platform.clone(), &stage.from.image)?;
+            planner.check_platform(&stage.from.image, &image, &platform);
             let state = StageState::image(&image, None, platform);
             match image.config.rootfs.diff_ids.is_empty() {
                 true => (state, BaseFiles::None),
@@ -241,8 +247,8 @@ fn makes_step(instruction: &Instruction) -> bool {
     )
 }
 
-struct StagePlan<'a, 'b> {
-    planner: &'a mut Planner<'b>,
+pub(super) struct StagePlan<'a, 'b> {
+    pub(super) planner: &'a mut Planner<'b>,
     state: StageState,
     index: usize,
     /// The stage's name and a blank, if there are several stages.
@@ -265,8 +271,8 @@ impl StagePlan<'_, '_> {
             Kind::Env(pairs) => self.env(pairs),
             Kind::Label(pairs) => self.label(pairs),
             Kind::Arg(arg) => self.arg(arg),
-            Kind::Cmd(command) => self.cmd(command),
-            Kind::Entrypoint(command) => self.entrypoint(command),
+            Kind::Cmd(command) => self.cmd(command, site),
+            Kind::Entrypoint(command) => self.entrypoint(command, site),
             Kind::Expose(words) => self.expose(words),
             Kind::User(user) => self.user(user),
             Kind::Volume(paths) => self.volume(paths),
@@ -318,7 +324,9 @@ impl StagePlan<'_, '_> {
     }
 
     fn expand(&mut self, text: &Text) -> String {
-        self.planner.words.expand(text, &self.state.env)
+        let state = &self.state;
+        let words = &mut self.planner.words;
+        words.expand_in_stage(text, Quoting::Word, &state.env, &state.arguments)
     }
 
     fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
@@ -326,7 +334,13 @@ impl StagePlan<'_, '_> {
     }
 
     fn workdir(&mut self, path: &Text, site: &Site, text: &str) {
+        let written = path;
         let path = self.expand(path);
+        if !self.state.directory_is_own && !path.starts_with('/') {
+            let finding = rules::workdir_relative_path(written.span, &path);
+            self.planner.words.warnings.push(finding);
+        }
+        self.state.directory_is_own = true;
         let directory = self.state.working_dir().join(&path);
         let absolute = directory.to_string();
         self.state.config.config.working_dir.clone_from(&absolute);

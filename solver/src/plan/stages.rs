@@ -8,6 +8,7 @@ use kiln_cache::ImageRef;
 use kiln_parser::{Dockerfile, Instruction, Kind, Span, Stage, Text, suggest};
 
 use super::arguments::Arguments;
+use super::findings::closest_argument;
 use super::names::{ImageSource, NamedSource, context_name};
 use super::words::Words;
 
@@ -54,7 +55,7 @@ pub(crate) fn target(
 }
 
 /// Finds the latest stage of this name before stage `before`.
-fn find(dockerfile: &Dockerfile, wanted: &str, before: usize) -> Option<usize> {
+pub(crate) fn find(dockerfile: &Dockerfile, wanted: &str, before: usize) -> Option<usize> {
     dockerfile.stages[..before]
         .iter()
         .rposition(|stage| name(stage).as_deref() == Some(wanted))
@@ -82,7 +83,7 @@ pub(crate) fn base(
         return Some(Source::Named(source.clone()));
     }
     let image = &dockerfile.stages[index].from.image;
-    let text = words.expand(image, &arguments.global);
+    let text = words.expand_in_from(image, arguments);
     // No case is folded on this side: `FROM MID` does not find stage `mid`.
     if let Some(stage) = find(dockerfile, &text, index) {
         return Some(Source::Stage(stage));
@@ -90,7 +91,9 @@ pub(crate) fn base(
     match text.as_str() {
         "" => {
             let message = format!("base name ({}) should not be blank", image.raw);
-            words.error("blank-base", image.span, message);
+            let closest = closest_argument(image, arguments);
+            let error = super::words::error("blank-base", image.span, message);
+            words.errors.push(error.suggest(closest.as_deref()));
             None
         }
         "scratch" => Some(Source::Named(NamedSource::Scratch)),

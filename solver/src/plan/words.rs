@@ -1,9 +1,8 @@
 //! Expansion of words, and where what goes wrong is collected.
 
-use std::collections::BTreeSet;
+use kiln_parser::{Diagnostic, Heredoc, Origin, Quoting, Span, Text, expand};
 
-use kiln_parser::{Diagnostic, Heredoc, Origin, Quoting, Span, Text, expand, suggest};
-
+use super::arguments::Arguments;
 use super::variables::Variables;
 
 /// Expands words and collects errors and warnings.
@@ -12,8 +11,8 @@ pub(crate) struct Words {
     escape: char,
     pub(crate) errors: Vec<Diagnostic>,
     pub(crate) warnings: Vec<Diagnostic>,
-    /// Names that are declared but have no value: no warning about those.
-    pub(crate) declared: BTreeSet<String>,
+    /// Names of global `ARG`s, to explain why a stage does not know them.
+    pub(crate) global: Vec<String>,
 }
 
 impl Words {
@@ -22,45 +21,70 @@ impl Words {
             escape,
             errors: Vec::new(),
             warnings: Vec::new(),
-            declared: BTreeSet::new(),
+            global: Vec::new(),
         }
     }
 
     /// Expands a word; one that cannot be comes out empty, and an error is noted.
     pub(crate) fn expand(&mut self, text: &Text, variables: &Variables) -> String {
-        self.expand_as(&text.raw, text.span, Quoting::Word, variables)
+        self.expand_as(text, Quoting::Word, variables, |_, _| ())
+    }
+
+    /// Expands a word of a `FROM` line, where only global arguments are known.
+    pub(crate) fn expand_in_from(&mut self, text: &Text, arguments: &Arguments) -> String {
+        let variables = &arguments.global;
+        self.expand_as(text, Quoting::Word, variables, |words, name| {
+            words.undefined_in_from(name, text, arguments);
+        })
+    }
+
+    /// Expands a word of an instruction; `declared` names may be without a value.
+    pub(crate) fn expand_in_stage(
+        &mut self,
+        text: &Text,
+        quoting: Quoting,
+        variables: &Variables,
+        declared: &[String],
+    ) -> String {
+        self.expand_as(text, quoting, variables, |words, name| {
+            words.undefined_in_stage(name, text, declared, variables.names());
+        })
     }
 
     /// Expands a heredoc's body, unless it is quoted.
-    pub(crate) fn expand_body(&mut self, heredoc: &Heredoc, variables: &Variables) -> String {
+    pub(crate) fn expand_body(
+        &mut self,
+        heredoc: &Heredoc,
+        variables: &Variables,
+        declared: &[String],
+    ) -> String {
+        let body = Text {
+            raw: heredoc.body.clone(),
+            span: heredoc.marker,
+        };
         match heredoc.expand {
-            true => self.expand_as(
-                &heredoc.body,
-                heredoc.marker,
-                Quoting::HeredocBody,
-                variables,
-            ),
-            false => heredoc.body.clone(),
+            true => self.expand_in_stage(&body, Quoting::HeredocBody, variables, declared),
+            false => body.raw,
         }
     }
 
     fn expand_as(
         &mut self,
-        raw: &str,
-        span: Span,
+        text: &Text,
         quoting: Quoting,
         variables: &Variables,
+        mut undefined: impl FnMut(&mut Self, &str),
     ) -> String {
         let lookup = |name: &str| variables.get(name).map(str::to_owned);
-        match expand(raw, self.escape, quoting, &lookup) {
+        match expand(&text.raw, self.escape, quoting, &lookup) {
             Ok(expansion) => {
                 for name in expansion.undefined {
-                    self.warn_undefined(&name, span, variables);
+                    undefined(self, &name);
                 }
                 expansion.value
             }
             Err(problem) => {
-                self.error("expansion", span, problem.message);
+                self.error("expansion", text.span, problem.message);
                 String::new()
             }
         }
@@ -75,18 +99,6 @@ impl Words {
         if let Some(error) = self.errors.last_mut() {
             error.notes.push(note);
         }
-    }
-
-    fn warn_undefined(&mut self, name: &str, span: Span, variables: &Variables) {
-        if self.declared.contains(name) || name.is_empty() {
-            return;
-        }
-        let known = variables.names();
-        let hint = suggest(name, known)
-            .map_or_else(String::new, |close| format!(" (did you mean ${close}?)"));
-        let message = format!("Usage of undefined variable '${name}'{hint}");
-        self.warnings
-            .push(Diagnostic::warning("UndefinedVar", span, message));
     }
 }
 

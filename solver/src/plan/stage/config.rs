@@ -1,9 +1,11 @@
 //! Instructions that change only the config, and what later steps see of it.
 
 use kiln_cache::{Empty, Healthcheck};
-use kiln_parser::{Arg, CommandLine, Pairs, Text, expose, signal};
+use kiln_parser::lint::rules;
+use kiln_parser::{Arg, CommandLine, Pairs, Site, Text, expose, signal};
 
 use super::StagePlan;
+use crate::plan::arguments::DeclaredArgument;
 use crate::plan::history;
 use crate::plan::variables::Variables;
 
@@ -37,10 +39,15 @@ impl StagePlan<'_, '_> {
 
     pub(super) fn arg(&mut self, arg: &Arg) {
         let mut texts = Vec::new();
-        for (name, default) in &arg.declarations {
-            let name = self.expand(name);
+        for (written, default) in &arg.declarations {
+            let name = self.expand(written);
             let default = default.as_ref().map(|text| self.expand(text));
             let value = self.planner.arguments.stage_value(&name, default);
+            self.planner.declared.push(DeclaredArgument {
+                name: name.clone(),
+                value: value.clone(),
+                span: written.span,
+            });
             if !self.state.arguments.contains(&name) {
                 self.state.arguments.push(name.clone());
             }
@@ -49,16 +56,14 @@ impl StagePlan<'_, '_> {
                     self.state.env.set(&name, &value);
                     texts.push(format!("{name}={value}"));
                 }
-                None => {
-                    self.planner.words.declared.insert(name.clone());
-                    texts.push(name);
-                }
+                None => texts.push(name),
             }
         }
         self.state.changed(format!("ARG {}", texts.join(" ")));
     }
 
-    pub(super) fn cmd(&mut self, command: &CommandLine) {
+    pub(super) fn cmd(&mut self, command: &CommandLine, site: &Site) {
+        self.check_form(command, site);
         let command = self.state.command(command);
         let text = format!("CMD {}", history::quoted_list(&command));
         let config = &mut self.state.config.config;
@@ -68,7 +73,8 @@ impl StagePlan<'_, '_> {
         self.state.changed(text);
     }
 
-    pub(super) fn entrypoint(&mut self, command: &CommandLine) {
+    pub(super) fn entrypoint(&mut self, command: &CommandLine, site: &Site) {
+        self.check_form(command, site);
         let command = self.state.command(command);
         let text = format!("ENTRYPOINT {}", history::quoted_list(&command));
         let config = &mut self.state.config.config;
@@ -79,6 +85,15 @@ impl StagePlan<'_, '_> {
         self.state.changed(text);
     }
 
+    /// Rule JSONArgsRecommended: who chose a shell wants it.
+    fn check_form(&mut self, command: &CommandLine, site: &Site) {
+        let is_shell_form = matches!(command, CommandLine::Shell(_));
+        if is_shell_form && self.state.config.config.shell.is_empty() {
+            let finding = rules::json_args_recommended(site.span, &site.keyword.raw);
+            self.planner.words.warnings.push(finding);
+        }
+    }
+
     pub(super) fn expose(&mut self, words: &[Text]) {
         let mut words: Vec<&Text> = words.iter().collect();
         words.sort_by(|a, b| a.raw.cmp(&b.raw));
@@ -87,6 +102,7 @@ impl StagePlan<'_, '_> {
             for word in self.expand(text).split_whitespace() {
                 match expose::parse_ports(word) {
                     Ok(ports) => {
+                        self.planner.words.check_ports(&ports, word, text.span);
                         for port in ports.ports {
                             let port = port.to_string();
                             let exposed = &mut self.state.config.config.exposed_ports;

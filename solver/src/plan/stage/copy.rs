@@ -30,6 +30,9 @@ impl StagePlan<'_, '_> {
                 let message = format!("source can't be a {what} for COPY");
                 self.error("remote-copy", path.span, message);
             }
+            if copy.from.is_none() {
+                self.note_read("Copy", &path.value, path.span);
+            }
             paths.push(path.value);
         }
         let created_by = self.copy_flags(
@@ -74,6 +77,7 @@ impl StagePlan<'_, '_> {
                         let message = "checksum requires HTTP(S) or Git sources";
                         self.error("checksum", checksum.span, message);
                     }
+                    self.note_read("Add", &path.value, path.span);
                     local_part(&path, add)
                 }
             };
@@ -160,7 +164,9 @@ impl StagePlan<'_, '_> {
         let mut inline = Vec::new();
         for source in sources {
             if let Source::Heredoc(heredoc) = source {
-                let body = self.planner.words.expand_body(heredoc, &self.state.env);
+                let state = &self.state;
+                let words = &mut self.planner.words;
+                let body = words.expand_body(heredoc, &state.env, &state.arguments);
                 inline.push((heredoc.name.clone(), body));
             }
         }
