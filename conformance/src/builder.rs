@@ -93,6 +93,18 @@ fn finish(command: &mut Command) -> Result<Output, Error> {
     command.output().map_err(Error::at(&program))
 }
 
+/// Runs a command that prepares something for all cases.
+pub(crate) fn succeed(command: &mut Command) -> Result<(), Error> {
+    let output = finish(command)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Builder {
+        what: format!("{command:?} fails"),
+        output: printed(&output),
+    })
+}
+
 fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }

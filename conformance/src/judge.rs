@@ -186,7 +186,7 @@ fn without_habits(lines: Vec<String>) -> Vec<String> {
             if let Some(labels) = line.strip_prefix("Labels: ") {
                 let mut labels: Value = serde_json::from_str(labels).unwrap_or_default();
                 let members = labels.as_object_mut()?;
-                members.remove("io.buildah.version");
+                members.shift_remove("io.buildah.version");
                 return (!members.is_empty()).then(|| format!("Labels: {labels}"));
             }
             Some(line)

@@ -86,7 +86,7 @@ fn try_all(arguments: &Arguments) -> Result<Report, Error> {
             Name::Buildah => (
                 "buildah",
                 Some(Peer::Buildah),
-                Buildah::new(registry).map(|buildah| Box::new(buildah) as _),
+                Buildah::new(registry, surroundings.names()).map(|buildah| Box::new(buildah) as _),
             ),
             Name::Buildkit => (
                 "BuildKit",

@@ -1,9 +1,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use kiln_testbed::{Bases, Registry, Scratch};
 
+use crate::builder::succeed;
 use crate::{Builder as _, Error, Image, Kiln, testdata};
 
 /// What builders find outside of a context: a registry with the images that cases start from.
@@ -91,17 +91,6 @@ fn read(kiln: &Kiln, source: Source<'_>, scratch: &Scratch) -> Result<Image, Err
     let archive = scratch.join("image.tar");
     succeed(kiln.build("", &archive).arg(context))?;
     Image::read(&archive).map_err(Error::at(&archive))
-}
-
-fn succeed(command: &mut Command) -> Result<(), Error> {
-    let output = command.output().map_err(Error::at(Path::new("kiln")))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(Error::Builder {
-        what: "kiln cannot make an image that cases start from".to_owned(),
-        output: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
 }
 
 /// Returns the directories in a directory, sorted; none if it is missing.

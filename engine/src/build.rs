@@ -371,20 +371,9 @@ fn solve_error(error: SolveError, source_text: &SourceText) -> Error {
                 message: chain(&source),
                 class,
                 exit_code,
-                hint: step_hint(&source),
             }
         }
     }
-}
-
-/// Returns what would have made a step succeed.
-fn step_hint(error: &StepError) -> Option<String> {
-    Some(match error {
-        StepError::Secret(id) => format!("give it with: kiln build --secret id={id},src=FILE"),
-        StepError::Agent(id) => format!("give it with: kiln build --ssh {id}"),
-        StepError::Device(name) => format!("allow it with: kiln build --allow device={name}"),
-        _ => return None,
-    })
 }
 
 fn fault_class(fault: Fault) -> ErrorClass {

@@ -3,6 +3,7 @@ use std::process::Command;
 
 use kiln_testbed::Registry;
 
+use crate::builder::succeed;
 use crate::{Builder, Error};
 
 /// buildah with a store of its own.
@@ -10,13 +11,24 @@ use crate::{Builder, Error};
 pub struct Buildah(kiln_testbed::Buildah);
 
 impl Buildah {
-    /// Makes an empty store. Names without a host come from the registry.
+    /// Makes a store that has some images of the registry under their short names.
     ///
     /// # Errors
     ///
-    /// What the machine lacks.
-    pub fn new(registry: &Registry) -> Result<Self, Error> {
-        Ok(Self(kiln_testbed::Buildah::new(Some(registry))?))
+    /// What the machine lacks, or a pull that fails.
+    pub fn new(registry: &Registry, images: &[String]) -> Result<Self, Error> {
+        let buildah = kiln_testbed::Buildah::new(Some(registry))?;
+        for image in images {
+            // It knows no registry for names without a host that are not famous.
+            let full_name = registry.image(&format!("library/{image}"));
+            succeed(
+                buildah
+                    .command()
+                    .args(["pull", "--quiet", "--tls-verify=false", &full_name]),
+            )?;
+            succeed(buildah.command().args(["tag", &full_name, image]))?;
+        }
+        Ok(Self(buildah))
     }
 }
 

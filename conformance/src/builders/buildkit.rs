@@ -4,6 +4,7 @@ use std::thread::available_parallelism;
 
 use kiln_testbed::{Dockerd, Registry};
 
+use crate::builder::succeed;
 use crate::{Builder, Error};
 
 /// The BuildKit inside Docker's daemon.
@@ -21,19 +22,8 @@ impl BuildKit {
         for image in images {
             // The daemon knows no other names for its registry, but takes any name for an image.
             let full_name = registry.image(&format!("library/{image}"));
-            for arguments in [&["pull", &full_name][..], &["tag", &full_name, image]] {
-                let output = docker
-                    .command()
-                    .args(arguments)
-                    .output()
-                    .map_err(Error::at(Path::new("docker")))?;
-                if !output.status.success() {
-                    return Err(Error::Builder {
-                        what: format!("docker {} fails", arguments[0]),
-                        output: String::from_utf8_lossy(&output.stderr).into_owned(),
-                    });
-                }
-            }
+            succeed(docker.command().args(["pull", "--quiet", &full_name]))?;
+            succeed(docker.command().args(["tag", &full_name, image]))?;
         }
         Ok(Self(docker))
     }
