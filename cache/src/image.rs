@@ -289,7 +289,7 @@ pub struct Index {
 /// An image whose manifest and config are in the store. Its layers may be anywhere.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// The manifest's descriptor, platform unset.
+    /// The manifest's descriptor; with a platform and annotations if an index has them.
     pub descriptor: Descriptor,
     /// The manifest.
     pub manifest: Manifest,
@@ -399,7 +399,11 @@ impl ImageConfig {
     /// Returns what the image runs on.
     #[must_use]
     pub fn platform(&self) -> Platform {
-        Platform::new(&self.os, &self.architecture, &self.variant)
+        let os_version = self.other.get("os.version").and_then(|v| v.as_str());
+        Platform {
+            os_version: os_version.unwrap_or_default().to_owned(),
+            ..Platform::new(&self.os, &self.architecture, &self.variant)
+        }
     }
 }
 

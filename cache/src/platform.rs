@@ -19,6 +19,10 @@ pub struct Platform {
     /// E.g. `v7`; empty for none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub variant: String,
+    /// E.g. `10.0.14393.1066`, of Windows; empty for none. It is not shown, and does not decide
+    /// which image serves.
+    #[serde(rename = "os.version", skip_serializing_if = "String::is_empty")]
+    pub os_version: String,
 }
 
 /// A platform as JSON has it, in any spelling.
@@ -27,12 +31,17 @@ struct Written {
     os: String,
     architecture: String,
     variant: Option<String>,
+    #[serde(rename = "os.version")]
+    os_version: Option<String>,
 }
 
 impl From<Written> for Platform {
     fn from(written: Written) -> Self {
         let variant = written.variant.unwrap_or_default();
-        Self::new(&written.os, &written.architecture, &variant)
+        Self {
+            os_version: written.os_version.unwrap_or_default(),
+            ..Self::new(&written.os, &written.architecture, &variant)
+        }
     }
 }
 
@@ -69,6 +78,7 @@ impl Platform {
             os,
             architecture: architecture.to_owned(),
             variant: variant.to_owned(),
+            os_version: String::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The command line as a whole: every command, its aliases, and docker's habits with flags.
 
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
+pub(crate) use kiln_parser::parse_bool;
 
 use crate::build::BuildArguments;
 use crate::{completion, containers, history, images, info, inspect, login, ship, version};
@@ -186,15 +187,6 @@ fn tolerant(command: clap::Command) -> clap::Command {
 
 fn switch(text: &str) -> Result<bool, String> {
     parse_bool(text).ok_or_else(|| "expected true or false".to_owned())
-}
-
-/// Parses a truth value as Go's `strconv.ParseBool` does.
-pub(crate) fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

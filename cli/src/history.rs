@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::listing::Listing;
-use crate::{session, units};
+use crate::{platforms, session, units};
 
 const LISTING: Listing = Listing {
     default: "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
@@ -31,6 +31,9 @@ pub(crate) struct HistoryArguments {
     /// Name or id of the image
     #[arg(value_name = "IMAGE")]
     image: String,
+    /// Of an index, the image for this platform (default: this machine's)
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Format with a template, or json
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
@@ -49,7 +52,8 @@ pub(crate) struct HistoryArguments {
 
 /// Shows how an image came about.
 pub(crate) fn history(arguments: &HistoryArguments, environment: &Environment) -> Outcome {
-    let rows = session::open(environment)?.history(&arguments.image)?;
+    let platform = platforms::of_flag(arguments.platform.as_ref())?;
+    let rows = session::open(environment)?.history(&arguments.image, platform.as_ref())?;
     let now = Timestamp::now();
     let rows: Vec<Value> = rows
         .iter()

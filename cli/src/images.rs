@@ -101,7 +101,7 @@ fn select(
             return Ok(None);
         };
         let (_, image) = engine.find(text)?;
-        Ok::<_, Failure>(image.config.created)
+        Ok::<_, Failure>(image.representative().config.created)
     };
     let (before, since) = (created("before")?, created("since")?);
     let passes = |image: &ImageSummary| {
@@ -116,7 +116,10 @@ fn select(
 
 fn labels(engine: &Engine, image: &ImageSummary) -> BTreeMap<String, String> {
     let found = engine.find(&image.id.to_string());
-    found.map_or_else(|_| BTreeMap::new(), |(_, image)| image.config.config.labels)
+    found.map_or_else(
+        |_| BTreeMap::new(),
+        |(_, image)| image.representative().config.config.labels.clone(),
+    )
 }
 
 /// Says whether an image is of a repository, and of a tag if one is given.

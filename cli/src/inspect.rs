@@ -1,6 +1,7 @@
 //! `kiln inspect`, `kiln image inspect` and `kiln container inspect`.
 
 use clap::{Args, ValueEnum};
+use kiln_cache::Platform;
 use kiln_engine::{Engine, Error};
 use kiln_runtime::containers::ContainerError;
 use serde_json::Value;
@@ -10,7 +11,7 @@ use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::listing::pretty;
 use crate::template::{Template, execute};
-use crate::{session, terminal};
+use crate::{platforms, session, terminal};
 
 /// Return low-level information on images and containers.
 #[derive(Args, Debug)]
@@ -30,6 +31,9 @@ pub(crate) struct InspectArguments {
         hide_possible_values = true
     )]
     kind: Option<Kind>,
+    /// Of an index, the image for this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Accepted
     #[arg(short, long, hide = true)]
     size: bool,
@@ -42,6 +46,9 @@ pub(crate) struct ImageInspectArguments {
     /// Names or ids
     #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
     images: Vec<String>,
+    /// Of an index, the image for this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Format with a template
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
@@ -74,6 +81,7 @@ impl From<ImageInspectArguments> for InspectArguments {
             objects: arguments.images,
             format: arguments.format,
             kind: Some(Kind::Image),
+            platform: arguments.platform,
             size: false,
         }
     }
@@ -85,6 +93,7 @@ impl From<ContainerInspectArguments> for InspectArguments {
             objects: arguments.containers,
             format: arguments.format,
             kind: Some(Kind::Container),
+            platform: None,
             size: false,
         }
     }
@@ -107,11 +116,12 @@ pub(crate) fn inspect(arguments: &InspectArguments, environment: &Environment) -
         Some(Ok(template)) => Some(template),
         None => None,
     };
+    let platform = platforms::of_flag(arguments.platform.as_ref())?;
     let engine = session::open(environment)?;
     let mut found = Vec::new();
     let mut complaints = Vec::new();
     for object in &arguments.objects {
-        match find(&engine, object, arguments.kind) {
+        match find(&engine, object, arguments.kind, platform.as_ref()) {
             Ok(value) => found.push(value),
             Err(error) => complaints.push(format!("Error: {error}")),
         }
@@ -138,7 +148,12 @@ pub(crate) fn inspect(arguments: &InspectArguments, environment: &Environment) -
 }
 
 /// Looks among containers first, then among images, as docker does.
-fn find(engine: &Engine, text: &str, kind: Option<Kind>) -> Result<Value, String> {
+fn find(
+    engine: &Engine,
+    text: &str,
+    kind: Option<Kind>,
+    platform: Option<&Platform>,
+) -> Result<Value, String> {
     if kind != Some(Kind::Image) {
         let containers = engine.containers().map_err(|error| error.to_string())?;
         match containers
@@ -149,7 +164,7 @@ fn find(engine: &Engine, text: &str, kind: Option<Kind>) -> Result<Value, String
             other => return other.map_err(|error| error.to_string()),
         }
     }
-    match engine.inspect_image(text) {
+    match engine.inspect_image(text, platform) {
         Err(Error::NoSuchImage(_)) if kind.is_none() => Err(format!("No such object: {text}")),
         other => other.map_err(|error| error.to_string()),
     }

@@ -29,6 +29,7 @@ mod progress; // what a build looks like
 mod csv; // values of flags that are lists
 mod filter; // --filter
 mod listing; // rows as tables, templates or JSON
+mod platforms; // --platform
 mod table; // columns
 mod template; // --format
 mod terminal; // the standard streams

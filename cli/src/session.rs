@@ -1,5 +1,6 @@
 //! What commands have in common: the environment, the namespaces, the engine.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_engine::{Engine, EngineOptions};
@@ -15,12 +16,32 @@ pub(crate) type Warner = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Opens the engine without entering namespaces: enough for looking and naming.
 pub(crate) fn open(environment: &Environment) -> Result<Engine, Failure> {
-    open_with(environment, Arc::new(terminal::warn))
+    open_with(environment, Arc::new(terminal::warn), &Changes::default())
+}
+
+/// What flags say about registries besides the environment.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Hosts that need not prove who they are.
+    pub(crate) insecure: Vec<String>,
+    /// A file of logins that goes before all others.
+    pub(crate) credentials: Option<PathBuf>,
 }
 
 /// As [`open`], with a say in where warnings of the registry client go.
-pub(crate) fn open_with(environment: &Environment, warner: Warner) -> Result<Engine, Failure> {
+pub(crate) fn open_with(
+    environment: &Environment,
+    warner: Warner,
+    changes: &Changes,
+) -> Result<Engine, Failure> {
     let mut registry = environment.client_options()?;
+    for host in &changes.insecure {
+        registry.registries.allow_insecure(host);
+    }
+    if let Some(file) = &changes.credentials {
+        registry.credentials.docker_directory = None;
+        registry.credentials.auth_files = vec![file.clone()];
+    }
     registry.notice = Arc::new(move |notice| warner(&notice_text(&notice)));
     Ok(Engine::open(EngineOptions {
         root: environment.state_directory()?,

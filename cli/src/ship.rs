@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use kiln_cache::{ImageRef, Platform};
+use kiln_cache::ImageRef;
 use kiln_engine::{Destination, Engine, LoadSource};
 
-use crate::build::platforms;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::{Stream, Transfers};
-use crate::{interrupt, session, terminal};
+use crate::{interrupt, platforms, session, terminal};
 
 /// Download an image from a registry.
 #[derive(Args, Debug)]
@@ -32,7 +31,8 @@ pub(crate) struct PullArguments {
 /// Pulls an image and says how it goes, as docker does.
 pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outcome {
     let name = parse_name(&arguments.name)?;
-    let platform = one_platform(arguments.platform.as_ref(), environment)?;
+    let platform = platforms::one(arguments.platform.as_ref(), environment)?;
+    let platform = platform.unwrap_or_else(Engine::host_platform);
     let engine = Arc::new(session::enter_and_open(environment)?);
     interrupt::watch(&engine)?;
     let stream = stream(arguments.quiet);
@@ -70,6 +70,9 @@ pub(crate) struct PushArguments {
     /// Name of the image
     #[arg(value_name = "NAME")]
     name: String,
+    /// Push only the image for this platform (default: all of an index)
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Print nothing but the name
     #[arg(short, long)]
     quiet: bool,
@@ -83,6 +86,7 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
     }
     let engine = Arc::new(session::enter_and_open(environment)?);
     interrupt::watch(&engine)?;
+    let platform = platforms::of_flag(arguments.platform.as_ref())?;
     let has_tag = name.tag().is_some();
     let name = name.with_default_tag();
     let stream = stream(arguments.quiet);
@@ -96,7 +100,7 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
         ))?;
     }
     let transfers = Transfers::start(stream);
-    let pushed = engine.push(&name, &|event| transfers.take(&event));
+    let pushed = engine.push(&name, platform.as_ref(), &|event| transfers.take(&event));
     transfers.finish();
     let (digest, size) = pushed?;
     terminal::print_line(&match arguments.quiet {
@@ -115,18 +119,6 @@ pub(crate) fn parse_name(text: &str) -> Result<ImageRef, Failure> {
         .map_err(|error| Failure::new(format!("{text}: {error}")))
 }
 
-/// Parses `--platform`, or takes the environment's or this machine's.
-fn one_platform(text: Option<&String>, environment: &Environment) -> Result<Platform, Failure> {
-    let texts = text.map(std::slice::from_ref).unwrap_or_default();
-    match platforms(texts, environment)?.as_slice() {
-        [] => Ok(Engine::host_platform()),
-        [one] => Ok(one.clone()),
-        [first, second, ..] => Err(Failure::flag(format!(
-            "expected one platform, got {first} and {second}"
-        ))),
-    }
-}
-
 /// Save one or more images to a tar archive.
 #[derive(Args, Debug)]
 #[command(override_usage = "kiln save [OPTIONS] IMAGE [IMAGE...]")]
@@ -134,6 +126,9 @@ pub(crate) struct SaveArguments {
     /// Names or ids
     #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
     images: Vec<String>,
+    /// Save only the images for this platform (default: all of an index)
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Write to a file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -143,6 +138,9 @@ pub(crate) struct SaveArguments {
 #[derive(Args, Debug)]
 #[command(override_usage = "kiln load [OPTIONS]")]
 pub(crate) struct LoadArguments {
+    /// Load only the images for this platform (default: all of an index)
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Read from a file instead of standard input
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -162,13 +160,14 @@ pub(crate) fn save(arguments: &SaveArguments, environment: &Environment) -> Outc
         }
         None => Destination::Stdout,
     };
-    session::enter_and_open(environment)?.save(&arguments.images, &to)?;
+    let platform = platforms::of_flag(arguments.platform.as_ref())?;
+    session::enter_and_open(environment)?.save(&arguments.images, platform.as_ref(), &to)?;
     Ok(Exit::SUCCESS)
 }
 
 /// Loads images.
 pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outcome {
-    let platform = one_platform(None, environment)?;
+    let platform = platforms::of_flag(arguments.platform.as_ref())?;
     if arguments.input.is_none() && terminal::stdin_is_terminal() {
         return Err(
             Failure::new("requested load from stdin, but stdin is empty")
@@ -185,7 +184,7 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
         ),
         None => LoadSource::Stream(&mut stdin),
     };
-    for (names, id) in engine.load(source, &platform)? {
+    for (names, id) in engine.load(source, platform.as_ref())? {
         for name in &names {
             terminal::print_line(&format!("Loaded image: {}", name.familiar()))?;
         }

@@ -73,10 +73,13 @@ impl Resolver<'_> {
 
     /// Reads an image if it is here and serves the platform.
     fn for_platform(&self, manifest: Sha256, platform: &Platform) -> Option<Image> {
-        let image = self.engine.read(manifest).ok()?;
-        let serves = platform.distance(&image.config.platform()).is_some();
+        let local = self.engine.read(manifest).ok()?;
         // A platform may be missing in a hand-made image; then it serves any.
-        (serves || image.config.architecture.is_empty()).then_some(image)
+        let serves_any = |image: &&Image| image.config.architecture.is_empty();
+        let found = local.serving(platform);
+        found
+            .or_else(|| local.images().first().filter(serves_any))
+            .cloned()
     }
 
     fn remote(&self, request: &BaseRequest) -> Result<Image, BaseError> {

@@ -19,7 +19,7 @@ use crate::check::Checks;
 use crate::definition::{load_dockerfile, load_ignore_file};
 use crate::epoch::{self, Times};
 use crate::error::chain;
-use crate::output::Built;
+use crate::output::{self, Built};
 use crate::remote::{NoAgents, NoRemotes};
 use crate::request::{
     BuildRequest, BuildResult, ContextSource, Entitlement, NamedContext, unsupported,
@@ -39,6 +39,7 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<BuildResult, Error> {
         unsupported(request)?;
+        output::check(request)?;
         let reporter = Reporter::new(progress);
         let (source_text, dockerfile) = load_dockerfile(request, &reporter)?;
         check_syntax(request, &source_text)?;
@@ -109,10 +110,11 @@ impl Engine {
             },
         });
         let built: Vec<Built<'_>> = built.collect();
-        let image = self.export(request, &plan, &built, &reporter)?;
+        let exported = self.export(request, &plan, &built, &reporter)?;
         Ok(BuildResult {
-            image: image.id(),
-            manifest: image.descriptor.digest,
+            id: exported.id,
+            descriptor: exported.descriptor,
+            config: exported.config,
             warnings: findings,
             source_text,
         })

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_cache::{GuestPath, Image, ImageRef, RunConfig, Timestamp};
+use kiln_cache::{GuestPath, Image, ImageRef, Platform, RunConfig, Timestamp};
 use kiln_runtime::containers::{
     Container, ContainerError, ContainerName, Containers, Removal, SignalNumber, Spec,
 };
@@ -25,6 +25,8 @@ use crate::{Engine, Error};
 pub struct RunRequest {
     /// Name, id or digest of a local image.
     pub image: String,
+    /// `--platform`: which image of an index; this machine's if absent.
+    pub platform: Option<Platform>,
     /// The command; the image's own if empty.
     pub command: Vec<String>,
     /// `--name`; made up if absent.
@@ -88,8 +90,9 @@ impl Engine {
     /// # Errors
     /// When there is no such image, the name is taken, or the options do not fit the image.
     pub fn create_container(&self, request: &RunRequest) -> Result<Container, Error> {
-        let (name, image) = self.find(&request.image)?;
-        let layers = self.layers_on_disk(name.as_ref(), &image)?;
+        let (name, local) = self.find(&request.image)?;
+        let image = local.choose(&request.image, request.platform.as_ref())?;
+        let layers = self.layers_on_disk(name.as_ref(), image)?;
         let failed = |error: kiln_snapshotter::LayerError| {
             Error::environment("cannot read the image", &error)
         };
@@ -135,8 +138,8 @@ impl Engine {
             id: draft.id().clone(),
             created: Timestamp::now(),
             image: name.map_or_else(|| request.image.clone(), |name| name.familiar()),
-            image_id: image.id().to_string(),
-            labels: labels(request, &image),
+            image_id: local.id().to_string(),
+            labels: labels(request, image),
             job,
             stop_signal,
             stop_timeout: request.stop_timeout,

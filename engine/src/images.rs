@@ -1,9 +1,13 @@
 //! The images of the local store: listing, finding, naming, removing, explaining.
 
-use kiln_cache::{Image, ImageId, ImageRef, MediaKind, Named, Sha256, Timestamp};
+use std::collections::HashSet;
+
+use kiln_cache::{
+    Descriptor, DiffId, Image, ImageId, ImageRef, Named, Platform, Sha256, Timestamp,
+};
 use serde_json::{Value, json};
 
-use crate::{Engine, Error};
+use crate::{Engine, Error, LocalImage};
 
 /// One row of `kiln images`.
 #[derive(Clone, Debug)]
@@ -56,7 +60,7 @@ impl Engine {
             // A name whose content was damaged is not listed; `inspect` says what is wrong.
             if let Ok(image) = self.read(manifest) {
                 named.push(image.id());
-                rows.push(self.summary(Some(name), manifest, &image));
+                rows.push(self.summary(Some(name), &image));
             }
         }
         let all = self
@@ -67,20 +71,20 @@ impl Engine {
             if !named.contains(&id)
                 && let Ok(image) = self.read(manifest)
             {
-                rows.push(self.summary(None, manifest, &image));
+                rows.push(self.summary(None, &image));
             }
         }
         rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
         Ok(rows)
     }
 
-    fn summary(&self, name: Option<ImageRef>, manifest: Sha256, image: &Image) -> ImageSummary {
+    fn summary(&self, name: Option<ImageRef>, image: &LocalImage) -> ImageSummary {
         ImageSummary {
             name,
             id: image.id(),
-            manifest,
-            created: image.config.created,
-            size_bytes: self.size_of(image),
+            manifest: image.descriptor().digest,
+            created: image.representative().config.created,
+            size_bytes: self.size_of(image.images()),
         }
     }
 
@@ -88,7 +92,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NoSuchImage`] if there is none.
-    pub fn find(&self, text: &str) -> Result<(Option<ImageRef>, Image), Error> {
+    pub fn find(&self, text: &str) -> Result<(Option<ImageRef>, LocalImage), Error> {
         if let Ok(name) = text.parse::<ImageRef>() {
             let name = name.with_default_tag();
             let manifest = match name.digest() {
@@ -106,7 +110,7 @@ impl Engine {
             .ok_or_else(|| Error::NoSuchImage(text.to_owned()))
     }
 
-    fn find_by_id(&self, text: &str) -> Result<Option<Image>, Error> {
+    fn find_by_id(&self, text: &str) -> Result<Option<LocalImage>, Error> {
         let prefix = text.strip_prefix("sha256:").unwrap_or(text);
         let is_hex = prefix.bytes().all(|b| b.is_ascii_hexdigit());
         if prefix.is_empty() || prefix.len() > 64 || !is_hex {
@@ -136,7 +140,7 @@ impl Engine {
         let (_, image) = self.find(source)?;
         let target = target.clone().with_default_tag();
         self.tags
-            .set(&target, image.descriptor.digest)
+            .set(&target, image.descriptor().digest)
             .map_err(|error| names_error(&error))
     }
 
@@ -186,24 +190,33 @@ impl Engine {
         Ok(removals)
     }
 
-    /// Describes an image as `docker image inspect` does.
+    /// Describes an image as `docker image inspect` does: of an index, the image for `platform`, or
+    /// for this machine, under the index's id.
     ///
     /// # Errors
     /// When there is no such image.
-    pub fn inspect_image(&self, text: &str) -> Result<Value, Error> {
-        let (_, image) = self.find(text)?;
+    pub fn inspect_image(&self, text: &str, platform: Option<&Platform>) -> Result<Value, Error> {
+        let (_, local) = self.find(text)?;
         let mut tags = Vec::new();
         let mut digests = Vec::new();
         for Named { name, manifest } in self.names()? {
-            if self.read(manifest).is_ok_and(|i| i.id() == image.id()) {
+            if self.read(manifest).is_ok_and(|i| i.id() == local.id()) {
                 tags.push(name.familiar());
                 digests.push(format!("{}@{manifest}", name.familiar_repository()));
             }
         }
         digests.dedup();
+        let image = match platform {
+            Some(_) => local.choose(text, platform)?,
+            None => local.representative(),
+        };
+        let descriptor = match platform {
+            Some(_) => &image.descriptor,
+            None => local.descriptor(),
+        };
         let config = &image.config;
-        Ok(json!({
-            "Id": image.id().to_string(),
+        let mut value = json!({
+            "Id": local.id().to_string(),
             "RepoTags": tags,
             "RepoDigests": digests,
             "Comment": config.history.last().map(|h| h.comment.as_str()).unwrap_or_default(),
@@ -213,21 +226,35 @@ impl Engine {
             "Architecture": config.architecture,
             "Variant": config.variant,
             "Os": config.os,
-            "Size": self.size_of(&image),
+            "Size": self.size_of(std::slice::from_ref(image)),
             "RootFS": {
                 "Type": "layers",
                 "Layers": config.rootfs.diff_ids,
             },
-            "Descriptor": serde_json::to_value(&image.descriptor).unwrap_or_default(),
-        }))
+            "Descriptor": serde_json::to_value(descriptor).unwrap_or_default(),
+        });
+        if let Some(index) = &local.index {
+            let manifests = serde_json::to_value(&index.manifests).unwrap_or_default();
+            value["Manifests"] = manifests;
+        }
+        Ok(value)
     }
 
-    /// Lists how an image came about, newest entry first.
+    /// Lists how an image came about, newest entry first: of an index, the image for `platform`, or
+    /// for this machine.
     ///
     /// # Errors
     /// When there is no such image.
-    pub fn history(&self, text: &str) -> Result<Vec<HistoryRow>, Error> {
-        let (_, image) = self.find(text)?;
+    pub fn history(
+        &self,
+        text: &str,
+        platform: Option<&Platform>,
+    ) -> Result<Vec<HistoryRow>, Error> {
+        let (_, local) = self.find(text)?;
+        let image = match platform {
+            Some(_) => local.choose(text, platform)?,
+            None => local.representative(),
+        };
         let mut sizes = image
             .layers()
             .map(|(diff_id, descriptor)| self.layer_size(diff_id).unwrap_or(descriptor.size_bytes));
@@ -248,52 +275,15 @@ impl Engine {
             .collect();
         rows.reverse();
         if let Some(first) = rows.first_mut() {
-            first.id = Some(image.id());
+            first.id = Some(local.id());
         }
         Ok(rows)
     }
 
-    /// Reads the image with this manifest; of an index, the image for this machine.
-    pub(crate) fn read(&self, manifest: Sha256) -> Result<Image, Error> {
-        let unusable = |error: kiln_cache::ImageError| {
-            Error::environment("cannot read an image of the local store", &error)
-        };
-        match Image::read(&self.blobs, manifest) {
-            Err(kiln_cache::ImageError::NotAnImage { .. }) => {
-                let child = self.serving_manifest(manifest)?;
-                Image::read(&self.blobs, child).map_err(unusable)
-            }
-            other => other.map_err(unusable),
-        }
-    }
-
-    /// Returns the manifest in an index that serves this machine and is here.
-    fn serving_manifest(&self, index: Sha256) -> Result<Sha256, Error> {
-        let bytes = self
-            .blobs
-            .read(index)
-            .map_err(|error| Error::environment("cannot read an image index", &error))?;
-        let index: kiln_cache::Index = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::environment("cannot read an image index", &error))?;
-        let host = Self::host_platform();
-        index
-            .manifests
-            .iter()
-            .filter(|entry| MediaKind::of(&entry.media_type) == MediaKind::Manifest)
-            .filter(|entry| self.blobs.contains(entry.digest))
-            .filter_map(|entry| {
-                let distance = host.distance(entry.platform.as_ref()?)?;
-                Some((distance, entry.digest))
-            })
-            .min_by_key(|(distance, _)| *distance)
-            .map(|(_, digest)| digest)
-            .ok_or_else(|| Error::input(format!("no image for {host} in the local index")))
-    }
-
     /// Makes an image findable by its id.
-    pub(crate) fn keep(&self, image: &Image) -> Result<(), Error> {
+    pub(crate) fn keep(&self, image: &LocalImage) -> Result<(), Error> {
         self.ids
-            .add(image.id(), image.descriptor.digest)
+            .add(image.id(), image.descriptor().digest)
             .map_err(|error| Error::environment("cannot note an image", &error))
     }
 
@@ -301,15 +291,21 @@ impl Engine {
         self.tags.list().map_err(|error| names_error(&error))
     }
 
-    fn size_of(&self, image: &Image) -> u64 {
-        image
-            .layers()
-            .map(|(diff_id, descriptor)| self.layer_size(diff_id).unwrap_or(descriptor.size_bytes))
-            .sum()
+    /// Returns the bytes of the layers of images; what they share counts once.
+    fn size_of(&self, images: &[Image]) -> u64 {
+        let mut seen = HashSet::new();
+        let mut layers: Vec<_> = images.iter().flat_map(Image::layers).collect();
+        if images.len() > 1 {
+            layers.retain(|(diff_id, _)| seen.insert(*diff_id));
+        }
+        let size = |(diff_id, descriptor): &(DiffId, &Descriptor)| {
+            self.layer_size(*diff_id).unwrap_or(descriptor.size_bytes)
+        };
+        layers.iter().map(size).sum()
     }
 
     /// Returns the bytes of the files of an unpacked layer.
-    fn layer_size(&self, diff_id: kiln_cache::DiffId) -> Option<u64> {
+    fn layer_size(&self, diff_id: DiffId) -> Option<u64> {
         let tree = self.layers.by_diff_id(diff_id)?.tree().ok()?;
         let size = tree.iter().map(|entry| match entry.kind {
             kiln_cache::Kind::File { size, .. } => size,

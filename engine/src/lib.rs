@@ -6,6 +6,8 @@
 mod engine; // an open state directory
 mod error; // every failure, sorted
 
+mod annotations; // what is attached to results
+mod assembly; // results as images of the local store
 mod base_layers; // fetched when a step needs files
 mod bases; // what image names stand for
 mod build; // from a request to an image
@@ -13,8 +15,10 @@ mod check; // findings about a Dockerfile
 mod containers; // from an image to a container
 mod definition; // Dockerfile and ignore file
 mod epoch; // SOURCE_DATE_EPOCH
+mod files; // results as plain files
 mod images; // the local store
 mod layout_context; // images of layouts on disk
+mod local_image; // one platform or several
 mod outline; // what a build can be given
 mod output; // where results go
 mod remote; // downloads and repositories
@@ -30,11 +34,13 @@ pub use error::{Error, ErrorClass, SourceText};
 pub use images::{HistoryRow, ImageSummary, Removal};
 pub use kiln_exporter::LoadSource;
 pub use kiln_solver::{Event, LogStream, Progress, Silent, VertexEnd, VertexId};
+pub use local_image::LocalImage;
 pub use outline::{Outline, OutlinedArgument, OutlinedNeed};
 pub use request::{
-    AgentRequest, AgentSource, Annotation, AnnotationPlace, BuildRequest, BuildResult,
-    ContextSource, Destination, DockerfileSource, Entitlement, ImageOptions, LayoutForm,
-    MediaTypes, NamedContext, Output, Pull, Reuse, SecretValue,
+    AgentRequest, AgentSource, Annotation, AnnotationPlace, BaseLayers, BuildRequest, BuildResult,
+    ContextSource, DanglingName, DanglingWhen, Destination, DockerfileSource, Entitlement,
+    FileTimes, FilesOptions, ImageOptions, LayoutForm, MediaTypes, NamedContext, Output, Pull,
+    PushAs, Reuse, SecretValue, Split, Stale, Transport,
 };
 pub use ship::Pulled;
 pub use targets::{Target, Targets};

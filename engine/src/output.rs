@@ -3,23 +3,117 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use kiln_cache::{Image, ImageRef, Sha256, State};
+use kiln_cache::{Descriptor, ImageId, ImageRef, Sha256, State};
 use kiln_exporter as exporter;
-use kiln_exporter::{Assembly, Change, Exportable, NamedImage, NewLayer, PlannedEntry};
+use kiln_exporter::{Exportable, Family, NamedImage};
 use kiln_registry::Observer;
-use kiln_snapshotter::{Layer, Level, Packing, ParentView};
+use kiln_snapshotter::{Level, Packing};
 use kiln_solver::{Plan, Reporter, TargetImage, Vertex, VertexEnd};
 
+use crate::annotations::Annotations;
+use crate::assembly::Maker;
 use crate::error::chain;
 use crate::images::names_error;
-use crate::request::{BuildRequest, Destination, ImageOptions, LayoutForm, MediaTypes, Output};
-use crate::{Engine, Error};
+use crate::request::{
+    BaseLayers, BuildRequest, DanglingWhen, Destination, ImageOptions, LayoutForm, MediaTypes,
+    Output, PushAs,
+};
+use crate::{Engine, Error, LocalImage};
 
 /// A target and the files that solving came to.
 #[derive(Debug)]
 pub(crate) struct Built<'a> {
     pub(crate) target: &'a TargetImage,
     pub(crate) state: State,
+}
+
+/// Whether a result is one image or an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One image.
+    Single,
+    /// An index of images, maybe of only one.
+    Index,
+}
+
+/// What an output came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Exported {
+    /// Digest of the config, or of the index.
+    pub(crate) id: ImageId,
+    /// The manifest or index.
+    pub(crate) descriptor: Descriptor,
+    /// The config; none for an index.
+    pub(crate) config: Option<Sha256>,
+}
+
+impl Exported {
+    fn of_local(local: &LocalImage) -> Self {
+        Self {
+            id: local.id(),
+            descriptor: local.descriptor().clone(),
+            config: (!local.is_index()).then(|| local.id().0),
+        }
+    }
+
+    fn of_named(named: &NamedImage) -> Self {
+        let descriptor = named.root.descriptor.clone();
+        let config = match named.manifests.as_slice() {
+            [only] if !named.is_index() => Some(only.config.descriptor.digest),
+            _ => None,
+        };
+        Self {
+            id: ImageId(config.unwrap_or(descriptor.digest)),
+            descriptor,
+            config,
+        }
+    }
+}
+
+/// The build argument that asks for an index, whatever the number of platforms.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+
+/// Returns the form of a build's result.
+pub(crate) fn form(request: &BuildRequest) -> Result<Form, Error> {
+    let forced = match request.build_args.get(MULTI_PLATFORM) {
+        Some(text) => kiln_parser::parse_bool(text).ok_or_else(|| {
+            Error::input(format!(
+                "invalid boolean value {text:?} for {MULTI_PLATFORM}"
+            ))
+        })?,
+        None => false,
+    };
+    Ok(match forced || request.platforms.len() > 1 {
+        true => Form::Index,
+        false => Form::Single,
+    })
+}
+
+/// Refuses, before anything is built, outputs that cannot hold the result.
+pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
+    let form = form(request)?;
+    for output in outputs(request) {
+        let is_docker = matches!(output, Output::Docker { .. });
+        if form == Form::Index && is_docker {
+            return Err(export_error(&exporter::ExportError::ManifestList));
+        }
+        if let (Form::Single, Some(options)) = (form, output.image())
+            && Annotations::of(request, options).need_index()
+        {
+            return Err(Error::input(
+                "index annotations not supported for single platform export",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the outputs asked for, or the local store.
+fn outputs(request: &BuildRequest) -> Vec<Output> {
+    match request.outputs.as_slice() {
+        [] => vec![Output::Store(ImageOptions::default())],
+        outputs => outputs.to_vec(),
+    }
 }
 
 impl Engine {
@@ -30,12 +124,10 @@ impl Engine {
         plan: &Plan,
         built: &[Built<'_>],
         reporter: &Reporter<'_>,
-    ) -> Result<Image, Error> {
-        let [built] = built else {
-            return Err(Error::input("several platforms are not supported yet"));
-        };
+    ) -> Result<Exported, Error> {
         let vertex = reporter.start("exporting to image");
-        let result = self.export_all(request, plan, built, reporter, &vertex);
+        let maker = Maker::new(self, request, plan, built, form(request)?, &vertex);
+        let result = self.export_all(maker, reporter);
         vertex.end(match &result {
             Ok(_) => VertexEnd::Done,
             Err(Error::Cancelled) => VertexEnd::Cancelled,
@@ -44,33 +136,29 @@ impl Engine {
         result
     }
 
-    fn export_all(
-        &self,
-        request: &BuildRequest,
-        plan: &Plan,
-        built: &Built<'_>,
-        reporter: &Reporter<'_>,
-        vertex: &Vertex<'_>,
-    ) -> Result<Image, Error> {
-        let image = self.assemble(request, plan, built, vertex)?;
-        let store_only = [Output::Store];
-        let outputs = match request.outputs.as_slice() {
-            [] => &store_only[..],
-            outputs => outputs,
-        };
-        for output in outputs {
-            match output {
+    fn export_all(&self, mut maker: Maker<'_>, reporter: &Reporter<'_>) -> Result<Exported, Error> {
+        let (mut stored, mut archived, mut pushed) = (None, None, None);
+        for output in outputs(maker.request) {
+            match &output {
                 Output::CacheOnly => {}
-                Output::Store => self.name_image(request, &image, vertex)?,
+                Output::Store(options) => {
+                    let local = maker.make(options)?;
+                    if options.base_layers == BaseLayers::Now {
+                        self.unpack_bases(&maker, reporter)?;
+                    }
+                    self.name_image(&names(maker.request, options), &local, maker.vertex)?;
+                    stored = Some(Exported::of_local(&local));
+                }
                 Output::Push(options) => {
-                    self.push_result(request, &image, options, vertex)?;
+                    let local = maker.make(options)?;
+                    pushed = Some(self.push_result(&maker, &local, options)?);
                 }
                 Output::Oci {
                     to,
                     form,
                     image: options,
                 } => {
-                    let named = [self.named(request, &image, options)?];
+                    let named = [self.archived(&mut maker, options)?];
                     match form {
                         LayoutForm::Archive => {
                             write_to(to, |out| exporter::write_oci_archive(&named, out))?;
@@ -78,13 +166,14 @@ impl Engine {
                         LayoutForm::Directory => exporter::write_layout(&named, directory(to)?)
                             .map_err(|error| export_error(&error))?,
                     }
+                    archived = Some(Exported::of_named(&named[0]));
                 }
                 Output::Docker {
                     to,
                     form,
                     image: options,
                 } => {
-                    let named = [self.named(request, &image, options)?];
+                    let named = [self.archived(&mut maker, options)?];
                     match form {
                         LayoutForm::Archive => {
                             write_to(to, |out| exporter::write_docker_archive(&named, out))?;
@@ -94,117 +183,48 @@ impl Engine {
                                 .map_err(|error| export_error(&error))?;
                         }
                     }
+                    archived = Some(Exported::of_named(&named[0]));
                 }
-                Output::Local(directory) => {
-                    let view = self.view(plan, &built.state, reporter)?;
-                    let report = exporter::write_local(&view, directory, exporter::Stale::Keep)
-                        .map_err(|e| export_error(&e))?;
-                    for path in report.left_out {
-                        reporter.warn(format!("{path} was left out: it is a device"));
-                    }
-                }
-                Output::Tar(to) => {
-                    let view = self.view(plan, &built.state, reporter)?;
-                    let root = exporter::TarRoot {
-                        directory: kiln_cache::GuestPath::ROOT,
-                        view: &view,
-                    };
-                    write_to(to, |out| exporter::write_root_tar(&[root], out))?;
+                Output::Local { .. } | Output::Tar { .. } => {
+                    self.export_files(maker.plan, maker.built, (maker.form, &output), reporter)?;
                 }
             }
         }
-        Ok(image)
-    }
-
-    /// Puts manifest and config together and stores them.
-    fn assemble(
-        &self,
-        request: &BuildRequest,
-        plan: &Plan,
-        built: &Built<'_>,
-        vertex: &Vertex<'_>,
-    ) -> Result<Image, Error> {
-        let Built { target, state } = built;
-        let broken = |error: &(dyn std::error::Error + 'static)| {
-            Error::environment("cannot put the image together", error)
+        // What can be found elsewhere is worth more to know than what is only here; but here an
+        // image is found by the id that it has here.
+        let id = stored.as_ref().map(|stored| stored.id);
+        let shown = match pushed.or(archived).or(stored) {
+            Some(shown) => shown,
+            None => Exported::of_local(&maker.make(&ImageOptions::default())?),
         };
-        let base = target.base.map(|manifest| &plan.bases[&manifest].1);
-        let layers: Vec<Layer> = self.built_layers(state)?;
-        vertex.status("exporting layers", 0, None, false);
-        let mut new = Vec::with_capacity(layers.len());
-        for (layer, built) in layers.iter().zip(&state.layers) {
-            let diff_id = exporter::canonical_tar(layer)
-                .map_err(|e| broken(&e))?
-                .diff_id;
-            new.push(NewLayer {
-                diff_id,
-                created: plan.epoch.unwrap_or(built.created),
-            });
-        }
-        vertex.status("exporting layers", 0, None, true);
-        let history = target
-            .history
-            .iter()
-            .map(|entry| PlannedEntry {
-                created_by: entry.created_by.clone(),
-                change: match entry.step {
-                    Some(_) => Change::Layer,
-                    None => Change::Config,
-                },
-            })
-            .collect();
-        let config = exporter::assemble(Assembly {
-            base,
-            config: target.config.clone(),
-            layers: new,
-            history,
-            platform: match request.platforms.is_empty() {
-                true => target.config.platform(),
-                false => target.platform.clone(),
-            },
-            epoch: plan.epoch,
+        Ok(Exported {
+            id: id.unwrap_or(shown.id),
+            ..shown
         })
-        .map_err(|error| broken(&error))?;
-        let image = exporter::store_image(&self.blobs, config, base, &layers)
-            .map_err(|error| broken(&error))?;
-        vertex.status(
-            &format!("exporting manifest {}", image.descriptor.digest),
-            0,
-            None,
-            true,
-        );
-        vertex.status(&format!("exporting config {}", image.id()), 0, None, true);
-        Ok(image)
     }
 
-    fn built_layers(&self, state: &State) -> Result<Vec<Layer>, Error> {
-        state
-            .layers
-            .iter()
-            .map(|built| {
-                self.layers
-                    .layer(built.layer)
-                    .ok_or_else(|| Error::Environment {
-                        message: format!("layer {} was deleted during the build", built.layer),
-                        hint: Some("build again".to_owned()),
-                    })
-            })
-            .collect()
+    /// Brings the layers of the targets' bases to the disk.
+    fn unpack_bases(&self, maker: &Maker<'_>, reporter: &Reporter<'_>) -> Result<(), Error> {
+        for built in maker.built {
+            if let Some(manifest) = built.target.base {
+                let (name, image) = &maker.plan.bases[&manifest];
+                self.unpacked_layers(name, image, Some((reporter, &format!("pull {name}"))))?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives the image its tags in the local store.
     fn name_image(
         &self,
-        request: &BuildRequest,
-        image: &Image,
+        names: &[ImageRef],
+        image: &LocalImage,
         vertex: &Vertex<'_>,
     ) -> Result<(), Error> {
         self.keep(image)?;
-        for name in &request.tags {
-            let name = name.clone().with_default_tag();
-            let manifest = image.descriptor.digest;
+        for name in names {
             self.tags
-                .set(&name, manifest)
+                .set(name, image.descriptor().digest)
                 .map_err(|e| names_error(&e))?;
             vertex.status(&format!("naming to {name}"), 0, None, true);
         }
@@ -213,137 +233,150 @@ impl Engine {
 
     fn push_result(
         &self,
-        request: &BuildRequest,
-        image: &Image,
+        maker: &Maker<'_>,
+        image: &LocalImage,
         options: &ImageOptions,
-        vertex: &Vertex<'_>,
-    ) -> Result<(), Error> {
-        let names = names(request, options);
-        if names.is_empty() {
-            return Err(Error::Input {
-                message: "tag is needed when pushing to registry".to_owned(),
-                hint: Some("name the image with -t".to_owned()),
-            });
+    ) -> Result<Exported, Error> {
+        let mut names: Vec<(ImageRef, PushAs)> = names(maker.request, options)
+            .into_iter()
+            .map(|name| (name, options.push_as))
+            .collect();
+        if let Some(dangling) = &options.dangling
+            && (dangling.when == DanglingWhen::Always || names.is_empty())
+        {
+            names.push((dangling.repository.clone(), PushAs::Digest));
         }
-        for name in names {
-            let observer = |event: kiln_registry::Event| report(vertex, &event);
-            let (digest, _) = self.push_image(&name, image, options, &observer)?;
-            vertex.status(
-                &format!("pushing manifest for {name}@{digest}"),
-                0,
-                None,
-                true,
-            );
+        let mut pushed = None;
+        for (name, push_as) in names {
+            let observer = |event: kiln_registry::Event| report(maker.vertex, &event);
+            let named = self.push_image(&name, image, options, push_as, &observer)?;
+            let digest = named.root.descriptor.digest;
+            let status = format!("pushing manifest for {name}@{digest}");
+            maker.vertex.status(&status, 0, None, true);
+            pushed = Some(Exported::of_named(&named));
         }
-        Ok(())
+        pushed.ok_or_else(|| Error::Input {
+            message: "tag is needed when pushing to registry".to_owned(),
+            hint: Some("name the image with -t".to_owned()),
+        })
     }
 
-    /// Pushes an image under one name; returns digest and length of what the tag means now.
+    /// Pushes an image under one name and returns what was pushed.
     pub(crate) fn push_image(
         &self,
         name: &ImageRef,
-        image: &Image,
+        image: &LocalImage,
         options: &ImageOptions,
+        push_as: PushAs,
         observer: Observer<'_>,
-    ) -> Result<(Sha256, u64), Error> {
-        let exportable = self.realise(image, options, exporter::Missing::Leave)?;
-        let layers: Vec<Sha256> = exportable
-            .layers
-            .iter()
-            .map(|layer| layer.descriptor.digest)
-            .collect();
-        let named = NamedImage::single(exportable, Vec::new());
-        let tag = name.tag().unwrap_or(kiln_cache::DEFAULT_TAG).to_owned();
+    ) -> Result<NamedImage, Error> {
+        let named = self.realise(image, options, Vec::new(), exporter::Missing::Leave)?;
+        let tags = match push_as {
+            PushAs::Tags => vec![name.tag().unwrap_or(kiln_cache::DEFAULT_TAG).to_owned()],
+            PushAs::Digest => Vec::new(),
+        };
         let engine = self.clone();
         let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
             engine
                 .fetch_from_origin(descriptor)
                 .map_err(std::io::Error::other)
         });
-        let push = exporter::push_image(&named, name, vec![tag], &self.blobs, &fetch);
-        let top = self
-            .client
+        let push = exporter::push_image(&named, name, tags, &self.blobs, &fetch);
+        self.client
             .push(name, &push, observer)
             .map_err(|error| Error::registry(Some(name), &error))?;
-        for digest in layers {
+        for layer in named.manifests.iter().flat_map(|part| &part.layers) {
+            let digest = layer.descriptor.digest;
             // Without the note the layer is uploaded next time; nothing is lost.
             let _ = exporter::remember_source(&self.store, &self.blobs, digest, name);
         }
-        Ok((top.digest, top.size_bytes))
+        Ok(named)
     }
 
-    fn named(
-        &self,
-        request: &BuildRequest,
-        image: &Image,
-        options: &ImageOptions,
-    ) -> Result<NamedImage, Error> {
-        let exportable = self.realise_here(image, options)?;
-        Ok(NamedImage::single(exportable, names(request, options)))
+    fn archived(&self, maker: &mut Maker<'_>, options: &ImageOptions) -> Result<NamedImage, Error> {
+        let local = maker.make(options)?;
+        self.realise_here(&local, options, names(maker.request, options))
     }
 
     /// Packs an image with every layer at hand.
     pub(crate) fn realise_here(
         &self,
-        image: &Image,
+        image: &LocalImage,
         options: &ImageOptions,
-    ) -> Result<Exportable, Error> {
-        let fetch = |wanted: &[kiln_cache::Descriptor]| {
+        names: Vec<ImageRef>,
+    ) -> Result<NamedImage, Error> {
+        let fetch = |wanted: &[Descriptor]| {
             for descriptor in wanted {
                 self.fetch_from_origin(descriptor)?;
             }
             Ok(())
         };
-        self.realise(image, options, exporter::Missing::Fetch(&fetch))
+        self.realise(image, options, names, exporter::Missing::Fetch(&fetch))
     }
 
     fn realise(
         &self,
-        image: &Image,
+        local: &LocalImage,
         options: &ImageOptions,
+        names: Vec<ImageRef>,
         missing: exporter::Missing<'_>,
-    ) -> Result<Exportable, Error> {
-        let options = exporter::ImageOptions {
-            packing: Packing {
-                compression: options.compression,
-                level: options
-                    .level
-                    .map_or(Level::Default, |level| Level::Exactly(i32::from(level))),
-            },
-            existing_layers: match options.force {
-                true => exporter::ExistingLayers::Repack,
-                false => exporter::ExistingLayers::Keep,
-            },
-            media_types: match options.media_types {
-                MediaTypes::Oci => exporter::MediaTypes::OfImage,
-                MediaTypes::Docker => exporter::MediaTypes::Docker,
-            },
-            ..exporter::ImageOptions::default()
+    ) -> Result<NamedImage, Error> {
+        let parts = local.images().iter().map(|image| {
+            let options = realise_options(options, image);
+            exporter::realise(image, &self.layers, &self.blobs, &options, missing).map_err(
+                |error| match &error {
+                    exporter::RealiseError::Options(_) => Error::input(error.to_string()),
+                    _ => Error::environment("cannot pack the image", &error),
+                },
+            )
+        });
+        let mut parts: Vec<Exportable> = parts.collect::<Result<_, _>>()?;
+        let Some(index) = &local.index else {
+            let only = parts.pop().expect("an image has one part");
+            return Ok(NamedImage::single(only, names));
         };
-        exporter::realise(image, &self.layers, &self.blobs, &options, missing).map_err(|error| {
-            match &error {
-                exporter::RealiseError::Options(_) => Error::input(error.to_string()),
-                _ => Error::environment("cannot pack the image", &error),
-            }
-        })
+        let family = match options.media_types {
+            MediaTypes::Oci => Family::of(&local.descriptor().media_type),
+            MediaTypes::Docker => Family::Docker,
+        };
+        let is_same = family == Family::of(&local.descriptor().media_type)
+            && parts.len() == index.manifests.len()
+            && parts
+                .iter()
+                .zip(&index.manifests)
+                .all(|(part, entry)| part.manifest.descriptor.digest == entry.digest);
+        let mut named = NamedImage::index(parts, names, family, index.annotations.clone());
+        if is_same {
+            // Byte for byte, and so with the same digest.
+            let bytes = self
+                .blobs
+                .read(local.descriptor().digest)
+                .map_err(|error| Error::environment("cannot read an image index", &error))?;
+            named.root = exporter::Document::new(&local.descriptor().media_type, bytes);
+        }
+        named.root.descriptor.annotations = local.descriptor().annotations.clone();
+        Ok(named)
     }
+}
 
-    /// Returns the merged view of a state, its layers on disk.
-    fn view(
-        &self,
-        plan: &Plan,
-        state: &State,
-        reporter: &Reporter<'_>,
-    ) -> Result<ParentView, Error> {
-        let mut layers = match state.base {
-            Some(manifest) => {
-                let (name, image) = &plan.bases[&manifest];
-                self.unpacked_layers(name, image, Some((reporter, &format!("pull {name}"))))?
-            }
-            None => Vec::new(),
-        };
-        layers.extend(self.built_layers(state)?);
-        ParentView::new(&layers).map_err(|error| Error::environment("cannot read a layer", &error))
+fn realise_options(options: &ImageOptions, image: &kiln_cache::Image) -> exporter::ImageOptions {
+    exporter::ImageOptions {
+        packing: Packing {
+            compression: options.compression,
+            level: options
+                .level
+                .map_or(Level::Default, |level| Level::Exactly(i32::from(level))),
+        },
+        existing_layers: match options.force {
+            true => exporter::ExistingLayers::Repack,
+            false => exporter::ExistingLayers::Keep,
+        },
+        media_types: match options.media_types {
+            MediaTypes::Oci => exporter::MediaTypes::OfImage,
+            MediaTypes::Docker => exporter::MediaTypes::Docker,
+        },
+        descriptor_annotations: image.descriptor.annotations.clone(),
+        ..exporter::ImageOptions::default()
     }
 }
 
@@ -378,11 +411,11 @@ pub(crate) fn write_to(
     .map_err(|error| export_error(&error))
 }
 
-fn export_error(error: &exporter::ExportError) -> Error {
+pub(crate) fn export_error(error: &exporter::ExportError) -> Error {
     match error {
-        exporter::ExportError::ManifestList | exporter::ExportError::NotALayout { .. } => {
-            Error::input(chain(error))
-        }
+        exporter::ExportError::ManifestList
+        | exporter::ExportError::Overwrite { .. }
+        | exporter::ExportError::NotALayout { .. } => Error::input(chain(error)),
         _ => Error::environment("cannot export the image", error),
     }
 }

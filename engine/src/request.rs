@@ -1,12 +1,19 @@
 //! What a build is asked for.
 
+mod outputs; // where its result goes, and how it is written
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kiln_cache::{Compression, ImageId, ImageRef, Platform, Sha256, Timestamp};
+use kiln_cache::{Descriptor, ImageId, ImageRef, Platform, Sha256, Timestamp};
 use kiln_runtime::{EtcFile, Resources, Ulimit};
 
+pub use kiln_exporter::Stale;
 pub use kiln_solver::{Reuse, SecretValue};
+pub use outputs::{
+    BaseLayers, DanglingName, DanglingWhen, Destination, FileTimes, FilesOptions, ImageOptions,
+    LayoutForm, MediaTypes, Output, PushAs, Split, Transport,
+};
 
 use crate::Error;
 
@@ -183,104 +190,15 @@ pub enum Pull {
     Never,
 }
 
-/// Where the result goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// The local store, under the build's tags.
-    Store,
-    /// A registry, under the build's tags.
-    Push(ImageOptions),
-    /// An OCI image layout.
-    Oci {
-        /// Where.
-        to: Destination,
-        /// One archive, or a directory.
-        form: LayoutForm,
-        /// How layers are packed.
-        image: ImageOptions,
-    },
-    /// An archive for `docker load`.
-    Docker {
-        /// Where.
-        to: Destination,
-        /// One archive, or a directory.
-        form: LayoutForm,
-        /// How layers are packed.
-        image: ImageOptions,
-    },
-    /// The files of the target as a directory.
-    Local(PathBuf),
-    /// The files of the target as a tar.
-    Tar(Destination),
-    /// Nowhere: only the cache is filled.
-    CacheOnly,
-}
-
-/// Where an archive goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// A file or directory of the host.
-    Path(PathBuf),
-    /// Standard output.
-    Stdout,
-}
-
-/// The form of an image layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayoutForm {
-    /// One tar.
-    Archive,
-    /// A directory (`tar=false`).
-    Directory,
-}
-
-/// How an image's parts are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageOptions {
-    /// `compression=`.
-    pub compression: Compression,
-    /// `compression-level=`.
-    pub level: Option<u8>,
-    /// `force-compression=`.
-    pub force: bool,
-    /// `oci-mediatypes=`.
-    pub media_types: MediaTypes,
-    /// `name=`: tags for this output alone.
-    pub names: Vec<ImageRef>,
-    /// `annotation…`: besides those of the request.
-    pub annotations: Vec<Annotation>,
-}
-
-impl Default for ImageOptions {
-    fn default() -> Self {
-        Self {
-            compression: Compression::Gzip,
-            level: None,
-            force: false,
-            media_types: MediaTypes::Oci,
-            names: Vec::new(),
-            annotations: Vec::new(),
-        }
-    }
-}
-
-/// A family of media types.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MediaTypes {
-    /// OCI.
-    #[default]
-    Oci,
-    /// Docker schema 2.
-    Docker,
-}
-
 /// What a build came to.
 #[derive(Clone, Debug)]
 pub struct BuildResult {
-    /// The image's id: the digest of its config.
-    pub image: ImageId,
-    /// The digest of the manifest in the local store.
-    pub manifest: Sha256,
+    /// The image's id: the digest of its config, or of its index.
+    pub id: ImageId,
+    /// The manifest or index as it was pushed, else as it was archived, else as it is stored.
+    pub descriptor: Descriptor,
+    /// The config; none for an index.
+    pub config: Option<Sha256>,
     /// Findings about the Dockerfile.
     pub warnings: Vec<kiln_parser::Diagnostic>,
     /// The Dockerfile, for showing the findings.
@@ -293,25 +211,10 @@ pub struct BuildResult {
 /// # Errors
 /// Names the first such wish.
 pub(crate) fn unsupported(request: &BuildRequest) -> Result<(), Error> {
-    for (is_given, flag) in [
-        (!request.agents.is_empty(), "--ssh"),
-        (
-            !request.annotations.is_empty() || request.outputs.iter().any(has_annotations),
-            "--annotation",
-        ),
-    ] {
+    for (is_given, flag) in [(!request.agents.is_empty(), "--ssh")] {
         if is_given {
             return Err(Error::input(format!("{flag} is not supported yet")));
         }
     }
     Ok(())
-}
-
-fn has_annotations(output: &Output) -> bool {
-    match output {
-        Output::Push(image) | Output::Oci { image, .. } | Output::Docker { image, .. } => {
-            !image.annotations.is_empty()
-        }
-        Output::Store | Output::Local(_) | Output::Tar(_) | Output::CacheOnly => false,
-    }
 }

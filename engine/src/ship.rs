@@ -1,13 +1,13 @@
 //! Images between here and elsewhere: pull, push, login, logout, save, load.
 
 use kiln_cache::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
-use kiln_exporter::{LoadSource, Loaded, NamedImage, remember_source, sources};
+use kiln_exporter::{LoadSource, Loaded, NamedImage, Platforms, remember_source, sources};
 use kiln_registry::{Observer, Secret, Stored};
 
 use crate::error::chain;
 use crate::images::names_error;
 use crate::output::write_to;
-use crate::{Destination, Engine, Error, ImageOptions};
+use crate::{Destination, Engine, Error, ImageOptions, LocalImage, PushAs};
 
 /// What a pull came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +38,10 @@ impl Engine {
         self.client
             .fetch_blobs(&name, &pulled.layers, &self.blobs, observer)
             .map_err(failed)?;
-        let image = self.read(pulled.manifest.digest)?;
+        let image = Image::read(&self.blobs, pulled.manifest.digest)
+            .map_err(|error| Error::environment("cannot read a pulled image", &error))?;
         self.remember_origin(&name, &image);
-        self.keep(&image)?;
+        self.keep(&LocalImage::single(image))?;
         if name.digest().is_some() {
             return Ok(Pulled {
                 digest: pulled.top.digest,
@@ -57,11 +58,17 @@ impl Engine {
         })
     }
 
-    /// Pushes a local image under its name and returns the digest of what the tag means now.
+    /// Pushes a local image under its name, or of an index the image for `platform`, and returns
+    /// digest and length of what the tag means now.
     ///
     /// # Errors
     /// When there is no such image, or the registry does not take it.
-    pub fn push(&self, name: &ImageRef, observer: Observer<'_>) -> Result<(Sha256, u64), Error> {
+    pub fn push(
+        &self,
+        name: &ImageRef,
+        platform: Option<&Platform>,
+        observer: Observer<'_>,
+    ) -> Result<(Sha256, u64), Error> {
         let name = name.clone().with_default_tag();
         let manifest = self
             .tags
@@ -73,8 +80,11 @@ impl Engine {
                     name.familiar_repository()
                 ))
             })?;
-        let image = self.read(manifest)?;
-        self.push_image(&name, &image, &ImageOptions::default(), observer)
+        let image = self.read(manifest)?.narrowed(&name.familiar(), platform)?;
+        let options = ImageOptions::default();
+        let pushed = self.push_image(&name, &image, &options, PushAs::Tags, observer)?;
+        let top = &pushed.root.descriptor;
+        Ok((top.digest, top.size_bytes))
     }
 
     /// Checks credentials with a registry and keeps them.
@@ -99,46 +109,67 @@ impl Engine {
             .map_err(|error| Error::environment("cannot remove credentials", &error))
     }
 
-    /// Writes images into one archive for `docker load`; it is an OCI layout too.
+    /// Writes images, or of indexes the images for `platform`, into one archive for `docker load`;
+    /// it is an OCI layout too.
     ///
     /// # Errors
     /// When one of them is not here, or the archive cannot be written.
-    pub fn save(&self, names: &[String], to: &Destination) -> Result<(), Error> {
+    pub fn save(
+        &self,
+        names: &[String],
+        platform: Option<&Platform>,
+        to: &Destination,
+    ) -> Result<(), Error> {
         let mut images: Vec<(ImageId, NamedImage)> = Vec::new();
         for text in names {
             let (name, image) = self.find(text)?;
+            let image = image.narrowed(text, platform)?;
             let name = name.filter(|name| name.digest().is_none());
             match images.iter_mut().find(|(id, _)| *id == image.id()) {
                 Some((_, known)) => known.names.extend(name),
                 None => {
-                    let exportable = self.realise_here(&image, &ImageOptions::default())?;
-                    let named = NamedImage::single(exportable, name.into_iter().collect());
+                    let names = name.into_iter().collect();
+                    let named = self.realise_here(&image, &ImageOptions::default(), names)?;
                     images.push((image.id(), named));
                 }
             }
         }
         let images: Vec<NamedImage> = images.into_iter().map(|(_, image)| image).collect();
-        write_to(to, |out| kiln_exporter::write_docker_archive(&images, out))
+        let listed = platform.cloned().unwrap_or_else(Self::host_platform);
+        write_to(to, |out| {
+            kiln_exporter::write_archive(&images, &listed, out)
+        })
     }
 
-    /// Takes the images of an archive or layout in and returns their names and ids.
+    /// Takes the images of an archive or layout in, or of indexes the images for `platform`, and
+    /// returns their names and ids.
     ///
     /// # Errors
     /// When it holds no images or one of them is damaged.
     pub fn load(
         &self,
         from: LoadSource<'_>,
-        platform: &Platform,
+        platform: Option<&Platform>,
     ) -> Result<Vec<(Vec<ImageRef>, ImageId)>, Error> {
-        let loaded = kiln_exporter::load(from, &self.store, &self.blobs, platform)
+        let wanted = platform.map_or(Platforms::All, Platforms::Only);
+        let loaded = kiln_exporter::load(from, &self.store, &self.blobs, wanted)
             .map_err(|error| Error::input(chain(&error)))?;
         let mut result = Vec::new();
-        for Loaded { names, image } in loaded {
+        for Loaded {
+            names,
+            image,
+            index,
+        } in loaded
+        {
+            let image = match index {
+                Some(index) => self.read(index.descriptor.digest)?,
+                None => LocalImage::single(image),
+            };
             self.keep(&image)?;
             for name in &names {
                 let name = name.clone().with_default_tag();
                 self.tags
-                    .set(&name, image.descriptor.digest)
+                    .set(&name, image.descriptor().digest)
                     .map_err(|error| names_error(&error))?;
             }
             result.push((names, image.id()));

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 
+use kiln_cache::Platform;
 use tar::{EntryType, Header};
 
 use crate::error::ExportError;
@@ -28,6 +29,20 @@ pub fn write_docker_archive(
     output: &mut dyn Write,
 ) -> Result<(), ExportError> {
     let manifest = members::manifest_json(images)?;
+    write(images, Some(manifest), output)
+}
+
+/// Writes everything into one archive, indexes too, for `docker load` and the like: it is an OCI
+/// layout, and what readers of docker's own list find of an index is its image for `platform`.
+///
+/// # Errors
+/// As [`write_oci_archive`].
+pub fn write_archive(
+    images: &[NamedImage],
+    platform: &Platform,
+    output: &mut dyn Write,
+) -> Result<(), ExportError> {
+    let manifest = members::manifest_json_for(images, platform);
     write(images, Some(manifest), output)
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{GuestPath, Sha256};
+use kiln_cache::{GuestPath, Platform, Sha256};
 use kiln_snapshotter::LayerError;
 
 /// Why an image could not be written.
@@ -23,6 +23,19 @@ pub enum ExportError {
     /// A docker archive holds one platform.
     #[error("docker exporter does not currently support exporting manifest lists")]
     ManifestList,
+    /// Two platforms have a file of the same path and no directories of their own.
+    #[error(
+        "cannot overwrite {} from {first} with {second} when split option is disabled",
+        .path.as_relative().display()
+    )]
+    Overwrite {
+        /// The file.
+        path: GuestPath,
+        /// Whose it is.
+        first: Platform,
+        /// Who has another one.
+        second: Platform,
+    },
     /// What is in the way is not ours to replace.
     #[error("{path} is not an OCI layout: its index.json cannot be read")]
     NotALayout {

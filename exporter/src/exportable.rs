@@ -99,9 +99,14 @@ impl NamedImage {
             .collect();
         let mut index = Index::oci(manifests);
         index.media_type = Some(family.index().to_owned());
-        // Docker's lists have no annotations.
-        if family == Family::Oci {
-            index.annotations = annotations;
+        match family {
+            Family::Oci => index.annotations = annotations,
+            // Docker's lists and what they point with have no annotations.
+            Family::Docker => {
+                for manifest in &mut index.manifests {
+                    manifest.annotations.clear();
+                }
+            }
         }
         Self {
             names,

@@ -23,24 +23,28 @@ mod sources; // which repositories have a blob
 
 mod local_dir; // the files themselves
 mod root_tar; // the files in one tar
+mod roots; // of several platforms, apart or together
 
 mod load; // others' archives and layouts
 
 mod error; // why an image could not be written
 mod place; // files that appear whole
 
-pub use archive::{write_docker_archive, write_oci_archive};
+pub use archive::{write_archive, write_docker_archive, write_oci_archive};
 pub use assemble::{AssembleError, Assembly, Change, NewLayer, PlannedEntry, assemble};
 pub use clamp::clamp_times;
 pub use error::ExportError;
 pub use exportable::{Document, ExportLayer, Exportable, LayerSource, NamedImage};
 pub use layout::{write_docker_layout, write_layout};
-pub use load::{LayoutEntry, LoadError, LoadSource, Loaded, load, load_from_layout};
-pub use local_dir::{LocalReport, Stale, platform_directory, write_local};
-pub use local_image::{StoreImageError, canonical_tar, store_image};
+pub use load::{
+    LayoutEntry, LoadError, LoadSource, Loaded, LoadedIndex, Platforms, load, load_from_layout,
+};
+pub use local_dir::{LocalReport, Stale, write_local};
+pub use local_image::{StoreImageError, canonical_tar, store_image, store_index};
 pub use options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};
 pub use place::write_file;
 pub use push::{FetchAbsent, push_image};
 pub use realise::{FetchBlobs, Missing, RealiseError, realise};
-pub use root_tar::{TarRoot, write_root_tar};
+pub use root_tar::write_root_tar;
+pub use roots::Root;
 pub use sources::{remember_source, sources};

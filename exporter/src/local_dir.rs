@@ -14,8 +14,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, Platform, Timestamp, Xattrs, remove_tree};
-use kiln_snapshotter::{Located, ParentView};
+use kiln_cache::{Device, Entry, GuestPath, Kind, Timestamp, Xattrs, remove_tree};
+use kiln_snapshotter::Located;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, fchmod, fsetxattr, futimens,
     linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
@@ -23,6 +23,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::ExportError;
+use crate::roots::{Root, check_overlaps};
 
 /// What happens to files in the directory that the image does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,22 +42,18 @@ pub struct LocalReport {
     pub left_out: Vec<GuestPath>,
 }
 
-/// Returns the name of a platform's own directory where several are exported, e.g. `linux_arm64`.
-#[must_use]
-pub fn platform_directory(platform: &Platform) -> String {
-    platform.to_string().replace('/', "_")
-}
-
-/// Writes the files of a root into `directory`, making it if there is none. The root's layers have
-/// to be unpacked.
+/// Writes the files of roots into `directory`, making it if there is none. All of them get the
+/// modification time `times` if it is given.
 ///
 /// # Errors
-/// When a file cannot be read or written.
+/// When roots overlap or a file cannot be read or written.
 pub fn write_local(
-    view: &ParentView,
+    roots: &[Root<'_>],
     directory: &Path,
     stale: Stale,
+    times: Option<Timestamp>,
 ) -> Result<LocalReport, ExportError> {
+    check_overlaps(roots)?;
     if !directory.exists() {
         fs::DirBuilder::new()
             .recursive(true)
@@ -65,29 +62,79 @@ pub fn write_local(
             .map_err(ExportError::at(directory))?;
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root =
+    let top =
         rustix::fs::open(directory, flags, Mode::empty()).map_err(ExportError::at(directory))?;
-    let mut writer = Writer {
-        view,
-        directory,
-        stale,
-        open: vec![Open::new(GuestPath::ROOT, root, None)],
-        report: LocalReport::default(),
+    // What one root writes, another one that shares the directory does not delete.
+    let kept = match (stale, roots.len()) {
+        (Stale::Delete, 2..) => all_paths(roots),
+        _ => HashSet::new(),
     };
-    for located in view.walk(&GuestPath::ROOT) {
-        writer.write(&located)?;
+    let mut report = LocalReport::default();
+    for root in roots {
+        let at = ExportError::at(directory.join(root.directory.as_relative()));
+        let own = match root.directory.is_root() {
+            true => top.try_clone().map_err(at)?,
+            false => own_directory(&top, root.directory.name()).map_err(at)?,
+        };
+        let mut writer = Writer {
+            root,
+            directory,
+            stale,
+            times,
+            kept: &kept,
+            open: vec![Open::new(GuestPath::ROOT, own, None)],
+            report,
+        };
+        for located in root.view.walk(&GuestPath::ROOT) {
+            writer.write(&located)?;
+        }
+        while !writer.open.is_empty() {
+            writer.close_last()?;
+        }
+        report = writer.report;
     }
-    while !writer.open.is_empty() {
-        writer.close_last()?;
+    if stale == Stale::Delete && roots.iter().all(|root| !root.directory.is_root()) {
+        let mut top = Open::new(GuestPath::ROOT, top, None);
+        let names = roots.iter().map(|root| root.directory.name());
+        top.written = names
+            .map(|name| OsStr::from_bytes(name).to_owned())
+            .collect();
+        remove_others(&top, |_| false).map_err(ExportError::at(directory))?;
     }
-    Ok(writer.report)
+    Ok(report)
+}
+
+/// Returns where everything that the roots hold goes.
+fn all_paths(roots: &[Root<'_>]) -> HashSet<GuestPath> {
+    let paths = roots.iter().flat_map(|root| {
+        let located = root.view.walk(&GuestPath::ROOT);
+        located.map(|located| root.directory.join(located.entry.path))
+    });
+    paths.collect()
+}
+
+/// Opens a platform's own directory, making it, and room for it, where needed.
+fn own_directory(top: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || openat(top, name, flags, Mode::empty());
+    match open() {
+        Err(Errno::NOENT) => {}
+        Err(Errno::NOTDIR | Errno::LOOP) => unlinkat(top, name, AtFlags::empty())?,
+        other => return Ok(other?),
+    }
+    // As BuildKit makes it.
+    mkdirat(top, name, Mode::from_raw_mode(0o755))?;
+    Ok(open()?)
 }
 
 /// A walk through the directory in step with the one through the image.
 struct Writer<'a> {
-    view: &'a ParentView,
+    root: &'a Root<'a>,
     directory: &'a Path,
     stale: Stale,
+    times: Option<Timestamp>,
+    /// Paths below the top that another root writes.
+    kept: &'a HashSet<GuestPath>,
     /// The directories around the present entry, outermost first; the last one is the parent.
     open: Vec<Open<'a>>,
     report: LocalReport,
@@ -115,7 +162,8 @@ impl<'a> Open<'a> {
 
 impl<'a> Writer<'a> {
     fn write(&mut self, located: &Located<'a>) -> Result<(), ExportError> {
-        let entry = located.entry;
+        let mut entry = located.entry;
+        entry.mtime = self.times.unwrap_or(entry.mtime);
         let path = entry.guest_path();
         let parent = path.parent().unwrap_or_default();
         while self.parent().path != parent {
@@ -130,7 +178,7 @@ impl<'a> Writer<'a> {
                 self.open.push(Open::new(path, directory, Some(entry)));
             }
             Kind::File { .. } => {
-                let source = self.view.open(located)?;
+                let source = self.root.view.open(located)?;
                 self.write_file(&name, &source, &entry).map_err(at)?;
             }
             Kind::HardLink { target } => self.link(&name, target).map_err(at)?,
@@ -162,7 +210,8 @@ impl<'a> Writer<'a> {
     }
 
     fn host_path(&self, path: &GuestPath) -> PathBuf {
-        self.directory.join(path.as_relative())
+        let own = self.directory.join(self.root.directory.as_relative());
+        own.join(path.as_relative())
     }
 
     /// Opens the directory `name`, making it, and room for it, where needed.
@@ -270,7 +319,10 @@ impl<'a> Writer<'a> {
         };
         let close = || -> io::Result<()> {
             if self.stale == Stale::Delete {
-                remove_others(&done)?;
+                let place = self.root.directory.join(done.path.as_bytes());
+                remove_others(&done, |name| {
+                    !self.kept.is_empty() && self.kept.contains(&place.join(name.as_bytes()))
+                })?;
             }
             match &done.finish {
                 Some(entry) => set_metadata(&File::from(done.file.try_clone()?), entry),
@@ -281,12 +333,12 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Deletes what is in a directory and was not written.
-fn remove_others(done: &Open<'_>) -> io::Result<()> {
+/// Deletes what is in a directory, was not written and is not to be kept.
+fn remove_others(done: &Open<'_>, is_kept: impl Fn(&OsStr) -> bool) -> io::Result<()> {
     let mut others = Vec::new();
     for entry in rustix::fs::Dir::read_from(&done.file)? {
         let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
-        if name != "." && name != ".." && !done.written.contains(&name) {
+        if name != "." && name != ".." && !done.written.contains(&name) && !is_kept(&name) {
             others.push(name);
         }
     }

@@ -7,9 +7,12 @@
 //! ([`crate::realise`]). Manifest and config are functions of what is in the image, so a build that
 //! changes nothing finds both in the store and writes nothing.
 
+use std::collections::BTreeMap;
 use std::io;
 
-use kiln_cache::{BlobError, Blobs, Descriptor, DiffId, Image, ImageConfig, Manifest, media_type};
+use kiln_cache::{
+    BlobError, Blobs, Descriptor, DiffId, Image, ImageConfig, Index, Manifest, media_type,
+};
 use kiln_snapshotter::{Layer, LayerError, TarFacts, TarOrigin, TimeClamp};
 
 /// Bytes. Two zero blocks, all that the tar of an empty layer is.
@@ -34,7 +37,8 @@ pub enum StoreImageError {
     Blob(#[from] BlobError),
 }
 
-/// Stores config and manifest of an image with new `layers` on top of `base`, lowest first.
+/// Stores config and manifest of an image with new `layers` on top of `base`, lowest first. The
+/// manifest has these annotations and none of the base's.
 ///
 /// # Errors
 /// When the config lists other layers, or the store fails.
@@ -43,6 +47,7 @@ pub fn store_image(
     config: ImageConfig,
     base: Option<&Image>,
     layers: &[Layer],
+    annotations: BTreeMap<String, String>,
 ) -> Result<Image, StoreImageError> {
     let mut descriptors = base.map_or_else(Vec::new, |base| base.manifest.layers.clone());
     let mut diff_ids = base.map_or_else(Vec::new, |base| base.config.rootfs.diff_ids.clone());
@@ -63,10 +68,11 @@ pub fn store_image(
     }
     let config_bytes = config.to_bytes();
     blobs.put(&config_bytes)?;
-    let manifest = Manifest::oci(
+    let mut manifest = Manifest::oci(
         Descriptor::of(media_type::OCI_CONFIG, &config_bytes),
         descriptors,
     );
+    manifest.annotations = annotations;
     let manifest_bytes = manifest.to_bytes();
     blobs.put(&manifest_bytes)?;
     Ok(Image {
@@ -74,6 +80,31 @@ pub fn store_image(
         manifest,
         config,
     })
+}
+
+/// Stores an index of images in the order given and returns its descriptor. What the images'
+/// descriptors say of platform and annotations, the index says; without a platform it is that of
+/// the config.
+///
+/// # Errors
+/// When the store fails.
+pub fn store_index(
+    blobs: &Blobs,
+    images: &[Image],
+    annotations: BTreeMap<String, String>,
+) -> Result<(Descriptor, Index), BlobError> {
+    let entries = images.iter().map(|image| {
+        let mut entry = image.descriptor.clone();
+        entry
+            .platform
+            .get_or_insert_with(|| image.config.platform());
+        entry
+    });
+    let mut index = Index::oci(entries.collect());
+    index.annotations = annotations;
+    let bytes = index.to_bytes();
+    blobs.put(&bytes)?;
+    Ok((Descriptor::of(media_type::OCI_INDEX, &bytes), index))
 }
 
 /// Returns digest and length of the tar that kiln itself makes of a layer; computed once and

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 
-use kiln_cache::{Descriptor, ImageRef, Index, Sha256, Sha256Writer};
+use kiln_cache::{Descriptor, ImageRef, Index, Platform, Sha256, Sha256Writer};
 use kiln_snapshotter::{LayerError, TimeClamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ExportError;
-use crate::exportable::{Document, ExportLayer, LayerSource, NamedImage};
+use crate::exportable::{Document, ExportLayer, Exportable, LayerSource, NamedImage};
 
 /// The full name, as containerd and its friends read it.
 pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
@@ -111,13 +111,37 @@ pub(crate) fn oci_layout() -> Vec<u8> {
     serde_json::to_vec(&layout).expect("a layout header is plain data")
 }
 
-/// Returns `manifest.json`.
+/// Returns `manifest.json`, which knows no indexes.
 pub(crate) fn manifest_json(images: &[NamedImage]) -> Result<Vec<u8>, ExportError> {
-    let mut archived: Vec<ArchivedImage> = Vec::new();
-    for image in images {
-        let [part] = image.manifests.as_slice() else {
-            return Err(ExportError::ManifestList);
+    let parts: Option<Vec<_>> = images
+        .iter()
+        .map(|image| match image.manifests.as_slice() {
+            [only] if !image.is_index() => Some((image, only)),
+            _ => None,
+        })
+        .collect();
+    Ok(list(&parts.ok_or(ExportError::ManifestList)?))
+}
+
+/// Returns `manifest.json` with each index's image for `platform`, should it have one.
+pub(crate) fn manifest_json_for(images: &[NamedImage], platform: &Platform) -> Vec<u8> {
+    let parts = images.iter().filter_map(|image| {
+        let best = match image.manifests.as_slice() {
+            [only] => only,
+            parts => parts
+                .iter()
+                .filter_map(|part| Some((platform.distance(&part.platform)?, part)))
+                .min_by_key(|(distance, _)| *distance)
+                .map(|(_, part)| part)?,
         };
+        Some((image, best))
+    });
+    list(&parts.collect::<Vec<_>>())
+}
+
+fn list(images: &[(&NamedImage, &Exportable)]) -> Vec<u8> {
+    let mut archived: Vec<ArchivedImage> = Vec::new();
+    for (image, part) in images {
         let names: Vec<String> = tagged(image).map(|name| name.familiar()).collect();
         let config = blob_path(part.config.descriptor.digest);
         let repo_tags = (!names.is_empty()).then_some(names);
@@ -137,7 +161,7 @@ pub(crate) fn manifest_json(images: &[NamedImage]) -> Result<Vec<u8>, ExportErro
             }),
         }
     }
-    Ok(serde_json::to_vec(&archived).expect("a list of texts is plain data"))
+    serde_json::to_vec(&archived).expect("a list of texts is plain data")
 }
 
 /// Returns where a blob lies in a layout.

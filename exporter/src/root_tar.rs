@@ -3,39 +3,49 @@
 //! Owners, modes and attributes are those of the image; there are no whiteouts. Headers are ustar,
 //! with PAX records for what does not fit, so that every tar program reads it.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
 
-use kiln_cache::{Entry, GuestPath, Kind};
-use kiln_snapshotter::{Located, ParentView};
+use kiln_cache::{Entry, GuestPath, Kind, Timestamp};
+use kiln_snapshotter::Located;
 use tar::{Builder, EntryType, Header};
 
 use crate::error::ExportError;
+use crate::roots::{Root, check_overlaps};
 
-/// A root file system and where it goes in the archive.
-#[derive(Clone, Debug)]
-pub struct TarRoot<'a> {
-    /// A directory for this root alone (see [`crate::platform_directory`]); the top for just one.
-    pub directory: GuestPath,
-    /// The files.
-    pub view: &'a ParentView,
-}
-
-/// Writes root file systems as one tar stream. Their layers have to be unpacked.
+/// Writes root file systems as one tar stream, all with modification time `times` if it is given.
 ///
 /// # Errors
-/// When a file cannot be read or `output` fails.
-pub fn write_root_tar(roots: &[TarRoot<'_>], output: &mut dyn Write) -> Result<(), ExportError> {
+/// When roots overlap, a file cannot be read or `output` fails.
+pub fn write_root_tar(
+    roots: &[Root<'_>],
+    times: Option<Timestamp>,
+    output: &mut dyn Write,
+) -> Result<(), ExportError> {
+    check_overlaps(roots)?;
     let mut builder = Builder::new(output);
+    // Directories that roots have in common are written once.
+    let mut directories: HashSet<GuestPath> = HashSet::new();
+    let at = |entry: Entry<'_>| times.unwrap_or(entry.mtime);
     for root in roots {
         if !root.directory.is_root()
             && let Some(top) = root.view.get(&GuestPath::ROOT)
         {
             let path = [root.directory.as_bytes(), b"/"].concat();
-            write_header(&mut builder, &path, &top, b"", 0)?;
+            let mtime = at(top);
+            write_header(&mut builder, &path, &Entry { mtime, ..top }, b"", 0)?;
         }
-        for located in root.view.walk(&GuestPath::ROOT) {
+        for mut located in root.view.walk(&GuestPath::ROOT) {
+            let is_directory = matches!(located.entry.kind, Kind::Directory { .. });
+            if roots.len() > 1
+                && is_directory
+                && !directories.insert(root.directory.join(located.entry.path))
+            {
+                continue;
+            }
+            located.entry.mtime = at(located.entry);
             write_entry(&mut builder, root, &located)?;
         }
     }
@@ -44,7 +54,7 @@ pub fn write_root_tar(roots: &[TarRoot<'_>], output: &mut dyn Write) -> Result<(
 
 fn write_entry(
     builder: &mut Builder<&mut dyn Write>,
-    root: &TarRoot<'_>,
+    root: &Root<'_>,
     located: &Located<'_>,
 ) -> Result<(), ExportError> {
     let entry = &located.entry;

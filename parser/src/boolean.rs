@@ -1,7 +1,8 @@
 //! Words that mean yes or no, in the spellings Go's `strconv.ParseBool` takes.
 
 /// Returns what a word means; `None` if it is neither.
-pub(crate) fn parse(word: &str) -> Option<bool> {
+#[must_use]
+pub fn parse(word: &str) -> Option<bool> {
     match word {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

@@ -57,6 +57,7 @@ pub use ast::{
     Add, Arg, CommandLine, Copy, Directives, Dockerfile, From, Healthcheck, Heredoc, Instruction,
     Kind, MountFlag, Onbuild, Pairs, Program, Run, Site, Source, Stage, Text, description,
 };
+pub use boolean::parse as parse_bool;
 pub use clean::clean;
 pub use diagnostic::{Diagnostic, Label, Origin, Severity};
 pub use directives::{is_builtin_syntax, syntax_image};

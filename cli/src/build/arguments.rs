@@ -101,6 +101,38 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "METHOD")]
     pub(crate) call: Option<String>,
 
+    /// Build, but push and keep nothing
+    #[arg(long, conflicts_with = "push")]
+    pub(crate) no_push: bool,
+
+    /// Write a docker archive (short for --output type=docker,dest=FILE)
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) tar_path: Option<PathBuf>,
+
+    /// Write an image layout (short for --output type=oci,tar=false,dest=DIRECTORY)
+    #[arg(long, hide = true, value_name = "DIRECTORY")]
+    pub(crate) oci_layout_path: Option<PathBuf>,
+
+    /// Family of media types: oci or docker
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
+    pub(crate) format: Option<ImageFormat>,
+
+    /// Let no file of new layers be newer than SOURCE_DATE_EPOCH or --timestamp
+    #[arg(long)]
+    pub(crate) rewrite_timestamp: bool,
+
+    /// The same image whenever it is built: every new time is that of 1970
+    #[arg(long)]
+    pub(crate) reproducible: bool,
+
+    /// File with logins to registries
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authfile: Option<PathBuf>,
+
+    /// Host that may be pushed to and pulled from without a valid certificate
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]")]
+    pub(crate) insecure_registries: Vec<String>,
+
     /// Print nothing but the image's id
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -112,6 +144,10 @@ pub(crate) struct BuildArguments {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
+
+    /// Write the digest of the manifest or index to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digest_file: Option<PathBuf>,
 
     /// Write what is known about the result to a file, as JSON
     #[arg(long, value_name = "FILE")]
@@ -246,6 +282,15 @@ impl BuildArguments {
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet || self.progress == Some(ProgressChoice::Quiet)
     }
+}
+
+/// Values of `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageFormat {
+    /// OCI.
+    Oci,
+    /// Docker schema 2.
+    Docker,
 }
 
 /// Values of `--progress`.

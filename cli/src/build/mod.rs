@@ -4,6 +4,7 @@ mod agent; // --ssh
 mod annotation; // --annotation
 mod arguments; // flags
 mod call; // --call, --check
+mod deletion; // outputs that delete
 mod entitlement; // --allow
 mod named_context; // --build-context
 mod output; // --output
@@ -18,7 +19,6 @@ use arguments::ProgressChoice;
 pub(crate) use arguments::{BuildArguments, ResourceAliases};
 use call::Call;
 use kiln_engine::Error;
-pub(crate) use request::platforms;
 pub(crate) use values::{parse_extra_host, parse_ulimit, set_resource, split_pair};
 
 use crate::diagnostics::{self, LogExtent, Look};
@@ -42,7 +42,13 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     result::prepare(arguments, &request.outputs)?;
     session::enter()?;
     let display = Display::start(mode, Settings::of(environment));
-    let engine = Arc::new(session::open_with(environment, display.warner())?);
+    let insecure = output::insecure_registries(&request, arguments);
+    let changes = session::Changes {
+        insecure,
+        credentials: arguments.authfile.clone(),
+    };
+    let engine = session::open_with(environment, display.warner(), &changes)?;
+    let engine = Arc::new(engine);
     if let Some(call) = call {
         let answer = call.ask(&engine, &request, prose_width(environment), &display);
         let book = display.finish();
@@ -72,9 +78,9 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     }
     match built {
         Ok(built) => {
-            result::write(arguments, &request, &built, &engine)?;
+            result::write(arguments, &request, &built)?;
             if arguments.is_quiet() {
-                terminal::print_line(&built.image.to_string())?;
+                terminal::print_line(&built.id.to_string())?;
             }
             Ok(Exit::SUCCESS)
         }

@@ -1,12 +1,19 @@
 //! `--output`: where the result of a build goes.
 
-use std::collections::BTreeMap;
+mod attributes; // what is said about an output
+mod image; // how an image is written
+
 use std::path::PathBuf;
 
-use kiln_cache::{Compression, ImageRef};
-use kiln_engine::{Annotation, Destination, ImageOptions, LayoutForm, MediaTypes, Output};
+use attributes::Attributes;
+use image::options;
+use kiln_cache::ImageRef;
+use kiln_engine::{
+    BuildRequest, Destination, FilesOptions, ImageOptions, LayoutForm, Output, Split, Stale,
+    Transport,
+};
 
-use super::annotation;
+use super::arguments::BuildArguments;
 use crate::csv;
 use crate::terminal;
 
@@ -29,70 +36,153 @@ impl StandardOutput {
     }
 }
 
-/// Parses one `--output`: a directory, `-`, or `type=T,key=value…`.
-pub(crate) fn parse(text: &str, stdout: StandardOutput) -> Result<Output, String> {
+/// Parses one `--output`: a directory, `-`, or `type=T,key=value…`. What is pushed may be kept, too.
+pub(crate) fn parse(text: &str, stdout: StandardOutput) -> Result<Vec<Output>, String> {
     let fields = csv::fields(text)?;
     if let [only] = fields.as_slice()
         && !only.contains('=')
     {
-        return match only.as_str() {
-            "-" => Ok(Output::Tar(destination("-", "tar", stdout)?)),
-            path => Ok(Output::Local(PathBuf::from(path))),
-        };
+        return Ok(vec![match only.as_str() {
+            "-" => Output::Tar {
+                to: destination("-", "tar", stdout)?,
+                files: FilesOptions::default(),
+            },
+            path => Output::Local {
+                directory: PathBuf::from(path),
+                files: FilesOptions::default(),
+                stale: Stale::Keep,
+            },
+        }]);
     }
     let mut attributes = Attributes::parse(&fields)?;
     let kind = attributes
         .take("type")
         .ok_or_else(|| "type is required for output".to_owned())?;
-    let output = match kind.as_str() {
-        "image" => image(&mut attributes)?,
+    let outputs = match kind.as_str() {
+        "image" => image_outputs(&mut attributes)?,
         "registry" => {
             attributes.set("push", "true");
-            image(&mut attributes)?
+            image_outputs(&mut attributes)?
         }
         "oci" => {
             let (to, form) = layout(&mut attributes, "oci", stdout)?
                 .ok_or_else(|| "dest is required for oci output".to_owned())?;
             let image = options(&mut attributes)?;
-            Output::Oci { to, form, image }
+            vec![Output::Oci { to, form, image }]
         }
-        "docker" => match layout(&mut attributes, "docker", stdout)? {
-            Some((to, form)) => {
-                let image = options(&mut attributes)?;
-                Output::Docker { to, form, image }
+        "docker" => {
+            if let Some(context) = attributes.take("context") {
+                return Err(format!(
+                    "attribute \"context\" of output type docker is not supported: there is no \
+                     daemon {context:?}, the local store is the only one"
+                ));
             }
-            None => Output::Store,
-        },
+            let place = layout(&mut attributes, "docker", stdout)?;
+            let image = options(&mut attributes)?;
+            vec![match place {
+                Some((to, form)) => Output::Docker { to, form, image },
+                None => Output::Store(image),
+            }]
+        }
         "local" => {
             let path = attributes
                 .take("dest")
                 .ok_or_else(|| "dest is required for local output".to_owned())?;
-            match path.as_str() {
+            let directory = match path.as_str() {
                 "-" => return Err("dest file not supported for local exporter: -".to_owned()),
-                path => Output::Local(PathBuf::from(path)),
-            }
+                path => PathBuf::from(path),
+            };
+            let stale = match attributes.take("mode").as_deref() {
+                None | Some("copy") => Stale::Keep,
+                Some("delete") => Stale::Delete,
+                Some(other) => {
+                    return Err(format!(
+                        "invalid mode {other:?} of local output: expected copy or delete"
+                    ));
+                }
+            };
+            vec![Output::Local {
+                directory,
+                files: files(&mut attributes)?,
+                stale,
+            }]
         }
         "tar" => {
             let path = attributes.take("dest").unwrap_or_else(|| "-".to_owned());
-            Output::Tar(destination(&path, "tar", stdout)?)
+            vec![Output::Tar {
+                to: destination(&path, "tar", stdout)?,
+                files: files(&mut attributes)?,
+            }]
         }
-        "cacheonly" => Output::CacheOnly,
+        "cacheonly" => vec![Output::CacheOnly],
         other => return Err(format!("exporter {other:?} could not be found")),
     };
     attributes.finish(&kind)?;
-    Ok(output)
+    Ok(outputs)
 }
 
-fn image(attributes: &mut Attributes) -> Result<Output, String> {
-    let push = attributes.boolean("push")?.unwrap_or(false);
-    // The local store keeps images as they are, unpacked or not.
-    attributes.boolean("store")?;
-    attributes.boolean("unpack")?;
-    let image = options(attributes)?;
-    match push {
-        true => Ok(Output::Push(image)),
-        false => Ok(Output::Store),
+/// Returns the outputs that have flags of their own.
+pub(crate) fn of_short_flags(arguments: &BuildArguments) -> Vec<Output> {
+    let image = ImageOptions::default;
+    let archive = arguments.tar_path.clone().map(|path| Output::Docker {
+        to: Destination::Path(path),
+        form: LayoutForm::Archive,
+        image: image(),
+    });
+    let layout = arguments.oci_layout_path.clone().map(|path| Output::Oci {
+        to: Destination::Path(path),
+        form: LayoutForm::Directory,
+        image: image(),
+    });
+    archive.into_iter().chain(layout).collect()
+}
+
+/// Returns the hosts that need not prove who they are: those of flags, and those that outputs with
+/// `registry.insecure=true` go to.
+pub(crate) fn insecure_registries(
+    request: &BuildRequest,
+    arguments: &BuildArguments,
+) -> Vec<String> {
+    let mut hosts = arguments.insecure_registries.clone();
+    let images = request.outputs.iter().filter_map(Output::image);
+    for image in images.filter(|image| image.transport == Transport::Insecure) {
+        let names = match image.names.as_slice() {
+            [] => &request.tags,
+            own => own,
+        };
+        let dangling = image.dangling.iter().map(|dangling| &dangling.repository);
+        hosts.extend(
+            names
+                .iter()
+                .chain(dangling)
+                .map(|name| name.domain().to_owned()),
+        );
     }
+    hosts
+}
+
+fn image_outputs(attributes: &mut Attributes) -> Result<Vec<Output>, String> {
+    let push = attributes.boolean("push")?.unwrap_or(false);
+    let store = attributes.boolean("store")?;
+    let image = options(attributes)?;
+    Ok(match (push, store) {
+        (true, Some(true)) => vec![Output::Push(image.clone()), Output::Store(image)],
+        (true, _) => vec![Output::Push(image)],
+        (false, Some(false)) => vec![Output::CacheOnly],
+        (false, _) => vec![Output::Store(image)],
+    })
+}
+
+fn files(attributes: &mut Attributes) -> Result<FilesOptions, String> {
+    attributes.ignore_attestations();
+    Ok(FilesOptions {
+        split: match attributes.boolean("platform-split")? {
+            None => Split::Several,
+            Some(true) => Split::Always,
+            Some(false) => Split::Never,
+        },
+        epoch: attributes.epoch()?,
+    })
 }
 
 /// Takes where an archive or directory goes; none without a destination.
@@ -128,55 +218,6 @@ fn destination(path: &str, kind: &str, stdout: StandardOutput) -> Result<Destina
     }
 }
 
-/// Takes the attributes that all images have in common.
-fn options(attributes: &mut Attributes) -> Result<ImageOptions, String> {
-    let compression_name = attributes.take("compression");
-    let compression = match compression_name.as_deref() {
-        None | Some("gzip") => Compression::Gzip,
-        Some("uncompressed") => Compression::None,
-        Some("zstd") => Compression::Zstd,
-        Some(other) => return Err(format!("unsupported layer compression type: {other}")),
-    };
-    let highest = match compression {
-        Compression::Zstd => 22,
-        _ => 9,
-    };
-    let level = attributes
-        .take("compression-level")
-        .map(|text| {
-            let level = text.parse().ok().filter(|level: &u8| *level <= highest);
-            level.ok_or_else(|| {
-                format!("invalid compression-level {text:?}: expected 0 to {highest}")
-            })
-        })
-        .transpose()?;
-    let media_types = match attributes.boolean("oci-mediatypes")? {
-        Some(false) => MediaTypes::Docker,
-        _ => MediaTypes::Oci,
-    };
-    if media_types == MediaTypes::Docker && compression == Compression::Zstd {
-        return Err(
-            "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\""
-                .to_owned(),
-        );
-    }
-    let names = attributes.take("name").unwrap_or_default();
-    let names = names
-        .split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(parse_tag)
-        .collect::<Result<_, _>>()?;
-    Ok(ImageOptions {
-        compression,
-        level,
-        force: attributes.boolean("force-compression")?.unwrap_or(false),
-        media_types,
-        names,
-        annotations: std::mem::take(&mut attributes.annotations),
-    })
-}
-
 /// Parses a name that an image is to get.
 pub(crate) fn parse_tag(text: &str) -> Result<ImageRef, String> {
     let name: ImageRef = text
@@ -190,161 +231,5 @@ pub(crate) fn parse_tag(text: &str) -> Result<ImageRef, String> {
     }
 }
 
-/// Attributes that nobody has asked for yet.
-struct Attributes {
-    named: BTreeMap<String, String>,
-    annotations: Vec<Annotation>,
-}
-
-impl Attributes {
-    fn parse(fields: &[String]) -> Result<Self, String> {
-        let mut attributes = Self {
-            named: BTreeMap::new(),
-            annotations: Vec::new(),
-        };
-        for field in fields {
-            let (key, value) = field
-                .split_once('=')
-                .ok_or_else(|| format!("invalid value {field}"))?;
-            match annotation::parse_attribute(key.trim(), value) {
-                Some(annotation) => attributes.annotations.push(annotation?),
-                None => attributes.set(&key.trim().to_lowercase(), value),
-            }
-        }
-        Ok(attributes)
-    }
-
-    fn take(&mut self, key: &str) -> Option<String> {
-        self.named.remove(key)
-    }
-
-    fn set(&mut self, key: &str, value: &str) {
-        self.named.insert(key.to_owned(), value.to_owned());
-    }
-
-    fn boolean(&mut self, key: &str) -> Result<Option<bool>, String> {
-        let Some(text) = self.take(key) else {
-            return Ok(None);
-        };
-        match crate::arguments::parse_bool(&text) {
-            Some(value) => Ok(Some(value)),
-            None => Err(format!("non-bool value {text:?} specified for {key}")),
-        }
-    }
-
-    /// Fails if something is left: a wish that is not understood is not fulfilled.
-    fn finish(self, kind: &str) -> Result<(), String> {
-        let annotation = self.annotations.first().map(|_| "annotation");
-        match self.named.keys().next().map(String::as_str).or(annotation) {
-            Some(key) => Err(format!(
-                "attribute {key:?} of output type {kind} is not supported"
-            )),
-            None => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn output(text: &str) -> Result<Output, String> {
-        parse(text, StandardOutput::Other)
-    }
-
-    #[test]
-    fn short_forms_are_directories_and_tars() {
-        assert_eq!(output("out"), Ok(Output::Local("out".into())));
-        assert_eq!(output("-"), Ok(Output::Tar(Destination::Stdout)));
-        assert_eq!(
-            parse("-", StandardOutput::Terminal),
-            Err("dest file is required for tar exporter. refusing to write to console".to_owned())
-        );
-    }
-
-    #[test]
-    fn long_forms_have_types_and_attributes() {
-        assert_eq!(
-            output("type=oci,dest=a.tar"),
-            Ok(Output::Oci {
-                to: Destination::Path("a.tar".into()),
-                form: LayoutForm::Archive,
-                image: ImageOptions::default(),
-            })
-        );
-        assert_eq!(
-            output("Type=docker,dest=dir,TAR=false,compression=uncompressed"),
-            Ok(Output::Docker {
-                to: Destination::Path("dir".into()),
-                form: LayoutForm::Directory,
-                image: ImageOptions {
-                    compression: Compression::None,
-                    ..ImageOptions::default()
-                },
-            })
-        );
-        let Ok(Output::Push(image)) =
-            output(r#"type=image,push=true,"name=a,b:1",compression=zstd,compression-level=19"#)
-        else {
-            panic!("it is to be pushed");
-        };
-        let names: Vec<String> = image.names.iter().map(ImageRef::familiar).collect();
-        assert_eq!(names, ["a:latest", "b:1"]);
-        assert_eq!(image.level, Some(19));
-        assert_eq!(output("type=docker"), Ok(Output::Store));
-        assert_eq!(output("type=image"), Ok(Output::Store));
-        assert_eq!(output("type=cacheonly"), Ok(Output::CacheOnly));
-        assert_eq!(
-            output("type=registry"),
-            Ok(Output::Push(ImageOptions::default()))
-        );
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        for (text, message) in [
-            ("dest=x,", "invalid value "),
-            ("dest=x", "type is required for output"),
-            ("type=local", "dest is required for local output"),
-            (
-                "type=local,dest=-",
-                "dest file not supported for local exporter: -",
-            ),
-            ("type=iso", "exporter \"iso\" could not be found"),
-            (
-                "type=image,push=maybe",
-                "non-bool value \"maybe\" specified for push",
-            ),
-            (
-                "type=oci,dest=-,tar=false",
-                "oci exporter cannot write a directory to stdout",
-            ),
-            (
-                "type=image,compression=zstd,oci-mediatypes=false",
-                "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"",
-            ),
-            (
-                "type=image,compression=lzma",
-                "unsupported layer compression type: lzma",
-            ),
-            (
-                "type=image,compression-level=10",
-                "invalid compression-level \"10\": expected 0 to 9",
-            ),
-            (
-                "type=oci,dest=x,platform-split=true",
-                "attribute \"platform-split\" of output type oci is not supported",
-            ),
-        ] {
-            assert_eq!(output(text), Err(message.to_owned()), "{text}");
-        }
-    }
-
-    #[test]
-    fn tags_are_names_without_digests() {
-        assert_eq!(parse_tag("x").unwrap().familiar(), "x:latest");
-        let digest = format!("x@sha256:{}", "0".repeat(64));
-        assert!(parse_tag(&digest).unwrap_err().starts_with("invalid tag"));
-        assert!(parse_tag("X").unwrap_err().starts_with("invalid tag"));
-    }
-}
+mod tests;

@@ -5,18 +5,20 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::Platform;
+use kiln_cache::Timestamp;
 use kiln_engine::{
-    BuildRequest, ContextSource, DockerfileSource, Entitlement, ImageOptions, Output, Pull, Reuse,
+    BuildRequest, ContextSource, DockerfileSource, Entitlement, FileTimes, ImageOptions,
+    MediaTypes, Output, Pull, Reuse,
 };
 use kiln_runtime::{Access, DEFAULT_SHM_SIZE_BYTES, EtcFile, Network, Resources};
 
-use super::arguments::BuildArguments;
+use super::arguments::{BuildArguments, ImageFormat};
 use super::output::{self, StandardOutput};
-use super::{agent, annotation, entitlement, named_context, secret, values};
+use super::{agent, annotation, deletion, entitlement, named_context, secret, values};
 use crate::arguments::parse_bool;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::platforms;
 use crate::units::parse_size;
 
 /// Beginnings of contexts that are elsewhere.
@@ -37,7 +39,8 @@ pub(crate) fn request(
     check_attestations(arguments)?;
     let (context, dockerfile) = sources(arguments, read_stdin)?;
     let epoch = match arguments.timestamp {
-        Some(seconds) => Some(kiln_cache::Timestamp::from_seconds(seconds)),
+        Some(seconds) => Some(Timestamp::from_seconds(seconds)),
+        None if arguments.reproducible => Some(Timestamp::EPOCH),
         None => environment.epoch()?,
     };
     let mut build_args = build_args(arguments, environment)?;
@@ -47,8 +50,9 @@ pub(crate) fn request(
     }
     let tags = arguments.tags.iter().map(|tag| output::parse_tag(tag));
     let tags: Vec<_> = tags.collect::<Result<_, _>>().map_err(Failure::flag)?;
-    let outputs = outputs(arguments, StandardOutput::look())?;
-    let names_none = |output: &Output| matches!(output, Output::Push(i) if i.names.is_empty());
+    let allowed = allowed(arguments)?;
+    let outputs = outputs(arguments, &allowed, StandardOutput::look())?;
+    let names_none = |output: &Output| matches!(output, Output::Push(i) if i.names.is_empty() && i.dangling.is_none());
     if tags.is_empty() && outputs.iter().any(names_none) {
         return Err(Failure::new("tag is needed when pushing to registry")
             .with_hint("name the image with -t"));
@@ -59,7 +63,7 @@ pub(crate) fn request(
         target: arguments.target.clone().filter(|target| !target.is_empty()),
         build_args,
         labels: labels(arguments)?,
-        platforms: platforms(&arguments.platform, environment)?,
+        platforms: platforms::several(&arguments.platform, environment)?,
         named_contexts: named_context::parse_all(&arguments.named_contexts)?,
         annotations: each(&arguments.annotations, annotation::parse)?
             .into_iter()
@@ -67,7 +71,7 @@ pub(crate) fn request(
             .collect(),
         secrets: secret::read_all(&arguments.secrets, environment)?,
         agents: agent::parse_all(&arguments.agents, environment)?,
-        allowed: allowed(arguments)?,
+        allowed,
         tags,
         pull: match arguments.pull {
             true => Pull::Always,
@@ -218,28 +222,6 @@ fn labels(arguments: &BuildArguments) -> Result<Vec<(String, String)>, Failure> 
     arguments.labels.iter().map(pair).collect()
 }
 
-/// Parses `--platform`, or takes the environment's default. A platform that is named twice, in
-/// whatever spelling, is meant once.
-pub(crate) fn platforms(
-    texts: &[String],
-    environment: &Environment,
-) -> Result<Vec<Platform>, Failure> {
-    let mut platforms: Vec<Platform> = Vec::new();
-    let texts = texts.iter().flat_map(|text| text.split(','));
-    for text in texts.map(str::trim).filter(|text| !text.is_empty()) {
-        let platform = text
-            .parse()
-            .map_err(|error| Failure::flag(format!("{error}")))?;
-        if !platforms.contains(&platform) {
-            platforms.push(platform);
-        }
-    }
-    match platforms.is_empty() {
-        true => environment.default_platforms(),
-        false => Ok(platforms),
-    }
-}
-
 fn reuse(arguments: &BuildArguments) -> Result<Reuse, Failure> {
     let stages: Vec<String> = arguments
         .no_cache_filter
@@ -257,21 +239,52 @@ fn reuse(arguments: &BuildArguments) -> Result<Reuse, Failure> {
     }
 }
 
-fn outputs(arguments: &BuildArguments, stdout: StandardOutput) -> Result<Vec<Output>, Failure> {
-    let mut outputs = arguments
-        .outputs
-        .iter()
-        .map(|text| output::parse(text, stdout).map_err(Failure::flag))
-        .collect::<Result<Vec<_>, _>>()?;
+/// Returns where the result goes, every image output with what flags say of all of them.
+fn outputs(
+    arguments: &BuildArguments,
+    allowed: &[Entitlement],
+    stdout: StandardOutput,
+) -> Result<Vec<Output>, Failure> {
+    let mut outputs = Vec::new();
+    for text in &arguments.outputs {
+        outputs.extend(output::parse(text, stdout).map_err(Failure::flag)?);
+    }
+    outputs.extend(output::of_short_flags(arguments));
+    let is_push = |output: &Output| matches!(output, Output::Push(_));
     if arguments.push {
         // `--push` makes every image output a push, and is one itself.
-        outputs.retain(|output| *output != Output::Store);
-        if !outputs.iter().any(|o| matches!(o, Output::Push(_))) {
+        for output in &mut outputs {
+            if let Output::Store(options) = output {
+                *output = Output::Push(options.clone());
+            }
+        }
+        if !outputs.iter().any(is_push) {
             outputs.push(Output::Push(ImageOptions::default()));
         }
     }
-    if arguments.load && !outputs.contains(&Output::Store) {
-        outputs.push(Output::Store);
+    if arguments.no_push {
+        outputs.retain(|output| !is_push(output));
+        if outputs.is_empty() {
+            outputs.push(Output::CacheOnly);
+        }
+    }
+    let is_store = |output: &Output| matches!(output, Output::Store(_));
+    if arguments.load && !outputs.iter().any(is_store) {
+        outputs.push(Output::Store(ImageOptions::default()));
+    }
+    if outputs.is_empty() {
+        outputs.push(Output::Store(ImageOptions::default()));
+    }
+    for output in &mut outputs {
+        deletion::check(output, allowed)?;
+        if let Some(image) = output.image_mut() {
+            if arguments.rewrite_timestamp || arguments.reproducible {
+                image.file_times = FileTimes::Clamp;
+            }
+            if arguments.format == Some(ImageFormat::Docker) {
+                image.media_types = MediaTypes::Docker;
+            }
+        }
     }
     Ok(outputs)
 }
@@ -383,7 +396,7 @@ mod tests {
     #[test]
     fn the_epoch_is_a_build_argument_unless_one_is_given() {
         let request = of(&["--timestamp", "7"]).unwrap();
-        assert_eq!(request.epoch, Some(kiln_cache::Timestamp::from_seconds(7)));
+        assert_eq!(request.epoch, Some(Timestamp::from_seconds(7)));
         assert_eq!(request.build_args["SOURCE_DATE_EPOCH"], "7");
         let given = of(&["--timestamp=7", "--build-arg", "SOURCE_DATE_EPOCH=8"]).unwrap();
         assert_eq!(given.build_args["SOURCE_DATE_EPOCH"], "8");
@@ -403,7 +416,10 @@ mod tests {
         let request = of(&["--push", "--load", "-t", "x"]).unwrap();
         assert_eq!(
             request.outputs,
-            [Output::Push(ImageOptions::default()), Output::Store]
+            [
+                Output::Push(ImageOptions::default()),
+                Output::Store(ImageOptions::default())
+            ]
         );
     }
 
@@ -470,35 +486,6 @@ mod tests {
             "network mode \"br0\" not supported: expected default, host or none"
         );
         assert_eq!(of(&["--network", "none"]).unwrap().network, Network::None);
-    }
-
-    #[test]
-    fn platforms_are_listed_once() {
-        let platforms = |flags: &[&str]| {
-            let platforms = of(flags).unwrap().platforms;
-            platforms
-                .iter()
-                .map(Platform::to_string)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            platforms(&[
-                "--platform",
-                "linux/amd64, linux/arm64/v8",
-                "--platform=linux/arm,linux/x86_64,linux/aarch64"
-            ]),
-            ["linux/amd64", "linux/arm64", "linux/arm/v7"]
-        );
-        assert_eq!(
-            platforms(&["--platform", "local"]),
-            [Platform::host().to_string()]
-        );
-        assert!(platforms(&["--platform="]).is_empty());
-        assert!(message(&["--platform", "linux/a/b/c"]).contains("invalid platform"));
-        let environment =
-            Environment::with(&[("DOCKER_DEFAULT_PLATFORM", "linux/s390x,linux/arm")]);
-        let request = request(&parse(&[]), &environment).unwrap();
-        assert_eq!(request.platforms.len(), 2);
     }
 
     #[test]

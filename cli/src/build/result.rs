@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use kiln_cache::ImageRef;
-use kiln_engine::{BuildRequest, BuildResult, Engine, Output};
+use kiln_engine::{BuildRequest, BuildResult, Output};
 use serde_json::{Map, Value};
 
 use super::arguments::BuildArguments;
@@ -16,7 +16,8 @@ pub(crate) fn prepare(arguments: &BuildArguments, outputs: &[Output]) -> Result<
     let Some(path) = &arguments.iidfile else {
         return Ok(());
     };
-    let has_no_image = |output: &Output| matches!(output, Output::Local(_) | Output::Tar(_));
+    let has_no_image =
+        |output: &Output| matches!(output, Output::Local { .. } | Output::Tar { .. });
     if outputs.iter().any(has_no_image) {
         return Err(Failure::new(
             "local and tar exporters are incompatible with image ID file",
@@ -36,13 +37,16 @@ pub(crate) fn write(
     arguments: &BuildArguments,
     request: &BuildRequest,
     built: &BuildResult,
-    engine: &Engine,
 ) -> Result<(), Failure> {
     if let Some(path) = &arguments.iidfile {
-        replace(path, built.image.to_string().as_bytes()).map_err(|e| failed(path, &e))?;
+        replace(path, built.id.to_string().as_bytes()).map_err(|e| failed(path, &e))?;
+    }
+    if let Some(path) = &arguments.digest_file {
+        let digest = built.descriptor.digest.to_string();
+        replace(path, digest.as_bytes()).map_err(|e| failed(path, &e))?;
     }
     if let Some(path) = &arguments.metadata_file {
-        write_json(path, &metadata(request, built, engine).into())?;
+        write_json(path, &metadata(request, built).into())?;
     }
     Ok(())
 }
@@ -61,27 +65,36 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
     Failure::new(format!("cannot write {}: {error}", path.display()))
 }
 
-fn metadata(request: &BuildRequest, built: &BuildResult, engine: &Engine) -> Map<String, Value> {
+fn metadata(request: &BuildRequest, built: &BuildResult) -> Map<String, Value> {
     let mut metadata = Map::new();
     let mut set = |key: &str, value: Value| metadata.insert(key.to_owned(), value);
-    set(
-        "containerimage.config.digest",
-        built.image.to_string().into(),
-    );
-    // Only an image that was given a name in the local store can be looked up again.
-    let named = request.tags.first().map(ImageRef::to_string);
-    if let Some((_, image)) = named.and_then(|name| engine.find(&name).ok())
-        && image.descriptor.digest == built.manifest
-        && let Ok(descriptor) = serde_json::to_value(&image.descriptor)
-    {
-        set("containerimage.descriptor", descriptor);
+    if let Some(config) = built.config {
+        set("containerimage.config.digest", config.to_string().into());
     }
-    set("containerimage.digest", built.manifest.to_string().into());
-    if !request.tags.is_empty() {
-        let names: Vec<String> = request.tags.iter().map(ImageRef::to_string).collect();
+    let descriptor = serde_json::to_value(&built.descriptor).expect("a descriptor is plain data");
+    set("containerimage.descriptor", descriptor);
+    set(
+        "containerimage.digest",
+        built.descriptor.digest.to_string().into(),
+    );
+    let names = names(request);
+    if !names.is_empty() {
         set("image.name", names.join(",").into());
     }
     metadata
+}
+
+/// Returns the names that the result has somewhere, each once.
+fn names(request: &BuildRequest) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let own = request.outputs.iter().filter_map(Output::image);
+    let own = own.flat_map(|image| &image.names);
+    for name in request.tags.iter().chain(own).map(ImageRef::to_string) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// Writes a file beside its place and renames it there.

@@ -82,7 +82,7 @@ pub(crate) struct RunArguments {
     #[arg(long, value_enum, value_name = "WHEN", hide_possible_values = true)]
     pub(crate) pull: Option<PullPolicy>,
 
-    /// Platform of the image that is pulled
+    /// Platform of the image (default: this machine's)
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
 

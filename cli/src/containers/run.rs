@@ -21,7 +21,7 @@ use crate::build::{parse_extra_host, parse_ulimit, set_resource, split_pair};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::units::parse_size;
-use crate::{session, terminal};
+use crate::{platforms, session, terminal};
 
 /// Microseconds; docker's period for `--cpus`.
 const CPU_PERIOD: u64 = 100_000;
@@ -50,7 +50,7 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Outcome {
             path.display()
         )));
     }
-    if let Some(exit) = pull_if_need_be(arguments, &request.image, environment)? {
+    if let Some(exit) = pull_if_need_be(arguments, &request, environment)? {
         return Ok(exit);
     }
     session::enter()?;
@@ -126,13 +126,20 @@ fn attached(
 /// that failed; it has said why.
 fn pull_if_need_be(
     arguments: &RunArguments,
-    image: &str,
+    request: &RunRequest,
     environment: &Environment,
 ) -> Result<Option<Exit>, Failure> {
+    let image = &request.image;
     let policy = arguments.pull.unwrap_or_default();
     if policy != PullPolicy::Always {
         match session::open(environment)?.find(image) {
-            Ok(_) => return Ok(None),
+            Ok((_, local)) => match local.choose(image, request.platform.as_ref()) {
+                Ok(_) => return Ok(None),
+                // What was built here is not replaced by what a registry has.
+                Err(error) if local.is_index() => return Err(error.into()),
+                Err(error) if policy == PullPolicy::Never => return Err(error.into()),
+                Err(_) => {}
+            },
             Err(Error::NoSuchImage(_)) if policy == PullPolicy::Missing => {}
             Err(error) => return Err(error.into()),
         }
@@ -146,8 +153,8 @@ fn pull_if_need_be(
     }
     let mut pull = own_program();
     pull.arg("pull");
-    if let Some(platform) = &arguments.platform {
-        pull.arg("--platform").arg(platform);
+    if let Some(platform) = &request.platform {
+        pull.arg("--platform").arg(platform.to_string());
     }
     // Standard output belongs to the container.
     let stdout = match arguments.quiet {
@@ -191,6 +198,7 @@ fn request(arguments: &RunArguments, environment: &Environment) -> Result<RunReq
     let ulimits = arguments.ulimits.iter().map(|text| parse_ulimit(text));
     Ok(RunRequest {
         image: image.clone(),
+        platform: platforms::one(arguments.platform.as_ref(), environment)?,
         command: command.to_vec(),
         name: name.map_err(|error| Failure::flag(format!("{error}")))?,
         env: variables(arguments, environment)?,

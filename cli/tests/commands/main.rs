@@ -2,11 +2,13 @@
 
 mod harness;
 
+mod attributes; // of outputs
 mod build; // results, outputs, files about them
 mod containers; // run, ps, logs, stop, rm
 mod diagnostics; // mistakes in Dockerfiles
 mod images; // lists, names, templates
 mod login; // passwords
+mod platforms; // several in one build
 mod progress; // lines and JSON
 mod ship; // to registries and archives
 mod usage; // command lines

@@ -13,7 +13,8 @@ use super::{LoadError, Loaded};
 use crate::members::ArchivedImage;
 
 /// Loads the images of `manifest.json`. Of those that are `loaded` already, from the layout that
-/// the archive is too, the names are added.
+/// the archive is too, the names are added. A name that the layout has stands for what it has
+/// there: of an index this list knows only one image, maybe not the one that was wanted.
 pub(crate) fn load(
     contents: &Contents,
     manifest: &[u8],
@@ -25,28 +26,34 @@ pub(crate) fn load(
             path: "manifest.json".to_owned(),
             source,
         })?;
+    let has_layout = !loaded.is_empty();
     for archived in images {
         let names = names(&archived)?;
         let config = contents
             .document(&archived.config)?
             .ok_or_else(|| LoadError::MissingMember(archived.config.clone()))?;
         let digest = Sha256::of(&config);
-        let known = loaded
-            .iter_mut()
-            .find(|known| known.image.manifest.config.digest == digest);
+        let is_elsewhere = has_layout && names.iter().all(|name| is_named(loaded, name));
+        let known = loaded.iter_mut().find(|known| known.has_config(digest));
         match known {
             Some(known) => {
                 let new = names.into_iter().filter(|name| !known.names.contains(name));
                 let new: Vec<ImageRef> = new.collect();
                 known.names.extend(new);
             }
+            None if is_elsewhere => {}
             None => loaded.push(Loaded {
                 image: load_image(contents, &archived, &config, blobs)?,
                 names,
+                index: None,
             }),
         }
     }
     Ok(())
+}
+
+fn is_named(loaded: &[Loaded], name: &ImageRef) -> bool {
+    loaded.iter().any(|known| known.names.contains(name))
 }
 
 fn names(archived: &ArchivedImage) -> Result<Vec<ImageRef>, LoadError> {

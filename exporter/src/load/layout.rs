@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::contents::Contents;
 use super::layer::{self, WantedLayer};
-use super::{LayoutEntry, LoadError, Loaded};
+use super::{LayoutEntry, LoadError, Loaded, LoadedIndex, Platforms};
 use crate::members::{IMAGE_NAME, REF_NAME, blob_path};
 
 /// Deeper nesting than any builder writes is a loop or an attack.
@@ -22,7 +22,7 @@ pub(crate) fn load(
     contents: &Contents,
     index: &[u8],
     blobs: &Blobs,
-    platform: &Platform,
+    wanted: Platforms<'_>,
 ) -> Result<Vec<Loaded>, LoadError> {
     let mut loaded: Vec<Loaded> = Vec::new();
     for descriptor in parse_index("index.json", index)? {
@@ -30,15 +30,22 @@ pub(crate) fn load(
             continue;
         }
         let name = name_of(&descriptor)?;
-        let digest = select(contents, &descriptor, platform, DEEPEST_NESTING)?;
-        let known = loaded
-            .iter_mut()
-            .find(|known| known.image.descriptor.digest == digest);
-        match known {
+        let is_index = MediaKind::of(&descriptor.media_type) == MediaKind::Index;
+        let digest = match wanted {
+            Platforms::Only(platform) => select(contents, &descriptor, platform, DEEPEST_NESTING)?,
+            Platforms::All => descriptor.digest,
+        };
+        match loaded.iter_mut().find(|known| known.top() == digest) {
             Some(known) => known.names.extend(name),
+            None if is_index && wanted == Platforms::All => {
+                let mut whole = load_index(contents, &descriptor, blobs)?;
+                whole.names.extend(name);
+                loaded.push(whole);
+            }
             None => loaded.push(Loaded {
                 names: name.into_iter().collect(),
                 image: load_image(contents, digest, blobs)?,
+                index: None,
             }),
         }
     }
@@ -132,8 +139,9 @@ fn parse_index(path: &str, bytes: &[u8]) -> Result<Vec<Descriptor>, LoadError> {
         if let Some(annotations) = foreign.annotations() {
             descriptor.annotations = annotations.clone().into_iter().collect();
         }
-        descriptor.platform = foreign.platform().as_ref().map(|platform| {
-            Platform::new(
+        descriptor.platform = foreign.platform().as_ref().map(|platform| Platform {
+            os_version: platform.os_version().clone().unwrap_or_default(),
+            ..Platform::new(
                 &platform.os().to_string(),
                 &platform.architecture().to_string(),
                 platform.variant().as_deref().unwrap_or_default(),
@@ -219,6 +227,36 @@ fn best_of(
     }
     let best = candidates.into_iter().min_by_key(|(distance, _)| *distance);
     Ok(best.map(|(_, entry)| entry))
+}
+
+/// Loads an index with its images, as far as they are there.
+fn load_index(
+    contents: &Contents,
+    descriptor: &Descriptor,
+    blobs: &Blobs,
+) -> Result<Loaded, LoadError> {
+    let bytes = verified(contents, descriptor.digest)?;
+    let path = blob_path(descriptor.digest);
+    let mut images = Vec::new();
+    for entry in parse_index(&path, &bytes)?.into_iter().filter(is_image) {
+        let is_manifest = MediaKind::of(&entry.media_type) == MediaKind::Manifest;
+        if is_manifest && contents.find(&blob_path(entry.digest))?.is_some() {
+            images.push(load_image(contents, entry.digest, blobs)?);
+        }
+    }
+    let configs = images.iter().map(|image| image.id().0).collect();
+    let Some(first) = images.into_iter().next() else {
+        return Err(LoadError::NoImages);
+    };
+    blobs.put(&bytes)?;
+    Ok(Loaded {
+        names: Vec::new(),
+        image: first,
+        index: Some(LoadedIndex {
+            descriptor: Descriptor::of(&descriptor.media_type, &bytes),
+            configs,
+        }),
+    })
 }
 
 fn load_image(contents: &Contents, digest: Sha256, blobs: &Blobs) -> Result<Image, LoadError> {

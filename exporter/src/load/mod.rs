@@ -20,7 +20,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kiln_cache::{
-    BlobError, Blobs, DiffId, Image, ImageError, ImageRef, InvalidImageRef, Platform, Sha256, Store,
+    BlobError, Blobs, Descriptor, DiffId, Image, ImageError, ImageRef, InvalidImageRef, Platform,
+    Sha256, Store,
 };
 
 use contents::Contents;
@@ -50,8 +51,46 @@ impl std::fmt::Debug for LoadSource<'_> {
 pub struct Loaded {
     /// What the archive calls it.
     pub names: Vec<ImageRef>,
-    /// The image.
+    /// The image; of an index that came whole, the first one.
     pub image: Image,
+    /// The index, if it came whole.
+    pub index: Option<LoadedIndex>,
+}
+
+/// An index that is in the store now.
+#[derive(Clone, Debug)]
+pub struct LoadedIndex {
+    /// Type, digest and length.
+    pub descriptor: Descriptor,
+    /// The configs of the images that came with it.
+    pub(crate) configs: Vec<Sha256>,
+}
+
+/// What of an index is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platforms<'a> {
+    /// The index with all its images that are there.
+    All,
+    /// The image for this platform.
+    Only(&'a Platform),
+}
+
+impl Loaded {
+    /// Says whether an image with this config came.
+    fn has_config(&self, config: Sha256) -> bool {
+        match &self.index {
+            None => self.image.manifest.config.digest == config,
+            Some(index) => index.configs.contains(&config),
+        }
+    }
+
+    /// Returns the digest of what a name of it stands for.
+    fn top(&self) -> Sha256 {
+        match &self.index {
+            None => self.image.descriptor.digest,
+            Some(index) => index.descriptor.digest,
+        }
+    }
 }
 
 /// Which image of a layout is meant.
@@ -188,8 +227,7 @@ pub fn load_from_layout(
     layout::load_one(&contents, wanted, blobs, platform)
 }
 
-/// Brings the images of an archive or layout into the store. Of an index, that is the image for
-/// `platform`.
+/// Brings the images of an archive or layout into the store, or of an index what is wanted of it.
 ///
 /// # Errors
 /// See [`LoadError`]; images before the one that fails may be in the store then, without names.
@@ -197,15 +235,15 @@ pub fn load(
     source: LoadSource<'_>,
     store: &Store,
     blobs: &Blobs,
-    platform: &Platform,
+    wanted: Platforms<'_>,
 ) -> Result<Vec<Loaded>, LoadError> {
     let contents = Contents::open(source, store)?;
     let mut loaded = match contents.document("index.json")? {
         Some(index) if contents.find("oci-layout")?.is_some() => {
-            layout::load(&contents, &index, blobs, platform)?
+            layout::load(&contents, &index, blobs, wanted)?
         }
         index => match (contents.find("manifest.json")?, index) {
-            (None, Some(index)) => layout::load(&contents, &index, blobs, platform)?,
+            (None, Some(index)) => layout::load(&contents, &index, blobs, wanted)?,
             (None, None) => return Err(LoadError::NoImages),
             (Some(_), _) => Vec::new(),
         },

@@ -10,8 +10,8 @@ use kiln_cache::{
 };
 use kiln_exporter::{
     ExistingLayers, ExportError, Family, ImageOptions, LoadSource, MediaTypes, Missing, NamedImage,
-    OptionError, RealiseError, clamp_times, load, realise, write_docker_archive, write_layout,
-    write_oci_archive,
+    OptionError, Platforms, RealiseError, clamp_times, load, realise, write_archive,
+    write_docker_archive, write_layout, write_oci_archive,
 };
 use kiln_snapshotter::{Content, Level, Packing};
 use kiln_testbed::{Tool, need, run_and_read};
@@ -195,7 +195,13 @@ fn an_archive_loads_into_another_store_as_the_same_image() {
     let platform = Platform::host();
     let check = |source: LoadSource<'_>| {
         let other = State::new();
-        let loaded = load(source, &other.store, &other.blobs, &platform).unwrap();
+        let loaded = load(
+            source,
+            &other.store,
+            &other.blobs,
+            Platforms::Only(&platform),
+        )
+        .unwrap();
         assert_eq!(loaded.len(), 1);
         let names: Vec<String> = loaded[0].names.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["docker.io/foo/bar:v1", "docker.io/foo/bar:v2"]);
@@ -315,7 +321,13 @@ fn compression_and_media_types_are_as_asked_for() {
         let platform = Platform::host();
         let mut stream = archive.as_slice();
         let source = LoadSource::Stream(&mut stream);
-        let loaded = load(source, &other.store, &other.blobs, &platform).unwrap();
+        let loaded = load(
+            source,
+            &other.store,
+            &other.blobs,
+            Platforms::Only(&platform),
+        )
+        .unwrap();
         assert_eq!(loaded[0].image.id(), image.id());
     }
     let zstd = options(Compression::Zstd, MediaTypes::Docker);
@@ -391,7 +403,13 @@ fn a_loaded_image_of_bare_tars_keeps_its_manifest() {
     write_docker_archive(&[NamedImage::single(bare, Vec::new())], &mut archive).unwrap();
     let (mut stream, platform) = (archive.as_slice(), Platform::host());
     let source = LoadSource::Stream(&mut stream);
-    let loaded = load(source, &state.store, &state.blobs, &platform).unwrap();
+    let loaded = load(
+        source,
+        &state.store,
+        &state.blobs,
+        Platforms::Only(&platform),
+    )
+    .unwrap();
     let again = state.realise(&loaded[0].image, &ImageOptions::default());
     assert_eq!(again.manifest.descriptor.digest, digest);
 }
@@ -442,7 +460,13 @@ fn layers_of_the_base_go_out_as_they_came_unless_forced() {
     let other = State::new();
     let (mut stream, platform) = (archive.as_slice(), Platform::host());
     let source = LoadSource::Stream(&mut stream);
-    let loaded = load(source, &other.store, &other.blobs, &platform).unwrap();
+    let loaded = load(
+        source,
+        &other.store,
+        &other.blobs,
+        Platforms::Only(&platform),
+    )
+    .unwrap();
     assert_eq!(loaded[0].image.id(), image.id());
 }
 
@@ -544,6 +568,21 @@ fn several_platforms_become_an_index() {
         refused.unwrap_err().to_string(),
         "docker exporter does not currently support exporting manifest lists"
     );
+    let index = named.root.descriptor.clone();
+    // An archive of everything has the image for one platform in docker's list.
+    let mut both = Vec::new();
+    let arm = Platform::new("linux", "arm64", "");
+    write_archive(std::slice::from_ref(&named), &arm, &mut both).unwrap();
+    let listed = &document(&both, "manifest.json")[0];
+    let config = named.manifests[1].config.descriptor.digest;
+    assert_eq!(
+        listed["Config"],
+        format!("blobs/sha256/{}", config.hex()).as_str()
+    );
+    let mut stream = both.as_slice();
+    let source = LoadSource::Stream(&mut stream);
+    let loaded = load(source, &state.store, &state.blobs, Platforms::All).unwrap();
+    assert_eq!((loaded.len(), loaded[0].names.len()), (1, 1));
     let mut archive = Vec::new();
     write_oci_archive(&[named], &mut archive).unwrap();
     for (text, digest) in [("linux/amd64", digests[0]), ("linux/arm64/v8", digests[1])] {
@@ -551,15 +590,39 @@ fn several_platforms_become_an_index() {
         let mut stream = archive.as_slice();
         let source = LoadSource::Stream(&mut stream);
         let platform: Platform = text.parse().unwrap();
-        let loaded = load(source, &other.store, &other.blobs, &platform).unwrap();
+        let loaded = load(
+            source,
+            &other.store,
+            &other.blobs,
+            Platforms::Only(&platform),
+        )
+        .unwrap();
         assert_eq!(loaded[0].image.descriptor.digest, digest);
         assert_eq!(loaded[0].names[0].to_string(), "docker.io/foo/bar:v1");
+    }
+    // Whole, it is the same index in the other store.
+    let other = State::new();
+    let mut stream = archive.as_slice();
+    let source = LoadSource::Stream(&mut stream);
+    let loaded = load(source, &other.store, &other.blobs, Platforms::All).unwrap();
+    assert_eq!(loaded.len(), 1);
+    let whole = loaded[0].index.as_ref().unwrap();
+    assert_eq!(whole.descriptor, index);
+    assert_eq!(loaded[0].image.descriptor.digest, digests[0]);
+    for digest in [index.digest, digests[0], digests[1]] {
+        assert!(other.blobs.contains(digest));
     }
     let other = State::new();
     let mut stream = archive.as_slice();
     let platform = Platform::new("linux", "riscv64", "");
     let source = LoadSource::Stream(&mut stream);
-    let error = load(source, &other.store, &other.blobs, &platform).unwrap_err();
+    let error = load(
+        source,
+        &other.store,
+        &other.blobs,
+        Platforms::Only(&platform),
+    )
+    .unwrap_err();
     let message = error.to_string();
     assert!(message.starts_with("no match for platform"), "{message}");
 }
@@ -647,7 +710,7 @@ fn config_and_layers_have_to_agree() {
     let image = state.sample();
     let mut config = image.config.clone();
     config.history.push(History::default());
-    let result = kiln_exporter::store_image(&state.blobs, config, None, &[]);
+    let result = kiln_exporter::store_image(&state.blobs, config, None, &[], BTreeMap::new());
     let error = result.unwrap_err();
     assert!(matches!(
         error,

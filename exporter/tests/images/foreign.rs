@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 
 use kiln_cache::{Compression, DiffId, MediaKind, Platform, Sha256};
-use kiln_exporter::{LoadError, LoadSource, Loaded, load};
+use kiln_exporter::{LoadError, LoadSource, Loaded, Platforms, load};
 use kiln_testbed::{Tool, need, run};
 use tar::{Builder, EntryType, Header};
 
@@ -60,7 +60,12 @@ fn config(layers: &[&[u8]]) -> Vec<u8> {
 fn load_bytes(state: &State, mut bytes: &[u8]) -> Result<Vec<Loaded>, LoadError> {
     let platform = Platform::new("linux", "amd64", "");
     let source = LoadSource::Stream(&mut bytes);
-    load(source, &state.store, &state.blobs, &platform)
+    load(
+        source,
+        &state.store,
+        &state.blobs,
+        Platforms::Only(&platform),
+    )
 }
 
 /// An archive of `docker save` before version 25, with a layer that occurs twice.
@@ -120,11 +125,23 @@ fn old_docker_archives_load_whatever_they_are_packed_with() {
         let packed_path = state.path("packed");
         fs::write(&packed_path, packed).unwrap();
         let source = LoadSource::File(File::open(&packed_path).unwrap());
-        let loaded = load(source, &state.store, &state.blobs, &platform).unwrap();
+        let loaded = load(
+            source,
+            &state.store,
+            &state.blobs,
+            Platforms::Only(&platform),
+        )
+        .unwrap();
         check_old_docker_archive(&state, &loaded);
     }
     let source = LoadSource::File(File::open(&path).unwrap());
-    let loaded = load(source, &state.store, &state.blobs, &platform).unwrap();
+    let loaded = load(
+        source,
+        &state.store,
+        &state.blobs,
+        Platforms::Only(&platform),
+    )
+    .unwrap();
     check_old_docker_archive(&state, &loaded);
 }
 
@@ -281,7 +298,14 @@ fn a_layout_with_a_wrong_blob_is_refused() {
     fs::write(layout.join("index.json"), index).unwrap();
     let platform = Platform::host();
     let source = || LoadSource::Directory(layout.clone());
-    let load = |state: &State| load(source(), &state.store, &state.blobs, &platform);
+    let load = |state: &State| {
+        load(
+            source(),
+            &state.store,
+            &state.blobs,
+            Platforms::Only(&platform),
+        )
+    };
 
     let loaded = load(&state).unwrap();
     assert_eq!(loaded.len(), 1);

@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 
-use kiln_cache::{Compression, Image};
+use kiln_cache::{Compression, Image, Platform};
 use kiln_exporter::{
-    ImageOptions, NamedImage, Stale, write_docker_archive, write_file, write_layout, write_local,
-    write_oci_archive,
+    ImageOptions, NamedImage, Root, Stale, write_docker_archive, write_file, write_layout,
+    write_local, write_oci_archive,
 };
 use kiln_snapshotter::{Packing, ParentView};
 use kiln_testbed::{
@@ -89,7 +89,9 @@ fn umoci_unpacks_what_we_export_as_files() {
         .map(|(diff_id, _)| state.layers.by_diff_id(diff_id).unwrap())
         .collect();
     let local = state.path("local");
-    write_local(&ParentView::new(&layers).unwrap(), &local, Stale::Keep).unwrap();
+    let view = ParentView::new(&layers).unwrap();
+    let root = Root::at_top(Platform::host(), &view);
+    write_local(&[root], &local, Stale::Keep, None).unwrap();
     let below = |listing: Vec<String>| -> Vec<String> {
         listing
             .into_iter()
@@ -149,8 +151,14 @@ fn docker_loads_and_runs_an_archive() {
         .arg("made:v1"));
     let other = State::new();
     let source = kiln_exporter::LoadSource::File(File::open(&saved).unwrap());
-    let platform = kiln_cache::Platform::host();
-    let loaded = kiln_exporter::load(source, &other.store, &other.blobs, &platform).unwrap();
+    let platform = Platform::host();
+    let loaded = kiln_exporter::load(
+        source,
+        &other.store,
+        &other.blobs,
+        kiln_exporter::Platforms::Only(&platform),
+    )
+    .unwrap();
     assert_eq!(loaded[0].names[0].familiar(), "made:v1");
     assert_eq!(
         loaded[0].image.config.rootfs.diff_ids,
@@ -176,8 +184,14 @@ fn archives_of_skopeo_load() {
     assert!(fs::metadata(&archive).unwrap().len() > 0);
     let other = State::new();
     let source = kiln_exporter::LoadSource::File(File::open(&archive).unwrap());
-    let platform = kiln_cache::Platform::host();
-    let loaded = kiln_exporter::load(source, &other.store, &other.blobs, &platform).unwrap();
+    let platform = Platform::host();
+    let loaded = kiln_exporter::load(
+        source,
+        &other.store,
+        &other.blobs,
+        kiln_exporter::Platforms::Only(&platform),
+    )
+    .unwrap();
     assert_eq!(loaded[0].names[0].familiar(), "made:v1");
     assert_eq!(
         loaded[0].image.config.rootfs.diff_ids,

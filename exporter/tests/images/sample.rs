@@ -1,5 +1,6 @@
 //! An image with something of everything, made without a build.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -67,7 +68,7 @@ impl State {
             epoch: None,
         })
         .unwrap();
-        store_image(&self.blobs, config, base, layers).unwrap()
+        store_image(&self.blobs, config, base, layers, BTreeMap::new()).unwrap()
     }
 
     /// Stores an image of two layers, the second changing the first.

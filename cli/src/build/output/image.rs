@@ -1,0 +1,116 @@
+//! The attributes that all images have in common.
+
+use kiln_cache::{Compression, ImageRef};
+use kiln_engine::{
+    BaseLayers, DanglingName, DanglingWhen, FileTimes, ImageOptions, MediaTypes, PushAs, Transport,
+};
+
+use super::attributes::Attributes;
+use super::parse_tag;
+
+/// Takes the attributes that all images have in common.
+pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOptions, String> {
+    let compression_name = attributes.take("compression");
+    let compression = match compression_name.as_deref() {
+        None | Some("gzip") => Compression::Gzip,
+        Some("uncompressed") => Compression::None,
+        Some("zstd") => Compression::Zstd,
+        Some("estargz") => {
+            return Err(
+                "layer compression type estargz is not supported: gzip and zstd are".to_owned(),
+            );
+        }
+        Some(other) => return Err(format!("unsupported layer compression type: {other}")),
+    };
+    let highest = match compression {
+        Compression::Zstd => 22,
+        _ => 9,
+    };
+    let level = attributes
+        .take("compression-level")
+        .map(|text| {
+            let level = text.parse().ok().filter(|level: &u8| *level <= highest);
+            level.ok_or_else(|| {
+                format!("invalid compression-level {text:?}: expected 0 to {highest}")
+            })
+        })
+        .transpose()?;
+    let media_types = match attributes.boolean("oci-mediatypes")? {
+        Some(false) => MediaTypes::Docker,
+        _ => MediaTypes::Oci,
+    };
+    if media_types == MediaTypes::Docker && compression == Compression::Zstd {
+        return Err(
+            "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\""
+                .to_owned(),
+        );
+    }
+    let names = attributes.take("name").unwrap_or_default();
+    let names = names
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(parse_tag)
+        .collect::<Result<_, _>>()?;
+    let flag = |attributes: &mut Attributes, key: &str| {
+        attributes.boolean(key).map(|value| value == Some(true))
+    };
+    // An image can be had by its digest under any name, so there is nothing to add.
+    attributes.boolean("name-canonical")?;
+    // Layers that registries do not hold stay what they are.
+    attributes.boolean("prefer-nondist-layers")?;
+    attributes.ignore_attestations();
+    Ok(ImageOptions {
+        compression,
+        level,
+        force: flag(attributes, "force-compression")?,
+        media_types,
+        names,
+        dangling: dangling(attributes)?,
+        push_as: match flag(attributes, "push-by-digest")? {
+            true => PushAs::Digest,
+            false => PushAs::Tags,
+        },
+        transport: match flag(attributes, "registry.insecure")? {
+            true => Transport::Insecure,
+            false => Transport::Secure,
+        },
+        base_layers: match flag(attributes, "unpack")? {
+            true => BaseLayers::Now,
+            false => BaseLayers::WhenNeeded,
+        },
+        file_times: match flag(attributes, "rewrite-timestamp")? {
+            true => FileTimes::Clamp,
+            false => FileTimes::Keep,
+        },
+        epoch: attributes.epoch()?,
+        annotations: std::mem::take(&mut attributes.annotations),
+    })
+}
+
+/// Takes the name that an image has by its digest.
+fn dangling(attributes: &mut Attributes) -> Result<Option<DanglingName>, String> {
+    let mut only_unnamed = false;
+    // The first spelling is BuildKit's.
+    for key in ["danging-name-empty-only", "dangling-name-empty-only"] {
+        only_unnamed |= attributes.boolean(key)?.unwrap_or(false);
+    }
+    let Some(prefix) = attributes.take("dangling-name-prefix") else {
+        return Ok(None);
+    };
+    let repository: ImageRef = prefix
+        .parse()
+        .map_err(|error| format!("invalid dangling-name-prefix {prefix:?}: {error}"))?;
+    match (repository.tag(), repository.digest()) {
+        (None, None) => Ok(Some(DanglingName {
+            repository,
+            when: match only_unnamed {
+                true => DanglingWhen::Unnamed,
+                false => DanglingWhen::Always,
+            },
+        })),
+        _ => Err(format!(
+            "invalid dangling-name-prefix {prefix:?}: expected a repository without tag and digest"
+        )),
+    }
+}

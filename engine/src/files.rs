@@ -1,0 +1,84 @@
+//! Results as plain files: `type=local` and `type=tar`.
+
+use kiln_cache::State;
+use kiln_exporter as exporter;
+use kiln_exporter::Root;
+use kiln_snapshotter::ParentView;
+use kiln_solver::{Plan, Reporter};
+
+use crate::output::{Built, Form, export_error, write_to};
+use crate::request::{FilesOptions, Output, Split};
+use crate::{Engine, Error};
+
+impl Engine {
+    /// Writes the files of the targets, if that is what `output` is about.
+    pub(crate) fn export_files(
+        &self,
+        plan: &Plan,
+        built: &[Built<'_>],
+        (form, output): (Form, &Output),
+        reporter: &Reporter<'_>,
+    ) -> Result<(), Error> {
+        let (Output::Local { files, .. } | Output::Tar { files, .. }) = output else {
+            return Ok(());
+        };
+        let views: Vec<ParentView> = built
+            .iter()
+            .map(|built| self.view(plan, &built.state, reporter))
+            .collect::<Result<_, _>>()?;
+        let roots: Vec<Root<'_>> = built
+            .iter()
+            .zip(&views)
+            .map(|(built, view)| {
+                let platform = built.target.platform.clone();
+                match is_split(files, form) {
+                    true => Root::apart(platform, view),
+                    false => Root::at_top(platform, view),
+                }
+            })
+            .collect();
+        let times = files.epoch.or(plan.epoch);
+        match output {
+            Output::Local {
+                directory, stale, ..
+            } => {
+                let report = exporter::write_local(&roots, directory, *stale, times)
+                    .map_err(|error| export_error(&error))?;
+                for path in report.left_out {
+                    reporter.warn(format!("{path} was left out: it is a device"));
+                }
+                Ok(())
+            }
+            Output::Tar { to, .. } => {
+                write_to(to, |out| exporter::write_root_tar(&roots, times, out))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the merged view of a state, its layers on disk.
+    fn view(
+        &self,
+        plan: &Plan,
+        state: &State,
+        reporter: &Reporter<'_>,
+    ) -> Result<ParentView, Error> {
+        let mut layers = match state.base {
+            Some(manifest) => {
+                let (name, image) = &plan.bases[&manifest];
+                self.unpacked_layers(name, image, Some((reporter, &format!("pull {name}"))))?
+            }
+            None => Vec::new(),
+        };
+        layers.extend(self.built_layers(state)?);
+        ParentView::new(&layers).map_err(|error| Error::environment("cannot read a layer", &error))
+    }
+}
+
+fn is_split(files: &FilesOptions, form: Form) -> bool {
+    match files.split {
+        Split::Always => true,
+        Split::Never => false,
+        Split::Several => form == Form::Index,
+    }
+}
