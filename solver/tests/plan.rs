@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use kiln_cache::{Descriptor, Image, ImageConfig, Manifest, Platform, Sha256, media_type};
 use kiln_parser::parse;
-use kiln_solver::{BaseError, BaseRequest, Bases, Fault, Op, Plan, PlanError, PlanOptions, plan};
+use kiln_solver::{
+    Access, BaseError, BaseRequest, Bases, Fault, MountKind, Op, Plan, PlanError, PlanOptions,
+    Presence, plan,
+};
 
 /// Knows one image, `base`, with a config of its own.
 struct OneImage(ImageConfig);
@@ -433,4 +436,36 @@ fn targets_are_names() {
         "target stage \"bilder\" could not be found (did you mean builder?)"
     );
     assert_eq!(error("0"), "target stage \"0\" could not be found");
+}
+
+#[test]
+fn what_a_run_asks_for_is_in_its_step() {
+    let text = "FROM base AS a\nFROM base\nWORKDIR /w\nARG C=npm\n\
+         RUN --mount=type=cache,id=$C,target=cache,sharing=locked --mount=from=a,source=/s,target=/a,rw \
+         --mount=type=secret,id=t,env=T --mount=type=ssh --device=vendor.com/gpu=all,required make\n";
+    let mut case = case(text).arg("BUILDKIT_CACHE_MOUNT_NS", "ns");
+    case.options
+        .build_args
+        .insert("BUILDKIT_SANDBOX_HOSTNAME".to_owned(), "box".to_owned());
+    let plan = case.plan();
+    let run = plan.graph.steps().find_map(|(_, step)| match &step.op {
+        Op::Run(run) => Some(run.clone()),
+        _ => None,
+    });
+    let run = run.unwrap();
+    let targets: Vec<String> = run.mounts.iter().map(|m| m.target.to_string()).collect();
+    assert_eq!(targets, ["/w/cache", "/a", "/run/buildkit/ssh_agent.0"]);
+    let MountKind::Cache { id, .. } = &run.mounts[0].kind else {
+        panic!("{:?}", run.mounts[0]);
+    };
+    assert_eq!(id, "ns/npm");
+    let MountKind::Bind { files, access } = &run.mounts[1].kind else {
+        panic!("{:?}", run.mounts[1]);
+    };
+    assert!(files.step.is_some() && files.path.to_string() == "/s");
+    assert_eq!(*access, Access::ReadWrite);
+    assert_eq!(run.secret_variables[0].name, "T");
+    assert_eq!(run.devices[0].name, "vendor.com/gpu=all");
+    assert_eq!(run.devices[0].presence, Presence::Required);
+    assert_eq!(run.hostname, "box");
 }

@@ -89,12 +89,12 @@ impl StagePlan<'_, '_> {
         for field in text.raw.split(',') {
             match field.split_once('=') {
                 Some(("name", value)) => name = Some(value),
-                Some(("required", "true" | "1")) | None if field.starts_with("required") => {
-                    presence = Presence::Required;
-                }
+                Some(("required", "true" | "1")) => presence = Presence::Required,
                 Some(("required", "false" | "0")) => presence = Presence::Optional,
+                None if field == "required" => presence = Presence::Required,
                 // Names of devices have an equals sign themselves.
-                _ if name.is_none() => name = Some(field),
+                Some((key, _)) if name.is_none() && key != "required" => name = Some(field),
+                None if name.is_none() => name = Some(field),
                 _ => {
                     let message = format!("unexpected field {field:?} in device {:?}", text.raw);
                     self.error("device", text.span, message);
@@ -102,16 +102,14 @@ impl StagePlan<'_, '_> {
                 }
             }
         }
-        match name {
-            Some(name) if !name.is_empty() => Some(Device {
-                name: name.to_owned(),
-                presence,
-            }),
-            _ => {
-                self.error("device", text.span, "a device needs a name");
-                None
-            }
+        let name = name.filter(|name| !name.is_empty());
+        if name.is_none() {
+            self.error("device", text.span, "a device needs a name");
         }
+        Some(Device {
+            name: name?.to_owned(),
+            presence,
+        })
     }
 
     /// Notes an error unless the person who builds allowed it.
