@@ -13,6 +13,7 @@ mod interop; // images travel to other tools and back
 mod mounts; // RUN --mount
 mod named_contexts; // --build-context, SOURCE_DATE_EPOCH, syntax
 mod parity; // the same image as another builder's
+mod platforms; // several in one build
 mod rootless; // without root
 mod seed; // the Dockerfile that everybody writes first
 mod survival; // what is special about files
