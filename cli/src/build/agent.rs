@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_engine::{AgentRequest, AgentSource};
+use kiln_engine::{AgentRequest, AgentSource, ContextSource};
+use kiln_parser::{Place, RemoteSource, remote_source};
 
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -12,9 +13,11 @@ use crate::failure::Failure;
 /// The agent of `RUN --mount=type=ssh` without an id.
 const DEFAULT_ID: &str = "default";
 
-/// Parses the flags in order.
+/// Parses the flags in order. A context that is fetched through ssh brings the default agent along
+/// if there is one.
 pub(crate) fn parse_all(
     texts: &[String],
+    context: &ContextSource,
     environment: &Environment,
 ) -> Result<Vec<AgentRequest>, Failure> {
     let mut agents: Vec<AgentRequest> = Vec::new();
@@ -25,7 +28,25 @@ pub(crate) fn parse_all(
         }
         agents.push(agent);
     }
+    let has_agent = environment.text("SSH_AUTH_SOCK").is_some();
+    if agents.is_empty() && has_agent && is_fetched_through_ssh(context) {
+        agents.push(parse(DEFAULT_ID, environment)?);
+    }
     Ok(agents)
+}
+
+fn is_fetched_through_ssh(context: &ContextSource) -> bool {
+    let ContextSource::Remote(text) = context else {
+        return false;
+    };
+    match remote_source(text, Place::BuildContext) {
+        // Without a scheme it is user@host:path, which is ssh's own.
+        Some(Ok(RemoteSource::Git(source))) => source
+            .remote
+            .split_once("://")
+            .is_none_or(|(scheme, _)| scheme == "ssh"),
+        _ => false,
+    }
 }
 
 /// Parses `ID`, `ID=SOCKET` or `ID=KEY[,KEY…]`.
@@ -157,8 +178,27 @@ mod tests {
         let environment = Environment::with(&[("SSH_AUTH_SOCK", "/dev/null")]);
         let twice = ["a".to_owned(), "a".to_owned()];
         assert_eq!(
-            parse_all(&twice, &environment).unwrap_err().message,
+            parse_all(&twice, &ContextSource::Empty, &environment)
+                .unwrap_err()
+                .message,
             "duplicate agent ID a"
         );
+    }
+
+    #[test]
+    fn repositories_behind_ssh_bring_the_agent_along() {
+        let environment = Environment::with(&[("SSH_AUTH_SOCK", "/dev/null")]);
+        let ids = |flags: &[&str], context: &str, environment: &Environment| {
+            let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+            let context = ContextSource::Remote(context.to_owned());
+            let agents = parse_all(&flags, &context, environment).unwrap();
+            agents.into_iter().map(|agent| agent.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&[], "git@h:x.git", &environment), ["default"]);
+        assert_eq!(ids(&[], "ssh://git@h/x.git#v1", &environment), ["default"]);
+        assert_eq!(ids(&["mine"], "git@h:x.git", &environment), ["mine"]);
+        assert!(ids(&[], "https://h/x.git", &environment).is_empty());
+        assert!(ids(&[], "https://h/x.tar", &environment).is_empty());
+        assert!(ids(&[], "git@h:x.git", &Environment::with(&[])).is_empty());
     }
 }

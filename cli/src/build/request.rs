@@ -57,6 +57,7 @@ pub(crate) fn request(
         return Err(Failure::new("tag is needed when pushing to registry")
             .with_hint("name the image with -t"));
     }
+    let agents = agent::parse_all(&arguments.agents, &context, environment)?;
     Ok(BuildRequest {
         context,
         dockerfile,
@@ -70,7 +71,7 @@ pub(crate) fn request(
             .flatten()
             .collect(),
         secrets: secret::read_all(&arguments.secrets, environment)?,
-        agents: agent::parse_all(&arguments.agents, environment)?,
+        agents,
         allowed,
         tags,
         pull: match arguments.pull {
