@@ -175,7 +175,7 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
         );
     }
     let engine = session::enter_and_open(environment)?;
-    let mut stdin = std::io::stdin().lock();
+    let mut stdin = std::io::stdin();
     let source = match &arguments.input {
         Some(path) if path.is_dir() => LoadSource::Directory(path.clone()),
         Some(path) => LoadSource::File(

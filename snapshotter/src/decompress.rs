@@ -5,21 +5,100 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use kiln_cache::Compression;
 
+/// Bytes that are read from a packed stream at once.
+const BUFFER: usize = 128 << 10;
+
 /// Bytes that are handed from the decompressing thread to the unpacking one at once.
 const CHUNK: usize = 256 << 10;
 
 /// Chunks on the way between the two.
 const CHUNKS: usize = 8;
 
-/// KiB. `xz -9` needs 65 MiB; a stream that asks for much more is not meant to be read.
-const XZ_MEMORY: u32 = 192 << 10;
+/// KiB. A dictionary as large as any that xz's own levels ask for (65 MiB at -9) fits well.
+const XZ_MEMORY_KIB: u32 = 1 << 20;
+
+/// log2 of bytes. The largest window that `zstd --long` writes.
+const LARGEST_ZSTD_WINDOW: u32 = 31;
 
 /// How a stream is packed: what layers may be, and what people's archives are besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Layer(Compression),
+pub enum Packed {
+    /// Not at all, or in no way that is known.
+    No,
+    /// gzip, of one member or several.
+    Gzip,
+    /// zstd.
+    Zstd,
+    /// bzip2.
     Bzip2,
+    /// xz.
     Xz,
+}
+
+impl Packed {
+    /// Tells by the first six bytes.
+    #[must_use]
+    pub fn of(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            // RFC 8878: a frame, or one of the skippable frames that zstd:chunked begins with.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            _ => Self::No,
+        }
+    }
+
+    /// Returns the compression that a layer of an image may have; none for the others.
+    #[must_use]
+    pub fn of_layers(self) -> Option<Compression> {
+        match self {
+            Self::No => Some(Compression::None),
+            Self::Gzip => Some(Compression::Gzip),
+            Self::Zstd => Some(Compression::Zstd),
+            Self::Bzip2 | Self::Xz => None,
+        }
+    }
+
+    /// Returns the unpacked bytes; of all members, frames and streams, where there are several.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up.
+    pub fn unpack<'a>(self, input: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+        self.unpack_buffered(BufReader::with_capacity(BUFFER, input))
+    }
+
+    fn unpack_buffered<'a>(
+        self,
+        input: impl BufRead + Send + 'a,
+    ) -> io::Result<Box<dyn Read + Send + 'a>> {
+        Ok(match self {
+            Self::No => Box::new(input),
+            // Many registries hold blobs of several members.
+            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+            Self::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(input)?;
+                decoder.window_log_max(LARGEST_ZSTD_WINDOW)?;
+                Box::new(decoder)
+            }
+            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+            Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(
+                input,
+                true,
+                XZ_MEMORY_KIB,
+            )),
+        })
+    }
+}
+
+impl From<Compression> for Packed {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::None => Self::No,
+            Compression::Gzip => Self::Gzip,
+            Compression::Zstd => Self::Zstd,
+        }
+    }
 }
 
 /// Wraps a stream so that it reads uncompressed. The kind is recognised by its first bytes if it is
@@ -28,32 +107,12 @@ pub(crate) fn reader<'a>(
     input: impl Read + Send + 'a,
     compression: Option<Compression>,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
-    let mut input = BufReader::with_capacity(128 << 10, input);
-    let format = match compression {
-        Some(compression) => Format::Layer(compression),
-        None => sniff(input.fill_buf()?),
+    let mut input = BufReader::with_capacity(BUFFER, input);
+    let packed = match compression {
+        Some(compression) => compression.into(),
+        None => Packed::of(input.fill_buf()?),
     };
-    Ok(match format {
-        Format::Layer(Compression::None) => Box::new(input),
-        // Many registries hold blobs of several members.
-        Format::Layer(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-        Format::Layer(Compression::Zstd) => Box::new(zstd::Decoder::with_buffer(input)?),
-        Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
-        Format::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY)),
-    })
-}
-
-fn sniff(start: &[u8]) -> Format {
-    match start {
-        [0x1f, 0x8b, ..] => Format::Layer(Compression::Gzip),
-        // RFC 8878: a frame, or one of the skippable frames that zstd:chunked begins with.
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-            Format::Layer(Compression::Zstd)
-        }
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Format::Bzip2,
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Format::Xz,
-        _ => Format::Layer(Compression::None),
-    }
+    packed.unpack_buffered(input)
 }
 
 /// Reads `input` on a thread of its own while `act` uses what it read.

@@ -46,6 +46,7 @@ pub use apply::{is_archive, unpack_archive};
 pub use build_error::BuildError;
 pub use builder::{Added, Content, DeviceKind, LayerBuilder};
 pub use copy::Hashed;
+pub use decompress::Packed;
 pub use error::LayerError;
 pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 pub use layer::{Layer, LayerStore, TimeClamp};

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_cache::{GuestPath, Store};
+use kiln_snapshotter::Packed;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use tar::EntryType;
 
-use super::decompress::{self, Packed};
+use super::sniff::sniff;
 use super::{LoadError, LoadSource};
 
 /// Bytes. Manifests are limited to 4 MiB by registries; configs are of the same order.
@@ -104,15 +105,14 @@ impl Contents {
             }
             LoadSource::File(mut file) => {
                 file.rewind().map_err(LoadError::NotAnArchive)?;
-                match decompress::sniff(&mut file).map_err(LoadError::NotAnArchive)? {
+                match sniff(&mut file).map_err(LoadError::NotAnArchive)? {
                     (Packed::No, _) => Self::index(file, None),
-                    (packed, reader) => Self::spool(decompress::reader(packed, reader), store),
+                    (packed, reader) => Self::spool(packed.unpack(reader), store),
                 }
             }
             LoadSource::Stream(stream) => {
-                let (packed, reader) =
-                    decompress::sniff(stream).map_err(LoadError::NotAnArchive)?;
-                Self::spool(decompress::reader(packed, reader), store)
+                let (packed, reader) = sniff(stream).map_err(LoadError::NotAnArchive)?;
+                Self::spool(packed.unpack(reader), store)
             }
         }
     }

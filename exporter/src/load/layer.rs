@@ -3,10 +3,11 @@
 use std::io::{self, Read, Write};
 
 use kiln_cache::{BlobWriter, Blobs, Descriptor, DiffId, Sha256, Sha256Reader, media_type};
+use kiln_snapshotter::Packed;
 
 use super::LoadError;
 use super::contents::{Contents, Part};
-use super::decompress::{self, Packed};
+use super::sniff::sniff;
 
 /// A layer as the archive refers to it.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ pub(crate) fn store(
         Some(digest) => Part::whole(blobs.open(digest)?).map_err(damaged)?,
         None => contents.require(&wanted.path)?,
     };
-    let (packed, _) = decompress::sniff(part.clone()).map_err(damaged)?;
+    let (packed, _) = sniff(part.clone()).map_err(damaged)?;
     let Some(compression) = packed.of_layers() else {
         if wanted.digest.is_some() {
             return Err(LoadError::UnknownPacking(wanted.path.clone()));
@@ -77,7 +78,7 @@ fn copy_and_unpack(part: Part, packed: Packed, writer: &mut BlobWriter) -> io::R
         inner: part,
         writer,
     };
-    let mut unpacked = Sha256Reader::new(decompress::reader(packed, &mut copying)?);
+    let mut unpacked = Sha256Reader::new(packed.unpack(&mut copying)?);
     io::copy(&mut unpacked, &mut io::sink())?;
     let (inner, digest, _) = unpacked.finish();
     drop(inner);
@@ -88,7 +89,7 @@ fn copy_and_unpack(part: Part, packed: Packed, writer: &mut BlobWriter) -> io::R
 
 /// Unpacks `part` and returns the digest of the tar.
 fn unpack(part: Part, packed: Packed, output: &mut dyn Write) -> io::Result<DiffId> {
-    let mut unpacked = Sha256Reader::new(decompress::reader(packed, part)?);
+    let mut unpacked = Sha256Reader::new(packed.unpack(part)?);
     io::copy(&mut unpacked, output)?;
     Ok(DiffId(unpacked.finish().1))
 }

@@ -10,10 +10,10 @@
 //! kept byte for byte; an image of an old docker archive gets a new one.
 
 mod contents; // members by name
-mod decompress; // what archives and layers are packed with
 mod docker; // manifest.json
 mod layer; // verified on the way into the store
-mod layout; // index.json
+mod layout;
+mod sniff; // what archives and layers are packed with // index.json
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -33,7 +33,7 @@ pub enum LoadSource<'a> {
     /// A regular file that holds an archive.
     File(File),
     /// A stream with an archive.
-    Stream(&'a mut dyn Read),
+    Stream(&'a mut (dyn Read + Send)),
 }
 
 impl std::fmt::Debug for LoadSource<'_> {
