@@ -14,6 +14,7 @@ mod timestamp; // points in time
 
 // What is kept.
 mod blobs; // bytes by SHA-256
+mod downloads; // what URLs stood for
 mod image; // manifests and configs
 mod image_ids; // images by id
 mod refs; // names that move
@@ -36,6 +37,7 @@ pub use digest::{
     ActionKey, Blake3, ChainId, DiffId, ImageId, InvalidDigest, LayerId, Sha256, Sha256Reader,
     Sha256Writer,
 };
+pub use downloads::{DownloadRecord, Downloads};
 pub use encode::{Encode, Encoder};
 pub use flight::{Attempt, Claim, Flight, claim};
 pub use guest_path::{GuestPath, compare_paths};

@@ -13,6 +13,9 @@
 //! images/<id>              -> manifest digest, for every image that is here
 //! cachemounts/<key>/       directories of RUN --mount=type=cache
 //! contexts/<hash>          stat indexes of build contexts
+//! downloads/ab/…           what URLs stood for: validators, and the digest of a blob
+//! git/<hash>/              what was fetched of a repository, bare; git/known_hosts, the keys of
+//!                          ssh servers met
 //! containers/<id>/         containers
 //! mounts/                  where sandboxes mount what only they see
 //! locks/ab/…               one flock per running action

@@ -38,6 +38,14 @@ impl Timestamp {
         Self::from(SystemTime::now())
     }
 
+    /// Reads a date as HTTP servers write it, e.g. `Wed, 21 Oct 2015 07:28:00 GMT` (RFC 9110,
+    /// section 5.6.7).
+    #[must_use]
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let time = jiff::fmt::rfc2822::parse(text).ok()?;
+        Some(Self::from_seconds(time.timestamp().as_second()))
+    }
+
     /// Returns how long `self` lies after `earlier`; zero if it does not.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -136,6 +144,17 @@ mod tests {
             assert_eq!(time.to_string(), text);
             assert_eq!(text.parse(), Ok(time));
         }
+    }
+
+    #[test]
+    fn dates_of_servers_are_read() {
+        let seconds = |text| Timestamp::from_http_date(text).map(|time| time.seconds);
+        assert_eq!(
+            seconds("Wed, 21 Oct 2015 07:28:00 GMT"),
+            Some(1_445_412_480)
+        );
+        assert_eq!(seconds("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(seconds("yesterday"), None);
     }
 
     #[test]
