@@ -1,8 +1,9 @@
 //! Layers from elsewhere, unpacked.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use kiln_cache::{Compression, DiffId, GuestPath, Sha256Reader};
+use kiln_cache::{Compression, DiffId, GuestPath, Sha256Reader, Timestamp, WorkDir};
 
 use crate::build_error::BuildError;
 use crate::builder::LayerBuilder;
@@ -65,6 +66,46 @@ impl LayerStore {
         };
         layer.remember_tar(facts).map_err(BuildError::from)?;
         Ok(layer)
+    }
+
+    /// Unpacks an archive that is no layer into a directory aside. Everything belongs to root;
+    /// names beginning with `.wh.` mean nothing special.
+    ///
+    /// # Errors
+    /// When the stream is not a tar or cannot be stored.
+    pub fn unpack_aside(&self, archive: impl Read + Send) -> Result<UnpackedArchive, UnpackError> {
+        let builder = self.builder().map_err(BuildError::from)?;
+        let root = Owner { uid: 0, gid: 0 };
+        let (below, destination) = (ParentView::default(), GuestPath::ROOT);
+        unpack_archive(archive, &builder, &below, &destination, Some(root))?;
+        let (directory, tree, work) = builder.into_directory()?;
+        Ok(UnpackedArchive {
+            directory,
+            newest: tree.iter().map(|entry| entry.mtime).max(),
+            _work: work,
+        })
+    }
+}
+
+/// An archive unpacked into a directory of its own, which vanishes with this value.
+#[derive(Debug)]
+pub struct UnpackedArchive {
+    directory: PathBuf,
+    newest: Option<Timestamp>,
+    _work: WorkDir,
+}
+
+impl UnpackedArchive {
+    /// Returns the directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Returns the latest modification time in it; none if it is empty.
+    #[must_use]
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.newest
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, Timestamp, TreeBuilder, WorkDir, Xattrs};
+use kiln_cache::{Device, Entry, GuestPath, Kind, Timestamp, Tree, TreeBuilder, WorkDir, Xattrs};
 use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
 
@@ -421,14 +421,16 @@ impl LayerBuilder {
         Ok(layers.publish(tree, Some(root.path()), &work)?)
     }
 
-    /// Returns the files as a directory that is no layer, and what it lives in.
-    pub(crate) fn into_directory(self) -> Result<(PathBuf, WorkDir), BuildError> {
+    /// Returns the files as a directory that is no layer, their index, and what the directory
+    /// lives in.
+    pub(crate) fn into_directory(self) -> Result<(PathBuf, Tree, WorkDir), BuildError> {
         let state = self
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        finish_directories(&merge(state), &self.root, self.owner)?;
-        Ok((self.root.path().to_owned(), self.work))
+        let tree = merge(state);
+        finish_directories(&tree, &self.root, self.owner)?;
+        Ok((self.root.path().to_owned(), tree, self.work))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

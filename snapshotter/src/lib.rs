@@ -42,7 +42,7 @@ mod disk; // how layers look on disk
 pub mod overlay; // stacks of directories mounted as one
 mod sys; // raw system calls
 
-pub use apply::{is_archive, unpack_archive};
+pub use apply::{UnpackedArchive, is_archive, unpack_archive};
 pub use build_error::BuildError;
 pub use builder::{Added, Content, DeviceKind, LayerBuilder};
 pub use copy::Hashed;

@@ -125,7 +125,7 @@ impl Snapshotter for Reflink {
                 _ => builder.add_entry(&path, &entry, || view.host_path(&located))?,
             }
         }
-        let (directory, work) = builder.into_directory()?;
+        let (directory, _, work) = builder.into_directory()?;
         Ok(Writable {
             root: WritableRoot::Directory(directory),
             layers: self.layers.clone(),
