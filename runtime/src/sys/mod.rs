@@ -13,6 +13,7 @@ mod helper; // small processes that assist in making a user namespace
 mod program; // everything a new process has to know
 mod raw; // system calls that rustix lacks
 mod report; // how a new process says what went wrong
+mod tied; // programs that do not outlive kiln
 
 pub(crate) use exec::Strings;
 pub(crate) use fork::{Ending, Namespaces, Spawned, spawn};
@@ -20,3 +21,4 @@ pub(crate) use helper::{Helper, HelperTask};
 pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, take_signals, unshare};
 pub(crate) use report::{HEAD_BYTES, RECORD_BYTES, Record, Stage};
+pub use tied::end_with_parent;
