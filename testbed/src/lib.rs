@@ -17,9 +17,10 @@
 //! for a test that is the failure it wants. This crate knows none of kiln's crates; it is a
 //! dev-dependency only (and the base of `bench`), and drives kiln as the binary it is given.
 
-mod bases;
+mod bases; // busybox, debian, node and python, built by kiln
 mod busybox; // the smallest useful root file system
 mod docker; // dockerd with a socket of its own
+mod git; // repositories, and servers for them
 mod leftovers; // mounts and processes that outlived a test
 mod peers; // buildah, podman, skopeo, umoci
 mod process; // programs: found, run, watched, ended
@@ -27,11 +28,13 @@ mod registry; // docker-registry on a free port
 mod scratch; // directories that vanish, whatever lies in them
 mod skip; // "this machine lacks …", said aloud
 mod tree; // a file system as comparable lines
-mod user; // somebody who is not root // busybox, debian, node and python, built by kiln
+mod user; // somebody who is not root
+mod web; // an HTTP server that answers as a test wants
 
 pub use bases::Bases;
 pub use busybox::{busybox, busybox_rootfs, busybox_tarball};
 pub use docker::Dockerd;
+pub use git::{GitRepository, GitSite};
 pub use leftovers::{Leftover, assert_no_leftovers, leftovers};
 pub use peers::{Buildah, Podman, Skopeo, Umoci, image_tree};
 pub use process::{Daemon, Tool, run, run_and_read};
@@ -40,3 +43,4 @@ pub use scratch::Scratch;
 pub use skip::{Skip, need_root};
 pub use tree::{assert_same_tree, differences, list_directory, list_tar};
 pub use user::{User, copy_for_everyone, ordinary_user, user_without_subids};
+pub use web::{Web, WebAnswer, WebRequest};
