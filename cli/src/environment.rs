@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use kiln_cache::{Platform, Timestamp};
+use kiln_engine::Programs;
 use kiln_registry::{ClientOptions, Credentials, Proxies, RegistriesConf, Secret};
 use serde_json::Value;
 
@@ -172,6 +173,35 @@ impl Environment {
             extra_authorities: self.path("SSL_CERT_FILE").into_iter().collect(),
             ..ClientOptions::default()
         })
+    }
+
+    /// Returns how git and ssh are started: with what they need to find each other, the network and
+    /// whom to trust, and nothing else.
+    pub(crate) fn programs(&self) -> Programs {
+        const OTHERS: [&str; 5] = [
+            "PATH",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "GIT_SSL_CAINFO",
+            "GIT_SSL_CAPATH",
+        ];
+        let proxies = PROXIES
+            .iter()
+            .flat_map(|name| [(*name).to_owned(), name.to_lowercase()]);
+        let names = OTHERS.map(str::to_owned).into_iter().chain(proxies);
+        Programs {
+            environment: names
+                .filter_map(|name| {
+                    let value = self.variable(&name)?.to_owned();
+                    Some((name.into(), value))
+                })
+                .collect(),
+            known_hosts: self
+                .home()
+                .map(|home| home.join(".ssh/known_hosts"))
+                .into_iter()
+                .collect(),
+        }
     }
 
     fn credentials(&self) -> Credentials {

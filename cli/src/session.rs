@@ -46,6 +46,7 @@ pub(crate) fn open_with(
     Ok(Engine::open(EngineOptions {
         root: environment.state_directory()?,
         registry,
+        programs: environment.programs(),
     })?)
 }
 

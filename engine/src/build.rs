@@ -1,13 +1,13 @@
 //! `kiln build`: text to plan, plan to solution, solution to image, image to wherever it goes.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kiln_cache::{GuestPath, State, Timestamp};
-use kiln_parser::{IgnoreRules, Place, is_builtin_syntax, remote_source, syntax_image};
+use kiln_parser::{Place, is_builtin_syntax, remote_source, syntax_image};
 use kiln_runtime::Cancel;
 use kiln_solver::{
-    AllowedDevices, Context, ContextId, Deps, Extent, Fault, GitDirectory, ImageSource,
+    AllowedDevices, Context, ContextId, Deps, Extent, Fault, GitDirectory, ImageSource, Lifetime,
     NamedSource, Network, Plan, PlanError, PlanOptions, Progress, Remote, Reporter,
     RunSurroundings, ScannedContext, SolveError, StepError, StepId, VertexEnd, context_name,
     context_paths, solve, survey,
@@ -16,15 +16,14 @@ use kiln_solver::{
 use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
 use crate::check::Checks;
-use crate::definition::{load_dockerfile, load_ignore_file};
+use crate::definition::{Definition, load_ignore_file, prepare};
 use crate::epoch::{self, Times};
 use crate::error::chain;
 use crate::output::{self, Built};
-use crate::remote::{NoAgents, NoRemotes};
-use crate::request::{
-    BuildRequest, BuildResult, ContextSource, Entitlement, NamedContext, unsupported,
-};
+use crate::remote::RemoteSources;
+use crate::request::{BuildRequest, BuildResult, Entitlement, NamedContext};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
+use crate::ssh::BuildAgents;
 use crate::{Engine, Error, ErrorClass, SourceText};
 
 impl Engine {
@@ -38,37 +37,53 @@ impl Engine {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<BuildResult, Error> {
-        unsupported(request)?;
         output::check(request)?;
         let reporter = Reporter::new(progress);
-        let (source_text, dockerfile) = load_dockerfile(request, &reporter)?;
-        check_syntax(request, &source_text)?;
-        let checks = Checks::new(request, &source_text, &dockerfile)?;
+        let agents = BuildAgents::new(&self.store, &request.agents)?;
+        let remotes = RemoteSources {
+            engine: self,
+            secrets: &request.secrets,
+            agents: &agents,
+            epoch: request.epoch,
+        };
+        let definition = prepare(request, &remotes, &reporter, cancel)?;
+        let Definition {
+            source_text,
+            dockerfile,
+            ..
+        } = &definition;
+        check_syntax(request, source_text)?;
+        let checks = Checks::new(request, source_text, dockerfile)?;
         let mut options = plan_options(request)?;
         options.epoch = epoch::find(
             request,
-            &dockerfile,
+            dockerfile,
             &Times {
-                context: None,
+                context: definition.time,
                 named: &options.contexts,
-                remotes: &NoRemotes,
+                remotes: &remotes,
                 reporter: &reporter,
                 cancel,
             },
         )?;
+        let remotes = RemoteSources {
+            epoch: options.epoch,
+            ..remotes
+        };
         let resolver = Resolver {
             engine: self,
             pull: request.pull,
             reporter: &reporter,
         };
-        let survey = survey(&dockerfile, &options, Extent::Target, &resolver);
+        let survey = survey(dockerfile, &options, Extent::Target, &resolver);
         let findings = checks.findings(&survey)?;
         checks.tell(&findings, &reporter);
         let plan = survey
             .plan
-            .map_err(|error| plan_error(error, &source_text))?;
+            .map_err(|error| plan_error(error, source_text))?;
         checks.judge(&findings, &survey.stages)?;
-        let contexts = self.scan_contexts(request, &plan, &reporter)?;
+        let contexts =
+            self.scan_contexts(request, definition.context.as_ref(), &plan, &reporter)?;
         let roots: Vec<StepId> = plan.targets.iter().filter_map(|t| t.root).collect();
         let solved = match roots.is_empty() {
             true => Vec::new(),
@@ -82,9 +97,9 @@ impl Engine {
                     snapshotter: &snapshotter,
                     cache: &self.actions,
                     bases: &fetcher,
-                    remotes: &NoRemotes,
+                    remotes: &remotes,
                     contexts: &contexts,
-                    agents: &NoAgents,
+                    agents: &agents,
                     executor: &executor,
                     surroundings: &surroundings(request, &plan),
                     reporter: &reporter,
@@ -94,7 +109,7 @@ impl Engine {
                     epoch: options.epoch,
                 };
                 let solution = solve(&plan.graph, &roots, &deps)
-                    .map_err(|error| solve_error(error, &source_text))?;
+                    .map_err(|error| solve_error(error, source_text))?;
                 solution.states
             }
         };
@@ -116,7 +131,7 @@ impl Engine {
             descriptor: exported.descriptor,
             config: exported.config,
             warnings: findings,
-            source_text,
+            source_text: source_text.clone(),
         })
     }
 
@@ -124,34 +139,38 @@ impl Engine {
     fn scan_contexts(
         &self,
         request: &BuildRequest,
+        main: Option<&Context>,
         plan: &Plan,
         reporter: &Reporter<'_>,
     ) -> Result<Vec<ScannedContext>, Error> {
-        let main = match &request.context {
-            ContextSource::Directory(directory) => Some((directory, "", Some(request))),
-            _ => None,
-        };
-        let named = directories(request).map(|(name, directory)| Some((directory, name, None)));
-        std::iter::once(main)
-            .chain(named)
-            .enumerate()
-            .map(|(number, place)| {
-                let wanted = context_paths(&plan.graph, ContextId(number));
-                match place {
-                    Some((directory, name, definition)) if !wanted.is_empty() => {
-                        let ignore = load_ignore_file(definition, directory)?;
-                        self.scan_context(directory, ignore, &wanted, name, reporter)
-                    }
-                    _ => Ok(ScannedContext::empty()),
-                }
-            })
-            .collect()
+        let wanted = |number| context_paths(&plan.graph, ContextId(number));
+        let mut scanned = vec![match (main, wanted(0)) {
+            (Some(context), wanted) if !wanted.is_empty() => {
+                self.scan_context(context, &wanted, "", reporter)?
+            }
+            _ => ScannedContext::empty(),
+        }];
+        for (number, (name, directory)) in (1..).zip(directories(request)) {
+            let wanted = wanted(number);
+            if wanted.is_empty() {
+                scanned.push(ScannedContext::empty());
+                continue;
+            }
+            let context = Context {
+                ignore: load_ignore_file(directory, None)?,
+                directory: directory
+                    .canonicalize()
+                    .map_err(Error::at("cannot open the build context", directory))?,
+                lifetime: Lifetime::Lasting,
+            };
+            scanned.push(self.scan_context(&context, &wanted, name, reporter)?);
+        }
+        Ok(scanned)
     }
 
     fn scan_context(
         &self,
-        directory: &Path,
-        ignore: IgnoreRules,
+        context: &Context,
         wanted: &[GuestPath],
         name: &str,
         reporter: &Reporter<'_>,
@@ -160,10 +179,6 @@ impl Engine {
             "" => "[internal] load build context".to_owned(),
             name => format!("[context {name}] load from client"),
         });
-        let directory = directory
-            .canonicalize()
-            .map_err(Error::at("cannot open the build context", directory))?;
-        let context = Context { directory, ignore };
         match context.scan(&self.store, wanted, Timestamp::now()) {
             Ok(scanned) => {
                 vertex.status("reading changed files", scanned.bytes_read, None, true);

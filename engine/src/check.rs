@@ -9,7 +9,7 @@ use kiln_solver::{ContextRead, Extent, Progress, Reporter, Survey, survey};
 
 use crate::bases::Resolver;
 use crate::build::{check_syntax, plan_error, plan_options};
-use crate::definition::{load_dockerfile, load_ignore_file};
+use crate::definition::{self, Definition, ignore_rules};
 use crate::request::{BuildRequest, ContextSource};
 use crate::{Engine, Error, SourceText};
 
@@ -36,8 +36,12 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<CheckResult, Error> {
         let reporter = Reporter::new(progress);
-        let (source_text, dockerfile) = match load_dockerfile(request, &reporter) {
-            Ok(loaded) => loaded,
+        let Definition {
+            source_text,
+            dockerfile,
+            ..
+        } = match definition::look(self, request, &reporter) {
+            Ok(definition) => definition,
             Err(Error::Dockerfile {
                 source_text,
                 diagnostics,
@@ -167,7 +171,7 @@ impl<'a> Checks<'a> {
         };
         let rules = match reads {
             [] => IgnoreRules::default(),
-            _ => load_ignore_file(Some(self.request), directory)?,
+            _ => ignore_rules(self.request, directory)?,
         };
         if rules.reincludes() {
             return Ok(Vec::new());

@@ -1,8 +1,10 @@
 //! The engine: an open state directory and a client for registries.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
-use kiln_cache::{Actions, Blobs, ImageIds, Names, Platform, Store};
+use kiln_cache::{Actions, Blobs, Downloads, ImageIds, Names, Platform, Store};
 use kiln_registry::{Client, ClientOptions};
 use kiln_snapshotter::LayerStore;
 
@@ -15,6 +17,28 @@ pub struct EngineOptions {
     pub root: PathBuf,
     /// How registries are reached.
     pub registry: ClientOptions,
+    /// How programs are started that work for kiln outside of any box.
+    pub programs: Programs,
+}
+
+/// How programs of this machine are started that work for kiln: git, ssh.
+#[derive(Clone, Default)]
+pub struct Programs {
+    /// What they may know of the environment: where programs are, proxies, certificates.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Files with the keys of ssh servers that are trusted, beside those that kiln met.
+    pub known_hosts: Vec<PathBuf>,
+}
+
+// The addresses of proxies may hold passwords.
+impl fmt::Debug for Programs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.environment.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Programs")
+            .field("environment", &names)
+            .field("known_hosts", &self.known_hosts)
+            .finish()
+    }
 }
 
 /// kiln as a library: one function per verb.
@@ -30,6 +54,8 @@ pub struct Engine {
     pub(crate) tags: Names,
     pub(crate) pins: Names,
     pub(crate) ids: ImageIds,
+    pub(crate) downloads: Downloads,
+    pub(crate) programs: Programs,
     pub(crate) client: Client,
 }
 
@@ -48,6 +74,8 @@ impl Engine {
             tags: Names::tags(&store),
             pins: Names::pins(&store),
             ids: ImageIds::new(&store),
+            downloads: Downloads::new(&store),
+            programs: options.programs,
             client: Client::new(options.registry),
             store,
         })

@@ -76,10 +76,21 @@ pub(crate) fn find(
 fn identify(remote: &Remote, times: &Times<'_>) -> Result<Option<Timestamp>, Error> {
     let name = format!("[internal] load time of {}", remote.address());
     let vertex = times.reporter.start(&name);
-    match times.remotes.identify(remote, &vertex, times.cancel) {
-        Ok(identity) => {
+    let known = || times.remotes.identify(remote, &vertex, times.cancel);
+    let time = known().and_then(|identity| match (identity.time, remote) {
+        // What a branch stands for now, a server says; when that was made, only the commit.
+        (None, Remote::Repository(_)) => {
+            times
+                .remotes
+                .fetch(remote, &identity, &vertex, times.cancel)?;
+            Ok(known()?.time)
+        }
+        (time, _) => Ok(time),
+    });
+    match time {
+        Ok(time) => {
             vertex.end(VertexEnd::Done);
-            Ok(identity.time)
+            Ok(time)
         }
         Err(_) if times.cancel.is_triggered() => {
             vertex.end(VertexEnd::Cancelled);

@@ -13,7 +13,7 @@ mod bases; // what image names stand for
 mod build; // from a request to an image
 mod check; // findings about a Dockerfile
 mod containers; // from an image to a container
-mod definition; // Dockerfile and ignore file
+mod definition; // Dockerfile, context, ignore file
 mod epoch; // SOURCE_DATE_EPOCH
 mod files; // results as plain files
 mod images; // the local store
@@ -25,11 +25,12 @@ mod remote; // downloads and repositories
 mod request; // what a build is asked for
 mod sandbox; // prepared when the first command runs
 mod ship; // pull, push, save, load, login
+mod ssh; // agents
 mod targets; // what can be built
 
 pub use check::CheckResult;
 pub use containers::{Bind, RunRequest};
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Engine, EngineOptions, Programs};
 pub use error::{Error, ErrorClass, SourceText};
 pub use images::{HistoryRow, ImageSummary, Removal};
 pub use kiln_exporter::LoadSource;

@@ -10,7 +10,7 @@ use kiln_solver::{Extent, Op, Plan, Progress, Reporter, Survey, survey};
 
 use crate::bases::Resolver;
 use crate::build::{check_syntax, plan_error, plan_options};
-use crate::definition::load_dockerfile;
+use crate::definition::{self, Definition};
 use crate::request::BuildRequest;
 use crate::targets::{Target, target};
 use crate::{Engine, Error, SourceText};
@@ -65,7 +65,11 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Outline, Error> {
         let reporter = Reporter::new(progress);
-        let (source_text, dockerfile) = load_dockerfile(request, &reporter)?;
+        let Definition {
+            source_text,
+            dockerfile,
+            ..
+        } = definition::look(self, request, &reporter)?;
         check_syntax(request, &source_text)?;
         let resolver = Resolver {
             engine: self,

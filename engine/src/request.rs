@@ -15,8 +15,6 @@ pub use outputs::{
     LayoutForm, MediaTypes, Output, PushAs, Split, Transport,
 };
 
-use crate::Error;
-
 /// A build, as the command line describes it.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
@@ -203,18 +201,4 @@ pub struct BuildResult {
     pub warnings: Vec<kiln_parser::Diagnostic>,
     /// The Dockerfile, for showing the findings.
     pub source_text: crate::SourceText,
-}
-
-/// Refuses what a request may say and no build does yet. A build that silently went without its
-/// secret would be worse.
-///
-/// # Errors
-/// Names the first such wish.
-pub(crate) fn unsupported(request: &BuildRequest) -> Result<(), Error> {
-    for (is_given, flag) in [(!request.agents.is_empty(), "--ssh")] {
-        if is_given {
-            return Err(Error::input(format!("{flag} is not supported yet")));
-        }
-    }
-    Ok(())
 }

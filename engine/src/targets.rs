@@ -3,7 +3,7 @@
 use kiln_parser::{Stage, description};
 use kiln_solver::{Progress, Reporter};
 
-use crate::definition::load_dockerfile;
+use crate::definition::{self, Definition};
 use crate::request::BuildRequest;
 use crate::{Engine, Error, SourceText};
 
@@ -41,7 +41,11 @@ impl Engine {
         request: &BuildRequest,
         progress: &dyn Progress,
     ) -> Result<Targets, Error> {
-        let (source_text, dockerfile) = load_dockerfile(request, &Reporter::new(progress))?;
+        let Definition {
+            source_text,
+            dockerfile,
+            ..
+        } = definition::look(self, request, &Reporter::new(progress))?;
         let targets = dockerfile.stages.iter().map(target).collect();
         Ok(Targets {
             targets,

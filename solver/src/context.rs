@@ -22,6 +22,17 @@ pub struct Context {
     pub directory: PathBuf,
     /// What does not exist for the build.
     pub ignore: IgnoreRules,
+    /// Whether later builds will look at it again.
+    pub lifetime: Lifetime,
+}
+
+/// How long the directory of a context is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Longer than the build: what it looked like is remembered.
+    Lasting,
+    /// As long as the build.
+    Build,
 }
 
 /// The parts of a context that a build reads.
@@ -46,7 +57,10 @@ impl Context {
         wanted: &[GuestPath],
         now: Timestamp,
     ) -> Result<ScannedContext, ScanError> {
-        let previous = StatIndex::load(store, &self.directory);
+        let previous = match self.lifetime {
+            Lifetime::Lasting => StatIndex::load(store, &self.directory),
+            Lifetime::Build => StatIndex::default(),
+        };
         let Scan {
             tree,
             index,
@@ -60,7 +74,7 @@ impl Context {
             &previous,
             now,
         )?;
-        if changed {
+        if changed && self.lifetime == Lifetime::Lasting {
             // Without an index the next build reads everything again; this one loses nothing.
             let _ = index.save(store, &self.directory);
         }

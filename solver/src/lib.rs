@@ -25,7 +25,7 @@ mod secret; // values that must not be seen
 mod solve; // all steps
 
 pub use agent::{AgentSocket, Agents};
-pub use context::{Context, ScannedContext, context_paths};
+pub use context::{Context, Lifetime, ScannedContext, context_paths};
 pub use copy::{PlaceError, SelectError, WriteError};
 pub use execute::StepError;
 pub use files::{Files, LinkLoop};

@@ -188,6 +188,7 @@ impl Bench {
         let context = Context {
             directory: self.path("").canonicalize().unwrap(),
             ignore: rules,
+            lifetime: kiln_solver::Lifetime::Lasting,
         };
         let wanted = context_paths(&plan.graph, ContextId::MAIN);
         context.scan(store, &wanted, Timestamp::now()).unwrap()

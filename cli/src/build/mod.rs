@@ -11,6 +11,7 @@ mod output; // --output
 mod request; // from flags to a request
 mod result; // --iidfile, --metadata-file
 mod secret; // --secret
+mod sources; // the context and -f
 mod values; // hosts, limits, pairs
 
 use std::sync::Arc;

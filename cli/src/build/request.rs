@@ -2,34 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use kiln_cache::Timestamp;
 use kiln_engine::{
-    BuildRequest, ContextSource, DockerfileSource, Entitlement, FileTimes, ImageOptions,
-    MediaTypes, Output, Pull, Reuse,
+    BuildRequest, Entitlement, FileTimes, ImageOptions, MediaTypes, Output, Pull, Reuse,
 };
 use kiln_runtime::{Access, DEFAULT_SHM_SIZE_BYTES, EtcFile, Network, Resources};
 
 use super::arguments::{BuildArguments, ImageFormat};
 use super::output::{self, StandardOutput};
-use super::{agent, annotation, deletion, entitlement, named_context, secret, values};
+use super::{agent, annotation, deletion, entitlement, named_context, secret, sources, values};
 use crate::arguments::parse_bool;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::platforms;
 use crate::units::parse_size;
-
-/// Beginnings of contexts that are elsewhere.
-const REMOTE: [&str; 6] = [
-    "http://",
-    "https://",
-    "git://",
-    "git@",
-    "ssh://",
-    "github.com/",
-];
 
 /// Turns flags into a request, reading standard input if they say so.
 pub(crate) fn request(
@@ -37,7 +26,7 @@ pub(crate) fn request(
     environment: &Environment,
 ) -> Result<BuildRequest, Failure> {
     check_attestations(arguments)?;
-    let (context, dockerfile) = sources(arguments, read_stdin)?;
+    let (context, dockerfile) = sources::find(arguments, &mut io::stdin().lock())?;
     let epoch = match arguments.timestamp {
         Some(seconds) => Some(Timestamp::from_seconds(seconds)),
         None if arguments.reproducible => Some(Timestamp::EPOCH),
@@ -107,79 +96,6 @@ pub(crate) fn request(
 fn each<T>(texts: &[String], parse: fn(&str) -> Result<T, String>) -> Result<Vec<T>, Failure> {
     let parsed = texts.iter().map(|text| parse(text));
     parsed.collect::<Result<_, _>>().map_err(Failure::flag)
-}
-
-/// Finds the context and the Dockerfile.
-fn sources(
-    arguments: &BuildArguments,
-    read_stdin: impl Fn() -> Result<Vec<u8>, Failure>,
-) -> Result<(ContextSource, DockerfileSource), Failure> {
-    let file = arguments.file.as_deref().filter(|file| !file.is_empty());
-    if arguments.context == "-" {
-        if file == Some("-") {
-            return Err(Failure::new(
-                "invalid argument: can't use stdin for both build context and dockerfile",
-            ));
-        }
-        let text = read_stdin()?;
-        if is_archive(&text) {
-            return Err(
-                Failure::new("a build context on standard input is not supported yet")
-                    .with_hint("unpack it and name the directory"),
-            );
-        }
-        if file.is_some() {
-            return Err(Failure::new(
-                "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
-            ));
-        }
-        return Ok((ContextSource::Empty, DockerfileSource::Text(text)));
-    }
-    let directory = Path::new(&arguments.context);
-    if !directory.is_dir() {
-        return Err(bad_context(&arguments.context, directory));
-    }
-    let dockerfile = match file {
-        None => DockerfileSource::Default,
-        Some("-") => DockerfileSource::Text(read_stdin()?),
-        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
-            return Err(Failure::new("a Dockerfile from a URL is not supported yet"));
-        }
-        Some(path) => DockerfileSource::Path(PathBuf::from(path)),
-    };
-    Ok((ContextSource::Directory(directory.to_owned()), dockerfile))
-}
-
-fn bad_context(text: &str, path: &Path) -> Failure {
-    if REMOTE.iter().any(|beginning| text.starts_with(beginning)) {
-        return Failure::new("a build context from a URL is not supported yet");
-    }
-    match path.exists() {
-        true => Failure::new(format!(
-            "unable to prepare context: path {text:?} is not a directory"
-        ))
-        .with_hint("name the directory, and the Dockerfile with -f"),
-        false => Failure::new(format!(
-            "unable to prepare context: path {text:?} not found"
-        )),
-    }
-}
-
-fn read_stdin() -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
-    io::stdin()
-        .lock()
-        .read_to_end(&mut text)
-        .map_err(|error| Failure::new(format!("failed to read from stdin: {error}")))?;
-    Ok(text)
-}
-
-/// Tells a tar, compressed or not, from a Dockerfile.
-fn is_archive(bytes: &[u8]) -> bool {
-    let magics: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
-    // tar(5): the magic of POSIX archives follows 257 bytes of the first header.
-    magics.iter().any(|magic| bytes.starts_with(magic))
-        || bytes.get(257..262).is_some_and(|magic| magic == b"ustar")
 }
 
 fn build_args(
@@ -433,48 +349,6 @@ mod tests {
         assert_eq!(
             message(&["--no-cache", "--no-cache-filter=a"]),
             "--no-cache and --no-cache-filter cannot currently be used together"
-        );
-    }
-
-    #[test]
-    fn one_source_per_stream() {
-        let source = |context: &str, file: Option<&str>, text: &[u8]| {
-            let arguments = BuildArguments {
-                context: context.to_owned(),
-                file: file.map(str::to_owned),
-                ..BuildArguments::default()
-            };
-            sources(&arguments, || Ok(text.to_vec())).map_err(|failure| failure.message)
-        };
-        let dockerfile = b"FROM scratch\n";
-        assert_eq!(
-            source("-", None, dockerfile),
-            Ok((
-                ContextSource::Empty,
-                DockerfileSource::Text(dockerfile.to_vec())
-            ))
-        );
-        assert_eq!(
-            source("/", Some("-"), dockerfile),
-            Ok((
-                ContextSource::Directory("/".into()),
-                DockerfileSource::Text(dockerfile.to_vec())
-            ))
-        );
-        assert_eq!(
-            source("-", Some("-"), dockerfile),
-            Err("invalid argument: can't use stdin for both build context and dockerfile".into())
-        );
-        assert_eq!(
-            source("-", Some("x"), dockerfile),
-            Err(
-                "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles".into()
-            )
-        );
-        assert!(source("-", None, b"\x1f\x8b\x08").is_err());
-        assert_eq!(
-            source("/nowhere", None, b""),
-            Err("unable to prepare context: path \"/nowhere\" not found".into())
         );
     }
 

@@ -5,7 +5,10 @@ mod harness;
 mod attributes; // of outputs
 mod build; // results, outputs, files about them
 mod containers; // run, ps, logs, stop, rm
+mod contexts; // contexts that are no directory
 mod diagnostics; // mistakes in Dockerfiles
+mod download; // ADD of URLs
+mod git; // ADD of repositories
 mod images; // lists, names, templates
 mod login; // passwords
 mod platforms; // several in one build

@@ -1,0 +1,211 @@
+//! The context and `-f`: where the files and the instructions of a build are.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use kiln_engine::{ContextSource, DockerfileSource};
+use kiln_parser::{Place, RemoteSource, remote_source};
+
+use super::arguments::BuildArguments;
+use crate::failure::Failure;
+
+/// Bytes. A header of a tar: enough to tell one, compressed or not, from a Dockerfile.
+const BEGINNING: usize = 512;
+
+/// Finds the context and the Dockerfile. Of an archive on standard input, only the beginning is
+/// read here.
+pub(super) fn find(
+    arguments: &BuildArguments,
+    stdin: &mut dyn Read,
+) -> Result<(ContextSource, DockerfileSource), Failure> {
+    let file = arguments.file.as_deref().filter(|file| !file.is_empty());
+    if arguments.context == "-" {
+        if file == Some("-") {
+            return Err(Failure::new(
+                "invalid argument: can't use stdin for both build context and dockerfile",
+            ));
+        }
+        let mut text = read(stdin.take(BEGINNING as u64).by_ref())?;
+        if is_archive(&text) {
+            let context = ContextSource::Archive { beginning: text };
+            return Ok((context, dockerfile(file, stdin)?));
+        }
+        if file.is_some() {
+            return Err(Failure::new(
+                "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
+            ));
+        }
+        text.extend(read(stdin)?);
+        return Ok((ContextSource::Empty, DockerfileSource::Text(text)));
+    }
+    let directory = Path::new(&arguments.context);
+    let context = match directory.is_dir() {
+        true => ContextSource::Directory(directory.to_owned()),
+        false => elsewhere(&arguments.context)?,
+    };
+    Ok((context, dockerfile(file, stdin)?))
+}
+
+/// Understands `-f`.
+fn dockerfile(file: Option<&str>, stdin: &mut dyn Read) -> Result<DockerfileSource, Failure> {
+    Ok(match file {
+        None => DockerfileSource::Default,
+        Some("-") => DockerfileSource::Text(read(stdin)?),
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+            DockerfileSource::Remote(url.to_owned())
+        }
+        Some(path) => DockerfileSource::Path(PathBuf::from(path)),
+    })
+}
+
+/// Understands a context that is no directory.
+fn elsewhere(text: &str) -> Result<ContextSource, Failure> {
+    match remote_source(text, Place::BuildContext) {
+        Some(Ok(RemoteSource::Git(_) | RemoteSource::Http(_))) => {
+            Ok(ContextSource::Remote(text.to_owned()))
+        }
+        Some(Err(error)) => Err(Failure::new(format!("invalid build context: {error}"))),
+        None if Path::new(text).exists() => Err(Failure::new(format!(
+            "unable to prepare context: path {text:?} is not a directory"
+        ))
+        .with_hint("name the directory, and the Dockerfile with -f")),
+        None => Err(Failure::new(format!(
+            "unable to prepare context: path {text:?} not found"
+        ))),
+    }
+}
+
+fn read(stdin: &mut dyn Read) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    stdin
+        .read_to_end(&mut text)
+        .map_err(|error: io::Error| Failure::new(format!("failed to read from stdin: {error}")))?;
+    Ok(text)
+}
+
+/// Tells a tar, compressed or not, from a Dockerfile.
+fn is_archive(beginning: &[u8]) -> bool {
+    let magics: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    magics.iter().any(|magic| beginning.starts_with(magic))
+        || beginning
+            .first_chunk::<BEGINNING>()
+            .is_some_and(is_tar_header)
+}
+
+/// Returns whether this is the header of a tar's member, or its end, from the checksum: the oldest
+/// archives have no magic (tar(5)).
+fn is_tar_header(header: &[u8; BEGINNING]) -> bool {
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    let (before, rest) = header.split_at(148);
+    let (checksum, behind) = rest.split_at(8);
+    if sum(header) == 0 {
+        return true;
+    }
+    let digits = checksum
+        .iter()
+        .skip_while(|byte| **byte == b' ')
+        .take_while(|byte| matches!(byte, b'0'..=b'7'));
+    let expected = digits.fold(0, |number, digit| number * 8 + u32::from(digit - b'0'));
+    // The field itself counts as eight blanks.
+    sum(before) + 8 * u32::from(b' ') + sum(behind) == expected
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(
+        context: &str,
+        file: Option<&str>,
+        mut stdin: &[u8],
+    ) -> Result<(ContextSource, DockerfileSource), String> {
+        let arguments = BuildArguments {
+            context: context.to_owned(),
+            file: file.map(str::to_owned),
+            ..BuildArguments::default()
+        };
+        super::find(&arguments, &mut stdin).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn one_source_per_stream() {
+        let text = b"FROM scratch\n";
+        let dockerfile = DockerfileSource::Text(text.to_vec());
+        assert_eq!(
+            find("-", None, text),
+            Ok((ContextSource::Empty, dockerfile.clone()))
+        );
+        assert_eq!(
+            find("/", Some("-"), text),
+            Ok((ContextSource::Directory("/".into()), dockerfile))
+        );
+        assert_eq!(
+            find("-", Some("-"), text),
+            Err("invalid argument: can't use stdin for both build context and dockerfile".into())
+        );
+        assert_eq!(
+            find("-", Some("x"), text),
+            Err(
+                "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles".into()
+            )
+        );
+        assert_eq!(
+            find("/nowhere", None, b""),
+            Err("unable to prepare context: path \"/nowhere\" not found".into())
+        );
+        // Longer than what is looked at.
+        let long = [&b"FROM scratch\n#"[..], &[b'x'; 2 * BEGINNING]].concat();
+        assert_eq!(
+            find("-", None, &long),
+            Ok((ContextSource::Empty, DockerfileSource::Text(long.clone())))
+        );
+    }
+
+    #[test]
+    fn archives_are_told_by_their_beginning() {
+        let mut header = [0; BEGINNING];
+        header[..4].copy_from_slice(b"file");
+        let sum = u32::from(b'f') + u32::from(b'i') + u32::from(b'l') + u32::from(b'e') + 256;
+        header[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+        for beginning in [
+            &b"\x1f\x8b\x08"[..],
+            b"BZh9",
+            b"\xfd7zXZ\0",
+            b"\x28\xb5\x2f\xfd",
+            &header,
+            &[0; BEGINNING],
+        ] {
+            let context = ContextSource::Archive {
+                beginning: beginning.to_vec(),
+            };
+            assert_eq!(
+                find("-", Some("sub/Dockerfile"), beginning),
+                Ok((context, DockerfileSource::Path("sub/Dockerfile".into())))
+            );
+        }
+        header[0] = b'F';
+        assert!(!is_archive(&header));
+    }
+
+    #[test]
+    fn contexts_may_be_elsewhere() {
+        for text in [
+            "https://h/x.git#main:sub",
+            "git@h:a/b.git",
+            "github.com/a/b",
+            "http://h/context.tar.gz",
+        ] {
+            assert_eq!(
+                find(text, Some("https://h/Dockerfile"), b""),
+                Ok((
+                    ContextSource::Remote(text.to_owned()),
+                    DockerfileSource::Remote("https://h/Dockerfile".to_owned())
+                ))
+            );
+        }
+        assert_eq!(
+            find("https://h/x.git?x=1", None, b""),
+            Err("invalid build context: unexpected query \"x\"".into())
+        );
+    }
+}

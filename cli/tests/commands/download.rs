@@ -1,0 +1,222 @@
+//! ADD of what is behind a URL.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kiln_testbed::{Web, WebAnswer, WebRequest, need};
+
+use crate::harness::{Ended, Kiln};
+
+const DATE: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
+const DATE_SECONDS: i64 = 1_445_412_480;
+
+/// SHA-256 of `content`.
+const DIGEST: &str = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+
+fn file(request: &WebRequest) -> WebAnswer {
+    let answer = WebAnswer::new(200, "content")
+        .with("etag", "\"1\"")
+        .with("last-modified", DATE);
+    match (request.path.as_str(), request.headers.get("if-none-match")) {
+        ("/moved/x", _) => WebAnswer::new(302, "").with("location", "/dir/file.txt?q=1"),
+        ("/dir/file.txt", Some(tag)) if tag == "\"1\"" => WebAnswer::new(304, ""),
+        ("/dir/file.txt", _) => answer,
+        ("/plain/", _) => WebAnswer::new(200, "no date"),
+        ("/private", _) => match request.headers.get("authorization").map(String::as_str) {
+            Some("Bearer hunter2") => answer,
+            Some(_) => WebAnswer::new(403, ""),
+            None => WebAnswer::new(401, ""),
+        },
+        ("/cut", _) => WebAnswer::new(200, "half").with("content-length", "8"),
+        _ => WebAnswer::new(404, "nothing here"),
+    }
+}
+
+/// Builds from scratch and returns the result's files in `out`.
+fn build(kiln: &Kiln, instructions: &str, flags: &[&str]) -> Ended {
+    kiln.dockerfile(&format!("FROM scratch\n{instructions}\n"));
+    let _ = fs::remove_dir_all(kiln.scratch.join("out"));
+    let arguments = [&["build", "-o", "out"], flags, &["ctx"]].concat();
+    kiln.run(&arguments)
+}
+
+fn read(kiln: &Kiln, path: &str) -> String {
+    fs::read_to_string(kiln.scratch.join("out").join(path)).unwrap()
+}
+
+#[test]
+fn df_146_files_have_the_server_s_time_and_the_url_s_name() {
+    let kiln = need!(Kiln::for_builds());
+    let web = Web::start(file);
+    let (moved, plain) = (web.url("/moved/x"), web.url("/plain/"));
+    let add = format!(
+        "ADD {} /d/\nADD {moved} /d/\nADD {plain} /d/\nADD {plain} /named",
+        web.url("/dir/file.txt?a=b")
+    );
+    let ended = build(&kiln, &add, &[]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert_eq!(read(&kiln, "d/file.txt"), "content");
+    let metadata = fs::metadata(kiln.scratch.join("out/d/file.txt")).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
+    assert_eq!(metadata.mtime(), DATE_SECONDS);
+    // The name is that of the URL that was written.
+    assert_eq!(read(&kiln, "d/x"), "content");
+    assert_eq!(read(&kiln, "d/plain"), "no date");
+    assert_eq!(read(&kiln, "named"), "no date");
+    let metadata = fs::metadata(kiln.scratch.join("out/named")).unwrap();
+    assert_eq!(metadata.mtime(), 0);
+}
+
+#[test]
+fn what_did_not_change_is_not_sent_again() {
+    let kiln = need!(Kiln::for_builds());
+    let web = Web::start(file);
+    let add = format!("ADD {} /", web.url("/dir/file.txt"));
+    assert_eq!(build(&kiln, &add, &[]).code, 0);
+    let first = web.requests();
+    assert_eq!(first.len(), 1, "{first:#?}");
+    assert!(!first[0].headers.contains_key("if-none-match"));
+    let again = build(&kiln, &add, &["--no-cache"]);
+    assert_eq!(again.code, 0, "{again:#?}");
+    assert_eq!(read(&kiln, "file.txt"), "content");
+    let second = web.requests();
+    assert_eq!(second.len(), 1, "{second:#?}");
+    assert_eq!(second[0].headers["if-none-match"], "\"1\"");
+}
+
+#[test]
+fn what_changed_is_noticed() {
+    let kiln = need!(Kiln::for_builds());
+    let version = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&version);
+    // A server that says nothing about versions.
+    let web = Web::start(move |_| WebAnswer::new(200, now.load(Ordering::SeqCst).to_string()));
+    let add = format!("ADD {} /v", web.url("/v"));
+    for expected in ["0", "1"] {
+        let ended = build(&kiln, &add, &[]);
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        assert_eq!(read(&kiln, "v"), expected);
+        version.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn df_148_checksums_are_held_to() {
+    let kiln = need!(Kiln::for_builds());
+    let web = Web::start(file);
+    let url = web.url("/dir/file.txt");
+    let wrong = "0".repeat(64);
+    let ended = build(
+        &kiln,
+        &format!("ADD --checksum=sha256:{wrong} {url} /"),
+        &[],
+    );
+    assert_eq!(ended.code, 1);
+    let message = format!("digest mismatch sha256:{DIGEST}: sha256:{wrong}");
+    assert!(ended.stderr.contains(&message), "{ended:#?}");
+    web.requests();
+    let add = format!("ADD --checksum=sha256:{DIGEST} {url} /");
+    let ended = build(&kiln, &add, &[]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert_eq!(web.requests().len(), 1);
+    let metadata = fs::metadata(kiln.scratch.join("out/file.txt")).unwrap();
+    assert_eq!(metadata.mtime(), DATE_SECONDS);
+    // Now it is known, and the server is not needed any more.
+    drop(web);
+    for flags in [&[][..], &["--no-cache"]] {
+        let ended = build(&kiln, &add, flags);
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        assert_eq!(read(&kiln, "file.txt"), "content");
+        let metadata = fs::metadata(kiln.scratch.join("out/file.txt")).unwrap();
+        assert_eq!(metadata.mtime(), DATE_SECONDS);
+    }
+}
+
+#[test]
+fn failures_say_what_happened_and_leave_nothing() {
+    let kiln = need!(Kiln::for_builds());
+    let web = Web::start(file);
+    for (path, message) in [
+        ("/absent", "invalid response status 404"),
+        ("/cut", "end of file before message length reached"),
+        (
+            "/private",
+            "invalid response status 401: give the server a token with --secret \
+             id=HTTP_AUTH_TOKEN_127.0.0.1",
+        ),
+    ] {
+        let ended = build(&kiln, &format!("ADD {} /", web.url(path)), &[]);
+        assert_ne!(ended.code, 0, "{path}: {ended:#?}");
+        assert!(ended.stderr.contains(message), "{path}: {ended:#?}");
+    }
+    let state = kiln.scratch.join("state");
+    assert!(!state.join("downloads").exists());
+    assert_eq!(fs::read_dir(state.join("work")).unwrap().count(), 0);
+    // A server that is not there at all is not the user's fault.
+    let url = web.url("/x");
+    drop(web);
+    let ended = build(&kiln, &format!("ADD {url} /"), &[]);
+    assert_ne!(ended.code, 0, "{ended:#?}");
+    assert!(ended.stderr.contains("refused"), "{ended:#?}");
+}
+
+#[test]
+fn secrets_open_doors_and_are_seen_nowhere() {
+    let kiln = need!(Kiln::for_builds());
+    let web = Web::start(file);
+    let secret = format!(
+        "id=HTTP_AUTH_TOKEN_127.0.0.1,src={}",
+        kiln.write("token", "hunter2\n").display()
+    );
+    let add = format!("ADD {} /", web.url("/private"));
+    let ended = build(&kiln, &add, &["--secret", &secret]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert_eq!(read(&kiln, "private"), "content");
+    assert!(!format!("{ended:?}").contains("hunter2"));
+    let found = kiln_testbed::run_and_read(
+        std::process::Command::new("sh")
+            .args(["-c", "grep -rl hunter2 \"$0\" || true"])
+            .arg(kiln.scratch.join("state")),
+    );
+    assert_eq!(found, "");
+    // What one build may read, the next may not.
+    assert_ne!(build(&kiln, &add, &[]).code, 0);
+    // Another server gets no token, not even by redirection.
+    let other = Web::start(|_| WebAnswer::new(200, "other"));
+    let target = other.url("/other");
+    let web = Web::start(move |_| WebAnswer::new(307, "").with("location", &target));
+    let ended = build(
+        &kiln,
+        &format!("ADD {} /", web.url("/there")),
+        &["--secret", &secret],
+    );
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert!(web.requests()[0].headers.contains_key("authorization"));
+    assert!(!other.requests()[0].headers.contains_key("authorization"));
+}
+
+#[test]
+fn df_147_archives_are_unpacked_if_asked() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.write("tree/inside/file", "packed");
+    let tree = kiln.scratch.join("tree");
+    let archive = kiln_testbed::run(std::process::Command::new("tar").args([
+        "-cz",
+        "-C",
+        tree.to_str().unwrap(),
+        "inside",
+    ]));
+    let web = Web::start(move |_| WebAnswer::new(200, archive.stdout.clone()));
+    let url = web.url("/a.tar.gz");
+    let ended = build(
+        &kiln,
+        &format!("ADD {url} /kept/\nADD --unpack=true {url} /unpacked/"),
+        &[],
+    );
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert_eq!(read(&kiln, "unpacked/inside/file"), "packed");
+    assert!(kiln.scratch.join("out/kept/a.tar.gz").is_file());
+}

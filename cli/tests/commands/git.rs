@@ -1,0 +1,380 @@
+//! ADD of git repositories.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use kiln_testbed::{GitRepository, GitSite, Web, WebAnswer, need, run_and_read};
+
+use crate::harness::{Ended, Kiln, names};
+
+/// When [`GitRepository::commit`] commits.
+const COMMITTED: i64 = 1_700_000_000;
+
+/// Builds from scratch; the result's files are in `out`.
+fn build(kiln: &Kiln, instructions: &str, flags: &[&str]) -> Ended {
+    kiln.dockerfile(&format!("FROM scratch\n{instructions}\n"));
+    let _ = fs::remove_dir_all(kiln.scratch.join("out"));
+    let arguments = [&["build", "-o", "out"], flags, &["ctx"]].concat();
+    kiln.run(&arguments)
+}
+
+#[track_caller]
+fn add(kiln: &Kiln, source: &str) {
+    let ended = build(kiln, &format!("ADD {source} /r"), &[]);
+    assert_eq!(ended.code, 0, "{source}: {ended:#?}");
+}
+
+#[track_caller]
+fn refused(kiln: &Kiln, source: &str, message: &str) {
+    let ended = build(kiln, &format!("ADD {source} /r"), &[]);
+    assert_ne!(ended.code, 0, "{source}: {ended:#?}");
+    assert!(ended.stderr.contains(message), "{source}: {ended:#?}");
+}
+
+fn read(kiln: &Kiln, path: &str) -> String {
+    fs::read_to_string(kiln.scratch.join("out/r").join(path)).unwrap()
+}
+
+/// Three commits: `one` under a light tag, `two` on a branch and under an annotated tag, `three`.
+fn history(repository: &GitRepository<'_>) -> [String; 3] {
+    let one = repository.write("v", "one").commit("one");
+    repository.git(&["tag", "light"]);
+    repository.git(&["checkout", "--quiet", "-b", "side"]);
+    let two = repository.write("v", "two").commit("two");
+    repository.git(&["tag", "-a", "heavy", "-m", "heavy"]);
+    repository.git(&["checkout", "--quiet", "main"]);
+    let three = repository.write("v", "three").commit("three");
+    repository.publish();
+    [one, two, three]
+}
+
+#[test]
+fn references_are_branches_tags_and_commits() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let repository = site.repository("app");
+    let [one, two, three] = history(&repository);
+    let (_daemon, address) = need!(site.serve());
+    let url = format!("git://{address}/app.git");
+    for (reference, expected) in [
+        ("", "three"),
+        ("#main", "three"),
+        ("#refs/heads/side", "two"),
+        ("#light", "one"),
+        ("#heavy", "two"),
+        ("?tag=heavy", "two"),
+        ("?branch=side", "two"),
+        (&*format!("#{one}"), "one"),
+        (&*format!("#{}", &two[..9]), "two"),
+        (&*format!("?ref=main&commit={three}"), "three"),
+    ] {
+        add(&kiln, &format!("{url}{reference}"));
+        assert_eq!(read(&kiln, "v"), expected, "{reference}");
+        assert_eq!(names(&kiln.scratch.join("out/r")), ["v"], "{reference}");
+    }
+    add(&kiln, &format!("--checksum={} {url}#light", &one[..12]));
+    refused(
+        &kiln,
+        &format!("--checksum={one} {url}#side"),
+        &format!("expected checksum to match {one}, got {two}"),
+    );
+    refused(
+        &kiln,
+        &format!("{url}#absent"),
+        "does not contain ref absent",
+    );
+    refused(
+        &kiln,
+        &format!("{url}#abcdef0123"),
+        "does not contain ref abcdef0123",
+    );
+    refused(
+        &kiln,
+        &format!("git://{address}/other.git"),
+        &format!("git could not read git://{address}/other.git"),
+    );
+}
+
+#[test]
+fn what_moved_is_noticed_and_what_stayed_is_cached() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let repository = site.repository("app");
+    repository.write("v", "one").commit("one");
+    let (_daemon, address) = need!(site.serve());
+    let url = format!("git://{address}/app.git#main");
+    add(&kiln, &url);
+    let again = build(&kiln, &format!("ADD {url} /r"), &["--progress=plain"]);
+    assert!(again.stderr.contains("CACHED"), "{again:#?}");
+    repository.write("v", "two").commit("two");
+    add(&kiln, &url);
+    assert_eq!(read(&kiln, "v"), "two");
+}
+
+#[test]
+fn files_have_one_shape() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let repository = site.repository("app");
+    repository.write("plain", "x").write("dir/program", "x");
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    mode(&repository.path().join("dir/program"), 0o700).unwrap();
+    symlink("/etc/passwd", repository.path().join("link")).unwrap();
+    repository.commit("one");
+    let (_daemon, address) = need!(site.serve());
+    add(&kiln, &format!("git://{address}/app.git?mtime=commit"));
+    let root = kiln.scratch.join("out/r");
+    for (path, mode) in [("plain", 0o644), ("dir", 0o755), ("dir/program", 0o755)] {
+        let metadata = fs::metadata(root.join(path)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, mode, "{path}");
+        assert_eq!(metadata.mtime(), COMMITTED, "{path}");
+    }
+    let link = fs::read_link(root.join("link")).unwrap();
+    assert_eq!(link, Path::new("/etc/passwd"));
+}
+
+#[test]
+fn subdirectories_stay_inside() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let repository = site.repository("app");
+    repository.write("a/b/file", "x").write("top", "x");
+    symlink("/", repository.path().join("root")).unwrap();
+    symlink("../../../..", repository.path().join("up")).unwrap();
+    symlink("a/b", repository.path().join("inside")).unwrap();
+    repository.commit("one");
+    let (_daemon, address) = need!(site.serve());
+    let url = format!("git://{address}/app.git");
+    add(&kiln, &format!("{url}#main:a/b"));
+    assert_eq!(names(&kiln.scratch.join("out/r")), ["file"]);
+    add(&kiln, &format!("{url}?subdir=inside"));
+    assert_eq!(names(&kiln.scratch.join("out/r")), ["file"]);
+    // Whatever leads out of the repository leads to its root.
+    for outside in ["root", "up", "../.."] {
+        add(&kiln, &format!("{url}#main:{outside}"));
+        assert_eq!(
+            names(&kiln.scratch.join("out/r")),
+            ["a", "inside", "root", "top", "up"],
+            "{outside}"
+        );
+    }
+    // git's own directory is no part of a commit, and does not come along with a part of the tree.
+    add(&kiln, &format!("--keep-git-dir {url}#main:a"));
+    assert_eq!(names(&kiln.scratch.join("out/r")), ["b"]);
+    refused(
+        &kiln,
+        &format!("{url}#main:.git"),
+        "subdirectory \".git\" is not in the repository",
+    );
+    refused(
+        &kiln,
+        &format!("{url}#main:x"),
+        "subdirectory \"x\" is not in the repository",
+    );
+    refused(
+        &kiln,
+        &format!("{url}#main:top"),
+        "\"top\" is not a directory of the repository",
+    );
+}
+
+#[test]
+fn submodules_come_along_unless_told_otherwise() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let (_daemon, address) = need!(site.serve());
+    let inner = site.repository("inner");
+    inner.write("inner", "x").commit("inner");
+    let middle = site.repository("middle");
+    middle.write("middle", "x");
+    let url = |name: &str| format!("git://{address}/{name}.git");
+    middle.git(&["submodule", "--quiet", "add", &url("inner"), "inner"]);
+    middle.commit("middle");
+    let outer = site.repository("outer");
+    outer.git(&["submodule", "--quiet", "add", &url("middle"), "deps/middle"]);
+    // As hosting sites advise, relative to the repository itself.
+    outer.git(&[
+        "config",
+        "-f",
+        ".gitmodules",
+        "submodule.deps/middle.url",
+        "../middle.git",
+    ]);
+    outer.commit("outer");
+    add(&kiln, &url("outer"));
+    let root = kiln.scratch.join("out/r");
+    assert_eq!(names(&root), [".gitmodules", "deps"]);
+    assert_eq!(
+        names(&root.join("deps/middle")),
+        [".gitmodules", "inner", "middle"]
+    );
+    assert_eq!(names(&root.join("deps/middle/inner")), ["inner"]);
+    add(&kiln, &format!("{}?submodules=false", url("outer")));
+    assert_eq!(names(&root.join("deps/middle")), [] as [&str; 0]);
+    // A submodule cannot name a repository of this machine.
+    let thief = site.repository("thief");
+    thief.git(&[
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        inner.path().to_str().unwrap(),
+        "stolen",
+    ]);
+    thief.commit("thief");
+    refused(&kiln, &url("thief"), "transport 'file' not allowed");
+}
+
+#[test]
+fn a_kept_git_directory_works_and_is_the_same_every_time() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let repository = site.repository("app");
+    history(&repository);
+    let (_daemon, address) = need!(site.serve());
+    let url = format!("git://{address}/app.git");
+    add(&kiln, &format!("--keep-git-dir {url}#heavy"));
+    let root = kiln.scratch.join("out/r");
+    assert_eq!(names(&root), [".git", "v"]);
+    let git = |arguments: &[&str]| {
+        run_and_read(
+            Command::new("git")
+                .args(["-c", "safe.directory=*"])
+                .args(arguments)
+                .current_dir(&root),
+        )
+    };
+    assert_eq!(git(&["status", "--porcelain"]), "");
+    assert_eq!(git(&["describe", "--tags"]), "heavy");
+    assert_eq!(git(&["log", "--format=%s"]), "two");
+    assert_eq!(git(&["remote", "get-url", "origin"]), url);
+    let digests = [Kiln::for_builds(), Kiln::for_builds()].map(|kiln| {
+        let kiln = kiln.unwrap();
+        let source = format!("--keep-git-dir {url}?ref=heavy&mtime=commit");
+        add(&kiln, &source);
+        run_and_read(
+            Command::new("sh")
+                .args(["-c", "cd \"$0\" && tar --sort=name -c . | sha256sum"])
+                .arg(kiln.scratch.join("out/r/.git")),
+        )
+    });
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+fn http_is_smart_or_plain_and_asks_for_tokens() {
+    let kiln = need!(Kiln::for_builds());
+    let site = std::sync::Arc::new(need!(GitSite::new()));
+    history(&site.repository("app"));
+    let (smart, plain) = (site.clone(), site.clone());
+    let smart = Web::start(move |request| smart.answer(request));
+    add(&kiln, &format!("{}#heavy", smart.url("/app.git")));
+    assert_eq!(read(&kiln, "v"), "two");
+    let plain = Web::start(move |request| plain.answer_with_file(request));
+    for (reference, expected) in [("", "three"), ("#heavy", "two"), ("#light", "one")] {
+        add(&kiln, &format!("{}{reference}", plain.url("/app.git")));
+        assert_eq!(read(&kiln, "v"), expected, "{reference}");
+    }
+    let own = site.clone();
+    let private = Web::start(move |request| {
+        // x-access-token:hunter2
+        match request.headers.get("authorization").map(String::as_str) {
+            Some("Basic eC1hY2Nlc3MtdG9rZW46aHVudGVyMg==") => own.answer(request),
+            _ => WebAnswer::new(401, "").with("www-authenticate", "Basic realm=\"x\""),
+        }
+    });
+    let url = private.url("/app.git");
+    refused(&kiln, &url, "give a token with --secret id=GIT_AUTH_TOKEN");
+    let token = kiln.write("token", "hunter2\n");
+    for id in ["GIT_AUTH_TOKEN", "GIT_AUTH_TOKEN.127.0.0.1"] {
+        let secret = format!("id={id},src={}", token.display());
+        let flags = ["--no-cache", "--secret", &secret];
+        let ended = build(&kiln, &format!("ADD {url} /r"), &flags);
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        assert!(!format!("{ended:?}").contains("hunter2"));
+    }
+    let found = run_and_read(
+        Command::new("sh")
+            .args(["-c", "grep -rl -e hunter2 -e aHVudGVyMg \"$0\" || true"])
+            .arg(kiln.scratch.join("state")),
+    );
+    assert_eq!(found, "");
+}
+
+#[test]
+fn ssh_goes_through_the_agent_of_the_build() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    history(&site.repository("app"));
+    let ssh_keygen = need!(kiln_testbed::Tool::find("ssh-keygen"));
+    let key = kiln.scratch.join("key");
+    kiln_testbed::run(
+        ssh_keygen
+            .command()
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "mine", "-f"])
+            .arg(&key),
+    );
+    // What stands in for ssh and a server: it shows whose keys it could use, and runs the command.
+    let ssh = format!(
+        "#!/bin/sh\nssh-add -l >{0}/seen 2>&1\necho \"$@\" >>{0}/seen\ncd {1}\n\
+         for last; do :; done\nexec sh -c \"$last\"\n",
+        kiln.scratch.path().display(),
+        site.path().display(),
+    );
+    let ssh = kiln.write("bin/ssh", &ssh);
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:/usr/local/bin:/usr/bin:/bin",
+        ssh.parent().unwrap().display()
+    );
+    kiln.dockerfile("FROM scratch\nADD git@host.example:app.git#heavy /r\n");
+    let output = kiln
+        .command()
+        .env("PATH", path)
+        .args(["build", "-o", "out", "--ssh"])
+        .arg(format!("default={}", key.display()))
+        .arg("ctx")
+        .output()
+        .unwrap();
+    let ended = Ended::from(output);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert_eq!(read(&kiln, "v"), "two");
+    let seen = fs::read_to_string(kiln.scratch.join("seen")).unwrap();
+    assert!(seen.contains("mine (ED25519)"), "{seen}");
+    assert!(
+        seen.contains("BatchMode=yes") && seen.contains("git@host.example"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn several_builds_share_a_repository() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let repository = site.repository("app");
+    repository.write("v", "one").commit("one");
+    let (_daemon, address) = need!(site.serve());
+    kiln.dockerfile(&format!(
+        "FROM scratch AS a\nADD git://{address}/app.git#main /r\n\
+         FROM scratch\nADD git://{address}/app.git /r2\nCOPY --from=a / /\n"
+    ));
+    let children: Vec<_> = (0..3)
+        .map(|number| {
+            kiln.command()
+                .args(["build", "--no-cache", "-o", &format!("out{number}"), "ctx"])
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for (number, child) in children.into_iter().enumerate() {
+        let ended = Ended::from(child.wait_with_output().unwrap());
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        let out = kiln.scratch.join(format!("out{number}"));
+        assert_eq!(names(&out), ["r", "r2"]);
+    }
+}

@@ -1,0 +1,184 @@
+//! Where a build's files are.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use kiln_cache::Timestamp;
+use kiln_parser::{IgnoreRules, remote_source};
+use kiln_runtime::Cancel;
+use kiln_snapshotter::{UnpackedArchive, is_archive};
+use kiln_solver::{Context, Download, GitDirectory, Lifetime, Remote, Reporter, Vertex, VertexEnd};
+
+use super::{dockerfile, ignore_rules};
+use crate::error::chain;
+use crate::remote::{Checkout, RemoteSources, build_error, shown};
+use crate::request::{BuildRequest, ContextSource};
+use crate::{Engine, Error};
+
+/// A context that was found.
+pub(super) struct Found {
+    pub(super) place: Place,
+    /// When it was made, if it says so.
+    pub(super) time: Option<Timestamp>,
+}
+
+/// Where the files of a context are.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// There are none.
+    Nowhere,
+    /// In a directory of the person's.
+    Host(std::path::PathBuf),
+    /// In an archive that was unpacked.
+    Archive(UnpackedArchive),
+    /// In a checkout of a repository.
+    Repository(Checkout),
+    /// There are none: what was named is a Dockerfile.
+    Dockerfile {
+        /// The URL's last part.
+        name: String,
+        /// What was there.
+        text: Vec<u8>,
+    },
+}
+
+impl Place {
+    /// Returns the directory of a context that came from elsewhere.
+    pub(super) fn fetched(&self) -> Option<&Path> {
+        match self {
+            Self::Archive(archive) => Some(archive.directory()),
+            Self::Repository(checkout) => Some(checkout.directory()),
+            Self::Nowhere | Self::Host(_) | Self::Dockerfile { .. } => None,
+        }
+    }
+}
+
+/// Finds the context, and brings it here if it is elsewhere.
+pub(super) fn find(
+    request: &BuildRequest,
+    remotes: &RemoteSources<'_>,
+    reporter: &Reporter<'_>,
+    cancel: &Cancel,
+) -> Result<Found, Error> {
+    let nothing_known = |place| Found { place, time: None };
+    match &request.context {
+        ContextSource::Empty => return Ok(nothing_known(Place::Nowhere)),
+        ContextSource::Directory(directory) => {
+            if !directory.is_dir() {
+                return Err(Error::input(format!(
+                    "unable to prepare context: path {:?} not found",
+                    directory.display().to_string()
+                )));
+            }
+            return Ok(nothing_known(Place::Host(directory.clone())));
+        }
+        ContextSource::Archive { .. } | ContextSource::Remote(_) => {}
+    }
+    let vertex = reporter.start("[internal] load remote build context");
+    let found = match &request.context {
+        ContextSource::Archive { beginning } => {
+            let archive = beginning.chain(std::io::stdin());
+            unpack(
+                remotes.engine,
+                archive,
+                "the build context on standard input",
+            )
+        }
+        ContextSource::Remote(text) => {
+            let keeps = request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+            let keeps = keeps.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
+            fetch(text, keeps, remotes, &vertex, cancel)
+        }
+        ContextSource::Directory(_) | ContextSource::Empty => Ok(nothing_known(Place::Nowhere)),
+    };
+    match &found {
+        Ok(_) => vertex.end(VertexEnd::Done),
+        Err(Error::Cancelled) => vertex.end(VertexEnd::Cancelled),
+        Err(error) => vertex.end(VertexEnd::Failed(error.to_string())),
+    }
+    found
+}
+
+fn fetch(
+    text: &str,
+    keeps_git_directory: bool,
+    remotes: &RemoteSources<'_>,
+    vertex: &Vertex<'_>,
+    cancel: &Cancel,
+) -> Result<Found, Error> {
+    let doing = || format!("cannot fetch the build context {}", shown(text));
+    let failed = |error| build_error(error, &doing(), cancel);
+    let source = remote_source(text, kiln_parser::Place::BuildContext)
+        .ok_or_else(|| Error::input(format!("{}: neither a repository nor a URL", doing())))?
+        .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
+    let git_directory = match keeps_git_directory {
+        true => GitDirectory::Keep,
+        false => GitDirectory::Drop,
+    };
+    match Remote::new(source, git_directory) {
+        Remote::Repository(repository) => {
+            let checkout = remotes.checkout_context(&repository, vertex, cancel);
+            let checkout = checkout.map_err(failed)?;
+            Ok(Found {
+                time: Some(checkout.time),
+                place: Place::Repository(checkout),
+            })
+        }
+        Remote::Download(Download { url, .. }) => {
+            let record = remotes.download(&url, vertex, cancel).map_err(failed)?;
+            let blobs = &remotes.engine.blobs;
+            let open = || {
+                let blob = blobs.open(record.content);
+                blob.map_err(|error| Error::environment(&doing(), &error))
+            };
+            let mut found = match is_archive(open()?) {
+                true => unpack(remotes.engine, open()?, &shown(&url))?,
+                false => {
+                    let text = blobs.read(record.content);
+                    Found {
+                        place: Place::Dockerfile {
+                            name: dockerfile::name_of_download(&url),
+                            text: text.map_err(|error| Error::environment(&doing(), &error))?,
+                        },
+                        time: None,
+                    }
+                }
+            };
+            found.time = record.modified().or(found.time);
+            Ok(found)
+        }
+    }
+}
+
+fn unpack(engine: &Engine, archive: impl std::io::Read + Send, name: &str) -> Result<Found, Error> {
+    let archive = engine
+        .layers
+        .unpack_aside(archive)
+        .map_err(|error| Error::input(format!("cannot unpack {name}: {}", chain(&error))))?;
+    Ok(Found {
+        time: archive.newest(),
+        place: Place::Archive(archive),
+    })
+}
+
+/// Returns a context as steps see it: of a directory of the person's, without what its ignore file
+/// names; what came from elsewhere, whole (spec/dockerfile.md section 8).
+pub(super) fn of(request: &BuildRequest, place: &Place) -> Result<Option<Context>, Error> {
+    if let Some(directory) = place.fetched() {
+        return Ok(Some(Context {
+            directory: directory.to_owned(),
+            ignore: IgnoreRules::default(),
+            lifetime: Lifetime::Build,
+        }));
+    }
+    let Place::Host(directory) = place else {
+        return Ok(None);
+    };
+    Ok(Some(Context {
+        ignore: ignore_rules(request, directory)?,
+        directory: directory
+            .canonicalize()
+            .map_err(Error::at("cannot open the build context", directory))?,
+        lifetime: Lifetime::Lasting,
+    }))
+}

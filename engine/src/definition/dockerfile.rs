@@ -1,0 +1,181 @@
+//! Where a build's instructions are.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_parser::download_name;
+use kiln_runtime::Cancel;
+use kiln_solver::{Reporter, VertexEnd};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::context::Place;
+use crate::remote::{RemoteSources, build_error, shown};
+use crate::request::{BuildRequest, DockerfileSource};
+use crate::{Error, SourceText};
+
+/// The name that a Dockerfile has if nothing else is said.
+const USUAL: &str = "Dockerfile";
+
+/// Reads the Dockerfile.
+pub(super) fn read(
+    request: &BuildRequest,
+    place: &Place,
+    remotes: &RemoteSources<'_>,
+    reporter: &Reporter<'_>,
+    cancel: &Cancel,
+) -> Result<SourceText, Error> {
+    let (name, bytes) = match (&request.dockerfile, place) {
+        (DockerfileSource::Text(bytes), _) => (USUAL.to_owned(), bytes.clone()),
+        (DockerfileSource::Remote(url), _) => download(url, remotes, reporter, cancel)?,
+        (DockerfileSource::Default, Place::Dockerfile { name, text }) => {
+            (name.clone(), text.clone())
+        }
+        (DockerfileSource::Path(path), _) if path.is_absolute() => from_host(path)?,
+        (DockerfileSource::Path(path), place) => match place.fetched() {
+            Some(root) => from_context(root, path)?,
+            None if matches!(place, Place::Host(_)) => from_host(path)?,
+            None => {
+                return Err(Error::Input {
+                    message: format!(
+                        "ambiguous Dockerfile source: the build context is a Dockerfile itself, \
+                         so there is no {}",
+                        path.display()
+                    ),
+                    hint: Some("leave out either of them".to_owned()),
+                });
+            }
+        },
+        (DockerfileSource::Default, Place::Host(directory)) => from_host(&default_path(directory))?,
+        (DockerfileSource::Default, place) => match place.fetched() {
+            Some(root) => match from_context(root, Path::new(USUAL)) {
+                Err(_) if root.join("dockerfile").exists() => {
+                    from_context(root, Path::new("dockerfile"))?
+                }
+                other => other?,
+            },
+            None => return Err(Error::input("an empty context has no Dockerfile")),
+        },
+    };
+    Ok(SourceText {
+        name,
+        bytes: Arc::from(bytes),
+    })
+}
+
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(
+        || path.display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// Returns how a Dockerfile behind a URL is called.
+pub(super) fn name_of_download(url: &str) -> String {
+    match download_name(url) {
+        name if name.starts_with("__") => USUAL.to_owned(),
+        name => name,
+    }
+}
+
+/// Returns where `Dockerfile`, or `dockerfile`, is in a directory.
+pub(super) fn default_path(directory: &Path) -> PathBuf {
+    let usual = directory.join(USUAL);
+    let lower = directory.join("dockerfile");
+    match !usual.exists() && lower.exists() {
+        true => lower,
+        false => usual,
+    }
+}
+
+fn from_host(path: &Path) -> Result<(String, Vec<u8>), Error> {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let text = fs::read(path).map_err(|error| missing(path, directory, &error))?;
+    Ok((file_name(path), text))
+}
+
+/// Reads a Dockerfile of a context that somebody else made: links in it lead to files of it.
+fn from_context(root: &Path, path: &Path) -> Result<(String, Vec<u8>), Error> {
+    let read = || -> io::Result<Vec<u8>> {
+        let directory = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+        // A pipe must not block.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let file = rustix::fs::openat2(directory, path, flags, Mode::empty(), resolve)?;
+        let mut file = File::from(file);
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        Ok(text)
+    };
+    let text = read().map_err(|error| missing(path, root, &error))?;
+    Ok((path.display().to_string(), text))
+}
+
+fn download(
+    url: &str,
+    remotes: &RemoteSources<'_>,
+    reporter: &Reporter<'_>,
+    cancel: &Cancel,
+) -> Result<(String, Vec<u8>), Error> {
+    let doing = format!("failed to read dockerfile: {}", shown(url));
+    let vertex = reporter.start(&format!("[internal] load remote Dockerfile {}", shown(url)));
+    let record = match remotes.download(url, &vertex, cancel) {
+        Ok(record) => record,
+        Err(error) => {
+            let error = build_error(error, &doing, cancel);
+            match &error {
+                Error::Cancelled => vertex.end(VertexEnd::Cancelled),
+                error => vertex.end(VertexEnd::Failed(error.to_string())),
+            }
+            return Err(error);
+        }
+    };
+    vertex.end(VertexEnd::Done);
+    let text = remotes.engine.blobs.read(record.content);
+    let text = text.map_err(|error| Error::environment(&doing, &error))?;
+    Ok((name_of_download(url), text))
+}
+
+/// Says that there is no Dockerfile, and which file may be meant.
+fn missing(path: &Path, directory: &Path, error: &io::Error) -> Error {
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        _ => error.to_string(),
+    };
+    let other = likely_dockerfiles(directory).into_iter().next();
+    Error::Input {
+        message: format!(
+            "failed to read dockerfile: open {}: {reason}",
+            file_name(path)
+        ),
+        hint: Some(match other {
+            Some(name) => format!("is {name} meant? name it with -f"),
+            None => "name another file with -f".to_owned(),
+        }),
+    }
+}
+
+/// Returns the names of files that look like Dockerfiles, sorted.
+fn likely_dockerfiles(directory: &Path) -> Vec<String> {
+    let directory = match directory.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => directory,
+    };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| {
+            let name = name.to_lowercase();
+            (name.contains("dockerfile") || name.contains("containerfile"))
+                && !name.ends_with("ignore")
+        })
+        .collect();
+    names.sort_unstable();
+    names
+}

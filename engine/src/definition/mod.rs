@@ -1,0 +1,92 @@
+//! What a build is made of: its Dockerfile, its context, its ignore file.
+//!
+//! A context that is not a directory of the person's (an archive, a repository, something behind a
+//! URL) becomes one: unpacked or checked out in the state directory, and gone with the build.
+
+mod context; // where the files are
+mod dockerfile; // where the instructions are
+mod ignore; // what does not exist for a build
+
+use kiln_cache::Timestamp;
+use kiln_parser::{Dockerfile, Severity, parse};
+use kiln_runtime::Cancel;
+use kiln_solver::{Context, Reporter, VertexEnd};
+
+use self::context::Place;
+pub(crate) use self::ignore::{ignore_rules, load_ignore_file};
+use crate::remote::RemoteSources;
+use crate::request::BuildRequest;
+use crate::ssh::BuildAgents;
+use crate::{Engine, Error, SourceText};
+
+/// What a build is made of.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    /// The Dockerfile as it was written.
+    pub(crate) source_text: SourceText,
+    /// The Dockerfile as it was understood.
+    pub(crate) dockerfile: Dockerfile,
+    /// The files; none if there are none.
+    pub(crate) context: Option<Context>,
+    /// When the context was made, if it came from elsewhere and says so: the commit's time,
+    /// `Last-Modified`, or that of the newest member of the archive.
+    pub(crate) time: Option<Timestamp>,
+    /// Keeps what was fetched for this build.
+    _place: Place,
+}
+
+/// Finds out what a build is made of.
+///
+/// # Errors
+/// When something is not there, is not to be had, or is not a Dockerfile.
+pub(crate) fn prepare(
+    request: &BuildRequest,
+    remotes: &RemoteSources<'_>,
+    reporter: &Reporter<'_>,
+    cancel: &Cancel,
+) -> Result<Definition, Error> {
+    let found = context::find(request, remotes, reporter, cancel)?;
+    let source_text = dockerfile::read(request, &found.place, remotes, reporter, cancel)?;
+    let vertex = reporter.start(&format!(
+        "[internal] load build definition from {}",
+        source_text.name
+    ));
+    let parsed = parse(&source_text.bytes);
+    let is_wrong = |d: &kiln_parser::Diagnostic| d.severity == Severity::Error;
+    if parsed.diagnostics.iter().any(is_wrong) {
+        vertex.end(VertexEnd::Failed("the Dockerfile has errors".to_owned()));
+        return Err(Error::Dockerfile {
+            source_text,
+            diagnostics: parsed.diagnostics,
+        });
+    }
+    vertex.end(VertexEnd::Done);
+    Ok(Definition {
+        source_text,
+        dockerfile: parsed.dockerfile,
+        context: context::of(request, &found.place)?,
+        time: found.time,
+        _place: found.place,
+    })
+}
+
+/// As [`prepare`], for verbs that look at a Dockerfile and build nothing.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn look(
+    engine: &Engine,
+    request: &BuildRequest,
+    reporter: &Reporter<'_>,
+) -> Result<Definition, Error> {
+    let never =
+        Cancel::new().map_err(|error| Error::environment("cannot read the Dockerfile", &error))?;
+    let agents = BuildAgents::new(&engine.store, &request.agents)?;
+    let remotes = RemoteSources {
+        engine,
+        secrets: &request.secrets,
+        agents: &agents,
+        epoch: request.epoch,
+    };
+    prepare(request, &remotes, reporter, &never)
+}

@@ -1,0 +1,281 @@
+//! Files behind URLs.
+//!
+//! A record says what a URL stood for, the content is a blob. Every build asks again, with what the
+//! server called the version it gave; `304 Not Modified` means that the blob still serves. Content
+//! that is named by a checksum is not asked for while it is here.
+
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
+use kiln_cache::{BlobError, DownloadRecord, GuestPath, Sha256, Timestamp};
+use kiln_registry::{ErrorClass, FetchOptions, Fetched, Secret};
+use kiln_runtime::Cancel;
+use kiln_snapshotter::{Content, Layer, LayerBuilder, Metadata};
+use kiln_solver::{Download, Fault, Identity, RemoteError, Vertex};
+
+use super::address::{Address, shown};
+use super::checksum::Checksum;
+use super::{RemoteSources, authorization, cancelled, identity_digest, input, local, turn};
+use crate::error::chain;
+
+/// RFC 9110, section 8.8.2.2: of a file that was changed less than a minute before it was sent, the
+/// date does not tell one version from the next.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
+/// Bytes read at once.
+const CHUNK: usize = 128 << 10;
+
+impl RemoteSources<'_> {
+    pub(super) fn identify_download(
+        &self,
+        download: &Download,
+        vertex: &Vertex<'_>,
+        cancel: &Cancel,
+    ) -> Result<Identity, RemoteError> {
+        let Some(checksum) = &download.checksum else {
+            let record = self.download(&download.url, vertex, cancel)?;
+            let time = record.modified();
+            return Ok(Identity {
+                digest: identity_digest("download", |encoder| {
+                    let modified = time.unwrap_or(Timestamp::EPOCH);
+                    encoder
+                        .text(&download.file_name)
+                        .digest(record.content.as_bytes())
+                        .number(modified.seconds.cast_unsigned());
+                }),
+                time,
+                revision: record.content.hex(),
+            });
+        };
+        // What it is, is known; when it was made, perhaps.
+        let checksum = Checksum::parse(checksum)?;
+        let here = self.at_hand(&download.url, &checksum)?;
+        Ok(Identity {
+            digest: identity_digest("checksum", |encoder| {
+                encoder
+                    .text(&download.file_name)
+                    .text(&checksum.to_string());
+            }),
+            time: here.and_then(|(_, time)| time),
+            revision: checksum.hex(),
+        })
+    }
+
+    pub(super) fn fetch_download(
+        &self,
+        download: &Download,
+        identity: &Identity,
+        vertex: &Vertex<'_>,
+        cancel: &Cancel,
+    ) -> Result<Layer, RemoteError> {
+        let checksum = match &download.checksum {
+            Some(checksum) => Checksum::parse(checksum)?,
+            None => Sha256::from_hex(&identity.revision)
+                .map(Checksum::Sha256)
+                .map_err(local("cannot use a download's identity"))?,
+        };
+        let (content, time) = match self.at_hand(&download.url, &checksum)? {
+            Some(here) => here,
+            None => {
+                let record = self.ask(&download.url, Some(&checksum), vertex, cancel)?;
+                (record.content, record.modified())
+            }
+        };
+        // Without a checksum, the identity speaks of the time too.
+        let time = match download.checksum {
+            None => identity.time,
+            Some(_) => identity.time.or(time),
+        };
+        let time = time.unwrap_or(Timestamp::EPOCH);
+        self.layer_of_download(&download.file_name, content, time)
+    }
+
+    /// Brings what a URL stands for now into the blobs.
+    ///
+    /// # Errors
+    /// When it is not to be had.
+    pub(crate) fn download(
+        &self,
+        url: &str,
+        vertex: &Vertex<'_>,
+        cancel: &Cancel,
+    ) -> Result<DownloadRecord, RemoteError> {
+        let _turn = turn::take(&self.engine.store, "download", url, cancel)?;
+        self.ask(url, None, vertex, cancel)
+    }
+
+    /// Returns content that is here already, and its time if it was downloaded from this URL.
+    fn at_hand(
+        &self,
+        url: &str,
+        checksum: &Checksum,
+    ) -> Result<Option<(Sha256, Option<Timestamp>)>, RemoteError> {
+        let blobs = &self.engine.blobs;
+        if let Some(record) = self.known(url) {
+            let open = || blobs.open(record.content).map_err(std::io::Error::other);
+            if checksum
+                .matches(record.content, open)
+                .map_err(local("cannot read a download"))?
+            {
+                return Ok(Some((record.content, record.modified())));
+            }
+        }
+        Ok(match checksum {
+            Checksum::Sha256(digest) if blobs.contains(*digest) => Some((*digest, None)),
+            _ => None,
+        })
+    }
+
+    /// Returns what the URL stood for, if the content is still here.
+    fn known(&self, url: &str) -> Option<DownloadRecord> {
+        let record = self.engine.downloads.get(url)?;
+        let size_bytes = self.engine.blobs.size(record.content);
+        (size_bytes == Some(record.size_bytes)).then_some(record)
+    }
+
+    /// Asks the server. Content that must have a checksum is taken whole.
+    fn ask(
+        &self,
+        url: &str,
+        checksum: Option<&Checksum>,
+        vertex: &Vertex<'_>,
+        cancel: &Cancel,
+    ) -> Result<DownloadRecord, RemoteError> {
+        let known = self.known(url).filter(|_| checksum.is_none());
+        let authorization = authorization::for_download(url, self.secrets)?;
+        let options = FetchOptions {
+            etag: known.as_ref().and_then(|record| record.etag.clone()),
+            last_modified: known.as_ref().and_then(settled_date),
+            authorization: authorization.clone(),
+        };
+        let failed = |error: &_| fetch_error(error, url, authorization.as_ref());
+        // What stands before the `@` goes into a header, not to the server as it is.
+        let Address {
+            scheme,
+            authority,
+            rest,
+            ..
+        } = Address::of(url);
+        let plain = format!("{scheme}://{authority}{rest}");
+        let fetched = self.engine.client.fetch(&plain, &options);
+        let mut download = match fetched.map_err(|error| failed(&error))? {
+            Fetched::Download(download) => download,
+            Fetched::NotModified => {
+                return known.ok_or_else(|| input("invalid response status 304"));
+            }
+        };
+        let part = shown(url);
+        let mut writer = self.engine.blobs.writer().map_err(stored)?;
+        let mut hasher = checksum.and_then(Checksum::hasher);
+        let mut buffer = vec![0; CHUNK];
+        let mut done = 0;
+        loop {
+            if cancel.is_triggered() {
+                return Err(cancelled());
+            }
+            let count = match download.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) => {
+                    return Err(match kiln_registry::Error::from_io(error) {
+                        Ok(error) => failed(&error),
+                        Err(error) => local("cannot download")(error),
+                    });
+                }
+            };
+            writer
+                .write_all(&buffer[..count])
+                .map_err(local("cannot write to the state directory"))?;
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&buffer[..count]);
+            }
+            done += count as u64;
+            vertex.status(&part, done, download.size_bytes, false);
+        }
+        vertex.status(&part, done, download.size_bytes, true);
+        if let (Some(hasher), Some(expected)) = (hasher, checksum) {
+            let actual = hasher.finish();
+            if actual != *expected {
+                return Err(input(format!("digest mismatch {actual}: {expected}")));
+            }
+        }
+        let expected = match checksum {
+            Some(Checksum::Sha256(digest)) => Some(*digest),
+            _ => None,
+        };
+        let (content, size_bytes) = writer.finish(expected).map_err(stored)?;
+        let record = DownloadRecord {
+            content,
+            size_bytes,
+            etag: download.etag,
+            last_modified: download.last_modified,
+            downloaded: Timestamp::now(),
+        };
+        self.engine
+            .downloads
+            .set(url, &record)
+            .map_err(local("cannot write to the state directory"))?;
+        Ok(record)
+    }
+
+    fn layer_of_download(
+        &self,
+        file_name: &str,
+        content: Sha256,
+        time: Timestamp,
+    ) -> Result<Layer, RemoteError> {
+        let path = GuestPath::new(file_name);
+        if path.is_root() {
+            return Err(input(format!("{file_name:?} is not the name of a file")));
+        }
+        let blob = self.engine.blobs.open(content).map_err(stored)?;
+        let made = self.engine.layers.builder().map_err(local(MAKING))?;
+        // Mode 0600 of root: spec/dockerfile.md section 7.7.
+        let metadata = Metadata::root_owned(0o600, time);
+        made.add_file(&path, &metadata, Content::File(&blob))
+            .and_then(|_| LayerBuilder::finish(made))
+            .map_err(local(MAKING))
+    }
+}
+
+const MAKING: &str = "cannot make a layer of a download";
+
+/// Returns the date to ask with, if it tells versions apart.
+fn settled_date(record: &DownloadRecord) -> Option<String> {
+    let modified = record.modified()?;
+    (record.downloaded.since(modified) >= SETTLED_AFTER)
+        .then(|| record.last_modified.clone())
+        .flatten()
+}
+
+fn stored(error: BlobError) -> RemoteError {
+    match error {
+        BlobError::Mismatch { expected, actual } => {
+            input(format!("digest mismatch {actual}: {expected}"))
+        }
+        other => local("cannot store a download")(other),
+    }
+}
+
+fn fetch_error(
+    error: &kiln_registry::Error,
+    url: &str,
+    authorization: Option<&Secret>,
+) -> RemoteError {
+    let message = chain(error);
+    match error.class() {
+        ErrorClass::Unauthorized if authorization.is_none() => {
+            let host = Address::of(url).authority;
+            input(format!(
+                "{message}: give the server a token with --secret id=HTTP_AUTH_TOKEN_{host}"
+            ))
+        }
+        ErrorClass::NotFound | ErrorClass::Unauthorized | ErrorClass::Configuration => {
+            input(message)
+        }
+        _ => RemoteError {
+            message,
+            fault: Fault::Environment,
+        },
+    }
+}

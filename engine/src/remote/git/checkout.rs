@@ -1,0 +1,242 @@
+//! From a commit to a directory.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use kiln_cache::{Timestamp, WorkDir};
+use kiln_parser::Modified;
+use kiln_runtime::Cancel;
+use kiln_snapshotter::{Layer, LayerStore};
+use kiln_solver::{LogStream, RemoteError, Repository, Submodules, Vertex};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::mirror::Mirror;
+use super::program::{Git, GitError, Reach};
+use super::{Found, files, keeps_git_directory, reference};
+use crate::remote::{RemoteSources, input, local, turn};
+
+/// The files of a commit in a directory of their own, which vanishes with this value.
+#[derive(Debug)]
+pub(crate) struct Checkout {
+    directory: PathBuf,
+    /// When the commit was made.
+    pub(crate) time: Timestamp,
+    _work: WorkDir,
+}
+
+impl Checkout {
+    /// Returns the directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Makes a layer of the files.
+    pub(super) fn layer(&self, layers: &LayerStore) -> Result<Layer, RemoteError> {
+        files::layer(&self.directory, layers)
+    }
+}
+
+impl RemoteSources<'_> {
+    /// Checks a commit out.
+    pub(super) fn checkout(
+        &self,
+        repository: &Repository,
+        commit: &str,
+        vertex: &Vertex<'_>,
+        cancel: &Cancel,
+    ) -> Result<Checkout, RemoteError> {
+        let git = Git::new(self, &repository.remote, cancel)?;
+        let mirror = Mirror::of(self, &repository.remote, commit);
+        let keep = keeps_git_directory(repository);
+        let named = match keep {
+            true => name_of(&git, repository, commit)?,
+            false => None,
+        };
+        let time = {
+            let _turn = turn::take(&self.engine.store, "git", &repository.remote, cancel)?;
+            mirror.fetch(&git, commit)?;
+            if let Some((_, object)) = &named {
+                mirror.fetch(&git, object)?;
+            }
+            mirror.time_of(&git, commit)?
+        };
+        let work = self.engine.store.work_dir().map_err(local(WRITING))?;
+        let tree = work.path().join("tree");
+        let plan = Plan {
+            git: &git,
+            mirror: &mirror,
+            tree: &tree,
+            commit,
+        };
+        plan.init()?;
+        match keep {
+            true => plan.copy_objects(named.as_ref())?,
+            false => plan.borrow_objects()?,
+        }
+        plan.git(&["remote", "add", "origin", git.remote()])?;
+        plan.git(&["checkout", "--quiet", "--detach", commit])?;
+        if repository.submodules == Submodules::Recursive && tree.join(".gitmodules").exists() {
+            vertex.log(LogStream::Stdout, b"submodules\n");
+            plan.submodules()?;
+        }
+        if keep {
+            plan.tidy()?;
+        }
+        let directory = match &repository.subdirectory {
+            Some(subdirectory) => subdirectory_of(&tree, subdirectory)?,
+            None => tree,
+        };
+        files::unify(
+            &directory,
+            match repository.modified {
+                Modified::Checkout => self.present(),
+                Modified::Commit => time,
+            },
+            match keep {
+                true => files::GitFiles::OfTheRoot,
+                false => files::GitFiles::None,
+            },
+        )?;
+        Ok(Checkout {
+            directory,
+            time,
+            _work: work,
+        })
+    }
+}
+
+const WRITING: &str = "cannot write to the state directory";
+
+/// Finds the branch or tag that goes into `.git`: `git describe` wants to know it.
+fn name_of(
+    git: &Git<'_>,
+    repository: &Repository,
+    commit: &str,
+) -> Result<Option<(String, String)>, RemoteError> {
+    let Some(name) = repository.reference.as_deref() else {
+        return Ok(None);
+    };
+    Ok(match reference::find(git, Some(name))? {
+        // A branch may have moved since the commit was found.
+        Some(Found {
+            commit: found,
+            name,
+        }) if found == commit => name,
+        _ => None,
+    })
+}
+
+/// A checkout being made.
+struct Plan<'a> {
+    git: &'a Git<'a>,
+    mirror: &'a Mirror,
+    tree: &'a Path,
+    commit: &'a str,
+}
+
+impl Plan<'_> {
+    fn git(&self, arguments: &[&str]) -> Result<(), GitError> {
+        self.git
+            .run(Some(self.tree), Reach::Network, arguments)
+            .map(drop)
+    }
+
+    fn init(&self) -> Result<(), RemoteError> {
+        fs::create_dir(self.tree).map_err(local(WRITING))?;
+        let format = format!("--object-format={}", self.mirror.format());
+        Ok(self.git(&["init", "--quiet", "--template=", &format, "."])?)
+    }
+
+    /// Makes the shared repository's objects ours. Good for as long as `.git` is not kept.
+    fn borrow_objects(&self) -> Result<(), RemoteError> {
+        let info = self.tree.join(".git/objects/info");
+        let mut objects = self.mirror.path().join("objects").into_os_string();
+        objects.push("\n");
+        fs::create_dir_all(&info)
+            .and_then(|()| {
+                use std::os::unix::ffi::OsStrExt as _;
+                fs::write(info.join("alternates"), objects.as_bytes())
+            })
+            .map_err(local(WRITING))
+    }
+
+    /// Copies the commit's objects, and the name it is known by. They are packed without reference
+    /// to each other and to how the server packed them, so that the same commit is the same bytes.
+    fn copy_objects(&self, named: Option<&(String, String)>) -> Result<(), RemoteError> {
+        let branch = named.map(|(name, object)| format!("{object}:{name}"));
+        let mut mirror = OsString::from("file://");
+        mirror.push(self.mirror.path());
+        let mut fetch: Vec<&OsStr> = ["fetch", "--quiet", "--no-tags", "--depth=1"]
+            .map(OsStr::new)
+            .into();
+        fetch.extend([OsStr::new("--update-head-ok"), &mirror]);
+        fetch.push(OsStr::new(self.commit));
+        fetch.extend(branch.as_deref().map(OsStr::new));
+        self.git.run(Some(self.tree), Reach::Machine, fetch)?;
+        Ok(())
+    }
+
+    fn submodules(&self) -> Result<(), RemoteError> {
+        let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
+        let shallow: Vec<&str> = update.into_iter().chain(["--depth=1"]).collect();
+        match self.git(&shallow) {
+            // Plain files behind HTTP.
+            Err(error) if error.mentions("shallow") => Ok(self.git(&update)?),
+            other => Ok(other?),
+        }
+    }
+
+    /// Removes from `.git` what differs from one checkout to the next.
+    fn tidy(&self) -> Result<(), RemoteError> {
+        // Without deltas, without what the server had packed, by one thread: as if loose, in one
+        // file. An index that is read from a tree holds neither times nor inodes.
+        const TIDY: &str = "git -c pack.threads=1 repack -q -a -d -f -F --window=0 && \
+             git read-tree HEAD && rm -rf \"$(git rev-parse --git-dir)/FETCH_HEAD\" \
+             \"$(git rev-parse --git-dir)/ORIG_HEAD\" \"$(git rev-parse --git-dir)/logs\"";
+        let alias = format!("alias.tidy=!{TIDY}");
+        self.git(&["-c", &alias, "tidy"])?;
+        if self.tree.join(".gitmodules").exists() {
+            self.git(&["submodule", "--quiet", "foreach", "--recursive", TIDY])?;
+        }
+        Ok(())
+    }
+}
+
+/// Finds a directory in a tree. Links lead nowhere but to other places of the tree.
+fn subdirectory_of(tree: &Path, subdirectory: &str) -> Result<PathBuf, RemoteError> {
+    let open = |path: &str| -> io::Result<OwnedFd> {
+        let root = rustix::fs::open(tree, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        Ok(rustix::fs::openat2(
+            root,
+            path,
+            flags,
+            Mode::empty(),
+            resolve,
+        )?)
+    };
+    let absent = || {
+        input(format!(
+            "subdirectory {subdirectory:?} is not in the repository"
+        ))
+    };
+    let found = open(subdirectory).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => absent(),
+        io::ErrorKind::NotADirectory => input(format!(
+            "{subdirectory:?} is not a directory of the repository"
+        )),
+        _ => local("cannot open a subdirectory")(error),
+    })?;
+    let path = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
+        .map_err(local("cannot open a subdirectory"))?;
+    // git's own directory is no part of a commit.
+    let inside = path.strip_prefix(tree).map_err(|_| absent())?;
+    match inside.components().any(|name| name.as_os_str() == ".git") {
+        true => Err(absent()),
+        false => Ok(path),
+    }
+}

@@ -1,0 +1,358 @@
+//! Running git: its environment, its end, its words.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use kiln_cache::WorkDir;
+use kiln_parser::mount::FileOwner;
+use kiln_registry::Secret;
+use kiln_runtime::Cancel;
+use kiln_solver::{AgentSocket, Fault, RemoteError};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use crate::remote::address::{Address, shown};
+use crate::remote::{RemoteSources, authorization, cancelled, input, local};
+
+/// Protocols that a remote, and the submodules that it names, may use.
+const NETWORK: &str = "http:https:git:ssh";
+
+/// Settings that hold whatever a repository says.
+const SETTINGS: [(&str, &str); 12] = [
+    ("advice.detachedHead", "false"),
+    ("core.autocrlf", "false"),
+    ("core.fsmonitor", "false"),
+    ("core.hooksPath", "/dev/null"),
+    ("core.logAllRefUpdates", "false"),
+    ("core.symlinks", "true"),
+    // Nothing in the background.
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    // A connection on which nothing comes for a minute is dead.
+    ("http.lowSpeedLimit", "1"),
+    ("http.lowSpeedTime", "60"),
+    ("init.defaultBranch", "master"),
+    ("submodule.fetchJobs", "4"),
+];
+
+/// Git, for one remote.
+#[derive(Debug)]
+pub(super) struct Git<'a> {
+    /// Its address, without a password.
+    remote: String,
+    environment: &'a [(OsString, OsString)],
+    /// What proves who we are, and the URLs that it is for.
+    authorization: Option<(String, Secret)>,
+    /// An empty home, for programs that look for their configuration there.
+    home: WorkDir,
+    known_hosts: Vec<PathBuf>,
+    agent: Option<Box<dyn AgentSocket>>,
+    cancel: &'a Cancel,
+}
+
+/// What a call of git may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Servers.
+    Network,
+    /// Other repositories on this machine.
+    Machine,
+}
+
+/// Why git did not do what it should.
+#[derive(Debug)]
+pub(super) enum GitError {
+    /// It said no.
+    Refused {
+        /// What it was asked for.
+        doing: String,
+        /// Its words, cleaned.
+        words: String,
+    },
+    /// It did not get that far.
+    Other(RemoteError),
+}
+
+impl<'a> Git<'a> {
+    pub(super) fn new(
+        sources: &RemoteSources<'a>,
+        remote: &'a str,
+        cancel: &'a Cancel,
+    ) -> Result<Self, RemoteError> {
+        let engine = sources.engine;
+        let agent = match Address::of(remote).is_ssh() {
+            true => {
+                let owner = FileOwner {
+                    mode: 0o600,
+                    uid: rustix::process::geteuid().as_raw(),
+                    gid: rustix::process::getegid().as_raw(),
+                };
+                sources
+                    .agents
+                    .open("default", owner)
+                    .map_err(local("cannot reach the ssh agent"))?
+            }
+            false => None,
+        };
+        let own = engine.store.path("git/known_hosts");
+        if let Some(directory) = own.parent().filter(|_| Address::of(remote).is_ssh()) {
+            std::fs::create_dir_all(directory)
+                .map_err(local("cannot write to the state directory"))?;
+        }
+        Ok(Self {
+            remote: Address::of(remote).without_password(),
+            environment: &engine.programs.environment,
+            authorization: authorization::for_repository(remote, sources.secrets)?,
+            home: engine
+                .store
+                .work_dir()
+                .map_err(local("cannot write to the state directory"))?,
+            known_hosts: [own]
+                .into_iter()
+                .chain(engine.programs.known_hosts.clone())
+                .collect(),
+            agent,
+            cancel,
+        })
+    }
+
+    /// Returns the address of the remote, with nothing in it that is secret.
+    pub(super) fn remote(&self) -> &str {
+        &self.remote
+    }
+
+    /// Runs git in a directory and returns what it printed.
+    pub(super) fn run<I, S>(
+        &self,
+        directory: Option<&Path>,
+        reach: Reach,
+        arguments: I,
+    ) -> Result<Vec<u8>, GitError>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let mut command = Command::new("git");
+        command
+            .args(arguments)
+            .current_dir(directory.unwrap_or(self.home.path()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // What it starts is found by its group.
+            .process_group(0);
+        self.set_environment(&mut command, reach);
+        kiln_runtime::end_with_parent(&mut command);
+        let mut child = command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => GitError::Other(input(format!(
+                "git is not installed, and {} is a git repository: install the program git",
+                shown(&self.remote)
+            ))),
+            _ => GitError::Other(local("cannot run git")(error)),
+        })?;
+        let (status, stdout, stderr) = self
+            .attend(&mut child)
+            .map_err(|error| GitError::Other(local("cannot run git")(error)))?;
+        if self.cancel.is_triggered() {
+            return Err(GitError::Other(cancelled()));
+        }
+        match status.success() {
+            true => Ok(stdout),
+            false => Err(GitError::Refused {
+                doing: format!("git could not read {}", shown(&self.remote)),
+                words: self.words(&stderr, status),
+            }),
+        }
+    }
+
+    /// Reads what git says until it ends, by itself or because the build does.
+    fn attend(&self, child: &mut Child) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        let stderr = child.stderr.take().expect("standard error is a pipe");
+        std::thread::scope(|scope| {
+            let stdout = scope.spawn(move || read_all(stdout));
+            let stderr = scope.spawn(move || read_all(stderr));
+            let status = self.wait(child);
+            let read = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().expect("reading does not panic")
+            };
+            Ok((status?, read(stdout)?, read(stderr)?))
+        })
+    }
+
+    fn wait(&self, child: &mut Child) -> io::Result<ExitStatus> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+        let handle: OwnedFd = pidfd_open(pid, PidfdFlags::empty())?;
+        loop {
+            let mut events = [
+                PollFd::new(&handle, PollFlags::IN),
+                PollFd::new(self.cancel, PollFlags::IN),
+            ];
+            match poll(&mut events, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if self.cancel.is_triggered() {
+                // Not reaped yet, so the id is still that of the group.
+                let _ = kill_process_group(pid, Signal::KILL);
+                return child.wait();
+            }
+            if !events[0].revents().is_empty() {
+                return child.wait();
+            }
+        }
+    }
+
+    fn set_environment(&self, command: &mut Command, reach: Reach) {
+        command
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("HOME", self.home.path())
+            .env("LC_ALL", "C")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_ATTR_NOSYSTEM", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_SSH_VARIANT", "ssh")
+            .env("GIT_SSH_COMMAND", self.ssh_command());
+        if let Some(agent) = &self.agent {
+            command.env("SSH_AUTH_SOCK", agent.path());
+        }
+        let allowed = match reach {
+            Reach::Network => NETWORK,
+            Reach::Machine => "file",
+        };
+        command.env("GIT_ALLOW_PROTOCOL", allowed);
+        let mut settings: Vec<(String, String)> = SETTINGS
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        // Other users of the machine see the arguments of a process, not its environment.
+        if let Some((scope, secret)) = &self.authorization
+            && reach == Reach::Network
+        {
+            settings.push((
+                format!("http.{scope}.extraHeader"),
+                format!("Authorization: {}", secret.expose()),
+            ));
+        }
+        command.env("GIT_CONFIG_COUNT", settings.len().to_string());
+        for (number, (name, value)) in settings.into_iter().enumerate() {
+            command.env(format!("GIT_CONFIG_KEY_{number}"), name);
+            command.env(format!("GIT_CONFIG_VALUE_{number}"), value);
+        }
+    }
+
+    /// Returns how ssh is called: no configuration and no keys but the agent's. A host that is met
+    /// for the first time is believed and remembered; one that changed is not.
+    fn ssh_command(&self) -> OsString {
+        let mut hosts = OsString::new();
+        for path in &self.known_hosts {
+            hosts.push(" \"");
+            hosts.push(path);
+            hosts.push("\"");
+        }
+        let hosts = hosts.to_string_lossy().replace('\'', r"'\''");
+        format!(
+            "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=30 -o IdentityFile=none \
+             -o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile={}'",
+            hosts.trim_start()
+        )
+        .into()
+    }
+
+    /// Makes one line of what git said.
+    fn words(&self, stderr: &[u8], status: ExitStatus) -> String {
+        /// Characters. More than any message of git, less than a server's page.
+        const LONGEST: usize = 1000;
+        let text = String::from_utf8_lossy(stderr);
+        let said = |line: &&str| {
+            ["fatal: ", "error: ", "remote: "]
+                .iter()
+                .any(|start| line.starts_with(start))
+        };
+        let mut lines: Vec<&str> = text.lines().filter(said).collect();
+        if lines.is_empty() {
+            lines = text.lines().filter(|line| !line.is_empty()).collect();
+        }
+        let words = match lines.is_empty() {
+            true => status.to_string(),
+            false => lines.join("; "),
+        };
+        words
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(LONGEST)
+            .collect()
+    }
+}
+
+impl GitError {
+    /// Returns whether git said something with this in it.
+    pub(super) fn mentions(&self, text: &str) -> bool {
+        matches!(self, Self::Refused { words, .. } if words.contains(text))
+    }
+}
+
+impl From<GitError> for RemoteError {
+    fn from(error: GitError) -> Self {
+        /// What git, curl and ssh say when the network or a server is at fault.
+        const ENVIRONMENT: [&str; 9] = [
+            "Could not resolve host",
+            "Name or service not known",
+            "Temporary failure in name resolution",
+            "onnection refused",
+            "timed out",
+            "unable to connect",
+            "ailed to connect",
+            "hung up unexpectedly",
+            "No space left on device",
+        ];
+        /// What they say when they want to know who we are, and what helps.
+        const ADVICE: [(&str, &str); 4] = [
+            (
+                "could not read Username",
+                "give a token with --secret id=GIT_AUTH_TOKEN",
+            ),
+            (
+                "Authentication failed",
+                "give another token with --secret id=GIT_AUTH_TOKEN",
+            ),
+            (
+                "Permission denied (publickey",
+                "give a key that may read it with --ssh default",
+            ),
+            (
+                "Host key verification failed",
+                "if the host's key was really changed, remove the old one from known_hosts",
+            ),
+        ];
+        match error {
+            GitError::Other(error) => error,
+            GitError::Refused { doing, words } => {
+                let says = |text: &&&str| words.contains(**text);
+                let fault = match ENVIRONMENT.iter().find(says) {
+                    Some(_) => Fault::Environment,
+                    None => Fault::Input,
+                };
+                let advice = ADVICE.iter().find(|(text, _)| words.contains(text));
+                let advice = advice.map_or(String::new(), |(_, advice)| format!("; {advice}"));
+                Self {
+                    message: format!("{doing}: {words}{advice}"),
+                    fault,
+                }
+            }
+        }
+    }
+}
+
+fn read_all(mut stream: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

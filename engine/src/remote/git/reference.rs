@@ -1,0 +1,119 @@
+//! From names to commits.
+
+use kiln_solver::RemoteError;
+
+use super::Found;
+use super::program::{Git, Reach};
+use crate::remote::address::shown;
+use crate::remote::input;
+
+/// Asks the remote what a reference stands for; none means its default branch. A whole commit
+/// stands for itself, and the remote is not asked. Returns none if the remote has no such name, but
+/// it may be the beginning of a commit's.
+///
+/// # Errors
+/// When the remote cannot be asked, or has no such name.
+pub(super) fn find(git: &Git<'_>, reference: Option<&str>) -> Result<Option<Found>, RemoteError> {
+    if let Some(reference) = reference
+        && is_commit(reference)
+    {
+        let commit = reference.to_lowercase();
+        return Ok(Some(Found { commit, name: None }));
+    }
+    let pattern = reference.unwrap_or("HEAD");
+    let peeled = format!("{pattern}^{{}}");
+    let arguments = ["ls-remote", "--", git.remote(), pattern, &peeled];
+    let listed = git.run(None, Reach::Network, arguments)?;
+    let listed = String::from_utf8_lossy(&listed);
+    match choose(&listed, pattern) {
+        Some(found) => Ok(Some(found)),
+        None if is_abbreviated(pattern) => Ok(None),
+        None => Err(unknown(git.remote(), pattern)),
+    }
+}
+
+/// What is said of a reference that leads nowhere.
+pub(super) fn unknown(remote: &str, reference: &str) -> RemoteError {
+    let remote = shown(remote);
+    match reference {
+        "HEAD" => input(format!(
+            "{remote} has no default branch: name a branch, a tag or a commit behind #"
+        )),
+        _ => input(format!(
+            "repository {remote} does not contain ref {reference}"
+        )),
+    }
+}
+
+/// Chooses among the lines of `ls-remote`: a name written out, then a branch, then a tag. Of an
+/// annotated tag, the commit counts.
+// BuildKit: source/git/source.go, resolveMetadata.
+fn choose(listed: &str, reference: &str) -> Option<Found> {
+    let lines: Vec<(&str, &str)> = listed
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .filter(|(object, _)| is_commit(object))
+        .collect();
+    let object = |name: &str| lines.iter().find(|(_, n)| *n == name).map(|(o, _)| *o);
+    if reference == "HEAD" {
+        let commit = object("HEAD")?.to_owned();
+        return Some(Found { commit, name: None });
+    }
+    let short = reference.strip_prefix("refs/").unwrap_or(reference);
+    let names = [
+        format!("refs/{short}"),
+        format!("refs/heads/{short}"),
+        format!("refs/tags/{short}"),
+    ];
+    names.into_iter().find_map(|name| {
+        let named = object(&name)?.to_owned();
+        let commit = object(&format!("{name}^{{}}")).unwrap_or(&named).to_owned();
+        Some(Found {
+            commit,
+            name: Some((name, named)),
+        })
+    })
+}
+
+/// Returns whether a text is the whole name of an object: SHA-1 or SHA-256.
+pub(super) fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Returns whether a text may be the beginning of one; git takes four digits and more.
+fn is_abbreviated(text: &str) -> bool {
+    (4..64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branches_go_before_tags_and_tags_are_peeled() {
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|digit| digit.repeat(40));
+        let listed = format!(
+            "{a}\tHEAD\n{a}\trefs/heads/main\n{b}\trefs/heads/v1\n{c}\trefs/tags/v1\n\
+             {c}\trefs/tags/v2\n{d}\trefs/tags/v2^{{}}\n{d}\trefs/pull/1/head\n{b}\trefs/heads/x/main\n"
+        );
+        let commit = |reference| choose(&listed, reference).map(|found| found.commit);
+        assert_eq!(commit("HEAD"), Some(a.clone()));
+        assert_eq!(commit("main"), Some(a.clone()));
+        assert_eq!(commit("refs/heads/main"), Some(a));
+        assert_eq!(commit("v1"), Some(b));
+        assert_eq!(commit("refs/tags/v1"), Some(c.clone()));
+        assert_eq!(commit("tags/v1"), Some(c.clone()));
+        assert_eq!(commit("refs/pull/1/head"), Some(d.clone()));
+        assert_eq!(commit("nothing"), None);
+        let tag = choose(&listed, "v2").unwrap();
+        assert_eq!(tag.commit, d);
+        assert_eq!(tag.name, Some(("refs/tags/v2".to_owned(), c)));
+    }
+
+    #[test]
+    fn commits_are_told_by_their_length() {
+        assert!(is_commit(&"aB".repeat(20)) && is_commit(&"0".repeat(64)));
+        assert!(!is_commit(&"a".repeat(39)) && !is_commit(&"g".repeat(40)));
+        assert!(is_abbreviated("abcd") && !is_abbreviated("abc") && !is_abbreviated("main"));
+    }
+}

@@ -1,0 +1,42 @@
+//! One at a time: of several kilns, or threads of one, that want the same from a server, one asks
+//! while the others wait, and find what it left.
+
+use kiln_cache::{ActionKey, Attempt, Claim, Encoder, Store, claim};
+use kiln_runtime::Cancel;
+use kiln_solver::RemoteError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{cancelled, local};
+
+/// How often those who wait look.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
+
+/// Waits for the turn to deal with `name`; it ends when the claim is dropped.
+pub(super) fn take(
+    store: &Store,
+    kind: &str,
+    name: &str,
+    cancel: &Cancel,
+) -> Result<Claim, RemoteError> {
+    let mut encoder = Encoder::new("kiln.turn.1");
+    let key = ActionKey(encoder.text(kind).text(name).finish());
+    let failed = || local("cannot lock the state directory");
+    let mut attempt = claim(store, key).map_err(failed())?;
+    loop {
+        match attempt {
+            Attempt::Claimed(claim) => return Ok(claim),
+            Attempt::Busy(flight) => {
+                // Nothing can be waited for but the switch; a lock tells nobody that it is free.
+                let mut events = [PollFd::new(cancel, PollFlags::IN)];
+                let _ = poll(&mut events, Some(&PATIENCE));
+                if cancel.is_triggered() {
+                    return Err(cancelled());
+                }
+                attempt = flight.poll().map_err(failed())?;
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What an agent says: the person's own is asked, or keys answer.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiln_runtime::Cancel;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::keyring::Keyring;
+use super::protocol::{self, LONGEST, Request};
+
+/// How long the other side may leave our bytes unread.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who answers.
+#[derive(Debug)]
+pub(super) enum Answerer {
+    /// The agent that listens on a socket.
+    Agent(PathBuf),
+    /// Keys.
+    Keys(Keyring),
+}
+
+impl Answerer {
+    /// Serves one client until it goes or the switch is on.
+    pub(super) fn serve(&self, client: &UnixStream, stop: &Cancel) -> io::Result<()> {
+        client.set_write_timeout(Some(PATIENCE))?;
+        let mut agent = None;
+        while let Some(message) = receive(client, stop)? {
+            let answer = match (Request::parse(&message), self) {
+                (None, _) => protocol::failure(),
+                (Some(request), Self::Keys(keyring)) => keyring.answer(&request),
+                (Some(_), Self::Agent(path)) => {
+                    let agent = match &agent {
+                        Some(agent) => agent,
+                        None => agent.insert(connect(path)?),
+                    };
+                    { agent }.write_all(&protocol::framed(&message)?)?;
+                    receive(agent, stop)?.ok_or(io::ErrorKind::UnexpectedEof)?
+                }
+            };
+            { client }.write_all(&protocol::framed(&answer)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn connect(path: &PathBuf) -> io::Result<UnixStream> {
+    let agent = UnixStream::connect(path)?;
+    agent.set_write_timeout(Some(PATIENCE))?;
+    Ok(agent)
+}
+
+/// Reads a message without its length; none if the other side is gone or the switch is on.
+fn receive(stream: &UnixStream, stop: &Cancel) -> io::Result<Option<Vec<u8>>> {
+    let mut length = [0; 4];
+    if !read_exact(stream, &mut length, stop)? {
+        return Ok(None);
+    }
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if length > LONGEST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut message = vec![0; length];
+    Ok(read_exact(stream, &mut message, stop)?.then_some(message))
+}
+
+/// Fills a buffer; says whether it could before the other side went or the switch was on.
+fn read_exact(mut stream: &UnixStream, mut buffer: &mut [u8], stop: &Cancel) -> io::Result<bool> {
+    while !buffer.is_empty() {
+        let mut events = [
+            PollFd::new(stream, PollFlags::IN),
+            PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
+        ];
+        match poll(&mut events, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !events[1].revents().is_empty() {
+            return Ok(false);
+        }
+        if events[0].revents().is_empty() {
+            continue;
+        }
+        match stream.read(buffer)? {
+            0 => return Ok(false),
+            count => buffer = &mut buffer[count..],
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,110 @@
+//! Where an agent listens: a socket in a directory of its own, with a thread behind it.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kiln_cache::{Store, WorkDir};
+use kiln_parser::mount::FileOwner;
+use kiln_runtime::Cancel;
+use kiln_solver::AgentSocket;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::answer::Answerer;
+
+/// A socket that is there, and answered, as long as this value.
+#[derive(Debug)]
+pub(super) struct ListeningSocket {
+    path: PathBuf,
+    stop: Cancel,
+    thread: Option<JoinHandle<()>>,
+    /// Last: nobody listens any more when it goes.
+    _work: WorkDir,
+}
+
+impl ListeningSocket {
+    /// Makes a socket that belongs to `owner`, and answers whoever comes.
+    pub(super) fn open(
+        store: &Store,
+        answerer: Arc<Answerer>,
+        owner: FileOwner,
+    ) -> io::Result<Self> {
+        let work = store.work_dir()?;
+        let path = work.path().join("agent");
+        // An address has room for 107 bytes (unix(7)), a path below a state directory may have more.
+        let directory = File::open(work.path())?;
+        let short = format!("/proc/self/fd/{}/agent", directory.as_raw_fd());
+        let listener = UnixListener::bind(short)?;
+        listener.set_nonblocking(true)?;
+        chown(&path, Some(owner.uid), Some(owner.gid))?;
+        fs::set_permissions(&path, Permissions::from_mode(owner.mode & 0o777))?;
+        let stop = Cancel::new()?;
+        let switch = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("ssh agent".to_owned())
+            .spawn(move || listen(&listener, &answerer, &switch))?;
+        Ok(Self {
+            path,
+            stop,
+            thread: Some(thread),
+            _work: work,
+        })
+    }
+}
+
+impl AgentSocket for ListeningSocket {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ListeningSocket {
+    fn drop(&mut self) {
+        self.stop.trigger();
+        if let Some(thread) = self.thread.take() {
+            // A panic in it was said on its own.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Takes clients until the switch is on, and waits for those it has.
+fn listen(listener: &UnixListener, answerer: &Answerer, stop: &Cancel) {
+    std::thread::scope(|scope| {
+        loop {
+            let mut events = [
+                PollFd::new(listener, PollFlags::IN),
+                PollFd::new(stop, PollFlags::IN),
+            ];
+            let waited = poll(&mut events, None);
+            if stop.is_triggered() || waited.is_err_and(|error| error != rustix::io::Errno::INTR) {
+                return;
+            }
+            let client = match listener.accept() {
+                Ok((client, _)) => client,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => {
+                    // There is no descriptor left for it; one may be in a moment.
+                    std::thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
+            };
+            let serve = move || serve(&client, answerer, stop);
+            // A client for whom there is no thread sees the connection closed.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, serve);
+        }
+    });
+}
+
+fn serve(client: &UnixStream, answerer: &Answerer, stop: &Cancel) {
+    // What goes wrong, the client sees as a connection that ends.
+    let _ = client
+        .set_nonblocking(false)
+        .and_then(|()| answerer.serve(client, stop));
+}
