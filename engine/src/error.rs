@@ -45,6 +45,8 @@ pub enum Error {
         class: ErrorClass,
         /// The exit code, if a command ended badly.
         exit_code: Option<u8>,
+        /// What to do about it.
+        hint: Option<String>,
     },
     /// The person asked to stop.
     #[error("cancelled")]
@@ -129,6 +131,7 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Base { hint, .. }
+            | Self::Step { hint, .. }
             | Self::Input { hint, .. }
             | Self::Registry { hint, .. }
             | Self::Environment { hint, .. } => hint.as_deref(),

@@ -1,0 +1,135 @@
+//! The directories that a build reads, and what its named contexts stand for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use kiln_cache::{GuestPath, Timestamp};
+use kiln_parser::{Place, remote_source};
+use kiln_solver::{
+    Context, ContextId, GitDirectory, ImageSource, Lifetime, NamedSource, Plan, Remote, Reporter,
+    ScannedContext, VertexEnd, context_name, context_paths,
+};
+
+use crate::definition::load_ignore_file;
+use crate::error::chain;
+use crate::request::{BuildRequest, NamedContext};
+use crate::{Engine, Error};
+
+impl Engine {
+    /// Looks at the parts of the contexts that the plan reads.
+    pub(super) fn scan_contexts(
+        &self,
+        request: &BuildRequest,
+        main: Option<&Context>,
+        plan: &Plan,
+        reporter: &Reporter<'_>,
+    ) -> Result<Vec<ScannedContext>, Error> {
+        let wanted = |number| context_paths(&plan.graph, ContextId(number));
+        let mut scanned = vec![match (main, wanted(0)) {
+            (Some(context), wanted) if !wanted.is_empty() => {
+                self.scan_context(context, &wanted, "", reporter)?
+            }
+            _ => ScannedContext::empty(),
+        }];
+        for (number, (name, directory)) in (1..).zip(directories(request)) {
+            let wanted = wanted(number);
+            if wanted.is_empty() {
+                scanned.push(ScannedContext::empty());
+                continue;
+            }
+            let context = Context {
+                ignore: load_ignore_file(directory, None)?,
+                directory: directory
+                    .canonicalize()
+                    .map_err(Error::at("cannot open the build context", directory))?,
+                lifetime: Lifetime::Lasting,
+            };
+            scanned.push(self.scan_context(&context, &wanted, name, reporter)?);
+        }
+        Ok(scanned)
+    }
+
+    fn scan_context(
+        &self,
+        context: &Context,
+        wanted: &[GuestPath],
+        name: &str,
+        reporter: &Reporter<'_>,
+    ) -> Result<ScannedContext, Error> {
+        let vertex = reporter.start(&match name {
+            "" => "[internal] load build context".to_owned(),
+            name => format!("[context {name}] load from client"),
+        });
+        match context.scan(&self.store, wanted, Timestamp::now()) {
+            Ok(scanned) => {
+                vertex.status("reading changed files", scanned.bytes_read, None, true);
+                vertex.end(VertexEnd::Done);
+                Ok(scanned)
+            }
+            Err(error) => {
+                let message = chain(&error);
+                vertex.end(VertexEnd::Failed(message.clone()));
+                Err(Error::input(match name {
+                    "" => format!("build context: {message}"),
+                    name => format!("build context {name}: {message}"),
+                }))
+            }
+        }
+    }
+}
+
+/// Returns the directories among the named contexts. They are numbered from 1 in this order.
+fn directories(request: &BuildRequest) -> impl Iterator<Item = (&str, &PathBuf)> {
+    request
+        .named_contexts
+        .iter()
+        .filter_map(|(name, context)| match context {
+            NamedContext::Directory(directory) => Some((name.as_str(), directory)),
+            _ => None,
+        })
+}
+
+/// Says what the names of `--build-context` stand for.
+pub(super) fn named_sources(
+    request: &BuildRequest,
+) -> Result<BTreeMap<String, NamedSource>, Error> {
+    let mut sources = BTreeMap::new();
+    let mut number = ContextId::MAIN.0;
+    for (text, context) in &request.named_contexts {
+        let invalid = || Error::input(format!("invalid name of a build context: {text:?}"));
+        let name = context_name(text).ok_or_else(invalid)?;
+        let source = match context {
+            NamedContext::Scratch => NamedSource::Scratch,
+            NamedContext::Image(image) => {
+                NamedSource::Image(ImageSource::Registry(image.clone().with_default_tag()))
+            }
+            NamedContext::Layout {
+                directory,
+                tag,
+                digest,
+            } => NamedSource::Image(ImageSource::Layout {
+                name: name.parse().map_err(|_| invalid())?,
+                directory: directory.clone(),
+                tag: tag.clone(),
+                digest: *digest,
+            }),
+            NamedContext::Directory(_) => {
+                number += 1;
+                NamedSource::Directory(ContextId(number))
+            }
+            NamedContext::Remote(text) => match remote_source(text, Place::BuildContext) {
+                Some(Ok(remote)) => NamedSource::Remote(Remote::new(remote, GitDirectory::Drop)),
+                Some(Err(error)) => {
+                    return Err(Error::input(format!("build context {name}: {error}")));
+                }
+                None => {
+                    return Err(Error::input(format!(
+                        "build context {name}: {text:?} is no URL"
+                    )));
+                }
+            },
+        };
+        sources.insert(name, source);
+    }
+    Ok(sources)
+}

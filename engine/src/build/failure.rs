@@ -1,0 +1,81 @@
+//! Why a build failed, with the place in the Dockerfile and what to do about it.
+
+use kiln_solver::{Fault, PlanError, SolveError, StepError};
+
+use crate::error::chain;
+use crate::{Error, ErrorClass, SourceText};
+
+pub(crate) fn plan_error(error: PlanError, source_text: &SourceText) -> Error {
+    match error {
+        PlanError::Input(diagnostics) => Error::Dockerfile {
+            source_text: source_text.clone(),
+            diagnostics,
+        },
+        PlanError::Base {
+            name,
+            canonical,
+            span,
+            source,
+        } => Error::Base {
+            source_text: source_text.clone(),
+            span,
+            message: format!(
+                "{name}: failed to resolve source metadata for {canonical}: {}",
+                source.message
+            ),
+            class: fault_class(source.fault),
+            hint: source.hint,
+        },
+    }
+}
+
+pub(super) fn solve_error(error: SolveError, source_text: &SourceText) -> Error {
+    match error {
+        SolveError::Cancelled => Error::Cancelled,
+        SolveError::Step {
+            name, span, source, ..
+        } => {
+            let (class, exit_code) = match &source {
+                StepError::Process { code, .. } => (ErrorClass::Step, Some(*code)),
+                StepError::Select(_)
+                | StepError::Place(_)
+                | StepError::User(_)
+                | StepError::Unpack(_)
+                | StepError::Secret(_)
+                | StepError::Agent(_)
+                | StepError::Device(_)
+                | StepError::Cdi(_)
+                | StepError::NoRootForNames => (ErrorClass::Input, None),
+                StepError::Remote(error) => (fault_class(error.fault), None),
+                StepError::Layers(error) => (fault_class(error.fault), None),
+                _ => (ErrorClass::Environment, None),
+            };
+            Error::Step {
+                source_text: source_text.clone(),
+                span,
+                name,
+                message: chain(&source),
+                class,
+                exit_code,
+                hint: step_hint(&source),
+            }
+        }
+    }
+}
+
+fn fault_class(fault: Fault) -> ErrorClass {
+    match fault {
+        Fault::Input => ErrorClass::Input,
+        Fault::Environment => ErrorClass::Environment,
+    }
+}
+
+/// Returns what would have made a step succeed.
+fn step_hint(error: &StepError) -> Option<String> {
+    Some(match error {
+        StepError::Secret(id) => format!("give it with: kiln build --secret id={id},src=FILE"),
+        StepError::Agent(id) => format!("give it with: kiln build --ssh {id}"),
+        StepError::Device(name) => format!("allow it with: kiln build --allow device={name}"),
+        _ => return None,
+    })
+}

@@ -1,0 +1,136 @@
+//! `kiln build`: text to plan, plan to solution, solution to image, image to wherever it goes.
+
+mod contexts; // the directories that are read
+mod failure; // why it failed
+mod options; // what planning and running need to know
+
+use kiln_cache::State;
+use kiln_runtime::Cancel;
+use kiln_solver::{Deps, Extent, Progress, Reporter, StepId, solve, survey};
+
+use crate::base_layers::Fetcher;
+use crate::bases::Resolver;
+use crate::check::Checks;
+use crate::definition::{Definition, prepare};
+use crate::epoch::{self, Times};
+use crate::output::{self, Built};
+use crate::remote::RemoteSources;
+use crate::request::{BuildRequest, BuildResult};
+use crate::sandbox::{LazyExecutor, LazySnapshotter};
+use crate::ssh::BuildAgents;
+use crate::{Engine, Error};
+use failure::solve_error;
+use options::surroundings;
+
+pub(crate) use failure::plan_error;
+pub(crate) use options::{check_syntax, plan_options};
+
+impl Engine {
+    /// Builds an image and hands it to the outputs.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing half-finished remains.
+    pub fn build(
+        &self,
+        request: &BuildRequest,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<BuildResult, Error> {
+        output::check(request)?;
+        let reporter = Reporter::new(progress);
+        let agents = BuildAgents::new(&self.store, &request.agents)?;
+        let remotes = RemoteSources {
+            engine: self,
+            secrets: &request.secrets,
+            agents: &agents,
+            epoch: request.epoch,
+        };
+        let definition = prepare(request, &remotes, &reporter, cancel)?;
+        let Definition {
+            source_text,
+            dockerfile,
+            ..
+        } = &definition;
+        check_syntax(request, source_text)?;
+        let checks = Checks::new(request, source_text, dockerfile)?;
+        let mut options = plan_options(request)?;
+        options.epoch = epoch::find(
+            request,
+            dockerfile,
+            &Times {
+                context: definition.time,
+                named: &options.contexts,
+                remotes: &remotes,
+                reporter: &reporter,
+                cancel,
+            },
+        )?;
+        let remotes = RemoteSources {
+            epoch: options.epoch,
+            ..remotes
+        };
+        let resolver = Resolver {
+            engine: self,
+            pull: request.pull,
+            reporter: &reporter,
+        };
+        let survey = survey(dockerfile, &options, Extent::Target, &resolver);
+        let findings = checks.findings(&survey)?;
+        checks.tell(&findings, &reporter);
+        let plan = survey
+            .plan
+            .map_err(|error| plan_error(error, source_text))?;
+        checks.judge(&findings, &survey.stages)?;
+        let contexts =
+            self.scan_contexts(request, definition.context.as_ref(), &plan, &reporter)?;
+        let roots: Vec<StepId> = plan.targets.iter().filter_map(|t| t.root).collect();
+        let solved = match roots.is_empty() {
+            true => Vec::new(),
+            false => {
+                let fetcher = Fetcher::new(self, &plan, &reporter);
+                let executor = LazyExecutor::new(self);
+                let snapshotter = LazySnapshotter::new(self);
+                let deps = Deps {
+                    store: &self.store,
+                    layers: &self.layers,
+                    snapshotter: &snapshotter,
+                    cache: &self.actions,
+                    bases: &fetcher,
+                    remotes: &remotes,
+                    contexts: &contexts,
+                    agents: &agents,
+                    executor: &executor,
+                    surroundings: &surroundings(request, &plan),
+                    reporter: &reporter,
+                    cancel,
+                    jobs: request.jobs,
+                    reuse: request.reuse.clone(),
+                    epoch: options.epoch,
+                };
+                let solution = solve(&plan.graph, &roots, &deps)
+                    .map_err(|error| solve_error(error, source_text))?;
+                solution.states
+            }
+        };
+        let mut solved = solved.into_iter();
+        let built = plan.targets.iter().map(|target| Built {
+            target,
+            state: match target.root {
+                Some(_) => solved.next().expect("every root has a state"),
+                None => State {
+                    base: target.base,
+                    layers: Vec::new(),
+                },
+            },
+        });
+        let built: Vec<Built<'_>> = built.collect();
+        let exported = self.export(request, &plan, &built, &reporter)?;
+        Ok(BuildResult {
+            id: exported.id,
+            descriptor: exported.descriptor,
+            config: exported.config,
+            warnings: findings,
+            source_text: source_text.clone(),
+        })
+    }
+}
