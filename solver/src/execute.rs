@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io;
 
 use kiln_cache::{
-    ActionRecord, Attempt, Blake3, BuiltLayer, CacheError, Entry, Flight, Kind, LayerId, State,
-    Timestamp, claim,
+    ActionKey, ActionRecord, Attempt, Blake3, BuiltLayer, CacheError, Entry, Flight, Kind, LayerId,
+    State, Timestamp, claim,
 };
 use kiln_runtime::{Cancel, ExecError};
 use kiln_snapshotter::{
@@ -15,12 +15,12 @@ use kiln_snapshotter::{
 
 use crate::below::{Below, Sources};
 use crate::copy::{
-    self, Fidelity, Owner, PlaceError, Placement, SelectError, Selection, WriteError,
+    self, Earlier, Fidelity, Owner, PlaceError, Placement, SelectError, Selection, WriteError,
 };
 use crate::facts::combine;
 use crate::files::{Files, NoFiles};
 use crate::graph::{Archives, Copy, Op, Step, StepId, Workdir};
-use crate::keys::{StepKeys, evidence};
+use crate::keys::{StepKeys, evidence, slot};
 use crate::layers::LayersError;
 use crate::progress::Vertex;
 use crate::remote::{Identity, RemoteError};
@@ -165,6 +165,7 @@ pub(crate) fn execute(
         deps.cache.put(&[keys.recipe], &record)?;
         return Ok(Outcome::Found(state));
     }
+    let slot = slot(&inputs.step.op, keys.weak);
     let mut fidelity = Fidelity::Exact;
     let layer = match &inputs.step.op {
         Op::From(_) => return Ok(Outcome::Found(inputs.parent)),
@@ -175,7 +176,11 @@ pub(crate) fn execute(
         Op::Run(op) => run::run(deps, op, &inputs, &sources, vertex)?,
         Op::Workdir(op) => workdir(deps, op, &inputs.parent)?,
         Op::Copy(op) => {
-            let (layer, exact) = copy_files(deps, op, &inputs.parent, &selected)?;
+            let earlier = match slot.filter(|_| may_reuse) {
+                Some(slot) => earlier(deps, slot)?,
+                None => Earlier::default(),
+            };
+            let (layer, exact) = copy_files(deps, op, &inputs.parent, &selected, &earlier)?;
             fidelity = exact;
             layer
         }
@@ -194,6 +199,7 @@ pub(crate) fn execute(
             };
             let mut names = vec![keys.recipe];
             names.extend(evidence);
+            names.extend(slot);
             deps.cache.put(&names, &record)?;
         }
         Fidelity::Changed => deps.reporter.warn(format!(
@@ -225,11 +231,22 @@ fn select<'a>(sources: &'a Sources<'_>, copy: &Copy) -> Result<Vec<SelectedPart<
         .collect()
 }
 
+/// Returns what the same copy made last time, if it is still here.
+fn earlier(deps: &Deps<'_>, slot: ActionKey) -> Result<Earlier, StepError> {
+    let record = look_up(deps, &[slot]);
+    let made = record.and_then(|record| record.state.layers.last().copied());
+    Ok(match made.and_then(|made| deps.layers.layer(made.layer)) {
+        Some(layer) => Earlier::new(&layer)?,
+        None => Earlier::default(),
+    })
+}
+
 fn copy_files(
     deps: &Deps<'_>,
     op: &Copy,
     parent: &State,
     selected: &[SelectedPart<'_>],
+    earlier: &Earlier,
 ) -> Result<(Layer, Fidelity), StepError> {
     // A linked copy does not look at what is below it.
     let below = match op.link {
@@ -270,7 +287,12 @@ fn copy_files(
     let mut fidelity = Fidelity::Exact;
     // Sources count in their order: what one brought is written before the next one is turned to.
     for part in selected {
-        fidelity = fidelity.and(copy::write(&builder, source, &placement.take(&builder))?);
+        fidelity = fidelity.and(copy::write(
+            &builder,
+            source,
+            earlier,
+            &placement.take(&builder),
+        )?);
         source = part.files;
         placement.turn_to(source);
         for selection in &part.selections {
@@ -284,7 +306,12 @@ fn copy_files(
             };
             let destination = placement.archive(op)?;
             // What an archive holds shows while it is unpacked.
-            fidelity = fidelity.and(copy::write(&builder, source, &placement.take(&builder))?);
+            fidelity = fidelity.and(copy::write(
+                &builder,
+                source,
+                earlier,
+                &placement.take(&builder),
+            )?);
             let nothing = ParentView::default();
             let view = below.as_ref().map_or(&nothing, Below::view);
             let owner = match owner {
@@ -297,7 +324,12 @@ fn copy_files(
     for (name, content) in &op.inline {
         placement.inline(op, name, content)?;
     }
-    fidelity = fidelity.and(copy::write(&builder, source, &placement.into_entries())?);
+    fidelity = fidelity.and(copy::write(
+        &builder,
+        source,
+        earlier,
+        &placement.into_entries(),
+    )?);
     let layer = builder.finish().map_err(WriteError::from)?;
     Ok((layer, fidelity))
 }

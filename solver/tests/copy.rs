@@ -595,3 +595,35 @@ fn a_state_directory_that_lost_a_layer_builds_it_again() {
 fn remove(directory: &Path) {
     fs::remove_dir_all(directory).unwrap();
 }
+
+#[test]
+fn what_did_not_change_is_not_written_again() {
+    let bench = Bench::new(&["kept", "changed"]);
+    let inode = |built: &Built, path: &str| {
+        use std::os::unix::fs::MetadataExt as _;
+        let found = built.view.find(&kiln_cache::GuestPath::new(path)).unwrap();
+        fs::metadata(built.view.host_path(&found).unwrap())
+            .unwrap()
+            .ino()
+    };
+    let first = bench.build("COPY . /");
+    bench.write("changed", "other");
+    let second = bench.build("COPY . /");
+    assert_eq!(second.lines, ["changed 644 \"other\"", "kept 644"]);
+    assert_eq!(inode(&first, "kept"), inode(&second, "kept"));
+    assert_ne!(inode(&first, "changed"), inode(&second, "changed"));
+    // The earlier layer is what it was.
+    assert_eq!(
+        first
+            .view
+            .read(&kiln_cache::GuestPath::new("changed"), 9)
+            .unwrap()
+            .unwrap(),
+        b"changed"
+    );
+    // Another mode is another file, and a link is none.
+    fs::set_permissions(bench.path("kept"), fs::Permissions::from_mode(0o600)).unwrap();
+    let third = bench.build("COPY . /");
+    assert_eq!(third.lines, ["changed 644 \"other\"", "kept 600"]);
+    assert_ne!(inode(&second, "kept"), inode(&third, "kept"));
+}

@@ -15,4 +15,4 @@ pub use write::WriteError;
 
 pub(crate) use place::{Owner, Placement};
 pub(crate) use select::{Selection, digest, digest_at, select, wanted};
-pub(crate) use write::{Fidelity, write};
+pub(crate) use write::{Earlier, Fidelity, write};

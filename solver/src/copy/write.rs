@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 use kiln_cache::{Entry, GuestPath, Kind};
-use kiln_snapshotter::{BuildError, Content, Hashed, LayerBuilder, Metadata};
+use kiln_snapshotter::{
+    BuildError, Content, Hashed, Layer, LayerBuilder, LayerError, Metadata, ParentView,
+};
 use rayon::prelude::*;
 
 use super::place::{Bytes, Placed};
@@ -46,10 +49,32 @@ impl Fidelity {
     }
 }
 
+/// A layer that the same copy made before. Files that are the same now need not be written again.
+#[derive(Debug, Default)]
+pub(crate) struct Earlier(ParentView);
+
+impl Earlier {
+    pub(crate) fn new(layer: &Layer) -> Result<Self, LayerError> {
+        ParentView::new(std::slice::from_ref(layer)).map(Self)
+    }
+
+    /// Returns where the store keeps this file at this place, if it is the one that was there.
+    fn stored(&self, path: &GuestPath, known: Hashed, metadata: &Metadata<'_>) -> Option<PathBuf> {
+        let found = self.0.find(path)?;
+        let Kind::File { size, hash } = found.entry.kind else {
+            return None;
+        };
+        let is_same =
+            (size, hash) == (known.size_bytes, known.hash) && found.entry.xattrs == metadata.xattrs;
+        self.0.host_path(&found).ok().filter(|_| is_same)
+    }
+}
+
 /// Writes entries into a layer.
 pub(crate) fn write(
     builder: &LayerBuilder,
     source: &dyn Files,
+    earlier: &Earlier,
     entries: &BTreeMap<GuestPath, Placed<'_>>,
 ) -> Result<Fidelity, WriteError> {
     let names = hard_links(entries);
@@ -80,7 +105,9 @@ pub(crate) fn write(
             Bytes::SameAs(first) | Bytes::Source(first) if is_further_name(path, first) => {
                 Ok(Fidelity::Exact)
             }
-            Bytes::Source(from) | Bytes::SameAs(from) => file(builder, source, path, placed, from),
+            Bytes::Source(from) | Bytes::SameAs(from) => {
+                file(builder, source, earlier, path, placed, from)
+            }
             Bytes::Inline(content) => {
                 let metadata = Metadata::of(&placed.node);
                 builder.add_file(path, &metadata, Content::Bytes(content.as_bytes()))?;
@@ -130,6 +157,7 @@ fn hard_links<'a>(
 fn file(
     builder: &LayerBuilder,
     source: &dyn Files,
+    earlier: &Earlier,
     path: &GuestPath,
     placed: &Placed<'_>,
     from: &[u8],
@@ -146,7 +174,10 @@ fn file(
         size_bytes: size,
         hash,
     };
-    if let Some(stored) = source.stored(from) {
+    let stored = source
+        .stored(from)
+        .or_else(|| earlier.stored(path, known, &metadata));
+    if let Some(stored) = stored {
         builder.add_file(path, &metadata, Content::Stored(&stored, known))?;
         return Ok(Fidelity::Exact);
     }

@@ -113,6 +113,23 @@ pub(crate) fn evidence(
     vec![ActionKey(encoder.finish())]
 }
 
+/// Returns the name under which the last result of a copy from a context is kept, whatever it read:
+/// most of its files will be what they were. None for other operations.
+pub(crate) fn slot(op: &Op, weak: Blake3) -> Option<ActionKey> {
+    let Op::Copy(copy) = op else {
+        return None;
+    };
+    let mut encoder = Encoder::new(VERSION);
+    encoder.text("slot").value(&weak);
+    for part in &copy.parts {
+        let FileSource::Context(_) = part.source else {
+            return None;
+        };
+        encoder.sequence(&part.paths);
+    }
+    Some(ActionKey(encoder.finish()))
+}
+
 fn weak(op: &Op) -> Blake3 {
     let mut encoder = Encoder::new(VERSION);
     match op {
