@@ -2,6 +2,9 @@
 
 use crate::Span;
 
+/// Errors after which the rest of a file is not looked at: it is not what it is taken for.
+pub(crate) const MAX_ERRORS: usize = 100;
+
 /// Something to tell the person who wrote the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {

@@ -10,7 +10,7 @@ use nom::sequence::{delimited, preceded, separated_pair};
 use nom::{IResult, Parser};
 
 use crate::ast::{Directives, Text};
-use crate::diagnostic::{Diagnostic, Origin};
+use crate::diagnostic::{Diagnostic, MAX_ERRORS, Origin};
 use crate::lines::{Lines, offset};
 use crate::span::Span;
 
@@ -20,7 +20,9 @@ const CODE: &str = "directive";
 pub(crate) fn read(lines: &mut Lines<'_>, diagnostics: &mut Vec<Diagnostic>) -> Directives {
     let mut directives = Directives::default();
     let mut seen: Vec<(&'static str, Span)> = Vec::new();
-    while let Some(line) = lines.peek() {
+    while diagnostics.len() < MAX_ERRORS
+        && let Some(line) = lines.peek()
+    {
         let Ok(content) = str::from_utf8(line.content()) else {
             break;
         };

@@ -3,12 +3,19 @@
 //! Substitutions nest, and people's files are not trusted to nest them a few levels only, so the
 //! open ones stand in a list of frames instead of on the call stack.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use thiserror::Error;
 
 use crate::quote::quote;
 use crate::shell_pattern::{End, Extent, PatternError, replace, strip};
+
+/// Most substitutions inside each other. Each copies what those in it came to.
+const MAX_DEPTH: usize = 1000;
+/// Most bytes a word expands to: far more than any system passes to a process, and little enough
+/// that variables made of variables do not fill the memory.
+pub(crate) const MAX_VALUE: usize = 64 << 20;
 
 /// What quotes and escapes mean in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +88,22 @@ pub fn expand(
         Err(problem) => Err(ExpandError {
             message: format!(
                 "failed to process {}: {}",
-                quote(word),
+                quote(&shortened(word)),
                 expander.explain(problem)
             ),
             offset: expander.position,
         }),
     }
+}
+
+/// Returns a word, its end left out if it is too long for a message.
+fn shortened(word: &str) -> Cow<'_, str> {
+    /// Longer than any word somebody wrote by hand.
+    const ENOUGH: usize = 1000;
+    if word.len() <= ENOUGH {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("{}…", &word[..word.floor_char_boundary(ENOUGH)]))
 }
 
 /// What is wrong with a word.
@@ -111,6 +128,20 @@ enum Problem {
     },
     #[error("{name}: {message}")]
     Required { name: String, message: String },
+    #[error("more than {MAX_DEPTH} substitutions inside each other")]
+    TooDeep,
+    #[error("expands to more than {MAX_VALUE} bytes")]
+    TooLong,
+}
+
+impl Problem {
+    fn pattern(pattern: &str, error: PatternError) -> Self {
+        if error == PatternError::ResultTooLong {
+            return Self::TooLong;
+        }
+        let pattern = shortened(pattern).into_owned();
+        Self::Pattern { pattern, error }
+    }
 }
 
 /// A piece of the word that ends at its own delimiter.
@@ -177,7 +208,7 @@ struct Expander<'a> {
 
 impl Expander<'_> {
     fn run(&mut self) -> Result<String, Problem> {
-        self.open(Purpose::Whole);
+        self.open(Purpose::Whole)?;
         while let Some(character) = self.next() {
             let top = self
                 .frames
@@ -214,7 +245,8 @@ impl Expander<'_> {
 
     /// At the end of the word the outermost open substitution is to blame, whatever was found.
     fn explain(&self, problem: Problem) -> Problem {
-        if self.position < self.word.len() {
+        let is_limit = matches!(problem, Problem::TooDeep | Problem::TooLong);
+        if is_limit || self.position < self.word.len() {
             return problem;
         }
         match self.frames.get(1).map(|frame| &frame.purpose) {
@@ -234,12 +266,26 @@ impl Expander<'_> {
         Some(character)
     }
 
-    fn open(&mut self, purpose: Purpose) {
+    fn open(&mut self, purpose: Purpose) -> Result<(), Problem> {
+        if self.frames.len() > MAX_DEPTH {
+            return Err(Problem::TooDeep);
+        }
         self.frames.push(Frame {
             purpose,
             value: String::new(),
             double_quoted: false,
         });
+        Ok(())
+    }
+
+    /// Adds what a substitution came to.
+    fn insert(&mut self, value: &str) -> Result<(), Problem> {
+        let top = self.frames.last().expect("the whole word's frame is open");
+        if top.value.len() + value.len() > MAX_VALUE {
+            return Err(Problem::TooLong);
+        }
+        self.push(value);
+        Ok(())
     }
 
     fn push(&mut self, text: &str) {
@@ -298,7 +344,7 @@ impl Expander<'_> {
                 self.push("$");
             } else {
                 let value = self.look_up(&name).unwrap_or_default();
-                self.push(&value);
+                self.insert(&value)?;
             }
             return Ok(());
         }
@@ -313,35 +359,29 @@ impl Expander<'_> {
             None => Err(Problem::MissingBrace),
             Some('}') => {
                 let value = self.look_up(&name).unwrap_or_default();
-                self.push(&value);
-                Ok(())
+                self.insert(&value)
             }
             Some(':') => {
                 let character = self.next().ok_or(Problem::MissingBrace)?;
-                self.open(Purpose::Operand {
-                    name,
-                    operator: Operator {
-                        colon: true,
-                        character,
-                    },
-                });
-                Ok(())
+                let operator = Operator {
+                    colon: true,
+                    character,
+                };
+                self.open(Purpose::Operand { name, operator })
             }
             Some(character @ ('+' | '-' | '?' | '#' | '%')) => {
                 let operator = Operator {
                     colon: false,
                     character,
                 };
-                self.open(Purpose::Operand { name, operator });
-                Ok(())
+                self.open(Purpose::Operand { name, operator })
             }
             Some('/') => {
                 let all = self.peek() == Some('/');
                 if all {
                     self.next();
                 }
-                self.open(Purpose::Pattern { name, all });
-                Ok(())
+                self.open(Purpose::Pattern { name, all })
             }
             Some(other) => Err(Problem::Modifier(other.to_string())),
         }
@@ -370,22 +410,20 @@ impl Expander<'_> {
         let value = match frame.purpose {
             Purpose::Whole => unreachable!("the whole word has no delimiter"),
             Purpose::Pattern { name, all } => {
-                self.open(Purpose::Replacement {
+                return self.open(Purpose::Replacement {
                     name,
                     all,
                     pattern: text,
                 });
-                return Ok(());
             }
             Purpose::Replacement { name, all, pattern } => {
                 let value = self.look_up(&name).unwrap_or_default();
                 replace(&value, &pattern, &text, all)
-                    .map_err(|error| Problem::Pattern { pattern, error })?
+                    .map_err(|error| Problem::pattern(&pattern, error))?
             }
             Purpose::Operand { name, operator } => self.operate(name, &operator, text)?,
         };
-        self.push(&value);
-        Ok(())
+        self.insert(&value)
     }
 
     fn operate(
@@ -426,12 +464,8 @@ impl Expander<'_> {
                     Some(pattern) => (pattern, Extent::Longest),
                     None => (operand.as_str(), Extent::Shortest),
                 };
-                strip(&value.unwrap_or_default(), pattern, end, extent).map_err(|error| {
-                    Problem::Pattern {
-                        pattern: pattern.to_owned(),
-                        error,
-                    }
-                })
+                strip(&value.unwrap_or_default(), pattern, end, extent)
+                    .map_err(|error| Problem::pattern(pattern, error))
             }
         }
     }

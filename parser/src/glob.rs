@@ -77,6 +77,8 @@ impl Glob {
         while let Some(character) = rest.next() {
             tokens.push(token(character, &mut rest)?);
         }
+        // Several stars are one.
+        tokens.dedup_by(|a, b| (&*a, &*b) == (&Token::Star, &Token::Star));
         Ok(Self { tokens })
     }
 
@@ -131,7 +133,9 @@ impl Glob {
 
     /// Adds a place, and those behind it that tokens matching nothing lead to.
     fn reach(&self, places: &mut Places, mut place: usize) {
-        loop {
+        // A place comes with those behind it: without this, a run of stars would be followed from
+        // each of them.
+        while !places.contains(place) {
             places.insert(place);
             match self.tokens.get(place) {
                 Some(Token::Star | Token::Rest) => place += 1,
@@ -271,6 +275,8 @@ mod tests {
         let pattern = "*a".repeat(500);
         assert_eq!(glob_match(&pattern, &"a".repeat(499)), Ok(false));
         assert_eq!(glob_match(&pattern, &"a".repeat(2_000)), Ok(true));
+        let stars = "*".repeat(100_000);
+        assert_eq!(glob_match(&stars, &"a".repeat(4_096)), Ok(true));
     }
 
     #[test]

@@ -12,9 +12,9 @@
 use thiserror::Error;
 
 use crate::clean::clean;
-use crate::diagnostic::{Diagnostic, Origin};
+use crate::diagnostic::{Diagnostic, MAX_ERRORS, Origin};
 use crate::glob::{BadPattern, Glob, Token, token};
-use crate::lines::Lines;
+use crate::lines::{Lines, MAX_LINE};
 use crate::span::Span;
 
 /// A pattern that cannot be used.
@@ -23,6 +23,9 @@ pub enum IgnoreError {
     /// A `!` with nothing behind it.
     #[error("illegal exclusion pattern: \"!\"")]
     LoneExclamationMark,
+    /// A pattern longer than any line of a Dockerfile, whose matching would take its time.
+    #[error("pattern has more than {MAX_LINE} bytes")]
+    TooLong,
     /// A malformed pattern.
     #[error(transparent)]
     Pattern(#[from] BadPattern),
@@ -80,12 +83,16 @@ pub struct WalkState {
 }
 
 impl IgnoreRules {
-    /// Reads an ignore file. Lines that cannot be used are reported and skipped.
+    /// Reads an ignore file. Lines that cannot be used are reported and skipped; after very many
+    /// of them the rest is not looked at.
     #[must_use]
     pub fn parse(text: &[u8]) -> (Self, Vec<Diagnostic>) {
         let mut rules = Self::default();
         let mut diagnostics = Vec::new();
         for line in Lines::new(text) {
+            if diagnostics.len() == MAX_ERRORS {
+                break;
+            }
             let content = String::from_utf8_lossy(line.content());
             if content.starts_with('#') {
                 continue;
@@ -94,7 +101,9 @@ impl IgnoreRules {
             if let Err(error) = rules.add(&from_root(trimmed)) {
                 let message = match error {
                     IgnoreError::LoneExclamationMark => error.to_string(),
-                    IgnoreError::Pattern(error) => format!("failed parsing .dockerignore: {error}"),
+                    IgnoreError::TooLong | IgnoreError::Pattern(_) => {
+                        format!("failed parsing .dockerignore: {error}")
+                    }
                 };
                 let span = Span::new(line.start, line.end());
                 diagnostics.push(Diagnostic::error(
@@ -126,6 +135,9 @@ impl IgnoreRules {
         let trimmed = pattern.trim();
         if trimmed.is_empty() {
             return Ok(());
+        }
+        if trimmed.len() > MAX_LINE {
+            return Err(IgnoreError::TooLong);
         }
         let cleaned = clean(trimmed);
         let (verdict, text) = match cleaned.strip_prefix('!') {
@@ -282,7 +294,10 @@ impl Shape {
                 }
                 let first = tokens.is_empty();
                 if !rest.as_str().is_empty() {
-                    tokens.extend([Token::Directories, Token::InDirectory]);
+                    // Any number of directories, and any number more, are any number.
+                    if tokens.last() != Some(&Token::InDirectory) {
+                        tokens.extend([Token::Directories, Token::InDirectory]);
+                    }
                 } else if plain && !first {
                     return Ok(Self::Prefix(literal(&tokens)));
                 } else {

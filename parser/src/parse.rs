@@ -1,16 +1,13 @@
 //! A whole file to a tree and its diagnostics.
 
 use crate::ast::{Dockerfile, Instruction, Kind, Stage};
-use crate::diagnostic::{Diagnostic, Origin};
+use crate::diagnostic::{Diagnostic, MAX_ERRORS, Origin};
 use crate::directives;
 use crate::heredoc;
 use crate::instruction::{self, Item, Outcome, Parts};
 use crate::lines::Lines;
 use crate::logical::{LogicalLine, LogicalLines};
 use crate::span::Span;
-
-/// Errors after which the rest of the file is not looked at: it is not a Dockerfile.
-const MAX_ERRORS: usize = 100;
 
 /// What became of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use crate::ast::{
     Site, Source, Text,
 };
 use crate::heredoc::marker;
+use crate::lines::MAX_LINE;
 use crate::logical::{escape_byte, split_continuation};
 
 /// Returns a Dockerfile that says the same.
@@ -69,17 +70,44 @@ impl Printer {
 
     /// Ends an instruction's line, unless a heredoc's terminator has.
     ///
-    /// The last line of a file may end in an escape token all the same: one more keeps it.
+    /// A line may end in an escape token and not be continued: a blank that is neither space nor
+    /// tab stands behind it, or the file ends there.
     fn end_line(&mut self) {
         if self.out.ends_with('\n') {
             return;
         }
         let (_, continues) = split_continuation(self.out.as_bytes(), escape_byte(self.escape));
         if continues {
-            self.push(" ");
-            self.out.push(self.escape);
+            self.push("\u{c}");
+        }
+        let start = self.out.rfind('\n').map_or(0, |index| index + 1);
+        if self.out.len() - start > MAX_LINE {
+            let line = self.out.split_off(start);
+            self.long_line(&line);
         }
         self.push("\n");
+    }
+
+    /// Prints a line as several that continue each other.
+    fn long_line(&mut self, mut line: &str) {
+        while line.len() > MAX_LINE {
+            // What follows must not look like a comment or a blank line, and what is in front must
+            // not turn the escape token into one that is escaped.
+            let may_break = |(index, next): &(usize, char)| {
+                let in_front = line[..*index].chars().next_back();
+                in_front.is_some_and(|before| before != self.escape)
+                    && *next != '#'
+                    && !next.is_whitespace()
+            };
+            let limit = line.floor_char_boundary(MAX_LINE - 1);
+            let found = line[..limit].char_indices().rev().find(may_break);
+            let (piece, rest) = line.split_at(found.map_or(limit, |(index, _)| index));
+            self.push(piece);
+            self.out.push(self.escape);
+            self.push("\n");
+            line = rest;
+        }
+        self.push(line);
     }
 
     fn push(&mut self, text: &str) {
@@ -218,9 +246,14 @@ impl Printer {
             Kind::Shell(arguments) => self.json(arguments.iter().map(String::as_str)),
             Kind::Healthcheck(healthcheck) => self.healthcheck(healthcheck),
             Kind::Onbuild(onbuild) => {
-                self.word(&onbuild.trigger);
-                // Such a trigger ends in a heredoc's terminator.
-                if onbuild.trigger.contains('\n') {
+                let (line, bodies) = match onbuild.trigger.split_once('\n') {
+                    Some((line, bodies)) => (line, Some(bodies)),
+                    None => (onbuild.trigger.as_str(), None),
+                };
+                self.word(line);
+                if let Some(bodies) = bodies {
+                    self.end_line();
+                    self.push(bodies);
                     self.push("\n");
                 }
             }

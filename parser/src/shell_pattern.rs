@@ -1,20 +1,28 @@
 //! The patterns of `${name#pattern}`, `${name%pattern}` and `${name/pattern/text}`.
 //!
-//! `*` is any run, `?` any character; brackets mean themselves. They become regular expressions,
-//! whose engine stays linear whatever the pattern.
+//! `*` is any run, `?` any character; brackets mean themselves. The stars cut a pattern into
+//! segments, and each segment is looked for once: where a segment can stand early, what follows
+//! it has the most room, so nothing is ever tried a second time.
 
-use regex::{NoExpand, Regex};
 use thiserror::Error;
 
+use crate::expand::MAX_VALUE;
+
+/// Most characters of a pattern. A segment with `?` may be compared at every place of a value, so
+/// this bounds the work for each.
+const MAX_PATTERN: usize = 4096;
+
 /// A pattern that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum PatternError {
     #[error("invalid escape '\\{0}'")]
     Escape(char),
     #[error("trailing escape")]
     TrailingEscape,
-    #[error("pattern too large")]
-    TooLarge,
+    #[error("pattern has more than {MAX_PATTERN} characters")]
+    TooLong,
+    #[error("result has more than {MAX_VALUE} bytes")]
+    ResultTooLong,
 }
 
 /// Which end of a value to strip.
@@ -41,19 +49,15 @@ pub(crate) fn strip(
     let mut pieces = pieces(pattern)?;
     match end {
         End::Prefix => {
-            let regex = regex(&pieces, extent, true)?;
-            Ok(regex
-                .find(value)
-                .map_or(value, |found| &value[found.end()..])
-                .to_owned())
+            let length = Pattern::new(&pieces).prefix(value, extent);
+            Ok(value[length.unwrap_or(0)..].to_owned())
         }
-        // Engines search from the left; the shortest suffix is the shortest prefix, backwards.
+        // A suffix is a prefix, backwards.
         End::Suffix => {
             pieces.reverse();
-            let regex = regex(&pieces, extent, true)?;
             let backwards: String = value.chars().rev().collect();
-            let length = regex.find(&backwards).map_or(0, |found| found.end());
-            Ok(value[..value.len() - length].to_owned())
+            let length = Pattern::new(&pieces).prefix(&backwards, extent);
+            Ok(value[..value.len() - length.unwrap_or(0)].to_owned())
         }
     }
 }
@@ -65,13 +69,35 @@ pub(crate) fn replace(
     replacement: &str,
     all: bool,
 ) -> Result<String, PatternError> {
-    let regex = regex(&pieces(pattern)?, Extent::Longest, false)?;
-    let limit = if all { 0 } else { 1 };
-    Ok(regex
-        .replacen(value, limit, NoExpand(replacement))
-        .into_owned())
+    let pattern = Pattern::new(&pieces(pattern)?);
+    let mut out = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((start, end)) = pattern.find(rest) {
+        if out.len() + start + replacement.len() > MAX_VALUE {
+            return Err(PatternError::ResultTooLong);
+        }
+        out.push_str(&rest[..start]);
+        out.push_str(replacement);
+        rest = &rest[end..];
+        // A pattern without characters matches in front of each of them, and at the end.
+        if start == end {
+            let Some(next) = rest.chars().next() else {
+                break;
+            };
+            out.push(next);
+            rest = &rest[next.len_utf8()..];
+        } else if rest.is_empty() {
+            break;
+        }
+        if !all {
+            break;
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Piece {
     Run,
     Any,
@@ -82,6 +108,9 @@ fn pieces(pattern: &str) -> Result<Vec<Piece>, PatternError> {
     let mut pieces = Vec::new();
     let mut characters = pattern.chars();
     while let Some(character) = characters.next() {
+        if pieces.len() == MAX_PATTERN {
+            return Err(PatternError::TooLong);
+        }
         pieces.push(match character {
             '*' => Piece::Run,
             '?' => Piece::Any,
@@ -97,23 +126,118 @@ fn pieces(pattern: &str) -> Result<Vec<Piece>, PatternError> {
     Ok(pieces)
 }
 
-fn regex(pieces: &[Piece], extent: Extent, anchored: bool) -> Result<Regex, PatternError> {
-    let mut text = String::from(if anchored { "^(?s)" } else { "(?s)" });
-    for piece in pieces {
-        match piece {
-            Piece::Run if extent == Extent::Shortest => text.push_str(".*?"),
-            Piece::Run => text.push_str(".*"),
-            Piece::Any => text.push('.'),
-            Piece::Literal(character) => {
-                text.push_str(&regex::escape(character.encode_utf8(&mut [0; 4])));
+/// A pattern cut at its stars: what stands before the first one, and behind each of them.
+struct Pattern {
+    first: Segment,
+    others: Vec<Segment>,
+}
+
+/// A stretch of a pattern without stars.
+enum Segment {
+    Text(String),
+    /// `None` is any character.
+    Mixed(Vec<Option<char>>),
+}
+
+impl Pattern {
+    fn new(pieces: &[Piece]) -> Self {
+        let mut segments = pieces.split(|piece| *piece == Piece::Run).map(Segment::new);
+        Self {
+            first: segments.next().expect("splitting yields one part at least"),
+            others: segments.collect(),
+        }
+    }
+
+    /// Returns how much of the text's start matches.
+    fn prefix(&self, text: &str, extent: Extent) -> Option<usize> {
+        let length = self.first.length_at(text)?;
+        self.behind_first(text, length, extent)
+    }
+
+    /// Returns the longest match among those that start first.
+    fn find(&self, text: &str) -> Option<(usize, usize)> {
+        let (start, end) = self.first.find(text)?;
+        // If the other segments do not fit behind this place, they do not fit behind later ones.
+        Some((start, self.behind_first(text, end, Extent::Longest)?))
+    }
+
+    /// Returns where a match ends whose first segment ends at `end`.
+    fn behind_first(&self, text: &str, mut end: usize, extent: Extent) -> Option<usize> {
+        let Some((last, between)) = self.others.split_last() else {
+            return Some(end);
+        };
+        for segment in between {
+            end += segment.find(&text[end..])?.1;
+        }
+        let rest = &text[end..];
+        let (_, length) = match extent {
+            Extent::Shortest => last.find(rest),
+            Extent::Longest => last.find_last(rest),
+        }?;
+        Some(end + length)
+    }
+}
+
+impl Segment {
+    fn new(pieces: &[Piece]) -> Self {
+        let characters = pieces.iter().map(|piece| match piece {
+            Piece::Literal(character) => Some(*character),
+            Piece::Any | Piece::Run => None,
+        });
+        let text: Option<String> = characters.clone().collect();
+        text.map_or_else(|| Self::Mixed(characters.collect()), Self::Text)
+    }
+
+    /// Returns the length of the match at the start of a text.
+    fn length_at(&self, text: &str) -> Option<usize> {
+        match self {
+            Self::Text(segment) => text.starts_with(segment).then_some(segment.len()),
+            Self::Mixed(segment) => {
+                let mut characters = text.chars();
+                let matches = segment.iter().all(|expected| {
+                    let found = characters.next();
+                    found.is_some() && (expected.is_none() || *expected == found)
+                });
+                matches.then(|| text.len() - characters.as_str().len())
             }
         }
     }
-    Regex::new(&text).map_err(|_| PatternError::TooLarge)
+
+    /// Returns the first place in a text that matches.
+    fn find(&self, text: &str) -> Option<(usize, usize)> {
+        match self {
+            Self::Text(segment) => {
+                let start = text.find(segment)?;
+                Some((start, start + segment.len()))
+            }
+            Self::Mixed(_) => self.first_of(text, text.char_indices()),
+        }
+    }
+
+    /// Returns the last place in a text that matches.
+    fn find_last(&self, text: &str) -> Option<(usize, usize)> {
+        match self {
+            Self::Text(segment) => {
+                let start = text.rfind(segment)?;
+                Some((start, start + segment.len()))
+            }
+            Self::Mixed(_) => self.first_of(text, text.char_indices().rev()),
+        }
+    }
+
+    fn first_of(
+        &self,
+        text: &str,
+        mut places: impl Iterator<Item = (usize, char)>,
+    ) -> Option<(usize, usize)> {
+        places.find_map(|(start, _)| Some((start, start + self.length_at(&text[start..])?)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -148,15 +272,63 @@ mod tests {
         check("xaybz", "a*b", "-", false, "x-z");
         check("ab", "b", "$0", true, "a$0");
         check("abab", "a*b", "-", false, "-");
+        check("aé", "", "-", true, "-a-é-");
+        check("aé", "", "-", false, "-aé");
+        check("aé", "*", "-", true, "-");
+        check("", "*", "-", true, "-");
+    }
+
+    /// What the engine of the `regex` crate makes of a pattern.
+    fn expression(pattern: &str, extent: Extent, anchors: (&str, &str)) -> regex::Regex {
+        let mut text = format!("(?s){}", anchors.0);
+        for piece in pieces(pattern).unwrap() {
+            match piece {
+                Piece::Run if extent == Extent::Shortest => text.push_str(".*?"),
+                Piece::Run => text.push_str(".*"),
+                Piece::Any => text.push('.'),
+                Piece::Literal(literal) => text.push_str(&regex::escape(&literal.to_string())),
+            }
+        }
+        regex::Regex::new(&(text + anchors.1)).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_regular_expressions(pattern in "[abé*?\n]{0,6}", value in "[abé\n]{0,9}") {
+            for all in [false, true] {
+                let found = replace(&value, &pattern, "$x", all).unwrap();
+                let limit = usize::from(!all);
+                let expression = expression(&pattern, Extent::Longest, ("", ""));
+                let expected = expression.replacen(&value, limit, regex::NoExpand("$x"));
+                prop_assert_eq!(found, expected);
+            }
+            for extent in [Extent::Shortest, Extent::Longest] {
+                let found = strip(&value, &pattern, End::Prefix, extent).unwrap();
+                let expected = expression(&pattern, extent, ("^", "")).replace(&value, "").into_owned();
+                prop_assert_eq!(found, expected);
+                // Searches run from the left, so the shortest suffix is tried from the right.
+                let mut starts: Vec<_> = value.char_indices().map(|(start, _)| start).collect();
+                starts.push(value.len());
+                if extent == Extent::Shortest {
+                    starts.reverse();
+                }
+                let whole = expression(&pattern, extent, ("^", "$"));
+                let start = starts.into_iter().find(|start| whole.is_match(&value[*start..]));
+                let expected = &value[..start.unwrap_or(value.len())];
+                prop_assert_eq!(strip(&value, &pattern, End::Suffix, extent).unwrap(), expected);
+            }
+        }
     }
 
     #[test]
     fn malformed() {
         assert_eq!(pieces("a\\b").err(), Some(PatternError::Escape('b')));
         assert_eq!(pieces("a\\").err(), Some(PatternError::TrailingEscape));
+        let longest = "é".repeat(MAX_PATTERN);
+        assert_eq!(replace(&longest, &longest, "x", true).unwrap(), "x");
         assert_eq!(
-            replace("", &"é".repeat(1_000_000), "", true),
-            Err(PatternError::TooLarge)
+            replace("", &(longest + "*"), "", true),
+            Err(PatternError::TooLong)
         );
     }
 }

@@ -172,11 +172,62 @@ fn error_offset_is_where_reading_stopped() {
     assert_eq!(error.offset, 6);
 }
 
+/// Returns the part of an error's message that says what is wrong.
+fn problem(word: &str, variables: &dyn Fn(&str) -> Option<String>) -> String {
+    let error = expand(word, '\\', Quoting::Word, variables).unwrap_err();
+    // The word is not repeated at whatever length.
+    assert!(error.message.len() < 2500);
+    let (_, problem) = error.message.rsplit_once("\": ").unwrap();
+    problem.to_owned()
+}
+
 #[test]
-fn deep_nesting_needs_no_stack() {
-    let depth = 200_000;
-    let word = format!("{}x{}", "${unset:-".repeat(depth), "}".repeat(depth));
-    check(&word, "x");
-    let open = "${unset:-".repeat(depth);
-    assert!(expand(&open, '\\', Quoting::Word, &variables).is_err());
+fn nesting_has_a_limit() {
+    let nested = |depth| format!("{}x{}", "${unset:-".repeat(depth), "}".repeat(depth));
+    check(&nested(MAX_DEPTH), "x");
+    let expected = "more than 1000 substitutions inside each other";
+    assert_eq!(problem(&nested(MAX_DEPTH + 1), &variables), expected);
+    for open in [
+        "${unset:-",
+        "${unset#",
+        "${unset/a/",
+        "${a:+\"",
+        "${unset:?",
+    ] {
+        assert_eq!(problem(&open.repeat(100_000), &variables), expected);
+    }
+    let open = "${unset:-".repeat(MAX_DEPTH);
+    assert_eq!(problem(&open, &variables), "syntax error: missing '}'");
+}
+
+#[test]
+fn values_have_a_limit() {
+    let long = "a".repeat(1 << 20);
+    let variables = |name: &str| (name == "v").then(|| long.clone());
+    let expected = "expands to more than 67108864 bytes";
+    assert_eq!(problem(&"$v".repeat(65), &variables), expected);
+    assert_eq!(problem("${v//a/$v}", &variables), expected);
+    assert_eq!(problem("${v///$v}", &variables), expected);
+    let full = expand(&"$v".repeat(64), '\\', Quoting::Word, &variables).unwrap();
+    assert_eq!(full.value.len(), MAX_VALUE);
+}
+
+#[test]
+fn long_patterns_and_values_are_quick() {
+    let long = "a".repeat(1_000_000);
+    let variables = |name: &str| (name == "v").then(|| long.clone());
+    let value = |word: &str| expand(word, '\\', Quoting::Word, &variables).unwrap().value;
+    assert_eq!(value("${v//a/bb}").len(), 2_000_000);
+    assert_eq!(value(&format!("${{v//{}b/x}}", "a*".repeat(2000))), long);
+    assert_eq!(value(&format!("${{v//{}b/x}}", "?*a".repeat(1000))), long);
+    assert_eq!(value(&format!("${{v##{}b}}", "a*".repeat(2000))), long);
+    assert_eq!(value(&format!("${{v%b{}}}", "*a".repeat(2000))), long);
+    let pattern = "a".repeat(4097);
+    assert_eq!(
+        problem(&format!("${{v//{pattern}/x}}"), &variables),
+        format!(
+            "invalid pattern ({}…) in substitution: pattern has more than 4096 characters",
+            &pattern[..1000]
+        )
+    );
 }

@@ -140,6 +140,39 @@ fn malformed_lines_are_reported_and_skipped() {
 }
 
 #[test]
+fn what_is_no_ignore_file_is_given_up_on() {
+    let (_, diagnostics) = IgnoreRules::parse(&b"[\n".repeat(1_000_000));
+    assert_eq!(diagnostics.len(), MAX_ERRORS);
+    let long = "a*".repeat(40_000);
+    let (rules, diagnostics) = IgnoreRules::parse(long.as_bytes());
+    assert!(rules.is_empty());
+    assert_eq!(
+        diagnostics[0].message,
+        "failed parsing .dockerignore: pattern has more than 65535 bytes"
+    );
+}
+
+#[test]
+fn no_pattern_is_slow() {
+    let name = "a".repeat(4096);
+    let path = format!("{}a", "a/".repeat(150));
+    for (pattern, path, expected) in [
+        (format!("{}b", "a*".repeat(2000)), &name, false),
+        (format!("{}*a", "a*".repeat(2000)), &name, true),
+        (format!("{}x", "**/".repeat(1000)), &path, false),
+        (format!("{}*x*", "**/a/".repeat(100)), &path, false),
+        (format!("x/{}", "**/".repeat(1000)), &path, false),
+        ("**".repeat(30_000), &path, true),
+        ("*".repeat(60_000), &name, true),
+    ] {
+        let rules = rules(&pattern);
+        assert_eq!(rules.is_ignored(path), expected, "{}", &pattern[..9]);
+    }
+    let many = rules(&"**/x*\n!**/y*\n".repeat(50_000));
+    assert!(!many.is_ignored("a/b/c/d"));
+}
+
+#[test]
 fn df_140_exclude_patterns_are_anchored() {
     let rules = IgnoreRules::from_patterns(["a.txt", "sub", "!sub/keep", "/x"]).unwrap();
     assert!(rules.is_ignored("a.txt"));

@@ -96,6 +96,75 @@ fn garbage_is_given_up_on() {
     assert_eq!(parse(&zeros).diagnostics.len(), 1);
 }
 
+#[test]
+fn many_flags() {
+    let count = 100_000;
+    let mounts = "--mount=type=cache,target=/a \\\n".repeat(count);
+    let excludes = "--exclude=a \\\n".repeat(count);
+    let text = format!("FROM a\nRUN {mounts} x\nCOPY {excludes} x y\n");
+    let parsed = parse(text.as_bytes());
+    assert_eq!(parsed.diagnostics, []);
+    let [run, copy] = parsed.dockerfile.stages[0].instructions.as_slice() else {
+        panic!("not two instructions")
+    };
+    assert!(matches!(&run.kind, Kind::Run(run) if run.mounts.len() == count));
+    assert!(matches!(&copy.kind, Kind::Copy(copy) if copy.excludes.len() == count));
+    let unknown = format!("FROM a\nRUN {} x\n", "--foo \\\n".repeat(count));
+    assert_eq!(parse(unknown.as_bytes()).diagnostics.len(), 1);
+}
+
+#[test]
+fn many_elements() {
+    let count = 100_000;
+    let elements = "\"\\u0041\\n\", \\\n".repeat(count);
+    let text = format!("FROM a\nCOPY [{elements} \"z\"]\n");
+    let parsed = parse(text.as_bytes());
+    let Kind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+        panic!("not a COPY")
+    };
+    assert_eq!(copy.sources.len(), count);
+    // Deeper than any stack.
+    let nested = format!("FROM a\nCMD {}\n", "[ \\\n".repeat(count));
+    assert_eq!(parse(nested.as_bytes()).diagnostics, []);
+}
+
+#[test]
+fn a_million_lines_of_heredoc() {
+    let body = "\t\tx\n".repeat(1_000_000);
+    let parsed = parse(format!("FROM a\nCOPY <<-A /x\n{body}\tA\n").as_bytes());
+    let Kind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+        panic!("not a COPY")
+    };
+    let [Source::Heredoc(heredoc)] = copy.sources.as_slice() else {
+        panic!("not a heredoc")
+    };
+    assert_eq!(heredoc.body.len(), 2_000_000);
+    let unterminated = "RUN <<A\nx\n".repeat(500_000);
+    let parsed = parse(format!("FROM a\n{unterminated}").as_bytes());
+    assert_eq!(parsed.diagnostics.len(), 1);
+}
+
+#[test]
+fn many_directives() {
+    let parsed = parse("# syntax=a\n".repeat(500_000).as_bytes());
+    assert_eq!(parsed.diagnostics.len(), MAX_ERRORS);
+}
+
+#[test]
+fn bytes_that_are_no_text_everywhere() {
+    let text = [
+        b"FROM a\nRUN x".as_slice(),
+        &b" \xFF\0\xFE \\\n".repeat(300_000),
+        b"\n",
+    ]
+    .concat();
+    let parsed = parse(&text);
+    assert_eq!(parsed.diagnostics.len(), 1);
+    assert_eq!(parsed.diagnostics[0].span, Span::new(13, 14));
+    let nul = parse(b"FROM a\nRUN a\0b\nENV a=\0\n");
+    assert_eq!(nul.diagnostics, []);
+}
+
 proptest! {
     #[test]
     fn any_bytes(text in prop::collection::vec(any::<u8>(), 0..300)) {

@@ -85,9 +85,26 @@ FROM scratch
     .unwrap();
     check("# escape=`\nFROM a\nRUN a `\n b \\\nCOPY --chown=a` b a b\nENV x=c:\\y` z\n").unwrap();
     check("FROM a\nENV \" \\ \\\n").unwrap(); // an escape token as last character
+    check("FROM a\nADD <<A \\\u{c}\nA\nRUN \\\u{c}\nRUN x\n").unwrap();
     check("FROM a\nENV \\  [=\n").unwrap();
     check("FROM a\nCOPY <<'E\\' /x\nE\\").unwrap();
     check("FROM a\nONBUILD COPY <<'E\\' /x\nE\\").unwrap();
+}
+
+/// Joined, such a line is longer than any that is read.
+#[test]
+fn long_lines_are_continued() {
+    let blanks = " ".repeat(30_000);
+    let marks = "#".repeat(30_000);
+    check(&format!(
+        "FROM a\nRUN a{blanks}\\\n{blanks}b # {marks}\\\n  x{marks}\n"
+    ))
+    .unwrap();
+    let word = "é\\\\x".repeat(10_000);
+    check(&format!("FROM a\nENV a={word}\\\n{word}\\\n{word}\n")).unwrap();
+    let marker = "<<A \\\n".repeat(20_000);
+    let body = "b\nA\n".repeat(20_000);
+    check(&format!("FROM a\nONBUILD COPY {marker} /x/\n{body}")).unwrap();
 }
 
 fn word() -> impl Strategy<Value = String> {
