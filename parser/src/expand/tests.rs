@@ -83,6 +83,7 @@ fn df_049_required() {
 
 #[test]
 fn df_050_to_053_patterns() {
+    // DF-050 DF-051 DF-052 DF-053
     check(
         "${path#*/} ${path##*/} ${path%.*} ${path%%.*}",
         "a/b/c.tar.gz c.tar.gz /a/b/c.tar /a/b/c",

@@ -167,6 +167,7 @@ fn df_001_df_002_df_006_bom_line_endings_and_case() {
 
 #[test]
 fn df_003_to_005_nothing_to_build() {
+    // DF-003 DF-004 DF-005
     assert_snapshot!(show(""), @"! the Dockerfile cannot be empty");
     assert_snapshot!(show("# hi\n\n  \n"), @"! file with no instructions");
     assert_snapshot!(show("RUN a\nRUN b\n"), @"! no build stage in current context");
@@ -187,6 +188,7 @@ fn df_007_hash_inside_a_line_is_text() {
 
 #[test]
 fn df_008_to_013_lines() {
+    // DF-008 DF-009 DF-010 DF-011 DF-012 DF-013
     assert_snapshot!(show("FROM a\nRUN x \\\n# c\n  # d \\\n\n y\n# e \\\nRUN z \\\\\nRUN w \\  \n v"), @r#"
     FROM a
       RUN shell "x  y"
@@ -251,6 +253,7 @@ fn df_020_an_error_knows_its_lines() {
 
 #[test]
 fn df_021_to_023_json_form() {
+    // DF-021 DF-022 DF-023
     assert_snapshot!(show("FROM a\nRUN [\"a\", \"b c\"]\nRUN ['a']\nRUN [\"a\"] b\nCMD []\nCMD [1]\nENTRYPOINT\nVOLUME [\"/a b\", \"/c\"]\nSHELL [\"s\",\"-c\"]\nRUN [\"\\u00e9\\n\"]\n"), @r#"
     FROM a
       RUN exec ["a", "b c"]
@@ -267,6 +270,7 @@ fn df_021_to_023_json_form() {
 
 #[test]
 fn df_024_to_026_df_060_df_112_flags() {
+    // DF-024 DF-025 DF-026
     assert_snapshot!(show(r#"FROM a
 COPY --form=x a b
 COPY --chown=a --chown=b a b
@@ -311,6 +315,7 @@ FROM a
 
 #[test]
 fn df_027_to_029_pairs() {
+    // DF-027 DF-028 DF-029
     assert_snapshot!(show(r#"FROM a
 ENV a
 ENV a b  c
@@ -352,6 +357,7 @@ fn df_030_df_031_copy_arguments() {
 
 #[test]
 fn df_032_to_035_copy_heredocs() {
+    // DF-032 DF-033 DF-034 DF-035
     assert_snapshot!(show("FROM a\nCOPY <<A <<-\"B\" c /d/\n x\nA\n\ty\n\t\tz\n\tB\nADD <<A /x\nA\nRUN y\n"), @r#"
     FROM a
       COPY <<A expand=true " x\n" <<B expand=false "y\nz\n" "c" -> "/d/"
@@ -421,6 +427,7 @@ fn heredoc_bodies_are_raw() {
 
 #[test]
 fn df_037_to_041_programs() {
+    // DF-037 DF-038 DF-039 DF-040 DF-041
     #[track_caller]
     fn check(text: &str, expected: Program) {
         let parsed = parse(format!("FROM a\n{text}\n").as_bytes());
