@@ -70,7 +70,7 @@ fn blanks_behind_a_marker() {
 fn many_stages() {
     let mut text = String::new();
     for index in 0..50_000 {
-        text += &format!("FROM s{} AS s{index}\nCMD x\n", index.max(1) - 1);
+        text += &format!("FROM s{} AS s{index}\nMAINTAINER x\n", index.max(1) - 1);
     }
     let parsed = parse(text.as_bytes());
     assert_eq!(parsed.diagnostics, []);

@@ -2,7 +2,7 @@
 
 use kiln_cache::GuestPath;
 use kiln_parser::mount::{MountKind as SpecKind, MountSpec};
-use kiln_parser::{MountFlag, Program, Run, Site, Text};
+use kiln_parser::{MountFlag, Program, Run, Site, Text, parse_bool};
 
 use super::StagePlan;
 use crate::graph::{
@@ -89,8 +89,9 @@ impl StagePlan<'_, '_> {
         for field in text.raw.split(',') {
             match field.split_once('=') {
                 Some(("name", value)) => name = Some(value),
-                Some(("required", "true" | "1")) => presence = Presence::Required,
-                Some(("required", "false" | "0")) => presence = Presence::Optional,
+                Some(("required", value)) if parse_bool(value).is_some() => {
+                    presence = presence_of(parse_bool(value) == Some(true));
+                }
                 None if field == "required" => presence = Presence::Required,
                 // Names of devices have an equals sign themselves.
                 Some((key, _)) if name.is_none() && key != "required" => name = Some(field),
@@ -136,10 +137,6 @@ impl StagePlan<'_, '_> {
     ) -> Result<(), PlanError> {
         let Some(spec) = self.mount_spec(flag) else {
             return Ok(());
-        };
-        let presence = |required| match required {
-            true => Presence::Required,
-            false => Presence::Optional,
         };
         let access = match spec.read_only {
             true => Access::ReadOnly,
@@ -190,7 +187,7 @@ impl StagePlan<'_, '_> {
                     mounts.variables.push(SecretVariable {
                         name: name.clone(),
                         id: id.clone(),
-                        presence: presence(*required),
+                        presence: presence_of(*required),
                     });
                 }
                 // With a variable alone there is no file.
@@ -200,7 +197,7 @@ impl StagePlan<'_, '_> {
                 let kind = MountKind::Secret {
                     id: id.clone(),
                     owner: *owner,
-                    presence: presence(*required),
+                    presence: presence_of(*required),
                 };
                 (target, kind)
             }
@@ -214,7 +211,7 @@ impl StagePlan<'_, '_> {
                 let kind = MountKind::Ssh {
                     id: id.clone(),
                     owner: *owner,
-                    presence: presence(*required),
+                    presence: presence_of(*required),
                 };
                 (target.unwrap_or(default), kind)
             }
@@ -291,6 +288,13 @@ impl StagePlan<'_, '_> {
             }
             _ => kiln_parser::clean(name),
         }
+    }
+}
+
+fn presence_of(required: bool) -> Presence {
+    match required {
+        true => Presence::Required,
+        false => Presence::Optional,
     }
 }
 
