@@ -91,7 +91,7 @@ impl Engine {
         *findings = checks.findings(&survey)?;
         survey
             .plan
-            .map_err(|error| plan_error(error, source_text))?;
+            .map_err(|error| plan_error(error, source_text, dockerfile))?;
         checks.judge(findings, &survey.stages)
     }
 }
@@ -102,6 +102,7 @@ pub(crate) struct Checks<'a> {
     request: &'a BuildRequest,
     source_text: &'a SourceText,
     dockerfile: &'a Dockerfile,
+    sites: Sites<'a>,
     options: CheckOptions,
 }
 
@@ -133,6 +134,7 @@ impl<'a> Checks<'a> {
             request,
             source_text,
             dockerfile,
+            sites: Sites::of(dockerfile),
             options,
         })
     }
@@ -150,7 +152,7 @@ impl<'a> Checks<'a> {
         });
         let ignored = self.ignored(&survey.reads)?;
         for finding in survey.findings.iter().chain(&ignored) {
-            let site = self.site(finding.span);
+            let site = self.sites.at(finding.span);
             let comments = site.map_or(&[][..], |site| &site.comments);
             let rule = Rule::from_name(finding.code);
             if rule.is_none_or(|rule| self.options.reports(rule, comments)) {
@@ -211,26 +213,44 @@ impl<'a> Checks<'a> {
 
     /// Returns whether a finding is in one of the stages, or above all of them.
     fn is_in(&self, finding: &Diagnostic, stages: &Stages) -> bool {
-        let starts = self.dockerfile.stages.iter();
-        let stage = starts
-            .take_while(|stage| stage.from.site.span.start <= finding.lines.start)
-            .count();
+        let start = finding.lines.start;
+        let all = &self.dockerfile.stages;
+        let stage = all.partition_point(|stage| stage.from.site.span.start <= start);
         stage
             .checked_sub(1)
             .is_none_or(|stage| stages.contains(&stage))
     }
+}
+
+/// The instructions of a file, to be found by their places.
+#[derive(Debug)]
+pub(crate) struct Sites<'a>(Vec<&'a Site>);
+
+impl<'a> Sites<'a> {
+    pub(crate) fn of(dockerfile: &'a Dockerfile) -> Self {
+        let global = dockerfile.global_args.iter().map(|arg| &arg.site);
+        let mut sites: Vec<&Site> = global.collect();
+        for stage in &dockerfile.stages {
+            sites.push(&stage.from.site);
+            sites.extend(
+                stage
+                    .instructions
+                    .iter()
+                    .map(|instruction| &instruction.site),
+            );
+        }
+        Self(sites)
+    }
 
     /// Returns the instruction that a place belongs to.
-    fn site(&self, span: Span) -> Option<&Site> {
-        let stages = self.dockerfile.stages.iter().flat_map(|stage| {
-            let instructions = stage.instructions.iter();
-            std::iter::once(&stage.from.site)
-                .chain(instructions.map(|instruction| &instruction.site))
-        });
-        let global = self.dockerfile.global_args.iter().map(|arg| &arg.site);
-        global
-            .chain(stages)
-            .find(|site| site.span.start <= span.start && span.end <= site.span.end)
+    pub(crate) fn at(&self, span: Span) -> Option<&'a Site> {
+        // No place at all is not the beginning of the file.
+        if span == Span::default() {
+            return None;
+        }
+        let behind = self.0.partition_point(|site| site.span.start <= span.start);
+        let site = self.0[behind.checked_sub(1)?];
+        (span.end <= site.span.end).then_some(site)
     }
 }
 

@@ -80,7 +80,7 @@ impl Engine {
         let mut survey = survey(&dockerfile, &options, Extent::Target, &resolver);
         let no_plan = Err(kiln_solver::PlanError::Input(Vec::new()));
         let plan = std::mem::replace(&mut survey.plan, no_plan)
-            .map_err(|error| plan_error(error, &source_text))?;
+            .map_err(|error| plan_error(error, &source_text, &dockerfile))?;
         let stage = match request.target.as_deref() {
             Some(name) => dockerfile.stages.iter().rfind(|stage| {
                 let written = stage.from.name.as_ref();

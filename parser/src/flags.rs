@@ -154,12 +154,23 @@ impl Flags {
                     None => format!("--{closest}"),
                 });
                 let message = format!("unknown flag: --{name}{}", hint(closest));
-                return Err(Box::new(fail(message).suggest(replacement.as_deref())));
+                let problem = fail(message).suggest(replacement.as_deref());
+                return Err(Box::new(match closest {
+                    Some(_) => problem,
+                    None => problem.note(flags_of(defined)),
+                }));
             };
             if *takes != Takes::Values && flags.values.iter().any(|(other, _)| other == known) {
                 return Err(fail(format!("duplicate flag specified: --{name}")));
             }
-            let missing = || fail(format!("missing a value on flag: --{name}"));
+            let missing = || {
+                let problem = fail(format!("missing a value on flag: --{name}"));
+                let value = match takes {
+                    Takes::Switch => "true",
+                    Takes::Value | Takes::Values => "VALUE",
+                };
+                Box::new(problem.note(format!("write it as --{name}={value}")))
+            };
             let value = match (takes, value) {
                 (Takes::Switch, Some("")) | (Takes::Value | Takes::Values, None) => {
                     return Err(missing());
@@ -205,6 +216,18 @@ impl Flags {
             .extract_if(.., |(known, _)| *known == name)
             .map(|(_, text)| text)
             .collect()
+    }
+}
+
+/// Says which flags there are.
+fn flags_of(defined: &[(&'static str, Takes)]) -> String {
+    let names: Vec<String> = defined
+        .iter()
+        .map(|(name, _)| format!("--{name}"))
+        .collect();
+    match names.is_empty() {
+        true => "this instruction takes no flags".to_owned(),
+        false => format!("this instruction takes {}", names.join(" ")),
     }
 }
 

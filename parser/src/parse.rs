@@ -57,12 +57,15 @@ pub fn parse(text: &[u8]) -> Parsed {
             }
             (Item::Instruction(instruction), None) if !outside_reported => {
                 outside_reported = true;
-                parsed.diagnostics.push(Diagnostic::error(
-                    Origin::Lexing,
-                    "no-stage",
-                    instruction.site.span,
-                    "no build stage in current context",
-                ));
+                parsed.diagnostics.push(
+                    Diagnostic::error(
+                        Origin::Lexing,
+                        "no-stage",
+                        instruction.site.span,
+                        "no build stage in current context",
+                    )
+                    .note("before the first FROM there can only be ARG"),
+                );
             }
             (Item::Instruction(_), None) => {}
         }

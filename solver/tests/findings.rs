@@ -226,7 +226,7 @@ fn circles_of_stages() {
     assert_snapshot!(circle("FROM base AS x\nFROM base AS a\nRUN --mount=from=c,target=/m true\nFROM a AS b\nFROM base AS c\nCOPY --from=B / /\n"), @"circular dependency detected on stage: a [3, 4, 6] 1");
     assert_snapshot!(circle("FROM base AS a\nCOPY --from=a / /\n"), @"circular dependency detected on stage: a [2] 1");
     // Looking ahead alone is another mistake, and looking back at an equal name is none.
-    assert_snapshot!(circle("FROM base AS a\nCOPY --from=b / /\nFROM base AS b\nFROM a\n"), @r#"cannot copy from stage "b", it needs to be defined before current stage "a" [2] 1"#);
+    assert_snapshot!(circle("FROM base AS a\nCOPY --from=b / /\nFROM base AS b\nFROM a\n"), @r#"cannot copy from stage "b", it needs to be defined before current stage "a" [2, 3] 1"#);
     let text = "FROM base AS a\nFROM base AS a\nCOPY --from=a / /\n";
     assert!(look(text, Extent::Target, &options(), base()).plan.is_ok());
 }

@@ -1,16 +1,29 @@
 //! Why a build failed, with the place in the Dockerfile and what to do about it.
 
+use kiln_parser::{Diagnostic, Dockerfile, suggest};
 use kiln_solver::{Fault, PlanError, SolveError, StepError};
 
+use crate::check::Sites;
 use crate::error::chain;
 use crate::{Error, ErrorClass, SourceText};
 
-pub(crate) fn plan_error(error: PlanError, source_text: &SourceText) -> Error {
+pub(crate) fn plan_error(
+    error: PlanError,
+    source_text: &SourceText,
+    dockerfile: &Dockerfile,
+) -> Error {
     match error {
-        PlanError::Input(diagnostics) => Error::Dockerfile {
-            source_text: source_text.clone(),
-            diagnostics,
-        },
+        PlanError::Input(diagnostics) => {
+            let sites = Sites::of(dockerfile);
+            let whole = |diagnostic: Diagnostic| match sites.at(diagnostic.span) {
+                Some(site) => diagnostic.within(site.span),
+                None => diagnostic,
+            };
+            Error::Dockerfile {
+                source_text: source_text.clone(),
+                diagnostics: diagnostics.into_iter().map(whole).collect(),
+            }
+        }
         PlanError::Base {
             name,
             canonical,
@@ -20,13 +33,25 @@ pub(crate) fn plan_error(error: PlanError, source_text: &SourceText) -> Error {
             source_text: source_text.clone(),
             span,
             message: format!(
-                "{name}: failed to resolve source metadata for {canonical}: {}",
-                source.message
+                "{name}: failed to resolve source metadata for {canonical}: {}{}",
+                source.message,
+                closest_stage(&name, dockerfile),
             ),
             class: fault_class(source.fault),
             hint: source.hint,
         },
     }
+}
+
+/// Asks whether a stage was meant by a name that no image has.
+fn closest_stage(name: &str, dockerfile: &Dockerfile) -> String {
+    let written = dockerfile
+        .stages
+        .iter()
+        .filter_map(|stage| stage.from.name.as_ref());
+    suggest(name, written.map(|name| name.raw.as_str())).map_or_else(String::new, |close| {
+        format!(" (did you mean {}?)", close.to_lowercase())
+    })
 }
 
 pub(super) fn solve_error(error: SolveError, source_text: &SourceText) -> Error {

@@ -79,7 +79,7 @@ impl Engine {
         checks.tell(&findings, &reporter);
         let plan = survey
             .plan
-            .map_err(|error| plan_error(error, source_text))?;
+            .map_err(|error| plan_error(error, source_text, dockerfile))?;
         checks.judge(&findings, &survey.stages)?;
         let contexts =
             self.scan_contexts(request, definition.context.as_ref(), &plan, &reporter)?;

@@ -62,11 +62,19 @@ fn one_of(
             let message = message(&quote(&value.raw));
             let mut problem = parts.error("flag", parts.keyword, message);
             problem.span = value.span;
-            Err(Box::new(
-                problem.suggest(suggest(&value.raw, known.iter().copied())),
-            ))
+            let closest = suggest(&value.raw, known.iter().copied());
+            let expected = format!("expected {}", alternatives(known));
+            Err(Box::new(problem.suggest(closest).note(expected)))
         }
         value => Ok(value),
+    }
+}
+
+/// Returns `a, b or c`.
+fn alternatives(words: &[&str]) -> String {
+    match words {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => words.concat(),
     }
 }
 

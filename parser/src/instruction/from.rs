@@ -38,7 +38,9 @@ fn fill(parts: &Parts<'_>, words: &[&str], from: &mut From) -> Result<(), Box<Di
             } else {
                 parts.arguments
             };
-            return Err(parts.error("arguments", at, message));
+            let problem = parts.error("arguments", at, message);
+            let form = "the form is: FROM [--platform=PLATFORM] IMAGE [AS NAME]";
+            return Err(Box::new(problem.note(form)));
         }
     }
     let mut flags = parts.check_flags(&[("platform", Takes::Value)])?;

@@ -63,7 +63,9 @@ fn pair(parts: &Parts<'_>, word: &str) -> Result<(Text, Text), Box<Diagnostic>> 
                 "Syntax error - can't find = in {}. Must be of the form: name=value",
                 quote(word)
             );
-            Err(parts.lexing_error("key-value", word, message))
+            let note = "blanks separate the pairs: a value that holds one needs quotes";
+            let problem = parts.lexing_error("key-value", word, message);
+            Err(Box::new(problem.note(note)))
         }
     }
 }

@@ -105,3 +105,22 @@ pub enum MountError {
     #[error("ssh does not support source")]
     SshSource,
 }
+
+impl MountError {
+    /// Says what would be accepted, where the message leaves that open.
+    #[must_use]
+    pub fn expectation(&self) -> Option<String> {
+        let expected = |words: &[&str]| Some(format!("expected one of: {}", words.join(" ")));
+        match self {
+            Self::Type(_) => expected(&TYPES),
+            Self::Sharing(_) => expected(&SHARINGS),
+            Self::Value { key, .. } if key == "size" => {
+                Some("expected bytes, with a unit if you like: 64m, 1g".to_owned())
+            }
+            Self::Value { .. } => expected(&["true", "false"]),
+            Self::Owner { .. } => Some("only what is made for the step has them".to_owned()),
+            Self::SecretNameless => Some("name the secret: type=secret,id=NAME".to_owned()),
+            _ => None,
+        }
+    }
+}

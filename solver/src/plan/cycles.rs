@@ -2,24 +2,26 @@
 //!
 //! `FROM` only looks back; a way around leads through the `--from` of an instruction.
 
-use kiln_parser::{Diagnostic, Dockerfile, Text};
+use std::collections::HashMap;
+
+use kiln_parser::{Diagnostic, Dockerfile, Span};
 
 use super::stages;
 use super::words::{self, Words};
 
 /// A reference from one stage to another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Need {
     stage: usize,
-    /// Where it is written.
-    at: Text,
+    /// Where the name is written.
+    at: Span,
+    /// The whole instruction.
+    lines: Span,
 }
 
 /// Notes an error for the first circle of stages.
 pub(crate) fn refuse(dockerfile: &Dockerfile, words: &mut Words) {
-    let needs: Vec<Vec<Need>> = (0..dockerfile.stages.len())
-        .map(|index| needs_of(dockerfile, index))
-        .collect();
+    let needs = needs(dockerfile);
     let mut finished = vec![false; needs.len()];
     for start in 0..needs.len() {
         if let Some(circle) = circle_from(start, &needs, &mut finished) {
@@ -29,21 +31,36 @@ pub(crate) fn refuse(dockerfile: &Dockerfile, words: &mut Words) {
     }
 }
 
-fn needs_of(dockerfile: &Dockerfile, index: usize) -> Vec<Need> {
-    let stage = &dockerfile.stages[index];
-    let base = &stage.from.image;
-    let mut needs: Vec<Need> = stages::find(dockerfile, &base.raw, index)
-        .map(|stage| Need {
-            stage,
-            at: base.clone(),
-        })
-        .into_iter()
-        .collect();
-    for (from, _) in stage.instructions.iter().flat_map(stages::sources_of) {
-        let wanted = from.raw.to_lowercase();
-        let found = stages::find(dockerfile, &wanted, index)
-            .or_else(|| stages::find(dockerfile, &wanted, dockerfile.stages.len()));
-        needs.extend(found.map(|stage| Need { stage, at: from }));
+/// Returns what each stage needs. Of equal names the latest before the stage is meant, else the last.
+fn needs(dockerfile: &Dockerfile) -> Vec<Vec<Need>> {
+    let names = || {
+        let stages = dockerfile.stages.iter().enumerate();
+        stages.filter_map(|(index, stage)| Some((stages::name(stage)?, index)))
+    };
+    let everywhere: HashMap<String, usize> = names().collect();
+    let mut earlier: HashMap<String, usize> = HashMap::new();
+    let mut needs = Vec::with_capacity(dockerfile.stages.len());
+    for (index, stage) in dockerfile.stages.iter().enumerate() {
+        let base = &stage.from.image;
+        let mut own: Vec<Need> = Vec::new();
+        own.extend(earlier.get(&base.raw).map(|stage_needed| Need {
+            stage: *stage_needed,
+            at: base.span,
+            lines: stage.from.site.span,
+        }));
+        for instruction in &stage.instructions {
+            for (from, _) in stages::sources_of(instruction) {
+                let wanted = from.raw.to_lowercase();
+                let found = earlier.get(&wanted).or_else(|| everywhere.get(&wanted));
+                own.extend(found.map(|stage| Need {
+                    stage: *stage,
+                    at: from.span,
+                    lines: instruction.site.span,
+                }));
+            }
+        }
+        needs.push(own);
+        earlier.extend(stages::name(stage).map(|name| (name, index)));
     }
     needs
 }
@@ -64,7 +81,7 @@ fn circle_from(start: usize, needs: &[Vec<Need>], finished: &mut [bool]) -> Opti
             let circle = way[begin..].iter();
             return Some(
                 circle
-                    .map(|(stage, next)| needs[*stage][next - 1].clone())
+                    .map(|(stage, next)| needs[*stage][next - 1])
                     .collect(),
             );
         }
@@ -83,14 +100,14 @@ fn error(dockerfile: &Dockerfile, circle: &[Need]) -> Diagnostic {
     let name = stages::display_name(dockerfile, first);
     let message = format!("circular dependency detected on stage: {name}");
     let mut sites: Vec<&Need> = circle.iter().collect();
-    sites.sort_by_key(|need| need.at.span.start);
-    let span = sites.first().map(|need| need.at.span).unwrap_or_default();
+    sites.sort_by_key(|need| need.at.start);
+    let span = sites.first().map(|need| need.at).unwrap_or_default();
     let error = words::error("circular", span, message);
     match sites.as_slice() {
         [_] => error.note("a stage cannot copy from itself"),
         sites => sites.iter().skip(1).fold(error, |error, need| {
             let name = stages::display_name(dockerfile, need.stage);
-            error.label(need.at.span, format!("and this needs stage {name:?}"))
+            error.label(need.lines, format!("and this needs stage {name:?}"))
         }),
     }
 }

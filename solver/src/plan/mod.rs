@@ -160,6 +160,16 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    /// Says that an image is mentioned elsewhere.
+    fn moved(mut self, to: Span) -> Self {
+        if let Self::Base { span, .. } = &mut self {
+            *span = to;
+        }
+        self
+    }
+}
+
 fn first_message(diagnostics: &[Diagnostic]) -> String {
     diagnostics
         .first()

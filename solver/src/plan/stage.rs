@@ -185,7 +185,13 @@ pub(crate) fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<Stag
         }
     }
     for trigger in &triggers {
-        planning.instruction(trigger, "ONBUILD ")?;
+        let before = planning.planner.words.marks();
+        let planned = planning.instruction(trigger, "ONBUILD ");
+        // Places in a trigger's text are none of this file's.
+        let span = stage.from.site.span;
+        let note = format!("in the trigger ONBUILD {}", trigger.site.line);
+        planning.planner.words.move_all(before, span, &note);
+        planned.map_err(|error| error.moved(span))?;
     }
     for instruction in instructions {
         planning.instruction(instruction, "")?;
@@ -336,7 +342,8 @@ impl StagePlan<'_, '_> {
     fn workdir(&mut self, path: &Text, site: &Site, text: &str) {
         let written = path;
         let path = self.expand(path);
-        if !self.state.directory_is_own && !path.starts_with('/') {
+        let is_relative = !path.is_empty() && !path.starts_with('/');
+        if !self.state.directory_is_own && is_relative {
             let finding = rules::workdir_relative_path(written.span, &path);
             self.planner.words.warnings.push(finding);
         }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use kiln_cache::ImageRef;
-use kiln_parser::{Dockerfile, Instruction, Kind, Span, Stage, Text, suggest};
+use kiln_parser::{Dockerfile, Instruction, Kind, MountFlag, Span, Stage, Text, suggest};
 
 use super::arguments::Arguments;
 use super::findings::closest_argument;
@@ -50,12 +50,16 @@ pub(crate) fn target(
             Span::default(),
             format!("target stage {wanted:?} could not be found{hint}"),
         );
+        words.note(match names.is_empty() {
+            true => "no stage has a name: FROM IMAGE AS NAME gives one".to_owned(),
+            false => format!("the stages are: {}", names.join(" ")),
+        });
     }
     found
 }
 
 /// Finds the latest stage of this name before stage `before`.
-pub(crate) fn find(dockerfile: &Dockerfile, wanted: &str, before: usize) -> Option<usize> {
+fn find(dockerfile: &Dockerfile, wanted: &str, before: usize) -> Option<usize> {
     dockerfile.stages[..before]
         .iter()
         .rposition(|stage| name(stage).as_deref() == Some(wanted))
@@ -154,6 +158,11 @@ pub(crate) fn source(
         }
         let message = format!("invalid stage index {text}");
         words.error("invalid-stage", from.span, message);
+        words.note(match index {
+            0 => "no stage stands before this one".to_owned(),
+            1 => "before this stage there is only stage 0".to_owned(),
+            _ => format!("before this stage there are stages 0 to {}", index - 1),
+        });
         return None;
     }
     let wanted = text.to_lowercase();
@@ -167,7 +176,7 @@ pub(crate) fn source(
             words.error("circular", from.span, message);
             None
         }
-        Some(_) => {
+        Some(later) => {
             let message = match reader {
                 Reader::Copy => format!(
                     "cannot copy from stage {wanted:?}, it needs to be defined before current stage {:?}",
@@ -177,7 +186,9 @@ pub(crate) fn source(
                     "cannot mount from stage {wanted:?} to {target:?}, stage needs to be defined before current command"
                 ),
             };
-            words.error("later-stage", from.span, message);
+            let start = dockerfile.stages[later].from.site.span;
+            let error = super::words::error("later-stage", from.span, message);
+            words.errors.push(error.label(start, "it starts here"));
             None
         }
         None if wanted == "scratch" => Some(Source::Named(NamedSource::Scratch)),
@@ -208,6 +219,7 @@ pub(crate) fn sources_of(instruction: &Instruction) -> Vec<(Text, Reader)> {
         Kind::Run(run) => run
             .mounts
             .iter()
+            .filter(|mount| mounts_files(mount))
             .flat_map(|mount| {
                 mount
                     .fields
@@ -222,4 +234,10 @@ pub(crate) fn sources_of(instruction: &Instruction) -> Vec<(Text, Reader)> {
             .collect(),
         _ => Vec::new(),
     }
+}
+
+/// Says whether a mount can come from a stage at all; what else has a `from` is refused later.
+fn mounts_files(mount: &MountFlag) -> bool {
+    let mut kinds = mount.fields.iter().filter(|(key, _)| key == "type");
+    kinds.all(|(_, kind)| matches!(kind.as_deref(), Some("bind" | "cache")))
 }

@@ -94,6 +94,22 @@ impl Words {
         self.errors.push(error(code, span, message));
     }
 
+    /// Returns how much was found so far.
+    pub(crate) fn marks(&self) -> (usize, usize) {
+        (self.errors.len(), self.warnings.len())
+    }
+
+    /// Moves what was found since to another place.
+    pub(crate) fn move_all(&mut self, since: (usize, usize), span: Span, note: &str) {
+        let errors = self.errors.iter_mut().skip(since.0);
+        for found in errors.chain(self.warnings.iter_mut().skip(since.1)) {
+            found.span = span;
+            found.lines = span;
+            found.labels.clear();
+            found.notes.push(note.to_owned());
+        }
+    }
+
     /// Adds a note to the last error.
     pub(crate) fn note(&mut self, note: String) {
         if let Some(error) = self.errors.last_mut() {

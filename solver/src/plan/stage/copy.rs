@@ -207,6 +207,8 @@ impl StagePlan<'_, '_> {
                 Ok(chmod) => Some(Mode { text: value, chmod }),
                 Err(error) => {
                     self.error("invalid-chmod", text.span, error.to_string());
+                    let note = "modes are octal, such as 0644, or symbolic, such as u=rwX,go-w";
+                    self.planner.words.note(note.to_owned());
                     None
                 }
             }

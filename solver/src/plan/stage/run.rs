@@ -245,6 +245,9 @@ impl StagePlan<'_, '_> {
             Ok(spec) => Some(spec),
             Err(error) => {
                 self.error("mount", flag.value.span, error.to_string());
+                if let Some(expected) = error.expectation() {
+                    self.planner.words.note(expected);
+                }
                 None
             }
         }
