@@ -70,7 +70,7 @@ pub use parse::{Parsed, parse, parse_instruction};
 pub use print::to_source;
 pub use quote::quote;
 pub use reference::{
-    GitSource, Modified, Place, ReferenceError, RemoteSource, download_name, remote_source,
+    Address, GitSource, Modified, Place, ReferenceError, RemoteSource, download_name, remote_source,
 };
 pub use sources::{DoubleStar, SourcePattern};
 pub use span::Span;

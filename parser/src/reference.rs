@@ -3,11 +3,13 @@
 //! A text is a Git repository, some other HTTP resource, or, if it is neither, a path. Whether a
 //! directory of that name exists is for whoever asks: for a build context it would go first.
 
+mod address; // scheme, user, host, path
 mod options; // ?name=value behind a repository's address
 mod percent; // %20
 
 use std::borrow::Cow;
 
+pub use address::Address;
 use percent::decode;
 use thiserror::Error;
 

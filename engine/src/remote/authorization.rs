@@ -7,10 +7,10 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use kiln_parser::Address;
 use kiln_registry::Secret;
 use kiln_solver::{RemoteError, SecretValue};
 
-use super::address::{Address, percent_decoded};
 use super::input;
 
 /// The secrets of a build, by id.
@@ -30,7 +30,7 @@ pub(super) fn for_download(url: &str, secrets: &Secrets) -> Result<Option<Secret
             return Ok(Some(Secret::new(format!("Bearer {token}"))));
         }
     }
-    Ok(address.user.map(of_user))
+    Ok(address.login().map(of_login))
 }
 
 /// Returns the `Authorization` for a repository behind HTTP, and the URLs that it is for.
@@ -66,7 +66,7 @@ pub(super) fn for_repository(
     }
     // As git itself has it, a password in the address is for everything on its server.
     let everything = format!("{}://{}/", address.scheme, address.authority);
-    Ok(address.user.map(|user| (everything, of_user(user))))
+    Ok(address.login().map(|login| (everything, of_login(login))))
 }
 
 /// Returns the URLs that a token is for: the remote's, and on GitHub, where submodules usually
@@ -80,9 +80,8 @@ fn token_scope(address: &Address<'_>) -> String {
 }
 
 /// Makes a header of what stands before the `@` of a URL.
-fn of_user(user: &str) -> Secret {
-    let (name, password) = user.split_once(':').unwrap_or((user, ""));
-    basic(&percent_decoded(name), &percent_decoded(password))
+fn of_login((name, password): (String, String)) -> Secret {
+    basic(&name, &password)
 }
 
 fn basic(name: &str, password: &str) -> Secret {

@@ -8,14 +8,14 @@ use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use kiln_cache::{BlobError, DownloadRecord, GuestPath, Sha256, Timestamp};
+use kiln_parser::Address;
 use kiln_registry::{ErrorClass, FetchOptions, Fetched, Secret};
 use kiln_runtime::Cancel;
 use kiln_snapshotter::{Content, Layer, LayerBuilder, Metadata};
 use kiln_solver::{Download, Fault, Identity, RemoteError, Vertex};
 
-use super::address::{Address, shown};
 use super::checksum::Checksum;
-use super::{RemoteSources, authorization, cancelled, identity_digest, input, local, turn};
+use super::{RemoteSources, authorization, cancelled, identity_digest, input, local, shown, turn};
 use crate::error::chain;
 
 /// RFC 9110, section 8.8.2.2: of a file that was changed less than a minute before it was sent, the

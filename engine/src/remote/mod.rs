@@ -4,7 +4,6 @@
 //! comes again only if the server says that it changed; of a repository only what is new comes. What
 //! names its own content, by a checksum or a whole commit, is asked for once.
 
-mod address; // URLs in parts
 mod authorization; // who we are, from the build's secrets
 mod checksum; // what a download must be
 mod download; // files behind URLs
@@ -13,11 +12,11 @@ mod turn; // one kiln at a time
 mod git; // repositories
 
 use kiln_cache::{Blake3, Encoder, Timestamp};
+use kiln_parser::Address;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;
 use kiln_solver::{Agents, Fault, Identity, Remote, RemoteError, Remotes, SecretValue, Vertex};
 
-pub(crate) use address::shown;
 pub(crate) use git::Checkout;
 
 use crate::error::chain;
@@ -62,6 +61,11 @@ impl Remotes for RemoteSources<'_> {
             }
         }
     }
+}
+
+/// Returns what of an address may be shown.
+pub(crate) fn shown(url: &str) -> String {
+    Address::of(url).shown()
 }
 
 /// Names an identity by its parts.

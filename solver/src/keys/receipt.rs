@@ -8,13 +8,13 @@ use crate::graph::{Op, Remote};
 pub(super) fn describe(op: &Op, receipt: &mut Receipt) {
     match op {
         Op::From(from) => receipt.add("base", from.manifest.to_string()),
-        Op::Remote(remote) => match &**remote {
-            Remote::Download(download) => receipt.add("URL", &*download.url),
-            Remote::Repository(repository) => {
-                receipt.add("repository", &*repository.remote);
-                receipt.add("reference", repository.reference.as_deref().unwrap_or(""));
-            }
-        },
+        Op::Remote(remote) => {
+            let kind = match **remote {
+                Remote::Download(_) => "URL",
+                Remote::Repository(_) => "repository",
+            };
+            receipt.add(kind, remote.address());
+        }
         Op::Workdir(workdir) => {
             receipt.add("path", workdir.path.to_string());
             receipt.add("user", &*workdir.user);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_cache::{ImageRef, Sha256};
-use kiln_parser::{GitSource, RemoteSource, download_name};
+use kiln_parser::{Address, GitSource, RemoteSource, download_name};
 
 use crate::graph::{ContextId, Download, GitDirectory, Remote, Repository, Submodules};
 
@@ -73,15 +73,18 @@ impl Remote {
         }
     }
 
-    /// Returns the address, as progress shows it.
+    /// Returns the address, as progress and receipts show it: without passwords and signatures.
     #[must_use]
     pub fn address(&self) -> String {
         match self {
-            Self::Download(download) => download.url.clone(),
-            Self::Repository(repository) => match &repository.reference {
-                Some(reference) => format!("{}#{reference}", repository.remote),
-                None => repository.remote.clone(),
-            },
+            Self::Download(download) => Address::of(&download.url).shown(),
+            Self::Repository(repository) => {
+                let remote = Address::of(&repository.remote).without_password();
+                match &repository.reference {
+                    Some(reference) => format!("{remote}#{reference}"),
+                    None => remote,
+                }
+            }
         }
     }
 }

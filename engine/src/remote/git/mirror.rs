@@ -102,7 +102,13 @@ impl Mirror {
         }
     }
 
-    /// Returns when a commit was made.
+    /// Returns when a commit was made, if it is here.
+    pub(super) fn known_time(&self, git: &Git<'_>, commit: &str) -> Option<Timestamp> {
+        let is_here = self.path.join("HEAD").exists();
+        is_here.then(|| self.time_of(git, commit).ok()).flatten()
+    }
+
+    /// Returns when a commit that is here was made.
     pub(super) fn time_of(&self, git: &Git<'_>, commit: &str) -> Result<Timestamp, RemoteError> {
         let arguments = ["show", "--no-patch", "--format=%ct", commit, "--"];
         let seconds = git.run(Some(&self.path), Reach::Network, arguments)?;

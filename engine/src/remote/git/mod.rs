@@ -63,7 +63,7 @@ impl RemoteSources<'_> {
                         .text(called);
                 }
             }),
-            time: mirror.time_of(&git, &found.commit).ok(),
+            time: mirror.known_time(&git, &found.commit),
             revision: found.commit,
         })
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use kiln_cache::WorkDir;
+use kiln_parser::Address;
 use kiln_parser::mount::FileOwner;
 use kiln_registry::Secret;
 use kiln_runtime::Cancel;
@@ -15,8 +16,7 @@ use kiln_solver::{AgentSocket, Fault, RemoteError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::remote::address::{Address, shown};
-use crate::remote::{RemoteSources, authorization, cancelled, input, local};
+use crate::remote::{RemoteSources, authorization, cancelled, input, local, shown};
 
 /// Protocols that a remote, and the submodules that it names, may use.
 const NETWORK: &str = "http:https:git:ssh";

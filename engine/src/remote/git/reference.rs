@@ -4,8 +4,7 @@ use kiln_solver::RemoteError;
 
 use super::Found;
 use super::program::{Git, Reach};
-use crate::remote::address::shown;
-use crate::remote::input;
+use crate::remote::{input, shown};
 
 /// Asks the remote what a reference stands for; none means its default branch. A whole commit
 /// stands for itself, and the remote is not asked. Returns none if the remote has no such name, but

@@ -1,21 +1,24 @@
-//! URLs in parts, as far as they matter here.
+//! The addresses of what is fetched, in parts.
 
-/// A URL's text, cut.
+use super::percent::decode;
+
+/// An address, cut. A text that is none is cut somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Address<'a> {
+pub struct Address<'a> {
     /// `https`; empty for `git@host:path`.
-    pub(super) scheme: &'a str,
+    pub scheme: &'a str,
     /// What stands before the host's `@`; may hold a password.
-    pub(super) user: Option<&'a str>,
+    pub user: Option<&'a str>,
     /// Host, and port if there is one.
-    pub(super) authority: &'a str,
+    pub authority: &'a str,
     /// What follows, with its separator.
-    pub(super) rest: &'a str,
+    pub rest: &'a str,
 }
 
 impl<'a> Address<'a> {
     /// Cuts a URL or an address like `git@host:path`.
-    pub(super) fn of(text: &'a str) -> Self {
+    #[must_use]
+    pub fn of(text: &'a str) -> Self {
         let (scheme, behind, end) = match text.split_once("://") {
             Some((scheme, behind)) => (scheme, behind, ['/', '?', '#'].as_slice()),
             None => ("", text, [':'].as_slice()),
@@ -35,7 +38,8 @@ impl<'a> Address<'a> {
     }
 
     /// Returns the host without its port.
-    pub(super) fn host(&self) -> &'a str {
+    #[must_use]
+    pub fn host(&self) -> &'a str {
         match self.authority.rsplit_once(':') {
             // The colons of an IPv6 address stand in brackets.
             Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -44,12 +48,36 @@ impl<'a> Address<'a> {
     }
 
     /// Returns whether ssh is how one gets there.
-    pub(super) fn is_ssh(&self) -> bool {
+    #[must_use]
+    pub fn is_ssh(&self) -> bool {
         matches!(self.scheme, "ssh" | "")
     }
 
+    /// Returns the name and the password before the host's `@`, decoded.
+    #[must_use]
+    pub fn login(&self) -> Option<(String, String)> {
+        let (name, password) = match self.user?.split_once(':') {
+            Some(pair) => pair,
+            None => (self.user?, ""),
+        };
+        let decoded = |text| decode(text).map_or_else(|_| String::from(text), String::from);
+        Some((decoded(name), decoded(password)))
+    }
+
+    /// Returns what may be shown: no password, and nothing behind a question mark or a hash, where
+    /// signatures stand.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let mut shown = self.without_password();
+        if let Some(end) = shown.find(['?', '#']) {
+            shown.truncate(end);
+        }
+        shown
+    }
+
     /// Returns the address with nothing in it that is secret in itself: no password.
-    pub(super) fn without_password(&self) -> String {
+    #[must_use]
+    pub fn without_password(&self) -> String {
         let Self {
             scheme,
             user,
@@ -67,39 +95,6 @@ impl<'a> Address<'a> {
             _ => format!("{scheme}://{authority}{rest}"),
         }
     }
-}
-
-/// Returns what of a URL may be shown: neither passwords nor what follows a question mark.
-pub(crate) fn shown(url: &str) -> String {
-    let url = Address::of(url).without_password();
-    match url.find(['?', '#']) {
-        Some(end) => url[..end].to_owned(),
-        None => url,
-    }
-}
-
-/// Replaces `%XX` by the bytes they stand for.
-pub(super) fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let digits = behind.get(..2).filter(|_| *first == b'%');
-        let value = digits
-            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match value {
-            Some(value) => {
-                bytes.push(value);
-                rest = &behind[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -128,9 +123,17 @@ mod tests {
 
     #[test]
     fn passwords_and_signatures_are_not_shown() {
-        assert_eq!(shown("https://u:p@h/a?sig=1#x"), "https://h/a");
-        assert_eq!(shown("git@h:a/b.git"), "git@h:a/b.git");
-        assert_eq!(shown("ssh://git:p@h/a.git"), "ssh://git@h/a.git");
-        assert_eq!(percent_decoded("a%40b%2"), "a@b%2");
+        for (text, shown) in [
+            ("https://u:p@h/a?sig=1#x", "https://h/a"),
+            ("git@h:a/b.git", "git@h:a/b.git"),
+            ("ssh://git:p@h/a.git", "ssh://git@h/a.git"),
+        ] {
+            assert_eq!(Address::of(text).shown(), shown);
+        }
+        let login = |text| Address::of(text).login();
+        let is = |name: &str, password: &str| Some((name.to_owned(), password.to_owned()));
+        assert_eq!(login("https://a%40b:c%3a@h/"), is("a@b", "c:"));
+        assert_eq!(login("https://a%4@h/"), is("a%4", ""));
+        assert_eq!(login("https://h/"), None);
     }
 }
