@@ -7,7 +7,8 @@
 mod harness; // a kiln with a state directory of its own
 
 mod cancel; // interrupted
-mod crash; // killed at any instant
+mod crash;
+mod elsewhere; // repositories, downloads, agents // killed at any instant
 
 mod interop; // images travel to other tools and back
 mod mounts; // RUN --mount

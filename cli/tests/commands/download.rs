@@ -220,3 +220,46 @@ fn df_147_archives_are_unpacked_if_asked() {
     assert_eq!(read(&kiln, "unpacked/inside/file"), "packed");
     assert!(kiln.scratch.join("out/kept/a.tar.gz").is_file());
 }
+
+#[test]
+fn passwords_and_signatures_in_urls_are_not_written_down() {
+    let kiln = need!(Kiln::for_builds());
+    let web = Web::start(|request| {
+        // ada:hunter2
+        match request.headers.get("authorization").map(String::as_str) {
+            Some("Basic YWRhOmh1bnRlcjI=") => WebAnswer::new(200, "content"),
+            _ => WebAnswer::new(401, ""),
+        }
+    });
+    let url = format!(
+        "http://ada:hunter2@{}/file?signature=hunter2",
+        web.address()
+    );
+    let ended = build(&kiln, &format!("ADD {url} /"), &["--progress=rawjson"]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert_eq!(read(&kiln, "file"), "content");
+    for place in ["actions", "downloads"] {
+        let found = kiln_testbed::run_and_read(
+            std::process::Command::new("sh")
+                .args(["-c", "grep -rl hunter2 \"$0\" || true"])
+                .arg(kiln.scratch.join("state").join(place)),
+        );
+        assert_eq!(found, "");
+    }
+}
+
+#[test]
+fn df_149_copy_fetches_nothing() {
+    let kiln = need!(Kiln::for_builds());
+    for (source, message) in [
+        ("http://127.0.0.1:1/x", "source can't be a URL for COPY"),
+        (
+            "http://127.0.0.1:1/x.git",
+            "source can't be a git ref for COPY",
+        ),
+    ] {
+        let ended = build(&kiln, &format!("COPY {source} /"), &[]);
+        assert_eq!(ended.code, 1, "{ended:#?}");
+        assert!(ended.stderr.contains(message), "{ended:#?}");
+    }
+}

@@ -378,3 +378,73 @@ fn several_builds_share_a_repository() {
         assert_eq!(names(&out), ["r", "r2"]);
     }
 }
+
+/// Starts a build that waits for a server which never answers, and returns it and the connection.
+fn waiting_build(kiln: &Kiln) -> (std::process::Child, std::net::TcpStream) {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    kiln.dockerfile(&format!("FROM scratch\nADD git://{address}/app.git /r\n"));
+    let build = kiln
+        .command()
+        .args(["build", "ctx"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // git is there, and wants to know what there is.
+    let (mut connection, _) = silent.accept().unwrap();
+    std::io::Read::read_exact(&mut connection, &mut [0; 4]).unwrap();
+    (build, connection)
+}
+
+/// Waits until the other side of a connection is gone.
+fn wait_for_end(mut connection: std::net::TcpStream) {
+    // Reading to the end of it takes as long as the program at the other side lives.
+    let _ = std::io::Read::read_to_end(&mut connection, &mut Vec::new());
+}
+
+#[test]
+fn git_ends_when_the_build_is_interrupted_or_killed() {
+    let kiln = need!(Kiln::for_builds());
+    need!(GitSite::new());
+    let (build, connection) = waiting_build(&kiln);
+    let interrupt = |signal: &str, id: u32| {
+        kiln_testbed::run(Command::new("kill").args([signal, &id.to_string()]));
+    };
+    interrupt("-INT", build.id());
+    let ended = Ended::from(build.wait_with_output().unwrap());
+    assert_eq!(ended.code, 130, "{ended:#?}");
+    wait_for_end(connection);
+    assert_eq!(names(&kiln.scratch.join("state/work")), [] as [&str; 0]);
+    let (mut build, connection) = waiting_build(&kiln);
+    interrupt("-KILL", build.id());
+    build.wait().unwrap();
+    wait_for_end(connection);
+    // What was left lying does not stop the next one.
+    let site = need!(GitSite::new());
+    site.repository("app").write("v", "one").commit("one");
+    let (_daemon, address) = need!(site.serve());
+    add(&kiln, &format!("git://{address}/app.git"));
+    assert_eq!(names(&kiln.scratch.join("state/work")), [] as [&str; 0]);
+}
+
+#[test]
+fn a_commit_s_time_is_the_image_s() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let repository = site.repository("app");
+    repository
+        .write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")
+        .commit("one");
+    let (_daemon, address) = need!(site.serve());
+    let url = format!("git://{address}/app.git");
+    let created = |name: &str| kiln.ok(&["inspect", "-f", "{{.Created}}", name]);
+    let epoch = "SOURCE_DATE_EPOCH=context";
+    kiln.ok(&["build", "--build-arg", epoch, "-t", "context", &url]);
+    assert_eq!(created("context"), "2023-11-14T22:13:20Z");
+    kiln.dockerfile(&format!(
+        "FROM scratch AS time\nADD {url} /\nFROM scratch\nCOPY Dockerfile /\n"
+    ));
+    let epoch = "SOURCE_DATE_EPOCH=time";
+    kiln.ok(&["build", "--build-arg", epoch, "-t", "stage", "ctx"]);
+    assert_eq!(created("stage"), "2023-11-14T22:13:20Z");
+}
