@@ -13,7 +13,6 @@ mod elsewhere; // repositories, downloads, agents // killed at any instant
 mod interop; // images travel to other tools and back
 mod mounts; // RUN --mount
 mod named_contexts; // --build-context, SOURCE_DATE_EPOCH, syntax
-mod parity; // the same image as another builder's
 mod platforms; // several in one build
 mod rootless; // without root
 mod seed; // the Dockerfile that everybody writes first

@@ -1,0 +1,1 @@
+chmod 755 docker-entrypoint.sh 10-listen.sh
