@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use kiln_testbed::{
-    assert_no_leftovers, copy_for_everyone, image_tree, need, need_root, ordinary_user,
+    Tool, assert_no_leftovers, copy_for_everyone, image_tree, need, need_root, ordinary_user,
 };
 
 use crate::harness::{Kiln, is_cached};
@@ -290,4 +290,48 @@ fn failure(kiln: &Kiln, context: &Path) -> String {
     let output = command.output().unwrap();
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn agents_are_reached_through_a_socket_of_the_step() {
+    need!(need_root());
+    need!(Tool::find("ssh-keygen"));
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let key = kiln.scratch.join("key");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&key)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let dockerfile = "FROM busybox\n\
+         RUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo \"socket $SSH_AUTH_SOCK $(stat -c '%a %u:%g' $SSH_AUTH_SOCK)\"\n\
+         RUN --mount=type=ssh,id=other,target=/agent,uid=5,mode=0660 \
+         echo \"socket $SSH_AUTH_SOCK $(stat -c '%a %u:%g' /agent)\"\n\
+         RUN --mount=type=ssh,id=none test -n \"$SSH_AUTH_SOCK\" && test ! -e $SSH_AUTH_SOCK\n\
+         RUN test -z \"$SSH_AUTH_SOCK\" && test ! -e /run/buildkit && test ! -e /agent\n";
+    let default = format!("default={}", key.display());
+    let other = format!("other={}", key.display());
+    let progress = build(
+        &kiln,
+        "context",
+        dockerfile,
+        &[],
+        &["--ssh", &default, "--ssh", &other],
+    );
+    assert_eq!(
+        printed(&progress, "socket "),
+        ["/run/buildkit/ssh_agent.0 600 0:0", "/agent 660 5:0"],
+        "{progress}"
+    );
+    let required = kiln.context(
+        "required",
+        &[(
+            "Dockerfile",
+            "FROM busybox\nRUN --mount=type=ssh,required true\n",
+        )],
+    );
+    let error = failure(&kiln, &required);
+    assert!(error.contains("kiln build --ssh default"), "{error}");
+    assert_no_leftovers(&kiln.root());
 }
