@@ -41,7 +41,7 @@ pub use request::{
     AgentRequest, AgentSource, Annotation, AnnotationPlace, BaseLayers, BuildRequest, BuildResult,
     ContextSource, DanglingName, DanglingWhen, Destination, DockerfileSource, Entitlement,
     FileTimes, FilesOptions, ImageOptions, LayoutForm, MediaTypes, NamedContext, Output, Pull,
-    PushAs, Reuse, SecretValue, Split, Stale, Transport,
+    PushAs, Reuse, SecretBytes, Split, Stale, Transport,
 };
 pub use ship::Pulled;
 pub use targets::{Target, Targets};

@@ -9,7 +9,8 @@ use kiln_cache::{Descriptor, ImageId, ImageRef, Platform, Sha256, Timestamp};
 use kiln_runtime::{EtcFile, Resources, Ulimit};
 
 pub use kiln_exporter::Stale;
-pub use kiln_solver::{Reuse, SecretValue};
+pub use kiln_runtime::SecretBytes;
+pub use kiln_solver::Reuse;
 pub use outputs::{
     BaseLayers, DanglingName, DanglingWhen, Destination, FileTimes, FilesOptions, ImageOptions,
     LayoutForm, MediaTypes, Output, PushAs, Split, Transport,
@@ -33,7 +34,7 @@ pub struct BuildRequest {
     /// `--annotation`, in order.
     pub annotations: Vec<Annotation>,
     /// `--secret`: ids and values.
-    pub secrets: Vec<(String, SecretValue)>,
+    pub secrets: Vec<(String, SecretBytes)>,
     /// `--ssh`.
     pub agents: Vec<AgentRequest>,
     /// `--allow`.

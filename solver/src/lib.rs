@@ -21,7 +21,6 @@ mod execute; // one step
 mod facts; // what is known before keys are made
 mod keys; // names of steps
 mod run; // RUN
-mod secret; // values that must not be seen
 mod solve; // all steps
 
 pub use agent::{AgentSocket, Agents};
@@ -43,5 +42,4 @@ pub use plan::{
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
 pub use remote::{Identity, RemoteError, Remotes};
 pub use run::{AllowedDevices, RunSurroundings};
-pub use secret::SecretValue;
 pub use solve::{Deps, Reuse, Solution, SolveError, StepReport, solve};

@@ -382,7 +382,7 @@ mod tests {
         );
         assert_eq!(request.annotations.len(), 2);
         assert_eq!(request.named_contexts[0].0, "other");
-        assert_eq!(request.secrets[0].1.reveal(), b"e");
+        assert_eq!(request.secrets[0].1.expose(), b"e");
         assert!(!format!("{request:?}").contains("\"e\""));
         assert!(message(&["--ssh", "default"]).contains("SSH_AUTH_SOCK"));
         assert!(message(&["--allow", "network"]).contains("unknown entitlement network"));

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use kiln_engine::SecretValue;
+use kiln_engine::SecretBytes;
 
 use crate::csv;
 use crate::environment::Environment;
@@ -21,8 +21,8 @@ const LARGEST: u64 = 500 * 1024;
 pub(crate) fn read_all(
     texts: &[String],
     environment: &Environment,
-) -> Result<Vec<(String, SecretValue)>, Failure> {
-    let mut secrets: Vec<(String, SecretValue)> = Vec::new();
+) -> Result<Vec<(String, SecretBytes)>, Failure> {
+    let mut secrets: Vec<(String, SecretBytes)> = Vec::new();
     for text in texts {
         let Secret { id, origin } = parse(text, environment).map_err(Failure::flag)?;
         let value = match origin {
@@ -83,19 +83,19 @@ fn parse(text: &str, environment: &Environment) -> Result<Secret, String> {
     Ok(Secret { id, origin })
 }
 
-fn variable(id: &str, name: &str, environment: &Environment) -> Result<SecretValue, Failure> {
+fn variable(id: &str, name: &str, environment: &Environment) -> Result<SecretBytes, Failure> {
     let value = environment.variable(name).ok_or_else(|| {
         Failure::new(format!(
             "secret {id}: environment variable {name} is not set"
         ))
     })?;
     match value.len() as u64 {
-        ..=LARGEST => Ok(SecretValue::new(value.as_bytes())),
+        ..=LARGEST => Ok(SecretBytes::new(value.as_bytes())),
         _ => Err(too_big(id)),
     }
 }
 
-fn file(id: &str, path: &Path) -> Result<SecretValue, Failure> {
+fn file(id: &str, path: &Path) -> Result<SecretBytes, Failure> {
     let failed = |problem: &str| {
         Failure::new(format!(
             "secret {id}: cannot read {}: {problem}",
@@ -121,7 +121,7 @@ fn file(id: &str, path: &Path) -> Result<SecretValue, Failure> {
         }
     };
     match value.len() as u64 {
-        ..=LARGEST => Ok(SecretValue::new(value)),
+        ..=LARGEST => Ok(SecretBytes::new(value)),
         _ => Err(too_big(id)),
     }
 }
@@ -179,7 +179,7 @@ mod tests {
         std::fs::write(path("large"), vec![b'x'; 500 * 1024 + 1]).unwrap();
         let read = |text: String| {
             let secrets = read_all(&[text], &environment()).map_err(|failure| failure.message)?;
-            Ok::<_, String>(secrets[0].1.reveal().to_vec())
+            Ok::<_, String>(secrets[0].1.expose().to_vec())
         };
         assert_eq!(read("id=x,env=TOKEN".to_owned()), Ok(b"hunter2".to_vec()));
         assert_eq!(read("id=EMPTY".to_owned()), Ok(Vec::new()));
@@ -208,7 +208,7 @@ mod tests {
         let secrets = read_all(&texts, &environment()).unwrap();
         let found: Vec<(&str, usize)> = secrets
             .iter()
-            .map(|(id, value)| (id.as_str(), value.reveal().len()))
+            .map(|(id, value)| (id.as_str(), value.expose().len()))
             .collect();
         assert_eq!(found, [("EMPTY", 0), ("TOKEN", 0)]);
     }

@@ -9,12 +9,13 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use kiln_parser::Address;
 use kiln_registry::Secret;
-use kiln_solver::{RemoteError, SecretValue};
+use kiln_runtime::SecretBytes;
+use kiln_solver::RemoteError;
 
 use super::input;
 
 /// The secrets of a build, by id.
-pub(super) type Secrets = [(String, SecretValue)];
+pub(super) type Secrets = [(String, SecretBytes)];
 
 /// Returns the `Authorization` for a download.
 ///
@@ -94,7 +95,7 @@ fn text<'a>(secrets: &'a Secrets, id: &str) -> Result<Option<&'a str>, RemoteErr
     let Some((_, value)) = secrets.iter().find(|(known, _)| known == id) else {
         return Ok(None);
     };
-    let text = std::str::from_utf8(value.reveal()).map(str::trim);
+    let text = std::str::from_utf8(value.expose()).map(str::trim);
     match text {
         Ok(text) if !text.chars().any(char::is_control) => Ok(Some(text)),
         _ => Err(input(format!("secret {id} is not one line of text"))),
@@ -105,10 +106,10 @@ fn text<'a>(secrets: &'a Secrets, id: &str) -> Result<Option<&'a str>, RemoteErr
 mod tests {
     use super::*;
 
-    fn secrets(pairs: &[(&str, &str)]) -> Vec<(String, SecretValue)> {
+    fn secrets(pairs: &[(&str, &str)]) -> Vec<(String, SecretBytes)> {
         let secret = |(id, value): &(&str, &str)| {
             let value: Vec<u8> = value.as_bytes().to_vec();
-            ((*id).to_owned(), SecretValue::new(value))
+            ((*id).to_owned(), SecretBytes::new(value))
         };
         pairs.iter().map(secret).collect()
     }

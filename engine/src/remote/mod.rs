@@ -13,9 +13,9 @@ mod git; // repositories
 
 use kiln_cache::{Blake3, Encoder, Timestamp};
 use kiln_parser::Address;
-use kiln_runtime::Cancel;
+use kiln_runtime::{Cancel, SecretBytes};
 use kiln_snapshotter::Layer;
-use kiln_solver::{Agents, Fault, Identity, Remote, RemoteError, Remotes, SecretValue, Vertex};
+use kiln_solver::{Agents, Fault, Identity, Remote, RemoteError, Remotes, Vertex};
 
 pub(crate) use git::Checkout;
 
@@ -27,7 +27,7 @@ use crate::{Engine, Error};
 pub(crate) struct RemoteSources<'a> {
     pub(crate) engine: &'a Engine,
     /// May hold passwords for servers.
-    pub(crate) secrets: &'a [(String, SecretValue)],
+    pub(crate) secrets: &'a [(String, SecretBytes)],
     /// Who proves to ssh servers who we are.
     pub(crate) agents: &'a dyn Agents,
     /// What stands for the present in this build, if not the clock does.

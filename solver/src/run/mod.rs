@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use kiln_parser::quote;
 use kiln_runtime::{
-    Access, End, EtcFile, Job, Mount, MountSource, Process, ProcessUser, Root, Stream, Ulimit,
-    Writable, cdi, hosts_text,
+    Access, End, EtcFile, Job, Mount, MountSource, Process, ProcessUser, Root, SecretBytes, Stream,
+    Ulimit, Writable, cdi, hosts_text,
 };
 use kiln_snapshotter::{Layer, WritableRoot, find_identity};
 
@@ -16,7 +16,6 @@ use crate::below::{Below, Sources};
 use crate::execute::{Inputs, StepError};
 use crate::graph::{Network, Presence, Run, Security};
 use crate::progress::{LogStream, Vertex};
-use crate::secret::SecretValue;
 use crate::solve::Deps;
 
 pub(crate) use mounts::{Begun, content};
@@ -43,7 +42,7 @@ pub struct RunSurroundings {
     /// Which devices may be used.
     pub devices: AllowedDevices,
     /// `--secret`, by id.
-    pub secrets: BTreeMap<String, SecretValue>,
+    pub secrets: BTreeMap<String, SecretBytes>,
 }
 
 /// The devices that a build may use (`--allow device`).

@@ -25,7 +25,6 @@ use crate::execute::{Inputs, StepError, wait};
 use crate::facts::combine;
 use crate::files::{Files, NoFiles, resolve_in};
 use crate::graph::{self, Access, MountKind, Part, Presence, Run};
-use crate::secret::SecretValue;
 use crate::solve::Deps;
 
 /// The variable that programs find an agent's socket by.
@@ -143,7 +142,7 @@ pub(super) fn add(
 fn variables(deps: &Deps<'_>, run: &Run, env: &mut Vec<(String, String)>) -> Result<(), StepError> {
     for variable in &run.secret_variables {
         if let Some(value) = secret(deps, &variable.id, variable.presence)? {
-            let value = String::from_utf8_lossy(value.reveal()).into_owned();
+            let value = String::from_utf8_lossy(value.expose()).into_owned();
             env.push((variable.name.clone(), value));
         }
     }
@@ -274,16 +273,16 @@ fn secret<'a>(
     deps: &Deps<'a>,
     id: &str,
     presence: Presence,
-) -> Result<Option<&'a SecretValue>, StepError> {
+) -> Result<Option<&'a SecretBytes>, StepError> {
     match (deps.surroundings.secrets.get(id), presence) {
         (None, Presence::Required) => Err(StepError::Secret(id.to_owned())),
         (found, _) => Ok(found),
     }
 }
 
-fn secret_file(value: &SecretValue, owner: FileOwner) -> MountSource {
+fn secret_file(value: &SecretBytes, owner: FileOwner) -> MountSource {
     MountSource::File {
-        content: SecretBytes::new(value.reveal()),
+        content: value.clone(),
         mode: owner.mode,
         uid: owner.uid,
         gid: owner.gid,
