@@ -469,3 +469,11 @@ fn what_a_run_asks_for_is_in_its_step() {
     assert_eq!(run.devices[0].presence, Presence::Required);
     assert_eq!(run.hostname, "box");
 }
+
+#[test]
+fn passwords_of_addresses_are_neither_shown_nor_stored() {
+    let plan = case("FROM base\nADD https://me:hunter2@example.com/file?x=1 /f\n").plan();
+    let shown = format!("{:?} {:?}", names(&plan), plan.targets[0].history);
+    assert!(shown.contains("example.com/file?x=1"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}

@@ -7,7 +7,10 @@ mod trees; // steps for what instructions read
 
 use kiln_cache::{GuestPath, Image, ImageConfig, Platform, Sha256};
 use kiln_parser::lint::rules;
-use kiln_parser::{CommandLine, Instruction, Kind, Quoting, Site, Span, Text, parse_instruction};
+use kiln_parser::{
+    Address, CommandLine, Instruction, Kind, Place, Quoting, Site, Span, Text, parse_instruction,
+    remote_source,
+};
 
 use super::names::{ImageSource, NamedSource};
 use super::stages::{self, Source};
@@ -380,5 +383,20 @@ fn display(instruction: &Instruction) -> String {
         let more = if lines.next().is_some() { "..." } else { "" };
         text.push_str(&format!(" ({first}{more})"));
     }
+    if let Kind::Add(add) = &instruction.kind {
+        for source in &add.sources {
+            if let kiln_parser::Source::Path(path) = source {
+                text = text.replace(&path.raw, &without_password(&path.raw));
+            }
+        }
+    }
     text
+}
+
+/// Returns a source argument as progress and history show it.
+pub(super) fn without_password(path: &str) -> String {
+    match remote_source(path, Place::Instruction) {
+        Some(_) => Address::of(path).without_password(),
+        None => path.to_owned(),
+    }
 }

@@ -2,7 +2,7 @@
 
 use kiln_parser::{Add, Copy, Place, RemoteSource, Site, Source, Span, Text, chmod, remote_source};
 
-use super::StagePlan;
+use super::{StagePlan, without_password};
 use crate::graph::{
     self, Archives, ContextId, CopyPart, FileSource, GitDirectory, Mode, Op, Remote,
 };
@@ -88,7 +88,7 @@ impl StagePlan<'_, '_> {
                 }
                 _ => op.parts.push(part),
             }
-            shown.push(path.value);
+            shown.push(without_password(&path.value));
         }
         let created_by = self.copy_flags(
             "ADD",
