@@ -100,6 +100,8 @@ pub enum StepError {
 pub(crate) struct Inputs<'a> {
     pub(crate) step: &'a Step,
     pub(crate) keys: &'a StepKeys,
+    /// Whether it, or a step it is made from, is made anew, so that the recipe proves nothing.
+    pub(crate) is_anew: bool,
     /// The files below.
     pub(crate) parent: State,
     /// The files of other steps that it reads.
@@ -133,7 +135,9 @@ pub(crate) fn execute(
         Attempt::Busy(flight) => wait(flight, deps.cancel)?,
     };
     // Whoever held the claim may have left the result.
-    if may_reuse && let Some(record) = look_up(deps, &[keys.recipe]) {
+    if !inputs.is_anew
+        && let Some(record) = look_up(deps, &[keys.recipe])
+    {
         return Ok(Outcome::Found(record.state));
     }
     let sources = Sources::new(deps, &inputs.sources)?;

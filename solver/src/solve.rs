@@ -81,6 +81,19 @@ impl Reuse {
             Self::AllBut(stages) => !stages.iter().any(|name| name == stage),
         }
     }
+
+    /// Returns for each step whether it, or one it is made from, is made anew. Its recipe then
+    /// proves nothing: what it is made from may come out differently.
+    fn made_anew(&self, graph: &Graph) -> Vec<bool> {
+        let mut anew = vec![false; graph.len()];
+        // Steps stand behind those they are made from.
+        for (id, step) in graph.steps() {
+            let inherits = graph.inputs(id).any(|input| anew[input.index()]);
+            let is_base = matches!(step.op, Op::From(_));
+            anew[id.index()] = inherits || (!is_base && !self.allows(&step.stage));
+        }
+        anew
+    }
 }
 
 /// What solving came to.
@@ -130,7 +143,8 @@ pub enum SolveError {
 pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Result<Solution, SolveError> {
     let facts = facts(graph, deps)?;
     let keys = keys(graph, |id| facts.content[id.index()]);
-    let probe = Probe::new(graph, targets, &keys, deps);
+    let anew = deps.reuse.made_anew(graph);
+    let probe = Probe::new(graph, targets, &keys, &anew, deps);
     let mut reports = vec![StepReport::NotNeeded; graph.len()];
     let nothing_runs = !probe.needed.contains(&true);
     for (id, step) in graph.steps() {
@@ -152,9 +166,9 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Result<Solut
     let workers = deps.jobs.clamp(1, board.open().max(1));
     std::thread::scope(|scope| {
         for _ in 1..workers {
-            scope.spawn(|| work(graph, &keys, &facts, deps, &board));
+            scope.spawn(|| work(graph, &keys, &anew, &facts, deps, &board));
         }
-        work(graph, &keys, &facts, deps, &board);
+        work(graph, &keys, &anew, &facts, deps, &board);
     });
     board.finish(targets)
 }
@@ -167,7 +181,13 @@ struct Probe {
 }
 
 impl Probe {
-    fn new(graph: &Graph, targets: &[StepId], keys: &[StepKeys], deps: &Deps<'_>) -> Self {
+    fn new(
+        graph: &Graph,
+        targets: &[StepId],
+        keys: &[StepKeys],
+        anew: &[bool],
+        deps: &Deps<'_>,
+    ) -> Self {
         let mut probe = Self {
             known: vec![None; graph.len()],
             needed: vec![false; graph.len()],
@@ -186,9 +206,9 @@ impl Probe {
                 });
                 continue;
             }
-            let record = match deps.reuse.allows(&step.stage) {
-                true => look_up(deps, &[keys[id.index()].recipe]),
-                false => None,
+            let record = match anew[id.index()] {
+                true => None,
+                false => look_up(deps, &[keys[id.index()].recipe]),
             };
             match record {
                 Some(record) => probe.known[id.index()] = Some(record.state),
@@ -335,7 +355,14 @@ impl Board {
     }
 }
 
-fn work(graph: &Graph, keys: &[StepKeys], facts: &Facts, deps: &Deps<'_>, board: &Board) {
+fn work(
+    graph: &Graph,
+    keys: &[StepKeys],
+    anew: &[bool],
+    facts: &Facts,
+    deps: &Deps<'_>,
+    board: &Board,
+) {
     while let Some(id) = board.take() {
         if deps.cancel.is_triggered() {
             board.fail(SolveError::Cancelled);
@@ -354,6 +381,7 @@ fn work(graph: &Graph, keys: &[StepKeys], facts: &Facts, deps: &Deps<'_>, board:
         let inputs = Inputs {
             step,
             keys: &keys[id.index()],
+            is_anew: anew[id.index()],
             parent,
             sources: sources.collect(),
             content: facts.content[id.index()],

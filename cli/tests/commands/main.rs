@@ -14,5 +14,6 @@ mod images; // lists, names, templates
 mod login; // passwords
 mod platforms; // several in one build
 mod progress; // lines and JSON
+mod reuse; // what is run again
 mod ship; // to registries and archives
 mod usage; // command lines
