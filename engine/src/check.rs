@@ -4,7 +4,7 @@
 //! spec/dockerfile.md section 14.
 
 use kiln_parser::lint::{CheckOptions, Rule, lint, rules};
-use kiln_parser::{Diagnostic, Dockerfile, IgnoreRules, Origin, Site, Span, clean};
+use kiln_parser::{Diagnostic, Dockerfile, IgnoreRules, LineIndex, Origin, Site, Span, clean};
 use kiln_solver::{ContextRead, Extent, Progress, Reporter, Survey, survey};
 
 use crate::bases::Resolver;
@@ -190,8 +190,9 @@ impl<'a> Checks<'a> {
 
     /// Tells the findings to whoever watches.
     pub(crate) fn tell(&self, findings: &[Diagnostic], reporter: &Reporter<'_>) {
+        let lines = LineIndex::new(&self.source_text.bytes);
         for finding in findings {
-            let line = finding.lines.line(&self.source_text.bytes);
+            let line = lines.line(finding.lines);
             reporter.finding(finding.clone(), line);
         }
     }

@@ -73,5 +73,5 @@ pub use reference::{
     Address, GitSource, Modified, Place, ReferenceError, RemoteSource, download_name, remote_source,
 };
 pub use sources::{DoubleStar, SourcePattern};
-pub use span::Span;
+pub use span::{LineIndex, Span};
 pub use suggest::suggest;

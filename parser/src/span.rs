@@ -38,6 +38,26 @@ impl Span {
     }
 }
 
+/// Where the lines of a text end, for finding the lines of many spans.
+#[derive(Clone, Debug)]
+pub struct LineIndex(Vec<u32>);
+
+impl LineIndex {
+    /// Reads a text once.
+    #[must_use]
+    pub fn new(text: &[u8]) -> Self {
+        let breaks = (0_u32..).zip(text).filter(|(_, byte)| **byte == b'\n');
+        Self(breaks.map(|(offset, _)| offset).collect())
+    }
+
+    /// Returns what [`Span::line`] does.
+    #[must_use]
+    pub fn line(&self, span: Span) -> u32 {
+        let before = self.0.partition_point(|offset| *offset < span.start);
+        u32::try_from(before).unwrap_or(u32::MAX - 1) + 1
+    }
+}
+
 fn line_at(text: &[u8], offset: u32) -> u32 {
     let before = &text[..(offset as usize).min(text.len())];
     let breaks = before.iter().filter(|byte| **byte == b'\n').count();
@@ -57,6 +77,11 @@ mod tests {
         // The line break belongs to the line it ends.
         assert_eq!(Span::new(0, 2).last_line(text), 1);
         assert_eq!(Span::new(9, 9).line(text), 3);
+        let index = LineIndex::new(text);
+        for offset in 0..10 {
+            let span = Span::new(offset, offset);
+            assert_eq!(index.line(span), span.line(text), "{offset}");
+        }
     }
 
     #[test]
