@@ -128,6 +128,8 @@ pub fn canonical_tar(layer: &Layer) -> Result<TarFacts, LayerError> {
         tars.find(|tar| tar.origin == TarOrigin::Canonical)
     };
     if let Some(tar) = canonical(layer.facts()?) {
+        // Whoever wrote it down may have been killed before the layer could be found by it.
+        layer.remember_tar(tar)?;
         return Ok(tar);
     }
     let tar = layer.write_tar(&mut io::sink(), TimeClamp::None)?;

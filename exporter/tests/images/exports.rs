@@ -729,3 +729,25 @@ fn config_and_layers_have_to_agree() {
         RealiseError::Options(OptionError::Level { .. })
     ));
 }
+
+/// A build that was killed knew the digest of a layer, but could not be found by it: exports of
+/// later builds missed the layer.
+#[test]
+fn layers_are_found_after_a_kill_between_two_files() {
+    let state = State::new();
+    let layer = state.layer(|builder| {
+        let content = Content::Bytes(b"x");
+        builder
+            .add_file(&path("file"), &plain(0o644), content)
+            .unwrap();
+    });
+    let diff_id = kiln_exporter::canonical_tar(&layer).unwrap().diff_id;
+    let name = state.store.path("diffs").join(diff_id.0.hex());
+    fs::remove_file(name).unwrap();
+    let image = state.image(None, &[layer], &["/file"]);
+    let exportable = state.realise(&image, &ImageOptions::default());
+    assert!(matches!(
+        exportable.layers[0].source,
+        kiln_exporter::LayerSource::Stored(_)
+    ));
+}
