@@ -5,7 +5,8 @@
 //! or the taker waits. Only copies of the highest age are given out; beginning anew makes a copy of
 //! the next age, and whoever comes by deletes older ones that nobody holds.
 //!
-//! A copy is a directory with the file `lock` and, once it is filled, the directory `data`.
+//! A copy is a directory with the files `lock` and `filling`, which is locked by whoever fills it,
+//! and, once it is filled, the directory `data`.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -160,14 +161,19 @@ fn try_take(
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    let is_mine = match sharing {
+        CacheSharing::Shared => locked(lock.try_lock_shared())?,
+        CacheSharing::Private | CacheSharing::Locked => locked(lock.try_lock())?,
+    };
+    // It may have been deleted since it was listed.
+    if !is_mine || !directory.is_dir() {
+        return Ok(None);
+    }
     if !data.is_dir() {
-        if !locked(lock.try_lock())? {
-            return Ok(None);
-        }
-        // Deleted since it was listed, or filled since it was looked at.
-        if !directory.is_dir() {
-            return Ok(None);
-        }
+        // Of several who share it, one fills it and the others wait: whoever went on to a copy of
+        // its own would share nothing.
+        let filling = File::create(directory.join("filling"))?;
+        filling.lock()?;
         if !data.is_dir() {
             let unfinished = directory.join("new");
             match fs::remove_dir_all(&unfinished) {
@@ -177,17 +183,8 @@ fn try_take(
             fill(&unfinished)?;
             fs::rename(&unfinished, &data)?;
         }
-        if sharing == CacheSharing::Shared {
-            lock.unlock()?;
-        } else {
-            return Ok(Some(CacheMount { data, _lock: lock }));
-        }
     }
-    let is_mine = match sharing {
-        CacheSharing::Shared => locked(lock.try_lock_shared())?,
-        CacheSharing::Private | CacheSharing::Locked => locked(lock.try_lock())?,
-    };
-    Ok((is_mine && data.is_dir()).then_some(CacheMount { data, _lock: lock }))
+    Ok(Some(CacheMount { data, _lock: lock }))
 }
 
 fn open_lock(directory: &Path) -> io::Result<File> {
@@ -223,6 +220,8 @@ fn remove_older(top: &Path, copies: &[Copy], age: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn fill(path: &Path) -> io::Result<()> {
@@ -317,6 +316,30 @@ mod tests {
         assert!(later.path().join("new").exists());
         assert!(!later.path().join("old").exists());
         assert!(!old_path.exists());
+    }
+
+    #[test]
+    fn who_shares_a_new_one_waits_until_it_is_filled() {
+        let bench = Bench::new();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let fill_slowly = |path: &Path| {
+                let sender = sender.clone();
+                let bench = &bench;
+                scope.spawn(move || sender.send(bench.take(CacheSharing::Shared)));
+                // Time enough for the other one to take another copy, if it did not wait.
+                assert!(receiver.recv_timeout(Duration::from_millis(200)).is_err());
+                fill(path)
+            };
+            let key = Blake3::of(b"npm");
+            let (sharing, start) = (CacheSharing::Shared, CacheStart::Warm);
+            let CacheAttempt::Taken(first) =
+                take_cache_mount(&bench.store, key, sharing, start, &fill_slowly).unwrap()
+            else {
+                panic!("nobody is alone with it");
+            };
+            assert_eq!(receiver.recv().unwrap().path(), first.path());
+        });
     }
 
     #[test]

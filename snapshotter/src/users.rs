@@ -103,7 +103,8 @@ pub fn find_identity(view: &ParentView, text: &str) -> Result<Identity, UserErro
 /// Finds the owner that `--chown` names: `user`, `user:group`, `:group`, names or numbers.
 ///
 /// A user alone brings the primary group of its entry, a number alone is the group as well.
-/// Unknown names become 0, as BuildKit has it.
+/// An unknown user becomes 0, and instead of an unknown group that of the user counts, as BuildKit
+/// has it.
 ///
 /// # Errors
 /// When a number is too large or the files cannot be read.
@@ -130,7 +131,8 @@ pub fn find_owner(view: &ParentView, text: &str) -> Result<Owner, UserError> {
         Some("root") => owner.gid = 0,
         Some(group) => match find_group(view, group) {
             Ok(gid) => owner.gid = gid,
-            Err(UserError::UnknownGroup(_)) => owner.gid = 0,
+            // That of the user stays.
+            Err(UserError::UnknownGroup(_)) => {}
             Err(error) => return Err(error),
         },
     }

@@ -335,6 +335,9 @@ fn owners_and_modes() {
     assert_eq!(owned(":grp"), "o/ 755 0:9, o/p 644 0:9 \"f\"");
     assert_eq!(owned("me:grp"), "o/ 755 7:9, o/p 644 7:9 \"f\"");
     assert_eq!(owned("nosuch"), "o/ 755, o/p 644 \"f\"");
+    // A group that is not known leaves that of the user.
+    assert_eq!(owned("me:nosuch"), "o/ 755 7:8, o/p 644 7:8 \"f\"");
+    assert_eq!(owned("5:nosuch"), "o/ 755 5:5, o/p 644 5:5 \"f\"");
     bench.check(
         "COPY --chmod=600 f /m/e/f",
         &["m/ 600", "m/e/ 600", "m/e/f 600 \"f\""],

@@ -373,6 +373,14 @@ fn mistakes_are_named() {
     // DF-150
     check("FROM base\nCOPY --from=9 /x /x\n", "invalid stage index 9");
     check(
+        "FROM base AS a\nCOPY --from=1 /x /x\nFROM base\nFROM a\n",
+        "cannot copy from stage \"1\", it needs to be defined before current stage \"a\"",
+    );
+    check(
+        "FROM base\nCOPY --from=0 /x /x\n",
+        "circular dependency detected on stage: stage-0",
+    );
+    check(
         "FROM base AS a\nCOPY --from=a /x /x\n",
         "circular dependency detected on stage: a",
     );

@@ -37,6 +37,7 @@ impl Private {
         let scratch = Scratch::new();
         let settings = scratch.join("home/.config/containers");
         fs::create_dir_all(&settings).expect("the directory is ours");
+        fs::create_dir(scratch.join("temporary")).expect("the directory is ours");
         let write = |name: &str, text: &str| {
             fs::write(settings.join(name), text).expect("the directory is ours");
         };
@@ -65,6 +66,8 @@ impl Private {
         let mut command = tool.command();
         command
             .env("HOME", self.scratch.join("home"))
+            // Where buildah keeps cache mounts, beside what is temporary indeed.
+            .env("TMPDIR", self.scratch.join("temporary"))
             .env("CONTAINERS_CONF", self.settings("containers.conf"))
             .env(
                 "CONTAINERS_REGISTRIES_CONF",

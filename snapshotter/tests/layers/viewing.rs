@@ -376,7 +376,9 @@ fn owners_are_found_as_chown_wants_them() {
         (":www", 0, 34),
         ("root", 0, 0),
         ("nobodyx", 0, 0),
-        ("web:nogroup", 33, 0),
+        ("web:nogroup", 33, 34),
+        ("33:nogroup", 33, 33),
+        (":nogroup", 0, 0),
         ("1:2", 1, 2),
     ] {
         let owner = find_owner(&view, text).unwrap();

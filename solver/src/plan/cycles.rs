@@ -49,11 +49,13 @@ fn needs(dockerfile: &Dockerfile) -> Vec<Vec<Need>> {
             lines: stage.from.site.span,
         }));
         for instruction in &stage.instructions {
-            for (from, _) in stages::sources_of(instruction) {
+            for (from, reader) in stages::sources_of(instruction) {
                 let wanted = from.raw.to_lowercase();
-                let found = earlier.get(&wanted).or_else(|| everywhere.get(&wanted));
+                let by_name = || earlier.get(&wanted).or_else(|| everywhere.get(&wanted));
+                let found =
+                    stages::number(dockerfile, &from, &reader).or_else(|| by_name().copied());
                 own.extend(found.map(|stage| Need {
-                    stage: *stage,
+                    stage,
                     at: from.span,
                     lines: instruction.site.span,
                 }));

@@ -140,6 +140,12 @@ pub(crate) enum Reader {
     Mount(String),
 }
 
+/// Returns the stage that a `COPY --from` names by its number.
+pub(crate) fn number(dockerfile: &Dockerfile, from: &Text, reader: &Reader) -> Option<usize> {
+    let number = from.raw.parse().ok()?;
+    (*reader == Reader::Copy && number < dockerfile.stages.len()).then_some(number)
+}
+
 /// Resolves a `--from` in stage `index`.
 pub(crate) fn source(
     dockerfile: &Dockerfile,
@@ -150,12 +156,11 @@ pub(crate) fn source(
     words: &mut Words,
 ) -> Option<Source> {
     let text = from.raw.as_str();
-    if *reader == Reader::Copy
-        && let Ok(number) = text.parse::<usize>()
-    {
-        if number < index {
-            return Some(Source::Stage(number));
-        }
+    let by_number = number(dockerfile, from, reader);
+    if let Some(stage) = by_number.filter(|stage| *stage < index) {
+        return Some(Source::Stage(stage));
+    }
+    if by_number.is_none() && *reader == Reader::Copy && text.parse::<usize>().is_ok() {
         let message = format!("invalid stage index {text}");
         words.error("invalid-stage", from.span, message);
         words.note(match index {
@@ -166,13 +171,15 @@ pub(crate) fn source(
         return None;
     }
     let wanted = text.to_lowercase();
-    if let Some(stage) = find(dockerfile, &wanted, index) {
+    let before = find(dockerfile, &wanted, index).filter(|_| by_number.is_none());
+    if let Some(stage) = before {
         return Some(Source::Stage(stage));
     }
-    let everywhere = find(dockerfile, &wanted, dockerfile.stages.len());
+    let everywhere = by_number.or_else(|| find(dockerfile, &wanted, dockerfile.stages.len()));
     match everywhere {
         Some(stage) if stage == index => {
-            let message = format!("circular dependency detected on stage: {wanted}");
+            let name = display_name(dockerfile, stage);
+            let message = format!("circular dependency detected on stage: {name}");
             words.error("circular", from.span, message);
             None
         }

@@ -90,7 +90,7 @@ pub(crate) fn run(
         None => None,
     };
     devices(deps, run, &mut job)?;
-    let _kept = mounts::add(deps, run, inputs, sources, &mut job)?;
+    let _kept = mounts::add(deps, run, &below, inputs, sources, &mut job)?;
     let mut output = |stream: Stream, bytes: &[u8]| {
         let stream = match stream {
             Stream::Stdout => LogStream::Stdout,

@@ -20,7 +20,7 @@ use kiln_snapshotter::{Reflink, Snapshotter as _, Writable};
 use super::root;
 use crate::agent::AgentSocket;
 use crate::below::{Below, Sources};
-use crate::copy::{self, WriteError};
+use crate::copy::{self, SelectError, WriteError};
 use crate::execute::{Inputs, StepError, wait};
 use crate::facts::combine;
 use crate::files::{Files, NoFiles, resolve_in};
@@ -70,6 +70,7 @@ pub(crate) fn content(run: &Run, sources: &Sources<'_>) -> Result<Option<Blake3>
 pub(super) fn add(
     deps: &Deps<'_>,
     run: &Run,
+    below: &Below,
     inputs: &Inputs<'_>,
     sources: &Sources<'_>,
     job: &mut Job,
@@ -93,17 +94,19 @@ pub(super) fn add(
             }
             MountKind::Cache {
                 id,
+                owner,
                 initial,
                 access,
                 ..
             } => {
-                let cache = &kept.caches[&cache_key(id, initial.as_ref(), sources)];
+                let key = cache_key(id, *owner, initial.as_ref(), sources);
+                let cache = &kept.caches[&key];
                 Some((bind_whole(cache.path()), *access))
             }
             MountKind::Tmpfs { size_bytes } => {
                 let source = MountSource::Tmpfs {
                     size_bytes: *size_bytes,
-                    mode: 0o1777,
+                    mode: tmpfs_mode(below, target)?,
                 };
                 Some((source, Access::ReadWrite))
             }
@@ -136,6 +139,14 @@ pub(super) fn add(
     }
     variables(deps, run, &mut job.process.env)?;
     Ok(kept)
+}
+
+/// Returns the mode of the directory that a tmpfs hides. Where there is none, anybody may write.
+fn tmpfs_mode(below: &Below, target: &GuestPath) -> Result<u32, StepError> {
+    let target = resolve_in(below, target).map_err(SelectError::from)?;
+    let hidden = below.get(target.as_bytes());
+    let hidden = hidden.filter(kiln_cache::Entry::is_directory);
+    Ok(hidden.map_or(0o1777, |directory| u32::from(directory.mode)))
 }
 
 /// Adds the variables that mounts bring along.
@@ -203,7 +214,7 @@ fn take_caches(
             ..
         } = &mount.kind
         {
-            let key = cache_key(id, initial.as_ref(), sources);
+            let key = cache_key(id, *owner, initial.as_ref(), sources);
             wanted
                 .entry(key)
                 .or_insert((*sharing, *owner, initial.as_ref()));
@@ -235,14 +246,23 @@ fn take_caches(
     Ok(taken)
 }
 
-/// Returns what a cache is found by: its name, and what it began with.
-fn cache_key(id: &str, initial: Option<&Part>, sources: &Sources<'_>) -> Blake3 {
-    let mut encoder = Encoder::new("kiln.cachemount.1");
+/// Returns what a cache is found by: its name, and what it began with, which is the files of
+/// another step or a directory with an owner.
+fn cache_key(id: &str, owner: FileOwner, initial: Option<&Part>, sources: &Sources<'_>) -> Blake3 {
+    let mut encoder = Encoder::new("kiln.cachemount.2");
     encoder.text(id);
-    if let Some(part) = initial {
-        let layers = sources.step(part.step).map_or(&[][..], Below::layers);
-        let layers: Vec<Blake3> = layers.iter().map(|layer| layer.id().0).collect();
-        encoder.value(&part.path).sequence(&layers);
+    match initial {
+        None => {
+            encoder
+                .number(u64::from(owner.mode))
+                .number(u64::from(owner.uid))
+                .number(u64::from(owner.gid));
+        }
+        Some(part) => {
+            let layers = sources.step(part.step).map_or(&[][..], Below::layers);
+            let layers: Vec<Blake3> = layers.iter().map(|layer| layer.id().0).collect();
+            encoder.value(&part.path).sequence(&layers);
+        }
     }
     encoder.finish()
 }

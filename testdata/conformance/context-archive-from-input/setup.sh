@@ -1,0 +1,1 @@
+tar -czf context.tar.gz --owner=1000 --group=1000 d Dockerfile

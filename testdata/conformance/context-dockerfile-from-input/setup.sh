@@ -1,0 +1,1 @@
+mv Dockerfile input

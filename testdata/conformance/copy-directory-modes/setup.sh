@@ -1,0 +1,3 @@
+mkdir -m 0700 d
+mkdir -m 0750 d/e
+touch d/e/a

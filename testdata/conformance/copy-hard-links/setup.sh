@@ -1,0 +1,3 @@
+mkdir d
+echo a > d/a
+ln d/a d/b

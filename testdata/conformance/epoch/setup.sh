@@ -1,0 +1,2 @@
+echo a file that no other case has > a
+touch -d @1000000000 a

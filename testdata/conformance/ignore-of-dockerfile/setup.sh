@@ -1,0 +1,2 @@
+mkdir sub
+mv Some.file Some.file.dockerignore sub
