@@ -50,7 +50,7 @@ pub use media::{Compression, Descriptor, MediaKind, media_type};
 pub use name::{DEFAULT_DOMAIN, DEFAULT_TAG, ImageRef, InvalidImageRef};
 pub use platform::{InvalidPlatform, Platform};
 pub use refs::{Named, Names, NamesError};
-pub use scan::{Everything, Filter, Scan, ScanError, Visit, scan};
+pub use scan::{Everything, Filter, Owners, Scan, ScanError, Visit, scan};
 pub use stat_index::StatIndex;
 pub use store::{OpenError, Store, WorkDir, remove_tree};
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -33,6 +33,20 @@ pub trait Filter {
 
     /// Decides about `path`, a clean path relative to the root, in a directory with `state`.
     fn child(&self, state: &Self::State, path: &[u8], is_directory: bool) -> Visit<Self::State>;
+
+    /// Says whose the files are.
+    fn owners(&self) -> Owners {
+        Owners::Root
+    }
+}
+
+/// Whose the files of a context are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// Root's: who owns a checkout says nothing about the image.
+    Root,
+    /// Those that the disk says: the context was an archive that names them.
+    Kept,
 }
 
 /// What to do with a file or directory.
@@ -186,6 +200,8 @@ struct Found {
     path: Vec<u8>,
     kind: FoundKind,
     mode: u16,
+    uid: u32,
+    gid: u32,
     mtime: Timestamp,
     xattrs: XattrsBuf,
     identity: Identity,
@@ -219,8 +235,8 @@ impl Found {
             path: &self.path,
             kind,
             mode: self.mode,
-            uid: 0,
-            gid: 0,
+            uid: self.uid,
+            gid: self.gid,
             mtime: self.mtime,
             xattrs: self.xattrs.as_xattrs(),
         }
@@ -372,10 +388,16 @@ impl<F: Filter> Walk<'_, F> {
             },
             read_at: self.now.seconds,
         };
+        let (uid, gid) = match self.filter.owners() {
+            Owners::Root => (0, 0),
+            Owners::Kept => (stat.st_uid, stat.st_gid),
+        };
         let mut found = Found {
             path: path.to_vec(),
             kind: FoundKind::Fifo,
             mode: (stat.st_mode & 0o7777) as u16,
+            uid,
+            gid,
             mtime,
             xattrs: XattrsBuf::default(),
             identity,

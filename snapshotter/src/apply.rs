@@ -68,16 +68,15 @@ impl LayerStore {
         Ok(layer)
     }
 
-    /// Unpacks an archive that is no layer into a directory aside. Everything belongs to root;
-    /// names beginning with `.wh.` mean nothing special.
+    /// Unpacks an archive that is no layer into a directory aside. Names beginning with `.wh.` mean
+    /// nothing special.
     ///
     /// # Errors
     /// When the stream is not a tar or cannot be stored.
     pub fn unpack_aside(&self, archive: impl Read + Send) -> Result<UnpackedArchive, UnpackError> {
         let builder = self.builder().map_err(BuildError::from)?;
-        let root = Owner { uid: 0, gid: 0 };
         let (below, destination) = (ParentView::default(), GuestPath::ROOT);
-        unpack_archive(archive, &builder, &below, &destination, Some(root))?;
+        unpack_archive(archive, &builder, &below, &destination, None)?;
         let (directory, tree, work) = builder.into_directory()?;
         Ok(UnpackedArchive {
             directory,

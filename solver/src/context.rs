@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use kiln_cache::{
-    Entry, Filter, GuestPath, Scan, ScanError, StatIndex, Store, Timestamp, Tree, Visit, scan,
+    Entry, Filter, GuestPath, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree, Visit,
+    scan,
 };
 use kiln_parser::{IgnoreRules, Verdict, WalkState};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -22,6 +23,8 @@ pub struct Context {
     pub directory: PathBuf,
     /// What does not exist for the build.
     pub ignore: IgnoreRules,
+    /// Whose its files are.
+    pub owners: Owners,
     /// Whether later builds will look at it again.
     pub lifetime: Lifetime,
 }
@@ -70,7 +73,10 @@ impl Context {
         } = scan(
             &self.directory,
             wanted,
-            &Rules(&self.ignore),
+            &Rules {
+                ignore: &self.ignore,
+                owners: self.owners,
+            },
             &previous,
             now,
         )?;
@@ -145,28 +151,35 @@ impl Files for ScannedContext {
 }
 
 /// The ignore file as a filter of the walk.
-struct Rules<'a>(&'a IgnoreRules);
+struct Rules<'a> {
+    ignore: &'a IgnoreRules,
+    owners: Owners,
+}
 
 impl Filter for Rules<'_> {
     type State = WalkState;
 
+    fn owners(&self) -> Owners {
+        self.owners
+    }
+
     fn root(&self) -> WalkState {
-        self.0.state_for_root()
+        self.ignore.state_for_root()
     }
 
     fn child(&self, state: &WalkState, path: &[u8], is_directory: bool) -> Visit<WalkState> {
         let start = path.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
         let name = String::from_utf8_lossy(&path[start..]);
         if !is_directory {
-            return match self.0.verdict(state, &name) {
+            return match self.ignore.verdict(state, &name) {
                 Verdict::Included => Visit::Take(WalkState::default()),
                 Verdict::Ignored => Visit::Skip,
             };
         }
-        let (verdict, inner) = self.0.child(state, &name);
+        let (verdict, inner) = self.ignore.child(state, &name);
         match verdict {
             Verdict::Included => Visit::Take(inner),
-            Verdict::Ignored if self.0.may_reinclude_below(&inner) => Visit::Enter(inner),
+            Verdict::Ignored if self.ignore.may_reinclude_below(&inner) => Visit::Enter(inner),
             Verdict::Ignored => Visit::Skip,
         }
     }

@@ -188,6 +188,7 @@ impl Bench {
         let context = Context {
             directory: self.path("").canonicalize().unwrap(),
             ignore: rules,
+            owners: kiln_cache::Owners::Root,
             lifetime: kiln_solver::Lifetime::Lasting,
         };
         let wanted = context_paths(&plan.graph, ContextId::MAIN);

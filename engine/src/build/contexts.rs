@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kiln_cache::{GuestPath, Timestamp};
+use kiln_cache::{GuestPath, Owners, Timestamp};
 use kiln_parser::{Place, remote_source};
 use kiln_solver::{
     Context, ContextId, GitDirectory, ImageSource, Lifetime, NamedSource, Plan, Remote, Reporter,
@@ -42,6 +42,7 @@ impl Engine {
                 directory: directory
                     .canonicalize()
                     .map_err(Error::at("cannot open the build context", directory))?,
+                owners: Owners::Root,
                 lifetime: Lifetime::Lasting,
             };
             scanned.push(self.scan_context(&context, &wanted, name, reporter)?);

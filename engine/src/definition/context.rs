@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use kiln_cache::Timestamp;
+use kiln_cache::{Owners, Timestamp};
 use kiln_parser::{IgnoreRules, remote_source};
 use kiln_runtime::Cancel;
 use kiln_snapshotter::{UnpackedArchive, is_archive};
@@ -168,6 +168,7 @@ pub(super) fn of(request: &BuildRequest, place: &Place) -> Result<Option<Context
         return Ok(Some(Context {
             directory: directory.to_owned(),
             ignore: IgnoreRules::default(),
+            owners: Owners::Kept,
             lifetime: Lifetime::Build,
         }));
     }
@@ -179,6 +180,7 @@ pub(super) fn of(request: &BuildRequest, place: &Place) -> Result<Option<Context
         directory: directory
             .canonicalize()
             .map_err(Error::at("cannot open the build context", directory))?,
+        owners: Owners::Root,
         lifetime: Lifetime::Lasting,
     }))
 }

@@ -1,7 +1,7 @@
 //! The agents as OpenSSH's own programs meet them.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -213,7 +213,7 @@ fn sockets_belong_to_whom_they_should_and_go_with_their_value() {
 fn is_over(client: &mut UnixStream) -> bool {
     match client.read(&mut [0]) {
         Ok(count) => count == 0,
-        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
     }
 }
 
