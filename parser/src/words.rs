@@ -24,12 +24,13 @@ pub(crate) fn quoted(text: &str, escape: char) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
-        let end = quoted_word_end(rest, escape);
+        let (end, ending) = quoted_word_end(rest, escape);
         let (word, behind) = rest.split_at(end);
-        let word = if behind.is_empty() {
-            without_lone_escape(word, escape)
-        } else {
-            word
+        let word = match ending {
+            _ if !behind.is_empty() => word,
+            Ending::Whole => without_lone_escape(word, escape),
+            // No line could end in the blank that stood in front of the escape token.
+            Ending::InQuotes => without_lone_escape(word, escape).trim_end(),
         };
         if !word.is_empty() {
             words.push(word);
@@ -39,12 +40,19 @@ pub(crate) fn quoted(text: &str, escape: char) -> Vec<&str> {
     words
 }
 
-fn quoted_word_end(text: &str, escape: char) -> usize {
+/// Whether a word's quotes are closed where it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Whole,
+    InQuotes,
+}
+
+fn quoted_word_end(text: &str, escape: char) -> (usize, Ending) {
     let mut quote = None;
     let mut characters = text.char_indices();
     while let Some((index, character)) = characters.next() {
         match quote {
-            None if character.is_whitespace() => return index,
+            None if character.is_whitespace() => return (index, Ending::Whole),
             None if matches!(character, '\'' | '"') => quote = Some(character),
             Some(open) if character == open => quote = None,
             // Nothing can be escaped between single quotes.
@@ -55,7 +63,11 @@ fn quoted_word_end(text: &str, escape: char) -> usize {
             _ => {}
         }
     }
-    text.len()
+    let ending = match quote {
+        None => Ending::Whole,
+        Some(_) => Ending::InQuotes,
+    };
+    (text.len(), ending)
 }
 
 fn without_lone_escape(word: &str, escape: char) -> &str {
