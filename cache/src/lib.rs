@@ -27,6 +27,7 @@ mod cache_mounts; // directories that outlive builds
 mod flight; // one kiln runs a step, the others wait
 mod scan; // from a directory to a tree
 mod stat_index; // what a context looked like last time
+mod tombstones; // what was evicted, and why
 
 pub use actions::{
     ActionRecord, Actions, BuiltLayer, CacheBackend, CacheError, Ingredient, Receipt, State,
@@ -54,4 +55,5 @@ pub use scan::{Everything, Filter, Owners, Scan, ScanError, Visit, scan};
 pub use stat_index::StatIndex;
 pub use store::{OpenError, Store, WorkDir, remove_tree};
 pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use tombstones::{EvictionReason, Tombstone, Tombstones};
 pub use tree::{Device, Entry, InvalidTree, Kind, Tree, TreeBuilder, Xattrs, XattrsBuf};

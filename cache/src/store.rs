@@ -6,6 +6,7 @@
 //! blobs/sha256/ab/…        bytes by SHA-256: manifests, configs, compressed layers; beside a
 //!                          layer, in <digest>.sources, the repositories known to have it
 //! actions/ab/…             ActionKey -> record
+//! tombstones               a line for each record that was evicted: when and why
 //! layers/ab/<layer id>/    index, facts, and (when unpacked) the diff directory
 //! diffs/<diff id>          -> layer id
 //! refs/<host>/<path>/…     names -> manifest digest
