@@ -28,6 +28,12 @@ impl Timestamp {
         }
     }
 
+    /// Returns the start of the second that it lies in.
+    #[must_use]
+    pub const fn whole_seconds(self) -> Self {
+        Self::from_seconds(self.seconds)
+    }
+
     /// Reads the clock. The one place that does.
     #[must_use]
     pub fn now() -> Self {

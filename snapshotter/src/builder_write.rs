@@ -108,7 +108,7 @@ impl LayerBuilder {
         };
         let same = stat.st_mode & 0o7777 == u32::from(metadata.mode)
             && (stat.st_uid, stat.st_gid) == (metadata.uid, metadata.gid)
-            && disk::mtime_of(&stat) == metadata.mtime
+            && disk::mtime_of(&stat) == metadata.mtime.whole_seconds()
             && file_type(&stat).is_file();
         if !same {
             return Ok(false);

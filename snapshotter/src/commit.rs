@@ -105,6 +105,15 @@ fn entry<'a>(node: &'a Node, kind: Kind<'a>) -> Entry<'a> {
     }
 }
 
+/// Returns what a path was before the step. Indexes that were made before times were whole seconds
+/// are read as if they had been.
+fn before<'a>(parent: &'a ParentView, path: &GuestPath) -> Option<Entry<'a>> {
+    parent.get(path).map(|entry| Entry {
+        mtime: entry.mtime.whole_seconds(),
+        ..entry
+    })
+}
+
 /// Which nodes are changes.
 struct Changes {
     /// A flag for each node.
@@ -124,7 +133,7 @@ impl Changes {
         };
         let mut kept_inodes = HashSet::new();
         for (node, kept) in nodes.iter_mut().zip(&mut changes.kept) {
-            let below = parent.get(&node.path);
+            let below = before(parent, &node.path);
             if let Some(below) = &below {
                 complete(node, below, &owners);
             }
@@ -166,7 +175,7 @@ impl Changes {
             let NodeKind::Directory { opaque } = node.kind else {
                 continue;
             };
-            let below = parent.get(&node.path);
+            let below = before(parent, &node.path);
             if opaque && !below.is_some_and(|below| below.is_directory()) {
                 node.kind = NodeKind::Directory { opaque: false };
                 changes.unmarked.push(position);

@@ -219,10 +219,7 @@ pub(crate) fn timestamps(mtime: Timestamp) -> Timestamps {
     }
 }
 
-/// Returns the time of last modification.
+/// Returns the time of last modification as indexes have it: in whole seconds.
 pub(crate) fn mtime_of(stat: &Stat) -> Timestamp {
-    Timestamp {
-        seconds: stat.st_mtime,
-        nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
-    }
+    Timestamp::from_seconds(stat.st_mtime)
 }

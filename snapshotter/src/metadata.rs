@@ -42,6 +42,8 @@ impl<'a> Metadata<'a> {
         }
     }
 
+    /// Returns the entry of an index. Its time is in whole seconds, as in the layer's tar: so a layer
+    /// that was unpacked from a tar is the very layer that the tar was made from.
     pub(crate) fn entry<'b>(&self, path: &'b GuestPath, kind: Kind<'b>) -> Entry<'b>
     where
         'a: 'b,
@@ -52,7 +54,7 @@ impl<'a> Metadata<'a> {
             mode: self.mode & 0o7777,
             uid: self.uid,
             gid: self.gid,
-            mtime: self.mtime,
+            mtime: self.mtime.whole_seconds(),
             xattrs: self.xattrs,
         }
     }

@@ -34,7 +34,7 @@ impl LayerStore {
             .map_err(|error| BuildError::from(LayerError::from(error)))?;
         let unpacked = self.apply(blob, Some(source.compression), source.diff_id)?;
         if unpacked != *layer {
-            // A tar has whole seconds only, so it gives a layer that differs in its times.
+            // An index from before times were whole seconds differs from its tar in them.
             self.rebuild(layer, &unpacked)?;
         }
         Ok(layer.unpacked().map_err(BuildError::from)?)

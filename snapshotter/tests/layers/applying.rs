@@ -100,6 +100,8 @@ fn kilns_own_layers_come_back_byte_for_byte() {
     let mut bytes = Vec::new();
     let tar = sample.write_tar(&mut bytes, TimeClamp::None).unwrap();
     let layer = apply(&store_of_two, &bytes).unwrap();
+    // Not only what it says: the name that kiln gives it is the same on every machine.
+    assert_eq!(layer, sample);
     assert_eq!(listing(&layer), listing(&sample));
     let mut again = Vec::new();
     layer.write_tar(&mut again, TimeClamp::None).unwrap();
@@ -325,7 +327,8 @@ fn extension_headers_are_understood() {
     let tree = layer.tree().unwrap();
     let entry = tree.get(long.as_bytes()).unwrap();
     assert_eq!((entry.uid, entry.mtime.seconds), (70_000, -4));
-    assert_eq!(entry.mtime.nanoseconds, 500_000_000);
+    // Indexes have whole seconds, rounded towards the past.
+    assert_eq!(entry.mtime.nanoseconds, 0);
     let xattrs: Vec<_> = entry.xattrs.iter().collect();
     assert_eq!(xattrs, [(&b"security.capability"[..], &capability[..])]);
 
