@@ -154,6 +154,9 @@ impl fmt::Debug for GuestPath {
 /// Compares clean paths in the order of a walk: byte order with `/` below every other byte.
 #[must_use]
 pub fn compare_paths(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    if a == b {
+        return std::cmp::Ordering::Equal;
+    }
     let common = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     // The end of a path sorts before its children, and those before any longer sibling name.
     let rank =
@@ -161,7 +164,8 @@ pub fn compare_paths(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
     rank(a.get(common)).cmp(&rank(b.get(common)))
 }
 
-fn is_clean(path: &[u8]) -> bool {
+/// Says whether bytes are those of a [`GuestPath`].
+pub(crate) fn is_clean(path: &[u8]) -> bool {
     path.is_empty()
         || path
             .split(|&b| b == b'/')

@@ -2,13 +2,16 @@
 //!
 //! One pass by directory descriptors in the order of the index, so the previous index is read in
 //! step with it and a directory renamed meanwhile cannot lead the walk elsewhere. Only `getdents64`
-//! and `statx` touch a file that has not changed. Files that did are read and hashed afterwards,
-//! in parallel.
+//! and `fstatat` touch a file that has not changed, and it is never more than a position in the
+//! previous index: when nothing changed, that index is the result. Files that did change are read
+//! and hashed afterwards, in parallel.
 //!
 //! Owners are not recorded: a context is delivered as if root owned it (spec/dockerfile.md
 //! section 7.3). Sockets cannot be stored in an image and are left out.
 
 mod content; // bytes and attributes
+mod found; // what a walk meets
+mod walk; // from directory to directory
 
 use std::collections::HashMap;
 use std::io;
@@ -16,17 +19,19 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::Mode;
 
 use self::content::read_content;
-use crate::stat_index::{Identity, StatIndexBuilder, merge};
-use crate::tree::{Device, Entry, Kind, Tree, TreeBuilder, XattrsBuf};
-use crate::{Blake3, GuestPath, StatIndex, Timestamp};
+use self::found::{Found, FoundKind, Met};
+use self::walk::{DIRECTORY, Walk};
+use crate::stat_index::{StatIndexBuilder, covered, merge};
+use crate::tree::{Tree, TreeBuilder};
+use crate::{GuestPath, StatIndex, Timestamp};
 
 /// Decides which files of a directory belong to the context.
-pub trait Filter {
+pub trait Filter: Sync {
     /// What the decision about a directory hands down to what is in it.
-    type State;
+    type State: Send + Sync;
 
     /// Returns the state at the root.
     fn root(&self) -> Self::State;
@@ -90,10 +95,8 @@ pub struct ScanError {
 pub struct Scan {
     /// The files of the wanted parts.
     pub tree: Tree,
-    /// The index for the next scan.
-    pub index: StatIndex,
-    /// Whether [`Scan::index`] differs from the previous one, so that it is worth saving.
-    pub changed: bool,
+    /// The index for the next scan; none if the previous one still says all.
+    pub index: Option<StatIndex>,
     /// How many files had to be read.
     pub files_read: usize,
     /// How many bytes they had.
@@ -111,7 +114,7 @@ pub fn scan<F: Filter>(
     root: &Path,
     wanted: &[GuestPath],
     filter: &F,
-    previous: &StatIndex,
+    previous: StatIndex,
     now: Timestamp,
 ) -> Result<Scan, ScanError> {
     let fail = |source| ScanError {
@@ -120,48 +123,24 @@ pub fn scan<F: Filter>(
     };
     let directory = rustix::fs::open(root, DIRECTORY, Mode::empty()).map_err(|e| fail(e.into()))?;
     let wanted = follow_links(&directory, wanted);
-    let mut walk = Walk {
+    let walk = Walk {
         root,
         filter,
         wanted: &wanted,
-        previous,
-        cursor: 0,
-        found: Vec::new(),
-        links: HashMap::new(),
-        stale: Vec::new(),
+        previous: &previous,
         now,
     };
-    walk.directory(&directory, &mut Vec::new(), &filter.root())?;
-    let Walk {
-        mut found, stale, ..
-    } = walk;
-    let files_read = stale.len();
-    let contents = stale
-        .par_iter()
-        .map(|&position| {
-            let path = &found[position].path;
-            read_content(directory.as_fd(), path).map_err(|source| ScanError {
-                path: host_path(root, path),
-                source,
-            })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut bytes_read = 0;
-    for (position, content) in stale.into_iter().zip(contents) {
-        let file = &mut found[position];
-        bytes_read += content.size;
-        file.xattrs = content.xattrs;
-        if let FoundKind::File { size, hash } = &mut file.kind {
-            (*size, *hash) = (content.size, content.hash);
-        }
-    }
-    Ok(assemble(&found, previous, &wanted, files_read, bytes_read))
+    let mut met = walk.run(&directory)?;
+    link_names(&mut met, &previous);
+    let (files_read, bytes_read) = read_changed(root, &directory, &mut met)?;
+    let (tree, index) = assemble(&met, previous, &wanted);
+    Ok(Scan {
+        tree,
+        index,
+        files_read,
+        bytes_read,
+    })
 }
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NOFOLLOW);
 
 /// Resolves symbolic links among the components of the wanted paths, inside the root, and returns
 /// the links themselves and where they lead. More than 40 links, as in the kernel, end the search.
@@ -195,347 +174,103 @@ fn follow_links(root: &OwnedFd, wanted: &[GuestPath]) -> Vec<GuestPath> {
     result
 }
 
-/// A file met by the walk.
-struct Found {
-    path: Vec<u8>,
-    kind: FoundKind,
-    mode: u16,
-    uid: u32,
-    gid: u32,
-    mtime: Timestamp,
-    xattrs: XattrsBuf,
-    identity: Identity,
-}
-
-enum FoundKind {
-    File { size: u64, hash: Blake3 },
-    HardLink { target: Vec<u8> },
-    Directory,
-    Symlink { target: Vec<u8> },
-    CharDevice(Device),
-    BlockDevice(Device),
-    Fifo,
-}
-
-impl Found {
-    fn entry(&self) -> Entry<'_> {
-        let kind = match &self.kind {
-            FoundKind::File { size, hash } => Kind::File {
-                size: *size,
-                hash: *hash,
-            },
-            FoundKind::HardLink { target } => Kind::HardLink { target },
-            FoundKind::Directory => Kind::Directory { opaque: false },
-            FoundKind::Symlink { target } => Kind::Symlink { target },
-            FoundKind::CharDevice(device) => Kind::CharDevice(*device),
-            FoundKind::BlockDevice(device) => Kind::BlockDevice(*device),
-            FoundKind::Fifo => Kind::Fifo,
+/// Tells first names of files from further ones, and finds what never has to be read in the
+/// previous index.
+fn link_names(met: &mut [Met], previous: &StatIndex) {
+    let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
+    for item in met {
+        let Met::New(found) = item else {
+            continue;
         };
-        Entry {
-            path: &self.path,
-            kind,
-            mode: self.mode,
-            uid: self.uid,
-            gid: self.gid,
-            mtime: self.mtime,
-            xattrs: self.xattrs.as_xattrs(),
-        }
-    }
-}
-
-struct Walk<'a, F> {
-    root: &'a Path,
-    filter: &'a F,
-    wanted: &'a [GuestPath],
-    previous: &'a StatIndex,
-    /// Position in the previous index: it is read in step with the walk.
-    cursor: usize,
-    found: Vec<Found>,
-    /// First path of each file that has several.
-    links: HashMap<(u64, u64), Vec<u8>>,
-    /// Positions in `found` of what must be read.
-    stale: Vec<usize>,
-    now: Timestamp,
-}
-
-/// How a path relates to the wanted ones.
-enum Relevance {
-    /// It is one, or lies below one.
-    Wanted,
-    /// It leads to one.
-    OnTheWay,
-    None,
-}
-
-impl<F: Filter> Walk<'_, F> {
-    fn directory(
-        &mut self,
-        directory: &OwnedFd,
-        path: &mut Vec<u8>,
-        state: &F::State,
-    ) -> Result<(), ScanError> {
-        for name in self.names(directory, path)? {
-            let length = path.len();
-            if length > 0 {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&name);
-            let result = self.child(directory, &name, path, state);
-            path.truncate(length);
-            result?;
-        }
-        Ok(())
-    }
-
-    /// Returns the names in a directory, sorted; on the way to a wanted path, only the next step.
-    fn names(&self, directory: &OwnedFd, path: &[u8]) -> Result<Vec<Vec<u8>>, ScanError> {
-        let fail = |source: io::Error| ScanError {
-            path: host_path(self.root, path),
-            source,
-        };
-        if matches!(self.relevance(path), Relevance::OnTheWay) {
-            let start = if path.is_empty() { 0 } else { path.len() + 1 };
-            let mut names: Vec<Vec<u8>> = self
-                .wanted
-                .iter()
-                .filter(|wanted| is_below(wanted.as_bytes(), path))
-                .filter_map(|wanted| wanted.as_bytes()[start..].split(|&b| b == b'/').next())
-                .map(<[u8]>::to_vec)
-                .collect();
-            names.sort_unstable();
-            names.dedup();
-            return Ok(names);
-        }
-        let mut names = Vec::new();
-        let entries = Dir::read_from(directory).map_err(|e| fail(e.into()))?;
-        for entry in entries {
-            let entry = entry.map_err(|e| fail(e.into()))?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    fn child(
-        &mut self,
-        parent: &OwnedFd,
-        name: &[u8],
-        path: &mut Vec<u8>,
-        state: &F::State,
-    ) -> Result<(), ScanError> {
-        let fail = |path: &[u8], source: rustix::io::Errno| ScanError {
-            path: host_path(self.root, path),
-            source: source.into(),
-        };
-        let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            // Deleted since the directory was read, or a wanted path that does not exist.
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(()),
-            Err(error) => return Err(fail(path, error)),
-        };
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        let is_directory = kind == FileType::Directory;
-        let (inner, only_with_content) = match self.filter.child(state, path, is_directory) {
-            Visit::Take(inner) => (inner, false),
-            Visit::Enter(inner) if is_directory => (inner, true),
-            Visit::Enter(_) | Visit::Skip => return Ok(()),
-        };
-        let position = self.found.len();
-        let stale = self.stale.len();
-        let taken = self
-            .take(parent, name, path, &stat, kind)
-            .map_err(|source| ScanError {
-                path: host_path(self.root, path),
-                source,
-            })?;
-        if !is_directory || !taken {
-            return Ok(());
-        }
-        let directory = match rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()) {
-            Ok(directory) => directory,
-            Err(error) => return Err(fail(path, error)),
-        };
-        self.directory(&directory, path, &inner)?;
-        if only_with_content && self.found.len() == position + 1 {
-            self.found.truncate(position);
-            self.stale.truncate(stale);
-        }
-        Ok(())
-    }
-
-    /// Records one file; says no if it is of a kind that cannot be stored.
-    fn take(
-        &mut self,
-        parent: &OwnedFd,
-        name: &[u8],
-        path: &[u8],
-        stat: &Stat,
-        kind: FileType,
-    ) -> io::Result<bool> {
-        let mtime = Timestamp {
-            seconds: stat.st_mtime,
-            nanoseconds: nanoseconds(stat.st_mtime_nsec),
-        };
-        let identity = Identity {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            ctime: Timestamp {
-                seconds: stat.st_ctime,
-                nanoseconds: nanoseconds(stat.st_ctime_nsec),
-            },
-            read_at: self.now.seconds,
-        };
-        let (uid, gid) = match self.filter.owners() {
-            Owners::Root => (0, 0),
-            Owners::Kept => (stat.st_uid, stat.st_gid),
-        };
-        let mut found = Found {
-            path: path.to_vec(),
-            kind: FoundKind::Fifo,
-            mode: (stat.st_mode & 0o7777) as u16,
-            uid,
-            gid,
-            mtime,
-            xattrs: XattrsBuf::default(),
-            identity,
-        };
-        match kind {
-            FileType::RegularFile => {
-                let key = (stat.st_dev, stat.st_ino);
-                if stat.st_nlink > 1
-                    && let Some(first) = self.links.get(&key)
-                {
-                    found.kind = FoundKind::HardLink {
-                        target: first.clone(),
-                    };
-                } else {
-                    if stat.st_nlink > 1 {
-                        self.links.insert(key, path.to_vec());
-                    }
-                    let size = u64::try_from(stat.st_size).unwrap_or(0);
-                    self.recall(&mut found, Some(size));
-                }
-            }
-            FileType::Directory => {
-                found.kind = FoundKind::Directory;
-                self.recall(&mut found, None);
-            }
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(parent, name, Vec::new())?;
-                found.kind = FoundKind::Symlink {
-                    target: target.into_bytes(),
+        if found.has_several_names {
+            let file = (found.identity.device, found.identity.inode);
+            if let Some(first) = first_names.get(&file) {
+                found.kind = FoundKind::HardLink {
+                    target: first.clone(),
                 };
-            }
-            FileType::CharacterDevice => found.kind = FoundKind::CharDevice(device(stat)),
-            FileType::BlockDevice => found.kind = FoundKind::BlockDevice(device(stat)),
-            FileType::Fifo => {}
-            FileType::Socket | FileType::Unknown => return Ok(false),
-        }
-        self.found.push(found);
-        Ok(true)
-    }
-
-    /// Takes content and attributes from the previous index, or notes that they must be read.
-    fn recall(&mut self, found: &mut Found, size: Option<u64>) {
-        if let Some(size) = size {
-            found.kind = FoundKind::File {
-                size,
-                hash: Blake3::from_bytes([0; 32]),
-            };
-        }
-        let tree = self.previous.tree();
-        while self.cursor < tree.len()
-            && crate::compare_paths(tree.at(self.cursor).path, &found.path).is_lt()
-        {
-            self.cursor += 1;
-        }
-        if self.cursor < tree.len() {
-            let entry = tree.at(self.cursor);
-            let identity = self.previous.identity(self.cursor);
-            let same_stat = entry.path == found.path.as_slice()
-                && identity.device == found.identity.device
-                && identity.inode == found.identity.inode
-                && identity.ctime == found.identity.ctime
-                && entry.mtime == found.mtime
-                && entry.mode == found.mode
-                && identity.is_settled(entry.mtime);
-            let recalled = match (entry.kind, size) {
-                (Kind::File { size: old, hash }, Some(size)) if old == size => {
-                    Some(FoundKind::File { size, hash })
-                }
-                (Kind::Directory { .. }, None) => Some(FoundKind::Directory),
-                _ => None,
-            };
-            if same_stat && let Some(kind) = recalled {
-                found.kind = kind;
-                found.identity = identity;
-                found.xattrs = XattrsBuf::from_xattrs(entry.xattrs);
-                return;
+                found.must_be_read = false;
+            } else {
+                first_names.insert(file, found.path.clone());
             }
         }
-        self.stale.push(self.found.len());
-    }
-
-    fn relevance(&self, path: &[u8]) -> Relevance {
-        let mut relevance = Relevance::None;
-        for wanted in self.wanted {
-            let wanted = wanted.as_bytes();
-            if wanted == path || is_below(path, wanted) {
-                return Relevance::Wanted;
-            }
-            if is_below(wanted, path) {
-                relevance = Relevance::OnTheWay;
-            }
+        if let Some(position) = found.unchanged(previous) {
+            *item = Met::Known(position);
         }
-        relevance
     }
 }
 
-fn is_below(path: &[u8], directory: &[u8]) -> bool {
-    match directory {
-        b"" => !path.is_empty(),
-        _ => path.starts_with(directory) && path.get(directory.len()) == Some(&b'/'),
-    }
+/// Reads what is new or changed, in parallel; returns how many files that were, and their bytes.
+fn read_changed(
+    root: &Path,
+    directory: &OwnedFd,
+    met: &mut [Met],
+) -> Result<(usize, u64), ScanError> {
+    let mut changed: Vec<&mut Found> = met
+        .iter_mut()
+        .filter_map(|item| match item {
+            Met::New(found) if found.must_be_read => Some(&mut **found),
+            _ => None,
+        })
+        .collect();
+    let read = |found: &mut &mut Found| {
+        let content = read_content(directory.as_fd(), &found.path).map_err(|source| ScanError {
+            path: host_path(root, &found.path),
+            source,
+        })?;
+        let bytes = content.size;
+        found.fill(content);
+        Ok(bytes)
+    };
+    let bytes: Vec<u64> = match changed.as_mut_slice() {
+        // One file needs no threads.
+        [] => Vec::new(),
+        [only] => vec![read(only)?],
+        several => several
+            .par_iter_mut()
+            .map(read)
+            .collect::<Result<_, ScanError>>()?,
+    };
+    Ok((bytes.len(), bytes.iter().sum()))
 }
 
-fn assemble(
-    found: &[Found],
-    previous: &StatIndex,
-    wanted: &[GuestPath],
-    files_read: usize,
-    bytes_read: u64,
-) -> Scan {
-    let mut tree = TreeBuilder::new();
+/// Returns the tree of what was met, and the index for the next scan if it differs.
+fn assemble(met: &[Met], previous: StatIndex, wanted: &[GuestPath]) -> (Tree, Option<StatIndex>) {
+    let positions = || {
+        met.iter().map(|item| match item {
+            Met::Known(position) => Some(*position),
+            Met::New(_) => None,
+        })
+    };
+    if positions().all(|position| position.is_some()) {
+        let covered = covered(previous.tree(), wanted);
+        let known = positions().flatten().filter(|position| {
+            let after = covered.partition_point(|range| range.end <= *position);
+            covered
+                .get(after)
+                .is_some_and(|range| range.contains(position))
+        });
+        // Then nothing was deleted or is ignored now, either.
+        if known.count() == covered.iter().map(ExactSizeIterator::len).sum::<usize>() {
+            if met.len() == previous.tree().len() {
+                return (previous.into_tree(), None);
+            }
+            let mut tree = TreeBuilder::new();
+            for position in positions().flatten() {
+                tree.copy(previous.tree(), position);
+            }
+            return (tree.finish(), None);
+        }
+    }
     let mut index = StatIndexBuilder::default();
-    for file in found {
-        let entry = file.entry();
-        tree.push(&entry);
-        index.push(&entry, &file.identity);
+    for item in met {
+        match item {
+            Met::Known(position) => index.copy(&previous, *position),
+            Met::New(found) => index.push(&found.entry(), &found.identity),
+        }
     }
-    let tree = tree.finish();
-    let index = merge(previous, &index.finish(), wanted);
-    let changed = files_read > 0 || index.tree() != previous.tree();
-    Scan {
-        tree,
-        index,
-        changed,
-        files_read,
-        bytes_read,
-    }
-}
-
-fn device(stat: &Stat) -> Device {
-    Device {
-        major: rustix::fs::major(stat.st_rdev),
-        minor: rustix::fs::minor(stat.st_rdev),
-    }
-}
-
-fn nanoseconds(value: impl TryInto<u32>) -> u32 {
-    value.try_into().unwrap_or(0)
+    let index = index.finish();
+    let tree = index.tree().clone();
+    (tree, Some(merge(&previous, index, wanted)))
 }
 
 fn host_path(root: &Path, path: &[u8]) -> PathBuf {

@@ -12,8 +12,9 @@
 //!
 //! The index may be deleted at any time; it costs only the reading of every file.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,9 +50,9 @@ impl StatIndex {
     /// Reads the index of the context at `context`; an empty one if there is none to be had.
     #[must_use]
     pub fn load(store: &Store, context: &Path) -> Self {
-        fs::read(path(store, context))
+        File::open(path(store, context))
             .ok()
-            .and_then(Self::from_bytes)
+            .and_then(|file| Self::read(file).ok().flatten())
             .unwrap_or_default()
     }
 
@@ -78,8 +79,16 @@ impl StatIndex {
         &self.tree
     }
 
+    pub(crate) fn into_tree(self) -> Tree {
+        self.tree
+    }
+
+    fn record(&self, position: usize) -> &[u8] {
+        &self.identities[position * RECORD..(position + 1) * RECORD]
+    }
+
     pub(crate) fn identity(&self, position: usize) -> Identity {
-        let bytes = &self.identities[position * RECORD..(position + 1) * RECORD];
+        let bytes = self.record(position);
         let number =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         Identity {
@@ -93,14 +102,26 @@ impl StatIndex {
         }
     }
 
-    fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
-        let rest = bytes.strip_prefix(MAGIC)?;
-        let (length, rest) = rest.split_first_chunk::<8>()?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-        let (identities, tree) = rest.split_at_checked(length)?;
-        let identities = identities.to_vec();
-        let tree = Tree::from_bytes(tree.to_vec()).ok()?;
-        (identities.len() == tree.len() * RECORD).then_some(Self { tree, identities })
+    /// Reads an index; none if it is not one.
+    fn read(mut file: File) -> io::Result<Option<Self>> {
+        let mut header = [0; MAGIC.len() + 8];
+        file.read_exact(&mut header)?;
+        let (magic, length) = header.split_at(MAGIC.len());
+        let length = u64::from_le_bytes(length.try_into().expect("eight bytes"));
+        let rest = file.metadata()?.len().saturating_sub(header.len() as u64);
+        if magic != MAGIC || length > rest {
+            return Ok(None);
+        }
+        let mut part = |length: u64| {
+            let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+            file.read_exact(&mut bytes)?;
+            io::Result::Ok(bytes)
+        };
+        let identities = part(length)?;
+        let tree = Tree::from_bytes(part(rest - length)?).ok();
+        Ok(tree
+            .filter(|tree| identities.len() == tree.len() * RECORD)
+            .map(|tree| Self { tree, identities }))
     }
 }
 
@@ -135,6 +156,12 @@ impl StatIndexBuilder {
             .extend_from_slice(&identity.read_at.to_le_bytes());
     }
 
+    /// Adds what an earlier index has at a position, as it is.
+    pub(crate) fn copy(&mut self, index: &StatIndex, position: usize) {
+        self.tree.copy(&index.tree, position);
+        self.identities.extend_from_slice(index.record(position));
+    }
+
     pub(crate) fn finish(self) -> StatIndex {
         let tree = self.tree.finish();
         assert_eq!(
@@ -151,35 +178,53 @@ impl StatIndexBuilder {
 
 /// Merges the entries of `old` that lie outside the `scanned` prefixes into `new`, so that builds
 /// which copy different parts of one context do not forget each other's.
-pub(crate) fn merge(old: &StatIndex, new: &StatIndex, scanned: &[GuestPath]) -> StatIndex {
-    let is_scanned = |path: &[u8]| {
-        scanned.iter().any(|prefix| {
-            let prefix = prefix.as_bytes();
-            prefix.is_empty()
-                || path == prefix
-                || (path.starts_with(prefix) && path.get(prefix.len()) == Some(&b'/'))
-        })
-    };
+pub(crate) fn merge(old: &StatIndex, new: StatIndex, scanned: &[GuestPath]) -> StatIndex {
+    let scanned = covered(old.tree(), scanned);
+    if scanned.iter().map(Range::len).sum::<usize>() == old.tree.len() {
+        return new;
+    }
+    let mut scanned = scanned.into_iter().peekable();
     let mut merged = StatIndexBuilder::default();
     let mut later = (0..new.tree.len()).peekable();
     for position in 0..old.tree.len() {
-        let entry = old.tree.at(position);
+        let path = old.tree.path_at(position);
         while let Some(next) =
-            later.next_if(|&next| compare_paths(new.tree.at(next).path, entry.path).is_lt())
+            later.next_if(|&next| compare_paths(new.tree.path_at(next), path).is_lt())
         {
-            merged.push(&new.tree.at(next), &new.identity(next));
+            merged.copy(&new, next);
         }
         let is_replaced = later
             .peek()
-            .is_some_and(|&next| new.tree.at(next).path == entry.path);
-        if !is_replaced && !is_scanned(entry.path) {
-            merged.push(&entry, &old.identity(position));
+            .is_some_and(|&next| new.tree.path_at(next) == path);
+        while scanned.next_if(|range| range.end <= position).is_some() {}
+        let is_scanned = scanned
+            .peek()
+            .is_some_and(|range| range.contains(&position));
+        if !is_replaced && !is_scanned {
+            merged.copy(old, position);
         }
     }
     for next in later {
-        merged.push(&new.tree.at(next), &new.identity(next));
+        merged.copy(&new, next);
     }
     merged.finish()
+}
+
+/// Returns the positions in a tree of what lies at or below one of `paths`, which are in order.
+pub(crate) fn covered(tree: &Tree, paths: &[GuestPath]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for path in paths {
+        let below = tree.below(path.as_bytes());
+        let start = match tree.position(path.as_bytes()) {
+            Ok(position) => position,
+            Err(_) => below.start,
+        };
+        // What lies below an earlier path is covered.
+        if ranges.last().is_none_or(|last| last.end <= start) && start < below.end {
+            ranges.push(start..below.end);
+        }
+    }
+    ranges
 }
 
 fn path(store: &Store, context: &Path) -> PathBuf {

@@ -24,7 +24,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
-use crate::guest_path::compare_paths;
+use crate::guest_path::{compare_paths, is_clean};
 use crate::{Blake3, GuestPath, LayerId, Timestamp};
 
 const MAGIC: &[u8; 10] = b"kilntree1\0";
@@ -294,7 +294,7 @@ impl Tree {
             let in_order = previous.is_none_or(|(path, before)| {
                 before < offset && compare_paths(path, entry.path) == Ordering::Less
             });
-            if !in_order || GuestPath::from_clean(entry.path).is_none() {
+            if !in_order || !is_clean(entry.path) {
                 return Err(InvalidTree);
             }
             previous = Some((entry.path, offset));
@@ -393,7 +393,17 @@ impl Tree {
         start..low
     }
 
-    fn path_at(&self, position: usize) -> &[u8] {
+    /// Returns the bytes of the entry at a position, and of nothing else.
+    fn encoded(&self, position: usize) -> &[u8] {
+        let entry = &self.entry_bytes()[self.offset(position)..];
+        &entry[..encoded_length(entry)]
+    }
+
+    /// Returns the path at a position below [`Tree::len`].
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(crate) fn path_at(&self, position: usize) -> &[u8] {
         Reader(&self.entry_bytes()[self.offset(position)..])
             .short_bytes()
             .expect("entries were checked when the tree was made")
@@ -443,13 +453,20 @@ impl TreeBuilder {
     /// # Panics
     /// When the path is not clean, or the index would pass 4 GiB (some 40 million files).
     pub fn push(&mut self, entry: &Entry<'_>) {
-        assert!(
-            GuestPath::from_clean(entry.path).is_some(),
-            "entries have clean paths"
-        );
+        assert!(is_clean(entry.path), "entries have clean paths");
+        self.begin_entry();
+        entry.encode(&mut self.entries);
+    }
+
+    /// Adds the entry at a position of another tree, as it is.
+    pub(crate) fn copy(&mut self, tree: &Tree, position: usize) {
+        self.begin_entry();
+        self.entries.extend_from_slice(tree.encoded(position));
+    }
+
+    fn begin_entry(&mut self) {
         let offset = u32::try_from(self.entries.len()).expect("an index stays below 4 GiB");
         self.offsets.push(offset);
-        entry.encode(&mut self.entries);
     }
 
     /// Returns the number of entries added.
@@ -474,17 +491,27 @@ impl TreeBuilder {
                 .expect("push wrote a path")
         };
         let mut order = offsets;
+        let mut is_in_order = true;
         if !order.is_sorted_by(|&a, &b| compare_paths(path(a), path(b)) == Ordering::Less) {
             // Equal paths keep their order of arrival, and the last one is kept.
             order.sort_by(|&a, &b| compare_paths(path(a), path(b)).then(a.cmp(&b)));
             order.reverse();
             order.dedup_by(|a, b| path(*a) == path(*b));
             order.reverse();
+            is_in_order = false;
         }
         let count = u32::try_from(order.len()).expect("each entry takes more than one byte");
         let mut bytes = Vec::with_capacity(HEADER + order.len() * 4 + entries.len());
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&count.to_le_bytes());
+        if is_in_order {
+            bytes.extend(order.iter().flat_map(|offset| offset.to_le_bytes()));
+            bytes.extend_from_slice(&entries);
+            return Tree {
+                bytes,
+                count: order.len(),
+            };
+        }
         bytes.resize(HEADER + order.len() * 4, 0);
         for (position, offset) in order.into_iter().enumerate() {
             let start = bytes.len() - HEADER - count as usize * 4;

@@ -67,7 +67,6 @@ impl Context {
         let Scan {
             tree,
             index,
-            changed,
             bytes_read,
             ..
         } = scan(
@@ -77,10 +76,10 @@ impl Context {
                 ignore: &self.ignore,
                 owners: self.owners,
             },
-            &previous,
+            previous,
             now,
         )?;
-        if changed && self.lifetime == Lifetime::Lasting {
+        if let (Some(index), Lifetime::Lasting) = (index, self.lifetime) {
             // Without an index the next build reads everything again; this one loses nothing.
             let _ = index.save(store, &self.directory);
         }

@@ -1,0 +1,207 @@
+//! What a walk meets: files that are as they were, and others.
+
+use rustix::fs::{FileType, Stat};
+
+use super::content::Content;
+use crate::stat_index::Identity;
+use crate::tree::{Device, Entry, Kind, XattrsBuf};
+use crate::{Blake3, StatIndex, Timestamp};
+
+/// Something that the walk met.
+pub(super) enum Met {
+    /// As it was: its position in the previous index.
+    Known(usize),
+    /// New, changed, or of a kind about which the previous index was not asked.
+    New(Box<Found>),
+}
+
+/// A file as it is now.
+pub(super) struct Found {
+    pub(super) path: Vec<u8>,
+    pub(super) kind: FoundKind,
+    mode: u16,
+    uid: u32,
+    gid: u32,
+    mtime: Timestamp,
+    xattrs: XattrsBuf,
+    pub(super) identity: Identity,
+    pub(super) has_several_names: bool,
+    /// Whether content or attributes are not known yet.
+    pub(super) must_be_read: bool,
+}
+
+pub(super) enum FoundKind {
+    File { size: u64, hash: Blake3 },
+    HardLink { target: Vec<u8> },
+    Directory,
+    Symlink { target: Vec<u8> },
+    CharDevice(Device),
+    BlockDevice(Device),
+    Fifo,
+}
+
+impl Found {
+    /// Describes a file by what `stat` says; none for one that images cannot hold.
+    ///
+    /// `owner` is what the context says; `target` is the text of a symbolic link.
+    pub(super) fn new(
+        path: &[u8],
+        stat: &Stat,
+        owner: (u32, u32),
+        now: Timestamp,
+        target: Vec<u8>,
+    ) -> Option<Self> {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => FoundKind::File {
+                size: u64::try_from(stat.st_size).unwrap_or(0),
+                hash: Blake3::from_bytes([0; 32]),
+            },
+            FileType::Directory => FoundKind::Directory,
+            FileType::Symlink => FoundKind::Symlink { target },
+            FileType::CharacterDevice => FoundKind::CharDevice(device(stat)),
+            FileType::BlockDevice => FoundKind::BlockDevice(device(stat)),
+            FileType::Fifo => FoundKind::Fifo,
+            FileType::Socket | FileType::Unknown => return None,
+        };
+        let is_file = matches!(kind, FoundKind::File { .. });
+        Some(Self {
+            path: path.to_vec(),
+            must_be_read: is_file || matches!(kind, FoundKind::Directory),
+            has_several_names: is_file && stat.st_nlink > 1,
+            kind,
+            mode: (stat.st_mode & 0o7777) as u16,
+            uid: owner.0,
+            gid: owner.1,
+            mtime: mtime(stat),
+            xattrs: XattrsBuf::default(),
+            identity: identity(stat, now),
+        })
+    }
+
+    pub(super) fn entry(&self) -> Entry<'_> {
+        let kind = match &self.kind {
+            FoundKind::File { size, hash } => Kind::File {
+                size: *size,
+                hash: *hash,
+            },
+            FoundKind::HardLink { target } => Kind::HardLink { target },
+            FoundKind::Directory => Kind::Directory { opaque: false },
+            FoundKind::Symlink { target } => Kind::Symlink { target },
+            FoundKind::CharDevice(device) => Kind::CharDevice(*device),
+            FoundKind::BlockDevice(device) => Kind::BlockDevice(*device),
+            FoundKind::Fifo => Kind::Fifo,
+        };
+        Entry {
+            path: &self.path,
+            kind,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            mtime: self.mtime,
+            xattrs: self.xattrs.as_xattrs(),
+        }
+    }
+
+    /// Takes what was read.
+    pub(super) fn fill(&mut self, content: Content) {
+        self.xattrs = content.xattrs;
+        if let FoundKind::File { size, hash } = &mut self.kind {
+            (*size, *hash) = (content.size, content.hash);
+        }
+    }
+
+    /// Returns its position in the previous index if that says all there is to know.
+    pub(super) fn unchanged(&self, previous: &StatIndex) -> Option<usize> {
+        let position = previous.tree().position(&self.path).ok()?;
+        let is_same = match self.must_be_read {
+            true => {
+                // The first of several names; a single one was looked up during the walk.
+                self.has_several_names
+                    && is_settled(previous, position, self.mtime, &self.identity)
+                    && self.is_described_by(&previous.tree().at(position))
+            }
+            false => previous.tree().at(position) == self.entry(),
+        };
+        is_same.then_some(position)
+    }
+
+    /// Compares everything but the content.
+    fn is_described_by(&self, entry: &Entry<'_>) -> bool {
+        let (FoundKind::File { size, .. }, Kind::File { size: known, .. }) =
+            (&self.kind, entry.kind)
+        else {
+            return false;
+        };
+        *size == known && self.mode == entry.mode && (self.uid, self.gid) == (entry.uid, entry.gid)
+    }
+}
+
+/// Says whether an entry of the previous index is what `stat` says now, content and attributes
+/// included. A further name of a file is not for it to tell: which of them comes first may change.
+pub(super) fn is_known(
+    previous: &StatIndex,
+    position: usize,
+    stat: &Stat,
+    owner: (u32, u32),
+    now: Timestamp,
+) -> bool {
+    let entry = previous.tree().at(position);
+    let same_kind = match (entry.kind, FileType::from_raw_mode(stat.st_mode)) {
+        (Kind::File { size, .. }, FileType::RegularFile) => {
+            stat.st_nlink == 1 && u64::try_from(stat.st_size) == Ok(size)
+        }
+        (Kind::Directory { .. }, FileType::Directory) => true,
+        (Kind::Symlink { .. }, FileType::Symlink) => true,
+        _ => false,
+    };
+    same_kind
+        && u32::from(entry.mode) == stat.st_mode & 0o7777
+        && (entry.uid, entry.gid) == owner
+        && is_settled(previous, position, mtime(stat), &identity(stat, now))
+}
+
+/// Compares identity and times, and distrusts what was young when it was read.
+fn is_settled(
+    previous: &StatIndex,
+    position: usize,
+    mtime: Timestamp,
+    identity: &Identity,
+) -> bool {
+    let before = previous.identity(position);
+    let entry = previous.tree().at(position);
+    before.device == identity.device
+        && before.inode == identity.inode
+        && before.ctime == identity.ctime
+        && entry.mtime == mtime
+        && before.is_settled(mtime)
+}
+
+fn mtime(stat: &Stat) -> Timestamp {
+    Timestamp {
+        seconds: stat.st_mtime,
+        nanoseconds: nanoseconds(stat.st_mtime_nsec),
+    }
+}
+
+fn identity(stat: &Stat, now: Timestamp) -> Identity {
+    Identity {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        ctime: Timestamp {
+            seconds: stat.st_ctime,
+            nanoseconds: nanoseconds(stat.st_ctime_nsec),
+        },
+        read_at: now.seconds,
+    }
+}
+
+fn device(stat: &Stat) -> Device {
+    Device {
+        major: rustix::fs::major(stat.st_rdev),
+        minor: rustix::fs::minor(stat.st_rdev),
+    }
+}
+
+fn nanoseconds(value: impl TryInto<u32>) -> u32 {
+    value.try_into().unwrap_or(0)
+}
