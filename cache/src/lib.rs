@@ -23,6 +23,7 @@ mod tree; // indexes of files
 
 // What a build remembers.
 mod actions; // "this step, these inputs" leads to a result
+mod assembled; // images by what they are made of
 mod cache_mounts; // directories that outlive builds
 mod flight; // one kiln runs a step, the others wait
 mod scan; // from a directory to a tree
@@ -32,6 +33,7 @@ mod tombstones; // what was evicted, and why
 pub use actions::{
     ActionRecord, Actions, BuiltLayer, CacheBackend, CacheError, Ingredient, Receipt, State,
 };
+pub use assembled::Assembled;
 pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use cache_mounts::{CacheAttempt, CacheMount, CacheSharing, CacheStart, take_cache_mount};
 pub use digest::{

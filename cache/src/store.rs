@@ -12,6 +12,7 @@
 //! refs/<host>/<path>/…     names -> manifest digest
 //! pins/<host>/<path>/…     base names as builds resolved them -> manifest digest
 //! images/<id>              -> manifest digest, for every image that is here
+//! assembled/ab/…           what an image is made of -> manifest digest
 //! cachemounts/<key>/       directories of RUN --mount=type=cache
 //! contexts/<hash>          stat indexes of build contexts
 //! downloads/ab/…           what URLs stood for: validators, and the digest of a blob

@@ -1,6 +1,8 @@
 //! From solved targets to images of the local store, one for each platform, and their index.
 
-use kiln_cache::{Image, State, Timestamp};
+use std::collections::BTreeMap;
+
+use kiln_cache::{Blake3, Encoder, Image, Platform, State, Timestamp};
 use kiln_exporter as exporter;
 use kiln_exporter::{Assembly, Change, NewLayer, PlannedEntry};
 use kiln_snapshotter::Layer;
@@ -85,12 +87,46 @@ impl<'a> Maker<'a> {
         Ok(LocalImage::indexed(descriptor, index, images))
     }
 
-    /// Puts manifest and config of one platform together and stores them.
+    /// Returns the image of one platform: the one made of the same things before, or a new one.
     fn image(&self, built: &Built<'_>, wish: &Wish) -> Result<Image, Error> {
+        let platform = match self.request.platforms.is_empty() {
+            true => built.target.config.platform(),
+            false => built.target.platform.clone(),
+        };
+        let annotations = |place| wish.annotations.of_image(place, &platform);
+        let of_manifest = annotations(AnnotationPlace::Manifest);
+        let of_descriptor = annotations(AnnotationPlace::ManifestDescriptor);
+        let inputs = inputs(built, wish, &platform, &of_manifest);
+        let engine = self.engine;
+        let known = engine.assembled.get(inputs);
+        self.vertex.status("exporting layers", 0, None, false);
+        let mut image = match known.and_then(|known| Image::read(&engine.blobs, known).ok()) {
+            Some(image) => image,
+            None => {
+                let image = self.assemble(built, wish, platform, of_manifest)?;
+                // Without the note the next build puts it together again.
+                let _ = engine.assembled.put(inputs, image.descriptor.digest);
+                image
+            }
+        };
+        image.descriptor.annotations = of_descriptor;
+        self.say("exporting layers");
+        self.say(&format!("exporting manifest {}", image.descriptor.digest));
+        self.say(&format!("exporting config {}", image.id()));
+        Ok(image)
+    }
+
+    /// Puts manifest and config of one platform together and stores them.
+    fn assemble(
+        &self,
+        built: &Built<'_>,
+        wish: &Wish,
+        platform: Platform,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<Image, Error> {
         let Built { target, state } = built;
         let base = target.base.map(|manifest| &self.plan.bases[&manifest].1);
         let layers = self.layers(state, wish)?;
-        self.vertex.status("exporting layers", 0, None, false);
         let mut new = Vec::with_capacity(layers.len());
         for (layer, built) in layers.iter().zip(&state.layers) {
             let diff_id = exporter::canonical_tar(layer)
@@ -101,7 +137,6 @@ impl<'a> Maker<'a> {
                 created: wish.epoch.unwrap_or(built.created),
             });
         }
-        self.say("exporting layers");
         let history = target
             .history
             .iter()
@@ -113,13 +148,6 @@ impl<'a> Maker<'a> {
                 },
             })
             .collect();
-        let platform = match self.request.platforms.is_empty() {
-            true => target.config.platform(),
-            false => target.platform.clone(),
-        };
-        let annotations = |place| wish.annotations.of_image(place, &platform);
-        let of_manifest = annotations(AnnotationPlace::Manifest);
-        let of_descriptor = annotations(AnnotationPlace::ManifestDescriptor);
         let config = exporter::assemble(Assembly {
             base,
             config: target.config.clone(),
@@ -129,13 +157,8 @@ impl<'a> Maker<'a> {
             epoch: wish.epoch,
         })
         .map_err(|error| broken(&error))?;
-        let mut image =
-            exporter::store_image(&self.engine.blobs, config, base, &layers, of_manifest)
-                .map_err(|error| broken(&error))?;
-        image.descriptor.annotations = of_descriptor;
-        self.say(&format!("exporting manifest {}", image.descriptor.digest));
-        self.say(&format!("exporting config {}", image.id()));
-        Ok(image)
+        exporter::store_image(&self.engine.blobs, config, base, &layers, annotations)
+            .map_err(|error| broken(&error))
     }
 
     /// Returns the new layers, with the times that are wanted.
@@ -154,6 +177,43 @@ impl<'a> Maker<'a> {
     fn say(&self, what: &str) {
         self.vertex.status(what, 0, None, true);
     }
+}
+
+/// Returns the digest of everything that manifest and config of one platform are made of.
+fn inputs(
+    built: &Built<'_>,
+    wish: &Wish,
+    platform: &Platform,
+    annotations: &BTreeMap<String, String>,
+) -> Blake3 {
+    let Built { target, state } = built;
+    let mut encoder = Encoder::new("kiln.image.1");
+    encoder.optional(target.base.map(|base| base.to_string()).as_ref());
+    encoder.number(state.layers.len() as u64);
+    for built in &state.layers {
+        encoder.value(&built.layer.0);
+        time(&mut encoder, built.created);
+    }
+    encoder.bytes(&target.config.to_bytes());
+    encoder.number(target.history.len() as u64);
+    for entry in &target.history {
+        encoder.text(&entry.created_by).flag(entry.step.is_some());
+    }
+    encoder.text(&platform.to_string());
+    encoder.flag(wish.epoch.is_some());
+    time(&mut encoder, wish.epoch.unwrap_or(Timestamp::EPOCH));
+    encoder.flag(wish.file_times == FileTimes::Clamp);
+    encoder.number(annotations.len() as u64);
+    for (name, value) in annotations {
+        encoder.text(name).text(value);
+    }
+    encoder.finish()
+}
+
+fn time(encoder: &mut Encoder, time: Timestamp) {
+    encoder
+        .number(time.seconds.cast_unsigned())
+        .number(u64::from(time.nanoseconds));
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Error {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use kiln_cache::{Actions, Blobs, Downloads, ImageIds, Names, Platform, Store};
+use kiln_cache::{Actions, Assembled, Blobs, Downloads, ImageIds, Names, Platform, Store};
 use kiln_registry::{Client, ClientOptions};
 use kiln_snapshotter::LayerStore;
 
@@ -54,6 +54,7 @@ pub struct Engine {
     pub(crate) tags: Names,
     pub(crate) pins: Names,
     pub(crate) ids: ImageIds,
+    pub(crate) assembled: Assembled,
     pub(crate) downloads: Downloads,
     pub(crate) programs: Programs,
     pub(crate) client: Client,
@@ -74,6 +75,7 @@ impl Engine {
             tags: Names::tags(&store),
             pins: Names::pins(&store),
             ids: ImageIds::new(&store),
+            assembled: Assembled::new(&store),
             downloads: Downloads::new(&store),
             programs: options.programs,
             client: Client::new(options.registry),

@@ -116,21 +116,21 @@ pub fn store_index(
 /// # Errors
 /// When the layer cannot be read.
 pub fn canonical_tar(layer: &Layer) -> Result<TarFacts, LayerError> {
-    if layer.tree()?.is_empty() {
-        return Ok(TarFacts {
-            diff_id: DiffId::EMPTY,
-            size_bytes: EMPTY_TAR_BYTES,
-            origin: TarOrigin::Canonical,
-        });
-    }
     let canonical = |facts: kiln_snapshotter::Facts| {
         let mut tars = facts.tars.into_iter();
         tars.find(|tar| tar.origin == TarOrigin::Canonical)
     };
     if let Some(tar) = canonical(layer.facts()?) {
         // Whoever wrote it down may have been killed before the layer could be found by it.
-        layer.remember_tar(tar)?;
+        layer.find_by(tar.diff_id)?;
         return Ok(tar);
+    }
+    if layer.tree()?.is_empty() {
+        return Ok(TarFacts {
+            diff_id: DiffId::EMPTY,
+            size_bytes: EMPTY_TAR_BYTES,
+            origin: TarOrigin::Canonical,
+        });
     }
     let tar = layer.write_tar(&mut io::sink(), TimeClamp::None)?;
     layer.remember_tar(tar)?;

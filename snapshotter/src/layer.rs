@@ -302,7 +302,15 @@ impl Layer {
     /// When it cannot be written down.
     pub fn remember_tar(&self, tar: TarFacts) -> Result<(), LayerError> {
         self.update_facts(|facts| facts.learn_tar(tar))?;
-        let path = diff_path(&self.state.store, tar.diff_id);
+        self.find_by(tar.diff_id)
+    }
+
+    /// Makes sure that [`LayerStore::by_diff_id`] finds the layer by the digest of one of its tars.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn find_by(&self, diff_id: DiffId) -> Result<(), LayerError> {
+        let path = diff_path(&self.state.store, diff_id);
         if path.exists() {
             return Ok(());
         }

@@ -1,0 +1,71 @@
+//! Images by what they were put together from.
+//!
+//! A manifest is a function of the layers of a build, of the config without them, and of a few
+//! wishes. A build that changes nothing finds its manifest here and looks at no layer.
+
+use std::fs;
+use std::io;
+
+use crate::{Blake3, Sha256, Store};
+
+/// The images of a state directory, by the digest of everything that makes them.
+///
+/// Each fact is one small file. It may be deleted at any time; the image is then put together
+/// again.
+#[derive(Clone, Debug)]
+pub struct Assembled {
+    store: Store,
+}
+
+impl Assembled {
+    /// Returns the images of `store`.
+    #[must_use]
+    pub fn new(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+        }
+    }
+
+    /// Returns the manifest that was made of these inputs. It may be gone meanwhile.
+    #[must_use]
+    pub fn get(&self, inputs: Blake3) -> Option<Sha256> {
+        let text = fs::read_to_string(self.path(inputs)).ok()?;
+        text.trim_end().parse().ok()
+    }
+
+    /// Remembers the manifest that was made of these inputs.
+    ///
+    /// # Errors
+    /// When it cannot be written down. Nothing depends on it.
+    pub fn put(&self, inputs: Blake3, manifest: Sha256) -> io::Result<()> {
+        let temporary = self.store.work_file()?;
+        fs::write(&temporary, format!("{manifest}\n"))?;
+        let path = self.path(inputs);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::rename(temporary, path)
+    }
+
+    fn path(&self, inputs: Blake3) -> std::path::PathBuf {
+        let hex = inputs.hex();
+        self.store.path(format!("assembled/{}/{hex}", &hex[..2]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_is_found_under_its_inputs_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let assembled = Assembled::new(&Store::open(directory.path()).unwrap());
+        let (one, other) = (Blake3::of(b"one"), Blake3::of(b"other"));
+        assembled.put(one, Sha256::of(b"manifest")).unwrap();
+        assert_eq!(assembled.get(one), Some(Sha256::of(b"manifest")));
+        assert_eq!(assembled.get(other), None);
+        fs::write(assembled.path(one), "sha256:half").unwrap();
+        assert_eq!(assembled.get(one), None);
+    }
+}
