@@ -35,11 +35,4 @@ impl Variables {
     pub(crate) fn pairs(&self) -> &[(String, String)] {
         &self.0
     }
-
-    pub(crate) fn to_env(&self) -> Vec<String> {
-        self.0
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect()
-    }
 }

@@ -7,7 +7,6 @@ use kiln_parser::{Arg, CommandLine, Pairs, Site, Text, expose, signal};
 use super::StagePlan;
 use crate::plan::arguments::DeclaredArgument;
 use crate::plan::history;
-use crate::plan::variables::Variables;
 
 impl StagePlan<'_, '_> {
     /// Expands pairs, all with the environment before the instruction.
@@ -21,12 +20,10 @@ impl StagePlan<'_, '_> {
 
     pub(super) fn env(&mut self, pairs: &Pairs) {
         let pairs = self.pairs(pairs);
-        let mut image = Variables::from_env(&self.state.config.config.env);
         for (name, value) in &pairs {
-            image.set(name, value);
+            set_in_config(&mut self.state.config.config.env, name, value);
             self.state.env.set(name, value);
         }
-        self.state.config.config.env = image.to_env();
         self.state.changed(format!("ENV {}", join_pairs(&pairs)));
     }
 
@@ -181,6 +178,28 @@ impl StagePlan<'_, '_> {
         };
         self.state.changed(history::healthcheck(&check));
         self.state.config.config.healthcheck = Some(check);
+    }
+}
+
+/// Sets a variable among `NAME=value` texts; a known one keeps its place, and of several only the
+/// first stays.
+fn set_in_config(env: &mut Vec<String>, name: &str, value: &str) {
+    let is_known = |text: &String| {
+        text.strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let place = env.iter().position(is_known);
+    let text = format!("{name}={value}");
+    match place {
+        None => env.push(text),
+        Some(place) => {
+            let mut position = 0;
+            env.retain(|known| {
+                position += 1;
+                position - 1 <= place || !is_known(known)
+            });
+            env[place] = text;
+        }
     }
 }
 
