@@ -11,6 +11,8 @@ test:
 	scripts/test
 
 # Arguments go into BENCH: make bench BENCH='--rounds 3 --only no-op'
+BENCH ?= --memory
+
 bench:
 	scripts/install-packages test
 	cargo build --release --locked -p kiln-cli -p kiln-bench

@@ -1,19 +1,23 @@
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use kiln_testbed::busybox_rootfs;
 
+use crate::base;
 use crate::error::Error;
 
 /// The directory that holds all files of a run, and goes with it.
 ///
-/// Nothing in it is deleted before the end. On ext4, making files costs a multiple for a
-/// minute after many have been deleted, which would be charged to whoever comes next.
+/// No directories in it are deleted before the end. On ext4, making files costs a multiple for
+/// a minute after many have been deleted, which would be charged to whoever comes next.
 #[derive(Debug)]
 pub(crate) struct Area {
     directory: PathBuf,
-    rootfs: PathBuf,
+    /// The root file systems of base images, or why there is none.
+    roots: BTreeMap<&'static str, Result<PathBuf, String>>,
     names_given: Cell<u32>,
 }
 
@@ -24,7 +28,7 @@ impl Area {
         busybox_rootfs(&rootfs)?;
         Ok(Self {
             directory: directory.to_owned(),
-            rootfs,
+            roots: BTreeMap::from([(base::BUSYBOX, Ok(rootfs))]),
             names_given: Cell::new(0),
         })
     }
@@ -34,9 +38,22 @@ impl Area {
         self.directory.join(name)
     }
 
-    /// Returns the root file system of the base image, for limits to use.
-    pub(crate) fn rootfs(&self) -> &Path {
-        &self.rootfs
+    /// Notes where the root file system of a base image is, or why there is none.
+    pub(crate) fn set_rootfs(&mut self, base: &'static str, rootfs: Result<PathBuf, String>) {
+        self.roots.insert(base, rootfs);
+    }
+
+    /// Returns the root file system of a base image, for limits to use.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such image here.
+    pub(crate) fn rootfs(&self, base: &str) -> Result<&Path, Error> {
+        match self.roots.get(base) {
+            Some(Ok(rootfs)) => Ok(rootfs),
+            Some(Err(why)) => Err(Error::Lacking(why.clone())),
+            None => Err(Error::Lacking(format!("no {base} image was asked for"))),
+        }
     }
 
     /// Returns a path where there is nothing yet.
@@ -51,6 +68,15 @@ impl Area {
         let path = self.unused(purpose);
         fs::create_dir(&path).map_err(Error::at(&path))?;
         Ok(path)
+    }
+
+    /// Removes one big file, if it is there. That takes nobody's time later, as the removal of
+    /// many small ones does, and keeps the disk from filling up.
+    pub(crate) fn discard(&self, file: &Path) -> Result<(), Error> {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(file)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Writes back what others left to be written, lest the next one waits for it.

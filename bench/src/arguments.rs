@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 
-use crate::{builders, scenarios};
+use crate::builders;
+use crate::scenarios::{self, Extent};
 
 /// Compares kiln with other builders and with the physical limit.
 ///
@@ -17,16 +18,21 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH", default_value = "target/release/kiln")]
     pub(crate) kiln: PathBuf,
 
-    /// How many rounds to measure, after one that only warms up.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) rounds: u16,
+    /// How many rounds to measure, after one that only warms up, instead of as many as each
+    /// scenario deserves.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rounds: Option<u16>,
+
+    /// Leaves out the scenarios that take minutes.
+    #[arg(long, conflicts_with = "only")]
+    pub(crate) quick: bool,
 
     /// The scenarios to run, instead of the usual ones (see bench/README.md).
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = PossibleValuesParser::new(scenarios::names()))]
     pub(crate) only: Vec<String>,
 
-    /// The builders to compare kiln with; an empty list leaves kiln alone with the limit.
-    #[arg(long, value_name = "NAME,…", default_value = "buildah,docker", value_parser = parse_peers)]
+    /// The programs to compare kiln with; an empty list leaves kiln alone with the limit.
+    #[arg(long, value_name = "NAME,…", default_value = "buildah,docker,podman,runc", value_parser = parse_peers)]
     pub(crate) peers: Peers,
 
     /// Adds a round that finds out how much memory each builder had at most.
@@ -40,6 +46,17 @@ pub(crate) struct Arguments {
     /// The directory of the enclosure this process runs in.
     #[arg(long, hide = true)]
     pub(crate) enclosed: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Returns how much is to be done when no scenario is named.
+    pub(crate) fn extent(&self) -> Extent {
+        if self.quick {
+            Extent::Quick
+        } else {
+            Extent::Everything
+        }
+    }
 }
 
 /// Names of builders other than kiln.
@@ -91,7 +108,7 @@ mod tests {
         );
         assert_eq!(
             parse_peers("kiln"),
-            Err("kiln is none of buildah, docker".to_owned())
+            Err("kiln is none of buildah, docker, podman, runc".to_owned())
         );
     }
 

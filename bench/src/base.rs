@@ -1,28 +1,55 @@
-//! The image everybody starts from: a static busybox, written as an OCI layout without the
-//! help of any of the builders.
+//! The images everybody starts from.
+//!
+//! A static busybox is written as an OCI layout here, without the help of any of the builders.
+//! Where a scenario needs more, the test bed has kiln build a Debian from packages, and Debian's
+//! Node.js; those are kept from one run to the next.
 
 use std::env::consts::ARCH;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use kiln_testbed::{Registry, busybox_tarball};
+use kiln_testbed::{Bases, Registry, Umoci, busybox_tarball};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::area::Area;
 use crate::error::Error;
 
-/// The name it has in Dockerfiles.
-pub(crate) const NAME: &str = "busybox";
+/// The names they have in Dockerfiles.
+pub(crate) const BUSYBOX: &str = "busybox";
+pub(crate) const DEBIAN: &str = "debian";
+pub(crate) const NODE: &str = "node";
 
-/// Puts the image into a registry as `library/busybox`.
+/// Puts a base that kiln builds into a registry as `library/<name>`, and returns where its root
+/// file system lies unpacked.
+///
+/// # Errors
+///
+/// With [`Error::Lacking`] where its ingredients are not to be had.
+pub(crate) fn build_and_publish(
+    name: &str,
+    kiln: &Path,
+    area: &Area,
+    registry: &Registry,
+) -> Result<PathBuf, Error> {
+    let kiln = kiln.canonicalize().map_err(|error| {
+        Error::Lacking(format!(
+            "the {name} base is built by kiln, and there is none: {error}"
+        ))
+    })?;
+    let layout = Bases::by(&kiln).layout(name)?;
+    registry.push_layout(&layout, "latest", &format!("library/{name}"))?;
+    Ok(Umoci::new()?.unpack(&layout, "latest", &area.unused(name)))
+}
+
+/// Puts busybox into a registry as `library/busybox`.
 pub(crate) fn publish(area: &Area, registry: &Registry) -> Result<(), Error> {
     let layout = area.fresh("base")?;
     let archive = layout.join("rootfs.tar");
     busybox_tarball(&archive)?;
     let layer = fs::read(&archive).map_err(Error::at(&archive))?;
     write_layout(&layout, &layer).map_err(Error::at(&layout))?;
-    registry.push_layout(&layout, "latest", &format!("library/{NAME}"))?;
+    registry.push_layout(&layout, "latest", &format!("library/{BUSYBOX}"))?;
     Ok(())
 }
 

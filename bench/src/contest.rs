@@ -8,7 +8,7 @@ use std::path::Path;
 
 use kiln_testbed::Registry;
 
-use crate::action::Action;
+use crate::action::{Action, ActionError};
 use crate::area::Area;
 use crate::arguments::Arguments;
 use crate::builders::{self, Builder, Builders};
@@ -17,7 +17,7 @@ use crate::image::{Examiner, succeed};
 use crate::machine::{Machine, Watch};
 use crate::memory::peak_during;
 use crate::meter::Meter;
-use crate::report::{Kind, Report, Row, Table, Verdict, duration};
+use crate::report::{Kind, Report, Row, Skipped, Table, Verdict, duration};
 use crate::scenarios::{self, Entry, Outcome, Scenario};
 use crate::{base, enclosure};
 
@@ -28,9 +28,23 @@ struct Setting<'run> {
     meter: &'run Meter,
     examiner: &'run Examiner,
     builders: &'run [Box<dyn Builder>],
-    rounds: u16,
+    /// As many as the scenario deserves, unless somebody wants otherwise.
+    rounds: Option<u16>,
     memory: bool,
     say: &'run dyn Fn(&str),
+}
+
+/// Who takes turns, and the figures so far.
+struct Contender<'run> {
+    who: Who<'run>,
+    row: Row,
+}
+
+#[derive(Clone, Copy)]
+enum Who<'run> {
+    Builder(&'run dyn Builder),
+    /// One of the scenario's limits.
+    Limit(usize),
 }
 
 /// Runs the chosen scenarios in an enclosure's directory.
@@ -41,12 +55,13 @@ pub(crate) fn hold_all(
 ) -> Result<Report, Error> {
     let machine = Machine::here(directory);
     let meter = Meter::new(&enclosure::group_mounts(directory)?)?;
-    let area = Area::new(directory)?;
+    let mut area = Area::new(directory)?;
     let examiner = Examiner::new()?;
     let registry = Registry::start()?;
     meter.leave_out(registry.process_id())?;
-    base::publish(&area, &registry)?;
-    let Builders { present, absent } = builders::prepare(arguments, &registry, &area)?;
+    let entries = scenarios::chosen(&arguments.only, arguments.extent());
+    let images = publish_bases(arguments, &entries, &mut area, &registry)?;
+    let Builders { present, absent } = builders::prepare(arguments, &registry, &area, &images)?;
     for words in &absent {
         say(&format!("left out: {words}"));
     }
@@ -63,15 +78,51 @@ pub(crate) fn hold_all(
     let versions = present.iter().map(|builder| version(builder.as_ref()));
     let mut report = Report {
         machine: machine.to_string(),
-        rounds: arguments.rounds,
         versions: versions.collect(),
         absent,
         tables: Vec::new(),
+        skipped: Vec::new(),
     };
-    for entry in scenarios::chosen(&arguments.only) {
-        report.tables.push(hold(&setting, entry)?);
+    for entry in entries {
+        match hold(&setting, entry) {
+            Ok(table) => report.tables.push(table),
+            Err(Error::Lacking(why)) => {
+                say(&format!("{}: skipped: {why}", entry.name));
+                report.skipped.push(Skipped {
+                    name: entry.name,
+                    why,
+                });
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(report)
+}
+
+/// Puts the images that scenarios start from into the registry, and returns the names of those
+/// that are there. A scenario whose base cannot be made finds out by its root file system.
+fn publish_bases(
+    arguments: &Arguments,
+    entries: &[Entry],
+    area: &mut Area,
+    registry: &Registry,
+) -> Result<Vec<&'static str>, Error> {
+    base::publish(area, registry)?;
+    let mut images = vec![base::BUSYBOX];
+    for name in [base::DEBIAN, base::NODE] {
+        if !entries.iter().any(|entry| entry.base == Some(name)) {
+            continue;
+        }
+        match base::build_and_publish(name, &arguments.kiln, area, registry) {
+            Ok(rootfs) => {
+                area.set_rootfs(name, Ok(rootfs));
+                images.push(name);
+            }
+            Err(Error::Lacking(why)) => area.set_rootfs(name, Err(why)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(images)
 }
 
 fn version(builder: &dyn Builder) -> String {
@@ -84,64 +135,114 @@ fn version(builder: &dyn Builder) -> String {
 
 /// Runs one scenario.
 fn hold(setting: &Setting<'_>, entry: Entry) -> Result<Table, Error> {
+    let rounds = setting.rounds.unwrap_or(entry.rounds);
     let mut scenario = (entry.prepare)(setting.area)?;
-    let mut rows = rows(setting, scenario.as_ref())?;
+    scenario.begin_round(0)?;
+    let mut contenders = contenders(setting, entry, scenario.as_ref())?;
     let mut others = 0.0;
     let mut watch = None;
-    for round in 0..=setting.rounds {
-        scenario.begin_round(round)?;
+    for round in 0..=rounds {
+        if round > 0 {
+            scenario.begin_round(round)?;
+        }
         if round == 1 {
             watch = Some(Watch::begin(setting.meter)?);
         }
-        let mut limits = scenario.limits()?.into_iter().map(Some).collect::<Vec<_>>();
-        for turn in 0..rows.len() {
-            let contender = (turn + usize::from(round)) % rows.len();
-            let row = &mut rows[contender];
-            if row.verdict != Verdict::Good {
+        let mut limits: Vec<_> = scenario.limits()?.into_iter().map(Some).collect();
+        for turn in 0..contenders.len() {
+            let next = (turn + usize::from(round)) % contenders.len();
+            let contender = &mut contenders[next];
+            if contender.row.verdict != Verdict::Good {
                 continue;
             }
-            let action = match setting.builders.get(contender) {
-                Some(builder) => scenario.action(builder.as_ref(), &tag(setting, entry, contender)),
-                None => limits
-                    .get_mut(contender - setting.builders.len())
-                    .and_then(Option::take)
-                    .map(|(_, action)| action)
-                    .expect("a scenario has as many limits in every round"),
+            let action = match contender.who {
+                Who::Limit(number) => limits[number].take().map(|(_, action)| action),
+                Who::Builder(builder) => {
+                    let tag = tag(setting, entry, builder);
+                    if let Some(before) = scenario.before(builder, &tag)
+                        && !prepare_turn(setting, &mut contender.row, before)?
+                    {
+                        continue;
+                    }
+                    scenario.action(builder, &tag)
+                }
             };
-            take_turn(setting, entry, round, row, action)?;
+            let action = action.expect("who takes part has something to do in every round");
+            let place = format!("{}, round {round} of {rounds}", entry.name);
+            take_turn(setting, &place, round, &mut contender.row, action)?;
         }
-        if let (Some(watch), true) = (&watch, round == setting.rounds) {
+        if let (Some(watch), true) = (&watch, round == rounds) {
             others = watch.others(setting.meter)?;
         }
-        if round == 0 || round == setting.rounds {
-            check(setting, entry, scenario.as_mut(), &mut rows);
+        if round == 0 || round == rounds {
+            check(setting, entry, scenario.as_mut(), &mut contenders);
         }
     }
     if setting.memory {
-        look_at_memory(setting, entry, scenario.as_mut(), &mut rows)?;
+        scenario.begin_round(rounds + 1)?;
+        look_at_memory(setting, entry, scenario.as_ref(), &mut contenders)?;
     }
     Ok(Table {
         name: entry.name,
         title: scenario.title(),
+        target: entry.target,
+        files: entry.files,
+        rounds,
         others,
-        rows,
+        rows: contenders
+            .into_iter()
+            .map(|contender| contender.row)
+            .collect(),
+        notes: scenario.notes(),
     })
 }
 
-/// Returns a row for every builder, then one for every limit.
-fn rows(setting: &Setting<'_>, scenario: &dyn Scenario) -> Result<Vec<Row>, Error> {
+/// Returns every builder that has something to do, then every limit.
+fn contenders<'run>(
+    setting: &Setting<'run>,
+    entry: Entry,
+    scenario: &dyn Scenario,
+) -> Result<Vec<Contender<'run>>, Error> {
+    let takes_part = |builder: &&dyn Builder| {
+        let tag = tag(setting, entry, *builder);
+        scenario.action(*builder, &tag).is_some()
+    };
     let builders = setting
         .builders
         .iter()
-        .map(|builder| Row::new(Kind::Builder, builder.name()));
+        .map(Box::as_ref)
+        .filter(takes_part)
+        .map(|builder| Contender {
+            who: Who::Builder(builder),
+            row: Row::new(Kind::Builder, builder.name()),
+        });
     let limits = scenario.limits()?;
-    let limits = limits.iter().map(|(label, _)| Row::new(Kind::Limit, label));
+    let limits = limits
+        .iter()
+        .enumerate()
+        .map(|(number, (label, _))| Contender {
+            who: Who::Limit(number),
+            row: Row::new(Kind::Limit, label),
+        });
     Ok(builders.chain(limits).collect())
+}
+
+/// Does what has to be done before a turn; returns whether the turn can follow.
+fn prepare_turn(setting: &Setting<'_>, row: &mut Row, action: Action) -> Result<bool, Error> {
+    let path = setting.area.unused("log");
+    let log = File::create(&path).map_err(Error::at(&path))?;
+    match action.perform(&log) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            row.verdict = failure(setting, &format!("before {}", row.label), &error, &path);
+            Ok(false)
+        }
+    }
 }
 
 fn take_turn(
     setting: &Setting<'_>,
-    entry: Entry,
+    place: &str,
     round: u16,
     row: &mut Row,
     action: Action,
@@ -149,38 +250,41 @@ fn take_turn(
     let path = setting.area.unused("log");
     let log = File::create(&path).map_err(Error::at(&path))?;
     setting.area.sync()?;
-    let result = setting.meter.measure(action, &log)?;
-    let place = format!(
-        "{}, round {round} of {}, {}",
-        entry.name, setting.rounds, row.label
-    );
-    match result {
+    let place = format!("{place}, {}", row.label);
+    match setting.meter.measure(action, &log)? {
         Ok(sample) => {
             (setting.say)(&format!("{place}: {}", duration(sample.wall)));
             if round > 0 {
                 row.samples.push(sample);
             }
         }
-        Err(error) => {
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            (setting.say)(&format!("{place}: {error}\n{text}"));
-            let last = text.trim_end().lines().last().unwrap_or("nothing").trim();
-            row.verdict = Verdict::Failed(format!("{error}, and said: {last}"));
-        }
+        Err(error) => row.verdict = failure(setting, &place, &error, &path),
     }
     Ok(())
 }
 
+/// Tells of somebody who gave up, by the last of its words.
+fn failure(setting: &Setting<'_>, place: &str, error: &ActionError, log: &Path) -> Verdict {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    (setting.say)(&format!("{place}: {error}\n{text}"));
+    let last = text.trim_end().lines().last().unwrap_or("nothing").trim();
+    Verdict::Failed(format!("{error}, and said: {last}"))
+}
+
 /// Looks into what every builder has made, and marks those that made something else.
-fn check(setting: &Setting<'_>, entry: Entry, scenario: &mut dyn Scenario, rows: &mut [Row]) {
-    for (contender, builder) in setting.builders.iter().enumerate() {
-        let row = &mut rows[contender];
-        if row.verdict != Verdict::Good {
+fn check(
+    setting: &Setting<'_>,
+    entry: Entry,
+    scenario: &mut dyn Scenario,
+    contenders: &mut [Contender<'_>],
+) {
+    for Contender { who, row } in contenders {
+        let (Who::Builder(builder), Verdict::Good) = (*who, &row.verdict) else {
             continue;
-        }
+        };
         let outcome = Outcome {
-            builder: builder.as_ref(),
-            tag: &tag(setting, entry, contender),
+            builder,
+            tag: &tag(setting, entry, builder),
             area: setting.area,
             examiner: setting.examiner,
         };
@@ -198,31 +302,39 @@ fn check(setting: &Setting<'_>, entry: Entry, scenario: &mut dyn Scenario, rows:
 fn look_at_memory(
     setting: &Setting<'_>,
     entry: Entry,
-    scenario: &mut dyn Scenario,
-    rows: &mut [Row],
+    scenario: &dyn Scenario,
+    contenders: &mut [Contender<'_>],
 ) -> Result<(), Error> {
-    scenario.begin_round(setting.rounds + 1)?;
-    for (contender, builder) in setting.builders.iter().enumerate() {
-        let row = &mut rows[contender];
-        if row.verdict != Verdict::Good {
+    for Contender { who, row } in contenders {
+        let (Who::Builder(builder), Verdict::Good) = (*who, &row.verdict) else {
+            continue;
+        };
+        let tag = tag(setting, entry, builder);
+        if let Some(before) = scenario.before(builder, &tag)
+            && !prepare_turn(setting, row, before)?
+        {
             continue;
         }
-        let action = scenario.action(builder.as_ref(), &tag(setting, entry, contender));
+        let Some(action) = scenario.action(builder, &tag) else {
+            continue;
+        };
         let path = setting.area.unused("log");
         let log = File::create(&path).map_err(Error::at(&path))?;
         let (result, peak) = peak_during(&builder.daemons(), || action.perform(&log));
         match result {
-            Ok(()) => row.peak_memory = Some(peak),
-            Err(error) => row.verdict = Verdict::Failed(error.to_string()),
+            Ok(()) => row.peak_memory = peak,
+            Err(error) => {
+                let place = format!("{}, looking at memory, {}", entry.name, row.label);
+                row.verdict = failure(setting, &place, &error, &path);
+            }
         }
     }
     Ok(())
 }
 
 /// Returns a name, without a tag, that leads to the registry and that no other contender uses.
-fn tag(setting: &Setting<'_>, entry: Entry, contender: usize) -> String {
-    let builder = setting.builders[contender].name();
+fn tag(setting: &Setting<'_>, entry: Entry, builder: &dyn Builder) -> String {
     setting
         .registry
-        .image(&format!("bench/{}-{builder}", entry.name))
+        .image(&format!("bench/{}-{}", entry.name, builder.name()))
 }

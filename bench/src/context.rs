@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -75,26 +76,34 @@ pub(crate) fn write_big(directory: &Path, bytes: u64, seed: Seed) -> Result<(), 
     fill().map_err(Error::at(&path))
 }
 
+/// Copies a tree of directories, files and links, every file with a line of its own at the end,
+/// and returns how many bytes it has.
+pub(crate) fn copy_varied(from: &Path, to: &Path, seed: Seed) -> Result<u64, Error> {
+    fs::create_dir(to).map_err(Error::at(to))?;
+    let mut total = 0;
+    for entry in fs::read_dir(from).map_err(Error::at(from))? {
+        let entry = entry.map_err(Error::at(from))?;
+        let (source, copy) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().map_err(Error::at(&source))?;
+        if kind.is_dir() {
+            total += copy_varied(&source, &copy, seed)?;
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&source).map_err(Error::at(&source))?;
+            symlink(target, &copy).map_err(Error::at(&copy))?;
+        } else if kind.is_file() {
+            let mut content = fs::read(&source).map_err(Error::at(&source))?;
+            content.extend(format!("\n{}\n", seed.0).into_bytes());
+            fs::write(&copy, &content).map_err(Error::at(&copy))?;
+            total += content.len() as u64;
+        }
+    }
+    Ok(total)
+}
+
 /// Writes a Dockerfile.
 pub(crate) fn write_dockerfile(directory: &Path, text: &str) -> Result<(), Error> {
     let path = directory.join("Dockerfile");
     fs::write(&path, text).map_err(Error::at(&path))
-}
-
-/// Adds up the sizes of all files below a directory, asking for each; this is also the least
-/// that anybody can do who wants to know whether something changed.
-pub(crate) fn walk(directory: &Path) -> io::Result<u64> {
-    let mut total = 0;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        total += if metadata.is_dir() {
-            walk(&entry.path())?
-        } else {
-            metadata.len()
-        };
-    }
-    Ok(total)
 }
 
 fn file_name(number: usize) -> String {
@@ -126,6 +135,7 @@ mod tests {
     use kiln_testbed::{Scratch, list_directory};
 
     use super::*;
+    use crate::stat_walk::stat_walk;
 
     #[test]
     fn a_context_has_all_its_files_and_comes_out_the_same() {
@@ -138,7 +148,7 @@ mod tests {
         files.write(&first, Seed(1)).unwrap();
         files.write(&again, Seed(1)).unwrap();
         files.write(&other, Seed(2)).unwrap();
-        assert_eq!(walk(&first).unwrap(), 120 * 100);
+        assert_eq!(stat_walk(&first).unwrap(), 120 * 100);
         let lines = list_directory(&first);
         assert_eq!(lines.len(), 1 + 3 + 120);
         assert_eq!(lines, list_directory(&again));
@@ -161,6 +171,23 @@ mod tests {
         write_big(scratch.path(), size as u64, Seed(4)).unwrap();
         let other = fs::read(scratch.join("big")).unwrap();
         assert!(other.chunks_exact(PAGE).all(|page| !pages.contains(page)));
+    }
+
+    #[test]
+    fn varied_copies_have_the_same_names_and_other_content() {
+        let scratch = Scratch::new();
+        let from = scratch.join("from");
+        fs::create_dir_all(from.join("bin")).unwrap();
+        fs::write(from.join("bin/program"), "code").unwrap();
+        symlink("program", from.join("bin/link")).unwrap();
+        let [first, second] = [7, 8].map(|seed| {
+            let to = scratch.join(format!("to-{seed}"));
+            assert_eq!(copy_varied(&from, &to, Seed(seed)).unwrap(), 7);
+            to
+        });
+        let read = |directory: PathBuf| fs::read_to_string(directory.join("bin/link")).unwrap();
+        assert_eq!(read(first), "code\n7\n");
+        assert_eq!(read(second), "code\n8\n");
     }
 
     #[test]

@@ -62,6 +62,8 @@ outside)
         [ -z "$child" ] || kill -KILL "$child" 2>/dev/null || true
     }
     clean() {
+        # Whoever asks for the end twice gets the rest of the cleaning all the same.
+        trap '' INT TERM HUP
         end
         remove_groups
         rm -rf -- "$directory"

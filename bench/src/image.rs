@@ -48,7 +48,7 @@ impl Examiner {
     ) -> Result<Image, String> {
         let layout = area.unused("layout");
         let bundle = area.unused("bundle");
-        succeed(&mut builder.push(tag))?;
+        succeed(&mut builder.push(tag).ok_or("it pushes no images")?)?;
         succeed(
             self.skopeo
                 .command()
@@ -78,6 +78,14 @@ impl Image {
             root: bundle.join("rootfs"),
             config,
         })
+    }
+
+    /// Returns an image whose files are known and nothing else.
+    pub(crate) fn of_root(root: PathBuf) -> Self {
+        Self {
+            root,
+            config: Value::Null,
+        }
     }
 
     /// Returns the text of a file, given its absolute path in the image.
@@ -113,6 +121,12 @@ impl Image {
                 differences.len()
             )),
         }
+    }
+
+    /// Removes one big file of it.
+    pub(crate) fn discard(&self, area: &Area, file: &str) -> Result<(), String> {
+        area.discard(&self.inside(file))
+            .map_err(|error| error.to_string())
     }
 
     fn inside(&self, path: &str) -> PathBuf {

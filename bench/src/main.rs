@@ -16,16 +16,20 @@ mod memory; // the most that a builder had at once
 mod meter; // wall and CPU time of an action and everything it causes
 mod statistics; // medians and minima
 
+mod archive; // what a builder exported, looked into
 mod area; // the directory that holds everything of a run
-mod base; // the busybox image everybody starts from
-mod builders; // kiln, buildah, docker
+mod base; // the images everybody starts from
+mod builders; // kiln, buildah, docker, podman, runc
 mod context; // directories to build from
 mod image; // what a builder produced, looked into
 mod limits; // the same work by raw means
+mod mirror; // packages on the loopback interface
+mod stat_walk; // the least a rebuild can cost
 
 mod contest; // rounds in which everybody takes a turn
 mod report; // tables of the figures
 mod scenarios; // what is measured
+mod targets; // how much of it kiln may take
 
 use std::process::ExitCode;
 

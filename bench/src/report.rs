@@ -1,21 +1,33 @@
 //! The figures as Markdown tables.
 
+mod details; // everything about one scenario
+mod memory_table; // who had how much memory
+mod summary; // all scenarios on one screen, and whether kiln is where it should be
+
 use std::fmt;
 use std::time::Duration;
 
 use crate::builders::KILN;
 use crate::meter::Sample;
 use crate::statistics::{Summary, ratio, summarize};
+use crate::targets::Target;
 
 /// Everything a run found out.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) machine: String,
-    pub(crate) rounds: u16,
     pub(crate) versions: Vec<String>,
     /// Who could not take part, and why.
     pub(crate) absent: Vec<String>,
     pub(crate) tables: Vec<Table>,
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// A scenario for which the machine lacks something.
+#[derive(Debug)]
+pub(crate) struct Skipped {
+    pub(crate) name: &'static str,
+    pub(crate) why: String,
 }
 
 /// The figures of one scenario.
@@ -23,9 +35,15 @@ pub(crate) struct Report {
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) title: String,
+    pub(crate) target: Target,
+    /// How many files the context has, where that is the point.
+    pub(crate) files: Option<u64>,
+    pub(crate) rounds: u16,
     /// How many CPUs the rest of the machine used meanwhile.
     pub(crate) others: f64,
     pub(crate) rows: Vec<Row>,
+    /// What else is worth knowing.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The figures of one contender.
@@ -84,6 +102,10 @@ impl Row {
             Verdict::Wrong(_) => "WRONG RESULT",
         }
     }
+
+    fn is_peer(&self) -> bool {
+        self.kind == Kind::Builder && self.label != KILN
+    }
 }
 
 impl Table {
@@ -95,23 +117,23 @@ impl Table {
         self.row(KILN)?.summary()
     }
 
-    fn best_peer(&self) -> Option<Summary> {
+    /// Returns the name and the figures of the fastest peer.
+    fn fastest_peer(&self) -> Option<(&str, Summary)> {
         self.rows
             .iter()
-            .filter(|row| row.kind == Kind::Builder && row.label != KILN)
-            .filter_map(Row::summary)
-            .min_by_key(|summary| summary.wall.median)
+            .filter(|row| row.is_peer())
+            .filter_map(|row| Some((row.label.as_str(), row.summary()?)))
+            .min_by_key(|(_, summary)| summary.wall.median)
     }
 
-    fn limit(&self) -> Option<Summary> {
-        let mut limits = self.rows.iter().filter(|row| row.kind == Kind::Limit);
-        limits.next()?.summary()
+    /// Returns the row of the limit that is the closest to it.
+    fn limit(&self) -> Option<&Row> {
+        self.rows.iter().find(|row| row.kind == Kind::Limit)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rounds = if self.rounds == 1 { "round" } else { "rounds" };
         writeln!(formatter, "{}\n", self.machine)?;
         for version in &self.versions {
             writeln!(formatter, "- {version}")?;
@@ -119,112 +141,15 @@ impl fmt::Display for Report {
         for words in &self.absent {
             writeln!(formatter, "- left out: {words}")?;
         }
-        writeln!(
-            formatter,
-            "\nMedian wall time (CPU time) of {} {rounds}; ratios are of wall times.\n",
-            self.rounds
-        )?;
-        self.write_overview(formatter)?;
+        for Skipped { name, why } in &self.skipped {
+            writeln!(formatter, "- skipped: {name}: {why}")?;
+        }
         for table in &self.tables {
             write!(formatter, "\n{table}")?;
         }
-        Ok(())
-    }
-}
-
-impl Report {
-    fn write_overview(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(first) = self.tables.first() else {
-            return Ok(());
-        };
-        let builders: Vec<&str> = first
-            .rows
-            .iter()
-            .filter(|row| row.kind == Kind::Builder)
-            .map(|row| row.label.as_str())
-            .collect();
-        write!(formatter, "| scenario |")?;
-        for builder in &builders {
-            write!(formatter, " {builder} |")?;
-        }
-        writeln!(formatter, " limit | kiln / best peer | kiln / limit |")?;
-        writeln!(
-            formatter,
-            "|---|{}---:|---:|---:|",
-            "---:|".repeat(builders.len())
-        )?;
-        for table in &self.tables {
-            write!(formatter, "| {} |", table.name)?;
-            for builder in &builders {
-                let Some(row) = table.row(builder) else {
-                    write!(formatter, " - |")?;
-                    continue;
-                };
-                write!(formatter, " {} |", wall_and_cpu(row.summary(), row.mark()))?;
-            }
-            let (kiln, peer, limit) = (table.kiln(), table.best_peer(), table.limit());
-            writeln!(
-                formatter,
-                " {} | {} | {} |",
-                wall_and_cpu(limit, "FAILED"),
-                ratio_text(kiln, peer, |summary| summary.wall.median),
-                ratio_text(kiln, limit, |summary| summary.wall.median),
-            )?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            formatter,
-            "### {}: {}\n\nOthers used {:.2} CPUs meanwhile.\n",
-            self.name, self.title, self.others
-        )?;
-        writeln!(
-            formatter,
-            "| | wall median | wall min | CPU median | CPU min | kiln / it, wall | kiln / it, CPU | peak memory |\n\
-             |---|---:|---:|---:|---:|---:|---:|---:|"
-        )?;
-        let kiln = self.kiln();
-        for row in &self.rows {
-            let label = match row.kind {
-                Kind::Builder => row.label.clone(),
-                Kind::Limit => format!("limit: {}", row.label),
-            };
-            match row.summary() {
-                None => writeln!(
-                    formatter,
-                    "| {label} | {} | - | - | - | - | - | - |",
-                    row.mark()
-                )?,
-                Some(Summary { wall, cpu }) => writeln!(
-                    formatter,
-                    "| {label} | {} | {} | {} | {} | {} | {} | {} |",
-                    duration(wall.median),
-                    duration(wall.minimum),
-                    duration(cpu.median),
-                    duration(cpu.minimum),
-                    ratio_text(kiln, row.summary(), |summary| summary.wall.median),
-                    ratio_text(kiln, row.summary(), |summary| summary.cpu.median),
-                    row.peak_memory.map_or_else(|| "-".to_owned(), size),
-                )?,
-            }
-        }
-        let marked: Vec<(&Row, &str)> = self
-            .rows
-            .iter()
-            .filter_map(|row| match &row.verdict {
-                Verdict::Good => None,
-                Verdict::Failed(what) | Verdict::Wrong(what) => Some((row, what.as_str())),
-            })
-            .collect();
-        if !marked.is_empty() {
-            writeln!(formatter)?;
-        }
-        for (row, what) in marked {
-            writeln!(formatter, "- {}: {}: {what}", row.label, row.mark())?;
+        if !self.tables.is_empty() {
+            summary::write(self, formatter)?;
+            memory_table::write(self, formatter)?;
         }
         Ok(())
     }
@@ -247,34 +172,30 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-fn wall_and_cpu(summary: Option<Summary>, otherwise: &str) -> String {
-    match summary {
-        None => otherwise.to_owned(),
-        Some(Summary { wall, cpu }) => {
-            format!("{} ({})", duration(wall.median), duration(cpu.median))
-        }
-    }
+fn wall_and_cpu(Summary { wall, cpu }: Summary) -> String {
+    format!("{} ({})", duration(wall.median), duration(cpu.median))
 }
 
-fn ratio_text(
-    of: Option<Summary>,
-    to: Option<Summary>,
-    pick: impl Fn(Summary) -> Duration,
-) -> String {
-    let found = of.zip(to).and_then(|(of, to)| ratio(pick(of), pick(to)));
-    match found {
-        None => "-".to_owned(),
-        Some(ratio @ 10.0..) => format!("{ratio:.1}"),
-        Some(ratio @ 0.1..) => format!("{ratio:.2}"),
-        Some(ratio) => format!("{ratio:.4}"),
+fn ratio_of_durations(of: Option<Duration>, to: Option<Duration>) -> String {
+    of.zip(to)
+        .and_then(|(of, to)| ratio(of, to))
+        .map_or_else(|| "-".to_owned(), ratio_text)
+}
+
+fn ratio_text(ratio: f64) -> String {
+    match ratio {
+        10.0.. => format!("{ratio:.1}"),
+        0.1.. => format!("{ratio:.2}"),
+        _ => format!("{ratio:.4}"),
     }
 }
 
 #[cfg(test)]
-mod tests {
+mod samples {
     use super::*;
 
-    fn row(kind: Kind, label: &str, milliseconds: &[(u64, u64)]) -> Row {
+    /// Returns a row with figures in milliseconds.
+    pub(super) fn row(kind: Kind, label: &str, milliseconds: &[(u64, u64)]) -> Row {
         let mut row = Row::new(kind, label);
         row.samples = milliseconds
             .iter()
@@ -286,77 +207,45 @@ mod tests {
         row
     }
 
-    fn report(rows: Vec<Row>) -> String {
+    pub(super) fn table(name: &'static str, rows: Vec<Row>) -> Table {
+        Table {
+            name,
+            title: "rebuild".to_owned(),
+            target: Target::times(1.0 / 15.0, 2.0),
+            files: None,
+            rounds: 3,
+            others: 0.25,
+            rows,
+            notes: Vec::new(),
+        }
+    }
+
+    pub(super) fn report(tables: Vec<Table>) -> Report {
         Report {
             machine: "2 CPUs".to_owned(),
-            rounds: 3,
             versions: vec!["kiln: kiln 0.1.0".to_owned()],
             absent: vec!["docker: no dockerd on this machine".to_owned()],
-            tables: vec![Table {
-                name: "no-op",
-                title: "rebuild".to_owned(),
-                others: 0.25,
-                rows,
+            tables,
+            skipped: vec![Skipped {
+                name: "npm-install",
+                why: "no network".to_owned(),
             }],
         }
-        .to_string()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
-    fn a_report_reads_as_markdown() {
-        let mut kiln = row(Kind::Builder, KILN, &[(10, 8), (12, 9), (11, 30)]);
-        kiln.peak_memory = Some(22_000_000);
-        let text = report(vec![
-            kiln,
-            row(Kind::Builder, "buildah", &[(2200, 1800)]),
-            row(Kind::Limit, "stat walk", &[(4, 3), (6, 3)]),
-        ]);
+    fn a_report_says_what_it_is_about_before_its_tables() {
+        let text = samples::report(Vec::new()).to_string();
         assert_eq!(
             text,
-            "2 CPUs
-
-- kiln: kiln 0.1.0
-- left out: docker: no dockerd on this machine
-
-Median wall time (CPU time) of 3 rounds; ratios are of wall times.
-
-| scenario | kiln | buildah | limit | kiln / best peer | kiln / limit |
-|---|---:|---:|---:|---:|---:|
-| no-op | 11.0 ms (9.00 ms) | 2.20 s (1.80 s) | 5.00 ms (3.00 ms) | 0.0050 | 2.20 |
-
-### no-op: rebuild
-
-Others used 0.25 CPUs meanwhile.
-
-| | wall median | wall min | CPU median | CPU min | kiln / it, wall | kiln / it, CPU | peak memory |
-|---|---:|---:|---:|---:|---:|---:|---:|
-| kiln | 11.0 ms | 10.0 ms | 9.00 ms | 8.00 ms | 1.00 | 1.00 | 21 MiB |
-| buildah | 2.20 s | 2.20 s | 1.80 s | 1.80 s | 0.0050 | 0.0050 | - |
-| limit: stat walk | 5.00 ms | 4.00 ms | 3.00 ms | 3.00 ms | 2.20 | 3.00 | - |
-"
+            "2 CPUs\n\n- kiln: kiln 0.1.0\n- left out: docker: no dockerd on this machine\n\
+             - skipped: npm-install: no network\n"
         );
-    }
-
-    #[test]
-    fn a_wrong_result_has_no_figures() {
-        let mut kiln = row(Kind::Builder, KILN, &[(1, 1)]);
-        kiln.verdict = Verdict::Wrong("the RUN step ran again".to_owned());
-        let mut buildah = row(Kind::Builder, "buildah", &[]);
-        buildah.verdict = Verdict::Failed("buildah ended with 1".to_owned());
-        let text = report(vec![
-            kiln,
-            buildah,
-            row(Kind::Limit, "stat walk", &[(4, 3)]),
-        ]);
-        for line in [
-            "| no-op | WRONG RESULT | FAILED | 4.00 ms (3.00 ms) | - | - |",
-            "| kiln | WRONG RESULT | - | - | - | - | - | - |",
-            "| limit: stat walk | 4.00 ms | 4.00 ms | 3.00 ms | 3.00 ms | - | - | - |",
-            "- kiln: WRONG RESULT: the RUN step ran again",
-            "- buildah: FAILED: buildah ended with 1",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-        }
     }
 
     #[test]

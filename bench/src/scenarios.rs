@@ -1,12 +1,19 @@
 //! What is measured, a file each.
 //!
-//! A new scenario is a type that implements [`Scenario`] and a line in [`ALL`].
+//! A new scenario is a type that implements [`Scenario`] and an entry in the catalogue.
 
+mod catalogue; // all of them by name, with their sizes and targets
+
+mod apt_install; // packages of Debian
 mod concurrent; // several builds at once
 mod copy_big; // COPY of one big file
 mod copy_many; // COPY of many small files
+mod export; // a built image to an OCI archive
+mod install; // what package managers have in common
 mod instructions; // a very long Dockerfile, built again
 mod node_app; // a Dockerfile as people write it, built again
+mod npm_install; // packages of Node.js
+mod run_container; // a container that does nothing
 mod run_steps; // many RUN instructions
 mod stages; // stages that do not need each other
 mod version; // the start of the program
@@ -17,14 +24,7 @@ use crate::builders::Builder;
 use crate::error::Error;
 use crate::image::{Examiner, Image};
 
-use self::concurrent::Concurrent;
-use self::copy_big::CopyBig;
-use self::copy_many::CopyMany;
-use self::instructions::Instructions;
-use self::node_app::{Change, NodeApp};
-use self::run_steps::RunSteps;
-use self::stages::Stages;
-use self::version::Version;
+pub(crate) use self::catalogue::{Entry, Extent, chosen, names};
 
 /// Something every builder is asked to do, over and over.
 ///
@@ -37,8 +37,14 @@ pub(crate) trait Scenario {
     /// Sets the scene of a round, before anybody's turn.
     fn begin_round(&mut self, round: u16) -> Result<(), Error>;
 
-    /// Returns what a builder is to do for an image of a given name.
-    fn action(&self, builder: &dyn Builder, tag: &str) -> Action;
+    /// Returns what a builder has to do in every round before its turn, unmeasured.
+    fn before(&self, _builder: &dyn Builder, _tag: &str) -> Option<Action> {
+        None
+    }
+
+    /// Returns what a builder is to do for an image of a given name; nothing if it takes no
+    /// part, which is the same in every round.
+    fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action>;
 
     /// Returns the same work by raw means, the closest to the limit first; as many in every
     /// round.
@@ -51,6 +57,11 @@ pub(crate) trait Scenario {
     ///
     /// What is wrong with it.
     fn check(&mut self, outcome: &Outcome<'_>) -> Result<(), String>;
+
+    /// Returns what else is worth knowing in the end, a line each.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What a builder has made.
@@ -70,132 +81,5 @@ impl Outcome<'_> {
     /// Returns one of several images that were to be made.
     pub(crate) fn image_named(&self, tag: &str) -> Result<Image, String> {
         self.examiner.image(self.area, self.builder, tag)
-    }
-}
-
-/// A scenario by name.
-#[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    pub(crate) name: &'static str,
-    usual: Usual,
-    /// Writes the files that the scenario needs.
-    pub(crate) prepare: fn(&Area) -> Result<Box<dyn Scenario + '_>, Error>,
-}
-
-/// Whether a scenario runs without being named.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Usual {
-    Yes,
-    No,
-}
-
-/// All scenarios, those with small results first: stores grow from one to the next.
-const ALL: [Entry; 14] = [
-    Entry {
-        name: "smoke",
-        usual: Usual::No,
-        prepare: |area| NodeApp::prepare(area, 20, Change::Nothing),
-    },
-    Entry {
-        name: "no-op",
-        usual: Usual::Yes,
-        prepare: |area| NodeApp::prepare(area, 2_000, Change::Nothing),
-    },
-    Entry {
-        name: "one-file",
-        usual: Usual::Yes,
-        prepare: |area| NodeApp::prepare(area, 2_000, Change::OneFile),
-    },
-    Entry {
-        name: "run-20",
-        usual: Usual::Yes,
-        prepare: |area| RunSteps::prepare(area, 20),
-    },
-    Entry {
-        name: "copy-10k",
-        usual: Usual::Yes,
-        prepare: |area| CopyMany::prepare(area, 10_000),
-    },
-    Entry {
-        name: "no-op-20k",
-        usual: Usual::No,
-        prepare: |area| NodeApp::prepare(area, 20_000, Change::Nothing),
-    },
-    Entry {
-        name: "one-file-20k",
-        usual: Usual::No,
-        prepare: |area| NodeApp::prepare(area, 20_000, Change::OneFile),
-    },
-    Entry {
-        name: "run-30",
-        usual: Usual::No,
-        prepare: |area| RunSteps::prepare(area, 30),
-    },
-    Entry {
-        name: "copy-50k",
-        usual: Usual::No,
-        prepare: |area| CopyMany::prepare(area, 50_000),
-    },
-    Entry {
-        name: "copy-1g",
-        usual: Usual::No,
-        prepare: |area| CopyBig::prepare(area, 1 << 30),
-    },
-    Entry {
-        name: "stages-8",
-        usual: Usual::No,
-        prepare: |area| Stages::prepare(area, 8),
-    },
-    Entry {
-        name: "builds-8",
-        usual: Usual::No,
-        prepare: |area| Concurrent::prepare(area, 8),
-    },
-    Entry {
-        name: "instructions-500",
-        usual: Usual::No,
-        prepare: |area| Instructions::prepare(area, 500),
-    },
-    Entry {
-        name: "version",
-        usual: Usual::No,
-        prepare: |_| Ok(Box::new(Version)),
-    },
-];
-
-/// Returns the names of all scenarios.
-pub(crate) fn names() -> Vec<&'static str> {
-    ALL.iter().map(|entry| entry.name).collect()
-}
-
-/// Returns the scenarios with the given names in their usual order, or the usual ones if no
-/// name is given.
-pub(crate) fn chosen(only: &[String]) -> Vec<Entry> {
-    ALL.into_iter()
-        .filter(|entry| {
-            if only.is_empty() {
-                entry.usual == Usual::Yes
-            } else {
-                only.iter().any(|name| name == entry.name)
-            }
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn some_scenarios_run_only_when_named() {
-        let names = |only: &[&str]| {
-            let only: Vec<String> = only.iter().map(ToString::to_string).collect();
-            chosen(&only)
-                .iter()
-                .map(|entry| entry.name)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(names(&[]), ["no-op", "one-file", "run-20", "copy-10k"]);
-        assert_eq!(names(&["copy-10k", "smoke"]), ["smoke", "copy-10k"]);
     }
 }

@@ -75,7 +75,7 @@ fn the_smallest_scenario_has_figures_and_finds_the_impostor() {
 
     let row = |start: &str| {
         text.lines()
-            .rfind(|line| line.starts_with(start))
+            .find(|line| line.starts_with(start))
             .unwrap_or_else(|| panic!("no line starts with {start}:\n{text}"))
     };
     assert_eq!(

@@ -3,19 +3,20 @@ use std::process::Command;
 
 use kiln_testbed::{Buildah, Registry};
 
-use super::{Builder, ready};
-use crate::base;
+use super::{Builder, Export, ready};
 use crate::error::Error;
 
 pub(super) const NAME: &str = "buildah";
 
-/// Pulls the base image into an empty store.
-pub(super) fn prepare(registry: &Registry) -> Result<Box<dyn Builder>, Error> {
+/// Pulls the base images into an empty store.
+pub(super) fn prepare(registry: &Registry, images: &[&str]) -> Result<Box<dyn Builder>, Error> {
     let buildah = Buildah::new(Some(registry))?;
-    ready(
-        "buildah cannot pull the base image",
-        buildah.command().args(["pull", base::NAME]),
-    )?;
+    for image in images {
+        ready(
+            "buildah cannot pull a base image",
+            buildah.command().args(["pull", "--quiet", image]),
+        )?;
+    }
     Ok(Box::new(buildah))
 }
 
@@ -30,7 +31,7 @@ impl Builder for Buildah {
         command
     }
 
-    fn build(&self, tag: &str, context: &Path) -> Command {
+    fn build(&self, tag: &str, context: &Path) -> Option<Command> {
         let mut command = self.command();
         command
             .args(["bud", "--layers", "--network", "host"])
@@ -38,12 +39,22 @@ impl Builder for Buildah {
             .args(["--jobs", "0"])
             .args(["--tag", tag])
             .arg(context);
-        command
+        Some(command)
     }
 
-    fn push(&self, tag: &str) -> Command {
+    fn push(&self, tag: &str) -> Option<Command> {
         let mut command = self.command();
         command.args(["push", "--tls-verify=false", tag]);
+        Some(command)
+    }
+
+    fn export(&self, export: &Export<'_>) -> Option<Command> {
+        let mut command = self.command();
         command
+            .args(["push", "--quiet", "--format", "oci"])
+            .args(["--compression-format", export.compression.name()])
+            .arg(export.tag)
+            .arg(format!("oci-archive:{}:latest", export.archive.display()));
+        Some(command)
     }
 }

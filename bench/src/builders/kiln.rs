@@ -3,9 +3,8 @@ use std::process::Command;
 
 use kiln_testbed::Registry;
 
-use super::{Builder, ready};
+use super::{Builder, Export, ready};
 use crate::area::Area;
-use crate::base;
 use crate::error::Error;
 
 pub(super) const NAME: &str = "kiln";
@@ -19,11 +18,12 @@ struct Kiln {
     docker_config: PathBuf,
 }
 
-/// Pulls the base image into an empty state directory.
+/// Pulls the base images into an empty state directory.
 pub(super) fn prepare(
     program: &Path,
     registry: &Registry,
     area: &Area,
+    images: &[&str],
 ) -> Result<Box<dyn Builder>, Error> {
     let program = program
         .canonicalize()
@@ -38,10 +38,12 @@ pub(super) fn prepare(
             .expect("a file is in a directory")
             .to_owned(),
     };
-    ready(
-        "kiln cannot pull the base image",
-        kiln.command().args(["pull", base::NAME]),
-    )?;
+    for image in images {
+        ready(
+            "kiln cannot pull a base image",
+            kiln.command().args(["pull", image]),
+        )?;
+    }
     Ok(Box::new(kiln))
 }
 
@@ -67,18 +69,40 @@ impl Builder for Kiln {
         command
     }
 
-    fn build(&self, tag: &str, context: &Path) -> Command {
+    fn build(&self, tag: &str, context: &Path) -> Option<Command> {
         let mut command = self.command();
         command
             .args(["build", "--progress", "plain", "--network", "host"])
             .args(["--tag", tag])
             .arg(context);
-        command
+        Some(command)
     }
 
-    fn push(&self, tag: &str) -> Command {
+    fn push(&self, tag: &str) -> Option<Command> {
         let mut command = self.command();
         command.args(["push", tag]);
+        Some(command)
+    }
+
+    fn run(&self, image: &str, arguments: &[&str]) -> Option<Command> {
+        let mut command = self.command();
         command
+            .args(["run", "--rm", "--network", "host", image])
+            .args(arguments);
+        Some(command)
+    }
+
+    fn export(&self, export: &Export<'_>) -> Option<Command> {
+        let mut command = self.command();
+        command
+            .args(["build", "--progress", "plain", "--network", "host"])
+            .arg("--output")
+            .arg(format!(
+                "type=oci,dest={},compression={}",
+                export.archive.display(),
+                export.compression.name()
+            ))
+            .arg(export.context);
+        Some(command)
     }
 }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use super::{Outcome, Scenario};
 use crate::action::Action;
 use crate::area::Area;
+use crate::base::BUSYBOX;
 use crate::builders::Builder;
 use crate::context::{Files, Seed, write_dockerfile};
 use crate::error::Error;
@@ -68,22 +69,27 @@ impl Scenario for Concurrent<'_> {
         Ok(())
     }
 
-    fn action(&self, builder: &dyn Builder, tag: &str) -> Action {
+    fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {
         let builds = self.contexts.iter().enumerate();
         let commands =
             builds.map(|(build, context)| builder.build(&format!("{tag}:{build}"), context));
-        Action::Programs(commands.collect())
+        commands.collect::<Option<_>>().map(Action::Programs)
     }
 
     fn limits(&self) -> Result<Vec<(&'static str, Action)>, Error> {
         let mut commands = Vec::new();
         for context in &self.contexts {
-            let copy = self.area.unused("copy");
-            commands.push(limits::copy_tree(&context.join("files"), &copy));
-            let directory = self.area.fresh("steps")?;
-            commands.push(limits::run_steps(self.area.rootfs(), &directory, STEPS));
+            commands.push(limits::copy_and_run_steps(
+                self.area.rootfs(BUSYBOX)?,
+                &self.area.fresh("steps")?,
+                STEPS,
+                &context.join("files"),
+            ));
         }
-        Ok(vec![("cp -a and raw steps", Action::Programs(commands))])
+        Ok(vec![(
+            "cp -a, then overlay and chroot, by as many shells",
+            Action::Programs(commands),
+        )])
     }
 
     fn check(&mut self, outcome: &Outcome<'_>) -> Result<(), String> {

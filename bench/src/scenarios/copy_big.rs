@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use kiln_testbed::Tool;
+
 use super::{Outcome, Scenario};
 use crate::action::Action;
 use crate::area::Area;
@@ -8,18 +10,25 @@ use crate::context::{Seed, write_big, write_dockerfile};
 use crate::error::Error;
 use crate::limits;
 
+/// The file, within the context.
+const FILE: &str = "files/big";
+
 /// A COPY of one file that nobody has seen before.
 pub(super) struct CopyBig<'run> {
     area: &'run Area,
     context: PathBuf,
+    /// What the limit writes.
+    copy: PathBuf,
     bytes: u64,
 }
 
 impl<'run> CopyBig<'run> {
     pub(super) fn prepare(area: &'run Area, bytes: u64) -> Result<Box<dyn Scenario + 'run>, Error> {
+        Tool::find("openssl")?;
         Ok(Box::new(Self {
             area,
             context: area.fresh("context")?,
+            copy: area.unused("copy"),
             bytes,
         }))
     }
@@ -31,24 +40,26 @@ impl Scenario for CopyBig<'_> {
     }
 
     fn begin_round(&mut self, round: u16) -> Result<(), Error> {
+        self.area.discard(&self.context.join(FILE))?;
+        self.area.discard(&self.copy)?;
         self.context = self.area.fresh("context")?;
         let directory = self.context.join("files");
         write_big(&directory, self.bytes, Seed(u64::from(round)))?;
         write_dockerfile(&self.context, "FROM busybox\nCOPY files /data\n")
     }
 
-    fn action(&self, builder: &dyn Builder, tag: &str) -> Action {
-        Action::program(builder.build(tag, &self.context))
+    fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {
+        builder.build(tag, &self.context).map(Action::program)
     }
 
     fn limits(&self) -> Result<Vec<(&'static str, Action)>, Error> {
-        let copy = self.area.unused("copy");
-        let command = limits::copy_tree(&self.context.join("files"), &copy);
-        Ok(vec![("cp -a", Action::program(command))])
+        let work = limits::copy_and_digest(&self.context.join(FILE), &self.copy);
+        Ok(vec![("cp and openssl dgst -sha256 at once", work)])
     }
 
     fn check(&mut self, outcome: &Outcome<'_>) -> Result<(), String> {
         let image = outcome.image()?;
-        image.expect_tree("/data", &self.context.join("files"))
+        image.expect_tree("/data", &self.context.join("files"))?;
+        image.discard(outcome.area, "/data/big")
     }
 }

@@ -18,6 +18,9 @@ const FILES: Files = Files {
     bytes: 1_000,
 };
 
+/// Builds an image per instruction, which takes minutes the first time.
+const TOO_SLOW: &str = "buildah";
+
 /// A very long Dockerfile is built again, and nothing changed.
 pub(super) struct Instructions {
     context: PathBuf,
@@ -71,12 +74,15 @@ impl Scenario for Instructions {
         Ok(())
     }
 
-    fn action(&self, builder: &dyn Builder, tag: &str) -> Action {
-        Action::program(builder.build(tag, &self.context))
+    fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {
+        if builder.name() == TOO_SLOW {
+            return None;
+        }
+        builder.build(tag, &self.context).map(Action::program)
     }
 
     fn limits(&self) -> Result<Vec<(&'static str, Action)>, Error> {
-        Ok(vec![("stat walk", limits::stat_walk(self.context.clone()))])
+        Ok(vec![("stat walk", limits::walk(self.context.clone()))])
     }
 
     fn check(&mut self, outcome: &Outcome<'_>) -> Result<(), String> {

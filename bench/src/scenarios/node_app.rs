@@ -86,15 +86,15 @@ impl Scenario for NodeApp<'_> {
         Ok(())
     }
 
-    fn action(&self, builder: &dyn Builder, tag: &str) -> Action {
-        Action::program(builder.build(tag, &self.context))
+    fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {
+        builder.build(tag, &self.context).map(Action::program)
     }
 
     fn limits(&self) -> Result<Vec<(&'static str, Action)>, Error> {
         let context = self.context.clone();
         Ok(match self.change {
             Change::Nothing => vec![
-                ("stat walk", limits::stat_walk(context.clone())),
+                ("stat walk", limits::walk(context.clone())),
                 ("reading all files", limits::read_tree(context)),
             ],
             Change::OneFile => {
@@ -107,7 +107,7 @@ impl Scenario for NodeApp<'_> {
                 vec![
                     (
                         "stat walk, one file copied",
-                        limits::stat_walk_and_copy_one(context.clone(), file, copy),
+                        limits::walk_and_copy_one(context.clone(), file, copy),
                     ),
                     (
                         "cp -a of the context",

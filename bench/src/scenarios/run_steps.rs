@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use super::{Outcome, Scenario};
 use crate::action::Action;
 use crate::area::Area;
+use crate::base::BUSYBOX;
 use crate::builders::Builder;
 use crate::context::write_dockerfile;
 use crate::error::Error;
@@ -54,8 +55,8 @@ impl Scenario for RunSteps<'_> {
         write_dockerfile(&self.context, &dockerfile(self.steps, round))
     }
 
-    fn action(&self, builder: &dyn Builder, tag: &str) -> Action {
-        Action::program(builder.build(tag, &self.context))
+    fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {
+        builder.build(tag, &self.context).map(Action::program)
     }
 
     fn limits(&self) -> Result<Vec<(&'static str, Action)>, Error> {
@@ -63,7 +64,7 @@ impl Scenario for RunSteps<'_> {
         Ok(vec![(
             "unshare, overlay, chroot by a shell",
             Action::program(limits::run_steps(
-                self.area.rootfs(),
+                self.area.rootfs(BUSYBOX)?,
                 &directory,
                 self.steps,
             )),

@@ -53,8 +53,8 @@ impl Scenario for Stages {
         write_dockerfile(&self.context, &dockerfile(self.stages, round))
     }
 
-    fn action(&self, builder: &dyn Builder, tag: &str) -> Action {
-        Action::program(builder.build(tag, &self.context))
+    fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {
+        builder.build(tag, &self.context).map(Action::program)
     }
 
     fn limits(&self) -> Result<Vec<(&'static str, Action)>, Error> {

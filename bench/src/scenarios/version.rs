@@ -18,8 +18,8 @@ impl Scenario for Version {
         Ok(())
     }
 
-    fn action(&self, builder: &dyn Builder, _: &str) -> Action {
-        Action::program(builder.version())
+    fn action(&self, builder: &dyn Builder, _: &str) -> Option<Action> {
+        Some(Action::program(builder.version()))
     }
 
     fn limits(&self) -> Result<Vec<(&'static str, Action)>, Error> {
