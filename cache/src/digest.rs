@@ -5,7 +5,6 @@
 //! and for content that nobody else names.
 
 use std::fmt;
-use std::io::{self, Read, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -23,7 +22,7 @@ pub struct InvalidDigest {
 ///
 /// OCI image-spec v1.1, descriptor.md, "Digests".
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Sha256([u8; 32]);
+pub struct Sha256(pub(crate) [u8; 32]);
 
 impl Sha256 {
     /// Returns the digest of `bytes`.
@@ -61,7 +60,7 @@ impl Sha256 {
     /// # Errors
     /// When the text is anything else.
     pub fn from_hex(text: &str) -> Result<Self, InvalidDigest> {
-        unhex(text).map(Self).ok_or_else(|| InvalidDigest {
+        unhex_digest(text).map(Self).ok_or_else(|| InvalidDigest {
             text: text.to_owned(),
             expected: "64 lower-case hexadecimal digits",
         })
@@ -85,7 +84,7 @@ impl FromStr for Sha256 {
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         text.strip_prefix("sha256:")
-            .and_then(unhex)
+            .and_then(unhex_digest)
             .map(Self)
             .ok_or_else(|| InvalidDigest {
                 text: text.to_owned(),
@@ -159,7 +158,7 @@ impl FromStr for Blake3 {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        unhex(text).map(Self).ok_or_else(|| InvalidDigest {
+        unhex_digest(text).map(Self).ok_or_else(|| InvalidDigest {
             text: text.to_owned(),
             expected: "64 lower-case hexadecimal digits",
         })
@@ -253,85 +252,7 @@ impl ChainId {
     }
 }
 
-/// Passes bytes on to a writer and computes their SHA-256 and number on the way.
-#[derive(Debug)]
-pub struct Sha256Writer<W> {
-    inner: W,
-    hasher: sha2::Sha256,
-    size_bytes: u64,
-}
-
-impl<W: Write> Sha256Writer<W> {
-    /// Wraps `inner`.
-    pub fn new(inner: W) -> Self {
-        Self {
-            inner,
-            hasher: sha2::Sha256::new(),
-            size_bytes: 0,
-        }
-    }
-
-    /// Returns the wrapped writer, the digest and the number of bytes written.
-    pub fn finish(self) -> (W, Sha256, u64) {
-        (
-            self.inner,
-            Sha256(self.hasher.finalize().into()),
-            self.size_bytes,
-        )
-    }
-}
-
-impl<W: Write> Write for Sha256Writer<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.size_bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// Passes bytes on from a reader and computes their SHA-256 and number on the way.
-#[derive(Debug)]
-pub struct Sha256Reader<R> {
-    inner: R,
-    hasher: sha2::Sha256,
-    size_bytes: u64,
-}
-
-impl<R: Read> Sha256Reader<R> {
-    /// Wraps `inner`.
-    pub fn new(inner: R) -> Self {
-        Self {
-            inner,
-            hasher: sha2::Sha256::new(),
-            size_bytes: 0,
-        }
-    }
-
-    /// Returns the wrapped reader, the digest and the number of bytes read.
-    pub fn finish(self) -> (R, Sha256, u64) {
-        (
-            self.inner,
-            Sha256(self.hasher.finalize().into()),
-            self.size_bytes,
-        )
-    }
-}
-
-impl<R: Read> Read for Sha256Reader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        self.size_bytes += count as u64;
-        Ok(count)
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
@@ -341,21 +262,28 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let text = text.as_bytes();
-    if text.len() != 64 {
-        return None;
-    }
+/// Reads pairs of lower-case hexadecimal digits.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
         _ => None,
     };
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+    let pairs = text.as_bytes().chunks(2);
+    pairs
+        .map(|pair| match pair {
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        })
+        .collect()
+}
+
+fn unhex_digest(text: &str) -> Option<[u8; 32]> {
+    // Checked first, so that a long text is not copied.
+    (text.len() == 64)
+        .then(|| unhex(text))
+        .flatten()
+        .and_then(|bytes| bytes.try_into().ok())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod guest_path; // paths inside a root
 mod media; // descriptors and media types
 mod name; // names of images
 mod platform; // what an image runs on
+mod sha256_stream; // digests of what flows by
 mod timestamp; // points in time
 
 // What is kept.
@@ -36,10 +37,7 @@ pub use actions::{
 pub use assembled::Assembled;
 pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use cache_mounts::{CacheAttempt, CacheMount, CacheSharing, CacheStart, take_cache_mount};
-pub use digest::{
-    ActionKey, Blake3, ChainId, DiffId, ImageId, InvalidDigest, LayerId, Sha256, Sha256Reader,
-    Sha256Writer,
-};
+pub use digest::{ActionKey, Blake3, ChainId, DiffId, ImageId, InvalidDigest, LayerId, Sha256};
 pub use downloads::{DownloadRecord, Downloads};
 pub use encode::{Encode, Encoder};
 pub use flight::{Attempt, Claim, Flight, claim};
@@ -54,6 +52,7 @@ pub use name::{DEFAULT_DOMAIN, DEFAULT_TAG, ImageRef, InvalidImageRef};
 pub use platform::{InvalidPlatform, Platform};
 pub use refs::{Named, Names, NamesError};
 pub use scan::{Everything, Filter, Owners, Scan, ScanError, Visit, scan};
+pub use sha256_stream::{Sha256Reader, Sha256State, Sha256Writer};
 pub use stat_index::StatIndex;
 pub use store::{OpenError, Store, WorkDir, remove_tree};
 pub use timestamp::{InvalidTimestamp, Timestamp};

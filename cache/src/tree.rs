@@ -399,6 +399,16 @@ impl Tree {
         &entry[..encoded_length(entry)]
     }
 
+    /// Returns how many entries this tree has in common with another, counted from the start and
+    /// up to `most`.
+    #[must_use]
+    pub fn common_start(&self, other: &Self, most: usize) -> usize {
+        let most = most.min(self.count).min(other.count);
+        (0..most)
+            .find(|&position| self.encoded(position) != other.encoded(position))
+            .unwrap_or(most)
+    }
+
     /// Returns the path at a position below [`Tree::len`].
     ///
     /// # Panics

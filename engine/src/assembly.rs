@@ -129,9 +129,7 @@ impl<'a> Maker<'a> {
         let layers = self.layers(state, wish)?;
         let mut new = Vec::with_capacity(layers.len());
         for (layer, built) in layers.iter().zip(&state.layers) {
-            let diff_id = exporter::canonical_tar(layer)
-                .map_err(|e| broken(&e))?
-                .diff_id;
+            let diff_id = layer.canonical_tar().map_err(|e| broken(&e))?.diff_id;
             new.push(NewLayer {
                 diff_id,
                 created: wish.epoch.unwrap_or(built.created),

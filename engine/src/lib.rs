@@ -6,6 +6,7 @@
 mod engine; // an open state directory
 mod error; // every failure, sorted
 
+mod ahead; // what exporters will want of layers
 mod annotations; // what is attached to results
 mod assembly; // results as images of the local store
 mod base_layers; // fetched when a step needs files

@@ -109,7 +109,7 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
 }
 
 /// Returns the outputs asked for, or the local store.
-fn outputs(request: &BuildRequest) -> Vec<Output> {
+pub(crate) fn outputs(request: &BuildRequest) -> Vec<Output> {
     match request.outputs.as_slice() {
         [] => vec![Output::Store(ImageOptions::default())],
         outputs => outputs.to_vec(),
@@ -359,14 +359,19 @@ impl Engine {
     }
 }
 
+/// Returns how an output packs new layers.
+pub(crate) fn packing(options: &ImageOptions) -> Packing {
+    Packing {
+        compression: options.compression,
+        level: options
+            .level
+            .map_or(Level::Default, |level| Level::Exactly(i32::from(level))),
+    }
+}
+
 fn realise_options(options: &ImageOptions, image: &kiln_cache::Image) -> exporter::ImageOptions {
     exporter::ImageOptions {
-        packing: Packing {
-            compression: options.compression,
-            level: options
-                .level
-                .map_or(Level::Default, |level| Level::Exactly(i32::from(level))),
-        },
+        packing: packing(options),
         existing_layers: match options.force {
             true => exporter::ExistingLayers::Repack,
             false => exporter::ExistingLayers::Keep,

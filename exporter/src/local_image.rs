@@ -8,15 +8,11 @@
 //! changes nothing finds both in the store and writes nothing.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use kiln_cache::{
     BlobError, Blobs, Descriptor, DiffId, Image, ImageConfig, Index, Manifest, media_type,
 };
-use kiln_snapshotter::{Layer, LayerError, TarFacts, TarOrigin, TimeClamp};
-
-/// Bytes. Two zero blocks, all that the tar of an empty layer is.
-const EMPTY_TAR_BYTES: u64 = 1024;
+use kiln_snapshotter::{Layer, LayerError};
 
 /// Why an image could not be put into the store.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +48,7 @@ pub fn store_image(
     let mut descriptors = base.map_or_else(Vec::new, |base| base.manifest.layers.clone());
     let mut diff_ids = base.map_or_else(Vec::new, |base| base.config.rootfs.diff_ids.clone());
     for layer in layers {
-        let tar = canonical_tar(layer)?;
+        let tar = layer.canonical_tar()?;
         diff_ids.push(tar.diff_id);
         descriptors.push(Descriptor::new(
             media_type::OCI_LAYER,
@@ -105,34 +101,4 @@ pub fn store_index(
     let bytes = index.to_bytes();
     blobs.put(&bytes)?;
     Ok((Descriptor::of(media_type::OCI_INDEX, &bytes), index))
-}
-
-/// Returns digest and length of the tar that kiln itself makes of a layer; computed once and
-/// remembered.
-///
-/// A layer can be known by other digests too: those of foreign archives with the same files. An
-/// image of ours names its layers by what can be made again without those archives.
-///
-/// # Errors
-/// When the layer cannot be read.
-pub fn canonical_tar(layer: &Layer) -> Result<TarFacts, LayerError> {
-    let canonical = |facts: kiln_snapshotter::Facts| {
-        let mut tars = facts.tars.into_iter();
-        tars.find(|tar| tar.origin == TarOrigin::Canonical)
-    };
-    if let Some(tar) = canonical(layer.facts()?) {
-        // Whoever wrote it down may have been killed before the layer could be found by it.
-        layer.find_by(tar.diff_id)?;
-        return Ok(tar);
-    }
-    if layer.tree()?.is_empty() {
-        return Ok(TarFacts {
-            diff_id: DiffId::EMPTY,
-            size_bytes: EMPTY_TAR_BYTES,
-            origin: TarOrigin::Canonical,
-        });
-    }
-    let tar = layer.write_tar(&mut io::sink(), TimeClamp::None)?;
-    layer.remember_tar(tar)?;
-    Ok(tar)
 }

@@ -17,7 +17,6 @@ use kiln_cache::{
 use kiln_snapshotter::{KnownBlob, Layer, LayerError, LayerStore, Packing, TarOrigin, UnpackError};
 
 use crate::exportable::{Document, ExportLayer, Exportable, LayerSource};
-use crate::local_image::canonical_tar;
 use crate::options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};
 
 /// Fetches blobs into the store.
@@ -191,7 +190,7 @@ fn new_layer(diff_id: DiffId, layers: &LayerStore) -> Result<Option<Layer>, Real
     let is_own = match origin {
         Some(tar) => tar.origin == TarOrigin::Canonical,
         // What was known got lost.
-        None => canonical_tar(&layer)?.diff_id == diff_id,
+        None => layer.canonical_tar()?.diff_id == diff_id,
     };
     Ok(is_own.then_some(layer))
 }
@@ -309,7 +308,7 @@ impl Work {
 
 /// Packs a new layer, unless that was done before.
 fn pack(layer: &Layer, blobs: &Blobs, packing: Packing) -> Result<ExportLayer, LayerError> {
-    let tar = canonical_tar(layer)?;
+    let tar = layer.canonical_tar()?;
     if packing.compression != Compression::None {
         let packed = layer.pack(blobs, packing)?;
         // Of a layer that is known from elsewhere too, it may be that other tar.

@@ -347,7 +347,16 @@ impl Layer {
         self.replace(&self.state.path.join("facts"), &bytes)
     }
 
-    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), LayerError> {
+    pub(crate) fn store(&self) -> &Store {
+        &self.state.store
+    }
+
+    /// Returns the path of a file in the layer's directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.state.path.join(name)
+    }
+
+    pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), LayerError> {
         let temporary = self.state.store.work_file().map_err(LayerError::at(path))?;
         fs::write(&temporary, bytes).map_err(LayerError::at(&temporary))?;
         rename_into(&temporary, path).map_err(LayerError::at(path))

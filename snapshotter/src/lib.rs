@@ -9,6 +9,7 @@
 mod error; // why a layer could not be made or read
 mod facts; // what is known about a layer besides its index
 mod layer; // layers and the store that keeps them
+mod tar_digest; // its digest, computed once
 mod tar_write; // the canonical tar
 
 mod build_error; // why a file could not be added

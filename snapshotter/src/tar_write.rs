@@ -54,9 +54,21 @@ pub(crate) fn write(
     clamp: TimeClamp,
     output: &mut impl Write,
 ) -> Result<(), LayerError> {
+    write_from(layer, 0, clamp, output, |_, _| ())
+}
+
+/// Writes the tar of `layer` from the entry at a position on, and calls `before` in front of each.
+pub(crate) fn write_from<W: Write>(
+    layer: &Layer,
+    start: usize,
+    clamp: TimeClamp,
+    output: &mut W,
+    mut before: impl FnMut(usize, &mut W),
+) -> Result<(), LayerError> {
     let tree = layer.tree()?;
-    let files = Files::open(layer, &tree)?;
+    let files = Files::open(layer, &tree, start)?;
     files.in_order(|position, content| {
+        before(position, output);
         let entry = tree.at(position);
         write_entry(&entry, clamp, output).map_err(LayerError::Output)?;
         if let Kind::File { size, .. } = entry.kind {
@@ -88,6 +100,8 @@ enum Content {
 struct Files<'a> {
     layer: &'a Layer,
     tree: &'a Tree,
+    /// Where reading begins.
+    first: usize,
     /// None if no entry has content.
     root: Option<OwnedFd>,
     batches: Vec<Range<usize>>,
@@ -95,10 +109,10 @@ struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    fn open(layer: &'a Layer, tree: &'a Tree) -> Result<Self, LayerError> {
+    fn open(layer: &'a Layer, tree: &'a Tree, first: usize) -> Result<Self, LayerError> {
         let mut batches = Vec::new();
-        let (mut start, mut bytes, mut files, mut count) = (0, 0, 0, 0);
-        for (position, entry) in tree.iter().enumerate() {
+        let (mut start, mut bytes, mut files, mut count) = (first, 0, 0, 0);
+        for (position, entry) in tree.iter().enumerate().skip(first) {
             let Kind::File { size: 1.., .. } = entry.kind else {
                 continue;
             };
@@ -129,6 +143,7 @@ impl<'a> Files<'a> {
         Ok(Self {
             layer,
             tree,
+            first,
             root,
             batches,
             count,
@@ -141,7 +156,7 @@ impl<'a> Files<'a> {
         mut act: impl FnMut(usize, Content) -> Result<(), LayerError>,
     ) -> Result<(), LayerError> {
         if self.count < FEW_FILES {
-            return (0..self.tree.len())
+            return (self.first..self.tree.len())
                 .try_for_each(|position| act(position, self.read(position)?));
         }
         let threads = std::thread::available_parallelism()

@@ -335,6 +335,9 @@ fn copy_files(
         &placement.into_entries(),
     )?);
     let layer = builder.finish().map_err(WriteError::from)?;
+    if let Some(earlier) = earlier.layer() {
+        deps.layers.note_likeness(&layer, earlier);
+    }
     Ok((layer, fidelity))
 }
 

@@ -15,6 +15,7 @@ mod layers; // how layers come to the disk
 mod progress; // what a build tells
 mod remote; // how downloads and repositories come in
 
+mod ahead; // layers made ready while later steps run
 mod below; // the trees that a step reads
 mod copy; // COPY and ADD
 mod execute; // one step
@@ -24,6 +25,7 @@ mod run; // RUN
 mod solve; // all steps
 
 pub use agent::{AgentSocket, Agents};
+pub use ahead::{Ahead, PrepareLayer};
 pub use context::{Context, Lifetime, ScannedContext, context_paths};
 pub use copy::{PlaceError, SelectError, WriteError};
 pub use execute::StepError;

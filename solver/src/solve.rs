@@ -17,6 +17,7 @@ use kiln_runtime::{Cancel, Executor};
 use kiln_snapshotter::{LayerStore, Snapshotter};
 
 use crate::agent::Agents;
+use crate::ahead::{Ahead, Queue};
 use crate::context::ScannedContext;
 use crate::execute::{Inputs, Outcome, StepError, execute};
 use crate::facts::{Facts, facts};
@@ -60,6 +61,8 @@ pub struct Deps<'a> {
     pub reuse: Reuse,
     /// The time that new layers are given instead of the clock's (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<Timestamp>,
+    /// What happens to the layers of the result while later steps run.
+    pub ahead: Ahead<'a>,
 }
 
 /// Which earlier results may be used.
@@ -164,11 +167,20 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Result<Solut
     }
     let board = Board::new(graph, probe, reports);
     let workers = deps.jobs.clamp(1, board.open().max(1));
+    let (queue, layers) = Queue::new(graph, targets, deps.ahead);
     std::thread::scope(|scope| {
-        for _ in 1..workers {
-            scope.spawn(|| work(graph, &keys, &anew, &facts, deps, &board));
+        let work = || work(graph, &keys, &anew, &facts, deps, &board, &queue);
+        if let Ahead::Prepare(prepare) = deps.ahead
+            && board.open() > 1
+        {
+            let queue = &queue;
+            scope.spawn(move || queue.run(&layers, prepare));
         }
-        work(graph, &keys, &anew, &facts, deps, &board);
+        for _ in 1..workers {
+            scope.spawn(work);
+        }
+        work();
+        queue.close();
     });
     board.finish(targets)
 }
@@ -312,7 +324,8 @@ impl Board {
             .expect("a step runs after its inputs")
     }
 
-    fn succeed(&self, id: StepId, state: State, report: StepReport) {
+    /// Notes a result, and returns how many steps are not finished yet.
+    fn succeed(&self, id: StepId, state: State, report: StepReport) -> usize {
         let mut shared = self.lock();
         shared.known[id.index()] = Some(state);
         shared.reports[id.index()] = report;
@@ -324,6 +337,7 @@ impl Board {
             }
         }
         self.changed.notify_all();
+        shared.open
     }
 
     /// Keeps the first failure; what fails because it was stopped does not count.
@@ -362,6 +376,7 @@ fn work(
     facts: &Facts,
     deps: &Deps<'_>,
     board: &Board,
+    queue: &Queue,
 ) {
     while let Some(id) = board.take() {
         if deps.cancel.is_triggered() {
@@ -396,7 +411,11 @@ fn work(
             Ok(Outcome::Ran(state)) => {
                 let took = vertex.elapsed();
                 vertex.end(VertexEnd::Done);
-                board.succeed(id, state, StepReport::Ran(took));
+                let made = state.layers.last().copied();
+                let is_last = board.succeed(id, state, StepReport::Ran(took)) == 0;
+                if !is_last {
+                    queue.add(id, || deps.layers.layer(made?.layer));
+                }
             }
             Err(error) => {
                 let failure = failure(id, step, error);

@@ -14,9 +14,9 @@ use kiln_parser::{IgnoreRules, parse};
 use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, Writable};
 use kiln_solver::{
-    AgentSocket, Agents, AllowedDevices, BaseError, BaseRequest, Bases, Context, ContextId, Deps,
-    Identity, Layers, LayersError, PlanOptions, Remote, RemoteError, Remotes, Reporter, Reuse,
-    RunSurroundings, ScannedContext, Silent, Solution, SolveError, StepReport, Vertex,
+    AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, Context, ContextId,
+    Deps, Identity, Layers, LayersError, PlanOptions, Remote, RemoteError, Remotes, Reporter,
+    Reuse, RunSurroundings, ScannedContext, Silent, Solution, SolveError, StepReport, Vertex,
     context_paths, plan, solve,
 };
 
@@ -165,6 +165,7 @@ impl Bench {
             jobs: 4,
             reuse: Reuse::All,
             epoch: None,
+            ahead: Ahead::Nothing,
         };
         let target = plan.targets[0].root.unwrap();
         let Solution { mut states, steps } = solve(&plan.graph, &[target], &deps)?;

@@ -6,8 +6,10 @@ mod options; // what planning and running need to know
 
 use kiln_cache::State;
 use kiln_runtime::Cancel;
-use kiln_solver::{Deps, Extent, Progress, Reporter, StepId, solve, survey};
+use kiln_snapshotter::Layer;
+use kiln_solver::{Ahead, Deps, Extent, Progress, Reporter, StepId, solve, survey};
 
+use crate::ahead::Wanted;
 use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
 use crate::check::Checks;
@@ -90,6 +92,8 @@ impl Engine {
                 let fetcher = Fetcher::new(self, &plan, &reporter);
                 let executor = LazyExecutor::new(self);
                 let snapshotter = LazySnapshotter::new(self);
+                let wanted = Wanted::of(request);
+                let prepare = |layer: &Layer| self.prepare_layer(layer, wanted);
                 let deps = Deps {
                     store: &self.store,
                     layers: &self.layers,
@@ -106,6 +110,10 @@ impl Engine {
                     jobs: request.jobs,
                     reuse: request.reuse.clone(),
                     epoch: options.epoch,
+                    ahead: match wanted {
+                        Wanted::Nothing => Ahead::Nothing,
+                        Wanted::Digests | Wanted::Packed(_) => Ahead::Prepare(&prepare),
+                    },
                 };
                 let solution = solve(&plan.graph, &roots, &deps)
                     .map_err(|error| solve_error(error, source_text))?;

@@ -741,7 +741,7 @@ fn layers_are_found_after_a_kill_between_two_files() {
             .add_file(&path("file"), &plain(0o644), content)
             .unwrap();
     });
-    let diff_id = kiln_exporter::canonical_tar(&layer).unwrap().diff_id;
+    let diff_id = layer.canonical_tar().unwrap().diff_id;
     let name = state.store.path("diffs").join(diff_id.0.hex());
     fs::remove_file(name).unwrap();
     let image = state.image(None, &[layer], &["/file"]);

@@ -9,7 +9,7 @@ use kiln_cache::{
 };
 use kiln_exporter::{
     Assembly, Change, Exportable, ImageOptions, Missing, NamedImage, NewLayer, PlannedEntry,
-    assemble, canonical_tar, realise, store_image,
+    assemble, realise, store_image,
 };
 use kiln_snapshotter::{Content, DeviceKind, Layer, LayerBuilder, LayerStore, Metadata};
 
@@ -59,7 +59,7 @@ impl State {
             layers: (0..)
                 .zip(layers)
                 .map(|(number, layer)| NewLayer {
-                    diff_id: canonical_tar(layer).unwrap().diff_id,
+                    diff_id: layer.canonical_tar().unwrap().diff_id,
                     created: Timestamp::from_seconds(1_700_000_000 + number),
                 })
                 .collect(),

@@ -191,3 +191,86 @@ fn changed_files_are_noticed() {
     let error = made.diff_id().unwrap_err();
     assert!(matches!(error, LayerError::Changed { .. }), "{error}");
 }
+
+type Change = dyn Fn(&mut Vec<String>);
+
+/// Forty files of 300 KB, each of its own content.
+fn large(change: &Change) -> Vec<String> {
+    let mut lines = vec!["d/".to_owned()];
+    for number in 0..40 {
+        let content = format!("{number} ").repeat(100_000);
+        lines.push(format!("d/f{number:02}={content}"));
+    }
+    change(&mut lines);
+    lines
+}
+
+#[test]
+fn a_digest_goes_on_where_an_earlier_layer_differs() {
+    let (_directory, store) = store();
+    let made = |change: &Change| {
+        let lines = large(change);
+        layer(
+            &store,
+            &lines.iter().map(String::as_str).collect::<Vec<_>>(),
+        )
+    };
+    let mut earlier = made(&|_| ());
+    let whole = earlier.canonical_tar().unwrap();
+    assert_eq!(
+        whole,
+        earlier
+            .write_tar(&mut std::io::sink(), TimeClamp::None)
+            .unwrap()
+    );
+    let changes: [&Change; 6] = [
+        &|lines| lines[40] = "d/f39=other".to_owned(),
+        &|lines| lines[20] = "d/f19=other".to_owned(),
+        &|lines| lines[1] = "d/f00=other".to_owned(),
+        &|lines| drop(lines.remove(30)),
+        &|lines| lines.push("d/f25a=new".to_owned()),
+        &|lines| lines.push("z hard=d/f25".to_owned()),
+    ];
+    for change in changes {
+        let layer = made(change);
+        store.note_likeness(&layer, earlier.id());
+        let digest = layer.canonical_tar().unwrap();
+        let expected = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
+        assert_eq!(digest, expected.unwrap());
+        earlier = layer;
+    }
+    // What both begin with is not read again.
+    let layer = made(&|lines| lines.push("zz=new".to_owned()));
+    store.note_likeness(&layer, earlier.id());
+    let expected = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
+    std::fs::remove_file(layer.unpacked().unwrap().join("d/f03")).unwrap();
+    assert_eq!(layer.canonical_tar().unwrap(), expected.unwrap());
+}
+
+#[test]
+fn states_of_another_implementation_are_not_used() {
+    let (_directory, store) = store();
+    let lines = large(&|_| ());
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let earlier = layer(&store, &lines);
+    earlier.canonical_tar().unwrap();
+    let states = earlier.unpacked().unwrap().with_file_name("states");
+    let text = std::fs::read_to_string(&states).unwrap();
+    let (sample, rest) = text.split_once('\n').unwrap();
+    assert!(rest.lines().count() > 3);
+    // The right form, and the wrong states.
+    let wrong = rest.replace('3', "4");
+    let texts = [
+        format!("0{sample}\n{wrong}"),
+        rest.to_owned(),
+        String::new(),
+    ];
+    for (number, text) in texts.into_iter().enumerate() {
+        std::fs::write(&states, text).unwrap();
+        let added = format!("zz={number}");
+        let layer = layer(&store, &[&lines[..], &[&added]].concat());
+        store.note_likeness(&layer, earlier.id());
+        let expected = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
+        assert_eq!(layer.canonical_tar().unwrap(), expected.unwrap());
+    }
+}

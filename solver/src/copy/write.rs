@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use kiln_cache::{Entry, GuestPath, Kind};
+use kiln_cache::{Entry, GuestPath, Kind, LayerId};
 use kiln_snapshotter::{
     BuildError, Content, Hashed, Layer, LayerBuilder, LayerError, Metadata, ParentView,
 };
@@ -51,22 +51,33 @@ impl Fidelity {
 
 /// A layer that the same copy made before. Files that are the same now need not be written again.
 #[derive(Debug, Default)]
-pub(crate) struct Earlier(ParentView);
+pub(crate) struct Earlier {
+    view: ParentView,
+    layer: Option<LayerId>,
+}
 
 impl Earlier {
     pub(crate) fn new(layer: &Layer) -> Result<Self, LayerError> {
-        ParentView::new(std::slice::from_ref(layer)).map(Self)
+        Ok(Self {
+            view: ParentView::new(std::slice::from_ref(layer))?,
+            layer: Some(layer.id()),
+        })
+    }
+
+    /// Returns the layer, if there is one.
+    pub(crate) fn layer(&self) -> Option<LayerId> {
+        self.layer
     }
 
     /// Returns where the store keeps this file at this place, if it is the one that was there.
     fn stored(&self, path: &GuestPath, known: Hashed, metadata: &Metadata<'_>) -> Option<PathBuf> {
-        let found = self.0.find(path)?;
+        let found = self.view.find(path)?;
         let Kind::File { size, hash } = found.entry.kind else {
             return None;
         };
         let is_same =
             (size, hash) == (known.size_bytes, known.hash) && found.entry.xattrs == metadata.xattrs;
-        self.0.host_path(&found).ok().filter(|_| is_same)
+        self.view.host_path(&found).ok().filter(|_| is_same)
     }
 }
 

@@ -1,0 +1,161 @@
+//! Digest and length of the tar that kiln makes of a layer.
+//!
+//! SHA-256 has no parallel form, so what helps is not to compute it: it is remembered, and a layer
+//! that was made by the same step as an earlier one, and begins like that, goes on where the two
+//! part. States of the computation are kept beside the layer for that, one for some mebibytes:
+//!
+//! ```text
+//! layers/<2 hex>/<layer id>/like    text: the layer id of the earlier one
+//! layers/<2 hex>/<layer id>/states  text: a sample, then position and state for each
+//! ```
+
+use std::fs;
+use std::io;
+
+use kiln_cache::{DiffId, LayerId, Sha256State, Sha256Writer, Tree};
+
+use crate::error::LayerError;
+use crate::facts::{TarFacts, TarOrigin};
+use crate::layer::{Layer, LayerStore, TimeClamp};
+use crate::tar_write;
+
+/// Bytes. Two zero blocks, all that the tar of an empty layer is.
+const EMPTY_TAR_BYTES: u64 = 1024;
+
+/// Bytes of tar between two states that are kept.
+const APART: u64 = 2 << 20;
+
+/// A state of the computation in front of an entry.
+struct Milestone {
+    position: usize,
+    state: Sha256State,
+}
+
+impl Layer {
+    /// Returns digest and length of the tar that kiln itself makes of the layer; computed once and
+    /// remembered.
+    ///
+    /// A layer can be known by other digests too: those of foreign archives with the same files.
+    /// An image of ours names its layers by what can be made again without those archives.
+    ///
+    /// # Errors
+    /// When the layer cannot be read.
+    pub fn canonical_tar(&self) -> Result<TarFacts, LayerError> {
+        if let Some(tar) = self.known_canonical_tar()? {
+            // Whoever wrote it down may have been killed before the layer could be found by it.
+            self.find_by(tar.diff_id)?;
+            return Ok(tar);
+        }
+        if self.tree()?.is_empty() {
+            return Ok(TarFacts {
+                diff_id: DiffId::EMPTY,
+                size_bytes: EMPTY_TAR_BYTES,
+                origin: TarOrigin::Canonical,
+            });
+        }
+        // One of several that want it computes it, be they threads or processes.
+        let _lock = self.lock_work()?;
+        if let Some(tar) = self.known_canonical_tar()? {
+            return Ok(tar);
+        }
+        let tar = self.digest_tar()?;
+        self.remember_tar(tar)?;
+        Ok(tar)
+    }
+
+    fn known_canonical_tar(&self) -> Result<Option<TarFacts>, LayerError> {
+        let mut tars = self.facts()?.tars.into_iter();
+        Ok(tars.find(|tar| tar.origin == TarOrigin::Canonical))
+    }
+
+    fn digest_tar(&self) -> Result<TarFacts, LayerError> {
+        let tree = self.tree()?;
+        let mut milestones = self.inherited_milestones(&tree);
+        let (start, mut hashing) = match milestones.last() {
+            Some(last) => (last.position, Sha256Writer::resume(io::sink(), &last.state)),
+            None => (0, Sha256Writer::new(io::sink())),
+        };
+        let mut last = milestones.last().map_or(0, |last| last.state.size_bytes());
+        tar_write::write_from(
+            self,
+            start,
+            TimeClamp::None,
+            &mut hashing,
+            |position, hashing| {
+                let state = hashing.state();
+                if state.size_bytes() >= last + APART {
+                    last = state.size_bytes();
+                    milestones.push(Milestone { position, state });
+                }
+            },
+        )?;
+        let (_, digest, size_bytes) = hashing.finish();
+        if !milestones.is_empty() {
+            // Without them the next layer like this one is hashed from its start.
+            let _ = self.replace(&self.path("states"), to_text(&milestones).as_bytes());
+        }
+        Ok(TarFacts {
+            diff_id: DiffId(digest),
+            size_bytes,
+            origin: TarOrigin::Canonical,
+        })
+    }
+
+    /// Returns the milestones of the earlier layer up to the entry from which on this one differs.
+    fn inherited_milestones(&self, tree: &Tree) -> Vec<Milestone> {
+        let like = fs::read_to_string(self.path("like")).ok();
+        let earlier = like
+            .and_then(|text| text.trim_end().parse::<LayerId>().ok())
+            .and_then(|id| LayerStore::new(self.store()).layer(id));
+        let Some(earlier) = earlier else {
+            return Vec::new();
+        };
+        let text = fs::read_to_string(earlier.path("states")).unwrap_or_default();
+        let mut milestones = from_text(&text);
+        if let Some(last) = milestones.last()
+            && let Ok(other) = earlier.tree()
+        {
+            let common = tree.common_start(&other, last.position);
+            milestones.retain(|milestone| milestone.position <= common);
+            return milestones;
+        }
+        Vec::new()
+    }
+}
+
+impl LayerStore {
+    /// Notes that a layer was made by the same step as an earlier one, and is likely to have most
+    /// files in common with it. Nothing but speed depends on it.
+    pub fn note_likeness(&self, layer: &Layer, earlier: LayerId) {
+        if layer.id() != earlier {
+            let _ = layer.replace(&layer.path("like"), format!("{earlier}\n").as_bytes());
+        }
+    }
+}
+
+fn to_text(milestones: &[Milestone]) -> String {
+    let mut text = format!("{}\n", Sha256State::sample().to_text());
+    for Milestone { position, state } in milestones {
+        text.push_str(&format!("{position} {}\n", state.to_text()));
+    }
+    text
+}
+
+/// Reads milestones; none if they were written by another implementation, or only in part.
+fn from_text(text: &str) -> Vec<Milestone> {
+    let mut lines = text.lines();
+    if lines.next() != Some(&Sha256State::sample().to_text()) {
+        return Vec::new();
+    }
+    let milestone = |line: &str| {
+        let (position, state) = line.split_once(' ')?;
+        Some(Milestone {
+            position: position.parse().ok()?,
+            state: Sha256State::from_text(state)?,
+        })
+    };
+    lines
+        .map(milestone)
+        .collect::<Option<_>>()
+        .unwrap_or_default()
+}

@@ -1,0 +1,97 @@
+//! Getting finished layers ready while later steps run.
+//!
+//! What every exporter needs of a layer (its digest, or its packed form) takes as long as reading
+//! it; a layer that is followed by other steps is read while those run, on a thread of its own.
+//! What is not begun when the last step ends is left to the exporter.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+use kiln_snapshotter::Layer;
+
+use crate::graph::{Graph, StepId};
+
+/// Gets one layer ready; what goes wrong goes wrong again when the layer is exported.
+pub type PrepareLayer<'a> = dyn Fn(&Layer) + Sync + 'a;
+
+/// What happens to layers ahead of their export.
+#[derive(Clone, Copy)]
+pub enum Ahead<'a> {
+    /// Nothing: nobody wants them as layers.
+    Nothing,
+    /// This.
+    Prepare(&'a PrepareLayer<'a>),
+}
+
+impl fmt::Debug for Ahead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Prepare(_) => "Prepare",
+        })
+    }
+}
+
+/// Layers on their way to the thread that prepares them.
+pub(crate) struct Queue {
+    /// By step: whether its layer becomes part of a result.
+    wanted: Vec<bool>,
+    sender: Mutex<Option<Sender<Layer>>>,
+    is_over: AtomicBool,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        graph: &Graph,
+        targets: &[StepId],
+        ahead: Ahead<'_>,
+    ) -> (Self, Receiver<Layer>) {
+        let mut wanted = vec![false; graph.len()];
+        if let Ahead::Prepare(_) = ahead {
+            for target in targets {
+                let mut next = Some(*target);
+                while let Some(id) = next {
+                    wanted[id.index()] = true;
+                    next = graph.step(id).parent;
+                }
+            }
+        }
+        let (sender, receiver) = channel();
+        let queue = Self {
+            wanted,
+            sender: Mutex::new(Some(sender)),
+            is_over: AtomicBool::new(false),
+        };
+        (queue, receiver)
+    }
+
+    /// Hands over the layer that a step made.
+    pub(crate) fn add(&self, step: StepId, layer: impl FnOnce() -> Option<Layer>) {
+        if !self.wanted[step.index()] {
+            return;
+        }
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(sender), Some(layer)) = (&*sender, layer()) {
+            // The other end is there until the queue is closed.
+            let _ = sender.send(layer);
+        }
+    }
+
+    /// Ends it; what waits is not prepared any more.
+    pub(crate) fn close(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Prepares what comes until the queue is closed.
+    pub(crate) fn run(&self, receiver: &Receiver<Layer>, prepare: &PrepareLayer<'_>) {
+        for layer in receiver {
+            if self.is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            prepare(&layer);
+        }
+    }
+}
