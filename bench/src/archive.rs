@@ -14,7 +14,7 @@ use crate::image::{Image, succeed};
 ///
 /// # Errors
 ///
-/// What is wrong with it; among others, if its layers are compressed otherwise.
+/// What is wrong with it; among others, if layers above the first are compressed otherwise.
 pub(crate) fn unpack(
     area: &Area,
     archive: &Path,
@@ -28,7 +28,8 @@ pub(crate) fn unpack(
     let root = area.unused("root");
     for (number, layer) in layers.iter().enumerate() {
         let media_type = layer["mediaType"].as_str().unwrap_or("nothing");
-        if !media_type.ends_with(compression.name()) {
+        // The first one is the base's, which nobody has to compress again.
+        if number > 0 && !media_type.ends_with(compression.name()) {
             return Err(format!("layer {number} is of type {media_type}"));
         }
         // tar sees by the first bytes how an archive is compressed.
@@ -64,4 +65,78 @@ fn read_json(path: &Path) -> Result<Value, String> {
     let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| format!("{} is no JSON: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_testbed::{Scratch, need, need_root, run};
+    use serde_json::json;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    /// Stores a blob and returns its descriptor.
+    fn store(layout: &Path, media_type: &str, content: &[u8]) -> Value {
+        let digest: String = Sha256::digest(content)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let directory = layout.join("blobs/sha256");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(&digest), content).unwrap();
+        json!({
+            "mediaType": media_type,
+            "digest": format!("sha256:{digest}"),
+            "size": content.len(),
+        })
+    }
+
+    /// Returns a tar of one file.
+    fn layer(scratch: &Scratch, name: &str, gzip: bool) -> Vec<u8> {
+        fs::write(scratch.join(name), name).unwrap();
+        let archive = scratch.join(format!("{name}.tar"));
+        let mut tar = Command::new("tar");
+        tar.arg(if gzip { "-czf" } else { "-cf" }).arg(&archive);
+        run(tar.arg("-C").arg(scratch.path()).arg(name));
+        fs::read(archive).unwrap()
+    }
+
+    #[test]
+    fn layers_above_the_base_are_as_compressed_as_they_should_be() {
+        need!(need_root());
+        let scratch = Scratch::new();
+        let directory = scratch.join("area");
+        fs::create_dir(&directory).unwrap();
+        let area = match Area::new(&directory) {
+            Ok(area) => area,
+            Err(error) => kiln_testbed::skip!("{error}"),
+        };
+        let layout = scratch.join("layout");
+        let tar = "application/vnd.oci.image.layer.v1.tar";
+        let layers = [
+            store(&layout, tar, &layer(&scratch, "base", false)),
+            store(
+                &layout,
+                &format!("{tar}+gzip"),
+                &layer(&scratch, "top", true),
+            ),
+        ];
+        let manifest = json!({ "layers": layers }).to_string();
+        let manifest = store(&layout, "", manifest.as_bytes());
+        let index = json!({ "manifests": [manifest] }).to_string();
+        fs::write(layout.join("index.json"), index).unwrap();
+        let archive = scratch.join("archive.tar");
+        run(Command::new("tar")
+            .arg("-cf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(&layout)
+            .arg("."));
+
+        let image = unpack(&area, &archive, Compression::Gzip).unwrap();
+        assert_eq!(image.read("/base"), Ok("base".to_owned()));
+        assert_eq!(image.read("/top"), Ok("top".to_owned()));
+        let error = unpack(&area, &archive, Compression::Zstd).unwrap_err();
+        assert!(error.contains("layer 1 is of type"), "{error}");
+    }
 }
