@@ -412,13 +412,20 @@ impl LayerBuilder {
         } = self;
         let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let has_hard_links = state.has_hard_links;
+        let digested = state.digested;
         let mut tree = merge(state);
         check_parents(&tree)?;
         if has_hard_links {
             tree = crate::hard_link::order(&tree, &root)?;
         }
         finish_directories(&tree, &root, owner)?;
-        Ok(layers.publish(tree, Some(root.path()), &work)?)
+        let layer = layers.publish(tree, Some(root.path()), &work)?;
+        if let Some((id, tar)) = digested
+            && id == layer.id()
+        {
+            layer.remember_tar(tar)?;
+        }
+        Ok(layer)
     }
 
     /// Returns the files as a directory that is no layer, their index, and what the directory
@@ -437,7 +444,7 @@ impl LayerBuilder {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, entry: &Entry<'_>) {
+    pub(crate) fn push(&self, entry: &Entry<'_>) {
         let mut state = self.state();
         if state.parts.is_empty() {
             state.parts.push(TreeBuilder::new());

@@ -4,14 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsFd as _;
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, Tree, TreeBuilder};
+use kiln_cache::{Device, Entry, GuestPath, Kind, LayerId, Tree, TreeBuilder};
 use rustix::fs::{Mode, OFlags, fchmod};
 
 use crate::build_error::{BuildError, writing};
 use crate::builder::DeviceKind;
 use crate::disk::{self, Root};
+use crate::facts::TarFacts;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     /// Entries in order of arrival; a new part starts when a directory is replaced.
     pub(crate) parts: Vec<TreeBuilder>,
@@ -22,6 +23,8 @@ pub(crate) struct State {
     pub(crate) has_hard_links: bool,
     /// Devices by path: the disk may not be able to tell.
     pub(crate) devices: HashMap<GuestPath, (DeviceKind, Device)>,
+    /// The tar of the layer with this name, if it was digested on the way.
+    pub(crate) digested: Option<(LayerId, TarFacts)>,
 }
 
 /// Puts the parts together, without what lay in directories that were replaced, and with the marks

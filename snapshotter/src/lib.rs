@@ -14,6 +14,7 @@ mod tar_write; // the canonical tar
 
 mod build_error; // why a file could not be added
 mod builder; // layers made file by file
+mod builder_large; // large files, digested on their way
 mod builder_state; // what a builder knows besides the disk
 mod builder_write; // how a builder touches the disk
 mod copy; // bytes into the store, hashed on the way
@@ -46,6 +47,7 @@ mod sys; // raw system calls
 pub use apply::{UnpackedArchive, is_archive, unpack_archive};
 pub use build_error::BuildError;
 pub use builder::{Added, Content, DeviceKind, LayerBuilder};
+pub use builder_large::{Expectation, LargeFile};
 pub use copy::Hashed;
 pub use decompress::Packed;
 pub use error::LayerError;

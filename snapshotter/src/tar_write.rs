@@ -21,7 +21,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use kiln_cache::{Blake3, Entry, Kind, Timestamp, Tree, Xattrs};
+use kiln_cache::{Blake3, Entry, Kind, LayerId, Timestamp, Tree, Xattrs};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use tar::{EntryType, Header};
 
@@ -65,16 +65,63 @@ pub(crate) fn write_from<W: Write>(
     output: &mut W,
     mut before: impl FnMut(usize, &mut W),
 ) -> Result<(), LayerError> {
+    let source = Source {
+        id: layer.id(),
+        directory: layer.directory(),
+    };
     let tree = layer.tree()?;
-    let files = Files::open(layer, &tree, start)?;
+    write_tree(&source, &tree, start, clamp, output, |step| {
+        if let Step::Entry { position, output } = step {
+            before(position, output);
+        }
+        Ok(Large::OnDisk)
+    })
+}
+
+/// Where the files of a layer are.
+pub(crate) struct Source {
+    pub(crate) id: LayerId,
+    /// None if they are not unpacked.
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// What is about to be written.
+pub(crate) enum Step<'a, W> {
+    /// The entry at a position.
+    Entry { position: usize, output: &'a mut W },
+    /// The content of a large file.
+    Large { entry: Entry<'a>, output: &'a mut W },
+}
+
+/// Where the content of a large file is.
+pub(crate) enum Large {
+    /// Where all files are.
+    OnDisk,
+    /// It was written.
+    Written,
+}
+
+/// Writes the tar of the files that `tree` describes, from the entry at a position on.
+pub(crate) fn write_tree<W: Write>(
+    source: &Source,
+    tree: &Tree,
+    start: usize,
+    clamp: TimeClamp,
+    output: &mut W,
+    mut about: impl FnMut(Step<'_, W>) -> Result<Large, LayerError>,
+) -> Result<(), LayerError> {
+    let files = Files::open(source, tree, start)?;
     files.in_order(|position, content| {
-        before(position, output);
+        about(Step::Entry { position, output })?;
         let entry = tree.at(position);
         write_entry(&entry, clamp, output).map_err(LayerError::Output)?;
         if let Kind::File { size, .. } = entry.kind {
             match content {
                 Content::Read(bytes) => output.write_all(&bytes).map_err(LayerError::Output)?,
-                Content::Large => files.copy(&entry, size, output)?,
+                Content::Large => match about(Step::Large { entry, output })? {
+                    Large::OnDisk => files.copy(&entry, size, output)?,
+                    Large::Written => {}
+                },
                 Content::None => {}
             }
             write_padding(size, output).map_err(LayerError::Output)?;
@@ -98,7 +145,7 @@ enum Content {
 
 /// The files of a layer, read in the order of the index.
 struct Files<'a> {
-    layer: &'a Layer,
+    source: &'a Source,
     tree: &'a Tree,
     /// Where reading begins.
     first: usize,
@@ -109,7 +156,7 @@ struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    fn open(layer: &'a Layer, tree: &'a Tree, first: usize) -> Result<Self, LayerError> {
+    fn open(source: &'a Source, tree: &'a Tree, first: usize) -> Result<Self, LayerError> {
         let mut batches = Vec::new();
         let (mut start, mut bytes, mut files, mut count) = (first, 0, 0, 0);
         for (position, entry) in tree.iter().enumerate().skip(first) {
@@ -133,15 +180,17 @@ impl<'a> Files<'a> {
         let root = match count {
             0 => None,
             _ => {
-                let path = layer.unpacked()?;
+                let path = source
+                    .directory
+                    .as_ref()
+                    .ok_or(LayerError::NotUnpacked(source.id))?;
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let root =
-                    openat(CWD, &path, flags, Mode::empty()).map_err(LayerError::at(path))?;
+                let root = openat(CWD, path, flags, Mode::empty()).map_err(LayerError::at(path))?;
                 Some(root)
             }
         };
         Ok(Self {
-            layer,
+            source,
             tree,
             first,
             root,
@@ -253,13 +302,13 @@ impl<'a> Files<'a> {
     }
 
     fn path(&self, entry: &Entry<'_>) -> PathBuf {
-        let root = self.layer.directory().unwrap_or_default();
+        let root = self.source.directory.clone().unwrap_or_default();
         root.join(entry.guest_path().as_relative())
     }
 
     fn changed(&self, entry: &Entry<'_>) -> LayerError {
         LayerError::Changed {
-            id: self.layer.id(),
+            id: self.source.id,
             path: entry.guest_path(),
         }
     }

@@ -9,6 +9,9 @@ use rustix::fs::{Mode, OFlags};
 use crate::Blake3;
 use crate::tree::XattrsBuf;
 
+/// Bytes. From here on one file is hashed by several threads.
+const LARGE: u64 = 16 << 20;
+
 /// A file's bytes, in short.
 pub(super) struct Content {
     pub(super) size: u64,
@@ -33,7 +36,12 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Cont
     }
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;
-    let mut buffer = vec![0; usize::try_from(metadata.len().clamp(4096, 1 << 17)).unwrap_or(4096)];
+    let is_large = metadata.len() >= LARGE;
+    let length = match is_large {
+        true => 8 << 20,
+        false => metadata.len().clamp(4096, 1 << 17),
+    };
+    let mut buffer = vec![0; usize::try_from(length).unwrap_or(4096)];
     loop {
         let count = match file.read(&mut buffer) {
             Ok(0) => break,
@@ -41,7 +49,10 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Cont
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        hasher.update(&buffer[..count]);
+        match is_large {
+            true => hasher.update_rayon(&buffer[..count]),
+            false => hasher.update(&buffer[..count]),
+        };
         size += count as u64;
     }
     Ok(Content {

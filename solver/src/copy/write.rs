@@ -4,15 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use kiln_cache::{Entry, GuestPath, Kind, LayerId};
 use kiln_snapshotter::{
-    BuildError, Content, Hashed, Layer, LayerBuilder, LayerError, Metadata, ParentView,
+    BuildError, Content, Expectation, Hashed, LargeFile, Layer, LayerBuilder, LayerError, Metadata,
+    ParentView,
 };
 use rayon::prelude::*;
 
 use super::place::{Bytes, Placed};
 use crate::files::Files;
+
+/// Bytes. From here on a file is digested while it is copied; smaller ones are copied by several
+/// threads at once.
+const LARGE: u64 = 16 << 20;
+
+/// Large files that are open at once.
+const MOST_OPEN: usize = 64;
 
 /// Why a copy's files could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +46,15 @@ pub(crate) enum Fidelity {
     Exact,
     /// A file was changed between being hashed and being copied.
     Changed,
+}
+
+impl From<Expectation> for Fidelity {
+    fn from(expectation: Expectation) -> Self {
+        match expectation {
+            Expectation::Met => Self::Exact,
+            Expectation::Failed => Self::Changed,
+        }
+    }
 }
 
 impl Fidelity {
@@ -82,11 +100,11 @@ impl Earlier {
 }
 
 /// Writes entries into a layer.
-pub(crate) fn write(
+pub(crate) fn write<'a>(
     builder: &LayerBuilder,
     source: &dyn Files,
     earlier: &Earlier,
-    entries: &BTreeMap<GuestPath, Placed<'_>>,
+    entries: &BTreeMap<GuestPath, Placed<'a>>,
 ) -> Result<Fidelity, WriteError> {
     let names = hard_links(entries);
     let mut files = Vec::new();
@@ -110,23 +128,30 @@ pub(crate) fn write(
     }
     let is_further_name =
         |path: &GuestPath, first: &[u8]| names.get(first).is_some_and(|name| *name != path);
-    let changed = files
+    let large = Mutex::new(Vec::new());
+    let copied = |path: &GuestPath, placed: &Placed<'a>| match placed.bytes {
+        Bytes::SameAs(first) | Bytes::Source(first) if is_further_name(path, first) => {
+            Ok(Fidelity::Exact)
+        }
+        Bytes::Source(from) | Bytes::SameAs(from) => {
+            match file(builder, source, earlier, path, placed, from)? {
+                Copied::Now(fidelity) => Ok(fidelity),
+                Copied::Later(file) => later(builder, &large, file),
+            }
+        }
+        Bytes::Inline(content) => {
+            let metadata = Metadata::of(&placed.node);
+            builder.add_file(path, &metadata, Content::Bytes(content.as_bytes()))?;
+            Ok(Fidelity::Exact)
+        }
+        Bytes::None => Ok(Fidelity::Exact),
+    };
+    let mut fidelity = files
         .par_iter()
-        .map(|(path, placed)| match placed.bytes {
-            Bytes::SameAs(first) | Bytes::Source(first) if is_further_name(path, first) => {
-                Ok(Fidelity::Exact)
-            }
-            Bytes::Source(from) | Bytes::SameAs(from) => {
-                file(builder, source, earlier, path, placed, from)
-            }
-            Bytes::Inline(content) => {
-                let metadata = Metadata::of(&placed.node);
-                builder.add_file(path, &metadata, Content::Bytes(content.as_bytes()))?;
-                Ok(Fidelity::Exact)
-            }
-            Bytes::None => Ok(Fidelity::Exact),
-        })
-        .try_reduce(|| Fidelity::Exact, |a, b| Ok(a.and(b)))?;
+        .map(|(path, placed)| copied(path, placed))
+        .try_reduce(|| Fidelity::Exact, |a, b| Ok::<_, WriteError>(a.and(b)))?;
+    let large = large.into_inner().unwrap_or_else(PoisonError::into_inner);
+    fidelity = fidelity.and(builder.add_large_files(large)?.into());
     for (path, placed) in files {
         if let Bytes::SameAs(first) | Bytes::Source(first) = placed.bytes
             && let Some(name) = names.get(first)
@@ -135,7 +160,7 @@ pub(crate) fn write(
             builder.add_hard_link(path, name)?;
         }
     }
-    Ok(changed)
+    Ok(fidelity)
 }
 
 /// Returns, for each source file with several names in the layer, the name that comes first: that
@@ -165,20 +190,46 @@ fn hard_links<'a>(
     groups
 }
 
-fn file(
+/// Puts a large file off, unless so many are open for that already that it is copied at once.
+fn later<'a>(
+    builder: &LayerBuilder,
+    put_off: &Mutex<Vec<LargeFile<'a>>>,
+    file: LargeFile<'a>,
+) -> Result<Fidelity, WriteError> {
+    let mut put_off = put_off.lock().unwrap_or_else(PoisonError::into_inner);
+    if put_off.len() < MOST_OPEN {
+        put_off.push(file);
+        return Ok(Fidelity::Exact);
+    }
+    drop(put_off);
+    let written = builder.add_file(&file.path, &file.metadata, Content::File(&file.content))?;
+    Ok(match written == file.known {
+        true => Fidelity::Exact,
+        false => Fidelity::Changed,
+    })
+}
+
+/// When a file is copied.
+enum Copied<'a> {
+    Now(Fidelity),
+    /// With the other large ones.
+    Later(LargeFile<'a>),
+}
+
+fn file<'a>(
     builder: &LayerBuilder,
     source: &dyn Files,
     earlier: &Earlier,
     path: &GuestPath,
-    placed: &Placed<'_>,
+    placed: &Placed<'a>,
     from: &[u8],
-) -> Result<Fidelity, WriteError> {
+) -> Result<Copied<'a>, WriteError> {
     let Entry {
         kind: Kind::File { size, hash },
         ..
     } = placed.node
     else {
-        return Ok(Fidelity::Exact);
+        return Ok(Copied::Now(Fidelity::Exact));
     };
     let metadata = Metadata::of(&placed.node);
     let known = Hashed {
@@ -190,15 +241,23 @@ fn file(
         .or_else(|| earlier.stored(path, known, &metadata));
     if let Some(stored) = stored {
         builder.add_file(path, &metadata, Content::Stored(&stored, known))?;
-        return Ok(Fidelity::Exact);
+        return Ok(Copied::Now(Fidelity::Exact));
     }
     let opened: File = source.open(from).map_err(|error| WriteError::Open {
         path: GuestPath::new(from),
         source: error,
     })?;
+    if size >= LARGE {
+        return Ok(Copied::Later(LargeFile {
+            path: path.clone(),
+            metadata,
+            known,
+            content: opened,
+        }));
+    }
     let written = builder.add_file(path, &metadata, Content::File(&opened))?;
-    Ok(match written == known {
+    Ok(Copied::Now(match written == known {
         true => Fidelity::Exact,
         false => Fidelity::Changed,
-    })
+    }))
 }
