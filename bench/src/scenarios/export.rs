@@ -46,11 +46,13 @@ impl<'run> ExportImage<'run> {
         let programs = area.rootfs(DEBIAN)?.join("usr");
         let context = area.fresh("context")?;
         let mut layers = 0;
-        let mut written = 0;
+        let (mut written, mut last) = (0, 0);
         let mut dockerfile = "FROM busybox\n".to_owned();
-        while written < bytes {
+        // As many whole layers as come the closest.
+        while written + last / 2 < bytes {
             let layer = context.join(layer_name(layers));
-            written += copy_varied(&programs, &layer, Seed(layers as u64))?;
+            last = copy_varied(&programs, &layer, Seed(layers as u64))?;
+            written += last;
             // Writing to a string cannot fail.
             let _ = writeln!(dockerfile, "COPY {0} /{0}", layer_name(layers));
             layers += 1;
