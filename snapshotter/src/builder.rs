@@ -37,7 +37,16 @@ pub enum Content<'a> {
     Known(&'a File, Hashed),
     /// A file of the store, which is never changed: it may become a further name of the same
     /// inode. Its extended attributes must be those asked for.
-    Stored(&'a Path, Hashed),
+    Stored(&'a Path, Hashed, Sameness),
+}
+
+/// What a file of the store is known to have in common with one that is to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sameness {
+    /// Content and extended attributes.
+    Content,
+    /// Owner, mode and time too: a layer's index says so.
+    Whole,
 }
 
 /// Collects the files of a new layer. Several threads may add at once.
@@ -154,8 +163,8 @@ impl LayerBuilder {
         metadata: &Metadata<'_>,
         content: Content<'_>,
     ) -> Result<Hashed, BuildError> {
-        if let Content::Stored(source, hashed) = &content {
-            if self.link_stored(path, metadata, source)? {
+        if let Content::Stored(source, hashed, sameness) = &content {
+            if self.link_stored(path, metadata, source, *sameness)? {
                 let (size, hash) = (hashed.size_bytes, hashed.hash);
                 self.push(&metadata.entry(path, Kind::File { size, hash }));
                 return Ok(*hashed);
@@ -356,7 +365,11 @@ impl LayerBuilder {
                     size_bytes: size,
                     hash,
                 };
-                self.add_file(path, &metadata, Content::Stored(&stored()?, hashed))?;
+                self.add_file(
+                    path,
+                    &metadata,
+                    Content::Stored(&stored()?, hashed, Sameness::Content),
+                )?;
                 Ok(())
             }
             Kind::HardLink { target } => self.add_hard_link(path, &GuestPath::new(target)),

@@ -15,7 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::build_error::{BuildError, writing};
-use crate::builder::LayerBuilder;
+use crate::builder::{LayerBuilder, Sameness};
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Removed};
 use crate::metadata::Metadata;
@@ -102,15 +102,18 @@ impl LayerBuilder {
         path: &GuestPath,
         metadata: &Metadata<'_>,
         source: &Path,
+        sameness: Sameness,
     ) -> Result<bool, BuildError> {
-        let Ok(stat) = rustix::fs::lstat(source) else {
-            return Ok(false);
+        let has_metadata = || {
+            let Ok(stat) = rustix::fs::lstat(source) else {
+                return false;
+            };
+            stat.st_mode & 0o7777 == u32::from(metadata.mode)
+                && (stat.st_uid, stat.st_gid) == (metadata.uid, metadata.gid)
+                && disk::mtime_of(&stat) == metadata.mtime.whole_seconds()
+                && file_type(&stat).is_file()
         };
-        let same = stat.st_mode & 0o7777 == u32::from(metadata.mode)
-            && (stat.st_uid, stat.st_gid) == (metadata.uid, metadata.gid)
-            && disk::mtime_of(&stat) == metadata.mtime.whole_seconds()
-            && file_type(&stat).is_file();
-        if !same {
+        if sameness == Sameness::Content && !has_metadata() {
             return Ok(false);
         }
         let linked = self.make(path, |parent, name| {

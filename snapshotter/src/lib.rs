@@ -46,7 +46,7 @@ mod sys; // raw system calls
 
 pub use apply::{UnpackedArchive, is_archive, unpack_archive};
 pub use build_error::BuildError;
-pub use builder::{Added, Content, DeviceKind, LayerBuilder};
+pub use builder::{Added, Content, DeviceKind, LayerBuilder, Sameness};
 pub use builder_large::{Expectation, LargeFile};
 pub use copy::Hashed;
 pub use decompress::Packed;

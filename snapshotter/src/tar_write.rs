@@ -254,7 +254,7 @@ impl<'a> Files<'a> {
                 self.file(&entry)?
                     .take(size as u64 + 1)
                     .read_to_end(&mut bytes)
-                    .map_err(LayerError::at(self.path(&entry)))?;
+                    .map_err(|error| LayerError::at(self.path(&entry))(error))?;
                 match bytes.len() == size {
                     true => Ok(Content::Read(bytes)),
                     false => Err(self.changed(&entry)),
@@ -276,7 +276,7 @@ impl<'a> Files<'a> {
         loop {
             let count = file
                 .read(&mut buffer)
-                .map_err(LayerError::at(self.path(entry)))?;
+                .map_err(|error| LayerError::at(self.path(entry))(error))?;
             if count == 0 {
                 break;
             }

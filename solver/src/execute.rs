@@ -323,6 +323,7 @@ fn copy_files(
                 Owner::Ids { uid, gid } => Some(kiln_snapshotter::Owner { uid, gid }),
             };
             unpack_archive(archive, &builder, view, &destination, owner)?;
+            placement.look_in(&builder);
         }
     }
     for (name, content) in &op.inline {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use kiln_cache::{Blake3, Kind, Timestamp};
 use kiln_snapshotter::{
-    Added, BuildError, Content, Expectation, Hashed, LargeFile, Metadata, TimeClamp,
+    Added, BuildError, Content, Expectation, Hashed, LargeFile, Metadata, Sameness, TimeClamp,
 };
 
 use crate::sample::{add, layer, listing, path, plain, store};
@@ -207,13 +207,13 @@ fn content_comes_from_memory_files_streams_and_the_store() {
 
     let stored = first.unpacked().unwrap().join("file");
     let second = store.builder().unwrap();
-    let linked = Content::Stored(&stored, expected);
+    let linked = Content::Stored(&stored, expected, Sameness::Content);
     second.add_file(&path("same"), &metadata, linked).unwrap();
     let other = Metadata {
         mtime: Timestamp::EPOCH,
         ..metadata
     };
-    let copied = Content::Stored(&stored, expected);
+    let copied = Content::Stored(&stored, expected, Sameness::Content);
     second.add_file(&path("other"), &other, copied).unwrap();
     let root = second.finish().unwrap().unpacked().unwrap();
     let inode = |path: &std::path::Path| fs::metadata(path).unwrap().ino();

@@ -1,6 +1,6 @@
 //! From sources to the entries of a layer: destinations, owners, modes, collisions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Xattrs};
 use kiln_parser::chmod::Chmod;
@@ -70,6 +70,8 @@ pub(crate) struct Placement<'a> {
     /// What was placed and written before, if anything was.
     written: Option<&'a LayerBuilder>,
     placed: BTreeMap<GuestPath, Placed<'a>>,
+    /// Directories among these that are nowhere else: what is not placed in them does not exist.
+    fresh: HashSet<GuestPath>,
     /// Where each file of the source with several names went first.
     links: HashMap<&'a [u8], GuestPath>,
 }
@@ -88,6 +90,7 @@ impl<'a> Placement<'a> {
             mode,
             written: None,
             placed: BTreeMap::new(),
+            fresh: HashSet::new(),
             links: HashMap::new(),
         }
     }
@@ -105,8 +108,16 @@ impl<'a> Placement<'a> {
 
     /// Takes out what has been placed so far, to be written to `builder`; look-ups find it there.
     pub(crate) fn take(&mut self, builder: &'a LayerBuilder) -> BTreeMap<GuestPath, Placed<'a>> {
-        self.written = Some(builder);
+        if !self.placed.is_empty() {
+            self.look_in(builder);
+        }
         std::mem::take(&mut self.placed)
+    }
+
+    /// Says that something was written to `builder`.
+    pub(crate) fn look_in(&mut self, builder: &'a LayerBuilder) {
+        self.written = Some(builder);
+        self.fresh.clear();
     }
 
     /// Makes the destination a directory and returns where it is: an archive is unpacked into it.
@@ -261,6 +272,9 @@ impl<'a> Placement<'a> {
             Some(Found::Symlink(_) | Found::Other) if is_directory => {
                 return Err(PlaceError::NonDirectory(target.clone()));
             }
+            None if is_directory => {
+                self.fresh.insert(target.clone());
+            }
             _ => {}
         }
         let mut node = entry;
@@ -339,6 +353,7 @@ impl<'a> Placement<'a> {
     }
 
     fn make_directory(&mut self, path: &GuestPath) {
+        self.fresh.insert(path.clone());
         let mtime = self.inherited_mtime(path);
         let (uid, gid) = match self.owner {
             Owner::Source => (0, 0),
@@ -399,6 +414,12 @@ impl<'a> Placement<'a> {
     fn kind_at(&self, path: &GuestPath) -> Option<Found> {
         if let Some(placed) = self.placed.get(path) {
             return Some(Found::of(&placed.node));
+        }
+        if path
+            .parent()
+            .is_some_and(|parent| self.fresh.contains(&parent))
+        {
+            return None;
         }
         match self
             .written

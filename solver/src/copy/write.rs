@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use kiln_cache::{Entry, GuestPath, Kind, LayerId};
 use kiln_snapshotter::{
     BuildError, Content, Expectation, Hashed, LargeFile, Layer, LayerBuilder, LayerError, Metadata,
-    ParentView,
+    ParentView, Sameness,
 };
 use rayon::prelude::*;
 
@@ -72,13 +72,20 @@ impl Fidelity {
 pub(crate) struct Earlier {
     view: ParentView,
     layer: Option<LayerId>,
+    /// Where its files are.
+    directory: PathBuf,
 }
 
 impl Earlier {
+    /// Takes a layer; one whose files are not here is no help.
     pub(crate) fn new(layer: &Layer) -> Result<Self, LayerError> {
+        let Some(directory) = layer.directory() else {
+            return Ok(Self::default());
+        };
         Ok(Self {
             view: ParentView::new(std::slice::from_ref(layer))?,
             layer: Some(layer.id()),
+            directory,
         })
     }
 
@@ -87,15 +94,30 @@ impl Earlier {
         self.layer
     }
 
-    /// Returns where the store keeps this file at this place, if it is the one that was there.
-    fn stored(&self, path: &GuestPath, known: Hashed, metadata: &Metadata<'_>) -> Option<PathBuf> {
+    /// Returns the file that the store keeps at this place, if it has this content.
+    fn stored(
+        &self,
+        path: &GuestPath,
+        known: Hashed,
+        metadata: &Metadata<'_>,
+    ) -> Option<(PathBuf, Sameness)> {
         let found = self.view.find(path)?;
         let Kind::File { size, hash } = found.entry.kind else {
             return None;
         };
-        let is_same =
-            (size, hash) == (known.size_bytes, known.hash) && found.entry.xattrs == metadata.xattrs;
-        self.view.host_path(&found).ok().filter(|_| is_same)
+        if (size, hash) != (known.size_bytes, known.hash) || found.entry.xattrs != metadata.xattrs {
+            return None;
+        }
+        // Layers keep whole seconds.
+        let wanted = Metadata {
+            mtime: metadata.mtime.whole_seconds(),
+            ..*metadata
+        };
+        let sameness = match Metadata::of(&found.entry) == wanted {
+            true => Sameness::Whole,
+            false => Sameness::Content,
+        };
+        Some((self.directory.join(path.as_relative()), sameness))
     }
 }
 
@@ -238,9 +260,10 @@ fn file<'a>(
     };
     let stored = source
         .stored(from)
+        .map(|stored| (stored, Sameness::Content))
         .or_else(|| earlier.stored(path, known, &metadata));
-    if let Some(stored) = stored {
-        builder.add_file(path, &metadata, Content::Stored(&stored, known))?;
+    if let Some((stored, sameness)) = stored {
+        builder.add_file(path, &metadata, Content::Stored(&stored, known, sameness))?;
         return Ok(Copied::Now(Fidelity::Exact));
     }
     let opened: File = source.open(from).map_err(|error| WriteError::Open {
