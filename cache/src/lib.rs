@@ -27,6 +27,8 @@ mod actions; // "this step, these inputs" leads to a result
 mod assembled; // images by what they are made of
 mod cache_mounts; // directories that outlive builds
 mod flight; // one kiln runs a step, the others wait
+mod journal; // what builds did
+mod reason; // why they did it
 mod scan; // from a directory to a tree
 mod stat_index; // what a context looked like last time
 mod tombstones; // what was evicted, and why
@@ -47,9 +49,11 @@ pub use image::{
     RunConfig, parse_manifest,
 };
 pub use image_ids::ImageIds;
+pub use journal::{Build, BuildEnd, BuiltStep, Definition, Fate, Journal};
 pub use media::{Compression, Descriptor, MediaKind, media_type};
 pub use name::{DEFAULT_DOMAIN, DEFAULT_TAG, ImageRef, InvalidImageRef};
 pub use platform::{InvalidPlatform, Platform};
+pub use reason::{Change, FileChange, FilesFrom, Reason};
 pub use refs::{Named, Names, NamesError};
 pub use scan::{Everything, Filter, Owners, Scan, ScanError, Visit, scan};
 pub use sha256_stream::{Sha256Reader, Sha256State, Sha256Writer};

@@ -15,6 +15,7 @@
 //! assembled/ab/…           what an image is made of -> manifest digest
 //! cachemounts/<key>/       directories of RUN --mount=type=cache
 //! contexts/<hash>          stat indexes of build contexts
+//! builds/<place>-<variant> what the last build of each definition did, and why
 //! downloads/ab/…           what URLs stood for: validators, and the digest of a blob
 //! git/<hash>/              what was fetched of a repository, bare; git/known_hosts, the keys of
 //!                          ssh servers met
