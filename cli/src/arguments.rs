@@ -4,7 +4,7 @@ use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 pub(crate) use kiln_parser::parse_bool;
 
 use crate::build::BuildArguments;
-use crate::{completion, containers, history, images, info, inspect, login, ship, version};
+use crate::{completion, containers, history, images, info, inspect, login, ship, version, why};
 
 /// What stands below `kiln --help`.
 const AFTER_HELP: &str = "\
@@ -35,6 +35,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
     Build(Box<BuildArguments>),
+    /// Say why steps of the last build ran
+    Why(why::WhyArguments),
     /// Create and run a new container from an image
     Run(Box<containers::RunArguments>),
     /// List containers

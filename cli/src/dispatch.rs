@@ -9,7 +9,7 @@ use crate::build::build;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::{
-    completion, containers, history, images, info, inspect, login, ship, terminal, version,
+    completion, containers, history, images, info, inspect, login, ship, terminal, version, why,
 };
 
 /// Runs a command to its end.
@@ -30,6 +30,7 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
 fn one(command: Command, environment: &Environment) -> Exit {
     match command {
         Command::Build(arguments) => build_end(build(&arguments, environment)),
+        Command::Why(arguments) => plain_end(why::why(&arguments, environment)),
         Command::Run(arguments) => container_end(containers::run(&arguments, environment)),
         Command::Ps(arguments) => plain_end(containers::ps(&arguments, environment)),
         Command::Logs(arguments) => plain_end(containers::logs(&arguments, environment)),

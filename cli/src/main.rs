@@ -22,6 +22,7 @@ mod inspect; // kiln inspect
 mod login; // kiln login, logout
 mod ship; // kiln pull, push, save, load
 mod version; // kiln version
+mod why; // kiln why
 
 mod diagnostics; // what is wrong with a Dockerfile
 mod progress; // what a build looks like

@@ -1,6 +1,7 @@
 //! The three standard streams: writing that survives closed pipes, and what a terminal is like.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::os::fd::AsFd;
 
 use crate::failure::Failure;
 
@@ -77,7 +78,16 @@ impl Screen {
 
     /// Asks the terminal behind standard error.
     pub(crate) fn of_stderr() -> Self {
-        match rustix::termios::tcgetwinsize(io::stderr()) {
+        Self::of(io::stderr())
+    }
+
+    /// Asks the terminal behind standard output.
+    pub(crate) fn of_stdout() -> Self {
+        Self::of(io::stdout())
+    }
+
+    fn of(stream: impl AsFd) -> Self {
+        match rustix::termios::tcgetwinsize(stream) {
             Ok(size) if size.ws_col > 0 && size.ws_row > 0 => Self {
                 width: size.ws_col.into(),
                 height: size.ws_row.into(),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use kiln_cache::{Actions, Assembled, Blobs, Downloads, ImageIds, Names, Platform, Store};
+use kiln_cache::{Actions, Assembled, Blobs, Downloads, ImageIds, Journal, Names, Platform, Store};
 use kiln_registry::{Client, ClientOptions};
 use kiln_snapshotter::LayerStore;
 
@@ -51,6 +51,7 @@ pub struct Engine {
     pub(crate) blobs: Blobs,
     pub(crate) layers: LayerStore,
     pub(crate) actions: Actions,
+    pub(crate) journal: Journal,
     pub(crate) tags: Names,
     pub(crate) pins: Names,
     pub(crate) ids: ImageIds,
@@ -72,6 +73,7 @@ impl Engine {
             blobs: Blobs::new(&store),
             layers: LayerStore::new(&store),
             actions: Actions::new(&store),
+            journal: Journal::new(&store),
             tags: Names::tags(&store),
             pins: Names::pins(&store),
             ids: ImageIds::new(&store),

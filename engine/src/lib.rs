@@ -28,7 +28,9 @@ mod sandbox; // prepared when the first command runs
 mod ship; // pull, push, save, load, login
 mod ssh; // agents
 mod targets; // what can be built
+mod why; // what builds did
 
+pub use build::{BuildForecast, Prospect, StepForecast};
 pub use check::CheckResult;
 pub use containers::{Bind, RunRequest};
 pub use engine::{Engine, EngineOptions, Programs};
@@ -46,3 +48,4 @@ pub use request::{
 };
 pub use ship::Pulled;
 pub use targets::{Target, Targets};
+pub use why::WhichBuild;

@@ -20,7 +20,7 @@ use crate::copy::{
 use crate::facts::combine;
 use crate::files::{Files, NoFiles};
 use crate::graph::{Archives, Copy, Op, Step, StepId, Workdir};
-use crate::keys::{StepKeys, evidence, slot};
+use crate::keys::{StepKeys, evidence, receipt, slot};
 use crate::layers::LayersError;
 use crate::progress::Vertex;
 use crate::remote::{Identity, RemoteError};
@@ -141,23 +141,7 @@ pub(crate) fn execute(
         return Ok(Outcome::Found(record.state));
     }
     let sources = Sources::new(deps, &inputs.sources)?;
-    let selected = match &inputs.step.op {
-        Op::Copy(copy) => select(&sources, copy)?,
-        _ => Vec::new(),
-    };
-    let content = match &inputs.step.op {
-        // Nothing but contexts: that digest is known.
-        Op::Copy(_) if inputs.sources.is_empty() => inputs.content,
-        Op::Copy(copy) => {
-            let digests: Vec<Blake3> = selected
-                .iter()
-                .map(|part| copy::digest(part.files, copy, &part.selections))
-                .collect();
-            Some(combine(&digests))
-        }
-        Op::Run(run) => run::content(run, &sources)?,
-        _ => inputs.content,
-    };
+    let (selected, content) = read(&inputs.step.op, &sources, inputs.content)?;
     let evidence = evidence(&inputs.step.op, keys.weak, &inputs.parent, content);
     if may_reuse
         && let Some(mut record) = look_up(deps, &evidence)
@@ -165,7 +149,7 @@ pub(crate) fn execute(
     {
         let state = inputs.parent.with(layer);
         record.state = state.clone();
-        record.receipt = keys.receipt.clone();
+        record.receipt = receipt(&inputs.step.op, content);
         deps.cache.put(&[keys.recipe], &record)?;
         return Ok(Outcome::Found(state));
     }
@@ -199,7 +183,7 @@ pub(crate) fn execute(
             let record = ActionRecord {
                 state: state.clone(),
                 took: vertex.elapsed(),
-                receipt: keys.receipt.clone(),
+                receipt: receipt(&inputs.step.op, content),
             };
             let mut names = vec![keys.recipe];
             names.extend(evidence);
@@ -214,8 +198,36 @@ pub(crate) fn execute(
     Ok(Outcome::Ran(state))
 }
 
+/// Returns what an operation copies, and the digest of what it reads besides its parent's files.
+/// `known` is what is known of that digest without the files of other steps.
+pub(crate) fn read<'a>(
+    op: &Op,
+    sources: &'a Sources<'_>,
+    known: Option<Blake3>,
+) -> Result<(Vec<SelectedPart<'a>>, Option<Blake3>), StepError> {
+    Ok(match op {
+        Op::Copy(copy) => {
+            let selected = select(sources, copy)?;
+            let content = match op.sources().next() {
+                // Nothing but contexts: that digest is known.
+                None => known,
+                Some(_) => {
+                    let digests: Vec<Blake3> = selected
+                        .iter()
+                        .map(|part| copy::digest(part.files, copy, &part.selections))
+                        .collect();
+                    Some(combine(&digests))
+                }
+            };
+            (selected, content)
+        }
+        Op::Run(run) => (Vec::new(), run::content(run, sources)?),
+        _ => (Vec::new(), known),
+    })
+}
+
 /// What the arguments of a part of a copy stand for.
-struct SelectedPart<'a> {
+pub(crate) struct SelectedPart<'a> {
     files: &'a dyn Files,
     archives: Archives,
     selections: Vec<Selection<'a>>,

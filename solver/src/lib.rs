@@ -24,12 +24,18 @@ mod keys; // names of steps
 mod run; // RUN
 mod solve; // all steps
 
+mod account; // what became of the steps
+mod forecast; // what would become of them
+mod why; // why they run
+
+pub use account::StepAccount;
 pub use agent::{AgentSocket, Agents};
 pub use ahead::{Ahead, PrepareLayer};
 pub use context::{Context, Lifetime, ScannedContext, context_paths};
 pub use copy::{PlaceError, SelectError, WriteError};
 pub use execute::StepError;
 pub use files::{Files, LinkLoop};
+pub use forecast::{Expected, Forecast, forecast};
 pub use graph::{
     Access, Archives, ContextId, Copy, CopyPart, Device, Download, FileSource, From, GitDirectory,
     Graph, Mode, Mount, MountKind, Network, Op, Part, Presence, Remote, Repository, Run,
@@ -44,4 +50,4 @@ pub use plan::{
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
 pub use remote::{Identity, RemoteError, Remotes};
 pub use run::{AllowedDevices, RunSurroundings};
-pub use solve::{Deps, Reuse, Solution, SolveError, StepReport, solve};
+pub use solve::{Deps, Reuse, Solution, SolveError, solve};

@@ -9,13 +9,15 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
-use kiln_cache::{ActionRecord, CacheBackend, State, Store, Timestamp};
+use kiln_cache::{
+    ActionKey, ActionRecord, CacheBackend, Definition, Fate, Journal, State, Store, Timestamp,
+};
 use kiln_parser::Span;
 use kiln_runtime::{Cancel, Executor};
 use kiln_snapshotter::{LayerStore, Snapshotter};
 
+use crate::account::{StepAccount, accounts, unprepared};
 use crate::agent::Agents;
 use crate::ahead::{Ahead, Queue};
 use crate::context::ScannedContext;
@@ -27,6 +29,7 @@ use crate::layers::Layers;
 use crate::progress::{Reporter, VertexEnd};
 use crate::remote::Remotes;
 use crate::run::RunSurroundings;
+use crate::why::Before;
 
 /// What solving needs.
 #[derive(Debug)]
@@ -59,6 +62,10 @@ pub struct Deps<'a> {
     pub jobs: usize,
     /// Which earlier results count.
     pub reuse: Reuse,
+    /// What earlier builds did.
+    pub journal: &'a Journal,
+    /// What is built, as the journal calls it.
+    pub definition: &'a Definition,
     /// The time that new layers are given instead of the clock's (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<Timestamp>,
     /// What happens to the layers of the result while later steps run.
@@ -87,7 +94,7 @@ impl Reuse {
 
     /// Returns for each step whether it, or one it is made from, is made anew. Its recipe then
     /// proves nothing: what it is made from may come out differently.
-    fn made_anew(&self, graph: &Graph) -> Vec<bool> {
+    pub(crate) fn made_anew(&self, graph: &Graph) -> Vec<bool> {
         let mut anew = vec![false; graph.len()];
         // Steps stand behind those they are made from.
         for (id, step) in graph.steps() {
@@ -102,21 +109,10 @@ impl Reuse {
 /// What solving came to.
 #[derive(Debug)]
 pub struct Solution {
-    /// The files of each target, in the order asked for.
-    pub states: Vec<State>,
+    /// The files of each target, in the order asked for, or why there are none.
+    pub states: Result<Vec<State>, SolveError>,
     /// What became of each step, in the graph's order.
-    pub steps: Vec<StepReport>,
-}
-
-/// What became of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StepReport {
-    /// A later step's result made it unnecessary.
-    NotNeeded,
-    /// Its result was there.
-    Hit,
-    /// It ran.
-    Ran(Duration),
+    pub steps: Vec<StepAccount>,
 }
 
 /// Why there is no solution.
@@ -140,32 +136,42 @@ pub enum SolveError {
 }
 
 /// Builds `targets`.
-///
-/// # Errors
-/// When a step fails, or the person asks to stop.
-pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Result<Solution, SolveError> {
-    let facts = facts(graph, deps)?;
+#[must_use]
+pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
+    let facts = match facts(graph, deps) {
+        Ok(facts) => facts,
+        Err(failure) => {
+            return Solution {
+                steps: unprepared(graph, &failure, deps),
+                states: Err(failure),
+            };
+        }
+    };
     let keys = keys(graph, |id| facts.content[id.index()]);
     let anew = deps.reuse.made_anew(graph);
     let probe = Probe::new(graph, targets, &keys, &anew, deps);
-    let mut reports = vec![StepReport::NotNeeded; graph.len()];
+    let mut fates = vec![Fate::NotNeeded; graph.len()];
     let nothing_runs = !probe.needed.contains(&true);
     for (id, step) in graph.steps() {
         let is_cached = match &step.op {
             // A base that must be fetched is reported by whoever fetches it.
             Op::From(from) => nothing_runs || deps.bases.are_here(from.manifest),
-            _ => {
-                if probe.known[id.index()].is_some() {
-                    reports[id.index()] = StepReport::Hit;
-                }
-                !probe.needed[id.index()]
-            }
+            _ => !probe.needed[id.index()],
         };
         if is_cached {
             deps.reporter.start(&step.name).end(VertexEnd::Cached);
         }
+        if probe.needed[id.index()] {
+            fates[id.index()] = Fate::NotReached;
+        } else if probe.known[id.index()].is_some() {
+            fates[id.index()] = Fate::Hit;
+        }
     }
-    let board = Board::new(graph, probe, reports);
+    let before = match nothing_runs {
+        true => Before::default(),
+        false => Before::look(graph, &probe.needed, Some(&keys), deps),
+    };
+    let board = Board::new(graph, probe, fates);
     let workers = deps.jobs.clamp(1, board.open().max(1));
     let (queue, layers) = Queue::new(graph, targets, deps.ahead);
     std::thread::scope(|scope| {
@@ -182,18 +188,35 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Result<Solut
         work();
         queue.close();
     });
-    board.finish(targets)
+    let Shared {
+        known,
+        fates,
+        failure,
+        ..
+    } = board.into_shared();
+    let steps = accounts(graph, &keys, &facts, &before, &known, &fates, deps);
+    let states = match failure {
+        Some(failure) => Err(failure),
+        None => Ok(targets
+            .iter()
+            .map(|target| {
+                let state = known[target.index()].clone();
+                state.expect("targets are known when nothing is open")
+            })
+            .collect()),
+    };
+    Solution { states, steps }
 }
 
 /// What is known before anything runs.
-struct Probe {
-    known: Vec<Option<State>>,
+pub(crate) struct Probe {
+    pub(crate) known: Vec<Option<State>>,
     /// Steps that must run, or be found by evidence.
-    needed: Vec<bool>,
+    pub(crate) needed: Vec<bool>,
 }
 
 impl Probe {
-    fn new(
+    pub(crate) fn new(
         graph: &Graph,
         targets: &[StepId],
         keys: &[StepKeys],
@@ -235,7 +258,7 @@ impl Probe {
 }
 
 /// Returns the first record whose layers are all here.
-pub(crate) fn look_up(deps: &Deps<'_>, keys: &[kiln_cache::ActionKey]) -> Option<ActionRecord> {
+pub(crate) fn look_up(deps: &Deps<'_>, keys: &[ActionKey]) -> Option<ActionRecord> {
     let whole = |record: &ActionRecord| {
         record
             .state
@@ -258,20 +281,20 @@ struct Shared {
     waiting: Vec<usize>,
     dependents: Vec<Vec<StepId>>,
     known: Vec<Option<State>>,
-    reports: Vec<StepReport>,
+    fates: Vec<Fate>,
     /// Needed steps that are not finished.
     open: usize,
     failure: Option<SolveError>,
 }
 
 impl Board {
-    fn new(graph: &Graph, probe: Probe, reports: Vec<StepReport>) -> Self {
+    fn new(graph: &Graph, probe: Probe, fates: Vec<Fate>) -> Self {
         let mut shared = Shared {
             ready: VecDeque::new(),
             waiting: vec![0; graph.len()],
             dependents: vec![Vec::new(); graph.len()],
             known: probe.known,
-            reports,
+            fates,
             open: probe.needed.iter().filter(|needed| **needed).count(),
             failure: None,
         };
@@ -325,10 +348,10 @@ impl Board {
     }
 
     /// Notes a result, and returns how many steps are not finished yet.
-    fn succeed(&self, id: StepId, state: State, report: StepReport) -> usize {
+    fn succeed(&self, id: StepId, state: State, fate: Fate) -> usize {
         let mut shared = self.lock();
         shared.known[id.index()] = Some(state);
-        shared.reports[id.index()] = report;
+        shared.fates[id.index()] = fate;
         shared.open -= 1;
         for dependent in std::mem::take(&mut shared.dependents[id.index()]) {
             shared.waiting[dependent.index()] -= 1;
@@ -338,6 +361,12 @@ impl Board {
         }
         self.changed.notify_all();
         shared.open
+    }
+
+    /// Ends the build with a step.
+    fn end(&self, id: StepId, fate: Fate, failure: SolveError) {
+        self.lock().fates[id.index()] = fate;
+        self.fail(failure);
     }
 
     /// Keeps the first failure; what fails because it was stopped does not count.
@@ -350,22 +379,10 @@ impl Board {
         self.changed.notify_all();
     }
 
-    fn finish(self, targets: &[StepId]) -> Result<Solution, SolveError> {
-        let shared = self
-            .shared
+    fn into_shared(self) -> Shared {
+        self.shared
             .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(failure) = shared.failure {
-            return Err(failure);
-        }
-        let state = |target: &StepId| {
-            let known = shared.known[target.index()].clone();
-            known.expect("targets are known when nothing is open")
-        };
-        Ok(Solution {
-            states: targets.iter().map(state).collect(),
-            steps: shared.reports,
-        })
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -406,25 +423,27 @@ fn work(
         match execute(deps, inputs, &vertex) {
             Ok(Outcome::Found(state)) => {
                 vertex.end(VertexEnd::Cached);
-                board.succeed(id, state, StepReport::Hit);
+                board.succeed(id, state, Fate::Found);
             }
             Ok(Outcome::Ran(state)) => {
                 let took = vertex.elapsed();
                 vertex.end(VertexEnd::Done);
                 let made = state.layers.last().copied();
-                let is_last = board.succeed(id, state, StepReport::Ran(took)) == 0;
+                let is_last = board.succeed(id, state, Fate::Ran { took }) == 0;
                 if !is_last {
                     queue.add(id, || deps.layers.layer(made?.layer));
                 }
             }
             Err(error) => {
                 let failure = failure(id, step, error);
-                let end = match &failure {
-                    SolveError::Cancelled => VertexEnd::Cancelled,
-                    failed @ SolveError::Step { .. } => VertexEnd::Failed(failed.to_string()),
+                let (end, fate) = match &failure {
+                    SolveError::Cancelled => (VertexEnd::Cancelled, Fate::NotReached),
+                    failed @ SolveError::Step { .. } => {
+                        (VertexEnd::Failed(failed.to_string()), Fate::Failed)
+                    }
                 };
                 vertex.end(end);
-                board.fail(failure);
+                board.end(id, fate, failure);
                 deps.cancel.trigger();
                 return;
             }

@@ -8,7 +8,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Actions, Image, Kind, Platform, Sha256, Store, Timestamp};
+use kiln_cache::{
+    Actions, Definition, Fate, Image, Journal, Kind, Platform, Sha256, Store, Timestamp,
+};
 use kiln_parser::mount::FileOwner;
 use kiln_parser::{IgnoreRules, parse};
 use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
@@ -16,8 +18,8 @@ use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, W
 use kiln_solver::{
     AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, Context, ContextId,
     Deps, Identity, Layers, LayersError, PlanOptions, Remote, RemoteError, Remotes, Reporter,
-    Reuse, RunSurroundings, ScannedContext, Silent, Solution, SolveError, StepReport, Vertex,
-    context_paths, plan, solve,
+    Reuse, RunSurroundings, ScannedContext, Silent, Solution, SolveError, Vertex, context_paths,
+    plan, solve,
 };
 
 #[derive(Debug)]
@@ -85,7 +87,7 @@ struct Bench {
 
 struct Built {
     lines: Vec<String>,
-    reports: Vec<StepReport>,
+    fates: Vec<Fate>,
     view: ParentView,
 }
 
@@ -164,12 +166,19 @@ impl Bench {
             cancel: &Cancel::new().unwrap(),
             jobs: 4,
             reuse: Reuse::All,
+            journal: &Journal::new(&store),
+            definition: &Definition {
+                context: "ctx".to_owned(),
+                dockerfile: "Dockerfile".to_owned(),
+                target: None,
+                platforms: Vec::new(),
+            },
             epoch: None,
             ahead: Ahead::Nothing,
         };
         let target = plan.targets[0].root.unwrap();
-        let Solution { mut states, steps } = solve(&plan.graph, &[target], &deps)?;
-        let state = states.remove(0);
+        let Solution { states, steps } = solve(&plan.graph, &[target], &deps);
+        let state = states?.remove(0);
         let built: Vec<Layer> = state
             .layers
             .iter()
@@ -178,7 +187,7 @@ impl Bench {
         let view = ParentView::new(&built).unwrap();
         Ok(Built {
             lines: list(&view),
-            reports: steps,
+            fates: steps.into_iter().map(|step| step.fate).collect(),
             view,
         })
     }
@@ -557,9 +566,9 @@ fn what_did_not_change_is_not_done_again() {
         "COPY a /a\nCOPY d /d\nWORKDIR /w\nFROM scratch\nCOPY --from=0 /d /e\nCOPY --from=0 /a /f";
     let ran = |built: &Built| -> Vec<bool> {
         built
-            .reports
+            .fates
             .iter()
-            .map(|r| matches!(r, StepReport::Ran(_)))
+            .map(|fate| matches!(fate, Fate::Ran { .. }))
             .collect()
     };
     assert_eq!(ran(&bench.build(text)), [true, true, true, true, true]);

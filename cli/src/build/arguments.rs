@@ -12,6 +12,7 @@ Examples:
   kiln build --target test --no-cache .        one stage, every step anew
   kiln build --build-arg VERSION=1.2 -t app:1.2 --push .
   kiln build -o type=oci,dest=app.tar .        an OCI layout instead of a local image
+  kiln build --plan .                          what would run, and why
   kiln build --check .                         what is questionable in ./Dockerfile
   kiln build -o out .                          the files of the result in ./out
   kiln build - < Dockerfile                    without a context";
@@ -100,6 +101,10 @@ pub(crate) struct BuildArguments {
     /// (format: METHOD[,format=json][,ignorestatus])
     #[arg(long, value_name = "METHOD")]
     pub(crate) call: Option<String>,
+
+    /// Say what would run and how long it took last time, and build nothing
+    #[arg(long, conflicts_with_all = ["check", "call"])]
+    pub(crate) plan: bool,
 
     /// Build, but push and keep nothing
     #[arg(long, conflicts_with = "push")]

@@ -8,6 +8,7 @@ mod deletion; // outputs that delete
 mod entitlement; // --allow
 mod named_context; // --build-context
 mod output; // --output
+mod plan; // --plan
 mod request; // from flags to a request
 mod result; // --iidfile, --metadata-file
 mod secret; // --secret
@@ -40,7 +41,9 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     let mode = mode(arguments, environment)?;
     let call = Call::of(arguments)?;
     let request = request::request(arguments, environment)?;
-    result::prepare(arguments, &request.outputs)?;
+    if !arguments.plan {
+        result::prepare(arguments, &request.outputs)?;
+    }
     session::enter()?;
     let display = Display::start(mode, Settings::of(environment));
     let insecure = output::insecure_registries(&request, arguments);
@@ -68,6 +71,17 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
         };
     }
     let cancel = interrupt::watch(&engine)?;
+    if arguments.plan {
+        let forecast = engine.forecast(&request, &display, &cancel);
+        let book = display.finish();
+        return match forecast {
+            Ok(forecast) => plan::print(&forecast, environment).map(|()| Exit::SUCCESS),
+            Err(error) => {
+                complain(&error, &book, mode, environment);
+                Ok(exit_of(&error))
+            }
+        };
+    }
     let built = engine.build(&request, &display, &cancel);
     let book = display.finish();
     if matches!(mode, Mode::Terminal | Mode::Plain) {

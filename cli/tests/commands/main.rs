@@ -17,3 +17,4 @@ mod progress; // lines and JSON
 mod reuse; // what is run again
 mod ship; // to registries and archives
 mod usage; // command lines
+mod why; // reasons and plans

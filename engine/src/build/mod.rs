@@ -1,13 +1,18 @@
 //! `kiln build`: text to plan, plan to solution, solution to image, image to wherever it goes.
 
+mod account; // what it did
 mod contexts; // the directories that are read
 mod failure; // why it failed
+mod forecast; // what it would do
 mod options; // what planning and running need to know
 
-use kiln_cache::State;
+use std::time::Instant;
+
+use kiln_cache::{State, Timestamp};
+use kiln_parser::Diagnostic;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;
-use kiln_solver::{Ahead, Deps, Extent, Progress, Reporter, StepId, solve, survey};
+use kiln_solver::{Ahead, Deps, Extent, Plan, Progress, Reporter, StepId, solve, survey};
 
 use crate::ahead::Wanted;
 use crate::base_layers::Fetcher;
@@ -20,12 +25,25 @@ use crate::remote::RemoteSources;
 use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::ssh::BuildAgents;
-use crate::{Engine, Error};
+use crate::{Engine, Error, SourceText};
+use account::Ended;
 use failure::solve_error;
 use options::surroundings;
 
+pub(crate) use account::canonical;
 pub(crate) use failure::plan_error;
+pub use forecast::{BuildForecast, Prospect, StepForecast};
 pub(crate) use options::{check_syntax, plan_options};
+
+/// A build that can begin.
+struct Prepared<'a> {
+    source_text: &'a SourceText,
+    plan: &'a Plan,
+    /// The last steps of the targets that have any.
+    roots: &'a [StepId],
+    findings: Vec<Diagnostic>,
+    deps: &'a Deps<'a>,
+}
 
 impl Engine {
     /// Builds an image and hands it to the outputs.
@@ -38,7 +56,42 @@ impl Engine {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<BuildResult, Error> {
+        let (begun, clock) = (Timestamp::now(), Instant::now());
         output::check(request)?;
+        self.with_plan(request, progress, cancel, |prepared| {
+            let Prepared {
+                source_text,
+                plan,
+                deps,
+                ..
+            } = prepared;
+            let solution = solve(&plan.graph, prepared.roots, deps);
+            let result = match solution.states {
+                Ok(states) => self.finish(request, &prepared, states),
+                Err(error) => Err(solve_error(error, source_text)),
+            };
+            let ended = Ended {
+                definition: deps.definition.clone(),
+                begun,
+                took: clock.elapsed(),
+                graph: &plan.graph,
+                source_text,
+                steps: solution.steps,
+                result: &result,
+            };
+            self.remember(ended, deps.reporter);
+            result
+        })
+    }
+
+    /// Finds out what there is to build, and acts on it.
+    fn with_plan<T>(
+        &self,
+        request: &BuildRequest,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+        act: impl FnOnce(Prepared<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let reporter = Reporter::new(progress);
         let agents = BuildAgents::new(&self.store, &request.agents)?;
         let remotes = RemoteSources {
@@ -86,45 +139,56 @@ impl Engine {
         let contexts =
             self.scan_contexts(request, definition.context.as_ref(), &plan, &reporter)?;
         let roots: Vec<StepId> = plan.targets.iter().filter_map(|t| t.root).collect();
-        let solved = match roots.is_empty() {
-            true => Vec::new(),
-            false => {
-                let fetcher = Fetcher::new(self, &plan, &reporter);
-                let executor = LazyExecutor::new(self);
-                let snapshotter = LazySnapshotter::new(self);
-                let wanted = Wanted::of(request);
-                let prepare = |layer: &Layer| self.prepare_layer(layer, wanted);
-                let deps = Deps {
-                    store: &self.store,
-                    layers: &self.layers,
-                    snapshotter: &snapshotter,
-                    cache: &self.actions,
-                    bases: &fetcher,
-                    remotes: &remotes,
-                    contexts: &contexts,
-                    agents: &agents,
-                    executor: &executor,
-                    surroundings: &surroundings(request, &plan),
-                    reporter: &reporter,
-                    cancel,
-                    jobs: request.jobs,
-                    reuse: request.reuse.clone(),
-                    epoch: options.epoch,
-                    ahead: match wanted {
-                        Wanted::Nothing => Ahead::Nothing,
-                        Wanted::Digests | Wanted::Packed(_) => Ahead::Prepare(&prepare),
-                    },
-                };
-                let solution = solve(&plan.graph, &roots, &deps)
-                    .map_err(|error| solve_error(error, source_text))?;
-                solution.states
-            }
+        let fetcher = Fetcher::new(self, &plan, &reporter);
+        let executor = LazyExecutor::new(self);
+        let snapshotter = LazySnapshotter::new(self);
+        let wanted = Wanted::of(request);
+        let prepare = |layer: &Layer| self.prepare_layer(layer, wanted);
+        let deps = Deps {
+            store: &self.store,
+            layers: &self.layers,
+            snapshotter: &snapshotter,
+            cache: &self.actions,
+            bases: &fetcher,
+            remotes: &remotes,
+            contexts: &contexts,
+            agents: &agents,
+            executor: &executor,
+            surroundings: &surroundings(request, &plan),
+            reporter: &reporter,
+            cancel,
+            jobs: request.jobs,
+            reuse: request.reuse.clone(),
+            journal: &self.journal,
+            definition: &account::definition(request),
+            epoch: options.epoch,
+            ahead: match wanted {
+                Wanted::Nothing => Ahead::Nothing,
+                Wanted::Digests | Wanted::Packed(_) => Ahead::Prepare(&prepare),
+            },
         };
-        let mut solved = solved.into_iter();
+        act(Prepared {
+            source_text,
+            plan: &plan,
+            roots: &roots,
+            findings,
+            deps: &deps,
+        })
+    }
+
+    /// Hands what was built to the outputs.
+    fn finish(
+        &self,
+        request: &BuildRequest,
+        prepared: &Prepared<'_>,
+        states: Vec<State>,
+    ) -> Result<BuildResult, Error> {
+        let plan = prepared.plan;
+        let mut states = states.into_iter();
         let built = plan.targets.iter().map(|target| Built {
             target,
             state: match target.root {
-                Some(_) => solved.next().expect("every root has a state"),
+                Some(_) => states.next().expect("every root has a state"),
                 None => State {
                     base: target.base,
                     layers: Vec::new(),
@@ -132,13 +196,13 @@ impl Engine {
             },
         });
         let built: Vec<Built<'_>> = built.collect();
-        let exported = self.export(request, &plan, &built, &reporter)?;
+        let exported = self.export(request, plan, &built, prepared.deps.reporter)?;
         Ok(BuildResult {
             id: exported.id,
             descriptor: exported.descriptor,
             config: exported.config,
-            warnings: findings,
-            source_text: source_text.clone(),
+            warnings: prepared.findings.clone(),
+            source_text: prepared.source_text.clone(),
         })
     }
 }

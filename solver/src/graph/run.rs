@@ -14,6 +14,8 @@ pub struct Run {
     pub script: Option<(String, String)>,
     /// The environment, in order. Proxies are not in it.
     pub env: Vec<(String, String)>,
+    /// Which of the variables are build arguments: for people, not part of its key.
+    pub arguments: Vec<String>,
     /// The working directory.
     pub cwd: GuestPath,
     /// The user as written; empty for root.

@@ -47,6 +47,8 @@ impl Encode for Run {
             argv,
             script,
             env,
+            // Where a variable comes from makes no difference to the command.
+            arguments: _,
             cwd,
             user,
             mounts,

@@ -17,10 +17,10 @@
 mod encode; // how operations are fed to a hasher
 mod receipt; // what went into a key, for people
 
-use kiln_cache::{ActionKey, Blake3, Encoder, Receipt, State};
+use kiln_cache::{ActionKey, Blake3, Encoder, State};
 
 use crate::graph::{FileSource, Graph, Mount, Op, StepId};
-use receipt::describe;
+pub(crate) use receipt::{FILES, PLATFORM, receipt};
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
 const VERSION: &str = "kiln.step.2";
@@ -30,8 +30,6 @@ const VERSION: &str = "kiln.step.2";
 pub(crate) struct StepKeys {
     pub(crate) weak: Blake3,
     pub(crate) recipe: ActionKey,
-    /// What went into the recipe, by name.
-    pub(crate) receipt: Receipt,
 }
 
 /// Computes the keys of every step. `content` tells the digest of what a copy reads from contexts,
@@ -40,30 +38,19 @@ pub(crate) fn keys(graph: &Graph, content: impl Fn(StepId) -> Option<Blake3>) ->
     let mut all: Vec<StepKeys> = Vec::with_capacity(graph.len());
     for (id, step) in graph.steps() {
         let weak = weak(&step.op);
-        let mut receipt = Receipt::default();
-        describe(&step.op, &mut receipt);
         let mut encoder = Encoder::new(VERSION);
         encoder.text("recipe").value(&weak);
         let parent = step.parent.map(|parent| all[parent.index()].recipe);
         encoder.optional(parent.as_ref());
-        receipt.add(
-            "parent",
-            parent.map_or_else(|| "nothing".to_owned(), |key| key.to_string()),
-        );
         let content = content(id);
         encoder.optional(content.as_ref());
-        if let Some(content) = content {
-            receipt.add("files", content.to_string());
-        }
         for (source, paths) in read_from_steps(&step.op) {
             let source = all[source.index()].recipe;
             encoder.value(&source).sequence(&paths);
-            receipt.add("source", source.to_string());
         }
         all.push(StepKeys {
             weak,
             recipe: ActionKey(encoder.finish()),
-            receipt,
         });
     }
     all
@@ -177,6 +164,7 @@ mod tests {
             argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), "make".to_owned()],
             script: None,
             env: vec![("A".to_owned(), "b".to_owned())],
+            arguments: vec!["A".to_owned()],
             cwd: kiln_cache::GuestPath::new("/src"),
             user: "me".to_owned(),
             mounts: vec![Mount {

@@ -67,6 +67,7 @@ impl StagePlan<'_, '_> {
             argv,
             script,
             env: self.state.env.pairs().to_vec(),
+            arguments: self.state.arguments.clone(),
             cwd: self.state.working_dir(),
             user: self.state.config.config.user.clone(),
             mounts: mounts.files,

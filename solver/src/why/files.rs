@@ -1,0 +1,235 @@
+//! Which files of a copy differ: two layers compared, and what differs called as the copy reads it.
+//!
+//! The layer that a copy made last time and the one it made now list every file that it copied,
+//! with its digest. Where a file of the layer comes from, the selection says; where a deleted one
+//! came from, it can be said if there is only one place.
+
+use std::cmp::Ordering;
+
+use kiln_cache::{ActionRecord, Change, Entry, FileChange, GuestPath, Kind, Tree, compare_paths};
+use kiln_parser::{glob_match, has_wildcards};
+
+use super::Now;
+use crate::below::Sources;
+use crate::copy::{self, Selection};
+use crate::files::Files;
+use crate::graph::{Copy, CopyPart, FileSource};
+use crate::solve::Deps;
+
+/// Files that are named; the others are counted.
+const NAMED: usize = 10;
+
+/// Returns the first files that differ, and how many more do. None if that cannot be told any
+/// more.
+pub(super) fn differ(
+    copy: &Copy,
+    record: &ActionRecord,
+    now: &Now<'_>,
+    deps: &Deps<'_>,
+) -> Option<(Vec<FileChange>, usize)> {
+    let tree = |state: &kiln_cache::State| {
+        let layer = deps.layers.layer(state.layers.last()?.layer)?;
+        layer.tree().ok()
+    };
+    let old = tree(&record.state)?;
+    let new = tree(now.states[now.id.index()].as_ref()?)?;
+    let found = compare(copy, &old, &new);
+    let states = copy.parts.iter().filter_map(|part| match part.source {
+        FileSource::Step(step) => Some((step, now.states[step.index()].clone()?)),
+        FileSource::Context(_) | FileSource::Nothing => None,
+    });
+    let states = states.collect();
+    let sources = Sources::new(deps, &states).ok()?;
+    let origins = Origins::new(copy, &sources)?;
+    let named = found.iter().take(NAMED).map(|difference| FileChange {
+        change: difference.change,
+        path: origins.name(difference),
+    });
+    Some((named.collect(), found.len().saturating_sub(NAMED)))
+}
+
+/// A path of the layer at which two layers differ.
+struct Difference<'a> {
+    change: Change,
+    path: &'a [u8],
+    /// What is there now.
+    now: Option<Kind<'a>>,
+}
+
+/// Returns where two layers of the same copy differ, in the order of a walk. Directories count only
+/// if nothing else differs: their files tell more.
+fn compare<'a>(copy: &Copy, old: &'a Tree, new: &'a Tree) -> Vec<Difference<'a>> {
+    let mut found = Vec::new();
+    let mut directories = Vec::new();
+    let mut note = |change, entry: Entry<'a>, now| {
+        let difference = Difference {
+            change,
+            path: entry.path,
+            now,
+        };
+        match entry.is_directory() {
+            true => directories.push(difference),
+            false => found.push(difference),
+        }
+    };
+    let (mut before, mut after) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(before), Some(after)) => compare_paths(before.path, after.path),
+        };
+        let was = before.next_if(|_| order != Ordering::Greater);
+        let is = after.next_if(|_| order != Ordering::Less);
+        match (was, is) {
+            (Some(was), Some(is)) => {
+                if !same_file(copy, (old, was), (new, is)) {
+                    note(Change::Changed, is, Some(content(new, is)));
+                }
+            }
+            (Some(was), None) => note(Change::Deleted, was, None),
+            (None, Some(is)) => note(Change::Added, is, Some(content(new, is))),
+            (None, None) => break,
+        }
+    }
+    match found.is_empty() {
+        true => directories,
+        false => found,
+    }
+}
+
+/// Says whether a copy found the same file. Times do not count, and neither does what it sets
+/// itself.
+fn same_file(copy: &Copy, (old, was): (&Tree, Entry<'_>), (new, is): (&Tree, Entry<'_>)) -> bool {
+    let sets_owner = copy.owner.is_some();
+    let sets_mode = copy.mode.is_some();
+    content(old, was) == content(new, is)
+        && (sets_mode || was.mode == is.mode)
+        && (sets_owner || (was.uid, was.gid) == (is.uid, is.gid))
+        && was.xattrs == is.xattrs
+}
+
+/// Returns what a name stands for, whether it is the first of its file or not.
+fn content<'a>(tree: &'a Tree, entry: Entry<'a>) -> Kind<'a> {
+    match entry.kind {
+        Kind::HardLink { target } => tree.get(target).map_or(entry.kind, |first| first.kind),
+        kind => kind,
+    }
+}
+
+/// Where the files of a copy come from.
+struct Origins<'a> {
+    copy: &'a Copy,
+    parts: Vec<(&'a CopyPart, &'a dyn Files, Vec<Selection<'a>>)>,
+}
+
+impl<'a> Origins<'a> {
+    fn new(copy: &'a Copy, sources: &'a Sources<'_>) -> Option<Self> {
+        let parts = copy.parts.iter().map(|part| {
+            let files = sources.files(part.source);
+            Some((part, files, copy::select(files, copy, part).ok()?))
+        });
+        Some(Self {
+            copy,
+            parts: parts.collect::<Option<_>>()?,
+        })
+    }
+
+    /// Names the source of a difference; if that cannot be told, its place in the image.
+    fn name(&self, difference: &Difference<'_>) -> String {
+        let known = match difference.now {
+            Some(kind) => self.source_of(difference.path, kind),
+            None => self.source_before(difference.path),
+        };
+        known.unwrap_or_else(|| format!("/{}", String::from_utf8_lossy(difference.path)))
+    }
+
+    /// Returns the source that brought what is at a path now: the last one that can have.
+    fn source_of(&self, path: &[u8], kind: Kind<'_>) -> Option<String> {
+        let inside = self.inside(path)?;
+        let brought = self.parts.iter().rev().find_map(|(part, files, selected)| {
+            let candidates = selected.iter().rev().flat_map(|selection| {
+                let exact = !selection.is_directory() && !self.copy.parents;
+                let path = match exact {
+                    true => {
+                        let fits = inside.is_root() || inside.as_bytes() == selection.name;
+                        fits.then(|| selection.path.clone())
+                    }
+                    false => Some(self.below(selection, &inside)),
+                };
+                path.into_iter()
+            });
+            let is_it = |candidate: &GuestPath| {
+                let entry = files.get(candidate.as_bytes());
+                let entry = entry.map(|entry| crate::files::follow_hard_link(*files, entry));
+                entry.is_some_and(|entry| same_kind(entry.kind, kind))
+            };
+            Some((part.source, candidates.into_iter().find(is_it)?))
+        });
+        brought.map(|(source, path)| shown(source, &path))
+    }
+
+    /// Returns the source of what was at a path, if there is only one that it can have been.
+    fn source_before(&self, path: &[u8]) -> Option<String> {
+        let inside = self.inside(path)?;
+        let mut candidates: Vec<String> = Vec::new();
+        for (part, files, selected) in &self.parts {
+            let mut add = |path: GuestPath| {
+                let name = shown(part.source, &path);
+                if files.get(path.as_bytes()).is_none() && !candidates.contains(&name) {
+                    candidates.push(name);
+                }
+            };
+            for selection in selected {
+                if selection.is_directory() || self.copy.parents {
+                    add(self.below(selection, &inside));
+                }
+            }
+            for pattern in part.paths.iter().filter(|path| has_wildcards(path)) {
+                let (directory, pattern) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+                let name = String::from_utf8_lossy(inside.name());
+                let fits = inside.components().count() == 1
+                    && !has_wildcards(directory)
+                    && glob_match(pattern, &name).unwrap_or(false);
+                if fits && !self.copy.parents {
+                    add(GuestPath::new(directory).join(inside.name()));
+                }
+            }
+        }
+        match &candidates[..] {
+            [only] => Some(only.clone()),
+            _ => None,
+        }
+    }
+
+    /// Returns a path of the layer as seen from the destination.
+    fn inside(&self, path: &[u8]) -> Option<GuestPath> {
+        GuestPath::from_clean(path)?.strip_prefix(&self.copy.destination)
+    }
+
+    /// Returns where below a selected directory something was that went to `inside` the
+    /// destination.
+    fn below(&self, selection: &Selection<'_>, inside: &GuestPath) -> GuestPath {
+        match self.copy.parents {
+            true => selection.pivot.join(inside.as_bytes()),
+            false => selection.path.join(inside.as_bytes()),
+        }
+    }
+}
+
+/// Says whether a source's node can have become a layer's.
+fn same_kind(source: Kind<'_>, layer: Kind<'_>) -> bool {
+    match (source, layer) {
+        (Kind::Directory { .. }, Kind::Directory { .. }) => true,
+        (source, layer) => source == layer,
+    }
+}
+
+/// Returns a path as the Dockerfile would have it: relative in a context, absolute elsewhere.
+fn shown(source: FileSource, path: &GuestPath) -> String {
+    match source {
+        FileSource::Context(_) => String::from_utf8_lossy(path.as_bytes()).into_owned(),
+        FileSource::Step(_) | FileSource::Nothing => path.to_string(),
+    }
+}
