@@ -100,3 +100,44 @@ fn archives_carry_names_and_ids() {
     let ended = kiln.run(&["load", "-i", "missing.tar"]);
     assert!(ended.stderr.contains("open missing.tar"), "{ended:#?}");
 }
+
+/// A base is fetched when a step needs its files: neither for what changes only the config nor for
+/// a copy that does not look below itself, however often it is built and pushed.
+#[test]
+fn a_base_that_no_step_reads_stays_in_its_registry() {
+    let kiln = need!(Kiln::for_builds());
+    let registry = need!(Registry::start());
+    let configuration = fs::read_to_string(registry.registries_conf()).unwrap();
+    kiln.write("registries.conf", &configuration);
+    let base = registry.image("team/base");
+    kiln.build_shell(&base, "CMD [\"true\"]");
+    kiln.ok(&["push", "-q", &base]);
+    let other = need!(Kiln::for_builds());
+    other.write("registries.conf", &configuration);
+    other.write("ctx/file", "content");
+    let downloads = || {
+        let log = registry.log();
+        let is_layer = |line: &&str| line.contains("GET /v2/team/base/blobs/");
+        log.lines().filter(is_layer).count()
+    };
+    let app = registry.image("team/app");
+    for dockerfile in ["LABEL a=b\nCMD [\"sh\"]", "COPY --link file /file\nUSER 1"] {
+        other.dockerfile(&format!("FROM {base}\n{dockerfile}\n"));
+        let before = downloads();
+        other.ok(&["build", "-q", "-t", &app, "--push", "ctx"]);
+        // Its config is all that is read of it, and once is enough.
+        assert!(downloads() - before <= 1, "{}", registry.log());
+        let pulled = need!(Kiln::for_builds());
+        pulled.write("registries.conf", &configuration);
+        pulled.ok(&["pull", "-q", &app]);
+        assert_eq!(
+            pulled.ok(&["run", "--rm", &app, "sh", "-c", "echo here"]),
+            "here"
+        );
+    }
+    // One that does needs it.
+    other.dockerfile(&format!("FROM {base}\nCOPY file /file\n"));
+    let before = downloads();
+    other.ok(&["build", "-q", "ctx"]);
+    assert!(downloads() > before, "{}", registry.log());
+}
