@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kiln_engine::{ContextSource, DockerfileSource};
+use kiln_engine::{ContextSource, DockerfileSource, Packed};
 use kiln_parser::{Place, RemoteSource, remote_source};
 
 use super::arguments::BuildArguments;
@@ -85,8 +85,7 @@ fn read(stdin: &mut dyn Read) -> Result<Vec<u8>, Failure> {
 
 /// Tells a tar, compressed or not, from a Dockerfile.
 fn is_archive(beginning: &[u8]) -> bool {
-    let magics: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
-    magics.iter().any(|magic| beginning.starts_with(magic))
+    Packed::of(beginning) != Packed::No
         || beginning
             .first_chunk::<BEGINNING>()
             .is_some_and(is_tar_header)

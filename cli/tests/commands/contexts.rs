@@ -3,32 +3,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use kiln_testbed::{GitSite, Web, WebAnswer, need, run};
 
 use crate::harness::{Ended, Kiln, names};
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY . /all/\n";
-
-/// Runs kiln with bytes on standard input.
-fn run_with(kiln: &Kiln, input: &[u8], arguments: &[&str]) -> Ended {
-    let mut child = kiln
-        .command()
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    // It need not read all of it.
-    let writer = std::thread::spawn(move || drop(std::io::Write::write_all(&mut stdin, &input)));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    Ended::from(output)
-}
 
 fn archive(directory: &Path, flags: &[&str]) -> Vec<u8> {
     let mut command = Command::new("tar");
@@ -68,7 +49,7 @@ fn archives_come_through_standard_input() {
         &["--format=v7"],
     ] {
         let input = archive(&tree, flags);
-        let ended = run_with(&kiln, &input, &["build", "-o", "out", "-"]);
+        let ended = kiln.run_with(&input, &["build", "-o", "out", "-"]);
         // Ignore files are for directories of the person's.
         check(&kiln, &ended, &[".dockerignore", "Dockerfile", "file"]);
     }
@@ -82,7 +63,7 @@ fn the_dockerfile_may_be_anywhere() {
     let input = archive(&tree, &[]);
     let build = |file: &[&str]| {
         let arguments = [&["build", "-o", "out"], file, &["-"]].concat();
-        run_with(&kiln, &input, &arguments)
+        kiln.run_with(&input, &arguments)
     };
     check(&kiln, &build(&["-f", "sub/Other"]), &["sub"]);
     let host = kiln.write("elsewhere", DOCKERFILE);
@@ -110,7 +91,7 @@ fn a_dockerfile_of_an_archive_is_in_the_archive() {
     fs::create_dir(&tree).unwrap();
     std::os::unix::fs::symlink(&secret, tree.join("Dockerfile")).unwrap();
     let input = archive(&tree, &[]);
-    let ended = run_with(&kiln, &input, &["build", "-"]);
+    let ended = kiln.run_with(&input, &["build", "-"]);
     assert_eq!(ended.code, 1, "{ended:#?}");
     assert!(
         ended.stderr.contains("no such file or directory"),
@@ -124,7 +105,7 @@ fn broken_archives_are_refused() {
     kiln.write("tree/file", &"x".repeat(100_000));
     let mut input = archive(&kiln.scratch.join("tree"), &["--gzip"]);
     input.truncate(input.len() / 2);
-    let ended = run_with(&kiln, &input, &["build", "-"]);
+    let ended = kiln.run_with(&input, &["build", "-"]);
     assert_eq!(ended.code, 1, "{ended:#?}");
     assert!(
         ended
@@ -141,7 +122,7 @@ fn a_lower_case_dockerfile_does_and_a_misnamed_one_is_pointed_out() {
     kiln.write("lower/dockerfile", DOCKERFILE);
     assert_eq!(kiln.run(&["build", "-o", "out", "lower"]).code, 0);
     let input = archive(&kiln.scratch.join("lower"), &[]);
-    let ended = run_with(&kiln, &input, &["build", "-o", "out", "-"]);
+    let ended = kiln.run_with(&input, &["build", "-o", "out", "-"]);
     assert_eq!(ended.code, 0, "{ended:#?}");
     kiln.write("other/Containerfile", DOCKERFILE);
     let ended = kiln.run(&["build", "other"]);

@@ -6,7 +6,7 @@
 )]
 
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -71,7 +71,7 @@ impl Kiln {
     }
 
     /// Runs kiln with something on standard input.
-    pub(crate) fn run_with(&self, input: &str, arguments: &[&str]) -> Ended {
+    pub(crate) fn run_with(&self, input: impl AsRef<[u8]>, arguments: &[&str]) -> Ended {
         let mut child = self
             .command()
             .args(arguments)
@@ -81,12 +81,12 @@ impl Kiln {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // What is refused for its flags is refused before anything is read.
-        match stdin.write_all(input.as_bytes()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => panic!("{error}"),
-            _ => drop(stdin),
-        }
-        Ended::from(child.wait_with_output().unwrap())
+        let input = input.as_ref().to_vec();
+        // It need not read all of it: what is refused for its flags is refused before.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        Ended::from(output)
     }
 
     /// Runs kiln, which must succeed, and returns its standard output less the final line end.
