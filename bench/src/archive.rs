@@ -35,6 +35,8 @@ pub(crate) fn unpack(
         // tar sees by the first bytes how an archive is compressed.
         extract(&blob(&layout, layer)?, &root)?;
     }
+    area.discard_blobs(&layout)
+        .map_err(|error| error.to_string())?;
     Ok(Image::of_root(root))
 }
 

@@ -79,6 +79,15 @@ impl Area {
         }
     }
 
+    /// Removes the blobs of an OCI layout, which are few and big.
+    pub(crate) fn discard_blobs(&self, layout: &Path) -> Result<(), Error> {
+        let blobs = layout.join("blobs/sha256");
+        for entry in fs::read_dir(&blobs).map_err(Error::at(&blobs))? {
+            self.discard(&entry.map_err(Error::at(&blobs))?.path())?;
+        }
+        Ok(())
+    }
+
     /// Writes back what others left to be written, lest the next one waits for it.
     pub(crate) fn sync(&self) -> Result<(), Error> {
         let directory = File::open(&self.directory).map_err(Error::at(&self.directory))?;

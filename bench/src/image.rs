@@ -63,6 +63,8 @@ impl Examiner {
                 .arg(format!("{}:latest", layout.display()))
                 .arg(&bundle),
         )?;
+        area.discard_blobs(&layout)
+            .map_err(|error| error.to_string())?;
         Image::unpacked(&bundle)
     }
 }
