@@ -249,12 +249,11 @@ impl<'a> Files<'a> {
             Kind::File { size, .. } if size > SMALL => Ok(Content::Large),
             Kind::File { size, .. } => {
                 let size = usize::try_from(size).expect("a small number");
-                let mut bytes = Vec::with_capacity(size + 1);
                 // One byte more than expected tells a file that grew.
-                self.file(&entry)?
-                    .take(size as u64 + 1)
-                    .read_to_end(&mut bytes)
+                let mut bytes = vec![0; size + 1];
+                let count = read_up_to(&self.file(&entry)?, &mut bytes, size)
                     .map_err(|error| LayerError::at(self.path(&entry))(error))?;
+                bytes.truncate(count);
                 match bytes.len() == size {
                     true => Ok(Content::Read(bytes)),
                     false => Err(self.changed(&entry)),
@@ -312,6 +311,23 @@ impl<'a> Files<'a> {
             path: entry.guest_path(),
         }
     }
+}
+
+/// Reads a regular file that is `expected` bytes long, into a buffer with room for more.
+///
+/// A read that was given more room than that and ends there has met the end; asking once more
+/// costs as much as the first time.
+fn read_up_to(mut file: &File, buffer: &mut [u8], expected: usize) -> std::io::Result<usize> {
+    let mut count = 0;
+    while count < expected {
+        match file.read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
 }
 
 /// Writes the headers of an entry, and for an opaque directory its marker.
