@@ -90,7 +90,8 @@ pub(crate) fn why(arguments: &WhyArguments, environment: &Environment) -> Outcom
     let layout = Layout::of_stdout(environment);
     let mut text = String::new();
     if extent == Extent::First {
-        text.push_str(&format!("{}\n\n", headline(&build, Timestamp::now())));
+        text.push_str(&layout.paragraph(&headline(&build, Timestamp::now())));
+        text.push('\n');
     }
     for step in &build.steps {
         let because = words::sentences(&step.because, extent);
