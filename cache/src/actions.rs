@@ -1,17 +1,21 @@
 //! "This step, these inputs" leads to a result: action keys, records, receipts.
 //!
 //! A record is one small JSON file named by its key and replaced by rename. Its modification time
-//! is its last use. A record is written last, after everything it names; if something it names has
+//! is its last use, to within an hour, so that finding it again and again writes nothing. A record
+//! is written last, after everything it names; if something it names has
 //! gone meanwhile, whoever finds that out treats it as a miss.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ActionKey, LayerId, Sha256, Store, Timestamp};
+
+/// How exactly the last use of a record is known.
+const USE_RESOLUTION: Duration = Duration::from_secs(3600);
 
 /// What a step came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,11 +129,78 @@ impl Actions {
     }
 }
 
+/// A record as it lies in the state directory.
+#[derive(Clone, Debug)]
+pub struct StoredRecord {
+    /// Its name.
+    pub key: ActionKey,
+    /// What it says; none if it is damaged.
+    pub record: Option<ActionRecord>,
+    /// When it was written or found last, to within an hour.
+    pub last_used: Timestamp,
+    /// Its length.
+    pub size_bytes: u64,
+}
+
+impl Actions {
+    /// Returns every record, by key. Does not count as use.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn list(&self) -> io::Result<Vec<StoredRecord>> {
+        let mut records = Vec::new();
+        for (path, name) in self.store.spread_files("actions")? {
+            let Ok(hash) = name.parse() else {
+                continue;
+            };
+            let Some((bytes, metadata)) = read(&path) else {
+                continue;
+            };
+            records.push(StoredRecord {
+                key: ActionKey(hash),
+                record: serde_json::from_slice(&bytes).ok(),
+                last_used: metadata.modified().map_or(Timestamp::EPOCH, Into::into),
+                size_bytes: metadata.len(),
+            });
+        }
+        records.sort_unstable_by_key(|record| record.key);
+        Ok(records)
+    }
+
+    /// Deletes a record; says whether it was there.
+    ///
+    /// # Errors
+    /// When it cannot be deleted.
+    pub fn remove(&self, key: ActionKey) -> io::Result<bool> {
+        match fs::remove_file(self.path(key)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn read(path: &std::path::Path) -> Option<(Vec<u8>, fs::Metadata)> {
+    let mut file = File::open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).ok()?);
+    file.read_to_end(&mut bytes).ok()?;
+    Some((bytes, metadata))
+}
+
 impl CacheBackend for Actions {
     fn get_many(&self, keys: &[ActionKey]) -> Vec<Option<ActionRecord>> {
+        let now = Timestamp::now();
         let get = |key: &ActionKey| {
-            let bytes = fs::read(self.path(*key)).ok()?;
-            serde_json::from_slice(&bytes).ok()
+            let path = self.path(*key);
+            let (bytes, metadata) = read(&path)?;
+            let record = serde_json::from_slice(&bytes).ok()?;
+            let last_used = metadata.modified().map_or(now, Timestamp::from);
+            if now.since(last_used) > USE_RESOLUTION {
+                // Whoever may only read the directory uses it all the same.
+                let _ = touch(&path);
+            }
+            Some(record)
         };
         keys.iter().map(get).collect()
     }
@@ -155,6 +226,17 @@ impl CacheBackend for Actions {
         }
         Ok(())
     }
+}
+
+/// Sets the time of a file's last modification to now, and nothing else.
+pub(crate) fn touch(path: &std::path::Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+    let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let times = Timestamps {
+        last_access: time(UTIME_OMIT),
+        last_modification: time(UTIME_NOW),
+    };
+    Ok(utimensat(CWD, path, &times, AtFlags::empty())?)
 }
 
 /// Durations as whole milliseconds.
@@ -198,6 +280,36 @@ mod tests {
         actions.put(&keys[..2], &record).unwrap();
         let found = actions.get_many(&keys);
         assert_eq!(found, [Some(record.clone()), Some(record), None]);
+    }
+
+    #[test]
+    fn finding_a_record_again_is_a_use_once_an_hour() {
+        let directory = tempfile::tempdir().unwrap();
+        let actions = Actions::new(&Store::open(directory.path()).unwrap());
+        let key = ActionKey(Blake3::of(b"1"));
+        let record = ActionRecord {
+            state: State::default(),
+            took: Duration::ZERO,
+            receipt: Receipt::default(),
+        };
+        actions.put(&[key], &record).unwrap();
+        let last_used = || actions.list().unwrap()[0].last_used;
+        let set = |ago: Duration| {
+            let file = File::options().write(true).open(actions.path(key)).unwrap();
+            let written = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(written - ago).unwrap();
+        };
+        let now = Timestamp::now();
+        set(Duration::from_secs(600));
+        actions.get_many(&[key]);
+        assert!(now.since(last_used()) >= Duration::from_secs(590));
+        set(Duration::from_secs(7200));
+        actions.list().unwrap();
+        assert!(now.since(last_used()) >= Duration::from_secs(7200));
+        actions.get_many(&[key]);
+        assert!(now.since(last_used()) < Duration::from_secs(60));
+        assert!(actions.remove(key).unwrap() && !actions.remove(key).unwrap());
+        assert!(actions.list().unwrap().is_empty());
     }
 
     #[test]

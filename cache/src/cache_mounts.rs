@@ -12,6 +12,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use crate::actions::touch;
 use crate::{Blake3, Flight, Store};
 
 /// How a cache mount is shared with other commands that run at the same time.
@@ -169,6 +170,8 @@ fn try_take(
     if !is_mine || !directory.is_dir() {
         return Ok(None);
     }
+    // The time of the lock's file says when it was used last.
+    touch(&directory.join("lock"))?;
     if !data.is_dir() {
         // Of several who share it, one fills it and the others wait: whoever went on to a copy of
         // its own would share nothing.

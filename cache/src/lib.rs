@@ -31,10 +31,16 @@ mod journal; // what builds did
 mod reason; // why they did it
 mod scan; // from a directory to a tree
 mod stat_index; // what a context looked like last time
+
+// What goes when not all can stay.
+mod eviction; // by which rules
+mod ledger; // who holds which bytes
 mod tombstones; // what was evicted, and why
+mod trash; // gone, but not deleted yet
 
 pub use actions::{
     ActionRecord, Actions, BuiltLayer, CacheBackend, CacheError, Ingredient, Receipt, State,
+    StoredRecord,
 };
 pub use assembled::Assembled;
 pub use blobs::{BlobError, BlobWriter, Blobs};
@@ -42,6 +48,7 @@ pub use cache_mounts::{CacheAttempt, CacheMount, CacheSharing, CacheStart, take_
 pub use digest::{ActionKey, Blake3, ChainId, DiffId, ImageId, InvalidDigest, LayerId, Sha256};
 pub use downloads::{DownloadRecord, Downloads};
 pub use encode::{Encode, Encoder};
+pub use eviction::{Candidate, Demand, Leaving, Limits, evict};
 pub use flight::{Attempt, Claim, Flight, claim};
 pub use guest_path::{GuestPath, compare_paths};
 pub use image::{
@@ -50,6 +57,7 @@ pub use image::{
 };
 pub use image_ids::ImageIds;
 pub use journal::{Build, BuildEnd, BuiltStep, Definition, Fate, Journal};
+pub use ledger::{DiskUsage, Ledger, Thing};
 pub use media::{Compression, Descriptor, MediaKind, media_type};
 pub use name::{DEFAULT_DOMAIN, DEFAULT_TAG, ImageRef, InvalidImageRef};
 pub use platform::{InvalidPlatform, Platform};
@@ -61,4 +69,5 @@ pub use stat_index::StatIndex;
 pub use store::{OpenError, Store, WorkDir, remove_tree};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use tombstones::{EvictionReason, Tombstone, Tombstones};
+pub use trash::Trash;
 pub use tree::{Device, Entry, InvalidTree, Kind, Tree, TreeBuilder, Xattrs, XattrsBuf};

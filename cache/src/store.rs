@@ -22,6 +22,8 @@
 //! containers/<id>/         containers
 //! mounts/                  where sandboxes mount what only they see
 //! locks/ab/…               one flock per running action
+//! trash/                   what was evicted and is not deleted yet
+//! collected                when garbage was collected last: its modification time
 //! work/<pid>-<n>/          whatever is not finished
 //! ```
 //!
@@ -145,7 +147,7 @@ impl Store {
         self.shared.work.fresh()
     }
 
-    /// Waits until no other kiln has the state directory open, runs `act`, and lets others in again.
+    /// Runs `act` while no other kiln has the state directory open, and lets others in again.
     /// Returns none, without running it, if others have it open now.
     ///
     /// # Errors
@@ -164,6 +166,53 @@ impl Store {
         let result = act();
         self.shared.lock.lock_shared()?;
         result.map(Some)
+    }
+
+    /// As [`Store::exclusively`], but waits for the others to end; calls `waiting` if there are any.
+    ///
+    /// # Errors
+    /// What `act` or the locking returns.
+    pub fn exclusively_at_last<T>(
+        &self,
+        waiting: impl FnOnce(),
+        act: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self.shared.lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                waiting();
+                // Two who wait for each other cannot: each lets go of its shared lock first.
+                self.shared.lock.lock()?;
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        let result = act();
+        self.shared.lock.lock_shared()?;
+        result
+    }
+
+    /// Lists `<directory>/<two digits>/<name>`, the form of whatever is addressed by a digest.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn spread_files(&self, directory: &str) -> io::Result<Vec<(PathBuf, String)>> {
+        let list = |path: &Path| match fs::read_dir(path) {
+            Ok(entries) => entries.collect::<io::Result<Vec<_>>>(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+        let mut found = Vec::new();
+        for group in list(&self.path(directory))? {
+            if !group.file_type()?.is_dir() {
+                continue;
+            }
+            for entry in list(&group.path())? {
+                if let Ok(name) = entry.file_name().into_string() {
+                    found.push((entry.path(), name));
+                }
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -363,6 +412,24 @@ mod tests {
             "{error}"
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn who_wants_it_alone_waits_for_the_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = Store::open(directory.path()).unwrap();
+        let two = Store::open(directory.path()).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let alone = std::thread::spawn(move || {
+            let waiting = || sender.send(()).unwrap();
+            one.exclusively_at_last(waiting, || Ok(())).unwrap();
+            // It lets others in again.
+            Store::open(one.root()).unwrap();
+        });
+        receiver.recv().unwrap();
+        assert!(!alone.is_finished());
+        drop(two);
+        alone.join().unwrap();
     }
 
     #[test]

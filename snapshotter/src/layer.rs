@@ -97,6 +97,11 @@ impl LayerStore {
         }
     }
 
+    /// Returns the layers that were looked at.
+    pub(crate) fn known(&self) -> &Mutex<HashMap<LayerId, Layer>> {
+        &self.shared.known
+    }
+
     /// Makes a directory for something unfinished.
     pub(crate) fn work(&self) -> Result<WorkDir, LayerError> {
         self.shared
@@ -176,7 +181,7 @@ struct LayerState {
 }
 
 impl Layer {
-    fn new(store: &Store, id: LayerId) -> Self {
+    pub(crate) fn new(store: &Store, id: LayerId) -> Self {
         let hex = id.to_string();
         Self {
             state: Arc::new(LayerState {
@@ -187,6 +192,11 @@ impl Layer {
                 diff_id: OnceLock::new(),
             }),
         }
+    }
+
+    /// Returns where everything about it is kept.
+    pub(crate) fn path(&self) -> &Path {
+        &self.state.path
     }
 
     /// Returns kiln's name for the layer.
@@ -395,7 +405,7 @@ pub(crate) fn make_open_directory(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-fn diff_path(store: &Store, diff_id: DiffId) -> PathBuf {
+pub(crate) fn diff_path(store: &Store, diff_id: DiffId) -> PathBuf {
     store.path(format!("diffs/{}", diff_id.0.hex()))
 }
 

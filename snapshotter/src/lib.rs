@@ -27,8 +27,10 @@ mod tar_header; // the fields of tar headers
 mod tar_read; // reading foreign tar streams
 mod unpack; // members of an archive, put into a layer
 
+mod discard; // layers that nobody needs any more
 mod pack; // layers packed for registries
 mod restore; // layers whose files were deleted, unpacked again
+mod verify; // whether the disk is what the index says
 
 mod commit; // what a step changed, made into a layer
 mod owner; // which owners the disk can hold
@@ -59,5 +61,6 @@ pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_
 pub use tar_read::TarError;
 pub use unpack::UnpackError;
 pub use users::{Identity, Owner, UserError, find_home, find_identity, find_owner};
+pub use verify::{LayerDamage, Whiteouts};
 pub use view::{FollowLast, Located, ParentView, Resolution, ViewError};
 pub use view_walk::Walk;

@@ -1,0 +1,278 @@
+//! Who holds which bytes.
+//!
+//! Things of the store (layers, blobs, directories) are held by entries of the cache and by roots:
+//! images and containers. What nobody holds can be deleted. A file with several names counts once,
+//! however many layers it is in, and its bytes come back with the last of them.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+/// What a tree of files takes on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Bytes that belong to it alone.
+    pub own_bytes: u64,
+    /// Files that have further names, perhaps elsewhere: device, inode, bytes. Each once.
+    pub linked: Vec<((u64, u64), u64)>,
+}
+
+impl DiskUsage {
+    /// Measures a file, or a directory with everything in it. What vanishes meanwhile, or is not
+    /// there, takes nothing.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut usage = Self::default();
+        let mut linked = HashMap::new();
+        for entry in WalkDir::new(path) {
+            let metadata = entry.and_then(|entry| entry.metadata());
+            let metadata = match metadata.map_err(io::Error::from) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            // stat(2): blocks are of 512 bytes whatever the file system's own are.
+            let bytes = metadata.blocks() * 512;
+            match metadata.is_dir() || metadata.nlink() == 1 {
+                true => usage.own_bytes += bytes,
+                false => {
+                    linked.insert((metadata.dev(), metadata.ino()), bytes);
+                }
+            }
+        }
+        usage.linked = linked.into_iter().collect();
+        usage.linked.sort_unstable();
+        Ok(usage)
+    }
+
+    /// Returns everything in it, shared or not.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.own_bytes + self.linked.iter().map(|(_, bytes)| bytes).sum::<u64>()
+    }
+}
+
+/// A thing in a [`Ledger`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Thing(usize);
+
+/// Bytes that are there or not as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    bytes: u64,
+    /// Entries of the cache that hold it.
+    holders: u32,
+    /// Whether an image or a container holds it.
+    is_rooted: bool,
+}
+
+/// The things of a store and who holds them.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    things: Vec<(Account, Vec<usize>)>,
+    files: Vec<Account>,
+    file_of: HashMap<(u64, u64), usize>,
+    /// Bytes that entries hold and roots do not.
+    cached_bytes: u64,
+}
+
+impl Ledger {
+    /// Adds a thing that nobody holds yet.
+    pub fn add(&mut self, usage: &DiskUsage) -> Thing {
+        let linked = usage.linked.iter().map(|(inode, bytes)| {
+            *self.file_of.entry(*inode).or_insert_with(|| {
+                self.files.push(Account {
+                    bytes: *bytes,
+                    ..Account::default()
+                });
+                self.files.len() - 1
+            })
+        });
+        let linked = linked.collect();
+        let account = Account {
+            bytes: usage.own_bytes,
+            ..Account::default()
+        };
+        self.things.push((account, linked));
+        Thing(self.things.len() - 1)
+    }
+
+    /// Notes that an image or a container holds a thing. Roots come before entries.
+    pub fn root(&mut self, thing: Thing) {
+        let (account, linked) = &mut self.things[thing.0];
+        account.is_rooted = true;
+        for file in linked {
+            self.files[*file].is_rooted = true;
+        }
+    }
+
+    /// Notes that an entry holds a thing.
+    pub fn hold(&mut self, thing: Thing) {
+        let (account, linked) = &mut self.things[thing.0];
+        account.holders += 1;
+        if account.holders > 1 {
+            return;
+        }
+        if !account.is_rooted {
+            self.cached_bytes += account.bytes;
+        }
+        for file in linked {
+            let file = &mut self.files[*file];
+            file.holders += 1;
+            if file.holders == 1 && !file.is_rooted {
+                self.cached_bytes += file.bytes;
+            }
+        }
+    }
+
+    /// Notes that an entry that held a thing does not any more.
+    pub fn release(&mut self, thing: Thing) {
+        let (account, linked) = &mut self.things[thing.0];
+        account.holders -= 1;
+        if account.holders > 0 {
+            return;
+        }
+        if !account.is_rooted {
+            self.cached_bytes -= account.bytes;
+        }
+        for file in linked {
+            let file = &mut self.files[*file];
+            file.holders -= 1;
+            if file.holders == 0 && !file.is_rooted {
+                self.cached_bytes -= file.bytes;
+            }
+        }
+    }
+
+    /// Returns the bytes that entries hold and neither image nor container does.
+    #[must_use]
+    pub fn cached_bytes(&self) -> u64 {
+        self.cached_bytes
+    }
+
+    /// Says whether nobody holds a thing.
+    #[must_use]
+    pub fn is_free(&self, thing: Thing) -> bool {
+        let (account, _) = &self.things[thing.0];
+        account.holders == 0 && !account.is_rooted
+    }
+
+    /// Says whether an image or a container holds a thing.
+    #[must_use]
+    pub fn is_rooted(&self, thing: Thing) -> bool {
+        self.things[thing.0].0.is_rooted
+    }
+
+    /// Returns the bytes of a thing, shared or not.
+    #[must_use]
+    pub fn bytes(&self, thing: Thing) -> u64 {
+        let (account, linked) = &self.things[thing.0];
+        let linked = linked.iter().map(|file| self.files[*file].bytes);
+        account.bytes + linked.sum::<u64>()
+    }
+
+    /// Returns a holder's share of a thing: its bytes divided among all that hold them, nothing of
+    /// what roots hold.
+    #[must_use]
+    pub fn share(&self, thing: Thing) -> u64 {
+        let share = |account: &Account| match account.is_rooted {
+            true => 0,
+            false => account.bytes / u64::from(account.holders.max(1)),
+        };
+        let (account, linked) = &self.things[thing.0];
+        let linked = linked.iter().map(|file| share(&self.files[*file]));
+        share(account) + linked.sum::<u64>() / u64::from(account.holders.max(1))
+    }
+
+    /// Returns the bytes that only things that nobody holds have.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        let is_free = |account: &&Account| account.holders == 0 && !account.is_rooted;
+        let things = self.things.iter().map(|(account, _)| account);
+        things
+            .chain(&self.files)
+            .filter(is_free)
+            .map(|account| account.bytes)
+            .sum()
+    }
+
+    /// Returns the bytes that images and containers hold.
+    #[must_use]
+    pub fn rooted_bytes(&self) -> u64 {
+        let things = self.things.iter().map(|(account, _)| account);
+        things
+            .chain(&self.files)
+            .filter(|account| account.is_rooted)
+            .map(|account| account.bytes)
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn usage(own_bytes: u64, linked: &[(u64, u64)]) -> DiskUsage {
+        DiskUsage {
+            own_bytes,
+            linked: linked
+                .iter()
+                .map(|(ino, bytes)| ((1, *ino), *bytes))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_file_in_two_layers_counts_once_and_goes_with_the_last() {
+        let mut ledger = Ledger::default();
+        let one = ledger.add(&usage(10, &[(7, 100)]));
+        let two = ledger.add(&usage(20, &[(7, 100), (8, 5)]));
+        ledger.hold(one);
+        ledger.hold(two);
+        assert_eq!(ledger.cached_bytes(), 135);
+        assert_eq!((ledger.bytes(one), ledger.share(one)), (110, 60));
+        ledger.release(one);
+        assert_eq!(ledger.cached_bytes(), 125);
+        assert!(ledger.is_free(one) && !ledger.is_free(two));
+        ledger.release(two);
+        assert_eq!((ledger.cached_bytes(), ledger.free_bytes()), (0, 135));
+    }
+
+    #[test]
+    fn what_a_root_holds_is_not_the_caches() {
+        let mut ledger = Ledger::default();
+        let layer = ledger.add(&usage(10, &[(7, 100)]));
+        let newer = ledger.add(&usage(1, &[(7, 100)]));
+        ledger.root(layer);
+        for thing in [layer, layer, newer] {
+            ledger.hold(thing);
+        }
+        assert_eq!((ledger.cached_bytes(), ledger.share(newer)), (1, 1));
+        for thing in [layer, layer, newer] {
+            ledger.release(thing);
+        }
+        assert!(!ledger.is_free(layer) && ledger.is_free(newer));
+        assert_eq!((ledger.free_bytes(), ledger.rooted_bytes()), (1, 110));
+    }
+
+    #[test]
+    fn names_of_one_file_are_measured_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        fs::write(path.join("one"), [1; 10_000]).unwrap();
+        fs::hard_link(path.join("one"), path.join("two")).unwrap();
+        fs::write(path.join("alone"), [1; 10_000]).unwrap();
+        let usage = DiskUsage::of(path).unwrap();
+        assert_eq!(usage.linked.len(), 1);
+        assert!(usage.total_bytes() >= 20_000 && usage.total_bytes() < 40_000);
+        let nothing = DiskUsage::of(&path.join("missing")).unwrap();
+        assert_eq!(nothing, DiskUsage::default());
+    }
+}

@@ -1,0 +1,103 @@
+//! What was thrown away: gone under its name at once, deleted when nobody waits for it.
+//!
+//! Things are renamed into `trash/` and deleted from there, so that a kiln that is killed while it
+//! deletes a large tree leaves no half of it where somebody would look. What is left is deleted by
+//! whoever empties the trash next; several may do so at once.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{Store, remove_tree};
+
+/// The trash of a state directory.
+#[derive(Debug)]
+pub struct Trash {
+    store: Store,
+    next: AtomicU64,
+}
+
+impl Trash {
+    /// Returns the trash of `store`.
+    #[must_use]
+    pub fn new(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a file or directory of the store away from where it is; says whether it was there.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn discard(&self, path: &Path) -> io::Result<bool> {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let name = format!("trash/{}-{number}", std::process::id());
+            let place = self.store.path(name);
+            // A file may be renamed onto a file: names that an earlier kiln left are not taken.
+            if fs::symlink_metadata(&place).is_ok() {
+                continue;
+            }
+            return match fs::rename(path, &place) {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let trash = self.store.path("trash");
+                    if trash.is_dir() {
+                        return Ok(false);
+                    }
+                    fs::create_dir_all(trash)?;
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    /// Deletes everything in it. What cannot be deleted now is tried again next time.
+    pub fn empty(&self) {
+        let Ok(entries) = fs::read_dir(self.store.path("trash")) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let _ = match is_directory {
+                true => remove_tree(&path),
+                false => fs::remove_file(&path),
+            };
+        }
+    }
+
+    /// Says whether there is something in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        fs::read_dir(self.store.path("trash")).map_or(true, |mut entries| entries.next().is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_discarded_is_gone_before_it_is_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let trash = Trash::new(&store);
+        assert!(trash.is_empty());
+        let tree = store.path("layers/tree");
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::write(store.path("file"), "x").unwrap();
+        assert!(trash.discard(&tree).unwrap());
+        assert!(!trash.discard(&tree).unwrap());
+        // Another kiln of the same process id, in another pid namespace.
+        assert!(Trash::new(&store).discard(&store.path("file")).unwrap());
+        assert!(!tree.exists() && !trash.is_empty());
+        assert_eq!(fs::read_dir(store.path("trash")).unwrap().count(), 2);
+        trash.empty();
+        assert!(trash.is_empty());
+    }
+}

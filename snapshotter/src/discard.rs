@@ -1,0 +1,111 @@
+//! Layers nobody needs any more: what is here, and how it goes.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::PoisonError;
+
+use kiln_cache::{LayerId, Trash};
+
+use crate::error::LayerError;
+use crate::facts::Facts;
+use crate::layer::{Layer, LayerStore, diff_path};
+
+impl LayerStore {
+    /// Returns the id of every layer that has a directory, whatever is in it, sorted.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self) -> io::Result<Vec<LayerId>> {
+        let found = self.store().spread_files("layers")?;
+        let mut ids: Vec<LayerId> = found
+            .iter()
+            .filter_map(|(_, name)| name.parse().ok())
+            .collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Returns where everything about a layer is kept, or would be.
+    #[must_use]
+    pub fn place(&self, id: LayerId) -> PathBuf {
+        Layer::new(self.store(), id).path().to_owned()
+    }
+
+    /// Returns what is known about a layer, whole or not; nothing if that is damaged.
+    #[must_use]
+    pub fn known_facts(&self, id: LayerId) -> Facts {
+        Layer::new(self.store(), id).facts().unwrap_or_default()
+    }
+
+    /// Takes a layer out of the store: first the names that lead to it, then itself. For whoever
+    /// has the state directory for itself and knows that no record, image or container needs it.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn discard(&self, id: LayerId, trash: &Trash) -> Result<(), LayerError> {
+        for tar in self.known_facts(id).tars {
+            let name = diff_path(self.store(), tar.diff_id);
+            let is_own = fs::read_to_string(&name).is_ok_and(|text| text.trim().parse() == Ok(id));
+            if is_own {
+                fs::remove_file(&name).map_err(LayerError::at(&name))?;
+            }
+        }
+        self.forget(id);
+        let place = self.place(id);
+        trash
+            .discard(&place)
+            .map(drop)
+            .map_err(LayerError::at(&place))
+    }
+
+    /// Takes the files of a layer out of the store; what it is stays known.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn discard_files(&self, id: LayerId, trash: &Trash) -> Result<(), LayerError> {
+        let files = self.place(id).join("diff");
+        trash
+            .discard(&files)
+            .map(drop)
+            .map_err(LayerError::at(&files))
+    }
+
+    /// Forgets what was read of a layer.
+    fn forget(&self, id: LayerId) {
+        let mut known = self.known().lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_cache::{GuestPath, Store, Timestamp};
+
+    use super::*;
+    use crate::{Content, Metadata};
+
+    #[test]
+    fn a_discarded_layer_has_no_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let layers = LayerStore::new(&store);
+        let builder = layers.builder().unwrap();
+        let metadata = Metadata::root_owned(0o644, Timestamp::EPOCH);
+        let content = Content::Bytes(b"x");
+        builder
+            .add_file(&GuestPath::new("/f"), &metadata, content)
+            .unwrap();
+        let layer = builder.finish().unwrap();
+        let diff_id = layer.diff_id().unwrap();
+        assert_eq!(layers.list().unwrap(), [layer.id()]);
+        let trash = Trash::new(&store);
+        layers.discard_files(layer.id(), &trash).unwrap();
+        assert!(layers.by_diff_id(diff_id).is_some() && layer.directory().is_none());
+        layers.discard(layer.id(), &trash).unwrap();
+        assert_eq!(layers.by_diff_id(diff_id), None);
+        assert_eq!(layers.layer(layer.id()), None);
+        assert!(layers.list().unwrap().is_empty());
+        assert_eq!(fs::read_dir(store.path("diffs")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,262 @@
+//! Whether a layer on disk is what its index says.
+//!
+//! Everything is read: contents are hashed, and tar streams that kiln can make again are made again
+//! and compared with their digests. What this process could not have stored (owners outside its
+//! namespace, devices) is not held against the disk.
+
+use std::collections::HashMap;
+use std::io;
+
+use kiln_cache::{DiffId, Entry, GuestPath, Kind};
+
+use crate::disk::Root;
+use crate::error::LayerError;
+use crate::facts::TarOrigin;
+use crate::layer::{Layer, TimeClamp};
+use crate::owner::Owners;
+use crate::scan::{self, Node, NodeKind};
+
+/// What is wrong with a layer.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerDamage {
+    /// Its index is missing, cannot be read, or is that of another layer.
+    #[error("its index is damaged")]
+    Index,
+    /// A file is missing.
+    #[error("{0} is missing")]
+    Missing(GuestPath),
+    /// There is a file that the index does not know.
+    #[error("{0} does not belong to it")]
+    Foreign(GuestPath),
+    /// A file is not what the index says.
+    #[error("{path}: {what} changed")]
+    Changed {
+        /// The file.
+        path: GuestPath,
+        /// Which of its sides.
+        what: &'static str,
+    },
+    /// Its tar stream is not the one that images know it by.
+    #[error("its diff id is {actual} instead of {expected}")]
+    DiffId {
+        /// The digest that images have.
+        expected: DiffId,
+        /// The digest that it has.
+        actual: DiffId,
+    },
+    /// It cannot be read.
+    #[error("it cannot be read")]
+    Unreadable(#[source] LayerError),
+}
+
+/// Whether this process can make what overlayfs takes for a deleted file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whiteouts {
+    /// It can, so they are there.
+    Stored,
+    /// It cannot: layers are copied, and only their indexes know what was deleted.
+    IndexOnly,
+}
+
+impl Layer {
+    /// Compares the layer with its index and its known digests, and returns what is wrong: nothing
+    /// for a whole one. Files that were deleted to save space are not missed.
+    #[must_use]
+    pub fn verify(&self, whiteouts: Whiteouts) -> Vec<LayerDamage> {
+        let Ok(tree) = self.tree() else {
+            return vec![LayerDamage::Index];
+        };
+        if tree.layer_id() != self.id() {
+            return vec![LayerDamage::Index];
+        }
+        let Some(directory) = self.directory() else {
+            return Vec::new();
+        };
+        let scanned = Root::open(&directory)
+            .map_err(LayerError::at(&directory))
+            .and_then(|root| scan::scan(&root));
+        let nodes = match scanned {
+            Ok(nodes) => nodes,
+            Err(error) => return vec![LayerDamage::Unreadable(error)],
+        };
+        let mut damage = compare(tree.iter(), &nodes, whiteouts);
+        if damage.is_empty() {
+            damage.extend(self.verify_tars());
+        }
+        damage
+    }
+
+    /// Makes the tar streams again that kiln made, and compares their digests.
+    fn verify_tars(&self) -> Option<LayerDamage> {
+        // Damaged facts are as good as none.
+        let tars = self.facts().unwrap_or_default().tars;
+        let own = tars.iter().find(|tar| tar.origin == TarOrigin::Canonical)?;
+        match self.write_tar(&mut io::sink(), TimeClamp::None) {
+            Ok(tar) if tar.diff_id == own.diff_id => None,
+            Ok(tar) => Some(LayerDamage::DiffId {
+                expected: own.diff_id,
+                actual: tar.diff_id,
+            }),
+            Err(error) => Some(LayerDamage::Unreadable(error)),
+        }
+    }
+}
+
+fn compare<'a>(
+    entries: impl Iterator<Item = Entry<'a>>,
+    nodes: &[Node],
+    whiteouts: Whiteouts,
+) -> Vec<LayerDamage> {
+    let owners = Owners::of_this_process();
+    let mut rest: HashMap<&[u8], &Node> = nodes
+        .iter()
+        .map(|node| (node.path.as_bytes(), node))
+        .collect();
+    let all = rest.clone();
+    let mut damage = Vec::new();
+    for entry in entries.filter(|entry| !entry.path.is_empty()) {
+        match rest.remove(entry.path) {
+            Some(node) => {
+                if let Some(what) = difference(&entry, node, &all, &owners) {
+                    let path = entry.guest_path();
+                    damage.push(LayerDamage::Changed { path, what });
+                }
+            }
+            None if entry.kind == Kind::Whiteout && whiteouts == Whiteouts::IndexOnly => {}
+            None => damage.push(LayerDamage::Missing(entry.guest_path())),
+        }
+    }
+    let mut foreign: Vec<&Node> = rest.into_values().collect();
+    foreign.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    damage.extend(
+        foreign
+            .into_iter()
+            .map(|node| LayerDamage::Foreign(node.path.clone())),
+    );
+    damage
+}
+
+/// Says in which regard a node is not what an entry says.
+fn difference(
+    entry: &Entry<'_>,
+    node: &Node,
+    all: &HashMap<&[u8], &Node>,
+    owners: &Owners,
+) -> Option<&'static str> {
+    let is_stand_in = matches!(&node.kind, NodeKind::File(hashed) if hashed.size_bytes == 0);
+    match entry.kind {
+        // An empty file holds the place of a device that could not be made.
+        Kind::CharDevice(_) | Kind::BlockDevice(_) if is_stand_in => return None,
+        Kind::HardLink { target } => {
+            let first = all.get(target).map(|first| &first.kind);
+            return (first != Some(&node.kind)).then_some("content");
+        }
+        Kind::Whiteout => return (node.kind != NodeKind::Whiteout).then_some("kind"),
+        _ => {}
+    }
+    let found = node.index_kind();
+    match (entry.kind, found) {
+        (kind, Some(found)) if kind == found => {}
+        (Kind::File { .. }, Some(Kind::File { .. })) => return Some("content"),
+        (Kind::Symlink { .. }, Some(Kind::Symlink { .. })) => return Some("target"),
+        _ => return Some("kind"),
+    }
+    // Symbolic links have no mode, and file systems differ in how finely they keep times.
+    let is_link = matches!(entry.kind, Kind::Symlink { .. });
+    match () {
+        () if !is_link && entry.mode != node.mode => Some("mode"),
+        () if owners.uid_on_disk(entry.uid) != node.uid => Some("owner"),
+        () if owners.gid_on_disk(entry.gid) != node.gid => Some("group"),
+        () if entry.mtime.seconds != node.mtime.seconds => Some("time of modification"),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use kiln_cache::{Store, Timestamp};
+
+    use super::*;
+    use crate::{Content, LayerStore, Metadata};
+
+    /// Makes a layer, lets `damage` loose on its directory, and says what is found.
+    fn found(damage: impl FnOnce(&Path)) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let layers = LayerStore::new(&Store::open(directory.path()).unwrap());
+        let builder = layers.builder().unwrap();
+        let metadata = |mode| Metadata::root_owned(mode, Timestamp::from_seconds(7));
+        let path = GuestPath::new;
+        builder
+            .add_directory(&path("/d"), &metadata(0o755))
+            .unwrap();
+        let content = Content::Bytes(b"text");
+        builder
+            .add_file(&path("/d/file"), &metadata(0o644), content)
+            .unwrap();
+        builder
+            .add_hard_link(&path("/d/name"), &path("/d/file"))
+            .unwrap();
+        builder
+            .add_symlink(&path("/link"), &metadata(0o777), b"d")
+            .unwrap();
+        let layer = builder.finish().unwrap();
+        layer.diff_id().unwrap();
+        damage(layer.directory().unwrap().parent().unwrap());
+        let layer = LayerStore::new(layers.store()).layer(layer.id()).unwrap();
+        let damage = layer.verify(Whiteouts::Stored);
+        damage.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_whole_layer_has_no_damage() {
+        assert!(found(|_| {}).is_empty());
+        // Files that were deleted on purpose can be had again.
+        assert!(found(|layer| fs::remove_dir_all(layer.join("diff")).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn damage_is_found_and_named() {
+        let flip = |layer: &Path| {
+            let file = layer.join("diff/d/file");
+            let time = fs::metadata(&file).unwrap().modified().unwrap();
+            fs::write(&file, "tExt").unwrap();
+            fs::File::open(&file).unwrap().set_modified(time).unwrap();
+        };
+        assert_eq!(found(flip), ["/d/file: content changed"]);
+        let chmod = |layer: &Path| {
+            let mode = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(layer.join("diff/d/file"), mode).unwrap();
+        };
+        assert_eq!(found(chmod), ["/d/file: mode changed"]);
+        let replace = |layer: &Path| {
+            fs::remove_file(layer.join("diff/link")).unwrap();
+            fs::write(layer.join("diff/new"), "").unwrap();
+        };
+        assert_eq!(
+            found(replace),
+            ["/link is missing", "/new does not belong to it"]
+        );
+        let cut = |layer: &Path| {
+            let index = fs::read(layer.join("index")).unwrap();
+            fs::write(layer.join("index"), &index[..index.len() / 2]).unwrap();
+        };
+        assert_eq!(found(cut), ["its index is damaged"]);
+        let lie = |layer: &Path| {
+            let facts = fs::read_to_string(layer.join("facts")).unwrap();
+            let (before, after) = facts.split_once("sha256:").unwrap();
+            let other = format!("{before}sha256:{}{}", "0".repeat(64), &after[64..]);
+            fs::write(layer.join("facts"), other).unwrap();
+        };
+        let [only] = &found(lie)[..] else {
+            panic!("one thing is wrong");
+        };
+        assert!(
+            only.ends_with(&format!("instead of sha256:{}", "0".repeat(64))),
+            "{only}"
+        );
+    }
+}
