@@ -47,6 +47,21 @@ impl Assembled {
         fs::rename(temporary, path)
     }
 
+    /// Forgets the manifests that `stays` does not say to keep.
+    ///
+    /// # Errors
+    /// When something cannot be read or deleted.
+    pub fn retain(&self, stays: impl Fn(Sha256) -> bool) -> io::Result<()> {
+        for (path, _) in self.store.spread_files("assembled")? {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let manifest = text.trim_end().parse::<Sha256>().ok();
+            if manifest.is_none_or(|manifest| !stays(manifest)) {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn path(&self, inputs: Blake3) -> std::path::PathBuf {
         let hex = inputs.hex();
         self.store.path(format!("assembled/{}/{hex}", &hex[..2]))
@@ -65,6 +80,13 @@ mod tests {
         assembled.put(one, Sha256::of(b"manifest")).unwrap();
         assert_eq!(assembled.get(one), Some(Sha256::of(b"manifest")));
         assert_eq!(assembled.get(other), None);
+        assembled
+            .retain(|manifest| manifest == Sha256::of(b"manifest"))
+            .unwrap();
+        assert!(assembled.get(one).is_some());
+        assembled.retain(|_| false).unwrap();
+        assert_eq!(assembled.get(one), None);
+        assembled.put(one, Sha256::of(b"manifest")).unwrap();
         fs::write(assembled.path(one), "sha256:half").unwrap();
         assert_eq!(assembled.get(one), None);
     }

@@ -92,8 +92,9 @@ pub fn evict(
         above[below] += 1;
     }
     let worth = |ledger: &Ledger, index: usize| worth(ledger, &candidates[index], now);
-    let may_go =
-        |index: usize, above: &[usize]| candidates[index].leaving == Leaving::May && above[index] == 0;
+    let may_go = |index: usize, above: &[usize]| {
+        candidates[index].leaving == Leaving::May && above[index] == 0
+    };
     let mut queue: BinaryHeap<Leaf> = (0..candidates.len())
         .filter(|index| may_go(*index, &above))
         .map(|index| Leaf {

@@ -199,6 +199,13 @@ impl Journal {
             .find(|build| is_wanted(&build.definition))
     }
 
+    /// Returns the last build of every definition, the oldest first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Build> {
+        let names = self.names_by_age().into_iter();
+        names.filter_map(|name| self.read(&name)).collect()
+    }
+
     fn read(&self, name: &str) -> Option<Build> {
         // A damaged file is an explanation less, no more.
         serde_json::from_slice(&fs::read(self.directory().join(name)).ok()?).ok()

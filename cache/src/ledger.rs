@@ -176,6 +176,22 @@ impl Ledger {
         account.bytes + linked.sum::<u64>()
     }
 
+    /// Returns the bytes of things together; a file of several of them counts once.
+    #[must_use]
+    pub fn bytes_of(&self, things: &[Thing]) -> u64 {
+        let mut files: Vec<usize> = Vec::new();
+        let mut bytes = 0;
+        for thing in things {
+            let (account, linked) = &self.things[thing.0];
+            bytes += account.bytes;
+            files.extend(linked);
+        }
+        files.sort_unstable();
+        files.dedup();
+        let linked = files.into_iter().map(|file| self.files[file].bytes);
+        bytes + linked.sum::<u64>()
+    }
+
     /// Returns a holder's share of a thing: its bytes divided among all that hold them, nothing of
     /// what roots hold.
     #[must_use]
@@ -197,6 +213,17 @@ impl Ledger {
         things
             .chain(&self.files)
             .filter(is_free)
+            .map(|account| account.bytes)
+            .sum()
+    }
+
+    /// Returns the bytes that both entries and images or containers hold.
+    #[must_use]
+    pub fn shared_bytes(&self) -> u64 {
+        let things = self.things.iter().map(|(account, _)| account);
+        things
+            .chain(&self.files)
+            .filter(|account| account.is_rooted && account.holders > 0)
             .map(|account| account.bytes)
             .sum()
     }
@@ -238,6 +265,7 @@ mod tests {
         ledger.hold(two);
         assert_eq!(ledger.cached_bytes(), 135);
         assert_eq!((ledger.bytes(one), ledger.share(one)), (110, 60));
+        assert_eq!(ledger.bytes_of(&[one, two]), 135);
         ledger.release(one);
         assert_eq!(ledger.cached_bytes(), 125);
         assert!(ledger.is_free(one) && !ledger.is_free(two));

@@ -4,7 +4,10 @@ use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 pub(crate) use kiln_parser::parse_bool;
 
 use crate::build::BuildArguments;
-use crate::{completion, containers, history, images, info, inspect, login, ship, version, why};
+use crate::{
+    cache, completion, containers, history, images, info, inspect, login, ship, system, version,
+    why,
+};
 
 /// What stands below `kiln --help`.
 const AFTER_HELP: &str = "\
@@ -92,6 +95,9 @@ pub(crate) enum Command {
     /// Build images
     #[command(subcommand, alias = "buildx", override_usage = "kiln builder COMMAND")]
     Builder(BuilderCommand),
+    /// Look after the build cache
+    #[command(subcommand, override_usage = "kiln cache COMMAND")]
+    Cache(CacheCommand),
     /// Look at the system
     #[command(subcommand, override_usage = "kiln system COMMAND")]
     System(SystemCommand),
@@ -114,6 +120,8 @@ pub(crate) enum ImageCommand {
     History(history::HistoryArguments),
     /// Return low-level information on images
     Inspect(inspect::ImageInspectArguments),
+    /// Remove unused images
+    Prune(system::ImagePruneArguments),
     /// Download an image from a registry
     Pull(ship::PullArguments),
     /// Upload an image to a registry
@@ -147,6 +155,8 @@ pub(crate) enum ContainerCommand {
     Rm(containers::RmArguments),
     /// Return low-level information on containers
     Inspect(inspect::ContainerInspectArguments),
+    /// Remove all stopped containers
+    Prune(system::ContainerPruneArguments),
 }
 
 /// `kiln builder …` and `kiln buildx …`.
@@ -154,11 +164,30 @@ pub(crate) enum ContainerCommand {
 pub(crate) enum BuilderCommand {
     /// Build an image from a Dockerfile
     Build(Box<BuildArguments>),
+    /// Show what the build cache takes
+    Du(cache::DuArguments),
+    /// Remove build cache
+    Prune(cache::PruneArguments),
+}
+
+/// `kiln cache …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Show what the build cache takes
+    Du(cache::DuArguments),
+    /// Remove build cache
+    Prune(cache::PruneArguments),
+    /// Read and hash everything that is stored, and repair what is damaged
+    Verify(cache::VerifyArguments),
 }
 
 /// `kiln system …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SystemCommand {
+    /// Show what images, containers and the build cache take
+    Df(system::DfArguments),
+    /// Remove stopped containers, unused images and build cache
+    Prune(system::SystemPruneArguments),
     /// Show what this machine offers and what is missing
     Info(info::InfoArguments),
 }

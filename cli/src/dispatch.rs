@@ -3,13 +3,14 @@
 use clap::CommandFactory as _;
 
 use crate::arguments::{
-    BuilderCommand, Cli, Command, ContainerCommand, ImageCommand, SystemCommand,
+    BuilderCommand, CacheCommand, Cli, Command, ContainerCommand, ImageCommand, SystemCommand,
 };
 use crate::build::build;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::{
-    completion, containers, history, images, info, inspect, login, ship, terminal, version, why,
+    cache, completion, containers, history, images, info, inspect, login, ship, system, terminal,
+    version, why,
 };
 
 /// Runs a command to its end.
@@ -53,13 +54,35 @@ fn one(command: Command, environment: &Environment) -> Exit {
         Command::Info(arguments) => plain_end(info::info(&arguments, environment)),
         Command::Version(arguments) => plain_end(version::version(&arguments)),
         Command::Completion(arguments) => plain_end(completion::completion(&arguments)),
+        Command::Image(ImageCommand::Prune(arguments)) => {
+            plain_end(system::prune_images(&arguments, environment))
+        }
         Command::Image(command) => one(of_image(command), environment),
         Command::Container(command) => of_container(command, environment),
         Command::Builder(BuilderCommand::Build(arguments)) => {
             one(Command::Build(arguments), environment)
         }
+        Command::Builder(BuilderCommand::Du(arguments))
+        | Command::Cache(CacheCommand::Du(arguments)) => {
+            plain_end(cache::du(&arguments, environment))
+        }
+        Command::Builder(BuilderCommand::Prune(arguments)) => {
+            plain_end(cache::prune(&arguments, "kiln builder prune", environment))
+        }
+        Command::Cache(CacheCommand::Prune(arguments)) => {
+            plain_end(cache::prune(&arguments, "kiln cache prune", environment))
+        }
+        Command::Cache(CacheCommand::Verify(arguments)) => {
+            plain_end(cache::verify(&arguments, environment))
+        }
         Command::System(SystemCommand::Info(arguments)) => {
             one(Command::Info(arguments), environment)
+        }
+        Command::System(SystemCommand::Df(arguments)) => {
+            plain_end(system::df(&arguments, environment))
+        }
+        Command::System(SystemCommand::Prune(arguments)) => {
+            plain_end(system::prune_system(&arguments, environment))
         }
     }
 }
@@ -77,6 +100,8 @@ fn of_image(command: ImageCommand) -> Command {
         ImageCommand::Push(arguments) => Command::Push(arguments),
         ImageCommand::Save(arguments) => Command::Save(arguments),
         ImageCommand::Load(arguments) => Command::Load(arguments),
+        // It has no short form.
+        ImageCommand::Prune(arguments) => Command::Image(ImageCommand::Prune(arguments)),
     }
 }
 
@@ -91,6 +116,9 @@ fn of_container(command: ContainerCommand, environment: &Environment) -> Exit {
         ContainerCommand::Wait(arguments) => Command::Wait(arguments),
         ContainerCommand::Rm(arguments) => Command::Rm(arguments),
         ContainerCommand::Inspect(arguments) => Command::Inspect(arguments.into()),
+        ContainerCommand::Prune(arguments) => {
+            return plain_end(system::prune_containers(&arguments, environment));
+        }
     };
     one(command, environment)
 }

@@ -94,6 +94,17 @@ impl Environment {
         }
     }
 
+    /// Returns the file that kiln's own settings are in, if there is a place for one.
+    pub(crate) fn configuration_file(&self) -> Option<PathBuf> {
+        match self.is_root {
+            true => Some(PathBuf::from("/etc/kiln/config.toml")),
+            false => Some(
+                self.xdg("XDG_CONFIG_HOME", ".config")?
+                    .join("kiln/config.toml"),
+            ),
+        }
+    }
+
     /// Returns the directory of docker's `config.json`.
     pub(crate) fn docker_directory(&self) -> Option<PathBuf> {
         self.path("DOCKER_CONFIG")

@@ -114,7 +114,8 @@ fn select(
     Ok(images.into_iter().filter(passes).collect())
 }
 
-fn labels(engine: &Engine, image: &ImageSummary) -> BTreeMap<String, String> {
+/// Returns the labels of an image.
+pub(crate) fn labels(engine: &Engine, image: &ImageSummary) -> BTreeMap<String, String> {
     let found = engine.find(&image.id.to_string());
     found.map_or_else(
         |_| BTreeMap::new(),

@@ -13,6 +13,7 @@ mod session; // namespaces and the engine
 mod usage; // command lines that are not understood
 
 mod build; // kiln build
+mod cache; // kiln cache, kiln builder du, kiln builder prune
 mod completion; // kiln completion
 mod containers; // kiln run, ps, logs, start, stop, kill, wait, rm
 mod history; // kiln history
@@ -21,6 +22,7 @@ mod info; // kiln info
 mod inspect; // kiln inspect
 mod login; // kiln login, logout
 mod ship; // kiln pull, push, save, load
+mod system; // kiln system df, kiln system prune, kiln image prune, kiln container prune
 mod version; // kiln version
 mod why; // kiln why
 
@@ -52,6 +54,12 @@ fn main() -> ExitCode {
         && command == containers::MONITOR
     {
         return ExitCode::from(dispatch::end("kiln", containers::monitor(directory.as_ref())).0);
+    }
+    // So is what collects garbage behind a build.
+    if let [_, command, rest @ ..] = arguments.as_slice()
+        && command == cache::COLLECTOR
+    {
+        return ExitCode::from(dispatch::end("kiln", cache::collect(rest)).0);
     }
     let exit = match usage::parse(&arguments) {
         Ok(cli) => dispatch::dispatch(cli),

@@ -45,6 +45,17 @@ pub(crate) fn warn(message: &str) {
     tell_line(&format!("WARNING: {message}"));
 }
 
+/// Asks a question that is answered with yes or no. Whatever is not yes is no, the end of the input
+/// too.
+pub(crate) fn confirm(question: &str) -> bool {
+    tell(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    if io::stdin().read_line(&mut answer).is_err() {
+        return false;
+    }
+    matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
 /// Says whether standard input is a terminal.
 pub(crate) fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()

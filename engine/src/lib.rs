@@ -27,6 +27,7 @@ mod request; // what a build is asked for
 mod sandbox; // prepared when the first command runs
 mod ship; // pull, push, save, load, login
 mod ssh; // agents
+mod storage; // what is kept, and what of it can go
 mod targets; // what can be built
 mod why; // what builds did
 
@@ -48,5 +49,10 @@ pub use request::{
     PushAs, Reuse, SecretBytes, Split, Stale, Transport,
 };
 pub use ship::Pulled;
+pub use storage::{
+    Amount, CacheEntry, CacheSettings, CacheUsage, Collection, ContainerUsage, Damage,
+    DamagedThing, EntryKind, Extent, ImageUsage, Lost, Outcome, PruneRequest, Pruned, Repair,
+    Sharing, StorageSummary, Turn, Unneeded, Usability, Verification,
+};
 pub use targets::{Target, Targets};
 pub use why::WhichBuild;

@@ -29,7 +29,7 @@ impl LayerStore {
     /// Returns where everything about a layer is kept, or would be.
     #[must_use]
     pub fn place(&self, id: LayerId) -> PathBuf {
-        Layer::new(self.store(), id).path().to_owned()
+        Layer::new(self.store(), id).place().to_owned()
     }
 
     /// Returns what is known about a layer, whole or not; nothing if that is damaged.

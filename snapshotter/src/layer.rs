@@ -195,7 +195,7 @@ impl Layer {
     }
 
     /// Returns where everything about it is kept.
-    pub(crate) fn path(&self) -> &Path {
+    pub(crate) fn place(&self) -> &Path {
         &self.state.path
     }
 

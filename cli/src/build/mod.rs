@@ -97,6 +97,7 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
             if arguments.is_quiet() {
                 terminal::print_line(&built.id.to_string())?;
             }
+            crate::cache::start_if_due(engine, environment);
             Ok(Exit::SUCCESS)
         }
         Err(error) => {

@@ -162,7 +162,7 @@ fn parse_tail(text: &str) -> Result<Option<usize>, Failure> {
 }
 
 /// Parses RFC 3339, seconds since 1970, or how long ago.
-fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(crate) fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }

@@ -21,7 +21,7 @@ pub(crate) use end::{
     KillArguments, RmArguments, StopArguments, WaitArguments, kill, rm, stop, wait,
 };
 pub(crate) use list::{PsArguments, ps};
-pub(crate) use logs::{LogsArguments, logs};
+pub(crate) use logs::{LogsArguments, logs, parse_time};
 pub(crate) use run::run;
 pub(crate) use start::{StartArguments, start};
 
@@ -51,7 +51,7 @@ fn own_program() -> Command {
 }
 
 /// Turns a failure into words, causes included.
-fn failure(error: ContainerError) -> Failure {
+pub(crate) fn failure(error: ContainerError) -> Failure {
     let mut message = error.to_string();
     if let Some(cause) = std::error::Error::source(&error) {
         message.push_str(&format!(": {cause}"));

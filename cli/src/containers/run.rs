@@ -70,6 +70,9 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Outcome {
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let engine = session::open(environment)?;
     let container = create(arguments, &engine, &request)?;
+    // What the container needs is marked by the container; others may have the state directory for
+    // themselves while it runs.
+    drop(engine);
     let state = attached(arguments, &container, &signals)?;
     match state.error {
         Some(error) => Err(Failure::new(error).with_exit(Exit(state.exit_code))),

@@ -130,6 +130,39 @@ fn an_ordinary_user_serves_a_page_from_real_packages() {
     assert!(is_empty(&rootless.scratch.join("state/containers")));
 }
 
+#[test]
+fn an_ordinary_user_cleans_up_files_of_every_owner() {
+    let rootless = need!(Rootless::with_bases(&["busybox"]));
+    let context = rootless.scratch.join("context");
+    fs::create_dir(&context).unwrap();
+    let dockerfile = context.join("Dockerfile");
+    let text = "FROM busybox\nRUN mkdir -m 0 /closed && chown 1234:99 /closed && touch /x\n";
+    fs::write(&dockerfile, text).unwrap();
+    for path in [&context, &dockerfile] {
+        rootless.user.own(path);
+    }
+    let build = ["build", "-t", "app", context.to_str().unwrap()];
+    rootless.run("state", &build);
+    let listed = rootless.run("state", &["cache", "du"]);
+    assert!(listed.contains("Shared:"), "{listed}");
+    let whole = rootless.run("state", &["cache", "verify"]);
+    assert!(whole.ends_with(": no damage\n"), "{whole}");
+    rootless.run("state", &["rmi", "app"]);
+    rootless.run("state", &["system", "prune", "--all", "--force"]);
+    let state = rootless.scratch.join("state");
+    let left = |directory: &str| {
+        let groups = fs::read_dir(state.join(directory)).into_iter().flatten();
+        let entries = groups.flat_map(|group| fs::read_dir(group.unwrap().path()).unwrap());
+        entries.count()
+    };
+    // The empty layer may stay.
+    assert!(left("layers") <= 1 && left("blobs/sha256") == 0 && left("actions") == 0);
+    assert_eq!(fs::read_dir(state.join("trash")).unwrap().count(), 0);
+    rootless.run("state", &build);
+    rootless.run("state", &["run", "--rm", "app", "ls", "/x"]);
+    assert_no_leftovers(&state);
+}
+
 fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory)
         .unwrap()

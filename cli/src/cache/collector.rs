@@ -1,0 +1,90 @@
+//! Garbage collection behind builds: by a process of its own, so that no build waits for it.
+//!
+//! A build that ends asks whether it is time, which costs two looks at the disk; if so it starts
+//! this very program once more, detached, which tries to have the state directory for itself and
+//! gives up if others are at work.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kiln_engine::{Amount, CacheSettings, Collection, Engine, EngineOptions, Programs};
+use kiln_registry::ClientOptions;
+
+use crate::environment::Environment;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::{cache, session, terminal};
+
+/// The hidden command that collects garbage.
+pub(crate) const COLLECTOR: &str = "cache-collector";
+
+/// Out of the way of whatever the person does next.
+const NICENESS: i32 = 10;
+
+/// Starts a collector if it is time.
+pub(crate) fn start_if_due(engine: Arc<Engine>, environment: &Environment) {
+    let settings = match cache::settings(environment) {
+        Ok(settings) => settings,
+        Err(failure) => {
+            terminal::warn(&format!("no garbage is collected: {}", failure.message));
+            return;
+        }
+    };
+    if !engine.is_collection_due(&settings) {
+        return;
+    }
+    let Ok(limits) = engine.cache_limits(&settings) else {
+        return;
+    };
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(COLLECTOR).arg(engine.root());
+    let numbers = [
+        Some(limits.reserved_bytes),
+        limits.max_used_bytes,
+        limits.min_free_bytes,
+        limits.max_age.map(|age| age.as_secs()),
+    ];
+    command.args(numbers.map(|number| number.map_or("-".to_owned(), |n| n.to_string())));
+    // It must not find this kiln at work.
+    drop(engine);
+    use std::os::unix::process::CommandExt as _;
+    // Without a collector nothing is collected this time.
+    let _ = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/")
+        .process_group(0)
+        .spawn();
+}
+
+/// Collects garbage; the arguments are those of [`start_if_due`].
+pub(crate) fn collect(arguments: &[OsString]) -> Outcome {
+    let [root, numbers @ ..] = arguments else {
+        return Err(Failure::new("no state directory"));
+    };
+    let mut numbers = numbers
+        .iter()
+        .map(|text| text.to_str().and_then(|text| text.parse::<u64>().ok()));
+    let mut next = || numbers.next().flatten();
+    let mut amount = || next().map(Amount::Bytes);
+    let settings = CacheSettings {
+        reserved: amount(),
+        max_used: amount(),
+        min_free: amount(),
+        max_age: next().map(Duration::from_secs),
+        collection: Collection::Automatic,
+    };
+    // A process may always become nicer; where it may not, it collects all the same.
+    let _ = rustix::process::nice(NICENESS);
+    session::enter()?;
+    let engine = Engine::open(EngineOptions {
+        root: PathBuf::from(root),
+        registry: ClientOptions::default(),
+        programs: Programs::default(),
+    })?;
+    engine.collect(&settings)?;
+    Ok(Exit::SUCCESS)
+}

@@ -1,0 +1,78 @@
+//! `kiln cache du`.
+
+use clap::Args;
+use kiln_cache::Timestamp;
+use kiln_engine::{CacheEntry, CacheUsage};
+use serde_json::Value;
+
+use super::filters::EntryFilters;
+use super::rows::{LISTING, block, row};
+use crate::environment::Environment;
+use crate::failure::{Exit, Outcome};
+use crate::{session, terminal, units};
+
+/// Show what the build cache takes.
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "kiln cache du [OPTIONS]",
+    after_help = "\
+RECLAIMABLE is false while somebody works with an entry. A * behind an ID marks what changes in \
+place, a * behind a SIZE what images or containers hold too.
+Filters: until=24h id= parents= description= type= inuse mutable immutable shared private, with \
+=, != or ~= (contains)."
+)]
+pub(crate) struct DuArguments {
+    /// Only entries that pass
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    filters: Vec<String>,
+    /// Format with a template, or json
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Show everything about each entry
+    #[arg(long)]
+    verbose: bool,
+}
+
+/// Shows what the cache takes.
+pub(crate) fn du(arguments: &DuArguments, environment: &Environment) -> Outcome {
+    let now = Timestamp::now();
+    let filters = EntryFilters::parse(&arguments.filters, now)?;
+    // Directories of other ids are not ours to read outside.
+    let engine = session::enter_and_open(environment)?;
+    let mut usage = engine.cache_usage()?;
+    usage.entries.retain(|entry| filters.pass(entry));
+    if arguments.verbose {
+        let blocks = usage.entries.iter().map(|entry| block(entry, now) + "\n");
+        terminal::print(&blocks.collect::<String>())?;
+    } else {
+        let rows: Vec<Value> = usage.entries.iter().map(|entry| row(entry, now)).collect();
+        LISTING.print(arguments.format.as_deref(), &rows)?;
+    }
+    if arguments.format.is_none() {
+        terminal::print(&footer(&usage, arguments.filters.is_empty()))?;
+    }
+    Ok(Exit::SUCCESS)
+}
+
+/// Returns the sums; of entries that were filtered only their own.
+fn footer(usage: &CacheUsage, is_everything: bool) -> String {
+    let line = |title: &str, bytes: u64| format!("{title:<13}{}\n", units::size(bytes));
+    let listed = |entry: &CacheEntry| entry.size_bytes;
+    let mut text = String::new();
+    if is_everything {
+        if usage.shared_bytes > 0 {
+            text.push_str(&line("Shared:", usage.shared_bytes));
+            text.push_str(&line("Private:", usage.private_bytes));
+        }
+        if usage.unused_bytes > 0 {
+            text.push_str(&line("Left over:", usage.unused_bytes));
+        }
+        text.push_str(&line("Reclaimable:", usage.reclaimable_bytes));
+    }
+    let total = match is_everything {
+        true => usage.shared_bytes + usage.private_bytes + usage.unused_bytes,
+        false => usage.entries.iter().map(listed).sum(),
+    };
+    text.push_str(&line("Total:", total));
+    text
+}

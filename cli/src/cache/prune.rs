@@ -1,0 +1,165 @@
+//! `kiln cache prune`.
+
+use clap::Args;
+use kiln_cache::{Limits, Timestamp};
+use kiln_engine::{CacheEntry, Extent, PruneRequest, Turn};
+use serde_json::Value;
+
+use super::filters::EntryFilters;
+use super::rows::{LISTING, block, row};
+use super::settings::{parse_amount, settings};
+use crate::environment::Environment;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::{session, terminal, units};
+
+/// Remove build cache.
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "kiln cache prune [OPTIONS]",
+    after_help = "\
+Without limits everything goes that no image or container holds too; with them, what is worth \
+least: the seconds that making it again costs, for each byte, the less the longer it was not used. \
+Sizes are bytes with k, m, g or t behind them, or hundredths of the disk (20%).
+
+Builds collect garbage too, now and then, in the background, when the cache has more than \
+max-used-space (100 GB or 60% of the disk) or leaves less than min-free-space (20 GB or 20%), \
+down to no less than reserved-space (10 GB or 10%). The [cache] table of \
+~/.config/kiln/config.toml (root: /etc/kiln/config.toml) sets reserved-space, max-used-space, \
+min-free-space, max-age (such as \"720h\") and automatic (true or false); KILN_CACHE_MAX_USED_SPACE \
+and so on go before it."
+)]
+pub(crate) struct PruneArguments {
+    /// Remove also what images and containers hold
+    #[arg(short, long)]
+    all: bool,
+    /// Only entries that pass (until=24h, type=, id=, description~=, …)
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    filters: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Keep this much whatever the other limits say
+    #[arg(long, visible_alias = "keep-storage", value_name = "SIZE")]
+    reserved_space: Option<String>,
+    /// Keep at most this much
+    #[arg(long, value_name = "SIZE")]
+    max_used_space: Option<String>,
+    /// Leave this much of the disk free
+    #[arg(long, value_name = "SIZE")]
+    min_free_space: Option<String>,
+    /// Apply the limits of the configuration, as builds do
+    #[arg(long, conflicts_with_all = ["reserved_space", "max_used_space", "min_free_space"])]
+    limits: bool,
+    /// Show everything about each entry that goes
+    #[arg(long)]
+    verbose: bool,
+}
+
+/// Takes entries out of the cache.
+pub(crate) fn prune(
+    arguments: &PruneArguments,
+    command: &'static str,
+    environment: &Environment,
+) -> Outcome {
+    let now = Timestamp::now();
+    let filters = EntryFilters::parse(&arguments.filters, now)?;
+    let warning = match (arguments.all, arguments.has_limits()) {
+        (_, true) => "WARNING! This will remove build cache beyond the limits.",
+        (true, false) => "WARNING! This will remove all build cache.",
+        (false, false) => "WARNING! This will remove all dangling build cache.",
+    };
+    if !arguments.force
+        && !terminal::confirm(&format!("{warning} Are you sure you want to continue?"))
+    {
+        return Ok(Exit::SUCCESS);
+    }
+    let wanted = settings(environment)?;
+    let engine = session::enter_and_open(environment)?;
+    let usual = engine.cache_limits(&wanted)?;
+    let limits = match arguments.limits {
+        true => Some(usual),
+        false => arguments.limits(&engine)?,
+    };
+    let request = PruneRequest {
+        extent: match arguments.all || arguments.limits {
+            true => Extent::Everything,
+            false => Extent::Private,
+        },
+        select: &|entry| filters.pass(entry),
+        limits,
+        command,
+    };
+    let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
+    let pruned = engine.prune_cache(&request, &Turn::Wait(&waiting))?;
+    let pruned = pruned.unwrap_or_default();
+    print(&pruned.entries, arguments.verbose, now)?;
+    terminal::print_line(&format!(
+        "Total reclaimed space: {}",
+        units::size(pruned.freed_bytes)
+    ))?;
+    // Everybody has seen what went; deleting it may take a while.
+    engine.empty_trash();
+    Ok(Exit::SUCCESS)
+}
+
+fn print(entries: &[CacheEntry], verbose: bool, now: Timestamp) -> Result<(), Failure> {
+    if verbose {
+        let blocks = entries.iter().map(|entry| block(entry, now) + "\n");
+        return terminal::print(&blocks.collect::<String>());
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<Value> = entries.iter().map(|entry| row(entry, now)).collect();
+    LISTING.print(None, &rows)
+}
+
+impl PruneArguments {
+    fn has_limits(&self) -> bool {
+        self.limits
+            || self.reserved_space.is_some()
+            || self.max_used_space.is_some()
+            || self.min_free_space.is_some()
+    }
+
+    /// Returns the limits of the flags; none if there are none.
+    fn limits(&self, engine: &kiln_engine::Engine) -> Result<Option<Limits>, Failure> {
+        if !self.has_limits() {
+            return Ok(None);
+        }
+        let amount = |flag: &str, text: &Option<String>| {
+            let parse = |text: &String| {
+                parse_amount(text).map_err(|error| {
+                    Failure::flag(format!(
+                        "invalid argument {text:?} for \"--{flag}\" flag: {error}"
+                    ))
+                })
+            };
+            text.as_ref().map(parse).transpose()
+        };
+        let reserved = amount("reserved-space", &self.reserved_space)?;
+        let max_used = amount("max-used-space", &self.max_used_space)?;
+        let min_free = amount("min-free-space", &self.min_free_space)?;
+        let given = engine.cache_limits(&kiln_engine::CacheSettings {
+            reserved,
+            max_used,
+            min_free,
+            ..kiln_engine::CacheSettings::default()
+        })?;
+        // What is not asked for does not limit; what is to be kept alone is all that is kept.
+        let only_reserved = max_used.is_none() && min_free.is_none();
+        let reserved_bytes = match reserved {
+            Some(_) => given.reserved_bytes,
+            None => 0,
+        };
+        Ok(Some(Limits {
+            reserved_bytes,
+            max_used_bytes: match only_reserved {
+                true => Some(reserved_bytes),
+                false => given.max_used_bytes.filter(|_| max_used.is_some()),
+            },
+            min_free_bytes: given.min_free_bytes.filter(|_| min_free.is_some()),
+            max_age: None,
+        }))
+    }
+}

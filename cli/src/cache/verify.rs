@@ -1,0 +1,91 @@
+//! `kiln cache verify`.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use kiln_engine::{Outcome as Became, Repair, Verification};
+
+use crate::environment::Environment;
+use crate::failure::{Exit, Outcome};
+use crate::{session, terminal};
+
+/// Between two changes of the line that shows how far it is.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// Read and hash everything that is stored, and repair what is damaged.
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "kiln cache verify [OPTIONS]",
+    after_help = "\
+What is damaged is made again from what is whole, or else discarded: the next build or pull brings \
+it back. Ends with status 1 if something is still damaged then, or an image or container lacks \
+something that cannot be had again."
+)]
+pub(crate) struct VerifyArguments {
+    /// Only say what is damaged
+    #[arg(long, visible_alias = "dry-run")]
+    no_repair: bool,
+}
+
+/// Verifies the state directory.
+pub(crate) fn verify(arguments: &VerifyArguments, environment: &Environment) -> Outcome {
+    let engine = session::enter_and_open(environment)?;
+    let repair = match arguments.no_repair {
+        true => Repair::None,
+        false => Repair::Attempt,
+    };
+    let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
+    let shows = terminal::stderr_is_terminal();
+    let last = Mutex::new(None::<Instant>);
+    let progress = |done: usize, total: usize| {
+        let Ok(mut last) = last.lock() else {
+            return;
+        };
+        if shows && (done == total || last.is_none_or(|last| last.elapsed() >= REFRESH)) {
+            *last = Some(Instant::now());
+            terminal::tell(&format!("\rverifying {done}/{total}"));
+        }
+    };
+    let found = engine.verify(repair, &waiting, &progress)?;
+    if shows {
+        terminal::tell("\r\x1b[K");
+    }
+    terminal::print(&report(&found))?;
+    engine.empty_trash();
+    Ok(match found.is_whole() {
+        true => Exit::SUCCESS,
+        false => Exit::FAILURE,
+    })
+}
+
+fn report(found: &Verification) -> String {
+    let mut text = String::new();
+    for damage in &found.damage {
+        let outcome = match damage.outcome {
+            Became::Left => "damaged",
+            Became::Repaired => "repaired",
+            Became::Discarded => "discarded",
+        };
+        text.push_str(&format!("{outcome}: {}: {}\n", damage.thing, damage.what));
+    }
+    for lost in &found.lost {
+        text.push_str(&format!("lost: {} lacks {}\n", lost.name, lost.what));
+        text.push_str(&format!("hint: {}\n", lost.advice));
+    }
+    let plural = |count: usize, one: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {one}s"),
+    };
+    let damage = match found.damage.len() {
+        0 => "no damage".to_owned(),
+        count => format!("{count} damaged"),
+    };
+    text.push_str(&format!(
+        "{}, {}, {}: {damage}\n",
+        plural(found.layers, "layer"),
+        plural(found.blobs, "blob"),
+        plural(found.records, "record"),
+    ));
+    text
+}

@@ -1,0 +1,206 @@
+//! Collecting now and then, behind builds.
+//!
+//! Whether it is time costs two looks at the disk and no walk: a stamp says when garbage was
+//! collected last, and what is used of the whole disk bounds what the cache can have.
+
+use std::fs::{self, File};
+use std::time::Duration;
+
+use kiln_cache::{Limits, Timestamp, Trash};
+
+use super::collect::{Disk, Extent, PruneRequest, Pruned, Turn};
+use crate::{Engine, Error};
+
+/// Between two collections.
+const USUALLY: Duration = Duration::from_secs(3600);
+/// Between two collections when the disk is nearly full.
+const PRESSED: Duration = Duration::from_secs(300);
+/// Between two collections that only look for what is old.
+const FOR_AGE: Duration = Duration::from_secs(86_400);
+
+/// The most that the cache takes unless something else is wanted, whatever the disk: BuildKit's
+/// figures, for the machine of a developer as for that of a team.
+const MOST_BYTES: u64 = 100 << 30;
+/// What the cache may always have.
+const RESERVED_BYTES: u64 = 10 << 30;
+
+/// A number of bytes, or a part of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of the disk that the state directory is on.
+    Percent(u8),
+}
+
+/// What somebody wants the cache to keep; what is absent has a default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// What is never taken from the cache to make room: 10 GB or a tenth of the disk.
+    pub reserved: Option<Amount>,
+    /// What it has at most: 100 GB or 60 % of the disk.
+    pub max_used: Option<Amount>,
+    /// What it leaves free: 20 GB or a fifth of the disk.
+    pub min_free: Option<Amount>,
+    /// How long an entry stays that nobody uses: for ever.
+    pub max_age: Option<Duration>,
+    /// Whether builds collect garbage.
+    pub collection: Collection,
+}
+
+/// Whether builds collect garbage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Collection {
+    /// Now and then.
+    #[default]
+    Automatic,
+    /// Only whoever asks for it does.
+    ByHand,
+}
+
+impl CacheSettings {
+    /// Returns the limits that follow on a disk of this size.
+    #[must_use]
+    pub fn limits(&self, disk_bytes: u64) -> Limits {
+        let percent = |hundredths: u64| disk_bytes / 100 * hundredths;
+        let amount = |wanted: Option<Amount>, usual: u64| match wanted {
+            Some(Amount::Bytes(bytes)) => bytes,
+            Some(Amount::Percent(hundredths)) => percent(hundredths.into()),
+            None => usual,
+        };
+        Limits {
+            reserved_bytes: amount(self.reserved, RESERVED_BYTES.min(percent(10))),
+            max_used_bytes: Some(amount(self.max_used, MOST_BYTES.min(percent(60)))),
+            min_free_bytes: Some(amount(self.min_free, (2 * RESERVED_BYTES).min(percent(20)))),
+            max_age: self.max_age,
+        }
+    }
+}
+
+impl Engine {
+    /// Returns the limits of the cache on the disk that it is on.
+    ///
+    /// # Errors
+    /// When the disk cannot be looked at.
+    pub fn cache_limits(&self, settings: &CacheSettings) -> Result<Limits, Error> {
+        Ok(settings.limits(self.disk()?.size_bytes))
+    }
+
+    /// Says whether garbage should be collected now. Costs next to nothing and may be asked after
+    /// every build; what cannot be found out is not due.
+    #[must_use]
+    pub fn is_collection_due(&self, settings: &CacheSettings) -> bool {
+        if settings.collection == Collection::ByHand {
+            return false;
+        }
+        let stamp = self.store.path("collected");
+        let Ok(collected) = fs::metadata(&stamp).and_then(|metadata| metadata.modified()) else {
+            // A new state directory has nothing to collect.
+            let _ = File::create(&stamp);
+            return false;
+        };
+        let age = Timestamp::now().since(collected.into());
+        if age < PRESSED {
+            return false;
+        }
+        let Ok(disk) = self.disk() else {
+            return false;
+        };
+        let is_trash = || !Trash::new(&self.store).is_empty();
+        is_due(&settings.limits(disk.size_bytes), disk, age) || (age >= USUALLY && is_trash())
+    }
+
+    /// Collects what the limits do not allow, and deletes it; none if other kilns are at work, whose
+    /// turn it is then.
+    ///
+    /// # Errors
+    /// As [`Engine::prune_cache`].
+    pub fn collect(&self, settings: &CacheSettings) -> Result<Option<Pruned>, Error> {
+        let request = PruneRequest {
+            extent: Extent::Everything,
+            select: &|_| true,
+            limits: Some(self.cache_limits(settings)?),
+            command: "automatic collection",
+        };
+        let pruned = self.prune_cache(&request, &Turn::Skip)?;
+        if pruned.is_some() {
+            let stamp = self.store.path("collected");
+            File::create(&stamp).map_err(Error::at("cannot write", &stamp))?;
+            self.empty_trash();
+        }
+        Ok(pruned)
+    }
+}
+
+/// Says whether limits may be exceeded on this disk, and the last collection is long enough ago.
+fn is_due(limits: &Limits, disk: Disk, age: Duration) -> bool {
+    // All that the disk holds is more than the cache has.
+    if disk.used_bytes <= limits.reserved_bytes {
+        return limits.max_age.is_some() && age >= FOR_AGE;
+    }
+    let is_pressed = limits
+        .min_free_bytes
+        .is_some_and(|least| disk.free_bytes < least);
+    let may_be_large = limits
+        .max_used_bytes
+        .is_some_and(|most| disk.used_bytes > most);
+    (is_pressed && age >= PRESSED)
+        || (may_be_large && age >= USUALLY)
+        || (limits.max_age.is_some() && age >= FOR_AGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GB: u64 = 1 << 30;
+
+    #[test]
+    fn defaults_follow_the_disk() {
+        let limits = CacheSettings::default().limits(1000 * GB);
+        assert_eq!(limits.reserved_bytes, 10 * GB);
+        assert_eq!(limits.max_used_bytes, Some(100 * GB));
+        assert_eq!(limits.min_free_bytes, Some(20 * GB));
+        let limits = CacheSettings::default().limits(50 * GB);
+        assert_eq!(limits.reserved_bytes, 50 * GB / 100 * 10);
+        assert_eq!(limits.max_used_bytes, Some(50 * GB / 100 * 60));
+        let wanted = CacheSettings {
+            max_used: Some(Amount::Percent(50)),
+            min_free: Some(Amount::Bytes(7)),
+            ..CacheSettings::default()
+        };
+        let limits = wanted.limits(100 * GB);
+        assert_eq!(limits.max_used_bytes, Some(100 * GB / 100 * 50));
+        assert_eq!(limits.min_free_bytes, Some(7));
+    }
+
+    #[test]
+    fn it_is_time_only_where_a_limit_can_be_exceeded() {
+        let limits = Limits {
+            reserved_bytes: 10,
+            max_used_bytes: Some(100),
+            min_free_bytes: Some(50),
+            max_age: None,
+        };
+        let disk = |used_bytes, free_bytes| Disk {
+            size_bytes: 1000,
+            free_bytes,
+            used_bytes,
+        };
+        let aged = Limits {
+            max_age: Some(FOR_AGE),
+            ..limits
+        };
+        for (limits, disk, age, expected) in [
+            (limits, disk(90, 60), FOR_AGE, false),
+            (limits, disk(110, 60), USUALLY, true),
+            (limits, disk(110, 60), PRESSED, false),
+            (limits, disk(90, 40), PRESSED, true),
+            (limits, disk(9, 0), FOR_AGE, false),
+            (aged, disk(9, 0), FOR_AGE, true),
+            (aged, disk(90, 60), USUALLY, false),
+        ] {
+            assert_eq!(is_due(&limits, disk, age), expected, "{disk:?} {age:?}");
+        }
+    }
+}

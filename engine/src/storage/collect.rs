@@ -1,0 +1,297 @@
+//! Choosing what goes, and sweeping it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use kiln_cache::{
+    ActionKey, Demand, EvictionReason, Leaving, Limits, Sha256, Timestamp, Tombstones, Trash, evict,
+};
+
+use super::entry::{CacheEntry, CacheUsage, Sharing, Usability};
+use super::inventory::{Content, Inventory, Sizes};
+use crate::{Engine, Error};
+
+/// What is asked to go.
+#[derive(Clone, Copy)]
+#[expect(
+    missing_debug_implementations,
+    reason = "a function has nothing to show"
+)]
+pub struct PruneRequest<'a> {
+    /// Which entries may go at all.
+    pub extent: Extent,
+    /// Of those, the ones that pass.
+    pub select: &'a (dyn Fn(&CacheEntry) -> bool + Sync),
+    /// How much may stay; nothing if no limit is given.
+    pub limits: Option<Limits>,
+    /// The command that asks, for tombstones.
+    pub command: &'static str,
+}
+
+/// Which entries may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// None: only what is left of images and entries that went.
+    Leftovers,
+    /// Those whose bytes no image or container holds too.
+    Private,
+    /// All that nobody works with.
+    Everything,
+}
+
+/// What happens if other kilns work on the state directory.
+#[expect(
+    missing_debug_implementations,
+    reason = "a function has nothing to show"
+)]
+pub enum Turn<'a> {
+    /// They go first; the function is called when there are any.
+    Wait(&'a dyn Fn()),
+    /// Nothing happens.
+    Skip,
+}
+
+/// What went.
+#[derive(Clone, Debug, Default)]
+pub struct Pruned {
+    /// The entries, in the order in which they were given up.
+    pub entries: Vec<CacheEntry>,
+    /// Bytes that come back.
+    pub freed_bytes: u64,
+}
+
+impl CacheUsage {
+    pub(super) fn of(inventory: Inventory) -> Self {
+        let private_bytes = inventory.ledger.cached_bytes();
+        let shared_bytes = inventory.ledger.shared_bytes();
+        let unused_bytes = inventory.ledger.free_bytes();
+        let mut entries: Vec<CacheEntry> = inventory
+            .entries
+            .into_iter()
+            .map(|held| held.entry)
+            .collect();
+        entries.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then(a.id.cmp(&b.id)));
+        let busy = entries
+            .iter()
+            .filter(|entry| entry.usability == Usability::InUse);
+        let busy: u64 = busy.map(|entry| entry.size_bytes).sum();
+        Self {
+            entries,
+            shared_bytes,
+            private_bytes,
+            unused_bytes,
+            reclaimable_bytes: (private_bytes + unused_bytes).saturating_sub(busy),
+        }
+    }
+}
+
+impl Engine {
+    /// Says what the cache takes.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn cache_usage(&self) -> Result<CacheUsage, Error> {
+        Ok(CacheUsage::of(self.inventory(&mut Sizes::default())?))
+    }
+
+    /// Takes entries out of the cache. Their names are gone when this returns; their bytes are by
+    /// [`Engine::empty_trash`]. None if others work on the state directory and are not waited for.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read or written. What went before the failure stays gone,
+    /// and what is left is whole.
+    pub fn prune_cache(
+        &self,
+        request: &PruneRequest<'_>,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Pruned>, Error> {
+        // What takes longest happens before others are shut out: layers never change.
+        let mut sizes = Sizes::default();
+        self.inventory(&mut sizes)?;
+        let mut result = Err(Error::Cancelled);
+        let act = || {
+            result = self.prune_alone(request, &mut sizes);
+            Ok(())
+        };
+        let locked = match turn {
+            Turn::Wait(waiting) => self.store.exclusively_at_last(waiting, act).map(Some),
+            Turn::Skip => self.store.exclusively(act),
+        };
+        let locked = locked
+            .map_err(|error| Error::environment("cannot lock the state directory", &error))?;
+        match locked {
+            Some(()) => result.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Deletes what was taken out of the cache.
+    pub fn empty_trash(&self) {
+        Trash::new(&self.store).empty();
+    }
+
+    fn prune_alone(&self, request: &PruneRequest<'_>, sizes: &mut Sizes) -> Result<Pruned, Error> {
+        let now = Timestamp::now();
+        let mut inventory = self.inventory(sizes)?;
+        for held in &mut inventory.entries {
+            let passes = match (request.extent, held.entry.sharing) {
+                (Extent::Leftovers, _) | (Extent::Private, Sharing::Shared) => false,
+                (Extent::Private, Sharing::Private) | (Extent::Everything, _) => {
+                    (request.select)(&held.entry)
+                }
+            };
+            if !passes {
+                held.candidate.leaving = Leaving::MayNot;
+            }
+        }
+        let demand = match request.limits {
+            None => Demand::Everything(EvictionReason::Asked(request.command)),
+            Some(limits) => Demand::Beyond(limits, self.free_bytes()?),
+        };
+        let candidates: Vec<_> = inventory
+            .entries
+            .iter()
+            .map(|held| held.candidate.clone())
+            .collect();
+        let gone = evict(&mut inventory.ledger, &candidates, &demand, now);
+        self.sweep(&inventory, &gone, now)?;
+        Ok(Pruned {
+            entries: gone
+                .iter()
+                .map(|(index, _)| inventory.entries[*index].entry.clone())
+                .collect(),
+            freed_bytes: inventory.ledger.free_bytes(),
+        })
+    }
+
+    /// Removes entries and everything that nobody holds then.
+    fn sweep(
+        &self,
+        inventory: &Inventory,
+        gone: &[(usize, EvictionReason)],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let failed = |error: io::Error| Error::environment("cannot remove from the cache", &error);
+        let mut buried: Vec<(ActionKey, EvictionReason)> = Vec::new();
+        for (index, reason) in gone {
+            if let Content::Records { keys, .. } = &inventory.entries[*index].content {
+                buried.extend(keys.iter().map(|key| (*key, reason.clone())));
+            }
+        }
+        let keys: Vec<ActionKey> = buried.iter().map(|(key, _)| *key).collect();
+        Tombstones::new(&self.store)
+            .add(buried, now)
+            .map_err(failed)?;
+        for key in keys {
+            self.actions.remove(key).map_err(failed)?;
+        }
+        let trash = Trash::new(&self.store);
+        for (index, _) in gone {
+            match &inventory.entries[*index].content {
+                Content::Records { .. } => {}
+                Content::Base { pins, .. } => {
+                    for pin in pins {
+                        self.pins
+                            .remove(pin)
+                            .map_err(|error| crate::images::names_error(&error))?;
+                    }
+                }
+                Content::Download(path) | Content::Tree(path) => {
+                    trash.discard(path).map_err(failed)?;
+                }
+            }
+        }
+        let is_free = |thing| inventory.ledger.is_free(thing);
+        self.assembled
+            .retain(|manifest| {
+                let thing = inventory.blobs.get(&manifest);
+                thing.is_some_and(|thing| !is_free(*thing))
+            })
+            .map_err(failed)?;
+        // No name leads to what follows any more.
+        for (id, thing) in &inventory.layers {
+            if is_free(*thing) {
+                self.layers.discard(*id, &trash).map_err(|error| {
+                    Error::environment("cannot remove a layer from the cache", &error)
+                })?;
+            }
+        }
+        for (digest, thing) in &inventory.blobs {
+            if is_free(*thing) {
+                trash.discard(&self.blobs.path(*digest)).map_err(failed)?;
+            }
+        }
+        self.sweep_hints(inventory, gone).map_err(failed)?;
+        // Nobody holds a lock while this kiln is alone.
+        for (path, _) in self.store.spread_files("locks").map_err(failed)? {
+            remove(&path).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes notes about where blobs can be found that nobody speaks of any more.
+    fn sweep_hints(
+        &self,
+        inventory: &Inventory,
+        gone: &[(usize, EvictionReason)],
+    ) -> io::Result<()> {
+        let gone: HashSet<usize> = gone.iter().map(|(index, _)| *index).collect();
+        let mut spoken_of: HashSet<Sha256> = inventory.spoken_of.clone();
+        for (index, held) in inventory.entries.iter().enumerate() {
+            if let Content::Base {
+                spoken_of: base, ..
+            } = &held.content
+                && !gone.contains(&index)
+            {
+                spoken_of.extend(base);
+            }
+        }
+        for (id, thing) in &inventory.layers {
+            if !inventory.ledger.is_free(*thing) {
+                spoken_of.extend(inventory.packed_as(*id));
+            }
+        }
+        for (path, name) in self.store.spread_files("blobs/sha256")? {
+            let Some(digest) = name.strip_suffix(".sources") else {
+                continue;
+            };
+            if Sha256::from_hex(digest).is_ok_and(|digest| !spoken_of.contains(&digest)) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes that this user may still write to the disk of the state directory.
+    pub(super) fn free_bytes(&self) -> Result<u64, Error> {
+        Ok(self.disk()?.free_bytes)
+    }
+
+    pub(super) fn disk(&self) -> Result<Disk, Error> {
+        let found = rustix::fs::statvfs(self.store.root())
+            .map_err(|error| Error::environment("cannot look at the disk", &error))?;
+        let unit = found.f_frsize;
+        Ok(Disk {
+            size_bytes: found.f_blocks.saturating_mul(unit),
+            free_bytes: found.f_bavail.saturating_mul(unit),
+            used_bytes: found.f_blocks.saturating_sub(found.f_bfree) * unit,
+        })
+    }
+}
+
+/// The file system of the state directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Disk {
+    pub(super) size_bytes: u64,
+    pub(super) free_bytes: u64,
+    pub(super) used_bytes: u64,
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

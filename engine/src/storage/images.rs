@@ -1,0 +1,75 @@
+//! Images that nobody names and nobody runs.
+
+use std::collections::HashSet;
+
+use kiln_cache::ImageId;
+
+use super::collect::{Extent, PruneRequest};
+use crate::containers::container_error;
+use crate::{Engine, Error, ImageSummary, Removal};
+
+/// Which images are asked to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unneeded {
+    /// Those without a name.
+    Dangling,
+    /// All that no container uses.
+    Unused,
+}
+
+impl Engine {
+    /// Removes images that are not needed and that pass; never one that a container uses. Their
+    /// content goes with [`Engine::prune_cache`], as far as nothing else holds it.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn prune_images(
+        &self,
+        unneeded: Unneeded,
+        select: &dyn Fn(&ImageSummary) -> bool,
+    ) -> Result<Vec<Removal>, Error> {
+        let used = self.images_of_containers()?;
+        let mut removals = Vec::new();
+        let images = self.images()?;
+        let going = images.iter().filter(|image| {
+            let is_unneeded = unneeded == Unneeded::Unused || image.name.is_none();
+            is_unneeded && !used.contains(&image.id) && select(image)
+        });
+        for image in going {
+            let removed = match &image.name {
+                Some(name) => self.remove_image(&name.to_string(), true),
+                None => self.remove_image(&image.id.to_string(), true),
+            };
+            match removed {
+                Ok(done) => removals.extend(done),
+                // It went meanwhile.
+                Err(Error::NoSuchImage(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removals)
+    }
+
+    /// Returns the images that containers were made of.
+    pub(super) fn images_of_containers(&self) -> Result<HashSet<ImageId>, Error> {
+        let mut used = HashSet::new();
+        for container in self.containers()?.list().map_err(|e| container_error(&e))? {
+            let spec = container.spec().map_err(|e| container_error(&e))?;
+            used.extend(spec.image_id.parse::<ImageId>());
+        }
+        Ok(used)
+    }
+}
+
+impl PruneRequest<'static> {
+    /// Returns a request for what is left of images and entries that went, and nothing else.
+    #[must_use]
+    pub fn leftovers(command: &'static str) -> Self {
+        Self {
+            extent: Extent::Leftovers,
+            select: &|_| false,
+            limits: None,
+            command,
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What is there, how large it is, and who holds it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kiln_cache::{
+    ActionKey, Candidate, DiffId, DiskUsage, ImageRef, LayerId, Leaving, Ledger, Sha256, Thing,
+    Timestamp, Tree,
+};
+use kiln_runtime::Root;
+use rayon::prelude::*;
+
+use super::entry::{CacheEntry, EntryKind, Sharing, Usability};
+use super::reach::Reach;
+use crate::containers::container_error;
+use crate::{Engine, Error};
+
+/// What comes over a network is worth the time that it takes at this many bytes a second.
+const NETWORK_BYTES_PER_SECOND: f64 = 1e7;
+
+/// Everything in the state directory that has a size.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    pub(super) ledger: Ledger,
+    pub(super) entries: Vec<Held>,
+    pub(super) layers: BTreeMap<LayerId, Thing>,
+    pub(super) blobs: BTreeMap<Sha256, Thing>,
+    /// Blobs that images speak of, here or not.
+    pub(super) spoken_of: HashSet<Sha256>,
+    /// What each layer is known to be packed as, here or not.
+    packed: HashMap<LayerId, Vec<Sha256>>,
+    by_diff_id: HashMap<DiffId, LayerId>,
+}
+
+/// An entry and what it holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) entry: CacheEntry,
+    pub(super) candidate: Candidate,
+    pub(super) content: Content,
+}
+
+/// What an entry is on disk besides layers and blobs.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// Records of one result, under all its keys.
+    Records {
+        /// The keys.
+        keys: Vec<ActionKey>,
+        /// The image at the bottom.
+        base: Option<Sha256>,
+    },
+    /// A base image.
+    Base {
+        /// The names that builds resolved to it.
+        pins: Vec<ImageRef>,
+        /// What it is made of, here or not.
+        spoken_of: HashSet<Sha256>,
+    },
+    /// What a URL stood for.
+    Download(PathBuf),
+    /// A directory or file that belongs to nobody else.
+    Tree(PathBuf),
+}
+
+/// Sizes that were measured before, by path.
+#[derive(Debug, Default)]
+pub(super) struct Sizes(HashMap<PathBuf, DiskUsage>);
+
+impl Sizes {
+    /// Measures whatever was not measured yet: what is large, on all processors.
+    pub(super) fn measure(&mut self, paths: &[PathBuf]) -> io::Result<()> {
+        let new: Vec<&PathBuf> = paths
+            .iter()
+            .filter(|path| !self.0.contains_key(*path))
+            .collect();
+        let measured: Vec<DiskUsage> = new
+            .par_iter()
+            .map(|path| DiskUsage::of(path))
+            .collect::<io::Result<_>>()?;
+        self.0.extend(new.into_iter().cloned().zip(measured));
+        Ok(())
+    }
+
+    pub(super) fn of(&self, path: &Path) -> DiskUsage {
+        self.0.get(path).cloned().unwrap_or_default()
+    }
+}
+
+impl Engine {
+    /// Takes the inventory. `sizes` spares measuring what never changes.
+    pub(super) fn inventory(&self, sizes: &mut Sizes) -> Result<Inventory, Error> {
+        let mut inventory = Inventory::default();
+        self.list_things(&mut inventory, sizes)
+            .map_err(|error| Error::environment("cannot read the state directory", &error))?;
+        self.mark_roots(&mut inventory)?;
+        let records = self
+            .actions
+            .list()
+            .map_err(|error| Error::environment("cannot read the records", &error))?;
+        inventory.add_records(records, &self.uses_by_builds());
+        self.add_bases(&mut inventory)?;
+        self.add_trees(&mut inventory)
+            .map_err(|error| Error::environment("cannot read the state directory", &error))?;
+        inventory.settle();
+        Ok(inventory)
+    }
+
+    fn list_things(&self, inventory: &mut Inventory, sizes: &mut Sizes) -> io::Result<()> {
+        let ids = self.layers.list()?;
+        let places: Vec<PathBuf> = ids.iter().map(|id| self.layers.place(*id)).collect();
+        sizes.measure(&places)?;
+        for (id, place) in ids.into_iter().zip(&places) {
+            let thing = inventory.ledger.add(&sizes.of(place));
+            inventory.layers.insert(id, thing);
+            let facts = self.layers.known_facts(id);
+            for tar in &facts.tars {
+                inventory.by_diff_id.insert(tar.diff_id, id);
+            }
+            let packed = facts.blobs.iter().map(|blob| blob.descriptor.digest);
+            inventory.packed.insert(id, packed.collect());
+        }
+        for (path, name) in self.store.spread_files("blobs/sha256")? {
+            if let Ok(digest) = Sha256::from_hex(&name) {
+                let thing = inventory.ledger.add(&DiskUsage::of(&path)?);
+                inventory.blobs.insert(digest, thing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks what images and containers hold.
+    fn mark_roots(&self, inventory: &mut Inventory) -> Result<(), Error> {
+        let mut reach = Reach::default();
+        for manifest in self.rooted_manifests()? {
+            reach.add(&self.blobs, manifest);
+        }
+        for thing in self.things_of(inventory, &reach) {
+            inventory.ledger.root(thing);
+        }
+        inventory.spoken_of = reach.blobs;
+        for container in self.containers()?.list().map_err(|e| container_error(&e))? {
+            // What cannot be read might need anything; its owner must say that it does not.
+            let spec = container.spec().map_err(|error| Error::Environment {
+                message: format!(
+                    "cannot tell which layers container {} needs: {}",
+                    container.id().short(),
+                    crate::error::chain(&error)
+                ),
+                hint: Some(format!("kiln rm {}", container.id().short())),
+            })?;
+            let Root::Layers { lowers, .. } = &spec.job.root else {
+                continue;
+            };
+            for lower in lowers {
+                let id = lower.parent().and_then(Path::file_name);
+                let id = id.and_then(|name| name.to_str()?.parse().ok());
+                if let Some(thing) = id.and_then(|id| inventory.layers.get(&id)) {
+                    inventory.ledger.root(*thing);
+                }
+            }
+        }
+        // Every image may need it, and it takes next to nothing.
+        if let Some(thing) = inventory.layers.get(&Tree::default().layer_id()) {
+            inventory.ledger.root(*thing);
+        }
+        Ok(())
+    }
+
+    /// Returns the manifests of all images, named or not.
+    pub(super) fn rooted_manifests(&self) -> Result<HashSet<Sha256>, Error> {
+        let named = self.names()?.into_iter().map(|named| named.manifest);
+        let ids = self
+            .ids
+            .starting_with("")
+            .map_err(|error| Error::environment("cannot list the local images", &error))?;
+        Ok(named.chain(ids.into_iter().map(|(_, m)| m)).collect())
+    }
+
+    /// Returns what is here of what manifests lead to.
+    pub(super) fn things_of(&self, inventory: &Inventory, reach: &Reach) -> Vec<Thing> {
+        let mut things: Vec<Thing> = reach
+            .blobs
+            .iter()
+            .filter_map(|digest| inventory.blobs.get(digest).copied())
+            .collect();
+        for diff_id in &reach.diff_ids {
+            // Two ways to the same: facts may be lost, and so may names.
+            let ids = [
+                inventory.by_diff_id.get(diff_id).copied(),
+                self.layers.by_diff_id(*diff_id).map(|layer| layer.id()),
+            ];
+            for id in ids.into_iter().flatten() {
+                things.extend(inventory.things_of_layer(id));
+            }
+        }
+        things.sort_unstable();
+        things.dedup();
+        things
+    }
+}
+
+impl Inventory {
+    /// Returns a layer and its packed forms, as far as they are here.
+    pub(super) fn things_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
+        let layer = self.layers.get(&id).copied();
+        let packed = self.packed.get(&id).into_iter().flatten();
+        let packed = packed.filter_map(|digest| self.blobs.get(digest).copied());
+        layer.into_iter().chain(packed)
+    }
+
+    /// Returns the blobs that layers are known to be packed as.
+    pub(super) fn packed_as(&self, id: LayerId) -> &[Sha256] {
+        self.packed.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds an entry and lets it hold its things.
+    pub(super) fn push(&mut self, held: Held) {
+        for thing in &held.candidate.things {
+            self.ledger.hold(*thing);
+        }
+        self.entries.push(held);
+    }
+
+    /// Completes the entries with what is known when all are there.
+    fn settle(&mut self) {
+        for held in &mut self.entries {
+            let Held {
+                entry,
+                candidate,
+                content,
+            } = held;
+            entry.size_bytes = candidate
+                .own
+                .iter()
+                .map(|thing| self.ledger.bytes(*thing))
+                .sum();
+            entry.last_used = candidate.last_used;
+            if !matches!(content, Content::Records { .. }) {
+                #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+                let seconds = entry.size_bytes as f64 / NETWORK_BYTES_PER_SECOND;
+                candidate.cost = Duration::from_secs_f64(seconds);
+            }
+            entry.cost = candidate.cost;
+            if candidate
+                .own
+                .iter()
+                .any(|thing| self.ledger.is_rooted(*thing))
+            {
+                entry.sharing = Sharing::Shared;
+            }
+            if entry.usability == Usability::InUse {
+                candidate.leaving = Leaving::MayNot;
+            }
+        }
+    }
+}
+
+pub(super) fn entry(id: String, kind: EntryKind, description: String) -> CacheEntry {
+    CacheEntry {
+        id,
+        kind,
+        description,
+        parents: Vec::new(),
+        created: None,
+        last_used: Timestamp::EPOCH,
+        cost: Duration::ZERO,
+        size_bytes: 0,
+        sharing: Sharing::Private,
+        usability: Usability::Idle,
+    }
+}
+
+pub(super) fn candidate(things: Vec<Thing>) -> Candidate {
+    Candidate {
+        own: things.clone(),
+        things,
+        cost: Duration::ZERO,
+        last_used: Timestamp::EPOCH,
+        below: None,
+        leaving: Leaving::May,
+    }
+}
+
+pub(super) fn short(name: &str) -> String {
+    name.chars().take(12).collect()
+}

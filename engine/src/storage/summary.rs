@@ -1,0 +1,149 @@
+//! What images, containers and the cache take together.
+
+use std::collections::HashMap;
+
+use kiln_cache::{DiskUsage, ImageId, ImageRef, Thing, Timestamp};
+use kiln_runtime::containers::Status;
+
+use super::entry::CacheUsage;
+use super::inventory::Sizes;
+use super::reach::Reach;
+use crate::containers::container_error;
+use crate::{Engine, Error};
+
+/// What images, containers and the cache take.
+#[derive(Clone, Debug)]
+pub struct StorageSummary {
+    /// The images, the newest first.
+    pub images: Vec<ImageUsage>,
+    /// Bytes of all images together.
+    pub images_bytes: u64,
+    /// Bytes that only images have that no container uses.
+    pub images_reclaimable_bytes: u64,
+    /// The containers, by id.
+    pub containers: Vec<ContainerUsage>,
+    /// The cache.
+    pub cache: CacheUsage,
+}
+
+/// What an image takes.
+#[derive(Clone, Debug)]
+pub struct ImageUsage {
+    /// Its id.
+    pub id: ImageId,
+    /// Its names.
+    pub names: Vec<ImageRef>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Bytes on disk.
+    pub size_bytes: u64,
+    /// Bytes of these that no other image has.
+    pub unique_bytes: u64,
+    /// How many containers were made of it.
+    pub containers: usize,
+}
+
+/// What a container takes.
+#[derive(Clone, Debug)]
+pub struct ContainerUsage {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its image, as the person called it.
+    pub image: String,
+    /// Its command.
+    pub command: Vec<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Whether it runs.
+    pub status: Status,
+    /// Bytes that it wrote, its log included.
+    pub size_bytes: u64,
+    image_id: String,
+}
+
+impl Engine {
+    /// Says what images, containers and the cache take.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn storage(&self) -> Result<StorageSummary, Error> {
+        let inventory = self.inventory(&mut Sizes::default())?;
+        let containers = self.container_usage()?;
+        let mut images: Vec<(ImageUsage, Vec<Thing>)> = Vec::new();
+        for row in self.images()? {
+            if let Some((known, _)) = images.iter_mut().find(|(known, _)| known.id == row.id) {
+                known.names.extend(row.name);
+                continue;
+            }
+            let mut reach = Reach::default();
+            reach.add(&self.blobs, row.manifest);
+            let things = self.things_of(&inventory, &reach);
+            let id = row.id.to_string();
+            images.push((
+                ImageUsage {
+                    id: row.id,
+                    names: row.name.into_iter().collect(),
+                    created: row.created,
+                    size_bytes: inventory.ledger.bytes_of(&things),
+                    unique_bytes: 0,
+                    containers: containers.iter().filter(|c| c.image_id == id).count(),
+                },
+                things,
+            ));
+        }
+        let mut holders: HashMap<Thing, usize> = HashMap::new();
+        for thing in images.iter().flat_map(|(_, things)| things) {
+            *holders.entry(*thing).or_default() += 1;
+        }
+        for (image, things) in &mut images {
+            let unique: Vec<Thing> = things
+                .iter()
+                .filter(|thing| holders[thing] == 1)
+                .copied()
+                .collect();
+            image.unique_bytes = inventory.ledger.bytes_of(&unique);
+        }
+        let all = |is_wanted: &dyn Fn(&ImageUsage) -> bool| {
+            let wanted = images.iter().filter(|(image, _)| is_wanted(image));
+            let mut things: Vec<Thing> = wanted.flat_map(|(_, things)| things).copied().collect();
+            things.sort_unstable();
+            things.dedup();
+            inventory.ledger.bytes_of(&things)
+        };
+        let images_bytes = all(&|_| true);
+        let active_bytes = all(&|image| image.containers > 0);
+        Ok(StorageSummary {
+            images_bytes,
+            images_reclaimable_bytes: images_bytes - active_bytes,
+            images: images.into_iter().map(|(image, _)| image).collect(),
+            containers,
+            cache: CacheUsage::of(inventory),
+        })
+    }
+
+    fn container_usage(&self) -> Result<Vec<ContainerUsage>, Error> {
+        let mut usage = Vec::new();
+        for container in self.containers()?.list().map_err(|e| container_error(&e))? {
+            let look = || Ok((container.name()?, container.spec()?, container.state()?));
+            // Somebody removed it while we looked.
+            let Ok((name, spec, state)) = look().map_err(|e| container_error(&e)) else {
+                continue;
+            };
+            let size = DiskUsage::of(container.directory())
+                .map_err(Error::at("cannot measure", container.directory()))?;
+            usage.push(ContainerUsage {
+                id: container.id().to_string(),
+                name: name.to_string(),
+                image: spec.image,
+                command: spec.job.process.argv,
+                created: spec.created,
+                status: state.status,
+                size_bytes: size.total_bytes(),
+                image_id: spec.image_id,
+            });
+        }
+        Ok(usage)
+    }
+}

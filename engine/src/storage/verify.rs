@@ -1,0 +1,377 @@
+//! Whether what is kept is what it should be: everything read, everything hashed.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kiln_cache::{
+    ActionKey, DiffId, EvictionReason, LayerId, Sha256, Sha256Reader, Timestamp, Tombstones, Trash,
+};
+use kiln_runtime::Root;
+use kiln_snapshotter::overlay::{self, Support};
+use kiln_snapshotter::{LayerDamage, Whiteouts};
+use rayon::prelude::*;
+
+use crate::error::chain;
+use crate::{Engine, Error};
+
+/// What happens to what is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// It is made again from what is whole, else discarded.
+    Attempt,
+    /// Nothing.
+    None,
+}
+
+/// What verifying came to.
+#[derive(Debug, Default)]
+pub struct Verification {
+    /// How many layers were read.
+    pub layers: usize,
+    /// How many blobs were read.
+    pub blobs: usize,
+    /// How many records were read.
+    pub records: usize,
+    /// What was damaged.
+    pub damage: Vec<Damage>,
+    /// Images and containers that lack something which is nowhere to be had.
+    pub lost: Vec<Lost>,
+}
+
+/// Something damaged.
+#[derive(Clone, Debug)]
+pub struct Damage {
+    /// What.
+    pub thing: DamagedThing,
+    /// What is wrong with it.
+    pub what: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What can be damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DamagedThing {
+    /// A layer.
+    Layer(LayerId),
+    /// A blob.
+    Blob(Sha256),
+    /// A record.
+    Record(ActionKey),
+}
+
+impl fmt::Display for DamagedThing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layer(id) => write!(f, "layer {id}"),
+            Self::Blob(digest) => write!(f, "blob {digest}"),
+            Self::Record(key) => write!(f, "record {key}"),
+        }
+    }
+}
+
+/// What became of something damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is as it was found.
+    Left,
+    /// It is whole again.
+    Repaired,
+    /// It is gone; who needs it makes or fetches it again.
+    Discarded,
+}
+
+/// An image or container that cannot be used any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// `image app:latest`, `container 0123456789ab`.
+    pub name: String,
+    /// What it lacks.
+    pub what: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+impl Verification {
+    /// Says whether everything is whole, now.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let is_left = |damage: &Damage| damage.outcome == Outcome::Left;
+        self.lost.is_empty() && !self.damage.iter().any(is_left)
+    }
+}
+
+impl Engine {
+    /// Reads and hashes all layers, blobs and records, and repairs what is damaged. `progress` is
+    /// told how many of how many things were read.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read or written.
+    pub fn verify(
+        &self,
+        repair: Repair,
+        turn: &dyn Fn(),
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Verification, Error> {
+        let failed =
+            |error: io::Error| Error::environment("cannot read the state directory", &error);
+        let layers = self.layers.list().map_err(failed)?;
+        let blobs: Vec<Sha256> = self
+            .store
+            .spread_files("blobs/sha256")
+            .map_err(failed)?
+            .iter()
+            .filter_map(|(_, name)| Sha256::from_hex(name).ok())
+            .collect();
+        let records = self.actions.list().map_err(failed)?;
+        let whiteouts = self.whiteouts().map_err(failed)?;
+        let (done, total) = (AtomicUsize::new(0), layers.len() + blobs.len());
+        let count = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+        let of_blobs = blobs.par_iter().filter_map(|digest| {
+            let what = self.damage_of_blob(*digest);
+            count();
+            Some((DamagedThing::Blob(*digest), what?))
+        });
+        let mut found: Vec<(DamagedThing, String)> = of_blobs.collect();
+        let of_layers = layers.par_iter().filter_map(|id| {
+            let what = self.damage_of_layer(*id, whiteouts);
+            count();
+            Some((DamagedThing::Layer(*id), what?))
+        });
+        found.extend(of_layers.collect::<Vec<_>>());
+        let of_records = records
+            .iter()
+            .filter(|stored| stored.record.is_none())
+            .map(|stored| {
+                (
+                    DamagedThing::Record(stored.key),
+                    "it is no record".to_owned(),
+                )
+            });
+        found.extend(of_records);
+        let mut damage: Vec<Damage> = found
+            .into_iter()
+            .map(|(thing, what)| Damage {
+                thing,
+                what,
+                outcome: Outcome::Left,
+            })
+            .collect();
+        if repair == Repair::Attempt && !damage.is_empty() {
+            let mut result = Ok(());
+            let act = || {
+                result = self.repair(&mut damage, whiteouts);
+                Ok(())
+            };
+            self.store
+                .exclusively_at_last(turn, act)
+                .map_err(|error| Error::environment("cannot lock the state directory", &error))?;
+            result?;
+        }
+        Ok(Verification {
+            layers: layers.len(),
+            blobs: blobs.len(),
+            records: records.len(),
+            lost: self.lost(&damage)?,
+            damage,
+        })
+    }
+
+    fn whiteouts(&self) -> io::Result<Whiteouts> {
+        let scratch = self.store.work_dir()?;
+        Ok(match overlay::probe(scratch.path()) {
+            Support::Overlay => Whiteouts::Stored,
+            Support::Refused(_) => Whiteouts::IndexOnly,
+        })
+    }
+
+    fn damage_of_blob(&self, digest: Sha256) -> Option<String> {
+        let file = match File::open(self.blobs.path(digest)) {
+            Ok(file) => file,
+            // Collected meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return Some(format!("it cannot be read: {error}")),
+        };
+        let mut reader = Sha256Reader::new(BufReader::with_capacity(1 << 17, file));
+        match io::copy(&mut reader, &mut io::sink()) {
+            Ok(_) => {
+                let (_, actual, _) = reader.finish();
+                (actual != digest).then(|| format!("its content is that of {actual}"))
+            }
+            Err(error) => Some(format!("it cannot be read: {error}")),
+        }
+    }
+
+    fn damage_of_layer(&self, id: LayerId, whiteouts: Whiteouts) -> Option<String> {
+        let damage = match self.layers.layer(id) {
+            Some(layer) => layer.verify(whiteouts),
+            None if self.layers.place(id).exists() => vec![LayerDamage::Index],
+            None => return None,
+        };
+        let first = damage.first()?;
+        Some(match damage.len() {
+            1 => chain(first),
+            count => format!("{}, and {} more", chain(first), count - 1),
+        })
+    }
+
+    /// Repairs what can be repaired and discards the rest. The state directory is ours alone.
+    fn repair(&self, damage: &mut [Damage], whiteouts: Whiteouts) -> Result<(), Error> {
+        let failed =
+            |error: io::Error| Error::environment("cannot discard what is damaged", &error);
+        let trash = Trash::new(&self.store);
+        // Blobs go first: layers are made again from those that stay.
+        for one in damage.iter_mut() {
+            if let DamagedThing::Blob(digest) = one.thing {
+                trash.discard(&self.blobs.path(digest)).map_err(failed)?;
+                one.outcome = Outcome::Discarded;
+            }
+        }
+        let mut gone = HashSet::new();
+        let mut evicted = BTreeSet::new();
+        for one in damage.iter_mut() {
+            match one.thing {
+                DamagedThing::Blob(_) => {}
+                DamagedThing::Record(key) => {
+                    evicted.insert(key);
+                    one.outcome = Outcome::Discarded;
+                }
+                DamagedThing::Layer(id) => {
+                    one.outcome = match self.unpack_again(id, whiteouts, &trash) {
+                        true => Outcome::Repaired,
+                        false => {
+                            gone.insert(id);
+                            Outcome::Discarded
+                        }
+                    };
+                }
+            }
+        }
+        for stored in self.actions.list().map_err(failed)? {
+            let state = stored.record.map(|record| record.state).unwrap_or_default();
+            if state.layers.iter().any(|built| gone.contains(&built.layer)) {
+                evicted.insert(stored.key);
+            }
+        }
+        let buried = evicted.iter().map(|key| (*key, EvictionReason::Damage));
+        Tombstones::new(&self.store)
+            .add(buried, Timestamp::now())
+            .map_err(failed)?;
+        for key in &evicted {
+            self.actions.remove(*key).map_err(failed)?;
+        }
+        if !gone.is_empty() {
+            // An image is not put together again without a look at its layers.
+            self.assembled.retain(|_| false).map_err(failed)?;
+        }
+        for id in gone {
+            self.layers
+                .discard(id, &trash)
+                .map_err(|error| Error::environment("cannot discard what is damaged", &error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the files of a layer again whose index is whole, from a blob that is; says whether that
+    /// worked.
+    fn unpack_again(&self, id: LayerId, whiteouts: Whiteouts, trash: &Trash) -> bool {
+        let layer = match self.layers.layer(id) {
+            Some(layer) if layer.tree().is_ok_and(|tree| tree.layer_id() == id) => layer,
+            _ => return false,
+        };
+        // Files that nobody can replace may still be good for something to their owner: they are
+        // taken away only when there is a blob.
+        let facts = self.layers.known_facts(id);
+        let has_blob = facts
+            .blobs
+            .iter()
+            .any(|blob| self.blobs.contains(blob.descriptor.digest));
+        has_blob
+            && self.layers.discard_files(id, trash).is_ok()
+            && self.layers.materialise(&layer, &self.blobs).is_ok()
+            && layer.verify(whiteouts).is_empty()
+    }
+
+    /// Finds the images and containers that lack something. What was left damaged is as good as
+    /// missing.
+    fn lost(&self, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
+        let bad: HashSet<DamagedThing> = damage
+            .iter()
+            .filter(|damage| damage.outcome == Outcome::Left)
+            .map(|damage| damage.thing)
+            .collect();
+        let has_blob = |digest: Sha256| {
+            self.blobs.contains(digest) && !bad.contains(&DamagedThing::Blob(digest))
+        };
+        let has_layer = |id: LayerId| {
+            self.layers.layer(id).is_some() && !bad.contains(&DamagedThing::Layer(id))
+        };
+        let has_diff = |diff_id: DiffId| {
+            diff_id == DiffId::EMPTY
+                || self
+                    .layers
+                    .by_diff_id(diff_id)
+                    .is_some_and(|l| has_layer(l.id()))
+        };
+        let mut lost = Vec::new();
+        let names = self.names()?;
+        for manifest in self.rooted_manifests()? {
+            let name = names.iter().find(|named| named.manifest == manifest);
+            let name = name.map_or_else(|| manifest.to_string(), |named| named.name.familiar());
+            let what = match has_blob(manifest).then(|| self.read(manifest)) {
+                None => Some("its manifest".to_owned()),
+                Some(Err(_)) => Some("its config".to_owned()),
+                Some(Ok(local)) => local
+                    .images()
+                    .iter()
+                    .find(|image| !has_blob(image.id().0))
+                    .map(|_| "its config".to_owned())
+                    .or_else(|| {
+                        let mut layers = local.images().iter().flat_map(|image| image.layers());
+                        let missing = layers.find(|(diff_id, descriptor)| {
+                            !has_blob(descriptor.digest)
+                                && !has_diff(*diff_id)
+                                && kiln_exporter::sources(&self.blobs, descriptor.digest).is_empty()
+                        });
+                        missing.map(|(diff_id, _)| format!("layer {diff_id}"))
+                    }),
+            };
+            if let Some(what) = what {
+                lost.push(Lost {
+                    advice: format!("build, pull or load {name} again"),
+                    name: format!("image {name}"),
+                    what,
+                });
+            }
+        }
+        for container in self
+            .containers()?
+            .list()
+            .map_err(|error| crate::containers::container_error(&error))?
+        {
+            let Ok(spec) = container.spec() else {
+                continue;
+            };
+            let Root::Layers { lowers, .. } = &spec.job.root else {
+                continue;
+            };
+            let missing = lowers.iter().find_map(|lower| {
+                let id: LayerId = lower.parent()?.file_name()?.to_str()?.parse().ok()?;
+                (!has_layer(id)).then_some(id)
+            });
+            if let Some(id) = missing {
+                let short = container.id().short();
+                lost.push(Lost {
+                    name: format!("container {short}"),
+                    what: format!("layer {id}"),
+                    advice: format!("kiln rm {short}, and run its image again"),
+                });
+            }
+        }
+        lost.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(lost)
+    }
+}
