@@ -27,6 +27,9 @@ pub struct ActionRecord {
     pub took: Duration,
     /// What went into the key, by name: the answer to "why did it run again?".
     pub receipt: Receipt,
+    /// The keys it has besides that of its recipe, which say what the recipe led to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<ActionKey>,
 }
 
 /// A file system as a stack: the layers of a base image, and those made on top.
@@ -276,6 +279,7 @@ mod tests {
             },
             took: Duration::from_millis(1234),
             receipt,
+            evidence: keys[1..2].to_vec(),
         };
         actions.put(&keys[..2], &record).unwrap();
         let found = actions.get_many(&keys);

@@ -5,8 +5,6 @@
 const BUILD: &[&str] = &[
     "--all-platforms",
     "--attest",
-    "--cache-from",
-    "--cache-to",
     "--cache-ttl",
     "--cap-add",
     "--cap-drop",

@@ -5,7 +5,7 @@ use kiln_snapshotter::{Layer, Packing};
 
 use crate::Engine;
 use crate::output::{outputs, packing};
-use crate::request::{BuildRequest, FileTimes, Output};
+use crate::request::{BuildRequest, CacheDestination, CacheTarget, FileTimes, Output};
 
 /// The form in which layers leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Wanted {
             if options.file_times == FileTimes::Clamp {
                 continue;
             }
-            let packing = packing(options);
+            let packing = packing(options.compression, options.level);
             let is_packed = matches!(
                 output,
                 Output::Oci { .. } | Output::Docker { .. } | Output::Push(_)
@@ -38,7 +38,14 @@ impl Wanted {
                 false => wanted = Self::Digests,
             }
         }
-        wanted
+        // A cache has the layers as steps made them, whatever the image makes of them.
+        let is_packed = |target: &&CacheTarget| {
+            target.to != CacheDestination::Inline && target.compression != Compression::None
+        };
+        match request.cache_to.iter().find(is_packed) {
+            Some(target) => Self::Packed(packing(target.compression, target.level)),
+            None => wanted,
+        }
     }
 }
 

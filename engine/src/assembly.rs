@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use kiln_cache::{Blake3, Encoder, Image, Platform, State, Timestamp};
 use kiln_exporter as exporter;
-use kiln_exporter::{Assembly, Change, NewLayer, PlannedEntry};
-use kiln_snapshotter::Layer;
-use kiln_solver::{Plan, Vertex};
+use kiln_exporter::{Assembly, Change, NewLayer, PlannedEntry, SharedCache};
+use kiln_snapshotter::{Layer, TarFacts};
+use kiln_solver::{Reporter, Vertex};
 
 use crate::annotations::Annotations;
 use crate::output::{Built, Form};
 use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOptions};
+use crate::transfer::Sharing;
+use crate::transfer::export::wants_inline;
 use crate::{Engine, Error, LocalImage};
 
 /// Makes the images of one build. Outputs that want the same get the same.
@@ -18,10 +20,11 @@ use crate::{Engine, Error, LocalImage};
 pub(crate) struct Maker<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) request: &'a BuildRequest,
-    pub(crate) plan: &'a Plan,
+    pub(crate) sharing: &'a Sharing<'a>,
     pub(crate) built: &'a [Built<'a>],
     pub(crate) form: Form,
     pub(crate) vertex: &'a Vertex<'a>,
+    pub(crate) reporter: &'a Reporter<'a>,
     made: Vec<(Wish, LocalImage)>,
 }
 
@@ -37,18 +40,19 @@ impl<'a> Maker<'a> {
     pub(crate) fn new(
         engine: &'a Engine,
         request: &'a BuildRequest,
-        plan: &'a Plan,
+        sharing: &'a Sharing<'a>,
         built: &'a [Built<'a>],
         form: Form,
-        vertex: &'a Vertex<'a>,
+        (vertex, reporter): (&'a Vertex<'a>, &'a Reporter<'a>),
     ) -> Self {
         Self {
             engine,
             request,
-            plan,
+            sharing,
             built,
             form,
             vertex,
+            reporter,
             made: Vec::new(),
         }
     }
@@ -56,7 +60,7 @@ impl<'a> Maker<'a> {
     /// Returns the image as an output wants it.
     pub(crate) fn make(&mut self, options: &ImageOptions) -> Result<LocalImage, Error> {
         let wish = Wish {
-            epoch: options.epoch.or(self.plan.epoch),
+            epoch: options.epoch.or(self.sharing.plan.epoch),
             file_times: options.file_times,
             annotations: Annotations::of(self.request, options),
         };
@@ -96,14 +100,15 @@ impl<'a> Maker<'a> {
         let annotations = |place| wish.annotations.of_image(place, &platform);
         let of_manifest = annotations(AnnotationPlace::Manifest);
         let of_descriptor = annotations(AnnotationPlace::ManifestDescriptor);
-        let inputs = inputs(built, wish, &platform, &of_manifest);
+        let inline = self.inline(built, wish)?;
+        let inputs = inputs(built, wish, &platform, &of_manifest, inline.as_ref());
         let engine = self.engine;
         let known = engine.assembled.get(inputs);
         self.vertex.status("exporting layers", 0, None, false);
         let mut image = match known.and_then(|known| Image::read(&engine.blobs, known).ok()) {
             Some(image) => image,
             None => {
-                let image = self.assemble(built, wish, platform, of_manifest)?;
+                let image = self.assemble(built, wish, platform, of_manifest, inline)?;
                 // Without the note the next build puts it together again.
                 let _ = engine.assembled.put(inputs, image.descriptor.digest);
                 image
@@ -123,18 +128,17 @@ impl<'a> Maker<'a> {
         wish: &Wish,
         platform: Platform,
         annotations: BTreeMap<String, String>,
+        inline: Option<SharedCache>,
     ) -> Result<Image, Error> {
         let Built { target, state } = built;
-        let base = target.base.map(|manifest| &self.plan.bases[&manifest].1);
-        let layers = self.layers(state, wish)?;
-        let mut new = Vec::with_capacity(layers.len());
-        for (layer, built) in layers.iter().zip(&state.layers) {
-            let diff_id = layer.canonical_tar().map_err(|e| broken(&e))?.diff_id;
-            new.push(NewLayer {
-                diff_id,
-                created: wish.epoch.unwrap_or(built.created),
-            });
-        }
+        let tars = &self.tars(state, wish)?;
+        let base = target
+            .base
+            .map(|manifest| &self.sharing.plan.bases[&manifest].1);
+        let new = tars.iter().zip(&state.layers).map(|(tar, built)| NewLayer {
+            diff_id: tar.diff_id,
+            created: wish.epoch.unwrap_or(built.created),
+        });
         let history = target
             .history
             .iter()
@@ -146,30 +150,51 @@ impl<'a> Maker<'a> {
                 },
             })
             .collect();
-        let config = exporter::assemble(Assembly {
+        let mut config = exporter::assemble(Assembly {
             base,
             config: target.config.clone(),
-            layers: new,
+            layers: new.collect(),
             history,
             platform,
             epoch: wish.epoch,
         })
         .map_err(|error| broken(&error))?;
-        exporter::store_image(&self.engine.blobs, config, base, &layers, annotations)
+        if let Some(inline) = inline {
+            inline.write_inline(&mut config);
+        }
+        exporter::store_image(&self.engine.blobs, config, base, tars, annotations)
             .map_err(|error| broken(&error))
     }
 
-    /// Returns the new layers, with the times that are wanted.
-    fn layers(&self, state: &State, wish: &Wish) -> Result<Vec<Layer>, Error> {
-        let layers = self.engine.built_layers(state)?;
-        match (wish.file_times, wish.epoch) {
-            (FileTimes::Clamp, Some(epoch)) => layers
-                .iter()
-                .map(|layer| exporter::clamp_times(&self.engine.layers, layer, epoch))
-                .collect::<Result<_, _>>()
-                .map_err(|error| broken(&error)),
-            _ => Ok(layers),
+    /// Returns kiln's own tars of the new layers, with the times that are wanted.
+    fn tars(&self, state: &State, wish: &Wish) -> Result<Vec<TarFacts>, Error> {
+        let engine = self.engine;
+        let layers = state.layers.iter();
+        let (FileTimes::Clamp, Some(epoch)) = (wish.file_times, wish.epoch) else {
+            return layers.map(|built| engine.built_tar(built.layer)).collect();
+        };
+        let layers = engine.built_layers(state, self.reporter)?;
+        let clamped = |layer: &Layer| {
+            let clamped = exporter::clamp_times(&engine.layers, layer, epoch);
+            let clamped = clamped.map_err(|error| broken(&error))?;
+            clamped.canonical_tar().map_err(|error| broken(&error))
+        };
+        layers.iter().map(clamped).collect()
+    }
+
+    /// Returns the cache that goes into the image, if one is asked for.
+    fn inline(&self, built: &Built<'_>, wish: &Wish) -> Result<Option<SharedCache>, Error> {
+        if !wants_inline(self.request) {
+            return Ok(None);
         }
+        let base = built.target.base;
+        let base = base.map(|manifest| self.sharing.plan.bases[&manifest].1.layers().len());
+        let tars = self.tars(&built.state, wish)?;
+        let (root, state) = (built.target.root, &built.state);
+        let base = base.unwrap_or(0);
+        self.sharing
+            .inline(self.engine, root, state, &tars, base)
+            .map(Some)
     }
 
     fn say(&self, what: &str) {
@@ -183,6 +208,7 @@ fn inputs(
     wish: &Wish,
     platform: &Platform,
     annotations: &BTreeMap<String, String>,
+    inline: Option<&SharedCache>,
 ) -> Blake3 {
     let Built { target, state } = built;
     let mut encoder = Encoder::new("kiln.image.1");
@@ -205,6 +231,9 @@ fn inputs(
     for (name, value) in annotations {
         encoder.text(name).text(value);
     }
+    if let Some(inline) = inline {
+        encoder.bytes(&inline.to_config());
+    }
     encoder.finish()
 }
 
@@ -216,22 +245,4 @@ fn time(encoder: &mut Encoder, time: Timestamp) {
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Error {
     Error::environment("cannot put the image together", error)
-}
-
-impl Engine {
-    /// Returns the layers that steps made.
-    pub(crate) fn built_layers(&self, state: &State) -> Result<Vec<Layer>, Error> {
-        state
-            .layers
-            .iter()
-            .map(|built| {
-                self.layers
-                    .layer(built.layer)
-                    .ok_or_else(|| Error::Environment {
-                        message: format!("layer {} was deleted during the build", built.layer),
-                        hint: Some("build again".to_owned()),
-                    })
-            })
-            .collect()
-    }
 }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_cache::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256};
+use kiln_cache::{Descriptor, DiffId, Image, ImageRef, LayerId, MediaKind, Sha256};
 use kiln_registry::Step;
 use kiln_snapshotter::Layer;
 use kiln_solver::{
-    Fault, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, Vertex, VertexEnd,
+    BringError, Fault, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, Vertex,
+    VertexEnd,
 };
 
 use crate::error::chain;
@@ -23,6 +24,8 @@ pub(crate) struct Fetcher<'a> {
     names: HashMap<Sha256, &'a str>,
     /// One slot for each base: the first step that needs it fetches it, the others wait.
     slots: Mutex<HashMap<Sha256, Slot>>,
+    /// Held by whoever brings layers of other machines.
+    turn: Mutex<()>,
 }
 
 type Slot = Arc<Mutex<Option<Vec<Layer>>>>;
@@ -39,6 +42,7 @@ impl<'a> Fetcher<'a> {
             reporter,
             names: plan.graph.steps().filter_map(name).collect(),
             slots: Mutex::default(),
+            turn: Mutex::default(),
         }
     }
 }
@@ -66,6 +70,12 @@ impl Layers for Fetcher<'_> {
             })?;
         *slot = Some(layers.clone());
         Ok(layers)
+    }
+
+    fn bring(&self, layers: &[LayerId]) -> Result<Vec<Layer>, BringError> {
+        // Who waits finds here what the other one brought.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.engine.bring(layers, self.reporter)
     }
 
     fn are_here(&self, manifest: Sha256) -> bool {
@@ -139,6 +149,12 @@ impl Engine {
         descriptor: &Descriptor,
         vertex: Option<&Vertex<'_>>,
     ) -> Result<Layer, Error> {
+        // The blob of a layer that another machine made is not what a local manifest names.
+        if let Some((id, description)) = self.layers.described_as(diff_id)
+            && !self.blobs.contains(descriptor.digest)
+        {
+            return self.fulfil(id, &description);
+        }
         let MediaKind::Layer(compression) = MediaKind::of(&descriptor.media_type) else {
             return Err(Error::input(format!(
                 "layer {} of {name} has the unsupported media type {}",

@@ -70,7 +70,7 @@ impl Engine {
             }
             None => Vec::new(),
         };
-        layers.extend(self.built_layers(state)?);
+        layers.extend(self.built_layers(state, reporter)?);
         ParentView::new(&layers).map_err(|error| Error::environment("cannot read a layer", &error))
     }
 }

@@ -29,6 +29,7 @@ mod ship; // pull, push, save, load, login
 mod ssh; // agents
 mod storage; // what is kept, and what of it can go
 mod targets; // what can be built
+mod transfer; // results that machines share
 mod why; // what builds did
 
 pub use build::{BuildForecast, Prospect, StepForecast};
@@ -44,9 +45,10 @@ pub use local_image::LocalImage;
 pub use outline::{Outline, OutlinedArgument, OutlinedNeed};
 pub use request::{
     AgentRequest, AgentSource, Annotation, AnnotationPlace, BaseLayers, BuildRequest, BuildResult,
-    ContextSource, DanglingName, DanglingWhen, Destination, DockerfileSource, Entitlement,
-    FileTimes, FilesOptions, ImageOptions, LayoutForm, MediaTypes, NamedContext, Output, Pull,
-    PushAs, Reuse, SecretBytes, Split, Stale, Transport,
+    CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, ContextSource,
+    DanglingName, DanglingWhen, Destination, DockerfileSource, Entitlement, FileTimes,
+    FilesOptions, ImageOptions, LayoutForm, MediaTypes, NamedContext, OnFailure, Output, Pull,
+    PushAs, Reuse, SecretBytes, Split, Stale, StaleBlobs, Transport,
 };
 pub use ship::Pulled;
 pub use storage::{

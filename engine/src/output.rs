@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use kiln_cache::{Descriptor, ImageId, ImageRef, Sha256, State};
+use kiln_cache::{Compression, Descriptor, ImageId, ImageRef, Sha256, State};
 use kiln_exporter as exporter;
 use kiln_exporter::{Exportable, Family, NamedImage};
 use kiln_registry::Observer;
 use kiln_snapshotter::{Level, Packing};
-use kiln_solver::{Plan, Reporter, TargetImage, Vertex, VertexEnd};
+use kiln_solver::{Reporter, TargetImage, Vertex, VertexEnd};
 
 use crate::annotations::Annotations;
 use crate::assembly::Maker;
@@ -18,6 +18,7 @@ use crate::request::{
     BaseLayers, BuildRequest, DanglingWhen, Destination, ImageOptions, LayoutForm, MediaTypes,
     Output, PushAs,
 };
+use crate::transfer::Sharing;
 use crate::{Engine, Error, LocalImage};
 
 /// A target and the files that solving came to.
@@ -121,12 +122,19 @@ impl Engine {
     pub(crate) fn export(
         &self,
         request: &BuildRequest,
-        plan: &Plan,
+        sharing: &Sharing<'_>,
         built: &[Built<'_>],
         reporter: &Reporter<'_>,
     ) -> Result<Exported, Error> {
         let vertex = reporter.start("exporting to image");
-        let maker = Maker::new(self, request, plan, built, form(request)?, &vertex);
+        let maker = Maker::new(
+            self,
+            request,
+            sharing,
+            built,
+            form(request)?,
+            (&vertex, reporter),
+        );
         let result = self.export_all(maker, reporter);
         vertex.end(match &result {
             Ok(_) => VertexEnd::Done,
@@ -186,7 +194,12 @@ impl Engine {
                     archived = Some(Exported::of_named(&named[0]));
                 }
                 Output::Local { .. } | Output::Tar { .. } => {
-                    self.export_files(maker.plan, maker.built, (maker.form, &output), reporter)?;
+                    self.export_files(
+                        maker.sharing.plan,
+                        maker.built,
+                        (maker.form, &output),
+                        reporter,
+                    )?;
                 }
             }
         }
@@ -207,7 +220,7 @@ impl Engine {
     fn unpack_bases(&self, maker: &Maker<'_>, reporter: &Reporter<'_>) -> Result<(), Error> {
         for built in maker.built {
             if let Some(manifest) = built.target.base {
-                let (name, image) = &maker.plan.bases[&manifest];
+                let (name, image) = &maker.sharing.plan.bases[&manifest];
                 self.unpacked_layers(name, image, Some((reporter, &format!("pull {name}"))))?;
             }
         }
@@ -321,6 +334,9 @@ impl Engine {
         names: Vec<ImageRef>,
         missing: exporter::Missing<'_>,
     ) -> Result<NamedImage, Error> {
+        for image in local.images() {
+            self.bring_what_does_not_fit(image, options.compression)?;
+        }
         let parts = local.images().iter().map(|image| {
             let options = realise_options(options, image);
             exporter::realise(image, &self.layers, &self.blobs, &options, missing).map_err(
@@ -359,19 +375,39 @@ impl Engine {
     }
 }
 
-/// Returns how an output packs new layers.
-pub(crate) fn packing(options: &ImageOptions) -> Packing {
+impl Engine {
+    /// Brings the layers of an image that another machine packed otherwise than is wanted; the
+    /// others are found where they are.
+    fn bring_what_does_not_fit(
+        &self,
+        image: &kiln_cache::Image,
+        wanted: Compression,
+    ) -> Result<(), Error> {
+        for (diff_id, descriptor) in image.layers() {
+            if descriptor.digest == diff_id.0
+                && let Some((id, description)) = self.layers.described_as(diff_id)
+            {
+                match description.blob.compression == wanted {
+                    true => drop(self.note_place(&description)),
+                    false => drop(self.fulfil(id, &description)?),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns how new layers are packed.
+pub(crate) fn packing(compression: Compression, level: Option<u8>) -> Packing {
     Packing {
-        compression: options.compression,
-        level: options
-            .level
-            .map_or(Level::Default, |level| Level::Exactly(i32::from(level))),
+        compression,
+        level: level.map_or(Level::Default, |level| Level::Exactly(i32::from(level))),
     }
 }
 
 fn realise_options(options: &ImageOptions, image: &kiln_cache::Image) -> exporter::ImageOptions {
     exporter::ImageOptions {
-        packing: packing(options),
+        packing: packing(options.compression, options.level),
         existing_layers: match options.force {
             true => exporter::ExistingLayers::Repack,
             false => exporter::ExistingLayers::Keep,

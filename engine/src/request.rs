@@ -1,5 +1,6 @@
 //! What a build is asked for.
 
+mod cache; // what is shared with other machines
 mod outputs; // where its result goes, and how it is written
 
 use std::collections::BTreeMap;
@@ -8,6 +9,10 @@ use std::path::PathBuf;
 use kiln_cache::{Descriptor, ImageId, ImageRef, Platform, Sha256, Timestamp};
 use kiln_runtime::{EtcFile, Resources, Ulimit};
 
+pub use cache::{
+    CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, OnFailure,
+    StaleBlobs,
+};
 pub use kiln_exporter::Stale;
 pub use kiln_runtime::SecretBytes;
 pub use kiln_solver::Reuse;
@@ -49,6 +54,10 @@ pub struct BuildRequest {
     pub reuse: Reuse,
     /// `--output`, `--push`, `--load`; the local store if empty.
     pub outputs: Vec<Output>,
+    /// `--cache-from`.
+    pub cache_from: Vec<CacheSource>,
+    /// `--cache-to`.
+    pub cache_to: Vec<CacheTarget>,
     /// `--jobs`: steps at the same time.
     pub jobs: usize,
     /// `--network` of `RUN`.
@@ -198,6 +207,8 @@ pub struct BuildResult {
     pub descriptor: Descriptor,
     /// The config; none for an index.
     pub config: Option<Sha256>,
+    /// The manifest of the cache that was exported, if one was.
+    pub cache: Option<Descriptor>,
     /// Findings about the Dockerfile.
     pub warnings: Vec<kiln_parser::Diagnostic>,
     /// The Dockerfile, for showing the findings.

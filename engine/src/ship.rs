@@ -1,7 +1,9 @@
 //! Images between here and elsewhere: pull, push, login, logout, save, load.
 
 use kiln_cache::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
-use kiln_exporter::{LoadSource, Loaded, NamedImage, Platforms, remember_source, sources};
+use kiln_exporter::{
+    LoadSource, Loaded, NamedImage, Platforms, copy_from_layout, layouts, remember_source, sources,
+};
 use kiln_registry::{Observer, Secret, Stored};
 
 use crate::error::chain;
@@ -188,6 +190,9 @@ impl Engine {
 
     /// Fetches a blob from wherever it is known to be.
     pub(crate) fn fetch_from_origin(&self, descriptor: &Descriptor) -> Result<(), Error> {
+        if self.blobs.contains(descriptor.digest) {
+            return Ok(());
+        }
         let mut failure = Error::Environment {
             message: format!(
                 "layer {} is neither here nor known elsewhere",
@@ -202,6 +207,12 @@ impl Engine {
             {
                 Ok(()) => return Ok(()),
                 Err(error) => failure = Error::registry(Some(&origin), &error),
+            }
+        }
+        for directory in layouts(&self.blobs, descriptor.digest) {
+            match copy_from_layout(&directory, descriptor.digest, &self.blobs) {
+                Ok(()) => return Ok(()),
+                Err(error) => failure = Error::environment("cannot read the cache", &error),
             }
         }
         Err(failure)

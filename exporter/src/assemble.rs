@@ -6,6 +6,8 @@
 
 use kiln_cache::{DiffId, History, Image, ImageConfig, Platform, RootFs, Timestamp};
 
+use crate::cache_config::remove_inline;
+
 /// What BuildKit writes into the entries that it adds, and tools look for.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
@@ -112,6 +114,9 @@ pub fn assemble(assembly: Assembly<'_>) -> Result<ImageConfig, AssembleError> {
     let mut diff_ids = base.map_or_else(Vec::new, |base| base.config.rootfs.diff_ids.clone());
     diff_ids.extend(layers.iter().map(|layer| layer.diff_id));
     let last = history.last().and_then(|entry| entry.created);
+    let mut config = config;
+    // A cache in the base's config speaks of the base's layers.
+    remove_inline(&mut config);
     Ok(ImageConfig {
         architecture: platform.architecture,
         os: platform.os,

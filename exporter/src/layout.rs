@@ -19,6 +19,16 @@ use crate::place::write_file;
 /// # Errors
 /// When a layer is not here or the directory cannot be written.
 pub fn write_layout(images: &[NamedImage], directory: &Path) -> Result<(), ExportError> {
+    write_blobs(images, directory)?;
+    let new = members::top_descriptors(images);
+    let mut descriptors = existing(directory)?;
+    descriptors.retain(|old| !new.iter().any(|new| replaces(new, old)));
+    descriptors.extend(new);
+    write_index(directory, descriptors)
+}
+
+/// Writes everything but `index.json`.
+pub(crate) fn write_blobs(images: &[NamedImage], directory: &Path) -> Result<(), ExportError> {
     let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(ExportError::at(&blobs))?;
     for (digest, member) in members::blobs(images) {
@@ -33,11 +43,14 @@ pub fn write_layout(images: &[NamedImage], directory: &Path) -> Result<(), Expor
         output
             .write_all(&members::oci_layout())
             .map_err(ExportError::Output)
-    })?;
-    let new = members::top_descriptors(images);
-    let mut descriptors = existing(directory)?;
-    descriptors.retain(|old| !new.iter().any(|new| replaces(new, old)));
-    descriptors.extend(new);
+    })
+}
+
+/// Writes `index.json`.
+pub(crate) fn write_index(
+    directory: &Path,
+    descriptors: Vec<Descriptor>,
+) -> Result<(), ExportError> {
     write_file(&directory.join("index.json"), |output| {
         output
             .write_all(&members::index_json(descriptors))
@@ -58,7 +71,7 @@ pub fn write_docker_layout(images: &[NamedImage], directory: &Path) -> Result<()
 }
 
 /// Returns the images that the layout holds by now.
-fn existing(directory: &Path) -> Result<Vec<Descriptor>, ExportError> {
+pub(crate) fn existing(directory: &Path) -> Result<Vec<Descriptor>, ExportError> {
     let path = directory.join("index.json");
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,

@@ -19,7 +19,11 @@ mod layout; // layouts in a directory
 mod members; // what both consist of
 
 mod push; // what a registry is sent
-mod sources; // which repositories have a blob
+mod sources; // who has a blob
+
+mod cache_config; // what a shared cache says
+mod cache_image; // a shared cache as layers and a manifest
+mod cache_layout; // a shared cache on disk
 
 mod local_dir; // the files themselves
 mod root_tar; // the files in one tar
@@ -32,6 +36,15 @@ mod place; // files that appear whole
 
 pub use archive::{write_archive, write_docker_archive, write_oci_archive};
 pub use assemble::{AssembleError, Assembly, Change, NewLayer, PlannedEntry, assemble};
+pub use cache_config::{
+    CACHE_CONFIG, CacheConfigError, CacheWriter, FoundCache, LayerPlace, SharedCache, SharedLayer,
+    parse_cache_config, read_inline,
+};
+pub use cache_image::{CacheForm, PackedLayer, cache_image, pack_layers};
+pub use cache_layout::{
+    ReadLayoutError, StaleBlobs, copy_from_layout, find_in_layout, read_from_layout,
+    write_cache_layout,
+};
 pub use clamp::clamp_times;
 pub use error::ExportError;
 pub use exportable::{Document, ExportLayer, Exportable, LayerSource, NamedImage};
@@ -47,4 +60,4 @@ pub use push::{FetchAbsent, push_image};
 pub use realise::{FetchBlobs, Missing, RealiseError, realise};
 pub use root_tar::write_root_tar;
 pub use roots::Root;
-pub use sources::{remember_source, sources};
+pub use sources::{layout_place, layouts, remember_place, remember_source, sources};

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use kiln_cache::{
     BlobError, Blobs, Descriptor, DiffId, Image, ImageConfig, Index, Manifest, media_type,
 };
-use kiln_snapshotter::{Layer, LayerError};
+use kiln_snapshotter::TarFacts;
 
 /// Why an image could not be put into the store.
 #[derive(Debug, thiserror::Error)]
@@ -25,15 +25,13 @@ pub enum StoreImageError {
         /// The diff ids of base and new layers.
         layers: Vec<DiffId>,
     },
-    /// A new layer cannot be read.
-    #[error(transparent)]
-    Layer(#[from] LayerError),
     /// The store cannot be written.
     #[error(transparent)]
     Blob(#[from] BlobError),
 }
 
-/// Stores config and manifest of an image with new `layers` on top of `base`, lowest first. The
+/// Stores config and manifest of an image with new `layers` on top of `base`, lowest first, each
+/// given as kiln's own tar of it ([`kiln_snapshotter::Layer::canonical_tar`]). The
 /// manifest has these annotations and none of the base's.
 ///
 /// # Errors
@@ -42,13 +40,12 @@ pub fn store_image(
     blobs: &Blobs,
     config: ImageConfig,
     base: Option<&Image>,
-    layers: &[Layer],
+    layers: &[TarFacts],
     annotations: BTreeMap<String, String>,
 ) -> Result<Image, StoreImageError> {
     let mut descriptors = base.map_or_else(Vec::new, |base| base.manifest.layers.clone());
     let mut diff_ids = base.map_or_else(Vec::new, |base| base.config.rootfs.diff_ids.clone());
-    for layer in layers {
-        let tar = layer.canonical_tar()?;
+    for tar in layers {
         diff_ids.push(tar.diff_id);
         descriptors.push(Descriptor::new(
             media_type::OCI_LAYER,

@@ -131,7 +131,7 @@ pub fn realise(
 
 /// What is to be done for one layer.
 #[derive(Clone, Debug)]
-enum Work {
+pub(crate) enum Work {
     /// A new layer.
     Pack(Layer),
     /// One that goes out as it is.
@@ -150,12 +150,14 @@ fn plan(
     let kind = MediaKind::of(&descriptor.media_type);
     // A bare tar that is a blob came as one: new layers have none.
     let is_blob = blobs.contains(descriptor.digest);
-    if !is_blob
-        && kind == MediaKind::Layer(Compression::None)
-        && descriptor.digest == diff_id.0
-        && let Some(layer) = new_layer(diff_id, layers)?
-    {
-        return Ok(Work::Pack(layer));
+    if !is_blob && kind == MediaKind::Layer(Compression::None) && descriptor.digest == diff_id.0 {
+        if let Some(layer) = new_layer(diff_id, layers)? {
+            return Ok(Work::Pack(layer));
+        }
+        // One that another machine made and packed.
+        if let Some((_, description)) = layers.described_as(diff_id) {
+            return Ok(Work::Keep(description.blob.descriptor));
+        }
     }
     match (options.existing_layers, kind) {
         (ExistingLayers::Repack, MediaKind::Layer(compression))
@@ -218,7 +220,7 @@ fn fetch(work: &[Work], blobs: &Blobs, missing: Missing<'_>) -> Result<(), Reali
 ///
 /// On threads of its own: packing waits for locks and for rayon's pool, and one of the pool's
 /// threads that waits may begin another layer, whose lock it would then wait for in vain.
-fn perform(
+pub(crate) fn perform(
     work: &[Work],
     layers: &LayerStore,
     blobs: &Blobs,

@@ -1,16 +1,21 @@
-//! Which repositories are known to have a blob, so that a push may mount it instead of sending it.
+//! Who is known to have a blob: repositories, so that a push may mount it instead of sending it, and
+//! layouts on disk.
 //!
-//! `<blob>.sources` beside the blob, whether that is here or not: a repository a line, the latest
-//! last (spec/oci.md section 14). It is a hint: what is lost or wrong costs an upload.
+//! `<blob>.sources` beside the blob, whether that is here or not: a repository a line, or a layout
+//! as `oci-layout:<directory>`, the latest last (spec/oci.md section 14). It is a hint: what is lost
+//! or wrong costs an upload.
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_cache::{Blobs, ImageRef, Sha256, Store};
 
-/// Repositories remembered for one blob; more would hardly be asked.
+/// Places remembered for one blob; more would hardly be asked.
 const MOST_SOURCES: usize = 8;
+
+/// What a layout's directory stands behind.
+const LAYOUT: &str = "oci-layout:";
 
 /// Remembers that `repository` has a blob.
 ///
@@ -22,14 +27,32 @@ pub fn remember_source(
     digest: Sha256,
     repository: &ImageRef,
 ) -> io::Result<()> {
-    let name = repository.repository();
+    remember_place(store, blobs, digest, &repository.repository())
+}
+
+/// Returns how the OCI layout in `directory`, an absolute path, is written down as a place.
+///
+/// # Errors
+/// When it cannot be.
+pub fn layout_place(directory: &Path) -> io::Result<String> {
+    let is_a_line = |path: &&str| !path.contains('\n');
+    let path = directory.to_str().filter(is_a_line);
+    let path = path.ok_or(io::ErrorKind::InvalidFilename)?;
+    Ok(format!("{LAYOUT}{path}"))
+}
+
+/// Remembers that a place, a repository or a layout as written down, has a blob.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn remember_place(store: &Store, blobs: &Blobs, digest: Sha256, line: &str) -> io::Result<()> {
     let path = path(blobs, digest);
     let text = fs::read_to_string(&path).unwrap_or_default();
     let mut lines: Vec<&str> = text.lines().collect();
-    if lines.contains(&name.as_str()) {
+    if lines.contains(&line) {
         return Ok(());
     }
-    lines.push(&name);
+    lines.push(line);
     let kept = &lines[lines.len().saturating_sub(MOST_SOURCES)..];
     let temporary = store.work_file()?;
     fs::write(&temporary, format!("{}\n", kept.join("\n")))?;
@@ -44,7 +67,17 @@ pub fn remember_source(
 pub fn sources(blobs: &Blobs, digest: Sha256) -> Vec<ImageRef> {
     let text = fs::read_to_string(path(blobs, digest)).unwrap_or_default();
     let lines = text.lines().rev();
+    let lines = lines.filter(|line| !line.starts_with(LAYOUT));
     lines.filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Returns the directories of the OCI layouts known to have a blob, the latest first.
+#[must_use]
+pub fn layouts(blobs: &Blobs, digest: Sha256) -> Vec<PathBuf> {
+    let text = fs::read_to_string(path(blobs, digest)).unwrap_or_default();
+    let lines = text.lines().rev();
+    let paths = lines.filter_map(|line| line.strip_prefix(LAYOUT));
+    paths.map(PathBuf::from).collect()
 }
 
 fn path(blobs: &Blobs, digest: Sha256) -> PathBuf {
@@ -72,6 +105,12 @@ mod tests {
             .collect();
         let expected: Vec<String> = (1..=8).rev().map(|n| format!("h:5000/r{n}")).collect();
         assert_eq!(found, expected);
+        assert!(layouts(&blobs, digest).is_empty());
+        let place = layout_place(Path::new("/a cache")).unwrap();
+        remember_place(&store, &blobs, digest, &place).unwrap();
+        assert_eq!(layouts(&blobs, digest), [PathBuf::from("/a cache")]);
+        assert_eq!(sources(&blobs, digest).len(), 7);
+        assert!(layout_place(Path::new("/a\nb")).is_err());
         assert!(!blobs.contains(digest));
     }
 }

@@ -43,6 +43,14 @@ pub enum LayerError {
         /// The digest of the bytes.
         actual: DiffId,
     },
+    /// A blob that was described as one layer holds another.
+    #[error("it holds layer {actual} instead of {expected}")]
+    AnotherLayer {
+        /// The layer that it was described as.
+        expected: LayerId,
+        /// The layer that it holds.
+        actual: LayerId,
+    },
     /// A blob cannot be decompressed.
     #[error("blob {digest} cannot be decompressed")]
     Stream {

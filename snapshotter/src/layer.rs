@@ -367,9 +367,7 @@ impl Layer {
     }
 
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), LayerError> {
-        let temporary = self.state.store.work_file().map_err(LayerError::at(path))?;
-        fs::write(&temporary, bytes).map_err(LayerError::at(&temporary))?;
-        rename_into(&temporary, path).map_err(LayerError::at(path))
+        replace(&self.state.store, path, bytes)
     }
 }
 
@@ -407,6 +405,13 @@ pub(crate) fn make_open_directory(path: &Path) -> io::Result<()> {
 
 pub(crate) fn diff_path(store: &Store, diff_id: DiffId) -> PathBuf {
     store.path(format!("diffs/{}", diff_id.0.hex()))
+}
+
+/// Writes a small file, all of it or nothing.
+pub(crate) fn replace(store: &Store, path: &Path, bytes: &[u8]) -> Result<(), LayerError> {
+    let temporary = store.work_file().map_err(LayerError::at(path))?;
+    fs::write(&temporary, bytes).map_err(LayerError::at(&temporary))?;
+    rename_into(&temporary, path).map_err(LayerError::at(path))
 }
 
 /// Renames, making the directory it goes to if there is none.

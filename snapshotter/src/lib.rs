@@ -6,6 +6,7 @@
 //! somebody asks for them, and remembered. This crate knows nothing about Dockerfiles, processes
 //! or registries.
 
+mod described; // layers whose bytes are elsewhere
 mod error; // why a layer could not be made or read
 mod facts; // what is known about a layer besides its index
 mod layer; // layers and the store that keeps them
@@ -52,6 +53,7 @@ pub use builder::{Added, Content, DeviceKind, LayerBuilder, Sameness};
 pub use builder_large::{Expectation, LargeFile};
 pub use copy::Hashed;
 pub use decompress::Packed;
+pub use described::Description;
 pub use error::LayerError;
 pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 pub use layer::{Layer, LayerStore, TimeClamp};

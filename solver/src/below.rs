@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use kiln_cache::{Entry, GuestPath, State};
+use kiln_cache::{Entry, GuestPath, LayerId, State};
 use kiln_snapshotter::{Layer, ParentView};
 
 use crate::context::ScannedContext;
 use crate::execute::StepError;
 use crate::files::{Files, NoFiles};
 use crate::graph::{FileSource, StepId};
+use crate::layers::BringError;
 use crate::solve::Deps;
 
 /// The layers below a step, on disk, and the merged view of them.
@@ -27,10 +28,7 @@ impl Below {
             Some(manifest) => deps.bases.layers(manifest)?,
             None => Vec::new(),
         };
-        for built in &state.layers {
-            let layer = deps.layers.layer(built.layer);
-            layers.push(layer.ok_or(StepError::Vanished(built.layer))?);
-        }
+        layers.extend(made(deps, state)?);
         let view = ParentView::new(&layers)?;
         Ok(Self { layers, view })
     }
@@ -43,6 +41,30 @@ impl Below {
     pub(crate) fn view(&self) -> &ParentView {
         &self.view
     }
+}
+
+/// Returns the layers that steps made, bringing those that are elsewhere.
+fn made(deps: &Deps<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
+    let ids = state.layers.iter().map(|built| built.layer);
+    let mut found: Vec<(LayerId, Option<Layer>)> =
+        ids.map(|id| (id, deps.layers.layer(id))).collect();
+    let missing = found.iter().filter(|(_, layer)| layer.is_none());
+    let missing: Vec<LayerId> = missing.map(|(id, _)| *id).collect();
+    if !missing.is_empty() {
+        if let Some(gone) = missing.iter().find(|id| !deps.layers.knows(**id)) {
+            return Err(StepError::Vanished(*gone));
+        }
+        let brought = deps.bases.bring(&missing).map_err(|error| match error {
+            BringError::Lost(layer) => StepError::Lost(layer),
+            BringError::Failed(error) => StepError::Layers(error),
+            BringError::Cancelled => StepError::Cancelled,
+        })?;
+        let empty = found.iter_mut().filter(|(_, layer)| layer.is_none());
+        for ((_, place), layer) in empty.zip(brought) {
+            *place = Some(layer);
+        }
+    }
+    Ok(found.into_iter().filter_map(|(_, layer)| layer).collect())
 }
 
 impl Files for Below {

@@ -82,6 +82,9 @@ pub enum StepError {
     /// A layer that an earlier step's record names was deleted while this build ran.
     #[error("layer {0} was deleted from the state directory during the build; build again")]
     Vanished(LayerId),
+    /// A layer that an earlier step's record names is described only, and not to be had.
+    #[error("layer {0} is not to be had")]
+    Lost(LayerId),
     /// A command could not be run.
     #[error(transparent)]
     Exec(#[from] ExecError),
@@ -184,6 +187,7 @@ pub(crate) fn execute(
                 state: state.clone(),
                 took: vertex.elapsed(),
                 receipt: receipt(&inputs.step.op, content),
+                evidence: evidence.clone(),
             };
             let mut names = vec![keys.recipe];
             names.extend(evidence);

@@ -1,8 +1,9 @@
-//! The seam through which the layers of base images come to the disk.
+//! The seam through which layers that are elsewhere come to the disk: those of base images, and
+//! those that another machine made.
 
 use std::fmt;
 
-use kiln_cache::Sha256;
+use kiln_cache::{LayerId, Sha256};
 use kiln_snapshotter::Layer;
 
 use crate::plan::Fault;
@@ -18,6 +19,12 @@ pub trait Layers: fmt::Debug + Sync {
 
     /// Says whether [`Layers::layers`] would find everything here.
     fn are_here(&self, manifest: Sha256) -> bool;
+
+    /// Returns layers that are described only, in the order asked for, unpacked.
+    ///
+    /// # Errors
+    /// When one of them is not to be had.
+    fn bring(&self, layers: &[LayerId]) -> Result<Vec<Layer>, BringError>;
 }
 
 /// Why the layers of an image are not to be had.
@@ -28,4 +35,16 @@ pub struct LayersError {
     pub message: String,
     /// Whose fault it is.
     pub fault: Fault,
+}
+
+/// Why a layer that is described only is not to be had.
+#[derive(Debug)]
+pub enum BringError {
+    /// Its bytes are gone or are not what they should be. It is not described any more: whoever
+    /// looks for it finds that it has to be made.
+    Lost(LayerId),
+    /// Not even that could be written down.
+    Failed(LayersError),
+    /// The person asked to stop.
+    Cancelled,
 }

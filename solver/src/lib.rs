@@ -41,7 +41,7 @@ pub use graph::{
     Graph, Mode, Mount, MountKind, Network, Op, Part, Presence, Remote, Repository, Run,
     SecretVariable, Security, Step, StepId, Submodules, Workdir,
 };
-pub use layers::{Layers, LayersError};
+pub use layers::{BringError, Layers, LayersError};
 pub use plan::{
     BaseError, BaseRequest, Bases, ContextRead, DeclaredArgument, Entitlement, Extent, Fault,
     ImageSource, NamedSource, Plan, PlanError, PlanOptions, PlannedHistory, Survey, TargetImage,

@@ -11,7 +11,8 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use kiln_cache::{
-    ActionKey, ActionRecord, CacheBackend, Definition, Fate, Journal, State, Store, Timestamp,
+    ActionKey, ActionRecord, CacheBackend, Definition, Fate, Journal, LayerId, State, Store,
+    Timestamp,
 };
 use kiln_parser::Span;
 use kiln_runtime::{Cancel, Executor};
@@ -113,6 +114,8 @@ pub struct Solution {
     pub states: Result<Vec<State>, SolveError>,
     /// What became of each step, in the graph's order.
     pub steps: Vec<StepAccount>,
+    /// The key of each step's recipe, in the graph's order.
+    pub recipes: Vec<ActionKey>,
 }
 
 /// Why there is no solution.
@@ -130,6 +133,9 @@ pub enum SolveError {
         /// Why.
         source: StepError,
     },
+    /// The layer of a step that was not needed is not to be had after all. Solving again makes it.
+    #[error("layer {0} is not to be had")]
+    Lost(LayerId),
     /// The person asked to stop.
     #[error("cancelled")]
     Cancelled,
@@ -144,6 +150,7 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
             return Solution {
                 steps: unprepared(graph, &failure, deps),
                 states: Err(failure),
+                recipes: Vec::new(),
             };
         }
     };
@@ -205,7 +212,11 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
             })
             .collect()),
     };
-    Solution { states, steps }
+    Solution {
+        states,
+        steps,
+        recipes: keys.iter().map(|keys| keys.recipe).collect(),
+    }
 }
 
 /// What is known before anything runs.
@@ -257,14 +268,14 @@ impl Probe {
     }
 }
 
-/// Returns the first record whose layers are all here.
+/// Returns the first record whose layers are all here or can be brought.
 pub(crate) fn look_up(deps: &Deps<'_>, keys: &[ActionKey]) -> Option<ActionRecord> {
     let whole = |record: &ActionRecord| {
         record
             .state
             .layers
             .iter()
-            .all(|built| deps.layers.layer(built.layer).is_some())
+            .all(|built| deps.layers.knows(built.layer))
     };
     deps.cache.get_many(keys).into_iter().flatten().find(whole)
 }
@@ -373,7 +384,9 @@ impl Board {
     fn fail(&self, failure: SolveError) {
         let mut shared = self.lock();
         match shared.failure {
-            None | Some(SolveError::Cancelled) => shared.failure = Some(failure),
+            None | Some(SolveError::Cancelled | SolveError::Lost(_)) => {
+                shared.failure = Some(failure);
+            }
             Some(_) => {}
         }
         self.changed.notify_all();
@@ -437,14 +450,20 @@ fn work(
             Err(error) => {
                 let failure = failure(id, step, error);
                 let (end, fate) = match &failure {
-                    SolveError::Cancelled => (VertexEnd::Cancelled, Fate::NotReached),
+                    SolveError::Cancelled | SolveError::Lost(_) => {
+                        (VertexEnd::Cancelled, Fate::NotReached)
+                    }
                     failed @ SolveError::Step { .. } => {
                         (VertexEnd::Failed(failed.to_string()), Fate::Failed)
                     }
                 };
                 vertex.end(end);
+                // What other steps come to now need not be done again.
+                let stop = !matches!(failure, SolveError::Lost(_));
                 board.end(id, fate, failure);
-                deps.cancel.trigger();
+                if stop {
+                    deps.cancel.trigger();
+                }
                 return;
             }
         }
@@ -454,6 +473,7 @@ fn work(
 pub(crate) fn failure(id: StepId, step: &Step, error: StepError) -> SolveError {
     match error {
         StepError::Cancelled => SolveError::Cancelled,
+        StepError::Lost(layer) => SolveError::Lost(layer),
         source => SolveError::Step {
             step: id,
             name: step.name.clone(),

@@ -9,17 +9,17 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use kiln_cache::{
-    Actions, Definition, Fate, Image, Journal, Kind, Platform, Sha256, Store, Timestamp,
+    Actions, Definition, Fate, Image, Journal, Kind, LayerId, Platform, Sha256, Store, Timestamp,
 };
 use kiln_parser::mount::FileOwner;
 use kiln_parser::{IgnoreRules, parse};
 use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, Writable};
 use kiln_solver::{
-    AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, Context, ContextId,
-    Deps, Identity, Layers, LayersError, PlanOptions, Remote, RemoteError, Remotes, Reporter,
-    Reuse, RunSurroundings, ScannedContext, Silent, Solution, SolveError, Vertex, context_paths,
-    plan, solve,
+    AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, BringError, Context,
+    ContextId, Deps, Identity, Layers, LayersError, PlanOptions, Remote, RemoteError, Remotes,
+    Reporter, Reuse, RunSurroundings, ScannedContext, Silent, Solution, SolveError, Vertex,
+    context_paths, plan, solve,
 };
 
 #[derive(Debug)]
@@ -38,6 +38,10 @@ impl Layers for Nothing {
 
     fn are_here(&self, _: Sha256) -> bool {
         unreachable!("these builds start from scratch")
+    }
+
+    fn bring(&self, _: &[LayerId]) -> Result<Vec<Layer>, BringError> {
+        unreachable!("these builds have their layers here")
     }
 }
 
@@ -177,7 +181,7 @@ impl Bench {
             ahead: Ahead::Nothing,
         };
         let target = plan.targets[0].root.unwrap();
-        let Solution { states, steps } = solve(&plan.graph, &[target], &deps);
+        let Solution { states, steps, .. } = solve(&plan.graph, &[target], &deps);
         let state = states?.remove(0);
         let built: Vec<Layer> = state
             .layers

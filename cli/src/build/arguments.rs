@@ -11,6 +11,8 @@ Examples:
   kiln build -f docker/Dockerfile -t app .     another Dockerfile, same context
   kiln build --target test --no-cache .        one stage, every step anew
   kiln build --build-arg VERSION=1.2 -t app:1.2 --push .
+  kiln build --cache-from host/app:cache --cache-to type=registry,ref=host/app:cache,mode=max .
+                                               share results with other machines
   kiln build -o type=oci,dest=app.tar .        an OCI layout instead of a local image
   kiln build --plan .                          what would run, and why
   kiln build --check .                         what is questionable in ./Dockerfile
@@ -80,6 +82,18 @@ pub(crate) struct BuildArguments {
     /// Do not use results of earlier builds for these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
+
+    /// Use results of other machines (format: NAME or type=registry|local,...)
+    #[arg(long = "cache-from", value_name = "CACHE")]
+    pub(crate) cache_from: Vec<String>,
+
+    /// Give results to other machines (format: NAME or type=registry|local|inline,mode=min|max,...)
+    #[arg(long = "cache-to", value_name = "CACHE")]
+    pub(crate) cache_to: Vec<String>,
+
+    /// Share all results through a registry (short for both of the above with mode=max)
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub(crate) cache_repo: Option<String>,
 
     /// Where the result goes (format: DIRECTORY or type=TYPE,dest=PATH,...)
     #[arg(short, long = "output", value_name = "OUTPUT")]

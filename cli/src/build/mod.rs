@@ -3,6 +3,7 @@
 mod agent; // --ssh
 mod annotation; // --annotation
 mod arguments; // flags
+mod cache; // --cache-from, --cache-to
 mod call; // --call, --check
 mod deletion; // outputs that delete
 mod entitlement; // --allow
@@ -46,7 +47,11 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     }
     session::enter()?;
     let display = Display::start(mode, Settings::of(environment));
-    let insecure = output::insecure_registries(&request, arguments);
+    let mut insecure = output::insecure_registries(&request, arguments);
+    insecure.extend(cache::insecure_hosts(
+        &request.cache_from,
+        &request.cache_to,
+    ));
     let changes = session::Changes {
         insecure,
         credentials: arguments.authfile.clone(),

@@ -7,13 +7,16 @@ use std::path::PathBuf;
 
 use kiln_cache::Timestamp;
 use kiln_engine::{
-    BuildRequest, Entitlement, FileTimes, ImageOptions, MediaTypes, Output, Pull, Reuse,
+    BuildRequest, CacheDestination, CacheSource, CacheTarget, Entitlement, FileTimes, ImageOptions,
+    MediaTypes, Output, Pull, Reuse,
 };
 use kiln_runtime::{Access, DEFAULT_SHM_SIZE_BYTES, EtcFile, Network, Resources};
 
 use super::arguments::{BuildArguments, ImageFormat};
 use super::output::{self, StandardOutput};
-use super::{agent, annotation, deletion, entitlement, named_context, secret, sources, values};
+use super::{
+    agent, annotation, cache, deletion, entitlement, named_context, secret, sources, values,
+};
 use crate::arguments::parse_bool;
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -46,6 +49,16 @@ pub(crate) fn request(
         return Err(Failure::new("tag is needed when pushing to registry")
             .with_hint("name the image with -t"));
     }
+    let (cache_from, cache_to) = caches(arguments)?;
+    let has_image = |output: &Output| output.image().is_some();
+    let is_inline = |target: &CacheTarget| target.to == CacheDestination::Inline;
+    if cache_to.iter().any(is_inline) && !outputs.iter().any(has_image) {
+        return Err(
+            Failure::new("a cache of type inline needs an image to be in").with_hint(
+                "keep the image with --load or push it, or use --cache-to type=registry or type=local",
+            ),
+        );
+    }
     let agents = agent::parse_all(&arguments.agents, &context, environment)?;
     Ok(BuildRequest {
         context,
@@ -69,6 +82,8 @@ pub(crate) fn request(
         },
         reuse: reuse(arguments)?,
         outputs,
+        cache_from,
+        cache_to,
         jobs: match arguments.jobs {
             Some(jobs) => jobs.into(),
             None => environment.jobs()?,
@@ -91,6 +106,19 @@ pub(crate) fn request(
         },
         epoch,
     })
+}
+
+/// Returns where results of other machines come from, and where results go to.
+fn caches(arguments: &BuildArguments) -> Result<(Vec<CacheSource>, Vec<CacheTarget>), Failure> {
+    let sources = each(&arguments.cache_from, cache::parse_source)?;
+    let mut sources: Vec<CacheSource> = sources.into_iter().flatten().collect();
+    let mut targets = each(&arguments.cache_to, cache::parse_target)?;
+    if let Some(repository) = &arguments.cache_repo {
+        let (source, target) = cache::of_repository(repository).map_err(Failure::flag)?;
+        sources.push(source);
+        targets.push(target);
+    }
+    Ok((sources, targets))
 }
 
 fn each<T>(texts: &[String], parse: fn(&str) -> Result<T, String>) -> Result<Vec<T>, Failure> {

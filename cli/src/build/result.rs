@@ -77,6 +77,10 @@ fn metadata(request: &BuildRequest, built: &BuildResult) -> Map<String, Value> {
         "containerimage.digest",
         built.descriptor.digest.to_string().into(),
     );
+    if let Some(cache) = &built.cache {
+        let descriptor = serde_json::to_value(cache).expect("a descriptor is plain data");
+        set("cache.manifest", descriptor);
+    }
     let names = names(request);
     if !names.is_empty() {
         set("image.name", names.join(",").into());

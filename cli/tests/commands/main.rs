@@ -5,6 +5,7 @@ mod harness;
 mod attributes; // of outputs
 mod build; // results, outputs, files about them
 mod cache; // what it takes, what goes
+mod cache_transfer; // results that machines share
 mod check; // looks instead of builds
 mod containers; // run, ps, logs, stop, rm
 mod contexts; // contexts that are no directory

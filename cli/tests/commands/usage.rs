@@ -75,9 +75,9 @@ fn mistakes_have_dockers_exit_codes() {
             "--attest is not supported yet",
         ),
         (
-            "buildx build --cache-to=x .",
+            "buildx build --logfile=x .",
             125,
-            "--cache-to is not supported yet",
+            "--logfile is not supported yet",
         ),
         (
             "run --privileged x",

@@ -5,6 +5,7 @@ use kiln_solver::{Fault, PlanError, SolveError, StepError};
 
 use crate::check::Sites;
 use crate::error::chain;
+use crate::transfer::bring::gone;
 use crate::{Error, ErrorClass, SourceText};
 
 pub(crate) fn plan_error(
@@ -57,6 +58,7 @@ fn closest_stage(name: &str, dockerfile: &Dockerfile) -> String {
 pub(super) fn solve_error(error: SolveError, source_text: &SourceText) -> Error {
     match error {
         SolveError::Cancelled => Error::Cancelled,
+        SolveError::Lost(layer) => gone(layer),
         SolveError::Step {
             name, span, source, ..
         } => {

@@ -8,11 +8,13 @@ mod options; // what planning and running need to know
 
 use std::time::Instant;
 
-use kiln_cache::{State, Timestamp};
+use kiln_cache::{ActionKey, State, Timestamp};
 use kiln_parser::Diagnostic;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;
-use kiln_solver::{Ahead, Deps, Extent, Plan, Progress, Reporter, StepId, solve, survey};
+use kiln_solver::{
+    Ahead, Deps, Extent, Plan, Progress, Reporter, SolveError, StepId, solve, survey,
+};
 
 use crate::ahead::Wanted;
 use crate::base_layers::Fetcher;
@@ -25,7 +27,8 @@ use crate::remote::RemoteSources;
 use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::ssh::BuildAgents;
-use crate::{Engine, Error, SourceText};
+use crate::transfer::{Sharing, Tiers};
+use crate::{Engine, Error, ErrorClass, SourceText};
 use account::Ended;
 use failure::solve_error;
 use options::surroundings;
@@ -43,6 +46,7 @@ struct Prepared<'a> {
     roots: &'a [StepId],
     findings: Vec<Diagnostic>,
     deps: &'a Deps<'a>,
+    tiers: &'a Tiers<'a>,
 }
 
 impl Engine {
@@ -65,10 +69,16 @@ impl Engine {
                 deps,
                 ..
             } = prepared;
-            let solution = solve(&plan.graph, prepared.roots, deps);
-            let result = match solution.states {
-                Ok(states) => self.finish(request, &prepared, states),
-                Err(error) => Err(solve_error(error, source_text)),
+            let (steps, result) = loop {
+                let solution = solve(&plan.graph, prepared.roots, deps);
+                let result = match solution.states {
+                    Ok(states) => self.finish(request, &prepared, states, &solution.recipes),
+                    Err(SolveError::Lost(_)) => Ok(None),
+                    Err(error) => Err(solve_error(error, source_text)),
+                };
+                if let Some(result) = result.transpose() {
+                    break (solution.steps, result);
+                }
             };
             let ended = Ended {
                 definition: deps.definition.clone(),
@@ -76,7 +86,7 @@ impl Engine {
                 took: clock.elapsed(),
                 graph: &plan.graph,
                 source_text,
-                steps: solution.steps,
+                steps,
                 result: &result,
             };
             self.remember(ended, deps.reporter);
@@ -142,13 +152,14 @@ impl Engine {
         let fetcher = Fetcher::new(self, &plan, &reporter);
         let executor = LazyExecutor::new(self);
         let snapshotter = LazySnapshotter::new(self);
+        let tiers = Tiers::new(self, &request.cache_from, &request.platforms, &reporter);
         let wanted = Wanted::of(request);
         let prepare = |layer: &Layer| self.prepare_layer(layer, wanted);
         let deps = Deps {
             store: &self.store,
             layers: &self.layers,
             snapshotter: &snapshotter,
-            cache: &self.actions,
+            cache: &tiers,
             bases: &fetcher,
             remotes: &remotes,
             contexts: &contexts,
@@ -173,17 +184,21 @@ impl Engine {
             roots: &roots,
             findings,
             deps: &deps,
+            tiers: &tiers,
         })
     }
 
-    /// Hands what was built to the outputs.
+    /// Hands what was built to the outputs. None if a layer of another machine turned out not to be
+    /// had: it is not counted upon any more, and has to be made.
     fn finish(
         &self,
         request: &BuildRequest,
         prepared: &Prepared<'_>,
         states: Vec<State>,
-    ) -> Result<BuildResult, Error> {
+        recipes: &[ActionKey],
+    ) -> Result<Option<BuildResult>, Error> {
         let plan = prepared.plan;
+        let reporter = prepared.deps.reporter;
         let mut states = states.into_iter();
         let built = plan.targets.iter().map(|target| Built {
             target,
@@ -196,13 +211,29 @@ impl Engine {
             },
         });
         let built: Vec<Built<'_>> = built.collect();
-        let exported = self.export(request, plan, &built, prepared.deps.reporter)?;
-        Ok(BuildResult {
+        let sharing = Sharing {
+            plan,
+            tiers: prepared.tiers,
+            recipes,
+        };
+        let exported = match self.export(request, &sharing, &built, reporter) {
+            Err(error) if error.class() == ErrorClass::Environment => {
+                let states = built.iter().map(|built| &built.state);
+                return match self.lose_what_is_gone(states, reporter) {
+                    true => Ok(None),
+                    false => Err(error),
+                };
+            }
+            exported => exported?,
+        };
+        let cache = self.export_caches(request, &sharing, reporter)?;
+        Ok(Some(BuildResult {
             id: exported.id,
             descriptor: exported.descriptor,
             config: exported.config,
+            cache,
             warnings: prepared.findings.clone(),
             source_text: prepared.source_text.clone(),
-        })
+        }))
     }
 }

@@ -311,6 +311,7 @@ impl Engine {
         };
         let has_diff = |diff_id: DiffId| {
             diff_id == DiffId::EMPTY
+                || self.layers.described_as(diff_id).is_some()
                 || self
                     .layers
                     .by_diff_id(diff_id)

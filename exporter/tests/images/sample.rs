@@ -68,7 +68,8 @@ impl State {
             epoch: None,
         })
         .unwrap();
-        store_image(&self.blobs, config, base, layers, BTreeMap::new()).unwrap()
+        let tars: Vec<_> = layers.iter().map(|l| l.canonical_tar().unwrap()).collect();
+        store_image(&self.blobs, config, base, &tars, BTreeMap::new()).unwrap()
     }
 
     /// Stores an image of two layers, the second changing the first.

@@ -1,0 +1,525 @@
+//! Results that machines share: `--cache-to` on one, `--cache-from` on another (cli.md section 1.6).
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kiln_cache::Sha256;
+use kiln_testbed::{Dockerd, Registry, Skip, Skopeo, need, run};
+use serde_json::Value;
+
+use crate::harness::{Ended, Kiln, names};
+
+/// Two machines and a registry between them.
+struct Machines {
+    registry: Registry,
+    first: Kiln,
+    second: Kiln,
+}
+
+/// A stage whose result is not in the image, and one whose result is.
+const TWO_STAGES: &str = "FROM scratch AS tools\nCOPY busybox /bin/sh\nRUN echo tool > /tool\n\
+     FROM scratch\nCOPY busybox /bin/sh\nRUN echo one > /one\nCOPY --from=tools /tool /tool\n\
+     RUN echo two > /two\nCMD [\"sh\", \"-c\", \"echo $(cat /one /two /tool)\"]\n";
+
+impl Machines {
+    fn new() -> Result<Self, Skip> {
+        let machines = Self {
+            registry: Registry::start()?,
+            first: Kiln::for_builds()?,
+            second: Kiln::for_builds()?,
+        };
+        let conf = fs::read_to_string(machines.registry.registries_conf()).unwrap();
+        for kiln in [&machines.first, &machines.second] {
+            kiln.write("registries.conf", &conf);
+        }
+        machines.dockerfile(TWO_STAGES);
+        Ok(machines)
+    }
+
+    fn dockerfile(&self, text: &str) {
+        self.first.dockerfile(text);
+        self.second.dockerfile(text);
+    }
+
+    /// Returns the requests that the registry was sent while `act` went on, as `METHOD path`.
+    fn requests(&self, act: impl FnOnce()) -> Vec<String> {
+        let before = self.registry.log().len();
+        act();
+        let log = self.registry.log();
+        let field = |line: &str, name: &str| {
+            let (_, rest) = line.split_once(name)?;
+            Some(
+                rest.split([' ', '"'])
+                    .find(|part| !part.is_empty())?
+                    .to_owned(),
+            )
+        };
+        log[before..]
+            .lines()
+            .filter(|line| line.contains("response completed"))
+            .filter_map(|line| {
+                let method = field(line, "http.request.method=")?;
+                let uri = field(line, "http.request.uri=")?;
+                Some(format!("{method} {uri}"))
+            })
+            .collect()
+    }
+}
+
+#[track_caller]
+fn build(kiln: &Kiln, arguments: &[&str]) -> Ended {
+    let all = [&["build", "--progress=plain"], arguments, &["ctx"]].concat();
+    let ended = kiln.run(&all);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    ended
+}
+
+/// Returns the instructions that ran.
+fn ran(ended: &Ended) -> BTreeSet<String> {
+    let steps = ended.stderr.lines().filter_map(|line| {
+        let (number, name) = line.split_once(" [")?;
+        let (place, text) = name.split_once("] ")?;
+        let is_cached = ended.stderr.contains(&format!("\n{number} CACHED\n"));
+        let is_done = ended.stderr.contains(&format!("\n{number} DONE "));
+        (place != "internal" && is_done && !is_cached).then(|| text.to_owned())
+    });
+    steps.collect()
+}
+
+fn set(texts: &[&str]) -> BTreeSet<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// Returns the digests of the blobs that were downloaded, and how often each.
+fn downloads(requests: &[String]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for request in requests {
+        if let Some(path) = request.strip_prefix("GET ")
+            && let Some((_, digest)) = path.split_once("/blobs/")
+        {
+            *counts.entry(digest.to_owned()).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+fn unpacked_layers(kiln: &Kiln) -> usize {
+    let layers = kiln.scratch.join("state/layers");
+    fs::read_dir(layers).map_or(0, |groups| {
+        let inside = |group: std::io::Result<fs::DirEntry>| names(&group.unwrap().path()).len();
+        groups.map(inside).sum()
+    })
+}
+
+fn id(kiln: &Kiln, name: &str) -> String {
+    kiln.ok(&["inspect", "-f", "{{.Id}}", name])
+}
+
+#[test]
+fn a_hit_elsewhere_moves_no_layer_until_somebody_needs_it() {
+    let machines = need!(Machines::new());
+    let Machines {
+        registry,
+        first,
+        second,
+    } = &machines;
+    let cache = registry.image("team/app:cache");
+    let to = format!("type=registry,ref={cache}");
+    build(
+        first,
+        &["-t", "app", "--cache-to", &to, "--metadata-file=m"],
+    );
+    let metadata: Value =
+        serde_json::from_slice(&fs::read(first.scratch.join("m")).unwrap()).unwrap();
+    let kind = metadata["cache.manifest"]["mediaType"].as_str().unwrap();
+    assert_eq!(kind, "application/vnd.oci.image.manifest.v1+json");
+
+    let mut ended = None;
+    let requests = machines.requests(|| {
+        ended = Some(build(second, &["-t", "app", "--cache-from", &cache]));
+    });
+    assert_eq!(ran(&ended.unwrap()), set(&[]));
+    // The cache's config, and not one layer.
+    assert_eq!(downloads(&requests).len(), 1, "{requests:?}");
+    assert_eq!(unpacked_layers(second), 0);
+    assert_eq!(id(first, "app"), id(second, "app"));
+
+    // What is known by now needs no cache, no request, and no layer either.
+    let requests = machines.requests(|| {
+        let again = build(second, &["-t", "app", "--cache-from", &cache]);
+        assert_eq!(ran(&again), set(&[]));
+        assert_eq!(ran(&build(second, &["-t", "app"])), set(&[]));
+    });
+    assert_eq!(requests, [""; 0]);
+    assert_eq!(unpacked_layers(second), 0);
+
+    // To push it, layers are mounted from the cache's repository.
+    let pushed = registry.image("other/app:v1");
+    let requests = machines.requests(|| {
+        build(second, &["-t", &pushed, "--push"]);
+    });
+    assert_eq!(downloads(&requests), BTreeMap::new(), "{requests:?}");
+    let mounts = requests
+        .iter()
+        .filter(|r| r.contains("mount=sha256"))
+        .count();
+    assert_eq!(mounts, 4, "{requests:?}");
+    assert_eq!(unpacked_layers(second), 0);
+
+    // To run it, they are brought.
+    assert_eq!(second.ok(&["run", "--rm", "app"]), "one two tool");
+    assert_eq!(unpacked_layers(second), 4);
+    assert_eq!(ran(&build(second, &[])), set(&[]));
+}
+
+#[test]
+fn the_least_has_the_layers_of_the_result_and_the_most_has_all() {
+    let machines = need!(Machines::new());
+    let Machines {
+        registry,
+        first,
+        second,
+    } = &machines;
+    let (least, most) = (registry.image("app:min"), registry.image("app:max"));
+    build(
+        first,
+        &[
+            "--cache-to",
+            &least,
+            "--cache-to",
+            &format!("type=registry,ref={most},mode=max,compression=zstd"),
+        ],
+    );
+    // The stage that is not in the image is asked for alone.
+    let ended = build(second, &["--target=tools", "--cache-from", &least]);
+    // Both stages copy the shell, and that layer is in the image.
+    assert_eq!(ran(&ended), set(&["RUN echo tool > /tool"]));
+
+    let third = need!(Kiln::for_builds());
+    let conf = fs::read_to_string(registry.registries_conf()).unwrap();
+    third.write("registries.conf", &conf);
+    let changed = TWO_STAGES.replace("echo two", "cat /tool");
+    third.dockerfile(&changed);
+    let ended = build(&third, &["-t", "app", "--cache-from", &most]);
+    assert_eq!(ran(&ended), set(&["RUN cat /tool > /two"]));
+    // What the new step stands on was brought, and the other stage's own layer was not.
+    assert_eq!(unpacked_layers(&third), 4);
+    assert_eq!(third.ok(&["run", "--rm", "app"]), "one tool tool");
+}
+
+/// A step that ran again elsewhere and came to the same lets what follows hit.
+#[test]
+fn early_cut_off_reaches_across_machines() {
+    let machines = need!(Machines::new());
+    let Machines {
+        registry,
+        first,
+        second,
+    } = &machines;
+    let cache = registry.image("app:cache");
+    let text = |comment: &str| {
+        format!(
+            "FROM scratch AS a\nCOPY busybox /bin/sh\nRUN echo {comment}; echo x > /x\n\
+             FROM scratch\nCOPY busybox /bin/sh\nCOPY --from=a /x /x\nRUN cat /x\n"
+        )
+    };
+    first.dockerfile(&text("one"));
+    let to = format!("type=registry,ref={cache},mode=max");
+    build(
+        first,
+        &["--build-arg=SOURCE_DATE_EPOCH=7", "--cache-to", &to],
+    );
+    second.dockerfile(&text("two"));
+    let ended = build(
+        second,
+        &["--build-arg=SOURCE_DATE_EPOCH=7", "--cache-from", &cache],
+    );
+    let ran = ran(&ended);
+    assert!(ran.contains("RUN echo two; echo x > /x"), "{ended:#?}");
+    assert!(!ran.contains("RUN cat /x"), "{ended:#?}");
+}
+
+#[test]
+fn a_directory_serves_too() {
+    let machines = need!(Machines::new());
+    let Machines { first, second, .. } = &machines;
+    let directory = first.scratch.join("cache");
+    let to = format!("type=local,dest={},mode=max", directory.display());
+    let from = format!("type=local,src={}", directory.display());
+    build(first, &["-t", "app", "--cache-to", &to]);
+    let ended = build(second, &["-t", "app", "--cache-from", &from]);
+    assert_eq!(ran(&ended), set(&[]));
+    assert_eq!(unpacked_layers(second), 0);
+    build(second, &["-o", "type=oci,dest=app.tar", "-t", "app"]);
+    assert_eq!(second.ok(&["run", "--rm", "app"]), "one two tool");
+
+    // Another tag beside it; what is then stale goes.
+    let (before, other) = (blobs(&directory), format!("{to},tag=other"));
+    first.dockerfile("FROM scratch\nCOPY busybox /b\n");
+    build(first, &["--cache-to", &other]);
+    assert!(blobs(&directory).is_superset(&before));
+    build(first, &["--cache-to", &format!("{to},reset=true")]);
+    assert!(!blobs(&directory).is_superset(&before));
+    let index: Value =
+        serde_json::from_slice(&fs::read(directory.join("index.json")).unwrap()).unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
+    let third = need!(Kiln::for_builds());
+    third.dockerfile("FROM scratch\nCOPY busybox /b\n");
+    let ended = build(&third, &["--cache-from", &format!("{from},tag=other")]);
+    assert_eq!(ran(&ended), set(&[]));
+}
+
+fn blobs(layout: &Path) -> BTreeSet<String> {
+    names(&layout.join("blobs/sha256")).into_iter().collect()
+}
+
+#[test]
+fn an_image_can_hold_its_cache() {
+    let machines = need!(Machines::new());
+    let Machines {
+        registry,
+        first,
+        second,
+    } = &machines;
+    let name = registry.image("app:inline");
+    build(first, &["-t", &name, "--push", "--cache-to=type=inline"]);
+    let ended = build(second, &["-t", "app", "--cache-from", &name]);
+    // The same results, and an image that does not say so itself.
+    let missing = set(&["RUN echo tool > /tool"]);
+    assert!(ran(&ended).is_subset(&missing), "{ended:#?}");
+    assert_eq!(unpacked_layers(second), 0);
+    assert_eq!(second.ok(&["run", "--rm", "app"]), "one two tool");
+    let again = registry.image("app:again");
+    build(
+        second,
+        &[
+            "-t",
+            &again,
+            "--push",
+            "--build-arg=BUILDKIT_INLINE_CACHE=1",
+        ],
+    );
+    first.ok(&["pull", &again]);
+    let third = need!(Kiln::for_builds());
+    third.write(
+        "registries.conf",
+        &fs::read_to_string(registry.registries_conf()).unwrap(),
+    );
+    third.dockerfile(TWO_STAGES);
+    let ended = build(&third, &["--cache-from", &again]);
+    assert_eq!(ran(&ended), set(&[]));
+    // What is built upon such an image does not pass its cache on as its own.
+    third.dockerfile(&format!("FROM {name}\nLABEL a=b\n"));
+    build(&third, &["-o", "type=oci,tar=false,dest=out"]);
+    let config = configs(&third.scratch.join("out"));
+    assert!(
+        config
+            .iter()
+            .all(|config| config.get("kiln.cache.v1").is_none())
+    );
+    let ended = third.run(&["build", "--cache-to=type=inline", "-o", "files", "ctx"]);
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    assert!(
+        ended.stderr.contains("needs an image to be in"),
+        "{ended:#?}"
+    );
+}
+
+/// Returns the image configs of a layout.
+fn configs(layout: &Path) -> Vec<Value> {
+    let paths = blobs(layout)
+        .into_iter()
+        .map(|name| layout.join("blobs/sha256").join(name));
+    let parse = |path: PathBuf| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).ok();
+    paths
+        .filter_map(parse)
+        .filter(|value| value.get("rootfs").is_some())
+        .collect()
+}
+
+#[test]
+fn what_is_not_to_be_had_is_built() {
+    let machines = need!(Machines::new());
+    let Machines {
+        registry,
+        first,
+        second,
+    } = &machines;
+    // Nobody listens there, and nothing has that name.
+    let ended = build(
+        second,
+        &[
+            "--cache-from=127.0.0.1:1/app:cache",
+            "--cache-from",
+            &registry.image("no/such:cache"),
+            "--cache-from=type=local,src=/no/such",
+        ],
+    );
+    assert_eq!(ran(&ended).len(), 5, "{ended:#?}");
+    let warnings = ended.stderr.matches("is not used: ").count();
+    assert_eq!(warnings, 3, "{ended:#?}");
+
+    let cache = registry.image("app:cache");
+    build(first, &["--cache-to", &cache]);
+    // Every layer, damaged.
+    let storage = registry.storage().join("docker/registry/v2/blobs/sha256");
+    let mut damaged = 0;
+    for group in names(&storage) {
+        for name in names(&storage.join(&group)) {
+            let path = storage.join(&group).join(name).join("data");
+            let mut bytes = fs::read(&path).unwrap();
+            if bytes.starts_with(&[0x1f, 0x8b]) {
+                bytes[20] ^= 1;
+                fs::write(&path, bytes).unwrap();
+                damaged += 1;
+            }
+        }
+    }
+    assert_eq!(damaged, 4);
+    let third = need!(Kiln::for_builds());
+    third.write(
+        "registries.conf",
+        &fs::read_to_string(registry.registries_conf()).unwrap(),
+    );
+    third.dockerfile(&format!("{TWO_STAGES}RUN echo three\n"));
+    let ended = build(&third, &["-t", "app", "--cache-from", &cache]);
+    assert!(
+        ended.stderr.contains("a layer of the cache cannot be used"),
+        "{ended:#?}"
+    );
+    assert!(ran(&ended).contains("RUN echo three"), "{ended:#?}");
+    assert_eq!(third.ok(&["run", "--rm", "app"]), "one two tool");
+
+    // A cache that cannot be written fails the build, unless that was allowed.
+    let to = "type=registry,ref=127.0.0.1:1/app:cache";
+    let ended = third.run(&["build", "--cache-to", to, "ctx"]);
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    assert!(
+        ended
+            .stderr
+            .contains("cannot export the cache to 127.0.0.1:1/app:cache"),
+        "{ended:#?}"
+    );
+    assert!(ended.stderr.contains("ignore-error=true"), "{ended:#?}");
+    let ended = build(&third, &["--cache-to", &format!("{to},ignore-error=true")]);
+    assert!(
+        ended.stderr.contains("the cache was not exported to"),
+        "{ended:#?}"
+    );
+}
+
+/// A cache whose keys are BuildKit's is no mistake, and no use.
+#[test]
+fn buildkits_own_caches_are_left_alone() {
+    let machines = need!(Machines::new());
+    let Machines { first, second, .. } = &machines;
+    let directory = first.scratch.join("cache");
+    build(
+        first,
+        &[
+            "--cache-to",
+            &format!("type=local,dest={}", directory.display()),
+        ],
+    );
+    let path = |digest: &str| {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        directory.join("blobs/sha256").join(hex)
+    };
+    let put = |value: &Value| {
+        let bytes = serde_json::to_vec(value).unwrap();
+        let digest = Sha256::of(&bytes).to_string();
+        fs::write(path(&digest), &bytes).unwrap();
+        (Value::from(digest), Value::from(bytes.len()))
+    };
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let mut index = read(&directory.join("index.json"));
+    let mut manifest = read(&path(index["manifests"][0]["digest"].as_str().unwrap()));
+    let mut config = read(&path(manifest["config"]["digest"].as_str().unwrap()));
+    assert_eq!(
+        manifest["config"]["mediaType"],
+        "application/vnd.buildkit.cacheconfig.v0"
+    );
+    assert!(config["layers"][0]["annotations"]["diffID"].is_string());
+    assert_eq!(config["layers"][0]["parent"], -1);
+    assert_eq!(config["records"].as_array().unwrap().len(), 4);
+    config.as_object_mut().unwrap().remove("kiln");
+    (manifest["config"]["digest"], manifest["config"]["size"]) = put(&config);
+    (
+        index["manifests"][0]["digest"],
+        index["manifests"][0]["size"],
+    ) = put(&manifest);
+    fs::write(
+        directory.join("index.json"),
+        serde_json::to_vec(&index).unwrap(),
+    )
+    .unwrap();
+    let ended = build(
+        second,
+        &[
+            "--cache-from",
+            &format!("type=local,src={}", directory.display()),
+        ],
+    );
+    assert!(
+        ended
+            .stderr
+            .contains("it was written by BuildKit, whose keys are not kiln's"),
+        "{ended:#?}"
+    );
+    assert_eq!(ran(&ended).len(), 5, "{ended:#?}");
+}
+
+/// Docker's BuildKit takes every form of kiln's caches without complaint.
+#[test]
+fn docker_reads_what_is_exported() {
+    let machines = need!(Machines::new());
+    let docker = need!(Dockerd::start());
+    let Machines {
+        registry, first, ..
+    } = &machines;
+    let (inline, manifest, index) = (
+        registry.image("app:inline"),
+        registry.image("app:manifest"),
+        registry.image("app:index"),
+    );
+    build(
+        first,
+        &[
+            "-t",
+            &inline,
+            "--push",
+            "--cache-to=type=inline",
+            "--cache-to",
+            &manifest,
+            "--cache-to",
+            &format!("type=registry,ref={index},image-manifest=false,mode=max"),
+        ],
+    );
+    // A tool that knows nothing of caches sees manifests like any other.
+    let skopeo = need!(Skopeo::new());
+    let copy = first.scratch.join("copy");
+    run(skopeo
+        .copy()
+        .arg("--src-tls-verify=false")
+        .arg(format!("docker://{inline}"))
+        .arg(format!("oci:{}", copy.display())));
+    let context = first.scratch.join("docker");
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY a /a\n").unwrap();
+    fs::write(context.join("a"), "a").unwrap();
+    for name in [&inline, &manifest, &index] {
+        let output = docker
+            .command()
+            .args(["build", "--progress=plain", "--cache-from", name])
+            .arg(&context)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        assert!(stderr.contains("importing cache manifest"), "{stderr}");
+        assert!(!stderr.contains("ERROR"), "{name}: {stderr}");
+    }
+}

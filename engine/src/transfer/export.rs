@@ -1,0 +1,308 @@
+//! From records here to a cache elsewhere.
+//!
+//! Layers are packed as images have them, so what an image and a cache share is packed once and,
+//! in the same registry, sent once. A layer that is only described stays where it is if the cache
+//! goes to the same registry.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use kiln_cache::{
+    ActionKey, ActionRecord, CacheBackend as _, Descriptor, LayerId, MediaKind, State,
+};
+use kiln_exporter as exporter;
+use kiln_exporter::{
+    CacheForm, CacheWriter, Family, LayerPlace, LayerSource, NamedImage, PackedLayer, SharedCache,
+    SharedLayer, sources,
+};
+use kiln_snapshotter::TarFacts;
+use kiln_solver::{Op, Plan, Reporter, StepId, Vertex, VertexEnd};
+
+use super::Tiers;
+use crate::error::chain;
+use crate::output::{export_error, packing, report};
+use crate::request::{
+    BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaTypes, OnFailure,
+};
+use crate::{Engine, Error};
+
+/// The build argument that asks for a cache inside the image.
+const INLINE: &str = "BUILDKIT_INLINE_CACHE";
+
+/// What a build has to share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sharing<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) tiers: &'a Tiers<'a>,
+    /// The key of each step, in the graph's order; none if nothing was solved.
+    pub(crate) recipes: &'a [ActionKey],
+}
+
+impl Sharing<'_> {
+    /// Returns the records of steps that there are, with the keys of their recipes.
+    fn records(&self, engine: &Engine, steps: &[StepId]) -> Vec<(ActionKey, ActionRecord)> {
+        let is_step = |id: &&StepId| !matches!(self.plan.graph.step(**id).op, Op::From(_));
+        let keys: Vec<ActionKey> = steps
+            .iter()
+            .filter(is_step)
+            .filter_map(|id| self.recipes.get(id.index()).copied())
+            .collect();
+        let records = self.tiers.get_many(&keys);
+        let is_whole = |record: &ActionRecord| {
+            let mut layers = record.state.layers.iter();
+            layers.all(|built| engine.layers.knows(built.layer))
+        };
+        keys.into_iter()
+            .zip(records)
+            .filter_map(|(key, record)| Some((key, record.filter(|record| is_whole(record))?)))
+            .collect()
+    }
+
+    /// Returns a step and those whose layers lie below its own.
+    fn chain(&self, root: Option<StepId>) -> Vec<StepId> {
+        let mut steps = Vec::new();
+        let mut next = root;
+        while let Some(id) = next {
+            steps.push(id);
+            next = self.plan.graph.step(id).parent;
+        }
+        steps.reverse();
+        steps
+    }
+
+    fn steps(&self, mode: CacheMode) -> Vec<StepId> {
+        match mode {
+            CacheMode::Max => self.plan.graph.steps().map(|(id, _)| id).collect(),
+            CacheMode::Min => {
+                let targets = self.plan.targets.iter();
+                let mut seen = HashSet::new();
+                let all = targets.flat_map(|target| self.chain(target.root));
+                all.filter(|id| seen.insert(*id)).collect()
+            }
+        }
+    }
+
+    /// Returns the cache that goes into an image with the files of `root`: `state`, whose layers the
+    /// image has above those of its base as these tars. Layers whose times the image changes are
+    /// others, and what names them is left out.
+    pub(crate) fn inline(
+        &self,
+        engine: &Engine,
+        root: Option<StepId>,
+        state: &State,
+        tars: &[TarFacts],
+        base_layers: usize,
+    ) -> Result<SharedCache, Error> {
+        let mut layers: Vec<SharedLayer> = Vec::new();
+        for (position, (built, tar)) in state.layers.iter().zip(tars).enumerate() {
+            if engine.built_tar(built.layer)? == *tar {
+                layers.push(SharedLayer {
+                    id: built.layer,
+                    diff_id: tar.diff_id,
+                    tar_bytes: tar.size_bytes,
+                    place: LayerPlace::Position(base_layers + position),
+                });
+            }
+        }
+        let mut writer = CacheWriter::new(layers);
+        for (key, record) in self.records(engine, &self.chain(root)) {
+            writer.add(key, &record);
+        }
+        Ok(writer.finish())
+    }
+}
+
+/// Says whether the images are to hold a cache.
+pub(crate) fn wants_inline(request: &BuildRequest) -> bool {
+    let asked = request.build_args.get(INLINE);
+    let is_inline = |target: &CacheTarget| target.to == CacheDestination::Inline;
+    asked.is_some_and(|text| kiln_parser::parse_bool(text) == Some(true))
+        || request.cache_to.iter().any(is_inline)
+}
+
+impl Engine {
+    /// Returns kiln's own tar of a layer that a step made, be it here or described only.
+    pub(crate) fn built_tar(&self, id: LayerId) -> Result<TarFacts, Error> {
+        if let Some(layer) = self.layers.layer(id) {
+            return layer
+                .canonical_tar()
+                .map_err(|error| Error::environment("cannot read a layer", &error));
+        }
+        match self.layers.description(id) {
+            Some(description) => Ok(description.tar()),
+            None => Err(super::bring::gone(id)),
+        }
+    }
+
+    /// Writes the caches that a build is asked for, and returns what the last one is.
+    pub(crate) fn export_caches(
+        &self,
+        request: &BuildRequest,
+        sharing: &Sharing<'_>,
+        reporter: &Reporter<'_>,
+    ) -> Result<Option<Descriptor>, Error> {
+        let mut exported = None;
+        for target in &request.cache_to {
+            let vertex = match &target.to {
+                CacheDestination::Inline => continue,
+                to => reporter.start(&format!("exporting cache to {to}")),
+            };
+            let result = self.export_cache(target, sharing, &vertex, reporter);
+            match (result, target.on_failure) {
+                (Ok(descriptor), _) => {
+                    vertex.end(VertexEnd::Done);
+                    exported = Some(descriptor);
+                }
+                (Err(Error::Cancelled), _) => return Err(Error::Cancelled),
+                (Err(error), OnFailure::Warn) => {
+                    vertex.end(VertexEnd::Done);
+                    let message = format!("the cache was not exported to {}: {error}", target.to);
+                    reporter.warn(message);
+                }
+                (Err(error), OnFailure::Fail) => {
+                    let error = failed(&target.to, error);
+                    vertex.end(VertexEnd::Failed(error.to_string()));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(exported)
+    }
+
+    fn export_cache(
+        &self,
+        target: &CacheTarget,
+        sharing: &Sharing<'_>,
+        vertex: &Vertex<'_>,
+        reporter: &Reporter<'_>,
+    ) -> Result<Descriptor, Error> {
+        let records = sharing.records(self, &sharing.steps(target.mode));
+        let layers = self.pack(target, &records, reporter)?;
+        let mut writer = CacheWriter::new(layers.iter().map(PackedLayer::shared).collect());
+        for (key, record) in &records {
+            writer.add(*key, record);
+        }
+        let blobs = layers.into_iter().map(|layer| layer.blob).collect();
+        let form = match (target.manifest, target.media_types) {
+            (CacheManifest::Image, _) => CacheForm::Manifest,
+            (CacheManifest::Index, MediaTypes::Oci) => CacheForm::Index(Family::Oci),
+            (CacheManifest::Index, MediaTypes::Docker) => CacheForm::Index(Family::Docker),
+        };
+        let image = exporter::cache_image(&writer.finish(), blobs, form);
+        let descriptor = image.root.descriptor.clone();
+        match &target.to {
+            CacheDestination::Registry { name, .. } => self.push_cache(name, &image, vertex)?,
+            CacheDestination::Local {
+                directory,
+                tag,
+                stale,
+            } => exporter::write_cache_layout(&image, directory, tag, *stale)
+                .map_err(|error| export_error(&error))?,
+            CacheDestination::Inline => {}
+        }
+        Ok(descriptor)
+    }
+
+    /// Packs the layers of records. Those that are elsewhere and not to be had are left out.
+    fn pack(
+        &self,
+        target: &CacheTarget,
+        records: &[(ActionKey, ActionRecord)],
+        reporter: &Reporter<'_>,
+    ) -> Result<Vec<PackedLayer>, Error> {
+        let mut ids: Vec<LayerId> = Vec::new();
+        let mut seen = HashSet::new();
+        for built in records.iter().flat_map(|(_, record)| &record.state.layers) {
+            if seen.insert(built.layer) {
+                ids.push(built.layer);
+            }
+        }
+        if target.force {
+            let is_other = |id: &LayerId| {
+                self.layers.layer(*id).is_none()
+                    && self
+                        .layers
+                        .description(*id)
+                        .is_some_and(|known| known.blob.compression != target.compression)
+            };
+            let others: Vec<LayerId> = ids.iter().copied().filter(is_other).collect();
+            if !others.is_empty() {
+                // What is not to be had is left out below.
+                let _ = self.bring(&others, reporter);
+            }
+        }
+        ids.retain(|id| self.layers.knows(*id));
+        let packing = packing(target.compression, target.level);
+        let packed = exporter::pack_layers(&ids, &self.layers, &self.blobs, packing)
+            .map_err(|error| Error::environment("cannot pack a layer", &error))?;
+        let mut layers = Vec::with_capacity(packed.len());
+        for mut layer in packed {
+            let descriptor = &layer.blob.descriptor;
+            if matches!(layer.blob.source, LayerSource::Absent) && !self.stays(target, descriptor) {
+                match self.fetch_from_origin(descriptor) {
+                    Ok(()) => {
+                        layer.blob.source = LayerSource::Stored(self.blobs.path(descriptor.digest));
+                    }
+                    Err(Error::Cancelled) => return Err(Error::Cancelled),
+                    Err(error) => {
+                        reporter.warn(format!("a layer is left out of the cache: {error}"));
+                        continue;
+                    }
+                }
+            }
+            layers.push(layer);
+        }
+        Ok(layers)
+    }
+
+    /// Says whether a blob is where the cache goes, as far as is known.
+    fn stays(&self, target: &CacheTarget, descriptor: &Descriptor) -> bool {
+        let CacheDestination::Registry { name, .. } = &target.to else {
+            return false;
+        };
+        let known = sources(&self.blobs, descriptor.digest);
+        known.iter().any(|source| source.domain() == name.domain())
+    }
+
+    fn push_cache(
+        &self,
+        name: &kiln_cache::ImageRef,
+        image: &NamedImage,
+        vertex: &Vertex<'_>,
+    ) -> Result<(), Error> {
+        let engine = self.clone();
+        let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
+            engine
+                .fetch_from_origin(descriptor)
+                .map_err(std::io::Error::other)
+        });
+        let tag = name.tag().unwrap_or(kiln_cache::DEFAULT_TAG).to_owned();
+        let push = exporter::push_image(image, name, vec![tag], &self.blobs, &fetch);
+        let observer = |event: kiln_registry::Event| report(vertex, &event);
+        self.client
+            .push(name, &push, &observer)
+            .map_err(|error| Error::registry(Some(name), &error))?;
+        let blobs = image.manifests.iter().flat_map(|part| &part.layers);
+        for blob in blobs.map(|layer| &layer.descriptor) {
+            if matches!(MediaKind::of(&blob.media_type), MediaKind::Layer(_)) {
+                // Without the note the layer is uploaded next time; nothing is lost.
+                let _ = exporter::remember_source(&self.store, &self.blobs, blob.digest, name);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says what failed, and that a build need not fail for it.
+fn failed(to: &CacheDestination, error: Error) -> Error {
+    let class = error.class();
+    let own = error.hint().map(str::to_owned);
+    Error::Registry {
+        name: None,
+        message: format!("cannot export the cache to {to}: {}", chain(&error)),
+        hint: own.or_else(|| {
+            Some("with ignore-error=true a build goes on without its cache".to_owned())
+        }),
+        class,
+    }
+}

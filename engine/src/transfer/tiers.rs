@@ -1,0 +1,148 @@
+//! Records of this machine, then those of caches elsewhere.
+//!
+//! Caches elsewhere are read when the first record is missing here, all at once, and not at all if
+//! none is. What is found there is written down here under all its keys, its layers as described
+//! only.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use kiln_cache::{ActionKey, ActionRecord, CacheBackend, CacheError, LayerId, Platform};
+use kiln_exporter::layout_place;
+use kiln_solver::{Reporter, VertexEnd};
+
+use super::import::{Imported, Origin, import};
+use crate::Engine;
+use crate::error::chain;
+use crate::request::CacheSource;
+
+/// The records that one build may use.
+#[derive(Debug)]
+pub(crate) struct Tiers<'a> {
+    engine: &'a Engine,
+    sources: &'a [CacheSource],
+    platforms: Vec<Platform>,
+    reporter: &'a Reporter<'a>,
+    imported: OnceLock<Vec<Imported>>,
+    /// Layers that this build described: what is not described any more was not to be had.
+    described: Mutex<HashSet<LayerId>>,
+}
+
+impl<'a> Tiers<'a> {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        sources: &'a [CacheSource],
+        platforms: &[Platform],
+        reporter: &'a Reporter<'a>,
+    ) -> Self {
+        Self {
+            engine,
+            sources,
+            platforms: match platforms {
+                [] => vec![Engine::host_platform()],
+                platforms => platforms.to_vec(),
+            },
+            reporter,
+            imported: OnceLock::new(),
+            described: Mutex::default(),
+        }
+    }
+
+    /// Returns what the caches elsewhere hold, reading them the first time.
+    fn imported(&self) -> &[Imported] {
+        self.imported.get_or_init(|| {
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = self
+                    .sources
+                    .iter()
+                    .map(|source| scope.spawn(|| self.import(source)))
+                    .collect();
+                let results = threads.into_iter();
+                results
+                    .flat_map(|thread| thread.join().expect("importing does not panic"))
+                    .collect()
+            })
+        })
+    }
+
+    fn import(&self, source: &CacheSource) -> Vec<Imported> {
+        let shown = format!("importing cache manifest from {source}");
+        let vertex = self.reporter.start(&shown);
+        let result = import(self.engine, source, &self.platforms);
+        vertex.end(VertexEnd::Done);
+        result.unwrap_or_else(|error| {
+            let message = format!("the cache {source} is not used: {error}");
+            self.reporter.warn(message);
+            Vec::new()
+        })
+    }
+
+    fn find(&self, key: ActionKey) -> Option<ActionRecord> {
+        self.imported().iter().find_map(|imported| {
+            let (recipe, record) = imported.cache.record(*imported.records.get(&key)?);
+            self.describe(imported, &record)?;
+            let mut keys = vec![recipe];
+            keys.extend(&record.evidence);
+            if let Err(error) = self.engine.actions.put(&keys, &record) {
+                // It is asked for again next time.
+                self.reporter.warn(chain(&error));
+            }
+            Some(record)
+        })
+    }
+
+    /// Writes down what the layers of a record are and where; none if that cannot be told.
+    fn describe(&self, imported: &Imported, record: &ActionRecord) -> Option<()> {
+        let engine = self.engine;
+        let place = match &imported.origin {
+            Origin::Repository(name) => name.repository(),
+            Origin::Layout(directory) => layout_place(directory).ok()?,
+        };
+        let mut described = self
+            .described
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for built in &record.state.layers {
+            if engine.layers.layer(built.layer).is_some() {
+                continue;
+            }
+            if described.contains(&built.layer) {
+                match engine.layers.knows(built.layer) {
+                    true => continue,
+                    false => return None,
+                }
+            }
+            let layer = &imported.cache.layers()[*imported.layers.get(&built.layer)?];
+            let description = layer.description(&imported.image, &place)?;
+            engine.note_place(&description).ok()?;
+            engine.layers.describe(built.layer, &description).ok()?;
+            described.insert(built.layer);
+        }
+        Some(())
+    }
+
+    /// Says whether the layers of a record are here or can be brought.
+    fn is_whole(&self, record: &ActionRecord) -> bool {
+        let mut layers = record.state.layers.iter();
+        layers.all(|built| self.engine.layers.knows(built.layer))
+    }
+}
+
+impl CacheBackend for Tiers<'_> {
+    fn get_many(&self, keys: &[ActionKey]) -> Vec<Option<ActionRecord>> {
+        let mut found = self.engine.actions.get_many(keys);
+        if self.sources.is_empty() {
+            return found;
+        }
+        for (key, found) in keys.iter().zip(&mut found) {
+            if !found.as_ref().is_some_and(|record| self.is_whole(record)) {
+                *found = self.find(*key).or(found.take());
+            }
+        }
+        found
+    }
+
+    fn put(&self, keys: &[ActionKey], record: &ActionRecord) -> Result<(), CacheError> {
+        self.engine.actions.put(keys, record)
+    }
+}

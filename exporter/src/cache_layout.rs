@@ -1,0 +1,205 @@
+//! A shared cache in an OCI layout on disk (`type=local`).
+//!
+//! Caches lie side by side under their tags. Blobs that lie there stay; `index.json` is replaced
+//! last, so a reader never finds a tag without its bytes.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use kiln_cache::{BlobError, Blobs, Descriptor, Index, Manifest, Sha256};
+
+use crate::error::ExportError;
+use crate::exportable::NamedImage;
+use crate::layout::{existing, write_blobs, write_index};
+use crate::load::LayoutEntry;
+use crate::members::{REF_NAME, blob_path};
+
+/// What becomes of blobs that nothing in the layout names any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StaleBlobs {
+    /// They stay.
+    #[default]
+    Keep,
+    /// They are deleted (`reset=true`).
+    Delete,
+}
+
+/// Why something cannot be read from a layout.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadLayoutError {
+    /// A file cannot be read.
+    #[error("{path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// `index.json` is not an index.
+    #[error("index.json is not valid")]
+    Index(#[source] serde_json::Error),
+    /// Nothing has the tag or digest.
+    #[error("nothing in it is called {0}")]
+    NoEntry(String),
+    /// A blob is not what its name says.
+    #[error("blob {expected} is damaged: its digest is {actual}")]
+    Damaged {
+        /// Its name.
+        expected: Sha256,
+        /// What it holds.
+        actual: Sha256,
+    },
+    /// A document is longer than any of its kind.
+    #[error("{digest} has {size_bytes} bytes, more than {limit_bytes}")]
+    TooLarge {
+        /// The document.
+        digest: Sha256,
+        /// Its length.
+        size_bytes: u64,
+        /// The most that is read.
+        limit_bytes: u64,
+    },
+}
+
+/// Writes a cache into the layout in `directory` under `tag`, making the directory if there is
+/// none.
+///
+/// # Errors
+/// When a layer is not here or the directory cannot be written.
+pub fn write_cache_layout(
+    cache: &NamedImage,
+    directory: &Path,
+    tag: &str,
+    stale: StaleBlobs,
+) -> Result<(), ExportError> {
+    write_blobs(std::slice::from_ref(cache), directory)?;
+    let mut descriptors = existing(directory)?;
+    descriptors.retain(|old| old.annotations.get(REF_NAME).map(String::as_str) != Some(tag));
+    let mut entry = cache.root.descriptor.clone();
+    entry
+        .annotations
+        .insert(REF_NAME.to_owned(), tag.to_owned());
+    descriptors.push(entry);
+    write_index(directory, descriptors.clone())?;
+    match stale {
+        StaleBlobs::Keep => Ok(()),
+        StaleBlobs::Delete => delete_stale(directory, &descriptors),
+    }
+}
+
+fn delete_stale(directory: &Path, top: &[Descriptor]) -> Result<(), ExportError> {
+    let mut named: HashSet<String> = HashSet::new();
+    let mut pending: Vec<Descriptor> = top.to_vec();
+    while let Some(descriptor) = pending.pop() {
+        if !named.insert(descriptor.digest.hex()) {
+            continue;
+        }
+        let path = directory.join(blob_path(descriptor.digest));
+        if !descriptor.media_type.ends_with("json") || !path.exists() {
+            continue;
+        }
+        let bytes = fs::read(&path).map_err(ExportError::at(&path))?;
+        // What is both, or neither, names what it names.
+        if let Ok(index) = serde_json::from_slice::<Index>(&bytes) {
+            pending.extend(index.manifests);
+        }
+        if let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) {
+            pending.push(manifest.config);
+            pending.extend(manifest.layers);
+        }
+    }
+    let blobs = directory.join("blobs/sha256");
+    for entry in fs::read_dir(&blobs).map_err(ExportError::at(&blobs))? {
+        let entry = entry.map_err(ExportError::at(&blobs))?;
+        let is_named = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| named.contains(name));
+        if !is_named {
+            match fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(ExportError::at(entry.path())(error));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns what a layout has under a tag or digest: a manifest or an index.
+///
+/// # Errors
+/// When it has no such thing.
+pub fn find_in_layout(
+    directory: &Path,
+    wanted: LayoutEntry<'_>,
+) -> Result<Descriptor, ReadLayoutError> {
+    let path = directory.join("index.json");
+    let bytes = fs::read(&path).map_err(|source| ReadLayoutError::Io { path, source })?;
+    let index: Index = serde_json::from_slice(&bytes).map_err(ReadLayoutError::Index)?;
+    let is_it = |entry: &Descriptor| match wanted {
+        LayoutEntry::Tag(tag) => entry.annotations.get(REF_NAME).map(String::as_str) == Some(tag),
+        LayoutEntry::Digest(digest) => entry.digest == digest,
+    };
+    index.manifests.into_iter().find(is_it).ok_or_else(|| {
+        ReadLayoutError::NoEntry(match wanted {
+            LayoutEntry::Tag(tag) => tag.to_owned(),
+            LayoutEntry::Digest(digest) => digest.to_string(),
+        })
+    })
+}
+
+/// Returns the bytes of a manifest or config in a layout, verified.
+///
+/// # Errors
+/// When they are not there, damaged, or more than `limit_bytes`.
+pub fn read_from_layout(
+    directory: &Path,
+    digest: Sha256,
+    limit_bytes: u64,
+) -> Result<Vec<u8>, ReadLayoutError> {
+    let path = directory.join(blob_path(digest));
+    let read = || -> io::Result<(u64, Vec<u8>)> {
+        let file = File::open(&path)?;
+        let size_bytes = file.metadata()?.len();
+        let mut bytes = Vec::new();
+        file.take(limit_bytes).read_to_end(&mut bytes)?;
+        Ok((size_bytes, bytes))
+    };
+    let (size_bytes, bytes) = read().map_err(|source| ReadLayoutError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    if size_bytes > limit_bytes {
+        return Err(ReadLayoutError::TooLarge {
+            digest,
+            size_bytes,
+            limit_bytes,
+        });
+    }
+    let actual = Sha256::of(&bytes);
+    match actual == digest {
+        true => Ok(bytes),
+        false => Err(ReadLayoutError::Damaged {
+            expected: digest,
+            actual,
+        }),
+    }
+}
+
+/// Copies a blob of a layout into the store.
+///
+/// # Errors
+/// When it is not there or damaged.
+pub fn copy_from_layout(directory: &Path, digest: Sha256, blobs: &Blobs) -> Result<(), BlobError> {
+    let path = directory.join(blob_path(digest));
+    let mut writer = blobs.writer()?;
+    File::open(&path)
+        .and_then(|mut file| io::copy(&mut file, &mut writer))
+        .map_err(|source| BlobError::Io { path, source })?;
+    writer.finish(Some(digest))?;
+    Ok(())
+}

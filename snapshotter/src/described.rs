@@ -1,0 +1,234 @@
+//! Layers that are described only: what they are is known, their bytes are elsewhere.
+//!
+//! ```text
+//! described/<layer id>   JSON: the layer's canonical tar and a blob that holds it
+//! ```
+//!
+//! Descriptions come with records of other machines. An image can be put together of layers in
+//! this form, and pushed to where their blobs are; whoever needs files brings a blob, and only then
+//! is the description put to the test: the tar must have the digest that it says, and the files the
+//! index that the layer is named by. A description that fails is forgotten. One of a layer that is
+//! here counts for nothing.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::path::PathBuf;
+
+use kiln_cache::{DiffId, LayerId, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::build_error::BuildError;
+use crate::error::LayerError;
+use crate::facts::{KnownBlob, TarFacts, TarOrigin};
+use crate::layer::{Layer, LayerStore, diff_path, replace};
+use crate::unpack::UnpackError;
+
+/// What is known of a layer whose bytes are elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Description {
+    /// Length of the canonical tar.
+    pub tar_bytes: u64,
+    /// A blob that holds that tar.
+    pub blob: KnownBlob,
+    /// Where that blob is, in words that mean nothing to the store.
+    pub place: String,
+}
+
+impl Description {
+    /// Returns the canonical tar.
+    #[must_use]
+    pub const fn tar(&self) -> TarFacts {
+        TarFacts {
+            diff_id: self.blob.diff_id,
+            size_bytes: self.tar_bytes,
+            origin: TarOrigin::Canonical,
+        }
+    }
+}
+
+impl LayerStore {
+    /// Remembers what a layer is that is not here.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn describe(&self, id: LayerId, description: &Description) -> Result<(), LayerError> {
+        let bytes = serde_json::to_vec(description).expect("a description is plain data");
+        let diff_id = description.blob.diff_id;
+        if self.by_diff_id(diff_id).is_none() {
+            let text = format!("{id}\n");
+            replace(
+                self.store(),
+                &diff_path(self.store(), diff_id),
+                text.as_bytes(),
+            )?;
+        }
+        replace(self.store(), &path(self.store(), id), &bytes)
+    }
+
+    /// Returns what is known of a layer, or none if nothing is. It may be here all the same.
+    #[must_use]
+    pub fn description(&self, id: LayerId) -> Option<Description> {
+        let bytes = fs::read(path(self.store(), id)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Returns the layer that is described as this tar stream, unless it is here.
+    #[must_use]
+    pub fn described_as(&self, diff_id: DiffId) -> Option<(LayerId, Description)> {
+        let text = fs::read_to_string(diff_path(self.store(), diff_id)).ok()?;
+        let id = text.trim().parse().ok()?;
+        match self.layer(id) {
+            Some(_) => None,
+            None => self.description(id).map(|description| (id, description)),
+        }
+    }
+
+    /// Says whether a layer is here or described.
+    #[must_use]
+    pub fn knows(&self, id: LayerId) -> bool {
+        self.layer(id).is_some() || path(self.store(), id).exists()
+    }
+
+    /// Unpacks a layer that was described, from the blob of its description.
+    ///
+    /// # Errors
+    /// When the blob does not hold what the description says; the description stays.
+    pub fn fulfil(
+        &self,
+        id: LayerId,
+        description: &Description,
+        blob: impl Read + Send,
+    ) -> Result<Layer, UnpackError> {
+        let Description { blob: known, .. } = description;
+        let layer = self.apply(blob, Some(known.compression), known.diff_id)?;
+        if layer.id() != id {
+            let error = LayerError::AnotherLayer {
+                expected: id,
+                actual: layer.id(),
+            };
+            return Err(BuildError::from(error).into());
+        }
+        // The machine that made the layer wrote this tar of the same index.
+        layer
+            .remember_tar(description.tar())
+            .map_err(BuildError::from)?;
+        layer
+            .remember_blob(known.clone())
+            .map_err(BuildError::from)?;
+        self.remove_description(id).map_err(BuildError::from)?;
+        Ok(layer)
+    }
+
+    /// Forgets a layer that turned out not to be what its description says, or not to be had.
+    ///
+    /// # Errors
+    /// When the description cannot be deleted.
+    pub fn forget_description(&self, id: LayerId) -> Result<(), LayerError> {
+        if let Some(description) = self.description(id) {
+            let path = diff_path(self.store(), description.blob.diff_id);
+            // Whoever unpacks that tar finds out what it really is.
+            let named = fs::read_to_string(&path).unwrap_or_default();
+            if named.trim() == id.to_string() && self.layer(id).is_none() {
+                unless_gone(fs::remove_file(&path)).map_err(LayerError::at(path))?;
+            }
+        }
+        self.remove_description(id)
+    }
+
+    fn remove_description(&self, id: LayerId) -> Result<(), LayerError> {
+        let path = path(self.store(), id);
+        unless_gone(fs::remove_file(&path)).map_err(LayerError::at(path))
+    }
+}
+
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn path(store: &Store, id: LayerId) -> PathBuf {
+    store.path(format!("described/{id}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_cache::{Blobs, Compression, GuestPath, Timestamp};
+
+    use super::*;
+    use crate::{Content, Metadata, Packing};
+
+    fn store() -> (tempfile::TempDir, LayerStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        (directory, LayerStore::new(&store))
+    }
+
+    fn layer(store: &LayerStore, content: &str) -> Layer {
+        let builder = store.builder().unwrap();
+        let metadata = Metadata::root_owned(0o644, Timestamp::now());
+        let content = Content::Bytes(content.as_bytes());
+        builder
+            .add_file(&GuestPath::new("file"), &metadata, content)
+            .unwrap();
+        builder.finish().unwrap()
+    }
+
+    /// Returns what another machine would say of a layer, and the blob.
+    fn described(store: &LayerStore, layer: &Layer) -> (Description, Vec<u8>) {
+        let blobs = Blobs::new(store.store());
+        let blob = layer.pack(&blobs, Packing::new(Compression::Gzip)).unwrap();
+        let bytes = blobs.read(blob.descriptor.digest).unwrap();
+        let tar_bytes = layer.canonical_tar().unwrap().size_bytes;
+        let description = Description {
+            tar_bytes,
+            blob,
+            place: "there".to_owned(),
+        };
+        (description, bytes)
+    }
+
+    #[test]
+    fn a_layer_is_known_before_it_is_here() {
+        let ((_one, there), (_two, here)) = (store(), store());
+        let original = layer(&there, "content");
+        let (description, blob) = described(&there, &original);
+        let (id, diff_id) = (original.id(), description.blob.diff_id);
+        assert!(!here.knows(id));
+        here.describe(id, &description).unwrap();
+        assert!(here.knows(id));
+        assert_eq!(here.layer(id), None);
+        assert_eq!(here.by_diff_id(diff_id), None);
+        assert_eq!(here.described_as(diff_id), Some((id, description.clone())));
+        let layer = here.fulfil(id, &description, &*blob).unwrap();
+        assert_eq!(layer, original);
+        assert_eq!(layer.canonical_tar().unwrap(), description.tar());
+        assert_eq!(here.by_diff_id(diff_id), Some(layer));
+        assert_eq!(
+            (here.description(id), here.described_as(diff_id)),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn what_is_not_as_described_is_forgotten() {
+        let ((_one, there), (_two, here)) = (store(), store());
+        let (one, other) = (layer(&there, "one"), layer(&there, "other"));
+        let (description, blob) = described(&there, &other);
+        let diff_id = description.blob.diff_id;
+        // The name of one layer, the bytes of another.
+        here.describe(one.id(), &description).unwrap();
+        let error = here.fulfil(one.id(), &description, &*blob).unwrap_err();
+        assert!(error.to_string().contains("instead of"), "{error}");
+        let mut damaged = blob;
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        assert!(here.fulfil(one.id(), &description, &*damaged).is_err());
+        here.forget_description(one.id()).unwrap();
+        assert!(!here.knows(one.id()));
+        assert_eq!(here.described_as(diff_id), None);
+        here.forget_description(one.id()).unwrap();
+    }
+}
