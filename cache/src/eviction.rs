@@ -2,7 +2,8 @@
 //!
 //! An entry is worth the seconds that making it again costs, for each byte that it takes, the less
 //! the longer nobody used it. What is worth least goes first. An entry goes after those that were
-//! made from it: before, it would give no bytes back.
+//! made from it: before, it would give no bytes back. So that a small step does not guard a large
+//! and cheap one below it, it counts together with what it alone keeps there, if that is worth less.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -91,38 +92,41 @@ pub fn evict(
     for below in candidates.iter().filter_map(|candidate| candidate.below) {
         above[below] += 1;
     }
-    let worth = |ledger: &Ledger, index: usize| worth(ledger, &candidates[index], now);
+    let worth = |ledger: &Ledger, index: usize, above: &[usize]| {
+        worth(ledger, candidates, above, index, now)
+    };
     let may_go = |index: usize, above: &[usize]| {
         candidates[index].leaving == Leaving::May && above[index] == 0
     };
     let mut queue: BinaryHeap<Leaf> = (0..candidates.len())
         .filter(|index| may_go(*index, &above))
         .map(|index| Leaf {
-            worth: worth(ledger, index),
+            worth: worth(ledger, index, &above),
             index,
         })
         .collect();
     let mut gone = Vec::new();
-    let mut take = |ledger: &mut Ledger, queue: &mut BinaryHeap<Leaf>, index, reason| {
-        let candidate: &Candidate = &candidates[index];
-        for thing in &candidate.things {
-            ledger.release(*thing);
-        }
-        gone.push((index, reason));
-        if let Some(below) = candidate.below {
-            above[below] -= 1;
-            if may_go(below, &above) {
-                queue.push(Leaf {
-                    worth: worth(ledger, below),
-                    index: below,
-                });
+    let mut take =
+        |ledger: &mut Ledger, queue: &mut BinaryHeap<Leaf>, above: &mut [usize], index, reason| {
+            let candidate: &Candidate = &candidates[index];
+            for thing in &candidate.things {
+                ledger.release(*thing);
             }
-        }
-    };
+            gone.push((index, reason));
+            if let Some(below) = candidate.below {
+                above[below] -= 1;
+                if may_go(below, above) {
+                    queue.push(Leaf {
+                        worth: worth(ledger, below, above),
+                        index: below,
+                    });
+                }
+            }
+        };
     match demand {
         Demand::Everything(reason) => {
             while let Some(leaf) = queue.pop() {
-                take(ledger, &mut queue, leaf.index, reason.clone());
+                take(ledger, &mut queue, &mut above, leaf.index, reason.clone());
             }
         }
         Demand::Beyond(limits, free_bytes) => {
@@ -133,7 +137,7 @@ pub fn evict(
                 match limits.max_age {
                     Some(limit) if age > limit => {
                         let reason = EvictionReason::Age(limit);
-                        take(ledger, &mut queue, leaf.index, reason);
+                        take(ledger, &mut queue, &mut above, leaf.index, reason);
                     }
                     _ => young.push(leaf),
                 }
@@ -148,7 +152,7 @@ pub fn evict(
                 && let Some(leaf) = queue.pop()
             {
                 // Shares grow when others let go.
-                let current = worth(ledger, leaf.index);
+                let current = worth(ledger, leaf.index, &above);
                 if current < leaf.worth {
                     queue.push(Leaf {
                         worth: current,
@@ -157,7 +161,7 @@ pub fn evict(
                     continue;
                 }
                 if gives_bytes(ledger, candidates, leaf.index) {
-                    take(ledger, &mut queue, leaf.index, reason.clone());
+                    take(ledger, &mut queue, &mut above, leaf.index, reason.clone());
                 }
             }
         }
@@ -174,20 +178,42 @@ fn gives_bytes(ledger: &Ledger, candidates: &[Candidate], index: usize) -> bool 
 }
 
 /// Returns the seconds that a byte of an entry saves, halved for the first day without use, a third
-/// after two, and so on.
-fn worth(ledger: &Ledger, candidate: &Candidate, now: Timestamp) -> f64 {
+/// after two, and so on; of it alone, or with what it alone keeps below it.
+fn worth(
+    ledger: &Ledger,
+    candidates: &[Candidate],
+    above: &[usize],
+    index: usize,
+    now: Timestamp,
+) -> f64 {
     /// What finding, checking and recording a step costs, however little it does.
     const LEAST_SECONDS: f64 = 0.01;
     /// A block of most file systems: the least that a record takes.
     const LEAST_BYTES: u64 = 4096;
-    let bytes: u64 = candidate.own.iter().map(|thing| ledger.share(*thing)).sum();
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "the order matters, not the digits"
-    )]
-    let bytes = bytes.max(LEAST_BYTES) as f64;
-    let days = now.since(candidate.last_used).as_secs_f64() / 86_400.0;
-    (candidate.cost.as_secs_f64() + LEAST_SECONDS) / bytes / (1.0 + days)
+    let (mut seconds, mut bytes, mut least) = (0.0, 0, f64::INFINITY);
+    let mut next = Some(index);
+    while let Some(current) = next {
+        let candidate = &candidates[current];
+        let goes_with_it = above[current] == 1 && candidate.leaving == Leaving::May;
+        if current != index && !goes_with_it {
+            break;
+        }
+        seconds += candidate.cost.as_secs_f64() + LEAST_SECONDS;
+        bytes += candidate
+            .own
+            .iter()
+            .map(|thing| ledger.share(*thing))
+            .sum::<u64>();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the order matters, not the digits"
+        )]
+        let per_byte = seconds / bytes.max(LEAST_BYTES) as f64;
+        let days = now.since(candidate.last_used).as_secs_f64() / 86_400.0;
+        least = least.min(per_byte / (1.0 + days));
+        next = candidate.below;
+    }
+    least
 }
 
 /// An entry that nothing else was made from. The one worth least is the greatest.
@@ -317,6 +343,15 @@ mod tests {
         bench.step(Some(base), 1, 100, 0);
         bench.candidates[above].leaving = Leaving::MayNot;
         assert!(bench.evict_down_to(0).is_empty());
+    }
+
+    #[test]
+    fn a_small_step_does_not_guard_what_is_below_it() {
+        let mut bench = Bench::default();
+        let big = bench.step(None, 500, 1, 0);
+        let guard = bench.step(Some(big), 1, 1, 0);
+        bench.step(None, 10, 2, 0);
+        assert_eq!(bench.evict_down_to(100), [guard, big]);
     }
 
     #[test]
