@@ -15,6 +15,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use kiln_cache::{Entry, GuestPath, Kind, Timestamp, TreeBuilder, WorkDir};
@@ -114,6 +115,20 @@ fn before<'a>(parent: &'a ParentView, path: &GuestPath) -> Option<Entry<'a>> {
     })
 }
 
+/// Says whether the disk knows a change of time that is too small for an index. Otherwise it would
+/// depend on where a second ends whether something that was written again as it was is a change.
+///
+/// What overlayfs copies up has the time of the original, to the nanosecond; times that programs
+/// set are whole seconds.
+fn is_written_anew(node: &Node, parent: &ParentView) -> bool {
+    let original = || {
+        let located = parent.find(&node.path)?;
+        let path = parent.host_path(&located).ok()?;
+        Some(fs::symlink_metadata(path).ok()?.mtime_nsec())
+    };
+    node.nanoseconds != 0 && original().is_some_and(|original| original != node.nanoseconds)
+}
+
 /// Which nodes are changes.
 struct Changes {
     /// A flag for each node.
@@ -146,7 +161,10 @@ impl Changes {
                 {
                     false
                 }
-                _ => below != node.index_kind().map(|kind| entry(node, kind)),
+                _ => {
+                    below != node.index_kind().map(|kind| entry(node, kind))
+                        || is_written_anew(node, parent)
+                }
             };
             if let (true, Some(inode)) = (*kept, node.shared) {
                 kept_inodes.insert(inode);
@@ -185,15 +203,14 @@ impl Changes {
                 None => holds_changes || !stubs.contains(&node.path),
                 Some(below) => {
                     let now = node.index_kind().map(|kind| entry(node, kind));
-                    let before = match stubbed.contains(&node.path) {
+                    match stubbed.contains(&node.path) {
                         // The sandbox, not the step, changed the time.
-                        true => Entry {
-                            mtime: node.mtime,
-                            ..*below
-                        },
-                        false => *below,
-                    };
-                    now != Some(before)
+                        true => {
+                            let mtime = node.mtime;
+                            now != Some(Entry { mtime, ..*below })
+                        }
+                        false => now != Some(*below) || is_written_anew(node, parent),
+                    }
                 }
             };
             let around = node.path.parent().unwrap_or_default();
@@ -302,6 +319,7 @@ fn add_whiteouts(
             uid: 0,
             gid: 0,
             mtime: Timestamp::EPOCH,
+            nanoseconds: 0,
             xattrs: kiln_cache::XattrsBuf::default(),
             shared: None,
         });

@@ -219,6 +219,11 @@ pub(crate) fn timestamps(mtime: Timestamp) -> Timestamps {
     }
 }
 
+/// Returns what [`mtime_of`] leaves out.
+pub(crate) fn nanoseconds_of(stat: &Stat) -> i64 {
+    i64::try_from(stat.st_mtime_nsec).unwrap_or(0)
+}
+
 /// Returns the time of last modification as indexes have it: in whole seconds.
 pub(crate) fn mtime_of(stat: &Stat) -> Timestamp {
     Timestamp::from_seconds(stat.st_mtime)

@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mtime: Timestamp,
+    /// What the index leaves out of the time.
+    pub(crate) nanoseconds: i64,
     pub(crate) xattrs: XattrsBuf,
     /// Device and number of the inode, if it has several names.
     pub(crate) shared: Option<(u64, u64)>,
@@ -122,6 +124,7 @@ fn scan_entry(directory: &OwnedFd, name: &[u8], path: &GuestPath) -> io::Result<
         uid: stat.st_uid,
         gid: stat.st_gid,
         mtime: disk::mtime_of(&stat),
+        nanoseconds: disk::nanoseconds_of(&stat),
         xattrs: XattrsBuf::default(),
         shared: None,
     };

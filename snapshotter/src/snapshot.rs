@@ -1,5 +1,6 @@
 //! Where a step writes: on top of layers, without changing them.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use kiln_cache::{GuestPath, Kind, WorkDir};
@@ -68,13 +69,17 @@ impl Snapshotter for Overlay {
 /// are left out, and those below a layer that hides everything: of a layer's own root overlayfs does
 /// not notice the mark.
 ///
+/// A layer that is in the stack twice, because two steps made the same, counts where it is topmost:
+/// it decides about all its paths there, and overlayfs refuses to stack a directory twice.
+///
 /// # Errors
 /// [`LayerError::NotUnpacked`].
 pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, LayerError> {
     let mut directories = Vec::with_capacity(layers.len());
+    let mut seen = HashSet::with_capacity(layers.len());
     for layer in layers.iter().rev() {
         let tree = layer.tree()?;
-        if !tree.is_empty() {
+        if !tree.is_empty() && seen.insert(layer.id()) {
             directories.push(layer.unpacked()?);
         }
         if view::is_opaque(&tree, b"") {

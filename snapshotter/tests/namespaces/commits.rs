@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("nothing changed", nothing_changed),
     ("every kind of change", every_kind_of_change),
     ("what only looks like a change", apparent_changes),
+    ("what is written again in the same second", same_second),
     (
         "the parent's files keep what the disk cannot hold",
         beyond_the_disk,
@@ -25,6 +26,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("mount points", mount_points),
     ("hard links", hard_links),
     ("layers of steps stack", layers_stack),
+    ("a layer that is there twice", a_layer_twice),
     ("deep directories", deep_directories),
     ("from scratch", from_scratch),
     ("a layer that hides everything", everything_hidden),
@@ -102,6 +104,66 @@ fn check_disk(layer: &Layer) {
         }
     }
     layer.diff_id().unwrap();
+}
+
+/// Two times within a second of each other make one second's difference or none, depending on
+/// where a second ends: what counts as a change must not.
+fn same_second(scratch: &Path) {
+    let store = open(scratch);
+    let time = |nanoseconds| {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::new(7000, nanoseconds);
+        fs::FileTimes::new().set_modified(time)
+    };
+    let write = |root: &Path, nanoseconds| {
+        let _ = fs::create_dir(root.join("dir"));
+        fs::write(root.join("dir/file"), "as it was").unwrap();
+        for path in ["dir/file", "dir"] {
+            let file = fs::File::open(root.join(path)).unwrap();
+            file.set_times(time(nanoseconds)).unwrap();
+        }
+    };
+    let first = step(&store, &[], |root| write(root, 1_000_000));
+    let layers = [first];
+    let again = step_of_overlay(&store, &layers, |root| write(root, 2_000_000));
+    assert_eq!(listing(&again).len(), 2, "{:?}", listing(&again));
+    let copied_up = step_of_overlay(&store, &layers, |root| {
+        let file = fs::File::options().append(true).open(root.join("dir/file"));
+        drop(file.unwrap());
+        fs::set_permissions(root.join("dir"), fs::Permissions::from_mode(0o755)).unwrap();
+    });
+    assert_eq!(listing(&copied_up), [""; 0]);
+}
+
+/// Two steps that make the same, and one between them that undoes it.
+fn a_layer_twice(scratch: &Path) {
+    let store = open(scratch);
+    let base = base(&store);
+    let added = layer(&store, &["etc/", "etc/passwd=other", "etc/new=new"]);
+    let removed = step(&store, &[base.clone(), added.clone()], |root| {
+        fs::remove_dir_all(root.join("etc")).unwrap();
+        fs::write(root.join("etc"), "a file").unwrap();
+    });
+    let layers = [base, added.clone(), removed, added];
+    let seen = step(&store, &layers, |root| {
+        let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap();
+        assert_eq!(passwd, "other");
+        assert!(!root.join("etc/hosts").exists());
+        fs::write(root.join("seen"), "").unwrap();
+    });
+    assert_eq!(listing(&seen).len(), 1);
+}
+
+/// Runs a step on stacked layers.
+fn step_of_overlay(store: &LayerStore, layers: &[Layer], act: impl Fn(&Path)) -> Layer {
+    let writable = Overlay::new(store).prepare(layers).unwrap();
+    let WritableRoot::Overlay(spec) = writable.root() else {
+        panic!("an overlay is one");
+    };
+    let root = overlay::mount(spec).unwrap();
+    act(&path_of(&root));
+    drop(root);
+    let view = ParentView::new(layers).unwrap();
+    writable.commit(&view, &[]).unwrap()
 }
 
 fn base(store: &LayerStore) -> Layer {
