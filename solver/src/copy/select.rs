@@ -95,7 +95,7 @@ pub(crate) fn select<'a>(
 /// Returns the digest of what a copy reads: everything that decides what it writes, except
 /// modification times.
 pub(crate) fn digest(files: &dyn Files, copy: &Copy, selected: &[Selection<'_>]) -> Blake3 {
-    let mut encoder = Encoder::new("kiln.selection.1");
+    let mut encoder = Encoder::new("kiln.selection.2");
     encoder.number(selected.len() as u64);
     for selection in selected {
         if copy.parents {
@@ -121,6 +121,9 @@ pub(crate) fn digest(files: &dyn Files, copy: &Copy, selected: &[Selection<'_>])
             for child in &selection.children {
                 encoder.bytes(&child.path[start..]);
                 encode_node(&mut encoder, files, *child);
+                if let Kind::HardLink { target } = child.kind {
+                    encode_first_name(&mut encoder, selected, target);
+                }
             }
         } else if let Some(entry) = selection.entry {
             encoder.text("file").bytes(&selection.name);
@@ -128,6 +131,29 @@ pub(crate) fn digest(files: &dyn Files, copy: &Copy, selected: &[Selection<'_>])
         }
     }
     encoder.finish()
+}
+
+/// Two names of one file are copied as two names of one file, and two equal files as two: which
+/// it is has to be told by the name that comes first, in terms of what is copied.
+fn encode_first_name(encoder: &mut Encoder, selected: &[Selection<'_>], target: &[u8]) {
+    let within = selected
+        .iter()
+        .enumerate()
+        .find_map(|(position, selection)| {
+            let path = selection.path.as_bytes();
+            let inside = match path {
+                b"" => target,
+                _ => target.strip_prefix(path)?.strip_prefix(b"/")?,
+            };
+            selection.is_directory().then_some((position, inside))
+        });
+    match within {
+        Some((position, inside)) => encoder
+            .text("further name inside")
+            .number(position as u64)
+            .bytes(inside),
+        None => encoder.text("further name").bytes(target),
+    };
 }
 
 fn encode_node(encoder: &mut Encoder, files: &dyn Files, entry: Entry<'_>) {
@@ -152,6 +178,7 @@ fn encode_node(encoder: &mut Encoder, files: &dyn Files, entry: Entry<'_>) {
         Kind::Fifo => encoder.text("fifo"),
         Kind::Whiteout => encoder.text("whiteout"),
     };
+    encoder.number(entry.xattrs.iter().count() as u64);
     for (name, value) in entry.xattrs.iter() {
         encoder.bytes(name).bytes(value);
     }
@@ -161,7 +188,7 @@ fn encode_node(encoder: &mut Encoder, files: &dyn Files, entry: Entry<'_>) {
 /// it, except modification times.
 pub(crate) fn digest_at(files: &dyn Files, written: &GuestPath) -> Result<Blake3, SelectError> {
     let path = resolve_in(files, written)?;
-    let mut encoder = Encoder::new("kiln.part.1");
+    let mut encoder = Encoder::new("kiln.part.2");
     match files.get(path.as_bytes()) {
         None if !path.is_root() => return Err(SelectError::Missing(written.clone())),
         None => {}
