@@ -13,6 +13,7 @@ mod base_layers; // fetched when a step needs files
 mod bases; // what image names stand for
 mod build; // from a request to an image
 mod check; // findings about a Dockerfile
+mod compare; // two layers, two configs
 mod containers; // from an image to a container
 mod definition; // Dockerfile, context, ignore file
 mod epoch; // SOURCE_DATE_EPOCH
@@ -30,10 +31,12 @@ mod ssh; // agents
 mod storage; // what is kept, and what of it can go
 mod targets; // what can be built
 mod transfer; // results that machines share
+mod twice; // the same build twice
 mod why; // what builds did
 
 pub use build::{BuildForecast, Prospect, StepForecast};
 pub use check::CheckResult;
+pub use compare::{ConfigDifference, FileChange, FileDifference, FileKind, compare_layers};
 pub use containers::{Bind, RunRequest};
 pub use engine::{Engine, EngineOptions, Programs};
 pub use error::{Error, ErrorClass, SourceText};
@@ -57,4 +60,5 @@ pub use storage::{
     Sharing, StorageSummary, Turn, Unneeded, Usability, Verification,
 };
 pub use targets::{Target, Targets};
+pub use twice::{Cause, Comparison, StepDifference, Verdict};
 pub use why::WhichBuild;

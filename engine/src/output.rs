@@ -12,6 +12,7 @@ use kiln_solver::{Reporter, TargetImage, Vertex, VertexEnd};
 
 use crate::annotations::Annotations;
 use crate::assembly::Maker;
+use crate::build::Delivery;
 use crate::error::chain;
 use crate::images::names_error;
 use crate::request::{
@@ -109,6 +110,12 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
     Ok(())
 }
 
+/// Returns how the image is written that a build is known by: as its first image output says.
+pub(crate) fn image_options(request: &BuildRequest) -> ImageOptions {
+    let mut options = request.outputs.iter().filter_map(Output::image);
+    options.next().cloned().unwrap_or_default()
+}
+
 /// Returns the outputs asked for, or the local store.
 pub(crate) fn outputs(request: &BuildRequest) -> Vec<Output> {
     match request.outputs.as_slice() {
@@ -118,16 +125,18 @@ pub(crate) fn outputs(request: &BuildRequest) -> Vec<Output> {
 }
 
 impl Engine {
-    /// Makes the image of a solved build and hands it to every output.
+    /// Makes the image of a solved build and hands it to every output, or to none. Returns what
+    /// came of it, and the image as the first image output wants it.
     pub(crate) fn export(
         &self,
         request: &BuildRequest,
         sharing: &Sharing<'_>,
         built: &[Built<'_>],
+        delivery: Delivery,
         reporter: &Reporter<'_>,
-    ) -> Result<Exported, Error> {
+    ) -> Result<(Exported, LocalImage), Error> {
         let vertex = reporter.start("exporting to image");
-        let maker = Maker::new(
+        let mut maker = Maker::new(
             self,
             request,
             sharing,
@@ -135,7 +144,13 @@ impl Engine {
             form(request)?,
             (&vertex, reporter),
         );
-        let result = self.export_all(maker, reporter);
+        let outputs = match delivery {
+            Delivery::Outputs => outputs(request),
+            Delivery::Nowhere => Vec::new(),
+        };
+        let result = self
+            .export_all(&mut maker, &outputs, reporter)
+            .and_then(|exported| Ok((exported, maker.make(&image_options(request))?)));
         vertex.end(match &result {
             Ok(_) => VertexEnd::Done,
             Err(Error::Cancelled) => VertexEnd::Cancelled,
@@ -144,29 +159,34 @@ impl Engine {
         result
     }
 
-    fn export_all(&self, mut maker: Maker<'_>, reporter: &Reporter<'_>) -> Result<Exported, Error> {
+    fn export_all(
+        &self,
+        maker: &mut Maker<'_>,
+        outputs: &[Output],
+        reporter: &Reporter<'_>,
+    ) -> Result<Exported, Error> {
         let (mut stored, mut archived, mut pushed) = (None, None, None);
-        for output in outputs(maker.request) {
-            match &output {
+        for output in outputs {
+            match output {
                 Output::CacheOnly => {}
                 Output::Store(options) => {
                     let local = maker.make(options)?;
                     if options.base_layers == BaseLayers::Now {
-                        self.unpack_bases(&maker, reporter)?;
+                        self.unpack_bases(maker, reporter)?;
                     }
                     self.name_image(&names(maker.request, options), &local, maker.vertex)?;
                     stored = Some(Exported::of_local(&local));
                 }
                 Output::Push(options) => {
                     let local = maker.make(options)?;
-                    pushed = Some(self.push_result(&maker, &local, options)?);
+                    pushed = Some(self.push_result(maker, &local, options)?);
                 }
                 Output::Oci {
                     to,
                     form,
                     image: options,
                 } => {
-                    let named = [self.archived(&mut maker, options)?];
+                    let named = [self.archived(maker, options)?];
                     match form {
                         LayoutForm::Archive => {
                             write_to(to, |out| exporter::write_oci_archive(&named, out))?;
@@ -181,7 +201,7 @@ impl Engine {
                     form,
                     image: options,
                 } => {
-                    let named = [self.archived(&mut maker, options)?];
+                    let named = [self.archived(maker, options)?];
                     match form {
                         LayoutForm::Archive => {
                             write_to(to, |out| exporter::write_docker_archive(&named, out))?;
@@ -197,7 +217,7 @@ impl Engine {
                     self.export_files(
                         maker.sharing.plan,
                         maker.built,
-                        (maker.form, &output),
+                        (maker.form, output),
                         reporter,
                     )?;
                 }
@@ -208,7 +228,7 @@ impl Engine {
         let id = stored.as_ref().map(|stored| stored.id);
         let shown = match pushed.or(archived).or(stored) {
             Some(shown) => shown,
-            None => Exported::of_local(&maker.make(&ImageOptions::default())?),
+            None => Exported::of_local(&maker.make(&image_options(maker.request))?),
         };
         Ok(Exported {
             id: id.unwrap_or(shown.id),

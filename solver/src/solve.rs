@@ -116,6 +116,8 @@ pub struct Solution {
     pub steps: Vec<StepAccount>,
     /// The key of each step's recipe, in the graph's order.
     pub recipes: Vec<ActionKey>,
+    /// The files of each step, in the graph's order; none where nobody asked.
+    pub known: Vec<Option<State>>,
 }
 
 /// Why there is no solution.
@@ -151,6 +153,7 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
                 steps: unprepared(graph, &failure, deps),
                 states: Err(failure),
                 recipes: Vec::new(),
+                known: vec![None; graph.len()],
             };
         }
     };
@@ -216,6 +219,7 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
         states,
         steps,
         recipes: keys.iter().map(|keys| keys.recipe).collect(),
+        known,
     }
 }
 

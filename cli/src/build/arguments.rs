@@ -140,6 +140,10 @@ pub(crate) struct BuildArguments {
     #[arg(long)]
     pub(crate) rewrite_timestamp: bool,
 
+    /// Build twice without the cache and show, file by file, what differs
+    #[arg(long, conflicts_with_all = ["call", "check", "plan", "no_cache_filter"])]
+    pub(crate) verify: bool,
+
     /// The same image whenever it is built: every new time is that of 1970
     #[arg(long)]
     pub(crate) reproducible: bool,

@@ -15,6 +15,7 @@ mod result; // --iidfile, --metadata-file
 mod secret; // --secret
 mod sources; // the context and -f
 mod values; // hosts, limits, pairs
+mod verification; // --verify
 
 use std::sync::Arc;
 
@@ -42,6 +43,9 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     let mode = mode(arguments, environment)?;
     let call = Call::of(arguments)?;
     let request = request::request(arguments, environment)?;
+    if arguments.verify {
+        verification::check(&request)?;
+    }
     if !arguments.plan {
         result::prepare(arguments, &request.outputs)?;
     }
@@ -87,7 +91,13 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
             }
         };
     }
-    let built = engine.build(&request, &display, &cancel);
+    let mut compared = None;
+    let built = match arguments.verify {
+        false => engine.build(&request, &display, &cancel),
+        true => engine
+            .build_twice(&request, &display, &cancel)
+            .map(|comparison| compared.insert(comparison).result.clone()),
+    };
     let book = display.finish();
     if matches!(mode, Mode::Terminal | Mode::Plain) {
         let mut text = diagnostics::warnings(book.findings(), &palette(environment));
@@ -103,7 +113,10 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
                 terminal::print_line(&built.id.to_string())?;
             }
             crate::cache::start_if_due(engine, environment);
-            Ok(Exit::SUCCESS)
+            match &compared {
+                Some(comparison) => verification::deliver(comparison, &request, arguments),
+                None => Ok(Exit::SUCCESS),
+            }
         }
         Err(error) => {
             complain(&error, &book, mode, environment);

@@ -19,4 +19,5 @@ mod progress; // lines and JSON
 mod reuse; // what is run again
 mod ship; // to registries and archives
 mod usage; // command lines
+mod verify; // twice
 mod why; // reasons and plans

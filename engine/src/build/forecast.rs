@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kiln_parser::LineIndex;
 use kiln_runtime::Cancel;
-use kiln_solver::{Expected, Progress, forecast};
+use kiln_solver::{Expected, Progress, Reporter, forecast};
 
 use super::failure::solve_error;
 use crate::request::BuildRequest;
@@ -63,7 +63,7 @@ impl Engine {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<BuildForecast, Error> {
-        self.with_plan(request, progress, cancel, |prepared| {
+        self.with_plan(request, &Reporter::new(progress), cancel, |prepared| {
             let graph = &prepared.plan.graph;
             let source_text = prepared.source_text;
             let all = forecast(graph, prepared.roots, prepared.deps)

@@ -28,7 +28,7 @@ use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::ssh::BuildAgents;
 use crate::transfer::{Sharing, Tiers};
-use crate::{Engine, Error, ErrorClass, SourceText};
+use crate::{Engine, Error, ErrorClass, LocalImage, SourceText};
 use account::Ended;
 use failure::solve_error;
 use options::surroundings;
@@ -38,15 +38,39 @@ pub(crate) use failure::plan_error;
 pub use forecast::{BuildForecast, Prospect, StepForecast};
 pub(crate) use options::{check_syntax, plan_options};
 
+/// Whether a result goes anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// To the outputs of the request, and into the journal.
+    Outputs,
+    /// Nowhere: only the image is wanted, to be compared.
+    Nowhere,
+}
+
 /// A build that can begin.
-struct Prepared<'a> {
+pub(crate) struct Prepared<'a> {
+    /// When planning began.
+    begun: Timestamp,
+    clock: Instant,
     source_text: &'a SourceText,
-    plan: &'a Plan,
+    pub(crate) plan: &'a Plan,
     /// The last steps of the targets that have any.
     roots: &'a [StepId],
     findings: Vec<Diagnostic>,
     deps: &'a Deps<'a>,
     tiers: &'a Tiers<'a>,
+}
+
+/// A build, for who wants to know more than its result.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) result: BuildResult,
+    /// The image as the first image output wants it, or as the local store would.
+    pub(crate) image: LocalImage,
+    /// The files of every step that was asked for them.
+    pub(crate) known: Vec<Option<State>>,
+    /// `SOURCE_DATE_EPOCH`.
+    pub(crate) epoch: Option<Timestamp>,
 }
 
 impl Engine {
@@ -60,49 +84,68 @@ impl Engine {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<BuildResult, Error> {
-        let (begun, clock) = (Timestamp::now(), Instant::now());
         output::check(request)?;
-        self.with_plan(request, progress, cancel, |prepared| {
-            let Prepared {
-                source_text,
-                plan,
-                deps,
-                ..
-            } = prepared;
-            let (steps, result) = loop {
-                let solution = solve(&plan.graph, prepared.roots, deps);
-                let result = match solution.states {
-                    Ok(states) => self.finish(request, &prepared, states, &solution.recipes),
-                    Err(SolveError::Lost(_)) => Ok(None),
-                    Err(error) => Err(solve_error(error, source_text)),
-                };
-                if let Some(result) = result.transpose() {
-                    break (solution.steps, result);
-                }
+        let reporter = Reporter::new(progress);
+        let made = self.with_plan(request, &reporter, cancel, |prepared| {
+            self.carry_out(request, &prepared, Delivery::Outputs)
+        })?;
+        Ok(made.result)
+    }
+
+    /// Builds what was planned.
+    pub(crate) fn carry_out(
+        &self,
+        request: &BuildRequest,
+        prepared: &Prepared<'_>,
+        delivery: Delivery,
+    ) -> Result<Made, Error> {
+        let Prepared {
+            source_text,
+            plan,
+            deps,
+            ..
+        } = prepared;
+        let (steps, known, result) = loop {
+            let solution = solve(&plan.graph, prepared.roots, deps);
+            let result = match solution.states {
+                Ok(states) => self.finish(request, prepared, states, &solution.recipes, delivery),
+                Err(SolveError::Lost(_)) => Ok(None),
+                Err(error) => Err(solve_error(error, source_text)),
             };
+            if let Some(result) = result.transpose() {
+                break (solution.steps, solution.known, result);
+            }
+        };
+        if delivery == Delivery::Outputs {
             let ended = Ended {
                 definition: deps.definition.clone(),
-                begun,
-                took: clock.elapsed(),
+                begun: prepared.begun,
+                took: prepared.clock.elapsed(),
                 graph: &plan.graph,
                 source_text,
                 steps,
                 result: &result,
             };
             self.remember(ended, deps.reporter);
-            result
+        }
+        let (result, image) = result?;
+        Ok(Made {
+            result,
+            image,
+            known,
+            epoch: deps.epoch,
         })
     }
 
     /// Finds out what there is to build, and acts on it.
-    fn with_plan<T>(
+    pub(crate) fn with_plan<T>(
         &self,
         request: &BuildRequest,
-        progress: &dyn Progress,
+        reporter: &Reporter<'_>,
         cancel: &Cancel,
         act: impl FnOnce(Prepared<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let reporter = Reporter::new(progress);
+        let (begun, clock) = (Timestamp::now(), Instant::now());
         let agents = BuildAgents::new(&self.store, &request.agents)?;
         let remotes = RemoteSources {
             engine: self,
@@ -110,7 +153,7 @@ impl Engine {
             agents: &agents,
             epoch: request.epoch,
         };
-        let definition = prepare(request, &remotes, &reporter, cancel)?;
+        let definition = prepare(request, &remotes, reporter, cancel)?;
         let Definition {
             source_text,
             dockerfile,
@@ -126,7 +169,7 @@ impl Engine {
                 context: definition.time,
                 named: &options.contexts,
                 remotes: &remotes,
-                reporter: &reporter,
+                reporter,
                 cancel,
             },
         )?;
@@ -137,22 +180,21 @@ impl Engine {
         let resolver = Resolver {
             engine: self,
             pull: request.pull,
-            reporter: &reporter,
+            reporter,
         };
         let survey = survey(dockerfile, &options, Extent::Target, &resolver);
         let findings = checks.findings(&survey)?;
-        checks.tell(&findings, &reporter);
+        checks.tell(&findings, reporter);
         let plan = survey
             .plan
             .map_err(|error| plan_error(error, source_text, dockerfile))?;
         checks.judge(&findings, &survey.stages)?;
-        let contexts =
-            self.scan_contexts(request, definition.context.as_ref(), &plan, &reporter)?;
+        let contexts = self.scan_contexts(request, definition.context.as_ref(), &plan, reporter)?;
         let roots: Vec<StepId> = plan.targets.iter().filter_map(|t| t.root).collect();
-        let fetcher = Fetcher::new(self, &plan, &reporter);
+        let fetcher = Fetcher::new(self, &plan, reporter);
         let executor = LazyExecutor::new(self);
         let snapshotter = LazySnapshotter::new(self);
-        let tiers = Tiers::new(self, &request.cache_from, &request.platforms, &reporter);
+        let tiers = Tiers::new(self, &request.cache_from, &request.platforms, reporter);
         let wanted = Wanted::of(request);
         let prepare = |layer: &Layer| self.prepare_layer(layer, wanted);
         let deps = Deps {
@@ -166,7 +208,7 @@ impl Engine {
             agents: &agents,
             executor: &executor,
             surroundings: &surroundings(request, &plan),
-            reporter: &reporter,
+            reporter,
             cancel,
             jobs: request.jobs,
             reuse: request.reuse.clone(),
@@ -179,6 +221,8 @@ impl Engine {
             },
         };
         act(Prepared {
+            begun,
+            clock,
             source_text,
             plan: &plan,
             roots: &roots,
@@ -196,7 +240,8 @@ impl Engine {
         prepared: &Prepared<'_>,
         states: Vec<State>,
         recipes: &[ActionKey],
-    ) -> Result<Option<BuildResult>, Error> {
+        delivery: Delivery,
+    ) -> Result<Option<(BuildResult, LocalImage)>, Error> {
         let plan = prepared.plan;
         let reporter = prepared.deps.reporter;
         let mut states = states.into_iter();
@@ -216,7 +261,7 @@ impl Engine {
             tiers: prepared.tiers,
             recipes,
         };
-        let exported = match self.export(request, &sharing, &built, reporter) {
+        let (exported, image) = match self.export(request, &sharing, &built, delivery, reporter) {
             Err(error) if error.class() == ErrorClass::Environment => {
                 let states = built.iter().map(|built| &built.state);
                 return match self.lose_what_is_gone(states, reporter) {
@@ -226,14 +271,18 @@ impl Engine {
             }
             exported => exported?,
         };
-        let cache = self.export_caches(request, &sharing, reporter)?;
-        Ok(Some(BuildResult {
+        let cache = match delivery {
+            Delivery::Outputs => self.export_caches(request, &sharing, reporter)?,
+            Delivery::Nowhere => None,
+        };
+        let result = BuildResult {
             id: exported.id,
             descriptor: exported.descriptor,
             config: exported.config,
             cache,
             warnings: prepared.findings.clone(),
             source_text: prepared.source_text.clone(),
-        }))
+        };
+        Ok(Some((result, image)))
     }
 }
