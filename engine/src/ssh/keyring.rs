@@ -1,6 +1,7 @@
 //! Private keys that kiln answers with itself.
 
 mod rsa; // numbers that OpenSSH's files leave out
+mod scalar; // numbers that they shorten
 
 use std::fmt;
 use std::fs;
@@ -143,7 +144,12 @@ impl Pair {
 
 fn read_key(path: &Path) -> Result<Key, Problem> {
     let text = fs::read(path).map_err(Problem::Read)?;
-    let key = PrivateKey::from_openssh(&text).map_err(|_| match is_protected(&text) {
+    let read = PrivateKey::from_openssh(&text);
+    let read = read.or_else(|error| match scalar::in_full_length(&text) {
+        Some(text) => PrivateKey::from_openssh(text),
+        None => Err(error),
+    });
+    let key = read.map_err(|_| match is_protected(&text) {
         true => Problem::Passphrase,
         false => Problem::Format,
     })?;

@@ -118,7 +118,7 @@ fn length(length: usize) -> [u8; 4] {
         .to_be_bytes()
 }
 
-fn take_string<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn take_string<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     let (string, rest) = rest.split_at_checked(length)?;

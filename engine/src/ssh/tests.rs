@@ -68,6 +68,27 @@ const KINDS: [(&str, &[&str]); 6] = [
     ("rsa3072", &["-t", "rsa", "-b", "3072", "-N", ""]),
 ];
 
+/// A quarter of the keys on P-521 have a private number that is shorter than the curve: among so
+/// many there is one.
+#[test]
+fn numbers_with_zeros_in_front_are_read() {
+    let ssh_add = need!(Tool::find("ssh-add"));
+    let keygen = need!(Tool::find("ssh-keygen"));
+    let site = Site::new();
+    let keys: Vec<PathBuf> = (0..16)
+        .map(|number| {
+            let flags = ["-t", "ecdsa", "-b", "521", "-N", ""];
+            site.make_key(&keygen, &format!("key{number}"), &flags)
+        })
+        .collect();
+    let socket = site.open(AgentSource::Keys(keys.clone()));
+    for key in keys {
+        let key = key.with_extension("pub");
+        let tried = ask(&ssh_add, socket.path(), &["-T", key.to_str().unwrap()]);
+        assert!(tried.status.success(), "{tried:?}");
+    }
+}
+
 #[test]
 fn keys_sign_what_openssh_verifies() {
     let ssh_add = need!(Tool::find("ssh-add"));
