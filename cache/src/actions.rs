@@ -295,6 +295,7 @@ mod tests {
             state: State::default(),
             took: Duration::ZERO,
             receipt: Receipt::default(),
+            evidence: Vec::new(),
         };
         actions.put(&[key], &record).unwrap();
         let last_used = || actions.list().unwrap()[0].last_used;
