@@ -7,6 +7,7 @@
 //! threads may add at once. Directories get their metadata last, when nothing is put into them any
 //! more.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ pub struct LayerBuilder {
     pub(crate) owner: (u32, u32),
     pub(crate) umask: u16,
     pub(crate) reflinks: AtomicBool,
+    /// Device and number of what became a further name of a file in the store.
+    pub(crate) inodes: Mutex<HashSet<(u64, u64)>>,
     pub(crate) state: Mutex<State>,
     /// Last: the directory goes when everything else is closed.
     pub(crate) work: WorkDir,
@@ -97,6 +100,7 @@ impl LayerStore {
             owner: (stat.st_uid, stat.st_gid),
             umask: !(stat.st_mode as u16) & 0o777,
             reflinks: AtomicBool::new(true),
+            inodes: Mutex::default(),
             state: Mutex::default(),
             work,
         })
@@ -420,6 +424,7 @@ impl LayerBuilder {
             owner,
             umask: _,
             reflinks: _,
+            inodes: _,
             state,
             work,
         } = self;

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use kiln_cache::{GuestPath, TreeBuilder};
 use rustix::fs::{
@@ -112,6 +112,9 @@ impl LayerBuilder {
                 && (stat.st_uid, stat.st_gid) == (metadata.uid, metadata.gid)
                 && disk::mtime_of(&stat) == metadata.mtime.whole_seconds()
                 && file_type(&stat).is_file()
+                // Programs tell files apart by their inodes: two that only are equal must not
+                // become one.
+                && self.take_inode(&stat)
         };
         if sameness == Sameness::Content && !has_metadata() {
             return Ok(false);
@@ -125,6 +128,12 @@ impl LayerBuilder {
             Err(BuildError::Write { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Says whether no file of this layer is this inode of the store yet.
+    fn take_inode(&self, stat: &Stat) -> bool {
+        let mut taken = self.inodes.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.insert((stat.st_dev, stat.st_ino))
     }
 
     pub(crate) fn set_metadata(&self, file: &File, metadata: &Metadata<'_>) -> io::Result<()> {

@@ -125,3 +125,22 @@ fn how_and_where_it_is_written_does_not_count() {
     let split = split.replace("--from=one", "--from=further");
     assert_eq!(project.ran(&split), nothing);
 }
+
+/// What became a file of its own was still the same inode as the file it had been a name of, and a
+/// command that moved both made them one again.
+#[test]
+fn a_name_that_became_a_file_is_one() {
+    let project = Project::new(need!(machine()));
+    let dockerfile = |relation: &str| {
+        format!(
+            "FROM base\nCOPY . /app/\n\
+             RUN [ $(stat -c %i /app/a) {relation} $(stat -c %i /app/b) ]\n"
+        )
+    };
+    project.write("a", "same");
+    fs::hard_link(project.context.join("a"), project.context.join("b")).unwrap();
+    assert_eq!(project.ran(&dockerfile("=")).len(), 2);
+    fs::remove_file(project.context.join("b")).unwrap();
+    fs::copy(project.context.join("a"), project.context.join("b")).unwrap();
+    assert_eq!(project.ran(&dockerfile("!=")).len(), 2);
+}

@@ -12,7 +12,7 @@ const BASE: &str = "FROM scratch\nCOPY --chmod=755 busybox /bin/busybox\n\
     COPY bin /bin/\nCOPY etc /etc/\nRUN mkdir /tmp\n";
 
 /// What commands need of busybox. All of it would be hundreds of links to be copied every time.
-const APPLETS: &str = "cat chmod chown cp echo find ln ls md5sum mkdir mv readlink rm sh sort stat \
+const APPLETS: &str = "[ cat chmod chown cp echo find ln ls md5sum mkdir mv readlink rm sh sort stat \
     touch true wc xargs";
 
 /// Tags of the base images that builds can start from.

@@ -341,3 +341,26 @@ fn large_files_are_digested_on_their_way() {
     let layer = builder.finish().unwrap();
     assert!(layer.facts().unwrap().tars.is_empty());
 }
+
+/// Programs tell files apart by their inodes: `mv` and `tar` would make one of two.
+#[test]
+fn equal_files_of_a_layer_stay_two() {
+    let (_directory, store) = store();
+    let source = layer(&store, &["file=same"]);
+    let stored = source.unpacked().unwrap().join("file");
+    let hashed = Hashed {
+        size_bytes: 4,
+        hash: Blake3::of(b"same"),
+    };
+    let builder = store.builder().unwrap();
+    for name in ["a", "b"] {
+        let content = Content::Stored(&stored, hashed, Sameness::Content);
+        builder
+            .add_file(&path(name), &plain(0o644), content)
+            .unwrap();
+    }
+    let root = builder.finish().unwrap().unpacked().unwrap();
+    let inode = |file: &std::path::Path| fs::metadata(file).unwrap().ino();
+    assert_ne!(inode(&root.join("a")), inode(&root.join("b")));
+    assert_ne!(inode(&root.join("b")), inode(&stored));
+}

@@ -108,6 +108,10 @@ impl Earlier {
         if (size, hash) != (known.size_bytes, known.hash) || found.entry.xattrs != metadata.xattrs {
             return None;
         }
+        // What was a further name of another file may be a file of its own now.
+        if found.first_name != Some(found.entry.path) {
+            return None;
+        }
         // Layers keep whole seconds.
         let wanted = Metadata {
             mtime: metadata.mtime.whole_seconds(),
