@@ -1,7 +1,7 @@
 //! Edits of the files of a context, those that are easy to overlook above all.
 
 use std::fs::{self, File, FileTimes, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -77,7 +77,7 @@ pub(crate) fn edit(root: &Path, chance: &mut Chance) -> String {
     let name = files[position];
     let path = root.join(name);
     let number = chance.below(10);
-    match chance.below(18) {
+    match chance.below(20) {
         0 | 1 => {
             fs::write(&path, format!("content {number}\n")).unwrap();
             format!("write {number} to {name}")
@@ -123,21 +123,7 @@ pub(crate) fn edit(root: &Path, chance: &mut Chance) -> String {
             symlink(Path::new("/").join(target), &path).unwrap();
             format!("make {name} a link to /{target}")
         }
-        10 => {
-            let other = files[chance.below(files.len())];
-            if other != name {
-                fs::remove_file(root.join(other)).unwrap();
-                fs::hard_link(&path, root.join(other)).unwrap();
-            }
-            format!("make {other} a second name of {name}")
-        }
-        11 => {
-            // Whatever other names the file has, this one leaves them.
-            let bytes = fs::read(&path).unwrap();
-            fs::remove_file(&path).unwrap();
-            fs::write(&path, bytes).unwrap();
-            format!("write {name} anew as it was")
-        }
+        10 | 11 | 18 | 19 => names(root, &files),
         12 => {
             let to = unused(root, chance);
             fs::rename(&path, root.join(&to)).unwrap();
@@ -190,6 +176,36 @@ pub(crate) fn edit(root: &Path, chance: &mut Chance) -> String {
             format!("pack {number}")
         }
     }
+}
+
+/// Makes two files equal, then one file with two names, then two again.
+fn names(root: &Path, files: &[&String]) -> String {
+    let in_src: Vec<_> = files
+        .iter()
+        .filter(|name| name.starts_with("src"))
+        .collect();
+    let [one, other, ..] = in_src.as_slice() else {
+        return "nothing".to_owned();
+    };
+    let (path, other_path) = (root.join(one), root.join(other));
+    let metadata = fs::metadata(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    if metadata.ino() == fs::metadata(&other_path).unwrap().ino() {
+        // Nothing else about the file changes.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, metadata.permissions()).unwrap();
+        set_time(&path, metadata.modified().unwrap());
+        return format!("write {one} apart from {other}");
+    }
+    let is_same = fs::read(&other_path).unwrap() == bytes;
+    fs::remove_file(&other_path).unwrap();
+    if is_same {
+        fs::hard_link(&path, &other_path).unwrap();
+        return format!("make {other} a second name of {one}, equal before");
+    }
+    fs::copy(&path, &other_path).unwrap();
+    format!("make {other} equal to {one}")
 }
 
 /// Turns the first byte of a file into another and sets its time back.

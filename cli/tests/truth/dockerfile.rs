@@ -65,6 +65,12 @@ impl Dockerfile {
             steps: Vec::new(),
         });
         self.next += 1;
+        // Whatever is edited shows somewhere.
+        if chance.once_in(2) {
+            let text = "COPY . /app/".to_owned();
+            let last = self.stages.last_mut().unwrap();
+            last.steps.push(Step { text, reads: None });
+        }
         for _ in 0..2 + chance.below(4) {
             self.add_step(chance, self.stages.len() - 1, paths);
         }
