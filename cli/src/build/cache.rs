@@ -12,6 +12,8 @@ use kiln_engine::{
 use crate::arguments::parse_bool;
 use crate::csv;
 
+use super::compression;
+
 /// What others can store a cache in and kiln cannot.
 const OTHER_SERVICES: [&str; 3] = ["gha", "s3", "azblob"];
 
@@ -75,18 +77,9 @@ pub(crate) fn parse_target(text: &str) -> Result<CacheTarget, String> {
         Some("max") => CacheMode::Max,
         Some(other) => return Err(format!("invalid mode {other:?}: expected min or max")),
     };
-    target.compression = match attributes.take("compression").as_deref() {
-        None | Some("gzip") => Compression::Gzip,
-        Some("uncompressed") => Compression::None,
-        Some("zstd") => Compression::Zstd,
-        Some("estargz") => {
-            return Err(
-                "layer compression type estargz is not supported: gzip and zstd are".to_owned(),
-            );
-        }
-        Some(other) => return Err(format!("unsupported layer compression type: {other}")),
-    };
-    target.level = attributes.level(target.compression)?;
+    target.compression = compression::parse(attributes.take("compression").as_deref())?;
+    let level = attributes.take("compression-level");
+    target.level = compression::parse_level(level, target.compression)?;
     target.force = attributes.is("force-compression")? == Some(true);
     if attributes.is("image-manifest")? == Some(false) {
         target.manifest = CacheManifest::Index;
@@ -219,22 +212,6 @@ impl Attributes {
         match self.take(key) {
             Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
             _ => Err(format!("{key} is required for a cache of type local")),
-        }
-    }
-
-    fn level(&mut self, compression: Compression) -> Result<Option<u8>, String> {
-        let highest = match compression {
-            Compression::Zstd => 22,
-            _ => 9,
-        };
-        let Some(text) = self.take("compression-level") else {
-            return Ok(None);
-        };
-        match text.parse() {
-            Ok(level) if level <= highest => Ok(Some(level)),
-            _ => Err(format!(
-                "invalid compression-level {text:?}: expected 0 to {highest}"
-            )),
         }
     }
 

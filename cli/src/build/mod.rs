@@ -5,6 +5,7 @@ mod annotation; // --annotation
 mod arguments; // flags
 mod cache; // --cache-from, --cache-to
 mod call; // --call, --check
+mod compression; // compression=, compression-level=
 mod deletion; // outputs that delete
 mod entitlement; // --allow
 mod named_context; // --build-context

@@ -5,36 +5,15 @@ use kiln_engine::{
     BaseLayers, DanglingName, DanglingWhen, FileTimes, ImageOptions, MediaTypes, PushAs, Transport,
 };
 
+use super::super::compression;
 use super::attributes::Attributes;
 use super::parse_tag;
 
 /// Takes the attributes that all images have in common.
 pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOptions, String> {
     let compression_name = attributes.take("compression");
-    let compression = match compression_name.as_deref() {
-        None | Some("gzip") => Compression::Gzip,
-        Some("uncompressed") => Compression::None,
-        Some("zstd") => Compression::Zstd,
-        Some("estargz") => {
-            return Err(
-                "layer compression type estargz is not supported: gzip and zstd are".to_owned(),
-            );
-        }
-        Some(other) => return Err(format!("unsupported layer compression type: {other}")),
-    };
-    let highest = match compression {
-        Compression::Zstd => 22,
-        _ => 9,
-    };
-    let level = attributes
-        .take("compression-level")
-        .map(|text| {
-            let level = text.parse().ok().filter(|level: &u8| *level <= highest);
-            level.ok_or_else(|| {
-                format!("invalid compression-level {text:?}: expected 0 to {highest}")
-            })
-        })
-        .transpose()?;
+    let compression = compression::parse(compression_name.as_deref())?;
+    let level = compression::parse_level(attributes.take("compression-level"), compression)?;
     let media_types = match attributes.boolean("oci-mediatypes")? {
         Some(false) => MediaTypes::Docker,
         _ => MediaTypes::Oci,
