@@ -12,13 +12,13 @@
 //!
 //! Where layers are copied instead of stacked, the whole root is compared with what it was.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use kiln_cache::{Entry, GuestPath, Kind, Timestamp, TreeBuilder, WorkDir};
+use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Tree, TreeBuilder, WorkDir};
 use rustix::fs::{AtFlags, OFlags, fremovexattr, unlinkat};
 use rustix::io::Errno;
 
@@ -62,10 +62,22 @@ pub(crate) fn commit(
     }
     let changes = Changes::find(&mut nodes, parent, stubs);
     changes.clean(&nodes, &root)?;
+    let kept = nodes.iter().zip(&changes.kept);
+    let tree = index(kept.filter_map(|(node, kept)| kept.then_some(node)));
+    if tree.is_empty() {
+        return layers.empty();
+    }
+    disk::open_to_all(directory).map_err(LayerError::at(directory))?;
+    layers.publish(tree, Some(directory), work)
+}
+
+/// Returns the index of nodes that stand in the order of a walk. What images cannot hold is left
+/// out.
+pub(crate) fn index<'a>(nodes: impl Iterator<Item = &'a Node>) -> Tree {
     let mut builder = TreeBuilder::new();
-    let mut first_names = std::collections::HashMap::new();
-    for (node, kept) in nodes.iter().zip(&changes.kept) {
-        let (true, Some(mut kind)) = (*kept, node.index_kind()) else {
+    let mut first_names = HashMap::new();
+    for node in nodes {
+        let Some(mut kind) = node.index_kind() else {
             continue;
         };
         if let Some(inode) = node.shared {
@@ -78,11 +90,7 @@ pub(crate) fn commit(
         }
         builder.push(&entry(node, kind));
     }
-    if builder.is_empty() {
-        return layers.empty();
-    }
-    disk::open_to_all(directory).map_err(LayerError::at(directory))?;
-    layers.publish(builder.finish(), Some(directory), work)
+    builder.finish()
 }
 
 fn entry<'a>(node: &'a Node, kind: Kind<'a>) -> Entry<'a> {
@@ -290,7 +298,7 @@ fn add_whiteouts(
     parent: &ParentView,
     root: &Root,
 ) -> Result<(), LayerError> {
-    let present: std::collections::HashMap<&GuestPath, bool> = nodes
+    let present: HashMap<&GuestPath, bool> = nodes
         .iter()
         .map(|node| (&node.path, matches!(node.kind, NodeKind::Directory { .. })))
         .collect();

@@ -30,6 +30,7 @@ mod unpack; // members of an archive, put into a layer
 
 mod discard; // layers that nobody needs any more
 mod pack; // layers packed for registries
+mod plain; // directories that are no layers, packed like them
 mod restore; // layers whose files were deleted, unpacked again
 mod verify; // whether the disk is what the index says
 
@@ -59,6 +60,7 @@ pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 pub use layer::{Layer, LayerStore, TimeClamp};
 pub use metadata::Metadata;
 pub use pack::{Level, Packing};
+pub use plain::PlainDirectory;
 pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_directories};
 pub use tar_read::TarError;
 pub use unpack::UnpackError;

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::decompress;
 use crate::error::LayerError;
-use crate::facts::{KnownBlob, TarFacts, TarOrigin};
+use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 use crate::layer::{Layer, TimeClamp};
 
 /// Bytes of tar in one gzip member.
@@ -88,12 +88,7 @@ impl Layer {
         let _lock = self.lock_work()?;
         let facts = self.facts()?;
         let wanted = facts.diff_id();
-        let fitting = facts.blobs.iter().find(|blob| {
-            Some(blob.diff_id) == wanted
-                && packing.is_met_by(blob)
-                && blobs.contains(blob.descriptor.digest)
-        });
-        if let Some(blob) = fitting {
+        if let Some(blob) = packed(&facts, blobs, packing) {
             return Ok(blob.clone());
         }
         let is_foreign = facts
@@ -147,6 +142,20 @@ impl Layer {
     }
 }
 
+/// Returns the blob that is wanted if it is known and here.
+pub(crate) fn packed<'a>(
+    facts: &'a Facts,
+    blobs: &Blobs,
+    packing: Packing,
+) -> Option<&'a KnownBlob> {
+    let wanted = facts.diff_id();
+    facts.blobs.iter().find(|blob| {
+        Some(blob.diff_id) == wanted
+            && packing.is_met_by(blob)
+            && blobs.contains(blob.descriptor.digest)
+    })
+}
+
 /// Writes the tar that a known blob holds.
 fn repeat(source: &KnownBlob, file: File, output: &mut dyn Write) -> Result<TarFacts, LayerError> {
     let failed = |error| LayerError::Stream {
@@ -175,7 +184,7 @@ fn repeat(source: &KnownBlob, file: File, output: &mut dyn Write) -> Result<TarF
 }
 
 /// Packs what `produce` writes into a new blob.
-fn pack(
+pub(crate) fn pack(
     blobs: &Blobs,
     packing: Packing,
     produce: impl FnOnce(&mut dyn Write) -> Result<TarFacts, LayerError> + Send,

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use kiln_cache::{Device, GuestPath, Kind, Timestamp, XattrsBuf};
 use rayon::prelude::*;
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Stat, major, minor, openat, readlinkat, statat,
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 
@@ -92,6 +92,19 @@ pub(crate) fn scan(root: &Root) -> Result<Vec<Node>, LayerError> {
     Ok(nodes)
 }
 
+/// Reads `root` itself.
+pub(crate) fn scan_root(root: &Root) -> io::Result<Node> {
+    let directory = root.open_inside(&GuestPath::ROOT, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let found = xattr::read(directory.as_fd())?;
+    let kind = NodeKind::Directory {
+        opaque: found.opaque,
+    };
+    Ok(Node {
+        xattrs: found.recorded,
+        ..node(&GuestPath::ROOT, kind, &fstat(&directory)?)
+    })
+}
+
 fn scan_directory(root: &Root, path: &GuestPath) -> Result<Vec<Node>, LayerError> {
     let host = || root.path().join(path.as_relative());
     let directory = root
@@ -117,17 +130,7 @@ fn scan_directory(root: &Root, path: &GuestPath) -> Result<Vec<Node>, LayerError
 
 fn scan_entry(directory: &OwnedFd, name: &[u8], path: &GuestPath) -> io::Result<Node> {
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let mut node = Node {
-        path: path.clone(),
-        kind: NodeKind::Fifo,
-        mode: u16::try_from(stat.st_mode & 0o7777).expect("twelve bits"),
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: disk::mtime_of(&stat),
-        nanoseconds: disk::nanoseconds_of(&stat),
-        xattrs: XattrsBuf::default(),
-        shared: None,
-    };
+    let mut node = node(path, NodeKind::Fifo, &stat);
     let open = |flags| {
         openat(
             directory,
@@ -162,6 +165,20 @@ fn scan_entry(directory: &OwnedFd, name: &[u8], path: &GuestPath) -> io::Result<
         FileType::Unknown => return Err(Errno::INVAL.into()),
     };
     Ok(node)
+}
+
+fn node(path: &GuestPath, kind: NodeKind, stat: &Stat) -> Node {
+    Node {
+        path: path.clone(),
+        kind,
+        mode: u16::try_from(stat.st_mode & 0o7777).expect("twelve bits"),
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: disk::mtime_of(stat),
+        nanoseconds: disk::nanoseconds_of(stat),
+        xattrs: XattrsBuf::default(),
+        shared: None,
+    }
 }
 
 fn device_of(stat: &Stat) -> Device {
