@@ -11,6 +11,9 @@
 //! `moby.buildkit.cache.v0`, since the image's manifest lists the layers; kiln's member stands beside
 //! it as `kiln.cache.v1`, and names layers by their position in the image.
 //!
+//! What cache mounts held (`mounts=true`) stands in kiln's member alone: each under what kiln finds it
+//! by, as a blob that the manifest lists behind the layers, so that it lives as long as they do.
+//!
 //! States of file systems are written as a tree, each as one layer on top of an earlier state: a
 //! build of a thousand steps would otherwise name half a million layers.
 
@@ -20,8 +23,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use kiln_cache::{
-    ActionKey, ActionRecord, BuiltLayer, Descriptor, DiffId, ImageConfig, LayerId, MediaKind,
-    Receipt, Sha256, State, Timestamp,
+    ActionKey, ActionRecord, Blake3, BuiltLayer, Descriptor, DiffId, ImageConfig, LayerId,
+    MediaKind, Receipt, Sha256, State, Timestamp,
 };
 use kiln_snapshotter::{Description, KnownBlob};
 use serde::{Deserialize, Serialize};
@@ -47,6 +50,22 @@ pub struct SharedCache {
     layers: Vec<SharedLayer>,
     states: Vec<SharedState>,
     records: Vec<SharedRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mounts: Vec<SharedMount>,
+}
+
+/// What a cache mount held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedMount {
+    /// What it is found by.
+    pub key: Blake3,
+    /// What Dockerfiles call it.
+    pub id: String,
+    /// The tar of the directory.
+    pub diff_id: DiffId,
+    /// A blob with that tar, beside the config.
+    pub blob: Descriptor,
 }
 
 /// A layer that records name.
@@ -146,6 +165,7 @@ impl CacheWriter {
                 layers,
                 states: Vec::new(),
                 records: Vec::new(),
+                mounts: Vec::new(),
             },
         }
     }
@@ -176,6 +196,11 @@ impl CacheWriter {
             took: Some(u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX)),
             receipt: record.receipt.clone(),
         });
+    }
+
+    /// Adds what a cache mount held.
+    pub fn add_mount(&mut self, mount: SharedMount) {
+        self.cache.mounts.push(mount);
     }
 
     fn state(&mut self, state: SharedState) -> usize {
@@ -243,6 +268,12 @@ impl SharedCache {
     #[must_use]
     pub fn layers(&self) -> &[SharedLayer] {
         &self.layers
+    }
+
+    /// Returns what cache mounts held.
+    #[must_use]
+    pub fn mounts(&self) -> &[SharedMount] {
+        &self.mounts
     }
 
     /// Returns the config of a cache's manifest.
@@ -416,7 +447,7 @@ fn found(member: Option<Value>) -> Result<FoundCache, CacheConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::{Blake3, media_type};
+    use kiln_cache::media_type;
 
     use super::*;
 
@@ -490,6 +521,29 @@ mod tests {
         let description = read.layers()[1].description(&[], "h/app").unwrap();
         assert_eq!(description.blob.descriptor, blob("b"));
         assert_eq!(description.tar().size_bytes, 7);
+    }
+
+    #[test]
+    fn what_mounts_held_is_in_kilns_member_alone() {
+        let mount = SharedMount {
+            key: Blake3::of(b"npm"),
+            id: "npm".to_owned(),
+            diff_id: DiffId(Sha256::of(b"npm")),
+            blob: blob("npm"),
+        };
+        let without: Value = serde_json::from_slice(&in_blobs().to_config()).unwrap();
+        assert_eq!(without["kiln"].get("mounts"), None);
+        let mut writer = CacheWriter::new(Vec::new());
+        writer.cache = in_blobs();
+        writer.add_mount(mount.clone());
+        let config = writer.finish().to_config();
+        let Ok(FoundCache::Shared(read)) = parse_cache_config(&config) else {
+            panic!("kiln wrote it");
+        };
+        assert_eq!(read.mounts(), [mount]);
+        let mut with: Value = serde_json::from_slice(&config).unwrap();
+        with["kiln"].as_object_mut().unwrap().remove("mounts");
+        assert_eq!(with, without);
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub fn pack_layers(
         .collect()
 }
 
-/// Returns a cache with the blobs that it names as an image without names.
+/// Returns a cache with the blobs that it names, each once, as an image without names.
 #[must_use]
 pub fn cache_image(cache: &SharedCache, blobs: Vec<ExportLayer>, form: CacheForm) -> NamedImage {
     let config = Document::new(CACHE_CONFIG, cache.to_config());
@@ -110,9 +110,13 @@ fn noted(blob: Descriptor, cache: &SharedCache, family: Family) -> Descriptor {
     let mut blob = blob;
     blob.media_type = family.layer(&blob.media_type);
     let is_it = |layer: &&SharedLayer| matches!(&layer.place, LayerPlace::Blob(known) if known.digest == blob.digest);
-    if let Some(layer) = cache.layers().iter().find(is_it) {
-        let diff_id = layer.diff_id.to_string();
-        blob.annotations.insert(DIFF_ID.to_owned(), diff_id);
+    let layer = cache.layers().iter().find(is_it);
+    let mut mounts = cache.mounts().iter();
+    let mount = mounts.find(|mount| mount.blob.digest == blob.digest);
+    let diff_id = layer.map(|layer| layer.diff_id);
+    if let Some(diff_id) = diff_id.or(mount.map(|mount| mount.diff_id)) {
+        blob.annotations
+            .insert(DIFF_ID.to_owned(), diff_id.to_string());
     }
     blob
 }

@@ -190,6 +190,14 @@ pub fn read_from_layout(
     }
 }
 
+/// Opens a blob of a layout. What is read is not verified.
+///
+/// # Errors
+/// When it is not there.
+pub fn open_in_layout(directory: &Path, digest: Sha256) -> io::Result<File> {
+    File::open(directory.join(blob_path(digest)))
+}
+
 /// Copies a blob of a layout into the store.
 ///
 /// # Errors

@@ -38,12 +38,12 @@ pub use archive::{write_archive, write_docker_archive, write_oci_archive};
 pub use assemble::{AssembleError, Assembly, Change, NewLayer, PlannedEntry, assemble};
 pub use cache_config::{
     CACHE_CONFIG, CacheConfigError, CacheWriter, FoundCache, LayerPlace, SharedCache, SharedLayer,
-    parse_cache_config, read_inline,
+    SharedMount, parse_cache_config, read_inline,
 };
 pub use cache_image::{CacheForm, PackedLayer, cache_image, pack_layers};
 pub use cache_layout::{
-    ReadLayoutError, StaleBlobs, copy_from_layout, find_in_layout, read_from_layout,
-    write_cache_layout,
+    ReadLayoutError, StaleBlobs, copy_from_layout, find_in_layout, open_in_layout,
+    read_from_layout, write_cache_layout,
 };
 pub use clamp::clamp_times;
 pub use error::ExportError;
