@@ -7,6 +7,10 @@
 //!
 //! A copy is a directory with the files `lock` and `filling`, which is locked by whoever fills it,
 //! and, once it is filled, the directory `data`.
+//!
+//! Who reads all of a copy needs it to hold still, and must not drive those who share it to a
+//! further one. So there is a `gate` beside the copies: takers hold it, shared, while they look for
+//! a copy, and a reader holds it alone as long as it reads. A reader takes only what nobody has.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -14,6 +18,9 @@ use std::path::{Path, PathBuf};
 
 use crate::actions::touch;
 use crate::{Blake3, Flight, Store};
+
+/// Makes the directory at a path, the beginning of a new copy.
+pub type FillCacheMount<'a> = dyn Fn(&Path, CacheCopy) -> io::Result<()> + 'a;
 
 /// How a cache mount is shared with other commands that run at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +40,15 @@ pub enum CacheStart {
     Warm,
     /// It may not, and later builds do not find it either (`--no-cache`).
     Anew,
+}
+
+/// Which copy of a cache mount is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheCopy {
+    /// The first one ever on this machine.
+    First,
+    /// One beside others, or after them.
+    Further,
 }
 
 /// A cache mount in use, until dropped.
@@ -56,12 +72,87 @@ impl CacheMount {
 pub enum CacheAttempt {
     /// It is there.
     Taken(CacheMount),
-    /// Somebody else has it. Wait, let go of the claim and try again.
+    /// Somebody else has it. Wait, let go of the claim and try again, warm.
     Busy(Flight),
+    /// Somebody reads it. Wait, let go of the claim and try the same again.
+    Read(Flight),
 }
 
-/// Takes the cache mount called `key`. A new one is made by `fill`, which is given the path of a
-/// directory to make; it is called again if it was interrupted.
+/// A cache mount that nobody writes to, until dropped.
+#[derive(Debug)]
+pub struct StillCacheMount {
+    data: PathBuf,
+    /// Held for their locks.
+    _locks: [File; 2],
+}
+
+impl StillCacheMount {
+    /// Returns its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.data
+    }
+}
+
+/// What became of an attempt to read a cache mount.
+#[derive(Debug)]
+pub enum CacheReading {
+    /// It holds still.
+    Still(StillCacheMount),
+    /// Others are at work with it. Try again later.
+    Busy,
+    /// There is none.
+    Nothing,
+}
+
+/// Returns where everything about the cache mount called `key` is kept.
+#[must_use]
+pub fn cache_mount_place(store: &Store, key: Blake3) -> PathBuf {
+    store.path(format!("cachemounts/{}", key.hex()))
+}
+
+/// Reads what the last command left in the cache mount called `key`: of its copies, the first that
+/// nobody has.
+///
+/// # Errors
+/// When the state directory cannot be read or a lock not be taken.
+pub fn read_cache_mount(store: &Store, key: Blake3) -> io::Result<CacheReading> {
+    let top = cache_mount_place(store, key);
+    let gate = match open_gate(&top) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(CacheReading::Nothing),
+        other => other?,
+    };
+    if !locked(gate.try_lock())? {
+        return Ok(CacheReading::Busy);
+    }
+    let copies = copies(&top)?;
+    let Some(age) = copies.last().map(|copy| copy.age) else {
+        return Ok(CacheReading::Nothing);
+    };
+    let mut reading = CacheReading::Nothing;
+    for copy in copies.iter().filter(|copy| copy.age == age) {
+        let directory = top.join(copy.name());
+        let lock = match open_lock(&directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        if !locked(lock.try_lock())? {
+            reading = CacheReading::Busy;
+            continue;
+        }
+        let data = directory.join("data");
+        if data.is_dir() {
+            return Ok(CacheReading::Still(StillCacheMount {
+                data,
+                _locks: [lock, gate],
+            }));
+        }
+    }
+    Ok(reading)
+}
+
+/// Takes the cache mount called `key`. A new one is made by `fill`, which is called again if it was
+/// interrupted.
 ///
 /// # Errors
 /// When the state directory cannot be written, or `fill` fails.
@@ -70,10 +161,14 @@ pub fn take_cache_mount(
     key: Blake3,
     sharing: CacheSharing,
     start: CacheStart,
-    fill: &dyn Fn(&Path) -> io::Result<()>,
+    fill: &FillCacheMount<'_>,
 ) -> io::Result<CacheAttempt> {
-    let top = store.path(format!("cachemounts/{}", key.hex()));
+    let top = cache_mount_place(store, key);
     fs::create_dir_all(&top)?;
+    let gate = open_gate(&top)?;
+    if !locked(gate.try_lock_shared())? {
+        return Ok(CacheAttempt::Read(Flight::of(gate)));
+    }
     let mut start = start;
     loop {
         let copies = copies(&top)?;
@@ -129,6 +224,13 @@ impl Copy {
         format!("{}-{}", self.age, self.number)
     }
 
+    fn rank(self) -> CacheCopy {
+        match self {
+            Self { age: 0, number: 0 } => CacheCopy::First,
+            _ => CacheCopy::Further,
+        }
+    }
+
     fn parse(name: &str) -> Option<Self> {
         let (age, number) = name.split_once('-')?;
         Some(Self {
@@ -153,7 +255,7 @@ fn try_take(
     top: &Path,
     copy: Copy,
     sharing: CacheSharing,
-    fill: &dyn Fn(&Path) -> io::Result<()>,
+    fill: &FillCacheMount<'_>,
 ) -> io::Result<Option<CacheMount>> {
     let directory = top.join(copy.name());
     let data = directory.join("data");
@@ -183,7 +285,7 @@ fn try_take(
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            fill(&unfinished)?;
+            fill(&unfinished, copy.rank())?;
             fs::rename(&unfinished, &data)?;
         }
     }
@@ -191,11 +293,19 @@ fn try_take(
 }
 
 fn open_lock(directory: &Path) -> io::Result<File> {
+    open(&directory.join("lock"))
+}
+
+fn open_gate(top: &Path) -> io::Result<File> {
+    open(&top.join("gate"))
+}
+
+fn open(path: &Path) -> io::Result<File> {
     File::options()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(directory.join("lock"))
+        .open(path)
 }
 
 fn locked(attempt: Result<(), TryLockError>) -> io::Result<bool> {
@@ -227,7 +337,7 @@ mod tests {
 
     use super::*;
 
-    fn fill(path: &Path) -> io::Result<()> {
+    fn fill(path: &Path, _: CacheCopy) -> io::Result<()> {
         fs::create_dir(path)
     }
 
@@ -252,8 +362,12 @@ mod tests {
         fn take(&self, sharing: CacheSharing) -> CacheMount {
             match self.attempt(sharing, CacheStart::Warm) {
                 CacheAttempt::Taken(mount) => mount,
-                CacheAttempt::Busy(_) => panic!("it is free"),
+                _ => panic!("it is free"),
             }
+        }
+
+        fn read(&self) -> CacheReading {
+            read_cache_mount(&self.store, Blake3::of(b"npm")).unwrap()
         }
     }
 
@@ -326,13 +440,13 @@ mod tests {
         let bench = Bench::new();
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            let fill_slowly = |path: &Path| {
+            let fill_slowly = |path: &Path, copy: CacheCopy| {
                 let sender = sender.clone();
                 let bench = &bench;
                 scope.spawn(move || sender.send(bench.take(CacheSharing::Shared)));
                 // Time enough for the other one to take another copy, if it did not wait.
                 assert!(receiver.recv_timeout(Duration::from_millis(200)).is_err());
-                fill(path)
+                fill(path, copy)
             };
             let key = Blake3::of(b"npm");
             let (sharing, start) = (CacheSharing::Shared, CacheStart::Warm);
@@ -349,12 +463,96 @@ mod tests {
     fn what_was_not_filled_is_filled_again() {
         let bench = Bench::new();
         let key = Blake3::of(b"npm");
-        let fails = |path: &Path| {
+        let fails = |path: &Path, _: CacheCopy| {
             fs::create_dir(path)?;
             Err(io::Error::other("interrupted"))
         };
         let (sharing, start) = (CacheSharing::Shared, CacheStart::Warm);
         assert!(take_cache_mount(&bench.store, key, sharing, start, &fails).is_err());
         assert!(bench.take(sharing).path().is_dir());
+    }
+
+    #[test]
+    fn who_reads_waits_for_who_works_and_is_waited_for() {
+        let bench = Bench::new();
+        assert!(matches!(bench.read(), CacheReading::Nothing));
+        let first = bench.take(CacheSharing::Shared);
+        fs::write(first.path().join("kept"), "x").unwrap();
+        assert!(matches!(bench.read(), CacheReading::Busy));
+        let path = first.path().to_owned();
+        drop(first);
+        let CacheReading::Still(still) = bench.read() else {
+            panic!("nobody has it");
+        };
+        assert_eq!(still.path(), path);
+        assert!(matches!(bench.read(), CacheReading::Busy));
+        // Nobody is driven to another copy, whatever the sharing; and beginning anew waits too.
+        for (sharing, start) in [
+            (CacheSharing::Shared, CacheStart::Warm),
+            (CacheSharing::Private, CacheStart::Warm),
+            (CacheSharing::Locked, CacheStart::Anew),
+        ] {
+            let attempt = bench.attempt(sharing, start);
+            assert!(matches!(attempt, CacheAttempt::Read(_)), "{sharing:?}");
+        }
+        let CacheAttempt::Read(flight) = bench.attempt(CacheSharing::Shared, CacheStart::Warm)
+        else {
+            panic!("it is read");
+        };
+        let waiter = std::thread::spawn(move || drop(flight.wait().unwrap()));
+        drop(still);
+        waiter.join().unwrap();
+        assert_eq!(bench.take(CacheSharing::Shared).path(), path);
+    }
+
+    #[test]
+    fn what_is_read_is_of_the_current_age() {
+        let bench = Bench::new();
+        drop(bench.take(CacheSharing::Shared));
+        let CacheAttempt::Taken(new) = bench.attempt(CacheSharing::Private, CacheStart::Anew)
+        else {
+            panic!("a new one is free");
+        };
+        let path = new.path().to_owned();
+        assert!(matches!(bench.read(), CacheReading::Busy));
+        let beside = bench.take(CacheSharing::Private);
+        drop(new);
+        let CacheReading::Still(still) = bench.read() else {
+            panic!("nobody has it");
+        };
+        assert_eq!(still.path(), path);
+        drop(beside);
+    }
+
+    #[test]
+    fn only_the_first_copy_is_the_first() {
+        let bench = Bench::new();
+        let seen = std::cell::RefCell::new(Vec::new());
+        let note = |path: &Path, copy: CacheCopy| {
+            seen.borrow_mut().push(copy);
+            fs::create_dir(path)
+        };
+        let key = Blake3::of(b"npm");
+        let take = |start| {
+            take_cache_mount(&bench.store, key, CacheSharing::Private, start, &note).unwrap()
+        };
+        let held = [
+            take(CacheStart::Warm),
+            take(CacheStart::Warm),
+            take(CacheStart::Anew),
+        ];
+        let (first, further) = (CacheCopy::First, CacheCopy::Further);
+        assert_eq!(*seen.borrow(), [first, further, further]);
+        drop(held);
+        let anew = Bench::new();
+        take_cache_mount(
+            &anew.store,
+            key,
+            CacheSharing::Shared,
+            CacheStart::Anew,
+            &note,
+        )
+        .unwrap();
+        assert_eq!(seen.borrow().last(), Some(&further));
     }
 }

@@ -44,7 +44,10 @@ pub use actions::{
 };
 pub use assembled::Assembled;
 pub use blobs::{BlobError, BlobWriter, Blobs};
-pub use cache_mounts::{CacheAttempt, CacheMount, CacheSharing, CacheStart, take_cache_mount};
+pub use cache_mounts::{
+    CacheAttempt, CacheCopy, CacheMount, CacheReading, CacheSharing, CacheStart, FillCacheMount,
+    StillCacheMount, cache_mount_place, read_cache_mount, take_cache_mount,
+};
 pub use digest::{ActionKey, Blake3, ChainId, DiffId, ImageId, InvalidDigest, LayerId, Sha256};
 pub use downloads::{DownloadRecord, Downloads};
 pub use encode::{Encode, Encoder};

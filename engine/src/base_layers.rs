@@ -134,7 +134,7 @@ impl Engine {
         Ok(layers.into_iter().flatten().collect())
     }
 
-    fn unpacked_layer(&self, diff_id: DiffId) -> Option<Layer> {
+    pub(crate) fn unpacked_layer(&self, diff_id: DiffId) -> Option<Layer> {
         match diff_id {
             DiffId::EMPTY => self.layers.empty().ok(),
             diff_id => self.layers.by_diff_id(diff_id),

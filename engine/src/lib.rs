@@ -50,8 +50,8 @@ pub use request::{
     AgentRequest, AgentSource, Annotation, AnnotationPlace, BaseLayers, BuildRequest, BuildResult,
     CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, ContextSource,
     DanglingName, DanglingWhen, Destination, DockerfileSource, Entitlement, FileTimes,
-    FilesOptions, ImageOptions, LayoutForm, MediaTypes, NamedContext, OnFailure, Output, Pull,
-    PushAs, Reuse, SecretBytes, Split, Stale, StaleBlobs, Transport,
+    FilesOptions, ImageOptions, LayoutForm, MediaTypes, MountContents, NamedContext, OnFailure,
+    Output, Pull, PushAs, Reuse, SecretBytes, Split, Stale, StaleBlobs, Transport,
 };
 pub use ship::Pulled;
 pub use storage::{

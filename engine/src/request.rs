@@ -10,8 +10,8 @@ use kiln_cache::{Descriptor, ImageId, ImageRef, Platform, Sha256, Timestamp};
 use kiln_runtime::{EtcFile, Resources, Ulimit};
 
 pub use cache::{
-    CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, OnFailure,
-    StaleBlobs,
+    CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, MountContents,
+    OnFailure, StaleBlobs,
 };
 pub use kiln_exporter::Stale;
 pub use kiln_runtime::SecretBytes;

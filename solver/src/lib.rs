@@ -9,6 +9,7 @@ mod graph; // steps and what they are made from
 mod plan; // what a Dockerfile means
 
 mod agent; // how commands reach ssh agents
+mod cache_mounts; // how cache mounts are called, and begin
 mod context; // the build context
 mod files; // looking things up in any tree of files
 mod layers; // how layers come to the disk
@@ -31,6 +32,7 @@ mod why; // why they run
 pub use account::StepAccount;
 pub use agent::{AgentSocket, Agents};
 pub use ahead::{Ahead, PrepareLayer};
+pub use cache_mounts::{Beginning, CacheMounts, used_cache_mounts};
 pub use context::{Context, Lifetime, ScannedContext, context_paths};
 pub use copy::{PlaceError, SelectError, WriteError};
 pub use execute::StepError;

@@ -21,6 +21,7 @@ use kiln_snapshotter::{LayerStore, Snapshotter};
 use crate::account::{StepAccount, accounts, unprepared};
 use crate::agent::Agents;
 use crate::ahead::{Ahead, Queue};
+use crate::cache_mounts::CacheMounts;
 use crate::context::ScannedContext;
 use crate::execute::{Inputs, Outcome, StepError, execute};
 use crate::facts::{Facts, facts};
@@ -49,6 +50,8 @@ pub struct Deps<'a> {
     pub remotes: &'a (dyn Remotes + 'a),
     /// The files that the graph reads, by context.
     pub contexts: &'a [ScannedContext],
+    /// Brings what other machines left in cache mounts.
+    pub cache_mounts: &'a (dyn CacheMounts + 'a),
     /// Answers for ssh agents.
     pub agents: &'a (dyn Agents + 'a),
     /// Runs commands.

@@ -9,17 +9,18 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use kiln_cache::{
-    Actions, Definition, Fate, Image, Journal, Kind, LayerId, Platform, Sha256, Store, Timestamp,
+    Actions, Blake3, Definition, Fate, Image, Journal, Kind, LayerId, Platform, Sha256, Store,
+    Timestamp,
 };
 use kiln_parser::mount::FileOwner;
 use kiln_parser::{IgnoreRules, parse};
 use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, Writable};
 use kiln_solver::{
-    AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, BringError, Context,
-    ContextId, Deps, Identity, Layers, LayersError, PlanOptions, Remote, RemoteError, Remotes,
-    Reporter, Reuse, RunSurroundings, ScannedContext, Silent, Solution, SolveError, Vertex,
-    context_paths, plan, solve,
+    AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, Beginning,
+    BringError, CacheMounts, Context, ContextId, Deps, Identity, Layers, LayersError, PlanOptions,
+    Remote, RemoteError, Remotes, Reporter, Reuse, RunSurroundings, ScannedContext, Silent,
+    Solution, SolveError, Vertex, context_paths, plan, solve,
 };
 
 #[derive(Debug)]
@@ -63,6 +64,12 @@ impl Remotes for Nothing {
 
 impl Agents for Nothing {
     fn open(&self, _: &str, _: FileOwner) -> std::io::Result<Option<Box<dyn AgentSocket>>> {
+        unreachable!("these builds run nothing")
+    }
+}
+
+impl CacheMounts for Nothing {
+    fn begin(&self, _: Blake3, _: &Path) -> std::io::Result<Beginning> {
         unreachable!("these builds run nothing")
     }
 }
@@ -163,6 +170,7 @@ impl Bench {
             bases: &Nothing,
             remotes: &Nothing,
             contexts: &[context],
+            cache_mounts: &Nothing,
             agents: &Nothing,
             executor: &Nothing,
             surroundings: &surroundings,

@@ -87,7 +87,8 @@ pub(crate) struct BuildArguments {
     #[arg(long = "cache-from", value_name = "CACHE")]
     pub(crate) cache_from: Vec<String>,
 
-    /// Give results to other machines (format: NAME or type=registry|local|inline,mode=min|max,...)
+    /// Give results to other machines, and what cache mounts hold if asked to
+    /// (format: NAME or type=registry|local|inline,mode=min|max,mounts=true,...)
     #[arg(long = "cache-to", value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
 

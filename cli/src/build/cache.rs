@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kiln_cache::{Compression, DEFAULT_TAG, ImageRef};
 use kiln_engine::{
     CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, MediaTypes,
-    OnFailure, StaleBlobs, Transport,
+    MountContents, OnFailure, StaleBlobs, Transport,
 };
 
 use crate::arguments::parse_bool;
@@ -96,9 +96,14 @@ pub(crate) fn parse_target(text: &str) -> Result<CacheTarget, String> {
         }
     }
     if attributes.is("mounts")? == Some(true) {
-        return Err(
-            "mounts=true is not supported yet: cache mounts stay where they are".to_owned(),
-        );
+        if is_inline {
+            return Err(
+                "mounts=true needs a cache of type registry or local: an image cannot hold \
+                 cache mounts"
+                    .to_owned(),
+            );
+        }
+        target.mounts = MountContents::Exported;
     }
     if attributes.is("ignore-error")? == Some(true) {
         target.on_failure = OnFailure::Warn;
@@ -248,7 +253,7 @@ mod tests {
     fn everything_can_be_said() {
         let target = parse_target(
             "type=registry,ref=h:5000/app:c,mode=max,compression=zstd,compression-level=9,\
-             force-compression=true,image-manifest=false,ignore-error=1,mounts=false,\
+             force-compression=true,image-manifest=false,ignore-error=1,mounts=true,\
              registry.insecure=true",
         )
         .unwrap();
@@ -258,6 +263,7 @@ mod tests {
             (Compression::Zstd, Some(9))
         );
         assert!(target.force);
+        assert_eq!(target.mounts, MountContents::Exported);
         assert_eq!(target.manifest, CacheManifest::Index);
         assert_eq!(target.on_failure, OnFailure::Warn);
         assert_eq!(
@@ -318,8 +324,13 @@ mod tests {
                 "invalid compression-level \"10\": expected 0 to 9",
             ),
             (
-                "type=local,dest=x,mounts=true",
-                "mounts=true is not supported yet: cache mounts stay where they are",
+                "type=inline,mounts=true",
+                "mounts=true needs a cache of type registry or local: an image cannot hold cache \
+                 mounts",
+            ),
+            (
+                "type=local,dest=x,mounts=perhaps",
+                "non-bool value \"perhaps\" specified for mounts",
             ),
         ] {
             assert_eq!(parse_target(text), Err(expected.to_owned()), "{text}");

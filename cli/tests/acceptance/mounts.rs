@@ -282,6 +282,51 @@ fn mounts_serve_an_ordinary_user() {
     assert_eq!(printed(&progress, "owner "), ["5", "9"], "{progress}");
 }
 
+/// What cache mounts hold keeps its owners on the way from one of a user's machines to another.
+#[test]
+fn caches_of_an_ordinary_user_travel() {
+    need!(need_root());
+    let user = need!(ordinary_user());
+    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let home = user.scratch();
+    let context = home.join("context");
+    fs::create_dir(&context).unwrap();
+    fs::write(
+        context.join("Dockerfile"),
+        "FROM busybox\nARG ROUND\n\
+         RUN --mount=type=cache,target=/cache,uid=5 \
+         if test -e /cache/a; then stat -c 'owner %u:%g %a' /cache /cache/a; \
+         else echo x > /cache/a; chown 6:1234 /cache/a; chmod 4640 /cache/a; fi; echo $ROUND\n",
+    )
+    .unwrap();
+    let settings = home.join("registries.conf");
+    fs::copy(kiln.registry().registries_conf(), &settings).unwrap();
+    for path in [&context, &context.join("Dockerfile"), &settings] {
+        user.own(path);
+    }
+    let (_place, program) = copy_for_everyone(crate::harness::program());
+    let cache = home.join("cache");
+    let round = |round: &str, cache: String| {
+        let mut command = user.command(&program);
+        let output = command
+            .args(["build", "--progress", "plain"])
+            .args(["--build-arg", &format!("ROUND={round}"), &cache])
+            .arg(&context)
+            .env("KILN_ROOT", home.join(format!("state-{round}")))
+            .env("CONTAINERS_REGISTRIES_CONF", &settings)
+            .output()
+            .unwrap();
+        let progress = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{progress}");
+        printed(&progress, "owner ")
+    };
+    let cache = cache.display();
+    let to = format!("--cache-to=type=local,dest={cache},mounts=true");
+    assert!(round("one", to).is_empty());
+    let from = format!("--cache-from=type=local,src={cache}");
+    assert_eq!(round("two", from), ["5:0 755", "6:1234 4640"]);
+}
+
 /// Returns what a build that fails prints.
 #[track_caller]
 fn failure(kiln: &Kiln, context: &Path) -> String {

@@ -216,6 +216,39 @@ fn entries_go_by_age_and_kind() {
     assert!(spread(&kiln.state("actions")).is_empty());
 }
 
+/// What a cache mount is packed as for other machines belongs to it.
+#[test]
+fn a_packed_cache_mount_goes_as_one() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile(
+        "FROM scratch\nCOPY busybox /bin/sh\n\
+         RUN --mount=type=cache,target=/c echo x > /c/x\n",
+    );
+    let to = "type=local,dest=cache,mounts=true";
+    let build = ["build", "-o", "type=cacheonly", "--cache-to", to, "ctx"];
+    kiln.ok(&build);
+    let packed = || {
+        let is_gzip = |path: &PathBuf| fs::read(path).unwrap().starts_with(&[0x1f, 0x8b]);
+        let blobs = spread(&kiln.state("blobs/sha256"));
+        blobs.into_iter().filter(is_gzip)
+    };
+    let modified = |path: PathBuf| fs::metadata(path).unwrap().modified().unwrap();
+    // Two layers and the mount.
+    assert_eq!(packed().count(), 3);
+    let before: Vec<SystemTime> = packed().map(modified).collect();
+    kiln.ok(&["cache", "prune", "-f", "--max-used-space", "10g"]);
+    kiln.ok(&build);
+    let after: Vec<SystemTime> = packed().map(modified).collect();
+    assert_eq!(after, before);
+    kiln.ok(&["cache", "prune", "-af", "--filter", "type=exec.cachemount"]);
+    assert_eq!(packed().count(), 2);
+    kiln.ok(&build);
+    kiln.ok(&["cache", "prune", "-af"]);
+    assert_eq!(packed().count(), 0);
+    assert_eq!(fs::read_dir(kiln.state("cachemounts")).unwrap().count(), 0);
+    assert!(kiln.layers().is_empty());
+}
+
 #[test]
 fn a_hit_is_a_use_of_what_it_was_made_from() {
     let kiln = need!(Kiln::for_builds());

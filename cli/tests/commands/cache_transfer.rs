@@ -44,6 +44,16 @@ impl Machines {
         self.second.dockerfile(text);
     }
 
+    /// Returns one more machine.
+    fn another(&self) -> Result<Kiln, Skip> {
+        let kiln = Kiln::for_builds()?;
+        let conf = fs::read_to_string(self.registry.registries_conf()).unwrap();
+        kiln.write("registries.conf", &conf);
+        let dockerfile = fs::read_to_string(self.first.scratch.join("ctx/Dockerfile")).unwrap();
+        kiln.dockerfile(&dockerfile);
+        Ok(kiln)
+    }
+
     /// Returns the requests that the registry was sent while `act` went on, as `METHOD path`.
     fn requests(&self, act: impl FnOnce()) -> Vec<String> {
         let before = self.registry.log().len();
@@ -87,6 +97,13 @@ fn ran(ended: &Ended) -> BTreeSet<String> {
         (place != "internal" && is_done && !is_cached).then(|| text.to_owned())
     });
     steps.collect()
+}
+
+/// Returns what a command printed behind a word.
+fn printed(ended: &Ended, word: &str) -> Vec<String> {
+    let lines = ended.stderr.lines().filter(|line| !line.contains("RUN"));
+    let text = |line: &str| Some(line.split_once(&format!(" {word} "))?.1.to_owned());
+    lines.filter_map(text).collect()
 }
 
 fn set(texts: &[&str]) -> BTreeSet<String> {
@@ -485,6 +502,7 @@ fn docker_reads_what_is_exported() {
         registry.image("app:manifest"),
         registry.image("app:index"),
     );
+    let (mounts, listed_mounts) = (registry.image("app:mounts"), registry.image("app:listed"));
     build(
         first,
         &[
@@ -496,6 +514,16 @@ fn docker_reads_what_is_exported() {
             &manifest,
             "--cache-to",
             &format!("type=registry,ref={index},image-manifest=false,mode=max"),
+        ],
+    );
+    first.dockerfile(WITH_MOUNT);
+    build(
+        first,
+        &[
+            "--cache-to",
+            &format!("type=registry,ref={mounts},mounts=true"),
+            "--cache-to",
+            &format!("type=registry,ref={listed_mounts},mounts=true,oci-mediatypes=false"),
         ],
     );
     // A tool that knows nothing of caches sees manifests like any other.
@@ -510,7 +538,7 @@ fn docker_reads_what_is_exported() {
     fs::create_dir(&context).unwrap();
     fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY a /a\n").unwrap();
     fs::write(context.join("a"), "a").unwrap();
-    for name in [&inline, &manifest, &index] {
+    for name in [&inline, &manifest, &index, &mounts, &listed_mounts] {
         let output = docker
             .command()
             .args(["build", "--progress=plain", "--cache-from", name])
@@ -522,4 +550,221 @@ fn docker_reads_what_is_exported() {
         assert!(stderr.contains("importing cache manifest"), "{stderr}");
         assert!(!stderr.contains("ERROR"), "{name}: {stderr}");
     }
+}
+
+/// A command that says what it finds in a cache mount, and leaves something of every kind.
+const WITH_MOUNT: &str = "FROM scratch AS seed\nCOPY busybox /bin/sh\n\
+     RUN mkdir /seed && echo planted > /seed/it\n\
+     FROM scratch\nCOPY busybox /bin/sh\nARG ROUND=one\n\
+     RUN --mount=type=cache,id=deps,target=/c,uid=7,gid=8,mode=0710 \
+     --mount=type=cache,from=seed,source=/seed,target=/s \
+     if [ -e /c/a ]; then \
+     echo found $(cat /c/a /c/link /s/it) $(stat -c '%a %u:%g %h' /c/a /c/dir /c); \
+     else echo fresh $(cat /s/it); mkdir -m 1750 /c/dir; echo left-$ROUND > /c/a; \
+     chown 3:4 /c/a; chmod 4751 /c/a; ln /c/a /c/dir/again; ln -s a /c/link; chmod 711 /c; \
+     echo grown-$ROUND > /s/it; fi; echo $ROUND > /made\n";
+
+/// What the next command finds then.
+const FOUND: &str = "left-one left-one grown-one 4751 3:4 2 1750 0:0 2 711 7:8 3";
+
+#[test]
+fn what_cache_mounts_hold_begins_them_elsewhere() {
+    let machines = need!(Machines::new());
+    machines.dockerfile(WITH_MOUNT);
+    let Machines {
+        registry,
+        first,
+        second,
+    } = &machines;
+    let cache = registry.image("team/app:cache");
+    let to = format!("type=registry,ref={cache},mode=max,mounts=true");
+    let ended = build(first, &["--cache-to", &to]);
+    assert_eq!(printed(&ended, "fresh"), ["planted"], "{ended:#?}");
+
+    let two = ["--build-arg=ROUND=two", "--cache-from", &cache];
+    let ended = build(second, &two);
+    assert_eq!(printed(&ended, "found"), [FOUND], "{ended:#?}");
+    // It is a mount like any other by now, and asks for nothing.
+    let requests = machines.requests(|| {
+        let ended = build(second, &["--build-arg=ROUND=three"]);
+        assert_eq!(printed(&ended, "found"), [FOUND], "{ended:#?}");
+    });
+    assert_eq!(requests, [""; 0]);
+
+    // One whose steps are all known has no use for it.
+    let third = need!(machines.another());
+    let requests = machines.requests(|| {
+        let ended = build(&third, &["--cache-from", &cache]);
+        assert_eq!(ran(&ended), set(&[]));
+    });
+    assert_eq!(downloads(&requests).len(), 1, "{requests:?}");
+    assert!(!third.scratch.join("state/cachemounts").exists());
+    // What is there already stays, and without the cache there is nothing.
+    let fourth = need!(machines.another());
+    let ended = build(&fourth, &["--build-arg=ROUND=four"]);
+    assert_eq!(printed(&ended, "fresh"), ["planted"], "{ended:#?}");
+    let ended = build(&fourth, &two);
+    let own = FOUND.replace("one", "four");
+    assert_eq!(printed(&ended, "found"), [own], "{ended:#?}");
+    let fifth = need!(machines.another());
+    let ended = build(&fifth, &[&["--no-cache"], &two[..]].concat());
+    assert_eq!(printed(&ended, "fresh"), ["planted"], "{ended:#?}");
+    let ended = build(&fifth, &["--build-arg=ROUND=five", "--cache-from", &cache]);
+    let own = FOUND.replace("one", "two");
+    assert_eq!(printed(&ended, "found"), [own], "{ended:#?}");
+
+    let ended = first.run(&["build", "--cache-to=type=inline,mounts=true", "ctx"]);
+    assert_eq!(ended.code, 125, "{ended:#?}");
+    assert!(
+        ended.stderr.contains("an image cannot hold cache mounts"),
+        "{ended:#?}"
+    );
+}
+
+/// A build that ran nothing must not take from the next cache what the last one had.
+#[test]
+fn what_nobody_needed_goes_on_to_the_next_cache() {
+    let machines = need!(Machines::new());
+    machines.dockerfile(WITH_MOUNT);
+    let Machines {
+        registry,
+        first,
+        second,
+    } = &machines;
+    let (one, two) = (registry.image("app:one"), registry.image("app:two"));
+    let to = |name: &str| format!("type=registry,ref={name},mode=max,mounts=true,compression=zstd");
+    build(first, &["--cache-to", &to(&one)]);
+    let requests = machines.requests(|| {
+        let ended = build(second, &["--cache-from", &one, "--cache-to", &to(&two)]);
+        assert_eq!(ran(&ended), set(&[]));
+    });
+    assert_eq!(downloads(&requests).len(), 1, "{requests:?}");
+    let directory = second.scratch.join("cache");
+    build(
+        second,
+        &[
+            "--cache-from",
+            &two,
+            "--cache-to",
+            &format!(
+                "type=local,dest={},mode=max,mounts=true",
+                directory.display()
+            ),
+        ],
+    );
+    for from in [two, format!("type=local,src={}", directory.display())] {
+        let third = need!(machines.another());
+        let ended = build(&third, &["--build-arg=ROUND=two", "--cache-from", &from]);
+        assert_eq!(printed(&ended, "found"), [FOUND], "{from}: {ended:#?}");
+    }
+}
+
+#[test]
+fn what_a_cache_lost_of_a_mount_costs_a_warning() {
+    let machines = need!(Machines::new());
+    machines.dockerfile(
+        "FROM scratch\nCOPY busybox /bin/sh\nARG ROUND=one\n\
+         RUN --mount=type=cache,id=deps,target=/c \
+         [ -e /c/a ] && echo found it || echo fresh it; echo only-here > /c/a; echo $ROUND\n",
+    );
+    let Machines { first, second, .. } = &machines;
+    let directory = first.scratch.join("cache");
+    let to = format!(
+        "type=local,dest={},mounts=true,compression=uncompressed",
+        directory.display()
+    );
+    let from = format!("type=local,src={}", directory.display());
+    build(first, &["--cache-to", &to]);
+    let has_it = |bytes: &[u8]| bytes.windows(9).position(|window| window == b"only-here");
+    let holds_it = |path: &PathBuf| {
+        let bytes = fs::read(path).unwrap();
+        has_it(&bytes).is_some() && !bytes.starts_with(b"{")
+    };
+    let paths = blobs(&directory)
+        .into_iter()
+        .map(|name| directory.join("blobs/sha256").join(name));
+    let found: Vec<PathBuf> = paths.filter(holds_it).collect();
+    let [path] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    let mut bytes = fs::read(path).unwrap();
+    let place = has_it(&bytes).unwrap();
+    bytes[place] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let third = need!(machines.another());
+    let two = ["--build-arg=ROUND=two", "--cache-from", &from];
+    for kiln in [second, &third] {
+        let ended = build(kiln, &two);
+        let warning = "what the cache has of cache mount deps is not used";
+        assert!(ended.stderr.contains(warning), "{ended:#?}");
+        assert_eq!(printed(&ended, "fresh"), ["it"], "{ended:#?}");
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Whoever has a mount goes on as if nobody read it, and is waited for.
+#[test]
+fn a_mount_is_exported_when_nobody_has_it() {
+    let machines = need!(Machines::new());
+    machines.dockerfile(
+        "FROM scratch\nCOPY busybox /bin/sh\nARG ROUND=one\n\
+         RUN --mount=type=cache,id=deps,target=/c \
+         echo found $(cat /c/a); [ $ROUND != slow ] || \
+         { echo half > /c/a; sleep 2; }; echo whole-$ROUND > /c/a\n",
+    );
+    let Machines { first, second, .. } = &machines;
+    build(first, &[]);
+    let mount = first.scratch.join("state/cachemounts");
+    let mount = mount.join(&names(&mount)[0]).join("0-0/data/a");
+    assert_eq!(fs::read_to_string(&mount).unwrap(), "whole-one\n");
+    let mut slow = first.command();
+    slow.args(["build", "-q", "--build-arg=ROUND=slow", "ctx"]);
+    let mut slow = slow.spawn().unwrap();
+    while fs::read_to_string(&mount).unwrap() != "half\n" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert_eq!(slow.try_wait().unwrap(), None);
+    }
+    let directory = first.scratch.join("cache");
+    let to = format!("type=local,dest={},mounts=true", directory.display());
+    let ended = build(first, &["--cache-to", &to]);
+    assert_eq!(ran(&ended), set(&[]));
+    assert!(slow.wait().unwrap().success());
+    let from = format!("type=local,src={}", directory.display());
+    let ended = build(second, &["--build-arg=ROUND=two", "--cache-from", &from]);
+    assert_eq!(printed(&ended, "found"), ["whole-slow"], "{ended:#?}");
+}
+
+/// A secret that a command sees inside a cache mount stays outside.
+#[test]
+fn no_secret_is_in_a_cache() {
+    let machines = need!(Machines::new());
+    let Machines { first, .. } = &machines;
+    first.dockerfile(
+        "FROM scratch\nCOPY busybox /bin/sh\n\
+         RUN --mount=type=cache,target=/c --mount=type=secret,id=s,target=/c/s \
+         wc -c < /c/s > /c/length\n",
+    );
+    first.write("secret", "hunter2-value");
+    let directory = first.scratch.join("cache");
+    build(
+        first,
+        &[
+            "--secret=id=s,src=secret",
+            "--cache-to",
+            &format!(
+                "type=local,dest={},mounts=true,mode=max,compression=uncompressed",
+                directory.display()
+            ),
+        ],
+    );
+    let contents: Vec<Vec<u8>> = blobs(&directory)
+        .iter()
+        .map(|name| fs::read(directory.join("blobs/sha256").join(name)).unwrap())
+        .collect();
+    let holds = |text: &[u8]| {
+        let mut all = contents.iter();
+        all.any(|bytes| bytes.windows(text.len()).any(|window| window == text))
+    };
+    assert!(holds(b"length") && holds(b"13\n"));
+    assert!(!holds(b"hunter2"));
 }

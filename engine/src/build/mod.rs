@@ -8,7 +8,7 @@ mod options; // what planning and running need to know
 
 use std::time::Instant;
 
-use kiln_cache::{ActionKey, State, Timestamp};
+use kiln_cache::{State, Timestamp};
 use kiln_parser::Diagnostic;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;
@@ -108,7 +108,16 @@ impl Engine {
         let (steps, known, result) = loop {
             let solution = solve(&plan.graph, prepared.roots, deps);
             let result = match solution.states {
-                Ok(states) => self.finish(request, prepared, states, &solution.recipes, delivery),
+                Ok(states) => {
+                    let sharing = Sharing {
+                        plan,
+                        tiers: prepared.tiers,
+                        recipes: &solution.recipes,
+                        known: &solution.known,
+                        cancel: deps.cancel,
+                    };
+                    self.finish(request, prepared, states, &sharing, delivery)
+                }
                 Err(SolveError::Lost(_)) => Ok(None),
                 Err(error) => Err(solve_error(error, source_text)),
             };
@@ -194,7 +203,13 @@ impl Engine {
         let fetcher = Fetcher::new(self, &plan, reporter);
         let executor = LazyExecutor::new(self);
         let snapshotter = LazySnapshotter::new(self);
-        let tiers = Tiers::new(self, &request.cache_from, &request.platforms, reporter);
+        let tiers = Tiers::new(
+            self,
+            &request.cache_from,
+            &request.platforms,
+            reporter,
+            cancel,
+        );
         let wanted = Wanted::of(request);
         let prepare = |layer: &Layer| self.prepare_layer(layer, wanted);
         let deps = Deps {
@@ -205,6 +220,7 @@ impl Engine {
             bases: &fetcher,
             remotes: &remotes,
             contexts: &contexts,
+            cache_mounts: &tiers,
             agents: &agents,
             executor: &executor,
             surroundings: &surroundings(request, &plan),
@@ -239,7 +255,7 @@ impl Engine {
         request: &BuildRequest,
         prepared: &Prepared<'_>,
         states: Vec<State>,
-        recipes: &[ActionKey],
+        sharing: &Sharing<'_>,
         delivery: Delivery,
     ) -> Result<Option<(BuildResult, LocalImage)>, Error> {
         let plan = prepared.plan;
@@ -256,12 +272,7 @@ impl Engine {
             },
         });
         let built: Vec<Built<'_>> = built.collect();
-        let sharing = Sharing {
-            plan,
-            tiers: prepared.tiers,
-            recipes,
-        };
-        let (exported, image) = match self.export(request, &sharing, &built, delivery, reporter) {
+        let (exported, image) = match self.export(request, sharing, &built, delivery, reporter) {
             Err(error) if error.class() == ErrorClass::Environment => {
                 let states = built.iter().map(|built| &built.state);
                 return match self.lose_what_is_gone(states, reporter) {
@@ -272,7 +283,7 @@ impl Engine {
             exported => exported?,
         };
         let cache = match delivery {
-            Delivery::Outputs => self.export_caches(request, &sharing, reporter)?,
+            Delivery::Outputs => self.export_caches(request, sharing, reporter)?,
             Delivery::Nowhere => None,
         };
         let result = BuildResult {

@@ -47,6 +47,8 @@ pub struct CacheTarget {
     pub compression: Compression,
     /// With how much work; none means the default.
     pub level: Option<u8>,
+    /// Whether what cache mounts hold goes too.
+    pub mounts: MountContents,
     /// `force-compression=`: layers that are packed otherwise elsewhere are packed anew.
     pub force: bool,
     /// Which kind of manifest.
@@ -66,6 +68,7 @@ impl CacheTarget {
             mode: CacheMode::default(),
             compression: Compression::Gzip,
             level: None,
+            mounts: MountContents::default(),
             force: false,
             manifest: CacheManifest::default(),
             media_types: MediaTypes::Oci,
@@ -105,6 +108,16 @@ pub enum CacheMode {
     Min,
     /// Those of all steps.
     Max,
+}
+
+/// What becomes of what cache mounts hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MountContents {
+    /// It stays.
+    #[default]
+    Stay,
+    /// It is exported (`mounts=true`): of every cache mount that a step of the build has.
+    Exported,
 }
 
 /// What kind of manifest a cache in a registry or layout has.

@@ -12,6 +12,7 @@ use super::entry::{CacheEntry, EntryKind, Usability};
 use super::inventory::{Content, Held, Inventory, Sizes, candidate, entry, short};
 use super::reach::Reach;
 use crate::images::names_error;
+use crate::transfer::mounts::blobs_of_mount;
 use crate::{Engine, Error};
 
 impl Engine {
@@ -120,7 +121,12 @@ impl Engine {
                     _ => (modified(&path), Usability::Idle),
                 };
                 let thing = inventory.ledger.add(&usage);
-                let mut candidate = candidate(vec![thing]);
+                let mut things = vec![thing];
+                if kind == EntryKind::CacheMount {
+                    let packed = blobs_of_mount(&path).into_iter();
+                    things.extend(packed.filter_map(|digest| inventory.blobs.get(&digest)));
+                }
+                let mut candidate = candidate(things);
                 candidate.last_used = last_used.unwrap_or_default();
                 inventory.push(Held {
                     entry: CacheEntry {

@@ -12,9 +12,10 @@ use kiln_cache::{
 };
 use kiln_exporter as exporter;
 use kiln_exporter::{
-    CacheForm, CacheWriter, Family, LayerPlace, LayerSource, NamedImage, PackedLayer, SharedCache,
-    SharedLayer, sources,
+    CacheForm, CacheWriter, ExportLayer, Family, LayerPlace, LayerSource, NamedImage, PackedLayer,
+    SharedCache, SharedLayer, sources,
 };
+use kiln_runtime::Cancel;
 use kiln_snapshotter::TarFacts;
 use kiln_solver::{Op, Plan, Reporter, StepId, Vertex, VertexEnd};
 
@@ -22,7 +23,8 @@ use super::Tiers;
 use crate::error::chain;
 use crate::output::{export_error, packing, report};
 use crate::request::{
-    BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaTypes, OnFailure,
+    BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaTypes,
+    MountContents, OnFailure,
 };
 use crate::{Engine, Error};
 
@@ -36,6 +38,9 @@ pub(crate) struct Sharing<'a> {
     pub(crate) tiers: &'a Tiers<'a>,
     /// The key of each step, in the graph's order; none if nothing was solved.
     pub(crate) recipes: &'a [ActionKey],
+    /// The files of each step, in the graph's order; none where nobody asked.
+    pub(crate) known: &'a [Option<State>],
+    pub(crate) cancel: &'a Cancel,
 }
 
 impl Sharing<'_> {
@@ -182,7 +187,18 @@ impl Engine {
         for (key, record) in &records {
             writer.add(*key, record);
         }
-        let blobs = layers.into_iter().map(|layer| layer.blob).collect();
+        let mut blobs: Vec<ExportLayer> = layers.into_iter().map(|layer| layer.blob).collect();
+        if target.mounts == MountContents::Exported {
+            let packing = packing(target.compression, target.level);
+            for mut mount in sharing.mounts(self, packing, vertex)? {
+                if self.is_at_hand(target, &mut mount.blob, reporter)? {
+                    writer.add_mount(mount.shared);
+                    blobs.push(mount.blob);
+                }
+            }
+        }
+        let mut seen = HashSet::new();
+        blobs.retain(|blob| seen.insert(blob.descriptor.digest));
         let form = match (target.manifest, target.media_types) {
             (CacheManifest::Image, _) => CacheForm::Manifest,
             (CacheManifest::Index, MediaTypes::Oci) => CacheForm::Index(Family::Oci),
@@ -237,22 +253,35 @@ impl Engine {
             .map_err(|error| Error::environment("cannot pack a layer", &error))?;
         let mut layers = Vec::with_capacity(packed.len());
         for mut layer in packed {
-            let descriptor = &layer.blob.descriptor;
-            if matches!(layer.blob.source, LayerSource::Absent) && !self.stays(target, descriptor) {
-                match self.fetch_from_origin(descriptor) {
-                    Ok(()) => {
-                        layer.blob.source = LayerSource::Stored(self.blobs.path(descriptor.digest));
-                    }
-                    Err(Error::Cancelled) => return Err(Error::Cancelled),
-                    Err(error) => {
-                        reporter.warn(format!("a layer is left out of the cache: {error}"));
-                        continue;
-                    }
-                }
+            if self.is_at_hand(target, &mut layer.blob, reporter)? {
+                layers.push(layer);
             }
-            layers.push(layer);
         }
         Ok(layers)
+    }
+
+    /// Fetches a blob that is elsewhere unless the cache goes there. Says whether that worked.
+    fn is_at_hand(
+        &self,
+        target: &CacheTarget,
+        blob: &mut ExportLayer,
+        reporter: &Reporter<'_>,
+    ) -> Result<bool, Error> {
+        let descriptor = &blob.descriptor;
+        if !matches!(blob.source, LayerSource::Absent) || self.stays(target, descriptor) {
+            return Ok(true);
+        }
+        match self.fetch_from_origin(descriptor) {
+            Ok(()) => {
+                blob.source = LayerSource::Stored(self.blobs.path(descriptor.digest));
+                Ok(true)
+            }
+            Err(Error::Cancelled) => Err(Error::Cancelled),
+            Err(error) => {
+                reporter.warn(format!("a layer is left out of the cache: {error}"));
+                Ok(false)
+            }
+        }
     }
 
     /// Says whether a blob is where the cache goes, as far as is known.

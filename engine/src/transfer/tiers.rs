@@ -7,8 +7,9 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use kiln_cache::{ActionKey, ActionRecord, CacheBackend, CacheError, LayerId, Platform};
-use kiln_exporter::layout_place;
+use kiln_cache::{ActionKey, ActionRecord, Blake3, CacheBackend, CacheError, LayerId, Platform};
+use kiln_exporter::{SharedMount, layout_place};
+use kiln_runtime::Cancel;
 use kiln_solver::{Reporter, VertexEnd};
 
 use super::import::{Imported, Origin, import};
@@ -19,10 +20,11 @@ use crate::request::CacheSource;
 /// The records that one build may use.
 #[derive(Debug)]
 pub(crate) struct Tiers<'a> {
-    engine: &'a Engine,
+    pub(super) engine: &'a Engine,
     sources: &'a [CacheSource],
     platforms: Vec<Platform>,
-    reporter: &'a Reporter<'a>,
+    pub(super) reporter: &'a Reporter<'a>,
+    pub(super) cancel: &'a Cancel,
     imported: OnceLock<Vec<Imported>>,
     /// Layers that this build described: what is not described any more was not to be had.
     described: Mutex<HashSet<LayerId>>,
@@ -34,6 +36,7 @@ impl<'a> Tiers<'a> {
         sources: &'a [CacheSource],
         platforms: &[Platform],
         reporter: &'a Reporter<'a>,
+        cancel: &'a Cancel,
     ) -> Self {
         Self {
             engine,
@@ -43,6 +46,7 @@ impl<'a> Tiers<'a> {
                 platforms => platforms.to_vec(),
             },
             reporter,
+            cancel,
             imported: OnceLock::new(),
             described: Mutex::default(),
         }
@@ -62,6 +66,15 @@ impl<'a> Tiers<'a> {
                     .flat_map(|thread| thread.join().expect("importing does not panic"))
                     .collect()
             })
+        })
+    }
+
+    /// Returns what caches elsewhere hold of a cache mount, and where they are.
+    pub(super) fn mounts(&self, key: Blake3) -> impl Iterator<Item = (&SharedMount, &Origin)> {
+        self.imported().iter().filter_map(move |imported| {
+            let mut mounts = imported.cache.mounts().iter();
+            let mount = mounts.find(|mount| mount.key == key)?;
+            Some((mount, &imported.origin))
         })
     }
 

@@ -10,16 +10,17 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use kiln_cache::{
-    Blake3, CacheAttempt, CacheMount, CacheSharing, CacheStart, Encoder, GuestPath,
+    Blake3, CacheAttempt, CacheCopy, CacheMount, CacheSharing, CacheStart, GuestPath, LayerId,
     take_cache_mount,
 };
 use kiln_parser::mount::{FileOwner, Sharing};
 use kiln_runtime::{Job, Mount, MountSource, Root, SecretBytes};
-use kiln_snapshotter::{Reflink, Snapshotter as _, Writable};
+use kiln_snapshotter::{Layer, Reflink, Snapshotter as _, Writable};
 
 use super::root;
 use crate::agent::AgentSocket;
 use crate::below::{Below, Sources};
+use crate::cache_mounts::{Beginning, cache_key};
 use crate::copy::{self, SelectError, WriteError};
 use crate::execute::{Inputs, StepError, wait};
 use crate::facts::combine;
@@ -99,7 +100,7 @@ pub(super) fn add(
                 access,
                 ..
             } => {
-                let key = cache_key(id, *owner, initial.as_ref(), sources);
+                let key = key_of(id, *owner, initial.as_ref(), sources);
                 let cache = &kept.caches[&key];
                 Some((bind_whole(cache.path()), *access))
             }
@@ -214,7 +215,7 @@ fn take_caches(
             ..
         } = &mount.kind
         {
-            let key = cache_key(id, *owner, initial.as_ref(), sources);
+            let key = key_of(id, *owner, initial.as_ref(), sources);
             wanted
                 .entry(key)
                 .or_insert((*sharing, *owner, initial.as_ref()));
@@ -228,43 +229,43 @@ fn take_caches(
             Sharing::Private => CacheSharing::Private,
             Sharing::Locked => CacheSharing::Locked,
         };
-        let fill = |path: &Path| match initial {
-            Some(part) => fill_from(deps, part, sources, path),
-            None => fill_empty(path, owner),
+        let fill = |path: &Path, copy: CacheCopy| {
+            // What other machines left counts as long as there is nothing here that could.
+            if copy == CacheCopy::First && deps.cache_mounts.begin(key, path)? == Beginning::Made {
+                return Ok(());
+            }
+            match initial {
+                Some(part) => fill_from(deps, part, sources, path),
+                None => fill_empty(path, owner),
+            }
         };
         let mut start = inputs.begun.start(key, may_reuse);
         let mount = loop {
             let attempt = take_cache_mount(deps.store, key, sharing, start, &fill);
-            match attempt.map_err(StepError::Disk)? {
+            let attempt = attempt.map_err(|error| match deps.cancel.is_triggered() {
+                true => StepError::Cancelled,
+                false => StepError::Disk(error),
+            });
+            match attempt? {
                 CacheAttempt::Taken(mount) => break mount,
-                CacheAttempt::Busy(flight) => drop(wait(flight, deps.cancel)?),
+                CacheAttempt::Busy(flight) => {
+                    drop(wait(flight, deps.cancel)?);
+                    start = CacheStart::Warm;
+                }
+                CacheAttempt::Read(flight) => drop(wait(flight, deps.cancel)?),
             }
-            start = CacheStart::Warm;
         };
         taken.insert(key, mount);
     }
     Ok(taken)
 }
 
-/// Returns what a cache is found by: its name, and what it began with, which is the files of
-/// another step or a directory with an owner.
-fn cache_key(id: &str, owner: FileOwner, initial: Option<&Part>, sources: &Sources<'_>) -> Blake3 {
-    let mut encoder = Encoder::new("kiln.cachemount.2");
-    encoder.text(id);
-    match initial {
-        None => {
-            encoder
-                .number(u64::from(owner.mode))
-                .number(u64::from(owner.uid))
-                .number(u64::from(owner.gid));
-        }
-        Some(part) => {
-            let layers = sources.step(part.step).map_or(&[][..], Below::layers);
-            let layers: Vec<Blake3> = layers.iter().map(|layer| layer.id().0).collect();
-            encoder.value(&part.path).sequence(&layers);
-        }
-    }
-    encoder.finish()
+/// Returns what a cache of a step is found by.
+fn key_of(id: &str, owner: FileOwner, initial: Option<&Part>, sources: &Sources<'_>) -> Blake3 {
+    let below = initial.and_then(|part| sources.step(part.step));
+    let layers = below.map_or(&[][..], Below::layers);
+    let layers: Vec<LayerId> = layers.iter().map(Layer::id).collect();
+    cache_key(id, owner, initial, &layers)
 }
 
 fn fill_empty(path: &Path, owner: FileOwner) -> io::Result<()> {

@@ -1,0 +1,262 @@
+//! What cache mounts hold, on its way between machines (`--cache-to …,mounts=true`).
+//!
+//! A cache mount leaves as what layers leave as: a blob with the canonical tar of its directory. It
+//! is read while nobody has it, which includes waiting for other builds. What it was packed as is
+//! written down beside its copies, as JSON in `packed`: the blob is the cache mount's own, to be
+//! counted and to go with it, and need not be made again as long as the content stays.
+//!
+//! On the other machine it becomes the first copy of a cache mount that is not there yet, straight
+//! from where the cache is, and is one like any other from then on. What nobody needed there goes
+//! on to the next cache as it is.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use kiln_cache::{
+    Blake3, CacheBackend as _, CacheReading, LayerId, MediaKind, Sha256, StillCacheMount,
+    cache_mount_place, read_cache_mount,
+};
+use kiln_exporter::{
+    ExportLayer, LayerSource, SharedMount, layout_place, open_in_layout, remember_place,
+};
+use kiln_runtime::Cancel;
+use kiln_snapshotter::{Facts, Packing, PlainDirectory};
+use kiln_solver::{Beginning, CacheMounts, Op, StepId, Vertex, VertexEnd, used_cache_mounts};
+use serde_json::json;
+
+use super::import::Origin;
+use super::{Sharing, Tiers};
+use crate::error::chain;
+use crate::{Engine, Error};
+
+/// Between two looks at a cache mount that others have: soon enough for people, and nothing for a
+/// processor.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A cache mount ready to leave.
+#[derive(Clone, Debug)]
+pub(super) struct PackedMount {
+    pub(super) shared: SharedMount,
+    pub(super) blob: ExportLayer,
+}
+
+/// What the content of a cache mount is known to be packed as.
+#[derive(Debug)]
+struct Packed {
+    /// The name that a layer with this content would have.
+    content: LayerId,
+    facts: Facts,
+}
+
+impl Packed {
+    fn read(place: &Path) -> Option<Self> {
+        let bytes = fs::read(place.join("packed")).ok()?;
+        let json: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        Some(Self {
+            content: json["content"].as_str()?.parse().ok()?,
+            facts: serde_json::from_value(json["facts"].clone()).ok()?,
+        })
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        let json = json!({ "content": self.content, "facts": self.facts });
+        json.to_string().into_bytes()
+    }
+}
+
+/// Returns the blobs that belong to the cache mount at a place.
+pub(crate) fn blobs_of_mount(place: &Path) -> Vec<Sha256> {
+    let blobs = Packed::read(place).map(|packed| packed.facts.blobs);
+    let blobs = blobs.into_iter().flatten();
+    blobs.map(|blob| blob.descriptor.digest).collect()
+}
+
+impl Sharing<'_> {
+    /// Packs what the cache mounts of the build's steps hold. What is not here and came with a cache
+    /// elsewhere stays where it is.
+    pub(super) fn mounts(
+        &self,
+        engine: &Engine,
+        packing: Packing,
+        vertex: &Vertex<'_>,
+    ) -> Result<Vec<PackedMount>, Error> {
+        let used = used_cache_mounts(&self.plan.graph, |step| self.layers_of(engine, step));
+        let mut mounts = Vec::new();
+        for (key, id) in used {
+            let shown = format!("cache mount {id}");
+            if let Some(still) = still(engine, key, self.cancel)? {
+                vertex.status(&shown, 0, None, false);
+                let mount = pack(engine, key, id, &still, packing);
+                mounts.push(mount.map_err(|error| {
+                    Error::environment(&format!("cannot pack {shown}"), &*error)
+                })?);
+                vertex.status(&shown, 0, None, true);
+            } else if let Some((mount, origin)) = self.tiers.mounts(key).next() {
+                mounts.extend(keep(engine, mount, origin));
+            }
+        }
+        Ok(mounts)
+    }
+
+    /// Returns the layers of a step's files, lowest first, if all are known.
+    fn layers_of(&self, engine: &Engine, step: StepId) -> Option<Vec<LayerId>> {
+        let known = self.known.get(step.index()).cloned().flatten();
+        let (base, built) = match (known, &self.plan.graph.step(step).op) {
+            (Some(state), _) => (state.base, state.layers),
+            (None, Op::From(from)) => (Some(from.manifest), Vec::new()),
+            (None, _) => {
+                let recipe = *self.recipes.get(step.index())?;
+                let record = self.tiers.get_many(&[recipe]).pop()??;
+                (record.state.base, record.state.layers)
+            }
+        };
+        let mut layers = Vec::new();
+        if let Some(manifest) = base {
+            let (_, image) = self.plan.bases.get(&manifest)?;
+            for (diff_id, _) in image.layers() {
+                layers.push(engine.unpacked_layer(diff_id)?.id());
+            }
+        }
+        layers.extend(built.iter().map(|built| built.layer));
+        Some(layers)
+    }
+}
+
+/// Waits until nobody has a cache mount; none if there is no such mount here.
+fn still(engine: &Engine, key: Blake3, cancel: &Cancel) -> Result<Option<StillCacheMount>, Error> {
+    loop {
+        let reading = read_cache_mount(&engine.store, key);
+        match reading.map_err(|error| Error::environment("cannot read a cache mount", &error))? {
+            CacheReading::Still(still) => return Ok(Some(still)),
+            CacheReading::Nothing => return Ok(None),
+            CacheReading::Busy if cancel.is_triggered() => return Err(Error::Cancelled),
+            CacheReading::Busy => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+fn pack(
+    engine: &Engine,
+    key: Blake3,
+    id: String,
+    still: &StillCacheMount,
+    packing: Packing,
+) -> Result<PackedMount, Box<dyn std::error::Error>> {
+    let plain = PlainDirectory::read(still.path())?;
+    let place = cache_mount_place(&engine.store, key);
+    let known = Packed::read(&place).filter(|packed| packed.content == plain.id());
+    let mut packed = known.unwrap_or_else(|| Packed {
+        content: plain.id(),
+        facts: Facts::default(),
+    });
+    let before = packed.facts.clone();
+    let blob = plain.pack(&mut packed.facts, &engine.blobs, packing)?;
+    if packed.facts != before {
+        let temporary = engine.store.work_file()?;
+        fs::write(&temporary, packed.to_json())?;
+        fs::rename(&temporary, place.join("packed"))?;
+    }
+    Ok(PackedMount {
+        blob: ExportLayer {
+            source: LayerSource::Stored(engine.blobs.path(blob.descriptor.digest)),
+            descriptor: blob.descriptor.clone(),
+        },
+        shared: SharedMount {
+            key,
+            id,
+            diff_id: blob.diff_id,
+            blob: blob.descriptor,
+        },
+    })
+}
+
+/// Returns what came with a cache elsewhere as something to go on from there; none if that cannot
+/// be written down.
+fn keep(engine: &Engine, mount: &SharedMount, origin: &Origin) -> Option<PackedMount> {
+    let place = match origin {
+        Origin::Repository(name) => name.repository(),
+        Origin::Layout(directory) => layout_place(directory).ok()?,
+    };
+    let digest = mount.blob.digest;
+    remember_place(&engine.store, &engine.blobs, digest, &place).ok()?;
+    Some(PackedMount {
+        blob: ExportLayer {
+            source: match engine.blobs.contains(digest) {
+                true => LayerSource::Stored(engine.blobs.path(digest)),
+                false => LayerSource::Absent,
+            },
+            descriptor: mount.blob.clone(),
+        },
+        shared: mount.clone(),
+    })
+}
+
+impl CacheMounts for Tiers<'_> {
+    fn begin(&self, key: Blake3, directory: &Path) -> io::Result<Beginning> {
+        for (mount, origin) in self.mounts(key) {
+            let shown = format!("importing cache mount {} from cache", mount.id);
+            let vertex = self.reporter.start(&shown);
+            let result = self.engine.unpack_mount(mount, origin, directory);
+            match result {
+                Ok(()) => {
+                    vertex.end(VertexEnd::Done);
+                    return Ok(Beginning::Made);
+                }
+                Err(_) if self.cancel.is_triggered() => {
+                    vertex.end(VertexEnd::Cancelled);
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                Err(error) => {
+                    vertex.end(VertexEnd::Cancelled);
+                    self.reporter.warn(format!(
+                        "what the cache has of cache mount {} is not used: {error}",
+                        mount.id
+                    ));
+                }
+            }
+        }
+        Ok(Beginning::Nothing)
+    }
+}
+
+impl Engine {
+    /// Unpacks what a cache mount held elsewhere, on its way from there.
+    fn unpack_mount(
+        &self,
+        mount: &SharedMount,
+        origin: &Origin,
+        directory: &Path,
+    ) -> Result<(), Error> {
+        let SharedMount { blob, diff_id, .. } = mount;
+        let MediaKind::Layer(compression) = MediaKind::of(&blob.media_type) else {
+            return Err(Error::input(format!(
+                "blob {} has the unsupported media type {}",
+                blob.digest, blob.media_type
+            )));
+        };
+        let stream: Box<dyn io::Read + Send> = match origin {
+            _ if self.blobs.contains(blob.digest) => Box::new(
+                self.blobs
+                    .open(blob.digest)
+                    .map_err(|error| Error::environment("cannot read a blob", &error))?,
+            ),
+            Origin::Repository(name) => Box::new(
+                self.client
+                    .open_blob(name, blob)
+                    .map_err(|error| Error::registry(Some(name), &error))?,
+            ),
+            Origin::Layout(place) => Box::new(
+                open_in_layout(place, blob.digest)
+                    .map_err(Error::at("cannot read a blob of", place))?,
+            ),
+        };
+        self.layers
+            .unpack_plain(stream, compression, *diff_id, directory)
+            .map_err(|error| Error::Environment {
+                message: format!("blob {}: {}", blob.digest, chain(&error)),
+                hint: None,
+            })
+    }
+}

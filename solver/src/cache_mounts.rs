@@ -1,0 +1,120 @@
+//! Cache mounts as machines tell them apart, and the seam through which they begin with what
+//! another machine left.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use kiln_cache::{Blake3, Encoder, LayerId};
+use kiln_parser::mount::FileOwner;
+
+use crate::graph::{Graph, MountKind, Op, Part, StepId};
+
+/// Brings what other machines left in cache mounts.
+pub trait CacheMounts: fmt::Debug + Sync {
+    /// Makes `directory`, which is not there yet, of what is known elsewhere of the cache mount
+    /// called `key`. What is not to be had, or damaged, is as if it were not known.
+    ///
+    /// # Errors
+    /// When the person asked to stop: then it is asked for again next time.
+    fn begin(&self, key: Blake3, directory: &Path) -> io::Result<Beginning>;
+}
+
+/// Whether a cache mount begins with something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// With what another machine left.
+    Made,
+    /// With nothing that comes from elsewhere.
+    Nothing,
+}
+
+/// Returns the cache mounts that the steps of a graph use: what each is found by, and what
+/// Dockerfiles call it. `layers` tells the layers of a step's files, lowest first; a cache mount
+/// that begins with files whose layers are not known is left out, for nobody can have filled it.
+pub fn used_cache_mounts(
+    graph: &Graph,
+    layers: impl Fn(StepId) -> Option<Vec<LayerId>>,
+) -> BTreeMap<Blake3, String> {
+    let mut used = BTreeMap::new();
+    for (_, step) in graph.steps() {
+        let Op::Run(run) = &step.op else {
+            continue;
+        };
+        for mount in &run.mounts {
+            let MountKind::Cache {
+                id, owner, initial, ..
+            } = &mount.kind
+            else {
+                continue;
+            };
+            let below = match initial.as_ref().and_then(|part| part.step) {
+                Some(step) => layers(step),
+                None => Some(Vec::new()),
+            };
+            if let Some(below) = below {
+                let key = cache_key(id, *owner, initial.as_ref(), &below);
+                used.insert(key, id.clone());
+            }
+        }
+    }
+    used
+}
+
+/// Returns what a cache is found by: its name, and what it began with, which is a part of the files
+/// of another step, in `layers`, or a directory with an owner.
+pub(crate) fn cache_key(
+    id: &str,
+    owner: FileOwner,
+    initial: Option<&Part>,
+    layers: &[LayerId],
+) -> Blake3 {
+    let mut encoder = Encoder::new("kiln.cachemount.2");
+    encoder.text(id);
+    match initial {
+        None => {
+            encoder
+                .number(u64::from(owner.mode))
+                .number(u64::from(owner.uid))
+                .number(u64::from(owner.gid));
+        }
+        Some(part) => {
+            let layers: Vec<Blake3> = layers.iter().map(|layer| layer.0).collect();
+            encoder.value(&part.path).sequence(&layers);
+        }
+    }
+    encoder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_cache::GuestPath;
+
+    use super::*;
+
+    /// Caches of other machines name mounts so.
+    #[test]
+    fn keys_stay_what_they_are() {
+        let owner = FileOwner {
+            uid: 1,
+            gid: 2,
+            mode: 0o755,
+        };
+        let part = Part {
+            step: None,
+            path: GuestPath::new("/seed"),
+        };
+        let layers = [LayerId(Blake3::of(b"layer"))];
+        let keys = [
+            cache_key("npm", owner, None, &[]),
+            cache_key("npm", owner, Some(&part), &[]),
+            cache_key("npm", owner, Some(&part), &layers),
+        ];
+        assert_eq!(
+            keys.map(|key| key.hex()[..16].to_owned()),
+            ["95f03dc87eb6e732", "a93433cf71f2095b", "dbea8a402a34a6fd"]
+        );
+        assert_eq!(cache_key("npm", owner, None, &layers), keys[0]);
+    }
+}
