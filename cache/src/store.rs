@@ -9,6 +9,7 @@
 //! tombstones               a line for each record that was evicted: when and why
 //! layers/ab/<layer id>/    index, facts, and (when unpacked) the diff directory
 //! diffs/<diff id>          -> layer id
+//! described/<layer id>     a layer that another machine made: its tar, and a blob elsewhere
 //! refs/<host>/<path>/…     names -> manifest digest
 //! pins/<host>/<path>/…     base names as builds resolved them -> manifest digest
 //! images/<id>              -> manifest digest, for every image that is here

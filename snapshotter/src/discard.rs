@@ -26,6 +26,31 @@ impl LayerStore {
         Ok(ids)
     }
 
+    /// Returns the id of every layer that is described, here or not, sorted, with the file that says
+    /// so.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list_described(&self) -> io::Result<Vec<(LayerId, PathBuf)>> {
+        let entries = match fs::read_dir(self.store().path("described")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if let Some(id) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            {
+                found.push((id, entry.path()));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
     /// Returns where everything about a layer is kept, or would be.
     #[must_use]
     pub fn place(&self, id: LayerId) -> PathBuf {

@@ -768,3 +768,50 @@ fn no_secret_is_in_a_cache() {
     assert!(holds(b"length") && holds(b"13\n"));
     assert!(!holds(b"hunter2"));
 }
+
+/// What is known of layers elsewhere goes with what needs it.
+#[test]
+fn what_is_known_of_layers_elsewhere_goes_too() {
+    let machines = need!(Machines::new());
+    let Machines {
+        registry,
+        first,
+        second,
+    } = &machines;
+    let cache = registry.image("app:cache");
+    let to = format!("type=registry,ref={cache},mode=max");
+    build(first, &["--cache-to", &to]);
+    let count = |directory: &str| {
+        let directory = second.scratch.join("state").join(directory);
+        fs::read_dir(directory).map_or(0, Iterator::count)
+    };
+    let only = ["-o", "type=cacheonly", "--cache-from", &cache];
+    assert_eq!(ran(&build(second, &only)), set(&[]));
+    assert_eq!(count("described"), 4);
+    // What a record needs stays, and nothing is asked for again.
+    second.ok(&["cache", "prune", "-f", "--max-used-space", "10g"]);
+    let requests = machines.requests(|| {
+        assert_eq!(ran(&build(second, &only)), set(&[]));
+    });
+    assert_eq!(requests, [""; 0]);
+    second.ok(&["cache", "prune", "-af"]);
+    assert_eq!((count("described"), count("diffs")), (0, 0));
+
+    // A record that lost a layer is none.
+    build(second, &only);
+    for name in names(&second.scratch.join("state/described")) {
+        fs::remove_file(second.scratch.join("state/described").join(name)).unwrap();
+    }
+    assert_eq!(ran(&build(second, &["-o", "type=cacheonly"])).len(), 5);
+    second.ok(&["cache", "prune", "-af"]);
+
+    // An image needs its layers without any record.
+    build(second, &["-t", "app", "--cache-from", &cache]);
+    second.ok(&["cache", "prune", "-af"]);
+    assert_eq!((count("described"), unpacked_layers(second)), (4, 0));
+    assert_eq!(second.ok(&["run", "--rm", "app"]), "one two tool");
+    assert_eq!((count("described"), unpacked_layers(second)), (0, 4));
+    second.ok(&["rmi", "app"]);
+    second.ok(&["cache", "prune", "-af"]);
+    assert_eq!(count("diffs"), 0);
+}

@@ -218,6 +218,13 @@ impl Engine {
                 })?;
             }
         }
+        for (id, thing) in &inventory.described {
+            if is_free(*thing) {
+                self.layers.forget_description(*id).map_err(|error| {
+                    Error::environment("cannot remove a layer from the cache", &error)
+                })?;
+            }
+        }
         for (digest, thing) in &inventory.blobs {
             if is_free(*thing) {
                 trash.discard(&self.blobs.path(*digest)).map_err(failed)?;
@@ -248,7 +255,7 @@ impl Engine {
                 spoken_of.extend(base);
             }
         }
-        for (id, thing) in &inventory.layers {
+        for (id, thing) in inventory.layers.iter().chain(&inventory.described) {
             if !inventory.ledger.is_free(*thing) {
                 spoken_of.extend(inventory.packed_as(*id));
             }

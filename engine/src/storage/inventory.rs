@@ -26,6 +26,8 @@ pub(super) struct Inventory {
     pub(super) ledger: Ledger,
     pub(super) entries: Vec<Held>,
     pub(super) layers: BTreeMap<LayerId, Thing>,
+    /// What is written down of layers that other machines made.
+    pub(super) described: BTreeMap<LayerId, Thing>,
     pub(super) blobs: BTreeMap<Sha256, Thing>,
     /// Blobs that images speak of, here or not.
     pub(super) spoken_of: HashSet<Sha256>,
@@ -122,6 +124,16 @@ impl Engine {
             let packed = facts.blobs.iter().map(|blob| blob.descriptor.digest);
             inventory.packed.insert(id, packed.collect());
         }
+        for (id, path) in self.layers.list_described()? {
+            let thing = inventory.ledger.add(&DiskUsage::of(&path)?);
+            inventory.described.insert(id, thing);
+            if let Some(description) = self.layers.description(id) {
+                let blob = description.blob;
+                inventory.by_diff_id.entry(blob.diff_id).or_insert(id);
+                let packed = inventory.packed.entry(id).or_default();
+                packed.push(blob.descriptor.digest);
+            }
+        }
         for (path, name) in self.store.spread_files("blobs/sha256")? {
             if let Ok(digest) = Sha256::from_hex(&name) {
                 let thing = inventory.ledger.add(&DiskUsage::of(&path)?);
@@ -203,12 +215,15 @@ impl Engine {
 }
 
 impl Inventory {
-    /// Returns a layer and its packed forms, as far as they are here.
+    /// Returns a layer, what describes it and its packed forms, as far as they are here.
     pub(super) fn things_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
-        let layer = self.layers.get(&id).copied();
+        let forms = [&self.layers, &self.described];
+        let layer = forms
+            .into_iter()
+            .filter_map(move |form| form.get(&id).copied());
         let packed = self.packed.get(&id).into_iter().flatten();
         let packed = packed.filter_map(|digest| self.blobs.get(digest).copied());
-        layer.into_iter().chain(packed)
+        layer.chain(packed)
     }
 
     /// Returns the blobs that layers are known to be packed as.

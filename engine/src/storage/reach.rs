@@ -10,7 +10,7 @@ use serde_json::Value;
 pub(super) struct Reach {
     /// Manifests, configs and layers as registries name them.
     pub(super) blobs: HashSet<Sha256>,
-    /// Layers as images name them.
+    /// Layers as images name them, here or described.
     pub(super) diff_ids: HashSet<DiffId>,
 }
 
