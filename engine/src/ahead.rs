@@ -1,61 +1,104 @@
 //! What the exporters of a build will want of its layers, so that it is there when they ask.
 
 use kiln_cache::Compression;
-use kiln_snapshotter::{Layer, Packing};
+use kiln_snapshotter::{Layer, LayerError, Packing};
+use kiln_solver::LayerUse;
 
 use crate::Engine;
 use crate::output::{outputs, packing};
-use crate::request::{BuildRequest, CacheDestination, CacheTarget, FileTimes, Output};
+use crate::request::{BuildRequest, CacheDestination, CacheMode, FileTimes, Output};
 
-/// The form in which layers leave.
+/// A form in which layers leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// None: only files are wanted, or layers that are made of these later.
-    Nothing,
-    /// Their digests.
-    Digests,
+enum Form {
+    /// As they are, under their digests.
+    Digest,
     /// Packed, the digest included.
     Packed(Packing),
 }
 
+/// The forms in which layers leave, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Those of the result.
+    result: Vec<Form>,
+    /// All others.
+    beside: Vec<Form>,
+}
+
 impl Wanted {
     pub(crate) fn of(request: &BuildRequest) -> Self {
-        let mut wanted = Self::Nothing;
+        let mut wanted = Self::default();
         for output in outputs(request) {
+            // Only files are wanted, or layers that are made of these later.
             let Some(options) = output.image() else {
                 continue;
             };
             if options.file_times == FileTimes::Clamp {
                 continue;
             }
-            let packing = packing(options.compression, options.level);
             let is_packed = matches!(
                 output,
                 Output::Oci { .. } | Output::Docker { .. } | Output::Push(_)
             );
-            match is_packed && packing.compression != Compression::None {
-                true => return Self::Packed(packing),
-                false => wanted = Self::Digests,
-            }
+            add(
+                &mut wanted.result,
+                match is_packed {
+                    true => Form::of(packing(options.compression, options.level)),
+                    false => Form::Digest,
+                },
+            );
         }
         // A cache has the layers as steps made them, whatever the image makes of them.
-        let is_packed = |target: &&CacheTarget| {
-            target.to != CacheDestination::Inline && target.compression != Compression::None
-        };
-        match request.cache_to.iter().find(is_packed) {
-            Some(target) => Self::Packed(packing(target.compression, target.level)),
-            None => wanted,
+        for target in &request.cache_to {
+            if target.to == CacheDestination::Inline {
+                continue;
+            }
+            let form = Form::of(packing(target.compression, target.level));
+            add(&mut wanted.result, form);
+            if target.mode == CacheMode::Max {
+                add(&mut wanted.beside, form);
+            }
+        }
+        wanted
+    }
+
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.result.is_empty() && self.beside.is_empty()
+    }
+}
+
+impl Form {
+    fn of(packing: Packing) -> Self {
+        match packing.compression {
+            Compression::None => Self::Digest,
+            _ => Self::Packed(packing),
         }
     }
 }
 
+fn add(forms: &mut Vec<Form>, form: Form) {
+    if !forms.contains(&form) {
+        forms.push(form);
+    }
+}
+
 impl Engine {
-    /// Makes the wanted form of a layer. An error is for the exporter to meet again, and to tell.
-    pub(crate) fn prepare_layer(&self, layer: &Layer, wanted: Wanted) {
-        let _ = match wanted {
-            Wanted::Nothing => Ok(()),
-            Wanted::Digests => layer.canonical_tar().map(|_| ()),
-            Wanted::Packed(packing) => layer.pack(&self.blobs, packing).map(|_| ()),
+    /// Makes the wanted forms of a layer. An error is for the exporter to meet again, and to tell.
+    pub(crate) fn prepare_layer(&self, layer: &Layer, layer_use: LayerUse, wanted: &Wanted) {
+        let make = |form: &Form| -> Result<(), LayerError> {
+            match form {
+                Form::Digest => layer.canonical_tar().map(drop),
+                Form::Packed(packing) => layer.pack(&self.blobs, *packing).map(drop),
+            }
         };
+        let forms = match layer_use {
+            LayerUse::Result => &wanted.result,
+            LayerUse::Beside => &wanted.beside,
+        };
+        // Whoever packs digests on the way, so that comes first.
+        let (packed, digests): (Vec<&Form>, Vec<&Form>) =
+            forms.iter().partition(|form| **form != Form::Digest);
+        let _ = packed.into_iter().chain(digests).try_for_each(make);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! What every exporter needs of a layer (its digest, or its packed form) takes as long as reading
 //! it; a layer that is followed by other steps is read while those run, on a thread of its own.
-//! What is not begun when the last step ends is left to the exporter.
+//! Images have the layers of results, and caches may have all others too: which are worth it, who
+//! exports them says. What is not begun when the last step ends is left to the exporter.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +14,17 @@ use kiln_snapshotter::Layer;
 
 use crate::graph::{Graph, StepId};
 
+/// What a layer becomes a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerUse {
+    /// A result.
+    Result,
+    /// Only what results are made from.
+    Beside,
+}
+
 /// Gets one layer ready; what goes wrong goes wrong again when the layer is exported.
-pub type PrepareLayer<'a> = dyn Fn(&Layer) + Sync + 'a;
+pub type PrepareLayer<'a> = dyn Fn(&Layer, LayerUse) + Sync + 'a;
 
 /// What happens to layers ahead of their export.
 #[derive(Clone, Copy)]
@@ -36,9 +46,10 @@ impl fmt::Debug for Ahead<'_> {
 
 /// Layers on their way to the thread that prepares them.
 pub(crate) struct Queue {
-    /// By step: whether its layer becomes part of a result.
-    wanted: Vec<bool>,
-    sender: Mutex<Option<Sender<Layer>>>,
+    /// By step.
+    uses: Vec<LayerUse>,
+    /// None if nobody listens.
+    sender: Mutex<Option<Sender<(Layer, LayerUse)>>>,
     is_over: AtomicBool,
 }
 
@@ -47,21 +58,22 @@ impl Queue {
         graph: &Graph,
         targets: &[StepId],
         ahead: Ahead<'_>,
-    ) -> (Self, Receiver<Layer>) {
-        let mut wanted = vec![false; graph.len()];
-        if let Ahead::Prepare(_) = ahead {
-            for target in targets {
-                let mut next = Some(*target);
-                while let Some(id) = next {
-                    wanted[id.index()] = true;
-                    next = graph.step(id).parent;
-                }
+    ) -> (Self, Receiver<(Layer, LayerUse)>) {
+        let mut uses = vec![LayerUse::Beside; graph.len()];
+        for target in targets {
+            let mut next = Some(*target);
+            while let Some(id) = next {
+                uses[id.index()] = LayerUse::Result;
+                next = graph.step(id).parent;
             }
         }
         let (sender, receiver) = channel();
         let queue = Self {
-            wanted,
-            sender: Mutex::new(Some(sender)),
+            uses,
+            sender: Mutex::new(match ahead {
+                Ahead::Prepare(_) => Some(sender),
+                Ahead::Nothing => None,
+            }),
             is_over: AtomicBool::new(false),
         };
         (queue, receiver)
@@ -69,13 +81,10 @@ impl Queue {
 
     /// Hands over the layer that a step made.
     pub(crate) fn add(&self, step: StepId, layer: impl FnOnce() -> Option<Layer>) {
-        if !self.wanted[step.index()] {
-            return;
-        }
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(sender), Some(layer)) = (&*sender, layer()) {
             // The other end is there until the queue is closed.
-            let _ = sender.send(layer);
+            let _ = sender.send((layer, self.uses[step.index()]));
         }
     }
 
@@ -86,12 +95,12 @@ impl Queue {
     }
 
     /// Prepares what comes until the queue is closed.
-    pub(crate) fn run(&self, receiver: &Receiver<Layer>, prepare: &PrepareLayer<'_>) {
-        for layer in receiver {
+    pub(crate) fn run(&self, receiver: &Receiver<(Layer, LayerUse)>, prepare: &PrepareLayer<'_>) {
+        for (layer, layer_use) in receiver {
             if self.is_over.load(Ordering::Relaxed) {
                 return;
             }
-            prepare(&layer);
+            prepare(&layer, layer_use);
         }
     }
 }

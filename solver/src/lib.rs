@@ -31,7 +31,7 @@ mod why; // why they run
 
 pub use account::StepAccount;
 pub use agent::{AgentSocket, Agents};
-pub use ahead::{Ahead, PrepareLayer};
+pub use ahead::{Ahead, LayerUse, PrepareLayer};
 pub use cache_mounts::{Beginning, CacheMounts, used_cache_mounts};
 pub use context::{Context, Lifetime, ScannedContext, context_paths};
 pub use copy::{PlaceError, SelectError, WriteError};

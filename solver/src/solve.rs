@@ -72,7 +72,7 @@ pub struct Deps<'a> {
     pub definition: &'a Definition,
     /// The time that new layers are given instead of the clock's (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<Timestamp>,
-    /// What happens to the layers of the result while later steps run.
+    /// What happens to finished layers while later steps run.
     pub ahead: Ahead<'a>,
 }
 

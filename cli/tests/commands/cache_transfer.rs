@@ -815,3 +815,37 @@ fn what_is_known_of_layers_elsewhere_goes_too() {
     second.ok(&["cache", "prune", "-af"]);
     assert_eq!(count("diffs"), 0);
 }
+
+/// Packing is done by the time that the last step ends, that of other stages' layers too.
+#[test]
+fn what_goes_to_a_cache_is_packed_while_steps_run() {
+    let machines = need!(Machines::new());
+    machines.dockerfile(
+        "FROM scratch AS tools\nCOPY busybox /bin/sh\nRUN echo tool > /tool\n\
+         FROM scratch\nCOPY busybox /bin/sh\nCOPY --from=tools /tool /tool\nRUN sleep 10\n",
+    );
+    let Machines { first, second, .. } = &machines;
+    // Both stages begin with the same layer.
+    for (kiln, mode, expected) in [(first, "min", 2), (second, "max", 3)] {
+        let to = format!("type=local,dest=cache,mode={mode}");
+        let mut command = kiln.command();
+        command.args(["build", "-q", "--cache-to", &to, "ctx"]);
+        let mut child = command.spawn().unwrap();
+        let packed = || {
+            let groups = kiln.scratch.join("state/blobs/sha256");
+            let groups = fs::read_dir(groups).into_iter().flatten().flatten();
+            let paths = groups.flat_map(|group| fs::read_dir(group.path()).into_iter().flatten());
+            let is_gzip =
+                |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.starts_with(&[0x1f, 0x8b]));
+            let paths = paths.flatten().map(|entry| entry.path());
+            paths.filter(is_gzip).count()
+        };
+        while packed() < expected {
+            assert_eq!(child.try_wait().unwrap(), None, "{mode}: {}", packed());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(packed(), expected, "{mode}");
+    }
+}

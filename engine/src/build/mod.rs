@@ -211,7 +211,7 @@ impl Engine {
             cancel,
         );
         let wanted = Wanted::of(request);
-        let prepare = |layer: &Layer| self.prepare_layer(layer, wanted);
+        let prepare = |layer: &Layer, layer_use| self.prepare_layer(layer, layer_use, &wanted);
         let deps = Deps {
             store: &self.store,
             layers: &self.layers,
@@ -231,9 +231,9 @@ impl Engine {
             journal: &self.journal,
             definition: &account::definition(request),
             epoch: options.epoch,
-            ahead: match wanted {
-                Wanted::Nothing => Ahead::Nothing,
-                Wanted::Digests | Wanted::Packed(_) => Ahead::Prepare(&prepare),
+            ahead: match wanted.is_nothing() {
+                true => Ahead::Nothing,
+                false => Ahead::Prepare(&prepare),
             },
         };
         act(Prepared {
