@@ -6,14 +6,15 @@ use kiln_cache::{Encode, Encoder, Platform};
 use kiln_parser::mount::FileOwner;
 
 use crate::graph::{
-    Access, Archives, Copy, Device, Mount, MountKind, Network, Presence, Run, SecretVariable,
-    Security, Workdir,
+    Access, Archives, Copy, Device, FileSource, Mount, MountKind, Network, Presence, Run,
+    SecretVariable, Security, Workdir,
 };
 
 impl Encode for Copy {
     fn encode(&self, encoder: &mut Encoder) {
         // What the paths select is not in here: their content's digest stands beside this one,
-        // and holds every name that matters.
+        // and holds every name that matters. Which of the digests belongs to which part is: what
+        // comes later replaces what came earlier.
         let Self {
             parts,
             inline,
@@ -27,7 +28,13 @@ impl Encode for Copy {
         } = self;
         encoder.number(parts.len() as u64);
         for part in parts {
-            encoder.flag(part.archives == Archives::Unpack);
+            encoder
+                .number(match part.source {
+                    FileSource::Nothing => 0,
+                    FileSource::Context(_) => 1,
+                    FileSource::Step(_) => 2,
+                })
+                .flag(part.archives == Archives::Unpack);
         }
         encoder
             .sequence(inline)

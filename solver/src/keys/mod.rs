@@ -23,7 +23,7 @@ use crate::graph::{FileSource, Graph, Mount, Op, StepId};
 pub(crate) use receipt::{FILES, PLATFORM, receipt};
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
-const VERSION: &str = "kiln.step.2";
+const VERSION: &str = "kiln.step.3";
 
 /// The names that a step has before anything runs.
 #[derive(Clone, Debug)]
@@ -228,17 +228,17 @@ mod tests {
         assert_eq!(
             recipes,
             [
-                "b65acccb8ef8687d",
-                "4e6acf1f1a636377",
-                "0db7994801d71e09",
-                "10f670cfa6e36c75",
-                "f814d15c9967e7f8",
+                "5306e6c658c6b77e",
+                "aa4e8e249a67e96b",
+                "250e9903ecd37f47",
+                "fe638f71c5758a3d",
+                "032935ca46db18a7",
             ]
         );
         let graph = sample();
         let (id, last) = graph.steps().last().expect("the sample has steps");
         let evidence = evidence(&last.op, keys[id.index()].weak, &State::default(), None);
-        assert_eq!(evidence[0].to_string()[..16], *"a4c3db1a197f15ee");
+        assert_eq!(evidence[0].to_string()[..16], *"175f08da48e51559");
     }
 
     #[test]
@@ -246,6 +246,26 @@ mod tests {
         let key = |network| weak(&run(network));
         assert_ne!(key(Network::Default), key(Network::None));
         assert_ne!(key(Network::Default), key(Network::Host));
+    }
+
+    /// `ADD file https://host/file /` is not `ADD https://host/file file /`.
+    #[test]
+    fn the_order_of_sources_is_part_of_a_key() {
+        let from = |sources: [FileSource; 2]| match copy(sources[0]) {
+            Op::Copy(mut copy) => {
+                let second = CopyPart {
+                    source: sources[1],
+                    ..copy.parts[0].clone()
+                };
+                copy.parts.push(second);
+                weak(&Op::Copy(copy))
+            }
+            other => weak(&other),
+        };
+        let context = FileSource::Context(ContextId::MAIN);
+        let (step, _) = sample().steps().next().expect("the sample has steps");
+        let step = FileSource::Step(step);
+        assert_ne!(from([context, step]), from([step, context]));
     }
 
     #[test]
