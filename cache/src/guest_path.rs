@@ -27,10 +27,10 @@ impl GuestPath {
     #[must_use]
     pub fn join(&self, path: impl AsRef<[u8]>) -> Self {
         let path = path.as_ref();
-        let mut joined = match path.first() {
-            Some(b'/') => Vec::new(),
-            _ => self.0.clone(),
-        };
+        let mut joined = Vec::with_capacity(self.0.len() + 1 + path.len());
+        if path.first() != Some(&b'/') {
+            joined.extend_from_slice(&self.0);
+        }
         for component in path.split(|&b| b == b'/') {
             match component {
                 b"" | b"." => {}
@@ -77,6 +77,13 @@ impl GuestPath {
         }
         let end = self.0.iter().rposition(|&b| b == b'/').unwrap_or(0);
         Some(Self(self.0[..end].to_owned()))
+    }
+
+    /// Says whether `directory` is the containing directory.
+    #[must_use]
+    pub fn is_in(&self, directory: &Self) -> bool {
+        let end = self.0.iter().rposition(|&b| b == b'/').unwrap_or(0);
+        !self.is_root() && self.0[..end] == directory.0
     }
 
     /// Returns the last component; empty for the root.

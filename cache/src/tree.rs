@@ -409,6 +409,28 @@ impl Tree {
             .unwrap_or(most)
     }
 
+    /// Returns a tree with the entries of both, and of two with one path the one of `other`.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let mut merged = TreeBuilder::new();
+        let mut own = 0;
+        for position in 0..other.count {
+            let path = other.path_at(position);
+            while own < self.count && compare_paths(self.path_at(own), path).is_lt() {
+                merged.copy(self, own);
+                own += 1;
+            }
+            if own < self.count && self.path_at(own) == path {
+                own += 1;
+            }
+            merged.copy(other, position);
+        }
+        for rest in own..self.count {
+            merged.copy(self, rest);
+        }
+        merged.finish()
+    }
+
     /// Returns the path at a position below [`Tree::len`].
     ///
     /// # Panics

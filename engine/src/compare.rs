@@ -180,8 +180,7 @@ impl FileKind {
 /// Returns the first byte in which a file of one layer differs from the same file of another.
 fn first_difference(first: &Layer, second: &Layer, path: &GuestPath) -> Option<u64> {
     let open = |layer: &Layer| {
-        let directory = layer.unpacked().ok()?;
-        let file = File::open(directory.join(path.as_relative())).ok()?;
+        let file = File::open(layer.unpacked().ok()?.path(path)).ok()?;
         Some(BufReader::new(file).bytes())
     };
     let (mut one, mut other) = (open(first)?, open(second)?);

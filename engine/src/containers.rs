@@ -93,10 +93,10 @@ impl Engine {
         let (name, local) = self.find(&request.image)?;
         let image = local.choose(&request.image, request.platform.as_ref())?;
         let layers = self.layers_on_disk(name.as_ref(), image)?;
-        let failed = |error: kiln_snapshotter::LayerError| {
-            Error::environment("cannot read the image", &error)
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Error::environment("cannot read the image", error)
         };
-        let view = ParentView::new(&layers).map_err(failed)?;
+        let view = ParentView::new(&layers).map_err(|error| failed(&error))?;
         let containers = self.containers()?;
         let draft = containers
             .draft()
@@ -106,7 +106,7 @@ impl Engine {
             None => draft.id().short().to_owned(),
         };
         let root = Root::Layers {
-            lowers: lower_directories(&layers).map_err(failed)?,
+            lowers: lower_directories(&layers).map_err(|error| failed(&error))?,
             upper: Some(draft.writable()),
         };
         let process = process(request, &image.config.config, &view, &hostname)?;

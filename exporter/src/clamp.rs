@@ -30,7 +30,7 @@ pub fn clamp_times(
         });
     }
     if let Some(known) = layers.layer(expected.finish().layer_id())
-        && known.directory().is_some()
+        && known.files().is_some()
     {
         return Ok(known);
     }
@@ -42,7 +42,8 @@ pub fn clamp_times(
             mtime: clamped(entry),
             ..entry
         };
-        builder.add_entry(&path, &entry, || Ok(files.join(path.as_relative())))?;
+        let stored = || Ok((layer.id(), files.path(&path)));
+        builder.add_entry(&path, &entry, stored)?;
     }
     builder.finish()
 }

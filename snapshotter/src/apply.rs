@@ -31,7 +31,7 @@ impl LayerStore {
         expected: DiffId,
     ) -> Result<Layer, UnpackError> {
         if let Some(layer) = self.by_diff_id(expected)
-            && layer.directory().is_some()
+            && layer.files().is_some()
         {
             return Ok(layer);
         }

@@ -7,14 +7,16 @@
 //! threads may add at once. Directories get their metadata last, when nothing is put into them any
 //! more.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, Timestamp, Tree, TreeBuilder, WorkDir, Xattrs};
+use kiln_cache::{
+    Device, Entry, GuestPath, Kind, LayerId, Timestamp, Tree, TreeBuilder, WorkDir, Xattrs,
+};
 use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
 
@@ -24,7 +26,8 @@ use crate::builder_write::file_type;
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Root};
 use crate::error::LayerError;
-use crate::layer::{Layer, LayerStore, make_diff_directory};
+use crate::kin::Kin;
+use crate::layer::{Layer, LayerStore, NewFiles, make_diff_directory};
 use crate::metadata::Metadata;
 
 /// Where a file's bytes come from.
@@ -37,8 +40,21 @@ pub enum Content<'a> {
     /// An open file whose content was hashed already; for large ones spares hashing it again.
     Known(&'a File, Hashed),
     /// A file of the store, which is never changed: it may become a further name of the same
-    /// inode. Its extended attributes must be those asked for.
-    Stored(&'a Path, Hashed, Sameness),
+    /// inode.
+    Stored(&'a StoredFile),
+}
+
+/// A file of a layer, to be taken over into another.
+#[derive(Clone, Debug)]
+pub struct StoredFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The layer it belongs to.
+    pub layer: LayerId,
+    /// Length and digest of its content.
+    pub content: Hashed,
+    /// What else it has of what is asked for.
+    pub sameness: Sameness,
 }
 
 /// What a file of the store is known to have in common with one that is to be added.
@@ -46,7 +62,7 @@ pub enum Content<'a> {
 pub enum Sameness {
     /// Content and extended attributes.
     Content,
-    /// Owner, mode and time too: a layer's index says so.
+    /// Path, owner, mode and time too: a layer's index says so.
     Whole,
 }
 
@@ -65,6 +81,8 @@ pub struct LayerBuilder {
     pub(crate) reflinks: AtomicBool,
     /// Device and number of what became a further name of a file in the store.
     pub(crate) inodes: Mutex<HashSet<(u64, u64)>>,
+    /// The layers that files were taken over from, and how.
+    pub(crate) donors: Mutex<HashMap<LayerId, Sameness>>,
     pub(crate) state: Mutex<State>,
     /// Last: the directory goes when everything else is closed.
     pub(crate) work: WorkDir,
@@ -101,6 +119,7 @@ impl LayerStore {
             umask: !(stat.st_mode as u16) & 0o777,
             reflinks: AtomicBool::new(true),
             inodes: Mutex::default(),
+            donors: Mutex::default(),
             state: Mutex::default(),
             work,
         })
@@ -167,14 +186,14 @@ impl LayerBuilder {
         metadata: &Metadata<'_>,
         content: Content<'_>,
     ) -> Result<Hashed, BuildError> {
-        if let Content::Stored(source, hashed, sameness) = &content {
-            if self.link_stored(path, metadata, source, *sameness)? {
-                let (size, hash) = (hashed.size_bytes, hashed.hash);
+        if let Content::Stored(stored) = content {
+            if self.link_stored(path, metadata, stored)? {
+                let (size, hash) = (stored.content.size_bytes, stored.content.hash);
                 self.push(&metadata.entry(path, Kind::File { size, hash }));
-                return Ok(*hashed);
+                return Ok(stored.content);
             }
-            let file = File::open(source).map_err(reading(path))?;
-            return self.add_file(path, metadata, Content::Known(&file, *hashed));
+            let file = File::open(&stored.path).map_err(reading(path))?;
+            return self.add_file(path, metadata, Content::Known(&file, stored.content));
         }
         let file = self.create(path, metadata.mode)?;
         let hashed = match content {
@@ -352,7 +371,7 @@ impl LayerBuilder {
     }
 
     /// Adds what an entry of an index describes, under a path that may be another. `stored` says
-    /// where the store keeps the content of a file.
+    /// which layer has the content of a file, and where.
     ///
     /// # Errors
     /// See [`BuildError`].
@@ -360,20 +379,22 @@ impl LayerBuilder {
         &self,
         path: &GuestPath,
         entry: &Entry<'_>,
-        stored: impl FnOnce() -> Result<PathBuf, LayerError>,
+        stored: impl FnOnce() -> Result<(LayerId, PathBuf), LayerError>,
     ) -> Result<(), BuildError> {
         let metadata = Metadata::of(entry);
         match entry.kind {
             Kind::File { size, hash } => {
-                let hashed = Hashed {
-                    size_bytes: size,
-                    hash,
+                let (layer, stored) = stored()?;
+                let stored = StoredFile {
+                    path: stored,
+                    layer,
+                    content: Hashed {
+                        size_bytes: size,
+                        hash,
+                    },
+                    sameness: Sameness::Content,
                 };
-                self.add_file(
-                    path,
-                    &metadata,
-                    Content::Stored(&stored()?, hashed, Sameness::Content),
-                )?;
+                self.add_file(path, &metadata, Content::Stored(&stored))?;
                 Ok(())
             }
             Kind::HardLink { target } => self.add_hard_link(path, &GuestPath::new(target)),
@@ -418,6 +439,23 @@ impl LayerBuilder {
     /// # Errors
     /// When it cannot be written.
     pub fn finish(self) -> Result<Layer, BuildError> {
+        self.publish(None)
+    }
+
+    /// Makes a layer visible that has everything of `below` besides what was added, or what was
+    /// added instead. Its other files stay where `below` has them, which must be in one place;
+    /// directories must have been added as directories.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish_upon(self, below: &Layer) -> Result<Layer, BuildError> {
+        let mut donors = self.donors.lock().unwrap_or_else(PoisonError::into_inner);
+        donors.insert(below.id(), Sameness::Whole);
+        drop(donors);
+        self.publish(Some(below))
+    }
+
+    fn publish(self, below: Option<&Layer>) -> Result<Layer, BuildError> {
         let Self {
             layers,
             root,
@@ -425,6 +463,7 @@ impl LayerBuilder {
             umask: _,
             reflinks: _,
             inodes: _,
+            donors,
             state,
             work,
         } = self;
@@ -437,7 +476,16 @@ impl LayerBuilder {
             tree = crate::hard_link::order(&tree, &root)?;
         }
         finish_directories(&tree, &root, owner)?;
-        let layer = layers.publish(tree, Some(root.path()), &work)?;
+        if let Some(below) = below {
+            tree = below.tree()?.with(&tree);
+        }
+        let donors = donors.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let files = NewFiles {
+            diff: root.path(),
+            upon: below.map(Layer::id),
+            kin: Kin::of(&layers, &donors),
+        };
+        let layer = layers.publish(tree, Some(files), &work)?;
         if let Some((id, tar)) = digested
             && id == layer.id()
         {

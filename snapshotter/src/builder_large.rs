@@ -18,6 +18,7 @@ use crate::builder_state::merge;
 use crate::copy::Hashed;
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
+use crate::files::LayerFiles;
 use crate::layer::TimeClamp;
 use crate::metadata::Metadata;
 use crate::tar_write::{Large, Source, Step, write_tree};
@@ -202,7 +203,7 @@ impl LayerBuilder {
         let mut hashing = Sha256Writer::new(io::sink());
         let source = Source {
             id: tree.layer_id(),
-            directory: Some(self.root.path().to_owned()),
+            files: Some(LayerFiles::in_one(self.root.path().to_owned())),
         };
         let mut coming = files.iter().peekable();
         write_tree(&source, tree, 0, TimeClamp::None, &mut hashing, |step| {

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use kiln_cache::{GuestPath, TreeBuilder};
+use kiln_cache::{GuestPath, LayerId, TreeBuilder};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, ioctl_ficlone, linkat,
     openat, utimensat,
@@ -15,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::build_error::{BuildError, writing};
-use crate::builder::{LayerBuilder, Sameness};
+use crate::builder::{LayerBuilder, Sameness, StoredFile};
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Removed};
 use crate::metadata::Metadata;
@@ -101,9 +100,14 @@ impl LayerBuilder {
         &self,
         path: &GuestPath,
         metadata: &Metadata<'_>,
-        source: &Path,
-        sameness: Sameness,
+        stored: &StoredFile,
     ) -> Result<bool, BuildError> {
+        let StoredFile {
+            path: source,
+            layer,
+            sameness,
+            ..
+        } = stored;
         let has_metadata = || {
             let Ok(stat) = rustix::fs::lstat(source) else {
                 return false;
@@ -116,17 +120,28 @@ impl LayerBuilder {
                 // become one.
                 && self.take_inode(&stat)
         };
-        if sameness == Sameness::Content && !has_metadata() {
+        if *sameness == Sameness::Content && !has_metadata() {
             return Ok(false);
         }
         let linked = self.make(path, |parent, name| {
             linkat(rustix::fs::CWD, source, parent, name, AtFlags::empty())
         });
         match linked {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.note_donor(*layer, *sameness);
+                Ok(true)
+            }
             // Too many links, another file system, links forbidden: then a copy.
             Err(BuildError::Write { .. }) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    fn note_donor(&self, layer: LayerId, sameness: Sameness) {
+        let mut donors = self.donors.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = donors.entry(layer).or_insert(sameness);
+        if sameness == Sameness::Content {
+            *known = sameness;
         }
     }
 

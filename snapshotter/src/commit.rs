@@ -24,7 +24,7 @@ use rustix::io::Errno;
 
 use crate::disk::{self, Root};
 use crate::error::LayerError;
-use crate::layer::{Layer, LayerStore};
+use crate::layer::{Layer, LayerStore, NewFiles};
 use crate::owner::Owners;
 use crate::scan::{self, Node, NodeKind};
 use crate::view::ParentView;
@@ -68,7 +68,7 @@ pub(crate) fn commit(
         return layers.empty();
     }
     disk::open_to_all(directory).map_err(LayerError::at(directory))?;
-    layers.publish(tree, Some(directory), work)
+    layers.publish(tree, Some(NewFiles::whole(directory)), work)
 }
 
 /// Returns the index of nodes that stand in the order of a walk. What images cannot hold is left

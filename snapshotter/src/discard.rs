@@ -89,11 +89,11 @@ impl LayerStore {
     /// # Errors
     /// When they cannot be removed.
     pub fn discard_files(&self, id: LayerId, trash: &Trash) -> Result<(), LayerError> {
-        let files = self.place(id).join("diff");
-        trash
-            .discard(&files)
-            .map(drop)
-            .map_err(LayerError::at(&files))
+        for name in ["own", "diff"] {
+            let files = self.place(id).join(name);
+            trash.discard(&files).map_err(LayerError::at(&files))?;
+        }
+        Ok(())
     }
 
     /// Forgets what was read of a layer.
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(layers.list().unwrap(), [layer.id()]);
         let trash = Trash::new(&store);
         layers.discard_files(layer.id(), &trash).unwrap();
-        assert!(layers.by_diff_id(diff_id).is_some() && layer.directory().is_none());
+        assert!(layers.by_diff_id(diff_id).is_some() && layer.files().is_none());
         layers.discard(layer.id(), &trash).unwrap();
         assert_eq!(layers.by_diff_id(diff_id), None);
         assert_eq!(layers.layer(layer.id()), None);

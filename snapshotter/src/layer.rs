@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! layers/<2 hex>/<layer id>/index   the tree, what the layer is
-//! layers/<2 hex>/<layer id>/diff/   the files, in overlayfs form; may be absent
+//! layers/<2 hex>/<layer id>/diff/   the files, in overlayfs form; may be absent, or be a part
 //! layers/<2 hex>/<layer id>/facts   JSON: tar streams and blobs known to hold the same
+//! layers/<2 hex>/<layer id>/{upon,kin,own,like,states}: see their modules
 //! diffs/<diff id>                   text: the layer id
 //! ```
 //!
@@ -24,6 +25,8 @@ use kiln_cache::{DiffId, LayerId, Sha256Writer, Store, Timestamp, Tree, WorkDir}
 
 use crate::error::LayerError;
 use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
+use crate::files::UPON;
+use crate::kin::Kin;
 use crate::tar_write;
 
 /// The layers of a state directory. Cheap to clone; clones share what they have read.
@@ -68,7 +71,9 @@ impl LayerStore {
             return Some(layer.clone());
         }
         let layer = Layer::new(&self.shared.store, id);
-        layer.state.path.join("index").exists().then(|| {
+        let is_here = |layer: &Layer| layer.path("index").exists();
+        // Without the one that it lies on, a layer has lost its files.
+        (is_here(&layer) && layer.upon().is_none_or(|below| is_here(&below))).then(|| {
             known.insert(id, layer.clone());
             layer
         })
@@ -92,7 +97,7 @@ impl LayerStore {
             None => {
                 let work = self.work()?;
                 let diff = make_diff_directory(&work)?;
-                self.publish(tree, Some(&diff), &work)
+                self.publish(tree, Some(NewFiles::whole(&diff)), &work)
             }
         }
     }
@@ -110,12 +115,12 @@ impl LayerStore {
             .map_err(LayerError::at(self.shared.store.path("work")))
     }
 
-    /// Makes a finished layer visible. `diff` is moved from where it lies, on the same file
-    /// system; if the layer exists already, it stays and goes with its work directory.
+    /// Makes a finished layer visible. If it exists already, it stays, and the new files go with
+    /// their work directory.
     pub(crate) fn publish(
         &self,
         tree: Tree,
-        diff: Option<&Path>,
+        files: Option<NewFiles<'_>>,
         work: &WorkDir,
     ) -> Result<Layer, LayerError> {
         let id = tree.layer_id();
@@ -128,9 +133,10 @@ impl LayerStore {
             .map_err(LayerError::at(&staged))?;
         let index = staged.join("index");
         fs::write(&index, tree.as_bytes()).map_err(LayerError::at(&index))?;
-        let staged_diff = staged.join("diff");
-        if let Some(diff) = diff {
-            fs::rename(diff, &staged_diff).map_err(LayerError::at(diff))?;
+        if let Some(files) = &files {
+            files.describe(&staged)?;
+            let diff = staged.join("diff");
+            fs::rename(files.diff, &diff).map_err(LayerError::at(diff))?;
         }
         while let Err(error) = rename_into(&staged, target) {
             if !is_taken(&error) {
@@ -138,13 +144,10 @@ impl LayerStore {
             }
             // After a power failure a file may have its name but not its bytes.
             if fs::read(target.join("index")).is_ok_and(|bytes| bytes == tree.as_bytes()) {
-                if diff.is_some() && !target.join("diff").exists() {
-                    match fs::rename(&staged_diff, target.join("diff")) {
-                        Err(error) if !is_taken(&error) => {
-                            return Err(LayerError::at(target)(error));
-                        }
-                        _ => {}
-                    }
+                if let Some(files) = &files
+                    && layer.files().is_none()
+                {
+                    files.replace(&staged.join("diff"), target, work)?;
                 }
                 break;
             }
@@ -162,6 +165,59 @@ impl LayerStore {
         // Whoever made the layer reads its index next.
         let _ = layer.state.tree.set(Arc::new(tree));
         Ok(layer)
+    }
+}
+
+/// The files of a layer that is about to become visible.
+pub(crate) struct NewFiles<'a> {
+    /// Where they lie, on the file system of the store.
+    pub(crate) diff: &'a Path,
+    /// The layer that has the rest of them.
+    pub(crate) upon: Option<LayerId>,
+    /// Whose inodes they are.
+    pub(crate) kin: Kin,
+}
+
+impl<'a> NewFiles<'a> {
+    /// Takes a directory with all files of a layer, which no other layer has.
+    pub(crate) fn whole(diff: &'a Path) -> Self {
+        Self {
+            diff,
+            upon: None,
+            kin: Kin::default(),
+        }
+    }
+
+    /// Writes down what has to be known about the files, before they are there.
+    fn describe(&self, layer: &Path) -> Result<(), LayerError> {
+        if let Some(upon) = self.upon {
+            let path = layer.join(UPON);
+            fs::write(&path, format!("{upon}\n")).map_err(LayerError::at(&path))?;
+        }
+        self.kin.write(layer)
+    }
+
+    /// Puts the files, which lie at `staged` now, into a layer whose own are not all there.
+    fn replace(&self, staged: &Path, layer: &Path, work: &WorkDir) -> Result<(), LayerError> {
+        let (diff, upon) = (layer.join("diff"), layer.join(UPON));
+        match fs::rename(&diff, work.path().join("incomplete")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(LayerError::at(&diff)(error));
+            }
+            _ => {}
+        }
+        match fs::remove_file(&upon) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(LayerError::at(&upon)(error));
+            }
+            _ => {}
+        }
+        self.describe(layer)?;
+        match fs::rename(staged, &diff) {
+            // Somebody else was faster.
+            Err(error) if !is_taken(&error) => Err(LayerError::at(&diff)(error)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -220,23 +276,6 @@ impl Layer {
             source,
         })?;
         Ok(Arc::clone(self.state.tree.get_or_init(|| Arc::new(tree))))
-    }
-
-    /// Returns the directory with the layer's files in overlayfs form, or none if it is not
-    /// unpacked.
-    #[must_use]
-    pub fn directory(&self) -> Option<PathBuf> {
-        let path = self.state.path.join("diff");
-        path.is_dir().then_some(path)
-    }
-
-    /// Returns the directory with the layer's files.
-    ///
-    /// # Errors
-    /// [`LayerError::NotUnpacked`].
-    pub fn unpacked(&self) -> Result<PathBuf, LayerError> {
-        self.directory()
-            .ok_or_else(|| LayerError::NotUnpacked(self.id()))
     }
 
     /// Returns what is known about the layer besides its index.

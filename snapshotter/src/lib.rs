@@ -9,6 +9,7 @@
 mod described; // layers whose bytes are elsewhere
 mod error; // why a layer could not be made or read
 mod facts; // what is known about a layer besides its index
+mod files; // where a layer's files are
 mod layer; // layers and the store that keeps them
 mod tar_digest; // its digest, computed once
 mod tar_write; // the canonical tar
@@ -20,6 +21,7 @@ mod builder_state; // what a builder knows besides the disk
 mod builder_write; // how a builder touches the disk
 mod copy; // bytes into the store, hashed on the way
 mod hard_link; // which names are one file
+mod kin; // files that layers have in common on disk
 mod metadata; // what a file has besides kind and content
 
 mod apply; // layers from elsewhere, unpacked
@@ -50,13 +52,14 @@ mod sys; // raw system calls
 
 pub use apply::{UnpackedArchive, is_archive, unpack_archive};
 pub use build_error::BuildError;
-pub use builder::{Added, Content, DeviceKind, LayerBuilder, Sameness};
+pub use builder::{Added, Content, DeviceKind, LayerBuilder, Sameness, StoredFile};
 pub use builder_large::{Expectation, LargeFile};
 pub use copy::Hashed;
 pub use decompress::Packed;
 pub use described::Description;
 pub use error::LayerError;
 pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
+pub use files::LayerFiles;
 pub use layer::{Layer, LayerStore, TimeClamp};
 pub use metadata::Metadata;
 pub use pack::{Level, Packing};

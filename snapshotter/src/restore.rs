@@ -1,22 +1,21 @@
 //! Layers whose files were deleted, unpacked again.
 
-use std::path::PathBuf;
-
-use kiln_cache::{Blobs, GuestPath};
+use kiln_cache::Blobs;
 
 use crate::build_error::BuildError;
 use crate::error::LayerError;
+use crate::files::LayerFiles;
 use crate::layer::{Layer, LayerStore};
 use crate::unpack::UnpackError;
 
 impl LayerStore {
-    /// Returns the directory with a layer's files, making it again from a known blob if it is gone.
+    /// Returns where a layer's files are, making them again from a known blob if they are gone.
     ///
     /// # Errors
     /// [`LayerError::NotUnpacked`] if no blob of it is in `blobs`; when one cannot be unpacked.
-    pub fn materialise(&self, layer: &Layer, blobs: &Blobs) -> Result<PathBuf, UnpackError> {
-        if let Some(directory) = layer.directory() {
-            return Ok(directory);
+    pub fn materialise(&self, layer: &Layer, blobs: &Blobs) -> Result<LayerFiles, UnpackError> {
+        if let Some(files) = layer.files() {
+            return Ok(files);
         }
         if layer.tree().map_err(BuildError::from)?.is_empty() {
             let builder = self.builder().map_err(BuildError::from)?;
@@ -42,12 +41,12 @@ impl LayerStore {
 
     /// Makes the files of `layer` from its index and the contents that `source` has of them.
     fn rebuild(&self, layer: &Layer, source: &Layer) -> Result<(), BuildError> {
-        let root = source.unpacked()?;
+        let files = source.unpacked()?;
         let builder = self.builder()?;
         for entry in layer.tree()?.iter() {
             let path = entry.guest_path();
-            let place = |path: &GuestPath| root.join(path.as_relative());
-            builder.add_entry(&path, &entry, || Ok(place(&path)))?;
+            let stored = || Ok((source.id(), files.path(&path)));
+            builder.add_entry(&path, &entry, stored)?;
         }
         match builder.finish()? == *layer {
             true => Ok(()),

@@ -11,6 +11,7 @@ use crate::commit::{self, Holds};
 use crate::copy::Hashed;
 use crate::disk;
 use crate::error::LayerError;
+use crate::kin;
 use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
 use crate::overlay::OverlaySpec;
@@ -70,17 +71,30 @@ impl Snapshotter for Overlay {
 /// not notice the mark.
 ///
 /// A layer that is in the stack twice, because two steps made the same, counts where it is topmost:
-/// it decides about all its paths there, and overlayfs refuses to stack a directory twice.
+/// it decides about all its paths there, and overlayfs refuses to stack a directory twice. So does
+/// one whose files another layer of the stack lies on.
+///
+/// No two of the directories have an inode in common: files that a layer shares with another one of
+/// the stack are copied first.
 ///
 /// # Errors
-/// [`LayerError::NotUnpacked`].
-pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, LayerError> {
-    let mut directories = Vec::with_capacity(layers.len());
+/// [`LayerError::NotUnpacked`]; when copies are needed and cannot be made.
+pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, BuildError> {
+    let apart = kin::kept_apart(layers);
+    let mut directories: Vec<PathBuf> = Vec::with_capacity(layers.len());
     let mut seen = HashSet::with_capacity(layers.len());
     for layer in layers.iter().rev() {
         let tree = layer.tree()?;
         if !tree.is_empty() && seen.insert(layer.id()) {
-            directories.push(layer.unpacked()?);
+            let files = match apart.contains(&layer.id()) {
+                true => layer.make_own_files()?,
+                false => layer.unpacked()?,
+            };
+            for directory in files.directories() {
+                if !directories.iter().any(|known| known == directory) {
+                    directories.push(directory.to_owned());
+                }
+            }
         }
         if view::is_opaque(&tree, b"") {
             break;
@@ -127,7 +141,7 @@ impl Snapshotter for Reflink {
                     let content = Content::Known(&file, hashed);
                     builder.add_file(&path, &Metadata::of(&entry), content)?;
                 }
-                _ => builder.add_entry(&path, &entry, || view.host_path(&located))?,
+                _ => builder.add_entry(&path, &entry, || view.stored(&located))?,
             }
         }
         let (directory, _, work) = builder.into_directory()?;

@@ -17,15 +17,14 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use kiln_cache::{Blake3, Entry, Kind, LayerId, Timestamp, Tree, Xattrs};
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use tar::{EntryType, Header};
 
 use crate::error::LayerError;
+use crate::files::{LayerFiles, OpenFiles};
 use crate::layer::{Layer, TimeClamp};
 
 const BLOCK: usize = 512;
@@ -67,7 +66,7 @@ pub(crate) fn write_from<W: Write>(
 ) -> Result<(), LayerError> {
     let source = Source {
         id: layer.id(),
-        directory: layer.directory(),
+        files: layer.files(),
     };
     let tree = layer.tree()?;
     write_tree(&source, &tree, start, clamp, output, |step| {
@@ -82,7 +81,7 @@ pub(crate) fn write_from<W: Write>(
 pub(crate) struct Source {
     pub(crate) id: LayerId,
     /// None if they are not unpacked.
-    pub(crate) directory: Option<PathBuf>,
+    pub(crate) files: Option<LayerFiles>,
 }
 
 /// What is about to be written.
@@ -150,7 +149,7 @@ struct Files<'a> {
     /// Where reading begins.
     first: usize,
     /// None if no entry has content.
-    root: Option<OwnedFd>,
+    open: Option<OpenFiles>,
     batches: Vec<Range<usize>>,
     count: usize,
 }
@@ -177,23 +176,16 @@ impl<'a> Files<'a> {
             }
         }
         batches.push(start..tree.len());
-        let root = match count {
-            0 => None,
-            _ => {
-                let path = source
-                    .directory
-                    .as_ref()
-                    .ok_or(LayerError::NotUnpacked(source.id))?;
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let root = openat(CWD, path, flags, Mode::empty()).map_err(LayerError::at(path))?;
-                Some(root)
-            }
+        let open = match (count, &source.files) {
+            (0, _) => None,
+            (_, Some(files)) => Some(files.open()?),
+            (_, None) => return Err(LayerError::NotUnpacked(source.id)),
         };
         Ok(Self {
             source,
             tree,
             first,
-            root,
+            open,
             batches,
             count,
         })
@@ -293,16 +285,15 @@ impl<'a> Files<'a> {
     }
 
     fn file(&self, entry: &Entry<'_>) -> Result<File, LayerError> {
-        let root = self.root.as_ref().expect("opened if any file has content");
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(root, entry.path, flags, Mode::empty())
-            .map(File::from)
+        let open = self.open.as_ref().expect("opened if any file has content");
+        open.file(entry.path)
             .map_err(|error| LayerError::at(self.path(entry))(error))
     }
 
     fn path(&self, entry: &Entry<'_>) -> PathBuf {
-        let root = self.source.directory.clone().unwrap_or_default();
-        root.join(entry.guest_path().as_relative())
+        let path = entry.guest_path();
+        let files = self.source.files.as_ref();
+        files.map_or_else(|| path.as_relative().to_owned(), |files| files.path(&path))
     }
 
     fn changed(&self, entry: &Entry<'_>) -> LayerError {

@@ -4,14 +4,15 @@
 //! and compared with their digests. What this process could not have stored (owners outside its
 //! namespace, devices) is not held against the disk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use kiln_cache::{DiffId, Entry, GuestPath, Kind};
+use kiln_cache::{DiffId, Entry, GuestPath, Kind, Tree};
 
 use crate::disk::Root;
 use crate::error::LayerError;
 use crate::facts::TarOrigin;
+use crate::files::LayerFiles;
 use crate::layer::{Layer, TimeClamp};
 use crate::owner::Owners;
 use crate::scan::{self, Node, NodeKind};
@@ -69,19 +70,19 @@ impl Layer {
         if tree.layer_id() != self.id() {
             return vec![LayerDamage::Index];
         }
-        let Some(directory) = self.directory() else {
+        let Some(files) = self.files() else {
             return Vec::new();
         };
-        let scanned = Root::open(&directory)
-            .map_err(LayerError::at(&directory))
-            .and_then(|root| scan::scan(&root));
-        let nodes = match scanned {
-            Ok(nodes) => nodes,
-            Err(error) => return vec![LayerDamage::Unreadable(error)],
-        };
-        let mut damage = compare(tree.iter(), &nodes, whiteouts);
+        let mut damage = compare_with(&tree, &files, whiteouts);
         if damage.is_empty() {
             damage.extend(self.verify_tars());
+        }
+        if let Some(copies) = self.own_files() {
+            damage.extend(compare_with(&tree, &LayerFiles::in_one(copies), whiteouts));
+        }
+        // What is wrong with that one may be hidden here, but it will have to go.
+        if let Some(below) = self.upon() {
+            damage.extend(below.verify(whiteouts));
         }
         damage
     }
@@ -100,6 +101,26 @@ impl Layer {
             Err(error) => Some(LayerDamage::Unreadable(error)),
         }
     }
+}
+
+fn compare_with(tree: &Tree, files: &LayerFiles, whiteouts: Whiteouts) -> Vec<LayerDamage> {
+    let mut nodes: BTreeMap<GuestPath, Node> = BTreeMap::new();
+    for directory in files.directories() {
+        let scanned = Root::open(directory)
+            .map_err(LayerError::at(directory))
+            .and_then(|root| scan::scan(&root));
+        match scanned {
+            Ok(found) => {
+                for node in found {
+                    // What is in the upper one counts.
+                    nodes.entry(node.path.clone()).or_insert(node);
+                }
+            }
+            Err(error) => return vec![LayerDamage::Unreadable(error)],
+        }
+    }
+    let nodes: Vec<Node> = nodes.into_values().collect();
+    compare(tree.iter(), &nodes, whiteouts)
 }
 
 fn compare<'a>(
@@ -205,7 +226,7 @@ mod tests {
             .unwrap();
         let layer = builder.finish().unwrap();
         layer.diff_id().unwrap();
-        damage(layer.directory().unwrap().parent().unwrap());
+        damage(layer.place());
         let layer = LayerStore::new(layers.store()).layer(layer.id()).unwrap();
         let damage = layer.verify(Whiteouts::Stored);
         damage.iter().map(ToString::to_string).collect()

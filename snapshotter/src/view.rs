@@ -14,7 +14,7 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_cache::{Blake3, Entry, GuestPath, Kind, Timestamp, Tree, TreeBuilder, Xattrs};
+use kiln_cache::{Blake3, Entry, GuestPath, Kind, LayerId, Timestamp, Tree, TreeBuilder, Xattrs};
 
 use crate::disk::Root;
 use crate::error::LayerError;
@@ -263,6 +263,17 @@ impl ParentView {
         self.subtree(path).map(|tree| tree.layer_id().0)
     }
 
+    /// Returns which layer has the file that holds an entry's content, and where on the host.
+    ///
+    /// # Errors
+    /// [`LayerError::NotUnpacked`].
+    ///
+    /// # Panics
+    /// As [`ParentView::host_path`].
+    pub fn stored(&self, located: &Located<'_>) -> Result<(LayerId, PathBuf), LayerError> {
+        Ok((self.layer_of(located).id(), self.host_path(located)?))
+    }
+
     /// Returns the path on the host of the file that holds an entry's content. The store owns it:
     /// it must not be written to.
     ///
@@ -272,10 +283,8 @@ impl ParentView {
     /// # Panics
     /// For a root that no layer describes: it is a directory and has no content.
     pub fn host_path(&self, located: &Located<'_>) -> Result<PathBuf, LayerError> {
-        let layer = self.layer_of(located);
-        Ok(layer
-            .unpacked()?
-            .join(located.entry.guest_path().as_relative()))
+        let files = self.layer_of(located).unpacked()?;
+        Ok(files.path(&located.entry.guest_path()))
     }
 
     /// Opens a regular file that [`ParentView::find`] or a walk returned.
@@ -286,12 +295,12 @@ impl ParentView {
     /// # Panics
     /// As [`ParentView::host_path`].
     pub fn open(&self, located: &Located<'_>) -> Result<File, LayerError> {
-        let root = self.layer_of(located).unpacked()?;
-        Root::open(&root)
-            .and_then(|root| root.read(&located.entry.guest_path()))
-            .map_err(LayerError::at(
-                root.join(located.entry.guest_path().as_relative()),
-            ))
+        let files = self.layer_of(located).unpacked()?;
+        let path = located.entry.guest_path();
+        let directory = files.directory_of(&path);
+        Root::open(directory)
+            .and_then(|root| root.read(&path))
+            .map_err(LayerError::at(directory.join(path.as_relative())))
     }
 
     /// Reads a file whole, following symbolic links; none if there is no such file.

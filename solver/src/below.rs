@@ -91,9 +91,9 @@ impl Files for Below {
         self.view.open(&found).map_err(io::Error::other)
     }
 
-    fn stored(&self, path: &[u8]) -> Option<PathBuf> {
+    fn stored(&self, path: &[u8]) -> Option<(LayerId, PathBuf)> {
         let found = self.view.find(&GuestPath::from_clean(path)?)?;
-        self.view.host_path(&found).ok()
+        self.view.stored(&found).ok()
     }
 }
 

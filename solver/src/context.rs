@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use kiln_cache::{
-    Entry, Filter, GuestPath, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree, Visit,
-    scan,
+    Entry, Filter, GuestPath, LayerId, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree,
+    Visit, scan,
 };
 use kiln_parser::{IgnoreRules, Verdict, WalkState};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -144,7 +144,7 @@ impl Files for ScannedContext {
         Ok(File::from(file))
     }
 
-    fn stored(&self, _: &[u8]) -> Option<PathBuf> {
+    fn stored(&self, _: &[u8]) -> Option<(LayerId, PathBuf)> {
         None
     }
 }

@@ -345,13 +345,23 @@ fn copy_files(
     for (name, content) in &op.inline {
         placement.inline(op, name, content)?;
     }
-    fidelity = fidelity.and(copy::write(
-        &builder,
-        source,
-        earlier,
-        &placement.into_entries(),
-    )?);
-    let layer = builder.finish().map_err(WriteError::from)?;
+    let is_all = placement.is_all();
+    let entries = placement.into_entries();
+    let below = match is_all {
+        true => earlier.below(deps.layers, &entries),
+        false => None,
+    };
+    let layer = match below {
+        Some((below, differing)) => {
+            fidelity = fidelity.and(copy::write(&builder, source, earlier, &differing)?);
+            builder.finish_upon(&below)
+        }
+        None => {
+            fidelity = fidelity.and(copy::write(&builder, source, earlier, &entries)?);
+            builder.finish()
+        }
+    };
+    let layer = layer.map_err(WriteError::from)?;
     if let Some(earlier) = earlier.layer() {
         deps.layers.note_likeness(&layer, earlier);
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use kiln_cache::{Entry, GuestPath, Kind};
+use kiln_cache::{Entry, GuestPath, Kind, LayerId};
 
 /// Files by path. The root itself is always a directory and has no entry.
 pub trait Files: Sync {
@@ -24,9 +24,9 @@ pub trait Files: Sync {
     /// When it cannot be opened.
     fn open(&self, path: &[u8]) -> io::Result<File>;
 
-    /// Returns where the regular file at a clean path is kept if it is one of the store's own
-    /// files, which never change.
-    fn stored(&self, path: &[u8]) -> Option<PathBuf>;
+    /// Returns which layer the regular file at a clean path belongs to, and where it is kept, if it
+    /// is one of the store's own files, which never change.
+    fn stored(&self, path: &[u8]) -> Option<(LayerId, PathBuf)>;
 }
 
 /// A tree without files.
@@ -50,7 +50,7 @@ impl Files for NoFiles {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    fn stored(&self, _: &[u8]) -> Option<PathBuf> {
+    fn stored(&self, _: &[u8]) -> Option<(LayerId, PathBuf)> {
         None
     }
 }

@@ -623,6 +623,85 @@ fn remove(directory: &Path) {
     fs::remove_dir_all(directory).unwrap();
 }
 
+/// A layer of which little is new lies on the files of the one that the same copy made before.
+#[test]
+fn a_layer_of_which_little_changed_holds_little() {
+    let names: Vec<String> = (0..100).map(|number| format!("{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let bench = Bench::new(&names);
+    let text = "COPY . /dir/";
+    let last = |built: &Built| built.view.layers().last().unwrap().clone();
+    let first = last(&bench.build(text));
+    assert_eq!(first.upon(), None);
+    // What it becomes must be what an empty store makes of it.
+    let check = |bench: &Bench| {
+        let built = bench.build(text);
+        let layer = last(&built);
+        let diff_id = layer.canonical_tar().unwrap().diff_id;
+        let state = bench.directory.path().join("state");
+        fs::rename(&state, bench.directory.path().join("kept")).unwrap();
+        let alone = bench.build(text);
+        assert_eq!(built.lines, alone.lines);
+        assert_eq!(last(&alone).upon(), None);
+        assert_eq!(diff_id, last(&alone).canonical_tar().unwrap().diff_id);
+        remove(&state);
+        fs::rename(bench.directory.path().join("kept"), &state).unwrap();
+        layer
+    };
+    bench.write("7", "seven");
+    let second = check(&bench);
+    assert_eq!(second.upon(), Some(first.clone()));
+    let files = second.unpacked().unwrap();
+    let own = files.directories().next().unwrap();
+    assert_eq!(fs::read_dir(own.join("dir")).unwrap().count(), 1);
+    // The next one does not lie on this one, but beside it.
+    bench.write("8", "eight");
+    bench.write("new/file", "new");
+    let third = check(&bench);
+    assert_eq!(third.upon(), Some(first.clone()));
+    fs::set_permissions(bench.path("9"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(check(&bench).upon(), Some(first.clone()));
+    // What was deleted cannot be hidden: it may be below, too, and stay there.
+    fs::remove_file(bench.path("10")).unwrap();
+    let whole = check(&bench);
+    assert_eq!(whole.upon(), None);
+    fs::remove_file(bench.path("11")).unwrap();
+    fs::create_dir(bench.path("11")).unwrap();
+    let whole = check(&bench);
+    assert_eq!(whole.upon(), None);
+    symlink("12", bench.path("link")).unwrap();
+    assert_eq!(check(&bench).upon(), Some(whole.clone()));
+    fs::remove_file(bench.path("link")).unwrap();
+    fs::hard_link(bench.path("12"), bench.path("link")).unwrap();
+    assert_eq!(check(&bench).upon(), None);
+}
+
+#[test]
+fn a_layer_without_the_files_that_it_lies_on_is_made_again() {
+    let names: Vec<String> = (0..100).map(|number| format!("{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let bench = Bench::new(&names);
+    let first = bench.build("COPY . /");
+    bench.write("7", "seven");
+    let second = bench.build("COPY . /");
+    let below = first.view.layers().last().unwrap();
+    let files = below.unpacked().unwrap();
+    let layer = files
+        .directories()
+        .next()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .to_owned();
+    remove(&layer);
+    let third = bench.build("COPY . /");
+    assert_eq!(second.lines, third.lines);
+    let made = third.view.layers().last().unwrap();
+    assert_eq!(made.id(), second.view.layers().last().unwrap().id());
+    assert_eq!(made.upon(), None);
+    assert!(made.verify(kiln_snapshotter::Whiteouts::Stored).is_empty());
+}
+
 #[test]
 fn what_did_not_change_is_not_written_again() {
     let bench = Bench::new(&["kept", "changed"]);

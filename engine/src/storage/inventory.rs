@@ -34,6 +34,8 @@ pub(super) struct Inventory {
     /// What each layer is known to be packed as, here or not.
     packed: HashMap<LayerId, Vec<Sha256>>,
     by_diff_id: HashMap<DiffId, LayerId>,
+    /// Layers whose files lie on those of another.
+    below: HashMap<LayerId, LayerId>,
 }
 
 /// An entry and what it holds.
@@ -117,6 +119,9 @@ impl Engine {
         for (id, place) in ids.into_iter().zip(&places) {
             let thing = inventory.ledger.add(&sizes.of(place));
             inventory.layers.insert(id, thing);
+            if let Some(below) = self.layers.below_files(id) {
+                inventory.below.insert(id, below);
+            }
             let facts = self.layers.known_facts(id);
             for tar in &facts.tars {
                 inventory.by_diff_id.insert(tar.diff_id, id);
@@ -215,12 +220,16 @@ impl Engine {
 }
 
 impl Inventory {
-    /// Returns a layer, what describes it and its packed forms, as far as they are here.
+    /// Returns a layer, what describes it, the layer that its files lie on, and its packed forms, as
+    /// far as they are here.
     pub(super) fn things_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
-        let forms = [&self.layers, &self.described];
-        let layer = forms
-            .into_iter()
-            .filter_map(move |form| form.get(&id).copied());
+        let below = self.below.get(&id);
+        let layer = [
+            self.layers.get(&id),
+            self.described.get(&id),
+            below.and_then(|below| self.layers.get(below)),
+        ];
+        let layer = layer.into_iter().flatten().copied();
         let packed = self.packed.get(&id).into_iter().flatten();
         let packed = packed.filter_map(|digest| self.blobs.get(digest).copied());
         layer.chain(packed)

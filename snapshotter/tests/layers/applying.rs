@@ -11,7 +11,7 @@ use kiln_snapshotter::{
 };
 use tar::{EntryType, Header};
 
-use crate::sample::{everything, layer, listing, path, plain, store};
+use crate::sample::{Root, everything, layer, listing, path, plain, store};
 
 /// A tar written member by member, as nobody sane would write it.
 #[derive(Default)]
@@ -112,7 +112,7 @@ fn kilns_own_layers_come_back_byte_for_byte() {
     assert_eq!(layer.diff_id().unwrap(), tar.diff_id);
     let found = store_of_two.by_diff_id(tar.diff_id).unwrap();
     assert_eq!(found, layer);
-    let special = layer.unpacked().unwrap().join("special");
+    let special = layer.root().join("special");
     assert_eq!(fs::metadata(special).unwrap().mode() & 0o7777, 0o4755);
 }
 
@@ -139,7 +139,7 @@ fn compressed_layers_are_recognised() {
     ] {
         let layer = store.apply(&*blob, compression, diff_id).unwrap();
         assert_eq!(listing(&layer), ["a 1", "b 1"]);
-        fs::remove_dir_all(layer.unpacked().unwrap()).unwrap();
+        fs::remove_dir_all(layer.root()).unwrap();
     }
 }
 
@@ -462,7 +462,7 @@ fn gnu_tars_are_read() {
     let tree = layer.tree().unwrap();
     let entry = tree.get(b"sparse").unwrap();
     assert_eq!((entry.uid, entry.mtime.seconds), (3_000_000_000, -5));
-    let root = layer.unpacked().unwrap();
+    let root = layer.root();
     let same = fs::read(root.join("sparse")).unwrap() == fs::read(source.join("sparse")).unwrap();
     assert!(same);
 }

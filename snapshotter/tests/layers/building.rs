@@ -5,10 +5,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use kiln_cache::{Blake3, Kind, Timestamp};
 use kiln_snapshotter::{
-    Added, BuildError, Content, Expectation, Hashed, LargeFile, Metadata, Sameness, TimeClamp,
+    Added, BuildError, Content, Expectation, Hashed, LargeFile, Metadata, Sameness, StoredFile,
+    TimeClamp,
 };
 
-use crate::sample::{add, layer, listing, path, plain, store};
+use crate::sample::{Root, add, layer, listing, path, plain, store};
 
 #[test]
 fn files_land_on_disk_and_in_the_index() {
@@ -31,7 +32,7 @@ fn files_land_on_disk_and_in_the_index() {
             "d/", "d/f 5", "-gone", "h == d/f", "l -> d/f", "o/!", "o/x 0"
         ]
     );
-    let root = layer.unpacked().unwrap();
+    let root = layer.root();
     assert_eq!(fs::read_to_string(root.join("h")).unwrap(), "hello");
     let metadata = fs::metadata(root.join("d/f")).unwrap();
     assert_eq!(metadata.mtime(), 1_700_000_000);
@@ -84,10 +85,7 @@ fn later_entries_replace_earlier_ones() {
         listing(&layer),
         ["d 10", "f/", "f/y 1", "g 7", "h 3", "l 1"]
     );
-    assert_eq!(
-        fs::read_to_string(layer.unpacked().unwrap().join("h")).unwrap(),
-        "old"
-    );
+    assert_eq!(fs::read_to_string(layer.root().join("h")).unwrap(), "old");
 }
 
 #[test]
@@ -162,7 +160,7 @@ fn modes_and_owners_are_exact() {
             .unwrap();
     }
     let layer = builder.finish().unwrap();
-    let root = layer.unpacked().unwrap();
+    let root = layer.root();
     for entry in layer.tree().unwrap().iter() {
         assert_eq!((entry.uid, entry.gid), (12, 34));
         let metadata = fs::metadata(root.join(entry.guest_path().as_relative())).unwrap();
@@ -205,24 +203,29 @@ fn content_comes_from_memory_files_streams_and_the_store() {
     assert_eq!(streamed, expected);
     let first = first.finish().unwrap();
 
-    let stored = first.unpacked().unwrap().join("file");
+    let stored = StoredFile {
+        path: first.root().join("file"),
+        layer: first.id(),
+        content: expected,
+        sameness: Sameness::Content,
+    };
     let second = store.builder().unwrap();
-    let linked = Content::Stored(&stored, expected, Sameness::Content);
+    let linked = Content::Stored(&stored);
     second.add_file(&path("same"), &metadata, linked).unwrap();
     let other = Metadata {
         mtime: Timestamp::EPOCH,
         ..metadata
     };
-    let copied = Content::Stored(&stored, expected, Sameness::Content);
+    let copied = Content::Stored(&stored);
     second.add_file(&path("other"), &other, copied).unwrap();
-    let root = second.finish().unwrap().unpacked().unwrap();
+    let root = second.finish().unwrap().root();
     let inode = |path: &std::path::Path| fs::metadata(path).unwrap().ino();
     if rustix::process::geteuid().is_root() {
-        assert_eq!(inode(&root.join("same")), inode(&stored));
+        assert_eq!(inode(&root.join("same")), inode(&stored.path));
     }
-    assert_ne!(inode(&root.join("other")), inode(&stored));
+    assert_ne!(inode(&root.join("other")), inode(&stored.path));
     assert_eq!(fs::read(root.join("other")).unwrap(), bytes);
-    assert_eq!(fs::metadata(&stored).unwrap().mtime(), 1_700_000_000);
+    assert_eq!(fs::metadata(&stored.path).unwrap().mtime(), 1_700_000_000);
 }
 
 #[test]
@@ -263,7 +266,7 @@ fn dropped_builders_leave_nothing() {
 fn half_written_layers_are_replaced() {
     let (directory, store) = store();
     let made = layer(&store, &["a=1"]);
-    let place = made.unpacked().unwrap().parent().unwrap().to_owned();
+    let place = made.root().parent().unwrap().to_owned();
     drop((made, store));
     fs::write(place.join("index"), "").unwrap();
     let store =
@@ -275,9 +278,9 @@ fn half_written_layers_are_replaced() {
         again.tree().unwrap().as_bytes()
     );
     fs::remove_dir_all(place.join("diff")).unwrap();
-    assert_eq!(again.directory(), None);
+    assert_eq!(again.files(), None);
     layer(&store, &["a=1"]);
-    assert!(again.directory().is_some());
+    assert!(again.files().is_some());
 }
 
 #[test]
@@ -314,7 +317,7 @@ fn large_files_are_digested_on_their_way() {
     let on_the_way = layer.facts().unwrap().tars;
     let expected = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
     assert_eq!(on_the_way, [expected.unwrap()]);
-    let root = layer.unpacked().unwrap();
+    let root = layer.root();
     assert_eq!(fs::read(root.join("d/b")).unwrap(), contents[2]);
     let mode = fs::metadata(root.join("m")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o640);
@@ -347,20 +350,24 @@ fn large_files_are_digested_on_their_way() {
 fn equal_files_of_a_layer_stay_two() {
     let (_directory, store) = store();
     let source = layer(&store, &["file=same"]);
-    let stored = source.unpacked().unwrap().join("file");
-    let hashed = Hashed {
-        size_bytes: 4,
-        hash: Blake3::of(b"same"),
+    let stored = StoredFile {
+        path: source.root().join("file"),
+        layer: source.id(),
+        content: Hashed {
+            size_bytes: 4,
+            hash: Blake3::of(b"same"),
+        },
+        sameness: Sameness::Content,
     };
     let builder = store.builder().unwrap();
     for name in ["a", "b"] {
-        let content = Content::Stored(&stored, hashed, Sameness::Content);
+        let content = Content::Stored(&stored);
         builder
             .add_file(&path(name), &plain(0o644), content)
             .unwrap();
     }
-    let root = builder.finish().unwrap().unpacked().unwrap();
+    let root = builder.finish().unwrap().root();
     let inode = |file: &std::path::Path| fs::metadata(file).unwrap().ino();
     assert_ne!(inode(&root.join("a")), inode(&root.join("b")));
-    assert_ne!(inode(&root.join("b")), inode(&stored));
+    assert_ne!(inode(&root.join("b")), inode(&stored.path));
 }

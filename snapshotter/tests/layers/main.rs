@@ -11,5 +11,6 @@ mod building;
 mod packing;
 mod sample;
 mod sharing;
+mod stacking;
 mod tarring;
 mod viewing;

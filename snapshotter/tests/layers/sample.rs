@@ -1,7 +1,25 @@
 //! A layer with something of everything.
 
+use std::path::{Path, PathBuf};
+
 use kiln_cache::{Device, GuestPath, Store, Timestamp, XattrsBuf};
 use kiln_snapshotter::{Content, DeviceKind, Layer, LayerBuilder, LayerStore, Metadata};
+
+/// Where the files of a layer are that has all of them itself.
+pub(crate) trait Root {
+    fn root(&self) -> PathBuf;
+}
+
+impl Root for Layer {
+    fn root(&self) -> PathBuf {
+        let files = self.unpacked().unwrap();
+        let directories: Vec<&Path> = files.directories().collect();
+        let [only] = directories.as_slice() else {
+            panic!("{files:?}");
+        };
+        only.to_path_buf()
+    }
+}
 
 /// An empty store in a directory that lives as long.
 pub(crate) fn store() -> (tempfile::TempDir, LayerStore) {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use kiln_cache::{DiffId, Sha256, Timestamp};
 use kiln_snapshotter::{LayerError, TarOrigin, TimeClamp};
 
-use crate::sample::{everything, layer, store};
+use crate::sample::{Root, everything, layer, store};
 
 fn tar_of(layer: &kiln_snapshotter::Layer, clamp: TimeClamp) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -187,7 +187,7 @@ fn diff_ids_are_remembered_and_found() {
 fn changed_files_are_noticed() {
     let (_directory, store) = store();
     let made = layer(&store, &["a=1"]);
-    std::fs::write(made.unpacked().unwrap().join("a"), "22").unwrap();
+    std::fs::write(made.root().join("a"), "22").unwrap();
     let error = made.diff_id().unwrap_err();
     assert!(matches!(error, LayerError::Changed { .. }), "{error}");
 }
@@ -243,7 +243,7 @@ fn a_digest_goes_on_where_an_earlier_layer_differs() {
     let layer = made(&|lines| lines.push("zz=new".to_owned()));
     store.note_likeness(&layer, earlier.id());
     let expected = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
-    std::fs::remove_file(layer.unpacked().unwrap().join("d/f03")).unwrap();
+    std::fs::remove_file(layer.root().join("d/f03")).unwrap();
     assert_eq!(layer.canonical_tar().unwrap(), expected.unwrap());
 }
 
@@ -254,7 +254,7 @@ fn states_of_another_implementation_are_not_used() {
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let earlier = layer(&store, &lines);
     earlier.canonical_tar().unwrap();
-    let states = earlier.unpacked().unwrap().with_file_name("states");
+    let states = earlier.root().with_file_name("states");
     let text = std::fs::read_to_string(&states).unwrap();
     let (sample, rest) = text.split_once('\n').unwrap();
     assert!(rest.lines().count() > 3);

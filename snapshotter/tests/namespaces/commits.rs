@@ -88,7 +88,7 @@ fn check_disk(layer: &Layer) {
             found.push(name);
         }
     }
-    let root = layer.unpacked().unwrap();
+    let root = layer.unpacked().unwrap().path(&GuestPath::ROOT);
     let mut found = Vec::new();
     names(&root, &GuestPath::ROOT, &mut found);
     found.sort();

@@ -5,6 +5,7 @@
 //!
 //! spec/dockerfile.md section 7.
 
+mod earlier; // what the same copy made before
 mod place; // from sources to the entries of a layer
 mod select; // from source arguments to sources
 mod write; // from entries to a layer
@@ -13,6 +14,7 @@ pub use place::PlaceError;
 pub use select::SelectError;
 pub use write::WriteError;
 
+pub(crate) use earlier::Earlier;
 pub(crate) use place::{Owner, Placement};
 pub(crate) use select::{Selection, digest, digest_at, select, wanted};
-pub(crate) use write::{Earlier, Fidelity, write};
+pub(crate) use write::{Fidelity, write};

@@ -1,5 +1,6 @@
 //! From sources to the entries of a layer: destinations, owners, modes, collisions.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Xattrs};
@@ -72,6 +73,8 @@ pub(crate) struct Placement<'a> {
     placed: BTreeMap<GuestPath, Placed<'a>>,
     /// Directories among these that are nowhere else: what is not placed in them does not exist.
     fresh: HashSet<GuestPath>,
+    /// The directory that something was put into last, and whether it is one of these.
+    inside: Option<(GuestPath, bool)>,
     /// Where each file of the source with several names went first.
     links: HashMap<&'a [u8], GuestPath>,
 }
@@ -91,6 +94,7 @@ impl<'a> Placement<'a> {
             written: None,
             placed: BTreeMap::new(),
             fresh: HashSet::new(),
+            inside: None,
             links: HashMap::new(),
         }
     }
@@ -99,6 +103,11 @@ impl<'a> Placement<'a> {
     pub(crate) fn turn_to(&mut self, source: &'a dyn Files) {
         self.source = source;
         self.links.clear();
+    }
+
+    /// Says whether everything that was placed is still here: nothing was taken out or unpacked.
+    pub(crate) fn is_all(&self) -> bool {
+        self.written.is_none()
     }
 
     /// Returns what has been placed.
@@ -118,6 +127,7 @@ impl<'a> Placement<'a> {
     pub(crate) fn look_in(&mut self, builder: &'a LayerBuilder) {
         self.written = Some(builder);
         self.fresh.clear();
+        self.inside = None;
     }
 
     /// Makes the destination a directory and returns where it is: an archive is unpacked into it.
@@ -146,7 +156,7 @@ impl<'a> Placement<'a> {
             false => destination,
         };
         match selection.entry {
-            Some(entry) => self.node(&target, entry),
+            Some(entry) => self.node(target, entry),
             None => Ok(()),
         }
     }
@@ -193,13 +203,13 @@ impl<'a> Placement<'a> {
             let target = destination.join(parent.as_bytes());
             let source: &'a dyn Files = self.source;
             match source.get(selection.pivot.join(parent.as_bytes()).as_bytes()) {
-                Some(entry) if entry.is_directory() => self.node(&target, entry)?,
+                Some(entry) if entry.is_directory() => self.node(target, entry)?,
                 _ => self.directory(&target)?,
             }
         }
         let target = destination.join(selection.reproduced.as_bytes());
         if let Some(entry) = selection.entry {
-            self.node(&target, entry)?;
+            self.node(target.clone(), entry)?;
         }
         match selection.is_directory() {
             true => self.contents(&target, selection),
@@ -223,11 +233,11 @@ impl<'a> Placement<'a> {
             };
             let target = destination.join(name);
             let Kind::HardLink { target: first } = child.kind else {
-                self.node(&target, *child)?;
+                self.node(target, *child)?;
                 continue;
             };
             let file = follow_hard_link(self.source, *child);
-            self.node(&target, file)?;
+            self.node(target.clone(), file)?;
             // The first name's place, if it was copied along; otherwise this one is the first.
             let place = relative(first)
                 .map(|name| destination.join(name))
@@ -262,32 +272,50 @@ impl<'a> Placement<'a> {
     }
 
     /// Places one entry of the source at a path of the layer.
-    fn node(&mut self, target: &GuestPath, entry: Entry<'a>) -> Result<(), PlaceError> {
-        self.parents(target)?;
+    fn node(&mut self, target: GuestPath, entry: Entry<'a>) -> Result<(), PlaceError> {
+        self.parents(&target)?;
         let is_directory = entry.is_directory();
-        match self.kind_at(target) {
-            Some(Found::Directory) if !is_directory => {
-                return Err(PlaceError::Directory(target.clone()));
-            }
+        let check = |target: &GuestPath, found: Option<&Found>| match found {
+            Some(Found::Directory) if !is_directory => Err(PlaceError::Directory(target.clone())),
             Some(Found::Symlink(_) | Found::Other) if is_directory => {
-                return Err(PlaceError::NonDirectory(target.clone()));
+                Err(PlaceError::NonDirectory(target.clone()))
             }
-            None if is_directory => {
-                self.fresh.insert(target.clone());
+            _ => Ok(()),
+        };
+        let placed = self.placed_as(entry);
+        let is_in_fresh = matches!(self.inside, Some((_, true)));
+        let before = match is_in_fresh {
+            true => None,
+            false => self.kind_before(&target),
+        };
+        match self.placed.entry(target) {
+            Slot::Vacant(slot) => {
+                check(slot.key(), before.as_ref())?;
+                if is_directory && before.is_none() {
+                    self.fresh.insert(slot.key().clone());
+                }
+                slot.insert(placed);
             }
-            _ => {}
+            Slot::Occupied(mut slot) => {
+                check(slot.key(), Some(&Found::of(&slot.get().node)))?;
+                slot.insert(placed);
+            }
         }
+        Ok(())
+    }
+
+    /// Returns what becomes of an entry of the source.
+    fn placed_as(&self, entry: Entry<'a>) -> Placed<'a> {
         let mut node = entry;
         (node.uid, node.gid) = self.ids(entry.uid, entry.gid);
         if !matches!(node.kind, Kind::Symlink { .. }) {
-            node.mode = self.changed_mode(node.mode, is_directory);
+            node.mode = self.changed_mode(node.mode, entry.is_directory());
         }
         let bytes = match entry.kind {
             Kind::File { .. } => Bytes::Source(entry.path),
             _ => Bytes::None,
         };
-        self.placed.insert(target.clone(), Placed { node, bytes });
-        Ok(())
+        Placed { node, bytes }
     }
 
     /// Makes sure that `path`, links followed, is a directory; places nothing if it is one.
@@ -319,13 +347,7 @@ impl<'a> Placement<'a> {
     /// Makes sure that everything above `path` is a directory and is in the layer.
     fn parents(&mut self, path: &GuestPath) -> Result<(), PlaceError> {
         // Nearly always the last file's directory again.
-        if path.parent().is_some_and(|parent| {
-            parent.is_root()
-                || self
-                    .placed
-                    .get(&parent)
-                    .is_some_and(|placed| placed.node.is_directory())
-        }) {
+        if matches!(&self.inside, Some((directory, _)) if path.is_in(directory)) {
             return Ok(());
         }
         for parent in path.ancestors() {
@@ -337,6 +359,10 @@ impl<'a> Placement<'a> {
                 None => self.make_directory(&parent),
             }
         }
+        self.inside = path.parent().map(|parent| {
+            let is_fresh = self.fresh.contains(&parent);
+            (parent, is_fresh)
+        });
         Ok(())
     }
 
@@ -421,6 +447,11 @@ impl<'a> Placement<'a> {
         {
             return None;
         }
+        self.kind_before(path)
+    }
+
+    /// Returns what is at a path without what is placed.
+    fn kind_before(&self, path: &GuestPath) -> Option<Found> {
         match self
             .written
             .map_or(Added::Nothing, |layer| layer.look(path))

@@ -3,22 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::{Entry, GuestPath, Kind, LayerId};
+use kiln_cache::{Entry, GuestPath, Kind};
 use kiln_snapshotter::{
-    BuildError, Content, Expectation, Hashed, LargeFile, Layer, LayerBuilder, LayerError, Metadata,
-    ParentView, Sameness,
+    BuildError, Content, Expectation, Hashed, LargeFile, LayerBuilder, Metadata, Sameness,
+    StoredFile,
 };
 use rayon::prelude::*;
 
+use super::earlier::Earlier;
 use super::place::{Bytes, Placed};
 use crate::files::Files;
 
 /// Bytes. From here on a file is digested while it is copied; smaller ones are copied by several
 /// threads at once.
-const LARGE: u64 = 16 << 20;
+pub(super) const LARGE: u64 = 16 << 20;
 
 /// Large files that are open at once.
 const MOST_OPEN: usize = 64;
@@ -64,64 +64,6 @@ impl Fidelity {
             (Self::Exact, Self::Exact) => Self::Exact,
             _ => Self::Changed,
         }
-    }
-}
-
-/// A layer that the same copy made before. Files that are the same now need not be written again.
-#[derive(Debug, Default)]
-pub(crate) struct Earlier {
-    view: ParentView,
-    layer: Option<LayerId>,
-    /// Where its files are.
-    directory: PathBuf,
-}
-
-impl Earlier {
-    /// Takes a layer; one whose files are not here is no help.
-    pub(crate) fn new(layer: &Layer) -> Result<Self, LayerError> {
-        let Some(directory) = layer.directory() else {
-            return Ok(Self::default());
-        };
-        Ok(Self {
-            view: ParentView::new(std::slice::from_ref(layer))?,
-            layer: Some(layer.id()),
-            directory,
-        })
-    }
-
-    /// Returns the layer, if there is one.
-    pub(crate) fn layer(&self) -> Option<LayerId> {
-        self.layer
-    }
-
-    /// Returns the file that the store keeps at this place, if it has this content.
-    fn stored(
-        &self,
-        path: &GuestPath,
-        known: Hashed,
-        metadata: &Metadata<'_>,
-    ) -> Option<(PathBuf, Sameness)> {
-        let found = self.view.find(path)?;
-        let Kind::File { size, hash } = found.entry.kind else {
-            return None;
-        };
-        if (size, hash) != (known.size_bytes, known.hash) || found.entry.xattrs != metadata.xattrs {
-            return None;
-        }
-        // What was a further name of another file may be a file of its own now.
-        if found.first_name != Some(found.entry.path) {
-            return None;
-        }
-        // Layers keep whole seconds.
-        let wanted = Metadata {
-            mtime: metadata.mtime.whole_seconds(),
-            ..*metadata
-        };
-        let sameness = match Metadata::of(&found.entry) == wanted {
-            true => Sameness::Whole,
-            false => Sameness::Content,
-        };
-        Some((self.directory.join(path.as_relative()), sameness))
     }
 }
 
@@ -264,10 +206,15 @@ fn file<'a>(
     };
     let stored = source
         .stored(from)
-        .map(|stored| (stored, Sameness::Content))
+        .map(|(layer, path)| StoredFile {
+            path,
+            layer,
+            content: known,
+            sameness: Sameness::Content,
+        })
         .or_else(|| earlier.stored(path, known, &metadata));
-    if let Some((stored, sameness)) = stored {
-        builder.add_file(path, &metadata, Content::Stored(&stored, known, sameness))?;
+    if let Some(stored) = stored {
+        builder.add_file(path, &metadata, Content::Stored(&stored))?;
         return Ok(Copied::Now(Fidelity::Exact));
     }
     let opened: File = source.open(from).map_err(|error| WriteError::Open {

@@ -1,0 +1,150 @@
+//! Where the files of a layer are: in one directory, or in two of which one is an earlier layer's.
+//!
+//! A copy of a directory of which little changed makes a layer that has nearly all its files in
+//! common with the one that the same step made before. It needs no further name for each of them:
+//! it keeps what differs, and lies on the files of the other, as it would in an overlay.
+//!
+//! ```text
+//! layers/<2 hex>/<layer id>/diff/   the files; those that differ if there is an `upon`
+//! layers/<2 hex>/<layer id>/upon    text: the id of the layer that has the rest
+//! ```
+//!
+//! Such a layer shows every path of the one it lies on, directories as directories, so nothing
+//! has to be hidden. The one below has all its files itself: there are never more than two
+//! directories, and it must stay as long as what lies on it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use kiln_cache::{GuestPath, LayerId};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use crate::error::LayerError;
+use crate::layer::{Layer, LayerStore};
+
+/// Names what a layer lies on in its directory.
+pub(crate) const UPON: &str = "upon";
+
+/// Where the files of a layer are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerFiles {
+    own: PathBuf,
+    rest: Option<PathBuf>,
+}
+
+impl LayerFiles {
+    pub(crate) fn in_one(own: PathBuf) -> Self {
+        Self { own, rest: None }
+    }
+
+    /// Returns the directories in overlayfs form, topmost first.
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.own.as_path()).chain(self.rest.as_deref())
+    }
+
+    /// Returns where something is that the layer has at `path`.
+    #[must_use]
+    pub fn path(&self, path: &GuestPath) -> PathBuf {
+        self.directory_of(path).join(path.as_relative())
+    }
+
+    /// Returns the directory that has what the layer has at `path`.
+    pub(crate) fn directory_of(&self, path: &GuestPath) -> &Path {
+        let is_own = || self.own.join(path.as_relative()).symlink_metadata().is_ok();
+        match &self.rest {
+            Some(rest) if !is_own() => rest,
+            _ => &self.own,
+        }
+    }
+
+    /// Opens the directories.
+    pub(crate) fn open(&self) -> Result<OpenFiles, LayerError> {
+        let open = |path: &Path| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            openat(CWD, path, flags, Mode::empty()).map_err(LayerError::at(path))
+        };
+        let own = open(&self.own)?;
+        let Some(rest) = &self.rest else {
+            return Ok(OpenFiles { own, rest: None });
+        };
+        let mut names = HashSet::new();
+        for found in walkdir::WalkDir::new(&self.own).min_depth(1) {
+            let found = found.map_err(|error| LayerError::at(&self.own)(error))?;
+            if !found.file_type().is_dir()
+                && let Ok(name) = found.path().strip_prefix(&self.own)
+            {
+                names.insert(name.as_os_str().as_bytes().to_owned());
+            }
+        }
+        let rest = Some((open(rest)?, names));
+        Ok(OpenFiles { own, rest })
+    }
+}
+
+/// The directories of a layer, open.
+#[derive(Debug)]
+pub(crate) struct OpenFiles {
+    own: OwnedFd,
+    /// The other one, and which files are not there: few, so it need not be tried.
+    rest: Option<(OwnedFd, HashSet<Vec<u8>>)>,
+}
+
+impl OpenFiles {
+    /// Opens the regular file at a clean path of the layer for reading.
+    pub(crate) fn file(&self, path: &[u8]) -> io::Result<fs::File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = match &self.rest {
+            Some((rest, own)) if !own.contains(path) => rest,
+            _ => &self.own,
+        };
+        Ok(openat(root, path, flags, Mode::empty())?.into())
+    }
+}
+
+impl Layer {
+    /// Returns where the layer's files are, or none if it is not unpacked.
+    #[must_use]
+    pub fn files(&self) -> Option<LayerFiles> {
+        let own = self.path("diff");
+        if !own.is_dir() {
+            return None;
+        }
+        let Some(below) = self.upon() else {
+            return Some(LayerFiles::in_one(own));
+        };
+        let rest = below.path("diff");
+        rest.is_dir().then_some(LayerFiles {
+            own,
+            rest: Some(rest),
+        })
+    }
+
+    /// Returns where the layer's files are.
+    ///
+    /// # Errors
+    /// [`LayerError::NotUnpacked`].
+    pub fn unpacked(&self) -> Result<LayerFiles, LayerError> {
+        self.files()
+            .ok_or_else(|| LayerError::NotUnpacked(self.id()))
+    }
+
+    /// Returns the layer whose files this one lies on, here or not; none if it has all its files.
+    #[must_use]
+    pub fn upon(&self) -> Option<Self> {
+        let text = fs::read_to_string(self.path(UPON)).ok()?;
+        let id: LayerId = text.trim_end().parse().ok()?;
+        Some(Self::new(self.store(), id))
+    }
+}
+
+impl LayerStore {
+    /// Returns the layer whose files another one lies on.
+    #[must_use]
+    pub fn below_files(&self, id: LayerId) -> Option<LayerId> {
+        Layer::new(self.store(), id).upon().map(|layer| layer.id())
+    }
+}

@@ -1,0 +1,145 @@
+//! What the same copy made before: files that are the same now need not be written again.
+
+use std::collections::BTreeMap;
+
+use kiln_cache::{GuestPath, Kind, LayerId};
+use kiln_snapshotter::{
+    Hashed, Layer, LayerError, LayerFiles, LayerStore, Metadata, ParentView, Sameness, StoredFile,
+};
+
+use super::place::{Bytes, Placed};
+use super::write::LARGE;
+
+/// Entries. A smaller layer is made whole: a further directory in a stack costs more than some
+/// links.
+const FEW: usize = 64;
+
+/// A layer lies on an earlier one as long as it differs in no more than one entry of so many: a
+/// chain of edits ends in a layer of its own, which the next ones lie on.
+const SHARE: usize = 4;
+
+/// A layer that the same copy made before.
+#[derive(Debug, Default)]
+pub(crate) struct Earlier(Option<Known>);
+
+#[derive(Debug)]
+struct Known {
+    view: ParentView,
+    layer: Layer,
+    files: LayerFiles,
+}
+
+impl Earlier {
+    /// Takes a layer; one whose files are not here is no help.
+    pub(crate) fn new(layer: &Layer) -> Result<Self, LayerError> {
+        let Some(files) = layer.files() else {
+            return Ok(Self::default());
+        };
+        Ok(Self(Some(Known {
+            view: ParentView::new(std::slice::from_ref(layer))?,
+            layer: layer.clone(),
+            files,
+        })))
+    }
+
+    /// Returns the layer, if there is one.
+    pub(crate) fn layer(&self) -> Option<LayerId> {
+        self.0.as_ref().map(|known| known.layer.id())
+    }
+
+    /// Returns the file that the store keeps at this place, if it has this content.
+    pub(super) fn stored(
+        &self,
+        path: &GuestPath,
+        content: Hashed,
+        metadata: &Metadata<'_>,
+    ) -> Option<StoredFile> {
+        let known = self.0.as_ref()?;
+        let found = known.view.find(path)?;
+        let Kind::File { size, hash } = found.entry.kind else {
+            return None;
+        };
+        if (size, hash) != (content.size_bytes, content.hash)
+            || found.entry.xattrs != metadata.xattrs
+        {
+            return None;
+        }
+        // What was a further name of another file may be a file of its own now.
+        if found.first_name != Some(found.entry.path) {
+            return None;
+        }
+        let sameness = match Metadata::of(&found.entry) == as_kept(metadata) {
+            true => Sameness::Whole,
+            false => Sameness::Content,
+        };
+        Some(StoredFile {
+            path: known.files.path(path),
+            layer: known.layer.id(),
+            content,
+            sameness,
+        })
+    }
+
+    /// Returns a layer whose files nearly all are files of one with these `entries`, at the same
+    /// place, and the entries that it has not; none if there is no such layer, or it has something
+    /// that these have not.
+    pub(crate) fn below<'e>(
+        &self,
+        layers: &LayerStore,
+        entries: &BTreeMap<GuestPath, Placed<'e>>,
+    ) -> Option<(Layer, BTreeMap<GuestPath, Placed<'e>>)> {
+        let earlier = &self.0.as_ref()?.layer;
+        let below = match earlier.upon() {
+            Some(below) => layers.layer(below.id())?,
+            None => earlier.clone(),
+        };
+        let tree = below.tree().ok()?;
+        if entries.len() < FEW {
+            return None;
+        }
+        let most = entries.len() / SHARE;
+        let mut before = tree.iter().peekable();
+        let mut differing = BTreeMap::new();
+        for (path, placed) in entries {
+            let is_further_name = matches!(placed.bytes, Bytes::SameAs(_));
+            let is_large = matches!(placed.node.kind, Kind::File { size, .. } if size >= LARGE);
+            let is_same = match before.next_if(|entry| entry.path == path.as_bytes()) {
+                Some(entry) if entry.is_directory() != placed.node.is_directory() => return None,
+                Some(entry) => {
+                    entry.kind == placed.node.kind
+                        && Metadata::of(&entry) == as_kept(&Metadata::of(&placed.node))
+                }
+                None => false,
+            };
+            // Names of one file are made together, and large files are digested on their way.
+            if is_further_name || (!is_same && is_large) {
+                return None;
+            }
+            if !is_same {
+                differing.insert(path.clone(), *placed);
+                if differing.len() > most {
+                    return None;
+                }
+            }
+        }
+        // What is left over, this layer has not.
+        if before.next().is_some() {
+            return None;
+        }
+        let around: Vec<GuestPath> = differing.keys().flat_map(GuestPath::ancestors).collect();
+        for directory in around {
+            if let Some(placed) = entries.get(&directory) {
+                differing.insert(directory, *placed);
+            }
+        }
+        Some((below, differing))
+    }
+}
+
+/// Layers keep whole seconds.
+fn as_kept<'a>(metadata: &Metadata<'a>) -> Metadata<'a> {
+    Metadata {
+        mtime: metadata.mtime.whole_seconds(),
+        ..*metadata
+    }
+}
