@@ -128,24 +128,20 @@ fn layers_of_one_step_get_along() {
     let (_directory, store) = store();
     let first = layer(&store, &["x=one"]);
     let builder = store.builder().unwrap();
-    let hash = Blake3::of(b"one");
-    for (name, sameness) in [("x", Sameness::Whole)] {
-        let tree = first.tree().unwrap();
-        let entry = tree.get(b"x").unwrap();
-        let stored = StoredFile {
-            path: first.root().join(name),
-            layer: first.id(),
-            content: Hashed {
-                size_bytes: 3,
-                hash,
-            },
-            sameness,
-        };
-        let content = Content::Stored(&stored);
-        builder
-            .add_file(&path(name), &Metadata::of(&entry), content)
-            .unwrap();
-    }
+    let tree = first.tree().unwrap();
+    let stored = StoredFile {
+        path: first.root().join("x"),
+        layer: first.id(),
+        content: Hashed {
+            size_bytes: 3,
+            hash: Blake3::of(b"one"),
+        },
+        sameness: Sameness::Whole,
+    };
+    let metadata = Metadata::of(&tree.get(b"x").unwrap());
+    builder
+        .add_file(&path("x"), &metadata, Content::Stored(&stored))
+        .unwrap();
     let content = Content::Bytes(b"new");
     let metadata = crate::sample::plain(0o644);
     builder.add_file(&path("y"), &metadata, content).unwrap();
