@@ -17,6 +17,7 @@ use crate::decompress;
 use crate::disk::Root;
 use crate::error::LayerError;
 use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
+use crate::files::LayerFiles;
 use crate::layer::{LayerStore, TimeClamp};
 use crate::pack::{self, Packing};
 use crate::scan::{self, NodeKind};
@@ -77,7 +78,7 @@ impl PlainDirectory {
         let (blob, tar) = pack::pack(blobs, packing, |output| {
             let source = Source {
                 id: self.id(),
-                directory: Some(self.path.clone()),
+                files: Some(LayerFiles::in_one(self.path.clone())),
             };
             let mut hashing = Sha256Writer::new(output);
             tar_write::write_tree(
