@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use rustix::fs::Mode;
@@ -94,7 +95,7 @@ pub struct ScanError {
 #[derive(Debug)]
 pub struct Scan {
     /// The files of the wanted parts.
-    pub tree: Tree,
+    pub tree: Arc<Tree>,
     /// The index for the next scan; none if the previous one still says all.
     pub index: Option<StatIndex>,
     /// How many files had to be read.
@@ -133,7 +134,7 @@ pub fn scan<F: Filter>(
     let mut met = walk.run(&directory)?;
     link_names(&mut met, &previous);
     let (files_read, bytes_read) = read_changed(root, &directory, &mut met)?;
-    let (tree, index) = assemble(&met, previous, &wanted);
+    let (tree, index) = assemble(&met, &previous, &wanted);
     Ok(Scan {
         tree,
         index,
@@ -234,7 +235,11 @@ fn read_changed(
 }
 
 /// Returns the tree of what was met, and the index for the next scan if it differs.
-fn assemble(met: &[Met], previous: StatIndex, wanted: &[GuestPath]) -> (Tree, Option<StatIndex>) {
+fn assemble(
+    met: &[Met],
+    previous: &StatIndex,
+    wanted: &[GuestPath],
+) -> (Arc<Tree>, Option<StatIndex>) {
     let positions = || {
         met.iter().map(|item| match item {
             Met::Known(position) => Some(*position),
@@ -252,25 +257,26 @@ fn assemble(met: &[Met], previous: StatIndex, wanted: &[GuestPath]) -> (Tree, Op
         // Then nothing was deleted or is ignored now, either.
         if known.count() == covered.iter().map(ExactSizeIterator::len).sum::<usize>() {
             if met.len() == previous.tree().len() {
-                return (previous.into_tree(), None);
+                return (previous.shared_tree(), None);
             }
-            let mut tree = TreeBuilder::new();
+            let length = previous.tree().as_bytes().len();
+            let mut tree = TreeBuilder::with_room(met.len(), length);
             for position in positions().flatten() {
                 tree.copy(previous.tree(), position);
             }
-            return (tree.finish(), None);
+            return (Arc::new(tree.finish()), None);
         }
     }
-    let mut index = StatIndexBuilder::default();
+    let mut index = StatIndexBuilder::with_room(met.len(), previous);
     for item in met {
         match item {
-            Met::Known(position) => index.copy(&previous, *position),
+            Met::Known(position) => index.copy(previous, *position),
             Met::New(found) => index.push(&found.entry(), &found.identity),
         }
     }
     let index = index.finish();
-    let tree = index.tree().clone();
-    (tree, Some(merge(&previous, index, wanted)))
+    let tree = index.shared_tree();
+    (tree, Some(merge(previous, index, wanted)))
 }
 
 fn host_path(root: &Path, path: &[u8]) -> PathBuf {

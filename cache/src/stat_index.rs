@@ -13,9 +13,10 @@
 //! The index may be deleted at any time; it costs only the reading of every file.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::tree::{Entry, Tree, TreeBuilder};
@@ -42,7 +43,7 @@ pub(crate) struct Identity {
 /// The remembered state of a context.
 #[derive(Clone, Debug, Default)]
 pub struct StatIndex {
-    tree: Tree,
+    tree: Arc<Tree>,
     identities: Vec<u8>,
 }
 
@@ -63,12 +64,11 @@ impl StatIndex {
     pub fn save(&self, store: &Store, context: &Path) -> io::Result<()> {
         let path = path(store, context);
         let temporary = store.work_file()?;
-        let mut bytes = Vec::with_capacity(MAGIC.len() + 8 + self.identities.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&(self.identities.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&self.identities);
-        bytes.extend_from_slice(self.tree.as_bytes());
-        fs::write(&temporary, bytes)?;
+        let mut file = File::create(&temporary)?;
+        file.write_all(MAGIC)?;
+        file.write_all(&(self.identities.len() as u64).to_le_bytes())?;
+        file.write_all(&self.identities)?;
+        file.write_all(self.tree.as_bytes())?;
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
@@ -79,8 +79,8 @@ impl StatIndex {
         &self.tree
     }
 
-    pub(crate) fn into_tree(self) -> Tree {
-        self.tree
+    pub(crate) fn shared_tree(&self) -> Arc<Tree> {
+        Arc::clone(&self.tree)
     }
 
     fn record(&self, position: usize) -> &[u8] {
@@ -121,7 +121,10 @@ impl StatIndex {
         let tree = Tree::from_bytes(part(rest - length)?).ok();
         Ok(tree
             .filter(|tree| identities.len() == tree.len() * RECORD)
-            .map(|tree| Self { tree, identities }))
+            .map(|tree| Self {
+                tree: Arc::new(tree),
+                identities,
+            }))
     }
 }
 
@@ -142,6 +145,14 @@ pub(crate) struct StatIndexBuilder {
 }
 
 impl StatIndexBuilder {
+    /// Starts with room for so many files, which look like those of an earlier index.
+    pub(crate) fn with_room(count: usize, earlier: &StatIndex) -> Self {
+        Self {
+            tree: TreeBuilder::with_room(count, earlier.tree.as_bytes().len()),
+            identities: Vec::with_capacity(count * RECORD),
+        }
+    }
+
     pub(crate) fn push(&mut self, entry: &Entry<'_>, identity: &Identity) {
         self.tree.push(entry);
         self.identities
@@ -170,7 +181,7 @@ impl StatIndexBuilder {
             "a scan meets every path once, in order"
         );
         StatIndex {
-            tree,
+            tree: Arc::new(tree),
             identities: self.identities,
         }
     }

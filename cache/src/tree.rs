@@ -412,7 +412,10 @@ impl Tree {
     /// Returns a tree with the entries of both, and of two with one path the one of `other`.
     #[must_use]
     pub fn with(&self, other: &Self) -> Self {
-        let mut merged = TreeBuilder::new();
+        let is_shared = |position: &usize| self.position(other.path_at(*position)).is_ok();
+        let shared = (0..other.count).filter(is_shared).count();
+        let length = self.entry_bytes().len() + other.entry_bytes().len();
+        let mut merged = TreeBuilder::with_room(self.count + other.count - shared, length);
         let mut own = 0;
         for position in 0..other.count {
             let path = other.path_at(position);
@@ -467,17 +470,43 @@ impl fmt::Debug for Tree {
 }
 
 /// Collects entries in any order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TreeBuilder {
-    entries: Vec<u8>,
+    /// What goes in front of the entries, with room for so many offsets, then the entries.
+    bytes: Vec<u8>,
+    room: usize,
     offsets: Vec<u32>,
+}
+
+impl Default for TreeBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl TreeBuilder {
     /// Starts an empty tree.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::with_room(0, 0)
+    }
+
+    /// Starts an empty tree with room for entries. If just so many are added in the order of a
+    /// walk, nothing is moved any more when it is finished.
+    #[must_use]
+    pub(crate) fn with_room(count: usize, length: usize) -> Self {
+        let start = HEADER + count * 4;
+        let mut bytes = Vec::with_capacity(start + length);
+        bytes.resize(start, 0);
+        Self {
+            bytes,
+            room: count,
+            offsets: Vec::with_capacity(count),
+        }
+    }
+
+    fn entries(&self) -> &[u8] {
+        &self.bytes[HEADER + self.room * 4..]
     }
 
     /// Adds an entry. Of several with one path the last one added stands.
@@ -487,17 +516,17 @@ impl TreeBuilder {
     pub fn push(&mut self, entry: &Entry<'_>) {
         assert!(is_clean(entry.path), "entries have clean paths");
         self.begin_entry();
-        entry.encode(&mut self.entries);
+        entry.encode(&mut self.bytes);
     }
 
     /// Adds the entry at a position of another tree, as it is.
     pub(crate) fn copy(&mut self, tree: &Tree, position: usize) {
         self.begin_entry();
-        self.entries.extend_from_slice(tree.encoded(position));
+        self.bytes.extend_from_slice(tree.encoded(position));
     }
 
     fn begin_entry(&mut self) {
-        let offset = u32::try_from(self.entries.len()).expect("an index stays below 4 GiB");
+        let offset = u32::try_from(self.entries().len()).expect("an index stays below 4 GiB");
         self.offsets.push(offset);
     }
 
@@ -515,48 +544,53 @@ impl TreeBuilder {
 
     /// Sorts the entries and returns the tree.
     #[must_use]
-    pub fn finish(self) -> Tree {
-        let Self { entries, offsets } = self;
+    pub fn finish(mut self) -> Tree {
+        let mut order = std::mem::take(&mut self.offsets);
+        let entries = self.entries();
         let path = |offset: u32| {
             Reader(&entries[offset as usize..])
                 .short_bytes()
                 .expect("push wrote a path")
         };
-        let mut order = offsets;
-        let mut is_in_order = true;
-        if !order.is_sorted_by(|&a, &b| compare_paths(path(a), path(b)) == Ordering::Less) {
+        let is_in_order =
+            order.is_sorted_by(|&a, &b| compare_paths(path(a), path(b)) == Ordering::Less);
+        if !is_in_order {
             // Equal paths keep their order of arrival, and the last one is kept.
             order.sort_by(|&a, &b| compare_paths(path(a), path(b)).then(a.cmp(&b)));
             order.reverse();
             order.dedup_by(|a, b| path(*a) == path(*b));
             order.reverse();
-            is_in_order = false;
         }
-        let count = u32::try_from(order.len()).expect("each entry takes more than one byte");
-        let mut bytes = Vec::with_capacity(HEADER + order.len() * 4 + entries.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&count.to_le_bytes());
+        let count = order.len();
+        if is_in_order && count == self.room {
+            put_header(&mut self.bytes, &order);
+            let bytes = self.bytes;
+            return Tree { bytes, count };
+        }
+        let start = HEADER + count * 4;
+        let mut bytes = Vec::with_capacity(start + entries.len());
+        bytes.resize(start, 0);
         if is_in_order {
-            bytes.extend(order.iter().flat_map(|offset| offset.to_le_bytes()));
-            bytes.extend_from_slice(&entries);
-            return Tree {
-                bytes,
-                count: order.len(),
-            };
+            bytes.extend_from_slice(entries);
+        } else {
+            for offset in &mut order {
+                let entry = &entries[*offset as usize..];
+                *offset = u32::try_from(bytes.len() - start).expect("no more than before");
+                bytes.extend_from_slice(&entry[..encoded_length(entry)]);
+            }
         }
-        bytes.resize(HEADER + order.len() * 4, 0);
-        for (position, offset) in order.into_iter().enumerate() {
-            let start = bytes.len() - HEADER - count as usize * 4;
-            let at = HEADER + position * 4;
-            let start = u32::try_from(start).expect("an index stays below 4 GiB");
-            bytes[at..at + 4].copy_from_slice(&start.to_le_bytes());
-            let entry = &entries[offset as usize..];
-            bytes.extend_from_slice(&entry[..encoded_length(entry)]);
-        }
-        Tree {
-            bytes,
-            count: count as usize,
-        }
+        put_header(&mut bytes, &order);
+        Tree { bytes, count }
+    }
+}
+
+/// Writes what goes in front of the entries.
+fn put_header(bytes: &mut [u8], offsets: &[u32]) {
+    let count = u32::try_from(offsets.len()).expect("each entry takes more than one byte");
+    bytes[..MAGIC.len()].copy_from_slice(MAGIC);
+    bytes[MAGIC.len()..HEADER].copy_from_slice(&count.to_le_bytes());
+    for (place, offset) in bytes[HEADER..].chunks_exact_mut(4).zip(offsets) {
+        place.copy_from_slice(&offset.to_le_bytes());
     }
 }
 

@@ -105,7 +105,7 @@ impl Layer {
             return Ok(LayerFiles::in_one(made));
         }
         let files = self.unpacked()?;
-        let builder = LayerStore::new(self.store()).builder()?;
+        let builder = self.layers().builder()?;
         for entry in self.tree()?.iter() {
             let path = entry.guest_path();
             let Kind::File { size, hash } = entry.kind else {

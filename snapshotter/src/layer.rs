@@ -19,7 +19,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use kiln_cache::{DiffId, LayerId, Sha256Writer, Store, Timestamp, Tree, WorkDir};
 
@@ -70,7 +70,7 @@ impl LayerStore {
         if let Some(layer) = known.get(&id) {
             return Some(layer.clone());
         }
-        let layer = Layer::new(&self.shared.store, id);
+        let layer = Layer::among(self, id);
         let is_here = |layer: &Layer| layer.path("index").exists();
         // Without the one that it lies on, a layer has lost its files.
         (is_here(&layer) && layer.upon().is_none_or(|below| is_here(&below))).then(|| {
@@ -124,7 +124,7 @@ impl LayerStore {
         work: &WorkDir,
     ) -> Result<Layer, LayerError> {
         let id = tree.layer_id();
-        let layer = Layer::new(&self.shared.store, id);
+        let layer = Layer::among(self, id);
         let target = &layer.state.path;
         let staged = work.path().join("layer");
         fs::DirBuilder::new()
@@ -232,21 +232,40 @@ struct LayerState {
     id: LayerId,
     path: PathBuf,
     store: Store,
+    /// Those that were looked at beside it.
+    siblings: Weak<StoreState>,
     tree: OnceLock<Arc<Tree>>,
     diff_id: OnceLock<DiffId>,
 }
 
 impl Layer {
     pub(crate) fn new(store: &Store, id: LayerId) -> Self {
+        Self::make(store, Weak::new(), id)
+    }
+
+    fn among(layers: &LayerStore, id: LayerId) -> Self {
+        Self::make(&layers.shared.store, Arc::downgrade(&layers.shared), id)
+    }
+
+    fn make(store: &Store, siblings: Weak<StoreState>, id: LayerId) -> Self {
         let hex = id.to_string();
         Self {
             state: Arc::new(LayerState {
                 id,
                 path: store.path(format!("layers/{}/{hex}", &hex[..2])),
                 store: store.clone(),
+                siblings,
                 tree: OnceLock::new(),
                 diff_id: OnceLock::new(),
             }),
+        }
+    }
+
+    /// Returns the layers of its state directory: what was read of them is not read again.
+    pub(crate) fn layers(&self) -> LayerStore {
+        match self.state.siblings.upgrade() {
+            Some(shared) => LayerStore { shared },
+            None => LayerStore::new(&self.state.store),
         }
     }
 

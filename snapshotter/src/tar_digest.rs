@@ -106,7 +106,7 @@ impl Layer {
         let like = fs::read_to_string(self.path("like")).ok();
         let earlier = like
             .and_then(|text| text.trim_end().parse::<LayerId>().ok())
-            .and_then(|id| LayerStore::new(self.store()).layer(id));
+            .and_then(|id| self.layers().layer(id));
         let Some(earlier) = earlier else {
             return Vec::new();
         };

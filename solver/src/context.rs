@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kiln_cache::{
     Entry, Filter, GuestPath, LayerId, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree,
@@ -43,7 +44,7 @@ pub enum Lifetime {
 pub struct ScannedContext {
     /// The directory; none if there are no files.
     root: Option<OwnedFd>,
-    tree: Tree,
+    tree: Arc<Tree>,
     /// Bytes of files that were read because they changed or are new.
     pub bytes_read: u64,
 }
@@ -103,7 +104,7 @@ impl ScannedContext {
     pub fn empty() -> Self {
         Self {
             root: None,
-            tree: Tree::default(),
+            tree: Arc::default(),
             bytes_read: 0,
         }
     }
