@@ -10,6 +10,9 @@ use kiln_testbed::run;
 
 use crate::chance::Chance;
 
+/// A directory of many files, of which a few are edited.
+const MANY: &str = "src/many";
+
 /// Fills a context, replacing what is there under these names.
 pub(crate) fn fill(root: &Path) {
     for name in ["src", "lib", "read.md", "pack.tar"] {
@@ -29,6 +32,12 @@ pub(crate) fn fill(root: &Path) {
         fs::write(path, content).unwrap();
     }
     symlink("a.txt", root.join("src/link")).unwrap();
+    // So many that a layer of which little changed lies on the one before.
+    fs::create_dir_all(root.join(MANY)).unwrap();
+    for number in 0..80 {
+        let path = root.join(MANY).join(format!("{number:02}"));
+        fs::write(path, format!("{}\n", number % 7)).unwrap();
+    }
     pack(root, "packed\n");
 }
 
@@ -37,6 +46,8 @@ pub(crate) fn paths(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     collect(root, Path::new(""), &mut found);
     found.sort();
+    let mut many = 0..4;
+    found.retain(|path| !path.starts_with("src/many/") || many.next().is_some());
     found
 }
 

@@ -267,7 +267,10 @@ fn command(chance: &mut Chance) -> String {
         6 => "rm -rf /app && mkdir -p /app/src && echo new > /app/src/a.txt".to_owned(),
         7 => "chown -R 7:8 /data /app 2>/dev/null; chmod -R o-x /data 2>/dev/null; true".to_owned(),
         8 => "mkdir -p /out && echo h > /out/h1 && ln -f /out/h1 /out/h2".to_owned(),
-        9 => "mkdir -p /app && cp -a /app /out-copy && touch -d @7000 /out-copy".to_owned(),
+        // Whether two files are one shows in what is copied together.
+        9 => "mkdir -p /app /data && rm -rf /out-copy && mkdir /out-copy && \
+              cp -a /app /data /out-copy && touch -d @7000 /out-copy"
+            .to_owned(),
         10 => "mkdir -p /app && mv /app /out-moved".to_owned(),
         11 => "true".to_owned(),
         // The same files whatever the argument says, as long as it is as long.
