@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! format                   the version of everything below
-//! lock                     flock: shared while a kiln is open, exclusive to collect garbage
+//! lock                     flock: shared while a kiln is open, exclusive to collect garbage and
+//!                          to take over an older format
 //! blobs/sha256/ab/…        bytes by SHA-256: manifests, configs, compressed layers; beside a
 //!                          layer, in <digest>.sources, the repositories known to have it
 //! actions/ab/…             ActionKey -> record
@@ -40,7 +41,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The version of the layout above and of every encoding below it.
-const FORMAT: u32 = 1;
+///
+/// 2: a layer's files may lie on those of another (`upon`). What is there in format 1 is as good in
+/// this one.
+const FORMAT: u32 = 2;
 
 /// Why a state directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -106,13 +110,16 @@ impl Store {
                 .map_err(failed(root))?;
         }
         let root = root.canonicalize().map_err(failed(root))?;
-        check_format(&root)?;
+        let found = check_format(&root)?;
         let lock = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(root.join("lock"))
             .map_err(failed(&root))?;
+        if found < FORMAT {
+            take_over(&root, &lock).map_err(failed(&root))?;
+        }
         lock.lock_shared().map_err(failed(&root))?;
         let work = WorkRoot::new(&root).map_err(failed(&root))?;
         Ok(Self {
@@ -217,7 +224,8 @@ impl Store {
     }
 }
 
-fn check_format(root: &Path) -> Result<(), OpenError> {
+/// Returns the format of a state directory that this kiln can work with; a new one gets its own.
+fn check_format(root: &Path) -> Result<u32, OpenError> {
     let path = root.join("format");
     let failed = |source| OpenError::Io {
         path: path.clone(),
@@ -227,14 +235,13 @@ fn check_format(root: &Path) -> Result<(), OpenError> {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // Two first kilns may race here; both write the same bytes.
-            let temporary = root.join(format!(".format-{}", std::process::id()));
-            fs::write(&temporary, format!("{FORMAT}\n")).map_err(failed)?;
-            return fs::rename(&temporary, &path).map_err(failed);
+            write_format(root).map_err(failed)?;
+            return Ok(FORMAT);
         }
         Err(error) => return Err(failed(error)),
     };
     match text.trim().parse::<u32>() {
-        Ok(FORMAT) => Ok(()),
+        Ok(found @ 1..=FORMAT) => Ok(found),
         Ok(found) => Err(OpenError::Newer {
             path: root.to_owned(),
             found,
@@ -244,6 +251,19 @@ fn check_format(root: &Path) -> Result<(), OpenError> {
             text: text.trim().chars().take(40).collect(),
         }),
     }
+}
+
+fn write_format(root: &Path) -> io::Result<()> {
+    let temporary = root.join(format!(".format-{}", std::process::id()));
+    fs::write(&temporary, format!("{FORMAT}\n"))?;
+    fs::rename(&temporary, root.join("format"))
+}
+
+/// Gives a state directory of an earlier format this one, when no kiln is at work any more that
+/// may know only the earlier one.
+fn take_over(root: &Path, lock: &File) -> io::Result<()> {
+    lock.lock()?;
+    write_format(root)
 }
 
 /// This process's part of `work/`: a directory made on first use, with a lock held on it.
@@ -413,6 +433,25 @@ mod tests {
             "{error}"
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_older_format_is_taken_over_when_nobody_works_on_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let format = directory.path().join("format");
+        drop(Store::open(directory.path()).unwrap());
+        assert_eq!(fs::read_to_string(&format).unwrap(), "2\n");
+        fs::write(&format, "1\n").unwrap();
+        let older = File::open(directory.path().join("lock")).unwrap();
+        older.lock_shared().unwrap();
+        let path = directory.path().to_owned();
+        let opening = std::thread::spawn(move || Store::open(&path).map(drop));
+        assert_eq!(fs::read_to_string(&format).unwrap(), "1\n");
+        older.unlock().unwrap();
+        opening.join().unwrap().unwrap();
+        assert_eq!(fs::read_to_string(&format).unwrap(), "2\n");
+        fs::write(&format, "0\n").unwrap();
+        Store::open(directory.path()).unwrap_err();
     }
 
     #[test]

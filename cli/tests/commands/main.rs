@@ -18,6 +18,7 @@ mod platforms; // several in one build
 mod progress; // lines and JSON
 mod reuse; // what is run again
 mod ship; // to registries and archives
+mod stacks; // files that layers have in common
 mod usage; // command lines
 mod verify; // twice
 mod why; // reasons and plans

@@ -220,15 +220,16 @@ impl Engine {
 }
 
 impl Inventory {
-    /// Returns a layer, what describes it, the layer that its files lie on, and its packed forms, as
-    /// far as they are here.
+    /// Returns what a layer cannot do without: its forms, and the layer that its files lie on.
     pub(super) fn things_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
         let below = self.below.get(&id);
-        let layer = [
-            self.layers.get(&id),
-            self.described.get(&id),
-            below.and_then(|below| self.layers.get(below)),
-        ];
+        let below = below.and_then(|below| self.layers.get(below)).copied();
+        self.forms_of_layer(id).chain(below)
+    }
+
+    /// Returns a layer, what describes it and its packed forms, as far as they are here.
+    pub(super) fn forms_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
+        let layer = [self.layers.get(&id), self.described.get(&id)];
         let layer = layer.into_iter().flatten().copied();
         let packed = self.packed.get(&id).into_iter().flatten();
         let packed = packed.filter_map(|digest| self.blobs.get(digest).copied());

@@ -78,13 +78,15 @@ impl Inventory {
             Some((*index_of.get(&below)?, count, below))
         });
         let inherited = below.as_ref().map_or(0, |(_, count, _)| *count);
-        let things = |layers: &[LayerId]| {
-            let all = layers.iter().flat_map(|id| self.things_of_layer(*id));
-            let mut things: Vec<Thing> = all.collect();
+        let sorted = |mut things: Vec<Thing>| {
             things.sort_unstable();
             things.dedup();
             things
         };
+        let things = stack.layers.iter().flat_map(|id| self.things_of_layer(*id));
+        // What its files lie on is another result's.
+        let own = stack.layers[inherited..].iter();
+        let own = own.flat_map(|id| self.forms_of_layer(*id));
         let whole = records.iter().find_map(|stored| stored.record.as_ref());
         let took = records.iter().filter_map(|stored| stored.record.as_ref());
         let took = took.map(|record| record.took).max().unwrap_or_default();
@@ -103,8 +105,8 @@ impl Inventory {
                 )
             },
             candidate: Candidate {
-                things: things(&stack.layers),
-                own: things(&stack.layers[inherited..]),
+                things: sorted(things.collect()),
+                own: sorted(own.collect()),
                 cost: took,
                 last_used: records
                     .iter()
