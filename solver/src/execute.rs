@@ -20,7 +20,7 @@ use crate::copy::{
 use crate::facts::combine;
 use crate::files::{Files, NoFiles};
 use crate::graph::{Archives, Copy, Op, Step, StepId, Workdir};
-use crate::keys::{StepKeys, evidence, receipt, slot};
+use crate::keys::{StepKeys, evidence, receipt, slots};
 use crate::layers::LayersError;
 use crate::progress::Vertex;
 use crate::remote::{Identity, RemoteError};
@@ -156,7 +156,7 @@ pub(crate) fn execute(
         deps.cache.put(&[keys.recipe], &record)?;
         return Ok(Outcome::Found(state));
     }
-    let slot = slot(&inputs.step.op, keys.weak);
+    let slots = slots(&inputs.step.op, keys.weak, &deps.definition.context);
     let mut fidelity = Fidelity::Exact;
     let layer = match &inputs.step.op {
         Op::From(_) => return Ok(Outcome::Found(inputs.parent)),
@@ -167,9 +167,9 @@ pub(crate) fn execute(
         Op::Run(op) => run::run(deps, op, &inputs, &sources, vertex)?,
         Op::Workdir(op) => workdir(deps, op, &inputs.parent)?,
         Op::Copy(op) => {
-            let earlier = match slot.filter(|_| may_reuse) {
-                Some(slot) => earlier(deps, slot)?,
-                None => Earlier::default(),
+            let earlier = match may_reuse {
+                true => earlier(deps, &slots)?,
+                false => Earlier::default(),
             };
             let (layer, exact) = copy_files(deps, op, &inputs.parent, &selected, &earlier)?;
             fidelity = exact;
@@ -191,7 +191,7 @@ pub(crate) fn execute(
             };
             let mut names = vec![keys.recipe];
             names.extend(evidence);
-            names.extend(slot);
+            names.extend(slots);
             deps.cache.put(&names, &record)?;
         }
         Fidelity::Changed => deps.reporter.warn(format!(
@@ -252,8 +252,8 @@ fn select<'a>(sources: &'a Sources<'_>, copy: &Copy) -> Result<Vec<SelectedPart<
 }
 
 /// Returns what the same copy made last time, if it is still here.
-fn earlier(deps: &Deps<'_>, slot: ActionKey) -> Result<Earlier, StepError> {
-    let record = look_up(deps, &[slot]);
+fn earlier(deps: &Deps<'_>, slots: &[ActionKey]) -> Result<Earlier, StepError> {
+    let record = look_up(deps, slots);
     let made = record.and_then(|record| record.state.layers.last().copied());
     Ok(match made.and_then(|made| deps.layers.layer(made.layer)) {
         Some(layer) => Earlier::new(&layer)?,

@@ -19,7 +19,7 @@ mod receipt; // what went into a key, for people
 
 use kiln_cache::{ActionKey, Blake3, Encoder, State};
 
-use crate::graph::{FileSource, Graph, Mount, Op, StepId};
+use crate::graph::{CopyPart, FileSource, Graph, Mount, Op, StepId};
 pub(crate) use receipt::{FILES, PLATFORM, receipt};
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
@@ -100,21 +100,28 @@ pub(crate) fn evidence(
     vec![ActionKey(encoder.finish())]
 }
 
-/// Returns the name under which the last result of a copy from a context is kept, whatever it read:
+/// Returns the names under which the last result of a copy from a context is kept, whatever it read:
 /// most of its files will be what they were. None for other operations.
-pub(crate) fn slot(op: &Op, weak: Blake3) -> Option<ActionKey> {
+///
+/// First the last one from this context, then that from any: `COPY . .` stands in many Dockerfiles,
+/// and a checkout may be elsewhere each time.
+pub(crate) fn slots(op: &Op, weak: Blake3, context: &str) -> Vec<ActionKey> {
     let Op::Copy(copy) = op else {
-        return None;
+        return Vec::new();
     };
-    let mut encoder = Encoder::new(VERSION);
-    encoder.text("slot").value(&weak);
-    for part in &copy.parts {
-        let FileSource::Context(_) = part.source else {
-            return None;
-        };
-        encoder.sequence(&part.paths);
+    let is_of_context = |part: &CopyPart| matches!(part.source, FileSource::Context(_));
+    if !copy.parts.iter().all(is_of_context) {
+        return Vec::new();
     }
-    Some(ActionKey(encoder.finish()))
+    let name = |context: &str| {
+        let mut encoder = Encoder::new(VERSION);
+        encoder.text("slot").value(&weak).text(context);
+        for part in &copy.parts {
+            encoder.sequence(&part.paths);
+        }
+        ActionKey(encoder.finish())
+    };
+    vec![name(context), name("")]
 }
 
 fn weak(op: &Op) -> Blake3 {
@@ -146,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::graph::{
-        Archives, ContextId, Copy, CopyPart, From, MountKind, Network, Run, Security, Step, Workdir,
+        Archives, ContextId, Copy, From, MountKind, Network, Run, Security, Step, Workdir,
     };
 
     fn step(op: Op, parent: Option<StepId>) -> Step {
@@ -266,6 +273,19 @@ mod tests {
         let (step, _) = sample().steps().next().expect("the sample has steps");
         let step = FileSource::Step(step);
         assert_ne!(from([context, step]), from([step, context]));
+    }
+
+    /// Builds of two projects in turn must not take each other's files for their own earlier ones.
+    #[test]
+    fn a_context_has_its_own_last_result() {
+        let op = copy(FileSource::Context(ContextId::MAIN));
+        let of = |context| slots(&op, weak(&op), context);
+        let (one, other) = (of("/one"), of("/other"));
+        assert_ne!(one[0], other[0]);
+        assert_eq!(one[1], other[1]);
+        let (step, _) = sample().steps().next().expect("the sample has steps");
+        let from_step = copy(FileSource::Step(step));
+        assert!(slots(&from_step, weak(&from_step), "/one").is_empty());
     }
 
     #[test]
