@@ -155,6 +155,18 @@ fn hold(setting: &Setting<'_>, entry: Entry) -> Result<Table, Error> {
             if contender.row.verdict != Verdict::Good {
                 continue;
             }
+            let warm_up = match (scenario.is_repeatable(), contender.who) {
+                (false, _) => None,
+                (true, Who::Limit(number)) => Some(scenario.limits()?.swap_remove(number).1),
+                (true, Who::Builder(builder)) => {
+                    scenario.action(builder, &tag(setting, entry, builder))
+                }
+            };
+            if let Some(warm_up) = warm_up
+                && !prepare_turn(setting, &mut contender.row, warm_up)?
+            {
+                continue;
+            }
             let action = match contender.who {
                 Who::Limit(number) => limits[number].take().map(|(_, action)| action),
                 Who::Builder(builder) => {

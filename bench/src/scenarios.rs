@@ -42,6 +42,13 @@ pub(crate) trait Scenario {
         None
     }
 
+    /// Says whether doing it once more is the same again. Then everybody does it once unmeasured
+    /// right before each turn: what is asked is how long it takes somebody who is at work, not how
+    /// long the machine needs to bring back what it has put away meanwhile.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
     /// Returns what a builder is to do for an image of a given name; nothing if it takes no
     /// part, which is the same in every round.
     fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action>;

@@ -74,6 +74,10 @@ impl Scenario for Instructions {
         Ok(())
     }
 
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
     fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {
         if builder.name() == TOO_SLOW {
             return None;

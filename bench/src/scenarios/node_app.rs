@@ -86,6 +86,15 @@ impl Scenario for NodeApp<'_> {
         Ok(())
     }
 
+    fn is_repeatable(&self) -> bool {
+        self.change == Change::Nothing
+    }
+
+    fn before(&self, builder: &dyn Builder, _: &str) -> Option<Action> {
+        // Building once more would be a build of what did not change.
+        (self.change == Change::OneFile).then(|| Action::program(builder.version()))
+    }
+
     fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {
         builder.build(tag, &self.context).map(Action::program)
     }

@@ -27,6 +27,10 @@ impl Scenario for RunContainer<'_> {
         Ok(())
     }
 
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
     fn action(&self, builder: &dyn Builder, _: &str) -> Option<Action> {
         builder.run(BUSYBOX, &["true"]).map(Action::program)
     }

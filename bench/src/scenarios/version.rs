@@ -18,6 +18,10 @@ impl Scenario for Version {
         Ok(())
     }
 
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
     fn action(&self, builder: &dyn Builder, _: &str) -> Option<Action> {
         Some(Action::program(builder.version()))
     }
