@@ -1,10 +1,5 @@
 //! Layers that have files in common on disk, which nobody may notice.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot make its surroundings has failed"
-)]
-
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
