@@ -116,8 +116,9 @@ impl Layer {
         let Some(below) = self.upon() else {
             return Some(LayerFiles::in_one(own));
         };
+        // One that was lost and made again may have become a part itself.
         let rest = below.path("diff");
-        rest.is_dir().then_some(LayerFiles {
+        (rest.is_dir() && below.upon().is_none()).then_some(LayerFiles {
             own,
             rest: Some(rest),
         })

@@ -72,8 +72,9 @@ impl LayerStore {
         }
         let layer = Layer::among(self, id);
         let is_here = |layer: &Layer| layer.path("index").exists();
-        // Without the one that it lies on, a layer has lost its files.
-        (is_here(&layer) && layer.upon().is_none_or(|below| is_here(&below))).then(|| {
+        let is_whole = |layer: &Layer| is_here(layer) && layer.upon().is_none();
+        // Without the one that it lies on, and all of that, a layer has lost its files.
+        (is_here(&layer) && layer.upon().is_none_or(|below| is_whole(&below))).then(|| {
             known.insert(id, layer.clone());
             layer
         })
