@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use kiln_testbed::Registry;
 
@@ -20,6 +21,12 @@ use crate::meter::Meter;
 use crate::report::{Kind, Report, Row, Skipped, Table, Verdict, duration};
 use crate::scenarios::{self, Entry, Outcome, Scenario};
 use crate::{base, enclosure};
+
+/// How often somebody does unmeasured what it is going to do, at most.
+const WARM_UPS: u16 = 3;
+
+/// How long somebody who is slow does so.
+const WARM_UP_TIME: Duration = Duration::from_secs(1);
 
 /// Everything that the scenarios of a run share.
 struct Setting<'run> {
@@ -137,13 +144,13 @@ fn version(builder: &dyn Builder) -> String {
 fn hold(setting: &Setting<'_>, entry: Entry) -> Result<Table, Error> {
     let rounds = setting.rounds.unwrap_or(entry.rounds);
     let mut scenario = (entry.prepare)(setting.area)?;
-    scenario.begin_round(0)?;
+    scenario.begin_round(number(0, 0))?;
     let mut contenders = contenders(setting, entry, scenario.as_ref())?;
     let mut others = 0.0;
     let mut watch = None;
     for round in 0..=rounds {
         if round > 0 {
-            scenario.begin_round(round)?;
+            scenario.begin_round(number(round, 0))?;
         }
         if round == 1 {
             watch = Some(Watch::begin(setting.meter)?);
@@ -155,16 +162,8 @@ fn hold(setting: &Setting<'_>, entry: Entry) -> Result<Table, Error> {
             if contender.row.verdict != Verdict::Good {
                 continue;
             }
-            let warm_up = match (scenario.is_repeatable(), contender.who) {
-                (false, _) => None,
-                (true, Who::Limit(number)) => Some(scenario.limits()?.swap_remove(number).1),
-                (true, Who::Builder(builder)) => {
-                    scenario.action(builder, &tag(setting, entry, builder))
-                }
-            };
-            if let Some(warm_up) = warm_up
-                && !prepare_turn(setting, &mut contender.row, warm_up)?
-            {
+            setting.area.sync()?;
+            if scenario.is_warm() && !warm_up(setting, entry, scenario.as_mut(), contender, round)? {
                 continue;
             }
             let action = match contender.who {
@@ -191,7 +190,7 @@ fn hold(setting: &Setting<'_>, entry: Entry) -> Result<Table, Error> {
         }
     }
     if setting.memory {
-        scenario.begin_round(rounds + 1)?;
+        scenario.begin_round(number(rounds + 1, 0))?;
         look_at_memory(setting, entry, scenario.as_ref(), &mut contenders)?;
     }
     Ok(Table {
@@ -239,6 +238,40 @@ fn contenders<'run>(
     Ok(builders.chain(limits).collect())
 }
 
+/// Lets somebody do it unmeasured before its turn; returns whether the turn can follow.
+fn warm_up(
+    setting: &Setting<'_>,
+    entry: Entry,
+    scenario: &mut dyn Scenario,
+    contender: &mut Contender<'_>,
+    round: u16,
+) -> Result<bool, Error> {
+    let begin = Instant::now();
+    for time in 1..=WARM_UPS {
+        scenario.begin_round(number(round, time))?;
+        let action = match contender.who {
+            Who::Limit(number) => Some(scenario.limits()?.swap_remove(number).1),
+            Who::Builder(builder) => scenario.action(builder, &tag(setting, entry, builder)),
+        };
+        if let Some(action) = action
+            && !prepare_turn(setting, &mut contender.row, action)?
+        {
+            return Ok(false);
+        }
+        if begin.elapsed() > WARM_UP_TIME {
+            break;
+        }
+    }
+    scenario.begin_round(number(round, 0))?;
+    Ok(true)
+}
+
+/// Returns what a scenario knows a round by, or one of the times before a turn: none is like
+/// another, and the first of all is 0.
+fn number(round: u16, time: u16) -> u32 {
+    u32::from(round) * u32::from(WARM_UPS + 1) + u32::from(time)
+}
+
 /// Does what has to be done before a turn; returns whether the turn can follow.
 fn prepare_turn(setting: &Setting<'_>, row: &mut Row, action: Action) -> Result<bool, Error> {
     let path = setting.area.unused("log");
@@ -261,7 +294,6 @@ fn take_turn(
 ) -> Result<(), Error> {
     let path = setting.area.unused("log");
     let log = File::create(&path).map_err(Error::at(&path))?;
-    setting.area.sync()?;
     let place = format!("{place}, {}", row.label);
     match setting.meter.measure(action, &log)? {
         Ok(sample) => {

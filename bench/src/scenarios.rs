@@ -34,18 +34,20 @@ pub(crate) trait Scenario {
     /// Returns one line about what is done.
     fn title(&self) -> String;
 
-    /// Sets the scene of a round, before anybody's turn.
-    fn begin_round(&mut self, round: u16) -> Result<(), Error>;
+    /// Sets the scene of a round. Where turns are warm, this is done again before each of them,
+    /// with the same number.
+    fn begin_round(&mut self, round: u32) -> Result<(), Error>;
 
     /// Returns what a builder has to do in every round before its turn, unmeasured.
     fn before(&self, _builder: &dyn Builder, _tag: &str) -> Option<Action> {
         None
     }
 
-    /// Says whether doing it once more is the same again. Then everybody does it once unmeasured
-    /// right before each turn: what is asked is how long it takes somebody who is at work, not how
-    /// long the machine needs to bring back what it has put away meanwhile.
-    fn is_repeatable(&self) -> bool {
+    /// Says whether everybody does it a few times unmeasured right before each turn, each time
+    /// after [`begin_round`](Self::begin_round) with a number of its own: for what takes
+    /// milliseconds. What is asked is how long it takes somebody who is at work, not how long the
+    /// machine needs to bring back what it has put away meanwhile.
+    fn is_warm(&self) -> bool {
         false
     }
 

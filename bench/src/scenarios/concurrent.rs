@@ -19,7 +19,7 @@ const STEPS: usize = 3;
 pub(super) struct Concurrent<'run> {
     area: &'run Area,
     contexts: Vec<PathBuf>,
-    round: u16,
+    round: u32,
 }
 
 impl<'run> Concurrent<'run> {
@@ -50,7 +50,7 @@ impl Scenario for Concurrent<'_> {
         )
     }
 
-    fn begin_round(&mut self, round: u16) -> Result<(), Error> {
+    fn begin_round(&mut self, round: u32) -> Result<(), Error> {
         self.round = round;
         for build in 0..self.contexts.len() {
             let context = self.area.fresh("context")?;

@@ -39,7 +39,7 @@ impl Scenario for CopyBig<'_> {
         format!("COPY of one new file of {} MiB", self.bytes >> 20)
     }
 
-    fn begin_round(&mut self, round: u16) -> Result<(), Error> {
+    fn begin_round(&mut self, round: u32) -> Result<(), Error> {
         self.area.discard(&self.context.join(FILE))?;
         self.area.discard(&self.copy)?;
         self.context = self.area.fresh("context")?;

@@ -39,7 +39,7 @@ impl Scenario for CopyMany<'_> {
         )
     }
 
-    fn begin_round(&mut self, round: u16) -> Result<(), Error> {
+    fn begin_round(&mut self, round: u32) -> Result<(), Error> {
         // Another directory and other content in every file, so that no kind of cache helps.
         self.context = self.area.fresh("context")?;
         self.files

@@ -106,7 +106,7 @@ impl Scenario for ExportImage<'_> {
         )
     }
 
-    fn begin_round(&mut self, round: u16) -> Result<(), Error> {
+    fn begin_round(&mut self, round: u32) -> Result<(), Error> {
         for entry in fs::read_dir(&self.outputs).map_err(Error::at(&self.outputs))? {
             self.area
                 .discard(&entry.map_err(Error::at(&self.outputs))?.path())?;

@@ -35,7 +35,7 @@ pub(super) struct Install<'run> {
     /// Where the packages come from; it serves for as long as it is here.
     _mirror: Mirror,
     context: PathBuf,
-    round: u16,
+    round: u32,
 }
 
 impl<'run> Install<'run> {
@@ -72,7 +72,7 @@ impl Scenario for Install<'_> {
         format!("{}, packages from loopback, not cached", self.recipe.title)
     }
 
-    fn begin_round(&mut self, round: u16) -> Result<(), Error> {
+    fn begin_round(&mut self, round: u32) -> Result<(), Error> {
         self.round = round;
         let text = format!(
             "FROM {}\nCOPY files /\nRUN {}\n",

@@ -70,11 +70,11 @@ impl Scenario for Instructions {
         )
     }
 
-    fn begin_round(&mut self, _: u16) -> Result<(), Error> {
+    fn begin_round(&mut self, _: u32) -> Result<(), Error> {
         Ok(())
     }
 
-    fn is_repeatable(&self) -> bool {
+    fn is_warm(&self) -> bool {
         true
     }
 

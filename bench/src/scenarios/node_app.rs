@@ -77,8 +77,8 @@ impl Scenario for NodeApp<'_> {
         format!("rebuild, {what}, context of {} files", self.sources.count)
     }
 
-    fn begin_round(&mut self, round: u16) -> Result<(), Error> {
-        if round > 0 && self.change == Change::OneFile {
+    fn begin_round(&mut self, round: u32) -> Result<(), Error> {
+        if self.change == Change::OneFile {
             let number = self.sources.count / 2;
             let seed = Seed(u64::from(round));
             self.changed_file = Some(self.sources.write_one(&self.context, number, seed)?);
@@ -86,13 +86,8 @@ impl Scenario for NodeApp<'_> {
         Ok(())
     }
 
-    fn is_repeatable(&self) -> bool {
-        self.change == Change::Nothing
-    }
-
-    fn before(&self, builder: &dyn Builder, _: &str) -> Option<Action> {
-        // Building once more would be a build of what did not change.
-        (self.change == Change::OneFile).then(|| Action::program(builder.version()))
+    fn is_warm(&self) -> bool {
+        true
     }
 
     fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {

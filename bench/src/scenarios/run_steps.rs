@@ -15,7 +15,7 @@ pub(super) struct RunSteps<'run> {
     area: &'run Area,
     context: PathBuf,
     steps: usize,
-    round: u16,
+    round: u32,
 }
 
 impl<'run> RunSteps<'run> {
@@ -33,7 +33,7 @@ impl<'run> RunSteps<'run> {
 }
 
 /// Returns a Dockerfile whose first RUN differs in every round, so that none of them is cached.
-fn dockerfile(steps: usize, round: u16) -> String {
+fn dockerfile(steps: usize, round: u32) -> String {
     let mut text = "FROM busybox\n".to_owned();
     for step in 1..=steps {
         // Writing to a string cannot fail.
@@ -50,9 +50,13 @@ impl Scenario for RunSteps<'_> {
         format!("{} trivial RUN steps, none of them cached", self.steps)
     }
 
-    fn begin_round(&mut self, round: u16) -> Result<(), Error> {
+    fn begin_round(&mut self, round: u32) -> Result<(), Error> {
         self.round = round;
         write_dockerfile(&self.context, &dockerfile(self.steps, round))
+    }
+
+    fn is_warm(&self) -> bool {
+        true
     }
 
     fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {

@@ -13,7 +13,7 @@ use crate::error::Error;
 pub(super) struct Stages {
     context: PathBuf,
     stages: usize,
-    round: u16,
+    round: u32,
 }
 
 impl Stages {
@@ -26,7 +26,7 @@ impl Stages {
     }
 }
 
-fn dockerfile(stages: usize, round: u16) -> String {
+fn dockerfile(stages: usize, round: u32) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     for stage in 1..=stages {
@@ -48,7 +48,7 @@ impl Scenario for Stages {
         )
     }
 
-    fn begin_round(&mut self, round: u16) -> Result<(), Error> {
+    fn begin_round(&mut self, round: u32) -> Result<(), Error> {
         self.round = round;
         write_dockerfile(&self.context, &dockerfile(self.stages, round))
     }
