@@ -163,7 +163,8 @@ fn hold(setting: &Setting<'_>, entry: Entry) -> Result<Table, Error> {
                 continue;
             }
             setting.area.sync()?;
-            if scenario.is_warm() && !warm_up(setting, entry, scenario.as_mut(), contender, round)? {
+            if scenario.is_warm() && !warm_up(setting, entry, scenario.as_mut(), contender, round)?
+            {
                 continue;
             }
             let action = match contender.who {

@@ -200,7 +200,8 @@ pub(crate) fn command() -> clap::Command {
     tolerant(Cli::command())
 }
 
-fn tolerant(command: clap::Command) -> clap::Command {
+/// Lets a description take what docker's flags allow.
+pub(crate) fn tolerant(command: clap::Command) -> clap::Command {
     command
         .args_override_self(true)
         .mut_args(|argument| match argument.get_action() {

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
     {
         return ExitCode::from(dispatch::end("kiln", version::short()).0);
     }
+    kiln_runtime::share_heap();
     // What stands beside a detached container is this program too.
     if let [_, command, directory] = arguments.as_slice()
         && command == containers::MONITOR

@@ -12,6 +12,12 @@ use crate::terminal;
 
 /// Parses a command line, or says what is wrong with it and returns the exit status.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
+    if let Some(command) = parse_alone(arguments) {
+        return Ok(Cli {
+            version: false,
+            command: Some(command),
+        });
+    }
     let parsed = arguments::command()
         .try_get_matches_from(arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -41,6 +47,23 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
                 _ => Exit::BEFORE_START,
             }
         }
+    })
+}
+
+/// Parses the commands that are given all the time without describing all others first, which
+/// takes longer than all else before the work begins. None if it is another command, or anything
+/// is wrong.
+fn parse_alone(arguments: &[OsString]) -> Option<arguments::Command> {
+    fn parsed<T: clap::Args>(arguments: &[OsString]) -> Option<T> {
+        let command = T::augment_args(Command::new("alone"));
+        let matches = arguments::tolerant(command).try_get_matches_from(arguments);
+        T::from_arg_matches(&matches.ok()?).ok()
+    }
+    let rest = arguments.get(1..)?;
+    Some(match rest.first()?.to_str()? {
+        "build" => arguments::Command::Build(Box::new(parsed(rest)?)),
+        "run" => arguments::Command::Run(Box::new(parsed(rest)?)),
+        _ => return None,
     })
 }
 

@@ -40,4 +40,4 @@ pub use job::{
 };
 pub use outcome::{End, ExecError, Observed, Outcome, Warning};
 pub use secret::SecretBytes;
-pub use sys::end_with_parent;
+pub use sys::{end_with_parent, share_heap};

@@ -408,14 +408,14 @@ fn workdir(deps: &Deps<'_>, op: &Workdir, parent: &State) -> Result<Layer, StepE
     let mut placement = Placement::new(&below, &NoFiles, owner, None);
     placement.working_directory(&op.path)?;
     let builder = deps.layers.builder()?;
-    for (path, placed) in placement.into_entries() {
+    for (path, placed) in placement.into_entries().iter() {
         let mut metadata = Metadata::of(&placed.node);
         let is_new = below.get(path.as_bytes()).is_none();
         if let (Some(time), true) = (op.time, is_new) {
             metadata.mtime = time;
         }
         builder
-            .add_directory(&path, &metadata)
+            .add_directory(path, &metadata)
             .map_err(WriteError::from)?;
     }
     Ok(builder.finish().map_err(WriteError::from)?)

@@ -12,7 +12,7 @@ mod raw; // JSON for programs
 mod screen; // a picture, redrawn in place
 mod transfer; // pulls and pushes
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -116,9 +116,9 @@ impl Display {
     pub(crate) fn start(mode: Mode, settings: Settings) -> Self {
         let renderer: Box<dyn Renderer> = match mode {
             Mode::Terminal => Box::new(screen::Screen::new(settings)),
-            Mode::Plain => Box::new(plain::Plain::new(Stderr, settings.names)),
+            Mode::Plain => Box::new(plain::Plain::new(standard_error(), settings.names)),
             Mode::Quiet => Box::new(Quiet),
-            Mode::RawJson => Box::new(raw::Raw::new(Stderr, Timestamp::now())),
+            Mode::RawJson => Box::new(raw::Raw::new(standard_error(), Timestamp::now())),
         };
         let shared = Arc::new(Shared {
             begun: Instant::now(),
@@ -203,18 +203,9 @@ fn tick(shared: &Shared) {
     }
 }
 
-/// Standard error, where nobody can be told of a failure to write.
-struct Stderr;
-
-impl Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().lock().write_all(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Standard error, in pieces that whoever writes decides on.
+fn standard_error() -> BufWriter<io::Stderr> {
+    BufWriter::new(io::stderr())
 }
 
 /// Shows nothing.

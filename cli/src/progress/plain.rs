@@ -55,6 +55,10 @@ impl<W: Write + Send> Plain<W> {
         let _ = writeln!(self.out, "{line}");
     }
 
+    fn flush(&mut self) {
+        let _ = self.out.flush();
+    }
+
     fn shown(&mut self, id: VertexId) -> &mut Shown {
         let number = self.shown.len() + 1;
         self.shown.entry(id).or_insert_with(|| Shown {
@@ -143,10 +147,9 @@ impl<W: Write + Send> Plain<W> {
             self.show(vertex, at);
         }
     }
-}
 
-impl<W: Write + Send> Renderer for Plain<W> {
-    fn event(&mut self, book: &Book, event: &Event, at: Duration) {
+    /// Shows what an event changed.
+    fn take(&mut self, book: &Book, event: &Event, at: Duration) {
         let id = match event {
             Event::Started { vertex, .. }
             | Event::Log { vertex, .. }
@@ -173,7 +176,8 @@ impl<W: Write + Send> Renderer for Plain<W> {
         }
     }
 
-    fn tick(&mut self, book: &Book, at: Duration) {
+    /// Shows what waited long enough.
+    fn go_on(&mut self, book: &Book, at: Duration) {
         let is_overdue = |shown: &Shown| {
             shown
                 .waiting
@@ -186,7 +190,8 @@ impl<W: Write + Send> Renderer for Plain<W> {
         }
     }
 
-    fn finish(&mut self, book: &Book, at: Duration) {
+    /// Shows what still waits.
+    fn show_rest(&mut self, book: &Book, at: Duration) {
         let unshown: Vec<&Vertex> = book
             .vertices()
             .iter()
@@ -199,6 +204,25 @@ impl<W: Write + Send> Renderer for Plain<W> {
         for vertex in unshown {
             self.show(vertex, at);
         }
+    }
+}
+
+/// What one call of these shows goes out in one piece: a write a line would be most of what a
+/// build costs that finds nothing to do.
+impl<W: Write + Send> Renderer for Plain<W> {
+    fn event(&mut self, book: &Book, event: &Event, at: Duration) {
+        self.take(book, event, at);
+        self.flush();
+    }
+
+    fn tick(&mut self, book: &Book, at: Duration) {
+        self.go_on(book, at);
+        self.flush();
+    }
+
+    fn finish(&mut self, book: &Book, at: Duration) {
+        self.show_rest(book, at);
+        self.flush();
     }
 }
 

@@ -113,7 +113,7 @@ impl<W: Write + Send> Renderer for Raw<W> {
             }]}),
         };
         // The writer has nobody to tell of a failure.
-        let _ = writeln!(self.out, "{status}");
+        let _ = writeln!(self.out, "{status}").and_then(|()| self.out.flush());
     }
 
     fn tick(&mut self, _: &Book, _: Duration) {}

@@ -9,6 +9,7 @@
 mod child; // what the new process does
 mod exec; // programs and their arguments as the kernel takes them
 mod fork; // making a process
+mod heap; // where memory comes from
 mod helper; // small processes that assist in making a user namespace
 mod program; // everything a new process has to know
 mod raw; // system calls that rustix lacks
@@ -17,6 +18,7 @@ mod tied; // programs that do not outlive kiln
 
 pub(crate) use exec::Strings;
 pub(crate) use fork::{Ending, Namespaces, Spawned, spawn};
+pub use heap::share_heap;
 pub(crate) use helper::{Helper, HelperTask};
 pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, take_signals, unshare};

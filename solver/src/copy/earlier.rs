@@ -1,13 +1,11 @@
 //! What the same copy made before: files that are the same now need not be written again.
 
-use std::collections::BTreeMap;
-
 use kiln_cache::{GuestPath, Kind, LayerId};
 use kiln_snapshotter::{
     Hashed, Layer, LayerError, LayerFiles, LayerStore, Metadata, ParentView, Sameness, StoredFile,
 };
 
-use super::place::{Bytes, Placed};
+use super::entries::{Bytes, Entries};
 use super::write::LARGE;
 
 /// Entries. A smaller layer is made whole: a further directory in a stack costs more than some
@@ -86,8 +84,8 @@ impl Earlier {
     pub(crate) fn below<'e>(
         &self,
         layers: &LayerStore,
-        entries: &BTreeMap<GuestPath, Placed<'e>>,
-    ) -> Option<(Layer, BTreeMap<GuestPath, Placed<'e>>)> {
+        entries: &Entries<'e>,
+    ) -> Option<(Layer, Entries<'e>)> {
         let earlier = &self.0.as_ref()?.layer;
         let below = match earlier.upon() {
             Some(below) => layers.layer(below.id())?,
@@ -99,8 +97,8 @@ impl Earlier {
         }
         let most = entries.len() / SHARE;
         let mut before = tree.iter().peekable();
-        let mut differing = BTreeMap::new();
-        for (path, placed) in entries {
+        let mut differing = Entries::default();
+        for (path, placed) in entries.iter() {
             let is_further_name = matches!(placed.bytes, Bytes::SameAs(_));
             let is_large = matches!(placed.node.kind, Kind::File { size, .. } if size >= LARGE);
             let is_same = match before.next_if(|entry| entry.path == path.as_bytes()) {
@@ -126,7 +124,10 @@ impl Earlier {
         if before.next().is_some() {
             return None;
         }
-        let around: Vec<GuestPath> = differing.keys().flat_map(GuestPath::ancestors).collect();
+        let around: Vec<GuestPath> = differing
+            .iter()
+            .flat_map(|(path, _)| path.ancestors())
+            .collect();
         for directory in around {
             if let Some(placed) = entries.get(&directory) {
                 differing.insert(directory, *placed);

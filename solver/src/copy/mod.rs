@@ -6,6 +6,7 @@
 //! spec/dockerfile.md section 7.
 
 mod earlier; // what the same copy made before
+mod entries; // what a layer is going to hold
 mod place; // from sources to the entries of a layer
 mod select; // from source arguments to sources
 mod write; // from entries to a layer

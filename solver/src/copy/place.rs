@@ -1,12 +1,12 @@
 //! From sources to the entries of a layer: destinations, owners, modes, collisions.
 
-use std::collections::btree_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Xattrs};
 use kiln_parser::chmod::Chmod;
 use kiln_snapshotter::{Added, LayerBuilder};
 
+use super::entries::{Bytes, Entries, Placed};
 use super::select::Selection;
 use crate::files::{Files, LinkLoop, follow_hard_link, resolve};
 use crate::graph::{Copy, Mode};
@@ -39,29 +39,6 @@ pub enum PlaceError {
     Loop(#[from] LinkLoop),
 }
 
-/// What will be at a path of the layer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Placed<'a> {
-    /// Type, owner, mode, time and attributes; its path is not used.
-    pub(crate) node: Entry<'a>,
-    /// Where a regular file's bytes come from.
-    pub(crate) bytes: Bytes<'a>,
-}
-
-/// Where a regular file's bytes come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bytes<'a> {
-    /// Not a regular file.
-    None,
-    /// The source's file at this path.
-    Source(&'a [u8]),
-    /// The Dockerfile.
-    Inline(&'a str),
-    /// Another name of the same file, placed at this path of the source: linked if it is still
-    /// what was copied from there.
-    SameAs(&'a [u8]),
-}
-
 /// The entries of a layer in the making, on top of what is below.
 pub(crate) struct Placement<'a> {
     below: &'a dyn Files,
@@ -70,7 +47,7 @@ pub(crate) struct Placement<'a> {
     mode: Option<&'a Mode>,
     /// What was placed and written before, if anything was.
     written: Option<&'a LayerBuilder>,
-    placed: BTreeMap<GuestPath, Placed<'a>>,
+    placed: Entries<'a>,
     /// Directories among these that are nowhere else: what is not placed in them does not exist.
     fresh: HashSet<GuestPath>,
     /// The directory that something was put into last, and whether it is one of these.
@@ -92,7 +69,7 @@ impl<'a> Placement<'a> {
             owner,
             mode,
             written: None,
-            placed: BTreeMap::new(),
+            placed: Entries::default(),
             fresh: HashSet::new(),
             inside: None,
             links: HashMap::new(),
@@ -111,12 +88,12 @@ impl<'a> Placement<'a> {
     }
 
     /// Returns what has been placed.
-    pub(crate) fn into_entries(self) -> BTreeMap<GuestPath, Placed<'a>> {
+    pub(crate) fn into_entries(self) -> Entries<'a> {
         self.placed
     }
 
     /// Takes out what has been placed so far, to be written to `builder`; look-ups find it there.
-    pub(crate) fn take(&mut self, builder: &'a LayerBuilder) -> BTreeMap<GuestPath, Placed<'a>> {
+    pub(crate) fn take(&mut self, builder: &'a LayerBuilder) -> Entries<'a> {
         if !self.placed.is_empty() {
             self.look_in(builder);
         }
@@ -227,16 +204,17 @@ impl<'a> Placement<'a> {
             b"" => Some(path),
             top => path.strip_prefix(top)?.strip_prefix(b"/"),
         };
-        for child in &selection.children {
+        let source: &'a dyn Files = self.source;
+        for child in selection.children(source) {
             let Some(name) = relative(child.path) else {
                 continue;
             };
             let target = destination.join(name);
             let Kind::HardLink { target: first } = child.kind else {
-                self.node(target, *child)?;
+                self.node(target, child)?;
                 continue;
             };
-            let file = follow_hard_link(self.source, *child);
+            let file = follow_hard_link(source, child);
             self.node(target.clone(), file)?;
             // The first name's place, if it was copied along; otherwise this one is the first.
             let place = relative(first)
@@ -284,23 +262,20 @@ impl<'a> Placement<'a> {
         };
         let placed = self.placed_as(entry);
         let is_in_fresh = matches!(self.inside, Some((_, true)));
-        let before = match is_in_fresh {
-            true => None,
-            false => self.kind_before(&target),
-        };
-        match self.placed.entry(target) {
-            Slot::Vacant(slot) => {
-                check(slot.key(), before.as_ref())?;
+        match self.placed.get(&target) {
+            Some(earlier) => check(&target, Some(&Found::of(&earlier.node)))?,
+            None => {
+                let before = match is_in_fresh {
+                    true => None,
+                    false => self.kind_before(&target),
+                };
+                check(&target, before.as_ref())?;
                 if is_directory && before.is_none() {
-                    self.fresh.insert(slot.key().clone());
+                    self.fresh.insert(target.clone());
                 }
-                slot.insert(placed);
-            }
-            Slot::Occupied(mut slot) => {
-                check(slot.key(), Some(&Found::of(&slot.get().node)))?;
-                slot.insert(placed);
             }
         }
+        self.placed.insert(target, placed);
         Ok(())
     }
 
@@ -368,7 +343,7 @@ impl<'a> Placement<'a> {
 
     /// Repeats a directory that is below in the layer: what changed lies in it.
     fn keep_directory(&mut self, path: &GuestPath) {
-        if self.placed.contains_key(path) {
+        if self.placed.get(path).is_some() {
             return;
         }
         if let Some(mut node) = self.below.get(path.as_bytes()) {

@@ -20,11 +20,33 @@ pub(crate) struct Selection<'a> {
     pub(crate) path: GuestPath,
     /// What it is; none for the root directory.
     pub(crate) entry: Option<Entry<'a>>,
-    /// For a directory, what is in it and not excluded.
-    pub(crate) children: Vec<Entry<'a>>,
+    children: Children<'a>,
 }
 
-impl Selection<'_> {
+/// What is in a directory that is copied.
+#[derive(Clone, Debug)]
+enum Children<'a> {
+    /// All that is there, to be looked up when it is needed: most copies are of whole directories,
+    /// and a list of a big one takes more memory than its index.
+    All,
+    /// What is not excluded, in the order of a walk.
+    These(Vec<Entry<'a>>),
+}
+
+impl<'a> Selection<'a> {
+    /// Returns what is in it and not excluded, in the order of a walk; `files` are those that it
+    /// was selected from.
+    pub(crate) fn children(
+        &self,
+        files: &'a dyn Files,
+    ) -> Box<dyn Iterator<Item = Entry<'a>> + '_> {
+        match &self.children {
+            Children::All if self.is_directory() => files.below(self.path.as_bytes()),
+            Children::All => Box::new(std::iter::empty()),
+            Children::These(children) => Box::new(children.iter().copied()),
+        }
+    }
+
     /// Says whether it is a directory.
     pub(crate) fn is_directory(&self) -> bool {
         self.entry.is_none_or(|entry| entry.is_directory())
@@ -74,10 +96,11 @@ pub(crate) fn select<'a>(
             if entry.is_none() && !path.is_root() {
                 return Err(SelectError::Missing(written));
             }
-            let is_directory = entry.is_none_or(|entry| entry.is_directory());
-            let children = match is_directory {
-                true => children(files, &path, excludes.as_ref()),
-                false => Vec::new(),
+            let children = match &excludes {
+                Some(rules) if entry.is_none_or(|entry| entry.is_directory()) => {
+                    Children::These(not_excluded(files, &path, rules))
+                }
+                _ => Children::All,
             };
             selected.push(Selection {
                 name: written.name().to_vec(),
@@ -94,8 +117,8 @@ pub(crate) fn select<'a>(
 
 /// Returns the digest of what a copy reads: everything that decides what it writes, except
 /// modification times.
-pub(crate) fn digest(files: &dyn Files, copy: &Copy, selected: &[Selection<'_>]) -> Blake3 {
-    let mut encoder = Encoder::new("kiln.selection.2");
+pub(crate) fn digest<'a>(files: &'a dyn Files, copy: &Copy, selected: &[Selection<'a>]) -> Blake3 {
+    let mut encoder = Encoder::new("kiln.selection.3");
     encoder.number(selected.len() as u64);
     for selection in selected {
         if copy.parents {
@@ -113,18 +136,18 @@ pub(crate) fn digest(files: &dyn Files, copy: &Copy, selected: &[Selection<'_>])
             if let (true, Some(entry)) = (copy.parents, selection.entry) {
                 encode_node(&mut encoder, files, entry);
             }
-            encoder.number(selection.children.len() as u64);
             let start = match selection.path.is_root() {
                 true => 0,
                 false => selection.path.as_bytes().len() + 1,
             };
-            for child in &selection.children {
-                encoder.bytes(&child.path[start..]);
-                encode_node(&mut encoder, files, *child);
+            for child in selection.children(files) {
+                encoder.text("child").bytes(&child.path[start..]);
+                encode_node(&mut encoder, files, child);
                 if let Kind::HardLink { target } = child.kind {
                     encode_first_name(&mut encoder, selected, target);
                 }
             }
+            encoder.text("end");
         } else if let Some(entry) = selection.entry {
             encoder.text("file").bytes(&selection.name);
             encode_node(&mut encoder, files, entry);
@@ -224,15 +247,12 @@ fn exclude_rules(patterns: &[String]) -> Result<Option<IgnoreRules>, SelectError
         .map_err(|error| SelectError::Exclude(error.to_string()))
 }
 
-fn children<'a>(
+/// Returns what is in a directory without what the rules exclude.
+fn not_excluded<'a>(
     files: &'a dyn Files,
     directory: &GuestPath,
-    excludes: Option<&IgnoreRules>,
+    rules: &IgnoreRules,
 ) -> Vec<Entry<'a>> {
-    let all = files.below(directory.as_bytes());
-    let Some(rules) = excludes else {
-        return all.collect();
-    };
     let start = match directory.is_root() {
         true => 0,
         false => directory.as_bytes().len() + 1,
@@ -240,7 +260,7 @@ fn children<'a>(
     let mut kept: Vec<Entry<'a>> = Vec::new();
     // Directories that are excluded themselves, kept only if something below them is.
     let mut open: Vec<Entry<'a>> = Vec::new();
-    for entry in all {
+    for entry in files.below(directory.as_bytes()) {
         open.retain(|directory| {
             entry.path.starts_with(directory.path)
                 && entry.path.get(directory.path.len()) == Some(&b'/')

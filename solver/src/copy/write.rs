@@ -1,6 +1,6 @@
 //! From placed entries to a layer: the one part of a copy that moves bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use kiln_snapshotter::{
 use rayon::prelude::*;
 
 use super::earlier::Earlier;
-use super::place::{Bytes, Placed};
+use super::entries::{Bytes, Entries, Placed};
 use crate::files::Files;
 
 /// Bytes. From here on a file is digested while it is copied; smaller ones are copied by several
@@ -72,11 +72,11 @@ pub(crate) fn write<'a>(
     builder: &LayerBuilder,
     source: &dyn Files,
     earlier: &Earlier,
-    entries: &BTreeMap<GuestPath, Placed<'a>>,
+    entries: &Entries<'a>,
 ) -> Result<Fidelity, WriteError> {
     let names = hard_links(entries);
     let mut files = Vec::new();
-    for (path, placed) in entries {
+    for (path, placed) in entries.iter() {
         let metadata = Metadata::of(&placed.node);
         match placed.node.kind {
             Kind::Directory { .. } => builder.add_directory(path, &metadata)?,
@@ -133,13 +133,11 @@ pub(crate) fn write<'a>(
 
 /// Returns, for each source file with several names in the layer, the name that comes first: that
 /// is where the file itself goes.
-fn hard_links<'a>(
-    entries: &'a BTreeMap<GuestPath, Placed<'a>>,
-) -> HashMap<&'a [u8], &'a GuestPath> {
+fn hard_links<'e, 'a>(entries: &'e Entries<'a>) -> HashMap<&'a [u8], &'e GuestPath> {
     let mut groups: HashMap<&[u8], &GuestPath> = HashMap::new();
     let shared: Vec<&[u8]> = entries
-        .values()
-        .filter_map(|placed| match placed.bytes {
+        .iter()
+        .filter_map(|(_, placed)| match placed.bytes {
             Bytes::SameAs(first) => Some(first),
             _ => None,
         })
@@ -148,7 +146,7 @@ fn hard_links<'a>(
         return groups;
     }
     let shared: std::collections::HashSet<&[u8]> = shared.into_iter().collect();
-    for (path, placed) in entries {
+    for (path, placed) in entries.iter() {
         if let Bytes::SameAs(first) | Bytes::Source(first) = placed.bytes
             && shared.contains(first)
         {
