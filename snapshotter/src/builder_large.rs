@@ -21,7 +21,7 @@ use crate::facts::{TarFacts, TarOrigin};
 use crate::files::LayerFiles;
 use crate::layer::TimeClamp;
 use crate::metadata::Metadata;
-use crate::tar_write::{Large, Source, Step, write_tree};
+use crate::tar_write::{Check, Large, Source, Step, write_tree};
 
 /// Bytes handed on at once.
 const PIECE: usize = 512 << 10;
@@ -204,6 +204,7 @@ impl LayerBuilder {
         let source = Source {
             id: tree.layer_id(),
             files: Some(LayerFiles::in_one(self.root.path().to_owned())),
+            check: Check::Length,
         };
         let mut coming = files.iter().peekable();
         write_tree(&source, tree, 0, TimeClamp::None, &mut hashing, |step| {

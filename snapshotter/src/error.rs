@@ -43,6 +43,14 @@ pub enum LayerError {
         /// The digest of the bytes.
         actual: DiffId,
     },
+    /// The tar stream has another length than when it was digested.
+    #[error("the tar of the layer has {actual} bytes instead of {expected}")]
+    WrongLength {
+        /// Bytes then.
+        expected: u64,
+        /// Bytes now.
+        actual: u64,
+    },
     /// A blob that was described as one layer holds another.
     #[error("it holds layer {actual} instead of {expected}")]
     AnotherLayer {

@@ -22,7 +22,7 @@ use crate::layer::{LayerStore, TimeClamp};
 use crate::pack::{self, Packing};
 use crate::scan::{self, NodeKind};
 use crate::tar_read::{TarError, TarReader};
-use crate::tar_write::{self, Large, Source};
+use crate::tar_write::{self, Check, Large, Source};
 use crate::unpack::{UnpackError, Unpacker, Whiteouts};
 use crate::view::ParentView;
 
@@ -79,6 +79,7 @@ impl PlainDirectory {
             let source = Source {
                 id: self.id(),
                 files: Some(LayerFiles::in_one(self.path.clone())),
+                check: Check::Length,
             };
             let mut hashing = Sha256Writer::new(output);
             tar_write::write_tree(

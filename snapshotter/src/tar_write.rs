@@ -67,6 +67,7 @@ pub(crate) fn write_from<W: Write>(
     let source = Source {
         id: layer.id(),
         files: layer.files(),
+        check: Check::Length,
     };
     let tree = layer.tree()?;
     write_tree(&source, &tree, start, clamp, output, |step| {
@@ -82,6 +83,34 @@ pub(crate) struct Source {
     pub(crate) id: LayerId,
     /// None if they are not unpacked.
     pub(crate) files: Option<LayerFiles>,
+    pub(crate) check: Check,
+}
+
+/// How it is made sure that files are what the index says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// By their length: whoever wants the tar looks at its digest.
+    Length,
+    /// By their BLAKE3 too, which is for those who do not digest the tar.
+    Content,
+}
+
+/// Writes the tar of `layer`, whose files must have the content that the index says.
+pub(crate) fn write_checked(layer: &Layer, output: &mut impl Write) -> Result<(), LayerError> {
+    let source = Source {
+        id: layer.id(),
+        files: layer.files(),
+        check: Check::Content,
+    };
+    let on_disk = |_: Step<'_, _>| Ok(Large::OnDisk);
+    write_tree(
+        &source,
+        &*layer.tree()?,
+        0,
+        TimeClamp::None,
+        output,
+        on_disk,
+    )
 }
 
 /// What is about to be written.
@@ -114,11 +143,11 @@ pub(crate) fn write_tree<W: Write>(
         about(Step::Entry { position, output })?;
         let entry = tree.at(position);
         write_entry(&entry, clamp, output).map_err(LayerError::Output)?;
-        if let Kind::File { size, .. } = entry.kind {
+        if let Kind::File { size, hash } = entry.kind {
             match content {
                 Content::Read(bytes) => output.write_all(&bytes).map_err(LayerError::Output)?,
                 Content::Large => match about(Step::Large { entry, output })? {
-                    Large::OnDisk => files.copy(&entry, size, output)?,
+                    Large::OnDisk => files.copy(&entry, size, hash, output)?,
                     Large::Written => {}
                 },
                 Content::None => {}
@@ -239,14 +268,18 @@ impl<'a> Files<'a> {
         match entry.kind {
             Kind::File { size: 0, .. } => Ok(Content::None),
             Kind::File { size, .. } if size > SMALL => Ok(Content::Large),
-            Kind::File { size, .. } => {
+            Kind::File { size, hash } => {
                 let size = usize::try_from(size).expect("a small number");
                 // One byte more than expected tells a file that grew.
                 let mut bytes = vec![0; size + 1];
                 let count = read_up_to(&self.file(&entry)?, &mut bytes, size)
                     .map_err(|error| LayerError::at(self.path(&entry))(error))?;
                 bytes.truncate(count);
-                match bytes.len() == size {
+                let is_right = match self.source.check {
+                    Check::Length => bytes.len() == size,
+                    Check::Content => Blake3::of(&bytes) == hash,
+                };
+                match is_right {
                     true => Ok(Content::Read(bytes)),
                     false => Err(self.changed(&entry)),
                 }
@@ -259,9 +292,11 @@ impl<'a> Files<'a> {
         &self,
         entry: &Entry<'_>,
         size: u64,
+        hash: Blake3,
         output: &mut impl Write,
     ) -> Result<(), LayerError> {
         let mut file = self.file(entry)?;
+        let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; 256 << 10];
         let mut left = size;
         loop {
@@ -274,13 +309,20 @@ impl<'a> Files<'a> {
             left = left
                 .checked_sub(count as u64)
                 .ok_or_else(|| self.changed(entry))?;
+            if self.source.check == Check::Content {
+                hasher.update(&buffer[..count]);
+            }
             output
                 .write_all(&buffer[..count])
                 .map_err(LayerError::Output)?;
         }
-        match left {
-            0 => Ok(()),
-            _ => Err(self.changed(entry)),
+        let is_right = match self.source.check {
+            Check::Length => true,
+            Check::Content => Blake3::from(hasher.finalize()) == hash,
+        };
+        match left == 0 && is_right {
+            true => Ok(()),
+            false => Err(self.changed(entry)),
         }
     }
 

@@ -109,6 +109,32 @@ fn nothing_is_packed_twice() {
     assert_eq!(sample.facts().unwrap().blobs, [first, quick]);
 }
 
+/// The tar is not digested again when its digest is known; the files are.
+#[test]
+fn what_was_changed_in_the_store_is_not_packed() {
+    let (_directory, store) = store();
+    let blobs = Blobs::new(store.store());
+    let large = large(&store);
+    large.canonical_tar().unwrap();
+    let files = large.files().unwrap();
+    for name in ["d/x", "d/noise"] {
+        let path = files.path(&GuestPath::new(name));
+        let content = fs::read(&path).unwrap();
+        let mut changed = content.clone();
+        changed[0] ^= 1;
+        fs::write(&path, changed).unwrap();
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let error = large.pack(&blobs, Packing::new(compression)).unwrap_err();
+            let LayerError::Changed { path, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(path, GuestPath::new(name));
+        }
+        fs::write(&path, content).unwrap();
+    }
+    large.pack(&blobs, Packing::new(Compression::Gzip)).unwrap();
+}
+
 /// OCI-026, and blobs of foreign layers.
 #[test]
 fn foreign_layers_keep_their_tar() {
