@@ -1,4 +1,5 @@
 use super::*;
+use crate::Timestamp;
 
 fn file(path: &str) -> Entry<'_> {
     Entry {

@@ -1,0 +1,288 @@
+//! One entry of an index, as it is used and as it is stored.
+
+use crate::{Blake3, GuestPath, Timestamp};
+
+/// One file, directory, link or other node.
+///
+/// Borrowed: from a [`Tree`] when read, from anywhere when given to a [`TreeBuilder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Clean path relative to the root, as the bytes of a [`GuestPath`].
+    pub path: &'a [u8],
+    /// What it is.
+    pub kind: Kind<'a>,
+    /// Permission bits with set-user-id, set-group-id and sticky: `mode & 0o7777`.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Time of last modification.
+    pub mtime: Timestamp,
+    /// Extended attributes.
+    pub xattrs: Xattrs<'a>,
+}
+
+/// The kinds of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// A regular file; the first of its names, if it has several in this tree.
+    File {
+        /// Length in bytes.
+        size: u64,
+        /// BLAKE3 of the content.
+        hash: Blake3,
+    },
+    /// A further name of a regular file of the same tree.
+    HardLink {
+        /// Clean path of the name that comes first in the order of a walk.
+        target: &'a [u8],
+    },
+    /// A directory.
+    Directory {
+        /// In a layer: hides everything that the layers below have in this directory.
+        opaque: bool,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Its text.
+        target: &'a [u8],
+    },
+    /// A character device.
+    CharDevice(Device),
+    /// A block device.
+    BlockDevice(Device),
+    /// A named pipe.
+    Fifo,
+    /// In a layer: hides what the layers below have at this path.
+    Whiteout,
+}
+
+/// A device number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Which driver.
+    pub major: u32,
+    /// Which device of the driver.
+    pub minor: u32,
+}
+
+/// Extended attributes: names and values, sorted by name, in encoded form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Xattrs<'a>(&'a [u8]);
+
+impl<'a> Xattrs<'a> {
+    /// Returns whether there are none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns name and value of each.
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut rest = Reader(self.0);
+        std::iter::from_fn(move || {
+            if rest.0.is_empty() {
+                return None;
+            }
+            let name = rest.short_bytes()?;
+            let value = rest.long_bytes()?;
+            Some((name, value))
+        })
+    }
+}
+
+/// Extended attributes being collected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct XattrsBuf(Vec<u8>);
+
+impl XattrsBuf {
+    /// Encodes `pairs` of name and value; sorts them.
+    #[must_use]
+    pub fn new(mut pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+        pairs.sort_unstable();
+        pairs.dedup_by(|later, earlier| later.0 == earlier.0);
+        let mut bytes = Vec::new();
+        for (name, value) in pairs {
+            put_short(&mut bytes, &name);
+            put_long(&mut bytes, &value);
+        }
+        Self(bytes)
+    }
+
+    /// Copies borrowed ones.
+    #[must_use]
+    pub fn from_xattrs(xattrs: Xattrs<'_>) -> Self {
+        Self(xattrs.0.to_owned())
+    }
+
+    /// Borrows them.
+    #[must_use]
+    pub fn as_xattrs(&self) -> Xattrs<'_> {
+        Xattrs(&self.0)
+    }
+}
+
+impl Entry<'_> {
+    /// Returns the path as an owned value.
+    #[must_use]
+    pub fn guest_path(&self) -> GuestPath {
+        GuestPath::from_clean(self.path).expect("trees hold clean paths only")
+    }
+
+    /// Says whether this is a directory.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        matches!(self.kind, Kind::Directory { .. })
+    }
+
+    /// Says whether both describe the same node apart from its path: what a layer would not
+    /// record as a change.
+    #[must_use]
+    pub fn same_node(&self, other: &Self) -> bool {
+        let at_same_path = Entry {
+            path: other.path,
+            ..*self
+        };
+        at_same_path == *other
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        put_short(out, self.path);
+        let tag = match self.kind {
+            Kind::File { .. } => 0,
+            Kind::HardLink { .. } => 1,
+            Kind::Directory { opaque: false } => 2,
+            Kind::Directory { opaque: true } => 3,
+            Kind::Symlink { .. } => 4,
+            Kind::CharDevice(_) => 5,
+            Kind::BlockDevice(_) => 6,
+            Kind::Fifo => 7,
+            Kind::Whiteout => 8,
+        };
+        out.push(tag);
+        out.extend_from_slice(&self.mode.to_le_bytes());
+        out.extend_from_slice(&self.uid.to_le_bytes());
+        out.extend_from_slice(&self.gid.to_le_bytes());
+        out.extend_from_slice(&self.mtime.seconds.to_le_bytes());
+        out.extend_from_slice(&self.mtime.nanoseconds.to_le_bytes());
+        match self.kind {
+            Kind::File { size, hash } => {
+                out.extend_from_slice(&size.to_le_bytes());
+                out.extend_from_slice(hash.as_bytes());
+            }
+            Kind::HardLink { target } | Kind::Symlink { target } => put_short(out, target),
+            Kind::CharDevice(device) | Kind::BlockDevice(device) => {
+                out.extend_from_slice(&device.major.to_le_bytes());
+                out.extend_from_slice(&device.minor.to_le_bytes());
+            }
+            Kind::Directory { .. } | Kind::Fifo | Kind::Whiteout => {}
+        }
+        put_long(out, self.xattrs.0);
+    }
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let path = reader.short_bytes()?;
+        let tag = reader.take(1)?[0];
+        let mode = reader.u16()?;
+        let uid = reader.u32()?;
+        let gid = reader.u32()?;
+        let mtime = Timestamp {
+            seconds: i64::from_le_bytes(reader.array()?),
+            nanoseconds: reader.u32()?,
+        };
+        let kind = match tag {
+            0 => Kind::File {
+                size: u64::from_le_bytes(reader.array()?),
+                hash: Blake3::from_bytes(reader.array()?),
+            },
+            1 => Kind::HardLink {
+                target: reader.short_bytes()?,
+            },
+            2 => Kind::Directory { opaque: false },
+            3 => Kind::Directory { opaque: true },
+            4 => Kind::Symlink {
+                target: reader.short_bytes()?,
+            },
+            5 => Kind::CharDevice(reader.device()?),
+            6 => Kind::BlockDevice(reader.device()?),
+            7 => Kind::Fifo,
+            8 => Kind::Whiteout,
+            _ => return None,
+        };
+        let xattrs = Xattrs(reader.long_bytes()?);
+        Some(Self {
+            path,
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime,
+            xattrs,
+        })
+    }
+}
+
+/// Returns how many bytes the entry takes that is at the start of some.
+pub(super) fn encoded_length(bytes: &[u8]) -> usize {
+    let entry = Entry::decode(bytes).expect("push wrote an entry");
+    let end = entry.xattrs.0.as_ptr_range().end;
+    // The extended attributes are the last field.
+    end.addr() - bytes.as_ptr().addr()
+}
+
+fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Paths and link targets end at PATH_MAX (4096), attribute names at 255.
+    let length = u16::try_from(bytes.len()).expect("names and paths are below 64 KiB");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).expect("attribute values are at most 64 KiB");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Reads fields one after the other.
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn device(&mut self) -> Option<Device> {
+        Some(Device {
+            major: self.u32()?,
+            minor: self.u32()?,
+        })
+    }
+
+    pub(super) fn short_bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.u16()?;
+        self.take(usize::from(length))
+    }
+
+    fn long_bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.u32()?;
+        self.take(length as usize)
+    }
+}
