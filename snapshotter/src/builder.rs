@@ -104,13 +104,7 @@ impl LayerStore {
     /// When no directory can be made for it.
     pub fn builder(&self) -> Result<LayerBuilder, LayerError> {
         let work = self.work()?;
-        // What a file is made with shows in what a directory gets of mode 0777.
-        let sample = work.path().join("sample");
-        let failed = LayerError::at(&sample);
-        let stat = rustix::fs::mkdir(&sample, Mode::from_raw_mode(0o777))
-            .and_then(|()| rustix::fs::stat(&sample))
-            .map_err(failed)?;
-        let path = make_diff_directory(&work)?;
+        let (path, stat) = make_diff_directory(&work)?;
         let root = Root::open(&path).map_err(LayerError::at(&path))?;
         Ok(LayerBuilder {
             layers: self.clone(),

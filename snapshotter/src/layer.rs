@@ -23,6 +23,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use kiln_cache::{DiffId, LayerId, Sha256Writer, Store, Timestamp, Tree, WorkDir};
 
+use rustix::fs::{Mode, Stat};
+
 use crate::error::LayerError;
 use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 use crate::files::UPON;
@@ -97,7 +99,7 @@ impl LayerStore {
             Some(layer) => Ok(layer),
             None => {
                 let work = self.work()?;
-                let diff = make_diff_directory(&work)?;
+                let (diff, _) = make_diff_directory(&work)?;
                 self.publish(tree, Some(NewFiles::whole(&diff)), &work)
             }
         }
@@ -449,17 +451,21 @@ pub enum TimeClamp {
 }
 
 /// Makes the directory that becomes a layer's `diff`: the root of the files, so open to all.
-pub(crate) fn make_diff_directory(work: &WorkDir) -> Result<PathBuf, LayerError> {
+/// Returns what it was made as: that tells whose new files are, and what the umask takes from 0777.
+pub(crate) fn make_diff_directory(work: &WorkDir) -> Result<(PathBuf, Stat), LayerError> {
     let path = work.path().join("diff");
-    make_open_directory(&path).map_err(LayerError::at(&path))?;
-    Ok(path)
+    let stat = make_open_directory(&path).map_err(LayerError::at(&path))?;
+    Ok((path, stat))
 }
 
-/// Makes a directory of mode 0755 whatever the umask is.
-pub(crate) fn make_open_directory(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::create_dir(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+/// Makes a directory of mode 0755 whatever the umask is, and returns what it was made as.
+pub(crate) fn make_open_directory(path: &Path) -> io::Result<Stat> {
+    rustix::fs::mkdir(path, Mode::from_raw_mode(0o777))?;
+    let stat = rustix::fs::stat(path)?;
+    if stat.st_mode & 0o7777 != 0o755 {
+        rustix::fs::chmod(path, Mode::from_raw_mode(0o755))?;
+    }
+    Ok(stat)
 }
 
 pub(crate) fn diff_path(store: &Store, diff_id: DiffId) -> PathBuf {
