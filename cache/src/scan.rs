@@ -13,7 +13,7 @@ mod content; // bytes and attributes
 mod found; // what a walk meets
 mod walk; // from directory to directory
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -146,6 +146,8 @@ pub fn scan<F: Filter>(
 /// Resolves symbolic links among the components of the wanted paths, inside the root, and returns
 /// the links themselves and where they lead. More than 40 links, as in the kernel, end the search.
 fn follow_links(root: &OwnedFd, wanted: &[GuestPath]) -> Vec<GuestPath> {
+    // Long Dockerfiles copy the same again and again.
+    let wanted: BTreeSet<&GuestPath> = wanted.iter().collect();
     let mut result = Vec::new();
     for path in wanted {
         let mut rest: Vec<Vec<u8>> = path.components().rev().map(<[u8]>::to_vec).collect();

@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use kiln_cache::{DiffId, LayerId, Sha256Writer, Store, Timestamp, Tree, WorkDir};
-
 use rustix::fs::{Mode, Stat};
 
 use crate::error::LayerError;

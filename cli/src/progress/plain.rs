@@ -16,6 +16,8 @@ use super::{Book, Names, Renderer, Vertex};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often an unfinished transfer of the open step is mentioned.
 const TRANSFER_INTERVAL: Duration = Duration::from_secs(5);
+/// Lines closer to each other than this go out together.
+const QUICK: Duration = Duration::from_millis(20);
 /// BuildKit's limit for cut names.
 const CUT_WIDTH: usize = 72;
 
@@ -25,6 +27,8 @@ pub(crate) struct Plain<W> {
     names: Names,
     open: Option<VertexId>,
     shown: HashMap<VertexId, Shown>,
+    /// When lines went out last.
+    flushed: Duration,
 }
 
 /// What has been written of a step.
@@ -47,6 +51,7 @@ impl<W: Write + Send> Plain<W> {
             names,
             open: None,
             shown: HashMap::new(),
+            flushed: Duration::ZERO,
         }
     }
 
@@ -55,7 +60,8 @@ impl<W: Write + Send> Plain<W> {
         let _ = writeln!(self.out, "{line}");
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, at: Duration) {
+        self.flushed = at;
         let _ = self.out.flush();
     }
 
@@ -207,22 +213,25 @@ impl<W: Write + Send> Plain<W> {
     }
 }
 
-/// What one call of these shows goes out in one piece: a write a line would be most of what a
-/// build costs that finds nothing to do.
+/// Lines that come quickly go out together, at the latest with the next tick: a write for each would
+/// be most of what a build costs that finds nothing to do. What a command says goes out at once.
 impl<W: Write + Send> Renderer for Plain<W> {
     fn event(&mut self, book: &Book, event: &Event, at: Duration) {
         self.take(book, event, at);
-        self.flush();
+        let is_urgent = matches!(event, Event::Log { .. } | Event::Warning { .. });
+        if is_urgent || at.saturating_sub(self.flushed) >= QUICK {
+            self.flush(at);
+        }
     }
 
     fn tick(&mut self, book: &Book, at: Duration) {
         self.go_on(book, at);
-        self.flush();
+        self.flush(at);
     }
 
     fn finish(&mut self, book: &Book, at: Duration) {
         self.show_rest(book, at);
-        self.flush();
+        self.flush(at);
     }
 }
 
