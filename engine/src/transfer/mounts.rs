@@ -86,7 +86,17 @@ impl Sharing<'_> {
         let mut mounts = Vec::new();
         for (key, id) in used {
             let shown = format!("cache mount {id}");
-            if let Some(still) = still(engine, key, self.cancel)? {
+            let waiting = format!("waiting for {shown}");
+            let mut waits = false;
+            let still = still(engine, key, self.cancel, || {
+                if !std::mem::replace(&mut waits, true) {
+                    vertex.status(&waiting, 0, None, false);
+                }
+            })?;
+            if waits {
+                vertex.status(&waiting, 0, None, true);
+            }
+            if let Some(still) = still {
                 vertex.status(&shown, 0, None, false);
                 let mount = pack(engine, key, id, &still, packing);
                 mounts.push(mount.map_err(|error| {
@@ -124,16 +134,23 @@ impl Sharing<'_> {
     }
 }
 
-/// Waits until nobody has a cache mount; none if there is no such mount here.
-fn still(engine: &Engine, key: Blake3, cancel: &Cancel) -> Result<Option<StillCacheMount>, Error> {
+/// Waits until nobody has a cache mount, and calls `busy` meanwhile; none if there is no such mount
+/// here.
+fn still(
+    engine: &Engine,
+    key: Blake3,
+    cancel: &Cancel,
+    mut busy: impl FnMut(),
+) -> Result<Option<StillCacheMount>, Error> {
     loop {
         let reading = read_cache_mount(&engine.store, key);
         match reading.map_err(|error| Error::environment("cannot read a cache mount", &error))? {
             CacheReading::Still(still) => return Ok(Some(still)),
             CacheReading::Nothing => return Ok(None),
             CacheReading::Busy if cancel.is_triggered() => return Err(Error::Cancelled),
-            CacheReading::Busy => std::thread::sleep(PAUSE),
+            CacheReading::Busy => busy(),
         }
+        std::thread::sleep(PAUSE);
     }
 }
 

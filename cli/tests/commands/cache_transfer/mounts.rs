@@ -178,6 +178,8 @@ fn a_mount_is_exported_when_nobody_has_it() {
     let to = format!("type=local,dest={},mounts=true", directory.display());
     let ended = build(first, &["--cache-to", &to]);
     assert_eq!(ran(&ended), set(&[]));
+    let waited = "waiting for cache mount deps";
+    assert!(ended.stderr.contains(waited), "{ended:#?}");
     assert!(slow.wait().unwrap().success());
     let from = format!("type=local,src={}", directory.display());
     let ended = build(second, &["--build-arg=ROUND=two", "--cache-from", &from]);
