@@ -26,10 +26,17 @@ pub(crate) struct World<'a> {
     base: usize,
     secret: usize,
     target: Option<usize>,
+    /// Never later than it was: see [`EPOCH`].
     epoch: usize,
     jobs: usize,
     anew: bool,
 }
+
+/// The first epoch of a world. It lies before all times of files, and only goes back: a directory
+/// that WORKDIR made has the epoch's time, and a copy of it is not made again because of a time
+/// (spec/dockerfile.md section 12). So a later epoch could find an earlier one in what
+/// was copied, and would leave it.
+const EPOCH: usize = 1000;
 
 /// What a build came to: the image's id, or why there is none.
 pub(crate) type Built = Result<String, String>;
@@ -52,7 +59,7 @@ impl<'a> World<'a> {
             base: 0,
             secret: 0,
             target: None,
-            epoch: 1,
+            epoch: EPOCH,
             jobs: 4,
             anew: false,
         }
@@ -174,7 +181,7 @@ impl<'a> World<'a> {
                 "another target".to_owned()
             }
             21 => {
-                self.epoch = 1 + chance.below(2);
+                self.epoch -= chance.below(2);
                 self.jobs = 1 + chance.below(4);
                 format!("epoch {}, {} jobs", self.epoch, self.jobs)
             }
