@@ -2,7 +2,7 @@
 //!
 //! SHA-256 has no parallel form, so what helps is not to compute it: it is remembered, and a layer
 //! that was made by the same step as an earlier one, and begins like that, goes on where the two
-//! part. States of the computation are kept beside the layer for that, one for some mebibytes:
+//! part. States of the computation are kept beside the layer for that, at most a hundred:
 //!
 //! ```text
 //! layers/<2 hex>/<layer id>/like    text: the layer id of the earlier one
@@ -12,7 +12,7 @@
 use std::fs;
 use std::io;
 
-use kiln_cache::{DiffId, LayerId, Sha256State, Sha256Writer, Tree};
+use kiln_cache::{DiffId, Entry, Kind, LayerId, Sha256State, Sha256Writer, Tree};
 
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
@@ -22,8 +22,11 @@ use crate::tar_write;
 /// Bytes. Two zero blocks, all that the tar of an empty layer is.
 const EMPTY_TAR_BYTES: u64 = 1024;
 
-/// Bytes of tar between two states that are kept.
-const APART: u64 = 2 << 20;
+/// States that are kept of a layer, about.
+const STATES: u64 = 64;
+
+/// Bytes of tar between two states that are kept, at least.
+const APART: u64 = 256 << 10;
 
 /// A state of the computation in front of an entry.
 struct Milestone {
@@ -76,6 +79,7 @@ impl Layer {
             None => (0, Sha256Writer::new(io::sink())),
         };
         let mut last = milestones.last().map_or(0, |last| last.state.size_bytes());
+        let apart = APART.max(content_bytes(&tree) / STATES);
         tar_write::write_from(
             self,
             start,
@@ -83,7 +87,7 @@ impl Layer {
             &mut hashing,
             |position, hashing| {
                 let state = hashing.state();
-                if state.size_bytes() >= last + APART {
+                if state.size_bytes() >= last + apart {
                     last = state.size_bytes();
                     milestones.push(Milestone { position, state });
                 }
@@ -131,6 +135,15 @@ impl LayerStore {
             let _ = layer.replace(&layer.path("like"), format!("{earlier}\n").as_bytes());
         }
     }
+}
+
+/// Returns how many bytes the files of a layer have together.
+fn content_bytes(tree: &Tree) -> u64 {
+    let size = |entry: Entry<'_>| match entry.kind {
+        Kind::File { size, .. } => size,
+        _ => 0,
+    };
+    tree.iter().map(size).sum()
 }
 
 fn to_text(milestones: &[Milestone]) -> String {

@@ -21,6 +21,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use kiln_cache::{Blake3, Entry, Kind, LayerId, Timestamp, Tree, Xattrs};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use tar::{EntryType, Header};
 
 use crate::error::LayerError;
@@ -32,11 +34,12 @@ const BLOCK: usize = 512;
 /// Bytes. Larger files are not read ahead: reading them is sequential anyway.
 const SMALL: u64 = 256 << 10;
 
-/// Bytes that one batch of small files holds at most, a single file apart.
-const BATCH_BYTES: u64 = 1 << 20;
+/// Bytes that one batch of small files holds at most, a single file apart. Several are on their way
+/// for each thread, and memory that was not used before costs more than handing over another batch.
+const BATCH_BYTES: u64 = 256 << 10;
 
 /// Files in one batch: enough that handing it over costs nothing.
-const BATCH_FILES: usize = 128;
+const BATCH_FILES: usize = 64;
 
 /// Below this many files, starting threads costs more than they bring.
 const FEW_FILES: usize = 64;
@@ -270,11 +273,8 @@ impl<'a> Files<'a> {
             Kind::File { size, .. } if size > SMALL => Ok(Content::Large),
             Kind::File { size, hash } => {
                 let size = usize::try_from(size).expect("a small number");
-                // One byte more than expected tells a file that grew.
-                let mut bytes = vec![0; size + 1];
-                let count = read_up_to(&self.file(&entry)?, &mut bytes, size)
+                let bytes = read_up_to(&self.file(&entry)?, size)
                     .map_err(|error| LayerError::at(self.path(&entry))(error))?;
-                bytes.truncate(count);
                 let is_right = match self.source.check {
                     Check::Length => bytes.len() == size,
                     Check::Content => Blake3::of(&bytes) == hash,
@@ -346,21 +346,21 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Reads a regular file that is `expected` bytes long, into a buffer with room for more.
+/// Reads a regular file that is `expected` bytes long, and no more than one byte beyond that, which
+/// tells a file that grew.
 ///
 /// A read that was given more room than that and ends there has met the end; asking once more
 /// costs as much as the first time.
-fn read_up_to(mut file: &File, buffer: &mut [u8], expected: usize) -> std::io::Result<usize> {
-    let mut count = 0;
-    while count < expected {
-        match file.read(&mut buffer[count..]) {
+fn read_up_to(file: &File, expected: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(expected + 1);
+    while bytes.len() < expected {
+        match rustix::io::read(file, spare_capacity(&mut bytes)) {
             Ok(0) => break,
-            Ok(more) => count += more,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(count)
+    Ok(bytes)
 }
 
 /// Writes the headers of an entry, and for an opaque directory its marker.
