@@ -97,25 +97,23 @@ impl Layer {
         if let Some(blob) = packed(&facts, blobs, packing) {
             return Ok(blob.clone());
         }
-        let is_foreign = facts
-            .tars
-            .first()
-            .is_some_and(|tar| tar.origin == TarOrigin::Foreign);
+        let known = facts.tars.first();
+        let is_foreign = known.is_some_and(|tar| tar.origin == TarOrigin::Foreign);
         let source = facts
             .blobs
             .iter()
             .find(|blob| Some(blob.diff_id) == wanted && blobs.contains(blob.descriptor.digest));
-        let (blob, tar) = match source.filter(|_| is_foreign) {
-            Some(source) => {
+        let (blob, tar) = match (source, known) {
+            (Some(source), _) if is_foreign => {
                 let file = blobs.open(source.descriptor.digest)?;
                 pack(blobs, packing, |output| repeat(source, file, output))?
             }
-            None => match facts.tars.first() {
-                Some(known) => pack(blobs, packing, |output| self.write_known(*known, output))?,
-                None => pack(blobs, packing, |output| {
-                    self.write_tar(output, TimeClamp::None)
-                })?,
-            },
+            (_, Some(known)) if !is_foreign => {
+                pack(blobs, packing, |output| self.write_known(*known, output))?
+            }
+            _ => pack(blobs, packing, |output| {
+                self.write_tar(output, TimeClamp::None)
+            })?,
         };
         if let Some(expected) = wanted
             && expected != tar.diff_id
@@ -130,14 +128,11 @@ impl Layer {
         Ok(blob)
     }
 
-    /// Writes a tar of the layer that was digested before, if it is one of ours.
+    /// Writes the canonical tar of the layer, which was digested before.
     ///
     /// The index says by BLAKE3 what is in each file, which takes a fraction of the time that
     /// SHA-256 takes for the whole once more, and several threads share it.
     fn write_known(&self, tar: TarFacts, output: &mut dyn Write) -> Result<TarFacts, LayerError> {
-        if tar.origin == TarOrigin::Foreign {
-            return self.write_tar(output, TimeClamp::None);
-        }
         let mut counting = Counting { output, bytes: 0 };
         tar_write::write_checked(self, &mut counting)?;
         match counting.bytes == tar.size_bytes {

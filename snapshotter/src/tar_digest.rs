@@ -2,7 +2,7 @@
 //!
 //! SHA-256 has no parallel form, so what helps is not to compute it: it is remembered, and a layer
 //! that was made by the same step as an earlier one, and begins like that, goes on where the two
-//! part. States of the computation are kept beside the layer for that, at most a hundred:
+//! part. States of the computation are kept beside the layer for that, some dozens:
 //!
 //! ```text
 //! layers/<2 hex>/<layer id>/like    text: the layer id of the earlier one
@@ -19,8 +19,11 @@ use crate::facts::{TarFacts, TarOrigin};
 use crate::layer::{Layer, LayerStore, TimeClamp};
 use crate::tar_write;
 
-/// Bytes. Two zero blocks, all that the tar of an empty layer is.
-const EMPTY_TAR_BYTES: u64 = 1024;
+/// Bytes of a block of tar.
+const BLOCK: u64 = 512;
+
+/// Two zero blocks, all that the tar of an empty layer is.
+const EMPTY_TAR_BYTES: u64 = 2 * BLOCK;
 
 /// States that are kept of a layer, about.
 const STATES: u64 = 64;
@@ -79,7 +82,7 @@ impl Layer {
             None => (0, Sha256Writer::new(io::sink())),
         };
         let mut last = milestones.last().map_or(0, |last| last.state.size_bytes());
-        let apart = APART.max(content_bytes(&tree) / STATES);
+        let apart = APART.max(tar_bytes(&tree) / STATES);
         tar_write::write_from(
             self,
             start,
@@ -137,13 +140,13 @@ impl LayerStore {
     }
 }
 
-/// Returns how many bytes the files of a layer have together.
-fn content_bytes(tree: &Tree) -> u64 {
-    let size = |entry: Entry<'_>| match entry.kind {
-        Kind::File { size, .. } => size,
-        _ => 0,
+/// Returns about how long the tar of a layer is: without what long names take.
+fn tar_bytes(tree: &Tree) -> u64 {
+    let length = |entry: Entry<'_>| match entry.kind {
+        Kind::File { size, .. } => BLOCK + size.next_multiple_of(BLOCK),
+        _ => BLOCK,
     };
-    tree.iter().map(size).sum()
+    tree.iter().map(length).sum()
 }
 
 fn to_text(milestones: &[Milestone]) -> String {
