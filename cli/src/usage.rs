@@ -166,3 +166,38 @@ fn expected_count(command: &Command) -> String {
         (_, most, false) => format!("requires at most {most} {}", plural(most)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_parsed_alone_say_the_same() {
+        let lines = [
+            "kiln build .",
+            "kiln build --pull=false -t a:b --build-arg A=1 --build-arg B -f x/Dockerfile ctx",
+            "kiln build --target a --target b --push --quiet=0 .",
+            "kiln run --rm -e A=1 image sh -c x --rm",
+        ];
+        for line in lines {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let matches = arguments::command().try_get_matches_from(&words);
+            let whole = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+            let whole = whole.expect("the line is sound").command;
+            assert_eq!(
+                format!("{:?}", parse_alone(&words)),
+                format!("{whole:?}"),
+                "{line}"
+            );
+        }
+        for line in [
+            "kiln build --unknown .",
+            "kiln build --help",
+            "kiln ps",
+            "kiln",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert!(parse_alone(&words).is_none(), "{line}");
+        }
+    }
+}
