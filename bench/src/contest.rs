@@ -162,6 +162,12 @@ fn hold(setting: &Setting<'_>, entry: Entry) -> Result<Table, Error> {
             if contender.row.verdict != Verdict::Good {
                 continue;
             }
+            if let Who::Builder(builder) = contender.who
+                && let Some(before) = scenario.before(builder, &tag(setting, entry, builder))
+                && !prepare_turn(setting, &mut contender.row, before)?
+            {
+                continue;
+            }
             setting.area.sync()?;
             if scenario.is_warm() && !warm_up(setting, entry, scenario.as_mut(), contender, round)?
             {
@@ -169,15 +175,7 @@ fn hold(setting: &Setting<'_>, entry: Entry) -> Result<Table, Error> {
             }
             let action = match contender.who {
                 Who::Limit(number) => limits[number].take().map(|(_, action)| action),
-                Who::Builder(builder) => {
-                    let tag = tag(setting, entry, builder);
-                    if let Some(before) = scenario.before(builder, &tag)
-                        && !prepare_turn(setting, &mut contender.row, before)?
-                    {
-                        continue;
-                    }
-                    scenario.action(builder, &tag)
-                }
+                Who::Builder(builder) => scenario.action(builder, &tag(setting, entry, builder)),
             };
             let action = action.expect("who takes part has something to do in every round");
             let place = format!("{}, round {round} of {rounds}", entry.name);
