@@ -11,6 +11,7 @@
 
 mod content; // bytes and attributes
 mod found; // what a walk meets
+mod large; // digests of large files
 mod walk; // from directory to directory
 
 use std::collections::{BTreeSet, HashMap};

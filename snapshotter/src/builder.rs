@@ -180,25 +180,9 @@ impl LayerBuilder {
         metadata: &Metadata<'_>,
         content: Content<'_>,
     ) -> Result<Hashed, BuildError> {
-        if let Content::Stored(stored) = content {
-            if self.link_stored(path, metadata, stored)? {
-                let (size, hash) = (stored.content.size_bytes, stored.content.hash);
-                self.push(&metadata.entry(path, Kind::File { size, hash }));
-                return Ok(stored.content);
-            }
-            let file = File::open(&stored.path).map_err(reading(path))?;
-            return self.add_file(path, metadata, Content::Known(&file, stored.content));
-        }
-        let file = self.create(path, metadata.mode)?;
-        let hashed = match content {
-            Content::Bytes(bytes) => copy::write_bytes(&file, bytes).map_err(writing(path))?,
-            Content::File(source) => self.copy(source, &file, None).map_err(reading(path))?,
-            Content::Known(source, hashed) => self
-                .copy(source, &file, Some(hashed))
-                .map_err(reading(path))?,
-            Content::Stored(..) => unreachable!("handled above"),
-        };
-        self.complete(path, metadata, &file, hashed)
+        let hashed = self.write_file(path, metadata, content)?;
+        self.push_file(path, metadata, hashed);
+        Ok(hashed)
     }
 
     /// Adds a regular file whose bytes come from a stream.
@@ -213,20 +197,17 @@ impl LayerBuilder {
     ) -> Result<Hashed, BuildError> {
         let file = self.create(path, metadata.mode)?;
         let hashed = copy::copy_hashing(content, &file).map_err(reading(path))?;
-        self.complete(path, metadata, &file, hashed)
+        self.set_metadata(&file, metadata).map_err(writing(path))?;
+        self.push_file(path, metadata, hashed);
+        Ok(hashed)
     }
 
-    fn complete(
-        &self,
-        path: &GuestPath,
-        metadata: &Metadata<'_>,
-        file: &File,
-        hashed: Hashed,
-    ) -> Result<Hashed, BuildError> {
-        self.set_metadata(file, metadata).map_err(writing(path))?;
-        let (size, hash) = (hashed.size_bytes, hashed.hash);
-        self.push(&metadata.entry(path, Kind::File { size, hash }));
-        Ok(hashed)
+    fn push_file(&self, path: &GuestPath, metadata: &Metadata<'_>, content: Hashed) {
+        let kind = Kind::File {
+            size: content.size_bytes,
+            hash: content.hash,
+        };
+        self.push(&metadata.entry(path, kind));
     }
 
     /// Adds a symbolic link.
@@ -461,9 +442,9 @@ impl LayerBuilder {
             state,
             work,
         } = self;
-        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let has_hard_links = state.has_hard_links;
-        let digested = state.digested;
+        let digested = state.digested.take();
         let mut tree = merge(state);
         check_parents(&tree)?;
         if has_hard_links {
@@ -480,10 +461,10 @@ impl LayerBuilder {
             kin: Kin::of(&layers, &donors),
         };
         let layer = layers.publish(tree, Some(files), &work)?;
-        if let Some((id, tar)) = digested
+        if let Some((id, digested)) = digested
             && id == layer.id()
         {
-            layer.remember_tar(tar)?;
+            layer.remember_digested(&digested)?;
         }
         Ok(layer)
     }

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, fchmod};
 use crate::build_error::{BuildError, writing};
 use crate::builder::DeviceKind;
 use crate::disk::{self, Root};
-use crate::facts::TarFacts;
+use crate::tar_digest::Digested;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
@@ -24,7 +24,7 @@ pub(crate) struct State {
     /// Devices by path: the disk may not be able to tell.
     pub(crate) devices: HashMap<GuestPath, (DeviceKind, Device)>,
     /// The tar of the layer with this name, if it was digested on the way.
-    pub(crate) digested: Option<(LayerId, TarFacts)>,
+    pub(crate) digested: Option<(LayerId, Digested)>,
 }
 
 /// Puts the parts together, without what lay in directories that were replaced, and with the marks

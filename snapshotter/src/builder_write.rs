@@ -13,8 +13,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::build_error::{BuildError, writing};
-use crate::builder::{LayerBuilder, Sameness, StoredFile};
+use crate::build_error::{BuildError, reading, writing};
+use crate::builder::{Content, LayerBuilder, Sameness, StoredFile};
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Removed};
 use crate::metadata::Metadata;
@@ -74,12 +74,38 @@ impl LayerBuilder {
         file.map(File::from).map_err(writing(path))
     }
 
-    pub(crate) fn copy(
+    /// Puts a regular file on the disk and returns length and digest of what was written.
+    pub(crate) fn write_file(
         &self,
-        source: &File,
-        target: &File,
-        known: Option<Hashed>,
-    ) -> io::Result<Hashed> {
+        path: &GuestPath,
+        metadata: &Metadata<'_>,
+        content: Content<'_>,
+    ) -> Result<Hashed, BuildError> {
+        let open;
+        let content = match content {
+            Content::Stored(stored) if self.link_stored(path, metadata, stored)? => {
+                return Ok(stored.content);
+            }
+            Content::Stored(stored) => {
+                open = File::open(&stored.path).map_err(reading(path))?;
+                Content::Known(&open, stored.content)
+            }
+            other => other,
+        };
+        let file = self.create(path, metadata.mode)?;
+        let hashed = match content {
+            Content::Bytes(bytes) => copy::write_bytes(&file, bytes).map_err(writing(path))?,
+            Content::File(source) => self.copy(source, &file, None).map_err(reading(path))?,
+            Content::Known(source, hashed) => self
+                .copy(source, &file, Some(hashed))
+                .map_err(reading(path))?,
+            Content::Stored(_) => unreachable!("handled above"),
+        };
+        self.set_metadata(&file, metadata).map_err(writing(path))?;
+        Ok(hashed)
+    }
+
+    fn copy(&self, source: &File, target: &File, known: Option<Hashed>) -> io::Result<Hashed> {
         if self.reflinks.load(Ordering::Relaxed) {
             match ioctl_ficlone(target, source) {
                 Ok(()) => return known.map_or_else(|| copy::hash(target), Ok),
@@ -96,7 +122,7 @@ impl LayerBuilder {
     }
 
     /// Makes `path` a further name of a file in the store, if that has this very metadata.
-    pub(crate) fn link_stored(
+    fn link_stored(
         &self,
         path: &GuestPath,
         metadata: &Metadata<'_>,

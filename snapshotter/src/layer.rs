@@ -28,6 +28,7 @@ use crate::error::LayerError;
 use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 use crate::files::UPON;
 use crate::kin::Kin;
+use crate::tar_contents::Check;
 use crate::tar_write;
 
 /// The layers of a state directory. Cheap to clone; clones share what they have read.
@@ -357,7 +358,7 @@ impl Layer {
         clamp: TimeClamp,
     ) -> Result<TarFacts, LayerError> {
         let mut hashing = Sha256Writer::new(output);
-        tar_write::write(self, clamp, &mut hashing)?;
+        tar_write::write(self, clamp, Check::Length, &mut hashing)?;
         let (_, digest, size_bytes) = hashing.finish();
         Ok(TarFacts {
             diff_id: DiffId(digest),

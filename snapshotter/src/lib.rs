@@ -11,12 +11,13 @@ mod error; // why a layer could not be made or read
 mod facts; // what is known about a layer besides its index
 mod files; // where a layer's files are
 mod layer; // layers and the store that keeps them
+mod tar_contents; // what its files hold, read in order
 mod tar_digest; // its digest, computed once
 mod tar_write; // the canonical tar
 
 mod build_error; // why a file could not be added
 mod builder; // layers made file by file
-mod builder_large; // large files, digested on their way
+mod builder_files; // files of a context, digested on their way
 mod builder_state; // what a builder knows besides the disk
 mod builder_write; // how a builder touches the disk
 mod copy; // bytes into the store, hashed on the way
@@ -53,7 +54,7 @@ mod sys; // raw system calls
 pub use apply::{UnpackedArchive, is_archive, unpack_archive};
 pub use build_error::BuildError;
 pub use builder::{Added, Content, DeviceKind, LayerBuilder, Sameness, StoredFile};
-pub use builder_large::{Expectation, LargeFile};
+pub use builder_files::{Digest, Expectation, LARGE_FILE, NewFile, NewFiles};
 pub use copy::Hashed;
 pub use decompress::Packed;
 pub use described::Description;

@@ -21,8 +21,9 @@ use crate::files::LayerFiles;
 use crate::layer::{LayerStore, TimeClamp};
 use crate::pack::{self, Packing};
 use crate::scan::{self, NodeKind};
+use crate::tar_contents::{Check, OnDisk};
 use crate::tar_read::{TarError, TarReader};
-use crate::tar_write::{self, Check, Large, Source};
+use crate::tar_write;
 use crate::unpack::{UnpackError, Unpacker, Whiteouts};
 use crate::view::ParentView;
 
@@ -76,19 +77,16 @@ impl PlainDirectory {
             return Ok(blob.clone());
         }
         let (blob, tar) = pack::pack(blobs, packing, |output| {
-            let source = Source {
-                id: self.id(),
-                files: Some(LayerFiles::in_one(self.path.clone())),
-                check: Check::Length,
-            };
+            let files = LayerFiles::in_one(self.path.clone());
+            let contents = OnDisk::open(self.id(), Some(files), Check::Length, &self.tree, 0)?;
             let mut hashing = Sha256Writer::new(output);
             tar_write::write_tree(
-                &source,
+                &contents,
                 &self.tree,
                 0,
                 TimeClamp::None,
                 &mut hashing,
-                |_| Ok(Large::OnDisk),
+                |_, _| (),
             )?;
             let (_, digest, size_bytes) = hashing.finish();
             Ok(TarFacts {

@@ -17,6 +17,7 @@ use kiln_cache::{DiffId, Entry, Kind, LayerId, Sha256State, Sha256Writer, Tree};
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
 use crate::layer::{Layer, LayerStore, TimeClamp};
+use crate::tar_contents::{Check, Contents, OnDisk};
 use crate::tar_write;
 
 /// Bytes of a block of tar.
@@ -32,9 +33,51 @@ const STATES: u64 = 64;
 const APART: u64 = 256 << 10;
 
 /// A state of the computation in front of an entry.
+#[derive(Clone, Debug)]
 struct Milestone {
     position: usize,
     state: Sha256State,
+}
+
+/// What is known of a tar that was digested: facts, and states to go on from.
+#[derive(Clone, Debug)]
+pub(crate) struct Digested {
+    tar: TarFacts,
+    milestones: Vec<Milestone>,
+}
+
+/// Digests the tar of the files that `tree` describes.
+pub(crate) fn digest<C: Contents>(contents: &C, tree: &Tree) -> Result<Digested, C::Error> {
+    go_on(contents, tree, Vec::new())
+}
+
+/// Digests a tar from the last of some states on.
+fn go_on<C: Contents>(
+    contents: &C,
+    tree: &Tree,
+    mut milestones: Vec<Milestone>,
+) -> Result<Digested, C::Error> {
+    let (start, mut hashing) = match milestones.last() {
+        Some(last) => (last.position, Sha256Writer::resume(io::sink(), &last.state)),
+        None => (0, Sha256Writer::new(io::sink())),
+    };
+    let mut last = milestones.last().map_or(0, |last| last.state.size_bytes());
+    let apart = APART.max(tar_bytes(tree) / STATES);
+    let before = |position: usize, hashing: &mut Sha256Writer<io::Sink>| {
+        let state = hashing.state();
+        if state.size_bytes() >= last + apart {
+            last = state.size_bytes();
+            milestones.push(Milestone { position, state });
+        }
+    };
+    tar_write::write_tree(contents, tree, start, TimeClamp::None, &mut hashing, before)?;
+    let (_, digest, size_bytes) = hashing.finish();
+    let tar = TarFacts {
+        diff_id: DiffId(digest),
+        size_bytes,
+        origin: TarOrigin::Canonical,
+    };
+    Ok(Digested { tar, milestones })
 }
 
 impl Layer {
@@ -64,9 +107,13 @@ impl Layer {
         if let Some(tar) = self.known_canonical_tar()? {
             return Ok(tar);
         }
-        let tar = self.digest_tar()?;
-        self.remember_tar(tar)?;
-        Ok(tar)
+        let tree = self.tree()?;
+        let milestones = self.inherited_milestones(&tree);
+        let start = milestones.last().map_or(0, |last| last.position);
+        let files = OnDisk::open(self.id(), self.files(), Check::Length, &tree, start)?;
+        let digested = go_on(&files, &tree, milestones)?;
+        self.remember_digested(&digested)?;
+        Ok(digested.tar)
     }
 
     fn known_canonical_tar(&self) -> Result<Option<TarFacts>, LayerError> {
@@ -74,38 +121,14 @@ impl Layer {
         Ok(tars.find(|tar| tar.origin == TarOrigin::Canonical))
     }
 
-    fn digest_tar(&self) -> Result<TarFacts, LayerError> {
-        let tree = self.tree()?;
-        let mut milestones = self.inherited_milestones(&tree);
-        let (start, mut hashing) = match milestones.last() {
-            Some(last) => (last.position, Sha256Writer::resume(io::sink(), &last.state)),
-            None => (0, Sha256Writer::new(io::sink())),
-        };
-        let mut last = milestones.last().map_or(0, |last| last.state.size_bytes());
-        let apart = APART.max(tar_bytes(&tree) / STATES);
-        tar_write::write_from(
-            self,
-            start,
-            TimeClamp::None,
-            &mut hashing,
-            |position, hashing| {
-                let state = hashing.state();
-                if state.size_bytes() >= last + apart {
-                    last = state.size_bytes();
-                    milestones.push(Milestone { position, state });
-                }
-            },
-        )?;
-        let (_, digest, size_bytes) = hashing.finish();
+    /// Remembers the tar of the layer, and the states for one that begins like it.
+    pub(crate) fn remember_digested(&self, digested: &Digested) -> Result<(), LayerError> {
+        let Digested { tar, milestones } = digested;
         if !milestones.is_empty() {
             // Without them the next layer like this one is hashed from its start.
-            let _ = self.replace(&self.path("states"), to_text(&milestones).as_bytes());
+            let _ = self.replace(&self.path("states"), to_text(milestones).as_bytes());
         }
-        Ok(TarFacts {
-            diff_id: DiffId(digest),
-            size_bytes,
-            origin: TarOrigin::Canonical,
-        })
+        self.remember_tar(*tar)
     }
 
     /// Returns the milestones of the earlier layer up to the entry from which on this one differs.

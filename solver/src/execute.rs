@@ -15,7 +15,7 @@ use kiln_snapshotter::{
 
 use crate::below::{Below, Sources};
 use crate::copy::{
-    self, Earlier, Fidelity, Owner, PlaceError, Placement, SelectError, Selection, WriteError,
+    self, Earlier, Fidelity, Owner, PlaceError, Placement, SelectError, Selection, Turn, WriteError,
 };
 use crate::facts::combine;
 use crate::files::{Files, NoFiles};
@@ -312,6 +312,7 @@ fn copy_files(
             source,
             earlier,
             &placement.take(&builder),
+            Turn::NotLast,
         )?);
         source = part.files;
         placement.turn_to(source);
@@ -331,6 +332,7 @@ fn copy_files(
                 source,
                 earlier,
                 &placement.take(&builder),
+                Turn::NotLast,
             )?);
             let nothing = ParentView::default();
             let view = below.as_ref().map_or(&nothing, Below::view);
@@ -353,11 +355,23 @@ fn copy_files(
     };
     let layer = match below {
         Some((below, differing)) => {
-            fidelity = fidelity.and(copy::write(&builder, source, earlier, &differing)?);
+            fidelity = fidelity.and(copy::write(
+                &builder,
+                source,
+                earlier,
+                &differing,
+                Turn::Last,
+            )?);
             builder.finish_upon(&below)
         }
         None => {
-            fidelity = fidelity.and(copy::write(&builder, source, earlier, &entries)?);
+            fidelity = fidelity.and(copy::write(
+                &builder,
+                source,
+                earlier,
+                &entries,
+                Turn::Last,
+            )?);
             builder.finish()
         }
     };

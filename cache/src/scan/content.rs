@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::large;
 use crate::Blake3;
 use crate::tree::XattrsBuf;
 
@@ -34,13 +35,18 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Cont
             xattrs,
         });
     }
+    if metadata.len() >= LARGE
+        && let Some(hash) = large::hash(&file, metadata.len())?
+    {
+        return Ok(Content {
+            size: metadata.len(),
+            hash,
+            xattrs,
+        });
+    }
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;
-    let is_large = metadata.len() >= LARGE;
-    let length = match is_large {
-        true => 8 << 20,
-        false => metadata.len().clamp(4096, 1 << 17),
-    };
+    let length = metadata.len().clamp(4096, 1 << 17);
     let mut buffer = vec![0; usize::try_from(length).unwrap_or(4096)];
     loop {
         let count = match file.read(&mut buffer) {
@@ -49,10 +55,7 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Cont
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        match is_large {
-            true => hasher.update_rayon(&buffer[..count]),
-            false => hasher.update(&buffer[..count]),
-        };
+        hasher.update(&buffer[..count]);
         size += count as u64;
     }
     Ok(Content {

@@ -42,6 +42,18 @@ impl TreeBuilder {
         }
     }
 
+    /// Starts with the entries of a tree; if no others come, it becomes that tree again.
+    #[must_use]
+    pub fn of(tree: Tree) -> Self {
+        Self {
+            room: tree.count,
+            offsets: (0..tree.count)
+                .map(|position| u32::try_from(tree.offset(position)).expect("read as such"))
+                .collect(),
+            bytes: tree.bytes,
+        }
+    }
+
     fn entries(&self) -> &[u8] {
         &self.bytes[HEADER + self.room * 4..]
     }

@@ -1,7 +1,7 @@
 //! Edits at random: an incremental build comes to what a build from nothing comes to.
 //!
-//! Images are compared by their ids. All times are clamped to an epoch that lies before all of
-//! them, since modification times alone are no reason to copy again; everything else counts.
+//! Images are compared by their ids. All times are clamped to the epoch, since modification times
+//! alone are no reason to copy again; everything else counts.
 //!
 //! `KILN_EDITS` asks for more edits than the usual few, `KILN_SEED` for others. A failure is
 //! reported with its seed and as few of the edits as still lead to it.

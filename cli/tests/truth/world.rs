@@ -26,17 +26,16 @@ pub(crate) struct World<'a> {
     base: usize,
     secret: usize,
     target: Option<usize>,
-    /// Never later than it was: see [`EPOCH`].
-    epoch: usize,
     jobs: usize,
     anew: bool,
 }
 
-/// The first epoch of a world. It lies before all times of files, and only goes back: a directory
-/// that WORKDIR made has the epoch's time, and a copy of it is not made again because of a time
-/// (spec/dockerfile.md section 12). So a later epoch could find an earlier one in what
-/// was copied, and would leave it.
-const EPOCH: usize = 1000;
+/// The epoch of every build, to which all times are clamped: there is none before it.
+///
+/// A copy is not made again because of a time (spec/dockerfile.md section 12), so times may remain
+/// from before. With a later epoch they would show: a directory that has to be made has the time of
+/// the one around it, in the end that of an empty root, and one of WORKDIR that of the epoch.
+const EPOCH: &str = "--timestamp=0";
 
 /// What a build came to: the image's id, or why there is none.
 pub(crate) type Built = Result<String, String>;
@@ -59,7 +58,6 @@ impl<'a> World<'a> {
             base: 0,
             secret: 0,
             target: None,
-            epoch: EPOCH,
             jobs: 4,
             anew: false,
         }
@@ -181,9 +179,8 @@ impl<'a> World<'a> {
                 "another target".to_owned()
             }
             21 => {
-                self.epoch -= chance.below(2);
                 self.jobs = 1 + chance.below(4);
-                format!("epoch {}, {} jobs", self.epoch, self.jobs)
+                format!("{} jobs", self.jobs)
             }
             22 => {
                 self.anew = true;
@@ -249,8 +246,7 @@ impl<'a> World<'a> {
         let ignore = self.directory.join("Dockerfile.dockerignore");
         fs::write(ignore, self.ignore).unwrap();
         let mut command = self.machine.kiln(state);
-        command.args(["build", "--quiet", "--rewrite-timestamp"]);
-        command.arg(format!("--timestamp={}", self.epoch));
+        command.args(["build", "--quiet", "--rewrite-timestamp", EPOCH]);
         command.arg(format!("--jobs={}", self.jobs));
         command.arg(format!("--secret=id=s{},env=SECRET", self.secret));
         command.env("SECRET", format!("secret {}", self.secret));

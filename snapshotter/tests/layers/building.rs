@@ -4,10 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use kiln_cache::{Blake3, Kind, Timestamp};
-use kiln_snapshotter::{
-    Added, BuildError, Content, Expectation, Hashed, LargeFile, Metadata, Sameness, StoredFile,
-    TimeClamp,
-};
+use kiln_snapshotter::{Added, BuildError, Content, Hashed, Metadata, Sameness, StoredFile};
 
 use crate::sample::{Root, add, layer, listing, path, plain, store};
 
@@ -281,68 +278,6 @@ fn half_written_layers_are_replaced() {
     assert_eq!(again.files(), None);
     layer(&store, &["a=1"]);
     assert!(again.files().is_some());
-}
-
-#[test]
-fn large_files_are_digested_on_their_way() {
-    let (directory, store) = store();
-    // Neither a multiple of what is handed on at once nor of a block of the tar.
-    let contents: Vec<Vec<u8>> = (1..4_u8)
-        .map(|n| vec![n; usize::from(n) * 700_001])
-        .collect();
-    let source = |number: usize| {
-        let path = directory.path().join(format!("source{number}"));
-        fs::write(&path, &contents[number]).unwrap();
-        fs::File::open(path).unwrap()
-    };
-    let hashed = |bytes: &[u8]| Hashed {
-        size_bytes: bytes.len() as u64,
-        hash: Blake3::of(bytes),
-    };
-    let large = |number: usize, name: &str, known: &[u8]| LargeFile {
-        path: path(name),
-        metadata: plain(0o640),
-        known: hashed(known),
-        content: source(number),
-    };
-    let builder = store.builder().unwrap();
-    add(&builder, &["a=small", "d/", "z=small"]);
-    let files = vec![
-        large(1, "m", &contents[1]),
-        large(2, "d/b", &contents[2]),
-        large(0, "b", &contents[0]),
-    ];
-    assert_eq!(builder.add_large_files(files).unwrap(), Expectation::Met);
-    let layer = builder.finish().unwrap();
-    let on_the_way = layer.facts().unwrap().tars;
-    let expected = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
-    assert_eq!(on_the_way, [expected.unwrap()]);
-    let root = layer.root();
-    assert_eq!(fs::read(root.join("d/b")).unwrap(), contents[2]);
-    let mode = fs::metadata(root.join("m")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o7777, 0o640);
-
-    // Other content than expected, longer or shorter: it is added, and said.
-    for known in [&contents[1], &contents[0][1..].to_vec(), &Vec::new()] {
-        let builder = store.builder().unwrap();
-        let files = vec![large(0, "b", known), large(2, "c", &contents[2])];
-        assert_eq!(builder.add_large_files(files).unwrap(), Expectation::Failed);
-        let layer = builder.finish().unwrap();
-        assert!(layer.facts().unwrap().tars.is_empty());
-        let tree = layer.tree().unwrap();
-        let kind = tree.get(b"b").unwrap().kind;
-        let Hashed { size_bytes, hash } = hashed(&contents[0]);
-        let size = size_bytes;
-        assert_eq!(kind, Kind::File { size, hash });
-    }
-
-    // What is added later makes it another layer.
-    let builder = store.builder().unwrap();
-    let files = vec![large(0, "b", &contents[0])];
-    builder.add_large_files(files).unwrap();
-    add(&builder, &["later=small"]);
-    let layer = builder.finish().unwrap();
-    assert!(layer.facts().unwrap().tars.is_empty());
 }
 
 /// Programs tell files apart by their inodes: `mv` and `tar` would make one of two.

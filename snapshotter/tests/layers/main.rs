@@ -8,6 +8,7 @@
 
 mod applying;
 mod building;
+mod digesting; // files digested on their way
 mod packing;
 mod sample;
 mod sharing;

@@ -2,11 +2,11 @@
 
 use kiln_cache::{GuestPath, Kind, LayerId};
 use kiln_snapshotter::{
-    Hashed, Layer, LayerError, LayerFiles, LayerStore, Metadata, ParentView, Sameness, StoredFile,
+    Hashed, LARGE_FILE, Layer, LayerError, LayerFiles, LayerStore, Metadata, ParentView, Sameness,
+    StoredFile,
 };
 
 use super::entries::{Bytes, Entries};
-use super::write::LARGE;
 
 /// Entries. A smaller layer is made whole: a further directory in a stack costs more than some
 /// links.
@@ -100,7 +100,8 @@ impl Earlier {
         let mut differing = Entries::default();
         for (path, placed) in entries.iter() {
             let is_further_name = matches!(placed.bytes, Bytes::SameAs(_));
-            let is_large = matches!(placed.node.kind, Kind::File { size, .. } if size >= LARGE);
+            let is_large =
+                matches!(placed.node.kind, Kind::File { size, .. } if size >= LARGE_FILE);
             let is_same = match before.next_if(|entry| entry.path == path.as_bytes()) {
                 Some(entry) if entry.is_directory() != placed.node.is_directory() => return None,
                 Some(entry) => {

@@ -18,4 +18,4 @@ pub use write::WriteError;
 pub(crate) use earlier::Earlier;
 pub(crate) use place::{Owner, Placement};
 pub(crate) use select::{Selection, digest, digest_at, select, wanted};
-pub(crate) use write::{Fidelity, write};
+pub(crate) use write::{Fidelity, Turn, write};

@@ -3,25 +3,17 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::{Entry, GuestPath, Kind};
+use kiln_cache::{GuestPath, Kind};
 use kiln_snapshotter::{
-    BuildError, Content, Expectation, Hashed, LargeFile, LayerBuilder, Metadata, Sameness,
-    StoredFile,
+    BuildError, Content, Digest, Expectation, Hashed, LARGE_FILE, LayerBuilder, LayerError,
+    Metadata, NewFile, NewFiles, Sameness, StoredFile,
 };
 use rayon::prelude::*;
 
 use super::earlier::Earlier;
 use super::entries::{Bytes, Entries, Placed};
 use crate::files::Files;
-
-/// Bytes. From here on a file is digested while it is copied; smaller ones are copied by several
-/// threads at once.
-pub(super) const LARGE: u64 = 16 << 20;
-
-/// Large files that are open at once.
-const MOST_OPEN: usize = 64;
 
 /// Why a copy's files could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +29,9 @@ pub enum WriteError {
     /// A file of the layer could not be written.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The layer could not be digested.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
 }
 
 /// Whether the bytes that were copied are those that the key speaks of.
@@ -67,12 +62,22 @@ impl Fidelity {
     }
 }
 
+/// Whether the entries to be written are a layer's last ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// More will be written.
+    NotLast,
+    /// The layer has everything then.
+    Last,
+}
+
 /// Writes entries into a layer.
-pub(crate) fn write<'a>(
+pub(crate) fn write(
     builder: &LayerBuilder,
     source: &dyn Files,
     earlier: &Earlier,
-    entries: &Entries<'a>,
+    entries: &Entries<'_>,
+    turn: Turn,
 ) -> Result<Fidelity, WriteError> {
     let names = hard_links(entries);
     let mut files = Vec::new();
@@ -94,41 +99,40 @@ pub(crate) fn write<'a>(
             Kind::HardLink { .. } | Kind::Whiteout => {}
         }
     }
-    let is_further_name =
-        |path: &GuestPath, first: &[u8]| names.get(first).is_some_and(|name| *name != path);
-    let large = Mutex::new(Vec::new());
-    let copied = |path: &GuestPath, placed: &Placed<'a>| match placed.bytes {
-        Bytes::SameAs(first) | Bytes::Source(first) if is_further_name(path, first) => {
-            Ok(Fidelity::Exact)
+    let first_name = |path: &GuestPath, placed: &Placed<'_>| match placed.bytes {
+        Bytes::SameAs(first) | Bytes::Source(first) => {
+            names.get(first).copied().filter(|name| *name != path)
         }
-        Bytes::Source(from) | Bytes::SameAs(from) => {
-            match file(builder, source, earlier, path, placed, from)? {
-                Copied::Now(fidelity) => Ok(fidelity),
-                Copied::Later(file) => later(builder, &large, file),
-            }
-        }
-        Bytes::Inline(content) => {
-            let metadata = Metadata::of(&placed.node);
-            builder.add_file(path, &metadata, Content::Bytes(content.as_bytes()))?;
-            Ok(Fidelity::Exact)
-        }
-        Bytes::None => Ok(Fidelity::Exact),
+        Bytes::Inline(_) | Bytes::None => None,
     };
-    let mut fidelity = files
+    let new: Vec<(&GuestPath, &Placed<'_>)> = files
         .par_iter()
-        .map(|(path, placed)| copied(path, placed))
-        .try_reduce(|| Fidelity::Exact, |a, b| Ok::<_, WriteError>(a.and(b)))?;
-    let large = large.into_inner().unwrap_or_else(PoisonError::into_inner);
-    fidelity = fidelity.and(builder.add_large_files(large)?.into());
+        .filter(|(path, placed)| first_name(path, placed).is_none())
+        .filter_map(
+            |&(path, placed)| match take_over(builder, source, earlier, path, placed) {
+                Ok(Taken::Over) => None,
+                Ok(Taken::Not) => Some(Ok((path, placed))),
+                Err(error) => Some(Err(error)),
+            },
+        )
+        .collect::<Result<_, WriteError>>()?;
+    // Of a layer that is like an earlier one, most need not be digested again.
+    let is_alike = earlier.layer().is_some() && !new.iter().any(|(_, placed)| is_large(placed));
+    let digest = match turn {
+        Turn::Last if names.is_empty() && !is_alike => Digest::OnTheWay,
+        _ => Digest::Later,
+    };
+    let expectation = builder.add_files(&FromSource { source, files: new }, digest)?;
     for (path, placed) in files {
-        if let Bytes::SameAs(first) | Bytes::Source(first) = placed.bytes
-            && let Some(name) = names.get(first)
-            && *name != path
-        {
+        if let Some(name) = first_name(path, placed) {
             builder.add_hard_link(path, name)?;
         }
     }
-    Ok(fidelity)
+    Ok(expectation.into())
+}
+
+fn is_large(placed: &Placed<'_>) -> bool {
+    matches!(placed.node.kind, Kind::File { size, .. } if size >= LARGE_FILE)
 }
 
 /// Returns, for each source file with several names in the layer, the name that comes first: that
@@ -156,52 +160,30 @@ fn hard_links<'e, 'a>(entries: &'e Entries<'a>) -> HashMap<&'a [u8], &'e GuestPa
     groups
 }
 
-/// Puts a large file off, unless so many are open for that already that it is copied at once.
-fn later<'a>(
-    builder: &LayerBuilder,
-    put_off: &Mutex<Vec<LargeFile<'a>>>,
-    file: LargeFile<'a>,
-) -> Result<Fidelity, WriteError> {
-    let mut put_off = put_off.lock().unwrap_or_else(PoisonError::into_inner);
-    if put_off.len() < MOST_OPEN {
-        put_off.push(file);
-        return Ok(Fidelity::Exact);
-    }
-    drop(put_off);
-    let written = builder.add_file(&file.path, &file.metadata, Content::File(&file.content))?;
-    Ok(match written == file.known {
-        true => Fidelity::Exact,
-        false => Fidelity::Changed,
-    })
+/// Whether a file was added without reading its source.
+enum Taken {
+    Over,
+    Not,
 }
 
-/// When a file is copied.
-enum Copied<'a> {
-    Now(Fidelity),
-    /// With the other large ones.
-    Later(LargeFile<'a>),
-}
-
-fn file<'a>(
+/// Adds a file if the store or the Dockerfile has it.
+fn take_over(
     builder: &LayerBuilder,
     source: &dyn Files,
     earlier: &Earlier,
     path: &GuestPath,
-    placed: &Placed<'a>,
-    from: &[u8],
-) -> Result<Copied<'a>, WriteError> {
-    let Entry {
-        kind: Kind::File { size, hash },
-        ..
-    } = placed.node
-    else {
-        return Ok(Copied::Now(Fidelity::Exact));
-    };
+    placed: &Placed<'_>,
+) -> Result<Taken, WriteError> {
     let metadata = Metadata::of(&placed.node);
-    let known = Hashed {
-        size_bytes: size,
-        hash,
+    let from = match placed.bytes {
+        Bytes::Source(from) | Bytes::SameAs(from) => from,
+        Bytes::Inline(content) => {
+            builder.add_file(path, &metadata, Content::Bytes(content.as_bytes()))?;
+            return Ok(Taken::Over);
+        }
+        Bytes::None => return Ok(Taken::Over),
     };
+    let known = content(placed);
     let stored = source
         .stored(from)
         .map(|(layer, path)| StoredFile {
@@ -211,25 +193,55 @@ fn file<'a>(
             sameness: Sameness::Content,
         })
         .or_else(|| earlier.stored(path, known, &metadata));
-    if let Some(stored) = stored {
-        builder.add_file(path, &metadata, Content::Stored(&stored))?;
-        return Ok(Copied::Now(Fidelity::Exact));
+    match stored {
+        Some(stored) => {
+            builder.add_file(path, &metadata, Content::Stored(&stored))?;
+            Ok(Taken::Over)
+        }
+        None => Ok(Taken::Not),
     }
-    let opened: File = source.open(from).map_err(|error| WriteError::Open {
-        path: GuestPath::new(from),
-        source: error,
-    })?;
-    if size >= LARGE {
-        return Ok(Copied::Later(LargeFile {
-            path: path.clone(),
-            metadata,
-            known,
-            content: opened,
-        }));
+}
+
+/// Returns what a regular file that was placed holds.
+fn content(placed: &Placed<'_>) -> Hashed {
+    let Kind::File { size, hash } = placed.node.kind else {
+        unreachable!("only regular files have bytes");
+    };
+    Hashed {
+        size_bytes: size,
+        hash,
     }
-    let written = builder.add_file(path, &metadata, Content::File(&opened))?;
-    Ok(Copied::Now(match written == known {
-        true => Fidelity::Exact,
-        false => Fidelity::Changed,
-    }))
+}
+
+/// Files that have to be read from the source.
+struct FromSource<'a> {
+    source: &'a dyn Files,
+    files: Vec<(&'a GuestPath, &'a Placed<'a>)>,
+}
+
+impl NewFiles for FromSource<'_> {
+    type Error = WriteError;
+
+    fn count(&self) -> usize {
+        self.files.len()
+    }
+
+    fn describe(&self, number: usize) -> NewFile<'_> {
+        let (path, placed) = self.files[number];
+        NewFile {
+            path,
+            metadata: Metadata::of(&placed.node),
+            known: content(placed),
+        }
+    }
+
+    fn open(&self, number: usize) -> Result<File, WriteError> {
+        let (Bytes::Source(from) | Bytes::SameAs(from)) = self.files[number].1.bytes else {
+            unreachable!("what the Dockerfile holds was added");
+        };
+        self.source.open(from).map_err(|error| WriteError::Open {
+            path: GuestPath::new(from),
+            source: error,
+        })
+    }
 }
