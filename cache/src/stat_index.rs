@@ -133,7 +133,7 @@ impl Identity {
     /// modification time.
     pub(crate) fn is_settled(&self, mtime: Timestamp) -> bool {
         let window = i64::try_from(RACY_WINDOW.as_secs()).expect("a few seconds");
-        self.ctime.seconds.max(mtime.seconds) < self.read_at - window
+        self.ctime.seconds.max(mtime.seconds) < self.read_at.saturating_sub(window)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    HeaderValue, IF_NONE_MATCH, LAST_MODIFIED,
 };
 use reqwest::{Method, Url};
 
@@ -22,8 +22,6 @@ use crate::stream::AnswerBody;
 pub struct FetchOptions {
     /// The `ETag` of the copy at hand.
     pub etag: Option<String>,
-    /// The `Last-Modified` of the copy at hand.
-    pub last_modified: Option<String>,
     /// The whole value of an `Authorization` header; not sent to other hosts.
     pub authorization: Option<Secret>,
 }
@@ -94,14 +92,9 @@ impl Courier {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        for (name, value) in [
-            (IF_NONE_MATCH, &options.etag),
-            (IF_MODIFIED_SINCE, &options.last_modified),
-        ] {
-            // What a server once sent fits into a header; anything else is not worth a failure.
-            if let Some(Ok(value)) = value.as_deref().map(HeaderValue::from_str) {
-                headers.insert(name, value);
-            }
+        // What a server once sent fits into a header; anything else is not worth a failure.
+        if let Some(Ok(tag)) = options.etag.as_deref().map(HeaderValue::from_str) {
+            headers.insert(IF_NONE_MATCH, tag);
         }
         if let Some(authorization) = &options.authorization {
             let host = url.host_str().unwrap_or("");

@@ -1,12 +1,13 @@
 //! Layers from elsewhere, unpacked.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kiln_cache::{Compression, DiffId, GuestPath, Sha256Reader, Timestamp, WorkDir};
 
 use crate::build_error::BuildError;
 use crate::builder::LayerBuilder;
+use crate::copy::Hashed;
 use crate::decompress;
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
@@ -112,7 +113,8 @@ impl UnpackedArchive {
 ///
 /// `parent` is what the layer will lie on: directories on the way that it has are taken over, and
 /// its symbolic links followed inside the root. `owner` is given to everything instead of what the
-/// archive says. Names beginning with `.wh.` mean nothing special.
+/// archive says. Names beginning with `.wh.` mean nothing special. Returns length and digest of
+/// the archive, read to the end of the stream.
 ///
 /// # Errors
 /// When the stream is not a tar or cannot be stored.
@@ -122,15 +124,53 @@ pub fn unpack_archive(
     parent: &ParentView,
     destination: &GuestPath,
     owner: Option<Owner>,
-) -> Result<(), UnpackError> {
-    let mut tar = decompress::reader(archive, None).map_err(TarError::Read)?;
-    decompress::ahead(&mut tar, |stream| {
-        let mut archive = TarReader::new(stream);
+) -> Result<Hashed, UnpackError> {
+    let mut archive = Hashing::new(archive);
+    let mut tar = decompress::reader(&mut archive, None).map_err(TarError::Read)?;
+    decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
+        let mut members = TarReader::new(stream);
         Unpacker::new(builder, parent, destination, owner, Whiteouts::Literal)
-            .unpack(&mut archive)?;
-        archive.drain()?;
+            .unpack(&mut members)?;
+        members.drain()?;
         Ok(())
-    })
+    })?;
+    drop(tar);
+    // What follows the last compressed stream.
+    io::copy(&mut archive, &mut io::sink()).map_err(TarError::Read)?;
+    Ok(archive.finish())
+}
+
+/// Hashes what is read.
+struct Hashing<R> {
+    inner: R,
+    hasher: blake3::Hasher,
+    size_bytes: u64,
+}
+
+impl<R> Hashing<R> {
+    fn new(inner: R) -> Self {
+        Self {
+            inner,
+            hasher: blake3::Hasher::new(),
+            size_bytes: 0,
+        }
+    }
+
+    fn finish(self) -> Hashed {
+        Hashed {
+            size_bytes: self.size_bytes,
+            hash: self.hasher.finalize().into(),
+        }
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        self.size_bytes += count as u64;
+        Ok(count)
+    }
 }
 
 /// Says whether a stream is an archive that ADD unpacks: a tar with at least one member, compressed

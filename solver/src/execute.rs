@@ -1,21 +1,19 @@
 //! Executing one step: alone in its flight, evidence before work, the record last.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 
 use kiln_cache::{
-    ActionKey, ActionRecord, Attempt, Blake3, BuiltLayer, CacheError, Entry, Flight, Kind, LayerId,
-    State, Timestamp, claim,
+    ActionKey, ActionRecord, Attempt, Blake3, BuiltLayer, CacheError, Flight, LayerId, State,
+    Timestamp, claim,
 };
 use kiln_runtime::{Cancel, ExecError};
-use kiln_snapshotter::{
-    Layer, LayerError, Metadata, ParentView, UnpackError, find_owner, is_archive, unpack_archive,
-};
+use kiln_snapshotter::{Layer, LayerError, Metadata, ParentView, UnpackError, find_owner};
 
 use crate::below::{Below, Sources};
 use crate::copy::{
-    self, Earlier, Fidelity, Owner, PlaceError, Placement, SelectError, Selection, Turn, WriteError,
+    self, Archive, Earlier, Fidelity, Owner, PlaceError, Placement, SelectError, Selection, Turn,
+    WriteError,
 };
 use crate::facts::combine;
 use crate::files::{Files, NoFiles};
@@ -105,6 +103,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) keys: &'a StepKeys,
     /// Whether it, or a step it is made from, is made anew, so that the recipe proves nothing.
     pub(crate) is_anew: bool,
+    /// What is proven of the results that it is made from.
+    pub(crate) proof: Proof,
     /// The files below.
     pub(crate) parent: State,
     /// The files of other steps that it reads.
@@ -117,12 +117,31 @@ pub(crate) struct Inputs<'a> {
     pub(crate) begun: &'a Begun,
 }
 
+/// The result of a step.
+pub(crate) struct Outcome {
+    pub(crate) state: State,
+    pub(crate) proof: Proof,
+    pub(crate) way: Way,
+}
+
 /// How a step came to its result.
-pub(crate) enum Outcome {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
     /// It was there.
-    Found(State),
+    Found,
     /// It had to be made.
-    Ran(State),
+    Ran,
+}
+
+/// Whether a result is what its recipe says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It is.
+    Recipe,
+    /// Files changed while they were copied, for it or for something that it is made from, so it is
+    /// the result of other files than its recipe speaks of. Only by evidence can something made
+    /// from it be found, and kept.
+    Evidence,
 }
 
 /// Finds or makes the result of a step.
@@ -132,16 +151,23 @@ pub(crate) fn execute(
     vertex: &Vertex<'_>,
 ) -> Result<Outcome, StepError> {
     let keys = inputs.keys;
-    let may_reuse = deps.reuse.allows(&inputs.step.stage);
+    let may_reuse = deps.reuse.allows(inputs.step);
+    let is_proven = inputs.proof == Proof::Recipe;
+    let outcome = |state: State, way: Way| Outcome {
+        state,
+        proof: inputs.proof,
+        way,
+    };
     let _claim = match claim(deps.store, keys.recipe).map_err(StepError::Disk)? {
         Attempt::Claimed(claim) => claim,
         Attempt::Busy(flight) => wait(flight, deps.cancel)?,
     };
     // Whoever held the claim may have left the result.
     if !inputs.is_anew
+        && is_proven
         && let Some(record) = look_up(deps, &[keys.recipe])
     {
-        return Ok(Outcome::Found(record.state));
+        return Ok(outcome(record.state, Way::Found));
     }
     let sources = Sources::new(deps, &inputs.sources)?;
     let (selected, content) = read(&inputs.step.op, &sources, inputs.content)?;
@@ -153,13 +179,15 @@ pub(crate) fn execute(
         let state = inputs.parent.with(layer);
         record.state = state.clone();
         record.receipt = receipt(&inputs.step.op, content);
-        deps.cache.put(&[keys.recipe], &record)?;
-        return Ok(Outcome::Found(state));
+        if is_proven {
+            deps.cache.put(&[keys.recipe], &record)?;
+        }
+        return Ok(outcome(state, Way::Found));
     }
     let slots = slots(&inputs.step.op, keys.weak, &deps.definition.context);
     let mut fidelity = Fidelity::Exact;
     let layer = match &inputs.step.op {
-        Op::From(_) => return Ok(Outcome::Found(inputs.parent)),
+        Op::From(_) => return Ok(outcome(inputs.parent.clone(), Way::Found)),
         Op::Remote(remote) => {
             let identity = inputs.identity.expect("remote sources were identified");
             deps.remotes.fetch(remote, identity, vertex, deps.cancel)?
@@ -189,17 +217,26 @@ pub(crate) fn execute(
                 receipt: receipt(&inputs.step.op, content),
                 evidence: evidence.clone(),
             };
-            let mut names = vec![keys.recipe];
-            names.extend(evidence);
-            names.extend(slots);
+            let mut names = evidence;
+            if is_proven {
+                names.insert(0, keys.recipe);
+                names.extend(slots);
+            }
             deps.cache.put(&names, &record)?;
+            Ok(outcome(state, Way::Ran))
         }
-        Fidelity::Changed => deps.reporter.warn(format!(
-            "{}: files changed while they were copied; the result is not cached",
-            inputs.step.name
-        )),
+        Fidelity::Changed => {
+            deps.reporter.warn(format!(
+                "{}: files changed while they were copied; the result is not cached",
+                inputs.step.name
+            ));
+            Ok(Outcome {
+                state,
+                proof: Proof::Evidence,
+                way: Way::Ran,
+            })
+        }
     }
-    Ok(Outcome::Ran(state))
 }
 
 /// Returns what an operation copies, and the digest of what it reads besides its parent's files.
@@ -318,7 +355,7 @@ fn copy_files(
         placement.turn_to(source);
         for selection in &part.selections {
             let archive = match part.archives {
-                Archives::Unpack => archive(source, selection)?,
+                Archives::Unpack => Archive::open(source, selection)?,
                 Archives::Keep => None,
             };
             let Some(archive) = archive else {
@@ -340,7 +377,7 @@ fn copy_files(
                 Owner::Source => None,
                 Owner::Ids { uid, gid } => Some(kiln_snapshotter::Owner { uid, gid }),
             };
-            unpack_archive(archive, &builder, view, &destination, owner)?;
+            fidelity = fidelity.and(archive.unpack(&builder, view, &destination, owner)?);
             placement.look_in(&builder);
         }
     }
@@ -380,28 +417,6 @@ fn copy_files(
         deps.layers.note_likeness(&layer, earlier);
     }
     Ok((layer, fidelity))
-}
-
-/// Opens a selected file if it is an archive.
-fn archive(source: &dyn Files, selection: &Selection<'_>) -> Result<Option<File>, StepError> {
-    let Some(Entry {
-        kind: Kind::File { .. },
-        path,
-        ..
-    }) = selection.entry
-    else {
-        return Ok(None);
-    };
-    let open = || {
-        source.open(path).map_err(|error| WriteError::Open {
-            path: selection.path.clone(),
-            source: error,
-        })
-    };
-    match is_archive(open()?) {
-        true => Ok(Some(open()?)),
-        false => Ok(None),
-    }
 }
 
 /// Makes a directory, and those above it, as the step's user.

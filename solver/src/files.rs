@@ -103,9 +103,10 @@ pub(crate) fn resolve_in(files: &dyn Files, path: &GuestPath) -> Result<GuestPat
 /// Returns the file that a further name stands for, under its own path.
 pub(crate) fn follow_hard_link<'a>(files: &'a dyn Files, entry: Entry<'a>) -> Entry<'a> {
     match entry.kind {
+        // Content, owner, mode, time and attributes are the file's, whatever it is called.
         Kind::HardLink { target } => files.get(target).map_or(entry, |file| Entry {
-            kind: file.kind,
-            ..entry
+            path: entry.path,
+            ..file
         }),
         _ => entry,
     }

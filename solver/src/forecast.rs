@@ -69,7 +69,7 @@ pub fn forecast(
                 Some(_) => Expected::Hit,
                 None => Expected::NotNeeded,
             }
-        } else if !deps.reuse.allows(&step.stage) {
+        } else if !deps.reuse.allows(step) {
             Expected::Runs
         } else if let Some(until) = open_input(graph, id, &known, &all, deps) {
             match before.past(id) {

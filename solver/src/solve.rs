@@ -23,7 +23,7 @@ use crate::agent::Agents;
 use crate::ahead::{Ahead, Queue};
 use crate::cache_mounts::CacheMounts;
 use crate::context::ScannedContext;
-use crate::execute::{Inputs, Outcome, StepError, execute};
+use crate::execute::{Inputs, Outcome, Proof, StepError, Way, execute};
 use crate::facts::{Facts, facts};
 use crate::graph::{Graph, Op, Step, StepId};
 use crate::keys::{StepKeys, keys};
@@ -88,11 +88,22 @@ pub enum Reuse {
 }
 
 impl Reuse {
-    pub(crate) fn allows(&self, stage: &str) -> bool {
+    /// Says whether an earlier result of a step may be used.
+    pub(crate) fn allows(&self, step: &Step) -> bool {
         match self {
             Self::All => true,
             Self::Nothing => false,
-            Self::AllBut(stages) => !stages.iter().any(|name| name == stage),
+            Self::AllBut(_) => self.refused_stage(step).is_none(),
+        }
+    }
+
+    /// Returns the stage of a step whose earlier results must not be used.
+    pub(crate) fn refused_stage<'a>(&self, step: &'a Step) -> Option<&'a str> {
+        match self {
+            Self::All | Self::Nothing => None,
+            Self::AllBut(refused) => step
+                .stages()
+                .find(|stage| refused.iter().any(|name| name == stage)),
         }
     }
 
@@ -104,7 +115,7 @@ impl Reuse {
         for (id, step) in graph.steps() {
             let inherits = graph.inputs(id).any(|input| anew[input.index()]);
             let is_base = matches!(step.op, Op::From(_));
-            anew[id.index()] = inherits || (!is_base && !self.allows(&step.stage));
+            anew[id.index()] = inherits || (!is_base && !self.allows(step));
         }
         anew
     }
@@ -299,6 +310,8 @@ struct Shared {
     waiting: Vec<usize>,
     dependents: Vec<Vec<StepId>>,
     known: Vec<Option<State>>,
+    /// What is proven of each known state.
+    proofs: Vec<Proof>,
     fates: Vec<Fate>,
     /// Needed steps that are not finished.
     open: usize,
@@ -312,6 +325,7 @@ impl Board {
             waiting: vec![0; graph.len()],
             dependents: vec![Vec::new(); graph.len()],
             known: probe.known,
+            proofs: vec![Proof::Recipe; graph.len()],
             fates,
             open: probe.needed.iter().filter(|needed| **needed).count(),
             failure: None,
@@ -365,10 +379,20 @@ impl Board {
             .expect("a step runs after its inputs")
     }
 
+    /// Returns what is proven of something that is made of the results of `inputs`.
+    fn proof(&self, mut inputs: impl Iterator<Item = StepId>) -> Proof {
+        let shared = self.lock();
+        match inputs.any(|input| shared.proofs[input.index()] == Proof::Evidence) {
+            true => Proof::Evidence,
+            false => Proof::Recipe,
+        }
+    }
+
     /// Notes a result, and returns how many steps are not finished yet.
-    fn succeed(&self, id: StepId, state: State, fate: Fate) -> usize {
+    fn succeed(&self, id: StepId, state: State, proof: Proof, fate: Fate) -> usize {
         let mut shared = self.lock();
         shared.known[id.index()] = Some(state);
+        shared.proofs[id.index()] = proof;
         shared.fates[id.index()] = fate;
         shared.open -= 1;
         for dependent in std::mem::take(&mut shared.dependents[id.index()]) {
@@ -434,6 +458,7 @@ fn work(
             step,
             keys: &keys[id.index()],
             is_anew: anew[id.index()],
+            proof: board.proof(graph.inputs(id)),
             parent,
             sources: sources.collect(),
             content: facts.content[id.index()],
@@ -441,15 +466,23 @@ fn work(
             begun: &facts.begun,
         };
         match execute(deps, inputs, &vertex) {
-            Ok(Outcome::Found(state)) => {
+            Ok(Outcome {
+                state,
+                proof,
+                way: Way::Found,
+            }) => {
                 vertex.end(VertexEnd::Cached);
-                board.succeed(id, state, Fate::Found);
+                board.succeed(id, state, proof, Fate::Found);
             }
-            Ok(Outcome::Ran(state)) => {
+            Ok(Outcome {
+                state,
+                proof,
+                way: Way::Ran,
+            }) => {
                 let took = vertex.elapsed();
                 vertex.end(VertexEnd::Done);
                 let made = state.layers.last().copied();
-                let is_last = board.succeed(id, state, Fate::Ran { took }) == 0;
+                let is_last = board.succeed(id, state, proof, Fate::Ran { took }) == 0;
                 if !is_last {
                     queue.add(id, || deps.layers.layer(made?.layer));
                 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::large;
 use crate::Blake3;
@@ -15,6 +15,8 @@ const LARGE: u64 = 16 << 20;
 
 /// A file's bytes, in short.
 pub(super) struct Content {
+    /// What was read, as `stat` tells it from others.
+    pub(super) stat: Stat,
     pub(super) size: u64,
     pub(super) hash: Blake3,
     pub(super) xattrs: XattrsBuf,
@@ -26,28 +28,31 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Cont
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut file = File::from(rustix::fs::openat(root, path, flags, Mode::empty())?);
     let xattrs = read_xattrs(&file)?;
-    let metadata = file.metadata()?;
-    if metadata.is_dir() {
+    let stat = rustix::fs::fstat(&file)?;
+    let length = u64::try_from(stat.st_size).unwrap_or(0);
+    if FileType::from_raw_mode(stat.st_mode).is_dir() {
         let hash = Blake3::from_bytes([0; 32]);
         return Ok(Content {
+            stat,
             size: 0,
             hash,
             xattrs,
         });
     }
-    if metadata.len() >= LARGE
-        && let Some(hash) = large::hash(&file, metadata.len())?
+    if length >= LARGE
+        && let Some(hash) = large::hash(&file, length)?
     {
         return Ok(Content {
-            size: metadata.len(),
+            stat,
+            size: length,
             hash,
             xattrs,
         });
     }
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;
-    let length = metadata.len().clamp(4096, 1 << 17);
-    let mut buffer = vec![0; usize::try_from(length).unwrap_or(4096)];
+    let at_once = length.clamp(4096, 1 << 17);
+    let mut buffer = vec![0; usize::try_from(at_once).unwrap_or(4096)];
     loop {
         let count = match file.read(&mut buffer) {
             Ok(0) => break,
@@ -59,6 +64,7 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Cont
         size += count as u64;
     }
     Ok(Content {
+        stat,
         size,
         hash: hasher.finalize().into(),
         xattrs,

@@ -102,8 +102,19 @@ impl Found {
         }
     }
 
-    /// Takes what was read.
+    /// Takes what was read. If that was another file than the walk met, because something on the way
+    /// to it was exchanged meanwhile, the next scan does not rely on it.
     pub(super) fn fill(&mut self, content: Content) {
+        let read = identity(&content.stat, Timestamp::EPOCH);
+        let is_met = (read.device, read.inode, read.ctime)
+            == (
+                self.identity.device,
+                self.identity.inode,
+                self.identity.ctime,
+            );
+        if !is_met {
+            self.identity.read_at = i64::MIN;
+        }
         self.xattrs = content.xattrs;
         if let FoundKind::File { size, hash } = &mut self.kind {
             (*size, *hash) = (content.size, content.hash);

@@ -2,6 +2,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
+use crate::Blake3;
 use crate::tree::Kind;
 
 struct Fixture {
@@ -206,4 +207,48 @@ fn a_scan_with_an_index_is_one_without() {
         fixture.scan(&["/"]);
         assert!(fixture.scan(&["/"]).index.is_none(), "step {step}");
     }
+}
+
+/// Exchanges two directories as soon as the walk has left the first one.
+struct Exchanging {
+    one: PathBuf,
+    other: PathBuf,
+}
+
+impl Filter for Exchanging {
+    type State = ();
+
+    fn root(&self) {}
+
+    fn child(&self, (): &(), path: &[u8], _: bool) -> Visit<()> {
+        if path == b"z" {
+            let flags = rustix::fs::RenameFlags::EXCHANGE;
+            let here = rustix::fs::CWD;
+            rustix::fs::renameat_with(here, &self.one, here, &self.other, flags).unwrap();
+        }
+        Visit::Take(())
+    }
+}
+
+/// Its change time does not tell that another file was at the path.
+#[test]
+fn what_was_read_of_another_file_is_not_relied_on() {
+    let mut fixture = Fixture::new(&["a/f", "z"]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = elsewhere.path().join("a");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("f"), "xyz").unwrap();
+    let filter = Exchanging {
+        one: fixture.path("a"),
+        other: other.clone(),
+    };
+    fixture.scan_filtered(&["/"], &filter);
+    assert_eq!(fs::read(fixture.path("a/f")).unwrap(), b"xyz");
+    fs::rename(fixture.path("a"), elsewhere.path().join("b")).unwrap();
+    fs::rename(&other, fixture.path("a")).unwrap();
+    let scan = fixture.scan(&["/"]);
+    let Kind::File { hash, .. } = scan.tree.get(b"a/f").unwrap().kind else {
+        panic!("{scan:?}");
+    };
+    assert_eq!(hash, Blake3::of(b"a/f"));
 }

@@ -263,3 +263,27 @@ fn df_149_copy_fetches_nothing() {
         assert!(ended.stderr.contains(message), "{ended:#?}");
     }
 }
+
+/// A server that only has a date says 304 for what is older now: a file that was put back.
+#[test]
+fn a_date_does_not_say_that_nothing_changed() {
+    let kiln = need!(Kiln::for_builds());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let web = Web::start(move |request| {
+        if request.headers.contains_key("if-modified-since") {
+            return WebAnswer::new(304, "");
+        }
+        match count.fetch_add(1, Ordering::Relaxed) {
+            0 => WebAnswer::new(200, "later").with("last-modified", DATE),
+            _ => WebAnswer::new(200, "earlier")
+                .with("last-modified", "Tue, 20 Oct 2015 07:28:00 GMT"),
+        }
+    });
+    let add = format!("ADD {} /", web.url("/file"));
+    for expected in ["later", "earlier"] {
+        let ended = build(&kiln, &add, &[]);
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        assert_eq!(read(&kiln, "file"), expected);
+    }
+}

@@ -6,6 +6,7 @@ mod attributes; // of outputs
 mod build; // results, outputs, files about them
 mod cache; // what it takes, what goes
 mod cache_transfer; // results that machines share
+mod changing;
 mod check; // looks instead of builds
 mod containers; // run, ps, logs, stop, rm
 mod contexts; // contexts that are no directory

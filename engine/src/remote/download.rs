@@ -1,11 +1,11 @@
 //! Files behind URLs.
 //!
 //! A record says what a URL stood for, the content is a blob. Every build asks again, with what the
-//! server called the version it gave; `304 Not Modified` means that the blob still serves. Content
-//! that is named by a checksum is not asked for while it is here.
+//! server called the version it gave (its entity tag); `304 Not Modified` means that the blob still
+//! serves. A date does not tell one version from another: servers say 304 for a file that is older
+//! now. Content that is named by a checksum is not asked for while it is here.
 
 use std::io::{Read as _, Write as _};
-use std::time::Duration;
 
 use kiln_cache::{BlobError, DownloadRecord, GuestPath, Sha256, Timestamp};
 use kiln_parser::Address;
@@ -17,10 +17,6 @@ use kiln_solver::{Download, Fault, Identity, RemoteError, Vertex};
 use super::checksum::Checksum;
 use super::{RemoteSources, authorization, cancelled, identity_digest, input, local, shown, turn};
 use crate::error::chain;
-
-/// RFC 9110, section 8.8.2.2: of a file that was changed less than a minute before it was sent, the
-/// date does not tell one version from the next.
-const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
 /// Bytes read at once.
 const CHUNK: usize = 128 << 10;
@@ -145,7 +141,6 @@ impl RemoteSources<'_> {
         let authorization = authorization::for_download(url, self.secrets)?;
         let options = FetchOptions {
             etag: known.as_ref().and_then(|record| record.etag.clone()),
-            last_modified: known.as_ref().and_then(settled_date),
             authorization: authorization.clone(),
         };
         let failed = |error: &_| fetch_error(error, url, authorization.as_ref());
@@ -239,14 +234,6 @@ impl RemoteSources<'_> {
 }
 
 const MAKING: &str = "cannot make a layer of a download";
-
-/// Returns the date to ask with, if it tells versions apart.
-fn settled_date(record: &DownloadRecord) -> Option<String> {
-    let modified = record.modified()?;
-    (record.downloaded.since(modified) >= SETTLED_AFTER)
-        .then(|| record.last_modified.clone())
-        .flatten()
-}
 
 fn stored(error: BlobError) -> RemoteError {
     match error {

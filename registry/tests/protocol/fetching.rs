@@ -57,8 +57,8 @@ fn redirects_are_followed_and_facts_kept() {
 #[test]
 fn what_is_current_is_not_sent_again() {
     let server = Server::start(|request| {
-        let current = request.header("if-none-match") == Some(r#""abc""#)
-            && request.header("if-modified-since") == Some("Sun, 06 Nov 1994 08:49:37 GMT");
+        let current = request.header("if-none-match") == Some(r#""abc""#);
+        assert_eq!(request.header("if-modified-since"), None);
         match current {
             true => Reply::new(304),
             false => Reply::ok("new"),
@@ -66,7 +66,6 @@ fn what_is_current_is_not_sent_again() {
     });
     let mut options = FetchOptions {
         etag: Some(r#""abc""#.to_owned()),
-        last_modified: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
         authorization: None,
     };
     let outcome = client().fetch(&server.url("/x"), &options).unwrap();

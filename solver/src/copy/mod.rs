@@ -5,6 +5,7 @@
 //!
 //! spec/dockerfile.md section 7.
 
+mod archive; // what archives hold
 mod earlier; // what the same copy made before
 mod entries; // what a layer is going to hold
 mod place; // from sources to the entries of a layer
@@ -15,6 +16,7 @@ pub use place::PlaceError;
 pub use select::SelectError;
 pub use write::WriteError;
 
+pub(crate) use archive::Archive;
 pub(crate) use earlier::Earlier;
 pub(crate) use place::{Owner, Placement};
 pub(crate) use select::{Selection, digest, digest_at, select, wanted};

@@ -211,7 +211,7 @@ fn encode_node(encoder: &mut Encoder, files: &dyn Files, entry: Entry<'_>) {
 /// it, except modification times.
 pub(crate) fn digest_at(files: &dyn Files, written: &GuestPath) -> Result<Blake3, SelectError> {
     let path = resolve_in(files, written)?;
-    let mut encoder = Encoder::new("kiln.part.2");
+    let mut encoder = Encoder::new("kiln.part.3");
     match files.get(path.as_bytes()) {
         None if !path.is_root() => return Err(SelectError::Missing(written.clone())),
         None => {}
@@ -220,6 +220,10 @@ pub(crate) fn digest_at(files: &dyn Files, written: &GuestPath) -> Result<Blake3
     for child in files.below(path.as_bytes()) {
         encoder.bytes(&child.path[path.as_bytes().len()..]);
         encode_node(&mut encoder, files, child);
+        if let Kind::HardLink { target } = child.kind {
+            let inside = target.strip_prefix(path.as_bytes()).unwrap_or(target);
+            encoder.text("further name").bytes(inside);
+        }
     }
     Ok(encoder.finish())
 }

@@ -45,6 +45,16 @@ pub struct Step {
     pub span: Span,
     /// The stage it belongs to first, by its lower-case name or index, for `--no-cache-filter`.
     pub stage: String,
+    /// Other stages that have the same step; [`Graph::add`] notes them.
+    pub shared_with: Vec<String>,
+}
+
+impl Step {
+    /// Returns all stages that it belongs to.
+    pub fn stages(&self) -> impl Iterator<Item = &str> {
+        let others = self.shared_with.iter().map(String::as_str);
+        std::iter::once(self.stage.as_str()).chain(others)
+    }
 }
 
 /// What a step does.
@@ -112,8 +122,12 @@ impl Graph {
             .known
             .entry((step.op.clone(), step.parent))
             .or_insert(next);
-        if id == next {
-            self.steps.push(step);
+        match self.steps.get_mut(id.0) {
+            None => self.steps.push(step),
+            Some(known) if !known.stages().any(|stage| stage == step.stage) => {
+                known.shared_with.push(step.stage);
+            }
+            Some(_) => {}
         }
         id
     }

@@ -99,19 +99,31 @@ impl Encode for Mount {
             MountKind::Bind { files: _, access } => {
                 encoder.text("bind").flag(is_read_only(access));
             }
-            // A cache changes how long a command takes, not what it makes: neither its name nor
-            // what is in it counts, and who made its directory does not either.
+            // A cache changes how long a command takes, not what it makes: neither the name that it
+            // was given nor what is in it counts. That it was given one does, as in BuildKit, and
+            // so does what a command sees of an empty one.
             MountKind::Cache {
-                id: _,
+                id,
                 sharing: _,
-                owner: _,
-                initial: _,
+                owner,
+                initial,
                 access,
             } => {
                 encoder.text("cache").flag(is_read_only(access));
+                let has_default_name = id.ends_with(&target.to_string());
+                encoder.flag(has_default_name);
+                if has_default_name {
+                    encoder.text(id);
+                }
+                // Files of another step are named beside this.
+                encoder.flag(initial.is_some());
+                if initial.is_none() {
+                    encode_owner(owner, encoder);
+                }
             }
             MountKind::Tmpfs { size_bytes } => {
-                encoder.text("tmpfs").number(size_bytes.unwrap_or(0));
+                encoder.text("tmpfs").flag(size_bytes.is_some());
+                encoder.number(size_bytes.unwrap_or(0));
             }
             MountKind::Secret {
                 id,

@@ -23,7 +23,7 @@ use crate::graph::{CopyPart, FileSource, Graph, Mount, Op, StepId};
 pub(crate) use receipt::{FILES, PLATFORM, receipt};
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
-const VERSION: &str = "kiln.step.3";
+const VERSION: &str = "kiln.step.4";
 
 /// The names that a step has before anything runs.
 #[derive(Clone, Debug)]
@@ -163,6 +163,7 @@ mod tests {
             name: "shown, not part of a key".to_owned(),
             span: kiln_parser::Span::new(3, 9),
             stage: "likewise".to_owned(),
+            shared_with: Vec::new(),
         }
     }
 
@@ -235,17 +236,17 @@ mod tests {
         assert_eq!(
             recipes,
             [
-                "5306e6c658c6b77e",
-                "aa4e8e249a67e96b",
-                "250e9903ecd37f47",
-                "fe638f71c5758a3d",
-                "032935ca46db18a7",
+                "60d156fa55ee629a",
+                "1030c66d39e2d56b",
+                "34ba8534f775fe1a",
+                "e5f4030c17a5a24d",
+                "d4fabf627f2ae50a",
             ]
         );
         let graph = sample();
         let (id, last) = graph.steps().last().expect("the sample has steps");
         let evidence = evidence(&last.op, keys[id.index()].weak, &State::default(), None);
-        assert_eq!(evidence[0].to_string()[..16], *"175f08da48e51559");
+        assert_eq!(evidence[0].to_string()[..16], *"027c797d91ed268c");
     }
 
     #[test]
@@ -253,6 +254,39 @@ mod tests {
         let key = |network| weak(&run(network));
         assert_ne!(key(Network::Default), key(Network::None));
         assert_ne!(key(Network::Default), key(Network::Host));
+    }
+
+    /// A cache is empty at first, and a command sees whose it is. Whether it has a name of its own
+    /// counts, which one does not: spec/dockerfile.md section 12, as in BuildKit.
+    #[test]
+    fn what_an_empty_cache_mount_looks_like_is_part_of_a_key() {
+        let key = |id: &str, mode: u32, size_bytes: Option<u64>| match run(Network::Default) {
+            Op::Run(mut run) => {
+                let owner = kiln_parser::mount::FileOwner {
+                    mode,
+                    uid: 0,
+                    gid: 0,
+                };
+                run.mounts[0].kind = MountKind::Tmpfs { size_bytes };
+                run.mounts.push(Mount {
+                    target: kiln_cache::GuestPath::new("/c"),
+                    kind: MountKind::Cache {
+                        id: id.to_owned(),
+                        sharing: kiln_parser::mount::Sharing::Shared,
+                        owner,
+                        initial: None,
+                        access: crate::graph::Access::ReadWrite,
+                    },
+                });
+                weak(&Op::Run(run))
+            }
+            other => weak(&other),
+        };
+        let usual = key("/c", 0o755, None);
+        assert_ne!(usual, key("/c", 0o700, None));
+        assert_ne!(usual, key("own", 0o755, None));
+        assert_ne!(usual, key("/c", 0o755, Some(0)));
+        assert_eq!(key("own", 0o755, None), key("other", 0o755, None));
     }
 
     /// `ADD file https://host/file /` is not `ADD https://host/file file /`.

@@ -319,6 +319,7 @@ impl StagePlan<'_, '_> {
             name,
             span,
             stage,
+            shared_with: Vec::new(),
         })
     }
 

@@ -221,7 +221,7 @@ fn take_caches(
                 .or_insert((*sharing, *owner, initial.as_ref()));
         }
     }
-    let may_reuse = deps.reuse.allows(&inputs.step.stage);
+    let may_reuse = deps.reuse.allows(inputs.step);
     let mut taken = BTreeMap::new();
     for (key, (sharing, owner, initial)) in wanted {
         let sharing = match sharing {

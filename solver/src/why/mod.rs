@@ -35,13 +35,12 @@ pub(crate) struct Now<'a> {
 /// Returns why a step runs, the most telling reason first. Never empty.
 pub(crate) fn reasons(before: &Before, now: &Now<'_>, deps: &Deps<'_>) -> Vec<Reason> {
     let step = now.graph.step(now.id);
-    match &deps.reuse {
-        Reuse::Nothing => return vec![Reason::NoCache],
-        reuse @ Reuse::AllBut(_) if !reuse.allows(&step.stage) => {
-            let stage = step.stage.clone();
-            return vec![Reason::NoCacheFilter { stage }];
-        }
-        Reuse::All | Reuse::AllBut(_) => {}
+    if deps.reuse == Reuse::Nothing {
+        return vec![Reason::NoCache];
+    }
+    if let Some(stage) = deps.reuse.refused_stage(step) {
+        let stage = stage.to_owned();
+        return vec![Reason::NoCacheFilter { stage }];
     }
     let lost = || before.lost(now.id, deps);
     let Some(past) = before.past(now.id) else {

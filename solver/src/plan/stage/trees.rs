@@ -121,6 +121,7 @@ impl StagePlan<'_, '_> {
             name,
             span: from.span,
             stage,
+            shared_with: Vec::new(),
         })
     }
 }

@@ -1,0 +1,67 @@
+//! Archives among the sources of ADD: what they hold is put into the layer.
+
+use std::fs::File;
+
+use kiln_cache::{Entry, GuestPath, Kind};
+use kiln_snapshotter::{
+    Hashed, LayerBuilder, Owner, ParentView, UnpackError, is_archive, unpack_archive,
+};
+
+use super::select::Selection;
+use super::write::{Fidelity, WriteError};
+use crate::files::Files;
+
+/// A file that is an archive.
+pub(crate) struct Archive {
+    content: File,
+    known: Hashed,
+}
+
+impl Archive {
+    /// Opens a selected file if it is one.
+    pub(crate) fn open(
+        source: &dyn Files,
+        selection: &Selection<'_>,
+    ) -> Result<Option<Self>, WriteError> {
+        let Some(Entry {
+            kind: Kind::File { size, hash },
+            path,
+            ..
+        }) = selection.entry
+        else {
+            return Ok(None);
+        };
+        let open = || {
+            source.open(path).map_err(|error| WriteError::Open {
+                path: selection.path.clone(),
+                source: error,
+            })
+        };
+        let known = Hashed {
+            size_bytes: size,
+            hash,
+        };
+        Ok(match is_archive(open()?) {
+            true => Some(Self {
+                content: open()?,
+                known,
+            }),
+            false => None,
+        })
+    }
+
+    /// Unpacks it, and says whether it was what its key speaks of.
+    pub(crate) fn unpack(
+        self,
+        builder: &LayerBuilder,
+        view: &ParentView,
+        destination: &GuestPath,
+        owner: Option<Owner>,
+    ) -> Result<Fidelity, UnpackError> {
+        let read = unpack_archive(self.content, builder, view, destination, owner)?;
+        Ok(match read == self.known {
+            true => Fidelity::Exact,
+            false => Fidelity::Changed,
+        })
+    }
+}
