@@ -29,7 +29,7 @@ pub enum NamesError {
         source: io::Error,
     },
     /// The file does not hold a digest.
-    #[error("{path} does not hold a digest; delete it")]
+    #[error("{path} does not hold a digest; `kiln cache verify` discards it")]
     Damaged {
         /// The file concerned.
         path: PathBuf,
@@ -109,6 +109,18 @@ impl Names {
             directory = empty.parent();
         }
         Ok(true)
+    }
+
+    /// Returns the files of names that do not hold a digest.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<PathBuf> {
+        let files = WalkDir::new(self.store.path(self.space)).into_iter();
+        files
+            .flatten()
+            .filter(|entry| entry.file_type().is_file())
+            .map(walkdir::DirEntry::into_path)
+            .filter(|path| matches!(read(path), Err(NamesError::Damaged { .. })))
+            .collect()
     }
 
     /// Returns every name, sorted.

@@ -137,7 +137,11 @@ impl Engine {
     pub(crate) fn unpacked_layer(&self, diff_id: DiffId) -> Option<Layer> {
         match diff_id {
             DiffId::EMPTY => self.layers.empty().ok(),
-            diff_id => self.layers.by_diff_id(diff_id),
+            // One whose files were taken away is unpacked again.
+            diff_id => self
+                .layers
+                .by_diff_id(diff_id)
+                .filter(|layer| layer.files().is_some()),
         }
     }
 
@@ -153,7 +157,7 @@ impl Engine {
         if let Some((id, description)) = self.layers.described_as(diff_id)
             && !self.blobs.contains(descriptor.digest)
         {
-            return self.fulfil(id, &description);
+            return self.fulfil_for_image(id, &description);
         }
         let MediaKind::Layer(compression) = MediaKind::of(&descriptor.media_type) else {
             return Err(Error::input(format!(

@@ -19,7 +19,7 @@ use crate::request::{
     BaseLayers, BuildRequest, DanglingWhen, Destination, ImageOptions, LayoutForm, MediaTypes,
     Output, PushAs,
 };
-use crate::transfer::Sharing;
+use crate::transfer::{Sharing, away};
 use crate::{Engine, Error, LocalImage};
 
 /// A target and the files that solving came to.
@@ -362,6 +362,10 @@ impl Engine {
             exporter::realise(image, &self.layers, &self.blobs, &options, missing).map_err(
                 |error| match &error {
                     exporter::RealiseError::Options(_) => Error::input(error.to_string()),
+                    exporter::RealiseError::Fetch(_) => {
+                        self.doubt_what_is_away(image);
+                        away(&error)
+                    }
                     _ => Error::environment("cannot pack the image", &error),
                 },
             )
@@ -409,7 +413,7 @@ impl Engine {
             {
                 match description.blob.compression == wanted {
                     true => drop(self.note_place(&description)),
-                    false => drop(self.fulfil(id, &description)?),
+                    false => drop(self.fulfil_for_image(id, &description)?),
                 }
             }
         }

@@ -6,6 +6,8 @@
 //! A step whose inputs were the same both times and whose files were not is where the builds part;
 //! what is made from those files differs because of it.
 
+use std::time::Duration;
+
 use kiln_cache::{Blobs, Image, LayerId, State, Timestamp};
 use kiln_runtime::Cancel;
 use kiln_snapshotter::{Layer, LayerStore};
@@ -118,6 +120,7 @@ impl Engine {
             })
         };
         let (first_steps, first) = build(Delivery::Nowhere)?;
+        wait_for_another_second();
         let (second_steps, second) = build(Delivery::Outputs)?;
         let options = image_options(&request);
         let epoch = options.epoch.or(second.epoch);
@@ -185,6 +188,14 @@ impl Engine {
         }
         Ok(differences)
     }
+}
+
+/// Waits until the clock shows a second that it has not shown so far: what writes the time down
+/// writes something else then.
+fn wait_for_another_second() {
+    let now = Timestamp::now();
+    let rest = u64::from(1_000_000_000_u32.saturating_sub(now.nanoseconds));
+    std::thread::sleep(Duration::from_nanos(rest));
 }
 
 fn config(blobs: &Blobs, image: &Image) -> Result<Vec<u8>, Error> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! described/<layer id>   JSON: the layer's canonical tar and a blob that holds it
+//! doubted/<layer id>     the same of a layer that was not to be had last time
 //! ```
 //!
 //! Descriptions come with records of other machines. An image can be put together of layers in
@@ -9,6 +10,9 @@
 //! is the description put to the test: the tar must have the digest that it says, and the files the
 //! index that the layer is named by. A description that fails is forgotten. One of a layer that is
 //! here counts for nothing.
+//!
+//! An image of which a layer turned out not to be had stays one that can be tried again, but no
+//! build takes it for granted: what its description says is doubted then.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -20,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::build_error::BuildError;
 use crate::error::LayerError;
 use crate::facts::{KnownBlob, TarFacts, TarOrigin};
-use crate::layer::{Layer, LayerStore, diff_path, replace};
+use crate::layer::{Layer, LayerStore, diff_path, rename_into, replace};
 use crate::unpack::UnpackError;
 
 /// What is known of a layer whose bytes are elsewhere.
@@ -66,11 +70,21 @@ impl LayerStore {
         replace(self.store(), &path(self.store(), id), &bytes)
     }
 
+    /// Makes a description one that no build relies on, until somebody describes the layer again.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn doubt(&self, id: LayerId) -> Result<(), LayerError> {
+        let doubted = doubted(self.store(), id);
+        rename_into(&path(self.store(), id), &doubted).map_err(LayerError::at(doubted))
+    }
+
     /// Returns what is known of a layer, or none if nothing is. It may be here all the same.
     #[must_use]
     pub fn description(&self, id: LayerId) -> Option<Description> {
-        let bytes = fs::read(path(self.store(), id)).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        let store = self.store();
+        let bytes = fs::read(path(store, id)).or_else(|_| fs::read(doubted(store, id)));
+        serde_json::from_slice(&bytes.ok()?).ok()
     }
 
     /// Returns the layer that is described as this tar stream, unless it is here.
@@ -84,7 +98,7 @@ impl LayerStore {
         }
     }
 
-    /// Says whether a layer is here or described.
+    /// Says whether a layer is here or described, without doubt.
     #[must_use]
     pub fn knows(&self, id: LayerId) -> bool {
         self.layer(id).is_some() || path(self.store(), id).exists()
@@ -137,8 +151,10 @@ impl LayerStore {
     }
 
     fn remove_description(&self, id: LayerId) -> Result<(), LayerError> {
-        let path = path(self.store(), id);
-        unless_gone(fs::remove_file(&path)).map_err(LayerError::at(path))
+        for path in [path(self.store(), id), doubted(self.store(), id)] {
+            unless_gone(fs::remove_file(&path)).map_err(LayerError::at(path))?;
+        }
+        Ok(())
     }
 }
 
@@ -151,6 +167,10 @@ fn unless_gone(result: io::Result<()>) -> io::Result<()> {
 
 fn path(store: &Store, id: LayerId) -> PathBuf {
     store.path(format!("described/{id}"))
+}
+
+fn doubted(store: &Store, id: LayerId) -> PathBuf {
+    store.path(format!("doubted/{id}"))
 }
 
 #[cfg(test)]
@@ -210,6 +230,27 @@ mod tests {
             (here.description(id), here.described_as(diff_id)),
             (None, None)
         );
+    }
+
+    #[test]
+    fn what_is_doubted_can_be_tried_again() {
+        let ((_one, there), (_two, here)) = (store(), store());
+        let original = layer(&there, "content");
+        let (description, blob) = described(&there, &original);
+        let id = original.id();
+        here.describe(id, &description).unwrap();
+        here.doubt(id).unwrap();
+        assert!(!here.knows(id));
+        assert_eq!(here.list_described().unwrap().len(), 1);
+        let (_, known) = here.described_as(description.blob.diff_id).unwrap();
+        assert_eq!(known, description);
+        // Somebody says it once more.
+        here.describe(id, &description).unwrap();
+        assert!(here.knows(id));
+        assert_eq!(here.list_described().unwrap().len(), 1);
+        here.doubt(id).unwrap();
+        here.fulfil(id, &description, &*blob).unwrap();
+        assert!(here.knows(id) && here.list_described().unwrap().is_empty());
     }
 
     #[test]

@@ -26,28 +26,27 @@ impl LayerStore {
         Ok(ids)
     }
 
-    /// Returns the id of every layer that is described, here or not, sorted, with the file that says
+    /// Returns the id of every layer that is described, doubted or not, sorted, with the file that says
     /// so.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn list_described(&self) -> io::Result<Vec<(LayerId, PathBuf)>> {
-        let entries = match fs::read_dir(self.store().path("described")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            if let Some(id) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            {
-                found.push((id, entry.path()));
+        let mut found: Vec<(LayerId, PathBuf)> = Vec::new();
+        for place in ["described", "doubted"] {
+            let entries = match fs::read_dir(self.store().path(place)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let entry = entry?;
+                let name = entry.file_name();
+                let id = name.to_str().and_then(|name| name.parse().ok());
+                found.extend(id.map(|id| (id, entry.path())));
             }
         }
         found.sort_unstable();
+        found.dedup_by_key(|(id, _)| *id);
         Ok(found)
     }
 
@@ -82,6 +81,37 @@ impl LayerStore {
             .discard(&place)
             .map(drop)
             .map_err(LayerError::at(&place))
+    }
+
+    /// Makes a layer that lost its files one that is not here, so that it is made again. Says
+    /// whether it was one.
+    ///
+    /// # Errors
+    /// When its index cannot be removed.
+    pub fn give_up(&self, layer: &Layer) -> Result<bool, LayerError> {
+        if layer.files().is_some() {
+            return Ok(false);
+        }
+        let index = layer.path("index");
+        match fs::remove_file(&index) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(LayerError::at(&index)(error));
+            }
+            _ => {}
+        }
+        self.forget(layer.id());
+        Ok(true)
+    }
+
+    /// Makes sure that a layer is found by the digests of its tar streams.
+    ///
+    /// # Errors
+    /// When that cannot be read or written.
+    pub fn name_again(&self, layer: &Layer) -> Result<(), LayerError> {
+        for tar in layer.facts()?.tars {
+            layer.find_by(tar.diff_id)?;
+        }
+        Ok(())
     }
 
     /// Takes the files of a layer out of the store; what it is stays known.

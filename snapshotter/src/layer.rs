@@ -381,10 +381,10 @@ impl Layer {
     /// # Errors
     /// When it cannot be written down.
     pub fn find_by(&self, diff_id: DiffId) -> Result<(), LayerError> {
-        let path = diff_path(&self.state.store, diff_id);
-        if path.exists() {
+        if self.layers().by_diff_id(diff_id).is_some() {
             return Ok(());
         }
+        let path = diff_path(&self.state.store, diff_id);
         self.replace(&path, format!("{}\n", self.id()).as_bytes())
     }
 
@@ -480,7 +480,7 @@ pub(crate) fn replace(store: &Store, path: &Path, bytes: &[u8]) -> Result<(), La
 }
 
 /// Renames, making the directory it goes to if there is none.
-fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             fs::create_dir_all(to.parent().expect("the store's files lie below its root"))?;

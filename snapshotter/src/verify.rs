@@ -45,6 +45,15 @@ pub enum LayerDamage {
         /// The digest that it has.
         actual: DiffId,
     },
+    /// Its files are gone altogether.
+    #[error("its files are gone")]
+    NoFiles,
+    /// What is known of its tar streams and blobs cannot be read.
+    #[error("what is known of its tar is damaged")]
+    Facts,
+    /// It is not found by the digest of one of its tar streams.
+    #[error("it is not found by its diff id {0}")]
+    Name(DiffId),
     /// It cannot be read.
     #[error("it cannot be read")]
     Unreadable(#[source] LayerError),
@@ -61,7 +70,7 @@ pub enum Whiteouts {
 
 impl Layer {
     /// Compares the layer with its index and its known digests, and returns what is wrong: nothing
-    /// for a whole one. Files that were deleted to save space are not missed.
+    /// for a whole one.
     #[must_use]
     pub fn verify(&self, whiteouts: Whiteouts) -> Vec<LayerDamage> {
         let Ok(tree) = self.tree() else {
@@ -70,12 +79,20 @@ impl Layer {
         if tree.layer_id() != self.id() {
             return vec![LayerDamage::Index];
         }
+        let Ok(facts) = self.facts() else {
+            return vec![LayerDamage::Facts];
+        };
         let Some(files) = self.files() else {
-            return Vec::new();
+            return vec![LayerDamage::NoFiles];
         };
         let mut damage = compare_with(&tree, &files, whiteouts);
         if damage.is_empty() {
             damage.extend(self.verify_tars());
+        }
+        if damage.is_empty() {
+            let is_nameless = |diff_id: &DiffId| self.layers().by_diff_id(*diff_id).is_none();
+            let diff_ids = facts.tars.iter().map(|tar| tar.diff_id);
+            damage.extend(diff_ids.filter(is_nameless).map(LayerDamage::Name));
         }
         if let Some(copies) = self.own_files() {
             damage.extend(compare_with(&tree, &LayerFiles::in_one(copies), whiteouts));
@@ -89,7 +106,6 @@ impl Layer {
 
     /// Makes the tar streams again that kiln made, and compares their digests.
     fn verify_tars(&self) -> Option<LayerDamage> {
-        // Damaged facts are as good as none.
         let tars = self.facts().unwrap_or_default().tars;
         let own = tars.iter().find(|tar| tar.origin == TarOrigin::Canonical)?;
         match self.write_tar(&mut io::sink(), TimeClamp::None) {
@@ -235,8 +251,6 @@ mod tests {
     #[test]
     fn a_whole_layer_has_no_damage() {
         assert!(found(|_| {}).is_empty());
-        // Files that were deleted on purpose can be had again.
-        assert!(found(|layer| fs::remove_dir_all(layer.join("diff")).unwrap()).is_empty());
     }
 
     #[test]
@@ -266,6 +280,20 @@ mod tests {
             fs::write(layer.join("index"), &index[..index.len() / 2]).unwrap();
         };
         assert_eq!(found(cut), ["its index is damaged"]);
+        let empty = |layer: &Path| fs::remove_dir_all(layer.join("diff")).unwrap();
+        assert_eq!(found(empty), ["its files are gone"]);
+        let tear = |layer: &Path| fs::write(layer.join("facts"), "{").unwrap();
+        assert_eq!(found(tear), ["what is known of its tar is damaged"]);
+        let rename = |layer: &Path| {
+            let names = layer.ancestors().nth(3).unwrap().join("diffs");
+            for name in fs::read_dir(names).unwrap() {
+                fs::write(name.unwrap().path(), "nothing").unwrap();
+            }
+        };
+        let [only] = &found(rename)[..] else {
+            panic!("one thing is wrong");
+        };
+        assert!(only.starts_with("it is not found by its diff id sha256:"));
         let lie = |layer: &Path| {
             let facts = fs::read_to_string(layer.join("facts")).unwrap();
             let (before, after) = facts.split_once("sha256:").unwrap();

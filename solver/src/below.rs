@@ -64,7 +64,14 @@ fn made(deps: &Deps<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
             *place = Some(layer);
         }
     }
-    Ok(found.into_iter().filter_map(|(_, layer)| layer).collect())
+    let layers: Vec<Layer> = found.into_iter().filter_map(|(_, layer)| layer).collect();
+    for layer in &layers {
+        // Somebody took its files away: its step is done again.
+        if deps.layers.give_up(layer)? {
+            return Err(StepError::Lost(layer.id()));
+        }
+    }
+    Ok(layers)
 }
 
 impl Files for Below {

@@ -29,12 +29,12 @@ pub(super) fn deliver(
     request: &BuildRequest,
     arguments: &BuildArguments,
 ) -> Result<Exit, Failure> {
-    if !arguments.is_quiet() {
-        let text = describe(comparison);
-        match writes_to_stdout(request) {
-            true => terminal::tell(&text),
-            false => terminal::print(&text)?,
-        }
+    let text = describe(comparison);
+    match (arguments.is_quiet(), comparison.verdict) {
+        (true, Verdict::Reproducible) => {}
+        (true, Verdict::Different) => terminal::tell(&text),
+        (false, _) if writes_to_stdout(request) => terminal::tell(&text),
+        (false, _) => terminal::print(&text)?,
     }
     Ok(match comparison.verdict {
         Verdict::Reproducible => Exit::SUCCESS,

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -69,7 +70,14 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Outcome {
     let signals = Signals::take()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let engine = session::open(environment)?;
-    let container = create(arguments, &engine, &request)?;
+    let (over, until) = UnixStream::pair()
+        .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
+    let container = std::thread::scope(|scope| {
+        scope.spawn(|| signals.end_by_them_until(&until));
+        let created = create(arguments, &engine, &request);
+        drop(over);
+        created
+    })?;
     // What the container needs is marked by the container; others may have the state directory for
     // themselves while it runs.
     drop(engine);

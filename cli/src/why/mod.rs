@@ -25,7 +25,7 @@ file that is known by name.
 
 Examples:
   kiln why                     each step of the last build
-  kiln why 3                   the third step
+  kiln why 3                   the steps numbered 3, of each stage
   kiln why :12                 the instruction in line 12
   kiln why build               the steps of stage build
   kiln why 'npm install'       the steps that mention it

@@ -17,6 +17,11 @@ pub(super) fn select(steps: Vec<BuiltStep>, text: &str) -> Result<Vec<BuiltStep>
         &|step| step.stage == lower,
         &|step| step.name.to_lowercase().contains(&lower),
     ];
+    // A number is a number, not a piece of a command or a digest.
+    let meanings = match number {
+        Some(_) => &meanings[..1],
+        None => &meanings[..],
+    };
     for is_meant in meanings {
         if steps.iter().any(is_meant) {
             return Ok(steps.into_iter().filter(is_meant).collect());
@@ -76,7 +81,7 @@ mod tests {
         check(":13", &[2]);
         check("Build", &[0, 1, 2]);
         check("run MAKE", &[1, 2]);
-        check("3", &[1]);
+        check("3", &[]);
         check("install", &[2]);
         check("nothing", &[]);
         check(":99", &[]);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kiln_testbed::need;
 
-use crate::harness::{Ended, Kiln};
+use crate::harness::{Ended, Kiln, names};
 
 /// Two steps that cost little and take much, and one that is the other way round.
 const BIG_AND_SMALL: &str = "FROM scratch AS big\n\
@@ -466,6 +466,75 @@ fn a_packed_layer_is_unpacked_again() {
     );
     kiln.ok(&["build", "-t", "app", "-o", "type=oci,dest=again.tar", "ctx"]);
     assert!(blob.exists());
+}
+
+#[test]
+fn names_and_facts_are_repaired_or_discarded() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile("FROM scratch\nCOPY busybox /b\nCOPY Dockerfile /d\n");
+    let build = || kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+    build();
+    kiln.ok(&["tag", "app", "torn"]);
+    // A layer cannot be found by its digest any more.
+    for name in names(&kiln.state("diffs")) {
+        fs::write(kiln.state("diffs").join(name), "").unwrap();
+    }
+    let repaired = kiln.run(&["cache", "verify"]);
+    assert_eq!(repaired.code, 0, "{repaired:#?}");
+    assert!(
+        repaired
+            .stdout
+            .contains(": it is not found by its diff id "),
+        "{repaired:#?}"
+    );
+    assert!(!repaired.stdout.contains("discarded"), "{repaired:#?}");
+    kiln.ok(&["save", "-o", "app.tar", "app"]);
+    // What is known of its tar is torn, and the file of a name.
+    let layer = kiln.layers().remove(0);
+    fs::write(layer.join("facts"), "{").unwrap();
+    let torn = kiln.state("refs/docker.io/library/torn/_tag/latest");
+    fs::write(&torn, "").unwrap();
+    let repaired = kiln.run(&["cache", "verify"]);
+    assert!(
+        repaired
+            .stdout
+            .contains(&format!("discarded: name {}: ", torn.display())),
+        "{repaired:#?}"
+    );
+    assert!(!torn.exists() && !layer.exists(), "{repaired:#?}");
+    build();
+    assert_eq!(kiln.run(&["cache", "verify"]).code, 0);
+    kiln.ok(&["save", "-o", "app.tar", "app"]);
+}
+
+#[test]
+fn a_layer_that_lost_its_files_is_made_again() {
+    let kiln = need!(Kiln::for_builds());
+    let build = |further: &str| {
+        kiln.dockerfile(&format!(
+            "FROM scratch\nCOPY busybox /bin/sh\nRUN echo made > /made\n{further}"
+        ));
+        kiln.run(&["build", "-o", "type=cacheonly", "ctx"])
+    };
+    build("");
+    for layer in kiln.layers() {
+        fs::remove_dir_all(layer.join("diff")).unwrap();
+    }
+    // A build that needs them.
+    let ended = build("RUN read word < /made; echo $word > /again\n");
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert!(kiln.ok(&["cache", "verify"]).ends_with(": no damage"));
+    // And who looks for damage.
+    for layer in kiln.layers() {
+        fs::remove_dir_all(layer.join("diff")).unwrap();
+    }
+    let found = kiln.run(&["cache", "verify"]);
+    assert_eq!(found.code, 0, "{found:#?}");
+    assert!(
+        found.stdout.contains(": its files are gone\n"),
+        "{found:#?}"
+    );
+    assert!(kiln.layers().is_empty());
 }
 
 #[test]

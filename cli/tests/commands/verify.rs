@@ -115,3 +115,22 @@ fn a_context_that_can_be_read_once_is_refused() {
         "{ended:#?}"
     );
 }
+
+/// A clock shows another second in the second build.
+#[test]
+fn what_writes_the_time_down_is_found() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile(
+        "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \
+         \"/bin/busybox date > /time\"]\n",
+    );
+    let ended = kiln.run(&["build", "--verify", "--reproducible", "ctx"]);
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    assert!(
+        ended.stdout.contains("  /time: content differs"),
+        "{ended:#?}"
+    );
+    let quiet = kiln.run(&["build", "--verify", "--reproducible", "-q", "ctx"]);
+    assert_eq!(quiet.code, 1, "{quiet:#?}");
+    assert!(quiet.stderr.starts_with("not reproducible: "), "{quiet:#?}");
+}

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_cache::{
@@ -53,7 +54,7 @@ pub struct Damage {
 }
 
 /// What can be damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DamagedThing {
     /// A layer.
     Layer(LayerId),
@@ -61,6 +62,8 @@ pub enum DamagedThing {
     Blob(Sha256),
     /// A record.
     Record(ActionKey),
+    /// The file of an image's name.
+    Name(PathBuf),
 }
 
 impl fmt::Display for DamagedThing {
@@ -69,6 +72,7 @@ impl fmt::Display for DamagedThing {
             Self::Layer(id) => write!(f, "layer {id}"),
             Self::Blob(digest) => write!(f, "blob {digest}"),
             Self::Record(key) => write!(f, "record {key}"),
+            Self::Name(path) => write!(f, "name {}", path.display()),
         }
     }
 }
@@ -152,6 +156,11 @@ impl Engine {
                 )
             });
         found.extend(of_records);
+        let names = [&self.tags, &self.pins].into_iter();
+        found.extend(names.flat_map(|names| names.damaged()).map(|path| {
+            let what = "it does not hold a digest".to_owned();
+            (DamagedThing::Name(path), what)
+        }));
         let mut damage: Vec<Damage> = found
             .into_iter()
             .map(|(thing, what)| Damage {
@@ -225,22 +234,25 @@ impl Engine {
         let trash = Trash::new(&self.store);
         // Blobs go first: layers are made again from those that stay.
         for one in damage.iter_mut() {
-            if let DamagedThing::Blob(digest) = one.thing {
-                trash.discard(&self.blobs.path(digest)).map_err(failed)?;
-                one.outcome = Outcome::Discarded;
-            }
+            let path = match &one.thing {
+                DamagedThing::Blob(digest) => self.blobs.path(*digest),
+                DamagedThing::Name(path) => path.clone(),
+                DamagedThing::Layer(_) | DamagedThing::Record(_) => continue,
+            };
+            trash.discard(&path).map_err(failed)?;
+            one.outcome = Outcome::Discarded;
         }
         let mut gone = HashSet::new();
         let mut evicted = BTreeSet::new();
         for one in damage.iter_mut() {
             match one.thing {
-                DamagedThing::Blob(_) => {}
+                DamagedThing::Blob(_) | DamagedThing::Name(_) => {}
                 DamagedThing::Record(key) => {
                     evicted.insert(key);
                     one.outcome = Outcome::Discarded;
                 }
                 DamagedThing::Layer(id) => {
-                    one.outcome = match self.unpack_again(id, whiteouts, &trash) {
+                    one.outcome = match self.is_mended(id, whiteouts, &trash) {
                         true => Outcome::Repaired,
                         false => {
                             gone.insert(id);
@@ -275,13 +287,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes the files of a layer again whose index is whole, from a blob that is; says whether that
-    /// worked.
-    fn unpack_again(&self, id: LayerId, whiteouts: Whiteouts, trash: &Trash) -> bool {
+    /// Names a layer again whose index is whole, or makes its files again from a blob that is whole;
+    /// says whether that worked.
+    fn is_mended(&self, id: LayerId, whiteouts: Whiteouts, trash: &Trash) -> bool {
         let layer = match self.layers.layer(id) {
             Some(layer) if layer.tree().is_ok_and(|tree| tree.layer_id() == id) => layer,
             _ => return false,
         };
+        if self.layers.name_again(&layer).is_ok() && layer.verify(whiteouts).is_empty() {
+            return true;
+        }
         // Files that nobody can replace may still be good for something to their owner: they are
         // taken away only when there is a blob.
         let facts = self.layers.known_facts(id);
@@ -301,7 +316,7 @@ impl Engine {
         let bad: HashSet<DamagedThing> = damage
             .iter()
             .filter(|damage| damage.outcome == Outcome::Left)
-            .map(|damage| damage.thing)
+            .map(|damage| damage.thing.clone())
             .collect();
         let has_blob = |digest: Sha256| {
             self.blobs.contains(digest) && !bad.contains(&DamagedThing::Blob(digest))
@@ -311,7 +326,10 @@ impl Engine {
         };
         let has_diff = |diff_id: DiffId| {
             diff_id == DiffId::EMPTY
-                || self.layers.described_as(diff_id).is_some()
+                || self
+                    .layers
+                    .described_as(diff_id)
+                    .is_some_and(|(id, _)| self.layers.knows(id))
                 || self
                     .layers
                     .by_diff_id(diff_id)

@@ -97,6 +97,35 @@ impl Engine {
             .map_err(|error| Error::environment(&format!("blob {}", descriptor.digest), &error))
     }
 
+    /// Fetches and unpacks a layer of an image that is described only. If that fails, no build relies
+    /// on it any more.
+    pub(crate) fn fulfil_for_image(
+        &self,
+        id: LayerId,
+        description: &Description,
+    ) -> Result<Layer, Error> {
+        self.fulfil(id, description).map_err(|error| match error {
+            Error::Cancelled => Error::Cancelled,
+            error => {
+                // If that fails, a build finds out the same.
+                let _ = self.layers.doubt(id);
+                away(&error)
+            }
+        })
+    }
+
+    /// Makes sure that no build relies on layers of an image that are described only.
+    pub(crate) fn doubt_what_is_away(&self, image: &kiln_cache::Image) {
+        for (diff_id, _) in image.layers() {
+            if let Some((id, description)) = self.layers.described_as(diff_id)
+                && !self.blobs.contains(description.blob.descriptor.digest)
+            {
+                // If that fails, a build finds out the same.
+                let _ = self.layers.doubt(id);
+            }
+        }
+    }
+
     /// Notes where the blob of a described layer is, for whoever fetches or mounts it.
     pub(crate) fn note_place(&self, description: &Description) -> io::Result<()> {
         let digest = description.blob.descriptor.digest;
@@ -142,6 +171,17 @@ impl Engine {
             is_lost |= !is_at_hand && is_gone();
         }
         is_lost
+    }
+}
+
+/// Says that a layer of an image is elsewhere, and not to be had.
+pub(crate) fn away(error: &(dyn std::error::Error + 'static)) -> Error {
+    Error::Environment {
+        message: format!("a layer of the image is still elsewhere: {}", chain(error)),
+        hint: Some(
+            "try again when the place it comes from can be reached, or build the image again"
+                .to_owned(),
+        ),
     }
 }
 

@@ -7,5 +7,6 @@ pub(crate) mod tiers; // records here, then those of caches elsewhere
 
 mod import; // reading caches elsewhere
 
+pub(crate) use bring::away;
 pub(crate) use export::Sharing;
 pub(crate) use tiers::Tiers;

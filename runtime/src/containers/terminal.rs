@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios};
 
 use super::SignalNumber;
@@ -40,6 +42,28 @@ impl Signals {
         let numbers = (1..=64).filter(|number| !NOT_PASSED_ON.contains(number));
         let mask = numbers.fold(0, |mask, number| mask | 1 << (number - 1));
         Ok(Self(sys::take_signals(mask)?))
+    }
+
+    /// Ends this process when a signal comes that asks for it, as long as nobody hangs up `over`:
+    /// for the time in which there is no container yet that it could be passed on to.
+    pub fn end_by_them_until(&self, over: impl AsFd) {
+        let mut watched = [
+            PollFd::new(&self.0, PollFlags::IN),
+            PollFd::new(&over, PollFlags::IN),
+        ];
+        loop {
+            match poll(&mut watched, None) {
+                Err(Errno::INTR) => continue,
+                Err(_) => return,
+                Ok(_) if !watched[1].revents().is_empty() => return,
+                Ok(_) => {}
+            }
+            let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+            match self.next().map(SignalNumber::number) {
+                Some(number) if ends.contains(&number) => std::process::exit(128 + number),
+                _ => {}
+            }
+        }
     }
 
     /// Reads one signal that has come.

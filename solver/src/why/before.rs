@@ -90,7 +90,17 @@ impl Before {
             .filter_map(|id| Some((id, build.steps[matches[id.index()]?].key?)))
             .collect();
         let keys: Vec<_> = known.iter().map(|(_, key)| *key).collect();
-        let records = actions.get_many(&keys);
+        let mut records = actions.get_many(&keys);
+        // Of what was found with another machine's help, that one may have the record.
+        let (places, elsewhere): (Vec<usize>, Vec<ActionKey>) = (0..keys.len())
+            .filter(|place| records[*place].is_none())
+            .map(|place| (place, keys[place]))
+            .unzip();
+        if !elsewhere.is_empty() {
+            for (place, record) in places.into_iter().zip(deps.cache.get_many(&elsewhere)) {
+                records[place] = record;
+            }
+        }
         for ((id, key), record) in known.into_iter().zip(records) {
             self.past.insert(id, Past { key, record });
         }
