@@ -4,6 +4,7 @@
 //! and each round begins with another one, so that nobody always follows the same neighbour.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -169,6 +170,9 @@ fn hold(setting: &Setting<'_>, entry: Entry) -> Result<Table, Error> {
                 continue;
             }
             setting.area.sync()?;
+            if let Some(files) = scenario.new_files() {
+                read_all(files)?;
+            }
             if scenario.is_warm() && !warm_up(setting, entry, scenario.as_mut(), contender, round)?
             {
                 continue;
@@ -235,6 +239,20 @@ fn contenders<'run>(
             row: Row::new(Kind::Limit, label),
         });
     Ok(builders.chain(limits).collect())
+}
+
+/// Reads every file below a directory.
+fn read_all(directory: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(directory).map_err(Error::at(directory))? {
+        let path = entry.map_err(Error::at(directory))?.path();
+        if path.is_dir() {
+            read_all(&path)?;
+        } else {
+            let mut file = File::open(&path).map_err(Error::at(&path))?;
+            io::copy(&mut file, &mut io::sink()).map_err(Error::at(&path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Lets somebody do it unmeasured before its turn; returns whether the turn can follow.

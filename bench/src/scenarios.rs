@@ -18,6 +18,8 @@ mod run_steps; // many RUN instructions
 mod stages; // stages that do not need each other
 mod version; // the start of the program
 
+use std::path::Path;
+
 use crate::action::Action;
 use crate::area::Area;
 use crate::builders::Builder;
@@ -40,6 +42,13 @@ pub(crate) trait Scenario {
 
     /// Returns what a builder has to do in every round before its turn, unmeasured.
     fn before(&self, _builder: &dyn Builder, _tag: &str) -> Option<Action> {
+        None
+    }
+
+    /// Returns the files that everybody reads in its turn and that are new in each round. They are
+    /// read once before each turn: otherwise it is dear for who comes first, and cheap for who comes
+    /// right after somebody else.
+    fn new_files(&self) -> Option<&Path> {
         None
     }
 

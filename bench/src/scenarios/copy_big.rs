@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_testbed::Tool;
 
@@ -46,6 +46,10 @@ impl Scenario for CopyBig<'_> {
         let directory = self.context.join("files");
         write_big(&directory, self.bytes, Seed(u64::from(round)))?;
         write_dockerfile(&self.context, "FROM busybox\nCOPY files /data\n")
+    }
+
+    fn new_files(&self) -> Option<&Path> {
+        Some(&self.context)
     }
 
     fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Outcome, Scenario};
 use crate::action::Action;
@@ -45,6 +45,10 @@ impl Scenario for CopyMany<'_> {
         self.files
             .write(&self.context.join("files"), Seed(u64::from(round)))?;
         write_dockerfile(&self.context, "FROM busybox\nCOPY files /data\n")
+    }
+
+    fn new_files(&self) -> Option<&Path> {
+        Some(&self.context)
     }
 
     fn action(&self, builder: &dyn Builder, tag: &str) -> Option<Action> {

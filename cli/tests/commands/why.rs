@@ -378,7 +378,7 @@ fn a_plan_says_what_would_run_and_runs_nothing() {
     insta::assert_snapshot!(plan(), @r"
     = [build 1/3] COPY busybox /bin/sh  hit
     * [build 2/3] COPY src /src  would run, [TIME] last time
-        the files it reads changed
+        src/a changed
     ? [build 3/3] RUN cat /src/a > /made  unknown until [build 2/3] ran, [TIME] last time
     = [stage-1 2/3] RUN echo aside  hit
     ? [stage-1 3/3] COPY --from=build /made /made  unknown until [build 2/3] ran, [TIME] last time

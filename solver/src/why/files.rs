@@ -1,19 +1,24 @@
 //! Which files of a copy differ: two layers compared, and what differs called as the copy reads it.
 //!
-//! The layer that a copy made last time and the one it made now list every file that it copied,
-//! with its digest. Where a file of the layer comes from, the selection says; where a deleted one
+//! The layer that a copy made last time and the one it made now, or would make, list every file that
+//! it copied, with its digest. Where a file of the layer comes from, the selection says; where a deleted one
 //! came from, it can be said if there is only one place.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use kiln_cache::{ActionRecord, Change, Entry, FileChange, GuestPath, Kind, Tree, compare_paths};
+use kiln_cache::{
+    ActionRecord, Change, Entry, FileChange, GuestPath, Kind, State, Tree, TreeBuilder,
+    compare_paths,
+};
 use kiln_parser::{glob_match, has_wildcards};
 
 use super::Now;
-use crate::below::Sources;
-use crate::copy::{self, Selection};
-use crate::files::Files;
-use crate::graph::{Copy, CopyPart, FileSource};
+use crate::below::{Below, Sources};
+use crate::copy::{self, Owner, Placement, Selection};
+use crate::files::{Files, NoFiles};
+use crate::graph::{Archives, Copy, CopyPart, FileSource};
 use crate::solve::Deps;
 
 /// Files that are named; the others are counted.
@@ -27,12 +32,15 @@ pub(super) fn differ(
     now: &Now<'_>,
     deps: &Deps<'_>,
 ) -> Option<(Vec<FileChange>, usize)> {
-    let tree = |state: &kiln_cache::State| {
+    let tree = |state: &State| {
         let layer = deps.layers.layer(state.layers.last()?.layer)?;
         layer.tree().ok()
     };
     let old = tree(&record.state)?;
-    let new = tree(now.states[now.id.index()].as_ref()?)?;
+    let new = match &now.states[now.id.index()] {
+        Some(state) => tree(state)?,
+        None => Arc::new(foreseen(copy, now, deps)?),
+    };
     let found = compare(copy, &old, &new);
     let states = copy.parts.iter().filter_map(|part| match part.source {
         FileSource::Step(step) => Some((step, now.states[step.index()].clone()?)),
@@ -46,6 +54,54 @@ pub(super) fn differ(
         path: origins.name(difference),
     });
     Some((named.collect(), found.len().saturating_sub(NAMED)))
+}
+
+/// Returns what the layer of a copy from contexts will hold; none if that cannot be told without
+/// making it.
+fn foreseen(copy: &Copy, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
+    let is_plain = |part: &CopyPart| {
+        matches!(part.source, FileSource::Context(_)) && part.archives == Archives::Keep
+    };
+    if !copy.parts.iter().all(is_plain) {
+        return None;
+    }
+    let parent = now.graph.step(now.id).parent;
+    let parent = parent.map(|parent| now.states[parent.index()].clone());
+    let parent = parent.unwrap_or_else(|| Some(State::default()))?;
+    let is_here = parent.base.is_none_or(|base| deps.bases.are_here(base))
+        && parent
+            .layers
+            .iter()
+            .all(|built| deps.layers.layer(built.layer).is_some());
+    // Nothing is fetched to tell which files changed.
+    let below = match is_here && !copy.link {
+        true => Some(Below::new(deps, &parent).ok()?),
+        false => None,
+    };
+    let below: &dyn Files = match &below {
+        Some(below) => below,
+        None => &NoFiles,
+    };
+    let sources = Sources::new(deps, &HashMap::new()).ok()?;
+    let mut placement = Placement::new(below, &NoFiles, Owner::Source, copy.mode.as_ref());
+    for part in &copy.parts {
+        let files = sources.files(part.source);
+        placement.turn_to(files);
+        for selection in &copy::select(files, copy, part).ok()? {
+            placement.selection(copy, selection).ok()?;
+        }
+    }
+    for (name, content) in &copy.inline {
+        placement.inline(copy, name, content).ok()?;
+    }
+    let mut tree = TreeBuilder::new();
+    for (path, placed) in placement.into_entries().iter() {
+        tree.push(&Entry {
+            path: path.as_bytes(),
+            ..placed.node
+        });
+    }
+    Some(tree.finish())
 }
 
 /// A path of the layer at which two layers differ.
