@@ -181,10 +181,10 @@ fn a_digest_on_the_way_is_for_the_very_layer() {
 #[test]
 fn a_file_that_cannot_be_opened_is_an_error_however_it_is_added() {
     let (directory, store) = store();
-    for number in 0..SIZES.len() {
+    for (name, _) in SIZES {
         for digest in [Digest::OnTheWay, Digest::Later] {
             let files = Prepared::new(directory.path(), &SIZES);
-            fs::remove_file(directory.path().join(SIZES[number].0.replace('/', "-"))).unwrap();
+            fs::remove_file(directory.path().join(name.replace('/', "-"))).unwrap();
             let builder = store.builder().unwrap();
             add(&builder, &["d/"]);
             let error = builder.add_files(&files, digest).unwrap_err();
