@@ -52,7 +52,7 @@ const CONTAINERS: Listing = Listing {
     ],
 };
 const ENTRIES: &str = "table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t\
-     {{.Shared}}\t{{.Description}}";
+     {{.Cost}}\t{{.Description}}";
 
 /// Show what images, containers and the build cache take.
 #[derive(Args, Debug)]

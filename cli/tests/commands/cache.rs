@@ -608,6 +608,7 @@ fn images_without_names_or_containers_go() {
         "Containers space usage:\n\nCONTAINER ID",
         "Build cache usage: ",
         "CACHE TYPE",
+        "COST",
     ] {
         assert!(whole.contains(text), "{text}: {whole}");
     }
