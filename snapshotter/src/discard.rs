@@ -83,23 +83,16 @@ impl LayerStore {
             .map_err(LayerError::at(&place))
     }
 
-    /// Makes a layer that lost its files one that is not here, so that it is made again. Says
-    /// whether it was one.
+    /// Takes a layer out of the store that lost its files, so that it is made again; says whether it
+    /// was one. Nobody can use what is left of it, so nobody need be waited for.
     ///
     /// # Errors
-    /// When its index cannot be removed.
+    /// When something cannot be removed.
     pub fn give_up(&self, layer: &Layer) -> Result<bool, LayerError> {
         if layer.files().is_some() {
             return Ok(false);
         }
-        let index = layer.path("index");
-        match fs::remove_file(&index) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(LayerError::at(&index)(error));
-            }
-            _ => {}
-        }
-        self.forget(layer.id());
+        self.discard(layer.id(), &Trash::new(self.store()))?;
         Ok(true)
     }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use kiln_cache::{Entry, GuestPath, LayerId, State};
+use kiln_cache::{Blobs, Entry, GuestPath, LayerId, State};
 use kiln_snapshotter::{Layer, ParentView};
 
 use crate::context::ScannedContext;
@@ -65,9 +65,10 @@ fn made(deps: &Deps<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
         }
     }
     let layers: Vec<Layer> = found.into_iter().filter_map(|(_, layer)| layer).collect();
+    let blobs = Blobs::new(deps.store);
     for layer in &layers {
-        // Somebody took its files away: its step is done again.
-        if deps.layers.give_up(layer)? {
+        // If somebody took its files away, a blob may have them, or else its step is done again.
+        if deps.layers.materialise(layer, &blobs).is_err() && deps.layers.give_up(layer)? {
             return Err(StepError::Lost(layer.id()));
         }
     }
