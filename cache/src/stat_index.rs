@@ -129,6 +129,11 @@ impl StatIndex {
 }
 
 impl Identity {
+    /// Says whether both are of one file that nobody changed in between.
+    pub(crate) fn is_of_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode, self.ctime) == (other.device, other.inode, other.ctime)
+    }
+
     /// Says whether content read under this identity can be relied on, given the file's
     /// modification time.
     pub(crate) fn is_settled(&self, mtime: Timestamp) -> bool {

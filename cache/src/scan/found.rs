@@ -105,14 +105,7 @@ impl Found {
     /// Takes what was read. If that was another file than the walk met, because something on the way
     /// to it was exchanged meanwhile, the next scan does not rely on it.
     pub(super) fn fill(&mut self, content: Content) {
-        let read = identity(&content.stat, Timestamp::EPOCH);
-        let is_met = (read.device, read.inode, read.ctime)
-            == (
-                self.identity.device,
-                self.identity.inode,
-                self.identity.ctime,
-            );
-        if !is_met {
+        if !identity(&content.stat, Timestamp::EPOCH).is_of_same_file(&self.identity) {
             self.identity.read_at = i64::MIN;
         }
         self.xattrs = content.xattrs;
@@ -180,11 +173,7 @@ fn is_settled(
 ) -> bool {
     let before = previous.identity(position);
     let entry = previous.tree().at(position);
-    before.device == identity.device
-        && before.inode == identity.inode
-        && before.ctime == identity.ctime
-        && entry.mtime == mtime
-        && before.is_settled(mtime)
+    before.is_of_same_file(identity) && entry.mtime == mtime && before.is_settled(mtime)
 }
 
 fn mtime(stat: &Stat) -> Timestamp {
