@@ -96,17 +96,6 @@ impl LayerStore {
         Ok(true)
     }
 
-    /// Makes sure that a layer is found by the digests of its tar streams.
-    ///
-    /// # Errors
-    /// When that cannot be read or written.
-    pub fn name_again(&self, layer: &Layer) -> Result<(), LayerError> {
-        for tar in layer.facts()?.tars {
-            layer.find_by(tar.diff_id)?;
-        }
-        Ok(())
-    }
-
     /// Takes the files of a layer out of the store; what it is stays known.
     ///
     /// # Errors

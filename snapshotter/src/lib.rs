@@ -34,7 +34,7 @@ mod unpack; // members of an archive, put into a layer
 mod discard; // layers that nobody needs any more
 mod pack; // layers packed for registries
 mod plain; // directories that are no layers, packed like them
-mod restore; // layers whose files were deleted, unpacked again
+mod restore; // layers that lost their files or names, and get them again
 mod verify; // whether the disk is what the index says
 
 mod commit; // what a step changed, made into a layer

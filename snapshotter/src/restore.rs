@@ -1,4 +1,4 @@
-//! Layers whose files were deleted, unpacked again.
+//! Layers that lost their files, or their names, and get them again.
 
 use kiln_cache::Blobs;
 
@@ -37,6 +37,17 @@ impl LayerStore {
             self.rebuild(layer, &unpacked)?;
         }
         Ok(layer.unpacked().map_err(BuildError::from)?)
+    }
+
+    /// Makes sure that a layer is found by the digests of its tar streams.
+    ///
+    /// # Errors
+    /// When that cannot be read or written.
+    pub fn name_again(&self, layer: &Layer) -> Result<(), LayerError> {
+        for tar in layer.facts()?.tars {
+            layer.find_by(tar.diff_id)?;
+        }
+        Ok(())
     }
 
     /// Makes the files of `layer` from its index and the contents that `source` has of them.
