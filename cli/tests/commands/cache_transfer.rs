@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod absent; // layers that are elsewhere, and do not come
 mod buildkit; // caches of BuildKit's, and ours in its eyes
 mod mounts; // what cache mounts held
 
@@ -290,56 +291,6 @@ fn a_directory_serves_too() {
     third.dockerfile("FROM scratch\nCOPY busybox /b\n");
     let ended = build(&third, &["--cache-from", &format!("{from},tag=other")]);
     assert_eq!(ran(&ended), set(&[]));
-}
-
-/// What an image lacks since its cache is gone, a build makes; until then it can be tried again.
-#[test]
-fn an_image_whose_cache_is_gone_is_built_again() {
-    let kiln = need!(Kiln::for_builds());
-    kiln.build_shell("app", "RUN echo made > /made");
-    kiln.ok(&[
-        "build",
-        "-q",
-        "--cache-to=type=local,dest=cache,mode=max",
-        "ctx",
-    ]);
-    let other = need!(Kiln::for_builds());
-    let place = kiln.scratch.join("cache").display().to_string();
-    fs::copy(
-        kiln.scratch.join("ctx/Dockerfile"),
-        other.scratch.join("ctx/Dockerfile"),
-    )
-    .unwrap();
-    let from = format!("--cache-from=type=local,src={place}");
-    other.ok(&["build", "-q", "-t=app", &from, "ctx"]);
-    let away = kiln.scratch.join("away");
-    fs::rename(kiln.scratch.join("cache"), &away).unwrap();
-    let save = ["save", "-o", "app.tar", "app"];
-    let ended = other.run(&save);
-    assert_ne!(ended.code, 0, "{ended:#?}");
-    assert!(ended.stderr.contains("build the image again"), "{ended:#?}");
-    let found = other.run(&["cache", "verify"]);
-    assert!(
-        found.stdout.contains("lost: image app:latest"),
-        "{found:#?}"
-    );
-    // It is there again.
-    fs::rename(&away, kiln.scratch.join("cache")).unwrap();
-    other.ok(&save);
-    // Gone for good.
-    let third = need!(Kiln::for_builds());
-    fs::copy(
-        kiln.scratch.join("ctx/Dockerfile"),
-        third.scratch.join("ctx/Dockerfile"),
-    )
-    .unwrap();
-    third.ok(&["build", "-q", "-t=app", &from, "ctx"]);
-    fs::remove_dir_all(kiln.scratch.join("cache")).unwrap();
-    assert_ne!(third.run(&save).code, 0);
-    third.ok(&["build", "-q", "-t=app", "ctx"]);
-    third.ok(&save);
-    let found = third.run(&["cache", "verify"]);
-    assert!(!found.stdout.contains("app:latest"), "{found:#?}");
 }
 
 fn blobs(layout: &Path) -> BTreeSet<String> {
