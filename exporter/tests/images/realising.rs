@@ -1,0 +1,512 @@
+//! What becomes of the layers of an image on its way out: packed, kept, packed otherwise, or left.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use kiln_cache::{
+    BlobError, Compression, Descriptor, DiffId, History, Image, MediaKind, Platform, Sha256,
+    Timestamp, media_type,
+};
+use kiln_exporter::{
+    ExistingLayers, ExportError, Family, ImageOptions, LoadSource, MediaTypes, Missing, NamedImage,
+    OptionError, Platforms, RealiseError, clamp_times, load, realise, write_archive,
+    write_docker_archive, write_layout, write_oci_archive,
+};
+use kiln_snapshotter::{Content, Level, Packing};
+use serde_json::{Value, json};
+
+use crate::exports::document;
+use crate::sample::{State, path, plain};
+
+fn kinds(image: &NamedImage) -> Vec<&str> {
+    let mut kinds = vec![
+        image.root.descriptor.media_type.as_str(),
+        image.manifests[0].config.descriptor.media_type.as_str(),
+    ];
+    let layers = image.manifests[0].layers.iter();
+    kinds.extend(layers.map(|layer| layer.descriptor.media_type.as_str()));
+    kinds
+}
+
+fn options(compression: Compression, media_types: MediaTypes) -> ImageOptions {
+    ImageOptions {
+        packing: Packing::new(compression),
+        media_types,
+        ..ImageOptions::default()
+    }
+}
+
+/// OCI-026.
+#[test]
+fn compression_and_media_types_are_as_asked_for() {
+    let state = State::new();
+    let image = state.sample();
+    for (compression, media_types, manifest, config, layer) in [
+        (
+            Compression::Gzip,
+            MediaTypes::OfImage,
+            media_type::OCI_MANIFEST,
+            media_type::OCI_CONFIG,
+            media_type::OCI_LAYER_GZIP,
+        ),
+        (
+            Compression::Gzip,
+            MediaTypes::Docker,
+            media_type::DOCKER_MANIFEST,
+            media_type::DOCKER_CONFIG,
+            media_type::DOCKER_LAYER_GZIP,
+        ),
+        (
+            Compression::Zstd,
+            MediaTypes::Oci,
+            media_type::OCI_MANIFEST,
+            media_type::OCI_CONFIG,
+            media_type::OCI_LAYER_ZSTD,
+        ),
+        (
+            Compression::None,
+            MediaTypes::Docker,
+            media_type::DOCKER_MANIFEST,
+            media_type::DOCKER_CONFIG,
+            media_type::DOCKER_LAYER,
+        ),
+    ] {
+        let exportable = state.realise(&image, &options(compression, media_types));
+        let named = NamedImage::single(exportable, Vec::new());
+        assert_eq!(kinds(&named), [manifest, config, layer, layer]);
+        let mut archive = Vec::new();
+        write_oci_archive(&[named], &mut archive).unwrap();
+        let other = State::new();
+        let platform = Platform::host();
+        let mut stream = archive.as_slice();
+        let source = LoadSource::Stream(&mut stream);
+        let loaded = load(
+            source,
+            &other.store,
+            &other.blobs,
+            Platforms::Only(&platform),
+        )
+        .unwrap();
+        assert_eq!(loaded[0].image.id(), image.id());
+    }
+    let zstd = options(Compression::Zstd, MediaTypes::Docker);
+    let error = realise(&image, &state.layers, &state.blobs, &zstd, Missing::Leave).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\""
+    );
+}
+
+#[test]
+fn annotations_go_where_they_belong() {
+    let state = State::new();
+    let image = state.sample();
+    let annotations = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+    let mut options = ImageOptions {
+        annotations: annotations.clone(),
+        descriptor_annotations: BTreeMap::from([("d".to_owned(), "w".to_owned())]),
+        ..ImageOptions::default()
+    };
+    let exportable = state.realise(&image, &options);
+    let manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
+    assert_eq!(manifest["annotations"], json!({"k": "v"}));
+    assert_eq!(exportable.manifest.descriptor.annotations["d"], "w");
+    options.media_types = MediaTypes::Docker;
+    let exportable = state.realise(&image, &options);
+    let manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
+    assert_eq!(manifest.get("annotations"), None);
+}
+
+/// Returns an image as if pulled: Docker types, a layer blob that another compressor made.
+fn pulled(state: &State, annotation: Option<&str>) -> Image {
+    let sample = state.sample();
+    let zstd = options(Compression::Zstd, MediaTypes::Oci);
+    let exportable = state.realise(&sample, &zstd);
+    let mut manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
+    manifest["layers"][0]["mediaType"] = media_type::DOCKER_LAYER_ZSTD.into();
+    manifest["layers"][1]["mediaType"] = media_type::DOCKER_LAYER_ZSTD.into();
+    manifest["config"]["mediaType"] = media_type::DOCKER_CONFIG.into();
+    manifest["mediaType"] = media_type::DOCKER_MANIFEST.into();
+    if let Some(annotation) = annotation {
+        manifest["layers"][0]["annotations"] = json!({annotation: "x", "kept": "y"});
+    }
+    // Nobody serialises like this; it has to survive all the same.
+    let bytes = format!("{manifest:#}\n\n");
+    let digest = state.blobs.put(bytes.as_bytes()).unwrap();
+    Image::read(&state.blobs, digest).unwrap()
+}
+
+#[test]
+fn an_image_of_which_nothing_changes_keeps_its_manifest() {
+    let state = State::new();
+    let image = pulled(&state, Some("containerd.io/uncompressed"));
+    let exportable = state.realise(&image, &ImageOptions::default());
+    assert_eq!(
+        exportable.manifest.bytes,
+        state.blobs.read(image.descriptor.digest).unwrap()
+    );
+    assert_eq!(
+        exportable.manifest.descriptor.digest,
+        image.descriptor.digest
+    );
+}
+
+/// What came as bare tars, even tars like our own, goes out as bare tars.
+#[test]
+fn a_loaded_image_of_bare_tars_keeps_its_manifest() {
+    let state = State::new();
+    let image = state.sample();
+    let bare = state.realise(&image, &options(Compression::None, MediaTypes::OfImage));
+    let digest = bare.manifest.descriptor.digest;
+    let mut archive = Vec::new();
+    write_docker_archive(&[NamedImage::single(bare, Vec::new())], &mut archive).unwrap();
+    let (mut stream, platform) = (archive.as_slice(), Platform::host());
+    let source = LoadSource::Stream(&mut stream);
+    let loaded = load(
+        source,
+        &state.store,
+        &state.blobs,
+        Platforms::Only(&platform),
+    )
+    .unwrap();
+    let again = state.realise(&loaded[0].image, &ImageOptions::default());
+    assert_eq!(again.manifest.descriptor.digest, digest);
+}
+
+#[test]
+fn layers_of_the_base_go_out_as_they_came_unless_forced() {
+    let state = State::new();
+    let base = pulled(&state, Some("buildkit/createdat"));
+    let new = state.layer(|builder| {
+        let content = Content::Bytes(b"new");
+        builder
+            .add_file(&path("new"), &plain(0o644), content)
+            .unwrap();
+    });
+    let image = state.image(Some(&base), &[new], &["x"]);
+    assert_eq!(image.config.history[..2], base.config.history);
+    let named = NamedImage::single(state.realise(&image, &ImageOptions::default()), Vec::new());
+    let zstd = media_type::OCI_LAYER_ZSTD;
+    assert_eq!(
+        kinds(&named),
+        [
+            media_type::OCI_MANIFEST,
+            media_type::OCI_CONFIG,
+            zstd,
+            zstd,
+            media_type::OCI_LAYER_GZIP
+        ]
+    );
+    let layers = &named.manifests[0].layers;
+    for (layer, base) in layers.iter().zip(&base.manifest.layers) {
+        assert_eq!(layer.descriptor.digest, base.digest);
+    }
+    let annotations = &layers[0].descriptor.annotations;
+    assert_eq!(annotations.keys().collect::<Vec<_>>(), ["kept"]);
+
+    let forced = ImageOptions {
+        existing_layers: ExistingLayers::Repack,
+        packing: Packing {
+            compression: Compression::Gzip,
+            level: Level::Exactly(1),
+        },
+        ..ImageOptions::default()
+    };
+    let named = NamedImage::single(state.realise(&image, &forced), Vec::new());
+    assert_eq!(kinds(&named)[2..], [media_type::OCI_LAYER_GZIP; 3]);
+    let mut archive = Vec::new();
+    write_oci_archive(&[named], &mut archive).unwrap();
+    let other = State::new();
+    let (mut stream, platform) = (archive.as_slice(), Platform::host());
+    let source = LoadSource::Stream(&mut stream);
+    let loaded = load(
+        source,
+        &other.store,
+        &other.blobs,
+        Platforms::Only(&platform),
+    )
+    .unwrap();
+    assert_eq!(loaded[0].image.id(), image.id());
+}
+
+#[test]
+fn what_is_not_here_is_fetched_or_left() {
+    let state = State::new();
+    let image = pulled(&state, None);
+    let absent: Vec<Descriptor> = image.manifest.layers.clone();
+    let away = state.path("away");
+    fs::create_dir(&away).unwrap();
+    for layer in &absent {
+        fs::rename(
+            state.blobs.path(layer.digest),
+            away.join(layer.digest.hex()),
+        )
+        .unwrap();
+    }
+    let plain = ImageOptions::default();
+    let exportable = state.realise(&image, &plain);
+    let mut archive = Vec::new();
+    let named = NamedImage::single(exportable, Vec::new());
+    let error = write_oci_archive(&[named], &mut archive).unwrap_err();
+    assert!(matches!(error, ExportError::Absent(_)), "{error}");
+    let refuse = |_: &[Descriptor]| Err("no network".into());
+    let result = realise(
+        &image,
+        &state.layers,
+        &state.blobs,
+        &plain,
+        Missing::Fetch(&refuse),
+    );
+    assert!(matches!(result, Err(RealiseError::Fetch(_))));
+    let fetch = |wanted: &[Descriptor]| {
+        assert_eq!(wanted, absent);
+        for layer in wanted {
+            let bytes = fs::read(away.join(layer.digest.hex()))?;
+            state.blobs.put(&bytes)?;
+        }
+        Ok(())
+    };
+    let exportable = realise(
+        &image,
+        &state.layers,
+        &state.blobs,
+        &plain,
+        Missing::Fetch(&fetch),
+    )
+    .unwrap();
+    write_oci_archive(&[NamedImage::single(exportable, Vec::new())], &mut archive).unwrap();
+}
+
+#[test]
+fn a_damaged_blob_does_not_leave_the_store() {
+    let state = State::new();
+    let image = state.sample();
+    let named = state.named(&image, &[]);
+    let layer = named.manifests[0].layers[0].descriptor.digest;
+    let file = state.blobs.path(layer);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let target = state.path("layout");
+    let error = write_layout(&[named], &target).unwrap_err();
+    assert!(matches!(error, ExportError::Damaged { expected, .. } if expected == layer));
+    assert!(!target.join("index.json").exists());
+    assert!(!target.join("blobs/sha256").join(layer.hex()).exists());
+}
+
+#[test]
+fn several_platforms_become_an_index() {
+    let state = State::new();
+    let image = state.sample();
+    let images: Vec<_> = ["linux/amd64", "linux/arm64"]
+        .map(|text| {
+            let mut config = image.config.clone();
+            let platform: Platform = text.parse().unwrap();
+            config.architecture = platform.architecture;
+            config.variant = platform.variant;
+            let config = Descriptor::of(media_type::OCI_CONFIG, &{
+                state.blobs.put(&config.to_bytes()).unwrap();
+                config.to_bytes()
+            });
+            let mut manifest = image.manifest.clone();
+            manifest.config = config;
+            let digest = state.blobs.put(&manifest.to_bytes()).unwrap();
+            let image = Image::read(&state.blobs, digest).unwrap();
+            state.realise(&image, &ImageOptions::default())
+        })
+        .into();
+    let digests: Vec<Sha256> = images
+        .iter()
+        .map(|image| image.manifest.descriptor.digest)
+        .collect();
+    let names = vec!["foo/bar:v1".parse().unwrap()];
+    let named = NamedImage::index(images, names, Family::Oci, BTreeMap::new());
+    assert!(named.is_index());
+    let refused = write_docker_archive(std::slice::from_ref(&named), &mut Vec::new());
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "docker exporter does not currently support exporting manifest lists"
+    );
+    let index = named.root.descriptor.clone();
+    // An archive of everything has the image for one platform in docker's list.
+    let mut both = Vec::new();
+    let arm = Platform::new("linux", "arm64", "");
+    write_archive(std::slice::from_ref(&named), &arm, &mut both).unwrap();
+    let listed = &document(&both, "manifest.json")[0];
+    let config = named.manifests[1].config.descriptor.digest;
+    assert_eq!(
+        listed["Config"],
+        format!("blobs/sha256/{}", config.hex()).as_str()
+    );
+    let mut stream = both.as_slice();
+    let source = LoadSource::Stream(&mut stream);
+    let loaded = load(source, &state.store, &state.blobs, Platforms::All).unwrap();
+    assert_eq!((loaded.len(), loaded[0].names.len()), (1, 1));
+    let mut archive = Vec::new();
+    write_oci_archive(&[named], &mut archive).unwrap();
+    for (text, digest) in [("linux/amd64", digests[0]), ("linux/arm64/v8", digests[1])] {
+        let other = State::new();
+        let mut stream = archive.as_slice();
+        let source = LoadSource::Stream(&mut stream);
+        let platform: Platform = text.parse().unwrap();
+        let loaded = load(
+            source,
+            &other.store,
+            &other.blobs,
+            Platforms::Only(&platform),
+        )
+        .unwrap();
+        assert_eq!(loaded[0].image.descriptor.digest, digest);
+        assert_eq!(loaded[0].names[0].to_string(), "docker.io/foo/bar:v1");
+    }
+    // Whole, it is the same index in the other store.
+    let other = State::new();
+    let mut stream = archive.as_slice();
+    let source = LoadSource::Stream(&mut stream);
+    let loaded = load(source, &other.store, &other.blobs, Platforms::All).unwrap();
+    assert_eq!(loaded.len(), 1);
+    let whole = loaded[0].index.as_ref().unwrap();
+    assert_eq!(whole.descriptor, index);
+    assert_eq!(loaded[0].image.descriptor.digest, digests[0]);
+    for digest in [index.digest, digests[0], digests[1]] {
+        assert!(other.blobs.contains(digest));
+    }
+    let other = State::new();
+    let mut stream = archive.as_slice();
+    let platform = Platform::new("linux", "riscv64", "");
+    let source = LoadSource::Stream(&mut stream);
+    let error = load(
+        source,
+        &other.store,
+        &other.blobs,
+        Platforms::Only(&platform),
+    )
+    .unwrap_err();
+    let message = error.to_string();
+    assert!(message.starts_with("no match for platform"), "{message}");
+}
+
+#[test]
+fn storing_an_image_again_writes_nothing() {
+    let state = State::new();
+    let image = state.sample();
+    let changed = |digest| {
+        let metadata = fs::metadata(state.blobs.path(digest)).unwrap();
+        metadata.modified().unwrap()
+    };
+    let digests = [image.descriptor.digest, image.manifest.config.digest];
+    let before = digests.map(changed);
+    let again = state.sample();
+    assert_eq!(again.descriptor, image.descriptor);
+    assert_eq!(digests.map(changed), before);
+    for (diff_id, layer) in image.layers() {
+        assert_eq!(layer.digest, diff_id.0);
+        assert_eq!(
+            MediaKind::of(&layer.media_type),
+            MediaKind::Layer(Compression::None)
+        );
+        assert!(
+            !state.blobs.contains(layer.digest),
+            "its tar is not written"
+        );
+        let missing = state.blobs.open(layer.digest).unwrap_err();
+        assert!(matches!(missing, BlobError::Missing(_)));
+    }
+}
+
+/// Several layers without entries are one layer, packed once.
+#[test]
+fn equal_layers_are_packed_once() {
+    let state = State::new();
+    let empty = state.layers.empty().unwrap();
+    let layers = [empty.clone(), empty.clone(), empty];
+    let image = state.image(None, &layers, &["x"]);
+    assert_eq!(image.config.rootfs.diff_ids, [DiffId::EMPTY; 3]);
+    let exportable = state.realise(&image, &ImageOptions::default());
+    let first = &exportable.layers[0].descriptor;
+    assert!(
+        exportable
+            .layers
+            .iter()
+            .all(|layer| layer.descriptor == *first)
+    );
+}
+
+/// OCI-027, for one machine.
+#[test]
+fn clamped_layers_have_no_later_times_and_are_found_again() {
+    let state = State::new();
+    let latest = Timestamp::from_seconds(1_500_000_000);
+    let layer = state.layer(|builder| {
+        crate::sample::add_files(builder);
+        let content = Content::Bytes(b"old");
+        let metadata = kiln_snapshotter::Metadata::root_owned(0o644, Timestamp::EPOCH);
+        builder.add_file(&path("old"), &metadata, content).unwrap();
+        builder.add_whiteout(&path("gone")).unwrap();
+    });
+    let clamped = clamp_times(&state.layers, &layer, latest).unwrap();
+    assert_ne!(clamped, layer);
+    let (before, after) = (layer.tree().unwrap(), clamped.tree().unwrap());
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(after.iter()) {
+        assert_eq!(after.mtime, before.mtime.min(latest));
+        assert_eq!((after.path, after.kind), (before.path, before.kind));
+        assert_eq!((after.mode, after.xattrs), (before.mode, before.xattrs));
+    }
+    // Its files are what its index says: the tar can be made.
+    let image = state.image(None, std::slice::from_ref(&clamped), &["x"]);
+    state.realise(&image, &ImageOptions::default());
+    assert_eq!(clamp_times(&state.layers, &layer, latest).unwrap(), clamped);
+    assert_eq!(
+        clamp_times(&state.layers, &clamped, latest).unwrap(),
+        clamped
+    );
+}
+
+#[test]
+fn config_and_layers_have_to_agree() {
+    let state = State::new();
+    let image = state.sample();
+    let mut config = image.config.clone();
+    config.history.push(History::default());
+    let result = kiln_exporter::store_image(&state.blobs, config, None, &[], BTreeMap::new());
+    let error = result.unwrap_err();
+    assert!(matches!(
+        error,
+        kiln_exporter::StoreImageError::Layers { .. }
+    ));
+    let wrong = ImageOptions {
+        packing: Packing {
+            compression: Compression::Gzip,
+            level: Level::Exactly(12),
+        },
+        ..ImageOptions::default()
+    };
+    let error = realise(&image, &state.layers, &state.blobs, &wrong, Missing::Leave).unwrap_err();
+    assert!(matches!(
+        error,
+        RealiseError::Options(OptionError::Level { .. })
+    ));
+}
+
+/// A build that was killed knew the digest of a layer, but could not be found by it: exports of
+/// later builds missed the layer.
+#[test]
+fn layers_are_found_after_a_kill_between_two_files() {
+    let state = State::new();
+    let layer = state.layer(|builder| {
+        let content = Content::Bytes(b"x");
+        builder
+            .add_file(&path("file"), &plain(0o644), content)
+            .unwrap();
+    });
+    let diff_id = layer.canonical_tar().unwrap().diff_id;
+    let name = state.store.path("diffs").join(diff_id.0.hex());
+    fs::remove_file(name).unwrap();
+    let image = state.image(None, &[layer], &["/file"]);
+    let exportable = state.realise(&image, &ImageOptions::default());
+    assert!(matches!(
+        exportable.layers[0].source,
+        kiln_exporter::LayerSource::Stored(_)
+    ));
+}
