@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -16,6 +17,10 @@ use rustix::mount::FsPickFlags;
 use super::detached::{PLAIN, clone_files, new_mount};
 use super::surroundings::Surroundings;
 use crate::{ExecError, Mount, MountSource};
+
+/// Between two attempts at making files read-only that somebody seems to write to, and how many.
+const PAUSE: Duration = Duration::from_micros(200);
+const MOST_PAUSES: usize = 25_000;
 
 /// Returns a detached mount for each [`MountSource::File`], in order.
 pub(super) fn memory_files(
@@ -78,7 +83,21 @@ fn write_file(
 }
 
 /// Makes a file system read-only, not just one mount of it.
+///
+/// A process that another thread has just forked may still have a copy of the descriptor that a
+/// file was written through. It is closed as soon as that process executes something; there is
+/// nothing to wait for but time.
 fn make_read_only(file_system: &OwnedFd) -> Result<(), Errno> {
+    for _ in 0..MOST_PAUSES {
+        match try_read_only(file_system) {
+            Err(Errno::BUSY) => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    try_read_only(file_system)
+}
+
+fn try_read_only(file_system: &OwnedFd) -> Result<(), Errno> {
     let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
     let context = rustix::mount::fspick(file_system, "", flags)?;
     rustix::mount::fsconfig_set_flag(context.as_fd(), "ro")?;
