@@ -4,6 +4,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use kiln_engine::{Error, SourceText};
 use kiln_parser::{Diagnostic, Severity, Span, excerpt};
 
+use crate::clean;
 use crate::progress::{Book, Found, Palette, Vertex};
 
 /// How much is shown of a file, and in which manner.
@@ -43,12 +44,13 @@ fn framed_log(vertex: &Vertex, extent: LogExtent) -> String {
         LogExtent::Everything => 0,
         LogExtent::LastLines(most) => vertex.log.lines().len().saturating_sub(most),
     };
-    let mut text = format!("{FRAME} > {}:\n", vertex.name);
+    let mut text = format!("{FRAME} > {}:\n", clean::line(&vertex.name));
     if vertex.log.dropped() > 0 && extent == LogExtent::Everything {
         text.push_str("[output clipped, the last 2MiB follow]\n");
     }
     for line in vertex.log.lines().skip(skipped) {
-        text.push_str(&format!("{:.3} {}\n", line.at.as_secs_f64(), line.text));
+        let seconds = line.at.as_secs_f64();
+        text.push_str(&format!("{seconds:.3} {}\n", clean::output(&line.text)));
     }
     text + FRAME
 }

@@ -29,6 +29,7 @@ mod why; // kiln why
 mod diagnostics; // what is wrong with a Dockerfile
 mod progress; // what a build looks like
 
+mod clean; // foreign text on somebody's screen
 mod csv; // values of flags that are lists
 mod filter; // --filter
 mod listing; // rows as tables, templates or JSON

@@ -1,6 +1,10 @@
 //! Tables as docker prints them: columns padded to their widest cell, three blanks apart.
 
+use std::borrow::Cow;
+
 use unicode_width::UnicodeWidthStr as _;
+
+use crate::clean;
 
 /// Blanks between columns.
 const GAP: usize = 3;
@@ -9,6 +13,11 @@ const NARROWEST: usize = 10;
 
 /// Returns rows, the header first, as lines. The last column is not padded.
 pub(crate) fn render(rows: &[Vec<String>]) -> String {
+    // Before they are measured: what a terminal obeys has no width, and a line feed is no row.
+    let rows: Vec<Vec<Cow<'_, str>>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| clean::line(cell)).collect())
+        .collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
@@ -18,7 +27,7 @@ pub(crate) fn render(rows: &[Vec<String>]) -> String {
         })
         .collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         for (column, cell) in row.iter().enumerate() {
             text.push_str(cell);
             if column + 1 < row.len() {

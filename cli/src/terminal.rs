@@ -3,13 +3,26 @@
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::os::fd::AsFd;
 
+use crate::clean;
 use crate::failure::Failure;
 
-/// Writes text to standard output.
+/// Writes text to standard output, without anything that a terminal would obey.
 ///
 /// # Errors
 /// When it cannot be written. That a reader went away is no error: it has seen enough.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    write(&clean::text(text))
+}
+
+/// Writes text that kiln coloured to standard output.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_styled(text: &str) -> Result<(), Failure> {
+    write(&clean::styled(text))
+}
+
+fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())
@@ -30,8 +43,19 @@ pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
     print(&format!("{line}\n"))
 }
 
-/// Writes text to standard error, where there is nobody to tell of a failure.
+/// Writes text to standard error, without anything that a terminal would obey. There is nobody to
+/// tell of a failure.
 pub(crate) fn tell(text: &str) {
+    order(&clean::text(text));
+}
+
+/// Writes text that kiln coloured to standard error.
+pub(crate) fn tell_styled(text: &str) {
+    order(&clean::styled(text));
+}
+
+/// Writes to standard error what is kiln's own to the last byte, orders to the terminal included.
+pub(crate) fn order(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
         if built.is_err() && !text.is_empty() {
             text.push('\n');
         }
-        terminal::tell(&text);
+        terminal::tell_styled(&text);
     }
     match built {
         Ok(built) => {
@@ -143,7 +143,7 @@ fn complain(error: &Error, book: &Book, mode: Mode, environment: &Environment) {
     if let Some(hint) = error.hint() {
         text.push_str(&format!("hint: {hint}\n"));
     }
-    terminal::tell(&text);
+    terminal::tell_styled(&text);
 }
 
 /// Returns how many characters a line on standard output may have: a terminal's, or what `COLUMNS`

@@ -17,7 +17,7 @@ pub(super) fn print(forecast: &BuildForecast, environment: &Environment) -> Resu
         text.push_str(&layout.step(&line(step), &first_sentence(&step.because)));
     }
     text.push_str(&layout.paragraph(&format!("\n{}", summary(&forecast.steps))));
-    terminal::print(&text)
+    terminal::print_styled(&text)
 }
 
 fn line(step: &StepForecast) -> Line<'_> {

@@ -44,12 +44,12 @@ pub(crate) fn verify(arguments: &VerifyArguments, environment: &Environment) -> 
         };
         if shows && (done == total || last.is_none_or(|last| last.elapsed() >= REFRESH)) {
             *last = Some(Instant::now());
-            terminal::tell(&format!("\rverifying {done}/{total}"));
+            terminal::order(&format!("\rverifying {done}/{total}"));
         }
     };
     let found = engine.verify(repair, &waiting, &progress)?;
     if shows {
-        terminal::tell("\r\x1b[K");
+        terminal::order("\r\x1b[K");
     }
     terminal::print(&report(&found))?;
     engine.empty_trash();

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use console::{Style, strip_ansi_codes};
+use console::Style;
 use kiln_engine::VertexEnd;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::book::{Book, Vertex};
 use super::paint::Palette;
+use crate::clean;
 use crate::terminal::Screen;
 
 /// How much of a book is shown.
@@ -126,7 +127,7 @@ fn block(
         let skipped = vertex.log.lines().len().saturating_sub(kept);
         let texts = vertex.log.lines().skip(skipped).map(|line| &line.text);
         for text in texts.chain(&unfinished).take(log_lines) {
-            let line = format!(" => => # {}", tame(text));
+            let line = format!(" => => # {}", clean::words(text));
             lines.push(cut(&line, width).into_owned());
         }
     }
@@ -135,7 +136,7 @@ fn block(
 
 /// Returns `left`, cut if need be, and `right` at the right edge, in a colour if there is one.
 fn row(left: &str, right: &str, width: usize, style: Option<&Style>) -> String {
-    let left = tame(left);
+    let left = clean::line(left);
     let left = cut(&left, width.saturating_sub(right.width() + 1));
     let gap = width.saturating_sub(left.width() + right.width());
     let line = format!("{left}{:gap$}{right}", "");
@@ -143,21 +144,6 @@ fn row(left: &str, right: &str, width: usize, style: Option<&Style>) -> String {
         Some(style) => style.apply_to(line).to_string(),
         None => line,
     }
-}
-
-/// Returns text without anything that moves the cursor: escape sequences go, tabs become blanks.
-fn tame(text: &str) -> String {
-    let text = strip_ansi_codes(text);
-    let mut tame = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\t' => tame.push_str("    "),
-            '\n' => tame.push(' '),
-            c if c.is_control() => {}
-            c => tame.push(c),
-        }
-    }
-    tame
 }
 
 /// Cuts text to a width in columns.

@@ -11,6 +11,7 @@ use kiln_engine::{Event, VertexEnd, VertexId};
 
 use super::book::Part;
 use super::{Book, Names, Renderer, Vertex};
+use crate::clean;
 
 /// How long lines wait while another step is open. BuildKit's `antiFlicker`.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,7 +56,12 @@ impl<W: Write + Send> Plain<W> {
         }
     }
 
+    /// Writes a line of kiln's own words and foreign names.
     fn line(&mut self, line: &str) {
+        self.cleaned_line(&clean::line(line));
+    }
+
+    fn cleaned_line(&mut self, line: &str) {
         // The writer has nobody to tell of a failure.
         let _ = writeln!(self.out, "{line}");
     }
@@ -108,7 +114,8 @@ impl<W: Write + Send> Plain<W> {
         }
         for line in vertex.log.since(seen) {
             let seconds = line.at.as_secs_f64();
-            self.line(&format!("#{number} {seconds:.3} {}", line.text));
+            let text = clean::output(&line.text);
+            self.cleaned_line(&format!("#{number} {seconds:.3} {text}"));
         }
         self.show_parts(vertex, number, at);
         let end = match &vertex.end {

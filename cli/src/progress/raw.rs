@@ -11,6 +11,7 @@ use kiln_parser::lint::Rule;
 use serde_json::{Value, json};
 
 use super::{Book, Renderer, Vertex};
+use crate::clean;
 
 /// Writes raw JSON progress.
 pub(crate) struct Raw<W> {
@@ -113,7 +114,8 @@ impl<W: Write + Send> Renderer for Raw<W> {
             }]}),
         };
         // The writer has nobody to tell of a failure.
-        let _ = writeln!(self.out, "{status}").and_then(|()| self.out.flush());
+        let _ = writeln!(self.out, "{}", clean::text(&status.to_string()))
+            .and_then(|()| self.out.flush());
     }
 
     fn tick(&mut self, _: &Book, _: Duration) {}

@@ -34,7 +34,8 @@ impl Renderer for Screen {
         if let Event::Warning { message } = event {
             let line = format!("WARNING: {message}");
             let line = self.settings.palette.warning.apply_to(line).to_string();
-            self.bar.suspend(|| terminal::tell_line(&line));
+            self.bar
+                .suspend(|| terminal::tell_styled(&format!("{line}\n")));
         }
     }
 
@@ -52,6 +53,6 @@ impl Renderer for Screen {
         let screen = terminal::Screen::of_stderr();
         let lines = picture(book, at, screen, &self.settings.palette, Extent::Finished);
         // The whole picture may be higher than the screen, so it is written and not drawn.
-        terminal::tell_line(&lines.join("\n"));
+        terminal::tell_styled(&format!("{}\n", lines.join("\n")));
     }
 }

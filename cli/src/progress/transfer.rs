@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kiln_cache::Sha256;
 use kiln_registry::{Event, Step};
 
-use crate::terminal;
 use crate::units;
+use crate::{clean, terminal};
 
 /// Where the lines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ fn words(event: &Event) -> String {
         Step::Downloaded => "Pull complete".to_owned(),
         Step::Preparing => "Preparing".to_owned(),
         Step::AlreadyThere => "Layer already exists".to_owned(),
-        Step::Mounted { from } => format!("Mounted from {from}"),
+        Step::Mounted { from } => format!("Mounted from {}", clean::line(from)),
         Step::Uploading { done_bytes: 0 } => "Pushing".to_owned(),
         Step::Uploading { done_bytes } => progress("Pushing", *done_bytes),
         Step::Uploaded => "Pushed".to_owned(),

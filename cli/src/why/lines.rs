@@ -5,6 +5,7 @@ use std::time::Duration;
 use console::{Style, measure_text_width, truncate_str};
 
 use super::palette;
+use crate::clean;
 use crate::environment::Environment;
 use crate::progress::Palette;
 use crate::terminal;
@@ -72,7 +73,7 @@ impl Layout {
 
     /// Returns a step and why it ran, each on a line of its own.
     pub(crate) fn step(&self, line: &Line<'_>, because: &[String]) -> String {
-        let name = short_digests(line.name);
+        let name = short_digests(&clean::line(line.name));
         let (mark, style) = self.mark(line.mark);
         let outcome = style.apply_to(&line.outcome);
         let mark = style.apply_to(mark);
@@ -87,7 +88,7 @@ impl Layout {
             }
         };
         for reason in because {
-            let reason = format!("{INDENT}{}", short_digests(reason));
+            let reason = format!("{INDENT}{}", short_digests(&clean::line(reason)));
             text.push_str(&self.paragraph(&reason));
         }
         text

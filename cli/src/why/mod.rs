@@ -100,7 +100,7 @@ pub(crate) fn why(arguments: &WhyArguments, environment: &Environment) -> Outcom
     if let (BuildEnd::Failed(error), Extent::First) = (&build.end, extent) {
         text.push_str(&layout.paragraph(&format!("\nIt failed: {error}")));
     }
-    terminal::print(&text)?;
+    terminal::print_styled(&text)?;
     Ok(Exit::SUCCESS)
 }
 

@@ -12,6 +12,7 @@ mod containers; // run, ps, logs, stop, rm
 mod contexts; // contexts that are no directory
 mod diagnostics; // mistakes in Dockerfiles
 mod download; // ADD of URLs
+mod escapes; // text that a terminal would obey
 mod git; // ADD of repositories
 mod images; // lists, names, templates
 mod login; // passwords
