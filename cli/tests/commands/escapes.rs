@@ -1,7 +1,5 @@
 //! Text that others chose, and nothing in it that a terminal would obey.
 
-#![expect(clippy::unwrap_used, reason = "what is not as promised fails the test")]
-
 use kiln_testbed::need;
 
 use crate::harness::{Ended, Kiln};
