@@ -6,6 +6,7 @@
 
 mod client; // the face
 mod error; // what can go wrong
+mod foreign; // words of strangers
 mod notice; // what happens along the way
 
 mod fetch; // plain downloads

@@ -9,12 +9,11 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use crate::error::{ErrorClass, authority};
+use crate::foreign::one_line;
 use crate::stream::Answer;
 
 /// Bytes. More than any registry's error, less than a joke.
 const LONGEST_BODY: usize = 64 << 10;
-/// Characters of a body that is not JSON which are worth showing.
-const SHOWN: usize = 256;
 
 /// An error answer, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,24 +156,15 @@ struct BodyError {
 fn decode(body: &[u8]) -> (String, String) {
     if let Ok(body) = serde_json::from_slice::<Body>(body) {
         if let Some(first) = body.errors.into_iter().next() {
-            return (first.code, shown(&first.message));
+            return (one_line(&first.code), one_line(&first.message));
         }
         for text in [body.details, body.message] {
             if !text.is_empty() {
-                return (String::new(), shown(&text));
+                return (String::new(), one_line(&text));
             }
         }
     }
-    (String::new(), shown(&String::from_utf8_lossy(body)))
-}
-
-/// Makes a stranger's text fit for one line of a terminal.
-fn shown(text: &str) -> String {
-    let words: Vec<&str> = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .collect();
-    words.join(" ").chars().take(SHOWN).collect()
+    (String::new(), one_line(&String::from_utf8_lossy(body)))
 }
 
 #[cfg(test)]
@@ -183,7 +173,6 @@ mod tests {
 
     #[test]
     fn bodies_of_all_kinds_are_decoded() {
-        let long = "x".repeat(1000);
         for (body, code, message) in [
             (
                 r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#,
@@ -200,7 +189,11 @@ mod tests {
                 "",
                 "<html> <b>Bad [2J gateway</b>",
             ),
-            (long.as_str(), "", &long[..SHOWN]),
+            (
+                r#"{"errors":[{"code":"DENIED\u001b]0;x\u0007\u202e","message":"no\u009b2J\u202e"}]}"#,
+                "DENIED ]0;x",
+                "no 2J",
+            ),
             ("", "", ""),
         ] {
             assert_eq!(
