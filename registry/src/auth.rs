@@ -19,12 +19,14 @@ use crate::challenge::{Bearer, Challenge, choose};
 use crate::credentials::Credential;
 use crate::endpoint::{Endpoint, Security};
 use crate::error::authority;
-use crate::exchange::{Call, Courier, HostState, Payload, Repeat, sensitive};
+use crate::exchange::{Call, Courier, Errand, HostState, Payload, Repeat, sensitive};
 use crate::notice::Notice;
+use crate::origin::{Downgrade, may_see_credential};
 use crate::refusal::{Action, Refusal};
 use crate::scope::Scopes;
 use crate::secret::Secret;
 use crate::stream::Answer;
+use crate::transport::Extent;
 
 /// What token servers are told we are.
 const CLIENT_ID: &str = "kiln";
@@ -225,12 +227,8 @@ impl Courier {
             problem: "names a token server that is not a URL",
         })?;
         let realm_host = authority(&realm);
-        // A password must not travel in the clear because a registry says so.
-        let in_the_clear = realm.scheme() != "https"
-            && Security::of(&realm_host, self.registries.is_insecure(&realm_host))
-                == Security::Verified
-            && (endpoint.host != realm_host || endpoint.security == Security::Verified);
-        if credential.is_some() && in_the_clear {
+        let realm_security = Security::of(&realm_host, self.registries.is_insecure(&realm_host));
+        if credential.is_some() && !may_see_credential(&realm, realm_security, endpoint) {
             return Err(Error::Protocol {
                 host: endpoint.host.clone(),
                 problem: "wants credentials sent over plain HTTP",
@@ -298,9 +296,15 @@ impl Courier {
             headers.insert(AUTHORIZATION, sensitive(&value, &authority(realm))?);
         }
         self.repeated(Repeat::Yes, || {
-            let headers = headers.clone();
-            let payload = Payload::Empty;
-            self.follow(&Method::GET, url.clone(), headers, payload, Some(endpoint))
+            self.follow(Errand {
+                method: &Method::GET,
+                url: url.clone(),
+                headers: headers.clone(),
+                payload: Payload::Empty,
+                endpoint: Some(endpoint),
+                downgrade: Downgrade::Refused,
+                extent: Extent::Document,
+            })
         })
     }
 
@@ -333,15 +337,15 @@ impl Courier {
             HeaderValue::from_static("application/x-www-form-urlencoded"),
         );
         self.repeated(Repeat::Yes, || {
-            let payload = Payload::Bytes(form.query().unwrap_or("").as_bytes());
-            let headers = headers.clone();
-            self.follow(
-                &Method::POST,
-                realm.clone(),
-                headers,
-                payload,
-                Some(endpoint),
-            )
+            self.follow(Errand {
+                method: &Method::POST,
+                url: realm.clone(),
+                headers: headers.clone(),
+                payload: Payload::Bytes(form.query().unwrap_or("").as_bytes()),
+                endpoint: Some(endpoint),
+                downgrade: Downgrade::Refused,
+                extent: Extent::Document,
+            })
         })
     }
 }

@@ -5,23 +5,24 @@ use std::io::{self, Read, Write as _};
 use std::sync::Arc;
 
 use kiln_cache::{BlobError, Blobs, Descriptor, ImageRef, Sha256, Sha256Reader};
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Url};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorClass, authority};
-use crate::exchange::{Call, Courier, Payload, Repeat};
-use crate::notice::{Event, Notice, Observer, Step};
+use crate::exchange::{Call, Courier, Errand, Payload, Repeat};
+use crate::notice::{Event, Observer, Step};
+use crate::origin::Downgrade;
 use crate::parallel::{Stop, for_each};
 use crate::refusal::{Action, Refusal};
 use crate::registries_conf::Asked;
+use crate::resume::{Setbacks, begins_at, range_from};
 use crate::scope::Scopes;
 use crate::stream::{Answer, AnswerBody};
+use crate::transport::Extent;
 
 /// Bytes.
 const BUFFER: usize = 128 << 10;
-/// Bytes. A connection that carried this much before it broke may break again as often as before.
-const WORTHWHILE: u64 = 1 << 20;
 
 impl Courier {
     /// Puts a blob into the store, unless it is there.
@@ -109,6 +110,8 @@ impl Courier {
         self.at_any_origin(name, descriptor, |origin| {
             let stream = BlobStream::open(self, origin, descriptor)?;
             Ok(BlobReader {
+                name: name.clone(),
+                place: stream.origin.name(),
                 expected: descriptor.digest,
                 state: ReaderState::Reading(Box::new(Sha256Reader::new(stream))),
             })
@@ -150,8 +153,7 @@ impl Courier {
         // The digest is of the bytes as stored.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if offset > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={offset}-"));
-            headers.insert(RANGE, range.expect("a number fits into a header"));
+            headers.insert(RANGE, range_from(offset));
         }
         match origin {
             Origin::Registry(endpoint) => {
@@ -159,12 +161,21 @@ impl Courier {
                 let path = format!("/v2/{}/blobs/{digest}", endpoint.repository);
                 self.call(&Call {
                     headers,
+                    downgrade: Downgrade::Allowed,
+                    extent: Extent::Stream,
                     ..Call::new(endpoint, Method::GET, path, &scopes)
                 })
             }
             Origin::Elsewhere(url) => self.repeated(Repeat::Yes, || {
-                let headers = headers.clone();
-                self.follow(&Method::GET, url.clone(), headers, Payload::Empty, None)
+                self.follow(Errand {
+                    method: &Method::GET,
+                    url: url.clone(),
+                    headers: headers.clone(),
+                    payload: Payload::Empty,
+                    endpoint: None,
+                    downgrade: Downgrade::Allowed,
+                    extent: Extent::Stream,
+                })
             }),
         }
     }
@@ -178,6 +189,14 @@ enum Origin {
 }
 
 impl Origin {
+    /// Returns what it is called in messages.
+    fn name(&self) -> String {
+        match self {
+            Self::Registry(endpoint) => endpoint.name(),
+            Self::Elsewhere(url) => authority(url),
+        }
+    }
+
     fn refused(&self, answer: Answer) -> Error {
         let action = match self {
             Self::Registry(endpoint) => Action::Pull(endpoint.familiar()),
@@ -195,9 +214,7 @@ struct BlobStream {
     size_bytes: u64,
     offset: u64,
     body: Option<AnswerBody>,
-    /// Repetitions used since a connection last was worthwhile.
-    failures: usize,
-    offset_at_failure: u64,
+    setbacks: Setbacks,
 }
 
 impl BlobStream {
@@ -213,8 +230,7 @@ impl BlobStream {
             size_bytes: descriptor.size_bytes,
             offset: 0,
             body: None,
-            failures: 0,
-            offset_at_failure: 0,
+            setbacks: Setbacks::default(),
         };
         stream.connect()?;
         Ok(stream)
@@ -233,13 +249,7 @@ impl BlobStream {
                 self.skip(skipped)
             }
             206 => {
-                let starts_right = answer
-                    .header(CONTENT_RANGE)
-                    .and_then(|range| range.strip_prefix("bytes "))
-                    .and_then(|range| range.split('-').next())
-                    .and_then(|start| start.trim().parse().ok())
-                    == Some(self.offset);
-                if !starts_right {
+                if !begins_at(&answer, self.offset) {
                     return Err(Error::Protocol {
                         host,
                         problem: "sent another range than was asked for",
@@ -305,26 +315,8 @@ impl BlobStream {
             };
             self.body = None;
             self.courier.transport.check_cancelled()?;
-            self.pause(error)?;
+            self.setbacks.wait(&self.courier, self.offset, error)?;
         }
-    }
-
-    /// Waits before the next connection, or returns `error` if there were too many.
-    fn pause(&mut self, error: Error) -> Result<(), Error> {
-        if self.offset - self.offset_at_failure >= WORTHWHILE {
-            self.failures = 0;
-        }
-        let Some(&delay) = self.courier.retry.delays.get(self.failures) else {
-            return Err(error);
-        };
-        self.failures += 1;
-        self.offset_at_failure = self.offset;
-        (self.courier.notice)(Notice::Retrying {
-            host: String::new(),
-            reason: error.to_string(),
-            delay,
-        });
-        self.courier.transport.sleep(delay)
     }
 }
 
@@ -339,6 +331,8 @@ impl Read for BlobStream {
 /// The end of the stream is reported only if length and digest are right; until then nothing that was
 /// read may be believed. Errors hold an [`Error`], see [`Error::from_io`].
 pub struct BlobReader {
+    name: ImageRef,
+    place: String,
     expected: Sha256,
     state: ReaderState,
 }
@@ -357,7 +351,11 @@ impl Read for BlobReader {
         }
         match std::mem::replace(&mut self.state, ReaderState::Failed) {
             ReaderState::Reading(mut reader) => {
-                let count = reader.read(buffer)?;
+                let told = |error: io::Error| match Error::from_io(error) {
+                    Ok(error) => error.at_place(&self.name, &self.place).into_io(),
+                    Err(error) => error,
+                };
+                let count = reader.read(buffer).map_err(told)?;
                 if count > 0 {
                     self.state = ReaderState::Reading(reader);
                     return Ok(count);
@@ -365,8 +363,8 @@ impl Read for BlobReader {
                 let (_, actual, _) = reader.finish();
                 let expected = self.expected;
                 if actual != expected {
-                    let error = BlobError::Mismatch { expected, actual };
-                    return Err(Error::from(error).into_io());
+                    let error = Error::from(BlobError::Mismatch { expected, actual });
+                    return Err(error.at_place(&self.name, &self.place).into_io());
                 }
                 self.state = ReaderState::Verified;
                 Ok(0)

@@ -39,8 +39,11 @@ pub struct ClientOptions {
     pub extra_authorities: Vec<PathBuf>,
     /// How long a connection may take.
     pub connect_timeout: Duration,
-    /// How long nothing may happen on a connection. There is no limit to the whole.
+    /// How long nothing, or next to nothing, may happen on a connection. Transfers of blobs have no
+    /// other limit.
     pub idle_timeout: Duration,
+    /// How long a document may take: a manifest, a token, a list of tags, an image's config.
+    pub document_timeout: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
     /// Blobs downloaded at once by one call.
@@ -62,6 +65,8 @@ impl Default for ClientOptions {
             extra_authorities: Vec::new(),
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
+            // The largest manifest there is comes through in half of it at 250 kbit/s.
+            document_timeout: Duration::from_secs(300),
             retry: RetryPolicy::default(),
             // BuildKit: four connections per registry. Docker: three down, five up.
             parallel_downloads: 4,
@@ -104,6 +109,7 @@ impl Client {
             extra_authorities: options.extra_authorities,
             connect_timeout: options.connect_timeout,
             idle_timeout: options.idle_timeout,
+            document_timeout: options.document_timeout,
         });
         Self {
             courier: Arc::new(Courier::new(

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use kiln_cache::DEFAULT_DOMAIN;
-use reqwest::Url;
 
 use crate::registries_conf::Place;
 use crate::trust::Trust;
@@ -106,18 +105,6 @@ fn is_loopback(host: &str) -> bool {
     name == "localhost" || name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Says whether both URLs lead to the same server, so that what one may know the other may too.
-pub(crate) fn same_origin(a: &Url, b: &Url) -> bool {
-    a.scheme() == b.scheme()
-        && a.host_str() == b.host_str()
-        && a.port_or_known_default() == b.port_or_known_default()
-}
-
-/// Says whether a URL leads to a host, which may be written with the scheme's usual port.
-pub(crate) fn leads_to(url: &Url, host: &str) -> bool {
-    Url::parse(&format!("{}://{host}", url.scheme())).is_ok_and(|host| same_origin(url, &host))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,21 +136,6 @@ mod tests {
         ] {
             assert_eq!(plain(host, false, false), None, "{host}");
             assert_eq!(plain(host, true, false), Some(1), "{host}");
-        }
-    }
-
-    #[test]
-    fn usual_ports_make_no_difference() {
-        for (url, host, expected) in [
-            ("https://h/x", "h:443", true),
-            ("https://h:443/x", "h", true),
-            ("http://h/x", "h:443", false),
-            ("https://h:5000/x", "h:5000", true),
-            ("https://h:5000/x", "h", false),
-            ("https://[::1]:5000/", "[::1]:5000", true),
-        ] {
-            let url = Url::parse(url).unwrap();
-            assert_eq!(leads_to(&url, host), expected, "{url} {host}");
         }
     }
 

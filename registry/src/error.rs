@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 
-use kiln_cache::BlobError;
+use kiln_cache::{BlobError, ImageRef};
 
 use crate::credentials::CredentialError;
 use crate::manifest::ManifestError;
@@ -38,6 +38,16 @@ pub enum Error {
     /// Content is not what its digest says, or cannot be stored.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// A registry sent other content than was asked for, and so again.
+    #[error("{place} sent damaged content of {image}: {what}")]
+    Damaged {
+        /// The image, as people write it.
+        image: String,
+        /// The repository of a registry or mirror.
+        place: String,
+        /// What is wrong with it.
+        what: BlobError,
+    },
     /// The content to be pushed cannot be read.
     #[error("cannot read {subject}")]
     Source {
@@ -116,15 +126,28 @@ impl Error {
             Self::Protocol { .. } => ErrorClass::Server,
             Self::Manifest(ManifestError::NoPlatform { .. }) => ErrorClass::NoPlatform,
             Self::Manifest(_) => ErrorClass::Unusable,
-            Self::Blob(BlobError::Mismatch { .. } | BlobError::Size { .. }) => {
-                ErrorClass::Integrity
-            }
+            Self::Blob(BlobError::Mismatch { .. } | BlobError::Size { .. })
+            | Self::Damaged { .. } => ErrorClass::Integrity,
             Self::Blob(BlobError::Missing(_) | BlobError::Io { .. }) | Self::Source { .. } => {
                 ErrorClass::Local
             }
             Self::Blocked(_) => ErrorClass::Configuration,
             Self::Credentials(_) => ErrorClass::Configuration,
             Self::Mirrors { upstream, .. } => upstream.class(),
+        }
+    }
+
+    /// Adds to an error about content which image it is of and where it came from.
+    pub(crate) fn at_place(self, image: &ImageRef, place: &str) -> Self {
+        match self {
+            Self::Blob(what @ (BlobError::Mismatch { .. } | BlobError::Size { .. })) => {
+                Self::Damaged {
+                    image: image.familiar(),
+                    place: place.to_owned(),
+                    what,
+                }
+            }
+            other => other,
         }
     }
 

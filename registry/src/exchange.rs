@@ -16,14 +16,15 @@ use reqwest::{Method, StatusCode, Url};
 use crate::Error;
 use crate::auth::{HostAuth, Proof};
 use crate::credentials::Credentials;
-use crate::endpoint::{Endpoint, Security, Way, leads_to, same_origin, ways};
+use crate::endpoint::{Endpoint, Security, Way, ways};
 use crate::error::{TransportError, TransportKind, authority};
 use crate::notice::Notice;
+use crate::origin::{Along, Downgrade, is_home, leads_to, onward, same_origin};
 use crate::registries_conf::RegistriesConf;
 use crate::retry::{RetryPolicy, retry_after};
 use crate::scope::Scopes;
 use crate::stream::Answer;
-use crate::transport::{Body, Request, Transport};
+use crate::transport::{Body, Extent, Request, Transport};
 use crate::trust::{Trust, certificate_directory};
 
 /// As many as browsers and curl allow, roughly.
@@ -57,6 +58,26 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload<'a>,
     pub(crate) repeat: Repeat,
+    pub(crate) downgrade: Downgrade,
+    pub(crate) extent: Extent,
+}
+
+/// One request as it is sent, to wherever redirects lead.
+pub(crate) struct Errand<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Payload<'a>,
+    /// The registry that it is for or about; none if it has nothing to do with one.
+    pub(crate) endpoint: Option<&'a Endpoint>,
+    pub(crate) downgrade: Downgrade,
+    pub(crate) extent: Extent,
+}
+
+/// An answer, and whether it came from where our credentials are for.
+struct Reply {
+    answer: Answer,
+    is_home: bool,
 }
 
 /// Where a request goes.
@@ -89,7 +110,7 @@ pub(crate) enum Repeat {
 }
 
 impl<'a> Call<'a> {
-    /// Returns a call without headers and payload.
+    /// Returns a call without headers and payload, for a document that the registry vouches for.
     pub(crate) fn new(
         endpoint: &'a Endpoint,
         method: Method,
@@ -104,6 +125,8 @@ impl<'a> Call<'a> {
             headers: HeaderMap::new(),
             payload: Payload::Empty,
             repeat: Repeat::Yes,
+            downgrade: Downgrade::Refused,
+            extent: Extent::Document,
         }
     }
 }
@@ -191,9 +214,8 @@ impl Courier {
         // The second refusal may still be met: a token that had expired, then one with too few
         // scopes. Whoever refuses three times means it.
         for _ in 0..3 {
-            let (answer, origin) = self.dispatch(state, call, proof.as_ref())?;
-            // A host that a redirect led to is not the one our credentials are for.
-            if answer.status != StatusCode::UNAUTHORIZED || !same_origin(&origin, &answer.url) {
+            let Reply { answer, is_home } = self.dispatch(state, call, proof.as_ref())?;
+            if answer.status != StatusCode::UNAUTHORIZED || !is_home {
                 return Ok(answer);
             }
             match self.meet_challenge(state, call, &answer, proof.as_ref())? {
@@ -201,34 +223,33 @@ impl Courier {
                 None => return Ok(answer),
             }
         }
-        Ok(self.dispatch(state, call, proof.as_ref())?.0)
+        Ok(self.dispatch(state, call, proof.as_ref())?.answer)
     }
 
-    /// Sends a call the way that works for its host. Returns also where it went at first.
+    /// Sends a call the way that works for its host.
     fn dispatch(
         &self,
         state: &HostState,
         call: &Call<'_>,
         proof: Option<&Proof>,
-    ) -> Result<(Answer, Url), Error> {
-        let path = match &call.target {
-            Target::Path(path) => path,
-            Target::Url(url) => {
-                // Only the registry itself, by the same scheme, may see what we show the registry.
-                let known = state.way.lock().unwrap_or_else(PoisonError::into_inner);
-                let same_scheme = known.as_ref().is_some_and(|way| way.scheme == url.scheme());
-                drop(known);
-                let is_registry = same_scheme && leads_to(url, &call.endpoint.host);
-                let answer = self.send(call, url.clone(), proof.filter(|_| is_registry))?;
-                return Ok((answer, url.clone()));
-            }
-        };
+    ) -> Result<Reply, Error> {
         let host = &call.endpoint.host;
         let known = state
             .way
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let path = match &call.target {
+            Target::Path(path) => path,
+            Target::Url(url) => {
+                let is_home = is_home(url, host, known.map(|way| way.scheme));
+                let answer = self.send(call, url.clone(), proof.filter(|_| is_home))?;
+                return Ok(Reply {
+                    is_home: is_home && same_origin(url, &answer.url),
+                    answer,
+                });
+            }
+        };
         let candidates = match known {
             Some(way) => vec![way],
             None => self.ways(host, call.endpoint.security),
@@ -246,15 +267,19 @@ impl Courier {
                     reason: error.to_string(),
                 })
             })?;
+            let reply = |answer: Answer| Reply {
+                is_home: same_origin(&url, &answer.url),
+                answer,
+            };
             match self.send(call, url.clone(), proof) {
                 // What a TLS server answers to plain HTTP; it differs from server to server.
                 Ok(answer) if !last && answer.status == StatusCode::BAD_REQUEST => {
-                    misunderstood = Some((answer, url));
+                    misunderstood = Some(reply(answer));
                 }
                 Ok(answer) => {
                     *state.way.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
                     state.unreachable.store(false, Ordering::Relaxed);
-                    return Ok((answer, url));
+                    return Ok(reply(answer));
                 }
                 Err(error) if error.is_unreachable() => failed = Some(better(failed, error)),
                 Err(error) => return Err(error),
@@ -278,13 +303,15 @@ impl Courier {
         if let Some(proof) = proof {
             headers.insert(AUTHORIZATION, proof.header.clone());
         }
-        self.follow(
-            &call.method,
+        self.follow(Errand {
+            method: &call.method,
             url,
             headers,
-            call.payload,
-            Some(call.endpoint),
-        )
+            payload: call.payload,
+            endpoint: Some(call.endpoint),
+            downgrade: call.downgrade,
+            extent: call.extent,
+        })
     }
 
     /// Returns whom to trust at a URL: a registry's own, or one that it named.
@@ -307,28 +334,34 @@ impl Courier {
             .map_or(Trust::System, |way| way.trust)
     }
 
-    /// Sends a request and follows redirects. What proves who we are stays with the first host.
-    pub(crate) fn follow(
-        &self,
-        method: &Method,
-        mut url: Url,
-        mut headers: HeaderMap,
-        payload: Payload<'_>,
-        endpoint: Option<&Endpoint>,
-    ) -> Result<Answer, Error> {
+    /// Sends a request and follows redirects, as far as [`onward`] allows.
+    pub(crate) fn follow(&self, errand: Errand<'_>) -> Result<Answer, Error> {
+        let Errand {
+            method,
+            mut url,
+            mut headers,
+            payload,
+            endpoint,
+            downgrade,
+            extent,
+        } = errand;
         for _ in 0..=MOST_REDIRECTS {
             let request = Request {
                 method: method.clone(),
                 url: url.clone(),
                 headers: headers.clone(),
                 body: payload.open(&url)?,
+                extent,
             };
             let answer = self.transport.send(&self.trust(&url, endpoint), request)?;
             let Some(next) = redirect(method, &answer)? else {
                 return Ok(answer);
             };
-            if !same_origin(&next, &url) {
-                headers.remove(AUTHORIZATION);
+            match onward(&url, &next, payload.is_some(), downgrade)? {
+                Along::Everything => {}
+                Along::Question => {
+                    headers.remove(AUTHORIZATION);
+                }
             }
             url = next;
         }
@@ -349,6 +382,10 @@ impl fmt::Debug for Courier {
 }
 
 impl Payload<'_> {
+    fn is_some(&self) -> bool {
+        !matches!(self, Self::Empty)
+    }
+
     fn open(&self, url: &Url) -> Result<Body<'_>, Error> {
         Ok(match *self {
             Self::Empty => Body::Empty,

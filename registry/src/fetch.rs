@@ -1,21 +1,29 @@
 //! Plain downloads: what `ADD https://…` needs.
+//!
+//! A connection that breaks is made again, as with blobs. But nothing says what the whole file must
+//! be, so what comes then has to belong to what came before: the server says so by a strong entity
+//! tag, or else the file comes again from its beginning, and its beginning is compared by its digest.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Sink, Write as _};
 use std::sync::Arc;
 
+use kiln_cache::{Sha256, Sha256Writer};
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderValue, IF_NONE_MATCH, LAST_MODIFIED,
+    HeaderValue, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use reqwest::{Method, Url};
 
 use crate::Error;
-use crate::error::{Shown, TransportError, TransportKind};
-use crate::exchange::{Courier, Payload, Repeat, sensitive};
+use crate::error::{Shown, TransportError, TransportKind, authority};
+use crate::exchange::{Courier, Errand, Payload, Repeat, sensitive};
+use crate::origin::Downgrade;
 use crate::refusal::{Action, Refusal};
+use crate::resume::{Setbacks, begins_at, range_from};
 use crate::secret::Secret;
-use crate::stream::AnswerBody;
+use crate::stream::{Answer, AnswerBody};
+use crate::transport::Extent;
 
 /// What is known beforehand about a URL. The default knows nothing.
 #[derive(Clone, Debug, Default)]
@@ -49,26 +57,40 @@ pub struct Download {
     pub content_type: Option<String>,
     /// Its length in bytes if the server says so.
     pub size_bytes: Option<u64>,
-    body: AnswerBody,
-    /// Keeps the connection alive when the client is dropped first.
-    _courier: Arc<Courier>,
+    source: Source,
+    body: Option<AnswerBody>,
+    /// The digest of what came so far.
+    came: Sha256Writer<Sink>,
+    offset: u64,
+    setbacks: Setbacks,
 }
 
-impl Read for Download {
-    /// Reads on. A connection that breaks is an error, never an early end.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.body.read(buffer)
+/// Whom to ask, and how.
+struct Source {
+    courier: Arc<Courier>,
+    url: Url,
+    headers: HeaderMap,
+}
+
+impl Source {
+    fn ask(&self, more: HeaderMap) -> Result<Answer, Error> {
+        let mut headers = self.headers.clone();
+        headers.extend(more);
+        self.courier.repeated(Repeat::Yes, || {
+            self.courier.follow(Errand {
+                method: &Method::GET,
+                url: self.url.clone(),
+                headers: headers.clone(),
+                payload: Payload::Empty,
+                endpoint: None,
+                downgrade: Downgrade::Allowed,
+                extent: Extent::Stream,
+            })
+        })
     }
-}
 
-impl fmt::Debug for Download {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Download")
-            .field("url", &self.url)
-            .field("etag", &self.etag)
-            .field("last_modified", &self.last_modified)
-            .field("size_bytes", &self.size_bytes)
-            .finish_non_exhaustive()
+    fn refused(&self, answer: Answer) -> Error {
+        Refusal::read(answer, Action::Fetch(Shown(&self.url).to_string())).into()
     }
 }
 
@@ -92,18 +114,21 @@ impl Courier {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        // What a server once sent fits into a header; anything else is not worth a failure.
-        if let Some(Ok(tag)) = options.etag.as_deref().map(HeaderValue::from_str) {
-            headers.insert(IF_NONE_MATCH, tag);
-        }
         if let Some(authorization) = &options.authorization {
             let host = url.host_str().unwrap_or("");
             headers.insert(AUTHORIZATION, sensitive(authorization.expose(), host)?);
         }
-        let answer = self.repeated(Repeat::Yes, || {
-            let headers = headers.clone();
-            self.follow(&Method::GET, url.clone(), headers, Payload::Empty, None)
-        })?;
+        let source = Source {
+            courier: Arc::clone(self),
+            url,
+            headers,
+        };
+        let mut condition = HeaderMap::new();
+        // What a server once sent fits into a header; anything else is not worth a failure.
+        if let Some(Ok(tag)) = options.etag.as_deref().map(HeaderValue::from_str) {
+            condition.insert(IF_NONE_MATCH, tag);
+        }
+        let answer = source.ask(condition)?;
         match answer.status.as_u16() {
             304 => Ok(Fetched::NotModified),
             200..=299 => {
@@ -115,14 +140,139 @@ impl Courier {
                     content_disposition: text(CONTENT_DISPOSITION),
                     content_type: text(CONTENT_TYPE),
                     size_bytes: answer.content_length(),
-                    body: answer.body,
-                    _courier: Arc::clone(self),
+                    source,
+                    body: Some(answer.body),
+                    came: Sha256Writer::new(io::sink()),
+                    offset: 0,
+                    setbacks: Setbacks::default(),
                 })))
             }
-            _ => {
-                let place = Shown(&url).to_string();
-                Err(Refusal::read(answer, Action::Fetch(place)).into())
+            _ => Err(source.refused(answer)),
+        }
+    }
+}
+
+impl Download {
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            let outcome = match &mut self.body {
+                Some(body) => body.receive(buffer).map_err(Error::from),
+                None => match self.connect() {
+                    Ok(body) => {
+                        self.body = Some(body);
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            match outcome {
+                Ok(count) => {
+                    let came = self.came.write_all(&buffer[..count]);
+                    came.expect("a sink takes everything");
+                    self.offset += count as u64;
+                    return Ok(count);
+                }
+                Err(error) if error.is_transient() => {
+                    self.body = None;
+                    self.source.courier.transport.check_cancelled()?;
+                    self.setbacks
+                        .wait(&self.source.courier, self.offset, error)?;
+                }
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Asks for what is missing.
+    fn connect(&self) -> Result<AnswerBody, Error> {
+        let mut headers = HeaderMap::new();
+        // RFC 9110, section 13.1.5: a part only of the same version, and only if the tag is strong.
+        let tag = self.etag.as_deref().filter(|tag| tag.starts_with('"'));
+        if let Some(Ok(tag)) = tag.map(HeaderValue::from_str)
+            && self.offset > 0
+        {
+            headers.insert(RANGE, range_from(self.offset));
+            headers.insert(IF_RANGE, tag);
+        }
+        let answer = self.source.ask(headers)?;
+        let total = answer.content_length();
+        match answer.status.as_u16() {
+            206 => {
+                let rest = self.size_bytes.map(|size| size - self.offset.min(size));
+                let same_tag = answer
+                    .header(ETAG)
+                    .is_none_or(|tag| Some(tag) == self.etag.as_deref());
+                match begins_at(&answer, self.offset) && same_tag && is_same(rest, total) {
+                    true => Ok(answer.body),
+                    false => Err(changed(&answer)),
+                }
+            }
+            200 if is_same(self.size_bytes, total) => self.skip(answer),
+            200 => Err(changed(&answer)),
+            _ => Err(self.source.refused(answer)),
+        }
+    }
+
+    /// Passes over what came already, if it is the same.
+    fn skip(&self, mut answer: Answer) -> Result<AnswerBody, Error> {
+        let mut again = Sha256Writer::new(io::sink());
+        let mut buffer = [0; 16 << 10];
+        let mut left = self.offset;
+        while left > 0 {
+            let room = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+            let count = answer.body.receive(&mut buffer[..room])?;
+            if count == 0 {
+                return Err(changed(&answer));
+            }
+            let taken = again.write_all(&buffer[..count]);
+            taken.expect("a sink takes everything");
+            left -= count as u64;
+        }
+        let came = Sha256Writer::resume(io::sink(), &self.came.state());
+        match digest(again) == digest(came) {
+            true => Ok(answer.body),
+            false => Err(changed(&answer)),
+        }
+    }
+}
+
+fn digest(writer: Sha256Writer<Sink>) -> Sha256 {
+    let (_, digest, _) = writer.finish();
+    digest
+}
+
+/// Says whether two lengths may be the same: a server need not tell.
+fn is_same(expected: Option<u64>, told: Option<u64>) -> bool {
+    match (expected, told) {
+        (Some(expected), Some(told)) => expected == told,
+        _ => true,
+    }
+}
+
+fn changed(answer: &Answer) -> Error {
+    Error::Protocol {
+        host: authority(&answer.url),
+        problem: "sent another file than before its connection broke",
+    }
+}
+
+impl Read for Download {
+    /// Reads on, over as many connections as it takes. A failure is an error, never an early end.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        self.receive(buffer).map_err(Error::into_io)
+    }
+}
+
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Download")
+            .field("url", &self.url)
+            .field("etag", &self.etag)
+            .field("last_modified", &self.last_modified)
+            .field("size_bytes", &self.size_bytes)
+            .finish_non_exhaustive()
     }
 }

@@ -30,7 +30,9 @@ mod auth; // proving who we are
 mod challenge; // what servers want to see
 mod endpoint; // hosts, schemes, ways to talk to them
 mod exchange; // one question and everything until its answer
+mod origin; // what may be sent where
 mod refusal; // answers that say no
+mod resume; // going on where a connection broke
 mod retry; // patience
 mod route; // mirrors before the registry itself
 mod scope; // what tokens are good for

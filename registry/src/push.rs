@@ -15,10 +15,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Url};
 
 use crate::Error;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Security};
 use crate::error::authority;
 use crate::exchange::{Call, Courier, Payload, Repeat, Target, location_of};
 use crate::notice::{Event, Notice, Observer, Step};
+use crate::origin::leaves_tls;
 use crate::parallel::{Stop, for_each};
 use crate::refusal::{Action, Refusal};
 use crate::scope::Scopes;
@@ -276,16 +277,33 @@ impl Push<'_> {
                         from: from.to_owned(),
                     });
                 }
-                202 => return session(&answer),
+                202 => return self.session(&answer),
                 // The source may be forbidden to us; the upload may be allowed all the same.
                 _ => {}
             }
         }
         let answer = self.courier.call(&self.call(Method::POST, path))?;
         match answer.status.as_u16() {
-            202 => session(&answer),
+            202 => self.session(&answer),
             _ => Err(self.refused(answer)),
         }
+    }
+
+    /// Returns where the registry wants an upload to go.
+    fn session(&self, answer: &Answer) -> Result<Started, Error> {
+        let failed = |problem| Error::Protocol {
+            host: authority(&answer.url),
+            problem,
+        };
+        let location = answer
+            .header(LOCATION)
+            .ok_or_else(|| failed("started an upload without saying where"))?;
+        let location = location_of(&answer.url, location)?;
+        // Usually a registry behind a proxy that does not know how it is spoken to.
+        if leaves_tls(&answer.url, &location) && self.endpoint.security != Security::Insecure {
+            return Err(failed("wants an upload over plain HTTP"));
+        }
+        Ok(Started::Session(location))
     }
 
     /// Sends a blob in one request.
@@ -354,14 +372,6 @@ impl Push<'_> {
 enum Started {
     Mounted { from: String },
     Session(Url),
-}
-
-fn session(answer: &Answer) -> Result<Started, Error> {
-    let location = answer.header(LOCATION).ok_or_else(|| Error::Protocol {
-        host: authority(&answer.url),
-        problem: "started an upload without saying where",
-    })?;
-    location_of(&answer.url, location).map(Started::Session)
 }
 
 /// Says whether a new session may succeed where this one failed.

@@ -9,6 +9,7 @@ use crate::endpoint::Endpoint;
 use crate::error::authority;
 use crate::exchange::{Call, Courier, Repeat};
 use crate::manifest::{LARGEST_MANIFEST, Manifest, ManifestError};
+use crate::origin::Downgrade;
 use crate::refusal::{Action, Refusal};
 use crate::registries_conf::Asked;
 use crate::scope::Scopes;
@@ -168,6 +169,11 @@ fn manifest_call<'a>(
     Call {
         headers,
         repeat,
+        // A tag has no colon. What it means is believed because of who says it.
+        downgrade: match reference.contains(':') {
+            true => Downgrade::Allowed,
+            false => Downgrade::Refused,
+        },
         ..Call::new(endpoint, method, path, scopes)
     }
 }

@@ -1,6 +1,7 @@
 //! From image names to the places to ask, in order.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kiln_cache::ImageRef;
 
@@ -33,6 +34,9 @@ impl Courier {
         if route.blocked {
             return Err(Error::Blocked(name.familiar_repository()));
         }
+        let mut asked = |endpoint: &Endpoint| {
+            ask(endpoint).map_err(|error| error.at_place(name, &endpoint.name()))
+        };
         let mut failures = Vec::new();
         let mut tried = BTreeSet::new();
         for mirror in &route.mirrors {
@@ -41,7 +45,7 @@ impl Courier {
             if self.is_unreachable(&endpoint.host) || !tried.insert(endpoint.name()) {
                 continue;
             }
-            match ask(&endpoint) {
+            match asked(&endpoint) {
                 Ok(found) => return Ok(found),
                 // A full disk is not the mirror's fault.
                 Err(error)
@@ -58,7 +62,21 @@ impl Courier {
                 }
             }
         }
-        ask(&Endpoint::new(&route.upstream)).map_err(|error| match (error, failures) {
+        let upstream = Endpoint::new(&route.upstream);
+        let outcome = match asked(&upstream) {
+            // What was damaged on its way comes better the second time; what is damaged where it
+            // lies does not. A mirror's damage is met by asking the next place.
+            Err(error) if error.class() == ErrorClass::Integrity => {
+                (self.notice)(Notice::Retrying {
+                    host: String::new(),
+                    reason: error.to_string(),
+                    delay: Duration::ZERO,
+                });
+                asked(&upstream)
+            }
+            outcome => outcome,
+        };
+        outcome.map_err(|error| match (error, failures) {
             (Error::Cancelled, _) => Error::Cancelled,
             (error, failures) if failures.is_empty() => error,
             (error, mirrors) => Error::Mirrors {

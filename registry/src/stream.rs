@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use reqwest::header::{AsHeaderName, HeaderMap};
@@ -14,10 +14,23 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
 use crate::error::{Shown, TransportError, TransportKind};
-use crate::transport::{timed_out, transport_error};
+use crate::transport::{no_data, timed_out, transport_error};
 
 /// Bytes. Large enough that waking the other thread costs little beside the copy.
 const UPLOAD_CHUNK: usize = 64 << 10;
+/// Bytes. What has to come while nothing else is waited for, or the answer is as good as none: some
+/// 270 bytes in a second with the usual idle time. A server that sends a byte now and then would
+/// otherwise be waited for without end.
+const LEAST: usize = 16 << 10;
+
+/// How long the body of an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For the next [`LEAST`] bytes.
+    pub(crate) idle: Duration,
+    /// For all of it, if there is a limit.
+    pub(crate) whole: Option<Duration>,
+}
 
 /// An answer whose body is still on its way.
 pub(crate) struct Answer {
@@ -112,16 +125,45 @@ pub(crate) fn dropped(place: &str) -> TransportError {
 pub(crate) async fn receive(
     mut response: reqwest::Response,
     url: &Url,
-    idle_timeout: Duration,
+    patience: Patience,
     chunks: &mpsc::Sender<Result<Bytes, TransportError>>,
 ) {
+    let begun = Instant::now();
+    // Only waiting for the server counts, not waiting for whoever takes the chunks.
+    let mut left = patience.idle;
+    let mut count = 0;
     loop {
-        let item = match tokio::time::timeout(idle_timeout, response.chunk()).await {
+        let whole = patience.whole;
+        let left_of_whole = whole.map(|whole| whole.saturating_sub(begun.elapsed()));
+        let limit = left_of_whole.map_or(left, |whole| whole.min(left));
+        let is_last_chance = limit < left;
+        let waiting = Instant::now();
+        let outcome = tokio::time::timeout(limit, response.chunk()).await;
+        left = left.saturating_sub(waiting.elapsed());
+        let item = match outcome {
             Ok(Ok(Some(chunk))) if chunk.is_empty() => continue,
-            Ok(Ok(Some(chunk))) => Ok(chunk),
+            Ok(Ok(Some(chunk))) => {
+                count += chunk.len();
+                if count >= LEAST {
+                    (count, left) = (0, patience.idle);
+                }
+                Ok(chunk)
+            }
             Ok(Ok(None)) => Ok(Bytes::new()),
             Ok(Err(error)) => Err(transport_error(&error, url)),
-            Err(_) => Err(timed_out(url, idle_timeout)),
+            Err(_) => Err(timed_out(
+                url,
+                match whole {
+                    Some(whole) if is_last_chance => {
+                        format!("not complete after {} s", whole.as_secs_f32())
+                    }
+                    _ if count > 0 => format!(
+                        "no more than {count} bytes in {} s",
+                        patience.idle.as_secs_f32()
+                    ),
+                    _ => no_data(patience.idle),
+                },
+            )),
         };
         let last = item.as_ref().map_or(true, Bytes::is_empty);
         if chunks.send(item).await.is_err() || last {

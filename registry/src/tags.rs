@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::Error;
 use crate::error::authority;
 use crate::exchange::{Call, Courier, Target, location_of};
+use crate::origin::leaves_tls;
 use crate::refusal::{Action, Refusal};
 use crate::scope::Scopes;
 
@@ -43,7 +44,16 @@ impl Courier {
             })?;
             tags.extend(page.tags.unwrap_or_default());
             match answer.header(LINK).and_then(next_page) {
-                Some(next) => target = Target::Url(location_of(&answer.url, next)?),
+                Some(next) => {
+                    let next = location_of(&answer.url, next)?;
+                    if leaves_tls(&answer.url, &next) {
+                        return Err(Error::Protocol {
+                            host: authority(&answer.url),
+                            problem: "leads from HTTPS to plain HTTP",
+                        });
+                    }
+                    target = Target::Url(next);
+                }
                 None => return Ok(tags),
             }
         }

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::Error;
 use crate::cancel::Cancel;
 use crate::error::{Shown, TransportError, TransportKind};
-use crate::stream::{Answer, AnswerBody, UploadSlot, dropped, receive, upload};
+use crate::stream::{Answer, AnswerBody, Patience, UploadSlot, dropped, receive, upload};
 use crate::trust::{Proxies, Trust, http_client};
 
 /// How connections are made.
@@ -36,6 +36,16 @@ pub(crate) struct TransportOptions {
     pub(crate) extra_authorities: Vec<PathBuf>,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Duration,
+    pub(crate) document_timeout: Duration,
+}
+
+/// How much an answer is, and so how long it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// As much as is read into memory at once: there is a time by which it is here.
+    Document,
+    /// As much as it likes, as long as it comes along.
+    Stream,
 }
 
 /// One request to one URL; redirects are the caller's business.
@@ -44,6 +54,7 @@ pub(crate) struct Request<'a> {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body<'a>,
+    pub(crate) extent: Extent,
 }
 
 /// What a request sends.
@@ -118,6 +129,7 @@ impl Transport {
     pub(crate) fn send(&self, trust: &Trust, request: Request<'_>) -> Result<Answer, Error> {
         self.cancel.check()?;
         let url = request.url;
+        let extent = request.extent;
         let client = self.client(trust, &url)?;
         let mut builder = client
             .request(request.method, url.clone())
@@ -146,7 +158,13 @@ impl Transport {
             client,
             request,
             url: url.clone(),
-            idle_timeout: self.options.idle_timeout,
+            patience: Patience {
+                idle: self.options.idle_timeout,
+                whole: match extent {
+                    Extent::Document => Some(self.options.document_timeout),
+                    Extent::Stream => None,
+                },
+            },
             upload: source.as_ref().map(|(slot, ..)| Arc::clone(slot)),
         };
         self.runtime()?
@@ -273,7 +291,7 @@ struct Exchange {
     client: reqwest::Client,
     request: reqwest::Request,
     url: Url,
-    idle_timeout: Duration,
+    patience: Patience,
     upload: Option<Arc<UploadSlot>>,
 }
 
@@ -289,16 +307,16 @@ impl Exchange {
             client,
             request,
             url,
-            idle_timeout,
+            patience,
             upload,
         } = self;
-        let outcome = until_idle(client.execute(request), idle_timeout, upload.as_deref()).await;
+        let outcome = until_idle(client.execute(request), patience.idle, upload.as_deref()).await;
         let response = match outcome {
             Some(Ok(response)) => response,
             failed => {
                 let error = match failed {
                     Some(Err(error)) => transport_error(&error, &url),
-                    _ => timed_out(&url, idle_timeout),
+                    _ => timed_out(&url, no_data(patience.idle)),
                 };
                 // Whoever asked is gone if this fails.
                 let _ = head.send(Err(error));
@@ -310,7 +328,7 @@ impl Exchange {
         let sent = head.send(Ok(parts));
         close(upload);
         if sent.is_ok() {
-            receive(response, &url, idle_timeout, &chunks).await;
+            receive(response, &url, patience, &chunks).await;
         }
     }
 }
@@ -338,12 +356,16 @@ async fn until_idle<F: Future>(
     }
 }
 
-pub(crate) fn timed_out(url: &Url, limit: Duration) -> TransportError {
+pub(crate) fn timed_out(url: &Url, reason: String) -> TransportError {
     TransportError {
         kind: TransportKind::Timeout,
         place: Shown(url).to_string(),
-        reason: format!("no data for {} s", limit.as_secs_f32()),
+        reason,
     }
+}
+
+pub(crate) fn no_data(limit: Duration) -> String {
+    format!("no data for {} s", limit.as_secs_f32())
 }
 
 fn failure(error: &reqwest::Error, url: &Url) -> Error {

@@ -1,10 +1,11 @@
 //! Plain downloads.
 
 use std::io::Read as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_registry::{Download, ErrorClass, FetchOptions, Fetched, Secret};
 
-use crate::sample::client;
+use crate::sample::{bytes, client};
 use crate::script::{Reply, Server};
 
 fn download(url: &str, options: &FetchOptions) -> Download {
@@ -92,6 +93,94 @@ fn a_download_that_breaks_is_an_error() {
     let mut content = Vec::new();
     download.read_to_end(&mut content).unwrap_err();
     assert_eq!(content, b"con");
+}
+
+/// How a server serves a file whose connections break.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Serves {
+    /// Parts of it, with this entity tag.
+    Parts(&'static str),
+    /// All of it, always.
+    Whole,
+    /// Parts, whatever version they are of.
+    PartsOfAnything,
+}
+
+/// Serves `first` until its connection breaks after 5000 bytes, and `then` from then on.
+fn breaking(serves: Serves, first: Vec<u8>, then: Vec<u8>) -> Server {
+    let asked = AtomicUsize::new(0);
+    Server::start(move |request| {
+        let tag = match serves {
+            Serves::Parts(tag) => tag,
+            Serves::PartsOfAnything => r#""1""#,
+            Serves::Whole => "",
+        };
+        let tagged = |reply: Reply| match tag {
+            "" => reply,
+            tag => reply.header("ETag", tag),
+        };
+        if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            return tagged(Reply::ok(first.clone()).cut_after(5000));
+        }
+        match (request.header("range"), request.header("if-range")) {
+            (None, None) => Reply::ok(then.clone()),
+            (Some("bytes=5000-"), Some(given)) if given == tag => {
+                let version = match serves {
+                    Serves::PartsOfAnything => r#""2""#,
+                    _ => tag,
+                };
+                Reply::new(206)
+                    .header("ETag", version)
+                    .header("Content-Range", format!("bytes 5000-9999/{}", then.len()))
+                    .body(&then[5000..])
+            }
+            _ => Reply::new(416),
+        }
+    })
+}
+
+#[test]
+fn a_download_goes_on_where_its_connection_broke() {
+    let content = bytes(70, 10_000);
+    for serves in [
+        Serves::Parts(r#""v1""#),
+        // A weak tag does not promise the same bytes.
+        Serves::Parts(r#"W/"v1""#),
+        Serves::Whole,
+    ] {
+        let server = breaking(serves, content.clone(), content.clone());
+        let mut download = download(&server.url("/x"), &FetchOptions::default());
+        let mut read = Vec::new();
+        download.read_to_end(&mut read).unwrap();
+        assert!(read == content, "{serves:?}");
+        let ranges: Vec<_> = server
+            .requests()
+            .iter()
+            .map(|request| request.header("range").map(str::to_owned))
+            .collect();
+        let part = (serves == Serves::Parts(r#""v1""#)).then(|| "bytes=5000-".to_owned());
+        assert_eq!(ranges, [None, part], "{serves:?}");
+    }
+}
+
+/// Half of one version and half of another is neither.
+#[test]
+fn a_download_that_changed_meanwhile_is_not_spliced() {
+    let (content, other) = (bytes(71, 10_000), bytes(72, 10_000));
+    let mut longer = content.clone();
+    longer.push(0);
+    for (serves, then) in [
+        (Serves::Whole, other.clone()),
+        (Serves::Whole, longer),
+        (Serves::PartsOfAnything, other),
+    ] {
+        let server = breaking(serves, content.clone(), then);
+        let mut download = download(&server.url("/x"), &FetchOptions::default());
+        let mut read = Vec::new();
+        let error = download.read_to_end(&mut read).unwrap_err();
+        assert!(error.to_string().contains("another file"), "{error}");
+        assert!(read == content[..5000], "{serves:?}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod auth; // proving who we are
 mod fetching; // plain downloads
+mod origins; // what may be sent where
 mod pulling; // names, manifests, blobs
 mod pushing; // uploads, mounts, order
 mod real; // Debian's docker-registry

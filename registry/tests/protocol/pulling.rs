@@ -321,6 +321,61 @@ fn blobs_of_another_length_are_refused() {
     }
 }
 
+/// What was damaged on its way is right the second time.
+#[test]
+fn damaged_content_is_fetched_once_more() {
+    let served = image("amd64", &[], "v1");
+    let descriptor = served.manifest.descriptor();
+    let good = served.manifest.bytes.clone();
+    let content = bytes(24, 10_000);
+    let layer = blob("x", content.clone()).descriptor;
+    for times in [1, 2] {
+        let (good, content) = (good.clone(), content.clone());
+        let counts = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        let server = Server::start(move |request| {
+            let is_blob = request.path.contains("/blobs/");
+            let mut body = if is_blob {
+                content.clone()
+            } else {
+                good.clone()
+            };
+            if counts[usize::from(is_blob)].fetch_add(1, Ordering::SeqCst) < times {
+                body[7] ^= 1;
+            }
+            Reply::ok(body)
+        });
+        let name = server.image("a");
+        let store = TestStore::new();
+        let client = client();
+        let manifest = client.fetch_manifest(&name, &descriptor);
+        let blob = client.fetch_blob(&name, &layer, &store.blobs, &|_| {});
+        assert_eq!(server.lines().len(), 4);
+        if times == 1 {
+            assert_eq!(manifest.unwrap(), served.manifest.bytes);
+            blob.unwrap();
+            assert!(store.blobs.contains(layer.digest));
+            continue;
+        }
+        for error in [manifest.unwrap_err(), blob.unwrap_err()] {
+            assert_eq!(error.class(), ErrorClass::Integrity, "{error}");
+            let words = format!("{0}/a sent damaged content of {0}/a: ", server.host());
+            assert!(error.to_string().starts_with(&words), "{error}");
+        }
+        assert!(!store.blobs.contains(layer.digest));
+    }
+}
+
+#[test]
+fn damage_of_what_is_read_on_its_way_is_named() {
+    let content = bytes(25, 1000);
+    let descriptor = blob("x", content).descriptor;
+    let server = Server::start(|_| Reply::ok(bytes(26, 1000)));
+    let mut reader = client().open_blob(&server.image("a"), &descriptor).unwrap();
+    let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+    let words = format!("{0}/a sent damaged content of {0}/a: ", server.host());
+    assert!(error.to_string().starts_with(&words), "{error}");
+}
+
 #[test]
 fn a_wrong_range_is_not_spliced_in() {
     let content = bytes(23, 10_000);

@@ -9,10 +9,10 @@ use std::time::Duration;
 use kiln_registry::{
     Client, ClientOptions, Error, ErrorClass, FetchOptions, Notice, Proxies, RegistriesConf,
 };
-use kiln_testbed::{Daemon, Tool, need, run};
+use kiln_testbed::{Daemon, Tool, need};
 
 use crate::sample::{TestStore, blob, bytes, image, name, options};
-use crate::script::{Reply, Server};
+use crate::script::{Certificate, Reply, Server};
 
 fn client_with(conf: &str) -> Client {
     let mut registries = RegistriesConf::default();
@@ -226,15 +226,8 @@ struct TlsServer {
 
 impl TlsServer {
     fn start(openssl: &Tool) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let root = directory.path();
-        run(openssl
-            .command()
-            .current_dir(root)
-            .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test".split(' '))
-            .args(["-addext", "subjectAltName=IP:127.0.0.1"])
-            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .args("-keyout key.pem -out cert.pem".split(' ')));
+        let certificate = Certificate::new(openssl);
+        let root = certificate.directory.path();
         fs::write(root.join("file"), "over tls").unwrap();
         fs::create_dir_all(root.join("v2/a/tags")).unwrap();
         fs::write(root.join("v2/a/tags/list?n=1000"), r#"{"tags":["one"]}"#).unwrap();
@@ -256,7 +249,7 @@ impl TlsServer {
                 if std::net::TcpStream::connect(&host).is_ok() {
                     return Self {
                         _daemon: daemon,
-                        directory,
+                        directory: certificate.directory,
                         host,
                     };
                 }

@@ -1,11 +1,16 @@
 //! A server that does exactly what a test tells it to, one request per connection.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use kiln_testbed::{Tool, run};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request as it came.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +49,8 @@ pub(crate) struct Reply {
     body: Vec<u8>,
     /// How much of the body is sent before the connection breaks.
     sent: Option<usize>,
+    /// The pause after each byte.
+    drip: Option<Duration>,
 }
 
 impl Reply {
@@ -53,6 +60,7 @@ impl Reply {
             headers: Vec::new(),
             body: Vec::new(),
             sent: None,
+            drip: None,
         }
     }
 
@@ -75,7 +83,13 @@ impl Reply {
         self
     }
 
-    fn write(&self, stream: &mut TcpStream, is_head: bool) -> std::io::Result<()> {
+    /// Sends the body byte by byte.
+    pub(crate) fn drip(mut self, pause: Duration) -> Self {
+        self.drip = Some(pause);
+        self
+    }
+
+    fn write(&self, stream: &mut impl Write, is_head: bool) -> std::io::Result<()> {
         let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\n", self.status);
         let own_length = self.headers.iter();
         if !own_length
@@ -91,7 +105,16 @@ impl Reply {
         stream.write_all(head.as_bytes())?;
         if !is_head {
             let count = self.sent.unwrap_or(self.body.len());
-            stream.write_all(&self.body[..count])?;
+            match self.drip {
+                None => stream.write_all(&self.body[..count])?,
+                Some(pause) => {
+                    for byte in &self.body[..count] {
+                        stream.write_all(&[*byte])?;
+                        stream.flush()?;
+                        thread::sleep(pause);
+                    }
+                }
+            }
         }
         stream.flush()
     }
@@ -110,16 +133,42 @@ struct Shared {
     handler: Box<Handler>,
     requests: Mutex<Vec<Request>>,
     ending: AtomicBool,
+    /// What proves to clients who this is; none speaks plain HTTP.
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Server {
     pub(crate) fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1", None, handler)
+    }
+
+    /// Starts a server of which nothing comes by plain HTTP.
+    pub(crate) fn start_tls(
+        certificate: &Certificate,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_at("127.0.0.1", Some(certificate), handler)
+    }
+
+    /// Starts a server at another address of this machine, which is another host.
+    pub(crate) fn start_elsewhere(
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_at("127.0.0.2", None, handler)
+    }
+
+    fn start_at(
+        address: &str,
+        certificate: Option<&Certificate>,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             handler: Box::new(handler),
             requests: Mutex::new(Vec::new()),
             ending: AtomicBool::new(false),
+            tls: certificate.map(|certificate| Arc::clone(&certificate.config)),
         });
         let served = Arc::clone(&shared);
         let thread = thread::spawn(move || {
@@ -148,7 +197,11 @@ impl Server {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        let scheme = match self.shared.tls {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://{}{path}", self.address)
     }
 
     pub(crate) fn image(&self, name: &str) -> kiln_cache::ImageRef {
@@ -181,11 +234,30 @@ impl Drop for Server {
 }
 
 impl Shared {
-    fn serve(&self, mut stream: TcpStream) {
+    fn serve(&self, stream: TcpStream) {
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let tcp = stream.try_clone().unwrap();
+        let Some(config) = &self.tls else {
+            self.converse(stream, |_| tcp.shutdown(Shutdown::Write));
+            return;
+        };
+        let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+        let stream = StreamOwned::new(connection, stream);
+        self.converse(stream, |stream| {
+            stream.conn.send_close_notify();
+            stream.flush()?;
+            tcp.shutdown(Shutdown::Write)
+        });
+    }
+
+    fn converse<S: Read + Write>(
+        &self,
+        stream: S,
+        close: impl FnOnce(&mut S) -> std::io::Result<()>,
+    ) {
+        let mut reader = BufReader::new(stream);
         let Some(mut request) = read_head(&mut reader) else {
             return;
         };
@@ -196,11 +268,12 @@ impl Shared {
         }
         self.requests.lock().unwrap().push(request.clone());
         let reply = (self.handler)(&request);
+        let is_head = request.method == "HEAD";
         // A client that has seen enough may be gone.
-        if reply.write(&mut stream, request.method == "HEAD").is_err() {
+        if reply.write(reader.get_mut(), is_head).is_err() {
             return;
         }
-        let _ = stream.shutdown(Shutdown::Write);
+        let _ = close(reader.get_mut());
         if early {
             // Closing with unread data would reset the connection under the answer.
             let _ = std::io::copy(&mut reader, &mut std::io::sink());
@@ -208,14 +281,48 @@ impl Shared {
     }
 }
 
-fn read_head(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+/// What a server on 127.0.0.1 has for its TLS.
+pub(crate) struct Certificate {
+    config: Arc<ServerConfig>,
+    /// Holds `cert.pem`, and `key.pem` for it.
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Certificate {
+    pub(crate) fn new(openssl: &Tool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        run(openssl
+            .command()
+            .current_dir(root)
+            .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test".split(' '))
+            .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args("-keyout key.pem -out cert.pem".split(' ')));
+        let certificate = CertificateDer::from_pem_file(root.join("cert.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(root.join("key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Self {
+            config: Arc::new(config),
+            directory,
+        }
+    }
+}
+
+fn read_head(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
-    let mut next = |reader: &mut BufReader<TcpStream>| {
+    let mut next = || {
         line.clear();
         reader.read_line(&mut line).ok()?;
         Some(line.trim_end().to_owned())
     };
-    let first = next(reader)?;
+    let first = next()?;
     let mut words = first.split(' ');
     let mut request = Request {
         method: words.next()?.to_owned(),
@@ -223,7 +330,7 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> Option<Request> {
         ..Request::default()
     };
     loop {
-        let line = next(reader)?;
+        let line = next()?;
         if line.is_empty() {
             return Some(request);
         }
@@ -234,7 +341,7 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     }
 }
 
-fn read_body(reader: &mut BufReader<TcpStream>, request: &mut Request) -> Option<()> {
+fn read_body(reader: &mut impl Read, request: &mut Request) -> Option<()> {
     let length = match request.header("content-length") {
         Some(length) => length.parse().ok()?,
         None => 0,

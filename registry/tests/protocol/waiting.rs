@@ -1,11 +1,12 @@
 //! Servers that say nothing, and clients that have had enough.
 
+use std::io::Read as _;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use kiln_registry::{Client, ClientOptions, ErrorClass};
+use kiln_registry::{Client, ClientOptions, ErrorClass, FetchOptions, Fetched};
 
 use crate::sample::{TestStore, blob, bytes, image, options};
 use crate::script::{Reply, Server};
@@ -66,6 +67,57 @@ fn an_upload_that_nobody_reads_is_not_waited_out() {
         .push(&gated.server.image("a"), &pushed, &|_| {})
         .unwrap_err();
     assert_eq!(error.class(), ErrorClass::Network, "{error}");
+}
+
+/// A byte now and then is as good as silence.
+#[test]
+fn what_only_drips_is_not_waited_out() {
+    let content = bytes(52, 1000);
+    let drops = content.clone();
+    let server = Server::start(move |request| {
+        let body = match request.path.contains("/blobs/") || request.path == "/x" {
+            true => drops.clone(),
+            false => br#"{"tags":["a"]}"#.repeat(100),
+        };
+        Reply::ok(body).drip(Duration::from_millis(10))
+    });
+    let mut options = options();
+    options.idle_timeout = Duration::from_millis(200);
+    options.retry.delays = Vec::new();
+    let client = Client::new(options);
+    let store = TestStore::new();
+    let descriptor = blob("x", content).descriptor;
+    let list = client.list_tags(&server.image("a")).unwrap_err();
+    let blob = client
+        .fetch_blob(&server.image("a"), &descriptor, &store.blobs, &|_| {})
+        .unwrap_err();
+    let download = match client.fetch(&server.url("/x"), &FetchOptions::default()) {
+        Ok(Fetched::Download(mut download)) => {
+            let read = download.read_to_end(&mut Vec::new()).unwrap_err();
+            kiln_registry::Error::from_io(read).unwrap()
+        }
+        other => panic!("{other:?}"),
+    };
+    for error in [list, blob, download] {
+        assert_eq!(error.class(), ErrorClass::Network, "{error}");
+        assert!(error.to_string().contains("bytes in 0.2 s"), "{error}");
+    }
+}
+
+/// There is a time by which a document is here, however busily it comes.
+#[test]
+fn a_document_does_not_come_for_ever() {
+    let server = Server::start(|_| Reply::ok(vec![b' '; 1000]).drip(Duration::from_millis(10)));
+    let mut options = options();
+    options.document_timeout = Duration::from_millis(200);
+    options.retry.delays = Vec::new();
+    let client = Client::new(options);
+    let error = client.resolve(&server.image("a:v1")).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Network, "{error}");
+    assert!(
+        error.to_string().contains("not complete after 0.2 s"),
+        "{error}"
+    );
 }
 
 #[test]
