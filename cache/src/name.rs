@@ -284,9 +284,7 @@ fn check_domain(domain: &str) -> Result<(), InvalidImageRef> {
 
 fn check_path(path: &str) -> Result<(), InvalidImageRef> {
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
-        return Err(InvalidImageRef::UpperCase(
-            path.strip_prefix("library/").unwrap_or(path).to_owned(),
-        ));
+        return Err(InvalidImageRef::UpperCase(path.to_owned()));
     }
     match path.split('/').all(is_path_component) {
         true => Ok(()),
@@ -368,7 +366,7 @@ mod tests {
             ),
             (
                 "Case",
-                "invalid reference format: repository name (Case) must be lowercase",
+                "invalid reference format: repository name (library/Case) must be lowercase",
             ),
             ("", "invalid reference format"),
             ("a//b", "invalid reference format"),

@@ -363,7 +363,7 @@ fn mistakes_are_named() {
     // DF-077
     check(
         "FROM base AS mid\nFROM MID\n",
-        "failed to parse stage name \"MID\": invalid reference format: repository name (MID) must be lowercase",
+        "failed to parse stage name \"MID\": invalid reference format: repository name (library/MID) must be lowercase",
     );
     // DF-160
     check(
