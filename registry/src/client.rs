@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::exchange::Courier;
 use crate::fetch::{FetchOptions, Fetched};
 use crate::notice::{Notice, Observer};
+use crate::proxy::Proxies;
 use crate::pull::PulledImage;
 use crate::push::PushImage;
 use crate::registries_conf::RegistriesConf;
@@ -20,7 +21,6 @@ use crate::resolve::Resolved;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::transport::{Transport, TransportOptions};
-use crate::trust::Proxies;
 
 /// How a [`Client`] behaves.
 #[derive(Clone)]

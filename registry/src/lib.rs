@@ -40,7 +40,8 @@ mod scope; // what tokens are good for
 mod cancel; // a flag that wakes sleepers
 mod stream; // bytes between the threads
 mod transport; // the one asynchronous place
-mod trust; // certificates and proxies
+mod proxy; // whom to reach by a detour
+mod trust; // certificates
 
 pub use blob::BlobReader;
 pub use client::{Client, ClientOptions};
@@ -50,6 +51,7 @@ pub use fetch::{Download, FetchOptions, Fetched};
 pub use helper::HelperError;
 pub use manifest::{ImageManifest, Index, LARGEST_MANIFEST, Manifest, ManifestError};
 pub use notice::{Event, Notice, Observer, Step};
+pub use proxy::Proxies;
 pub use pull::PulledImage;
 pub use push::{BlobSource, OpenBlob, PushBlob, PushImage, PushManifest};
 pub use refusal::{Action, Refusal};
@@ -57,4 +59,3 @@ pub use registries_conf::{RegistriesConf, RegistriesConfError};
 pub use resolve::Resolved;
 pub use retry::RetryPolicy;
 pub use secret::Secret;
-pub use trust::Proxies;

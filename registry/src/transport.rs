@@ -24,8 +24,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::Error;
 use crate::cancel::Cancel;
 use crate::error::{Shown, TransportError, TransportKind};
+use crate::proxy::Proxies;
 use crate::stream::{Answer, AnswerBody, Patience, UploadSlot, dropped, receive, upload};
-use crate::trust::{Proxies, Trust, http_client};
+use crate::trust::{Trust, Via, http_client};
 
 /// How connections are made.
 #[derive(Clone, Debug)]
@@ -74,7 +75,7 @@ pub(crate) struct Transport {
     options: TransportOptions,
     cancel: Cancel,
     network: Mutex<Option<NetworkThread>>,
-    clients: Mutex<HashMap<Trust, reqwest::Client>>,
+    clients: Mutex<HashMap<(Trust, Via), reqwest::Client>>,
 }
 
 struct NetworkThread {
@@ -212,18 +213,23 @@ impl Transport {
     }
 
     fn client(&self, trust: &Trust, url: &Url) -> Result<reqwest::Client, Error> {
+        let via = match self.options.proxies.pass_by(url) {
+            true => Via::Nothing,
+            false => Via::Proxy,
+        };
+        let key = (trust.clone(), via);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(trust) {
+        if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = http_client(trust, &self.options).map_err(|reason| {
+        let client = http_client(trust, via, &self.options).map_err(|reason| {
             Error::Transport(TransportError {
                 kind: TransportKind::Invalid,
                 place: Shown(url).to_string(),
                 reason,
             })
         })?;
-        clients.insert(trust.clone(), client.clone());
+        clients.insert(key, client.clone());
         Ok(client)
     }
 

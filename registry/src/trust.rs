@@ -1,11 +1,10 @@
-//! Whom a connection trusts: certificate authorities, client certificates, proxies.
+//! Whom a connection trusts: certificate authorities, client certificates.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Identity, NoProxy, Proxy};
+use reqwest::{Certificate, Identity};
 
 use crate::transport::TransportOptions;
 
@@ -22,28 +21,11 @@ pub(crate) enum Trust {
     Anyone,
 }
 
-/// Where requests go instead of straight to their host.
-///
-/// Loopback hosts are always reached directly.
-#[derive(Clone, Default)]
-pub struct Proxies {
-    /// Proxy for plain HTTP, e.g. `http://proxy:3128`.
-    pub http: Option<String>,
-    /// Proxy for HTTPS.
-    pub https: Option<String>,
-    /// Hosts, domains and networks reached directly, separated by commas.
-    pub no_proxy: Option<String>,
-}
-
-// Proxy URLs may hold a password.
-impl fmt::Debug for Proxies {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proxies")
-            .field("http", &self.http.is_some())
-            .field("https", &self.https.is_some())
-            .field("no_proxy", &self.no_proxy)
-            .finish()
-    }
+/// Whether connections go by way of a proxy, where one is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Via {
+    Proxy,
+    Nothing,
 }
 
 /// Returns the directory with certificates for `host`, if one is configured.
@@ -59,6 +41,7 @@ pub(crate) fn certificate_directory(directories: &[PathBuf], host: &str) -> Opti
 /// Fails with words that say what is unusable.
 pub(crate) fn http_client(
     trust: &Trust,
+    via: Via,
     options: &TransportOptions,
 ) -> Result<reqwest::Client, String> {
     let builder = || -> Result<reqwest::ClientBuilder, String> {
@@ -68,8 +51,10 @@ pub(crate) fn http_client(
             .referer(false)
             .connect_timeout(options.connect_timeout)
             .no_proxy();
-        for proxy in proxies(&options.proxies)? {
-            builder = builder.proxy(proxy);
+        if via == Via::Proxy {
+            for proxy in options.proxies.made()? {
+                builder = builder.proxy(proxy);
+            }
         }
         Ok(builder)
     };
@@ -174,26 +159,4 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, String> {
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn proxies(proxies: &Proxies) -> Result<Vec<Proxy>, String> {
-    const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
-    let direct = match &proxies.no_proxy {
-        Some(list) => format!("{list},{LOOPBACK}"),
-        None => LOOPBACK.to_owned(),
-    };
-    let direct = NoProxy::from_string(&direct);
-    let mut made = Vec::new();
-    let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
-    let unusable = |name: &str| format!("the {name} proxy is not a URL");
-    if let Some(url) = given(&proxies.http) {
-        made.push(Proxy::http(url).map_err(|_| unusable("HTTP"))?);
-    }
-    if let Some(url) = given(&proxies.https) {
-        made.push(Proxy::https(url).map_err(|_| unusable("HTTPS"))?);
-    }
-    Ok(made
-        .into_iter()
-        .map(|proxy| proxy.no_proxy(direct.clone()))
-        .collect())
 }
