@@ -12,6 +12,11 @@ use crate::{
     media_type,
 };
 
+/// Bytes. What registries accept at most (distribution-spec v1.1, "Pushing Manifests").
+pub const LARGEST_MANIFEST: u64 = 4 << 20;
+/// Bytes. A thousand times a usual one, with room for a cache inside: it is read whole.
+pub const LARGEST_CONFIG: u64 = 16 << 20;
+
 /// An image config: what to run and which layers to run it on.
 ///
 /// OCI image-spec v1.1, config.md, with Docker's additions. Members are written in the order of
@@ -33,7 +38,7 @@ pub struct ImageConfig {
     /// How each layer came about, base first.
     #[serde(
         default,
-        deserialize_with = "null_is_default",
+        deserialize_with = "null_items_are_defaults",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub history: Vec<History>,
@@ -69,35 +74,35 @@ pub struct RunConfig {
     /// E.g. `80/tcp`.
     #[serde(
         default,
-        deserialize_with = "null_is_default",
+        deserialize_with = "nulls_are_defaults",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub exposed_ports: BTreeMap<String, Empty>,
     /// `NAME=value`, in order.
     #[serde(
         default,
-        deserialize_with = "null_is_default",
+        deserialize_with = "null_items_are_defaults",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub env: Vec<String>,
     /// What runs, in front of `cmd`.
     #[serde(
         default,
-        deserialize_with = "null_is_default",
+        deserialize_with = "null_items_are_defaults",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub entrypoint: Vec<String>,
     /// What runs, or the arguments to `entrypoint`.
     #[serde(
         default,
-        deserialize_with = "null_is_default",
+        deserialize_with = "null_items_are_defaults",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub cmd: Vec<String>,
     /// Paths that hold data of their own.
     #[serde(
         default,
-        deserialize_with = "null_is_default",
+        deserialize_with = "nulls_are_defaults",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub volumes: BTreeMap<String, Empty>,
@@ -111,7 +116,7 @@ pub struct RunConfig {
     /// Free key-value pairs.
     #[serde(
         default,
-        deserialize_with = "null_is_default",
+        deserialize_with = "nulls_are_defaults",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub labels: BTreeMap<String, String>,
@@ -135,14 +140,14 @@ pub struct RunConfig {
     /// Instructions for builds on top of it.
     #[serde(
         default,
-        deserialize_with = "null_is_default",
+        deserialize_with = "null_items_are_defaults",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub on_build: Vec<String>,
     /// The shell of shell-form commands.
     #[serde(
         default,
-        deserialize_with = "null_is_default",
+        deserialize_with = "null_items_are_defaults",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub shell: Vec<String>,
@@ -159,24 +164,44 @@ pub struct Healthcheck {
     /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", text]`.
     #[serde(
         default,
-        deserialize_with = "null_is_default",
+        deserialize_with = "null_items_are_defaults",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub test: Vec<String>,
     /// Time between probes.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "is_zero"
+    )]
     pub interval: i64,
     /// Time a probe may take.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "is_zero"
+    )]
     pub timeout: i64,
     /// Time at the start in which failures do not count.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "is_zero"
+    )]
     pub start_period: i64,
     /// Time between probes in that period.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "is_zero"
+    )]
     pub start_interval: i64,
     /// Failures in a row that make it unhealthy.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "is_zero"
+    )]
     pub retries: i64,
 }
 
@@ -184,7 +209,11 @@ pub struct Healthcheck {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootFs {
     /// Always `layers`.
-    #[serde(rename = "type")]
+    #[serde(
+        rename = "type",
+        default = "layers",
+        deserialize_with = "layers_if_null"
+    )]
     pub kind: String,
     /// Base first.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -194,7 +223,7 @@ pub struct RootFs {
 impl Default for RootFs {
     fn default() -> Self {
         Self {
-            kind: "layers".to_owned(),
+            kind: layers(),
             diff_ids: Vec::new(),
         }
     }
@@ -313,6 +342,16 @@ pub enum ImageError {
         /// What the JSON parser says.
         source: serde_json::Error,
     },
+    /// A part is larger than any that was made on purpose.
+    #[error("{what} {digest} has {size_bytes} bytes, which are too many")]
+    TooLarge {
+        /// `manifest` or `config`.
+        what: &'static str,
+        /// Its digest.
+        digest: Sha256,
+        /// Its length.
+        size_bytes: u64,
+    },
     /// It is not the manifest of an image: an artifact, or of the long obsolete schema 1.
     #[error("{digest} is no image manifest but {found}")]
     NotAnImage {
@@ -407,15 +446,32 @@ impl ImageConfig {
     }
 }
 
+/// Reads a part of an image, unless it is too large to be one.
+fn read_part(
+    blobs: &Blobs,
+    what: &'static str,
+    digest: Sha256,
+    most: u64,
+) -> Result<Vec<u8>, ImageError> {
+    match blobs.size(digest) {
+        Some(size_bytes) if size_bytes > most => Err(ImageError::TooLarge {
+            what,
+            digest,
+            size_bytes,
+        }),
+        _ => Ok(blobs.read(digest)?),
+    }
+}
+
 impl Image {
     /// Reads the image with this manifest from the store.
     ///
     /// # Errors
     /// When the manifest or config is missing or is not an image's.
     pub fn read(blobs: &Blobs, manifest: Sha256) -> Result<Self, ImageError> {
-        let bytes = blobs.read(manifest)?;
+        let bytes = read_part(blobs, "manifest", manifest, LARGEST_MANIFEST)?;
         let parsed = parse_manifest(manifest, &bytes)?;
-        let config_bytes = blobs.read(parsed.config.digest)?;
+        let config_bytes = read_part(blobs, "config", parsed.config.digest, LARGEST_CONFIG)?;
         let config: ImageConfig =
             serde_json::from_slice(&config_bytes).map_err(|source| ImageError::Json {
                 what: "config",
@@ -498,6 +554,31 @@ pub(crate) fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserializ
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+fn layers() -> String {
+    "layers".to_owned()
+}
+
+fn layers_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_else(layers))
+}
+
+/// As [`null_is_default`], also for the items of a list.
+fn null_items_are_defaults<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let items = Option::<Vec<Option<T>>>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(items.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// As [`null_is_default`], also for the values of a map: `{"80/tcp":null}` is a set of one.
+fn nulls_are_defaults<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    let map = Option::<BTreeMap<String, Option<T>>>::deserialize(deserializer)?.unwrap_or_default();
+    let filled = |(key, value): (String, Option<T>)| (key, value.unwrap_or_default());
+    Ok(map.into_iter().map(filled).collect())
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_false(value: &bool) -> bool {
     !*value
@@ -523,6 +604,38 @@ mod tests {
             r#"{"architecture":"amd64","config":{"Env":["A=b"],"Volumes":{"/v":{}}},"moby.thing":{"x":1},"os":"linux","os.version":"1","rootfs":{"diff_ids":[],"type":"layers"}}"#
                 .replace(r#""rootfs":{"diff_ids":[],"type":"layers"}"#, r#""rootfs":{"type":"layers","diff_ids":[]}"#)
         );
+    }
+
+    /// Go reads every null as nothing, so programs write them anywhere.
+    #[test]
+    fn every_null_of_a_config_is_nothing() {
+        let text = r#"{"architecture":null,"os":null,"variant":null,"author":null,"created":null,
+            "config":{"User":null,"ExposedPorts":{"80/tcp":null},"Env":["A=b",null],
+                "Entrypoint":[null],"Cmd":null,"Volumes":{"/v":null},"WorkingDir":null,
+                "Labels":{"k":null},"StopSignal":null,"ArgsEscaped":null,"OnBuild":null,
+                "Shell":null,"Healthcheck":{"Test":null,"Interval":null,"Timeout":null,
+                    "StartPeriod":null,"StartInterval":null,"Retries":null}},
+            "history":[{"created":null,"created_by":null,"author":null,"comment":null,
+                "empty_layer":null},null],
+            "rootfs":{"type":null,"diff_ids":null}}"#;
+        let config: ImageConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.config.env, ["A=b", ""]);
+        assert_eq!(config.config.exposed_ports.len(), 1);
+        assert_eq!(config.config.volumes.len(), 1);
+        assert_eq!(config.config.labels["k"], "");
+        assert_eq!(config.config.healthcheck, Some(Healthcheck::default()));
+        assert_eq!(config.history, vec![History::default(); 2]);
+        assert_eq!(config.rootfs, RootFs::default());
+        for member in ["config", "rootfs"] {
+            let text = format!(r#"{{"architecture":"amd64","os":"linux","{member}":null}}"#);
+            serde_json::from_str::<ImageConfig>(&text).unwrap();
+        }
+        let descriptor = format!(
+            r#"{{"mediaType":null,"digest":"{}","size":2,"urls":null,"annotations":null,
+                "platform":{{"os":"linux","architecture":null,"variant":null}},"artifactType":null}}"#,
+            Sha256::of(b"")
+        );
+        serde_json::from_str::<Descriptor>(&descriptor).unwrap();
     }
 
     #[test]

@@ -55,8 +55,8 @@ pub use eviction::{Candidate, Demand, Leaving, Limits, evict};
 pub use flight::{Attempt, Claim, Flight, claim};
 pub use guest_path::{GuestPath, compare_paths};
 pub use image::{
-    Empty, Healthcheck, History, Image, ImageConfig, ImageError, Index, Manifest, RootFs,
-    RunConfig, parse_manifest,
+    Empty, Healthcheck, History, Image, ImageConfig, ImageError, Index, LARGEST_CONFIG,
+    LARGEST_MANIFEST, Manifest, RootFs, RunConfig, parse_manifest,
 };
 pub use image_ids::ImageIds;
 pub use journal::{Build, BuildEnd, BuiltStep, Definition, Fate, Journal};

@@ -40,6 +40,7 @@ pub mod media_type {
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// What the content is.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub media_type: String,
     /// Digest of the content's bytes.
     pub digest: Sha256,

@@ -25,11 +25,14 @@ pub struct Platform {
     pub os_version: String,
 }
 
+/// Farther than any variant.
+const PREDECESSOR: u32 = 1000;
+
 /// A platform as JSON has it, in any spelling.
 #[derive(Deserialize)]
 struct Written {
-    os: String,
-    architecture: String,
+    os: Option<String>,
+    architecture: Option<String>,
     variant: Option<String>,
     #[serde(rename = "os.version")]
     os_version: Option<String>,
@@ -37,10 +40,12 @@ struct Written {
 
 impl From<Written> for Platform {
     fn from(written: Written) -> Self {
+        let os = written.os.unwrap_or_default();
+        let architecture = written.architecture.unwrap_or_default();
         let variant = written.variant.unwrap_or_default();
         Self {
             os_version: written.os_version.unwrap_or_default(),
-            ..Self::new(&written.os, &written.architecture, &variant)
+            ..Self::new(&os, &architecture, &variant)
         }
     }
 }
@@ -96,11 +101,30 @@ impl Platform {
 
     /// Returns how well an image of platform `offered` serves `self`: smaller is better, none
     /// means not at all.
+    ///
+    /// As containerd's `platforms.Only` has it: lower variants serve higher ones, and processors of
+    /// 64 bits run what is there for their predecessors of 32.
     #[must_use]
     pub fn distance(&self, offered: &Self) -> Option<u32> {
-        if self.os != offered.os || self.architecture != offered.architecture {
+        if self.os != offered.os {
             return None;
         }
+        if self.architecture == offered.architecture {
+            return self.variant_distance(offered);
+        }
+        let predecessor = match self.architecture.as_str() {
+            "amd64" => Self::new(&self.os, "386", ""),
+            "arm64" => Self::new(&self.os, "arm", "v8"),
+            _ => return None,
+        };
+        if predecessor.architecture != offered.architecture {
+            return None;
+        }
+        Some(PREDECESSOR + predecessor.variant_distance(offered)?)
+    }
+
+    /// Returns the same for platforms that differ in nothing but the variant.
+    fn variant_distance(&self, offered: &Self) -> Option<u32> {
         let level = |variant: &str, lowest: u32| match variant.trim_start_matches('v') {
             "" => Some(lowest),
             text => text.split('.').next().and_then(|major| major.parse().ok()),
@@ -197,5 +221,26 @@ mod tests {
         assert_eq!(distance("linux/amd64/v3", "linux/amd64"), Some(2));
         assert_eq!(distance("linux/amd64", "linux/arm64"), None);
         assert_eq!(distance("linux/riscv64", "linux/riscv64"), Some(0));
+    }
+
+    #[test]
+    fn predecessors_serve_where_nothing_else_does() {
+        let distance = |wanted: &str, offered: &str| {
+            let (wanted, offered): (Platform, Platform) =
+                (wanted.parse().unwrap(), offered.parse().unwrap());
+            wanted.distance(&offered)
+        };
+        let own = distance("linux/amd64/v4", "linux/amd64").unwrap();
+        let older = distance("linux/amd64/v4", "linux/386").unwrap();
+        assert!(own < older);
+        let (seven, six) = (
+            distance("linux/arm64", "linux/arm/v7").unwrap(),
+            distance("linux/arm64", "linux/arm/v6").unwrap(),
+        );
+        assert!(seven < six);
+        assert_eq!(distance("linux/386", "linux/amd64"), None);
+        assert_eq!(distance("linux/arm/v7", "linux/arm64"), None);
+        assert_eq!(distance("linux/amd64", "linux/arm/v7"), None);
+        assert_eq!(distance("windows/amd64", "linux/386"), None);
     }
 }

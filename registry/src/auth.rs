@@ -354,7 +354,8 @@ impl Courier {
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    /// Seconds. Some servers write the number as a text.
+    expires_in: Option<serde_json::Value>,
 }
 
 fn read_token(mut answer: Answer, bearer: &Bearer, scopes: &Scopes) -> Result<Token, Error> {
@@ -374,7 +375,12 @@ fn read_token(mut answer: Answer, bearer: &Bearer, scopes: &Scopes) -> Result<To
         .find(|value| !value.is_empty())
         .ok_or_else(incomplete)?;
     // The specification's default, and the least that makes sense.
-    let seconds = parsed.expires_in.unwrap_or(60).max(60);
+    let seconds = parsed
+        .expires_in
+        .as_ref()
+        .and_then(seconds)
+        .unwrap_or(60)
+        .max(60);
     let lifetime = Duration::from_secs(seconds.min(24 * 60 * 60));
     Ok(Token {
         value: Secret::new(value),
@@ -383,6 +389,15 @@ fn read_token(mut answer: Answer, bearer: &Bearer, scopes: &Scopes) -> Result<To
         // A token that expires on its way is of no use.
         expires: Instant::now() + lifetime.mul_f32(0.9),
     })
+}
+
+/// Reads a number of seconds, written in whatever way; none if it is no number.
+fn seconds(value: &serde_json::Value) -> Option<u64> {
+    match value {
+        serde_json::Value::String(text) => text.trim().parse().ok(),
+        // A fraction counts for nothing here.
+        number => number.as_u64().or_else(|| Some(number.as_f64()? as u64)),
+    }
 }
 
 fn basic(credential: &Credential, host: &str) -> Option<Result<Proof, Error>> {

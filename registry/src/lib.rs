@@ -38,9 +38,9 @@ mod route; // mirrors before the registry itself
 mod scope; // what tokens are good for
 
 mod cancel; // a flag that wakes sleepers
+mod proxy; // whom to reach by a detour
 mod stream; // bytes between the threads
 mod transport; // the one asynchronous place
-mod proxy; // whom to reach by a detour
 mod trust; // certificates
 
 pub use blob::BlobReader;
@@ -49,7 +49,7 @@ pub use credentials::{Credential, CredentialError, Credentials, Stored, registry
 pub use error::{Error, ErrorClass, TransportError, TransportKind};
 pub use fetch::{Download, FetchOptions, Fetched};
 pub use helper::HelperError;
-pub use manifest::{ImageManifest, Index, LARGEST_MANIFEST, Manifest, ManifestError};
+pub use manifest::{ImageManifest, Index, Manifest, ManifestError};
 pub use notice::{Event, Notice, Observer, Step};
 pub use proxy::Proxies;
 pub use pull::PulledImage;

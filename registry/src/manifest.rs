@@ -5,12 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::{Descriptor, MediaKind, Platform, Sha256, media_type};
+use kiln_cache::{
+    Descriptor, LARGEST_CONFIG, LARGEST_MANIFEST, MediaKind, Platform, Sha256, media_type,
+};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Bytes. What registries accept at most (distribution-spec v1.1, "Pushing Manifests").
-pub const LARGEST_MANIFEST: u64 = 4 << 20;
+use crate::foreign::one_line;
+
+/// Platforms of an index which are worth showing.
+const SHOWN: usize = 32;
 
 /// Why a manifest cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +59,14 @@ pub enum ManifestError {
         /// What was asked for.
         name: String,
     },
+    /// Its config is larger than any that was made on purpose.
+    #[error("config of {name} has {size_bytes} bytes, more than {LARGEST_CONFIG}")]
+    LargeConfig {
+        /// What was asked for.
+        name: String,
+        /// What the manifest says of it.
+        size_bytes: u64,
+    },
     /// The index has nothing for the platform.
     #[error(
         "no matching manifest for {wanted} in the manifest list entries of {digest} (available: {})",
@@ -68,7 +80,7 @@ pub enum ManifestError {
         /// What there is.
         available: Box<[Platform]>,
     },
-    /// Indexes within indexes within indexes.
+    /// Indexes within indexes within indexes, or very many of them.
     #[error("index {0} nests too deep")]
     TooDeep(Sha256),
 }
@@ -77,7 +89,11 @@ fn list(platforms: &[Platform]) -> String {
     match platforms {
         [] => "none".to_owned(),
         some => {
-            let names: Vec<String> = some.iter().map(Platform::to_string).collect();
+            let names = some.iter().take(SHOWN);
+            let mut names: Vec<String> = names.map(|name| one_line(&name.to_string())).collect();
+            if some.len() > SHOWN {
+                names.push(format!("and {} more", some.len() - SHOWN));
+            }
             names.join(", ")
         }
     }
@@ -125,7 +141,7 @@ impl Manifest {
         let digest = Sha256::of(bytes);
         let raw: Raw = serde_json::from_slice(bytes).map_err(|error| ManifestError::Syntax {
             digest,
-            reason: error.to_string(),
+            reason: one_line(&error.to_string()),
         })?;
         let essence = |text: &str| text.split(';').next().unwrap_or("").trim().to_owned();
         let served_as = served_as.map(essence).filter(|text| is_manifest_type(text));
@@ -144,8 +160,8 @@ impl Manifest {
         {
             return Err(ManifestError::MediaType {
                 digest,
-                inside: inside.clone(),
-                outside: outside.clone(),
+                inside: one_line(inside),
+                outside: one_line(outside),
             });
         }
         if raw.manifests.is_some() && (raw.config.is_some() || raw.layers.is_some()) {
@@ -177,7 +193,7 @@ impl Manifest {
             }
             MediaKind::Manifest => {
                 let strict = |raw: RawDescriptor| {
-                    let text = raw.digest.clone();
+                    let text = one_line(&raw.digest);
                     raw.known()
                         .ok_or_else(|| incomplete(&format!("digest {text:?} is not supported")))
                 };
@@ -193,7 +209,8 @@ impl Manifest {
             }
             _ => Err(ManifestError::NotAnImage {
                 digest,
-                media_type: stated.unwrap_or_else(|| "an unknown type".to_owned()),
+                media_type: stated
+                    .map_or_else(|| "an unknown type".to_owned(), |stated| one_line(&stated)),
             }),
         }
     }
@@ -273,8 +290,7 @@ struct Raw {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawDescriptor {
-    #[serde(default)]
-    media_type: String,
+    media_type: Option<String>,
     digest: String,
     size: u64,
     urls: Option<Vec<String>>,
@@ -285,10 +301,8 @@ struct RawDescriptor {
 
 #[derive(Deserialize)]
 struct RawPlatform {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
+    os: Option<String>,
+    architecture: Option<String>,
     variant: Option<String>,
 }
 
@@ -296,20 +310,25 @@ impl RawDescriptor {
     /// Returns the descriptor, or none if its digest is of an algorithm that cannot be verified.
     fn known(self) -> Option<Descriptor> {
         Some(Descriptor {
-            media_type: self.media_type,
+            media_type: self.media_type.unwrap_or_default(),
             digest: self.digest.parse().ok()?,
             size_bytes: self.size,
             urls: self.urls.unwrap_or_default(),
             annotations: self.annotations.unwrap_or_default(),
-            platform: self
-                .platform
-                .filter(|platform| !platform.os.is_empty() || !platform.architecture.is_empty())
-                .map(|platform| {
-                    let variant = platform.variant.as_deref().unwrap_or("");
-                    Platform::new(&platform.os, &platform.architecture, variant)
-                }),
+            platform: self.platform.and_then(RawPlatform::stated),
             artifact_type: self.artifact_type,
         })
+    }
+}
+
+impl RawPlatform {
+    /// Returns the platform, or none if nothing of it is said.
+    fn stated(self) -> Option<Platform> {
+        let os = self.os.unwrap_or_default();
+        let architecture = self.architecture.unwrap_or_default();
+        let variant = self.variant.unwrap_or_default();
+        let is_stated = !os.is_empty() || !architecture.is_empty();
+        is_stated.then(|| Platform::new(&os, &architecture, &variant))
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a name to a digest, and from a digest to a manifest's bytes.
 
-use kiln_cache::{BlobError, Descriptor, ImageRef, MediaKind, Sha256};
+use kiln_cache::{BlobError, Descriptor, ImageRef, LARGEST_MANIFEST, MediaKind, Sha256};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 
@@ -8,7 +8,7 @@ use crate::Error;
 use crate::endpoint::Endpoint;
 use crate::error::authority;
 use crate::exchange::{Call, Courier, Repeat};
-use crate::manifest::{LARGEST_MANIFEST, Manifest, ManifestError};
+use crate::manifest::{Manifest, ManifestError};
 use crate::origin::Downgrade;
 use crate::refusal::{Action, Refusal};
 use crate::registries_conf::Asked;

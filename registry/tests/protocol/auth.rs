@@ -79,6 +79,23 @@ fn without_credentials_an_anonymous_token_is_fetched_once() {
     assert_eq!(server.requests()[1].header("authorization"), None);
 }
 
+/// Some servers write numbers as texts.
+#[test]
+fn a_tokens_lifetime_may_be_written_in_many_ways() {
+    for lifetime in [r#""300""#, "300.5", "300", "null", r#""soon""#, "-1"] {
+        let answer = format!(r#"{{"token":"good","expires_in":{lifetime}}}"#);
+        let server = token_registry(move |_| Reply::ok(answer.clone()));
+        let client = client_with("");
+        for _ in 0..2 {
+            let tags = client.list_tags(&server.image("a/b")).unwrap();
+            assert_eq!(tags, ["one"], "{lifetime}");
+        }
+        let tokens = server.lines();
+        let tokens = tokens.iter().filter(|line| line.starts_with("GET /token"));
+        assert_eq!(tokens.count(), 1, "{lifetime}");
+    }
+}
+
 /// OCI-008.
 #[test]
 fn a_token_server_without_post_is_asked_by_get() {

@@ -321,6 +321,112 @@ fn blobs_of_another_length_are_refused() {
     }
 }
 
+/// What is read into memory has a limit, whatever a manifest says of it.
+#[test]
+fn configs_and_manifests_of_any_size_are_not_fetched() {
+    let manifest = |config_size: u64| {
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","layers":[],
+                "config":{{"mediaType":"{}","digest":"{}","size":{config_size}}}}}"#,
+            media_type::OCI_MANIFEST,
+            media_type::OCI_CONFIG,
+            Sha256::of(b"config"),
+        )
+    };
+    let bytes = manifest(10 << 30).into_bytes();
+    let reply = Reply::ok(bytes).header("Content-Type", media_type::OCI_MANIFEST);
+    let server = Server::start(move |_| reply.clone());
+    let store = TestStore::new();
+    let pull = |name: &str| {
+        let wanted = platform("linux/amd64");
+        client()
+            .pull(&server.image(name), &wanted, &store.blobs, &|_| {})
+            .unwrap_err()
+    };
+    let error = pull("a:v1");
+    assert_eq!(error.class(), ErrorClass::Unusable, "{error}");
+    assert!(error.to_string().contains("10737418240 bytes"), "{error}");
+    let asked = server.lines();
+    assert!(
+        !asked.iter().any(|line| line.contains("/blobs/")),
+        "{asked:?}"
+    );
+
+    // Nor is what the store has by chance: a layer that an index calls a manifest.
+    let layer = store.blobs.put(&vec![0; 5 << 20]).unwrap();
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{layer}","size":{}}}]}}"#,
+        media_type::OCI_MANIFEST,
+        5 << 20
+    );
+    let reply = Reply::ok(index).header("Content-Type", media_type::OCI_INDEX);
+    let server = Server::start(move |_| reply.clone());
+    let wanted = platform("linux/amd64");
+    let error = client()
+        .pull(&server.image("a:v1"), &wanted, &store.blobs, &|_| {})
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Manifest(ManifestError::TooLarge { .. })
+    ));
+}
+
+/// Three levels of indexes, each with a thousand mentions of the next, are three indexes.
+#[test]
+fn an_index_that_is_named_often_is_searched_once() {
+    let mut all: Vec<(Sha256, Vec<u8>)> = Vec::new();
+    let mut next = r#"{"schemaVersion":2,"manifests":[]}"#.to_owned();
+    for _ in 0..3 {
+        let digest = Sha256::of(next.as_bytes());
+        let entry = format!(
+            r#"{{"mediaType":"{}","digest":"{digest}","size":{}}}"#,
+            media_type::OCI_INDEX,
+            next.len()
+        );
+        all.push((digest, next.into_bytes()));
+        let entries = vec![entry; 1000].join(",");
+        next = format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#);
+    }
+    let top = next.into_bytes();
+    let server = Server::start(move |request| {
+        let found = all
+            .iter()
+            .find(|(digest, _)| request.path.ends_with(&digest.to_string()));
+        let body = found.map_or(&top, |(_, bytes)| bytes);
+        Reply::ok(body.clone()).header("Content-Type", media_type::OCI_INDEX)
+    });
+    let store = TestStore::new();
+    let wanted = platform("linux/amd64");
+    let error = client()
+        .pull(&server.image("a:v1"), &wanted, &store.blobs, &|_| {})
+        .unwrap_err();
+    assert_eq!(error.class(), ErrorClass::NoPlatform, "{error}");
+    assert_eq!(server.lines().len(), 2 + 3);
+}
+
+/// What runs there is better than nothing, as for containerd.
+#[test]
+fn an_index_with_only_a_predecessors_image_serves() {
+    let served = image("386", &[], "x");
+    let top = index(&[("386", served.clone())], "x");
+    let config = served.blobs[0].descriptor.digest.to_string();
+    let content = br#"{"architecture":"386","os":"linux"}"#;
+    let (inner, outer) = (manifest_reply(&served), manifest_reply(&top));
+    let digest = served.manifest.descriptor().digest.to_string();
+    let server = Server::start(move |request| match request.path.as_str() {
+        path if path.ends_with(&config) => Reply::ok(*content),
+        path if path.ends_with(&digest) => inner.clone(),
+        _ => outer.clone(),
+    });
+    let store = TestStore::new();
+    let pull = |wanted| {
+        let name = server.image("a:v1");
+        client().pull(&name, &platform(wanted), &store.blobs, &|_| {})
+    };
+    assert_eq!(pull("linux/amd64").unwrap().layers, []);
+    assert!(pull("linux/arm64").is_err());
+}
+
 /// What was damaged on its way is right the second time.
 #[test]
 fn damaged_content_is_fetched_once_more() {
