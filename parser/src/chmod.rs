@@ -45,7 +45,7 @@ enum Permissions {
 /// A text that is no mode.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ChmodError {
-    /// Digits, but not octal ones or too large.
+    /// A number, but no octal one, or too large.
     #[error("invalid chmod parameter: '{0}'. it should be octal string and between 0 and 07777")]
     Octal(String),
     /// Not a symbolic mode.
@@ -58,7 +58,8 @@ pub enum ChmodError {
 /// # Errors
 /// If it is neither an octal number up to 7777 nor a symbolic mode.
 pub fn parse(text: &str) -> Result<Chmod, ChmodError> {
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+    // What begins as a number is meant as one.
+    if text.starts_with(|first: char| first.is_ascii_digit()) {
         return match u32::from_str_radix(text, 8) {
             Ok(mode) if mode <= ALL => Ok(Chmod::Octal(mode)),
             _ => Err(ChmodError::Octal(text.to_owned())),
