@@ -11,7 +11,7 @@ use crate::span::Span;
 /// One instruction's text, still unparsed.
 #[derive(Clone, Debug)]
 pub(crate) struct LogicalLine {
-    /// The joined text, blanks at both ends removed.
+    /// The joined text, blanks in front removed.
     pub(crate) text: String,
     /// From the first non-blank character to the end of the last line.
     pub(crate) span: Span,
@@ -34,6 +34,15 @@ impl LogicalLine {
             }
             _ => self.span,
         }
+    }
+
+    /// Returns the rest of `text` from the beginning of a slice of it on; of any other text, that
+    /// text.
+    pub(crate) fn from<'a>(&'a self, slice: &'a str) -> &'a str {
+        let start = (slice.as_ptr() as usize).checked_sub(self.text.as_ptr() as usize);
+        start
+            .and_then(|start| self.text.get(start..))
+            .unwrap_or(slice)
     }
 
     /// Returns a slice of `text` with its place.

@@ -259,7 +259,8 @@ pub(super) fn onbuild(parts: &Parts<'_>, heredocs: &[Heredoc]) -> Result<Kind, B
         }
         _ => {}
     }
-    let mut trigger = parts.rest.to_owned();
+    // Blanks at the end of the line are stored, too.
+    let mut trigger = parts.line.from(parts.rest).to_owned();
     for heredoc in heredocs {
         trigger.push('\n');
         trigger.push_str(heredoc.verbatim());
