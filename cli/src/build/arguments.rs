@@ -1,5 +1,6 @@
 //! The flags of `kiln build`: docker's, and the useful ones of buildah.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -25,7 +26,7 @@ Examples:
 pub(crate) struct BuildArguments {
     /// Directory that COPY and ADD read, or - to read the Dockerfile from standard input
     #[arg(value_name = "PATH | -")]
-    pub(crate) context: String,
+    pub(crate) context: OsString,
 
     /// Name and optionally a tag for the image (format: name:tag)
     #[arg(short, long = "tag", value_name = "NAME")]
@@ -33,7 +34,7 @@ pub(crate) struct BuildArguments {
 
     /// Name of the Dockerfile, or - for standard input (default: PATH/Dockerfile)
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: Option<String>,
+    pub(crate) file: Option<OsString>,
 
     /// Stage to build (default: the last one)
     #[arg(long, value_name = "STAGE")]
@@ -277,10 +278,13 @@ pub(crate) struct AcceptedFlags {
     builder: Option<String>,
     #[arg(short = 'D', long, hide = true)]
     debug: bool,
-    /// Only `false`: nothing is attested anyway.
+    /// Only what turns it off: nothing is attested anyway.
+    #[arg(long, hide = true)]
+    pub(crate) attest: Vec<String>,
+    /// The same of type `provenance`.
     #[arg(long, hide = true)]
     pub(crate) provenance: Option<String>,
-    /// Only `false`: nothing is attested anyway.
+    /// The same of type `sbom`.
     #[arg(long, hide = true)]
     pub(crate) sbom: Option<String>,
 }

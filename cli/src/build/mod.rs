@@ -3,6 +3,7 @@
 mod agent; // --ssh
 mod annotation; // --annotation
 mod arguments; // flags
+mod attestation; // --attest, --provenance, --sbom
 mod cache; // --cache-from, --cache-to
 mod call; // --call, --check
 mod compression; // compression=, compression-level=

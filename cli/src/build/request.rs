@@ -15,9 +15,9 @@ use kiln_runtime::{Access, DEFAULT_SHM_SIZE_BYTES, EtcFile, Network, Resources};
 use super::arguments::{BuildArguments, ImageFormat};
 use super::output::{self, StandardOutput};
 use super::{
-    agent, annotation, cache, deletion, entitlement, named_context, secret, sources, values,
+    agent, annotation, attestation, cache, deletion, entitlement, named_context, secret, sources,
+    values,
 };
-use crate::arguments::parse_bool;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::platforms;
@@ -28,7 +28,7 @@ pub(crate) fn request(
     arguments: &BuildArguments,
     environment: &Environment,
 ) -> Result<BuildRequest, Failure> {
-    check_attestations(arguments)?;
+    attestation::check(&arguments.accepted)?;
     let (context, dockerfile) = sources::find(arguments, &mut io::stdin().lock())?;
     let epoch = match arguments.timestamp {
         Some(seconds) => Some(Timestamp::from_seconds(seconds)),
@@ -269,24 +269,6 @@ fn allowed(arguments: &BuildArguments) -> Result<Vec<Entitlement>, Failure> {
         allowed.push(Entitlement::NetworkHost);
     }
     Ok(allowed)
-}
-
-/// Nothing is attested, so `false` changes nothing and all else cannot be done.
-fn check_attestations(arguments: &BuildArguments) -> Result<(), Failure> {
-    let accepted = &arguments.accepted;
-    for (flag, value) in [
-        ("--provenance", &accepted.provenance),
-        ("--sbom", &accepted.sbom),
-    ] {
-        if let Some(value) = value
-            && parse_bool(value) != Some(false)
-        {
-            return Err(Failure::flag(format!(
-                "{flag}={value} is not supported yet"
-            )));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The context and `-f`: where the files and the instructions of a build are.
 
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ pub(super) fn find(
 ) -> Result<(ContextSource, DockerfileSource), Failure> {
     let file = arguments.file.as_deref().filter(|file| !file.is_empty());
     if arguments.context == "-" {
-        if file == Some("-") {
+        if file == Some(OsStr::new("-")) {
             return Err(Failure::new(
                 "invalid argument: can't use stdin for both build context and dockerfile",
             ));
@@ -47,25 +48,28 @@ pub(super) fn find(
 }
 
 /// Understands `-f`.
-fn dockerfile(file: Option<&str>, stdin: &mut dyn Read) -> Result<DockerfileSource, Failure> {
-    Ok(match file {
-        None => DockerfileSource::Default,
+fn dockerfile(file: Option<&OsStr>, stdin: &mut dyn Read) -> Result<DockerfileSource, Failure> {
+    let Some(file) = file else {
+        return Ok(DockerfileSource::Default);
+    };
+    // A path may hold any bytes; an address is text.
+    Ok(match file.to_str() {
         Some("-") => DockerfileSource::Text(read(stdin)?),
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
             DockerfileSource::Remote(url.to_owned())
         }
-        Some(path) => DockerfileSource::Path(PathBuf::from(path)),
+        _ => DockerfileSource::Path(PathBuf::from(file)),
     })
 }
 
 /// Understands a context that is no directory.
-fn elsewhere(text: &str) -> Result<ContextSource, Failure> {
-    match remote_source(text, Place::BuildContext) {
-        Some(Ok(RemoteSource::Git(_) | RemoteSource::Http(_))) => {
-            Ok(ContextSource::Remote(text.to_owned()))
-        }
+fn elsewhere(text: &OsStr) -> Result<ContextSource, Failure> {
+    let path = text;
+    let text = text.to_string_lossy().into_owned();
+    match remote_source(&text, Place::BuildContext) {
+        Some(Ok(RemoteSource::Git(_) | RemoteSource::Http(_))) => Ok(ContextSource::Remote(text)),
         Some(Err(error)) => Err(Failure::new(format!("invalid build context: {error}"))),
-        None if Path::new(text).exists() => Err(Failure::new(format!(
+        None if Path::new(path).exists() => Err(Failure::new(format!(
             "unable to prepare context: path {text:?} is not a directory"
         ))
         .with_hint("name the directory, and the Dockerfile with -f")),
@@ -111,6 +115,8 @@ fn is_tar_header(header: &[u8; BEGINNING]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     fn find(
@@ -119,8 +125,8 @@ mod tests {
         mut stdin: &[u8],
     ) -> Result<(ContextSource, DockerfileSource), String> {
         let arguments = BuildArguments {
-            context: context.to_owned(),
-            file: file.map(str::to_owned),
+            context: context.into(),
+            file: file.map(Into::into),
             ..BuildArguments::default()
         };
         super::find(&arguments, &mut stdin).map_err(|failure| failure.message)
@@ -158,6 +164,18 @@ mod tests {
             find("-", None, &long),
             Ok((ContextSource::Empty, DockerfileSource::Text(long.clone())))
         );
+    }
+
+    #[test]
+    fn paths_may_hold_any_bytes() {
+        let name = OsStr::from_bytes(b"Docker\xfffile");
+        let arguments = BuildArguments {
+            context: "/".into(),
+            file: Some(name.to_owned()),
+            ..BuildArguments::default()
+        };
+        let (_, dockerfile) = super::find(&arguments, &mut &b""[..]).unwrap();
+        assert_eq!(dockerfile, DockerfileSource::Path(name.into()));
     }
 
     #[test]

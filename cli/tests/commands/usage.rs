@@ -72,7 +72,7 @@ fn mistakes_have_dockers_exit_codes() {
         (
             "build --attest type=sbom .",
             125,
-            "--attest is not supported yet",
+            "--attest=type=sbom is not supported yet",
         ),
         (
             "buildx build --logfile=x .",
