@@ -10,6 +10,7 @@
 //! already, and a build that found everything done has nothing to add. Only what is new can make
 //! the directory grow, so only then are the oldest files looked for and dropped.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -49,6 +50,9 @@ pub struct Build {
     pub took: Duration,
     /// How it ended.
     pub end: BuildEnd,
+    /// The Dockerfile of the build that it was compared with, if that was in another place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_with: Option<String>,
     /// Its steps, each behind those it is made from.
     pub steps: Vec<BuiltStep>,
 }
@@ -190,6 +194,20 @@ impl Journal {
         Some(others.swap_remove(best))
     }
 
+    /// Returns the newest build that has at least half of its steps in common with one that has
+    /// these steps: for the most part the same Dockerfile in another place.
+    #[must_use]
+    pub fn alike(&self, steps: &[&str]) -> Option<Build> {
+        let wanted: HashSet<&str> = steps.iter().copied().collect();
+        let is_alike = |build: &Build| {
+            let names: HashSet<&str> = build.steps.iter().map(|step| &*step.name).collect();
+            let common = names.intersection(&wanted).count();
+            common > 0 && 2 * common >= names.len().max(wanted.len())
+        };
+        let names = self.names_by_age().into_iter().rev();
+        names.filter_map(|name| self.read(&name)).find(is_alike)
+    }
+
     /// Returns the last build of all, or of those that `is_wanted`.
     #[must_use]
     pub fn last(&self, is_wanted: impl Fn(&Definition) -> bool) -> Option<Build> {
@@ -258,6 +276,7 @@ mod tests {
             definition,
             begun: Timestamp::from_seconds(second),
             took: Duration::from_millis(1500),
+            compared_with: None,
             end: BuildEnd::Succeeded,
             steps: vec![BuiltStep {
                 name: "[1/1] RUN make".to_owned(),

@@ -101,8 +101,15 @@ pub struct FileChange {
 pub enum Change {
     /// It was not there.
     Added,
-    /// Its content, kind, mode or owner was another.
+    /// Its content, kind or owner was another.
     Changed,
+    /// Only its mode was another.
+    Mode {
+        /// What it was.
+        before: u32,
+        /// What it is.
+        now: u32,
+    },
     /// It is not there any more.
     Deleted,
 }

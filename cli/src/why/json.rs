@@ -22,6 +22,7 @@ pub(super) fn text(build: &Build) -> String {
         "seconds": build.took.as_secs_f64(),
         "end": end,
         "error": error,
+        "compared_with": build.compared_with,
         "steps": build.steps.iter().map(step).collect::<Vec<_>>(),
     });
     format!("{value:#}\n")

@@ -33,7 +33,8 @@ Examples:
 
 --json prints an object: context, dockerfile, target and platforms say what was
 built; begun (RFC 3339), seconds, end (succeeded, failed or cancelled) and error
-how that went. steps is a list of objects with name, stage, line, outcome (hit:
+how that went; compared_with is the Dockerfile in another place whose build it
+was compared with, if this one was never built. steps is a list of objects with name, stage, line, outcome (hit:
 the result was there; found: it was there once the inputs had come out as
 before; ran; failed; not-needed: a later result made it unnecessary;
 not-reached), seconds if it ran, and because: the reasons, the most telling one
@@ -126,7 +127,11 @@ fn headline(build: &Build, now: Timestamp) -> String {
         path => path,
     };
     let took = seconds(build.took);
-    format!("{ended} {target}{dockerfile} {age} ago in {took}: {what}")
+    let compared = match &build.compared_with {
+        Some(other) => format!("; compared with {other}, which has the same steps"),
+        None => String::new(),
+    };
+    format!("{ended} {target}{dockerfile} {age} ago in {took}: {what}{compared}")
 }
 
 fn line(step: &kiln_cache::BuiltStep) -> Line<'_> {

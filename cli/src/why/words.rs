@@ -165,9 +165,10 @@ fn files(count: usize) -> String {
 
 fn change(file: &FileChange) -> String {
     let what = match file.change {
-        Change::Added => "added",
-        Change::Changed => "changed",
-        Change::Deleted => "deleted",
+        Change::Added => "added".to_owned(),
+        Change::Changed => "changed".to_owned(),
+        Change::Deleted => "deleted".to_owned(),
+        Change::Mode { before, now } => format!("changed its mode from {before:04o} to {now:04o}"),
     };
     // Any byte may stand in a name.
     let path = file.path.replace(char::is_control, "?");

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use kiln_testbed::need;
 use serde_json::Value;
@@ -46,6 +47,51 @@ fn ran(because: &[&str]) -> Step {
 
 fn hit() -> Step {
     ("hit".to_owned(), Vec::new())
+}
+
+#[test]
+fn a_file_of_another_mode_says_so() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile(&format!("{SHELL}COPY src /src\n"));
+    kiln.write("ctx/src/run.sh", "1");
+    let mode = |mode| {
+        let path = kiln.scratch.join("ctx/src/run.sh");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o644);
+    built(&kiln, &[]);
+    mode(0o755);
+    let steps = built(&kiln, &[]);
+    assert_eq!(
+        steps["COPY src /src"],
+        ran(&["src/run.sh changed its mode from 0644 to 0755"])
+    );
+}
+
+#[test]
+fn the_same_dockerfile_elsewhere_is_compared_with() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile(&format!("{SHELL}COPY src /src\nRUN ls /src\n"));
+    kiln.write("ctx/src/a", "1");
+    built(&kiln, &[]);
+    kiln.write("ctx/src/a", "2");
+    // A copy of the project whose files differ.
+    let other = kiln.scratch.join("other");
+    fs::create_dir_all(other.join("src")).unwrap();
+    for file in ["Dockerfile", "busybox", "src/a"] {
+        fs::copy(kiln.scratch.join("ctx").join(file), other.join(file)).unwrap();
+    }
+    kiln.ok(&["build", "-q", "other"]);
+    let steps = steps(&kiln);
+    assert_eq!(steps["COPY busybox /bin/sh"].0, "hit");
+    assert_eq!(steps["COPY src /src"], ran(&["src/a changed"]));
+    let why = kiln.ok(&["why"]);
+    let headline = why.lines().next().unwrap();
+    assert!(headline.contains("compared with"), "{why}");
+    assert!(
+        headline.contains("ctx/Dockerfile, which has the same steps"),
+        "{why}"
+    );
 }
 
 #[test]

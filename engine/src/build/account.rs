@@ -70,8 +70,11 @@ impl Engine {
             fate: account.fate,
             because: account.because,
         };
+        let steps: Vec<BuiltStep> = steps.map(step).collect();
+        let compared_with = self.compared_with(&ended.definition, &steps);
         let build = Build {
             definition: ended.definition,
+            compared_with,
             begun: ended.begun,
             took: ended.took,
             end: match ended.result {
@@ -79,7 +82,7 @@ impl Engine {
                 Err(Error::Cancelled) => BuildEnd::Cancelled,
                 Err(error) => BuildEnd::Failed(error.to_string()),
             },
-            steps: steps.map(step).collect(),
+            steps,
         };
         // An image is worth more than the story of how it was made.
         if let Err(error) = self.journal.write(&build) {
@@ -87,5 +90,15 @@ impl Engine {
                 "what this build did cannot be written down: {error}"
             ));
         }
+    }
+
+    /// Returns the Dockerfile in another place whose build the reasons of these steps are about.
+    fn compared_with(&self, definition: &Definition, steps: &[BuiltStep]) -> Option<String> {
+        let has_reasons = steps.iter().any(|step| !step.because.is_empty());
+        if !has_reasons || self.journal.previous(definition).is_some() {
+            return None;
+        }
+        let names: Vec<&str> = steps.iter().map(|step| &*step.name).collect();
+        Some(self.journal.alike(&names)?.definition.dockerfile)
     }
 }

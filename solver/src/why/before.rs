@@ -50,7 +50,12 @@ impl Before {
     ) -> Self {
         let actions = Actions::new(deps.store);
         let mut before = Self::default();
-        if let Some(build) = deps.journal.previous(deps.definition) {
+        // What was never built in this place may have been in another.
+        let elsewhere = || {
+            let names: Vec<&str> = graph.steps().map(|(_, step)| &*step.name).collect();
+            deps.journal.alike(&names)
+        };
+        if let Some(build) = deps.journal.previous(deps.definition).or_else(elsewhere) {
             before.remember(graph, needed, build, &actions, deps);
         }
         if let Some(keys) = keys {

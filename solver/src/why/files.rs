@@ -140,8 +140,8 @@ fn compare<'a>(copy: &Copy, old: &'a Tree, new: &'a Tree) -> Vec<Difference<'a>>
         let is = after.next_if(|_| order != Ordering::Less);
         match (was, is) {
             (Some(was), Some(is)) => {
-                if !same_file(copy, (old, was), (new, is)) {
-                    note(Change::Changed, is, Some(content(new, is)));
+                if let Some(change) = change(copy, (old, was), (new, is)) {
+                    note(change, is, Some(content(new, is)));
                 }
             }
             (Some(was), None) => note(Change::Deleted, was, None),
@@ -155,15 +155,26 @@ fn compare<'a>(copy: &Copy, old: &'a Tree, new: &'a Tree) -> Vec<Difference<'a>>
     }
 }
 
-/// Says whether a copy found the same file. Times do not count, and neither does what it sets
-/// itself.
-fn same_file(copy: &Copy, (old, was): (&Tree, Entry<'_>), (new, is): (&Tree, Entry<'_>)) -> bool {
+/// Says how a file that a copy found differs; none if it is the same. Times do not count, and
+/// neither does what the copy sets itself.
+fn change(
+    copy: &Copy,
+    (old, was): (&Tree, Entry<'_>),
+    (new, is): (&Tree, Entry<'_>),
+) -> Option<Change> {
     let sets_owner = copy.owner.is_some();
     let sets_mode = copy.mode.is_some();
-    content(old, was) == content(new, is)
-        && (sets_mode || was.mode == is.mode)
+    let same_but_mode = content(old, was) == content(new, is)
         && (sets_owner || (was.uid, was.gid) == (is.uid, is.gid))
-        && was.xattrs == is.xattrs
+        && was.xattrs == is.xattrs;
+    match same_but_mode {
+        false => Some(Change::Changed),
+        true if sets_mode || was.mode == is.mode => None,
+        true => Some(Change::Mode {
+            before: u32::from(was.mode),
+            now: u32::from(is.mode),
+        }),
+    }
 }
 
 /// Returns what a name stands for, whether it is the first of its file or not.
