@@ -4,7 +4,9 @@
 //! spec/dockerfile.md section 14.
 
 use kiln_parser::lint::{CheckOptions, Rule, lint, rules};
-use kiln_parser::{Diagnostic, Dockerfile, IgnoreRules, LineIndex, Origin, Site, Span, clean};
+use kiln_parser::{
+    Diagnostic, Dockerfile, IgnoreRules, LineIndex, Origin, Site, Span, clean, parse,
+};
 use kiln_solver::{ContextRead, Extent, Progress, Reporter, Survey, survey};
 
 use crate::bases::Resolver;
@@ -47,7 +49,7 @@ impl Engine {
                 diagnostics,
             }) => {
                 return Ok(CheckResult {
-                    findings: Vec::new(),
+                    findings: found_before(request, &source_text, &diagnostics),
                     source_text: source_text.clone(),
                     problem: Some(Error::Dockerfile {
                         source_text,
@@ -96,6 +98,9 @@ impl Engine {
     }
 }
 
+/// A name that only patterns for all names match.
+const NO_FILE: &str = "\u{10fffe}\u{10ffff}";
+
 /// What is needed to find findings.
 #[derive(Debug)]
 pub(crate) struct Checks<'a> {
@@ -104,6 +109,31 @@ pub(crate) struct Checks<'a> {
     dockerfile: &'a Dockerfile,
     sites: Sites<'a>,
     options: CheckOptions,
+}
+
+/// Returns what rules say of a file with errors: of the text as a whole, and of the instructions up
+/// to the first error. Where the text cannot even be cut into instructions, they say nothing.
+fn found_before(
+    request: &BuildRequest,
+    source_text: &SourceText,
+    errors: &[Diagnostic],
+) -> Vec<Diagnostic> {
+    let is_lexing = |error: &Diagnostic| error.origin == Origin::Lexing;
+    let end = errors.iter().map(|error| error.lines.end).min();
+    let (Some(end), false) = (end, errors.iter().any(is_lexing)) else {
+        return Vec::new();
+    };
+    let dockerfile = parse(&source_text.bytes).dockerfile;
+    let Ok(checks) = Checks::new(request, source_text, &dockerfile) else {
+        return Vec::new();
+    };
+    let mut found = lint(&dockerfile, &checks.options);
+    found.retain(|finding| match Rule::from_name(finding.code) {
+        Some(Rule::NoEmptyContinuation) => true,
+        Some(rule) => rule.is_about_one_instruction() && finding.lines.start < end,
+        None => false,
+    });
+    found
 }
 
 /// Stages by index.
@@ -120,7 +150,7 @@ impl<'a> Checks<'a> {
         let directive = dockerfile.directives.check.as_ref();
         let (text, span) = match (given, directive) {
             (Some(text), _) => (text.as_str(), Span::default()),
-            (None, Some(text)) => (text.raw.as_str(), text.span),
+            (None, Some(text)) => (CheckOptions::without_remark(&text.raw), text.span),
             (None, None) => ("", Span::default()),
         };
         let options = CheckOptions::parse(text).map_err(|error| {
@@ -181,8 +211,13 @@ impl<'a> Checks<'a> {
         let is_remote = |path: &str| path.contains("://");
         let local = reads.iter().filter(|read| !is_remote(&read.path));
         let findings = local.filter_map(|read| {
-            let path = clean(read.path.trim_start_matches('/'));
-            let is_ignored = path != "." && rules.is_ignored(&path);
+            let path = clean(&read.path);
+            let is_ignored = match path.as_str() {
+                // The root is no file that could be ignored, but all that is in it may be.
+                "." | "/" => rules.is_ignored(NO_FILE),
+                // BuildKit compares names as they are written, and patterns begin with no slash.
+                path => !path.starts_with('/') && rules.is_ignored(path),
+            };
             is_ignored.then(|| rules::copy_ignored_file(read.span, read.verb, &path))
         });
         Ok(findings.collect())

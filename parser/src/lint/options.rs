@@ -89,23 +89,32 @@ impl CheckOptions {
         Ok(options)
     }
 
+    /// Returns the options of a comment or a directive: what stands behind a blank is a remark.
+    #[must_use]
+    pub fn without_remark(text: &str) -> &str {
+        text.split(' ').next().unwrap_or_default()
+    }
+
     /// Returns whether a finding of `rule` counts at an instruction with these doc comments.
     #[must_use]
     pub fn reports(&self, rule: Rule, comments: &[Text]) -> bool {
+        let own = Self::of_comments(comments);
         // BuildKit's linter asks one list or the other: what must be switched on is not skipped.
-        if rule.is_experimental() {
-            return self.experimental.contains(rule);
+        match rule.is_experimental() {
+            true => self.experimental.contains(rule) || own.experimental.contains(rule),
+            false => !self.skip.contains(rule) && !own.skip.contains(rule),
         }
-        if self.skip.contains(rule) {
-            return false;
-        }
-        // A comment that is no proper option is just a comment.
-        !comments
+    }
+
+    /// Reads the first doc comment that holds options. One that makes no sense is just a comment.
+    fn of_comments(comments: &[Text]) -> Self {
+        let mut pairs = comments
             .iter()
-            .filter_map(|comment| comment.raw.split_once('='))
-            .filter(|(name, _)| name.trim().eq_ignore_ascii_case("check"))
-            .filter_map(|(_, text)| Self::parse(text).ok())
-            .any(|options| options.skip.contains(rule))
+            .filter_map(|comment| comment.raw.split_once('='));
+        pairs
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case("check"))
+            .and_then(|(_, text)| Self::parse(Self::without_remark(text.trim())).ok())
+            .unwrap_or_default()
     }
 }
 

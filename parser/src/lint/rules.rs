@@ -121,6 +121,18 @@ impl Rule {
         )
     }
 
+    /// Returns whether a finding can be made as soon as the instruction is read, whatever follows.
+    #[must_use]
+    pub fn is_about_one_instruction(self) -> bool {
+        matches!(
+            self,
+            Self::StageNameCasing
+                | Self::FromAsCasing
+                | Self::MaintainerDeprecated
+                | Self::InvalidDefinitionDescription
+        )
+    }
+
     /// Returns whether the rule is off unless asked for.
     #[must_use]
     pub fn is_experimental(self) -> bool {
