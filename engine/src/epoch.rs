@@ -2,15 +2,17 @@
 //!
 //! spec/dockerfile.md section 5.4.
 
-use std::collections::BTreeMap;
-
 use kiln_cache::Timestamp;
-use kiln_parser::{Dockerfile, Kind, Place, RemoteSource, Source, Stage, remote_source};
+use kiln_parser::Dockerfile;
 use kiln_runtime::Cancel;
-use kiln_solver::{GitDirectory, NamedSource, Remote, Remotes, Reporter, VertexEnd, context_name};
+use kiln_solver::{
+    NamedSource, PlanOptions, Remote, Remotes as _, Reporter, VertexEnd, context_name, epoch_stage,
+    epoch_text,
+};
 
-use crate::Error;
+use crate::remote::RemoteSources;
 use crate::request::BuildRequest;
+use crate::{Error, SourceText};
 
 /// The build argument.
 const NAME: &str = "SOURCE_DATE_EPOCH";
@@ -20,9 +22,7 @@ const NAME: &str = "SOURCE_DATE_EPOCH";
 pub(crate) struct Times<'a> {
     /// When the build context was made; none for a directory of the host.
     pub(crate) context: Option<Timestamp>,
-    /// `--build-context`.
-    pub(crate) named: &'a BTreeMap<String, NamedSource>,
-    pub(crate) remotes: &'a dyn Remotes,
+    pub(crate) remotes: &'a RemoteSources<'a>,
     pub(crate) reporter: &'a Reporter<'a>,
     pub(crate) cancel: &'a Cancel,
 }
@@ -33,20 +33,17 @@ pub(crate) struct Times<'a> {
 /// When the value is no time and names nothing that has one.
 pub(crate) fn find(
     request: &BuildRequest,
+    source_text: &SourceText,
     dockerfile: &Dockerfile,
+    options: &PlanOptions,
     times: &Times<'_>,
 ) -> Result<Option<Timestamp>, Error> {
     if request.epoch.is_some() {
         return Ok(request.epoch);
     }
-    let given = request.build_args.get(NAME).cloned();
-    let Some(text) = given.or_else(|| global_default(dockerfile)) else {
+    let Some(text) = epoch_text(dockerfile, options) else {
         return Ok(None);
     };
-    let text = text.trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
     if let Ok(seconds) = text.parse::<i64>() {
         return Ok(Some(Timestamp::from_seconds(seconds)));
     }
@@ -61,13 +58,21 @@ pub(crate) fn find(
                 .to_owned(),
         ),
     };
-    let named = context_name(text).and_then(|name| times.named.get(&name));
+    let named = context_name(&text).and_then(|name| options.contexts.get(&name));
     let remote = match named {
         Some(NamedSource::Remote(remote)) => remote.clone(),
-        // A directory of the host has no time that others would find too.
-        Some(NamedSource::Directory(_)) => return Ok(None),
-        Some(NamedSource::Scratch | NamedSource::Image(_)) => return Err(invalid()),
-        None => stage_source(dockerfile, text).ok_or_else(invalid)?,
+        // A directory of the host has no time that others would find too, and neither has an image.
+        Some(_) => return Ok(None),
+        None => match epoch_stage(dockerfile, options, &text) {
+            Some(Ok(remote)) => remote,
+            Some(Err(error)) => {
+                return Err(Error::Dockerfile {
+                    source_text: source_text.clone(),
+                    diagnostics: vec![error],
+                });
+            }
+            None => return Err(invalid()),
+        },
     };
     identify(&remote, times)
 }
@@ -84,6 +89,10 @@ fn identify(remote: &Remote, times: &Times<'_>) -> Result<Option<Timestamp>, Err
                 .remotes
                 .fetch(remote, &identity, &vertex, times.cancel)?;
             Ok(known()?.time)
+        }
+        (None, Remote::Download(download)) => {
+            let remotes = times.remotes;
+            remotes.time_of_download(download, &identity, &vertex, times.cancel)
         }
         (time, _) => Ok(time),
     });
@@ -104,45 +113,5 @@ fn identify(remote: &Remote, times: &Times<'_>) -> Result<Option<Timestamp>, Err
                 hint: None,
             })
         }
-    }
-}
-
-/// Returns the default of a global `ARG SOURCE_DATE_EPOCH`.
-fn global_default(dockerfile: &Dockerfile) -> Option<String> {
-    let declarations = dockerfile
-        .global_args
-        .iter()
-        .flat_map(|arg| &arg.declarations);
-    let mut defaults = declarations.filter(|(name, _)| name.raw == NAME);
-    Some(defaults.next_back()?.1.as_ref()?.raw.clone())
-}
-
-/// Returns what a stage adds that is made for its time alone: from nothing, with build arguments
-/// and one remote source.
-fn stage_source(dockerfile: &Dockerfile, name: &str) -> Option<Remote> {
-    let is_named = |stage: &&Stage| {
-        let own = stage.from.name.as_ref();
-        own.is_some_and(|own| own.raw.eq_ignore_ascii_case(name))
-    };
-    let stage = dockerfile.stages.iter().rfind(is_named)?;
-    if stage.from.image.raw != "scratch" {
-        return None;
-    }
-    let mut added = None;
-    for instruction in &stage.instructions {
-        match &instruction.kind {
-            Kind::Arg(_) => {}
-            Kind::Add(add) if added.is_none() => added = Some(add),
-            _ => return None,
-        }
-    }
-    let [Source::Path(path)] = added?.sources.as_slice() else {
-        return None;
-    };
-    match remote_source(&path.raw, Place::Instruction)? {
-        Ok(source @ (RemoteSource::Git(_) | RemoteSource::Http(_))) => {
-            Some(Remote::new(source, GitDirectory::Drop))
-        }
-        Err(_) => None,
     }
 }

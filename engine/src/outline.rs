@@ -91,7 +91,7 @@ impl Engine {
         let (secrets, agents) = needs(&dockerfile, &survey, &plan);
         Ok(Outline {
             target: target(stage.expect("what was planned has a target")),
-            arguments: arguments(&dockerfile, &survey),
+            arguments: arguments(&dockerfile, &survey, &request.build_args),
             secrets,
             agents,
             source_text,
@@ -100,8 +100,14 @@ impl Engine {
 }
 
 /// Returns the arguments of the stages, and the global ones that the stages make use of. A name that
-/// is declared more than once is shown as it is declared first, with the last value.
-fn arguments(dockerfile: &Dockerfile, survey: &Survey) -> Vec<OutlinedArgument> {
+/// is declared more than once is shown as it is declared first, with the last value. A stage that
+/// takes over what is known without it, the platform for instance, declares nothing that could be
+/// given.
+fn arguments(
+    dockerfile: &Dockerfile,
+    survey: &Survey,
+    given: &BTreeMap<String, String>,
+) -> Vec<OutlinedArgument> {
     let used = used_globals(dockerfile, survey);
     let sites: Vec<&Arg> = dockerfile
         .global_args
@@ -116,18 +122,20 @@ fn arguments(dockerfile: &Dockerfile, survey: &Survey) -> Vec<OutlinedArgument> 
     let mut shown: Vec<OutlinedArgument> = Vec::new();
     for declared in &survey.arguments {
         let found = sites.iter().find_map(|arg| {
-            let names = arg.declarations.iter();
-            let is_here = names
-                .into_iter()
-                .any(|(name, _)| name.span == declared.span);
-            is_here.then_some(&arg.site)
+            let mut names = arg.declarations.iter();
+            let (_, default) = names.find(|(name, _)| name.span == declared.span)?;
+            Some((&arg.site, default))
         });
         // Triggers of a base declare arguments that stand nowhere in this file.
-        let Some(site) = found else { continue };
+        let Some((site, default)) = found else {
+            continue;
+        };
         let first_stage = dockerfile.stages.first();
         let is_global =
             first_stage.is_none_or(|stage| site.span.start < stage.from.site.span.start);
-        if is_global && !used.contains(&declared.name) {
+        let takes_over =
+            default.is_none() && declared.value.is_some() && !given.contains_key(&declared.name);
+        if (is_global && !used.contains(&declared.name)) || (!is_global && takes_over) {
             continue;
         }
         let said = description(&site.comments, &declared.name).map(str::to_owned);

@@ -94,7 +94,16 @@ pub(crate) fn form(request: &BuildRequest) -> Result<Form, Error> {
 /// Refuses, before anything is built, outputs that cannot hold the result.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
     let form = form(request)?;
+    let windows = request.platforms.iter().find(|p| p.os == "windows");
     for output in outputs(request) {
+        if let (Some(platform), Some(_)) = (windows, output.image()) {
+            return Err(Error::Input {
+                message: format!(
+                    "an image for {platform} cannot be written: its layers have a form of their own, and kiln makes those for Linux"
+                ),
+                hint: Some("take its files with -o DIRECTORY".to_owned()),
+            });
+        }
         let is_docker = matches!(output, Output::Docker { .. });
         if form == Form::Index && is_docker {
             return Err(export_error(&exporter::ExportError::ManifestList));

@@ -305,7 +305,8 @@ pub enum Program {
     Exec(Vec<String>),
     /// This text, given to the shell. Heredocs the shell must understand stand in it.
     Shell(String),
-    /// This file, made executable and run directly: a lone heredoc that starts with `#!`.
+    /// This file, made executable; its path is given to the shell: a lone heredoc that starts with
+    /// `#!`.
     File {
         /// The file's name, the heredoc's delimiter.
         name: String,
@@ -315,6 +316,18 @@ pub enum Program {
 }
 
 impl Run {
+    /// Returns the script that the whole command is: the body of a heredoc whose marker stands
+    /// alone.
+    #[must_use]
+    pub fn script(&self) -> Option<&str> {
+        match (&self.command, self.heredocs.as_slice()) {
+            (CommandLine::Shell(text), [only]) if crate::heredoc::is_marker(&text.raw) => {
+                Some(&only.body)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns what is to be executed, heredocs resolved.
     #[must_use]
     pub fn program(&self) -> Program {

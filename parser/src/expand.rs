@@ -25,6 +25,9 @@ pub enum Quoting {
     /// Those of a heredoc's body: quotes are text, and every escape token vanishes and makes the
     /// next character literal. The token is a backslash whatever the file says.
     HeredocBody,
+    /// Those of a command that is shown and not run: quotes stay, and so do variables that are not
+    /// set, for the shell may set them.
+    Shown,
 }
 
 /// A word after expansion.
@@ -67,7 +70,7 @@ pub fn expand(
         });
     }
     let escape = match quoting {
-        Quoting::Word => escape,
+        Quoting::Word | Quoting::Shown => escape,
         Quoting::HeredocBody => '\\',
     };
     let mut expander = Expander {
@@ -219,9 +222,12 @@ impl Expander<'_> {
                 self.close()?;
             } else if character == '$' {
                 self.dollar()?;
-            } else if self.quoting == Quoting::Word && character == '"' {
+            } else if self.quoting != Quoting::HeredocBody && character == '"' {
                 top.double_quoted = !double_quoted;
-            } else if self.quoting == Quoting::Word && character == '\'' && !double_quoted {
+                if self.quoting == Quoting::Shown {
+                    top.value.push('"');
+                }
+            } else if self.quoting != Quoting::HeredocBody && character == '\'' && !double_quoted {
                 self.single_quoted()?;
             } else if character == self.escape {
                 self.escaped(double_quoted);
@@ -304,6 +310,14 @@ impl Expander<'_> {
         value
     }
 
+    /// Returns what stands for a variable that is not set: nothing, or what is written.
+    fn unset(&self, written: impl FnOnce() -> String) -> String {
+        match self.quoting {
+            Quoting::Shown => written(),
+            Quoting::Word | Quoting::HeredocBody => String::new(),
+        }
+    }
+
     /// Reads up to the closing quote; nothing is special before it.
     fn single_quoted(&mut self) -> Result<(), Problem> {
         let rest = &self.word[self.position..];
@@ -312,7 +326,10 @@ impl Expander<'_> {
             return Err(Problem::SingleQuote);
         };
         self.position += length + 1;
-        self.push(&rest[..length]);
+        match self.quoting {
+            Quoting::Shown => self.push(&format!("'{}'", &rest[..length])),
+            Quoting::Word | Quoting::HeredocBody => self.push(&rest[..length]),
+        }
         Ok(())
     }
 
@@ -343,7 +360,8 @@ impl Expander<'_> {
             if name.is_empty() {
                 self.push("$");
             } else {
-                let value = self.look_up(&name).unwrap_or_default();
+                let value = self.look_up(&name);
+                let value = value.unwrap_or_else(|| self.unset(|| format!("${name}")));
                 self.insert(&value)?;
             }
             return Ok(());
@@ -358,7 +376,8 @@ impl Expander<'_> {
         match self.next() {
             None => Err(Problem::MissingBrace),
             Some('}') => {
-                let value = self.look_up(&name).unwrap_or_default();
+                let value = self.look_up(&name);
+                let value = value.unwrap_or_else(|| self.unset(|| format!("${{{name}}}")));
                 self.insert(&value)
             }
             Some(':') => {
@@ -416,11 +435,11 @@ impl Expander<'_> {
                     pattern: text,
                 });
             }
-            Purpose::Replacement { name, all, pattern } => {
-                let value = self.look_up(&name).unwrap_or_default();
-                replace(&value, &pattern, &text, all)
-                    .map_err(|error| Problem::pattern(&pattern, error))?
-            }
+            Purpose::Replacement { name, all, pattern } => match self.look_up(&name) {
+                None if self.quoting == Quoting::Shown => format!("${{{name}/{pattern}/{text}}}"),
+                value => replace(&value.unwrap_or_default(), &pattern, &text, all)
+                    .map_err(|error| Problem::pattern(&pattern, error))?,
+            },
             Purpose::Operand { name, operator } => self.operate(name, &operator, text)?,
         };
         self.insert(&value)
@@ -437,6 +456,10 @@ impl Expander<'_> {
             return Err(Problem::Modifier(format!(":{character}")));
         }
         let value = self.look_up(&name);
+        if value.is_none() && self.quoting == Quoting::Shown {
+            let colon = if colon { ":" } else { "" };
+            return Ok(format!("${{{name}{colon}{character}{operand}}}"));
+        }
         let usable = value
             .as_ref()
             .is_some_and(|value| !colon || !value.is_empty());

@@ -74,4 +74,4 @@ pub use reference::{
 };
 pub use sources::{DoubleStar, SourcePattern};
 pub use span::{LineIndex, Span};
-pub use suggest::suggest;
+pub use suggest::{hint, suggest};

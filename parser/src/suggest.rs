@@ -31,7 +31,8 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// Returns `" (did you mean x?)"`, or nothing when no candidate is close.
-pub(crate) fn hint(suggestion: Option<&str>) -> String {
+#[must_use]
+pub fn hint(suggestion: Option<&str>) -> String {
     suggestion
         .map(|word| format!(" (did you mean {word}?)"))
         .unwrap_or_default()

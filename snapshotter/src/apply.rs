@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Compression, DiffId, GuestPath, Sha256Reader, Timestamp, WorkDir};
+use kiln_cache::{Compression, DiffId, GuestPath, Kind, Sha256Reader, Timestamp, WorkDir};
 
 use crate::build_error::BuildError;
 use crate::builder::LayerBuilder;
@@ -81,7 +81,11 @@ impl LayerStore {
         let (directory, tree, work) = builder.into_directory()?;
         Ok(UnpackedArchive {
             directory,
-            newest: tree.iter().map(|entry| entry.mtime).max(),
+            newest: tree
+                .iter()
+                .filter(|entry| matches!(entry.kind, Kind::File { .. } | Kind::HardLink { .. }))
+                .map(|entry| entry.mtime)
+                .max(),
             _work: work,
         })
     }
@@ -102,7 +106,8 @@ impl UnpackedArchive {
         &self.directory
     }
 
-    /// Returns the latest modification time in it; none if it is empty.
+    /// Returns the latest modification time of a file in it; none if it has none. Times of
+    /// directories may be made up: an archive need not have entries for them.
     #[must_use]
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest

@@ -47,7 +47,7 @@ pub use layers::{BringError, Layers, LayersError};
 pub use plan::{
     BaseError, BaseRequest, Bases, ContextRead, DeclaredArgument, Entitlement, Extent, Fault,
     ImageSource, NamedSource, Plan, PlanError, PlanOptions, PlannedHistory, Survey, TargetImage,
-    context_name, plan, survey,
+    context_name, epoch_stage, epoch_text, plan, survey,
 };
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
 pub use remote::{Identity, RemoteError, Remotes};

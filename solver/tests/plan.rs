@@ -218,10 +218,42 @@ fn history_and_config_of_every_instruction() {
         names[1..],
         [
             "[2/5] WORKDIR sub",
-            "[3/5] RUN echo $V",
+            "[3/5] RUN echo 1",
             "[4/5] RUN [\"/bin/tool\", \"x\"]",
             "[5/5] COPY --chown=1:2 --chmod=755 a b ./dir/",
         ]
+    );
+}
+
+/// Files can be collected for Windows, and what is to be done with them be said.
+#[test]
+fn windows_has_its_own_defaults() {
+    let mut files =
+        case("FROM scratch\nWORKDIR C:\\\\app\\\\\nCOPY a C:/dir/\nWORKDIR sub\nCMD run\n");
+    let windows: Platform = "windows/amd64".parse().unwrap();
+    files.options.platforms = vec![windows];
+    let plan = files.plan();
+    let target = &plan.targets[0];
+    let config = &target.config.config;
+    assert_eq!(target.config.os, "windows");
+    assert_eq!(config.env, [""; 0]);
+    assert_eq!(config.working_dir, r"\app\sub");
+    assert_eq!(config.cmd, ["cmd", "/S", "/C", "run"]);
+    let created_by = target.history.iter().map(|entry| &*entry.created_by);
+    assert_eq!(
+        created_by.collect::<Vec<_>>(),
+        [
+            "WORKDIR /app",
+            "COPY a C:/dir/ # buildkit",
+            "WORKDIR /app/sub",
+            r#"CMD ["cmd" "/S" "/C" "run"]"#,
+        ]
+    );
+    let mut command = case("FROM scratch\nRUN a\n");
+    command.options.platforms = vec!["windows/amd64".parse().unwrap()];
+    assert_eq!(
+        command.error(),
+        "RUN cannot be carried out for windows/amd64: only Linux programs run here"
     );
 }
 

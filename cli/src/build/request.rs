@@ -30,16 +30,8 @@ pub(crate) fn request(
 ) -> Result<BuildRequest, Failure> {
     attestation::check(&arguments.accepted)?;
     let (context, dockerfile) = sources::find(arguments, &mut io::stdin().lock())?;
-    let epoch = match arguments.timestamp {
-        Some(seconds) => Some(Timestamp::from_seconds(seconds)),
-        None if arguments.reproducible => Some(Timestamp::EPOCH),
-        None => environment.epoch()?,
-    };
     let mut build_args = build_args(arguments, environment)?;
-    if let (Some(epoch), false) = (epoch, build_args.contains_key("SOURCE_DATE_EPOCH")) {
-        let seconds = epoch.seconds.to_string();
-        build_args.insert("SOURCE_DATE_EPOCH".to_owned(), seconds);
-    }
+    let epoch = epoch(arguments, environment, &mut build_args);
     let tags = arguments.tags.iter().map(|tag| output::parse_tag(tag));
     let tags: Vec<_> = tags.collect::<Result<_, _>>().map_err(Failure::flag)?;
     let allowed = allowed(arguments)?;
@@ -106,6 +98,35 @@ pub(crate) fn request(
         },
         epoch,
     })
+}
+
+/// Returns the time that is said in seconds, and makes it known as a build argument. What is said
+/// of this build goes before what the environment says of all; both may name what has a time.
+fn epoch(
+    arguments: &BuildArguments,
+    environment: &Environment,
+    build_args: &mut BTreeMap<String, String>,
+) -> Option<Timestamp> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let flag = match arguments.timestamp {
+        Some(seconds) => Some(Timestamp::from_seconds(seconds)),
+        None if arguments.reproducible => Some(Timestamp::EPOCH),
+        None => None,
+    };
+    let given = build_args.contains_key(NAME);
+    match (flag, environment.epoch()) {
+        (Some(time), _) => {
+            let seconds = time.seconds.to_string();
+            build_args.entry(NAME.to_owned()).or_insert(seconds);
+            Some(time)
+        }
+        (None, Some(text)) if !given => {
+            let time = text.parse().ok().map(Timestamp::from_seconds);
+            build_args.insert(NAME.to_owned(), text);
+            time
+        }
+        (None, _) => None,
+    }
 }
 
 /// Returns where results of other machines come from, and where results go to.
@@ -327,6 +348,23 @@ mod tests {
         assert_eq!(request.build_args["SOURCE_DATE_EPOCH"], "7");
         let given = of(&["--timestamp=7", "--build-arg", "SOURCE_DATE_EPOCH=8"]).unwrap();
         assert_eq!(given.build_args["SOURCE_DATE_EPOCH"], "8");
+    }
+
+    #[test]
+    fn what_is_said_of_one_build_goes_before_the_environment() {
+        let of = |flags: &[&str], value: &str| {
+            let environment = Environment::with(&[("SOURCE_DATE_EPOCH", value)]);
+            let request = request(&parse(flags), &environment).unwrap();
+            let argument = request.build_args.get("SOURCE_DATE_EPOCH").cloned();
+            (request.epoch.map(|time| time.seconds), argument)
+        };
+        let said = |text: &str| Some(text.to_owned());
+        assert_eq!(of(&[], "7"), (Some(7), said("7")));
+        assert_eq!(of(&[], "context"), (None, said("context")));
+        assert_eq!(of(&[], ""), (None, None));
+        let given = ["--build-arg", "SOURCE_DATE_EPOCH=8"];
+        assert_eq!(of(&given, "7"), (None, said("8")));
+        assert_eq!(of(&["--timestamp=9"], "7"), (Some(9), said("9")));
     }
 
     #[test]

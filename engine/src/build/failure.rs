@@ -1,6 +1,6 @@
 //! Why a build failed, with the place in the Dockerfile and what to do about it.
 
-use kiln_parser::{Diagnostic, Dockerfile, suggest};
+use kiln_parser::{Diagnostic, Dockerfile, hint, suggest};
 use kiln_solver::{Fault, PlanError, SolveError, StepError};
 
 use crate::check::Sites;
@@ -36,7 +36,7 @@ pub(crate) fn plan_error(
             message: format!(
                 "{name}: failed to resolve source metadata for {canonical}: {}{}",
                 source.message,
-                closest_stage(&name, dockerfile),
+                closest_name(&name, dockerfile),
             ),
             class: fault_class(source.fault),
             hint: source.hint,
@@ -44,15 +44,16 @@ pub(crate) fn plan_error(
     }
 }
 
-/// Asks whether a stage was meant by a name that no image has.
-fn closest_stage(name: &str, dockerfile: &Dockerfile) -> String {
-    let written = dockerfile
-        .stages
-        .iter()
-        .filter_map(|stage| stage.from.name.as_ref());
-    suggest(name, written.map(|name| name.raw.as_str())).map_or_else(String::new, |close| {
-        format!(" (did you mean {}?)", close.to_lowercase())
-    })
+/// Asks whether a stage, or an image that everybody knows, was meant by a name that no image has.
+fn closest_name(name: &str, dockerfile: &Dockerfile) -> String {
+    const KNOWN: [&str; 7] = [
+        "alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora",
+    ];
+    let written = dockerfile.stages.iter();
+    let written = written.filter_map(|stage| stage.from.name.as_ref());
+    let names = written.map(|name| name.raw.to_lowercase());
+    let names: Vec<String> = names.chain(KNOWN.map(str::to_owned)).collect();
+    hint(suggest(name, names.iter().map(String::as_str)))
 }
 
 pub(super) fn solve_error(error: SolveError, source_text: &SourceText) -> Error {

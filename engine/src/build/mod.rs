@@ -173,10 +173,11 @@ impl Engine {
         let mut options = plan_options(request)?;
         options.epoch = epoch::find(
             request,
+            source_text,
             dockerfile,
+            &options,
             &Times {
                 context: definition.time,
-                named: &options.contexts,
                 remotes: &remotes,
                 reporter,
                 cancel,

@@ -11,7 +11,7 @@ use kiln_cache::{BlobError, DownloadRecord, GuestPath, Sha256, Timestamp};
 use kiln_parser::Address;
 use kiln_registry::{ErrorClass, FetchOptions, Fetched, Secret};
 use kiln_runtime::Cancel;
-use kiln_snapshotter::{Content, Layer, LayerBuilder, Metadata};
+use kiln_snapshotter::{Content, Layer, LayerBuilder, Metadata, is_archive};
 use kiln_solver::{Download, Fault, Identity, RemoteError, Vertex};
 
 use super::checksum::Checksum;
@@ -64,19 +64,7 @@ impl RemoteSources<'_> {
         vertex: &Vertex<'_>,
         cancel: &Cancel,
     ) -> Result<Layer, RemoteError> {
-        let checksum = match &download.checksum {
-            Some(checksum) => Checksum::parse(checksum)?,
-            None => Sha256::from_hex(&identity.revision)
-                .map(Checksum::Sha256)
-                .map_err(local("cannot use a download's identity"))?,
-        };
-        let (content, time) = match self.at_hand(&download.url, &checksum)? {
-            Some(here) => here,
-            None => {
-                let record = self.ask(&download.url, Some(&checksum), vertex, cancel)?;
-                (record.content, record.modified())
-            }
-        };
+        let (content, time) = self.content(download, identity, vertex, cancel)?;
         // Without a checksum, the identity speaks of the time too.
         let time = match download.checksum {
             None => identity.time,
@@ -84,6 +72,50 @@ impl RemoteSources<'_> {
         };
         let time = time.unwrap_or(Timestamp::EPOCH);
         self.layer_of_download(&download.file_name, content, time)
+    }
+
+    /// Returns when a download was made that was identified: what the server says, or, of an
+    /// archive, the time of its newest file. None if neither says anything.
+    pub(crate) fn time_of_download(
+        &self,
+        download: &Download,
+        identity: &Identity,
+        vertex: &Vertex<'_>,
+        cancel: &Cancel,
+    ) -> Result<Option<Timestamp>, RemoteError> {
+        if identity.time.is_some() {
+            return Ok(identity.time);
+        }
+        let (content, time) = self.content(download, identity, vertex, cancel)?;
+        let open = || self.engine.blobs.open(content).map_err(stored);
+        if time.is_some() || !is_archive(open()?) {
+            return Ok(time);
+        }
+        let unpacked = self.engine.layers.unpack_aside(open()?);
+        // What begins as an archive and is none has no time either.
+        Ok(unpacked.ok().and_then(|archive| archive.newest()))
+    }
+
+    /// Brings the content of an identified download here, if it is not; returns it with the time
+    /// that the server gave.
+    fn content(
+        &self,
+        download: &Download,
+        identity: &Identity,
+        vertex: &Vertex<'_>,
+        cancel: &Cancel,
+    ) -> Result<(Sha256, Option<Timestamp>), RemoteError> {
+        let checksum = match &download.checksum {
+            Some(checksum) => Checksum::parse(checksum)?,
+            None => Sha256::from_hex(&identity.revision)
+                .map(Checksum::Sha256)
+                .map_err(local("cannot use a download's identity"))?,
+        };
+        if let Some(here) = self.at_hand(&download.url, &checksum)? {
+            return Ok(here);
+        }
+        let record = self.ask(&download.url, Some(&checksum), vertex, cancel)?;
+        Ok((record.content, record.modified()))
     }
 
     /// Brings what a URL stands for now into the blobs.

@@ -232,3 +232,27 @@ fn long_patterns_and_values_are_quick() {
         )
     );
 }
+
+#[test]
+fn commands_are_shown_with_what_is_known() {
+    for (text, expected) in [
+        (
+            "RUN echo $a ${a} $unset ${unset}",
+            "RUN echo A A $unset ${unset}",
+        ),
+        (r#"RUN echo "$a" '$a' "'$a'""#, r#"RUN echo "A" '$a' "'A'""#),
+        (
+            "RUN ${unset:-$a} ${unset/$a/b} ${a:+x}",
+            "RUN ${unset:-A} ${unset/A/b} x",
+        ),
+        (r"RUN echo \$a a\b", "RUN echo $a ab"),
+        ("RUN ${unset#*x} ${unset?no}", "RUN ${unset#*x} ${unset?no}"),
+        (
+            "RUN for i in 1; do echo $i; done",
+            "RUN for i in 1; do echo $i; done",
+        ),
+    ] {
+        let shown = expand(text, '\\', Quoting::Shown, &variables).unwrap();
+        assert_eq!(shown.value, expected);
+    }
+}

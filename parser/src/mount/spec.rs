@@ -1,5 +1,6 @@
 //! What the fields of a mount mean.
 
+use crate::clean::clean;
 use nom::character::complete::{digit1, one_of, space0};
 use nom::combinator::{all_consuming, opt, recognize};
 use nom::sequence::preceded;
@@ -231,7 +232,15 @@ impl Fields {
             Type::Cache => MountKind::Cache {
                 id: self.id,
                 sharing: self.sharing.unwrap_or_default(),
-                owner: owner(0o755),
+                owner: match &self.source {
+                    // A part of a cache has the owner that it was made with.
+                    Some(part) if clean(&format!("/{part}")) != "/" => FileOwner {
+                        mode: 0o755,
+                        uid: 0,
+                        gid: 0,
+                    },
+                    _ => owner(0o755),
+                },
             },
             Type::Tmpfs => MountKind::Tmpfs {
                 size_bytes: self.size_bytes,

@@ -48,7 +48,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Returns the files of other steps that it shows.
+    /// Returns the files of other steps that it shows, or begins with.
     #[must_use]
     pub fn files(&self) -> Option<&Part> {
         match &self.kind {
@@ -79,6 +79,8 @@ pub enum MountKind {
         owner: FileOwner,
         /// What a new directory holds.
         initial: Option<Part>,
+        /// The part of it that is mounted.
+        inside: GuestPath,
         /// Whether the command may write.
         access: Access,
     },

@@ -107,9 +107,14 @@ impl Encode for Mount {
                 sharing: _,
                 owner,
                 initial,
+                inside,
                 access,
             } => {
-                encoder.text("cache").flag(is_read_only(access));
+                match inside.is_root() {
+                    true => encoder.text("cache"),
+                    false => encoder.text("part of a cache").value(inside),
+                };
+                encoder.flag(is_read_only(access));
                 let has_default_name = id.ends_with(&target.to_string());
                 encoder.flag(has_default_name);
                 if has_default_name {

@@ -149,7 +149,7 @@ fn weak(op: &Op) -> Blake3 {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::Platform;
+    use kiln_cache::{GuestPath, Platform};
 
     use super::*;
     use crate::graph::{
@@ -173,10 +173,10 @@ mod tests {
             script: None,
             env: vec![("A".to_owned(), "b".to_owned())],
             arguments: vec!["A".to_owned()],
-            cwd: kiln_cache::GuestPath::new("/src"),
+            cwd: GuestPath::new("/src"),
             user: "me".to_owned(),
             mounts: vec![Mount {
-                target: kiln_cache::GuestPath::new("/t"),
+                target: GuestPath::new("/t"),
                 kind: MountKind::Tmpfs {
                     size_bytes: Some(1),
                 },
@@ -199,7 +199,7 @@ mod tests {
                 archives: Archives::Keep,
             }],
             inline: vec![("name".to_owned(), "text".to_owned())],
-            destination: kiln_cache::GuestPath::new("/dst"),
+            destination: GuestPath::new("/dst"),
             into_directory: true,
             owner: Some("1:2".to_owned()),
             mode: None,
@@ -216,7 +216,7 @@ mod tests {
         let copied = graph.add(step(copy(FileSource::Context(ContextId::MAIN)), Some(base)));
         let made = graph.add(step(run(Network::Default), Some(copied)));
         let workdir = Op::Workdir(Workdir {
-            path: kiln_cache::GuestPath::new("/w"),
+            path: GuestPath::new("/w"),
             user: String::new(),
             time: None,
         });
@@ -269,12 +269,13 @@ mod tests {
                 };
                 run.mounts[0].kind = MountKind::Tmpfs { size_bytes };
                 run.mounts.push(Mount {
-                    target: kiln_cache::GuestPath::new("/c"),
+                    target: GuestPath::new("/c"),
                     kind: MountKind::Cache {
                         id: id.to_owned(),
                         sharing: kiln_parser::mount::Sharing::Shared,
                         owner,
                         initial: None,
+                        inside: GuestPath::ROOT,
                         access: crate::graph::Access::ReadWrite,
                     },
                 });

@@ -115,7 +115,10 @@ fn describe_run(run: &Run, said: &mut Said<'_>) {
 fn mount_text(mount: &Mount) -> String {
     match &mount.kind {
         MountKind::Bind { files, access } => format!("bind of {}, {}", files.path, use_of(*access)),
-        MountKind::Cache { access, .. } => format!("cache, {}", use_of(*access)),
+        MountKind::Cache { inside, access, .. } => match inside.is_root() {
+            true => format!("cache, {}", use_of(*access)),
+            false => format!("{inside} of a cache, {}", use_of(*access)),
+        },
         MountKind::Tmpfs { size_bytes: None } => "tmpfs".to_owned(),
         MountKind::Tmpfs {
             size_bytes: Some(bytes),
@@ -257,6 +260,7 @@ mod tests {
                         sharing: kiln_parser::mount::Sharing::Shared,
                         owner,
                         initial: None,
+                        inside: GuestPath::ROOT,
                         access: Access::ReadWrite,
                     },
                 ),

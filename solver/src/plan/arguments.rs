@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use kiln_cache::Platform;
-use kiln_parser::{Diagnostic, Dockerfile, Span};
+use kiln_parser::{Diagnostic, Dockerfile, Span, Text};
 
 use super::PlanOptions;
+use super::epoch;
 use super::variables::Variables;
 use super::words::Words;
 
@@ -20,6 +21,10 @@ pub(crate) const PROXIES: [&str; 5] = [
     "ALL_PROXY",
 ];
 
+/// Arguments for the builder alone: no command sees them, and nobody needs to declare them.
+pub(crate) const READ_BY_BUILDER: [&str; 2] =
+    ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
 /// What a stage's bare `ARG NAME` can take its value from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Arguments {
@@ -29,12 +34,14 @@ pub(crate) struct Arguments {
     pub(crate) global: Variables,
     /// Global `ARG`s, with or without a value.
     pub(crate) declared: Vec<DeclaredArgument>,
+    /// `SOURCE_DATE_EPOCH` as it was said, be it the name of something that has a time.
+    pub(crate) epoch: Option<String>,
 }
 
 /// An `ARG` and what it came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeclaredArgument {
-    /// Its name, expanded.
+    /// Its name, as written: variables in it are not expanded.
     pub name: String,
     /// Its value, if it has one.
     pub value: Option<String>,
@@ -55,7 +62,14 @@ impl Arguments {
             given: options.build_args.clone(),
             global: Variables::default(),
             declared: Vec::new(),
+            epoch: options.build_args.get(epoch::NAME).cloned(),
         };
+        if let Some(given) = &arguments.epoch {
+            match epoch::seconds(given, options.epoch) {
+                Some(seconds) => arguments.given.insert(epoch::NAME.to_owned(), seconds),
+                None => arguments.given.remove(epoch::NAME),
+            };
+        }
         let given = platform_arguments(&options.build_platform, platform, target_stage);
         for (name, value) in given.pairs() {
             let value = options.build_args.get(name).unwrap_or(value);
@@ -63,16 +77,23 @@ impl Arguments {
         }
         for arg in &dockerfile.global_args {
             for (written, default) in &arg.declarations {
-                let name = words.expand(written, &arguments.global);
-                let default = default
-                    .as_ref()
-                    .map(|text| words.expand(text, &arguments.global));
-                let value = arguments.given.get(&name).cloned().or(default);
+                let name = &written.raw;
+                let is_given = options.build_args.contains_key(name);
+                let mut value = match (is_given, default) {
+                    // A default that nobody needs is not looked at: it may ask for what is unset.
+                    (true, _) => arguments.given.get(name).cloned(),
+                    (false, None) => None,
+                    (false, Some(text)) => Some(words.expand(text, &arguments.global)),
+                };
+                if let (epoch::NAME, false, Some(text)) = (name.as_str(), is_given, &value) {
+                    arguments.epoch = Some(text.clone());
+                    value = epoch::seconds(text, options.epoch);
+                }
                 if let Some(value) = &value {
-                    arguments.global.set(&name, value);
+                    arguments.global.set(name, value);
                 }
                 arguments.declared.push(DeclaredArgument {
-                    name,
+                    name: name.clone(),
                     value,
                     span: written.span,
                 });
@@ -81,13 +102,18 @@ impl Arguments {
         arguments
     }
 
-    /// Returns the value of a stage's `ARG name[=default]`, the default already expanded.
-    pub(crate) fn stage_value(&self, name: &str, default: Option<String>) -> Option<String> {
-        self.given
-            .get(name)
-            .cloned()
-            .or(default)
-            .or_else(|| self.global.get(name).map(str::to_owned))
+    /// Returns the value of a stage's `ARG name[=default]`. Only a default that counts is expanded.
+    pub(crate) fn stage_value(
+        &self,
+        name: &str,
+        default: Option<&Text>,
+        expand: impl FnOnce(&Text) -> String,
+    ) -> Option<String> {
+        match (self.given.get(name), default) {
+            (Some(given), _) => Some(given.clone()),
+            (None, Some(default)) => Some(expand(default)),
+            (None, None) => self.global.get(name).map(str::to_owned),
+        }
     }
 
     /// Returns the names that a `FROM` line may use.

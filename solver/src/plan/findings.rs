@@ -9,10 +9,10 @@ use kiln_cache::{Image, ImageRef, Platform};
 use kiln_parser::lint::rules;
 use kiln_parser::{Quoting, Span, Text, expand, expose, suggest};
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, READ_BY_BUILDER};
 use super::stage::StagePlan;
 use super::words::Words;
-use super::{PlanOptions, Planner};
+use super::{PlanOptions, Planner, stages};
 
 /// A path of the build context that an instruction names. Whether it is ignored, only the owner of
 /// the context knows: rule CopyIgnoredFile.
@@ -26,11 +26,9 @@ pub struct ContextRead {
     pub span: Span,
 }
 
-/// Build arguments that the builder reads and nobody needs to declare.
-const READ_BY_BUILDER: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
-
 impl Planner<'_> {
-    /// Rule InvalidDefaultArgInFrom: without build arguments, every base must still have a name.
+    /// Rule InvalidDefaultArgInFrom: without build arguments, every base must still have a name. A
+    /// base that can have none at all is refused besides.
     pub(crate) fn check_defaults(&mut self, platform: &Platform, target_stage: &str) {
         let bare = PlanOptions {
             build_args: BTreeMap::new(),
@@ -45,21 +43,27 @@ impl Planner<'_> {
                 // A default that cannot be expanded is an error of its own, not a finding.
                 return;
             }
-            if base.raw.contains('$') && name.parse::<ImageRef>().is_err() {
+            if name.parse::<ImageRef>().is_err() {
                 let finding = rules::invalid_default_arg_in_from(base.span, &base.raw);
                 self.words.warnings.push(finding);
             }
         }
     }
 
-    /// Rule InvalidBaseImagePlatform.
-    pub(crate) fn check_platform(&mut self, at: &Text, image: &Image, expected: &Platform) {
+    /// Rule InvalidBaseImagePlatform. Who gives a build context in an image's place has chosen it.
+    pub(crate) fn check_platform(&mut self, stage: usize, image: &Image, expected: &Platform) {
+        let at = &self.dockerfile.stages[stage].from.image;
+        let mut silent = Words::new(self.dockerfile.directives.escape);
+        let name = silent.expand(at, &self.arguments.global);
+        if stages::is_context(self.dockerfile, stage, &name, &self.options.contexts) {
+            return;
+        }
         let found = image.config.platform();
         let differs = found.os != expected.os || found.architecture != expected.architecture;
         // A hand-made image may say nothing about its platform.
         if differs && !found.architecture.is_empty() {
             let (found, expected) = (found.to_string(), expected.to_string());
-            let finding = rules::invalid_base_image_platform(at.span, &at.raw, &found, &expected);
+            let finding = rules::invalid_base_image_platform(at.span, &name, &found, &expected);
             self.words.warnings.push(finding);
         }
     }
@@ -129,8 +133,11 @@ pub(crate) fn closest_argument(text: &Text, arguments: &Arguments) -> Option<Str
     let lookup = |name: &str| arguments.global.get(name).map(str::to_owned);
     let expansion = expand(&text.raw, '\\', Quoting::Word, &lookup).ok()?;
     let closest = |name: &String| suggest(name, arguments.global_names());
-    let found = expansion.undefined.iter().find_map(closest)?;
-    Some(format!("${found}"))
+    expansion
+        .undefined
+        .iter()
+        .find_map(closest)
+        .map(str::to_owned)
 }
 
 /// Returns where a word uses a variable; the whole word if that cannot be told.

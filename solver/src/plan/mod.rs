@@ -7,6 +7,7 @@
 
 mod arguments; // build arguments
 mod cycles; // stages that wait for each other
+mod epoch; // what a build says of its time
 mod findings; // lint rules that need values
 mod history; // `created_by` texts
 mod names; // what names stand for
@@ -14,6 +15,7 @@ mod planner; // from stages to steps
 mod stage; // one stage, instruction by instruction
 mod stages; // which stages there are
 mod variables; // environments
+mod windows; // images that are not for Linux
 mod words; // expansion
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -27,6 +29,7 @@ use planner::Planner;
 use words::Words;
 
 pub use arguments::DeclaredArgument;
+pub use epoch::{epoch_stage, epoch_text};
 pub use findings::ContextRead;
 pub use names::{ImageSource, NamedSource, context_name};
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use kiln_cache::{Image, Platform};
-use kiln_parser::{Dockerfile, Instruction, Span, Text};
+use kiln_parser::{Dockerfile, Instruction, Span, Text, hint};
 
 use super::arguments::{self, Arguments, DeclaredArgument};
 use super::findings::{self, ContextRead};
 use super::names::{ImageSource, NamedSource};
 use super::stage::{self, StageState};
 use super::stages::{self, Reader, Source};
-use super::words::{self, Words};
+use super::words::Words;
 use super::{BaseRequest, Bases, Extent, Plan, PlanError, PlanOptions, TargetImage, cycles};
 use crate::graph::Graph;
 
@@ -48,10 +48,7 @@ impl<'a> Planner<'a> {
             }
             return Err(PlanError::Input(std::mem::take(&mut self.words.errors)));
         };
-        let target_stage = match named {
-            Some(name) if !name.is_empty() => name.to_owned(),
-            _ => stages::name(&dockerfile.stages[target]).unwrap_or_else(|| "default".to_owned()),
-        };
+        let target_stage = stages::target_name(dockerfile, named);
         let looked_at: Vec<usize> = match extent {
             Extent::Target => vec![target],
             Extent::EveryStage => (0..dockerfile.stages.len()).collect(),
@@ -192,16 +189,16 @@ impl<'a> Planner<'a> {
             return self.platform.clone();
         }
         if value.is_empty() {
-            let message = format!("empty platform value from expression {}", text.raw);
-            let error = words::error("empty-platform", text.span, message);
-            let closest = findings::closest_argument(text, &self.arguments);
-            self.words.errors.push(error.suggest(closest.as_deref()));
+            let hint = hint(findings::closest_argument(text, &self.arguments).as_deref());
+            let message = format!("empty platform value from expression {}{hint}", text.raw);
+            self.words.error("empty-platform", text.span, message);
             return self.platform.clone();
         }
         match value.parse() {
             Ok(platform) => platform,
             Err(error) => {
-                let message = format!("failed to parse platform {value}: {error}");
+                let hint = hint(findings::closest_argument(text, &self.arguments).as_deref());
+                let message = format!("failed to parse platform {}: {error}{hint}", text.raw);
                 self.words.error("invalid-platform", text.span, message);
                 self.platform.clone()
             }

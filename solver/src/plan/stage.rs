@@ -3,19 +3,19 @@
 mod config; // what changes only the config
 mod copy; // COPY and ADD
 mod run; // RUN and its mounts
+mod shown; // how progress calls steps
 mod trees; // steps for what instructions read
 
 use kiln_cache::{GuestPath, Image, ImageConfig, Platform, Sha256};
 use kiln_parser::lint::rules;
-use kiln_parser::{
-    Address, CommandLine, Instruction, Kind, Place, Quoting, Site, Span, Text, parse_instruction,
-    remote_source,
-};
+use kiln_parser::{CommandLine, Instruction, Kind, Quoting, Site, Span, Text, parse_instruction};
+
+pub(super) use copy::added_remote;
 
 use super::names::{ImageSource, NamedSource};
 use super::stages::{self, Source};
 use super::variables::Variables;
-use super::{PlanError, PlannedHistory, Planner, TargetImage, history};
+use super::{PlanError, PlannedHistory, Planner, TargetImage, history, windows};
 use crate::graph::{From, Op, Step, StepId, Workdir};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -31,6 +31,8 @@ pub(crate) struct StageState {
     env: Variables,
     /// Every `ARG` declared, in order of first appearance.
     arguments: Vec<String>,
+    /// The values of those that no command sees.
+    for_builder: Variables,
     platform: Platform,
     /// Whether this stage itself has set `Cmd`.
     command_is_own: bool,
@@ -54,6 +56,7 @@ impl StageState {
             history: Vec::new(),
             env: Variables::default(),
             arguments: Vec::new(),
+            for_builder: Variables::default(),
             platform,
             command_is_own: false,
             directory_is_own: false,
@@ -70,6 +73,7 @@ impl StageState {
             env: Variables::from_env(&config.config.env),
             config,
             arguments: Vec::new(),
+            for_builder: Variables::default(),
             platform,
             command_is_own: false,
             directory_is_own: false,
@@ -88,12 +92,25 @@ impl StageState {
     }
 
     fn working_dir(&self) -> GuestPath {
-        GuestPath::new(&self.config.config.working_dir)
+        let written = &self.config.config.working_dir;
+        match windows::is_windows(&self.platform) {
+            // What an image says stands as Windows writes it.
+            true => GuestPath::new(windows::with_slashes(written).unwrap_or_default()),
+            false => GuestPath::new(written),
+        }
+    }
+
+    /// Returns the same as people wrote it: a slash may stand at its end.
+    fn directory_as_written(&self) -> String {
+        match self.config.config.working_dir.as_str() {
+            written if written.starts_with('/') => written.to_owned(),
+            _ => self.working_dir().to_string(),
+        }
     }
 
     fn shell(&self) -> Vec<String> {
         match self.config.config.shell.as_slice() {
-            [] => vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            [] => windows::default_shell(&self.config.os),
             shell => shell.to_vec(),
         }
     }
@@ -140,8 +157,19 @@ pub(crate) fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<Stag
         }
         Some(Source::Named(NamedSource::Image(source))) => {
             let image = planner.image(source.clone(), platform.clone(), &stage.from.image)?;
-            planner.check_platform(&stage.from.image, &image, &platform);
+            planner.check_platform(index, &image, &platform);
             let state = StageState::image(&image, None, platform);
+            let has_layers = !image.config.rootfs.diff_ids.is_empty();
+            if image.config.os == "windows" && has_layers {
+                let message = format!(
+                    "{} is a Windows image, whose layers cannot be used: kiln makes images for \
+                     Linux",
+                    stage.from.image.raw
+                );
+                planner
+                    .words
+                    .error("windows", stage.from.image.span, message);
+            }
             match image.config.rootfs.diff_ids.is_empty() {
                 true => (state, BaseFiles::None),
                 false => (state, BaseFiles::Image(source, Box::new(image))),
@@ -149,7 +177,8 @@ pub(crate) fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<Stag
         }
         Some(Source::Named(source)) => (StageState::scratch(platform), BaseFiles::Tree(source)),
     };
-    if state.env.get("PATH").is_none() {
+    // Windows knows its own.
+    if state.env.get("PATH").is_none() && !windows::is_windows(&state.platform) {
         state.env.set("PATH", DEFAULT_PATH);
         let config = &mut state.config.config;
         config.env.push(format!("PATH={DEFAULT_PATH}"));
@@ -271,7 +300,7 @@ pub(super) struct StagePlan<'a, 'b> {
 impl StagePlan<'_, '_> {
     fn instruction(&mut self, instruction: &Instruction, prefix: &str) -> Result<(), PlanError> {
         let site = &instruction.site;
-        let text = format!("{prefix}{}", display(instruction));
+        let text = format!("{prefix}{}", self.shown(instruction));
         match &instruction.kind {
             Kind::Run(run) => return self.run(run, site, &text),
             Kind::Copy(copy) => return self.copy(copy, site, &text),
@@ -339,24 +368,51 @@ impl StagePlan<'_, '_> {
         words.expand_in_stage(text, Quoting::Word, &state.env, &state.arguments)
     }
 
+    /// Expands a path in the image, and takes off what only Windows knows.
+    fn path(&mut self, text: &Text) -> String {
+        let path = self.expand(text);
+        if !windows::is_windows(&self.state.platform) {
+            return path;
+        }
+        windows::with_slashes(&path).unwrap_or_else(|message| {
+            self.error("windows-path", text.span, message);
+            String::new()
+        })
+    }
+
     fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
         self.planner.words.error(code, span, message);
     }
 
     fn workdir(&mut self, path: &Text, site: &Site, text: &str) {
         let written = path;
-        let path = self.expand(path);
-        let is_relative = !path.is_empty() && !path.starts_with('/');
+        let before = self.planner.words.errors.len();
+        let path = self.path(path);
+        if self.planner.words.errors.len() > before {
+            return;
+        }
+        let is_relative = !path.starts_with('/');
         if !self.state.directory_is_own && is_relative {
             let finding = rules::workdir_relative_path(written.span, &path);
             self.planner.words.warnings.push(finding);
         }
         self.state.directory_is_own = true;
         let directory = self.state.working_dir().join(&path);
-        let absolute = directory.to_string();
-        self.state.config.config.working_dir.clone_from(&absolute);
-        let created_by = format!("WORKDIR {absolute}");
-        if directory.is_root() {
+        // moby parity: buildkit's util/system/path.go leaves an absolute path as it is written, be
+        // it with a slash at its end; only what is joined is cleaned.
+        let shown = match (is_relative, path.is_empty()) {
+            (false, _) if windows::is_windows(&self.state.platform) => directory.to_string(),
+            (false, _) => path,
+            (true, false) => directory.to_string(),
+            (true, true) => self.state.directory_as_written(),
+        };
+        let created_by = format!("WORKDIR {shown}");
+        let makes_layer = shown != "/";
+        self.state.config.config.working_dir = match windows::is_windows(&self.state.platform) {
+            true => windows::with_backslashes(&shown),
+            false => shown,
+        };
+        if !makes_layer {
             self.number += 1;
             self.state.changed(created_by);
             return;
@@ -367,37 +423,5 @@ impl StagePlan<'_, '_> {
             time: self.planner.options.epoch,
         });
         self.layer(op, text, site.span, created_by);
-    }
-}
-
-/// Returns how progress shows an instruction: its name in capitals, its text on one line.
-fn display(instruction: &Instruction) -> String {
-    let site = &instruction.site;
-    let line = site.line.trim();
-    let rest = line.get(site.keyword.raw.len()..).unwrap_or("").trim();
-    let mut text = format!("{} {rest}", site.keyword.raw.to_uppercase());
-    if let Kind::Run(run) = &instruction.kind
-        && let [heredoc] = run.heredocs.as_slice()
-    {
-        let mut lines = heredoc.body.lines();
-        let first = lines.next().unwrap_or("");
-        let more = if lines.next().is_some() { "..." } else { "" };
-        text.push_str(&format!(" ({first}{more})"));
-    }
-    if let Kind::Add(add) = &instruction.kind {
-        for source in &add.sources {
-            if let kiln_parser::Source::Path(path) = source {
-                text = text.replace(&path.raw, &without_password(&path.raw));
-            }
-        }
-    }
-    text
-}
-
-/// Returns a source argument as progress and history show it.
-pub(super) fn without_password(path: &str) -> String {
-    match remote_source(path, Place::Instruction) {
-        Some(_) => Address::of(path).without_password(),
-        None => path.to_owned(),
     }
 }

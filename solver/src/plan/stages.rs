@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use kiln_cache::ImageRef;
-use kiln_parser::{Dockerfile, Instruction, Kind, MountFlag, Span, Stage, Text, suggest};
+use kiln_parser::{Dockerfile, Instruction, Kind, MountFlag, Span, Stage, Text, hint, suggest};
 
 use super::arguments::Arguments;
 use super::findings::closest_argument;
@@ -43,8 +43,7 @@ pub(crate) fn target(
     let found = find(dockerfile, &wanted.to_lowercase(), dockerfile.stages.len());
     if found.is_none() {
         let names: Vec<String> = dockerfile.stages.iter().filter_map(name).collect();
-        let hint = suggest(wanted, names.iter().map(String::as_str))
-            .map_or_else(String::new, |close| format!(" (did you mean {close}?)"));
+        let hint = hint(suggest(wanted, names.iter().map(String::as_str)));
         words.error(
             "unknown-target",
             Span::default(),
@@ -56,6 +55,14 @@ pub(crate) fn target(
         });
     }
     found
+}
+
+/// Returns what `TARGETSTAGE` says.
+pub(crate) fn target_name(dockerfile: &Dockerfile, target: Option<&str>) -> String {
+    let given = target.filter(|name| !name.is_empty()).map(str::to_owned);
+    given
+        .or_else(|| dockerfile.stages.last().and_then(name))
+        .unwrap_or_else(|| "default".to_owned())
 }
 
 /// Finds the latest stage of this name before stage `before`.
@@ -97,12 +104,25 @@ pub(crate) fn base(
             let message = format!("base name ({}) should not be blank", image.raw);
             let closest = closest_argument(image, arguments);
             let error = super::words::error("blank-base", image.span, message);
+            let closest = closest.map(|name| format!("${name}"));
             words.errors.push(error.suggest(closest.as_deref()));
             None
         }
         "scratch" => Some(Source::Named(NamedSource::Scratch)),
         name => named(name, image.span, contexts, words).map(Source::Named),
     }
+}
+
+/// Says whether what stage `index` starts from is a build context that was given: in the place of
+/// the stage, or of the image called `name`.
+pub(crate) fn is_context(
+    dockerfile: &Dockerfile,
+    index: usize,
+    name: &str,
+    contexts: &BTreeMap<String, NamedSource>,
+) -> bool {
+    let is_given = context_name(name).is_some_and(|name| contexts.contains_key(&name));
+    is_given || replacement(dockerfile, index, contexts).is_some()
 }
 
 /// Resolves a name that is no stage's.

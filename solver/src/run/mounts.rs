@@ -97,12 +97,16 @@ pub(super) fn add(
                 id,
                 owner,
                 initial,
+                inside,
                 access,
                 ..
             } => {
                 let key = key_of(id, *owner, initial.as_ref(), sources);
-                let cache = &kept.caches[&key];
-                Some((bind_whole(cache.path()), *access))
+                let source = MountSource::Bind {
+                    path: kept.caches[&key].path().to_owned(),
+                    inside: inside.clone(),
+                };
+                Some((source, *access))
             }
             MountKind::Tmpfs { size_bytes } => {
                 let source = MountSource::Tmpfs {

@@ -2,11 +2,11 @@
 
 use kiln_cache::{Empty, Healthcheck};
 use kiln_parser::lint::rules;
-use kiln_parser::{Arg, CommandLine, Pairs, Site, Text, expose, signal};
+use kiln_parser::{Arg, CommandLine, Pairs, Quoting, Site, Text, expose, signal};
 
 use super::StagePlan;
-use crate::plan::arguments::DeclaredArgument;
-use crate::plan::history;
+use crate::plan::arguments::{DeclaredArgument, READ_BY_BUILDER};
+use crate::plan::{Planner, history};
 
 impl StagePlan<'_, '_> {
     /// Expands pairs, all with the environment before the instruction.
@@ -37,9 +37,14 @@ impl StagePlan<'_, '_> {
     pub(super) fn arg(&mut self, arg: &Arg) {
         let mut texts = Vec::new();
         for (written, default) in &arg.declarations {
-            let name = self.expand(written);
-            let default = default.as_ref().map(|text| self.expand(text));
-            let value = self.planner.arguments.stage_value(&name, default);
+            let name = written.raw.clone();
+            let Planner {
+                arguments, words, ..
+            } = &mut *self.planner;
+            let state = &self.state;
+            let value = arguments.stage_value(&name, default.as_ref(), |text| {
+                words.expand_in_stage(text, Quoting::Word, &state.env, &state.arguments)
+            });
             self.planner.declared.push(DeclaredArgument {
                 name: name.clone(),
                 value: value.clone(),
@@ -50,7 +55,10 @@ impl StagePlan<'_, '_> {
             }
             match value {
                 Some(value) => {
-                    self.state.env.set(&name, &value);
+                    match READ_BY_BUILDER.contains(&name.as_str()) {
+                        true => self.state.for_builder.set(&name, &value),
+                        false => self.state.env.set(&name, &value),
+                    }
                     texts.push(format!("{name}={value}"));
                 }
                 None => texts.push(name),

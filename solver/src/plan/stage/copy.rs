@@ -2,7 +2,8 @@
 
 use kiln_parser::{Add, Copy, Place, RemoteSource, Site, Source, Span, Text, chmod, remote_source};
 
-use super::{StagePlan, without_password};
+use super::StagePlan;
+use super::shown::without_password;
 use crate::graph::{
     self, Archives, ContextId, CopyPart, FileSource, GitDirectory, Mode, Op, Remote,
 };
@@ -125,22 +126,10 @@ impl StagePlan<'_, '_> {
         checksum: Option<&str>,
         path: &Expanded,
     ) -> CopyPart {
-        let git_directory = match add.keep_git_dir {
-            Some(true) => GitDirectory::Keep,
-            Some(false) | None => GitDirectory::Drop,
-        };
-        let mut remote = Remote::new(remote, git_directory);
-        let paths = match &mut remote {
-            Remote::Download(download) => {
-                download.checksum = checksum.map(str::to_owned);
-                vec![literal(&download.file_name)]
-            }
-            Remote::Repository(repository) => {
-                if let Some(checksum) = checksum {
-                    repository.commit = Some(checksum.to_owned());
-                }
-                vec!["/".to_owned()]
-            }
+        let remote = added_remote(remote, add, checksum);
+        let paths = match &remote {
+            Remote::Download(download) => vec![literal(&download.file_name)],
+            Remote::Repository(_) => vec!["/".to_owned()],
         };
         let archives = match (&remote, add.unpack) {
             (Remote::Download(_), Some(true)) => Archives::Unpack,
@@ -170,7 +159,7 @@ impl StagePlan<'_, '_> {
                 inline.push((heredoc.name.clone(), body));
             }
         }
-        let written = self.expand(destination);
+        let written = self.path(destination);
         let last = written.rsplit('/').next().unwrap_or("");
         graph::Copy {
             parts: Vec::new(),
@@ -227,6 +216,26 @@ impl StagePlan<'_, '_> {
 struct Expanded {
     value: String,
     span: Span,
+}
+
+/// Describes what an `ADD` fetches; `checksum` is that of the instruction, expanded.
+pub(in crate::plan) fn added_remote(
+    source: RemoteSource,
+    add: &Add,
+    checksum: Option<&str>,
+) -> Remote {
+    let git_directory = match add.keep_git_dir {
+        Some(true) => GitDirectory::Keep,
+        Some(false) | None => GitDirectory::Drop,
+    };
+    let mut remote = Remote::new(source, git_directory);
+    if let Some(checksum) = checksum {
+        match &mut remote {
+            Remote::Download(download) => download.checksum = Some(checksum.to_owned()),
+            Remote::Repository(repository) => repository.commit = Some(checksum.to_owned()),
+        }
+    }
+    remote
 }
 
 fn local_part(path: &Expanded, add: &Add) -> CopyPart {

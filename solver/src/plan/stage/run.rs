@@ -10,7 +10,7 @@ use crate::graph::{
     SecretVariable, Security,
 };
 use crate::plan::stages::Reader;
-use crate::plan::{Entitlement, PlanError, history};
+use crate::plan::{Entitlement, PlanError, history, windows};
 
 impl StagePlan<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, site: &Site, text: &str) -> Result<(), PlanError> {
@@ -40,9 +40,18 @@ impl StagePlan<'_, '_> {
                 (argv, None)
             }
             Program::File { name, body } => {
-                (vec![format!("/dev/pipes/{name}")], Some((name, body)))
+                let mut argv = self.state.shell();
+                argv.push(format!("/dev/pipes/{name}"));
+                (argv, Some((name, body)))
             }
         };
+        if windows::is_windows(&self.state.platform) {
+            let message = format!(
+                "RUN cannot be carried out for {}: only Linux programs run here",
+                self.state.platform
+            );
+            self.error("windows", site.span, message);
+        }
         if argv.is_empty() {
             self.error("empty-command", site.span, "RUN needs a command to run");
         }
@@ -55,7 +64,9 @@ impl StagePlan<'_, '_> {
             .arguments
             .iter()
             .map(|name| {
-                let value = self.state.env.get(name).unwrap_or("");
+                let state = &self.state;
+                let value = state.env.get(name).or_else(|| state.for_builder.get(name));
+                let value = value.unwrap_or("");
                 (name.clone(), value.to_owned())
             })
             .collect();
@@ -155,19 +166,26 @@ impl StagePlan<'_, '_> {
             }
             SpecKind::Cache { id, sharing, owner } => {
                 let target = target.unwrap_or(here);
+                // `source` is a part of the cache, which begins with all of `from`.
+                let whole = MountSpec {
+                    source: None,
+                    ..spec.clone()
+                };
                 let initial = match &spec.from {
                     None => None,
-                    Some(_) => match self.mounted(&spec, &target, flag, text)? {
+                    Some(_) => match self.mounted(&whole, &target, flag, text)? {
                         None => return Ok(()),
                         initial => initial,
                     },
                 };
+                let inside = GuestPath::new(spec.source.as_deref().unwrap_or("/"));
                 let name = id.clone().unwrap_or_else(|| kiln_parser::clean(&target));
                 let kind = MountKind::Cache {
                     id: self.cache_id(&name),
                     sharing: *sharing,
                     owner: *owner,
                     initial,
+                    inside,
                     access,
                 };
                 (target, kind)

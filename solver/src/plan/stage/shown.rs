@@ -1,0 +1,94 @@
+//! How progress, errors and `kiln why` call a step: its instruction on one line, with the values
+//! that its variables had.
+
+use kiln_parser::{
+    Add, Address, Instruction, Kind, Place, Quoting, Run, Source, expand, remote_source,
+};
+
+use super::StagePlan;
+
+/// What stands for the value of a variable that a secret will be in.
+const MASKED: &str = "****";
+
+impl StagePlan<'_, '_> {
+    /// Returns how progress shows an instruction: its name in capitals, its text on one line.
+    pub(super) fn shown(&self, instruction: &Instruction) -> String {
+        let site = &instruction.site;
+        let line = site.line.trim();
+        let rest = line.get(site.keyword.raw.len()..).unwrap_or("").trim();
+        let text = format!("{} {rest}", site.keyword.raw.to_uppercase());
+        match &instruction.kind {
+            Kind::Run(run) => {
+                let masked = self.secret_names(run);
+                let text = format!("{text}{}", summary(run));
+                self.with_values(&text, Quoting::Shown, &masked)
+            }
+            Kind::Add(add) => {
+                self.without_passwords(self.with_values(&text, Quoting::Word, &[]), add)
+            }
+            Kind::Copy(_) | Kind::Workdir(_) => self.with_values(&text, Quoting::Word, &[]),
+            _ => text,
+        }
+    }
+
+    /// Expands a text for people to read. One that cannot be stays as it is: what is wrong with it
+    /// is said where it is used.
+    fn with_values(&self, text: &str, quoting: Quoting, masked: &[String]) -> String {
+        let env = &self.state.env;
+        let lookup = |name: &str| match masked.iter().any(|masked| masked == name) {
+            true => Some(MASKED.to_owned()),
+            false => env.get(name).map(str::to_owned),
+        };
+        let escape = self.planner.dockerfile.directives.escape;
+        let expanded = expand(text, escape, quoting, &lookup);
+        let expanded = expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.value);
+        // A value may have several lines.
+        expanded.replace(['\n', '\r'], " ")
+    }
+
+    /// Returns the variables that a command finds secrets in.
+    fn secret_names(&self, run: &Run) -> Vec<String> {
+        let value = |fields: &[(String, Option<String>)], wanted: &str| {
+            let mut found = fields.iter().filter(|(key, _)| key == wanted);
+            found.next_back()?.1.clone()
+        };
+        let secrets = run.mounts.iter().map(|mount| mount.fields.as_slice());
+        let secrets = secrets.filter(|fields| value(fields, "type").as_deref() == Some("secret"));
+        let names = secrets.filter_map(|fields| value(fields, "env"));
+        names
+            .map(|name| self.with_values(&name, Quoting::Word, &[]))
+            .collect()
+    }
+
+    /// Takes the passwords out of addresses, be they from variables.
+    fn without_passwords(&self, mut text: String, add: &Add) -> String {
+        for source in &add.sources {
+            if let Source::Path(path) = source {
+                let value = self.with_values(&path.raw, Quoting::Word, &[]);
+                for written in [&value, &path.raw] {
+                    text = text.replace(written.as_str(), &without_password(written));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Returns the beginning of a script that stands in the Dockerfile, to be put behind its marker.
+fn summary(run: &Run) -> String {
+    let Some(script) = run.script() else {
+        return String::new();
+    };
+    let mut lines = script.trim().lines();
+    let first = lines.next().unwrap_or("");
+    let more = if lines.next().is_some() { "..." } else { "" };
+    format!(" ({first}{more})")
+}
+
+/// Returns a source argument as progress and history show it.
+pub(super) fn without_password(path: &str) -> String {
+    match remote_source(path, Place::Instruction) {
+        Some(_) => Address::of(path).without_password(),
+        None => path.to_owned(),
+    }
+}
