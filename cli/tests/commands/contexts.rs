@@ -135,6 +135,38 @@ fn a_lower_case_dockerfile_does_and_a_misnamed_one_is_pointed_out() {
     );
 }
 
+/// Whoever wrote the context does not choose which of the builder's files are read and shown.
+#[test]
+fn a_dockerfile_that_leads_out_of_its_context_is_not_read() {
+    let kiln = Kiln::new();
+    kiln.write("secret", "TOP SECRET\n");
+    kiln.write("ctx/real", "FROM scratch\nLABEL a=b\n");
+    for target in [
+        "../secret".to_owned(),
+        kiln.scratch.join("secret").display().to_string(),
+    ] {
+        let link = kiln.scratch.join("ctx/Dockerfile");
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        for flags in [&[][..], &["-f", "ctx/Dockerfile"]] {
+            let ended = kiln.run(&[&["build"], flags, &["ctx"]].concat());
+            assert_eq!(ended.code, 1, "{ended:#?}");
+            assert!(
+                ended.stderr.contains("leads out of the build context"),
+                "{ended:#?}"
+            );
+            assert!(!ended.stderr.contains("TOP SECRET"), "{ended:#?}");
+        }
+        fs::remove_file(link).unwrap();
+    }
+    std::os::unix::fs::symlink("../secret", kiln.scratch.join("ctx/.dockerignore")).unwrap();
+    let ended = kiln.run(&["build", "--check", "-f", "ctx/real", "ctx"]);
+    assert_ne!(ended.code, 0, "{ended:#?}");
+    assert!(
+        ended.stderr.contains("leads out of the build context"),
+        "{ended:#?}"
+    );
+}
+
 #[test]
 fn urls_are_archives_or_dockerfiles() {
     let kiln = need!(Kiln::for_builds());

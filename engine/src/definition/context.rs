@@ -9,7 +9,7 @@ use kiln_runtime::Cancel;
 use kiln_snapshotter::{UnpackedArchive, is_archive};
 use kiln_solver::{Context, Download, GitDirectory, Lifetime, Remote, Reporter, Vertex, VertexEnd};
 
-use super::{dockerfile, ignore_rules};
+use super::{dockerfile, file, ignore_rules};
 use crate::error::chain;
 use crate::remote::{Checkout, RemoteSources, build_error, shown};
 use crate::request::{BuildRequest, ContextSource};
@@ -134,6 +134,8 @@ fn fetch(
             let mut found = match is_archive(open()?) {
                 true => unpack(remotes.engine, open()?, &shown(&url))?,
                 false => {
+                    file::check_size(record.size_bytes)
+                        .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
                     let text = blobs.read(record.content);
                     Found {
                         place: Place::Dockerfile {

@@ -1,16 +1,16 @@
 //! Where a build's instructions are.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_parser::download_name;
 use kiln_runtime::Cancel;
 use kiln_solver::{Reporter, VertexEnd};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::context::Place;
+use super::file;
 use crate::remote::{RemoteSources, build_error, shown};
 use crate::request::{BuildRequest, DockerfileSource};
 use crate::{Error, SourceText};
@@ -32,10 +32,10 @@ pub(super) fn read(
         (DockerfileSource::Default, Place::Dockerfile { name, text }) => {
             (name.clone(), text.clone())
         }
-        (DockerfileSource::Path(path), _) if path.is_absolute() => from_host(path)?,
+        (DockerfileSource::Path(path), Place::Host(context)) => from_host(path, Some(context))?,
+        (DockerfileSource::Path(path), _) if path.is_absolute() => from_host(path, None)?,
         (DockerfileSource::Path(path), place) => match place.fetched() {
             Some(root) => from_context(root, path)?,
-            None if matches!(place, Place::Host(_)) => from_host(path)?,
             None => {
                 return Err(Error::Input {
                     message: format!(
@@ -47,7 +47,9 @@ pub(super) fn read(
                 });
             }
         },
-        (DockerfileSource::Default, Place::Host(directory)) => from_host(&default_path(directory))?,
+        (DockerfileSource::Default, Place::Host(directory)) => {
+            from_host(&default_path(directory), Some(directory))?
+        }
         (DockerfileSource::Default, place) => match place.fetched() {
             Some(root) => match from_context(root, Path::new(USUAL)) {
                 Err(_) if root.join("dockerfile").exists() => {
@@ -89,26 +91,16 @@ pub(super) fn default_path(directory: &Path) -> PathBuf {
     }
 }
 
-fn from_host(path: &Path) -> Result<(String, Vec<u8>), Error> {
+/// Reads a Dockerfile of this machine.
+fn from_host(path: &Path, context: Option<&Path>) -> Result<(String, Vec<u8>), Error> {
     let directory = path.parent().unwrap_or(Path::new(""));
-    let text = fs::read(path).map_err(|error| missing(path, directory, &error))?;
+    let text = file::read(path, context).map_err(|error| missing(path, directory, &error))?;
     Ok((file_name(path), text))
 }
 
-/// Reads a Dockerfile of a context that somebody else made: links in it lead to files of it.
+/// Reads a Dockerfile of a context that was fetched.
 fn from_context(root: &Path, path: &Path) -> Result<(String, Vec<u8>), Error> {
-    let read = || -> io::Result<Vec<u8>> {
-        let directory = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-        // A pipe must not block.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let file = rustix::fs::openat2(directory, path, flags, Mode::empty(), resolve)?;
-        let mut file = File::from(file);
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
-        Ok(text)
-    };
-    let text = read().map_err(|error| missing(path, root, &error))?;
+    let text = file::read_in(root, path).map_err(|error| missing(path, root, &error))?;
     Ok((path.display().to_string(), text))
 }
 
@@ -132,6 +124,8 @@ fn download(
         }
     };
     vertex.end(VertexEnd::Done);
+    file::check_size(record.size_bytes)
+        .map_err(|error| Error::input(format!("{doing}: {error}")))?;
     let text = remotes.engine.blobs.read(record.content);
     let text = text.map_err(|error| Error::environment(&doing, &error))?;
     Ok((name_of_download(url), text))

@@ -1,12 +1,12 @@
 //! What does not exist for a build.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use kiln_parser::IgnoreRules;
 
 use super::dockerfile::{default_path, file_name};
+use super::file;
 use crate::request::{BuildRequest, DockerfileSource};
 use crate::{Error, SourceText};
 
@@ -38,7 +38,7 @@ pub(crate) fn load_ignore_file(
         own.into()
     });
     for path in own.into_iter().chain([directory.join(".dockerignore")]) {
-        let text = match fs::read(&path) {
+        let text = match file::read(&path, Some(directory)) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(Error::at("cannot read", &path)(error)),

@@ -5,6 +5,7 @@
 
 mod context; // where the files are
 mod dockerfile; // where the instructions are
+mod file; // reading what says how to build
 mod ignore; // what does not exist for a build
 
 use kiln_cache::Timestamp;
