@@ -17,12 +17,23 @@ use super::compression;
 /// What others can store a cache in and kiln cannot.
 const OTHER_SERVICES: [&str; 3] = ["gha", "s3", "azblob"];
 
-/// Parses one `--cache-from`: a name in a registry, or `type=T,key=value…`. None for what brings no
-/// results along.
-pub(crate) fn parse_source(text: &str) -> Result<Option<CacheSource>, String> {
+/// What a `--cache-from` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Import {
+    /// A cache.
+    From(CacheSource),
+    /// What is in an image, and images are named as registries name them.
+    Inline,
+    /// A cache of a kind that kiln cannot read; why not. A build without it is the same build, so it
+    /// is worth a warning, as in BuildKit.
+    Unusable(String),
+}
+
+/// Parses one `--cache-from`: a name in a registry, or `type=T,key=value…`.
+pub(crate) fn parse_source(text: &str) -> Result<Import, String> {
     let mut attributes = Attributes::parse(text)?;
     let source = match attributes.kind.as_str() {
-        "registry" => Some(CacheSource::Registry {
+        "registry" => Import::From(CacheSource::Registry {
             name: attributes.reference()?,
             transport: attributes.transport()?,
         }),
@@ -37,11 +48,10 @@ pub(crate) fn parse_source(text: &str) -> Result<Option<CacheSource>, String> {
                 ),
                 None => CacheName::Tag(tag.unwrap_or_else(|| DEFAULT_TAG.to_owned())),
             };
-            Some(CacheSource::Local { directory, entry })
+            Import::From(CacheSource::Local { directory, entry })
         }
-        // It is in an image, and images are named as registries name them.
-        "inline" => None,
-        other => return Err(unknown(other)),
+        "inline" => Import::Inline,
+        other => return Ok(Import::Unusable(unknown(other))),
     };
     attributes.finish()?;
     Ok(source)
@@ -238,8 +248,8 @@ mod tests {
 
     #[test]
     fn names_alone_are_of_registries() {
-        let source = parse_source("h:5000/app").unwrap().unwrap();
-        let CacheSource::Registry { name, transport } = source else {
+        let source = parse_source("h:5000/app").unwrap();
+        let Import::From(CacheSource::Registry { name, transport }) = source else {
             panic!("a registry was named");
         };
         assert_eq!(name.to_string(), "h:5000/app:latest");
@@ -284,8 +294,8 @@ mod tests {
             directory: PathBuf::from("/c"),
             entry: CacheName::Digest(digest),
         };
-        assert_eq!(source, Ok(Some(expected)));
-        assert_eq!(parse_source("type=inline"), Ok(None));
+        assert_eq!(source, Ok(Import::From(expected)));
+        assert_eq!(parse_source("type=inline"), Ok(Import::Inline));
         let inline = parse_target("type=inline,mode=max").unwrap();
         assert_eq!(inline, CacheTarget::new(CacheDestination::Inline));
     }
@@ -337,7 +347,9 @@ mod tests {
         }
         assert_eq!(
             parse_source("type=s3,bucket=b"),
-            Err("cache type s3 is not supported: registry, local and inline are".to_owned())
+            Ok(Import::Unusable(
+                "cache type s3 is not supported: registry, local and inline are".to_owned()
+            ))
         );
     }
 }

@@ -21,6 +21,7 @@ use super::{
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::platforms;
+use crate::terminal;
 use crate::units::parse_size;
 
 /// Turns flags into a request, reading standard input if they say so.
@@ -132,7 +133,17 @@ fn epoch(
 /// Returns where results of other machines come from, and where results go to.
 fn caches(arguments: &BuildArguments) -> Result<(Vec<CacheSource>, Vec<CacheTarget>), Failure> {
     let sources = each(&arguments.cache_from, cache::parse_source)?;
-    let mut sources: Vec<CacheSource> = sources.into_iter().flatten().collect();
+    let mut sources: Vec<CacheSource> = sources
+        .into_iter()
+        .filter_map(|source| match source {
+            cache::Import::From(source) => Some(source),
+            cache::Import::Inline => None,
+            cache::Import::Unusable(reason) => {
+                terminal::warn(&format!("cache import is skipped: {reason}"));
+                None
+            }
+        })
+        .collect();
     let mut targets = each(&arguments.cache_to, cache::parse_target)?;
     if let Some(repository) = &arguments.cache_repo {
         let (source, target) = cache::of_repository(repository).map_err(Failure::flag)?;

@@ -139,6 +139,29 @@ fn id(kiln: &Kiln, name: &str) -> String {
     kiln.ok(&["inspect", "-f", "{{.Id}}", name])
 }
 
+/// Without it, the build is the same build. An export that nobody makes is another matter.
+#[test]
+fn a_cache_of_an_unknown_type_is_not_imported() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile("FROM scratch\nLABEL a=b\n");
+    for (kind, words) in [
+        ("type=gha,scope=x", "cache type gha is not supported"),
+        (
+            "type=s3,bucket=b,region=r",
+            "cache type s3 is not supported",
+        ),
+        ("type=ftp", "unknown cache type \"ftp\""),
+    ] {
+        let ended = kiln.run(&["build", "--cache-from", kind, "ctx"]);
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        let warning = format!("cache import is skipped: {words}");
+        assert!(ended.stderr.contains(&warning), "{ended:#?}");
+        let ended = kiln.run(&["build", "--cache-to", kind, "ctx"]);
+        assert_ne!(ended.code, 0, "{ended:#?}");
+        assert!(ended.stderr.contains(words), "{ended:#?}");
+    }
+}
+
 #[test]
 fn a_hit_elsewhere_moves_no_layer_until_somebody_needs_it() {
     let machines = need!(Machines::new());
