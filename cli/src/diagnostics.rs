@@ -2,7 +2,7 @@
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use kiln_engine::{Error, SourceText};
-use kiln_parser::{Diagnostic, Severity, Span, excerpt};
+use kiln_parser::{Diagnostic, Severity, Span, excerpt, mask_logins};
 
 use crate::clean;
 use crate::progress::{Book, Found, Palette, Vertex};
@@ -177,7 +177,8 @@ fn draw(
     palette: &Palette,
     width: usize,
 ) -> String {
-    let text = drawable(&source_text.bytes);
+    // Masked text has the same length, so places stay right.
+    let text = drawable(&mask_logins(&source_text.bytes));
     let range = |span: Span| {
         let end = (span.end as usize).min(text.len());
         (span.start as usize).min(end)..end
@@ -310,6 +311,29 @@ mod tests {
           = note: no stage, named context or image has this name
           = help: did you mean `build`?
         ");
+    }
+
+    #[test]
+    fn passwords_in_addresses_are_masked() {
+        let text = "ADD http://ann:s3cret@h/x /\n";
+        let error = Error::Dockerfile {
+            source_text: file(text),
+            diagnostics: vec![Diagnostic::error(
+                Origin::Lexing,
+                "X",
+                span(text, "/x"),
+                "no http://ann:s3cret@h/x",
+            )],
+        };
+        let drawn = Look::Drawn {
+            palette: Palette::none(),
+            width: 80,
+        };
+        for look in [Look::Plain, drawn] {
+            let shown = places(&error, &look) + &summary(&error);
+            assert!(!shown.contains("s3cret"), "{shown}");
+            assert!(shown.contains("http://**********@h/x"), "{shown}");
+        }
     }
 
     #[test]

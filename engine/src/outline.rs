@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kiln_parser::mount::{MountKind, MountSpec};
 use kiln_parser::{
     Arg, Dockerfile, Instruction, Kind, Quoting, Site, Span, Text, description, expand,
+    mask_logins_in,
 };
 use kiln_solver::{Extent, Op, Plan, Progress, Reporter, Survey, survey};
 
@@ -139,14 +140,15 @@ fn arguments(
             continue;
         }
         let said = description(&site.comments, &declared.name).map(str::to_owned);
+        let value = declared.value.as_deref().map(mask_logins_in);
         match shown.iter_mut().find(|shown| shown.name == declared.name) {
             Some(shown) => {
-                shown.value = declared.value.clone().or_else(|| shown.value.take());
+                shown.value = value.or_else(|| shown.value.take());
                 shown.description = shown.description.take().or(said);
             }
             None => shown.push(OutlinedArgument {
                 name: declared.name.clone(),
-                value: declared.value.clone(),
+                value,
                 description: said,
                 lines: site.span,
             }),

@@ -1,6 +1,7 @@
 //! Findings about the source text.
 
 use crate::Span;
+use crate::reference::mask_logins_in;
 
 /// Errors after which the rest of a file is not looked at: it is not what it is taken for.
 pub(crate) const MAX_ERRORS: usize = 100;
@@ -18,7 +19,7 @@ pub struct Diagnostic {
     pub span: Span,
     /// The whole instruction around `span`: the lines a plain excerpt marks.
     pub lines: Span,
-    /// What is wrong, on one line, without a prefix.
+    /// What is wrong, on one line, without a prefix and without passwords of addresses.
     pub message: String,
     /// Further facts, one sentence each.
     pub notes: Vec<String>,
@@ -69,13 +70,13 @@ impl Diagnostic {
         span: Span,
         message: impl Into<String>,
     ) -> Self {
-        Self::new(Severity::Error, origin, code, span, message.into())
+        Self::new(Severity::Error, origin, code, span, &message.into())
     }
 
     /// Returns a lint finding.
     #[must_use]
     pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
-        Self::new(Severity::Warning, Origin::Lint, code, span, message.into())
+        Self::new(Severity::Warning, Origin::Lint, code, span, &message.into())
     }
 
     fn new(
@@ -83,7 +84,7 @@ impl Diagnostic {
         origin: Origin,
         code: &'static str,
         span: Span,
-        message: String,
+        message: &str,
     ) -> Self {
         Self {
             severity,
@@ -91,7 +92,7 @@ impl Diagnostic {
             code,
             span,
             lines: span,
-            message,
+            message: mask_logins_in(message),
             notes: Vec::new(),
             suggestion: None,
             labels: Vec::new(),
@@ -108,7 +109,7 @@ impl Diagnostic {
     /// Adds a sentence.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
+        self.notes.push(mask_logins_in(&note.into()));
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::reference::mask_logins;
 use crate::span::Span;
 
 /// Returns the lines around `spans` in the shape of spec section 13.1:
@@ -16,7 +17,7 @@ use crate::span::Span;
 /// ```
 ///
 /// Two lines of context stand on each side of a single line, one around several. Empty without
-/// spans.
+/// spans. Passwords in addresses are masked.
 #[must_use]
 pub fn excerpt(text: &[u8], file: &str, spans: &[Span]) -> String {
     let marked: Vec<(usize, usize)> = spans
@@ -31,6 +32,7 @@ pub fn excerpt(text: &[u8], file: &str, spans: &[Span]) -> String {
     };
     let context = if first == last { 2 } else { 1 };
     let mut out = format!("{file}:{first}\n{RULE}\n");
+    let text = mask_logins(text);
     let lines = text.split(|byte| *byte == b'\n').enumerate();
     for (index, line) in lines
         .take(last + context)
@@ -63,6 +65,17 @@ mod tests {
         let start = TEXT.find(needle).unwrap();
         let span = Span::new(start as u32, (start + needle.len()) as u32);
         excerpt(TEXT.as_bytes(), "Dockerfile", &[span])
+    }
+
+    #[test]
+    fn passwords_in_addresses_are_masked() {
+        let text = b"ADD http://ann:s3cret@h/x /\nRUN curl https://t0ken@h/\n";
+        let shown = excerpt(text, "Dockerfile", &[Span::new(0, 3)]);
+        assert!(shown.contains("http://**********@h/x"), "{shown}");
+        assert!(
+            !shown.contains("s3cret") && !shown.contains("t0ken"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -70,7 +70,8 @@ pub use parse::{Parsed, parse, parse_instruction};
 pub use print::to_source;
 pub use quote::quote;
 pub use reference::{
-    Address, GitSource, Modified, Place, ReferenceError, RemoteSource, download_name, remote_source,
+    Address, GitSource, Modified, Place, ReferenceError, RemoteSource, download_name, mask_logins,
+    mask_logins_in, remote_source, without_logins,
 };
 pub use sources::{DoubleStar, SourcePattern};
 pub use span::{LineIndex, Span};

@@ -4,12 +4,14 @@
 //! directory of that name exists is for whoever asks: for a build context it would go first.
 
 mod address; // scheme, user, host, path
+mod login; // who somebody is, amid other text
 mod options; // ?name=value behind a repository's address
 mod percent; // %20
 
 use std::borrow::Cow;
 
 pub use address::Address;
+pub use login::{mask_logins, mask_logins_in, without_logins};
 use percent::decode;
 use thiserror::Error;
 

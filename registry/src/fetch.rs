@@ -103,7 +103,7 @@ impl Courier {
         let invalid = |reason: &str| {
             Error::Transport(TransportError {
                 kind: TransportKind::Invalid,
-                place: url.split(['?', '@']).next().unwrap_or("").to_owned(),
+                place: shown(url).to_owned(),
                 reason: reason.to_owned(),
             })
         };
@@ -234,6 +234,13 @@ impl Download {
             false => Err(changed(&answer)),
         }
     }
+}
+
+/// Returns what may be shown of a text that is no URL: nothing behind a question mark, nothing
+/// before an `@`.
+fn shown(text: &str) -> &str {
+    let text = text.split(['?', '#']).next().unwrap_or("");
+    text.rsplit('@').next().unwrap_or("")
 }
 
 fn digest(writer: Sha256Writer<Sink>) -> Sha256 {

@@ -248,6 +248,77 @@ fn passwords_and_signatures_in_urls_are_not_written_down() {
     }
 }
 
+/// Wherever a part of the Dockerfile is shown, it is shown without them.
+#[test]
+fn passwords_in_urls_are_not_shown() {
+    let kiln = need!(Kiln::for_builds());
+    let web = Web::start(|_| WebAnswer::new(404, ""));
+    let host = web.address();
+    for form in [
+        format!("ADD http://ada:hunter2@{host}/file /"),
+        format!(r#"ADD "http://ada:hunter2@{host}/file" /"#),
+        format!(r#"ADD ["http://ada:hunter2@{host}/file", "/"]"#),
+        format!("ARG URL=http://ada:hunter2@{host}/file\nADD $URL /"),
+        format!("ADD https://hunter2@{host}/x.git /"),
+        format!("ADD --nonsense http://ada:hunter2@{host}/file /"),
+        format!("COPY http://ada:hunter2@{host}/file /"),
+        format!("ADD --checksum=x http://ada:hunter2@{host}/file /"),
+        format!("FROM http://ada:hunter2@{host}/file"),
+    ] {
+        for progress in ["plain", "rawjson", "quiet"] {
+            let ended = build(&kiln, &form, &[&format!("--progress={progress}")]);
+            assert_ne!(ended.code, 0, "{form}: {ended:#?}");
+            let shown = format!("{ended:?}");
+            assert!(!shown.contains("hunter2"), "{form}: {ended:#?}");
+        }
+        for question in [
+            "--check",
+            "--plan",
+            "--call=lint,format=json",
+            "--call=outline",
+        ] {
+            let ended = kiln.run(&["build", question, "ctx"]);
+            let shown = format!("{ended:?}");
+            // base64 of `hunter2`, at each of the three places it can have in a group.
+            let encoded = ["aHVudGVyM", "h1bnRlcj", "odW50ZXIy"];
+            assert!(!shown.contains("hunter2"), "{form}: {ended:#?}");
+            assert!(
+                !encoded.iter().any(|text| shown.contains(text)),
+                "{form}: {ended:#?}"
+            );
+        }
+        let ended = kiln.run(&["why", "ctx"]);
+        assert!(
+            !format!("{ended:?}").contains("hunter2"),
+            "{form}: {ended:#?}"
+        );
+    }
+    let found = kiln_testbed::run_and_read(
+        std::process::Command::new("sh")
+            .args(["-c", "grep -rl hunter2 \"$0\" || true"])
+            .arg(kiln.scratch.join("state")),
+    );
+    assert_eq!(found, "");
+}
+
+/// A download goes on where its connection broke, and ends where it breaks again and again.
+#[test]
+fn downloads_go_on_where_they_broke() {
+    let kiln = need!(Kiln::for_builds());
+    let web = Web::start(|request| {
+        let answer = |status, body: &str| WebAnswer::new(status, body).with("etag", "\"1\"");
+        match request.headers.get("range").map(String::as_str) {
+            None => answer(200, "first").with("content-length", "11"),
+            Some("bytes=5-") => answer(206, "second").with("content-range", "bytes 5-10/11"),
+            Some(_) => WebAnswer::new(416, ""),
+        }
+    });
+    let ended = build(&kiln, &format!("ADD {} /", web.url("/x")), &[]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert_eq!(read(&kiln, "x"), "firstsecond");
+    assert_eq!(web.requests().len(), 2);
+}
+
 #[test]
 fn df_149_copy_fetches_nothing() {
     let kiln = need!(Kiln::for_builds());

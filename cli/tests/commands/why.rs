@@ -306,10 +306,7 @@ fn a_failed_build_is_remembered_and_loses_nothing() {
     assert_eq!(failed["RUN true"].0, "hit");
     let because = vec!["command was echo ok, now exit 3".to_owned()];
     assert_eq!(failed["RUN exit 3"], ("failed".to_owned(), because));
-    assert_eq!(
-        failed["RUN echo 1"],
-        ("not-reached".to_owned(), Vec::new())
-    );
+    assert_eq!(failed["RUN echo 1"], ("not-reached".to_owned(), Vec::new()));
     let text = kiln.ok(&["why"]);
     assert!(text.contains("It failed: "), "{text}");
     // The last step is still compared with the last time that it ran. What it stands on is the

@@ -194,7 +194,9 @@ fn circles_and_other_schemes_end() {
     assert!(error.to_string().contains("without end"), "{error}");
     assert_eq!(server.lines().len(), 11);
     assert_eq!(fetch(&server.url("/file")).class(), ErrorClass::Server);
-    for url in ["ftp://h/x", "x", "http://"] {
-        assert_eq!(fetch(url).class(), ErrorClass::Configuration, "{url}");
+    for url in ["ftp://h/x", "x", "http://", "http://ann:s3cret@[h/x"] {
+        let error = fetch(url);
+        assert_eq!(error.class(), ErrorClass::Configuration, "{url}");
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
     }
 }

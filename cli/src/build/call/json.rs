@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kiln_engine::{CheckResult, Error, Outline, OutlinedNeed, SourceText, Targets};
 use kiln_parser::lint::Rule;
-use kiln_parser::{Diagnostic, Span};
+use kiln_parser::{Diagnostic, Span, mask_logins};
 use serde_json::{Map, Value, json};
 
 /// Findings, the file, and why it cannot be built.
@@ -121,8 +121,9 @@ fn set(value: &mut Map<String, Value>, name: &str, text: Option<&str>) {
     }
 }
 
+/// Passwords in addresses do not go to where this is read; places in the text stay right.
 fn data(file: &SourceText) -> String {
-    STANDARD.encode(&file.bytes)
+    STANDARD.encode(mask_logins(&file.bytes))
 }
 
 /// BuildKit gives each line a range of its own, and no columns.

@@ -2,7 +2,7 @@
 //! that its variables had.
 
 use kiln_parser::{
-    Add, Address, Instruction, Kind, Place, Quoting, Run, Source, expand, remote_source,
+    Address, Instruction, Kind, Place, Quoting, Run, expand, remote_source, without_logins,
 };
 
 use super::StagePlan;
@@ -23,9 +23,8 @@ impl StagePlan<'_, '_> {
                 let text = format!("{text}{}", summary(run));
                 self.with_values(&text, Quoting::Shown, &masked)
             }
-            Kind::Add(add) => {
-                self.without_passwords(self.with_values(&text, Quoting::Word, &[]), add)
-            }
+            // Addresses may be quoted, and come from variables.
+            Kind::Add(_) => without_logins(&self.with_values(&text, Quoting::Word, &[])),
             Kind::Copy(_) | Kind::Workdir(_) => self.with_values(&text, Quoting::Word, &[]),
             _ => text,
         }
@@ -58,19 +57,6 @@ impl StagePlan<'_, '_> {
         names
             .map(|name| self.with_values(&name, Quoting::Word, &[]))
             .collect()
-    }
-
-    /// Takes the passwords out of addresses, be they from variables.
-    fn without_passwords(&self, mut text: String, add: &Add) -> String {
-        for source in &add.sources {
-            if let Source::Path(path) = source {
-                let value = self.with_values(&path.raw, Quoting::Word, &[]);
-                for written in [&value, &path.raw] {
-                    text = text.replace(written.as_str(), &without_password(written));
-                }
-            }
-        }
-        text
     }
 }
 
