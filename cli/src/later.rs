@@ -109,6 +109,84 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("ps", &["--size", "-s"]),
 ];
 
+/// Commands of docker that kiln does not have, by the command that they belong to. What is similar
+/// to one of them by its letters, as `stop` is to `top`, is not what was meant.
+const COMMANDS: &[(&str, &[&str])] = &[
+    (
+        "kiln",
+        &[
+            "attach",
+            "bake",
+            "checkpoint",
+            "commit",
+            "compose",
+            "config",
+            "context",
+            "cp",
+            "create",
+            "diff",
+            "events",
+            "exec",
+            "export",
+            "import",
+            "init",
+            "manifest",
+            "network",
+            "node",
+            "pause",
+            "plugin",
+            "port",
+            "rename",
+            "restart",
+            "search",
+            "secret",
+            "service",
+            "stack",
+            "stats",
+            "swarm",
+            "top",
+            "trust",
+            "unpause",
+            "update",
+            "volume",
+        ],
+    ),
+    (
+        "kiln container",
+        &[
+            "attach", "commit", "cp", "create", "diff", "exec", "export", "pause", "port",
+            "rename", "restart", "stats", "top", "unpause", "update",
+        ],
+    ),
+    ("kiln image", &["import"]),
+    (
+        "kiln builder",
+        &[
+            "bake",
+            "create",
+            "dial-stdio",
+            "history",
+            "imagetools",
+            "inspect",
+            "install",
+            "ls",
+            "rm",
+            "stop",
+            "uninstall",
+            "use",
+            "version",
+        ],
+    ),
+    ("kiln system", &["dial-stdio", "events"]),
+];
+
+/// Says whether the command at `path` has a command of this name in docker, and not here.
+pub(crate) fn is_command(path: &str, name: &str) -> bool {
+    COMMANDS
+        .iter()
+        .any(|(group, names)| *group == path && names.contains(&name))
+}
+
 /// Says whether a flag of the command at `path`, such as `kiln image build`, is one to come.
 pub(crate) fn is_known(path: &str, flag: &str) -> bool {
     let command = path.rsplit(' ').next().unwrap_or(path);
@@ -136,6 +214,20 @@ mod tests {
                         assert!(!flags.contains(&flag.as_str()), "{name} {flag}");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn commands_that_are_served_are_not_listed() {
+        let root = crate::arguments::command();
+        for (group, names) in COMMANDS {
+            let group = match group.strip_prefix("kiln ") {
+                Some(group) => root.find_subcommand(group).unwrap(),
+                None => &root,
+            };
+            for name in *names {
+                assert!(group.find_subcommand(name).is_none(), "{name}");
             }
         }
     }

@@ -88,9 +88,12 @@ fn find<'a>(root: &'a Command, arguments: &[OsString]) -> (String, &'a Command) 
 
 fn complaint(error: &clap::Error, path: &str, command: &Command) -> String {
     let argument = invalid_argument(error);
+    let name = context(error, ContextKind::InvalidSubcommand);
+    let is_to_come = later::is_known(path, &argument) || later::is_command(path, &name);
     let message = match error.kind() {
-        ErrorKind::UnknownArgument if later::is_known(path, &argument) => {
-            format!("{argument} is not supported yet")
+        ErrorKind::UnknownArgument if is_to_come => format!("{argument} is not supported yet"),
+        ErrorKind::InvalidSubcommand if is_to_come => {
+            format!("'{path} {name}' is not supported yet")
         }
         ErrorKind::UnknownArgument if argument.starts_with("--") => {
             format!("unknown flag: {argument}")
@@ -101,16 +104,13 @@ fn complaint(error: &clap::Error, path: &str, command: &Command) -> String {
         ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument => {
             format!("'{path}' {}", expected_count(command))
         }
-        ErrorKind::InvalidSubcommand => {
-            let name = context(error, ContextKind::InvalidSubcommand);
-            format!("'{name}' is not a {path} command")
-        }
+        ErrorKind::InvalidSubcommand => format!("'{name}' is not a {path} command"),
         _ => first_line(error),
     };
     let mut text = format!("kiln: {message}\n");
     for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
         let suggestion = context(error, kind);
-        if !suggestion.is_empty() && !later::is_known(path, &argument) {
+        if !suggestion.is_empty() && !is_to_come {
             text.push_str(&format!("Did you mean '{suggestion}'?\n"));
         }
     }

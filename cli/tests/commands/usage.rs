@@ -192,3 +192,33 @@ fn completions_know_the_commands() {
         assert!(!script.contains("container-monitor"), "{shell}");
     }
 }
+
+/// `docker top web` once led to `kiln stop web`.
+#[test]
+fn commands_of_docker_lead_to_no_other_command() {
+    let kiln = Kiln::new();
+    for line in [
+        "top web",
+        "port web",
+        "restart web",
+        "export web",
+        "container update web",
+        "container rename a b",
+        "image import x.tar",
+        "builder rm x",
+        "system events",
+    ] {
+        let ended = kiln.run(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(ended.code, 1, "{ended:#?}");
+        assert!(
+            ended.stderr.contains("is not supported yet\n"),
+            "{ended:#?}"
+        );
+        assert!(!ended.stderr.contains("Did you mean"), "{ended:#?}");
+    }
+    let ended = kiln.run(&["histroy"]);
+    assert!(
+        ended.stderr.contains("Did you mean 'history'?"),
+        "{ended:#?}"
+    );
+}
