@@ -13,6 +13,7 @@ use kiln_engine::SecretBytes;
 use crate::csv;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::terminal;
 
 /// Bytes. BuildKit's limit.
 const LARGEST: u64 = 500 * 1024;
@@ -84,11 +85,13 @@ fn parse(text: &str, environment: &Environment) -> Result<Secret, String> {
 }
 
 fn variable(id: &str, name: &str, environment: &Environment) -> Result<SecretBytes, Failure> {
-    let value = environment.variable(name).ok_or_else(|| {
-        Failure::new(format!(
-            "secret {id}: environment variable {name} is not set"
-        ))
-    })?;
+    // As for BuildKit, one that is not set is an empty secret; few people will want that.
+    let value = environment.variable(name).unwrap_or_else(|| {
+        terminal::warn(&format!(
+            "secret {id} is empty: environment variable {name} is not set"
+        ));
+        Default::default()
+    });
     match value.len() as u64 {
         ..=LARGEST => Ok(SecretBytes::new(value.as_bytes())),
         _ => Err(too_big(id)),
@@ -196,10 +199,8 @@ mod tests {
                 path("missing").display()
             ))
         );
-        assert_eq!(
-            read("id=x,env=UNSET".to_owned()),
-            Err("secret x: environment variable UNSET is not set".to_owned())
-        );
+        // Not set is empty, as for BuildKit.
+        assert_eq!(read("id=x,env=UNSET".to_owned()), Ok(Vec::new()));
     }
 
     #[test]
