@@ -176,12 +176,22 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
     }
     let engine = session::enter_and_open(environment)?;
     let mut stdin = std::io::stdin();
+    let mut pipe;
     let source = match &arguments.input {
         Some(path) if path.is_dir() => LoadSource::Directory(path.clone()),
-        Some(path) => LoadSource::File(
-            File::open(path)
-                .map_err(|error| Failure::new(format!("open {}: {error}", path.display())))?,
-        ),
+        Some(path) => {
+            let failed =
+                |error: std::io::Error| Failure::new(format!("open {}: {error}", path.display()));
+            let file = File::open(path).map_err(failed)?;
+            match file.metadata().map_err(failed)?.is_file() {
+                true => LoadSource::File(file),
+                // It can be read once, from its beginning to its end.
+                false => {
+                    pipe = file;
+                    LoadSource::Stream(&mut pipe)
+                }
+            }
+        }
         None => LoadSource::Stream(&mut stdin),
     };
     for (names, id) in engine.load(source, platform.as_ref())? {

@@ -92,7 +92,21 @@ fn archives_carry_names_and_ids() {
     let ids = kiln.ok(&["images", "-q", "--no-trunc"]);
     kiln.ok(&["save", "-o", "app.tar", "app:1", "app:2"]);
     kiln.ok(&["rmi", "app:1", "app:2"]);
+    // From a pipe too, which can be read once only.
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "cat app.tar | \"$1\" load -i /dev/stdin", "sh"]);
+    let plain = kiln.command();
+    let variables = plain
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    shell
+        .arg(env!("CARGO_BIN_EXE_kiln"))
+        .env_clear()
+        .envs(variables)
+        .current_dir(kiln.scratch.path());
+    let piped = kiln_testbed::run_and_read(&mut shell);
     let text = kiln.ok(&["load", "-i", "app.tar"]);
+    assert_eq!(piped, text);
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["Loaded image: app:1", "Loaded image: app:2"]);
