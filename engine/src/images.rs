@@ -1,12 +1,10 @@
 //! The images of the local store: listing, finding, naming, removing, explaining.
 
-use std::collections::HashSet;
-
-use kiln_cache::{
-    Descriptor, DiffId, Image, ImageId, ImageRef, Named, Platform, Sha256, Timestamp,
-};
+use kiln_cache::{ImageId, ImageRef, Named, Platform, Sha256, Timestamp};
+use kiln_runtime::containers::{ContainerError, ContainerId, Status};
 use serde_json::{Value, json};
 
+use crate::containers::container_error;
 use crate::{Engine, Error, LocalImage};
 
 /// One row of `kiln images`.
@@ -20,7 +18,7 @@ pub struct ImageSummary {
     pub manifest: Sha256,
     /// When the image was made.
     pub created: Option<Timestamp>,
-    /// Bytes of its layers, unpacked where they are, compressed where they are not.
+    /// Bytes of its layers.
     pub size_bytes: u64,
 }
 
@@ -46,6 +44,38 @@ pub enum Removal {
     Untagged(ImageRef),
     /// The image has no name any more.
     Deleted(ImageId),
+}
+
+/// A container that was made of an image.
+struct User {
+    id: ContainerId,
+    status: Status,
+}
+
+/// Says why an image cannot be deleted by its id, and whether it can be by force, in docker's words.
+fn conflict(names: &[ImageRef], users: &[User], force: bool) -> Option<(&'static str, String)> {
+    match users {
+        [user, ..] if user.status == Status::Running => Some((
+            "cannot be forced",
+            format!(
+                "image is being used by running container {}",
+                user.id.short()
+            ),
+        )),
+        _ if force => None,
+        _ if names.len() > 1 => Some((
+            "must be forced",
+            "image is referenced in multiple repositories".to_owned(),
+        )),
+        [user, ..] => Some((
+            "must be forced",
+            format!(
+                "image is being used by stopped container {}",
+                user.id.short()
+            ),
+        )),
+        [] => None,
+    }
 }
 
 impl Engine {
@@ -145,10 +175,11 @@ impl Engine {
     }
 
     /// Removes a name, or with an id all names of an image. Its content goes when garbage is
-    /// collected.
+    /// collected. An image that a container was made of stays unless `force` says otherwise, and
+    /// one that a container runs of stays in any case.
     ///
     /// # Errors
-    /// When there is no such image, or an id has several names and `force` is false.
+    /// When there is no such image, it is in use, or an id has several names and `force` is false.
     pub fn remove_image(&self, text: &str, force: bool) -> Result<Vec<Removal>, Error> {
         let (name, image) = self.find(text)?;
         let names: Vec<ImageRef> = self
@@ -160,16 +191,28 @@ impl Engine {
             })
             .map(|named| named.name)
             .collect();
+        let users = self.users_of(image.id())?;
         let going = match name {
-            Some(name) if name.digest().is_none() => vec![name],
-            _ if names.len() > 1 && !force => {
-                return Err(Error::input(format!(
-                    "conflict: unable to delete {} (must be forced) - image is referenced in \
-                     multiple repositories",
-                    image.id().0.short()
-                )));
+            Some(name) if name.digest().is_none() => {
+                if let (false, [_], Some(user)) = (force, &*names, users.first()) {
+                    return Err(Error::input(format!(
+                        "conflict: unable to remove repository reference \"{text}\" (must force) - \
+                         container {} is using its referenced image {}",
+                        user.id.short(),
+                        image.id().0.short()
+                    )));
+                }
+                vec![name]
             }
-            _ => names.clone(),
+            _ => {
+                if let Some((how, why)) = conflict(&names, &users, force) {
+                    return Err(Error::input(format!(
+                        "conflict: unable to delete {} ({how}) - {why}",
+                        image.id().0.short()
+                    )));
+                }
+                names.clone()
+            }
         };
         let mut removals = Vec::new();
         for name in &going {
@@ -181,13 +224,34 @@ impl Engine {
                 removals.push(Removal::Untagged(name.clone()));
             }
         }
-        if names.iter().all(|name| going.contains(name)) {
+        let is_running = users.iter().any(|user| user.status == Status::Running);
+        if names.iter().all(|name| going.contains(name)) && !is_running {
             self.ids
                 .remove(image.id())
                 .map_err(|error| Error::environment("cannot remove an image", &error))?;
             removals.push(Removal::Deleted(image.id()));
         }
         Ok(removals)
+    }
+
+    /// Returns the containers that were made of an image, running ones first.
+    fn users_of(&self, image: ImageId) -> Result<Vec<User>, Error> {
+        let mut users = Vec::new();
+        for container in self.containers()?.list().map_err(|e| container_error(&e))? {
+            let look = || Ok((container.spec()?, container.state()?));
+            match look() {
+                Ok((spec, _)) if spec.image_id.parse() != Ok(image) => {}
+                Ok((_, state)) => users.push(User {
+                    id: container.id().clone(),
+                    status: state.status,
+                }),
+                // It was removed while we looked.
+                Err(ContainerError::NotFound(_)) => {}
+                Err(error) => return Err(container_error(&error)),
+            }
+        }
+        users.sort_by_key(|user| user.status != Status::Running);
+        Ok(users)
     }
 
     /// Describes an image as `docker image inspect` does: of an index, the image for `platform`, or
@@ -257,7 +321,7 @@ impl Engine {
         };
         let mut sizes = image
             .layers()
-            .map(|(diff_id, descriptor)| self.layer_size(diff_id).unwrap_or(descriptor.size_bytes));
+            .map(|(diff_id, descriptor)| self.layer_size(diff_id, descriptor));
         let mut rows: Vec<HistoryRow> = image
             .config
             .history
@@ -289,29 +353,6 @@ impl Engine {
 
     pub(crate) fn names(&self) -> Result<Vec<Named>, Error> {
         self.tags.list().map_err(|error| names_error(&error))
-    }
-
-    /// Returns the bytes of the layers of images; what they share counts once.
-    fn size_of(&self, images: &[Image]) -> u64 {
-        let mut seen = HashSet::new();
-        let mut layers: Vec<_> = images.iter().flat_map(Image::layers).collect();
-        if images.len() > 1 {
-            layers.retain(|(diff_id, _)| seen.insert(*diff_id));
-        }
-        let size = |(diff_id, descriptor): &(DiffId, &Descriptor)| {
-            self.layer_size(*diff_id).unwrap_or(descriptor.size_bytes)
-        };
-        layers.iter().map(size).sum()
-    }
-
-    /// Returns the bytes of the files of an unpacked layer.
-    fn layer_size(&self, diff_id: DiffId) -> Option<u64> {
-        let tree = self.layers.by_diff_id(diff_id)?.tree().ok()?;
-        let size = tree.iter().map(|entry| match entry.kind {
-            kiln_cache::Kind::File { size, .. } => size,
-            _ => 0,
-        });
-        Some(size.sum())
     }
 }
 

@@ -27,6 +27,7 @@ mod remote; // downloads and repositories
 mod request; // what a build is asked for
 mod sandbox; // prepared when the first command runs
 mod ship; // pull, push, save, load, login
+mod sizes; // what images are said to take
 mod ssh; // agents
 mod storage; // what is kept, and what of it can go
 mod targets; // what can be built

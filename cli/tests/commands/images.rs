@@ -1,9 +1,11 @@
 //! Local images: lists, names, templates (cli.md section 3).
 
 use insta::assert_snapshot;
-use kiln_testbed::need;
+use std::fs;
 
-use crate::harness::Kiln;
+use kiln_testbed::{Registry, need};
+
+use crate::harness::{Ended, Kiln};
 
 #[test]
 fn an_empty_store_has_a_header() {
@@ -110,4 +112,110 @@ fn history_begins_with_the_newest() {
         whole.contains("ENV LONG=0123456789012345678901234567890123456789\n"),
         "{whole}"
     );
+}
+
+/// Docker's words (cli.md section 3.4).
+#[test]
+fn images_of_containers_are_not_removed_by_the_way() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let image = kiln.ok(&["images", "-q", "app"]);
+    let running = kiln.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "app",
+        "sh",
+        "-c",
+        "busybox sleep 100000",
+    ]);
+    let running = &running[..12];
+    let refused = |arguments: &[&str], message: String| {
+        let ended = kiln.run(arguments);
+        assert_eq!(ended.code, 1, "{ended:#?}");
+        assert_eq!(ended.stderr, format!("Error: conflict: {message}\n"));
+        assert_eq!(ended.stdout, "");
+    };
+    let by_name = format!(
+        "unable to remove repository reference \"app\" (must force) - container {running} is using \
+         its referenced image {image}"
+    );
+    refused(&["rmi", "app"], by_name.clone());
+    let runs = format!(
+        "unable to delete {image} (cannot be forced) - image is being used by running container \
+         {running}"
+    );
+    refused(&["rmi", &image], runs.clone());
+    refused(&["rmi", "-f", &image], runs.clone());
+    // With another name left, one may go.
+    kiln.ok(&["tag", "app", "other"]);
+    assert_eq!(kiln.ok(&["rmi", "other"]), "Untagged: other:latest");
+    // A name may go by force; the image stays.
+    assert_eq!(kiln.ok(&["rmi", "-f", "app"]), "Untagged: app:latest");
+    assert_eq!(kiln.ok(&["images", "-q"]), image);
+    refused(&["rmi", "-f", &image], runs);
+    kiln.ok(&["tag", &image, "app"]);
+    kiln.ok(&["kill", "web"]);
+    kiln.ok(&["wait", "web"]);
+    refused(&["rmi", "app"], by_name);
+    refused(
+        &["rmi", &image],
+        format!(
+            "unable to delete {image} (must be forced) - image is being used by stopped container \
+             {running}"
+        ),
+    );
+    let forced = kiln.ok(&["rmi", "-f", &image]);
+    assert!(
+        forced.starts_with("Untagged: app:latest\nDeleted: "),
+        "{forced}"
+    );
+    assert_eq!(kiln.ok(&["images", "-q"]), "");
+    // The container has what it needs all the same.
+    kiln.ok(&["system", "prune", "-af", "--filter", "until=1h"]);
+    kiln.ok(&["start", "web"]);
+    kiln.ok(&["rm", "-f", "web"]);
+}
+
+#[test]
+fn an_image_is_as_large_before_its_first_use_as_after() {
+    let kiln = need!(Kiln::for_builds());
+    let registry = need!(Registry::start());
+    let conf = fs::read_to_string(registry.registries_conf()).unwrap();
+    kiln.write("registries.conf", &conf);
+    let name = registry.image("app:v1");
+    kiln.dockerfile("FROM scratch\nCOPY busybox /bin/sh\nRUN >/d\n");
+    // Of a packed layer its last bytes tell, unless it is packed in several pieces.
+    let output = format!("type=image,name={name},push=true,compression=uncompressed");
+    kiln.ok(&["build", "--output", &output, "ctx"]);
+    let size = |root: &str| {
+        let mut command = kiln.command();
+        command.env("KILN_ROOT", kiln.scratch.join(root));
+        let format = "{{.Size}}";
+        let listed = command
+            .args(["images", "--format", format])
+            .output()
+            .unwrap();
+        let mut command = kiln.command();
+        command.env("KILN_ROOT", kiln.scratch.join(root));
+        let inspected = command
+            .args(["inspect", "-f", format, &name])
+            .output()
+            .unwrap();
+        (Ended::from(listed).stdout, Ended::from(inspected).stdout)
+    };
+    let mut sizes = Vec::new();
+    for arguments in [
+        &["pull", "-q", &name][..],
+        &["run", "--rm", &name, "sh", "-c", "exit 0"],
+    ] {
+        let mut command = kiln.command();
+        command.env("KILN_ROOT", kiln.scratch.join("fresh"));
+        let ended = Ended::from(command.args(arguments).output().unwrap());
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        sizes.push(size("fresh"));
+    }
+    assert_eq!(sizes[0], sizes[1]);
+    assert!(sizes[0].0.ends_with("MB\n"), "{sizes:?}");
 }
