@@ -18,9 +18,10 @@
 //!
 //! # Volatile
 //!
-//! With an upper directory the mount is `volatile`: no sync when it goes. The kernel leaves
-//! `work/incompat/volatile` behind and refuses to mount the same work directory again until that
-//! is deleted, so a work directory serves one mount.
+//! With an upper directory the mount is `volatile`: no sync when it goes, and none that a program
+//! asks for either. The kernel leaves `work/incompat/volatile` behind and refuses to mount the same
+//! work directory again until that is deleted, so a work directory serves one mount. What programs
+//! write for good needs [`mount_lasting`].
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -70,6 +71,25 @@ const FSCONFIG_LONGEST: usize = 255;
 /// # Errors
 /// What the kernel says; also when there is nothing to mount.
 pub fn mount(spec: &OverlaySpec) -> io::Result<OwnedFd> {
+    mount_with(spec, Syncs::Ignored)
+}
+
+/// As [`mount`], for changes that are to outlive a loss of power: `fsync` inside does what it says.
+///
+/// # Errors
+/// As [`mount`].
+pub fn mount_lasting(spec: &OverlaySpec) -> io::Result<OwnedFd> {
+    mount_with(spec, Syncs::Honoured)
+}
+
+/// What becomes of a program's wish that something be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Syncs {
+    Ignored,
+    Honoured,
+}
+
+fn mount_with(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
     match (&*spec.lowers, &spec.upper_and_work) {
         ([], None) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -78,10 +98,10 @@ pub fn mount(spec: &OverlaySpec) -> io::Result<OwnedFd> {
         ([single], None) => read_only_bind(single),
         // Nothing below (FROM scratch): the upper directory alone is the root.
         ([], Some((upper, _))) => bind(upper),
-        _ => match mount_stack(spec, Interface::OneByOne) {
+        _ => match mount_one_by_one(spec, syncs) {
             // EINVAL is how a kernel before 6.7 answers to `lowerdir+`.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                mount_stack(spec, Interface::OneString).or(Err(error))
+                mount_by_string(spec, syncs).or(Err(error))
             }
             other => other,
         },
@@ -103,8 +123,8 @@ pub enum Interface {
 /// What the kernel says.
 pub fn mount_stack(spec: &OverlaySpec, interface: Interface) -> io::Result<OwnedFd> {
     match interface {
-        Interface::OneByOne => mount_one_by_one(spec),
-        Interface::OneString => mount_by_string(spec),
+        Interface::OneByOne => mount_one_by_one(spec, Syncs::Ignored),
+        Interface::OneString => mount_by_string(spec, Syncs::Ignored),
     }
 }
 
@@ -156,7 +176,7 @@ fn read_only_bind(directory: &Path) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
-fn mount_one_by_one(spec: &OverlaySpec) -> io::Result<OwnedFd> {
+fn mount_one_by_one(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     // Descriptors that stand in for awkward names live until the mount is made.
     let mut held = Vec::new();
@@ -180,7 +200,9 @@ fn mount_one_by_one(spec: &OverlaySpec) -> io::Result<OwnedFd> {
         Some((upper, work)) => {
             fsconfig_set_string(&context, "upperdir", &name(upper)?)?;
             fsconfig_set_string(&context, "workdir", &name(work)?)?;
-            fsconfig_set_flag(&context, "volatile")?;
+            if syncs == Syncs::Ignored {
+                fsconfig_set_flag(&context, "volatile")?;
+            }
         }
         None => attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY,
     }
@@ -207,7 +229,7 @@ fn descriptor_name(path: &Path) -> io::Result<(PathBuf, OwnedFd)> {
     Ok((PathBuf::from(name), descriptor))
 }
 
-fn mount_by_string(spec: &OverlaySpec) -> io::Result<OwnedFd> {
+fn mount_by_string(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
     sys::in_private_mount_namespace(|| {
         mount_change(
             "/",
@@ -231,11 +253,10 @@ fn mount_by_string(spec: &OverlaySpec) -> io::Result<OwnedFd> {
         let mut flags = MountFlags::empty();
         match &spec.upper_and_work {
             Some((upper, work)) => {
-                data += &format!(
-                    ",volatile,upperdir={},workdir={}",
-                    name(upper)?,
-                    name(work)?
-                );
+                if syncs == Syncs::Ignored {
+                    data += ",volatile";
+                }
+                data += &format!(",upperdir={},workdir={}", name(upper)?, name(work)?);
             }
             None => flags |= MountFlags::RDONLY,
         }
