@@ -3,6 +3,9 @@
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::os::fd::AsFd;
 
+use kiln_runtime::{Stream, was_closed};
+use rustix::io::Errno;
+
 use crate::clean;
 use crate::failure::Failure;
 
@@ -23,11 +26,7 @@ pub(crate) fn print_styled(text: &str) -> Result<(), Failure> {
 }
 
 fn write(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
-    match written {
+    match pass_to_stdout(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(format!(
             "cannot write to standard output: {error}"
         ))),
@@ -67,6 +66,33 @@ pub(crate) fn tell_line(line: &str) {
 /// Writes `WARNING: …` to standard error.
 pub(crate) fn warn(message: &str) {
     tell_line(&format!("WARNING: {message}"));
+}
+
+/// Writes bytes of somebody else to standard output as they are.
+///
+/// # Errors
+/// When they cannot be written; also because nobody reads any more.
+pub(crate) fn pass_to_stdout(bytes: &[u8]) -> io::Result<()> {
+    check(Stream::Stdout)?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush())
+}
+
+/// Writes bytes of somebody else to standard error as they are.
+///
+/// # Errors
+/// As [`pass_to_stdout`].
+pub(crate) fn pass_to_stderr(bytes: &[u8]) -> io::Result<()> {
+    check(Stream::Stderr)?;
+    io::stderr().lock().write_all(bytes)
+}
+
+/// A stream that was closed by whoever started us takes everything and passes nothing on.
+fn check(stream: Stream) -> io::Result<()> {
+    match was_closed(stream) {
+        true => Err(Errno::BADF.into()),
+        false => Ok(()),
+    }
 }
 
 /// Asks a question that is answered with yes or no. Whatever is not yes is no, the end of the input

@@ -1,14 +1,14 @@
 //! Layers of base images: fetched and unpacked when a step needs their files, not before.
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_cache::{Descriptor, DiffId, Image, ImageRef, LayerId, MediaKind, Sha256};
 use kiln_registry::Step;
 use kiln_snapshotter::Layer;
 use kiln_solver::{
-    BringError, Fault, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, Vertex,
-    VertexEnd,
+    BringError, Fault, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, VertexEnd,
 };
 
 use crate::error::chain;
@@ -60,7 +60,11 @@ impl Layers for Fetcher<'_> {
         let (name, image) = &self.bases[&manifest];
         let layers = self
             .engine
-            .unpacked_layers(name, image, Some((self.reporter, self.names[&manifest])))
+            .unpacked_layers(
+                name,
+                image,
+                &Watcher::Build(self.reporter, self.names[&manifest]),
+            )
             .map_err(|error| LayersError {
                 message: error.to_string(),
                 fault: match error.class() {
@@ -92,7 +96,7 @@ impl Engine {
         &self,
         name: &ImageRef,
         image: &Image,
-        report: Option<(&Reporter<'_>, &str)>,
+        watcher: &Watcher<'_>,
     ) -> Result<Vec<Layer>, Error> {
         let wanted: Vec<(DiffId, &Descriptor)> = image.layers().collect();
         let mut layers: Vec<Option<Layer>> = wanted
@@ -101,14 +105,34 @@ impl Engine {
             .collect();
         let missing: Vec<usize> = (0..wanted.len()).filter(|i| layers[*i].is_none()).collect();
         if !missing.is_empty() {
-            let vertex = report.map(|(reporter, shown)| reporter.start(shown));
+            let vertex = match watcher {
+                Watcher::Build(reporter, shown) => Some(reporter.start(shown)),
+                Watcher::Other(_) => None,
+            };
+            let report = |progress: &LayerProgress| match (watcher, &vertex) {
+                (Watcher::Other(report), _) => report(progress),
+                (_, Some(vertex)) => {
+                    let is_over = progress.done_bytes == progress.size_bytes;
+                    let part = match progress.work {
+                        LayerWork::Downloading => progress.digest.to_string(),
+                        LayerWork::Extracting => format!("extracting {}", progress.digest),
+                    };
+                    vertex.status(
+                        &part,
+                        progress.done_bytes,
+                        Some(progress.size_bytes),
+                        is_over,
+                    );
+                }
+                _ => {}
+            };
             let results: Vec<Result<Layer, Error>> = std::thread::scope(|scope| {
                 let threads: Vec<_> = missing
                     .iter()
                     .map(|&position| {
                         let (diff_id, descriptor) = wanted[position];
-                        let vertex = vertex.as_ref();
-                        scope.spawn(move || self.unpack(name, diff_id, descriptor, vertex))
+                        let report = &report;
+                        scope.spawn(move || self.unpack(name, diff_id, descriptor, report))
                     })
                     .collect();
                 threads
@@ -151,7 +175,7 @@ impl Engine {
         name: &ImageRef,
         diff_id: DiffId,
         descriptor: &Descriptor,
-        vertex: Option<&Vertex<'_>>,
+        report: &(dyn Fn(&LayerProgress) + Sync),
     ) -> Result<Layer, Error> {
         // The blob of a layer that another machine made is not what a local manifest names.
         if let Some((id, description)) = self.layers.described_as(diff_id)
@@ -165,15 +189,17 @@ impl Engine {
                 descriptor.digest, descriptor.media_type
             )));
         };
-        let part = descriptor.digest.to_string();
-        let report = |done: u64, finished: bool| {
-            if let Some(vertex) = vertex {
-                vertex.status(&part, done, Some(descriptor.size_bytes), finished);
-            }
+        let report = |work: LayerWork, done_bytes: u64| {
+            report(&LayerProgress {
+                digest: descriptor.digest,
+                work,
+                done_bytes,
+                size_bytes: descriptor.size_bytes,
+            });
         };
         let observer = |event: kiln_registry::Event| match event.step {
-            Step::Downloading { done_bytes } => report(done_bytes, false),
-            Step::Downloaded | Step::AlreadyHere => report(descriptor.size_bytes, true),
+            Step::Downloading { done_bytes } => report(LayerWork::Downloading, done_bytes),
+            Step::Downloaded => report(LayerWork::Downloading, descriptor.size_bytes),
             _ => {}
         };
         self.client
@@ -183,8 +209,10 @@ impl Engine {
             .blobs
             .open(descriptor.digest)
             .map_err(|error| Error::environment("cannot read a layer", &error))?;
-        self.layers
-            .apply(blob, Some(compression), diff_id)
+        let extracting = |done_bytes: u64| report(LayerWork::Extracting, done_bytes);
+        let layer = self
+            .layers
+            .apply(Counted::new(blob, &extracting), Some(compression), diff_id)
             .map_err(|error| Error::Environment {
                 message: format!(
                     "cannot unpack layer {} of {name}: {}",
@@ -192,6 +220,72 @@ impl Engine {
                     chain(&error)
                 ),
                 hint: None,
-            })
+            })?;
+        extracting(descriptor.size_bytes);
+        Ok(layer)
+    }
+}
+
+/// How far a layer has come on its way to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerProgress {
+    /// The layer, as registries name it.
+    pub digest: Sha256,
+    /// What is being done with it.
+    pub work: LayerWork,
+    /// Packed bytes that this was done with.
+    pub done_bytes: u64,
+    /// Packed bytes of the layer.
+    pub size_bytes: u64,
+}
+
+/// What is done with a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerWork {
+    /// It comes from a registry.
+    Downloading,
+    /// It becomes files.
+    Extracting,
+}
+
+/// Who is told how the layers of an image come to the disk.
+pub(crate) enum Watcher<'a> {
+    /// A build that shows them under a name.
+    Build(&'a Reporter<'a>, &'a str),
+    /// Somebody else.
+    Other(&'a (dyn Fn(&LayerProgress) + Sync)),
+}
+
+/// Counts what is read, and tells of it now and then.
+struct Counted<'a, R> {
+    inner: R,
+    done_bytes: u64,
+    told_bytes: u64,
+    tell: &'a (dyn Fn(u64) + Sync),
+}
+
+/// Between two words about progress.
+const STRIDE_BYTES: u64 = 1 << 20;
+
+impl<'a, R> Counted<'a, R> {
+    fn new(inner: R, tell: &'a (dyn Fn(u64) + Sync)) -> Self {
+        Self {
+            inner,
+            done_bytes: 0,
+            told_bytes: 0,
+            tell,
+        }
+    }
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.done_bytes += length as u64;
+        if self.done_bytes - self.told_bytes >= STRIDE_BYTES {
+            self.told_bytes = self.done_bytes;
+            (self.tell)(self.done_bytes);
+        }
+        Ok(length)
     }
 }

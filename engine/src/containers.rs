@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use kiln_cache::{GuestPath, Image, ImageRef, Platform, RunConfig, Timestamp};
 use kiln_runtime::containers::{
-    Container, ContainerError, ContainerName, Containers, Removal, SignalNumber, Spec,
+    ContainerError, ContainerName, Containers, Held, Removal, SignalNumber, Spec,
 };
 use kiln_runtime::{
-    Access, EtcFile, Job, Mount, MountSource, Network, Process, ProcessUser, Resources, Root,
-    Streams, Ulimit, hosts_text,
+    Access, Changes, EtcFile, Job, Mount, MountSource, Network, Process, ProcessUser, Resources,
+    Root, Streams, Ulimit, hosts_text,
 };
 use kiln_snapshotter::{ParentView, find_identity, lower_directories};
 
-use crate::{Engine, Error};
+use crate::base_layers::Watcher;
+use crate::{Engine, Error, LayerProgress};
 
 /// A container, as the command line describes it.
 #[derive(Clone, Debug)]
@@ -85,14 +86,19 @@ impl Engine {
         Containers::open(&self.store.path("containers")).map_err(|error| container_error(&error))
     }
 
-    /// Makes a container of a local image. It is not started.
+    /// Makes a container of a local image. It is not started; until it is let go of, nobody takes
+    /// it for one that is of no use. `report` is told of layers that have to be unpacked first.
     ///
     /// # Errors
     /// When there is no such image, the name is taken, or the options do not fit the image.
-    pub fn create_container(&self, request: &RunRequest) -> Result<Container, Error> {
+    pub fn create_container(
+        &self,
+        request: &RunRequest,
+        report: &(dyn Fn(&LayerProgress) + Sync),
+    ) -> Result<Held, Error> {
         let (name, local) = self.find(&request.image)?;
         let image = local.choose(&request.image, request.platform.as_ref())?;
-        let layers = self.layers_on_disk(name.as_ref(), image)?;
+        let layers = self.layers_on_disk(name.as_ref(), image, report)?;
         let failed = |error: &(dyn std::error::Error + 'static)| {
             Error::environment("cannot read the image", error)
         };
@@ -112,6 +118,10 @@ impl Engine {
         let process = process(request, &image.config.config, &view, &hostname)?;
         let mut job = Job::new(root, process);
         job.network = request.network;
+        job.changes = match request.removal {
+            Removal::ByHand => Changes::Lasting,
+            Removal::Automatic => Changes::Passing,
+        };
         job.shm_size_bytes = request.shm_size_bytes;
         job.ulimits.clone_from(&request.ulimits);
         job.resources = request.resources.clone();
@@ -156,6 +166,7 @@ impl Engine {
         &self,
         name: Option<&ImageRef>,
         image: &Image,
+        report: &(dyn Fn(&LayerProgress) + Sync),
     ) -> Result<Vec<kiln_snapshotter::Layer>, Error> {
         let origin = image.layers().find_map(|(_, layer)| {
             kiln_exporter::sources(&self.blobs, layer.digest)
@@ -174,7 +185,7 @@ impl Engine {
             .or_else(|| name.cloned())
             .or(placeholder)
             .ok_or_else(unknown)?;
-        self.unpacked_layers(&from, image, None)
+        self.unpacked_layers(&from, image, &Watcher::Other(report))
     }
 }
 

@@ -6,6 +6,7 @@ use kiln_exporter::Root;
 use kiln_snapshotter::ParentView;
 use kiln_solver::{Plan, Reporter};
 
+use crate::base_layers::Watcher;
 use crate::output::{Built, Form, export_error, write_to};
 use crate::request::{FilesOptions, Output, Split};
 use crate::{Engine, Error};
@@ -66,7 +67,11 @@ impl Engine {
         let mut layers = match state.base {
             Some(manifest) => {
                 let (name, image) = &plan.bases[&manifest];
-                self.unpacked_layers(name, image, Some((reporter, &format!("pull {name}"))))?
+                self.unpacked_layers(
+                    name,
+                    image,
+                    &Watcher::Build(reporter, &format!("pull {name}")),
+                )?
             }
             None => Vec::new(),
         };

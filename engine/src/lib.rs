@@ -35,6 +35,7 @@ mod transfer; // results that machines share
 mod twice; // the same build twice
 mod why; // what builds did
 
+pub use base_layers::{LayerProgress, LayerWork};
 pub use build::{BuildForecast, Prospect, StepForecast};
 pub use check::CheckResult;
 pub use compare::{ConfigDifference, FileChange, FileDifference, FileKind, compare_layers};

@@ -12,6 +12,7 @@ use kiln_solver::{Reporter, TargetImage, Vertex, VertexEnd};
 
 use crate::annotations::Annotations;
 use crate::assembly::Maker;
+use crate::base_layers::Watcher;
 use crate::build::Delivery;
 use crate::error::chain;
 use crate::images::names_error;
@@ -250,7 +251,11 @@ impl Engine {
         for built in maker.built {
             if let Some(manifest) = built.target.base {
                 let (name, image) = &maker.sharing.plan.bases[&manifest];
-                self.unpacked_layers(name, image, Some((reporter, &format!("pull {name}"))))?;
+                self.unpacked_layers(
+                    name,
+                    image,
+                    &Watcher::Build(reporter, &format!("pull {name}")),
+                )?;
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! What to run and in which surroundings: plain values, decided by the caller.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_cache::GuestPath;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,20 @@ pub struct Job {
     pub ulimits: Vec<Ulimit>,
     /// Limits of the process and all its children together.
     pub resources: Resources,
+    /// What becomes of changes to layers.
+    #[serde(default)]
+    pub changes: Changes,
+}
+
+/// What becomes of the changes that a process makes to its root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Changes {
+    /// The caller makes something of them or throws them away: `fsync` is not worth its time.
+    Passing,
+    /// They stay where they are, and what is synced is on disk.
+    #[default]
+    Lasting,
 }
 
 impl Job {
@@ -68,6 +82,37 @@ impl Job {
             shm_size_bytes: DEFAULT_SHM_SIZE_BYTES,
             ulimits: Vec::new(),
             resources: Resources::default(),
+            changes: Changes::Passing,
+        }
+    }
+
+    /// Says that what lay below one directory of the host lies below another one now: layers,
+    /// changes and files of `/etc`, not what is shown of the host.
+    pub(crate) fn move_files(&mut self, from: &Path, to: &Path) {
+        let moved = |path: &mut PathBuf| {
+            if let Ok(rest) = path.strip_prefix(from) {
+                *path = to.join(rest);
+            }
+        };
+        match &mut self.root {
+            Root::Layers { lowers, upper } => {
+                lowers.iter_mut().for_each(moved);
+                if let Some(Writable { upper, work }) = upper {
+                    moved(upper);
+                    moved(work);
+                }
+            }
+            Root::Directory(path) => moved(path),
+        }
+        let files = [
+            &mut self.hosts,
+            &mut self.resolv_conf,
+            &mut self.hostname_file,
+        ];
+        for file in files {
+            if let EtcFile::File { path, .. } = file {
+                moved(path);
+            }
         }
     }
 }

@@ -34,10 +34,10 @@ pub use cancel::Cancel;
 pub use device::{Device, DeviceKind, DeviceNumber};
 pub use executor::{Executor, LocalExecutor, Output, Stream};
 pub use job::{
-    Access, BUILD_HOSTNAME, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, Mount, MountSource, Network,
-    Process, ProcessUser, Resources, Root, Security, Streams, Ulimit, UlimitName, WindowSize,
-    Writable, hosts_text,
+    Access, BUILD_HOSTNAME, Changes, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, Mount, MountSource,
+    Network, Process, ProcessUser, Resources, Root, Security, Streams, Ulimit, UlimitName,
+    WindowSize, Writable, hosts_text,
 };
 pub use outcome::{End, ExecError, Observed, Outcome, Warning};
 pub use secret::SecretBytes;
-pub use sys::{end_with_parent, share_heap};
+pub use sys::{end_with_parent, share_heap, was_closed};

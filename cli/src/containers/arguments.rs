@@ -107,7 +107,7 @@ pub(crate) struct RunArguments {
     pub(crate) ulimits: Vec<String>,
 
     /// Number of processors, such as 1.5
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pub(crate) cpus: Option<String>,
 
     /// Number of processes, -1 for any

@@ -34,7 +34,7 @@ pub(crate) struct StopArguments {
 /// Asks containers to end, and kills them if they do not.
 pub(crate) fn stop(arguments: &StopArguments, environment: &Environment) -> Outcome {
     let signal = arguments.signal.as_deref().map(parse_signal).transpose()?;
-    let engine = session::open(environment)?;
+    let containers = session::open(environment)?.containers()?;
     let stop = |containers: &Containers, name: &str| {
         let container = containers.find(name)?;
         let spec = container.spec()?;
@@ -46,7 +46,7 @@ pub(crate) fn stop(arguments: &StopArguments, environment: &Environment) -> Outc
         container.stop(signal.unwrap_or(spec.stop_signal), patience)?;
         Ok(name.to_owned())
     };
-    each(&engine, &arguments.containers, stop, |_| false)
+    each(&containers, &arguments.containers, stop, |_| false)
 }
 
 /// Kill one or more running containers.
@@ -64,12 +64,12 @@ pub(crate) struct KillArguments {
 /// Sends a signal to containers.
 pub(crate) fn kill(arguments: &KillArguments, environment: &Environment) -> Outcome {
     let signal = parse_signal(&arguments.signal)?;
-    let engine = session::open(environment)?;
+    let containers = session::open(environment)?.containers()?;
     let kill = |containers: &Containers, name: &str| {
         containers.find(name)?.kill(signal)?;
         Ok(name.to_owned())
     };
-    each(&engine, &arguments.containers, kill, |_| false)
+    each(&containers, &arguments.containers, kill, |_| false)
 }
 
 fn parse_signal(text: &str) -> Result<SignalNumber, Failure> {
@@ -88,12 +88,12 @@ pub(crate) struct WaitArguments {
 
 /// Waits for containers to end.
 pub(crate) fn wait(arguments: &WaitArguments, environment: &Environment) -> Outcome {
-    let engine = session::open(environment)?;
+    let containers = session::open(environment)?.containers()?;
     let wait = |containers: &Containers, name: &str| {
         let state = containers.find(name)?.wait()?;
         Ok(state.exit_code.to_string())
     };
-    each(&engine, &arguments.containers, wait, |_| false)
+    each(&containers, &arguments.containers, wait, |_| false)
 }
 
 /// Remove one or more containers.
@@ -118,12 +118,12 @@ pub(crate) fn rm(arguments: &RmArguments, environment: &Environment) -> Outcome 
         false => Force::No,
     };
     // What containers wrote may belong to any of their users.
-    let engine = session::enter_and_open(environment)?;
+    let containers = session::enter_and_open(environment)?.containers()?;
     let remove = |containers: &Containers, name: &str| {
         containers.find(name)?.remove(force)?;
         Ok(name.to_owned())
     };
     let is_forgiven =
         |error: &ContainerError| arguments.force && matches!(error, ContainerError::NotFound(_));
-    each(&engine, &arguments.containers, remove, is_forgiven)
+    each(&containers, &arguments.containers, remove, is_forgiven)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use kiln_cache::Timestamp;
 use kiln_runtime::containers::{Container, ContainerError, Containers, Spec, State, Status};
+use regex::Regex;
 use serde_json::{Value, json};
 
 use super::failure;
@@ -76,8 +77,8 @@ struct Known {
 /// Lists containers.
 pub(crate) fn ps(arguments: &PsArguments, environment: &Environment) -> Outcome {
     let filters = Filters::parse(&arguments.filters, &FILTERS)?;
-    let engine = session::open(environment)?;
-    let mut known = look(&engine.containers()?).map_err(failure)?;
+    let containers = session::open(environment)?.containers()?;
+    let mut known = look(&containers).map_err(failure)?;
     known.sort_by_key(|known| std::cmp::Reverse(known.spec.created));
     let last = match arguments.latest {
         true => Some(1),
@@ -125,11 +126,9 @@ fn look(containers: &Containers) -> Result<Vec<Known>, ContainerError> {
 
 fn passes(known: &Known, filters: &Filters) -> bool {
     let code = known.state.exit_code.to_string();
-    filters.any("id", |id| known.spec.id.as_str().starts_with(id))
+    filters.any("id", |id| matches(id, known.spec.id.as_str()))
         && filters.any("name", |name| {
-            known
-                .name
-                .contains(name.trim_start_matches(['^', '/']).trim_end_matches('$'))
+            matches(name, &known.name) || matches(name, &format!("/{}", known.name))
         })
         && filters.any("status", |status| status == state_word(&known.state))
         && filters.any("exited", |wanted| {
@@ -137,6 +136,12 @@ fn passes(known: &Known, filters: &Filters) -> bool {
         })
         && filters.any("ancestor", |image| is_image(known, image))
         && filters.labels(&known.spec.labels)
+}
+
+/// Matches a regular expression, anywhere in a text unless it is anchored, or the text itself. As
+/// for docker, what is no regular expression matches nothing else.
+fn matches(pattern: &str, text: &str) -> bool {
+    pattern == text || Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
 }
 
 fn is_image(known: &Known, text: &str) -> bool {
@@ -221,6 +226,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_are_matched_as_docker_matches_them() {
+        for (pattern, text, expected) in [
+            ("web", "web2", true),
+            ("^web$", "web2", false),
+            ("^web$", "web", true),
+            ("^/web$", "/web", true),
+            ("w.b", "web", true),
+            ("^(web|db)$", "db", true),
+            ("we[", "web", false),
+            ("(", "(", true),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
     fn statuses_are_dockers() {
         let state = |status, exit_code| State {
             status,
@@ -230,6 +251,7 @@ mod tests {
             exit_code,
             out_of_memory: false,
             error: None,
+            lost_log_lines: 0,
         };
         let now = Timestamp::from_seconds(280);
         for (state, expected) in [

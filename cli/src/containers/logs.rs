@@ -1,23 +1,26 @@
 //! `kiln logs`.
 
 use std::collections::VecDeque;
-use std::io::{self, Write as _};
+use std::io;
 use std::time::Duration;
 
 use clap::Args;
 use kiln_cache::Timestamp;
 use kiln_runtime::Cancel;
-use kiln_runtime::containers::{Follow, LogReader, LogRecord, LogStream};
+use kiln_runtime::containers::{Follow, LogRecord, LogStream};
 
 use super::failure;
 use super::list::find;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::session;
+use crate::{session, terminal};
+
+/// What stands below `kiln logs --help`.
+const AFTER_HELP: &str = "Of what a container writes the last 80 to 100 MB are kept.";
 
 /// Fetch the logs of a container.
 #[derive(Args, Debug)]
-#[command(override_usage = "kiln logs [OPTIONS] CONTAINER")]
+#[command(after_help = AFTER_HELP, override_usage = "kiln logs [OPTIONS] CONTAINER")]
 pub(crate) struct LogsArguments {
     /// Name or id
     #[arg(value_name = "CONTAINER")]
@@ -55,8 +58,9 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
     let since = time(&arguments.since).transpose()?;
     let until = time(&arguments.until).transpose()?;
     let tail = parse_tail(&arguments.tail)?;
-    let engine = session::open(environment)?;
-    let container = find(&engine.containers()?, &arguments.container)?;
+    // Following takes as long as the container does: nobody must wait for this kiln meanwhile.
+    let containers = session::open(environment)?.containers()?;
+    let container = find(&containers, &arguments.container)?;
     let cancel = Cancel::new()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let is_wanted = |record: &LogRecord| {
@@ -67,44 +71,58 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
         timestamps: arguments.timestamps,
         begun: [false; 2],
     };
+    let follow = match arguments.follow {
+        true => Follow::UntilEnd,
+        false => Follow::No,
+    };
+    let mut log = container.logs(follow).map_err(failure)?;
     // What there is now may have to be counted from its end; what comes later has not.
-    let mut past = container.logs(Follow::No).map_err(failure)?;
-    let mut kept: VecDeque<LogRecord> = VecDeque::new();
-    let mut read = 0_u64;
-    while let Some(record) = next(&mut past, &cancel)? {
-        read += 1;
-        if is_wanted(&record) {
-            kept.push_back(record);
+    if let Some(most) = tail {
+        let mut kept: VecDeque<LogRecord> = VecDeque::new();
+        while let Some(record) = log.written_record().map_err(unreadable)? {
+            if is_wanted(&record) {
+                kept.push_back(record);
+            }
+            if kept.len() > most {
+                kept.pop_front();
+            }
         }
-        if tail.is_some_and(|most| kept.len() > most) {
-            kept.pop_front();
+        for record in &kept {
+            if lines.write(record)? == Reader::Gone {
+                return Ok(Exit::SUCCESS);
+            }
         }
     }
-    for record in &kept {
-        if !lines.write(record) {
+    while let Some(record) = log.next_record(&cancel).map_err(unreadable)? {
+        if until.is_some_and(|until| record.time > until) {
+            break;
+        }
+        if is_wanted(&record) && lines.write(&record)? == Reader::Gone {
             return Ok(Exit::SUCCESS);
         }
     }
-    if arguments.follow {
-        let mut coming = container.logs(Follow::UntilEnd).map_err(failure)?;
-        let mut passed = 0_u64;
-        while let Some(record) = next(&mut coming, &cancel)? {
-            passed += 1;
-            if until.is_some_and(|until| record.time > until) {
-                break;
-            }
-            if passed > read && is_wanted(&record) && !lines.write(&record) {
-                break;
-            }
-        }
+    match container.state() {
+        Ok(state) if state.lost_log_lines > 0 => terminal::warn(&lost_lines(state.lost_log_lines)),
+        // It may be gone by now.
+        _ => {}
     }
     Ok(Exit::SUCCESS)
 }
 
-fn next(reader: &mut LogReader, cancel: &Cancel) -> Result<Option<LogRecord>, Failure> {
-    reader
-        .next_record(cancel)
-        .map_err(|error| Failure::new(format!("cannot read the log: {error}")))
+/// Says that the end of a log is missing.
+pub(super) fn lost_lines(count: u64) -> String {
+    format!("the log lacks its last {count} lines: the disk was full")
+}
+
+fn unreadable(error: io::Error) -> Failure {
+    Failure::new(format!("cannot read the log: {error}"))
+}
+
+/// Whether somebody still reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    There,
+    Gone,
 }
 
 /// Writes records; a long line comes in several.
@@ -115,8 +133,8 @@ struct Lines {
 }
 
 impl Lines {
-    /// Writes a record; says whether somebody still reads.
-    fn write(&mut self, record: &LogRecord) -> bool {
+    /// Writes a record.
+    fn write(&mut self, record: &LogRecord) -> Result<Reader, Failure> {
         let begun = match record.stream {
             LogStream::Stdout => &mut self.begun[0],
             LogStream::Stderr => &mut self.begun[1],
@@ -127,16 +145,17 @@ impl Lines {
         };
         *begun = !record.log.ends_with('\n');
         let text = format!("{stamp}{}", record.log);
-        let written = match record.stream {
-            LogStream::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout
-                    .write_all(text.as_bytes())
-                    .and_then(|()| stdout.flush())
-            }
-            LogStream::Stderr => io::stderr().lock().write_all(text.as_bytes()),
+        let (name, written) = match record.stream {
+            LogStream::Stdout => ("output", terminal::pass_to_stdout(text.as_bytes())),
+            LogStream::Stderr => ("error", terminal::pass_to_stderr(text.as_bytes())),
         };
-        written.is_ok()
+        match written {
+            Ok(()) => Ok(Reader::There),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+            Err(error) => Err(Failure::new(format!(
+                "cannot write to standard {name}: {error}"
+            ))),
+        }
     }
 }
 

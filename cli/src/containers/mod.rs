@@ -3,16 +3,17 @@
 mod arguments; // flags of run
 mod describe; // what inspect shows
 mod end; // stop, kill, wait, rm
+mod limits; // of memory and processors
 mod list; // ps
 mod logs; // what a container wrote
 mod run; // create, start, stay or leave
 mod start; // containers that ended
 mod values; // environment and binds
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::Command;
 
-use kiln_engine::Engine;
 use kiln_runtime::containers::{self, Container, ContainerError, Containers};
 
 pub(crate) use arguments::RunArguments;
@@ -59,25 +60,59 @@ pub(crate) fn failure(error: ContainerError) -> Failure {
     Failure::new(message)
 }
 
-/// Does something with each container, prints its name as it was given, and goes on after
+/// Containers that something is done with at the same time; docker's client does as many.
+const SIDE_BY_SIDE: usize = 50;
+
+/// Does something with each container, side by side: one that takes its time to end must not use
+/// up the time of the next. Prints their names in order as they were given, and goes on after
 /// failures.
+///
+/// It has the containers only, not the engine: whatever it waits for, others may have the state
+/// directory for themselves meanwhile.
 fn each(
-    engine: &Engine,
+    containers: &Containers,
     names: &[String],
-    act: impl Fn(&Containers, &str) -> Result<String, ContainerError>,
+    act: impl Fn(&Containers, &str) -> Result<String, ContainerError> + Sync,
     is_forgiven: impl Fn(&ContainerError) -> bool,
 ) -> Outcome {
-    let containers = engine.containers()?;
     let mut exit = Exit::SUCCESS;
-    for name in names {
-        match act(&containers, name) {
-            Ok(line) => terminal::print_line(&line)?,
+    let mut tell = |result: Result<String, ContainerError>| {
+        match result {
+            Ok(line) => return terminal::print_line(&line),
             Err(error) if is_forgiven(&error) => {}
             Err(error) => {
                 terminal::tell_line(&format!("Error: {}", failure(error).message));
                 exit = Exit::FAILURE;
             }
         }
+        Ok(())
+    };
+    if let [name] = names {
+        tell(act(containers, name))?;
+        return Ok(exit);
+    }
+    for group in names.chunks(SIDE_BY_SIDE) {
+        std::thread::scope(|scope| {
+            let act = &act;
+            let started: Vec<_> = group
+                .iter()
+                .map(|name| {
+                    let thread = std::thread::Builder::new();
+                    (
+                        name,
+                        thread.spawn_scoped(scope, move || act(containers, name)),
+                    )
+                })
+                .collect();
+            for (name, thread) in started {
+                tell(match thread {
+                    Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                    // No thread is to be had: then one after the other.
+                    Err(_) => act(containers, name),
+                })?;
+            }
+            Ok::<(), Failure>(())
+        })?;
     }
     Ok(exit)
 }

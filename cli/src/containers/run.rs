@@ -4,7 +4,7 @@
 //! So an image that is missing is pulled by a process of its own.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
@@ -12,20 +12,21 @@ use std::time::Duration;
 
 use kiln_engine::{Engine, Error, RunRequest};
 use kiln_runtime::containers::{
-    Attachment, Container, RawTerminal, Removal, SignalNumber, Signals, State,
+    Attachment, Attended, Container, Departure, Held, RawTerminal, Removal, SignalNumber, Signals,
+    State,
 };
-use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, Network, Resources, Stream, Streams, WindowSize};
+use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, Network, Stream, Streams, WindowSize};
 
 use super::arguments::{PullPolicy, RunArguments};
-use super::{failure, monitor_of, own_program, values};
-use crate::build::{parse_extra_host, parse_ulimit, set_resource, split_pair};
+use super::logs::lost_lines;
+use super::{failure, limits, monitor_of, own_program, values};
+use crate::build::{parse_extra_host, parse_ulimit, split_pair};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::progress::Unpacking;
 use crate::units::parse_size;
 use crate::{platforms, session, terminal};
 
-/// Microseconds; docker's period for `--cpus`.
-const CPU_PERIOD: u64 = 100_000;
 /// Docker's.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The size of a terminal that nobody looks at.
@@ -34,16 +35,34 @@ const UNSEEN: WindowSize = WindowSize {
     columns: 80,
 };
 
+/// How a command came to its end.
+enum Ended {
+    /// Before there was a container.
+    Alone(Exit),
+    /// With a container that runs on.
+    Leaving(Container),
+    /// With the container's end.
+    With(Attended),
+}
+
 /// Runs a container.
 pub(crate) fn run(arguments: &RunArguments, environment: &Environment) -> Outcome {
     // Whatever goes wrong before the container's process starts, scripts can tell by the status.
-    start(arguments, environment).map_err(|failure| match failure.exit {
+    let ended = start(arguments, environment).map_err(|failure| match failure.exit {
         Exit::FAILURE => failure.with_exit(Exit::BEFORE_START),
         _ => failure,
-    })
+    })?;
+    match ended {
+        Ended::Alone(exit) => Ok(exit),
+        Ended::Leaving(container) => {
+            terminal::print_line(container.id().as_str())?;
+            Ok(Exit::SUCCESS)
+        }
+        Ended::With(attended) => report(attended),
+    }
 }
 
-fn start(arguments: &RunArguments, environment: &Environment) -> Outcome {
+fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, Failure> {
     let request = request(arguments, environment)?;
     if let Some(path) = arguments.cidfile.as_ref().filter(|path| path.exists()) {
         return Err(Failure::new(format!(
@@ -52,27 +71,28 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Outcome {
         )));
     }
     if let Some(exit) = pull_if_need_be(arguments, &request, environment)? {
-        return Ok(exit);
+        return Ok(Ended::Alone(exit));
     }
     session::enter()?;
     if arguments.detach {
         let engine = session::open(environment)?;
-        let container = create(arguments, &engine, &request)?;
-        let state = container
+        let made = create(arguments, &engine, &request)?;
+        drop(engine);
+        let container = made.container().clone();
+        let state = made
             .start_detached(monitor_of(&container))
             .map_err(failure)?;
-        if let Some(error) = state.error {
-            return Err(Failure::new(error).with_exit(Exit(state.exit_code)));
+        if let Some(failure) = start_failure(&state) {
+            return Err(failure);
         }
-        terminal::print_line(container.id().as_str())?;
-        return Ok(Exit::SUCCESS);
+        return Ok(Ended::Leaving(container));
     }
     let signals = Signals::take()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let engine = session::open(environment)?;
     let (over, until) = UnixStream::pair()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
-    let container = std::thread::scope(|scope| {
+    let made = std::thread::scope(|scope| {
         scope.spawn(|| signals.end_by_them_until(&until));
         let created = create(arguments, &engine, &request);
         drop(over);
@@ -81,10 +101,51 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Outcome {
     // What the container needs is marked by the container; others may have the state directory for
     // themselves while it runs.
     drop(engine);
-    let state = attached(arguments, &container, &signals)?;
-    match state.error {
-        Some(error) => Err(Failure::new(error).with_exit(Exit(state.exit_code))),
-        None => Ok(Exit(state.exit_code)),
+    attached(arguments, made, &signals).map(Ended::With)
+}
+
+/// Returns why a container's process did not start, if it did not.
+fn start_failure(state: &State) -> Option<Failure> {
+    let exit = match state.exit_code {
+        // The program is not there or cannot be executed.
+        code @ (126 | 127) => Exit(code),
+        _ => Exit::BEFORE_START,
+    };
+    let error = state.error.clone()?;
+    Some(Failure::new(error).with_exit(exit))
+}
+
+/// Says what is to be said of a container that we stayed with, and returns its status.
+fn report(attended: Attended) -> Outcome {
+    let state = attended.state;
+    if state.lost_log_lines > 0 {
+        terminal::warn(&lost_lines(state.lost_log_lines));
+    }
+    if let Some(error) = attended.unwritten {
+        terminal::warn(&format!(
+            "what became of the container is not written down: {}",
+            failure(error).message
+        ));
+    }
+    match attended.departure {
+        // Docker's words and statuses for a client that leaves.
+        Some(Departure::Output(stream, error)) => {
+            let stream = match stream {
+                Stream::Stdout => "output",
+                Stream::Stderr => "error",
+            };
+            Err(Failure::new(format!(
+                "cannot write to standard {stream}: {error}"
+            )))
+        }
+        Some(Departure::Asked) => {
+            terminal::tell_line("\ngot 3 SIGTERM/SIGINTs, forcefully exiting");
+            Ok(Exit::FAILURE)
+        }
+        None => match start_failure(&state) {
+            Some(failure) => Err(failure),
+            None => Ok(Exit(state.exit_code)),
+        },
     }
 }
 
@@ -92,45 +153,38 @@ fn create(
     arguments: &RunArguments,
     engine: &Engine,
     request: &RunRequest,
-) -> Result<Container, Failure> {
-    let container = engine.create_container(request)?;
+) -> Result<Held, Failure> {
+    let unpacking = Unpacking::start();
+    let made = engine.create_container(request, &|progress| unpacking.take(progress));
+    unpacking.finish();
+    let made = made?;
     if let Some(path) = &arguments.cidfile {
-        fs::write(path, container.id().as_str())
+        fs::write(path, made.container().id().as_str())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     }
-    Ok(container)
+    Ok(made)
 }
 
 /// Runs a container to its end, connected to our own streams.
-fn attached(
-    arguments: &RunArguments,
-    container: &Container,
-    signals: &Signals,
-) -> Result<State, Failure> {
+fn attached(arguments: &RunArguments, made: Held, signals: &Signals) -> Result<Attended, Failure> {
     let stdin = io::stdin();
     let has_terminal = arguments.tty && terminal::stdin_is_terminal();
     let raw = match has_terminal && arguments.interactive {
         true => RawTerminal::enter(stdin.as_fd()).ok(),
         false => None,
     };
-    let mut pass_on = |stream: Stream, bytes: &[u8]| {
-        // Who closes our streams may have wanted to see the beginning only.
-        let _ = match stream {
-            Stream::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(bytes).and_then(|()| stdout.flush())
-            }
-            Stream::Stderr => io::stderr().lock().write_all(bytes),
-        };
+    let mut pass_on = |stream: Stream, bytes: &[u8]| match stream {
+        Stream::Stdout => terminal::pass_to_stdout(bytes),
+        Stream::Stderr => terminal::pass_to_stderr(bytes),
     };
-    let state = container.run(Attachment {
+    let attended = made.run(Attachment {
         output: Some(&mut pass_on),
         input: arguments.interactive.then(|| stdin.as_fd()),
         signals: Some(signals),
         terminal: has_terminal.then(|| stdin.as_fd()),
     });
     drop(raw);
-    state.map_err(failure)
+    attended.map_err(failure)
 }
 
 /// Pulls the image in a process of its own, unless it is here. Returns the status to end with if
@@ -227,7 +281,7 @@ fn request(arguments: &RunArguments, environment: &Environment) -> Result<RunReq
             .map(|(key, value)| (key.to_owned(), value.unwrap_or_default().to_owned()))
             .collect(),
         ulimits: ulimits.collect::<Result<_, _>>().map_err(Failure::flag)?,
-        resources: resources(arguments)?,
+        resources: limits::resources(arguments)?,
         shm_size_bytes: match &arguments.shm_size {
             Some(size) => parse_size(size).map_err(Failure::flag)?,
             None => DEFAULT_SHM_SIZE_BYTES,
@@ -266,12 +320,10 @@ fn binds(
     arguments: &RunArguments,
     environment: &Environment,
 ) -> Result<Vec<kiln_engine::Bind>, Failure> {
-    let here = std::env::current_dir()
-        .map_err(|error| Failure::new(format!("cannot find the current directory: {error}")))?;
     let home = environment.text("HOME").map(std::path::PathBuf::from);
     let texts = arguments.volumes.iter();
     texts
-        .map(|text| values::bind(text, &here, home.as_deref()))
+        .map(|text| values::bind(text, home.as_deref()))
         .collect()
 }
 
@@ -288,40 +340,6 @@ fn network(arguments: &RunArguments) -> Result<Network, Failure> {
         ))),
         Some(name) => Err(Failure::flag(format!("network {name} not found"))),
     }
-}
-
-fn resources(arguments: &RunArguments) -> Result<Resources, Failure> {
-    let mut resources = Resources::default();
-    for (key, value) in arguments.resources.pairs() {
-        set_resource(&mut resources, key, value).map_err(Failure::flag)?;
-    }
-    if let Some(text) = &arguments.cpus {
-        if resources.cpu_quota_microseconds.is_some() || resources.cpu_period_microseconds.is_some()
-        {
-            return Err(Failure::flag(
-                "conflicting options: --cpus and --cpu-quota or --cpu-period",
-            ));
-        }
-        let invalid = || Failure::flag(format!("invalid number of processors: {text}"));
-        let cpus: f64 = text.parse().map_err(|_| invalid())?;
-        if !(0.01..=65_536.0).contains(&cpus) {
-            return Err(invalid());
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "the range was checked"
-        )]
-        let quota = (cpus * CPU_PERIOD as f64) as u64;
-        resources.cpu_period_microseconds = Some(CPU_PERIOD);
-        resources.cpu_quota_microseconds = Some(quota);
-    }
-    resources.pids = match arguments.pids_limit {
-        None | Some(..=0) => None,
-        Some(limit) => u64::try_from(limit).ok(),
-    };
-    Ok(resources)
 }
 
 fn streams(arguments: &RunArguments) -> Result<Streams, Failure> {

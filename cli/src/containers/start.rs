@@ -19,8 +19,7 @@ pub(crate) struct StartArguments {
 
 /// Starts containers in the background.
 pub(crate) fn start(arguments: &StartArguments, environment: &Environment) -> Outcome {
-    let engine = session::enter_and_open(environment)?;
-    let containers = engine.containers()?;
+    let containers = session::enter_and_open(environment)?.containers()?;
     let start = |name: &str| -> Result<(), Failure> {
         let container = containers.find(name).map_err(failure)?;
         match container.start_detached(monitor_of(&container)) {

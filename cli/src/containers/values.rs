@@ -68,8 +68,8 @@ fn parse_env_file(text: &str, environment: &Environment) -> Result<Vec<Variable>
         .collect()
 }
 
-/// Parses `-v host:container[:options]`; `here` is where relative paths begin.
-pub(crate) fn bind(text: &str, here: &Path, home: Option<&Path>) -> Result<Bind, Failure> {
+/// Parses `-v host:container[:options]`.
+pub(crate) fn bind(text: &str, home: Option<&Path>) -> Result<Bind, Failure> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts.as_slice() {
         [source, target] => (*source, *target, ""),
@@ -92,7 +92,9 @@ pub(crate) fn bind(text: &str, here: &Path, home: Option<&Path>) -> Result<Bind,
             )));
         }
         path if path.starts_with('/') => PathBuf::from(path),
-        path if path.starts_with('.') => here.join(path),
+        path if path.starts_with('.') => std::env::current_dir()
+            .map_err(|error| Failure::new(format!("cannot find the current directory: {error}")))?
+            .join(path),
         path if path == "~" || path.starts_with("~/") => {
             let home = home.ok_or_else(|| Failure::flag("~ means nothing: HOME is not set"))?;
             home.join(path.trim_start_matches(['~', '/']))
@@ -163,7 +165,7 @@ mod tests {
     #[test]
     fn binds_have_two_sides() {
         let bind = |text: &str| {
-            bind(text, Path::new("/here"), Some(Path::new("/home/ada")))
+            bind(text, Some(Path::new("/home/ada")))
                 .map(|bind| (bind.host.display().to_string(), bind.target, bind.access))
                 .map_err(|failure| failure.message)
         };
@@ -171,10 +173,9 @@ mod tests {
             |host: &str, target: &str, access| Ok((host.to_owned(), target.to_owned(), access));
         assert_eq!(bind("/a:/b"), expected("/a", "/b", Access::ReadWrite));
         assert_eq!(bind("/a:/b:ro,Z"), expected("/a", "/b", Access::ReadOnly));
-        assert_eq!(
-            bind("./a:/b"),
-            expected("/here/./a", "/b", Access::ReadWrite)
-        );
+        let here = std::env::current_dir().unwrap().join("./a");
+        let here = here.display().to_string();
+        assert_eq!(bind("./a:/b"), expected(&here, "/b", Access::ReadWrite));
         assert_eq!(
             bind("~/a:/b"),
             expected("/home/ada/a", "/b", Access::ReadWrite)

@@ -11,6 +11,7 @@ mod plain; // line after line
 mod raw; // JSON for programs
 mod screen; // a picture, redrawn in place
 mod transfer; // pulls and pushes
+mod unpacking; // layers before their first use
 
 use std::io::{self, BufWriter};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use kiln_engine::{Event, Progress};
 pub(crate) use book::{Book, Found, Vertex};
 pub(crate) use paint::Palette;
 pub(crate) use transfer::{Stream, Transfers};
+pub(crate) use unpacking::Unpacking;
 
 use crate::environment::Environment;
 use crate::terminal;

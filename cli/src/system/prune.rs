@@ -194,10 +194,14 @@ fn images_of(engine: &Engine, all: bool, wanted: &Wanted) -> Result<(), Failure>
 fn containers_of(engine: &Engine, wanted: &Wanted) -> Result<u64, Failure> {
     let mut removed = Vec::new();
     let mut freed = 0;
-    for container in engine.containers()?.list().map_err(failure)? {
+    let containers = engine.containers()?;
+    containers.sweep().map_err(failure)?;
+    for container in containers.list().map_err(failure)? {
         let remove = || -> Result<Option<u64>, ContainerError> {
             let (spec, state) = (container.spec()?, container.state()?);
-            if state.status == Status::Running || !wanted.pass(Some(spec.created), &spec.labels) {
+            // One that is made and not started yet is held by whoever is about to start it.
+            let is_needed = state.status == Status::Running || container.is_held()?;
+            if is_needed || !wanted.pass(Some(spec.created), &spec.labels) {
                 return Ok(None);
             }
             // What cannot be measured is removed all the same.
@@ -211,7 +215,12 @@ fn containers_of(engine: &Engine, wanted: &Wanted) -> Result<u64, Failure> {
                 removed.push(container.id().to_string());
             }
             // It runs, or somebody was faster.
-            Ok(None) | Err(ContainerError::NotFound(_) | ContainerError::Running(_)) => {}
+            Ok(None)
+            | Err(
+                ContainerError::NotFound(_)
+                | ContainerError::Running(_)
+                | ContainerError::AlreadyRunning(_),
+            ) => {}
             Err(error) => return Err(failure(error)),
         }
     }

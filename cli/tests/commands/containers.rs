@@ -172,3 +172,33 @@ fn directories_of_the_host_can_be_shown() {
     ]);
     assert!(kiln.scratch.join("new/made").exists());
 }
+
+/// `^web$` once listed web2, and scripts remove by such lists.
+#[test]
+fn containers_are_selected_by_regular_expressions() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    for name in ["web", "web2", "db"] {
+        kiln.ok(&["run", "--name", name, "app", "sh", "-c", "exit 0"]);
+    }
+    for (pattern, expected) in [
+        ("^web$", "web"),
+        ("^/web$", "web"),
+        ("web", "web2 web"),
+        ("^(web|db)$", "db web"),
+        ("e.2", "web2"),
+        ("*", ""),
+    ] {
+        let filter = format!("name={pattern}");
+        let format = ["ps", "-a", "--format", "{{.Names}}", "--filter", &filter];
+        assert_eq!(kiln.ok(&format).replace('\n', " "), expected, "{pattern}");
+    }
+    for (flags, message) in [
+        (&["-m", "1m"][..], "Minimum memory limit allowed is 6MB"),
+        (&["--cpus", "100000"], "range of CPUs is from 0.01 to "),
+    ] {
+        let ended = kiln.run(&[&["run", "--rm"], flags, &["app", "sh", "-c", "exit 0"]].concat());
+        assert_eq!(ended.code, 125, "{ended:#?}");
+        assert!(ended.stderr.contains(message), "{ended:#?}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use kiln_cache::ImageId;
+use kiln_runtime::containers::ContainerError;
 
 use super::collect::{Extent, PruneRequest};
 use crate::containers::container_error;
@@ -54,8 +55,12 @@ impl Engine {
     pub(super) fn images_of_containers(&self) -> Result<HashSet<ImageId>, Error> {
         let mut used = HashSet::new();
         for container in self.containers()?.list().map_err(|e| container_error(&e))? {
-            let spec = container.spec().map_err(|e| container_error(&e))?;
-            used.extend(spec.image_id.parse::<ImageId>());
+            match container.spec() {
+                Ok(spec) => used.extend(spec.image_id.parse::<ImageId>()),
+                // It was removed while we looked.
+                Err(ContainerError::NotFound(_)) => {}
+                Err(error) => return Err(container_error(&error)),
+            }
         }
         Ok(used)
     }

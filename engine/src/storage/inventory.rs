@@ -10,6 +10,7 @@ use kiln_cache::{
     Timestamp, Tree,
 };
 use kiln_runtime::Root;
+use kiln_runtime::containers::ContainerError;
 use rayon::prelude::*;
 
 use super::entry::{CacheEntry, EntryKind, Sharing, Usability};
@@ -159,8 +160,13 @@ impl Engine {
         }
         inventory.spoken_of = reach.blobs;
         for container in self.containers()?.list().map_err(|e| container_error(&e))? {
+            let spec = match container.spec() {
+                // It was removed while we looked.
+                Err(ContainerError::NotFound(_)) => continue,
+                other => other,
+            };
             // What cannot be read might need anything; its owner must say that it does not.
-            let spec = container.spec().map_err(|error| Error::Environment {
+            let spec = spec.map_err(|error| Error::Environment {
                 message: format!(
                     "cannot tell which layers container {} needs: {}",
                     container.id().short(),

@@ -1,20 +1,24 @@
 //! One container: looked at, started, stopped, removed.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use kiln_cache::remove_tree;
 
 use super::control::{Answer, Client, Request};
-use super::files::{lock_file, write_json};
+use super::held::Held;
 use super::log::{Follow, LogReader};
-use super::monitor::{self, Announcement, Attachment};
+use super::monitor::{Attachment, Attended};
 use super::state::{Spec, State, Status};
 use super::{ContainerError, ContainerId, ContainerName, SignalNumber};
+
+/// How long somebody who holds a container that does not run may take to start or to leave it.
+const MOMENT: Duration = Duration::from_secs(10);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// How a container is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +91,9 @@ impl Container {
     /// # Errors
     /// It was removed, or the disk.
     pub fn spec(&self) -> Result<Spec, ContainerError> {
-        self.read_json("spec.json")
+        let mut spec: Spec = self.read_json("spec.json")?;
+        spec.follow(&self.directory);
+        Ok(spec)
     }
 
     /// Reads what has become of it.
@@ -107,6 +113,20 @@ impl Container {
         })
     }
 
+    /// Says whether somebody holds it: its monitor, or who has made it and is about to start it.
+    ///
+    /// # Errors
+    /// It was removed, or the disk.
+    pub fn is_held(&self) -> Result<bool, ContainerError> {
+        let path = self.directory.join("lock");
+        let lock = File::open(&path).map_err(|source| self.missing(&path, source))?;
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(ContainerError::Io { path, source }),
+        }
+    }
+
     /// Says whether its process runs.
     pub(super) fn is_running(&self) -> io::Result<bool> {
         match self.state() {
@@ -121,45 +141,18 @@ impl Container {
     ///
     /// # Errors
     /// It runs already, or the disk. What goes wrong inside is in the state.
-    pub fn run(&self, attachment: Attachment<'_>) -> Result<State, ContainerError> {
-        monitor::run(self.hold()?, attachment, |_| {})
+    pub fn run(&self, attachment: Attachment<'_>) -> Result<Attended, ContainerError> {
+        self.hold()?.run(attachment)
     }
 
     /// Starts it with a monitor of its own: `command` is a program that enters its namespaces and
-    /// calls [`monitor::main`] with this container's directory. Returns once it runs, or with the
+    /// calls [`super::monitor::main`] with this container's directory. Returns once it runs, or with the
     /// state that says why it does not.
     ///
     /// # Errors
-    /// The monitor could not be started.
-    pub fn start_detached(&self, mut command: Command) -> Result<State, ContainerError> {
-        if self.state()?.status == Status::Running {
-            return Err(ContainerError::AlreadyRunning(self.id.clone()));
-        }
-        let mut monitor = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .current_dir("/")
-            // Out of reach of the keys of this terminal.
-            .process_group(0)
-            .spawn()
-            .map_err(ContainerError::at(Path::new(command.get_program())))?;
-        let mut line = String::new();
-        if let Some(stdout) = monitor.stdout.take() {
-            let path = &self.directory;
-            BufReader::new(stdout)
-                .read_line(&mut line)
-                .map_err(ContainerError::at(path))?;
-        }
-        match serde_json::from_str(&line) {
-            Ok(Announcement::Started) => self.state(),
-            Ok(Announcement::Failed(state)) => Ok(state),
-            Err(_) => {
-                // It is ending or never began.
-                let _ = monitor.wait();
-                Err(ContainerError::NoMonitor(self.id.clone()))
-            }
-        }
+    /// It runs already, or the monitor could not be started.
+    pub fn start_detached(&self, command: Command) -> Result<State, ContainerError> {
+        self.hold()?.start_detached(command)
     }
 
     /// Sends a signal to its first process.
@@ -208,9 +201,12 @@ impl Container {
         if let Some(mut client) = self.connect()?
             && self.ask(&mut client, &Request::Wait)?.is_some()
         {
-            client
-                .wait(None)
-                .map_err(ContainerError::at(&self.directory))?;
+            let at = || ContainerError::at(&self.directory);
+            client.wait(None).map_err(at())?;
+            // What it removed or could not write down is known to its monitor alone.
+            if let Some(state) = client.last_words().map_err(at())? {
+                return Ok(state);
+            }
         }
         self.state()
     }
@@ -257,38 +253,50 @@ impl Container {
 
     /// Takes its lock, to run or to remove it.
     pub(super) fn hold(&self) -> Result<Held, ContainerError> {
-        let before: State = self.read_json("state.json")?;
         let path = self.directory.join("lock");
-        let lock = lock_file(&path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) if before.status != Status::Running => {
-                // Somebody looks, which is over at once, or is starting it just now.
-                lock.lock().map_err(ContainerError::at(&path))?;
-                if self.read_json::<State>("state.json")? != before {
-                    return Err(ContainerError::AlreadyRunning(self.id.clone()));
+        let lock = File::options().write(true).open(&path);
+        let lock = lock.map_err(|source| self.missing(&path, source))?;
+        let until = Instant::now() + MOMENT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => {
+                    return Err(ContainerError::Io { path, source });
+                }
+                // Somebody looks, or starts it just now, which are both over soon.
+                Err(TryLockError::WouldBlock) => {
+                    let state: State = self.read_json("state.json")?;
+                    if state.status == Status::Running || Instant::now() > until {
+                        return Err(ContainerError::AlreadyRunning(self.id.clone()));
+                    }
+                    std::thread::sleep(BETWEEN_LOOKS);
                 }
             }
-            Err(TryLockError::WouldBlock) => {
-                return Err(ContainerError::AlreadyRunning(self.id.clone()));
-            }
-            Err(TryLockError::Error(source)) => return Err(ContainerError::Io { path, source }),
         }
         // It may have been removed while we waited.
         self.read_json::<State>("state.json")?;
-        Ok(Held {
-            container: self.clone(),
-            _lock: lock,
-        })
+        Ok(Held::new(self.clone(), lock))
     }
 
-    fn is_held(&self) -> Result<bool, ContainerError> {
+    /// Takes over the lock of whoever started this process, who handed it over as standard input.
+    pub(super) fn hold_handed_over(&self) -> Result<Held, ContainerError> {
         let path = self.directory.join("lock");
-        let lock = lock_file(&path).map_err(|_| ContainerError::NotFound(self.id.to_string()))?;
-        match lock.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(source)) => Err(ContainerError::Io { path, source }),
+        let at = || ContainerError::at(&path);
+        let own = fs::metadata(&path).map_err(|source| self.missing(&path, source))?;
+        let handed = rustix::stdio::stdin().try_clone_to_owned().map_err(at())?;
+        let handed = File::from(handed);
+        let found = handed.metadata().map_err(at())?;
+        if (found.dev(), found.ino()) != (own.dev(), own.ino()) {
+            return self.hold();
+        }
+        let null = File::open("/dev/null").map_err(ContainerError::at(Path::new("/dev/null")))?;
+        rustix::stdio::dup2_stdin(null)
+            .map_err(io::Error::from)
+            .map_err(at())?;
+        match handed.try_lock() {
+            Ok(()) => Ok(Held::new(self.clone(), handed)),
+            Err(TryLockError::WouldBlock) => Err(ContainerError::AlreadyRunning(self.id.clone())),
+            Err(TryLockError::Error(source)) => Err(at()(source)),
         }
     }
 
@@ -330,30 +338,5 @@ impl Container {
             io::ErrorKind::NotFound => ContainerError::NotFound(self.id.to_string()),
             _ => ContainerError::at(path)(source),
         }
-    }
-}
-
-/// A container whose lock this process holds.
-#[derive(Debug)]
-pub(super) struct Held {
-    container: Container,
-    _lock: File,
-}
-
-impl Held {
-    pub(super) fn container(&self) -> &Container {
-        &self.container
-    }
-
-    pub(super) fn write_state(&mut self, state: &State) -> Result<(), ContainerError> {
-        write_json(&self.container.directory.join("state.json"), state)
-    }
-
-    pub(super) fn remove(&mut self) -> Result<(), ContainerError> {
-        let Container { id, directory } = &self.container;
-        // It is gone at once, whatever happens to its files.
-        let gone = directory.with_file_name(format!("gone-{id}"));
-        fs::rename(directory, &gone).map_err(ContainerError::at(directory))?;
-        remove_tree(&gone).map_err(ContainerError::at(&gone))
     }
 }

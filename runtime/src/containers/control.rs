@@ -3,7 +3,7 @@
 //! They may be in other user namespaces, which have no power over the container's process, so they
 //! ask its monitor. A request is one line of JSON and so is its answer; then the connection stays
 //! open until the container has ended and its state is written, which makes its end an event to
-//! wait for.
+//! wait for. The last line is that state: it may have been removed with the container.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::{Deserialize, Serialize};
 
-use super::SignalNumber;
+use super::{SignalNumber, State};
 use crate::WindowSize;
 
 /// The socket's name.
@@ -86,6 +86,16 @@ impl Listener {
             .iter()
             .filter(|connection| connection.is_open);
         std::iter::once(self.listener.as_fd()).chain(open.map(|c| c.stream.as_fd()))
+    }
+
+    /// Tells everybody who is still there what became of the container, and hangs up.
+    pub(super) fn say_last(mut self, state: &State) {
+        // Those who came late want to know too.
+        self.serve(|_| Answer::Done);
+        for connection in &mut self.connections {
+            // Who does not read will find out from the disk.
+            let _ = write_line(&mut connection.stream, state);
+        }
     }
 
     /// Takes what has come and has each request answered.
@@ -194,6 +204,17 @@ impl Client {
         let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut end, timeout.as_ref()))?;
         Ok(ready > 0)
     }
+
+    /// Reads what a container that has ended became of; none if its monitor was killed.
+    pub(super) fn last_words(&mut self) -> io::Result<Option<State>> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line) {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some(serde_json::from_str(&line)?)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -223,6 +244,7 @@ mod tests {
                     Answer::Done
                 });
             }
+            listener.say_last(&State::CREATED);
             seen
         });
         let term = Request::Signal(SignalNumber::TERM);
@@ -231,6 +253,8 @@ mod tests {
         assert_eq!(client.ask(&Request::Wait).unwrap(), Some(Answer::Done));
         assert_eq!(server.join().unwrap(), [term, Request::Wait]);
         assert!(client.wait(None).unwrap());
+        assert_eq!(client.last_words().unwrap(), Some(State::CREATED));
+        assert_eq!(client.last_words().unwrap(), None);
         assert_eq!(client.ask(&Request::Wait).unwrap(), None);
         // A socket file without a listener, as a killed monitor leaves it.
         assert!(Client::connect(&directory).unwrap().is_none());

@@ -1,7 +1,11 @@
 //! Files that several processes share.
 
 use std::fs::{self, File, OpenOptions};
-use std::path::Path;
+use std::io::{self, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use super::ContainerError;
 
@@ -15,11 +19,15 @@ pub(super) fn lock_file(path: &Path) -> Result<File, ContainerError> {
 }
 
 pub(super) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), ContainerError> {
-    let text = serde_json::to_vec_pretty(value).map_err(|source| ContainerError::NotStorable {
+    write_file(path, &json(path, value)?)
+}
+
+/// Returns what a file is to hold.
+pub(super) fn json(path: &Path, value: &impl serde::Serialize) -> Result<Vec<u8>, ContainerError> {
+    serde_json::to_vec_pretty(value).map_err(|source| ContainerError::NotStorable {
         path: path.to_owned(),
         source,
-    })?;
-    write_file(path, &text)
+    })
 }
 
 /// Replaces a file, so that a reader sees the old or the new one.
@@ -28,4 +36,64 @@ pub(super) fn write_file(path: &Path, text: &[u8]) -> Result<(), ContainerError>
     fs::write(&new, text)
         .and_then(|()| fs::rename(&new, path))
         .map_err(ContainerError::at(path))
+}
+
+/// Room on the disk for a file to come, which can be written then though the disk be full.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    path: PathBuf,
+    file: File,
+}
+
+/// A block of most file systems; what is reserved for is much shorter.
+const RESERVED_BYTES: usize = 4096;
+
+impl Reserve {
+    /// Takes the room; `path` is a name that nobody else uses.
+    pub(super) fn take(path: PathBuf) -> Result<Self, ContainerError> {
+        let take = || -> io::Result<File> {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)?;
+            match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVED_BYTES as u64) {
+                // What cannot be promised is taken.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.write_all(&[0; RESERVED_BYTES])?,
+                other => other?,
+            }
+            Ok(file)
+        };
+        match take() {
+            Ok(file) => Ok(Self { path, file }),
+            Err(source) => Err(ContainerError::Io { path, source }),
+        }
+    }
+
+    /// Replaces a file as [`write_file`] does, in the room that was taken.
+    pub(super) fn write(mut self, path: &Path, text: &[u8]) -> Result<(), ContainerError> {
+        self.file
+            .rewind()
+            .and_then(|()| self.file.write_all(text))
+            .and_then(|()| self.file.set_len(text.len() as u64))
+            .and_then(|()| fs::rename(&self.path, path))
+            .map_err(ContainerError::at(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_becomes_the_file() {
+        let scratch = kiln_testbed::Scratch::new();
+        let path = scratch.join("state.json");
+        for text in ["long enough to be cut", "short"] {
+            let reserve = Reserve::take(scratch.join("reserved")).unwrap();
+            reserve.write(&path, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    }
 }

@@ -1,13 +1,14 @@
 //! What a container is, and what has become of it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use kiln_cache::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ContainerId, SignalNumber};
-use crate::Job;
+use crate::{Job, Root, Writable};
 
 /// Everything decided when a container was made. Never changes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +33,28 @@ pub struct Spec {
     pub removal: Removal,
     /// What the caller wants to remember.
     pub details: serde_json::Value,
+}
+
+impl Spec {
+    /// Follows the container's directory to where it is now: all of the state directory may have
+    /// been moved, or be mounted elsewhere.
+    pub(super) fn follow(&mut self, directory: &Path) {
+        let Root::Layers {
+            upper: Some(Writable { upper, .. }),
+            ..
+        } = &self.job.root
+        else {
+            return;
+        };
+        // The state directory is two floors above a container's own.
+        let home = |directory: &Path| directory.ancestors().nth(2).map(Path::to_owned);
+        let former = upper.parent().and_then(home);
+        if let (Some(former), Some(current)) = (former, home(directory))
+            && former != current
+        {
+            self.job.move_files(&former, &current);
+        }
+    }
 }
 
 /// What becomes of a container whose process ended.
@@ -73,6 +96,9 @@ pub struct State {
     pub out_of_memory: bool,
     /// Why it could not be started, or that its monitor died.
     pub error: Option<String>,
+    /// Lines of its output that its log lacks at its end.
+    #[serde(default)]
+    pub lost_log_lines: u64,
 }
 
 impl State {
@@ -84,6 +110,7 @@ impl State {
         exit_code: 0,
         out_of_memory: false,
         error: None,
+        lost_log_lines: 0,
     };
 
     /// A monitor that is killed takes the process with it and can write nothing any more.

@@ -9,9 +9,10 @@
 //!     name           what it is called
 //!     spec.json      what it is
 //!     state.json     what has become of it, replaced by rename
+//!     state.*        room on the disk for what will become of it
 //!     lock           flock, held by its monitor: held = running
 //!     control        socket of its monitor
-//!     log            its output
+//!     log, log.<n>   its output
 //!     upper/ work/   its changes, and the kernel's scratch
 //!     hosts, resolv.conf, hostname
 //! ```
@@ -21,13 +22,14 @@
 //! nor a recycled process id can make a dead container look alive.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use kiln_cache::remove_tree;
 
 use super::files::{lock_file, write_file, write_json};
 use super::state::{Spec, State};
-use super::{Container, ContainerError, ContainerId, ContainerName};
+use super::{Container, ContainerError, ContainerId, ContainerName, Held};
 use crate::{Access, EtcFile, Writable};
 
 /// How often a made-up name may be taken already.
@@ -40,16 +42,18 @@ pub struct Containers {
 }
 
 impl Containers {
-    /// Opens, or makes, a directory of containers.
+    /// Opens a directory of containers, which is made with the first of them.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be found out where it is.
     pub fn open(root: &Path) -> Result<Self, ContainerError> {
         // An absolute path: monitors go elsewhere.
-        fs::create_dir_all(root)
-            .and_then(|()| fs::canonicalize(root))
-            .map(|root| Self { root })
-            .map_err(ContainerError::at(root))
+        match fs::canonicalize(root) {
+            Err(error) if error.kind() == ErrorKind::NotFound => std::path::absolute(root),
+            other => other,
+        }
+        .map(|root| Self { root })
+        .map_err(ContainerError::at(root))
     }
 
     /// Begins to make a container.
@@ -57,8 +61,9 @@ impl Containers {
     /// # Errors
     /// The disk.
     pub fn draft(&self) -> Result<Draft, ContainerError> {
-        let _lock = self.lock()?;
-        self.sweep()?;
+        fs::create_dir_all(&self.root).map_err(ContainerError::at(&self.root))?;
+        let lock = self.lock()?;
+        self.sweep_locked(&lock)?;
         let id = ContainerId::random();
         let directory = self.root.join(format!("new-{id}"));
         // The kernel's scratch directory beside it is made anew at each start.
@@ -71,11 +76,12 @@ impl Containers {
             id,
             directory,
             is_finished: false,
-            _lock: lock,
+            lock,
         })
     }
 
-    /// Gives a draft its name, and so makes it a container. Without a name, one is made up.
+    /// Gives a draft its name, and so makes it a container. Without a name, one is made up. Until
+    /// it is let go of, nobody takes it for one that nobody needs.
     ///
     /// # Errors
     /// The name is taken, or the disk.
@@ -84,7 +90,7 @@ impl Containers {
         mut draft: Draft,
         name: Option<ContainerName>,
         spec: &Spec,
-    ) -> Result<Container, ContainerError> {
+    ) -> Result<Held, ContainerError> {
         write_json(&draft.directory.join("spec.json"), spec)?;
         write_json(&draft.directory.join("state.json"), &State::CREATED)?;
         let lock = self.lock()?;
@@ -114,7 +120,11 @@ impl Containers {
         fs::rename(&draft.directory, &directory).map_err(ContainerError::at(&directory))?;
         draft.is_finished = true;
         drop(lock);
-        Ok(Container::new(draft.id.clone(), directory))
+        let lock = draft
+            .lock
+            .try_clone()
+            .map_err(ContainerError::at(&directory))?;
+        Ok(Held::new(Container::new(draft.id.clone(), directory), lock))
     }
 
     /// Renames a container.
@@ -148,7 +158,12 @@ impl Containers {
     pub fn list(&self) -> Result<Vec<Container>, ContainerError> {
         let at_root = || ContainerError::at(&self.root);
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.root).map_err(at_root())? {
+        let entries = match fs::read_dir(&self.root) {
+            // None was ever made.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+            other => other.map_err(at_root())?,
+        };
+        for entry in entries {
             let entry = entry.map_err(at_root())?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if let Ok(id) = ContainerId::try_from(name) {
@@ -188,14 +203,29 @@ impl Containers {
         }
     }
 
-    /// Removes what crashes left behind. The lock is held.
-    fn sweep(&self) -> Result<(), ContainerError> {
+    /// Removes what crashes left behind.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn sweep(&self) -> Result<(), ContainerError> {
+        match self.root.exists() {
+            true => self.sweep_locked(&self.lock()?),
+            false => Ok(()),
+        }
+    }
+
+    fn sweep_locked(&self, _lock: &File) -> Result<(), ContainerError> {
         for entry in fs::read_dir(&self.root).map_err(ContainerError::at(&self.root))? {
             let path = entry.map_err(ContainerError::at(&self.root))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let is_leftover = (name.starts_with("new-") || name.starts_with("gone-"))
-                && File::open(path.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
-            if is_leftover {
+            let is_unfinished = name.starts_with("new-") || name.starts_with("gone-");
+            let is_held = || match File::open(path.join("lock")) {
+                Ok(lock) => lock.try_lock().is_err(),
+                // Where one is being made it comes before our own lock is let go of, and where one
+                // is being removed it went with the rest.
+                Err(error) => error.kind() != ErrorKind::NotFound,
+            };
+            if is_unfinished && !is_held() {
                 // Its remover may be at it still; whoever comes next tries again.
                 let _ = remove_tree(&path);
             }
@@ -218,7 +248,7 @@ pub struct Draft {
     id: ContainerId,
     directory: PathBuf,
     is_finished: bool,
-    _lock: File,
+    lock: File,
 }
 
 impl Draft {

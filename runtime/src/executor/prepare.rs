@@ -22,7 +22,8 @@ use super::surroundings::{OwnStubs, Surroundings};
 use crate::cgroup::Cgroup;
 use crate::sys::{self, Identity, Leaf, MountStep, Namespaces, Program, Spawned, Strings};
 use crate::{
-    EtcFile, ExecError, Job, Mount, Network, Root, Security, Streams, Ulimit, Warning, capability,
+    Changes, EtcFile, ExecError, Job, Mount, Network, Root, Security, Streams, Ulimit, Warning,
+    capability,
 };
 
 /// Where programs are looked for without a `PATH` (moby: `system.DefaultPathEnv`).
@@ -270,10 +271,14 @@ fn root(job: &Job, stubs_layer: PathBuf) -> Result<OwnedFd, ExecError> {
         Root::Layers { lowers, upper } => {
             let mut lowers = lowers.clone();
             lowers.push(stubs_layer);
-            overlay::mount(&OverlaySpec {
+            let spec = OverlaySpec {
                 lowers,
                 upper_and_work: upper.as_ref().map(|w| (w.upper.clone(), w.work.clone())),
-            })
+            };
+            match job.changes {
+                Changes::Passing => overlay::mount(&spec),
+                Changes::Lasting => overlay::mount_lasting(&spec),
+            }
             .map_err(|source| ExecError::Prepare {
                 what: "mounting the layers".to_owned(),
                 source,

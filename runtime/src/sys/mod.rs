@@ -7,6 +7,7 @@
 //! unwinds.
 
 mod child; // what the new process does
+mod closed; // standard streams that are none
 mod exec; // programs and their arguments as the kernel takes them
 mod fork; // making a process
 mod heap; // where memory comes from
@@ -16,6 +17,7 @@ mod raw; // system calls that rustix lacks
 mod report; // how a new process says what went wrong
 mod tied; // programs that do not outlive kiln
 
+pub use closed::was_closed;
 pub(crate) use exec::Strings;
 pub(crate) use fork::{Ending, Namespaces, Spawned, spawn};
 pub use heap::share_heap;

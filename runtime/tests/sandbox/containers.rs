@@ -8,7 +8,7 @@ use std::time::Duration;
 use kiln_cache::{GuestPath, Timestamp};
 use kiln_runtime::containers::{
     self, Attachment, Container, ContainerError, ContainerName, Containers, Draft, Follow, Force,
-    LogRecord, LogStream, Patience, Removal, SignalNumber, Signals, Spec, Status,
+    Held, LogRecord, LogStream, Patience, Removal, SignalNumber, Signals, Spec, Status,
 };
 use kiln_runtime::{
     Access, Cancel, Job, Mount, MountSource, Process, Root, SecretBytes, Stream, Streams,
@@ -89,7 +89,7 @@ fn make(fixture: &Fixture, wish: &Wish<'_>) -> Container {
     let store = store(fixture);
     let draft = store.draft().unwrap();
     let spec = spec(fixture, &draft, wish);
-    store.create(draft, None, &spec).unwrap()
+    store.create(draft, None, &spec).unwrap().release()
 }
 
 /// Runs this program again as the container's monitor.
@@ -112,17 +112,14 @@ pub(crate) fn foreground(root: &Path, name: &str) -> ExitCode {
     let container = Containers::open(root).unwrap().find(name).unwrap();
     let mut print = |_: Stream, bytes: &[u8]| {
         let mut stdout = std::io::stdout().lock();
-        stdout
-            .write_all(bytes)
-            .and_then(|()| stdout.flush())
-            .unwrap();
+        stdout.write_all(bytes).and_then(|()| stdout.flush())
     };
     let attachment = Attachment {
         output: Some(&mut print),
         signals: Some(&signals),
         ..Attachment::default()
     };
-    ExitCode::from(container.run(attachment).unwrap().exit_code)
+    ExitCode::from(container.run(attachment).unwrap().state.exit_code)
 }
 
 fn log(container: &Container, follow: Follow) -> Vec<LogRecord> {
@@ -144,12 +141,15 @@ fn foreground_run(fixture: &Fixture) {
     let container = make(fixture, &Wish::new("hostname; echo err >&2; exit 5"));
     assert_eq!(container.state().unwrap().status, Status::Created);
     let mut seen = Vec::new();
-    let mut collect = |_: Stream, bytes: &[u8]| seen.extend_from_slice(bytes);
+    let mut collect = |_: Stream, bytes: &[u8]| {
+        seen.extend_from_slice(bytes);
+        Ok(())
+    };
     let attachment = Attachment {
         output: Some(&mut collect),
         ..Attachment::default()
     };
-    let state = container.run(attachment).unwrap();
+    let state = container.run(attachment).unwrap().state;
     assert_eq!((state.status, state.exit_code), (Status::Exited, 5));
     assert_eq!(container.state().unwrap(), state);
     assert!(state.started.unwrap() <= state.finished.unwrap());
@@ -165,7 +165,14 @@ fn changes_stay_between_runs(fixture: &Fixture) {
     let script = "cat /count 2>/dev/null; echo x >> /count";
     let container = make(fixture, &Wish::new(script));
     for _ in 0..3 {
-        assert_eq!(container.run(Attachment::default()).unwrap().exit_code, 0);
+        assert_eq!(
+            container
+                .run(Attachment::default())
+                .unwrap()
+                .state
+                .exit_code,
+            0
+        );
     }
     let records = log(&container, Follow::No);
     assert_eq!(text(&records, LogStream::Stdout), "x\nx\nx\n");
@@ -254,7 +261,7 @@ fn programs_that_do_not_start(fixture: &Fixture) {
         let draft = store.draft().unwrap();
         let mut spec = spec(fixture, &draft, &Wish::new(""));
         spec.job.process.argv = vec![program.to_owned()];
-        let container = store.create(draft, None, &spec).unwrap();
+        let container = store.create(draft, None, &spec).unwrap().release();
         let state = start(&container);
         assert_eq!((state.status, state.exit_code), (Status::Exited, code));
         assert!(state.error.unwrap().ends_with(text));
@@ -263,7 +270,7 @@ fn programs_that_do_not_start(fixture: &Fixture) {
     let mut spec = spec(fixture, &draft, &Wish::new("true"));
     spec.job.process.user.uid = 4_294_967_294;
     spec.job.root = Root::Directory("/does/not/exist".into());
-    let container = store.create(draft, None, &spec).unwrap();
+    let container = store.create(draft, None, &spec).unwrap().release();
     assert_eq!(start(&container).exit_code, 128);
 }
 
@@ -273,7 +280,7 @@ fn names_are_unique(fixture: &Fixture) {
         let draft = store.draft().unwrap();
         let spec = spec(fixture, &draft, &Wish::new("true"));
         let name = name.map(|name| name.parse::<ContainerName>().unwrap());
-        store.create(draft, name, &spec)
+        store.create(draft, name, &spec).map(Held::release)
     };
     let first = create(Some("web")).unwrap();
     let error = create(Some("/web")).unwrap_err().to_string();
@@ -308,7 +315,8 @@ fn references(fixture: &Fixture) {
         let draft = store.draft().unwrap();
         let spec = spec(fixture, &draft, &Wish::new("true"));
         let name = Some(name.parse().unwrap());
-        ids.push(store.create(draft, name, &spec).unwrap().id().clone());
+        let container = store.create(draft, name, &spec).unwrap().release();
+        ids.push(container.id().clone());
     }
     let found = |reference: &str| {
         store
@@ -358,7 +366,14 @@ fn automatic_removal(fixture: &Fixture) {
         ..Wish::new("exit 4")
     };
     let container = make(fixture, &wish);
-    assert_eq!(container.run(Attachment::default()).unwrap().exit_code, 4);
+    assert_eq!(
+        container
+            .run(Attachment::default())
+            .unwrap()
+            .state
+            .exit_code,
+        4
+    );
     let parent = container.directory().parent().unwrap();
     let left: Vec<_> = parent
         .read_dir()
@@ -443,8 +458,8 @@ fn etc_files_are_its_own(fixture: &Fixture) {
     let mut spec = spec(fixture, &draft, &Wish::new(script));
     spec.job.hostname_file = draft.etc_file("hostname", "name\n").unwrap();
     spec.job.hosts = draft.etc_file("hosts", "127.0.0.1 localhost\n").unwrap();
-    let container = store.create(draft, None, &spec).unwrap();
-    let state = container.run(Attachment::default()).unwrap();
+    let container = store.create(draft, None, &spec).unwrap().release();
+    let state = container.run(Attachment::default()).unwrap().state;
     assert_eq!(state.exit_code, 0, "{state:?}");
     let records = log(&container, Follow::No);
     assert_eq!(
@@ -536,8 +551,18 @@ fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
     let first = store.draft().unwrap();
     let _second = store.draft().unwrap();
     assert_eq!(left(), 3);
+    // It may have got even less far.
+    std::fs::create_dir_all(root.join("new-early/upper")).unwrap();
+    std::fs::create_dir_all(root.join("gone-nearly/upper")).unwrap();
+    store.sweep().unwrap();
+    assert_eq!(left(), 3);
     let spec = spec(fixture, &first, &Wish::new("true"));
-    store.create(first, None, &spec).unwrap();
+    let held = store.create(first, None, &spec).unwrap();
+    // Until it is let go of or started, it is not one that nobody needs.
+    let container = held.container().clone();
+    assert!(container.is_held().unwrap());
+    drop(held);
+    assert!(!container.is_held().unwrap());
 }
 
 fn secrets_are_not_stored(fixture: &Fixture) {

@@ -1,0 +1,379 @@
+//! How containers end, and what is known of it: nobody listens any more, the disk is full, others
+//! tidy up meanwhile.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a container that does not get as far as it should has failed the test"
+)]
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, Stdio};
+
+use kiln_testbed::{Tool, assert_no_leftovers, need, need_root};
+
+use crate::harness::{Ended, Kiln, names};
+
+/// Starts a container in the foreground and returns once it has printed a line.
+fn foreground(kiln: &Kiln, name: &str, script: &str) -> (Child, BufReader<impl std::io::Read>) {
+    let mut child = kiln
+        .command()
+        .args(["run", "--name", name, "app", "sh", "-c", script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n");
+    (child, output)
+}
+
+/// `run IMAGE yes | head -1` once went on until the disk was full.
+#[test]
+fn a_container_that_nobody_listens_to_ends() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let (child, output) = foreground(&kiln, "endless", "echo up; exec busybox yes");
+    drop(output);
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    assert!(
+        ended
+            .stderr
+            .contains("cannot write to standard output: Broken pipe"),
+        "{ended:#?}"
+    );
+    let state = "{{.State.Status}} {{.State.ExitCode}}";
+    assert_eq!(kiln.ok(&["inspect", "-f", state, "endless"]), "exited 137");
+    // One that listens is asked, and has the time it needs.
+    let script = "trap 'echo bye >&2; exit 3' TERM; echo up; while :; do echo x; done";
+    let (child, output) = foreground(&kiln, "polite", script);
+    drop(output);
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    assert_eq!(kiln.run(&["logs", "polite"]).stderr, "bye\n");
+    assert_eq!(kiln.ok(&["inspect", "-f", state, "polite"]), "exited 3");
+    assert_no_leftovers(kiln.scratch.path());
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [
+        &["run", "--rm", "app", "sh", "-c", "echo x"][..],
+        &["images"],
+        &["ps"],
+    ] {
+        let mut command = kiln.command();
+        let ended = command.args(arguments).stdout(full()).output().unwrap();
+        let ended = Ended::from(ended);
+        assert_eq!(ended.code, 1, "{arguments:?}: {ended:#?}");
+        assert!(ended.stderr.contains("No space left"), "{ended:#?}");
+        // Closed is not empty either.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec \"$@\" >&-", "sh", env!("CARGO_BIN_EXE_kiln")]);
+        shell
+            .args(arguments)
+            .env_clear()
+            .current_dir(kiln.scratch.path());
+        let environment = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let ended = Ended::from(shell.envs(environment).output().unwrap());
+        assert_eq!(ended.code, 1, "{arguments:?}: {ended:#?}");
+        assert!(ended.stderr.contains("Bad file descriptor"), "{ended:#?}");
+    }
+}
+
+/// Docker's client leaves when it is asked for the third time.
+#[test]
+fn the_third_request_is_granted() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let script = "trap 'echo no' INT; echo up; while :; do busybox sleep 0.05; done";
+    let (child, mut output) = foreground(&kiln, "stubborn", script);
+    for _ in 0..2 {
+        interrupt(&child);
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, "no\n");
+    }
+    interrupt(&child);
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    assert_eq!(
+        ended.stderr,
+        "\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n"
+    );
+    assert_eq!(kiln.ok(&["ps", "-q"]), "");
+    assert_no_leftovers(kiln.scratch.path());
+}
+
+fn interrupt(child: &Child) {
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn waiting_tells_the_status_of_a_container_that_is_removed() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let id = kiln.ok(&[
+        "run",
+        "-d",
+        "--rm",
+        "app",
+        "sh",
+        "-c",
+        "trap 'exit 6' TERM; while :; do busybox sleep 0.05; done",
+    ]);
+    let waiting = kiln
+        .command()
+        .args(["wait", &id])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Whether or not it waits by then, the answer is the same.
+    while kiln.run(&["kill", "-s", "TERM", &id]).code == 0 {}
+    let ended = Ended::from(waiting.wait_with_output().unwrap());
+    if ended.code == 0 {
+        assert_eq!(ended.stdout, "6\n");
+    } else {
+        // It was gone before it could be asked for.
+        assert!(ended.stdout.is_empty(), "{ended:#?}");
+    }
+    assert_eq!(kiln.ok(&["ps", "-aq"]), "");
+}
+
+/// `logs -f` and `wait` once kept prune waiting for as long as the container ran.
+#[test]
+fn who_waits_for_a_container_keeps_nobody_waiting() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    kiln.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "app",
+        "sh",
+        "-c",
+        "echo up; busybox sleep 100000",
+    ]);
+    let start = |arguments: &[&str]| {
+        let mut command = kiln.command();
+        command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut following = start(&["logs", "-f", "web"]);
+    let mut line = String::new();
+    let mut output = BufReader::new(following.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n");
+    let mut others = [start(&["wait", "web"]), start(&["stop", "-t", "-1", "web"])];
+    for command in ["system prune -f", "image prune -f", "cache prune -f"] {
+        let ended = kiln.run(&command.split(' ').collect::<Vec<_>>());
+        assert_eq!(ended.code, 0, "{ended:#?}");
+        assert!(following.try_wait().unwrap().is_none());
+    }
+    kiln.ok(&["rm", "-f", "web"]);
+    for child in others.iter_mut().chain([&mut following]) {
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn containers_are_stopped_side_by_side() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    // The first ends only after the second has.
+    fs::create_dir(kiln.scratch.join("shared")).unwrap();
+    let first = "trap 'while ! test -e /s/second; do busybox sleep 0.05; done; exit 0' TERM; \
+                 : > /s/up1; while :; do busybox sleep 0.05; done";
+    let second =
+        "trap ': > /s/second; exit 0' TERM; : > /s/up2; while :; do busybox sleep 0.05; done";
+    for (name, script) in [("one", first), ("two", second)] {
+        let script = script.replace("test -e", "busybox test -e");
+        kiln.ok(&[
+            "run",
+            "-d",
+            "-v",
+            "./shared:/s",
+            "--name",
+            name,
+            "app",
+            "sh",
+            "-c",
+            &script,
+        ]);
+    }
+    while names(&kiln.scratch.join("shared")).len() < 2 {}
+    let ended = kiln.run(&["stop", "-t", "-1", "one", "nobody", "two"]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (1, "one\ntwo\n"),
+        "{ended:#?}"
+    );
+    assert!(
+        ended.stderr.contains("No such container: nobody"),
+        "{ended:#?}"
+    );
+    let codes = kiln.ok(&["wait", "one", "two"]);
+    assert_eq!(codes, "0\n0");
+    assert_eq!(kiln.ok(&["rm", "one", "two"]), "one\ntwo");
+}
+
+/// A container that is made and not started yet once went with `system prune`.
+#[test]
+fn tidying_up_spares_what_is_about_to_start() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let over = kiln.scratch.join("over");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.exists() {
+                let ended = kiln.run(&["container", "prune", "-f"]);
+                assert_eq!(ended.code, 0, "{ended:#?}");
+            }
+        });
+        for _ in 0..20 {
+            let ended = kiln.run(&["run", "-d", "--rm", "app", "sh", "-c", "busybox sleep 0.01"]);
+            if ended.code != 0 {
+                fs::write(&over, "").unwrap();
+            }
+            assert_eq!(ended.code, 0, "{ended:#?}");
+        }
+        fs::write(&over, "").unwrap();
+    });
+    // What a crash left of one that was being made goes, whatever was made of it.
+    let containers = kiln.scratch.join("state/containers");
+    fs::create_dir_all(containers.join("new-crashed/upper")).unwrap();
+    kiln.ok(&["container", "prune", "-f"]);
+    while !kiln.ok(&["ps", "-aq"]).is_empty() {}
+    assert_eq!(names(&containers), ["lock"]);
+}
+
+#[test]
+fn containers_follow_the_state_directory() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let script = "busybox cat /mark; echo x >> /mark; busybox cat /etc/hosts";
+    let first = kiln.run(&["run", "--name", "web", "app", "sh", "-c", script]);
+    assert_eq!(first.code, 0, "{first:#?}");
+    fs::rename(kiln.scratch.join("state"), kiln.scratch.join("elsewhere")).unwrap();
+    let elsewhere = |arguments: &[&str]| {
+        let mut command = kiln.command();
+        command.env("KILN_ROOT", kiln.scratch.join("elsewhere"));
+        Ended::from(command.args(arguments).output().unwrap())
+    };
+    for arguments in [&["start", "web"][..], &["wait", "web"]] {
+        let ended = elsewhere(arguments);
+        assert_eq!(ended.code, 0, "{arguments:?}: {ended:#?}");
+    }
+    let logs = elsewhere(&["logs", "web"]);
+    let again = format!("{}x\n{}", first.stdout, first.stdout);
+    assert_eq!(logs.stdout, again, "{logs:#?}");
+    // What it needs is still known to be needed.
+    assert_eq!(
+        elsewhere(&["system", "prune", "-af", "--filter", "until=1h"]).code,
+        0
+    );
+    assert_eq!(elsewhere(&["start", "web"]).code, 0);
+    assert_eq!(elsewhere(&["rm", "-f", "web"]).code, 0);
+    assert!(!kiln.scratch.join("state").exists());
+}
+
+#[test]
+fn a_working_directory_that_is_gone_is_no_obstacle() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let context = kiln.scratch.join("ctx").display().to_string();
+    for arguments in [
+        &["run", "--rm", "app", "sh", "-c", "echo x"][..],
+        &["run", "--rm", "-v", "/:/h:ro", "app", "sh", "-c", "echo x"],
+        &["images"],
+        &["ps"],
+        &["build", &context],
+        &["info"],
+    ] {
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"",
+            "sh",
+        ]);
+        shell.arg(env!("CARGO_BIN_EXE_kiln")).args(arguments);
+        let command = kiln.command();
+        let environment = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        shell
+            .env_clear()
+            .envs(environment)
+            .current_dir(kiln.scratch.path());
+        let ended = Ended::from(shell.output().unwrap());
+        assert_eq!(ended.code, 0, "{arguments:?}: {ended:#?}");
+    }
+}
+
+/// Every step says what it did; the disk has 24 MB, and the container takes what is left of them.
+const FULL_DISK: &str = r#"
+mount -t tmpfs -o size=24m,nr_inodes=4000 none "$KILN_ROOT"
+"$kiln" build -q -t app ctx >/dev/null
+fill='echo begin; busybox dd if=/dev/zero of=/fill bs=4k 2>/dev/null
+busybox dd if=/dev/zero of=/fill2 bs=1 2>/dev/null
+i=0; while busybox test $i -lt 200; do echo lost $i; i=$((i + 1)); done; exit 7'
+"$kiln" run -d --name back app sh -c "$fill" >/dev/null
+echo "wait $("$kiln" wait back)"
+echo "inspect $("$kiln" inspect -f '{{.State.Status}} {{.State.ExitCode}}' back)"
+echo "ps $("$kiln" ps -a --format '{{.Names}} {{.State}}')"
+"$kiln" logs back >logs 2>lost
+echo "logs $(head -n 1 logs) $(grep -c 'lost\|lacks' lost)"
+"$kiln" run app sh -c 'exit 3' 2>refused
+echo "run $? $(grep -c 'No space left' refused)"
+"$kiln" rm back
+"$kiln" run --name front app sh -c "$fill" >front 2>warned
+echo "front $? $(grep -c lost front) $(grep -c 'lacks its last' warned)"
+"$kiln" rm front
+"$kiln" run --rm app sh -c 'exit 3'
+echo "again $?"
+"#;
+
+/// Its exit status, its state and a word about its log outlive a full disk.
+#[test]
+fn a_full_disk_takes_no_status() {
+    need!(need_root());
+    let unshare = need!(Tool::find("unshare"));
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile("FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n");
+    fs::create_dir_all(kiln.scratch.join("state")).unwrap();
+    let mut command = unshare.command();
+    let plain = kiln.command();
+    let environment = plain
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c", FULL_DISK])
+        .env_clear()
+        .envs(environment)
+        .env("kiln", env!("CARGO_BIN_EXE_kiln"))
+        .current_dir(kiln.scratch.path());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.signal(), None);
+    let ended = Ended::from(output);
+    assert_eq!(
+        ended.stdout,
+        "wait 7\ninspect exited 7\nps back exited\nlogs begin 1\nrun 125 1\nback\n\
+         front 7 200 1\nfront\nagain 3\n",
+        "{ended:#?}"
+    );
+}

@@ -1,0 +1,99 @@
+//! How a container in the foreground ends when whoever watched it has gone.
+//!
+//! Its output goes nowhere, as that of `yes | head -1`, or its user has pressed Ctrl-C three times.
+//! With nobody beside it, it cannot go on; so it is asked to end as `stop` would ask, and killed
+//! when its time is over: at once if it does not listen.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+
+use super::SignalNumber;
+use super::monitor::Departure;
+use super::state::Spec;
+use super::watch::send;
+use crate::executor::Running;
+
+/// Docker's client leaves when it is asked for the third time.
+const REQUESTS: u32 = 3;
+
+/// What is known of the end that is wished for.
+pub(super) struct Farewell<'w> {
+    stop_signal: SignalNumber,
+    stop_timeout: Duration,
+    departure: &'w mut Option<Departure>,
+    deadline: Option<Instant>,
+    requests: u32,
+}
+
+impl<'w> Farewell<'w> {
+    pub(super) fn new(spec: &Spec, departure: &'w mut Option<Departure>) -> Self {
+        Self {
+            stop_signal: spec.stop_signal,
+            stop_timeout: spec.stop_timeout,
+            departure,
+            deadline: None,
+            requests: 0,
+        }
+    }
+
+    /// Asks a container to end, or ends it.
+    pub(super) fn say(&mut self, running: &Running, departure: Departure) {
+        let is_urgent = matches!(departure, Departure::Asked);
+        self.departure.get_or_insert(departure);
+        let may_listen = !is_urgent && catches(running.process.pid, self.stop_signal);
+        if may_listen && send(&running.process.pidfd, self.stop_signal).is_ok() {
+            self.deadline = Instant::now().checked_add(self.stop_timeout);
+        } else {
+            running.process.kill();
+        }
+    }
+
+    /// Counts a signal; says whether its sender has lost patience.
+    pub(super) fn is_asked_too_often(&mut self, signal: SignalNumber) -> bool {
+        if [libc::SIGINT, libc::SIGTERM].contains(&signal.number()) {
+            self.requests += 1;
+        }
+        self.requests >= REQUESTS
+    }
+
+    /// Returns how long to wait for something else to happen; none is for ever.
+    pub(super) fn patience(&self) -> Option<Timespec> {
+        let left = self.deadline?.saturating_duration_since(Instant::now());
+        Some(Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        })
+    }
+
+    /// Says, once, whether the container's time is over.
+    pub(super) fn is_over(&mut self) -> bool {
+        let is_over = self.deadline.is_some_and(|end| end <= Instant::now());
+        if is_over {
+            self.deadline = None;
+        }
+        is_over
+    }
+}
+
+/// Says whether a process has a handler for a signal: the first process of a namespace never gets
+/// one that it has none for. Of a process that cannot be looked at it is assumed.
+fn catches(process: u32, signal: SignalNumber) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_none_or(|mask| mask & (1 << (signal.number() - 1)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_handlers_count_as_listening() {
+        let own = std::process::id();
+        // The runtime of this language catches it to tell stack overflows.
+        assert!(catches(own, "SEGV".parse().unwrap()));
+        assert!(!catches(own, "USR2".parse().unwrap()));
+    }
+}
