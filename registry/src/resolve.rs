@@ -8,7 +8,7 @@ use crate::Error;
 use crate::endpoint::Endpoint;
 use crate::error::authority;
 use crate::exchange::{Call, Courier, Repeat};
-use crate::manifest::{Manifest, ManifestError};
+use crate::manifest::{Manifest, ManifestError, is_schema1};
 use crate::origin::Downgrade;
 use crate::refusal::{Action, Refusal};
 use crate::registries_conf::Asked;
@@ -67,9 +67,14 @@ impl Courier {
             return Err(Refusal::read(answer, Action::Manifest(name.familiar())).into());
         }
         let content_type = answer.header(CONTENT_TYPE).map(str::to_owned);
+        // Of schema 1 the digest is of other bytes; it is refused further on.
+        let told = answer
+            .header("docker-content-digest")
+            .filter(|_| !content_type.as_deref().is_some_and(is_schema1))
+            .and_then(|text| text.parse().ok());
         let bytes = read_manifest(answer, name)?;
         let digest = Sha256::of(&bytes);
-        if let Some(expected) = name.digest()
+        if let Some(expected) = name.digest().or(told)
             && expected != digest
         {
             return Err(mismatch(expected, digest));

@@ -471,6 +471,36 @@ fn damaged_content_is_fetched_once_more() {
     }
 }
 
+/// By tag nobody knows the digest beforehand, but the server says it.
+#[test]
+fn a_manifest_by_tag_is_what_its_server_says_it_is() {
+    let served = image("amd64", &[], "v1");
+    let digest = served.manifest.descriptor().digest;
+    for times in [1, 2] {
+        let good = served.manifest.bytes.clone();
+        let count = AtomicUsize::new(0);
+        let server = Server::start(move |request| {
+            if request.method == "HEAD" {
+                return Reply::new(405);
+            }
+            let mut body = good.clone();
+            if count.fetch_add(1, Ordering::SeqCst) < times {
+                // Still a manifest, of another image.
+                let last = body.iter().rposition(u8::is_ascii_digit).unwrap();
+                body[last] ^= 1;
+            }
+            Reply::ok(body)
+                .header("Content-Type", media_type::OCI_MANIFEST)
+                .header("Docker-Content-Digest", digest.to_string())
+        });
+        let outcome = client().resolve(&server.image("a:v1"));
+        match times {
+            1 => assert_eq!(outcome.unwrap().descriptor.digest, digest),
+            _ => assert_eq!(outcome.unwrap_err().class(), ErrorClass::Integrity),
+        }
+    }
+}
+
 #[test]
 fn damage_of_what_is_read_on_its_way_is_named() {
     let content = bytes(25, 1000);
