@@ -23,6 +23,8 @@ use crate::transport::Extent;
 
 /// Bytes.
 const BUFFER: usize = 128 << 10;
+/// Bytes. A config, say: what is no larger has a time by which it is here, as manifests have.
+const SMALL: u64 = 1 << 20;
 
 impl Courier {
     /// Puts a blob into the store, unless it is there.
@@ -147,7 +149,13 @@ impl Courier {
         }
     }
 
-    fn get_blob(&self, origin: &Origin, digest: Sha256, offset: u64) -> Result<Answer, Error> {
+    fn get_blob(
+        &self,
+        origin: &Origin,
+        digest: Sha256,
+        offset: u64,
+        extent: Extent,
+    ) -> Result<Answer, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         // The digest is of the bytes as stored.
@@ -162,7 +170,7 @@ impl Courier {
                 self.call(&Call {
                     headers,
                     downgrade: Downgrade::Allowed,
-                    extent: Extent::Stream,
+                    extent,
                     ..Call::new(endpoint, Method::GET, path, &scopes)
                 })
             }
@@ -174,7 +182,7 @@ impl Courier {
                     payload: Payload::Empty,
                     endpoint: None,
                     downgrade: Downgrade::Allowed,
-                    extent: Extent::Stream,
+                    extent,
                 })
             }),
         }
@@ -238,9 +246,13 @@ impl BlobStream {
 
     /// Asks for everything from `offset` on.
     fn connect(&mut self) -> Result<(), Error> {
+        let extent = match self.size_bytes {
+            0..=SMALL => Extent::Document,
+            _ => Extent::Stream,
+        };
         let answer = self
             .courier
-            .get_blob(&self.origin, self.digest, self.offset)?;
+            .get_blob(&self.origin, self.digest, self.offset, extent)?;
         let host = authority(&answer.url);
         match answer.status.as_u16() {
             200 => {

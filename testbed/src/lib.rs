@@ -20,6 +20,7 @@
 mod bases; // busybox, debian, node and python, built by kiln
 mod busybox; // the smallest useful root file system
 mod docker; // dockerd with a socket of its own
+mod faults; // a proxy that breaks what goes through it
 mod git; // repositories, and servers for them
 mod leftovers; // mounts and processes that outlived a test
 mod peers; // buildah, podman, skopeo, umoci
@@ -34,6 +35,7 @@ mod web; // an HTTP server that answers as a test wants
 pub use bases::Bases;
 pub use busybox::{busybox, busybox_rootfs, busybox_tarball};
 pub use docker::Dockerd;
+pub use faults::{Fault, FaultyProxy};
 pub use git::{GitRepository, GitSite};
 pub use leftovers::{Leftover, assert_no_leftovers, leftovers};
 pub use peers::{Buildah, Podman, Skopeo, Umoci, image_tree};

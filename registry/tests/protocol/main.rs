@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod auth; // proving who we are
+mod faults; // a network that fails at random
 mod fetching; // plain downloads
 mod origins; // what may be sent where
 mod pulling; // names, manifests, blobs
