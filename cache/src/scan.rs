@@ -7,7 +7,7 @@
 //! and hashed afterwards, in parallel.
 //!
 //! Owners are not recorded: a context is delivered as if root owned it (spec/dockerfile.md
-//! section 7.3). Sockets cannot be stored in an image and are left out.
+//! section 7.3). Sockets cannot be stored in an image; they become empty files.
 
 mod content; // bytes and attributes
 mod found; // what a walk meets

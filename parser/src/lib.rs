@@ -42,6 +42,7 @@ pub mod signal;
 mod clean;
 mod glob;
 mod ignore;
+mod patterns;
 mod reference;
 mod sources;
 
@@ -64,15 +65,16 @@ pub use directives::{is_builtin_syntax, syntax_image};
 pub use excerpt::excerpt;
 pub use expand::{ExpandError, Expansion, Quoting, expand};
 pub use glob::{BadPattern, glob_match, has_wildcards};
-pub use ignore::{IgnoreError, IgnoreRules, Verdict, WalkState};
+pub use ignore::{IgnoreRules, Verdict, WalkState};
 pub use lint::lint;
 pub use parse::{Parsed, parse, parse_instruction};
+pub use patterns::{MatchState, PathPatterns, PatternError};
 pub use print::to_source;
 pub use quote::quote;
 pub use reference::{
     Address, GitSource, Modified, Place, ReferenceError, RemoteSource, download_name, mask_logins,
     mask_logins_in, remote_source, without_logins,
 };
-pub use sources::{DoubleStar, SourcePattern};
+pub use sources::SourcePattern;
 pub use span::{LineIndex, Span};
 pub use suggest::{hint, suggest};

@@ -6,9 +6,9 @@
 use kiln_parser::lint::{CheckOptions, Rule};
 use kiln_parser::mount::{self, MountKind, MountSpec};
 use kiln_parser::{
-    CommandLine, DoubleStar, Healthcheck, Heredoc, IgnoreRules, Instruction, Kind, Place, Program,
-    Quoting, RemoteSource, Source, SourcePattern, chmod, expand, expose, lint, parse,
-    parse_instruction, remote_source, signal,
+    CommandLine, Healthcheck, Heredoc, Instruction, Kind, PathPatterns, Place, Program, Quoting,
+    RemoteSource, Source, SourcePattern, chmod, expand, expose, lint, parse, parse_instruction,
+    remote_source, signal,
 };
 
 /// Parses instructions below a `FROM`.
@@ -331,10 +331,10 @@ fn df_112_values_nobody_knows() {
 
 #[test]
 fn df_119_df_137_wildcards_stay_in_one_component() {
-    let plain = SourcePattern::parse("**/x", DoubleStar::OneComponent).unwrap();
-    assert!(plain.matches("a/x"));
-    assert!(!plain.matches("x") && !plain.matches("a/b/x"));
-    assert!(!plain.is_literal());
+    let plain = SourcePattern::parse("**/x").unwrap();
+    assert_eq!((plain.base(), plain.depth()), ("", 2));
+    assert!(plain.matches_at(0, "a") && plain.matches_at(1, "x"));
+    assert!(!plain.matches_at(1, "b") && !plain.matches_at(2, "x"));
 }
 
 #[test]
@@ -356,9 +356,11 @@ fn df_133_modes_that_are_none() {
 
 #[test]
 fn df_140_exclusions_come_back() {
-    let rules = IgnoreRules::from_patterns(["**/*.txt", "!**/keep.txt"]).unwrap();
-    assert!(rules.is_ignored("a/b.txt"));
-    assert!(!rules.is_ignored("a/keep.txt"));
+    let patterns = PathPatterns::new(["**/*.txt", "!**/keep.txt"]).unwrap();
+    let root = patterns.state_for_root();
+    let (_, a) = patterns.child(&root, "a");
+    assert!(patterns.matches(&a, "b.txt"));
+    assert!(!patterns.matches(&a, "keep.txt"));
 }
 
 #[test]

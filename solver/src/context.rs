@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use kiln_cache::{
     Entry, Filter, GuestPath, LayerId, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree,
     Visit, scan,
 };
-use kiln_parser::{IgnoreRules, Verdict, WalkState};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use kiln_parser::{IgnoreRules, PathPatterns, SourcePattern, Verdict, WalkState, clean};
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 
-use crate::copy;
-use crate::files::Files;
-use crate::graph::{ContextId, FileSource, Graph, Op};
+use crate::copy::{Argument, Choice, choose};
+use crate::files::{Files, resolve_in};
+use crate::graph::{ContextId, FileSource, Graph, Layout, Op, Wildcards};
 
 /// A build context that has not been looked at yet.
 #[derive(Clone, Debug)]
@@ -39,28 +39,51 @@ pub enum Lifetime {
     Build,
 }
 
+/// A source argument of a step that reads a context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathRead {
+    argument: String,
+    layout: Layout,
+    wildcards: Wildcards,
+}
+
 /// The parts of a context that a build reads.
 #[derive(Debug)]
 pub struct ScannedContext {
     /// The directory; none if there are no files.
     root: Option<OwnedFd>,
     tree: Arc<Tree>,
+    reads: Vec<PathRead>,
     /// Bytes of files that were read because they changed or are new.
     pub bytes_read: u64,
 }
 
 impl Context {
-    /// Looks at the `wanted` parts of the context; what did not change since the last build is not
-    /// read.
+    /// Looks at the parts of the context that are read; what did not change since the last build
+    /// is not.
     ///
     /// # Errors
     /// When something in it cannot be read.
     pub fn scan(
         &self,
         store: &Store,
-        wanted: &[GuestPath],
+        reads: &[PathRead],
         now: Timestamp,
     ) -> Result<ScannedContext, ScanError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root =
+            rustix::fs::open(&self.directory, flags, Mode::empty()).map_err(|error| ScanError {
+                path: self.directory.clone(),
+                source: error.into(),
+            })?;
+        let mut wanted = Vec::new();
+        for read in reads {
+            // What cannot be parsed is for whoever selects to say.
+            if let Ok(argument) = read.parse() {
+                wanted.push(argument.beginning());
+                matching_links(root.as_fd(), &argument.source, &mut wanted);
+            }
+        }
         let previous = match self.lifetime {
             Lifetime::Lasting => StatIndex::load(store, &self.directory),
             Lifetime::Build => StatIndex::default(),
@@ -72,7 +95,7 @@ impl Context {
             ..
         } = scan(
             &self.directory,
-            wanted,
+            &wanted,
             &Rules {
                 ignore: &self.ignore,
                 owners: self.owners,
@@ -84,15 +107,10 @@ impl Context {
             // Without an index the next build reads everything again; this one loses nothing.
             let _ = index.save(store, &self.directory);
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root =
-            rustix::fs::open(&self.directory, flags, Mode::empty()).map_err(|error| ScanError {
-                path: self.directory.clone(),
-                source: error.into(),
-            })?;
         Ok(ScannedContext {
             root: Some(root),
             tree,
+            reads: reads.to_vec(),
             bytes_read,
         })
     }
@@ -105,6 +123,7 @@ impl ScannedContext {
         Self {
             root: None,
             tree: Arc::default(),
+            reads: Vec::new(),
             bytes_read: 0,
         }
     }
@@ -148,6 +167,92 @@ impl Files for ScannedContext {
     fn stored(&self, _: &[u8]) -> Option<(LayerId, PathBuf)> {
         None
     }
+
+    fn is_sent(&self, directory: &GuestPath) -> bool {
+        let mut patterns = Vec::new();
+        for read in &self.reads {
+            let written = clean(&format!("/{}", read.argument))[1..].to_owned();
+            if written.is_empty() {
+                return true;
+            }
+            // Links in front of the first wildcard are sent together with where they lead.
+            let source = read.parse().map(|argument| argument.source);
+            if let Ok(source) = source
+                && let Ok(base) = resolve_in(self, &GuestPath::new(source.base()))
+                && let Some(rest) = written.strip_prefix(source.base())
+            {
+                let base = String::from_utf8_lossy(base.as_bytes()).into_owned();
+                patterns.push(format!("{base}{rest}"));
+            }
+            patterns.push(written);
+        }
+        let Ok(patterns) = PathPatterns::new(patterns.iter().map(String::as_str)) else {
+            return true;
+        };
+        let choice = Choice {
+            include: Some(&patterns),
+            exclude: None,
+            within: &String::from_utf8_lossy(directory.as_bytes()),
+        };
+        directory.is_root() || !choose(self, &GuestPath::ROOT, choice).is_empty()
+    }
+}
+
+impl PathRead {
+    fn parse(&self) -> Result<Argument, crate::SelectError> {
+        Argument::parse(&self.argument, self.layout, self.wildcards)
+    }
+}
+
+/// Adds the links that a wildcard matches: what they lead to is read too, wherever it is.
+fn matching_links(root: BorrowedFd<'_>, pattern: &SourcePattern, found: &mut Vec<GuestPath>) {
+    if pattern.depth() == 0 {
+        return;
+    }
+    let base = GuestPath::new(pattern.base());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    // The walk says what cannot be read.
+    if let Ok(directory) =
+        rustix::fs::openat2(root, base.as_relative(), flags, Mode::empty(), resolve)
+    {
+        matching_links_in(&directory, &base, pattern, 0, found);
+    }
+}
+
+fn matching_links_in(
+    directory: &OwnedFd,
+    path: &GuestPath,
+    pattern: &SourcePattern,
+    depth: usize,
+    found: &mut Vec<GuestPath>,
+) {
+    let Ok(entries) = Dir::read_from(directory) else {
+        return;
+    };
+    let is_last = depth + 1 == pattern.depth();
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_bytes();
+        let is_itself = matches!(name, b"." | b"..");
+        let may_be = match entry.file_type() {
+            FileType::Unknown => true,
+            FileType::Symlink => is_last,
+            FileType::Directory => !is_last,
+            _ => false,
+        };
+        if is_itself || !may_be || !pattern.matches_at(depth, &String::from_utf8_lossy(name)) {
+            continue;
+        }
+        let path = path.join(name);
+        if is_last {
+            found.push(path);
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if let Ok(inner) = rustix::fs::openat(directory, name, flags, Mode::empty()) {
+            matching_links_in(&inner, &path, pattern, depth + 1, found);
+        }
+    }
 }
 
 /// The ignore file as a filter of the walk.
@@ -185,17 +290,24 @@ impl Filter for Rules<'_> {
     }
 }
 
-/// Returns the parts of a context that a graph reads.
+/// Returns what a graph reads of a context.
 #[must_use]
-pub fn context_paths(graph: &Graph, context: ContextId) -> Vec<GuestPath> {
-    graph
-        .steps()
-        .filter_map(|(_, step)| match &step.op {
-            Op::Copy(copy) => Some(&copy.parts),
-            _ => None,
-        })
-        .flatten()
-        .filter(|part| part.source == FileSource::Context(context))
-        .flat_map(copy::wanted)
-        .collect()
+pub fn context_reads(graph: &Graph, context: ContextId) -> Vec<PathRead> {
+    let mut reads = Vec::new();
+    for (_, step) in graph.steps() {
+        let Op::Copy(copy) = &step.op else {
+            continue;
+        };
+        for part in &copy.parts {
+            if part.source != FileSource::Context(context) {
+                continue;
+            }
+            reads.extend(part.paths.iter().map(|argument| PathRead {
+                argument: argument.clone(),
+                layout: copy.layout,
+                wildcards: part.wildcards,
+            }));
+        }
+    }
+    reads
 }

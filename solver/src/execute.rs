@@ -17,7 +17,7 @@ use crate::copy::{
 };
 use crate::facts::combine;
 use crate::files::{Files, NoFiles};
-use crate::graph::{Archives, Copy, Op, Step, StepId, Workdir};
+use crate::graph::{Archives, Copy, Layout, Op, Step, StepId, Workdir};
 use crate::keys::{StepKeys, evidence, receipt, slots};
 use crate::layers::LayersError;
 use crate::progress::Vertex;
@@ -195,6 +195,7 @@ pub(crate) fn execute(
         Op::Run(op) => run::run(deps, op, &inputs, &sources, vertex)?,
         Op::Workdir(op) => workdir(deps, op, &inputs.parent)?,
         Op::Copy(op) => {
+            warn_of_nothing(deps, inputs.step, op, &selected);
             let earlier = match may_reuse {
                 true => earlier(deps, &slots)?,
                 false => Earlier::default(),
@@ -255,7 +256,7 @@ pub(crate) fn read<'a>(
                 Some(_) => {
                     let digests: Vec<Blake3> = selected
                         .iter()
-                        .map(|part| copy::digest(part.files, copy, &part.selections))
+                        .map(|part| copy::digest(part.files, &part.selections))
                         .collect();
                     Some(combine(&digests))
                 }
@@ -286,6 +287,25 @@ fn select<'a>(sources: &'a Sources<'_>, copy: &Copy) -> Result<Vec<SelectedPart<
             })
         })
         .collect()
+}
+
+/// Says which arguments bring nothing, which is no mistake in itself.
+fn warn_of_nothing(deps: &Deps<'_>, step: &Step, copy: &Copy, selected: &[SelectedPart<'_>]) {
+    for (part, selected) in copy.parts.iter().zip(selected) {
+        for (position, argument) in part.paths.iter().enumerate() {
+            let mut selections = selected.selections.iter();
+            let brings_nothing = selections.all(|selection| {
+                let is_empty = copy.layout == Layout::Parents && selection.is_empty();
+                selection.argument != position || is_empty
+            });
+            if brings_nothing {
+                let name = &step.name;
+                deps.reporter.warn(format!(
+                    "{name}: nothing is copied: {argument:?} matches no file"
+                ));
+            }
+        }
+    }
 }
 
 /// Returns what the same copy made last time, if it is still here.
@@ -340,7 +360,8 @@ fn copy_files(
     };
     let builder = deps.layers.builder()?;
     let mut source: &dyn Files = &NoFiles;
-    let mut placement = Placement::new(files, source, owner, op.mode.as_ref());
+    let time = op.time.unwrap_or_else(Timestamp::now);
+    let mut placement = Placement::new(files, source, owner, op.mode.as_ref(), time);
     let mut fidelity = Fidelity::Exact;
     // Sources count in their order: what one brought is written before the next one is turned to.
     for part in selected {
@@ -434,7 +455,8 @@ fn workdir(deps: &Deps<'_>, op: &Workdir, parent: &State) -> Result<Layer, StepE
             }
         }
     };
-    let mut placement = Placement::new(&below, &NoFiles, owner, None);
+    let time = op.time.unwrap_or_else(Timestamp::now);
+    let mut placement = Placement::new(&below, &NoFiles, owner, None, time);
     placement.working_directory(&op.path)?;
     let builder = deps.layers.builder()?;
     for (path, placed) in placement.into_entries().iter() {

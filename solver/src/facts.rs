@@ -51,7 +51,7 @@ fn context_digest(
         if let FileSource::Context(context) = part.source {
             let files = &contexts[context.0];
             let selected = copy::select(files, op, part)?;
-            digests.push(copy::digest(files, op, &selected));
+            digests.push(copy::digest(files, &selected));
         }
     }
     Ok((!digests.is_empty()).then(|| combine(&digests)))

@@ -27,6 +27,11 @@ pub trait Files: Sync {
     /// Returns which layer the regular file at a clean path belongs to, and where it is kept, if it
     /// is one of the store's own files, which never change.
     fn stored(&self, path: &[u8]) -> Option<(LayerId, PathBuf)>;
+
+    /// Says whether a directory counts as there for a wildcard that matches nothing in it.
+    fn is_sent(&self, _directory: &GuestPath) -> bool {
+        true
+    }
 }
 
 /// A tree without files.
@@ -68,7 +73,7 @@ pub struct LinkLoop(pub GuestPath);
 /// Components that do not exist are kept as they are. `lookup` tells a link's target.
 pub(crate) fn resolve(
     path: &GuestPath,
-    lookup: impl Fn(&GuestPath) -> Option<Vec<u8>>,
+    mut lookup: impl FnMut(&GuestPath) -> Option<Vec<u8>>,
 ) -> Result<GuestPath, LinkLoop> {
     let mut rest: Vec<Vec<u8>> = path.components().rev().map(<[u8]>::to_vec).collect();
     let mut reached = GuestPath::ROOT;
@@ -98,6 +103,22 @@ pub(crate) fn resolve_in(files: &dyn Files, path: &GuestPath) -> Result<GuestPat
         Kind::Symlink { target } => Some(target.to_vec()),
         _ => None,
     })
+}
+
+/// Returns the links that a path in a tree of files leads over, and where it leads.
+pub(crate) fn links_on(
+    files: &dyn Files,
+    path: &GuestPath,
+) -> Result<(Vec<GuestPath>, GuestPath), LinkLoop> {
+    let mut links = Vec::new();
+    let reached = resolve(path, |path| match files.get(path.as_bytes())?.kind {
+        Kind::Symlink { target } => {
+            links.push(path.clone());
+            Some(target.to_vec())
+        }
+        _ => None,
+    })?;
+    Ok((links, reached))
 }
 
 /// Returns the file that a further name stands for, under its own path.

@@ -33,15 +33,15 @@ pub use account::StepAccount;
 pub use agent::{AgentSocket, Agents};
 pub use ahead::{Ahead, LayerUse, PrepareLayer};
 pub use cache_mounts::{Beginning, CacheMounts, used_cache_mounts};
-pub use context::{Context, Lifetime, ScannedContext, context_paths};
+pub use context::{Context, Lifetime, PathRead, ScannedContext, context_reads};
 pub use copy::{PlaceError, SelectError, WriteError};
 pub use execute::StepError;
 pub use files::{Files, LinkLoop};
 pub use forecast::{Expected, Forecast, forecast};
 pub use graph::{
     Access, Archives, ContextId, Copy, CopyPart, Device, Download, FileSource, From, GitDirectory,
-    Graph, Mode, Mount, MountKind, Network, Op, Part, Presence, Remote, Repository, Run,
-    SecretVariable, Security, Step, StepId, Submodules, Workdir,
+    Graph, Layout, Mode, Mount, MountKind, Network, Op, Part, Presence, Remote, Repository, Run,
+    SecretVariable, Security, Step, StepId, Submodules, Wildcards, Workdir,
 };
 pub use layers::{BringError, Layers, LayersError};
 pub use plan::{

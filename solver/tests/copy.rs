@@ -20,7 +20,7 @@ use kiln_solver::{
     AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, Beginning,
     BringError, CacheMounts, Context, ContextId, Deps, Identity, Layers, LayersError, PlanOptions,
     Remote, RemoteError, Remotes, Reporter, Reuse, RunSurroundings, ScannedContext, Silent,
-    Solution, SolveError, Vertex, context_paths, plan, solve,
+    Solution, SolveError, Vertex, context_reads, plan, solve,
 };
 
 #[derive(Debug)]
@@ -213,7 +213,7 @@ impl Bench {
             owners: kiln_cache::Owners::Root,
             lifetime: kiln_solver::Lifetime::Lasting,
         };
-        let wanted = context_paths(&plan.graph, ContextId::MAIN);
+        let wanted = context_reads(&plan.graph, ContextId::MAIN);
         context.scan(store, &wanted, Timestamp::now()).unwrap()
     }
 
@@ -484,6 +484,193 @@ fn wildcards_parents_and_exclusions() {
     bench.check("COPY --exclude=*.go p/one.go /o", &["o 644 \"p/one.go\""]);
 }
 
+/// Wildcards used to lose links out of the part of the context that they search, to take what lay
+/// behind a link in their middle, and to copy nothing where their directory did not exist.
+#[test]
+fn wildcards_follow_what_they_match_and_nothing_else() {
+    let bench = Bench::new(&["sub/a", "other/b", "other/c/d"]);
+    symlink("../other/b", bench.path("sub/file")).unwrap();
+    symlink("../other", bench.path("sub/full")).unwrap();
+    symlink("other", bench.path("o")).unwrap();
+    bench.check(
+        "COPY sub/f* /o/",
+        &[
+            "o/ 755",
+            "o/b 644 \"other/b\"",
+            "o/c/ 755",
+            "o/c/d 644 \"other/c/d\"",
+            "o/file 644 \"other/b\"",
+        ],
+    );
+    bench.check(
+        "COPY o/* /x/",
+        &["x/ 755", "x/b 644 \"other/b\"", "x/d 644 \"other/c/d\""],
+    );
+    bench.check(
+        "COPY sub/a ?/b s*/full/b /x/",
+        &["x/ 755", "x/a 644 \"sub/a\""],
+    );
+    symlink("nowhere", bench.path("sub/gone")).unwrap();
+    bench.fails(
+        "COPY sub/g* /x/",
+        "failed to compute cache key: failed to calculate checksum: \"/sub/gone\": not found",
+    );
+}
+
+/// BuildKit sends of a context what instructions name. The directory of a wildcard is there if
+/// something in it is sent, or it was made by a stage.
+#[test]
+fn a_wildcard_without_a_match_needs_its_directory() {
+    let bench = Bench::new(&["sub/a", "f"]);
+    let nowhere = "lstat /sub: no such file or directory: nothing matches \"sub/*.z\"";
+    bench.fails("COPY sub/*.z /x/", nowhere);
+    bench.fails("COPY none/* /x/", "lstat /none: no such file or directory");
+    bench.check("COPY *.z */z /x/\nCOPY f /f", &["f 644"]);
+    bench.check("COPY sub/*.z /x/\nCOPY sub/a /f", &["f 644 \"sub/a\""]);
+    bench.check("COPY sub/*.z /x/\nCOPY s* /", &["a 644 \"sub/a\""]);
+    let stage = |pattern: &str| {
+        format!("COPY sub /sub/\nFROM scratch\nCOPY --from=0 {pattern} /x/\nCOPY f /f")
+    };
+    bench.check(&stage("/sub/*.z"), &["f 644"]);
+    bench.fails(
+        &stage("/none/*.z"),
+        "lstat /none: no such file or directory",
+    );
+}
+
+/// Links are kept by `--parents`, and its patterns do not go through them.
+#[test]
+fn with_parents_links_are_kept() {
+    let bench = Bench::new(&["a/b/f", "a/g", "o/p"]);
+    symlink("g", bench.path("a/l")).unwrap();
+    symlink("nowhere", bench.path("a/gone")).unwrap();
+    symlink("../o", bench.path("a/lo")).unwrap();
+    bench.check(
+        "COPY --parents a/l /d/",
+        &["d/ 755", "d/a/ 755", "d/a/l -> g"],
+    );
+    bench.check(
+        "COPY --parents a/gone /d",
+        &["d/ 755", "d/a/ 755", "d/a/gone -> nowhere"],
+    );
+    bench.check("COPY --parents a/./lo /d/", &["d/ 755", "d/lo -> ../o"]);
+    bench.check("COPY --parents a/lo/p /d/", &["d/ 755"]);
+    bench.check(
+        "COPY --parents a/lo/./p /d/",
+        &["d/ 755", "d/p 644 \"o/p\""],
+    );
+    bench.check(
+        "COPY --parents **/l* /d/",
+        &["d/ 755", "d/a/ 755", "d/a/l -> g", "d/a/lo -> ../o"],
+    );
+}
+
+/// What stands in front of `/./` may have wildcards; what matches nothing still makes the
+/// destination.
+#[test]
+fn with_parents_the_pivot_may_be_a_pattern() {
+    let bench = Bench::new(&["a/b/f", "c/b/g", "c/h"]);
+    bench.mode("c/b", 0o700);
+    bench.check(
+        "COPY --parents ?/./b/* /d/",
+        &[
+            "d/ 755",
+            "d/b/ 700",
+            "d/b/f 644 \"a/b/f\"",
+            "d/b/g 644 \"c/b/g\"",
+        ],
+    );
+    bench.check("COPY --parents none* a/z* /d/", &["d/ 755"]);
+    bench.check("COPY --parents . /d/", &["d/ 755"]);
+    bench.fails(
+        "COPY --parents a/z /d/",
+        "failed to compute cache key: failed to calculate checksum: \"/a/z\": not found",
+    );
+    bench.fails(
+        "COPY --parents a/./z* /d/",
+        "lstat /a: no such file or directory: nothing matches \"a/./z*\"",
+    );
+    // What is there keeps its owner; the mode is that of the source.
+    bench.check(
+        "COPY --chown=5:6 --chmod=711 c /d\nCOPY --parents --chown=7:8 c/./b/g /d/",
+        &[
+            "d/ 711 5:6",
+            "d/b/ 700 5:6",
+            "d/b/g 644 7:8 \"c/b/g\"",
+            "d/h 711 5:6 \"c/h\"",
+        ],
+    );
+}
+
+/// With `--parents` patterns begin at the root, or at the pivot, and leave out what is named too.
+#[test]
+fn with_parents_exclusions_count_from_the_root() {
+    let bench = Bench::new(&["a/b/f", "a/g", "t"]);
+    let g = ["d/ 755", "d/a/ 755", "d/a/g 644 \"a/g\""];
+    bench.check("COPY --parents --exclude=a/b a /d/", &g);
+    bench.check("COPY --parents --exclude=b --exclude=a/b/f a/g /d/", &g);
+    bench.check(
+        "COPY --parents --exclude=a/g a/g t /d/",
+        &["d/ 755", "d/t 644 \"t\""],
+    );
+    bench.check("COPY --parents --exclude=b a/./b /d/", &["d/ 755"]);
+    bench.check(
+        "COPY --parents --exclude=a --exclude=!a/b a /d/",
+        &["d/ 755", "d/a/ 755", "d/a/b/ 755", "d/a/b/f 644 \"a/b/f\""],
+    );
+    // A directory that was not excluded does not bring back what in it was.
+    bench.check(
+        "COPY --exclude=**/f --exclude=!b a /d/",
+        &["d/ 755", "d/b/ 755", "d/g 644 \"a/g\""],
+    );
+}
+
+/// Directories that had to be made in an empty root used to be of 1970, which archives such as zip
+/// refuse. A copied directory has the time of its source, and what the Dockerfile holds that of the
+/// build.
+#[test]
+fn nothing_is_of_1970() {
+    let bench = Bench::new(&["d/e/f"]);
+    let at = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    let set = |path: &str, seconds| {
+        let file = fs::File::open(bench.path(path)).unwrap();
+        file.set_modified(at(seconds)).unwrap();
+    };
+    set("d/e", 1_100_000_000);
+    set("d", 1_200_000_000);
+    let begun = Timestamp::now().seconds;
+    let built = bench.build(
+        "WORKDIR /w/v\nCOPY d /made/here\nCOPY d/e/f /one/two\nCOPY <<EOF /three/four\nhi\nEOF\n\
+         COPY . /all\nCOPY <<EOF /made/here/five\nhi\nEOF",
+    );
+    let time = |path: &str| {
+        let entry = built.view.get(&kiln_cache::GuestPath::new(path));
+        entry.unwrap().mtime.seconds
+    };
+    for path in ["w", "w/v", "made", "one", "three", "all"] {
+        assert!(time(path) > 400_000_000, "{path} {}", time(path));
+    }
+    assert_eq!(time("made/here"), 1_200_000_000);
+    assert_eq!(time("made/here/e"), 1_100_000_000);
+    assert_eq!(time("all/d"), 1_200_000_000);
+    let now = begun..=Timestamp::now().seconds;
+    for path in ["three/four", "made/here/five"] {
+        assert!(now.contains(&time(path)), "{path} {}", time(path));
+    }
+}
+
+/// A socket was not there for whoever named it.
+#[test]
+fn sockets_become_empty_files() {
+    let bench = Bench::new(&["d/f"]);
+    let _socket = std::os::unix::net::UnixListener::bind(bench.path("d/socket")).unwrap();
+    bench.mode("d/socket", 0o700);
+    bench.check("COPY d/socket /s", &["s 700 \"\""]);
+    let all = ["o/ 755", "o/f 644 \"d/f\"", "o/socket 700 \"\""];
+    bench.check("COPY d /o", &all);
+    bench.check("COPY d /o", &all);
+}
+
 /// DF-032, DF-033, DF-035, DF-046.
 #[test]
 fn heredocs_are_files() {
@@ -565,6 +752,9 @@ fn ignored_files_do_not_exist() {
             "o/keep 644 \"keep\""
         ]
     );
+    let leaking = bench.try_build("FROM scratch\nCOPY . /o\n", "**/*.log\n!d\n**/keep\n");
+    let lines = leaking.unwrap().lines;
+    assert_eq!(lines[1..3], ["o/d/ 755", "o/gone/ 755"], "{lines:?}");
     let error = bench.try_build("FROM scratch\nCOPY gone/x /o\n", ignore);
     let message = error.err().unwrap().to_string();
     assert!(message.ends_with("\"/gone/x\": not found"), "{message}");

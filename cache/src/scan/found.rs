@@ -61,9 +61,14 @@ impl Found {
             FileType::CharacterDevice => FoundKind::CharDevice(device(stat)),
             FileType::BlockDevice => FoundKind::BlockDevice(device(stat)),
             FileType::Fifo => FoundKind::Fifo,
-            FileType::Socket | FileType::Unknown => return None,
+            // What talks through it does not come along: BuildKit makes it a file without content.
+            FileType::Socket => FoundKind::File {
+                size: 0,
+                hash: Blake3::of(b""),
+            },
+            FileType::Unknown => return None,
         };
-        let is_file = matches!(kind, FoundKind::File { .. });
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         Some(Self {
             path: path.to_vec(),
             must_be_read: is_file || matches!(kind, FoundKind::Directory),

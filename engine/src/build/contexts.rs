@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kiln_cache::{GuestPath, Owners, Timestamp};
+use kiln_cache::{Owners, Timestamp};
 use kiln_parser::{Place, remote_source};
 use kiln_solver::{
-    Context, ContextId, GitDirectory, ImageSource, Lifetime, NamedSource, Plan, Remote, Reporter,
-    ScannedContext, VertexEnd, context_name, context_paths,
+    Context, ContextId, GitDirectory, ImageSource, Lifetime, NamedSource, PathRead, Plan, Remote,
+    Reporter, ScannedContext, VertexEnd, context_name, context_reads,
 };
 
 use crate::definition::load_ignore_file;
@@ -24,16 +24,16 @@ impl Engine {
         plan: &Plan,
         reporter: &Reporter<'_>,
     ) -> Result<Vec<ScannedContext>, Error> {
-        let wanted = |number| context_paths(&plan.graph, ContextId(number));
-        let mut scanned = vec![match (main, wanted(0)) {
-            (Some(context), wanted) if !wanted.is_empty() => {
-                self.scan_context(context, &wanted, "", reporter)?
+        let reads = |number| context_reads(&plan.graph, ContextId(number));
+        let mut scanned = vec![match (main, reads(0)) {
+            (Some(context), reads) if !reads.is_empty() => {
+                self.scan_context(context, &reads, "", reporter)?
             }
             _ => ScannedContext::empty(),
         }];
         for (number, (name, directory)) in (1..).zip(directories(request)) {
-            let wanted = wanted(number);
-            if wanted.is_empty() {
+            let reads = reads(number);
+            if reads.is_empty() {
                 scanned.push(ScannedContext::empty());
                 continue;
             }
@@ -45,7 +45,7 @@ impl Engine {
                 owners: Owners::Root,
                 lifetime: Lifetime::Lasting,
             };
-            scanned.push(self.scan_context(&context, &wanted, name, reporter)?);
+            scanned.push(self.scan_context(&context, &reads, name, reporter)?);
         }
         Ok(scanned)
     }
@@ -53,7 +53,7 @@ impl Engine {
     fn scan_context(
         &self,
         context: &Context,
-        wanted: &[GuestPath],
+        reads: &[PathRead],
         name: &str,
         reporter: &Reporter<'_>,
     ) -> Result<ScannedContext, Error> {
@@ -61,7 +61,7 @@ impl Engine {
             "" => "[internal] load build context".to_owned(),
             name => format!("[context {name}] load from client"),
         });
-        match context.scan(&self.store, wanted, Timestamp::now()) {
+        match context.scan(&self.store, reads, Timestamp::now()) {
             Ok(scanned) => {
                 vertex.status("reading changed files", scanned.bytes_read, None, true);
                 vertex.end(VertexEnd::Done);

@@ -1,11 +1,15 @@
 //! `COPY` and `ADD`: which files, to where, with which owner and mode.
 //!
 //! Three stages, the first two of them pure: [`select`] finds what the source arguments mean,
-//! [`place`] decides what the layer will hold, [`write`] moves the bytes.
+//! [`place`] decides what the layer will hold, [`write`] moves the bytes. What is selected is what
+//! a copy is known by: [`digest`].
 //!
 //! spec/dockerfile.md section 7.
 
 mod archive; // what archives hold
+mod argument; // what a source argument says
+mod choose; // what is copied of a directory
+mod digest; // digests of what is read
 mod earlier; // what the same copy made before
 mod entries; // what a layer is going to hold
 mod place; // from sources to the entries of a layer
@@ -17,7 +21,10 @@ pub use select::SelectError;
 pub use write::WriteError;
 
 pub(crate) use archive::Archive;
+pub(crate) use argument::Argument;
+pub(crate) use choose::{Choice, choose};
+pub(crate) use digest::{digest, digest_at};
 pub(crate) use earlier::Earlier;
 pub(crate) use place::{Owner, Placement};
-pub(crate) use select::{Selection, digest, digest_at, select, wanted};
+pub(crate) use select::{Selection, select};
 pub(crate) use write::{Fidelity, Turn, write};

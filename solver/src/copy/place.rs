@@ -6,10 +6,15 @@ use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Xattrs};
 use kiln_parser::chmod::Chmod;
 use kiln_snapshotter::{Added, LayerBuilder};
 
+use super::choose::{Chosen, Part};
 use super::entries::{Bytes, Entries, Placed};
 use super::select::Selection;
 use crate::files::{Files, LinkLoop, follow_hard_link, resolve};
 use crate::graph::{Copy, Mode};
+
+/// The time of directories made in something that claims to be older: archives such as zip begin
+/// with 1980, and this is after that in every time zone. npm packs with the same one.
+const EARLIEST: Timestamp = Timestamp::from_seconds(499_162_500);
 
 /// Who owns what is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(crate) struct Placement<'a> {
     source: &'a dyn Files,
     owner: Owner,
     mode: Option<&'a Mode>,
+    /// The time of files that the Dockerfile holds.
+    time: Timestamp,
     /// What was placed and written before, if anything was.
     written: Option<&'a LayerBuilder>,
     placed: Entries<'a>,
@@ -62,12 +69,14 @@ impl<'a> Placement<'a> {
         source: &'a dyn Files,
         owner: Owner,
         mode: Option<&'a Mode>,
+        time: Timestamp,
     ) -> Self {
         Self {
             below,
             source,
             owner,
             mode,
+            time,
             written: None,
             placed: Entries::default(),
             fresh: HashSet::new(),
@@ -120,12 +129,14 @@ impl<'a> Placement<'a> {
         copy: &Copy,
         selection: &Selection<'a>,
     ) -> Result<(), PlaceError> {
-        if copy.parents {
-            return self.with_parents(copy, selection);
-        }
         let destination = self.resolve(&copy.destination)?;
         if selection.is_directory() {
             self.directory(&destination)?;
+            if let (Some(entry), Some(placed)) =
+                (selection.entry, self.placed.get_mut(&destination))
+            {
+                placed.node.mtime = entry.mtime;
+            }
             return self.contents(&destination, selection);
         }
         let target = match copy.into_directory || self.is_directory(&destination) {
@@ -163,35 +174,12 @@ impl<'a> Placement<'a> {
             mode: self.changed_mode(0o644, false),
             uid,
             gid,
-            mtime: self.inherited_mtime(&target),
+            mtime: self.time,
             xattrs: Xattrs::default(),
         };
         let bytes = Bytes::Inline(content);
         self.placed.insert(target, Placed { node, bytes });
         Ok(())
-    }
-
-    /// `--parents`: the destination is a directory, and the source's own directories are made in
-    /// it with the metadata they have there.
-    fn with_parents(&mut self, copy: &Copy, selection: &Selection<'a>) -> Result<(), PlaceError> {
-        let destination = self.resolve(&copy.destination)?;
-        self.directory(&destination)?;
-        for parent in selection.reproduced.ancestors() {
-            let target = destination.join(parent.as_bytes());
-            let source: &'a dyn Files = self.source;
-            match source.get(selection.pivot.join(parent.as_bytes()).as_bytes()) {
-                Some(entry) if entry.is_directory() => self.node(target, entry)?,
-                _ => self.directory(&target)?,
-            }
-        }
-        let target = destination.join(selection.reproduced.as_bytes());
-        if let Some(entry) = selection.entry {
-            self.node(target.clone(), entry)?;
-        }
-        match selection.is_directory() {
-            true => self.contents(&target, selection),
-            false => Ok(()),
-        }
     }
 
     /// Places what is in a directory into another.
@@ -205,11 +193,15 @@ impl<'a> Placement<'a> {
             top => path.strip_prefix(top)?.strip_prefix(b"/"),
         };
         let source: &'a dyn Files = self.source;
-        for child in selection.children(source) {
+        for Chosen { entry: child, part } in selection.children(source) {
             let Some(name) = relative(child.path) else {
                 continue;
             };
             let target = destination.join(name);
+            if part == Part::OnTheWay && self.is_directory(&target) {
+                self.around(&target, child)?;
+                continue;
+            }
             let Kind::HardLink { target: first } = child.kind else {
                 self.node(target, child)?;
                 continue;
@@ -233,6 +225,16 @@ impl<'a> Placement<'a> {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Gives a directory that is there the mode of one that is not copied itself, but around
+    /// something that is.
+    fn around(&mut self, target: &GuestPath, entry: Entry<'a>) -> Result<(), PlaceError> {
+        self.directory(target)?;
+        if let Some(placed) = self.placed.get_mut(target) {
+            placed.node.mode = entry.mode;
         }
         Ok(())
     }
@@ -355,7 +357,7 @@ impl<'a> Placement<'a> {
 
     fn make_directory(&mut self, path: &GuestPath) {
         self.fresh.insert(path.clone());
-        let mtime = self.inherited_mtime(path);
+        let mtime = self.time_of_made(path);
         let (uid, gid) = match self.owner {
             Owner::Source => (0, 0),
             Owner::Ids { uid, gid } => (uid, gid),
@@ -380,18 +382,23 @@ impl<'a> Placement<'a> {
 
     /// Returns the time of a directory that has to be made: that of the directory it is made in.
     /// The clock would make every build's layer another one.
-    fn inherited_mtime(&self, path: &GuestPath) -> Timestamp {
+    fn time_of_made(&self, path: &GuestPath) -> Timestamp {
+        let around = self.time_around(path);
+        around.filter(|time| *time >= EARLIEST).unwrap_or(EARLIEST)
+    }
+
+    fn time_around(&self, path: &GuestPath) -> Option<Timestamp> {
         let mut parent = path.parent();
         while let Some(directory) = parent {
             if let Some(placed) = self.placed.get(&directory) {
-                return placed.node.mtime;
+                return Some(placed.node.mtime);
             }
             if let Some(entry) = self.below.get(directory.as_bytes()) {
-                return entry.mtime;
+                return Some(entry.mtime);
             }
             parent = directory.parent();
         }
-        Timestamp::EPOCH
+        None
     }
 
     fn check_replaceable(&self, path: &GuestPath) -> Result<(), PlaceError> {

@@ -193,6 +193,11 @@ fn take_over(
             sameness: Sameness::Content,
         })
         .or_else(|| earlier.stored(path, known, &metadata));
+    if stored.is_none() && known.size_bytes == 0 {
+        // Nothing to read, and it may be a socket, which cannot be opened.
+        builder.add_file(path, &metadata, Content::Bytes(&[]))?;
+        return Ok(Taken::Over);
+    }
     match stored {
         Some(stored) => {
             builder.add_file(path, &metadata, Content::Stored(&stored))?;

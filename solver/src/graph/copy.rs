@@ -1,6 +1,6 @@
 //! `COPY` and `ADD`.
 
-use kiln_cache::GuestPath;
+use kiln_cache::{GuestPath, Timestamp};
 use kiln_parser::chmod::Chmod;
 
 use super::StepId;
@@ -12,6 +12,8 @@ pub struct Copy {
     pub parts: Vec<CopyPart>,
     /// Files written in the Dockerfile itself: name and content. Copied after the paths.
     pub inline: Vec<(String, String)>,
+    /// The time of these (`SOURCE_DATE_EPOCH`), if the build says and there are any.
+    pub time: Option<Timestamp>,
     /// Absolute and clean.
     pub destination: GuestPath,
     /// Whether the destination is written as a directory (`/` or `/.` at its end).
@@ -22,8 +24,8 @@ pub struct Copy {
     pub mode: Option<Mode>,
     /// `--exclude`, in order.
     pub excludes: Vec<String>,
-    /// Whether the sources' directories are reproduced.
-    pub parents: bool,
+    /// Where in the destination it goes.
+    pub layout: Layout,
     /// Whether the layer is made without looking at what is below it.
     pub link: bool,
 }
@@ -35,8 +37,30 @@ pub struct CopyPart {
     pub source: FileSource,
     /// The arguments, expanded.
     pub paths: Vec<String>,
+    /// Whether they may be patterns.
+    pub wildcards: Wildcards,
     /// What becomes of archives among them.
     pub archives: Archives,
+}
+
+/// Whether source arguments may be patterns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wildcards {
+    /// They may.
+    Expanded,
+    /// Each is the path of a file.
+    Literal,
+}
+
+/// Where in the destination the sources go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Directories give what is in them, files and links to them their names.
+    Contents,
+    /// The directories around are made too (`--parents`).
+    Parents,
+    /// Everything goes where it is in the source, the links on the way to it too.
+    InPlace,
 }
 
 /// A tree of files.

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use kiln_cache::{GuestPath, Sha256, Timestamp};
 use kiln_parser::Span;
 
-pub use copy::{Archives, ContextId, Copy, CopyPart, FileSource, Mode};
+pub use copy::{Archives, ContextId, Copy, CopyPart, FileSource, Layout, Mode, Wildcards};
 pub use remote::{Download, GitDirectory, Remote, Repository, Submodules};
 pub use run::{
     Access, Device, Mount, MountKind, Network, Part, Presence, Run, SecretVariable, Security,

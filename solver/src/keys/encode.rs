@@ -6,8 +6,8 @@ use kiln_cache::{Encode, Encoder, Platform};
 use kiln_parser::mount::FileOwner;
 
 use crate::graph::{
-    Access, Archives, Copy, Device, FileSource, Mount, MountKind, Network, Presence, Run,
-    SecretVariable, Security, Workdir,
+    Access, Archives, Copy, Device, FileSource, Layout, Mount, MountKind, Network, Presence, Run,
+    SecretVariable, Security, Wildcards, Workdir,
 };
 
 impl Encode for Copy {
@@ -18,12 +18,13 @@ impl Encode for Copy {
         let Self {
             parts,
             inline,
+            time,
             destination,
             into_directory,
             owner,
             mode,
             excludes,
-            parents,
+            layout,
             link,
         } = self;
         encoder.number(parts.len() as u64);
@@ -34,16 +35,22 @@ impl Encode for Copy {
                     FileSource::Context(_) => 1,
                     FileSource::Step(_) => 2,
                 })
+                .flag(part.wildcards == Wildcards::Literal)
                 .flag(part.archives == Archives::Unpack);
         }
         encoder
             .sequence(inline)
+            .optional(time.map(|time| time.to_string()).as_ref())
             .value(destination)
             .flag(*into_directory)
             .optional(owner.as_ref())
             .optional(mode.as_ref().map(|mode| &mode.text))
             .sequence(excludes)
-            .flag(*parents)
+            .number(match layout {
+                Layout::Contents => 0,
+                Layout::Parents => 1,
+                Layout::InPlace => 2,
+            })
             .flag(*link);
     }
 }

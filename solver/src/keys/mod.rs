@@ -23,7 +23,7 @@ use crate::graph::{CopyPart, FileSource, Graph, Mount, Op, StepId};
 pub(crate) use receipt::{FILES, PLATFORM, receipt};
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
-const VERSION: &str = "kiln.step.4";
+const VERSION: &str = "kiln.step.5";
 
 /// The names that a step has before anything runs.
 #[derive(Clone, Debug)]
@@ -153,7 +153,8 @@ mod tests {
 
     use super::*;
     use crate::graph::{
-        Archives, ContextId, Copy, From, MountKind, Network, Run, Security, Step, Workdir,
+        Archives, ContextId, Copy, From, Layout, MountKind, Network, Run, Security, Step,
+        Wildcards, Workdir,
     };
 
     fn step(op: Op, parent: Option<StepId>) -> Step {
@@ -196,15 +197,17 @@ mod tests {
             parts: vec![CopyPart {
                 source,
                 paths: vec!["src".to_owned()],
+                wildcards: Wildcards::Expanded,
                 archives: Archives::Keep,
             }],
             inline: vec![("name".to_owned(), "text".to_owned())],
+            time: None,
             destination: GuestPath::new("/dst"),
             into_directory: true,
             owner: Some("1:2".to_owned()),
             mode: None,
             excludes: vec!["*.o".to_owned()],
-            parents: false,
+            layout: Layout::Contents,
             link: false,
         }))
     }
@@ -236,17 +239,17 @@ mod tests {
         assert_eq!(
             recipes,
             [
-                "60d156fa55ee629a",
-                "1030c66d39e2d56b",
-                "34ba8534f775fe1a",
-                "e5f4030c17a5a24d",
-                "d4fabf627f2ae50a",
+                "dcaa427d7606b9c9",
+                "28c5e7184458342c",
+                "01abb9aa023d6555",
+                "8c5166656da736db",
+                "663303a9990cbebc",
             ]
         );
         let graph = sample();
         let (id, last) = graph.steps().last().expect("the sample has steps");
         let evidence = evidence(&last.op, keys[id.index()].weak, &State::default(), None);
-        assert_eq!(evidence[0].to_string()[..16], *"027c797d91ed268c");
+        assert_eq!(evidence[0].to_string()[..16], *"605d6bfe1d94e9fc");
     }
 
     #[test]

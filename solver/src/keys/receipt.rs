@@ -7,7 +7,7 @@ use kiln_cache::{Blake3, Receipt};
 use kiln_parser::mount::FileOwner;
 
 use crate::graph::{
-    Access, Archives, Copy, Mount, MountKind, Network, Op, Presence, Remote, Run, Security,
+    Access, Archives, Copy, Layout, Mount, MountKind, Network, Op, Presence, Remote, Run, Security,
 };
 
 /// The ingredient that stands for the content of what a step reads besides its parent.
@@ -58,6 +58,8 @@ fn describe_copy(copy: &Copy, said: &mut Said<'_>) {
     for (name, content) in &copy.inline {
         said.say(format!("heredoc {name}"), long(content));
     }
+    let time = copy.time.map(|time| time.to_string());
+    said.say("time", time.unwrap_or_default());
     let destination = copy.destination.to_string();
     said.say(
         "destination",
@@ -70,7 +72,7 @@ fn describe_copy(copy: &Copy, said: &mut Said<'_>) {
     let mode = copy.mode.as_ref().map_or("", |mode| mode.text.as_str());
     said.say("--chmod", mode);
     said.say("--exclude", copy.excludes.join(" "));
-    said.flag("--parents", copy.parents, "true");
+    said.flag("--parents", copy.layout == Layout::Parents, "true");
     said.flag("--link", copy.link, "true");
 }
 

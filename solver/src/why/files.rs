@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kiln_cache::{
-    ActionRecord, Change, Entry, FileChange, GuestPath, Kind, State, Tree, TreeBuilder,
+    ActionRecord, Change, Entry, FileChange, GuestPath, Kind, State, Timestamp, Tree, TreeBuilder,
     compare_paths,
 };
 use kiln_parser::{glob_match, has_wildcards};
@@ -18,7 +18,7 @@ use super::Now;
 use crate::below::{Below, Sources};
 use crate::copy::{self, Owner, Placement, Selection};
 use crate::files::{Files, NoFiles};
-use crate::graph::{Archives, Copy, CopyPart, FileSource};
+use crate::graph::{Archives, Copy, CopyPart, FileSource, Layout};
 use crate::solve::Deps;
 
 /// Files that are named; the others are counted.
@@ -83,7 +83,13 @@ fn foreseen(copy: &Copy, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
         None => &NoFiles,
     };
     let sources = Sources::new(deps, &HashMap::new()).ok()?;
-    let mut placement = Placement::new(below, &NoFiles, Owner::Source, copy.mode.as_ref());
+    let mut placement = Placement::new(
+        below,
+        &NoFiles,
+        Owner::Source,
+        copy.mode.as_ref(),
+        Timestamp::EPOCH,
+    );
     for part in &copy.parts {
         let files = sources.files(part.source);
         placement.turn_to(files);
@@ -217,13 +223,13 @@ impl<'a> Origins<'a> {
         let inside = self.inside(path)?;
         let brought = self.parts.iter().rev().find_map(|(part, files, selected)| {
             let candidates = selected.iter().rev().flat_map(|selection| {
-                let exact = !selection.is_directory() && !self.copy.parents;
+                let exact = !selection.is_directory();
                 let path = match exact {
                     true => {
                         let fits = inside.is_root() || inside.as_bytes() == selection.name;
                         fits.then(|| selection.path.clone())
                     }
-                    false => Some(self.below(selection, &inside)),
+                    false => Some(selection.path.join(inside.as_bytes())),
                 };
                 path.into_iter()
             });
@@ -249,8 +255,8 @@ impl<'a> Origins<'a> {
                 }
             };
             for selection in selected {
-                if selection.is_directory() || self.copy.parents {
-                    add(self.below(selection, &inside));
+                if selection.is_directory() {
+                    add(selection.path.join(inside.as_bytes()));
                 }
             }
             for pattern in part.paths.iter().filter(|path| has_wildcards(path)) {
@@ -259,7 +265,7 @@ impl<'a> Origins<'a> {
                 let fits = inside.components().count() == 1
                     && !has_wildcards(directory)
                     && glob_match(pattern, &name).unwrap_or(false);
-                if fits && !self.copy.parents {
+                if fits && self.copy.layout == Layout::Contents {
                     add(GuestPath::new(directory).join(inside.name()));
                 }
             }
@@ -273,15 +279,6 @@ impl<'a> Origins<'a> {
     /// Returns a path of the layer as seen from the destination.
     fn inside(&self, path: &[u8]) -> Option<GuestPath> {
         GuestPath::from_clean(path)?.strip_prefix(&self.copy.destination)
-    }
-
-    /// Returns where below a selected directory something was that went to `inside` the
-    /// destination.
-    fn below(&self, selection: &Selection<'_>, inside: &GuestPath) -> GuestPath {
-        match self.copy.parents {
-            true => selection.pivot.join(inside.as_bytes()),
-            false => selection.path.join(inside.as_bytes()),
-        }
     }
 }
 

@@ -5,7 +5,8 @@ use kiln_parser::{Add, Copy, Place, RemoteSource, Site, Source, Span, Text, chmo
 use super::StagePlan;
 use super::shown::without_password;
 use crate::graph::{
-    self, Archives, ContextId, CopyPart, FileSource, GitDirectory, Mode, Op, Remote,
+    self, Archives, ContextId, CopyPart, FileSource, GitDirectory, Layout, Mode, Op, Remote,
+    Wildcards,
 };
 use crate::plan::PlanError;
 use crate::plan::stages::Reader;
@@ -48,11 +49,14 @@ impl StagePlan<'_, '_> {
             op.parts.push(CopyPart {
                 source,
                 paths,
+                wildcards: Wildcards::Expanded,
                 archives: Archives::Keep,
             });
         }
         op.excludes = copy.excludes.iter().map(|text| text.raw.clone()).collect();
-        op.parents = copy.parents;
+        if copy.parents {
+            op.layout = Layout::Parents;
+        }
         op.link = copy.link && copy.chmod.is_none();
         self.layer(Op::Copy(Box::new(op)), text, site.span, created_by);
         Ok(())
@@ -128,7 +132,7 @@ impl StagePlan<'_, '_> {
     ) -> CopyPart {
         let remote = added_remote(remote, add, checksum);
         let paths = match &remote {
-            Remote::Download(download) => vec![literal(&download.file_name)],
+            Remote::Download(download) => vec![download.file_name.clone()],
             Remote::Repository(_) => vec!["/".to_owned()],
         };
         let archives = match (&remote, add.unpack) {
@@ -144,6 +148,7 @@ impl StagePlan<'_, '_> {
         CopyPart {
             source: FileSource::Step(step),
             paths,
+            wildcards: Wildcards::Literal,
             archives,
         }
     }
@@ -163,13 +168,17 @@ impl StagePlan<'_, '_> {
         let last = written.rsplit('/').next().unwrap_or("");
         graph::Copy {
             parts: Vec::new(),
+            time: match inline.is_empty() {
+                true => None,
+                false => self.planner.options.epoch,
+            },
             inline,
             destination: self.state.working_dir().join(&written),
             into_directory: matches!(last, "" | "."),
             owner: None,
             mode: None,
             excludes: Vec::new(),
-            parents: false,
+            layout: Layout::Contents,
             link: false,
         }
     }
@@ -242,23 +251,12 @@ fn local_part(path: &Expanded, add: &Add) -> CopyPart {
     CopyPart {
         source: FileSource::Context(ContextId::MAIN),
         paths: vec![path.value.clone()],
+        wildcards: Wildcards::Expanded,
         archives: match add.unpack {
             Some(false) => Archives::Keep,
             Some(true) | None => Archives::Unpack,
         },
     }
-}
-
-/// Returns the pattern that matches a name and nothing else.
-fn literal(name: &str) -> String {
-    let mut pattern = String::new();
-    for character in name.chars() {
-        if matches!(character, '*' | '?' | '[' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern
 }
 
 /// Returns `COPY [--parents] [--chown=…] [--chmod=…] src… dest # buildkit`, words expanded.

@@ -5,7 +5,8 @@ use kiln_parser::Text;
 
 use super::StagePlan;
 use crate::graph::{
-    Archives, ContextId, Copy, CopyPart, FileSource, From, Op, Part, Remote, Step, StepId,
+    Archives, ContextId, Copy, CopyPart, FileSource, From, Layout, Op, Part, Remote, Step, StepId,
+    Wildcards,
 };
 use crate::plan::PlanError;
 use crate::plan::names::NamedSource;
@@ -98,15 +99,17 @@ impl StagePlan<'_, '_> {
             parts: vec![CopyPart {
                 source: FileSource::Context(context),
                 paths: vec![GuestPath::new(path).to_string()],
+                wildcards: Wildcards::Literal,
                 archives: Archives::Keep,
             }],
             inline: Vec::new(),
+            time: None,
             destination: GuestPath::ROOT,
             into_directory: true,
             owner: None,
             mode: None,
             excludes: Vec::new(),
-            parents: true,
+            layout: Layout::InPlace,
             link: true,
         };
         self.source_step(Op::Copy(Box::new(op)), name, from)
