@@ -28,8 +28,9 @@ pub trait Files: Sync {
     /// is one of the store's own files, which never change.
     fn stored(&self, path: &[u8]) -> Option<(LayerId, PathBuf)>;
 
-    /// Says whether a directory counts as there for a wildcard that matches nothing in it.
-    fn is_sent(&self, _directory: &GuestPath) -> bool {
+    /// Says whether something is there beyond doubt: of a context, BuildKit sees only what
+    /// instructions name, and that shows where a wildcard matches nothing.
+    fn is_sent(&self, _path: &GuestPath) -> bool {
         true
     }
 }

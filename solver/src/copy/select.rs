@@ -217,6 +217,10 @@ fn matches(
         true => expand(files, &argument.source, 0, &directory, &mut found),
         false => found.push(directory.clone()),
     }
+    if has_pattern && argument.part.is_some() {
+        // In front of `/./` only what is sent for the sake of what is behind it can match.
+        found.retain(|path| files.is_sent(path));
+    }
     let finds_nothing = match &argument.part {
         Some(Selected {
             patterns, within, ..
