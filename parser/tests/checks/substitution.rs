@@ -8,10 +8,10 @@ use super::choice_and_text;
 pub fn substitution(data: &[u8]) {
     let (choice, word) = choice_and_text(data);
     let escape = if choice & 1 == 0 { '\\' } else { '`' };
-    let quoting = if choice & 2 == 0 {
-        Quoting::Word
-    } else {
-        Quoting::HeredocBody
+    let quoting = match choice & 6 {
+        0 => Quoting::Word,
+        4 => Quoting::Shown,
+        _ => Quoting::HeredocBody,
     };
     match expand(&word, escape, quoting, &lookup) {
         Ok(expansion) => {

@@ -5,10 +5,16 @@ use kiln_parser::{Diagnostic, Heredoc, Origin, Quoting, Span, Text, expand};
 use super::arguments::Arguments;
 use super::variables::Variables;
 
+/// Bytes that the words of a file may come to, with what commands are given of them: far more than
+/// anybody needs, and little enough that variables made of variables do not fill the memory.
+const MOST: usize = 128 << 20;
+
 /// Expands words and collects errors and warnings.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
     escape: char,
+    /// Bytes that were made so far.
+    spent: usize,
     pub(crate) errors: Vec<Diagnostic>,
     pub(crate) warnings: Vec<Diagnostic>,
     /// Names of global `ARG`s, to explain why a stage does not know them.
@@ -19,6 +25,7 @@ impl Words {
     pub(crate) fn new(escape: char) -> Self {
         Self {
             escape,
+            spent: 0,
             errors: Vec::new(),
             warnings: Vec::new(),
             global: Vec::new(),
@@ -75,8 +82,12 @@ impl Words {
         variables: &Variables,
         mut undefined: impl FnMut(&mut Self, &str),
     ) -> String {
+        if self.spent > MOST {
+            return String::new();
+        }
         let lookup = |name: &str| variables.get(name).map(str::to_owned);
         match expand(&text.raw, self.escape, quoting, &lookup) {
+            Ok(expansion) if !self.spend(expansion.value.len(), text.span) => String::new(),
             Ok(expansion) => {
                 for name in expansion.undefined {
                     undefined(self, &name);
@@ -88,6 +99,17 @@ impl Words {
                 String::new()
             }
         }
+    }
+
+    /// Counts bytes that are made of words. False, and an error, if they are too many.
+    pub(crate) fn spend(&mut self, bytes: usize, span: Span) -> bool {
+        let before = self.spent;
+        self.spent = self.spent.saturating_add(bytes);
+        if self.spent > MOST && before <= MOST {
+            let message = format!("the words up to here expand to more than {MOST} bytes");
+            self.error("expansion", span, message);
+        }
+        self.spent <= MOST
     }
 
     pub(crate) fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {

@@ -14,6 +14,13 @@ use crate::plan::{Entitlement, PlanError, history, windows};
 
 impl StagePlan<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, site: &Site, text: &str) -> Result<(), PlanError> {
+        // Each step has an environment of its own, and names its arguments besides.
+        let variables = self.state.env.pairs().iter();
+        let size = variables.map(|(name, value)| name.len() + value.len());
+        let size: usize = size.sum();
+        if !self.planner.words.spend(2 * size, site.span) {
+            return Ok(());
+        }
         let devices = run.devices.iter().filter_map(|text| self.device(text));
         let devices = devices.collect();
         // The parser let no other words pass.

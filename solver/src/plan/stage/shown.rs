@@ -10,6 +10,9 @@ use super::StagePlan;
 /// What stands for the value of a variable that a secret will be in.
 const MASKED: &str = "****";
 
+/// Bytes that values may add to a name; longer ones say nothing to people.
+const LONGEST_VALUES: usize = 4096;
+
 impl StagePlan<'_, '_> {
     /// Returns how progress shows an instruction: its name in capitals, its text on one line.
     pub(super) fn shown(&self, instruction: &Instruction) -> String {
@@ -40,9 +43,13 @@ impl StagePlan<'_, '_> {
         };
         let escape = self.planner.dockerfile.directives.escape;
         let expanded = expand(text, escape, quoting, &lookup);
-        let expanded = expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.value);
-        // A value may have several lines.
-        expanded.replace(['\n', '\r'], " ")
+        match expanded {
+            // A value may have several lines.
+            Ok(expanded) if expanded.value.len() <= text.len() + LONGEST_VALUES => {
+                expanded.value.replace(['\n', '\r'], " ")
+            }
+            Ok(_) | Err(_) => text.to_owned(),
+        }
     }
 
     /// Returns the variables that a command finds secrets in.
