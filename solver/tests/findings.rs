@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use insta::assert_snapshot;
 use kiln_cache::{Descriptor, Image, ImageConfig, Manifest, Platform, Sha256, media_type};
 use kiln_parser::parse;
-use kiln_solver::{BaseError, BaseRequest, Bases, Extent, Network, PlanOptions, Survey, survey};
+use kiln_solver::{
+    BaseError, BaseRequest, Bases, Extent, ImageSource, NamedSource, Network, PlanOptions, Survey,
+    survey,
+};
 
 /// Any name stands for the same image.
 struct Same(ImageConfig);
@@ -229,4 +232,51 @@ fn circles_of_stages() {
     assert_snapshot!(circle("FROM base AS a\nCOPY --from=b / /\nFROM base AS b\nFROM a\n"), @r#"cannot copy from stage "b", it needs to be defined before current stage "a" [2, 3] 1"#);
     let text = "FROM base AS a\nFROM base AS a\nCOPY --from=a / /\n";
     assert!(look(text, Extent::Target, &options(), base()).plan.is_ok());
+}
+
+/// Who gives an image in a base's place has chosen its platform.
+#[test]
+fn named_contexts_are_not_checked_for_their_platform() {
+    let base = ImageConfig {
+        architecture: "arm64".to_owned(),
+        os: "linux".to_owned(),
+        ..ImageConfig::default()
+    };
+    let found = |text: &str, contexts: &[&str]| {
+        let mut options = options();
+        for name in contexts {
+            let image = ImageSource::Registry("elsewhere:1".parse().unwrap());
+            options
+                .contexts
+                .insert((*name).to_owned(), NamedSource::Image(image));
+        }
+        show(text, &look(text, Extent::Target, &options, base.clone()))
+    };
+    let text = "ARG B=base\nFROM $B AS one\n";
+    assert_snapshot!(found(text, &[]), @r#"2 "$B" InvalidBaseImagePlatform: Base image base was pulled with platform "linux/arm64", expected "linux/amd64" for current build"#);
+    assert_eq!(found(text, &["base"]), "");
+    assert_eq!(found(text, &["one"]), "");
+}
+
+/// A base that can never be one is found besides being refused.
+#[test]
+fn impossible_bases_are_found_and_refused() {
+    let text = "FROM Upper\n";
+    let survey = look(text, Extent::Target, &options(), base());
+    assert_snapshot!(show(text, &survey), @r#"1 "Upper" InvalidDefaultArgInFrom: Default value for ARG Upper results in empty or invalid base image name"#);
+    assert!(survey.plan.is_err());
+}
+
+/// Defaults that nobody needs, and names, are not expanded.
+#[test]
+fn arguments_that_are_given_ask_for_nothing() {
+    let text = "ARG A=$no\nFROM a\nARG B=$nothing $C=$D\n";
+    let mut given = options();
+    for name in ["A", "B", "$C"] {
+        given.build_args.insert(name.to_owned(), "x".to_owned());
+    }
+    assert_eq!(show(text, &look(text, Extent::Target, &given, base())), "");
+    let mut stopped = options();
+    stopped.build_args.insert("B".to_owned(), "x".to_owned());
+    assert_snapshot!(show(text, &look(text, Extent::Target, &stopped, base())), @r#"3 "$D" UndefinedVar: Usage of undefined variable '$D' (did you mean $B?)"#);
 }

@@ -197,6 +197,37 @@ fn outlines_say_what_a_build_can_be_given() {
     assert_eq!(outline.get("name"), None);
 }
 
+/// What a stage takes over cannot be given, unless it is.
+#[test]
+fn outlines_leave_out_what_is_only_taken_over() {
+    let kiln = Kiln::new();
+    kiln.dockerfile(
+        "ARG GLOBAL=g\nFROM scratch\nARG TARGETARCH BUILDPLATFORM\nARG GLOBAL\nARG OWN TARGETOS=x\n",
+    );
+    assert_snapshot!(kiln.ok(&["build", "--call=outline", "ctx"]), @r"
+    BUILD ARG   VALUE     DESCRIPTION
+    GLOBAL      g
+    OWN
+    TARGETOS    x
+    ");
+    let given = ["build", "--call=outline", "--build-arg=TARGETARCH=a", "ctx"];
+    assert!(kiln.ok(&given).contains("\nTARGETARCH "));
+}
+
+/// What the message of an error suggests, programs read too.
+#[test]
+fn suggestions_are_part_of_messages() {
+    let kiln = Kiln::new();
+    kiln.dockerfile("FROM --platform=$TARGTPLATFORM scratch\n");
+    let ended = kiln.run(&["build", "--call=check,format=json", "ctx"]);
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        found["buildError"]["message"],
+        "empty platform value from expression $TARGTPLATFORM (did you mean TARGETPLATFORM?)"
+    );
+    assert_eq!(found["warnings"][0]["ruleName"], "UndefinedArgInFrom");
+}
+
 #[test]
 fn targets_are_the_stages() {
     let kiln = Kiln::new();

@@ -358,3 +358,44 @@ fn a_date_does_not_say_that_nothing_changed() {
         assert_eq!(read(&kiln, "file"), expected);
     }
 }
+
+/// A stage that tells the time may use arguments; an archive has the time of its newest file.
+#[test]
+fn df_169_an_archive_without_a_date_has_its_newest_file_s() {
+    let kiln = need!(Kiln::for_builds());
+    let tree = kiln.scratch.join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), "text").unwrap();
+    let tar = std::process::Command::new("tar")
+        .args(["-c", "--mtime=@1500000000", "-C"])
+        .args([&tree, std::path::Path::new("file")])
+        .output();
+    let archive = Arc::new(tar.unwrap().stdout);
+    let web = Web::start(move |request: &WebRequest| match request.path.as_str() {
+        "/a.tar" => WebAnswer::new(200, archive.to_vec()),
+        "/dated" => WebAnswer::new(200, "text").with("last-modified", DATE),
+        _ => WebAnswer::new(200, "no date"),
+    });
+    kiln.dockerfile(
+        "ARG HOST\nFROM scratch AS time\nARG NAME=a.tar\nADD $HOST/$NAME /\nFROM scratch\n\
+         ARG SOURCE_DATE_EPOCH\nLABEL at=$SOURCE_DATE_EPOCH\n",
+    );
+    let host = format!("HOST={}", web.url(""));
+    let label = |arguments: &[&str]| {
+        let epoch = [
+            "--build-arg",
+            "SOURCE_DATE_EPOCH=time",
+            "--build-arg",
+            &host,
+        ];
+        let all = [&["build", "-t", "x"][..], &epoch, arguments, &["ctx"]].concat();
+        kiln.ok(&all);
+        kiln.ok(&["inspect", "-f", "{{.Config.Labels.at}} {{.Created}}", "x"])
+    };
+    assert_eq!(label(&[]).trim(), "1500000000 2017-07-14T02:40:00Z");
+    let dated = label(&["--build-arg", "NAME=dated"]);
+    assert_eq!(dated.trim(), "1445412480 2015-10-21T07:28:00Z");
+    // Nothing says when it was made.
+    let none = label(&["--build-arg", "NAME=plain"]);
+    assert!(none.starts_with(' '), "{none}");
+}
