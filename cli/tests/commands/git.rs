@@ -305,6 +305,35 @@ fn http_is_smart_or_plain_and_asks_for_tokens() {
     assert_eq!(found, "");
 }
 
+/// Git would show it to whoever the server names.
+#[test]
+fn a_token_for_a_repository_stays_with_its_server() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let repository = site.repository("app");
+    repository.write("file", "content").commit("one");
+    let other = Web::start(move |request| site.answer(request));
+    let target = other.url("");
+    let web = Web::start(move |request| {
+        let location = format!("{target}{}?{}", request.path, request.query);
+        WebAnswer::new(302, "").with("location", &location)
+    });
+    let secret = format!(
+        "id=GIT_AUTH_TOKEN,src={}",
+        kiln.write("token", "hunter2").display()
+    );
+    let add = format!("ADD {} /", web.url("/app.git"));
+    let ended = build(&kiln, &add, &["--secret", &secret]);
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    assert!(ended.stderr.contains("name that address"), "{ended:#?}");
+    assert!(web.requests()[0].headers.contains_key("authorization"));
+    let seen = other.requests();
+    assert!(seen.is_empty(), "{seen:#?}");
+    // Without one there is nothing to lose.
+    let ended = build(&kiln, &add, &[]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+}
+
 #[test]
 fn ssh_goes_through_the_agent_of_the_build() {
     let kiln = need!(Kiln::for_builds());

@@ -240,6 +240,8 @@ impl<'a> Git<'a> {
                 format!("http.{scope}.extraHeader"),
                 format!("Authorization: {}", secret.expose()),
             ));
+            // Behind a redirect git goes on as if the new address had been given, headers and all.
+            settings.push((format!("http.{scope}.followRedirects"), "false".to_owned()));
         }
         command.env("GIT_CONFIG_COUNT", settings.len().to_string());
         for (number, (name, value)) in settings.into_iter().enumerate() {
@@ -280,10 +282,15 @@ impl<'a> Git<'a> {
         if lines.is_empty() {
             lines = text.lines().filter(|line| !line.is_empty()).collect();
         }
-        let words = match lines.is_empty() {
+        let mut words = match lines.is_empty() {
             true => status.to_string(),
             false => lines.join("; "),
         };
+        if self.authorization.is_some() && words.contains("returned error: 30") {
+            words.push_str(
+                "; a token is not taken along to where a server leads: name that address",
+            );
+        }
         words
             .chars()
             .filter(|c| !c.is_control())
