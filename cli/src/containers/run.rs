@@ -177,8 +177,10 @@ fn attached(arguments: &RunArguments, made: Held, signals: &Signals) -> Result<A
         Stream::Stdout => terminal::pass_to_stdout(bytes),
         Stream::Stderr => terminal::pass_to_stderr(bytes),
     };
+    let (stdout, stderr) = (io::stdout(), io::stderr());
     let attended = made.run(Attachment {
         output: Some(&mut pass_on),
+        outlets: Some([stdout.as_fd(), stderr.as_fd()]),
         input: arguments.interactive.then(|| stdin.as_fd()),
         signals: Some(signals),
         terminal: has_terminal.then(|| stdin.as_fd()),

@@ -7,16 +7,17 @@
 )]
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use kiln_testbed::{Tool, assert_no_leftovers, need, need_root};
 
 use crate::harness::{Ended, Kiln, names};
 
 /// Starts a container in the foreground and returns once it has printed a line.
-fn foreground(kiln: &Kiln, name: &str, script: &str) -> (Child, BufReader<impl std::io::Read>) {
+fn foreground(kiln: &Kiln, name: &str, script: &str) -> (Child, BufReader<ChildStdout>) {
     let mut child = kiln
         .command()
         .args(["run", "--name", name, "app", "sh", "-c", script])
@@ -57,6 +58,51 @@ fn a_container_that_nobody_listens_to_ends() {
     assert_eq!(kiln.run(&["logs", "polite"]).stderr, "bye\n");
     assert_eq!(kiln.ok(&["inspect", "-f", state, "polite"]), "exited 3");
     assert_no_leftovers(kiln.scratch.path());
+}
+
+/// Nobody reads, and nobody has gone: once neither stop nor Ctrl-C reached such a container.
+#[test]
+fn a_reader_that_takes_its_time_holds_up_nobody() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let (mut child, mut output) = foreground(&kiln, "slow", "echo up; exec busybox yes");
+    assert_eq!(kiln.ok(&["stop", "-t", "0", "slow"]), "slow");
+    let state = "{{.State.Status}} {{.State.ExitCode}}";
+    assert_eq!(kiln.ok(&["inspect", "-f", state, "slow"]), "exited 137");
+    // What it wrote is still to be had.
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.len() > 60_000 && rest.ends_with("y\n"),
+        "{}",
+        rest.len()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+    let (mut child, output) = foreground(&kiln, "full", "echo up; exec busybox yes");
+    // Signals that come before the last one was taken are one.
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None => interrupt(&child),
+        }
+    };
+    assert_eq!(status.code(), Some(1));
+    drop(output);
+    assert_no_leftovers(kiln.scratch.path());
+}
+
+/// What programs sync in a container that is kept is to outlive a loss of power, which a volatile
+/// mount does not see to; the kernel leaves a mark of one in the work directory.
+#[test]
+fn containers_that_are_kept_are_not_volatile() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    kiln.ok(&["run", "--name", "kept", "app", "sh", "-c", ": > /file"]);
+    let directory = kiln.ok(&["inspect", "-f", "{{.LogPath}}", "kept"]);
+    let directory = Path::new(&directory).parent().unwrap();
+    assert!(directory.join("upper/file").exists());
+    assert!(directory.join("work/work").exists());
+    assert!(!directory.join("work/work/incompat").exists());
 }
 
 #[test]

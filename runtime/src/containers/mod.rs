@@ -14,6 +14,7 @@ mod id; // what containers are called
 mod input; // what comes from the user
 mod log; // what they wrote
 pub mod monitor; // the process beside a container
+mod outlet; // what goes to the user
 mod signal; // signals by name
 mod state; // what they are, and what became of them
 mod store; // all of them, on disk

@@ -18,6 +18,7 @@ use super::control::Listener;
 use super::farewell::Farewell;
 use super::held::Held;
 use super::log::LogWriter;
+use super::outlet::Outlet;
 use super::state::{Removal, State, Status};
 use super::watch::Watch;
 use super::{ContainerError, Signals};
@@ -32,6 +33,9 @@ pub type Sink<'a> = dyn FnMut(Stream, &[u8]) -> io::Result<()> + 'a;
 pub struct Attachment<'a> {
     /// Takes its output, beside the log.
     pub output: Option<&'a mut Sink<'a>>,
+    /// Where it puts standard output and standard error: nothing is given to it that would have to
+    /// wait there.
+    pub outlets: Option<[BorrowedFd<'a>; 2]>,
     /// Its input, if it has one.
     pub input: Option<BorrowedFd<'a>>,
     /// Signals to pass on.
@@ -44,6 +48,7 @@ impl std::fmt::Debug for Attachment<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Attachment")
             .field("output", &self.output.is_some())
+            .field("outlets", &self.outlets)
             .field("input", &self.input)
             .field("signals", &self.signals)
             .field("terminal", &self.terminal)
@@ -152,6 +157,7 @@ pub(super) fn run(
     let mut log = LogWriter::open(directory).map_err(ContainerError::at(directory))?;
     let executor = LocalExecutor::new(&directory.join("mounts"));
     let mut departure = None;
+    let mut outlet = Outlet::default();
     let outcome = executor.and_then(|executor| {
         let mut running = executor.start(&spec.job)?;
         state.process = Some(running.process.pid);
@@ -159,6 +165,7 @@ pub(super) fn run(
             listener: &mut listener,
             log: &mut log,
             attachment: &mut attachment,
+            outlet: &mut outlet,
             held: &mut held,
             state: &mut state,
             farewell: Farewell::new(&spec, &mut departure),
@@ -191,6 +198,10 @@ pub(super) fn run(
     // Whoever waits for the end of a connection may start or remove the container next.
     drop(held);
     listener.say_last(&state);
+    // Only now: who reads it may take as long as they like.
+    if departure.is_none() {
+        departure = outlet.empty(&mut attachment);
+    }
     Ok(Attended {
         state,
         departure,

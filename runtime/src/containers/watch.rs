@@ -12,6 +12,7 @@ use super::held::Held;
 use super::input::Input;
 use super::log::LogWriter;
 use super::monitor::{Attachment, Departure};
+use super::outlet::{AT_ONCE_BYTES, Outlet};
 use super::state::State;
 use super::{SignalNumber, Signals};
 use crate::executor::{Ended, OurStreams, Report, Running, is_readable, winsize};
@@ -22,6 +23,7 @@ pub(super) struct Watch<'w, 'a> {
     pub(super) listener: &'w mut Listener,
     pub(super) log: &'w mut LogWriter,
     pub(super) attachment: &'w mut Attachment<'a>,
+    pub(super) outlet: &'w mut Outlet,
     pub(super) held: &'w mut Held,
     pub(super) state: &'w mut State,
     pub(super) farewell: Farewell<'w>,
@@ -31,6 +33,8 @@ pub(super) struct Watch<'w, 'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Output(Stream),
+    /// What a stream's output has to wait for.
+    Outlet(Stream),
     Ended,
     Report,
     Request,
@@ -62,8 +66,11 @@ impl Watch<'_, '_> {
             let events = self.wait(running, &open, &input, started.is_some())?;
             for event in events {
                 match event {
+                    Event::Outlet(stream) => self.outlet.clear(stream),
                     Event::Output(stream) => {
-                        if !self.pass_on(running, stream, &mut buffer)? {
+                        if self.outlet.is_clear(self.attachment, stream)?
+                            && !self.pass_on(running, stream, &mut buffer)?
+                        {
                             open.retain(|other| *other != stream);
                         }
                     }
@@ -80,7 +87,7 @@ impl Watch<'_, '_> {
                         let status = running.process.reap()?;
                         for &stream in &open {
                             while is_readable(output(running, stream))?
-                                && self.pass_on(running, stream, &mut buffer)?
+                                && self.keep(running, stream, &mut buffer)?
                             {
                             }
                         }
@@ -123,12 +130,13 @@ impl Watch<'_, '_> {
     ) -> Result<Vec<Event>, Errno> {
         let mut watched: Vec<(Event, BorrowedFd<'_>, PollFlags)> = open
             .iter()
-            .map(|&stream| {
-                (
+            .map(|&stream| match self.outlet.full(self.attachment, stream) {
+                Some(outlet) => (Event::Outlet(stream), outlet, PollFlags::OUT),
+                None => (
                     Event::Output(stream),
                     output(running, stream),
                     PollFlags::IN,
-                )
+                ),
             })
             .collect();
         if starting {
@@ -177,25 +185,38 @@ impl Watch<'_, '_> {
         stream: Stream,
         buffer: &mut [u8],
     ) -> Result<bool, Errno> {
-        let from = output(running, stream);
-        match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut *buffer)) {
-            // A terminal nobody has open any more answers EIO.
-            Ok(0) | Err(Errno::IO) => Ok(false),
-            // The way into a terminal is the way out of it, and does not wait.
-            Err(Errno::AGAIN) => Ok(true),
-            Ok(length) => {
-                let bytes = &buffer[..length];
-                self.log.write(stream, bytes);
-                if let Some(output) = &mut self.attachment.output
-                    && let Err(error) = output(stream, bytes)
-                {
-                    self.attachment.output = None;
-                    self.farewell.say(running, Departure::Output(stream, error));
-                }
-                Ok(true)
+        let most = match self.attachment.outlets {
+            Some(_) => AT_ONCE_BYTES,
+            None => buffer.len(),
+        };
+        let read = read(running, stream, &mut buffer[..most])?;
+        if let Read::Bytes(bytes) = read {
+            self.log.write(stream, bytes);
+            if let Some(output) = &mut self.attachment.output
+                && let Err(error) = output(stream, bytes)
+            {
+                self.attachment.output = None;
+                self.farewell.say(running, Departure::Output(stream, error));
             }
-            Err(errno) => Err(errno),
         }
+        Ok(read != Read::End)
+    }
+
+    /// Reads once what is left when the container has ended; says whether more may come.
+    fn keep(
+        &mut self,
+        running: &Running,
+        stream: Stream,
+        buffer: &mut [u8],
+    ) -> Result<bool, Errno> {
+        Ok(match read(running, stream, buffer)? {
+            Read::Bytes(bytes) => {
+                self.log.write(stream, bytes);
+                self.attachment.output.is_none() || self.outlet.keep(stream, bytes)
+            }
+            Read::Nothing => true,
+            Read::End => false,
+        })
     }
 
     fn pass_signal_on(&mut self, running: &Running) {
@@ -216,6 +237,26 @@ impl Watch<'_, '_> {
                 let _ = answer(running, Request::Signal(signal));
             }
         }
+    }
+}
+
+/// What reading output comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read<'b> {
+    Bytes(&'b [u8]),
+    Nothing,
+    End,
+}
+
+fn read<'b>(running: &Running, stream: Stream, buffer: &'b mut [u8]) -> Result<Read<'b>, Errno> {
+    let from = output(running, stream);
+    match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut *buffer)) {
+        // A terminal nobody has open any more answers EIO.
+        Ok(0) | Err(Errno::IO) => Ok(Read::End),
+        // The way into a terminal is the way out of it, and does not wait.
+        Err(Errno::AGAIN) => Ok(Read::Nothing),
+        Ok(length) => Ok(Read::Bytes(&buffer[..length])),
+        Err(errno) => Err(errno),
     }
 }
 
