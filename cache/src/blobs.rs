@@ -2,12 +2,16 @@
 //!
 //! A blob is written in `work/` while its SHA-256 is computed, and renamed to its name once the
 //! digest is known to be the expected one. So a blob that exists is whole. Blobs are never changed.
+//!
+//! Disks are not as reliable as that: one that turns out to be damaged is deleted on the spot, for
+//! it would only keep its place from what it should be. Small ones are compared with their digest
+//! whenever they are read; of large ones, the length is looked at.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::PathBuf;
 
-use crate::{Sha256, Sha256Writer, Store};
+use crate::{Descriptor, Sha256, Sha256Writer, Store, Unsettled};
 
 /// Why a blob could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,9 @@ pub enum BlobError {
     /// The blob is not in the store.
     #[error("blob {0} is not in the store")]
     Missing(Sha256),
+    /// The blob was damaged, and is not in the store any more.
+    #[error("blob {0} was damaged and has been discarded")]
+    Damaged(Sha256),
     /// A file operation failed.
     #[error("blob store: {path}")]
     Io {
@@ -77,6 +84,26 @@ impl Blobs {
         self.size(digest).is_some()
     }
 
+    /// Says whether the blob of a descriptor is here. One of another length is damaged, and not here
+    /// any more then.
+    #[must_use]
+    pub fn has(&self, descriptor: &Descriptor) -> bool {
+        match self.size(descriptor.digest) {
+            Some(size_bytes) if size_bytes == descriptor.size_bytes => true,
+            Some(_) => {
+                self.discard_damaged(descriptor.digest);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Deletes a blob that is damaged: now it can be made or fetched again.
+    pub fn discard_damaged(&self, digest: Sha256) {
+        // One that stays is found again.
+        let _ = fs::remove_file(self.path(digest));
+    }
+
     /// Opens a blob for reading.
     ///
     /// # Errors
@@ -92,7 +119,7 @@ impl Blobs {
     /// Reads a small blob (a manifest or config) whole.
     ///
     /// # Errors
-    /// As [`Blobs::open`].
+    /// As [`Blobs::open`], and [`BlobError::Damaged`].
     pub fn read(&self, digest: Sha256) -> Result<Vec<u8>, BlobError> {
         let mut bytes = Vec::new();
         self.open(digest)?
@@ -101,6 +128,10 @@ impl Blobs {
                 path: self.path(digest),
                 source,
             })?;
+        if Sha256::of(&bytes) != digest {
+            self.discard_damaged(digest);
+            return Err(BlobError::Damaged(digest));
+        }
         Ok(bytes)
     }
 
@@ -176,6 +207,8 @@ impl BlobWriter {
             return Err(BlobError::Mismatch { expected, actual });
         }
         let path = self.blobs.path(actual);
+        let store = &self.blobs.store;
+        let _announced = store.announce(Unsettled::Blob(actual)).map_err(failed)?;
         match fs::rename(&temporary, &path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let parent = path.parent().expect("blobs lie below the root");
@@ -231,6 +264,20 @@ mod tests {
         assert_eq!(digest, Sha256::of(b"hello"));
         assert_eq!(blobs.read(digest).unwrap(), b"hello");
         assert_eq!(blobs.size(digest), Some(5));
+    }
+
+    #[test]
+    fn a_damaged_blob_is_found_and_can_be_stored_again() {
+        let (_directory, blobs) = blobs();
+        let digest = blobs.put(b"hello").unwrap();
+        for damage in [&b""[..], b"hel", b"hullo"] {
+            fs::write(blobs.path(digest), damage).unwrap();
+            let error = blobs.read(digest).unwrap_err();
+            assert!(matches!(error, BlobError::Damaged(found) if found == digest));
+            assert!(!blobs.contains(digest));
+            blobs.put(b"hello").unwrap();
+            assert_eq!(blobs.read(digest).unwrap(), b"hello");
+        }
     }
 
     /// OCI-005.

@@ -33,6 +33,7 @@ impl ImageIds {
         }
         let temporary = self.store.work_file()?;
         fs::write(&temporary, text)?;
+        self.store.owe();
         fs::create_dir_all(self.store.path("images"))?;
         fs::rename(temporary, path)
     }

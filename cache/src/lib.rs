@@ -21,6 +21,7 @@ mod image_ids; // images by id
 mod refs; // names that move
 mod store; // the state directory
 mod tree; // indexes of files
+mod work; // what is unfinished, or not on disk yet
 
 // What a build remembers.
 mod actions; // "this step, these inputs" leads to a result
@@ -69,8 +70,9 @@ pub use refs::{Named, Names, NamesError};
 pub use scan::{Everything, Filter, Owners, Scan, ScanError, Visit, scan};
 pub use sha256_stream::{Sha256Reader, Sha256State, Sha256Writer};
 pub use stat_index::StatIndex;
-pub use store::{OpenError, Store, WorkDir, remove_tree};
+pub use store::{Entrance, OpenError, Store};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use tombstones::{EvictionReason, Tombstone, Tombstones};
 pub use trash::Trash;
 pub use tree::{Device, Entry, InvalidTree, Kind, Tree, TreeBuilder, Xattrs, XattrsBuf};
+pub use work::{Announcement, Unsettled, WorkDir, remove_tree};

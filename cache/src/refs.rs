@@ -5,6 +5,10 @@
 //! `kiln images` lists; [`Names::pins`] are what builds found a base name to mean, so that the next
 //! build need not ask the registry. Both keep the content they name from being collected.
 //!
+//! A tag is set durably, after everything that it leads to, and one that is damaged is an error:
+//! taken for absent it would be looked for in a public registry, where anybody may have put
+//! something. A pin is what such a registry said; one that is lost or damaged is asked for again.
+//!
 //! On disk a tag's colon becomes the last path component, `_tag/`, so that `a/b` and `a/b/c` can
 //! both be repositories: `refs/docker.io/library/alpine/_tag/3.20`. No repository component starts
 //! with an underscore.
@@ -28,8 +32,11 @@ pub enum NamesError {
         /// What went wrong.
         source: io::Error,
     },
-    /// The file does not hold a digest.
-    #[error("{path} does not hold a digest; `kiln cache verify` discards it")]
+    /// The file does not hold a digest: what the name stood for cannot be told any more.
+    #[error(
+        "{path} does not hold a digest; give the name again (build, pull, load or tag), or have it \
+         discarded by: kiln cache verify"
+    )]
     Damaged {
         /// The file concerned.
         path: PathBuf,
@@ -40,7 +47,23 @@ pub enum NamesError {
 #[derive(Clone, Debug)]
 pub struct Names {
     store: Store,
-    space: &'static str,
+    space: Space,
+}
+
+/// What the names are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    Tags,
+    Pins,
+}
+
+impl Space {
+    const fn directory(self) -> &'static str {
+        match self {
+            Self::Tags => "refs",
+            Self::Pins => "pins",
+        }
+    }
 }
 
 /// A name and what it stands for.
@@ -58,7 +81,7 @@ impl Names {
     pub fn tags(store: &Store) -> Self {
         Self {
             store: store.clone(),
-            space: "refs",
+            space: Space::Tags,
         }
     }
 
@@ -67,7 +90,7 @@ impl Names {
     pub fn pins(store: &Store) -> Self {
         Self {
             store: store.clone(),
-            space: "pins",
+            space: Space::Pins,
         }
     }
 
@@ -76,19 +99,31 @@ impl Names {
     /// # Errors
     /// When the file is there but cannot be read.
     pub fn get(&self, name: &ImageRef) -> Result<Option<Sha256>, NamesError> {
-        read(&self.path(name))
+        self.read(&self.path(name))
     }
 
-    /// Makes `name` stand for `manifest`, durably: a tag survives a loss of power.
+    fn read(&self, path: &Path) -> Result<Option<Sha256>, NamesError> {
+        match (read(path), self.space) {
+            (Err(NamesError::Damaged { .. }), Space::Pins) => Ok(None),
+            (found, _) => found,
+        }
+    }
+
+    /// Makes `name` stand for `manifest`. A tag survives a loss of power, and whatever was made before
+    /// it is on disk first.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn set(&self, name: &ImageRef, manifest: Sha256) -> Result<(), NamesError> {
         let path = self.path(name);
-        if read(&path).is_ok_and(|old| old == Some(manifest)) {
-            return Ok(());
-        }
-        write(&self.store, &path, manifest).map_err(|source| NamesError::Io { path, source })
+        let has_it = read(&path).is_ok_and(|old| old == Some(manifest));
+        let set = match (has_it, self.space) {
+            // Another kiln may have given it a moment ago.
+            (true, Space::Tags) => self.store.settle(),
+            (true, Space::Pins) => Ok(()),
+            (false, space) => write(&self.store, &path, manifest, space),
+        };
+        set.map_err(|source| NamesError::Io { path, source })
     }
 
     /// Removes `name`; says whether it was there.
@@ -103,18 +138,26 @@ impl Names {
             Err(source) => return Err(NamesError::Io { path, source }),
         }
         // Directories that became empty; the first that is not ends the loop.
-        let space = self.store.path(self.space);
+        let space = self.store.path(self.space.directory());
         let mut directory = path.parent();
         while let Some(empty) = directory.filter(|d| **d != space && fs::remove_dir(d).is_ok()) {
             directory = empty.parent();
         }
-        Ok(true)
+        // A name that comes back after a loss of power would lead to what is deleted since.
+        let gone = directory.map_or(Ok(()), |d| fs::File::open(d)?.sync_data());
+        match gone {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(NamesError::Io {
+                path,
+                source: error,
+            }),
+            _ => Ok(true),
+        }
     }
 
     /// Returns the files of names that do not hold a digest.
     #[must_use]
     pub fn damaged(&self) -> Vec<PathBuf> {
-        let files = WalkDir::new(self.store.path(self.space)).into_iter();
+        let files = WalkDir::new(self.store.path(self.space.directory())).into_iter();
         files
             .flatten()
             .filter(|entry| entry.file_type().is_file())
@@ -128,7 +171,7 @@ impl Names {
     /// # Errors
     /// When a file cannot be read.
     pub fn list(&self) -> Result<Vec<Named>, NamesError> {
-        let space = self.store.path(self.space);
+        let space = self.store.path(self.space.directory());
         let mut names = Vec::new();
         for entry in WalkDir::new(&space)
             .sort_by_file_name()
@@ -139,7 +182,7 @@ impl Names {
                 continue;
             }
             let name = entry.path().strip_prefix(&space).ok().and_then(name_of);
-            if let (Some(name), Some(manifest)) = (name, read(entry.path())?) {
+            if let (Some(name), Some(manifest)) = (name, self.read(entry.path())?) {
                 names.push(Named { name, manifest });
             }
         }
@@ -150,7 +193,7 @@ impl Names {
     fn path(&self, name: &ImageRef) -> PathBuf {
         let tag = name.tag().unwrap_or(DEFAULT_TAG);
         self.store
-            .path(self.space)
+            .path(self.space.directory())
             .join(name.domain())
             .join(name.path())
             .join("_tag")
@@ -184,11 +227,14 @@ fn read(path: &Path) -> Result<Option<Sha256>, NamesError> {
     }
 }
 
-fn write(store: &Store, path: &Path, manifest: Sha256) -> io::Result<()> {
+fn write(store: &Store, path: &Path, manifest: Sha256, space: Space) -> io::Result<()> {
     let temporary = store.work_file()?;
     let mut file = fs::File::create_new(&temporary)?;
     writeln!(file, "{manifest}")?;
-    file.sync_data()?;
+    if space == Space::Tags {
+        store.owe();
+        store.settle()?;
+    }
     let parent = path.parent().expect("names lie below the root");
     // Another kiln may remove the empty directory between the two calls.
     let mut attempts = 0;
@@ -199,7 +245,10 @@ fn write(store: &Store, path: &Path, manifest: Sha256) -> io::Result<()> {
             other => break other?,
         }
     }
-    fs::File::open(parent)?.sync_data()
+    match space {
+        Space::Tags => fs::File::open(parent)?.sync_data(),
+        Space::Pins => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +257,34 @@ mod tests {
 
     fn name(text: &str) -> ImageRef {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_damaged_tag_is_an_error_and_a_damaged_pin_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let whole = format!("{}\n", Sha256::of(b"1"));
+        for damage in ["", "sha256:", &whole[..40], "\0\0\0\0"] {
+            for names in [Names::tags(&store), Names::pins(&store)] {
+                names.set(&name("app"), Sha256::of(b"1")).unwrap();
+                fs::write(names.path(&name("app")), damage).unwrap();
+            }
+            let error = Names::tags(&store).get(&name("app")).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .contains("refs/docker.io/library/app/_tag/latest")
+            );
+            assert!(Names::tags(&store).list().is_err());
+            assert_eq!(Names::pins(&store).get(&name("app")).unwrap(), None);
+            assert_eq!(Names::pins(&store).list().unwrap(), []);
+        }
+        // Whoever gives it again makes it whole.
+        Names::tags(&store)
+            .set(&name("app"), Sha256::of(b"2"))
+            .unwrap();
+        let found = Names::tags(&store).get(&name("app")).unwrap();
+        assert_eq!(found, Some(Sha256::of(b"2")));
     }
 
     #[test]

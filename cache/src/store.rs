@@ -1,7 +1,8 @@
 //! The state directory: its layout, its format version, its locks.
 //!
 //! ```text
-//! format                   the version of everything below
+//! format                   the version of everything below; flock: exclusive while somebody waits
+//!                          to have the directory for himself
 //! lock                     flock: shared while a kiln is open, exclusive to collect garbage and
 //!                          to take over an older format
 //! blobs/sha256/ab/…        bytes by SHA-256: manifests, configs, compressed layers; beside a
@@ -30,21 +31,32 @@
 //! ```
 //!
 //! Several kilns may work on one state directory at once. Nothing becomes visible before it is
-//! whole: it is written in `work/` on the same file system and renamed into place. A killed kiln
-//! leaves nothing but a directory in `work/` that nobody holds a lock on; the next one deletes it.
+//! whole: it is written in `work/` on the same file system and renamed into place. What a killed
+//! kiln leaves there, and what becomes of it, says the module `work`.
+//!
+//! The directory is its owner's alone: layers hold programs that run as whoever owns them, and
+//! containers know secrets. So one of somebody else is refused, and others are shut out of one that
+//! lets them in, each time that it is opened.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::work::{Announcement, Unsettled, WorkDir, WorkRoot};
 
 /// The version of the layout above and of every encoding below it.
 ///
 /// 2: a layer's files may lie on those of another (`upon`). What is there in format 1 is as good in
 /// this one.
 const FORMAT: u32 = 2;
+
+/// How long a kiln that can wait lets one go first that wants the directory for itself: longer than
+/// most steps, so that kilns which build one image after the other come to an end together.
+const LONGEST_TURN: Duration = Duration::from_secs(60);
 
 /// Why a state directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +69,24 @@ pub enum OpenError {
         /// Its format version.
         found: u32,
     },
+    /// It belongs to somebody else, who could change what is in it.
+    #[error(
+        "state directory {path} belongs to user {owner}, not to you (user {user}); use one of your \
+         own, or make it yours with: chown -R {user} {path}"
+    )]
+    NotOurs {
+        /// The state directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
     /// Its `format` file is not a number.
-    #[error("{path} is not a kiln state directory: its `format` file reads {text:?}")]
+    #[error(
+        "{path} is not a kiln state directory: its `format` file reads {text:?}; if it is one, the \
+         file was damaged, and should read {FORMAT}"
+    )]
     Foreign {
         /// The state directory.
         path: PathBuf,
@@ -92,12 +120,30 @@ struct Shared {
     work: WorkRoot,
 }
 
+/// Whether others go first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entrance {
+    /// Nobody does: for what is over soon.
+    #[default]
+    AtOnce,
+    /// Whoever waits to have the state directory for himself does, for a while.
+    InTurn,
+}
+
 impl Store {
     /// Opens the state directory at `root`, making it if there is none.
     ///
     /// # Errors
-    /// When it belongs to a newer kiln, is something else, or cannot be written.
+    /// When it belongs to a newer kiln or to somebody else, is something else, or cannot be read.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
+        Self::enter(root, Entrance::AtOnce)
+    }
+
+    /// As [`Store::open`], with a say in who goes first.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn enter(root: &Path, entrance: Entrance) -> Result<Self, OpenError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| OpenError::Io { path, source }
@@ -110,18 +156,14 @@ impl Store {
                 .map_err(failed(root))?;
         }
         let root = root.canonicalize().map_err(failed(root))?;
-        let found = check_format(&root)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(root.join("lock"))
-            .map_err(failed(&root))?;
+        shut_out_others(&root)?;
+        let found = check_format(&root, entrance)?;
+        let lock = open_lock(&root).map_err(failed(&root))?;
         if found < FORMAT {
             take_over(&root, &lock).map_err(failed(&root))?;
         }
         lock.lock_shared().map_err(failed(&root))?;
-        let work = WorkRoot::new(&root).map_err(failed(&root))?;
+        let work = WorkRoot::new(&root);
         Ok(Self {
             shared: Arc::new(Shared { root, lock, work }),
         })
@@ -155,6 +197,48 @@ impl Store {
         self.shared.work.fresh()
     }
 
+    /// Announces a blob or layer that gets its name while the value lives.
+    ///
+    /// # Errors
+    /// When the announcement cannot be made: then the thing must not get its name.
+    pub fn announce(&self, what: Unsettled) -> io::Result<Announcement<'_>> {
+        self.shared.work.announce(what)
+    }
+
+    /// Says that something else than blobs and layers must be on disk after the next settling.
+    pub fn owe(&self) {
+        self.shared.work.owe();
+    }
+
+    /// Has everything written that was made: after it a loss of power takes none of it away. Costs
+    /// nothing if nothing was made.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn settle(&self) -> io::Result<()> {
+        self.shared.work.settle()
+    }
+
+    /// Returns what kilns left behind that were killed or lost their power, and that may be damaged.
+    ///
+    /// # Errors
+    /// When `work/` cannot be read.
+    pub fn left_behind(&self) -> io::Result<BTreeSet<Unsettled>> {
+        self.shared.work.left_behind()
+    }
+
+    /// Has `judge` look at what was left behind, in one kiln at a time. It returns what can be
+    /// trusted now or is gone; the rest is left to the next kiln.
+    ///
+    /// # Errors
+    /// What `judge` or the locking returns.
+    pub fn recover(
+        &self,
+        judge: impl FnOnce(&BTreeSet<Unsettled>) -> io::Result<BTreeSet<Unsettled>>,
+    ) -> io::Result<()> {
+        self.shared.work.recover(judge)
+    }
+
     /// Runs `act` while no other kiln has the state directory open, and lets others in again.
     /// Returns none, without running it, if others have it open now.
     ///
@@ -177,6 +261,7 @@ impl Store {
     }
 
     /// As [`Store::exclusively`], but waits for the others to end; calls `waiting` if there are any.
+    /// Kilns that come meanwhile and can wait do so.
     ///
     /// # Errors
     /// What `act` or the locking returns.
@@ -189,6 +274,8 @@ impl Store {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
                 waiting();
+                let turn = File::open(self.path("format"))?;
+                turn.lock()?;
                 // Two who wait for each other cannot: each lets go of its shared lock first.
                 self.shared.lock.lock()?;
             }
@@ -224,15 +311,41 @@ impl Store {
     }
 }
 
+/// Refuses a directory of somebody else, and makes our own accessible to nobody else.
+fn shut_out_others(root: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Io {
+        path: root.to_owned(),
+        source,
+    };
+    let metadata = fs::metadata(root).map_err(failed)?;
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user {
+        return Err(OpenError::NotOurs {
+            path: root.to_owned(),
+            owner: metadata.uid(),
+            user,
+        });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(root, Permissions::from_mode(mode & 0o700)) {
+        // Nobody can change what is in it either.
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Ok(()),
+        other => other.map_err(failed),
+    }
+}
+
 /// Returns the format of a state directory that this kiln can work with; a new one gets its own.
-fn check_format(root: &Path) -> Result<u32, OpenError> {
+fn check_format(root: &Path, entrance: Entrance) -> Result<u32, OpenError> {
     let path = root.join("format");
     let failed = |source| OpenError::Io {
         path: path.clone(),
         source,
     };
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // Two first kilns may race here; both write the same bytes.
             write_format(root).map_err(failed)?;
@@ -240,6 +353,13 @@ fn check_format(root: &Path) -> Result<u32, OpenError> {
         }
         Err(error) => return Err(failed(error)),
     };
+    let mut bytes = Vec::new();
+    let mut start = (&mut file).take(64);
+    start.read_to_end(&mut bytes).map_err(failed)?;
+    if entrance == Entrance::InTurn {
+        let_others_go_first(&file);
+    }
+    let text = String::from_utf8_lossy(&bytes);
     match text.trim().parse::<u32>() {
         Ok(found @ 1..=FORMAT) => Ok(found),
         Ok(found) => Err(OpenError::Newer {
@@ -253,10 +373,48 @@ fn check_format(root: &Path) -> Result<u32, OpenError> {
     }
 }
 
+/// Waits while somebody holds the lock who wants the directory for himself, but not for ever: he
+/// may wait for a build that takes hours.
+fn let_others_go_first(format: &File) {
+    let begun = Instant::now();
+    while matches!(format.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+        && begun.elapsed() < LONGEST_TURN
+    {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Writes the format's version, durably: without it nothing else is found.
 fn write_format(root: &Path) -> io::Result<()> {
+    open_lock(root)?;
     let temporary = root.join(format!(".format-{}", std::process::id()));
-    fs::write(&temporary, format!("{FORMAT}\n"))?;
-    fs::rename(&temporary, root.join("format"))
+    let mut file = File::create(&temporary)?;
+    writeln!(file, "{FORMAT}")?;
+    file.sync_all()?;
+    fs::rename(&temporary, root.join("format"))?;
+    // Names too, and those of the directories that were made for it.
+    Ok(rustix::fs::syncfs(File::open(root)?)?)
+}
+
+/// Opens the file that is locked. Whoever may only read the directory locks it all the same.
+fn open_lock(root: &Path) -> io::Result<File> {
+    let path = root.join("lock");
+    let opened = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    match opened {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+            ) =>
+        {
+            File::open(&path)
+        }
+        other => other,
+    }
 }
 
 /// Gives a state directory of an earlier format this one, when no kiln is at work any more that
@@ -264,159 +422,6 @@ fn write_format(root: &Path) -> io::Result<()> {
 fn take_over(root: &Path, lock: &File) -> io::Result<()> {
     lock.lock()?;
     write_format(root)
-}
-
-/// This process's part of `work/`: a directory made on first use, with a lock held on it.
-#[derive(Debug)]
-struct WorkRoot {
-    work: PathBuf,
-    own: std::sync::Mutex<Option<(PathBuf, File)>>,
-    next: AtomicU64,
-}
-
-impl WorkRoot {
-    fn new(root: &Path) -> io::Result<Self> {
-        Ok(Self {
-            work: root.join("work"),
-            own: std::sync::Mutex::new(None),
-            next: AtomicU64::new(0),
-        })
-    }
-
-    /// Returns an unused path below this process's directory.
-    fn fresh(&self) -> io::Result<PathBuf> {
-        let mut own = self
-            .own
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let directory = match &*own {
-            Some((directory, _)) => directory.clone(),
-            None => {
-                fs::create_dir_all(&self.work)?;
-                delete_abandoned(&self.work);
-                let made = self.claim()?;
-                let directory = made.0.clone();
-                *own = Some(made);
-                directory
-            }
-        };
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(directory.join(number.to_string()))
-    }
-
-    /// Makes `<pid>-<n>` and locks it. Process ids recur (and differ between pid namespaces), so a
-    /// name may be taken; and between making and locking it another kiln may take it for
-    /// abandoned and delete it, which shows in its link count.
-    fn claim(&self) -> io::Result<(PathBuf, File)> {
-        for number in 0.. {
-            let path = self.work.join(format!("{}-{number}", std::process::id()));
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(error),
-            }
-            let Ok(handle) = File::open(&path) else {
-                continue;
-            };
-            if handle.try_lock().is_ok() && path.exists() {
-                return Ok((path, handle));
-            }
-        }
-        unreachable!("the counter does not end");
-    }
-
-    fn make(&self, store: Store) -> io::Result<WorkDir> {
-        let path = self.fresh()?;
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(WorkDir {
-            path,
-            _store: store,
-        })
-    }
-}
-
-impl Drop for WorkRoot {
-    fn drop(&mut self) {
-        let own = self
-            .own
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((directory, _lock)) = own.take() {
-            // What cannot be deleted now is deleted by the next kiln.
-            let _ = remove_tree(&directory);
-        }
-    }
-}
-
-/// Deletes the directories in `work/` that no process holds a lock on.
-fn delete_abandoned(work: &Path) {
-    let Ok(entries) = fs::read_dir(work) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let Ok(handle) = File::open(&path) else {
-            continue;
-        };
-        if handle.try_lock().is_ok() {
-            let _ = remove_tree(&path);
-        }
-    }
-}
-
-/// A directory for something unfinished, deleted with everything in it when dropped.
-#[derive(Debug)]
-pub struct WorkDir {
-    path: PathBuf,
-    _store: Store,
-}
-
-impl WorkDir {
-    /// Returns its path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for WorkDir {
-    fn drop(&mut self) {
-        // What cannot be deleted now is deleted by the next kiln.
-        let _ = remove_tree(&self.path);
-    }
-}
-
-/// Deletes a directory with everything in it, directories without permissions too.
-///
-/// Symbolic links are deleted, never followed.
-///
-/// # Errors
-/// When something cannot be deleted.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            open_directories(path)?;
-            fs::remove_dir_all(path)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// Gives the owner full access to every directory below `path`; only the owner's processes see it.
-fn open_directories(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    if !fs::symlink_metadata(path)?.is_dir() {
-        return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_directories(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -473,32 +478,74 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_work_vanishes_with_its_owner() {
+    fn whoever_waits_to_be_alone_goes_before_those_who_can_wait() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
-        let work = store.work_dir().unwrap();
-        fs::create_dir_all(work.path().join("a/b")).unwrap();
-        let path = work.path().to_owned();
-        drop(work);
-        assert!(!path.exists());
-        drop(store);
-        assert_eq!(
-            fs::read_dir(directory.path().join("work")).unwrap().count(),
-            0
-        );
+        let one = Store::open(directory.path()).unwrap();
+        let two = Store::open(directory.path()).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let order = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            let alone = scope.spawn(|| {
+                let waiting = || sender.send(()).unwrap();
+                let act = || {
+                    order.lock().unwrap().push("alone");
+                    Ok(())
+                };
+                one.exclusively_at_last(waiting, act).unwrap();
+            });
+            receiver.recv().unwrap();
+            let format = File::open(directory.path().join("format")).unwrap();
+            while format.try_lock_shared().is_ok() {
+                format.unlock().unwrap();
+                std::thread::yield_now();
+            }
+            // A short look goes on all the same.
+            drop(Store::open(directory.path()).unwrap());
+            let patient = scope.spawn(|| {
+                let _store = Store::enter(directory.path(), Entrance::InTurn).unwrap();
+                order.lock().unwrap().push("in turn");
+            });
+            assert!(!patient.is_finished());
+            drop(two);
+            alone.join().unwrap();
+            patient.join().unwrap();
+        });
+        assert_eq!(*order.lock().unwrap(), ["alone", "in turn"]);
     }
 
     #[test]
-    fn abandoned_work_is_deleted_and_living_work_is_not() {
+    fn others_are_shut_out() {
         let directory = tempfile::tempdir().unwrap();
-        let living = Store::open(directory.path()).unwrap();
-        let work = living.work_dir().unwrap();
-        let abandoned = directory.path().join("work/999999-0");
-        fs::create_dir_all(abandoned.join("x")).unwrap();
-        let other = Store::open(directory.path()).unwrap();
-        let _own = other.work_dir().unwrap();
-        assert!(!abandoned.exists());
-        assert!(work.path().exists());
+        let mode = || fs::metadata(directory.path()).unwrap().mode() & 0o7777;
+        for open in [0o755, 0o777, 0o1777, 0o770] {
+            fs::set_permissions(directory.path(), Permissions::from_mode(open)).unwrap();
+            drop(Store::open(directory.path()).unwrap());
+            assert_eq!(mode(), 0o700, "{open:o}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root can give a directory away.
+            println!("skipped: not root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(12345), None).unwrap();
+        let error = Store::open(directory.path()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                OpenError::NotOurs {
+                    owner: 12345,
+                    user: 0,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! Things are renamed into `trash/` and deleted from there, so that a kiln that is killed while it
 //! deletes a large tree leaves no half of it where somebody would look. What is left is deleted by
 //! whoever empties the trash next; several may do so at once.
+//!
+//! On a disk without a byte or an inode left there may be no room for a name in `trash/`. Then a
+//! thing is deleted where it is; of a layer the index first, for without it it is not there.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -48,9 +51,13 @@ impl Trash {
                     if trash.is_dir() {
                         return Ok(false);
                     }
-                    fs::create_dir_all(trash)?;
-                    continue;
+                    match fs::create_dir_all(trash) {
+                        Err(error) if is_no_room(&error) => delete_in_place(path),
+                        Err(error) => Err(error),
+                        Ok(()) => continue,
+                    }
                 }
+                Err(error) if is_no_room(&error) => delete_in_place(path),
                 Err(error) => Err(error),
             };
         }
@@ -76,6 +83,25 @@ impl Trash {
     pub fn is_empty(&self) -> bool {
         fs::read_dir(self.store.path("trash")).map_or(true, |mut entries| entries.next().is_none())
     }
+}
+
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
+fn delete_in_place(path: &Path) -> io::Result<bool> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_file(path)?;
+        return Ok(true);
+    }
+    match fs::remove_file(path.join("index")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    remove_tree(path).map(|()| true)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outc
         PROGRAMS.map(|(program, purpose)| (program, purpose, search(program, environment)));
     // From here on the process is in its namespaces, as a build would be.
     let rung = session::enter()?;
-    let engine = session::open(environment)?;
+    let engine = session::open_to_work(environment)?;
     let facts = Facts {
         root,
         kernel,

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
     {
         return ExitCode::from(dispatch::end("kiln", version::short()).0);
     }
+    keep_others_from_writing();
     kiln_runtime::share_heap();
     // What stands beside a detached container is this program too.
     if let [_, command, directory] = arguments.as_slice()
@@ -68,4 +69,13 @@ fn main() -> ExitCode {
         Err(exit) => exit,
     };
     ExitCode::from(exit.0)
+}
+
+/// Takes from whatever is made here, and by programs that work for kiln, what the caller's umask may
+/// leave: that anybody can write to it.
+fn keep_others_from_writing() {
+    use rustix::fs::Mode;
+    let others = Mode::WGRP | Mode::WOTH;
+    let asked = rustix::process::umask(others);
+    rustix::process::umask(asked | others);
 }

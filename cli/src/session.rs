@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_engine::{Engine, EngineOptions};
+use kiln_engine::{Damage, Engine, EngineOptions, Outcome, Purpose};
 use kiln_registry::Notice;
 use kiln_runtime::userns::{self, Rung, UsernsError};
 
@@ -16,7 +16,14 @@ pub(crate) type Warner = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Opens the engine without entering namespaces: enough for looking and naming.
 pub(crate) fn open(environment: &Environment) -> Result<Engine, Failure> {
-    open_with(environment, Arc::new(terminal::warn), &Changes::default())
+    let warner = Arc::new(terminal::warn);
+    open_with(environment, warner, &Changes::default(), Purpose::Look)
+}
+
+/// Opens the engine in a process that has entered its namespaces.
+pub(crate) fn open_to_work(environment: &Environment) -> Result<Engine, Failure> {
+    let warner = Arc::new(terminal::warn);
+    open_with(environment, warner, &Changes::default(), Purpose::Work)
 }
 
 /// What flags say about registries besides the environment.
@@ -28,11 +35,12 @@ pub(crate) struct Changes {
     pub(crate) credentials: Option<PathBuf>,
 }
 
-/// As [`open`], with a say in where warnings of the registry client go.
+/// As [`open`], with a say in where warnings go.
 pub(crate) fn open_with(
     environment: &Environment,
     warner: Warner,
     changes: &Changes,
+    purpose: Purpose,
 ) -> Result<Engine, Failure> {
     let mut registry = environment.client_options()?;
     for host in &changes.insecure {
@@ -42,19 +50,36 @@ pub(crate) fn open_with(
         registry.credentials.docker_directory = None;
         registry.credentials.auth_files = vec![file.clone()];
     }
-    registry.notice = Arc::new(move |notice| warner(&notice_text(&notice)));
-    Ok(Engine::open(EngineOptions {
+    let noticing = Arc::clone(&warner);
+    registry.notice = Arc::new(move |notice| noticing(&notice_text(&notice)));
+    let engine = Engine::open(EngineOptions {
         root: environment.state_directory()?,
+        purpose,
         registry,
         programs: environment.programs(),
-    })?)
+    })?;
+    for damage in engine.recovered() {
+        warner(&damage_text(damage));
+    }
+    Ok(engine)
+}
+
+/// Says what a kiln left behind that did not come to its end.
+fn damage_text(damage: &Damage) -> String {
+    let outcome = match damage.outcome {
+        Outcome::Left => "left as it is",
+        Outcome::Repaired => "repaired",
+        Outcome::Discarded => "discarded",
+    };
+    let Damage { thing, what, .. } = damage;
+    format!("{thing} was damaged when a kiln did not come to its end: {what}; {outcome}")
 }
 
 /// Enters the namespaces and opens the engine: for whatever mounts, runs, or touches files that
 /// belong to ids of images. Must be called while there is one thread.
 pub(crate) fn enter_and_open(environment: &Environment) -> Result<Engine, Failure> {
     enter()?;
-    open(environment)
+    open_to_work(environment)
 }
 
 /// Makes this process root in namespaces of its own, as far as the machine allows.

@@ -179,7 +179,7 @@ impl Engine {
     ) -> Result<Layer, Error> {
         // The blob of a layer that another machine made is not what a local manifest names.
         if let Some((id, description)) = self.layers.described_as(diff_id)
-            && !self.blobs.contains(descriptor.digest)
+            && !self.blobs.has(descriptor)
         {
             return self.fulfil_for_image(id, &description);
         }
@@ -202,27 +202,39 @@ impl Engine {
             Step::Downloaded => report(LayerWork::Downloading, descriptor.size_bytes),
             _ => {}
         };
-        self.client
-            .fetch_blob(name, descriptor, &self.blobs, &observer)
-            .map_err(|error| Error::registry(Some(name), &error))?;
-        let blob = self
-            .blobs
-            .open(descriptor.digest)
-            .map_err(|error| Error::environment("cannot read a layer", &error))?;
         let extracting = |done_bytes: u64| report(LayerWork::Extracting, done_bytes);
-        let layer = self
-            .layers
-            .apply(Counted::new(blob, &extracting), Some(compression), diff_id)
-            .map_err(|error| Error::Environment {
+        let mut was_here = self.blobs.has(descriptor);
+        loop {
+            self.client
+                .fetch_blob(name, descriptor, &self.blobs, &observer)
+                .map_err(|error| Error::registry(Some(name), &error))?;
+            let blob = self
+                .blobs
+                .open(descriptor.digest)
+                .map_err(|error| Error::environment("cannot read a layer", &error))?;
+            let blob = Counted::new(blob, &extracting);
+            let error = match self.layers.apply(blob, Some(compression), diff_id) {
+                Ok(layer) => {
+                    extracting(descriptor.size_bytes);
+                    return Ok(layer);
+                }
+                Err(error) => error,
+            };
+            // One that was damaged on this disk is fetched anew; what just came was compared.
+            if was_here && self.damage_of_blob(descriptor.digest).is_some() {
+                was_here = false;
+                self.blobs.discard_damaged(descriptor.digest);
+                continue;
+            }
+            return Err(Error::Environment {
                 message: format!(
                     "cannot unpack layer {} of {name}: {}",
                     descriptor.digest,
                     chain(&error)
                 ),
                 hint: None,
-            })?;
-        extracting(descriptor.size_bytes);
-        Ok(layer)
+            });
+        }
     }
 }
 

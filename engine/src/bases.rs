@@ -6,9 +6,10 @@ use kiln_cache::{Image, ImageRef, Platform, Sha256};
 use kiln_solver::{BaseError, BaseRequest, Bases, Fault, ImageSource, Reporter, VertexEnd};
 
 use crate::error::chain;
+use crate::images::names_error;
 use crate::layout_context::layout_image;
 use crate::request::Pull;
-use crate::{Engine, Error, ErrorClass};
+use crate::{Engine, Error, ErrorClass, LocalImage};
 
 /// Resolves the images of one build.
 #[derive(Debug)]
@@ -20,11 +21,10 @@ pub(crate) struct Resolver<'a> {
 
 impl Bases for Resolver<'_> {
     fn resolve(&self, requests: &[BaseRequest]) -> Vec<Result<Image, BaseError>> {
-        let local: Vec<Option<Image>> = requests.iter().map(|r| self.local(r)).collect();
-        let results: Vec<Mutex<Option<Result<Image, BaseError>>>> = local
-            .into_iter()
-            .map(|found| Mutex::new(found.map(Ok)))
-            .collect();
+        let local = requests
+            .iter()
+            .map(|request| self.local(request).transpose());
+        let results: Vec<Mutex<Option<Result<Image, BaseError>>>> = local.map(Mutex::new).collect();
         std::thread::scope(|scope| {
             for (request, result) in requests.iter().zip(&results) {
                 let is_known = result.lock().is_ok_and(|result| result.is_some());
@@ -51,35 +51,42 @@ impl Bases for Resolver<'_> {
 }
 
 impl Resolver<'_> {
-    /// Looks where no network is needed.
-    fn local(&self, request: &BaseRequest) -> Option<Image> {
+    /// Looks where no network is needed. A local image that is damaged is not one that is absent: a
+    /// registry that was never asked for it must not get to say what it is.
+    fn local(&self, request: &BaseRequest) -> Result<Option<Image>, BaseError> {
         let ImageSource::Registry(name) = &request.source else {
-            return None;
+            return Ok(None);
         };
+        let platform = &request.platform;
         if let Some(digest) = name.digest() {
-            return self.for_platform(digest, &request.platform);
+            return Ok(self.for_platform(digest, platform));
         }
         if self.pull == Pull::Always {
-            return None;
+            return Ok(None);
         }
-        let tagged = self.engine.tags.get(name).ok().flatten();
-        tagged
-            .and_then(|manifest| self.for_platform(manifest, &request.platform))
-            .or_else(|| {
-                let pinned = self.engine.pins.get(&pin(name, &request.platform)?);
-                self.for_platform(pinned.ok().flatten()?, &request.platform)
-            })
+        let failed = |error: Error| BaseError {
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+            fault: Fault::Environment,
+        };
+        let tagged = self
+            .engine
+            .tags
+            .get(name)
+            .map_err(|error| names_error(&error));
+        if let Some(manifest) = tagged.map_err(failed)? {
+            let local = self.engine.read_named(name, manifest).map_err(failed)?;
+            if let Some(image) = serving(&local, platform) {
+                return Ok(Some(image));
+            }
+        }
+        let pinned = pin(name, platform).and_then(|pin| self.engine.pins.get(&pin).ok().flatten());
+        Ok(pinned.and_then(|manifest| self.for_platform(manifest, platform)))
     }
 
     /// Reads an image if it is here and serves the platform.
     fn for_platform(&self, manifest: Sha256, platform: &Platform) -> Option<Image> {
-        let local = self.engine.read(manifest).ok()?;
-        // A platform may be missing in a hand-made image; then it serves any.
-        let serves_any = |image: &&Image| image.config.architecture.is_empty();
-        let found = local.serving(platform);
-        found
-            .or_else(|| local.images().first().filter(serves_any))
-            .cloned()
+        serving(&self.engine.read(manifest).ok()?, platform)
     }
 
     fn remote(&self, request: &BaseRequest) -> Result<Image, BaseError> {
@@ -136,6 +143,16 @@ impl Resolver<'_> {
         }
         Ok(image)
     }
+}
+
+/// Returns the image that serves a platform. One may be missing in a hand-made image; then it serves
+/// any.
+fn serving(local: &LocalImage, platform: &Platform) -> Option<Image> {
+    let serves_any = |image: &&Image| image.config.architecture.is_empty();
+    let found = local.serving(platform);
+    found
+        .or_else(|| local.images().first().filter(serves_any))
+        .cloned()
 }
 
 /// Returns the name under which a resolved base is remembered; none for a digest, which needs no

@@ -4,21 +4,36 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use kiln_cache::{Actions, Assembled, Blobs, Downloads, ImageIds, Journal, Names, Platform, Store};
+use kiln_cache::{
+    Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, Journal, Names, Platform, Store,
+};
 use kiln_registry::{Client, ClientOptions};
 use kiln_snapshotter::LayerStore;
 
-use crate::Error;
+use crate::{Damage, Error};
 
 /// Where and how the engine works. Nothing in it is read from the environment.
 #[derive(Debug)]
 pub struct EngineOptions {
     /// The state directory.
     pub root: PathBuf,
+    /// What it is opened for.
+    pub purpose: Purpose,
     /// How registries are reached.
     pub registry: ClientOptions,
     /// How programs are started that work for kiln outside of any box.
     pub programs: Programs,
+}
+
+/// What a state directory is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To look at what is there, and to name it. No file of a layer is read, so the process need not
+    /// have entered its namespaces; and it is over soon, so nobody is waited for.
+    Look,
+    /// To do anything. Whoever waits to have the directory for himself goes first, and what kilns left
+    /// behind that were killed or lost their power is looked at.
+    Work,
 }
 
 /// How programs of this machine are started that work for kiln: git, ssh.
@@ -59,6 +74,7 @@ pub struct Engine {
     pub(crate) downloads: Downloads,
     pub(crate) programs: Programs,
     pub(crate) client: Client,
+    recovered: std::sync::Arc<[Damage]>,
 }
 
 impl Engine {
@@ -67,9 +83,13 @@ impl Engine {
     /// # Errors
     /// When it cannot be used.
     pub fn open(options: EngineOptions) -> Result<Self, Error> {
-        let store = Store::open(&options.root)
+        let entrance = match options.purpose {
+            Purpose::Look => Entrance::AtOnce,
+            Purpose::Work => Entrance::InTurn,
+        };
+        let store = Store::enter(&options.root, entrance)
             .map_err(|error| Error::environment("cannot open the state directory", &error))?;
-        Ok(Self {
+        let mut engine = Self {
             blobs: Blobs::new(&store),
             layers: LayerStore::new(&store),
             actions: Actions::new(&store),
@@ -82,6 +102,25 @@ impl Engine {
             programs: options.programs,
             client: Client::new(options.registry),
             store,
+            recovered: std::sync::Arc::default(),
+        };
+        if options.purpose == Purpose::Work {
+            engine.recovered = engine.recover()?.into();
+        }
+        Ok(engine)
+    }
+
+    /// Returns what was found damaged when the state directory was opened.
+    #[must_use]
+    pub fn recovered(&self) -> &[Damage] {
+        &self.recovered
+    }
+
+    /// Makes sure that everything that was made is on disk: called before anybody is told that it is
+    /// there.
+    pub(crate) fn settle(&self) -> Result<(), Error> {
+        self.store.settle().map_err(|error| {
+            Error::environment("cannot write to the disk of the state directory", &error)
         })
     }
 

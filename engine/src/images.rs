@@ -129,15 +129,37 @@ impl Engine {
                 Some(digest) => Some(digest),
                 None => self.tags.get(&name).map_err(|e| names_error(&e))?,
             };
-            if let Some(manifest) = manifest
-                && let Ok(image) = self.read(manifest)
-            {
-                return Ok((Some(name), image));
+            match (manifest, name.digest()) {
+                (Some(manifest), None) => {
+                    let image = self.read_named(&name, manifest)?;
+                    return Ok((Some(name), image));
+                }
+                (Some(manifest), Some(_)) => {
+                    if let Ok(image) = self.read(manifest) {
+                        return Ok((Some(name), image));
+                    }
+                }
+                (None, _) => {}
             }
         }
         self.find_by_id(text)?
             .map(|image| (None, image))
             .ok_or_else(|| Error::NoSuchImage(text.to_owned()))
+    }
+
+    /// Reads what a name of the local store stands for.
+    ///
+    /// # Errors
+    /// When it is damaged: that is not the same as absent.
+    pub(crate) fn read_named(
+        &self,
+        name: &ImageRef,
+        manifest: Sha256,
+    ) -> Result<LocalImage, Error> {
+        self.read(manifest).map_err(|error| Error::Environment {
+            message: format!("image {} is damaged: {error}", name.familiar()),
+            hint: Some("build, pull or load it again".to_owned()),
+        })
     }
 
     fn find_by_id(&self, text: &str) -> Result<Option<LocalImage>, Error> {
@@ -181,7 +203,10 @@ impl Engine {
     /// # Errors
     /// When there is no such image, it is in use, or an id has several names and `force` is false.
     pub fn remove_image(&self, text: &str, force: bool) -> Result<Vec<Removal>, Error> {
-        let (name, image) = self.find(text)?;
+        let (name, image) = match self.find(text) {
+            Ok(found) => found,
+            Err(error) => return self.remove_damaged(text).ok_or(error),
+        };
         let names: Vec<ImageRef> = self
             .names()?
             .into_iter()
@@ -252,6 +277,14 @@ impl Engine {
         }
         users.sort_by_key(|user| user.status != Status::Running);
         Ok(users)
+    }
+
+    /// Removes the name of an image of which nothing else can be told; none if there is no such name.
+    fn remove_damaged(&self, text: &str) -> Option<Vec<Removal>> {
+        let name = text.parse::<ImageRef>().ok()?.with_default_tag();
+        let is_name = name.digest().is_none();
+        let is_removed = is_name && self.tags.remove(&name).unwrap_or_default();
+        is_removed.then(|| vec![Removal::Untagged(name)])
     }
 
     /// Describes an image as `docker image inspect` does: of an index, the image for `platform`, or

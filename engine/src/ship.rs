@@ -44,13 +44,15 @@ impl Engine {
             .map_err(|error| Error::environment("cannot read a pulled image", &error))?;
         self.remember_origin(&name, &image);
         self.keep(&LocalImage::single(image))?;
+        self.settle()?;
         if name.digest().is_some() {
             return Ok(Pulled {
                 digest: pulled.top.digest,
                 is_newer: true,
             });
         }
-        let before = self.tags.get(&name).map_err(|e| names_error(&e))?;
+        // One that is damaged is made whole.
+        let before = self.tags.get(&name).unwrap_or_default();
         self.tags
             .set(&name, pulled.manifest.digest)
             .map_err(|e| names_error(&e))?;
@@ -176,6 +178,7 @@ impl Engine {
             }
             result.push((names, image.id()));
         }
+        self.settle()?;
         Ok(result)
     }
 
@@ -190,7 +193,7 @@ impl Engine {
 
     /// Fetches a blob from wherever it is known to be.
     pub(crate) fn fetch_from_origin(&self, descriptor: &Descriptor) -> Result<(), Error> {
-        if self.blobs.contains(descriptor.digest) {
+        if self.blobs.has(descriptor) {
             return Ok(());
         }
         let mut failure = Error::Environment {

@@ -81,7 +81,7 @@ fn source_of(layer: &ExportLayer, blobs: &Blobs, fetch: &FetchAbsent) -> BlobSou
             let (descriptor, blobs) = (layer.descriptor.clone(), blobs.clone());
             let fetch = Arc::clone(fetch);
             BlobSource::Open(Arc::new(move || {
-                if !blobs.contains(descriptor.digest) {
+                if !blobs.has(&descriptor) {
                     fetch(&descriptor)?;
                 }
                 Ok(Box::new(File::open(blobs.path(descriptor.digest))?))

@@ -149,7 +149,7 @@ fn plan(
 ) -> Result<Work, RealiseError> {
     let kind = MediaKind::of(&descriptor.media_type);
     // A bare tar that is a blob came as one: new layers have none.
-    let is_blob = blobs.contains(descriptor.digest);
+    let is_blob = blobs.has(descriptor);
     if !is_blob && kind == MediaKind::Layer(Compression::None) && descriptor.digest == diff_id.0 {
         if let Some(layer) = new_layer(diff_id, layers)? {
             return Ok(Work::Pack(layer));
@@ -206,7 +206,7 @@ fn fetch(work: &[Work], blobs: &Blobs, missing: Missing<'_>) -> Result<(), Reali
             (Work::Keep(descriptor), _) => Some(descriptor),
             (Work::Repack(known), _) => Some(&known.descriptor),
         })
-        .filter(|descriptor| !blobs.contains(descriptor.digest))
+        .filter(|descriptor| !blobs.has(descriptor))
         .cloned()
         .collect();
     match (absent.first(), missing) {
@@ -326,7 +326,7 @@ fn pack(layer: &Layer, blobs: &Blobs, packing: Packing) -> Result<ExportLayer, L
 }
 
 fn stored(descriptor: Descriptor, blobs: &Blobs) -> ExportLayer {
-    let source = match blobs.contains(descriptor.digest) {
+    let source = match blobs.has(&descriptor) {
         true => LayerSource::Stored(blobs.path(descriptor.digest)),
         false => LayerSource::Absent,
     };

@@ -128,9 +128,8 @@ impl Error {
             Self::Manifest(_) => ErrorClass::Unusable,
             Self::Blob(BlobError::Mismatch { .. } | BlobError::Size { .. })
             | Self::Damaged { .. } => ErrorClass::Integrity,
-            Self::Blob(BlobError::Missing(_) | BlobError::Io { .. }) | Self::Source { .. } => {
-                ErrorClass::Local
-            }
+            Self::Blob(BlobError::Missing(_) | BlobError::Damaged(_) | BlobError::Io { .. })
+            | Self::Source { .. } => ErrorClass::Local,
             Self::Blocked(_) => ErrorClass::Configuration,
             Self::Credentials(_) => ErrorClass::Configuration,
             Self::Mirrors { upstream, .. } => upstream.class(),

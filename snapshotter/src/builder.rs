@@ -332,13 +332,18 @@ impl LayerBuilder {
     /// See [`BuildError`].
     pub fn add_whiteout(&self, path: &GuestPath) -> Result<(), BuildError> {
         self.make(path, |parent, name| {
-            mknodat(
+            let device = makedev(0, 0);
+            match mknodat(
                 parent,
                 name,
                 FileType::CharacterDevice,
                 Mode::empty(),
-                makedev(0, 0),
-            )
+                device,
+            ) {
+                // Where whiteouts cannot be made nothing stacks layers, and the index knows.
+                Err(Errno::PERM) => Ok(()),
+                other => other,
+            }
         })?;
         let metadata = Metadata::root_owned(0, Timestamp::EPOCH);
         self.push(&metadata.entry(path, Kind::Whiteout));

@@ -90,8 +90,7 @@ impl LayerStore {
     /// Returns the layer that is described as this tar stream, unless it is here.
     #[must_use]
     pub fn described_as(&self, diff_id: DiffId) -> Option<(LayerId, Description)> {
-        let text = fs::read_to_string(diff_path(self.store(), diff_id)).ok()?;
-        let id = text.trim().parse().ok()?;
+        let id = self.named(diff_id)?;
         match self.layer(id) {
             Some(_) => None,
             None => self.description(id).map(|description| (id, description)),

@@ -109,7 +109,7 @@ impl LayerStore {
     }
 
     /// Forgets what was read of a layer.
-    fn forget(&self, id: LayerId) {
+    pub(crate) fn forget(&self, id: LayerId) {
         let mut known = self.known().lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(&id);
     }

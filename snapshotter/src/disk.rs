@@ -28,9 +28,10 @@ pub(crate) fn make_whiteout(parent: impl AsFd, name: impl rustix::path::Arg) -> 
     Ok(mknodat(parent, name, kind, Mode::empty(), makedev(0, 0))?)
 }
 
-/// Marks an open directory as opaque.
+/// Marks an open directory as opaque. Where that is refused nothing stacks layers, and the index
+/// knows.
 pub(crate) fn make_opaque(directory: impl AsFd) -> io::Result<()> {
-    Ok(fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty())?)
+    as_far_as_allowed(fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty()))
 }
 
 /// A directory whose inside is reached without following symbolic links.

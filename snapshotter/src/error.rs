@@ -16,14 +16,6 @@ pub enum LayerError {
         /// What is wrong with it.
         source: InvalidTree,
     },
-    /// What is known about it cannot be read.
-    #[error("facts about layer {id} are damaged")]
-    Facts {
-        /// The layer.
-        id: LayerId,
-        /// What is wrong with them.
-        source: serde_json::Error,
-    },
     /// Its files are asked for and not here.
     #[error("layer {0} is not unpacked")]
     NotUnpacked(LayerId),

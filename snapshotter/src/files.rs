@@ -113,12 +113,15 @@ impl Layer {
         if !own.is_dir() {
             return None;
         }
-        let Some(below) = self.upon() else {
-            return Some(LayerFiles::in_one(own));
+        let below = match self.below() {
+            Below::Nothing => return Some(LayerFiles::in_one(own)),
+            Below::Layer(below) => below,
+            Below::Unknown => return None,
         };
         // One that was lost and made again may have become a part itself.
         let rest = below.path("diff");
-        (rest.is_dir() && below.upon().is_none()).then_some(LayerFiles {
+        let has_all = matches!(below.below(), Below::Nothing);
+        (rest.is_dir() && has_all).then_some(LayerFiles {
             own,
             rest: Some(rest),
         })
@@ -136,10 +139,34 @@ impl Layer {
     /// Returns the layer whose files this one lies on, here or not; none if it has all its files.
     #[must_use]
     pub fn upon(&self) -> Option<Self> {
-        let text = fs::read_to_string(self.path(UPON)).ok()?;
-        let id: LayerId = text.trim_end().parse().ok()?;
-        Some(Self::new(self.store(), id))
+        match self.below() {
+            Below::Layer(below) => Some(below),
+            Below::Nothing | Below::Unknown => None,
+        }
     }
+
+    /// Returns what has the files that are not the layer's own.
+    pub(crate) fn below(&self) -> Below {
+        match fs::read_to_string(self.path(UPON)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Below::Nothing,
+            Err(_) => Below::Unknown,
+            Ok(text) => match text.trim_end().parse() {
+                Ok(id) => Below::Layer(Self::new(self.store(), id)),
+                Err(_) => Below::Unknown,
+            },
+        }
+    }
+}
+
+/// What has the files of a layer that are not its own.
+#[derive(Debug)]
+pub(crate) enum Below {
+    /// Nothing: all are its own.
+    Nothing,
+    /// Another layer, here or not.
+    Layer(Layer),
+    /// Some layer whose name is damaged.
+    Unknown,
 }
 
 impl LayerStore {

@@ -20,7 +20,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Kind, LayerId};
+use kiln_cache::{Kind, LayerId, Unsettled};
 
 use crate::build_error::{BuildError, reading};
 use crate::builder::{Content, Sameness};
@@ -37,6 +37,8 @@ pub(crate) struct Kin {
     family: Option<LayerId>,
     /// Families that it has inodes of besides.
     others: BTreeSet<LayerId>,
+    /// Whether what is written of it is damaged: then it may have inodes of any.
+    is_unknown: bool,
 }
 
 impl Kin {
@@ -48,6 +50,7 @@ impl Kin {
             let donor = donor.unwrap_or_default();
             let family = donor.family.unwrap_or(*id);
             kin.others.extend(donor.others);
+            kin.is_unknown |= donor.is_unknown;
             match (sameness, kin.family) {
                 // The same place of an earlier layer of the same step.
                 (Sameness::Whole, None) => kin.family = Some(family),
@@ -76,20 +79,33 @@ impl Kin {
         fs::write(&path, text).map_err(LayerError::at(&path))
     }
 
-    fn from_text(text: &str) -> Self {
-        let mut lines = text.lines();
-        Self {
-            family: lines.next().and_then(|line| line.parse().ok()),
-            others: lines.filter_map(|line| line.parse().ok()).collect(),
-        }
+    fn from_text(text: &str) -> Option<Self> {
+        let mut lines = text.strip_suffix('\n')?.split('\n');
+        let family = match lines.next()? {
+            "-" => None,
+            family => Some(family.parse().ok()?),
+        };
+        let others = lines.map(|line| line.parse().ok());
+        Some(Self {
+            family,
+            others: others.collect::<Option<_>>()?,
+            is_unknown: false,
+        })
     }
 }
 
 impl Layer {
     pub(crate) fn kin(&self) -> Kin {
         // Nearly no layer has any.
-        fs::read_to_string(self.path("kin"))
-            .map_or_else(|_| Kin::default(), |text| Kin::from_text(&text))
+        fs::read_to_string(self.path("kin")).map_or_else(
+            |_| Kin::default(),
+            |text| {
+                Kin::from_text(&text).unwrap_or(Kin {
+                    is_unknown: true,
+                    ..Kin::default()
+                })
+            },
+        )
     }
 
     /// Returns the directory with copies that no other layer has inodes of, if it was made.
@@ -125,6 +141,8 @@ impl Layer {
         }
         let (made, _, _work) = builder.into_directory()?;
         let path = self.path("own");
+        let announced = self.store().announce(Unsettled::Layer(self.id()));
+        let _announced = announced.map_err(LayerError::at(&path))?;
         fs::rename(made, &path).map_err(LayerError::at(&path))?;
         Ok(LayerFiles::in_one(path))
     }
@@ -138,7 +156,10 @@ pub(crate) fn kept_apart(layers: &[Layer]) -> HashSet<LayerId> {
         .iter()
         .map(|layer| (layer.id(), layer.kin()))
         .collect();
-    if known.iter().all(|(_, kin)| kin.others.is_empty()) {
+    if known
+        .iter()
+        .all(|(_, kin)| kin.others.is_empty() && !kin.is_unknown)
+    {
         return apart;
     }
     known.sort_by_key(|(id, _)| *id);
@@ -148,7 +169,8 @@ pub(crate) fn kept_apart(layers: &[Layer]) -> HashSet<LayerId> {
         .map(|(id, kin)| kin.family.unwrap_or(*id))
         .collect();
     for (id, kin) in known {
-        match kin.others.iter().any(|family| taken.contains(family)) {
+        let is_related = kin.others.iter().any(|family| taken.contains(family));
+        match is_related || kin.is_unknown {
             true => drop(apart.insert(id)),
             false => taken.extend(kin.others),
         }

@@ -21,12 +21,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use kiln_cache::{DiffId, LayerId, Sha256Writer, Store, Timestamp, Tree, WorkDir};
+use kiln_cache::{DiffId, LayerId, Sha256Writer, Store, Timestamp, Tree, Unsettled, WorkDir};
 use rustix::fs::{Mode, Stat};
 
 use crate::error::LayerError;
 use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
-use crate::files::UPON;
+use crate::files::{Below, UPON};
 use crate::kin::Kin;
 use crate::tar_contents::Check;
 use crate::tar_write;
@@ -74,9 +74,14 @@ impl LayerStore {
         }
         let layer = Layer::among(self, id);
         let is_here = |layer: &Layer| layer.path("index").exists();
-        let is_whole = |layer: &Layer| is_here(layer) && layer.upon().is_none();
+        let is_whole = |layer: &Layer| is_here(layer) && matches!(layer.below(), Below::Nothing);
         // Without the one that it lies on, and all of that, a layer has lost its files.
-        (is_here(&layer) && layer.upon().is_none_or(|below| is_whole(&below))).then(|| {
+        let has_rest = || match layer.below() {
+            Below::Nothing => true,
+            Below::Layer(below) => is_whole(&below),
+            Below::Unknown => false,
+        };
+        (is_here(&layer) && has_rest()).then(|| {
             known.insert(id, layer.clone());
             layer
         })
@@ -85,8 +90,35 @@ impl LayerStore {
     /// Returns the layer that a tar stream of this digest holds, or none if it is not here.
     #[must_use]
     pub fn by_diff_id(&self, diff_id: DiffId) -> Option<Layer> {
-        let text = fs::read_to_string(diff_path(&self.shared.store, diff_id)).ok()?;
-        self.layer(text.trim().parse().ok()?)
+        self.layer(self.named(diff_id)?)
+    }
+
+    /// Returns the layer, here or described, that is named by the digest of one of its tar streams.
+    pub(crate) fn named(&self, diff_id: DiffId) -> Option<LayerId> {
+        let name = diff_path(&self.shared.store, diff_id);
+        let bytes = fs::read(&name).ok()?;
+        let text = str::from_utf8(&bytes).unwrap_or_default();
+        text.trim().parse().ok().or_else(|| {
+            // There was a name; it was damaged.
+            let id = self.known_as(diff_id)?;
+            let _ = replace(&self.shared.store, &name, format!("{id}\n").as_bytes());
+            Some(id)
+        })
+    }
+
+    /// Looks for a layer by what is known of all.
+    fn known_as(&self, diff_id: DiffId) -> Option<LayerId> {
+        let has_tar = |id: &LayerId| {
+            let facts = self.known_facts(*id);
+            facts.tars.iter().any(|tar| tar.diff_id == diff_id)
+        };
+        let is_described = |id: &LayerId| {
+            let description = self.description(*id);
+            description.is_some_and(|known| known.blob.diff_id == diff_id)
+        };
+        let here = self.list().unwrap_or_default().into_iter().find(has_tar);
+        let described = || self.list_described().unwrap_or_default().into_iter();
+        here.or_else(|| described().map(|(id, _)| id).find(is_described))
     }
 
     /// Returns the layer without entries.
@@ -141,6 +173,9 @@ impl LayerStore {
             let diff = staged.join("diff");
             fs::rename(files.diff, &diff).map_err(LayerError::at(diff))?;
         }
+        let store = &self.shared.store;
+        let announced = store.announce(Unsettled::Layer(id));
+        let _announced = announced.map_err(LayerError::at(target))?;
         while let Err(error) = rename_into(&staged, target) {
             if !is_taken(&error) {
                 return Err(LayerError::at(target)(error));
@@ -283,7 +318,8 @@ impl Layer {
         self.state.id
     }
 
-    /// Returns the index, read once.
+    /// Returns the index, read once. A layer whose index is damaged is not here any more: nobody can
+    /// tell what it is, and it would only keep its place from what it should be.
     ///
     /// # Errors
     /// When it cannot be read or is damaged.
@@ -293,25 +329,33 @@ impl Layer {
         }
         let path = self.state.path.join("index");
         let bytes = fs::read(&path).map_err(LayerError::at(&path))?;
-        let tree = Tree::from_bytes(bytes).map_err(|source| LayerError::Damaged {
-            id: self.id(),
-            source,
+        let tree = Tree::from_bytes(bytes).map_err(|source| {
+            // One that stays is found again.
+            let _ = fs::remove_file(&path);
+            self.layers().forget(self.id());
+            LayerError::Damaged {
+                id: self.id(),
+                source,
+            }
         })?;
         Ok(Arc::clone(self.state.tree.get_or_init(|| Arc::new(tree))))
     }
 
-    /// Returns what is known about the layer besides its index.
+    /// Returns what is known about the layer besides its index. What is damaged is not known, and is
+    /// found out anew.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn facts(&self) -> Result<Facts, LayerError> {
+        Ok(self.stored_facts()?.unwrap_or_default())
+    }
+
+    /// Returns the facts as they are stored; none if they are damaged.
+    pub(crate) fn stored_facts(&self) -> Result<Option<Facts>, LayerError> {
         let path = self.state.path.join("facts");
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| LayerError::Facts {
-                id: self.id(),
-                source,
-            }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Facts::default()),
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(Facts::default())),
             Err(error) => Err(LayerError::at(path)(error)),
         }
     }
@@ -407,11 +451,10 @@ impl Layer {
     fn update_facts(&self, change: impl FnOnce(&mut Facts)) -> Result<(), LayerError> {
         let directory = File::open(&self.state.path).map_err(LayerError::at(&self.state.path))?;
         directory.lock().map_err(LayerError::at(&self.state.path))?;
-        // Damaged facts are as good as none.
-        let before = self.facts().unwrap_or_default();
-        let mut after = before.clone();
+        let before = self.stored_facts()?;
+        let mut after = before.clone().unwrap_or_default();
         change(&mut after);
-        if after == before {
+        if Some(&after) == before.as_ref() {
             return Ok(());
         }
         let bytes = serde_json::to_vec(&after).expect("facts have text keys only");

@@ -103,7 +103,7 @@ impl Layer {
         let source = facts
             .blobs
             .iter()
-            .find(|blob| Some(blob.diff_id) == wanted && blobs.contains(blob.descriptor.digest));
+            .find(|blob| Some(blob.diff_id) == wanted && blobs.has(&blob.descriptor));
         let (blob, tar) = match (source, known) {
             (Some(source), _) if is_foreign => {
                 let file = blobs.open(source.descriptor.digest)?;
@@ -174,9 +174,7 @@ pub(crate) fn packed<'a>(
 ) -> Option<&'a KnownBlob> {
     let wanted = facts.diff_id();
     facts.blobs.iter().find(|blob| {
-        Some(blob.diff_id) == wanted
-            && packing.is_met_by(blob)
-            && blobs.contains(blob.descriptor.digest)
+        Some(blob.diff_id) == wanted && packing.is_met_by(blob) && blobs.has(&blob.descriptor)
     })
 }
 

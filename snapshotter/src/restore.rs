@@ -26,7 +26,7 @@ impl LayerStore {
         let source = facts
             .blobs
             .iter()
-            .find(|blob| blobs.contains(blob.descriptor.digest))
+            .find(|blob| blobs.has(&blob.descriptor))
             .ok_or_else(|| BuildError::from(LayerError::NotUnpacked(layer.id())))?;
         let blob = blobs
             .open(source.descriptor.digest)
@@ -39,11 +39,17 @@ impl LayerStore {
         Ok(layer.unpacked().map_err(BuildError::from)?)
     }
 
-    /// Makes sure that a layer is found by the digests of its tar streams.
+    /// Makes sure that a layer is found by the digests of its tar streams. If what is known of them
+    /// is damaged, that of its own tar is found out anew.
     ///
     /// # Errors
     /// When that cannot be read or written.
     pub fn name_again(&self, layer: &Layer) -> Result<(), LayerError> {
+        if layer.stored_facts()?.is_none() {
+            let path = layer.path("facts");
+            std::fs::remove_file(&path).map_err(LayerError::at(&path))?;
+            layer.canonical_tar()?;
+        }
         for tar in layer.facts()?.tars {
             layer.find_by(tar.diff_id)?;
         }

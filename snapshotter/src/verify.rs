@@ -12,7 +12,7 @@ use kiln_cache::{DiffId, Entry, GuestPath, Kind, Tree};
 use crate::disk::Root;
 use crate::error::LayerError;
 use crate::facts::TarOrigin;
-use crate::files::LayerFiles;
+use crate::files::{Below, LayerFiles};
 use crate::layer::{Layer, TimeClamp};
 use crate::owner::Owners;
 use crate::scan::{self, Node, NodeKind};
@@ -79,8 +79,9 @@ impl Layer {
         if tree.layer_id() != self.id() {
             return vec![LayerDamage::Index];
         }
-        let Ok(facts) = self.facts() else {
-            return vec![LayerDamage::Facts];
+        let facts = match self.stored_facts() {
+            Ok(Some(facts)) => facts,
+            Ok(None) | Err(_) => return vec![LayerDamage::Facts],
         };
         let Some(files) = self.files() else {
             return vec![LayerDamage::NoFiles];
@@ -96,6 +97,9 @@ impl Layer {
         }
         if let Some(copies) = self.own_files() {
             damage.extend(compare_with(&tree, &LayerFiles::in_one(copies), whiteouts));
+        }
+        if matches!(self.below(), Below::Unknown) {
+            damage.push(LayerDamage::NoFiles);
         }
         // What is wrong with that one may be hidden here, but it will have to go.
         if let Some(below) = self.upon() {
@@ -204,9 +208,21 @@ fn difference(
         () if !is_link && entry.mode != node.mode => Some("mode"),
         () if owners.uid_on_disk(entry.uid) != node.uid => Some("owner"),
         () if owners.gid_on_disk(entry.gid) != node.gid => Some("group"),
-        () if entry.mtime.seconds != node.mtime.seconds => Some("time of modification"),
+        () if !is_time_kept(entry.mtime.seconds, node.mtime.seconds) => {
+            Some("time of modification")
+        }
         () => None,
     }
+}
+
+/// Says whether a file system that was to keep one time, in seconds, may have kept the other: those
+/// beyond its range become the nearest in it. All that overlayfs is mounted upon know the times of
+/// 32 bits at least.
+fn is_time_kept(wanted: i64, found: i64) -> bool {
+    let (first, last) = (i64::from(i32::MIN), i64::from(i32::MAX));
+    wanted == found
+        || (wanted > last && (last..wanted).contains(&found))
+        || (wanted < first && found > wanted && found <= first)
 }
 
 #[cfg(test)]
@@ -219,6 +235,24 @@ mod tests {
 
     use super::*;
     use crate::{Content, LayerStore, Metadata};
+
+    #[test]
+    fn times_that_a_disk_cannot_hold_are_the_nearest_that_it_can() {
+        let (last, far) = (i64::from(i32::MAX), 1 << 40);
+        for (wanted, found, is_kept) in [
+            (7, 7, true),
+            (7, 8, false),
+            (far, last, true),
+            // ext4 with large inodes, in the year 2446.
+            (far, (1 << 34) - (1 << 31) - 1, true),
+            (far, 7, false),
+            (far, far + 1, false),
+            (-far, i64::from(i32::MIN), true),
+            (-far, 0, false),
+        ] {
+            assert_eq!(is_time_kept(wanted, found), is_kept, "{wanted} {found}");
+        }
+    }
 
     /// Makes a layer, lets `damage` loose on its directory, and says what is found.
     fn found(damage: impl FnOnce(&Path)) -> Vec<String> {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use arguments::ProgressChoice;
 pub(crate) use arguments::{BuildArguments, ResourceAliases};
 use call::Call;
-use kiln_engine::Error;
+use kiln_engine::{Error, Purpose};
 pub(crate) use values::{parse_extra_host, parse_ulimit, set_resource, split_pair};
 
 use crate::diagnostics::{self, LogExtent, Look};
@@ -62,7 +62,7 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
         insecure,
         credentials: arguments.authfile.clone(),
     };
-    let engine = session::open_with(environment, display.warner(), &changes)?;
+    let engine = session::open_with(environment, display.warner(), &changes, Purpose::Work)?;
     let engine = Arc::new(engine);
     if let Some(call) = call {
         let answer = call.ask(&engine, &request, prose_width(environment), &display);

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_engine::{Amount, CacheSettings, Collection, Engine, EngineOptions, Programs};
+use kiln_engine::{Amount, CacheSettings, Collection, Engine, EngineOptions, Programs, Purpose};
 use kiln_registry::ClientOptions;
 
 use crate::environment::Environment;
@@ -82,6 +82,7 @@ pub(crate) fn collect(arguments: &[OsString]) -> Outcome {
     session::enter()?;
     let engine = Engine::open(EngineOptions {
         root: PathBuf::from(root),
+        purpose: Purpose::Work,
         registry: ClientOptions::default(),
         programs: Programs::default(),
     })?;

@@ -75,7 +75,7 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
     }
     session::enter()?;
     if arguments.detach {
-        let engine = session::open(environment)?;
+        let engine = session::open_to_work(environment)?;
         let made = create(arguments, &engine, &request)?;
         drop(engine);
         let container = made.container().clone();
@@ -89,7 +89,7 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
     }
     let signals = Signals::take()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
-    let engine = session::open(environment)?;
+    let engine = session::open_to_work(environment)?;
     let (over, until) = UnixStream::pair()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let made = std::thread::scope(|scope| {

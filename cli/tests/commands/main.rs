@@ -22,6 +22,7 @@ mod progress; // lines and JSON
 mod reuse; // what is run again
 mod ship; // to registries and archives
 mod stacks; // files that layers have in common
+mod torn; // files cut short, and directories of others
 mod usage; // command lines
 mod verify; // twice
 mod why; // reasons and plans

@@ -287,6 +287,7 @@ impl Engine {
             Delivery::Outputs => self.export_caches(request, sharing, reporter)?,
             Delivery::Nowhere => None,
         };
+        self.settle()?;
         let result = BuildResult {
             id: exported.id,
             descriptor: exported.descriptor,

@@ -125,8 +125,8 @@ impl Engine {
         let pruned = self.prune_cache(&request, &Turn::Skip)?;
         if pruned.is_some() {
             let stamp = self.store.path("collected");
-            File::create(&stamp).map_err(Error::at("cannot write", &stamp))?;
             self.empty_trash();
+            File::create(&stamp).map_err(Error::at("cannot write", &stamp))?;
         }
         Ok(pruned)
     }

@@ -15,6 +15,7 @@ mod entry; // entries as people see them
 mod images; // images without names or containers
 mod inventory; // what is there
 mod reach; // what manifests lead to
+mod recover; // what others left behind
 mod results; // results of steps
 mod sources; // what comes from elsewhere or outlives builds
 mod summary; // all kinds of things in four lines

@@ -189,15 +189,21 @@ impl Engine {
         })
     }
 
-    fn whiteouts(&self) -> io::Result<Whiteouts> {
-        let scratch = self.store.work_dir()?;
+    /// Says which whiteouts are to be found; those that this process could make.
+    pub(super) fn whiteouts(&self) -> io::Result<Whiteouts> {
+        let scratch = match self.store.work_dir() {
+            Ok(scratch) => scratch,
+            // It cannot be tried here and now, and nothing is held against the disk.
+            Err(error) if cannot_write(&error) => return Ok(Whiteouts::IndexOnly),
+            Err(error) => return Err(error),
+        };
         Ok(match overlay::probe(scratch.path()) {
             Support::Overlay => Whiteouts::Stored,
             Support::Refused(_) => Whiteouts::IndexOnly,
         })
     }
 
-    fn damage_of_blob(&self, digest: Sha256) -> Option<String> {
+    pub(crate) fn damage_of_blob(&self, digest: Sha256) -> Option<String> {
         let file = match File::open(self.blobs.path(digest)) {
             Ok(file) => file,
             // Collected meanwhile.
@@ -214,7 +220,7 @@ impl Engine {
         }
     }
 
-    fn damage_of_layer(&self, id: LayerId, whiteouts: Whiteouts) -> Option<String> {
+    pub(super) fn damage_of_layer(&self, id: LayerId, whiteouts: Whiteouts) -> Option<String> {
         let damage = match self.layers.layer(id) {
             Some(layer) => layer.verify(whiteouts),
             None if self.layers.place(id).exists() => vec![LayerDamage::Index],
@@ -269,9 +275,8 @@ impl Engine {
             }
         }
         let buried = evicted.iter().map(|key| (*key, EvictionReason::Damage));
-        Tombstones::new(&self.store)
-            .add(buried, Timestamp::now())
-            .map_err(failed)?;
+        // A full disk has no room for reasons.
+        let _ = Tombstones::new(&self.store).add(buried, Timestamp::now());
         for key in &evicted {
             self.actions.remove(*key).map_err(failed)?;
         }
@@ -289,7 +294,7 @@ impl Engine {
 
     /// Names a layer again whose index is whole, or makes its files again from a blob that is whole;
     /// says whether that worked.
-    fn is_mended(&self, id: LayerId, whiteouts: Whiteouts, trash: &Trash) -> bool {
+    pub(super) fn is_mended(&self, id: LayerId, whiteouts: Whiteouts, trash: &Trash) -> bool {
         let layer = match self.layers.layer(id) {
             Some(layer) if layer.tree().is_ok_and(|tree| tree.layer_id() == id) => layer,
             _ => return false,
@@ -303,7 +308,7 @@ impl Engine {
         let has_blob = facts
             .blobs
             .iter()
-            .any(|blob| self.blobs.contains(blob.descriptor.digest));
+            .any(|blob| self.blobs.has(&blob.descriptor));
         has_blob
             && self.layers.discard_files(id, trash).is_ok()
             && self.layers.materialise(&layer, &self.blobs).is_ok()
@@ -393,4 +398,13 @@ impl Engine {
         lost.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(lost)
     }
+}
+
+/// Says whether nothing can be written at all, be the disk full or not ours to write to.
+fn cannot_write(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
+    )
 }

@@ -118,7 +118,7 @@ impl Engine {
     pub(crate) fn doubt_what_is_away(&self, image: &kiln_cache::Image) {
         for (diff_id, _) in image.layers() {
             if let Some((id, description)) = self.layers.described_as(diff_id)
-                && !self.blobs.contains(description.blob.descriptor.digest)
+                && !self.blobs.has(&description.blob.descriptor)
             {
                 // If that fails, a build finds out the same.
                 let _ = self.layers.doubt(id);
@@ -164,7 +164,7 @@ impl Engine {
             let id = built.layer;
             let is_at_hand = match (self.layers.layer(id), self.layers.description(id)) {
                 (Some(_), _) => true,
-                (None, Some(known)) => self.blobs.contains(known.blob.descriptor.digest),
+                (None, Some(known)) => self.blobs.has(&known.blob.descriptor),
                 (None, None) => false,
             };
             let is_gone = || matches!(self.bring_one(id, reporter), Err(BringError::Lost(_)));

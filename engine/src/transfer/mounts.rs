@@ -200,7 +200,7 @@ fn keep(engine: &Engine, mount: &SharedMount, origin: &Origin) -> Option<PackedM
     remember_place(&engine.store, &engine.blobs, digest, &place).ok()?;
     Some(PackedMount {
         blob: ExportLayer {
-            source: match engine.blobs.contains(digest) {
+            source: match engine.blobs.has(&mount.blob) {
                 true => LayerSource::Stored(engine.blobs.path(digest)),
                 false => LayerSource::Absent,
             },
@@ -254,7 +254,7 @@ impl Engine {
             )));
         };
         let stream: Box<dyn io::Read + Send> = match origin {
-            _ if self.blobs.contains(blob.digest) => Box::new(
+            _ if self.blobs.has(blob) => Box::new(
                 self.blobs
                     .open(blob.digest)
                     .map_err(|error| Error::environment("cannot read a blob", &error))?,

@@ -106,13 +106,7 @@ pub(crate) fn load_one(
     };
     // A manifest is stored after everything it names was verified.
     match Image::read(blobs, digest) {
-        Ok(image)
-            if image
-                .layers()
-                .all(|(_, layer)| blobs.contains(layer.digest)) =>
-        {
-            Ok(image)
-        }
+        Ok(image) if image.layers().all(|(_, layer)| blobs.has(layer)) => Ok(image),
         _ => load_image(contents, digest, blobs),
     }
 }

@@ -52,6 +52,7 @@ fn the_same_files_are_the_same_layer_in_any_order() {
     let other = layer(&store, &["c=2", "b hard=c", "a/", "a/x=old", "a/x=1"]);
     assert_eq!(one, other);
     assert_eq!(one.diff_id().unwrap(), other.diff_id().unwrap());
+    store.store().settle().unwrap();
     let work = fs::read_dir(directory.path().join("work")).unwrap();
     for own in work {
         assert_eq!(fs::read_dir(own.unwrap().path()).unwrap().count(), 0);

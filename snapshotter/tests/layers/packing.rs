@@ -94,9 +94,14 @@ fn nothing_is_packed_twice() {
     assert_eq!(first.level, Some(5));
     // Bytes that no packing would give show that they were not made again.
     let place = blobs.path(first.descriptor.digest);
-    fs::write(&place, "marked").unwrap();
+    let length = usize::try_from(first.descriptor.size_bytes).unwrap();
+    fs::write(&place, vec![b'm'; length]).unwrap();
     assert_eq!(sample.pack(&blobs, gzip).unwrap(), first);
-    assert_eq!(fs::read(&place).unwrap(), b"marked");
+    assert_eq!(fs::read(&place).unwrap(), vec![b'm'; length]);
+    // But one of another length is damaged, and made again.
+    fs::write(&place, "short").unwrap();
+    assert_eq!(sample.pack(&blobs, gzip).unwrap(), first);
+    assert!(blobs.has(&first.descriptor));
     fs::remove_file(&place).unwrap();
     assert_eq!(sample.pack(&blobs, gzip).unwrap(), first);
     let other = Packing {

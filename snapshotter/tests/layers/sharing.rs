@@ -101,6 +101,7 @@ fn killed_makers_leave_whole_layers() {
             diff_id
         );
     }
+    store.store().recover(|left| Ok(left.clone())).unwrap();
     store.empty().unwrap();
     let work = fs::read_dir(state.join("work")).unwrap();
     assert_eq!(work.count(), 1, "only this process's own directory is left");

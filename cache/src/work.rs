@@ -1,0 +1,481 @@
+//! What is unfinished, and what is finished but perhaps not on disk.
+//!
+//! ```text
+//! work/<pid>-<n>/              all of one kiln, which holds a lock on it
+//! work/<pid>-<n>/<number>      a file or directory that is being written
+//! work/<pid>-<n>/blob-<hex>    empty: this blob has its name, but its bytes may be in memory only
+//! work/<pid>-<n>/layer-<hex>   likewise a layer
+//! ```
+//!
+//! File systems write contents when it suits them, but names in the order in which they were given
+//! (ext4, XFS and btrfs do). So whoever gives a blob or a layer its name *announces* it first with
+//! a name in its work directory: after a loss of power there may be an announcement without a
+//! thing, never a thing without its announcement. Settling has everything written, by one `syncfs`,
+//! and takes the announcements away. A kiln settles before it moves a name that people know, and
+//! before it says that it is done; one that made nothing writes nothing for it.
+//!
+//! A kiln that is killed, or loses its power, leaves a directory that nobody holds a lock on. What
+//! is announced there cannot be trusted: the next kiln compares it with its digest before it does
+//! anything else. All other unfinished things are deleted.
+//!
+//! Small files that say themselves whether they are whole (records, facts, notes) are not
+//! announced: half of one is as good as none.
+//!
+//! # Limitations
+//!
+//! A file system that may lose the name of an older file and keep that of a younger one gets no
+//! promise.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::{LayerId, Sha256, Store};
+
+/// Something that has its name, but whose bytes may not be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unsettled {
+    /// A blob.
+    Blob(Sha256),
+    /// A layer.
+    Layer(LayerId),
+}
+
+impl Unsettled {
+    fn file_name(self) -> String {
+        match self {
+            Self::Blob(digest) => format!("blob-{}", digest.hex()),
+            Self::Layer(id) => format!("layer-{id}"),
+        }
+    }
+
+    fn of_file_name(name: &str) -> Option<Self> {
+        let (kind, hex) = name.split_once('-')?;
+        match kind {
+            "blob" => Sha256::from_hex(hex).ok().map(Self::Blob),
+            "layer" => hex.parse().ok().map(Self::Layer),
+            _ => None,
+        }
+    }
+}
+
+/// This process's part of `work/`: a directory made on first use, with a lock held on it.
+#[derive(Debug)]
+pub(crate) struct WorkRoot {
+    root: PathBuf,
+    work: PathBuf,
+    own: Mutex<Option<Own>>,
+    next: AtomicU64,
+    owed: Mutex<Owed>,
+}
+
+#[derive(Debug)]
+struct Own {
+    directory: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+/// What was named since the last settling.
+#[derive(Debug, Default)]
+struct Owed {
+    /// Announcements of what has its name now.
+    announced: Vec<PathBuf>,
+    /// Something else that somebody will be told is there.
+    is_more: bool,
+}
+
+impl WorkRoot {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            work: root.join("work"),
+            own: Mutex::new(None),
+            next: AtomicU64::new(0),
+            owed: Mutex::default(),
+        }
+    }
+
+    /// Returns an unused path below this process's directory.
+    pub(crate) fn fresh(&self) -> io::Result<PathBuf> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(self.directory()?.join(number.to_string()))
+    }
+
+    /// Makes an unused directory that lives until the value is dropped.
+    pub(crate) fn make(&self, store: Store) -> io::Result<WorkDir> {
+        let path = self.fresh()?;
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(WorkDir {
+            path,
+            _store: store,
+        })
+    }
+
+    /// Announces what is about to get its name, which it must have when the value is dropped.
+    pub(crate) fn announce(&self, what: Unsettled) -> io::Result<Announcement<'_>> {
+        let path = self.directory()?.join(what.file_name());
+        File::create(&path)?;
+        Ok(Announcement { work: self, path })
+    }
+
+    /// Notes that something else has to be on disk before anybody is told of it.
+    pub(crate) fn owe(&self) {
+        lock(&self.owed).is_more = true;
+    }
+
+    /// Has everything written that this process named, or another one whose results may have been
+    /// used.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        let mut owed = std::mem::take(&mut *lock(&self.owed));
+        if owed.announced.is_empty() && !owed.is_more && !self.do_others_owe()? {
+            return Ok(());
+        }
+        if let Err(error) = sync(&self.root) {
+            let mut later = lock(&self.owed);
+            later.announced.append(&mut owed.announced);
+            later.is_more = true;
+            return Err(error);
+        }
+        for path in owed.announced {
+            // One that stays costs the next kiln a look.
+            let _ = fs::remove_file(path);
+        }
+        Ok(())
+    }
+
+    fn do_others_owe(&self) -> io::Result<bool> {
+        let own = lock(&self.own);
+        let own = own.as_ref().map(|own| own.directory.as_path());
+        let mut others = entries(&self.work)?
+            .into_iter()
+            .map(|entry| entry.path())
+            .filter(|path| Some(path.as_path()) != own);
+        Ok(others.any(|other| !announced_in(&other).is_empty()))
+    }
+
+    /// Returns what kilns announced that are no more.
+    pub(crate) fn left_behind(&self) -> io::Result<BTreeSet<Unsettled>> {
+        let mut found = BTreeSet::new();
+        for entry in entries(&self.work)? {
+            if is_abandoned(&entry.path()) {
+                found.extend(announced_in(&entry.path()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Has `judge` look at what other kilns left behind; what it returns can be trusted then, or is
+    /// gone. One kiln does this at a time, and those that come meanwhile wait.
+    pub(crate) fn recover(
+        &self,
+        judge: impl FnOnce(&BTreeSet<Unsettled>) -> io::Result<BTreeSet<Unsettled>>,
+    ) -> io::Result<()> {
+        let turn = File::open(&self.work)?;
+        turn.lock()?;
+        let left = self.left_behind()?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let judged = judge(&left)?;
+        // What a killed kiln left may still be in memory.
+        sync(&self.root)?;
+        for entry in entries(&self.work)? {
+            let directory = entry.path();
+            if is_abandoned(&directory) {
+                for what in &judged {
+                    let _ = fs::remove_file(directory.join(what.file_name()));
+                }
+            }
+        }
+        delete_abandoned(&self.work);
+        Ok(())
+    }
+
+    fn directory(&self) -> io::Result<PathBuf> {
+        let mut own = lock(&self.own);
+        if let Some(own) = &*own {
+            return Ok(own.directory.clone());
+        }
+        fs::create_dir_all(&self.work)?;
+        delete_abandoned(&self.work);
+        let made = self.claim()?;
+        let directory = made.directory.clone();
+        *own = Some(made);
+        Ok(directory)
+    }
+
+    /// Makes `<pid>-<n>` and locks it. Process ids recur (and differ between pid namespaces), so a
+    /// name may be taken; and between making and locking it another kiln may take it for abandoned
+    /// and delete it, which shows once it is locked.
+    fn claim(&self) -> io::Result<Own> {
+        for number in 0.. {
+            let directory = self.work.join(format!("{}-{number}", std::process::id()));
+            match fs::DirBuilder::new().mode(0o700).create(&directory) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            }
+            let Ok(handle) = File::open(&directory) else {
+                continue;
+            };
+            // Whoever looks whether it is abandoned holds the lock for a moment.
+            handle.lock()?;
+            if directory.exists() {
+                return Ok(Own {
+                    directory,
+                    _lock: handle,
+                });
+            }
+        }
+        unreachable!("the counter does not end");
+    }
+}
+
+impl Drop for WorkRoot {
+    fn drop(&mut self) {
+        let is_settled = self.settle().is_ok();
+        if let Some(own) = lock(&self.own).take() {
+            // What cannot be deleted now is deleted by the next kiln, and what could not be written
+            // is looked at by it.
+            let _ = match is_settled {
+                true => remove_tree(&own.directory),
+                false => delete_unfinished(&own.directory),
+            };
+        }
+    }
+}
+
+/// Something that was announced and is getting its name.
+#[derive(Debug)]
+pub struct Announcement<'a> {
+    work: &'a WorkRoot,
+    path: PathBuf,
+}
+
+impl Drop for Announcement<'_> {
+    fn drop(&mut self) {
+        // Only now does a settling that begins cover what was announced.
+        let path = std::mem::take(&mut self.path);
+        lock(&self.work.owed).announced.push(path);
+    }
+}
+
+/// A directory for something unfinished, deleted with everything in it when dropped.
+#[derive(Debug)]
+pub struct WorkDir {
+    path: PathBuf,
+    _store: Store,
+}
+
+impl WorkDir {
+    /// Returns its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        // What cannot be deleted now is deleted by the next kiln.
+        let _ = remove_tree(&self.path);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has everything written that the file system of `root` has in memory.
+fn sync(root: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(root)?)?)
+}
+
+fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Says whether a directory in `work/` is that of a kiln that is no more. Its owner holds an
+/// exclusive lock as long as it lives; whoever looks asks for a shared one, so that two who look at
+/// once do not take each other for the owner.
+fn is_abandoned(directory: &Path) -> bool {
+    File::open(directory).is_ok_and(|handle| handle.try_lock_shared().is_ok())
+}
+
+/// Returns what is announced in a directory in `work/`.
+fn announced_in(directory: &Path) -> BTreeSet<Unsettled> {
+    let names = entries(directory).unwrap_or_default();
+    let names = names.iter().map(DirEntry::file_name);
+    names
+        .filter_map(|name| Unsettled::of_file_name(name.to_str()?))
+        .collect()
+}
+
+/// Deletes what kilns left unfinished that are no more.
+fn delete_abandoned(work: &Path) {
+    for entry in entries(work).unwrap_or_default() {
+        let path = entry.path();
+        let Ok(handle) = File::open(&path) else {
+            continue;
+        };
+        if handle.try_lock_shared().is_ok() {
+            let _ = delete_unfinished(&path);
+        }
+    }
+}
+
+/// Deletes a directory in `work/`, but for what is announced in it.
+fn delete_unfinished(directory: &Path) -> io::Result<()> {
+    let mut is_empty = true;
+    for entry in entries(directory)? {
+        let name = entry.file_name();
+        if name.to_str().and_then(Unsettled::of_file_name).is_some() {
+            is_empty = false;
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => remove_tree(&entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    match is_empty {
+        true => fs::remove_dir(directory),
+        false => Ok(()),
+    }
+}
+
+/// Deletes a directory with everything in it, directories without permissions too.
+///
+/// Symbolic links are deleted, never followed.
+///
+/// # Errors
+/// When something cannot be deleted.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            open_directories(path)?;
+            fs::remove_dir_all(path)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Gives the owner full access to every directory below `path`; only the owner's processes see it.
+fn open_directories(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_directories(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Blake3, Blobs};
+
+    fn announced(store: &Store) -> BTreeSet<Unsettled> {
+        let works = entries(&store.path("work")).unwrap();
+        works
+            .iter()
+            .flat_map(|work| announced_in(&work.path()))
+            .collect()
+    }
+
+    #[test]
+    fn unfinished_work_vanishes_with_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let work = store.work_dir().unwrap();
+        fs::create_dir_all(work.path().join("a/b")).unwrap();
+        let path = work.path().to_owned();
+        drop(work);
+        assert!(!path.exists());
+        drop(store);
+        assert_eq!(
+            fs::read_dir(directory.path().join("work")).unwrap().count(),
+            0
+        );
+    }
+
+    #[test]
+    fn abandoned_work_is_deleted_and_living_work_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let living = Store::open(directory.path()).unwrap();
+        let work = living.work_dir().unwrap();
+        let abandoned = directory.path().join("work/999999-0");
+        fs::create_dir_all(abandoned.join("x")).unwrap();
+        let other = Store::open(directory.path()).unwrap();
+        let _own = other.work_dir().unwrap();
+        assert!(!abandoned.exists());
+        assert!(work.path().exists());
+    }
+
+    #[test]
+    fn what_is_made_is_announced_until_it_is_settled() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.settle().unwrap();
+        assert!(
+            !store.path("work").exists(),
+            "nothing made, nothing written"
+        );
+        let blob = Unsettled::Blob(Blobs::new(&store).put(b"blob").unwrap());
+        let layer = Unsettled::Layer(LayerId(Blake3::of(b"layer")));
+        drop(store.announce(layer).unwrap());
+        assert_eq!(announced(&store), BTreeSet::from([blob, layer]));
+        // What gets its name while others settle is not covered.
+        let late = Unsettled::Blob(Sha256::of(b"late"));
+        let naming = store.announce(late).unwrap();
+        store.settle().unwrap();
+        assert_eq!(announced(&store), BTreeSet::from([late]));
+        drop(naming);
+        drop(store);
+        let store = Store::open(directory.path()).unwrap();
+        assert_eq!(announced(&store), BTreeSet::new());
+    }
+
+    #[test]
+    fn what_a_dead_kiln_announced_is_judged_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let [one, two] = [b"1", b"2"].map(|bytes| Unsettled::Blob(Sha256::of(bytes)));
+        let dead = store.path("work/1-0");
+        fs::create_dir_all(dead.join("7")).unwrap();
+        for what in [one, two] {
+            fs::write(dead.join(what.file_name()), "").unwrap();
+        }
+        // A living one is trusted, and what is left behind survives the sweep of unfinished work.
+        let living = Store::open(directory.path()).unwrap();
+        drop(living.announce(Unsettled::Blob(Sha256::of(b"3"))).unwrap());
+        assert_eq!(store.left_behind().unwrap(), BTreeSet::from([one, two]));
+        assert!(!dead.join("7").exists());
+        store
+            .recover(|left| {
+                assert_eq!(*left, BTreeSet::from([one, two]));
+                Ok(BTreeSet::from([one]))
+            })
+            .unwrap();
+        assert_eq!(store.left_behind().unwrap(), BTreeSet::from([two]));
+        store.recover(|left| Ok(left.clone())).unwrap();
+        assert!(!dead.exists());
+        store.recover(|_| panic!("nothing is left")).unwrap();
+    }
+}

@@ -1,0 +1,265 @@
+//! Files of the state directory that are cut short: what comes of it is right, or said.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot make its surroundings has failed"
+)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kiln_testbed::{need, run};
+
+use crate::harness::{Ended, Kiln};
+
+const DOCKERFILE: &str = "FROM scratch\n\
+    COPY busybox /bin/sh\n\
+    RUN echo made > /made && echo x > /x\n\
+    COPY note /note\n";
+
+/// Returns the files below a directory, but for the contents of layers: nobody looks at each of
+/// those whenever it is used, `kiln cache verify` does.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        match metadata.is_dir() {
+            true if path.file_name().is_some_and(|name| name == "diff") => {}
+            true => found.extend(files(&path)),
+            false if metadata.len() > 0 => found.push(path),
+            false => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Returns the directories of all layers.
+fn layers(kiln: &Kiln) -> Vec<PathBuf> {
+    let list = |directory: &Path| {
+        let entries = fs::read_dir(directory).unwrap();
+        entries
+            .map(|entry| entry.unwrap().path())
+            .collect::<Vec<_>>()
+    };
+    let groups = list(&kiln.scratch.join("state/layers"));
+    groups.iter().flat_map(|group| list(group)).collect()
+}
+
+/// Checks that a command did what it should, or said what is wrong and how to go on.
+#[track_caller]
+fn is_right_or_said(file: &Path, what: &str, ended: &Ended, is_right: impl FnOnce() -> bool) {
+    assert!(!ended.stderr.contains("panicked"), "{what}: {ended:#?}");
+    match ended.code {
+        0 => assert!(
+            is_right(),
+            "{what} with {} cut short: {ended:#?}",
+            file.display()
+        ),
+        code => {
+            let said = ended.stderr.to_lowercase();
+            let is_clear = ["damaged", "does not hold a digest", "format", "hint: "];
+            assert!(
+                code > 0 && is_clear.iter().any(|word| said.contains(word)),
+                "{what} with {} cut short: {ended:#?}",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_file_cut_short_is_found_or_does_no_harm() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile(DOCKERFILE);
+    kiln.write("ctx/note", "noted\n");
+    kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+    kiln.ok(&["build", "-q", "-o", "type=oci,dest=first.tar", "ctx"]);
+    kiln.ok(&["tag", "app", "other"]);
+    let id = kiln.ok(&["inspect", "-f", "{{.Id}}", "app"]);
+    let (state, whole) = (kiln.scratch.join("state"), kiln.scratch.join("whole"));
+    fs::rename(&state, &whole).unwrap();
+    let files = files(&whole);
+    assert!(files.len() > 20, "{files:#?}");
+    for (number, file) in files.iter().enumerate() {
+        let _ = fs::remove_dir_all(&state);
+        run(Command::new("cp").arg("-a").arg(&whole).arg(&state));
+        let inside = file.strip_prefix(&whole).unwrap();
+        let length = fs::metadata(file).unwrap().len();
+        // Half of them lose all, half of them half: what is lost is one kind of file each time.
+        let left = if number % 2 == 0 { 0 } else { length / 2 };
+        let torn = File::options()
+            .write(true)
+            .open(state.join(inside))
+            .unwrap();
+        torn.set_len(left).unwrap();
+        drop(torn);
+        let listed = kiln.run(&["images", "--no-trunc", "-q"]);
+        is_right_or_said(inside, "images", &listed, || {
+            listed.stdout.lines().all(|line| line == id)
+        });
+        let upon = "FROM app\nRUN read made < /made; read note < /note; echo $made $note > /read\n";
+        kiln.write("upon/Dockerfile", upon);
+        let _ = fs::remove_dir_all(kiln.scratch.join("out"));
+        let ended = kiln.run(&["build", "-o", "out", "upon"]);
+        let read = || fs::read_to_string(kiln.scratch.join("out/read")).unwrap();
+        is_right_or_said(inside, "build upon", &ended, || read() == "made noted\n");
+        let _ = fs::remove_dir_all(kiln.scratch.join("out"));
+        let ended = kiln.run(&["build", "-o", "out", "ctx"]);
+        let read = || {
+            ["made", "note"]
+                .map(|name| fs::read_to_string(kiln.scratch.join("out").join(name)).unwrap())
+        };
+        is_right_or_said(inside, "build", &ended, || read() == ["made\n", "noted\n"]);
+        let ended = kiln.run(&["build", "-q", "-t", "app", "ctx"]);
+        is_right_or_said(inside, "build -t", &ended, || true);
+        if !inside.starts_with("format") {
+            // Whatever it was, building it again makes it whole, under its name too.
+            assert_eq!(ended.code, 0, "{}: {ended:#?}", inside.display());
+            let saved = kiln.run(&["save", "-o", "app.tar", "app"]);
+            assert_eq!(saved.code, 0, "{}: {saved:#?}", inside.display());
+            let verified = kiln.run(&["cache", "verify"]);
+            assert!(!verified.stderr.contains("panicked"), "{verified:#?}");
+            let again = kiln.run(&["cache", "verify"]);
+            assert!(
+                again.stdout.ends_with(": no damage\n"),
+                "{}: {again:#?}",
+                inside.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_damaged_name_is_not_looked_for_elsewhere() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile(DOCKERFILE);
+    kiln.write("ctx/note", "noted\n");
+    kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+    let name = kiln
+        .scratch
+        .join("state/refs/docker.io/library/app/_tag/latest");
+    fs::write(&name, "").unwrap();
+    kiln.write("upon/Dockerfile", "FROM app\n");
+    for command in [
+        &["build", "upon"][..],
+        &["run", "app", "true"],
+        &["inspect", "app"],
+        &["save", "-o", "app.tar", "app"],
+        &["tag", "app", "other"],
+    ] {
+        let ended = kiln.run(command);
+        assert_ne!(ended.code, 0, "{command:?}: {ended:#?}");
+        let said = format!("{} does not hold a digest; ", name.display());
+        assert!(ended.stderr.contains(&said), "{command:?}: {ended:#?}");
+    }
+    kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+    kiln.ok(&["build", "-q", "upon"]);
+    // A name whose image is damaged is not absent either, and can be taken away.
+    let manifest = fs::read_to_string(&name).unwrap();
+    let hex = manifest.trim().strip_prefix("sha256:").unwrap();
+    let blob = kiln
+        .scratch
+        .join(format!("state/blobs/sha256/{}/{hex}", &hex[..2]));
+    fs::write(&blob, "{").unwrap();
+    for command in [&["build", "upon"][..], &["run", "app", "true"]] {
+        let ended = kiln.run(command);
+        assert_ne!(ended.code, 0, "{command:?}: {ended:#?}");
+        assert!(
+            ended.stderr.contains("image app:latest is damaged: "),
+            "{ended:#?}"
+        );
+    }
+    assert_eq!(kiln.ok(&["rmi", "app"]), "Untagged: app:latest");
+}
+
+#[test]
+fn a_layer_lost_with_the_power_is_made_again_by_the_same_command() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile(DOCKERFILE);
+    kiln.write("ctx/note", "noted\n");
+    kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+    // What a kiln leaves that lost its power while it built: names, and files without contents.
+    let dead = kiln.scratch.join("state/work/1-0");
+    fs::create_dir_all(dead.join("3")).unwrap();
+    for layer in layers(&kiln) {
+        let id = layer.file_name().unwrap().to_str().unwrap().to_owned();
+        fs::write(dead.join(format!("layer-{id}")), "").unwrap();
+        if layer.join("diff/made").exists() {
+            fs::write(layer.join("diff/made"), "").unwrap();
+        }
+    }
+    // Who only looks does not mind.
+    kiln.ok(&["images"]);
+    let ended = kiln.run(&["build", "-o", "out", "ctx"]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    let said = ": /made: content changed; discarded";
+    assert!(ended.stderr.contains(said), "{ended:#?}");
+    let made = fs::read_to_string(kiln.scratch.join("out/made")).unwrap();
+    assert_eq!(made, "made\n");
+    assert!(!dead.exists());
+    kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+    assert!(kiln.ok(&["cache", "verify"]).ends_with(": no damage"));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_can_be_looked_at() {
+    let kiln = need!(Kiln::for_builds());
+    need!(kiln_testbed::need_root());
+    kiln.dockerfile(DOCKERFILE);
+    kiln.write("ctx/note", "noted\n");
+    kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+    let state = kiln.scratch.join("state");
+    let looking = "set -e; mount --bind \"$1\" \"$1\"; mount -o remount,bind,ro \"$1\"; shift; \
+        for command in images 'inspect app' 'history app' 'ps -a' 'cache du' 'system df' \
+        'cache verify --no-repair'; do \"$@\" $command; done";
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            looking,
+            "sh",
+        ])
+        .arg(&state)
+        .arg(env!("CARGO_BIN_EXE_kiln"))
+        .env("KILN_ROOT", &state);
+    let ended = Ended::from(command.output().unwrap());
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert!(ended.stdout.ends_with(": no damage\n"), "{ended:#?}");
+}
+
+#[test]
+fn nobody_else_gets_into_the_state_directory() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let kiln = need!(Kiln::for_builds());
+    let state = kiln.scratch.join("state");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+    kiln.dockerfile(DOCKERFILE);
+    kiln.write("ctx/note", "noted\n");
+    let mut build = Command::new("sh");
+    build
+        .args(["-c", "umask 000; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_kiln"))
+        .args(["build", "-q", "-t", "app", "ctx"])
+        .current_dir(kiln.scratch.path())
+        .env("KILN_ROOT", &state);
+    let ended = Ended::from(build.output().unwrap());
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert_eq!(mode(&state), 0o700);
+    for file in files(&state) {
+        assert_eq!(mode(&file) & 0o022, 0, "{}", file.display());
+        assert_eq!(
+            mode(file.parent().unwrap()) & 0o022,
+            0,
+            "{}",
+            file.display()
+        );
+    }
+}

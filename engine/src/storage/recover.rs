@@ -1,0 +1,77 @@
+//! After a kill or a loss of power: what may be damaged is compared with its digest before anything
+//! is made of it.
+//!
+//! Names lead to nothing that was not on disk when they were given, so what is damaged here was not
+//! finished: whoever wants it makes it again.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use kiln_cache::{Trash, Unsettled};
+use rayon::prelude::*;
+
+use super::verify::{Damage, DamagedThing, Outcome};
+use crate::{Engine, Error};
+
+impl Engine {
+    /// Looks at everything that other kilns left behind unsettled, and returns what was damaged.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read or written.
+    pub(crate) fn recover(&self) -> Result<Vec<Damage>, Error> {
+        let failed = |error: io::Error| {
+            Error::environment("cannot look at what another kiln left behind", &error)
+        };
+        if self.store.left_behind().map_err(failed)?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut damage = Vec::new();
+        self.store
+            .recover(|left| {
+                damage = self.judge(left)?;
+                Ok(left.clone())
+            })
+            .map_err(failed)?;
+        Ok(damage)
+    }
+
+    fn judge(&self, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>> {
+        let whiteouts = self.whiteouts()?;
+        let left: Vec<Unsettled> = left.iter().copied().collect();
+        let damaged = left.par_iter().filter_map(|thing| match *thing {
+            Unsettled::Blob(digest) => {
+                Some((DamagedThing::Blob(digest), self.damage_of_blob(digest)?))
+            }
+            Unsettled::Layer(id) => Some((
+                DamagedThing::Layer(id),
+                self.damage_of_layer(id, whiteouts)?,
+            )),
+        });
+        let mut damaged: Vec<(DamagedThing, String)> = damaged.collect();
+        // Layers are mended with blobs that are whole.
+        damaged.sort_by_key(|(thing, _)| matches!(thing, DamagedThing::Layer(_)));
+        let trash = Trash::new(&self.store);
+        let judged = damaged.into_iter().map(|(thing, what)| {
+            let outcome = match &thing {
+                DamagedThing::Layer(id) if self.is_mended(*id, whiteouts, &trash) => {
+                    Outcome::Repaired
+                }
+                DamagedThing::Layer(id) => {
+                    self.layers.discard(*id, &trash).map_err(io::Error::other)?;
+                    Outcome::Discarded
+                }
+                DamagedThing::Blob(digest) => {
+                    self.blobs.discard_damaged(*digest);
+                    Outcome::Discarded
+                }
+                DamagedThing::Record(_) | DamagedThing::Name(_) => Outcome::Left,
+            };
+            Ok(Damage {
+                thing,
+                what,
+                outcome,
+            })
+        });
+        judged.collect()
+    }
+}
