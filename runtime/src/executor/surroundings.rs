@@ -17,7 +17,7 @@
 //! change to the upper directory: no copy-up before the run and nothing to clean up after it.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,8 @@ pub(super) struct Mask {
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     directory: PathBuf,
+    /// Held for its lock: it says that the directory is in use.
+    _lock: File,
     counter: AtomicU64,
     texts: Mutex<HashMap<String, PathBuf>>,
     pub(super) ids: IdMaps,
@@ -81,7 +83,7 @@ pub(crate) struct Surroundings {
 
 impl Surroundings {
     pub(super) fn new(scratch: &Path) -> Result<Self, ExecError> {
-        let directory = claim(scratch).map_err(|source| ExecError::Prepare {
+        let (directory, lock) = claim(scratch).map_err(|source| ExecError::Prepare {
             what: format!("creating a directory in {}", scratch.display()),
             source,
         })?;
@@ -98,6 +100,7 @@ impl Surroundings {
         )))?;
         let surroundings = Self {
             directory,
+            _lock: lock,
             counter: AtomicU64::new(0),
             texts: Mutex::default(),
             ids: IdMaps::of_this_process(),
@@ -236,25 +239,37 @@ impl Drop for Surroundings {
     }
 }
 
-/// Makes an empty directory that no other executor uses, and removes those of processes that are
+/// Makes an empty directory that no other executor uses, and removes those of executors that are
 /// gone, which are as empty: what was mounted on them went with the process.
-fn claim(scratch: &Path) -> std::io::Result<PathBuf> {
+///
+/// Whoever removes a directory takes away what others have mounted on it in their namespaces. So
+/// that one is in use is said by a lock, which ends with its owner wherever that one lives: process
+/// ids mean nothing to those in other namespaces.
+fn claim(scratch: &Path) -> std::io::Result<(PathBuf, File)> {
     fs::create_dir_all(scratch)?;
     for entry in fs::read_dir(scratch)?.flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.split_once('-'));
-        if let Some((process, _)) = owner
-            && !Path::new("/proc").join(process).exists()
+        let path = entry.path();
+        // Two who look at once do not take each other for the owner.
+        if let Ok(handle) = File::open(&path)
+            && handle.try_lock_shared().is_ok()
         {
-            let _ = fs::remove_dir(entry.path());
+            let _ = fs::remove_dir(&path);
         }
     }
     let process = std::process::id();
     for number in 0_u32.. {
         let directory = scratch.join(format!("{process}-{number}"));
         match fs::create_dir(&directory) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|()| directory),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+            other => other?,
+        }
+        // Another one may take it for abandoned before it is locked.
+        let Ok(handle) = File::open(&directory) else {
+            continue;
+        };
+        handle.lock()?;
+        if directory.exists() {
+            return Ok((directory, handle));
         }
     }
     unreachable!("some number is free")
@@ -336,4 +351,29 @@ fn make_one(path: &Path, leaf: Leaf) -> Result<(), rustix::io::Errno> {
         last_modification: epoch,
     };
     rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_in_use_as_long_as_its_lock_is_held() {
+        let scratch = tempfile::tempdir().unwrap();
+        // Of a process that this one cannot see: its namespace is another, or its number is taken.
+        let foreign = scratch.path().join("4194304999-0");
+        let gone = scratch.path().join(format!("{}-7", std::process::id()));
+        for directory in [&foreign, &gone] {
+            fs::create_dir(directory).unwrap();
+        }
+        let owner = File::open(&foreign).unwrap();
+        owner.lock().unwrap();
+        let (one, _one) = claim(scratch.path()).unwrap();
+        let (two, _two) = claim(scratch.path()).unwrap();
+        assert!(foreign.exists() && one.exists() && two.exists() && one != two);
+        assert!(!gone.exists());
+        drop(owner);
+        claim(scratch.path()).unwrap();
+        assert!(!foreign.exists());
+    }
 }
