@@ -1,8 +1,9 @@
 # `make demo` shows kiln at work, `make test` runs every test, `make conformance` compares what
-# kiln and other builders make of many Dockerfiles, `make bench` how long they take. All install
-# the Debian packages they miss, say which, and clean up after themselves.
+# kiln and other builders make of many Dockerfiles, `make bench` how long they take, and `make
+# faults` lets the machine fail under kiln. All install the Debian packages they miss, say which,
+# and clean up after themselves.
 
-.PHONY: demo test conformance bench clean-demo
+.PHONY: demo test conformance faults bench clean-demo
 
 demo:
 	scripts/demo
@@ -23,6 +24,12 @@ conformance:
 	scripts/install-packages test
 	cargo build --locked -p kiln-cli -p kiln-conformance
 	$(if $(filter 0,$(shell id -u)),,sudo )target/debug/kiln-conformance $(CASES)
+
+# Arguments go into FAULTS: make faults FAULTS='--only power-loss --trials 100 --seed 7'
+faults:
+	scripts/install-packages test
+	cargo build --locked -p kiln-cli -p kiln-faults
+	$(if $(filter 0,$(shell id -u)),,sudo )target/debug/kiln-faults $(FAULTS)
 
 # Forgets the base images' ingredients too, which the demo and the tests keep between runs.
 clean-demo:
