@@ -29,7 +29,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -225,7 +225,7 @@ impl WorkRoot {
             };
             // Whoever looks whether it is abandoned holds the lock for a moment.
             handle.lock()?;
-            if directory.exists() {
+            if is_at(&handle, &directory) {
                 return Ok(Own {
                     directory,
                     _lock: handle,
@@ -309,6 +309,14 @@ fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
 /// once do not take each other for the owner.
 fn is_abandoned(directory: &Path) -> bool {
     File::open(directory).is_ok_and(|handle| handle.try_lock_shared().is_ok())
+}
+
+/// Says whether an open directory is still what has this name: another kiln may have deleted it and
+/// made one of its own.
+fn is_at(handle: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let (open, named) = (handle.metadata(), fs::metadata(path));
+    open.is_ok_and(|open| named.is_ok_and(|named| identity(open) == identity(named)))
 }
 
 /// Returns what is announced in a directory in `work/`.

@@ -21,7 +21,7 @@ const FILL_BYTES: &str = "cat /dev/zero > \"$1/ballast\" 2>/dev/null; sync -f \"
 
 /// Leaves $2 files of the disk $1.
 const FILL_FILES: &str = "mkdir -p \"$1/files\"; i=0; \
-    while : 2>/dev/null > \"$1/files/$i\"; do i=$((i+1)); done 2>/dev/null; \
+    while true > \"$1/files/$i\"; do i=$((i+1)); done 2>/dev/null; \
     while [ $2 -gt 0 ]; do i=$((i-1)); rm -f \"$1/files/$i\"; set -- \"$1\" $(($2-1)); done";
 
 /// Gives everything back.

@@ -19,7 +19,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -268,11 +268,19 @@ fn claim(scratch: &Path) -> std::io::Result<(PathBuf, File)> {
             continue;
         };
         handle.lock()?;
-        if directory.exists() {
+        if is_at(&handle, &directory) {
             return Ok((directory, handle));
         }
     }
     unreachable!("some number is free")
+}
+
+/// Says whether an open directory is still what has this name: another executor may have removed it
+/// and made one of its own.
+fn is_at(handle: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let (open, named) = (handle.metadata(), fs::metadata(path));
+    open.is_ok_and(|open| named.is_ok_and(|named| identity(open) == identity(named)))
 }
 
 /// The lowest layer of one job's root; removed when the job is over.
@@ -355,6 +363,8 @@ fn make_one(path: &Path, leaf: Leaf) -> Result<(), rustix::io::Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -375,5 +385,20 @@ mod tests {
         drop(owner);
         claim(scratch.path()).unwrap();
         assert!(!foreign.exists());
+    }
+
+    #[test]
+    fn executors_that_are_made_at_once_have_a_directory_each() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| claim(scratch.path()).unwrap()))
+                .collect();
+            let claimed = threads.into_iter().map(|thread| thread.join().unwrap());
+            let claimed: Vec<_> = claimed.collect();
+            let names: HashSet<&PathBuf> = claimed.iter().map(|(path, _)| path).collect();
+            assert_eq!(names.len(), claimed.len());
+            assert!(names.iter().all(|path| path.is_dir()));
+        });
     }
 }
