@@ -79,9 +79,8 @@ impl Layer {
         if tree.layer_id() != self.id() {
             return vec![LayerDamage::Index];
         }
-        let facts = match self.stored_facts() {
-            Ok(Some(facts)) => facts,
-            Ok(None) | Err(_) => return vec![LayerDamage::Facts],
+        let Ok(Some(facts)) = self.stored_facts() else {
+            return vec![LayerDamage::Facts];
         };
         let Some(files) = self.files() else {
             return vec![LayerDamage::NoFiles];
