@@ -250,6 +250,7 @@ impl SharedLayer {
                 descriptor: blob.clone(),
                 compression,
                 level: None,
+                packer: 0,
             },
             place: place.to_owned(),
         })

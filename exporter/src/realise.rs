@@ -168,6 +168,7 @@ fn plan(
                 descriptor: descriptor.clone(),
                 compression,
                 level: None,
+                packer: 0,
             }))
         }
         (ExistingLayers::Repack, MediaKind::Other) => Err(RealiseError::Foreign {

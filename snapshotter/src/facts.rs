@@ -50,6 +50,15 @@ pub struct KnownBlob {
     /// At which level, if kiln packed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<i32>,
+    /// By which packer of kiln's: the same tar gives other bytes with another one.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub packer: u32,
+}
+
+/// Says whether nothing is known of who packed a blob.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's way")]
+fn is_unknown(packer: &u32) -> bool {
+    *packer == 0
 }
 
 impl Facts {

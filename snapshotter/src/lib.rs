@@ -31,7 +31,9 @@ mod tar_header; // the fields of tar headers
 mod tar_read; // reading foreign tar streams
 mod unpack; // members of an archive, put into a layer
 
+mod deflate; // streams of which one goes on where the other ends
 mod discard; // layers that nobody needs any more
+mod gzip; // one member, made by several threads
 mod pack; // layers packed for registries
 mod plain; // directories that are no layers, packed like them
 mod restore; // layers that lost their files or names, and get them again

@@ -1,35 +1,33 @@
 //! Layers packed for registries.
 //!
 //! A blob's bytes depend on the layer, the compression and its level alone, not on the number of
-//! cores: gzip is made in members of one mebibyte that know nothing of each other (which costs
-//! 0.2 % in size), zstd in the jobs of its own multi-threading. What was packed is remembered in
-//! the layer's facts and not packed again. Memory is bounded by some twelve mebibytes for each core.
+//! cores: gzip is made of pieces of one mebibyte, zstd in the jobs of its own multi-threading, and
+//! both are one member or frame. What was packed is remembered in the layer's facts and not packed
+//! again, unless by a kiln that packed otherwise. Memory is bounded by some twelve mebibytes for each
+//! core.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use kiln_cache::{Blobs, Compression, Descriptor, DiffId, Sha256Writer};
-use libdeflater::{CompressionLvl, Compressor};
-use rayon::prelude::*;
+use libdeflater::CompressionLvl;
 
 use crate::decompress;
 use crate::error::LayerError;
 use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
+use crate::gzip;
 use crate::layer::{Layer, TimeClamp};
 use crate::tar_contents::Check;
 use crate::tar_write;
 
-/// Bytes of tar in one gzip member.
-const MEMBER: usize = 1 << 20;
+/// Counts the changes of what kiln packs the same tar to; blobs of before are not taken for new ones.
+/// With 1, gzip was made of several members.
+const PACKER: u32 = 2;
 
 /// The least level at which libdeflate's blobs are no larger than those of zlib's 6, which is what
 /// gzip(1) and Go do unless asked: of a tar of 351 MB from Debian's /usr, libdeflate's 5 made
 /// 143.6 MB in 3.4 s, its 6 142.9 MB in 4.3 s, and zlib's 6 144.0 MB in 10 s (November 2026).
 const GZIP_LEVEL: i32 = 5;
-
-/// Members that are compressed side by side, for each thread: who is done early has another one.
-const MEMBERS_AT_ONCE: usize = 4;
 
 /// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
@@ -74,7 +72,11 @@ impl Packing {
     }
 
     fn is_met_by(self, blob: &KnownBlob) -> bool {
+        // Whoever packed without a level was not kiln.
+        let is_outdated =
+            blob.compression == Compression::Gzip && blob.level.is_some() && blob.packer != PACKER;
         blob.compression == self.compression
+            && !is_outdated
             && match self.level {
                 Level::Default => true,
                 Level::Exactly(_) => blob.level == Some(self.effective_level()),
@@ -225,6 +227,7 @@ pub(crate) fn pack(
         descriptor: Descriptor::new(media_type, digest, size_bytes),
         compression: packing.compression,
         level: Some(level),
+        packer: PACKER,
     };
     Ok((blob, tar))
 }
@@ -246,69 +249,14 @@ fn zstd(
     Ok(tar)
 }
 
-fn gzip(
+fn gzip<T: Send>(
     level: i32,
     output: &mut dyn Write,
-    produce: impl FnOnce(&mut dyn Write) -> Result<TarFacts, LayerError> + Send,
-) -> Result<TarFacts, LayerError> {
-    let threads = rayon::current_num_threads();
-    std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(threads * MEMBERS_AT_ONCE);
-        // The tar is read, written and hashed on a thread of its own.
-        let producer = scope.spawn(move || {
-            let mut members = Members {
-                sender,
-                member: Vec::with_capacity(MEMBER),
-            };
-            let tar = produce(&mut members)?;
-            members.send().map_err(LayerError::Output)?;
-            Ok(tar)
-        });
-        let written = compress_members(level, threads, &receiver, output);
-        drop(receiver);
-        let produced = producer
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // If this side failed, the other one only knows that nobody listens.
-        written.map_err(LayerError::Output)?;
-        produced
-    })
-}
-
-fn compress_members(
-    level: i32,
-    threads: usize,
-    receiver: &Receiver<Vec<u8>>,
-    output: &mut dyn Write,
-) -> io::Result<()> {
+    produce: impl FnOnce(&mut dyn Write) -> Result<T, LayerError> + Send,
+) -> Result<T, LayerError> {
     let level = CompressionLvl::new(level)
         .unwrap_or_else(|_| CompressionLvl::new(GZIP_LEVEL).expect("a level that exists"));
-    while let Ok(first) = receiver.recv() {
-        let mut members = vec![first];
-        while members.len() < threads * MEMBERS_AT_ONCE
-            && let Ok(member) = receiver.recv()
-        {
-            members.push(member);
-        }
-        let compressed: Vec<io::Result<Vec<u8>>> = members
-            .par_iter()
-            .map_init(
-                || Compressor::new(level),
-                |compressor, member| {
-                    let mut bytes = vec![0; compressor.gzip_compress_bound(member.len())];
-                    let length = compressor
-                        .gzip_compress(member, &mut bytes)
-                        .map_err(io::Error::other)?;
-                    bytes.truncate(length);
-                    Ok(bytes)
-                },
-            )
-            .collect();
-        for member in compressed {
-            output.write_all(&member?)?;
-        }
-    }
-    Ok(())
+    gzip::write(level, output, produce)
 }
 
 /// Counts what is written.
@@ -326,38 +274,5 @@ impl Write for Counting<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.output.flush()
-    }
-}
-
-/// Cuts a stream into members.
-struct Members {
-    sender: SyncSender<Vec<u8>>,
-    member: Vec<u8>,
-}
-
-impl Members {
-    fn send(&mut self) -> io::Result<()> {
-        if self.member.is_empty() {
-            return Ok(());
-        }
-        let member = std::mem::replace(&mut self.member, Vec::with_capacity(MEMBER));
-        self.sender
-            .send(member)
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl Write for Members {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = bytes.len().min(MEMBER - self.member.len());
-        self.member.extend_from_slice(&bytes[..count]);
-        if self.member.len() == MEMBER {
-            self.send()?;
-        }
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
