@@ -27,7 +27,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
-use self::entry::{Reader, encoded_length};
+use self::entry::{Reader, encoded_length, is_implied};
 use crate::guest_path::{compare_paths, is_clean};
 use crate::{Blake3, LayerId};
 
@@ -123,6 +123,19 @@ impl Tree {
     /// Returns the entries in the order of a walk.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Entry<'_>> + DoubleEndedIterator {
         (0..self.count).map(|position| self.at(position))
+    }
+
+    /// Returns the directories that are only there for what is in them.
+    pub fn implied(&self) -> impl Iterator<Item = Entry<'_>> {
+        let tag = |position: usize| {
+            let entry = &self.entry_bytes()[self.offset(position)..];
+            let mut reader = Reader(entry);
+            let _path = reader.short_bytes();
+            reader.tag()
+        };
+        (0..self.count)
+            .filter(move |&position| tag(position).is_some_and(is_implied))
+            .map(|position| self.at(position))
     }
 
     /// Returns the position of `path`, or where it would be inserted.

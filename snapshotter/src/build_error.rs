@@ -23,6 +23,9 @@ pub enum BuildError {
         /// Where it points.
         target: GuestPath,
     },
+    /// There are more files, or with longer names, than an index holds.
+    #[error("too many files for one layer")]
+    TooManyFiles,
     /// The file to be copied cannot be read.
     #[error("cannot read the content of {path}")]
     Content {

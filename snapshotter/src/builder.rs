@@ -14,9 +14,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kiln_cache::{
-    Device, Entry, GuestPath, Kind, LayerId, Timestamp, Tree, TreeBuilder, WorkDir, Xattrs,
-};
+use kiln_cache::{Device, Entry, GuestPath, Kind, LayerId, Timestamp, Tree, WorkDir, Xattrs};
 use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
 
@@ -130,7 +128,7 @@ impl LayerBuilder {
         path: &GuestPath,
         metadata: &Metadata<'_>,
     ) -> Result<(), BuildError> {
-        self.add_directory_as(path, metadata, false)
+        self.add_directory_as(path, metadata, Kind::DIRECTORY)
     }
 
     /// Adds a directory that hides everything the layers below have in it.
@@ -142,14 +140,35 @@ impl LayerBuilder {
         path: &GuestPath,
         metadata: &Metadata<'_>,
     ) -> Result<(), BuildError> {
-        self.add_directory_as(path, metadata, true)
+        let kind = Kind::Directory {
+            opaque: true,
+            implied: false,
+        };
+        self.add_directory_as(path, metadata, kind)
+    }
+
+    /// Adds a directory only for what is in it: it remains what the layers below say, and has this
+    /// metadata if they do not.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn add_implied_directory(
+        &self,
+        path: &GuestPath,
+        metadata: &Metadata<'_>,
+    ) -> Result<(), BuildError> {
+        let kind = Kind::Directory {
+            opaque: false,
+            implied: true,
+        };
+        self.add_directory_as(path, metadata, kind)
     }
 
     fn add_directory_as(
         &self,
         path: &GuestPath,
         metadata: &Metadata<'_>,
-        opaque: bool,
+        kind: Kind<'_>,
     ) -> Result<(), BuildError> {
         if !path.is_root() {
             let parent = self.parent(path)?;
@@ -166,8 +185,7 @@ impl LayerBuilder {
             };
             result.map_err(writing(path))?;
         }
-        self.push(&metadata.entry(path, Kind::Directory { opaque }));
-        Ok(())
+        self.push(&metadata.entry(path, kind))
     }
 
     /// Adds a regular file and returns length and digest of what was written.
@@ -181,7 +199,7 @@ impl LayerBuilder {
         content: Content<'_>,
     ) -> Result<Hashed, BuildError> {
         let hashed = self.write_file(path, metadata, content)?;
-        self.push_file(path, metadata, hashed);
+        self.push_file(path, metadata, hashed)?;
         Ok(hashed)
     }
 
@@ -198,16 +216,21 @@ impl LayerBuilder {
         let file = self.create(path, metadata.mode)?;
         let hashed = copy::copy_hashing(content, &file).map_err(reading(path))?;
         self.set_metadata(&file, metadata).map_err(writing(path))?;
-        self.push_file(path, metadata, hashed);
+        self.push_file(path, metadata, hashed)?;
         Ok(hashed)
     }
 
-    fn push_file(&self, path: &GuestPath, metadata: &Metadata<'_>, content: Hashed) {
+    fn push_file(
+        &self,
+        path: &GuestPath,
+        metadata: &Metadata<'_>,
+        content: Hashed,
+    ) -> Result<(), BuildError> {
         let kind = Kind::File {
             size: content.size_bytes,
             hash: content.hash,
         };
-        self.push(&metadata.entry(path, kind));
+        self.push(&metadata.entry(path, kind))
     }
 
     /// Adds a symbolic link.
@@ -226,8 +249,7 @@ impl LayerBuilder {
         };
         self.make(path, |parent, name| symlinkat(target, parent, name))?;
         self.set_metadata_by_name(path, &metadata)?;
-        self.push(&metadata.entry(path, Kind::Symlink { target }));
-        Ok(())
+        self.push(&metadata.entry(path, Kind::Symlink { target }))
     }
 
     /// Adds a further name of something that was added before, and shares its metadata.
@@ -280,8 +302,7 @@ impl LayerBuilder {
             mtime: disk::mtime_of(&stat),
             xattrs: Xattrs::default(),
         };
-        self.push(&metadata.entry(path, kind));
-        Ok(())
+        self.push(&metadata.entry(path, kind))
     }
 
     /// Adds a device. Where this process may not make one, an empty file holds its place and only
@@ -309,8 +330,7 @@ impl LayerBuilder {
         })?;
         self.set_metadata_by_name(path, metadata)?;
         self.state().devices.insert(path.clone(), (kind, device));
-        self.push(&metadata.entry(path, device_kind(kind, device)));
-        Ok(())
+        self.push(&metadata.entry(path, device_kind(kind, device)))
     }
 
     /// Adds a named pipe.
@@ -322,8 +342,7 @@ impl LayerBuilder {
             mknodat(parent, name, FileType::Fifo, Mode::empty(), 0)
         })?;
         self.set_metadata_by_name(path, metadata)?;
-        self.push(&metadata.entry(path, Kind::Fifo));
-        Ok(())
+        self.push(&metadata.entry(path, Kind::Fifo))
     }
 
     /// Hides what the layers below have at `path`.
@@ -346,8 +365,7 @@ impl LayerBuilder {
             }
         })?;
         let metadata = Metadata::root_owned(0, Timestamp::EPOCH);
-        self.push(&metadata.entry(path, Kind::Whiteout));
-        Ok(())
+        self.push(&metadata.entry(path, Kind::Whiteout))
     }
 
     /// Adds what an entry of an index describes, under a path that may be another. `stored` says
@@ -378,8 +396,7 @@ impl LayerBuilder {
                 Ok(())
             }
             Kind::HardLink { target } => self.add_hard_link(path, &GuestPath::new(target)),
-            Kind::Directory { opaque: false } => self.add_directory(path, &metadata),
-            Kind::Directory { opaque: true } => self.add_opaque_directory(path, &metadata),
+            Kind::Directory { .. } => self.add_directory_as(path, &metadata, entry.kind),
             Kind::Symlink { target } => self.add_symlink(path, &metadata, target),
             Kind::CharDevice(device) => self.add_device(path, &metadata, DeviceKind::Char, device),
             Kind::BlockDevice(device) => {
@@ -490,13 +507,8 @@ impl LayerBuilder {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn push(&self, entry: &Entry<'_>) {
-        let mut state = self.state();
-        if state.parts.is_empty() {
-            state.parts.push(TreeBuilder::new());
-        }
-        let last = state.parts.last_mut().expect("at least one part");
-        last.push(entry);
+    pub(crate) fn push(&self, entry: &Entry<'_>) -> Result<(), BuildError> {
+        self.state().push(entry)
     }
 }
 

@@ -170,7 +170,7 @@ impl LayerBuilder {
         }
         drop(state);
         for (number, content) in changed {
-            self.push(&files.describe(number).entry(content));
+            self.push(&files.describe(number).entry(content))?;
         }
         Ok(Expectation::Failed)
     }

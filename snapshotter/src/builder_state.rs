@@ -25,6 +25,28 @@ pub(crate) struct State {
     pub(crate) devices: HashMap<GuestPath, (DeviceKind, Device)>,
     /// The tar of the layer with this name, if it was digested on the way.
     pub(crate) digested: Option<(LayerId, Digested)>,
+    /// Bytes of all entries.
+    size_bytes: usize,
+}
+
+/// Bytes of entries in an index: some ten million files. An archive of a few megabytes can ask for
+/// more, with directories that are there only for what is in them.
+const LARGEST_INDEX: usize = 1 << 30;
+
+impl State {
+    pub(crate) fn push(&mut self, entry: &Entry<'_>) -> Result<(), BuildError> {
+        if self.parts.is_empty() {
+            self.parts.push(TreeBuilder::new());
+        }
+        let part = self.parts.last_mut().expect("at least one part");
+        let before = part.size_bytes();
+        part.push(entry);
+        self.size_bytes += part.size_bytes() - before;
+        match self.size_bytes > LARGEST_INDEX {
+            true => Err(BuildError::TooManyFiles),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Puts the parts together, without what lay in directories that were replaced, and with the marks
@@ -49,8 +71,12 @@ pub(crate) fn merge(state: State) -> Tree {
                 .any(|ancestor| replaced.get(ancestor).is_some_and(|next| number < *next));
             if !gone {
                 let kind = match entry.kind {
-                    Kind::Directory { opaque: false } => Kind::Directory {
+                    Kind::Directory {
+                        opaque: false,
+                        implied,
+                    } => Kind::Directory {
                         opaque: opaque.contains(&path),
+                        implied,
                     },
                     other => other,
                 };
@@ -88,7 +114,7 @@ pub(crate) fn finish_directories(
 ) -> Result<(), BuildError> {
     for position in (0..tree.len()).rev() {
         let entry = tree.at(position);
-        let Kind::Directory { opaque } = entry.kind else {
+        let Kind::Directory { opaque, .. } = entry.kind else {
             continue;
         };
         let path = entry.guest_path();
@@ -107,4 +133,26 @@ pub(crate) fn finish_directories(
         set().map_err(writing(&path))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_cache::Timestamp;
+
+    use super::*;
+    use crate::metadata::Metadata;
+
+    #[test]
+    fn an_index_has_an_end() {
+        let metadata = Metadata::root_owned(0o755, Timestamp::EPOCH);
+        let path = GuestPath::new("d");
+        let mut state = State {
+            size_bytes: LARGEST_INDEX - 100,
+            ..State::default()
+        };
+        state.push(&metadata.entry(&path, Kind::DIRECTORY)).unwrap();
+        let long = GuestPath::new("d".repeat(200));
+        let error = state.push(&metadata.entry(&long, Kind::DIRECTORY));
+        assert!(matches!(error, Err(BuildError::TooManyFiles)));
+    }
 }

@@ -101,7 +101,7 @@ impl LayerStore {
     /// # Errors
     /// When they cannot be removed.
     pub fn discard_files(&self, id: LayerId, trash: &Trash) -> Result<(), LayerError> {
-        for name in ["own", "diff"] {
+        for name in ["own", "cover", "diff"] {
             let files = self.place(id).join(name);
             trash.discard(&files).map_err(LayerError::at(&files))?;
         }

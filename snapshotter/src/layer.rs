@@ -4,7 +4,7 @@
 //! layers/<2 hex>/<layer id>/index   the tree, what the layer is
 //! layers/<2 hex>/<layer id>/diff/   the files, in overlayfs form; may be absent, or be a part
 //! layers/<2 hex>/<layer id>/facts   JSON: tar streams and blobs known to hold the same
-//! layers/<2 hex>/<layer id>/{upon,kin,own,like,states}: see their modules
+//! layers/<2 hex>/<layer id>/{upon,kin,own,cover,like,states}: see their modules
 //! diffs/<diff id>                   text: the layer id
 //! ```
 //!
@@ -533,7 +533,7 @@ pub(crate) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-fn is_taken(error: &io::Error) -> bool {
+pub(crate) fn is_taken(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists

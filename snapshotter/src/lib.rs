@@ -40,6 +40,7 @@ mod restore; // layers that lost their files or names, and get them again
 mod verify; // whether the disk is what the index says
 
 mod commit; // what a step changed, made into a layer
+mod cover; // directories that a stack shows otherwise than its layers have them
 mod owner; // which owners the disk can hold
 mod scan; // reading a directory into entries
 mod snapshot; // where a step writes

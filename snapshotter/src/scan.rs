@@ -60,7 +60,10 @@ impl Node {
                 size: hashed.size_bytes,
                 hash: hashed.hash,
             },
-            NodeKind::Directory { opaque } => Kind::Directory { opaque: *opaque },
+            NodeKind::Directory { opaque } => Kind::Directory {
+                opaque: *opaque,
+                implied: false,
+            },
             NodeKind::Symlink(target) => Kind::Symlink { target },
             NodeKind::CharDevice(device) => Kind::CharDevice(*device),
             NodeKind::BlockDevice(device) => Kind::BlockDevice(*device),

@@ -9,6 +9,7 @@ use crate::build_error::BuildError;
 use crate::builder::Content;
 use crate::commit::{self, Holds};
 use crate::copy::Hashed;
+use crate::cover;
 use crate::disk;
 use crate::error::LayerError;
 use crate::kin;
@@ -74,6 +75,8 @@ impl Snapshotter for Overlay {
 /// it decides about all its paths there, and overlayfs refuses to stack a directory twice. So does
 /// one whose files another layer of the stack lies on.
 ///
+/// On top may be one of directories alone: see `cover`.
+///
 /// No two of the directories have an inode in common: files that a layer shares with another one of
 /// the stack are copied first.
 ///
@@ -81,7 +84,8 @@ impl Snapshotter for Overlay {
 /// [`LayerError::NotUnpacked`]; when copies are needed and cannot be made.
 pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, BuildError> {
     let apart = kin::kept_apart(layers);
-    let mut directories: Vec<PathBuf> = Vec::with_capacity(layers.len());
+    let mut directories: Vec<PathBuf> = Vec::with_capacity(layers.len() + 1);
+    directories.extend(cover::cover(layers)?);
     let mut seen = HashSet::with_capacity(layers.len());
     for layer in layers.iter().rev() {
         let tree = layer.tree()?;

@@ -3,7 +3,8 @@
 //! spec/oci.md section 5. Entries stand in the order of the index; names are relative, those of
 //! directories end in a slash; ustar where it fits, else PAX records, sorted, in front; times in
 //! whole seconds; no user or group names; every number set. A whiteout is an empty `.wh.<name>`
-//! with zeroed fields, an opaque directory is followed by `.wh..wh..opq`. Two zero blocks end it.
+//! with zeroed fields, an opaque directory is followed by `.wh..wh..opq`, a directory that is only
+//! there for what is in it is left out. Two zero blocks end it.
 //!
 //! The diff id of every layer that kiln makes hangs on these bytes. The `tar` crate contributes
 //! the place of the fields, octal numbers and the checksum, which no version can change; what
@@ -52,7 +53,12 @@ pub(crate) fn write_tree<C: Contents, W: Write>(
     in_order(contents, tree, start, |position, content| {
         before(position, output);
         let entry = tree.at(position);
-        write_entry(&entry, clamp, output).map_err(LayerError::Output)?;
+        match entry.kind {
+            // It is not the layer's; reading the tar implies it again.
+            Kind::Directory { implied: true, .. } => write_opaque_marker(&entry, output),
+            _ => write_entry(&entry, clamp, output),
+        }
+        .map_err(LayerError::Output)?;
         match content {
             Content::Read(bytes) => output.write_all(&bytes).map_err(LayerError::Output)?,
             Content::Streamed => contents.stream(position, &entry, output)?,
@@ -131,11 +137,20 @@ fn write_entry(
     records.write(output)?;
     header.set_cksum();
     output.write_all(header.as_bytes())?;
-    if entry.kind == (Kind::Directory { opaque: true }) {
-        let path = path.strip_prefix(b"./").unwrap_or(&path);
-        write_marker(&[path, b".wh..wh..opq"].concat(), output)?;
+    write_opaque_marker(entry, output)
+}
+
+/// Says of an opaque directory that it is one.
+fn write_opaque_marker(entry: &Entry<'_>, output: &mut impl Write) -> std::io::Result<()> {
+    let Kind::Directory { opaque: true, .. } = entry.kind else {
+        return Ok(());
+    };
+    let mut path = entry.path.to_vec();
+    if !path.is_empty() {
+        path.push(b'/');
     }
-    Ok(())
+    path.extend_from_slice(b".wh..wh..opq");
+    write_marker(&path, output)
 }
 
 /// Writes an empty file with zeroed fields.

@@ -197,6 +197,9 @@ fn difference(
     let found = node.index_kind();
     match (entry.kind, found) {
         (kind, Some(found)) if kind == found => {}
+        // The disk does not know that a directory is there for what is in it.
+        (Kind::Directory { opaque, .. }, Some(Kind::Directory { opaque: found, .. }))
+            if opaque == found => {}
         (Kind::File { .. }, Some(Kind::File { .. })) => return Some("content"),
         (Kind::Symlink { .. }, Some(Kind::Symlink { .. })) => return Some("target"),
         _ => return Some("kind"),

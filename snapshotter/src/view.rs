@@ -7,7 +7,8 @@
 //! A path is looked for from the topmost layer down. A layer answers if it has an entry; else it
 //! ends the search if something of its own stands in the way: a whiteout or a file where a
 //! directory would have to be, or an opaque directory above. What is in a directory of an index has
-//! that directory as an entry too, so the first ancestor that a layer lacks ends that check.
+//! that directory as an entry too, so the first ancestor that a layer lacks ends that check. Such an
+//! entry may be there for that alone (*implied*): then the layers below say what the directory is.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -331,6 +332,30 @@ impl ParentView {
         Ok(Some(bytes))
     }
 
+    /// Gives a directory that is only there for what is in it the metadata of the layers below.
+    // containerd: mkparent in archive/tar.go.
+    fn described<'a>(&'a self, layer: usize, entry: Entry<'a>) -> Entry<'a> {
+        let Kind::Directory { implied: true, .. } = entry.kind else {
+            return entry;
+        };
+        let path = entry.guest_path();
+        for tree in self.trees[..=layer].iter().rev() {
+            match tree.get(entry.path).map(|found| (found.kind, found)) {
+                None | Some((Kind::Directory { implied: true, .. }, _)) => {}
+                Some((Kind::Directory { .. }, found)) => {
+                    let kind = entry.kind;
+                    return Entry { kind, ..found };
+                }
+                // What was here is another thing.
+                Some(_) => return entry,
+            }
+            if stands_in_the_way(tree, &path) {
+                return entry;
+            }
+        }
+        entry
+    }
+
     fn layer_of(&self, located: &Located<'_>) -> &Layer {
         let layer = located
             .layer
@@ -340,8 +365,9 @@ impl ParentView {
 
     /// Shows an entry as the merged root does.
     pub(crate) fn located<'a>(&'a self, layer: usize, entry: Entry<'a>) -> Located<'a> {
+        let entry = self.described(layer, entry);
         let (kind, first_name) = match entry.kind {
-            Kind::Directory { .. } => (Kind::Directory { opaque: false }, None),
+            Kind::Directory { .. } => (Kind::DIRECTORY, None),
             Kind::HardLink { target } => {
                 let first = self.trees[layer].get(target);
                 (first.map_or(entry.kind, |first| first.kind), Some(target))
@@ -362,7 +388,7 @@ fn undescribed_root() -> Located<'static> {
     Located {
         entry: Entry {
             path: b"",
-            kind: Kind::Directory { opaque: false },
+            kind: Kind::DIRECTORY,
             mode: 0o755,
             uid: 0,
             gid: 0,
@@ -385,7 +411,7 @@ fn stands_in_the_way(tree: &Tree, path: &GuestPath) -> bool {
     for ancestor in path.ancestors() {
         match tree.get(ancestor.as_bytes()).map(|entry| entry.kind) {
             None => return false,
-            Some(Kind::Directory { opaque: false }) => {}
+            Some(Kind::Directory { opaque: false, .. }) => {}
             Some(_) => return true,
         }
     }
@@ -394,5 +420,5 @@ fn stands_in_the_way(tree: &Tree, path: &GuestPath) -> bool {
 
 pub(crate) fn is_opaque(tree: &Tree, path: &[u8]) -> bool {
     tree.get(path)
-        .is_some_and(|entry| entry.kind == Kind::Directory { opaque: true })
+        .is_some_and(|entry| matches!(entry.kind, Kind::Directory { opaque: true, .. }))
 }

@@ -189,8 +189,8 @@ impl<'a> Iterator for Merge<'a> {
 /// the lowest layer to be seen there.
 fn ends(layer: usize, entry: &Entry<'_>, lowest: &mut usize) -> bool {
     match entry.kind {
-        Kind::Directory { opaque: false } => false,
-        Kind::Directory { opaque: true } => {
+        Kind::Directory { opaque: false, .. } => false,
+        Kind::Directory { opaque: true, .. } => {
             *lowest = layer;
             true
         }

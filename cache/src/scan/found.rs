@@ -90,7 +90,7 @@ impl Found {
                 hash: *hash,
             },
             FoundKind::HardLink { target } => Kind::HardLink { target },
-            FoundKind::Directory => Kind::Directory { opaque: false },
+            FoundKind::Directory => Kind::DIRECTORY,
             FoundKind::Symlink { target } => Kind::Symlink { target },
             FoundKind::CharDevice(device) => Kind::CharDevice(*device),
             FoundKind::BlockDevice(device) => Kind::BlockDevice(*device),

@@ -79,6 +79,12 @@ impl TreeBuilder {
         self.offsets.push(offset);
     }
 
+    /// Returns how many bytes the entries take that were added.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.entries().len()
+    }
+
     /// Returns the number of entries added.
     #[must_use]
     pub fn len(&self) -> usize {

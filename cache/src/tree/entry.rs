@@ -42,6 +42,9 @@ pub enum Kind<'a> {
     Directory {
         /// In a layer: hides everything that the layers below have in this directory.
         opaque: bool,
+        /// In a layer: is only there for what is in it, and has the metadata that a layer below gives
+        /// it; that of its entry if none does.
+        implied: bool,
     },
     /// A symbolic link.
     Symlink {
@@ -56,6 +59,14 @@ pub enum Kind<'a> {
     Fifo,
     /// In a layer: hides what the layers below have at this path.
     Whiteout,
+}
+
+impl Kind<'_> {
+    /// A directory like any other.
+    pub const DIRECTORY: Self = Self::Directory {
+        opaque: false,
+        implied: false,
+    };
 }
 
 /// A device number.
@@ -152,8 +163,12 @@ impl Entry<'_> {
         let tag = match self.kind {
             Kind::File { .. } => 0,
             Kind::HardLink { .. } => 1,
-            Kind::Directory { opaque: false } => 2,
-            Kind::Directory { opaque: true } => 3,
+            Kind::Directory { opaque, implied } => match (implied, opaque) {
+                (false, false) => 2,
+                (false, true) => 3,
+                (true, false) => IMPLIED,
+                (true, true) => IMPLIED_OPAQUE,
+            },
             Kind::Symlink { .. } => 4,
             Kind::CharDevice(_) => 5,
             Kind::BlockDevice(_) => 6,
@@ -186,7 +201,7 @@ impl<'a> Entry<'a> {
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
         let path = reader.short_bytes()?;
-        let tag = reader.take(1)?[0];
+        let tag = reader.tag()?;
         let mode = reader.u16()?;
         let uid = reader.u32()?;
         let gid = reader.u32()?;
@@ -202,8 +217,10 @@ impl<'a> Entry<'a> {
             1 => Kind::HardLink {
                 target: reader.short_bytes()?,
             },
-            2 => Kind::Directory { opaque: false },
-            3 => Kind::Directory { opaque: true },
+            2 | 3 | IMPLIED | IMPLIED_OPAQUE => Kind::Directory {
+                opaque: matches!(tag, 3 | IMPLIED_OPAQUE),
+                implied: is_implied(tag),
+            },
             4 => Kind::Symlink {
                 target: reader.short_bytes()?,
             },
@@ -232,6 +249,17 @@ pub(super) fn encoded_length(bytes: &[u8]) -> usize {
     let end = entry.xattrs.0.as_ptr_range().end;
     // The extended attributes are the last field.
     end.addr() - bytes.as_ptr().addr()
+}
+
+/// Marks directories that are only there for what is in them.
+const IMPLIED: u8 = 9;
+
+/// Marks those of them that hide what is below.
+const IMPLIED_OPAQUE: u8 = 10;
+
+/// Says whether a tag is that of an implied directory.
+pub(super) fn is_implied(tag: u8) -> bool {
+    matches!(tag, IMPLIED | IMPLIED_OPAQUE)
 }
 
 fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -274,6 +302,10 @@ impl<'a> Reader<'a> {
             major: self.u32()?,
             minor: self.u32()?,
         })
+    }
+
+    pub(super) fn tag(&mut self) -> Option<u8> {
+        Some(self.take(1)?[0])
     }
 
     pub(super) fn short_bytes(&mut self) -> Option<&'a [u8]> {

@@ -36,8 +36,19 @@ fn entries_of_every_kind_read_back() {
             hash: Blake3::of(b"x"),
         },
         Kind::HardLink { target: b"a/b" },
-        Kind::Directory { opaque: false },
-        Kind::Directory { opaque: true },
+        Kind::DIRECTORY,
+        Kind::Directory {
+            opaque: true,
+            implied: false,
+        },
+        Kind::Directory {
+            opaque: false,
+            implied: true,
+        },
+        Kind::Directory {
+            opaque: true,
+            implied: true,
+        },
         Kind::Symlink { target: b"../x" },
         Kind::CharDevice(Device { major: 1, minor: 3 }),
         Kind::BlockDevice(Device { major: 8, minor: 0 }),

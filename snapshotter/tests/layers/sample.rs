@@ -82,8 +82,11 @@ pub(crate) fn describe(entry: &kiln_cache::Entry<'_>) -> String {
     match entry.kind {
         Kind::File { size, .. } => format!("{path} {size}"),
         Kind::HardLink { target } => format!("{path} == {}", String::from_utf8_lossy(target)),
-        Kind::Directory { opaque: false } => format!("{path}/"),
-        Kind::Directory { opaque: true } => format!("{path}/!"),
+        Kind::Directory { opaque, implied } => {
+            let mark = if opaque { "!" } else { "" };
+            let shown = if implied { "?" } else { "" };
+            format!("{path}/{mark}{shown}")
+        }
         Kind::Symlink { target } => format!("{path} -> {}", String::from_utf8_lossy(target)),
         Kind::CharDevice(device) => format!("{path} c {}:{}", device.major, device.minor),
         Kind::BlockDevice(device) => format!("{path} b {}:{}", device.major, device.minor),

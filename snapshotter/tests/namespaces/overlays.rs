@@ -4,7 +4,15 @@ use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use std::os::unix::fs::MetadataExt as _;
+
+use kiln_cache::{Store, Timestamp};
 use kiln_snapshotter::overlay::{self, Interface, OverlaySpec, Support};
+use kiln_snapshotter::{
+    LayerStore, Metadata, Overlay, ParentView, Snapshotter as _, WritableRoot, lower_directories,
+};
+
+use crate::sample::{layer, path};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("overlays are supported", supported),
@@ -14,6 +22,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("one lower is bound read-only", one_lower),
     ("no lower is the upper itself", no_lower),
     ("a used work directory is refused", used_work_directory),
+    ("implied directories look as below", implied_directories),
 ];
 
 /// A path through which an unattached mount can be looked at.
@@ -140,4 +149,52 @@ fn used_work_directory(scratch: &Path) {
     };
     drop(overlay::mount(&spec).unwrap());
     assert!(overlay::mount(&spec).is_err());
+}
+
+/// A layer that has a directory only for what is in it leaves it what it is, mounted for reading or
+/// for a step, which then has not changed it.
+fn implied_directories(scratch: &Path) {
+    let store = LayerStore::new(&Store::open(&scratch.join("state")).unwrap());
+    let face = |mode, seconds| Metadata::root_owned(mode, Timestamp::from_seconds(seconds));
+    let builder = store.builder().unwrap();
+    builder.add_directory(&path("d"), &face(0o750, 5)).unwrap();
+    builder
+        .add_directory(&path("d/e"), &face(0o1777, 6))
+        .unwrap();
+    let base = builder.finish().unwrap();
+    let builder = store.builder().unwrap();
+    for name in ["d", "d/e", "new"] {
+        builder
+            .add_implied_directory(&path(name), &face(0o755, 7))
+            .unwrap();
+    }
+    crate::sample::add(&builder, &["d/e/file=1", "new/file=1"]);
+    let above = builder.finish().unwrap();
+    let layers = [base, layer(&store, &["other="]), above];
+    let check = |root: &Path| {
+        for (name, expected) in [("d", (0o750, 5)), ("d/e", (0o1777, 6)), ("new", (0o755, 7))] {
+            let found = fs::metadata(root.join(name)).unwrap();
+            assert_eq!((found.mode() & 0o7777, found.mtime()), expected, "{name}");
+        }
+        assert_eq!(fs::read_to_string(root.join("d/e/file")).unwrap(), "1");
+        assert!(root.join("other").exists());
+    };
+    let read_only = OverlaySpec {
+        lowers: lower_directories(&layers).unwrap(),
+        upper_and_work: None,
+    };
+    check(&path_of(&overlay::mount(&read_only).unwrap()));
+    let writable = Overlay::new(&store).prepare(&layers).unwrap();
+    let WritableRoot::Overlay(spec) = writable.root() else {
+        panic!("overlays are stacked");
+    };
+    let root = overlay::mount(spec).unwrap();
+    check(&path_of(&root));
+    fs::write(path_of(&root).join("d/e/file"), "1").unwrap();
+    drop(root);
+    let view = ParentView::new(&layers).unwrap();
+    let made = writable.commit(&view, &[]).unwrap();
+    let tree = made.tree().unwrap();
+    let entry = tree.get(b"d/e").unwrap();
+    assert_eq!((entry.mode, entry.mtime.seconds), (0o1777, 6));
 }

@@ -349,7 +349,7 @@ impl<'a> Placement<'a> {
             return;
         }
         if let Some(mut node) = self.below.get(path.as_bytes()) {
-            node.kind = Kind::Directory { opaque: false };
+            node.kind = Kind::DIRECTORY;
             let bytes = Bytes::None;
             self.placed.insert(path.clone(), Placed { node, bytes });
         }
@@ -369,7 +369,7 @@ impl<'a> Placement<'a> {
         };
         let node = Entry {
             path: b"",
-            kind: Kind::Directory { opaque: false },
+            kind: Kind::DIRECTORY,
             mode,
             uid,
             gid,
