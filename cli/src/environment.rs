@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use kiln_cache::Platform;
-use kiln_engine::Programs;
+use kiln_engine::{Programs, UnpackLimit};
 use kiln_registry::{ClientOptions, Credentials, Proxies, RegistriesConf, Secret};
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::units::parse_size;
 
 /// Where root's state is.
 const STATE_OF_ROOT: &str = "/var/lib/kiln";
@@ -126,6 +127,21 @@ impl Environment {
     /// Returns `SOURCE_DATE_EPOCH`: seconds since 1970, or the name of something that has a time.
     pub(crate) fn epoch(&self) -> Option<String> {
         self.text("SOURCE_DATE_EPOCH")
+    }
+
+    /// Returns what one layer or archive may unpack to.
+    pub(crate) fn unpack_limit(&self) -> Result<UnpackLimit, Failure> {
+        let mut limit = UnpackLimit::default();
+        if let Some(text) = self.text("KILN_UNPACK_LIMIT") {
+            limit.bytes = parse_size(&text)
+                .map_err(|error| Failure::new(format!("KILN_UNPACK_LIMIT: {error}")))?;
+        }
+        if let Some(text) = self.text("KILN_UNPACK_RATIO") {
+            limit.ratio = text
+                .parse()
+                .map_err(|_| Failure::new(format!("invalid KILN_UNPACK_RATIO {text:?}")))?;
+        }
+        Ok(limit)
     }
 
     /// Returns how many steps run at once unless `--jobs` says it.
@@ -337,5 +353,14 @@ mod tests {
         assert_eq!(of("KILN_JOBS", "3").jobs(), Ok(3));
         assert!(of("KILN_JOBS", "0").jobs().is_err());
         assert!(Environment::with(&[]).jobs().unwrap() >= FEWEST_JOBS);
+        let limit = |name, value| of(name, value).unpack_limit();
+        assert_eq!(
+            limit("KILN_UNPACK_LIMIT", "").unwrap(),
+            UnpackLimit::default()
+        );
+        assert_eq!(limit("KILN_UNPACK_LIMIT", "2g").unwrap().bytes, 2 << 30);
+        assert_eq!(limit("KILN_UNPACK_RATIO", "1000").unwrap().ratio, 1000);
+        assert!(limit("KILN_UNPACK_LIMIT", "much").is_err());
+        assert!(limit("KILN_UNPACK_RATIO", "-1").is_err());
     }
 }

@@ -57,6 +57,7 @@ pub(crate) fn open_with(
         purpose,
         registry,
         programs: environment.programs(),
+        unpack_limit: environment.unpack_limit()?,
     })?;
     for damage in engine.recovered() {
         warner(&damage_text(damage));

@@ -11,7 +11,7 @@ use kiln_solver::{
     BringError, Fault, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, VertexEnd,
 };
 
-use crate::error::chain;
+use crate::error::{chain, unpack_hint};
 use crate::{Engine, Error, ErrorClass};
 
 /// Brings the layers of one build's bases to the disk.
@@ -232,7 +232,7 @@ impl Engine {
                     descriptor.digest,
                     chain(&error)
                 ),
-                hint: None,
+                hint: unpack_hint(&error),
             });
         }
     }

@@ -8,7 +8,7 @@ use kiln_cache::{
     Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, Journal, Names, Platform, Store,
 };
 use kiln_registry::{Client, ClientOptions};
-use kiln_snapshotter::LayerStore;
+use kiln_snapshotter::{LayerStore, UnpackLimit};
 
 use crate::{Damage, Error};
 
@@ -23,6 +23,8 @@ pub struct EngineOptions {
     pub registry: ClientOptions,
     /// How programs are started that work for kiln outside of any box.
     pub programs: Programs,
+    /// What one layer or archive may unpack to.
+    pub unpack_limit: UnpackLimit,
 }
 
 /// What a state directory is opened for.
@@ -91,7 +93,7 @@ impl Engine {
             .map_err(|error| Error::environment("cannot open the state directory", &error))?;
         let mut engine = Self {
             blobs: Blobs::new(&store),
-            layers: LayerStore::new(&store),
+            layers: LayerStore::with_limit(&store, options.unpack_limit),
             actions: Actions::new(&store),
             journal: Journal::new(&store),
             tags: Names::tags(&store),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use kiln_cache::ImageRef;
 use kiln_parser::{Diagnostic, Span};
+use kiln_snapshotter::TooMuch;
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +140,14 @@ impl Error {
         }
     }
 
+    /// Wraps a failure that somebody's input has caused, in which it may have been too much.
+    pub(crate) fn unpacking(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Input {
+            message: chain(error),
+            hint: unpack_hint(error),
+        }
+    }
+
     pub(crate) fn input(message: impl Into<String>) -> Self {
         Self::Input {
             message: message.into(),
@@ -199,4 +208,11 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Returns what helps where more came of an archive than may.
+pub(crate) fn unpack_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let hint =
+        "if this is what it should be, allow more with KILN_UNPACK_LIMIT or KILN_UNPACK_RATIO";
+    TooMuch::among(error).map(|_| hint.to_owned())
 }

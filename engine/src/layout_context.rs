@@ -25,7 +25,16 @@ pub(crate) fn layout_image(
         Some(digest) => LayoutEntry::Digest(digest),
         None => LayoutEntry::Tag(tag.unwrap_or(DEFAULT_TAG)),
     };
-    load_from_layout(directory, wanted, &engine.store, &engine.blobs, platform).map_err(|error| {
+    let limit = engine.layers.limit();
+    let loaded = load_from_layout(
+        directory,
+        wanted,
+        &engine.store,
+        &engine.blobs,
+        platform,
+        limit,
+    );
+    loaded.map_err(|error| {
         let hint = match (&error, wanted) {
             (LoadError::NoTag { known, .. }, _) if !known.is_empty() => Some(format!(
                 "name a tag: oci-layout://{}:{}",

@@ -44,7 +44,7 @@ pub use engine::{Engine, EngineOptions, Programs, Purpose};
 pub use error::{Error, ErrorClass, SourceText};
 pub use images::{HistoryRow, ImageSummary, Removal};
 pub use kiln_exporter::LoadSource;
-pub use kiln_snapshotter::Packed;
+pub use kiln_snapshotter::{Packed, UnpackLimit};
 pub use kiln_solver::{Event, LogStream, Progress, Silent, VertexEnd, VertexId};
 pub use local_image::LocalImage;
 pub use outline::{Outline, OutlinedArgument, OutlinedNeed};

@@ -6,7 +6,6 @@ use kiln_exporter::{
 };
 use kiln_registry::{Observer, Secret, Stored};
 
-use crate::error::chain;
 use crate::images::names_error;
 use crate::output::write_to;
 use crate::{Destination, Engine, Error, ImageOptions, LocalImage, PushAs};
@@ -156,8 +155,9 @@ impl Engine {
         platform: Option<&Platform>,
     ) -> Result<Vec<(Vec<ImageRef>, ImageId)>, Error> {
         let wanted = platform.map_or(Platforms::All, Platforms::Only);
-        let loaded = kiln_exporter::load(from, &self.store, &self.blobs, wanted)
-            .map_err(|error| Error::input(chain(&error)))?;
+        let loaded =
+            kiln_exporter::load(from, &self.store, &self.blobs, wanted, self.layers.limit())
+                .map_err(|error| Error::unpacking(&error))?;
         let mut result = Vec::new();
         for Loaded {
             names,

@@ -13,7 +13,8 @@ use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
 use crate::layer::{Layer, LayerStore};
 use crate::tar_read::{TarError, TarReader};
-use crate::unpack::{UnpackError, Unpacker, Whiteouts};
+use crate::unpack::{UnpackError, Unpacker};
+use crate::unpack_limit::{Meter, UnpackLimit};
 use crate::users::Owner;
 use crate::view::ParentView;
 
@@ -37,19 +38,12 @@ impl LayerStore {
             return Ok(layer);
         }
         let builder = self.builder().map_err(BuildError::from)?;
-        let tar = decompress::reader(blob, compression).map_err(TarError::Read)?;
+        let meter = self.meter();
+        let tar = decompress::reader(blob, compression, &meter).map_err(TarError::Read)?;
         let mut tar = Sha256Reader::new(tar);
         decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
-            let mut archive = TarReader::new(stream);
-            let parent = ParentView::default();
-            Unpacker::new(
-                &builder,
-                &parent,
-                &GuestPath::ROOT,
-                None,
-                Whiteouts::Honoured,
-            )
-            .unpack(&mut archive)?;
+            let mut archive = TarReader::new(stream, &meter);
+            Unpacker::of_layer(&builder).unpack(&mut archive)?;
             archive.drain()?;
             Ok(())
         })?;
@@ -117,9 +111,10 @@ impl UnpackedArchive {
 /// Unpacks an archive (ADD of a local file) into a layer that is being made.
 ///
 /// `parent` is what the layer will lie on: directories on the way that it has are taken over, and
-/// its symbolic links followed inside the root. `owner` is given to everything instead of what the
-/// archive says. Names beginning with `.wh.` mean nothing special. Returns length and digest of
-/// the archive, read to the end of the stream.
+/// its symbolic links followed. Neither they nor those of the archive lead out of `destination`, which
+/// was added before. `owner` is given to everything instead of what the archive says. Names beginning
+/// with `.wh.` mean nothing special. Returns length and digest of the archive, read to the end of the
+/// stream.
 ///
 /// # Errors
 /// When the stream is not a tar or cannot be stored.
@@ -131,11 +126,11 @@ pub fn unpack_archive(
     owner: Option<Owner>,
 ) -> Result<Hashed, UnpackError> {
     let mut archive = Hashing::new(archive);
-    let mut tar = decompress::reader(&mut archive, None).map_err(TarError::Read)?;
+    let meter = builder.layers.meter();
+    let mut tar = decompress::reader(&mut archive, None, &meter).map_err(TarError::Read)?;
     decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
-        let mut members = TarReader::new(stream);
-        Unpacker::new(builder, parent, destination, owner, Whiteouts::Literal)
-            .unpack(&mut members)?;
+        let mut members = TarReader::new(stream, &meter);
+        Unpacker::of_archive(builder, parent, destination, owner).unpack(&mut members)?;
         members.drain()?;
         Ok(())
     })?;
@@ -182,6 +177,7 @@ impl<R: Read> Read for Hashing<R> {
 /// or not. Reads a little of it.
 #[must_use]
 pub fn is_archive(stream: impl Read + Send) -> bool {
-    decompress::reader(stream, None)
-        .is_ok_and(|tar| matches!(TarReader::new(tar).next(), Ok(Some(_))))
+    let meter = Meter::new(UnpackLimit::default());
+    decompress::reader(stream, None, &meter)
+        .is_ok_and(|tar| matches!(TarReader::new(tar, &meter).next(), Ok(Some(_))))
 }

@@ -2,8 +2,11 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Builder;
 
 use kiln_cache::Compression;
+
+use crate::unpack_limit::{Meter, UnpackLimit};
 
 /// Bytes that are read from a packed stream at once.
 const BUFFER: usize = 128 << 10;
@@ -61,11 +64,18 @@ impl Packed {
     }
 
     /// Returns the unpacked bytes; of all members, frames and streams, where there are several.
+    /// Reading fails with [`TooMuch`](crate::TooMuch) where more comes of them than `limit` allows.
     ///
     /// # Errors
     /// When zstd cannot be set up.
-    pub fn unpack<'a>(self, input: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
-        self.unpack_buffered(BufReader::with_capacity(BUFFER, input))
+    pub fn unpack<'a>(
+        self,
+        input: impl Read + Send + 'a,
+        limit: UnpackLimit,
+    ) -> io::Result<Box<dyn Read + Send + 'a>> {
+        let meter = Meter::new(limit);
+        let input = BufReader::with_capacity(BUFFER, meter.packed(input));
+        Ok(Box::new(meter.unpacked(self.unpack_buffered(input)?)))
     }
 
     fn unpack_buffered<'a>(
@@ -101,25 +111,32 @@ impl From<Compression> for Packed {
     }
 }
 
-/// Wraps a stream so that it reads uncompressed. The kind is recognised by its first bytes if it is
-/// not given.
+/// Wraps a stream so that it reads uncompressed, as long as `meter` allows. The kind is recognised by
+/// its first bytes if it is not given.
 pub(crate) fn reader<'a>(
     input: impl Read + Send + 'a,
     compression: Option<Compression>,
+    meter: &Meter,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
-    let mut input = BufReader::with_capacity(BUFFER, input);
+    let mut input = BufReader::with_capacity(BUFFER, meter.packed(input));
     let packed = match compression {
         Some(compression) => compression.into(),
         None => Packed::of(input.fill_buf()?),
     };
-    packed.unpack_buffered(input)
+    Ok(Box::new(meter.unpacked(packed.unpack_buffered(input)?)))
 }
 
 /// Reads `input` on a thread of its own while `act` uses what it read.
 pub(crate) fn ahead<T>(mut input: impl Read + Send, act: impl FnOnce(&mut dyn Read) -> T) -> T {
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(CHUNKS);
-        scope.spawn(move || pump(&mut input, &sender));
+        let report = sender.clone();
+        let reading = Builder::new().spawn_scoped(scope, move || pump(&mut input, &sender));
+        if let Err(error) = reading {
+            // Else the stream would seem to be empty. There is room for one chunk.
+            let _ = report.send(Err(error));
+        }
+        drop(report);
         let mut stream = Chunks {
             receiver,
             chunk: Vec::new(),

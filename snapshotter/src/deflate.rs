@@ -332,7 +332,9 @@ mod tests {
                     bytes.extend_from_within(start..end);
                 }
                 _ => {
-                    bytes.extend((0..count).flat_map(|_| (random() % 977).to_string().into_bytes()))
+                    for _ in 0..count {
+                        bytes.extend_from_slice((random() % 977).to_string().as_bytes());
+                    }
                 }
             }
         }

@@ -30,6 +30,7 @@ use crate::files::{Below, UPON};
 use crate::kin::Kin;
 use crate::tar_contents::Check;
 use crate::tar_write;
+use crate::unpack_limit::{Meter, UnpackLimit};
 
 /// The layers of a state directory. Cheap to clone; clones share what they have read.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub struct LayerStore {
 #[derive(Debug)]
 struct StoreState {
     store: Store,
+    limit: UnpackLimit,
     known: Mutex<HashMap<LayerId, Layer>>,
 }
 
@@ -47,12 +49,30 @@ impl LayerStore {
     /// Returns the layers of `store`.
     #[must_use]
     pub fn new(store: &Store) -> Self {
+        Self::with_limit(store, UnpackLimit::default())
+    }
+
+    /// Returns the layers of `store`; what is unpacked into it keeps to `limit`.
+    #[must_use]
+    pub fn with_limit(store: &Store, limit: UnpackLimit) -> Self {
         Self {
             shared: Arc::new(StoreState {
                 store: store.clone(),
+                limit,
                 known: Mutex::default(),
             }),
         }
+    }
+
+    /// Returns what one blob or archive may unpack to.
+    #[must_use]
+    pub fn limit(&self) -> UnpackLimit {
+        self.shared.limit
+    }
+
+    /// Starts to count what is unpacked of one blob or archive.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter::new(self.limit())
     }
 
     /// Returns the state directory.

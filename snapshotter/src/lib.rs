@@ -27,9 +27,12 @@ mod metadata; // what a file has besides kind and content
 
 mod apply; // layers from elsewhere, unpacked
 mod decompress; // reading compressed streams
+mod tar_extensions; // what extension headers say
 mod tar_header; // the fields of tar headers
 mod tar_read; // reading foreign tar streams
+mod tar_sparse; // files with holes in tars
 mod unpack; // members of an archive, put into a layer
+mod unpack_limit; // how much may come of how little
 
 mod deflate; // streams of which one goes on where the other ends
 mod discard; // layers that nobody needs any more
@@ -71,6 +74,7 @@ pub use plain::PlainDirectory;
 pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_directories};
 pub use tar_read::TarError;
 pub use unpack::UnpackError;
+pub use unpack_limit::{TooMuch, UnpackLimit};
 pub use users::{Identity, Owner, UserError, find_home, find_identity, find_owner};
 pub use verify::{LayerDamage, Whiteouts};
 pub use view::{FollowLast, Located, ParentView, Resolution, ViewError};

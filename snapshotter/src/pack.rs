@@ -19,6 +19,7 @@ use crate::gzip;
 use crate::layer::{Layer, TimeClamp};
 use crate::tar_contents::Check;
 use crate::tar_write;
+use crate::unpack_limit::{Meter, UnpackLimit};
 
 /// Counts the changes of what kiln packs the same tar to; blobs of before are not taken for new ones.
 /// With 1, gzip was made of several members.
@@ -186,7 +187,9 @@ fn repeat(source: &KnownBlob, file: File, output: &mut dyn Write) -> Result<TarF
         digest: source.descriptor.digest,
         source: error,
     };
-    let mut tar = decompress::reader(file, Some(source.compression)).map_err(failed)?;
+    // It was unpacked before, within the limit.
+    let meter = Meter::new(UnpackLimit::NONE);
+    let mut tar = decompress::reader(file, Some(source.compression), &meter).map_err(failed)?;
     let mut hashing = Sha256Writer::new(output);
     let mut buffer = vec![0; 256 << 10];
     loop {

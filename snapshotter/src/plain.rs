@@ -24,8 +24,7 @@ use crate::scan::{self, NodeKind};
 use crate::tar_contents::{Check, OnDisk};
 use crate::tar_read::{TarError, TarReader};
 use crate::tar_write;
-use crate::unpack::{UnpackError, Unpacker, Whiteouts};
-use crate::view::ParentView;
+use crate::unpack::{UnpackError, Unpacker};
 
 /// A directory that nobody changes as long as this value is used.
 #[derive(Debug)]
@@ -118,13 +117,12 @@ impl LayerStore {
         to: &Path,
     ) -> Result<(), UnpackError> {
         let builder = self.builder().map_err(BuildError::from)?;
-        let tar = decompress::reader(blob, Some(compression)).map_err(TarError::Read)?;
+        let meter = self.meter();
+        let tar = decompress::reader(blob, Some(compression), &meter).map_err(TarError::Read)?;
         let mut tar = Sha256Reader::new(tar);
-        let (below, destination) = (ParentView::default(), kiln_cache::GuestPath::ROOT);
         decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
-            let mut archive = TarReader::new(stream);
-            Unpacker::new(&builder, &below, &destination, None, Whiteouts::Literal)
-                .unpack(&mut archive)?;
+            let mut archive = TarReader::new(stream, &meter);
+            Unpacker::of_directory(&builder).unpack(&mut archive)?;
             archive.drain()?;
             Ok(())
         })?;

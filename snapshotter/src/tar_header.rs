@@ -23,6 +23,10 @@ impl Header<'_> {
         expected == unsigned || i64::try_from(expected) == Ok(signed + 256)
     }
 
+    pub(crate) fn typeflag(&self) -> u8 {
+        self.0[156]
+    }
+
     /// Returns a non-negative number: octal digits, or base 256 if the first bit is set.
     pub(crate) fn number(&self, at: usize, length: usize) -> Option<u64> {
         u64::try_from(self.signed_number(at, length)?).ok()

@@ -5,13 +5,17 @@
 //! a capability that holds a newline byte breaks its record, after which a `size` record is
 //! ignored and the stream falls out of step. It also takes extension headers of any length into
 //! memory. As in Go: sizes of links, directories and devices do not count, global PAX headers say
-//! nothing, one zero block followed by something else is an error.
+//! nothing, one zero block followed by something else is an error, and the padding of the last
+//! member may be missing.
 
 use std::io::{self, Read};
 
 use kiln_cache::{Device, Timestamp};
 
-use crate::tar_header::{Header, Record, narrow, parse_records, parse_time, until_zero};
+use crate::tar_extensions::Extensions;
+use crate::tar_header::{Header, Record, parse_records, until_zero};
+use crate::tar_sparse::{self, Map, MapText, Piece, Pieces, Span};
+use crate::unpack_limit::Meter;
 
 const BLOCK: usize = 512;
 
@@ -28,12 +32,6 @@ pub enum TarError {
         offset: u64,
         /// What is wrong with it.
         problem: &'static str,
-    },
-    /// A file stored in a way that only GNU tar knows.
-    #[error("sparse file {name} in PAX form is not supported; pack it without --sparse")]
-    Sparse {
-        /// Its name.
-        name: String,
     },
     /// The stream ends within a member or cannot be read.
     #[error("cannot read the archive")]
@@ -73,33 +71,40 @@ pub(crate) enum MemberKind {
 #[derive(Debug)]
 pub(crate) struct TarReader<R> {
     input: R,
+    /// Holes count, though the stream does not hold them.
+    meter: Meter,
     /// Bytes read so far.
     offset: u64,
     /// Bytes of the present member still in the stream, padding left out.
     left: u64,
     padding: u64,
-    /// Holes and data of a sparse member, the next one last.
-    pieces: Vec<Piece>,
+    /// Holes and data of a sparse member.
+    pieces: Pieces,
 }
 
-#[derive(Debug)]
-enum Piece {
-    Hole(u64),
-    Data(u64),
+/// Why something could not be read: the stream, or what it says.
+enum Fault {
+    Read(io::Error),
+    Problem(&'static str),
 }
 
-/// What extension headers say about the next member.
-#[derive(Default)]
-struct Extensions {
-    long_name: Option<Vec<u8>>,
-    long_link: Option<Vec<u8>>,
-    records: Vec<Record>,
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<&'static str> for Fault {
+    fn from(problem: &'static str) -> Self {
+        Self::Problem(problem)
+    }
 }
 
 impl<R: Read> TarReader<R> {
-    pub(crate) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R, meter: &Meter) -> Self {
         Self {
             input,
+            meter: meter.clone(),
             offset: 0,
             left: 0,
             padding: 0,
@@ -111,178 +116,208 @@ impl<R: Read> TarReader<R> {
     pub(crate) fn next(&mut self) -> Result<Option<Member>, TarError> {
         let mut extensions = Extensions::default();
         loop {
-            self.skip()?;
+            if self.skip().map_err(TarError::Read)? == Skipped::ToTheEnd {
+                return Ok(None);
+            }
             let offset = self.offset;
-            let failed = |problem| TarError::Header { offset, problem };
-            let Some(block) = self.block()? else {
+            let failed = |fault| match fault {
+                Fault::Read(error) => TarError::Read(error),
+                Fault::Problem(problem) => TarError::Header { offset, problem },
+            };
+            let Some(block) = self.block().map_err(TarError::Read)? else {
                 return Ok(None);
             };
             if block == [0; BLOCK] {
-                return match self.block()? {
+                return match self.block().map_err(TarError::Read)? {
                     None => Ok(None),
                     Some(second) if second == [0; BLOCK] => Ok(None),
-                    Some(_) => Err(failed("something follows a zero block")),
+                    Some(_) => Err(failed("something follows a zero block".into())),
                 };
             }
-            let header = Header(&block);
-            if !header.checksum_is_right() {
-                return Err(failed("wrong checksum"));
-            }
-            let size = header.number(124, 12).ok_or(failed("invalid size"))?;
-            let typeflag = block[156];
-            match typeflag {
-                b'x' | b'g' | b'L' | b'K' => {
-                    let data = self.extension(size).map_err(|error| match error {
-                        Some(error) => TarError::Read(error),
-                        None => failed("extension header is too long"),
-                    })?;
-                    match typeflag {
-                        b'x' => {
-                            extensions.records =
-                                parse_records(&data).ok_or(failed("invalid PAX records"))?;
-                        }
-                        b'L' => extensions.long_name = Some(until_zero(&data).to_vec()),
-                        b'K' => extensions.long_link = Some(until_zero(&data).to_vec()),
-                        _ => {}
-                    }
-                }
-                _ => {
-                    let mut member = header.member(typeflag).map_err(failed)?;
-                    let mut stored = member.size;
-                    extensions
-                        .extend(&mut member, &mut stored)
-                        .map_err(failed)?;
-                    if extensions
-                        .records
-                        .iter()
-                        .any(|(key, _)| key.starts_with(b"GNU.sparse."))
-                    {
-                        return Err(TarError::Sparse {
-                            name: String::from_utf8_lossy(&member.path).into_owned(),
-                        });
-                    }
-                    match member.kind {
-                        MemberKind::File => {}
-                        // Go: isHeaderOnly. What has no content has no blocks either.
-                        MemberKind::Comment => {}
-                        _ => (member.size, stored) = (0, 0),
-                    }
-                    self.left = stored;
-                    self.padding = stored.wrapping_neg() % BLOCK as u64;
-                    if typeflag == b'S' {
-                        self.read_sparse_map(&header).map_err(|error| match error {
-                            Some(error) => TarError::Read(error),
-                            None => failed("invalid map of a sparse file"),
-                        })?;
-                        member.size = header.number(483, 12).ok_or(failed("invalid size"))?;
-                    }
-                    return Ok(Some(member));
-                }
+            let member = self.member(&Header(&block), &mut extensions);
+            if let Some(member) = member.map_err(failed)? {
+                return Ok(Some(member));
             }
         }
+    }
+
+    /// Reads what belongs to a header; none if that is about the next member.
+    fn member(
+        &mut self,
+        header: &Header<'_>,
+        extensions: &mut Extensions,
+    ) -> Result<Option<Member>, Fault> {
+        if !header.checksum_is_right() {
+            return Err("wrong checksum".into());
+        }
+        let size = header.number(124, 12).ok_or("invalid size")?;
+        let typeflag = header.typeflag();
+        match typeflag {
+            b'x' => {
+                let data = self.extension(size)?;
+                extensions.records = parse_records(&data).ok_or("invalid PAX records")?;
+            }
+            b'L' => extensions.long_name = Some(until_zero(&self.extension(size)?).to_vec()),
+            b'K' => extensions.long_link = Some(until_zero(&self.extension(size)?).to_vec()),
+            b'g' => drop(self.extension(size)?),
+            _ => {
+                let mut member = header.member(typeflag)?;
+                extensions.extend(&mut member)?;
+                match member.kind {
+                    MemberKind::File | MemberKind::Comment => {}
+                    // Go: isHeaderOnly. What has no content has no blocks either.
+                    _ => member.size = 0,
+                }
+                self.left = member.size;
+                self.padding = member.size.wrapping_neg() % BLOCK as u64;
+                self.find_holes(&mut member, header, &extensions.records)?;
+                return Ok(Some(member));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads what follows the archive, so that a digest of the whole stream can be made.
     pub(crate) fn drain(mut self) -> Result<R, TarError> {
-        self.skip()?;
-        io::copy(&mut self.input, &mut io::sink()).map_err(TarError::Read)?;
+        self.skip()
+            .and_then(|_| io::copy(&mut self.input, &mut io::sink()))
+            .map_err(TarError::Read)?;
         Ok(self.input)
     }
 
     /// Skips what is left of the present member.
-    fn skip(&mut self) -> Result<(), TarError> {
+    fn skip(&mut self) -> io::Result<Skipped> {
         self.pieces.clear();
-        let mut rest = std::mem::take(&mut self.left) + std::mem::take(&mut self.padding);
-        self.offset += rest;
-        let mut buffer = [0; 8192];
-        while rest > 0 {
-            let wanted = usize::try_from(rest)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
-            self.input
-                .read_exact(&mut buffer[..wanted])
-                .map_err(TarError::Read)?;
-            rest -= wanted as u64;
+        let rest = std::mem::take(&mut self.left);
+        if self.skip_bytes(rest)? < rest {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(())
+        // Some programs do not fill up the last block.
+        let padding = std::mem::take(&mut self.padding);
+        match self.skip_bytes(padding)? == padding {
+            true => Ok(Skipped::ToTheNext),
+            false => Ok(Skipped::ToTheEnd),
+        }
+    }
+
+    /// Skips so many bytes, or as many as there are, and says how many.
+    fn skip_bytes(&mut self, count: u64) -> io::Result<u64> {
+        let skipped = io::copy(&mut self.input.by_ref().take(count), &mut io::sink())?;
+        self.offset = self.offset.saturating_add(skipped);
+        Ok(skipped)
     }
 
     /// Reads a block; none at the end of the stream.
-    fn block(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
+    fn block(&mut self) -> io::Result<Option<[u8; BLOCK]>> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
         while filled < BLOCK {
             match self.input.read(&mut block[filled..]) {
                 Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err(TarError::Read(io::ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(TarError::Read(error)),
+                Err(error) => return Err(error),
             }
         }
         self.offset += BLOCK as u64;
         Ok(Some(block))
     }
 
-    /// Reads the content of an extension header; the error is none if it is too long.
-    fn extension(&mut self, size: u64) -> Result<Vec<u8>, Option<io::Error>> {
+    /// Reads the content of an extension header.
+    fn extension(&mut self, size: u64) -> Result<Vec<u8>, Fault> {
         if size > LONGEST_EXTENSION {
-            return Err(None);
+            return Err("extension header is too long".into());
         }
         let mut data = vec![0; usize::try_from(size).expect("at most a mebibyte")];
-        self.input.read_exact(&mut data).map_err(Some)?;
+        self.input.read_exact(&mut data)?;
         self.offset += size;
         self.padding = size.wrapping_neg() % BLOCK as u64;
         Ok(data)
     }
 
-    /// Reads where the data of an old GNU sparse member belong; the error is none if they overlap
-    /// or do not add up.
-    fn read_sparse_map(&mut self, header: &Header<'_>) -> Result<(), Option<io::Error>> {
-        let mut spans = Vec::new();
-        let mut add = |block: &[u8], start: usize, count: usize| {
-            for number in 0..count {
-                let at = start + number * 24;
-                let offset = Header(block).number(at, 12)?;
-                let length = Header(block).number(at + 12, 12)?;
-                if block[at] != 0 {
-                    spans.push((offset, length));
-                }
+    /// Reads where the data of a sparse member belong, if it is one.
+    fn find_holes(
+        &mut self,
+        member: &mut Member,
+        header: &Header<'_>,
+        records: &[Record],
+    ) -> Result<(), Fault> {
+        let invalid = "invalid map of a sparse file";
+        let (spans, size) = if header.typeflag() == b'S' {
+            let size = header.number(483, 12).ok_or("invalid size")?;
+            (self.read_old_map(header)?, size)
+        } else if let Some(map) = tar_sparse::map_of(records)? {
+            if member.kind != MemberKind::File {
+                return Err(invalid.into());
             }
-            Some(())
+            // Go: without such a record, the size is that of the member.
+            let size = match tar_sparse::real_size(records) {
+                Some(size) => size.ok_or(invalid)?,
+                None => member.size,
+            };
+            let spans = match map {
+                Map::Here(spans) => spans,
+                Map::BeforeData => self.read_map_before_data()?,
+            };
+            (spans, size)
+        } else {
+            return Ok(());
         };
-        add(header.0, 386, 4).ok_or(None)?;
-        let mut is_extended = header.0[482] == 1;
+        if let Some(name) = tar_sparse::real_name(records) {
+            if name.contains(&0) {
+                return Err("a name contains a zero byte".into());
+            }
+            member.path = name.to_vec();
+        }
+        let (pieces, hole_bytes) = tar_sparse::pieces(&spans, size, self.left).ok_or(invalid)?;
+        self.meter.add(hole_bytes)?;
+        self.pieces = pieces;
+        member.size = size;
+        Ok(())
+    }
+
+    /// Reads the map of a file in GNU tar's own format, of which the header has four parts.
+    fn read_old_map(&mut self, header: &Header<'_>) -> Result<Vec<Span>, Fault> {
+        let invalid = "invalid map of a sparse file";
+        let mut spans = tar_sparse::spans_in(header.0, 386, 4).ok_or(invalid)?;
+        let mut is_extended = header.0[482] != 0;
         // A map as long as the longest extension header is long enough.
         let mut blocks_left = LONGEST_EXTENSION / BLOCK as u64;
         while is_extended {
-            blocks_left = blocks_left.checked_sub(1).ok_or(None)?;
-            let block = match self.block() {
-                Ok(Some(block)) => block,
-                Ok(None) => return Err(Some(io::ErrorKind::UnexpectedEof.into())),
-                Err(TarError::Read(error)) => return Err(Some(error)),
-                Err(_) => return Err(None),
-            };
-            add(&block, 0, 21).ok_or(None)?;
-            is_extended = block[504] == 1;
+            blocks_left = blocks_left.checked_sub(1).ok_or(invalid)?;
+            let block = self.block()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            spans.extend(tar_sparse::spans_in(&block, 0, 21).ok_or(invalid)?);
+            is_extended = block[504] != 0;
         }
-        let real_size = header.number(483, 12).ok_or(None)?;
-        let (mut position, mut stored) = (0_u64, 0_u64);
-        let mut pieces = Vec::new();
-        for (offset, length) in spans {
-            let hole = offset.checked_sub(position).ok_or(None)?;
-            pieces.extend([Piece::Hole(hole), Piece::Data(length)]);
-            position = offset.checked_add(length).ok_or(None)?;
-            stored = stored.checked_add(length).ok_or(None)?;
+        Ok(spans)
+    }
+
+    /// Reads the map of a file that stands in blocks of its own in front of the data.
+    fn read_map_before_data(&mut self) -> Result<Vec<Span>, Fault> {
+        let invalid = "invalid map of a sparse file";
+        let mut text = MapText::default();
+        for _ in 0..LONGEST_EXTENSION / BLOCK as u64 {
+            self.left = self.left.checked_sub(BLOCK as u64).ok_or(invalid)?;
+            let block = self.block()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            if let Some(spans) = text.add(&block)? {
+                return Ok(spans);
+            }
         }
-        let hole = real_size.checked_sub(position).ok_or(None)?;
-        pieces.push(Piece::Hole(hole));
-        if stored != self.left {
-            return Err(None);
-        }
-        pieces.reverse();
-        self.pieces = pieces;
-        Ok(())
+        Err(invalid.into())
+    }
+}
+
+/// How far skipping a member went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Skipped {
+    ToTheNext,
+    ToTheEnd,
+}
+
+impl From<io::ErrorKind> for Fault {
+    fn from(kind: io::ErrorKind) -> Self {
+        Self::Read(kind.into())
     }
 }
 
@@ -325,75 +360,5 @@ impl<R: Read> Read for TarReader<R> {
             *length -= count as u64;
         }
         Ok(count)
-    }
-}
-
-impl Extensions {
-    /// Puts what the extension headers say into a member.
-    fn extend(&self, member: &mut Member, stored: &mut u64) -> Result<(), &'static str> {
-        for (key, value) in &self.records {
-            let number = || {
-                std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|text| text.parse::<u64>().ok())
-                    .ok_or("invalid number in PAX records")
-            };
-            // An empty value takes the record back. (POSIX pax, "pax Extended Header")
-            match key.as_slice() {
-                _ if value.is_empty() && !key.starts_with(b"SCHILY.xattr.") => {}
-                b"path" => member.path.clone_from(value),
-                b"linkpath" => member.set_link(value),
-                b"size" => {
-                    member.size = number()?;
-                    *stored = member.size;
-                }
-                b"uid" => member.uid = narrow(number()?)?,
-                b"gid" => member.gid = narrow(number()?)?,
-                b"mtime" => {
-                    member.mtime = parse_time(value).ok_or("invalid time in PAX records")?;
-                }
-                b"SCHILY.devmajor" => member.set_device(|device| &mut device.major, number()?)?,
-                b"SCHILY.devminor" => member.set_device(|device| &mut device.minor, number()?)?,
-                _ => {
-                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                        member.xattrs.push((name.to_vec(), value.clone()));
-                    }
-                }
-            }
-        }
-        if let Some(name) = &self.long_name {
-            member.path.clone_from(name);
-        }
-        if let Some(link) = &self.long_link {
-            member.set_link(link);
-        }
-        let is_text = |bytes: &[u8]| !bytes.contains(&0);
-        let link_is_text = match &member.kind {
-            MemberKind::HardLink(link) | MemberKind::Symlink(link) => is_text(link),
-            _ => true,
-        };
-        match is_text(&member.path) && link_is_text {
-            true => Ok(()),
-            false => Err("a name contains a zero byte"),
-        }
-    }
-}
-
-impl Member {
-    fn set_link(&mut self, target: &[u8]) {
-        if let MemberKind::HardLink(link) | MemberKind::Symlink(link) = &mut self.kind {
-            *link = target.to_vec();
-        }
-    }
-
-    fn set_device(
-        &mut self,
-        part: impl Fn(&mut Device) -> &mut u32,
-        number: u64,
-    ) -> Result<(), &'static str> {
-        if let MemberKind::CharDevice(device) | MemberKind::BlockDevice(device) = &mut self.kind {
-            *part(device) = narrow(number)?;
-        }
-        Ok(())
     }
 }

@@ -1,14 +1,14 @@
 //! Putting the members of an archive into a layer.
 //!
-//! An archive may name anything. A name is cleaned as if its archive lay at the root, so `..` and a
-//! leading slash do not leave it; a symbolic link on the way, whether the archive brought it or the
-//! root has it, is followed inside the root, as containerd and Docker do; and the builder's own
-//! directory is only ever touched without following links.
+//! An archive may name anything. A name is cleaned as if the archive's destination were the root, so
+//! `..` and a leading slash do not leave it; a symbolic link on the way, whether the archive brought
+//! it or the root has it, is followed as if that were all there is, as containerd and Docker do; and
+//! the builder's own directory is only ever touched without following links.
 
 use std::collections::HashSet;
 use std::io::Read;
 
-use kiln_cache::{GuestPath, Kind, Timestamp, XattrsBuf};
+use kiln_cache::{Entry, GuestPath, Kind, Timestamp, XattrsBuf};
 
 use crate::build_error::BuildError;
 use crate::builder::{Added, DeviceKind, LayerBuilder};
@@ -44,24 +44,27 @@ pub enum UnpackError {
     Loop(GuestPath),
 }
 
-/// What names beginning with `.wh.` mean.
+/// What is unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whiteouts {
-    /// In a layer: what is hidden.
-    Honoured,
-    /// In any other archive: nothing.
-    Literal,
+enum Meaning {
+    /// A layer. Names beginning with `.wh.` say what is hidden; a directory that is not a member
+    /// remains what it is below.
+    Layer,
+    /// A directory that was packed as a whole.
+    Directory,
+    /// Files that are added to a directory, which has its own metadata.
+    Files,
 }
 
 /// Where members go and how.
 pub(crate) struct Unpacker<'a> {
     builder: &'a LayerBuilder,
+    meaning: Meaning,
     /// What lies below the layer.
-    parent: &'a ParentView,
-    destination: &'a GuestPath,
+    parent: Option<&'a ParentView>,
+    destination: GuestPath,
     /// Given to every member instead of its own.
     owner: Option<Owner>,
-    whiteouts: Whiteouts,
     /// The containing directory that was needed last, as written and as resolved.
     recent: Option<(GuestPath, GuestPath)>,
     hidden: Vec<GuestPath>,
@@ -72,26 +75,54 @@ pub(crate) struct Unpacker<'a> {
     waiting: Vec<(GuestPath, GuestPath)>,
 }
 
+/// Seconds. 1980, the first year that zip can write: what else would be older than the programs that
+/// read it is made then.
+const EARLIEST: Timestamp = Timestamp::from_seconds(315_532_800);
+
 impl<'a> Unpacker<'a> {
-    pub(crate) fn new(
+    /// Unpacks a layer, which does not depend on what it will lie on.
+    pub(crate) fn of_layer(builder: &'a LayerBuilder) -> Self {
+        Self::new(builder, Meaning::Layer)
+    }
+
+    /// Unpacks a directory that was packed as a whole.
+    pub(crate) fn of_directory(builder: &'a LayerBuilder) -> Self {
+        Self::new(builder, Meaning::Directory)
+    }
+
+    /// Unpacks files into a directory that was added already.
+    pub(crate) fn of_archive(
         builder: &'a LayerBuilder,
         parent: &'a ParentView,
-        destination: &'a GuestPath,
+        destination: &GuestPath,
         owner: Option<Owner>,
-        whiteouts: Whiteouts,
     ) -> Self {
         Self {
-            builder,
-            parent,
-            destination,
+            parent: Some(parent),
+            destination: destination.clone(),
             owner,
-            whiteouts,
+            ..Self::new(builder, Meaning::Files)
+        }
+    }
+
+    fn new(builder: &'a LayerBuilder, meaning: Meaning) -> Self {
+        Self {
+            builder,
+            meaning,
+            parent: None,
+            destination: GuestPath::ROOT,
+            owner: None,
             recent: None,
             hidden: Vec::new(),
             opaque: HashSet::new(),
             has_root: false,
             waiting: Vec::new(),
         }
+    }
+
+    /// Returns what lies below the layer at a path.
+    fn below(&self, path: &GuestPath) -> Option<Entry<'a>> {
+        self.parent.and_then(|parent| parent.get(path))
     }
 
     /// Unpacks every member.
@@ -102,23 +133,30 @@ impl<'a> Unpacker<'a> {
         for (path, target) in std::mem::take(&mut self.waiting) {
             self.builder.add_hard_link(&path, &target)?;
         }
-        // Whatever the order in the archive, a whiteout concerns the layers below alone.
+        self.hide()
+    }
+
+    /// Makes the marks of what is hidden. Whatever the order in the archive, they concern the layers
+    /// below alone: what the layer itself has stays, and directories that marks are in are there.
+    fn hide(mut self) -> Result<(), UnpackError> {
+        for path in std::mem::take(&mut self.opaque) {
+            if path.is_root() && !self.has_root {
+                self.imply(&path, EARLIEST)?;
+            }
+            let inside = self.place(&path.join(b"x"), EARLIEST)?;
+            self.builder
+                .mark_opaque(&inside.parent().unwrap_or_default());
+        }
+        let mut hidden = Vec::with_capacity(self.hidden.len());
         for path in std::mem::take(&mut self.hidden) {
-            let path = self.place(&path)?;
+            hidden.push(self.place(&path, EARLIEST)?);
+        }
+        for path in hidden {
             match self.builder.look(&path) {
                 Added::Nothing => self.builder.add_whiteout(&path)?,
                 Added::Directory => self.builder.mark_opaque(&path),
                 Added::Symlink(_) | Added::Other => {}
             }
-        }
-        for path in std::mem::take(&mut self.opaque) {
-            if path.is_root() && !self.has_root {
-                let metadata = Metadata::root_owned(0o755, Timestamp::EPOCH);
-                self.builder.add_directory(&path, &metadata)?;
-            }
-            let inside = self.place(&path.join(b"x"))?;
-            self.builder
-                .mark_opaque(&inside.parent().unwrap_or_default());
         }
         Ok(())
     }
@@ -128,10 +166,13 @@ impl<'a> Unpacker<'a> {
             return Ok(());
         }
         let written = self.clean(&member.path)?;
-        if self.whiteouts == Whiteouts::Honoured && self.mark(&written)? {
+        if self.meaning == Meaning::Layer && self.mark(&written)? {
             return Ok(());
         }
-        let path = self.place(&written)?;
+        if written == self.destination && !self.is_about_destination(&member) {
+            return Ok(());
+        }
+        let path = self.place(&written, member.mtime)?;
         let xattrs = recorded(&path, member.xattrs)?;
         let metadata = Metadata {
             mode: member.mode,
@@ -140,13 +181,17 @@ impl<'a> Unpacker<'a> {
             mtime: member.mtime,
             xattrs: xattrs.as_xattrs(),
         };
-        if path.is_root() && member.kind != MemberKind::Directory {
-            return Err(invalid_name(&member.path));
-        }
         match member.kind {
             MemberKind::Directory => {
                 self.has_root |= path.is_root();
-                self.builder.add_directory(&path, &metadata)?;
+                // What a member replaced that this one replaces is gone all the same.
+                let was_replaced =
+                    matches!(self.builder.look(&path), Added::Symlink(_) | Added::Other)
+                        && self.below(&path).is_some_and(|below| below.is_directory());
+                match was_replaced {
+                    true => self.builder.add_opaque_directory(&path, &metadata)?,
+                    false => self.builder.add_directory(&path, &metadata)?,
+                }
             }
             MemberKind::File => {
                 self.builder.add_stream(&path, &metadata, content)?;
@@ -159,7 +204,7 @@ impl<'a> Unpacker<'a> {
             }
             MemberKind::HardLink(target) => {
                 let target = self.clean(&target)?;
-                let target = self.place(&target)?;
+                let target = self.place(&target, member.mtime)?;
                 match self.builder.look(&target) {
                     Added::Nothing => self.waiting.push((path, target)),
                     _ => self.builder.add_hard_link(&path, &target)?,
@@ -167,8 +212,7 @@ impl<'a> Unpacker<'a> {
             }
             // What some programs make of overlayfs's whiteouts.
             MemberKind::CharDevice(device)
-                if (device.major, device.minor) == (0, 0)
-                    && self.whiteouts == Whiteouts::Honoured =>
+                if (device.major, device.minor) == (0, 0) && self.meaning == Meaning::Layer =>
             {
                 self.hidden.push(path);
             }
@@ -210,6 +254,16 @@ impl<'a> Unpacker<'a> {
         Ok(true)
     }
 
+    /// Says whether a member that is called like the destination changes it.
+    ///
+    /// One without a name, or `.`, is about the directory that was packed, and where files are added
+    /// to another one that does not matter. (moby: archive.Unpack) Whatever else than a directory
+    /// is called so is nothing at all. (containerd: applyNaive)
+    fn is_about_destination(&self, member: &Member) -> bool {
+        let is_absolute = member.path.first() == Some(&b'/');
+        member.kind == MemberKind::Directory && (self.meaning != Meaning::Files || is_absolute)
+    }
+
     fn clean(&self, name: &[u8]) -> Result<GuestPath, UnpackError> {
         let inside = GuestPath::new(name);
         let path = match self.destination.is_root() {
@@ -223,64 +277,44 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Returns where `path` really is once links above it are followed, and makes sure that its
-    /// directory is in the layer.
-    fn place(&mut self, path: &GuestPath) -> Result<GuestPath, UnpackError> {
-        let Some(around) = path.parent() else {
-            return Ok(GuestPath::ROOT);
-        };
+    /// directory is in the layer; what has to be made for that is as old as `mtime`.
+    fn place(&mut self, path: &GuestPath, mtime: Timestamp) -> Result<GuestPath, UnpackError> {
+        if *path == self.destination {
+            return Ok(path.clone());
+        }
+        let around = path.parent().unwrap_or_default();
         if let Some((written, resolved)) = &self.recent
             && *written == around
             && self.builder.look(resolved) == Added::Directory
         {
             return Ok(resolved.join(path.name()));
         }
-        let mut current = GuestPath::ROOT;
+        let mut current = self.destination.clone();
         let mut links = 0;
-        let mut rest: Vec<Vec<u8>> = around.components().rev().map(<[u8]>::to_vec).collect();
+        let inside = around.strip_prefix(&self.destination).unwrap_or_default();
+        let mut rest: Vec<Vec<u8>> = inside.components().rev().map(<[u8]>::to_vec).collect();
         while let Some(component) = rest.pop() {
             match component.as_slice() {
                 b"" | b"." => continue,
                 b".." => {
-                    current = current.parent().unwrap_or_default();
+                    if current != self.destination {
+                        current = current.parent().unwrap_or_default();
+                    }
                     continue;
                 }
                 _ => {}
             }
             let next = current.join(&component);
-            let link = match self.builder.look(&next) {
-                Added::Directory => None,
-                Added::Symlink(target) => Some(target),
-                Added::Other => return Err(BuildError::ParentNotDirectory(path.clone()).into()),
-                Added::Nothing => match self.parent.get(&next) {
-                    Some(entry) => match entry.kind {
-                        Kind::Directory { .. } => {
-                            self.builder.add_directory(&next, &Metadata::of(&entry))?;
-                            None
-                        }
-                        Kind::Symlink { target } => Some(target.to_vec()),
-                        _ => return Err(BuildError::ParentNotDirectory(path.clone()).into()),
-                    },
-                    None => {
-                        let owner = self.owner.unwrap_or_default();
-                        let metadata = Metadata {
-                            uid: owner.uid,
-                            gid: owner.gid,
-                            ..Metadata::root_owned(0o755, Timestamp::EPOCH)
-                        };
-                        self.builder.add_directory(&next, &metadata)?;
-                        None
-                    }
-                },
-            };
-            match link {
-                None => current = next,
-                Some(target) => {
+            match self.follow(&next, mtime)? {
+                Next::Inside => current = next,
+                Next::Nowhere => return Err(BuildError::ParentNotDirectory(path.clone()).into()),
+                Next::To(target) => {
                     links += 1;
                     if links > MAXIMUM_LINKS {
                         return Err(UnpackError::Loop(path.clone()));
                     }
                     if target.first() == Some(&b'/') {
-                        current = GuestPath::ROOT;
+                        current = self.destination.clone();
                     }
                     let components = target.split(|&byte| byte == b'/');
                     rest.extend(components.rev().map(<[u8]>::to_vec));
@@ -294,6 +328,55 @@ impl<'a> Unpacker<'a> {
         self.recent = Some((around, current));
         Ok(placed)
     }
+
+    /// Says where a path leads that has to be a directory, and makes it one if nothing is there.
+    fn follow(&self, path: &GuestPath, mtime: Timestamp) -> Result<Next, UnpackError> {
+        match self.builder.look(path) {
+            Added::Directory => return Ok(Next::Inside),
+            Added::Symlink(target) => return Ok(Next::To(target)),
+            Added::Other => return Ok(Next::Nowhere),
+            Added::Nothing => {}
+        }
+        let Some(below) = self.below(path) else {
+            self.imply(path, mtime)?;
+            return Ok(Next::Inside);
+        };
+        Ok(match below.kind {
+            Kind::Directory { .. } => {
+                let metadata = Metadata::of(&below);
+                self.builder.add_directory(path, &metadata)?;
+                Next::Inside
+            }
+            Kind::Symlink { target } => Next::To(target.to_vec()),
+            _ => Next::Nowhere,
+        })
+    }
+
+    /// Adds a directory because something is in it.
+    fn imply(&self, path: &GuestPath, mtime: Timestamp) -> Result<(), UnpackError> {
+        if self.meaning == Meaning::Layer {
+            // Nothing depends on the order of members.
+            let metadata = Metadata::root_owned(0o755, EARLIEST);
+            return Ok(self.builder.add_implied_directory(path, &metadata)?);
+        }
+        let owner = self.owner.unwrap_or_default();
+        let metadata = Metadata {
+            uid: owner.uid,
+            gid: owner.gid,
+            ..Metadata::root_owned(0o755, mtime.max(EARLIEST))
+        };
+        Ok(self.builder.add_directory(path, &metadata)?)
+    }
+}
+
+/// Where a path leads that has to be a directory.
+enum Next {
+    /// It is one.
+    Inside,
+    /// It is a link to this.
+    To(Vec<u8>),
+    /// It is something else.
+    Nowhere,
 }
 
 fn recorded(path: &GuestPath, pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Result<XattrsBuf, UnpackError> {

@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_engine::{Amount, CacheSettings, Collection, Engine, EngineOptions, Programs, Purpose};
+use kiln_engine::{
+    Amount, CacheSettings, Collection, Engine, EngineOptions, Programs, Purpose, UnpackLimit,
+};
 use kiln_registry::ClientOptions;
 
 use crate::environment::Environment;
@@ -85,6 +87,7 @@ pub(crate) fn collect(arguments: &[OsString]) -> Outcome {
         purpose: Purpose::Work,
         registry: ClientOptions::default(),
         programs: Programs::default(),
+        unpack_limit: UnpackLimit::default(),
     })?;
     engine.collect(&settings)?;
     Ok(Exit::SUCCESS)

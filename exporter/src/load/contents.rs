@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_cache::{GuestPath, Store};
-use kiln_snapshotter::Packed;
+use kiln_snapshotter::{Packed, UnpackLimit};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use tar::EntryType;
@@ -24,7 +24,13 @@ const LONGEST_DOCUMENT: u64 = 32 << 20;
 const MAXIMUM_LINKS: usize = 40;
 
 /// The members of an archive or directory.
-pub(crate) enum Contents {
+pub(crate) struct Contents {
+    members: Members,
+    /// What each part of it may unpack to.
+    pub(crate) limit: UnpackLimit,
+}
+
+enum Members {
     /// A directory, never left.
     Directory(OwnedFd),
     /// A tar and the place of each member.
@@ -95,26 +101,104 @@ impl Read for Part {
 }
 
 impl Contents {
-    pub(crate) fn open(source: LoadSource<'_>, store: &Store) -> Result<Self, LoadError> {
-        match source {
+    pub(crate) fn open(
+        source: LoadSource<'_>,
+        store: &Store,
+        limit: UnpackLimit,
+    ) -> Result<Self, LoadError> {
+        let members = match source {
             LoadSource::Directory(path) => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 rustix::fs::open(&path, flags, Mode::empty())
-                    .map(Self::Directory)
-                    .map_err(|error| failed(&path.display())(error.into()))
+                    .map(Members::Directory)
+                    .map_err(|error| failed(&path.display())(error.into()))?
             }
-            LoadSource::File(mut file) => {
-                file.rewind().map_err(LoadError::NotAnArchive)?;
-                match sniff(&mut file).map_err(LoadError::NotAnArchive)? {
-                    (Packed::No, _) => Self::index(file, None),
-                    (packed, reader) => Self::spool(packed.unpack(reader), store),
+            LoadSource::File(mut file) => match file.rewind() {
+                Ok(()) => match sniff(&mut file).map_err(LoadError::NotAnArchive)? {
+                    (Packed::No, _) => Members::index(file, None)?,
+                    (packed, reader) => Members::spool(packed.unpack(reader, limit), store)?,
+                },
+                // A pipe that has a name (`load -i /dev/stdin`).
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::SPIPE) => {
+                    Members::spool_stream(file, store, limit)?
                 }
+                Err(error) => return Err(LoadError::NotAnArchive(error)),
+            },
+            LoadSource::Stream(stream) => Members::spool_stream(stream, store, limit)?,
+        };
+        Ok(Self { members, limit })
+    }
+
+    /// Returns a member, or none if there is none of this name.
+    pub(crate) fn find(&self, path: &str) -> Result<Option<Part>, LoadError> {
+        match &self.members {
+            Members::Directory(directory) => {
+                let file = match open_inside(directory, &GuestPath::new(path)) {
+                    Ok(file) => file,
+                    Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+                    Err(error) => return Err(failed(&path)(error.into())),
+                };
+                let metadata = file.metadata().map_err(failed(&path))?;
+                Ok(metadata.is_file().then(|| Part {
+                    file: Arc::new(file),
+                    position: 0,
+                    left: metadata.len(),
+                }))
             }
-            LoadSource::Stream(stream) => {
-                let (packed, reader) = sniff(stream).map_err(LoadError::NotAnArchive)?;
-                Self::spool(packed.unpack(reader), store)
+            Members::Tar { file, members, .. } => {
+                let mut name = GuestPath::new(path);
+                for _ in 0..MAXIMUM_LINKS {
+                    match members.get(&name) {
+                        None if name == GuestPath::new(path) => return Ok(None),
+                        None => break,
+                        Some(Place::Link(target)) => name = target.clone(),
+                        Some(Place::Bytes { start, size_bytes }) => {
+                            return Ok(Some(Part {
+                                file: Arc::clone(file),
+                                position: *start,
+                                left: *size_bytes,
+                            }));
+                        }
+                    }
+                }
+                Err(LoadError::DeadLink(path.to_owned()))
             }
         }
+    }
+
+    /// Returns a member that has to be there.
+    pub(crate) fn require(&self, path: &str) -> Result<Part, LoadError> {
+        self.find(path)?
+            .ok_or_else(|| LoadError::MissingMember(path.to_owned()))
+    }
+
+    /// Reads a small member whole, or returns none if there is none of this name.
+    pub(crate) fn document(&self, path: &str) -> Result<Option<Vec<u8>>, LoadError> {
+        let Some(mut part) = self.find(path)? else {
+            return Ok(None);
+        };
+        let size_bytes = part.size_bytes();
+        if size_bytes > LONGEST_DOCUMENT {
+            return Err(LoadError::TooLong {
+                path: path.to_owned(),
+                size_bytes,
+            });
+        }
+        let mut bytes = Vec::new();
+        part.read_to_end(&mut bytes).map_err(failed(&path))?;
+        Ok(Some(bytes))
+    }
+}
+
+impl Members {
+    /// Writes what a stream unpacks to to a file, to be read by position.
+    fn spool_stream(
+        stream: impl Read + Send,
+        store: &Store,
+        limit: UnpackLimit,
+    ) -> Result<Self, LoadError> {
+        let (packed, reader) = sniff(stream).map_err(LoadError::NotAnArchive)?;
+        Self::spool(packed.unpack(reader, limit), store)
     }
 
     /// Writes a stream to a file, to be read by position.
@@ -164,66 +248,6 @@ impl Contents {
             members,
             _spooled: spooled,
         })
-    }
-
-    /// Returns a member, or none if there is none of this name.
-    pub(crate) fn find(&self, path: &str) -> Result<Option<Part>, LoadError> {
-        match self {
-            Self::Directory(directory) => {
-                let file = match open_inside(directory, &GuestPath::new(path)) {
-                    Ok(file) => file,
-                    Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-                    Err(error) => return Err(failed(&path)(error.into())),
-                };
-                let metadata = file.metadata().map_err(failed(&path))?;
-                Ok(metadata.is_file().then(|| Part {
-                    file: Arc::new(file),
-                    position: 0,
-                    left: metadata.len(),
-                }))
-            }
-            Self::Tar { file, members, .. } => {
-                let mut name = GuestPath::new(path);
-                for _ in 0..MAXIMUM_LINKS {
-                    match members.get(&name) {
-                        None if name == GuestPath::new(path) => return Ok(None),
-                        None => break,
-                        Some(Place::Link(target)) => name = target.clone(),
-                        Some(Place::Bytes { start, size_bytes }) => {
-                            return Ok(Some(Part {
-                                file: Arc::clone(file),
-                                position: *start,
-                                left: *size_bytes,
-                            }));
-                        }
-                    }
-                }
-                Err(LoadError::DeadLink(path.to_owned()))
-            }
-        }
-    }
-
-    /// Returns a member that has to be there.
-    pub(crate) fn require(&self, path: &str) -> Result<Part, LoadError> {
-        self.find(path)?
-            .ok_or_else(|| LoadError::MissingMember(path.to_owned()))
-    }
-
-    /// Reads a small member whole, or returns none if there is none of this name.
-    pub(crate) fn document(&self, path: &str) -> Result<Option<Vec<u8>>, LoadError> {
-        let Some(mut part) = self.find(path)? else {
-            return Ok(None);
-        };
-        let size_bytes = part.size_bytes();
-        if size_bytes > LONGEST_DOCUMENT {
-            return Err(LoadError::TooLong {
-                path: path.to_owned(),
-                size_bytes,
-            });
-        }
-        let mut bytes = Vec::new();
-        part.read_to_end(&mut bytes).map_err(failed(&path))?;
-        Ok(Some(bytes))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use kiln_cache::{BlobWriter, Blobs, Descriptor, DiffId, Sha256, Sha256Reader, media_type};
-use kiln_snapshotter::Packed;
+use kiln_snapshotter::{Packed, UnpackLimit};
 
 use super::LoadError;
 use super::contents::{Contents, Part};
@@ -41,6 +41,7 @@ pub(crate) fn store(
             actual,
         }),
     };
+    let limit = contents.limit;
     // Archives may leave out what the receiver has; and what is here is not written again.
     let known = wanted.digest.filter(|&digest| blobs.contains(digest));
     let part = match known {
@@ -53,19 +54,19 @@ pub(crate) fn store(
             return Err(LoadError::UnknownPacking(wanted.path.clone()));
         }
         let mut writer = blobs.writer()?;
-        check(unpack(part, packed, &mut writer).map_err(damaged)?)?;
+        check(unpack(part, packed, limit, &mut writer).map_err(damaged)?)?;
         let (digest, size_bytes) = writer.finish(None)?;
         return Ok(Descriptor::new(media_type::OCI_LAYER, digest, size_bytes));
     };
     let (digest, size_bytes) = match known {
         Some(digest) => {
             let size_bytes = part.size_bytes();
-            check(unpack(part, packed, &mut io::sink()).map_err(damaged)?)?;
+            check(unpack(part, packed, limit, &mut io::sink()).map_err(damaged)?)?;
             (digest, size_bytes)
         }
         None => {
             let mut writer = blobs.writer()?;
-            check(copy_and_unpack(part, packed, &mut writer).map_err(damaged)?)?;
+            check(copy_and_unpack(part, packed, limit, &mut writer).map_err(damaged)?)?;
             writer.finish(wanted.digest)?
         }
     };
@@ -73,12 +74,17 @@ pub(crate) fn store(
 }
 
 /// Copies `part` and returns the digest of the tar inside.
-fn copy_and_unpack(part: Part, packed: Packed, writer: &mut BlobWriter) -> io::Result<DiffId> {
+fn copy_and_unpack(
+    part: Part,
+    packed: Packed,
+    limit: UnpackLimit,
+    writer: &mut BlobWriter,
+) -> io::Result<DiffId> {
     let mut copying = Copying {
         inner: part,
         writer,
     };
-    let mut unpacked = Sha256Reader::new(packed.unpack(&mut copying)?);
+    let mut unpacked = Sha256Reader::new(packed.unpack(&mut copying, limit)?);
     io::copy(&mut unpacked, &mut io::sink())?;
     let (inner, digest, _) = unpacked.finish();
     drop(inner);
@@ -88,8 +94,13 @@ fn copy_and_unpack(part: Part, packed: Packed, writer: &mut BlobWriter) -> io::R
 }
 
 /// Unpacks `part` and returns the digest of the tar.
-fn unpack(part: Part, packed: Packed, output: &mut dyn Write) -> io::Result<DiffId> {
-    let mut unpacked = Sha256Reader::new(packed.unpack(part)?);
+fn unpack(
+    part: Part,
+    packed: Packed,
+    limit: UnpackLimit,
+    output: &mut dyn Write,
+) -> io::Result<DiffId> {
+    let mut unpacked = Sha256Reader::new(packed.unpack(part, limit)?);
     io::copy(&mut unpacked, output)?;
     Ok(DiffId(unpacked.finish().1))
 }

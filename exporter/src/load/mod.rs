@@ -23,6 +23,7 @@ use kiln_cache::{
     BlobError, Blobs, Descriptor, DiffId, Image, ImageError, ImageRef, InvalidImageRef, Platform,
     Sha256, Store,
 };
+use kiln_snapshotter::UnpackLimit;
 
 use contents::Contents;
 
@@ -222,12 +223,14 @@ pub fn load_from_layout(
     store: &Store,
     blobs: &Blobs,
     platform: &Platform,
+    limit: UnpackLimit,
 ) -> Result<Image, LoadError> {
-    let contents = Contents::open(LoadSource::Directory(directory.to_owned()), store)?;
+    let contents = Contents::open(LoadSource::Directory(directory.to_owned()), store, limit)?;
     layout::load_one(&contents, wanted, blobs, platform)
 }
 
-/// Brings the images of an archive or layout into the store, or of an index what is wanted of it.
+/// Brings the images of an archive or layout into the store, or of an index what is wanted of it. The
+/// archive, and each of its layers, may unpack to what `limit` says.
 ///
 /// # Errors
 /// See [`LoadError`]; images before the one that fails may be in the store then, without names.
@@ -236,8 +239,9 @@ pub fn load(
     store: &Store,
     blobs: &Blobs,
     wanted: Platforms<'_>,
+    limit: UnpackLimit,
 ) -> Result<Vec<Loaded>, LoadError> {
-    let contents = Contents::open(source, store)?;
+    let contents = Contents::open(source, store, limit)?;
     let mut loaded = match contents.document("index.json")? {
         Some(index) if contents.find("oci-layout")?.is_some() => {
             layout::load(&contents, &index, blobs, wanted)?

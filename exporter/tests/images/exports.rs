@@ -1,12 +1,14 @@
 //! OCI layouts and docker archives, member by member.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 
 use kiln_cache::{Descriptor, Index, Platform, Sha256};
 use kiln_exporter::{
     ExportError, LoadSource, Platforms, load, write_docker_archive, write_layout, write_oci_archive,
 };
+use kiln_snapshotter::{TooMuch, UnpackLimit};
 use kiln_testbed::{Tool, need, run_and_read};
 use serde_json::{Value, json};
 
@@ -193,6 +195,7 @@ fn an_archive_loads_into_another_store_as_the_same_image() {
             &other.store,
             &other.blobs,
             Platforms::Only(&platform),
+            UnpackLimit::default(),
         )
         .unwrap();
         assert_eq!(loaded.len(), 1);
@@ -212,7 +215,29 @@ fn an_archive_loads_into_another_store_as_the_same_image() {
     check(LoadSource::Directory(layout));
     for archive in &archives {
         check(LoadSource::Stream(&mut archive.as_slice()));
+        // A pipe that has a name: `load -i /dev/stdin`, `load -i <(…)`.
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || writer.write_all(archive).unwrap());
+            check(LoadSource::File(OwnedFd::from(reader).into()));
+        });
     }
+}
+
+#[test]
+fn an_archive_may_not_unpack_to_too_much() {
+    let state = State::new();
+    let image = state.sample();
+    let mut archive = Vec::new();
+    write_oci_archive(&[state.named(&image, &["foo/bar:v1"])], &mut archive).unwrap();
+    let limit = UnpackLimit { bytes: 9, ratio: 1 };
+    let other = State::new();
+    let mut stream = archive.as_slice();
+    // The archive itself is not packed, but its layers are.
+    let source = LoadSource::Stream(&mut stream);
+    let error = load(source, &other.store, &other.blobs, Platforms::All, limit).unwrap_err();
+    let found = TooMuch::among(&error).unwrap_or_else(|| panic!("{error}"));
+    assert_eq!(found.limit, limit);
 }
 
 #[test]

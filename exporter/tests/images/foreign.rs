@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use kiln_cache::{Compression, DiffId, MediaKind, Platform, Sha256};
 use kiln_exporter::{LoadError, LoadSource, Loaded, Platforms, load};
+use kiln_snapshotter::UnpackLimit;
 use kiln_testbed::{Tool, need, run};
 use tar::{Builder, EntryType, Header};
 
@@ -65,6 +66,7 @@ fn load_bytes(state: &State, mut bytes: &[u8]) -> Result<Vec<Loaded>, LoadError>
         &state.store,
         &state.blobs,
         Platforms::Only(&platform),
+        UnpackLimit::default(),
     )
 }
 
@@ -130,6 +132,7 @@ fn old_docker_archives_load_whatever_they_are_packed_with() {
             &state.store,
             &state.blobs,
             Platforms::Only(&platform),
+            UnpackLimit::default(),
         )
         .unwrap();
         check_old_docker_archive(&state, &loaded);
@@ -140,6 +143,7 @@ fn old_docker_archives_load_whatever_they_are_packed_with() {
         &state.store,
         &state.blobs,
         Platforms::Only(&platform),
+        UnpackLimit::default(),
     )
     .unwrap();
     check_old_docker_archive(&state, &loaded);
@@ -304,6 +308,7 @@ fn a_layout_with_a_wrong_blob_is_refused() {
             &state.store,
             &state.blobs,
             Platforms::Only(&platform),
+            UnpackLimit::default(),
         )
     };
 

@@ -7,6 +7,7 @@ use kiln_cache::{Descriptor, Image, Platform, Sha256, media_type};
 use kiln_exporter::{
     Family, ImageOptions, LayoutEntry, NamedImage, load_from_layout, write_layout,
 };
+use kiln_snapshotter::UnpackLimit;
 
 use crate::sample::State;
 
@@ -51,9 +52,16 @@ fn images_are_found_by_tag_digest_and_platform() {
     let other = State::new();
     let find = |entry: LayoutEntry<'_>, platform: &str| {
         let platform = platform.parse().unwrap();
-        load_from_layout(&layout, entry, &other.store, &other.blobs, &platform)
-            .map(|image| image.descriptor.digest)
-            .map_err(|error| error.to_string())
+        load_from_layout(
+            &layout,
+            entry,
+            &other.store,
+            &other.blobs,
+            &platform,
+            UnpackLimit::default(),
+        )
+        .map(|image| image.descriptor.digest)
+        .map_err(|error| error.to_string())
     };
     for (platform, digest) in platforms.iter().zip(&digests) {
         assert_eq!(find(LayoutEntry::Tag("v1"), platform), Ok(*digest));
@@ -111,6 +119,7 @@ fn damaged_blobs_stay_outside() {
         &other.store,
         &other.blobs,
         &platform,
+        UnpackLimit::default(),
     );
     assert!(loaded.is_err());
     assert!(!other.blobs.contains(layer));

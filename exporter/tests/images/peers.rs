@@ -7,7 +7,7 @@ use kiln_exporter::{
     ImageOptions, NamedImage, Root, Stale, write_docker_archive, write_file, write_layout,
     write_local, write_oci_archive,
 };
-use kiln_snapshotter::{Packing, ParentView};
+use kiln_snapshotter::{Packing, ParentView, UnpackLimit};
 use kiln_testbed::{
     Dockerd, Podman, Scratch, Skip, Skopeo, Umoci, assert_same_tree, busybox_rootfs,
     list_directory, need, need_root, run, run_and_read,
@@ -157,6 +157,7 @@ fn docker_loads_and_runs_an_archive() {
         &other.store,
         &other.blobs,
         kiln_exporter::Platforms::Only(&platform),
+        UnpackLimit::default(),
     )
     .unwrap();
     assert_eq!(loaded[0].names[0].familiar(), "made:v1");
@@ -190,6 +191,7 @@ fn archives_of_skopeo_load() {
         &other.store,
         &other.blobs,
         kiln_exporter::Platforms::Only(&platform),
+        UnpackLimit::default(),
     )
     .unwrap();
     assert_eq!(loaded[0].names[0].familiar(), "made:v1");

@@ -12,7 +12,7 @@ use kiln_exporter::{
     OptionError, Platforms, RealiseError, clamp_times, load, realise, write_archive,
     write_docker_archive, write_layout, write_oci_archive,
 };
-use kiln_snapshotter::{Content, Level, Packing};
+use kiln_snapshotter::{Content, Level, Packing, UnpackLimit};
 use serde_json::{Value, json};
 
 use crate::exports::document;
@@ -85,6 +85,7 @@ fn compression_and_media_types_are_as_asked_for() {
             &other.store,
             &other.blobs,
             Platforms::Only(&platform),
+            UnpackLimit::default(),
         )
         .unwrap();
         assert_eq!(loaded[0].image.id(), image.id());
@@ -167,6 +168,7 @@ fn a_loaded_image_of_bare_tars_keeps_its_manifest() {
         &state.store,
         &state.blobs,
         Platforms::Only(&platform),
+        UnpackLimit::default(),
     )
     .unwrap();
     let again = state.realise(&loaded[0].image, &ImageOptions::default());
@@ -224,6 +226,7 @@ fn layers_of_the_base_go_out_as_they_came_unless_forced() {
         &other.store,
         &other.blobs,
         Platforms::Only(&platform),
+        UnpackLimit::default(),
     )
     .unwrap();
     assert_eq!(loaded[0].image.id(), image.id());
@@ -340,7 +343,14 @@ fn several_platforms_become_an_index() {
     );
     let mut stream = both.as_slice();
     let source = LoadSource::Stream(&mut stream);
-    let loaded = load(source, &state.store, &state.blobs, Platforms::All).unwrap();
+    let loaded = load(
+        source,
+        &state.store,
+        &state.blobs,
+        Platforms::All,
+        UnpackLimit::default(),
+    )
+    .unwrap();
     assert_eq!((loaded.len(), loaded[0].names.len()), (1, 1));
     let mut archive = Vec::new();
     write_oci_archive(&[named], &mut archive).unwrap();
@@ -354,6 +364,7 @@ fn several_platforms_become_an_index() {
             &other.store,
             &other.blobs,
             Platforms::Only(&platform),
+            UnpackLimit::default(),
         )
         .unwrap();
         assert_eq!(loaded[0].image.descriptor.digest, digest);
@@ -363,7 +374,14 @@ fn several_platforms_become_an_index() {
     let other = State::new();
     let mut stream = archive.as_slice();
     let source = LoadSource::Stream(&mut stream);
-    let loaded = load(source, &other.store, &other.blobs, Platforms::All).unwrap();
+    let loaded = load(
+        source,
+        &other.store,
+        &other.blobs,
+        Platforms::All,
+        UnpackLimit::default(),
+    )
+    .unwrap();
     assert_eq!(loaded.len(), 1);
     let whole = loaded[0].index.as_ref().unwrap();
     assert_eq!(whole.descriptor, index);
@@ -380,6 +398,7 @@ fn several_platforms_become_an_index() {
         &other.store,
         &other.blobs,
         Platforms::Only(&platform),
+        UnpackLimit::default(),
     )
     .unwrap_err();
     let message = error.to_string();

@@ -15,10 +15,16 @@ use crate::sample::{Root, everything, layer, listing, path, plain, store};
 
 /// A tar written member by member, as nobody sane would write it.
 #[derive(Default)]
-struct Tar(Vec<u8>);
+pub(crate) struct Tar(Vec<u8>);
 
 impl Tar {
-    fn member(mut self, kind: EntryType, name: &str, link: &str, content: &[u8]) -> Self {
+    pub(crate) fn member(
+        mut self,
+        kind: EntryType,
+        name: &str,
+        link: &str,
+        content: &[u8],
+    ) -> Self {
         let mut header = Header::new_ustar();
         let fields = header.as_ustar_mut().unwrap();
         fields.name[..name.len()].copy_from_slice(name.as_bytes());
@@ -41,29 +47,29 @@ impl Tar {
         self.data(content)
     }
 
-    fn data(mut self, content: &[u8]) -> Self {
+    pub(crate) fn data(mut self, content: &[u8]) -> Self {
         self.0.extend_from_slice(content);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    fn file(self, name: &str, content: &str) -> Self {
+    pub(crate) fn file(self, name: &str, content: &str) -> Self {
         self.member(EntryType::Regular, name, "", content.as_bytes())
     }
 
-    fn directory(self, name: &str) -> Self {
+    pub(crate) fn directory(self, name: &str) -> Self {
         self.member(EntryType::Directory, name, "", b"")
     }
 
-    fn symlink(self, name: &str, target: &str) -> Self {
+    pub(crate) fn symlink(self, name: &str, target: &str) -> Self {
         self.member(EntryType::Symlink, name, target, b"")
     }
 
-    fn hard_link(self, name: &str, target: &str) -> Self {
+    pub(crate) fn hard_link(self, name: &str, target: &str) -> Self {
         self.member(EntryType::Link, name, target, b"")
     }
 
-    fn pax(self, records: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &[u8])]) -> Self {
         let mut data = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -75,13 +81,13 @@ impl Tar {
         self.member(EntryType::XHeader, "pax", "", &data)
     }
 
-    fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&[0; 1024]);
         self.0
     }
 }
 
-fn apply(store: &LayerStore, tar: &[u8]) -> Result<Layer, UnpackError> {
+pub(crate) fn apply(store: &LayerStore, tar: &[u8]) -> Result<Layer, UnpackError> {
     store.apply(tar, None, DiffId(Sha256::of(tar)))
 }
 
@@ -150,7 +156,7 @@ fn other_bytes_than_promised_are_refused_and_leave_nothing() {
     let expected = DiffId(Sha256::of(b"something else"));
     let error = store.apply(&*tar, None, expected).unwrap_err();
     assert!(error.to_string().contains("instead of"), "{error}");
-    let error = store.apply(&tar[..600], None, expected).unwrap_err();
+    let error = store.apply(&tar[..300], None, expected).unwrap_err();
     assert!(matches!(error, UnpackError::Tar(_)), "{error}");
     assert!(!directory.path().join("layers").exists());
     // Bytes after the end belong to the stream.
@@ -176,10 +182,10 @@ fn whiteouts_concern_the_layers_below() {
             .file("new/dir/.wh..wh..opq", "")
             .member(EntryType::Char, "overlay", "", b""),
         &[
-            "d/",
+            "d/?",
             "-d/gone",
-            "new/",
-            "new/dir/!",
+            "new/?",
+            "new/dir/!?",
             "o/!",
             "o/after 0",
             "o/before 0",
@@ -190,7 +196,7 @@ fn whiteouts_concern_the_layers_below() {
     );
     check(
         Tar::default().file(".wh..wh..opq", "").file("a", ""),
-        &["/!", "a 0"],
+        &["/!?", "a 0"],
     );
     check(
         Tar::default().file(".wh..wh..opq", "").directory("./"),
@@ -317,9 +323,9 @@ fn extension_headers_are_understood() {
     assert_eq!(
         listing(&layer),
         [
-            "dir/".to_owned(),
+            "dir/?".to_owned(),
             format!("{long} 4"),
-            "from/".into(),
+            "from/?".into(),
             "from/gnu 1".into(),
             "link -> to/pax".into()
         ]
@@ -332,12 +338,6 @@ fn extension_headers_are_understood() {
     let xattrs: Vec<_> = entry.xattrs.iter().collect();
     assert_eq!(xattrs, [(&b"security.capability"[..], &capability[..])]);
 
-    let sparse = Tar::default()
-        .pax(&[("GNU.sparse.major", b"1"), ("GNU.sparse.name", b"holes")])
-        .file("GNUSparseFile.0/holes", "1")
-        .end();
-    let error = apply(&store, &sparse).unwrap_err();
-    assert!(error.to_string().contains("sparse"), "{error}");
     for bad in [
         Tar::default().pax(&[("uid", b"x")]).file("a", "").end(),
         Tar::default()
@@ -354,7 +354,6 @@ fn extension_headers_are_understood() {
             .file("a", "")
             .end(),
         Tar::default().symlink("a", "").end(),
-        Tar::default().file(".", "root is no file").end(),
     ] {
         assert!(apply(&store, &bad).is_err());
     }
@@ -592,7 +591,7 @@ fn damaged_archives_do_no_harm() {
 }
 
 /// Makes what looks like a header pass for one, so that damage gets further than the checksum.
-fn mend_checksums(tar: &mut [u8]) {
+pub(crate) fn mend_checksums(tar: &mut [u8]) {
     for block in tar.chunks_exact_mut(512) {
         if block[257..262] == *b"ustar" {
             let header = Header::from_byte_slice(block);

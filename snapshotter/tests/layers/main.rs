@@ -9,9 +9,13 @@
 mod applying;
 mod building;
 mod digesting; // files digested on their way
+mod hostile; // archives that want something else than to be unpacked
+mod implied; // directories that are there for what is in them
 mod packing;
+mod reference; // layers at random, compared with a model
 mod sample;
 mod sharing;
+mod sparse; // files with holes
 mod stacking;
 mod tarring;
 mod viewing;
