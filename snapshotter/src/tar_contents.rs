@@ -5,10 +5,11 @@
 //! rayon's pool would wait for work that the pool cannot start.
 
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::{self, Read as _, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::Builder;
 
 use kiln_cache::{Blake3, Entry, Kind, LayerId, Tree};
 use rustix::buffer::spare_capacity;
@@ -88,10 +89,10 @@ pub(crate) fn in_order<C: Contents>(
     std::thread::scope(|scope| {
         let (batches, read) = (&batches, &read);
         // Thread t reads the batches t, t + threads, …, at most two ahead.
-        let receivers: Vec<Receiver<_>> = (0..threads)
+        let receivers: io::Result<Vec<Receiver<_>>> = (0..threads)
             .map(|first| {
                 let (sender, receiver) = sync_channel(1);
-                scope.spawn(move || {
+                Builder::new().spawn_scoped(scope, move || {
                     for batch in batches.iter().skip(first).step_by(threads) {
                         let contents: Result<Vec<Content>, C::Error> =
                             batch.clone().map(read).collect();
@@ -100,10 +101,14 @@ pub(crate) fn in_order<C: Contents>(
                             return;
                         }
                     }
-                });
-                receiver
+                })?;
+                Ok(receiver)
             })
             .collect();
+        let Ok(receivers) = receivers else {
+            // There are no threads to be had; those that began have nobody who listens.
+            return (first..tree.len()).try_for_each(|position| act(position, read(position)?));
+        };
         for (number, batch) in batches.iter().enumerate() {
             let contents = receivers[number % threads]
                 .recv()
@@ -271,7 +276,7 @@ impl Contents for OnDisk {
 ///
 /// A read that was given more room than that and ends there has met the end; asking once more
 /// costs as much as the first time.
-pub(crate) fn read_up_to(file: &File, expected: u64) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_up_to(file: &File, expected: u64) -> io::Result<Vec<u8>> {
     let expected = usize::try_from(expected).expect("a small file");
     let mut bytes = Vec::with_capacity(expected + 1);
     loop {
