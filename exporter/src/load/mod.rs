@@ -31,7 +31,7 @@ use contents::Contents;
 pub enum LoadSource<'a> {
     /// An OCI layout.
     Directory(PathBuf),
-    /// A regular file that holds an archive.
+    /// A file that holds an archive, be it a pipe.
     File(File),
     /// A stream with an archive.
     Stream(&'a mut (dyn Read + Send)),

@@ -1,10 +1,15 @@
 //! Layers at random, applied by kiln and by a model of what applying a layer means (OCI image-spec
 //! v1.1, layer.md): members in their order, then what is hidden of the layers below.
+//!
+//! `KILN_STACKS` asks for more stacks than the usual few, `KILN_SEED` for others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
-use kiln_cache::{GuestPath, Kind};
+use kiln_cache::{GuestPath, Kind, Sha256};
 use kiln_snapshotter::{Layer, ParentView};
+use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
 use crate::applying::apply;
@@ -355,4 +360,136 @@ fn layers_at_random_are_applied_as_specified() {
         accepted > refused && refused > 0,
         "{accepted} accepted, {refused} refused"
     );
+}
+
+/// Says whether all programs agree on what a layer is: each path once, none below what is no
+/// directory, and no links, which some follow and some replace.
+fn is_plain(members: &[Member]) -> bool {
+    let paths: BTreeSet<Path> = members.iter().map(|member| clean(&member.name)).collect();
+    let is_plain = |member: &Member| {
+        let path = clean(&member.name);
+        let has_inside = paths
+            .iter()
+            .any(|other| *other != path && other.starts_with(&path));
+        match member.what {
+            What::Directory => true,
+            What::File(_) => !path.is_empty() && !has_inside,
+            What::Link(_) | What::Name(_) => false,
+        }
+    };
+    paths.len() == members.len() && members.iter().all(is_plain)
+}
+
+/// Writes tars as the layers of an image into an OCI layout.
+fn write_layout(directory: &std::path::Path, tars: &[Vec<u8>]) {
+    let blobs = directory.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let put = |media_type: &str, bytes: &[u8]| {
+        let digest = Sha256::of(bytes).to_string();
+        let name = digest.trim_start_matches("sha256:");
+        fs::write(blobs.join(name), bytes).unwrap();
+        json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+    };
+    let layers: Vec<Value> = tars
+        .iter()
+        .map(|tar| put("application/vnd.oci.image.layer.v1.tar", tar))
+        .collect();
+    let diff_ids: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
+    let config = json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    let config = put(
+        "application/vnd.oci.image.config.v1+json",
+        config.to_string().as_bytes(),
+    );
+    let manifest = json!({"schemaVersion": 2, "config": config, "layers": layers});
+    let mut manifest = put(
+        "application/vnd.oci.image.manifest.v1+json",
+        manifest.to_string().as_bytes(),
+    );
+    manifest["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
+    let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+    fs::write(directory.join("index.json"), index.to_string()).unwrap();
+    fs::write(
+        directory.join("oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )
+    .unwrap();
+}
+
+/// Returns what is in a directory: of directories that nobody described, only that they are.
+fn on_disk(root: &std::path::Path, expected: &BTreeMap<Path, Node>) -> BTreeMap<Path, Node> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![Path::new()];
+    while let Some(path) = pending.pop() {
+        let place = root.join(path.join("/"));
+        let metadata = fs::symlink_metadata(&place).unwrap();
+        let mode = u16::try_from(metadata.mode() & 0o7777).unwrap();
+        let face = (mode, metadata.mtime().unsigned_abs());
+        let node = match (metadata.is_dir(), expected.get(&path)) {
+            (true, Some(Node::Directory(Some((_, seconds))))) => {
+                // Whatever else was put into it has changed its time.
+                Node::Directory(Some((mode, *seconds)))
+            }
+            (true, _) => Node::Directory(None),
+            (false, _) => Node::Other(fs::read_to_string(&place).unwrap(), face),
+        };
+        if metadata.is_dir() {
+            for entry in fs::read_dir(&place).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                pending.push([path.as_slice(), &[name]].concat());
+            }
+        }
+        found.insert(path, node);
+    }
+    found
+}
+
+/// What the model says is not only what kiln thinks.
+#[test]
+fn the_model_agrees_with_umoci() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: owners and modes are only root's to give");
+        return;
+    }
+    let mut compared = 0;
+    for seed in 1..4000 {
+        let mut random = Random(u64::wrapping_mul(seed, 0x9e37_79b9_7f4a_7c15) | 1);
+        let stack: Vec<Vec<Member>> = (0..3).map(|_| members(&mut random)).collect();
+        if compared == 15 || !stack.iter().all(|members| is_plain(members)) {
+            continue;
+        }
+        let mut root = BTreeMap::from([(Path::new(), Node::Directory(None))]);
+        for members in &stack {
+            Own::of(members).unwrap().apply(&mut root);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let (layout, bundle) = (
+            directory.path().join("layout"),
+            directory.path().join("bundle"),
+        );
+        let tars: Vec<Vec<u8>> = stack.iter().map(|members| tar_of(members)).collect();
+        write_layout(&layout, &tars);
+        let output = std::process::Command::new("umoci")
+            .args(["unpack", "--image"])
+            .arg(format!("{}:v1", layout.display()))
+            .arg(&bundle)
+            .output();
+        let Ok(output) = output else {
+            println!("skipped: no umoci");
+            return;
+        };
+        // It puts nothing into what was a file of a layer below.
+        if output.status.success() {
+            let found = on_disk(&bundle.join("rootfs"), &root);
+            // A mark alone makes no directory there, as it does in containerd.
+            root.retain(|path, node| *node != Node::Directory(None) || found.contains_key(path));
+            assert_eq!(found, root, "seed {seed}: {stack:#?}");
+            compared += 1;
+        }
+    }
+    assert!(compared == 15, "only {compared} were compared");
 }
