@@ -10,10 +10,14 @@
 //! What is shown instead of a character is its escape in JSON, `\u001b`. So JSON that was cleaned
 //! means what it meant before.
 
+mod chunks; // in pieces
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::iter::Peekable;
 use std::str::CharIndices;
+
+pub(crate) use chunks::Chunks;
 
 /// What becomes of sequences that set colours and the like (ECMA-48, SGR).
 #[derive(Clone, Copy, PartialEq, Eq)]

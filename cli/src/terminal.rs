@@ -72,7 +72,7 @@ pub(crate) fn warn(message: &str) {
 ///
 /// # Errors
 /// When they cannot be written; also because nobody reads any more.
-pub(crate) fn pass_to_stdout(bytes: &[u8]) -> io::Result<()> {
+fn pass_to_stdout(bytes: &[u8]) -> io::Result<()> {
     check(Stream::Stdout)?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush())
@@ -82,9 +82,73 @@ pub(crate) fn pass_to_stdout(bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`pass_to_stdout`].
-pub(crate) fn pass_to_stderr(bytes: &[u8]) -> io::Result<()> {
+fn pass_to_stderr(bytes: &[u8]) -> io::Result<()> {
     check(Stream::Stderr)?;
     io::stderr().lock().write_all(bytes)
+}
+
+/// The way of a container's output to our own streams: as it is to a file or a pipe, and without
+/// anything that a terminal would obey where a person looks.
+#[derive(Debug)]
+pub(crate) struct Onward {
+    stdout: Option<clean::Chunks>,
+    stderr: Option<clean::Chunks>,
+}
+
+/// Whose terminal our streams are, if they are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// The container was given it, and may do with it as it likes.
+    Container,
+    /// The person's who looks.
+    Person,
+}
+
+impl Onward {
+    /// Looks what our streams are.
+    pub(crate) fn new(ownership: Ownership) -> Self {
+        let chunks = |is_terminal: bool| {
+            (is_terminal && ownership == Ownership::Person).then(clean::Chunks::default)
+        };
+        Self {
+            stdout: chunks(stdout_is_terminal()),
+            stderr: chunks(stderr_is_terminal()),
+        }
+    }
+
+    /// Passes on what was written to standard output.
+    ///
+    /// # Errors
+    /// As [`pass_to_stdout`].
+    pub(crate) fn stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.stdout {
+            Some(chunks) => pass_to_stdout(chunks.push(bytes).as_bytes()),
+            None => pass_to_stdout(bytes),
+        }
+    }
+
+    /// Passes on what was written to standard error.
+    ///
+    /// # Errors
+    /// As [`pass_to_stdout`].
+    pub(crate) fn stderr(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.stderr {
+            Some(chunks) => pass_to_stderr(chunks.push(bytes).as_bytes()),
+            None => pass_to_stderr(bytes),
+        }
+    }
+}
+
+impl Drop for Onward {
+    fn drop(&mut self) {
+        // Nobody is left to tell if this fails.
+        if let Some(chunks) = &mut self.stdout {
+            let _ = pass_to_stdout(chunks.end().as_bytes());
+        }
+        if let Some(chunks) = &mut self.stderr {
+            let _ = pass_to_stderr(chunks.end().as_bytes());
+        }
+    }
 }
 
 /// A stream that was closed by whoever started us takes everything and passes nothing on.

@@ -13,6 +13,7 @@ use super::failure;
 use super::list::find;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::terminal::{Onward, Ownership};
 use crate::{session, terminal};
 
 /// What stands below `kiln logs --help`.
@@ -70,6 +71,7 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
     let mut lines = Lines {
         timestamps: arguments.timestamps,
         begun: [false; 2],
+        onward: Onward::new(Ownership::Person),
     };
     let follow = match arguments.follow {
         true => Follow::UntilEnd,
@@ -130,6 +132,7 @@ struct Lines {
     timestamps: bool,
     /// Whether a line is unfinished, of standard output and standard error.
     begun: [bool; 2],
+    onward: Onward,
 }
 
 impl Lines {
@@ -146,8 +149,8 @@ impl Lines {
         *begun = !record.log.ends_with('\n');
         let text = format!("{stamp}{}", record.log);
         let (name, written) = match record.stream {
-            LogStream::Stdout => ("output", terminal::pass_to_stdout(text.as_bytes())),
-            LogStream::Stderr => ("error", terminal::pass_to_stderr(text.as_bytes())),
+            LogStream::Stdout => ("output", self.onward.stdout(text.as_bytes())),
+            LogStream::Stderr => ("error", self.onward.stderr(text.as_bytes())),
         };
         match written {
             Ok(()) => Ok(Reader::There),

@@ -24,6 +24,7 @@ use crate::build::{parse_extra_host, parse_ulimit, split_pair};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::Unpacking;
+use crate::terminal::{Onward, Ownership};
 use crate::units::parse_size;
 use crate::{platforms, session, terminal};
 
@@ -173,9 +174,13 @@ fn attached(arguments: &RunArguments, made: Held, signals: &Signals) -> Result<A
         true => RawTerminal::enter(stdin.as_fd()).ok(),
         false => None,
     };
+    let mut onward = Onward::new(match arguments.tty {
+        true => Ownership::Container,
+        false => Ownership::Person,
+    });
     let mut pass_on = |stream: Stream, bytes: &[u8]| match stream {
-        Stream::Stdout => terminal::pass_to_stdout(bytes),
-        Stream::Stderr => terminal::pass_to_stderr(bytes),
+        Stream::Stdout => onward.stdout(bytes),
+        Stream::Stderr => onward.stderr(bytes),
     };
     let (stdout, stderr) = (io::stdout(), io::stderr());
     let attended = made.run(Attachment {

@@ -137,3 +137,41 @@ fn hostile_mistakes_print_no_orders() {
         assert_harmless(&ended);
     }
 }
+
+/// Runs kiln with a terminal of its own; returns what the terminal got.
+fn on_a_terminal(kiln: &Kiln, arguments: &str) -> Ended {
+    let mut script = kiln.command();
+    let program = script.get_program().to_owned();
+    let environment: Vec<_> = script
+        .get_envs()
+        .map(|(name, value)| (name.to_owned(), value.unwrap_or_default().to_owned()))
+        .collect();
+    script = std::process::Command::new("script");
+    let command = format!("{} {arguments}", program.display());
+    script
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env_clear()
+        .envs(environment)
+        .current_dir(kiln.scratch.path())
+        .stdin(std::process::Stdio::null());
+    script
+        .output()
+        .map(Ended::from)
+        .expect("script(1) is there")
+}
+
+#[test]
+fn a_container_orders_only_a_terminal_that_it_was_given() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("shell", "");
+    let run = "--network host shell sh -c \"printf 'a\\\\r\\\\033[2Jb\\\\033[31mred\\\\n'\"";
+    let raw = "a\r\x1b[2Jb\x1b[31mred\n";
+    let tame = "a\rb\x1b[31mred\r\n\x1b[0m";
+
+    let looked_at = on_a_terminal(&kiln, &format!("run --name one {run}"));
+    assert_eq!(looked_at.stdout, tame, "{looked_at:#?}");
+    assert_eq!(on_a_terminal(&kiln, "logs one").stdout, tame);
+    assert_eq!(kiln.ok(&["logs", "one"]), raw.trim_end());
+    let given = on_a_terminal(&kiln, &format!("run --rm -t {run}"));
+    assert!(given.stdout.contains("\x1b[2Jb\x1b[31mred"), "{given:#?}");
+}
