@@ -261,23 +261,23 @@ impl ResourceAliases {
 #[derive(Args, Debug, Default)]
 pub(crate) struct AcceptedFlags {
     #[arg(long, hide = true)]
-    compress: bool,
+    pub(super) compress: bool,
     #[arg(long, hide = true)]
-    rm: bool,
+    pub(super) rm: bool,
     #[arg(long, hide = true)]
-    force_rm: bool,
+    pub(super) force_rm: bool,
     #[arg(long, hide = true)]
-    layers: bool,
+    pub(super) layers: bool,
     #[arg(long, hide = true)]
-    squash: bool,
+    pub(super) squash: bool,
     #[arg(long, hide = true)]
-    isolation: Option<String>,
+    pub(super) isolation: Option<String>,
     #[arg(long, hide = true)]
-    security_opt: Vec<String>,
+    pub(super) security_opt: Vec<String>,
     #[arg(long, hide = true)]
-    builder: Option<String>,
+    pub(super) builder: Option<String>,
     #[arg(short = 'D', long, hide = true)]
-    debug: bool,
+    pub(super) debug: bool,
     /// Only what turns it off: nothing is attested anyway.
     #[arg(long, hide = true)]
     pub(crate) attest: Vec<String>,
