@@ -69,11 +69,9 @@ mod tests {
     use super::*;
 
     fn checked(attest: &[&str], provenance: Option<&str>) -> Result<(), String> {
-        let flags = AcceptedFlags {
-            attest: attest.iter().map(|&text| text.to_owned()).collect(),
-            provenance: provenance.map(str::to_owned),
-            ..AcceptedFlags::default()
-        };
+        let mut flags = AcceptedFlags::default();
+        flags.attest = attest.iter().map(|&text| text.to_owned()).collect();
+        flags.provenance = provenance.map(str::to_owned);
         check(&flags).map_err(|failure| failure.message)
     }
 
