@@ -3,6 +3,8 @@
 //! Nothing is run and nothing is mounted, so these tests need no rights.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod model; // copies at random
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
