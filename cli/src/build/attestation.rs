@@ -69,9 +69,11 @@ mod tests {
     use super::*;
 
     fn checked(attest: &[&str], provenance: Option<&str>) -> Result<(), String> {
-        let mut flags = AcceptedFlags::default();
-        flags.attest = attest.iter().map(|&text| text.to_owned()).collect();
-        flags.provenance = provenance.map(str::to_owned);
+        let flags = AcceptedFlags {
+            attest: attest.iter().map(|&text| text.to_owned()).collect(),
+            provenance: provenance.map(str::to_owned),
+            ..AcceptedFlags::default()
+        };
         check(&flags).map_err(|failure| failure.message)
     }
 
