@@ -89,6 +89,12 @@ struct Owed {
     is_more: bool,
 }
 
+impl Owed {
+    fn is_nothing(&self) -> bool {
+        self.announced.is_empty() && !self.is_more
+    }
+}
+
 impl WorkRoot {
     pub(crate) fn new(root: &Path) -> Self {
         Self {
@@ -131,10 +137,14 @@ impl WorkRoot {
     /// Has everything written that this process named, or another one whose results may have been
     /// used.
     pub(crate) fn settle(&self) -> io::Result<()> {
-        let mut owed = std::mem::take(&mut *lock(&self.owed));
-        if owed.announced.is_empty() && !owed.is_more && !self.do_others_owe()? {
-            return Ok(());
+        let owed = std::mem::take(&mut *lock(&self.owed));
+        match owed.is_nothing() && !self.do_others_owe()? {
+            true => Ok(()),
+            false => self.write_out(owed),
         }
+    }
+
+    fn write_out(&self, mut owed: Owed) -> io::Result<()> {
         if let Err(error) = sync(&self.root) {
             let mut later = lock(&self.owed);
             later.announced.append(&mut owed.announced);
@@ -238,7 +248,9 @@ impl WorkRoot {
 
 impl Drop for WorkRoot {
     fn drop(&mut self) {
-        let is_settled = self.settle().is_ok();
+        // Nobody is told of anything any more, so what others made is theirs to settle.
+        let owed = std::mem::take(&mut *lock(&self.owed));
+        let is_settled = owed.is_nothing() || self.write_out(owed).is_ok();
         if let Some(own) = lock(&self.own).take() {
             // What cannot be deleted now is deleted by the next kiln, and what could not be written
             // is looked at by it.

@@ -36,6 +36,9 @@ impl Engine {
     }
 
     fn judge(&self, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>> {
+        // An image is not put together again without a look at its layers: a name of theirs may have
+        // been lost, though they were not.
+        self.assembled.retain(|_| false)?;
         let whiteouts = self.whiteouts()?;
         let left: Vec<Unsettled> = left.iter().copied().collect();
         let damaged = left.par_iter().filter_map(|thing| match *thing {
