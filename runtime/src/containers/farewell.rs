@@ -41,7 +41,8 @@ impl<'w> Farewell<'w> {
     pub(super) fn say(&mut self, running: &Running, departure: Departure) {
         let is_urgent = matches!(departure, Departure::Asked);
         self.departure.get_or_insert(departure);
-        let may_listen = !is_urgent && catches(running.process.pid, self.stop_signal);
+        let listens = |process| catches(process, self.stop_signal);
+        let may_listen = !is_urgent && running.process.id().is_none_or(listens);
         if may_listen && send(&running.process.pidfd, self.stop_signal).is_ok() {
             self.deadline = Instant::now().checked_add(self.stop_timeout);
         } else {

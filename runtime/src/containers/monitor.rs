@@ -160,7 +160,7 @@ pub(super) fn run(
     let mut outlet = Outlet::default();
     let outcome = executor.and_then(|executor| {
         let mut running = executor.start(&spec.job)?;
-        state.process = Some(running.process.pid);
+        state.process = running.process.id();
         let watch = Watch {
             listener: &mut listener,
             log: &mut log,

@@ -72,9 +72,7 @@ pub(super) fn explain(plan: &Plan, record: Record, head: &[u8]) -> Result<End, E
                 None => ExecError::Vanished,
             });
         }
-        Stage::Orphaned => return Err(ExecError::Vanished),
         Stage::JoinCgroup => "entering the control group",
-        Stage::DeathSignal => "binding the process to this one",
         Stage::Session => "starting a session",
         Stage::StandardStream => "placing the standard streams",
         Stage::Terminal => "taking the terminal",

@@ -140,8 +140,6 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
     let process = sys::spawn(
         &Program {
             report: their_report.as_fd(),
-            proc: surroundings.proc.as_fd(),
-            parent: surroundings.process_id,
             streams: theirs.each_ref().map(|stream| stream.as_fd()),
             controlling_terminal: matches!(job.process.streams, Streams::Terminal(_)),
             cgroups: joined,
@@ -173,6 +171,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
             cgroup: cgroup.is_none(),
         },
         cgroup.as_ref().and_then(Cgroup::directory),
+        &surroundings.keeper,
     )
     .map_err(ExecError::prepare("cloning a process into new namespaces"))?;
 

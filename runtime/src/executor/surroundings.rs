@@ -18,7 +18,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ use rustix::mount::{MountAttrFlags, UnmountFlags};
 use rustix::thread::CapabilitySet;
 
 use super::detached::{PLAIN, attach, clone_tree, new_mount};
-use crate::sys::{self, Leaf};
+use crate::sys::{self, Keeper, Leaf};
 use crate::userns::IdMaps;
 use crate::{ExecError, capability, seccomp};
 
@@ -76,9 +76,7 @@ pub(crate) struct Surroundings {
     pub(super) filter: Vec<sock_filter>,
     pub(super) forbidden: Vec<CapabilitySet>,
     pub(super) own_capabilities: CapabilitySet,
-    /// The parent's `/proc`, and its own process id there.
-    pub(super) proc: OwnedFd,
-    pub(super) process_id: u32,
+    pub(super) keeper: Keeper,
 }
 
 impl Surroundings {
@@ -89,9 +87,9 @@ impl Surroundings {
         })?;
         let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(ExecError::prepare("opening /proc"))?;
-        let own = rustix::fs::readlinkat(&proc, "self", Vec::new())
-            .map_err(ExecError::prepare("reading /proc/self"))?;
-        let process_id = own.to_str().ok().and_then(|text| text.parse().ok());
+        let keeper = Keeper::start(proc.as_fd()).map_err(ExecError::prepare(
+            "starting the process that sandboxes end with",
+        ))?;
         let memory = new_mount("tmpfs", &[("mode", "0700"), ("size", "64m")], PLAIN)
             .map_err(ExecError::prepare("making a tmpfs"))?;
         attach(&memory, &directory).map_err(ExecError::prepare(format!(
@@ -109,8 +107,7 @@ impl Surroundings {
             filter: seccomp::default_filter(),
             forbidden: capability::forbidden(),
             own_capabilities: capability::own(),
-            proc,
-            process_id: process_id.unwrap_or_else(std::process::id),
+            keeper,
         };
         surroundings.fill()?;
         Ok(surroundings)

@@ -1,17 +1,15 @@
 //! Making a process.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use super::{Program, child, raw};
+use super::{Keeper, Program, child, raw};
 
 /// A process that was made here. Dropping it before its end was seen kills it.
 #[derive(Debug)]
 pub(crate) struct Spawned {
-    /// Its id in the caller's namespace.
-    pub(crate) pid: u32,
     /// Becomes readable when it ends.
     pub(crate) pidfd: OwnedFd,
     is_reaped: bool,
@@ -27,6 +25,21 @@ pub(crate) enum Ending {
 }
 
 impl Spawned {
+    pub(super) fn new(pidfd: OwnedFd) -> Self {
+        Self {
+            pidfd,
+            is_reaped: false,
+        }
+    }
+
+    /// Looks up its id in the caller's namespace; none if it was reaped.
+    pub(crate) fn id(&self) -> Option<u32> {
+        let number = self.pidfd.as_raw_fd();
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+        let id = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+        id.trim().parse().ok()
+    }
+
     /// Kills it, and with it all processes of its namespace.
     pub(crate) fn kill(&self) {
         // Fails only if it is dead already.
@@ -68,11 +81,12 @@ pub(crate) struct Namespaces {
 
 /// Starts `program` in new process, mount, IPC and host name namespaces.
 ///
-/// With `cgroup`, it is born in that group of the version 2 hierarchy.
+/// With `cgroup`, it is born in that group of the version 2 hierarchy. It ends with `keeper`.
 pub(crate) fn spawn(
     program: &Program<'_>,
     namespaces: Namespaces,
     cgroup: Option<BorrowedFd<'_>>,
+    keeper: &Keeper,
 ) -> Result<Spawned, Errno> {
     let mut flags =
         libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -82,32 +96,42 @@ pub(crate) fn spawn(
     if namespaces.cgroup {
         flags |= libc::CLONE_NEWCGROUP;
     }
-    let (pid, pidfd) = clone_and(flags, cgroup, || child::run(program))?;
-    Ok(Spawned {
-        pid,
-        pidfd,
-        is_reaped: false,
-    })
+    keeper.below(flags, cgroup, || child::run(program))
 }
 
-/// Clones the process and runs `child` in the copy.
+/// Runs `child` in a copy of this process.
+pub(super) fn spawn_copy(flags: i32, child: impl FnOnce()) -> Result<Spawned, Errno> {
+    let pidfd = without_signals(|| {
+        // SAFETY: what is passed in this module makes system calls only.
+        unsafe { clone_and(flags, None, child) }
+    })?;
+    Ok(Spawned::new(pidfd))
+}
+
+/// Runs something while no signal is delivered to this thread: a handler of ours must not run in
+/// what it clones.
+pub(super) fn without_signals<T>(make: impl FnOnce() -> T) -> T {
+    let mask = raw::swap_signal_mask(u64::MAX);
+    let made = make();
+    raw::swap_signal_mask(mask);
+    made
+}
+
+/// Clones the process and runs `child` in the copy, which ends after it.
 ///
-/// Signals stay blocked until the child unblocks them: a handler of ours must not run in it.
-pub(super) fn clone_and(
+/// # Safety
+/// `child` may only make system calls.
+pub(super) unsafe fn clone_and(
     flags: i32,
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce(),
-) -> Result<(u32, OwnedFd), Errno> {
-    let mask = raw::swap_signal_mask(u64::MAX);
-    // SAFETY: the closures passed in this module make system calls only, and the copy ends after them.
-    let cloned = match unsafe { raw::clone_process(flags, cgroup) } {
-        Ok(None) => {
+) -> Result<OwnedFd, Errno> {
+    // SAFETY: the caller keeps `child` to system calls, and the copy ends after it.
+    match unsafe { raw::clone_process(flags, cgroup) }? {
+        None => {
             child();
             raw::exit(255)
         }
-        Ok(Some(process)) => Ok(process),
-        Err(error) => Err(error),
-    };
-    raw::swap_signal_mask(mask);
-    cloned
+        Some(process) => Ok(process),
+    }
 }

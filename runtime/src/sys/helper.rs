@@ -50,7 +50,7 @@ impl Helper {
         let (wait, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let (errors, stderr) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let go_number = go.as_raw_fd();
-        let (_, pidfd) = fork::clone_and(0, None, || {
+        let child = || {
             raw::reset_signals();
             // The copy of the writing end would keep the pipe open when the caller is gone.
             raw::close(go_number);
@@ -67,7 +67,9 @@ impl Helper {
                 }
                 HelperTask::Write { file, text } => raw::exit(write(file, text)),
             }
-        })?;
+        };
+        // SAFETY: the child makes system calls only.
+        let pidfd = fork::without_signals(|| unsafe { fork::clone_and(0, None, child) })?;
         Ok(Self { go, errors, pidfd })
     }
 

@@ -8,10 +8,12 @@
 
 mod child; // what the new process does
 mod closed; // standard streams that are none
+mod descriptors; // letting go of them
 mod exec; // programs and their arguments as the kernel takes them
 mod fork; // making a process
 mod heap; // where memory comes from
 mod helper; // small processes that assist in making a user namespace
+mod keeper; // what all sandboxes end with
 mod program; // everything a new process has to know
 mod raw; // system calls that rustix lacks
 mod report; // how a new process says what went wrong
@@ -22,6 +24,7 @@ pub(crate) use exec::Strings;
 pub(crate) use fork::{Ending, Namespaces, Spawned, spawn};
 pub use heap::share_heap;
 pub(crate) use helper::{Helper, HelperTask};
+pub(crate) use keeper::Keeper;
 pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, take_signals, unshare};
 pub(crate) use report::{HEAD_BYTES, RECORD_BYTES, Record, Stage};

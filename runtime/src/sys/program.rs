@@ -16,10 +16,6 @@ use crate::Access;
 pub(crate) struct Program<'a> {
     /// Where to send [`super::Record`]s.
     pub(crate) report: BorrowedFd<'a>,
-    /// A descriptor of the parent's `/proc`.
-    pub(crate) proc: BorrowedFd<'a>,
-    /// The parent's process id as that `/proc` knows it.
-    pub(crate) parent: u32,
     /// Standard input, output and error.
     pub(crate) streams: [BorrowedFd<'a>; 3],
     /// Whether those are a terminal to take as one's own.

@@ -1,13 +1,14 @@
 //! System calls that rustix lacks or calls unsafe.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_uint};
-use std::mem;
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
 
 use libc::sock_filter;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
 use super::Strings;
@@ -124,6 +125,19 @@ pub(super) fn duplicate_onto(old: BorrowedFd<'_>, new: c_int) -> Result<(), Errn
 pub(super) fn close(descriptor: c_int) {
     // SAFETY: only a new process calls this, whose copies of the parent's owners never run.
     unsafe { libc::syscall(libc::SYS_close, descriptor) };
+}
+
+/// Says whether a descriptor is open.
+#[cfg(test)]
+pub(super) fn is_open(descriptor: c_int) -> bool {
+    // SAFETY: asks for a flag of a descriptor, no memory.
+    unsafe { libc::fcntl(descriptor, libc::F_GETFD) != -1 }
+}
+
+/// Closes every descriptor from `first` on.
+pub(super) fn close_range(first: c_int) -> Result<(), Errno> {
+    // SAFETY: only a new process calls this, whose copies of the parent's owners never run.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0) }).map(drop)
 }
 
 /// Marks every descriptor from `first` on to be closed by `execve`.
@@ -256,22 +270,70 @@ pub(super) fn exit(code: c_int) -> ! {
     }
 }
 
+/// The stack of a process that shares memory with this one.
+#[derive(Debug)]
+pub(super) struct Stack(Box<[MaybeUninit<u128>]>);
+
+impl Stack {
+    /// Bytes.
+    const LENGTH: usize = 256 << 10;
+
+    pub(super) fn new() -> Self {
+        Self(Box::new_uninit_slice(Self::LENGTH / size_of::<u128>()))
+    }
+}
+
+/// Runs something in a process that shares memory and descriptors with this one, while the calling
+/// thread waits: for what depends on which process does it. The process is to be reaped.
+///
+/// # Safety
+/// `task` may only make system calls and must not unwind.
+pub(super) unsafe fn run_beside<T: FnOnce()>(
+    flags: c_int,
+    stack: &mut Stack,
+    task: T,
+) -> Result<Pid, Errno> {
+    extern "C" fn run<T: FnOnce()>(task: *mut c_void) -> c_int {
+        // SAFETY: it is the `Option` below, which outlives this process.
+        if let Some(task) = unsafe { (*task.cast::<Option<T>>()).take() } {
+            task();
+        }
+        0
+    }
+    let mut task = Some(task);
+    let sharing = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: the stack is aligned, grows downwards and is used by this process alone; with
+    // CLONE_VFORK neither it nor the task goes away before the process has ended.
+    let process = check(c_long::from(unsafe {
+        libc::clone(
+            run::<T>,
+            stack.0.as_mut_ptr_range().end.cast(),
+            sharing | flags,
+            (&raw mut task).cast(),
+        )
+    }))?;
+    Pid::from_raw(process as i32).ok_or(Errno::CHILD)
+}
+
 /// Clones the process; the copy shares no memory with it.
 ///
-/// Returns the new process and its descriptor, or none in the new process itself.
+/// Returns a descriptor of the new process, or none in the new process itself.
 ///
 /// # Safety
 /// The new process may only make system calls until it ends or becomes another program.
 pub(super) unsafe fn clone_process(
     flags: c_int,
     cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Option<(u32, OwnedFd)>, Errno> {
+) -> Result<Option<OwnedFd>, Errno> {
     let mut pidfd: c_int = -1;
     // SAFETY: all zeros is what the kernel takes as "not given".
     let mut arguments: libc::clone_args = unsafe { mem::zeroed() };
     arguments.flags = (flags as u32 as u64) | libc::CLONE_PIDFD as u64;
     arguments.pidfd = &raw mut pidfd as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
+    // A sibling's is that of the process it is made by.
+    if flags & libc::CLONE_PARENT == 0 {
+        arguments.exit_signal = libc::SIGCHLD as u64;
+    }
     if let Some(cgroup) = cgroup {
         // Spelled out because CLONE_INTO_CGROUP does not fit the type of the other flags.
         arguments.flags |= 0x2_0000_0000;
@@ -290,6 +352,5 @@ pub(super) unsafe fn clone_process(
         return Ok(None);
     }
     // SAFETY: the kernel returned a new descriptor that nobody else owns.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Some((result as u32, pidfd)))
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }

@@ -27,10 +27,6 @@ macro_rules! stages {
 stages! {
     /// Entering control group `index`.
     JoinCgroup,
-    /// Asking to be killed when the parent dies.
-    DeathSignal,
-    /// Not a failure of ours: the parent died.
-    Orphaned,
     /// Becoming the leader of a session.
     Session,
     /// Placing standard stream `index`.

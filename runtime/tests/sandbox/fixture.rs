@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use kiln_cache::GuestPath;
 use kiln_runtime::userns::Rung;
 use kiln_runtime::{
-    Cancel, End, ExecError, Executor, Job, LocalExecutor, Outcome, Process, Root, Stream, Writable,
+    Access, Cancel, End, ExecError, Executor, Job, LocalExecutor, Mount, MountSource, Outcome,
+    Process, Root, Stream, Writable,
 };
 use kiln_testbed::{Skip, busybox_rootfs};
 
@@ -81,6 +83,28 @@ impl Fixture {
         let mut process = Process::new(argv.iter().copied());
         process.env = vec![("PATH".to_owned(), "/bin".to_owned())];
         (Job::new(root, process), upper)
+    }
+
+    /// Describes a run of this very program inside, with words for its `main`.
+    pub(crate) fn own_job(&self, words: &[&str]) -> (Job, PathBuf) {
+        let argv: Vec<_> = ["/own"].into_iter().chain(words.iter().copied()).collect();
+        let (mut job, upper) = self.job(&argv);
+        let own = std::env::current_exe().unwrap();
+        // And what it is linked with.
+        let libraries = ["/lib", "/lib64", "/usr/lib"].map(|path| (PathBuf::from(path), path));
+        for (path, target) in libraries.into_iter().chain([(own, "/own")]) {
+            if path.exists() {
+                job.mounts.push(Mount {
+                    target: GuestPath::new(target),
+                    source: MountSource::Bind {
+                        path,
+                        inside: GuestPath::ROOT,
+                    },
+                    access: Access::ReadOnly,
+                });
+            }
+        }
+        (job, upper)
     }
 
     /// Runs a job on directories of its own where its root is to be written to: a work directory

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_runtime::userns::{self, Rung};
-use kiln_runtime::{Cancel, End, ExecError, Executor, Resources, Stream};
+use kiln_runtime::{Cancel, End, ExecError, Executor, LocalExecutor, Resources, Stream};
 use kiln_testbed::assert_no_leftovers;
 
 use crate::cases;
@@ -23,6 +23,8 @@ pub(crate) const CASES: &[crate::Case] = cases![
     many_at_the_same_time
     a_panic_in_the_output_kills_it
     nothing_survives_a_killed_parent
+    who_resets_the_death_signal_dies_too
+    who_kills_the_keeper_kills_the_rest
     memory_limits_kill
     process_limits
     impossible_limits_are_errors
@@ -183,6 +185,71 @@ pub(crate) fn victim(directory: &Path) -> ExitCode {
         say("running");
     });
     ExitCode::FAILURE
+}
+
+/// A step asks to outlive its parent, for itself and for a child in a session of its own.
+fn who_resets_the_death_signal_dies_too(fixture: &Fixture) {
+    let own = std::env::current_exe().unwrap();
+    let directory = fixture.directory();
+    let mut victim = Command::new(&own)
+        .arg("--stubborn-victim")
+        .arg(&directory)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "running");
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    assert_no_leftovers(&directory);
+}
+
+/// Runs a sandbox that wants to outlive this process, until it is killed.
+pub(crate) fn stubborn_victim(directory: &Path) -> ExitCode {
+    let rung = userns::enter(&userns::Options::default()).unwrap();
+    let fixture = Fixture::new(directory, rung).ok().unwrap();
+    let (job, _) = fixture.own_job(&["--outlive", directory.to_str().unwrap()]);
+    let mut say = |_: Stream, bytes: &[u8]| {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(bytes).unwrap();
+        stdout.flush().unwrap();
+    };
+    let cancel = Cancel::new().unwrap();
+    fixture.executor.run(&job, &mut say, &cancel).unwrap();
+    ExitCode::FAILURE
+}
+
+/// Lives on whatever happens to the parent, inside the sandbox.
+pub(crate) fn outlive(directory: &str) -> ExitCode {
+    rustix::process::set_parent_process_death_signal(None).unwrap();
+    let mut child = Command::new("/bin/busybox")
+        .args(["setsid", "sh", "-c", &format!("sleep 10000; : {directory}")])
+        .spawn()
+        .unwrap();
+    println!("running");
+    child.wait().unwrap();
+    ExitCode::SUCCESS
+}
+
+fn who_kills_the_keeper_kills_the_rest(fixture: &Fixture) {
+    let script = "ls /proc | grep -c '^[0-9]'; sleep 10000; exit";
+    let (job, _) = fixture.job(&["sh", "-c", script]);
+    // An executor of its own: nobody else's steps are to end.
+    let executor = LocalExecutor::new(&fixture.directory()).unwrap();
+    let mut kill = |_: Stream, bytes: &[u8]| {
+        // The step sees itself and what it runs.
+        assert!(matches!(bytes, [b'1'..=b'4', b'\n']), "{bytes:?}");
+        let mounts = |id: &str| fs::read_link(format!("/proc/{id}/ns/mnt")).unwrap();
+        // Of the children of this thread, the step has mounts of its own.
+        let children = fs::read_to_string("/proc/thread-self/children").unwrap();
+        let keeper = children
+            .split_whitespace()
+            .find(|id| mounts(id) == mounts("self"));
+        let id = rustix::process::Pid::from_raw(keeper.unwrap().parse().unwrap()).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+    };
+    let outcome = executor.run(&job, &mut kill, &Cancel::new().unwrap());
+    assert_eq!(outcome.unwrap().end, End::Killed(9));
 }
 
 fn limited(fixture: &Fixture, script: &str, resources: Resources) -> Option<Ran> {

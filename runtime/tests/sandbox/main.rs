@@ -51,6 +51,10 @@ fn main() -> ExitCode {
     match (flags.first().map(String::as_str), words.as_slice()) {
         (Some("--inside"), words) => inside(words),
         (Some("--victim"), [directory, ..]) => lifecycle::victim(Path::new(directory)),
+        (Some("--stubborn-victim"), [directory, ..]) => {
+            lifecycle::stubborn_victim(Path::new(directory))
+        }
+        (Some("--outlive"), [directory, ..]) => lifecycle::outlive(directory),
         (Some("--monitor"), [directory, ..]) => containers::monitor(Path::new(directory)),
         (Some("--foreground"), [root, name, ..]) => containers::foreground(Path::new(root), name),
         (Some("--connect"), [socket, ..]) => mount_points::connect(socket),

@@ -9,13 +9,10 @@ mod place; // finding and making places in the root
 mod privileges; // giving up what the program must not have
 mod tree; // the mounts the program sees
 
-use std::mem::ManuallyDrop;
-use std::os::fd::BorrowedFd;
-
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
+use std::mem::ManuallyDrop;
 
 use super::program::Program;
 use super::raw;
@@ -70,7 +67,6 @@ fn prepare(program: &Program<'_>) -> Step<()> {
         rustix::io::write(procs, b"0").during(Stage::JoinCgroup, index)?;
     }
     raw::reset_signals();
-    die_with_parent()?;
     rustix::process::setsid().during(Stage::Session, 0)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for (index, stream) in program.streams.iter().enumerate() {
@@ -92,64 +88,9 @@ fn prepare(program: &Program<'_>) -> Step<()> {
     }
     place::enter_working_directory(program.cwd)?;
     privileges::give_up(program)?;
-    // A change of user id clears the signal asked for above.
-    die_with_parent()?;
-    if !parent_is(program.proc, program.parent) {
-        return Err(Record::failure(Stage::Orphaned, 0, Errno::SRCH));
-    }
     match raw::close_on_exec_from(3) {
         // Linux before 5.11: descriptors inherited from kiln's own caller stay open.
         Ok(()) | Err(Errno::INVAL | Errno::NOSYS) => Ok(()),
         Err(errno) => Err(errno).during(Stage::CloseDescriptors, 0),
-    }
-}
-
-fn die_with_parent() -> Step<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .during(Stage::DeathSignal, 0)
-}
-
-/// Says whether this process still is a child of `parent`.
-///
-/// A parent that died before the death signal was asked for sends none. `getppid` cannot tell: it
-/// returns 0 in a new process namespace. The parent's `/proc` can, and it shows the process that
-/// adopted us as soon as the parent has sent, or failed to send, the signal.
-fn parent_is(proc: BorrowedFd<'_>, parent: u32) -> bool {
-    let mut text = [0_u8; 512];
-    let stat = rustix::fs::openat(proc, c"self/stat", OFlags::CLOEXEC, Mode::empty());
-    let length = stat.and_then(|stat| rustix::io::read(&stat, &mut text));
-    match length {
-        Ok(length) => parent_in_stat(text.get(..length).unwrap_or(&[])) == Some(parent),
-        // Without /proc there is no better answer.
-        Err(_) => true,
-    }
-}
-
-/// Finds the parent's id in the text of `/proc/<pid>/stat`: `1 (name) S 0 …`.
-fn parent_in_stat(text: &[u8]) -> Option<u32> {
-    let after_name = text.iter().rposition(|&byte| byte == b')')?;
-    let mut number: Option<u32> = None;
-    for &byte in text.get(after_name + 4..)? {
-        match byte {
-            b'0'..=b'9' => {
-                let digit = u32::from(byte - b'0');
-                number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(digit)?);
-            }
-            _ => break,
-        }
-    }
-    number
-}
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_parent_behind_any_name() {
-        assert_eq!(parent_in_stat(b"12 (sh) S 345 12 12 0"), Some(345));
-        assert_eq!(parent_in_stat(b"12 (a) S 7 (b) R 89 1"), Some(89));
-        assert_eq!(parent_in_stat(b"12 (sh"), None);
-        assert_eq!(parent_in_stat(b""), None);
-        assert_eq!(parent_in_stat(b"1 (x) S 99999999999 "), None);
     }
 }
