@@ -164,6 +164,15 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
+    /// The way to the working directory leads over a link that is not the image's.
+    #[error(
+        "working directory {path}: too many symbolic links, or one of /proc that leads out of the \
+             image"
+    )]
+    WorkingDirectoryLink {
+        /// Which.
+        path: GuestPath,
+    },
     /// The source of a bind mount is missing or unreadable.
     #[error("mount source {}", path.display())]
     MountSource {

@@ -42,7 +42,17 @@ pub(super) fn explain(plan: &Plan, record: Record, head: &[u8]) -> Result<End, E
                 rustix::io::Errno::NOEXEC => {
                     not_executable(plan, &reason_after("exec format error"))
                 }
+                rustix::io::Errno::ACCESS => not_executable(plan, "permission denied"),
+                rustix::io::Errno::LOOP => not_executable(
+                    plan,
+                    "too many symbolic links, or one of /proc that leads out of the image",
+                ),
                 _ => not_executable(plan, &source.to_string()),
+            });
+        }
+        Stage::WorkingDirectory if errno == rustix::io::Errno::LOOP => {
+            return Err(ExecError::WorkingDirectoryLink {
+                path: plan.cwd.clone(),
             });
         }
         Stage::WorkingDirectory => {

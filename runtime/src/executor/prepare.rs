@@ -1,6 +1,5 @@
 //! From a job to a program: makes what the child will only have to put in place.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
@@ -20,7 +19,9 @@ use super::streams::{OurStreams, streams};
 use super::stubs::{Image, Stubs};
 use super::surroundings::{OwnStubs, Surroundings};
 use crate::cgroup::Cgroup;
-use crate::sys::{self, Identity, Leaf, MountStep, Namespaces, Program, Spawned, Strings};
+use crate::sys::{
+    self, Arguments, Identity, Leaf, MountStep, Namespaces, Program, Spawned, Strings, Target,
+};
 use crate::{
     Changes, EtcFile, ExecError, Job, Mount, Network, Root, Security, Streams, Ulimit, Warning,
     capability,
@@ -118,11 +119,12 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         let what = what.to_owned();
         move |_| ExecError::ZeroByte { what }
     };
-    let argv = Strings::new(&job.process.argv).map_err(text("an argument"))?;
+    let arguments = Strings::new(&job.process.argv).map_err(text("an argument"))?;
+    let arguments = Arguments::new(arguments);
     let env = Strings::new(env).map_err(text("an environment variable"))?;
     let searched = !program.contains('/');
     let candidates = Strings::new(candidates(program, job)).map_err(text("the program"))?;
-    let cwd = prefixes(&job.process.cwd)?;
+    let cwd = working_directory(&job.process.cwd)?;
     let limits: Vec<(Resource, Rlimit)> = job
         .ulimits
         .iter()
@@ -140,6 +142,8 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
     let process = sys::spawn(
         &Program {
             report: their_report.as_fd(),
+            launcher: surroundings.launcher.as_fd(),
+            proc: surroundings.proc.as_fd(),
             streams: theirs.each_ref().map(|stream| stream.as_fd()),
             controlling_terminal: matches!(job.process.streams, Streams::Terminal(_)),
             cgroups: joined,
@@ -149,7 +153,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
             hostname: job.hostname.as_bytes(),
             loopback: job.network == Network::None,
             limits: &limits,
-            cwd: &cwd,
+            cwd: cwd.as_ref(),
             forbidden: if sandbox {
                 &surroundings.forbidden
             } else {
@@ -163,7 +167,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
                 surroundings.own_capabilities
             },
             candidates: &candidates,
-            argv: &argv,
+            arguments: &arguments,
             env: &env,
         },
         Namespaces {
@@ -319,18 +323,13 @@ fn candidates(program: &str, job: &Job) -> Vec<String> {
         .collect()
 }
 
-/// Returns every prefix of an absolute path, the shortest first.
-fn prefixes(path: &GuestPath) -> Result<Vec<CString>, ExecError> {
-    let mut prefixes = path.ancestors();
-    if !path.is_root() {
-        prefixes.push(path.clone());
+/// Returns where the process starts; none for the root.
+fn working_directory(path: &GuestPath) -> Result<Option<Target>, ExecError> {
+    let target = Target::new(path, Leaf::Directory);
+    match target {
+        None if !path.is_root() => Err(ExecError::ZeroByte {
+            what: "the working directory".to_owned(),
+        }),
+        target => Ok(target),
     }
-    prefixes
-        .iter()
-        .map(|prefix| {
-            CString::new([b"/", prefix.as_bytes()].concat()).map_err(|_| ExecError::ZeroByte {
-                what: "the working directory".to_owned(),
-            })
-        })
-        .collect()
 }

@@ -30,6 +30,8 @@ pub(super) fn supervise(
 /// What a child said before it became the program, or failed to.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
+    /// The candidate that is being executed.
+    attempt: Option<Record>,
     failure: Option<Record>,
     /// The beginning of the file that the kernel refused to execute; follows its record.
     head: Vec<u8>,
@@ -49,12 +51,25 @@ impl Report {
             self.head.extend_from_slice(&bytes[..length]);
             return Ok(length > 0);
         }
+        if let Some(attempt) = self.attempt {
+            let mut answer = [0; size_of::<i32>()];
+            let length = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut answer))?;
+            if length < answer.len() {
+                return Ok(false);
+            }
+            let value = i32::from_ne_bytes(answer);
+            self.failure = Some(Record { value, ..attempt });
+            return Ok(true);
+        }
         let mut bytes = [0; RECORD_BYTES];
         let length = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut bytes))?;
         if length < RECORD_BYTES {
             return Ok(false);
         }
-        self.failure = Record::from_bytes(&bytes);
+        match Record::from_bytes(&bytes) {
+            Some(record) if record.is_attempt() => self.attempt = Some(record),
+            other => self.failure = other,
+        }
         Ok(true)
     }
 }

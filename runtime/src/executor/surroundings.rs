@@ -77,6 +77,9 @@ pub(crate) struct Surroundings {
     pub(super) forbidden: Vec<CapabilitySet>,
     pub(super) own_capabilities: CapabilitySet,
     pub(super) keeper: Keeper,
+    pub(super) launcher: OwnedFd,
+    /// The parent's `/proc`.
+    pub(super) proc: OwnedFd,
 }
 
 impl Surroundings {
@@ -108,6 +111,8 @@ impl Surroundings {
             forbidden: capability::forbidden(),
             own_capabilities: capability::own(),
             keeper,
+            launcher: launcher().map_err(ExecError::prepare("making the launcher of programs"))?,
+            proc,
         };
         surroundings.fill()?;
         Ok(surroundings)
@@ -278,6 +283,28 @@ fn is_at(handle: &File, path: &Path) -> bool {
     let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     let (open, named) = (handle.metadata(), fs::metadata(path));
     open.is_ok_and(|open| named.is_ok_and(|named| identity(open) == identity(named)))
+}
+
+/// Opens the launcher: a file in memory, on a mount of its own that is read-only and in no tree.
+fn launcher() -> Result<OwnedFd, rustix::io::Errno> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let memory = new_mount("tmpfs", &[("mode", "0755"), ("size", "64k")], attributes)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&memory, "launcher", flags, Mode::RWXU)?;
+    let written = rustix::io::write(&file, &sys::launcher())?;
+    if written < sys::launcher().len() {
+        return Err(rustix::io::Errno::NOSPC);
+    }
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o555))?;
+    // Nobody executes what somebody writes to.
+    drop(file);
+    sys::mount_setattr(&memory, false, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)?;
+    rustix::fs::openat(
+        &memory,
+        "launcher",
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// The lowest layer of one job's root; removed when the job is over.

@@ -47,7 +47,7 @@ fn number(name: &CStr) -> Option<c_int> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::{Ending, fork};
+    use crate::sys::{Ending, Spawned, fork};
 
     #[test]
     fn both_ways_close_everything() {
@@ -59,7 +59,7 @@ mod tests {
                 .map(|_| rustix::io::fcntl_dupfd_cloexec(&proc, 0).unwrap())
                 .collect();
             let highest = many.iter().map(|fd| fd.as_raw_fd()).max().unwrap();
-            let mut copy = fork::spawn_copy(0, || {
+            let child = || {
                 let closed = way(3, std::os::fd::AsFd::as_fd(&proc));
                 let left = (3..=highest).filter(|&fd| raw::is_open(fd)).count();
                 raw::exit(match (closed, left) {
@@ -67,9 +67,13 @@ mod tests {
                     (Ok(()), _) => 1,
                     (Err(_), _) => 2,
                 });
-            })
-            .unwrap();
-            assert_eq!(copy.reap().unwrap(), Ending::Exited(0));
+            };
+            // SAFETY: the child makes system calls only.
+            let copy = fork::without_signals(|| unsafe { fork::clone_and(0, None, child) });
+            assert_eq!(
+                Spawned::new(copy.unwrap()).reap().unwrap(),
+                Ending::Exited(0)
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, NulError, c_char};
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Strings, and pointers to them that end with a null pointer.
 #[derive(Debug)]
@@ -41,5 +42,36 @@ impl Strings {
     /// Valid as long as `self`; moving `self` does not move the strings.
     pub(super) fn as_ptr(&self) -> *const *const c_char {
         self.pointers.as_ptr()
+    }
+}
+
+/// The arguments of the launcher: a file that is decided on later, and the arguments of that.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    /// What the pointers lead to.
+    _arguments: Strings,
+    /// One for the file, those of the arguments, a null pointer.
+    pointers: Vec<AtomicPtr<c_char>>,
+}
+
+impl Arguments {
+    pub(crate) fn new(arguments: Strings) -> Self {
+        let pointers = [ptr::null()]
+            .into_iter()
+            .chain(arguments.pointers.iter().copied())
+            .map(|pointer| AtomicPtr::new(pointer.cast_mut()))
+            .collect();
+        Self {
+            _arguments: arguments,
+            pointers,
+        }
+    }
+
+    /// Valid as long as `self` and `file`, until the next call.
+    pub(super) fn with(&self, file: &CStr) -> *const *const c_char {
+        if let Some(first) = self.pointers.first() {
+            first.store(file.as_ptr().cast_mut(), Ordering::Relaxed);
+        }
+        self.pointers.as_ptr().cast()
     }
 }

@@ -99,15 +99,6 @@ pub(crate) fn spawn(
     keeper.below(flags, cgroup, || child::run(program))
 }
 
-/// Runs `child` in a copy of this process.
-pub(super) fn spawn_copy(flags: i32, child: impl FnOnce()) -> Result<Spawned, Errno> {
-    let pidfd = without_signals(|| {
-        // SAFETY: what is passed in this module makes system calls only.
-        unsafe { clone_and(flags, None, child) }
-    })?;
-    Ok(Spawned::new(pidfd))
-}
-
 /// Runs something while no signal is delivered to this thread: a handler of ours must not run in
 /// what it clones.
 pub(super) fn without_signals<T>(make: impl FnOnce() -> T) -> T {

@@ -14,17 +14,19 @@ mod fork; // making a process
 mod heap; // where memory comes from
 mod helper; // small processes that assist in making a user namespace
 mod keeper; // what all sandboxes end with
+mod launcher; // the program that executes the program
 mod program; // everything a new process has to know
 mod raw; // system calls that rustix lacks
 mod report; // how a new process says what went wrong
 mod tied; // programs that do not outlive kiln
 
 pub use closed::was_closed;
-pub(crate) use exec::Strings;
+pub(crate) use exec::{Arguments, Strings};
 pub(crate) use fork::{Ending, Namespaces, Spawned, spawn};
 pub use heap::share_heap;
 pub(crate) use helper::{Helper, HelperTask};
 pub(crate) use keeper::Keeper;
+pub(crate) use launcher::launcher;
 pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, take_signals, unshare};
 pub(crate) use report::{HEAD_BYTES, RECORD_BYTES, Record, Stage};

@@ -8,7 +8,7 @@ use libc::sock_filter;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, Gid, Uid};
 
-use super::Strings;
+use super::{Arguments, Strings};
 use crate::Access;
 
 /// What a new process does before it becomes the user's program.
@@ -16,6 +16,10 @@ use crate::Access;
 pub(crate) struct Program<'a> {
     /// Where to send [`super::Record`]s.
     pub(crate) report: BorrowedFd<'a>,
+    /// The launcher, a file nobody can write to.
+    pub(crate) launcher: BorrowedFd<'a>,
+    /// A descriptor of the parent's `/proc`.
+    pub(crate) proc: BorrowedFd<'a>,
     /// Standard input, output and error.
     pub(crate) streams: [BorrowedFd<'a>; 3],
     /// Whether those are a terminal to take as one's own.
@@ -34,8 +38,8 @@ pub(crate) struct Program<'a> {
     pub(crate) loopback: bool,
     /// Resource limits.
     pub(crate) limits: &'a [(Resource, Rlimit)],
-    /// The working directory: every prefix of its path, the shortest first.
-    pub(crate) cwd: &'a [CString],
+    /// The working directory; none for the root.
+    pub(crate) cwd: Option<&'a Target>,
     /// Capabilities to remove from the bounding set.
     pub(crate) forbidden: &'a [CapabilitySet],
     /// The system call filter.
@@ -47,7 +51,7 @@ pub(crate) struct Program<'a> {
     /// Paths to try as the program, in order.
     pub(crate) candidates: &'a Strings,
     /// Arguments.
-    pub(crate) argv: &'a Strings,
+    pub(crate) arguments: &'a Arguments,
     /// Environment.
     pub(crate) env: &'a Strings,
 }

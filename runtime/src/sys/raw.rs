@@ -110,6 +110,12 @@ pub(crate) fn take_signals(mask: u64) -> Result<OwnedFd, Errno> {
     Ok(descriptor)
 }
 
+/// Makes descriptor `new` a duplicate of `old` that `execve` closes. They differ.
+pub(super) fn move_onto(old: BorrowedFd<'_>, new: c_int) -> Result<(), Errno> {
+    // SAFETY: only the new process calls this, and it owns every descriptor number.
+    check(unsafe { libc::syscall(libc::SYS_dup3, old.as_raw_fd(), new, libc::O_CLOEXEC) }).map(drop)
+}
+
 /// Makes descriptor `new` a duplicate of `old` that survives `execve`.
 pub(super) fn duplicate_onto(old: BorrowedFd<'_>, new: c_int) -> Result<(), Errno> {
     if old.as_raw_fd() == new {
@@ -138,20 +144,6 @@ pub(super) fn is_open(descriptor: c_int) -> bool {
 pub(super) fn close_range(first: c_int) -> Result<(), Errno> {
     // SAFETY: only a new process calls this, whose copies of the parent's owners never run.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0) }).map(drop)
-}
-
-/// Marks every descriptor from `first` on to be closed by `execve`.
-pub(super) fn close_on_exec_from(first: c_uint) -> Result<(), Errno> {
-    // SAFETY: changes flags of descriptors, no memory.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    })
-    .map(drop)
 }
 
 /// Gives every signal its default action and unblocks it.
@@ -260,6 +252,44 @@ pub(super) fn execute(path: &CStr, argv: &Strings, env: &Strings) -> Errno {
         Err(error) => error,
         Ok(_) => Errno::NOEXEC,
     }
+}
+
+/// Replaces the process by the program of a descriptor; returns only if that fails.
+pub(super) fn execute_descriptor(
+    program: c_int,
+    argv: *const *const c_char,
+    env: &Strings,
+) -> Errno {
+    // SAFETY: the path is an empty C string and both lists end with a null pointer.
+    let result = check(unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program,
+            c"".as_ptr(),
+            argv,
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    });
+    match result {
+        Err(error) => error,
+        Ok(_) => Errno::NOEXEC,
+    }
+}
+
+/// Writes all to a descriptor that is known by number only.
+pub(super) fn write_to(descriptor: c_int, bytes: &[u8]) {
+    // SAFETY: the kernel reads as many bytes as there are. Nobody is left to tell if this fails.
+    unsafe { libc::syscall(libc::SYS_write, descriptor, bytes.as_ptr(), bytes.len()) };
+}
+
+/// Says whether the working directory lies below the root of this process.
+pub(super) fn is_inside() -> Result<bool, Errno> {
+    let mut path = [0_u8; libc::PATH_MAX as usize];
+    // SAFETY: the kernel writes no more than the length given.
+    check(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
+    // Otherwise the kernel says "(unreachable)".
+    Ok(path.first() == Some(&b'/'))
 }
 
 /// Ends the process at once, running nothing.

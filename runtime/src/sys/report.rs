@@ -1,4 +1,5 @@
-//! How a new process says what went wrong: fixed-size records on a pipe that `execve` closes.
+//! How a new process says what went wrong: fixed-size records on a pipe that is closed
+//! when the user's program was executed.
 
 use rustix::io::Errno;
 
@@ -69,11 +70,14 @@ stages! {
     UserId,
     /// Reducing the capabilities.
     Capabilities,
-    /// Marking inherited descriptors as closed on exec.
+    /// Closing inherited descriptors.
     CloseDescriptors,
     /// No candidate is an executable file.
     Search,
-    /// Executing candidate `index`, which exists; the beginning of the file may follow.
+    /// Executing candidate `index`, which exists.
+    ///
+    /// With the value 0 nothing has failed yet: if it does, the kernel's answer follows as a word,
+    /// and then the beginning of the file.
     Execute,
 }
 
@@ -86,6 +90,20 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Announces that a candidate is going to be executed.
+    pub(crate) fn attempt(candidate: usize) -> Self {
+        Self {
+            stage: Stage::Execute,
+            index: candidate as u32,
+            value: 0,
+        }
+    }
+
+    /// Says that nothing failed yet.
+    pub(crate) fn is_attempt(self) -> bool {
+        self.stage == Stage::Execute && self.value == 0
+    }
+
     pub(crate) fn failure(stage: Stage, index: usize, errno: Errno) -> Self {
         Self {
             stage,

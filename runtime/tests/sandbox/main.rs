@@ -13,6 +13,7 @@
 
 mod containers;
 mod devices;
+mod escape;
 mod filesystem;
 mod fixture;
 mod foreign;
@@ -123,6 +124,7 @@ fn inside(words: &[String]) -> ExitCode {
         devices::CASES,
         secrets::CASES,
         security::CASES,
+        escape::CASES,
         starting::CASES,
         foreign::CASES,
         lifecycle::CASES,

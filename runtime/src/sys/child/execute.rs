@@ -1,50 +1,49 @@
-//! Becoming the program.
+//! Becoming the program, by way of the launcher.
 
 use std::ffi::CStr;
 
-use rustix::fs::Timespec;
+use rustix::fs::{Access, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::descriptors::{self, LAUNCHER};
 use crate::sys::program::Program;
 use crate::sys::raw;
 use crate::sys::report::{Record, Stage};
 
-/// Tries the candidates; returns only if none became the program.
-pub(super) fn execute(program: &Program<'_>) -> Record {
+/// Executes the first candidate that can be; returns only if none became the program.
+pub(super) fn execute(program: &Program<'_>) {
     let mut denied = false;
     for (index, path) in program.candidates.iter().enumerate() {
-        match execute_when_written(program, path) {
-            Errno::NOENT | Errno::NOTDIR => {
-                // There, but its interpreter is not.
-                if rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok() {
-                    return Record::failure(Stage::Execute, index, Errno::NOENT);
-                }
+        match check(path) {
+            Ok(()) => {
+                descriptors::report(&Record::attempt(index).to_bytes());
+                let arguments = program.arguments.with(path);
+                let errno = raw::execute_descriptor(LAUNCHER, arguments, program.env);
+                return descriptors::report(&errno.raw_os_error().to_ne_bytes());
             }
-            Errno::ACCESS => denied = true,
-            errno => return Record::failure(Stage::Execute, index, errno),
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(Errno::ACCESS) => denied = true,
+            Err(errno) => {
+                let record = Record::failure(Stage::Execute, index, errno);
+                return descriptors::report(&record.to_bytes());
+            }
         }
     }
     let errno = if denied { Errno::ACCESS } else { Errno::NOENT };
-    Record::failure(Stage::Search, 0, errno)
+    descriptors::report(&Record::failure(Stage::Search, 0, errno).to_bytes());
 }
 
-/// Executes a file, waiting for those who write to it.
+/// Says whether a path is one of a file that may be executed.
 ///
-/// Another thread of the parent may have been writing this very program when it cloned a sandbox:
-/// that sandbox holds a copy of the descriptor until it executes its own program, within
-/// milliseconds. Whoever writes for longer does so on purpose.
-fn execute_when_written(program: &Program<'_>, path: &CStr) -> Errno {
-    let pause = Timespec {
-        tv_sec: 0,
-        tv_nsec: 5_000_000,
-    };
-    for _ in 0..40 {
-        match raw::execute(path, program.argv, program.env) {
-            Errno::TXTBSY => {
-                let _ = rustix::thread::nanosleep(&pause);
-            }
-            other => return other,
-        }
+/// No link of `/proc` that leads to an open file or a process's directory is followed: what is found
+/// there is not the image's. The launcher follows the path once more, when it may have changed; by
+/// then such a link leads nowhere but to what the sandbox has.
+fn check(path: &CStr) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let links = ResolveFlags::NO_MAGICLINKS;
+    let file = rustix::fs::openat2(CWD, path, flags, Mode::empty(), links)?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => rustix::fs::access(path, Access::EXEC_OK),
+        _ => Err(Errno::ACCESS),
     }
-    Errno::TXTBSY
 }

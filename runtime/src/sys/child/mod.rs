@@ -1,22 +1,26 @@
 //! What a new process does before it becomes the user's program.
 //!
 //! Everything here runs in a copy of a process that had threads: system calls on prepared data
-//! and nothing else. No allocation, no lock, no panic; descriptors are never closed one by one,
-//! since `execve` closes them all.
+//! and nothing else. No allocation, no lock, no panic.
+//!
+//! What is kiln's comes first: the mounts, with kiln's descriptors of what they show. Then all of
+//! those are closed, and only then something of the image is looked up: the working directory, the
+//! program.
 
+mod descriptors; // what stays open
 mod execute; // becoming the program
 mod place; // finding and making places in the root
 mod privileges; // giving up what the program must not have
 mod tree; // the mounts the program sees
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
-use std::mem::ManuallyDrop;
 
+use self::descriptors::Moved;
 use super::program::Program;
 use super::raw;
-use super::report::{HEAD_BYTES, Record, Stage};
+use super::report::{Record, Stage};
 
 type Step<T> = Result<T, Record>;
 
@@ -33,35 +37,21 @@ impl<T> During<T> for Result<T, Errno> {
 
 /// Runs the program in the process that was just cloned.
 pub(super) fn run(program: &Program<'_>) {
-    let record = match prepare(program) {
+    let moved = match prepare(program).and_then(|()| descriptors::move_report(program)) {
+        Ok(moved) => moved,
+        Err(record) => {
+            // Nobody is left to tell if this fails.
+            let _ = rustix::io::write(program.report, &record.to_bytes());
+            return;
+        }
+    };
+    match enter(program, &moved) {
         Ok(()) => execute::execute(program),
-        Err(record) => record,
-    };
-    report(program, record);
-    if record.stage == Stage::Execute {
-        send_head(program, record.index);
+        Err(record) => descriptors::report(&record.to_bytes()),
     }
 }
 
-/// Sends the beginning of a file that could not be executed, for its reader to find out why.
-fn send_head(program: &Program<'_>, candidate: u32) {
-    let mut head = [0_u8; HEAD_BYTES as usize];
-    let Some(path) = program.candidates.get(candidate as usize) else {
-        return;
-    };
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let length = file.and_then(|file| rustix::io::read(&*ManuallyDrop::new(file), &mut head));
-    if let Ok(length) = length {
-        // Without it, the kernel's answer has to do.
-        let _ = rustix::io::write(program.report, head.get(..length).unwrap_or(&[]));
-    }
-}
-
-fn report(program: &Program<'_>, record: Record) {
-    // Nobody is left to tell if this fails.
-    let _ = rustix::io::write(program.report, &record.to_bytes());
-}
-
+/// Makes the surroundings of the program.
 fn prepare(program: &Program<'_>) -> Step<()> {
     for (index, procs) in program.cgroups.iter().enumerate() {
         rustix::io::write(procs, b"0").during(Stage::JoinCgroup, index)?;
@@ -82,15 +72,29 @@ fn prepare(program: &Program<'_>) -> Step<()> {
         raw::start_loopback().during(Stage::Loopback, 0)?;
     }
     tree::enter_root(program)?;
-    rustix::system::sethostname(program.hostname).during(Stage::Hostname, 0)?;
+    rustix::system::sethostname(program.hostname).during(Stage::Hostname, 0)
+}
+
+/// Leaves the process with nothing of kiln's, in its directory, as its user.
+fn enter(program: &Program<'_>, moved: &Moved) -> Step<()> {
+    descriptors::close_others(moved)?;
     for (index, (resource, limit)) in program.limits.iter().enumerate() {
         rustix::process::setrlimit(*resource, *limit).during(Stage::Limit, index)?;
     }
-    place::enter_working_directory(program.cwd)?;
+    // As runc does it (libcontainer/init_linux.go, finalizeNamespace): root enters, and makes, what
+    // the user may not, and the user may enter what root may not, on a file system of its own.
+    let place = program.cwd;
+    let entered = match place::enter_directory(place) {
+        Err(Errno::ACCESS | Errno::PERM) => false,
+        other => other.map(|()| true).during(Stage::WorkingDirectory, 0)?,
+    };
     privileges::give_up(program)?;
-    match raw::close_on_exec_from(3) {
-        // Linux before 5.11: descriptors inherited from kiln's own caller stay open.
-        Ok(()) | Err(Errno::INVAL | Errno::NOSYS) => Ok(()),
-        Err(errno) => Err(errno).during(Stage::CloseDescriptors, 0),
+    if !entered {
+        place::enter_directory(place).during(Stage::WorkingDirectory, 0)?;
+    }
+    match raw::is_inside() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Errno::XDEV).during(Stage::WorkingDirectory, 0),
+        Err(errno) => Err(errno).during(Stage::WorkingDirectory, 0),
     }
 }

@@ -1,6 +1,6 @@
 //! Places in the root: found, and made where they are missing.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::{During as _, Step};
 use crate::sys::program::{Leaf, Program, Target};
-use crate::sys::report::{Record, Stage};
+use crate::sys::report::Stage;
 
 /// Opens a path as if `root` were `/`: no link and no `..` leads out of it.
 pub(super) fn resolve(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -35,37 +35,35 @@ pub(super) fn open_target(
     index: usize,
     target: &Target,
 ) -> Step<ManuallyDrop<OwnedFd>> {
-    let Some(path) = target.prefixes.last() else {
-        return Err(Record::failure(Stage::Target, index, Errno::INVAL));
-    };
-    match resolve(program.root, path, OFlags::PATH) {
-        Err(Errno::NOENT) => create_target(program, index, target),
-        other => other.map(ManuallyDrop::new).during(Stage::Target, index),
-    }
+    open_in(program.root, target).during(Stage::Target, index)
 }
 
-fn create_target(
-    program: &Program<'_>,
-    index: usize,
-    target: &Target,
-) -> Step<ManuallyDrop<OwnedFd>> {
-    let mut parent =
-        ManuallyDrop::new(resolve(program.root, c".", OFlags::PATH).during(Stage::Target, index)?);
+/// Opens a place, creating what is missing.
+fn open_in(root: BorrowedFd<'_>, target: &Target) -> Result<ManuallyDrop<OwnedFd>, Errno> {
+    let path = target.prefixes.last().ok_or(Errno::INVAL)?;
+    let opened = match resolve(root, path, OFlags::PATH) {
+        Err(Errno::NOENT) => create_in(root, target),
+        other => other,
+    };
+    opened.map(ManuallyDrop::new)
+}
+
+fn create_in(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
+    let mut parent = resolve(root, c".", OFlags::PATH)?;
     let last = target.prefixes.len().saturating_sub(1);
     for (depth, (prefix, name)) in target.prefixes.iter().zip(&target.names).enumerate() {
-        let opened = match resolve(program.root, prefix, OFlags::PATH) {
+        parent = match resolve(root, prefix, OFlags::PATH) {
             Err(Errno::NOENT) => {
                 let leaf = if depth == last {
                     target.leaf
                 } else {
                     Leaf::Directory
                 };
-                create(parent.as_fd(), name, leaf).during(Stage::Target, index)?;
-                resolve(program.root, prefix, OFlags::PATH)
+                create(parent.as_fd(), name, leaf)?;
+                resolve(root, prefix, OFlags::PATH)?
             }
-            other => other,
+            other => other?,
         };
-        parent = ManuallyDrop::new(opened.during(Stage::Target, index)?);
     }
     Ok(parent)
 }
@@ -80,22 +78,12 @@ fn create(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<(), Errno> 
     }
 }
 
-/// Enters the working directory, making what is missing of it.
-pub(super) fn enter_working_directory(prefixes: &[CString]) -> Step<()> {
-    let Some(path) = prefixes.last() else {
-        return Ok(());
-    };
-    let entered = match rustix::process::chdir(path.as_c_str()) {
-        Err(Errno::NOENT) => {
-            for prefix in prefixes {
-                match rustix::fs::mkdir(prefix.as_c_str(), Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(errno).during(Stage::WorkingDirectory, 0),
-                }
-            }
-            rustix::process::chdir(path.as_c_str())
-        }
-        other => other,
-    };
-    entered.during(Stage::WorkingDirectory, 0)
+/// Enters a directory of the root, making what is missing of it; none is the root itself.
+pub(super) fn enter_directory(place: Option<&Target>) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(c"/", flags, Mode::empty())?;
+    match place {
+        None => rustix::process::fchdir(&root),
+        Some(place) => rustix::process::fchdir(&*open_in(root.as_fd(), place)?),
+    }
 }

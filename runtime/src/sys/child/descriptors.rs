@@ -1,0 +1,52 @@
+//! What is still open when something of the image is looked up for the first time.
+//!
+//! A descriptor of kiln's that refers to something of the host is a way out of the sandbox for
+//! whoever names it: `/proc/self/fd/8/../..` as a working directory or a program. So before that
+//! all are closed but the streams and two that refer to nothing of the host, at known numbers.
+
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use super::{During as _, Step};
+use crate::sys::descriptors::close_from;
+use crate::sys::launcher::REPORT;
+use crate::sys::program::Program;
+use crate::sys::raw;
+use crate::sys::report::Stage;
+
+/// Where the launcher is.
+pub(super) const LAUNCHER: i32 = REPORT + 1;
+
+/// Descriptors that are out of the way of those two numbers.
+pub(super) struct Moved {
+    launcher: ManuallyDrop<OwnedFd>,
+    proc: ManuallyDrop<OwnedFd>,
+}
+
+/// Puts the pipe for reports where [`report`] and the launcher find it.
+pub(super) fn move_report(program: &Program<'_>) -> Step<Moved> {
+    let again = |descriptor| {
+        let copy = rustix::io::fcntl_dupfd_cloexec(descriptor, LAUNCHER + 1);
+        copy.map(ManuallyDrop::new)
+            .during(Stage::CloseDescriptors, 0)
+    };
+    let report = again(program.report)?;
+    let moved = Moved {
+        launcher: again(program.launcher)?,
+        proc: again(program.proc)?,
+    };
+    raw::duplicate_onto(report.as_fd(), REPORT).during(Stage::CloseDescriptors, 0)?;
+    Ok(moved)
+}
+
+/// Closes everything but the streams, the pipe for reports and the launcher.
+pub(super) fn close_others(moved: &Moved) -> Step<()> {
+    raw::move_onto(moved.launcher.as_fd(), LAUNCHER)
+        .and_then(|()| close_from(LAUNCHER + 1, moved.proc.as_fd()))
+        .during(Stage::CloseDescriptors, 0)
+}
+
+/// Sends something to kiln, once the pipe was moved.
+pub(super) fn report(bytes: &[u8]) {
+    raw::write_to(REPORT, bytes);
+}
