@@ -1,9 +1,11 @@
 //! `/dev`: a file system in memory that changes with the job, and devices bound into it.
 //!
-//! Devices are the host's, bound one by one, since a user namespace may not make any; and because
-//! a bound device works although the file system around it is mounted `nodev`, a job that makes a
-//! device node of its own, which root may, cannot use it. A trusted job can: its `/dev` is not
-//! `nodev`, and no device control group restricts anybody.
+//! Its nodes are the job's own, to change and to lose, where the kernel lets kiln make any. They lie
+//! in a second file system and are bound one by one, for the one at `/dev` is mounted `nodev`: a job
+//! that makes a node of some other device, which root may, cannot use it. A trusted job can: its
+//! `/dev` is not `nodev`, and no device control group restricts anybody. A user namespace may make
+//! none, so the host's are bound there, read-only: that says nothing about writing to the device, but
+//! nobody changes the mode, owner or time of a node that the host uses.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -13,9 +15,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use super::detached::{PLAIN, clone_tree, new_mount};
+use super::detached::{PLAIN, clone_files, clone_tree, new_mount};
 use super::surroundings::Surroundings;
-use crate::sys::MountStep;
+use crate::sys::{self, MountStep};
 use crate::{Job, Security};
 
 /// The devices every sandbox has (runtime-spec, config-linux.md, "Default Devices").
@@ -72,13 +74,21 @@ pub(super) fn devices(surroundings: &Surroundings, job: &Job) -> Result<Devices,
         rustix::fs::symlinkat(target, &top, name)?;
     }
     let mut below = Vec::new();
-    for name in DEVICES {
-        below.push(bind(&top, name)?);
+    let own = own_nodes(surroundings)?;
+    let nodes = match own {
+        Some(own) => own,
+        None => {
+            let host = DEVICES.iter().map(|name| host_node(name));
+            host.collect::<Result<_, _>>()?
+        }
+    };
+    for (name, node) in DEVICES.into_iter().zip(nodes) {
+        below.push((node, place(&top, name)?));
     }
     if job.security == Security::Insecure {
         for name in TRUSTED_DEVICES {
             if Path::new("/dev").join(name).exists() {
-                below.push(bind(&top, name)?);
+                below.push((host_node(name)?, place(&top, name)?));
             }
         }
         add_loop_devices(&top)?;
@@ -130,8 +140,33 @@ fn add_loop_devices(top: &OwnedFd) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Clones a device of the host and makes the file it goes onto.
-fn bind(top: &OwnedFd, name: &str) -> Result<(OwnedFd, CString), Errno> {
+/// Makes nodes of what every sandbox has, in the order of [`DEVICES`]; none where that is not
+/// permitted.
+fn own_nodes(surroundings: &Surroundings) -> Result<Option<Vec<OwnedFd>>, Errno> {
+    let options = [("mode", "0755"), ("size", "64k")];
+    let nodes = new_mount("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+    for name in DEVICES {
+        let device = rustix::fs::stat(Path::new("/dev").join(name))?.st_rdev;
+        let mode = Mode::from_raw_mode(0o666);
+        match rustix::fs::mknodat(&nodes, name, FileType::CharacterDevice, mode, device) {
+            Err(Errno::PERM) => return Ok(None),
+            other => other?,
+        }
+        // The caller's umask took part in the mode.
+        rustix::fs::chmodat(&nodes, name, mode, AtFlags::empty())?;
+    }
+    clone_files(surroundings, &nodes, &DEVICES.map(str::to_owned)).map(Some)
+}
+
+/// Clones a node of the host.
+fn host_node(name: &str) -> Result<OwnedFd, Errno> {
+    let node = clone_tree(&Path::new("/dev").join(name))?;
+    sys::mount_setattr(&node, true, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)?;
+    Ok(node)
+}
+
+/// Makes the file that a node is mounted on.
+fn place(top: &OwnedFd, name: &str) -> Result<CString, Errno> {
     if let Some((directory, _)) = name.rsplit_once('/') {
         rustix::fs::mkdirat(top, directory, Mode::from_raw_mode(0o755))?;
         // The caller's umask took part in the mode.
@@ -139,9 +174,7 @@ fn bind(top: &OwnedFd, name: &str) -> Result<(OwnedFd, CString), Errno> {
     }
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
     rustix::fs::openat(top, name, flags, Mode::from_raw_mode(0o666))?;
-    let device = clone_tree(&Path::new("/dev").join(name))?;
-    let name = CString::new(name).map_err(|_| Errno::INVAL)?;
-    Ok((device, name))
+    CString::new(name).map_err(|_| Errno::INVAL)
 }
 
 impl Devices {

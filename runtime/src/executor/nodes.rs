@@ -9,7 +9,7 @@ use rustix::mount::MountAttrFlags;
 
 use super::detached::{clone_files, clone_tree, new_mount};
 use super::surroundings::Surroundings;
-use crate::{Device, DeviceKind, DeviceNumber, ExecError, Job};
+use crate::{Device, DeviceKind, DeviceNumber, ExecError, Job, sys};
 
 /// Returns a detached mount for each device, in order.
 pub(super) fn device_mounts<'a>(
@@ -51,6 +51,8 @@ pub(super) fn device_mounts<'a>(
             }
         }
         let mount = clone_tree(&device.host).map_err(failed)?;
+        // The node is the host's to change; what is written to the device is another matter.
+        sys::mount_setattr(&mount, true, MountAttrFlags::MOUNT_ATTR_RDONLY, 0).map_err(failed)?;
         mounts.push((&device.target, Some(mount)));
     }
     let made = match &nodes {

@@ -1,6 +1,8 @@
 //! Devices given to jobs, and the mounts that must not bring any.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kiln_cache::GuestPath;
@@ -19,6 +21,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
     devices_that_the_host_lacks
     devices_that_are_none
     mounts_bring_no_devices
+    nodes_of_the_host_do_not_change
 ];
 
 fn device(target: &str, host: &str) -> Device {
@@ -34,6 +37,47 @@ fn devices_of_the_host(fixture: &Fixture) {
     ];
     assert_eq!(fixture.output(&job), "3\n4\n");
     assert_eq!(list(&upper), [""; 0]);
+}
+
+fn nodes_of_the_host_do_not_change(fixture: &Fixture) {
+    let names = ["null", "zero", "full", "random", "urandom", "tty"];
+    let looks = || {
+        names.map(|name| {
+            let node = fs::symlink_metadata(Path::new("/dev").join(name)).unwrap();
+            (
+                node.mode(),
+                node.uid(),
+                node.gid(),
+                node.mtime(),
+                node.mtime_nsec(),
+            )
+        })
+    };
+    let before = looks();
+    let script = format!(
+        "for name in {} own; do
+            echo text > /dev/$name
+            chmod 640 /dev/$name && chown 1:1 /dev/$name && touch -d @1 /dev/$name
+        done 2>/dev/null
+        stat -c '%a %t:%T' /dev/null
+        echo text > /dev/null && head -c 2 /dev/zero | wc -c",
+        names.join(" ")
+    );
+    let (mut job, _) = fixture.job(&["sh", "-c", &script]);
+    job.devices = vec![device("/dev/own", "/dev/full")];
+    let text = fixture.output(&job);
+    assert_eq!(looks(), before);
+    let expected = match fixture.rung {
+        // As under BuildKit, where each command has nodes of its own.
+        Rung::Root => "640 1:3\n2\n",
+        _ => "666 1:3\n2\n",
+    };
+    assert_eq!(text, expected);
+    // The next one finds them as they should be.
+    assert_eq!(
+        fixture.sh("stat -c '%a %u' /dev/full"),
+        fixture.sh("stat -c '%a %u' /dev/zero")
+    );
 }
 
 fn devices_with_a_mode_and_owner(fixture: &Fixture) {
@@ -109,7 +153,7 @@ fn mounts_bring_no_devices(fixture: &Fixture) {
     for name in ["node", "sub"] {
         let node = match name {
             "sub" => {
-                std::fs::create_dir(layer.join("sub")).unwrap();
+                fs::create_dir(layer.join("sub")).unwrap();
                 layer.join("sub/node")
             }
             name => layer.join(name),
