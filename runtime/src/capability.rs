@@ -2,8 +2,10 @@
 
 use rustix::thread::CapabilitySet;
 
+use crate::Network;
+
 /// The capabilities Docker leaves a container: mask `a80425fb` (dockerfile.md section 10).
-pub(crate) const SANDBOX: CapabilitySet = CapabilitySet::CHOWN
+const SANDBOX: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::FSETID)
@@ -18,14 +20,29 @@ pub(crate) const SANDBOX: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::AUDIT_WRITE)
     .union(CapabilitySet::SETFCAP);
 
+/// What is dangerous to a network that is not the sandbox's own: reading along and making up packets
+/// (NET_RAW), answering in place of the host's services (NET_BIND_SERVICE), and writing to the log of
+/// the kernel, which is the host's whatever the network (AUDIT_WRITE).
+const ON_OWN_NETWORK: CapabilitySet = CapabilitySet::NET_RAW
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// Returns the capabilities of root in a sandbox.
+pub(crate) fn sandbox(network: Network) -> CapabilitySet {
+    match network {
+        Network::Host => SANDBOX.difference(ON_OWN_NETWORK),
+        Network::None => SANDBOX,
+    }
+}
+
 /// Returns every capability a sandbox must not regain, one by one.
 ///
 /// Goes up to 63 so that capabilities of newer kernels are dropped too; the kernel refuses numbers
 /// it does not know.
-pub(crate) fn forbidden() -> Vec<CapabilitySet> {
+pub(crate) fn forbidden(network: Network) -> Vec<CapabilitySet> {
     (0..u64::BITS)
         .map(|bit| CapabilitySet::from_bits_retain(1 << bit))
-        .filter(|capability| !SANDBOX.contains(*capability))
+        .filter(|capability| !sandbox(network).contains(*capability))
         .collect()
 }
 
@@ -44,6 +61,8 @@ mod tests {
     #[test]
     fn sandbox_has_the_default_mask() {
         assert_eq!(SANDBOX.bits(), 0xa804_25fb);
-        assert_eq!(forbidden().len(), 64 - 14);
+        assert_eq!(forbidden(Network::None).len(), 64 - 14);
+        assert_eq!(sandbox(Network::Host).bits(), 0x8804_01fb);
+        assert_eq!(forbidden(Network::Host).len(), 64 - 11);
     }
 }

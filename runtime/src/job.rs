@@ -189,7 +189,7 @@ pub struct ProcessUser {
     pub uid: u32,
     /// Primary group id.
     pub gid: u32,
-    /// Supplementary group ids.
+    /// Supplementary group ids; the primary one is always among them.
     pub groups: Vec<u32>,
 }
 
@@ -295,7 +295,8 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
-    /// Whatever the caller's own network namespace reaches.
+    /// Whatever the caller's own network namespace reaches, which includes services of the host that
+    /// listen on its loopback device or on an abstract unix socket.
     Host,
     /// Its own loopback device only.
     None,
@@ -306,6 +307,9 @@ pub enum Network {
 #[serde(rename_all = "kebab-case")]
 pub enum Security {
     /// The default capabilities, the default system call filter, masked `/proc` and `/sys`.
+    ///
+    /// On the host's network those capabilities are not among them that concern a network's other
+    /// users: `NET_RAW`, `NET_BIND_SERVICE`; nor is `AUDIT_WRITE`.
     Sandbox,
     /// Every capability the caller has, no filter, nothing masked, writable `/proc/sys`, `/sys` and
     /// control group, device nodes that work, and those of the host that programs ask for: kmsg,

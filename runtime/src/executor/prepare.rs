@@ -137,6 +137,10 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         })
         .collect();
     let sandbox = job.security == Security::Sandbox;
+    let forbidden = match sandbox {
+        true => capability::forbidden(job.network),
+        false => Vec::new(),
+    };
     let joined = cgroup.as_ref().map_or(&[][..], Cgroup::procs_files);
 
     let process = sys::spawn(
@@ -154,15 +158,11 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
             loopback: job.network == Network::None,
             limits: &limits,
             cwd: cwd.as_ref(),
-            forbidden: if sandbox {
-                &surroundings.forbidden
-            } else {
-                &[]
-            },
+            forbidden: &forbidden,
             filter: sandbox.then_some(surroundings.filter.as_slice()),
             identity: &identity,
             capabilities: if sandbox {
-                capability::SANDBOX & surroundings.own_capabilities
+                capability::sandbox(job.network) & surroundings.own_capabilities
             } else {
                 surroundings.own_capabilities
             },
@@ -219,10 +219,14 @@ fn identity(surroundings: &Surroundings, job: &Job) -> Result<Identity, ExecErro
     }
     let groups = match ids.may_set_groups() {
         true => {
-            if let Some(&id) = user.groups.iter().find(|&&id| !ids.has_group(id)) {
+            // Whoever has left a group with setgid, as programs do, must not be without it where
+            // the group is refused something (CVE-2022-36109).
+            let primary = Some(user.gid).filter(|gid| !user.groups.contains(gid));
+            let groups = primary.iter().chain(&user.groups);
+            if let Some(&id) = groups.clone().find(|&&id| !ids.has_group(id)) {
                 return unmapped("group", id);
             }
-            Some(user.groups.iter().map(|&id| Gid::from_raw(id)).collect())
+            Some(groups.map(|&id| Gid::from_raw(id)).collect())
         }
         // Where a single id exists there is nothing to be a member of.
         false => None,

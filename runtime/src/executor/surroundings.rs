@@ -74,7 +74,6 @@ pub(crate) struct Surroundings {
     pub(super) masked_proc: Vec<Mask>,
     pub(super) masked_sys: Vec<Mask>,
     pub(super) filter: Vec<sock_filter>,
-    pub(super) forbidden: Vec<CapabilitySet>,
     pub(super) own_capabilities: CapabilitySet,
     pub(super) keeper: Keeper,
     pub(super) launcher: OwnedFd,
@@ -105,10 +104,9 @@ impl Surroundings {
             counter: AtomicU64::new(0),
             texts: Mutex::default(),
             ids: IdMaps::of_this_process(),
-            masked_proc: existing("/proc", &MASKED_PROC),
-            masked_sys: existing("/sys", &MASKED_SYS),
+            masked_proc: existing("/proc", &MASKED_PROC.map(str::to_owned)),
+            masked_sys: existing("/sys", &masked_sys(Path::new("/sys"))),
             filter: seccomp::default_filter(),
-            forbidden: capability::forbidden(),
             own_capabilities: capability::own(),
             keeper,
             launcher: launcher().map_err(ExecError::prepare("making the launcher of programs"))?,
@@ -156,14 +154,13 @@ impl Surroundings {
 
     /// Returns a mount that hides something.
     pub(super) fn mask(&self, mask: &Mask) -> Result<OwnedFd, rustix::io::Errno> {
-        match mask.leaf {
-            Leaf::File => clone_tree(Path::new("/dev/null")),
-            Leaf::Directory => {
-                let empty = clone_tree(&self.directory.join("empty"))?;
-                sys::mount_setattr(&empty, false, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)?;
-                Ok(empty)
-            }
-        }
+        let nothing = match mask.leaf {
+            Leaf::File => clone_tree(Path::new("/dev/null"))?,
+            Leaf::Directory => clone_tree(&self.directory.join("empty"))?,
+        };
+        // It is the host's, or that of all jobs: its mode and owner are not a job's to change.
+        sys::mount_setattr(&nothing, true, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)?;
+        Ok(nothing)
     }
 
     /// Returns a directory that a child may mount over until it changes its root.
@@ -319,13 +316,13 @@ impl Drop for OwnStubs {
 }
 
 /// Finds which names exist, and what they are.
-fn existing(base: &str, names: &[&str]) -> Vec<Mask> {
+fn existing(base: &str, names: &[String]) -> Vec<Mask> {
     names
         .iter()
         .filter_map(|name| {
             let metadata = fs::metadata(Path::new(base).join(name)).ok()?;
             Some(Mask {
-                name: (*name).to_owned(),
+                name: name.clone(),
                 leaf: if metadata.is_dir() {
                     Leaf::Directory
                 } else {
@@ -334,6 +331,29 @@ fn existing(base: &str, names: &[&str]) -> Vec<Mask> {
             })
         })
         .collect()
+}
+
+/// Returns the names below `/sys` that are to be hidden if they exist: those that every machine has,
+/// and what each processor tells of its heat (moby: daemon/pkg/oci/defaults_linux.go).
+fn masked_sys(sys: &Path) -> Vec<String> {
+    let processors = "devices/system/cpu";
+    let heat = |name: &str| format!("{processors}/{name}/thermal_throttle");
+    let mut names: Vec<String> = MASKED_SYS.map(str::to_owned).into();
+    // Every processor has one or none has.
+    if sys.join(heat("cpu0")).exists() {
+        let entries = fs::read_dir(sys.join(processors));
+        let all = entries.into_iter().flatten().flatten();
+        let own = all.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut own: Vec<String> = own
+            .filter(|name| {
+                name.strip_prefix("cpu")
+                    .is_some_and(|rest| rest.parse::<u32>().is_ok())
+            })
+            .collect();
+        own.sort();
+        names.extend(own.iter().map(|name| heat(name)));
+    }
+    names
 }
 
 /// Returns the names below `/proc` that are read-only.
@@ -424,5 +444,22 @@ mod tests {
             assert_eq!(names.len(), claimed.len());
             assert!(names.iter().all(|path| path.is_dir()));
         });
+    }
+
+    #[test]
+    fn heat_of_every_processor_is_hidden() {
+        let sys = kiln_testbed::Scratch::new();
+        assert_eq!(masked_sys(sys.path()), MASKED_SYS);
+        for name in ["cpu0", "cpu1", "cpu12"] {
+            let directory = sys.path().join("devices/system/cpu").join(name);
+            fs::create_dir_all(directory.join("thermal_throttle")).unwrap();
+        }
+        fs::create_dir_all(sys.path().join("devices/system/cpu/cpufreq")).unwrap();
+        let names = masked_sys(sys.path());
+        let heat = |name: &str| format!("devices/system/cpu/{name}/thermal_throttle");
+        assert_eq!(
+            names[MASKED_SYS.len()..],
+            ["cpu0", "cpu1", "cpu12"].map(heat)
+        );
     }
 }

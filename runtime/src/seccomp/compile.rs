@@ -27,6 +27,8 @@ pub(crate) enum Verdict {
     Refuse(i32),
     /// It fails if its first argument has any of these bits.
     RefuseBits(u32),
+    /// It does not exist if its first argument is this one.
+    MissingFor(u32),
     /// It is made if its first argument lies in one of these inclusive ranges.
     AllowRanges(&'static [(u32, u32)]),
 }
@@ -90,6 +92,12 @@ fn verdict(verdict: Verdict, program: &mut Vec<sock_filter>) {
             statement(BPF_LD | BPF_W | BPF_ABS, FIRST_ARGUMENT),
             jump(BPF_JSET, bits, 0, 1),
             refuse(libc::EPERM),
+            allow(),
+        ]),
+        Verdict::MissingFor(argument) => program.extend([
+            statement(BPF_LD | BPF_W | BPF_ABS, FIRST_ARGUMENT),
+            jump(BPF_JEQ, argument, 0, 1),
+            refuse(libc::ENOSYS),
             allow(),
         ]),
         Verdict::AllowRanges(ranges) => {
@@ -219,6 +227,10 @@ pub(super) mod tests {
                     first: 1,
                     verdict: Verdict::AllowRanges(&[(4, 4), (9, 11)]),
                 },
+                Segment {
+                    first: 2,
+                    verdict: Verdict::MissingFor(1),
+                },
             ]
         }
         let program = program(&[Architecture { audit: 7, segments }]);
@@ -227,6 +239,7 @@ pub(super) mod tests {
         assert!(allowed(0, 0) && allowed(0, 0x0f));
         assert!(!allowed(0, 0x10) && !allowed(0, 0x21));
         assert!(allowed(1, 4) && allowed(1, 9) && allowed(1, 11));
+        assert!(allowed(2, 0) && !allowed(2, 1) && allowed(2, 2));
         assert!(!allowed(1, 3) && !allowed(1, 5) && !allowed(1, 12));
     }
 }

@@ -35,6 +35,15 @@ const SOCKET: Verdict = Verdict::AllowRanges(&[
     (41, 45),
 ]);
 
+/// `socketcall`, which does what `socket` and its like do, with arguments in memory, where no filter
+/// can look: it makes no sockets, or it would make those of any family.
+///
+/// moby refused all of it in April 2026 (moby#52494), and went back to leaving the families it minds
+/// to AppArmor (moby#52547), because C libraries for i386 that support Linux before 4.3, Debian's for
+/// one, make their sockets so. There need not be an AppArmor here.
+#[cfg(target_arch = "x86_64")]
+const SOCKETCALL: Verdict = Verdict::MissingFor(1);
+
 /// Allowed everywhere, with numbers that are the same everywhere: cachestat and fchmodat2,
 /// futex_wake to listmount, mseal to removexattrat.
 const RECENT: &[(u32, u32)] = &[(451, 452), (454, 458), (462, 466)];
@@ -120,7 +129,7 @@ const NUMBERED: &[(u32, u32)] = &[(38, 38), (84, 84), (163, 164), (292, 292), (4
 
 /// What 32-bit programs may call, by the numbers of asm/unistd_32.h. It is the same profile, so
 /// the gaps tell: 17 `break`, 21 `mount`, 22 `umount`, 25 `stime`, 51 `acct`, 52 `umount2`,
-/// 74 `sethostname`, 79 `settimeofday`, 87 `swapon`, 88 `reboot`, 101 `ioperm`, 103 `syslog`,
+/// 74 `sethostname`, 79 `settimeofday`, 87 `swapon`, 88 `reboot`, 101 `ioperm`, 102 `socketcall`, 103 `syslog`,
 /// 110 `iopl`, 120 `clone`, 128 to 131 modules and `quotactl`, 136 `personality`, 217
 /// `pivot_root`, 274 to 276 memory policy, 283 `kexec_load`, 286 to 288 keys, 310 `unshare`, 336
 /// `perf_event_open`, 346 `setns`, 357 `bpf`, 359 `socket`, 374 `userfaultfd`, 425 to 427
@@ -130,7 +139,7 @@ const NUMBERED: &[(u32, u32)] = &[(38, 38), (84, 84), (163, 164), (292, 292), (4
 const I386: &[(u32, u32)] = &[
     (0, 16), (19, 20), (23, 24), (26, 27), (29, 30), (33, 33), (36, 43), (45, 47), (49, 50),
     (54, 55), (57, 57), (60, 61), (63, 66), (70, 71), (75, 78), (80, 83), (85, 85), (90, 97),
-    (99, 100), (102, 102), (104, 108), (114, 114), (116, 119), (122, 126), (132, 133), (138, 148),
+    (99, 100), (104, 108), (114, 114), (116, 119), (122, 126), (132, 133), (138, 148),
     (150, 165), (168, 168), (170, 187), (190, 216), (218, 221), (224, 250), (252, 252), (254, 263),
     (265, 272), (277, 282), (284, 284), (289, 293), (295, 309), (311, 316), (318, 335), (337, 337),
     (339, 341), (343, 345), (347, 348), (351, 356), (358, 358), (360, 373), (375, 383), (385, 386),
@@ -147,6 +156,7 @@ fn i386_segments() -> Vec<Segment> {
         (120, CLONE),
         (435, CLONE3),
         (136, PERSONALITY),
+        (102, SOCKETCALL),
         (359, SOCKET),
     ] {
         rules.push((number, number, verdict));

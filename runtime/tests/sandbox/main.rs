@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         (Some("--stubborn-victim"), [directory, ..]) => {
             lifecycle::stubborn_victim(Path::new(directory))
         }
+        (Some("--sockets"), _) => security::try_sockets(),
         (Some("--outlive"), [directory, ..]) => lifecycle::outlive(directory),
         (Some("--monitor"), [directory, ..]) => containers::monitor(Path::new(directory)),
         (Some("--foreground"), [root, name, ..]) => containers::foreground(Path::new(root), name),

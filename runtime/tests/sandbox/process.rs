@@ -63,7 +63,8 @@ fn working_directory_is_made(fixture: &Fixture) {
 }
 
 fn user_and_groups(fixture: &Fixture) {
-    let (mut job, _) = fixture.job(&["sh", "-c", "id -u; id -g; id -G"]);
+    let script = "id -u; id -g; id -G; grep ^Groups /proc/self/status";
+    let (mut job, _) = fixture.job(&["sh", "-c", script]);
     assert!(fixture.output(&fixture.again(&job)).starts_with("0\n0\n0"));
     if !fixture.has_ids() {
         return;
@@ -73,7 +74,14 @@ fn user_and_groups(fixture: &Fixture) {
         gid: 56,
         groups: vec![7, 8],
     };
-    assert_eq!(fixture.output(&job), "1234\n56\n56 7 8\n");
+    let mut groups_are = |groups: &[u32], expected: &str| {
+        job.process.user.groups = groups.to_vec();
+        assert_eq!(fixture.output(&fixture.again(&job)), expected);
+    };
+    // What a process is a member of does not end with its primary group (CVE-2022-36109).
+    groups_are(&[], "1234\n56\n56\nGroups:\t56 \n");
+    groups_are(&[7, 8], "1234\n56\n56 7 8\nGroups:\t7 8 56 \n");
+    groups_are(&[56, 7], "1234\n56\n56 7\nGroups:\t7 56 \n");
 }
 
 fn missing_ids_are_named(fixture: &Fixture) {

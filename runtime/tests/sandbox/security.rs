@@ -1,5 +1,9 @@
 //! What a process in a sandbox may not do.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::ExitCode;
+
 use kiln_runtime::userns::Rung;
 use kiln_runtime::{Job, Network, ProcessUser, Security};
 
@@ -8,7 +12,10 @@ use crate::fixture::Fixture;
 
 pub(crate) const CASES: &[crate::Case] = cases![
     root_has_the_default_capabilities
+    the_network_of_the_host_is_not_listened_to
     others_have_no_capabilities
+    families_of_sockets_are_refused_however_asked_for
+    masks_cannot_be_changed
     namespaces_and_mounts_are_refused
     allowed_calls_are_allowed
     proc_is_masked
@@ -37,16 +44,39 @@ fn has(status: &str, line: &str) {
 }
 
 fn root_has_the_default_capabilities(fixture: &Fixture) {
-    // dockerfile.md section 10: mask a80425fb, no-new-privileges not set
-    let status = status(fixture, ProcessUser::ROOT);
-    for set in ["CapPrm", "CapEff", "CapBnd"] {
-        has(&status, &format!("{set}:\t00000000a80425fb"));
+    // dockerfile.md section 10: mask a80425fb, no-new-privileges not set; on the host's network
+    // without NET_RAW, NET_BIND_SERVICE and AUDIT_WRITE.
+    for (network, mask) in [
+        (Network::None, "00000000a80425fb"),
+        (Network::Host, "00000000880401fb"),
+    ] {
+        let (mut job, _) = fixture.job(&["cat", "/proc/self/status"]);
+        job.network = network;
+        let status = fixture.output(&job);
+        for set in ["CapPrm", "CapEff", "CapBnd"] {
+            has(&status, &format!("{set}:\t{mask}"));
+        }
+        for set in ["CapInh", "CapAmb"] {
+            has(&status, &format!("{set}:\t0000000000000000"));
+        }
+        has(&status, "NoNewPrivs:\t0");
+        has(&status, "Seccomp:\t2");
     }
-    for set in ["CapInh", "CapAmb"] {
-        has(&status, &format!("{set}:\t0000000000000000"));
+}
+
+fn the_network_of_the_host_is_not_listened_to(fixture: &Fixture) {
+    // A raw socket reads what others send over the loopback device; a low port is a service's.
+    for (script, expected) in [
+        ("ping -c 1 -W 1 127.0.0.1", "permission denied"),
+        ("nc -l -p 1 -w 1", "Permission denied"),
+    ] {
+        let errors = fixture.sh_fails(script).to_lowercase();
+        let refused = ["operation not permitted", &expected.to_lowercase()];
+        assert!(
+            refused.iter().any(|text| errors.contains(text)),
+            "{script}: {errors}"
+        );
     }
-    has(&status, "NoNewPrivs:\t0");
-    has(&status, "Seccomp:\t2");
 }
 
 fn others_have_no_capabilities(fixture: &Fixture) {
@@ -62,7 +92,7 @@ fn others_have_no_capabilities(fixture: &Fixture) {
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         has(&status, &format!("{set}:\t0000000000000000"));
     }
-    has(&status, "CapBnd:\t00000000a80425fb");
+    has(&status, "CapBnd:\t00000000880401fb");
 }
 
 fn namespaces_and_mounts_are_refused(fixture: &Fixture) {
@@ -79,6 +109,128 @@ fn namespaces_and_mounts_are_refused(fixture: &Fixture) {
             || errors.contains("permission denied");
         assert!(refused, "{script}: {errors}");
     }
+}
+
+/// Which families of sockets this process can make, one per line: natively, and as programs for
+/// i386 ask, directly and with `socketcall`. Runs inside the sandbox.
+pub(crate) fn try_sockets() -> ExitCode {
+    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_ALG, libc::AF_VSOCK] {
+        let answers = sockets::tried(family);
+        println!(
+            "{family} {}",
+            answers.map(|answer| answer.to_string()).join(" ")
+        );
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "calls the kernel as programs for i386 do")]
+mod sockets {
+    use std::arch::asm;
+
+    /// Makes a call by interrupt 0x80; all arguments have 32 bits.
+    fn old_call(number: u32, first: u32, second: u32, third: u32) -> i32 {
+        let result: u32;
+        // SAFETY: the kernel makes a socket, reading at most three words that are given.
+        unsafe {
+            asm!(
+                "xchg rbx, {first:r}",
+                "int 0x80",
+                "xchg rbx, {first:r}",
+                first = inout(reg) u64::from(first) => _,
+                inout("eax") number => result,
+                in("ecx") second,
+                in("edx") third,
+            );
+        }
+        result.cast_signed()
+    }
+
+    /// Returns what each of the three ways answers: 0 for success or the error's number.
+    pub(super) fn tried(family: i32) -> [i32; 3] {
+        let kind = if family == libc::AF_ALG {
+            libc::SOCK_SEQPACKET
+        } else {
+            libc::SOCK_STREAM
+        };
+        // SAFETY: makes a socket.
+        let direct = match unsafe { libc::socket(family, kind, 0) } {
+            -1 => std::io::Error::last_os_error().raw_os_error().unwrap(),
+            _ => 0,
+        };
+        // SAFETY: asks for memory of one page, in reach of addresses of 32 bits.
+        let words = unsafe {
+            let memory = libc::mmap(
+                std::ptr::null_mut(),
+                4096,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT,
+                -1,
+                0,
+            );
+            assert_ne!(memory, libc::MAP_FAILED);
+            memory
+                .cast::<[u32; 3]>()
+                .write([family.cast_unsigned(), kind.cast_unsigned(), 0]);
+            u32::try_from(memory as usize).unwrap()
+        };
+        let answer = |result: i32| if result < 0 { -result } else { 0 };
+        [
+            direct,
+            answer(old_call(
+                359,
+                family.cast_unsigned(),
+                kind.cast_unsigned(),
+                0,
+            )),
+            answer(old_call(102, 1, words, 0)),
+        ]
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod sockets {
+    pub(super) fn tried(_family: i32) -> [i32; 3] {
+        [0; 3]
+    }
+}
+
+fn families_of_sockets_are_refused_however_asked_for(fixture: &Fixture) {
+    if cfg!(not(target_arch = "x86_64")) {
+        return;
+    }
+    let (job, _) = fixture.own_job(&["--sockets", "all"]);
+    let (refused, missing) = (libc::EPERM, libc::ENOSYS);
+    assert_eq!(
+        fixture.output(&job),
+        format!(
+            "1 0 0 {missing}\n2 0 0 {missing}\n38 {refused} {refused} {missing}\n\
+             40 {refused} {refused} {missing}\n"
+        )
+    );
+}
+
+fn masks_cannot_be_changed(fixture: &Fixture) {
+    // What hides is the host's /dev/null, or a directory that all sandboxes share.
+    let before = fs::metadata("/dev/null").unwrap();
+    let script = "
+        for f in /proc/keys /proc/kcore /proc/timer_list /proc/interrupts /proc/acpi /proc/scsi \
+            /sys/firmware /sys/devices/virtual/powercap; do
+            test -e $f || continue
+            chmod 700 $f && echo chmod $f
+            chown 1:1 $f && echo chown $f
+            touch $f && echo touch $f
+        done
+        true";
+    assert_eq!(fixture.sh(script), "");
+    let after = fs::metadata("/dev/null").unwrap();
+    assert_eq!(after.mode(), before.mode());
+    assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+    assert_eq!(
+        (after.ctime(), after.mtime()),
+        (before.ctime(), before.mtime())
+    );
 }
 
 fn allowed_calls_are_allowed(fixture: &Fixture) {
@@ -151,7 +303,7 @@ fn df_111_no_network_but_loopback(fixture: &Fixture) {
 }
 
 fn network_of_the_host(fixture: &Fixture) {
-    let ours = std::fs::read_to_string("/proc/net/dev").unwrap();
+    let ours = fs::read_to_string("/proc/net/dev").unwrap();
     let theirs = fixture.sh("cat /proc/net/dev");
     assert_eq!(ours.lines().count(), theirs.lines().count());
 }
@@ -176,7 +328,7 @@ fn trusted(fixture: &Fixture, script: &str) -> Job {
 
 fn trusted_jobs_have_every_capability(fixture: &Fixture) {
     // dockerfile.md section 6, RUN: all capabilities, no filter. All that kiln has, that is.
-    let ours = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ours = fs::read_to_string("/proc/self/status").unwrap();
     let permitted = ours.lines().find(|line| line.starts_with("CapPrm:"));
     let (_, mask) = permitted.unwrap().split_once('\t').unwrap();
     let script = "cat /proc/self/status; mount -t tmpfs none /tmp && echo mounted";
