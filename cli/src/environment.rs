@@ -11,6 +11,7 @@ use std::thread::available_parallelism;
 use kiln_cache::Platform;
 use kiln_engine::{Programs, UnpackLimit};
 use kiln_registry::{ClientOptions, Credentials, Proxies, RegistriesConf, Secret};
+use kiln_runtime::OuterProc;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -155,6 +156,15 @@ impl Environment {
             None => Ok(available_parallelism()
                 .map_or(1, usize::from)
                 .max(FEWEST_JOBS)),
+        }
+    }
+
+    /// Returns whether commands may see all processes of this machine where the kernel refuses them
+    /// a `/proc` of their own: `KILN_OUTER_PROC=1`.
+    pub(crate) fn outer_proc(&self) -> OuterProc {
+        match self.text("KILN_OUTER_PROC").as_deref() {
+            Some("1" | "true") => OuterProc::Shown,
+            _ => OuterProc::Refused,
         }
     }
 
@@ -352,6 +362,8 @@ mod tests {
         let of = |name, value| Environment::with(&[(name, value)]);
         assert_eq!(of("KILN_JOBS", "3").jobs(), Ok(3));
         assert!(of("KILN_JOBS", "0").jobs().is_err());
+        assert_eq!(of("KILN_OUTER_PROC", "1").outer_proc(), OuterProc::Shown);
+        assert_eq!(of("KILN_OUTER_PROC", "0").outer_proc(), OuterProc::Refused);
         assert!(Environment::with(&[]).jobs().unwrap() >= FEWEST_JOBS);
         let limit = |name, value| of(name, value).unpack_limit();
         assert_eq!(

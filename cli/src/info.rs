@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kiln_runtime::userns::Rung;
+use kiln_runtime::{OuterProc, proc_is_refused};
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
@@ -38,12 +39,14 @@ pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outc
     // From here on the process is in its namespaces, as a build would be.
     let rung = session::enter()?;
     let engine = session::open_to_work(environment)?;
+    let processes = processes(&rung, environment);
     let facts = Facts {
         root,
         kernel,
         rootless: !environment.is_root(),
         namespaces: describe(&rung),
-        advice: advice(&rung),
+        advice: advice(&rung, processes),
+        processes,
         overlay: lists("/proc/filesystems", "overlay"),
         cgroups: cgroups(),
         images: engine.images()?.len(),
@@ -73,6 +76,7 @@ struct Facts {
     kernel: String,
     rootless: bool,
     namespaces: String,
+    processes: Processes,
     advice: Vec<String>,
     overlay: bool,
     cgroups: &'static str,
@@ -87,12 +91,13 @@ impl Facts {
         };
         format!(
             "Version: {VERSION}\nState directory: {}\nImages: {}\nKernel: {}\nRootless: {}\n\
-             Namespaces: {}\nLayers: {overlay}\nControl groups: {}\n",
+             Namespaces: {}\nProcesses: {}\nLayers: {overlay}\nControl groups: {}\n",
             self.root.display(),
             self.images,
             self.kernel,
             self.rootless,
             self.namespaces,
+            self.processes.describe(),
             self.cgroups,
         )
     }
@@ -105,6 +110,7 @@ impl Facts {
             "KernelVersion": self.kernel,
             "Rootless": self.rootless,
             "Namespaces": self.namespaces,
+            "Processes": self.processes.describe(),
             "Driver": if self.overlay { "overlay" } else { "copy" },
             "CgroupVersion": self.cgroups,
             "Architecture": std::env::consts::ARCH,
@@ -125,7 +131,43 @@ fn describe(rung: &Rung) -> String {
     }
 }
 
-fn advice(rung: &Rung) -> Vec<String> {
+/// What commands see of the processes of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Processes {
+    Hidden,
+    Shown,
+    Refused,
+}
+
+impl Processes {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Hidden => "those of others are hidden from commands",
+            Self::Shown => "all are seen by commands (KILN_OUTER_PROC)",
+            Self::Refused => "no commands can be run: the kernel refuses a new /proc",
+        }
+    }
+}
+
+fn processes(rung: &Rung, environment: &Environment) -> Processes {
+    // Without namespaces there are no commands, and the rung says so.
+    let refused = !matches!(rung, Rung::None { .. }) && proc_is_refused().unwrap_or(false);
+    match (refused, environment.outer_proc()) {
+        (false, _) => Processes::Hidden,
+        (true, OuterProc::Shown) => Processes::Shown,
+        (true, OuterProc::Refused) => Processes::Refused,
+    }
+}
+
+fn advice(rung: &Rung, processes: Processes) -> Vec<String> {
+    let refused = "parts of /proc are hidden here, as in containers, so commands cannot have one of \
+                   their own; run kiln where they are not, or let commands see all processes with \
+                   KILN_OUTER_PROC=1";
+    let of_processes = (processes == Processes::Refused).then(|| refused.to_owned());
+    of_rung(rung).into_iter().chain(of_processes).collect()
+}
+
+fn of_rung(rung: &Rung) -> Vec<String> {
     match rung {
         Rung::Root | Rung::Subordinate { .. } => Vec::new(),
         Rung::SingleId { reason } => vec![format!("files of other users cannot be made: {reason}")],

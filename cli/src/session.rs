@@ -57,6 +57,7 @@ pub(crate) fn open_with(
         purpose,
         registry,
         programs: environment.programs(),
+        outer_proc: environment.outer_proc(),
         unpack_limit: environment.unpack_limit()?,
     })?;
     for damage in engine.recovered() {

@@ -122,6 +122,7 @@ impl Engine {
             Removal::ByHand => Changes::Lasting,
             Removal::Automatic => Changes::Passing,
         };
+        job.outer_proc = self.outer_proc;
         job.shm_size_bytes = request.shm_size_bytes;
         job.ulimits.clone_from(&request.ulimits);
         job.resources = request.resources.clone();

@@ -8,6 +8,7 @@ use kiln_cache::{
     Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, Journal, Names, Platform, Store,
 };
 use kiln_registry::{Client, ClientOptions};
+use kiln_runtime::OuterProc;
 use kiln_snapshotter::{LayerStore, UnpackLimit};
 
 use crate::{Damage, Error};
@@ -23,6 +24,8 @@ pub struct EngineOptions {
     pub registry: ClientOptions,
     /// How programs are started that work for kiln outside of any box.
     pub programs: Programs,
+    /// What commands see at `/proc` where they cannot have one of their own.
+    pub outer_proc: OuterProc,
     /// What one layer or archive may unpack to.
     pub unpack_limit: UnpackLimit,
 }
@@ -75,6 +78,7 @@ pub struct Engine {
     pub(crate) assembled: Assembled,
     pub(crate) downloads: Downloads,
     pub(crate) programs: Programs,
+    pub(crate) outer_proc: OuterProc,
     pub(crate) client: Client,
     recovered: std::sync::Arc<[Damage]>,
 }
@@ -102,6 +106,7 @@ impl Engine {
             assembled: Assembled::new(&store),
             downloads: Downloads::new(&store),
             programs: options.programs,
+            outer_proc: options.outer_proc,
             client: Client::new(options.registry),
             store,
             recovered: std::sync::Arc::default(),

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use kiln_runtime::{Cancel, ExecError, Executor, Job, LocalExecutor, Outcome};
+use kiln_runtime::{Cancel, ExecError, Executor, Job, LocalExecutor, Outcome, OuterProc};
 use kiln_snapshotter::overlay::{Support, probe};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, Overlay, Reflink, Snapshotter, Writable};
 
@@ -72,6 +72,13 @@ impl Executor for LazyExecutor<'_> {
                 self.made.get_or_init(|| made)
             }
         };
-        executor.run(job, output, cancel)
+        match self.engine.outer_proc {
+            OuterProc::Refused => executor.run(job, output, cancel),
+            OuterProc::Shown => {
+                let mut job = job.clone();
+                job.outer_proc = OuterProc::Shown;
+                executor.run(&job, output, cancel)
+            }
+        }
     }
 }

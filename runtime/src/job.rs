@@ -39,9 +39,12 @@ pub struct Job {
     pub resolv_conf: EtcFile,
     /// What is found at `/etc/hostname`.
     pub hostname_file: EtcFile,
+    /// What is at `/proc` where it cannot be what it should be.
+    #[serde(default)]
+    pub outer_proc: OuterProc,
     /// Bytes of `/dev/shm`.
     pub shm_size_bytes: u64,
-    /// Resource limits of the process; the others are inherited.
+    /// Resource limits of the process; the others are always the same.
     pub ulimits: Vec<Ulimit>,
     /// Limits of the process and all its children together.
     pub resources: Resources,
@@ -79,6 +82,7 @@ impl Job {
                 access: Access::ReadOnly,
             },
             hostname_file: EtcFile::Untouched,
+            outer_proc: OuterProc::Refused,
             shm_size_bytes: DEFAULT_SHM_SIZE_BYTES,
             ulimits: Vec::new(),
             resources: Resources::default(),
@@ -300,6 +304,17 @@ pub enum Network {
     Host,
     /// Its own loopback device only.
     None,
+}
+
+/// What a job gets where the kernel refuses it a `/proc` of its own ([`crate::proc_is_refused`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OuterProc {
+    /// It is not run.
+    #[default]
+    Refused,
+    /// The `/proc` around kiln, in which all processes are seen.
+    Shown,
 }
 
 /// How far a process is trusted.

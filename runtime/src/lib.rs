@@ -16,6 +16,7 @@ pub mod userns; // root in a box
 
 mod capability; // what root in a sandbox may do
 mod cgroup; // limits for a process and its children
+mod claim; // directories that belong to somebody who lives
 mod seccomp; // which system calls a sandbox may make
 
 mod executor; // runs one job
@@ -35,9 +36,9 @@ pub use device::{Device, DeviceKind, DeviceNumber};
 pub use executor::{Executor, LocalExecutor, Output, Stream};
 pub use job::{
     Access, BUILD_HOSTNAME, Changes, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, Mount, MountSource,
-    Network, Process, ProcessUser, Resources, Root, Security, Streams, Ulimit, UlimitName,
-    WindowSize, Writable, hosts_text,
+    Network, OuterProc, Process, ProcessUser, Resources, Root, Security, Streams, Ulimit,
+    UlimitName, WindowSize, Writable, hosts_text,
 };
 pub use outcome::{End, ExecError, Observed, Outcome, Warning};
 pub use secret::SecretBytes;
-pub use sys::{end_with_parent, share_heap, was_closed};
+pub use sys::{await_children, end_with_parent, proc_is_refused, share_heap, was_closed};

@@ -202,6 +202,13 @@ pub enum ExecError {
         #[source]
         source: io::Error,
     },
+    /// The kernel refuses a `/proc` in which only the job's processes are seen.
+    #[error(
+        "the kernel refuses a new /proc, because parts of the one around kiln are hidden, as they \
+             are in containers; run kiln where they are not (--security-opt systempaths=unconfined), \
+             or let commands see all processes of this machine with KILN_OUTER_PROC=1"
+    )]
+    ProcRefused,
     /// A mount's target is missing in another mount, where it cannot be made.
     #[error(
         "mounting {target}: it does not exist in the mount at {outer}, which is read-only, so it \
@@ -221,6 +228,17 @@ pub enum ExecError {
         /// The kernel's answer.
         #[source]
         source: io::Error,
+    },
+    /// The caller's own limit is lower than the one that jobs are promised, and cannot be raised.
+    #[error(
+        "the limit {name}={value} that kiln was started with would change what commands come to; \
+             start it without (ulimit)"
+    )]
+    InheritedLimit {
+        /// The limit's command line name.
+        name: &'static str,
+        /// What it is.
+        value: u64,
     },
     /// A device cannot be given to the job.
     #[error("device {} at {target}", host.display())]

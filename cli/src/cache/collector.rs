@@ -14,6 +14,7 @@ use kiln_engine::{
     Amount, CacheSettings, Collection, Engine, EngineOptions, Programs, Purpose, UnpackLimit,
 };
 use kiln_registry::ClientOptions;
+use kiln_runtime::OuterProc;
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
@@ -83,6 +84,8 @@ pub(crate) fn collect(arguments: &[OsString]) -> Outcome {
     let _ = rustix::process::nice(NICENESS);
     session::enter()?;
     let engine = Engine::open(EngineOptions {
+        // It runs nothing.
+        outer_proc: OuterProc::Refused,
         root: PathBuf::from(root),
         purpose: Purpose::Work,
         registry: ClientOptions::default(),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use kiln_testbed::need;
 use serde_json::Value;
@@ -28,6 +29,50 @@ fn quiet_prints_only_the_id() {
             .stderr
             .contains("progress=plain and quiet cannot be used together")
     );
+}
+
+#[test]
+fn a_parent_that_ignores_its_children_does_not_matter() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile(DOCKERFILE);
+    let command = kiln.command();
+    let output = Command::new("sh")
+        .args(["-c", "trap '' CHLD; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(["build", "-q", "ctx"])
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(command.get_current_dir().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn working_directories_and_programs_do_not_lead_to_the_host() {
+    let kiln = need!(Kiln::for_builds());
+    let secret = kiln.write("secret", "of the host");
+    let upwards = format!("../../../../../../../../..{}", secret.display());
+    let links = (3..16).map(|number| format!("/proc/self/fd/{number}"));
+    for link in links.chain(["/proc/self/exe".to_owned(), "/proc/self/root".to_owned()]) {
+        for lines in [
+            format!("WORKDIR {link}\nRUN [\"/bin/busybox\", \"cat\", \"{upwards}\"]\n"),
+            format!("RUN [\"{link}/../../../../../../../bin/sh\", \"-c\", \"cat {upwards}\"]\n"),
+            format!("RUN [\"{link}\", \"--version\"]\n"),
+        ] {
+            kiln.dockerfile(&format!("FROM scratch\nCOPY busybox /bin/busybox\n{lines}"));
+            let ended = kiln.run(&["build", "--progress=plain", "ctx"]);
+            assert_ne!(ended.code, 0, "{lines}{}", ended.stderr);
+            assert!(
+                !ended.stderr.contains("of the host"),
+                "{lines}{}",
+                ended.stderr
+            );
+        }
+    }
 }
 
 #[test]

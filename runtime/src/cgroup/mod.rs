@@ -6,8 +6,8 @@
 //! where this process may write there, or else below the group it is in, which works where that
 //! was delegated. Groups without limits are not made at all.
 //!
-//! Groups outlive a kiln that is killed; the next one to make a group removes those of processes
-//! that are gone.
+//! Groups outlive a kiln that is killed; the next one to make a group removes those that nobody
+//! holds a lock of. The kernel refuses where somebody is still inside.
 
 mod hierarchy; // which hierarchies the host has
 mod settings; // limits as files
@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use hierarchy::{Hierarchy, Version};
 use settings::Setting;
 
+use crate::claim::Claim;
 use crate::{ExecError, Resources, Warning};
 
 pub(crate) use hierarchy::is_unified;
@@ -27,7 +28,7 @@ pub(crate) use hierarchy::is_unified;
 /// The groups of one job.
 #[derive(Debug)]
 pub(crate) struct Cgroup {
-    directories: Vec<PathBuf>,
+    groups: Vec<Claim>,
     /// Where a process enters the version 1 groups.
     procs: Vec<OwnedFd>,
     /// The version 2 group, into which a process is born.
@@ -41,7 +42,7 @@ impl Cgroup {
             return Ok(None);
         }
         let mut group = Self {
-            directories: Vec::new(),
+            groups: Vec::new(),
             procs: Vec::new(),
             unified: None,
         };
@@ -104,18 +105,19 @@ impl Cgroup {
             .ok_or_else(|| {
                 setting.failed(format!("there is no {} control group", setting.controller))
             })?;
-        let known = |directory: &&PathBuf| directory.starts_with(&hierarchy.mount);
-        if let Some(directory) = self.directories.iter().find(known) {
-            let directory = directory.clone();
+        let known = |group: &&Claim| group.path().starts_with(&hierarchy.mount);
+        if let Some(group) = self.groups.iter().find(known) {
+            let directory = group.path().to_owned();
             hierarchy
                 .enable(&directory, setting.controller)
                 .map_err(|error| setting.failed(error.to_string()))?;
             return Ok((hierarchy.version, directory));
         }
         let directory = make_group(hierarchy, resources.parent.as_deref())
-            .and_then(|directory| {
+            .and_then(|group| {
+                let directory = group.path().to_owned();
                 // Known before anything else can fail, so that it is removed.
-                self.directories.push(directory.clone());
+                self.groups.push(group);
                 hierarchy.enable(&directory, setting.controller)?;
                 match hierarchy.version {
                     Version::One => {
@@ -145,9 +147,9 @@ impl Cgroup {
     /// Removes the groups once they are empty; says whether something in them was killed for want
     /// of memory.
     pub(crate) fn remove(self) -> bool {
-        let out_of_memory = self.directories.iter().any(|directory| {
+        let out_of_memory = self.groups.iter().any(|group| {
             ["memory.events", "memory.oom_control"].iter().any(|file| {
-                fs::read_to_string(directory.join(file)).is_ok_and(|text| counts_oom_kill(&text))
+                fs::read_to_string(group.path().join(file)).is_ok_and(|text| counts_oom_kill(&text))
             })
         });
         self.remove_directories();
@@ -155,9 +157,9 @@ impl Cgroup {
     }
 
     fn remove_directories(&self) {
-        for directory in &self.directories {
+        for group in &self.groups {
             // What cannot be removed now is removed by the next kiln.
-            let _ = fs::remove_dir(directory);
+            let _ = fs::remove_dir(group.path());
         }
     }
 }
@@ -169,7 +171,7 @@ fn counts_oom_kill(text: &str) -> bool {
 }
 
 /// Makes a group of our own.
-fn make_group(hierarchy: &Hierarchy, parent: Option<&str>) -> io::Result<PathBuf> {
+fn make_group(hierarchy: &Hierarchy, parent: Option<&str>) -> io::Result<Claim> {
     let above = match parent {
         Some(parent) => {
             let above = hierarchy.mount.join(parent.trim_start_matches('/'));
@@ -187,16 +189,7 @@ fn make_group(hierarchy: &Hierarchy, parent: Option<&str>) -> io::Result<PathBuf
             }
         }
     };
-    sweep(&above);
-    let process = std::process::id();
-    for number in 0.. {
-        let directory = above.join(format!("{process}-{number}"));
-        match fs::create_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|()| directory),
-        }
-    }
-    unreachable!("some number is free")
+    Claim::below(&above)
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
@@ -206,23 +199,6 @@ fn make_directory(path: &Path) -> io::Result<()> {
             rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(Into::into)
         }
         other => other,
-    }
-}
-
-/// Removes groups of processes that are gone. The kernel refuses where somebody is still inside.
-fn sweep(above: &Path) {
-    let Ok(entries) = fs::read_dir(above) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.split_once('-'));
-        if let Some((process, _)) = owner
-            && process.parse::<u32>().is_ok()
-            && !Path::new("/proc").join(process).exists()
-        {
-            let _ = fs::remove_dir(entry.path());
-        }
     }
 }
 

@@ -90,7 +90,7 @@ pub(super) fn add_builtin_mounts(
     steps.push(
         &proc_path,
         MountStep::Fresh {
-            kind: Fresh::Proc,
+            kind: Fresh::Proc(job.outer_proc),
             target: proc,
             masks,
             read_only,

@@ -68,6 +68,11 @@ pub(super) fn explain(plan: &Plan, record: Record, head: &[u8]) -> Result<End, E
                 None => ExecError::Mount { target, source },
             });
         }
+        Stage::MakeMount
+            if errno == rustix::io::Errno::PERM && target() == GuestPath::new("proc") =>
+        {
+            return Err(ExecError::ProcRefused);
+        }
         Stage::Target | Stage::MakeMount | Stage::Attach | Stage::Mask => {
             return Err(ExecError::Mount {
                 target: target(),

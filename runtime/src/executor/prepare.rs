@@ -7,7 +7,6 @@ use kiln_cache::GuestPath;
 use kiln_snapshotter::overlay::{self, OverlaySpec};
 use rustix::mount::MountAttrFlags;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
 use super::builtin::{Steps, add_builtin_mounts};
@@ -125,17 +124,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
     let searched = !program.contains('/');
     let candidates = Strings::new(candidates(program, job)).map_err(text("the program"))?;
     let cwd = working_directory(&job.process.cwd)?;
-    let limits: Vec<(Resource, Rlimit)> = job
-        .ulimits
-        .iter()
-        .map(|limit| {
-            let rlimit = Rlimit {
-                current: limit.soft,
-                maximum: limit.hard,
-            };
-            (limit.resource.resource(), rlimit)
-        })
-        .collect();
+    let limits = surroundings.limits.with(&job.ulimits);
     let sandbox = job.security == Security::Sandbox;
     let forbidden = match sandbox {
         true => capability::forbidden(job.network),

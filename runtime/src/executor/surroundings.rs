@@ -1,7 +1,7 @@
 //! What all jobs of a process share, prepared once.
 //!
 //! A file system in memory, mounted where only this process sees it, on a directory
-//! `<process id>-<number>` of the caller's choice:
+//! `<process id>-<number>` that it holds a lock of, where the caller wants it:
 //!
 //! ```text
 //! stubs/        the lowest layer of every root: mount points that images lack
@@ -17,9 +17,9 @@
 //! change to the upper directory: no copy-up before the run and nothing to clean up after it.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -31,6 +31,8 @@ use rustix::mount::{MountAttrFlags, UnmountFlags};
 use rustix::thread::CapabilitySet;
 
 use super::detached::{PLAIN, attach, clone_tree, new_mount};
+use super::limits::Limits;
+use crate::claim::Claim;
 use crate::sys::{self, Keeper, Leaf};
 use crate::userns::IdMaps;
 use crate::{ExecError, capability, seccomp};
@@ -66,8 +68,8 @@ pub(super) struct Mask {
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     directory: PathBuf,
-    /// Held for its lock: it says that the directory is in use.
-    _lock: File,
+    /// Keeps other kilns from removing the directory, and with it what is mounted there.
+    _claim: Claim,
     counter: AtomicU64,
     texts: Mutex<HashMap<String, PathBuf>>,
     pub(super) ids: IdMaps,
@@ -75,6 +77,7 @@ pub(crate) struct Surroundings {
     pub(super) masked_sys: Vec<Mask>,
     pub(super) filter: Vec<sock_filter>,
     pub(super) own_capabilities: CapabilitySet,
+    pub(super) limits: Limits,
     pub(super) keeper: Keeper,
     pub(super) launcher: OwnedFd,
     /// The parent's `/proc`.
@@ -83,10 +86,13 @@ pub(crate) struct Surroundings {
 
 impl Surroundings {
     pub(super) fn new(scratch: &Path) -> Result<Self, ExecError> {
-        let (directory, lock) = claim(scratch).map_err(|source| ExecError::Prepare {
+        // What the claims of kilns that are gone held was mounted, and went with them.
+        let claim = fs::create_dir_all(scratch).and_then(|()| Claim::below(scratch));
+        let claim = claim.map_err(|source| ExecError::Prepare {
             what: format!("creating a directory in {}", scratch.display()),
             source,
         })?;
+        let directory = claim.path().to_owned();
         let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(ExecError::prepare("opening /proc"))?;
         let keeper = Keeper::start(proc.as_fd()).map_err(ExecError::prepare(
@@ -100,7 +106,7 @@ impl Surroundings {
         )))?;
         let surroundings = Self {
             directory,
-            _lock: lock,
+            _claim: claim,
             counter: AtomicU64::new(0),
             texts: Mutex::default(),
             ids: IdMaps::of_this_process(),
@@ -108,6 +114,7 @@ impl Surroundings {
             masked_sys: existing("/sys", &masked_sys(Path::new("/sys"))),
             filter: seccomp::default_filter(),
             own_capabilities: capability::own(),
+            limits: Limits::of_this_process()?,
             keeper,
             launcher: launcher().map_err(ExecError::prepare("making the launcher of programs"))?,
             proc,
@@ -238,50 +245,6 @@ impl Drop for Surroundings {
     }
 }
 
-/// Makes an empty directory that no other executor uses, and removes those of executors that are
-/// gone, which are as empty: what was mounted on them went with the process.
-///
-/// Whoever removes a directory takes away what others have mounted on it in their namespaces. So
-/// that one is in use is said by a lock, which ends with its owner wherever that one lives: process
-/// ids mean nothing to those in other namespaces.
-fn claim(scratch: &Path) -> std::io::Result<(PathBuf, File)> {
-    fs::create_dir_all(scratch)?;
-    for entry in fs::read_dir(scratch)?.flatten() {
-        let path = entry.path();
-        // Two who look at once do not take each other for the owner.
-        if let Ok(handle) = File::open(&path)
-            && handle.try_lock_shared().is_ok()
-        {
-            let _ = fs::remove_dir(&path);
-        }
-    }
-    let process = std::process::id();
-    for number in 0_u32.. {
-        let directory = scratch.join(format!("{process}-{number}"));
-        match fs::create_dir(&directory) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
-            other => other?,
-        }
-        // Another one may take it for abandoned before it is locked.
-        let Ok(handle) = File::open(&directory) else {
-            continue;
-        };
-        handle.lock()?;
-        if is_at(&handle, &directory) {
-            return Ok((directory, handle));
-        }
-    }
-    unreachable!("some number is free")
-}
-
-/// Says whether an open directory is still what has this name: another executor may have removed it
-/// and made one of its own.
-fn is_at(handle: &File, path: &Path) -> bool {
-    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    let (open, named) = (handle.metadata(), fs::metadata(path));
-    open.is_ok_and(|open| named.is_ok_and(|named| identity(open) == identity(named)))
-}
-
 /// Opens the launcher: a file in memory, on a mount of its own that is read-only and in no tree.
 fn launcher() -> Result<OwnedFd, rustix::io::Errno> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -407,44 +370,7 @@ fn make_one(path: &Path, leaf: Leaf) -> Result<(), rustix::io::Errno> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
-
-    #[test]
-    fn a_directory_is_in_use_as_long_as_its_lock_is_held() {
-        let scratch = tempfile::tempdir().unwrap();
-        // Of a process that this one cannot see: its namespace is another, or its number is taken.
-        let foreign = scratch.path().join("4194304999-0");
-        let gone = scratch.path().join(format!("{}-7", std::process::id()));
-        for directory in [&foreign, &gone] {
-            fs::create_dir(directory).unwrap();
-        }
-        let owner = File::open(&foreign).unwrap();
-        owner.lock().unwrap();
-        let (one, _one) = claim(scratch.path()).unwrap();
-        let (two, _two) = claim(scratch.path()).unwrap();
-        assert!(foreign.exists() && one.exists() && two.exists() && one != two);
-        assert!(!gone.exists());
-        drop(owner);
-        claim(scratch.path()).unwrap();
-        assert!(!foreign.exists());
-    }
-
-    #[test]
-    fn executors_that_are_made_at_once_have_a_directory_each() {
-        let scratch = tempfile::tempdir().unwrap();
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| claim(scratch.path()).unwrap()))
-                .collect();
-            let claimed = threads.into_iter().map(|thread| thread.join().unwrap());
-            let claimed: Vec<_> = claimed.collect();
-            let names: HashSet<&PathBuf> = claimed.iter().map(|(path, _)| path).collect();
-            assert_eq!(names.len(), claimed.len());
-            assert!(names.iter().all(|path| path.is_dir()));
-        });
-    }
 
     #[test]
     fn heat_of_every_processor_is_hidden() {

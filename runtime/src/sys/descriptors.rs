@@ -53,7 +53,8 @@ mod tests {
     fn both_ways_close_everything() {
         let proc =
             rustix::fs::open(c"/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        let ways: [fn(c_int, BorrowedFd<'_>) -> Result<(), Errno>; 2] = [close_from, close_listed];
+        type Way = fn(c_int, BorrowedFd<'_>) -> Result<(), Errno>;
+        let ways: [Way; 2] = [close_from, close_listed];
         for way in ways {
             let many: Vec<_> = (0..300)
                 .map(|_| rustix::io::fcntl_dupfd_cloexec(&proc, 0).unwrap())

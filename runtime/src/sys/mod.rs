@@ -7,6 +7,7 @@
 //! unwinds.
 
 mod child; // what the new process does
+mod children; // their ends
 mod closed; // standard streams that are none
 mod descriptors; // letting go of them
 mod exec; // programs and their arguments as the kernel takes them
@@ -15,11 +16,13 @@ mod heap; // where memory comes from
 mod helper; // small processes that assist in making a user namespace
 mod keeper; // what all sandboxes end with
 mod launcher; // the program that executes the program
+mod probe; // what the kernel refuses
 mod program; // everything a new process has to know
 mod raw; // system calls that rustix lacks
 mod report; // how a new process says what went wrong
 mod tied; // programs that do not outlive kiln
 
+pub use children::await_children;
 pub use closed::was_closed;
 pub(crate) use exec::{Arguments, Strings};
 pub(crate) use fork::{Ending, Namespaces, Spawned, spawn};
@@ -27,6 +30,7 @@ pub use heap::share_heap;
 pub(crate) use helper::{Helper, HelperTask};
 pub(crate) use keeper::Keeper;
 pub(crate) use launcher::launcher;
+pub use probe::proc_is_refused;
 pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, take_signals, unshare};
 pub(crate) use report::{HEAD_BYTES, RECORD_BYTES, Record, Stage};

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, Gid, Uid};
 
 use super::{Arguments, Strings};
-use crate::Access;
+use crate::{Access, OuterProc};
 
 /// What a new process does before it becomes the user's program.
 #[derive(Debug)]
@@ -142,9 +142,8 @@ pub(crate) enum MountStep {
 /// File systems whose contents depend on who makes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fresh {
-    /// Processes. Where the kernel refuses one because its own is partly hidden, the old root's
-    /// `/proc` is shown instead.
-    Proc,
+    /// Processes.
+    Proc(OuterProc),
     /// Devices and the kernel's settings; the old root's `/sys` as a second choice.
     Sysfs(Access),
     /// The control group the process is in; left out if refused.

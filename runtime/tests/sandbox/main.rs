@@ -55,6 +55,12 @@ fn main() -> ExitCode {
         (Some("--stubborn-victim"), [directory, ..]) => {
             lifecycle::stubborn_victim(Path::new(directory))
         }
+        (Some("--hidden-proc"), [directory, ..]) => {
+            security::with_hidden_proc(Path::new(directory))
+        }
+        (Some("--limited-caller"), [directory, ..]) => {
+            process::limited_caller(Path::new(directory))
+        }
         (Some("--sockets"), _) => security::try_sockets(),
         (Some("--outlive"), [directory, ..]) => lifecycle::outlive(directory),
         (Some("--monitor"), [directory, ..]) => containers::monitor(Path::new(directory)),

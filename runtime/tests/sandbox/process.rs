@@ -1,9 +1,11 @@
 //! The process itself: how it ends, who it is, what it has.
 
 use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
 use kiln_cache::GuestPath;
-use kiln_runtime::userns::Rung;
+use kiln_runtime::userns::{self, Rung};
 use kiln_runtime::{
     End, ExecError, ProcessUser, Streams, Ulimit, UlimitName, WindowSize, hosts_text,
 };
@@ -24,6 +26,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
     input_ends_at_once
     terminal_is_its_own
     limits_are_set
+    limits_are_not_the_callers
     every_limit_can_be_set
     limits_that_cannot_be_set_are_named
     hostname_and_hosts
@@ -150,6 +153,44 @@ fn limits_are_set(fixture: &Fixture) {
         hard: Some(200),
     }];
     assert_eq!(fixture.output(&job), "100\n200\n");
+}
+
+/// Starts a run with limits of a shell's; run by [`limits_are_not_the_callers`].
+pub(crate) fn limited_caller(directory: &Path) -> ExitCode {
+    let rung = userns::enter(&userns::Options::default()).unwrap();
+    let fixture = match Fixture::new(directory, rung) {
+        Ok(fixture) => fixture,
+        Err(_) => return ExitCode::FAILURE,
+    };
+    println!(
+        "{}",
+        fixture.sh("ulimit -Sn; ulimit -f; ulimit -c; ulimit -s; umask")
+    );
+    ExitCode::SUCCESS
+}
+
+fn limits_are_not_the_callers(fixture: &Fixture) {
+    let own = std::env::current_exe().unwrap();
+    let run = |limits: &str| {
+        let output = Command::new("sh")
+            .args(["-c", &format!("umask 077; {limits}; exec \"$@\"",), "sh"])
+            .args([own.as_os_str(), "--limited-caller".as_ref()])
+            .arg(fixture.directory())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (String::from_utf8_lossy(&output.stdout).into_owned(), error)
+    };
+    let expected = "1024\nunlimited\nunlimited\n8192\n0022\n\n";
+    // Soft limits can be raised by anybody.
+    let (text, error) = run("ulimit -Sn 200; ulimit -Sf 100000; ulimit -Sc 0; ulimit -Ss 4096");
+    assert_eq!(text, expected, "{error}");
+    // Hard ones by root at most; nobody runs anything with less than is promised.
+    let (text, error) = run("ulimit -f 100000");
+    assert!(
+        text == expected || error.contains("InheritedLimit { name: \"fsize\""),
+        "{text}{error}"
+    );
 }
 
 fn every_limit_can_be_set(fixture: &Fixture) {

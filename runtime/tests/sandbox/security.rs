@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 
-use kiln_runtime::userns::Rung;
-use kiln_runtime::{Job, Network, ProcessUser, Security};
+use kiln_runtime::userns::{self, Rung};
+use kiln_runtime::{ExecError, Job, Network, OuterProc, ProcessUser, Security, proc_is_refused};
+use kiln_testbed::{Skip, Tool};
 
 use crate::cases;
 use crate::fixture::Fixture;
@@ -16,6 +18,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
     others_have_no_capabilities
     families_of_sockets_are_refused_however_asked_for
     masks_cannot_be_changed
+    a_hidden_proc_is_not_shown_unasked
     namespaces_and_mounts_are_refused
     allowed_calls_are_allowed
     proc_is_masked
@@ -211,6 +214,52 @@ fn families_of_sockets_are_refused_however_asked_for(fixture: &Fixture) {
     );
 }
 
+/// Runs a job where parts of `/proc` are hidden, as in a container: without its own `/proc` it is not
+/// run unless somebody agrees. Started by [`a_hidden_proc_is_not_shown_unasked`].
+pub(crate) fn with_hidden_proc(directory: &Path) -> ExitCode {
+    let rung = userns::enter(&userns::Options::default()).unwrap();
+    assert!(matches!(rung, Rung::Subordinate { .. }), "{rung:?}");
+    assert!(proc_is_refused().unwrap());
+    let fixture = Fixture::new(directory, rung).ok().unwrap();
+    let (mut job, _) = fixture.job(&["sh", "-c", "ls /proc | grep -c '^[0-9]'"]);
+    assert!(matches!(fixture.try_run(&job), Err(ExecError::ProcRefused)));
+    job.outer_proc = OuterProc::Shown;
+    let seen: u32 = fixture.output(&fixture.again(&job)).trim().parse().unwrap();
+    println!("{seen} processes seen");
+    ExitCode::from(u8::from(seen < 5))
+}
+
+fn a_hidden_proc_is_not_shown_unasked(fixture: &Fixture) {
+    assert!(!proc_is_refused().unwrap());
+    if fixture.rung != Rung::Root {
+        return;
+    }
+    let (Ok(unshare), Ok(setpriv)) = (Tool::find("unshare"), Tool::find("setpriv")) else {
+        Skip::because("unshare and setpriv are needed to hide parts of /proc").announce();
+        return;
+    };
+    let own = std::env::current_exe().unwrap();
+    let directory = fixture.directory();
+    let script = "mount --bind /dev/null /proc/uptime && exec \"$@\"";
+    let output = unshare
+        .command()
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(setpriv.command().get_program())
+        .args(["--bounding-set", "-sys_admin", "--"])
+        .args([
+            own.as_os_str(),
+            "--hidden-proc".as_ref(),
+            directory.as_os_str(),
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 fn masks_cannot_be_changed(fixture: &Fixture) {
     // What hides is the host's /dev/null, or a directory that all sandboxes share.
     let before = fs::metadata("/dev/null").unwrap();
@@ -362,7 +411,7 @@ fn trusted_jobs_see_and_change_settings(fixture: &Fixture) {
 fn trusted_jobs_have_devices(fixture: &Fixture) {
     // As BuildKit gives them for security.insecure.
     for name in ["kmsg", "fuse", "kvm", "net/tun", "loop-control"] {
-        if std::path::Path::new("/dev").join(name).exists() {
+        if Path::new("/dev").join(name).exists() {
             let script = format!("stat -c %t:%T /dev/{name}");
             let expected = std::process::Command::new("stat")
                 .args(["-c", "%t:%T", &format!("/dev/{name}")])

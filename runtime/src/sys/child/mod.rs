@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 
 use self::descriptors::Moved;
+pub(super) use self::tree::new_proc;
 use super::program::Program;
 use super::raw;
 use super::report::{Record, Stage};

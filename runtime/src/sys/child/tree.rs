@@ -11,10 +11,10 @@ use rustix::mount::{
 
 use super::place::{open_target, resolve};
 use super::{During as _, Step};
-use crate::Access;
 use crate::sys::program::{Fresh, MountStep, Program};
 use crate::sys::raw;
 use crate::sys::report::Stage;
+use crate::{Access, OuterProc};
 
 /// Attributes of every file system made here that holds no programs and no devices.
 const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -133,9 +133,17 @@ fn new_mount(kind: &CStr, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> 
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
+/// Makes a `/proc` of this process's namespace.
+pub(in crate::sys) fn new_proc() -> Result<OwnedFd, Errno> {
+    new_mount(c"proc", PLAIN)
+}
+
 fn fresh(kind: Fresh) -> Result<OwnedFd, Errno> {
     match kind {
-        Fresh::Proc => new_mount(c"proc", PLAIN).or_else(|_| clone_tree(c"/proc")),
+        Fresh::Proc(outer) => match (new_proc(), outer) {
+            (Err(Errno::PERM), OuterProc::Shown) => clone_tree(c"/proc"),
+            (proc, _) => proc,
+        },
         Fresh::Sysfs(Access::ReadWrite) => {
             new_mount(c"sysfs", PLAIN).or_else(|_| clone_tree(c"/sys"))
         }
