@@ -323,7 +323,8 @@ mod tests {
         let rename = |layer: &Path| {
             let names = layer.ancestors().nth(3).unwrap().join("diffs");
             for name in fs::read_dir(names).unwrap() {
-                fs::write(name.unwrap().path(), "nothing").unwrap();
+                // What is no name at all would be put right on the way.
+                fs::write(name.unwrap().path(), "0".repeat(64)).unwrap();
             }
         };
         let [only] = &found(rename)[..] else {
