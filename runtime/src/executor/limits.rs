@@ -23,7 +23,8 @@ type Limit = (Resource, Option<u64>, Option<u64>, TooLow);
 /// What there is on a machine with systemd 252 for a service with Docker's settings.
 const LIMITS: [Limit; 15] = [
     (Resource::As, None, None, TooLow::Refused("as")),
-    (Resource::Core, None, None, TooLow::Taken),
+    // Not Docker's: what is left of a program that crashed would become part of the image.
+    (Resource::Core, Some(0), None, TooLow::Taken),
     (Resource::Cpu, None, None, TooLow::Refused("cpu")),
     (Resource::Data, None, None, TooLow::Refused("data")),
     (Resource::Fsize, None, None, TooLow::Refused("fsize")),
