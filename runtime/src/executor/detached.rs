@@ -59,24 +59,31 @@ pub(super) fn attach(mount: &OwnedFd, path: &Path) -> Result<(), Errno> {
 
 /// Clones a mount of each of some files of a detached file system.
 ///
-/// Kernels before 6.15 clone only what is attached, so it is attached to the tree of this process
-/// for as long as that takes.
+/// Kernels before 6.15 clone only what is attached. There it is attached to the tree of this process
+/// for as long as that takes, which is long: taking it off again waits for all processors.
 pub(super) fn clone_files(
     surroundings: &Surroundings,
     file_system: &OwnedFd,
     names: &[String],
 ) -> Result<Vec<OwnedFd>, Errno> {
-    let _attached = Attached::at(file_system, surroundings.own_path("files"))?;
-    names
-        .iter()
-        .map(|name| {
-            rustix::mount::open_tree(
-                file_system,
-                name.as_str(),
-                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-            )
-        })
-        .collect()
+    match clone_each(file_system, names) {
+        Err(Errno::INVAL) => {
+            let _attached = Attached::at(file_system, surroundings.own_path("files"))?;
+            clone_each(file_system, names)
+        }
+        other => other,
+    }
+}
+
+fn clone_each(file_system: &OwnedFd, names: &[String]) -> Result<Vec<OwnedFd>, Errno> {
+    let clone = |name: &String| {
+        rustix::mount::open_tree(
+            file_system,
+            name.as_str(),
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )
+    };
+    names.iter().map(clone).collect()
 }
 
 /// A directory of ours with something mounted on it for a moment.
