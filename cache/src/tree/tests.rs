@@ -55,7 +55,7 @@ fn entries_of_every_kind_read_back() {
         Kind::Fifo,
         Kind::Whiteout,
     ];
-    let names: Vec<String> = (0..kinds.len()).map(|i| format!("n{i}")).collect();
+    let names: Vec<String> = (0..kinds.len()).map(|i| format!("n{i:02}")).collect();
     let entries: Vec<Entry<'_>> = kinds
         .iter()
         .zip(&names)
