@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_cache::{
-    Entry, Filter, GuestPath, Kind, LayerId, Owners, Scan, ScanError, StatIndex, Store, Timestamp,
-    Tree, Visit, scan,
+    Entry, Filter, GuestPath, LayerId, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree,
+    Visit, scan,
 };
-use kiln_parser::{IgnoreRules, PathPatterns, SourcePattern, Verdict, WalkState, clean};
+use kiln_parser::{IgnoreRules, SourcePattern, Verdict, WalkState};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 
-use crate::copy::{Argument, Choice, choose};
-use crate::files::{Files, resolve_in};
+use crate::copy::Argument;
+use crate::files::Files;
 use crate::graph::{ContextId, FileSource, Graph, Layout, Op, Wildcards};
+use crate::sent;
 
 /// A build context that has not been looked at yet.
 #[derive(Clone, Debug)]
@@ -169,53 +170,8 @@ impl Files for ScannedContext {
     }
 
     fn is_sent(&self, path: &GuestPath) -> bool {
-        let mut sent = Vec::new();
-        for read in &self.reads {
-            let written = clean(&format!("/{}", read.argument))[1..].to_owned();
-            if written.is_empty() {
-                return true;
-            }
-            sent.extend(self.sent_with(&written));
-            sent.push(written);
-        }
-        let Ok(patterns) = PathPatterns::new(sent.iter().map(String::as_str)) else {
-            return true;
-        };
-        let choice = Choice {
-            include: Some(&patterns),
-            exclude: None,
-            within: &String::from_utf8_lossy(path.as_bytes()),
-        };
-        path.is_root() || !choose(self, &GuestPath::ROOT, choice).is_empty()
-    }
-}
-
-impl ScannedContext {
-    /// Returns what is sent with an argument because of links: where those in front of the first
-    /// wildcard lead, and everything that this one matches if there are links among it.
-    fn sent_with(&self, written: &str) -> Vec<String> {
-        let source = SourcePattern::parse(written);
-        let base = |source: &SourcePattern| resolve_in(self, &GuestPath::new(source.base())).ok();
-        let Some((source, base)) = source.ok().and_then(|s| base(&s).map(|base| (s, base))) else {
-            return Vec::new();
-        };
-        let rest = written.strip_prefix(source.base()).unwrap_or(written);
-        let rest = rest.trim_start_matches('/');
-        let text = |rest: &str| String::from_utf8_lossy(base.join(rest).as_bytes()).into_owned();
-        let mut sent = vec![text(rest)];
-        if source.depth() > 1
-            && let Some(first) = rest.split('/').next()
-        {
-            let is_link = |name: &[u8]| {
-                let entry = self.get(base.join(name).as_bytes());
-                let is_link = |entry: Entry<'_>| matches!(entry.kind, Kind::Symlink { .. });
-                source.matches_at(0, &String::from_utf8_lossy(name)) && entry.is_some_and(is_link)
-            };
-            if self.names(base.as_bytes()).iter().any(|name| is_link(name)) {
-                sent.push(text(first));
-            }
-        }
-        sent
+        let arguments = self.reads.iter().map(|read| read.argument.as_str());
+        sent::is_sent(self, arguments, path)
     }
 }
 

@@ -23,6 +23,7 @@ mod execute; // one step
 mod facts; // what is known before keys are made
 mod keys; // names of steps
 mod run; // RUN
+mod sent; // what BuildKit would have of a context
 mod solve; // all steps
 
 mod account; // what became of the steps
