@@ -7,6 +7,7 @@
 mod digest; // content, layers, images, steps
 mod encode; // how a value enters a key
 mod guest_path; // paths inside a root
+mod holes; // files with less in them than they are long
 mod media; // descriptors and media types
 mod name; // names of images
 mod platform; // what an image runs on
@@ -55,6 +56,7 @@ pub use encode::{Encode, Encoder};
 pub use eviction::{Candidate, Demand, Leaving, Limits, evict};
 pub use flight::{Attempt, Claim, Flight, claim};
 pub use guest_path::{GuestPath, compare_paths};
+pub use holes::{Piece, Pieces, may_have_holes};
 pub use image::{
     Empty, Healthcheck, History, Image, ImageConfig, ImageError, Index, LARGEST_CONFIG,
     LARGEST_MANIFEST, Manifest, RootFs, RunConfig, parse_manifest,

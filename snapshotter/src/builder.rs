@@ -214,7 +214,7 @@ impl LayerBuilder {
         content: &mut dyn Read,
     ) -> Result<Hashed, BuildError> {
         let file = self.create(path, metadata.mode)?;
-        let hashed = copy::copy_hashing(content, &file).map_err(reading(path))?;
+        let hashed = copy::copy_stream(content, &file).map_err(reading(path))?;
         self.set_metadata(&file, metadata).map_err(writing(path))?;
         self.push_file(path, metadata, hashed)?;
         Ok(hashed)

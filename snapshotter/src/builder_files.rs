@@ -5,22 +5,23 @@
 //! both are done when the slower one is. What the layer has besides these files is read from it.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::{Entry, GuestPath, Kind, Tree, TreeBuilder};
+use kiln_cache::{Entry, GuestPath, Kind, Piece, Pieces, Tree, TreeBuilder};
 use rayon::prelude::*;
 use rustix::fs::ioctl_ficlone;
 
 use crate::build_error::{BuildError, reading, writing};
 use crate::builder::{Content, LayerBuilder};
 use crate::builder_state::merge;
-use crate::copy::Hashed;
+use crate::copy::{Hashed, Hashing};
 use crate::error::LayerError;
 use crate::files::LayerFiles;
+use crate::holed::HoledFile;
 use crate::metadata::Metadata;
 use crate::tar_contents::{Check, Contents, OnDisk, SMALL, read_up_to};
 use crate::tar_digest;
@@ -31,6 +32,12 @@ pub const LARGE_FILE: u64 = 16 << 20;
 
 /// Bytes of a large file that are handed on at once.
 const PIECE: usize = 512 << 10;
+
+/// A piece of a large file on its way.
+enum Sent {
+    Bytes(Vec<u8>),
+    Hole(u64),
+}
 
 /// Pieces on their way: the copy may be that much ahead of the digest.
 const AHEAD: usize = 16;
@@ -269,23 +276,28 @@ impl<N: NewFiles> Copying<'_, N> {
     fn stream_large(&self, number: usize, output: &mut dyn Write) -> Result<(), N::Error> {
         let file = self.files.describe(number);
         let source = self.files.open(number)?;
-        let (pieces, coming) = sync_channel::<Vec<u8>>(AHEAD);
+        let (pieces, coming) = sync_channel::<Sent>(AHEAD);
         std::thread::scope(|scope| {
             let copying = scope.spawn(move || self.copy_large(&file, &source, &pieces));
-            let mut hasher = blake3::Hasher::new();
-            let mut size_bytes = 0;
-            for piece in coming {
-                hasher.update(&piece);
-                size_bytes += piece.len() as u64;
-                output.write_all(&piece).map_err(LayerError::Output)?;
-                let mut used = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-                used.push(piece);
+            let mut hashing = Hashing::default();
+            for sent in coming {
+                let piece = match &sent {
+                    Sent::Bytes(bytes) => Piece::Bytes(bytes),
+                    Sent::Hole(count) => Piece::Hole(*count),
+                };
+                hashing.take(piece);
+                for bytes in piece.slices() {
+                    output.write_all(bytes).map_err(LayerError::Output)?;
+                }
+                if let Sent::Bytes(bytes) = sent {
+                    let mut used = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+                    used.push(bytes);
+                }
             }
             copying
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            let hash = hasher.finalize().into();
-            self.written(number, Hashed { size_bytes, hash });
+            self.written(number, hashing.finish());
             Ok(())
         })
     }
@@ -294,28 +306,34 @@ impl<N: NewFiles> Copying<'_, N> {
         &self,
         file: &NewFile<'_>,
         source: &File,
-        pieces: &SyncSender<Vec<u8>>,
+        coming: &SyncSender<Sent>,
     ) -> Result<(), BuildError> {
         let builder = self.builder;
-        let mut target = builder.create(file.path, file.metadata.mode)?;
+        let target = builder.create(file.path, file.metadata.mode)?;
+        let (mut pieces, mut holed) = (Pieces::of(source), HoledFile::new(&target));
         loop {
             let used = self.pieces.lock().map(|mut used| used.pop());
-            let mut piece = used.ok().flatten().unwrap_or_default();
-            piece.clear();
-            piece.reserve_exact(PIECE);
-            source
-                .take(PIECE as u64)
-                .read_to_end(&mut piece)
-                .map_err(reading(file.path))?;
-            if piece.is_empty() {
+            let mut buffer = used.ok().flatten().unwrap_or_default();
+            buffer.resize(PIECE, 0);
+            let piece = pieces.next(&mut buffer).map_err(reading(file.path))?;
+            let Some(piece) = piece else {
                 break;
-            }
-            target.write_all(&piece).map_err(writing(file.path))?;
+            };
+            holed.write(piece).map_err(writing(file.path))?;
+            let sent = match piece {
+                Piece::Hole(count) => Sent::Hole(count),
+                Piece::Bytes(bytes) => {
+                    let length = bytes.len();
+                    buffer.truncate(length);
+                    Sent::Bytes(buffer)
+                }
+            };
             // One who stopped listening met an error of his own.
-            if pieces.send(piece).is_err() {
+            if coming.send(sent).is_err() {
                 break;
             }
         }
+        holed.finish().map_err(writing(file.path))?;
         builder
             .set_metadata(&target, &file.metadata)
             .map_err(writing(file.path))
@@ -349,8 +367,6 @@ impl<N: NewFiles> Contents for Copying<'_, N> {
                 return Ok(Some(bytes));
             }
             // It has another length by now.
-            let start = SeekFrom::Start(0);
-            { &source }.seek(start).map_err(reading(path))?;
         }
         let content = Content::File(&source);
         self.written(number, self.builder.write_file(path, &metadata, content)?);

@@ -117,7 +117,7 @@ impl LayerBuilder {
             Some(hashed) if hashed.size_bytes >= copy::LARGE => {
                 copy::copy_known(source, target, hashed)
             }
-            _ => copy::copy_hashing(&mut { source }, target),
+            _ => copy::copy_hashing(source, target),
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read};
 
-use kiln_cache::Blake3;
+use kiln_cache::{Blake3, Piece, Pieces};
 use rustix::io::Errno;
+
+use crate::holed::HoledFile;
 
 /// Bytes. From here on a copy inside the kernel beats one that hashes along; below, the file
 /// system's work on the inode hides the hash.
@@ -28,68 +30,142 @@ thread_local! {
 }
 
 /// Writes a file from memory.
-pub(crate) fn write_bytes(mut target: &File, bytes: &[u8]) -> io::Result<Hashed> {
-    target.write_all(bytes)?;
+pub(crate) fn write_bytes(target: &File, bytes: &[u8]) -> io::Result<Hashed> {
+    let mut target = HoledFile::new(target);
+    target.write(Piece::Bytes(bytes))?;
+    target.finish()?;
     Ok(Hashed {
         size_bytes: bytes.len() as u64,
         hash: Blake3::of(bytes),
     })
 }
 
-/// Copies from `source` to its end.
-pub(crate) fn copy_hashing(source: &mut dyn Read, mut target: &File) -> io::Result<Hashed> {
-    digest(source, |bytes| target.write_all(bytes))
+/// Copies a stream to its end; runs of zeros become holes.
+pub(crate) fn copy_stream(source: &mut dyn Read, target: &File) -> io::Result<Hashed> {
+    let mut target = HoledFile::new(target);
+    let hashed = BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(CHUNK, 0);
+        let mut hashing = Hashing::default();
+        loop {
+            // Full, so that zeros are found wherever the source takes its breaths.
+            let count = fill(source, buffer)?;
+            if count == 0 {
+                return Ok::<Hashed, io::Error>(hashing.finish());
+            }
+            let piece = Piece::Bytes(&buffer[..count]);
+            hashing.take(piece);
+            target.write(piece)?;
+        }
+    })?;
+    target.finish()?;
+    Ok(hashed)
 }
 
-/// Hashes a file from its start.
+/// Copies a file; its holes are kept, and runs of zeros become holes too.
+pub(crate) fn copy_hashing(source: &File, target: &File) -> io::Result<Hashed> {
+    let mut target = HoledFile::new(target);
+    let mut hashing = Hashing::default();
+    each_piece(source, |piece| {
+        hashing.take(piece);
+        target.write(piece)
+    })?;
+    target.finish()?;
+    Ok(hashing.finish())
+}
+
+/// Hashes a file.
 pub(crate) fn hash(file: &File) -> io::Result<Hashed> {
-    { file }.seek(SeekFrom::Start(0))?;
-    digest(&mut { file }, |_| Ok(()))
+    let mut hashing = Hashing::default();
+    each_piece(file, |piece| {
+        hashing.take(piece);
+        Ok(())
+    })?;
+    Ok(hashing.finish())
 }
 
 /// Copies a file whose digest is known; what turns out to have another length is hashed anew.
 pub(crate) fn copy_known(source: &File, target: &File, known: Hashed) -> io::Result<Hashed> {
-    let mut copied = 0;
-    loop {
-        match rustix::fs::copy_file_range(source, None, target, None, 1 << 30) {
-            Ok(0) => break,
-            Ok(count) => copied += count as u64,
-            // Two file systems, or one that cannot.
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if copied == 0 => {
-                return copy_hashing(&mut { source }, target);
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let copied = match kiln_cache::may_have_holes(source) {
+        true => copy_with_holes(source, target)?,
+        false => match copy_inside(source, target)? {
+            Some(copied) => copied,
+            None => return copy_hashing(source, target),
+        },
+    };
     match copied == known.size_bytes {
         true => Ok(known),
         false => hash(target),
     }
 }
 
-fn digest(
-    source: &mut dyn Read,
-    mut pass_on: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<Hashed> {
+fn copy_with_holes(source: &File, target: &File) -> io::Result<u64> {
+    let mut target = HoledFile::new(target);
+    each_piece(source, |piece| target.write(piece))?;
+    target.finish()
+}
+
+/// Copies inside the kernel; none, and nothing is written, where it cannot.
+fn copy_inside(source: &File, target: &File) -> io::Result<Option<u64>> {
+    let mut copied = 0;
+    loop {
+        match rustix::fs::copy_file_range(source, None, target, None, 1 << 30) {
+            Ok(0) => return Ok(Some(copied)),
+            Ok(count) => copied += count as u64,
+            // Two file systems, or one that cannot.
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if copied == 0 => {
+                return Ok(None);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn each_piece(file: &File, mut act: impl FnMut(Piece<'_>) -> io::Result<()>) -> io::Result<()> {
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(CHUNK, 0);
-        let mut hasher = blake3::Hasher::new();
-        let mut size_bytes = 0;
-        loop {
-            let count = match source.read(buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            hasher.update(&buffer[..count]);
-            pass_on(&buffer[..count])?;
-            size_bytes += count as u64;
+        let mut pieces = Pieces::of(file);
+        while let Some(piece) = pieces.next(buffer)? {
+            act(piece)?;
         }
-        Ok(Hashed {
-            size_bytes,
-            hash: hasher.finalize().into(),
-        })
+        Ok(())
     })
+}
+
+fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Digests pieces.
+#[derive(Default)]
+pub(crate) struct Hashing {
+    hasher: blake3::Hasher,
+    size_bytes: u64,
+}
+
+impl Hashing {
+    /// Takes the next piece.
+    pub(crate) fn take(&mut self, piece: Piece<'_>) {
+        for bytes in piece.slices() {
+            self.hasher.update(bytes);
+        }
+        self.size_bytes += piece.size_bytes();
+    }
+
+    /// Returns what all were.
+    pub(crate) fn finish(&self) -> Hashed {
+        Hashed {
+            size_bytes: self.size_bytes,
+            hash: self.hasher.finalize().into(),
+        }
+    }
 }

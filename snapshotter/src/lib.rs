@@ -22,6 +22,7 @@ mod builder_state; // what a builder knows besides the disk
 mod builder_write; // how a builder touches the disk
 mod copy; // bytes into the store, hashed on the way
 mod hard_link; // which names are one file
+mod holed; // holes where zeros would be
 mod kin; // files that layers have in common on disk
 mod metadata; // what a file has besides kind and content
 

@@ -5,16 +5,17 @@
 //! rayon's pool would wait for work that the pool cannot start.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Builder;
 
-use kiln_cache::{Blake3, Entry, Kind, LayerId, Tree};
+use kiln_cache::{Blake3, Entry, Kind, LayerId, Pieces, Tree};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
+use crate::copy::Hashing;
 use crate::error::LayerError;
 use crate::files::{LayerFiles, OpenFiles};
 
@@ -239,30 +240,30 @@ impl Contents for OnDisk {
         let Kind::File { size, hash } = entry.kind else {
             return Ok(());
         };
-        let mut file = self.file(entry)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; 256 << 10];
+        let file = self.file(entry)?;
+        let (mut pieces, mut buffer) = (Pieces::of(&file), vec![0; 256 << 10]);
+        let mut hashing = Hashing::default();
         let mut left = size;
         loop {
-            let count = file
-                .read(&mut buffer)
+            let piece = pieces
+                .next(&mut buffer)
                 .map_err(|error| LayerError::at(self.path(entry))(error))?;
-            if count == 0 {
+            let Some(piece) = piece else {
                 break;
-            }
+            };
             left = left
-                .checked_sub(count as u64)
+                .checked_sub(piece.size_bytes())
                 .ok_or_else(|| self.changed(entry))?;
             if self.check == Check::Content {
-                hasher.update(&buffer[..count]);
+                hashing.take(piece);
             }
-            output
-                .write_all(&buffer[..count])
-                .map_err(LayerError::Output)?;
+            for bytes in piece.slices() {
+                output.write_all(bytes).map_err(LayerError::Output)?;
+            }
         }
         let is_right = match self.check {
             Check::Length => true,
-            Check::Content => Blake3::from(hasher.finalize()) == hash,
+            Check::Content => hashing.finish().hash == hash,
         };
         match left == 0 && is_right {
             true => Ok(()),

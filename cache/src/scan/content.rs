@@ -1,7 +1,7 @@
 //! Reading the files of a context that are new or changed.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
@@ -49,6 +49,7 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Cont
             xattrs,
         });
     }
+    file.rewind()?;
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;
     let at_once = length.clamp(4096, 1 << 17);

@@ -17,6 +17,7 @@ use blake3::hazmat::{
 use rayon::prelude::*;
 
 use crate::Blake3;
+use crate::holes::{Piece, hole_at, may_have_holes};
 
 /// Bytes of a part: a power of two, and within a core's cache.
 const PART: u64 = 256 << 10;
@@ -29,17 +30,24 @@ thread_local! {
 }
 
 /// Hashes a file that is `size_bytes` long, more than one part; none if it turns out to have
-/// another length.
+/// another length. Holes are not read. Changes the position that the file is read at.
 pub(super) fn hash(file: &File, size_bytes: u64) -> io::Result<Option<Blake3>> {
     debug_assert!(size_bytes > PART, "a file of one part has no tree");
     let offsets: Vec<u64> = (0..size_bytes.div_ceil(PART))
         .map(|number| number * PART)
         .collect();
+    let may_have_holes = may_have_holes(file);
     let mut parts = Vec::with_capacity(offsets.len());
     for offsets in offsets.chunks(AT_ONCE) {
         let hashed: io::Result<Vec<ChainingValue>> = offsets
             .par_iter()
-            .map(|&offset| hash_part(file, offset, PART.min(size_bytes - offset)))
+            .map(|&offset| {
+                let length = PART.min(size_bytes - offset);
+                match may_have_holes && hole_at(file, offset) >= length {
+                    true => Ok(hash_zeros(offset, length)),
+                    false => hash_part(file, offset, length),
+                }
+            })
             .collect();
         match hashed {
             Ok(hashed) => parts.extend(hashed),
@@ -60,6 +68,15 @@ fn hash_part(file: &File, offset: u64, length: u64) -> io::Result<ChainingValue>
         hasher.set_input_offset(offset);
         Ok(hasher.update(buffer).finalize_non_root())
     })
+}
+
+fn hash_zeros(offset: u64, length: u64) -> ChainingValue {
+    let mut hasher = Hasher::new();
+    hasher.set_input_offset(offset);
+    for zeros in Piece::Hole(length).slices() {
+        hasher.update(zeros);
+    }
+    hasher.finalize_non_root()
 }
 
 /// Returns the digests of the two halves of what these parts, of `size_bytes` together, are.
@@ -84,6 +101,22 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+
+    #[test]
+    fn holes_come_to_the_digest_of_zeros() {
+        let file = tempfile::tempfile().unwrap();
+        let length = 9 * PART + 5;
+        file.set_len(length).unwrap();
+        let mut bytes = vec![0; usize::try_from(length).unwrap()];
+        for at in [0, 3 * PART + 1, length - 1] {
+            std::os::unix::fs::FileExt::write_all_at(&file, b"x", at).unwrap();
+            bytes[usize::try_from(at).unwrap()] = b'x';
+            assert_eq!(hash(&file, length).unwrap(), Some(Blake3::of(&bytes)));
+        }
+        // It ended in a hole, and is shorter by now.
+        file.set_len(2 * PART).unwrap();
+        assert_eq!(hash(&file, length).unwrap(), None);
+    }
 
     #[test]
     fn parts_come_to_the_digest_of_the_whole() {

@@ -12,7 +12,7 @@ use kiln_snapshotter::{
 };
 
 use crate::overlays::path_of;
-use crate::sample::{CAPABILITY, add, layer, listing, path, plain};
+use crate::sample::{CAPABILITY, Root as _, add, layer, listing, path, plain};
 
 pub(crate) const TESTS: &[crate::Test] = &[
     ("nothing changed", nothing_changed),
@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
         beyond_the_disk,
     ),
     ("mount points", mount_points),
+    ("holes", holes),
     ("hard links", hard_links),
     ("layers of steps stack", layers_stack),
     ("a layer that is there twice", a_layer_twice),
@@ -31,6 +32,40 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("from scratch", from_scratch),
     ("a layer that hides everything", everything_hidden),
 ];
+
+fn holes(scratch: &Path) {
+    let store = open(scratch);
+    let probe = fs::File::create(scratch.join("probe")).unwrap();
+    probe.set_len(1 << 20).unwrap();
+    if probe.metadata().unwrap().blocks() > 0 {
+        println!("skipped: the file system has no holes");
+        return;
+    }
+    let takes_bytes = |layer: &Layer| {
+        let metadata = fs::metadata(layer.root().join("f")).unwrap();
+        assert_eq!(metadata.len(), 64 << 20);
+        metadata.blocks() * 512
+    };
+    let made = step(&store, &[], |root| {
+        fs::write(root.join("f"), "begin").unwrap();
+        let file = fs::File::options()
+            .write(true)
+            .open(root.join("f"))
+            .unwrap();
+        file.set_len(64 << 20).unwrap();
+    });
+    assert!(takes_bytes(&made) < 1 << 20);
+    let changed = step(&store, &[made], |root| {
+        fs::File::options()
+            .append(true)
+            .open(root.join("f"))
+            .unwrap()
+            .set_modified(std::time::UNIX_EPOCH)
+            .unwrap();
+    });
+    // overlayfs copies a mebibyte at a time.
+    assert!(takes_bytes(&changed) < 8 << 20);
+}
 
 fn open(scratch: &Path) -> LayerStore {
     LayerStore::new(&Store::open(&scratch.join("state")).unwrap())

@@ -254,6 +254,9 @@ fn list(view: &ParentView) -> Vec<String> {
             let mode = entry.mode;
             match entry.kind {
                 Kind::Directory { .. } => format!("{path}/ {mode:o}{owner}"),
+                Kind::File { size, .. } if size > 1 << 20 => {
+                    format!("{path} {mode:o}{owner} {size} bytes")
+                }
                 Kind::File { .. } => {
                     let path_inside = entry.guest_path();
                     let content = view.read(&path_inside, 1 << 20).unwrap().unwrap();
@@ -722,6 +725,56 @@ fn archives_are_unpacked_by_add_alone() {
     for instruction in ["COPY archive /o", "ADD --unpack=false archive /o"] {
         let built = bench.build(instruction);
         assert_eq!(built.lines, ["o 644"], "{instruction}");
+    }
+}
+
+/// Sparse files are copied as such, whichever way they come and however large they are.
+#[test]
+fn holes_are_kept() {
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+    let bench = Bench::new(&[]);
+    let lengths = [
+        ("small", 200 << 10),
+        ("medium", 4 << 20),
+        ("large", 40 << 20),
+    ];
+    for (name, length) in lengths {
+        let file = fs::File::create(bench.path(name)).unwrap();
+        file.set_len(length).unwrap();
+        if file.metadata().unwrap().blocks() > 0 {
+            println!("skipped: the file system has no holes");
+            return;
+        }
+        file.write_all_at(b"middle", length / 2).unwrap();
+    }
+    let status = std::process::Command::new("tar")
+        .arg("-cf")
+        .arg(bench.path("archive"))
+        .arg("-C")
+        .arg(bench.path(""))
+        .args(lengths.map(|(name, _)| name))
+        .status();
+    assert!(status.unwrap().success());
+    for text in [
+        "COPY small medium large /",
+        "COPY --chmod=600 small medium large /d/\nFROM scratch\nCOPY --from=0 --chown=7 /d /",
+        "ADD small medium large /",
+        "ADD archive /",
+    ] {
+        let built = bench.build(text);
+        for (name, length) in lengths {
+            let found = built.view.find(&kiln_cache::GuestPath::new(name)).unwrap();
+            let copied = built.view.host_path(&found).unwrap();
+            let blocks = fs::metadata(&copied).unwrap().blocks();
+            assert!(
+                blocks * 512 <= 128 << 10,
+                "{text}: {name} takes {blocks} blocks"
+            );
+            let mut expected = vec![0; usize::try_from(length).unwrap()];
+            let middle = expected.len() / 2;
+            expected[middle..middle + 6].copy_from_slice(b"middle");
+            assert!(fs::read(&copied).unwrap() == expected, "{text}: {name}");
+        }
     }
 }
 
