@@ -1,7 +1,7 @@
 //! What commands run in, prepared when the first command runs: a build that finds everything cached
 //! mounts nothing and tries nothing.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use kiln_runtime::{Cancel, ExecError, Executor, Job, LocalExecutor, Outcome, OuterProc};
 use kiln_snapshotter::overlay::{Support, probe};
@@ -46,6 +46,8 @@ pub(crate) fn choose(layers: &LayerStore) -> Box<dyn Snapshotter> {
 pub(crate) struct LazyExecutor<'a> {
     engine: &'a Engine,
     made: OnceLock<LocalExecutor>,
+    /// Held by whoever makes it.
+    making: Mutex<()>,
 }
 
 impl<'a> LazyExecutor<'a> {
@@ -53,7 +55,21 @@ impl<'a> LazyExecutor<'a> {
         Self {
             engine,
             made: OnceLock::new(),
+            making: Mutex::new(()),
         }
+    }
+
+    fn executor(&self) -> Result<&LocalExecutor, ExecError> {
+        if let Some(executor) = self.made.get() {
+            return Ok(executor);
+        }
+        // First steps come side by side, and an executor is dear.
+        let _turn = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(executor) = self.made.get() {
+            return Ok(executor);
+        }
+        let made = LocalExecutor::new(&self.engine.store.path("mounts"))?;
+        Ok(self.made.get_or_init(|| made))
     }
 }
 
@@ -64,14 +80,7 @@ impl Executor for LazyExecutor<'_> {
         output: &mut dyn kiln_runtime::Output,
         cancel: &Cancel,
     ) -> Result<Outcome, ExecError> {
-        let executor = match self.made.get() {
-            Some(executor) => executor,
-            None => {
-                let made = LocalExecutor::new(&self.engine.store.path("mounts"))?;
-                // Of two first steps one prepares in vain.
-                self.made.get_or_init(|| made)
-            }
-        };
+        let executor = self.executor()?;
         match self.engine.outer_proc {
             OuterProc::Refused => executor.run(job, output, cancel),
             OuterProc::Shown => {

@@ -69,11 +69,17 @@ fn sweep(above: &Path) {
         if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        if let Ok(directory) = File::open(entry.path())
-            && directory.try_lock().is_ok()
-        {
-            let _ = fs::remove_dir(entry.path());
+        if let Ok(directory) = File::open(entry.path()) {
+            remove_if_left(&entry.path(), &directory);
         }
+    }
+}
+
+/// Removes a directory unless somebody holds it. It was found by its name a moment ago: another one
+/// may have removed it since, and the name may be somebody's again.
+fn remove_if_left(path: &Path, directory: &File) {
+    if directory.try_lock().is_ok() && is_still(path, directory).unwrap_or(false) {
+        let _ = fs::remove_dir(path);
     }
 }
 
@@ -104,6 +110,21 @@ mod tests {
         assert!(!other.exists());
         // Its number was free again.
         assert_eq!(third.path(), path);
+    }
+
+    #[test]
+    fn a_name_that_is_somebodys_again_is_not_removed() {
+        let above = kiln_testbed::Scratch::new();
+        let path = above.join("4000000000-0");
+        fs::create_dir(&path).unwrap();
+        let found = File::open(&path).unwrap();
+        fs::remove_dir(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        remove_if_left(&path, &found);
+        assert!(path.exists());
+        drop(found);
+        remove_if_left(&path, &File::open(&path).unwrap());
+        assert!(!path.exists());
     }
 
     #[test]

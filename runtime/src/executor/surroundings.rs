@@ -23,6 +23,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use kiln_cache::GuestPath;
 use libc::sock_filter;
@@ -258,13 +259,25 @@ fn launcher() -> Result<OwnedFd, rustix::io::Errno> {
     rustix::fs::fchmod(&file, Mode::from_raw_mode(0o555))?;
     // Nobody executes what somebody writes to.
     drop(file);
-    sys::mount_setattr(&memory, false, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)?;
+    close_to_writers(&memory)?;
     rustix::fs::openat(
         &memory,
         "launcher",
         OFlags::PATH | OFlags::CLOEXEC,
         Mode::empty(),
     )
+}
+
+/// Makes a mount read-only. Another thread may have cloned a process while a file was open for
+/// writing here: that process has it open too, until it becomes its own program.
+fn close_to_writers(mount: &OwnedFd) -> Result<(), rustix::io::Errno> {
+    for _ in 0..200 {
+        match sys::mount_setattr(mount, false, MountAttrFlags::MOUNT_ATTR_RDONLY, 0) {
+            Err(rustix::io::Errno::BUSY) => std::thread::sleep(Duration::from_millis(5)),
+            other => return other,
+        }
+    }
+    Err(rustix::io::Errno::BUSY)
 }
 
 /// The lowest layer of one job's root; removed when the job is over.
