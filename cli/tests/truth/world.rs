@@ -267,7 +267,10 @@ impl<'a> World<'a> {
         command.arg("-f").arg(dockerfile).args(arguments);
         let output = command.arg(self.context()).output().unwrap();
         match output.status.success() {
-            true => Ok(text(&output).trim_end().to_owned()),
+            // A step that is run may warn; one that is found has nothing to say.
+            true => Ok(String::from_utf8_lossy(&output.stdout)
+                .trim_end()
+                .to_owned()),
             false => Err(reason(&text(&output))),
         }
     }
