@@ -61,6 +61,34 @@ pub struct Case {
     pub buildkit: Option<Disagreement>,
 }
 
+impl Case {
+    /// Returns a case without expectations whose context is a directory.
+    pub(crate) fn at(directory: PathBuf) -> Self {
+        let name = directory.file_name().unwrap_or_default();
+        Self {
+            name: name.to_string_lossy().into_owned(),
+            directory,
+            about: String::new(),
+            statements: Vec::new(),
+            needs: None,
+            earlier: Vec::new(),
+            arguments: Vec::new(),
+            context: here(),
+            stdin: None,
+            environment: BTreeMap::new(),
+            times: Vec::new(),
+            prints: Vec::new(),
+            hides: Vec::new(),
+            error: None,
+            tree: None,
+            config: None,
+            history: None,
+            buildah: None,
+            buildkit: None,
+        }
+    }
+}
+
 /// A build before the one whose result counts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -155,7 +155,7 @@ fn compare(case: &Case, peer: Option<Peer>, image: &Image, images: &[Image]) -> 
 }
 
 /// Drops what buildah does everywhere, so that cases need not list it.
-fn without_habits(lines: Vec<String>) -> Vec<String> {
+pub(crate) fn without_habits(lines: Vec<String>) -> Vec<String> {
     /// Mount points that buildah makes and leaves in the image.
     const MOUNT_POINTS: [&str; 4] = [
         "/etc/hostname file ",

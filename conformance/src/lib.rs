@@ -25,13 +25,18 @@ mod judge; // expectation against outcome
 mod report; // a table of verdicts
 mod round; // all cases with one builder
 
+mod random; // copies that nobody wrote down
+mod versus; // kiln against others in such copies
+
 pub use builder::{Builder, Outcome};
 pub use builders::{BuildKit, Buildah, Kiln, Peer};
 pub use case::{Case, Disagreement, Step};
 pub use error::Error;
 pub use image::Image;
 pub use judge::{Verdict, judge};
+pub use random::random_case;
 pub use report::{Column, Report};
 pub use round::{Trial, hold};
 pub use store::{load, save, testdata};
 pub use surroundings::Surroundings;
+pub use versus::{Contest, Made, make};

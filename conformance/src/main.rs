@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use kiln_conformance::{
-    BuildKit, Buildah, Builder, Case, Column, Error, Kiln, Peer, Report, Surroundings, Verdict,
-    hold, load, save,
+    BuildKit, Buildah, Builder, Case, Column, Contest, Error, Kiln, Made, Peer, Report,
+    Surroundings, Verdict, hold, load, make, random_case, save,
 };
+use kiln_testbed::Scratch;
 
 /// Tries the cases of testdata/conformance with kiln and with other builders.
 ///
@@ -38,6 +39,14 @@ struct Arguments {
     #[arg(long)]
     bless: bool,
 
+    /// Copies at random that kiln and the others are compared by.
+    #[arg(long, value_name = "NUMBER", default_value_t = 40)]
+    random: u64,
+
+    /// The seed of the first of them; each further one has the next.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+
     /// Prints what the builders said about cases that differ.
     #[arg(long)]
     verbose: bool,
@@ -52,9 +61,12 @@ enum Name {
 
 fn main() -> ExitCode {
     match try_all(&Arguments::parse()) {
-        Ok(report) => {
+        Ok((report, contests)) => {
             print(&report.to_string());
-            if report.is_fine() {
+            for contest in &contests {
+                print(&format!("\n{contest}"));
+            }
+            if report.is_fine() && contests.iter().all(Contest::is_fine) {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -67,7 +79,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn try_all(arguments: &Arguments) -> Result<Report, Error> {
+fn try_all(arguments: &Arguments) -> Result<(Report, Vec<Contest>), Error> {
     let mut cases = load()?;
     cases.retain(|case| {
         arguments.only.is_empty() || arguments.only.iter().any(|part| case.name.contains(part))
@@ -78,6 +90,13 @@ fn try_all(arguments: &Arguments) -> Result<Report, Error> {
     })?;
     let surroundings = Surroundings::new(&kiln)?;
     let registry = surroundings.registry();
+    let scratch = Scratch::new();
+    let copies: Result<Vec<Case>, Error> = (0..arguments.random)
+        .map(|number| random_case(arguments.seed + number, scratch.path()))
+        .collect();
+    let copies = copies?;
+    let mut made_by_kiln: Option<Vec<Made>> = None;
+    let mut contests = Vec::new();
     let mut columns = Vec::new();
     for &name in &arguments.builders {
         say(&format!("{} cases with {name:?} …", cases.len()));
@@ -95,13 +114,24 @@ fn try_all(arguments: &Arguments) -> Result<Report, Error> {
             ),
         };
         let verdicts = match builder {
-            Ok(builder) => Ok(hold_round(
-                arguments,
-                &*builder,
-                peer,
-                &mut cases,
-                &surroundings,
-            )?),
+            Ok(builder) => {
+                match (peer, &made_by_kiln) {
+                    (None, _) => made_by_kiln = Some(make(&*builder, &copies)?),
+                    (Some(peer), Some(kiln)) => {
+                        let made = make(&*builder, &copies)?;
+                        contests.push(Contest::of(peer, &copies, kiln, &made)?);
+                    }
+                    // There is nothing to compare with.
+                    (Some(_), None) => {}
+                }
+                Ok(hold_round(
+                    arguments,
+                    &*builder,
+                    peer,
+                    &mut cases,
+                    &surroundings,
+                )?)
+            }
             Err(Error::Lacking(skip)) => Err(skip.to_string()),
             Err(error) => return Err(error),
         };
@@ -110,10 +140,11 @@ fn try_all(arguments: &Arguments) -> Result<Report, Error> {
             verdicts,
         });
     }
-    Ok(Report {
+    let report = Report {
         cases: cases.into_iter().map(|case| case.name).collect(),
         columns,
-    })
+    };
+    Ok((report, contests))
 }
 
 fn hold_round(
