@@ -219,7 +219,7 @@ fn files(chance: &mut Chance, paths: &[String]) -> String {
             None => format!("COPY {flags}. {place}"),
         },
         4 => format!("COPY {flags}sr[c] li[b] {place}"),
-        5 => format!("COPY {flags}src/*.txt *.md {place}"),
+        5 => format!("COPY {flags}sr[c]/*.txt *.md {place}"),
         6 => format!("COPY {flags}src/./dee[p] src/[ab]* {place}"),
         7 => format!("ADD pack.ta[r] {place}"),
         8 => format!("ADD {flags}li[b] {place}"),
@@ -243,7 +243,7 @@ fn reading(chance: &mut Chance, has_shells: bool) -> String {
     match chance.below(if has_shells { 7 } else { 4 }) {
         0 => format!("COPY {flags}--from=@ /ap[p] {place}"),
         1 => format!("COPY {flags}--from=@ /[do]* {place}"),
-        2 => format!("COPY {flags}--from=@ /app/[ab]* /app/src/* {place}"),
+        2 => format!("COPY {flags}--from=@ /app/[ab]* /app/sr[c]/* {place}"),
         3 => format!("COPY {flags}--from=@ /see[n] {place}"),
         4 => {
             "RUN --mount=type=bind,from=@,source=/etc,target=/mnt cat /mnt/* > /out-etc".to_owned()
