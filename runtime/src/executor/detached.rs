@@ -75,7 +75,8 @@ pub(super) fn clone_files(
     }
 }
 
-fn clone_each(file_system: &OwnedFd, names: &[String]) -> Result<Vec<OwnedFd>, Errno> {
+/// Clones a mount of each of some files, where the kernel does that for what is detached.
+pub(super) fn clone_each(file_system: &OwnedFd, names: &[String]) -> Result<Vec<OwnedFd>, Errno> {
     let clone = |name: &String| {
         rustix::mount::open_tree(
             file_system,

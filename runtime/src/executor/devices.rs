@@ -1,9 +1,9 @@
 //! `/dev`: a file system in memory that changes with the job, and devices bound into it.
 //!
-//! Its nodes are the job's own, to change and to lose, where the kernel lets kiln make any. They lie
-//! in a second file system and are bound one by one, for the one at `/dev` is mounted `nodev`: a job
-//! that makes a node of some other device, which root may, cannot use it. A trusted job can: its
-//! `/dev` is not `nodev`, and no device control group restricts anybody. A user namespace may make
+//! Its nodes are the job's own, to change and to lose, where the kernel lets kiln make any. Each is
+//! bound on itself, for `/dev` as a whole is mounted `nodev`: a job that makes a node of some other
+//! device, which root may, cannot use it. A trusted job can: its `/dev` is not `nodev`, and no device
+//! control group restricts anybody. A user namespace may make
 //! none, so the host's are bound there, read-only: that says nothing about writing to the device, but
 //! nobody changes the mode, owner or time of a node that the host uses.
 
@@ -15,13 +15,16 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use super::detached::{PLAIN, clone_files, clone_tree, new_mount};
+use super::detached::{PLAIN, clone_each, clone_files, clone_tree, new_mount};
 use super::surroundings::Surroundings;
 use crate::sys::{self, MountStep};
 use crate::{Job, Security};
 
 /// The devices every sandbox has (runtime-spec, config-linux.md, "Default Devices").
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Their numbers, in the same order (Linux: Documentation/admin-guide/devices.txt).
+const NUMBERS: [(u32, u32); 6] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)];
 
 /// Further devices that a trusted job gets if the host has them
 /// (buildkit: util/entitlements/security/security_linux.go, and the device mapper).
@@ -61,12 +64,8 @@ pub(super) struct Devices {
 
 /// Makes the devices of a job.
 pub(super) fn devices(surroundings: &Surroundings, job: &Job) -> Result<Devices, Errno> {
-    let attributes = match job.security {
-        Security::Sandbox => MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
-        Security::Insecure => MountAttrFlags::MOUNT_ATTR_NOSUID,
-    };
     let options = [("mode", "0755"), ("size", "65536k")];
-    let top = new_mount("tmpfs", &options, attributes)?;
+    let top = new_mount("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
     for name in ["pts", "shm", "mqueue"] {
         rustix::fs::mkdirat(&top, name, Mode::from_raw_mode(0o755))?;
     }
@@ -74,16 +73,22 @@ pub(super) fn devices(surroundings: &Surroundings, job: &Job) -> Result<Devices,
         rustix::fs::symlinkat(target, &top, name)?;
     }
     let mut below = Vec::new();
-    let own = own_nodes(surroundings)?;
-    let nodes = match own {
-        Some(own) => own,
-        None => {
-            let host = DEVICES.iter().map(|name| host_node(name));
-            host.collect::<Result<_, _>>()?
+    match own_nodes(surroundings, &top)? {
+        Some(nodes) => {
+            let names = DEVICES.into_iter().map(CString::new);
+            for (name, node) in names.zip(nodes) {
+                below.push((node, name.map_err(|_| Errno::INVAL)?));
+            }
         }
-    };
-    for (name, node) in DEVICES.into_iter().zip(nodes) {
-        below.push((node, place(&top, name)?));
+        None => {
+            for name in DEVICES {
+                below.push((host_node(name)?, place(&top, name)?));
+            }
+        }
+    }
+    if job.security == Security::Sandbox {
+        // What was cloned from it is not: that shows one node each.
+        sys::mount_setattr(&top, false, MountAttrFlags::MOUNT_ATTR_NODEV, 0)?;
     }
     if job.security == Security::Insecure {
         for name in TRUSTED_DEVICES {
@@ -140,22 +145,39 @@ fn add_loop_devices(top: &OwnedFd) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Makes nodes of what every sandbox has, in the order of [`DEVICES`]; none where that is not
-/// permitted.
-fn own_nodes(surroundings: &Surroundings) -> Result<Option<Vec<OwnedFd>>, Errno> {
-    let options = [("mode", "0755"), ("size", "64k")];
-    let nodes = new_mount("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
-    for name in DEVICES {
-        let device = rustix::fs::stat(Path::new("/dev").join(name))?.st_rdev;
+/// Makes nodes of what every sandbox has in `/dev` and returns a mount of each, in the order of
+/// [`DEVICES`]; none where that is not permitted.
+fn own_nodes(surroundings: &Surroundings, top: &OwnedFd) -> Result<Option<Vec<OwnedFd>>, Errno> {
+    if !make_nodes(top)? {
+        return Ok(None);
+    }
+    let names = DEVICES.map(str::to_owned);
+    match clone_each(top, &names) {
+        // Kernels before 6.15 clone only what is attached, and what was is no longer detached.
+        Err(Errno::INVAL) => {
+            let options = [("mode", "0755"), ("size", "64k")];
+            let apart = new_mount("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+            make_nodes(&apart)?;
+            clone_files(surroundings, &apart, &names)
+        }
+        other => other,
+    }
+    .map(Some)
+}
+
+/// Makes the nodes; says whether that is permitted.
+fn make_nodes(directory: &OwnedFd) -> Result<bool, Errno> {
+    for (name, (major, minor)) in DEVICES.into_iter().zip(NUMBERS) {
+        let device = rustix::fs::makedev(major, minor);
         let mode = Mode::from_raw_mode(0o666);
-        match rustix::fs::mknodat(&nodes, name, FileType::CharacterDevice, mode, device) {
-            Err(Errno::PERM) => return Ok(None),
+        match rustix::fs::mknodat(directory, name, FileType::CharacterDevice, mode, device) {
+            Err(Errno::PERM) => return Ok(false),
             other => other?,
         }
         // The caller's umask took part in the mode.
-        rustix::fs::chmodat(&nodes, name, mode, AtFlags::empty())?;
+        rustix::fs::chmodat(directory, name, mode, AtFlags::empty())?;
     }
-    clone_files(surroundings, &nodes, &DEVICES.map(str::to_owned)).map(Some)
+    Ok(true)
 }
 
 /// Clones a node of the host.

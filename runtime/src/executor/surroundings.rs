@@ -9,7 +9,8 @@
 //! files/<n>     texts shown as /etc/hosts or /etc/resolv.conf
 //! files-<n>/    files of a file system of one job, while they are being mounted
 //! staging/      where a child attaches what it cuts a part out of
-//! empty/        hides directories
+//! empty/        hides directories; read-only
+//! null          hides files: the host's `/dev/null`, read-only
 //! sys/          /sys as sandboxes see it
 //! ```
 //!
@@ -131,6 +132,8 @@ impl Surroundings {
         }
         self.fill_stubs(&self.stubs(), &[])
             .map_err(ExecError::prepare("creating mount points"))?;
+        self.mount_masks()
+            .map_err(ExecError::prepare("making what hides files"))?;
         self.mount_sys()
             .map_err(ExecError::prepare("mounting /sys"))
     }
@@ -160,15 +163,33 @@ impl Surroundings {
         clone_tree(&self.directory.join("sys"))
     }
 
+    /// Mounts what hides things. It is the host's, or that of all jobs: its mode and owner are not a
+    /// job's to change.
+    fn mount_masks(&self) -> Result<(), rustix::io::Errno> {
+        let hiding = [
+            (PathBuf::from("/dev/null"), self.null()),
+            (self.empty(), self.empty()),
+        ];
+        make_one(&self.null(), Leaf::File)?;
+        for (nothing, place) in hiding {
+            let mount = clone_tree(&nothing)?;
+            let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY;
+            sys::mount_setattr(&mount, true, read_only, libc::MS_PRIVATE)?;
+            attach(&mount, &place)?;
+        }
+        Ok(())
+    }
+
     /// Returns a mount that hides something.
     pub(super) fn mask(&self, mask: &Mask) -> Result<OwnedFd, rustix::io::Errno> {
-        let nothing = match mask.leaf {
-            Leaf::File => clone_tree(Path::new("/dev/null"))?,
-            Leaf::Directory => clone_tree(&self.directory.join("empty"))?,
-        };
-        // It is the host's, or that of all jobs: its mode and owner are not a job's to change.
-        sys::mount_setattr(&nothing, true, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)?;
-        Ok(nothing)
+        match mask.leaf {
+            Leaf::File => clone_tree(&self.null()),
+            Leaf::Directory => clone_tree(&self.empty()),
+        }
+    }
+
+    fn null(&self) -> PathBuf {
+        self.directory.join("null")
     }
 
     /// Returns a directory that a child may mount over until it changes its root.

@@ -12,8 +12,9 @@ use crate::sys::report::Stage;
 pub(super) fn give_up(program: &Program<'_>) -> Step<()> {
     for (index, &capability) in program.forbidden.iter().enumerate() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
-            // A capability this kernel does not know yet.
-            Ok(()) | Err(Errno::INVAL) => {}
+            Ok(()) => {}
+            // This kernel knows neither it nor those that follow.
+            Err(Errno::INVAL) => break,
             Err(errno) => return Err(errno).during(Stage::BoundingSet, index),
         }
     }
