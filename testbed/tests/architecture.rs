@@ -112,15 +112,17 @@ fn no_crate_uses_a_later_row() {
     }
 }
 
+/// What tries and measures kiln.
+const PROGRAMS: [&str; 3] = ["kiln-bench", "kiln-conformance", "kiln-faults"];
+
 #[test]
 fn nothing_ships_what_is_for_tests_only() {
     for (name, mut uses) in actual() {
-        for program in ["kiln-bench", "kiln-conformance"] {
+        for program in PROGRAMS {
             assert!(!uses.contains(program), "{name} ships {program}");
         }
         // Programs of their own, which nobody installs.
-        let allowed = ["kiln-bench", "kiln-conformance"].contains(&name.as_str())
-            && uses.remove("kiln-testbed");
+        let allowed = PROGRAMS.contains(&name.as_str()) && uses.remove("kiln-testbed");
         assert!(
             allowed || !uses.contains("kiln-testbed"),
             "{name} ships the test bed"
