@@ -158,9 +158,8 @@ fn limits_are_set(fixture: &Fixture) {
 /// Starts a run with limits of a shell's; run by [`limits_are_not_the_callers`].
 pub(crate) fn limited_caller(directory: &Path) -> ExitCode {
     let rung = userns::enter(&userns::Options::default()).unwrap();
-    let fixture = match Fixture::new(directory, rung) {
-        Ok(fixture) => fixture,
-        Err(_) => return ExitCode::FAILURE,
+    let Ok(fixture) = Fixture::new(directory, rung) else {
+        return ExitCode::FAILURE;
     };
     println!(
         "{}",
