@@ -562,7 +562,15 @@ fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
     let container = held.container().clone();
     assert!(container.is_held().unwrap());
     drop(held);
-    assert!(!container.is_held().unwrap());
+    // A process that another test cloned meanwhile has the lock too, until it is its own program.
+    let is_free = (0..1000).any(|_| {
+        let is_held = container.is_held().unwrap();
+        if is_held {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        !is_held
+    });
+    assert!(is_free);
 }
 
 fn secrets_are_not_stored(fixture: &Fixture) {
