@@ -11,6 +11,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use kiln_testbed::{Tool, assert_no_leftovers, need, need_root};
 
@@ -304,8 +305,14 @@ fn tidying_up_spares_what_is_about_to_start() {
     let containers = kiln.scratch.join("state/containers");
     fs::create_dir_all(containers.join("new-crashed/upper")).unwrap();
     kiln.ok(&["container", "prune", "-f"]);
-    while !kiln.ok(&["ps", "-aq"]).is_empty() {}
-    assert_eq!(names(&containers), ["lock"]);
+    // Whoever waited for the last of them may still be taking it away: no container any more,
+    // but for a moment yet a directory.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while names(&containers) != ["lock"] {
+        assert!(Instant::now() < deadline, "{:?}", names(&containers));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(kiln.ok(&["ps", "-aq"]), "");
 }
 
 #[test]
