@@ -37,6 +37,8 @@ enum Event {
     Outlet(Stream),
     Ended,
     Report,
+    /// A call that is for kiln to answer.
+    Socket,
     Request,
     Input,
     Room,
@@ -75,6 +77,7 @@ impl Watch<'_, '_> {
                         }
                     }
                     Event::Report => self.hear(running, &mut report, &mut started)?,
+                    Event::Socket => running.sockets.answer(running.cgroup.as_ref()),
                     Event::Request => {
                         let running = &*running;
                         self.listener.serve(|request| answer(running, request));
@@ -109,7 +112,7 @@ impl Watch<'_, '_> {
         report: &mut Report,
         started: &mut Option<F>,
     ) -> Result<(), Errno> {
-        if report.read(&running.report)? {
+        if report.read(&running.report, &mut running.sockets)? {
             return Ok(());
         }
         if let (false, Some(started)) = (report.is_failure(), started.take()) {
@@ -141,6 +144,9 @@ impl Watch<'_, '_> {
             .collect();
         if starting {
             watched.push((Event::Report, running.report.as_fd(), PollFlags::IN));
+        }
+        if let Some(listener) = running.sockets.listener() {
+            watched.push((Event::Socket, listener, PollFlags::IN));
         }
         for descriptor in self.listener.descriptors() {
             watched.push((Event::Request, descriptor, PollFlags::IN));

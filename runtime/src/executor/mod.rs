@@ -14,6 +14,7 @@ mod memory; // files that must not reach a disk
 mod mounts; // what a job asks for
 mod nodes; // devices a job asks for
 mod prepare; // from a job to a program
+mod sockets; // made for programs that ask in memory
 mod streams; // pipes or a terminal
 mod stubs; // mount points that must not stay
 mod supervise; // output, cancellation, the end

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kiln_cache::GuestPath;
 use kiln_snapshotter::overlay::{self, OverlaySpec};
 use rustix::mount::MountAttrFlags;
-use rustix::pipe::PipeFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{Gid, Uid};
 
 use super::builtin::{Steps, add_builtin_mounts};
@@ -14,6 +14,7 @@ use super::detached::clone_tree;
 use super::memory::memory_files;
 use super::mounts::{Source, mount_step, source};
 use super::nodes::device_mounts;
+use super::sockets::Sockets;
 use super::streams::{OurStreams, streams};
 use super::stubs::{Image, Stubs};
 use super::surroundings::{OwnStubs, Surroundings};
@@ -35,6 +36,7 @@ pub(crate) struct Running {
     pub(crate) process: Spawned,
     /// Where the process reports until it becomes the program.
     pub(crate) report: OwnedFd,
+    pub(crate) sockets: Sockets,
     pub(crate) streams: OurStreams,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) warnings: Vec<Warning>,
@@ -106,8 +108,13 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         (Some(group), warnings)
     });
     let (ours, theirs) = streams(job.process.streams, &terminals)?;
-    let (report, their_report) =
-        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(ExecError::prepare("making a pipe"))?;
+    let (report, their_report) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(ExecError::prepare("making a socket"))?;
 
     let env = job
         .process
@@ -171,6 +178,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
     Ok(Running {
         process,
         report,
+        sockets: Sockets::new(identity.groups.is_some()),
         streams: ours,
         cgroup,
         warnings,

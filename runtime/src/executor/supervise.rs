@@ -1,12 +1,16 @@
 //! Carries a job's output and waits for its end.
 
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::failure::explain;
 use super::prepare::Running;
+use super::sockets::Sockets;
 use super::streams::OurStreams;
 use super::{Output, Stream};
 use crate::sys::{Ending, HEAD_BYTES, RECORD_BYTES, Record};
@@ -44,16 +48,16 @@ impl Report {
     }
 
     /// Reads what has arrived; says whether more may come.
-    pub(crate) fn read(&mut self, pipe: &OwnedFd) -> Result<bool, Errno> {
+    pub(crate) fn read(&mut self, from: &OwnedFd, sockets: &mut Sockets) -> Result<bool, Errno> {
         if self.failure.is_some() {
             let mut bytes = [0; HEAD_BYTES as usize];
-            let length = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut bytes))?;
+            let length = rustix::io::retry_on_intr(|| rustix::io::read(from, &mut bytes))?;
             self.head.extend_from_slice(&bytes[..length]);
             return Ok(length > 0);
         }
         if let Some(attempt) = self.attempt {
             let mut answer = [0; size_of::<i32>()];
-            let length = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut answer))?;
+            let length = rustix::io::retry_on_intr(|| rustix::io::read(from, &mut answer))?;
             if length < answer.len() {
                 return Ok(false);
             }
@@ -62,16 +66,32 @@ impl Report {
             return Ok(true);
         }
         let mut bytes = [0; RECORD_BYTES];
-        let length = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut bytes))?;
+        let (length, listener) = receive(from, &mut bytes)?;
         if length < RECORD_BYTES {
             return Ok(false);
         }
         match Record::from_bytes(&bytes) {
+            Some(record) if record.is_listening() => sockets.listen(listener),
             Some(record) if record.is_attempt() => self.attempt = Some(record),
             other => self.failure = other,
         }
         Ok(true)
     }
+}
+
+/// Reads a message, and a descriptor that may have come along.
+fn receive(from: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let message = rustix::io::retry_on_intr(|| {
+        let mut bytes = [IoSliceMut::new(bytes)];
+        rustix::net::recvmsg(from, &mut bytes, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let mut descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((message.bytes, descriptors.next()))
 }
 
 /// How the process itself ended.
@@ -109,6 +129,9 @@ fn watch(
         if !cancelled {
             events.push(PollFd::new(cancel, PollFlags::IN));
         }
+        let listens = running.sockets.listener();
+        events.extend(listens.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let listens = listens.is_some();
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut events, None))?;
         let ready: Vec<bool> = events.iter().map(|e| !e.revents().is_empty()).collect();
         drop(events);
@@ -124,11 +147,14 @@ fn watch(
         let mut rest = ready[streams..].iter().copied();
         let ended = rest.next().unwrap_or(false);
         if reports && rest.next().unwrap_or(false) {
-            reports = report.read(&running.report)?;
+            reports = report.read(&running.report, &mut running.sockets)?;
         }
         if !cancelled && rest.next().unwrap_or(false) {
             running.process.kill();
             cancelled = true;
+        }
+        if listens && rest.next().unwrap_or(false) {
+            running.sockets.answer(running.cgroup.as_ref());
         }
         if ended {
             break;
@@ -141,7 +167,7 @@ fn watch(
         while is_readable(stream.1)? && pass_on(stream, &mut buffer, output)? {}
     }
     while reports && is_readable(running.report.as_fd())? {
-        reports = report.read(&running.report)?;
+        reports = report.read(&running.report, &mut running.sockets)?;
     }
     Ok((Ended { report, status }, cancelled))
 }

@@ -9,7 +9,7 @@
 
 use libc::{
     BPF_ABS, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W,
-    SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, sock_filter,
+    SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_USER_NOTIF, sock_filter,
 };
 
 // Offsets into struct seccomp_data, linux/seccomp.h.
@@ -27,8 +27,9 @@ pub(crate) enum Verdict {
     Refuse(i32),
     /// It fails if its first argument has any of these bits.
     RefuseBits(u32),
-    /// It does not exist if its first argument is this one.
-    MissingFor(u32),
+    /// It waits for kiln's answer if its first argument is this one; where nobody listens, it does
+    /// not exist.
+    AskFor(u32),
     /// It is made if its first argument lies in one of these inclusive ranges.
     AllowRanges(&'static [(u32, u32)]),
 }
@@ -94,10 +95,10 @@ fn verdict(verdict: Verdict, program: &mut Vec<sock_filter>) {
             refuse(libc::EPERM),
             allow(),
         ]),
-        Verdict::MissingFor(argument) => program.extend([
+        Verdict::AskFor(argument) => program.extend([
             statement(BPF_LD | BPF_W | BPF_ABS, FIRST_ARGUMENT),
             jump(BPF_JEQ, argument, 0, 1),
-            refuse(libc::ENOSYS),
+            statement(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
             allow(),
         ]),
         Verdict::AllowRanges(ranges) => {
@@ -229,7 +230,7 @@ pub(super) mod tests {
                 },
                 Segment {
                     first: 2,
-                    verdict: Verdict::MissingFor(1),
+                    verdict: Verdict::AskFor(1),
                 },
             ]
         }
@@ -239,7 +240,8 @@ pub(super) mod tests {
         assert!(allowed(0, 0) && allowed(0, 0x0f));
         assert!(!allowed(0, 0x10) && !allowed(0, 0x21));
         assert!(allowed(1, 4) && allowed(1, 9) && allowed(1, 11));
-        assert!(allowed(2, 0) && !allowed(2, 1) && allowed(2, 2));
+        assert!(allowed(2, 0) && allowed(2, 2));
+        assert_eq!(evaluate(&program, 7, 2, 1), SECCOMP_RET_USER_NOTIF);
         assert!(!allowed(1, 3) && !allowed(1, 5) && !allowed(1, 12));
     }
 }

@@ -4,13 +4,36 @@
 //! of Docker's default profile, so that what builds there builds here: allow what is known to be
 //! safe, refuse the rest with `EPERM`, and say `ENOSYS` to calls newer than the list, as runc
 //! does, so that libraries fall back to older ones.
+//!
+//! One call is for kiln to answer, because the program cannot see what is asked: a socket that a
+//! program for i386 wants from `socketcall`.
 
 mod compile; // segments of system call numbers to BPF
 mod policy; // the default profile
 
 use libc::sock_filter;
 
+/// Whether there are calls on this machine that kiln has to answer.
+pub(crate) const ASKS: bool = cfg!(target_arch = "x86_64");
+
 /// Returns the program for the machine this runs on.
 pub(crate) fn default_filter() -> Vec<sock_filter> {
     compile::program(policy::ARCHITECTURES)
+}
+
+/// Says whether a call is the one that kiln answers, by its architecture, number and first argument.
+pub(crate) fn is_for_kiln(architecture: u32, number: u32, first: u32) -> bool {
+    (architecture, number, first)
+        == (
+            policy::I386_AUDIT,
+            policy::SOCKETCALL_NUMBER,
+            policy::SOCKETCALL_SOCKET,
+        )
+}
+
+/// Says whether a sandbox may have sockets of an address family.
+pub(crate) fn allows_family(family: u32) -> bool {
+    policy::FAMILIES
+        .iter()
+        .any(|&(first, last)| (first..=last).contains(&family))
 }

@@ -24,7 +24,7 @@ const PERSONALITY: Verdict = Verdict::AllowRanges(&[
 ]);
 
 /// Address families, without AF_VSOCK (40), which reaches the hypervisor, AF_ALG (38) and relics.
-const SOCKET: Verdict = Verdict::AllowRanges(&[
+pub(super) const FAMILIES: &[(u32, u32)] = &[
     (0, 11),
     (13, 18),
     (21, 22),
@@ -33,16 +33,26 @@ const SOCKET: Verdict = Verdict::AllowRanges(&[
     (35, 36),
     (39, 39),
     (41, 45),
-]);
+];
+
+const SOCKET: Verdict = Verdict::AllowRanges(FAMILIES);
+
+/// As in linux/audit.h.
+pub(super) const I386_AUDIT: u32 = 0x4000_0003;
 
 /// `socketcall`, which does what `socket` and its like do, with arguments in memory, where no filter
-/// can look: it makes no sockets, or it would make those of any family.
+/// can look: if it made sockets, it would make those of any family.
 ///
-/// moby refused all of it in April 2026 (moby#52494), and went back to leaving the families it minds
-/// to AppArmor (moby#52547), because C libraries for i386 that support Linux before 4.3, Debian's for
-/// one, make their sockets so. There need not be an AppArmor here.
+/// C libraries for i386 that support Linux before 4.3, Debian's for one, make their sockets so. moby
+/// refused all of it in April 2026 (moby#52494), and for their sake went back to leaving the families
+/// it minds to AppArmor (moby#52547). There need not be an AppArmor here, so kiln looks at the
+/// arguments and makes the socket itself.
+pub(super) const SOCKETCALL_NUMBER: u32 = 102;
+/// Its first argument when it is to make a socket (linux/net.h, SYS_SOCKET).
+pub(super) const SOCKETCALL_SOCKET: u32 = 1;
+
 #[cfg(target_arch = "x86_64")]
-const SOCKETCALL: Verdict = Verdict::MissingFor(1);
+const SOCKETCALL: Verdict = Verdict::AskFor(SOCKETCALL_SOCKET);
 
 /// Allowed everywhere, with numbers that are the same everywhere: cachestat and fchmodat2,
 /// futex_wake to listmount, mseal to removexattrat.
@@ -107,7 +117,7 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
         segments: native_segments,
     },
     Architecture {
-        audit: 0x4000_0003,
+        audit: I386_AUDIT,
         segments: i386_segments,
     },
 ];
@@ -156,7 +166,7 @@ fn i386_segments() -> Vec<Segment> {
         (120, CLONE),
         (435, CLONE3),
         (136, PERSONALITY),
-        (102, SOCKETCALL),
+        (SOCKETCALL_NUMBER, SOCKETCALL),
         (359, SOCKET),
     ] {
         rules.push((number, number, verdict));
@@ -319,9 +329,12 @@ mod tests {
     #[test]
     fn i386_has_its_own_numbers() {
         let program = program(ARCHITECTURES);
-        let verdict = |number, argument| evaluate(&program, 0x4000_0003, number, argument);
+        let verdict = |number, argument| evaluate(&program, I386_AUDIT, number, argument);
         assert_eq!(verdict(4, 0), libc::SECCOMP_RET_ALLOW); // write
-        assert_eq!(verdict(102, 0), libc::SECCOMP_RET_ALLOW); // socketcall
+        assert_eq!(verdict(102, 1), libc::SECCOMP_RET_USER_NOTIF); // socketcall: socket
+        for other in [0, 2, 3, 8, 20] {
+            assert_eq!(verdict(102, other), libc::SECCOMP_RET_ALLOW);
+        }
         assert_eq!(verdict(21, 0), EPERM); // mount
         assert_eq!(verdict(359, 40), EPERM); // socket
         assert_eq!(verdict(435, 0), ENOSYS); // clone3

@@ -14,7 +14,7 @@
 //!
 //! It reports what the kernel answered, a word, and how the file begins.
 
-/// Where the launcher finds the pipe for its report.
+/// Where the launcher finds the socket for its report.
 pub(super) const REPORT: i32 = 3;
 
 /// How often a file is tried that somebody writes to, and nanoseconds between the attempts.

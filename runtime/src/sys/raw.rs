@@ -1,6 +1,6 @@
 //! System calls that rustix lacks or calls unsafe.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr;
@@ -13,7 +13,7 @@ use rustix::thread::UnshareFlags;
 
 use super::Strings;
 
-fn check(result: c_long) -> Result<c_long, Errno> {
+pub(super) fn check(result: c_long) -> Result<c_long, Errno> {
     match result {
         -1 => {
             // SAFETY: glibc returns the address of this thread's errno, which is always valid.
@@ -224,7 +224,8 @@ pub(super) fn start_loopback() -> Result<(), Errno> {
 }
 
 /// Loads a system call filter without asking for `no_new_privs`, so it takes `CAP_SYS_ADMIN`.
-pub(super) fn load_filter(filter: &[sock_filter]) -> Result<(), Errno> {
+/// Returns the kernel's answer: with `SECCOMP_FILTER_FLAG_NEW_LISTENER` a descriptor.
+pub(super) fn load_filter(filter: &[sock_filter], flags: c_ulong) -> Result<c_int, Errno> {
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(|_| Errno::TOOBIG)?,
         filter: filter.as_ptr().cast_mut(),
@@ -235,11 +236,11 @@ pub(super) fn load_filter(filter: &[sock_filter]) -> Result<(), Errno> {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            0,
+            flags,
             &raw const program,
         )
     })
-    .map(drop)
+    .map(|answer| answer as c_int)
 }
 
 /// Replaces the process by a program; returns only if that fails.
@@ -281,6 +282,12 @@ pub(super) fn execute_descriptor(
 pub(super) fn write_to(descriptor: c_int, bytes: &[u8]) {
     // SAFETY: the kernel reads as many bytes as there are. Nobody is left to tell if this fails.
     unsafe { libc::syscall(libc::SYS_write, descriptor, bytes.as_ptr(), bytes.len()) };
+}
+
+/// Borrows a descriptor that is known by number only.
+pub(super) fn borrow(descriptor: c_int) -> BorrowedFd<'static> {
+    // SAFETY: only a new process calls this, which closes nothing that it still uses.
+    unsafe { BorrowedFd::borrow_raw(descriptor) }
 }
 
 /// Says whether the working directory lies below the root of this process.

@@ -1,9 +1,9 @@
-//! How a new process says what went wrong: fixed-size records on a pipe that is closed
+//! How a new process says what went wrong: fixed-size records on a socket that is closed
 //! when the user's program was executed.
 
 use rustix::io::Errno;
 
-/// Bytes of one record; far below `PIPE_BUF`, so a record arrives whole.
+/// Bytes of one record. The socket keeps messages apart, so a record arrives whole.
 pub(crate) const RECORD_BYTES: usize = 12;
 
 /// The most bytes of a refused program that follow its record: enough for the headers of a binary
@@ -61,6 +61,8 @@ stages! {
     /// Reducing the bounding set by capability `index`.
     BoundingSet,
     /// Loading the system call filter.
+    ///
+    /// With the value 0 it was loaded, and the descriptor comes along that kiln answers calls on.
     Filter,
     /// Setting the supplementary groups.
     Groups,
@@ -97,6 +99,20 @@ impl Record {
             index: candidate as u32,
             value: 0,
         }
+    }
+
+    /// Says that calls for kiln arrive on a descriptor that comes along.
+    pub(crate) fn listening() -> Self {
+        Self {
+            stage: Stage::Filter,
+            index: 0,
+            value: 0,
+        }
+    }
+
+    /// Says that a descriptor came along.
+    pub(crate) fn is_listening(self) -> bool {
+        self == Self::listening()
     }
 
     /// Says that nothing failed yet.

@@ -41,14 +41,14 @@ pub(crate) const CASES: &[crate::Case] = cases![
 ];
 
 /// What one container is made of.
-struct Wish<'a> {
+pub(crate) struct Wish<'a> {
     script: &'a str,
     streams: Streams,
     removal: Removal,
 }
 
 impl<'a> Wish<'a> {
-    fn new(script: &'a str) -> Self {
+    pub(crate) fn new(script: &'a str) -> Self {
         Self {
             script,
             streams: Streams::Output,
@@ -57,7 +57,7 @@ impl<'a> Wish<'a> {
     }
 }
 
-fn spec(fixture: &Fixture, draft: &Draft, wish: &Wish<'_>) -> Spec {
+pub(crate) fn spec(fixture: &Fixture, draft: &Draft, wish: &Wish<'_>) -> Spec {
     let mut process = Process::new(["/bin/sh", "-c", wish.script]);
     process.env = vec![("PATH".to_owned(), "/bin".to_owned())];
     process.streams = wish.streams;
@@ -81,7 +81,7 @@ fn spec(fixture: &Fixture, draft: &Draft, wish: &Wish<'_>) -> Spec {
     }
 }
 
-fn store(fixture: &Fixture) -> Containers {
+pub(crate) fn store(fixture: &Fixture) -> Containers {
     Containers::open(&fixture.directory().join("containers")).unwrap()
 }
 
@@ -93,7 +93,7 @@ fn make(fixture: &Fixture, wish: &Wish<'_>) -> Container {
 }
 
 /// Runs this program again as the container's monitor.
-fn start(container: &Container) -> containers::State {
+pub(crate) fn start(container: &Container) -> containers::State {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg("--monitor").arg(container.directory());
     container.start_detached(command).unwrap()
@@ -122,7 +122,7 @@ pub(crate) fn foreground(root: &Path, name: &str) -> ExitCode {
     ExitCode::from(container.run(attachment).unwrap().state.exit_code)
 }
 
-fn log(container: &Container, follow: Follow) -> Vec<LogRecord> {
+pub(crate) fn log(container: &Container, follow: Follow) -> Vec<LogRecord> {
     let mut reader = container.logs(follow).unwrap();
     let cancel = Cancel::new().unwrap();
     let mut records = Vec::new();
@@ -132,7 +132,7 @@ fn log(container: &Container, follow: Follow) -> Vec<LogRecord> {
     records
 }
 
-fn text(records: &[LogRecord], stream: LogStream) -> String {
+pub(crate) fn text(records: &[LogRecord], stream: LogStream) -> String {
     let wanted = records.iter().filter(|record| record.stream == stream);
     wanted.map(|record| record.log.as_str()).collect()
 }

@@ -17,11 +17,15 @@ mod escape;
 mod filesystem;
 mod fixture;
 mod foreign;
+#[cfg(target_arch = "x86_64")]
+mod i386;
 mod lifecycle;
 mod mount_points;
 mod process;
 mod secrets;
 mod security;
+#[cfg(target_arch = "x86_64")]
+mod sockets;
 mod starting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,7 +65,10 @@ fn main() -> ExitCode {
         (Some("--limited-caller"), [directory, ..]) => {
             process::limited_caller(Path::new(directory))
         }
-        (Some("--sockets"), _) => security::try_sockets(),
+        #[cfg(target_arch = "x86_64")]
+        (Some("--sockets"), [what, ..]) => sockets::inside(what),
+        #[cfg(target_arch = "x86_64")]
+        (Some("--listened-to"), [directory, ..]) => sockets::listened_to(Path::new(directory)),
         (Some("--outlive"), [directory, ..]) => lifecycle::outlive(directory),
         (Some("--monitor"), [directory, ..]) => containers::monitor(Path::new(directory)),
         (Some("--foreground"), [root, name, ..]) => containers::foreground(Path::new(root), name),
@@ -131,6 +138,8 @@ fn inside(words: &[String]) -> ExitCode {
         devices::CASES,
         secrets::CASES,
         security::CASES,
+        #[cfg(target_arch = "x86_64")]
+        sockets::CASES,
         escape::CASES,
         starting::CASES,
         foreign::CASES,

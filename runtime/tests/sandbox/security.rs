@@ -16,7 +16,6 @@ pub(crate) const CASES: &[crate::Case] = cases![
     root_has_the_default_capabilities
     the_network_of_the_host_is_not_listened_to
     others_have_no_capabilities
-    families_of_sockets_are_refused_however_asked_for
     masks_cannot_be_changed
     a_hidden_proc_is_not_shown_unasked
     namespaces_and_mounts_are_refused
@@ -112,106 +111,6 @@ fn namespaces_and_mounts_are_refused(fixture: &Fixture) {
             || errors.contains("permission denied");
         assert!(refused, "{script}: {errors}");
     }
-}
-
-/// Which families of sockets this process can make, one per line: natively, and as programs for
-/// i386 ask, directly and with `socketcall`. Runs inside the sandbox.
-pub(crate) fn try_sockets() -> ExitCode {
-    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_ALG, libc::AF_VSOCK] {
-        let answers = sockets::tried(family);
-        println!(
-            "{family} {}",
-            answers.map(|answer| answer.to_string()).join(" ")
-        );
-    }
-    ExitCode::SUCCESS
-}
-
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "calls the kernel as programs for i386 do")]
-mod sockets {
-    use std::arch::asm;
-
-    /// Makes a call by interrupt 0x80; all arguments have 32 bits.
-    fn old_call(number: u32, first: u32, second: u32, third: u32) -> i32 {
-        let result: u32;
-        // SAFETY: the kernel makes a socket, reading at most three words that are given.
-        unsafe {
-            asm!(
-                "xchg rbx, {first:r}",
-                "int 0x80",
-                "xchg rbx, {first:r}",
-                first = inout(reg) u64::from(first) => _,
-                inout("eax") number => result,
-                in("ecx") second,
-                in("edx") third,
-            );
-        }
-        result.cast_signed()
-    }
-
-    /// Returns what each of the three ways answers: 0 for success or the error's number.
-    pub(super) fn tried(family: i32) -> [i32; 3] {
-        let kind = if family == libc::AF_ALG {
-            libc::SOCK_SEQPACKET
-        } else {
-            libc::SOCK_STREAM
-        };
-        // SAFETY: makes a socket.
-        let direct = match unsafe { libc::socket(family, kind, 0) } {
-            -1 => std::io::Error::last_os_error().raw_os_error().unwrap(),
-            _ => 0,
-        };
-        // SAFETY: asks for memory of one page, in reach of addresses of 32 bits.
-        let words = unsafe {
-            let memory = libc::mmap(
-                std::ptr::null_mut(),
-                4096,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT,
-                -1,
-                0,
-            );
-            assert_ne!(memory, libc::MAP_FAILED);
-            memory
-                .cast::<[u32; 3]>()
-                .write([family.cast_unsigned(), kind.cast_unsigned(), 0]);
-            u32::try_from(memory as usize).unwrap()
-        };
-        let answer = |result: i32| if result < 0 { -result } else { 0 };
-        [
-            direct,
-            answer(old_call(
-                359,
-                family.cast_unsigned(),
-                kind.cast_unsigned(),
-                0,
-            )),
-            answer(old_call(102, 1, words, 0)),
-        ]
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-mod sockets {
-    pub(super) fn tried(_family: i32) -> [i32; 3] {
-        [0; 3]
-    }
-}
-
-fn families_of_sockets_are_refused_however_asked_for(fixture: &Fixture) {
-    if cfg!(not(target_arch = "x86_64")) {
-        return;
-    }
-    let (job, _) = fixture.own_job(&["--sockets", "all"]);
-    let (refused, missing) = (libc::EPERM, libc::ENOSYS);
-    assert_eq!(
-        fixture.output(&job),
-        format!(
-            "1 0 0 {missing}\n2 0 0 {missing}\n38 {refused} {refused} {missing}\n\
-             40 {refused} {refused} {missing}\n"
-        )
-    );
 }
 
 /// Runs a job where parts of `/proc` are hidden, as in a container: without its own `/proc` it is not

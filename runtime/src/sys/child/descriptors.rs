@@ -4,15 +4,17 @@
 //! whoever names it: `/proc/self/fd/8/../..` as a working directory or a program. So before that
 //! all are closed but the streams and two that refer to nothing of the host, at known numbers.
 
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd as _, OwnedFd};
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::{During as _, Step};
 use crate::sys::descriptors::close_from;
 use crate::sys::launcher::REPORT;
 use crate::sys::program::Program;
 use crate::sys::raw;
-use crate::sys::report::Stage;
+use crate::sys::report::{Record, Stage};
 
 /// Where the launcher is.
 pub(super) const LAUNCHER: i32 = REPORT + 1;
@@ -23,7 +25,7 @@ pub(super) struct Moved {
     proc: ManuallyDrop<OwnedFd>,
 }
 
-/// Puts the pipe for reports where [`report`] and the launcher find it.
+/// Puts the socket for reports where [`report`] and the launcher find it.
 pub(super) fn move_report(program: &Program<'_>) -> Step<Moved> {
     let again = |descriptor| {
         let copy = rustix::io::fcntl_dupfd_cloexec(descriptor, LAUNCHER + 1);
@@ -39,14 +41,33 @@ pub(super) fn move_report(program: &Program<'_>) -> Step<Moved> {
     Ok(moved)
 }
 
-/// Closes everything but the streams, the pipe for reports and the launcher.
+/// Closes everything but the streams, the socket for reports and the launcher.
 pub(super) fn close_others(moved: &Moved) -> Step<()> {
     raw::move_onto(moved.launcher.as_fd(), LAUNCHER)
         .and_then(|()| close_from(LAUNCHER + 1, moved.proc.as_fd()))
         .during(Stage::CloseDescriptors, 0)
 }
 
-/// Sends something to kiln, once the pipe was moved.
+/// Sends something to kiln, once the socket was moved.
 pub(super) fn report(bytes: &[u8]) {
     raw::write_to(REPORT, bytes);
+}
+
+/// Gives a descriptor to kiln and keeps none. Whoever has it decides what the calls of this process
+/// come to, so it is nothing that a program may find.
+pub(super) fn hand_over(listener: i32) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [raw::borrow(listener)];
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let record = Record::listening().to_bytes();
+    let bytes = [std::io::IoSlice::new(&record)];
+    // If this fails, nobody answers, and the kernel says so to who asks.
+    let _ = rustix::net::sendmsg(
+        raw::borrow(REPORT),
+        &bytes,
+        &mut ancillary,
+        SendFlags::empty(),
+    );
+    raw::close(listener);
 }

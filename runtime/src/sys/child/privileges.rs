@@ -1,9 +1,11 @@
 //! Giving up what the program must not have.
 
+use libc::sock_filter;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::{During as _, Step};
+use super::{During as _, Step, descriptors};
+use crate::seccomp;
 use crate::sys::program::Program;
 use crate::sys::raw;
 use crate::sys::report::Stage;
@@ -21,7 +23,7 @@ pub(super) fn give_up(program: &Program<'_>) -> Step<()> {
     // Loading takes CAP_SYS_ADMIN, since no_new_privs stays unset; what follows is permitted by
     // the filter.
     if let Some(filter) = program.filter {
-        raw::load_filter(filter).during(Stage::Filter, 0)?;
+        load(filter).during(Stage::Filter, 0)?;
     }
     let identity = program.identity;
     if let Some(groups) = &identity.groups {
@@ -43,4 +45,22 @@ pub(super) fn give_up(program: &Program<'_>) -> Step<()> {
         inheritable: CapabilitySet::empty(),
     };
     rustix::thread::set_capabilities(None, sets).during(Stage::Capabilities, 0)
+}
+
+/// Loads the filter, and hands what its calls to kiln arrive on over to kiln. Where that is not to be
+/// had, because a filter around kiln has its own or the kernel is too old, those calls fail.
+fn load(filter: &[sock_filter]) -> Result<(), Errno> {
+    if seccomp::ASKS {
+        // With the second flag, a signal does not interrupt a call that kiln is busy with
+        // (Linux 5.19).
+        let listening = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        let undisturbed = listening | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+        for flags in [undisturbed, listening] {
+            if let Ok(listener) = raw::load_filter(filter, flags) {
+                descriptors::hand_over(listener);
+                return Ok(());
+            }
+        }
+    }
+    raw::load_filter(filter, 0).map(drop)
 }
