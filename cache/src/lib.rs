@@ -34,6 +34,9 @@ mod reason; // why they did it
 mod scan; // from a directory to a tree
 mod stat_index; // what a context looked like last time
 
+// How it is done at once.
+mod threads; // help, where any is to be had
+
 // What goes when not all can stay.
 mod eviction; // by which rules
 mod ledger; // who holds which bytes
@@ -73,6 +76,7 @@ pub use scan::{Everything, Filter, Owners, Scan, ScanError, Visit, scan};
 pub use sha256_stream::{Sha256Reader, Sha256State, Sha256Writer};
 pub use stat_index::StatIndex;
 pub use store::{Entrance, OpenError, Store};
+pub use threads::{Task, begin, beside, cannot_start, help, prepare_pool};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use tombstones::{EvictionReason, Tombstone, Tombstones};
 pub use trash::Trash;

@@ -229,10 +229,11 @@ fn read_changed(
         // One file needs no threads.
         [] => Vec::new(),
         [only] => vec![read(only)?],
-        several => several
-            .par_iter_mut()
-            .map(read)
-            .collect::<Result<_, ScanError>>()?,
+        several => {
+            crate::prepare_pool();
+            let all = several.par_iter_mut().map(read);
+            all.collect::<Result<_, ScanError>>()?
+        }
     };
     Ok((bytes.len(), bytes.iter().sum()))
 }

@@ -20,7 +20,7 @@ pub(crate) fn watch(engine: &Arc<Engine>) -> Result<Cancel, Failure> {
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     // Not the engine itself: this thread outlives it, and unfinished work goes with it.
     let (switch, engine) = (cancel.clone(), Arc::downgrade(engine));
-    thread::spawn(move || {
+    let wait = move || {
         let mut asked = false;
         for signal in signals.forever() {
             if asked {
@@ -34,6 +34,11 @@ pub(crate) fn watch(engine: &Arc<Engine>) -> Result<Cancel, Failure> {
                 engine.cancel_transfers();
             }
         }
-    });
+    };
+    let waiting = thread::Builder::new().spawn(wait);
+    waiting.map_err(|error| {
+        let error = kiln_cache::cannot_start(error);
+        Failure::new(format!("cannot prepare for signals: {error}"))
+    })?;
     Ok(cancel)
 }

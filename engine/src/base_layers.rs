@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_cache::{Descriptor, DiffId, Image, ImageRef, LayerId, MediaKind, Sha256};
+use kiln_cache::{Descriptor, DiffId, Image, ImageRef, LayerId, MediaKind, Sha256, Task};
 use kiln_registry::Step;
 use kiln_snapshotter::Layer;
 use kiln_solver::{
@@ -132,13 +132,12 @@ impl Engine {
                     .map(|&position| {
                         let (diff_id, descriptor) = wanted[position];
                         let report = &report;
-                        scope.spawn(move || self.unpack(name, diff_id, descriptor, report))
+                        kiln_cache::begin(scope, move || {
+                            self.unpack(name, diff_id, descriptor, report)
+                        })
                     })
                     .collect();
-                threads
-                    .into_iter()
-                    .map(|thread| thread.join().expect("unpacking does not panic"))
-                    .collect()
+                threads.into_iter().map(Task::join).collect()
             });
             for (position, result) in missing.into_iter().zip(results) {
                 match result {

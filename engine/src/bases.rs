@@ -29,7 +29,7 @@ impl Bases for Resolver<'_> {
             for (request, result) in requests.iter().zip(&results) {
                 let is_known = result.lock().is_ok_and(|result| result.is_some());
                 if !is_known {
-                    scope.spawn(move || {
+                    kiln_cache::begin(scope, move || {
                         let image = self.remote(request);
                         *result
                             .lock()

@@ -258,8 +258,7 @@ pub(crate) fn perform(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 1..threads.min(once.len()) {
-            // Where no thread is to be had, this one does all.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, run);
+            kiln_cache::help(scope, run);
         }
         run();
     });

@@ -38,6 +38,7 @@ mod route; // mirrors before the registry itself
 mod scope; // what tokens are good for
 
 mod cancel; // a flag that wakes sleepers
+mod look_up; // the addresses behind names
 mod proxy; // whom to reach by a detour
 mod stream; // bytes between the threads
 mod transport; // the one asynchronous place

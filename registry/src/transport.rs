@@ -271,8 +271,6 @@ impl NetworkThread {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            // Name look-ups are its only use.
-            .max_blocking_threads(4)
             .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -283,7 +281,8 @@ impl NetworkThread {
                 let _ = runtime.block_on(stopped);
                 // A name look-up in progress cannot be interrupted and is not waited for.
                 runtime.shutdown_background();
-            })?;
+            })
+            .map_err(kiln_cache::cannot_start)?;
         Ok(Self {
             runtime: handle,
             _stop: stop,

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity};
 
+use crate::look_up::LookUp;
 use crate::transport::TransportOptions;
 
 /// Whom to believe that it is who it says. Each kind has its own connection pool.
@@ -50,6 +52,7 @@ pub(crate) fn http_client(
             .redirect(Policy::none())
             .referer(false)
             .connect_timeout(options.connect_timeout)
+            .dns_resolver(Arc::new(LookUp))
             .no_proxy();
         if via == Via::Proxy {
             for proxy in options.proxies.made()? {

@@ -273,6 +273,15 @@ impl ExecError {
         }
     }
 
+    /// As [`ExecError::prepare`], where a process was to be started.
+    pub(crate) fn start(what: &str) -> impl FnOnce(rustix::io::Errno) -> Self {
+        let what = what.to_owned();
+        move |errno| Self::Prepare {
+            what,
+            source: kiln_cache::cannot_start(errno.into()),
+        }
+    }
+
     pub(crate) fn prepare(what: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> Self {
         let what = what.into();
         move |errno| Self::Prepare {

@@ -139,6 +139,7 @@ impl LayerBuilder {
             let added = self.add_file(path, &metadata, Content::File(&content))?;
             Ok::<bool, N::Error>(added == known)
         };
+        kiln_cache::prepare_pool();
         let are_met = (0..files.count())
             .into_par_iter()
             .map(add)
@@ -278,7 +279,8 @@ impl<N: NewFiles> Copying<'_, N> {
         let source = self.files.open(number)?;
         let (pieces, coming) = sync_channel::<Sent>(AHEAD);
         std::thread::scope(|scope| {
-            let copying = scope.spawn(move || self.copy_large(&file, &source, &pieces));
+            let copy = move || self.copy_large(&file, &source, &pieces);
+            let copying = kiln_cache::beside(scope, copy).map_err(LayerError::Output)?;
             let mut hashing = Hashing::default();
             for sent in coming {
                 let piece = match &sent {

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::Builder;
+use std::sync::{Mutex, PoisonError};
 
 use kiln_cache::Compression;
 
@@ -127,16 +127,16 @@ pub(crate) fn reader<'a>(
 }
 
 /// Reads `input` on a thread of its own while `act` uses what it read.
-pub(crate) fn ahead<T>(mut input: impl Read + Send, act: impl FnOnce(&mut dyn Read) -> T) -> T {
+pub(crate) fn ahead<T>(input: impl Read + Send, act: impl FnOnce(&mut dyn Read) -> T) -> T {
+    // For one of two threads, whichever there is.
+    let input = Mutex::new(input);
+    let take = || input.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(CHUNKS);
-        let report = sender.clone();
-        let reading = Builder::new().spawn_scoped(scope, move || pump(&mut input, &sender));
-        if let Err(error) = reading {
-            // Else the stream would seem to be empty. There is room for one chunk.
-            let _ = report.send(Err(error));
+        let read = move || pump(&mut *take(), &sender);
+        if kiln_cache::beside(scope, read).is_err() {
+            return act(&mut *take());
         }
-        drop(report);
         let mut stream = Chunks {
             receiver,
             chunk: Vec::new(),

@@ -32,24 +32,24 @@ pub(crate) fn write<T: Send>(
     output: &mut dyn Write,
     produce: impl FnOnce(&mut dyn Write) -> Result<T, LayerError> + Send,
 ) -> Result<T, LayerError> {
+    kiln_cache::prepare_pool();
     let threads = rayon::current_num_threads();
     output.write_all(&HEADER).map_err(LayerError::Output)?;
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(threads * PIECES_AT_ONCE);
         // The tar is read, written and hashed on a thread of its own.
-        let producer = std::thread::Builder::new()
-            .spawn_scoped(scope, move || -> Result<(T, [u8; 8]), LayerError> {
-                let mut pieces = Pieces {
-                    sender,
-                    piece: Vec::with_capacity(PIECE),
-                    check: Crc::new(),
-                    length: 0,
-                };
-                let made = produce(&mut pieces)?;
-                pieces.send().map_err(LayerError::Output)?;
-                Ok((made, pieces.trailer()))
-            })
-            .map_err(LayerError::Output)?;
+        let produce = move || -> Result<(T, [u8; 8]), LayerError> {
+            let mut pieces = Pieces {
+                sender,
+                piece: Vec::with_capacity(PIECE),
+                check: Crc::new(),
+                length: 0,
+            };
+            let made = produce(&mut pieces)?;
+            pieces.send().map_err(LayerError::Output)?;
+            Ok((made, pieces.trailer()))
+        };
+        let producer = kiln_cache::beside(scope, produce).map_err(LayerError::Output)?;
         let written = compress(level, threads, &receiver, output);
         drop(receiver);
         let produced = producer

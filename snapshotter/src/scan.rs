@@ -78,6 +78,7 @@ impl Node {
 pub(crate) fn scan(root: &Root) -> Result<Vec<Node>, LayerError> {
     let mut nodes = Vec::new();
     let mut level = vec![GuestPath::ROOT];
+    kiln_cache::prepare_pool();
     while !level.is_empty() {
         let found: Result<Vec<Vec<Node>>, LayerError> = level
             .par_iter()

@@ -42,12 +42,12 @@ pub(crate) fn in_private_mount_namespace<T: Send>(
     act: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
+        let thread = kiln_cache::beside(scope, || {
             // SAFETY: the flags change the file system view of this thread alone (no FILES flag,
             // so descriptors stay shared), and the thread ends after `act`.
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS) }?;
             act()
-        });
+        })?;
         thread
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -483,11 +483,20 @@ pub(crate) fn wait(flight: Flight, cancel: &Cancel) -> Result<kiln_cache::Claim,
     );
     let signal = done.clone();
     let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-    std::thread::spawn(move || {
+    let (give, given) = std::sync::mpsc::sync_channel::<Flight>(1);
+    let thread = std::thread::Builder::new().spawn(move || {
+        let Ok(flight) = given.recv() else {
+            return;
+        };
         // Nobody may be listening any more; then the claim is dropped again.
         let _ = sender.send(flight.wait());
         let _ = rustix::io::write(&*signal, &1_u64.to_ne_bytes());
     });
+    if thread.is_err() {
+        return wait_alone(flight, cancel);
+    }
+    // It is there and takes it.
+    let _ = give.send(flight);
     loop {
         let mut events = [
             PollFd::new(&*done, PollFlags::IN),
@@ -502,6 +511,28 @@ pub(crate) fn wait(flight: Flight, cancel: &Cancel) -> Result<kiln_cache::Claim,
         }
         if let Ok(claim) = receiver.try_recv() {
             return claim.map_err(StepError::Disk);
+        }
+    }
+}
+
+/// The same where there is no thread to be had: asks now and then.
+fn wait_alone(mut flight: Flight, cancel: &Cancel) -> Result<kiln_cache::Claim, StepError> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let pause = Timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000_000,
+    };
+    loop {
+        flight = match flight.poll().map_err(StepError::Disk)? {
+            Attempt::Claimed(claim) => return Ok(claim),
+            Attempt::Busy(flight) => flight,
+        };
+        match poll(&mut [PollFd::new(cancel, PollFlags::IN)], Some(&pause)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(StepError::Disk(error.into())),
+        }
+        if cancel.is_triggered() {
+            return Err(StepError::Cancelled);
         }
     }
 }

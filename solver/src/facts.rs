@@ -84,12 +84,14 @@ fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<Identity>>, S
         let threads: Vec<_> = graph
             .steps()
             .filter_map(|(id, step)| match &step.op {
-                Op::Remote(remote) => Some((id, scope.spawn(move || ask(id, step, remote)))),
+                Op::Remote(remote) => {
+                    Some((id, kiln_cache::begin(scope, move || ask(id, step, remote))))
+                }
                 _ => None,
             })
             .collect();
         for (id, thread) in threads {
-            known[id.index()] = Some(thread.join().expect("asking does not panic")?);
+            known[id.index()] = Some(thread.join()?);
         }
         Ok(())
     })?;

@@ -204,10 +204,10 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
             && board.open() > 1
         {
             let queue = &queue;
-            scope.spawn(move || queue.run(&layers, prepare));
+            kiln_cache::help(scope, move || queue.run(&layers, prepare));
         }
         for _ in 1..workers {
-            scope.spawn(work);
+            kiln_cache::help(scope, work);
         }
         work();
         queue.close();

@@ -25,6 +25,7 @@ mod git; // repositories, and servers for them
 mod leftovers; // mounts and processes that outlived a test
 mod peers; // buildah, podman, skopeo, umoci
 mod process; // programs: found, run, watched, ended
+mod process_limit; // few of them
 mod registry; // docker-registry on a free port
 mod scratch; // directories that vanish, whatever lies in them
 mod skip; // "this machine lacks …", said aloud
@@ -40,6 +41,7 @@ pub use git::{GitRepository, GitSite};
 pub use leftovers::{Leftover, assert_no_leftovers, leftovers};
 pub use peers::{Buildah, Podman, Skopeo, Umoci, image_tree};
 pub use process::{Daemon, Tool, run, run_and_read};
+pub use process_limit::ProcessLimit;
 pub use registry::Registry;
 pub use scratch::Scratch;
 pub use skip::{Skip, need_root};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kiln_testbed::run;
@@ -192,4 +192,51 @@ fn tokio_is_reached_only_through_the_registry_crate() {
             .iter()
             .any(|member| { names[member] == "kiln-registry" && reaches_tokio(member, "") })
     );
+}
+
+/// Threads are refused where processes are limited; `kiln_cache`'s `begin`, `help`, `beside` and
+/// `prepare_pool` know what to do then, while these end the program.
+#[test]
+fn nobody_counts_on_threads() {
+    let programs = PROGRAMS.map(|name| name.trim_start_matches("kiln-"));
+    let mut looked_at = 0;
+    for name in documented().into_iter().map(|(name, _)| name) {
+        let folder = name.trim_start_matches("kiln-");
+        if folder == "testbed" || programs.contains(&folder) {
+            continue;
+        }
+        for path in sources(&checkout().join(folder).join("src")) {
+            let text = fs::read_to_string(&path).expect("a source file is text");
+            let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+            let path = path.display();
+            for call in ["thread::spawn(", "scope.spawn("] {
+                assert!(!shipped.contains(call), "{path} calls {call}");
+            }
+            let is_parallel = ["par_iter", "par_chunks", "rayon::join", "rayon::scope"]
+                .iter()
+                .any(|call| shipped.contains(call));
+            assert!(
+                !is_parallel || shipped.contains("prepare_pool()"),
+                "{path} uses rayon's pool without prepare_pool()"
+            );
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 300, "{looked_at} files");
+}
+
+/// Returns the source files below a directory, but for those with tests alone.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("it is a directory");
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.expect("it can be listed").path();
+        match path.is_dir() {
+            true => found.extend(sources(&path)),
+            false if path.file_name().is_some_and(|name| name == "tests.rs") => {}
+            false if path.extension().is_some_and(|kind| kind == "rs") => found.push(path),
+            false => {}
+        }
+    }
+    found
 }

@@ -38,6 +38,7 @@ pub(super) fn hash(file: &File, size_bytes: u64) -> io::Result<Option<Blake3>> {
         .collect();
     let may_have_holes = may_have_holes(file);
     let mut parts = Vec::with_capacity(offsets.len());
+    crate::prepare_pool();
     for offsets in offsets.chunks(AT_ONCE) {
         let hashed: io::Result<Vec<ChainingValue>> = offsets
             .par_iter()

@@ -85,6 +85,7 @@ impl<F: Filter> Walk<'_, F> {
             added = count;
         };
         if children.directories.len() > 1 && is_worth_threads {
+            crate::prepare_pool();
             let parts: Vec<(usize, Vec<Met>)> = children
                 .directories
                 .into_par_iter()

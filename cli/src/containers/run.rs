@@ -94,7 +94,9 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
     let (over, until) = UnixStream::pair()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let made = std::thread::scope(|scope| {
-        scope.spawn(|| signals.end_by_them_until(&until));
+        let wait = || signals.end_by_them_until(&until);
+        kiln_cache::beside(scope, wait)
+            .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
         let created = create(arguments, &engine, &request);
         drop(over);
         created
@@ -241,7 +243,10 @@ fn pull_if_need_be(
         .stdin(Stdio::null())
         .stdout(stdout)
         .status()
-        .map_err(|error| Failure::new(format!("cannot start a pull: {error}")))?;
+        .map_err(|error| {
+            let error = kiln_cache::cannot_start(error);
+            Failure::new(format!("cannot start a pull: {error}"))
+        })?;
     Ok(match status.code() {
         Some(0) => None,
         Some(130) | None => Some(Exit::INTERRUPTED),

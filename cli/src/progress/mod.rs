@@ -131,10 +131,13 @@ impl Display {
             }),
             ended: Condvar::new(),
         });
-        let ticker = matches!(mode, Mode::Terminal | Mode::Plain).then(|| {
+        let is_ticking = matches!(mode, Mode::Terminal | Mode::Plain);
+        let ticker = is_ticking.then(|| {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || tick(&shared))
+            thread::Builder::new().spawn(move || tick(&shared))
         });
+        // Without a thread for it, only what happens moves the clock.
+        let ticker = ticker.and_then(Result::ok);
         Self { shared, ticker }
     }
 

@@ -97,7 +97,7 @@ fn listen(listener: &UnixListener, answerer: &Answerer, stop: &Cancel) {
             };
             let serve = move || serve(&client, answerer, stop);
             // A client for whom there is no thread sees the connection closed.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, serve);
+            kiln_cache::help(scope, serve);
         }
     });
 }

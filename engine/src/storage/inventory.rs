@@ -81,6 +81,7 @@ impl Sizes {
             .iter()
             .filter(|path| !self.0.contains_key(*path))
             .collect();
+        kiln_cache::prepare_pool();
         let measured: Vec<DiskUsage> = new
             .par_iter()
             .map(|path| DiskUsage::of(path))

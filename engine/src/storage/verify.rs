@@ -134,6 +134,7 @@ impl Engine {
         let whiteouts = self.whiteouts().map_err(failed)?;
         let (done, total) = (AtomicUsize::new(0), layers.len() + blobs.len());
         let count = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+        kiln_cache::prepare_pool();
         let of_blobs = blobs.par_iter().filter_map(|digest| {
             let what = self.damage_of_blob(*digest);
             count();

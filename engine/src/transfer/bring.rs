@@ -42,7 +42,7 @@ impl Engine {
         };
         std::thread::scope(|scope| {
             for _ in 1..WORKERS.min(ids.len()) {
-                scope.spawn(work);
+                kiln_cache::help(scope, work);
             }
             work();
         });

@@ -7,7 +7,9 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use kiln_cache::{ActionKey, ActionRecord, Blake3, CacheBackend, CacheError, LayerId, Platform};
+use kiln_cache::{
+    ActionKey, ActionRecord, Blake3, CacheBackend, CacheError, LayerId, Platform, Task,
+};
 use kiln_exporter::{SharedMount, layout_place};
 use kiln_runtime::Cancel;
 use kiln_solver::{Reporter, VertexEnd};
@@ -59,12 +61,9 @@ impl<'a> Tiers<'a> {
                 let threads: Vec<_> = self
                     .sources
                     .iter()
-                    .map(|source| scope.spawn(|| self.import(source)))
+                    .map(|source| kiln_cache::begin(scope, || self.import(source)))
                     .collect();
-                let results = threads.into_iter();
-                results
-                    .flat_map(|thread| thread.join().expect("importing does not panic"))
-                    .collect()
+                threads.into_iter().flat_map(Task::join).collect()
             })
         })
     }

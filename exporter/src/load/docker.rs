@@ -102,6 +102,7 @@ fn load_image(
     // A layer that occurs twice is stored once.
     let once: HashMap<DiffId, &WantedLayer> =
         wanted.iter().map(|layer| (layer.diff_id, layer)).collect();
+    kiln_cache::prepare_pool();
     let stored: HashMap<DiffId, Descriptor> = once
         .into_par_iter()
         .map(|(diff_id, wanted)| Ok((diff_id, layer::store(contents, blobs, wanted)?)))

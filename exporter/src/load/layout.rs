@@ -280,6 +280,7 @@ fn load_image(contents: &Contents, digest: Sha256, blobs: &Blobs) -> Result<Imag
         .filter(|(layer, _)| is_here(layer))
         .map(|(layer, &diff_id)| (layer.digest, diff_id))
         .collect();
+    kiln_cache::prepare_pool();
     wanted.into_par_iter().try_for_each(|(digest, diff_id)| {
         let wanted = WantedLayer {
             path: blob_path(digest),

@@ -173,7 +173,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         cgroup.as_ref().and_then(Cgroup::directory),
         &surroundings.keeper,
     )
-    .map_err(ExecError::prepare("cloning a process into new namespaces"))?;
+    .map_err(ExecError::start("cloning a process into new namespaces"))?;
 
     Ok(Running {
         process,

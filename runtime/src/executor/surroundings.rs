@@ -97,7 +97,7 @@ impl Surroundings {
         let directory = claim.path().to_owned();
         let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(ExecError::prepare("opening /proc"))?;
-        let keeper = Keeper::start(proc.as_fd()).map_err(ExecError::prepare(
+        let keeper = Keeper::start(proc.as_fd()).map_err(ExecError::start(
             "starting the process that sandboxes end with",
         ))?;
         let memory = new_mount("tmpfs", &[("mode", "0700"), ("size", "64m")], PLAIN)

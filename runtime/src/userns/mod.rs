@@ -318,7 +318,10 @@ fn identity_plan() -> Plan {
 fn enter_with_ranges(plan: &Plan, uid: u32, gid: u32) -> Result<Rung, UsernsError> {
     let mut helpers = Vec::with_capacity(plan.tasks.len());
     for (name, task) in &plan.tasks {
-        let helper = Helper::start(task).map_err(unusable("starting a helper process"))?;
+        let helper = Helper::start(task).map_err(|errno| UsernsError::Unusable {
+            what: "starting a helper process".to_owned(),
+            source: kiln_cache::cannot_start(errno.into()),
+        })?;
         helpers.push((name, helper));
     }
     if let Some(reason) = unshare()? {

@@ -105,6 +105,7 @@ pub(crate) fn write(
         }
         Bytes::Inline(_) | Bytes::None => None,
     };
+    kiln_cache::prepare_pool();
     let new: Vec<(&GuestPath, &Placed<'_>)> = files
         .par_iter()
         .filter(|(path, placed)| first_name(path, placed).is_none())

@@ -4,8 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::ScopedJoinHandle;
 
 use kiln_cache::WorkDir;
 use kiln_parser::Address;
@@ -174,11 +176,19 @@ impl<'a> Git<'a> {
         let stdout = child.stdout.take().expect("standard output is a pipe");
         let stderr = child.stderr.take().expect("standard error is a pipe");
         std::thread::scope(|scope| {
-            let stdout = scope.spawn(move || read_all(stdout));
-            let stderr = scope.spawn(move || read_all(stderr));
+            let stdout = kiln_cache::beside(scope, move || read_all(stdout));
+            let stderr = kiln_cache::beside(scope, move || read_all(stderr));
+            let (stdout, stderr) = match (stdout, stderr) {
+                (Ok(stdout), Ok(stderr)) => (stdout, stderr),
+                // What has nobody who listens would wait for ever.
+                (Err(error), _) | (_, Err(error)) => {
+                    end(child)?;
+                    return Err(error);
+                }
+            };
             let status = self.wait(child);
-            let read = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                thread.join().expect("reading does not panic")
+            let read = |thread: ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| resume_unwind(panic))
             };
             Ok((status?, read(stdout)?, read(stderr)?))
         })
@@ -198,9 +208,7 @@ impl<'a> Git<'a> {
                 Err(error) => return Err(error.into()),
             }
             if self.cancel.is_triggered() {
-                // Not reaped yet, so the id is still that of the group.
-                let _ = kill_process_group(pid, Signal::KILL);
-                return child.wait();
+                return end(child);
             }
             if !events[0].revents().is_empty() {
                 return child.wait();
@@ -356,6 +364,15 @@ impl From<GitError> for RemoteError {
             }
         }
     }
+}
+
+/// Ends git and whatever it started.
+fn end(child: &mut Child) -> io::Result<ExitStatus> {
+    // Not reaped yet, so the id is still that of the group.
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    child.wait()
 }
 
 fn read_all(mut stream: impl Read) -> io::Result<Vec<u8>> {
