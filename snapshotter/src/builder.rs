@@ -27,6 +27,7 @@ use crate::error::LayerError;
 use crate::kin::Kin;
 use crate::layer::{Layer, LayerStore, NewFiles, make_diff_directory};
 use crate::metadata::Metadata;
+use crate::owner::Owners;
 
 /// Where a file's bytes come from.
 #[derive(Debug)]
@@ -294,11 +295,13 @@ impl LayerBuilder {
                 }
             }
         };
+        let lost = self.state().lost_owners.get(target).copied();
+        let (uid, gid) = lost.unwrap_or((stat.st_uid, stat.st_gid));
         // Of a regular file, `finish` takes the metadata from its first name.
         let metadata = Metadata {
             mode: (stat.st_mode & 0o7777) as u16,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
+            uid,
+            gid,
             mtime: disk::mtime_of(&stat),
             xattrs: Xattrs::default(),
         };
@@ -477,10 +480,12 @@ impl LayerBuilder {
             tree = below.tree()?.with(&tree);
         }
         let donors = donors.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let lacks_owners = !Owners::of_this_process().can_store_all(&tree);
         let files = NewFiles {
             diff: root.path(),
             upon: below.map(Layer::id),
             kin: Kin::of(&layers, &donors),
+            lacks_owners,
         };
         let layer = layers.publish(tree, Some(files), &work)?;
         if let Some((id, digested)) = digested
@@ -508,7 +513,12 @@ impl LayerBuilder {
     }
 
     pub(crate) fn push(&self, entry: &Entry<'_>) -> Result<(), BuildError> {
-        self.state().push(entry)
+        let mut state = self.state();
+        if !Owners::of_this_process().can_store(entry.uid, entry.gid) {
+            let owner = (entry.uid, entry.gid);
+            state.lost_owners.insert(entry.guest_path(), owner);
+        }
+        state.push(entry)
     }
 }
 

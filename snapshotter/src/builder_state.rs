@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) has_hard_links: bool,
     /// Devices by path: the disk may not be able to tell.
     pub(crate) devices: HashMap<GuestPath, (DeviceKind, Device)>,
+    /// Owners that the disk cannot hold, by path; of what was replaced, too.
+    pub(crate) lost_owners: HashMap<GuestPath, (u32, u32)>,
     /// The tar of the layer with this name, if it was digested on the way.
     pub(crate) digested: Option<(LayerId, Digested)>,
     /// Bytes of all entries.

@@ -17,7 +17,9 @@ use crate::build_error::{BuildError, reading, writing};
 use crate::builder::{Content, LayerBuilder, Sameness, StoredFile};
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Removed};
+use crate::layer::Layer;
 use crate::metadata::Metadata;
+use crate::owner::Owners;
 
 impl LayerBuilder {
     pub(crate) fn parent(&self, path: &GuestPath) -> Result<Arc<OwnedFd>, BuildError> {
@@ -146,6 +148,10 @@ impl LayerBuilder {
                 // become one.
                 && self.take_inode(&stat)
         };
+        // A file that is known by the index alone may belong to somebody else on disk.
+        if !self.has_owners(*layer, metadata) {
+            return Ok(false);
+        }
         if *sameness == Sameness::Content && !has_metadata() {
             return Ok(false);
         }
@@ -161,6 +167,17 @@ impl LayerBuilder {
             Err(BuildError::Write { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Says whether the files of a layer have the owners that its index says, and one of these.
+    fn has_owners(&self, layer: LayerId, metadata: &Metadata<'_>) -> bool {
+        let donors = self.donors.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked at once.
+        let is_known = donors.contains_key(&layer);
+        drop(donors);
+        let lacks_owners = || Layer::new(self.layers.store(), layer).lacks_owners();
+        Owners::of_this_process().can_store(metadata.uid, metadata.gid)
+            && (is_known || !lacks_owners())
     }
 
     fn note_donor(&self, layer: LayerId, sameness: Sameness) {

@@ -63,6 +63,10 @@ pub(crate) fn commit(
     let changes = Changes::find(&mut nodes, parent, stubs);
     changes.clean(&nodes, &root)?;
     let kept = nodes.iter().zip(&changes.kept);
+    for (node, _) in kept.clone().filter(|(_, kept)| **kept) {
+        // Made by a kiln with more ids, it looks like nobody's.
+        Owners::of_this_process().check((node.uid, node.gid), || node.path.clone())?;
+    }
     let tree = index(kept.filter_map(|(node, kept)| kept.then_some(node)));
     if tree.is_empty() {
         return layers.empty();
@@ -158,7 +162,7 @@ impl Changes {
         for (node, kept) in nodes.iter_mut().zip(&mut changes.kept) {
             let below = before(parent, &node.path);
             if let Some(below) = &below {
-                complete(node, below, &owners);
+                complete(node, below, owners);
             }
             *kept = match &node.kind {
                 NodeKind::Socket => false,
@@ -268,10 +272,10 @@ impl Changes {
 
 /// Gives a node what the disk could not hold of the entry it was copied up from.
 fn complete(node: &mut Node, below: &Entry<'_>, owners: &Owners) {
-    if owners.uid_on_disk(below.uid) == node.uid {
+    if owners.may_be_uid(below.uid, node.uid) {
         node.uid = below.uid;
     }
-    if owners.gid_on_disk(below.gid) == node.gid {
+    if owners.may_be_gid(below.gid, node.gid) {
         node.gid = below.gid;
     }
     // Where devices cannot be made, an empty file holds their place.

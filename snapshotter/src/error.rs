@@ -19,6 +19,22 @@ pub enum LayerError {
     /// Its files are asked for and not here.
     #[error("layer {0} is not unpacked")]
     NotUnpacked(LayerId),
+    /// A root that holds a file would show another owner: there is no id for this one.
+    #[error(
+        "{path} belongs to {whose} {id}, but there are only the ids {ids} here; give your user more \
+         of them in /etc/subuid and /etc/subgid (usermod --add-subuids and --add-subgids, and the \
+         package uidmap)"
+    )]
+    Owner {
+        /// The file.
+        path: GuestPath,
+        /// User or group.
+        whose: &'static str,
+        /// The one.
+        id: u32,
+        /// Those that there are.
+        ids: String,
+    },
     /// A file no longer is what the index says.
     #[error("file {path} of layer {id} was changed in the store")]
     Changed {

@@ -4,7 +4,7 @@
 //! layers/<2 hex>/<layer id>/index   the tree, what the layer is
 //! layers/<2 hex>/<layer id>/diff/   the files, in overlayfs form; may be absent, or be a part
 //! layers/<2 hex>/<layer id>/facts   JSON: tar streams and blobs known to hold the same
-//! layers/<2 hex>/<layer id>/{upon,kin,own,cover,like,states}: see their modules
+//! layers/<2 hex>/<layer id>/{upon,kin,own,owners,cover,like,states}: see their modules
 //! diffs/<diff id>                   text: the layer id
 //! ```
 //!
@@ -28,6 +28,7 @@ use crate::error::LayerError;
 use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 use crate::files::{Below, UPON};
 use crate::kin::Kin;
+use crate::owner;
 use crate::tar_contents::Check;
 use crate::tar_write;
 use crate::unpack_limit::{Meter, UnpackLimit};
@@ -234,6 +235,8 @@ pub(crate) struct NewFiles<'a> {
     pub(crate) upon: Option<LayerId>,
     /// Whose inodes they are.
     pub(crate) kin: Kin,
+    /// Whether they have other owners than the index says.
+    pub(crate) lacks_owners: bool,
 }
 
 impl<'a> NewFiles<'a> {
@@ -243,6 +246,7 @@ impl<'a> NewFiles<'a> {
             diff,
             upon: None,
             kin: Kin::default(),
+            lacks_owners: false,
         }
     }
 
@@ -251,6 +255,9 @@ impl<'a> NewFiles<'a> {
         if let Some(upon) = self.upon {
             let path = layer.join(UPON);
             fs::write(&path, format!("{upon}\n")).map_err(LayerError::at(&path))?;
+        }
+        if self.lacks_owners {
+            owner::mark(layer)?;
         }
         self.kin.write(layer)
     }

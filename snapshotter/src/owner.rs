@@ -1,7 +1,32 @@
 //! Which owners the disk can hold.
+//!
+//! A user namespace may have few ids: one, where somebody has no range in `/etc/subuid`. The files
+//! of a layer then belong to whoever runs kiln where the index says otherwise. That is as good for
+//! whoever reads the index, and so for what is pushed, saved or copied. A root made of them would
+//! show other owners, and a step in it would make those lasting: it is refused.
+//!
+//! ```text
+//! layers/<2 hex>/<layer id>/owners   empty; there if files have not the owners of the index
+//! ```
+//!
+//! Somebody who has the ids gives them to the files before they are mounted.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use kiln_cache::{Entry, GuestPath, Kind, Tree};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chmodat, chownat, fchown};
+
+use crate::disk::{self, Root};
+use crate::error::LayerError;
+use crate::layer::Layer;
+
+/// The mark of a layer whose files have not the owners of the index.
+const MARK: &str = "owners";
 
 /// Tells how an owner of the index looks on disk: as itself if this process can store it, else as
 /// whoever runs kiln.
@@ -13,8 +38,14 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    /// Asks the kernel which ids this process may give to files.
-    pub(crate) fn of_this_process() -> Self {
+    /// Returns which ids this process may give to files: the kernel is asked once, since it moves to
+    /// no other user namespace once it has layers.
+    pub(crate) fn of_this_process() -> &'static Self {
+        static OWNERS: OnceLock<Owners> = OnceLock::new();
+        OWNERS.get_or_init(Self::ask)
+    }
+
+    fn ask() -> Self {
         let own = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
@@ -31,20 +62,85 @@ impl Owners {
         }
     }
 
-    /// Returns the user that a file of the index's user `uid` has on disk.
-    pub(crate) fn uid_on_disk(&self, uid: u32) -> u32 {
-        match self.uids.iter().any(|range| range.contains(&uid)) {
-            true => uid,
-            false => self.own.0,
+    fn has_uid(&self, uid: u32) -> bool {
+        self.uids.iter().any(|range| range.contains(&uid))
+    }
+
+    fn has_gid(&self, gid: u32) -> bool {
+        self.gids.iter().any(|range| range.contains(&gid))
+    }
+
+    /// Says whether files can have these owners.
+    pub(crate) fn can_store(&self, uid: u32, gid: u32) -> bool {
+        (uid, gid) == self.own || (self.has_uid(uid) && self.has_gid(gid))
+    }
+
+    /// Says whether files can have all owners that an index has.
+    pub(crate) fn can_store_all(&self, tree: &Tree) -> bool {
+        self.are_all()
+            || tree
+                .iter()
+                .all(|entry| self.can_store(entry.uid, entry.gid))
+    }
+
+    /// Says whether there is no owner that files cannot have.
+    fn are_all(&self) -> bool {
+        let all = |ranges: &[RangeInclusive<u32>]| {
+            // The last number is no id. (chown(2))
+            ranges
+                .iter()
+                .any(|range| range.contains(&0) && range.contains(&(u32::MAX - 1)))
+        };
+        all(&self.uids) && all(&self.gids)
+    }
+
+    /// Says whether a user of the index and one that the disk shows may be the same. Whoever has no id
+    /// here looks like who stored the file, or like nobody.
+    pub(crate) fn may_be_uid(&self, uid: u32, on_disk: u32) -> bool {
+        match self.has_uid(uid) {
+            true => uid == on_disk,
+            false => on_disk == self.own.0 || !self.has_uid(on_disk),
         }
     }
 
-    /// Returns the group that a file of the index's group `gid` has on disk.
-    pub(crate) fn gid_on_disk(&self, gid: u32) -> u32 {
-        match self.gids.iter().any(|range| range.contains(&gid)) {
-            true => gid,
-            false => self.own.1,
+    /// As [`Owners::may_be_uid`], of groups.
+    pub(crate) fn may_be_gid(&self, gid: u32, on_disk: u32) -> bool {
+        match self.has_gid(gid) {
+            true => gid == on_disk,
+            false => on_disk == self.own.1 || !self.has_gid(on_disk),
         }
+    }
+
+    /// Refuses owners that a root cannot show.
+    pub(crate) fn check(
+        &self,
+        (uid, gid): (u32, u32),
+        path: impl FnOnce() -> GuestPath,
+    ) -> Result<(), LayerError> {
+        let (whose, id) = match (self.has_uid(uid), self.has_gid(gid)) {
+            (true, true) => return Ok(()),
+            // Who is not root here mounts nothing.
+            _ if self.own.0 != 0 => return Ok(()),
+            (false, _) => ("user", uid),
+            (true, false) => ("group", gid),
+        };
+        let ranges = match whose {
+            "user" => &self.uids,
+            _ => &self.gids,
+        };
+        Err(LayerError::Owner {
+            path: path(),
+            whose,
+            id,
+            ids: ranges.iter().map(words).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+fn words(range: &RangeInclusive<u32>) -> String {
+    match range.start() == range.end() {
+        true => range.start().to_string(),
+        false => format!("{} to {}", range.start(), range.end()),
     }
 }
 
@@ -60,21 +156,136 @@ fn parse(map: &str) -> Vec<RangeInclusive<u32>> {
         .collect()
 }
 
+/// Marks a layer that is put together in `directory`: its files have not the owners of the index.
+pub(crate) fn mark(directory: &Path) -> Result<(), LayerError> {
+    let mark = directory.join(MARK);
+    File::create(&mark).map(drop).map_err(LayerError::at(&mark))
+}
+
+impl Layer {
+    /// Says whether files of it may have other owners on disk than the index says.
+    pub(crate) fn lacks_owners(&self) -> bool {
+        self.path(MARK).exists() || self.upon().is_some_and(|below| below.path(MARK).exists())
+    }
+
+    /// Makes sure that its files, which are about to be mounted, have the owners of the index.
+    ///
+    /// # Errors
+    /// [`LayerError::Owner`] where this process has no id for one of them.
+    pub(crate) fn require_owners(&self) -> Result<(), LayerError> {
+        let owners = Owners::of_this_process();
+        if !owners.are_all() {
+            for entry in self.tree()?.iter() {
+                owners.check((entry.uid, entry.gid), || entry.guest_path())?;
+            }
+        }
+        self.restore_owners().map(drop)
+    }
+
+    /// Gives its files, and those that it lies on, the owners of the index, if they have not got them
+    /// and this process can. Says whether they have them.
+    pub(crate) fn restore_owners(&self) -> Result<bool, LayerError> {
+        let below = self.upon().map_or(Ok(true), |below| below.give_owners());
+        Ok(self.give_owners()? && below?)
+    }
+
+    fn give_owners(&self) -> Result<bool, LayerError> {
+        let mark = self.path(MARK);
+        if !mark.exists() {
+            return Ok(true);
+        }
+        let owners = Owners::of_this_process();
+        let tree = self.tree()?;
+        if !owners.can_store_all(&tree) {
+            return Ok(false);
+        }
+        let _lock = self.lock_work()?;
+        if !mark.exists() {
+            return Ok(true);
+        }
+        let diff = self.path("diff");
+        let root = Root::open(&diff).map_err(LayerError::at(&diff))?;
+        for entry in tree.iter() {
+            let path = entry.guest_path();
+            match give(&root, &path, &entry) {
+                // The layer that it lies on has it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                other => other.map_err(LayerError::at(diff.join(path.as_relative())))?,
+            }
+        }
+        fs::remove_file(&mark).map_err(LayerError::at(&mark))?;
+        Ok(true)
+    }
+}
+
+/// Gives what an entry describes its owner, and what a change of owner takes away.
+fn give(root: &Root, path: &GuestPath, entry: &Entry<'_>) -> io::Result<()> {
+    if matches!(entry.kind, Kind::Whiteout | Kind::HardLink { .. }) {
+        return Ok(());
+    }
+    let stat = root.stat(path)?;
+    if (stat.st_uid, stat.st_gid) == (entry.uid, entry.gid) {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+    if entry.is_directory() {
+        let directory = root.open_inside(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        return Ok(fchown(directory, Some(uid), Some(gid))?);
+    }
+    let (parent, name) = (root.parent(path)?, path.name());
+    chownat(
+        &parent,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?;
+    // Of all but links and directories, set-user-id and capabilities went. (chown(2))
+    if !matches!(entry.kind, Kind::Symlink { .. }) {
+        let mode = Mode::from_raw_mode(entry.mode.into());
+        chmodat(&parent, name, mode, AtFlags::empty())?;
+    }
+    if let Kind::File { .. } = entry.kind {
+        let file = root.open_inside(path, OFlags::RDONLY | OFlags::NOCTTY)?;
+        disk::set_xattrs(file.as_fd(), entry.xattrs)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn unmapped_owners_look_like_oneself() {
+    fn owners() -> Owners {
         let map = parse("         0       1000          1\n         1     100000      65535\n");
-        let owners = Owners {
-            uids: map.clone(),
+        assert_eq!(map, [0..=0, 1..=65535]);
+        Owners {
+            uids: map,
             gids: parse("0 0 4294967295"),
             own: (0, 0),
-        };
-        assert_eq!(map, [0..=0, 1..=65535]);
-        assert_eq!(owners.uid_on_disk(65_535), 65_535);
-        assert_eq!(owners.uid_on_disk(65_536), 0);
-        assert_eq!(owners.gid_on_disk(4_000_000_000), 4_000_000_000);
+        }
+    }
+
+    #[test]
+    fn unmapped_owners_look_like_oneself_or_nobody() {
+        let owners = owners();
+        assert!(owners.may_be_uid(65_535, 65_535) && !owners.may_be_uid(65_535, 0));
+        assert!(owners.may_be_uid(65_536, 0) && !owners.may_be_uid(65_536, 33));
+        assert!(owners.may_be_gid(4_000_000_000, 4_000_000_000));
+        assert!(owners.can_store(33, 33) && !owners.can_store(65_536, 33));
+        assert!(!owners.are_all());
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_refused_by_name() {
+        let path = || GuestPath::new("/home/me");
+        assert!(owners().check((7, 70_000), path).is_ok());
+        let error = owners().check((70_000, 7), path);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "/home/me belongs to user 70000, but there are only the ids 0, 1 to 65535 here; give \
+             your user more of them in /etc/subuid and /etc/subgid (usermod --add-subuids and \
+             --add-subgids, and the package uidmap)"
+        );
     }
 }

@@ -16,6 +16,7 @@ use crate::kin;
 use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
 use crate::overlay::OverlaySpec;
+use crate::owner::Owners;
 use crate::view::{self, ParentView};
 
 /// Prepares roots for steps.
@@ -81,7 +82,7 @@ impl Snapshotter for Overlay {
 /// the stack are copied first.
 ///
 /// # Errors
-/// [`LayerError::NotUnpacked`]; when copies are needed and cannot be made.
+/// [`LayerError::NotUnpacked`]; [`LayerError::Owner`]; when copies are needed and cannot be made.
 pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, BuildError> {
     let apart = kin::kept_apart(layers);
     let mut directories: Vec<PathBuf> = Vec::with_capacity(layers.len() + 1);
@@ -90,6 +91,7 @@ pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, BuildError> {
     for layer in layers.iter().rev() {
         let tree = layer.tree()?;
         if !tree.is_empty() && seen.insert(layer.id()) {
+            layer.require_owners()?;
             let files = match apart.contains(&layer.id()) {
                 true => layer.make_own_files()?,
                 false => layer.unpacked()?,
@@ -133,6 +135,8 @@ impl Snapshotter for Reflink {
         }
         for located in view.walk(&GuestPath::ROOT) {
             let entry = located.entry;
+            let owner = (entry.uid, entry.gid);
+            Owners::of_this_process().check(owner, || entry.guest_path())?;
             let path = entry.guest_path();
             match entry.kind {
                 // The step may write to it, so it must not become a name of the store's own file.

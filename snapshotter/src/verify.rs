@@ -85,7 +85,14 @@ impl Layer {
         let Some(files) = self.files() else {
             return vec![LayerDamage::NoFiles];
         };
-        let mut damage = compare_with(&tree, &files, whiteouts);
+        // What another kiln had no ids for is no damage.
+        let owners = match self.restore_owners() {
+            Ok(true) => Some(Owners::of_this_process()),
+            Ok(false) => None,
+            Err(error) => return vec![LayerDamage::Unreadable(error)],
+        };
+        let compare_with = |files: &LayerFiles| compare_with(&tree, files, whiteouts, owners);
+        let mut damage = compare_with(&files);
         if damage.is_empty() {
             damage.extend(self.verify_tars());
         }
@@ -95,7 +102,7 @@ impl Layer {
             damage.extend(diff_ids.filter(is_nameless).map(LayerDamage::Name));
         }
         if let Some(copies) = self.own_files() {
-            damage.extend(compare_with(&tree, &LayerFiles::in_one(copies), whiteouts));
+            damage.extend(compare_with(&LayerFiles::in_one(copies)));
         }
         if matches!(self.below(), Below::Unknown) {
             damage.push(LayerDamage::NoFiles);
@@ -122,7 +129,13 @@ impl Layer {
     }
 }
 
-fn compare_with(tree: &Tree, files: &LayerFiles, whiteouts: Whiteouts) -> Vec<LayerDamage> {
+/// Compares files with an index; their owners only if the disk has them.
+fn compare_with(
+    tree: &Tree,
+    files: &LayerFiles,
+    whiteouts: Whiteouts,
+    owners: Option<&Owners>,
+) -> Vec<LayerDamage> {
     let mut nodes: BTreeMap<GuestPath, Node> = BTreeMap::new();
     for directory in files.directories() {
         let scanned = Root::open(directory)
@@ -139,15 +152,15 @@ fn compare_with(tree: &Tree, files: &LayerFiles, whiteouts: Whiteouts) -> Vec<La
         }
     }
     let nodes: Vec<Node> = nodes.into_values().collect();
-    compare(tree.iter(), &nodes, whiteouts)
+    compare(tree.iter(), &nodes, whiteouts, owners)
 }
 
 fn compare<'a>(
     entries: impl Iterator<Item = Entry<'a>>,
     nodes: &[Node],
     whiteouts: Whiteouts,
+    owners: Option<&Owners>,
 ) -> Vec<LayerDamage> {
-    let owners = Owners::of_this_process();
     let mut rest: HashMap<&[u8], &Node> = nodes
         .iter()
         .map(|node| (node.path.as_bytes(), node))
@@ -157,7 +170,7 @@ fn compare<'a>(
     for entry in entries.filter(|entry| !entry.path.is_empty()) {
         match rest.remove(entry.path) {
             Some(node) => {
-                if let Some(what) = difference(&entry, node, &all, &owners) {
+                if let Some(what) = difference(&entry, node, &all, owners) {
                     let path = entry.guest_path();
                     damage.push(LayerDamage::Changed { path, what });
                 }
@@ -181,7 +194,7 @@ fn difference(
     entry: &Entry<'_>,
     node: &Node,
     all: &HashMap<&[u8], &Node>,
-    owners: &Owners,
+    owners: Option<&Owners>,
 ) -> Option<&'static str> {
     let is_stand_in = matches!(&node.kind, NodeKind::File(hashed) if hashed.size_bytes == 0);
     match entry.kind {
@@ -208,8 +221,8 @@ fn difference(
     let is_link = matches!(entry.kind, Kind::Symlink { .. });
     match () {
         () if !is_link && entry.mode != node.mode => Some("mode"),
-        () if owners.uid_on_disk(entry.uid) != node.uid => Some("owner"),
-        () if owners.gid_on_disk(entry.gid) != node.gid => Some("group"),
+        () if owners.is_some_and(|owners| !owners.may_be_uid(entry.uid, node.uid)) => Some("owner"),
+        () if owners.is_some_and(|owners| !owners.may_be_gid(entry.gid, node.gid)) => Some("group"),
         () if !is_time_kept(entry.mtime.seconds, node.mtime.seconds) => {
             Some("time of modification")
         }

@@ -10,6 +10,7 @@ mod cancel; // interrupted
 mod crash;
 mod elsewhere; // repositories, downloads, agents // killed at any instant
 
+mod few_ids; // where few owners can be stored
 mod few_processes; // where hardly anything can be started
 mod interop; // images travel to other tools and back
 mod mounts; // RUN --mount
