@@ -6,15 +6,33 @@
 mod options;
 pub mod rules;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::ast::{Arg, Dockerfile, From, Instruction, Kind, Pairs, Site, Stage};
 use crate::diagnostic::Diagnostic;
+use crate::expand::{Quoting, expand};
 use crate::span::Span;
 
 pub use options::{CheckOptions, CheckOptionsError};
 pub use rules::Rule;
+
+/// Says whether a platform is that of the target and nothing else, whatever the target:
+/// `$TARGETPLATFORM`, in braces, quoted, or with a default that never counts.
+fn is_target_platform(written: &str) -> bool {
+    const NAME: &str = "TARGETPLATFORM";
+    // No platform has this name, so only the variable can have been the one to give it.
+    const VALUE: &str = "\0";
+    let asked = RefCell::new(Vec::new());
+    let lookup = |name: &str| {
+        asked.borrow_mut().push(name.to_owned());
+        (name == NAME).then(|| VALUE.to_owned())
+    };
+    let expanded = expand(written, '\\', Quoting::Word, &lookup);
+    expanded.is_ok_and(|expansion| expansion.value == VALUE)
+        && asked.take().iter().all(|name| name == NAME)
+}
 
 /// Returns the findings the options let through, in file order.
 #[must_use]
@@ -149,7 +167,7 @@ impl Linter<'_> {
             .map(|name| name.raw.to_lowercase())
             .unwrap_or_default();
         match platform.raw.as_str() {
-            written @ ("$TARGETPLATFORM" | "${TARGETPLATFORM}") => {
+            written if is_target_platform(written) => {
                 let finding = rules::redundant_target_platform(platform.span, written);
                 self.report(Rule::RedundantTargetPlatform, site, finding);
             }

@@ -87,10 +87,11 @@ fn secrets() {
 
 #[test]
 fn platforms() {
-    assert_snapshot!(show("FROM --platform=$TARGETPLATFORM a\nFROM --platform=linux/amd64 b\nFROM --platform=linux/amd64 c AS build_amd64\nFROM --platform=$X d\nFROM --platform=linux/arm/v7 e AS v7\n"), @r#"
+    assert_snapshot!(show("FROM --platform=$TARGETPLATFORM a\nFROM --platform=${TARGETPLATFORM:-linux/amd64} a\nFROM --platform=${TARGETPLATFORM:+linux/amd64} a\nFROM --platform=${X:-$TARGETPLATFORM} a\nFROM --platform=linux/amd64 b\nFROM --platform=linux/amd64 c AS build_amd64\nFROM --platform=$X d\nFROM --platform=linux/arm/v7 e AS v7\n"), @r#"
     RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior (line 1) at "$TARGETPLATFORM"
-    FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/amd64" (line 2) at "linux/amd64"
-    FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/arm/v7" (line 5) at "linux/arm/v7"
+    RedundantTargetPlatform: Setting platform to predefined ${TARGETPLATFORM:-linux/amd64} in FROM is redundant as this is the default behavior (line 2) at "${TARGETPLATFORM:-linux/amd64}"
+    FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/amd64" (line 5) at "linux/amd64"
+    FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/arm/v7" (line 8) at "linux/arm/v7"
     "#);
 }
 
