@@ -160,7 +160,10 @@ pub(crate) fn execute(
     };
     let _claim = match claim(deps.store, keys.recipe).map_err(StepError::Disk)? {
         Attempt::Claimed(claim) => claim,
-        Attempt::Busy(flight) => wait(flight, deps.cancel)?,
+        Attempt::Busy(flight) => {
+            vertex.begin();
+            wait(flight, deps.cancel)?
+        }
     };
     // Whoever held the claim may have left the result.
     if !inputs.is_anew
@@ -193,14 +196,14 @@ pub(crate) fn execute(
             deps.remotes.fetch(remote, identity, vertex, deps.cancel)?
         }
         Op::Run(op) => run::run(deps, op, &inputs, &sources, vertex)?,
-        Op::Workdir(op) => workdir(deps, op, &inputs.parent)?,
+        Op::Workdir(op) => workdir(deps, op, &inputs.parent, vertex)?,
         Op::Copy(op) => {
             warn_of_nothing(deps, inputs.step, op, &selected);
             let earlier = match may_reuse {
                 true => earlier(deps, &slots)?,
                 false => Earlier::default(),
             };
-            let (layer, exact) = copy_files(deps, op, &inputs.parent, &selected, &earlier)?;
+            let (layer, exact) = copy_files(deps, op, &inputs.parent, &selected, &earlier, vertex)?;
             fidelity = exact;
             layer
         }
@@ -324,12 +327,14 @@ fn copy_files(
     parent: &State,
     selected: &[SelectedPart<'_>],
     earlier: &Earlier,
+    vertex: &Vertex<'_>,
 ) -> Result<(Layer, Fidelity), StepError> {
     // A linked copy does not look at what is below it.
     let below = match op.link {
         true => None,
         false => Some(Below::new(deps, parent)?),
     };
+    vertex.begin();
     let files: &dyn Files = match &below {
         Some(below) => below,
         None => &NoFiles,
@@ -441,8 +446,14 @@ fn copy_files(
 }
 
 /// Makes a directory, and those above it, as the step's user.
-fn workdir(deps: &Deps<'_>, op: &Workdir, parent: &State) -> Result<Layer, StepError> {
+fn workdir(
+    deps: &Deps<'_>,
+    op: &Workdir,
+    parent: &State,
+    vertex: &Vertex<'_>,
+) -> Result<Layer, StepError> {
     let below = Below::new(deps, parent)?;
+    vertex.begin();
     let owner = match op.user.as_str() {
         "" => Owner::Source,
         user => {

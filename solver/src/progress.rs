@@ -4,6 +4,7 @@
 //! [`Progress`], and the command line draws them.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -128,15 +129,18 @@ impl<'a> Reporter<'a> {
 
     /// Begins a vertex.
     pub fn start(&self, name: &str) -> Vertex<'_> {
-        let id = VertexId(self.next.fetch_add(1, Ordering::Relaxed));
-        self.sink.event(Event::Started {
-            vertex: id,
-            name: name.to_owned(),
-        });
+        let vertex = self.announce(name);
+        vertex.begin();
+        vertex
+    }
+
+    /// Returns a vertex that has yet to begin: what it needs may have to be fetched first.
+    pub fn announce(&self, name: &str) -> Vertex<'_> {
         Vertex {
             sink: self.sink,
-            id,
-            begun: Instant::now(),
+            id: VertexId(self.next.fetch_add(1, Ordering::Relaxed)),
+            name: name.to_owned(),
+            begun: OnceLock::new(),
             ended: false,
         }
     }
@@ -154,11 +158,13 @@ impl<'a> Reporter<'a> {
     }
 }
 
-/// A vertex that has begun. Dropped without an end, it was cancelled.
+/// A vertex. It begins with the first thing that is said of it, if not before; one that was
+/// cancelled before it began is never heard of. Dropped without an end, it was cancelled.
 pub struct Vertex<'a> {
     sink: &'a dyn Progress,
     id: VertexId,
-    begun: Instant,
+    name: String,
+    begun: OnceLock<Instant>,
     ended: bool,
 }
 
@@ -169,8 +175,20 @@ impl fmt::Debug for Vertex<'_> {
 }
 
 impl Vertex<'_> {
+    /// Begins, unless it has, and returns when it did.
+    pub fn begin(&self) -> Instant {
+        *self.begun.get_or_init(|| {
+            self.sink.event(Event::Started {
+                vertex: self.id,
+                name: self.name.clone(),
+            });
+            Instant::now()
+        })
+    }
+
     /// Passes on what a process wrote.
     pub fn log(&self, stream: LogStream, bytes: &[u8]) {
+        self.begin();
         self.sink.event(Event::Log {
             vertex: self.id,
             stream,
@@ -180,6 +198,7 @@ impl Vertex<'_> {
 
     /// Reports how far a part has got.
     pub fn status(&self, part: &str, current: u64, total: Option<u64>, finished: bool) {
+        self.begin();
         self.sink.event(Event::Status {
             vertex: self.id,
             part: part.to_owned(),
@@ -189,10 +208,10 @@ impl Vertex<'_> {
         });
     }
 
-    /// Returns how long ago the vertex began.
+    /// Returns how long ago the vertex began; begins it unless it has.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
+        self.begin().elapsed()
     }
 
     /// Ends the vertex.
@@ -202,10 +221,14 @@ impl Vertex<'_> {
 
     fn finish(&mut self, end: VertexEnd) {
         self.ended = true;
+        if matches!(end, VertexEnd::Cancelled) && self.begun.get().is_none() {
+            return;
+        }
+        let took = self.elapsed();
         self.sink.event(Event::Finished {
             vertex: self.id,
             end,
-            took: self.begun.elapsed(),
+            took,
         });
     }
 }
@@ -215,5 +238,51 @@ impl Drop for Vertex<'_> {
         if !self.ended {
             self.finish(VertexEnd::Cancelled);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<String>>);
+
+    impl Progress for Kept {
+        fn event(&self, event: Event) {
+            let words = match event {
+                Event::Started { name, .. } => format!("started {name}"),
+                Event::Finished { end, .. } => format!("finished {end:?}"),
+                other => format!("{other:?}"),
+            };
+            self.0.lock().unwrap().push(words);
+        }
+    }
+
+    #[test]
+    fn what_never_began_is_not_heard_of_unless_it_ends() {
+        let kept = Kept::default();
+        let reporter = Reporter::new(&kept);
+        drop(reporter.announce("waits"));
+        reporter.announce("gives up").end(VertexEnd::Cancelled);
+        reporter.announce("is there").end(VertexEnd::Cached);
+        let first = reporter.announce("has a base to fetch");
+        drop(reporter.start("base"));
+        first.begin();
+        first.begin();
+        drop(first);
+        assert_eq!(
+            *kept.0.lock().unwrap(),
+            [
+                "started is there",
+                "finished Cached",
+                "started base",
+                "finished Cancelled",
+                "started has a base to fetch",
+                "finished Cancelled",
+            ]
+        );
     }
 }

@@ -453,7 +453,7 @@ fn work(
             .op
             .sources()
             .map(|source| (source, board.state(source)));
-        let vertex = deps.reporter.start(&step.name);
+        let vertex = deps.reporter.announce(&step.name);
         let inputs = Inputs {
             step,
             keys: &keys[id.index()],

@@ -165,13 +165,19 @@ impl Vertex {
 impl Part {
     /// Returns name and sizes: `sha256:… 1.05MB / 3.4MB`.
     pub(crate) fn describe(&self) -> String {
+        match self.amount() {
+            Some(amount) => format!("{} {amount}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// Says how far it has got, if there is something to count.
+    pub(crate) fn amount(&self) -> Option<String> {
         let current = crate::units::size(self.current);
         match self.total {
-            Some(total) => {
-                format!("{} {current} / {}", self.name, crate::units::size(total))
-            }
-            None if self.current > 0 => format!("{} {current}", self.name),
-            None => self.name.clone(),
+            Some(total) => Some(format!("{current} / {}", crate::units::size(total))),
+            None if self.current > 0 => Some(current),
+            None => None,
         }
     }
 }

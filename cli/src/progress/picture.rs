@@ -117,8 +117,14 @@ fn block(
         if is_running || is_shown(part.took) {
             let took = part.took.unwrap_or(now.saturating_sub(part.begun));
             let style = part.took.is_some().then_some(&palette.done);
-            let text = format!(" => => {}", part.describe());
-            lines.push(row(&text, &seconds(took), width, style));
+            let took = seconds(took);
+            // Digests are long, and it is the amounts that say whether it gets on.
+            let amount = part.amount().map(|amount| format!(" {amount}"));
+            let amount = amount.unwrap_or_default();
+            let room = width.saturating_sub(took.width() + 1 + amount.width());
+            let name = clean::line(&format!(" => => {}", part.name)).into_owned();
+            let text = format!("{}{amount}", cut(&name, room));
+            lines.push(row(&text, &took, width, style));
         }
     }
     if let (true, Extent::Running { log_lines }) = (is_running, extent) {
@@ -268,6 +274,25 @@ mod tests {
          => => # two    x
          => => # red 日本語日本語日本語日本語日本語日本語
          => => # half
+        ");
+    }
+
+    #[test]
+    fn long_names_of_parts_leave_room_for_amounts() {
+        let mut book = Book::default();
+        started(&mut book, 0, "[1/4] FROM docker.io/library/debian:12", 0);
+        let event = Event::Status {
+            vertex: VertexId(0),
+            part: format!("extracting sha256:{}", "0123456789abcdef".repeat(4)),
+            current: 1_050_000,
+            total: Some(5_000_000),
+            finished: false,
+        };
+        book.take(&event, Duration::from_millis(400));
+        assert_snapshot!(draw(&book, 60, 24, RUNNING), @r"
+        [+] Building 1.2s (0/1)
+         => [1/4] FROM docker.io/library/debian:12              1.2s
+         => => extracting sha256:0123456789abcdef… 1.05MB / 5MB 0.8s
         ");
     }
 

@@ -63,6 +63,7 @@ pub(crate) fn run(
     vertex: &Vertex<'_>,
 ) -> Result<Layer, StepError> {
     let below = Below::new(deps, &inputs.parent)?;
+    vertex.begin();
     let user = process_user(&run.user, &below)?;
     let writable = deps
         .snapshotter
