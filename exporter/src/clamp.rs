@@ -1,8 +1,8 @@
 //! Layers without times later than SOURCE_DATE_EPOCH (`rewrite-timestamp=true`).
 //!
 //! The result is a layer like any other, so config, store and export need not know: whoever wants
-//! clamped times clamps the layers and then assembles the image of them. Unchanged files are
-//! further names of those in the store, and a layer that was clamped before is found again.
+//! clamped times clamps the layers and then assembles the image of them. A layer that was clamped
+//! before is found again.
 
 use kiln_cache::{Entry, Timestamp, TreeBuilder};
 use kiln_snapshotter::{BuildError, Layer, LayerStore};
@@ -42,8 +42,7 @@ pub fn clamp_times(
             mtime: clamped(entry),
             ..entry
         };
-        let stored = || Ok((layer.id(), files.path(&path)));
-        builder.add_entry(&path, &entry, stored)?;
+        builder.add_entry(&path, &entry, || files.open_file(&path))?;
     }
     builder.finish()
 }

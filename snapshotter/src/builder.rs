@@ -7,14 +7,13 @@
 //! threads may add at once. Directories get their metadata last, when nothing is put into them any
 //! more.
 
-use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, LayerId, Timestamp, Tree, WorkDir, Xattrs};
+use kiln_cache::{Device, Entry, GuestPath, Kind, Timestamp, Tree, WorkDir, Xattrs};
 use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
 
@@ -24,7 +23,6 @@ use crate::builder_write::file_type;
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Root};
 use crate::error::LayerError;
-use crate::kin::Kin;
 use crate::layer::{Layer, LayerStore, NewFiles, make_diff_directory};
 use crate::metadata::Metadata;
 use crate::owner::Owners;
@@ -38,31 +36,6 @@ pub enum Content<'a> {
     File(&'a File),
     /// An open file whose content was hashed already; for large ones spares hashing it again.
     Known(&'a File, Hashed),
-    /// A file of the store, which is never changed: it may become a further name of the same
-    /// inode.
-    Stored(&'a StoredFile),
-}
-
-/// A file of a layer, to be taken over into another.
-#[derive(Clone, Debug)]
-pub struct StoredFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// The layer it belongs to.
-    pub layer: LayerId,
-    /// Length and digest of its content.
-    pub content: Hashed,
-    /// What else it has of what is asked for.
-    pub sameness: Sameness,
-}
-
-/// What a file of the store is known to have in common with one that is to be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sameness {
-    /// Content and extended attributes.
-    Content,
-    /// Path, owner, mode and time too: a layer's index says so.
-    Whole,
 }
 
 /// Collects the files of a new layer. Several threads may add at once.
@@ -78,10 +51,6 @@ pub struct LayerBuilder {
     pub(crate) owner: (u32, u32),
     pub(crate) umask: u16,
     pub(crate) reflinks: AtomicBool,
-    /// Device and number of what became a further name of a file in the store.
-    pub(crate) inodes: Mutex<HashSet<(u64, u64)>>,
-    /// The layers that files were taken over from, and how.
-    pub(crate) donors: Mutex<HashMap<LayerId, Sameness>>,
     pub(crate) state: Mutex<State>,
     /// Last: the directory goes when everything else is closed.
     pub(crate) work: WorkDir,
@@ -111,8 +80,6 @@ impl LayerStore {
             owner: (stat.st_uid, stat.st_gid),
             umask: !(stat.st_mode as u16) & 0o777,
             reflinks: AtomicBool::new(true),
-            inodes: Mutex::default(),
-            donors: Mutex::default(),
             state: Mutex::default(),
             work,
         })
@@ -371,8 +338,8 @@ impl LayerBuilder {
         self.push(&metadata.entry(path, Kind::Whiteout))
     }
 
-    /// Adds what an entry of an index describes, under a path that may be another. `stored` says
-    /// which layer has the content of a file, and where.
+    /// Adds what an entry of an index describes, under a path that may be another. `open` opens the
+    /// file that has the content of a regular one.
     ///
     /// # Errors
     /// See [`BuildError`].
@@ -380,22 +347,16 @@ impl LayerBuilder {
         &self,
         path: &GuestPath,
         entry: &Entry<'_>,
-        stored: impl FnOnce() -> Result<(LayerId, PathBuf), LayerError>,
+        open: impl FnOnce() -> Result<File, LayerError>,
     ) -> Result<(), BuildError> {
         let metadata = Metadata::of(entry);
         match entry.kind {
             Kind::File { size, hash } => {
-                let (layer, stored) = stored()?;
-                let stored = StoredFile {
-                    path: stored,
-                    layer,
-                    content: Hashed {
-                        size_bytes: size,
-                        hash,
-                    },
-                    sameness: Sameness::Content,
+                let known = Hashed {
+                    size_bytes: size,
+                    hash,
                 };
-                self.add_file(path, &metadata, Content::Stored(&stored))?;
+                self.add_file(path, &metadata, Content::Known(&open()?, known))?;
                 Ok(())
             }
             Kind::HardLink { target } => self.add_hard_link(path, &GuestPath::new(target)),
@@ -449,9 +410,6 @@ impl LayerBuilder {
     /// # Errors
     /// When it cannot be written.
     pub fn finish_upon(self, below: &Layer) -> Result<Layer, BuildError> {
-        let mut donors = self.donors.lock().unwrap_or_else(PoisonError::into_inner);
-        donors.insert(below.id(), Sameness::Whole);
-        drop(donors);
         self.publish(Some(below))
     }
 
@@ -462,8 +420,6 @@ impl LayerBuilder {
             owner,
             umask: _,
             reflinks: _,
-            inodes: _,
-            donors,
             state,
             work,
         } = self;
@@ -479,12 +435,10 @@ impl LayerBuilder {
         if let Some(below) = below {
             tree = below.tree()?.with(&tree);
         }
-        let donors = donors.into_inner().unwrap_or_else(PoisonError::into_inner);
         let lacks_owners = !Owners::of_this_process().can_store_all(&tree);
         let files = NewFiles {
             diff: root.path(),
             upon: below.map(Layer::id),
-            kin: Kin::of(&layers, &donors),
             lacks_owners,
         };
         let layer = layers.publish(tree, Some(files), &work)?;

@@ -3,23 +3,21 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
-use kiln_cache::{GuestPath, LayerId, TreeBuilder};
+use kiln_cache::{GuestPath, TreeBuilder};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, ioctl_ficlone, linkat,
-    openat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, ioctl_ficlone, openat,
+    utimensat,
 };
 use rustix::io::Errno;
 
 use crate::build_error::{BuildError, reading, writing};
-use crate::builder::{Content, LayerBuilder, Sameness, StoredFile};
+use crate::builder::{Content, LayerBuilder};
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Removed};
-use crate::layer::Layer;
 use crate::metadata::Metadata;
-use crate::owner::Owners;
 
 impl LayerBuilder {
     pub(crate) fn parent(&self, path: &GuestPath) -> Result<Arc<OwnedFd>, BuildError> {
@@ -83,17 +81,6 @@ impl LayerBuilder {
         metadata: &Metadata<'_>,
         content: Content<'_>,
     ) -> Result<Hashed, BuildError> {
-        let open;
-        let content = match content {
-            Content::Stored(stored) if self.link_stored(path, metadata, stored)? => {
-                return Ok(stored.content);
-            }
-            Content::Stored(stored) => {
-                open = File::open(&stored.path).map_err(reading(path))?;
-                Content::Known(&open, stored.content)
-            }
-            other => other,
-        };
         let file = self.create(path, metadata.mode)?;
         let hashed = match content {
             Content::Bytes(bytes) => copy::write_bytes(&file, bytes).map_err(writing(path))?,
@@ -101,7 +88,6 @@ impl LayerBuilder {
             Content::Known(source, hashed) => self
                 .copy(source, &file, Some(hashed))
                 .map_err(reading(path))?,
-            Content::Stored(_) => unreachable!("handled above"),
         };
         self.set_metadata(&file, metadata).map_err(writing(path))?;
         Ok(hashed)
@@ -121,77 +107,6 @@ impl LayerBuilder {
             }
             _ => copy::copy_hashing(source, target),
         }
-    }
-
-    /// Makes `path` a further name of a file in the store, if that has this very metadata.
-    fn link_stored(
-        &self,
-        path: &GuestPath,
-        metadata: &Metadata<'_>,
-        stored: &StoredFile,
-    ) -> Result<bool, BuildError> {
-        let StoredFile {
-            path: source,
-            layer,
-            sameness,
-            ..
-        } = stored;
-        let has_metadata = || {
-            let Ok(stat) = rustix::fs::lstat(source) else {
-                return false;
-            };
-            stat.st_mode & 0o7777 == u32::from(metadata.mode)
-                && (stat.st_uid, stat.st_gid) == (metadata.uid, metadata.gid)
-                && disk::mtime_of(&stat) == metadata.mtime.whole_seconds()
-                && file_type(&stat).is_file()
-                // Programs tell files apart by their inodes: two that only are equal must not
-                // become one.
-                && self.take_inode(&stat)
-        };
-        // A file that is known by the index alone may belong to somebody else on disk.
-        if !self.has_owners(*layer, metadata) {
-            return Ok(false);
-        }
-        if *sameness == Sameness::Content && !has_metadata() {
-            return Ok(false);
-        }
-        let linked = self.make(path, |parent, name| {
-            linkat(rustix::fs::CWD, source, parent, name, AtFlags::empty())
-        });
-        match linked {
-            Ok(()) => {
-                self.note_donor(*layer, *sameness);
-                Ok(true)
-            }
-            // Too many links, another file system, links forbidden: then a copy.
-            Err(BuildError::Write { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Says whether the files of a layer have the owners that its index says, and one of these.
-    fn has_owners(&self, layer: LayerId, metadata: &Metadata<'_>) -> bool {
-        let donors = self.donors.lock().unwrap_or_else(PoisonError::into_inner);
-        // Looked at once.
-        let is_known = donors.contains_key(&layer);
-        drop(donors);
-        let lacks_owners = || Layer::new(self.layers.store(), layer).lacks_owners();
-        Owners::of_this_process().can_store(metadata.uid, metadata.gid)
-            && (is_known || !lacks_owners())
-    }
-
-    fn note_donor(&self, layer: LayerId, sameness: Sameness) {
-        let mut donors = self.donors.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = donors.entry(layer).or_insert(sameness);
-        if sameness == Sameness::Content {
-            *known = sameness;
-        }
-    }
-
-    /// Says whether no file of this layer is this inode of the store yet.
-    fn take_inode(&self, stat: &Stat) -> bool {
-        let mut taken = self.inodes.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.insert((stat.st_dev, stat.st_ino))
     }
 
     pub(crate) fn set_metadata(&self, file: &File, metadata: &Metadata<'_>) -> io::Result<()> {

@@ -74,7 +74,10 @@ pub(crate) fn copy_hashing(source: &File, target: &File) -> io::Result<Hashed> {
 }
 
 /// Hashes a file.
-pub(crate) fn hash(file: &File) -> io::Result<Hashed> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash(file: &File) -> io::Result<Hashed> {
     let mut hashing = Hashing::default();
     each_piece(file, |piece| {
         hashing.take(piece);

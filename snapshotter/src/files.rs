@@ -14,7 +14,7 @@
 //! directories, and it must stay as long as what lies on it.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use kiln_cache::{GuestPath, LayerId};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use crate::disk::Root;
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
 
@@ -50,6 +51,17 @@ impl LayerFiles {
     #[must_use]
     pub fn path(&self, path: &GuestPath) -> PathBuf {
         self.directory_of(path).join(path.as_relative())
+    }
+
+    /// Opens a regular file of the layer.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_file(&self, path: &GuestPath) -> Result<File, LayerError> {
+        let directory = self.directory_of(path);
+        Root::open(directory)
+            .and_then(|root| root.read(path))
+            .map_err(LayerError::at(directory.join(path.as_relative())))
     }
 
     /// Returns the directory that has what the layer has at `path`.
@@ -95,7 +107,7 @@ pub(crate) struct OpenFiles {
 
 impl OpenFiles {
     /// Opens the regular file at a clean path of the layer for reading.
-    pub(crate) fn file(&self, path: &[u8]) -> io::Result<fs::File> {
+    pub(crate) fn file(&self, path: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = match &self.rest {
             Some((rest, own)) if !own.contains(path) => rest,

@@ -4,7 +4,7 @@
 //! layers/<2 hex>/<layer id>/index   the tree, what the layer is
 //! layers/<2 hex>/<layer id>/diff/   the files, in overlayfs form; may be absent, or be a part
 //! layers/<2 hex>/<layer id>/facts   JSON: tar streams and blobs known to hold the same
-//! layers/<2 hex>/<layer id>/{upon,kin,own,owners,cover,like,states}: see their modules
+//! layers/<2 hex>/<layer id>/{upon,owners,cover,like,states}: see their modules
 //! diffs/<diff id>                   text: the layer id
 //! ```
 //!
@@ -27,7 +27,6 @@ use rustix::fs::{Mode, Stat};
 use crate::error::LayerError;
 use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 use crate::files::{Below, UPON};
-use crate::kin::Kin;
 use crate::owner;
 use crate::tar_contents::Check;
 use crate::tar_write;
@@ -233,8 +232,6 @@ pub(crate) struct NewFiles<'a> {
     pub(crate) diff: &'a Path,
     /// The layer that has the rest of them.
     pub(crate) upon: Option<LayerId>,
-    /// Whose inodes they are.
-    pub(crate) kin: Kin,
     /// Whether they have other owners than the index says.
     pub(crate) lacks_owners: bool,
 }
@@ -245,7 +242,6 @@ impl<'a> NewFiles<'a> {
         Self {
             diff,
             upon: None,
-            kin: Kin::default(),
             lacks_owners: false,
         }
     }
@@ -259,7 +255,7 @@ impl<'a> NewFiles<'a> {
         if self.lacks_owners {
             owner::mark(layer)?;
         }
-        self.kin.write(layer)
+        Ok(())
     }
 
     /// Puts the files, which lie at `staged` now, into a layer whose own are not all there.

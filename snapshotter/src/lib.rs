@@ -23,7 +23,6 @@ mod builder_write; // how a builder touches the disk
 mod copy; // bytes into the store, hashed on the way
 mod hard_link; // which names are one file
 mod holed; // holes where zeros would be
-mod kin; // files that layers have in common on disk
 mod metadata; // what a file has besides kind and content
 
 mod apply; // layers from elsewhere, unpacked
@@ -60,9 +59,9 @@ mod sys; // raw system calls
 
 pub use apply::{UnpackedArchive, is_archive, unpack_archive};
 pub use build_error::BuildError;
-pub use builder::{Added, Content, DeviceKind, LayerBuilder, Sameness, StoredFile};
+pub use builder::{Added, Content, DeviceKind, LayerBuilder};
 pub use builder_files::{Digest, Expectation, LARGE_FILE, NewFile, NewFiles};
-pub use copy::Hashed;
+pub use copy::{Hashed, hash};
 pub use decompress::Packed;
 pub use described::Description;
 pub use error::LayerError;

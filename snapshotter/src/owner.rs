@@ -163,11 +163,6 @@ pub(crate) fn mark(directory: &Path) -> Result<(), LayerError> {
 }
 
 impl Layer {
-    /// Says whether files of it may have other owners on disk than the index says.
-    pub(crate) fn lacks_owners(&self) -> bool {
-        self.path(MARK).exists() || self.upon().is_some_and(|below| below.path(MARK).exists())
-    }
-
     /// Makes sure that its files, which are about to be mounted, have the owners of the index.
     ///
     /// # Errors

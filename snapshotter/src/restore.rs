@@ -62,8 +62,7 @@ impl LayerStore {
         let builder = self.builder()?;
         for entry in layer.tree()?.iter() {
             let path = entry.guest_path();
-            let stored = || Ok((source.id(), files.path(&path)));
-            builder.add_entry(&path, &entry, stored)?;
+            builder.add_entry(&path, &entry, || files.open_file(&path))?;
         }
         match builder.finish()? == *layer {
             true => Ok(()),

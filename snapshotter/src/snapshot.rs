@@ -3,16 +3,13 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use kiln_cache::{GuestPath, Kind, WorkDir};
+use kiln_cache::{GuestPath, WorkDir};
 
 use crate::build_error::BuildError;
-use crate::builder::Content;
 use crate::commit::{self, Holds};
-use crate::copy::Hashed;
 use crate::cover;
 use crate::disk;
 use crate::error::LayerError;
-use crate::kin;
 use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
 use crate::overlay::OverlaySpec;
@@ -78,13 +75,9 @@ impl Snapshotter for Overlay {
 ///
 /// On top may be one of directories alone: see `cover`.
 ///
-/// No two of the directories have an inode in common: files that a layer shares with another one of
-/// the stack are copied first.
-///
 /// # Errors
-/// [`LayerError::NotUnpacked`]; [`LayerError::Owner`]; when copies are needed and cannot be made.
+/// [`LayerError::NotUnpacked`]; [`LayerError::Owner`]; when a cover is needed and cannot be made.
 pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, BuildError> {
-    let apart = kin::kept_apart(layers);
     let mut directories: Vec<PathBuf> = Vec::with_capacity(layers.len() + 1);
     directories.extend(cover::cover(layers)?);
     let mut seen = HashSet::with_capacity(layers.len());
@@ -92,11 +85,7 @@ pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, BuildError> {
         let tree = layer.tree()?;
         if !tree.is_empty() && seen.insert(layer.id()) {
             layer.require_owners()?;
-            let files = match apart.contains(&layer.id()) {
-                true => layer.make_own_files()?,
-                false => layer.unpacked()?,
-            };
-            for directory in files.directories() {
+            for directory in layer.unpacked()?.directories() {
                 if !directories.iter().any(|known| known == directory) {
                     directories.push(directory.to_owned());
                 }
@@ -137,20 +126,8 @@ impl Snapshotter for Reflink {
             let entry = located.entry;
             let owner = (entry.uid, entry.gid);
             Owners::of_this_process().check(owner, || entry.guest_path())?;
-            let path = entry.guest_path();
-            match entry.kind {
-                // The step may write to it, so it must not become a name of the store's own file.
-                Kind::File { size, hash } => {
-                    let hashed = Hashed {
-                        size_bytes: size,
-                        hash,
-                    };
-                    let file = view.open(&located)?;
-                    let content = Content::Known(&file, hashed);
-                    builder.add_file(&path, &Metadata::of(&entry), content)?;
-                }
-                _ => builder.add_entry(&path, &entry, || view.stored(&located))?,
-            }
+            // A copy: the step may write to it.
+            builder.add_entry(&entry.guest_path(), &entry, || view.open(&located))?;
         }
         let (directory, _, work) = builder.into_directory()?;
         Ok(Writable {

@@ -101,9 +101,6 @@ impl Layer {
             let diff_ids = facts.tars.iter().map(|tar| tar.diff_id);
             damage.extend(diff_ids.filter(is_nameless).map(LayerDamage::Name));
         }
-        if let Some(copies) = self.own_files() {
-            damage.extend(compare_with(&LayerFiles::in_one(copies)));
-        }
         if matches!(self.below(), Below::Unknown) {
             damage.push(LayerDamage::NoFiles);
         }

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use kiln_cache::{Blake3, Entry, GuestPath, Kind, LayerId, Timestamp, Tree, TreeBuilder, Xattrs};
 
-use crate::disk::Root;
 use crate::error::LayerError;
 use crate::layer::Layer;
 use crate::view_walk::{self, Walk};
@@ -264,15 +263,13 @@ impl ParentView {
         self.subtree(path).map(|tree| tree.layer_id().0)
     }
 
-    /// Returns which layer has the file that holds an entry's content, and where on the host.
-    ///
-    /// # Errors
-    /// [`LayerError::NotUnpacked`].
+    /// Returns which layer has the file that holds an entry's content.
     ///
     /// # Panics
     /// As [`ParentView::host_path`].
-    pub fn stored(&self, located: &Located<'_>) -> Result<(LayerId, PathBuf), LayerError> {
-        Ok((self.layer_of(located).id(), self.host_path(located)?))
+    #[must_use]
+    pub fn layer_id(&self, located: &Located<'_>) -> LayerId {
+        self.layer_of(located).id()
     }
 
     /// Returns the path on the host of the file that holds an entry's content. The store owns it:
@@ -297,11 +294,7 @@ impl ParentView {
     /// As [`ParentView::host_path`].
     pub fn open(&self, located: &Located<'_>) -> Result<File, LayerError> {
         let files = self.layer_of(located).unpacked()?;
-        let path = located.entry.guest_path();
-        let directory = files.directory_of(&path);
-        Root::open(directory)
-            .and_then(|root| root.read(&path))
-            .map_err(LayerError::at(directory.join(path.as_relative())))
+        files.open_file(&located.entry.guest_path())
     }
 
     /// Reads a file whole, following symbolic links; none if there is no such file.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 
 use kiln_cache::{Blobs, Entry, GuestPath, LayerId, State};
 use kiln_snapshotter::{Layer, ParentView};
@@ -99,9 +98,9 @@ impl Files for Below {
         self.view.open(&found).map_err(io::Error::other)
     }
 
-    fn stored(&self, path: &[u8]) -> Option<(LayerId, PathBuf)> {
+    fn layer_of(&self, path: &[u8]) -> Option<LayerId> {
         let found = self.view.find(&GuestPath::from_clean(path)?)?;
-        self.view.stored(&found).ok()
+        Some(self.view.layer_id(&found))
     }
 }
 

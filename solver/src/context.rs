@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_cache::{
-    Entry, Filter, GuestPath, LayerId, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree,
-    Visit, scan,
+    Entry, Filter, GuestPath, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree, Visit,
+    scan,
 };
 use kiln_parser::{IgnoreRules, SourcePattern, Verdict, WalkState};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
@@ -163,10 +163,6 @@ impl Files for ScannedContext {
         let root = self.root.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let file = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?;
         Ok(File::from(file))
-    }
-
-    fn stored(&self, _: &[u8]) -> Option<(LayerId, PathBuf)> {
-        None
     }
 
     fn is_sent(&self, path: &GuestPath) -> bool {

@@ -200,7 +200,7 @@ pub(crate) fn execute(
         Op::Copy(op) => {
             warn_of_nothing(deps, inputs.step, op, &selected);
             let earlier = match may_reuse {
-                true => earlier(deps, &slots)?,
+                true => earlier(deps, &slots),
                 false => Earlier::default(),
             };
             let (layer, exact) = copy_files(deps, op, &inputs.parent, &selected, &earlier, vertex)?;
@@ -208,7 +208,9 @@ pub(crate) fn execute(
             layer
         }
     };
-    let created = deps.epoch.unwrap_or_else(Timestamp::now);
+    // The real time, whatever epoch is asked for: that one counts where the image is assembled,
+    // and another build may find this result.
+    let created = Timestamp::now();
     let state = inputs.parent.with(BuiltLayer {
         layer: layer.id(),
         created,
@@ -312,13 +314,13 @@ fn warn_of_nothing(deps: &Deps<'_>, step: &Step, copy: &Copy, selected: &[Select
 }
 
 /// Returns what the same copy made last time, if it is still here.
-fn earlier(deps: &Deps<'_>, slots: &[ActionKey]) -> Result<Earlier, StepError> {
+fn earlier(deps: &Deps<'_>, slots: &[ActionKey]) -> Earlier {
     let record = look_up(deps, slots);
     let made = record.and_then(|record| record.state.layers.last().copied());
-    Ok(match made.and_then(|made| deps.layers.layer(made.layer)) {
-        Some(layer) => Earlier::new(&layer)?,
+    match made.and_then(|made| deps.layers.layer(made.layer)) {
+        Some(layer) => Earlier::new(&layer),
         None => Earlier::default(),
-    })
+    }
 }
 
 fn copy_files(

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 
 use kiln_cache::{Entry, GuestPath, Kind, LayerId};
 
@@ -24,9 +23,11 @@ pub trait Files: Sync {
     /// When it cannot be opened.
     fn open(&self, path: &[u8]) -> io::Result<File>;
 
-    /// Returns which layer the regular file at a clean path belongs to, and where it is kept, if it
-    /// is one of the store's own files, which never change.
-    fn stored(&self, path: &[u8]) -> Option<(LayerId, PathBuf)>;
+    /// Returns which layer the regular file at a clean path belongs to, if it is one of the store's
+    /// own files, which never change.
+    fn layer_of(&self, _path: &[u8]) -> Option<LayerId> {
+        None
+    }
 
     /// Says whether something is there beyond doubt: of a context, BuildKit sees only what
     /// instructions name, and that shows where a wildcard matches nothing.
@@ -54,10 +55,6 @@ impl Files for NoFiles {
 
     fn open(&self, _: &[u8]) -> io::Result<File> {
         Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn stored(&self, _: &[u8]) -> Option<(LayerId, PathBuf)> {
-        None
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use kiln_cache::{
     ActionKey, ActionRecord, CacheBackend, Definition, Fate, Journal, LayerId, State, Store,
-    Timestamp,
 };
 use kiln_parser::Span;
 use kiln_runtime::{Cancel, Executor};
@@ -70,8 +69,6 @@ pub struct Deps<'a> {
     pub journal: &'a Journal,
     /// What is built, as the journal calls it.
     pub definition: &'a Definition,
-    /// The time that new layers are given instead of the clock's (`SOURCE_DATE_EPOCH`).
-    pub epoch: Option<Timestamp>,
     /// What happens to finished layers while later steps run.
     pub ahead: Ahead<'a>,
 }

@@ -170,6 +170,9 @@ fn df_169_times_follow_the_epoch() {
         build("reproducible", &["--reproducible"]),
         ("1970-01-01T00:00:00Z".to_owned(), 0)
     );
+    // What an epoch found in the cache has the real time again.
+    let (created, _) = build("plain", &["--pull"]);
+    assert!(!created.starts_with("1970"), "{created}");
     for (name, flags) in [
         ("a", ["-o=type=local,dest=a,source-date-epoch=77", "--pull"]),
         ("b", ["-o=b", "--build-arg=SOURCE_DATE_EPOCH=77"]),

@@ -7,9 +7,10 @@ use kiln_testbed::need;
 
 use crate::harness::Kiln;
 
-/// Two files that became one inode in the store are copied as two.
+/// Programs see how many names a file has: cron does nothing for one with two. So no other image may
+/// show in it.
 #[test]
-fn what_was_copied_from_a_stage_is_no_hard_link_to_it() {
+fn files_have_one_name_whatever_is_copied_from_them() {
     let kiln = need!(Kiln::for_builds());
     kiln.write("ctx/file", "content");
     kiln.dockerfile(
@@ -19,7 +20,7 @@ fn what_was_copied_from_a_stage_is_no_hard_link_to_it() {
          COPY file /file\n\
          FROM one\n\
          COPY --from=one /file /copy\n\
-         COPY --from=one /file /again\n\
+         COPY --from=one --link /file /again\n\
          RUN busybox mkdir /both && busybox cp -a /file /copy /again /both\n",
     );
     kiln.ok(&["build", "-t", "app", "-o", "out", "ctx"]);
@@ -29,6 +30,14 @@ fn what_was_copied_from_a_stage_is_no_hard_link_to_it() {
         assert_eq!(fs::metadata(&file).unwrap().nlink(), 1, "{name}");
         assert_eq!(fs::read_to_string(file).unwrap(), "content");
     }
+    kiln.write(
+        "other/Dockerfile",
+        "FROM scratch\nCOPY --from=app /file /copy /mine/\n",
+    );
+    kiln.ok(&["build", "-t", "other", "other"]);
+    let script = "busybox stat -c '%n %h' /file /copy /again /both/copy";
+    let counts = kiln.ok(&["run", "--rm", "app", "sh", "-c", script]);
+    assert_eq!(counts, "/file 1\n/copy 1\n/again 1\n/both/copy 1");
 }
 
 /// The first of two layers has most files of the second, and must stay when its image goes.

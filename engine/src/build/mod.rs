@@ -142,7 +142,7 @@ impl Engine {
             result,
             image,
             known,
-            epoch: deps.epoch,
+            epoch: plan.epoch,
         })
     }
 
@@ -231,7 +231,6 @@ impl Engine {
             reuse: request.reuse.clone(),
             journal: &self.journal,
             definition: &account::definition(request),
-            epoch: options.epoch,
             ahead: match wanted.is_nothing() {
                 true => Ahead::Nothing,
                 false => Ahead::Prepare(&prepare),

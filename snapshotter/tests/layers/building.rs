@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use kiln_cache::{Blake3, Kind, Timestamp};
-use kiln_snapshotter::{Added, BuildError, Content, Hashed, Metadata, Sameness, StoredFile};
+use kiln_cache::{Blake3, Kind};
+use kiln_snapshotter::{Added, BuildError, Content, Hashed, Metadata};
 
 use crate::sample::{Root, add, layer, listing, path, plain, store};
 
@@ -173,7 +173,7 @@ fn modes_and_owners_are_exact() {
 }
 
 #[test]
-fn content_comes_from_memory_files_streams_and_the_store() {
+fn content_comes_from_memory_files_and_streams() {
     let (directory, store) = store();
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
     let source = directory.path().join("source");
@@ -199,31 +199,6 @@ fn content_comes_from_memory_files_streams_and_the_store() {
         .add_stream(&path("stream"), &metadata, &mut &bytes[..])
         .unwrap();
     assert_eq!(streamed, expected);
-    let first = first.finish().unwrap();
-
-    let stored = StoredFile {
-        path: first.root().join("file"),
-        layer: first.id(),
-        content: expected,
-        sameness: Sameness::Content,
-    };
-    let second = store.builder().unwrap();
-    let linked = Content::Stored(&stored);
-    second.add_file(&path("same"), &metadata, linked).unwrap();
-    let other = Metadata {
-        mtime: Timestamp::EPOCH,
-        ..metadata
-    };
-    let copied = Content::Stored(&stored);
-    second.add_file(&path("other"), &other, copied).unwrap();
-    let root = second.finish().unwrap().root();
-    let inode = |path: &std::path::Path| fs::metadata(path).unwrap().ino();
-    if rustix::process::geteuid().is_root() {
-        assert_eq!(inode(&root.join("same")), inode(&stored.path));
-    }
-    assert_ne!(inode(&root.join("other")), inode(&stored.path));
-    assert_eq!(fs::read(root.join("other")).unwrap(), bytes);
-    assert_eq!(fs::metadata(&stored.path).unwrap().mtime(), 1_700_000_000);
 }
 
 #[test]
@@ -279,31 +254,4 @@ fn half_written_layers_are_replaced() {
     assert_eq!(again.files(), None);
     layer(&store, &["a=1"]);
     assert!(again.files().is_some());
-}
-
-/// Programs tell files apart by their inodes: `mv` and `tar` would make one of two.
-#[test]
-fn equal_files_of_a_layer_stay_two() {
-    let (_directory, store) = store();
-    let source = layer(&store, &["file=same"]);
-    let stored = StoredFile {
-        path: source.root().join("file"),
-        layer: source.id(),
-        content: Hashed {
-            size_bytes: 4,
-            hash: Blake3::of(b"same"),
-        },
-        sameness: Sameness::Content,
-    };
-    let builder = store.builder().unwrap();
-    for name in ["a", "b"] {
-        let content = Content::Stored(&stored);
-        builder
-            .add_file(&path(name), &plain(0o644), content)
-            .unwrap();
-    }
-    let root = builder.finish().unwrap().root();
-    let inode = |file: &std::path::Path| fs::metadata(file).unwrap().ino();
-    assert_ne!(inode(&root.join("a")), inode(&root.join("b")));
-    assert_ne!(inode(&root.join("b")), inode(&stored.path));
 }

@@ -16,6 +16,5 @@ mod reference; // layers at random, compared with a model
 mod sample;
 mod sharing;
 mod sparse; // files with holes
-mod stacking;
 mod tarring;
 mod viewing;

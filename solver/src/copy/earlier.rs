@@ -1,15 +1,12 @@
 //! What the same copy made before: files that are the same now need not be written again.
 
 use kiln_cache::{GuestPath, Kind, LayerId};
-use kiln_snapshotter::{
-    Hashed, LARGE_FILE, Layer, LayerError, LayerFiles, LayerStore, Metadata, ParentView, Sameness,
-    StoredFile,
-};
+use kiln_snapshotter::{LARGE_FILE, Layer, LayerStore, Metadata};
 
 use super::entries::{Bytes, Entries};
 
 /// Entries. A smaller layer is made whole: a further directory in a stack costs more than some
-/// links.
+/// copies.
 const FEW: usize = 64;
 
 /// A layer lies on an earlier one as long as it differs in no more than one entry of so many: a
@@ -18,64 +15,17 @@ const SHARE: usize = 4;
 
 /// A layer that the same copy made before.
 #[derive(Debug, Default)]
-pub(crate) struct Earlier(Option<Known>);
-
-#[derive(Debug)]
-struct Known {
-    view: ParentView,
-    layer: Layer,
-    files: LayerFiles,
-}
+pub(crate) struct Earlier(Option<Layer>);
 
 impl Earlier {
     /// Takes a layer; one whose files are not here is no help.
-    pub(crate) fn new(layer: &Layer) -> Result<Self, LayerError> {
-        let Some(files) = layer.files() else {
-            return Ok(Self::default());
-        };
-        Ok(Self(Some(Known {
-            view: ParentView::new(std::slice::from_ref(layer))?,
-            layer: layer.clone(),
-            files,
-        })))
+    pub(crate) fn new(layer: &Layer) -> Self {
+        Self(layer.files().map(|_| layer.clone()))
     }
 
     /// Returns the layer, if there is one.
     pub(crate) fn layer(&self) -> Option<LayerId> {
-        self.0.as_ref().map(|known| known.layer.id())
-    }
-
-    /// Returns the file that the store keeps at this place, if it has this content.
-    pub(super) fn stored(
-        &self,
-        path: &GuestPath,
-        content: Hashed,
-        metadata: &Metadata<'_>,
-    ) -> Option<StoredFile> {
-        let known = self.0.as_ref()?;
-        let found = known.view.find(path)?;
-        let Kind::File { size, hash } = found.entry.kind else {
-            return None;
-        };
-        if (size, hash) != (content.size_bytes, content.hash)
-            || found.entry.xattrs != metadata.xattrs
-        {
-            return None;
-        }
-        // What was a further name of another file may be a file of its own now.
-        if found.first_name != Some(found.entry.path) {
-            return None;
-        }
-        let sameness = match Metadata::of(&found.entry) == as_kept(metadata) {
-            true => Sameness::Whole,
-            false => Sameness::Content,
-        };
-        Some(StoredFile {
-            path: known.files.path(path),
-            layer: known.layer.id(),
-            content,
-            sameness,
-        })
+        self.0.as_ref().map(Layer::id)
     }
 
     /// Returns a layer whose files nearly all are files of one with these `entries`, at the same
@@ -86,7 +36,7 @@ impl Earlier {
         layers: &LayerStore,
         entries: &Entries<'e>,
     ) -> Option<(Layer, Entries<'e>)> {
-        let earlier = &self.0.as_ref()?.layer;
+        let earlier = self.0.as_ref()?;
         let below = match earlier.upon() {
             Some(below) => layers.layer(below.id())?,
             None => earlier.clone(),

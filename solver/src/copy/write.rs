@@ -7,9 +7,8 @@ use std::io;
 use kiln_cache::{GuestPath, Kind};
 use kiln_snapshotter::{
     BuildError, Content, Digest, Expectation, Hashed, LARGE_FILE, LayerBuilder, LayerError,
-    Metadata, NewFile, NewFiles, Sameness, StoredFile,
+    Metadata, NewFile, NewFiles,
 };
-use rayon::prelude::*;
 
 use super::earlier::Earlier;
 use super::entries::{Bytes, Entries, Placed};
@@ -105,25 +104,23 @@ pub(crate) fn write(
         }
         Bytes::Inline(_) | Bytes::None => None,
     };
-    kiln_cache::prepare_pool();
-    let new: Vec<(&GuestPath, &Placed<'_>)> = files
-        .par_iter()
-        .filter(|(path, placed)| first_name(path, placed).is_none())
-        .filter_map(
-            |&(path, placed)| match take_over(builder, source, earlier, path, placed) {
-                Ok(Taken::Over) => None,
-                Ok(Taken::Not) => Some(Ok((path, placed))),
-                Err(error) => Some(Err(error)),
-            },
-        )
-        .collect::<Result<_, WriteError>>()?;
+    let mut new = Vec::with_capacity(files.len());
+    for &(path, placed) in &files {
+        if first_name(path, placed).is_none() && !add_known(builder, path, placed)? {
+            new.push((path, placed));
+        }
+    }
     // Of a layer that is like an earlier one, most need not be digested again.
     let is_alike = earlier.layer().is_some() && !new.iter().any(|(_, placed)| is_large(placed));
     let digest = match turn {
         Turn::Last if names.is_empty() && !is_alike => Digest::OnTheWay,
         _ => Digest::Later,
     };
-    let expectation = builder.add_files(&FromSource { source, files: new }, digest)?;
+    let new = FromSource { source, files: new };
+    let expectation = builder.add_files(&new, digest)?;
+    if expectation == Expectation::Failed {
+        new.refuse_damage()?;
+    }
     for (path, placed) in files {
         if let Some(name) = first_name(path, placed) {
             builder.add_hard_link(path, name)?;
@@ -161,51 +158,21 @@ fn hard_links<'e, 'a>(entries: &'e Entries<'a>) -> HashMap<&'a [u8], &'e GuestPa
     groups
 }
 
-/// Whether a file was added without reading its source.
-enum Taken {
-    Over,
-    Not,
-}
-
-/// Adds a file if the store or the Dockerfile has it.
-fn take_over(
+/// Adds a file if nothing has to be read for it, and says whether it did.
+fn add_known(
     builder: &LayerBuilder,
-    source: &dyn Files,
-    earlier: &Earlier,
     path: &GuestPath,
     placed: &Placed<'_>,
-) -> Result<Taken, WriteError> {
-    let metadata = Metadata::of(&placed.node);
-    let from = match placed.bytes {
-        Bytes::Source(from) | Bytes::SameAs(from) => from,
-        Bytes::Inline(content) => {
-            builder.add_file(path, &metadata, Content::Bytes(content.as_bytes()))?;
-            return Ok(Taken::Over);
-        }
-        Bytes::None => return Ok(Taken::Over),
+) -> Result<bool, WriteError> {
+    let bytes = match placed.bytes {
+        Bytes::Inline(content) => content.as_bytes(),
+        Bytes::None => return Ok(true),
+        // It may be a socket, which cannot be opened.
+        Bytes::Source(_) | Bytes::SameAs(_) if content(placed).size_bytes == 0 => &[],
+        Bytes::Source(_) | Bytes::SameAs(_) => return Ok(false),
     };
-    let known = content(placed);
-    let stored = source
-        .stored(from)
-        .map(|(layer, path)| StoredFile {
-            path,
-            layer,
-            content: known,
-            sameness: Sameness::Content,
-        })
-        .or_else(|| earlier.stored(path, known, &metadata));
-    if stored.is_none() && known.size_bytes == 0 {
-        // Nothing to read, and it may be a socket, which cannot be opened.
-        builder.add_file(path, &metadata, Content::Bytes(&[]))?;
-        return Ok(Taken::Over);
-    }
-    match stored {
-        Some(stored) => {
-            builder.add_file(path, &metadata, Content::Stored(&stored))?;
-            Ok(Taken::Over)
-        }
-        None => Ok(Taken::Not),
-    }
+    builder.add_file(path, &Metadata::of(&placed.node), Content::Bytes(bytes))?;
+    Ok(true)
 }
 
 /// Returns what a regular file that was placed holds.
@@ -223,6 +190,30 @@ fn content(placed: &Placed<'_>) -> Hashed {
 struct FromSource<'a> {
     source: &'a dyn Files,
     files: Vec<(&'a GuestPath, &'a Placed<'a>)>,
+}
+
+impl FromSource<'_> {
+    /// Fails if one of the files is the store's own and not what its layer says: those never
+    /// change, so somebody damaged it.
+    fn refuse_damage(&self) -> Result<(), WriteError> {
+        for (number, (path, placed)) in self.files.iter().enumerate() {
+            let (Bytes::Source(from) | Bytes::SameAs(from)) = placed.bytes else {
+                continue;
+            };
+            let Some(id) = self.source.layer_of(from) else {
+                continue;
+            };
+            let found = kiln_snapshotter::hash(&self.open(number)?).map_err(|source| {
+                let path = (*path).clone();
+                WriteError::Open { path, source }
+            })?;
+            if found != content(placed) {
+                let path = GuestPath::new(from);
+                return Err(LayerError::Changed { id, path }.into());
+            }
+        }
+        Ok(())
+    }
 }
 
 impl NewFiles for FromSource<'_> {

@@ -23,7 +23,7 @@ use crate::graph::{CopyPart, FileSource, Graph, Mount, Op, StepId};
 pub(crate) use receipt::{FILES, PLATFORM, receipt};
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
-const VERSION: &str = "kiln.step.5";
+const VERSION: &str = "kiln.step.6";
 
 /// The names that a step has before anything runs.
 #[derive(Clone, Debug)]
