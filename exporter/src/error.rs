@@ -45,7 +45,7 @@ pub enum ExportError {
         source: serde_json::Error,
     },
     /// A file of a layer has not the length that its index says.
-    #[error("file {0} was changed in the store")]
+    #[error("file {0} was changed in the store: `kiln cache verify` repairs or discards its layer")]
     Changed(GuestPath),
     /// A layer cannot be read.
     #[error(transparent)]

@@ -12,7 +12,7 @@ use kiln_cache::{Descriptor, Index};
 use crate::error::ExportError;
 use crate::exportable::NamedImage;
 use crate::members::{self, IMAGE_NAME};
-use crate::place::write_file;
+use crate::place::{make_directory, write_file};
 
 /// Writes images into an OCI layout, making the directory if there is none.
 ///
@@ -30,7 +30,7 @@ pub fn write_layout(images: &[NamedImage], directory: &Path) -> Result<(), Expor
 /// Writes everything but `index.json`.
 pub(crate) fn write_blobs(images: &[NamedImage], directory: &Path) -> Result<(), ExportError> {
     let blobs = directory.join("blobs/sha256");
-    fs::create_dir_all(&blobs).map_err(ExportError::at(&blobs))?;
+    make_directory(&blobs).map_err(ExportError::at(&blobs))?;
     for (digest, member) in members::blobs(images) {
         let path = blobs.join(digest.hex());
         let size_bytes = member.descriptor().size_bytes;

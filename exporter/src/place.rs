@@ -1,14 +1,15 @@
-//! Files that appear whole or not at all.
+//! Files that appear whole or not at all, and stay: whoever was told that one is written may switch
+//! the machine off.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::ExportError;
 
-/// Writes a file through `act`. It gets its name when `act` has succeeded; until then, what had
-/// the name before keeps it. What is no regular file, such as `/dev/stdout`, is written to as it is.
+/// Writes a file through `act`. It gets its name when `act` has succeeded and the disk has what was
+/// written; until then, what had the name before keeps it. What is no regular file, such as `/dev/stdout`, is written to as it is.
 ///
 /// # Errors
 /// Those of `act`, or when the file cannot be written.
@@ -26,7 +27,34 @@ pub fn write_file(
     let temporary = Temporary::create(&target)?;
     let file = temporary.file.try_clone().map_err(ExportError::at(path))?;
     fill(file, act)?;
-    temporary.rename_to(&target)
+    temporary.file.sync_all().map_err(ExportError::at(path))?;
+    temporary.rename_to(&target)?;
+    sync_directory(target.parent()).map_err(ExportError::at(path))
+}
+
+/// Makes a directory, those above it too, and has the disk know them.
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
+        make_directory(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_directory(path.parent()),
+    }
+}
+
+/// Has the disk know the names in a directory; `None` and nothing stand for where the process is.
+fn sync_directory(path: Option<&Path>) -> io::Result<()> {
+    let path = path.filter(|path| *path != Path::new(""));
+    match File::open(path.unwrap_or(Path::new(".")))?.sync_all() {
+        // File systems without disks have nothing to say to this. (fsync(2))
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
 }
 
 fn fill(

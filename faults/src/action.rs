@@ -1,3 +1,4 @@
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kiln_testbed::Skip;
@@ -15,6 +16,10 @@ pub(crate) enum Action {
     Load(Variant),
     /// Takes an image from a registry.
     Pull(Variant),
+    /// Writes an image to a file.
+    Save { name: String, variant: Variant },
+    /// Writes what a context makes to a file.
+    Write { variant: Variant, form: Form },
     /// Gives an image another name.
     Tag { from: String, to: String },
     /// Gives an image to a registry, under a name that it has.
@@ -27,6 +32,39 @@ pub(crate) enum Action {
     Remove(String),
 }
 
+/// What a file holds that a build writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// An image, as an archive of its layout.
+    Oci,
+    /// An image, as docker saves one.
+    Docker,
+    /// The files of an image.
+    Files,
+}
+
+impl Form {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Oci => "oci",
+            Self::Docker => "docker",
+            Self::Files => "tar",
+        }
+    }
+
+    /// Returns the file that all of this form replace, beside the state directory.
+    fn path(self, root: &Path) -> PathBuf {
+        root.with_extension(match self {
+            Self::Oci | Self::Docker => IMAGE_ARCHIVE,
+            Self::Files => FILES_ARCHIVE,
+        })
+    }
+}
+
+/// The endings of files with an image, and with its files.
+const IMAGE_ARCHIVE: &str = "image.tar";
+pub(crate) const FILES_ARCHIVE: &str = "files.tar";
+
 impl Action {
     /// Chooses one that can succeed. `number` is that of no earlier one.
     pub(crate) fn choose(
@@ -38,7 +76,7 @@ impl Action {
         let names: Vec<&String> = promises.0.keys().collect();
         let kind = match names.is_empty() {
             true => 0,
-            false => chance.below(16),
+            false => chance.below(20),
         };
         let build = |chance: &mut Chance| Self::Build {
             name: format!("app:{}", chance.below(3)),
@@ -67,13 +105,38 @@ impl Action {
                 container: format!("container-{number}"),
             },
             14 => Self::Prune,
+            15 | 16 => {
+                let name = name(chance);
+                let variant = promises.0[&name];
+                Self::Save { name, variant }
+            }
+            17 | 18 => Self::Write {
+                variant: Variant(number),
+                form: chance.one_of(&[Form::Oci, Form::Docker, Form::Files]),
+            },
             _ => Self::Remove(name(chance)),
         }
     }
 
-    /// Adds the arguments to a kiln command.
-    pub(crate) fn add_to(&self, command: &mut Command, world: &World) -> Result<(), Skip> {
+    /// Adds the arguments to a kiln command with a state directory.
+    pub(crate) fn add_to(
+        &self,
+        command: &mut Command,
+        world: &World,
+        root: &Path,
+    ) -> Result<(), Skip> {
         match self {
+            Self::Save { name, .. } => command
+                .args(["save", "-o"])
+                .arg(Form::Docker.path(root))
+                .arg(name),
+            Self::Write { variant, form } => {
+                let (word, path) = (form.word(), form.path(root));
+                let output = format!("type={word},dest={}", path.display());
+                command
+                    .args(["build", "-q", "-t", "written", "-o", &output])
+                    .arg(world.context(*variant)?)
+            }
             Self::Build { name, variant } => command
                 .args(["build", "-q", "-t", name])
                 .arg(world.context(*variant)?),
@@ -105,7 +168,20 @@ impl Action {
             Self::Pull(variant) => Some((world.pulled_name(*variant), Some(*variant))),
             Self::Tag { from, to } => Some((to.clone(), promises.0.get(from).copied())),
             Self::Remove(name) => Some((name.clone(), None)),
-            Self::Push(_) | Self::Run { .. } | Self::Prune => None,
+            Self::Save { .. }
+            | Self::Write { .. }
+            | Self::Push(_)
+            | Self::Run { .. }
+            | Self::Prune => None,
+        }
+    }
+
+    /// Returns which file holds what when it is done.
+    pub(crate) fn file(&self, root: &Path) -> Option<(PathBuf, Variant)> {
+        match self {
+            Self::Save { variant, .. } => Some((Form::Docker.path(root), *variant)),
+            Self::Write { variant, form } => Some((form.path(root), *variant)),
+            _ => None,
         }
     }
 }

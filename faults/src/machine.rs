@@ -1,11 +1,13 @@
 //! A kiln that works, is disturbed, and is looked at.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kiln_testbed::Skip;
 
-use crate::action::Action;
+use crate::action::{Action, FILES_ARCHIVE};
 use crate::chance::Chance;
 use crate::disk::Disk;
 use crate::image::Variant;
@@ -42,6 +44,8 @@ pub(crate) struct Machine<'a> {
     world: &'a World,
     pub(crate) place: Place,
     pub(crate) promises: Promises,
+    /// What files hold that kiln said it wrote.
+    written: BTreeMap<PathBuf, Variant>,
     pub(crate) trials: u32,
     /// The last context that was built.
     number: u32,
@@ -53,6 +57,7 @@ impl<'a> Machine<'a> {
             world,
             place,
             promises: Promises::default(),
+            written: BTreeMap::new(),
             trials: 0,
             number: 0,
         }
@@ -68,7 +73,7 @@ impl<'a> Machine<'a> {
         self.number += 1;
         let action = Action::choose(chance, &self.promises, self.world, self.number);
         let mut command = self.kiln();
-        action.add_to(&mut command, self.world)?;
+        action.add_to(&mut command, self.world, &self.place.root())?;
         Ok((action, command))
     }
 
@@ -89,6 +94,7 @@ impl<'a> Machine<'a> {
             Some((name, None)) => drop(self.promises.0.remove(&name)),
             None => {}
         }
+        self.written.extend(action.file(&self.place.root()));
     }
 
     /// Compares what there is now with what was promised. Of an action that was begun and of which
@@ -98,6 +104,7 @@ impl<'a> Machine<'a> {
         chance: &mut Chance,
         in_flight: Option<&Action>,
     ) -> Result<(), String> {
+        self.compare_written(in_flight.and_then(|action| action.file(&self.place.root())))?;
         let in_flight = in_flight.and_then(|action| action.effect(&self.promises, self.world));
         must_succeed(self.kiln().arg("images"))?;
         must_succeed(self.kiln().args(["ps", "--all"]))?;
@@ -131,6 +138,37 @@ impl<'a> Machine<'a> {
             true => Ok(()),
             false => Err(format!("damage was left: {verified}")),
         }
+    }
+
+    /// Compares files that kiln wrote with what was promised.
+    fn compare_written(&mut self, in_flight: Option<(PathBuf, Variant)>) -> Result<(), String> {
+        let mut possible: BTreeMap<PathBuf, Vec<Variant>> = BTreeMap::new();
+        for (path, variant) in self.written.clone().into_iter().chain(in_flight) {
+            possible.entry(path).or_default().push(variant);
+        }
+        for (path, variants) in possible {
+            let copy = self.world.scratch.join("copy.tar");
+            let mut read = self.place.command(Path::new("/bin/cat"));
+            let read = read
+                .arg(&path)
+                .output()
+                .map_err(|error| error.to_string())?;
+            if !read.status.success() {
+                match self.written.contains_key(&path) {
+                    true => return Err(format!("{} is gone", path.display())),
+                    false => continue,
+                }
+            }
+            fs::write(&copy, &read.stdout).map_err(|error| error.to_string())?;
+            let is_of_files = path.to_string_lossy().ends_with(FILES_ARCHIVE);
+            let found = match is_of_files {
+                true => self.world.compare_files_archive(&copy, &variants),
+                false => self.world.compare_image_archive(&copy, &variants),
+            };
+            let found = found.map_err(|failure| format!("{}: {failure}", path.display()))?;
+            self.written.insert(path, found);
+        }
+        Ok(())
     }
 
     /// Builds on top of an image and gives it to a registry, where it must be right for others.

@@ -119,6 +119,34 @@ impl World {
         Err(format!("{name} is not what was promised: {differs}"))
     }
 
+    /// Compares an archive of an image with variants, by what a kiln makes of it that no fault touches.
+    pub(crate) fn compare_image_archive(
+        &self,
+        archive: &Path,
+        variants: &[Variant],
+    ) -> Result<Variant, String> {
+        let mut load = self.undisturbed();
+        let loaded = must_succeed(load.args(["load", "-i"]).arg(archive))?;
+        let name = loaded.trim().rsplit(": ").next().unwrap_or_default();
+        self.compare(|| self.undisturbed(), name, variants)
+    }
+
+    /// Compares an archive of files with variants.
+    pub(crate) fn compare_files_archive(
+        &self,
+        archive: &Path,
+        variants: &[Variant],
+    ) -> Result<Variant, String> {
+        let files = self.scratch.join("unpacked");
+        let _ = fs::remove_dir_all(&files);
+        fs::create_dir_all(&files).map_err(|error| error.to_string())?;
+        let mut unpack = Command::new("tar");
+        must_succeed(unpack.arg("-C").arg(&files).arg("-xf").arg(archive))?;
+        let is_right = |variant: &&Variant| variant.compare(&files).is_ok();
+        let found = variants.iter().find(is_right).copied();
+        found.ok_or_else(|| format!("{} holds nothing promised", archive.display()))
+    }
+
     /// Writes the files of a build out and returns where they are.
     pub(crate) fn files_of(
         &self,
@@ -140,7 +168,7 @@ impl World {
     }
 }
 
-/// What kiln said that it did, by name.
+/// What kiln said that it did: images by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Promises(pub(crate) BTreeMap<String, Variant>);
 
