@@ -36,7 +36,10 @@ pub enum LayerError {
         ids: String,
     },
     /// A file no longer is what the index says.
-    #[error("file {path} of layer {id} was changed in the store")]
+    #[error(
+        "file {path} of layer {id} was changed in the store: `kiln cache verify` repairs or discards \
+         the layer"
+    )]
     Changed {
         /// The layer.
         id: LayerId,

@@ -288,13 +288,24 @@ impl ParentView {
     /// Opens a regular file that [`ParentView::find`] or a walk returned.
     ///
     /// # Errors
-    /// When its layer is not unpacked or it cannot be opened.
+    /// When its layer is not unpacked, it cannot be opened, or its length is not that of the index.
     ///
     /// # Panics
     /// As [`ParentView::host_path`].
     pub fn open(&self, located: &Located<'_>) -> Result<File, LayerError> {
-        let files = self.layer_of(located).unpacked()?;
-        files.open_file(&located.entry.guest_path())
+        let layer = self.layer_of(located);
+        let path = located.entry.guest_path();
+        let files = layer.unpacked()?;
+        let file = files.open_file(&path)?;
+        let metadata = file.metadata();
+        let length = metadata.map_err(LayerError::at(files.path(&path)))?.len();
+        match located.entry.kind {
+            Kind::File { size, .. } if size != length => Err(LayerError::Changed {
+                id: layer.id(),
+                path,
+            }),
+            _ => Ok(file),
+        }
     }
 
     /// Reads a file whole, following symbolic links; none if there is no such file.

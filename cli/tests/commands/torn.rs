@@ -263,3 +263,63 @@ fn nobody_else_gets_into_the_state_directory() {
         );
     }
 }
+
+/// Nobody looks at all files of a layer whenever it is used; whoever reads one looks at its length.
+#[test]
+fn a_file_of_a_layer_cut_short_goes_nowhere() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.write("ctx/data/first", "first\n");
+    kiln.write("ctx/data/note", "noted\n");
+    kiln.dockerfile("FROM scratch\nCOPY data /data\n");
+    kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+    let tear = || {
+        let layers = layers(&kiln);
+        let note = |layer: &PathBuf| layer.join("diff/data/note");
+        let torn = layers.iter().map(note).find(|note| note.exists());
+        File::options()
+            .write(true)
+            .open(torn.unwrap())
+            .unwrap()
+            .set_len(2)
+            .unwrap();
+    };
+    tear();
+    kiln.write("all/Dockerfile", "FROM app\n");
+    kiln.write(
+        "file/Dockerfile",
+        "FROM scratch\nCOPY --from=app /data/note /n\n",
+    );
+    kiln.write(
+        "tree/Dockerfile",
+        "FROM scratch\nCOPY --from=app /data /d\n",
+    );
+    let (tar, archive) = ("type=tar,dest=files.tar", "image.tar");
+    for arguments in [
+        &["build", "-q", "file"][..],
+        &["build", "-q", "tree"],
+        &["build", "-q", "-o", "out", "all"],
+        &["build", "-q", "-o", tar, "all"],
+        &["save", "-o", archive, "app"],
+    ] {
+        let ended = kiln.run(arguments);
+        let said = &ended.stderr;
+        let is_said = said.contains("file /data/note of layer") && said.contains("cache verify");
+        assert!(ended.code == 1 && is_said, "{arguments:?}: {ended:#?}");
+    }
+    for file in ["files.tar", archive] {
+        assert!(!kiln.scratch.join(file).exists(), "{file}");
+    }
+    // The copy of what was edited since takes nothing over from it.
+    kiln.write("ctx/data/first", "edited\n");
+    kiln.ok(&["build", "-q", "-o", "edited", "ctx"]);
+    let read = |path: &str| fs::read_to_string(kiln.scratch.join(path)).unwrap();
+    assert_eq!(read("edited/data/note"), "noted\n");
+    kiln.write("ctx/data/first", "first\n");
+    kiln.run(&["cache", "verify"]);
+    kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+    for (context, note) in [("file", "n"), ("tree", "d/note"), ("all", "data/note")] {
+        kiln.ok(&["build", "-q", "-o", context, context]);
+        assert_eq!(read(&format!("{context}/{note}")), "noted\n");
+    }
+    kiln.ok(&["save", "-o", archive, "app"]);
+}
