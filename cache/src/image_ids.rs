@@ -1,10 +1,17 @@
-//! The images that are here, by id, named or not: `images/<id>` holds the manifest's digest.
+//! The images that are here, by id, named or not: `images/<id>` holds the manifest's digest. A note
+//! that is damaged is made again of the manifests that are here: taken for none, it would leave an
+//! image without a name to whoever collects what nobody needs.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
-use crate::{ImageId, Sha256, Store};
+use serde_json::Value;
+
+use crate::{Blobs, ImageId, Sha256, Store};
+
+/// Bytes. Registries take no larger ones. (OCI distribution-spec v1.1, "Pushing Manifests")
+const LARGEST_MANIFEST: u64 = 4 << 20;
 
 /// The images of a state directory.
 #[derive(Clone, Debug)]
@@ -68,14 +75,43 @@ impl ImageIds {
                 continue;
             };
             // Removed meanwhile, or nothing of ours: not an image that is here.
-            let manifest = fs::read_to_string(entry.path()).ok();
-            let manifest = manifest.and_then(|text| text.trim().parse().ok());
-            if let (Ok(id), Some(manifest)) = (Sha256::from_hex(hex), manifest) {
-                found.push((ImageId(id), manifest));
+            let (Ok(id), Ok(text)) = (Sha256::from_hex(hex), fs::read(entry.path())) else {
+                continue;
+            };
+            let id = ImageId(id);
+            let noted = str::from_utf8(&text).ok();
+            let noted = noted.and_then(|text| text.trim().parse().ok());
+            if let Some(manifest) = noted.or_else(|| self.note_again(id)) {
+                found.push((id, manifest));
             }
         }
         found.sort_unstable();
         Ok(found)
+    }
+
+    /// Looks for the manifest of an image whose note is damaged.
+    fn note_again(&self, id: ImageId) -> Option<Sha256> {
+        let blobs = Blobs::new(&self.store);
+        let is_its_manifest = |digest: &Sha256| {
+            let is_small = blobs
+                .size(*digest)
+                .is_some_and(|size| size <= LARGEST_MANIFEST);
+            let manifest = is_small.then(|| blobs.read(*digest).ok()).flatten();
+            let manifest = manifest.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+            manifest.is_some_and(|manifest| {
+                // An index is called by its own digest, an image by that of its config.
+                let is_index = *digest == id.0 && manifest["manifests"].is_array();
+                is_index || manifest["config"]["digest"] == id.0.to_string()
+            })
+        };
+        let files = self.store.spread_files("blobs/sha256").ok()?;
+        let digests = files
+            .iter()
+            .filter_map(|(_, name)| Sha256::from_hex(name).ok());
+        let manifest = digests.into_iter().find(is_its_manifest)?;
+        // Not noted, it is found once more.
+        let _ = self.add(id, manifest);
+        Some(manifest)
     }
 
     fn path(&self, id: ImageId) -> PathBuf {
@@ -102,5 +138,26 @@ mod tests {
         assert!(images.remove(one).unwrap());
         assert!(!images.remove(one).unwrap());
         assert_eq!(images.starting_with(prefix).unwrap(), []);
+    }
+
+    #[test]
+    fn a_damaged_note_is_made_again_of_the_manifest() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let (images, blobs) = (ImageIds::new(&store), Blobs::new(&store));
+        let config = blobs.put(b"{}").unwrap();
+        let manifest = format!("{{\"config\":{{\"digest\":\"{config}\"}}}}");
+        let manifest = blobs.put(manifest.as_bytes()).unwrap();
+        let index = blobs.put(b"{\"manifests\":[]}").unwrap();
+        let (image, many, lost) = (ImageId(config), ImageId(index), ImageId(Sha256::of(b"x")));
+        for id in [image, many, lost] {
+            images.add(id, manifest).unwrap();
+            fs::write(images.path(id), "sha2").unwrap();
+        }
+        let mut expected = [(image, manifest), (many, index)];
+        expected.sort_unstable();
+        assert_eq!(images.starting_with("").unwrap(), expected);
+        let noted = fs::read_to_string(images.path(image)).unwrap();
+        assert_eq!(noted, format!("{manifest}\n"));
     }
 }
