@@ -17,6 +17,7 @@ mod escapes; // text that a terminal would obey
 mod git; // ADD of repositories
 mod images; // lists, names, templates
 mod login; // passwords
+mod overlayfs; // a state directory in a container
 mod platforms; // several in one build
 mod progress; // lines and JSON
 mod reuse; // what is run again
