@@ -2,7 +2,7 @@
 //!
 //! A container's own life (starting, stopping, logs) is [`kiln_runtime::containers`]; here it is
 //! decided what it runs. Directories that the image declares as volumes are ordinary directories
-//! of the container: they live and go with it.
+//! of the container, made if the image has none of that name: they live and go with it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -134,6 +134,9 @@ impl Engine {
             access: Access::ReadOnly,
         };
         job.hostname = hostname;
+        // As in moby, one at the root is none (daemon/create_unix.go makes a volume of the others).
+        let volumes = image.config.config.volumes.keys();
+        job.directories = volumes.map(GuestPath::new).collect();
         job.mounts = request.binds.iter().map(bind).collect::<Result<_, _>>()?;
         let stop_signal = match (
             request.stop_signal,

@@ -24,6 +24,10 @@ pub struct Job {
     /// Mounts beside the built-in ones; applied in order of their targets. Of several with the same
     /// target the last one counts.
     pub mounts: Vec<Mount>,
+    /// Directories that are to be there; made (root, 0755) in the root and kept where they do not
+    /// exist and no mount covers them.
+    #[serde(default, with = "guest_paths")]
+    pub directories: Vec<GuestPath>,
     /// Devices beside the built-in ones.
     #[serde(default)]
     pub devices: Vec<Device>,
@@ -72,6 +76,7 @@ impl Job {
             root,
             process,
             mounts: Vec::new(),
+            directories: Vec::new(),
             devices: Vec::new(),
             network: Network::Host,
             security: Security::Sandbox,
@@ -465,6 +470,23 @@ pub(crate) mod guest_path {
     }
 }
 
+/// As [`guest_path`], several.
+mod guest_paths {
+    use kiln_cache::GuestPath;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(paths: &[GuestPath], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(paths.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<GuestPath>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        Ok(texts.into_iter().map(GuestPath::new).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -488,6 +510,7 @@ mod tests {
             Process::new(["sh", "-c", "true"]),
         );
         job.process.cwd = GuestPath::new("/a/b");
+        job.directories.push(GuestPath::new("/c/d"));
         job.mounts.push(Mount {
             target: GuestPath::new("/t"),
             source: MountSource::Tmpfs {
@@ -500,6 +523,7 @@ mod tests {
         let again: Job = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&again).unwrap(), text);
         assert_eq!(again.process.cwd, GuestPath::new("/a/b"));
+        assert_eq!(again.directories, [GuestPath::new("/c/d")]);
     }
 
     #[test]

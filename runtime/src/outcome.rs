@@ -173,6 +173,15 @@ pub enum ExecError {
         /// Which.
         path: GuestPath,
     },
+    /// A directory that is to be there is something else, or cannot be made.
+    #[error("making the directory {path}")]
+    Directory {
+        /// Which.
+        path: GuestPath,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The source of a bind mount is missing or unreadable.
     #[error("mount source {}", path.display())]
     MountSource {

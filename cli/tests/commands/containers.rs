@@ -173,6 +173,37 @@ fn directories_of_the_host_can_be_shown() {
     assert!(kiln.scratch.join("new/made").exists());
 }
 
+/// A directory that only `VOLUME` names was not there.
+#[test]
+fn volumes_are_directories_of_the_container() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell(
+        "app",
+        "COPY --chmod=750 --chown=7:8 Dockerfile /filled/\nVOLUME /data /filled relative\nCMD echo x >> /data/f",
+    );
+    kiln.ok(&["run", "--name", "vol", "app"]);
+    kiln.ok(&["start", "vol"]);
+    assert_eq!(kiln.ok(&["wait", "vol"]), "0");
+    let script = "busybox stat -c '%n %a %u:%g' /data /relative /filled/*";
+    assert_eq!(
+        kiln.ok(&["run", "--rm", "app", "sh", "-c", script]),
+        "/data 755 0:0\n/relative 755 0:0\n/filled/Dockerfile 750 7:8"
+    );
+    kiln.write("host/f", "here\n");
+    let show = [
+        "run",
+        "--rm",
+        "-v",
+        "./host:/data",
+        "app",
+        "busybox",
+        "cat",
+        "/data/f",
+    ];
+    assert_eq!(kiln.ok(&show), "here");
+    assert_no_leftovers(kiln.scratch.path());
+}
+
 /// `^web$` once listed web2, and scripts remove by such lists.
 #[test]
 fn containers_are_selected_by_regular_expressions() {

@@ -102,6 +102,13 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         let step = mount_step(surroundings, mount, source, target);
         steps.push(&mount.target, step);
     }
+    for path in &job.directories {
+        let made = steps.stubs.keep_directory(path);
+        made.map_err(|errno| ExecError::Directory {
+            path: path.clone(),
+            source: errno.into(),
+        })?;
+    }
 
     let cgroup = Cgroup::create(&job.resources)?;
     let (cgroup, warnings) = cgroup.map_or((None, Vec::new()), |(group, warnings)| {

@@ -8,6 +8,8 @@
 //! place, and if it made something else of the same name that is left alone.
 //!
 //! Mount points inside other mounts are made by the new process, which is the first to see those.
+//!
+//! Directories that a job wants are made the same way, and stay.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -36,6 +38,8 @@ pub(crate) struct Stubs {
     directories: Vec<GuestPath>,
     /// Where something will be mounted.
     mounted: Vec<GuestPath>,
+    /// Directories that stay, even if they are empty.
+    kept: Vec<GuestPath>,
 }
 
 /// Something made in the root.
@@ -61,6 +65,7 @@ impl Stubs {
             image,
             directories: Vec::new(),
             mounted: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -106,6 +111,30 @@ impl Stubs {
             }
         }
         Ok(provided)
+    }
+
+    /// Makes a directory that belongs to the result, unless it exists or is a mount's affair.
+    pub(super) fn keep_directory(&mut self, path: &GuestPath) -> Result<(), Errno> {
+        if path.is_root() || self.is_below_a_mount(path) {
+            return Ok(());
+        }
+        match resolve_in(&self.root, path) {
+            Ok(found) => match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
+                FileType::Directory => {}
+                _ => return Err(Errno::NOTDIR),
+            },
+            Err(Errno::NOENT) => {
+                let stubs = self.created.len();
+                let made = self.create(path, Leaf::Directory);
+                if made.is_ok() {
+                    self.created.truncate(stubs);
+                }
+                made?;
+            }
+            Err(errno) => return Err(errno),
+        }
+        self.kept.push(path.clone());
+        Ok(())
     }
 
     fn is_below_a_mount(&self, path: &GuestPath) -> bool {
@@ -171,6 +200,12 @@ impl Stubs {
         }
         if let Some(image) = self.image.take() {
             // What cannot be looked at stays.
+            let kept = std::mem::take(&mut self.kept);
+            let holds_kept = |directory: &GuestPath| {
+                kept.iter()
+                    .any(|kept| kept.strip_prefix(directory).is_some())
+            };
+            self.directories.retain(|directory| !holds_kept(directory));
             let _ = image.remove_copies(&self.directories);
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +27,8 @@ pub(crate) const CASES: &[crate::Case] = cases![
     stubs_hidden_by_layers_vanish
     used_stubs_stay
     stubs_do_not_follow_links_of_the_job
+    wanted_directories_are_made_and_stay
+    wanted_directories_do_not_lead_out_of_the_root
     df_113_root_is_no_target
     missing_sources_are_named
 ];
@@ -288,6 +290,52 @@ fn stubs_do_not_follow_links_of_the_job(fixture: &Fixture) {
     fixture.output(&job);
     assert!(host.join("secrets").is_dir());
     assert_eq!(fs::read_link(upper.join("a")).unwrap(), host);
+}
+
+fn wanted_directories_are_made_and_stay(fixture: &Fixture) {
+    let layer = with_files(fixture, &["there/file"]);
+    fs::set_permissions(layer.join("there"), fs::Permissions::from_mode(0o2770)).unwrap();
+    let shown = fixture.directory();
+    let script = "stat -c '%n %a %u %g' /a/b /there /m/below; ls /there; touch /m/x";
+    let lowers = vec![layer, fixture.layer.clone()];
+    let (mut job, upper) = fixture.job_on(lowers, &["sh", "-c", script]);
+    job.mounts = vec![
+        bind(shown.clone(), "/covered", Access::ReadWrite),
+        bind(fixture.directory(), "/m/below", Access::ReadWrite),
+    ];
+    job.directories = ["/", "/a/b", "/there", "/covered/x", "/m", "/proc/x"]
+        .map(GuestPath::new)
+        .into();
+    assert_eq!(
+        fixture.output(&job),
+        "/a/b 755 0 0\n/there 2770 0 0\n/m/below 755 0 0\nfile\n"
+    );
+    // What a mount covers is not kiln's to change, and a directory stays though it is empty.
+    assert_eq!(list(&shown), [""; 0]);
+    assert_eq!(list(&upper), ["a/", "a/b/", "m/", "m/x"]);
+
+    job = fixture.again(&job);
+    job.process.argv = vec!["true".to_owned()];
+    job.directories = vec![GuestPath::new("/there/file")];
+    let error = fixture.try_run(&job).err().unwrap();
+    assert!(
+        matches!(&error, ExecError::Directory { path, .. } if *path == GuestPath::new("/there/file")),
+        "{error:?}"
+    );
+}
+
+fn wanted_directories_do_not_lead_out_of_the_root(fixture: &Fixture) {
+    let host = fixture.directory();
+    let layer = fixture.directory();
+    symlink(&host, layer.join("absolute")).unwrap();
+    let up = "../../../../../../../../../..";
+    symlink(format!("{up}{}", host.display()), layer.join("relative")).unwrap();
+    let (mut job, upper) = fixture.job_on(vec![layer, fixture.layer.clone()], &["true"]);
+    job.directories = ["/absolute/a", "/relative/b"].map(GuestPath::new).into();
+    fixture.output(&job);
+    assert_eq!(list(&host), [""; 0]);
+    let inside = upper.join(host.strip_prefix("/").unwrap());
+    assert_eq!(list(&inside), ["a/", "b/"]);
 }
 
 /// A layer in which `/a` is a link to a directory.
