@@ -1,5 +1,7 @@
 //! `kiln inspect`, `kiln image inspect` and `kiln container inspect`.
 
+mod zeros; // what is absent
+
 use clap::{Args, ValueEnum};
 use kiln_cache::Platform;
 use kiln_engine::{Engine, Error};
@@ -10,7 +12,7 @@ use crate::containers::describe;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::listing::pretty;
-use crate::template::{Template, execute};
+use crate::template::{Template, execute_with_zeros};
 use crate::{platforms, session, terminal};
 
 /// Return low-level information on images and containers.
@@ -75,6 +77,16 @@ enum Kind {
     Image,
 }
 
+impl Kind {
+    /// Returns what a template sees where a description says nothing.
+    fn zeros(self) -> Value {
+        match self {
+            Self::Container => zeros::container(),
+            Self::Image => zeros::image(),
+        }
+    }
+}
+
 impl From<ImageInspectArguments> for InspectArguments {
     fn from(arguments: ImageInspectArguments) -> Self {
         Self {
@@ -122,21 +134,23 @@ pub(crate) fn inspect(arguments: &InspectArguments, environment: &Environment) -
     let mut complaints = Vec::new();
     for object in &arguments.objects {
         match find(&engine, object, arguments.kind, platform.as_ref()) {
-            Ok(value) => found.push(value),
+            Ok((kind, value)) => found.push((object, kind, value)),
             Err(error) => complaints.push(format!("Error: {error}")),
         }
     }
-    match (&template, arguments.format.as_deref()) {
-        (Some(template), _) => {
-            for value in &found {
-                match execute(template, value) {
-                    Ok(text) => terminal::print_line(&text)?,
-                    Err(error) => complaints.push(error.to_string()),
-                }
+    if let Some(template) = &template {
+        for (object, kind, value) in &found {
+            match execute_with_zeros(template, value, &kind.zeros()) {
+                Ok(text) => terminal::print_line(&text)?,
+                Err(error) => complaints.push(format!("Error: cannot show {object}: {error}")),
             }
         }
-        (None, Some("json")) => terminal::print_line(&Value::Array(found).to_string())?,
-        (None, _) => terminal::print_line(&pretty(&Value::Array(found)))?,
+    } else {
+        let all = found.into_iter().map(|(_, _, value)| value).collect();
+        match arguments.format.as_deref() {
+            Some("json") => terminal::print_line(&Value::Array(all).to_string())?,
+            _ => terminal::print_line(&pretty(&Value::Array(all)))?,
+        }
     }
     for complaint in &complaints {
         terminal::tell_line(complaint);
@@ -153,7 +167,7 @@ fn find(
     text: &str,
     kind: Option<Kind>,
     platform: Option<&Platform>,
-) -> Result<Value, String> {
+) -> Result<(Kind, Value), String> {
     if kind != Some(Kind::Image) {
         let containers = engine.containers().map_err(|error| error.to_string())?;
         match containers
@@ -161,11 +175,17 @@ fn find(
             .and_then(|container| describe(&container))
         {
             Err(ContainerError::NotFound(_)) if kind.is_none() => {}
-            other => return other.map_err(|error| error.to_string()),
+            other => {
+                return other
+                    .map(|value| (Kind::Container, value))
+                    .map_err(|error| error.to_string());
+            }
         }
     }
     match engine.inspect_image(text, platform) {
         Err(Error::NoSuchImage(_)) if kind.is_none() => Err(format!("No such object: {text}")),
-        other => other.map_err(|error| error.to_string()),
+        other => other
+            .map(|value| (Kind::Image, value))
+            .map_err(|error| error.to_string()),
     }
 }

@@ -158,7 +158,7 @@ impl Engine {
             stop_signal,
             stop_timeout: request.stop_timeout,
             removal: request.removal,
-            details: serde_json::Value::Null,
+            details: details(request, image),
         };
         containers
             .create(draft, request.name.clone(), &spec)
@@ -199,6 +199,19 @@ fn labels(request: &RunRequest, image: &Image) -> BTreeMap<String, String> {
     labels
 }
 
+/// Notes what the image and the request said, in the image's own form.
+fn details(request: &RunRequest, image: &Image) -> serde_json::Value {
+    let mut config = image.config.config.clone();
+    (config.entrypoint, config.cmd) = entrypoint_and_command(request, &config);
+    if let Some(user) = &request.user {
+        config.user.clone_from(user);
+    }
+    serde_json::json!({
+        "Config": serde_json::to_value(&config).unwrap_or_default(),
+        "Os": image.config.os,
+    })
+}
+
 fn process(
     request: &RunRequest,
     config: &RunConfig,
@@ -207,7 +220,8 @@ fn process(
 ) -> Result<Process, Error> {
     let user = request.user.as_deref().unwrap_or(&config.user);
     let identity = find_identity(view, user).map_err(|error| Error::input(error.to_string()))?;
-    let argv = command_line(request, config);
+    let (mut argv, command) = entrypoint_and_command(request, config);
+    argv.extend(command);
     if argv.is_empty() {
         return Err(Error::input("no command specified"));
     }
@@ -232,17 +246,16 @@ fn process(
 }
 
 /// Returns entrypoint and command. An entrypoint of the request drops the image's command.
-fn command_line(request: &RunRequest, config: &RunConfig) -> Vec<String> {
-    let (mut argv, default): (Vec<String>, &[String]) = match request.entrypoint.as_deref() {
+fn entrypoint_and_command(request: &RunRequest, config: &RunConfig) -> (Vec<String>, Vec<String>) {
+    let (entrypoint, default): (Vec<String>, &[String]) = match request.entrypoint.as_deref() {
         Some("") => (Vec::new(), &[]),
         Some(entrypoint) => (vec![entrypoint.to_owned()], &[]),
         None => (config.entrypoint.clone(), &config.cmd),
     };
     match request.command.as_slice() {
-        [] => argv.extend(default.iter().cloned()),
-        command => argv.extend(command.iter().cloned()),
+        [] => (entrypoint, default.to_vec()),
+        command => (entrypoint, command.to_vec()),
     }
-    argv
 }
 
 fn environment(

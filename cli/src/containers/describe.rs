@@ -47,6 +47,28 @@ pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
             Some(format!("{source}:{target}"))
         })
         .collect();
+    // What the image and the command line said.
+    let mut config = match &spec.details["Config"] {
+        said @ Value::Object(_) => said.clone(),
+        _ => json!({
+            "User": format!("{}:{}", job.process.user.uid, job.process.user.gid),
+            "Cmd": job.process.argv,
+        }),
+    };
+    let own = json!({
+        "Hostname": job.hostname,
+        "Tty": matches!(job.process.streams, Streams::Terminal(_)),
+        "OpenStdin": job.process.streams == Streams::Piped,
+        "Env": env,
+        "Image": spec.image,
+        "WorkingDir": job.process.cwd.to_string(),
+        "Labels": spec.labels,
+        "StopSignal": spec.stop_signal.to_string(),
+        "StopTimeout": spec.stop_timeout.as_secs(),
+    });
+    for (name, value) in own.as_object().into_iter().flatten() {
+        config[name] = value.clone();
+    }
     Ok(json!({
         "Id": spec.id.as_str(),
         "Created": spec.created.to_string(),
@@ -68,10 +90,13 @@ pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
         "Image": spec.image_id,
         "Name": format!("/{}", container.name()?),
         "RestartCount": 0,
+        "Platform": spec.details["Os"].as_str().unwrap_or("linux"),
         "LogPath": container.directory().join("log").display().to_string(),
         "HostConfig": {
             "Binds": binds,
             "NetworkMode": network,
+            "PortBindings": {},
+            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
             "AutoRemove": spec.removal == Removal::Automatic,
             "ShmSize": job.shm_size_bytes,
             "Memory": job.resources.memory_bytes.unwrap_or(0),
@@ -80,19 +105,7 @@ pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
             "PidsLimit": job.resources.pids,
         },
         "Mounts": mounts,
-        "Config": {
-            "Hostname": job.hostname,
-            "User": format!("{}:{}", job.process.user.uid, job.process.user.gid),
-            "Tty": matches!(job.process.streams, Streams::Terminal(_)),
-            "OpenStdin": job.process.streams == Streams::Piped,
-            "Env": env,
-            "Cmd": job.process.argv,
-            "Image": spec.image,
-            "WorkingDir": job.process.cwd.to_string(),
-            "Labels": spec.labels,
-            "StopSignal": spec.stop_signal.to_string(),
-            "StopTimeout": spec.stop_timeout.as_secs(),
-        },
+        "Config": config,
         "NetworkSettings": { "Networks": { network: {} }, "Ports": {} },
     }))
 }

@@ -4,40 +4,55 @@ use serde_json::{Map, Value};
 
 use super::TemplateError;
 use super::functions::{self, is_true};
+use super::known::Known;
 use super::parse::{Command, Node, Operand, Pipeline, Template};
 
 /// Executes a template.
 pub(crate) fn execute(template: &Template, value: &Value) -> Result<String, TemplateError> {
+    execute_known(template, value.clone().into())
+}
+
+/// Executes a template for a value whose absent members are those of `zero`: an object that holds
+/// the empty value of each member's type, `null` for those that point to something.
+pub(crate) fn execute_with_zeros(
+    template: &Template,
+    value: &Value,
+    zero: &Value,
+) -> Result<String, TemplateError> {
+    execute_known(template, Known::new(value.clone(), zero.clone()))
+}
+
+fn execute_known(template: &Template, value: Known) -> Result<String, TemplateError> {
     let mut evaluation = Evaluation {
         out: String::new(),
         variables: vec![(String::new(), value.clone())],
     };
-    evaluation.nodes(&template.nodes, value)?;
+    evaluation.nodes(&template.nodes, &value)?;
     Ok(evaluation.out)
 }
 
 struct Evaluation {
     out: String,
     /// Innermost last; the empty name is `$`.
-    variables: Vec<(String, Value)>,
+    variables: Vec<(String, Known)>,
 }
 
 impl Evaluation {
-    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), TemplateError> {
+    fn nodes(&mut self, nodes: &[Node], dot: &Known) -> Result<(), TemplateError> {
         for node in nodes {
             self.node(node, dot)?;
         }
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, dot: &Value) -> Result<(), TemplateError> {
+    fn node(&mut self, node: &Node, dot: &Known) -> Result<(), TemplateError> {
         let scope = self.variables.len();
         match node {
             Node::Text(text) => self.out.push_str(text),
             Node::Print(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 match pipeline.variables.as_slice() {
-                    [] => self.out.push_str(&functions::display(&value)),
+                    [] => self.out.push_str(&value.display()),
                     names => {
                         // Declared here, a variable lives until the list of nodes ends.
                         for name in names {
@@ -54,7 +69,7 @@ impl Evaluation {
             } => {
                 let value = self.pipeline(condition, dot)?;
                 self.declare(condition, &value);
-                match is_true(&value) {
+                match is_true(&value.seen()) {
                     true => self.nodes(then, dot)?,
                     false => self.nodes(otherwise, dot)?,
                 }
@@ -66,7 +81,7 @@ impl Evaluation {
             } => {
                 let inner = self.pipeline(value, dot)?;
                 self.declare(value, &inner);
-                match is_true(&inner) {
+                match is_true(&inner.clone().seen()) {
                     true => self.nodes(body, &inner)?,
                     false => self.nodes(otherwise, dot)?,
                 }
@@ -76,7 +91,7 @@ impl Evaluation {
                 body,
                 otherwise,
             } => {
-                let value = self.pipeline(over, dot)?;
+                let value = self.pipeline(over, dot)?.seen();
                 let items = items(&value).ok_or_else(|| TemplateError::Value {
                     at: over.text.clone(),
                     problem: format!("range can't iterate over {}", functions::display(&value)),
@@ -87,13 +102,13 @@ impl Evaluation {
                 for (key, item) in items {
                     match over.variables.as_slice() {
                         [] => {}
-                        [one] => self.variables.push((one.clone(), item.clone())),
+                        [one] => self.variables.push((one.clone(), item.clone().into())),
                         [first, second, ..] => {
-                            self.variables.push((first.clone(), key));
-                            self.variables.push((second.clone(), item.clone()));
+                            self.variables.push((first.clone(), key.into()));
+                            self.variables.push((second.clone(), item.clone().into()));
                         }
                     }
-                    self.nodes(body, &item)?;
+                    self.nodes(body, &item.into())?;
                     self.variables.truncate(scope);
                 }
             }
@@ -102,27 +117,27 @@ impl Evaluation {
         Ok(())
     }
 
-    fn declare(&mut self, pipeline: &Pipeline, value: &Value) {
+    fn declare(&mut self, pipeline: &Pipeline, value: &Known) {
         for name in &pipeline.variables {
             self.variables.push((name.clone(), value.clone()));
         }
     }
 
-    fn pipeline(&self, pipeline: &Pipeline, dot: &Value) -> Result<Value, TemplateError> {
+    fn pipeline(&self, pipeline: &Pipeline, dot: &Known) -> Result<Known, TemplateError> {
         let mut handed_on = None;
         for command in &pipeline.commands {
             handed_on = Some(self.command(command, handed_on, pipeline, dot)?);
         }
-        Ok(handed_on.unwrap_or_default())
+        Ok(handed_on.unwrap_or_else(|| Value::Null.into()))
     }
 
     fn command(
         &self,
         command: &Command,
-        handed_on: Option<Value>,
+        handed_on: Option<Known>,
         pipeline: &Pipeline,
-        dot: &Value,
-    ) -> Result<Value, TemplateError> {
+        dot: &Known,
+    ) -> Result<Known, TemplateError> {
         let failed = |problem: String| TemplateError::Value {
             at: pipeline.text.clone(),
             problem,
@@ -133,15 +148,25 @@ impl Evaluation {
             .map(|operand| self.operand(operand, pipeline, dot))
             .collect::<Result<Vec<_>, _>>()?;
         arguments.extend(handed_on);
+        let told = |known: Known| match &command.head {
+            // It tells what is absent from what is empty.
+            Operand::Function(name) if name == "json" => known.value,
+            _ => known.seen(),
+        };
+        let arguments: Vec<Value> = arguments.into_iter().map(told).collect();
         if let Operand::Function(name) = &command.head {
-            return functions::call(name, &arguments).map_err(failed);
+            let result = functions::call(name, &arguments);
+            return result.map(Known::from).map_err(failed);
         }
-        let value = self.operand(&command.head, pipeline, dot)?;
-        match (arguments.as_slice(), &value) {
-            ([], _) => Ok(value),
+        let known = self.operand(&command.head, pipeline, dot)?;
+        if arguments.is_empty() {
+            return Ok(known);
+        }
+        match (arguments.as_slice(), &known.seen()) {
             // `.Label "key"` is a method in Go; here the field is a map.
             ([Value::String(key)], Value::Object(members)) => {
-                Ok(members.get(key).cloned().unwrap_or_else(|| "".into()))
+                let member = members.get(key).cloned();
+                Ok(member.unwrap_or_else(|| "".into()).into())
             }
             _ => Err(failed("can't give argument to non-function".to_owned())),
         }
@@ -151,25 +176,28 @@ impl Evaluation {
         &self,
         operand: &Operand,
         pipeline: &Pipeline,
-        dot: &Value,
-    ) -> Result<Value, TemplateError> {
+        dot: &Known,
+    ) -> Result<Known, TemplateError> {
         match operand {
             Operand::Dot => Ok(dot.clone()),
             Operand::Variable(name) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                Ok(found.map(|(_, value)| value.clone()).unwrap_or_default())
+                Ok(found.map_or_else(|| Value::Null.into(), |(_, value)| value.clone()))
             }
-            Operand::Literal(value) => Ok(value.clone()),
+            Operand::Literal(value) => Ok(value.clone().into()),
             Operand::Function(name) => {
-                functions::call(name, &[]).map_err(|problem| TemplateError::Value {
-                    at: pipeline.text.clone(),
-                    problem,
-                })
+                let result = functions::call(name, &[]);
+                result
+                    .map(Known::from)
+                    .map_err(|problem| TemplateError::Value {
+                        at: pipeline.text.clone(),
+                        problem,
+                    })
             }
             Operand::Fields(base, names) => {
                 let mut value = self.operand(base, pipeline, dot)?;
                 for name in names {
-                    value = field(value, name).map_err(|problem| TemplateError::Value {
+                    value = value.field(name).map_err(|problem| TemplateError::Value {
                         at: pipeline.text.clone(),
                         problem,
                     })?;
@@ -178,19 +206,6 @@ impl Evaluation {
             }
             Operand::Pipeline(inner) => self.pipeline(inner, dot),
         }
-    }
-}
-
-fn field(value: Value, name: &str) -> Result<Value, String> {
-    match value {
-        Value::Object(mut members) => members.remove(name).ok_or_else(|| {
-            format!("can't evaluate field {name} in type map[string]interface {{}}")
-        }),
-        Value::Null => Err(format!("nil pointer evaluating interface {{}}.{name}")),
-        other => Err(format!(
-            "can't evaluate field {name} in type {}",
-            functions::type_name(&other)
-        )),
     }
 }
 

@@ -5,11 +5,12 @@
 
 mod evaluate; // from nodes and a value to text
 mod functions; // json, join, index, …
+mod known; // values, and those that are absent
 mod lex; // from text to tokens
 mod parse; // from tokens to nodes
 mod printf; // %-10s
 
-pub(crate) use evaluate::execute;
+pub(crate) use evaluate::{execute, execute_with_zeros};
 pub(crate) use parse::Template;
 
 /// What is wrong with a template, or with a value for it.
@@ -114,6 +115,60 @@ mod tests {
             (r#"{{.Config.Labels "a"}}"#, "<&>"),
         ] {
             assert_eq!(run(template), Ok(expected.to_owned()), "{template}");
+        }
+    }
+
+    #[test]
+    fn absent_members_are_empty() {
+        let value = json!({"Config": {"Env": null}, "Size": 1});
+        let zero = json!({
+            "Config": {"Labels": {}, "Env": [], "User": "", "Healthcheck": null},
+            "State": {"Health": null, "Policy": {"Name": ""}},
+        });
+        for (template, expected) in [
+            (
+                "{{.Config.Labels}}{{.Config.Env}}|{{.Config.User}}|",
+                "map[][]||",
+            ),
+            (
+                "{{json .Config.Labels}} {{.Config.Env | json}}",
+                "null null",
+            ),
+            (
+                "{{json .Config}}{{json .Config.User}}",
+                "{\"Env\":null}\"\"",
+            ),
+            ("{{.Config.Healthcheck}}", "<nil>"),
+            ("{{index .Config.Labels \"x\"}}{{len .Config.Env}}", "0"),
+            (
+                "{{with .Config}}{{.Labels}}{{$.State.Policy.Name}}{{end}}",
+                "map[]",
+            ),
+            ("{{range .Config.Labels}}x{{else}}none{{end}}", "none"),
+            (
+                "{{$c := .Config}}{{if $c.Env}}x{{else}}{{join $c.Env \",\"}}{{end}}",
+                "",
+            ),
+            (
+                "{{if .Config.Healthcheck}}x{{else}}no{{end}}{{.Size}}",
+                "no1",
+            ),
+        ] {
+            let parsed = Template::parse(template).unwrap();
+            let shown = execute_with_zeros(&parsed, &value, &zero);
+            assert_eq!(shown.as_deref(), Ok(expected), "{template}");
+        }
+        for (template, message) in [
+            ("{{.State.Health.Status}}", "nil pointer evaluating"),
+            ("{{.Config.Nope}}", "can't evaluate field Nope"),
+            (
+                "{{.Config.User.Nope}}",
+                "can't evaluate field Nope in type string",
+            ),
+        ] {
+            let parsed = Template::parse(template).unwrap();
+            let error = execute_with_zeros(&parsed, &value, &zero).unwrap_err();
+            assert!(error.to_string().contains(message), "{template}: {error}");
         }
     }
 

@@ -16,6 +16,7 @@ mod endings; // of containers, and what is known of them
 mod escapes; // text that a terminal would obey
 mod git; // ADD of repositories
 mod images; // lists, names, templates
+mod inspect; // templates, and what is empty
 mod login; // passwords
 mod overlayfs; // a state directory in a container
 mod platforms; // several in one build
