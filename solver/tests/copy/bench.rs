@@ -1,0 +1,273 @@
+//! A context, and builds of Dockerfiles that copy from it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use kiln_cache::{
+    Actions, Blake3, Definition, Fate, Image, Journal, Kind, LayerId, Platform, Sha256, Store,
+    Timestamp,
+};
+use kiln_parser::mount::FileOwner;
+use kiln_parser::{IgnoreRules, parse};
+use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
+use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, Writable};
+use kiln_solver::{
+    AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, Beginning,
+    BringError, CacheMounts, Context, ContextId, Deps, Identity, Layers, LayersError, PlanOptions,
+    Remote, RemoteError, Remotes, Reporter, Reuse, RunSurroundings, ScannedContext, Silent,
+    Solution, SolveError, Vertex, context_reads, plan, solve,
+};
+
+#[derive(Debug)]
+struct Nothing;
+
+impl Bases for Nothing {
+    fn resolve(&self, _: &[BaseRequest]) -> Vec<Result<Image, BaseError>> {
+        unreachable!("these builds start from scratch")
+    }
+}
+
+impl Layers for Nothing {
+    fn layers(&self, _: Sha256) -> Result<Vec<Layer>, LayersError> {
+        unreachable!("these builds start from scratch")
+    }
+
+    fn are_here(&self, _: Sha256) -> bool {
+        unreachable!("these builds start from scratch")
+    }
+
+    fn bring(&self, _: &[LayerId]) -> Result<Vec<Layer>, BringError> {
+        unreachable!("these builds have their layers here")
+    }
+}
+
+impl Remotes for Nothing {
+    fn identify(&self, _: &Remote, _: &Vertex<'_>, _: &Cancel) -> Result<Identity, RemoteError> {
+        unreachable!("these builds fetch nothing")
+    }
+
+    fn fetch(
+        &self,
+        _: &Remote,
+        _: &Identity,
+        _: &Vertex<'_>,
+        _: &Cancel,
+    ) -> Result<Layer, RemoteError> {
+        unreachable!("these builds fetch nothing")
+    }
+}
+
+impl Agents for Nothing {
+    fn open(&self, _: &str, _: FileOwner) -> std::io::Result<Option<Box<dyn AgentSocket>>> {
+        unreachable!("these builds run nothing")
+    }
+}
+
+impl CacheMounts for Nothing {
+    fn begin(&self, _: Blake3, _: &Path) -> std::io::Result<Beginning> {
+        unreachable!("these builds run nothing")
+    }
+}
+
+impl Executor for Nothing {
+    fn run(
+        &self,
+        _: &Job,
+        _: &mut dyn kiln_runtime::Output,
+        _: &Cancel,
+    ) -> Result<Outcome, ExecError> {
+        unreachable!("these builds run nothing")
+    }
+}
+
+impl Snapshotter for Nothing {
+    fn prepare(&self, _: &[Layer]) -> Result<Writable, BuildError> {
+        unreachable!("these builds run nothing")
+    }
+}
+
+/// A context, and a state directory that outlives builds.
+pub(crate) struct Bench {
+    pub(crate) directory: tempfile::TempDir,
+}
+
+pub(crate) struct Built {
+    pub(crate) lines: Vec<String>,
+    pub(crate) fates: Vec<Fate>,
+    pub(crate) view: ParentView,
+}
+
+impl Bench {
+    pub(crate) fn new(files: &[&str]) -> Self {
+        let bench = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(bench.path("")).unwrap();
+        for file in files {
+            bench.write(file, file);
+        }
+        bench
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.directory.path().join("context").join(file)
+    }
+
+    pub(crate) fn write(&self, file: &str, content: &str) {
+        let path = self.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    pub(crate) fn mode(&self, file: &str, mode: u32) {
+        fs::set_permissions(self.path(file), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub(crate) fn try_build(&self, dockerfile: &str, ignore: &str) -> Result<Built, SolveError> {
+        let parsed = parse(dockerfile.as_bytes());
+        assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+        let platform: Platform = "linux/amd64".parse().unwrap();
+        let options = PlanOptions {
+            target: None,
+            build_args: BTreeMap::new(),
+            platforms: vec![platform.clone()],
+            build_platform: platform,
+            epoch: None,
+            labels: Vec::new(),
+            network: kiln_solver::Network::Default,
+            extra_hosts: Vec::new(),
+            contexts: BTreeMap::new(),
+            allowed: Vec::new(),
+        };
+        let plan = plan(&parsed.dockerfile, &options, &Nothing).unwrap();
+        let store = Store::open(&self.directory.path().join("state")).unwrap();
+        let layers = LayerStore::new(&store);
+        let context = self.scan(&store, &plan, ignore);
+        let reporter = Reporter::new(&Silent);
+        let surroundings = RunSurroundings {
+            proxies: Vec::new(),
+            network: Network::None,
+            extra_hosts: Vec::new(),
+            device_directories: Vec::new(),
+            devices: AllowedDevices::All,
+            secrets: BTreeMap::new(),
+            shm_size_bytes: 0,
+            ulimits: Vec::new(),
+            resources: Resources::default(),
+            resolv_conf: EtcFile::Untouched,
+        };
+        let deps = Deps {
+            store: &store,
+            layers: &layers,
+            snapshotter: &Nothing,
+            cache: &Actions::new(&store),
+            bases: &Nothing,
+            remotes: &Nothing,
+            contexts: &[context],
+            cache_mounts: &Nothing,
+            agents: &Nothing,
+            executor: &Nothing,
+            surroundings: &surroundings,
+            reporter: &reporter,
+            cancel: &Cancel::new().unwrap(),
+            jobs: 4,
+            reuse: Reuse::All,
+            journal: &Journal::new(&store),
+            definition: &Definition {
+                context: "ctx".to_owned(),
+                dockerfile: "Dockerfile".to_owned(),
+                target: None,
+                platforms: Vec::new(),
+            },
+            ahead: Ahead::Nothing,
+        };
+        let target = plan.targets[0].root.unwrap();
+        let Solution { states, steps, .. } = solve(&plan.graph, &[target], &deps);
+        let state = states?.remove(0);
+        let built: Vec<Layer> = state
+            .layers
+            .iter()
+            .map(|built| layers.layer(built.layer).unwrap())
+            .collect();
+        let view = ParentView::new(&built).unwrap();
+        Ok(Built {
+            lines: list(&view),
+            fates: steps.into_iter().map(|step| step.fate).collect(),
+            view,
+        })
+    }
+
+    fn scan(&self, store: &Store, plan: &kiln_solver::Plan, ignore: &str) -> ScannedContext {
+        let (rules, problems) = IgnoreRules::parse(ignore.as_bytes());
+        assert!(problems.is_empty());
+        let context = Context {
+            directory: self.path("").canonicalize().unwrap(),
+            ignore: rules,
+            owners: kiln_cache::Owners::Root,
+            lifetime: kiln_solver::Lifetime::Lasting,
+        };
+        let wanted = context_reads(&plan.graph, ContextId::MAIN);
+        context.scan(store, &wanted, Timestamp::now()).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn build(&self, instructions: &str) -> Built {
+        match self.try_build(&format!("FROM scratch\n{instructions}\n"), "") {
+            Ok(built) => built,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn check(&self, instructions: &str, expected: &[&str]) {
+        assert_eq!(self.build(instructions).lines, expected, "{instructions}");
+    }
+
+    #[track_caller]
+    pub(crate) fn fails(&self, instructions: &str, expected: &str) {
+        match self.try_build(&format!("FROM scratch\n{instructions}\n"), "") {
+            Ok(built) => panic!("{instructions} was built: {:?}", built.lines),
+            Err(error) => assert_eq!(error.to_string(), expected, "{instructions}"),
+        }
+    }
+}
+
+/// One line for each file: path, what it is, mode, owner where it is not root, content's origin.
+pub(crate) fn list(view: &ParentView) -> Vec<String> {
+    view.walk(&kiln_cache::GuestPath::ROOT)
+        .map(|located| {
+            let entry = located.entry;
+            let path = String::from_utf8_lossy(entry.path).into_owned();
+            let owner = match (entry.uid, entry.gid) {
+                (0, 0) => String::new(),
+                (uid, gid) => format!(" {uid}:{gid}"),
+            };
+            let mode = entry.mode;
+            match entry.kind {
+                Kind::Directory { .. } => format!("{path}/ {mode:o}{owner}"),
+                Kind::File { size, .. } if size > 1 << 20 => {
+                    format!("{path} {mode:o}{owner} {size} bytes")
+                }
+                Kind::File { .. } => {
+                    let path_inside = entry.guest_path();
+                    let content = view.read(&path_inside, 1 << 20).unwrap().unwrap();
+                    let content = String::from_utf8_lossy(&content).into_owned();
+                    match content == path || content.len() > 60 {
+                        true => format!("{path} {mode:o}{owner}"),
+                        false => format!("{path} {mode:o}{owner} {content:?}"),
+                    }
+                }
+                Kind::Symlink { target } => {
+                    format!("{path} -> {}{owner}", String::from_utf8_lossy(target))
+                }
+                Kind::HardLink { target } => {
+                    format!("{path} = {}", String::from_utf8_lossy(target))
+                }
+                other => format!("{path} {other:?}"),
+            }
+        })
+        .collect()
+}
