@@ -52,8 +52,68 @@ impl From<Written> for Platform {
 
 /// A text that is not a platform.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid platform {0:?}: expected os, os/arch or os/arch/variant, e.g. linux/arm64")]
-pub struct InvalidPlatform(String);
+pub enum InvalidPlatform {
+    /// It has too many parts, or strange ones.
+    #[error("invalid platform {0:?}: expected os, os/arch or os/arch/variant, e.g. linux/arm64")]
+    Form(String),
+    /// It has one part, and nobody knows whether it is a system or an architecture.
+    #[error(
+        "invalid platform {0:?}: unknown operating system or architecture; \
+         platforms are, for example, linux/amd64, linux/arm64 and linux/arm/v7"
+    )]
+    Unknown(String),
+}
+
+/// Operating systems that may stand alone: those of Go, as in containerd's `platforms.Parse`.
+const SYSTEMS: &[&str] = &[
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "macos",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasi",
+    "wasip1",
+    "windows",
+    "zos",
+];
+/// Architectures that may stand alone, in normal form; likewise.
+const ARCHITECTURES: &[&str] = &[
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
 
 impl Platform {
     /// Returns the platform with its parts brought into normal form.
@@ -165,20 +225,26 @@ impl FromStr for Platform {
                     .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
         };
         if !parts.iter().all(word) {
-            return Err(InvalidPlatform(text.to_owned()));
+            return Err(InvalidPlatform::Form(text.to_owned()));
         }
         let host = Self::host();
         match *parts.as_slice() {
             [one] => match one.to_ascii_lowercase().as_str() {
                 "local" => Ok(host),
-                "linux" | "windows" | "darwin" | "macos" | "freebsd" | "wasi" => {
+                system if SYSTEMS.contains(&system) => {
                     Ok(Self::new(one, &host.architecture, &host.variant))
                 }
-                _ => Ok(Self::new(&host.os, one, "")),
+                _ => {
+                    let platform = Self::new(&host.os, one, "");
+                    match ARCHITECTURES.contains(&platform.architecture.as_str()) {
+                        true => Ok(platform),
+                        false => Err(InvalidPlatform::Unknown(text.to_owned())),
+                    }
+                }
             },
             [os, architecture] => Ok(Self::new(os, architecture, "")),
             [os, architecture, variant] => Ok(Self::new(os, architecture, variant)),
-            _ => Err(InvalidPlatform(text.to_owned())),
+            _ => Err(InvalidPlatform::Form(text.to_owned())),
         }
     }
 }
@@ -206,6 +272,24 @@ mod tests {
         for text in ["", "/", "linux//v7", "a/b/c/d", "linux/am d64"] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn one_word_is_a_system_or_an_architecture() {
+        let host = Platform::host();
+        let parse = |text: &str| {
+            text.parse::<Platform>()
+                .map(|platform| platform.to_string())
+        };
+        assert_eq!(parse("linux"), Ok(format!("linux/{}", host.architecture)));
+        assert_eq!(parse("AARCH64"), Ok(format!("{}/arm64", host.os)));
+        assert_eq!(parse("armhf"), Ok(format!("{}/arm/v7", host.os)));
+        assert_eq!(
+            parse("bogus"),
+            Err(InvalidPlatform::Unknown("bogus".to_owned()))
+        );
+        // Two words are taken as they are: there may be systems that nobody here has heard of.
+        assert_eq!(parse("linux/bogus"), Ok("linux/bogus".to_owned()));
     }
 
     #[test]

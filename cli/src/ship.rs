@@ -31,8 +31,8 @@ pub(crate) struct PullArguments {
 /// Pulls an image and says how it goes, as docker does.
 pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outcome {
     let name = parse_name(&arguments.name)?;
-    let platform = platforms::one(arguments.platform.as_ref(), environment)?;
-    let platform = platform.unwrap_or_else(Engine::host_platform);
+    let wanted = platforms::one(arguments.platform.as_ref(), environment)?;
+    let platform = wanted.clone().unwrap_or_else(Engine::host_platform);
     let engine = Arc::new(session::enter_and_open(environment)?);
     interrupt::watch(&engine)?;
     let stream = stream(arguments.quiet);
@@ -44,6 +44,15 @@ pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outc
     let pulled = engine.pull(&name, &platform, &|event| transfers.take(&event));
     transfers.finish();
     let pulled = pulled?;
+    // What is for one platform is taken for whatever is asked; of an index there was a choice.
+    if let Some(wanted) = wanted.filter(|wanted| wanted.distance(&pulled.platform).is_none()) {
+        terminal::warn(&format!(
+            "image with reference {} was found but does not match the specified platform: \
+             wanted {wanted}, actual: {}",
+            name.familiar(),
+            pulled.platform
+        ));
+    }
     if !arguments.quiet {
         terminal::print_line(&format!("Digest: {}", pulled.digest))?;
         let status = match pulled.is_newer {

@@ -19,6 +19,7 @@ use kiln_runtime::{
 use kiln_snapshotter::{ParentView, find_identity, lower_directories};
 
 use crate::base_layers::Watcher;
+use crate::local_image::platform_of;
 use crate::{Engine, Error, LayerProgress};
 
 /// A container, as the command line describes it.
@@ -206,9 +207,11 @@ fn details(request: &RunRequest, image: &Image) -> serde_json::Value {
     if let Some(user) = &request.user {
         config.user.clone_from(user);
     }
+    let mut descriptor = image.descriptor.clone();
+    descriptor.platform = Some(platform_of(image));
     serde_json::json!({
         "Config": serde_json::to_value(&config).unwrap_or_default(),
-        "Os": image.config.os,
+        "ImageManifestDescriptor": serde_json::to_value(&descriptor).unwrap_or_default(),
     })
 }
 

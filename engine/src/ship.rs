@@ -15,6 +15,8 @@ use crate::{Destination, Engine, Error, ImageOptions, LocalImage, PushAs};
 pub struct Pulled {
     /// What the name means now: an index, or a manifest.
     pub digest: Sha256,
+    /// What the image runs on.
+    pub platform: Platform,
     /// Whether the name meant something else here before, or nothing.
     pub is_newer: bool,
 }
@@ -42,11 +44,13 @@ impl Engine {
         let image = Image::read(&self.blobs, pulled.manifest.digest)
             .map_err(|error| Error::environment("cannot read a pulled image", &error))?;
         self.remember_origin(&name, &image);
+        let platform = image.config.platform();
         self.keep(&LocalImage::single(image))?;
         self.settle()?;
         if name.digest().is_some() {
             return Ok(Pulled {
                 digest: pulled.top.digest,
+                platform,
                 is_newer: true,
             });
         }
@@ -57,6 +61,7 @@ impl Engine {
             .map_err(|e| names_error(&e))?;
         Ok(Pulled {
             digest: pulled.top.digest,
+            platform,
             is_newer: before != Some(pulled.manifest.digest),
         })
     }

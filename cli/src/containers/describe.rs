@@ -1,7 +1,7 @@
 //! What `kiln inspect` shows of a container: the fields scripts ask docker for.
 
-use kiln_cache::Timestamp;
-use kiln_runtime::containers::{Container, ContainerError, Removal, Status};
+use kiln_cache::{Platform, Timestamp};
+use kiln_runtime::containers::{Container, ContainerError, Removal, Spec, Status};
 use kiln_runtime::{Access, MountSource, Network, Streams};
 use serde_json::{Value, json};
 
@@ -9,6 +9,12 @@ use super::list::state_word;
 
 /// Go's zero time, which docker shows for what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// Returns what a container's image runs on, if that was noted.
+pub(crate) fn platform_of(spec: &Spec) -> Option<Platform> {
+    let platform = &spec.details["ImageManifestDescriptor"]["platform"];
+    serde_json::from_value(platform.clone()).ok()
+}
 
 /// Describes a container.
 pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
@@ -69,6 +75,7 @@ pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
     for (name, value) in own.as_object().into_iter().flatten() {
         config[name] = value.clone();
     }
+    let platform = platform_of(&spec).map_or("linux".to_owned(), |platform| platform.os);
     Ok(json!({
         "Id": spec.id.as_str(),
         "Created": spec.created.to_string(),
@@ -90,7 +97,8 @@ pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
         "Image": spec.image_id,
         "Name": format!("/{}", container.name()?),
         "RestartCount": 0,
-        "Platform": spec.details["Os"].as_str().unwrap_or("linux"),
+        "Platform": platform,
+        "ImageManifestDescriptor": spec.details["ImageManifestDescriptor"],
         "LogPath": container.directory().join("log").display().to_string(),
         "HostConfig": {
             "Binds": binds,

@@ -18,6 +18,7 @@ use kiln_runtime::containers::{
 use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, Network, Stream, Streams, WindowSize};
 
 use super::arguments::{PullPolicy, RunArguments};
+use super::describe::platform_of;
 use super::logs::lost_lines;
 use super::{failure, limits, monitor_of, own_program, values};
 use crate::build::{parse_extra_host, parse_ulimit, split_pair};
@@ -161,11 +162,27 @@ fn create(
     let made = engine.create_container(request, &|progress| unpacking.take(progress));
     unpacking.finish();
     let made = made?;
+    if request.platform.is_none() {
+        warn_of_platform(made.container());
+    }
     if let Some(path) = &arguments.cidfile {
         fs::write(path, made.container().id().as_str())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     }
     Ok(made)
+}
+
+/// Says in docker's words that an image is not for this machine, where nobody asked for that.
+fn warn_of_platform(container: &Container) {
+    let host = Engine::host_platform();
+    let spec = container.spec().ok();
+    let platform = spec.as_ref().and_then(platform_of);
+    if let Some(platform) = platform.filter(|platform| host.distance(platform).is_none()) {
+        terminal::warn(&format!(
+            "The requested image's platform ({platform}) does not match the detected host \
+             platform ({host}) and no specific platform was requested"
+        ));
+    }
 }
 
 /// Runs a container to its end, connected to our own streams.

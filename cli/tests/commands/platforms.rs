@@ -337,3 +337,60 @@ fn indexes_are_pushed_whole_or_in_part() {
     let ended = kiln.run(&["pull", "--platform=linux/s390x", &by_digest]);
     assert_eq!(ended.code, 1, "{ended:#?}");
 }
+
+/// It was asked of a registry, and the answer was about Linux machines of that name.
+#[test]
+fn what_is_no_platform_is_refused_by_name() {
+    let kiln = kiln_with_files();
+    for command in ["pull", "run", "build", "save"] {
+        let last = if command == "build" { "ctx" } else { "nope" };
+        let ended = kiln.run(&[command, "--platform", "bogus", last]);
+        assert_eq!(ended.code, 125, "{ended:#?}");
+        let message = "invalid platform \"bogus\": unknown operating system or architecture; \
+                       platforms are, for example, linux/amd64, linux/arm64 and linux/arm/v7\n";
+        assert!(ended.stderr.contains(message), "{ended:#?}");
+    }
+}
+
+/// An image without an index is taken for whatever is asked, but not in silence.
+#[test]
+fn images_for_another_platform_are_pointed_out() {
+    let kiln = need!(Kiln::for_builds());
+    let registry = need!(Registry::start());
+    kiln.write(
+        "registries.conf",
+        &fs::read_to_string(registry.registries_conf()).unwrap(),
+    );
+    let name = registry.image("team/app:v1");
+    kiln.dockerfile("FROM scratch\nCOPY busybox /bin/sh\n");
+    kiln.ok(&["build", "--platform=linux/s390x", "-t", &name, "ctx"]);
+    kiln.ok(&["push", "-q", &name]);
+    let host = kiln.ok(&["version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"]);
+    // The program is this machine's, so it can run all the same.
+    let run = ["run", "--rm", &name, "/bin/sh", "-c", "echo here"];
+    let ended = kiln.run(&run);
+    assert_eq!(ended.stdout, "here\n", "{ended:#?}");
+    assert_eq!(
+        ended.stderr,
+        format!(
+            "WARNING: The requested image's platform (linux/s390x) does not match the detected \
+             host platform ({host}) and no specific platform was requested\n"
+        )
+    );
+    let asked = ["run", "--rm", "--platform=linux/s390x", &name, "/bin/sh"];
+    assert_eq!(kiln.run(&asked).stderr, "");
+    let ended = kiln.run(&["pull", "-q", "--platform=linux/arm64", &name]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert_eq!(
+        ended.stderr,
+        format!(
+            "WARNING: image with reference {name} was found but does not match the specified \
+             platform: wanted linux/arm64, actual: linux/s390x\n"
+        )
+    );
+    assert_eq!(
+        kiln.run(&["pull", "-q", "--platform=linux/s390x", &name])
+            .stderr,
+        ""
+    );
+}
