@@ -10,7 +10,7 @@ use kiln_solver::{Reporter, Vertex};
 
 use crate::annotations::Annotations;
 use crate::output::{Built, Form};
-use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOptions};
+use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOptions, MediaTypes};
 use crate::transfer::Sharing;
 use crate::transfer::export::wants_inline;
 use crate::{Engine, Error, LocalImage};
@@ -34,6 +34,7 @@ struct Wish {
     epoch: Option<Timestamp>,
     file_times: FileTimes,
     annotations: Annotations,
+    media_types: MediaTypes,
 }
 
 impl<'a> Maker<'a> {
@@ -63,31 +64,34 @@ impl<'a> Maker<'a> {
             epoch: options.epoch.or(self.sharing.plan.epoch),
             file_times: options.file_times,
             annotations: Annotations::of(self.request, options),
+            media_types: options.media_types,
         };
         if let Some((_, known)) = self.made.iter().find(|(known, _)| *known == wish) {
             return Ok(known.clone());
         }
         let images = self.built.iter().map(|built| self.image(built, &wish));
         let images: Vec<Image> = images.collect::<Result<_, _>>()?;
-        let local = self.local(images, &wish.annotations)?;
+        let local = self.local(images, &wish)?;
         self.made.push((wish, local.clone()));
         Ok(local)
     }
 
-    fn local(&self, images: Vec<Image>, annotations: &Annotations) -> Result<LocalImage, Error> {
+    fn local(&self, images: Vec<Image>, wish: &Wish) -> Result<LocalImage, Error> {
         let mut images = images;
         if self.form == Form::Single {
             let only = images.pop().expect("a build has at least one target");
             return Ok(LocalImage::single(only));
         }
-        let of_index = annotations.of_index(AnnotationPlace::Index);
-        let (mut descriptor, index) = exporter::store_index(&self.engine.blobs, &images, of_index)
-            .map_err(|error| broken(&error))?;
+        let of_index = wish.annotations.of_index(AnnotationPlace::Index);
+        let family = family(wish.media_types);
+        let (mut descriptor, index) =
+            exporter::store_index(&self.engine.blobs, &images, family, of_index)
+                .map_err(|error| broken(&error))?;
         for (image, entry) in images.iter_mut().zip(&index.manifests) {
             image.descriptor.platform.clone_from(&entry.platform);
         }
         self.say(&format!("exporting manifest list {}", descriptor.digest));
-        descriptor.annotations = annotations.of_index(AnnotationPlace::IndexDescriptor);
+        descriptor.annotations = wish.annotations.of_index(AnnotationPlace::IndexDescriptor);
         Ok(LocalImage::indexed(descriptor, index, images))
     }
 
@@ -114,6 +118,9 @@ impl<'a> Maker<'a> {
                 image
             }
         };
+        let family = family(wish.media_types);
+        image = exporter::store_in_family(&engine.blobs, image, family)
+            .map_err(|error| broken(&error))?;
         image.descriptor.annotations = of_descriptor;
         self.say("exporting layers");
         self.say(&format!("exporting manifest {}", image.descriptor.digest));
@@ -235,6 +242,13 @@ fn inputs(
         encoder.bytes(&inline.to_config());
     }
     encoder.finish()
+}
+
+fn family(media_types: MediaTypes) -> exporter::Family {
+    match media_types {
+        MediaTypes::Oci => exporter::Family::Oci,
+        MediaTypes::Docker => exporter::Family::Docker,
+    }
 }
 
 fn time(encoder: &mut Encoder, time: Timestamp) {

@@ -192,7 +192,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use kiln_cache::{Blobs, ImageConfig, RootFs, Store};
-    use kiln_exporter::{store_image, store_index};
+    use kiln_exporter::{Family, store_image, store_index};
 
     use super::*;
 
@@ -218,7 +218,7 @@ mod tests {
             .collect();
         images[1].descriptor.annotations = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
         let annotations = BTreeMap::from([("of".to_owned(), "index".to_owned())]);
-        let (descriptor, index) = store_index(&blobs, &images, annotations).unwrap();
+        let (descriptor, index) = store_index(&blobs, &images, Family::Oci, annotations).unwrap();
         let local = LocalImage::read(&blobs, descriptor.digest)
             .unwrap()
             .unwrap();

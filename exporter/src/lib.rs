@@ -53,7 +53,7 @@ pub use load::{
     LayoutEntry, LoadError, LoadSource, Loaded, LoadedIndex, Platforms, load, load_from_layout,
 };
 pub use local_dir::{LocalReport, Stale, write_local};
-pub use local_image::{StoreImageError, store_image, store_index};
+pub use local_image::{StoreImageError, store_image, store_in_family, store_index};
 pub use options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};
 pub use place::write_file;
 pub use push::{FetchAbsent, push_image};

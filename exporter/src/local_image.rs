@@ -14,6 +14,9 @@ use kiln_cache::{
 };
 use kiln_snapshotter::TarFacts;
 
+use crate::options::Family;
+use crate::realise::in_family;
+
 /// Why an image could not be put into the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreImageError {
@@ -75,6 +78,24 @@ pub fn store_image(
     })
 }
 
+/// Stores the manifest of a stored image again with the media types of `family`, unless it has them.
+///
+/// # Errors
+/// When the store fails.
+pub fn store_in_family(blobs: &Blobs, image: Image, family: Family) -> Result<Image, BlobError> {
+    if Family::of(&image.descriptor.media_type) == family {
+        return Ok(image);
+    }
+    let manifest = in_family(image.manifest, family);
+    let bytes = manifest.to_bytes();
+    blobs.put(&bytes)?;
+    Ok(Image {
+        descriptor: Descriptor::of(family.manifest(), &bytes),
+        manifest,
+        config: image.config,
+    })
+}
+
 /// Stores an index of images in the order given and returns its descriptor. What the images'
 /// descriptors say of platform and annotations, the index says; without a platform it is that of
 /// the config.
@@ -84,6 +105,7 @@ pub fn store_image(
 pub fn store_index(
     blobs: &Blobs,
     images: &[Image],
+    family: Family,
     annotations: BTreeMap<String, String>,
 ) -> Result<(Descriptor, Index), BlobError> {
     let entries = images.iter().map(|image| {
@@ -94,8 +116,12 @@ pub fn store_index(
         entry
     });
     let mut index = Index::oci(entries.collect());
-    index.annotations = annotations;
+    index.media_type = Some(family.index().to_owned());
+    // Docker's lists have no annotations.
+    if family == Family::Oci {
+        index.annotations = annotations;
+    }
     let bytes = index.to_bytes();
     blobs.put(&bytes)?;
-    Ok((Descriptor::of(media_type::OCI_INDEX, &bytes), index))
+    Ok((Descriptor::of(family.index(), &bytes), index))
 }

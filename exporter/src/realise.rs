@@ -342,21 +342,36 @@ fn manifest(
     options: &ImageOptions,
 ) -> Manifest {
     let mut manifest = image.manifest.clone();
-    if MediaKind::of(&manifest.config.media_type) == MediaKind::Config {
-        manifest.config.media_type = family.config().to_owned();
-    }
-    manifest.layers = layers
-        .iter()
-        .map(|layer| {
-            let mut descriptor = layer.descriptor.clone();
-            descriptor.media_type = family.layer(&descriptor.media_type);
-            descriptor
-        })
-        .collect();
+    let layers = layers.iter().map(|layer| layer.descriptor.clone());
+    manifest.layers = layers.collect();
     manifest.annotations.extend(options.annotations.clone());
+    name_parts(&mut manifest, family);
     if manifest == image.manifest && family == Family::of(&image.descriptor.media_type) {
         return manifest;
     }
+    clear(&mut manifest, family);
+    manifest
+}
+
+/// Returns a manifest with the words of a family.
+pub(crate) fn in_family(mut manifest: Manifest, family: Family) -> Manifest {
+    name_parts(&mut manifest, family);
+    clear(&mut manifest, family);
+    manifest
+}
+
+/// Calls config and layers what the family calls them.
+fn name_parts(manifest: &mut Manifest, family: Family) {
+    if MediaKind::of(&manifest.config.media_type) == MediaKind::Config {
+        manifest.config.media_type = family.config().to_owned();
+    }
+    for layer in &mut manifest.layers {
+        layer.media_type = family.layer(&layer.media_type);
+    }
+}
+
+/// Takes away what is not for others to see, or not of the family.
+fn clear(manifest: &mut Manifest, family: Family) {
     manifest.media_type = Some(family.manifest().to_owned());
     for layer in &mut manifest.layers {
         layer.annotations.retain(|name, _| !is_internal(name));
@@ -369,7 +384,6 @@ fn manifest(
             layer.annotations.clear();
         }
     }
-    manifest
 }
 
 /// Says whether an annotation is a note of some builder or runtime to itself.

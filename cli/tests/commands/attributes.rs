@@ -305,3 +305,56 @@ fn layouts_are_contexts() {
     let message = "oci-layout://layout: there is no tag latest; there is v1";
     assert!(ended.stderr.contains(message), "{ended:#?}");
 }
+
+/// The local store kept it as an OCI image whatever the format, and so it was pushed.
+#[test]
+fn formats_hold_for_the_local_store() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.dockerfile(
+        "FROM scratch\nCOPY busybox /bin/sh\nCMD [\"/bin/sh\", \"-c\", \"echo here\"]\n",
+    );
+    let media_type = |name: &str| {
+        let template = "{{.Descriptor.mediaType}}";
+        kiln.ok(&["inspect", "-f", template, name])
+    };
+    let manifest = "application/vnd.docker.distribution.manifest.v2+json";
+    let list = "application/vnd.docker.distribution.manifest.list.v2+json";
+    kiln.ok(&["build", "--format=docker", "-t=app", "ctx"]);
+    assert_eq!(media_type("app"), manifest);
+    kiln.ok(&[
+        "build",
+        "-o=type=image,name=own,oci-mediatypes=false",
+        "ctx",
+    ]);
+    assert_eq!(media_type("own"), manifest);
+    let both = "--platform=linux/amd64,linux/arm64";
+    kiln.ok(&["build", "--format=docker", both, "-t=both", "ctx"]);
+    assert_eq!(media_type("both"), list);
+    kiln.ok(&["build", "--format=oci", "-t=oci", "ctx"]);
+    assert_eq!(
+        media_type("oci"),
+        "application/vnd.oci.image.manifest.v1+json"
+    );
+    assert_eq!(kiln.ok(&["run", "--rm", "app"]), "here");
+    // What is packed later has the same types all over.
+    kiln.ok(&["save", "-o", "app.tar", "app"]);
+    let layout = kiln.scratch.join("layout");
+    fs::create_dir(&layout).unwrap();
+    let tar = std::process::Command::new("tar")
+        .args(["-x", "-f", "app.tar", "-C", "layout"])
+        .current_dir(kiln.scratch.path())
+        .status();
+    assert!(tar.unwrap().success());
+    let index = read_json(&kiln, "layout/index.json");
+    let manifest = blob(&kiln, "layout", &index["manifests"][0]);
+    assert_eq!(
+        [
+            &manifest["config"]["mediaType"],
+            &manifest["layers"][0]["mediaType"]
+        ],
+        [
+            "application/vnd.docker.container.image.v1+json",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip"
+        ]
+    );
+}
