@@ -5,12 +5,13 @@
 //! of the container, made if the image has none of that name: they live and go with it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_cache::{GuestPath, Image, ImageRef, Platform, RunConfig, Timestamp};
 use kiln_runtime::containers::{
-    ContainerError, ContainerName, Containers, Held, Removal, SignalNumber, Spec,
+    Container, ContainerError, ContainerName, Containers, Held, Removal, SignalNumber, Spec,
 };
 use kiln_runtime::{
     Access, Changes, EtcFile, Job, Mount, MountSource, Network, Process, ProcessUser, Resources,
@@ -21,6 +22,11 @@ use kiln_snapshotter::{ParentView, find_identity, lower_directories};
 use crate::base_layers::Watcher;
 use crate::local_image::platform_of;
 use crate::{Engine, Error, LayerProgress};
+
+/// What a container finds at `/etc/resolv.conf`: a copy, which is its own.
+const RESOLV_CONF: &str = "resolv.conf";
+/// The copy as it was given.
+const RESOLV_CONF_OF_HOST: &str = "resolv.conf.host";
 
 /// A container, as the command line describes it.
 #[derive(Clone, Debug)]
@@ -130,9 +136,15 @@ impl Engine {
         job.hosts = draft
             .etc_file("hosts", &hosts_text(&hostname, &request.extra_hosts))
             .map_err(|error| container_error(&error))?;
-        job.resolv_conf = EtcFile::File {
-            path: PathBuf::from("/etc/resolv.conf"),
-            access: Access::ReadOnly,
+        job.hostname_file = draft
+            .etc_file("hostname", &format!("{hostname}\n"))
+            .map_err(|error| container_error(&error))?;
+        job.resolv_conf = match host_resolvers() {
+            Some(text) => draft
+                .etc_file(RESOLV_CONF, &text)
+                .and_then(|file| draft.etc_file(RESOLV_CONF_OF_HOST, &text).map(|_| file))
+                .map_err(|error| container_error(&error))?,
+            None => EtcFile::Untouched,
         };
         job.hostname = hostname;
         // As in moby, one at the root is none (daemon/create_unix.go makes a volume of the others).
@@ -166,6 +178,20 @@ impl Engine {
             .map_err(|error| container_error(&error))
     }
 
+    /// Gives a container that is to be started again the name servers that this machine has now,
+    /// unless it has changed its own.
+    pub fn renew_resolvers(&self, container: &Container) {
+        let [own, given] = [RESOLV_CONF, RESOLV_CONF_OF_HOST].map(|name| {
+            let path = container.directory().join(name);
+            (fs::read_to_string(&path).ok(), path)
+        });
+        let Some(now) = host_resolvers() else { return };
+        if own.0.is_some() && own.0 == given.0 && own.0.as_ref() != Some(&now) {
+            // If that fails, they stay what they were.
+            let _ = fs::write(&own.1, &now).and_then(|()| fs::write(&given.1, &now));
+        }
+    }
+
     /// Returns the layers of a local image, unpacked; those that only a registry has are fetched.
     fn layers_on_disk(
         &self,
@@ -192,6 +218,12 @@ impl Engine {
             .ok_or_else(unknown)?;
         self.unpacked_layers(&from, image, &Watcher::Other(report))
     }
+}
+
+/// Returns this machine's `/etc/resolv.conf`, if it has one.
+fn host_resolvers() -> Option<String> {
+    let bytes = fs::read("/etc/resolv.conf").ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn labels(request: &RunRequest, image: &Image) -> BTreeMap<String, String> {
@@ -306,7 +338,7 @@ fn bind(bind: &Bind) -> Result<Mount, Error> {
         )));
     }
     if !bind.host.exists() {
-        std::fs::create_dir_all(&bind.host).map_err(Error::at("cannot make", &bind.host))?;
+        fs::create_dir_all(&bind.host).map_err(Error::at("cannot make", &bind.host))?;
     }
     Ok(Mount {
         target: GuestPath::new(&bind.target),

@@ -19,9 +19,11 @@ pub(crate) struct StartArguments {
 
 /// Starts containers in the background.
 pub(crate) fn start(arguments: &StartArguments, environment: &Environment) -> Outcome {
-    let containers = session::enter_and_open(environment)?.containers()?;
+    let engine = session::enter_and_open(environment)?;
+    let containers = engine.containers()?;
     let start = |name: &str| -> Result<(), Failure> {
         let container = containers.find(name).map_err(failure)?;
+        engine.renew_resolvers(&container);
         match container.start_detached(monitor_of(&container)) {
             // It runs, which is what was asked for.
             Err(ContainerError::AlreadyRunning(_)) => Ok(()),

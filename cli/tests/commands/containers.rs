@@ -1,5 +1,10 @@
 //! Containers from start to end (cli.md sections 4, 5 and 10).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::process::Command;
+
 use kiln_testbed::{assert_no_leftovers, need};
 
 use crate::harness::Kiln;
@@ -232,4 +237,63 @@ fn containers_are_selected_by_regular_expressions() {
         assert_eq!(ended.code, 125, "{ended:#?}");
         assert!(ended.stderr.contains(message), "{ended:#?}");
     }
+}
+
+/// `/etc/resolv.conf` was the host's, which nobody could write to, and there was no `/etc/hostname`.
+#[test]
+fn names_are_the_containers_own() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let script = "cat /etc/hostname; for f in hostname hosts resolv.conf; do \
+                  echo more >> /etc/$f && busybox tail -n 1 /etc/$f; done";
+    let script = script.replace("cat ", "busybox cat ");
+    for (user, umask) in [("0", "022"), ("7", "022"), ("7", "077")] {
+        let plain = kiln.command();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "umask $0; exec \"$@\"", umask]);
+        shell.arg(plain.get_program());
+        shell.args(["run", "--rm", "-h", "me", "-u", user, "app", "busybox"]);
+        shell.args(["cat", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]);
+        let variables = plain.get_envs();
+        shell.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+        let output = shell.current_dir(kiln.scratch.path()).output().unwrap();
+        assert!(output.status.success(), "{user} {umask}: {output:?}");
+        assert!(output.stdout.starts_with(b"me\n127.0.0.1"), "{output:?}");
+    }
+    let run = [
+        "run", "--name", "one", "-h", "me", "app", "sh", "-c", &script,
+    ];
+    assert_eq!(kiln.ok(&run), "me\nmore\nmore\nmore");
+    // It is there when the container is started again, and nowhere else.
+    kiln.ok(&["start", "one"]);
+    kiln.ok(&["wait", "one"]);
+    assert!(
+        kiln.ok(&["logs", "one"])
+            .ends_with("me\nmore\nmore\nmore\nmore")
+    );
+    let hosts = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    assert!(!hosts.contains("more"), "{hosts}");
+    let shown = kiln.ok(&["run", "--rm", "app", "busybox", "cat", "/etc/resolv.conf"]);
+    assert_eq!(shown, hosts.trim_end_matches('\n'));
+    // Who starts it elsewhere gets the name servers of that place, unless the container has others.
+    let cat = [
+        "run",
+        "--name",
+        "two",
+        "app",
+        "busybox",
+        "cat",
+        "/etc/resolv.conf",
+    ];
+    kiln.ok(&cat);
+    let id = kiln.ok(&["inspect", "-f", "{{.Id}}", "two"]);
+    let directory = kiln.scratch.join("state/containers").join(id);
+    for given in ["nameserver 192.0.2.1", "other"] {
+        fs::write(directory.join("resolv.conf"), "nameserver 192.0.2.1").unwrap();
+        fs::write(directory.join("resolv.conf.host"), given).unwrap();
+        kiln.ok(&["start", "two"]);
+        kiln.ok(&["wait", "two"]);
+    }
+    let logs = kiln.ok(&["logs", "two"]);
+    assert_eq!(logs, format!("{hosts}{hosts}nameserver 192.0.2.1"));
 }

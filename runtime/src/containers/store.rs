@@ -14,7 +14,7 @@
 //!     control        socket of its monitor
 //!     log, log.<n>   its output
 //!     upper/ work/   its changes, and the kernel's scratch
-//!     hosts, resolv.conf, hostname
+//!     hosts, hostname, resolv.conf, resolv.conf.host
 //! ```
 //!
 //! A container is there once its directory has its final name, and has all its files then. A state
@@ -23,6 +23,7 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kiln_cache::remove_tree;
@@ -69,6 +70,9 @@ impl Containers {
         // The kernel's scratch directory beside it is made anew at each start.
         let upper = directory.join("upper");
         fs::create_dir_all(&upper).map_err(ContainerError::at(&upper))?;
+        // It is the container's `/`, whatever the caller's umask.
+        fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))
+            .map_err(ContainerError::at(&upper))?;
         // Tells it from a leftover.
         let lock = lock_file(&directory.join("lock"))?;
         lock.lock().map_err(ContainerError::at(&directory))?;
@@ -273,7 +277,11 @@ impl Draft {
     /// # Errors
     /// The disk.
     pub fn etc_file(&self, name: &str, text: &str) -> Result<EtcFile, ContainerError> {
-        write_file(&self.directory.join(name), text.as_bytes())?;
+        let path = self.directory.join(name);
+        write_file(&path, text.as_bytes())?;
+        // Whatever the caller's umask, everybody in there may read it.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+            .map_err(ContainerError::at(&path))?;
         Ok(EtcFile::File {
             path: self.final_directory().join(name),
             access: Access::ReadWrite,
