@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kiln_runtime::userns::Rung;
-use kiln_runtime::{OuterProc, proc_is_refused};
+use kiln_runtime::{OuterProc, limits_refused, proc_is_refused};
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
@@ -40,12 +40,17 @@ pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outc
     let rung = session::enter()?;
     let engine = session::open_to_work(environment)?;
     let processes = processes(&rung, environment);
+    let refusal = limits_refused();
     let facts = Facts {
         root,
         kernel,
         rootless: !environment.is_root(),
         namespaces: describe(&rung),
-        advice: advice(&rung, processes),
+        limits: match refusal {
+            None => "memory and processors can be limited",
+            Some(_) => "nothing can be limited",
+        },
+        advice: advice(&rung, processes, refusal),
         processes,
         overlay: lists("/proc/filesystems", "overlay"),
         cgroups: cgroups(),
@@ -80,6 +85,7 @@ struct Facts {
     advice: Vec<String>,
     overlay: bool,
     cgroups: &'static str,
+    limits: &'static str,
     images: usize,
 }
 
@@ -91,7 +97,7 @@ impl Facts {
         };
         format!(
             "Version: {VERSION}\nState directory: {}\nImages: {}\nKernel: {}\nRootless: {}\n\
-             Namespaces: {}\nProcesses: {}\nLayers: {overlay}\nControl groups: {}\n",
+             Namespaces: {}\nProcesses: {}\nLayers: {overlay}\nControl groups: {}\nLimits: {}\n",
             self.root.display(),
             self.images,
             self.kernel,
@@ -99,6 +105,7 @@ impl Facts {
             self.namespaces,
             self.processes.describe(),
             self.cgroups,
+            self.limits,
         )
     }
 
@@ -113,6 +120,7 @@ impl Facts {
             "Processes": self.processes.describe(),
             "Driver": if self.overlay { "overlay" } else { "copy" },
             "CgroupVersion": self.cgroups,
+            "Limits": self.limits,
             "Architecture": std::env::consts::ARCH,
             "OSType": std::env::consts::OS,
             "Warnings": self.advice,
@@ -159,12 +167,13 @@ fn processes(rung: &Rung, environment: &Environment) -> Processes {
     }
 }
 
-fn advice(rung: &Rung, processes: Processes) -> Vec<String> {
+fn advice(rung: &Rung, processes: Processes, limits: Option<String>) -> Vec<String> {
     let refused = "parts of /proc are hidden here, as in containers, so commands cannot have one of \
                    their own; run kiln where they are not, or let commands see all processes with \
                    KILN_OUTER_PROC=1";
     let of_processes = (processes == Processes::Refused).then(|| refused.to_owned());
-    of_rung(rung).into_iter().chain(of_processes).collect()
+    let advice = of_rung(rung).into_iter().chain(of_processes);
+    advice.chain(limits).collect()
 }
 
 fn of_rung(rung: &Rung) -> Vec<String> {

@@ -32,6 +32,7 @@ pub mod containers; // boxes with names
 mod sys;
 
 pub use cancel::Cancel;
+pub use cgroup::limits_refused;
 pub use device::{Device, DeviceKind, DeviceNumber};
 pub use executor::{Executor, LocalExecutor, Output, Stream};
 pub use job::{

@@ -221,22 +221,29 @@ pub(crate) struct BuildArguments {
     pub(crate) accepted: AcceptedFlags,
 }
 
-/// Older spellings of `--resource`.
+/// Limits one by one; `kiln build` has `--resource` besides.
 #[derive(Args, Debug, Default)]
 pub(crate) struct ResourceAliases {
-    #[arg(short, long, hide = true)]
+    /// Limit of memory, such as 512m
+    #[arg(short, long, value_name = "BYTES")]
     memory: Option<String>,
-    #[arg(long, hide = true, allow_hyphen_values = true)]
+    /// Limit of memory and swap together, -1 for any
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory_swap: Option<String>,
-    #[arg(short, long, hide = true)]
+    /// Share of the processors, relative to others
+    #[arg(short, long, value_name = "NUMBER")]
     cpu_shares: Option<String>,
-    #[arg(long, hide = true)]
+    /// Microseconds that --cpu-quota is of
+    #[arg(long, value_name = "MICROSECONDS")]
     cpu_period: Option<String>,
-    #[arg(long, hide = true)]
+    /// Microseconds of processor time in each period
+    #[arg(long, value_name = "MICROSECONDS")]
     cpu_quota: Option<String>,
-    #[arg(long, hide = true)]
+    /// Processors to run on, such as 0-3 or 0,1
+    #[arg(long, value_name = "LIST")]
     cpuset_cpus: Option<String>,
-    #[arg(long, hide = true)]
+    /// Memory nodes to run on, such as 0-3 or 0,1
+    #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<String>,
 }
 

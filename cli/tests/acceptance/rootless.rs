@@ -56,6 +56,31 @@ impl Rootless {
     }
 }
 
+/// It said "Permission denied (os error 13)" and no more.
+#[test]
+fn limits_that_cannot_be_kept_are_explained() {
+    let rootless = need!(Rootless::with_bases(&["busybox"]));
+    rootless.run("state", &["pull", "-q", "busybox"]);
+    let info = rootless.run("state", &["info"]);
+    let mut command = rootless.user.command(&rootless.kiln);
+    command
+        .env("KILN_ROOT", rootless.scratch.join("state"))
+        .args(["run", "--rm", "--memory=64m", "busybox", "true"]);
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    if info.contains("Limits: nothing can be limited") {
+        let hint = info.lines().find_map(|line| line.strip_prefix("hint: "));
+        let hint = hint.expect("it says what to do");
+        assert_eq!(stderr, format!("kiln: {hint}\n"));
+        assert!(
+            hint.starts_with("cannot limit memory: ") && !hint.contains("os error"),
+            "{hint}"
+        );
+    } else {
+        assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""));
+    }
+}
+
 #[test]
 fn an_ordinary_user_builds_pushes_pulls_and_runs() {
     let rootless = need!(Rootless::with_bases(&["busybox"]));

@@ -1,7 +1,5 @@
 //! Containers from start to end (cli.md sections 4, 5 and 10).
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fs;
 use std::process::Command;
 

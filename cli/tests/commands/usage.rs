@@ -40,6 +40,8 @@ fn every_command_has_help() {
         count += 1;
     }
     assert!(count > 20, "{help}");
+    let run = kiln.ok(&["run", "--help"]);
+    assert!(run.contains("-m, --memory <BYTES>"), "{run}");
     assert!(!kiln.scratch.join("state").exists());
 }
 

@@ -103,14 +103,18 @@ impl Cgroup {
             .iter()
             .find(|hierarchy| hierarchy.has(setting.controller))
             .ok_or_else(|| {
-                setting.failed(format!("there is no {} control group", setting.controller))
+                setting.failed(format!(
+                    "there is no {} control group here; the kernel, or the container that this \
+                     is, must have one",
+                    setting.controller
+                ))
             })?;
         let known = |group: &&Claim| group.path().starts_with(&hierarchy.mount);
         if let Some(group) = self.groups.iter().find(known) {
             let directory = group.path().to_owned();
             hierarchy
                 .enable(&directory, setting.controller)
-                .map_err(|error| setting.failed(error.to_string()))?;
+                .map_err(|error| setting.failed(refusal(hierarchy, &error)))?;
             return Ok((hierarchy.version, directory));
         }
         let directory = make_group(hierarchy, resources.parent.as_deref())
@@ -130,7 +134,7 @@ impl Cgroup {
                 }
                 Ok(directory)
             })
-            .map_err(|error| setting.failed(format!("making a control group: {error}")))?;
+            .map_err(|error| setting.failed(refusal(hierarchy, &error)))?;
         Ok((hierarchy.version, directory))
     }
 
@@ -161,6 +165,43 @@ impl Cgroup {
             // What cannot be removed now is removed by the next kiln.
             let _ = fs::remove_dir(group.path());
         }
+    }
+}
+
+/// Returns why limits such as `--memory` cannot be kept here, if they cannot.
+#[must_use]
+pub fn limits_refused() -> Option<String> {
+    // More than any machine has, so that it is about the group alone.
+    let some = Resources {
+        memory_bytes: Some(1 << 50),
+        ..Resources::default()
+    };
+    match Cgroup::create(&some) {
+        Ok(made) => {
+            let _ = made.map(|(group, _)| group.remove());
+            None
+        }
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Says why there is no group, and who can have one.
+fn refusal(hierarchy: &Hierarchy, error: &io::Error) -> String {
+    let place = hierarchy.own.display();
+    match (error.kind(), hierarchy.version) {
+        (io::ErrorKind::PermissionDenied, Version::One) => format!(
+            "control groups of version 1, as in {place}, are root's; start kiln as root, or have \
+             the kernel use version 2"
+        ),
+        (io::ErrorKind::PermissionDenied, Version::Two) => format!(
+            "this user may make no control group in {place}; start kiln where it may, as with \
+             'systemd-run --user --scope -p Delegate=yes kiln ...', or as root"
+        ),
+        (io::ErrorKind::ReadOnlyFilesystem, _) => format!(
+            "{} is read-only, as in containers; have it mounted writable, or start kiln outside",
+            hierarchy.mount.display()
+        ),
+        _ => format!("making a control group in {place}: {error}"),
     }
 }
 
