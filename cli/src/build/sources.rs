@@ -36,7 +36,10 @@ pub(super) fn find(
                 "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
             ));
         }
-        text.extend(read(stdin)?);
+        // What ended early has ended: a terminal would have to be told so again.
+        if text.len() == BEGINNING {
+            text.extend(read(stdin)?);
+        }
         return Ok((ContextSource::Empty, DockerfileSource::Text(text)));
     }
     let directory = Path::new(&arguments.context);
@@ -130,6 +133,30 @@ mod tests {
             ..BuildArguments::default()
         };
         super::find(&arguments, &mut stdin).map_err(|failure| failure.message)
+    }
+
+    /// A terminal: after its end it goes on.
+    struct Typed(Vec<&'static [u8]>);
+
+    impl Read for Typed {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let next = self.0.pop().expect("nobody asks again after the end");
+            buffer[..next.len()].copy_from_slice(next);
+            Ok(next.len())
+        }
+    }
+
+    /// It took Ctrl-D twice.
+    #[test]
+    fn a_terminal_ends_once() {
+        let mut stdin = Typed(vec![b"", b"FROM scratch\n"]);
+        let arguments = BuildArguments {
+            context: "-".into(),
+            ..BuildArguments::default()
+        };
+        let found = super::find(&arguments, &mut stdin).map_err(|failure| failure.message);
+        let dockerfile = DockerfileSource::Text(b"FROM scratch\n".to_vec());
+        assert_eq!(found, Ok((ContextSource::Empty, dockerfile)));
     }
 
     #[test]
