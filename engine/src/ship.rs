@@ -134,7 +134,10 @@ impl Engine {
             let image = image.narrowed(text, platform)?;
             let name = name.filter(|name| name.digest().is_none());
             match images.iter_mut().find(|(id, _)| *id == image.id()) {
-                Some((_, known)) => known.names.extend(name),
+                Some((_, known)) => {
+                    let new = name.filter(|name| !known.names.contains(name));
+                    known.names.extend(new);
+                }
                 None => {
                     let names = name.into_iter().collect();
                     let named = self.realise_here(&image, &ImageOptions::default(), names)?;

@@ -111,6 +111,9 @@ fn archives_carry_names_and_ids() {
     lines.sort_unstable();
     assert_eq!(lines, ["Loaded image: app:1", "Loaded image: app:2"]);
     assert_eq!(kiln.ok(&["images", "-q", "--no-trunc"]), ids);
+    // What is named twice is there once.
+    kiln.ok(&["save", "-o", "twice.tar", "app:1", "app:1"]);
+    assert_eq!(kiln.ok(&["load", "-i", "twice.tar"]), "Loaded image: app:1");
     let ended = kiln.run(&["load", "-i", "missing.tar"]);
     assert!(ended.stderr.contains("open missing.tar"), "{ended:#?}");
 }

@@ -36,7 +36,10 @@ pub(crate) fn load(
             Platforms::All => descriptor.digest,
         };
         match loaded.iter_mut().find(|known| known.top() == digest) {
-            Some(known) => known.names.extend(name),
+            Some(known) => {
+                let new = name.filter(|name| !known.names.contains(name));
+                known.names.extend(new);
+            }
             None if is_index && wanted == Platforms::All => {
                 let mut whole = load_index(contents, &descriptor, blobs)?;
                 whole.names.extend(name);
