@@ -365,6 +365,24 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_says_what_is_read() {
+        let readme = include_str!("../../README.md");
+        let example = readme.split("```toml\n").nth(1).unwrap();
+        let conf = conf(example.split("```").next().unwrap());
+        assert_eq!(
+            upstream(&conf, "registry.lan:5000", "x"),
+            "registry.lan:5000/x insecure"
+        );
+        let route = conf.route("docker.io", "library/node", Asked::ByTag);
+        assert_eq!(route.upstream.domain, "docker.io");
+        let mirror = &route.mirrors[0];
+        assert_eq!(
+            (mirror.domain.as_str(), mirror.path.as_str()),
+            ("mirror.example", "hub/library/node")
+        );
+    }
+
+    #[test]
     fn mirrors_keep_their_order_and_their_restrictions() {
         let conf = conf(
             r#"
