@@ -57,6 +57,12 @@ pub struct Blobs {
 }
 
 impl Blobs {
+    /// Returns the state directory that they are in.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Returns the blobs of `store`.
     #[must_use]
     pub fn new(store: &Store) -> Self {
@@ -179,7 +185,8 @@ impl Blobs {
     }
 }
 
-/// A blob being written. Dropped without [`BlobWriter::finish`], it leaves nothing.
+/// A blob being written. Dropped without [`BlobWriter::finish`], it leaves nothing. It takes no more
+/// bytes once everybody is asked to stop.
 #[derive(Debug)]
 pub struct BlobWriter {
     blobs: Blobs,
@@ -224,6 +231,7 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.blobs.store.stop().check()?;
         self.inner
             .as_mut()
             .expect("finish consumes the writer")

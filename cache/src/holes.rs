@@ -10,6 +10,9 @@ use rustix::io::Errno;
 /// Zeros, for those who need to see a hole: few enough to stay in a core's cache.
 pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
+/// Bytes. What is done with a longer hole is done piece by piece, as with anything long.
+const LARGEST_HOLE: u64 = 16 << 20;
+
 /// Bytes of a unit that `stat` counts blocks in, whatever the file system's. (stat(2))
 const STAT_BLOCK: u64 = 512;
 
@@ -67,13 +70,13 @@ impl<'f> Pieces<'f> {
     }
 
     /// Returns the next piece; none at the end of the file. Bytes fill the buffer unless the file
-    /// ends, and holes are no smaller than it.
+    /// ends, and holes are no smaller than it, nor larger than a few mebibytes.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn next<'b>(&mut self, buffer: &'b mut [u8]) -> io::Result<Option<Piece<'b>>> {
         if self.may_have_holes {
-            let hole = hole_at(self.file, self.offset);
+            let hole = hole_at(self.file, self.offset).min(LARGEST_HOLE);
             if hole >= buffer.len() as u64 {
                 self.offset += hole;
                 return Ok(Some(Piece::Hole(hole)));

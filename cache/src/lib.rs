@@ -34,7 +34,8 @@ mod reason; // why they did it
 mod scan; // from a directory to a tree
 mod stat_index; // what a context looked like last time
 
-// How it is done at once.
+// How it is done at once, and ends before it is done.
+mod stop; // what many bytes are moved under
 mod threads; // help, where any is to be had
 
 // What goes when not all can stay.
@@ -75,6 +76,7 @@ pub use refs::{Named, Names, NamesError};
 pub use scan::{Everything, Filter, Owners, Scan, ScanError, Visit, scan};
 pub use sha256_stream::{Sha256Reader, Sha256State, Sha256Writer};
 pub use stat_index::StatIndex;
+pub use stop::{Stop, Stopped, Stopping};
 pub use store::{Entrance, OpenError, Store};
 pub use threads::{Task, begin, beside, cannot_start, help, prepare_pool};
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -28,7 +28,7 @@ use self::found::{Found, FoundKind, Met};
 use self::walk::{DIRECTORY, Walk};
 use crate::stat_index::{StatIndexBuilder, covered, merge};
 use crate::tree::{Tree, TreeBuilder};
-use crate::{GuestPath, StatIndex, Timestamp};
+use crate::{GuestPath, StatIndex, Stop, Timestamp};
 
 /// Decides which files of a directory belong to the context.
 pub trait Filter: Sync {
@@ -111,13 +111,14 @@ pub struct Scan {
 /// inside the root and recorded too. A path that does not exist is not an error here.
 ///
 /// # Errors
-/// When a file or directory cannot be read.
+/// When a file or directory cannot be read, or `stop` is asked for.
 pub fn scan<F: Filter>(
     root: &Path,
     wanted: &[GuestPath],
     filter: &F,
     previous: StatIndex,
     now: Timestamp,
+    stop: &Stop,
 ) -> Result<Scan, ScanError> {
     let fail = |source| ScanError {
         path: root.to_owned(),
@@ -134,7 +135,7 @@ pub fn scan<F: Filter>(
     };
     let mut met = walk.run(&directory)?;
     link_names(&mut met, &previous);
-    let (files_read, bytes_read) = read_changed(root, &directory, &mut met)?;
+    let (files_read, bytes_read) = read_changed(root, &directory, &mut met, stop)?;
     let (tree, index) = assemble(&met, &previous, &wanted);
     Ok(Scan {
         tree,
@@ -208,6 +209,7 @@ fn read_changed(
     root: &Path,
     directory: &OwnedFd,
     met: &mut [Met],
+    stop: &Stop,
 ) -> Result<(usize, u64), ScanError> {
     let mut changed: Vec<&mut Found> = met
         .iter_mut()
@@ -217,10 +219,11 @@ fn read_changed(
         })
         .collect();
     let read = |found: &mut &mut Found| {
-        let content = read_content(directory.as_fd(), &found.path).map_err(|source| ScanError {
-            path: host_path(root, &found.path),
-            source,
-        })?;
+        let content =
+            read_content(directory.as_fd(), &found.path, stop).map_err(|source| ScanError {
+                path: host_path(root, &found.path),
+                source,
+            })?;
         let bytes = content.size;
         found.fill(content);
         Ok(bytes)

@@ -46,6 +46,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::stop::Stop;
 use crate::work::{Announcement, Unsettled, WorkDir, WorkRoot};
 
 /// The version of the layout above and of every encoding below it.
@@ -118,6 +119,7 @@ struct Shared {
     /// Held for its lock.
     lock: File,
     work: WorkRoot,
+    stop: Stop,
 }
 
 /// Whether others go first.
@@ -165,7 +167,12 @@ impl Store {
         lock.lock_shared().map_err(failed(&root))?;
         let work = WorkRoot::new(&root);
         Ok(Self {
-            shared: Arc::new(Shared { root, lock, work }),
+            shared: Arc::new(Shared {
+                root,
+                lock,
+                work,
+                stop: Stop::default(),
+            }),
         })
     }
 
@@ -173,6 +180,12 @@ impl Store {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.shared.root
+    }
+
+    /// Returns what everybody looks at who moves many bytes into the state directory or out of it.
+    #[must_use]
+    pub fn stop(&self) -> &Stop {
+        &self.shared.stop
     }
 
     /// Returns the path of a file or directory below the root.

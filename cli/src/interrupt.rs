@@ -1,25 +1,28 @@
 //! Ctrl-C: the first asks the work to stop, the second does not ask.
 
-use std::sync::Arc;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::thread;
 
 use kiln_engine::Engine;
 use kiln_runtime::Cancel;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::Failure;
 
-/// Turns SIGINT and SIGTERM into the returned switch, and ends transfers of `engine`.
+/// Turns SIGINT and SIGTERM into the returned switch, and ends whatever `engine` is at.
 ///
 /// Starts a thread; namespaces must have been entered before.
-pub(crate) fn watch(engine: &Arc<Engine>) -> Result<Cancel, Failure> {
+pub(crate) fn watch(engine: &Engine) -> Result<Cancel, Failure> {
     let cancel = Cancel::new()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
-    // Not the engine itself: this thread outlives it, and unfinished work goes with it.
-    let (switch, engine) = (cancel.clone(), Arc::downgrade(engine));
+    let (switch, stopper) = (cancel.clone(), engine.stopper());
     let wait = move || {
         let mut asked = false;
         for signal in signals.forever() {
@@ -29,10 +32,7 @@ pub(crate) fn watch(engine: &Arc<Engine>) -> Result<Cancel, Failure> {
                 std::process::exit(128 + signal);
             }
             asked = true;
-            switch.trigger();
-            if let Some(engine) = engine.upgrade() {
-                engine.cancel_transfers();
-            }
+            stopper.cancel(&switch);
         }
     };
     let waiting = thread::Builder::new().spawn(wait);
@@ -41,4 +41,40 @@ pub(crate) fn watch(engine: &Arc<Engine>) -> Result<Cancel, Failure> {
         Failure::new(format!("cannot prepare for signals: {error}"))
     })?;
     Ok(cancel)
+}
+
+/// A stream that others write, maybe never: nobody waits for them once asked to stop.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    input: File,
+    cancel: Cancel,
+}
+
+impl Waiting {
+    /// Reads `input` until `cancel` is triggered.
+    pub(crate) fn new(input: OwnedFd, cancel: Cancel) -> Self {
+        Self {
+            input: input.into(),
+            cancel,
+        }
+    }
+}
+
+impl Read for Waiting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut events = [
+                PollFd::new(&self.input, PollFlags::IN),
+                PollFd::new(&self.cancel, PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut events, None) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) if !events[1].revents().is_empty() => {
+                    return Err(io::Error::other("cancelled"));
+                }
+                Ok(_) => return self.input.read(buffer),
+            }
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use kiln_cache::ImageRef;
@@ -10,8 +9,9 @@ use kiln_engine::{Destination, Engine, LoadSource};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::interrupt::{self, Waiting};
 use crate::progress::{Stream, Transfers};
-use crate::{interrupt, platforms, session, terminal};
+use crate::{platforms, session, terminal};
 
 /// Download an image from a registry.
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outc
     let name = parse_name(&arguments.name)?;
     let wanted = platforms::one(arguments.platform.as_ref(), environment)?;
     let platform = wanted.clone().unwrap_or_else(Engine::host_platform);
-    let engine = Arc::new(session::enter_and_open(environment)?);
+    let engine = session::enter_and_open(environment)?;
     interrupt::watch(&engine)?;
     let stream = stream(arguments.quiet);
     if !arguments.quiet && name.tag().is_none() && name.digest().is_none() {
@@ -93,7 +93,7 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
     if name.digest().is_some() {
         return Err(Failure::new("cannot push a digest reference"));
     }
-    let engine = Arc::new(session::enter_and_open(environment)?);
+    let engine = session::enter_and_open(environment)?;
     interrupt::watch(&engine)?;
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
     let has_tag = name.tag().is_some();
@@ -170,7 +170,9 @@ pub(crate) fn save(arguments: &SaveArguments, environment: &Environment) -> Outc
         None => Destination::Stdout,
     };
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
-    session::enter_and_open(environment)?.save(&arguments.images, platform.as_ref(), &to)?;
+    let engine = session::enter_and_open(environment)?;
+    interrupt::watch(&engine)?;
+    engine.save(&arguments.images, platform.as_ref(), &to)?;
     Ok(Exit::SUCCESS)
 }
 
@@ -184,7 +186,7 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
         );
     }
     let engine = session::enter_and_open(environment)?;
-    let mut stdin = std::io::stdin();
+    let cancel = interrupt::watch(&engine)?;
     let mut pipe;
     let source = match &arguments.input {
         Some(path) if path.is_dir() => LoadSource::Directory(path.clone()),
@@ -196,12 +198,17 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
                 true => LoadSource::File(file),
                 // It can be read once, from its beginning to its end.
                 false => {
-                    pipe = file;
+                    pipe = Waiting::new(file.into(), cancel);
                     LoadSource::Stream(&mut pipe)
                 }
             }
         }
-        None => LoadSource::Stream(&mut stdin),
+        None => {
+            let stdin = rustix::io::dup(std::io::stdin())
+                .map_err(|error| Failure::new(format!("cannot read standard input: {error}")))?;
+            pipe = Waiting::new(stdin, cancel);
+            LoadSource::Stream(&mut pipe)
+        }
     };
     for (names, id) in engine.load(source, platform.as_ref())? {
         for name in &names {

@@ -144,7 +144,10 @@ impl Engine {
                     Ok(layer) => layers[position] = Some(layer),
                     Err(error) => {
                         if let Some(vertex) = vertex {
-                            vertex.end(VertexEnd::Failed(error.to_string()));
+                            vertex.end(match &error {
+                                Error::Cancelled => VertexEnd::Cancelled,
+                                error => VertexEnd::Failed(error.to_string()),
+                            });
                         }
                         return Err(error);
                     }
@@ -219,6 +222,7 @@ impl Engine {
                 }
                 Err(error) => error,
             };
+            self.go_on()?;
             // One that was damaged on this disk is fetched anew; what just came was compared.
             if was_here && self.damage_of_blob(descriptor.digest).is_some() {
                 was_here = false;

@@ -5,10 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use kiln_cache::{
-    Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, Journal, Names, Platform, Store,
+    Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, Journal, Names, Platform, Stop, Store,
 };
 use kiln_registry::{Client, ClientOptions};
-use kiln_runtime::OuterProc;
+use kiln_runtime::{Cancel, OuterProc};
 use kiln_snapshotter::{LayerStore, UnpackLimit};
 
 use crate::{Damage, Error};
@@ -143,8 +143,47 @@ impl Engine {
         Platform::host()
     }
 
-    /// Ends all requests to registries, now and later.
-    pub fn cancel_transfers(&self) {
+    /// Returns what ends everything that this engine does.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            stop: self.store.stop().clone(),
+            client: self.client.clone(),
+        }
+    }
+
+    /// Fails if the person asked to stop: looked at once more before something gets its name.
+    pub(crate) fn go_on(&self) -> Result<(), Error> {
+        match self.store.stop().is_asked() {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns why something failed: whatever fails once the person has asked to stop fails for that.
+    pub(crate) fn or_cancelled(&self, error: Error) -> Error {
+        match self.store.stop().is_asked() {
+            true => Error::Cancelled,
+            false => error,
+        }
+    }
+}
+
+/// Ends what an engine does, from another thread. It does not hold the engine: unfinished work goes
+/// with that, whoever could still stop it.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    stop: Stop,
+    client: Client,
+}
+
+impl Stopper {
+    /// Ends everything, now and later: whoever copies, digests, packs or unpacks, what waits for
+    /// `switch`, and requests to registries.
+    pub fn cancel(&self, switch: &Cancel) {
+        // First, so that whoever fails by one of the others finds out why.
+        self.stop.ask();
+        switch.trigger();
         self.client.cancel();
     }
 }

@@ -7,7 +7,7 @@ use kiln_snapshotter::ParentView;
 use kiln_solver::{Plan, Reporter};
 
 use crate::base_layers::Watcher;
-use crate::output::{Built, Form, export_error, write_to};
+use crate::output::{Built, Form, export_error};
 use crate::request::{FilesOptions, Output, Split};
 use crate::{Engine, Error};
 
@@ -43,15 +43,16 @@ impl Engine {
             Output::Local {
                 directory, stale, ..
             } => {
-                let report = exporter::write_local(&roots, directory, *stale, times)
-                    .map_err(|error| export_error(&error))?;
+                let report =
+                    exporter::write_local(&roots, directory, *stale, times, self.store.stop())
+                        .map_err(|error| export_error(&error))?;
                 for path in report.left_out {
                     reporter.warn(format!("{path} was left out: it is a device"));
                 }
                 Ok(())
             }
             Output::Tar { to, .. } => {
-                write_to(to, |out| exporter::write_root_tar(&roots, times, out))
+                self.write_to(to, |out| exporter::write_root_tar(&roots, times, out))
             }
             _ => Ok(()),
         }

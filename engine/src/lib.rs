@@ -40,7 +40,7 @@ pub use build::{BuildForecast, Prospect, StepForecast};
 pub use check::CheckResult;
 pub use compare::{ConfigDifference, FileChange, FileDifference, FileKind, compare_layers};
 pub use containers::{Bind, RunRequest};
-pub use engine::{Engine, EngineOptions, Programs, Purpose};
+pub use engine::{Engine, EngineOptions, Programs, Purpose, Stopper};
 pub use error::{Error, ErrorClass, SourceText};
 pub use images::{HistoryRow, ImageSummary, Removal};
 pub use kiln_exporter::LoadSource;

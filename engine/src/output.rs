@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use kiln_cache::{Compression, Descriptor, ImageId, ImageRef, Sha256, State};
+use kiln_cache::{Compression, Descriptor, ImageId, ImageRef, Sha256, State, Stopping};
 use kiln_exporter as exporter;
 use kiln_exporter::{Exportable, Family, NamedImage};
 use kiln_registry::Observer;
@@ -160,7 +160,8 @@ impl Engine {
         };
         let result = self
             .export_all(&mut maker, &outputs, reporter)
-            .and_then(|exported| Ok((exported, maker.make(&image_options(request))?)));
+            .and_then(|exported| Ok((exported, maker.make(&image_options(request))?)))
+            .map_err(|error| self.or_cancelled(error));
         vertex.end(match &result {
             Ok(_) => VertexEnd::Done,
             Err(Error::Cancelled) => VertexEnd::Cancelled,
@@ -199,10 +200,12 @@ impl Engine {
                     let named = [self.archived(maker, options)?];
                     match form {
                         LayoutForm::Archive => {
-                            write_to(to, |out| exporter::write_oci_archive(&named, out))?;
+                            self.write_to(to, |out| exporter::write_oci_archive(&named, out))?;
                         }
-                        LayoutForm::Directory => exporter::write_layout(&named, directory(to)?)
-                            .map_err(|error| export_error(&error))?,
+                        LayoutForm::Directory => {
+                            exporter::write_layout(&named, directory(to)?, self.store.stop())
+                                .map_err(|error| export_error(&error))?;
+                        }
                     }
                     archived = Some(Exported::of_named(&named[0]));
                 }
@@ -214,11 +217,15 @@ impl Engine {
                     let named = [self.archived(maker, options)?];
                     match form {
                         LayoutForm::Archive => {
-                            write_to(to, |out| exporter::write_docker_archive(&named, out))?;
+                            self.write_to(to, |out| exporter::write_docker_archive(&named, out))?;
                         }
                         LayoutForm::Directory => {
-                            exporter::write_docker_layout(&named, directory(to)?)
-                                .map_err(|error| export_error(&error))?;
+                            exporter::write_docker_layout(
+                                &named,
+                                directory(to)?,
+                                self.store.stop(),
+                            )
+                            .map_err(|error| export_error(&error))?;
                         }
                     }
                     archived = Some(Exported::of_named(&named[0]));
@@ -269,6 +276,7 @@ impl Engine {
         vertex: &Vertex<'_>,
     ) -> Result<(), Error> {
         self.keep(image)?;
+        self.go_on()?;
         for name in names {
             self.tags
                 .set(name, image.descriptor().digest)
@@ -317,7 +325,10 @@ impl Engine {
         push_as: PushAs,
         observer: Observer<'_>,
     ) -> Result<NamedImage, Error> {
-        let named = self.realise(image, options, Vec::new(), exporter::Missing::Leave)?;
+        let named = self
+            .realise(image, options, Vec::new(), exporter::Missing::Leave)
+            .map_err(|error| self.or_cancelled(error))?;
+        self.go_on()?;
         let tags = match push_as {
             PushAs::Tags => vec![name.tag().unwrap_or(kiln_cache::DEFAULT_TAG).to_owned()],
             PushAs::Digest => Vec::new(),
@@ -375,6 +386,7 @@ impl Engine {
             let options = realise_options(options, image);
             exporter::realise(image, &self.layers, &self.blobs, &options, missing).map_err(
                 |error| match &error {
+                    _ if self.store.stop().is_asked() => Error::Cancelled,
                     exporter::RealiseError::Options(_) => Error::input(error.to_string()),
                     exporter::RealiseError::Fetch(_) => {
                         self.doubt_what_is_away(image);
@@ -479,15 +491,25 @@ fn names(request: &BuildRequest, options: &ImageOptions) -> Vec<ImageRef> {
         .collect()
 }
 
-pub(crate) fn write_to(
-    to: &Destination,
-    act: impl FnOnce(&mut dyn Write) -> Result<(), exporter::ExportError>,
-) -> Result<(), Error> {
-    match to {
-        Destination::Path(path) => exporter::write_file(path, act),
-        Destination::Stdout => act(&mut std::io::stdout().lock()),
+impl Engine {
+    /// Writes what `act` does to where it goes, unless that is to stop.
+    pub(crate) fn write_to(
+        &self,
+        to: &Destination,
+        act: impl FnOnce(&mut dyn Write) -> Result<(), exporter::ExportError>,
+    ) -> Result<(), Error> {
+        let stop = self.store.stop();
+        let act = |output: &mut dyn Write| {
+            act(&mut Stopping::new(stop, output))?;
+            // Once more, before a file gets its name.
+            stop.check().map_err(exporter::ExportError::Output)
+        };
+        match to {
+            Destination::Path(path) => exporter::write_file(path, act),
+            Destination::Stdout => act(&mut std::io::stdout().lock()),
+        }
+        .map_err(|error| self.or_cancelled(export_error(&error)))
     }
-    .map_err(|error| export_error(&error))
 }
 
 pub(crate) fn export_error(error: &exporter::ExportError) -> Error {

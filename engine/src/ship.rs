@@ -7,7 +7,6 @@ use kiln_exporter::{
 use kiln_registry::{Observer, Secret, Stored};
 
 use crate::images::names_error;
-use crate::output::write_to;
 use crate::{Destination, Engine, Error, ImageOptions, LocalImage, PushAs};
 
 /// What a pull came to.
@@ -54,6 +53,7 @@ impl Engine {
                 is_newer: true,
             });
         }
+        self.go_on()?;
         // One that is damaged is made whole.
         let before = self.tags.get(&name).unwrap_or_default();
         self.tags
@@ -147,7 +147,7 @@ impl Engine {
         }
         let images: Vec<NamedImage> = images.into_iter().map(|(_, image)| image).collect();
         let listed = platform.cloned().unwrap_or_else(Self::host_platform);
-        write_to(to, |out| {
+        self.write_to(to, |out| {
             kiln_exporter::write_archive(&images, &listed, out)
         })
     }
@@ -165,7 +165,7 @@ impl Engine {
         let wanted = platform.map_or(Platforms::All, Platforms::Only);
         let loaded =
             kiln_exporter::load(from, &self.store, &self.blobs, wanted, self.layers.limit())
-                .map_err(|error| Error::unpacking(&error))?;
+                .map_err(|error| self.or_cancelled(Error::unpacking(&error)))?;
         let mut result = Vec::new();
         for Loaded {
             names,
@@ -178,6 +178,7 @@ impl Engine {
                 None => LocalImage::single(image),
             };
             self.keep(&image)?;
+            self.go_on()?;
             for name in &names {
                 let name = name.clone().with_default_tag();
                 self.tags
@@ -223,6 +224,7 @@ impl Engine {
         for directory in layouts(&self.blobs, descriptor.digest) {
             match copy_from_layout(&directory, descriptor.digest, &self.blobs) {
                 Ok(()) => return Ok(()),
+                Err(_) if self.store.stop().is_asked() => return Err(Error::Cancelled),
                 Err(error) => failure = Error::environment("cannot read the cache", &error),
             }
         }

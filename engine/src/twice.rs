@@ -118,6 +118,7 @@ impl Engine {
                 let made = self.carry_out(&request, &prepared, delivery)?;
                 Ok((made_steps(&prepared.plan.graph, &made.known), made))
             })
+            .map_err(|error| self.or_cancelled(error))
         };
         let (first_steps, first) = build(Delivery::Nowhere)?;
         wait_for_another_second();

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{BlobError, Blobs, Descriptor, Index, Manifest, Sha256};
+use kiln_cache::{BlobError, Blobs, Descriptor, Index, Manifest, Sha256, Stop};
 
 use crate::error::ExportError;
 use crate::exportable::NamedImage;
@@ -67,14 +67,15 @@ pub enum ReadLayoutError {
 /// none.
 ///
 /// # Errors
-/// When a layer is not here or the directory cannot be written.
+/// When a layer is not here, the directory cannot be written, or `stop` is asked for.
 pub fn write_cache_layout(
     cache: &NamedImage,
     directory: &Path,
     tag: &str,
     stale: StaleBlobs,
+    stop: &Stop,
 ) -> Result<(), ExportError> {
-    write_blobs(std::slice::from_ref(cache), directory)?;
+    write_blobs(std::slice::from_ref(cache), directory, stop)?;
     let mut descriptors = existing(directory)?;
     descriptors.retain(|old| old.annotations.get(REF_NAME).map(String::as_str) != Some(tag));
     let mut entry = cache.root.descriptor.clone();

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use kiln_cache::{Descriptor, Index};
+use kiln_cache::{Descriptor, Index, Stop, Stopping};
 
 use crate::error::ExportError;
 use crate::exportable::NamedImage;
@@ -17,9 +17,13 @@ use crate::place::{make_directory, write_file};
 /// Writes images into an OCI layout, making the directory if there is none.
 ///
 /// # Errors
-/// When a layer is not here or the directory cannot be written.
-pub fn write_layout(images: &[NamedImage], directory: &Path) -> Result<(), ExportError> {
-    write_blobs(images, directory)?;
+/// When a layer is not here, the directory cannot be written, or `stop` is asked for.
+pub fn write_layout(
+    images: &[NamedImage],
+    directory: &Path,
+    stop: &Stop,
+) -> Result<(), ExportError> {
+    write_blobs(images, directory, stop)?;
     let new = members::top_descriptors(images);
     let mut descriptors = existing(directory)?;
     descriptors.retain(|old| !new.iter().any(|new| replaces(new, old)));
@@ -27,17 +31,24 @@ pub fn write_layout(images: &[NamedImage], directory: &Path) -> Result<(), Expor
     write_index(directory, descriptors)
 }
 
-/// Writes everything but `index.json`.
-pub(crate) fn write_blobs(images: &[NamedImage], directory: &Path) -> Result<(), ExportError> {
+/// Writes everything but `index.json`, without which nobody finds it.
+pub(crate) fn write_blobs(
+    images: &[NamedImage],
+    directory: &Path,
+    stop: &Stop,
+) -> Result<(), ExportError> {
     let blobs = directory.join("blobs/sha256");
     make_directory(&blobs).map_err(ExportError::at(&blobs))?;
     for (digest, member) in members::blobs(images) {
         let path = blobs.join(digest.hex());
         let size_bytes = member.descriptor().size_bytes;
         if !fs::metadata(&path).is_ok_and(|known| known.len() == size_bytes) {
-            write_file(&path, |output| member.write(output))?;
+            write_file(&path, |output| {
+                member.write(&mut Stopping::new(stop, output))
+            })?;
         }
     }
+    stop.check().map_err(ExportError::Output)?;
     let header = directory.join("oci-layout");
     write_file(&header, |output| {
         output
@@ -62,9 +73,13 @@ pub(crate) fn write_index(
 ///
 /// # Errors
 /// As [`write_layout`], and [`ExportError::ManifestList`] for several platforms.
-pub fn write_docker_layout(images: &[NamedImage], directory: &Path) -> Result<(), ExportError> {
+pub fn write_docker_layout(
+    images: &[NamedImage],
+    directory: &Path,
+    stop: &Stop,
+) -> Result<(), ExportError> {
     let manifest = members::manifest_json(images)?;
-    write_layout(images, directory)?;
+    write_layout(images, directory, stop)?;
     write_file(&directory.join("manifest.json"), |output| {
         output.write_all(&manifest).map_err(ExportError::Output)
     })

@@ -8,13 +8,13 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, Timestamp, Xattrs, remove_tree};
+use kiln_cache::{Device, Entry, GuestPath, Kind, Stop, Timestamp, Xattrs, remove_tree};
 use kiln_snapshotter::Located;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, fchmod, fsetxattr, futimens,
@@ -46,12 +46,14 @@ pub struct LocalReport {
 /// modification time `times` if it is given.
 ///
 /// # Errors
-/// When roots overlap or a file cannot be read or written.
+/// When roots overlap, a file cannot be read or written, or `stop` is asked for. Files are whole or
+/// not there then.
 pub fn write_local(
     roots: &[Root<'_>],
     directory: &Path,
     stale: Stale,
     times: Option<Timestamp>,
+    stop: &Stop,
 ) -> Result<LocalReport, ExportError> {
     check_overlaps(roots)?;
     if !directory.exists() {
@@ -81,6 +83,7 @@ pub fn write_local(
             directory,
             stale,
             times,
+            stop,
             kept: &kept,
             open: vec![Open::new(GuestPath::ROOT, own, None)],
             report,
@@ -133,6 +136,7 @@ struct Writer<'a> {
     directory: &'a Path,
     stale: Stale,
     times: Option<Timestamp>,
+    stop: &'a Stop,
     /// Paths below the top that another root writes.
     kept: &'a HashSet<GuestPath>,
     /// The directories around the present entry, outermost first; the last one is the parent.
@@ -162,6 +166,7 @@ impl<'a> Open<'a> {
 
 impl<'a> Writer<'a> {
     fn write(&mut self, located: &Located<'a>) -> Result<(), ExportError> {
+        self.stop.check().map_err(ExportError::Output)?;
         let mut entry = located.entry;
         entry.mtime = self.times.unwrap_or(entry.mtime);
         let path = entry.guest_path();
@@ -258,6 +263,7 @@ impl<'a> Writer<'a> {
     }
 
     fn write_file(&mut self, name: &OsStr, source: &File, entry: &Entry<'_>) -> io::Result<()> {
+        let stop = self.stop;
         let parent = &self.parent().file;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let create = || openat(parent, name, flags, Mode::RUSR | Mode::WUSR);
@@ -269,11 +275,16 @@ impl<'a> Writer<'a> {
             other => other?,
         };
         let file = File::from(file);
-        if rustix::fs::ioctl_ficlone(&file, source).is_err() {
-            // Inside the kernel, where it can.
-            io::copy(&mut { source }, &mut { &file })?;
+        let fill = || match rustix::fs::ioctl_ficlone(&file, source) {
+            Ok(()) => Ok(()),
+            Err(_) => copy(source, &file, stop),
+        };
+        let filled = fill().and_then(|()| set_metadata(&file, entry));
+        if filled.is_err() {
+            // Half a file is worse than none.
+            let _ = unlinkat(parent, name, AtFlags::empty());
         }
-        set_metadata(&file, entry)
+        filled
     }
 
     /// Makes `name` a further name of a file that was written before.
@@ -330,6 +341,19 @@ impl<'a> Writer<'a> {
             }
         };
         close().map_err(ExportError::at(self.host_path(&done.path)))
+    }
+}
+
+/// Bytes that are copied at once.
+const PIECE: u64 = 16 << 20;
+
+/// Copies inside the kernel, where it can.
+fn copy(source: &File, target: &File, stop: &Stop) -> io::Result<()> {
+    loop {
+        stop.check()?;
+        if io::copy(&mut source.take(PIECE), &mut { target })? == 0 {
+            return Ok(());
+        }
     }
 }
 

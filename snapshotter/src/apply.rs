@@ -3,7 +3,9 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Compression, DiffId, GuestPath, Kind, Sha256Reader, Timestamp, WorkDir};
+use kiln_cache::{
+    Compression, DiffId, GuestPath, Kind, Sha256Reader, Stopping, Timestamp, WorkDir,
+};
 
 use crate::build_error::BuildError;
 use crate::builder::LayerBuilder;
@@ -39,6 +41,7 @@ impl LayerStore {
         }
         let builder = self.builder().map_err(BuildError::from)?;
         let meter = self.meter();
+        let blob = Stopping::new(self.store().stop(), blob);
         let tar = decompress::reader(blob, compression, &meter).map_err(TarError::Read)?;
         let mut tar = Sha256Reader::new(tar);
         decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
@@ -125,7 +128,7 @@ pub fn unpack_archive(
     destination: &GuestPath,
     owner: Option<Owner>,
 ) -> Result<Hashed, UnpackError> {
-    let mut archive = Hashing::new(archive);
+    let mut archive = Hashing::new(Stopping::new(builder.stop(), archive));
     let meter = builder.layers.meter();
     let mut tar = decompress::reader(&mut archive, None, &meter).map_err(TarError::Read)?;
     decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {

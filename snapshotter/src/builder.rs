@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, Timestamp, Tree, WorkDir, Xattrs};
+use kiln_cache::{Device, Entry, GuestPath, Kind, Stop, Timestamp, Tree, WorkDir, Xattrs};
 use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
 
@@ -87,6 +87,12 @@ impl LayerStore {
 }
 
 impl LayerBuilder {
+    /// Returns what is looked at between two pieces of a file.
+    #[must_use]
+    pub fn stop(&self) -> &Stop {
+        self.layers.store().stop()
+    }
+
     /// Adds a directory, or changes the metadata of one that was added.
     ///
     /// # Errors
@@ -182,7 +188,7 @@ impl LayerBuilder {
         content: &mut dyn Read,
     ) -> Result<Hashed, BuildError> {
         let file = self.create(path, metadata.mode)?;
-        let hashed = copy::copy_stream(content, &file).map_err(reading(path))?;
+        let hashed = copy::copy_stream(content, &file, self.stop()).map_err(reading(path))?;
         self.set_metadata(&file, metadata).map_err(writing(path))?;
         self.push_file(path, metadata, hashed)?;
         Ok(hashed)
@@ -423,13 +429,14 @@ impl LayerBuilder {
             state,
             work,
         } = self;
+        let stop = layers.store().stop();
         let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let has_hard_links = state.has_hard_links;
         let digested = state.digested.take();
         let mut tree = merge(state);
         check_parents(&tree)?;
         if has_hard_links {
-            tree = crate::hard_link::order(&tree, &root)?;
+            tree = crate::hard_link::order(&tree, &root, stop)?;
         }
         finish_directories(&tree, &root, owner)?;
         if let Some(below) = below {

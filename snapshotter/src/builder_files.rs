@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::{Entry, GuestPath, Kind, Piece, Pieces, Tree, TreeBuilder};
+use kiln_cache::{Entry, GuestPath, Kind, Piece, Pieces, Stop, Tree, TreeBuilder};
 use rayon::prelude::*;
 use rustix::fs::ioctl_ficlone;
 
@@ -162,7 +162,7 @@ impl LayerBuilder {
             builder: self,
             files,
             positions,
-            present: OnDisk::open(id, Some(own), Check::Length, &tree, 0)?,
+            present: OnDisk::open(id, Some(own), Check::Length, &tree, 0, self.stop())?,
             changed: Mutex::default(),
             pieces: Mutex::default(),
         };
@@ -314,6 +314,7 @@ impl<N: NewFiles> Copying<'_, N> {
         let target = builder.create(file.path, file.metadata.mode)?;
         let (mut pieces, mut holed) = (Pieces::of(source), HoledFile::new(&target));
         loop {
+            builder.stop().check().map_err(writing(file.path))?;
             let used = self.pieces.lock().map(|mut used| used.pop());
             let mut buffer = used.ok().flatten().unwrap_or_default();
             buffer.resize(PIECE, 0);
@@ -347,6 +348,10 @@ impl<N: NewFiles> Contents for Copying<'_, N> {
 
     // They make files, which takes more than reading them.
     const THREADS: usize = 8;
+
+    fn stop(&self) -> &Stop {
+        self.builder.stop()
+    }
 
     fn read(&self, position: usize, entry: &Entry<'_>) -> Result<Option<Vec<u8>>, N::Error> {
         let Some(number) = self.number(position) else {

@@ -81,6 +81,7 @@ impl LayerBuilder {
         metadata: &Metadata<'_>,
         content: Content<'_>,
     ) -> Result<Hashed, BuildError> {
+        self.stop().check().map_err(writing(path))?;
         let file = self.create(path, metadata.mode)?;
         let hashed = match content {
             Content::Bytes(bytes) => copy::write_bytes(&file, bytes).map_err(writing(path))?,
@@ -96,16 +97,16 @@ impl LayerBuilder {
     fn copy(&self, source: &File, target: &File, known: Option<Hashed>) -> io::Result<Hashed> {
         if self.reflinks.load(Ordering::Relaxed) {
             match ioctl_ficlone(target, source) {
-                Ok(()) => return known.map_or_else(|| copy::hash(target), Ok),
+                Ok(()) => return known.map_or_else(|| copy::hash(target, self.stop()), Ok),
                 // Another file system, or one that cannot share extents: it will say so each time.
                 Err(_) => self.reflinks.store(false, Ordering::Relaxed),
             }
         }
         match known {
             Some(hashed) if hashed.size_bytes >= copy::LARGE => {
-                copy::copy_known(source, target, hashed)
+                copy::copy_known(source, target, hashed, self.stop())
             }
-            _ => copy::copy_hashing(source, target),
+            _ => copy::copy_hashing(source, target, self.stop()),
         }
     }
 

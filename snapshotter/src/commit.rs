@@ -56,7 +56,7 @@ pub(crate) fn commit(
         return layers.empty();
     }
     let root = Root::open(directory).map_err(LayerError::at(directory))?;
-    let mut nodes = scan::scan(&root)?;
+    let mut nodes = scan::scan(&root, layers.store().stop())?;
     if holds == Holds::Everything {
         add_whiteouts(&mut nodes, parent, &root)?;
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 
-use kiln_cache::{Blake3, Piece, Pieces};
+use kiln_cache::{Blake3, Piece, Pieces, Stop};
 use rustix::io::Errno;
 
 use crate::holed::HoledFile;
@@ -15,6 +15,9 @@ pub(crate) const LARGE: u64 = 1 << 20;
 
 /// Bytes moved at once: enough for BLAKE3 to use all lanes, and within a core's cache.
 const CHUNK: usize = 256 << 10;
+
+/// Bytes that the kernel copies at once: it does not notice meanwhile that it is to stop.
+const INSIDE: usize = 16 << 20;
 
 /// Length and digest of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +44,13 @@ pub(crate) fn write_bytes(target: &File, bytes: &[u8]) -> io::Result<Hashed> {
 }
 
 /// Copies a stream to its end; runs of zeros become holes.
-pub(crate) fn copy_stream(source: &mut dyn Read, target: &File) -> io::Result<Hashed> {
+pub(crate) fn copy_stream(source: &mut dyn Read, target: &File, stop: &Stop) -> io::Result<Hashed> {
     let mut target = HoledFile::new(target);
     let hashed = BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(CHUNK, 0);
         let mut hashing = Hashing::default();
         loop {
+            stop.check()?;
             // Full, so that zeros are found wherever the source takes its breaths.
             let count = fill(source, buffer)?;
             if count == 0 {
@@ -62,10 +66,10 @@ pub(crate) fn copy_stream(source: &mut dyn Read, target: &File) -> io::Result<Ha
 }
 
 /// Copies a file; its holes are kept, and runs of zeros become holes too.
-pub(crate) fn copy_hashing(source: &File, target: &File) -> io::Result<Hashed> {
+pub(crate) fn copy_hashing(source: &File, target: &File, stop: &Stop) -> io::Result<Hashed> {
     let mut target = HoledFile::new(target);
     let mut hashing = Hashing::default();
-    each_piece(source, |piece| {
+    each_piece(source, stop, |piece| {
         hashing.take(piece);
         target.write(piece)
     })?;
@@ -76,10 +80,10 @@ pub(crate) fn copy_hashing(source: &File, target: &File) -> io::Result<Hashed> {
 /// Hashes a file.
 ///
 /// # Errors
-/// When it cannot be read.
-pub fn hash(file: &File) -> io::Result<Hashed> {
+/// When it cannot be read, or `stop` is asked for.
+pub fn hash(file: &File, stop: &Stop) -> io::Result<Hashed> {
     let mut hashing = Hashing::default();
-    each_piece(file, |piece| {
+    each_piece(file, stop, |piece| {
         hashing.take(piece);
         Ok(())
     })?;
@@ -87,31 +91,37 @@ pub fn hash(file: &File) -> io::Result<Hashed> {
 }
 
 /// Copies a file whose digest is known; what turns out to have another length is hashed anew.
-pub(crate) fn copy_known(source: &File, target: &File, known: Hashed) -> io::Result<Hashed> {
+pub(crate) fn copy_known(
+    source: &File,
+    target: &File,
+    known: Hashed,
+    stop: &Stop,
+) -> io::Result<Hashed> {
     let copied = match kiln_cache::may_have_holes(source) {
-        true => copy_with_holes(source, target)?,
-        false => match copy_inside(source, target)? {
+        true => copy_with_holes(source, target, stop)?,
+        false => match copy_inside(source, target, stop)? {
             Some(copied) => copied,
-            None => return copy_hashing(source, target),
+            None => return copy_hashing(source, target, stop),
         },
     };
     match copied == known.size_bytes {
         true => Ok(known),
-        false => hash(target),
+        false => hash(target, stop),
     }
 }
 
-fn copy_with_holes(source: &File, target: &File) -> io::Result<u64> {
+fn copy_with_holes(source: &File, target: &File, stop: &Stop) -> io::Result<u64> {
     let mut target = HoledFile::new(target);
-    each_piece(source, |piece| target.write(piece))?;
+    each_piece(source, stop, |piece| target.write(piece))?;
     target.finish()
 }
 
 /// Copies inside the kernel; none, and nothing is written, where it cannot.
-fn copy_inside(source: &File, target: &File) -> io::Result<Option<u64>> {
+fn copy_inside(source: &File, target: &File, stop: &Stop) -> io::Result<Option<u64>> {
     let mut copied = 0;
     loop {
-        match rustix::fs::copy_file_range(source, None, target, None, 1 << 30) {
+        stop.check()?;
+        match rustix::fs::copy_file_range(source, None, target, None, INSIDE) {
             Ok(0) => return Ok(Some(copied)),
             Ok(count) => copied += count as u64,
             // Two file systems, or one that cannot.
@@ -124,11 +134,16 @@ fn copy_inside(source: &File, target: &File) -> io::Result<Option<u64>> {
     }
 }
 
-fn each_piece(file: &File, mut act: impl FnMut(Piece<'_>) -> io::Result<()>) -> io::Result<()> {
+fn each_piece(
+    file: &File,
+    stop: &Stop,
+    mut act: impl FnMut(Piece<'_>) -> io::Result<()>,
+) -> io::Result<()> {
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(CHUNK, 0);
         let mut pieces = Pieces::of(file);
         while let Some(piece) = pieces.next(buffer)? {
+            stop.check()?;
             act(piece)?;
         }
         Ok(())

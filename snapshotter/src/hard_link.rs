@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{Entry, GuestPath, Kind, Tree, TreeBuilder};
+use kiln_cache::{Entry, GuestPath, Kind, Stop, Tree, TreeBuilder};
 
 use crate::build_error::BuildError;
 use crate::copy;
@@ -21,7 +21,7 @@ struct Group {
 }
 
 /// Returns `tree` with its hard links in the form an index wants.
-pub(crate) fn order(tree: &Tree, root: &Root) -> Result<Tree, BuildError> {
+pub(crate) fn order(tree: &Tree, root: &Root, stop: &Stop) -> Result<Tree, BuildError> {
     let failed = |path: &GuestPath| {
         let path = path.clone();
         move |source| BuildError::Write { path, source }
@@ -80,7 +80,7 @@ pub(crate) fn order(tree: &Tree, root: &Root) -> Result<Tree, BuildError> {
             tree.at(file).kind
         } else {
             // Its only name with a digest was replaced.
-            let content = root.read(&path).and_then(|file| copy::hash(&file));
+            let content = root.read(&path).and_then(|file| copy::hash(&file, stop));
             let hashed = content.map_err(failed(&path))?;
             Kind::File {
                 size: hashed.size_bytes,

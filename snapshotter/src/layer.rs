@@ -21,7 +21,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use kiln_cache::{DiffId, LayerId, Sha256Writer, Store, Timestamp, Tree, Unsettled, WorkDir};
+use kiln_cache::{DiffId, LayerId, Sha256Writer, Stop, Store, Timestamp, Tree, Unsettled, WorkDir};
 use rustix::fs::{Mode, Stat};
 
 use crate::error::LayerError;
@@ -328,6 +328,11 @@ impl Layer {
             Some(shared) => LayerStore { shared },
             None => LayerStore::new(&self.state.store),
         }
+    }
+
+    /// Returns what is looked at by whoever moves many of its bytes.
+    pub(crate) fn stop(&self) -> &Stop {
+        self.state.store.stop()
     }
 
     /// Returns where everything about it is kept.

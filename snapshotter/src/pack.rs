@@ -6,10 +6,9 @@
 //! again, unless by a kiln that packed otherwise. Memory is bounded by some twelve mebibytes for each
 //! core.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 
-use kiln_cache::{Blobs, Compression, Descriptor, DiffId, Sha256Writer};
+use kiln_cache::{Blobs, Compression, Descriptor, DiffId, Sha256Writer, Stopping};
 use libdeflater::CompressionLvl;
 
 use crate::decompress;
@@ -110,7 +109,9 @@ impl Layer {
         let (blob, tar) = match (source, known) {
             (Some(source), _) if is_foreign => {
                 let file = blobs.open(source.descriptor.digest)?;
-                pack(blobs, packing, |output| repeat(source, file, output))?
+                pack(blobs, packing, |output| {
+                    repeat(source, Stopping::new(self.stop(), file), output)
+                })?
             }
             (_, Some(known)) if !is_foreign => {
                 pack(blobs, packing, |output| self.write_known(*known, output))?
@@ -182,7 +183,11 @@ pub(crate) fn packed<'a>(
 }
 
 /// Writes the tar that a known blob holds.
-fn repeat(source: &KnownBlob, file: File, output: &mut dyn Write) -> Result<TarFacts, LayerError> {
+fn repeat(
+    source: &KnownBlob,
+    file: impl Read + Send,
+    output: &mut dyn Write,
+) -> Result<TarFacts, LayerError> {
     let failed = |error| LayerError::Stream {
         digest: source.descriptor.digest,
         source: error,

@@ -9,7 +9,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Blobs, Compression, Device, DiffId, LayerId, Sha256Reader, Sha256Writer, Tree};
+use kiln_cache::{
+    Blobs, Compression, Device, DiffId, LayerId, Sha256Reader, Sha256Writer, Stop, Stopping, Tree,
+};
 
 use crate::build_error::BuildError;
 use crate::commit;
@@ -37,11 +39,11 @@ impl PlainDirectory {
     /// Reads what is in a directory, itself included.
     ///
     /// # Errors
-    /// When something in it cannot be read.
-    pub fn read(path: &Path) -> Result<Self, LayerError> {
+    /// When something in it cannot be read, or `stop` is asked for.
+    pub fn read(path: &Path, stop: &Stop) -> Result<Self, LayerError> {
         let root = Root::open(path).map_err(LayerError::at(path))?;
         let mut nodes = vec![scan::scan_root(&root).map_err(LayerError::at(path))?];
-        nodes.extend(scan::scan(&root)?);
+        nodes.extend(scan::scan(&root, stop)?);
         for node in &mut nodes {
             match node.kind {
                 NodeKind::Whiteout => node.kind = NodeKind::CharDevice(NO_DEVICE),
@@ -77,7 +79,14 @@ impl PlainDirectory {
         }
         let (blob, tar) = pack::pack(blobs, packing, |output| {
             let files = LayerFiles::in_one(self.path.clone());
-            let contents = OnDisk::open(self.id(), Some(files), Check::Length, &self.tree, 0)?;
+            let contents = OnDisk::open(
+                self.id(),
+                Some(files),
+                Check::Length,
+                &self.tree,
+                0,
+                blobs.store().stop(),
+            )?;
             let mut hashing = Sha256Writer::new(output);
             tar_write::write_tree(
                 &contents,
@@ -118,6 +127,7 @@ impl LayerStore {
     ) -> Result<(), UnpackError> {
         let builder = self.builder().map_err(BuildError::from)?;
         let meter = self.meter();
+        let blob = Stopping::new(self.store().stop(), blob);
         let tar = decompress::reader(blob, Some(compression), &meter).map_err(TarError::Read)?;
         let mut tar = Sha256Reader::new(tar);
         decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
@@ -206,7 +216,7 @@ mod tests {
         let (original, copy) = (directory.path().join("a"), directory.path().join("b"));
         sample(&original);
         for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
-            let plain = PlainDirectory::read(&original).unwrap();
+            let plain = PlainDirectory::read(&original, store.stop()).unwrap();
             let mut facts = Facts::default();
             let packing = Packing::new(compression);
             let blob = plain.pack(&mut facts, &blobs, packing).unwrap();
@@ -222,7 +232,10 @@ mod tests {
                 .unpack_plain(open(), compression, blob.diff_id, &copy)
                 .unwrap();
             assert_eq!(listing(&copy), listing(&original));
-            assert_eq!(PlainDirectory::read(&copy).unwrap().id(), plain.id());
+            assert_eq!(
+                PlainDirectory::read(&copy, store.stop()).unwrap().id(),
+                plain.id()
+            );
             fs::remove_dir_all(&copy).unwrap();
         }
     }
@@ -234,7 +247,7 @@ mod tests {
         let blobs = Blobs::new(&store);
         let original = directory.path().join("a");
         sample(&original);
-        let plain = PlainDirectory::read(&original).unwrap();
+        let plain = PlainDirectory::read(&original, store.stop()).unwrap();
         let mut facts = Facts::default();
         let gzip = Packing::new(Compression::Gzip);
         let blob = plain.pack(&mut facts, &blobs, gzip).unwrap();
@@ -243,7 +256,7 @@ mod tests {
         assert_eq!(plain.pack(&mut facts, &blobs, gzip).unwrap(), blob);
         let zstd = Packing::new(Compression::Zstd);
         assert!(plain.pack(&mut facts, &blobs, zstd).is_err());
-        let other = PlainDirectory::read(&original).unwrap();
+        let other = PlainDirectory::read(&original, store.stop()).unwrap();
         assert_ne!(other.id(), plain.id());
     }
 }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use kiln_cache::{Device, GuestPath, Kind, Timestamp, XattrsBuf};
+use kiln_cache::{Device, GuestPath, Kind, Stop, Timestamp, XattrsBuf};
 use rayon::prelude::*;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat, statat,
@@ -75,14 +75,14 @@ impl Node {
 }
 
 /// Reads everything below `root`, itself left out, in the order of a walk.
-pub(crate) fn scan(root: &Root) -> Result<Vec<Node>, LayerError> {
+pub(crate) fn scan(root: &Root, stop: &Stop) -> Result<Vec<Node>, LayerError> {
     let mut nodes = Vec::new();
     let mut level = vec![GuestPath::ROOT];
     kiln_cache::prepare_pool();
     while !level.is_empty() {
         let found: Result<Vec<Vec<Node>>, LayerError> = level
             .par_iter()
-            .map(|directory| scan_directory(root, directory))
+            .map(|directory| scan_directory(root, directory, stop))
             .collect();
         level.clear();
         for node in found?.into_iter().flatten() {
@@ -109,7 +109,7 @@ pub(crate) fn scan_root(root: &Root) -> io::Result<Node> {
     })
 }
 
-fn scan_directory(root: &Root, path: &GuestPath) -> Result<Vec<Node>, LayerError> {
+fn scan_directory(root: &Root, path: &GuestPath, stop: &Stop) -> Result<Vec<Node>, LayerError> {
     let host = || root.path().join(path.as_relative());
     let directory = root
         .open_inside(path, OFlags::RDONLY | OFlags::DIRECTORY)
@@ -126,13 +126,14 @@ fn scan_directory(root: &Root, path: &GuestPath) -> Result<Vec<Node>, LayerError
         .par_iter()
         .map(|name| {
             let path = path.join(name);
-            scan_entry(&directory, name, &path)
+            scan_entry(&directory, name, &path, stop)
                 .map_err(LayerError::at(root.path().join(path.as_relative())))
         })
         .collect()
 }
 
-fn scan_entry(directory: &OwnedFd, name: &[u8], path: &GuestPath) -> io::Result<Node> {
+fn scan_entry(directory: &OwnedFd, name: &[u8], path: &GuestPath, stop: &Stop) -> io::Result<Node> {
+    stop.check()?;
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let mut node = node(path, NodeKind::Fifo, &stat);
     let open = |flags| {
@@ -148,7 +149,7 @@ fn scan_entry(directory: &OwnedFd, name: &[u8], path: &GuestPath) -> io::Result<
             let file = File::from(open(OFlags::RDONLY)?);
             node.xattrs = xattr::read(file.as_fd())?.recorded;
             node.shared = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
-            NodeKind::File(copy::hash(&file)?)
+            NodeKind::File(copy::hash(&file, stop)?)
         }
         FileType::Directory => {
             let found = xattr::read(open(OFlags::RDONLY | OFlags::DIRECTORY)?.as_fd())?;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Builder;
 
-use kiln_cache::{Blake3, Entry, Kind, LayerId, Pieces, Tree};
+use kiln_cache::{Blake3, Entry, Kind, LayerId, Pieces, Stop, Tree};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
@@ -41,6 +41,9 @@ pub(crate) trait Contents: Sync {
 
     /// Threads that work ahead, at most.
     const THREADS: usize;
+
+    /// Returns what is looked at between two entries.
+    fn stop(&self) -> &Stop;
 
     /// Returns the content of the file at a position, or none if it is to be streamed. Positions
     /// come in order for each thread; none comes that was streamed already.
@@ -73,6 +76,8 @@ pub(crate) fn in_order<C: Contents>(
     mut act: impl FnMut(usize, Content) -> Result<(), C::Error>,
 ) -> Result<(), C::Error> {
     let read = |position: usize| -> Result<Content, C::Error> {
+        let stopped = contents.stop().check();
+        stopped.map_err(LayerError::Output)?;
         let entry = tree.at(position);
         let Kind::File { .. } = entry.kind else {
             return Ok(Content::None);
@@ -158,6 +163,7 @@ pub(crate) struct OnDisk {
     /// None if no entry has content.
     open: Option<OpenFiles>,
     check: Check,
+    stop: Stop,
 }
 
 impl OnDisk {
@@ -168,6 +174,7 @@ impl OnDisk {
         check: Check,
         tree: &Tree,
         first: usize,
+        stop: &Stop,
     ) -> Result<Self, LayerError> {
         let has_content =
             |position: usize| matches!(tree.at(position).kind, Kind::File { size: 1.., .. });
@@ -181,6 +188,7 @@ impl OnDisk {
             files,
             open,
             check,
+            stop: stop.clone(),
         })
     }
 
@@ -209,6 +217,10 @@ impl Contents for OnDisk {
 
     // Opening files is quick; who takes what was read is slower than a few threads.
     const THREADS: usize = 4;
+
+    fn stop(&self) -> &Stop {
+        &self.stop
+    }
 
     fn read(&self, _: usize, entry: &Entry<'_>) -> Result<Option<Vec<u8>>, LayerError> {
         let Kind::File { size, hash } = entry.kind else {
@@ -245,6 +257,7 @@ impl Contents for OnDisk {
         let mut hashing = Hashing::default();
         let mut left = size;
         loop {
+            self.stop.check().map_err(LayerError::Output)?;
             let piece = pieces
                 .next(&mut buffer)
                 .map_err(|error| LayerError::at(self.path(entry))(error))?;

@@ -110,7 +110,14 @@ impl Layer {
         let tree = self.tree()?;
         let milestones = self.inherited_milestones(&tree);
         let start = milestones.last().map_or(0, |last| last.position);
-        let files = OnDisk::open(self.id(), self.files(), Check::Length, &tree, start)?;
+        let files = OnDisk::open(
+            self.id(),
+            self.files(),
+            Check::Length,
+            &tree,
+            start,
+            self.stop(),
+        )?;
         let digested = go_on(&files, &tree, milestones)?;
         self.remember_digested(&digested)?;
         Ok(digested.tar)

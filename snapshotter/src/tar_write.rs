@@ -36,7 +36,7 @@ pub(crate) fn write(
     output: &mut impl Write,
 ) -> Result<(), LayerError> {
     let tree = layer.tree()?;
-    let files = OnDisk::open(layer.id(), layer.files(), check, &tree, 0)?;
+    let files = OnDisk::open(layer.id(), layer.files(), check, &tree, 0, layer.stop())?;
     write_tree(&files, &tree, 0, clamp, output, |_, _| ())
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use kiln_cache::{DiffId, Entry, GuestPath, Kind, Tree};
+use kiln_cache::{DiffId, Entry, GuestPath, Kind, Stop, Tree};
 
 use crate::disk::Root;
 use crate::error::LayerError;
@@ -137,7 +137,8 @@ fn compare_with(
     for directory in files.directories() {
         let scanned = Root::open(directory)
             .map_err(LayerError::at(directory))
-            .and_then(|root| scan::scan(&root));
+            // What is not looked at is not damaged.
+            .and_then(|root| scan::scan(&root, &Stop::default()));
         match scanned {
             Ok(found) => {
                 for node in found {

@@ -67,8 +67,13 @@ fn made(deps: &Deps<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
     let blobs = Blobs::new(deps.store);
     for layer in &layers {
         // If somebody took its files away, a blob may have them, or else its step is done again.
-        if deps.layers.materialise(layer, &blobs).is_err() && deps.layers.give_up(layer)? {
-            return Err(StepError::Lost(layer.id()));
+        if deps.layers.materialise(layer, &blobs).is_err() {
+            if deps.is_cancelled() {
+                return Err(StepError::Cancelled);
+            }
+            if deps.layers.give_up(layer)? {
+                return Err(StepError::Lost(layer.id()));
+            }
         }
     }
     Ok(layers)

@@ -103,6 +103,7 @@ impl Context {
             },
             previous,
             now,
+            store.stop(),
         )?;
         if let (Some(index), Lifetime::Lasting) = (index, self.lifetime) {
             // Without an index the next build reads everything again; this one loses nothing.

@@ -71,10 +71,10 @@ fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<Identity>>, S
         let result = deps.remotes.identify(remote, &vertex, deps.cancel);
         match &result {
             Ok(_) => vertex.end(VertexEnd::Done),
-            Err(_) if deps.cancel.is_triggered() => vertex.end(VertexEnd::Cancelled),
+            Err(_) if deps.is_cancelled() => vertex.end(VertexEnd::Cancelled),
             Err(error) => vertex.end(VertexEnd::Failed(error.to_string())),
         }
-        result.map_err(|error| match deps.cancel.is_triggered() {
+        result.map_err(|error| match deps.is_cancelled() {
             true => SolveError::Cancelled,
             false => failure(id, step, error.into()),
         })

@@ -73,6 +73,13 @@ pub struct Deps<'a> {
     pub ahead: Ahead<'a>,
 }
 
+impl Deps<'_> {
+    /// Says whether whatever fails now fails because everything is to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_triggered() || self.store.stop().is_asked()
+    }
+}
+
 /// Which earlier results may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reuse {
@@ -437,7 +444,7 @@ fn work(
     queue: &Queue,
 ) {
     while let Some(id) = board.take() {
-        if deps.cancel.is_triggered() {
+        if deps.is_cancelled() {
             board.fail(SolveError::Cancelled);
             return;
         }
@@ -485,7 +492,11 @@ fn work(
                 }
             }
             Err(error) => {
-                let failure = failure(id, step, error);
+                let failure = match deps.is_cancelled() {
+                    // Whatever fails after that fails because it was stopped.
+                    true => SolveError::Cancelled,
+                    false => failure(id, step, error),
+                };
                 let (end, fate) = match &failure {
                     SolveError::Cancelled | SolveError::Lost(_) => {
                         (VertexEnd::Cancelled, Fate::NotReached)

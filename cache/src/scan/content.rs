@@ -7,8 +7,8 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::large;
-use crate::Blake3;
 use crate::tree::XattrsBuf;
+use crate::{Blake3, Stop};
 
 /// Bytes. From here on one file is hashed by several threads.
 const LARGE: u64 = 16 << 20;
@@ -23,7 +23,8 @@ pub(super) struct Content {
 }
 
 /// Reads a file's bytes and extended attributes; of a directory only the attributes.
-pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Content> {
+pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8], stop: &Stop) -> io::Result<Content> {
+    stop.check()?;
     // Opening a pipe that took the file's place meanwhile must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut file = File::from(rustix::fs::openat(root, path, flags, Mode::empty())?);
@@ -40,7 +41,7 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Cont
         });
     }
     if length >= LARGE
-        && let Some(hash) = large::hash(&file, length)?
+        && let Some(hash) = large::hash(&file, length, stop)?
     {
         return Ok(Content {
             stat,
@@ -55,6 +56,7 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Cont
     let at_once = length.clamp(4096, 1 << 17);
     let mut buffer = vec![0; usize::try_from(at_once).unwrap_or(4096)];
     loop {
+        stop.check()?;
         let count = match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,

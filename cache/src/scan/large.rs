@@ -16,8 +16,8 @@ use blake3::hazmat::{
 };
 use rayon::prelude::*;
 
-use crate::Blake3;
 use crate::holes::{Piece, hole_at, may_have_holes};
+use crate::{Blake3, Stop};
 
 /// Bytes of a part: a power of two, and within a core's cache.
 const PART: u64 = 256 << 10;
@@ -31,7 +31,7 @@ thread_local! {
 
 /// Hashes a file that is `size_bytes` long, more than one part; none if it turns out to have
 /// another length. Holes are not read. Changes the position that the file is read at.
-pub(super) fn hash(file: &File, size_bytes: u64) -> io::Result<Option<Blake3>> {
+pub(super) fn hash(file: &File, size_bytes: u64, stop: &Stop) -> io::Result<Option<Blake3>> {
     debug_assert!(size_bytes > PART, "a file of one part has no tree");
     let offsets: Vec<u64> = (0..size_bytes.div_ceil(PART))
         .map(|number| number * PART)
@@ -40,6 +40,7 @@ pub(super) fn hash(file: &File, size_bytes: u64) -> io::Result<Option<Blake3>> {
     let mut parts = Vec::with_capacity(offsets.len());
     crate::prepare_pool();
     for offsets in offsets.chunks(AT_ONCE) {
+        stop.check()?;
         let hashed: io::Result<Vec<ChainingValue>> = offsets
             .par_iter()
             .map(|&offset| {
@@ -112,11 +113,14 @@ mod tests {
         for at in [0, 3 * PART + 1, length - 1] {
             std::os::unix::fs::FileExt::write_all_at(&file, b"x", at).unwrap();
             bytes[usize::try_from(at).unwrap()] = b'x';
-            assert_eq!(hash(&file, length).unwrap(), Some(Blake3::of(&bytes)));
+            assert_eq!(
+                hash(&file, length, &Stop::default()).unwrap(),
+                Some(Blake3::of(&bytes))
+            );
         }
         // It ended in a hole, and is shorter by now.
         file.set_len(2 * PART).unwrap();
-        assert_eq!(hash(&file, length).unwrap(), None);
+        assert_eq!(hash(&file, length, &Stop::default()).unwrap(), None);
     }
 
     #[test]
@@ -132,11 +136,15 @@ mod tests {
                 }
                 file.set_len(length).unwrap();
                 let expected = Blake3::of(&bytes[..usize::try_from(length).unwrap()]);
-                assert_eq!(hash(&file, length).unwrap(), Some(expected), "{length}");
+                assert_eq!(
+                    hash(&file, length, &Stop::default()).unwrap(),
+                    Some(expected),
+                    "{length}"
+                );
                 // Longer or shorter than somebody thought.
-                assert_eq!(hash(&file, length + 1).unwrap(), None);
+                assert_eq!(hash(&file, length + 1, &Stop::default()).unwrap(), None);
                 if length - 1 > PART {
-                    assert_eq!(hash(&file, length - 1).unwrap(), None);
+                    assert_eq!(hash(&file, length - 1, &Stop::default()).unwrap(), None);
                 }
                 file.set_len(0).unwrap();
                 std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();

@@ -35,7 +35,15 @@ impl Fixture {
         let wanted: Vec<GuestPath> = wanted.iter().map(GuestPath::new).collect();
         let now = Timestamp::from_seconds(self.now);
         let previous = self.index.clone();
-        let scan = scan(self.directory.path(), &wanted, filter, previous, now).unwrap();
+        let scan = scan(
+            self.directory.path(),
+            &wanted,
+            filter,
+            previous,
+            now,
+            &Stop::default(),
+        )
+        .unwrap();
         if let Some(index) = &scan.index {
             self.index = index.clone();
         }

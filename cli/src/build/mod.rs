@@ -19,8 +19,6 @@ mod sources; // the context and -f
 mod values; // hosts, limits, pairs
 mod verification; // --verify
 
-use std::sync::Arc;
-
 use arguments::ProgressChoice;
 pub(crate) use arguments::{BuildArguments, ResourceAliases};
 use call::Call;
@@ -63,7 +61,6 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
         credentials: arguments.authfile.clone(),
     };
     let engine = session::open_with(environment, display.warner(), &changes, Purpose::Work)?;
-    let engine = Arc::new(engine);
     if let Some(call) = call {
         let answer = call.ask(&engine, &request, prose_width(environment), &display);
         let book = display.finish();

@@ -7,7 +7,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_engine::{
@@ -27,7 +26,7 @@ pub(crate) const COLLECTOR: &str = "cache-collector";
 const NICENESS: i32 = 10;
 
 /// Starts a collector if it is time.
-pub(crate) fn start_if_due(engine: Arc<Engine>, environment: &Environment) {
+pub(crate) fn start_if_due(engine: Engine, environment: &Environment) {
     let settings = match cache::settings(environment) {
         Ok(settings) => settings,
         Err(failure) => {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use kiln_testbed::{Tool, assert_no_leftovers, need, need_root};
 
-use crate::harness::{Ended, Kiln, names};
+use crate::harness::{Ended, Kiln, interrupt, names};
 
 /// Starts a container in the foreground and returns once it has printed a line.
 fn foreground(kiln: &Kiln, name: &str, script: &str) -> (Child, BufReader<ChildStdout>) {
@@ -159,12 +159,6 @@ fn the_third_request_is_granted() {
     );
     assert_eq!(kiln.ok(&["ps", "-q"]), "");
     assert_no_leftovers(kiln.scratch.path());
-}
-
-fn interrupt(child: &Child) {
-    let id = child.id().to_string();
-    let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
-    assert!(sent.success());
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod escapes; // text that a terminal would obey
 mod git; // ADD of repositories
 mod images; // lists, names, templates
 mod inspect; // templates, and what is empty
+mod interruptions; // Ctrl-C, wherever it comes
 mod login; // passwords
 mod overlayfs; // a state directory in a container
 mod platforms; // several in one build

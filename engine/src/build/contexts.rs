@@ -67,6 +67,10 @@ impl Engine {
                 vertex.end(VertexEnd::Done);
                 Ok(scanned)
             }
+            Err(_) if self.store.stop().is_asked() => {
+                vertex.end(VertexEnd::Cancelled);
+                Err(Error::Cancelled)
+            }
             Err(error) => {
                 let message = chain(&error);
                 vertex.end(VertexEnd::Failed(message.clone()));

@@ -88,8 +88,8 @@ impl Engine {
         let reporter = Reporter::new(progress);
         let made = self.with_plan(request, &reporter, cancel, |prepared| {
             self.carry_out(request, &prepared, Delivery::Outputs)
-        })?;
-        Ok(made.result)
+        });
+        Ok(made.map_err(|error| self.or_cancelled(error))?.result)
     }
 
     /// Builds what was planned.
@@ -204,13 +204,7 @@ impl Engine {
         let fetcher = Fetcher::new(self, &plan, reporter);
         let executor = LazyExecutor::new(self);
         let snapshotter = LazySnapshotter::new(self);
-        let tiers = Tiers::new(
-            self,
-            &request.cache_from,
-            &request.platforms,
-            reporter,
-            cancel,
-        );
+        let tiers = Tiers::new(self, &request.cache_from, &request.platforms, reporter);
         let wanted = Wanted::of(request);
         let prepare = |layer: &Layer, layer_use| self.prepare_layer(layer, layer_use, &wanted);
         let deps = Deps {

@@ -92,9 +92,10 @@ impl Engine {
             .blobs
             .open(descriptor.digest)
             .map_err(|error| Error::environment("cannot read a layer", &error))?;
-        self.layers
-            .fulfil(id, description, blob)
-            .map_err(|error| Error::environment(&format!("blob {}", descriptor.digest), &error))
+        self.layers.fulfil(id, description, blob).map_err(|error| {
+            let doing = format!("blob {}", descriptor.digest);
+            self.or_cancelled(Error::environment(&doing, &error))
+        })
     }
 
     /// Fetches and unpacks a layer of an image that is described only. If that fails, no build relies

@@ -153,6 +153,7 @@ impl Engine {
                 to => reporter.start(&format!("exporting cache to {to}")),
             };
             let result = self.export_cache(target, sharing, &vertex, reporter);
+            let result = result.map_err(|error| self.or_cancelled(error));
             match (result, target.on_failure) {
                 (Ok(descriptor), _) => {
                     vertex.end(VertexEnd::Done);
@@ -212,7 +213,7 @@ impl Engine {
                 directory,
                 tag,
                 stale,
-            } => exporter::write_cache_layout(&image, directory, tag, *stale)
+            } => exporter::write_cache_layout(&image, directory, tag, *stale, self.store.stop())
                 .map_err(|error| export_error(&error))?,
             CacheDestination::Inline => {}
         }

@@ -161,7 +161,7 @@ fn pack(
     still: &StillCacheMount,
     packing: Packing,
 ) -> Result<PackedMount, Box<dyn std::error::Error>> {
-    let plain = PlainDirectory::read(still.path())?;
+    let plain = PlainDirectory::read(still.path(), engine.store.stop())?;
     let place = cache_mount_place(&engine.store, key);
     let known = Packed::read(&place).filter(|packed| packed.content == plain.id());
     let mut packed = known.unwrap_or_else(|| Packed {
@@ -221,7 +221,7 @@ impl CacheMounts for Tiers<'_> {
                     vertex.end(VertexEnd::Done);
                     return Ok(Beginning::Made);
                 }
-                Err(_) if self.cancel.is_triggered() => {
+                Err(_) if self.engine.store.stop().is_asked() => {
                     vertex.end(VertexEnd::Cancelled);
                     return Err(io::ErrorKind::Interrupted.into());
                 }

@@ -11,7 +11,6 @@ use kiln_cache::{
     ActionKey, ActionRecord, Blake3, CacheBackend, CacheError, LayerId, Platform, Task,
 };
 use kiln_exporter::{SharedMount, layout_place};
-use kiln_runtime::Cancel;
 use kiln_solver::{Reporter, VertexEnd};
 
 use super::import::{Imported, Origin, import};
@@ -26,7 +25,6 @@ pub(crate) struct Tiers<'a> {
     sources: &'a [CacheSource],
     platforms: Vec<Platform>,
     pub(super) reporter: &'a Reporter<'a>,
-    pub(super) cancel: &'a Cancel,
     imported: OnceLock<Vec<Imported>>,
     /// Layers that this build described: what is not described any more was not to be had.
     described: Mutex<HashSet<LayerId>>,
@@ -38,7 +36,6 @@ impl<'a> Tiers<'a> {
         sources: &'a [CacheSource],
         platforms: &[Platform],
         reporter: &'a Reporter<'a>,
-        cancel: &'a Cancel,
     ) -> Self {
         Self {
             engine,
@@ -48,7 +45,6 @@ impl<'a> Tiers<'a> {
                 platforms => platforms.to_vec(),
             },
             reporter,
-            cancel,
             imported: OnceLock::new(),
             described: Mutex::default(),
         }

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_cache::{GuestPath, Store};
+use kiln_cache::{GuestPath, Stop, Stopping, Store};
 use kiln_snapshotter::{Packed, UnpackLimit};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
@@ -26,6 +26,8 @@ const MAXIMUM_LINKS: usize = 40;
 /// The members of an archive or directory.
 pub(crate) struct Contents {
     members: Members,
+    /// Looked at between two pieces of a member.
+    stop: Stop,
     /// What each part of it may unpack to.
     pub(crate) limit: UnpackLimit,
 }
@@ -64,15 +66,17 @@ impl Drop for Spooled {
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     file: Arc<File>,
+    stop: Stop,
     position: u64,
     left: u64,
 }
 
 impl Part {
-    pub(crate) fn whole(file: File) -> io::Result<Self> {
+    pub(crate) fn whole(file: File, stop: &Stop) -> io::Result<Self> {
         let left = file.metadata()?.len();
         Ok(Self {
             file: Arc::new(file),
+            stop: stop.clone(),
             position: 0,
             left,
         })
@@ -85,6 +89,7 @@ impl Part {
 
 impl Read for Part {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stop.check()?;
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX);
         let wanted = wanted.min(buffer.len());
         if wanted == 0 {
@@ -126,7 +131,11 @@ impl Contents {
             },
             LoadSource::Stream(stream) => Members::spool_stream(stream, store, limit)?,
         };
-        Ok(Self { members, limit })
+        Ok(Self {
+            members,
+            stop: store.stop().clone(),
+            limit,
+        })
     }
 
     /// Returns a member, or none if there is none of this name.
@@ -141,6 +150,7 @@ impl Contents {
                 let metadata = file.metadata().map_err(failed(&path))?;
                 Ok(metadata.is_file().then(|| Part {
                     file: Arc::new(file),
+                    stop: self.stop.clone(),
                     position: 0,
                     left: metadata.len(),
                 }))
@@ -155,6 +165,7 @@ impl Contents {
                         Some(Place::Bytes { start, size_bytes }) => {
                             return Ok(Some(Part {
                                 file: Arc::clone(file),
+                                stop: self.stop.clone(),
                                 position: *start,
                                 left: *size_bytes,
                             }));
@@ -212,7 +223,7 @@ impl Members {
             .map_err(failed(&path.display()))?;
         let spooled = Spooled(path);
         reader
-            .and_then(|mut reader| io::copy(&mut reader, &mut file))
+            .and_then(|reader| io::copy(&mut Stopping::new(store.stop(), reader), &mut file))
             .map_err(LoadError::NotAnArchive)?;
         Self::index(file, Some(spooled))
     }

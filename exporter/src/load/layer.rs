@@ -45,7 +45,7 @@ pub(crate) fn store(
     // Archives may leave out what the receiver has; and what is here is not written again.
     let known = wanted.digest.filter(|&digest| blobs.contains(digest));
     let part = match known {
-        Some(digest) => Part::whole(blobs.open(digest)?).map_err(damaged)?,
+        Some(digest) => Part::whole(blobs.open(digest)?, blobs.store().stop()).map_err(damaged)?,
         None => contents.require(&wanted.path)?,
     };
     let (packed, _) = sniff(part.clone()).map_err(damaged)?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
-use kiln_cache::{Descriptor, Index, Platform, Sha256};
+use kiln_cache::{Descriptor, Index, Platform, Sha256, Stop};
 use kiln_exporter::{
     ExportError, LoadSource, Platforms, load, write_docker_archive, write_layout, write_oci_archive,
 };
@@ -186,7 +186,7 @@ fn an_archive_loads_into_another_store_as_the_same_image() {
     write_oci_archive(&named, &mut archives[0]).unwrap();
     write_docker_archive(&named, &mut archives[1]).unwrap();
     let layout = state.path("layout");
-    write_layout(&named, &layout).unwrap();
+    write_layout(&named, &layout, &Stop::default()).unwrap();
     let platform = Platform::host();
     let check = |source: LoadSource<'_>| {
         let other = State::new();
@@ -255,13 +255,19 @@ fn a_layout_keeps_images_of_other_names() {
         });
         entries.collect::<Vec<_>>()
     };
-    write_layout(&[state.named(&image, &["a:1", "a:2"])], &layout).unwrap();
+    write_layout(
+        &[state.named(&image, &["a:1", "a:2"])],
+        &layout,
+        &Stop::default(),
+    )
+    .unwrap();
     write_layout(
         &[state.named(&other, &["a:2"]), state.named(&other, &[])],
         &layout,
+        &Stop::default(),
     )
     .unwrap();
-    write_layout(&[state.named(&other, &[])], &layout).unwrap();
+    write_layout(&[state.named(&other, &[])], &layout, &Stop::default()).unwrap();
     let old = state.named(&image, &[]).root.descriptor.digest;
     let new = state.named(&other, &[]).root.descriptor.digest;
     assert_eq!(
@@ -273,6 +279,6 @@ fn a_layout_keeps_images_of_other_names() {
         ]
     );
     fs::write(layout.join("index.json"), "not ours").unwrap();
-    let error = write_layout(&[state.named(&other, &[])], &layout).unwrap_err();
+    let error = write_layout(&[state.named(&other, &[])], &layout, &Stop::default()).unwrap_err();
     assert!(matches!(error, ExportError::NotALayout { .. }), "{error}");
 }

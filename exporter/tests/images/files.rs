@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
-use kiln_cache::{Platform, Timestamp};
+use kiln_cache::{Platform, Stop, Timestamp};
 use kiln_exporter::{Root, Stale, write_file, write_local, write_root_tar};
 use kiln_snapshotter::{Content, Layer, ParentView};
 use kiln_testbed::{Scratch, assert_same_tree, list_directory, list_tar, need, need_root};
@@ -42,7 +42,7 @@ fn files_are_written_as_the_merged_root_shows_them() {
     let lower = state.layer(add_files);
     let view = ParentView::new(&[lower.clone(), upper(&state)]).unwrap();
     let target = state.path("out/inner");
-    let report = write_local(&top(&view), &target, Stale::Keep, None).unwrap();
+    let report = write_local(&top(&view), &target, Stale::Keep, None, &Stop::default()).unwrap();
     assert_eq!(report.left_out, []);
     let mode = |name: &str| {
         let metadata = fs::symlink_metadata(target.join(name)).unwrap();
@@ -78,7 +78,7 @@ fn files_in_the_way_are_replaced_and_links_are_not_followed() {
     fs::write(target.join("extra"), "stays").unwrap();
     fs::write(target.join("etc/extra"), "stays").unwrap();
 
-    write_local(&top(&view), &target, Stale::Keep, None).unwrap();
+    write_local(&top(&view), &target, Stale::Keep, None, &Stop::default()).unwrap();
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     assert_eq!(fs::read(outside.join("su")).unwrap(), b"precious");
     assert_eq!(fs::read(target.join("etc/hostname")).unwrap(), b"kiln\n");
@@ -87,7 +87,7 @@ fn files_in_the_way_are_replaced_and_links_are_not_followed() {
     assert_eq!(fs::read(target.join("extra")).unwrap(), b"stays");
     assert_eq!(fs::read(target.join("etc/extra")).unwrap(), b"stays");
 
-    write_local(&top(&view), &target, Stale::Delete, None).unwrap();
+    write_local(&top(&view), &target, Stale::Delete, None, &Stop::default()).unwrap();
     assert!(!target.join("extra").exists());
     assert!(!target.join("etc/extra").exists());
     assert_eq!(fs::read(target.join("etc/hostname")).unwrap(), b"kiln\n");
@@ -109,7 +109,14 @@ fn a_tar_holds_what_the_layers_unpack_to() {
 
     // The same by hand: the lower layer as it is, the upper one's change applied.
     let expected = Scratch::new();
-    write_local(&top(&view), expected.path(), Stale::Keep, None).unwrap();
+    write_local(
+        &top(&view),
+        expected.path(),
+        Stale::Keep,
+        None,
+        &Stop::default(),
+    )
+    .unwrap();
     let by_hand = expected.join("dev/owned");
     std::os::unix::fs::chown(&by_hand, Some(1000), Some(3_000_000)).unwrap();
     assert_same_tree(&listing, &below(list_directory(expected.path())));
@@ -152,9 +159,9 @@ fn several_platforms_get_a_directory_each() {
     let target = state.path("out");
     fs::create_dir_all(target.join("linux_arm_v7/old")).unwrap();
     fs::write(target.join("old"), "").unwrap();
-    write_local(&roots, &target, Stale::Keep, None).unwrap();
+    write_local(&roots, &target, Stale::Keep, None, &Stop::default()).unwrap();
     assert!(target.join("linux_arm_v7/old").exists() && target.join("old").exists());
-    write_local(&roots, &target, Stale::Delete, None).unwrap();
+    write_local(&roots, &target, Stale::Delete, None, &Stop::default()).unwrap();
     assert!(!target.join("linux_arm_v7/old").exists() && !target.join("old").exists());
     for name in ["linux_amd64", "linux_arm_v7"] {
         let file = target.join(name).join("etc/hostname");
@@ -191,7 +198,7 @@ fn several_platforms_share_a_directory_unless_they_overlap() {
     assert_eq!(names_in(&bytes), ["etc/", "etc/one", "etc/two"]);
     let target = state.path("out");
     fs::create_dir_all(target.join("etc/old")).unwrap();
-    write_local(&roots, &target, Stale::Delete, None).unwrap();
+    write_local(&roots, &target, Stale::Delete, None, &Stop::default()).unwrap();
     assert!(target.join("etc/one").exists() && target.join("etc/two").exists());
     assert!(!target.join("etc/old").exists());
 
@@ -199,7 +206,7 @@ fn several_platforms_share_a_directory_unless_they_overlap() {
     let message = "cannot overwrite etc/one from linux/amd64 with linux/arm/v7 when split option \
                    is disabled";
     let other = state.path("other");
-    let refused = write_local(&overlapping, &other, Stale::Keep, None);
+    let refused = write_local(&overlapping, &other, Stale::Keep, None, &Stop::default());
     assert_eq!(refused.unwrap_err().to_string(), message);
     assert!(!other.exists());
     let refused = write_root_tar(&overlapping, None, &mut Vec::new());
@@ -212,7 +219,7 @@ fn all_times_can_be_one() {
     let view = ParentView::new(&[state.layer(add_files)]).unwrap();
     let time = Some(Timestamp::from_seconds(77));
     let target = state.path("out");
-    write_local(&top(&view), &target, Stale::Keep, time).unwrap();
+    write_local(&top(&view), &target, Stale::Keep, time, &Stop::default()).unwrap();
     for name in ["etc", "etc/hostname", "usr/bin/link", "var/pipe"] {
         let metadata = fs::symlink_metadata(target.join(name)).unwrap();
         assert_eq!(metadata.mtime(), 77, "{name}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use kiln_cache::{Descriptor, Image, Platform, Sha256, media_type};
+use kiln_cache::{Descriptor, Image, Platform, Sha256, Stop, media_type};
 use kiln_exporter::{
     Family, ImageOptions, LayoutEntry, NamedImage, load_from_layout, write_layout,
 };
@@ -47,7 +47,7 @@ fn images_are_found_by_tag_digest_and_platform() {
     let index = all.root.descriptor.digest;
     let single = state.named(&sample, &["foo/bar"]);
     let layout = state.path("layout");
-    write_layout(&[all, single], &layout).unwrap();
+    write_layout(&[all, single], &layout, &Stop::default()).unwrap();
 
     let other = State::new();
     let find = |entry: LayoutEntry<'_>, platform: &str| {
@@ -104,7 +104,7 @@ fn damaged_blobs_stay_outside() {
     let named = state.named(&state.sample(), &["x"]);
     let layout = state.path("layout");
     let layer = named.manifests[0].layers[0].descriptor.digest;
-    write_layout(std::slice::from_ref(&named), &layout).unwrap();
+    write_layout(std::slice::from_ref(&named), &layout, &Stop::default()).unwrap();
     let path = layout.join("blobs/sha256").join(layer.hex());
     let mut bytes = fs::read(&path).unwrap();
     let last = bytes.len() - 1;

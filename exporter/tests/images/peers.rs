@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use kiln_cache::{Compression, Image, Platform};
+use kiln_cache::{Compression, Image, Platform, Stop};
 use kiln_exporter::{
     ImageOptions, NamedImage, Root, Stale, write_docker_archive, write_file, write_layout,
     write_local, write_oci_archive,
@@ -47,7 +47,7 @@ fn skopeo_reads_and_copies_layouts_and_archives() {
     ] {
         let named = [with(&state, &image, compression)];
         let layout = state.path(&format!("{name}-layout"));
-        write_layout(&named, &layout).unwrap();
+        write_layout(&named, &layout, &Stop::default()).unwrap();
         let oci = state.path(&format!("{name}-oci.tar"));
         write_file(&oci, |output| write_oci_archive(&named, output)).unwrap();
         let docker = state.path(&format!("{name}-docker.tar"));
@@ -80,7 +80,12 @@ fn umoci_unpacks_what_we_export_as_files() {
     let state = State::new();
     let image = need!(runnable(&state));
     let layout = state.path("layout");
-    write_layout(&[with(&state, &image, Compression::Gzip)], &layout).unwrap();
+    write_layout(
+        &[with(&state, &image, Compression::Gzip)],
+        &layout,
+        &Stop::default(),
+    )
+    .unwrap();
     let bundle = state.path("bundle");
     let unpacked = umoci.unpack(&layout, "v1", &bundle);
 
@@ -91,7 +96,7 @@ fn umoci_unpacks_what_we_export_as_files() {
     let local = state.path("local");
     let view = ParentView::new(&layers).unwrap();
     let root = Root::at_top(Platform::host(), &view);
-    write_local(&[root], &local, Stale::Keep, None).unwrap();
+    write_local(&[root], &local, Stale::Keep, None, &Stop::default()).unwrap();
     let below = |listing: Vec<String>| -> Vec<String> {
         listing
             .into_iter()
@@ -174,7 +179,12 @@ fn archives_of_skopeo_load() {
     let state = State::new();
     let image = need!(runnable(&state));
     let layout = state.path("layout");
-    write_layout(&[with(&state, &image, Compression::Gzip)], &layout).unwrap();
+    write_layout(
+        &[with(&state, &image, Compression::Gzip)],
+        &layout,
+        &Stop::default(),
+    )
+    .unwrap();
     let archive = state.path("skopeo.tar");
     let from = format!("oci:{}:v1", layout.display());
     let to = format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use kiln_cache::{
-    BlobError, Compression, Descriptor, DiffId, History, Image, MediaKind, Platform, Sha256,
+    BlobError, Compression, Descriptor, DiffId, History, Image, MediaKind, Platform, Sha256, Stop,
     Timestamp, media_type,
 };
 use kiln_exporter::{
@@ -291,7 +291,7 @@ fn a_damaged_blob_does_not_leave_the_store() {
     bytes[100] ^= 1;
     fs::write(&file, bytes).unwrap();
     let target = state.path("layout");
-    let error = write_layout(&[named], &target).unwrap_err();
+    let error = write_layout(&[named], &target, &Stop::default()).unwrap_err();
     assert!(matches!(error, ExportError::Damaged { expected, .. } if expected == layer));
     assert!(!target.join("index.json").exists());
     assert!(!target.join("blobs/sha256").join(layer.hex()).exists());

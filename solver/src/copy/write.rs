@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 
-use kiln_cache::{GuestPath, Kind};
+use kiln_cache::{GuestPath, Kind, Stop};
 use kiln_snapshotter::{
     BuildError, Content, Digest, Expectation, Hashed, LARGE_FILE, LayerBuilder, LayerError,
     Metadata, NewFile, NewFiles,
@@ -119,7 +119,7 @@ pub(crate) fn write(
     let new = FromSource { source, files: new };
     let expectation = builder.add_files(&new, digest)?;
     if expectation == Expectation::Failed {
-        new.refuse_damage()?;
+        new.refuse_damage(builder.stop())?;
     }
     for (path, placed) in files {
         if let Some(name) = first_name(path, placed) {
@@ -195,7 +195,7 @@ struct FromSource<'a> {
 impl FromSource<'_> {
     /// Fails if one of the files is the store's own and not what its layer says: those never
     /// change, so somebody damaged it.
-    fn refuse_damage(&self) -> Result<(), WriteError> {
+    fn refuse_damage(&self, stop: &Stop) -> Result<(), WriteError> {
         for (number, (path, placed)) in self.files.iter().enumerate() {
             let (Bytes::Source(from) | Bytes::SameAs(from)) = placed.bytes else {
                 continue;
@@ -203,7 +203,7 @@ impl FromSource<'_> {
             let Some(id) = self.source.layer_of(from) else {
                 continue;
             };
-            let found = kiln_snapshotter::hash(&self.open(number)?).map_err(|source| {
+            let found = kiln_snapshotter::hash(&self.open(number)?, stop).map_err(|source| {
                 let path = (*path).clone();
                 WriteError::Open { path, source }
             })?;

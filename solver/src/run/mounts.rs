@@ -246,7 +246,7 @@ fn take_caches(
         let mut start = inputs.begun.start(key, may_reuse);
         let mount = loop {
             let attempt = take_cache_mount(deps.store, key, sharing, start, &fill);
-            let attempt = attempt.map_err(|error| match deps.cancel.is_triggered() {
+            let attempt = attempt.map_err(|error| match deps.is_cancelled() {
                 true => StepError::Cancelled,
                 false => StepError::Disk(error),
             });
