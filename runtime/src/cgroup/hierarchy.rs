@@ -1,8 +1,14 @@
 //! Which hierarchies of control groups the host has, and where this process is in them.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+// linux/magic.h.
+const CGROUP_SUPER_MAGIC: i64 = 0x0027_e0eb;
+const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 
 /// Which of the two interfaces a hierarchy has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +30,48 @@ pub(super) struct Hierarchy {
 /// Says whether the version 2 hierarchy is mounted where programs look for it.
 pub(crate) fn is_unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Says whether something of a hierarchy is at a path or below it. `file_system` is the number of the
+/// file system at the path.
+pub(crate) fn shows_groups(path: &Path, file_system: i64) -> bool {
+    if [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&file_system) {
+        return true;
+    }
+    // Nothing is known without the file.
+    fs::read("/proc/self/mountinfo").map_or(true, |mounts| has_group_below(&mounts, path))
+}
+
+fn has_group_below(mounts: &[u8], path: &Path) -> bool {
+    mounts.split(|&byte| byte == b'\n').any(|line| {
+        let mut words = line.split(|&byte| byte == b' ');
+        let place = words.nth(4).map(unescape).unwrap_or_default();
+        let kind = words.skip_while(|word| *word != b"-").nth(1);
+        matches!(kind, Some(b"cgroup" | b"cgroup2"))
+            && Path::new(OsStr::from_bytes(&place)).starts_with(path)
+    })
+}
+
+/// Undoes what proc_pid_mountinfo(5) does to blanks, line ends and backslashes.
+fn unescape(word: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        let octal = after.first_chunk::<3>().filter(|_| byte == b'\\');
+        let value = octal.and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(digits, 8).ok()
+        });
+        match value {
+            Some(value) => {
+                plain.push(value);
+                rest = &after[3..];
+            }
+            None => plain.push(byte),
+        }
+    }
+    plain
 }
 
 /// Finds the hierarchies this process can see.
@@ -189,5 +237,17 @@ mod tests {
         let mounts = "31 24 0:27 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
         let found = parse(mounts, "2:memory:/docker/abc/job\n");
         assert_eq!(found[0].own, Path::new("/sys/fs/cgroup/memory/job"));
+    }
+
+    #[test]
+    fn sees_groups_below_a_path() {
+        let mounts = b"\
+            24 1 0:22 / /sys rw - sysfs sysfs rw\n\
+            31 24 0:27 / /sys/fs/cgroup/memory rw shared:5 - cgroup cgroup rw,memory\n\
+            32 24 0:28 / /mnt/a\\040b\\134/c rw - cgroup2 cgroup2 rw\n";
+        let shows = |path: &str| has_group_below(mounts, Path::new(path));
+        assert!(shows("/") && shows("/sys") && shows("/sys/fs/cgroup/memory"));
+        assert!(shows("/mnt") && shows("/mnt/a b\\"));
+        assert!(!shows("/mnt/a") && !shows("/sys/fs/cgroup/memory/x") && !shows("/sys/f"));
     }
 }

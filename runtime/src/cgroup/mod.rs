@@ -9,6 +9,8 @@
 //! Groups outlive a kiln that is killed; the next one to make a group removes those that nobody
 //! holds a lock of. The kernel refuses where somebody is still inside.
 
+mod device_rules; // devices as lines and as a program
+mod devices; // who may use which
 mod hierarchy; // which hierarchies the host has
 mod settings; // limits as files
 
@@ -23,7 +25,8 @@ use settings::Setting;
 use crate::claim::Claim;
 use crate::{ExecError, Resources, Warning};
 
-pub(crate) use hierarchy::is_unified;
+pub(crate) use devices::{Controlled, DeviceControl};
+pub(crate) use hierarchy::{is_unified, shows_groups};
 
 /// The groups of one job.
 #[derive(Debug)]
@@ -46,11 +49,7 @@ impl Cgroup {
             procs: Vec::new(),
             unified: None,
         };
-        let warnings = group
-            .fill(resources, &hierarchy::hierarchies())
-            .inspect_err(|_| {
-                group.remove_directories();
-            })?;
+        let warnings = group.fill(resources, &hierarchy::hierarchies())?;
         Ok(Some((group, warnings)))
     }
 
@@ -109,15 +108,14 @@ impl Cgroup {
                     setting.controller
                 ))
             })?;
-        let known = |group: &&Claim| group.path().starts_with(&hierarchy.mount);
-        if let Some(group) = self.groups.iter().find(known) {
-            let directory = group.path().to_owned();
+        if let Some(directory) = self.directory_in(hierarchy).map(Path::to_owned) {
             hierarchy
                 .enable(&directory, setting.controller)
                 .map_err(|error| setting.failed(refusal(hierarchy, &error)))?;
             return Ok((hierarchy.version, directory));
         }
-        let directory = make_group(hierarchy, resources.parent.as_deref())
+        let place = resources.parent.as_deref().map_or(Place::Top, Place::Below);
+        let directory = make_group(hierarchy, place)
             .and_then(|group| {
                 let directory = group.path().to_owned();
                 // Known before anything else can fail, so that it is removed.
@@ -143,24 +141,30 @@ impl Cgroup {
         &self.procs
     }
 
+    /// Returns the group in a hierarchy, if there is one.
+    fn directory_in(&self, hierarchy: &Hierarchy) -> Option<&Path> {
+        let mut paths = self.groups.iter().map(Claim::path);
+        paths.find(|path| path.starts_with(&hierarchy.mount))
+    }
+
     /// Returns the version 2 group.
     pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.unified.as_ref().map(|directory| directory.as_fd())
     }
 
-    /// Removes the groups once they are empty; says whether something in them was killed for want
+    /// Removes the groups, which are empty now; says whether something in them was killed for want
     /// of memory.
     pub(crate) fn remove(self) -> bool {
-        let out_of_memory = self.groups.iter().any(|group| {
+        self.groups.iter().any(|group| {
             ["memory.events", "memory.oom_control"].iter().any(|file| {
                 fs::read_to_string(group.path().join(file)).is_ok_and(|text| counts_oom_kill(&text))
             })
-        });
-        self.remove_directories();
-        out_of_memory
+        })
     }
+}
 
-    fn remove_directories(&self) {
+impl Drop for Cgroup {
+    fn drop(&mut self) {
         for group in &self.groups {
             // What cannot be removed now is removed by the next kiln.
             let _ = fs::remove_dir(group.path());
@@ -211,26 +215,44 @@ fn counts_oom_kill(text: &str) -> bool {
         .any(|count| count.trim() != "0")
 }
 
+/// Where a group is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place<'a> {
+    /// Below a group that was asked for.
+    Below(&'a str),
+    /// At the top, or else below the group that this process is in.
+    Top,
+    /// Below the group that this process is in, so that its limits hold there too; or else at the
+    /// top.
+    Own,
+}
+
 /// Makes a group of our own.
-fn make_group(hierarchy: &Hierarchy, parent: Option<&str>) -> io::Result<Claim> {
-    let above = match parent {
-        Some(parent) => {
+fn make_group(hierarchy: &Hierarchy, place: Place<'_>) -> io::Result<Claim> {
+    let top = hierarchy.mount.join("kiln");
+    let own = hierarchy.own.join("kiln");
+    let (first, second) = match place {
+        Place::Below(parent) => {
             let above = hierarchy.mount.join(parent.trim_start_matches('/'));
             fs::create_dir_all(&above)?;
-            above
+            return Claim::below(&above);
         }
-        None => {
-            let top = hierarchy.mount.join("kiln");
-            let nested = hierarchy.own.join("kiln");
-            match make_directory(&top) {
-                Ok(()) => top,
-                Err(error) => make_directory(&nested)
-                    .map(|()| nested)
-                    .map_err(|_| error)?,
-            }
-        }
+        Place::Top => (top, own),
+        Place::Own => (own, top),
     };
-    Claim::below(&above)
+    make_in(&first).or_else(|error| make_in(&second).map_err(|_| error))
+}
+
+/// Makes a group in a directory that another kiln may remove in this moment, as the last to use it.
+fn make_in(above: &Path) -> io::Result<Claim> {
+    let mut attempts = 0..100;
+    loop {
+        make_directory(above)?;
+        match Claim::below(above) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempts.next().is_some() => {}
+            other => return other,
+        }
+    }
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {

@@ -77,7 +77,7 @@ impl Watch<'_, '_> {
                         }
                     }
                     Event::Report => self.hear(running, &mut report, &mut started)?,
-                    Event::Socket => running.sockets.answer(running.cgroup.as_ref()),
+                    Event::Socket => running.sockets.answer(&running.groups),
                     Event::Request => {
                         let running = &*running;
                         self.listener.serve(|request| answer(running, request));

@@ -9,6 +9,7 @@ use rustix::mount::MountAttrFlags;
 
 use super::detached::clone_tree;
 use super::devices::{self, Devices};
+use super::nodes::OtherNodes;
 use super::stubs::Stubs;
 use super::surroundings::{Surroundings, read_only_proc};
 use crate::sys::{self, Fresh, Leaf, MountStep, Target};
@@ -61,6 +62,7 @@ impl Steps {
 pub(super) fn add_builtin_mounts(
     surroundings: &Surroundings,
     job: &Job,
+    others: OtherNodes,
     steps: &mut Steps,
 ) -> Result<OwnedFd, ExecError> {
     let sandbox = job.security == Security::Sandbox;
@@ -97,7 +99,7 @@ pub(super) fn add_builtin_mounts(
         },
     );
 
-    let devices = devices::devices(surroundings, job)
+    let devices = devices::devices(surroundings, job, others)
         .map_err(ExecError::prepare("making the devices of /dev"))?;
     let base = steps.steps.len();
     steps.push(

@@ -1,11 +1,10 @@
 //! `/dev`: a file system in memory that changes with the job, and devices bound into it.
 //!
 //! Its nodes are the job's own, to change and to lose, where the kernel lets kiln make any. Each is
-//! bound on itself, for `/dev` as a whole is mounted `nodev`: a job that makes a node of some other
-//! device, which root may, cannot use it. A trusted job can: its `/dev` is not `nodev`, and no device
-//! control group restricts anybody. A user namespace may make
-//! none, so the host's are bound there, read-only: that says nothing about writing to the device, but
-//! nobody changes the mode, owner or time of a node that the host uses.
+//! bound on itself, for `/dev` as a whole is mounted `nodev` where no rules say which devices a job
+//! may use: if it makes a node of some other device, which root may, it cannot use that. A user
+//! namespace may make none, so the host's are bound there, read-only: that says nothing about writing
+//! to the device, but nobody changes the mode, owner or time of a node that the host uses.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -16,6 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::detached::{PLAIN, clone_each, clone_files, clone_tree, new_mount};
+use super::nodes::OtherNodes;
 use super::surroundings::Surroundings;
 use crate::sys::{self, MountStep};
 use crate::{Job, Security};
@@ -63,7 +63,11 @@ pub(super) struct Devices {
 }
 
 /// Makes the devices of a job.
-pub(super) fn devices(surroundings: &Surroundings, job: &Job) -> Result<Devices, Errno> {
+pub(super) fn devices(
+    surroundings: &Surroundings,
+    job: &Job,
+    others: OtherNodes,
+) -> Result<Devices, Errno> {
     let options = [("mode", "0755"), ("size", "65536k")];
     let top = new_mount("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
     for name in ["pts", "shm", "mqueue"] {
@@ -86,10 +90,8 @@ pub(super) fn devices(surroundings: &Surroundings, job: &Job) -> Result<Devices,
             }
         }
     }
-    if job.security == Security::Sandbox {
-        // What was cloned from it is not: that shows one node each.
-        sys::mount_setattr(&top, false, MountAttrFlags::MOUNT_ATTR_NODEV, 0)?;
-    }
+    // What was cloned from it stays as it is: that shows one node each.
+    sys::mount_setattr(&top, false, others.attributes(), 0)?;
     if job.security == Security::Insecure {
         for name in TRUSTED_DEVICES {
             if Path::new("/dev").join(name).exists() {

@@ -9,6 +9,7 @@ mod builtin; // what every sandbox has
 mod detached; // mounts for a child to put in place
 mod devices; // /dev
 mod failure; // what a child's last words mean
+mod groups; // control groups of one job
 mod limits; // limits of every process
 mod memory; // files that must not reach a disk
 mod mounts; // what a job asks for

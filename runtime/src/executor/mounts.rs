@@ -12,10 +12,11 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
 use super::builtin::restrict;
-use super::detached::{PLAIN, clone_tree, new_mount};
+use super::detached::{clone_tree, new_mount};
+use super::nodes::OtherNodes;
 use super::surroundings::Surroundings;
 use crate::sys::{self, Leaf, MountStep, Target};
-use crate::{Access, ExecError, Mount, MountSource, Security, Writable};
+use crate::{Access, ExecError, Mount, MountSource, Writable};
 
 /// What a mount shows, not attached anywhere.
 pub(super) struct Source {
@@ -28,10 +29,11 @@ pub(super) struct Source {
 /// Makes or opens what a mount shows. `memory` holds the mounts of files in memory that are still
 /// to come.
 ///
-/// What is mounted brings no devices, whoever made it: an image may hold the node of a disk.
+/// What is mounted brings no devices but those that rules are about, whoever made it: an image may
+/// hold the node of a disk.
 pub(super) fn source(
     surroundings: &Surroundings,
-    security: Security,
+    others: OtherNodes,
     mount: &Mount,
     memory: &mut impl Iterator<Item = OwnedFd>,
 ) -> Result<Source, ExecError> {
@@ -60,7 +62,10 @@ pub(super) fn source(
             if let Some(size) = &size {
                 options.push(("size", size));
             }
-            (new_mount("tmpfs", &options, PLAIN).map_err(failed)?, None)
+            // As BuildKit has it, programs in it can be started.
+            let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
+            let made = new_mount("tmpfs", &options, attributes);
+            (made.map_err(failed)?, None)
         }
         MountSource::File { .. } => {
             let file = memory.next().expect("there is one for each such source");
@@ -80,9 +85,7 @@ pub(super) fn source(
             (whole, Some(inside).filter(|inside| !inside.is_root()))
         }
     };
-    if security == Security::Sandbox {
-        sys::mount_setattr(&detached, true, MountAttrFlags::MOUNT_ATTR_NODEV, 0).map_err(failed)?;
-    }
+    sys::mount_setattr(&detached, true, others.attributes(), 0).map_err(failed)?;
     let Some(inside) = part else {
         let leaf = file_type(&detached).map_err(failed)?;
         return Ok(Source {
@@ -144,7 +147,11 @@ fn stack(
 }
 
 /// Opens a path as if `base` were the root.
-fn open_inside(mount: &Mount, base: &Path, inside: &GuestPath) -> Result<OwnedFd, ExecError> {
+pub(super) fn open_inside(
+    mount: &Mount,
+    base: &Path,
+    inside: &GuestPath,
+) -> Result<OwnedFd, ExecError> {
     let opened =
         rustix::fs::open(base, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
             ExecError::MountSource {

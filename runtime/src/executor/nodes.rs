@@ -1,4 +1,4 @@
-//! The devices a job was given: bound from the host, or made.
+//! Device nodes: those a job was given, bound from the host or made, and whether others work.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -11,23 +11,70 @@ use super::detached::{clone_files, clone_tree, new_mount};
 use super::surroundings::Surroundings;
 use crate::{Device, DeviceKind, DeviceNumber, ExecError, Job, sys};
 
+/// Whether device nodes work that a job makes, or finds in an image or a directory of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OtherNodes {
+    /// None does: nothing else would keep the job from the disks of the host.
+    Dead,
+    /// Those do that the rules of its control group are about, or all if nothing restricts it.
+    Alive,
+}
+
+impl OtherNodes {
+    /// Returns what a file system is mounted with that may hold some.
+    pub(super) fn attributes(self) -> MountAttrFlags {
+        match self {
+            Self::Dead => MountAttrFlags::MOUNT_ATTR_NODEV,
+            Self::Alive => MountAttrFlags::empty(),
+        }
+    }
+}
+
+/// A device that a job is given.
+pub(super) struct Given<'a> {
+    device: &'a Device,
+    pub(super) number: DeviceNumber,
+    /// The host's node, if there is one.
+    host: Option<(DeviceNumber, Stat)>,
+}
+
+/// Finds out which devices a job is given.
+pub(super) fn given_devices(job: &Job) -> Result<Vec<Given<'_>>, ExecError> {
+    let look = |device| {
+        let host = host_node(device).map_err(failed(device))?;
+        let number = device.number.or(host.map(|(number, _)| number));
+        Ok(Given {
+            device,
+            number: number.ok_or_else(|| failed(device)(Errno::NODEV))?,
+            host,
+        })
+    };
+    job.devices.iter().map(look).collect()
+}
+
+fn failed(device: &Device) -> impl Fn(Errno) -> ExecError {
+    |errno| ExecError::Device {
+        target: device.target.clone(),
+        host: device.host.clone(),
+        source: errno.into(),
+    }
+}
+
 /// Returns a detached mount for each device, in order.
 pub(super) fn device_mounts<'a>(
     surroundings: &Surroundings,
-    job: &'a Job,
+    given: &[Given<'a>],
 ) -> Result<Vec<(&'a GuestPath, OwnedFd)>, ExecError> {
     let mut nodes = None;
     let mut names = Vec::new();
     let mut mounts = Vec::new();
-    for device in &job.devices {
-        let failed = |errno: Errno| ExecError::Device {
-            target: device.target.clone(),
-            host: device.host.clone(),
-            source: errno.into(),
-        };
-        let host = host_node(device).map_err(failed)?;
-        let number = device.number.or(host.map(|(number, _)| number));
-        let number = number.ok_or_else(|| failed(Errno::NODEV))?;
+    for &Given {
+        device,
+        number,
+        host,
+    } in given
+    {
+        let failed = failed(device);
         check_ids(surroundings, device)?;
         if !is_as_wished(device, number, host) {
             let nodes = match &nodes {
@@ -35,7 +82,7 @@ pub(super) fn device_mounts<'a>(
                 None => {
                     let options = [("mode", "0700"), ("size", "1m")];
                     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
-                    nodes.insert(new_mount("tmpfs", &options, attributes).map_err(failed)?)
+                    nodes.insert(new_mount("tmpfs", &options, attributes).map_err(&failed)?)
                 }
             };
             let name = names.len().to_string();
@@ -50,7 +97,7 @@ pub(super) fn device_mounts<'a>(
                 Err(errno) => return Err(failed(errno)),
             }
         }
-        let mount = clone_tree(&device.host).map_err(failed)?;
+        let mount = clone_tree(&device.host).map_err(&failed)?;
         // The node is the host's to change; what is written to the device is another matter.
         sys::mount_setattr(&mount, true, MountAttrFlags::MOUNT_ATTR_RDONLY, 0).map_err(failed)?;
         mounts.push((&device.target, Some(mount)));

@@ -5,20 +5,19 @@ use std::path::PathBuf;
 
 use kiln_cache::GuestPath;
 use kiln_snapshotter::overlay::{self, OverlaySpec};
-use rustix::mount::MountAttrFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{Gid, Uid};
 
 use super::builtin::{Steps, add_builtin_mounts};
 use super::detached::clone_tree;
+use super::groups::Groups;
 use super::memory::memory_files;
 use super::mounts::{Source, mount_step, source};
-use super::nodes::device_mounts;
+use super::nodes::{OtherNodes, device_mounts, given_devices};
 use super::sockets::Sockets;
 use super::streams::{OurStreams, streams};
 use super::stubs::{Image, Stubs};
 use super::surroundings::{OwnStubs, Surroundings};
-use crate::cgroup::Cgroup;
 use crate::sys::{
     self, Arguments, Identity, Leaf, MountStep, Namespaces, Program, Spawned, Strings, Target,
 };
@@ -38,7 +37,7 @@ pub(crate) struct Running {
     pub(crate) report: OwnedFd,
     pub(crate) sockets: Sockets,
     pub(crate) streams: OurStreams,
-    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) groups: Groups,
     pub(crate) warnings: Vec<Warning>,
     /// Names for messages and mount points to remove.
     pub(crate) plan: Plan,
@@ -72,24 +71,22 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
     let program = job.process.argv.first().ok_or(ExecError::NoCommand)?;
     let mounts = mounts_in_order(job);
     let identity = identity(surroundings, job)?;
+    let given = given_devices(job)?;
+    let (groups, warnings) = Groups::create(surroundings, job, &given)?;
+    let others = groups.other_nodes();
     let mut memory = memory_files(surroundings, &mounts)?.into_iter();
     let mounts = mounts
         .into_iter()
-        .map(|mount| {
-            Ok((
-                mount,
-                source(surroundings, job.security, mount, &mut memory)?,
-            ))
-        })
+        .map(|mount| Ok((mount, source(surroundings, others, mount, &mut memory)?)))
         .collect::<Result<Vec<_>, ExecError>>()?;
     let own_stubs = own_stubs(surroundings, job, &mounts)?;
     let stubs_layer = own_stubs
         .as_ref()
         .map_or(surroundings.stubs(), |own| own.0.clone());
-    let root = root(job, stubs_layer)?;
+    let root = root(job, others, stubs_layer)?;
     let mut steps = Steps::new(Stubs::new(root, image(job)));
-    let terminals = add_builtin_mounts(surroundings, job, &mut steps)?;
-    for (target, mount) in device_mounts(surroundings, job)? {
+    let terminals = add_builtin_mounts(surroundings, job, others, &mut steps)?;
+    for (target, mount) in device_mounts(surroundings, &given)? {
         let place = steps.place(target, Leaf::File)?;
         let step = MountStep::Attach {
             mount,
@@ -110,10 +107,6 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         })?;
     }
 
-    let cgroup = Cgroup::create(&job.resources)?;
-    let (cgroup, warnings) = cgroup.map_or((None, Vec::new()), |(group, warnings)| {
-        (Some(group), warnings)
-    });
     let (ours, theirs) = streams(job.process.streams, &terminals)?;
     let (report, their_report) = rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -144,7 +137,6 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         true => capability::forbidden(job.network),
         false => Vec::new(),
     };
-    let joined = cgroup.as_ref().map_or(&[][..], Cgroup::procs_files);
 
     let process = sys::spawn(
         &Program {
@@ -153,8 +145,8 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
             proc: surroundings.proc.as_fd(),
             streams: theirs.each_ref().map(|stream| stream.as_fd()),
             controlling_terminal: matches!(job.process.streams, Streams::Terminal(_)),
-            cgroups: joined,
-            unshare_cgroup: cgroup.is_some(),
+            cgroups: &groups.procs_files(),
+            unshare_cgroup: groups.are_entered(),
             root: steps.stubs.root(),
             mounts: &steps.steps,
             hostname: job.hostname.as_bytes(),
@@ -175,9 +167,9 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         },
         Namespaces {
             network: job.network == Network::None,
-            cgroup: cgroup.is_none(),
+            cgroup: !groups.are_entered(),
         },
-        cgroup.as_ref().and_then(Cgroup::directory),
+        groups.directory(),
         &surroundings.keeper,
     )
     .map_err(ExecError::start("cloning a process into new namespaces"))?;
@@ -187,7 +179,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
         report,
         sockets: Sockets::new(identity.groups.is_some()),
         streams: ours,
-        cgroup,
+        groups,
         warnings,
         plan: Plan {
             program: program.clone(),
@@ -277,7 +269,7 @@ fn image(job: &Job) -> Option<Image> {
 }
 
 /// Makes the root, not attached anywhere.
-fn root(job: &Job, stubs_layer: PathBuf) -> Result<OwnedFd, ExecError> {
+fn root(job: &Job, others: OtherNodes, stubs_layer: PathBuf) -> Result<OwnedFd, ExecError> {
     let root = match &job.root {
         Root::Layers { lowers, upper } => {
             let mut lowers = lowers.clone();
@@ -299,11 +291,7 @@ fn root(job: &Job, stubs_layer: PathBuf) -> Result<OwnedFd, ExecError> {
             clone_tree(path).map_err(ExecError::prepare(format!("mounting {}", path.display())))?
         }
     };
-    let attributes = match job.security {
-        Security::Sandbox => MountAttrFlags::MOUNT_ATTR_NODEV,
-        Security::Insecure => MountAttrFlags::empty(),
-    };
-    sys::mount_setattr(&root, true, attributes, libc::MS_PRIVATE)
+    sys::mount_setattr(&root, true, others.attributes(), libc::MS_PRIVATE)
         .map_err(ExecError::prepare("setting the root's mount attributes"))?;
     Ok(root)
 }

@@ -16,6 +16,7 @@ use rustix::fs::Gid;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
+use super::groups::Groups;
 use crate::cgroup::Cgroup;
 use crate::seccomp;
 use crate::sys::{self, Call, WantedSocket};
@@ -46,8 +47,8 @@ impl Sockets {
         self.listener.as_ref().map(|listener| listener.as_fd())
     }
 
-    /// Answers one call, if one waits. `cgroup` is the job's.
-    pub(crate) fn answer(&mut self, cgroup: Option<&Cgroup>) {
+    /// Answers one call, if one waits. `groups` are the job's.
+    pub(crate) fn answer(&mut self, groups: &Groups) {
         let Some(listener) = self.listener() else {
             return;
         };
@@ -63,7 +64,7 @@ impl Sockets {
         let Ok(call) = Call::receive(listener) else {
             return;
         };
-        if let Err(errno) = self.give(listener, call, cgroup) {
+        if let Err(errno) = self.give(listener, call, groups.limits()) {
             call.refuse(listener, errno);
         }
     }

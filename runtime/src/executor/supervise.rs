@@ -154,7 +154,7 @@ fn watch(
             cancelled = true;
         }
         if listens && rest.next().unwrap_or(false) {
-            running.sockets.answer(running.cgroup.as_ref());
+            running.sockets.answer(&running.groups);
         }
         if ended {
             break;
@@ -206,7 +206,7 @@ impl Running {
         self.process.kill();
         let _ = self.process.reap();
         self.plan.stubs.remove();
-        self.cgroup.take().map(crate::cgroup::Cgroup::remove);
+        self.groups.remove_limits();
         ExecError::prepare("watching the process")(errno)
     }
 }
@@ -218,10 +218,7 @@ pub(crate) fn finish(
     cancelled: bool,
 ) -> Result<Outcome, ExecError> {
     running.plan.stubs.remove();
-    let out_of_memory = running
-        .cgroup
-        .take()
-        .is_some_and(crate::cgroup::Cgroup::remove);
+    let out_of_memory = running.groups.remove_limits();
     let end = match (ended.report.failure, ended.status) {
         _ if cancelled => End::Cancelled,
         (Some(record), _) => explain(&running.plan, record, &ended.report.head)?,

@@ -34,6 +34,7 @@ use rustix::thread::CapabilitySet;
 
 use super::detached::{PLAIN, attach, clone_tree, new_mount};
 use super::limits::Limits;
+use crate::cgroup::DeviceControl;
 use crate::claim::Claim;
 use crate::sys::{self, Keeper, Leaf};
 use crate::userns::IdMaps;
@@ -80,6 +81,7 @@ pub(crate) struct Surroundings {
     pub(super) filter: Vec<sock_filter>,
     pub(super) own_capabilities: CapabilitySet,
     pub(super) limits: Limits,
+    pub(super) device_control: DeviceControl,
     pub(super) keeper: Keeper,
     pub(super) launcher: OwnedFd,
     /// The parent's `/proc`.
@@ -117,6 +119,7 @@ impl Surroundings {
             filter: seccomp::default_filter(),
             own_capabilities: capability::own(),
             limits: Limits::of_this_process()?,
+            device_control: DeviceControl::default(),
             keeper,
             launcher: launcher().map_err(ExecError::prepare("making the launcher of programs"))?,
             proc,

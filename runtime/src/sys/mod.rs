@@ -6,6 +6,7 @@
 //! calls on data prepared before and does nothing else. It never allocates, never locks, never
 //! unwinds.
 
+mod bpf; // programs about devices
 mod calls; // those of a sandbox that kiln answers
 mod child; // what the new process does
 mod children; // their ends
@@ -23,6 +24,7 @@ mod raw; // system calls that rustix lacks
 mod report; // how a new process says what went wrong
 mod tied; // programs that do not outlive kiln
 
+pub(crate) use bpf::{Instruction, attach_device_program, load_device_program};
 pub(crate) use calls::{Call, WantedSocket, give_socket};
 pub use children::await_children;
 pub use closed::was_closed;

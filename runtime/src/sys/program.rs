@@ -25,7 +25,7 @@ pub(crate) struct Program<'a> {
     /// Whether those are a terminal to take as one's own.
     pub(crate) controlling_terminal: bool,
     /// Files that take a process id, one for each control group to enter.
-    pub(crate) cgroups: &'a [OwnedFd],
+    pub(crate) cgroups: &'a [BorrowedFd<'a>],
     /// Whether to leave the parent's control group namespace after entering the groups.
     pub(crate) unshare_cgroup: bool,
     /// The root file system: a detached mount.

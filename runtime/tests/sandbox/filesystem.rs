@@ -156,10 +156,11 @@ fn binds_stay_inside(fixture: &Fixture) {
 }
 
 fn df_106_tmpfs_mounts_have_a_size(fixture: &Fixture) {
-    // And mode 1777 unless another is wanted; nothing in them is executable or a device.
+    // And mode 1777 unless another is wanted. Programs in them can be started.
     let script = "
         stat -f -c %T /t; stat -c %a /t; df -k /t | tail -1 | awk '{print $2}'
         head -c 2097152 /dev/zero > /t/fits && rm /t/fits && echo fits
+        printf '#!/bin/sh\\necho started\\n' > /t/p && chmod +x /t/p && /t/p && rm /t/p
         { head -c 2097153 /dev/zero > /t/large; } 2>&1 | grep -c 'No space left on device'
         stat -c %s /t/large";
     let (mut job, upper) = fixture.job(&["sh", "-c", script]);
@@ -171,7 +172,7 @@ fn df_106_tmpfs_mounts_have_a_size(fixture: &Fixture) {
         },
         access: Access::ReadWrite,
     }];
-    let expected = "tmpfs\n1777\n2048\nfits\n1\n2097152\n";
+    let expected = "tmpfs\n1777\n2048\nfits\nstarted\n1\n2097152\n";
     assert_eq!(fixture.output(&job), expected);
     assert_eq!(list(&upper), [""; 0]);
 }

@@ -12,6 +12,7 @@
 )]
 
 mod containers;
+mod device_rules;
 mod devices;
 mod escape;
 mod filesystem;
@@ -64,6 +65,12 @@ fn main() -> ExitCode {
         }
         (Some("--limited-caller"), [directory, ..]) => {
             process::limited_caller(Path::new(directory))
+        }
+        (Some("--hierarchies"), [directory, ..]) => {
+            device_rules::with_hierarchies(Path::new(directory))
+        }
+        (Some("--own-group"), [directory, own, ..]) => {
+            device_rules::in_own_group(Path::new(directory), Path::new(own))
         }
         #[cfg(target_arch = "x86_64")]
         (Some("--sockets"), [what, ..]) => sockets::inside(what),
@@ -136,6 +143,7 @@ fn inside(words: &[String]) -> ExitCode {
         filesystem::CASES,
         mount_points::CASES,
         devices::CASES,
+        device_rules::CASES,
         secrets::CASES,
         security::CASES,
         #[cfg(target_arch = "x86_64")]
