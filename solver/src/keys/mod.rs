@@ -239,17 +239,17 @@ mod tests {
         assert_eq!(
             recipes,
             [
-                "dcaa427d7606b9c9",
-                "28c5e7184458342c",
-                "01abb9aa023d6555",
-                "8c5166656da736db",
-                "663303a9990cbebc",
+                "c739047e522db3b5",
+                "0916f8e31b7a36f2",
+                "a46a13e5fa31a300",
+                "eaac4b2b3ba49920",
+                "9ce59cbfe6b6d13c",
             ]
         );
         let graph = sample();
         let (id, last) = graph.steps().last().expect("the sample has steps");
         let evidence = evidence(&last.op, keys[id.index()].weak, &State::default(), None);
-        assert_eq!(evidence[0].to_string()[..16], *"605d6bfe1d94e9fc");
+        assert_eq!(evidence[0].to_string()[..16], *"a799384936c57c5c");
     }
 
     #[test]
