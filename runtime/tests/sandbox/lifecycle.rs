@@ -83,7 +83,9 @@ fn cancelled_before_it_starts(fixture: &Fixture) {
 }
 
 fn killed_from_outside(fixture: &Fixture) {
-    let argv = ["sh", "-c", "echo ready; sleep 31415926; exit"];
+    // Other suites may run at the same time, as other users too.
+    let script = format!("echo ready; sleep 10000; exit {}", std::process::id());
+    let argv = ["sh", "-c", &script];
     let (job, _) = fixture.job(&argv);
     let killed = AtomicBool::new(false);
     let mut kill = |_: Stream, _: &[u8]| {
