@@ -1,9 +1,14 @@
 //! What is wrong with a Dockerfile, and where (dockerfile.md section 13).
 
-use insta::assert_snapshot;
-use kiln_testbed::need;
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use crate::harness::Kiln;
+use std::fs::File;
+use std::process::Command;
+
+use insta::assert_snapshot;
+use kiln_testbed::{need, run};
+
+use crate::harness::{Ended, Kiln};
 
 /// Builds, which must fail, and returns standard error from the first block that is not progress.
 fn complaint(kiln: &Kiln, dockerfile: &str) -> String {
@@ -101,4 +106,37 @@ fn findings_are_listed_after_success() {
          related to OS signals (line 3)
 "
     );
+}
+
+#[test]
+fn what_unpacks_to_too_much_is_refused_and_may_be_allowed() {
+    let kiln = Kiln::new();
+    kiln.dockerfile("FROM scratch\nADD a.tgz /x/\n");
+    let zeros = kiln.scratch.join("zeros");
+    File::create(&zeros).unwrap().set_len(8 << 20).unwrap();
+    run(Command::new("tar")
+        .arg("--create")
+        .arg("--gzip")
+        .arg("--file")
+        .arg(kiln.scratch.join("ctx/a.tgz"))
+        .arg("--directory")
+        .arg(kiln.scratch.join(""))
+        .arg("zeros"));
+    let build = |ratio: &str| {
+        let mut command = kiln.command();
+        command
+            .env("KILN_UNPACK_LIMIT", "1m")
+            .env("KILN_UNPACK_RATIO", ratio);
+        Ended::from(command.args(["build", "ctx"]).output().unwrap())
+    };
+    let refused = build("20");
+    assert_eq!(refused.code, 1);
+    for part in [
+        ">>> ADD a.tgz /x/",
+        "cannot read the content of /x/zeros: it unpacks to more than",
+        "hint: if this is what it should be, allow more with KILN_UNPACK_LIMIT or KILN_UNPACK_RATIO",
+    ] {
+        assert!(refused.stderr.contains(part), "{part}: {refused:#?}");
+    }
+    assert_eq!(build("2000").code, 0);
 }

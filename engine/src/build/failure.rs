@@ -4,7 +4,7 @@ use kiln_parser::{Diagnostic, Dockerfile, hint, suggest};
 use kiln_solver::{Fault, PlanError, SolveError, StepError};
 
 use crate::check::Sites;
-use crate::error::chain;
+use crate::error::{chain, unpack_hint};
 use crate::transfer::bring::gone;
 use crate::{Error, ErrorClass, SourceText};
 
@@ -104,6 +104,6 @@ fn step_hint(error: &StepError) -> Option<String> {
         StepError::Secret(id) => format!("give it with: kiln build --secret id={id},src=FILE"),
         StepError::Agent(id) => format!("give it with: kiln build --ssh {id}"),
         StepError::Device(name) => format!("allow it with: kiln build --allow device={name}"),
-        _ => return None,
+        _ => return unpack_hint(error),
     })
 }
