@@ -323,3 +323,53 @@ fn a_file_of_a_layer_cut_short_goes_nowhere() {
     }
     kiln.ok(&["save", "-o", archive, "app"]);
 }
+
+/// What is lost of one container keeps nobody from listing the others, or says which one, and it can
+/// always be removed.
+#[test]
+fn every_file_of_a_container_cut_short_is_said_or_does_no_harm() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    for (name, code) in [("torn", "3"), ("other", "4")] {
+        let script = format!("echo said; exit {code}");
+        let ended = kiln.run(&["run", "--name", name, "app", "sh", "-c", &script]);
+        assert_eq!(ended.code.to_string(), code, "{ended:#?}");
+    }
+    let list = ["ps", "-a", "--format", "{{.Names}} {{.Status}}"];
+    let id = kiln.ok(&["ps", "-a", "-q", "--no-trunc", "-f", "name=torn"]);
+    let directory = kiln.scratch.join("state/containers").join(&id);
+    let mut seen = Vec::new();
+    for entry in fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let Ok(whole) = fs::read(&path) else {
+            continue; // a directory
+        };
+        if whole.is_empty() {
+            continue;
+        }
+        File::create(&path).unwrap();
+        let listed = kiln.run(&list);
+        is_right_or_said(&path, "ps", &listed, || {
+            listed.stdout.contains("other Exited (4)") && listed.stdout.lines().count() == 2
+        });
+        if name == "state.json" {
+            // Nobody knows how it ended; it does not run.
+            assert!(listed.stdout.contains("torn Exited (137)"), "{listed:#?}");
+        }
+        if name == "spec.json" {
+            let next = format!("`kiln rm -f {id}` removes the container");
+            assert!(listed.stderr.contains(&next), "{listed:#?}");
+        }
+        fs::write(&path, whole).unwrap();
+        seen.push(name);
+    }
+    for name in ["name", "spec.json", "state.json", "log"] {
+        assert!(seen.iter().any(|other| other == name), "{name}: {seen:?}");
+    }
+    for name in ["spec.json", "state.json", "name"] {
+        File::create(directory.join(name)).unwrap();
+    }
+    kiln.ok(&["rm", "-f", &id]);
+    assert_eq!(kiln.ok(&["ps", "-a", "--format", "{{.Names}}"]), "other");
+}

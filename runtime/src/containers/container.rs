@@ -83,7 +83,8 @@ impl Container {
     pub fn name(&self) -> Result<ContainerName, ContainerError> {
         let path = self.directory.join("name");
         let text = fs::read_to_string(&path).map_err(|source| self.missing(&path, source))?;
-        ContainerName::try_from(text).map_err(|_| ContainerError::NotFound(self.id.to_string()))
+        // One that was lost is made up as for those without.
+        Ok(ContainerName::try_from(text).unwrap_or_else(|_| ContainerName::after(&self.id)))
     }
 
     /// Reads what it is.
@@ -101,12 +102,12 @@ impl Container {
     /// # Errors
     /// It was removed, or the disk.
     pub fn state(&self) -> Result<State, ContainerError> {
-        let state: State = self.read_json("state.json")?;
+        let state = self.read_state()?;
         if state.status != Status::Running || self.is_held()? {
             return Ok(state);
         }
         // Its monitor may have finished properly in between.
-        let state: State = self.read_json("state.json")?;
+        let state = self.read_state()?;
         Ok(match state.status {
             Status::Running => state.abandoned(),
             _ => state,
@@ -265,7 +266,7 @@ impl Container {
                 }
                 // Somebody looks, or starts it just now, which are both over soon.
                 Err(TryLockError::WouldBlock) => {
-                    let state: State = self.read_json("state.json")?;
+                    let state = self.read_state()?;
                     if state.status == Status::Running || Instant::now() > until {
                         return Err(ContainerError::AlreadyRunning(self.id.clone()));
                     }
@@ -274,7 +275,7 @@ impl Container {
             }
         }
         // It may have been removed while we waited.
-        self.read_json::<State>("state.json")?;
+        self.read_state()?;
         Ok(Held::new(self.clone(), lock))
     }
 
@@ -327,10 +328,26 @@ impl Container {
         }
     }
 
+    /// Reads what was written down last. That of a container that ran when the machine lost its
+    /// power may have come to nothing; whether it runs, its lock tells.
+    fn read_state(&self) -> Result<State, ContainerError> {
+        match self.read_json("state.json") {
+            Err(ContainerError::Damaged { .. }) => Ok(State {
+                status: Status::Running,
+                ..State::CREATED
+            }),
+            other => other,
+        }
+    }
+
     fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, ContainerError> {
         let path = self.directory.join(name);
         let text = fs::read(&path).map_err(|source| self.missing(&path, source))?;
-        serde_json::from_slice(&text).map_err(|source| ContainerError::Damaged { path, source })
+        serde_json::from_slice(&text).map_err(|source| ContainerError::Damaged {
+            id: self.id.clone(),
+            path,
+            source,
+        })
     }
 
     fn missing(&self, path: &Path, source: io::Error) -> ContainerError {

@@ -58,8 +58,10 @@ pub enum ContainerError {
         source: serde_json::Error,
     },
     /// A file of a container cannot be understood.
-    #[error("{} is damaged", path.display())]
+    #[error("{} is damaged: `kiln rm -f {id}` removes the container", path.display())]
     Damaged {
+        /// The container.
+        id: ContainerId,
         /// Which.
         path: PathBuf,
         /// What is wrong.

@@ -38,6 +38,14 @@ pub(super) fn write_file(path: &Path, text: &[u8]) -> Result<(), ContainerError>
         .map_err(ContainerError::at(path))
 }
 
+/// Has on the disk what was written below a directory, and whatever else its file system holds:
+/// one call for the few files of a container, whose layer the kernel has just written in the same way.
+pub(super) fn settle(directory: &Path) -> Result<(), ContainerError> {
+    File::open(directory)
+        .and_then(|file| Ok(rustix::fs::syncfs(file)?))
+        .map_err(ContainerError::at(directory))
+}
+
 /// Room on the disk for a file to come, which can be written then though the disk be full.
 #[derive(Debug)]
 pub(super) struct Reserve {

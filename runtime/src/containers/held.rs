@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 
 use kiln_cache::remove_tree;
 
-use super::files::{Reserve, json, write_file};
+use super::files::{Reserve, json, settle, write_file};
 use super::monitor::{self, Announcement, Attachment, Attended};
-use super::state::State;
+use super::state::{Removal, State};
 use super::{Container, ContainerError};
 
 /// A container whose lock this process holds: it is about to run or to go, and nobody takes it for
@@ -76,7 +76,17 @@ impl Held {
                 .map_err(ContainerError::at(container.directory()))?;
         }
         match serde_json::from_str(&line) {
-            Ok(Announcement::Started(state) | Announcement::Failed(state)) => Ok(state),
+            Ok(Announcement::Started(state) | Announcement::Failed(state)) => {
+                // Whoever is told that it runs finds it after a loss of power. One that removes
+                // itself may be gone by now, and would not stay anyway.
+                match container.spec() {
+                    Ok(spec) if spec.removal == Removal::ByHand => {
+                        settle(container.directory())?;
+                    }
+                    _ => {}
+                }
+                Ok(state)
+            }
             Ok(Announcement::Refused(reason)) => Err(ContainerError::Refused {
                 id: container.id().clone(),
                 reason,
@@ -106,6 +116,12 @@ impl Held {
             Some(reserve) => reserve.write(&path, &text),
             None => write_file(&path, &text),
         }
+    }
+
+    /// Writes down what became of it at last, for good.
+    pub(super) fn write_end(&mut self, state: &State) -> Result<(), ContainerError> {
+        self.write_state(state)?;
+        settle(self.container.directory())
     }
 
     pub(super) fn remove(&mut self) -> Result<(), ContainerError> {

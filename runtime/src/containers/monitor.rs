@@ -192,7 +192,7 @@ pub(super) fn run(
     }
     state.lost_log_lines = log.finish();
     let written = match spec.removal {
-        Removal::ByHand => held.write_state(&state),
+        Removal::ByHand => held.write_end(&state),
         Removal::Automatic => held.remove(),
     };
     // Whoever waits for the end of a connection may start or remove the container next.

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_cache::remove_tree;
 
-use super::files::{lock_file, write_file, write_json};
+use super::files::{lock_file, settle, write_file, write_json};
 use super::state::{Spec, State};
 use super::{Container, ContainerError, ContainerId, ContainerName, Held};
 use crate::{Access, EtcFile, Writable};
@@ -152,7 +152,8 @@ impl Containers {
         write_file(
             &container.directory().join("name"),
             name.as_str().as_bytes(),
-        )
+        )?;
+        settle(container.directory())
     }
 
     /// Returns all containers, by id.
