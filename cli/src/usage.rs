@@ -89,10 +89,16 @@ fn find<'a>(root: &'a Command, arguments: &[OsString]) -> (String, &'a Command) 
 fn complaint(error: &clap::Error, path: &str, command: &Command) -> String {
     let argument = invalid_argument(error);
     let name = context(error, ContextKind::InvalidSubcommand);
-    let is_to_come = later::is_known(path, &argument) || later::is_command(path, &name);
+    let instead = match error.kind() {
+        ErrorKind::UnknownArgument => later::instead_of_flag(path, &argument),
+        ErrorKind::InvalidSubcommand => later::instead_of_command(path, &name),
+        _ => None,
+    };
     let message = match error.kind() {
-        ErrorKind::UnknownArgument if is_to_come => format!("{argument} is not supported yet"),
-        ErrorKind::InvalidSubcommand if is_to_come => {
+        ErrorKind::UnknownArgument if instead.is_some() => {
+            format!("{argument} is not supported yet")
+        }
+        ErrorKind::InvalidSubcommand if instead.is_some() => {
             format!("'{path} {name}' is not supported yet")
         }
         ErrorKind::UnknownArgument if argument.starts_with("--") => {
@@ -108,10 +114,15 @@ fn complaint(error: &clap::Error, path: &str, command: &Command) -> String {
         _ => first_line(error),
     };
     let mut text = format!("kiln: {message}\n");
-    for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
-        let suggestion = context(error, kind);
-        if !suggestion.is_empty() && !is_to_come {
-            text.push_str(&format!("Did you mean '{suggestion}'?\n"));
+    match instead {
+        Some(instead) => text.push_str(&format!("hint: {instead}\n")),
+        None => {
+            for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
+                let suggestion = context(error, kind);
+                if !suggestion.is_empty() {
+                    text.push_str(&format!("Did you mean '{suggestion}'?\n"));
+                }
+            }
         }
     }
     let usage = command.clone().bin_name(path).render_usage().to_string();

@@ -172,6 +172,34 @@ fn mistakes_are_explained_with_usage() {
     ");
 }
 
+/// It said that they are not supported, and left it at that.
+#[test]
+fn what_docker_has_leads_to_what_kiln_has() {
+    let kiln = Kiln::new();
+    assert_snapshot!(kiln.run(&["exec", "-it", "web", "sh"]).stderr, @r"
+    kiln: 'kiln exec' is not supported yet
+    hint: start another container of the image with 'kiln run --rm -it IMAGE sh', with the same -v, or see what the first one does with 'kiln logs CONTAINER'
+
+    Usage:  kiln COMMAND
+
+    Run 'kiln --help' for more information
+    ");
+    let ports = "hint: a container has this machine's network, so what listens in it is reached";
+    for flags in [
+        &["-p", "80:80"][..],
+        &["-dp80:80"],
+        &["--publish=80:80"],
+        &["-P"],
+    ] {
+        let ended = kiln.run(&[&["run"], flags, &["app"]].concat());
+        assert_eq!(ended.code, 125);
+        assert!(ended.stderr.contains(ports), "{ended:#?}");
+    }
+    let ended = kiln.run(&["prune"]);
+    assert!(ended.stderr.contains("'kiln system prune'"), "{ended:#?}");
+    assert!(!ended.stderr.contains("'run'"), "{ended:#?}");
+}
+
 #[test]
 fn several_objects_are_all_tried() {
     let kiln = Kiln::new();
@@ -213,7 +241,7 @@ fn commands_of_docker_lead_to_no_other_command() {
         let ended = kiln.run(&line.split(' ').collect::<Vec<_>>());
         assert_eq!(ended.code, 1, "{ended:#?}");
         assert!(
-            ended.stderr.contains("is not supported yet\n"),
+            ended.stderr.contains("is not supported yet\nhint: "),
             "{ended:#?}"
         );
         assert!(!ended.stderr.contains("Did you mean"), "{ended:#?}");
