@@ -3,6 +3,7 @@
 //! Events arrive from any thread at [`Display`], which enters them in a [`Book`] and shows the book
 //! in one of four ways. A thread wakes ten times a second for what changes with time alone.
 
+mod area; // lines of a terminal that change
 mod book; // what has happened so far
 mod log; // from chunks of bytes to lines
 mod paint; // colours

@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kiln_cache::Sha256;
 use kiln_registry::{Event, Step};
 
+use super::area::{Area, Place};
 use crate::units;
 use crate::{clean, terminal};
 
@@ -31,38 +30,23 @@ pub(crate) struct Transfers {
 
 struct State {
     stream: Stream,
-    bar: Option<ProgressBar>,
+    /// None where lines stay as they are.
+    area: Option<Area>,
     /// Layers in the order they were first heard of.
     order: Vec<Sha256>,
     layers: BTreeMap<Sha256, String>,
-    drawn: Option<Instant>,
 }
-
-/// As often as a picture of a build is drawn.
-const INTERVAL: Duration = Duration::from_millis(100);
 
 impl Transfers {
     /// Begins to show transfers.
     pub(crate) fn start(stream: Stream) -> Self {
-        let target = match stream {
-            Stream::Output if terminal::stdout_is_terminal() => {
-                Some(ProgressDrawTarget::stdout_with_hz(20))
-            }
-            _ => None,
-        };
-        let bar = target.map(|target| {
-            let style = ProgressStyle::with_template("{msg}").expect("the template is fixed");
-            let bar = ProgressBar::with_draw_target(None, target);
-            bar.set_style(style);
-            bar
-        });
+        let is_drawn = stream == Stream::Output && terminal::stdout_is_terminal();
         Self {
             state: Mutex::new(State {
                 stream,
-                bar,
+                area: is_drawn.then(|| Area::new(Place::Output)),
                 order: Vec::new(),
                 layers: BTreeMap::new(),
-                drawn: None,
             }),
         }
     }
@@ -75,13 +59,14 @@ impl Transfers {
 
     /// Leaves the last state of every layer on the screen.
     pub(crate) fn finish(self) {
-        let state = self
+        let mut state = self
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(bar) = &state.bar {
-            bar.finish_and_clear();
-            for line in state.lines() {
+        let lines = state.lines();
+        if let Some(area) = &mut state.area {
+            area.clear();
+            for line in lines {
                 state.write(&line);
             }
         }
@@ -99,14 +84,10 @@ impl State {
             event.step,
             Step::Downloading { done_bytes: 1.. } | Step::Uploading { done_bytes: 1.. }
         );
-        match &self.bar {
-            Some(bar) => {
-                let is_due = self.drawn.is_none_or(|drawn| drawn.elapsed() >= INTERVAL);
-                if is_due || !is_bytes {
-                    self.drawn = Some(Instant::now());
-                    bar.set_message(self.lines().join("\n"));
-                }
-            }
+        let lines = self.lines();
+        match &mut self.area {
+            Some(area) if is_bytes && !area.is_due() => {}
+            Some(area) => area.draw(&lines),
             None if is_bytes && before.is_some() => {}
             None if before.as_ref() == Some(&words) => {}
             None if is_bytes => self.write(&line(event.digest, plain_start(event))),

@@ -5,41 +5,42 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kiln_cache::Sha256;
 use kiln_engine::{LayerProgress, LayerWork};
 
+use super::area::{Area, Place};
 use crate::{terminal, units};
-
-/// Times a second.
-const REFRESHES: u8 = 10;
 
 /// Shows layers on their way to the disk.
 pub(crate) struct Unpacking {
-    bar: Option<ProgressBar>,
-    layers: Mutex<Vec<(Sha256, String)>>,
+    /// None where nobody looks.
+    state: Option<Mutex<State>>,
+}
+
+struct State {
+    area: Area,
+    layers: Vec<(Sha256, String)>,
 }
 
 impl Unpacking {
     /// Begins to show them.
     pub(crate) fn start() -> Self {
-        let bar = terminal::stderr_is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{msg}").expect("the template is fixed");
-            let target = ProgressDrawTarget::stderr_with_hz(REFRESHES);
-            ProgressBar::with_draw_target(None, target).with_style(style)
+        let state = terminal::stderr_is_terminal().then(|| {
+            Mutex::new(State {
+                area: Area::new(Place::Error),
+                layers: Vec::new(),
+            })
         });
-        Self {
-            bar,
-            layers: Mutex::default(),
-        }
+        Self { state }
     }
 
     /// Takes what the engine tells, from any thread.
     pub(crate) fn take(&self, progress: &LayerProgress) {
-        let Some(bar) = &self.bar else {
+        let Some(state) = &self.state else {
             return;
         };
-        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { area, layers } = &mut *state;
         let line = line(progress);
         match layers
             .iter_mut()
@@ -48,14 +49,17 @@ impl Unpacking {
             Some((_, old)) => *old = line,
             None => layers.push((progress.digest, line)),
         }
-        let lines: Vec<&str> = layers.iter().map(|(_, line)| line.as_str()).collect();
-        bar.set_message(lines.join("\n"));
+        if area.is_due() {
+            let lines: Vec<&str> = layers.iter().map(|(_, line)| line.as_str()).collect();
+            area.draw(&lines);
+        }
     }
 
     /// Takes them off the screen.
     pub(crate) fn finish(self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if let Some(state) = self.state {
+            let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+            state.area.clear();
         }
     }
 }

@@ -13,7 +13,7 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use kiln_testbed::{assert_no_leftovers, need};
+use kiln_testbed::{Tool, assert_no_leftovers, need};
 
 use crate::harness::{Ended, Kiln, interrupt, names};
 
@@ -217,4 +217,91 @@ fn who_waits_for_an_archive_ends() {
     let ended = Ended::from(child.wait_with_output().unwrap());
     assert_nothing_came_of(&kiln, &ended);
     drop(input);
+}
+
+/// The terminal shows the `^C` itself, wherever the cursor is: once that moved what was drawn last
+/// out of the reach of what was drawn next.
+#[test]
+fn no_picture_stays_above_the_last_one() {
+    let script = need!(Tool::find("script"));
+    let kiln = need!(Kiln::for_builds());
+    with_long_steps(&kiln);
+    let plain = kiln.command();
+    let environment = plain.get_envs();
+    let size_and_build = "stty cols 80 rows 24; exec \"$kiln\" build ctx";
+    let mut command = script.command();
+    command
+        .args(["-qefc", size_and_build, "/dev/null"])
+        .env_clear()
+        .envs(environment.filter_map(|(name, value)| Some((name, value?))))
+        .envs([("kiln", env!("CARGO_BIN_EXE_kiln")), ("TERM", "xterm")])
+        .current_dir(kiln.scratch.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
+    let mut is_asked = false;
+    loop {
+        match output.read(&mut piece).unwrap() {
+            0 => break,
+            count => shown.extend_from_slice(&piece[..count]),
+        }
+        if !is_asked && String::from_utf8_lossy(&shown).contains("ADD long.tar") {
+            is_asked = true;
+            keys.write_all(b"\x03").unwrap();
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("^C"), "{shown:?}");
+    let lines = screen_after(&shown);
+    let pictures = lines.iter().filter(|line| line.starts_with("[+] Building"));
+    assert_eq!(pictures.count(), 1, "{lines:#?}");
+    assert!(lines[0].contains("FINISHED"), "{lines:#?}");
+}
+
+/// Returns what a terminal of 80 columns shows after what was written to it, as far as kiln and its
+/// like make use of one.
+fn screen_after(written: &str) -> Vec<String> {
+    let mut lines: Vec<Vec<char>> = vec![Vec::new()];
+    let (mut row, mut column) = (0_usize, 0_usize);
+    let mut rest = written.chars().peekable();
+    while let Some(character) = rest.next() {
+        match character {
+            '\r' => column = 0,
+            '\n' => row += 1,
+            '\x1b' => {
+                let order: String =
+                    std::iter::from_fn(|| rest.next_if(|c| !c.is_alphabetic())).collect();
+                let number = order.trim_start_matches('[').parse::<usize>();
+                match rest.next().unwrap() {
+                    'A' => row -= number.unwrap_or(1).min(row),
+                    'B' => row += number.unwrap_or(1),
+                    'J' => {
+                        lines[row].truncate(column);
+                        lines.truncate(row + 1);
+                    }
+                    'K' if number == Ok(2) => lines[row].clear(),
+                    'K' => lines[row].truncate(column),
+                    // Colours.
+                    _ => {}
+                }
+            }
+            other => {
+                // A full line is left when there is more.
+                if column == 80 {
+                    (row, column) = (row + 1, 0);
+                    lines.resize(lines.len().max(row + 1), Vec::new());
+                }
+                let length = lines[row].len().max(column + 1);
+                lines[row].resize(length, ' ');
+                lines[row][column] = other;
+                column += 1;
+            }
+        }
+        lines.resize(lines.len().max(row + 1), Vec::new());
+    }
+    lines.into_iter().map(String::from_iter).collect()
 }
