@@ -98,6 +98,21 @@ mod tests {
     }
 
     #[test]
+    fn what_turns_sbom_off_is_taken() {
+        let sbom = |text: &str| {
+            let flags = AcceptedFlags {
+                sbom: Some(text.to_owned()),
+                ..AcceptedFlags::default()
+            };
+            check(&flags).map_err(|failure| failure.message)
+        };
+        assert_eq!(sbom("false"), Ok(()));
+        assert_eq!(sbom("disabled=true"), Ok(()));
+        let refused = "--sbom=true is not supported yet".to_owned();
+        assert_eq!(sbom("true"), Err(refused));
+    }
+
+    #[test]
     fn what_asks_for_one_is_refused_by_name() {
         for (attest, provenance, message) in [
             (

@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod alone; // other processes of the machine
 mod attributes; // of outputs
 mod build; // results, outputs, files about them
 mod cache; // what it takes, what goes

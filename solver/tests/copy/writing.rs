@@ -109,13 +109,13 @@ fn nothing_is_of_1970() {
     let begun = Timestamp::now().seconds;
     let built = bench.build(
         "WORKDIR /w/v\nCOPY d /made/here\nCOPY d/e/f /one/two\nCOPY <<EOF /three/four\nhi\nEOF\n\
-         COPY . /all\nCOPY <<EOF /made/here/five\nhi\nEOF",
+         COPY . /all\nCOPY <<EOF /made/here/five\nhi\nEOF\nADD d/e/f /added/f",
     );
     let time = |path: &str| {
         let entry = built.view.get(&kiln_cache::GuestPath::new(path));
         entry.unwrap().mtime.seconds
     };
-    for path in ["w", "w/v", "made", "one", "three", "all"] {
+    for path in ["w", "w/v", "made", "one", "three", "all", "added"] {
         assert!(time(path) > 400_000_000, "{path} {}", time(path));
     }
     assert_eq!(time("made/here"), 1_200_000_000);
