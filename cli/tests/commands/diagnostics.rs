@@ -140,3 +140,16 @@ fn what_unpacks_to_too_much_is_refused_and_may_be_allowed() {
     }
     assert_eq!(build("2000").code, 0);
 }
+
+#[test]
+fn a_wildcard_that_brings_nothing_is_said() {
+    let kiln = Kiln::new();
+    kiln.write("ctx/dir/file", "");
+    kiln.dockerfile(
+        "FROM scratch AS made\nCOPY dir /made/\nFROM scratch\nCOPY --from=made /made/*.none /x/\n",
+    );
+    let ended = kiln.run(&["build", "--progress=plain", "ctx"]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    let said = "nothing is copied: \"/made/*.none\" matches no file";
+    assert!(ended.stderr.contains(said), "{ended:#?}");
+}

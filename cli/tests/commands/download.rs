@@ -399,3 +399,19 @@ fn df_169_an_archive_without_a_date_has_its_newest_file_s() {
     let none = label(&["--build-arg", "NAME=plain"]);
     assert!(none.starts_with(' '), "{none}");
 }
+
+/// A server that is busy for a moment is asked again.
+#[test]
+fn a_busy_server_is_asked_again() {
+    let kiln = need!(Kiln::for_builds());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let web = Web::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+        0 => WebAnswer::new(503, "busy").with("retry-after", "0"),
+        1 => WebAnswer::new(503, "busy"),
+        _ => WebAnswer::new(200, "content"),
+    });
+    let ended = build(&kiln, &format!("ADD {} /", web.url("/file")), &[]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    assert_eq!(read(&kiln, "file"), "content");
+}

@@ -134,6 +134,17 @@ fn what_cannot_be_printed_is_a_failure() {
         let ended = Ended::from(shell.envs(environment).output().unwrap());
         assert_eq!(ended.code, 1, "{arguments:?}: {ended:#?}");
         assert!(ended.stderr.contains("Bad file descriptor"), "{ended:#?}");
+        // Who has nothing to say there and nothing to read does not need the others.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec \"$@\" <&- 2>&-", "sh"]);
+        shell.arg(env!("CARGO_BIN_EXE_kiln")).args(arguments);
+        let environment = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        shell.env_clear().envs(environment);
+        let ended = Ended::from(shell.current_dir(kiln.scratch.path()).output().unwrap());
+        assert_eq!(ended.code, 0, "{arguments:?}: {ended:#?}");
+        assert!(!ended.stdout.is_empty(), "{arguments:?}");
     }
 }
 
@@ -282,8 +293,10 @@ fn tidying_up_spares_what_is_about_to_start() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.exists() {
-                let ended = kiln.run(&["container", "prune", "-f"]);
-                assert_eq!(ended.code, 0, "{ended:#?}");
+                for what in ["container", "system"] {
+                    let ended = kiln.run(&[what, "prune", "-f"]);
+                    assert_eq!(ended.code, 0, "{ended:#?}");
+                }
             }
         });
         for _ in 0..20 {

@@ -394,3 +394,21 @@ fn images_for_another_platform_are_pointed_out() {
         ""
     );
 }
+
+/// Layers for Windows have a form of their own; files have none.
+#[test]
+fn no_image_is_made_for_windows() {
+    let kiln = Kiln::new();
+    kiln.dockerfile("FROM scratch\nCOPY Dockerfile C:/dir/\n");
+    let windows = ["build", "--platform=windows/amd64", "ctx"];
+    let refused = kiln.run(&windows);
+    assert_eq!(refused.code, 1);
+    for part in [
+        "an image for windows/amd64 cannot be written",
+        "hint: take its files with -o DIRECTORY",
+    ] {
+        assert!(refused.stderr.contains(part), "{refused:#?}");
+    }
+    kiln.ok(&[&windows[..], &["-o", "out"]].concat());
+    assert!(kiln.scratch.join("out/dir/Dockerfile").exists());
+}

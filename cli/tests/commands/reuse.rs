@@ -1,5 +1,7 @@
 //! What a second build runs again, and what it finds done (dockerfile.md section 12).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 
 use kiln_testbed::need;
@@ -115,4 +117,24 @@ fn a_step_of_two_stages_is_run_again_for_either() {
         let ran: Vec<_> = ran.map(|(_, is_cached)| *is_cached).collect();
         assert_eq!(ran, [false], "{stage}: {steps:?}");
     }
+}
+
+/// `make` goes by times: a file that the Dockerfile itself holds is as new as the build that made it.
+#[test]
+fn an_edited_heredoc_is_newer_than_what_was_made_of_it() {
+    let kiln = need!(Kiln::for_builds());
+    let build = |text: &str| {
+        kiln.dockerfile(&format!(
+            "FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/busybox\n\
+             COPY <<EOF /source\n{text}\nEOF\n\
+             RUN --mount=type=cache,target=/c \
+             test -e /c/made || busybox touch -d 2020-01-01 /c/made; \
+             if test /source -nt /c/made; then busybox cp /source /c/made; fi; \
+             busybox touch -d 2020-01-01 /c/made; busybox cp /c/made /made\n"
+        ));
+        kiln.ok(&["build", "-o", "out", "ctx"]);
+        std::fs::read_to_string(kiln.scratch.join("out/made")).unwrap()
+    };
+    assert_eq!(build("one"), "one\n");
+    assert_eq!(build("two"), "two\n");
 }
