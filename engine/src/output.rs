@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_cache::{Compression, Descriptor, ImageId, ImageRef, Sha256, State, Stopping};
 use kiln_exporter as exporter;
@@ -21,7 +22,7 @@ use crate::request::{
     Output, PushAs,
 };
 use crate::transfer::{Sharing, away};
-use crate::{Engine, Error, LocalImage};
+use crate::{Engine, Error, ErrorClass, LocalImage};
 
 /// A target and the files that solving came to.
 #[derive(Debug)]
@@ -136,7 +137,8 @@ pub(crate) fn outputs(request: &BuildRequest) -> Vec<Output> {
 
 impl Engine {
     /// Makes the image of a solved build and hands it to every output, or to none. Returns what
-    /// came of it, and the image as the first image output wants it.
+    /// came of it, and the image as the first image output wants it. None if a layer of another
+    /// machine turned out not to be had: it is not counted upon any more, and has to be made.
     pub(crate) fn export(
         &self,
         request: &BuildRequest,
@@ -144,7 +146,7 @@ impl Engine {
         built: &[Built<'_>],
         delivery: Delivery,
         reporter: &Reporter<'_>,
-    ) -> Result<(Exported, LocalImage), Error> {
+    ) -> Result<Option<(Exported, LocalImage)>, Error> {
         let vertex = reporter.start("exporting to image");
         let mut maker = Maker::new(
             self,
@@ -162,11 +164,19 @@ impl Engine {
             .export_all(&mut maker, &outputs, reporter)
             .and_then(|exported| Ok((exported, maker.make(&image_options(request))?)))
             .map_err(|error| self.or_cancelled(error));
-        vertex.end(match &result {
-            Ok(_) => VertexEnd::Done,
-            Err(Error::Cancelled) => VertexEnd::Cancelled,
-            Err(error) => VertexEnd::Failed(error.to_string()),
-        });
+        let states = || built.iter().map(|built| &built.state);
+        let (end, result) = match result {
+            Ok(result) => (VertexEnd::Done, Ok(Some(result))),
+            Err(Error::Cancelled) => (VertexEnd::Cancelled, Err(Error::Cancelled)),
+            Err(error)
+                if error.class() == ErrorClass::Environment
+                    && self.lose_what_is_gone(states(), reporter) =>
+            {
+                (VertexEnd::Cancelled, Ok(None))
+            }
+            Err(error) => (VertexEnd::Failed(error.to_string()), Err(error)),
+        };
+        vertex.end(end);
         result
     }
 
@@ -183,7 +193,7 @@ impl Engine {
                 Output::Store(options) => {
                     let local = maker.make(options)?;
                     if options.base_layers == BaseLayers::Now {
-                        self.unpack_bases(maker, reporter)?;
+                        self.unpack_targets(maker, reporter)?;
                     }
                     self.name_image(&names(maker.request, options), &local, maker.vertex)?;
                     stored = Some(Exported::of_local(&local));
@@ -253,8 +263,8 @@ impl Engine {
         })
     }
 
-    /// Brings the layers of the targets' bases to the disk.
-    fn unpack_bases(&self, maker: &Maker<'_>, reporter: &Reporter<'_>) -> Result<(), Error> {
+    /// Brings the layers of the targets and of their bases to the disk.
+    fn unpack_targets(&self, maker: &Maker<'_>, reporter: &Reporter<'_>) -> Result<(), Error> {
         for built in maker.built {
             if let Some(manifest) = built.target.base {
                 let (name, image) = &maker.sharing.plan.bases[&manifest];
@@ -264,6 +274,7 @@ impl Engine {
                     &Watcher::Build(reporter, &format!("pull {name}")),
                 )?;
             }
+            self.built_layers(&built.state, reporter)?;
         }
         Ok(())
     }
@@ -333,16 +344,27 @@ impl Engine {
             PushAs::Tags => vec![name.tag().unwrap_or(kiln_cache::DEFAULT_TAG).to_owned()],
             PushAs::Digest => Vec::new(),
         };
-        let engine = self.clone();
+        let (engine, is_away) = (self.clone(), Arc::new(AtomicBool::new(false)));
+        let found = Arc::clone(&is_away);
         let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
-            engine
-                .fetch_from_origin(descriptor)
-                .map_err(std::io::Error::other)
+            engine.fetch_from_origin(descriptor).map_err(|error| {
+                found.store(true, Ordering::Relaxed);
+                std::io::Error::other(error)
+            })
         });
         let push = exporter::push_image(&named, name, tags, &self.blobs, &fetch);
-        self.client
-            .push(name, &push, observer)
-            .map_err(|error| Error::registry(Some(name), &error))?;
+        self.client.push(name, &push, observer).map_err(|error| {
+            match Error::registry(Some(name), &error) {
+                Error::Cancelled => Error::Cancelled,
+                _ if is_away.load(Ordering::Relaxed) => {
+                    for image in image.images() {
+                        self.doubt_what_is_away(image);
+                    }
+                    away(&error)
+                }
+                error => error,
+            }
+        })?;
         for layer in named.manifests.iter().flat_map(|part| &part.layers) {
             let digest = layer.descriptor.digest;
             // Without the note the layer is uploaded next time; nothing is lost.

@@ -28,7 +28,7 @@ use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::ssh::BuildAgents;
 use crate::transfer::{Sharing, Tiers};
-use crate::{Engine, Error, ErrorClass, LocalImage, SourceText};
+use crate::{Engine, Error, LocalImage, SourceText};
 use account::Ended;
 use failure::solve_error;
 use options::surroundings;
@@ -266,20 +266,19 @@ impl Engine {
             },
         });
         let built: Vec<Built<'_>> = built.collect();
-        let (exported, image) = match self.export(request, sharing, &built, delivery, reporter) {
-            Err(error) if error.class() == ErrorClass::Environment => {
-                let states = built.iter().map(|built| &built.state);
-                return match self.lose_what_is_gone(states, reporter) {
-                    true => Ok(None),
-                    false => Err(error),
-                };
-            }
-            exported => exported?,
+        let exported = self.export(request, sharing, &built, delivery, reporter)?;
+        let Some((exported, image)) = exported else {
+            return Ok(None);
         };
         let cache = match delivery {
             Delivery::Outputs => self.export_caches(request, sharing, reporter)?,
             Delivery::Nowhere => None,
         };
+        // A cache may have wanted what no output did.
+        let mut layers = built.iter().flat_map(|built| &built.state.layers);
+        if !request.cache_to.is_empty() && !layers.all(|built| self.layers.knows(built.layer)) {
+            return Ok(None);
+        }
         self.settle()?;
         let result = BuildResult {
             id: exported.id,

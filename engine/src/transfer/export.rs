@@ -159,7 +159,10 @@ impl Engine {
                     vertex.end(VertexEnd::Done);
                     exported = Some(descriptor);
                 }
-                (Err(Error::Cancelled), _) => return Err(Error::Cancelled),
+                (Err(Error::Cancelled), _) => {
+                    vertex.end(VertexEnd::Cancelled);
+                    return Err(Error::Cancelled);
+                }
                 (Err(error), OnFailure::Warn) => {
                     vertex.end(VertexEnd::Done);
                     let message = format!("the cache was not exported to {}: {error}", target.to);
@@ -256,6 +259,9 @@ impl Engine {
         for mut layer in packed {
             if self.is_at_hand(target, &mut layer.blob, reporter)? {
                 layers.push(layer);
+            } else {
+                // If that fails, a build finds out the same.
+                let _ = self.layers.doubt(layer.id);
             }
         }
         Ok(layers)

@@ -1,15 +1,15 @@
 //! Images whose layers are in a cache elsewhere, and do not come.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kiln_testbed::need;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::blobs;
-use crate::harness::Kiln;
+use super::{Machines, blobs, build, ran};
+use crate::harness::{Kiln, names};
 
 /// Between two looks at a process, and how many of them are enough for one that is going to end.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -109,4 +109,93 @@ fn whoever_waits_for_a_layer_can_be_ended() {
     drop(held);
     let ended = ended.unwrap_or_else(|| run.wait().unwrap());
     assert_eq!(ended.code(), Some(143));
+}
+
+/// Returns the layers that a registry has.
+fn layers_of_registry(storage: &Path) -> Vec<PathBuf> {
+    let blobs = storage.join("docker/registry/v2/blobs/sha256");
+    let groups = names(&blobs).into_iter().map(|group| blobs.join(group));
+    let all = groups.flat_map(|group| {
+        let blobs = names(&group).into_iter();
+        blobs
+            .map(move |name| group.join(name).join("data"))
+            .collect::<Vec<_>>()
+    });
+    let is_layer =
+        |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.starts_with(&[0x1f, 0x8b]));
+    all.filter(is_layer).collect()
+}
+
+/// What a registry said that it has may be gone when it is wanted: before the build, or between one
+/// that only heard of it and one that wants it.
+#[test]
+fn what_a_registry_has_lost_is_built() {
+    let machines = need!(Machines::new());
+    let Machines {
+        registry, first, ..
+    } = &machines;
+    let cache = registry.image("app:cache");
+    let cache_to = format!("{cache},mode=max");
+    build(
+        first,
+        &["--cache-to", &format!("type=registry,ref={cache_to}")],
+    );
+    let layers = layers_of_registry(&registry.storage());
+    assert_eq!(layers.len(), 5, "{layers:?}");
+    let hidden = |path: &PathBuf| path.with_extension("hidden");
+    let hide = || {
+        layers
+            .iter()
+            .for_each(|layer| fs::rename(layer, hidden(layer)).unwrap());
+    };
+    let show = || {
+        layers
+            .iter()
+            .for_each(|layer| fs::rename(hidden(layer), layer).unwrap());
+    };
+    let from = ["-t", "app", "--cache-from", &cache];
+    let pushed = registry.image("other:v1");
+    for wanted in [
+        &["-o", "type=oci,dest=out"][..],
+        &["-o", "type=tar,dest=out"],
+        &["-o", "out"],
+        &["-t", &pushed, "--push"],
+        &["--cache-to", "type=local,dest=out,mode=max"],
+        &["-o", "type=image,unpack=true"],
+    ] {
+        for is_known in [false, true] {
+            let kiln = need!(machines.another());
+            if is_known {
+                let ended = build(&kiln, &from);
+                assert_eq!(ran(&ended).len(), 0, "{ended:#?}");
+            }
+            hide();
+            let ended = build(&kiln, &[&from[..], wanted].concat());
+            let message = match wanted[0] {
+                "--cache-to" => "a layer is left out of the cache: ",
+                _ => "a layer of the cache cannot be used, its step runs again: ",
+            };
+            assert!(ended.stderr.contains(message), "{wanted:?}: {ended:#?}");
+            assert!(!ended.stderr.contains("ERROR"), "{wanted:?}: {ended:#?}");
+            assert_eq!(ran(&ended).len(), 5, "{wanted:?}: {ended:#?}");
+            // What it made is what counts from now on.
+            let ended = build(&kiln, &["-t", "app"]);
+            assert_eq!(ran(&ended).len(), 0, "{wanted:?}: {ended:#?}");
+            assert_eq!(kiln.ok(&["run", "--rm", "app"]), "one two tool");
+            show();
+        }
+    }
+    // An image that was named before anybody missed them is not pushed, and then built again.
+    let kiln = need!(machines.another());
+    build(&kiln, &["-t", &pushed, "--cache-from", &cache]);
+    hide();
+    let ended = kiln.run(&["push", "-q", &pushed]);
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    assert!(
+        ended.stderr.contains("or build the image again"),
+        "{ended:#?}"
+    );
+    let ended = build(&kiln, &["-t", &pushed]);
+    assert_eq!(ran(&ended).len(), 5, "{ended:#?}");
+    kiln.ok(&["push", "-q", &pushed]);
 }
