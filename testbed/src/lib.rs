@@ -46,5 +46,5 @@ pub use registry::Registry;
 pub use scratch::Scratch;
 pub use skip::{Skip, need_root};
 pub use tree::{assert_same_tree, differences, list_directory, list_tar};
-pub use user::{User, copy_for_everyone, ordinary_user, user_without_subids};
+pub use user::{User, copy_for_everyone, ordinary_user, stranger, user_without_subids};
 pub use web::{Web, WebAnswer, WebRequest};

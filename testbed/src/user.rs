@@ -9,6 +9,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{Scratch, Skip, Tool, need_root, run, run_and_read};
 
@@ -29,6 +30,8 @@ enum Switch {
     None,
     /// The test is root and changes its ids with `setpriv`.
     Setpriv(Tool),
+    /// Likewise, for a user whom no file names.
+    SetprivUnnamed(Tool),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,21 @@ pub fn user_without_subids() -> Result<User, Skip> {
     User::made("kiln-test-nosub", Ranges::Absent)
 }
 
+/// Returns a user whom no file of this machine names, who has no ranges, and of whom nothing else runs.
+///
+/// # Errors
+///
+/// A skip for anybody but root.
+pub fn stranger() -> Result<User, Skip> {
+    need_root()?;
+    let setpriv = Tool::find("setpriv")?;
+    // Far from those that programs and people are given; sixteen for each program that tests.
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let id = 1_000_000_000 + std::process::id() * 16 + MADE.fetch_add(1, Ordering::Relaxed);
+    let switch = Switch::SetprivUnnamed(setpriv);
+    Ok(User::numbered("stranger", id, id, switch))
+}
+
 /// Copies a program to where every user may run it. It is there as long as the directory is.
 ///
 /// # Panics
@@ -118,15 +136,8 @@ impl User {
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = match &self.switch {
             Switch::None => Command::new(program.as_ref()),
-            Switch::Setpriv(setpriv) => {
-                let mut command = setpriv.command();
-                command
-                    .args(["--reuid", &self.uid.to_string()])
-                    .args(["--regid", &self.gid.to_string()])
-                    .args(["--init-groups", "--"])
-                    .arg(program.as_ref());
-                command
-            }
+            Switch::Setpriv(setpriv) => self.switched(setpriv, "--init-groups", program),
+            Switch::SetprivUnnamed(setpriv) => self.switched(setpriv, "--clear-groups", program),
         };
         command
             .env_clear()
@@ -138,6 +149,16 @@ impl User {
             .env("LANG", "C.UTF-8")
             .env("XDG_RUNTIME_DIR", self.home.join("run"))
             .current_dir(self.home());
+        command
+    }
+
+    fn switched(&self, setpriv: &Tool, groups: &str, program: impl AsRef<Path>) -> Command {
+        let mut command = setpriv.command();
+        command
+            .args(["--reuid", &self.uid.to_string()])
+            .args(["--regid", &self.gid.to_string()])
+            .args([groups, "--"])
+            .arg(program.as_ref());
         command
     }
 
@@ -179,10 +200,14 @@ impl User {
                 .parse()
                 .expect("id prints a number")
         };
+        Self::numbered(name, number("--user"), number("--group"), switch)
+    }
+
+    fn numbered(name: &str, uid: u32, gid: u32, switch: Switch) -> Self {
         let user = Self {
             name: name.to_owned(),
-            uid: number("--user"),
-            gid: number("--group"),
+            uid,
+            gid,
             home: Scratch::for_everyone(),
             switch,
         };

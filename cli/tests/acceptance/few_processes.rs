@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use kiln_testbed::{
     ProcessLimit, Registry, Scratch, Skip, User, assert_no_leftovers, busybox, copy_for_everyone,
-    need, ordinary_user,
+    need, ordinary_user, stranger,
 };
 
 use crate::harness::{program, succeeded};
@@ -28,8 +28,7 @@ struct Few {
 }
 
 impl Few {
-    fn new(name: &str, user: Option<User>) -> Result<Self, Skip> {
-        let limit = ProcessLimit::new(name)?;
+    fn new(limit: ProcessLimit, user: Option<User>) -> Result<Self, Skip> {
         let (_place, kiln) = copy_for_everyone(program());
         let scratch = match &user {
             Some(user) => user.scratch(),
@@ -114,7 +113,9 @@ fn is_done(what: &str, output: &Output) -> bool {
 }
 
 fn every_command_with_few_processes(few: &Few) {
-    let (pulled, pushed) = (few.registry.image("pulled"), few.registry.image("pushed"));
+    // By a name, which has to be looked up.
+    let by_name = |image: &str| few.registry.image(image).replace("127.0.0.1", "localhost");
+    let (pulled, pushed) = (by_name("pulled"), by_name("pushed"));
     few.build_right("app");
     for arguments in [
         &["tag", "app", &pulled][..],
@@ -127,7 +128,6 @@ fn every_command_with_few_processes(few: &Few) {
     }
     let mut done = 0;
     for most in 1..=8 {
-        few.limit.set(most);
         for arguments in [
             &["images"][..],
             &["build", "-q", "--no-cache", "-t", "new", "context"],
@@ -139,7 +139,7 @@ fn every_command_with_few_processes(few: &Few) {
             &["builder", "prune", "--all", "--force"],
         ] {
             few.limit.wait_until_empty();
-            let mut limited = few.limit.inside(&few.command(arguments));
+            let mut limited = few.limit.inside(most, &few.command(arguments));
             let what = format!("{arguments:?} with {most} processes");
             done += u32::from(is_done(&what, &limited.output().unwrap()));
         }
@@ -155,11 +155,20 @@ fn every_command_with_few_processes(few: &Few) {
 
 #[test]
 fn few_processes_are_enough_or_too_few() {
-    every_command_with_few_processes(&need!(Few::new("root", None)));
+    let limit = need!(ProcessLimit::in_group("root"));
+    every_command_with_few_processes(&need!(Few::new(limit, None)));
 }
 
 #[test]
 fn few_processes_of_an_ordinary_user_are_enough_or_too_few() {
     let user = need!(ordinary_user());
-    every_command_with_few_processes(&need!(Few::new("user", Some(user))));
+    let limit = need!(ProcessLimit::in_group("user"));
+    every_command_with_few_processes(&need!(Few::new(limit, Some(user))));
+}
+
+#[test]
+fn few_processes_by_ulimit_are_enough_or_too_few() {
+    let user = need!(stranger());
+    let limit = need!(ProcessLimit::of_user(&user));
+    every_command_with_few_processes(&need!(Few::new(limit, Some(user))));
 }
