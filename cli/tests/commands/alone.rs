@@ -1,11 +1,6 @@
 //! Processes that kiln shares a machine with: those of other kilns, of builds that were killed, and
 //! those that commands may not see.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot make its surroundings has failed"
-)]
-
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 

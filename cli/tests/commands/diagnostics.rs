@@ -1,7 +1,5 @@
 //! What is wrong with a Dockerfile, and where (dockerfile.md section 13).
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fs::File;
 use std::process::Command;
 

@@ -1,7 +1,5 @@
 //! What a second build runs again, and what it finds done (dockerfile.md section 12).
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeMap;
 
 use kiln_testbed::need;
