@@ -175,10 +175,8 @@ impl Error {
             Class::NotFound => (ErrorClass::Input, None),
             Class::Unauthorized => (
                 ErrorClass::Input,
-                Some(format!(
-                    "log in with: kiln login {}",
-                    name.map_or("REGISTRY", ImageRef::domain)
-                )),
+                // Without a name it was a login that was refused.
+                name.map(|name| format!("log in with: kiln login {}", name.domain())),
             ),
             Class::NoPlatform | Class::Unusable | Class::Configuration => (ErrorClass::Input, None),
             Class::Cancelled => return Self::Cancelled,
@@ -187,7 +185,7 @@ impl Error {
             | Class::Tls
             | Class::Server
             | Class::Integrity
-            | Class::Local => (ErrorClass::Environment, None),
+            | Class::Local => (ErrorClass::Environment, error.advice()),
         };
         Self::Registry {
             name: name.cloned(),

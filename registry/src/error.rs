@@ -115,7 +115,7 @@ impl Error {
         match self {
             Self::Cancelled => ErrorClass::Cancelled,
             Self::Transport(error) => match error.kind {
-                TransportKind::Tls => ErrorClass::Tls,
+                TransportKind::Tls | TransportKind::NoTls => ErrorClass::Tls,
                 TransportKind::Invalid => ErrorClass::Configuration,
                 TransportKind::Name
                 | TransportKind::Connect
@@ -134,6 +134,37 @@ impl Error {
             Self::Credentials(_) => ErrorClass::Configuration,
             Self::Mirrors { upstream, .. } => upstream.class(),
         }
+    }
+
+    /// Returns what the person can do about a server that could not be talked to.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        let error = match self {
+            Self::Transport(error) => error,
+            Self::Mirrors { upstream, .. } => return upstream.advice(),
+            _ => return None,
+        };
+        let host = error.place.split("://").nth(1).unwrap_or(&error.place);
+        let host = host.split('/').next().unwrap_or(host);
+        Some(match error.kind {
+            TransportKind::Name => "check the name and this machine's network; where a proxy is \
+                                    needed, name it in HTTPS_PROXY"
+                .to_owned(),
+            TransportKind::Connect => {
+                format!("check that a registry runs at {host} and can be reached from here")
+            }
+            TransportKind::NoTls => format!(
+                "to use it without TLS, give it a [[registry]] with location = \"{host}\" and \
+                 insecure = true in registries.conf"
+            ),
+            TransportKind::Tls => format!(
+                "if it is vouched for by an authority of your own, put its certificate into \
+                 /etc/docker/certs.d/{host}/ca.crt"
+            ),
+            TransportKind::Timeout | TransportKind::Interrupted | TransportKind::Invalid => {
+                return None;
+            }
+        })
     }
 
     /// Adds to an error about content which image it is of and where it came from.
@@ -202,6 +233,8 @@ pub enum TransportKind {
     Connect,
     /// No TLS session.
     Tls,
+    /// The server answered, and not in TLS.
+    NoTls,
     /// Nothing happened for too long.
     Timeout,
     /// The connection broke.

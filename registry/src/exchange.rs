@@ -412,7 +412,7 @@ fn better(first: Option<Error>, second: Error) -> Error {
     let weight = |error: &Error| match error {
         Error::Transport(TransportError { kind, .. }) => match kind {
             TransportKind::Connect | TransportKind::Name => 0,
-            TransportKind::Tls => 1,
+            TransportKind::Tls | TransportKind::NoTls => 1,
             TransportKind::Timeout | TransportKind::Interrupted | TransportKind::Invalid => 2,
         },
         _ => 3,

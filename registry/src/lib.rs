@@ -6,6 +6,7 @@
 
 mod client; // the face
 mod error; // what can go wrong
+mod failure; // how a connection fails
 mod foreign; // words of strangers
 mod notice; // what happens along the way
 

@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
 use crate::error::{Shown, TransportError, TransportKind};
-use crate::transport::{no_data, timed_out, transport_error};
+use crate::failure::transport_error;
+use crate::transport::{no_data, timed_out};
 
 /// Bytes. Large enough that waking the other thread costs little beside the copy.
 const UPLOAD_CHUNK: usize = 64 << 10;

@@ -9,7 +9,6 @@
 //! whoever waits on them sees [`Error::Cancelled`].
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -24,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::Error;
 use crate::cancel::Cancel;
 use crate::error::{Shown, TransportError, TransportKind};
+use crate::failure::transport_error;
 use crate::proxy::Proxies;
 use crate::stream::{Answer, AnswerBody, Patience, UploadSlot, dropped, receive, upload};
 use crate::trust::{Trust, Via, http_client};
@@ -375,67 +375,4 @@ pub(crate) fn no_data(limit: Duration) -> String {
 
 fn failure(error: &reqwest::Error, url: &Url) -> Error {
     Error::Transport(transport_error(error, url))
-}
-
-pub(crate) fn transport_error(error: &reqwest::Error, url: &Url) -> TransportError {
-    let mut reason = String::new();
-    let mut io_kind = None;
-    // reqwest's own words repeat the URL, query included; its sources say what happened.
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            io_kind = Some(innermost_kind(error));
-        }
-        let mut words = error.to_string();
-        // webpki's words for what `openssl req -x509` makes unless told otherwise.
-        if words.contains("CaUsedAsEndEntity") {
-            words = "the server's certificate is that of an authority (CA:TRUE), which cannot be \
-                     used for a server"
-                .to_owned();
-        }
-        if !reason.contains(&words) {
-            if !reason.is_empty() {
-                reason.push_str(": ");
-            }
-            reason.push_str(&words);
-        }
-        cause = error.source();
-    }
-    if reason.is_empty() {
-        reason = "the request failed".to_owned();
-    }
-    let kind = if error.is_timeout() {
-        TransportKind::Timeout
-    } else if error.is_builder() {
-        TransportKind::Invalid
-    } else if error.is_dns() {
-        TransportKind::Name
-    } else if error.is_connect() {
-        match io_kind {
-            // tokio-rustls reports what rustls refuses as invalid data.
-            Some(io::ErrorKind::InvalidData) if url.scheme() == "https" => TransportKind::Tls,
-            Some(io::ErrorKind::UnexpectedEof) if url.scheme() == "https" => TransportKind::Tls,
-            Some(io::ErrorKind::TimedOut) => TransportKind::Timeout,
-            _ => TransportKind::Connect,
-        }
-    } else {
-        TransportKind::Interrupted
-    };
-    TransportError {
-        kind,
-        place: Shown(url).to_string(),
-        reason,
-    }
-}
-
-/// Returns the kind of the error at the bottom: hyper-rustls wraps one I/O error into another, which
-/// `source` passes over.
-fn innermost_kind(error: &io::Error) -> io::ErrorKind {
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<io::Error>())
-    {
-        Some(inner) => innermost_kind(inner),
-        None => error.kind(),
-    }
 }

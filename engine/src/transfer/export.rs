@@ -332,12 +332,13 @@ impl Engine {
 /// Says what failed, and that a build need not fail for it.
 fn failed(to: &CacheDestination, error: Error) -> Error {
     let class = error.class();
-    let own = error.hint().map(str::to_owned);
+    let ignore = "with ignore-error=true a build goes on without its cache";
     Error::Registry {
         name: None,
         message: format!("cannot export the cache to {to}: {}", chain(&error)),
-        hint: own.or_else(|| {
-            Some("with ignore-error=true a build goes on without its cache".to_owned())
+        hint: Some(match error.hint() {
+            Some(own) => format!("{own}; {ignore}"),
+            None => ignore.to_owned(),
         }),
         class,
     }
