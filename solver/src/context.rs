@@ -54,6 +54,7 @@ pub struct ScannedContext {
     /// The directory; none if there are no files.
     root: Option<OwnedFd>,
     tree: Arc<Tree>,
+    ignore: IgnoreRules,
     reads: Vec<PathRead>,
     /// Bytes of files that were read because they changed or are new.
     pub bytes_read: u64,
@@ -112,6 +113,7 @@ impl Context {
         Ok(ScannedContext {
             root: Some(root),
             tree,
+            ignore: self.ignore.clone(),
             reads: reads.to_vec(),
             bytes_read,
         })
@@ -125,6 +127,7 @@ impl ScannedContext {
         Self {
             root: None,
             tree: Arc::default(),
+            ignore: IgnoreRules::default(),
             reads: Vec::new(),
             bytes_read: 0,
         }
@@ -156,6 +159,31 @@ impl Files for ScannedContext {
             .collect()
     }
 
+    fn unread_names(&self, directory: &[u8]) -> Vec<Vec<u8>> {
+        let Some(root) = &self.root else {
+            return Vec::new();
+        };
+        let directory = GuestPath::new(directory);
+        let names = names_in(root.as_fd(), &directory).into_iter();
+        names
+            .filter(|name| {
+                let path = directory.join(name);
+                !self
+                    .ignore
+                    .is_ignored(&path.as_relative().to_string_lossy())
+            })
+            .collect()
+    }
+
+    fn is_ignored(&self, path: &GuestPath) -> bool {
+        let (Some(root), Some(parent)) = (&self.root, path.parent()) else {
+            return false;
+        };
+        self.ignore
+            .is_ignored(&path.as_relative().to_string_lossy())
+            && names_in(root.as_fd(), &parent).contains(&path.name().to_vec())
+    }
+
     fn open(&self, path: &[u8]) -> io::Result<File> {
         // Paths of the tree have no symbolic links in front of the last component; one put there
         // meanwhile must not lead outside, and a pipe must not block.
@@ -178,18 +206,32 @@ impl PathRead {
     }
 }
 
+/// Returns the names in a directory of the host, sorted; none if it cannot be read.
+fn names_in(root: BorrowedFd<'_>, directory: &GuestPath) -> Vec<Vec<u8>> {
+    let entries = open_directory(root, directory).and_then(|found| Dir::read_from(&found));
+    let entries = entries.into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_bytes().to_vec());
+    let mut names: Vec<_> = names
+        .filter(|name| *name != b"." && *name != b"..")
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+fn open_directory(root: BorrowedFd<'_>, path: &GuestPath) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(root, path.as_relative(), flags, Mode::empty(), resolve)
+}
+
 /// Adds the links that a wildcard matches: what they lead to is read too, wherever it is.
 fn matching_links(root: BorrowedFd<'_>, pattern: &SourcePattern, found: &mut Vec<GuestPath>) {
     if pattern.depth() == 0 {
         return;
     }
     let base = GuestPath::new(pattern.base());
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     // The walk says what cannot be read.
-    if let Ok(directory) =
-        rustix::fs::openat2(root, base.as_relative(), flags, Mode::empty(), resolve)
-    {
+    if let Ok(directory) = open_directory(root, &base) {
         matching_links_in(&directory, &base, pattern, 0, found);
     }
 }

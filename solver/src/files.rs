@@ -17,6 +17,16 @@ pub trait Files: Sync {
     /// Returns the names in a directory, sorted.
     fn names(&self, directory: &[u8]) -> Vec<Vec<u8>>;
 
+    /// Returns the names in a directory, those included that nobody wanted to know of.
+    fn unread_names(&self, directory: &[u8]) -> Vec<Vec<u8>> {
+        self.names(directory)
+    }
+
+    /// Says whether something is at a path that does not exist for the build.
+    fn is_ignored(&self, _path: &GuestPath) -> bool {
+        false
+    }
+
     /// Opens the regular file at a clean path.
     ///
     /// # Errors

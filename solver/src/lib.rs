@@ -35,7 +35,7 @@ pub use agent::{AgentSocket, Agents};
 pub use ahead::{Ahead, LayerUse, PrepareLayer};
 pub use cache_mounts::{Beginning, CacheMounts, used_cache_mounts};
 pub use context::{Context, Lifetime, PathRead, ScannedContext, context_reads};
-pub use copy::{PlaceError, SelectError, WriteError};
+pub use copy::{Meant, PlaceError, SelectError, WriteError};
 pub use execute::StepError;
 pub use files::{Files, LinkLoop};
 pub use forecast::{Expected, Forecast, forecast};

@@ -56,6 +56,7 @@ fn missing_files_are_shown() {
        5 |    $
     --------------------
     ERROR: failed to build: failed to solve: failed to compute cache key: failed to calculate checksum: "/nofile": not found
+    hint: files are looked for in the context, or where --from says
     "#);
 }
 

@@ -1,7 +1,7 @@
 //! Why a build failed, with the place in the Dockerfile and what to do about it.
 
 use kiln_parser::{Diagnostic, Dockerfile, hint, suggest};
-use kiln_solver::{Fault, PlanError, SolveError, StepError};
+use kiln_solver::{Fault, Meant, PlanError, SelectError, SolveError, StepError};
 
 use crate::check::Sites;
 use crate::error::{chain, unpack_hint};
@@ -104,6 +104,17 @@ fn step_hint(error: &StepError) -> Option<String> {
         StepError::Secret(id) => format!("give it with: kiln build --secret id={id},src=FILE"),
         StepError::Agent(id) => format!("give it with: kiln build --ssh {id}"),
         StepError::Device(name) => format!("allow it with: kiln build --allow device={name}"),
+        StepError::Select(SelectError::Missing { path, meant }) => match meant {
+            Meant::Similar(similar) => format!("did you mean {similar}?"),
+            Meant::Ignored => {
+                let path = path.to_string();
+                let path = path.trim_start_matches('/');
+                format!("{path} is in the context, but .dockerignore excludes it")
+            }
+            Meant::Unknown => {
+                "files are looked for in the context, or where --from says".to_owned()
+            }
+        },
         _ => return unpack_hint(error),
     })
 }

@@ -94,13 +94,15 @@ pub(super) fn default_path(directory: &Path) -> PathBuf {
 /// Reads a Dockerfile of this machine.
 fn from_host(path: &Path, context: Option<&Path>) -> Result<(String, Vec<u8>), Error> {
     let directory = path.parent().unwrap_or(Path::new(""));
-    let text = file::read(path, context).map_err(|error| missing(path, directory, &error))?;
+    let text = file::read(path, context)
+        .map_err(|error| missing(path, directory, Looked::Host, &error))?;
     Ok((file_name(path), text))
 }
 
 /// Reads a Dockerfile of a context that was fetched.
 fn from_context(root: &Path, path: &Path) -> Result<(String, Vec<u8>), Error> {
-    let text = file::read_in(root, path).map_err(|error| missing(path, root, &error))?;
+    let text =
+        file::read_in(root, path).map_err(|error| missing(path, root, Looked::Context, &error))?;
     Ok((path.display().to_string(), text))
 }
 
@@ -131,14 +133,33 @@ fn download(
     Ok((name_of_download(url), text))
 }
 
+/// Where a Dockerfile was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// On this machine, below the working directory.
+    Host,
+    /// In a context that was fetched to a place of its own.
+    Context,
+}
+
 /// Says that there is no Dockerfile, and which file may be meant.
-fn missing(path: &Path, directory: &Path, error: &io::Error) -> Error {
+fn missing(path: &Path, directory: &Path, looked: Looked, error: &io::Error) -> Error {
     let reason = match error.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         io::ErrorKind::IsADirectory => "is a directory".to_owned(),
         _ => error.to_string(),
     };
     let other = likely_dockerfiles(directory).into_iter().next();
+    let (other, place) = match looked {
+        Looked::Host if directory.as_os_str().is_empty() => {
+            (other, "the working directory".to_owned())
+        }
+        Looked::Host => (
+            other.map(|name| directory.join(name).display().to_string()),
+            directory.display().to_string(),
+        ),
+        Looked::Context => (other, "the context".to_owned()),
+    };
     Error::Input {
         message: format!(
             "failed to read dockerfile: open {}: {reason}",
@@ -146,7 +167,7 @@ fn missing(path: &Path, directory: &Path, error: &io::Error) -> Error {
         ),
         hint: Some(match other {
             Some(name) => format!("is {name} meant? name it with -f"),
-            None => "name another file with -f".to_owned(),
+            None => format!("it was looked for in {place}; -f names another file"),
         }),
     }
 }

@@ -3,7 +3,7 @@
 use kiln_cache::{Blake3, Encoder, Entry, GuestPath, Kind};
 
 use super::choose::{Chosen, Part};
-use super::select::{SelectError, Selection};
+use super::select::{SelectError, Selection, missing};
 use crate::files::{Files, follow_hard_link, resolve_in};
 
 /// Returns the digest of what a copy reads: everything that decides what it writes, except
@@ -95,7 +95,7 @@ pub(crate) fn digest_at(files: &dyn Files, written: &GuestPath) -> Result<Blake3
     let path = resolve_in(files, written)?;
     let mut encoder = Encoder::new("kiln.part.3");
     match files.get(path.as_bytes()) {
-        None if !path.is_root() => return Err(SelectError::Missing(written.clone())),
+        None if !path.is_root() => return Err(missing(files, written)),
         None => {}
         Some(entry) => encode_node(&mut encoder, files, entry),
     }

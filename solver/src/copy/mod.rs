@@ -17,7 +17,7 @@ mod select; // from source arguments to sources
 mod write; // from entries to a layer
 
 pub use place::PlaceError;
-pub use select::SelectError;
+pub use select::{Meant, SelectError};
 pub use write::WriteError;
 
 pub(crate) use archive::Archive;

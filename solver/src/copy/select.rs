@@ -1,7 +1,7 @@
 //! From source arguments to sources: wildcards, symbolic links, exclusions.
 
 use kiln_cache::{Entry, GuestPath, compare_paths};
-use kiln_parser::{PathPatterns, SourcePattern};
+use kiln_parser::{PathPatterns, SourcePattern, suggest};
 
 use super::argument::{Argument, Selected};
 use super::choose::{Choice, Chosen, Part, choose};
@@ -64,12 +64,28 @@ impl<'a> Selection<'a> {
     }
 }
 
+/// What somebody may mean who names a file that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// A file beside it, whose name is similar.
+    Similar(String),
+    /// The file that has the name, but does not exist for the build.
+    Ignored,
+    /// Nobody knows.
+    Unknown,
+}
+
 /// Why a source argument stands for nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// There is no such file.
-    #[error("failed to compute cache key: failed to calculate checksum: {:?}: not found", .0.to_string())]
-    Missing(GuestPath),
+    #[error("failed to compute cache key: failed to calculate checksum: {:?}: not found", path.to_string())]
+    Missing {
+        /// Where it was looked for.
+        path: GuestPath,
+        /// What may be meant.
+        meant: Meant,
+    },
     /// The directory that a wildcard stands in is not there.
     #[error("lstat {0}: no such file or directory")]
     NoDirectory(GuestPath),
@@ -121,7 +137,7 @@ pub(crate) fn select<'a>(
             let path = resolve_in(files, &written)?;
             let entry = files.get(path.as_bytes());
             if entry.is_none() && !path.is_root() {
-                return Err(SelectError::Missing(written));
+                return Err(missing(files, &written));
             }
             let is_directory = entry.is_none_or(|entry| entry.is_directory());
             let children = match (&argument.part, &excludes) {
@@ -156,8 +172,41 @@ fn require(files: &dyn Files, path: &GuestPath) -> Result<(), SelectError> {
     let path_there = resolve_in(files, &parent)?.join(path.name());
     match files.get(path_there.as_bytes()) {
         Some(_) => Ok(()),
-        None => Err(SelectError::Missing(path.clone())),
+        None => Err(missing(files, path)),
     }
+}
+
+/// Returns the error for a path that nothing is at.
+pub(super) fn missing(files: &dyn Files, path: &GuestPath) -> SelectError {
+    let meant = match files.is_ignored(path) {
+        true => Meant::Ignored,
+        false => similar(files, path).map_or(Meant::Unknown, Meant::Similar),
+    };
+    SelectError::Missing {
+        path: path.clone(),
+        meant,
+    }
+}
+
+/// Bytes of names for which similar ones are looked for.
+const SHORTEST: usize = 4;
+
+fn similar(files: &dyn Files, path: &GuestPath) -> Option<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let parent = path.parent()?;
+    let directory = resolve_in(files, &parent).ok()?;
+    let names = files.unread_names(directory.as_bytes());
+    let names: Vec<String> = names.iter().map(|name| text(name)).collect();
+    let wanted = text(path.name());
+    let found = names.iter().find(|name| name.eq_ignore_ascii_case(&wanted));
+    let found = match found {
+        Some(name) => name,
+        // Short names are a few edits away from all others.
+        None if wanted.len() < SHORTEST => return None,
+        None => suggest(&wanted, names.iter().map(String::as_str))?,
+    };
+    let similar = parent.join(found.as_bytes()).to_string();
+    Some(similar.trim_start_matches('/').to_owned())
 }
 
 /// Selects of the root what is at a path and leads to it.
@@ -179,7 +228,7 @@ fn in_place<'a>(
     let (links, path) = links_on(files, written)?;
     let there = files.get(path.as_bytes());
     if there.is_none() && !path.is_root() {
-        return Err(SelectError::Missing(written.clone()));
+        return Err(missing(files, written));
     }
     let whole = |entry| Chosen {
         entry,
