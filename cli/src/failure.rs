@@ -37,7 +37,7 @@ impl Failure {
     /// Returns an ordinary failure.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
-            message: message.into(),
+            message: without_numbers(message.into()),
             hint: None,
             exit: Exit::FAILURE,
         }
@@ -64,11 +64,22 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self {
-            message: error.to_string(),
+            message: without_numbers(error.to_string()),
             hint: error.hint().map(str::to_owned),
             exit: exit_of(&error),
         }
     }
+}
+
+/// Takes the numbers out that the standard library puts behind the system's words.
+fn without_numbers(mut message: String) -> String {
+    const BEGINNING: &str = " (os error ";
+    while let Some(start) = message.find(BEGINNING)
+        && let Some(length) = message[start..].find(')')
+    {
+        message.replace_range(start..=start + length, "");
+    }
+    message
 }
 
 /// Returns the exit status of a failure that is not a container's own.
@@ -76,5 +87,21 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
     match error.class() {
         ErrorClass::Cancelled => Exit::INTERRUPTED,
         ErrorClass::Input | ErrorClass::Step | ErrorClass::Environment => Exit::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_errors_are_left_out() {
+        let error = std::io::Error::from_raw_os_error(2);
+        let failure = Failure::new(format!("open x: {error}: {error} (os error"));
+        let words = "No such file or directory";
+        assert_eq!(
+            failure.message,
+            format!("open x: {words}: {words} (os error")
+        );
     }
 }

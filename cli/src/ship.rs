@@ -124,6 +124,9 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
 
 /// Parses the name of an image.
 pub(crate) fn parse_name(text: &str) -> Result<ImageRef, Failure> {
+    if text.is_empty() {
+        return Err(Failure::new("the name of an image is empty"));
+    }
     text.parse()
         .map_err(|error| Failure::new(format!("{text}: {error}")))
 }
@@ -210,7 +213,14 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
             LoadSource::Stream(&mut pipe)
         }
     };
-    for (names, id) in engine.load(source, platform.as_ref())? {
+    let loaded = engine.load(source, platform.as_ref()).map_err(|error| {
+        let mut failure = Failure::from(error);
+        if let Some(path) = &arguments.input {
+            failure.message = format!("{}: {}", path.display(), failure.message);
+        }
+        failure
+    })?;
+    for (names, id) in loaded {
         for name in &names {
             terminal::print_line(&format!("Loaded image: {}", name.familiar()))?;
         }

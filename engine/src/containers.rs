@@ -258,7 +258,13 @@ fn process(
     let (mut argv, command) = entrypoint_and_command(request, config);
     argv.extend(command);
     if argv.is_empty() {
-        return Err(Error::input("no command specified"));
+        return Err(Error::Input {
+            message: "no command specified".to_owned(),
+            hint: Some(format!(
+                "the image has none; name one behind it, as in: kiln run {} COMMAND",
+                request.image
+            )),
+        });
     }
     let mut process = Process::new(argv);
     process.env = environment(request, config, hostname, &identity.home.to_string());

@@ -2,7 +2,8 @@
 
 use kiln_cache::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
 use kiln_exporter::{
-    LoadSource, Loaded, NamedImage, Platforms, copy_from_layout, layouts, remember_source, sources,
+    LoadError, LoadSource, Loaded, NamedImage, Platforms, copy_from_layout, layouts,
+    remember_source, sources,
 };
 use kiln_registry::{Observer, Secret, Stored};
 
@@ -165,7 +166,7 @@ impl Engine {
         let wanted = platform.map_or(Platforms::All, Platforms::Only);
         let loaded =
             kiln_exporter::load(from, &self.store, &self.blobs, wanted, self.layers.limit())
-                .map_err(|error| self.or_cancelled(Error::unpacking(&error)))?;
+                .map_err(|error| self.or_cancelled(load_error(&error)))?;
         let mut result = Vec::new();
         for Loaded {
             names,
@@ -229,5 +230,23 @@ impl Engine {
             }
         }
         Err(failure)
+    }
+}
+
+/// Says what an archive would have to be.
+fn load_error(error: &LoadError) -> Error {
+    let hint = match error {
+        LoadError::NotAnArchive(_) => {
+            "images are in what 'kiln save', 'docker save' or 'kiln build -o type=oci' wrote"
+        }
+        LoadError::NoImages => {
+            "a root file system becomes an image with 'FROM scratch' and 'ADD archive.tar /' in a \
+             Dockerfile"
+        }
+        _ => return Error::unpacking(error),
+    };
+    Error::Input {
+        message: crate::error::chain(error),
+        hint: Some(hint.to_owned()),
     }
 }

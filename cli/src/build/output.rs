@@ -115,7 +115,12 @@ pub(crate) fn parse(text: &str, stdout: StandardOutput) -> Result<Vec<Output>, S
             }]
         }
         "cacheonly" => vec![Output::CacheOnly],
-        other => return Err(format!("exporter {other:?} could not be found")),
+        other => {
+            return Err(format!(
+                "exporter {other:?} could not be found: expected local, tar, oci, docker, image, \
+             registry or cacheonly"
+            ));
+        }
     };
     attributes.finish(&kind)?;
     Ok(outputs)

@@ -234,13 +234,12 @@ fn pull_if_need_be(
             Err(Error::NoSuchImage(_)) if policy == PullPolicy::Missing => {}
             Err(error) => return Err(error.into()),
         }
-        if !arguments.quiet {
-            let name = crate::ship::parse_name(image)?.with_default_tag();
-            terminal::tell_line(&format!(
-                "Unable to find image '{}' locally",
-                name.familiar()
-            ));
-        }
+    }
+    let name = crate::ship::parse_name(image)?
+        .with_default_tag()
+        .familiar();
+    if policy != PullPolicy::Always && !arguments.quiet {
+        terminal::tell_line(&format!("Unable to find image '{name}' locally"));
     }
     let mut pull = own_program();
     pull.arg("pull");
@@ -256,7 +255,7 @@ fn pull_if_need_be(
         false => Stdio::from(io::stderr()),
     };
     let status = pull
-        .arg(image)
+        .arg(name)
         .stdin(Stdio::null())
         .stdout(stdout)
         .status()

@@ -20,6 +20,7 @@ mod images; // lists, names, templates
 mod inspect; // templates, and what is empty
 mod interruptions; // Ctrl-C, wherever it comes
 mod login; // passwords
+mod mistakes; // and what to do next
 mod overlayfs; // a state directory in a container
 mod platforms; // several in one build
 mod progress; // lines and JSON
