@@ -196,6 +196,12 @@ impl Vertex<'_> {
         });
     }
 
+    /// Tells something that stops nothing.
+    pub fn warn(&self, message: impl Into<String>) {
+        let message = message.into();
+        self.sink.event(Event::Warning { message });
+    }
+
     /// Reports how far a part has got.
     pub fn status(&self, part: &str, current: u64, total: Option<u64>, finished: bool) {
         self.begin();

@@ -380,6 +380,37 @@ fn ssh_goes_through_the_agent_of_the_build() {
     );
 }
 
+/// `git checkout` ends as if all were well.
+#[test]
+fn a_file_that_cannot_be_written_fails_the_build() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let (_daemon, address) = need!(site.serve());
+    let url = |name: &str| format!("git://{address}/{name}.git");
+    let inner = site.repository("inner");
+    inner.write("file", "x").commit("one");
+    let blob = inner.git(&["rev-parse", "HEAD:file"]);
+    let entry = format!("100644,{blob},{}", "long".repeat(100));
+    inner.git(&["update-index", "--add", "--cacheinfo", &entry]);
+    inner.git(&["commit", "--quiet", "-m", "two"]);
+    let commit = inner.git(&["rev-parse", "HEAD"]);
+    let outer = site.repository("outer");
+    let modules = format!(
+        "[submodule \"inner\"]\npath = inner\nurl = {}\n",
+        url("inner")
+    );
+    outer.write(".gitmodules", &modules);
+    outer.git(&["add", ".gitmodules"]);
+    let entry = format!("160000,{commit},inner");
+    outer.git(&["update-index", "--add", "--cacheinfo", &entry]);
+    outer.git(&["commit", "--quiet", "-m", "one"]);
+    for name in ["inner", "outer"] {
+        refused(&kiln, &url(name), "File name too long");
+        let keep = format!("--keep-git-dir {}", url(name));
+        refused(&kiln, &keep, "File name too long");
+    }
+}
+
 #[test]
 fn several_builds_share_a_repository() {
     let kiln = need!(Kiln::for_builds());

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kiln_testbed::{need, run};
+use kiln_testbed::{GitSite, need, run};
 
 use crate::harness::{Ended, Kiln};
 
@@ -372,4 +372,80 @@ fn every_file_of_a_container_cut_short_is_said_or_does_no_harm() {
     }
     kiln.ok(&["rm", "-f", &id]);
     assert_eq!(kiln.ok(&["ps", "-a", "--format", "{{.Names}}"]), "other");
+}
+
+/// Nobody syncs what git fetched: after a loss of power any of it may be short, empty or another's.
+#[test]
+fn every_file_of_a_repository_that_is_damaged_is_fetched_again_or_does_no_harm() {
+    let kiln = need!(Kiln::for_builds());
+    let site = need!(GitSite::new());
+    let (_daemon, address) = need!(site.serve());
+    // What is no repository any more is not looked for further up.
+    run(Command::new("git")
+        .args(["init", "--quiet", "--template="])
+        .arg(kiln.scratch.path()));
+    let small = site.repository("small");
+    small.write("Dockerfile", "FROM scratch\nCOPY . /git\n");
+    small.write("dir/note", "noted\n").commit("one");
+    // From a hundred objects on, git keeps what it fetches in a pack.
+    let large = site.repository("large");
+    large.write("Dockerfile", "FROM scratch\nCOPY . /git\n");
+    for number in 0..100 {
+        large.write(&format!("many/{number}"), &format!("{number}\n"));
+    }
+    large.write("dir/note", "noted\n").commit("one");
+    let is_object = |file: &Path| file.components().any(|part| part.as_os_str() == "objects");
+    for (name, count) in [("small", 2), ("large", 102)] {
+        let url = format!("git://{address}/{name}.git");
+        kiln.dockerfile(&format!("FROM scratch\nADD {url} /git\n"));
+        let _ = fs::remove_dir_all(kiln.scratch.join("state"));
+        kiln.ok(&["build", "-o", "out", "ctx"]);
+        let mirrors = kiln.scratch.join("state/git");
+        let whole = kiln.scratch.join(format!("{name}-whole"));
+        run(Command::new("cp").arg("-a").arg(&mirrors).arg(&whole));
+        let said = format!("what was fetched of {url} before cannot be used");
+        let mut files_of_git = files(&whole);
+        files_of_git.retain(|file| name == "small" || is_object(file));
+        let mut noticed = 0;
+        for file in &files_of_git {
+            let inside = file.strip_prefix(&whole).unwrap();
+            let bytes = fs::read(file).unwrap();
+            let others = files_of_git.iter().filter(|other| is_object(other));
+            let other = others.filter(|other| *other != file).next_back().unwrap();
+            let (half, other) = (&bytes[..bytes.len() / 2], fs::read(other).unwrap());
+            for (damage, torn, context) in [
+                ("empty", &b""[..], "ctx"),
+                ("cut in half", half, &*url),
+                ("another's", &other, "ctx"),
+            ] {
+                fs::remove_dir_all(&mirrors).unwrap();
+                run(Command::new("cp").arg("-a").arg(&whole).arg(&mirrors));
+                // Nobody may write to what git writes.
+                fs::remove_file(mirrors.join(inside)).unwrap();
+                fs::write(mirrors.join(inside), torn).unwrap();
+                let _ = fs::remove_dir_all(kiln.scratch.join("out"));
+                let ended = kiln.run(&["build", "--no-cache", "-o", "out", context]);
+                let what = format!("{} {damage}", inside.display());
+                assert_eq!(ended.code, 0, "{what}: {ended:#?}");
+                let git = kiln.scratch.join("out/git");
+                let note = fs::read_to_string(git.join("dir/note"));
+                assert_eq!(note.unwrap(), "noted\n", "{what}: {ended:#?}");
+                assert_eq!(files(&git).len(), count, "{what}: {ended:#?}");
+                let is_said = ended.stderr.contains(&said);
+                // A pack has files that it can do without.
+                assert!(
+                    is_said || !is_object(file) || name == "large",
+                    "{what}: {ended:#?}"
+                );
+                noticed += usize::from(is_said);
+            }
+            // By now it is whole.
+            let again = kiln.run(&["build", "--no-cache", "-o", "out", "ctx"]);
+            assert!(again.code == 0, "{again:#?}");
+            assert!(!again.stderr.contains(&said), "{again:#?}");
+        }
+        assert!(noticed >= 4, "{name}: {noticed}");
+    }
+    let outer = files(&kiln.scratch.join(".git/objects"));
+    assert!(outer.is_empty(), "{outer:#?}");
 }

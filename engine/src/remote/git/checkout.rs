@@ -6,14 +6,14 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Timestamp, WorkDir};
+use kiln_cache::{Timestamp, WorkDir, remove_tree};
 use kiln_parser::Modified;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{LogStream, RemoteError, Repository, Submodules, Vertex};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::mirror::Mirror;
+use super::mirror::{self, Mirror, WRITING};
 use super::program::{Git, GitError, Reach};
 use super::{Found, files, keeps_git_directory, reference};
 use crate::remote::{RemoteSources, input, local, turn};
@@ -55,29 +55,27 @@ impl RemoteSources<'_> {
             true => name_of(&git, repository, commit)?,
             false => None,
         };
-        let time = {
-            let _turn = turn::take(&self.engine.store, "git", &repository.remote, cancel)?;
-            mirror.fetch(&git, commit)?;
-            if let Some((_, object)) = &named {
-                mirror.fetch(&git, object)?;
-            }
-            mirror.time_of(&git, commit)?
-        };
         let work = self.engine.store.work_dir().map_err(local(WRITING))?;
         let tree = work.path().join("tree");
         let plan = Plan {
             git: &git,
-            mirror: &mirror,
             tree: &tree,
             commit,
         };
-        plan.init()?;
-        match keep {
-            true => plan.copy_objects(named.as_ref())?,
-            false => plan.borrow_objects()?,
+        {
+            let _turn = turn::take(&self.engine.store, "git", &repository.remote, cancel)?;
+            mirror.used(&git, vertex, |mirror| {
+                mirror.fetch(&git, commit)?;
+                if let Some((_, object)) = &named {
+                    mirror.fetch(&git, object)?;
+                }
+                plan.init(mirror)?;
+                plan.copy_objects(mirror, named.as_ref())
+            })?;
         }
+        let time = mirror::time_of(&git, &tree, commit)?;
         plan.git(&["remote", "add", "origin", git.remote()])?;
-        plan.git(&["checkout", "--quiet", "--detach", commit])?;
+        plan.check_out()?;
         if repository.submodules == Submodules::Recursive && tree.join(".gitmodules").exists() {
             vertex.log(LogStream::Stdout, b"submodules\n");
             plan.submodules()?;
@@ -108,8 +106,6 @@ impl RemoteSources<'_> {
     }
 }
 
-const WRITING: &str = "cannot write to the state directory";
-
 /// Finds the branch or tag that goes into `.git`: `git describe` wants to know it.
 fn name_of(
     git: &Git<'_>,
@@ -129,10 +125,11 @@ fn name_of(
     })
 }
 
+const RESET: &str = "git reset --quiet --hard";
+
 /// A checkout being made.
 struct Plan<'a> {
     git: &'a Git<'a>,
-    mirror: &'a Mirror,
     tree: &'a Path,
     commit: &'a str,
 }
@@ -144,49 +141,53 @@ impl Plan<'_> {
             .map(drop)
     }
 
-    fn init(&self) -> Result<(), RemoteError> {
-        fs::create_dir(self.tree).map_err(local(WRITING))?;
-        let format = format!("--object-format={}", self.mirror.format());
-        Ok(self.git(&["init", "--quiet", "--template=", &format, "."])?)
+    /// Makes an empty repository, in place of what an attempt before may have left.
+    fn init(&self, mirror: &Mirror) -> Result<(), GitError> {
+        remove_tree(self.tree)
+            .and_then(|()| fs::create_dir(self.tree))
+            .map_err(local(WRITING))?;
+        let format = format!("--object-format={}", mirror.format());
+        self.git(&["init", "--quiet", "--template=", &format, "."])
     }
 
-    /// Makes the shared repository's objects ours. Good for as long as `.git` is not kept.
-    fn borrow_objects(&self) -> Result<(), RemoteError> {
-        let info = self.tree.join(".git/objects/info");
-        let mut objects = self.mirror.path().join("objects").into_os_string();
-        objects.push("\n");
-        fs::create_dir_all(&info)
-            .and_then(|()| {
-                use std::os::unix::ffi::OsStrExt as _;
-                fs::write(info.join("alternates"), objects.as_bytes())
-            })
-            .map_err(local(WRITING))
-    }
-
-    /// Copies the commit's objects, and the name it is known by. They are packed without reference
-    /// to each other and to how the server packed them, so that the same commit is the same bytes.
-    fn copy_objects(&self, named: Option<&(String, String)>) -> Result<(), RemoteError> {
+    /// Copies the commit's objects, and the name it is known by. Each gets the name that its bytes
+    /// hash to, and all that belong to the commit must have come.
+    fn copy_objects(
+        &self,
+        mirror: &Mirror,
+        named: Option<&(String, String)>,
+    ) -> Result<(), GitError> {
         let branch = named.map(|(name, object)| format!("{object}:{name}"));
-        let mut mirror = OsString::from("file://");
-        mirror.push(self.mirror.path());
+        let mut from = OsString::from("file://");
+        from.push(mirror.path());
         let mut fetch: Vec<&OsStr> = ["fetch", "--quiet", "--no-tags", "--depth=1"]
             .map(OsStr::new)
             .into();
-        fetch.extend([OsStr::new("--update-head-ok"), &mirror]);
+        fetch.extend([OsStr::new("--update-head-ok"), &from]);
         fetch.push(OsStr::new(self.commit));
         fetch.extend(branch.as_deref().map(OsStr::new));
         self.git.run(Some(self.tree), Reach::Machine, fetch)?;
         Ok(())
     }
 
-    fn submodules(&self) -> Result<(), RemoteError> {
+    /// Writes the files. `git checkout` takes one that it cannot write for a success (2.47).
+    fn check_out(&self) -> Result<(), GitError> {
+        self.git(&["update-ref", "--no-deref", "HEAD", self.commit])?;
+        self.git(&["reset", "--quiet", "--hard"])
+    }
+
+    fn submodules(&self) -> Result<(), GitError> {
         let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
         let shallow: Vec<&str> = update.into_iter().chain(["--depth=1"]).collect();
         match self.git(&shallow) {
             // Plain files behind HTTP.
-            Err(error) if error.mentions("shallow") => Ok(self.git(&update)?),
-            other => Ok(other?),
+            Err(error) if error.mentions("shallow") => self.git(&update)?,
+            other => other?,
         }
+        // git checks them out as it does everything else.
+        let foreach = ["submodule", "--quiet", "foreach", "--recursive"];
+        let again: Vec<&str> = foreach.into_iter().chain([RESET]).collect();
+        self.git(&again)
     }
 
     /// Removes from `.git` what differs from one checkout to the next.

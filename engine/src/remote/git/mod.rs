@@ -43,7 +43,7 @@ impl RemoteSources<'_> {
         cancel: &Cancel,
     ) -> Result<Identity, RemoteError> {
         let git = Git::new(self, &repository.remote, cancel)?;
-        let found = self.find_commit(&git, repository, cancel)?;
+        let found = self.find_commit(&git, repository, vertex, cancel)?;
         let called = found.name.as_ref().map_or("HEAD", |(name, _)| name);
         let line = format!("{}\t{called}\n", found.commit);
         vertex.log(LogStream::Stdout, line.as_bytes());
@@ -103,6 +103,7 @@ impl RemoteSources<'_> {
         &self,
         git: &Git<'_>,
         repository: &Repository,
+        vertex: &Vertex<'_>,
         cancel: &Cancel,
     ) -> Result<Found, RemoteError> {
         let promised = repository.commit.as_deref().map(str::to_lowercase);
@@ -119,7 +120,9 @@ impl RemoteSources<'_> {
                 let beginning = repository.reference.as_deref().unwrap_or_default();
                 let _turn = turn::take(&self.engine.store, "git", &repository.remote, cancel)?;
                 Mirror::of(self, &repository.remote, "")
-                    .find_abbreviated(git, beginning)?
+                    .used(git, vertex, |mirror| {
+                        mirror.find_abbreviated(git, beginning)
+                    })?
                     .map(|commit| Found { commit, name: None })
                     .ok_or_else(|| reference::unknown(&repository.remote, beginning))?
             }

@@ -47,6 +47,8 @@ pub(super) struct Git<'a> {
     /// Its address, without a password.
     remote: String,
     environment: &'a [(OsString, OsString)],
+    /// The state directory: all that is read lies in it.
+    state: &'a Path,
     /// What proves who we are, and the URLs that it is for.
     authorization: Option<(String, Secret)>,
     /// An empty home, for programs that look for their configuration there.
@@ -69,14 +71,21 @@ pub(super) enum Reach {
 #[derive(Debug)]
 pub(super) enum GitError {
     /// It said no.
-    Refused {
-        /// What it was asked for.
-        doing: String,
-        /// Its words, cleaned.
-        words: String,
-    },
+    Refused(Refusal),
     /// It did not get that far.
     Other(RemoteError),
+}
+
+/// A no of git's.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// What it was asked for.
+    doing: String,
+    reach: Reach,
+    /// Whether it said anything.
+    pub(super) is_spoken: bool,
+    /// Its words, cleaned.
+    pub(super) words: String,
 }
 
 impl<'a> Git<'a> {
@@ -108,6 +117,7 @@ impl<'a> Git<'a> {
         Ok(Self {
             remote: Address::of(remote).without_password(),
             environment: &engine.programs.environment,
+            state: engine.store.root(),
             authorization: authorization::for_repository(remote, sources.secrets)?,
             home: engine
                 .store
@@ -164,10 +174,12 @@ impl<'a> Git<'a> {
         }
         match status.success() {
             true => Ok(stdout),
-            false => Err(GitError::Refused {
+            false => Err(GitError::Refused(Refusal {
                 doing: format!("git could not read {}", shown(&self.remote)),
+                reach,
+                is_spoken: !stderr.is_empty(),
                 words: self.words(&stderr, status),
-            }),
+            })),
         }
     }
 
@@ -225,6 +237,8 @@ impl<'a> Git<'a> {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_ATTR_NOSYSTEM", "1")
+            // A repository that is none any more is not looked for further up.
+            .env("GIT_CEILING_DIRECTORIES", self.state)
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_SSH_VARIANT", "ssh")
             .env("GIT_SSH_COMMAND", self.ssh_command());
@@ -310,46 +324,79 @@ impl<'a> Git<'a> {
 impl GitError {
     /// Returns whether git said something with this in it.
     pub(super) fn mentions(&self, text: &str) -> bool {
-        matches!(self, Self::Refused { words, .. } if words.contains(text))
+        matches!(self, Self::Refused(refusal) if refusal.words.contains(text))
+    }
+}
+
+/// What git, curl and ssh say when the network or a server is at fault, or the disk.
+const ENVIRONMENT: [&str; 10] = [
+    "Could not resolve host",
+    "Name or service not known",
+    "Temporary failure in name resolution",
+    "onnection refused",
+    "onnection reset",
+    "timed out",
+    "unable to connect",
+    "ailed to connect",
+    "hung up unexpectedly",
+    NO_SPACE,
+];
+const NO_SPACE: &str = "No space left on device";
+
+/// What they say when a server does not give what it was asked for.
+const SERVER: [&str; 4] = [
+    "remote error: ",
+    "unable to access '",
+    "returned error: ",
+    "does not appear to be a git repository",
+];
+
+/// What they say when they want to know who we are, and what helps.
+const ADVICE: [(&str, &str); 4] = [
+    (
+        "could not read Username",
+        "give a token with --secret id=GIT_AUTH_TOKEN",
+    ),
+    (
+        "Authentication failed",
+        "give another token with --secret id=GIT_AUTH_TOKEN",
+    ),
+    (
+        "Permission denied (publickey",
+        "give a key that may read it with --ssh default",
+    ),
+    (
+        "Host key verification failed",
+        "if the host's key was really changed, remove the old one from known_hosts",
+    ),
+];
+
+impl Refusal {
+    /// Returns whether the reason may be what lies on this machine.
+    pub(super) fn may_be_ours(&self) -> bool {
+        let says = |text: &str| self.words.contains(text);
+        match self.reach {
+            Reach::Machine => !says(NO_SPACE),
+            Reach::Network => {
+                let advice = ADVICE.iter().map(|(text, _)| *text);
+                let mut elsewhere = ENVIRONMENT.into_iter().chain(SERVER).chain(advice);
+                !elsewhere.any(says)
+            }
+        }
+    }
+}
+
+impl From<RemoteError> for GitError {
+    fn from(error: RemoteError) -> Self {
+        Self::Other(error)
     }
 }
 
 impl From<GitError> for RemoteError {
     fn from(error: GitError) -> Self {
-        /// What git, curl and ssh say when the network or a server is at fault.
-        const ENVIRONMENT: [&str; 9] = [
-            "Could not resolve host",
-            "Name or service not known",
-            "Temporary failure in name resolution",
-            "onnection refused",
-            "timed out",
-            "unable to connect",
-            "ailed to connect",
-            "hung up unexpectedly",
-            "No space left on device",
-        ];
-        /// What they say when they want to know who we are, and what helps.
-        const ADVICE: [(&str, &str); 4] = [
-            (
-                "could not read Username",
-                "give a token with --secret id=GIT_AUTH_TOKEN",
-            ),
-            (
-                "Authentication failed",
-                "give another token with --secret id=GIT_AUTH_TOKEN",
-            ),
-            (
-                "Permission denied (publickey",
-                "give a key that may read it with --ssh default",
-            ),
-            (
-                "Host key verification failed",
-                "if the host's key was really changed, remove the old one from known_hosts",
-            ),
-        ];
         match error {
             GitError::Other(error) => error,
-            GitError::Refused { doing, words } => {
+            GitError::Refused(Refusal { doing, words, .. }) => {
                 let says = |text: &&&str| words.contains(**text);
                 let fault = match ENVIRONMENT.iter().find(says) {
                     Some(_) => Fault::Environment,
