@@ -68,9 +68,11 @@ impl Area {
         }
     }
 
-    /// Takes the lines off the screen.
+    /// Takes the lines off the screen. Where none were drawn, the screen is somebody else's.
     pub(crate) fn clear(&mut self) {
-        self.draw(&[""; 0]);
+        if self.drawn.is_some() {
+            self.draw(&[""; 0]);
+        }
     }
 
     /// Returns what makes a terminal replace the present lines.
