@@ -236,17 +236,24 @@ pub(crate) fn outlive(directory: &str) -> ExitCode {
 fn who_kills_the_keeper_kills_the_rest(fixture: &Fixture) {
     let script = "ls /proc | grep -c '^[0-9]'; sleep 10000; exit";
     let (job, _) = fixture.job(&["sh", "-c", script]);
+    let children = || {
+        let numbers = fs::read_to_string("/proc/thread-self/children").unwrap();
+        let numbers = numbers.split_whitespace().map(str::to_owned);
+        numbers.collect::<Vec<_>>()
+    };
+    // Those of a thread that ended go to another one.
+    let before = children();
     // An executor of its own: nobody else's steps are to end.
     let executor = LocalExecutor::new(&fixture.directory()).unwrap();
     let mut kill = |_: Stream, bytes: &[u8]| {
         // The step sees itself and what it runs.
         assert!(matches!(bytes, [b'1'..=b'4', b'\n']), "{bytes:?}");
-        let mounts = |id: &str| fs::read_link(format!("/proc/{id}/ns/mnt")).unwrap();
+        let mounts = |id: &str| fs::read_link(format!("/proc/{id}/ns/mnt")).ok();
+        let own = mounts("self").unwrap();
         // Of the children of this thread, the step has mounts of its own.
-        let children = fs::read_to_string("/proc/thread-self/children").unwrap();
-        let keeper = children
-            .split_whitespace()
-            .find(|id| mounts(id) == mounts("self"));
+        let keeper = children()
+            .into_iter()
+            .find(|id| !before.contains(id) && mounts(id).is_some_and(|mounts| mounts == own));
         let id = rustix::process::Pid::from_raw(keeper.unwrap().parse().unwrap()).unwrap();
         rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
     };
