@@ -410,8 +410,8 @@ fn every_file_of_a_repository_that_is_damaged_is_fetched_again_or_does_no_harm()
         for file in &files_of_git {
             let inside = file.strip_prefix(&whole).unwrap();
             let bytes = fs::read(file).unwrap();
-            let others = files_of_git.iter().filter(|other| is_object(other));
-            let other = others.filter(|other| *other != file).next_back().unwrap();
+            let mut others = files_of_git.iter().filter(|other| is_object(other));
+            let other = others.rfind(|other| *other != file).unwrap();
             let (half, other) = (&bytes[..bytes.len() / 2], fs::read(other).unwrap());
             for (damage, torn, context) in [
                 ("empty", &b""[..], "ctx"),
