@@ -5,6 +5,7 @@ use kiln_engine::{Error, SourceText};
 use kiln_parser::{Diagnostic, Severity, Span, excerpt, mask_logins};
 
 use crate::clean;
+use crate::failure::without_numbers;
 use crate::progress::{Book, Found, Palette, Vertex};
 
 /// How much is shown of a file, and in which manner.
@@ -101,7 +102,7 @@ pub(crate) fn summary(error: &Error) -> String {
             format!("{error} (and {others} more error{plural})")
         }
         Error::Cancelled => "failed to solve: Canceled: context canceled".to_owned(),
-        other => other.to_string(),
+        other => without_numbers(other.to_string()),
     }
 }
 

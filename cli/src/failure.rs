@@ -72,7 +72,7 @@ impl From<Error> for Failure {
 }
 
 /// Takes the numbers out that the standard library puts behind the system's words.
-fn without_numbers(mut message: String) -> String {
+pub(crate) fn without_numbers(mut message: String) -> String {
     const BEGINNING: &str = " (os error ";
     while let Some(start) = message.find(BEGINNING)
         && let Some(length) = message[start..].find(')')

@@ -13,11 +13,14 @@ impl Filters {
     pub(crate) fn parse(texts: &[String], known: &[&str]) -> Result<Self, Failure> {
         let mut filters: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for text in texts {
-            let invalid = || Failure::new(format!("invalid filter '{text}'"));
-            let (key, value) = text.split_once('=').ok_or_else(invalid)?;
+            let invalid = |text: &str| {
+                Failure::new(format!("invalid filter '{text}'"))
+                    .with_hint(format!("filters are KEY=VALUE with {}", known.join(", ")))
+            };
+            let (key, value) = text.split_once('=').ok_or_else(|| invalid(text))?;
             let key = key.trim().to_lowercase();
             if !known.contains(&key.as_str()) {
-                return Err(Failure::new(format!("invalid filter '{key}'")));
+                return Err(invalid(&key));
             }
             filters
                 .entry(key)

@@ -39,6 +39,9 @@ impl StandardOutput {
 /// Parses one `--output`: a directory, `-`, or `type=T,key=value…`. What is pushed may be kept, too.
 pub(crate) fn parse(text: &str, stdout: StandardOutput) -> Result<Vec<Output>, String> {
     let fields = csv::fields(text)?;
+    if text.is_empty() {
+        return Err("the output is empty: expected DIRECTORY, - or type=TYPE,...".to_owned());
+    }
     if let [only] = fields.as_slice()
         && !only.contains('=')
     {

@@ -11,7 +11,7 @@ const HOST_GATEWAY: &str = "127.0.0.1";
 
 /// Parses `host=ip`, `host:ip`, or with several addresses separated by commas.
 pub(crate) fn parse_extra_host(text: &str) -> Result<Vec<(String, String)>, String> {
-    let invalid = || format!("invalid host {text}");
+    let invalid = || format!("invalid host {text}: expected NAME=ADDRESS");
     let (host, addresses) = text
         .split_once('=')
         .or_else(|| text.split_once(':'))
@@ -127,7 +127,10 @@ mod tests {
             assert_eq!(host(text).unwrap(), expected, "{text}");
         }
         for text in ["db", "db=", "=1.2.3.4", "db=somewhere", "d b=1.2.3.4"] {
-            assert_eq!(host(text), Err(format!("invalid host {text}")));
+            assert_eq!(
+                host(text),
+                Err(format!("invalid host {text}: expected NAME=ADDRESS"))
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use kiln_cache::{Limits, Timestamp};
-use kiln_engine::{CacheEntry, Extent, PruneRequest, Turn};
+use kiln_engine::{Amount, CacheEntry, Extent, PruneRequest, Turn};
 use serde_json::Value;
 
 use super::filters::EntryFilters;
@@ -63,6 +63,10 @@ pub(crate) fn prune(
 ) -> Outcome {
     let now = Timestamp::now();
     let filters = EntryFilters::parse(&arguments.filters, now)?;
+    // What cannot be understood is said before anything is asked.
+    for (flag, text) in arguments.amounts() {
+        amount(flag, text)?;
+    }
     let warning = match (arguments.all, arguments.has_limits()) {
         (_, true) => "WARNING! This will remove build cache beyond the limits.",
         (true, false) => "WARNING! This will remove all build cache.",
@@ -102,6 +106,18 @@ pub(crate) fn prune(
     Ok(Exit::SUCCESS)
 }
 
+/// Parses what a flag says, if it was given.
+fn amount(flag: &str, text: Option<&String>) -> Result<Option<Amount>, Failure> {
+    let parse = |text: &String| {
+        parse_amount(text).map_err(|error| {
+            Failure::flag(format!(
+                "invalid argument {text:?} for \"--{flag}\" flag: {error}"
+            ))
+        })
+    };
+    text.map(parse).transpose()
+}
+
 fn print(entries: &[CacheEntry], verbose: bool, now: Timestamp) -> Result<(), Failure> {
     if verbose {
         let blocks = entries.iter().map(|entry| block(entry, now) + "\n");
@@ -122,24 +138,22 @@ impl PruneArguments {
             || self.min_free_space.is_some()
     }
 
+    /// Returns the flags that are amounts of space.
+    fn amounts(&self) -> [(&'static str, Option<&String>); 3] {
+        [
+            ("reserved-space", self.reserved_space.as_ref()),
+            ("max-used-space", self.max_used_space.as_ref()),
+            ("min-free-space", self.min_free_space.as_ref()),
+        ]
+    }
+
     /// Returns the limits of the flags; none if there are none.
     fn limits(&self, engine: &kiln_engine::Engine) -> Result<Option<Limits>, Failure> {
         if !self.has_limits() {
             return Ok(None);
         }
-        let amount = |flag: &str, text: &Option<String>| {
-            let parse = |text: &String| {
-                parse_amount(text).map_err(|error| {
-                    Failure::flag(format!(
-                        "invalid argument {text:?} for \"--{flag}\" flag: {error}"
-                    ))
-                })
-            };
-            text.as_ref().map(parse).transpose()
-        };
-        let reserved = amount("reserved-space", &self.reserved_space)?;
-        let max_used = amount("max-used-space", &self.max_used_space)?;
-        let min_free = amount("min-free-space", &self.min_free_space)?;
+        let [reserved, max_used, min_free] = self.amounts().map(|(flag, text)| amount(flag, text));
+        let (reserved, max_used, min_free) = (reserved?, max_used?, min_free?);
         let given = engine.cache_limits(&kiln_engine::CacheSettings {
             reserved,
             max_used,

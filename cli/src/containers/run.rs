@@ -366,7 +366,8 @@ fn network(arguments: &RunArguments) -> Result<Network, Failure> {
         Some(mode) if mode.starts_with("container:") => Err(Failure::flag(format!(
             "network {mode} is not supported yet: expected host or none"
         ))),
-        Some(name) => Err(Failure::flag(format!("network {name} not found"))),
+        Some(name) => Err(Failure::flag(format!("network {name} not found"))
+            .with_hint("there are two: host, which is this machine's, and none")),
     }
 }
 

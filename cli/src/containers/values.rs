@@ -75,9 +75,12 @@ pub(crate) fn bind(text: &str, home: Option<&Path>) -> Result<Bind, Failure> {
         [source, target] => (*source, *target, ""),
         [source, target, options] => (*source, *target, *options),
         [_] => {
-            return Err(Failure::flag(format!(
-                "anonymous volumes are not supported yet: {text}"
-            )));
+            return Err(
+                Failure::flag(format!("anonymous volumes are not supported yet: {text}"))
+                    .with_hint(format!(
+                        "for a directory of the host write ./DIRECTORY:{text}"
+                    )),
+            );
         }
         _ => {
             return Err(Failure::flag(format!(

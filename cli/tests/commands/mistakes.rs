@@ -127,6 +127,25 @@ fn images_and_archives_that_are_none() {
         ),
         (&["pull", ""], "Error: the name of an image is empty"),
         (
+            &["run", "-v", "/data", "app"],
+            "kiln: anonymous volumes are not supported yet: /data\n\
+             hint: for a directory of the host write ./DIRECTORY:/data",
+        ),
+        (
+            &["run", "--network", "front", "app"],
+            "kiln: network front not found\n\
+             hint: there are two: host, which is this machine's, and none",
+        ),
+        (
+            &["ps", "--filter", "nome=x"],
+            "Error: invalid filter 'nome'\n\
+             hint: filters are KEY=VALUE with id, name, label, exited, status, ancestor",
+        ),
+        (
+            &["build", "--output=", "ctx"],
+            "ERROR: the output is empty: expected DIRECTORY, - or type=TYPE,...",
+        ),
+        (
             &["load", "-i", "missing"],
             "Error: open missing: No such file or directory",
         ),
@@ -134,6 +153,16 @@ fn images_and_archives_that_are_none() {
         let count = complaint.lines().count();
         assert_eq!(last_lines(&kiln, arguments, count), complaint);
     }
+    // Nobody is asked whether to do what cannot be done.
+    let prune = ["cache", "prune", "--max-used-space", "much"];
+    let ended = kiln.run_with("y\n", &prune);
+    assert_eq!((ended.code, ended.stdout.as_str()), (125, ""), "{ended:#?}");
+    assert!(
+        ended
+            .stderr
+            .starts_with("Error: invalid argument \"much\" for \"--max-used-space\" flag: "),
+        "{ended:#?}"
+    );
     // Its default tag is said once, not by the pull again.
     let ended = kiln.run(&["run", "127.0.0.1:1/none"]);
     assert_eq!(ended.code, 125);

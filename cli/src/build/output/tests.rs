@@ -120,7 +120,10 @@ fn mistakes_are_named() {
             "type=local,dest=-",
             "dest file not supported for local exporter: -",
         ),
-        ("type=iso", "exporter \"iso\" could not be found"),
+        (
+            "type=iso",
+            "exporter \"iso\" could not be found: expected local, tar, oci, docker, image, registry or cacheonly",
+        ),
         (
             "type=image,push=maybe",
             "non-bool value \"maybe\" specified for push",
