@@ -109,7 +109,12 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
         ))?;
     }
     let transfers = Transfers::start(stream);
-    let pushed = engine.push(&name, platform.as_ref(), &|event| transfers.take(&event));
+    let pushed = engine.push(
+        &name,
+        platform.as_ref(),
+        &|event| transfers.take(&event),
+        &|layer| transfers.pack(layer),
+    );
     transfers.finish();
     let (digest, size) = pushed?;
     terminal::print_line(&match arguments.quiet {

@@ -43,7 +43,7 @@ pub use containers::{Bind, RunRequest};
 pub use engine::{Engine, EngineOptions, Programs, Purpose, Stopper};
 pub use error::{Error, ErrorClass, SourceText};
 pub use images::{HistoryRow, ImageSummary, Removal};
-pub use kiln_exporter::LoadSource;
+pub use kiln_exporter::{LoadSource, PackProgress};
 pub use kiln_snapshotter::{Packed, UnpackLimit};
 pub use kiln_solver::{Event, LogStream, Progress, Silent, VertexEnd, VertexId};
 pub use local_image::LocalImage;

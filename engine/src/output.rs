@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_cache::{Compression, Descriptor, ImageId, ImageRef, Sha256, State, Stopping};
 use kiln_exporter as exporter;
-use kiln_exporter::{Exportable, Family, NamedImage};
+use kiln_exporter::{Exportable, Family, NamedImage, PackObserver, PackProgress};
 use kiln_registry::Observer;
 use kiln_snapshotter::{Level, Packing};
 use kiln_solver::{Reporter, TargetImage, Vertex, VertexEnd};
@@ -315,7 +315,9 @@ impl Engine {
         let mut pushed = None;
         for (name, push_as) in names {
             let observer = |event: kiln_registry::Event| report(maker.vertex, &event);
-            let named = self.push_image(&name, image, options, push_as, &observer)?;
+            let named = self.push_image(&name, image, options, push_as, &observer, &|layer| {
+                report_packing(maker.vertex, layer);
+            })?;
             let digest = named.root.descriptor.digest;
             let status = format!("pushing manifest for {name}@{digest}");
             maker.vertex.status(&status, 0, None, true);
@@ -335,9 +337,16 @@ impl Engine {
         options: &ImageOptions,
         push_as: PushAs,
         observer: Observer<'_>,
+        packing: PackObserver<'_>,
     ) -> Result<NamedImage, Error> {
         let named = self
-            .realise(image, options, Vec::new(), exporter::Missing::Leave)
+            .realise(
+                image,
+                options,
+                Vec::new(),
+                exporter::Missing::Leave,
+                packing,
+            )
             .map_err(|error| self.or_cancelled(error))?;
         self.go_on()?;
         let tags = match push_as {
@@ -375,7 +384,10 @@ impl Engine {
 
     fn archived(&self, maker: &mut Maker<'_>, options: &ImageOptions) -> Result<NamedImage, Error> {
         let local = maker.make(options)?;
-        self.realise_here(&local, options, names(maker.request, options))
+        let names = names(maker.request, options);
+        self.realise_here(&local, options, names, &|layer| {
+            report_packing(maker.vertex, layer);
+        })
     }
 
     /// Packs an image with every layer at hand.
@@ -384,6 +396,7 @@ impl Engine {
         image: &LocalImage,
         options: &ImageOptions,
         names: Vec<ImageRef>,
+        packing: PackObserver<'_>,
     ) -> Result<NamedImage, Error> {
         let fetch = |wanted: &[Descriptor]| {
             for descriptor in wanted {
@@ -391,7 +404,8 @@ impl Engine {
             }
             Ok(())
         };
-        self.realise(image, options, names, exporter::Missing::Fetch(&fetch))
+        let missing = exporter::Missing::Fetch(&fetch);
+        self.realise(image, options, names, missing, packing)
     }
 
     fn realise(
@@ -400,13 +414,14 @@ impl Engine {
         options: &ImageOptions,
         names: Vec<ImageRef>,
         missing: exporter::Missing<'_>,
+        packing: PackObserver<'_>,
     ) -> Result<NamedImage, Error> {
         for image in local.images() {
             self.bring_what_does_not_fit(image, options.compression)?;
         }
         let parts = local.images().iter().map(|image| {
             let options = realise_options(options, image);
-            exporter::realise(image, &self.layers, &self.blobs, &options, missing).map_err(
+            exporter::realise(image, &self.layers, &self.blobs, &options, missing, packing).map_err(
                 |error| match &error {
                     _ if self.store.stop().is_asked() => Error::Cancelled,
                     exporter::RealiseError::Options(_) => Error::input(error.to_string()),
@@ -541,6 +556,22 @@ pub(crate) fn export_error(error: &exporter::ExportError) -> Error {
         | exporter::ExportError::NotALayout { .. } => Error::input(chain(error)),
         _ => Error::environment("cannot export the image", error),
     }
+}
+
+/// Passes on as a status of a vertex how far a layer is packed.
+pub(crate) fn report_packing(vertex: &Vertex<'_>, layer: PackProgress) {
+    let PackProgress {
+        diff_id,
+        done_bytes,
+        size_bytes,
+    } = layer;
+    let part = format!("packing {diff_id}");
+    vertex.status(
+        &part,
+        done_bytes,
+        Some(size_bytes),
+        done_bytes == size_bytes,
+    );
 }
 
 /// Passes a registry's event on as a status of a vertex.

@@ -2,7 +2,7 @@
 
 use kiln_cache::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
 use kiln_exporter::{
-    LoadError, LoadSource, Loaded, NamedImage, Platforms, copy_from_layout, layouts,
+    LoadError, LoadSource, Loaded, NamedImage, PackObserver, Platforms, copy_from_layout, layouts,
     remember_source, sources,
 };
 use kiln_registry::{Observer, Secret, Stored};
@@ -68,7 +68,8 @@ impl Engine {
     }
 
     /// Pushes a local image under its name, or of an index the image for `platform`, and returns
-    /// digest and length of what the tag means now.
+    /// digest and length of what the tag means now. Tells `packing` of layers that have to be packed
+    /// before they can be sent.
     ///
     /// # Errors
     /// When there is no such image, or the registry does not take it.
@@ -77,6 +78,7 @@ impl Engine {
         name: &ImageRef,
         platform: Option<&Platform>,
         observer: Observer<'_>,
+        packing: PackObserver<'_>,
     ) -> Result<(Sha256, u64), Error> {
         let name = name.clone().with_default_tag();
         let manifest = self
@@ -91,7 +93,7 @@ impl Engine {
             })?;
         let image = self.read(manifest)?.narrowed(&name.familiar(), platform)?;
         let options = ImageOptions::default();
-        let pushed = self.push_image(&name, &image, &options, PushAs::Tags, observer)?;
+        let pushed = self.push_image(&name, &image, &options, PushAs::Tags, observer, packing)?;
         let top = &pushed.root.descriptor;
         Ok((top.digest, top.size_bytes))
     }
@@ -141,7 +143,8 @@ impl Engine {
                 }
                 None => {
                     let names = name.into_iter().collect();
-                    let named = self.realise_here(&image, &ImageOptions::default(), names)?;
+                    let named =
+                        self.realise_here(&image, &ImageOptions::default(), names, &|_| ())?;
                     images.push((image.id(), named));
                 }
             }

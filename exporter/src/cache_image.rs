@@ -6,7 +6,7 @@ use kiln_snapshotter::{LayerError, LayerStore, Packing, TarFacts};
 use crate::cache_config::{CACHE_CONFIG, LayerPlace, SharedCache, SharedLayer};
 use crate::exportable::{Document, ExportLayer, Exportable, NamedImage};
 use crate::options::Family;
-use crate::realise::{RealiseError, Work, perform};
+use crate::realise::{PackObserver, RealiseError, Work, perform};
 
 /// BuildKit's notes on a layer that is listed in an index.
 const DIFF_ID: &str = "containerd.io/uncompressed";
@@ -55,6 +55,7 @@ pub fn pack_layers(
     layers: &LayerStore,
     blobs: &Blobs,
     packing: Packing,
+    observer: PackObserver<'_>,
 ) -> Result<Vec<PackedLayer>, RealiseError> {
     let plan = |id: &LayerId| match layers.layer(*id) {
         Some(layer) => Ok(Work::Pack(layer)),
@@ -64,7 +65,7 @@ pub fn pack_layers(
         },
     };
     let work: Vec<Work> = ids.iter().map(plan).collect::<Result<_, RealiseError>>()?;
-    let packed = perform(&work, layers, blobs, packing)?;
+    let packed = perform(&work, layers, blobs, packing, observer)?;
     ids.iter()
         .zip(packed)
         .map(|(id, blob)| {

@@ -57,7 +57,7 @@ pub use local_image::{StoreImageError, store_image, store_in_family, store_index
 pub use options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};
 pub use place::write_file;
 pub use push::{FetchAbsent, push_image};
-pub use realise::{FetchBlobs, Missing, RealiseError, realise};
+pub use realise::{FetchBlobs, Missing, PackObserver, PackProgress, RealiseError, realise};
 pub use root_tar::write_root_tar;
 pub use roots::Root;
 pub use sources::{layout_place, layouts, remember_place, remember_source, sources};

@@ -23,6 +23,20 @@ use crate::options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionErr
 pub type FetchBlobs<'a> =
     dyn Fn(&[Descriptor]) -> Result<(), Box<dyn Error + Send + Sync>> + Sync + 'a;
 
+/// How far a layer that is being packed has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackProgress {
+    /// Its tar.
+    pub diff_id: DiffId,
+    /// Bytes of the tar that are packed; all of them at last.
+    pub done_bytes: u64,
+    /// Bytes of the tar.
+    pub size_bytes: u64,
+}
+
+/// Who wants to know. Called from several threads at once, and only about what was not packed before.
+pub type PackObserver<'a> = &'a (dyn Fn(PackProgress) + Sync);
+
 /// What happens to layers that are still in a registry.
 #[derive(Clone, Copy)]
 pub enum Missing<'a> {
@@ -79,6 +93,7 @@ pub fn realise(
     blobs: &Blobs,
     options: &ImageOptions,
     missing: Missing<'_>,
+    observer: PackObserver<'_>,
 ) -> Result<Exportable, RealiseError> {
     options.check()?;
     let own_family = Family::of(&image.descriptor.media_type);
@@ -97,7 +112,7 @@ pub fn realise(
         return Err(OptionError::ZstdWithDockerTypes.into());
     }
     fetch(&work, blobs, missing)?;
-    let layers = perform(&work, layers, blobs, options.packing)?;
+    let layers = perform(&work, layers, blobs, options.packing, observer)?;
     let manifest = manifest(image, &layers, family, options);
     let mut document = match manifest == image.manifest {
         true => Document::new(
@@ -226,6 +241,7 @@ pub(crate) fn perform(
     layers: &LayerStore,
     blobs: &Blobs,
     packing: Packing,
+    observer: PackObserver<'_>,
 ) -> Result<Vec<ExportLayer>, RealiseError> {
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut once: Vec<&Work> = Vec::new();
@@ -247,7 +263,7 @@ pub(crate) fn perform(
             let Some(work) = once.get(place) else {
                 return;
             };
-            let result = work.perform(layers, blobs, packing);
+            let result = work.perform(layers, blobs, packing, observer);
             if result.is_err() {
                 // Nobody wants the rest.
                 next.store(once.len(), Ordering::Relaxed);
@@ -287,9 +303,10 @@ impl Work {
         layers: &LayerStore,
         blobs: &Blobs,
         packing: Packing,
+        observer: PackObserver<'_>,
     ) -> Result<ExportLayer, RealiseError> {
         match self {
-            Self::Pack(layer) => Ok(pack(layer, blobs, packing)?),
+            Self::Pack(layer) => Ok(pack(layer, blobs, packing, observer)?),
             Self::Repack(known) => {
                 let blob = blobs.open(known.descriptor.digest)?;
                 let layer = layers.apply(blob, Some(known.compression), known.diff_id)?;
@@ -310,10 +327,21 @@ impl Work {
 }
 
 /// Packs a new layer, unless that was done before.
-fn pack(layer: &Layer, blobs: &Blobs, packing: Packing) -> Result<ExportLayer, LayerError> {
+fn pack(
+    layer: &Layer,
+    blobs: &Blobs,
+    packing: Packing,
+    observer: PackObserver<'_>,
+) -> Result<ExportLayer, LayerError> {
     let tar = layer.canonical_tar()?;
     if packing.compression != Compression::None {
-        let packed = layer.pack(blobs, packing)?;
+        let packed = layer.pack_and_tell(blobs, packing, &|done_bytes| {
+            observer(PackProgress {
+                diff_id: tar.diff_id,
+                done_bytes,
+                size_bytes: tar.size_bytes,
+            });
+        })?;
         // Of a layer that is known from elsewhere too, it may be that other tar.
         if packed.diff_id == tar.diff_id {
             return Ok(stored(packed.descriptor, blobs));

@@ -93,6 +93,20 @@ impl Layer {
     /// # Errors
     /// When the files cannot be read, the tar cannot be made again, or the blob not be written.
     pub fn pack(&self, blobs: &Blobs, packing: Packing) -> Result<KnownBlob, LayerError> {
+        self.pack_and_tell(blobs, packing, &|_| ())
+    }
+
+    /// As [`Layer::pack`]; if one has to be packed, `tell` hears now and then how many bytes of the tar
+    /// have been.
+    ///
+    /// # Errors
+    /// As [`Layer::pack`].
+    pub fn pack_and_tell(
+        &self,
+        blobs: &Blobs,
+        packing: Packing,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<KnownBlob, LayerError> {
         // One of several that want it packs it, be they threads or processes.
         let _lock = self.lock_work()?;
         let facts = self.facts()?;
@@ -110,16 +124,18 @@ impl Layer {
             (Some(source), _) if is_foreign => {
                 let file = blobs.open(source.descriptor.digest)?;
                 pack(blobs, packing, |output| {
-                    repeat(source, Stopping::new(self.stop(), file), output)
+                    let file = Stopping::new(self.stop(), file);
+                    repeat(source, file, &mut Counting::new(output, tell))
                 })?
             }
-            (_, Some(known)) if !is_foreign => {
-                pack(blobs, packing, |output| self.write_known(*known, output))?
-            }
+            (_, Some(known)) if !is_foreign => pack(blobs, packing, |output| {
+                self.write_known(*known, &mut Counting::new(output, tell))
+            })?,
             _ => pack(blobs, packing, |output| {
-                self.write_tar(output, TimeClamp::None)
+                self.write_tar(&mut Counting::new(output, tell), TimeClamp::None)
             })?,
         };
+        tell(tar.size_bytes);
         if let Some(expected) = wanted
             && expected != tar.diff_id
         {
@@ -137,14 +153,17 @@ impl Layer {
     ///
     /// The index says by BLAKE3 what is in each file, which takes a fraction of the time that
     /// SHA-256 takes for the whole once more, and several threads share it.
-    fn write_known(&self, tar: TarFacts, output: &mut dyn Write) -> Result<TarFacts, LayerError> {
-        let mut counting = Counting { output, bytes: 0 };
-        tar_write::write(self, TimeClamp::None, Check::Content, &mut counting)?;
-        match counting.bytes == tar.size_bytes {
+    fn write_known(
+        &self,
+        tar: TarFacts,
+        output: &mut Counting<'_>,
+    ) -> Result<TarFacts, LayerError> {
+        tar_write::write(self, TimeClamp::None, Check::Content, output)?;
+        match output.bytes == tar.size_bytes {
             true => Ok(tar),
             false => Err(LayerError::WrongLength {
                 expected: tar.size_bytes,
-                actual: counting.bytes,
+                actual: output.bytes,
             }),
         }
     }
@@ -270,13 +289,34 @@ fn gzip<T: Send>(
 /// Counts what is written.
 struct Counting<'a> {
     output: &'a mut dyn Write,
+    tell: &'a (dyn Fn(u64) + Sync),
     bytes: u64,
+    told_bytes: u64,
+}
+
+/// Between two words about it.
+const STRIDE_BYTES: u64 = 1 << 20;
+
+impl<'a> Counting<'a> {
+    fn new(output: &'a mut dyn Write, tell: &'a (dyn Fn(u64) + Sync)) -> Self {
+        tell(0);
+        Self {
+            output,
+            tell,
+            bytes: 0,
+            told_bytes: 0,
+        }
+    }
 }
 
 impl Write for Counting<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.output.write(bytes)?;
         self.bytes += count as u64;
+        if self.bytes - self.told_bytes >= STRIDE_BYTES {
+            self.told_bytes = self.bytes;
+            (self.tell)(self.bytes);
+        }
         Ok(count)
     }
 

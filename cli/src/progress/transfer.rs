@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
 use kiln_cache::Sha256;
+use kiln_engine::PackProgress;
 use kiln_registry::{Event, Step};
 
 use super::area::{Area, Place};
@@ -57,6 +58,12 @@ impl Transfers {
         state.take(event);
     }
 
+    /// Takes what is told of layers that are packed before they are sent, from any thread.
+    pub(crate) fn pack(&self, layer: PackProgress) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pack(layer);
+    }
+
     /// Leaves the last state of every layer on the screen.
     pub(crate) fn finish(self) {
         let mut state = self
@@ -76,22 +83,40 @@ impl Transfers {
 impl State {
     fn take(&mut self, event: &Event) {
         let words = words(event);
-        let before = self.layers.insert(event.digest, words.clone());
-        if before.is_none() {
-            self.order.push(event.digest);
-        }
         let is_bytes = matches!(
             event.step,
             Step::Downloading { done_bytes: 1.. } | Step::Uploading { done_bytes: 1.. }
         );
+        let plain = is_bytes.then(|| plain_start(event));
+        self.show(event.digest, words, plain);
+    }
+
+    fn pack(&mut self, layer: PackProgress) {
+        // Until it is packed, nobody knows what registries call it.
+        let digest = layer.diff_id.0;
+        if layer.done_bytes < layer.size_bytes {
+            let (done, all) = (units::size(layer.done_bytes), units::size(layer.size_bytes));
+            let words = format!("Packing {done}/{all}");
+            return self.show(digest, words, Some("Packing"));
+        }
+        self.layers.remove(&digest);
+        self.order.retain(|known| *known != digest);
+    }
+
+    /// Shows where a layer is. Where lines stay as they are, `plain` alone is said of what can be
+    /// counted, once.
+    fn show(&mut self, digest: Sha256, words: String, plain: Option<&str>) {
+        let before = self.layers.insert(digest, words.clone());
+        if before.is_none() {
+            self.order.push(digest);
+        }
         let lines = self.lines();
         match &mut self.area {
-            Some(area) if is_bytes && !area.is_due() => {}
+            Some(area) if plain.is_some() && !area.is_due() => {}
             Some(area) => area.draw(&lines),
-            None if is_bytes && before.is_some() => {}
+            None if plain.is_some() && before.is_some() => {}
             None if before.as_ref() == Some(&words) => {}
-            None if is_bytes => self.write(&line(event.digest, plain_start(event))),
-            None => self.write(&line(event.digest, &words)),
+            None => self.write(&line(digest, plain.unwrap_or(&words))),
         }
     }
 

@@ -13,7 +13,7 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use kiln_testbed::{Tool, assert_no_leftovers, need};
+use kiln_testbed::{Registry, Tool, assert_no_leftovers, need};
 
 use crate::harness::{Ended, Kiln, interrupt, names};
 
@@ -200,7 +200,32 @@ fn archives_are_whole_or_not_there() {
     assert_nothing_came_of(&kiln, &ended);
 }
 
-/// Nor does it wait for others, who may never write.
+/// What a registry was not told it has no name for.
+#[test]
+fn a_push_ends_while_it_packs() {
+    let kiln = need!(Kiln::for_builds());
+    let registry = need!(Registry::start());
+    let conf = fs::read_to_string(registry.registries_conf()).unwrap();
+    kiln.write("registries.conf", &conf);
+    with_long_steps(&kiln);
+    let name = registry.image("app");
+    kiln.ok(&["build", "-t", &name, "ctx"]);
+    let mut child = start(&kiln, &["push", &name]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with(": Packing")));
+    interrupt(&child);
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (130, "Error: cancelled\n")
+    );
+    assert_eq!(unfinished(&kiln), [""; 0]);
+    kiln.ok(&["rmi", &name]);
+    let ended = kiln.run(&["pull", &name]);
+    assert!(ended.stderr.contains("not found"), "{ended:#?}");
+}
+
+/// Who waits for others, who may never write, does not wait for ever.
 #[test]
 fn who_waits_for_an_archive_ends() {
     let kiln = need!(Kiln::for_builds());

@@ -32,6 +32,10 @@ fn what_is_pushed_can_be_pulled() {
     v1: digest: [DIGEST] size: [N]
     ");
     assert!(pushed.contains(": Pushed"), "{pushed}");
+    // It had to be packed, once.
+    assert_eq!(pushed.matches(": Packing\n").count(), 1, "{pushed}");
+    let again = kiln.ok(&["push", &name]);
+    assert!(!again.contains("Packing"), "{again}");
     assert_eq!(kiln.ok(&["push", "-q", &name]), name);
     kiln.ok(&["rmi", &name]);
     let pulled = kiln.ok(&["pull", &name]);

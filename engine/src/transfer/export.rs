@@ -21,7 +21,7 @@ use kiln_solver::{Op, Plan, Reporter, StepId, Vertex, VertexEnd};
 
 use super::Tiers;
 use crate::error::chain;
-use crate::output::{export_error, packing, report};
+use crate::output::{export_error, packing, report, report_packing};
 use crate::request::{
     BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaTypes,
     MountContents, OnFailure,
@@ -186,7 +186,7 @@ impl Engine {
         reporter: &Reporter<'_>,
     ) -> Result<Descriptor, Error> {
         let records = sharing.records(self, &sharing.steps(target.mode));
-        let layers = self.pack(target, &records, reporter)?;
+        let layers = self.pack(target, &records, (vertex, reporter))?;
         let mut writer = CacheWriter::new(layers.iter().map(PackedLayer::shared).collect());
         for (key, record) in &records {
             writer.add(*key, record);
@@ -228,7 +228,7 @@ impl Engine {
         &self,
         target: &CacheTarget,
         records: &[(ActionKey, ActionRecord)],
-        reporter: &Reporter<'_>,
+        (vertex, reporter): (&Vertex<'_>, &Reporter<'_>),
     ) -> Result<Vec<PackedLayer>, Error> {
         let mut ids: Vec<LayerId> = Vec::new();
         let mut seen = HashSet::new();
@@ -253,7 +253,8 @@ impl Engine {
         }
         ids.retain(|id| self.layers.knows(*id));
         let packing = packing(target.compression, target.level);
-        let packed = exporter::pack_layers(&ids, &self.layers, &self.blobs, packing)
+        let tell = |layer| report_packing(vertex, layer);
+        let packed = exporter::pack_layers(&ids, &self.layers, &self.blobs, packing, &tell)
             .map_err(|error| Error::environment("cannot pack a layer", &error))?;
         let mut layers = Vec::with_capacity(packed.len());
         for mut layer in packed {

@@ -91,7 +91,15 @@ fn compression_and_media_types_are_as_asked_for() {
         assert_eq!(loaded[0].image.id(), image.id());
     }
     let zstd = options(Compression::Zstd, MediaTypes::Docker);
-    let error = realise(&image, &state.layers, &state.blobs, &zstd, Missing::Leave).unwrap_err();
+    let error = realise(
+        &image,
+        &state.layers,
+        &state.blobs,
+        &zstd,
+        Missing::Leave,
+        &|_| (),
+    )
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\""
@@ -259,6 +267,7 @@ fn what_is_not_here_is_fetched_or_left() {
         &state.blobs,
         &plain,
         Missing::Fetch(&refuse),
+        &|_| (),
     );
     assert!(matches!(result, Err(RealiseError::Fetch(_))));
     let fetch = |wanted: &[Descriptor]| {
@@ -275,6 +284,7 @@ fn what_is_not_here_is_fetched_or_left() {
         &state.blobs,
         &plain,
         Missing::Fetch(&fetch),
+        &|_| (),
     )
     .unwrap();
     write_oci_archive(&[NamedImage::single(exportable, Vec::new())], &mut archive).unwrap();
@@ -501,7 +511,15 @@ fn config_and_layers_have_to_agree() {
         },
         ..ImageOptions::default()
     };
-    let error = realise(&image, &state.layers, &state.blobs, &wrong, Missing::Leave).unwrap_err();
+    let error = realise(
+        &image,
+        &state.layers,
+        &state.blobs,
+        &wrong,
+        Missing::Leave,
+        &|_| (),
+    )
+    .unwrap_err();
     assert!(matches!(
         error,
         RealiseError::Options(OptionError::Level { .. })

@@ -87,7 +87,15 @@ impl State {
     }
 
     pub(crate) fn realise(&self, image: &Image, options: &ImageOptions) -> Exportable {
-        realise(image, &self.layers, &self.blobs, options, Missing::Leave).unwrap()
+        realise(
+            image,
+            &self.layers,
+            &self.blobs,
+            options,
+            Missing::Leave,
+            &|_| (),
+        )
+        .unwrap()
     }
 
     /// Makes an image exportable as others do by default.
