@@ -179,11 +179,16 @@ impl Engine {
         descriptor: &Descriptor,
         report: &(dyn Fn(&LayerProgress) + Sync),
     ) -> Result<Layer, Error> {
-        // The blob of a layer that another machine made is not what a local manifest names.
+        // The blob of a layer that another machine made is not what a local manifest names. A
+        // description can be wrong, though, and then what the manifest names is all there is.
+        let mut elsewhere = None;
         if let Some((id, description)) = self.layers.described_as(diff_id)
             && !self.blobs.has(descriptor)
         {
-            return self.fulfil_for_image(id, &description);
+            match self.fulfil_for_image(id, &description) {
+                Err(error) if !matches!(error, Error::Cancelled) => elsewhere = Some(error),
+                other => return other,
+            }
         }
         let MediaKind::Layer(compression) = MediaKind::of(&descriptor.media_type) else {
             return Err(Error::input(format!(
@@ -209,7 +214,10 @@ impl Engine {
         loop {
             self.client
                 .fetch_blob(name, descriptor, &self.blobs, &observer)
-                .map_err(|error| Error::registry(Some(name), &error))?;
+                .map_err(|error| match elsewhere.take() {
+                    Some(elsewhere) => elsewhere,
+                    None => Error::registry(Some(name), &error),
+                })?;
             let blob = self
                 .blobs
                 .open(descriptor.digest)

@@ -93,7 +93,10 @@ impl LayerStore {
         let id = self.named(diff_id)?;
         match self.layer(id) {
             Some(_) => None,
-            None => self.description(id).map(|description| (id, description)),
+            None => {
+                let description = self.description(id)?;
+                (description.blob.diff_id == diff_id).then_some((id, description))
+            }
         }
     }
 
@@ -250,6 +253,27 @@ mod tests {
         here.doubt(id).unwrap();
         here.fulfil(id, &description, &*blob).unwrap();
         assert!(here.knows(id) && here.list_described().unwrap().is_empty());
+    }
+
+    /// A cache of somebody else said that a base's tar is another layer, which came here later.
+    #[test]
+    fn a_description_makes_no_layer_another_one() {
+        let ((_one, there), (_two, here)) = (store(), store());
+        let (genuine, other) = (layer(&there, "genuine"), layer(&there, "other"));
+        let (description, blob) = described(&there, &genuine);
+        let diff_id = description.blob.diff_id;
+        here.describe(other.id(), &description).unwrap();
+        assert!(here.described_as(diff_id).is_some());
+        assert_eq!(layer(&here, "other"), other);
+        assert_eq!(here.by_diff_id(diff_id), None);
+        assert_eq!(here.described_as(diff_id), None);
+        let compression = Some(description.blob.compression);
+        let applied = here.apply(&*blob, compression, diff_id).unwrap();
+        assert_eq!(applied, genuine);
+        assert_eq!(here.by_diff_id(diff_id), Some(genuine.clone()));
+        // Nor does it later.
+        here.describe(other.id(), &description).unwrap();
+        assert_eq!(here.by_diff_id(diff_id), Some(genuine));
     }
 
     #[test]

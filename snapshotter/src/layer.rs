@@ -110,7 +110,13 @@ impl LayerStore {
     /// Returns the layer that a tar stream of this digest holds, or none if it is not here.
     #[must_use]
     pub fn by_diff_id(&self, diff_id: DiffId) -> Option<Layer> {
-        self.layer(self.named(diff_id)?)
+        let layer = self.layer(self.named(diff_id)?)?;
+        // The name may be from a description, which can say anything: who has written or read the
+        // tar says so beside the layer. If what is said there was damaged, there is the name alone.
+        let has_tar = |facts: Option<Facts>| {
+            facts.is_none_or(|facts| facts.tars.iter().any(|tar| tar.diff_id == diff_id))
+        };
+        layer.stored_facts().is_ok_and(has_tar).then_some(layer)
     }
 
     /// Returns the layer, here or described, that is named by the digest of one of its tar streams.

@@ -4,6 +4,7 @@
 
 mod absent; // layers that are elsewhere, and do not come
 mod buildkit; // caches of BuildKit's, and ours in its eyes
+mod forged; // caches that claim too much
 mod mounts; // what cache mounts held
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +82,35 @@ impl Machines {
             })
             .collect()
     }
+}
+
+/// Changes the config of a cache in a directory, and the digests that lead to it.
+fn edit_cache(directory: &Path, change: impl FnOnce(&mut Value)) {
+    let path = |digest: &Value| {
+        let hex = digest.as_str().unwrap().strip_prefix("sha256:").unwrap();
+        directory.join("blobs/sha256").join(hex)
+    };
+    let put = |value: &Value| {
+        let bytes = serde_json::to_vec(value).unwrap();
+        let digest = Value::from(Sha256::of(&bytes).to_string());
+        fs::write(path(&digest), &bytes).unwrap();
+        (digest, Value::from(bytes.len()))
+    };
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let top = directory.join("index.json");
+    let mut index = read(&top);
+    let entry = &mut index["manifests"][0];
+    let mut manifest = read(&path(&entry["digest"]));
+    let pointer = &mut manifest["config"];
+    assert_eq!(
+        pointer["mediaType"],
+        "application/vnd.buildkit.cacheconfig.v0"
+    );
+    let mut config = read(&path(&pointer["digest"]));
+    change(&mut config);
+    (pointer["digest"], pointer["size"]) = put(&config);
+    (entry["digest"], entry["size"]) = put(&manifest);
+    fs::write(top, serde_json::to_vec(&index).unwrap()).unwrap();
 }
 
 #[track_caller]

@@ -1,8 +1,8 @@
 //! Records of this machine, then those of caches elsewhere.
 //!
 //! Caches elsewhere are read when the first record is missing here, all at once, and not at all if
-//! none is. What is found there is written down here under all its keys, its layers as described
-//! only.
+//! none is. What is found there is written down here under the key that was asked for, its layers as
+//! described only.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -87,11 +87,12 @@ impl<'a> Tiers<'a> {
 
     fn find(&self, key: ActionKey) -> Option<ActionRecord> {
         self.imported().iter().find_map(|imported| {
-            let (recipe, record) = imported.cache.record(*imported.records.get(&key)?);
+            let (_, mut record) = imported.cache.record(*imported.records.get(&key)?);
             self.describe(imported, &record)?;
-            let mut keys = vec![recipe];
-            keys.extend(&record.evidence);
-            if let Err(error) = self.engine.actions.put(&keys, &record) {
+            // The key was made here, of what is built here. Under which others it belongs, a cache
+            // can only claim, and other builds would believe that.
+            record.evidence.clear();
+            if let Err(error) = self.engine.actions.put(&[key], &record) {
                 // It is asked for again next time.
                 self.reporter.warn(chain(&error));
             }
