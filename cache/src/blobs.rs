@@ -5,7 +5,8 @@
 //!
 //! Disks are not as reliable as that: one that turns out to be damaged is deleted on the spot, for
 //! it would only keep its place from what it should be. Small ones are compared with their digest
-//! whenever they are read; of large ones, the length is looked at.
+//! whenever they are read; of large ones, the length is looked at, and whoever carries one out of the
+//! store compares it on the way.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};

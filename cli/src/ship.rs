@@ -114,6 +114,7 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
         platform.as_ref(),
         &|event| transfers.take(&event),
         &|layer| transfers.pack(layer),
+        &terminal::warn,
     );
     transfers.finish();
     let (digest, size) = pushed?;
@@ -180,7 +181,7 @@ pub(crate) fn save(arguments: &SaveArguments, environment: &Environment) -> Outc
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
     let engine = session::enter_and_open(environment)?;
     interrupt::watch(&engine)?;
-    engine.save(&arguments.images, platform.as_ref(), &to)?;
+    engine.save(&arguments.images, platform.as_ref(), &to, &terminal::warn)?;
     Ok(Exit::SUCCESS)
 }
 

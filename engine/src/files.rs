@@ -52,7 +52,7 @@ impl Engine {
                 Ok(())
             }
             Output::Tar { to, .. } => {
-                self.write_to(to, |out| exporter::write_root_tar(&roots, times, out))
+                Ok(self.write_to(to, |out| exporter::write_root_tar(&roots, times, out))?)
             }
             _ => Ok(()),
         }

@@ -21,6 +21,7 @@ mod files; // results as plain files
 mod images; // the local store
 mod layout_context; // images of layouts on disk
 mod local_image; // one platform or several
+mod mend; // blobs that are damaged
 mod outline; // what a build can be given
 mod output; // where results go
 mod remote; // downloads and repositories

@@ -17,6 +17,7 @@ use crate::base_layers::Watcher;
 use crate::build::Delivery;
 use crate::error::chain;
 use crate::images::names_error;
+use crate::mend::{Receiver, Undelivered};
 use crate::request::{
     BaseLayers, BuildRequest, DanglingWhen, Destination, ImageOptions, LayoutForm, MediaTypes,
     Output, PushAs,
@@ -49,6 +50,17 @@ pub(crate) struct Exported {
     pub(crate) descriptor: Descriptor,
     /// The config; none for an index.
     pub(crate) config: Option<Sha256>,
+}
+
+/// Who is told what while an image goes to a registry.
+#[derive(Clone, Copy)]
+pub(crate) struct Listeners<'a> {
+    /// What has been sent.
+    pub(crate) transfers: Observer<'a>,
+    /// What has been packed.
+    pub(crate) packing: PackObserver<'a>,
+    /// What was damaged and is mended.
+    pub(crate) amiss: &'a dyn Fn(&str),
 }
 
 impl Exported {
@@ -207,38 +219,32 @@ impl Engine {
                     form,
                     image: options,
                 } => {
-                    let named = [self.archived(maker, options)?];
-                    match form {
+                    let write = |named: &[NamedImage]| match form {
                         LayoutForm::Archive => {
-                            self.write_to(to, |out| exporter::write_oci_archive(&named, out))?;
+                            self.write_to(to, |out| exporter::write_oci_archive(named, out))
                         }
                         LayoutForm::Directory => {
-                            exporter::write_layout(&named, directory(to)?, self.store.stop())
-                                .map_err(|error| export_error(&error))?;
+                            let stop = self.store.stop();
+                            Ok(exporter::write_layout(named, directory(to)?, stop)?)
                         }
-                    }
-                    archived = Some(Exported::of_named(&named[0]));
+                    };
+                    archived = Some(self.archive(maker, options, write)?);
                 }
                 Output::Docker {
                     to,
                     form,
                     image: options,
                 } => {
-                    let named = [self.archived(maker, options)?];
-                    match form {
+                    let write = |named: &[NamedImage]| match form {
                         LayoutForm::Archive => {
-                            self.write_to(to, |out| exporter::write_docker_archive(&named, out))?;
+                            self.write_to(to, |out| exporter::write_docker_archive(named, out))
                         }
                         LayoutForm::Directory => {
-                            exporter::write_docker_layout(
-                                &named,
-                                directory(to)?,
-                                self.store.stop(),
-                            )
-                            .map_err(|error| export_error(&error))?;
+                            let stop = self.store.stop();
+                            Ok(exporter::write_docker_layout(named, directory(to)?, stop)?)
                         }
-                    }
-                    archived = Some(Exported::of_named(&named[0]));
+                    };
+                    archived = Some(self.archive(maker, options, write)?);
                 }
                 Output::Local { .. } | Output::Tar { .. } => {
                     self.export_files(
@@ -315,9 +321,17 @@ impl Engine {
         let mut pushed = None;
         for (name, push_as) in names {
             let observer = |event: kiln_registry::Event| report(maker.vertex, &event);
-            let named = self.push_image(&name, image, options, push_as, &observer, &|layer| {
-                report_packing(maker.vertex, layer);
-            })?;
+            let named = self.push_image(
+                &name,
+                image,
+                options,
+                push_as,
+                Listeners {
+                    transfers: &observer,
+                    packing: &|layer| report_packing(maker.vertex, layer),
+                    amiss: &|message| maker.vertex.warn(message),
+                },
+            )?;
             let digest = named.root.descriptor.digest;
             let status = format!("pushing manifest for {name}@{digest}");
             maker.vertex.status(&status, 0, None, true);
@@ -336,19 +350,8 @@ impl Engine {
         image: &LocalImage,
         options: &ImageOptions,
         push_as: PushAs,
-        observer: Observer<'_>,
-        packing: PackObserver<'_>,
+        listeners: Listeners<'_>,
     ) -> Result<NamedImage, Error> {
-        let named = self
-            .realise(
-                image,
-                options,
-                Vec::new(),
-                exporter::Missing::Leave,
-                packing,
-            )
-            .map_err(|error| self.or_cancelled(error))?;
-        self.go_on()?;
         let tags = match push_as {
             PushAs::Tags => vec![name.tag().unwrap_or(kiln_cache::DEFAULT_TAG).to_owned()],
             PushAs::Digest => Vec::new(),
@@ -361,18 +364,34 @@ impl Engine {
                 std::io::Error::other(error)
             })
         });
-        let push = exporter::push_image(&named, name, tags, &self.blobs, &fetch);
-        self.client.push(name, &push, observer).map_err(|error| {
-            match Error::registry(Some(name), &error) {
-                Error::Cancelled => Error::Cancelled,
-                _ if is_away.load(Ordering::Relaxed) => {
-                    for image in image.images() {
-                        self.doubt_what_is_away(image);
+        let make = || {
+            let named = self
+                .realise(
+                    image,
+                    options,
+                    Vec::new(),
+                    exporter::Missing::Leave,
+                    listeners.packing,
+                )
+                .map_err(|error| self.or_cancelled(error))?;
+            self.go_on()?;
+            Ok(named)
+        };
+        let named = self.deliver(listeners.amiss, make, |named| {
+            let push = exporter::push_image(named, name, tags.clone(), &self.blobs, &fetch);
+            let pushed = self.client.push(name, &push, listeners.transfers);
+            pushed
+                .map(drop)
+                .map_err(|error| match self.undelivered(name, named, &error) {
+                    Undelivered::Otherwise(Error::Cancelled) => Error::Cancelled.into(),
+                    _ if is_away.load(Ordering::Relaxed) => {
+                        for image in image.images() {
+                            self.doubt_what_is_away(image);
+                        }
+                        away(&error).into()
                     }
-                    away(&error)
-                }
-                error => error,
-            }
+                    undelivered => undelivered,
+                })
         })?;
         for layer in named.manifests.iter().flat_map(|part| &part.layers) {
             let digest = layer.descriptor.digest;
@@ -382,12 +401,22 @@ impl Engine {
         Ok(named)
     }
 
-    fn archived(&self, maker: &mut Maker<'_>, options: &ImageOptions) -> Result<NamedImage, Error> {
+    /// Has an image written where it is to go, packed with every layer at hand.
+    fn archive(
+        &self,
+        maker: &mut Maker<'_>,
+        options: &ImageOptions,
+        write: impl Fn(&[NamedImage]) -> Result<(), Undelivered>,
+    ) -> Result<Exported, Error> {
         let local = maker.make(options)?;
-        let names = names(maker.request, options);
-        self.realise_here(&local, options, names, &|layer| {
-            report_packing(maker.vertex, layer);
-        })
+        let tell = |message: &str| maker.vertex.warn(message);
+        let make = || {
+            let names = names(maker.request, options);
+            let packing = |layer| report_packing(maker.vertex, layer);
+            Ok([self.realise_here(&local, options, names, &packing)?])
+        };
+        let named = self.deliver(&tell, make, |named| write(named))?;
+        Ok(Exported::of_named(&named[0]))
     }
 
     /// Packs an image with every layer at hand.
@@ -534,18 +563,29 @@ impl Engine {
         &self,
         to: &Destination,
         act: impl FnOnce(&mut dyn Write) -> Result<(), exporter::ExportError>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Undelivered> {
         let stop = self.store.stop();
         let act = |output: &mut dyn Write| {
             act(&mut Stopping::new(stop, output))?;
             // Once more, before a file gets its name.
             stop.check().map_err(exporter::ExportError::Output)
         };
-        match to {
-            Destination::Path(path) => exporter::write_file(path, act),
-            Destination::Stdout => act(&mut std::io::stdout().lock()),
-        }
-        .map_err(|error| self.or_cancelled(export_error(&error)))
+        let (written, is_file) = match to {
+            Destination::Path(path) => (
+                exporter::write_file(path, act),
+                path.metadata().map_or(true, |metadata| metadata.is_file()),
+            ),
+            Destination::Stdout => (act(&mut std::io::stdout().lock()), false),
+        };
+        written.map_err(|error| match error.into() {
+            Undelivered::Damaged { digest, error, .. } if !is_file => Undelivered::Damaged {
+                digest,
+                error,
+                receiver: Receiver::Begun,
+            },
+            Undelivered::Otherwise(error) => Undelivered::Otherwise(self.or_cancelled(error)),
+            damaged => damaged,
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use kiln_exporter::{
 use kiln_registry::{Observer, Secret, Stored};
 
 use crate::images::names_error;
+use crate::output::Listeners;
 use crate::{Destination, Engine, Error, ImageOptions, LocalImage, PushAs};
 
 /// What a pull came to.
@@ -69,7 +70,7 @@ impl Engine {
 
     /// Pushes a local image under its name, or of an index the image for `platform`, and returns
     /// digest and length of what the tag means now. Tells `packing` of layers that have to be packed
-    /// before they can be sent.
+    /// before they can be sent, and `amiss` what was damaged and is mended.
     ///
     /// # Errors
     /// When there is no such image, or the registry does not take it.
@@ -79,6 +80,7 @@ impl Engine {
         platform: Option<&Platform>,
         observer: Observer<'_>,
         packing: PackObserver<'_>,
+        amiss: &dyn Fn(&str),
     ) -> Result<(Sha256, u64), Error> {
         let name = name.clone().with_default_tag();
         let manifest = self
@@ -93,7 +95,12 @@ impl Engine {
             })?;
         let image = self.read(manifest)?.narrowed(&name.familiar(), platform)?;
         let options = ImageOptions::default();
-        let pushed = self.push_image(&name, &image, &options, PushAs::Tags, observer, packing)?;
+        let listeners = Listeners {
+            transfers: observer,
+            packing,
+            amiss,
+        };
+        let pushed = self.push_image(&name, &image, &options, PushAs::Tags, listeners)?;
         let top = &pushed.root.descriptor;
         Ok((top.digest, top.size_bytes))
     }
@@ -121,7 +128,7 @@ impl Engine {
     }
 
     /// Writes images, or of indexes the images for `platform`, into one archive for `docker load`;
-    /// it is an OCI layout too.
+    /// it is an OCI layout too. `amiss` is told what was damaged and is mended.
     ///
     /// # Errors
     /// When one of them is not here, or the archive cannot be written.
@@ -130,30 +137,36 @@ impl Engine {
         names: &[String],
         platform: Option<&Platform>,
         to: &Destination,
+        amiss: &dyn Fn(&str),
     ) -> Result<(), Error> {
-        let mut images: Vec<(ImageId, NamedImage)> = Vec::new();
+        let mut images: Vec<(LocalImage, Vec<ImageRef>)> = Vec::new();
         for text in names {
             let (name, image) = self.find(text)?;
             let image = image.narrowed(text, platform)?;
             let name = name.filter(|name| name.digest().is_none());
-            match images.iter_mut().find(|(id, _)| *id == image.id()) {
-                Some((_, known)) => {
-                    let new = name.filter(|name| !known.names.contains(name));
-                    known.names.extend(new);
+            match images
+                .iter_mut()
+                .find(|(known, _)| known.id() == image.id())
+            {
+                Some((_, names)) => {
+                    let new = name.filter(|name| !names.contains(name));
+                    names.extend(new);
                 }
-                None => {
-                    let names = name.into_iter().collect();
-                    let named =
-                        self.realise_here(&image, &ImageOptions::default(), names, &|_| ())?;
-                    images.push((image.id(), named));
-                }
+                None => images.push((image, name.into_iter().collect())),
             }
         }
-        let images: Vec<NamedImage> = images.into_iter().map(|(_, image)| image).collect();
+        let make = || {
+            let images = images.iter();
+            let named = images.map(|(image, names)| {
+                self.realise_here(image, &ImageOptions::default(), names.clone(), &|_| ())
+            });
+            named.collect::<Result<Vec<NamedImage>, Error>>()
+        };
         let listed = platform.cloned().unwrap_or_else(Self::host_platform);
-        self.write_to(to, |out| {
-            kiln_exporter::write_archive(&images, &listed, out)
-        })
+        self.deliver(amiss, make, |images| {
+            self.write_to(to, |out| kiln_exporter::write_archive(images, &listed, out))
+        })?;
+        Ok(())
     }
 
     /// Takes the images of an archive or layout in, or of indexes the images for `platform`, and

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kiln_testbed::{GitSite, need, run};
+use kiln_testbed::{GitSite, Registry, need, run};
 
 use crate::harness::{Ended, Kiln};
 
@@ -372,6 +372,108 @@ fn every_file_of_a_container_cut_short_is_said_or_does_no_harm() {
     }
     kiln.ok(&["rm", "-f", &id]);
     assert_eq!(kiln.ok(&["ps", "-a", "--format", "{{.Names}}"]), "other");
+}
+
+/// Changes a byte in each packed layer of the store, and returns their names.
+fn flip(kiln: &Kiln) -> Vec<PathBuf> {
+    let mut blobs = files(&kiln.scratch.join("state/blobs"));
+    blobs.retain(|path| {
+        let mut bytes = fs::read(path).unwrap();
+        let is_layer = bytes.starts_with(&[0x1f, 0x8b]);
+        if is_layer {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(path, bytes).unwrap();
+        }
+        is_layer
+    });
+    assert!(!blobs.is_empty());
+    blobs
+}
+
+/// Nobody hashes a large blob before it is used; whoever carries it out does so on the way.
+#[test]
+fn a_blob_with_a_wrong_byte_is_made_again_by_the_same_command() {
+    let kiln = need!(Kiln::for_builds());
+    let registry = need!(Registry::start());
+    kiln.dockerfile(DOCKERFILE);
+    kiln.write("ctx/note", "noted\n");
+    let app = format!("{}/app", registry.address());
+    let read = |name: &str| fs::read(kiln.scratch.join(name)).unwrap();
+    let is_mended = |ended: &Ended, blobs: &[PathBuf]| {
+        for blob in blobs {
+            let name = blob.file_name().unwrap().to_str().unwrap();
+            let said = format!("blob sha256:{name} was damaged, and is made again");
+            assert!(ended.stderr.contains(&said), "{said}: {ended:#?}");
+        }
+    };
+    kiln.ok(&["build", "-q", "-t", &app, "ctx"]);
+    for arguments in [
+        &["build", "-o", "type=oci,dest=out", "ctx"][..],
+        &["build", "-o", "type=docker,dest=out", "ctx"],
+        &["save", "-o", "out", &app],
+    ] {
+        kiln.ok(arguments);
+        let whole = read("out");
+        let blobs = flip(&kiln);
+        let ended = kiln.run(arguments);
+        assert_eq!(ended.code, 0, "{arguments:?}: {ended:#?}");
+        is_mended(&ended, &blobs);
+        assert!(read("out") == whole, "{arguments:?}");
+    }
+    for output in [
+        "-o=type=oci,tar=false,dest=layout",
+        "--cache-to=type=local,dest=cache",
+        &format!("--output=type=image,push=true,name={app}"),
+    ] {
+        let blobs = flip(&kiln);
+        let ended = kiln.run(&["build", output, "ctx"]);
+        assert_eq!(ended.code, 0, "{output}: {ended:#?}");
+        is_mended(&ended, &blobs);
+        let verified = kiln.run(&["cache", "verify"]);
+        assert!(
+            verified.stdout.ends_with(": no damage\n"),
+            "{output}: {verified:#?}"
+        );
+    }
+    // A pipe does not take back what it got.
+    let blobs = flip(&kiln);
+    let mut codes = Vec::new();
+    for _ in 0..=blobs.len() {
+        let ended = Ended::from(kiln.command().args(["save", &app]).output().unwrap());
+        if ended.code != 0 {
+            let hint = "hint: run the command again: the blob was made again";
+            assert!(ended.stderr.contains(hint), "{ended:#?}");
+        }
+        codes.push(ended.code);
+    }
+    assert_eq!(codes.last(), Some(&0), "{codes:?}");
+    // What came from a registry is fetched once more.
+    let state = kiln.scratch.join("state");
+    fs::remove_dir_all(&state).unwrap();
+    kiln.ok(&["pull", "-q", &app]);
+    let blobs = flip(&kiln);
+    let ended = kiln.run(&["save", "-o", "out", &app]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    is_mended(&ended, &blobs);
+    // What nobody can make again stays where `kiln cache verify` finds it.
+    fs::remove_dir_all(&state).unwrap();
+    kiln.ok(&["load", "-i", "out"]);
+    let blobs = flip(&kiln);
+    let ended = kiln.run(&["save", "-o", "again", &app]);
+    let is_said = ended
+        .stderr
+        .contains("hint: it cannot be made again from what is here");
+    assert!(ended.code == 1 && is_said, "{ended:#?}");
+    assert!(blobs.iter().all(|blob| blob.exists()), "{blobs:?}");
+    let verified = kiln.run(&["cache", "verify"]);
+    assert!(
+        verified.code == 1 && verified.stdout.contains(&app),
+        "{verified:#?}"
+    );
+    kiln.ok(&["load", "-i", "out"]);
+    kiln.ok(&["save", "-o", "again", &app]);
+    assert!(read("again") == read("out"));
 }
 
 /// Nobody syncs what git fetched: after a loss of power any of it may be short, empty or another's.

@@ -21,7 +21,8 @@ use kiln_solver::{Op, Plan, Reporter, StepId, Vertex, VertexEnd};
 
 use super::Tiers;
 use crate::error::chain;
-use crate::output::{export_error, packing, report, report_packing};
+use crate::mend::Undelivered;
+use crate::output::{packing, report, report_packing};
 use crate::request::{
     BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaTypes,
     MountContents, OnFailure,
@@ -185,6 +186,33 @@ impl Engine {
         vertex: &Vertex<'_>,
         reporter: &Reporter<'_>,
     ) -> Result<Descriptor, Error> {
+        let tell = |message: &str| reporter.warn(message);
+        let make = || self.cache_image(target, sharing, vertex, reporter);
+        let image = self.deliver(&tell, make, |image| match &target.to {
+            CacheDestination::Registry { name, .. } => self.push_cache(name, image, vertex),
+            CacheDestination::Local {
+                directory,
+                tag,
+                stale,
+            } => {
+                let stop = self.store.stop();
+                Ok(exporter::write_cache_layout(
+                    image, directory, tag, *stale, stop,
+                )?)
+            }
+            CacheDestination::Inline => Ok(()),
+        })?;
+        Ok(image.root.descriptor)
+    }
+
+    /// Puts a cache together.
+    fn cache_image(
+        &self,
+        target: &CacheTarget,
+        sharing: &Sharing<'_>,
+        vertex: &Vertex<'_>,
+        reporter: &Reporter<'_>,
+    ) -> Result<NamedImage, Error> {
         let records = sharing.records(self, &sharing.steps(target.mode));
         let layers = self.pack(target, &records, (vertex, reporter))?;
         let mut writer = CacheWriter::new(layers.iter().map(PackedLayer::shared).collect());
@@ -208,19 +236,7 @@ impl Engine {
             (CacheManifest::Index, MediaTypes::Oci) => CacheForm::Index(Family::Oci),
             (CacheManifest::Index, MediaTypes::Docker) => CacheForm::Index(Family::Docker),
         };
-        let image = exporter::cache_image(&writer.finish(), blobs, form);
-        let descriptor = image.root.descriptor.clone();
-        match &target.to {
-            CacheDestination::Registry { name, .. } => self.push_cache(name, &image, vertex)?,
-            CacheDestination::Local {
-                directory,
-                tag,
-                stale,
-            } => exporter::write_cache_layout(&image, directory, tag, *stale, self.store.stop())
-                .map_err(|error| export_error(&error))?,
-            CacheDestination::Inline => {}
-        }
-        Ok(descriptor)
+        Ok(exporter::cache_image(&writer.finish(), blobs, form))
     }
 
     /// Packs the layers of records. Those that are elsewhere and not to be had are left out.
@@ -306,7 +322,7 @@ impl Engine {
         name: &kiln_cache::ImageRef,
         image: &NamedImage,
         vertex: &Vertex<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Undelivered> {
         let engine = self.clone();
         let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
             engine
@@ -318,7 +334,7 @@ impl Engine {
         let observer = |event: kiln_registry::Event| report(vertex, &event);
         self.client
             .push(name, &push, &observer)
-            .map_err(|error| Error::registry(Some(name), &error))?;
+            .map_err(|error| self.undelivered(name, image, &error))?;
         let blobs = image.manifests.iter().flat_map(|part| &part.layers);
         for blob in blobs.map(|layer| &layer.descriptor) {
             if matches!(MediaKind::of(&blob.media_type), MediaKind::Layer(_)) {
