@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use kiln_cache::{Descriptor, ImageRef, Index, Platform, Sha256, Sha256Writer};
 use kiln_snapshotter::{LayerError, TimeClamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::ExportError;
 use crate::exportable::{Document, ExportLayer, Exportable, LayerSource, NamedImage};
@@ -30,9 +30,13 @@ pub(crate) struct ArchivedImage {
     /// Names as people write them; null for none.
     #[serde(default)]
     pub(crate) repo_tags: Option<Vec<String>>,
-    /// Paths of the layers, base first.
-    #[serde(default)]
+    /// Paths of the layers, base first. Docker writes null for none.
+    #[serde(default, deserialize_with = "none_if_null")]
     pub(crate) layers: Vec<String>,
+}
+
+fn none_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// A blob on its way out.

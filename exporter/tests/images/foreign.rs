@@ -181,6 +181,26 @@ fn layers_may_be_packed_in_any_way() {
     }
 }
 
+/// Docker writes null for no names and for no layers, and leaves out what it does not know.
+#[test]
+fn what_is_null_is_none() {
+    let empty = br#"{"architecture":"amd64","os":"linux","config":null,"history":null,"rootfs":{"type":"layers","diff_ids":null}}"#;
+    for manifest in [
+        &br#"[{"Config":"c.json","RepoTags":null,"Layers":null}]"#[..],
+        br#"[{"Config":"c.json","RepoTags":["x:y"],"Layers":null,"Parent":null,"LayerSources":null}]"#,
+        br#"[{"Config":"c.json"}]"#,
+    ] {
+        let state = State::new();
+        let bytes = archive(&[
+            Member::Bytes("c.json", empty),
+            Member::Bytes("manifest.json", manifest),
+        ]);
+        let loaded = load_bytes(&state, &bytes).unwrap();
+        assert_eq!(loaded[0].image.manifest.layers, []);
+        assert_eq!(loaded[0].image.id().0, Sha256::of(empty));
+    }
+}
+
 #[test]
 fn damaged_and_hostile_archives_are_refused() {
     let tar = layer("one");
@@ -196,6 +216,11 @@ fn damaged_and_hostile_archives_are_refused() {
         (vec![m(manifest)], "c.json is missing"),
         (vec![m(manifest), c(&good)], "l is missing"),
         (vec![m(b"{"), c(&good)], "manifest.json is not valid"),
+        (vec![m(b"null"), c(&good)], "manifest.json is not valid"),
+        (
+            vec![m(br#"[{"Config":null,"Layers":null}]"#), c(&good)],
+            "manifest.json is not valid",
+        ),
         (
             vec![m(manifest), c(b"[]"), Member::Bytes("l", &tar)],
             "c.json is not valid",
