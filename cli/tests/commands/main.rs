@@ -13,6 +13,7 @@ mod containers; // run, ps, logs, stop, rm
 mod contexts; // contexts that are no directory
 mod diagnostics; // mistakes in Dockerfiles
 mod download; // ADD of URLs
+mod durability; // how often a build waits for the disk
 mod endings; // of containers, and what is known of them
 mod escapes; // text that a terminal would obey
 mod git; // ADD of repositories
