@@ -4,14 +4,20 @@ use std::process::Command;
 use kiln_testbed::Skip;
 
 use crate::chance::Chance;
-use crate::image::Variant;
+use crate::image::{Variant, Way};
 use crate::world::{FOREIGN, Promises, World};
 
 /// Something that kiln is asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     /// Makes an image of a context.
-    Build { name: String, variant: Variant },
+    Build {
+        name: String,
+        variant: Variant,
+        way: Way,
+    },
+    /// Makes an image of a context, and gives what it made to other machines.
+    Export { variant: Variant, to: Cache },
     /// Takes an image from an archive.
     Load(Variant),
     /// Takes an image from a registry.
@@ -25,11 +31,46 @@ pub(crate) enum Action {
     /// Gives an image to a registry, under a name that it has.
     Push(String),
     /// Runs an image and keeps the container.
-    Run { name: String, container: String },
+    Run {
+        name: String,
+        container: String,
+        attendance: Attendance,
+    },
+    /// Removes a container.
+    RemoveContainer(String),
     /// Takes everything out of the cache that can go.
     Prune,
     /// Takes a name away.
     Remove(String),
+}
+
+/// Where the cache of a build goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cache {
+    Directory,
+    Registry,
+}
+
+/// Whether somebody waits for a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attendance {
+    Foreground,
+    Background,
+}
+
+impl Cache {
+    /// Returns how `--cache-to` names it, or `--cache-from`: the word for the directory differs.
+    pub(crate) fn flag(self, directory_word: &str, directory: &Path, world: &World) -> String {
+        match self {
+            Self::Directory => format!("type=local,{directory_word}={}", directory.display()),
+            Self::Registry => format!("type=registry,ref={}", world.cache_name()),
+        }
+    }
+}
+
+/// Returns the directory that caches go to, beside the state directory.
+pub(crate) fn cache_directory(root: &Path) -> PathBuf {
+    root.with_extension("cache")
 }
 
 /// What a file holds that a build writes.
@@ -73,16 +114,26 @@ impl Action {
         world: &World,
         number: u32,
     ) -> Self {
-        let names: Vec<&String> = promises.0.keys().collect();
+        let names: Vec<&String> = promises.images.keys().collect();
         let kind = match names.is_empty() {
             true => 0,
-            false => chance.below(20),
+            false => chance.below(26),
         };
         let build = |chance: &mut Chance| Self::Build {
             name: format!("app:{}", chance.below(3)),
             // One that was built before is found, or what was lost of it is made again.
             variant: Variant(number - u32::try_from(chance.below(3)).unwrap_or(0).min(number)),
+            way: chance.one_of(&[
+                Way::Context,
+                Way::Context,
+                Way::Context,
+                Way::Git,
+                Way::GitContext,
+                Way::Download,
+                Way::CacheMount,
+            ]),
         };
+        let containers: Vec<&String> = promises.containers.keys().collect();
         let name = |chance: &mut Chance| chance.one_of(&names).clone();
         match kind {
             0..=5 => build(chance),
@@ -96,18 +147,30 @@ impl Action {
                 Some(name) => Self::Push((*name).clone()),
                 None => {
                     let from = name(chance);
-                    let to = world.pushed_name(promises.0[&from]);
+                    let to = world.pushed_name(promises.images[&from]);
                     Self::Tag { from, to }
                 }
             },
-            13 => Self::Run {
+            13 | 20 => Self::Run {
                 name: name(chance),
                 container: format!("container-{number}"),
+                attendance: match kind {
+                    13 => Attendance::Foreground,
+                    _ => Attendance::Background,
+                },
             },
+            21 if !containers.is_empty() => {
+                Self::RemoveContainer(chance.one_of(&containers).clone())
+            }
+            22 | 23 => Self::Export {
+                variant: Variant(number),
+                to: chance.one_of(&[Cache::Directory, Cache::Registry]),
+            },
+            21 | 24 | 25 => build(chance),
             14 => Self::Prune,
             15 | 16 => {
                 let name = name(chance);
-                let variant = promises.0[&name];
+                let variant = promises.images[&name];
                 Self::Save { name, variant }
             }
             17 | 18 => Self::Write {
@@ -135,11 +198,15 @@ impl Action {
                 let output = format!("type={word},dest={}", path.display());
                 command
                     .args(["build", "-q", "-t", "written", "-o", &output])
-                    .arg(world.context(*variant)?)
+                    .arg(world.context(*variant, Way::Context)?)
             }
-            Self::Build { name, variant } => command
+            Self::Build { name, variant, way } => command
                 .args(["build", "-q", "-t", name])
-                .arg(world.context(*variant)?),
+                .arg(world.context(*variant, *way)?),
+            Self::Export { variant, to } => command
+                .args(["build", "-q", "--cache-to"])
+                .arg(to.flag("dest", &cache_directory(root), world))
+                .arg(world.context(*variant, Way::Context)?),
             Self::Load(variant) => command
                 .args(["load", "-q", "-i"])
                 .arg(world.archive(*variant)),
@@ -148,9 +215,21 @@ impl Action {
                 .arg(world.pulled_name(*variant)),
             Self::Tag { from, to } => command.args(["tag", from, to]),
             Self::Push(name) => command.args(["push", "-q", name]),
-            Self::Run { name, container } => command.args(["run", "--name", container, name]),
+            Self::Run {
+                name,
+                container,
+                attendance,
+            } => {
+                command.args(["run", "--name", container]);
+                if *attendance == Attendance::Background {
+                    command.arg("--detach");
+                }
+                command.arg(name)
+            }
+            Self::RemoveContainer(container) => command.args(["rm", container]),
             Self::Prune => command.args(["builder", "prune", "--all", "--force"]),
-            Self::Remove(name) => command.args(["rmi", name]),
+            // Containers may be made of it.
+            Self::Remove(name) => command.args(["rmi", "--force", name]),
         };
         Ok(())
     }
@@ -163,16 +242,30 @@ impl Action {
         world: &World,
     ) -> Option<(String, Option<Variant>)> {
         match self {
-            Self::Build { name, variant } => Some((name.clone(), Some(*variant))),
+            Self::Build { name, variant, .. } => Some((name.clone(), Some(*variant))),
             Self::Load(variant) => Some((world.archive_name(*variant), Some(*variant))),
             Self::Pull(variant) => Some((world.pulled_name(*variant), Some(*variant))),
-            Self::Tag { from, to } => Some((to.clone(), promises.0.get(from).copied())),
+            Self::Tag { from, to } => Some((to.clone(), promises.images.get(from).copied())),
             Self::Remove(name) => Some((name.clone(), None)),
             Self::Save { .. }
             | Self::Write { .. }
             | Self::Push(_)
+            | Self::Export { .. }
             | Self::Run { .. }
+            | Self::RemoveContainer(_)
             | Self::Prune => None,
+        }
+    }
+
+    /// Returns what a container is made of when it is done: none if it is gone. Nothing for an action
+    /// that changes no container.
+    pub(crate) fn container(&self, promises: &Promises) -> Option<(String, Option<Variant>)> {
+        match self {
+            Self::Run {
+                name, container, ..
+            } => Some((container.clone(), promises.images.get(name).copied())),
+            Self::RemoveContainer(container) => Some((container.clone(), None)),
+            _ => None,
         }
     }
 

@@ -20,6 +20,27 @@ impl Chance {
         self.next() % limit
     }
 
+    /// Puts things into any order (Fisher and Yates).
+    pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
+        for end in (1..things.len()).rev() {
+            let other = self.below(end as u64 + 1);
+            things.swap(end, usize::try_from(other).expect("an index"));
+        }
+    }
+
+    /// Returns one of some things, if there is one.
+    pub(crate) fn any<I: ExactSizeIterator>(
+        &mut self,
+        things: impl IntoIterator<IntoIter = I>,
+    ) -> Option<I::Item> {
+        let mut things = things.into_iter();
+        let number = things.len() as u64;
+        match number {
+            0 => None,
+            _ => things.nth(usize::try_from(self.below(number)).expect("an index")),
+        }
+    }
+
     /// Returns one of some values.
     pub(crate) fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
         let index = self.below(values.len() as u64);

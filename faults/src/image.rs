@@ -10,38 +10,100 @@ use kiln_testbed::{Skip, busybox};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Variant(pub(crate) u32);
 
+/// How the files come into an image. They are the same whatever the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By COPY of the context.
+    Context,
+    /// By ADD of a git repository.
+    Git,
+    /// By COPY of a context that is a git repository.
+    GitContext,
+    /// The large one by ADD of a URL.
+    Download,
+    /// The large one by way of a cache mount.
+    CacheMount,
+}
+
+/// Where variants are served.
+pub(crate) trait Site {
+    /// Returns the URL of a repository with the files below `/data`.
+    fn git(&self, variant: Variant) -> String;
+
+    /// Returns the URL of the large file.
+    fn download(&self, variant: Variant) -> String;
+}
+
 /// Small files of a context; files of a few hundred bytes are most of what images have.
 const SMALL: u32 = 40;
 
+/// The name of the file that is long enough that only a part of it may be on disk.
+const LARGE: &str = "large";
+
 impl Variant {
     /// Writes the context of the image.
-    pub(crate) fn write_context(self, directory: &Path) -> Result<(), Skip> {
-        let write = |name: &str, content: &[u8]| {
-            let path = directory.join(name);
-            fs::create_dir_all(path.parent().expect("it is in the context"))
-                .and_then(|()| fs::write(&path, content))
-                .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-        };
+    pub(crate) fn write_context(
+        self,
+        directory: &Path,
+        way: Way,
+        site: &impl Site,
+    ) -> Result<(), Skip> {
         let program = fs::read(busybox()?).expect("it was found");
-        write("busybox", &program);
-        for (name, content) in self.copied() {
-            write(&format!("data/{name}"), content.as_bytes());
+        write(directory, "busybox", &program);
+        let mut copied = self.copied();
+        let (mut copy, mut large) = ("COPY data /data\n".to_owned(), String::new());
+        match way {
+            Way::Context | Way::GitContext => {}
+            Way::Git => {
+                copied.clear();
+                copy = format!("ADD {} /data\n", site.git(self));
+            }
+            Way::Download => {
+                copied.remove(LARGE);
+                copy.push_str(&format!("ADD {} /data/{LARGE}\n", site.download(self)));
+            }
+            // It has its name in the cache when it is complete, as careful tools do that.
+            Way::CacheMount => {
+                large = format!(
+                    "/bin/busybox test -f /cache/{number} || {{ \
+                     /bin/busybox cp /data/{LARGE} /cache/new && \
+                     /bin/busybox mv /cache/new /cache/{number}; }} && \
+                     /bin/busybox cp /cache/{number} /made/{LARGE} && ",
+                    number = self.0
+                );
+            }
         }
-        write(
-            "Dockerfile",
-            format!(
-                "FROM scratch\n\
-                 COPY --chmod=755 busybox /bin/busybox\n\
-                 RUN [\"/bin/busybox\", \"sh\", \"-c\", \"echo base > /base\"]\n\
-                 COPY data /data\n\
-                 RUN [\"/bin/busybox\", \"sh\", \"-c\", \"/bin/busybox cp -r /data /made && \
-                 echo {number} > /variant\"]\n\
-                 CMD [\"/bin/busybox\", \"cat\", \"/variant\"]\n",
-                number = self.0
-            )
-            .as_bytes(),
+        for (name, content) in copied {
+            write(directory, &format!("data/{name}"), content.as_bytes());
+        }
+        let mount = match way {
+            Way::CacheMount => "--mount=type=cache,target=/cache ",
+            _ => "",
+        };
+        let dockerfile = format!(
+            "FROM scratch\n\
+             COPY --chmod=755 busybox /bin/busybox\n\
+             RUN [\"/bin/busybox\", \"sh\", \"-c\", \"echo base > /base\"]\n\
+             {copy}\
+             RUN {mount}[\"/bin/busybox\", \"sh\", \"-c\", \"/bin/busybox cp -r /data /made && \
+             {large}echo {number} > /variant\"]\n\
+             CMD [\"/bin/busybox\", \"cat\", \"/variant\"]\n",
+            number = self.0
         );
+        write(directory, "Dockerfile", dockerfile.as_bytes());
         Ok(())
+    }
+
+    /// Writes the files below `/data`.
+    pub(crate) fn write_data(self, directory: &Path) {
+        for (name, content) in self.copied() {
+            write(directory, &name, content.as_bytes());
+        }
+    }
+
+    /// Returns the large file.
+    pub(crate) fn large(self) -> String {
+        format!("large {}\n", self.0).repeat(100_000)
     }
 
     /// Returns the files below `/data`.
@@ -56,11 +118,7 @@ impl Variant {
                 )
             })
             .collect();
-        // Long enough that only a part of it may be on disk.
-        files.insert(
-            "large".to_owned(),
-            format!("large {number}\n").repeat(100_000),
-        );
+        files.insert(LARGE.to_owned(), self.large());
         files
     }
 
@@ -93,4 +151,12 @@ impl Variant {
             false => Err("/bin/busybox is not what was copied".to_owned()),
         }
     }
+}
+
+/// Writes a file of a directory that is ours.
+fn write(directory: &Path, name: &str, content: &[u8]) {
+    let path = directory.join(name);
+    fs::create_dir_all(path.parent().expect("it has a directory"))
+        .and_then(|()| fs::write(&path, content))
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }

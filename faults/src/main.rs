@@ -53,10 +53,13 @@ fn main() -> ExitCode {
     let mut is_fine = true;
     for (position, scenario) in scenarios.iter().enumerate() {
         let rest = Duration::from_secs(arguments.seconds).saturating_sub(begun.elapsed());
-        let left = u32::try_from(scenarios.len() - position).unwrap_or(u32::MAX);
+        let left: u32 = scenarios[position..]
+            .iter()
+            .map(|scenario| scenario.share())
+            .sum();
         let bounds = Bounds {
             trials: arguments.trials,
-            time: rest / left,
+            time: rest * scenario.share() / left,
             seed: arguments.seed,
         };
         match scenario.run(&kiln, &bounds) {

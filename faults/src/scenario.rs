@@ -10,6 +10,11 @@ pub trait Scenario {
     /// Returns the word that it is chosen by.
     fn name(&self) -> &'static str;
 
+    /// Returns how many parts of the time it gets beside the others.
+    fn share(&self) -> u32 {
+        1
+    }
+
     /// Lets faults loose on the program `kiln` until a bound is reached.
     ///
     /// # Errors

@@ -15,6 +15,12 @@ use crate::{Bounds, Scenario, Tally};
 /// Trials with one state directory, so that those of all ages are hit.
 const TRIALS_PER_PLACE: u32 = 12;
 
+/// How many hold trials at the same time, each in a world of its own: most of a trial is waiting.
+const SIDES: u32 = 2;
+
+/// Fewer trials are not worth another world.
+const TRIALS_FOR_A_WORLD: u32 = 20;
+
 /// Returns every kind of fault.
 pub fn all() -> Vec<Box<dyn Scenario>> {
     vec![
@@ -23,6 +29,47 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
         Box::new(full_disk::FullDisk),
         Box::new(system_call::SystemCall),
     ]
+}
+
+/// Which trials somebody holds of those that several hold side by side.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    number: usize,
+    of: usize,
+}
+
+/// Divides trials among some that hold theirs at the same time.
+fn side_by_side(
+    bounds: &Bounds,
+    run: impl Fn(Part, &Bounds) -> Result<Tally, Skip> + Sync,
+) -> Result<Tally, Skip> {
+    let sides = SIDES.min(bounds.trials / TRIALS_FOR_A_WORLD).max(1);
+    let tallies: Vec<_> = std::thread::scope(|scope| {
+        let start = |number: u32| {
+            let part = Part {
+                number: number as usize,
+                of: sides as usize,
+            };
+            let bounds = Bounds {
+                trials: (bounds.trials + number) / sides,
+                time: bounds.time,
+                // Whoever is given it alone does the same.
+                seed: bounds.seed.wrapping_add(u64::from(number) << 32),
+            };
+            let run = &run;
+            scope.spawn(move || run(part, &bounds))
+        };
+        let sides: Vec<_> = (0..sides).map(start).collect();
+        let join = |side: std::thread::ScopedJoinHandle<'_, _>| side.join().expect("it reports");
+        sides.into_iter().map(join).collect()
+    });
+    let mut all = Tally::default();
+    for tally in tallies {
+        let tally: Tally = tally?;
+        all.trials += tally.trials;
+        all.failures.extend(tally.failures);
+    }
+    Ok(all)
 }
 
 /// Holds trials, with a new place from time to time and after each failure: what is wrong there would

@@ -1,13 +1,16 @@
 //! kiln with a state directory, what it can reach, and what it promised.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
-use kiln_testbed::{Registry, Scratch, Skip};
+use kiln_testbed::{GitSite, Registry, Scratch, Skip, Web, WebAnswer};
 
-use crate::image::Variant;
+use crate::action::Cache;
+use crate::image::{Site, Variant, Way};
 
 /// Variants that come from elsewhere.
 pub(crate) const FOREIGN: [Variant; 3] = [Variant(1000), Variant(1001), Variant(1002)];
@@ -18,18 +21,38 @@ pub(crate) struct World {
     pub(crate) scratch: Scratch,
     kiln: PathBuf,
     registry: Registry,
+    repositories: Arc<GitSite>,
+    web: Web,
 }
+
+/// Repositories with whole contexts, and with files only.
+const CONTEXTS: &str = "contexts";
+const DATA: &str = "data";
+
+/// What a path of the web server begins with whose number says which variant's large file it is.
+const LARGE: &str = "/large-";
 
 impl World {
     /// Starts a registry and fills it, with the help of a state directory that no fault touches.
     pub(crate) fn new(kiln: &Path) -> Result<Self, Skip> {
+        let repositories = Arc::new(GitSite::new()?);
+        let served = Arc::clone(&repositories);
+        let web = Web::start(move |request| match request.path.strip_prefix(LARGE) {
+            Some(number) => match number.parse() {
+                Ok(number) => WebAnswer::new(200, Variant(number).large()),
+                Err(_) => WebAnswer::new(404, ""),
+            },
+            None => served.answer(request),
+        });
         let world = Self {
-            scratch: Scratch::new(),
+            scratch: Scratch::in_memory(),
             kiln: kiln.to_owned(),
             registry: Registry::start()?,
+            repositories,
+            web,
         };
         for variant in FOREIGN {
-            let context = world.context(variant)?;
+            let context = world.context(variant, Way::Context)?;
             let (loaded, pulled) = (world.archive_name(variant), world.pulled_name(variant));
             let mut build = world.undisturbed();
             build.args(["build", "-q", "-t", &loaded, "-t", &pulled]);
@@ -70,13 +93,42 @@ impl World {
         self.bind(Command::new(&self.kiln), &self.scratch.join("undisturbed"))
     }
 
-    /// Returns the context of a variant, written on first use.
-    pub(crate) fn context(&self, variant: Variant) -> Result<PathBuf, Skip> {
-        let directory = self.scratch.join(format!("context-{}", variant.0));
-        if !directory.exists() {
-            variant.write_context(&directory)?;
+    /// Returns a kiln that knows nothing of the others.
+    pub(crate) fn elsewhere(&self) -> Command {
+        self.bind(Command::new(&self.kiln), &self.scratch.join("elsewhere"))
+    }
+
+    /// Returns the context of a variant as kiln is given it, written on first use.
+    pub(crate) fn context(&self, variant: Variant, way: Way) -> Result<OsString, Skip> {
+        let directory = self.scratch.join(format!("context-{way:?}-{}", variant.0));
+        let is_new = !directory.exists();
+        if way == Way::GitContext {
+            let branch = format!("context-{}", variant.0);
+            if is_new {
+                fs::create_dir(&directory).expect("the scratch directory is ours");
+                let write = |tree: &Path| variant.write_context(tree, way, self);
+                self.commit(CONTEXTS, &branch, write)?;
+            }
+            return Ok(self.web.url(&format!("/{CONTEXTS}.git#{branch}")).into());
         }
-        Ok(directory)
+        if is_new {
+            variant.write_context(&directory, way, self)?;
+        }
+        Ok(directory.into())
+    }
+
+    /// Commits a tree to a new branch of a repository: all variants share one, as commits do.
+    fn commit(
+        &self,
+        repository: &str,
+        branch: &str,
+        write: impl FnOnce(&Path) -> Result<(), Skip>,
+    ) -> Result<(), Skip> {
+        let repository = self.repositories.repository(repository);
+        repository.git(&["checkout", "--quiet", "-B", branch]);
+        write(repository.path())?;
+        repository.commit(branch);
+        Ok(())
     }
 
     pub(crate) fn archive(&self, variant: Variant) -> PathBuf {
@@ -92,8 +144,18 @@ impl World {
         self.registry.image(&format!("pulled:{}", variant.0))
     }
 
+    /// Returns the name of the cache that builds give away.
+    pub(crate) fn cache_name(&self) -> String {
+        self.registry.image("cache:latest")
+    }
+
     pub(crate) fn pushed_name(&self, variant: Variant) -> String {
         self.registry.image(&format!("pushed:{}", variant.0))
+    }
+
+    /// Returns the name of a repository that nobody else has thought of.
+    pub(crate) fn fresh_name(&self, number: u64) -> String {
+        self.registry.image(&format!("fresh-{number:x}:1"))
     }
 
     /// Returns the name that a check pushes under; no action uses it.
@@ -168,9 +230,37 @@ impl World {
     }
 }
 
-/// What kiln said that it did: images by name.
+impl Site for World {
+    fn git(&self, variant: Variant) -> String {
+        let branch = format!("data-{}", variant.0);
+        let made = self.scratch.join(&branch);
+        if !made.exists() {
+            fs::create_dir(&made).expect("the scratch directory is ours");
+            let write = |tree: &Path| {
+                variant.write_data(tree);
+                Ok(())
+            };
+            self.commit(DATA, &branch, write)
+                .expect("nothing is asked of the machine");
+        }
+        self.web.url(&format!("/{DATA}.git#{branch}"))
+    }
+
+    fn download(&self, variant: Variant) -> String {
+        self.web.url(&format!("{LARGE}{}", variant.0))
+    }
+}
+
+/// What kiln said that it did.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Promises(pub(crate) BTreeMap<String, Variant>);
+pub(crate) struct Promises {
+    /// Images by name.
+    pub(crate) images: BTreeMap<String, Variant>,
+    /// What containers are made of that it keeps, by name.
+    pub(crate) containers: BTreeMap<String, Variant>,
+    /// What caches hold that builds gave away.
+    pub(crate) caches: BTreeMap<Cache, Variant>,
+}
 
 /// Runs a command that prepares a scenario.
 fn succeed(command: &mut Command) -> Result<(), Skip> {

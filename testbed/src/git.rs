@@ -35,16 +35,20 @@ impl GitSite {
         self.scratch.path()
     }
 
-    /// Makes a repository `<name>.git` with a branch `main` and no commits.
+    /// Returns the repository `<name>.git`; makes one with a branch `main` and no commits if there is
+    /// none.
     ///
     /// # Panics
     ///
     /// If git fails.
     pub fn repository(&self, name: &str) -> GitRepository<'_> {
         let path = self.scratch.join(format!("{name}.git"));
-        fs::create_dir(&path).expect("the directory is ours");
+        let is_new = !path.exists();
+        fs::create_dir_all(&path).expect("the directory is ours");
         let repository = GitRepository { site: self, path };
-        repository.git(&["init", "--quiet", "--initial-branch=main"]);
+        if is_new {
+            repository.git(&["init", "--quiet", "--initial-branch=main"]);
+        }
         repository
     }
 

@@ -5,11 +5,18 @@
 //! order of how often it is needed.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::leftovers::mount_points_below;
+
+/// `TMPFS_MAGIC`: statfs(2).
+const TMPFS: i64 = 0x0102_1994;
+
+/// Bytes that tests in memory may need.
+const ROOM: u64 = 4 << 30;
 
 /// A directory that vanishes when its owner does, whatever lies in it.
 #[derive(Debug)]
@@ -24,13 +31,34 @@ impl Scratch {
     ///
     /// If the temporary directory of the machine cannot be written.
     pub fn new() -> Self {
+        Self::below(&std::env::temp_dir()).expect("the temporary directory should be writable")
+    }
+
+    /// Makes an empty directory that only the current user may enter, in memory where this machine has
+    /// files there and room for some gibibytes: what others write to the disk is not waited for.
+    ///
+    /// # Panics
+    ///
+    /// As [`Scratch::new`].
+    pub fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        let has_room = rustix::fs::statvfs(memory).is_ok_and(|left| {
+            let is_memory = rustix::fs::statfs(memory).is_ok_and(|kind| kind.f_type == TMPFS);
+            is_memory && left.f_bavail * left.f_frsize >= ROOM
+        });
+        match has_room {
+            true => Self::below(memory).unwrap_or_default(),
+            false => Self::new(),
+        }
+    }
+
+    fn below(directory: &Path) -> io::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("kiln-test-")
-            .tempdir()
-            .expect("the temporary directory should be writable");
+            .tempdir_in(directory)?;
         // Mounts and processes are found by their real names.
         let path = fs::canonicalize(directory.keep()).expect("the directory was just made");
-        Self { path }
+        Ok(Self { path })
     }
 
     /// Makes an empty directory that everybody may enter and read.

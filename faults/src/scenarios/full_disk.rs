@@ -56,27 +56,42 @@ fn trial(machine: &mut Machine<'_>, chance: &mut Chance) -> Result<(), String> {
     let described = |failure: String| format!("{action:?} with {left} left: {failure}");
     let is_done = is_orderly(&command, &output).map_err(described)?;
     shell(machine, script, 0)?;
-    clean_up(machine).map_err(described)?;
-    shell(machine, EMPTY, 0)?;
     if is_done {
         machine.promise(&action);
     }
+    clean_up(machine, chance).map_err(described)?;
+    shell(machine, EMPTY, 0)?;
     machine
         .compare(chance, (!is_done).then_some(&action))
         .map_err(described)
 }
 
-/// Does what somebody does whose disk is full.
-fn clean_up(machine: &Machine<'_>) -> Result<(), String> {
+/// Does what somebody does whose disk is full: each of it works without a byte and without a file.
+fn clean_up(machine: &mut Machine<'_>, chance: &mut Chance) -> Result<(), String> {
     for arguments in [
         &["images"][..],
         &["ps", "--all"],
         &["cache", "du"],
         &["cache", "verify"],
-        &["builder", "prune", "--all", "--force"],
     ] {
         must_succeed(machine.kiln().args(arguments))?;
     }
+    let containers = must_succeed(machine.kiln().args(["ps", "--all", "--quiet"]))?;
+    if let Some(container) = containers.lines().next() {
+        must_succeed(machine.kiln().args(["rm", "--force", container]))?;
+    }
+    if let Some(name) = chance.any(machine.promises.images.keys()).cloned() {
+        must_succeed(machine.kiln().args(["rmi", "--force", &name]))?;
+        machine.promises.images.remove(&name);
+    }
+    must_succeed(
+        machine
+            .kiln()
+            .args(["builder", "prune", "--all", "--force"]),
+    )?;
+    // Of images it takes only those without a name, and all containers.
+    must_succeed(machine.kiln().args(["system", "prune", "--force"]))?;
+    machine.promises.containers.clear();
     Ok(())
 }
 

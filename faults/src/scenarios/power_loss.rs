@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kiln_testbed::Skip;
 
-use super::hold;
+use super::{hold, side_by_side};
 use crate::chance::Chance;
 use crate::disk::Disk;
 use crate::machine::{Machine, Place};
@@ -30,10 +30,16 @@ impl Scenario for PowerLoss {
         "power-loss"
     }
 
+    fn share(&self) -> u32 {
+        4
+    }
+
     fn run(&self, kiln: &Path, bounds: &Bounds) -> Result<Tally, Skip> {
-        let world = World::new(kiln)?;
-        let place = |_| Ok(Place::Disk(Disk::new(&world.scratch, DISK_MEBIBYTES)?));
-        hold(&world, bounds, place, trial)
+        side_by_side(bounds, |_, bounds| {
+            let world = World::new(kiln)?;
+            let place = |_| Ok(Place::Disk(Disk::new(&world.scratch, DISK_MEBIBYTES)?));
+            hold(&world, bounds, place, trial)
+        })
     }
 }
 
