@@ -30,9 +30,8 @@ impl Renderer for Screen {
         if let Event::Warning { message } = event {
             let line = format!("WARNING: {message}");
             let line = self.settings.palette.warning.apply_to(line).to_string();
-            // Above the picture, which comes again with the next tick.
-            self.area.clear();
-            terminal::tell_styled(&format!("{line}\n"));
+            self.area
+                .aside(|| terminal::tell_styled(&format!("{line}\n")));
         }
     }
 
