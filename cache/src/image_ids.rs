@@ -45,6 +45,13 @@ impl ImageIds {
         fs::rename(temporary, path)
     }
 
+    /// Returns the manifest that was noted for an image, if one was.
+    #[must_use]
+    pub fn get(&self, id: ImageId) -> Option<Sha256> {
+        let text = fs::read_to_string(self.path(id)).ok()?;
+        text.trim().parse().ok()
+    }
+
     /// Forgets an image; says whether it was here.
     ///
     /// # Errors
@@ -132,11 +139,13 @@ mod tests {
         assert_eq!(images.starting_with("").unwrap(), []);
         images.add(one, manifest).unwrap();
         images.add(two, manifest).unwrap();
+        assert_eq!(images.get(one), Some(manifest));
         assert_eq!(images.starting_with("").unwrap().len(), 2);
         let prefix = &one.0.hex()[..5];
         assert_eq!(images.starting_with(prefix).unwrap(), [(one, manifest)]);
         assert!(images.remove(one).unwrap());
         assert!(!images.remove(one).unwrap());
+        assert_eq!(images.get(one), None);
         assert_eq!(images.starting_with(prefix).unwrap(), []);
     }
 

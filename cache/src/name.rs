@@ -42,6 +42,9 @@ pub enum InvalidImageRef {
     /// 64 hexadecimal digits, which would read like an image id.
     #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]
     LooksLikeId(String),
+    /// The word that image ids begin with. docker tags nothing so either.
+    #[error("invalid repository name (sha256), it would read like an image id")]
+    DigestAlgorithm,
     /// Domain and path are too long.
     #[error("repository name must not be more than 255 characters")]
     TooLong,
@@ -197,6 +200,9 @@ impl FromStr for ImageRef {
         };
         check_path(&path)?;
         check_domain(domain)?;
+        if (domain, path.as_str()) == (DEFAULT_DOMAIN, "library/sha256") {
+            return Err(InvalidImageRef::DigestAlgorithm);
+        }
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return Err(InvalidImageRef::Format);
         }
@@ -377,6 +383,10 @@ mod tests {
             ("h:port/x", "invalid reference format"),
             ("a@sha256:12", "invalid reference format"),
             ("a b", "invalid reference format"),
+            (
+                "sha256:ef5e21e1adc6",
+                "invalid repository name (sha256), it would read like an image id",
+            ),
         ] {
             match text.parse::<ImageRef>() {
                 Ok(name) => panic!("{text} was taken as {name}"),

@@ -384,6 +384,15 @@ impl Engine {
             .map_err(|error| Error::environment("cannot note an image", &error))
     }
 
+    /// The same for an image from elsewhere, which has no layer unpacked yet: that its config is
+    /// the one of an image that is here does not make it that image.
+    pub(crate) fn keep_foreign(&self, image: &LocalImage) -> Result<(), Error> {
+        match self.ids.get(image.id()) {
+            Some(manifest) if self.read(manifest).is_ok() => Ok(()),
+            _ => self.keep(image),
+        }
+    }
+
     pub(crate) fn names(&self) -> Result<Vec<Named>, Error> {
         self.tags.list().map_err(|error| names_error(&error))
     }

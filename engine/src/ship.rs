@@ -46,7 +46,7 @@ impl Engine {
             .map_err(|error| Error::environment("cannot read a pulled image", &error))?;
         self.remember_origin(&name, &image);
         let platform = image.config.platform();
-        self.keep(&LocalImage::single(image))?;
+        self.keep_foreign(&LocalImage::single(image))?;
         self.settle()?;
         if name.digest().is_some() {
             return Ok(Pulled {
@@ -194,7 +194,7 @@ impl Engine {
                 Some(index) => self.read(index.descriptor.digest)?,
                 None => LocalImage::single(image),
             };
-            self.keep(&image)?;
+            self.keep_foreign(&image)?;
             self.go_on()?;
             for name in &names {
                 let name = name.clone().with_default_tag();

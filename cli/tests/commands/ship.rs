@@ -4,6 +4,7 @@ use std::fs;
 
 use insta::assert_snapshot;
 use kiln_testbed::{Registry, need};
+use serde_json::Value;
 
 use crate::harness::Kiln;
 
@@ -161,4 +162,58 @@ fn a_base_that_no_step_reads_stays_in_its_registry() {
     let before = downloads();
     other.ok(&["build", "-q", "ctx"]);
     assert!(downloads() > before, "{}", registry.log());
+}
+
+/// An id is that of an image's config; which layers go with it, the first manifest says.
+#[test]
+fn nobody_takes_the_id_of_an_image_that_is_here() {
+    let kiln = need!(Kiln::for_builds());
+    let build = |word: &str| {
+        kiln.build_shell(word, &format!("RUN echo {word} > /word"));
+        let layout = format!("type=oci,tar=false,dest={word}");
+        kiln.ok(&["build", "-o", &layout, "ctx"]);
+    };
+    build("genuine");
+    build("other");
+    let id = kiln.ok(&["inspect", "-f", "{{.Id}}", "genuine"]);
+    let read = |path: &str| -> Value {
+        serde_json::from_slice(&fs::read(kiln.scratch.join(path)).unwrap()).unwrap()
+    };
+    let blob = |digest: &Value| format!("blobs/sha256/{}", &digest.as_str().unwrap()[7..]);
+    let manifest_of = |layout: &str| {
+        let index = read(&format!("{layout}/index.json"));
+        read(&format!(
+            "{layout}/{}",
+            blob(&index["manifests"][0]["digest"])
+        ))
+    };
+    // The other's files, and the config of the genuine one.
+    let mut manifest = manifest_of("other");
+    manifest["config"] = manifest_of("genuine")["config"].clone();
+    let config = blob(&manifest["config"]["digest"]);
+    let [from, to] = ["genuine", "other"].map(|name| kiln.scratch.join(name).join(&config));
+    fs::copy(from, to).unwrap();
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    let digest = kiln_cache::Sha256::of(&bytes).to_string();
+    let place = format!("other/{}", blob(&Value::from(digest.clone())));
+    fs::write(kiln.scratch.join(place), &bytes).unwrap();
+    let mut index = read("other/index.json");
+    index["manifests"][0]["digest"] = Value::from(digest);
+    index["manifests"][0]["size"] = Value::from(bytes.len());
+    let bytes = serde_json::to_vec(&index).unwrap();
+    fs::write(kiln.scratch.join("other/index.json"), bytes).unwrap();
+    kiln.run(&["load", "-i", "other"]);
+    assert_eq!(
+        kiln.ok(&["run", "--rm", &id, "sh", "-c", "read w < /word; echo $w"]),
+        "genuine"
+    );
+    // Nor its text as a name.
+    for name in [&id, "sha256:abc"] {
+        let ended = kiln.run(&["tag", "other", name]);
+        assert_eq!(ended.code, 1, "{ended:#?}");
+        assert!(
+            ended.stderr.contains("it would read like an image id"),
+            "{ended:#?}"
+        );
+    }
 }
