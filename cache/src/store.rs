@@ -36,9 +36,10 @@
 //!
 //! The directory is its owner's alone: layers hold programs that run as whoever owns them, and
 //! containers know secrets. So one of somebody else is refused, and others are shut out of one that
-//! lets them in, each time that it is opened.
+//! lets them in, each time that it is opened; what they made in it before that is refused too.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -82,6 +83,32 @@ pub enum OpenError {
         owner: u32,
         /// Who we are.
         user: u32,
+    },
+    /// Something in it belongs to somebody else, who may have put anything there, and still can.
+    #[error(
+        "in state directory {path}, {name:?} belongs to user {owner}, not to you (user {user}); \
+         what is in it may be forged, so remove it, or use another state directory"
+    )]
+    Planted {
+        /// The state directory.
+        path: PathBuf,
+        /// What is in it.
+        name: OsString,
+        /// Whose that is.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
+    /// Something in it is a link.
+    #[error(
+        "in state directory {path}, {name:?} is a link, and kiln follows none there; move what it \
+         leads to into its place, or remove it"
+    )]
+    Link {
+        /// The state directory.
+        path: PathBuf,
+        /// What is in it.
+        name: OsString,
     },
     /// Its `format` file is not a number.
     #[error(
@@ -324,7 +351,8 @@ impl Store {
     }
 }
 
-/// Refuses a directory of somebody else, and makes our own accessible to nobody else.
+/// Refuses a directory of somebody else, makes our own accessible to nobody else, and refuses what
+/// others had made in it.
 fn shut_out_others(root: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Io {
         path: root.to_owned(),
@@ -340,14 +368,48 @@ fn shut_out_others(root: &Path) -> Result<(), OpenError> {
         });
     }
     let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 == 0 {
-        return Ok(());
+    if mode & 0o077 != 0 {
+        match fs::set_permissions(root, Permissions::from_mode(mode & 0o700)) {
+            // Nobody can change what is in it either.
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
+            other => other.map_err(failed)?,
+        }
     }
-    match fs::set_permissions(root, Permissions::from_mode(mode & 0o700)) {
-        // Nobody can change what is in it either.
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Ok(()),
-        other => other.map_err(failed),
+    refuse_planted(root, user)
+}
+
+/// Refuses what others made in the directory while they could. They may still be inside of it,
+/// whatever the mode of the directory around it, so this is looked at each time, after the others
+/// are shut out.
+fn refuse_planted(root: &Path, user: u32) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Io {
+        path: root.to_owned(),
+        source,
+    };
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let metadata = match entry.metadata() {
+            // Another kiln has given it its name.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other.map_err(failed)?,
+        };
+        // What root makes is as good as ours, such as the `lost+found` of a disk.
+        if ![user, 0].contains(&metadata.uid()) {
+            return Err(OpenError::Planted {
+                path: root.to_owned(),
+                name: entry.file_name(),
+                owner: metadata.uid(),
+                user,
+            });
+        }
+        if metadata.is_symlink() {
+            return Err(OpenError::Link {
+                path: root.to_owned(),
+                name: entry.file_name(),
+            });
+        }
     }
+    Ok(())
 }
 
 /// Returns the format of a state directory that this kiln can work with; a new one gets its own.
@@ -559,6 +621,48 @@ mod tests {
             "{error}"
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_others_made_in_it_is_refused_however_often_it_is_tried() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root can make something that is somebody else's.
+            println!("skipped: not root");
+            return;
+        }
+        for name in ["layers", "lock", "anything"] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+            let planted = directory.path().join(name);
+            fs::create_dir(&planted).unwrap();
+            std::os::unix::fs::chown(&planted, Some(12345), None).unwrap();
+            for _ in 0..2 {
+                let error = Store::open(directory.path()).unwrap_err();
+                assert!(
+                    matches!(&error, OpenError::Planted { name: found, owner: 12345, .. } if found == name),
+                    "{error}"
+                );
+                assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+            }
+            fs::remove_dir(&planted).unwrap();
+            Store::open(directory.path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn no_link_in_it_is_followed() {
+        for name in ["format", "layers", "lock", "work"] {
+            let directory = tempfile::tempdir().unwrap();
+            let elsewhere = tempfile::tempdir().unwrap();
+            let planted = directory.path().join(name);
+            std::os::unix::fs::symlink(elsewhere.path().join("target"), &planted).unwrap();
+            let error = Store::open(directory.path()).unwrap_err();
+            assert!(
+                matches!(&error, OpenError::Link { name: found, .. } if found == name),
+                "{error}"
+            );
+            assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+        }
     }
 
     #[test]
