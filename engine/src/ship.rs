@@ -252,7 +252,7 @@ impl Engine {
 /// Says what an archive would have to be.
 fn load_error(error: &LoadError) -> Error {
     let hint = match error {
-        LoadError::NotAnArchive(_) => {
+        LoadError::NotAnArchive(_) | LoadError::Tar(_) => {
             "images are in what 'kiln save', 'docker save' or 'kiln build -o type=oci' wrote"
         }
         LoadError::NoImages => {

@@ -29,6 +29,7 @@ mod apply; // layers from elsewhere, unpacked
 mod decompress; // reading compressed streams
 mod tar_extensions; // what extension headers say
 mod tar_header; // the fields of tar headers
+mod tar_index; // where the members of an archive are
 mod tar_read; // reading foreign tar streams
 mod tar_sparse; // files with holes in tars
 mod unpack; // members of an archive, put into a layer
@@ -72,6 +73,7 @@ pub use metadata::Metadata;
 pub use pack::{Level, Packing};
 pub use plain::PlainDirectory;
 pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_directories};
+pub use tar_index::{TarMember, TarPlace, index_tar};
 pub use tar_read::TarError;
 pub use unpack::UnpackError;
 pub use unpack_limit::{TooMuch, UnpackLimit};

@@ -177,6 +177,33 @@ impl<R: Read> TarReader<R> {
         Ok(None)
     }
 
+    /// Returns where in the archive the reader is: after [`Self::next`], the content of that member.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Returns whether the content of the present member lies in the archive as it is.
+    pub(crate) fn is_in_one_piece(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Returns how many bytes of the present member are still to come, which then do not come.
+    pub(crate) fn take_left(&mut self) -> u64 {
+        self.pieces.clear();
+        std::mem::take(&mut self.left)
+    }
+
+    /// Goes to a place in the archive by means of `act`.
+    pub(crate) fn go_to(
+        &mut self,
+        offset: u64,
+        act: impl FnOnce(&mut R, u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        act(&mut self.input, offset)?;
+        self.offset = offset;
+        Ok(())
+    }
+
     /// Reads what follows the archive, so that a digest of the whole stream can be made.
     pub(crate) fn drain(mut self) -> Result<R, TarError> {
         self.skip()

@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_cache::{GuestPath, Stop, Stopping, Store};
-use kiln_snapshotter::{Packed, UnpackLimit};
+use kiln_snapshotter::{Packed, TarPlace, UnpackLimit, index_tar};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
-use tar::EntryType;
 
 use super::sniff::sniff;
 use super::{LoadError, LoadSource};
@@ -229,28 +228,17 @@ impl Members {
     }
 
     /// Notes where each member of a tar is.
-    fn index(mut file: File, spooled: Option<Spooled>) -> Result<Self, LoadError> {
-        file.rewind().map_err(LoadError::NotAnArchive)?;
+    fn index(file: File, spooled: Option<Spooled>) -> Result<Self, LoadError> {
         let mut members = HashMap::new();
-        let mut archive = tar::Archive::new(&file);
-        for entry in archive
-            .entries_with_seek()
-            .map_err(LoadError::NotAnArchive)?
-        {
-            let entry = entry.map_err(LoadError::NotAnArchive)?;
-            let path = GuestPath::new(entry.path_bytes());
-            let link = entry.link_name_bytes().unwrap_or_default();
-            let place = match entry.header().entry_type() {
-                EntryType::Regular | EntryType::Continuous => Place::Bytes {
-                    start: entry.raw_file_position(),
-                    size_bytes: entry.size(),
-                },
-                EntryType::Symlink => {
+        for member in index_tar(&file)? {
+            let path = GuestPath::new(&member.path);
+            let place = match member.place {
+                TarPlace::Bytes { start, size_bytes } => Place::Bytes { start, size_bytes },
+                TarPlace::Symlink(link) => {
                     let parent = path.parent().unwrap_or_default();
-                    Place::Link(parent.join(link))
+                    Place::Link(parent.join(&link))
                 }
-                EntryType::Link => Place::Link(GuestPath::new(link)),
-                _ => continue,
+                TarPlace::HardLink(link) => Place::Link(GuestPath::new(&link)),
             };
             members.insert(path, place);
         }

@@ -23,7 +23,7 @@ use kiln_cache::{
     BlobError, Blobs, Descriptor, DiffId, Image, ImageError, ImageRef, InvalidImageRef, Platform,
     Sha256, Store,
 };
-use kiln_snapshotter::UnpackLimit;
+use kiln_snapshotter::{TarError, UnpackLimit};
 
 use contents::Contents;
 
@@ -109,6 +109,9 @@ pub enum LoadError {
     /// The bytes are no tar.
     #[error("the input is not an archive")]
     NotAnArchive(#[source] io::Error),
+    /// They are no tar that kiln reads.
+    #[error("the input is not an archive of images")]
+    Tar(#[from] TarError),
     /// A tar of something else: maybe a root file system, which is for `import`.
     #[error("the archive holds no images: it has neither manifest.json nor index.json")]
     NoImages,
