@@ -39,6 +39,7 @@ impl LayerStore {
         {
             return Ok(layer);
         }
+        let _turn = self.turn_to_unpack();
         let builder = self.builder().map_err(BuildError::from)?;
         let meter = self.meter();
         let blob = Stopping::new(self.store().stop(), blob);

@@ -20,8 +20,21 @@ const CHUNKS: usize = 8;
 /// KiB. A dictionary as large as any that xz's own levels ask for (65 MiB at -9) fits well.
 const XZ_MEMORY_KIB: u32 = 1 << 20;
 
-/// log2 of bytes. The largest window that `zstd --long` writes.
-const LARGEST_ZSTD_WINDOW: u32 = 31;
+/// log2 of bytes. The largest window that zstd itself unpacks unless it is told to, and so what
+/// others accept (ZSTD_WINDOWLOG_LIMIT_DEFAULT): it is taken into memory whole, for however few bytes.
+const LARGEST_ZSTD_WINDOW: u32 = 27;
+
+/// What zstd says of a larger one. (ZSTD_getErrorString, ZSTD_error_frameParameter_windowTooLarge)
+const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
+
+/// A zstd frame wants too large a window.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it was packed with zstd and a window of more than {} MiB, which is the limit; pack it without \
+     `--long`, or with `--long={LARGEST_ZSTD_WINDOW}` at most",
+    (1_u32 << LARGEST_ZSTD_WINDOW) >> 20
+)]
+struct WindowTooLarge;
 
 /// How a stream is packed: what layers may be, and what people's archives are besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +102,7 @@ impl Packed {
             Self::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(input)?;
                 decoder.window_log_max(LARGEST_ZSTD_WINDOW)?;
-                Box::new(decoder)
+                Box::new(Zstd(decoder))
             }
             Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
             Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(
@@ -97,6 +110,21 @@ impl Packed {
                 true,
                 XZ_MEMORY_KIB,
             )),
+        })
+    }
+}
+
+/// Unpacks zstd, and says what its errors mean.
+struct Zstd<R>(R);
+
+impl<R: Read> Read for Zstd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            let is_window = error.to_string() == WINDOW_TOO_LARGE;
+            match is_window {
+                true => io::Error::new(io::ErrorKind::InvalidData, WindowTooLarge),
+                false => error,
+            }
         })
     }
 }

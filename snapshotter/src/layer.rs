@@ -30,6 +30,7 @@ use crate::files::{Below, UPON};
 use crate::owner;
 use crate::tar_contents::Check;
 use crate::tar_write;
+use crate::turns::{Turn, Turns};
 use crate::unpack_limit::{Meter, UnpackLimit};
 
 /// The layers of a state directory. Cheap to clone; clones share what they have read.
@@ -43,7 +44,13 @@ struct StoreState {
     store: Store,
     limit: UnpackLimit,
     known: Mutex<HashMap<LayerId, Layer>>,
+    unpacking: Turns,
 }
+
+/// Layers that are unpacked at the same time. Each may take 128 MiB (see `decompress`); fewer than
+/// four leave the disk idle while one of them waits for it, and more than eight keep no disk busier.
+const FEWEST_AT_ONCE: usize = 4;
+const MOST_AT_ONCE: usize = 8;
 
 impl LayerStore {
     /// Returns the layers of `store`.
@@ -55,11 +62,13 @@ impl LayerStore {
     /// Returns the layers of `store`; what is unpacked into it keeps to `limit`.
     #[must_use]
     pub fn with_limit(store: &Store, limit: UnpackLimit) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             shared: Arc::new(StoreState {
                 store: store.clone(),
                 limit,
                 known: Mutex::default(),
+                unpacking: Turns::new(cores.clamp(FEWEST_AT_ONCE, MOST_AT_ONCE)),
             }),
         }
     }
@@ -68,6 +77,11 @@ impl LayerStore {
     #[must_use]
     pub fn limit(&self) -> UnpackLimit {
         self.shared.limit
+    }
+
+    /// Waits until few enough layers are being unpacked for one more.
+    pub(crate) fn turn_to_unpack(&self) -> Turn<'_> {
+        self.shared.unpacking.take()
     }
 
     /// Starts to count what is unpacked of one blob or archive.

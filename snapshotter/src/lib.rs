@@ -27,6 +27,8 @@ mod metadata; // what a file has besides kind and content
 
 mod apply; // layers from elsewhere, unpacked
 mod decompress; // reading compressed streams
+mod turns; // so many at once and no more
+
 mod tar_extensions; // what extension headers say
 mod tar_header; // the fields of tar headers
 mod tar_index; // where the members of an archive are

@@ -326,3 +326,32 @@ fn members_that_no_root_can_hold() {
     let layer = apply(&store, &twice.end()).unwrap();
     assert_eq!(listing(&layer), ["d/!?", "-d/x"]);
 }
+
+/// A window is taken into memory whole, though a few bytes ask for it.
+#[test]
+fn windows_have_a_limit() {
+    let (_directory, store) = store();
+    let tar = Tar::default().file("a", "1").end();
+    let packed = |log: u8| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.write_all(&tar).unwrap();
+        let mut packed = encoder.finish().unwrap();
+        // RFC 8878, section 3.1.1.1: no single segment, so a window descriptor follows.
+        assert_eq!(packed[4] & 0x20, 0);
+        packed[5] = (log - 10) << 3;
+        packed
+    };
+    let apply = |log: u8| store.apply(&*packed(log), None, DiffId(Sha256::of(&tar)));
+    for log in [28, 31, 41] {
+        let error = apply(log).unwrap_err();
+        let mut causes = vec![error.to_string()];
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        let causes = causes.join(": ");
+        assert!(causes.contains("more than 128 MiB"), "{log}: {causes}");
+    }
+    apply(27).unwrap();
+}
