@@ -11,6 +11,7 @@
 mod checkout; // from a commit to a directory
 mod files; // one shape for all files
 mod mirror; // what was fetched
+mod output; // what git says
 mod program; // running git
 mod reference; // from names to commits
 

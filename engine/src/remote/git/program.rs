@@ -1,7 +1,7 @@
 //! Running git: its environment, its end, its words.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::panic::resume_unwind;
@@ -18,6 +18,7 @@ use kiln_solver::{AgentSocket, Fault, RemoteError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use super::output::{read_answer, read_messages};
 use crate::remote::{RemoteSources, authorization, cancelled, input, local, shown};
 
 /// Protocols that a remote, and the submodules that it names, may use.
@@ -188,8 +189,8 @@ impl<'a> Git<'a> {
         let stdout = child.stdout.take().expect("standard output is a pipe");
         let stderr = child.stderr.take().expect("standard error is a pipe");
         std::thread::scope(|scope| {
-            let stdout = kiln_cache::beside(scope, move || read_all(stdout));
-            let stderr = kiln_cache::beside(scope, move || read_all(stderr));
+            let stdout = kiln_cache::beside(scope, move || read_answer(stdout));
+            let stderr = kiln_cache::beside(scope, move || read_messages(stderr));
             let (stdout, stderr) = match (stdout, stderr) {
                 (Ok(stdout), Ok(stderr)) => (stdout, stderr),
                 // What has nobody who listens would wait for ever.
@@ -420,10 +421,4 @@ fn end(child: &mut Child) -> io::Result<ExitStatus> {
         let _ = kill_process_group(group, Signal::KILL);
     }
     child.wait()
-}
-
-fn read_all(mut stream: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
