@@ -6,6 +6,7 @@
 // What things are called.
 mod digest; // content, layers, images, steps
 mod encode; // how a value enters a key
+mod foreign_file; // files of directories that somebody else made
 mod guest_path; // paths inside a root
 mod holes; // files with less in them than they are long
 mod media; // descriptors and media types
@@ -59,6 +60,7 @@ pub use downloads::{DownloadRecord, Downloads};
 pub use encode::{Encode, Encoder};
 pub use eviction::{Candidate, Demand, Leaving, Limits, evict};
 pub use flight::{Attempt, Claim, Flight, claim};
+pub use foreign_file::{open_foreign, read_foreign};
 pub use guest_path::{GuestPath, compare_paths};
 pub use holes::{Piece, Pieces, may_have_holes};
 pub use image::{

@@ -4,15 +4,19 @@
 //! last, so a reader never finds a tag without its bytes.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{BlobError, Blobs, Descriptor, Index, Manifest, Sha256, Stop};
+use kiln_cache::{
+    BlobError, Blobs, Descriptor, Index, Manifest, Sha256, Stop, open_foreign, read_foreign,
+};
+use rustix::fs::{AtFlags, Dir, unlinkat};
+use rustix::io::Errno;
 
 use crate::error::ExportError;
 use crate::exportable::NamedImage;
-use crate::layout::{existing, write_blobs, write_index};
+use crate::layout::{LONGEST_INDEX, existing, open_blobs, write_blobs, write_index};
 use crate::load::LayoutEntry;
 use crate::members::{REF_NAME, blob_path};
 
@@ -97,11 +101,14 @@ fn delete_stale(directory: &Path, top: &[Descriptor]) -> Result<(), ExportError>
         if !named.insert(descriptor.digest.hex()) {
             continue;
         }
-        let path = directory.join(blob_path(descriptor.digest));
-        if !descriptor.media_type.ends_with("json") || !path.exists() {
+        if !descriptor.media_type.ends_with("json") {
             continue;
         }
-        let bytes = fs::read(&path).map_err(ExportError::at(&path))?;
+        let path = blob_path(descriptor.digest);
+        let bytes = match read_foreign(directory, path.as_ref(), LONGEST_INDEX) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other.map_err(ExportError::at(directory.join(path)))?,
+        };
         // What is both, or neither, names what it names.
         if let Ok(index) = serde_json::from_slice::<Index>(&bytes) {
             pending.extend(index.manifests);
@@ -111,23 +118,32 @@ fn delete_stale(directory: &Path, top: &[Descriptor]) -> Result<(), ExportError>
             pending.extend(manifest.layers);
         }
     }
-    let blobs = directory.join("blobs/sha256");
-    for entry in fs::read_dir(&blobs).map_err(ExportError::at(&blobs))? {
-        let entry = entry.map_err(ExportError::at(&blobs))?;
-        let is_named = entry
+    let opened = open_blobs(directory)?;
+    let failed = |error: Errno| ExportError::at(directory.join("blobs/sha256"))(error);
+    for entry in Dir::read_from(&opened).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        // What has another name is no blob.
+        let digest = entry
             .file_name()
             .to_str()
-            .is_some_and(|name| named.contains(name));
-        if !is_named {
-            match fs::remove_file(entry.path()) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(ExportError::at(entry.path())(error));
-                }
-                _ => {}
-            }
+            .ok()
+            .filter(|name| is_digest(name));
+        let Some(name) = digest.filter(|name| !named.contains(*name)) else {
+            continue;
+        };
+        match unlinkat(&opened, name, AtFlags::empty()) {
+            Err(error) if error != Errno::NOENT => return Err(failed(error)),
+            _ => {}
         }
     }
     Ok(())
+}
+
+fn is_digest(name: &str) -> bool {
+    name.len() == 64
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Returns what a layout has under a tag or digest: a manifest or an index.
@@ -139,7 +155,8 @@ pub fn find_in_layout(
     wanted: LayoutEntry<'_>,
 ) -> Result<Descriptor, ReadLayoutError> {
     let path = directory.join("index.json");
-    let bytes = fs::read(&path).map_err(|source| ReadLayoutError::Io { path, source })?;
+    let bytes = read_foreign(directory, Path::new("index.json"), LONGEST_INDEX)
+        .map_err(|source| ReadLayoutError::Io { path, source })?;
     let index: Index = serde_json::from_slice(&bytes).map_err(ReadLayoutError::Index)?;
     let is_it = |entry: &Descriptor| match wanted {
         LayoutEntry::Tag(tag) => entry.annotations.get(REF_NAME).map(String::as_str) == Some(tag),
@@ -164,7 +181,7 @@ pub fn read_from_layout(
 ) -> Result<Vec<u8>, ReadLayoutError> {
     let path = directory.join(blob_path(digest));
     let read = || -> io::Result<(u64, Vec<u8>)> {
-        let file = File::open(&path)?;
+        let file = open_in_layout(directory, digest)?;
         let size_bytes = file.metadata()?.len();
         let mut bytes = Vec::new();
         file.take(limit_bytes).read_to_end(&mut bytes)?;
@@ -194,9 +211,9 @@ pub fn read_from_layout(
 /// Opens a blob of a layout. What is read is not verified.
 ///
 /// # Errors
-/// When it is not there.
+/// When it is not there, or no file of the layout.
 pub fn open_in_layout(directory: &Path, digest: Sha256) -> io::Result<File> {
-    File::open(directory.join(blob_path(digest)))
+    open_foreign(directory, Path::new(&blob_path(digest)))
 }
 
 /// Copies a blob of a layout into the store.
@@ -206,7 +223,7 @@ pub fn open_in_layout(directory: &Path, digest: Sha256) -> io::Result<File> {
 pub fn copy_from_layout(directory: &Path, digest: Sha256, blobs: &Blobs) -> Result<(), BlobError> {
     let path = directory.join(blob_path(digest));
     let mut writer = blobs.writer()?;
-    File::open(&path)
+    open_in_layout(directory, digest)
         .and_then(|mut file| io::copy(&mut file, &mut writer))
         .map_err(|source| BlobError::Io { path, source })?;
     writer.finish(Some(digest))?;

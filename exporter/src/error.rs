@@ -44,6 +44,12 @@ pub enum ExportError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// A directory of a layout is a link.
+    #[error(
+        "{0} is a link, and in a layout kiln follows none, lest it change files of somebody else; \
+         remove it, or name the directory that it leads to"
+    )]
+    Link(PathBuf),
     /// A file of a layer has not the length that its index says.
     #[error("file {0} was changed in the store: `kiln cache verify` repairs or discards its layer")]
     Changed(GuestPath),

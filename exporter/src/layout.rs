@@ -2,17 +2,28 @@
 //!
 //! Blobs that lie there already stay; `index.json` is replaced last, by rename, so a reader never
 //! finds a name without its bytes. Images of other names in the layout stay.
+//!
+//! The layout may have come with a project of somebody else's, so no link in it is followed.
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
-use kiln_cache::{Descriptor, Index, Stop, Stopping};
+use kiln_cache::{Descriptor, Index, Stop, Stopping, read_foreign};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use crate::error::ExportError;
 use crate::exportable::NamedImage;
 use crate::members::{self, IMAGE_NAME};
-use crate::place::{make_directory, write_file};
+use crate::place::{make_directory, replace_file};
+
+/// Where the blobs are, from the outside inwards.
+const BLOBS: [&str; 2] = ["blobs", "sha256"];
+
+/// Bytes. What registries take as a manifest (4 MiB), for a layout with several of them.
+pub(crate) const LONGEST_INDEX: u64 = 32 << 20;
 
 /// Writes images into an OCI layout, making the directory if there is none.
 ///
@@ -37,24 +48,60 @@ pub(crate) fn write_blobs(
     directory: &Path,
     stop: &Stop,
 ) -> Result<(), ExportError> {
-    let blobs = directory.join("blobs/sha256");
-    make_directory(&blobs).map_err(ExportError::at(&blobs))?;
+    let blobs = make_directories(directory)?;
     for (digest, member) in members::blobs(images) {
         let path = blobs.join(digest.hex());
         let size_bytes = member.descriptor().size_bytes;
-        if !fs::metadata(&path).is_ok_and(|known| known.len() == size_bytes) {
-            write_file(&path, |output| {
+        if !is_there(&path, size_bytes) {
+            replace_file(&path, |output| {
                 member.write(&mut Stopping::new(stop, output))
             })?;
         }
     }
     stop.check().map_err(ExportError::Output)?;
     let header = directory.join("oci-layout");
-    write_file(&header, |output| {
+    replace_file(&header, |output| {
         output
             .write_all(&members::oci_layout())
             .map_err(ExportError::Output)
     })
+}
+
+/// Makes the directories of a layout and returns that of the blobs.
+fn make_directories(directory: &Path) -> Result<PathBuf, ExportError> {
+    let [outer, inner] = BLOBS;
+    let outer = directory.join(outer);
+    let inner = outer.join(inner);
+    for path in [&outer, &inner] {
+        if path.is_symlink() {
+            return Err(ExportError::Link(path.clone()));
+        }
+        make_directory(path).map_err(ExportError::at(path))?;
+    }
+    Ok(inner)
+}
+
+/// Returns whether a blob is there already.
+fn is_there(path: &Path, size_bytes: u64) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|known| known.is_file() && known.len() == size_bytes)
+}
+
+/// Opens the directory of a layout's blobs, which is no link.
+pub(crate) fn open_blobs(directory: &Path) -> Result<OwnedFd, ExportError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut path = directory.to_owned();
+    let mut opened =
+        rustix::fs::open(directory, flags, Mode::empty()).map_err(ExportError::at(directory))?;
+    for name in BLOBS {
+        path.push(name);
+        opened = match openat(&opened, name, flags | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::LOOP | Errno::NOTDIR) if path.is_symlink() => {
+                return Err(ExportError::Link(path));
+            }
+            other => other.map_err(ExportError::at(&path))?,
+        };
+    }
+    Ok(opened)
 }
 
 /// Writes `index.json`.
@@ -62,7 +109,7 @@ pub(crate) fn write_index(
     directory: &Path,
     descriptors: Vec<Descriptor>,
 ) -> Result<(), ExportError> {
-    write_file(&directory.join("index.json"), |output| {
+    replace_file(&directory.join("index.json"), |output| {
         output
             .write_all(&members::index_json(descriptors))
             .map_err(ExportError::Output)
@@ -80,7 +127,7 @@ pub fn write_docker_layout(
 ) -> Result<(), ExportError> {
     let manifest = members::manifest_json(images)?;
     write_layout(images, directory, stop)?;
-    write_file(&directory.join("manifest.json"), |output| {
+    replace_file(&directory.join("manifest.json"), |output| {
         output.write_all(&manifest).map_err(ExportError::Output)
     })
 }
@@ -88,7 +135,7 @@ pub fn write_docker_layout(
 /// Returns the images that the layout holds by now.
 pub(crate) fn existing(directory: &Path) -> Result<Vec<Descriptor>, ExportError> {
     let path = directory.join("index.json");
-    let bytes = match fs::read(&path) {
+    let bytes = match read_foreign(directory, Path::new("index.json"), LONGEST_INDEX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(ExportError::at(path)(error)),

@@ -24,12 +24,20 @@ pub fn write_file(
     }
     // Through a symbolic link, it is the file behind that is replaced.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let temporary = Temporary::create(&target)?;
+    replace_file(&target, act)
+}
+
+/// As [`write_file`], but whatever had the name is replaced: a link or a pipe too.
+pub(crate) fn replace_file(
+    path: &Path,
+    act: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let temporary = Temporary::create(path)?;
     let file = temporary.file.try_clone().map_err(ExportError::at(path))?;
     fill(file, act)?;
     temporary.file.sync_all().map_err(ExportError::at(path))?;
-    temporary.rename_to(&target)?;
-    sync_directory(target.parent()).map_err(ExportError::at(path))
+    temporary.rename_to(path)?;
+    sync_directory(path.parent()).map_err(ExportError::at(path))
 }
 
 /// Makes a directory, those above it too, and has the disk know them.

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use kiln_cache::read_foreign;
 
 /// Bytes. What a message to BuildKit may hold, and so what a Dockerfile can have there.
 pub(super) const LARGEST: u64 = 16 << 20;
@@ -33,20 +33,7 @@ pub(super) fn read(path: &Path, context: Option<&Path>) -> io::Result<Vec<u8>> {
 
 /// Reads a file of a directory that somebody else made: links in it lead to files of it.
 pub(super) fn read_in(root: &Path, path: &Path) -> io::Result<Vec<u8>> {
-    let directory = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-    // A pipe must not block.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = rustix::fs::openat2(directory, path, flags, Mode::empty(), resolve)?;
-    let file = File::from(file);
-    let kind = file.metadata()?.file_type();
-    match kind.is_file() || kind.is_dir() {
-        true => read_some(file),
-        false => Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            "not a regular file",
-        )),
-    }
+    read_foreign(root, path, LARGEST)
 }
 
 /// Refuses what is too large to be read into memory.

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use kiln_cache::{Descriptor, Image, Platform, Sha256, Stop, media_type};
 use kiln_exporter::{
-    Family, ImageOptions, LayoutEntry, NamedImage, load_from_layout, write_layout,
+    ExportError, Family, ImageOptions, LayoutEntry, NamedImage, ReadLayoutError, StaleBlobs,
+    copy_from_layout, find_in_layout, load_from_layout, open_in_layout, read_from_layout,
+    write_cache_layout, write_layout,
 };
 use kiln_snapshotter::UnpackLimit;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::sample::State;
 
@@ -124,4 +130,111 @@ fn damaged_blobs_stay_outside() {
     assert!(loaded.is_err());
     assert!(!other.blobs.contains(layer));
     assert!(!other.blobs.contains(named.root.descriptor.digest));
+}
+
+/// Replaces a directory by a link to `elsewhere`, which gets what is in it.
+fn lead_elsewhere(directory: &Path, elsewhere: &Path) {
+    fs::rename(directory, elsewhere).unwrap();
+    symlink(elsewhere, directory).unwrap();
+}
+
+/// A layout that came with somebody's project once had kiln delete files of a directory that it
+/// linked to, and write there.
+#[test]
+fn links_of_a_layout_lead_to_no_files_of_others() {
+    let state = State::new();
+    let image = state.named(&state.sample(), &["foo/bar"]);
+    let stop = Stop::default();
+    for part in ["blobs", "blobs/sha256"] {
+        let layout = state.path(&format!("linked-{}", part.len()));
+        write_layout(std::slice::from_ref(&image), &layout, &stop).unwrap();
+        let elsewhere = state.path(&format!("elsewhere-{}", part.len()));
+        lead_elsewhere(&layout.join(part), &elsewhere);
+        fs::remove_file(layout.join("index.json")).unwrap();
+        let inside = match part {
+            "blobs" => elsewhere.join("sha256"),
+            _ => elsewhere.clone(),
+        };
+        fs::write(inside.join("stranger"), "").unwrap();
+        let before = fs::read_dir(&inside).unwrap().count();
+        for stale in [StaleBlobs::Keep, StaleBlobs::Delete] {
+            let error = write_cache_layout(&image, &layout, "x", stale, &stop).unwrap_err();
+            assert!(matches!(&error, ExportError::Link(path) if *path == layout.join(part)));
+        }
+        let error = write_layout(std::slice::from_ref(&image), &layout, &stop).unwrap_err();
+        assert!(error.to_string().contains("is a link"), "{error}");
+        assert_eq!(fs::read_dir(&inside).unwrap().count(), before);
+    }
+}
+
+#[test]
+fn only_what_is_called_like_a_blob_is_stale() {
+    let state = State::new();
+    let image = state.named(&state.sample(), &["foo/bar"]);
+    let layout = state.path("layout");
+    let blobs = layout.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let stale = "0123456789abcdef".repeat(4);
+    for name in ["notes", &stale, &stale[1..], &stale.to_uppercase()] {
+        fs::write(blobs.join(name), "").unwrap();
+    }
+    write_cache_layout(&image, &layout, "x", StaleBlobs::Delete, &Stop::default()).unwrap();
+    assert!(!blobs.join(&stale).exists());
+    for name in ["notes", &stale[1..], &stale.to_uppercase()] {
+        assert!(blobs.join(name).exists(), "{name}");
+    }
+}
+
+/// `index.json`, `oci-layout` and blobs are replaced, not what they link to.
+#[test]
+fn files_of_a_layout_are_replaced_and_not_written_through() {
+    let state = State::new();
+    let image = state.named(&state.sample(), &["foo/bar"]);
+    let layout = state.path("layout");
+    let images = std::slice::from_ref(&image);
+    write_layout(images, &layout, &Stop::default()).unwrap();
+    let blob = format!("blobs/sha256/{}", image.root.descriptor.digest.hex());
+    let precious = state.path("precious");
+    for name in ["oci-layout", &blob] {
+        let path = layout.join(name);
+        let content = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        // As long as what belongs there.
+        fs::write(&precious, vec![b'x'; content.len()]).unwrap();
+        symlink(&precious, &path).unwrap();
+        write_layout(images, &layout, &Stop::default()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), content, "{name}");
+        assert!(
+            fs::read(&precious)
+                .unwrap()
+                .iter()
+                .all(|byte| *byte == b'x')
+        );
+    }
+}
+
+/// A pipe in the place of a file was once waited for, without an end.
+#[test]
+fn what_is_no_file_of_the_layout_is_not_read() {
+    let state = State::new();
+    let layout = state.path("layout");
+    fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+    let digest = Sha256::of(b"x");
+    let blob = format!("blobs/sha256/{}", digest.hex());
+    for name in ["index.json", &blob] {
+        let path = layout.join(name);
+        let read = || match name {
+            "index.json" => {
+                find_in_layout(&layout, LayoutEntry::Digest(digest)).map(|_| Vec::new())
+            }
+            _ => read_from_layout(&layout, digest, 100),
+        };
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(matches!(read(), Err(ReadLayoutError::Io { .. })), "{name}");
+        fs::remove_file(&path).unwrap();
+        symlink("/dev/zero", &path).unwrap();
+        assert!(matches!(read(), Err(ReadLayoutError::Io { .. })), "{name}");
+    }
+    assert!(open_in_layout(&layout, digest).is_err());
+    assert!(copy_from_layout(&layout, digest, &state.blobs).is_err());
 }
