@@ -2,7 +2,7 @@
 
 use kiln_cache::Device;
 
-use crate::tar_header::{Record, narrow, parse_time};
+use crate::tar_header::{Record, id, narrow, parse_time};
 use crate::tar_read::{Member, MemberKind};
 
 /// What extension headers say about the next member.
@@ -31,8 +31,8 @@ impl Extensions {
                 b"path" => member.path.clone_from(value),
                 b"linkpath" => member.set_link(value),
                 b"size" => member.size = number()?,
-                b"uid" => member.uid = narrow(number()?)?,
-                b"gid" => member.gid = narrow(number()?)?,
+                b"uid" => member.uid = id(number()?)?,
+                b"gid" => member.gid = id(number()?)?,
                 b"mtime" => {
                     member.mtime = parse_time(value).ok_or("invalid time in PAX records")?;
                 }

@@ -110,8 +110,8 @@ impl Header<'_> {
             kind,
             size: self.number(124, 12).ok_or("invalid size")?,
             mode: u16::try_from(mode & 0o7777).expect("twelve bits"),
-            uid: narrow(self.number(108, 8).ok_or("invalid user id")?)?,
-            gid: narrow(self.number(116, 8).ok_or("invalid group id")?)?,
+            uid: id(self.number(108, 8).ok_or("invalid user id")?)?,
+            gid: id(self.number(116, 8).ok_or("invalid group id")?)?,
             mtime: Timestamp::from_seconds(seconds),
             xattrs: Vec::new(),
         })
@@ -120,6 +120,14 @@ impl Header<'_> {
 
 pub(crate) fn narrow(number: u64) -> Result<u32, &'static str> {
     u32::try_from(number).map_err(|_| "an id or device number is too large")
+}
+
+/// Makes a user or group id. The largest number is none: it tells chown(2) to change nothing.
+pub(crate) fn id(number: u64) -> Result<u32, &'static str> {
+    match narrow(number)? {
+        u32::MAX => Err("4294967295 is no user or group id"),
+        id => Ok(id),
+    }
 }
 
 pub(crate) fn until_zero(bytes: &[u8]) -> &[u8] {

@@ -209,8 +209,8 @@ impl<'a> Account<'a> {
         let mut fields = fields.skip(1);
         Some(Self {
             name,
-            uid: fields.next()?.parse().ok()?,
-            gid: fields.next()?.parse().ok()?,
+            uid: id(fields.next()?)?,
+            gid: id(fields.next()?)?,
             home: fields.nth(1).unwrap_or("/"),
         })
     }
@@ -230,7 +230,7 @@ impl<'a> Group<'a> {
         let mut fields = fields.skip(1);
         Some(Self {
             name,
-            gid: fields.next()?.parse().ok()?,
+            gid: id(fields.next()?)?,
             members: fields.next().unwrap_or(""),
         })
     }
@@ -240,7 +240,25 @@ impl<'a> Group<'a> {
     }
 }
 
+/// The largest number is no id: it tells setuid(2) and chown(2) to change nothing.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
+}
+
 /// Comments and NIS lines are not entries.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with(['#', '+', '-'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_number_is_no_id() {
+        assert!(Account::parse("a:x:4294967294:4294967294::/").is_some());
+        assert!(Account::parse("a:x:4294967295:0::/").is_none());
+        assert!(Account::parse("a:x:0:4294967295::/").is_none());
+        assert!(Group::parse("a:x:4294967295:").is_none());
+    }
 }

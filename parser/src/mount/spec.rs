@@ -180,8 +180,8 @@ impl Fields {
             }
             "sharing" => self.sharing = Some(sharing(value)?),
             "mode" => self.mode = Some(number(key, value, 8)?),
-            "uid" => self.uid = Some(number(key, value, 10)?),
-            "gid" => self.gid = Some(number(key, value, 10)?),
+            "uid" => self.uid = Some(id(key, value)?),
+            "gid" => self.gid = Some(id(key, value)?),
             _ => {
                 return Err(MountError::UnknownKey {
                     key: key.to_owned(),
@@ -328,6 +328,17 @@ fn number(key: &str, value: &str, radix: u32) -> Result<u32, MountError> {
         return Err(wrong());
     }
     u32::from_str_radix(value, radix).map_err(|_| wrong())
+}
+
+/// Reads a user or group id. The largest number is none: it tells chown(2) to change nothing.
+fn id(key: &str, value: &str) -> Result<u32, MountError> {
+    match number(key, value, 10)? {
+        u32::MAX => Err(MountError::Number {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }),
+        id => Ok(id),
+    }
 }
 
 /// Reads `64m`, `1.5 GiB`, `100`: units are powers of 1024.
@@ -530,6 +541,14 @@ mod tests {
         check_error("ro=maybe", "invalid value for ro: maybe");
         check_error("type=cache,mode=9", "invalid value 9 for mode");
         check_error("type=cache,uid=+1", "invalid value +1 for uid");
+        check_error(
+            "type=cache,uid=4294967295",
+            "invalid value 4294967295 for uid",
+        );
+        check_error(
+            "type=cache,gid=4294967295",
+            "invalid value 4294967295 for gid",
+        );
         check_error(
             "type=secret",
             "invalid secret mount. one of source, target required",

@@ -298,6 +298,14 @@ fn members_that_no_root_can_hold() {
         ("a loop", Tar::default().symlink("l", "l/x").file("l/y", "")),
         ("hiding what is above", Tar::default().file("d/.wh...", "")),
         ("nothing hidden", Tar::default().file("d/.wh.", "")),
+        (
+            "a user that is none",
+            Tar::default().pax(&[("uid", b"4294967295")]).file("a", ""),
+        ),
+        (
+            "a group that is none",
+            Tar::default().pax(&[("gid", b"4294967295")]).file("a", ""),
+        ),
     ] {
         let error = apply(&store, &tar.end()).err();
         assert!(error.is_some(), "{what}");
