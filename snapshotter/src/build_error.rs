@@ -23,6 +23,9 @@ pub enum BuildError {
         /// Where it points.
         target: GuestPath,
     },
+    /// A device that overlayfs takes for a mark of its own.
+    #[error("{0} is a character device 0:0, which hides a file instead of being one; leave it out")]
+    Whiteout(GuestPath),
     /// There are more files, or with longer names, than an index holds.
     #[error("too many files for one layer")]
     TooManyFiles,

@@ -293,6 +293,9 @@ impl LayerBuilder {
         kind: DeviceKind,
         device: Device,
     ) -> Result<(), BuildError> {
+        if kind == DeviceKind::Char && (device.major, device.minor) == (0, 0) {
+            return Err(BuildError::Whiteout(path.clone()));
+        }
         let file_type = match kind {
             DeviceKind::Char => FileType::CharacterDevice,
             DeviceKind::Block => FileType::BlockDevice,

@@ -335,6 +335,19 @@ fn members_that_no_root_can_hold() {
     assert_eq!(listing(&layer), ["d/!?", "-d/x"]);
 }
 
+/// Overlayfs takes a character device 0:0 for a mark that hides a file. What is added to a layer as a
+/// device was once one in the index and none in a RUN.
+#[test]
+fn what_the_kernel_takes_for_a_mark_is_not_added() {
+    let tar = Tar::default().member(EntryType::Char, "etc/passwd", "", b"");
+    let error = add(&["etc/", "etc/passwd=image"], "", &tar.end()).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("etc/passwd is a character device 0:0"),
+        "{error}"
+    );
+}
+
 /// A window is taken into memory whole, though a few bytes ask for it.
 #[test]
 fn windows_have_a_limit() {
