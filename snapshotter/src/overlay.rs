@@ -101,12 +101,27 @@ fn mount_with(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
         _ => match mount_one_by_one(spec, syncs) {
             // EINVAL is how a kernel before 6.7 answers to `lowerdir+`.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                mount_by_string(spec, syncs).or(Err(error))
+                mount_by_string(spec, syncs).or(Err(match spec.lowers.len() > MOST_LOWERS {
+                    true => io::Error::new(io::ErrorKind::InvalidInput, TooManyLayers),
+                    false => error,
+                }))
             }
             other => other,
         },
     }
 }
+
+/// Directories. (fs/overlayfs/params.h: OVL_MAX_STACK)
+const MOST_LOWERS: usize = 500;
+
+/// The kernel does not stack so many directories.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there are more than the kernel's overlayfs stacks, which is {MOST_LOWERS} with one of kiln's \
+     own; build the image with fewer, or make one of them by `FROM scratch` and \
+     `COPY --from=<image> / /`"
+)]
+struct TooManyLayers;
 
 /// How the kernel is told about the lower directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use crate::sample::{layer, path};
 pub(crate) const TESTS: &[crate::Test] = &[
     ("overlays are supported", supported),
     ("hundreds of lowers", hundreds_of_lowers),
+    ("too many lowers", too_many_lowers),
     ("many lowers in one string", one_string),
     ("awkward names", awkward_names),
     ("one lower is bound read-only", one_lower),
@@ -65,6 +66,17 @@ fn hundreds_of_lowers(scratch: &Path) {
     assert_eq!(fs::read_to_string(path.join("common")).unwrap(), "0");
     fs::remove_file(path.join("7")).unwrap();
     assert!(fs::symlink_metadata(scratch.join("upper/7")).is_ok());
+}
+
+/// The kernel itself calls it an invalid argument.
+fn too_many_lowers(scratch: &Path) {
+    let lowers = (0..501).map(|number| directory(scratch.join(number.to_string())));
+    let spec = OverlaySpec {
+        lowers: lowers.collect(),
+        upper_and_work: None,
+    };
+    let error = overlay::mount(&spec).unwrap_err().to_string();
+    assert!(error.contains("which is 500"), "{error}");
 }
 
 /// What kernels before 6.7 get.
