@@ -14,10 +14,10 @@ const LARGEST_ID: u32 = i32::MAX as u32;
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// No such user.
-    #[error("unable to find user {0}: no matching entries in passwd file")]
+    #[error("unable to find user {}: no matching entries in passwd file", .0.escape_debug())]
     UnknownUser(String),
     /// No such group.
-    #[error("unable to find group {0}: no matching entries in group file")]
+    #[error("unable to find group {}: no matching entries in group file", .0.escape_debug())]
     UnknownGroup(String),
     /// A number beyond what ids may be.
     #[error("uids and gids must be in range 0-{LARGEST_ID}, not {0}")]
@@ -260,5 +260,18 @@ mod tests {
         assert!(Account::parse("a:x:4294967295:0::/").is_none());
         assert!(Account::parse("a:x:0:4294967295::/").is_none());
         assert!(Group::parse("a:x:4294967295:").is_none());
+    }
+
+    #[test]
+    fn names_do_not_go_on_in_a_line_of_their_own() {
+        let name = || "a\nhint: \x1b[2J".to_owned();
+        for error in [
+            UserError::UnknownUser(name()),
+            UserError::UnknownGroup(name()),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(r"a\nhint: \u{1b}[2J"), "{text}");
+            assert!(!text.contains(char::is_control), "{text}");
+        }
     }
 }
