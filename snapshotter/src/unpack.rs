@@ -234,6 +234,15 @@ impl<'a> Unpacker<'a> {
     // OCI image-spec v1.1, layer.md, "Whiteouts"; spec/oci.md sections 5.1 and 5.3.
     fn mark(&mut self, path: &GuestPath) -> Result<bool, UnpackError> {
         let around = path.parent().unwrap_or_default();
+        // What aufs kept for itself lies in directories at the top.
+        if path
+            .components()
+            .next()
+            .is_some_and(|first| first.starts_with(b".wh..wh."))
+            && !around.is_root()
+        {
+            return Ok(true);
+        }
         let Some(name) = path.name().strip_prefix(b".wh.") else {
             // An eStargz layer describes itself in files that are not the image's.
             let belongs_to_stargz = matches!(
@@ -247,7 +256,7 @@ impl<'a> Unpacker<'a> {
             b".wh..opq" => {
                 self.opaque.insert(around);
             }
-            // What aufs kept for itself.
+            // Those directories themselves.
             _ if name.starts_with(b".wh.") => {}
             _ => self.hidden.push(around.join(name)),
         }

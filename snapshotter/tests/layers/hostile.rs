@@ -322,6 +322,9 @@ fn members_that_no_root_can_hold() {
         .file("./a", "22")
         .file("//a", "333")
         .member(EntryType::Char, "null", "", b"")
+        .directory(".wh..wh.plnk")
+        .file(".wh..wh.plnk/1.2", "of aufs")
+        .file(".wh..wh.aufs", "")
         .symlink("link", "/");
     let layer = apply(&store, &strange.end()).unwrap();
     assert_eq!(
