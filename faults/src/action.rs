@@ -73,6 +73,14 @@ pub(crate) fn cache_directory(root: &Path) -> PathBuf {
     root.with_extension("cache")
 }
 
+/// Takes away what actions write beside a state directory, as far as it is there.
+pub(crate) fn remove_beside(root: &Path) {
+    let _ = std::fs::remove_dir_all(cache_directory(root));
+    for ending in [IMAGE_ARCHIVE, FILES_ARCHIVE] {
+        let _ = std::fs::remove_file(root.with_extension(ending));
+    }
+}
+
 /// What a file holds that a build writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {

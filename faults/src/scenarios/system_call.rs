@@ -12,7 +12,7 @@ use std::process::Command;
 use kiln_testbed::Skip;
 
 use super::{Part, is_orderly, side_by_side};
-use crate::action::{Action, Attendance, Cache, Form};
+use crate::action::{Action, Attendance, Cache, Form, remove_beside};
 use crate::chance::Chance;
 use crate::image::{Variant, Way};
 use crate::machine::{Machine, Place};
@@ -190,9 +190,9 @@ impl<'a> Start<'a> {
         chance: &mut Chance,
     ) -> Result<(Machine<'a>, Action, Command), String> {
         let state = self.world.scratch.join("state");
-        for path in [&state, &state.with_extension("cache")] {
-            let _ = fs::remove_dir_all(path);
-        }
+        let _ = fs::remove_dir_all(&state);
+        // What another action wrote is promised by nobody here.
+        remove_beside(&state);
         must_succeed(
             Command::new("cp")
                 .arg("-a")
