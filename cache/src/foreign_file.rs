@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
+
+use crate::scoped::{Links, open_scoped};
 
 /// Opens a regular file of a directory; links lead to what is in the directory, as if that were `/`.
 /// A directory is opened too, and says so when it is read.
@@ -17,9 +19,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 pub fn open_foreign(root: &Path, path: &Path) -> io::Result<File> {
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(root, directory, Mode::empty())?;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = rustix::fs::openat2(directory, path, flags, Mode::empty(), resolve)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = open_scoped(directory, path, flags, Links::FromRoot)?;
     let file = File::from(file);
     let kind = file.metadata()?.file_type();
     match kind.is_file() || kind.is_dir() {

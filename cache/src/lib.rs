@@ -12,6 +12,7 @@ mod holes; // files with less in them than they are long
 mod media; // descriptors and media types
 mod name; // names of images
 mod platform; // what an image runs on
+mod scoped; // opening what lies in a directory
 mod sha256_stream; // digests of what flows by
 mod timestamp; // points in time
 
@@ -76,6 +77,7 @@ pub use platform::{InvalidPlatform, Platform};
 pub use reason::{Change, FileChange, FilesFrom, Reason};
 pub use refs::{Named, Names, NamesError};
 pub use scan::{Everything, Filter, Owners, Scan, ScanError, Visit, scan};
+pub use scoped::{Links, open_scoped};
 pub use sha256_stream::{Sha256Reader, Sha256State, Sha256Writer};
 pub use stat_index::StatIndex;
 pub use stop::{Stop, Stopped, Stopping};

@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_cache::{Entry, GuestPath, Timestamp, Xattrs};
+use kiln_cache::{Entry, GuestPath, Links, Timestamp, Xattrs, open_scoped};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
-    XattrFlags, fchmod, fsetxattr, futimens, makedev, mknodat, openat, openat2, statat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, fchmod,
+    fsetxattr, futimens, makedev, mknodat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -85,9 +85,7 @@ impl Root {
     /// Opens `path` with `flags`, following no symbolic link.
     pub(crate) fn open_inside(&self, path: &GuestPath, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let name = path.as_relative();
-        match openat2(&self.directory, name, flags, Mode::empty(), resolve) {
+        match open_scoped(&self.directory, path.as_relative(), flags, Links::None) {
             // Sandboxes of before 2020 do not know openat2.
             Err(Errno::NOSYS | Errno::PERM) => self.open_by_steps(path, flags),
             other => Ok(other?),

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_cache::{
-    Entry, Filter, GuestPath, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree, Visit,
-    scan,
+    Entry, Filter, GuestPath, Links, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree,
+    Visit, open_scoped, scan,
 };
 use kiln_parser::{IgnoreRules, SourcePattern, Verdict, WalkState};
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use crate::copy::Argument;
 use crate::files::Files;
@@ -187,10 +187,9 @@ impl Files for ScannedContext {
     fn open(&self, path: &[u8]) -> io::Result<File> {
         // Paths of the tree have no symbolic links in front of the last component; one put there
         // meanwhile must not lead outside, and a pipe must not block.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let root = self.root.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let file = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?;
+        let file = open_scoped(root, path, flags, Links::None)?;
         Ok(File::from(file))
     }
 
@@ -219,9 +218,8 @@ fn names_in(root: BorrowedFd<'_>, directory: &GuestPath) -> Vec<Vec<u8>> {
 }
 
 fn open_directory(root: BorrowedFd<'_>, path: &GuestPath) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(root, path.as_relative(), flags, Mode::empty(), resolve)
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    open_scoped(root, path.as_relative(), flags, Links::FromRoot)
 }
 
 /// Adds the links that a wildcard matches: what they lead to is read too, wherever it is.

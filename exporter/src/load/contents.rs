@@ -8,9 +8,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_cache::{GuestPath, Stop, Stopping, Store};
+use kiln_cache::{GuestPath, Links, Stop, Stopping, Store, open_scoped};
 use kiln_snapshotter::{Packed, TarPlace, UnpackLimit, index_tar};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::sniff::sniff;
@@ -253,8 +253,7 @@ impl Members {
 /// Opens a file of a directory. Symbolic links are followed as long as they stay inside.
 fn open_inside(directory: &OwnedFd, path: &GuestPath) -> Result<File, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    match openat2(directory, path.as_relative(), flags, Mode::empty(), resolve) {
+    match open_scoped(directory, path.as_relative(), flags, Links::Beneath) {
         // Sandboxes of before 2020 do not know openat2: then no link is followed at all.
         Err(Errno::NOSYS | Errno::PERM) => {
             let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::GuestPath;
+use kiln_cache::{GuestPath, Links, open_scoped};
 use kiln_snapshotter::overlay::{self, OverlaySpec};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
@@ -175,20 +175,7 @@ fn missing_part(mount: &Mount, inside: &GuestPath) -> impl FnOnce(Errno) -> Exec
 
 /// Opens a path as if `base` were the root: no link and no `..` leads out of it.
 pub(super) fn resolve_in(base: &OwnedFd, path: &GuestPath) -> Result<OwnedFd, Errno> {
-    // The kernel asks to try again if something was renamed or mounted meanwhile, anywhere.
-    for _ in 0..100 {
-        match rustix::fs::openat2(
-            base,
-            path.as_relative(),
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        ) {
-            Err(Errno::AGAIN) => {}
-            other => return other,
-        }
-    }
-    Err(Errno::AGAIN)
+    open_scoped(base, path.as_relative(), OFlags::PATH, Links::FromRoot)
 }
 
 fn file_type(file: &OwnedFd) -> Result<Leaf, Errno> {

@@ -14,9 +14,9 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use kiln_cache::GuestPath;
+use kiln_cache::{GuestPath, Links, open_scoped};
 use kiln_snapshotter::overlay::{self, OverlaySpec};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::mounts::resolve_in;
@@ -267,13 +267,8 @@ impl Image {
         for directory in directories.iter().rev() {
             let parent = directory.parent().unwrap_or_default();
             // The process may have put links here: none is followed.
-            let Ok(parent) = rustix::fs::openat2(
-                &upper,
-                parent.as_relative(),
-                DIRECTORY,
-                Mode::empty(),
-                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-            ) else {
+            let Ok(parent) = open_scoped(&upper, parent.as_relative(), DIRECTORY, Links::None)
+            else {
                 continue;
             };
             if !matches!(is_empty(&parent, directory.name()), Ok(true)) {

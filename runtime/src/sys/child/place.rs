@@ -4,7 +4,8 @@ use std::ffi::CStr;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use kiln_cache::{Links, open_scoped};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{During as _, Step};
@@ -13,20 +14,7 @@ use crate::sys::report::Stage;
 
 /// Opens a path as if `root` were `/`: no link and no `..` leads out of it.
 pub(super) fn resolve(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    // The kernel asks to try again if something was renamed meanwhile.
-    for _ in 0..100 {
-        match rustix::fs::openat2(
-            root,
-            path,
-            flags | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        ) {
-            Err(Errno::AGAIN) => {}
-            other => return other,
-        }
-    }
-    Err(Errno::AGAIN)
+    open_scoped(root, path, flags, Links::FromRoot)
 }
 
 /// Finds the place of a mount, creating what is missing.
