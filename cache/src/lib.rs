@@ -21,6 +21,7 @@ mod blobs; // bytes by SHA-256
 mod downloads; // what URLs stood for
 mod image; // manifests and configs
 mod image_ids; // images by id
+mod process_directory; // directories of processes that live
 mod refs; // names that move
 mod store; // the state directory
 mod tree; // indexes of files
@@ -74,6 +75,7 @@ pub use ledger::{DiskUsage, Ledger, Thing};
 pub use media::{Compression, Descriptor, MediaKind, media_type};
 pub use name::{DEFAULT_DOMAIN, DEFAULT_TAG, ImageRef, InvalidImageRef};
 pub use platform::{InvalidPlatform, Platform};
+pub use process_directory::ProcessDirectory;
 pub use reason::{Change, FileChange, FilesFrom, Reason};
 pub use refs::{Named, Names, NamesError};
 pub use scan::{Everything, Filter, Owners, Scan, ScanError, Visit, scan};

@@ -23,7 +23,7 @@
 //! git/<hash>/              what was fetched of a repository, bare; git/known_hosts, the keys of
 //!                          ssh servers met
 //! containers/<id>/         containers
-//! mounts/                  where sandboxes mount what only they see
+//! mounts/<pid>-<n>/        where the sandboxes of one kiln mount what only they see
 //! locks/ab/…               one flock per running action
 //! trash/                   what was evicted and is not deleted yet
 //! collected                when garbage was collected last: its modification time

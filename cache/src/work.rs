@@ -29,11 +29,12 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::process_directory::{ProcessDirectory, Turn, abandoned};
 use crate::{LayerId, Sha256, Store};
 
 /// Something that has its name, but whose bytes may not be on disk.
@@ -68,16 +69,9 @@ impl Unsettled {
 pub(crate) struct WorkRoot {
     root: PathBuf,
     work: PathBuf,
-    own: Mutex<Option<Own>>,
+    own: Mutex<Option<ProcessDirectory>>,
     next: AtomicU64,
     owed: Mutex<Owed>,
-}
-
-#[derive(Debug)]
-struct Own {
-    directory: PathBuf,
-    /// Held for its lock.
-    _lock: File,
 }
 
 /// What was named since the last settling.
@@ -160,7 +154,7 @@ impl WorkRoot {
 
     fn do_others_owe(&self) -> io::Result<bool> {
         let own = lock(&self.own);
-        let own = own.as_ref().map(|own| own.directory.as_path());
+        let own = own.as_ref().map(ProcessDirectory::path);
         let mut others = entries(&self.work)?
             .into_iter()
             .map(|entry| entry.path())
@@ -171,10 +165,8 @@ impl WorkRoot {
     /// Returns what kilns announced that are no more.
     pub(crate) fn left_behind(&self) -> io::Result<BTreeSet<Unsettled>> {
         let mut found = BTreeSet::new();
-        for entry in entries(&self.work)? {
-            if is_abandoned(&entry.path()) {
-                found.extend(announced_in(&entry.path()));
-            }
+        for left in abandoned(&self.work)? {
+            found.extend(announced_in(&left.path));
         }
         Ok(found)
     }
@@ -185,8 +177,7 @@ impl WorkRoot {
         &self,
         judge: impl FnOnce(&BTreeSet<Unsettled>) -> io::Result<BTreeSet<Unsettled>>,
     ) -> io::Result<()> {
-        let turn = File::open(&self.work)?;
-        turn.lock()?;
+        let turn = Turn::wait(&self.work)?;
         let left = self.left_behind()?;
         if left.is_empty() {
             return Ok(());
@@ -194,55 +185,25 @@ impl WorkRoot {
         let judged = judge(&left)?;
         // What a killed kiln left may still be in memory.
         sync(&self.root)?;
-        for entry in entries(&self.work)? {
-            let directory = entry.path();
-            if is_abandoned(&directory) {
-                for what in &judged {
-                    let _ = fs::remove_file(directory.join(what.file_name()));
-                }
+        turn.sweep(|directory| {
+            for what in &judged {
+                let _ = fs::remove_file(directory.join(what.file_name()));
             }
-        }
-        delete_abandoned(&self.work);
+            delete_unfinished(directory)
+        });
         Ok(())
     }
 
     fn directory(&self) -> io::Result<PathBuf> {
         let mut own = lock(&self.own);
         if let Some(own) = &*own {
-            return Ok(own.directory.clone());
+            return Ok(own.path().to_owned());
         }
         fs::create_dir_all(&self.work)?;
-        delete_abandoned(&self.work);
-        let made = self.claim()?;
-        let directory = made.directory.clone();
+        let made = ProcessDirectory::make(&self.work, delete_unfinished)?;
+        let directory = made.path().to_owned();
         *own = Some(made);
         Ok(directory)
-    }
-
-    /// Makes `<pid>-<n>` and locks it. Process ids recur (and differ between pid namespaces), so a
-    /// name may be taken; and between making and locking it another kiln may take it for abandoned
-    /// and delete it, which shows once it is locked.
-    fn claim(&self) -> io::Result<Own> {
-        for number in 0.. {
-            let directory = self.work.join(format!("{}-{number}", std::process::id()));
-            match fs::DirBuilder::new().mode(0o700).create(&directory) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(error),
-            }
-            let Ok(handle) = File::open(&directory) else {
-                continue;
-            };
-            // Whoever looks whether it is abandoned holds the lock for a moment.
-            handle.lock()?;
-            if is_at(&handle, &directory) {
-                return Ok(Own {
-                    directory,
-                    _lock: handle,
-                });
-            }
-        }
-        unreachable!("the counter does not end");
     }
 }
 
@@ -255,8 +216,8 @@ impl Drop for WorkRoot {
             // What cannot be deleted now is deleted by the next kiln, and what could not be written
             // is looked at by it.
             let _ = match is_settled {
-                true => remove_tree(&own.directory),
-                false => delete_unfinished(&own.directory),
+                true => remove_tree(own.path()),
+                false => delete_unfinished(own.path()),
             };
         }
     }
@@ -316,21 +277,6 @@ fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
     }
 }
 
-/// Says whether a directory in `work/` is that of a kiln that is no more. Its owner holds an
-/// exclusive lock as long as it lives; whoever looks asks for a shared one, so that two who look at
-/// once do not take each other for the owner.
-fn is_abandoned(directory: &Path) -> bool {
-    File::open(directory).is_ok_and(|handle| handle.try_lock_shared().is_ok())
-}
-
-/// Says whether an open directory is still what has this name: another kiln may have deleted it and
-/// made one of its own.
-fn is_at(handle: &File, path: &Path) -> bool {
-    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    let (open, named) = (handle.metadata(), fs::metadata(path));
-    open.is_ok_and(|open| named.is_ok_and(|named| identity(open) == identity(named)))
-}
-
 /// Returns what is announced in a directory in `work/`.
 fn announced_in(directory: &Path) -> BTreeSet<Unsettled> {
     let names = entries(directory).unwrap_or_default();
@@ -338,19 +284,6 @@ fn announced_in(directory: &Path) -> BTreeSet<Unsettled> {
     names
         .filter_map(|name| Unsettled::of_file_name(name.to_str()?))
         .collect()
-}
-
-/// Deletes what kilns left unfinished that are no more.
-fn delete_abandoned(work: &Path) {
-    for entry in entries(work).unwrap_or_default() {
-        let path = entry.path();
-        let Ok(handle) = File::open(&path) else {
-            continue;
-        };
-        if handle.try_lock_shared().is_ok() {
-            let _ = delete_unfinished(&path);
-        }
-    }
 }
 
 /// Deletes a directory in `work/`, but for what is announced in it.

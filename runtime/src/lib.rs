@@ -16,7 +16,6 @@ pub mod userns; // root in a box
 
 mod capability; // what root in a sandbox may do
 mod cgroup; // limits for a process and its children
-mod claim; // directories that belong to somebody who lives
 mod seccomp; // which system calls a sandbox may make
 
 mod executor; // runs one job

@@ -15,9 +15,10 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use kiln_cache::ProcessDirectory;
+
 use super::hierarchy::{self, Hierarchy, Version};
 use super::{Cgroup, Place, device_rules, make_group};
-use crate::claim::Claim;
 use crate::{DeviceNumber, sys};
 
 /// Puts rules about devices on the jobs of this process.
@@ -39,7 +40,7 @@ struct Means {
 /// A group with rules about devices and nothing else.
 #[derive(Debug)]
 struct DeviceGroup {
-    claim: Claim,
+    directory: ProcessDirectory,
     entrance: Entrance,
 }
 
@@ -148,22 +149,25 @@ impl DeviceGroup {
         usual: Option<&OwnedFd>,
         given: &[DeviceNumber],
     ) -> io::Result<Self> {
-        let claim = make_group(hierarchy, Place::Own)?;
+        let directory = make_group(hierarchy, Place::Own)?;
         let entrance = match usual {
-            Some(usual) => File::open(claim.path()).and_then(|group| {
+            Some(usual) => File::open(directory.path()).and_then(|group| {
                 attach(group.as_fd(), usual, given)?;
                 Ok(Entrance::Birth(group))
             }),
-            None => write_lines(claim.path(), given).and_then(|()| {
-                let procs = claim.path().join("cgroup.procs");
+            None => write_lines(directory.path(), given).and_then(|()| {
+                let procs = directory.path().join("cgroup.procs");
                 let procs = File::options().write(true).open(procs)?;
                 Ok(Entrance::Procs(procs.into()))
             }),
         };
         match entrance {
-            Ok(entrance) => Ok(Self { claim, entrance }),
+            Ok(entrance) => Ok(Self {
+                directory,
+                entrance,
+            }),
             Err(error) => {
-                remove(&claim);
+                remove(&directory);
                 Err(error)
             }
         }
@@ -172,14 +176,14 @@ impl DeviceGroup {
 
 impl Drop for DeviceGroup {
     fn drop(&mut self) {
-        remove(&self.claim);
+        remove(&self.directory);
     }
 }
 
 /// Removes a group, and the one for all kilns here if this was the last in it: somebody may have made
 /// the group above for kiln alone, and cannot remove it before. What cannot be removed now is removed
 /// by the next kiln.
-fn remove(group: &Claim) {
+fn remove(group: &ProcessDirectory) {
     let _ = fs::remove_dir(group.path());
     let _ = group.path().parent().map(fs::remove_dir);
 }

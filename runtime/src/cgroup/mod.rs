@@ -20,9 +20,9 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hierarchy::{Hierarchy, Version};
+use kiln_cache::ProcessDirectory;
 use settings::Setting;
 
-use crate::claim::Claim;
 use crate::{ExecError, Resources, Warning};
 
 pub(crate) use devices::{Controlled, DeviceControl};
@@ -31,7 +31,7 @@ pub(crate) use hierarchy::{is_unified, shows_groups};
 /// The groups of one job.
 #[derive(Debug)]
 pub(crate) struct Cgroup {
-    groups: Vec<Claim>,
+    groups: Vec<ProcessDirectory>,
     /// Where a process enters the version 1 groups.
     procs: Vec<OwnedFd>,
     /// The version 2 group, into which a process is born.
@@ -143,7 +143,7 @@ impl Cgroup {
 
     /// Returns the group in a hierarchy, if there is one.
     fn directory_in(&self, hierarchy: &Hierarchy) -> Option<&Path> {
-        let mut paths = self.groups.iter().map(Claim::path);
+        let mut paths = self.groups.iter().map(ProcessDirectory::path);
         paths.find(|path| path.starts_with(&hierarchy.mount))
     }
 
@@ -228,14 +228,14 @@ enum Place<'a> {
 }
 
 /// Makes a group of our own.
-fn make_group(hierarchy: &Hierarchy, place: Place<'_>) -> io::Result<Claim> {
+fn make_group(hierarchy: &Hierarchy, place: Place<'_>) -> io::Result<ProcessDirectory> {
     let top = hierarchy.mount.join("kiln");
     let own = hierarchy.own.join("kiln");
     let (first, second) = match place {
         Place::Below(parent) => {
             let above = hierarchy.mount.join(parent.trim_start_matches('/'));
             fs::create_dir_all(&above)?;
-            return Claim::below(&above);
+            return make_below(&above);
         }
         Place::Top => (top, own),
         Place::Own => (own, top),
@@ -244,15 +244,19 @@ fn make_group(hierarchy: &Hierarchy, place: Place<'_>) -> io::Result<Claim> {
 }
 
 /// Makes a group in a directory that another kiln may remove in this moment, as the last to use it.
-fn make_in(above: &Path) -> io::Result<Claim> {
+fn make_in(above: &Path) -> io::Result<ProcessDirectory> {
     let mut attempts = 0..100;
     loop {
         make_directory(above)?;
-        match Claim::below(above) {
+        match make_below(above) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && attempts.next().is_some() => {}
             other => return other,
         }
     }
+}
+
+fn make_below(above: &Path) -> io::Result<ProcessDirectory> {
+    ProcessDirectory::make(above, |left| fs::remove_dir(left))
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {

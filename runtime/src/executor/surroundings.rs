@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use kiln_cache::GuestPath;
+use kiln_cache::{GuestPath, ProcessDirectory};
 use libc::sock_filter;
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::mount::{MountAttrFlags, UnmountFlags};
@@ -35,7 +35,6 @@ use rustix::thread::CapabilitySet;
 use super::detached::{PLAIN, attach, clone_tree, new_mount};
 use super::limits::Limits;
 use crate::cgroup::DeviceControl;
-use crate::claim::Claim;
 use crate::sys::{self, Keeper, Leaf};
 use crate::userns::IdMaps;
 use crate::{ExecError, capability, seccomp};
@@ -72,7 +71,7 @@ pub(super) struct Mask {
 pub(crate) struct Surroundings {
     directory: PathBuf,
     /// Keeps other kilns from removing the directory, and with it what is mounted there.
-    _claim: Claim,
+    _own: ProcessDirectory,
     counter: AtomicU64,
     texts: Mutex<HashMap<String, PathBuf>>,
     pub(super) ids: IdMaps,
@@ -90,13 +89,14 @@ pub(crate) struct Surroundings {
 
 impl Surroundings {
     pub(super) fn new(scratch: &Path) -> Result<Self, ExecError> {
-        // What the claims of kilns that are gone held was mounted, and went with them.
-        let claim = fs::create_dir_all(scratch).and_then(|()| Claim::below(scratch));
-        let claim = claim.map_err(|source| ExecError::Prepare {
+        // What was mounted in directories of kilns that are gone went with them.
+        let make = || ProcessDirectory::make(scratch, |left| fs::remove_dir(left));
+        let own = fs::create_dir_all(scratch).and_then(|()| make());
+        let own = own.map_err(|source| ExecError::Prepare {
             what: format!("creating a directory in {}", scratch.display()),
             source,
         })?;
-        let directory = claim.path().to_owned();
+        let directory = own.path().to_owned();
         let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(ExecError::prepare("opening /proc"))?;
         let keeper = Keeper::start(proc.as_fd()).map_err(ExecError::start(
@@ -110,7 +110,7 @@ impl Surroundings {
         )))?;
         let surroundings = Self {
             directory,
-            _claim: claim,
+            _own: own,
             counter: AtomicU64::new(0),
             texts: Mutex::default(),
             ids: IdMaps::of_this_process(),
