@@ -8,11 +8,11 @@ use kiln_cache::{Blobs, Entry, GuestPath, LayerId, State};
 use kiln_snapshotter::{Layer, ParentView};
 
 use crate::context::ScannedContext;
-use crate::execute::StepError;
 use crate::files::{Files, NoFiles};
 use crate::graph::{FileSource, StepId};
 use crate::layers::BringError;
 use crate::solve::Deps;
+use crate::step_error::StepError;
 
 /// The layers below a step, on disk, and the merged view of them.
 #[derive(Debug)]

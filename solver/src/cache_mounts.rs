@@ -1,12 +1,13 @@
 //! Cache mounts as machines tell them apart, and the seam through which they begin with what
 //! another machine left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::{Blake3, Encoder, LayerId};
+use kiln_cache::{Blake3, CacheStart, Encoder, LayerId};
 use kiln_parser::mount::FileOwner;
 
 use crate::graph::{Graph, MountKind, Op, Part, StepId};
@@ -28,6 +29,21 @@ pub enum Beginning {
     Made,
     /// With nothing that comes from elsewhere.
     Nothing,
+}
+
+/// Cache mounts that a build without cache has begun anew: each is emptied once.
+#[derive(Debug, Default)]
+pub(crate) struct Begun(Mutex<HashSet<Blake3>>);
+
+impl Begun {
+    /// Says whether a command takes the cache mount as it is, or empty.
+    pub(crate) fn start(&self, key: Blake3, may_reuse: bool) -> CacheStart {
+        let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match may_reuse || !begun.insert(key) {
+            true => CacheStart::Warm,
+            false => CacheStart::Anew,
+        }
+    }
 }
 
 /// Returns the cache mounts that the steps of a graph use: what each is found by, and what

@@ -2,14 +2,14 @@
 
 use kiln_cache::{Blake3, Encoder};
 
+use crate::cache_mounts::Begun;
 use crate::context::ScannedContext;
 use crate::copy::{self, SelectError};
-use crate::execute::StepError;
 use crate::graph::{self, FileSource, Graph, Op, Remote, Step, StepId};
 use crate::progress::VertexEnd;
 use crate::remote::Identity;
-use crate::run::Begun;
 use crate::solve::{Deps, SolveError, failure};
+use crate::step_error::StepError;
 
 /// What is known about the steps that read from outside, by step.
 pub(crate) struct Facts {

@@ -17,13 +17,19 @@ mod progress; // what a build tells
 mod remote; // how downloads and repositories come in
 
 mod ahead; // layers made ready while later steps run
+mod step_error; // why a step failed
+mod waiting; // for another kiln that runs the same step
+
 mod below; // the trees that a step reads
 mod copy; // COPY and ADD
-mod execute; // one step
 mod facts; // what is known before keys are made
 mod keys; // names of steps
-mod run; // RUN
 mod sent; // what BuildKit would have of a context
+
+mod execute; // one step
+mod file_steps; // COPY, ADD and WORKDIR, executed
+mod inputs; // what a step starts from
+mod run; // RUN
 mod solve; // all steps
 
 mod account; // what became of the steps
@@ -36,7 +42,6 @@ pub use ahead::{Ahead, LayerUse, PrepareLayer};
 pub use cache_mounts::{Beginning, CacheMounts, used_cache_mounts};
 pub use context::{Context, Lifetime, PathRead, ScannedContext, context_reads};
 pub use copy::{Meant, PlaceError, SelectError, WriteError};
-pub use execute::StepError;
 pub use files::{Files, LinkLoop};
 pub use forecast::{Expected, Forecast, forecast};
 pub use graph::{
@@ -54,3 +59,4 @@ pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexE
 pub use remote::{Identity, RemoteError, Remotes};
 pub use run::{AllowedDevices, RunSurroundings};
 pub use solve::{Deps, Reuse, Solution, SolveError, solve};
+pub use step_error::StepError;

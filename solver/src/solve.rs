@@ -22,14 +22,16 @@ use crate::agent::Agents;
 use crate::ahead::{Ahead, Queue};
 use crate::cache_mounts::CacheMounts;
 use crate::context::ScannedContext;
-use crate::execute::{Inputs, Outcome, Proof, StepError, Way, execute};
+use crate::execute::{Outcome, Way, execute};
 use crate::facts::{Facts, facts};
 use crate::graph::{Graph, Op, Step, StepId};
+use crate::inputs::{Inputs, Proof};
 use crate::keys::{StepKeys, keys};
 use crate::layers::Layers;
 use crate::progress::{Reporter, VertexEnd};
 use crate::remote::Remotes;
 use crate::run::RunSurroundings;
+use crate::step_error::StepError;
 use crate::why::Before;
 
 /// What solving needs.

@@ -13,12 +13,13 @@ use kiln_runtime::{
 use kiln_snapshotter::{Layer, WritableRoot, find_identity};
 
 use crate::below::{Below, Sources};
-use crate::execute::{Inputs, StepError};
 use crate::graph::{Network, Presence, Run, Security};
+use crate::inputs::Inputs;
 use crate::progress::{LogStream, Vertex};
 use crate::solve::Deps;
+use crate::step_error::StepError;
 
-pub(crate) use mounts::{Begun, content};
+pub(crate) use mounts::content;
 
 /// What every `RUN` of a build gets besides what its step says. None of it enters a key.
 #[derive(Clone, Debug)]

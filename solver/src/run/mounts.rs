@@ -1,13 +1,12 @@
 //! What a `RUN` finds mounted: files of other steps, caches, secrets, agents.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use kiln_cache::{
     Blake3, CacheAttempt, CacheCopy, CacheMount, CacheSharing, CacheStart, GuestPath, LayerId,
@@ -22,11 +21,13 @@ use crate::agent::AgentSocket;
 use crate::below::{Below, Sources};
 use crate::cache_mounts::{Beginning, cache_key};
 use crate::copy::{self, SelectError, WriteError};
-use crate::execute::{Inputs, StepError, wait};
 use crate::facts::combine;
 use crate::files::{Files, NoFiles, resolve_in};
 use crate::graph::{self, Access, MountKind, Part, Presence, Run};
+use crate::inputs::Inputs;
 use crate::solve::Deps;
+use crate::step_error::StepError;
+use crate::waiting::wait;
 
 /// The variable that programs find an agent's socket by.
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
@@ -37,20 +38,6 @@ pub(super) struct Kept {
     roots: Vec<Writable>,
     caches: BTreeMap<Blake3, CacheMount>,
     sockets: Vec<Box<dyn AgentSocket>>,
-}
-
-/// Cache mounts that a build without cache has begun anew: each is emptied once.
-#[derive(Debug, Default)]
-pub(crate) struct Begun(Mutex<HashSet<Blake3>>);
-
-impl Begun {
-    fn start(&self, key: Blake3, may_reuse: bool) -> CacheStart {
-        let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match may_reuse || !begun.insert(key) {
-            true => CacheStart::Warm,
-            false => CacheStart::Anew,
-        }
-    }
 }
 
 /// Returns the digest of the files that a command finds mounted; none if there are none.

@@ -1,0 +1,229 @@
+//! Steps that are made of files alone: COPY, ADD and WORKDIR.
+
+use kiln_cache::{ActionKey, State, Timestamp};
+use kiln_snapshotter::{Layer, LayerBuilder, Metadata, ParentView, find_owner};
+
+use crate::below::{Below, Sources};
+use crate::copy::{
+    self, Archive, Earlier, Fidelity, Owner, Placement, Selection, Turn, WriteError,
+};
+use crate::files::{Files, NoFiles};
+use crate::graph::{Archives, Copy, Layout, Step, Workdir};
+use crate::progress::Vertex;
+use crate::solve::{Deps, look_up};
+use crate::step_error::StepError;
+
+/// What the arguments of a part of a copy stand for.
+pub(crate) struct SelectedPart<'a> {
+    pub(crate) files: &'a dyn Files,
+    archives: Archives,
+    pub(crate) selections: Vec<Selection<'a>>,
+}
+
+/// Finds what the arguments of a copy stand for.
+pub(crate) fn select<'a>(
+    sources: &'a Sources<'_>,
+    copy: &Copy,
+) -> Result<Vec<SelectedPart<'a>>, StepError> {
+    copy.parts
+        .iter()
+        .map(|part| {
+            let files = sources.files(part.source);
+            Ok(SelectedPart {
+                files,
+                archives: part.archives,
+                selections: copy::select(files, copy, part)?,
+            })
+        })
+        .collect()
+}
+
+/// Says which arguments bring nothing, which is no mistake in itself.
+pub(crate) fn warn_of_nothing(
+    deps: &Deps<'_>,
+    step: &Step,
+    copy: &Copy,
+    selected: &[SelectedPart<'_>],
+) {
+    for (part, selected) in copy.parts.iter().zip(selected) {
+        for (position, argument) in part.paths.iter().enumerate() {
+            let mut selections = selected.selections.iter();
+            let brings_nothing = selections.all(|selection| {
+                let is_empty = copy.layout == Layout::Parents && selection.is_empty();
+                selection.argument != position || is_empty
+            });
+            if brings_nothing {
+                let name = &step.name;
+                deps.reporter.warn(format!(
+                    "{name}: nothing is copied: {argument:?} matches no file"
+                ));
+            }
+        }
+    }
+}
+
+/// Returns what the same copy made last time, if it is still here.
+pub(crate) fn earlier(deps: &Deps<'_>, slots: &[ActionKey]) -> Earlier {
+    let record = look_up(deps, slots);
+    let made = record.and_then(|record| record.state.layers.last().copied());
+    match made.and_then(|made| deps.layers.layer(made.layer)) {
+        Some(layer) => Earlier::new(&layer),
+        None => Earlier::default(),
+    }
+}
+
+/// Makes the layer of COPY or ADD, and says whether it is what its key speaks of.
+pub(crate) fn copy_files(
+    deps: &Deps<'_>,
+    op: &Copy,
+    parent: &State,
+    selected: &[SelectedPart<'_>],
+    earlier: &Earlier,
+    vertex: &Vertex<'_>,
+) -> Result<(Layer, Fidelity), StepError> {
+    // A linked copy does not look at what is below it.
+    let below = match op.link {
+        true => None,
+        false => Some(Below::new(deps, parent)?),
+    };
+    vertex.begin();
+    let files: &dyn Files = match &below {
+        Some(below) => below,
+        None => &NoFiles,
+    };
+    let owner = owner(op, below.as_ref())?;
+    let builder = deps.layers.builder()?;
+    let mut source: &dyn Files = &NoFiles;
+    let time = op.time.unwrap_or_else(Timestamp::now);
+    let mut placement = Placement::new(files, source, owner, op.mode.as_ref(), time);
+    let mut fidelity = Fidelity::Exact;
+    // Sources count in their order: what one brought is written before the next one is turned to.
+    for part in selected {
+        let entries = placement.take(&builder);
+        let written = copy::write(&builder, source, earlier, &entries, Turn::NotLast)?;
+        fidelity = fidelity.and(written);
+        source = part.files;
+        placement.turn_to(source);
+        for selection in &part.selections {
+            let archive = match part.archives {
+                Archives::Unpack => Archive::open(source, selection)?,
+                Archives::Keep => None,
+            };
+            let Some(archive) = archive else {
+                placement.selection(op, selection)?;
+                continue;
+            };
+            let destination = placement.archive(op)?;
+            // What an archive holds shows while it is unpacked.
+            let entries = placement.take(&builder);
+            let written = copy::write(&builder, source, earlier, &entries, Turn::NotLast)?;
+            fidelity = fidelity.and(written);
+            let nothing = ParentView::default();
+            let view = below.as_ref().map_or(&nothing, Below::view);
+            let owner = match owner {
+                Owner::Source => None,
+                Owner::Ids { uid, gid } => Some(kiln_snapshotter::Owner { uid, gid }),
+            };
+            fidelity = fidelity.and(archive.unpack(&builder, view, &destination, owner)?);
+            placement.look_in(&builder);
+        }
+    }
+    for (name, content) in &op.inline {
+        placement.inline(op, name, content)?;
+    }
+    let (below, written) = write_rest(deps, &builder, source, earlier, placement)?;
+    let layer = match below {
+        Some(below) => builder.finish_upon(&below),
+        None => builder.finish(),
+    };
+    let layer = layer.map_err(WriteError::from)?;
+    if let Some(earlier) = earlier.layer() {
+        deps.layers.note_likeness(&layer, earlier);
+    }
+    Ok((layer, fidelity.and(written)))
+}
+
+/// Writes what was not written yet, and returns the layer on whose files the new one is to lie, if
+/// that saves much: then only what differs was written.
+fn write_rest(
+    deps: &Deps<'_>,
+    builder: &LayerBuilder,
+    source: &dyn Files,
+    earlier: &Earlier,
+    placement: Placement<'_>,
+) -> Result<(Option<Layer>, Fidelity), WriteError> {
+    let is_all = placement.is_all();
+    let entries = placement.into_entries();
+    let below = match is_all {
+        true => earlier.below(deps.layers, &entries),
+        false => None,
+    };
+    let (below, entries) = match below {
+        Some((below, differing)) => (Some(below), differing),
+        None => (None, entries),
+    };
+    let fidelity = copy::write(builder, source, earlier, &entries, Turn::Last)?;
+    Ok((below, fidelity))
+}
+
+/// Returns whose the files become: whom `--chown` names, in the root below if there is one.
+fn owner(op: &Copy, below: Option<&Below>) -> Result<Owner, StepError> {
+    let Some(text) = &op.owner else {
+        return Ok(Owner::Source);
+    };
+    let found = match below {
+        Some(below) => find_owner(below.view(), text)?,
+        None => {
+            let is_number = |word: &str| word.parse::<u32>().is_ok();
+            if !text
+                .split(':')
+                .all(|word| word.is_empty() || is_number(word))
+            {
+                return Err(StepError::NoRootForNames);
+            }
+            find_owner(&ParentView::default(), text)?
+        }
+    };
+    Ok(Owner::Ids {
+        uid: found.uid,
+        gid: found.gid,
+    })
+}
+
+/// Makes a directory, and those above it, as the step's user.
+pub(crate) fn workdir(
+    deps: &Deps<'_>,
+    op: &Workdir,
+    parent: &State,
+    vertex: &Vertex<'_>,
+) -> Result<Layer, StepError> {
+    let below = Below::new(deps, parent)?;
+    vertex.begin();
+    let owner = match op.user.as_str() {
+        "" => Owner::Source,
+        user => {
+            // As an owner of files, not as a process: a number alone is the group as well, and an
+            // unknown name is nobody's mistake before a RUN.
+            let found = find_owner(below.view(), user)?;
+            Owner::Ids {
+                uid: found.uid,
+                gid: found.gid,
+            }
+        }
+    };
+    let time = op.time.unwrap_or_else(Timestamp::now);
+    let mut placement = Placement::new(&below, &NoFiles, owner, None, time);
+    placement.working_directory(&op.path)?;
+    let builder = deps.layers.builder()?;
+    for (path, placed) in placement.into_entries().iter() {
+        let mut metadata = Metadata::of(&placed.node);
+        let is_new = below.get(path.as_bytes()).is_none();
+        if let (Some(time), true) = (op.time, is_new) {
+            metadata.mtime = time;
+        }
+        builder
+            .add_directory(path, &metadata)
+            .map_err(WriteError::from)?;
+    }
+    Ok(builder.finish().map_err(WriteError::from)?)
+}

@@ -1,0 +1,41 @@
+//! What a step starts from.
+
+use std::collections::HashMap;
+
+use kiln_cache::{Blake3, State};
+
+use crate::cache_mounts::Begun;
+use crate::graph::{Step, StepId};
+use crate::keys::StepKeys;
+use crate::remote::Identity;
+
+/// What a step starts from.
+pub(crate) struct Inputs<'a> {
+    pub(crate) step: &'a Step,
+    pub(crate) keys: &'a StepKeys,
+    /// Whether it, or a step it is made from, is made anew, so that the recipe proves nothing.
+    pub(crate) is_anew: bool,
+    /// What is proven of the results that it is made from.
+    pub(crate) proof: Proof,
+    /// The files below.
+    pub(crate) parent: State,
+    /// The files of other steps that it reads.
+    pub(crate) sources: HashMap<StepId, State>,
+    /// The digest of what a copy reads from contexts, or of a remote source.
+    pub(crate) content: Option<Blake3>,
+    /// What a remote source stands for.
+    pub(crate) identity: Option<&'a Identity>,
+    /// Cache mounts that this build has begun anew.
+    pub(crate) begun: &'a Begun,
+}
+
+/// Whether a result is what its recipe says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It is.
+    Recipe,
+    /// Files changed while they were copied, for it or for something that it is made from, so it is
+    /// the result of other files than its recipe speaks of. Only by evidence can something made
+    /// from it be found, and kept.
+    Evidence,
+}

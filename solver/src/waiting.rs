@@ -1,0 +1,74 @@
+//! Waiting for another kiln that runs the same step.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use kiln_cache::{Attempt, Claim, Flight};
+use kiln_runtime::Cancel;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+
+use crate::step_error::StepError;
+
+/// Waits for another kiln that runs the same step; gives up when cancelled.
+///
+/// The kernel cannot wait for a lock and an event at once, so a thread waits for the lock. One
+/// that is left behind by a cancelled build ends with the process.
+pub(crate) fn wait(flight: Flight, cancel: &Cancel) -> Result<Claim, StepError> {
+    let done =
+        Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| StepError::Disk(error.into()))?);
+    let signal = done.clone();
+    let (sender, receiver) = sync_channel(1);
+    let (give, given) = sync_channel::<Flight>(1);
+    let thread = thread::Builder::new().spawn(move || {
+        let Ok(flight) = given.recv() else {
+            return;
+        };
+        // Nobody may be listening any more; then the claim is dropped again.
+        let _ = sender.send(flight.wait());
+        let _ = rustix::io::write(&*signal, &1_u64.to_ne_bytes());
+    });
+    if thread.is_err() {
+        return wait_alone(flight, cancel);
+    }
+    // It is there and takes it.
+    let _ = give.send(flight);
+    loop {
+        let mut events = [
+            PollFd::new(&*done, PollFlags::IN),
+            PollFd::new(cancel, PollFlags::IN),
+        ];
+        match poll(&mut events, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(StepError::Disk(error.into())),
+        }
+        if cancel.is_triggered() {
+            return Err(StepError::Cancelled);
+        }
+        if let Ok(claim) = receiver.try_recv() {
+            return claim.map_err(StepError::Disk);
+        }
+    }
+}
+
+/// The same where there is no thread to be had: asks now and then.
+fn wait_alone(mut flight: Flight, cancel: &Cancel) -> Result<Claim, StepError> {
+    let pause = Timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000_000,
+    };
+    loop {
+        flight = match flight.poll().map_err(StepError::Disk)? {
+            Attempt::Claimed(claim) => return Ok(claim),
+            Attempt::Busy(flight) => flight,
+        };
+        match poll(&mut [PollFd::new(cancel, PollFlags::IN)], Some(&pause)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(StepError::Disk(error.into())),
+        }
+        if cancel.is_triggered() {
+            return Err(StepError::Cancelled);
+        }
+    }
+}
