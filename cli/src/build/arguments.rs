@@ -22,10 +22,11 @@ Examples:
 
 /// Build an image from a Dockerfile.
 #[derive(Args, Debug, Default)]
-#[command(after_help = EXAMPLES, override_usage = "kiln build [OPTIONS] PATH | -")]
+#[command(after_help = EXAMPLES, override_usage = "kiln build [OPTIONS] PATH | URL | -")]
 pub(crate) struct BuildArguments {
-    /// Directory that COPY and ADD read, or - to read the Dockerfile from standard input
-    #[arg(value_name = "PATH | -")]
+    /// What COPY and ADD read: a directory, a URL (of a repository, an archive or a Dockerfile), or -
+    /// for an archive or a Dockerfile from standard input
+    #[arg(value_name = "PATH | URL | -")]
     pub(crate) context: OsString,
 
     /// Name and optionally a tag for the image (format: name:tag)

@@ -34,11 +34,11 @@ Examples:
 --json prints an object: context, dockerfile, target and platforms say what was
 built; begun (RFC 3339), seconds, end (succeeded, failed or cancelled) and error
 how that went; compared_with is the Dockerfile in another place whose build it
-was compared with, if this one was never built. steps is a list of objects with name, stage, line, outcome (hit:
-the result was there; found: it was there once the inputs had come out as
-before; ran; failed; not-needed: a later result made it unnecessary;
-not-reached), seconds if it ran, and because: the reasons, the most telling one
-first, each with its kind, the facts and a text.";
+was compared with, if this one was never built. steps is a list of objects with
+name, stage, line, outcome (hit: the result was there; found: it was there once
+the inputs had come out as before; ran; failed; not-needed: a later result made
+it unnecessary; not-reached), seconds if it ran, and because: the reasons, the
+most telling one first, each with its kind, the facts and a text.";
 
 /// Say why steps of the last build ran.
 #[derive(Args, Debug)]

@@ -158,7 +158,7 @@ fn mistakes_are_explained_with_usage() {
     kiln: unknown flag: --no-cach
     Did you mean '--no-cache'?
 
-    Usage:  kiln build [OPTIONS] PATH | -
+    Usage:  kiln build [OPTIONS] PATH | URL | -
 
     Run 'kiln build --help' for more information
     ");
