@@ -22,11 +22,13 @@ use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::transport::{Transport, TransportOptions};
 
+/// Blobs that one call downloads or uploads at once. BuildKit has four connections to a registry;
+/// Docker takes three down and five up.
+const PARALLEL_BLOBS: usize = 4;
+
 /// How a [`Client`] behaves.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// Who we say we are.
-    pub user_agent: String,
     /// Where credentials are kept.
     pub credentials: Credentials,
     /// Where repositories are.
@@ -46,10 +48,6 @@ pub struct ClientOptions {
     pub document_timeout: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
-    /// Blobs downloaded at once by one call.
-    pub parallel_downloads: usize,
-    /// Blobs uploaded at once by one call.
-    pub parallel_uploads: usize,
     /// Told what went wrong and was dealt with.
     pub notice: Arc<dyn Fn(Notice) + Send + Sync>,
 }
@@ -57,7 +55,6 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
-            user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
             credentials: Credentials::default(),
             registries: RegistriesConf::default(),
             proxies: Proxies::default(),
@@ -68,9 +65,6 @@ impl Default for ClientOptions {
             // The largest manifest there is comes through in half of it at 250 kbit/s.
             document_timeout: Duration::from_secs(300),
             retry: RetryPolicy::default(),
-            // BuildKit: four connections per registry. Docker: three down, five up.
-            parallel_downloads: 4,
-            parallel_uploads: 4,
             notice: Arc::new(|_| {}),
         }
     }
@@ -79,7 +73,6 @@ impl Default for ClientOptions {
 impl fmt::Debug for ClientOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientOptions")
-            .field("user_agent", &self.user_agent)
             .field("registries", &self.registries)
             .field("proxies", &self.proxies)
             .field("retry", &self.retry)
@@ -94,8 +87,6 @@ impl fmt::Debug for ClientOptions {
 #[derive(Clone, Debug)]
 pub struct Client {
     courier: Arc<Courier>,
-    parallel_downloads: usize,
-    parallel_uploads: usize,
 }
 
 impl Client {
@@ -103,7 +94,6 @@ impl Client {
     #[must_use]
     pub fn new(options: ClientOptions) -> Self {
         let transport = Transport::new(TransportOptions {
-            user_agent: options.user_agent,
             proxies: options.proxies,
             certificate_directories: options.certificate_directories,
             extra_authorities: options.extra_authorities,
@@ -119,8 +109,6 @@ impl Client {
                 options.retry,
                 options.notice,
             )),
-            parallel_downloads: options.parallel_downloads.max(1),
-            parallel_uploads: options.parallel_uploads.max(1),
         }
     }
 
@@ -205,9 +193,8 @@ impl Client {
         blobs: &Blobs,
         observer: Observer<'_>,
     ) -> Result<(), Error> {
-        let workers = self.parallel_downloads;
         self.courier
-            .fetch_blobs(name, descriptors, blobs, observer, workers)
+            .fetch_blobs(name, descriptors, blobs, observer, PARALLEL_BLOBS)
     }
 
     /// Starts to download a blob without storing it, so that it can be unpacked on the way.
@@ -230,7 +217,7 @@ impl Client {
         observer: Observer<'_>,
     ) -> Result<Descriptor, Error> {
         self.courier
-            .push(repository, image, observer, self.parallel_uploads)
+            .push(repository, image, observer, PARALLEL_BLOBS)
     }
 
     /// Lists the tags of a repository.

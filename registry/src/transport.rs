@@ -31,7 +31,6 @@ use crate::trust::{Trust, Via, http_client};
 /// How connections are made.
 #[derive(Clone, Debug)]
 pub(crate) struct TransportOptions {
-    pub(crate) user_agent: String,
     pub(crate) proxies: Proxies,
     pub(crate) certificate_directories: Vec<PathBuf>,
     pub(crate) extra_authorities: Vec<PathBuf>,

@@ -38,6 +38,9 @@ pub(crate) fn certificate_directory(directories: &[PathBuf], host: &str) -> Opti
         .find(|directory| directory.is_dir())
 }
 
+/// Who we say we are.
+const USER_AGENT: &str = concat!("kiln/", env!("CARGO_PKG_VERSION"));
+
 /// Makes a client; costs about 3 ms when the system's certificates are read.
 ///
 /// Fails with words that say what is unusable.
@@ -48,7 +51,7 @@ pub(crate) fn http_client(
 ) -> Result<reqwest::Client, String> {
     let builder = || -> Result<reqwest::ClientBuilder, String> {
         let mut builder = reqwest::Client::builder()
-            .user_agent(&options.user_agent)
+            .user_agent(USER_AGENT)
             .redirect(Policy::none())
             .referer(false)
             .connect_timeout(options.connect_timeout)
