@@ -10,7 +10,9 @@
 //! * mount points that the sandbox made, and the new time of the directory it made them in,
 //! * sockets, which images cannot hold.
 //!
-//! Where layers are copied instead of stacked, the whole root is compared with what it was.
+//! Where layers are copied instead of stacked, the whole root is compared with what it was, and what
+//! changed is copied: of an overlay the kernel knows that nobody has its files open any more, of
+//! directories it does not say.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -20,11 +22,13 @@ use std::path::Path;
 
 use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Tree, TreeBuilder, WorkDir};
 use rustix::fs::{AtFlags, OFlags, fremovexattr, unlinkat};
-use rustix::io::Errno;
 
+use crate::build_error::{BuildError, reading};
+use crate::builder::Content;
 use crate::disk::{self, Root};
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore, NewFiles};
+use crate::metadata::Metadata;
 use crate::owner::Owners;
 use crate::scan::{self, Node, NodeKind};
 use crate::view::ParentView;
@@ -38,7 +42,7 @@ pub(crate) enum Holds {
     Everything,
 }
 
-/// Makes a layer of `directory`, which lies in `work` and is moved away.
+/// Makes a layer of `directory`, which lies in `work` and is moved away if it holds changes.
 pub(crate) fn commit(
     layers: &LayerStore,
     directory: &Path,
@@ -46,22 +50,21 @@ pub(crate) fn commit(
     parent: &ParentView,
     stubs: &[GuestPath],
     work: &WorkDir,
-) -> Result<Layer, LayerError> {
+) -> Result<Layer, BuildError> {
     // Most steps that change nothing end here.
     let is_empty = fs::read_dir(directory)
         .map_err(LayerError::at(directory))?
         .next()
         .is_none();
     if is_empty && (holds == Holds::Changes || parent.layers().is_empty()) {
-        return layers.empty();
+        return Ok(layers.empty()?);
     }
     let root = Root::open(directory).map_err(LayerError::at(directory))?;
     let mut nodes = scan::scan(&root, layers.store().stop())?;
     if holds == Holds::Everything {
-        add_whiteouts(&mut nodes, parent, &root)?;
+        add_whiteouts(&mut nodes, parent);
     }
     let changes = Changes::find(&mut nodes, parent, stubs);
-    changes.clean(&nodes, &root)?;
     let kept = nodes.iter().zip(&changes.kept);
     for (node, _) in kept.clone().filter(|(_, kept)| **kept) {
         // Made by a kiln with more ids, it looks like nobody's.
@@ -69,10 +72,33 @@ pub(crate) fn commit(
     }
     let tree = index(kept.filter_map(|(node, kept)| kept.then_some(node)));
     if tree.is_empty() {
-        return layers.empty();
+        return Ok(layers.empty()?);
     }
+    if holds == Holds::Everything {
+        return copy(layers, &root, &tree);
+    }
+    changes.clean(&nodes, &root)?;
     disk::open_to_all(directory).map_err(LayerError::at(directory))?;
-    layers.publish(tree, Some(NewFiles::whole(directory)), work)
+    Ok(layers.publish(tree, Some(NewFiles::whole(directory)), work)?)
+}
+
+/// Makes a layer of copies of what is in a directory, which was read into `tree`.
+fn copy(layers: &LayerStore, root: &Root, tree: &Tree) -> Result<Layer, BuildError> {
+    let builder = layers.builder()?;
+    for entry in tree.iter() {
+        let path = entry.guest_path();
+        let Kind::File { size, hash } = entry.kind else {
+            builder.add_entry(&path, &entry, || unreachable!("it has no content"))?;
+            continue;
+        };
+        let file = root.read(&path).map_err(reading(&path))?;
+        let copied = builder.add_file(&path, &Metadata::of(&entry), Content::File(&file))?;
+        if (copied.size_bytes, copied.hash) != (size, hash) {
+            let why = io::Error::other("a process outside this step is writing to it");
+            return Err(reading(&path)(why));
+        }
+    }
+    builder.finish()
 }
 
 /// Returns the index of nodes that stand in the order of a walk. What images cannot hold is left
@@ -297,11 +323,7 @@ fn remove(node: &Node, root: &Root) -> io::Result<()> {
 }
 
 /// Adds a whiteout for everything that was there and is not any more.
-fn add_whiteouts(
-    nodes: &mut Vec<Node>,
-    parent: &ParentView,
-    root: &Root,
-) -> Result<(), LayerError> {
+fn add_whiteouts(nodes: &mut Vec<Node>, parent: &ParentView) {
     let present: HashMap<&GuestPath, bool> = nodes
         .iter()
         .map(|node| (&node.path, matches!(node.kind, NodeKind::Directory { .. })))
@@ -317,13 +339,6 @@ fn add_whiteouts(
         }
     }
     for path in gone {
-        let host = root.path().join(path.as_relative());
-        let parent = root.parent(&path).map_err(LayerError::at(&host))?;
-        match disk::make_whiteout(parent, path.name()) {
-            // Where whiteouts cannot be made nothing stacks layers, and the index knows.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => {}
-            other => other.map_err(LayerError::at(&host))?,
-        }
         nodes.push(Node {
             path,
             kind: NodeKind::Whiteout,
@@ -337,5 +352,4 @@ fn add_whiteouts(
         });
     }
     nodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(())
 }

@@ -26,16 +26,16 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat};
+use rustix::fs::{Access, AtFlags, CWD, FsWord, Mode, OFlags, accessat, fstatfs};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags,
-    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
-    mount_change, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags, MountPropagationFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, fspick, mount_change, open_tree, unmount,
 };
 
 use crate::{disk, sys};
@@ -58,6 +58,9 @@ pub enum Support {
     /// They do not; layers have to be copied.
     Refused(io::Error),
 }
+
+/// What overlayfs is known by (linux: include/uapi/linux/magic.h, `OVERLAYFS_SUPER_MAGIC`).
+const MAGIC: FsWord = 0x794c_7630;
 
 /// The longest string that fsconfig(2) takes, without the final zero.
 const FSCONFIG_LONGEST: usize = 255;
@@ -122,6 +125,25 @@ const MOST_LOWERS: usize = 500;
      `COPY --from=<image> / /`"
 )]
 struct TooManyLayers;
+
+/// Ends all writing to an overlay with an upper directory, wherever it is mounted, for good. `root`
+/// is its root, attached or not.
+///
+/// Whoever still has a directory of it open finds it read-only from now on.
+///
+/// # Errors
+/// [`io::ErrorKind::ResourceBusy`] when somebody has a file of it open, or mapped, for writing, or
+/// one that was deleted.
+pub fn close_to_writers(root: impl AsFd) -> io::Result<()> {
+    // Where there was nothing to stack it is a directory of the host's own file system.
+    if fstatfs(&root)?.f_type != MAGIC {
+        return Err(Errno::INVAL.into());
+    }
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    let context = fspick(&root, "", flags)?;
+    fsconfig_set_flag(&context, "ro")?;
+    Ok(fsconfig_reconfigure(&context)?)
+}
 
 /// How the kernel is told about the lower directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

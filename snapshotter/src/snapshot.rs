@@ -162,20 +162,21 @@ impl Writable {
         &self.root
     }
 
-    /// Makes a layer of what was changed, once nobody writes any more.
+    /// Makes a layer of what was changed, once nobody writes any more: of an overlay see
+    /// [`close_to_writers`](crate::overlay::close_to_writers).
     ///
     /// `parent` is what the root was made of; `stubs` are the mount points that were made for the
     /// sandbox, which do not count if they are still empty.
     ///
     /// # Errors
     /// When the changes cannot be read or moved into the store.
-    pub fn commit(self, parent: &ParentView, stubs: &[GuestPath]) -> Result<Layer, LayerError> {
+    pub fn commit(self, parent: &ParentView, stubs: &[GuestPath]) -> Result<Layer, BuildError> {
         let (directory, holds) = match &self.root {
             WritableRoot::Overlay(OverlaySpec {
                 upper_and_work: Some((upper, _)),
                 ..
             }) => (upper, Holds::Changes),
-            WritableRoot::Overlay(_) => return self.layers.empty(),
+            WritableRoot::Overlay(_) => return Ok(self.layers.empty()?),
             WritableRoot::Directory(directory) => (directory, Holds::Everything),
         };
         commit::commit(&self.layers, directory, holds, parent, stubs, &self.work)

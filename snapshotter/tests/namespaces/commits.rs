@@ -1,6 +1,7 @@
 //! Steps: prepare, mount, change, commit.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -10,6 +11,7 @@ use kiln_snapshotter::overlay;
 use kiln_snapshotter::{
     Content, Layer, LayerStore, Metadata, Overlay, ParentView, Reflink, Snapshotter, WritableRoot,
 };
+use rustix::io::Errno;
 
 use crate::overlays::path_of;
 use crate::sample::{CAPABILITY, Root as _, add, layer, listing, path, plain};
@@ -28,6 +30,8 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("a layer that is there twice", a_layer_twice),
     ("deep directories", deep_directories),
     ("from scratch", from_scratch),
+    ("copies that others have open", copies_that_are_open),
+    ("overlays that others have open", overlays_that_are_open),
     ("a layer that hides everything", everything_hidden),
 ];
 
@@ -63,6 +67,58 @@ fn holes(scratch: &Path) {
     });
     // overlayfs copies a mebibyte at a time.
     assert!(takes_bytes(&changed) < 8 << 20);
+}
+
+fn copies_that_are_open(scratch: &Path) {
+    let store = open(scratch);
+    let base = layer(&store, &["d/", "d/old=below"]);
+    let layers = [base];
+    let writable = Reflink::new(&store).prepare(&layers).unwrap();
+    let WritableRoot::Directory(root) = writable.root() else {
+        panic!("a copy is a directory");
+    };
+    fs::write(root.join("d/new"), "AAAA").unwrap();
+    fs::remove_file(root.join("d/old")).unwrap();
+    let options = fs::File::options().write(true).open(root.join("d/new"));
+    let (file, directory) = (options.unwrap(), fs::File::open(root.join("d")).unwrap());
+    let view = ParentView::new(&layers).unwrap();
+    let made = writable.commit(&view, &[]).unwrap();
+    // They are of the copy, which is gone, and lead to nothing of the layer.
+    (&file).write_all(b"BBBB").unwrap();
+    let planted = rustix::fs::mkdirat(&directory, "planted", rustix::fs::Mode::RWXU);
+    assert_eq!(planted, Err(Errno::NOENT));
+    assert_eq!(listing(&made), ["d/", "d/new 4", "-d/old"]);
+    assert_eq!(fs::read(made.root().join("d/new")).unwrap(), b"AAAA");
+    check_disk(&made);
+}
+
+fn overlays_that_are_open(scratch: &Path) {
+    let store = open(scratch);
+    let layers = [layer(&store, &["d/", "d/old=below"])];
+    let writable = Overlay::new(&store).prepare(&layers).unwrap();
+    let WritableRoot::Overlay(spec) = writable.root() else {
+        panic!("a stack is an overlay");
+    };
+    let root = overlay::mount(spec).unwrap();
+    let place = path_of(&root);
+    fs::write(place.join("d/old"), "AAAA").unwrap();
+    let options = fs::File::options().write(true).open(place.join("d/old"));
+    let (file, directory) = (options.unwrap(), fs::File::open(place.join("d")).unwrap());
+    let busy = overlay::close_to_writers(&root).unwrap_err();
+    assert_eq!(busy.kind(), std::io::ErrorKind::ResourceBusy);
+    // That changes nothing.
+    (&file).write_all(b"BBBB").unwrap();
+    drop(file);
+    overlay::close_to_writers(&root).unwrap();
+    let planted = rustix::fs::mkdirat(&directory, "planted", rustix::fs::Mode::RWXU);
+    assert_eq!(planted, Err(Errno::ROFS));
+    let view = ParentView::new(&layers).unwrap();
+    let made = writable.commit(&view, &[]).unwrap();
+    assert_eq!(listing(&made), ["d/", "d/old 4"]);
+    // What is no overlay stays as it is: it would be a file system of the host's.
+    let bound = fs::File::open(scratch).unwrap();
+    assert!(overlay::close_to_writers(&bound).is_err());
+    fs::write(scratch.join("writable"), "").unwrap();
 }
 
 fn open(scratch: &Path) -> LayerStore {

@@ -119,7 +119,8 @@ pub(crate) fn run(
         }
     }
     // The executor removes the mount points that it made itself.
-    Ok(writable.commit(below.view(), &[])?)
+    let layer = writable.commit(below.view(), &[]);
+    Ok(layer.map_err(crate::copy::WriteError::from)?)
 }
 
 /// Adds the devices that a step asks for.
