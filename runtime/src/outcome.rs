@@ -268,6 +268,13 @@ pub enum ExecError {
         /// Why it cannot.
         reason: String,
     },
+    /// A program outside has files of the root open when the process has ended: what would be kept
+    /// of it might still change.
+    #[error(
+        "a process outside this step still has files of it open for writing, or files that it \
+             deleted, and could change what is kept of it; let it close them before the step ends"
+    )]
+    StillWritten,
     /// The new process ended without a word.
     #[error("the sandbox ended before the program started")]
     Vanished,

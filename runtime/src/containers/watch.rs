@@ -15,7 +15,7 @@ use super::monitor::{Attachment, Departure};
 use super::outlet::{AT_ONCE_BYTES, Outlet};
 use super::state::State;
 use super::{SignalNumber, Signals};
-use crate::executor::{Ended, OurStreams, Report, Running, is_readable, winsize};
+use crate::executor::{Ended, OurStreams, Read, Report, Running, is_readable, winsize};
 use crate::{Stream, WindowSize, sys};
 
 /// What a running container's monitor watches, and what it needs to act on what happens.
@@ -89,10 +89,10 @@ impl Watch<'_, '_> {
                     Event::Ended => {
                         let status = running.process.reap()?;
                         for &stream in &open {
-                            while is_readable(output(running, stream))?
-                                && self.keep(running, stream, &mut buffer)?
-                            {
-                            }
+                            running.streams.read_rest(stream, &mut buffer, |bytes| {
+                                self.log.write(stream, bytes);
+                                self.attachment.output.is_none() || self.outlet.keep(stream, bytes)
+                            })?;
                         }
                         while started.is_some() && is_readable(running.report.as_fd())? {
                             self.hear(running, &mut report, &mut started)?;
@@ -137,7 +137,7 @@ impl Watch<'_, '_> {
                 Some(outlet) => (Event::Outlet(stream), outlet, PollFlags::OUT),
                 None => (
                     Event::Output(stream),
-                    output(running, stream),
+                    running.streams.output(stream),
                     PollFlags::IN,
                 ),
             })
@@ -195,7 +195,7 @@ impl Watch<'_, '_> {
             Some(_) => AT_ONCE_BYTES,
             None => buffer.len(),
         };
-        let read = read(running, stream, &mut buffer[..most])?;
+        let read = running.streams.read(stream, &mut buffer[..most])?;
         if let Read::Bytes(bytes) = read {
             self.log.write(stream, bytes);
             if let Some(output) = &mut self.attachment.output
@@ -206,23 +206,6 @@ impl Watch<'_, '_> {
             }
         }
         Ok(read != Read::End)
-    }
-
-    /// Reads once what is left when the container has ended; says whether more may come.
-    fn keep(
-        &mut self,
-        running: &Running,
-        stream: Stream,
-        buffer: &mut [u8],
-    ) -> Result<bool, Errno> {
-        Ok(match read(running, stream, buffer)? {
-            Read::Bytes(bytes) => {
-                self.log.write(stream, bytes);
-                self.attachment.output.is_none() || self.outlet.keep(stream, bytes)
-            }
-            Read::Nothing => true,
-            Read::End => false,
-        })
     }
 
     fn pass_signal_on(&mut self, running: &Running) {
@@ -243,34 +226,6 @@ impl Watch<'_, '_> {
                 let _ = answer(running, Request::Signal(signal));
             }
         }
-    }
-}
-
-/// What reading output comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Read<'b> {
-    Bytes(&'b [u8]),
-    Nothing,
-    End,
-}
-
-fn read<'b>(running: &Running, stream: Stream, buffer: &'b mut [u8]) -> Result<Read<'b>, Errno> {
-    let from = output(running, stream);
-    match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut *buffer)) {
-        // A terminal nobody has open any more answers EIO.
-        Ok(0) | Err(Errno::IO) => Ok(Read::End),
-        // The way into a terminal is the way out of it, and does not wait.
-        Err(Errno::AGAIN) => Ok(Read::Nothing),
-        Ok(length) => Ok(Read::Bytes(&buffer[..length])),
-        Err(errno) => Err(errno),
-    }
-}
-
-fn output(running: &Running, stream: Stream) -> BorrowedFd<'_> {
-    match (&running.streams, stream) {
-        (OurStreams::Terminal(master), _) => master.as_fd(),
-        (OurStreams::Pipes { stdout, .. }, Stream::Stdout) => stdout.as_fd(),
-        (OurStreams::Pipes { stderr, .. }, Stream::Stderr) => stderr.as_fd(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! and [`stubs`] removes the mount points that had to be created.
 
 mod builtin; // what every sandbox has
+mod closing; // roots that nobody writes to any more
 mod detached; // mounts for a child to put in place
 mod devices; // /dev
 mod failure; // what a child's last words mean
@@ -26,7 +27,7 @@ use std::fmt;
 use std::path::Path;
 
 pub(crate) use prepare::Running;
-pub(crate) use streams::{OurStreams, winsize};
+pub(crate) use streams::{OurStreams, Read, winsize};
 pub(crate) use supervise::{Ended, Report, finish, is_readable};
 pub(crate) use surroundings::Surroundings;
 

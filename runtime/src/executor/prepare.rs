@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{Gid, Uid};
 
 use super::builtin::{Steps, add_builtin_mounts};
+use super::closing::AtEnd;
 use super::detached::clone_tree;
 use super::groups::Groups;
 use super::memory::memory_files;
@@ -64,6 +65,7 @@ pub(crate) struct Plan {
     /// The target of each mount step.
     pub(super) targets: Vec<GuestPath>,
     pub(super) stubs: Stubs,
+    pub(super) at_end: AtEnd,
     _own_stubs: Option<OwnStubs>,
 }
 
@@ -189,6 +191,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
             limits: job.ulimits.clone(),
             targets: steps.targets,
             stubs: steps.stubs,
+            at_end: AtEnd::of(job),
             _own_stubs: own_stubs,
         },
     })

@@ -1,13 +1,20 @@
 //! Standard streams: pipes or a terminal, ours and the child's ends.
+//!
+//! A process may pass its ends to programs outside the sandbox, which write on when it has ended, or
+//! read what it wrote. So ours never wait, and at the end only so much is read as was there then.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::termios::Winsize;
 
-use crate::{ExecError, Streams, WindowSize, sys};
+use crate::{ExecError, Stream, Streams, WindowSize, sys};
+
+/// Bytes that a terminal holds at most: 640 KiB and a line (linux: drivers/tty/tty_buffer.c,
+/// `TTYB_DEFAULT_MEM_LIMIT`, and n_tty.c, `N_TTY_BUF_SIZE`), rounded up.
+const TERMINAL_BYTES: u64 = 1 << 20;
 
 /// Our ends of the standard streams.
 #[derive(Debug)]
@@ -19,6 +26,65 @@ pub(crate) enum OurStreams {
         stderr: OwnedFd,
     },
     Terminal(OwnedFd),
+}
+
+/// What reading output comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read<'b> {
+    Bytes(&'b [u8]),
+    /// There is none at the moment.
+    Nothing,
+    End,
+}
+
+impl OurStreams {
+    /// Returns where output comes from; a terminal has one stream for both.
+    pub(crate) fn output(&self, stream: Stream) -> BorrowedFd<'_> {
+        match (self, stream) {
+            (Self::Terminal(master), _) => master.as_fd(),
+            (Self::Pipes { stdout, .. }, Stream::Stdout) => stdout.as_fd(),
+            (Self::Pipes { stderr, .. }, Stream::Stderr) => stderr.as_fd(),
+        }
+    }
+
+    /// Reads output once.
+    pub(crate) fn read<'b>(&self, stream: Stream, buffer: &'b mut [u8]) -> Result<Read<'b>, Errno> {
+        let from = self.output(stream);
+        match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut *buffer)) {
+            // A terminal nobody has open any more answers EIO.
+            Ok(0) | Err(Errno::IO) => Ok(Read::End),
+            Err(Errno::AGAIN) => Ok(Read::Nothing),
+            Ok(length) => Ok(Read::Bytes(&buffer[..length])),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Reads what is there of the output of a process that has ended, and no more: who was passed
+    /// the stream may write for ever. `keep` says whether it wants more.
+    pub(crate) fn read_rest(
+        &self,
+        stream: Stream,
+        buffer: &mut [u8],
+        mut keep: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), Errno> {
+        let mut left = match self {
+            Self::Terminal(_) => TERMINAL_BYTES,
+            Self::Pipes { .. } => rustix::io::ioctl_fionread(self.output(stream))?,
+        };
+        while left > 0 {
+            let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+            match self.read(stream, &mut buffer[..most])? {
+                Read::Bytes(bytes) => {
+                    left -= bytes.len() as u64;
+                    if !keep(bytes) {
+                        break;
+                    }
+                }
+                Read::Nothing | Read::End => break,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Makes the standard streams: ours and the child's.
@@ -33,6 +99,10 @@ pub(super) fn streams(
             let (their_stdin, stdin) = pipe()?;
             let (stdout, their_stdout) = pipe()?;
             let (stderr, their_stderr) = pipe()?;
+            for ours in [&stdout, &stderr] {
+                rustix::fs::fcntl_setfl(ours, OFlags::NONBLOCK)
+                    .map_err(ExecError::prepare("making a pipe"))?;
+            }
             let ours = OurStreams::Pipes {
                 stdin: (streams == Streams::Piped).then_some(stdin),
                 stdout,
@@ -55,7 +125,7 @@ pub(super) fn streams(
 
 /// Opens a terminal inside the job's own `/dev/pts`, so that it has a name there.
 fn open_terminal(terminals: &OwnedFd, size: WindowSize) -> Result<(OwnedFd, OwnedFd), Errno> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let master = rustix::fs::openat(terminals, "ptmx", flags, Mode::empty())?;
     rustix::pty::unlockpt(&master)?;
     let peer = sys::open_terminal_peer(master.as_fd())?;

@@ -8,10 +8,11 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
+use super::closing::{self, AtEnd};
 use super::failure::explain;
 use super::prepare::Running;
 use super::sockets::Sockets;
-use super::streams::OurStreams;
+use super::streams::{OurStreams, Read};
 use super::{Output, Stream};
 use crate::sys::{Ending, HEAD_BYTES, RECORD_BYTES, Record};
 use crate::{Cancel, End, ExecError, Observed, Outcome};
@@ -110,17 +111,15 @@ fn watch(
     let mut reports = true;
     let mut cancelled = false;
     let mut buffer = vec![0; CHUNK_BYTES];
-    let mut open: Vec<(Stream, BorrowedFd<'_>)> = match &running.streams {
-        OurStreams::Pipes { stdout, stderr, .. } => vec![
-            (Stream::Stdout, stdout.as_fd()),
-            (Stream::Stderr, stderr.as_fd()),
-        ],
-        OurStreams::Terminal(master) => vec![(Stream::Stdout, master.as_fd())],
-    };
+    let mut open = vec![Stream::Stdout, Stream::Stderr];
+    if matches!(running.streams, OurStreams::Terminal(_)) {
+        open.pop();
+    }
     loop {
         let mut events: Vec<PollFd<'_>> = open
             .iter()
-            .map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+            .map(|stream| running.streams.output(*stream))
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         events.push(PollFd::new(&running.process.pidfd, PollFlags::IN));
         if reports {
@@ -136,14 +135,15 @@ fn watch(
         let ready: Vec<bool> = events.iter().map(|e| !e.revents().is_empty()).collect();
         drop(events);
         let streams = open.len();
-        let mut at = 0;
-        for &stream_ready in &ready[..streams] {
-            if stream_ready && !pass_on(open[at], &mut buffer, output)? {
-                open.remove(at);
-            } else {
-                at += 1;
+        let mut over = Vec::new();
+        for (&stream, _) in open.iter().zip(&ready).filter(|(_, ready)| **ready) {
+            match running.streams.read(stream, &mut buffer)? {
+                Read::Bytes(bytes) => output.chunk(stream, bytes),
+                Read::Nothing => {}
+                Read::End => over.push(stream),
             }
         }
+        open.retain(|stream| !over.contains(stream));
         let mut rest = ready[streams..].iter().copied();
         let ended = rest.next().unwrap_or(false);
         if reports && rest.next().unwrap_or(false) {
@@ -161,32 +161,17 @@ fn watch(
         }
     }
     let status = running.process.reap()?;
-    // The end of a process namespace's first process is the end of all in it, so nobody writes
-    // any more, except those who were passed the pipe over a socket: take what is there.
+    // The end of a process namespace's first process is the end of all in it.
     for stream in open {
-        while is_readable(stream.1)? && pass_on(stream, &mut buffer, output)? {}
+        running.streams.read_rest(stream, &mut buffer, |bytes| {
+            output.chunk(stream, bytes);
+            true
+        })?;
     }
     while reports && is_readable(running.report.as_fd())? {
         reports = report.read(&running.report, &mut running.sockets)?;
     }
     Ok((Ended { report, status }, cancelled))
-}
-
-/// Reads once and gives it away; says whether more may come.
-fn pass_on(
-    (stream, fd): (Stream, BorrowedFd<'_>),
-    buffer: &mut [u8],
-    output: &mut dyn Output,
-) -> Result<bool, Errno> {
-    match rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut *buffer)) {
-        // A terminal nobody has open any more answers EIO.
-        Ok(0) | Err(Errno::IO) => Ok(false),
-        Ok(length) => {
-            output.chunk(stream, &buffer[..length]);
-            Ok(true)
-        }
-        Err(errno) => Err(errno),
-    }
 }
 
 pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
@@ -225,6 +210,10 @@ pub(crate) fn finish(
         (None, Ending::Exited(code)) => End::Exited(code),
         (None, Ending::Killed(signal)) => End::Killed(signal),
     };
+    // Of one that failed nothing is kept.
+    if (&end, running.plan.at_end) == (&End::Exited(0), AtEnd::Closed) {
+        closing::close(running.plan.stubs.root())?;
+    }
     Ok(Outcome {
         end,
         out_of_memory,

@@ -18,6 +18,7 @@ mod escape;
 mod filesystem;
 mod fixture;
 mod foreign;
+mod handed_out;
 #[cfg(target_arch = "x86_64")]
 mod i386;
 mod lifecycle;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         (Some("--monitor"), [directory, ..]) => containers::monitor(Path::new(directory)),
         (Some("--foreground"), [root, name, ..]) => containers::foreground(Path::new(root), name),
         (Some("--connect"), [socket, ..]) => mount_points::connect(socket),
+        (Some("--hand-out"), [address, what, ..]) => handed_out::hand_out(address, what),
         (Some("--emulate"), [directory, ..]) => foreign::emulate(Path::new(directory)),
         (Some("--list"), _) => ExitCode::SUCCESS,
         (_, words) => outside(words),
@@ -149,6 +151,7 @@ fn inside(words: &[String]) -> ExitCode {
         #[cfg(target_arch = "x86_64")]
         sockets::CASES,
         escape::CASES,
+        handed_out::CASES,
         starting::CASES,
         foreign::CASES,
         lifecycle::CASES,
