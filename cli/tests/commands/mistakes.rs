@@ -122,7 +122,7 @@ fn images_and_archives_that_are_none() {
         ),
         (
             &["load", "-i", "text"],
-            "Error: text: the input is not an archive: failed to read entire block\n\
+            "Error: text: the input is not an archive: unexpected end of file\n\
              hint: images are in what 'kiln save', 'docker save' or 'kiln build -o type=oci' wrote",
         ),
         (&["pull", ""], "Error: the name of an image is empty"),

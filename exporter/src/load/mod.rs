@@ -110,8 +110,8 @@ pub enum LoadError {
     #[error("the input is not an archive")]
     NotAnArchive(#[source] io::Error),
     /// They are no tar that kiln reads.
-    #[error("the input is not an archive of images")]
-    Tar(#[from] TarError),
+    #[error("the input is not an archive")]
+    Tar(#[source] TarError),
     /// A tar of something else: maybe a root file system, which is for `import`.
     #[error("the archive holds no images: it has neither manifest.json nor index.json")]
     NoImages,
@@ -206,6 +206,15 @@ pub enum LoadError {
         /// What went wrong.
         source: io::Error,
     },
+}
+
+impl From<TarError> for LoadError {
+    fn from(error: TarError) -> Self {
+        match error {
+            TarError::Read(error) => Self::NotAnArchive(error),
+            error => Self::Tar(error),
+        }
+    }
 }
 
 fn listed(tags: &[String]) -> String {

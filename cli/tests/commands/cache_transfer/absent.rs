@@ -1,11 +1,11 @@
 //! Images whose layers are in a cache elsewhere, and do not come.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kiln_testbed::need;
-use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Machines, blobs, build, ran};
@@ -65,50 +65,69 @@ fn an_image_whose_cache_is_gone_is_built_again() {
     assert!(!found.stdout.contains("app:latest"), "{found:#?}");
 }
 
+/// Whoever made the cache may have put pipes in the place of layers, which were once waited for.
+#[test]
+fn layers_that_are_pipes_are_not_waited_for() {
+    let kiln = need!(Kiln::for_builds());
+    for pipe in image_of_cache(&kiln) {
+        fs::remove_file(&pipe).unwrap();
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    }
+    let ended = kiln.run(&["run", "--rm", "app", "true"]);
+    assert_eq!(ended.code, 125, "{ended:#?}");
+    assert!(ended.stderr.contains("not a regular file"), "{ended:#?}");
+}
+
 /// As long as there is no container, a signal is for kiln itself.
 #[test]
 fn whoever_waits_for_a_layer_can_be_ended() {
     let kiln = need!(Kiln::for_builds());
-    kiln.build_shell("app", "RUN echo made > /made");
-    let cache = "type=local,dest=cache,mode=max";
-    kiln.ok(&["build", "-q", "--cache-to", cache, "ctx"]);
-    fs::rename(kiln.scratch.join("state"), kiln.scratch.join("other")).unwrap();
-    let from = "--cache-from=type=local,src=cache";
-    kiln.ok(&["build", "-q", "-t=app", from, "ctx"]);
-    // Layers that never come.
-    let directory = kiln.scratch.join("cache/blobs/sha256");
-    let pipes = blobs(&kiln.scratch.join("cache"));
-    let pipes: Vec<PathBuf> = pipes.iter().map(|name| directory.join(name)).collect();
-    for pipe in &pipes {
-        fs::remove_file(pipe).unwrap();
-        mknodat(CWD, pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let layers = image_of_cache(&kiln);
+    // Layers that take an hour.
+    for blob in &layers {
+        fs::remove_file(blob).unwrap();
+        let blob = File::create(blob).unwrap();
+        blob.set_len(1 << 40).unwrap();
     }
     let mut run = kiln
         .command()
         .args(["run", "--rm", "app", "true"])
         .spawn()
         .unwrap();
-    // A pipe can be opened to be written to as soon as somebody reads from it.
-    let reader = |pipe: &PathBuf| {
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
-        rustix::fs::open(pipe, flags, Mode::empty()).ok()
+    let descriptors = PathBuf::from(format!("/proc/{}/fd", run.id()));
+    let is_reading = || {
+        let open = fs::read_dir(&descriptors).into_iter().flatten().flatten();
+        let mut open = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+        open.any(|path| layers.contains(&path))
     };
-    let held = loop {
+    while !is_reading() {
         assert!(run.try_wait().unwrap().is_none(), "it did not wait");
-        match pipes.iter().find_map(reader) {
-            Some(held) => break held,
-            None => std::thread::sleep(PAUSE),
-        }
-    };
+        std::thread::sleep(PAUSE);
+    }
     kill_process(Pid::from_child(&run), Signal::TERM).unwrap();
     let ended = (0..MOST_PAUSES).find_map(|_| {
         std::thread::sleep(PAUSE);
         run.try_wait().unwrap()
     });
-    // One that went on waiting ends now.
-    drop(held);
+    // One that went on would fill the disk.
+    let _ = run.kill();
     let ended = ended.unwrap_or_else(|| run.wait().unwrap());
     assert_eq!(ended.code(), Some(143));
+}
+
+/// Builds an image whose layers are in a cache elsewhere, and returns where they are.
+fn image_of_cache(kiln: &Kiln) -> Vec<PathBuf> {
+    kiln.build_shell("app", "RUN echo made > /made");
+    let cache = "type=local,dest=cache,mode=max";
+    kiln.ok(&["build", "-q", "--cache-to", cache, "ctx"]);
+    fs::rename(kiln.scratch.join("state"), kiln.scratch.join("other")).unwrap();
+    let from = "--cache-from=type=local,src=cache";
+    kiln.ok(&["build", "-q", "-t=app", from, "ctx"]);
+    let cache = kiln.scratch.join("cache").canonicalize().unwrap();
+    let blobs = blobs(&cache).into_iter();
+    blobs
+        .map(|name| cache.join("blobs/sha256").join(name))
+        .collect()
 }
 
 /// Returns the layers that a registry has.
