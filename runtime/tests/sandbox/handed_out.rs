@@ -9,10 +9,12 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use kiln_runtime::containers::{Attachment, Follow, LogStream};
-use kiln_runtime::{End, ExecError, Job, Network};
+use kiln_runtime::{Cancel, End, ExecError, Executor as _, Job, Network, Stream};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -199,14 +201,10 @@ fn containers_keep_their_files(fixture: &Fixture) {
 /// Bytes. More than a pipe holds, and than is read at once.
 const FLOOD: usize = 16 << 20;
 
-/// Writes when the process in the sandbox has ended, until nobody reads any more.
-fn flood(given: OwnedFd, socket: UnixStream) {
+/// Writes until nobody reads any more, and says when the process in the sandbox has ended.
+fn flood(given: OwnedFd, socket: UnixStream, ended: &Sender<()>) {
     let process = rustix::net::sockopt::socket_peercred(&socket).unwrap().pid;
     let process = rustix::process::pidfd_open(process, PidfdFlags::empty()).unwrap();
-    (&socket).write_all(b"x").unwrap();
-    // Whoever supervises it sees its end at the same time.
-    let mut end = [PollFd::new(&process, PollFlags::IN)];
-    rustix::event::poll(&mut end, None).unwrap();
     let given = &File::from(given);
     std::thread::scope(|scope| {
         // Two, so that there is always something to read.
@@ -220,15 +218,33 @@ fn flood(given: OwnedFd, socket: UnixStream) {
                 }
             });
         }
+        (&socket).write_all(b"x").unwrap();
+        let mut end = [PollFd::new(&process, PollFlags::IN)];
+        rustix::event::poll(&mut end, None).unwrap();
+        ended.send(()).unwrap();
     });
+}
+
+/// Takes output, the first of it when the process has ended, and what follows not faster than there
+/// is more; returns how much it was.
+fn take_slowly(bytes: &[u8], ended: &mut Option<Receiver<()>>) -> usize {
+    if let Some(ended) = ended.take() {
+        ended.recv().unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(2));
+    bytes.len()
 }
 
 fn output_that_others_go_on_writing_ends(fixture: &Fixture) {
     let (job, _, address) = job(fixture, "stdout");
-    let writer = outsider(&address, flood);
-    let ran = fixture.run(&job);
-    assert_eq!(ran.outcome.end, End::Exited(0));
-    assert!(ran.stdout.len() < FLOOD / 4, "{}", ran.stdout.len());
+    let (end, ended) = channel();
+    let writer = outsider(&address, move |given, socket| flood(given, socket, &end));
+    let (mut taken, mut ended) = (0, Some(ended));
+    let mut take = |_: Stream, bytes: &[u8]| taken += take_slowly(bytes, &mut ended);
+    let cancel = Cancel::new().unwrap();
+    let outcome = fixture.executor.run(&job, &mut take, &cancel).unwrap();
+    assert_eq!(outcome.end, End::Exited(0));
+    assert!(taken < FLOOD / 8, "{taken}");
     writer.join().unwrap();
 }
 
@@ -241,11 +257,21 @@ fn output_of_containers_ends_too(fixture: &Fixture) {
     spec.job.mounts = job.mounts;
     spec.job.network = job.network;
     let container = store.create(draft, None, &spec).unwrap().release();
-    let writer = outsider(&address, flood);
-    let state = container.run(Attachment::default()).unwrap().state;
+    let (end, ended) = channel();
+    let writer = outsider(&address, move |given, socket| flood(given, socket, &end));
+    let mut ended = Some(ended);
+    let mut take = |_: Stream, bytes: &[u8]| {
+        take_slowly(bytes, &mut ended);
+        Ok(())
+    };
+    let attachment = Attachment {
+        output: Some(&mut take),
+        ..Attachment::default()
+    };
+    let state = container.run(attachment).unwrap().state;
     assert_eq!(state.exit_code, 0, "{state:?}");
     writer.join().unwrap();
     let records = log(&container, Follow::No);
     let kept = text(&records, LogStream::Stdout).len();
-    assert!(kept < FLOOD / 4, "{kept}");
+    assert!(kept < FLOOD / 8, "{kept}");
 }
