@@ -6,12 +6,12 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Timestamp, WorkDir, remove_tree};
+use kiln_cache::{Links, Timestamp, WorkDir, open_scoped, remove_tree};
 use kiln_parser::Modified;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{LogStream, RemoteError, Repository, Submodules, Vertex};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::mirror::{self, Mirror, WRITING};
 use super::program::{Git, GitError, Reach};
@@ -209,16 +209,9 @@ impl Plan<'_> {
 /// Finds a directory in a tree. Links lead nowhere but to other places of the tree.
 fn subdirectory_of(tree: &Path, subdirectory: &str) -> Result<PathBuf, RemoteError> {
     let open = |path: &str| -> io::Result<OwnedFd> {
-        let root = rustix::fs::open(tree, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        Ok(rustix::fs::openat2(
-            root,
-            path,
-            flags,
-            Mode::empty(),
-            resolve,
-        )?)
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let root = rustix::fs::open(tree, flags | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(open_scoped(root, path, flags, Links::FromRoot)?)
     };
     let absent = || {
         input(format!(
