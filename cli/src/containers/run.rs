@@ -254,6 +254,7 @@ fn pull_if_need_be(
         }
         false => Stdio::from(io::stderr()),
     };
+    kiln_runtime::end_with_parent(&mut pull);
     let status = pull
         .arg(name)
         .stdin(Stdio::null())
