@@ -1,0 +1,188 @@
+//! Which layout a state directory has, and who may enter it when.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::OpenError;
+
+/// The version of the layout above and of every encoding below it.
+///
+/// 2: a layer's files may lie on those of another (`upon`). What is there in format 1 is as good in
+/// this one.
+pub(super) const FORMAT: u32 = 2;
+
+/// How long a kiln that can wait lets one go first that wants the directory for itself: longer than
+/// most steps, so that kilns which build one image after the other come to an end together.
+const LONGEST_TURN: Duration = Duration::from_secs(60);
+
+/// Whether others go first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entrance {
+    /// Nobody does: for what is over soon.
+    #[default]
+    AtOnce,
+    /// Whoever waits to have the state directory for himself does, for a while.
+    InTurn,
+}
+
+/// Returns the format of a state directory that this kiln can work with; a new one gets its own.
+pub(super) fn check_format(root: &Path, entrance: Entrance) -> Result<u32, OpenError> {
+    let path = root.join("format");
+    let failed = |source| OpenError::Io {
+        path: path.clone(),
+        source,
+    };
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // Two first kilns may race here; both write the same bytes.
+            write_format(root).map_err(failed)?;
+            return Ok(FORMAT);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    let mut start = (&mut file).take(64);
+    start.read_to_end(&mut bytes).map_err(failed)?;
+    if entrance == Entrance::InTurn {
+        let_others_go_first(&file);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    match text.trim().parse::<u32>() {
+        Ok(found @ 1..=FORMAT) => Ok(found),
+        Ok(found) => Err(OpenError::Newer {
+            path: root.to_owned(),
+            found,
+        }),
+        Err(_) => Err(OpenError::Foreign {
+            path: root.to_owned(),
+            text: text.trim().chars().take(40).collect(),
+        }),
+    }
+}
+
+/// Waits while somebody holds the lock who wants the directory for himself, but not for ever: he
+/// may wait for a build that takes hours.
+fn let_others_go_first(format: &File) {
+    let begun = Instant::now();
+    while matches!(format.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+        && begun.elapsed() < LONGEST_TURN
+    {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Writes the format's version, durably: without it nothing else is found.
+fn write_format(root: &Path) -> io::Result<()> {
+    open_lock(root)?;
+    let temporary = root.join(format!(".format-{}", std::process::id()));
+    let mut file = File::create(&temporary)?;
+    writeln!(file, "{FORMAT}")?;
+    file.sync_all()?;
+    fs::rename(&temporary, root.join("format"))?;
+    // Names too, and those of the directories that were made for it.
+    Ok(rustix::fs::syncfs(File::open(root)?)?)
+}
+
+/// Opens the file that is locked. Whoever may only read the directory locks it all the same.
+pub(super) fn open_lock(root: &Path) -> io::Result<File> {
+    let path = root.join("lock");
+    let opened = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    match opened {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+            ) =>
+        {
+            File::open(&path)
+        }
+        other => other,
+    }
+}
+
+/// Gives a state directory of an earlier format this one, when no kiln is at work any more that
+/// may know only the earlier one.
+pub(super) fn take_over(root: &Path, lock: &File) -> io::Result<()> {
+    lock.lock()?;
+    write_format(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+
+    #[test]
+    fn a_newer_format_is_refused_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("format"), "99\n").unwrap();
+        let error = Store::open(directory.path()).unwrap_err();
+        assert!(
+            matches!(error, OpenError::Newer { found: 99, .. }),
+            "{error}"
+        );
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_older_format_is_taken_over_when_nobody_works_on_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let format = directory.path().join("format");
+        drop(Store::open(directory.path()).unwrap());
+        assert_eq!(fs::read_to_string(&format).unwrap(), "2\n");
+        fs::write(&format, "1\n").unwrap();
+        let older = File::open(directory.path().join("lock")).unwrap();
+        older.lock_shared().unwrap();
+        let path = directory.path().to_owned();
+        let opening = std::thread::spawn(move || Store::open(&path).map(drop));
+        assert_eq!(fs::read_to_string(&format).unwrap(), "1\n");
+        older.unlock().unwrap();
+        opening.join().unwrap().unwrap();
+        assert_eq!(fs::read_to_string(&format).unwrap(), "2\n");
+        fs::write(&format, "0\n").unwrap();
+        Store::open(directory.path()).unwrap_err();
+    }
+
+    #[test]
+    fn whoever_waits_to_be_alone_goes_before_those_who_can_wait() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = Store::open(directory.path()).unwrap();
+        let two = Store::open(directory.path()).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let order = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            let alone = scope.spawn(|| {
+                let waiting = || sender.send(()).unwrap();
+                let act = || {
+                    order.lock().unwrap().push("alone");
+                    Ok(())
+                };
+                one.exclusively_at_last(waiting, act).unwrap();
+            });
+            receiver.recv().unwrap();
+            let format = File::open(directory.path().join("format")).unwrap();
+            while format.try_lock_shared().is_ok() {
+                format.unlock().unwrap();
+                std::thread::yield_now();
+            }
+            // A short look goes on all the same.
+            drop(Store::open(directory.path()).unwrap());
+            let patient = scope.spawn(|| {
+                let _store = Store::enter(directory.path(), Entrance::InTurn).unwrap();
+                order.lock().unwrap().push("in turn");
+            });
+            assert!(!patient.is_finished());
+            drop(two);
+            alone.join().unwrap();
+            patient.join().unwrap();
+        });
+        assert_eq!(*order.lock().unwrap(), ["alone", "in turn"]);
+    }
+}

@@ -1,0 +1,78 @@
+//! Why a state directory cannot be opened.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use super::FORMAT;
+
+/// Why a state directory cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It was written by a newer kiln.
+    #[error("state directory {path} has format {found}, this kiln knows up to {FORMAT}")]
+    Newer {
+        /// The state directory.
+        path: PathBuf,
+        /// Its format version.
+        found: u32,
+    },
+    /// It belongs to somebody else, who could change what is in it.
+    #[error(
+        "state directory {path} belongs to user {owner}, not to you (user {user}); use one of your \
+         own, or make it yours with: chown -R {user} {path}"
+    )]
+    NotOurs {
+        /// The state directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
+    /// Something in it belongs to somebody else, who may have put anything there, and still can.
+    #[error(
+        "in state directory {path}, {name:?} belongs to user {owner}, not to you (user {user}); \
+         what is in it may be forged, so remove it, or use another state directory"
+    )]
+    Planted {
+        /// The state directory.
+        path: PathBuf,
+        /// What is in it.
+        name: OsString,
+        /// Whose that is.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
+    /// Something in it is a link.
+    #[error(
+        "in state directory {path}, {name:?} is a link, and kiln follows none there; move what it \
+         leads to into its place, or remove it"
+    )]
+    Link {
+        /// The state directory.
+        path: PathBuf,
+        /// What is in it.
+        name: OsString,
+    },
+    /// Its `format` file is not a number.
+    #[error(
+        "{path} is not a kiln state directory: its `format` file reads {text:?}; if it is one, the \
+         file was damaged, and should read {FORMAT}"
+    )]
+    Foreign {
+        /// The state directory.
+        path: PathBuf,
+        /// What the file says.
+        text: String,
+    },
+    /// A file operation failed.
+    #[error("state directory {path}")]
+    Io {
+        /// The path that the operation was about.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+}

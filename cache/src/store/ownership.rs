@@ -1,0 +1,152 @@
+//! That a state directory is its owner's alone.
+
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::OpenError;
+
+/// Refuses a directory of somebody else, makes our own accessible to nobody else, and refuses what
+/// others had made in it.
+pub(super) fn shut_out_others(root: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Io {
+        path: root.to_owned(),
+        source,
+    };
+    let metadata = fs::metadata(root).map_err(failed)?;
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user {
+        return Err(OpenError::NotOurs {
+            path: root.to_owned(),
+            owner: metadata.uid(),
+            user,
+        });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        match fs::set_permissions(root, Permissions::from_mode(mode & 0o700)) {
+            // Nobody can change what is in it either.
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
+            other => other.map_err(failed)?,
+        }
+    }
+    refuse_planted(root, user)
+}
+
+/// Refuses what others made in the directory while they could. They may still be inside of it,
+/// whatever the mode of the directory around it, so this is looked at each time, after the others
+/// are shut out.
+fn refuse_planted(root: &Path, user: u32) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Io {
+        path: root.to_owned(),
+        source,
+    };
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let metadata = match entry.metadata() {
+            // Another kiln has given it its name.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other.map_err(failed)?,
+        };
+        // What root makes is as good as ours, such as the `lost+found` of a disk.
+        if ![user, 0].contains(&metadata.uid()) {
+            return Err(OpenError::Planted {
+                path: root.to_owned(),
+                name: entry.file_name(),
+                owner: metadata.uid(),
+                user,
+            });
+        }
+        if metadata.is_symlink() {
+            return Err(OpenError::Link {
+                path: root.to_owned(),
+                name: entry.file_name(),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+
+    #[test]
+    fn others_are_shut_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = || fs::metadata(directory.path()).unwrap().mode() & 0o7777;
+        for open in [0o755, 0o777, 0o1777, 0o770] {
+            fs::set_permissions(directory.path(), Permissions::from_mode(open)).unwrap();
+            drop(Store::open(directory.path()).unwrap());
+            assert_eq!(mode(), 0o700, "{open:o}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root can give a directory away.
+            println!("skipped: not root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(12345), None).unwrap();
+        let error = Store::open(directory.path()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                OpenError::NotOurs {
+                    owner: 12345,
+                    user: 0,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_others_made_in_it_is_refused_however_often_it_is_tried() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root can make something that is somebody else's.
+            println!("skipped: not root");
+            return;
+        }
+        for name in ["layers", "lock", "anything"] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+            let planted = directory.path().join(name);
+            fs::create_dir(&planted).unwrap();
+            std::os::unix::fs::chown(&planted, Some(12345), None).unwrap();
+            for _ in 0..2 {
+                let error = Store::open(directory.path()).unwrap_err();
+                assert!(
+                    matches!(&error, OpenError::Planted { name: found, owner: 12345, .. } if found == name),
+                    "{error}"
+                );
+                assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+            }
+            fs::remove_dir(&planted).unwrap();
+            Store::open(directory.path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn no_link_in_it_is_followed() {
+        for name in ["format", "layers", "lock", "work"] {
+            let directory = tempfile::tempdir().unwrap();
+            let elsewhere = tempfile::tempdir().unwrap();
+            let planted = directory.path().join(name);
+            std::os::unix::fs::symlink(elsewhere.path().join("target"), &planted).unwrap();
+            let error = Store::open(directory.path()).unwrap_err();
+            assert!(
+                matches!(&error, OpenError::Link { name: found, .. } if found == name),
+                "{error}"
+            );
+            assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+        }
+    }
+}
