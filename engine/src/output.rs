@@ -1,30 +1,28 @@
 //! Where results go: the local store, registries, layouts, archives, directories.
 
-use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod destination; // files and streams
+mod pack; // layers as an output wants them
+mod push; // registries
 
-use kiln_cache::{Compression, Descriptor, ImageId, ImageRef, Sha256, State, Stopping};
+pub(crate) use destination::export_error;
+pub(crate) use pack::{packing, report_packing};
+pub(crate) use push::{Listeners, report};
+
+use kiln_cache::{Descriptor, ImageId, ImageRef, Sha256, State};
 use kiln_exporter as exporter;
-use kiln_exporter::{Exportable, Family, NamedImage, PackObserver, PackProgress};
-use kiln_registry::Observer;
-use kiln_snapshotter::{Level, Packing};
+use kiln_exporter::NamedImage;
 use kiln_solver::{Reporter, TargetImage, Vertex, VertexEnd};
 
+use self::destination::directory;
 use crate::annotations::Annotations;
 use crate::assembly::Maker;
 use crate::base_layers::Watcher;
 use crate::build::Delivery;
-use crate::error::chain;
 use crate::images::names_error;
-use crate::mend::{Receiver, Undelivered};
-use crate::request::{
-    BaseLayers, BuildRequest, DanglingWhen, Destination, ImageOptions, LayoutForm, MediaTypes,
-    Output, PushAs,
-};
-use crate::transfer::{Sharing, away};
+use crate::mend::Undelivered;
+use crate::request::{BaseLayers, BuildRequest, ImageOptions, LayoutForm, Output};
+use crate::transfer::Sharing;
 use crate::{Engine, Error, ErrorClass, LocalImage};
-
 /// A target and the files that solving came to.
 #[derive(Debug)]
 pub(crate) struct Built<'a> {
@@ -50,17 +48,6 @@ pub(crate) struct Exported {
     pub(crate) descriptor: Descriptor,
     /// The config; none for an index.
     pub(crate) config: Option<Sha256>,
-}
-
-/// Who is told what while an image goes to a registry.
-#[derive(Clone, Copy)]
-pub(crate) struct Listeners<'a> {
-    /// What has been sent.
-    pub(crate) transfers: Observer<'a>,
-    /// What has been packed.
-    pub(crate) packing: PackObserver<'a>,
-    /// What was damaged and is mended.
-    pub(crate) amiss: &'a dyn Fn(&str),
 }
 
 impl Exported {
@@ -303,104 +290,6 @@ impl Engine {
         Ok(())
     }
 
-    fn push_result(
-        &self,
-        maker: &Maker<'_>,
-        image: &LocalImage,
-        options: &ImageOptions,
-    ) -> Result<Exported, Error> {
-        let mut names: Vec<(ImageRef, PushAs)> = names(maker.request, options)
-            .into_iter()
-            .map(|name| (name, options.push_as))
-            .collect();
-        if let Some(dangling) = &options.dangling
-            && (dangling.when == DanglingWhen::Always || names.is_empty())
-        {
-            names.push((dangling.repository.clone(), PushAs::Digest));
-        }
-        let mut pushed = None;
-        for (name, push_as) in names {
-            let observer = |event: kiln_registry::Event| report(maker.vertex, &event);
-            let named = self.push_image(
-                &name,
-                image,
-                options,
-                push_as,
-                Listeners {
-                    transfers: &observer,
-                    packing: &|layer| report_packing(maker.vertex, layer),
-                    amiss: &|message| maker.vertex.warn(message),
-                },
-            )?;
-            let digest = named.root.descriptor.digest;
-            let status = format!("pushing manifest for {name}@{digest}");
-            maker.vertex.status(&status, 0, None, true);
-            pushed = Some(Exported::of_named(&named));
-        }
-        pushed.ok_or_else(|| Error::Input {
-            message: "tag is needed when pushing to registry".to_owned(),
-            hint: Some("name the image with -t".to_owned()),
-        })
-    }
-
-    /// Pushes an image under one name and returns what was pushed.
-    pub(crate) fn push_image(
-        &self,
-        name: &ImageRef,
-        image: &LocalImage,
-        options: &ImageOptions,
-        push_as: PushAs,
-        listeners: Listeners<'_>,
-    ) -> Result<NamedImage, Error> {
-        let tags = match push_as {
-            PushAs::Tags => vec![name.tag().unwrap_or(kiln_cache::DEFAULT_TAG).to_owned()],
-            PushAs::Digest => Vec::new(),
-        };
-        let (engine, is_away) = (self.clone(), Arc::new(AtomicBool::new(false)));
-        let found = Arc::clone(&is_away);
-        let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
-            engine.fetch_from_origin(descriptor).map_err(|error| {
-                found.store(true, Ordering::Relaxed);
-                std::io::Error::other(error)
-            })
-        });
-        let make = || {
-            let named = self
-                .realise(
-                    image,
-                    options,
-                    Vec::new(),
-                    exporter::Missing::Leave,
-                    listeners.packing,
-                )
-                .map_err(|error| self.or_cancelled(error))?;
-            self.go_on()?;
-            Ok(named)
-        };
-        let named = self.deliver(listeners.amiss, make, |named| {
-            let push = exporter::push_image(named, name, tags.clone(), &self.blobs, &fetch);
-            let pushed = self.client.push(name, &push, listeners.transfers);
-            pushed
-                .map(drop)
-                .map_err(|error| match self.undelivered(name, named, &error) {
-                    Undelivered::Otherwise(Error::Cancelled) => Error::Cancelled.into(),
-                    _ if is_away.load(Ordering::Relaxed) => {
-                        for image in image.images() {
-                            self.doubt_what_is_away(image);
-                        }
-                        away(&error).into()
-                    }
-                    undelivered => undelivered,
-                })
-        })?;
-        for layer in named.manifests.iter().flat_map(|part| &part.layers) {
-            let digest = layer.descriptor.digest;
-            // Without the note the layer is uploaded next time; nothing is lost.
-            let _ = exporter::remember_source(&self.store, &self.blobs, digest, name);
-        }
-        Ok(named)
-    }
-
     /// Has an image written where it is to go, packed with every layer at hand.
     fn archive(
         &self,
@@ -418,131 +307,6 @@ impl Engine {
         let named = self.deliver(&tell, make, |named| write(named))?;
         Ok(Exported::of_named(&named[0]))
     }
-
-    /// Packs an image with every layer at hand.
-    pub(crate) fn realise_here(
-        &self,
-        image: &LocalImage,
-        options: &ImageOptions,
-        names: Vec<ImageRef>,
-        packing: PackObserver<'_>,
-    ) -> Result<NamedImage, Error> {
-        let fetch = |wanted: &[Descriptor]| {
-            for descriptor in wanted {
-                self.fetch_from_origin(descriptor)?;
-            }
-            Ok(())
-        };
-        let missing = exporter::Missing::Fetch(&fetch);
-        self.realise(image, options, names, missing, packing)
-    }
-
-    fn realise(
-        &self,
-        local: &LocalImage,
-        options: &ImageOptions,
-        names: Vec<ImageRef>,
-        missing: exporter::Missing<'_>,
-        packing: PackObserver<'_>,
-    ) -> Result<NamedImage, Error> {
-        for image in local.images() {
-            self.bring_what_does_not_fit(image, options.compression)?;
-        }
-        let parts = local.images().iter().map(|image| {
-            let options = realise_options(options, image);
-            exporter::realise(image, &self.layers, &self.blobs, &options, missing, packing).map_err(
-                |error| match &error {
-                    _ if self.store.stop().is_asked() => Error::Cancelled,
-                    exporter::RealiseError::Options(_) => Error::input(error.to_string()),
-                    exporter::RealiseError::Fetch(_) => {
-                        self.doubt_what_is_away(image);
-                        away(&error)
-                    }
-                    _ => Error::environment("cannot pack the image", &error),
-                },
-            )
-        });
-        let mut parts: Vec<Exportable> = parts.collect::<Result<_, _>>()?;
-        let Some(index) = &local.index else {
-            let only = parts.pop().expect("an image has one part");
-            return Ok(NamedImage::single(only, names));
-        };
-        let family = match options.media_types {
-            MediaTypes::Oci => Family::of(&local.descriptor().media_type),
-            MediaTypes::Docker => Family::Docker,
-        };
-        let is_same = family == Family::of(&local.descriptor().media_type)
-            && parts.len() == index.manifests.len()
-            && parts
-                .iter()
-                .zip(&index.manifests)
-                .all(|(part, entry)| part.manifest.descriptor.digest == entry.digest);
-        let mut named = NamedImage::index(parts, names, family, index.annotations.clone());
-        if is_same {
-            // Byte for byte, and so with the same digest.
-            let bytes = self
-                .blobs
-                .read(local.descriptor().digest)
-                .map_err(|error| Error::environment("cannot read an image index", &error))?;
-            named.root = exporter::Document::new(&local.descriptor().media_type, bytes);
-        }
-        named.root.descriptor.annotations = local.descriptor().annotations.clone();
-        Ok(named)
-    }
-}
-
-impl Engine {
-    /// Brings the layers of an image that another machine packed otherwise than is wanted; the
-    /// others are found where they are.
-    fn bring_what_does_not_fit(
-        &self,
-        image: &kiln_cache::Image,
-        wanted: Compression,
-    ) -> Result<(), Error> {
-        for (diff_id, descriptor) in image.layers() {
-            if descriptor.digest == diff_id.0
-                && let Some((id, description)) = self.layers.described_as(diff_id)
-            {
-                match description.blob.compression == wanted {
-                    true => drop(self.note_place(&description)),
-                    false => drop(self.fulfil_for_image(id, &description)?),
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Returns how new layers are packed.
-pub(crate) fn packing(compression: Compression, level: Option<u8>) -> Packing {
-    Packing {
-        compression,
-        level: level.map_or(Level::Default, |level| Level::Exactly(i32::from(level))),
-    }
-}
-
-fn realise_options(options: &ImageOptions, image: &kiln_cache::Image) -> exporter::ImageOptions {
-    exporter::ImageOptions {
-        packing: packing(options.compression, options.level),
-        existing_layers: match options.force {
-            true => exporter::ExistingLayers::Repack,
-            false => exporter::ExistingLayers::Keep,
-        },
-        media_types: match options.media_types {
-            MediaTypes::Oci => exporter::MediaTypes::OfImage,
-            MediaTypes::Docker => exporter::MediaTypes::Docker,
-        },
-        descriptor_annotations: image.descriptor.annotations.clone(),
-        ..exporter::ImageOptions::default()
-    }
-}
-
-/// Returns where a directory goes.
-fn directory(to: &Destination) -> Result<&std::path::Path, Error> {
-    match to {
-        Destination::Path(path) => Ok(path),
-        Destination::Stdout => Err(Error::input("a directory cannot go to standard output")),
-    }
 }
 
 /// Returns the names of an output: its own, or the build's.
@@ -555,78 +319,4 @@ fn names(request: &BuildRequest, options: &ImageOptions) -> Vec<ImageRef> {
         .iter()
         .map(|name| name.clone().with_default_tag())
         .collect()
-}
-
-impl Engine {
-    /// Writes what `act` does to where it goes, unless that is to stop.
-    pub(crate) fn write_to(
-        &self,
-        to: &Destination,
-        act: impl FnOnce(&mut dyn Write) -> Result<(), exporter::ExportError>,
-    ) -> Result<(), Undelivered> {
-        let stop = self.store.stop();
-        let act = |output: &mut dyn Write| {
-            act(&mut Stopping::new(stop, output))?;
-            // Once more, before a file gets its name.
-            stop.check().map_err(exporter::ExportError::Output)
-        };
-        let (written, is_file) = match to {
-            Destination::Path(path) => (
-                exporter::write_file(path, act),
-                path.metadata().map_or(true, |metadata| metadata.is_file()),
-            ),
-            Destination::Stdout => (act(&mut std::io::stdout().lock()), false),
-        };
-        written.map_err(|error| match error.into() {
-            Undelivered::Damaged { digest, error, .. } if !is_file => Undelivered::Damaged {
-                digest,
-                error,
-                receiver: Receiver::Begun,
-            },
-            Undelivered::Otherwise(error) => Undelivered::Otherwise(self.or_cancelled(error)),
-            damaged => damaged,
-        })
-    }
-}
-
-pub(crate) fn export_error(error: &exporter::ExportError) -> Error {
-    match error {
-        exporter::ExportError::ManifestList
-        | exporter::ExportError::Overwrite { .. }
-        | exporter::ExportError::NotALayout { .. } => Error::input(chain(error)),
-        _ => Error::environment("cannot export the image", error),
-    }
-}
-
-/// Passes on as a status of a vertex how far a layer is packed.
-pub(crate) fn report_packing(vertex: &Vertex<'_>, layer: PackProgress) {
-    let PackProgress {
-        diff_id,
-        done_bytes,
-        size_bytes,
-    } = layer;
-    let part = format!("packing {diff_id}");
-    vertex.status(
-        &part,
-        done_bytes,
-        Some(size_bytes),
-        done_bytes == size_bytes,
-    );
-}
-
-/// Passes a registry's event on as a status of a vertex.
-pub(crate) fn report(vertex: &Vertex<'_>, event: &kiln_registry::Event) {
-    use kiln_registry::Step;
-    let part = event.digest.to_string();
-    let size = event.size_bytes;
-    let (done, finished) = match event.step {
-        Step::Preparing => (0, false),
-        Step::Downloading { done_bytes } | Step::Uploading { done_bytes } => (done_bytes, false),
-        Step::AlreadyHere
-        | Step::Downloaded
-        | Step::AlreadyThere
-        | Step::Mounted { .. }
-        | Step::Uploaded => (size, true),
-    };
-    vertex.status(&part, done, Some(size), finished);
 }

@@ -1,0 +1,61 @@
+//! Where archives and directories of images go.
+
+use std::io::Write;
+use std::path::Path;
+
+use kiln_cache::Stopping;
+use kiln_exporter as exporter;
+
+use crate::error::chain;
+use crate::mend::{Receiver, Undelivered};
+use crate::request::Destination;
+use crate::{Engine, Error};
+
+impl Engine {
+    /// Writes what `act` does to where it goes, unless that is to stop.
+    pub(crate) fn write_to(
+        &self,
+        to: &Destination,
+        act: impl FnOnce(&mut dyn Write) -> Result<(), exporter::ExportError>,
+    ) -> Result<(), Undelivered> {
+        let stop = self.store.stop();
+        let act = |output: &mut dyn Write| {
+            act(&mut Stopping::new(stop, output))?;
+            // Once more, before a file gets its name.
+            stop.check().map_err(exporter::ExportError::Output)
+        };
+        let (written, is_file) = match to {
+            Destination::Path(path) => (
+                exporter::write_file(path, act),
+                path.metadata().map_or(true, |metadata| metadata.is_file()),
+            ),
+            Destination::Stdout => (act(&mut std::io::stdout().lock()), false),
+        };
+        written.map_err(|error| match error.into() {
+            Undelivered::Damaged { digest, error, .. } if !is_file => Undelivered::Damaged {
+                digest,
+                error,
+                receiver: Receiver::Begun,
+            },
+            Undelivered::Otherwise(error) => Undelivered::Otherwise(self.or_cancelled(error)),
+            damaged => damaged,
+        })
+    }
+}
+
+pub(crate) fn export_error(error: &exporter::ExportError) -> Error {
+    match error {
+        exporter::ExportError::ManifestList
+        | exporter::ExportError::Overwrite { .. }
+        | exporter::ExportError::NotALayout { .. } => Error::input(chain(error)),
+        _ => Error::environment("cannot export the image", error),
+    }
+}
+
+/// Returns where a directory goes.
+pub(super) fn directory(to: &Destination) -> Result<&Path, Error> {
+    match to {
+        Destination::Path(path) => Ok(path),
+        Destination::Stdout => Err(Error::input("a directory cannot go to standard output")),
+    }
+}

@@ -1,0 +1,144 @@
+//! Images whose layers are packed as an output wants them.
+
+use kiln_cache::{Compression, Descriptor, ImageRef};
+use kiln_exporter as exporter;
+use kiln_exporter::{Exportable, Family, NamedImage, PackObserver, PackProgress};
+use kiln_snapshotter::{Level, Packing};
+use kiln_solver::Vertex;
+
+use crate::request::{ImageOptions, MediaTypes};
+use crate::transfer::away;
+use crate::{Engine, Error, LocalImage};
+
+impl Engine {
+    /// Packs an image with every layer at hand.
+    pub(crate) fn realise_here(
+        &self,
+        image: &LocalImage,
+        options: &ImageOptions,
+        names: Vec<ImageRef>,
+        packing: PackObserver<'_>,
+    ) -> Result<NamedImage, Error> {
+        let fetch = |wanted: &[Descriptor]| {
+            for descriptor in wanted {
+                self.fetch_from_origin(descriptor)?;
+            }
+            Ok(())
+        };
+        let missing = exporter::Missing::Fetch(&fetch);
+        self.realise(image, options, names, missing, packing)
+    }
+
+    pub(super) fn realise(
+        &self,
+        local: &LocalImage,
+        options: &ImageOptions,
+        names: Vec<ImageRef>,
+        missing: exporter::Missing<'_>,
+        packing: PackObserver<'_>,
+    ) -> Result<NamedImage, Error> {
+        for image in local.images() {
+            self.bring_what_does_not_fit(image, options.compression)?;
+        }
+        let parts = local.images().iter().map(|image| {
+            let options = realise_options(options, image);
+            exporter::realise(image, &self.layers, &self.blobs, &options, missing, packing).map_err(
+                |error| match &error {
+                    _ if self.store.stop().is_asked() => Error::Cancelled,
+                    exporter::RealiseError::Options(_) => Error::input(error.to_string()),
+                    exporter::RealiseError::Fetch(_) => {
+                        self.doubt_what_is_away(image);
+                        away(&error)
+                    }
+                    _ => Error::environment("cannot pack the image", &error),
+                },
+            )
+        });
+        let mut parts: Vec<Exportable> = parts.collect::<Result<_, _>>()?;
+        let Some(index) = &local.index else {
+            let only = parts.pop().expect("an image has one part");
+            return Ok(NamedImage::single(only, names));
+        };
+        let family = match options.media_types {
+            MediaTypes::Oci => Family::of(&local.descriptor().media_type),
+            MediaTypes::Docker => Family::Docker,
+        };
+        let is_same = family == Family::of(&local.descriptor().media_type)
+            && parts.len() == index.manifests.len()
+            && parts
+                .iter()
+                .zip(&index.manifests)
+                .all(|(part, entry)| part.manifest.descriptor.digest == entry.digest);
+        let mut named = NamedImage::index(parts, names, family, index.annotations.clone());
+        if is_same {
+            // Byte for byte, and so with the same digest.
+            let bytes = self
+                .blobs
+                .read(local.descriptor().digest)
+                .map_err(|error| Error::environment("cannot read an image index", &error))?;
+            named.root = exporter::Document::new(&local.descriptor().media_type, bytes);
+        }
+        named.root.descriptor.annotations = local.descriptor().annotations.clone();
+        Ok(named)
+    }
+
+    /// Brings the layers of an image that another machine packed otherwise than is wanted; the
+    /// others are found where they are.
+    fn bring_what_does_not_fit(
+        &self,
+        image: &kiln_cache::Image,
+        wanted: Compression,
+    ) -> Result<(), Error> {
+        for (diff_id, descriptor) in image.layers() {
+            if descriptor.digest == diff_id.0
+                && let Some((id, description)) = self.layers.described_as(diff_id)
+            {
+                match description.blob.compression == wanted {
+                    true => drop(self.note_place(&description)),
+                    false => drop(self.fulfil_for_image(id, &description)?),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns how new layers are packed.
+pub(crate) fn packing(compression: Compression, level: Option<u8>) -> Packing {
+    Packing {
+        compression,
+        level: level.map_or(Level::Default, |level| Level::Exactly(i32::from(level))),
+    }
+}
+
+fn realise_options(options: &ImageOptions, image: &kiln_cache::Image) -> exporter::ImageOptions {
+    exporter::ImageOptions {
+        packing: packing(options.compression, options.level),
+        existing_layers: match options.force {
+            true => exporter::ExistingLayers::Repack,
+            false => exporter::ExistingLayers::Keep,
+        },
+        media_types: match options.media_types {
+            MediaTypes::Oci => exporter::MediaTypes::OfImage,
+            MediaTypes::Docker => exporter::MediaTypes::Docker,
+        },
+        descriptor_annotations: image.descriptor.annotations.clone(),
+        ..exporter::ImageOptions::default()
+    }
+}
+
+/// Passes on as a status of a vertex how far a layer is packed.
+pub(crate) fn report_packing(vertex: &Vertex<'_>, layer: PackProgress) {
+    let PackProgress {
+        diff_id,
+        done_bytes,
+        size_bytes,
+    } = layer;
+    let part = format!("packing {diff_id}");
+    vertex.status(
+        &part,
+        done_bytes,
+        Some(size_bytes),
+        done_bytes == size_bytes,
+    );
+}

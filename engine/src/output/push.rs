@@ -1,0 +1,145 @@
+//! Images on their way to registries.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kiln_cache::ImageRef;
+use kiln_exporter as exporter;
+use kiln_exporter::{NamedImage, PackObserver};
+use kiln_registry::Observer;
+use kiln_solver::Vertex;
+
+use super::{Exported, names, report_packing};
+use crate::assembly::Maker;
+use crate::mend::Undelivered;
+use crate::request::{DanglingWhen, ImageOptions, PushAs};
+use crate::transfer::away;
+use crate::{Engine, Error, LocalImage};
+
+/// Who is told what while an image goes to a registry.
+#[derive(Clone, Copy)]
+pub(crate) struct Listeners<'a> {
+    /// What has been sent.
+    pub(crate) transfers: Observer<'a>,
+    /// What has been packed.
+    pub(crate) packing: PackObserver<'a>,
+    /// What was damaged and is mended.
+    pub(crate) amiss: &'a dyn Fn(&str),
+}
+
+impl Engine {
+    pub(super) fn push_result(
+        &self,
+        maker: &Maker<'_>,
+        image: &LocalImage,
+        options: &ImageOptions,
+    ) -> Result<Exported, Error> {
+        let mut names: Vec<(ImageRef, PushAs)> = names(maker.request, options)
+            .into_iter()
+            .map(|name| (name, options.push_as))
+            .collect();
+        if let Some(dangling) = &options.dangling
+            && (dangling.when == DanglingWhen::Always || names.is_empty())
+        {
+            names.push((dangling.repository.clone(), PushAs::Digest));
+        }
+        let mut pushed = None;
+        for (name, push_as) in names {
+            let observer = |event: kiln_registry::Event| report(maker.vertex, &event);
+            let named = self.push_image(
+                &name,
+                image,
+                options,
+                push_as,
+                Listeners {
+                    transfers: &observer,
+                    packing: &|layer| report_packing(maker.vertex, layer),
+                    amiss: &|message| maker.vertex.warn(message),
+                },
+            )?;
+            let digest = named.root.descriptor.digest;
+            let status = format!("pushing manifest for {name}@{digest}");
+            maker.vertex.status(&status, 0, None, true);
+            pushed = Some(Exported::of_named(&named));
+        }
+        pushed.ok_or_else(|| Error::Input {
+            message: "tag is needed when pushing to registry".to_owned(),
+            hint: Some("name the image with -t".to_owned()),
+        })
+    }
+
+    /// Pushes an image under one name and returns what was pushed.
+    pub(crate) fn push_image(
+        &self,
+        name: &ImageRef,
+        image: &LocalImage,
+        options: &ImageOptions,
+        push_as: PushAs,
+        listeners: Listeners<'_>,
+    ) -> Result<NamedImage, Error> {
+        let tags = match push_as {
+            PushAs::Tags => vec![name.tag().unwrap_or(kiln_cache::DEFAULT_TAG).to_owned()],
+            PushAs::Digest => Vec::new(),
+        };
+        let (engine, is_away) = (self.clone(), Arc::new(AtomicBool::new(false)));
+        let found = Arc::clone(&is_away);
+        let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
+            engine.fetch_from_origin(descriptor).map_err(|error| {
+                found.store(true, Ordering::Relaxed);
+                std::io::Error::other(error)
+            })
+        });
+        let make = || {
+            let named = self
+                .realise(
+                    image,
+                    options,
+                    Vec::new(),
+                    exporter::Missing::Leave,
+                    listeners.packing,
+                )
+                .map_err(|error| self.or_cancelled(error))?;
+            self.go_on()?;
+            Ok(named)
+        };
+        let named = self.deliver(listeners.amiss, make, |named| {
+            let push = exporter::push_image(named, name, tags.clone(), &self.blobs, &fetch);
+            let pushed = self.client.push(name, &push, listeners.transfers);
+            pushed
+                .map(drop)
+                .map_err(|error| match self.undelivered(name, named, &error) {
+                    Undelivered::Otherwise(Error::Cancelled) => Error::Cancelled.into(),
+                    _ if is_away.load(Ordering::Relaxed) => {
+                        for image in image.images() {
+                            self.doubt_what_is_away(image);
+                        }
+                        away(&error).into()
+                    }
+                    undelivered => undelivered,
+                })
+        })?;
+        for layer in named.manifests.iter().flat_map(|part| &part.layers) {
+            let digest = layer.descriptor.digest;
+            // Without the note the layer is uploaded next time; nothing is lost.
+            let _ = exporter::remember_source(&self.store, &self.blobs, digest, name);
+        }
+        Ok(named)
+    }
+}
+
+/// Passes a registry's event on as a status of a vertex.
+pub(crate) fn report(vertex: &Vertex<'_>, event: &kiln_registry::Event) {
+    use kiln_registry::Step;
+    let part = event.digest.to_string();
+    let size = event.size_bytes;
+    let (done, finished) = match event.step {
+        Step::Preparing => (0, false),
+        Step::Downloading { done_bytes } | Step::Uploading { done_bytes } => (done_bytes, false),
+        Step::AlreadyHere
+        | Step::Downloaded
+        | Step::AlreadyThere
+        | Step::Mounted { .. }
+        | Step::Uploaded => (size, true),
+    };
+    vertex.status(&part, done, Some(size), finished);
+}
