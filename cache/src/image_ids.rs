@@ -8,10 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::{Blobs, ImageId, Sha256, Store};
-
-/// Bytes. Registries take no larger ones. (OCI distribution-spec v1.1, "Pushing Manifests")
-const LARGEST_MANIFEST: u64 = 4 << 20;
+use crate::{Blobs, ImageId, LARGEST_MANIFEST, Sha256, Store};
 
 /// The images of a state directory.
 #[derive(Clone, Debug)]
