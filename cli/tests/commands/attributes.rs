@@ -219,10 +219,7 @@ fn stale_files_go_only_where_that_is_allowed() {
 fn images_can_go_by_their_digest_alone() {
     let kiln = kiln();
     let registry = need!(Registry::start());
-    kiln.write(
-        "registries.conf",
-        &fs::read_to_string(registry.registries_conf()).unwrap(),
-    );
+    kiln.knows(&registry);
     let repository = registry.image("team/app");
     for output in [
         format!("type=image,name={repository},push=true,push-by-digest=true,name-canonical=true"),

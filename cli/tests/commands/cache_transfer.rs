@@ -5,169 +5,18 @@
 mod absent; // layers that are elsewhere, and do not come
 mod buildkit; // caches of BuildKit's, and ours in its eyes
 mod forged; // caches that claim too much
+mod machines; // two, and a registry between them
 mod mounts; // what cache mounts held
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::Sha256;
-use kiln_testbed::{Dockerd, Registry, Skip, Skopeo, need, run};
+use kiln_testbed::{Dockerd, Skopeo, need, run};
 use serde_json::Value;
 
-use crate::harness::{Ended, Kiln, names};
-
-/// Two machines and a registry between them.
-struct Machines {
-    registry: Registry,
-    first: Kiln,
-    second: Kiln,
-}
-
-/// A stage whose result is not in the image, and one whose result is.
-const TWO_STAGES: &str = "FROM scratch AS tools\nCOPY busybox /bin/sh\nRUN echo tool > /tool\n\
-     FROM scratch\nCOPY busybox /bin/sh\nRUN echo one > /one\nCOPY --from=tools /tool /tool\n\
-     RUN echo two > /two\nCMD [\"sh\", \"-c\", \"echo $(cat /one /two /tool)\"]\n";
-
-impl Machines {
-    fn new() -> Result<Self, Skip> {
-        let machines = Self {
-            registry: Registry::start()?,
-            first: Kiln::for_builds()?,
-            second: Kiln::for_builds()?,
-        };
-        let conf = fs::read_to_string(machines.registry.registries_conf()).unwrap();
-        for kiln in [&machines.first, &machines.second] {
-            kiln.write("registries.conf", &conf);
-        }
-        machines.dockerfile(TWO_STAGES);
-        Ok(machines)
-    }
-
-    fn dockerfile(&self, text: &str) {
-        self.first.dockerfile(text);
-        self.second.dockerfile(text);
-    }
-
-    /// Returns one more machine.
-    fn another(&self) -> Result<Kiln, Skip> {
-        let kiln = Kiln::for_builds()?;
-        let conf = fs::read_to_string(self.registry.registries_conf()).unwrap();
-        kiln.write("registries.conf", &conf);
-        let dockerfile = fs::read_to_string(self.first.scratch.join("ctx/Dockerfile")).unwrap();
-        kiln.dockerfile(&dockerfile);
-        Ok(kiln)
-    }
-
-    /// Returns the requests that the registry was sent while `act` went on, as `METHOD path`.
-    fn requests(&self, act: impl FnOnce()) -> Vec<String> {
-        let before = self.registry.log().len();
-        act();
-        let log = self.registry.log();
-        let field = |line: &str, name: &str| {
-            let (_, rest) = line.split_once(name)?;
-            Some(
-                rest.split([' ', '"'])
-                    .find(|part| !part.is_empty())?
-                    .to_owned(),
-            )
-        };
-        log[before..]
-            .lines()
-            .filter(|line| line.contains("response completed"))
-            .filter_map(|line| {
-                let method = field(line, "http.request.method=")?;
-                let uri = field(line, "http.request.uri=")?;
-                Some(format!("{method} {uri}"))
-            })
-            .collect()
-    }
-}
-
-/// Changes the config of a cache in a directory, and the digests that lead to it.
-fn edit_cache(directory: &Path, change: impl FnOnce(&mut Value)) {
-    let path = |digest: &Value| {
-        let hex = digest.as_str().unwrap().strip_prefix("sha256:").unwrap();
-        directory.join("blobs/sha256").join(hex)
-    };
-    let put = |value: &Value| {
-        let bytes = serde_json::to_vec(value).unwrap();
-        let digest = Value::from(Sha256::of(&bytes).to_string());
-        fs::write(path(&digest), &bytes).unwrap();
-        (digest, Value::from(bytes.len()))
-    };
-    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
-    let top = directory.join("index.json");
-    let mut index = read(&top);
-    let entry = &mut index["manifests"][0];
-    let mut manifest = read(&path(&entry["digest"]));
-    let pointer = &mut manifest["config"];
-    assert_eq!(
-        pointer["mediaType"],
-        "application/vnd.buildkit.cacheconfig.v0"
-    );
-    let mut config = read(&path(&pointer["digest"]));
-    change(&mut config);
-    (pointer["digest"], pointer["size"]) = put(&config);
-    (entry["digest"], entry["size"]) = put(&manifest);
-    fs::write(top, serde_json::to_vec(&index).unwrap()).unwrap();
-}
-
-#[track_caller]
-fn build(kiln: &Kiln, arguments: &[&str]) -> Ended {
-    let all = [&["build", "--progress=plain"], arguments, &["ctx"]].concat();
-    let ended = kiln.run(&all);
-    assert_eq!(ended.code, 0, "{ended:#?}");
-    ended
-}
-
-/// Returns the instructions that ran.
-fn ran(ended: &Ended) -> BTreeSet<String> {
-    let steps = ended.stderr.lines().filter_map(|line| {
-        let (number, name) = line.split_once(" [")?;
-        let (place, text) = name.split_once("] ")?;
-        let is_cached = ended.stderr.contains(&format!("\n{number} CACHED\n"));
-        let is_done = ended.stderr.contains(&format!("\n{number} DONE "));
-        (place != "internal" && is_done && !is_cached).then(|| text.to_owned())
-    });
-    steps.collect()
-}
-
-/// Returns what a command printed behind a word.
-fn printed(ended: &Ended, word: &str) -> Vec<String> {
-    let lines = ended.stderr.lines().filter(|line| !line.contains("RUN"));
-    let text = |line: &str| Some(line.split_once(&format!(" {word} "))?.1.to_owned());
-    lines.filter_map(text).collect()
-}
-
-fn set(texts: &[&str]) -> BTreeSet<String> {
-    texts.iter().map(|text| (*text).to_owned()).collect()
-}
-
-/// Returns the digests of the blobs that were downloaded, and how often each.
-fn downloads(requests: &[String]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for request in requests {
-        if let Some(path) = request.strip_prefix("GET ")
-            && let Some((_, digest)) = path.split_once("/blobs/")
-        {
-            *counts.entry(digest.to_owned()).or_insert(0) += 1;
-        }
-    }
-    counts
-}
-
-fn unpacked_layers(kiln: &Kiln) -> usize {
-    let layers = kiln.scratch.join("state/layers");
-    fs::read_dir(layers).map_or(0, |groups| {
-        let inside = |group: std::io::Result<fs::DirEntry>| names(&group.unwrap().path()).len();
-        groups.map(inside).sum()
-    })
-}
-
-fn id(kiln: &Kiln, name: &str) -> String {
-    kiln.ok(&["inspect", "-f", "{{.Id}}", name])
-}
+use self::machines::*;
+use crate::harness::{Kiln, names};
 
 /// Without it, the build is the same build. An export that nobody makes is another matter.
 #[test]
@@ -273,8 +122,7 @@ fn the_least_has_the_layers_of_the_result_and_the_most_has_all() {
     assert_eq!(ran(&ended), set(&["RUN echo tool > /tool"]));
 
     let third = need!(Kiln::for_builds());
-    let conf = fs::read_to_string(registry.registries_conf()).unwrap();
-    third.write("registries.conf", &conf);
+    third.knows(registry);
     let changed = TWO_STAGES.replace("echo two", "cat /tool");
     third.dockerfile(&changed);
     let ended = build(&third, &["-t", "app", "--cache-from", &most]);
@@ -378,10 +226,7 @@ fn an_image_can_hold_its_cache() {
     );
     first.ok(&["pull", &again]);
     let third = need!(Kiln::for_builds());
-    third.write(
-        "registries.conf",
-        &fs::read_to_string(registry.registries_conf()).unwrap(),
-    );
+    third.knows(registry);
     third.dockerfile(TWO_STAGES);
     let ended = build(&third, &["--cache-from", &again]);
     assert_eq!(ran(&ended), set(&[]));
@@ -454,10 +299,7 @@ fn what_is_not_to_be_had_is_built() {
     }
     assert_eq!(damaged, 4);
     let third = need!(Kiln::for_builds());
-    third.write(
-        "registries.conf",
-        &fs::read_to_string(registry.registries_conf()).unwrap(),
-    );
+    third.knows(registry);
     third.dockerfile(&format!("{TWO_STAGES}RUN echo three\n"));
     let ended = build(&third, &["-t", "app", "--cache-from", &cache]);
     assert!(

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use kiln_testbed::{Scratch, Skip, busybox};
+use kiln_testbed::{Registry, Scratch, Skip, busybox};
 use regex::Regex;
 
 /// A kiln and its state.
@@ -95,6 +95,12 @@ impl Kiln {
         let ended = self.run(arguments);
         assert_eq!(ended.code, 0, "{arguments:?}: {ended:#?}");
         ended.stdout.trim_end_matches('\n').to_owned()
+    }
+
+    /// Tells the kiln that a registry speaks plain HTTP.
+    pub(crate) fn knows(&self, registry: &Registry) {
+        let conf = fs::read_to_string(registry.registries_conf()).unwrap();
+        self.write("registries.conf", &conf);
     }
 
     /// Writes a Dockerfile into the context `ctx`.

@@ -1,7 +1,6 @@
 //! Local images: lists, names, templates (cli.md section 3).
 
 use insta::assert_snapshot;
-use std::fs;
 
 use kiln_testbed::{Registry, need};
 
@@ -182,8 +181,7 @@ fn images_of_containers_are_not_removed_by_the_way() {
 fn an_image_is_as_large_before_its_first_use_as_after() {
     let kiln = need!(Kiln::for_builds());
     let registry = need!(Registry::start());
-    let conf = fs::read_to_string(registry.registries_conf()).unwrap();
-    kiln.write("registries.conf", &conf);
+    kiln.knows(&registry);
     let name = registry.image("app:v1");
     kiln.dockerfile("FROM scratch\nCOPY busybox /bin/sh\nRUN >/d\n");
     // Of a packed layer its last bytes tell, unless it is packed in several pieces.

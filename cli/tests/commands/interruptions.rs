@@ -205,8 +205,7 @@ fn archives_are_whole_or_not_there() {
 fn a_push_ends_while_it_packs() {
     let kiln = need!(Kiln::for_builds());
     let registry = need!(Registry::start());
-    let conf = fs::read_to_string(registry.registries_conf()).unwrap();
-    kiln.write("registries.conf", &conf);
+    kiln.knows(&registry);
     with_long_steps(&kiln);
     let name = registry.image("app");
     kiln.ok(&["build", "-t", &name, "ctx"]);

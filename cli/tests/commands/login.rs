@@ -12,10 +12,7 @@ fn passwords_come_from_standard_input() {
     let registry = need!(Registry::with_basic_auth("ada", "secret"));
     let kiln = Kiln::new();
     let server = registry.address();
-    kiln.write(
-        "registries.conf",
-        &fs::read_to_string(registry.registries_conf()).unwrap(),
-    );
+    kiln.knows(&registry);
     let login = |password: &str| {
         kiln.run_with(
             password,

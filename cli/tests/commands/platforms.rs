@@ -297,10 +297,7 @@ fn indexes_travel_through_archives() {
 fn indexes_are_pushed_whole_or_in_part() {
     let kiln = kiln_with_files();
     let registry = need!(Registry::start());
-    kiln.write(
-        "registries.conf",
-        &fs::read_to_string(registry.registries_conf()).unwrap(),
-    );
+    kiln.knows(&registry);
     let name = registry.image("team/app:v1");
     let pushed = ["--push", "--metadata-file=meta", "ctx"];
     kiln.ok(&[
@@ -357,10 +354,7 @@ fn what_is_no_platform_is_refused_by_name() {
 fn images_for_another_platform_are_pointed_out() {
     let kiln = need!(Kiln::for_builds());
     let registry = need!(Registry::start());
-    kiln.write(
-        "registries.conf",
-        &fs::read_to_string(registry.registries_conf()).unwrap(),
-    );
+    kiln.knows(&registry);
     let name = registry.image("team/app:v1");
     kiln.dockerfile("FROM scratch\nCOPY busybox /bin/sh\n");
     kiln.ok(&["build", "--platform=linux/s390x", "-t", &name, "ctx"]);

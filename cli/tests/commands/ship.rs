@@ -12,10 +12,7 @@ use crate::harness::Kiln;
 fn what_is_pushed_can_be_pulled() {
     let kiln = need!(Kiln::for_builds());
     let registry = need!(Registry::start());
-    kiln.write(
-        "registries.conf",
-        &fs::read_to_string(registry.registries_conf()).unwrap(),
-    );
+    kiln.knows(&registry);
     let name = registry.image("team/app:v1");
     kiln.dockerfile("FROM scratch\nCOPY busybox /b\n");
     kiln.ok(&["build", "-t", &name, "ctx"]);
@@ -67,10 +64,7 @@ fn what_is_pushed_can_be_pulled() {
 fn run_pulls_what_is_missing() {
     let kiln = need!(Kiln::for_builds());
     let registry = need!(Registry::start());
-    kiln.write(
-        "registries.conf",
-        &fs::read_to_string(registry.registries_conf()).unwrap(),
-    );
+    kiln.knows(&registry);
     let name = registry.image("app");
     kiln.build_shell(&name, "CMD [\"sh\", \"-c\", \"echo hello\"]");
     kiln.ok(&["push", "-q", &name]);
@@ -129,13 +123,12 @@ fn archives_carry_names_and_ids() {
 fn a_base_that_no_step_reads_stays_in_its_registry() {
     let kiln = need!(Kiln::for_builds());
     let registry = need!(Registry::start());
-    let configuration = fs::read_to_string(registry.registries_conf()).unwrap();
-    kiln.write("registries.conf", &configuration);
+    kiln.knows(&registry);
     let base = registry.image("team/base");
     kiln.build_shell(&base, "CMD [\"true\"]");
     kiln.ok(&["push", "-q", &base]);
     let other = need!(Kiln::for_builds());
-    other.write("registries.conf", &configuration);
+    other.knows(&registry);
     other.write("ctx/file", "content");
     let downloads = || {
         let log = registry.log();
@@ -150,7 +143,7 @@ fn a_base_that_no_step_reads_stays_in_its_registry() {
         // Its config is all that is read of it, and once is enough.
         assert!(downloads() - before <= 1, "{}", registry.log());
         let pulled = need!(Kiln::for_builds());
-        pulled.write("registries.conf", &configuration);
+        pulled.knows(&registry);
         pulled.ok(&["pull", "-q", &app]);
         assert_eq!(
             pulled.ok(&["run", "--rm", &app, "sh", "-c", "echo here"]),
