@@ -129,17 +129,8 @@ impl Action {
         };
         let build = |chance: &mut Chance| Self::Build {
             name: format!("app:{}", chance.below(3)),
-            // One that was built before is found, or what was lost of it is made again.
-            variant: Variant(number - u32::try_from(chance.below(3)).unwrap_or(0).min(number)),
-            way: chance.one_of(&[
-                Way::Context,
-                Way::Context,
-                Way::Context,
-                Way::Git,
-                Way::GitContext,
-                Way::Download,
-                Way::CacheMount,
-            ]),
+            variant: Variant::recent(number, chance),
+            way: Way::choose(chance),
         };
         let containers: Vec<&String> = promises.containers.keys().collect();
         let name = |chance: &mut Chance| chance.one_of(&names).clone();

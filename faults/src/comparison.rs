@@ -210,16 +210,8 @@ impl Machine<'_> {
 
     /// Builds what was built before, for what is left of that in the cache.
     fn build_again(&self, chance: &mut Chance) -> Result<(), String> {
-        let back = u32::try_from(chance.below(3)).unwrap_or(0).min(self.number);
-        let variant = Variant(self.number - back);
-        let way = chance.one_of(&[
-            Way::Context,
-            Way::Context,
-            Way::Git,
-            Way::GitContext,
-            Way::Download,
-            Way::CacheMount,
-        ]);
+        let variant = Variant::recent(self.number, chance);
+        let way = Way::choose(chance);
         let context = self
             .world
             .context(variant, way)

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use kiln_testbed::{Skip, busybox};
 
+use crate::chance::Chance;
+
 /// What an image holds: the number that all its files follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Variant(pub(crate) u32);
@@ -25,6 +27,21 @@ pub(crate) enum Way {
     CacheMount,
 }
 
+impl Way {
+    /// Chooses one, the plain way most often.
+    pub(crate) fn choose(chance: &mut Chance) -> Self {
+        chance.one_of(&[
+            Self::Context,
+            Self::Context,
+            Self::Context,
+            Self::Git,
+            Self::GitContext,
+            Self::Download,
+            Self::CacheMount,
+        ])
+    }
+}
+
 /// Where variants are served.
 pub(crate) trait Site {
     /// Returns the URL of a repository with the files below `/data`.
@@ -41,6 +58,13 @@ const SMALL: u32 = 40;
 const LARGE: &str = "large";
 
 impl Variant {
+    /// Chooses the one of a trial, or of one of the two trials before it: what was made of those is
+    /// found, or what was lost of it is made again.
+    pub(crate) fn recent(number: u32, chance: &mut Chance) -> Self {
+        let back = u32::try_from(chance.below(3)).unwrap_or(0).min(number);
+        Self(number - back)
+    }
+
     /// Writes the context of the image.
     pub(crate) fn write_context(
         self,
