@@ -13,8 +13,9 @@
 //! # Many lowers
 //!
 //! `lowerdir+` (Linux 6.7) takes one directory per call. Older kernels want one string, which
-//! fsconfig(2) cuts at 256 bytes and mount(2) at a page; so there the mount is made by mount(2)
-//! in a throw-away mount namespace, with the directories named `/proc/self/fd/N`.
+//! fsconfig(2) cuts at 256 bytes and mount(2), without a word, at a page; so there the mount is made
+//! by mount(2) in a throw-away mount namespace, from within `/proc/self/fd`, where every directory
+//! has a name of a few digits.
 //!
 //! # Volatile
 //!
@@ -93,6 +94,9 @@ enum Syncs {
 }
 
 fn mount_with(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
+    if spec.lowers.len() > MOST_LOWERS {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, TooManyLayers));
+    }
     match (&*spec.lowers, &spec.upper_and_work) {
         ([], None) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -104,10 +108,7 @@ fn mount_with(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
         _ => match mount_one_by_one(spec, syncs) {
             // EINVAL is how a kernel before 6.7 answers to `lowerdir+`.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                mount_by_string(spec, syncs).or(Err(match spec.lowers.len() > MOST_LOWERS {
-                    true => io::Error::new(io::ErrorKind::InvalidInput, TooManyLayers),
-                    false => error,
-                }))
+                mount_by_string(spec, syncs).or(Err(error))
             }
             other => other,
         },
@@ -274,9 +275,10 @@ fn mount_by_string(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
         )?;
         let mut held = Vec::new();
         let mut name = |path: &Path| -> io::Result<String> {
-            let (name, descriptor) = descriptor_name(path)?;
+            let (_, descriptor) = descriptor_name(path)?;
+            let name = descriptor.as_raw_fd().to_string();
             held.push(descriptor);
-            Ok(name.display().to_string())
+            Ok(name)
         };
         let lowers: Vec<String> = spec
             .lowers
@@ -297,12 +299,18 @@ fn mount_by_string(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
             }
             None => flags |= MountFlags::RDONLY,
         }
+        // The kernel would cut the rest off and mount what remains.
+        if data.len() >= rustix::param::page_size() {
+            return Err(Errno::TOOBIG.into());
+        }
         // Any directory serves as mount point: nobody else sees this namespace.
-        let target = spec.lowers.first().ok_or(Errno::INVAL)?;
+        let target = std::path::absolute(spec.lowers.first().ok_or(Errno::INVAL)?)?;
         let data = CString::new(data).map_err(|_| Errno::INVAL)?;
-        rustix::mount::mount("overlay", target, "overlay", flags, Some(&*data))?;
-        let tree = bind(target)?;
-        unmount(target, UnmountFlags::DETACH)?;
+        // This thread's alone, since it was separated from the others' view of file systems.
+        rustix::process::chdir("/proc/self/fd")?;
+        rustix::mount::mount("overlay", &target, "overlay", flags, Some(&*data))?;
+        let tree = bind(&target)?;
+        unmount(&target, UnmountFlags::DETACH)?;
         Ok(tree)
     })
 }

@@ -71,17 +71,25 @@ fn hundreds_of_lowers(scratch: &Path) {
 /// The kernel itself calls it an invalid argument.
 fn too_many_lowers(scratch: &Path) {
     let lowers = (0..501).map(|number| directory(scratch.join(number.to_string())));
-    let spec = OverlaySpec {
+    let mut spec = OverlaySpec {
         lowers: lowers.collect(),
         upper_and_work: None,
     };
     let error = overlay::mount(&spec).unwrap_err().to_string();
     assert!(error.contains("which is 500"), "{error}");
+    // mount(2) cuts what is longer than a page and mounts the rest.
+    for interface in [Interface::OneByOne, Interface::OneString] {
+        assert!(overlay::mount_stack(&spec, interface).is_err());
+    }
+    let many = spec.lowers.iter().cycle().take(2000).cloned().collect();
+    spec.lowers = many;
+    let error = overlay::mount_stack(&spec, Interface::OneString).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::E2BIG));
 }
 
 /// What kernels before 6.7 get.
 fn one_string(scratch: &Path) {
-    let lowers: Vec<PathBuf> = (0..100)
+    let lowers: Vec<PathBuf> = (0..499)
         .map(|number| {
             let lower = directory(scratch.join(format!("a:directory,number {number}")));
             fs::write(lower.join(number.to_string()), "").unwrap();
@@ -97,7 +105,7 @@ fn one_string(scratch: &Path) {
         upper_and_work: None,
     };
     let root = overlay::mount_stack(&spec, Interface::OneString).unwrap();
-    assert_eq!(fs::read_dir(path_of(&root)).unwrap().count(), 100);
+    assert_eq!(fs::read_dir(path_of(&root)).unwrap().count(), 499);
     assert_eq!(fs::read_dir(&lowers[0]).unwrap().count(), 1);
     spec.upper_and_work = Some((upper.clone(), work));
     let root = overlay::mount_stack(&spec, Interface::OneString).unwrap();
