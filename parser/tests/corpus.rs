@@ -1,4 +1,4 @@
-//! The inputs under `fuzz/corpus/` that somebody gave a name, through the checks of the fuzzing
+//! The inputs under `proof/fuzz/corpus/` that somebody gave a name, through the checks of the fuzzing
 //! targets.
 
 #![expect(clippy::print_stderr, reason = "names the input that breaks something")]
@@ -11,7 +11,7 @@ mod checks;
 /// Runs a check on all inputs of its target. Those a fuzzer found have hashes for names.
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fuzz/corpus")
+        .join("../proof/fuzz/corpus")
         .join(target);
     let mut count = 0;
     for entry in fs::read_dir(&folder).expect("each target has a corpus") {

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "only")]
     pub(crate) quick: bool,
 
-    /// The scenarios to run, instead of the usual ones (see bench/README.md).
+    /// The scenarios to run, instead of the usual ones (see proof/bench/README.md).
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = PossibleValuesParser::new(scenarios::names()))]
     pub(crate) only: Vec<String>,
 

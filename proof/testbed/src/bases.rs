@@ -163,6 +163,7 @@ fn remove_others(layouts: &Path, name: &str, current: &Path) {
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate lies in the workspace")
+        .ancestors()
+        .nth(2)
+        .expect("the crate lies two directories down")
 }

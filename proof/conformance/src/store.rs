@@ -8,8 +8,9 @@ use crate::case::{Case, Disagreement};
 /// Returns the directory with the cases.
 pub fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate lies in the workspace")
+        .ancestors()
+        .nth(2)
+        .expect("the crate lies two directories down")
         .join("testdata/conformance")
 }
 

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::mirror::Mirror;
 
 /// An application that needs express: the demo's.
-const PACKAGE: &str = include_str!("../../../testdata/node-app/package.json");
-const LOCK: &str = include_str!("../../../testdata/node-app/package-lock.json");
+const PACKAGE: &str = include_str!("../../../../testdata/node-app/package.json");
+const LOCK: &str = include_str!("../../../../testdata/node-app/package-lock.json");
 
 /// `npm ci`, from a server that holds just the packages.
 pub(super) fn prepare(area: &Area) -> Result<Box<dyn Scenario + '_>, Error> {

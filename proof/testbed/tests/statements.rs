@@ -26,7 +26,10 @@ const COMMAND: &str = "KILN_UPDATE=1 cargo test -p kiln-testbed --test statement
 type Citation = String;
 
 fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap()
 }
 
 #[test]
