@@ -12,7 +12,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ActionKey, LayerId, Sha256, Store, Timestamp};
+use crate::Store;
+use kiln_oci::{Sha256, Timestamp};
+use kiln_tree::{Blake3, Encode, Encoder, LayerId};
+
+kiln_oci::identity! {
+    /// Names a step and its inputs; leads to an [`crate::ActionRecord`].
+    ActionKey(Blake3)
+}
+
+impl Encode for ActionKey {
+    fn encode(&self, encoder: &mut Encoder) {
+        self.0.encode(encoder);
+    }
+}
 
 /// How exactly the last use of a record is known.
 const USE_RESOLUTION: Duration = Duration::from_secs(3600);
@@ -243,16 +256,24 @@ pub(crate) fn touch(path: &std::path::Path) -> io::Result<()> {
 }
 
 /// Durations as whole milliseconds.
-pub(crate) mod milliseconds {
+pub mod milliseconds {
     use std::time::Duration;
 
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    /// Writes a duration.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    /// Reads a duration.
+    ///
+    /// # Errors
+    /// When it is no number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         u64::deserialize(from).map(Duration::from_millis)
     }
 }
@@ -260,7 +281,7 @@ pub(crate) mod milliseconds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Blake3;
+    use kiln_tree::Blake3;
 
     #[test]
     fn records_read_back_under_every_key() {

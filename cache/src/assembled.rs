@@ -6,7 +6,9 @@
 use std::fs;
 use std::io;
 
-use crate::{Blake3, Sha256, Store};
+use crate::Store;
+use kiln_oci::Sha256;
+use kiln_tree::Blake3;
 
 /// The images of a state directory, by the digest of everything that makes them.
 ///

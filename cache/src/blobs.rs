@@ -12,7 +12,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::PathBuf;
 
-use crate::{Descriptor, Sha256, Sha256Writer, Store, Unsettled};
+use crate::{Store, Unsettled};
+use kiln_oci::{Descriptor, Sha256, Sha256Writer};
 
 /// Why a blob could not be stored or read.
 #[derive(Debug, thiserror::Error)]

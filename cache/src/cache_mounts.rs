@@ -17,7 +17,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::actions::touch;
-use crate::{Blake3, Flight, Store};
+use crate::{Flight, Store};
+use kiln_tree::Blake3;
 
 /// Makes the directory at a path, the beginning of a new copy.
 pub type FillCacheMount<'a> = dyn Fn(&Path, CacheCopy) -> io::Result<()> + 'a;

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Blake3, Sha256, Store, Timestamp};
+use crate::Store;
+use kiln_oci::{Sha256, Timestamp};
+use kiln_tree::Blake3;
 
 /// The downloads that a state directory remembers.
 #[derive(Clone, Debug)]

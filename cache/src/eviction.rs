@@ -9,7 +9,8 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use crate::{EvictionReason, Ledger, Thing, Timestamp};
+use crate::{EvictionReason, Ledger, Thing};
+use kiln_oci::Timestamp;
 
 /// How much the cache may keep. The words are BuildKit's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -95,7 +95,7 @@ fn open(store: &Store, key: ActionKey) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Blake3;
+    use kiln_tree::Blake3;
 
     #[test]
     fn one_runs_and_the_other_waits() {

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::{Blobs, ImageId, LARGEST_MANIFEST, Sha256, Store};
+use crate::{Blobs, Store};
+use kiln_oci::{ImageId, LARGEST_MANIFEST, Sha256};
 
 /// The images of a state directory.
 #[derive(Clone, Debug)]

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use crate::{DEFAULT_TAG, ImageRef, Sha256, Store};
+use crate::Store;
+use kiln_oci::{DEFAULT_TAG, ImageRef, Sha256};
 
 /// Why a name could not be read or written.
 #[derive(Debug, thiserror::Error)]

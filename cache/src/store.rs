@@ -54,8 +54,8 @@ use format::{FORMAT, check_format, open_lock, take_over};
 pub use open_error::OpenError;
 use ownership::shut_out_others;
 
-use crate::stop::Stop;
 use crate::work::{Announcement, Unsettled, WorkDir, WorkRoot};
+use kiln_threads::Stop;
 
 /// An open state directory.
 ///

@@ -16,7 +16,8 @@ use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{ActionKey, Store, Timestamp};
+use crate::{ActionKey, Store};
+use kiln_oci::Timestamp;
 
 /// Lines that are kept when the file is shortened: some two megabytes.
 const KEPT: usize = 20_000;
@@ -206,7 +207,7 @@ fn parse(line: &str) -> Option<(ActionKey, Tombstone)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Blake3;
+    use kiln_tree::Blake3;
 
     fn key(number: usize) -> ActionKey {
         ActionKey(Blake3::of(&number.to_le_bytes()))

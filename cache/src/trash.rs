@@ -12,7 +12,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{Store, remove_tree};
+use crate::Store;
+use kiln_files::remove_tree;
 
 /// The trash of a state directory.
 #[derive(Debug)]

@@ -34,8 +34,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::process_directory::{ProcessDirectory, Turn, abandoned};
-use crate::{LayerId, Sha256, Store};
+use crate::Store;
+use kiln_files::{ProcessDirectory, Turn, abandoned, remove_tree};
+use kiln_oci::Sha256;
+use kiln_tree::LayerId;
 
 /// Something that has its name, but whose bytes may not be on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -306,43 +308,11 @@ fn delete_unfinished(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Deletes a directory with everything in it, directories without permissions too.
-///
-/// Symbolic links are deleted, never followed.
-///
-/// # Errors
-/// When something cannot be deleted.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            open_directories(path)?;
-            fs::remove_dir_all(path)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// Gives the owner full access to every directory below `path`; only the owner's processes see it.
-fn open_directories(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    if !fs::symlink_metadata(path)?.is_dir() {
-        return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_directories(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Blake3, Blobs};
+    use crate::Blobs;
+    use kiln_tree::Blake3;
 
     fn announced(store: &Store) -> BTreeSet<Unsettled> {
         let works = entries(&store.path("work")).unwrap();

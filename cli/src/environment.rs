@@ -8,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-use kiln_cache::Platform;
 use kiln_engine::{Programs, UnpackLimit};
+use kiln_oci::Platform;
 use kiln_registry::{ClientOptions, Credentials, Proxies, RegistriesConf, Secret};
 use kiln_runtime::OuterProc;
 use serde_json::Value;

@@ -1,8 +1,8 @@
 //! `kiln history`.
 
 use clap::Args;
-use kiln_cache::Timestamp;
 use kiln_engine::HistoryRow;
+use kiln_oci::Timestamp;
 use serde_json::{Value, json};
 
 use crate::environment::Environment;

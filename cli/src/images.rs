@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use kiln_cache::{ImageRef, Timestamp};
 use kiln_engine::{Engine, ImageSummary, Removal};
+use kiln_oci::{ImageRef, Timestamp};
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
@@ -248,7 +248,7 @@ pub(crate) fn rmi(arguments: &RmiArguments, environment: &Environment) -> Outcom
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::{ImageId, Sha256};
+    use kiln_oci::{ImageId, Sha256};
 
     use super::*;
 

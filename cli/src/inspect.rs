@@ -3,8 +3,8 @@
 mod zeros; // what is absent
 
 use clap::{Args, ValueEnum};
-use kiln_cache::Platform;
 use kiln_engine::{Engine, Error};
+use kiln_oci::Platform;
 use kiln_runtime::containers::ContainerError;
 use serde_json::Value;
 

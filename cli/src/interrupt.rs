@@ -37,7 +37,7 @@ pub(crate) fn watch(engine: &Engine) -> Result<Cancel, Failure> {
     };
     let waiting = thread::Builder::new().spawn(wait);
     waiting.map_err(|error| {
-        let error = kiln_cache::cannot_start(error);
+        let error = kiln_threads::cannot_start(error);
         Failure::new(format!("cannot prepare for signals: {error}"))
     })?;
     Ok(cancel)

@@ -1,6 +1,6 @@
 //! `--platform`, of whatever command.
 
-use kiln_cache::Platform;
+use kiln_oci::Platform;
 
 use crate::environment::Environment;
 use crate::failure::Failure;

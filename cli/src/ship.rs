@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use clap::Args;
-use kiln_cache::ImageRef;
 use kiln_engine::{Destination, Engine, LoadSource};
+use kiln_oci::ImageRef;
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};

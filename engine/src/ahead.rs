@@ -1,6 +1,6 @@
 //! What the exporters of a build will want of its layers, so that it is there when they ask.
 
-use kiln_cache::Compression;
+use kiln_oci::Compression;
 use kiln_snapshotter::{Layer, LayerError, Packing};
 use kiln_solver::LayerUse;
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::Platform;
+use kiln_oci::Platform;
 
 use crate::request::{Annotation, AnnotationPlace, BuildRequest, ImageOptions};
 

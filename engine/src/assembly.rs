@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::{Blake3, Encoder, Image, Platform, State, Timestamp};
+use kiln_cache::State;
 use kiln_exporter as exporter;
 use kiln_exporter::{Assembly, Change, NewLayer, PlannedEntry, SharedCache};
+use kiln_oci::{Image, Platform, Timestamp};
 use kiln_snapshotter::{Layer, TarFacts};
 use kiln_solver::{Reporter, Vertex};
+use kiln_tree::{Blake3, Encoder};
 
 use crate::annotations::Annotations;
 use crate::output::{Built, Form};
@@ -109,15 +111,16 @@ impl<'a> Maker<'a> {
         let engine = self.engine;
         let known = engine.assembled.get(inputs);
         self.vertex.status("exporting layers", 0, None, false);
-        let mut image = match known.and_then(|known| Image::read(&engine.blobs, known).ok()) {
-            Some(image) => image,
-            None => {
-                let image = self.assemble(built, wish, platform, of_manifest, inline)?;
-                // Without the note the next build puts it together again.
-                let _ = engine.assembled.put(inputs, image.descriptor.digest);
-                image
-            }
-        };
+        let mut image =
+            match known.and_then(|known| kiln_cache::read_image(&engine.blobs, known).ok()) {
+                Some(image) => image,
+                None => {
+                    let image = self.assemble(built, wish, platform, of_manifest, inline)?;
+                    // Without the note the next build puts it together again.
+                    let _ = engine.assembled.put(inputs, image.descriptor.digest);
+                    image
+                }
+            };
         let family = family(wish.media_types);
         image = exporter::store_in_family(&engine.blobs, image, family)
             .map_err(|error| broken(&error))?;

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_cache::{Descriptor, DiffId, Image, ImageRef, LayerId, MediaKind, Sha256, Task};
+use kiln_oci::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256};
 use kiln_registry::Step;
 use kiln_snapshotter::Layer;
 use kiln_solver::{
     BringError, Fault, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, VertexEnd,
 };
+use kiln_threads::Task;
+use kiln_tree::LayerId;
 
 use crate::error::{chain, unpack_hint};
 use crate::{Engine, Error, ErrorClass};
@@ -132,7 +134,7 @@ impl Engine {
                     .map(|&position| {
                         let (diff_id, descriptor) = wanted[position];
                         let report = &report;
-                        kiln_cache::begin(scope, move || {
+                        kiln_threads::begin(scope, move || {
                             self.unpack(name, diff_id, descriptor, report)
                         })
                     })

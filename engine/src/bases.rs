@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use kiln_cache::{Image, ImageRef, Platform, Sha256};
+use kiln_oci::{Image, ImageRef, Platform, Sha256};
 use kiln_solver::{BaseError, BaseRequest, Bases, Fault, ImageSource, Reporter, VertexEnd};
 
 use crate::error::chain;
@@ -29,7 +29,7 @@ impl Bases for Resolver<'_> {
             for (request, result) in requests.iter().zip(&results) {
                 let is_known = result.lock().is_ok_and(|result| result.is_some());
                 if !is_known {
-                    kiln_cache::begin(scope, move || {
+                    kiln_threads::begin(scope, move || {
                         let image = self.remote(request);
                         *result
                             .lock()
@@ -131,10 +131,12 @@ impl Resolver<'_> {
             .pull(name, platform, &engine.blobs, &|_| {})
             .map_err(|error| base_error(name, &error))?;
         let image =
-            Image::read(&engine.blobs, pulled.manifest.digest).map_err(|error| BaseError {
-                message: chain(&error),
-                hint: None,
-                fault: Fault::Input,
+            kiln_cache::read_image(&engine.blobs, pulled.manifest.digest).map_err(|error| {
+                BaseError {
+                    message: chain(&error),
+                    hint: None,
+                    fault: Fault::Input,
+                }
             })?;
         engine.remember_origin(name, &image);
         if let Some(pin) = pin(name, platform) {
@@ -161,7 +163,7 @@ fn pin(name: &ImageRef, platform: &Platform) -> Option<ImageRef> {
     if name.digest().is_some() {
         return None;
     }
-    let tag = name.tag().unwrap_or(kiln_cache::DEFAULT_TAG);
+    let tag = name.tag().unwrap_or(kiln_oci::DEFAULT_TAG);
     let platform = platform.to_string().replace('/', "-");
     // A tag has at most 128 characters; a longer one is simply not remembered.
     name.with_tag(&format!("{tag}--{platform}")).ok()

@@ -7,8 +7,10 @@ use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
 
-use kiln_cache::{Entry, GuestPath, Kind, Timestamp, compare_paths};
+use kiln_files::{GuestPath, compare_paths};
+use kiln_oci::Timestamp;
 use kiln_snapshotter::{Layer, LayerError};
+use kiln_tree::{Entry, Kind};
 use serde_json::Value;
 
 /// A file that is not the same in both layers.
@@ -252,7 +254,7 @@ mod tests {
             uid: 0,
             gid: 0,
             mtime: Timestamp::from_seconds(seconds),
-            xattrs: kiln_cache::Xattrs::default(),
+            xattrs: kiln_tree::Xattrs::default(),
         }
     }
 

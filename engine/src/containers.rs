@@ -9,7 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_cache::{GuestPath, Image, ImageRef, Platform, RunConfig, Timestamp};
+use kiln_files::GuestPath;
+use kiln_oci::{Image, ImageRef, Platform, RunConfig, Timestamp};
 use kiln_runtime::containers::{
     Container, ContainerError, ContainerName, Containers, Held, Removal, SignalNumber, Spec,
 };

@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use kiln_cache::{
-    Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, Journal, Names, Platform, Stop, Store,
-};
+use kiln_cache::{Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, Names, Store};
+use kiln_oci::Platform;
 use kiln_registry::{Client, ClientOptions};
 use kiln_runtime::{Cancel, OuterProc};
 use kiln_snapshotter::{LayerStore, UnpackLimit};
+use kiln_solver::Journal;
+use kiln_threads::Stop;
 
 use crate::{Damage, Error};
 

@@ -2,7 +2,7 @@
 //!
 //! spec/dockerfile.md section 5.4.
 
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 use kiln_parser::Dockerfile;
 use kiln_runtime::Cancel;
 use kiln_solver::{

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kiln_cache::ImageRef;
+use kiln_oci::ImageRef;
 use kiln_parser::{Diagnostic, Span};
 use kiln_snapshotter::TooMuch;
 

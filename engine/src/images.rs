@@ -1,6 +1,7 @@
 //! The images of the local store: listing, finding, naming, removing, explaining.
 
-use kiln_cache::{ImageId, ImageRef, Named, Platform, Sha256, Timestamp};
+use kiln_cache::Named;
+use kiln_oci::{ImageId, ImageRef, Platform, Sha256, Timestamp};
 use kiln_runtime::containers::{ContainerError, ContainerId, Status};
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use kiln_cache::{DEFAULT_TAG, Image, Platform, Sha256};
 use kiln_exporter::{LayoutEntry, LoadError, load_from_layout};
+use kiln_oci::{DEFAULT_TAG, Image, Platform, Sha256};
 
 use crate::error::chain;
 use crate::{Engine, Error};

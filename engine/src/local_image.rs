@@ -1,9 +1,8 @@
 //! What a name of the local store stands for: an image, or an index of images for several
 //! platforms.
 
-use kiln_cache::{
-    Blobs, Descriptor, Image, ImageError, ImageId, Index, MediaKind, Platform, Sha256,
-};
+use kiln_cache::{Blobs, ImageError};
+use kiln_oci::{Descriptor, Image, ImageId, Index, InvalidImage, MediaKind, Platform, Sha256};
 
 use crate::{Engine, Error};
 
@@ -41,13 +40,13 @@ impl LocalImage {
 
     /// Reads what has this digest; none if no part of it is an image that is here.
     fn read(blobs: &Blobs, digest: Sha256) -> Result<Option<Self>, ImageError> {
-        match Image::read(blobs, digest) {
+        match kiln_cache::read_image(blobs, digest) {
             Ok(image) => return Ok(Some(Self::single(image))),
-            Err(ImageError::NotAnImage { .. }) => {}
+            Err(ImageError::Invalid(InvalidImage::NotAnImage { .. })) => {}
             Err(error) => return Err(error),
         }
         let bytes = blobs.read(digest)?;
-        let index: Index = serde_json::from_slice(&bytes).map_err(|source| ImageError::Json {
+        let index: Index = serde_json::from_slice(&bytes).map_err(|source| InvalidImage::Json {
             what: "index",
             digest,
             source,
@@ -56,13 +55,13 @@ impl LocalImage {
         for entry in index.manifests.iter().filter(|entry| is_image(entry)) {
             // What was loaded or deleted may be part of an index only.
             if blobs.contains(entry.digest) {
-                let mut image = Image::read(blobs, entry.digest)?;
+                let mut image = kiln_cache::read_image(blobs, entry.digest)?;
                 image.descriptor.platform.clone_from(&entry.platform);
                 image.descriptor.annotations.clone_from(&entry.annotations);
                 images.push(image);
             }
         }
-        let fallback = kiln_cache::media_type::OCI_INDEX.to_owned();
+        let fallback = kiln_oci::media_type::OCI_INDEX.to_owned();
         let media_type = index.media_type.clone().unwrap_or(fallback);
         let descriptor = Descriptor::new(&media_type, digest, bytes.len() as u64);
         Ok((!images.is_empty()).then(|| Self::indexed(descriptor, index, images)))
@@ -191,8 +190,9 @@ impl Engine {
 mod tests {
     use std::collections::BTreeMap;
 
-    use kiln_cache::{Blobs, ImageConfig, RootFs, Store};
+    use kiln_cache::{Blobs, Store};
     use kiln_exporter::{Family, store_image, store_index};
+    use kiln_oci::{ImageConfig, RootFs};
 
     use super::*;
 

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
-use kiln_cache::{ImageRef, Sha256};
 use kiln_exporter::{ExportError, LayerSource, NamedImage};
+use kiln_oci::{ImageRef, Sha256};
 
 use crate::output::export_error;
 use crate::{Engine, Error};

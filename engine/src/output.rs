@@ -8,9 +8,10 @@ pub(crate) use destination::export_error;
 pub(crate) use pack::{packing, report_packing};
 pub(crate) use push::{Listeners, report};
 
-use kiln_cache::{Descriptor, ImageId, ImageRef, Sha256, State};
+use kiln_cache::State;
 use kiln_exporter as exporter;
 use kiln_exporter::NamedImage;
+use kiln_oci::{Descriptor, ImageId, ImageRef, Sha256};
 use kiln_solver::{Reporter, TargetImage, Vertex, VertexEnd};
 
 use self::destination::directory;

@@ -6,7 +6,7 @@ mod outputs; // where its result goes, and how it is written
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kiln_cache::{Descriptor, ImageId, ImageRef, Platform, Sha256, Timestamp};
+use kiln_oci::{Descriptor, ImageId, ImageRef, Platform, Sha256, Timestamp};
 use kiln_runtime::{EtcFile, Resources, Ulimit};
 
 pub use cache::{

@@ -1,10 +1,10 @@
 //! Images between here and elsewhere: pull, push, login, logout, save, load.
 
-use kiln_cache::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
 use kiln_exporter::{
     LoadError, LoadSource, Loaded, NamedImage, PackObserver, Platforms, copy_from_layout, layouts,
     remember_source, sources,
 };
+use kiln_oci::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
 use kiln_registry::{Observer, Secret, Stored};
 
 use crate::images::names_error;
@@ -42,7 +42,7 @@ impl Engine {
         self.client
             .fetch_blobs(&name, &pulled.layers, &self.blobs, observer)
             .map_err(failed)?;
-        let image = Image::read(&self.blobs, pulled.manifest.digest)
+        let image = kiln_cache::read_image(&self.blobs, pulled.manifest.digest)
             .map_err(|error| Error::environment("cannot read a pulled image", &error))?;
         self.remember_origin(&name, &image);
         let platform = image.config.platform();

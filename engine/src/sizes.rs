@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
-use kiln_cache::{Compression, Descriptor, DiffId, Image, MediaKind};
+use kiln_oci::{Compression, Descriptor, DiffId, Image, MediaKind};
 
 use crate::Engine;
 

@@ -8,10 +8,12 @@
 
 use std::time::Duration;
 
-use kiln_cache::{Blobs, Image, LayerId, State, Timestamp};
+use kiln_cache::{Blobs, State};
+use kiln_oci::{Image, Timestamp};
 use kiln_runtime::Cancel;
 use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{Graph, Op, Progress, Reporter, Step, StepId};
+use kiln_tree::LayerId;
 
 use crate::build::{Delivery, Made};
 use crate::compare::{ConfigDifference, FileDifference, compare_configs, compare_layers};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kiln_cache::{Build, Definition};
+use kiln_solver::{Build, Definition};
 
 use crate::Engine;
 use crate::build::canonical;

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use kiln_cache::Platform;
+use kiln_oci::Platform;
 use tar::{EntryType, Header};
 
 use crate::error::ExportError;

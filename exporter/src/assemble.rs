@@ -4,7 +4,7 @@
 //! entry per instruction. A time is that of the layer; a change of the config alone borrows the
 //! time of the nearest new layer, so that rebuilding from cache gives the very same bytes.
 
-use kiln_cache::{DiffId, History, Image, ImageConfig, Platform, RootFs, Timestamp};
+use kiln_oci::{DiffId, History, Image, ImageConfig, Platform, RootFs, Timestamp};
 
 use crate::cache_config::remove_inline;
 
@@ -133,7 +133,7 @@ pub fn assemble(assembly: Assembly<'_>) -> Result<ImageConfig, AssembleError> {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::{Descriptor, Manifest, Sha256, media_type};
+    use kiln_oci::{Descriptor, Manifest, Sha256, media_type};
 
     use super::*;
 

@@ -22,11 +22,10 @@ mod writer; // from records to a shared cache
 
 use std::time::Duration;
 
-use kiln_cache::{
-    ActionKey, ActionRecord, Blake3, BuiltLayer, Descriptor, DiffId, ImageConfig, LayerId,
-    MediaKind, Receipt, Sha256, State, Timestamp,
-};
+use kiln_cache::{ActionKey, ActionRecord, BuiltLayer, Receipt, State};
+use kiln_oci::{Descriptor, DiffId, ImageConfig, MediaKind, Sha256, Timestamp};
 use kiln_snapshotter::{Description, KnownBlob};
+use kiln_tree::{Blake3, LayerId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -1,7 +1,9 @@
 //! A shared cache as something that registries and layouts hold: layers and a manifest.
 
-use kiln_cache::{Blobs, Descriptor, Index, LayerId, Manifest, Platform};
+use kiln_cache::Blobs;
+use kiln_oci::{Descriptor, Index, Manifest, Platform};
 use kiln_snapshotter::{LayerError, LayerStore, Packing, TarFacts};
+use kiln_tree::LayerId;
 
 use crate::cache_config::{CACHE_CONFIG, LayerPlace, SharedCache, SharedLayer};
 use crate::exportable::{Document, ExportLayer, Exportable, NamedImage};

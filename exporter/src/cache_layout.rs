@@ -8,9 +8,10 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{
-    BlobError, Blobs, Descriptor, Index, Manifest, Sha256, Stop, open_foreign, read_foreign,
-};
+use kiln_cache::{BlobError, Blobs};
+use kiln_files::{open_foreign, read_foreign};
+use kiln_oci::{Descriptor, Index, Manifest, Sha256};
+use kiln_threads::Stop;
 use rustix::fs::{AtFlags, Dir, unlinkat};
 use rustix::io::Errno;
 

@@ -4,8 +4,9 @@
 //! clamped times clamps the layers and then assembles the image of them. A layer that was clamped
 //! before is found again.
 
-use kiln_cache::{Entry, Timestamp, TreeBuilder};
+use kiln_oci::Timestamp;
 use kiln_snapshotter::{BuildError, Layer, LayerStore};
+use kiln_tree::{Entry, TreeBuilder};
 
 /// Returns a layer with the files of `layer` and no modification time after `latest`. The layer
 /// has to be unpacked unless nothing changes.

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{GuestPath, Platform, Sha256};
+use kiln_files::GuestPath;
+use kiln_oci::{Platform, Sha256};
 use kiln_snapshotter::LayerError;
 
 /// Why an image could not be written.

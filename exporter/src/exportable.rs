@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kiln_cache::{Descriptor, ImageRef, Index, Platform, Timestamp};
+use kiln_oci::{Descriptor, ImageRef, Index, Platform, Timestamp};
 use kiln_snapshotter::Layer;
 
 use crate::options::Family;

@@ -10,7 +10,9 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Descriptor, Index, Stop, Stopping, read_foreign};
+use kiln_files::read_foreign;
+use kiln_oci::{Descriptor, Index};
+use kiln_threads::{Stop, Stopping};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 

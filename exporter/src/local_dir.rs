@@ -14,8 +14,11 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, Stop, Timestamp, Xattrs, remove_tree};
+use kiln_files::{GuestPath, remove_tree};
+use kiln_oci::Timestamp;
 use kiln_snapshotter::Located;
+use kiln_threads::Stop;
+use kiln_tree::{Device, Entry, Kind, Xattrs};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, fchmod, fsetxattr, futimens,
     linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,

@@ -9,9 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::{
-    BlobError, Blobs, Descriptor, DiffId, Image, ImageConfig, Index, Manifest, media_type,
-};
+use kiln_cache::{BlobError, Blobs};
+use kiln_oci::{Descriptor, DiffId, Image, ImageConfig, Index, Manifest, media_type};
 use kiln_snapshotter::TarFacts;
 
 use crate::options::Family;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 
-use kiln_cache::{Descriptor, ImageRef, Index, Platform, Sha256, Sha256Writer};
+use kiln_oci::{Descriptor, ImageRef, Index, Platform, Sha256, Sha256Writer};
 use kiln_snapshotter::{LayerError, TimeClamp};
 use serde::{Deserialize, Deserializer, Serialize};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::{Compression, MediaKind, media_type};
+use kiln_oci::{Compression, MediaKind, media_type};
 use kiln_snapshotter::{Level, Packing};
 
 /// How an image is written for others.

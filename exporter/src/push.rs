@@ -6,7 +6,8 @@ use std::io::{self, PipeReader, Read};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use kiln_cache::{Blobs, Descriptor, ImageRef, Sha256};
+use kiln_cache::Blobs;
+use kiln_oci::{Descriptor, ImageRef, Sha256};
 use kiln_registry::{BlobSource, PushBlob, PushImage, PushManifest};
 use kiln_snapshotter::{Layer, LayerError, TimeClamp};
 

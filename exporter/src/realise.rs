@@ -11,9 +11,8 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kiln_cache::{
-    BlobError, Blobs, Compression, Descriptor, DiffId, Image, Manifest, MediaKind, Sha256,
-};
+use kiln_cache::{BlobError, Blobs};
+use kiln_oci::{Compression, Descriptor, DiffId, Image, Manifest, MediaKind, Sha256};
 use kiln_snapshotter::{KnownBlob, Layer, LayerError, LayerStore, Packing, TarOrigin, UnpackError};
 
 use crate::exportable::{Document, ExportLayer, Exportable, LayerSource};
@@ -274,7 +273,7 @@ pub(crate) fn perform(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 1..threads.min(once.len()) {
-            kiln_cache::help(scope, run);
+            kiln_threads::help(scope, run);
         }
         run();
     });

@@ -8,8 +8,10 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
 
-use kiln_cache::{Entry, GuestPath, Kind, Timestamp};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
 use kiln_snapshotter::Located;
+use kiln_tree::{Entry, Kind};
 use tar::{Builder, EntryType, Header};
 
 use crate::error::ExportError;

@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{GuestPath, Kind, Platform};
+use kiln_files::GuestPath;
+use kiln_oci::Platform;
 use kiln_snapshotter::ParentView;
+use kiln_tree::Kind;
 
 use crate::error::ExportError;
 

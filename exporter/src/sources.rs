@@ -9,7 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Blobs, ImageRef, Sha256, Store};
+use kiln_cache::{Blobs, Store};
+use kiln_oci::{ImageRef, Sha256};
 
 /// Places remembered for one blob; more would hardly be asked.
 const MOST_SOURCES: usize = 8;

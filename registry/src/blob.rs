@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::{self, Read, Write as _};
 use std::sync::Arc;
 
-use kiln_cache::{BlobError, Blobs, Descriptor, ImageRef, Sha256, Sha256Reader};
+use kiln_cache::{BlobError, Blobs};
+use kiln_oci::{Descriptor, ImageRef, Sha256, Sha256Reader};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Url};
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_cache::{Blobs, Descriptor, ImageRef, Platform};
+use kiln_cache::Blobs;
+use kiln_oci::{Descriptor, ImageRef, Platform};
 
 use crate::blob::BlobReader;
 use crate::credentials::{Credential, Credentials, Stored};

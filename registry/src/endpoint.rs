@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use kiln_cache::DEFAULT_DOMAIN;
+use kiln_oci::DEFAULT_DOMAIN;
 
 use crate::registries_conf::Place;
 use crate::trust::Trust;
@@ -54,7 +54,7 @@ impl Endpoint {
 
     /// Returns the repository's name as people write it.
     pub(crate) fn familiar(&self) -> String {
-        match self.name().parse::<kiln_cache::ImageRef>() {
+        match self.name().parse::<kiln_oci::ImageRef>() {
             Ok(name) => name.familiar_repository(),
             Err(_) => self.name(),
         }

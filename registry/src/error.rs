@@ -6,7 +6,8 @@
 use std::fmt;
 use std::io;
 
-use kiln_cache::{BlobError, ImageRef};
+use kiln_cache::BlobError;
+use kiln_oci::ImageRef;
 
 use crate::credentials::CredentialError;
 use crate::manifest::ManifestError;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, Read, Sink, Write as _};
 use std::sync::Arc;
 
-use kiln_cache::{Sha256, Sha256Writer};
+use kiln_oci::{Sha256, Sha256Writer};
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderMap,
     HeaderValue, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::{
+use kiln_oci::{
     Descriptor, LARGEST_CONFIG, LARGEST_MANIFEST, MediaKind, Platform, Sha256, media_type,
 };
 use serde::Deserialize;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kiln_cache::Sha256;
+use kiln_oci::Sha256;
 
 /// Something that went otherwise than hoped and was dealt with.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@ pub(crate) fn for_each<T: Sync>(
         1 => work(),
         count => thread::scope(|scope| {
             for _ in 1..count {
-                kiln_cache::help(scope, work);
+                kiln_threads::help(scope, work);
             }
             work();
         }),

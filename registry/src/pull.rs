@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use kiln_cache::{
-    Blobs, Descriptor, ImageRef, LARGEST_CONFIG, LARGEST_MANIFEST, MediaKind, Platform, Sha256,
+use kiln_cache::Blobs;
+use kiln_oci::{
+    Descriptor, ImageRef, LARGEST_CONFIG, LARGEST_MANIFEST, MediaKind, Platform, Sha256,
 };
 
 use crate::Error;

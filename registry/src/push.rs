@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_cache::{Descriptor, ImageRef, MediaKind, Sha256};
+use kiln_oci::{Descriptor, ImageRef, MediaKind, Sha256};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Url};
 

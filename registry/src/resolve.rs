@@ -1,6 +1,7 @@
 //! From a name to a digest, and from a digest to a manifest's bytes.
 
-use kiln_cache::{BlobError, Descriptor, ImageRef, LARGEST_MANIFEST, MediaKind, Sha256};
+use kiln_cache::BlobError;
+use kiln_oci::{Descriptor, ImageRef, LARGEST_MANIFEST, MediaKind, Sha256};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 
@@ -47,7 +48,7 @@ impl Courier {
         let reference = match (name.digest(), name.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, Some(tag)) => tag.to_owned(),
-            (None, None) => kiln_cache::DEFAULT_TAG.to_owned(),
+            (None, None) => kiln_oci::DEFAULT_TAG.to_owned(),
         };
         let scopes = Scopes::pull(&endpoint.repository);
         if let Some(descriptor) = self.head_manifest(endpoint, &reference, &scopes)? {

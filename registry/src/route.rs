@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kiln_cache::ImageRef;
+use kiln_oci::ImageRef;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorClass};

@@ -1,6 +1,6 @@
 //! The tags of a repository, page by page.
 
-use kiln_cache::ImageRef;
+use kiln_oci::ImageRef;
 use reqwest::header::LINK;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;

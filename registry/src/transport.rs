@@ -281,7 +281,7 @@ impl NetworkThread {
                 // A name look-up in progress cannot be interrupted and is not waited for.
                 runtime.shutdown_background();
             })
-            .map_err(kiln_cache::cannot_start)?;
+            .map_err(kiln_threads::cannot_start)?;
         Ok(Self {
             runtime: handle,
             _stop: stop,

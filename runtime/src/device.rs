@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use serde::{Deserialize, Serialize};
 
 /// A device node in the root.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use serde::{Deserialize, Serialize};
 
 use crate::{Device, SecretBytes};
@@ -458,7 +458,7 @@ impl Resources {
 /// Paths of a root in stored jobs: text with a leading slash. Jobs come from command lines and
 /// image configurations, which are text too.
 pub(crate) mod guest_path {
-    use kiln_cache::GuestPath;
+    use kiln_files::GuestPath;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(path: &GuestPath, to: S) -> Result<S::Ok, S::Error> {
@@ -472,7 +472,7 @@ pub(crate) mod guest_path {
 
 /// As [`guest_path`], several.
 mod guest_paths {
-    use kiln_cache::GuestPath;
+    use kiln_files::GuestPath;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(paths: &[GuestPath], to: S) -> Result<S::Ok, S::Error> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 
 use crate::Ulimit;
 
@@ -294,7 +294,7 @@ impl ExecError {
         let what = what.to_owned();
         move |errno| Self::Prepare {
             what,
-            source: kiln_cache::cannot_start(errno.into()),
+            source: kiln_threads::cannot_start(errno.into()),
         }
     }
 

@@ -3,9 +3,11 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{
-    Compression, DiffId, GuestPath, Kind, Sha256Reader, Stopping, Timestamp, WorkDir,
-};
+use kiln_cache::WorkDir;
+use kiln_files::GuestPath;
+use kiln_oci::{Compression, DiffId, Sha256Reader, Timestamp};
+use kiln_threads::Stopping;
+use kiln_tree::Kind;
 
 use crate::build_error::BuildError;
 use crate::builder::LayerBuilder;

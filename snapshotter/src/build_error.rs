@@ -2,7 +2,7 @@
 
 use std::io;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 
 use crate::error::LayerError;
 

@@ -13,7 +13,11 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, Stop, Timestamp, Tree, WorkDir, Xattrs};
+use kiln_cache::WorkDir;
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
+use kiln_threads::Stop;
+use kiln_tree::{Device, Entry, Kind, Tree, Xattrs};
 use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
 

@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::{Entry, GuestPath, Kind, Piece, Pieces, Stop, Tree, TreeBuilder};
+use kiln_files::{GuestPath, Piece, Pieces};
+use kiln_threads::Stop;
+use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
 use rayon::prelude::*;
 use rustix::fs::ioctl_ficlone;
 
@@ -139,7 +141,7 @@ impl LayerBuilder {
             let added = self.add_file(path, &metadata, Content::File(&content))?;
             Ok::<bool, N::Error>(added == known)
         };
-        kiln_cache::prepare_pool();
+        kiln_threads::prepare_pool();
         let are_met = (0..files.count())
             .into_par_iter()
             .map(add)
@@ -280,7 +282,7 @@ impl<N: NewFiles> Copying<'_, N> {
         let (pieces, coming) = sync_channel::<Sent>(AHEAD);
         std::thread::scope(|scope| {
             let copy = move || self.copy_large(&file, &source, &pieces);
-            let copying = kiln_cache::beside(scope, copy).map_err(LayerError::Output)?;
+            let copying = kiln_threads::beside(scope, copy).map_err(LayerError::Output)?;
             let mut hashing = Hashing::default();
             for sent in coming {
                 let piece = match &sent {

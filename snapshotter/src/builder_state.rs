@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsFd as _;
 
-use kiln_cache::{Device, Entry, GuestPath, Kind, LayerId, Tree, TreeBuilder};
+use kiln_files::GuestPath;
+use kiln_tree::{Device, Entry, Kind, LayerId, Tree, TreeBuilder};
 use rustix::fs::{Mode, OFlags, fchmod};
 
 use crate::build_error::{BuildError, writing};
@@ -139,7 +140,7 @@ pub(crate) fn finish_directories(
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::Timestamp;
+    use kiln_oci::Timestamp;
 
     use super::*;
     use crate::metadata::Metadata;

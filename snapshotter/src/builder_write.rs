@@ -6,7 +6,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kiln_cache::{GuestPath, TreeBuilder};
+use kiln_files::GuestPath;
+use kiln_tree::TreeBuilder;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, ioctl_ficlone, openat,
     utimensat,

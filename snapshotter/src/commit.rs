@@ -20,7 +20,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Tree, TreeBuilder, WorkDir};
+use kiln_cache::WorkDir;
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
+use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
 use rustix::fs::{AtFlags, OFlags, fremovexattr, unlinkat};
 
 use crate::build_error::{BuildError, reading};
@@ -347,7 +350,7 @@ fn add_whiteouts(nodes: &mut Vec<Node>, parent: &ParentView) {
             gid: 0,
             mtime: Timestamp::EPOCH,
             nanoseconds: 0,
-            xattrs: kiln_cache::XattrsBuf::default(),
+            xattrs: kiln_tree::XattrsBuf::default(),
             shared: None,
         });
     }

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 
-use kiln_cache::{Blake3, Piece, Pieces, Stop};
+use kiln_files::{Piece, Pieces};
+use kiln_threads::Stop;
+use kiln_tree::Blake3;
 use rustix::io::Errno;
 
 use crate::holed::HoledFile;
@@ -97,7 +99,7 @@ pub(crate) fn copy_known(
     known: Hashed,
     stop: &Stop,
 ) -> io::Result<Hashed> {
-    let copied = match kiln_cache::may_have_holes(source) {
+    let copied = match kiln_files::may_have_holes(source) {
         true => copy_with_holes(source, target, stop)?,
         false => match copy_inside(source, target, stop)? {
             Some(copied) => copied,

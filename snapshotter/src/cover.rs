@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use kiln_cache::{GuestPath, Tree, TreeBuilder};
+use kiln_files::GuestPath;
+use kiln_tree::{Tree, TreeBuilder};
 
 use crate::build_error::BuildError;
 use crate::error::LayerError;

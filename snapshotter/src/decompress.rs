@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::Compression;
+use kiln_oci::Compression;
 
 use crate::unpack_limit::{Meter, UnpackLimit};
 
@@ -162,7 +162,7 @@ pub(crate) fn ahead<T>(input: impl Read + Send, act: impl FnOnce(&mut dyn Read) 
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(CHUNKS);
         let read = move || pump(&mut *take(), &sender);
-        if kiln_cache::beside(scope, read).is_err() {
+        if kiln_threads::beside(scope, read).is_err() {
             return act(&mut *take());
         }
         let mut stream = Chunks {

@@ -18,7 +18,9 @@ use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 
-use kiln_cache::{DiffId, LayerId, Store};
+use kiln_cache::Store;
+use kiln_oci::DiffId;
+use kiln_tree::LayerId;
 use serde::{Deserialize, Serialize};
 
 use crate::build_error::BuildError;
@@ -177,7 +179,9 @@ fn doubted(store: &Store, id: LayerId) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::{Blobs, Compression, GuestPath, Timestamp};
+    use kiln_cache::Blobs;
+    use kiln_files::GuestPath;
+    use kiln_oci::{Compression, Timestamp};
 
     use super::*;
     use crate::{Content, Metadata, Packing};

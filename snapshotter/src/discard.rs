@@ -5,7 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
-use kiln_cache::{LayerId, Trash};
+use kiln_cache::Trash;
+use kiln_tree::LayerId;
 
 use crate::error::LayerError;
 use crate::facts::Facts;
@@ -117,7 +118,9 @@ impl LayerStore {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::{GuestPath, Store, Timestamp};
+    use kiln_cache::Store;
+    use kiln_files::GuestPath;
+    use kiln_oci::Timestamp;
 
     use super::*;
     use crate::{Content, Metadata};

@@ -10,7 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_cache::{Entry, GuestPath, Links, Timestamp, Xattrs, open_scoped};
+use kiln_files::{GuestPath, Links, open_scoped};
+use kiln_oci::Timestamp;
+use kiln_tree::{Entry, Xattrs};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, fchmod,
     fsetxattr, futimens, makedev, mknodat, openat, statat, unlinkat,
@@ -114,7 +116,7 @@ impl Root {
             Err(error) => Err(error.into()),
             Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {
                 // The parent was reached without links and nobody else works in here.
-                kiln_cache::remove_tree(&self.path.join(path.as_relative()))?;
+                kiln_files::remove_tree(&self.path.join(path.as_relative()))?;
                 for recent in &self.recent {
                     *recent.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 }

@@ -3,7 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{BlobError, DiffId, GuestPath, InvalidTree, LayerId, Sha256};
+use kiln_cache::BlobError;
+use kiln_files::GuestPath;
+use kiln_oci::{DiffId, Sha256};
+use kiln_tree::{InvalidTree, LayerId};
 
 /// Why a layer could not be made or read.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! What is known about a layer besides its index.
 
-use kiln_cache::{Compression, Descriptor, DiffId};
+use kiln_oci::{Compression, Descriptor, DiffId};
 use serde::{Deserialize, Serialize};
 
 /// What is known about a layer besides its index: a cache, safe to lose.

@@ -20,7 +20,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{GuestPath, LayerId};
+use kiln_files::GuestPath;
+use kiln_tree::LayerId;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::disk::Root;

@@ -32,7 +32,7 @@ pub(crate) fn write<T: Send>(
     output: &mut dyn Write,
     produce: impl FnOnce(&mut dyn Write) -> Result<T, LayerError> + Send,
 ) -> Result<T, LayerError> {
-    kiln_cache::prepare_pool();
+    kiln_threads::prepare_pool();
     let threads = rayon::current_num_threads();
     output.write_all(&HEADER).map_err(LayerError::Output)?;
     std::thread::scope(|scope| {
@@ -49,7 +49,7 @@ pub(crate) fn write<T: Send>(
             pieces.send().map_err(LayerError::Output)?;
             Ok((made, pieces.trailer()))
         };
-        let producer = kiln_cache::beside(scope, produce).map_err(LayerError::Output)?;
+        let producer = kiln_threads::beside(scope, produce).map_err(LayerError::Output)?;
         let written = compress(level, threads, &receiver, output);
         drop(receiver);
         let produced = producer

@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{Entry, GuestPath, Kind, Stop, Tree, TreeBuilder};
+use kiln_files::GuestPath;
+use kiln_threads::Stop;
+use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
 
 use crate::build_error::BuildError;
 use crate::copy;

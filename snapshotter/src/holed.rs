@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use kiln_cache::Piece;
+use kiln_files::Piece;
 
 /// Bytes. As many zeros become a hole, at a multiple of that many: less, and files fall into pieces.
 const BLOCK: usize = 64 << 10;

@@ -21,7 +21,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use kiln_cache::{DiffId, LayerId, Sha256Writer, Stop, Store, Timestamp, Tree, Unsettled, WorkDir};
+use kiln_cache::{Store, Unsettled, WorkDir};
+use kiln_oci::{DiffId, Sha256Writer, Timestamp};
+use kiln_threads::Stop;
+use kiln_tree::{LayerId, Tree};
 use rustix::fs::{Mode, Stat};
 
 use crate::error::LayerError;

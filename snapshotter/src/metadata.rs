@@ -1,6 +1,8 @@
 //! What a file has besides its kind and content.
 
-use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Xattrs};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
+use kiln_tree::{Entry, Kind, Xattrs};
 
 /// What a file has besides its kind and content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

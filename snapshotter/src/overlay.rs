@@ -173,7 +173,7 @@ pub fn probe(scratch: &Path) -> Support {
     let place = scratch.join(format!("probe-{}", std::process::id()));
     let result = probe_in(&place);
     // What cannot be deleted lies in a scratch directory.
-    let _ = kiln_cache::remove_tree(&place);
+    let _ = kiln_files::remove_tree(&place);
     match result {
         Ok(()) => Support::Overlay,
         Err(error) => Support::Refused(error),

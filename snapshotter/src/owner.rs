@@ -18,7 +18,8 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use kiln_cache::{Entry, GuestPath, Kind, Tree};
+use kiln_files::GuestPath;
+use kiln_tree::{Entry, Kind, Tree};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chmodat, chownat, fchown};
 
 use crate::disk::{self, Root};

@@ -8,7 +8,9 @@
 
 use std::io::{self, Read, Write};
 
-use kiln_cache::{Blobs, Compression, Descriptor, DiffId, Sha256Writer, Stopping};
+use kiln_cache::Blobs;
+use kiln_oci::{Compression, Descriptor, DiffId, Sha256Writer};
+use kiln_threads::Stopping;
 use libdeflater::CompressionLvl;
 
 use crate::decompress;

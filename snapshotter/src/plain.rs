@@ -9,9 +9,10 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{
-    Blobs, Compression, Device, DiffId, LayerId, Sha256Reader, Sha256Writer, Stop, Stopping, Tree,
-};
+use kiln_cache::Blobs;
+use kiln_oci::{Compression, DiffId, Sha256Reader, Sha256Writer};
+use kiln_threads::{Stop, Stopping};
+use kiln_tree::{Device, LayerId, Tree};
 
 use crate::build_error::BuildError;
 use crate::commit;

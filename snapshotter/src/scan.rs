@@ -8,7 +8,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use kiln_cache::{Device, GuestPath, Kind, Stop, Timestamp, XattrsBuf};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
+use kiln_threads::Stop;
+use kiln_tree::{Device, Kind, XattrsBuf};
 use rayon::prelude::*;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat, statat,
@@ -78,7 +81,7 @@ impl Node {
 pub(crate) fn scan(root: &Root, stop: &Stop) -> Result<Vec<Node>, LayerError> {
     let mut nodes = Vec::new();
     let mut level = vec![GuestPath::ROOT];
-    kiln_cache::prepare_pool();
+    kiln_threads::prepare_pool();
     while !level.is_empty() {
         let found: Result<Vec<Vec<Node>>, LayerError> = level
             .par_iter()

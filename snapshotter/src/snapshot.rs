@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use kiln_cache::{GuestPath, WorkDir};
+use kiln_cache::WorkDir;
+use kiln_files::GuestPath;
 
 use crate::build_error::BuildError;
 use crate::commit::{self, Holds};

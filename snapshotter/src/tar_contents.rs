@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Builder;
 
-use kiln_cache::{Blake3, Entry, Kind, LayerId, Pieces, Stop, Tree};
+use kiln_files::Pieces;
+use kiln_threads::Stop;
+use kiln_tree::{Blake3, Entry, Kind, LayerId, Tree};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 

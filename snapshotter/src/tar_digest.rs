@@ -12,7 +12,8 @@
 use std::fs;
 use std::io;
 
-use kiln_cache::{DiffId, Entry, Kind, LayerId, Sha256State, Sha256Writer, Tree};
+use kiln_oci::{DiffId, Sha256State, Sha256Writer};
+use kiln_tree::{Entry, Kind, LayerId, Tree};
 
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};

@@ -1,6 +1,6 @@
 //! What extension headers say about the member that follows them.
 
-use kiln_cache::Device;
+use kiln_tree::Device;
 
 use crate::tar_header::{Record, id, narrow, parse_time};
 use crate::tar_read::{Member, MemberKind};

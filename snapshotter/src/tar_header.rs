@@ -1,6 +1,7 @@
 //! The fields of tar headers and the records of PAX headers, read.
 
-use kiln_cache::{Device, Timestamp};
+use kiln_oci::Timestamp;
+use kiln_tree::Device;
 
 use crate::tar_read::{Member, MemberKind};
 

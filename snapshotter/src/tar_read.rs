@@ -10,7 +10,8 @@
 
 use std::io::{self, Read};
 
-use kiln_cache::{Device, Timestamp};
+use kiln_oci::Timestamp;
+use kiln_tree::Device;
 
 use crate::tar_extensions::Extensions;
 use crate::tar_header::{Header, Record, parse_records, until_zero};

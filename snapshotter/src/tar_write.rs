@@ -13,7 +13,8 @@
 
 use std::io::Write;
 
-use kiln_cache::{Blake3, Entry, Kind, Timestamp, Tree, Xattrs};
+use kiln_oci::Timestamp;
+use kiln_tree::{Blake3, Entry, Kind, Tree, Xattrs};
 use tar::{EntryType, Header};
 
 use crate::error::LayerError;

@@ -8,7 +8,9 @@
 use std::collections::HashSet;
 use std::io::Read;
 
-use kiln_cache::{Entry, GuestPath, Kind, Timestamp, XattrsBuf};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
+use kiln_tree::{Entry, Kind, XattrsBuf};
 
 use crate::build_error::BuildError;
 use crate::builder::{Added, DeviceKind, LayerBuilder};

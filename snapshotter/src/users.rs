@@ -1,6 +1,6 @@
 //! Names of users and groups, looked up in the root's own /etc/passwd and /etc/group.
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 
 use crate::view::{ParentView, ViewError};
 

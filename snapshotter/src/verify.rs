@@ -7,7 +7,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use kiln_cache::{DiffId, Entry, GuestPath, Kind, Stop, Tree};
+use kiln_files::GuestPath;
+use kiln_oci::DiffId;
+use kiln_threads::Stop;
+use kiln_tree::{Entry, Kind, Tree};
 
 use crate::disk::Root;
 use crate::error::LayerError;
@@ -244,7 +247,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
 
-    use kiln_cache::{Store, Timestamp};
+    use kiln_cache::Store;
+    use kiln_oci::Timestamp;
 
     use super::*;
     use crate::{Content, LayerStore, Metadata};

@@ -15,7 +15,9 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_cache::{Blake3, Entry, GuestPath, Kind, LayerId, Timestamp, Tree, TreeBuilder, Xattrs};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
+use kiln_tree::{Blake3, Entry, Kind, LayerId, Tree, TreeBuilder, Xattrs};
 
 use crate::error::LayerError;
 use crate::layer::Layer;

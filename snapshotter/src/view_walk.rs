@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 use std::ops::Range;
 
-use kiln_cache::{Entry, GuestPath, Kind, compare_paths};
+use kiln_files::{GuestPath, compare_paths};
+use kiln_tree::{Entry, Kind};
 
 use crate::view::{Located, ParentView, is_opaque};
 

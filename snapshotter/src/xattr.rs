@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use kiln_cache::XattrsBuf;
+use kiln_tree::XattrsBuf;
 use rustix::fs::{fgetxattr, flistxattr};
 use rustix::io::Errno;
 

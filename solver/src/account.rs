@@ -1,6 +1,7 @@
 //! What became of the steps of a build.
 
-use kiln_cache::{ActionKey, Actions, CacheBackend as _, Fate, Reason, State};
+use crate::{Fate, Reason};
+use kiln_cache::{ActionKey, Actions, CacheBackend as _, State};
 
 use crate::facts::Facts;
 use crate::graph::{Graph, Op, Step, StepId};

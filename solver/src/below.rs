@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 
-use kiln_cache::{Blobs, Entry, GuestPath, LayerId, State};
+use kiln_cache::{Blobs, State};
+use kiln_files::GuestPath;
 use kiln_snapshotter::{Layer, ParentView};
+use kiln_tree::{Entry, LayerId};
 
 use crate::context::ScannedContext;
 use crate::files::{Files, NoFiles};

@@ -7,8 +7,9 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::{Blake3, CacheStart, Encoder, LayerId};
+use kiln_cache::CacheStart;
 use kiln_parser::mount::FileOwner;
+use kiln_tree::{Blake3, Encoder, LayerId};
 
 use crate::graph::{Graph, MountKind, Op, Part, StepId};
 
@@ -105,7 +106,7 @@ pub(crate) fn cache_key(
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::GuestPath;
+    use kiln_files::GuestPath;
 
     use super::*;
 

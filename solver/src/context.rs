@@ -6,11 +6,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_cache::{
-    Entry, Filter, GuestPath, Links, Owners, Scan, ScanError, StatIndex, Store, Timestamp, Tree,
-    Visit, open_scoped, scan,
-};
+use kiln_cache::Store;
+use kiln_files::{GuestPath, Links, open_scoped};
+use kiln_oci::Timestamp;
 use kiln_parser::{IgnoreRules, SourcePattern, Verdict, WalkState};
+use kiln_tree::{Entry, Filter, Owners, Scan, ScanError, StatIndex, Tree, Visit, scan};
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use crate::copy::Argument;
@@ -87,7 +87,7 @@ impl Context {
             }
         }
         let previous = match self.lifetime {
-            Lifetime::Lasting => StatIndex::load(store, &self.directory),
+            Lifetime::Lasting => kiln_cache::load_stat_index(store, &self.directory),
             Lifetime::Build => StatIndex::default(),
         };
         let Scan {
@@ -108,7 +108,7 @@ impl Context {
         )?;
         if let (Some(index), Lifetime::Lasting) = (index, self.lifetime) {
             // Without an index the next build reads everything again; this one loses nothing.
-            let _ = index.save(store, &self.directory);
+            let _ = kiln_cache::save_stat_index(store, &self.directory, &index);
         }
         Ok(ScannedContext {
             root: Some(root),

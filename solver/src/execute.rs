@@ -1,6 +1,8 @@
 //! Executing one step: alone in its flight, evidence before work, the record last.
 
-use kiln_cache::{ActionRecord, Attempt, Blake3, BuiltLayer, State, Timestamp, claim};
+use kiln_cache::{ActionRecord, Attempt, BuiltLayer, State, claim};
+use kiln_oci::Timestamp;
+use kiln_tree::Blake3;
 
 use crate::below::Sources;
 use crate::copy::{self, Earlier, Fidelity};

@@ -1,6 +1,6 @@
 //! Facts before keys: what copies read from contexts, and what remote sources stand for.
 
-use kiln_cache::{Blake3, Encoder};
+use kiln_tree::{Blake3, Encoder};
 
 use crate::cache_mounts::Begun;
 use crate::context::ScannedContext;
@@ -84,9 +84,10 @@ fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<Identity>>, S
         let threads: Vec<_> = graph
             .steps()
             .filter_map(|(id, step)| match &step.op {
-                Op::Remote(remote) => {
-                    Some((id, kiln_cache::begin(scope, move || ask(id, step, remote))))
-                }
+                Op::Remote(remote) => Some((
+                    id,
+                    kiln_threads::begin(scope, move || ask(id, step, remote)),
+                )),
                 _ => None,
             })
             .collect();

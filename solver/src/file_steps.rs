@@ -1,6 +1,7 @@
 //! Steps that are made of files alone: COPY, ADD and WORKDIR.
 
-use kiln_cache::{ActionKey, State, Timestamp};
+use kiln_cache::{ActionKey, State};
+use kiln_oci::Timestamp;
 use kiln_snapshotter::{Layer, LayerBuilder, Metadata, ParentView, find_owner};
 
 use crate::below::{Below, Sources};

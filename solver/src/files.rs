@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::io;
 
-use kiln_cache::{Entry, GuestPath, Kind, LayerId};
+use kiln_files::GuestPath;
+use kiln_tree::{Entry, Kind, LayerId};
 
 /// Files by path. The root itself is always a directory and has no entry.
 pub trait Files: Sync {

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use kiln_cache::{Blake3, Reason, State};
+use crate::Reason;
+use kiln_cache::State;
+use kiln_tree::Blake3;
 
 use crate::below::Sources;
 use crate::execute::read;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{Blake3, State};
+use kiln_cache::State;
+use kiln_tree::Blake3;
 
 use crate::cache_mounts::Begun;
 use crate::graph::{Step, StepId};

@@ -3,8 +3,9 @@
 
 use std::fmt;
 
-use kiln_cache::{LayerId, Sha256};
+use kiln_oci::Sha256;
 use kiln_snapshotter::Layer;
+use kiln_tree::LayerId;
 
 use crate::plan::Fault;
 

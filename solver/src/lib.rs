@@ -32,6 +32,9 @@ mod inputs; // what a step starts from
 mod run; // RUN
 mod solve; // all steps
 
+mod journal; // what builds did
+mod reason; // why they did it
+
 mod account; // what became of the steps
 mod forecast; // what would become of them
 mod why; // why they run
@@ -49,6 +52,7 @@ pub use graph::{
     Graph, Layout, Mode, Mount, MountKind, Network, Op, Part, Presence, Remote, Repository, Run,
     SecretVariable, Security, Step, StepId, Submodules, Wildcards, Workdir,
 };
+pub use journal::{Build, BuildEnd, BuiltStep, Definition, Fate, Journal};
 pub use layers::{BringError, Layers, LayersError};
 pub use plan::{
     BaseError, BaseRequest, Bases, ContextRead, DeclaredArgument, Entitlement, Extent, Fault,
@@ -56,6 +60,7 @@ pub use plan::{
     context_name, epoch_stage, epoch_text, plan, survey,
 };
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
+pub use reason::{Change, FileChange, FilesFrom, Reason};
 pub use remote::{Identity, RemoteError, Remotes};
 pub use run::{AllowedDevices, RunSurroundings};
 pub use solve::{Deps, Reuse, Solution, SolveError, solve};

@@ -5,9 +5,10 @@
 
 use std::fmt;
 
-use kiln_cache::{Blake3, Timestamp};
+use kiln_oci::Timestamp;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;
+use kiln_tree::Blake3;
 
 use crate::graph::Remote;
 use crate::plan::Fault;

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use kiln_cache::{GuestPath, Kind};
+use kiln_files::GuestPath;
 use kiln_parser::{PathPatterns, clean, glob_match, has_wildcards};
+use kiln_tree::Kind;
 
 use crate::copy::{Choice, choose};
 use crate::files::Files;

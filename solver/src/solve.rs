@@ -10,12 +10,12 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use kiln_cache::{
-    ActionKey, ActionRecord, CacheBackend, Definition, Fate, Journal, LayerId, State, Store,
-};
+use crate::{Definition, Fate, Journal};
+use kiln_cache::{ActionKey, ActionRecord, CacheBackend, State, Store};
 use kiln_parser::Span;
 use kiln_runtime::{Cancel, Executor};
 use kiln_snapshotter::{LayerStore, Snapshotter};
+use kiln_tree::LayerId;
 
 use crate::account::{StepAccount, accounts, unprepared};
 use crate::agent::Agents;
@@ -210,10 +210,10 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
             && board.open() > 1
         {
             let queue = &queue;
-            kiln_cache::help(scope, move || queue.run(&layers, prepare));
+            kiln_threads::help(scope, move || queue.run(&layers, prepare));
         }
         for _ in 1..workers {
-            kiln_cache::help(scope, work);
+            kiln_threads::help(scope, work);
         }
         work();
         queue.close();

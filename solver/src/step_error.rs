@@ -2,9 +2,10 @@
 
 use std::io;
 
-use kiln_cache::{CacheError, LayerId};
+use kiln_cache::CacheError;
 use kiln_runtime::ExecError;
 use kiln_snapshotter::{LayerError, UnpackError};
+use kiln_tree::LayerId;
 
 use crate::copy::{PlaceError, SelectError, WriteError};
 use crate::layers::LayersError;

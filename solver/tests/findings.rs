@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
-use kiln_cache::{Descriptor, Image, ImageConfig, Manifest, Platform, Sha256, media_type};
+use kiln_oci::{Descriptor, Image, ImageConfig, Manifest, Platform, Sha256, media_type};
 use kiln_parser::parse;
 use kiln_solver::{
     BaseError, BaseRequest, Bases, Extent, ImageSource, NamedSource, Network, PlanOptions, Survey,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use kiln_cache::{Descriptor, Image, ImageConfig, Manifest, Sha256, media_type};
+use kiln_oci::{Descriptor, Image, ImageConfig, Manifest, Sha256, media_type};
 use kiln_parser::{Severity, parse};
 use kiln_solver::{
     BaseError, BaseRequest, Bases, Extent, Network, PlanError, PlanOptions, epoch_stage,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::{Descriptor, Image, ImageConfig, Manifest, Platform, Sha256, media_type};
+use kiln_oci::{Descriptor, Image, ImageConfig, Manifest, Platform, Sha256, media_type};
 use kiln_parser::parse;
 use kiln_solver::{
     Access, BaseError, BaseRequest, Bases, Fault, MountKind, Op, Plan, PlanError, PlanOptions,

@@ -1,7 +1,7 @@
 //! `--annotation` and the attributes of `--output` that mean the same.
 
-use kiln_cache::Platform;
 use kiln_engine::{Annotation, AnnotationPlace};
+use kiln_oci::Platform;
 
 /// Parses `[TYPE[,TYPE]…[[PLATFORM]]:]KEY=VALUE`; one annotation for each type.
 pub(crate) fn parse(text: &str) -> Result<Vec<Annotation>, String> {

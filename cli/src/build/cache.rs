@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kiln_cache::{Compression, DEFAULT_TAG, ImageRef};
 use kiln_engine::{
     CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, MediaTypes,
     MountContents, OnFailure, StaleBlobs, Transport,
 };
+use kiln_oci::{Compression, DEFAULT_TAG, ImageRef};
 
 use crate::arguments::parse_bool;
 use crate::csv;
@@ -288,7 +288,7 @@ mod tests {
             stale: StaleBlobs::Delete,
         };
         assert_eq!(target, CacheTarget::new(to));
-        let digest = kiln_cache::Sha256::of(b"");
+        let digest = kiln_oci::Sha256::of(b"");
         let source = parse_source(&format!("type=local,src=/c,digest={digest}"));
         let expected = CacheSource::Local {
             directory: PathBuf::from("/c"),

@@ -1,6 +1,6 @@
 //! `compression=` and `compression-level=`, of outputs and of caches (cli.md sections 1.3 and 1.6).
 
-use kiln_cache::Compression;
+use kiln_oci::Compression;
 
 /// Understands the name of a compression; gzip if there is none.
 pub(super) fn parse(name: Option<&str>) -> Result<Compression, String> {

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{ImageRef, Sha256};
 use kiln_engine::NamedContext;
+use kiln_oci::{ImageRef, Sha256};
 use kiln_parser::{Place, remote_source};
 
 use crate::failure::Failure;

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use attributes::Attributes;
 use image::options;
-use kiln_cache::ImageRef;
 use kiln_engine::{
     BuildRequest, Destination, FilesOptions, ImageOptions, LayoutForm, Output, Split, Stale,
     Transport,
 };
+use kiln_oci::ImageRef;
 
 use super::arguments::BuildArguments;
 use crate::csv;

@@ -5,11 +5,11 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use kiln_cache::Timestamp;
 use kiln_engine::{
     BuildRequest, CacheDestination, CacheSource, CacheTarget, Entitlement, FileTimes, ImageOptions,
     MediaTypes, Output, Pull, Reuse,
 };
+use kiln_oci::Timestamp;
 use kiln_runtime::{Access, DEFAULT_SHM_SIZE_BYTES, EtcFile, Network, Resources};
 
 use super::arguments::{BuildArguments, ImageFormat};

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use kiln_cache::ImageRef;
 use kiln_engine::{BuildRequest, BuildResult, Output};
+use kiln_oci::ImageRef;
 use serde_json::{Map, Value};
 
 use super::arguments::BuildArguments;

@@ -1,10 +1,10 @@
 //! `--verify`: what differs between two builds of the same, file by file.
 
-use kiln_cache::Timestamp;
 use kiln_engine::{
     BuildRequest, Cause, Comparison, ConfigDifference, ContextSource, Destination, FileChange,
     FileDifference, FileKind, FileTimes, Output, StepDifference, Verdict,
 };
+use kiln_oci::Timestamp;
 
 use super::arguments::BuildArguments;
 use crate::failure::{Exit, Failure};

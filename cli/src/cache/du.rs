@@ -1,8 +1,8 @@
 //! `kiln cache du`.
 
 use clap::Args;
-use kiln_cache::Timestamp;
 use kiln_engine::{CacheEntry, CacheUsage};
+use kiln_oci::Timestamp;
 use serde_json::Value;
 
 use super::filters::EntryFilters;

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::Timestamp;
 use kiln_engine::{CacheEntry, Sharing, Usability};
+use kiln_oci::Timestamp;
 
 use crate::containers::parse_time;
 use crate::failure::Failure;

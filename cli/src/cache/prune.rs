@@ -1,8 +1,9 @@
 //! `kiln cache prune`.
 
 use clap::Args;
-use kiln_cache::{Limits, Timestamp};
+use kiln_cache::Limits;
 use kiln_engine::{Amount, CacheEntry, Extent, PruneRequest, Turn};
+use kiln_oci::Timestamp;
 use serde_json::Value;
 
 use super::filters::EntryFilters;

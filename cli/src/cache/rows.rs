@@ -1,7 +1,7 @@
 //! Entries of the cache as lines.
 
-use kiln_cache::Timestamp;
 use kiln_engine::{CacheEntry, Sharing, Usability};
+use kiln_oci::Timestamp;
 use serde_json::{Value, json};
 
 use crate::images::date;

@@ -1,6 +1,6 @@
 //! What `kiln inspect` shows of a container: the fields scripts ask docker for.
 
-use kiln_cache::{Platform, Timestamp};
+use kiln_oci::{Platform, Timestamp};
 use kiln_runtime::containers::{Container, ContainerError, Removal, Spec, Status};
 use kiln_runtime::{Access, MountSource, Network, Streams};
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 use kiln_runtime::containers::{Container, ContainerError, Containers, Spec, State, Status};
 use regex::Regex;
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use clap::Args;
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 use kiln_runtime::Cancel;
 use kiln_runtime::containers::{Follow, LogRecord, LogStream};
 

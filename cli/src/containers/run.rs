@@ -96,7 +96,7 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let made = std::thread::scope(|scope| {
         let wait = || signals.end_by_them_until(&until);
-        kiln_cache::beside(scope, wait)
+        kiln_threads::beside(scope, wait)
             .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
         let created = create(arguments, &engine, &request);
         drop(over);
@@ -261,7 +261,7 @@ fn pull_if_need_be(
         .stdout(stdout)
         .status()
         .map_err(|error| {
-            let error = kiln_cache::cannot_start(error);
+            let error = kiln_threads::cannot_start(error);
             Failure::new(format!("cannot start a pull: {error}"))
         })?;
     Ok(match status.code() {

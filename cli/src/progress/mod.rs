@@ -19,8 +19,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use kiln_cache::Timestamp;
 use kiln_engine::{Event, Progress};
+use kiln_oci::Timestamp;
 
 pub(crate) use book::{Book, Found, Vertex};
 pub(crate) use paint::Palette;

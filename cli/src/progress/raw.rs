@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kiln_cache::{Sha256, Timestamp};
 use kiln_engine::{Event, LogStream, VertexEnd, VertexId};
+use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::lint::Rule;
 use serde_json::{Value, json};
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::Sha256;
 use kiln_engine::PackProgress;
+use kiln_oci::Sha256;
 use kiln_registry::{Event, Step};
 
 use super::area::{Area, Place};

@@ -5,8 +5,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::Sha256;
 use kiln_engine::{LayerProgress, LayerWork};
+use kiln_oci::Sha256;
 
 use super::area::{Area, Place};
 use crate::{terminal, units};

@@ -1,8 +1,8 @@
 //! `kiln system df`.
 
 use clap::Args;
-use kiln_cache::{ImageRef, Timestamp};
 use kiln_engine::{ContainerUsage, ImageUsage, StorageSummary, Usability};
+use kiln_oci::{ImageRef, Timestamp};
 use kiln_runtime::containers::Status;
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use kiln_cache::Timestamp;
 use kiln_engine::{Engine, Extent, PruneRequest, Removal, Turn, Unneeded};
+use kiln_oci::Timestamp;
 use kiln_runtime::containers::{ContainerError, Force, Status};
 
 use crate::containers::{failure, parse_time};

@@ -1,6 +1,7 @@
 //! A build for programs.
 
-use kiln_cache::{Build, BuildEnd, BuiltStep, Fate, Platform};
+use kiln_oci::Platform;
+use kiln_solver::{Build, BuildEnd, BuiltStep, Fate};
 use serde_json::{Value, json};
 
 use super::words;

@@ -8,8 +8,9 @@ mod words; // reasons as sentences
 use std::path::PathBuf;
 
 use clap::Args;
-use kiln_cache::{Build, BuildEnd, Fate, Timestamp};
 use kiln_engine::WhichBuild;
+use kiln_oci::Timestamp;
+use kiln_solver::{Build, BuildEnd, Fate};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
@@ -134,7 +135,7 @@ fn headline(build: &Build, now: Timestamp) -> String {
     format!("{ended} {target}{dockerfile} {age} ago in {took}: {what}{compared}")
 }
 
-fn line(step: &kiln_cache::BuiltStep) -> Line<'_> {
+fn line(step: &kiln_solver::BuiltStep) -> Line<'_> {
     let (mark, outcome) = match step.fate {
         Fate::Hit => (Mark::Hit, "hit".to_owned()),
         Fate::Found => (Mark::Hit, "hit, its inputs came out as before".to_owned()),
@@ -151,7 +152,7 @@ fn line(step: &kiln_cache::BuiltStep) -> Line<'_> {
 }
 
 /// Returns the reasons of a step that is only listed.
-pub(crate) fn first_sentence(because: &[kiln_cache::Reason]) -> Vec<String> {
+pub(crate) fn first_sentence(because: &[kiln_solver::Reason]) -> Vec<String> {
     words::sentences(because, Extent::First)
 }
 

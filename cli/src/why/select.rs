@@ -1,6 +1,6 @@
 //! Which steps a person means.
 
-use kiln_cache::BuiltStep;
+use kiln_solver::BuiltStep;
 
 /// Returns the steps that `text` stands for.
 ///
@@ -39,7 +39,7 @@ fn number_of(name: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::Fate;
+    use kiln_solver::Fate;
 
     use super::*;
 

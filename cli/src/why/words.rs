@@ -1,6 +1,6 @@
 //! Reasons as sentences.
 
-use kiln_cache::{Change, FileChange, FilesFrom, Reason};
+use kiln_solver::{Change, FileChange, FilesFrom, Reason};
 
 use super::Extent;
 
@@ -177,7 +177,7 @@ fn change(file: &FileChange) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::{Sha256, Timestamp};
+    use kiln_oci::{Sha256, Timestamp};
 
     use super::*;
 

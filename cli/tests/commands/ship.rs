@@ -187,7 +187,7 @@ fn nobody_takes_the_id_of_an_image_that_is_here() {
     let [from, to] = ["genuine", "other"].map(|name| kiln.scratch.join(name).join(&config));
     fs::copy(from, to).unwrap();
     let bytes = serde_json::to_vec(&manifest).unwrap();
-    let digest = kiln_cache::Sha256::of(&bytes).to_string();
+    let digest = kiln_oci::Sha256::of(&bytes).to_string();
     let place = format!("other/{}", blob(&Value::from(digest.clone())));
     fs::write(kiln.scratch.join(place), &bytes).unwrap();
     let mut index = read("other/index.json");

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kiln_cache::{Build, BuildEnd, BuiltStep, Definition, Timestamp};
+use kiln_oci::Timestamp;
 use kiln_parser::LineIndex;
+use kiln_solver::{Build, BuildEnd, BuiltStep, Definition};
 use kiln_solver::{Graph, Reporter, StepAccount};
 
 use crate::remote::shown;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kiln_cache::{Owners, Timestamp};
+use kiln_oci::Timestamp;
 use kiln_parser::{Place, remote_source};
 use kiln_solver::{
     Context, ContextId, GitDirectory, ImageSource, Lifetime, NamedSource, PathRead, Plan, Remote,
     Reporter, ScannedContext, VertexEnd, context_name, context_reads,
 };
+use kiln_tree::Owners;
 
 use crate::definition::load_ignore_file;
 use crate::error::chain;

@@ -9,7 +9,7 @@ use kiln_solver::{Expected, Progress, Reporter, forecast};
 use super::failure::solve_error;
 use crate::request::BuildRequest;
 use crate::{Engine, Error};
-use kiln_cache::Reason;
+use kiln_solver::Reason;
 
 /// What a build would do.
 #[derive(Clone, Debug, PartialEq, Eq)]

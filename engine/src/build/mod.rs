@@ -8,7 +8,8 @@ mod options; // what planning and running need to know
 
 use std::time::Instant;
 
-use kiln_cache::{State, Timestamp};
+use kiln_cache::State;
+use kiln_oci::Timestamp;
 use kiln_parser::Diagnostic;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;

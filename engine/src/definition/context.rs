@@ -3,11 +3,12 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use kiln_cache::{Owners, Timestamp};
+use kiln_oci::Timestamp;
 use kiln_parser::{IgnoreRules, remote_source};
 use kiln_runtime::Cancel;
 use kiln_snapshotter::{UnpackedArchive, is_archive};
 use kiln_solver::{Context, Download, GitDirectory, Lifetime, Remote, Reporter, Vertex, VertexEnd};
+use kiln_tree::Owners;
 
 use super::{dockerfile, file, ignore_rules};
 use crate::error::chain;

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::read_foreign;
+use kiln_files::read_foreign;
 
 /// Bytes. What a message to BuildKit may hold, and so what a Dockerfile can have there.
 pub(super) const LARGEST: u64 = 16 << 20;

@@ -8,7 +8,7 @@ mod dockerfile; // where the instructions are
 mod file; // reading what says how to build
 mod ignore; // what does not exist for a build
 
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 use kiln_parser::{Dockerfile, Severity, parse};
 use kiln_runtime::Cancel;
 use kiln_solver::{Context, Reporter, VertexEnd};

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use kiln_cache::Stopping;
 use kiln_exporter as exporter;
+use kiln_threads::Stopping;
 
 use crate::error::chain;
 use crate::mend::{Receiver, Undelivered};

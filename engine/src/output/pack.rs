@@ -1,8 +1,8 @@
 //! Images whose layers are packed as an output wants them.
 
-use kiln_cache::{Compression, Descriptor, ImageRef};
 use kiln_exporter as exporter;
 use kiln_exporter::{Exportable, Family, NamedImage, PackObserver, PackProgress};
+use kiln_oci::{Compression, Descriptor, ImageRef};
 use kiln_snapshotter::{Level, Packing};
 use kiln_solver::Vertex;
 
@@ -86,7 +86,7 @@ impl Engine {
     /// others are found where they are.
     fn bring_what_does_not_fit(
         &self,
-        image: &kiln_cache::Image,
+        image: &kiln_oci::Image,
         wanted: Compression,
     ) -> Result<(), Error> {
         for (diff_id, descriptor) in image.layers() {
@@ -111,7 +111,7 @@ pub(crate) fn packing(compression: Compression, level: Option<u8>) -> Packing {
     }
 }
 
-fn realise_options(options: &ImageOptions, image: &kiln_cache::Image) -> exporter::ImageOptions {
+fn realise_options(options: &ImageOptions, image: &kiln_oci::Image) -> exporter::ImageOptions {
     exporter::ImageOptions {
         packing: packing(options.compression, options.level),
         existing_layers: match options.force {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kiln_cache::ImageRef;
 use kiln_exporter as exporter;
 use kiln_exporter::{NamedImage, PackObserver};
+use kiln_oci::ImageRef;
 use kiln_registry::Observer;
 use kiln_solver::Vertex;
 
@@ -78,7 +78,7 @@ impl Engine {
         listeners: Listeners<'_>,
     ) -> Result<NamedImage, Error> {
         let tags = match push_as {
-            PushAs::Tags => vec![name.tag().unwrap_or(kiln_cache::DEFAULT_TAG).to_owned()],
+            PushAs::Tags => vec![name.tag().unwrap_or(kiln_oci::DEFAULT_TAG).to_owned()],
             PushAs::Digest => Vec::new(),
         };
         let (engine, is_away) = (self.clone(), Arc::new(AtomicBool::new(false)));

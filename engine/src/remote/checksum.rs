@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use kiln_cache::Sha256;
+use kiln_oci::Sha256;
 use kiln_solver::RemoteError;
 use sha2::Digest as _;
 

@@ -7,7 +7,9 @@
 
 use std::io::{Read as _, Write as _};
 
-use kiln_cache::{BlobError, DownloadRecord, GuestPath, Sha256, Timestamp};
+use kiln_cache::{BlobError, DownloadRecord};
+use kiln_files::GuestPath;
+use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::Address;
 use kiln_registry::{ErrorClass, FetchOptions, Fetched, Secret};
 use kiln_runtime::Cancel;

@@ -11,11 +11,12 @@ mod turn; // one kiln at a time
 
 mod git; // repositories
 
-use kiln_cache::{Blake3, Encoder, Timestamp};
+use kiln_oci::Timestamp;
 use kiln_parser::Address;
 use kiln_runtime::{Cancel, SecretBytes};
 use kiln_snapshotter::Layer;
 use kiln_solver::{Agents, Fault, Identity, Remote, RemoteError, Remotes, Vertex};
+use kiln_tree::{Blake3, Encoder};
 
 pub(crate) use git::Checkout;
 

@@ -1,9 +1,10 @@
 //! One at a time: of several kilns, or threads of one, that want the same from a server, one asks
 //! while the others wait, and find what it left.
 
-use kiln_cache::{ActionKey, Attempt, Claim, Encoder, Store, claim};
+use kiln_cache::{ActionKey, Attempt, Claim, Store, claim};
 use kiln_runtime::Cancel;
 use kiln_solver::RemoteError;
+use kiln_tree::Encoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{cancelled, local};

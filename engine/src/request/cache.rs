@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use kiln_cache::{Compression, ImageRef, Sha256};
 pub use kiln_exporter::StaleBlobs;
+use kiln_oci::{Compression, ImageRef, Sha256};
 
 use super::outputs::{MediaTypes, Transport};
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use kiln_cache::{Compression, ImageRef, Timestamp};
 use kiln_exporter::Stale;
+use kiln_oci::{Compression, ImageRef, Timestamp};
 
 use super::Annotation;
 

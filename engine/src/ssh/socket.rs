@@ -97,7 +97,7 @@ fn listen(listener: &UnixListener, answerer: &Answerer, stop: &Cancel) {
             };
             let serve = move || serve(&client, answerer, stop);
             // A client for whom there is no thread sees the connection closed.
-            kiln_cache::help(scope, serve);
+            kiln_threads::help(scope, serve);
         }
     });
 }

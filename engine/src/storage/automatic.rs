@@ -6,7 +6,8 @@
 use std::fs::{self, File};
 use std::time::Duration;
 
-use kiln_cache::{Limits, Timestamp, Trash};
+use kiln_cache::{Limits, Trash};
+use kiln_oci::Timestamp;
 
 use super::collect::{Disk, Extent, PruneRequest, Pruned, Turn};
 use crate::{Engine, Error};

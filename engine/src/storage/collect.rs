@@ -5,9 +5,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use kiln_cache::{
-    ActionKey, Demand, EvictionReason, Leaving, Limits, Sha256, Timestamp, Tombstones, Trash, evict,
-};
+use kiln_cache::{ActionKey, Demand, EvictionReason, Leaving, Limits, Tombstones, Trash, evict};
+use kiln_oci::{Sha256, Timestamp};
 
 use super::entry::{CacheEntry, CacheUsage, Sharing, Usability};
 use super::inventory::{Content, Inventory, Sizes};

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use kiln_cache::{Receipt, Timestamp};
+use kiln_cache::Receipt;
+use kiln_oci::Timestamp;
 
 /// Something that the cache keeps and may lose.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use kiln_cache::ImageId;
+use kiln_oci::ImageId;
 use kiln_runtime::containers::ContainerError;
 
 use super::collect::{Extent, PruneRequest};

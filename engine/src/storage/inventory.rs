@@ -5,12 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kiln_cache::{
-    ActionKey, Candidate, DiffId, DiskUsage, ImageRef, LayerId, Leaving, Ledger, Sha256, Thing,
-    Timestamp, Tree,
-};
+use kiln_cache::{ActionKey, Candidate, DiskUsage, Leaving, Ledger, Thing};
+use kiln_oci::{DiffId, ImageRef, Sha256, Timestamp};
 use kiln_runtime::Root;
 use kiln_runtime::containers::ContainerError;
+use kiln_tree::{LayerId, Tree};
 use rayon::prelude::*;
 
 use super::entry::{CacheEntry, EntryKind, Sharing, Usability};
@@ -81,7 +80,7 @@ impl Sizes {
             .iter()
             .filter(|path| !self.0.contains_key(*path))
             .collect();
-        kiln_cache::prepare_pool();
+        kiln_threads::prepare_pool();
         let measured: Vec<DiskUsage> = new
             .par_iter()
             .map(|path| DiskUsage::of(path))

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use kiln_cache::{Blobs, DiffId, Sha256};
+use kiln_cache::Blobs;
+use kiln_oci::{DiffId, Sha256};
 use serde_json::Value;
 
 /// Everything that an image, or an index of images, is made of; here or not.

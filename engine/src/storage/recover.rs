@@ -41,7 +41,7 @@ impl Engine {
         self.assembled.retain(|_| false)?;
         let whiteouts = self.whiteouts()?;
         let left: Vec<Unsettled> = left.iter().copied().collect();
-        kiln_cache::prepare_pool();
+        kiln_threads::prepare_pool();
         let damaged = left.par_iter().filter_map(|thing| match *thing {
             Unsettled::Blob(digest) => {
                 Some((DamagedThing::Blob(digest), self.damage_of_blob(digest)?))

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kiln_cache::{
-    ActionKey, Blake3, BuiltLayer, Candidate, Encoder, LayerId, Leaving, Sha256, StoredRecord,
-    Thing, Timestamp,
-};
+use kiln_cache::{ActionKey, BuiltLayer, Candidate, Leaving, StoredRecord, Thing};
+use kiln_oci::{Sha256, Timestamp};
+use kiln_tree::{Blake3, Encoder, LayerId};
 
 use super::entry::{CacheEntry, EntryKind, describe};
 use super::inventory::{Content, Held, Inventory, entry, short};

@@ -6,7 +6,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Candidate, ImageRef, Named, Sha256, Timestamp};
+use kiln_cache::{Candidate, Named};
+use kiln_oci::{ImageRef, Sha256, Timestamp};
 
 use super::entry::{CacheEntry, EntryKind, Usability};
 use super::inventory::{Content, Held, Inventory, Sizes, candidate, entry, short};

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{DiskUsage, ImageId, ImageRef, Thing, Timestamp};
+use kiln_cache::{DiskUsage, Thing};
+use kiln_oci::{ImageId, ImageRef, Timestamp};
 use kiln_runtime::containers::Status;
 
 use super::entry::CacheUsage;

@@ -7,12 +7,12 @@ use std::io::{self, BufReader};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kiln_cache::{
-    ActionKey, DiffId, EvictionReason, LayerId, Sha256, Sha256Reader, Timestamp, Tombstones, Trash,
-};
+use kiln_cache::{ActionKey, EvictionReason, Tombstones, Trash};
+use kiln_oci::{DiffId, Sha256, Sha256Reader, Timestamp};
 use kiln_runtime::Root;
 use kiln_snapshotter::overlay::{self, Support};
 use kiln_snapshotter::{LayerDamage, Whiteouts};
+use kiln_tree::LayerId;
 use rayon::prelude::*;
 
 use crate::error::chain;
@@ -134,7 +134,7 @@ impl Engine {
         let whiteouts = self.whiteouts().map_err(failed)?;
         let (done, total) = (AtomicUsize::new(0), layers.len() + blobs.len());
         let count = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-        kiln_cache::prepare_pool();
+        kiln_threads::prepare_pool();
         let of_blobs = blobs.par_iter().filter_map(|digest| {
             let what = self.damage_of_blob(*digest);
             count();

@@ -4,10 +4,11 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::{LayerId, State};
+use kiln_cache::State;
 use kiln_exporter::remember_place;
 use kiln_snapshotter::{Description, Layer};
 use kiln_solver::{BringError, Fault, LayersError, Reporter, VertexEnd};
+use kiln_tree::LayerId;
 
 use crate::error::chain;
 use crate::{Engine, Error};
@@ -42,7 +43,7 @@ impl Engine {
         };
         std::thread::scope(|scope| {
             for _ in 1..WORKERS.min(ids.len()) {
-                kiln_cache::help(scope, work);
+                kiln_threads::help(scope, work);
             }
             work();
         });
@@ -116,7 +117,7 @@ impl Engine {
     }
 
     /// Makes sure that no build relies on layers of an image that are described only.
-    pub(crate) fn doubt_what_is_away(&self, image: &kiln_cache::Image) {
+    pub(crate) fn doubt_what_is_away(&self, image: &kiln_oci::Image) {
         for (diff_id, _) in image.layers() {
             if let Some((id, description)) = self.layers.described_as(diff_id)
                 && !self.blobs.has(&description.blob.descriptor)

@@ -7,17 +7,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use kiln_cache::{
-    ActionKey, ActionRecord, CacheBackend as _, Descriptor, LayerId, MediaKind, State,
-};
+use kiln_cache::{ActionKey, ActionRecord, CacheBackend as _, State};
 use kiln_exporter as exporter;
 use kiln_exporter::{
     CacheForm, CacheWriter, ExportLayer, Family, LayerPlace, LayerSource, NamedImage, PackedLayer,
     SharedCache, SharedLayer, sources,
 };
+use kiln_oci::{Descriptor, MediaKind};
 use kiln_runtime::Cancel;
 use kiln_snapshotter::TarFacts;
 use kiln_solver::{Op, Plan, Reporter, StepId, Vertex, VertexEnd};
+use kiln_tree::LayerId;
 
 use super::Tiers;
 use crate::error::chain;
@@ -319,7 +319,7 @@ impl Engine {
 
     fn push_cache(
         &self,
-        name: &kiln_cache::ImageRef,
+        name: &kiln_oci::ImageRef,
         image: &NamedImage,
         vertex: &Vertex<'_>,
     ) -> Result<(), Undelivered> {
@@ -329,7 +329,7 @@ impl Engine {
                 .fetch_from_origin(descriptor)
                 .map_err(std::io::Error::other)
         });
-        let tag = name.tag().unwrap_or(kiln_cache::DEFAULT_TAG).to_owned();
+        let tag = name.tag().unwrap_or(kiln_oci::DEFAULT_TAG).to_owned();
         let push = exporter::push_image(image, name, vec![tag], &self.blobs, &fetch);
         let observer = |event: kiln_registry::Event| report(vertex, &event);
         self.client

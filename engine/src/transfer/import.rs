@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{
-    ActionKey, DEFAULT_TAG, Descriptor, ImageConfig, ImageRef, Index, LayerId, Manifest, MediaKind,
-    Platform, Sha256,
-};
+use kiln_cache::ActionKey;
 use kiln_exporter::{
     CACHE_CONFIG, CacheConfigError, FoundCache, LayoutEntry, ReadLayoutError, SharedCache,
     find_in_layout, parse_cache_config, read_from_layout, read_inline,
 };
+use kiln_oci::{
+    DEFAULT_TAG, Descriptor, ImageConfig, ImageRef, Index, Manifest, MediaKind, Platform, Sha256,
+};
+use kiln_tree::LayerId;
 
 use crate::error::chain;
 use crate::request::{CacheName, CacheSource};

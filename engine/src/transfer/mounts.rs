@@ -15,15 +15,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use kiln_cache::{
-    Blake3, CacheBackend as _, CacheReading, LayerId, MediaKind, Sha256, StillCacheMount,
-    cache_mount_place, read_cache_mount,
+    CacheBackend as _, CacheReading, StillCacheMount, cache_mount_place, read_cache_mount,
 };
 use kiln_exporter::{
     ExportLayer, LayerSource, SharedMount, layout_place, open_in_layout, remember_place,
 };
+use kiln_oci::{MediaKind, Sha256};
 use kiln_runtime::Cancel;
 use kiln_snapshotter::{Facts, Packing, PlainDirectory};
 use kiln_solver::{Beginning, CacheMounts, Op, StepId, Vertex, VertexEnd, used_cache_mounts};
+use kiln_tree::{Blake3, LayerId};
 use serde_json::json;
 
 use super::import::Origin;

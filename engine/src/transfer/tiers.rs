@@ -7,11 +7,12 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use kiln_cache::{
-    ActionKey, ActionRecord, Blake3, CacheBackend, CacheError, LayerId, Platform, Task,
-};
+use kiln_cache::{ActionKey, ActionRecord, CacheBackend, CacheError};
 use kiln_exporter::{SharedMount, layout_place};
+use kiln_oci::Platform;
 use kiln_solver::{Reporter, VertexEnd};
+use kiln_threads::Task;
+use kiln_tree::{Blake3, LayerId};
 
 use super::import::{Imported, Origin, import};
 use crate::Engine;
@@ -57,7 +58,7 @@ impl<'a> Tiers<'a> {
                 let threads: Vec<_> = self
                     .sources
                     .iter()
-                    .map(|source| kiln_cache::begin(scope, || self.import(source)))
+                    .map(|source| kiln_threads::begin(scope, || self.import(source)))
                     .collect();
                 threads.into_iter().flat_map(Task::join).collect()
             })

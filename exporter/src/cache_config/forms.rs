@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use kiln_cache::{ImageConfig, Receipt, Sha256};
+use kiln_cache::Receipt;
+use kiln_oci::{ImageConfig, Sha256};
 use serde_json::{Value, json};
 
 use super::{BUILDKIT_INLINE, KILN_INLINE, LayerPlace, SharedCache, SharedState};

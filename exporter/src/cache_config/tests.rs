@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use kiln_cache::media_type;
+use kiln_oci::media_type;
 use serde_json::json;
 
 use super::*;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{ActionKey, ActionRecord, LayerId};
+use kiln_cache::{ActionKey, ActionRecord};
+use kiln_tree::LayerId;
 
 use super::{FORMAT, SharedCache, SharedLayer, SharedMount, SharedRecord, SharedState};
 

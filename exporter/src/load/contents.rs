@@ -8,8 +8,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_cache::{GuestPath, Links, Stop, Stopping, Store, open_scoped};
+use kiln_cache::Store;
+use kiln_files::{GuestPath, Links, open_scoped};
 use kiln_snapshotter::{Packed, TarPlace, UnpackLimit, index_tar};
+use kiln_threads::{Stop, Stopping};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 

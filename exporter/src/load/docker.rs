@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{
-    Blobs, Descriptor, DiffId, Image, ImageConfig, ImageRef, Manifest, Sha256, media_type,
-};
+use kiln_cache::Blobs;
+use kiln_oci::{Descriptor, DiffId, Image, ImageConfig, ImageRef, Manifest, Sha256, media_type};
 use rayon::prelude::*;
 
 use super::contents::Contents;
@@ -102,7 +101,7 @@ fn load_image(
     // A layer that occurs twice is stored once.
     let once: HashMap<DiffId, &WantedLayer> =
         wanted.iter().map(|layer| (layer.diff_id, layer)).collect();
-    kiln_cache::prepare_pool();
+    kiln_threads::prepare_pool();
     let stored: HashMap<DiffId, Descriptor> = once
         .into_par_iter()
         .map(|(diff_id, wanted)| Ok((diff_id, layer::store(contents, blobs, wanted)?)))
@@ -114,7 +113,7 @@ fn load_image(
         .collect();
     let config = Descriptor::of(media_type::OCI_CONFIG, config_bytes);
     let manifest = blobs.put(&Manifest::oci(config, layers).to_bytes())?;
-    Ok(Image::read(blobs, manifest)?)
+    Ok(kiln_cache::read_image(blobs, manifest)?)
 }
 
 /// Returns the digest that a path in a layout promises; other paths promise none.

@@ -2,7 +2,8 @@
 
 use std::io::{self, Read, Write};
 
-use kiln_cache::{BlobWriter, Blobs, Descriptor, DiffId, Sha256, Sha256Reader, media_type};
+use kiln_cache::{BlobWriter, Blobs};
+use kiln_oci::{Descriptor, DiffId, Sha256, Sha256Reader, media_type};
 use kiln_snapshotter::{Packed, UnpackLimit};
 
 use super::LoadError;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kiln_cache::{
-    Blobs, Descriptor, DiffId, Image, ImageConfig, ImageError, ImageRef, Manifest, MediaKind,
-    Platform, Sha256, media_type, parse_manifest,
+use kiln_cache::{Blobs, ImageError};
+use kiln_oci::{
+    Descriptor, DiffId, Image, ImageRef, MediaKind, Platform, Sha256, media_type, parse_manifest,
 };
 use oci_spec::image::ImageIndex;
 use rayon::prelude::*;
@@ -108,7 +108,7 @@ pub(crate) fn load_one(
         }
     };
     // A manifest is stored after everything it names was verified.
-    match Image::read(blobs, digest) {
+    match kiln_cache::read_image(blobs, digest) {
         Ok(image) if image.layers().all(|(_, layer)| blobs.has(layer)) => Ok(image),
         _ => load_image(contents, digest, blobs),
     }
@@ -258,32 +258,17 @@ fn load_index(
 
 fn load_image(contents: &Contents, digest: Sha256, blobs: &Blobs) -> Result<Image, LoadError> {
     let manifest_bytes = verified(contents, digest)?;
-    let manifest: Manifest = parse_manifest(digest, &manifest_bytes)?;
+    let manifest = parse_manifest(digest, &manifest_bytes).map_err(ImageError::from)?;
     let config_bytes = verified(contents, manifest.config.digest)?;
-    let config: ImageConfig =
-        serde_json::from_slice(&config_bytes).map_err(|source| ImageError::Json {
-            what: "config",
-            digest: manifest.config.digest,
-            source,
-        })?;
-    let diff_ids = &config.rootfs.diff_ids;
-    if diff_ids.len() != manifest.layers.len() {
-        return Err(ImageError::LayerCount {
-            digest,
-            layers: manifest.layers.len(),
-            diff_ids: diff_ids.len(),
-        }
-        .into());
-    }
+    let image =
+        Image::parse(digest, &manifest_bytes, manifest, &config_bytes).map_err(ImageError::from)?;
     // A layer that occurs twice is stored once.
-    let wanted: HashMap<Sha256, DiffId> = manifest
-        .layers
-        .iter()
-        .zip(diff_ids)
-        .filter(|(layer, _)| is_here(layer))
-        .map(|(layer, &diff_id)| (layer.digest, diff_id))
+    let wanted: HashMap<Sha256, DiffId> = image
+        .layers()
+        .filter(|(_, layer)| is_here(layer))
+        .map(|(diff_id, layer)| (layer.digest, diff_id))
         .collect();
-    kiln_cache::prepare_pool();
+    kiln_threads::prepare_pool();
     wanted.into_par_iter().try_for_each(|(digest, diff_id)| {
         let wanted = WantedLayer {
             path: blob_path(digest),
@@ -294,7 +279,7 @@ fn load_image(contents: &Contents, digest: Sha256, blobs: &Blobs) -> Result<Imag
     })?;
     blobs.put(&config_bytes)?;
     blobs.put(&manifest_bytes)?;
-    Ok(Image::read(blobs, digest)?)
+    Ok(image)
 }
 
 /// Says whether a layer's bytes should be in the layout: foreign ones are elsewhere.

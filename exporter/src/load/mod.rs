@@ -19,10 +19,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{
-    BlobError, Blobs, Descriptor, DiffId, Image, ImageError, ImageRef, InvalidImageRef, Platform,
-    Sha256, Store,
-};
+use kiln_cache::{BlobError, Blobs, ImageError, Store};
+use kiln_oci::{Descriptor, DiffId, Image, ImageRef, InvalidImageRef, Platform, Sha256};
 use kiln_snapshotter::{TarError, UnpackLimit};
 
 use contents::Contents;

@@ -4,12 +4,13 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
-use kiln_cache::{Descriptor, Index, Platform, Sha256, Stop};
 use kiln_exporter::{
     ExportError, LoadSource, Platforms, load, write_docker_archive, write_layout, write_oci_archive,
 };
+use kiln_oci::{Descriptor, Index, Platform, Sha256};
 use kiln_snapshotter::{TooMuch, UnpackLimit};
 use kiln_testbed::{Tool, need, run_and_read};
+use kiln_threads::Stop;
 use serde_json::{Value, json};
 
 use crate::sample::State;

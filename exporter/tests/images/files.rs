@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
-use kiln_cache::{Platform, Stop, Timestamp};
 use kiln_exporter::{Root, Stale, write_file, write_local, write_root_tar};
+use kiln_oci::{Platform, Timestamp};
 use kiln_snapshotter::{Content, Layer, ParentView};
 use kiln_testbed::{Scratch, assert_same_tree, list_directory, list_tar, need, need_root};
+use kiln_threads::Stop;
 
 use crate::sample::{State, add_files, add_privileged, path, plain};
 

@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 
-use kiln_cache::{Compression, DiffId, MediaKind, Platform, Sha256};
 use kiln_exporter::{LoadError, LoadSource, Loaded, Platforms, load};
+use kiln_oci::{Compression, DiffId, MediaKind, Platform, Sha256};
 use kiln_snapshotter::UnpackLimit;
 use kiln_testbed::{Tool, need, run};
 use tar::{Builder, EntryType, Header};

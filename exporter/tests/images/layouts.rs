@@ -5,13 +5,14 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use kiln_cache::{Descriptor, Image, Platform, Sha256, Stop, media_type};
 use kiln_exporter::{
     ExportError, Family, ImageOptions, LayoutEntry, NamedImage, ReadLayoutError, StaleBlobs,
     copy_from_layout, find_in_layout, load_from_layout, open_in_layout, read_from_layout,
     write_cache_layout, write_layout,
 };
+use kiln_oci::{Descriptor, Image, Platform, Sha256, media_type};
 use kiln_snapshotter::UnpackLimit;
+use kiln_threads::Stop;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -27,7 +28,7 @@ fn for_platform(state: &State, image: &Image, platform: &str) -> Image {
     let mut manifest = image.manifest.clone();
     manifest.config = Descriptor::of(media_type::OCI_CONFIG, &config.to_bytes());
     let digest = state.blobs.put(&manifest.to_bytes()).unwrap();
-    Image::read(&state.blobs, digest).unwrap()
+    kiln_cache::read_image(&state.blobs, digest).unwrap()
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn images_are_found_by_tag_digest_and_platform() {
             Sha256::of(b"?").hex()
         ))
     );
-    for layer in Image::read(&other.blobs, digests[0])
+    for layer in kiln_cache::read_image(&other.blobs, digests[0])
         .unwrap()
         .manifest
         .layers

@@ -2,16 +2,17 @@
 
 use std::fs::{self, File};
 
-use kiln_cache::{Compression, Image, Platform, Stop};
 use kiln_exporter::{
     ImageOptions, NamedImage, Root, Stale, write_docker_archive, write_file, write_layout,
     write_local, write_oci_archive,
 };
+use kiln_oci::{Compression, Image, Platform};
 use kiln_snapshotter::{Packing, ParentView, UnpackLimit};
 use kiln_testbed::{
     Dockerd, Podman, Scratch, Skip, Skopeo, Umoci, assert_same_tree, busybox_rootfs,
     list_directory, need, need_root, run, run_and_read,
 };
+use kiln_threads::Stop;
 use serde_json::Value;
 
 use crate::sample::{State, add_files, add_host_directory, path};

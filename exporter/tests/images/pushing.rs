@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use kiln_cache::{Compression, Sha256};
 use kiln_exporter::{Family, FetchAbsent, ImageOptions, NamedImage, push_image, remember_source};
+use kiln_oci::{Compression, Sha256};
 use kiln_registry::{BlobSource, PushBlob};
 use kiln_snapshotter::Packing;
 

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use kiln_cache::{
-    BlobError, Compression, Descriptor, DiffId, History, Image, MediaKind, Platform, Sha256, Stop,
-    Timestamp, media_type,
-};
+use kiln_cache::BlobError;
 use kiln_exporter::{
     ExistingLayers, ExportError, Family, ImageOptions, LoadSource, MediaTypes, Missing, NamedImage,
     OptionError, Platforms, RealiseError, clamp_times, load, realise, write_archive,
     write_docker_archive, write_layout, write_oci_archive,
 };
+use kiln_oci::{
+    Compression, Descriptor, DiffId, History, Image, MediaKind, Platform, Sha256, Timestamp,
+    media_type,
+};
 use kiln_snapshotter::{Content, Level, Packing, UnpackLimit};
+use kiln_threads::Stop;
 use serde_json::{Value, json};
 
 use crate::exports::document;
@@ -142,7 +144,7 @@ fn pulled(state: &State, annotation: Option<&str>) -> Image {
     // Nobody serialises like this; it has to survive all the same.
     let bytes = format!("{manifest:#}\n\n");
     let digest = state.blobs.put(bytes.as_bytes()).unwrap();
-    Image::read(&state.blobs, digest).unwrap()
+    kiln_cache::read_image(&state.blobs, digest).unwrap()
 }
 
 #[test]
@@ -324,7 +326,7 @@ fn several_platforms_become_an_index() {
             let mut manifest = image.manifest.clone();
             manifest.config = config;
             let digest = state.blobs.put(&manifest.to_bytes()).unwrap();
-            let image = Image::read(&state.blobs, digest).unwrap();
+            let image = kiln_cache::read_image(&state.blobs, digest).unwrap();
             state.realise(&image, &ImageOptions::default())
         })
         .into();

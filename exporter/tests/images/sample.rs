@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use kiln_cache::{
-    Blobs, Device, GuestPath, Image, ImageConfig, Platform, Store, Timestamp, XattrsBuf,
-};
+use kiln_cache::{Blobs, Store};
 use kiln_exporter::{
     Assembly, Change, Exportable, ImageOptions, Missing, NamedImage, NewLayer, PlannedEntry,
     assemble, realise, store_image,
 };
+use kiln_files::GuestPath;
+use kiln_oci::{Image, ImageConfig, Platform, Timestamp};
 use kiln_snapshotter::{Content, DeviceKind, Layer, LayerBuilder, LayerStore, Metadata};
+use kiln_tree::{Device, XattrsBuf};
 
 /// A state directory of its own.
 pub(crate) struct State {

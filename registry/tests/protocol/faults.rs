@@ -115,7 +115,7 @@ fn pulls_are_right_or_fail() {
         for blob in &pushed.blobs {
             let digest = blob.descriptor.digest;
             if let Ok(content) = store.blobs.read(digest) {
-                assert_eq!(kiln_cache::Sha256::of(&content), digest, "seed {seed}");
+                assert_eq!(kiln_oci::Sha256::of(&content), digest, "seed {seed}");
             }
         }
         match pulled {

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use kiln_cache::{Sha256, media_type};
+use kiln_oci::{Sha256, media_type};
 use kiln_registry::{
     BlobReader, Client, ClientOptions, Error, ErrorClass, ManifestError, Notice, PushImage,
 };
@@ -180,7 +180,7 @@ fn nested_indexes_are_searched() {
 
 fn index_entry(image: &PushImage, architecture: &str) -> String {
     let mut descriptor = image.manifest.descriptor();
-    descriptor.platform = Some(kiln_cache::Platform::new("linux", architecture, ""));
+    descriptor.platform = Some(kiln_oci::Platform::new("linux", architecture, ""));
     serde_json::to_string(&descriptor).unwrap()
 }
 

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use kiln_cache::Sha256;
+use kiln_oci::Sha256;
 use kiln_registry::{BlobSource, ErrorClass, PushImage};
 
 use crate::sample::{Events, blob, bytes, client, image, index};

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-use kiln_cache::Sha256;
+use kiln_oci::Sha256;
 use kiln_registry::{
     BlobSource, Client, ClientOptions, Credentials, Error, ErrorClass, RegistriesConf, Secret,
     Stored,

@@ -4,7 +4,8 @@ use std::io::Cursor;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kiln_cache::{Blobs, Descriptor, ImageRef, Platform, Store, media_type};
+use kiln_cache::{Blobs, Store};
+use kiln_oci::{Descriptor, ImageRef, Platform, media_type};
 use kiln_registry::{
     BlobSource, Client, ClientOptions, Event, PushBlob, PushImage, PushManifest, RetryPolicy,
 };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 
 use super::name::DeviceName;
 use super::spec::{EditsSpec, MountSpec, NodeSpec};

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use kiln_cache::ProcessDirectory;
+use kiln_files::ProcessDirectory;
 
 use super::hierarchy::{self, Hierarchy, Version};
 use super::{Cgroup, Place, device_rules, make_group};

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use hierarchy::{Hierarchy, Version};
-use kiln_cache::ProcessDirectory;
+use kiln_files::ProcessDirectory;
 use settings::Setting;
 
 use crate::{ExecError, Resources, Warning};

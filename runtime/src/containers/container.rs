@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kiln_cache::remove_tree;
+use kiln_files::remove_tree;
 
 use super::control::{Answer, Client, Request};
 use super::held::Held;

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kiln_cache::remove_tree;
+use kiln_files::remove_tree;
 
 use super::files::{Reserve, json, settle, write_file};
 use super::monitor::{self, Announcement, Attachment, Attended};

@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::container::Container;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ContainerId, SignalNumber};

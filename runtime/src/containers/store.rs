@@ -26,7 +26,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::remove_tree;
+use kiln_files::remove_tree;
 
 use super::files::{lock_file, settle, write_file, write_json};
 use super::state::{Spec, State};

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 
 use super::prepare::Plan;
 use super::unstartable::{BINFMT_MISC, Unstartable};

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{GuestPath, Links, open_scoped};
+use kiln_files::{GuestPath, Links, open_scoped};
 use kiln_snapshotter::overlay::{self, OverlaySpec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;

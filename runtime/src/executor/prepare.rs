@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_snapshotter::overlay::{self, OverlaySpec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{Gid, Uid};

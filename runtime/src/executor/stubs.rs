@@ -14,7 +14,7 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use kiln_cache::{GuestPath, Links, open_scoped};
+use kiln_files::{GuestPath, Links, open_scoped};
 use kiln_snapshotter::overlay::{self, OverlaySpec};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use kiln_cache::{GuestPath, ProcessDirectory};
+use kiln_files::{GuestPath, ProcessDirectory};
 use libc::sock_filter;
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::mount::{MountAttrFlags, UnmountFlags};

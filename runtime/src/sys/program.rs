@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use libc::sock_filter;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, Gid, Uid};

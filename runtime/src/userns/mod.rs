@@ -320,7 +320,7 @@ fn enter_with_ranges(plan: &Plan, uid: u32, gid: u32) -> Result<Rung, UsernsErro
     for (name, task) in &plan.tasks {
         let helper = Helper::start(task).map_err(|errno| UsernsError::Unusable {
             what: "starting a helper process".to_owned(),
-            source: kiln_cache::cannot_start(errno.into()),
+            source: kiln_threads::cannot_start(errno.into()),
         })?;
         helpers.push((name, helper));
     }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use kiln_cache::{GuestPath, Timestamp};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
 use kiln_runtime::containers::{
     self, Attachment, Container, ContainerError, ContainerName, Containers, Draft, Follow, Force,
     Held, LogRecord, LogStream, Patience, Removal, SignalNumber, Signals, Spec, Status,

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_runtime::userns::{self, Rung};
 use kiln_runtime::{
     Access, Device, DeviceKind, DeviceNumber, ExecError, Job, Mount, MountSource, Security,

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_runtime::userns::Rung;
 use kiln_runtime::{
     Access, Device, DeviceKind, DeviceNumber, ExecError, Mount, MountSource, Security,

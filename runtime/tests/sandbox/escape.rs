@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_runtime::{Cancel, End, ExecError, Executor, ProcessUser, Stream};
 
 use crate::cases;

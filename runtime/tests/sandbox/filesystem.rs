@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_runtime::{Access, End, Mount, MountSource, Root};
 use kiln_snapshotter::overlay::{self, OverlaySpec};
 

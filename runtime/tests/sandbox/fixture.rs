@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_runtime::userns::Rung;
 use kiln_runtime::{
     Access, Cancel, End, ExecError, Executor, Job, LocalExecutor, Mount, MountSource, Outcome,

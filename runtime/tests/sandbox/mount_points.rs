@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_runtime::{Access, ExecError, Mount, MountSource};
 
 use crate::cases;

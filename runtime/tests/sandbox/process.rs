@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_runtime::userns::{self, Rung};
 use kiln_runtime::{
     End, ExecError, ProcessUser, Streams, Ulimit, UlimitName, WindowSize, hosts_text,

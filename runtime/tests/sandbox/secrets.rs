@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::PathBuf;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_runtime::{Access, ExecError, Mount, MountSource, Root, SecretBytes, Security};
 
 use crate::cases;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_runtime::{End, ExecError, Process};
 
 use crate::cases;

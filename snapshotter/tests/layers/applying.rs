@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 
-use kiln_cache::{Compression, DiffId, GuestPath, Sha256};
+use kiln_files::GuestPath;
+use kiln_oci::{Compression, DiffId, Sha256};
 use kiln_snapshotter::{
     Layer, LayerStore, Owner, ParentView, TarOrigin, TimeClamp, UnpackError, is_archive,
     unpack_archive,

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use kiln_cache::{Blake3, Kind};
 use kiln_snapshotter::{Added, BuildError, Content, Hashed, Metadata};
+use kiln_tree::{Blake3, Kind};
 
 use crate::sample::{Root, add, layer, listing, path, plain, store};
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Blake3, GuestPath, Kind};
+use kiln_files::GuestPath;
 use kiln_snapshotter::{BuildError, Digest, Expectation, Hashed, NewFile, NewFiles, TimeClamp};
+use kiln_tree::{Blake3, Kind};
 
 use crate::sample::{Root as _, add, listing, path, plain, store};
 

@@ -3,7 +3,9 @@
 use std::error::Error as _;
 use std::io::Write as _;
 
-use kiln_cache::{DiffId, GuestPath, Sha256, Store};
+use kiln_cache::Store;
+use kiln_files::GuestPath;
+use kiln_oci::{DiffId, Sha256};
 use kiln_snapshotter::{
     LayerStore, ParentView, TooMuch, UnpackError, UnpackLimit, is_archive, unpack_archive,
 };
@@ -74,7 +76,7 @@ fn the_destination_of_an_archive_is_its_root() {
 fn an_archives_own_directory_is_not_its_destination() {
     let (_directory, store) = store();
     let builder = store.builder().unwrap();
-    let own = kiln_snapshotter::Metadata::root_owned(0o700, kiln_cache::Timestamp::from_seconds(7));
+    let own = kiln_snapshotter::Metadata::root_owned(0o700, kiln_oci::Timestamp::from_seconds(7));
     builder.add_directory(&path("d"), &own).unwrap();
     let tar = Tar::default()
         .directory("./")

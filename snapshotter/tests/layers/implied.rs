@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use kiln_cache::{Entry, GuestPath, Kind, Timestamp};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
 use kiln_snapshotter::{
     Content, Layer, LayerStore, Metadata, ParentView, Reflink, Snapshotter as _, TimeClamp,
     Whiteouts, WritableRoot, lower_directories,
 };
+use kiln_tree::{Entry, Kind};
 use tar::EntryType;
 
 use crate::applying::{Tar, apply};

@@ -3,7 +3,9 @@
 use std::fs;
 use std::io::Read as _;
 
-use kiln_cache::{Blobs, Compression, DiffId, GuestPath, Sha256, Timestamp};
+use kiln_cache::Blobs;
+use kiln_files::GuestPath;
+use kiln_oci::{Compression, DiffId, Sha256, Timestamp};
 use kiln_snapshotter::{
     KnownBlob, Layer, LayerError, LayerStore, Level, Packing, TarOrigin, TimeClamp,
 };
@@ -171,7 +173,7 @@ fn blobs_of_earlier_packers_are_not_passed_on() {
         let digest = blobs.put(b"several members").unwrap();
         let media_type = Compression::Gzip.oci_layer();
         KnownBlob {
-            descriptor: kiln_cache::Descriptor::new(media_type, digest, 15),
+            descriptor: kiln_oci::Descriptor::new(media_type, digest, 15),
             packer: 0,
             ..now.clone()
         }
@@ -268,7 +270,7 @@ fn foreign_layers_keep_their_tar() {
 
     let digest = blobs_of_other.put(&bytes).unwrap();
     let descriptor =
-        kiln_cache::Descriptor::new(Compression::None.oci_layer(), digest, bytes.len() as u64);
+        kiln_oci::Descriptor::new(Compression::None.oci_layer(), digest, bytes.len() as u64);
     foreign
         .remember_blob(KnownBlob {
             diff_id,

@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use kiln_cache::{GuestPath, Kind, Sha256};
+use kiln_files::GuestPath;
+use kiln_oci::Sha256;
 use kiln_snapshotter::{Layer, ParentView};
+use kiln_tree::Kind;
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 

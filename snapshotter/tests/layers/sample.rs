@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Device, GuestPath, Store, Timestamp, XattrsBuf};
+use kiln_cache::Store;
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
 use kiln_snapshotter::{Content, DeviceKind, Layer, LayerBuilder, LayerStore, Metadata};
+use kiln_tree::{Device, XattrsBuf};
 
 /// Where the files of a layer are that has all of them itself.
 pub(crate) trait Root {
@@ -76,8 +79,8 @@ pub(crate) fn listing(layer: &Layer) -> Vec<String> {
     tree.iter().map(|entry| describe(&entry)).collect()
 }
 
-pub(crate) fn describe(entry: &kiln_cache::Entry<'_>) -> String {
-    use kiln_cache::Kind;
+pub(crate) fn describe(entry: &kiln_tree::Entry<'_>) -> String {
+    use kiln_tree::Kind;
     let path = String::from_utf8_lossy(entry.path).into_owned();
     match entry.kind {
         Kind::File { size, .. } => format!("{path} {size}"),

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kiln_cache::{Blobs, Compression, Store};
+use kiln_cache::{Blobs, Store};
+use kiln_oci::Compression;
 use kiln_snapshotter::{Layer, LayerStore, Packing};
 
 use crate::sample::{Root, everything, layer, listing, store};
@@ -95,7 +96,7 @@ fn killed_makers_leave_whole_layers() {
     assert!(seen > 0);
     for name in fs::read_dir(state.join("diffs")).unwrap() {
         let hex = name.unwrap().file_name().into_string().unwrap();
-        let diff_id = kiln_cache::DiffId(kiln_cache::Sha256::from_hex(&hex).unwrap());
+        let diff_id = kiln_oci::DiffId(kiln_oci::Sha256::from_hex(&hex).unwrap());
         assert_eq!(
             store.by_diff_id(diff_id).unwrap().diff_id().unwrap(),
             diff_id

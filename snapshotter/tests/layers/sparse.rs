@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_snapshotter::{ParentView, unpack_archive};
 
 use crate::applying::{Tar, apply};

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use kiln_cache::{DiffId, Sha256, Timestamp};
+use kiln_oci::{DiffId, Sha256, Timestamp};
 use kiln_snapshotter::{LayerError, TarOrigin, TimeClamp};
 
 use crate::sample::{Root, everything, layer, store};

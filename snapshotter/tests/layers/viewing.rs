@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::{GuestPath, Kind};
+use kiln_files::GuestPath;
 use kiln_snapshotter::{
     FollowLast, Layer, LayerStore, ParentView, UserError, ViewError, find_home, find_identity,
     find_owner,
 };
+use kiln_tree::Kind;
 
 use crate::sample::{describe, layer, path, store};
 

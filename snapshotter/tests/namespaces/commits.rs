@@ -6,11 +6,14 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use kiln_cache::{GuestPath, Store, Timestamp, XattrsBuf};
+use kiln_cache::Store;
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
 use kiln_snapshotter::overlay;
 use kiln_snapshotter::{
     Content, Layer, LayerStore, Metadata, Overlay, ParentView, Reflink, Snapshotter, WritableRoot,
 };
+use kiln_tree::XattrsBuf;
 use rustix::io::Errno;
 
 use crate::overlays::path_of;
@@ -187,7 +190,7 @@ fn check_disk(layer: &Layer) {
     for entry in tree.iter() {
         let host = root.join(entry.guest_path().as_relative());
         let metadata = fs::symlink_metadata(host).unwrap();
-        if entry.kind != kiln_cache::Kind::Whiteout {
+        if entry.kind != kiln_tree::Kind::Whiteout {
             assert_eq!(metadata.mtime(), entry.mtime.seconds, "{entry:?}");
             assert_eq!(entry.mtime.nanoseconds, 0, "{entry:?}");
         }
@@ -379,7 +382,7 @@ fn apparent_changes(scratch: &Path) {
 fn devices_beyond_the_disk(scratch: &Path) {
     let store = open(scratch);
     let builder = store.builder().unwrap();
-    let device = kiln_cache::Device { major: 1, minor: 7 };
+    let device = kiln_tree::Device { major: 1, minor: 7 };
     let char = kiln_snapshotter::DeviceKind::Char;
     builder
         .add_device(&path("full"), &plain(0o644), char, device)

@@ -126,7 +126,7 @@ fn run(who: &str, scratch: &Path) -> bool {
             if result.is_ok() { "ok" } else { "FAILED" }
         );
         failed += usize::from(result.is_err());
-        kiln_cache::remove_tree(&directory).unwrap();
+        kiln_files::remove_tree(&directory).unwrap();
     }
     failed == 0
 }

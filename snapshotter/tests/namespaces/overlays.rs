@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use std::os::unix::fs::MetadataExt as _;
 
-use kiln_cache::{Store, Timestamp};
+use kiln_cache::Store;
+use kiln_oci::Timestamp;
 use kiln_snapshotter::overlay::{self, Interface, OverlaySpec, Support};
 use kiln_snapshotter::{
     LayerStore, Metadata, Overlay, ParentView, Snapshotter as _, WritableRoot, lower_directories,

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 
-use kiln_cache::{Entry, GuestPath, Kind};
+use kiln_files::GuestPath;
 use kiln_snapshotter::{
     Hashed, LayerBuilder, Owner, ParentView, UnpackError, is_archive, unpack_archive,
 };
+use kiln_tree::{Entry, Kind};
 
 use super::select::Selection;
 use super::write::{Fidelity, WriteError};

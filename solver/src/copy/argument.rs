@@ -1,6 +1,6 @@
 //! What a source argument says, before anything is looked up.
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_parser::{PathPatterns, PatternError, SourcePattern, clean, has_wildcards};
 
 use super::choose::plain_beginning;

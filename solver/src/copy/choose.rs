@@ -1,7 +1,8 @@
 //! What is copied of a directory: `--exclude`, and the patterns of `--parents`.
 
-use kiln_cache::{Entry, GuestPath};
+use kiln_files::GuestPath;
 use kiln_parser::{MatchState, PathPatterns, has_wildcards};
+use kiln_tree::Entry;
 
 use crate::files::Files;
 

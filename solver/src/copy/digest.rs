@@ -1,6 +1,7 @@
 //! Digests of what is read: what a copy's arguments select, and what a mount shows.
 
-use kiln_cache::{Blake3, Encoder, Entry, GuestPath, Kind};
+use kiln_files::GuestPath;
+use kiln_tree::{Blake3, Encoder, Entry, Kind};
 
 use super::choose::{Chosen, Part};
 use super::select::{SelectError, Selection, missing};

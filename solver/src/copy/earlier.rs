@@ -1,7 +1,8 @@
 //! What the same copy made before: files that are the same now need not be written again.
 
-use kiln_cache::{GuestPath, Kind, LayerId};
+use kiln_files::GuestPath;
 use kiln_snapshotter::{LARGE_FILE, Layer, LayerStore, Metadata};
+use kiln_tree::{Kind, LayerId};
 
 use super::entries::{Bytes, Entries};
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::{Entry, GuestPath};
+use kiln_files::GuestPath;
+use kiln_tree::Entry;
 
 /// What will be at a path of the layer.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +100,8 @@ impl<'a> Entries<'a> {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::{Kind, Timestamp, Xattrs};
+    use kiln_oci::Timestamp;
+    use kiln_tree::{Kind, Xattrs};
 
     use super::*;
 

@@ -2,9 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kiln_cache::{Entry, GuestPath, Kind, Timestamp, Xattrs};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
 use kiln_parser::chmod::Chmod;
 use kiln_snapshotter::{Added, LayerBuilder};
+use kiln_tree::{Entry, Kind, Xattrs};
 
 use super::choose::{Chosen, Part};
 use super::entries::{Bytes, Entries, Placed};
@@ -166,7 +168,7 @@ impl<'a> Placement<'a> {
         let (uid, gid) = self.ids(0, 0);
         let kind = Kind::File {
             size: content.len() as u64,
-            hash: kiln_cache::Blake3::of(content.as_bytes()),
+            hash: kiln_tree::Blake3::of(content.as_bytes()),
         };
         let node = Entry {
             path: b"",

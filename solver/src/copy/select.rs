@@ -1,7 +1,8 @@
 //! From source arguments to sources: wildcards, symbolic links, exclusions.
 
-use kiln_cache::{Entry, GuestPath, compare_paths};
+use kiln_files::{GuestPath, compare_paths};
 use kiln_parser::{PathPatterns, SourcePattern, suggest};
+use kiln_tree::Entry;
 
 use super::argument::{Argument, Selected};
 use super::choose::{Choice, Chosen, Part, choose};

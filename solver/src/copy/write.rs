@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 
-use kiln_cache::{GuestPath, Kind, Stop};
+use kiln_files::GuestPath;
 use kiln_snapshotter::{
     BuildError, Content, Digest, Expectation, Hashed, LARGE_FILE, LayerBuilder, LayerError,
     Metadata, NewFile, NewFiles,
 };
+use kiln_threads::Stop;
+use kiln_tree::Kind;
 
 use super::earlier::Earlier;
 use super::entries::{Bytes, Entries, Placed};

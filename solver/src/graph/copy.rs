@@ -1,6 +1,7 @@
 //! `COPY` and `ADD`.
 
-use kiln_cache::{GuestPath, Timestamp};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
 use kiln_parser::chmod::Chmod;
 
 use super::StepId;

@@ -11,7 +11,8 @@ mod run; // RUN
 
 use std::collections::HashMap;
 
-use kiln_cache::{GuestPath, Sha256, Timestamp};
+use kiln_files::GuestPath;
+use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::Span;
 
 pub use copy::{Archives, ContextId, Copy, CopyPart, FileSource, Layout, Mode, Wildcards};

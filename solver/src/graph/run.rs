@@ -1,6 +1,7 @@
 //! `RUN`.
 
-use kiln_cache::{GuestPath, Platform};
+use kiln_files::GuestPath;
+use kiln_oci::Platform;
 use kiln_parser::mount::{FileOwner, Sharing};
 
 use super::StepId;

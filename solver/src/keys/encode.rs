@@ -2,8 +2,9 @@
 //!
 //! Each takes its value apart, so that a new field cannot be forgotten.
 
-use kiln_cache::{Encode, Encoder, Platform};
+use kiln_oci::Platform;
 use kiln_parser::mount::FileOwner;
+use kiln_tree::{Encode, Encoder};
 
 use crate::graph::{
     Access, Archives, Copy, Device, FileSource, Layout, Mount, MountKind, Network, Presence, Run,

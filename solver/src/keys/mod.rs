@@ -17,7 +17,8 @@
 mod encode; // how operations are fed to a hasher
 mod receipt; // what went into a key, for people
 
-use kiln_cache::{ActionKey, Blake3, Encoder, State};
+use kiln_cache::{ActionKey, State};
+use kiln_tree::{Blake3, Encoder};
 
 use crate::graph::{CopyPart, FileSource, Graph, Mount, Op, StepId};
 pub(crate) use receipt::{FILES, PLATFORM, receipt};
@@ -149,7 +150,8 @@ fn weak(op: &Op) -> Blake3 {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::{GuestPath, Platform};
+    use kiln_files::GuestPath;
+    use kiln_oci::Platform;
 
     use super::*;
     use crate::graph::{
@@ -214,7 +216,7 @@ mod tests {
 
     fn sample() -> Graph {
         let mut graph = Graph::default();
-        let manifest = kiln_cache::Sha256::of(b"manifest");
+        let manifest = kiln_oci::Sha256::of(b"manifest");
         let base = graph.add(step(Op::From(From { manifest }), None));
         let copied = graph.add(step(copy(FileSource::Context(ContextId::MAIN)), Some(base)));
         let made = graph.add(step(run(Network::Default), Some(copied)));

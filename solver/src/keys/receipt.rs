@@ -3,8 +3,9 @@
 //! Only what is in the key: the name of a cache mount is not, and a change of it explains nothing.
 //! What is as it usually is goes without saying, so a missing ingredient has a meaning too.
 
-use kiln_cache::{Blake3, Receipt};
+use kiln_cache::Receipt;
 use kiln_parser::mount::FileOwner;
+use kiln_tree::Blake3;
 
 use crate::graph::{
     Access, Archives, Copy, Layout, Mount, MountKind, Network, Op, Presence, Remote, Run, Security,
@@ -187,7 +188,8 @@ fn long(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::{GuestPath, Platform};
+    use kiln_files::GuestPath;
+    use kiln_oci::Platform;
 
     use super::*;
     use crate::graph::{Device, Part, SecretVariable, StepId};

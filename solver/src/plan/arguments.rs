@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::Platform;
+use kiln_oci::Platform;
 use kiln_parser::{Diagnostic, Dockerfile, Span, Text};
 
 use super::PlanOptions;

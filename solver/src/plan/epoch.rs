@@ -4,7 +4,7 @@
 //! time alone. Stages and history see the seconds that a name stands for, never the name.
 //! spec/dockerfile.md section 5.4.
 
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 use kiln_parser::{Add, Diagnostic, Dockerfile, Kind, Place, Source, Stage, remote_source};
 
 use super::arguments::Arguments;

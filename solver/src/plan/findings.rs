@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use kiln_cache::{Image, ImageRef, Platform};
+use kiln_oci::{Image, ImageRef, Platform};
 use kiln_parser::lint::rules;
 use kiln_parser::{Quoting, Span, Text, expand, expose, suggest};
 

@@ -1,6 +1,6 @@
 //! `created_by` texts of history entries (spec/dockerfile.md section 11).
 
-use kiln_cache::Healthcheck;
+use kiln_oci::Healthcheck;
 
 /// Returns a Go `%q` rendering of the words in brackets: `["a" "b"]`.
 pub(crate) fn quoted_list(words: &[String]) -> String {

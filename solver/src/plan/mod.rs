@@ -20,7 +20,7 @@ mod words; // expansion
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kiln_cache::{Image, ImageConfig, ImageRef, Platform, Timestamp};
+use kiln_oci::{Image, ImageConfig, ImageRef, Platform, Timestamp};
 use kiln_parser::{Diagnostic, Dockerfile, Span};
 
 use crate::graph::{Graph, Network, StepId};
@@ -112,7 +112,7 @@ pub struct Plan {
     /// The images that are to come out, one for each platform, in the order asked for.
     pub targets: Vec<TargetImage>,
     /// The images it starts from and copies from, by manifest.
-    pub bases: HashMap<kiln_cache::Sha256, (ImageRef, Image)>,
+    pub bases: HashMap<kiln_oci::Sha256, (ImageRef, Image)>,
     /// The time that everything new gets, if the build says.
     pub epoch: Option<Timestamp>,
     /// Proxies for every `RUN`; they are in no key and no image.
@@ -129,7 +129,7 @@ pub struct TargetImage {
     /// The config without history and layers.
     pub config: ImageConfig,
     /// The base's manifest, if there is a base.
-    pub base: Option<kiln_cache::Sha256>,
+    pub base: Option<kiln_oci::Sha256>,
     /// History beyond the base's, in order.
     pub history: Vec<PlannedHistory>,
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kiln_cache::{ImageRef, Sha256};
+use kiln_oci::{ImageRef, Sha256};
 use kiln_parser::{Address, GitSource, RemoteSource, download_name};
 
 use crate::graph::{ContextId, Download, GitDirectory, Remote, Repository, Submodules};

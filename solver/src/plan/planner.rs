@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use kiln_cache::{Image, Platform};
+use kiln_oci::{Image, Platform};
 use kiln_parser::{Dockerfile, Instruction, Span, Text, hint};
 
 use super::arguments::{self, Arguments, DeclaredArgument};

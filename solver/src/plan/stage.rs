@@ -6,7 +6,8 @@ mod run; // RUN and its mounts
 mod shown; // how progress calls steps
 mod trees; // steps for what instructions read
 
-use kiln_cache::{GuestPath, Image, ImageConfig, Platform, Sha256};
+use kiln_files::GuestPath;
+use kiln_oci::{Image, ImageConfig, Platform, Sha256};
 use kiln_parser::lint::rules;
 use kiln_parser::{CommandLine, Instruction, Kind, Quoting, Site, Span, Text, parse_instruction};
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::ImageRef;
+use kiln_oci::ImageRef;
 use kiln_parser::{Dockerfile, Instruction, Kind, MountFlag, Span, Stage, Text, hint, suggest};
 
 use super::arguments::Arguments;

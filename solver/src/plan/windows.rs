@@ -3,7 +3,7 @@
 //! Only Linux programs run here, and layers of Windows images have a form of their own. So a stage
 //! for Windows can collect files and say what is to be done with them, no more.
 
-use kiln_cache::Platform;
+use kiln_oci::Platform;
 use kiln_parser::{clean, quote};
 
 /// Says whether files are laid out for Windows.

@@ -214,10 +214,10 @@ fn mount_script(
     std::fs::set_permissions(&path, executable.clone()).map_err(StepError::Disk)?;
     std::fs::set_permissions(directory.path(), executable).map_err(StepError::Disk)?;
     job.mounts.push(Mount {
-        target: kiln_cache::GuestPath::new("/dev/pipes"),
+        target: kiln_files::GuestPath::new("/dev/pipes"),
         source: MountSource::Bind {
             path: directory.path().to_owned(),
-            inside: kiln_cache::GuestPath::ROOT,
+            inside: kiln_files::GuestPath::ROOT,
         },
         access: Access::ReadOnly,
     });

@@ -8,13 +8,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use kiln_cache::{
-    Blake3, CacheAttempt, CacheCopy, CacheMount, CacheSharing, CacheStart, GuestPath, LayerId,
-    take_cache_mount,
-};
+use kiln_cache::{CacheAttempt, CacheCopy, CacheMount, CacheSharing, CacheStart, take_cache_mount};
+use kiln_files::GuestPath;
 use kiln_parser::mount::{FileOwner, Sharing};
 use kiln_runtime::{Job, Mount, MountSource, Root, SecretBytes};
 use kiln_snapshotter::{Layer, Reflink, Snapshotter as _, Writable};
+use kiln_tree::{Blake3, LayerId};
 
 use super::root;
 use crate::agent::AgentSocket;
@@ -137,7 +136,7 @@ pub(super) fn add(
 fn tmpfs_mode(below: &Below, target: &GuestPath) -> Result<u32, StepError> {
     let target = resolve_in(below, target).map_err(SelectError::from)?;
     let hidden = below.get(target.as_bytes());
-    let hidden = hidden.filter(kiln_cache::Entry::is_directory);
+    let hidden = hidden.filter(kiln_tree::Entry::is_directory);
     Ok(hidden.map_or(0o1777, |directory| u32::from(directory.mode)))
 }
 

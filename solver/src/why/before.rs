@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
-use kiln_cache::{
-    ActionKey, ActionRecord, Actions, Build, CacheBackend as _, Platform, Reason, Tombstone,
-    Tombstones,
-};
+use crate::{Build, Reason};
+use kiln_cache::{ActionKey, ActionRecord, Actions, CacheBackend as _, Tombstone, Tombstones};
+use kiln_oci::Platform;
 
 use super::matching::{self, Name};
 use crate::graph::{Graph, Op, StepId};
@@ -200,7 +199,7 @@ fn is_whole(record: &ActionRecord, deps: &Deps<'_>) -> bool {
 pub(super) fn image_name(step: &str) -> String {
     let name = step.rsplit_once("FROM ").map_or(step, |(_, name)| name);
     let name = name.split_once('@').map_or(name, |(name, _)| name);
-    match name.parse::<kiln_cache::ImageRef>() {
+    match name.parse::<kiln_oci::ImageRef>() {
         Ok(image) => image.familiar(),
         Err(_) => name.to_owned(),
     }

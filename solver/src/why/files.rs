@@ -8,11 +8,12 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kiln_cache::{
-    ActionRecord, Change, Entry, FileChange, GuestPath, Kind, State, Timestamp, Tree, TreeBuilder,
-    compare_paths,
-};
+use crate::{Change, FileChange};
+use kiln_cache::{ActionRecord, State};
+use kiln_files::{GuestPath, compare_paths};
+use kiln_oci::Timestamp;
 use kiln_parser::{glob_match, has_wildcards};
+use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
 
 use super::Now;
 use crate::below::{Below, Sources};

@@ -12,7 +12,10 @@ mod before; // what the last build left
 mod files; // which files differ
 mod matching; // which step was which
 
-use kiln_cache::{ActionRecord, FilesFrom, LayerId, Platform, Reason, Receipt, State};
+use crate::{FilesFrom, Reason};
+use kiln_cache::{ActionRecord, Receipt, State};
+use kiln_oci::Platform;
+use kiln_tree::LayerId;
 
 use crate::graph::{CopyPart, FileSource, Graph, Op, StepId};
 use crate::keys::{FILES, PLATFORM};

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use kiln_cache::{Fate, Timestamp};
+use kiln_oci::Timestamp;
+use kiln_solver::Fate;
 
 use super::bench::{Bench, Built};
 
@@ -41,7 +42,7 @@ fn what_did_not_change_is_not_done_again() {
     let moved = "COPY a /a\nCOPY d /d\nWORKDIR /w\nFROM scratch AS named\nCOPY   --from=0 /d \\\n /e\nCOPY --from=0 /a /f";
     assert_eq!(ran(&bench.build(moved)), [false; 5]);
     let entry = bench.build(text).view;
-    let path = kiln_cache::GuestPath::new("f");
+    let path = kiln_files::GuestPath::new("f");
     let expected = fs::metadata(bench.path("a")).unwrap().modified().unwrap();
     let expected = Timestamp::from(expected).whole_seconds();
     assert_eq!(entry.get(&path).unwrap().mtime, expected);
@@ -147,7 +148,7 @@ fn layers_share_no_file() {
 
     let bench = Bench::new(&["kept", "changed"]);
     let names = |built: &Built| {
-        let found = built.view.walk(&kiln_cache::GuestPath::ROOT);
+        let found = built.view.walk(&kiln_files::GuestPath::ROOT);
         let paths = found.map(|found| built.view.host_path(&found).unwrap());
         let names: Vec<u64> = paths
             .map(|path| fs::symlink_metadata(path).unwrap())
@@ -168,7 +169,7 @@ fn layers_share_no_file() {
         assert!(names.iter().all(|&count| count == 1), "{names:?}");
     }
     // The earlier layer is what it was.
-    let changed = kiln_cache::GuestPath::new("changed");
+    let changed = kiln_files::GuestPath::new("changed");
     let before = first.view.read(&changed, 9).unwrap().unwrap();
     assert_eq!(before, b"changed");
 }
@@ -177,7 +178,7 @@ fn layers_share_no_file() {
 fn a_damaged_file_of_a_layer_is_not_copied() {
     let bench = Bench::new(&["good", "bad"]);
     let first = bench.build("COPY . /");
-    let bad = kiln_cache::GuestPath::new("bad");
+    let bad = kiln_files::GuestPath::new("bad");
     let found = first.view.find(&bad).unwrap();
     fs::write(first.view.host_path(&found).unwrap(), "BAD").unwrap();
     let layer = first.view.layers().last().unwrap().id();

@@ -5,10 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{
-    Actions, Blake3, Definition, Fate, Image, Journal, Kind, LayerId, Platform, Sha256, Store,
-    Timestamp,
-};
+use kiln_cache::{Actions, Store};
+use kiln_oci::{Image, Platform, Sha256, Timestamp};
 use kiln_parser::mount::FileOwner;
 use kiln_parser::{IgnoreRules, parse};
 use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
@@ -19,6 +17,8 @@ use kiln_solver::{
     Remote, RemoteError, Remotes, Reporter, Reuse, RunSurroundings, ScannedContext, Silent,
     Solution, SolveError, Vertex, context_reads, plan, solve,
 };
+use kiln_solver::{Definition, Fate, Journal};
+use kiln_tree::{Blake3, Kind, LayerId};
 
 #[derive(Debug)]
 struct Nothing;
@@ -206,7 +206,7 @@ impl Bench {
         let context = Context {
             directory: self.path("").canonicalize().unwrap(),
             ignore: rules,
-            owners: kiln_cache::Owners::Root,
+            owners: kiln_tree::Owners::Root,
             lifetime: kiln_solver::Lifetime::Lasting,
         };
         let wanted = context_reads(&plan.graph, ContextId::MAIN);
@@ -237,7 +237,7 @@ impl Bench {
 
 /// One line for each file: path, what it is, mode, owner where it is not root, content's origin.
 pub(crate) fn list(view: &ParentView) -> Vec<String> {
-    view.walk(&kiln_cache::GuestPath::ROOT)
+    view.walk(&kiln_files::GuestPath::ROOT)
         .map(|located| {
             let entry = located.entry;
             let path = String::from_utf8_lossy(entry.path).into_owned();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 
 use super::bench::Bench;
 
@@ -112,7 +112,7 @@ fn nothing_is_of_1970() {
          COPY . /all\nCOPY <<EOF /made/here/five\nhi\nEOF\nADD d/e/f /added/f",
     );
     let time = |path: &str| {
-        let entry = built.view.get(&kiln_cache::GuestPath::new(path));
+        let entry = built.view.get(&kiln_files::GuestPath::new(path));
         entry.unwrap().mtime.seconds
     };
     for path in ["w", "w/v", "made", "one", "three", "all", "added"] {
@@ -226,7 +226,7 @@ fn holes_are_kept() {
     ] {
         let built = bench.build(text);
         for (name, length) in lengths {
-            let found = built.view.find(&kiln_cache::GuestPath::new(name)).unwrap();
+            let found = built.view.find(&kiln_files::GuestPath::new(name)).unwrap();
             let copied = built.view.host_path(&found).unwrap();
             let blocks = fs::metadata(&copied).unwrap().blocks();
             assert!(

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::Timestamp;
 use kiln_engine::Annotation;
+use kiln_oci::Timestamp;
 
 use super::super::annotation;
 

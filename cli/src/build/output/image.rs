@@ -1,9 +1,9 @@
 //! The attributes that all images have in common.
 
-use kiln_cache::{Compression, ImageRef};
 use kiln_engine::{
     BaseLayers, DanglingName, DanglingWhen, FileTimes, ImageOptions, MediaTypes, PushAs, Transport,
 };
+use kiln_oci::{Compression, ImageRef};
 
 use super::super::compression;
 use super::attributes::Attributes;

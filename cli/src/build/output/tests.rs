@@ -1,7 +1,7 @@
 //! Outputs as people write them.
 
-use kiln_cache::{Compression, Timestamp};
 use kiln_engine::{BaseLayers, DanglingWhen, FileTimes, PushAs};
+use kiln_oci::{Compression, Timestamp};
 
 use super::*;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use kiln_cache::Sha256;
+use kiln_oci::Sha256;
 use kiln_testbed::{Registry, Skip};
 use serde_json::Value;
 

@@ -6,7 +6,9 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Links, Timestamp, WorkDir, open_scoped, remove_tree};
+use kiln_cache::WorkDir;
+use kiln_files::{Links, open_scoped, remove_tree};
+use kiln_oci::Timestamp;
 use kiln_parser::Modified;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::{Layer, LayerStore};

@@ -9,7 +9,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{GuestPath, Timestamp, remove_tree};
+use kiln_files::{GuestPath, remove_tree};
+use kiln_oci::Timestamp;
 use kiln_snapshotter::{Content, Layer, LayerBuilder, LayerStore, Metadata};
 use kiln_solver::RemoteError;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};

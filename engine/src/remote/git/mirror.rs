@@ -10,8 +10,10 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Blake3, Store, Timestamp};
+use kiln_cache::Store;
+use kiln_oci::Timestamp;
 use kiln_solver::{RemoteError, Vertex};
+use kiln_tree::Blake3;
 
 use super::program::{Git, GitError, Reach};
 use crate::remote::{RemoteSources, local, shown};

@@ -17,7 +17,7 @@ mod reference; // from names to commits
 
 pub(crate) use checkout::Checkout;
 
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 use kiln_parser::Modified;
 use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;

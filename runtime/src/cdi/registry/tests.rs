@@ -1,6 +1,6 @@
 use std::fs;
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_testbed::Scratch;
 
 use super::*;

@@ -14,7 +14,7 @@ mod files; // its files, in order
 mod read; // what was written
 mod write; // what is being written
 
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use read::{Follow, LogReader};

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::Timestamp;
+use kiln_oci::Timestamp;
 
 use super::{LogRecord, LogStream, files};
 use crate::Stream;

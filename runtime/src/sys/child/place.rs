@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use kiln_cache::{Links, open_scoped};
+use kiln_files::{Links, open_scoped};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 

@@ -1,6 +1,6 @@
 //! Instructions that change only the config, and what later steps see of it.
 
-use kiln_cache::{Empty, Healthcheck};
+use kiln_oci::{Empty, Healthcheck};
 use kiln_parser::lint::rules;
 use kiln_parser::{Arg, CommandLine, Pairs, Quoting, Site, Text, expose, signal};
 

@@ -1,6 +1,6 @@
 //! `RUN`: what is run, in which surroundings, with what mounted.
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_parser::mount::{MountKind as SpecKind, MountSpec};
 use kiln_parser::{MountFlag, Program, Run, Site, Text, parse_bool};
 

@@ -1,6 +1,6 @@
 //! Steps for what instructions read: other stages, images, directories of the host, downloads.
 
-use kiln_cache::GuestPath;
+use kiln_files::GuestPath;
 use kiln_parser::Text;
 
 use super::StagePlan;

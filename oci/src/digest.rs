@@ -1,8 +1,7 @@
-//! What things are called: digests and the identities made of them.
+//! What content is called: digests and the identities made of them.
 //!
-//! Two families that must never be mixed, so they are separate types:
-//! [`Sha256`] is the identity that OCI and the registries use; [`Blake3`] is kiln's own, for keys
-//! and for content that nobody else names.
+//! [`Sha256`] is the identity that OCI and the registries use. kiln's own digest is another type in
+//! another crate, so the two can never be mixed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,8 +13,10 @@ use sha2::Digest as _;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid digest {text:?}: expected {expected}")]
 pub struct InvalidDigest {
-    text: String,
-    expected: &'static str,
+    /// The text.
+    pub text: String,
+    /// What a digest looks like there.
+    pub expected: &'static str,
 }
 
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hexadecimal digits.
@@ -106,102 +107,34 @@ impl<'de> Deserialize<'de> for Sha256 {
     }
 }
 
-/// A BLAKE3 digest, written as 64 lower-case hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Blake3([u8; 32]);
-
-impl Blake3 {
-    /// Returns the digest of `bytes`.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(*blake3::hash(bytes).as_bytes())
-    }
-
-    /// Wraps a finished hash.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// Returns the 32 bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Returns the 64 hexadecimal digits.
-    #[must_use]
-    pub fn hex(&self) -> String {
-        hex(&self.0)
-    }
-}
-
-impl From<blake3::Hash> for Blake3 {
-    fn from(hash: blake3::Hash) -> Self {
-        Self(*hash.as_bytes())
-    }
-}
-
-impl fmt::Display for Blake3 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-impl fmt::Debug for Blake3 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for Blake3 {
-    type Err = InvalidDigest;
-
-    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        unhex_digest(text).map(Self).ok_or_else(|| InvalidDigest {
-            text: text.to_owned(),
-            expected: "64 lower-case hexadecimal digits",
-        })
-    }
-}
-
-impl Serialize for Blake3 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Blake3 {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// Makes a named identity out of a digest type.
+/// Makes a named identity out of a digest type: `identity! { /// Docs. DiffId(Sha256) }`. The type
+/// is written, read and printed as the digest that it holds.
+#[macro_export]
 macro_rules! identity {
     ($(#[$doc:meta])* $name:ident($inner:ident)) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(
+            Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ::serde::Serialize, ::serde::Deserialize,
+        )]
         #[serde(transparent)]
         pub struct $name(pub $inner);
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, f)
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                ::std::fmt::Display::fmt(&self.0, f)
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), self.0)
             }
         }
 
-        impl FromStr for $name {
-            type Err = InvalidDigest;
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::InvalidDigest;
 
-            fn from_str(text: &str) -> Result<Self, InvalidDigest> {
+            fn from_str(text: &str) -> Result<Self, $crate::InvalidDigest> {
                 text.parse().map(Self)
             }
         }
@@ -220,17 +153,6 @@ identity! {
     /// Identity of an image: the digest of its config.
     ImageId(Sha256)
 }
-identity! {
-    /// kiln's own identity of a layer: the BLAKE3 of its index (see [`crate::Tree`]).
-    ///
-    /// It is known as soon as the files are, without a tar stream; the [`DiffId`] follows from it.
-    LayerId(Blake3)
-}
-identity! {
-    /// Names a step and its inputs; leads to an [`crate::ActionRecord`].
-    ActionKey(Blake3)
-}
-
 impl DiffId {
     /// The diff id of a layer without entries: two zero blocks of 512 bytes.
     pub const EMPTY: Self = Self(Sha256([
@@ -252,7 +174,9 @@ impl ChainId {
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// Writes bytes as pairs of lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
@@ -262,8 +186,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads pairs of lower-case hexadecimal digits.
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+/// Reads pairs of lower-case hexadecimal digits; none if the text is anything else.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
@@ -298,8 +223,6 @@ mod tests {
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
         assert_eq!(digest.to_string().parse::<Sha256>(), Ok(digest));
-        let blake = Blake3::of(b"");
-        assert_eq!(blake.to_string().parse::<Blake3>(), Ok(blake));
     }
 
     #[test]

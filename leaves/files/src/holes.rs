@@ -107,7 +107,7 @@ pub fn may_have_holes(file: &File) -> bool {
 
 /// Returns the length of the hole that begins at an offset, none being 0. Changes the position that
 /// the file is read at.
-pub(crate) fn hole_at(file: &File, offset: u64) -> u64 {
+pub fn hole_at(file: &File, offset: u64) -> u64 {
     let end = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
         Ok(data) => data,
         // Nothing but a hole up to the end, or already beyond it.

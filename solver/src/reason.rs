@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Sha256, Timestamp};
+use kiln_oci::{Sha256, Timestamp};
 
 /// Why an earlier result could not stand for a step's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

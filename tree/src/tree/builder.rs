@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::entry::{Entry, Reader, encoded_length};
 use super::{HEADER, MAGIC, Tree};
-use crate::guest_path::{compare_paths, is_clean};
+use kiln_files::{compare_paths, is_clean};
 
 /// Collects entries in any order.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Timestamp;
+use kiln_oci::Timestamp;
 
 fn file(path: &str) -> Entry<'_> {
     Entry {

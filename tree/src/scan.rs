@@ -26,9 +26,12 @@ use rustix::fs::Mode;
 use self::content::read_content;
 use self::found::{Found, FoundKind, Met};
 use self::walk::{DIRECTORY, Walk};
+use crate::StatIndex;
 use crate::stat_index::{StatIndexBuilder, covered, merge};
 use crate::tree::{Tree, TreeBuilder};
-use crate::{GuestPath, StatIndex, Stop, Timestamp};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
+use kiln_threads::Stop;
 
 /// Decides which files of a directory belong to the context.
 pub trait Filter: Sync {
@@ -233,7 +236,7 @@ fn read_changed(
         [] => Vec::new(),
         [only] => vec![read(only)?],
         several => {
-            crate::prepare_pool();
+            kiln_threads::prepare_pool();
             let all = several.par_iter_mut().map(read);
             all.collect::<Result<_, ScanError>>()?
         }

@@ -13,7 +13,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 
 use super::found::{Found, Met, is_known};
 use super::{Filter, Owners, ScanError, Visit, host_path};
-use crate::{GuestPath, StatIndex, Timestamp};
+use crate::StatIndex;
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
 
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -85,7 +87,7 @@ impl<F: Filter> Walk<'_, F> {
             added = count;
         };
         if children.directories.len() > 1 && is_worth_threads {
-            crate::prepare_pool();
+            kiln_threads::prepare_pool();
             let parts: Vec<(usize, Vec<Met>)> = children
                 .directories
                 .into_par_iter()
@@ -224,7 +226,8 @@ impl<F: Filter> Walk<'_, F> {
             Owners::Kept => (stat.st_uid, stat.st_gid),
         };
         let tree = self.previous.tree();
-        while *cursor < tree.len() && crate::compare_paths(tree.path_at(*cursor), path).is_lt() {
+        while *cursor < tree.len() && kiln_files::compare_paths(tree.path_at(*cursor), path).is_lt()
+        {
             *cursor += 1;
         }
         let position = *cursor;

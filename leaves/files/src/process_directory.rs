@@ -78,14 +78,14 @@ fn sweep(above: &Path, remove: impl FnMut(&Path) -> io::Result<()>) {
 
 /// The right to remove what was left behind.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub struct Turn {
     above: PathBuf,
     _lock: File,
 }
 
 impl Turn {
     /// Waits until no other process has it.
-    pub(crate) fn wait(above: &Path) -> io::Result<Self> {
+    pub fn wait(above: &Path) -> io::Result<Self> {
         let lock = File::open(above)?;
         lock.lock()?;
         Ok(Self {
@@ -95,7 +95,7 @@ impl Turn {
     }
 
     /// Has `remove` remove what was left behind.
-    pub(crate) fn sweep(&self, mut remove: impl FnMut(&Path) -> io::Result<()>) {
+    pub fn sweep(&self, mut remove: impl FnMut(&Path) -> io::Result<()>) {
         for left in abandoned(&self.above).into_iter().flatten() {
             let _ = remove(&left.path);
         }
@@ -104,13 +104,14 @@ impl Turn {
 
 /// A directory whose process is gone. While this is held, nobody takes it for his own.
 #[derive(Debug)]
-pub(crate) struct Abandoned {
-    pub(crate) path: PathBuf,
+pub struct Abandoned {
+    /// The directory.
+    pub path: PathBuf,
     _lock: File,
 }
 
 /// Returns what processes left behind that are gone. To be looked at one by one and without delay.
-pub(crate) fn abandoned(above: &Path) -> io::Result<impl Iterator<Item = Abandoned>> {
+pub fn abandoned(above: &Path) -> io::Result<impl Iterator<Item = Abandoned>> {
     let entries: Vec<DirEntry> = match fs::read_dir(above) {
         Ok(entries) => entries.collect::<io::Result<_>>()?,
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),

@@ -12,15 +12,15 @@
 //!
 //! The index may be deleted at any time; it costs only the reading of every file.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::tree::{Entry, Tree, TreeBuilder};
-use crate::{Blake3, GuestPath, Store, Timestamp, compare_paths};
+use kiln_files::{GuestPath, compare_paths};
+use kiln_oci::Timestamp;
 
 const MAGIC: &[u8; 10] = b"kilnstat1\0";
 const RECORD: usize = 36;
@@ -48,31 +48,15 @@ pub struct StatIndex {
 }
 
 impl StatIndex {
-    /// Reads the index of the context at `context`; an empty one if there is none to be had.
-    #[must_use]
-    pub fn load(store: &Store, context: &Path) -> Self {
-        File::open(path(store, context))
-            .ok()
-            .and_then(|file| Self::read(file).ok().flatten())
-            .unwrap_or_default()
-    }
-
-    /// Writes the index of the context at `context`.
+    /// Writes the index, for [`StatIndex::read`].
     ///
     /// # Errors
-    /// When it cannot be written. The build does not depend on it.
-    pub fn save(&self, store: &Store, context: &Path) -> io::Result<()> {
-        let path = path(store, context);
-        let temporary = store.work_file()?;
-        let mut file = File::create(&temporary)?;
-        file.write_all(MAGIC)?;
-        file.write_all(&(self.identities.len() as u64).to_le_bytes())?;
-        file.write_all(&self.identities)?;
-        file.write_all(self.tree.as_bytes())?;
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::rename(&temporary, &path)
+    /// When it cannot be written.
+    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(MAGIC)?;
+        to.write_all(&(self.identities.len() as u64).to_le_bytes())?;
+        to.write_all(&self.identities)?;
+        to.write_all(self.tree.as_bytes())
     }
 
     pub(crate) fn tree(&self) -> &Tree {
@@ -103,7 +87,10 @@ impl StatIndex {
     }
 
     /// Reads an index; none if it is not one.
-    fn read(mut file: File) -> io::Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(mut file: File) -> io::Result<Option<Self>> {
         let mut header = [0; MAGIC.len() + 8];
         file.read_exact(&mut header)?;
         let (magic, length) = header.split_at(MAGIC.len());
@@ -241,10 +228,4 @@ pub(crate) fn covered(tree: &Tree, paths: &[GuestPath]) -> Vec<Range<usize>> {
         }
     }
     ranges
-}
-
-fn path(store: &Store, context: &Path) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt as _;
-    let name = Blake3::of(context.as_os_str().as_bytes()).hex();
-    store.path(format!("contexts/{}", &name[..32]))
 }

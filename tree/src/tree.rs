@@ -28,8 +28,8 @@ use std::fmt;
 use std::ops::Range;
 
 use self::entry::{Reader, encoded_length, is_implied};
-use crate::guest_path::{compare_paths, is_clean};
 use crate::{Blake3, LayerId};
+use kiln_files::{compare_paths, is_clean};
 
 pub use self::builder::TreeBuilder;
 pub use self::entry::{Device, Entry, Kind, Xattrs, XattrsBuf};

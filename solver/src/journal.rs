@@ -18,8 +18,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::actions::milliseconds;
-use crate::{ActionKey, Blake3, Encoder, Platform, Reason, Store, Timestamp};
+use kiln_cache::{ActionKey, Store, milliseconds};
+use kiln_oci::{Platform, Timestamp};
+use kiln_tree::{Blake3, Encoder};
+
+use crate::Reason;
 
 /// Definitions whose last builds are remembered.
 const MOST_BUILDS: usize = 200;

@@ -7,8 +7,9 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::large;
+use crate::Blake3;
 use crate::tree::XattrsBuf;
-use crate::{Blake3, Stop};
+use kiln_threads::Stop;
 
 /// Bytes. From here on one file is hashed by several threads.
 const LARGE: u64 = 16 << 20;

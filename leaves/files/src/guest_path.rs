@@ -172,7 +172,7 @@ pub fn compare_paths(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
 }
 
 /// Says whether bytes are those of a [`GuestPath`].
-pub(crate) fn is_clean(path: &[u8]) -> bool {
+pub fn is_clean(path: &[u8]) -> bool {
     path.is_empty()
         || path
             .split(|&b| b == b'/')

@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{
-    BlobError, Blobs, Descriptor, DiffId, ImageId, MediaKind, Platform, Sha256, Timestamp,
-    media_type,
-};
+use crate::{Descriptor, DiffId, ImageId, MediaKind, Platform, Sha256, Timestamp, media_type};
 
 /// Bytes. What registries accept at most (distribution-spec v1.1, "Pushing Manifests").
 pub const LARGEST_MANIFEST: u64 = 4 << 20;
@@ -315,7 +312,7 @@ pub struct Index {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// An image whose manifest and config are in the store. Its layers may be anywhere.
+/// An image whose manifest and config are known. Its layers may be anywhere.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The manifest's descriptor; with a platform and annotations if an index has them.
@@ -326,12 +323,9 @@ pub struct Image {
     pub config: ImageConfig,
 }
 
-/// Why something is not an image that kiln can use.
+/// Why bytes are not those of an image that kiln can use.
 #[derive(Debug, thiserror::Error)]
-pub enum ImageError {
-    /// A part is not in the store.
-    #[error(transparent)]
-    Blob(#[from] BlobError),
+pub enum InvalidImage {
     /// A part is not the JSON that it should be.
     #[error("{what} {digest} is not valid")]
     Json {
@@ -341,16 +335,6 @@ pub enum ImageError {
         digest: Sha256,
         /// What the JSON parser says.
         source: serde_json::Error,
-    },
-    /// A part is larger than any that was made on purpose.
-    #[error("{what} {digest} has {size_bytes} bytes, which are too many")]
-    TooLarge {
-        /// `manifest` or `config`.
-        what: &'static str,
-        /// Its digest.
-        digest: Sha256,
-        /// Its length.
-        size_bytes: u64,
     },
     /// It is not the manifest of an image: an artifact, or of the long obsolete schema 1.
     #[error("{digest} is no image manifest but {found}")]
@@ -446,40 +430,26 @@ impl ImageConfig {
     }
 }
 
-/// Reads a part of an image, unless it is too large to be one.
-fn read_part(
-    blobs: &Blobs,
-    what: &'static str,
-    digest: Sha256,
-    most: u64,
-) -> Result<Vec<u8>, ImageError> {
-    match blobs.size(digest) {
-        Some(size_bytes) if size_bytes > most => Err(ImageError::TooLarge {
-            what,
-            digest,
-            size_bytes,
-        }),
-        _ => Ok(blobs.read(digest)?),
-    }
-}
-
 impl Image {
-    /// Reads the image with this manifest from the store.
+    /// Puts together an image of the bytes of its manifest and config. `manifest` is the digest of
+    /// the former.
     ///
     /// # Errors
-    /// When the manifest or config is missing or is not an image's.
-    pub fn read(blobs: &Blobs, manifest: Sha256) -> Result<Self, ImageError> {
-        let bytes = read_part(blobs, "manifest", manifest, LARGEST_MANIFEST)?;
-        let parsed = parse_manifest(manifest, &bytes)?;
-        let config_bytes = read_part(blobs, "config", parsed.config.digest, LARGEST_CONFIG)?;
+    /// When either is not an image's, or they do not belong together.
+    pub fn parse(
+        manifest: Sha256,
+        manifest_bytes: &[u8],
+        parsed: Manifest,
+        config_bytes: &[u8],
+    ) -> Result<Self, InvalidImage> {
         let config: ImageConfig =
-            serde_json::from_slice(&config_bytes).map_err(|source| ImageError::Json {
+            serde_json::from_slice(config_bytes).map_err(|source| InvalidImage::Json {
                 what: "config",
                 digest: parsed.config.digest,
                 source,
             })?;
         if parsed.layers.len() != config.rootfs.diff_ids.len() {
-            return Err(ImageError::LayerCount {
+            return Err(InvalidImage::LayerCount {
                 digest: manifest,
                 layers: parsed.layers.len(),
                 diff_ids: config.rootfs.diff_ids.len(),
@@ -490,7 +460,7 @@ impl Image {
             .clone()
             .unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
         Ok(Self {
-            descriptor: Descriptor::new(&media_type, manifest, bytes.len() as u64),
+            descriptor: Descriptor::new(&media_type, manifest, manifest_bytes.len() as u64),
             manifest: parsed,
             config,
         })
@@ -517,14 +487,14 @@ impl Image {
 ///
 /// # Errors
 /// When the bytes are something else.
-pub fn parse_manifest(digest: Sha256, bytes: &[u8]) -> Result<Manifest, ImageError> {
-    let json = |source| ImageError::Json {
+pub fn parse_manifest(digest: Sha256, bytes: &[u8]) -> Result<Manifest, InvalidImage> {
+    let json = |source| InvalidImage::Json {
         what: "manifest",
         digest,
         source,
     };
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(json)?;
-    let not_an_image = |found: &str| ImageError::NotAnImage {
+    let not_an_image = |found: &str| InvalidImage::NotAnImage {
         digest,
         found: found.to_owned(),
     };

@@ -5,7 +5,8 @@ use rustix::fs::{FileType, Stat};
 use super::content::Content;
 use crate::stat_index::Identity;
 use crate::tree::{Device, Entry, Kind, XattrsBuf};
-use crate::{Blake3, StatIndex, Timestamp};
+use crate::{Blake3, StatIndex};
+use kiln_oci::Timestamp;
 
 /// Something that the walk met.
 pub(super) enum Met {

@@ -134,21 +134,15 @@ impl Encode for Blake3 {
     }
 }
 
-impl Encode for crate::Sha256 {
+impl Encode for kiln_oci::Sha256 {
     fn encode(&self, encoder: &mut Encoder) {
         encoder.digest(self.as_bytes());
     }
 }
 
-impl Encode for crate::GuestPath {
+impl Encode for kiln_files::GuestPath {
     fn encode(&self, encoder: &mut Encoder) {
         encoder.bytes(self.as_bytes());
-    }
-}
-
-impl Encode for crate::ActionKey {
-    fn encode(&self, encoder: &mut Encoder) {
-        self.0.encode(encoder);
     }
 }
 

@@ -16,8 +16,9 @@ use blake3::hazmat::{
 };
 use rayon::prelude::*;
 
-use crate::holes::{Piece, hole_at, may_have_holes};
-use crate::{Blake3, Stop};
+use crate::Blake3;
+use kiln_files::{Piece, hole_at, may_have_holes};
+use kiln_threads::Stop;
 
 /// Bytes of a part: a power of two, and within a core's cache.
 const PART: u64 = 256 << 10;
@@ -38,7 +39,7 @@ pub(super) fn hash(file: &File, size_bytes: u64, stop: &Stop) -> io::Result<Opti
         .collect();
     let may_have_holes = may_have_holes(file);
     let mut parts = Vec::with_capacity(offsets.len());
-    crate::prepare_pool();
+    kiln_threads::prepare_pool();
     for offsets in offsets.chunks(AT_ONCE) {
         stop.check()?;
         let hashed: io::Result<Vec<ChainingValue>> = offsets

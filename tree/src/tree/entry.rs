@@ -1,6 +1,8 @@
 //! One entry of an index, as it is used and as it is stored.
 
-use crate::{Blake3, GuestPath, Timestamp};
+use crate::Blake3;
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
 
 /// One file, directory, link or other node.
 ///
