@@ -1,7 +1,7 @@
 //! The command line as a whole: every command, its aliases, and docker's habits with flags.
 
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
-pub(crate) use kiln_parser::parse_bool;
+use kiln_parser::parse_bool;
 
 use crate::build::BuildArguments;
 use crate::{

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
+use kiln_docker::units::parse_size;
 use kiln_engine::{Programs, UnpackLimit};
 use kiln_oci::Platform;
 use kiln_registry::{ClientOptions, Credentials, Proxies, RegistriesConf, Secret};
@@ -15,7 +16,6 @@ use kiln_runtime::OuterProc;
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::units::parse_size;
 
 /// Where root's state is.
 const STATE_OF_ROOT: &str = "/var/lib/kiln";

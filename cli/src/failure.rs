@@ -1,5 +1,7 @@
 //! How a command ends.
 
+use kiln_docker::time::InvalidTime;
+use kiln_docker::{FilterError, TemplateError};
 use kiln_engine::{Error, ErrorClass};
 
 /// The status a command ends with, or what to say instead.
@@ -68,6 +70,27 @@ impl From<Error> for Failure {
             hint: error.hint().map(str::to_owned),
             exit: exit_of(&error),
         }
+    }
+}
+
+impl From<TemplateError> for Failure {
+    fn from(error: TemplateError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<FilterError> for Failure {
+    fn from(error: FilterError) -> Self {
+        Self {
+            hint: error.hint(),
+            ..Self::new(error.to_string())
+        }
+    }
+}
+
+impl From<InvalidTime> for Failure {
+    fn from(error: InvalidTime) -> Self {
+        Self::flag(error.to_string())
     }
 }
 

@@ -1,14 +1,15 @@
 //! `kiln history`.
 
 use clap::Args;
+use kiln_docker::{Listing, units};
 use kiln_engine::HistoryRow;
 use kiln_oci::Timestamp;
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
-use crate::listing::Listing;
-use crate::{platforms, session, units};
+use crate::formats::print_rows;
+use crate::{platforms, session};
 
 const LISTING: Listing = Listing {
     default: "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
@@ -64,7 +65,7 @@ pub(crate) fn history(arguments: &HistoryArguments, environment: &Environment) -
         (None, true) => Some("{{.ID}}"),
         (None, false) => None,
     };
-    LISTING.print(format, &rows)?;
+    print_rows(&LISTING, format, &rows)?;
     Ok(Exit::SUCCESS)
 }
 

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use kiln_docker::time::date;
+use kiln_docker::{Filters, Listing, matches_pattern, units};
 use kiln_engine::{Engine, ImageSummary, Removal};
 use kiln_oci::{ImageRef, Timestamp};
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::filter::{Filters, matches_pattern};
-use crate::listing::Listing;
-use crate::{session, terminal, units};
+use crate::formats::print_rows;
+use crate::{session, terminal};
 
 const LISTING: Listing = Listing {
     default: "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
@@ -86,7 +87,7 @@ pub(crate) fn images(arguments: &ImagesArguments, environment: &Environment) -> 
         (None, false, true) => Some(WITH_DIGESTS),
         (None, false, false) => None,
     };
-    LISTING.print(format, &rows)?;
+    print_rows(&LISTING, format, &rows)?;
     Ok(Exit::SUCCESS)
 }
 
@@ -166,14 +167,6 @@ fn row(image: &ImageSummary, now: Timestamp, whole_ids: bool) -> Value {
         "SharedSize": "N/A",
         "UniqueSize": "N/A",
     })
-}
-
-/// Returns a time as Go prints it, in UTC: `2026-01-31 12:00:00 +0000 UTC`.
-pub(crate) fn date(time: Timestamp) -> String {
-    match jiff::Timestamp::from_second(time.seconds) {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
-        Err(_) => time.to_string(),
-    }
 }
 
 /// Give an image another name.

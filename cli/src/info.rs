@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
-use crate::listing::print_value;
+use crate::formats::print_value;
 use crate::version::VERSION;
 use crate::{session, terminal};
 

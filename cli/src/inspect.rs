@@ -3,6 +3,7 @@
 mod zeros; // what is absent
 
 use clap::{Args, ValueEnum};
+use kiln_docker::{Template, pretty};
 use kiln_engine::{Engine, Error};
 use kiln_oci::Platform;
 use kiln_runtime::containers::ContainerError;
@@ -11,8 +12,6 @@ use serde_json::Value;
 use crate::containers::describe;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
-use crate::listing::pretty;
-use crate::template::{Template, execute_with_zeros};
 use crate::{platforms, session, terminal};
 
 /// Return low-level information on images and containers.
@@ -140,7 +139,7 @@ pub(crate) fn inspect(arguments: &InspectArguments, environment: &Environment) -
     }
     if let Some(template) = &template {
         for (object, kind, value) in &found {
-            match execute_with_zeros(template, value, &kind.zeros()) {
+            match template.execute_with_zeros(value, &kind.zeros()) {
                 Ok(text) => terminal::print_line(&text)?,
                 Err(error) => complaints.push(format!("Error: cannot show {object}: {error}")),
             }

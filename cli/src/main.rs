@@ -30,14 +30,9 @@ mod diagnostics; // what is wrong with a Dockerfile
 mod progress; // what a build looks like
 
 mod clean; // foreign text on somebody's screen
-mod csv; // values of flags that are lists
-mod filter; // --filter
-mod listing; // rows as tables, templates or JSON
+mod formats; // --format
 mod platforms; // --platform
-mod table; // columns
-mod template; // --format
 mod terminal; // the standard streams
-mod units; // sizes and ages
 
 use std::ffi::OsString;
 use std::process::ExitCode;

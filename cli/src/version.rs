@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::failure::{Exit, Outcome};
-use crate::listing::print_value;
+use crate::formats::print_value;
 use crate::terminal;
 
 /// The version of this program.

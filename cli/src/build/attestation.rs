@@ -2,9 +2,10 @@
 //!
 //! Nothing is attested, so whatever turns attestations off is taken; to ask for one is refused.
 
+use kiln_docker::csv;
+use kiln_parser::parse_bool;
+
 use super::arguments::AcceptedFlags;
-use crate::arguments::parse_bool;
-use crate::csv;
 use crate::failure::Failure;
 
 /// Checks that no attestation is asked for. Of each type, the last word counts.
@@ -47,15 +48,18 @@ fn attestation(text: &str) -> Result<(String, bool), String> {
 }
 
 fn fields(text: &str) -> Result<Vec<(String, String)>, String> {
-    let pairs = csv::fields(text)?.into_iter().map(|field| {
-        let (key, value) = field
-            .split_once('=')
-            .ok_or_else(|| format!("invalid field '{field}' must be a key=value pair"))?;
-        if key.eq_ignore_ascii_case("disabled") && parse_bool(value).is_none() {
-            return Err(format!("invalid value {value:?} of disabled"));
-        }
-        Ok((key.to_lowercase(), value.to_owned()))
-    });
+    let pairs = csv::fields(text)
+        .map_err(|error| error.to_string())?
+        .into_iter()
+        .map(|field| {
+            let (key, value) = field
+                .split_once('=')
+                .ok_or_else(|| format!("invalid field '{field}' must be a key=value pair"))?;
+            if key.eq_ignore_ascii_case("disabled") && parse_bool(value).is_none() {
+                return Err(format!("invalid value {value:?} of disabled"));
+            }
+            Ok((key.to_lowercase(), value.to_owned()))
+        });
     pairs.collect()
 }
 

@@ -9,8 +9,8 @@ use kiln_engine::{
 };
 use kiln_oci::{Compression, DEFAULT_TAG, ImageRef};
 
-use crate::arguments::parse_bool;
-use crate::csv;
+use kiln_docker::csv;
+use kiln_parser::parse_bool;
 
 use super::compression;
 
@@ -173,7 +173,7 @@ struct Attributes {
 impl Attributes {
     fn parse(text: &str) -> Result<Self, String> {
         let mut named = BTreeMap::new();
-        let fields = csv::fields(text)?;
+        let fields = csv::fields(text).map_err(|error| error.to_string())?;
         // A name alone is one of a registry.
         if !text.contains('=') {
             named.insert("ref".to_owned(), text.to_owned());

@@ -6,13 +6,13 @@ mod describe; // which methods there are
 mod json; // results for programs
 mod text; // results for people
 
+use kiln_docker::csv;
 use kiln_engine::{BuildRequest, Engine, Error, Progress};
+use kiln_parser::parse_bool;
 use serde_json::{Value, json};
 
 use super::arguments::BuildArguments;
 use super::result;
-use crate::arguments::parse_bool;
-use crate::csv;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::terminal;
 
@@ -79,7 +79,7 @@ impl Call {
 
     fn parse(text: &str) -> Result<Option<Self>, String> {
         let (mut method, mut format, mut status) = (None, Format::Text, Status::Kept);
-        for field in csv::fields(text)? {
+        for field in csv::fields(text).map_err(|error| error.to_string())? {
             match field.split_once('=') {
                 Some(("format", "json")) => format = Format::Json,
                 Some(("format", "text" | "")) => format = Format::Text,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use attributes::Attributes;
 use image::options;
+use kiln_docker::csv;
 use kiln_engine::{
     BuildRequest, Destination, FilesOptions, ImageOptions, LayoutForm, Output, Split, Stale,
     Transport,
@@ -14,7 +15,6 @@ use kiln_engine::{
 use kiln_oci::ImageRef;
 
 use super::arguments::BuildArguments;
-use crate::csv;
 use crate::terminal;
 
 /// Says whether standard output is a terminal, which no archive may be written to.
@@ -38,7 +38,7 @@ impl StandardOutput {
 
 /// Parses one `--output`: a directory, `-`, or `type=T,key=value…`. What is pushed may be kept, too.
 pub(crate) fn parse(text: &str, stdout: StandardOutput) -> Result<Vec<Output>, String> {
-    let fields = csv::fields(text)?;
+    let fields = csv::fields(text).map_err(|error| error.to_string())?;
     if text.is_empty() {
         return Err("the output is empty: expected DIRECTORY, - or type=TYPE,...".to_owned());
     }

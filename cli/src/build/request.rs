@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use kiln_docker::units::parse_size;
 use kiln_engine::{
     BuildRequest, CacheDestination, CacheSource, CacheTarget, Entitlement, FileTimes, ImageOptions,
     MediaTypes, Output, Pull, Reuse,
@@ -22,7 +23,6 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::platforms;
 use crate::terminal;
-use crate::units::parse_size;
 
 /// Turns flags into a request, reading standard input if they say so.
 pub(crate) fn request(
@@ -87,7 +87,7 @@ pub(crate) fn request(
             .flatten()
             .collect(),
         shm_size_bytes: match &arguments.shm_size {
-            Some(size) => parse_size(size).map_err(Failure::flag)?,
+            Some(size) => parse_size(size).map_err(|error| Failure::flag(error.to_string()))?,
             None => DEFAULT_SHM_SIZE_BYTES,
         },
         ulimits: each(&arguments.ulimits, values::parse_ulimit)?,

@@ -8,9 +8,9 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use kiln_docker::csv;
 use kiln_engine::SecretBytes;
 
-use crate::csv;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::terminal;
@@ -53,7 +53,7 @@ enum Origin {
 /// Parses `id=ID[,src=PATH][,env=NAME][,type=file|env]`.
 fn parse(text: &str, environment: &Environment) -> Result<Secret, String> {
     let (mut id, mut source, mut variable, mut kind) = (None, None, None, None);
-    for field in csv::fields(text)? {
+    for field in csv::fields(text).map_err(|error| error.to_string())? {
         let (key, value) = field
             .split_once('=')
             .ok_or_else(|| format!("invalid field '{field}' must be a key=value pair"))?;

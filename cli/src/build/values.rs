@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use kiln_runtime::{Resources, Ulimit, UlimitName};
 
-use crate::units::parse_size;
+use kiln_docker::units::parse_size;
 
 /// Where RUN reaches this machine: it shares its network, so that is the loopback address.
 const HOST_GATEWAY: &str = "127.0.0.1";
@@ -73,10 +73,11 @@ pub(crate) fn set_resource(
             .parse::<u64>()
             .map_err(|_| format!("invalid value {value:?} for resource {key}"))
     };
+    let size = || parse_size(value).map_err(|error| error.to_string());
     match key {
-        "memory" => resources.memory_bytes = Some(parse_size(value)?),
+        "memory" => resources.memory_bytes = Some(size()?),
         "memory-swap" if value == "-1" => resources.memory_and_swap_bytes = None,
-        "memory-swap" => resources.memory_and_swap_bytes = Some(parse_size(value)?),
+        "memory-swap" => resources.memory_and_swap_bytes = Some(size()?),
         "cpu-shares" => resources.cpu_shares = Some(number()?),
         "cpu-period" => resources.cpu_period_microseconds = Some(number()?),
         "cpu-quota" => resources.cpu_quota_microseconds = Some(number()?),

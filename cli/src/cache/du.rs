@@ -1,6 +1,7 @@
 //! `kiln cache du`.
 
 use clap::Args;
+use kiln_docker::units;
 use kiln_engine::{CacheEntry, CacheUsage};
 use kiln_oci::Timestamp;
 use serde_json::Value;
@@ -9,7 +10,8 @@ use super::filters::EntryFilters;
 use super::rows::{LISTING, block, row};
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
-use crate::{session, terminal, units};
+use crate::formats::print_rows;
+use crate::{session, terminal};
 
 /// Show what the build cache takes.
 #[derive(Args, Debug)]
@@ -46,7 +48,7 @@ pub(crate) fn du(arguments: &DuArguments, environment: &Environment) -> Outcome 
         terminal::print(&blocks.collect::<String>())?;
     } else {
         let rows: Vec<Value> = usage.entries.iter().map(|entry| row(entry, now)).collect();
-        LISTING.print(arguments.format.as_deref(), &rows)?;
+        print_rows(&LISTING, arguments.format.as_deref(), &rows)?;
     }
     if arguments.format.is_none() {
         terminal::print(&footer(&usage, arguments.filters.is_empty()))?;

@@ -68,7 +68,7 @@ impl EntryFilters {
             if found.is_none() && !key.is_switch() {
                 return Err(invalid());
             }
-            let value = match crate::arguments::parse_bool(value) {
+            let value = match kiln_parser::parse_bool(value) {
                 Some(value) if key.is_switch() => value.to_string(),
                 None if key.is_switch() => return Err(invalid()),
                 _ => value.to_owned(),

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use kiln_cache::Limits;
+use kiln_docker::units;
 use kiln_engine::{Amount, CacheEntry, Extent, PruneRequest, Turn};
 use kiln_oci::Timestamp;
 use serde_json::Value;
@@ -11,7 +12,8 @@ use super::rows::{LISTING, block, row};
 use super::settings::{parse_amount, settings};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::{session, terminal, units};
+use crate::formats::print_rows;
+use crate::{session, terminal};
 
 /// Remove build cache.
 #[derive(Args, Debug)]
@@ -128,7 +130,7 @@ fn print(entries: &[CacheEntry], verbose: bool, now: Timestamp) -> Result<(), Fa
         return Ok(());
     }
     let rows: Vec<Value> = entries.iter().map(|entry| row(entry, now)).collect();
-    LISTING.print(None, &rows)
+    print_rows(&LISTING, None, &rows)
 }
 
 impl PruneArguments {

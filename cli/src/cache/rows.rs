@@ -4,9 +4,8 @@ use kiln_engine::{CacheEntry, Sharing, Usability};
 use kiln_oci::Timestamp;
 use serde_json::{Value, json};
 
-use crate::images::date;
-use crate::listing::Listing;
-use crate::units;
+use kiln_docker::time::date;
+use kiln_docker::{Listing, units};
 
 /// How entries are listed.
 pub(crate) const LISTING: Listing = Listing {

@@ -11,13 +11,13 @@
 
 use std::time::Duration;
 
+use kiln_docker::units;
 use kiln_engine::{Amount, CacheSettings, Collection};
+use kiln_parser::parse_bool;
 use serde::Deserialize;
 
-use crate::arguments::parse_bool;
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::units;
 
 #[derive(Debug, Default, Deserialize)]
 struct File {
@@ -82,7 +82,9 @@ fn amount(text: Option<String>, place: &str) -> Result<Option<Amount>, Failure> 
 /// Parses bytes, or a part of the disk such as `20%`.
 pub(super) fn parse_amount(text: &str) -> Result<Amount, String> {
     match text.trim().strip_suffix('%') {
-        None => units::parse_size(text.trim()).map(Amount::Bytes),
+        None => units::parse_size(text.trim())
+            .map(Amount::Bytes)
+            .map_err(|error| error.to_string()),
         Some(number) => match number.trim().parse() {
             Ok(percent @ 0..=100) => Ok(Amount::Percent(percent)),
             _ => Err(format!("invalid part of the disk: '{text}'")),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use kiln_docker::time::date;
+use kiln_docker::{Filters, Listing, units};
 use kiln_oci::Timestamp;
 use kiln_runtime::containers::{Container, ContainerError, Containers, Spec, State, Status};
 use regex::Regex;
@@ -11,10 +13,8 @@ use serde_json::{Value, json};
 use super::failure;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::filter::Filters;
-use crate::images::date;
-use crate::listing::Listing;
-use crate::{session, units};
+use crate::formats::print_rows;
+use crate::session;
 
 const LISTING: Listing = Listing {
     default: "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.CreatedAgo}}\t{{.Status}}\t{{.Ports}}\t\
@@ -104,7 +104,7 @@ pub(crate) fn ps(arguments: &PsArguments, environment: &Environment) -> Outcome 
         (None, true) => Some("{{.ID}}"),
         (None, false) => None,
     };
-    LISTING.print(format, &rows)?;
+    print_rows(&LISTING, format, &rows)?;
     Ok(Exit::SUCCESS)
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
 
 use clap::Args;
+use kiln_docker::time;
 use kiln_oci::Timestamp;
 use kiln_runtime::Cancel;
 use kiln_runtime::containers::{Follow, LogRecord, LogStream};
@@ -55,9 +55,9 @@ pub(crate) struct LogsArguments {
 /// Prints what a container wrote: to the streams that it wrote to.
 pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outcome {
     let now = Timestamp::now();
-    let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now));
-    let since = time(&arguments.since).transpose()?;
-    let until = time(&arguments.until).transpose()?;
+    let parse = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now));
+    let since = parse(&arguments.since).transpose()?;
+    let until = parse(&arguments.until).transpose()?;
     let tail = parse_tail(&arguments.tail)?;
     // Following takes as long as the container does: nobody must wait for this kiln meanwhile.
     let containers = session::open(environment)?.containers()?;
@@ -143,7 +143,7 @@ impl Lines {
             LogStream::Stderr => &mut self.begun[1],
         };
         let stamp = match self.timestamps && !*begun {
-            true => format!("{} ", nanoseconds(record.time)),
+            true => format!("{} ", time::stamp(record.time)),
             false => String::new(),
         };
         *begun = !record.log.ends_with('\n');
@@ -162,17 +162,6 @@ impl Lines {
     }
 }
 
-/// Returns a time with all nine digits: RFC 3339 as docker prints it.
-fn nanoseconds(time: Timestamp) -> String {
-    match jiff::Timestamp::from_second(time.seconds) {
-        Ok(second) => {
-            let second = second.strftime("%Y-%m-%dT%H:%M:%S");
-            format!("{second}.{:09}Z", time.nanoseconds)
-        }
-        Err(_) => time.to_string(),
-    }
-}
-
 fn parse_tail(text: &str) -> Result<Option<usize>, Failure> {
     match text {
         "all" | "-1" => Ok(None),
@@ -183,70 +172,14 @@ fn parse_tail(text: &str) -> Result<Option<usize>, Failure> {
     }
 }
 
-/// Parses RFC 3339, seconds since 1970, or how long ago.
+/// Parses a point in time, or how long ago; without a zone it is meant where the person is.
 pub(crate) fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if let Ok(seconds) = seconds.parse::<i64>()
-        && fraction.bytes().all(|byte| byte.is_ascii_digit())
-        && fraction.len() <= 9
-    {
-        let nanoseconds = format!("{fraction:0<9}").parse().unwrap_or_default();
-        return Ok(Timestamp {
-            seconds,
-            nanoseconds,
-        });
-    }
-    // A date alone, or a time without a zone, is meant where the person is.
-    if let Ok(local) = text.parse::<jiff::civil::DateTime>()
-        && let Ok(time) = local.to_zoned(jiff::tz::TimeZone::system())
-    {
-        return Ok(Timestamp::from_seconds(time.timestamp().as_second()));
-    }
-    let ago = text.parse::<jiff::SignedDuration>().ok();
-    let ago = ago.and_then(|ago| Duration::try_from(ago).ok());
-    let ago = ago.ok_or_else(|| Failure::flag(format!("invalid time: {text}")))?;
-    let seconds = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
-    Ok(Timestamp {
-        seconds: now.seconds.saturating_sub(seconds),
-        ..now
-    })
+    Ok(time::parse(text, now, &jiff::tz::TimeZone::system())?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_points_or_distances() {
-        let now = Timestamp::from_seconds(10_000);
-        for (text, seconds, nanoseconds) in [
-            ("1970-01-01T00:01:00Z", 60, 0),
-            ("1970-01-01T01:01:00+01:00", 60, 0),
-            ("1234", 1234, 0),
-            ("1234.5", 1234, 500_000_000),
-            ("42m", 10_000 - 42 * 60, 0),
-            ("1h30m", 10_000 - 5400, 0),
-        ] {
-            let expected = Timestamp {
-                seconds,
-                nanoseconds,
-            };
-            assert_eq!(parse_time(text, now), Ok(expected), "{text}");
-        }
-        assert!(parse_time("yesterday", now).is_err());
-    }
-
-    #[test]
-    fn stamps_have_nine_digits() {
-        let time = Timestamp {
-            seconds: 1_400_000_000,
-            nanoseconds: 1,
-        };
-        assert_eq!(nanoseconds(time), "2014-05-13T16:53:20.000000001Z");
-    }
 
     #[test]
     fn tails_are_numbers_or_everything() {

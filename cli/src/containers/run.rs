@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
+use kiln_docker::units::parse_size;
 use kiln_engine::{Engine, Error, RunRequest};
 use kiln_runtime::containers::{
     Attachment, Attended, Container, Departure, Held, RawTerminal, Removal, SignalNumber, Signals,
@@ -26,7 +27,6 @@ use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::Unpacking;
 use crate::terminal::{Onward, Ownership};
-use crate::units::parse_size;
 use crate::{platforms, session, terminal};
 
 /// Docker's.
@@ -312,7 +312,7 @@ fn request(arguments: &RunArguments, environment: &Environment) -> Result<RunReq
         ulimits: ulimits.collect::<Result<_, _>>().map_err(Failure::flag)?,
         resources: limits::resources(arguments)?,
         shm_size_bytes: match &arguments.shm_size {
-            Some(size) => parse_size(size).map_err(Failure::flag)?,
+            Some(size) => parse_size(size).map_err(|error| Failure::flag(error.to_string()))?,
             None => DEFAULT_SHM_SIZE_BYTES,
         },
         streams: streams(arguments)?,

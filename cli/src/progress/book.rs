@@ -173,9 +173,9 @@ impl Part {
 
     /// Says how far it has got, if there is something to count.
     pub(crate) fn amount(&self) -> Option<String> {
-        let current = crate::units::size(self.current);
+        let current = kiln_docker::units::size(self.current);
         match self.total {
-            Some(total) => Some(format!("{current} / {}", crate::units::size(total))),
+            Some(total) => Some(format!("{current} / {}", kiln_docker::units::size(total))),
             None if self.current > 0 => Some(current),
             None => None,
         }

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
+use kiln_docker::units;
 use kiln_engine::PackProgress;
 use kiln_oci::Sha256;
 use kiln_registry::{Event, Step};
 
 use super::area::{Area, Place};
-use crate::units;
 use crate::{clean, terminal};
 
 /// Where the lines go.

@@ -5,11 +5,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use kiln_docker::units;
 use kiln_engine::{LayerProgress, LayerWork};
 use kiln_oci::Sha256;
 
 use super::area::{Area, Place};
-use crate::{terminal, units};
+use crate::terminal;
 
 /// Shows layers on their way to the disk.
 pub(crate) struct Unpacking {

@@ -1,6 +1,8 @@
 //! `kiln system df`.
 
 use clap::Args;
+use kiln_docker::time::date;
+use kiln_docker::{Listing, units};
 use kiln_engine::{ContainerUsage, ImageUsage, StorageSummary, Usability};
 use kiln_oci::{ImageRef, Timestamp};
 use kiln_runtime::containers::Status;
@@ -9,9 +11,8 @@ use serde_json::{Value, json};
 use crate::cache;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::images::date;
-use crate::listing::Listing;
-use crate::{session, terminal, units};
+use crate::formats::print_rows;
+use crate::{session, terminal};
 
 const SUMMARY: Listing = Listing {
     default: "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
@@ -78,7 +79,7 @@ pub(crate) fn df(arguments: &DfArguments, environment: &Environment) -> Outcome 
     let storage = engine.storage()?;
     match arguments.verbose {
         true => verbose(&storage, Timestamp::now())?,
-        false => SUMMARY.print(arguments.format.as_deref(), &summary(&storage))?,
+        false => print_rows(&SUMMARY, arguments.format.as_deref(), &summary(&storage))?,
     }
     Ok(Exit::SUCCESS)
 }
@@ -157,7 +158,7 @@ fn verbose(storage: &StorageSummary, now: Timestamp) -> Result<(), Failure> {
             })
         }));
     }
-    IMAGES.print(None, &images)?;
+    print_rows(&IMAGES, None, &images)?;
     terminal::print("\nContainers space usage:\n\n")?;
     let containers = storage.containers.iter().map(|container| {
         json!({
@@ -176,7 +177,7 @@ fn verbose(storage: &StorageSummary, now: Timestamp) -> Result<(), Failure> {
             "Names": container.name,
         })
     });
-    CONTAINERS.print(None, &containers.collect::<Vec<_>>())?;
+    print_rows(&CONTAINERS, None, &containers.collect::<Vec<_>>())?;
     terminal::print("\nLocal Volumes space usage:\n\nVOLUME NAME   LINKS     SIZE\n")?;
     let cache = &storage.cache;
     terminal::print(&format!(
@@ -184,5 +185,5 @@ fn verbose(storage: &StorageSummary, now: Timestamp) -> Result<(), Failure> {
         units::size(cache.private_bytes + cache.unused_bytes)
     ))?;
     let rows = cache.entries.iter().map(|entry| cache::row(entry, now));
-    cache::LISTING.print(Some(ENTRIES), &rows.collect::<Vec<_>>())
+    print_rows(&cache::LISTING, Some(ENTRIES), &rows.collect::<Vec<_>>())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use kiln_docker::{Filters, units};
 use kiln_engine::{Engine, Extent, PruneRequest, Removal, Turn, Unneeded};
 use kiln_oci::Timestamp;
 use kiln_runtime::containers::{ContainerError, Force, Status};
@@ -10,8 +11,7 @@ use kiln_runtime::containers::{ContainerError, Force, Status};
 use crate::containers::{failure, parse_time};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::filter::Filters;
-use crate::{images, session, terminal, units};
+use crate::{images, session, terminal};
 
 const FILTERS: [&str; 3] = ["until", "label", "label!"];
 

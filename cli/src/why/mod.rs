@@ -8,6 +8,7 @@ mod words; // reasons as sentences
 use std::path::PathBuf;
 
 use clap::Args;
+use kiln_docker::units;
 use kiln_engine::WhichBuild;
 use kiln_oci::Timestamp;
 use kiln_solver::{Build, BuildEnd, Fate};
@@ -15,7 +16,7 @@ use kiln_solver::{Build, BuildEnd, Fate};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::Palette;
-use crate::{session, terminal, units};
+use crate::{session, terminal};
 pub(crate) use lines::{Extent, Layout, Line, Mark, place, seconds};
 
 /// What stands below `kiln why --help`.

@@ -1,8 +1,9 @@
 //! The methods of `--call` as a table of their own (`--call=subrequests.describe`).
 
+use kiln_docker::table;
 use serde_json::{Value, json};
 
-use crate::table;
+use crate::clean;
 
 /// How BuildKit names what is asked of a frontend.
 const PREFIX: &str = "frontend.";
@@ -22,7 +23,7 @@ pub(super) fn text() -> String {
     let header = ["NAME", "VERSION", "DESCRIPTION"].map(str::to_owned);
     let rows = METHODS.map(|(name, description)| [name, VERSION, description].map(str::to_owned));
     let all: Vec<Vec<String>> = std::iter::once(header).chain(rows).map(Vec::from).collect();
-    table::render(&all)
+    table::render(&all, clean::line)
 }
 
 /// Returns the same for programs.

@@ -1,11 +1,12 @@
 //! Answers for people (dockerfile.md section 14, cli.md section 1.11).
 
+use kiln_docker::table;
 use kiln_engine::{CheckResult, Outline, OutlinedNeed, SourceText, Targets};
 use kiln_parser::lint::Rule;
 use kiln_parser::{Diagnostic, excerpt};
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::table;
+use crate::clean;
 
 /// Findings, each with the lines it is about.
 pub(super) fn check(checked: &CheckResult, width: Option<usize>) -> String {
@@ -105,7 +106,7 @@ fn section(header: &[&str], rows: Vec<Vec<String>>) -> String {
 fn titled(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let header = header.iter().map(|&title| title.to_owned()).collect();
     let all: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
-    let table = table::render(&all);
+    let table = table::render(&all, clean::line);
     // Cells at the end of a row may be empty.
     let lines = table.lines().map(str::trim_end);
     lines.map(|line| format!("{line}\n")).collect()

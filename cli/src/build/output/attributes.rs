@@ -43,7 +43,7 @@ impl Attributes {
         let Some(text) = self.take(key) else {
             return Ok(None);
         };
-        match crate::arguments::parse_bool(&text) {
+        match kiln_parser::parse_bool(&text) {
             Some(value) => Ok(Some(value)),
             None => Err(format!("non-bool value {text:?} specified for {key}")),
         }

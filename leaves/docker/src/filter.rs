@@ -2,20 +2,55 @@
 
 use std::collections::BTreeMap;
 
-use crate::failure::Failure;
+/// A filter that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// It is not of the form that filters have, or of a key that is not known here.
+    #[error("invalid filter '{text}'")]
+    Unknown {
+        /// The filter, or its key.
+        text: String,
+        /// The keys that are known.
+        known: Vec<String>,
+    },
+    /// The value of a key that is true or false is neither.
+    #[error("invalid filter '{key}={value}'")]
+    NotBoolean {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+}
+
+impl FilterError {
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { known, .. } => {
+                Some(format!("filters are KEY=VALUE with {}", known.join(", ")))
+            }
+            Self::NotBoolean { .. } => None,
+        }
+    }
+}
 
 /// The filters of a command line.
 #[derive(Debug, Default)]
-pub(crate) struct Filters(BTreeMap<String, Vec<String>>);
+pub struct Filters(BTreeMap<String, Vec<String>>);
 
 impl Filters {
     /// Parses filters, of which only `known` keys are understood.
-    pub(crate) fn parse(texts: &[String], known: &[&str]) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// When one is of another key or form.
+    pub fn parse(texts: &[String], known: &[&str]) -> Result<Self, FilterError> {
         let mut filters: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for text in texts {
-            let invalid = |text: &str| {
-                Failure::new(format!("invalid filter '{text}'"))
-                    .with_hint(format!("filters are KEY=VALUE with {}", known.join(", ")))
+            let invalid = |text: &str| FilterError::Unknown {
+                text: text.to_owned(),
+                known: known.iter().map(|&key| key.to_owned()).collect(),
             };
             let (key, value) = text.split_once('=').ok_or_else(|| invalid(text))?;
             let key = key.trim().to_lowercase();
@@ -31,18 +66,21 @@ impl Filters {
     }
 
     /// Returns the values of a key.
-    pub(crate) fn values(&self, key: &str) -> &[String] {
+    #[must_use]
+    pub fn values(&self, key: &str) -> &[String] {
         self.0.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// Says whether a key is absent or one of its values passes.
-    pub(crate) fn any(&self, key: &str, passes: impl Fn(&str) -> bool) -> bool {
+    #[must_use]
+    pub fn any(&self, key: &str, passes: impl Fn(&str) -> bool) -> bool {
         let values = self.values(key);
         values.is_empty() || values.iter().any(|value| passes(value))
     }
 
     /// Says whether all labels asked for are there: `key` or `key=value`.
-    pub(crate) fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
+    #[must_use]
+    pub fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
         self.values("label")
             .iter()
             .all(|wanted| match wanted.split_once('=') {
@@ -52,19 +90,26 @@ impl Filters {
     }
 
     /// Returns a truth value, if the key is there.
-    pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, Failure> {
+    ///
+    /// # Errors
+    /// When its value is none.
+    pub fn boolean(&self, key: &str) -> Result<Option<bool>, FilterError> {
         let Some(text) = self.values(key).last() else {
             return Ok(None);
         };
-        match crate::arguments::parse_bool(text) {
+        match kiln_parser::parse_bool(text) {
             Some(value) => Ok(Some(value)),
-            None => Err(Failure::new(format!("invalid filter '{key}={text}'"))),
+            None => Err(FilterError::NotBoolean {
+                key: key.to_owned(),
+                value: text.clone(),
+            }),
         }
     }
 }
 
 /// Matches a shell pattern: `*` and `?` do not cross slashes.
-pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
+#[must_use]
+pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     kiln_parser::glob_match(pattern, text).unwrap_or(false)
 }
 
@@ -72,7 +117,7 @@ pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn filters(texts: &[&str]) -> Result<Filters, Failure> {
+    fn filters(texts: &[&str]) -> Result<Filters, FilterError> {
         let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
         Filters::parse(&texts, &["label", "name", "dangling"])
     }
@@ -99,7 +144,7 @@ mod tests {
             ("age=1", "invalid filter 'age'"),
             ("label", "invalid filter 'label'"),
         ] {
-            assert_eq!(filters(&[text]).unwrap_err().message, message);
+            assert_eq!(filters(&[text]).unwrap_err().to_string(), message);
         }
         let dangling = filters(&["dangling=maybe"]).unwrap().boolean("dangling");
         assert!(dangling.is_err());

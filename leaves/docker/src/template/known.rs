@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::functions;
+use super::values;
 
 /// A value, and the zero value of its type where that is known.
 ///
@@ -44,7 +44,7 @@ impl Known {
                 value: Value::Null,
                 zero: Some(Value::Null),
             } => "<nil>".to_owned(),
-            known => functions::display(&known.seen()),
+            known => values::display(&known.seen()),
         }
     }
 
@@ -65,7 +65,7 @@ impl Known {
             Value::Null => Err(format!("nil pointer evaluating interface {{}}.{name}")),
             other => Err(format!(
                 "can't evaluate field {name} in type {}",
-                functions::type_name(&other)
+                values::type_name(&other)
             )),
         }
     }

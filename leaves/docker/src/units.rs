@@ -5,12 +5,14 @@ use std::time::Duration;
 /// Returns bytes in decimal units with three or four significant digits: `7.81kB`, `1.98MB`, `0B`.
 ///
 /// `%.4g` of Go, which docker prints sizes with.
-pub(crate) fn size(bytes: u64) -> String {
+#[must_use]
+pub fn size(bytes: u64) -> String {
     decimal(bytes, 4)
 }
 
 /// As [`size`], with three digits: docker's lists of images and containers.
-pub(crate) fn short_size(bytes: u64) -> String {
+#[must_use]
+pub fn short_size(bytes: u64) -> String {
     decimal(bytes, 3)
 }
 
@@ -35,15 +37,24 @@ fn significant(value: f64, digits: usize) -> String {
         whole_digits += 1;
     }
     let text = format!("{value:.*}", digits.saturating_sub(whole_digits));
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
     }
 }
 
+/// A text that is no size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid size: '{0}'")]
+pub struct InvalidSize(String);
+
 /// Parses a size such as `64m`, `1.5g` or `512`; units are powers of 1024.
-pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let invalid = || format!("invalid size: '{text}'");
+///
+/// # Errors
+/// When it is none, or more than 9 EB.
+pub fn parse_size(text: &str) -> Result<u64, InvalidSize> {
+    let invalid = || InvalidSize(text.to_owned());
     let end = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
         .unwrap_or(text.len());
@@ -69,14 +80,16 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         clippy::cast_sign_loss,
         reason = "checked to lie in the range; fractions of a byte are dropped"
     )]
-    match (0.0..9.0e18).contains(&bytes) {
-        true => Ok(bytes as u64),
-        false => Err(invalid()),
+    if (0.0..9.0e18).contains(&bytes) {
+        Ok(bytes as u64)
+    } else {
+        Err(invalid())
     }
 }
 
 /// Returns how long ago something was, as docker says it, without `ago`.
-pub(crate) fn age(elapsed: Duration) -> String {
+#[must_use]
+pub fn age(elapsed: Duration) -> String {
     let seconds = elapsed.as_secs();
     let minutes = seconds / 60;
     // Half hours count up, as in docker's go-units.

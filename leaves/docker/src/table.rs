@@ -4,19 +4,21 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::clean;
-
 /// Blanks between columns.
 const GAP: usize = 3;
 /// A column is never narrower than this, gap included; Go's tabwriter is given it by docker.
 const NARROWEST: usize = 10;
 
+/// How a cell is shown where the table goes: on a terminal, without anything that it would obey.
+pub type ShowCell = fn(&str) -> Cow<'_, str>;
+
 /// Returns rows, the header first, as lines. The last column is not padded.
-pub(crate) fn render(rows: &[Vec<String>]) -> String {
+#[must_use]
+pub fn render(rows: &[Vec<String>], show_cell: ShowCell) -> String {
     // Before they are measured: what a terminal obeys has no width, and a line feed is no row.
     let rows: Vec<Vec<Cow<'_, str>>> = rows
         .iter()
-        .map(|row| row.iter().map(|cell| clean::line(cell)).collect())
+        .map(|row| row.iter().map(|cell| show_cell(cell)).collect())
         .collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
@@ -52,7 +54,7 @@ mod tests {
             row(&["registry.example/team/app", "v1", "1.2MB"]),
             row(&["größe", "latest", "0B"]),
         ];
-        insta::assert_snapshot!(render(&rows), @r"
+        insta::assert_snapshot!(render(&rows, |cell| cell.into()), @r"
         REPOSITORY                  TAG       SIZE
         registry.example/team/app   v1        1.2MB
         größe                       latest    0B

@@ -4,37 +4,39 @@ use serde::Serialize as _;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
 
-use crate::failure::Failure;
-use crate::table;
-use crate::template::{Template, TemplateError, execute};
-use crate::terminal;
+use crate::table::{self, ShowCell};
+use crate::template::{Template, TemplateError};
 
 /// How rows of one kind are shown.
 #[derive(Debug)]
-pub(crate) struct Listing {
+pub struct Listing {
     /// The template that is used unless another is given.
-    pub(crate) default: &'static str,
+    pub default: &'static str,
     /// The fields of a row and their titles.
-    pub(crate) titles: &'static [(&'static str, &'static str)],
+    pub titles: &'static [(&'static str, &'static str)],
 }
 
 impl Listing {
-    /// Prints rows, each a JSON object with the fields of the listing.
-    pub(crate) fn print(&self, format: Option<&str>, rows: &[Value]) -> Result<(), Failure> {
-        terminal::print(&self.render(format, rows)?)
-    }
-
-    fn render(&self, format: Option<&str>, rows: &[Value]) -> Result<String, Failure> {
+    /// Returns rows, each a JSON object with the fields of the listing, as lines of text.
+    ///
+    /// # Errors
+    /// When the format is no template, or asks for a field that there is not.
+    pub fn render(
+        &self,
+        format: Option<&str>,
+        rows: &[Value],
+        show_cell: ShowCell,
+    ) -> Result<String, TemplateError> {
         let format = format.filter(|format| !format.is_empty());
         match format.unwrap_or(self.default) {
             "json" => Ok(rows.iter().map(|row| format!("{row}\n")).collect()),
-            "table" => self.table(self.default.trim_start_matches("table "), rows),
+            "table" => self.table(self.default.trim_start_matches("table "), rows, show_cell),
             format => match format.strip_prefix("table ") {
-                Some(format) => self.table(format, rows),
+                Some(format) => self.table(format, rows, show_cell),
                 None => {
-                    let template = parse(&unescape(format))?;
+                    let template = Template::parse(&unescape(format))?;
                     let lines = rows.iter().map(|row| {
-                        let line = execute(&template, row).map_err(|error| failure(&error))?;
+                        let line = template.execute(row)?;
                         Ok(format!("{line}\n"))
                     });
                     lines.collect()
@@ -43,8 +45,13 @@ impl Listing {
         }
     }
 
-    fn table(&self, format: &str, rows: &[Value]) -> Result<String, Failure> {
-        let template = parse(&unescape(format))?;
+    fn table(
+        &self,
+        format: &str,
+        rows: &[Value],
+        show_cell: ShowCell,
+    ) -> Result<String, TemplateError> {
+        let template = Template::parse(&unescape(format))?;
         let titles: Map<String, Value> = self
             .titles
             .iter()
@@ -52,28 +59,28 @@ impl Listing {
             .collect();
         let titles = Value::Object(titles);
         let cells = [&titles].into_iter().chain(rows).map(|row| {
-            let line = execute(&template, row).map_err(|error| failure(&error))?;
+            let line = template.execute(row)?;
             Ok(line.split('\t').map(str::to_owned).collect())
         });
-        let cells: Vec<Vec<String>> = cells.collect::<Result<_, Failure>>()?;
-        Ok(table::render(&cells))
+        let cells: Vec<Vec<String>> = cells.collect::<Result<_, TemplateError>>()?;
+        Ok(table::render(&cells, show_cell))
     }
 }
 
-/// Prints a single value through a template, or as JSON.
-pub(crate) fn print_value(format: &str, value: &Value) -> Result<(), Failure> {
+/// Returns a single value through a template, or as JSON: one line, without its end.
+///
+/// # Errors
+/// As [`Listing::render`].
+pub fn show_value(format: &str, value: &Value) -> Result<String, TemplateError> {
     match format {
-        "json" => terminal::print_line(&value.to_string()),
-        format => {
-            let template = parse(&unescape(format))?;
-            let text = execute(&template, value).map_err(|error| failure(&error))?;
-            terminal::print_line(&text)
-        }
+        "json" => Ok(value.to_string()),
+        format => Template::parse(&unescape(format))?.execute(value),
     }
 }
 
 /// Returns JSON indented by four blanks, as docker prints what it inspects.
-pub(crate) fn pretty(value: &Value) -> String {
+#[must_use]
+pub fn pretty(value: &Value) -> String {
     let mut bytes = Vec::new();
     let mut serializer =
         Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"    "));
@@ -81,14 +88,6 @@ pub(crate) fn pretty(value: &Value) -> String {
         .serialize(&mut serializer)
         .expect("a JSON value can be written to memory");
     String::from_utf8(bytes).expect("JSON is UTF-8")
-}
-
-fn parse(format: &str) -> Result<Template, Failure> {
-    Template::parse(format).map_err(|error| failure(&error))
-}
-
-fn failure(error: &TemplateError) -> Failure {
-    Failure::new(error.to_string())
 }
 
 /// Turns `\t` and `\n`, which shells hand over as they are, into what they mean.
@@ -113,8 +112,8 @@ mod tests {
             json!({"ID": "2", "Name": "two"}),
         ];
         LISTING
-            .render(format, &rows)
-            .map_err(|failure| failure.message)
+            .render(format, &rows, |cell| cell.into())
+            .map_err(|error| error.to_string())
     }
 
     #[test]

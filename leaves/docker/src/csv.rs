@@ -1,8 +1,25 @@
 //! One record of comma-separated values, quoted as in RFC 4180: how `--output` and `--mount` are
 //! written.
 
+/// A record whose quotes do not fit, whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CsvError {
+    /// A quote inside a field that does not begin with one.
+    #[error("bare \" in non-quoted field: {0}")]
+    BareQuote(String),
+    /// A field begins with a quote and has no other.
+    #[error("missing \" at the end of a field: {0}")]
+    OpenQuote(String),
+    /// There is something between the end of a quoted field and the next comma.
+    #[error("extraneous text after a quoted field: {0}")]
+    TextAfterQuote(String),
+}
+
 /// Splits a record into its fields.
-pub(crate) fn fields(text: &str) -> Result<Vec<String>, String> {
+///
+/// # Errors
+/// When quotes stand where none belong.
+pub fn fields(text: &str) -> Result<Vec<String>, CsvError> {
     let mut fields = Vec::new();
     let mut rest = text;
     loop {
@@ -10,7 +27,7 @@ pub(crate) fn fields(text: &str) -> Result<Vec<String>, String> {
             let end = rest.find(',').unwrap_or(rest.len());
             let field = &rest[..end];
             if field.contains('"') {
-                return Err(format!("bare \" in non-quoted field: {text}"));
+                return Err(CsvError::BareQuote(text.to_owned()));
             }
             fields.push(field.to_owned());
             match rest.get(end + 1..) {
@@ -24,7 +41,7 @@ pub(crate) fn fields(text: &str) -> Result<Vec<String>, String> {
         loop {
             let end = inside
                 .find('"')
-                .ok_or_else(|| format!("missing \" at the end of a field: {text}"))?;
+                .ok_or_else(|| CsvError::OpenQuote(text.to_owned()))?;
             field.push_str(&inside[..end]);
             inside = &inside[end + 1..];
             // Two quotes stand for one.
@@ -40,7 +57,7 @@ pub(crate) fn fields(text: &str) -> Result<Vec<String>, String> {
         match inside.strip_prefix(',') {
             Some(next) => rest = next,
             None if inside.is_empty() => return Ok(fields),
-            None => return Err(format!("extraneous text after a quoted field: {text}")),
+            None => return Err(CsvError::TextAfterQuote(text.to_owned())),
         }
     }
 }

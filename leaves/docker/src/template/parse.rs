@@ -5,13 +5,13 @@ use std::vec;
 
 use serde_json::Value;
 
-use super::TemplateError;
+use super::error::{TemplateError, syntax};
 use super::functions;
-use super::lex::{Piece, Token, split, syntax};
+use super::lex::{Piece, Token, split};
 
 /// A template that can be executed.
 #[derive(Clone, Debug)]
-pub(crate) struct Template {
+pub struct Template {
     pub(super) nodes: Vec<Node>,
 }
 
@@ -66,7 +66,10 @@ pub(super) enum Operand {
 
 impl Template {
     /// Parses a template.
-    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parser = Parser {
             pieces: split(text)?.into_iter().peekable(),
             variables: vec!["".to_owned()],

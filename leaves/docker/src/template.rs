@@ -3,31 +3,21 @@
 //! Fields, pipelines, variables, `if`, `range` and `with`, the functions of Go and of docker. There
 //! are no methods, no nested definitions and no comparison of anything but numbers and text.
 
-mod evaluate; // from nodes and a value to text
-mod functions; // json, join, index, …
-mod known; // values, and those that are absent
+mod error; // what is wrong with a template
+mod values; // how values look, and what Go calls them
+
 mod lex; // from text to tokens
-mod parse; // from tokens to nodes
 mod printf; // %-10s
 
-pub(crate) use evaluate::{execute, execute_with_zeros};
-pub(crate) use parse::Template;
+mod functions; // json, join, index, …
+mod known; // values, and those that are absent
 
-/// What is wrong with a template, or with a value for it.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TemplateError {
-    /// It is no template.
-    #[error("template parsing error: template: :1: {0}")]
-    Syntax(String),
-    /// It is one, but not for this value.
-    #[error("template: :1: executing \"\" at <{at}>: {problem}")]
-    Value {
-        /// The part of the template.
-        at: String,
-        /// What is wrong.
-        problem: String,
-    },
-}
+mod parse; // from tokens to nodes
+
+mod evaluate; // from nodes and a value to text
+
+pub use error::TemplateError;
+pub use parse::Template;
 
 #[cfg(test)]
 mod tests {
@@ -47,7 +37,9 @@ mod tests {
 
     fn run(template: &str) -> Result<String, String> {
         let template = Template::parse(template).map_err(|error| error.to_string())?;
-        execute(&template, &sample()).map_err(|error| error.to_string())
+        template
+            .execute(&sample())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -155,7 +147,7 @@ mod tests {
             ),
         ] {
             let parsed = Template::parse(template).unwrap();
-            let shown = execute_with_zeros(&parsed, &value, &zero);
+            let shown = parsed.execute_with_zeros(&value, &zero);
             assert_eq!(shown.as_deref(), Ok(expected), "{template}");
         }
         for (template, message) in [
@@ -167,7 +159,7 @@ mod tests {
             ),
         ] {
             let parsed = Template::parse(template).unwrap();
-            let error = execute_with_zeros(&parsed, &value, &zero).unwrap_err();
+            let error = parsed.execute_with_zeros(&value, &zero).unwrap_err();
             assert!(error.to_string().contains(message), "{template}: {error}");
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::functions::display;
+use super::values::display;
 
 /// Formats arguments; what does not fit is marked as Go marks it.
 pub(super) fn printf(format: &str, arguments: &[Value]) -> String {

@@ -2,27 +2,32 @@
 
 use serde_json::{Map, Value};
 
-use super::TemplateError;
-use super::functions::{self, is_true};
+use super::error::TemplateError;
+use super::functions;
 use super::known::Known;
 use super::parse::{Command, Node, Operand, Pipeline, Template};
+use super::values::{self, is_true};
 
-/// Executes a template.
-pub(crate) fn execute(template: &Template, value: &Value) -> Result<String, TemplateError> {
-    execute_known(template, value.clone().into())
+impl Template {
+    /// Executes the template.
+    ///
+    /// # Errors
+    /// When it asks for something that the value is not or has not.
+    pub fn execute(&self, value: &Value) -> Result<String, TemplateError> {
+        execute(self, value.clone().into())
+    }
+
+    /// Executes the template for a value whose absent members are those of `zero`: an object that
+    /// holds the empty value of each member's type, `null` for those that point to something.
+    ///
+    /// # Errors
+    /// As [`Template::execute`].
+    pub fn execute_with_zeros(&self, value: &Value, zero: &Value) -> Result<String, TemplateError> {
+        execute(self, Known::new(value.clone(), zero.clone()))
+    }
 }
 
-/// Executes a template for a value whose absent members are those of `zero`: an object that holds
-/// the empty value of each member's type, `null` for those that point to something.
-pub(crate) fn execute_with_zeros(
-    template: &Template,
-    value: &Value,
-    zero: &Value,
-) -> Result<String, TemplateError> {
-    execute_known(template, Known::new(value.clone(), zero.clone()))
-}
-
-fn execute_known(template: &Template, value: Known) -> Result<String, TemplateError> {
+fn execute(template: &Template, value: Known) -> Result<String, TemplateError> {
     let mut evaluation = Evaluation {
         out: String::new(),
         variables: vec![(String::new(), value.clone())],
@@ -94,7 +99,7 @@ impl Evaluation {
                 let value = self.pipeline(over, dot)?.seen();
                 let items = items(&value).ok_or_else(|| TemplateError::Value {
                     at: over.text.clone(),
-                    problem: format!("range can't iterate over {}", functions::display(&value)),
+                    problem: format!("range can't iterate over {}", values::display(&value)),
                 })?;
                 if items.is_empty() {
                     self.nodes(otherwise, dot)?;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::TemplateError;
+use super::error::{TemplateError, syntax};
 
 /// A part of a template.
 #[derive(Clone, Debug, PartialEq)]
@@ -234,8 +234,4 @@ fn number(text: &str, tokens: &mut Vec<Token>) -> Result<usize, TemplateError> {
         }
     };
     Ok(push(tokens, Token::Literal(value), length))
-}
-
-pub(super) fn syntax(problem: &str) -> TemplateError {
-    TemplateError::Syntax(problem.to_owned())
 }

@@ -1,0 +1,21 @@
+//! What `--format` asks for, printed.
+
+use kiln_docker::{Listing, show_value};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::{clean, terminal};
+
+/// Prints rows, each a JSON object with the fields of the listing.
+pub(crate) fn print_rows(
+    listing: &Listing,
+    format: Option<&str>,
+    rows: &[Value],
+) -> Result<(), Failure> {
+    terminal::print(&listing.render(format, rows, clean::line)?)
+}
+
+/// Prints a single value through a template, or as JSON.
+pub(crate) fn print_value(format: &str, value: &Value) -> Result<(), Failure> {
+    terminal::print_line(&show_value(format, value)?)
+}

@@ -1,0 +1,21 @@
+//! How docker says things: the forms that people and scripts know, for every front end of kiln.
+//!
+//! `--format` templates, `--filter`, tables, sizes, ages, times, and lists of values in flags. Values
+//! go in; text and JSON come out. This crate prints nothing, reads neither the environment nor the
+//! clock, and knows nothing about how images and containers are stored.
+
+pub mod csv; // values of flags that are lists
+pub mod units; // sizes and ages
+
+pub mod time; // points in time and distances from now
+
+mod filter; // --filter
+mod template; // --format
+
+pub mod table; // columns
+
+mod listing; // rows as tables, templates or JSON
+
+pub use filter::{FilterError, Filters, matches_pattern};
+pub use listing::{Listing, pretty, show_value};
+pub use template::{Template, TemplateError};
