@@ -5,8 +5,8 @@ use kiln_parser::parse_bool;
 
 use crate::build::BuildArguments;
 use crate::{
-    cache, completion, containers, history, images, info, inspect, login, ship, system, version,
-    why,
+    cache, completion, containers, history, images, info, inspect, login, man, ship, system,
+    version, why,
 };
 
 /// What stands below `kiln --help`.
@@ -85,6 +85,9 @@ pub(crate) enum Command {
     Version(version::VersionArguments),
     /// Print a script that completes commands in a shell
     Completion(completion::CompletionArguments),
+    /// Write manual pages into a directory
+    #[command(hide = true)]
+    ManPages(man::ManPagesArguments),
 
     /// Manage images
     #[command(subcommand, override_usage = "kiln image COMMAND")]

@@ -21,6 +21,7 @@ mod images; // kiln images, tag, rmi
 mod info; // kiln info
 mod inspect; // kiln inspect
 mod login; // kiln login, logout
+mod man; // kiln man-pages
 mod ship; // kiln pull, push, save, load
 mod system; // kiln system df, kiln system prune, kiln image prune, kiln container prune
 mod version; // kiln version
