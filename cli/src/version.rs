@@ -9,6 +9,8 @@ use crate::terminal;
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that it was made from, as `build.rs` found it; empty if nothing said it.
+const COMMIT: &str = env!("KILN_COMMIT");
 
 /// Show version information.
 #[derive(Args, Debug)]
@@ -21,26 +23,50 @@ pub(crate) struct VersionArguments {
 
 /// Prints the version on one line.
 pub(crate) fn short() -> Outcome {
-    terminal::print_line(&format!("kiln version {VERSION}"))?;
+    terminal::print_line(&format!("kiln version {}", with_commit(VERSION, COMMIT)))?;
     Ok(Exit::SUCCESS)
+}
+
+/// Says version and commit as docker's `--version` does.
+fn with_commit(version: &str, commit: &str) -> String {
+    if commit.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{version}, build {commit}")
+    }
 }
 
 /// Prints the version and what the program was made for.
 pub(crate) fn version(arguments: &VersionArguments) -> Outcome {
     let (os, architecture) = (std::env::consts::OS, go_architecture());
     // Scripts ask docker for the client's version or the server's; here they are one.
-    let block = json!({ "Version": VERSION, "Os": os, "Arch": architecture });
+    let block = json!({ "Version": VERSION, "GitCommit": COMMIT, "Os": os, "Arch": architecture });
     let value = json!({ "Client": block, "Server": block, "Version": VERSION,
-        "Os": os, "Arch": architecture });
+        "GitCommit": COMMIT, "Os": os, "Arch": architecture });
     match &arguments.format {
         Some(format) => print_value(format, &value)?,
-        None => terminal::print(&format!(
-            "kiln:\n Version:   {VERSION}\n OS/Arch:   {os}/{architecture}\n"
-        ))?,
+        None => {
+            let commit = if COMMIT.is_empty() { "unknown" } else { COMMIT };
+            terminal::print(&format!(
+                "kiln:\n Version:    {VERSION}\n Git commit: {commit}\n \
+                 OS/Arch:    {os}/{architecture}\n"
+            ))?;
+        }
     }
     Ok(Exit::SUCCESS)
 }
 
 fn go_architecture() -> String {
     kiln_engine::Engine::host_platform().architecture
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_without_a_commit_stands_alone() {
+        assert_eq!(with_commit("1.2.3", ""), "1.2.3");
+        assert_eq!(with_commit("1.2.3", "0a1b"), "1.2.3, build 0a1b");
+    }
 }

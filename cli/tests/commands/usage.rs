@@ -9,7 +9,15 @@ fn versions_are_one_line_and_touch_nothing() {
     let kiln = Kiln::new();
     for flags in [&["--version"][..], &["-v"]] {
         let text = kiln.ok(flags);
-        assert_eq!(text, concat!("kiln version ", env!("CARGO_PKG_VERSION")));
+        let rest = text.strip_prefix(concat!("kiln version ", env!("CARGO_PKG_VERSION")));
+        let commit = rest.and_then(|rest| rest.strip_prefix(", build "));
+        // Made from an archive of its sources, kiln knows no commit.
+        assert!(
+            rest == Some("") || commit.is_some_and(|commit| commit.len() == 12),
+            "{text}"
+        );
+        let shown = kiln.ok(&["version", "--format", "{{.Client.GitCommit}}"]);
+        assert_eq!(commit.unwrap_or_default(), shown);
     }
     let version = kiln.ok(&["version", "--format", "{{.Server.Version}}"]);
     assert_eq!(version, env!("CARGO_PKG_VERSION"));
@@ -43,6 +51,34 @@ fn every_command_has_help() {
     let run = kiln.ok(&["run", "--help"]);
     assert!(run.contains("-m, --memory <BYTES>"), "{run}");
     assert!(!kiln.scratch.join("state").exists());
+}
+
+#[test]
+fn man_pages_show_what_help_shows() {
+    let kiln = Kiln::new();
+    let pages = kiln.scratch.join("man");
+    kiln.ok(&["man-pages", pages.to_str().unwrap()]);
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    let root = page("kiln.1");
+    for line in kiln
+        .ok(&["--help"])
+        .lines()
+        .filter(|line| line.starts_with("  "))
+    {
+        let command = line.split_whitespace().next().unwrap();
+        if !command.starts_with('-') && command != "help" {
+            assert!(root.contains(&format!("kiln\\-{command}(1)")), "{command}");
+            assert!(
+                pages.join(format!("kiln-{command}.1")).exists(),
+                "{command}"
+            );
+        }
+    }
+    let prune = page("kiln-cache-prune.1");
+    assert!(prune.contains("kiln cache prune") && prune.contains("max\\-used\\-space"));
+    // What is hidden from help is hidden here.
+    assert!(!root.contains("man\\-pages"));
+    assert!(!page("kiln-build.1").contains("isolation"));
 }
 
 #[test]
