@@ -3,10 +3,10 @@
 mod zeros; // what is absent
 
 use clap::{Args, ValueEnum};
+use kiln_containers::ContainerError;
 use kiln_docker::{Template, pretty};
 use kiln_engine::{Engine, Error};
 use kiln_oci::Platform;
-use kiln_runtime::containers::ContainerError;
 use serde_json::Value;
 
 use crate::containers::describe;

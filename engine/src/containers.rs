@@ -1,6 +1,6 @@
 //! `kiln run` and its relatives: from an image and options to a container.
 //!
-//! A container's own life (starting, stopping, logs) is [`kiln_runtime::containers`]; here it is
+//! A container's own life (starting, stopping, logs) is [`kiln_containers`]; here it is
 //! decided what it runs. Directories that the image declares as volumes are ordinary directories
 //! of the container, made if the image has none of that name: they live and go with it.
 
@@ -9,11 +9,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_files::GuestPath;
-use kiln_oci::{Image, ImageRef, Platform, RunConfig, Timestamp};
-use kiln_runtime::containers::{
+use kiln_containers::{
     Container, ContainerError, ContainerName, Containers, Held, Removal, SignalNumber, Spec,
 };
+use kiln_files::GuestPath;
+use kiln_oci::{Image, ImageRef, Platform, RunConfig, Timestamp};
 use kiln_runtime::{
     Access, Changes, EtcFile, Job, Mount, MountSource, Network, Process, ProcessUser, Resources,
     Root, Streams, Ulimit, hosts_text,

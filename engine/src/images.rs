@@ -1,8 +1,8 @@
 //! The images of the local store: listing, finding, naming, removing, explaining.
 
 use kiln_cache::Named;
+use kiln_containers::{ContainerError, ContainerId, Status};
 use kiln_oci::{ImageId, ImageRef, Platform, Sha256, Timestamp};
-use kiln_runtime::containers::{ContainerError, ContainerId, Status};
 use serde_json::{Value, json};
 
 use crate::containers::container_error;

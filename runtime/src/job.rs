@@ -1,6 +1,7 @@
 //! What to run and in which surroundings: plain values, decided by the caller.
 
 use std::fmt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use kiln_files::GuestPath;
@@ -97,7 +98,7 @@ impl Job {
 
     /// Says that what lay below one directory of the host lies below another one now: layers,
     /// changes and files of `/etc`, not what is shown of the host.
-    pub(crate) fn move_files(&mut self, from: &Path, to: &Path) {
+    pub fn move_files(&mut self, from: &Path, to: &Path) {
         let moved = |path: &mut PathBuf| {
             if let Ok(rest) = path.strip_prefix(from) {
                 *path = to.join(rest);
@@ -230,6 +231,18 @@ pub struct WindowSize {
     pub rows: u16,
     /// Characters in a line.
     pub columns: u16,
+}
+
+impl WindowSize {
+    /// Returns the size of a terminal; none if it is no terminal.
+    #[must_use]
+    pub fn of(terminal: impl AsFd) -> Option<Self> {
+        let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+        Some(Self {
+            rows: size.ws_row,
+            columns: size.ws_col,
+        })
+    }
 }
 
 /// Something made visible in the root at `target`.

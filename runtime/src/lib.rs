@@ -1,4 +1,4 @@
-//! Puts a process in a box, and keeps boxes with names.
+//! Puts a process in a box.
 //!
 //! [`userns::enter`] makes the whole program root in a box of its own; after that, rootful and
 //! rootless are one path. [`LocalExecutor`] runs one process in a root file system made of layers,
@@ -22,7 +22,6 @@ mod executor; // runs one job
 mod outcome; // how a job ended
 
 pub mod cdi; // devices as their vendors describe them
-pub mod containers; // boxes with names
 
 #[expect(
     unsafe_code,
@@ -33,7 +32,7 @@ mod sys;
 pub use cancel::Cancel;
 pub use cgroup::limits_refused;
 pub use device::{Device, DeviceKind, DeviceNumber};
-pub use executor::{Executor, LocalExecutor, Output, Stream};
+pub use executor::{Ended, Executor, LocalExecutor, Output, Read, Running, Stream};
 pub use job::{
     Access, BUILD_HOSTNAME, Changes, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, Mount, MountSource,
     Network, OuterProc, Process, ProcessUser, Resources, Root, Security, Streams, Ulimit,
@@ -41,4 +40,6 @@ pub use job::{
 };
 pub use outcome::{End, ExecError, Observed, Outcome, Warning};
 pub use secret::SecretBytes;
-pub use sys::{await_children, end_with_parent, proc_is_refused, share_heap, was_closed};
+pub use sys::{
+    await_children, end_with_parent, proc_is_refused, share_heap, take_signals, was_closed,
+};

@@ -1,7 +1,7 @@
 //! What `kiln inspect` shows of a container: the fields scripts ask docker for.
 
+use kiln_containers::{Container, ContainerError, Removal, Spec, Status};
 use kiln_oci::{Platform, Timestamp};
-use kiln_runtime::containers::{Container, ContainerError, Removal, Spec, Status};
 use kiln_runtime::{Access, MountSource, Network, Streams};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use kiln_runtime::containers::{ContainerError, Containers, Force, Patience, SignalNumber};
+use kiln_containers::{ContainerError, Containers, Force, Patience, SignalNumber};
 
 use super::each;
 use crate::environment::Environment;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use kiln_containers::{Container, ContainerError, Containers, Spec, State, Status};
 use kiln_docker::time::date;
 use kiln_docker::{Filters, Listing, units};
 use kiln_oci::Timestamp;
-use kiln_runtime::containers::{Container, ContainerError, Containers, Spec, State, Status};
 use regex::Regex;
 use serde_json::{Value, json};
 

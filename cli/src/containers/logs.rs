@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 
 use clap::Args;
+use kiln_containers::{Follow, LogRecord, LogStream};
 use kiln_docker::time;
 use kiln_oci::Timestamp;
 use kiln_runtime::Cancel;
-use kiln_runtime::containers::{Follow, LogRecord, LogStream};
 
 use super::failure;
 use super::list::find;

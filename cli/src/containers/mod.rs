@@ -14,7 +14,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::Command;
 
-use kiln_runtime::containers::{self, Container, ContainerError, Containers};
+use kiln_containers::{Container, ContainerError, Containers};
 
 pub(crate) use arguments::RunArguments;
 pub(crate) use describe::describe;
@@ -35,7 +35,7 @@ pub(crate) const MONITOR: &str = "container-monitor";
 /// Runs the monitor of a container.
 pub(crate) fn monitor(directory: &Path) -> Outcome {
     session::enter()?;
-    containers::monitor::main(directory).map_err(failure)?;
+    kiln_containers::monitor::main(directory).map_err(failure)?;
     Ok(Exit::SUCCESS)
 }
 

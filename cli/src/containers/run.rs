@@ -10,12 +10,12 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use kiln_docker::units::parse_size;
-use kiln_engine::{Engine, Error, RunRequest};
-use kiln_runtime::containers::{
+use kiln_containers::{
     Attachment, Attended, Container, Departure, Held, RawTerminal, Removal, SignalNumber, Signals,
     State,
 };
+use kiln_docker::units::parse_size;
+use kiln_engine::{Engine, Error, RunRequest};
 use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, Network, Stream, Streams, WindowSize};
 
 use super::arguments::{PullPolicy, RunArguments};

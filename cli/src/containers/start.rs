@@ -1,7 +1,7 @@
 //! `kiln start`.
 
 use clap::Args;
-use kiln_runtime::containers::ContainerError;
+use kiln_containers::ContainerError;
 
 use super::{failure, monitor_of};
 use crate::environment::Environment;

@@ -1,11 +1,11 @@
 //! `kiln system df`.
 
 use clap::Args;
+use kiln_containers::Status;
 use kiln_docker::time::date;
 use kiln_docker::{Listing, units};
 use kiln_engine::{ContainerUsage, ImageUsage, StorageSummary, Usability};
 use kiln_oci::{ImageRef, Timestamp};
-use kiln_runtime::containers::Status;
 use serde_json::{Value, json};
 
 use crate::cache;

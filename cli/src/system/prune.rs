@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use kiln_containers::{ContainerError, Force, Status};
 use kiln_docker::{Filters, units};
 use kiln_engine::{Engine, Extent, PruneRequest, Removal, Turn, Unneeded};
 use kiln_oci::Timestamp;
-use kiln_runtime::containers::{ContainerError, Force, Status};
 
 use crate::containers::{failure, parse_time};
 use crate::environment::Environment;

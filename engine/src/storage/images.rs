@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use kiln_containers::ContainerError;
 use kiln_oci::ImageId;
-use kiln_runtime::containers::ContainerError;
 
 use super::collect::{Extent, PruneRequest};
 use crate::containers::container_error;

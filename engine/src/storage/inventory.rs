@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kiln_cache::{ActionKey, Candidate, DiskUsage, Leaving, Ledger, Thing};
+use kiln_containers::ContainerError;
 use kiln_oci::{DiffId, ImageRef, Sha256, Timestamp};
 use kiln_runtime::Root;
-use kiln_runtime::containers::ContainerError;
 use kiln_tree::{LayerId, Tree};
 use rayon::prelude::*;
 

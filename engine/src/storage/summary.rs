@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use kiln_cache::{DiskUsage, Thing};
+use kiln_containers::Status;
 use kiln_oci::{ImageId, ImageRef, Timestamp};
-use kiln_runtime::containers::Status;
 
 use super::entry::CacheUsage;
 use super::inventory::Sizes;

@@ -19,9 +19,11 @@
 
 mod bases; // busybox, debian, node and python, built by kiln
 mod busybox; // the smallest useful root file system
+mod cases; // that run in namespaces, once for each kind of user
 mod docker; // dockerd with a socket of its own
 mod faults; // a proxy that breaks what goes through it
 mod git; // repositories, and servers for them
+mod handover; // descriptors passed out of a sandbox
 mod leftovers; // mounts and processes that outlived a test
 mod peers; // buildah, podman, skopeo, umoci
 mod process; // programs: found, run, watched, ended
@@ -35,9 +37,11 @@ mod web; // an HTTP server that answers as a test wants
 
 pub use bases::Bases;
 pub use busybox::{busybox, busybox_rootfs, busybox_tarball};
+pub use cases::{Case, run_as_each_user, run_cases};
 pub use docker::Dockerd;
 pub use faults::{Fault, FaultyProxy};
 pub use git::{GitRepository, GitSite};
+pub use handover::{FLOOD_BYTES, flood, hand_out, outsider};
 pub use leftovers::{Leftover, assert_no_leftovers, leftovers};
 pub use peers::{Buildah, Podman, Skopeo, Umoci, image_tree};
 pub use process::{Daemon, Tool, run, run_and_read};

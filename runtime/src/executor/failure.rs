@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kiln_files::GuestPath;
 
-use super::prepare::Plan;
+use super::plan::Plan;
 use super::unstartable::{BINFMT_MISC, Unstartable};
 use crate::sys::{HEAD_BYTES, Record, Stage};
 use crate::{End, ExecError};

@@ -15,7 +15,10 @@ mod limits; // limits of every process
 mod memory; // files that must not reach a disk
 mod mounts; // what a job asks for
 mod nodes; // devices a job asks for
+mod plan; // what is needed after the start
 mod prepare; // from a job to a program
+mod report; // what a child says before it is the program
+mod running; // a job that runs
 mod sockets; // made for programs that ask in memory
 mod streams; // pipes or a terminal
 mod stubs; // mount points that must not stay
@@ -26,9 +29,8 @@ mod unstartable; // why a program was not started
 use std::fmt;
 use std::path::Path;
 
-pub(crate) use prepare::Running;
-pub(crate) use streams::{OurStreams, Read, winsize};
-pub(crate) use supervise::{Ended, Report, finish, is_readable};
+pub use running::{Ended, Running};
+pub use streams::Read;
 pub(crate) use surroundings::Surroundings;
 
 use crate::{Cancel, ExecError, Job, Outcome};
@@ -89,8 +91,11 @@ impl LocalExecutor {
         })
     }
 
-    /// Starts a job and leaves its streams to the caller.
-    pub(crate) fn start(&self, job: &Job) -> Result<Running, ExecError> {
+    /// Starts a job and leaves its streams and its end to the caller.
+    ///
+    /// # Errors
+    /// The job cannot be run.
+    pub fn start(&self, job: &Job) -> Result<Running, ExecError> {
         prepare::start(&self.surroundings, job)
     }
 }

@@ -15,59 +15,22 @@ use super::groups::Groups;
 use super::memory::memory_files;
 use super::mounts::{Source, mount_step, source};
 use super::nodes::{OtherNodes, device_mounts, given_devices};
+use super::plan::Plan;
+use super::report::Report;
+use super::running::Running;
 use super::sockets::Sockets;
-use super::streams::{OurStreams, streams};
+use super::streams::streams;
 use super::stubs::{Image, Stubs};
 use super::surroundings::{OwnStubs, Surroundings};
 use crate::sys::{
-    self, Arguments, Identity, Leaf, MountStep, Namespaces, Program, Spawned, Strings, Target,
+    self, Arguments, Identity, Leaf, MountStep, Namespaces, Program, Strings, Target,
 };
 use crate::{
-    Changes, EtcFile, ExecError, Job, Mount, Network, Root, Security, Streams, Ulimit, Warning,
-    capability,
+    Changes, EtcFile, ExecError, Job, Mount, Network, Root, Security, Streams, capability,
 };
 
 /// Where programs are looked for without a `PATH` (moby: `system.DefaultPathEnv`).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// A job whose process was cloned and is on its way.
-#[derive(Debug)]
-pub(crate) struct Running {
-    pub(crate) process: Spawned,
-    /// Where the process reports until it becomes the program.
-    pub(crate) report: OwnedFd,
-    pub(crate) sockets: Sockets,
-    pub(crate) streams: OurStreams,
-    pub(crate) groups: Groups,
-    pub(crate) warnings: Vec<Warning>,
-    /// Names for messages and mount points to remove.
-    pub(crate) plan: Plan,
-}
-
-impl Running {
-    /// Ends the process's input; a terminal has no end.
-    pub(crate) fn close_input(&mut self) {
-        if let OurStreams::Pipes { stdin, .. } = &mut self.streams {
-            *stdin = None;
-        }
-    }
-}
-
-/// What is needed after the process was cloned.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(super) program: String,
-    pub(super) searched: bool,
-    /// The paths tried as the program.
-    pub(super) candidates: Strings,
-    pub(super) cwd: GuestPath,
-    pub(super) limits: Vec<Ulimit>,
-    /// The target of each mount step.
-    pub(super) targets: Vec<GuestPath>,
-    pub(super) stubs: Stubs,
-    pub(super) at_end: AtEnd,
-    _own_stubs: Option<OwnStubs>,
-}
 
 pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, ExecError> {
     let program = job.process.argv.first().ok_or(ExecError::NoCommand)?;
@@ -178,7 +141,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
 
     Ok(Running {
         process,
-        report,
+        report: Report::new(report),
         sockets: Sockets::new(identity.groups.is_some()),
         streams: ours,
         groups,

@@ -18,7 +18,7 @@ const TERMINAL_BYTES: u64 = 1 << 20;
 
 /// Our ends of the standard streams.
 #[derive(Debug)]
-pub(crate) enum OurStreams {
+pub(super) enum OurStreams {
     Pipes {
         /// None if the input ended, as it did from the start for most.
         stdin: Option<OwnedFd>,
@@ -30,16 +30,18 @@ pub(crate) enum OurStreams {
 
 /// What reading output comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Read<'b> {
+pub enum Read<'b> {
+    /// Some output.
     Bytes(&'b [u8]),
     /// There is none at the moment.
     Nothing,
+    /// No more will come.
     End,
 }
 
 impl OurStreams {
     /// Returns where output comes from; a terminal has one stream for both.
-    pub(crate) fn output(&self, stream: Stream) -> BorrowedFd<'_> {
+    pub(super) fn output(&self, stream: Stream) -> BorrowedFd<'_> {
         match (self, stream) {
             (Self::Terminal(master), _) => master.as_fd(),
             (Self::Pipes { stdout, .. }, Stream::Stdout) => stdout.as_fd(),
@@ -48,7 +50,7 @@ impl OurStreams {
     }
 
     /// Reads output once.
-    pub(crate) fn read<'b>(&self, stream: Stream, buffer: &'b mut [u8]) -> Result<Read<'b>, Errno> {
+    pub(super) fn read<'b>(&self, stream: Stream, buffer: &'b mut [u8]) -> Result<Read<'b>, Errno> {
         let from = self.output(stream);
         match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut *buffer)) {
             // A terminal nobody has open any more answers EIO.
@@ -61,7 +63,7 @@ impl OurStreams {
 
     /// Reads what is there of the output of a process that has ended, and no more: who was passed
     /// the stream may write for ever. `keep` says whether it wants more.
-    pub(crate) fn read_rest(
+    pub(super) fn read_rest(
         &self,
         stream: Stream,
         buffer: &mut [u8],
@@ -133,7 +135,7 @@ fn open_terminal(terminals: &OwnedFd, size: WindowSize) -> Result<(OwnedFd, Owne
     Ok((master, peer))
 }
 
-pub(crate) fn winsize(size: WindowSize) -> Winsize {
+pub(super) fn winsize(size: WindowSize) -> Winsize {
     Winsize {
         ws_row: size.rows,
         ws_col: size.columns,

@@ -36,6 +36,7 @@ pub(crate) use keeper::Keeper;
 pub(crate) use launcher::launcher;
 pub use probe::proc_is_refused;
 pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
-pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, take_signals, unshare};
+pub use raw::take_signals;
+pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, unshare};
 pub(crate) use report::{HEAD_BYTES, RECORD_BYTES, Record, Stage};
 pub use tied::end_with_parent;

@@ -91,8 +91,12 @@ pub(crate) fn send_signal(process: BorrowedFd<'_>, number: c_int) -> Result<(), 
     .map(drop)
 }
 
-/// Blocks signals in this thread and returns a descriptor to read them from. Bit 0 is signal 1.
-pub(crate) fn take_signals(mask: u64) -> Result<OwnedFd, Errno> {
+/// Blocks signals in this thread and returns a descriptor to read them from: a `signalfd_siginfo`
+/// for each. Bit 0 of the mask is signal 1.
+///
+/// # Errors
+/// The process has no descriptor left.
+pub fn take_signals(mask: u64) -> Result<OwnedFd, Errno> {
     // SAFETY: the kernel reads a mask of the size given.
     let fd = check(unsafe {
         libc::syscall(

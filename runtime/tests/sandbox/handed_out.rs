@@ -3,29 +3,19 @@
 #![expect(unsafe_code, reason = "maps a file into memory")]
 
 use std::fs::{self, File};
-use std::io::{IoSlice, IoSliceMut, Read as _, Write as _};
-use std::mem::MaybeUninit;
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use kiln_runtime::containers::{Attachment, Follow, LogStream};
 use kiln_runtime::{Cancel, End, ExecError, Executor as _, Job, Network, Stream};
-use rustix::event::{PollFd, PollFlags};
+use kiln_testbed::{FLOOD_BYTES, flood, outsider};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
-};
-use rustix::process::PidfdFlags;
 
 use crate::cases;
-use crate::containers::{Wish, log, spec, store, text};
 use crate::fixture::{Fixture, list};
 
 pub(crate) const CASES: &[crate::Case] = cases![
@@ -35,7 +25,6 @@ pub(crate) const CASES: &[crate::Case] = cases![
     files_to_read_are_of_no_use
     containers_keep_their_files
     output_that_others_go_on_writing_ends
-    output_of_containers_ends_too
 ];
 
 /// Passes something to whoever listens, and waits until that has it. Runs in the sandbox.
@@ -56,42 +45,8 @@ pub(crate) fn hand_out(address: &str, what: &str) -> ExitCode {
         "stdout" => std::io::stdout().as_fd().try_clone_to_owned().unwrap(),
         other => panic!("{other}"),
     };
-    let socket = UnixStream::connect_addr(&name(address)).unwrap();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [given.as_fd()];
-    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
-    let bytes = [IoSlice::new(b"x")];
-    rustix::net::sendmsg(&socket, &bytes, &mut ancillary, SendFlags::empty()).unwrap();
-    (&socket).read_exact(&mut [0]).unwrap();
+    kiln_testbed::hand_out(address, given.as_fd());
     ExitCode::SUCCESS
-}
-
-fn name(address: &str) -> SocketAddr {
-    SocketAddr::from_abstract_name(address).unwrap()
-}
-
-/// Waits outside for something, and does something with it, and with the connection, until whose
-/// end the process in the sandbox runs. That goes on when it has a byte.
-fn outsider<T: Send + 'static>(
-    address: &str,
-    act: impl FnOnce(OwnedFd, UnixStream) -> T + Send + 'static,
-) -> JoinHandle<T> {
-    let listener = UnixListener::bind_addr(&name(address)).unwrap();
-    std::thread::spawn(move || {
-        let (socket, _) = listener.accept().unwrap();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0];
-        let mut bytes = [IoSliceMut::new(&mut byte)];
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        rustix::net::recvmsg(&socket, &mut bytes, &mut ancillary, flags).unwrap();
-        let given = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut given) => given.next(),
-            _ => None,
-        });
-        act(given.unwrap(), socket)
-    })
 }
 
 /// Describes a process that passes something, the file with its changes, and where it is awaited.
@@ -198,33 +153,6 @@ fn containers_keep_their_files(fixture: &Fixture) {
     file.write_all(b"BBBB").unwrap();
 }
 
-/// Bytes. More than a pipe holds, and than is read at once.
-const FLOOD: usize = 16 << 20;
-
-/// Writes until nobody reads any more, and says when the process in the sandbox has ended.
-fn flood(given: OwnedFd, socket: UnixStream, ended: &Sender<()>) {
-    let process = rustix::net::sockopt::socket_peercred(&socket).unwrap().pid;
-    let process = rustix::process::pidfd_open(process, PidfdFlags::empty()).unwrap();
-    let given = &File::from(given);
-    std::thread::scope(|scope| {
-        // Two, so that there is always something to read.
-        for _ in 0..2 {
-            scope.spawn(move || {
-                let bytes = [b'x'; 64 << 10];
-                let mut left = FLOOD / 2;
-                let mut writer = given;
-                while left > 0 && writer.write_all(&bytes).is_ok() {
-                    left -= bytes.len();
-                }
-            });
-        }
-        (&socket).write_all(b"x").unwrap();
-        let mut end = [PollFd::new(&process, PollFlags::IN)];
-        rustix::event::poll(&mut end, None).unwrap();
-        ended.send(()).unwrap();
-    });
-}
-
 /// Takes output, the first of it when the process has ended, and what follows not faster than there
 /// is more; returns how much it was.
 fn take_slowly(bytes: &[u8], ended: &mut Option<Receiver<()>>) -> usize {
@@ -244,34 +172,6 @@ fn output_that_others_go_on_writing_ends(fixture: &Fixture) {
     let cancel = Cancel::new().unwrap();
     let outcome = fixture.executor.run(&job, &mut take, &cancel).unwrap();
     assert_eq!(outcome.end, End::Exited(0));
-    assert!(taken < FLOOD / 8, "{taken}");
+    assert!(taken < FLOOD_BYTES / 8, "{taken}");
     writer.join().unwrap();
-}
-
-fn output_of_containers_ends_too(fixture: &Fixture) {
-    let (job, _, address) = job(fixture, "stdout");
-    let store = store(fixture);
-    let draft = store.draft().unwrap();
-    let mut spec = spec(fixture, &draft, &Wish::new(""));
-    spec.job.process.argv = job.process.argv;
-    spec.job.mounts = job.mounts;
-    spec.job.network = job.network;
-    let container = store.create(draft, None, &spec).unwrap().release();
-    let (end, ended) = channel();
-    let writer = outsider(&address, move |given, socket| flood(given, socket, &end));
-    let mut ended = Some(ended);
-    let mut take = |_: Stream, bytes: &[u8]| {
-        take_slowly(bytes, &mut ended);
-        Ok(())
-    };
-    let attachment = Attachment {
-        output: Some(&mut take),
-        ..Attachment::default()
-    };
-    let state = container.run(attachment).unwrap().state;
-    assert_eq!(state.exit_code, 0, "{state:?}");
-    writer.join().unwrap();
-    let records = log(&container, Follow::No);
-    let kept = text(&records, LogStream::Stdout).len();
-    assert!(kept < FLOOD / 8, "{kept}");
 }

@@ -11,7 +11,6 @@
     reason = "this is the test harness itself"
 )]
 
-mod containers;
 mod device_rules;
 mod devices;
 mod escape;
@@ -30,19 +29,15 @@ mod security;
 mod sockets;
 mod starting;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Command, ExitCode};
-use std::sync::Mutex;
+use std::process::ExitCode;
 
 use fixture::Fixture;
 use kiln_runtime::userns::{self, Rung};
-use kiln_testbed::{
-    Scratch, Tool, copy_for_everyone, need_root, ordinary_user, user_without_subids,
-};
+use kiln_testbed::{Scratch, run_as_each_user, run_cases};
 
 /// A test and its name.
-type Case = (&'static str, fn(&Fixture));
+type Case = kiln_testbed::Case<Fixture>;
 
 /// Makes a table of cases out of the functions of a module.
 macro_rules! cases {
@@ -78,49 +73,12 @@ fn main() -> ExitCode {
         #[cfg(target_arch = "x86_64")]
         (Some("--listened-to"), [directory, ..]) => sockets::listened_to(Path::new(directory)),
         (Some("--outlive"), [directory, ..]) => lifecycle::outlive(directory),
-        (Some("--monitor"), [directory, ..]) => containers::monitor(Path::new(directory)),
-        (Some("--foreground"), [root, name, ..]) => containers::foreground(Path::new(root), name),
         (Some("--connect"), [socket, ..]) => mount_points::connect(socket),
         (Some("--hand-out"), [address, what, ..]) => handed_out::hand_out(address, what),
         (Some("--emulate"), [directory, ..]) => foreign::emulate(Path::new(directory)),
         (Some("--list"), _) => ExitCode::SUCCESS,
-        (_, words) => outside(words),
+        (_, words) => run_as_each_user(words),
     }
-}
-
-/// Runs this program once for each kind of user.
-fn outside(words: &[String]) -> ExitCode {
-    let own = std::env::current_exe().expect("this program has a path");
-    let (_copy, program) = copy_for_everyone(&own);
-    let mut failures = 0;
-    let mut run = |who: &str, command: &mut Command| {
-        println!("\nas {who}");
-        let status = command.arg("--inside").args(words).status();
-        failures += usize::from(!status.expect("this program can be run").success());
-    };
-    if need_root().is_ok() {
-        run("root", &mut Command::new(&program));
-        // As in a container that is not privileged.
-        match Tool::find("setpriv") {
-            Ok(setpriv) => {
-                let mut command = setpriv.command();
-                command
-                    .args(["--bounding-set", "-sys_admin", "--"])
-                    .arg(&program);
-                run("root without CAP_SYS_ADMIN", &mut command);
-            }
-            Err(skip) => skip.announce(),
-        }
-    }
-    match ordinary_user() {
-        Ok(user) => run("an ordinary user", &mut user.command(&program)),
-        Err(skip) => skip.announce(),
-    }
-    match user_without_subids() {
-        Ok(user) => run("a user without ranges", &mut user.command(&program)),
-        Err(skip) => skip.announce(),
-    }
-    ExitCode::from(u8::from(failures > 0))
 }
 
 /// Enters namespaces and runs the cases, several at the same time.
@@ -139,7 +97,6 @@ fn inside(words: &[String]) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let selected = |case: &&Case| words.is_empty() || words.iter().any(|w| case.0.contains(w));
     let all = [
         process::CASES,
         filesystem::CASES,
@@ -155,29 +112,8 @@ fn inside(words: &[String]) -> ExitCode {
         starting::CASES,
         foreign::CASES,
         lifecycle::CASES,
-        containers::CASES,
     ];
-    let waiting: Mutex<Vec<&Case>> =
-        Mutex::new(all.into_iter().flatten().filter(selected).rev().collect());
-    let failed = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while let Some((name, case)) = { waiting.lock().unwrap().pop() } {
-                    let result = catch_unwind(AssertUnwindSafe(|| case(&fixture)));
-                    println!(
-                        "test {name} ... {}",
-                        if result.is_ok() { "ok" } else { "FAILED" }
-                    );
-                    if result.is_err() {
-                        failed.lock().unwrap().push(*name);
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap();
-    println!("{} failed {failed:?}", failed.len());
+    let code = run_cases(&all, words, &fixture);
     drop(fixture);
-    ExitCode::from(u8::from(!failed.is_empty()))
+    code
 }

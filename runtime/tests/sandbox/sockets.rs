@@ -8,14 +8,12 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use kiln_runtime::containers::{Follow, LogStream};
 use kiln_runtime::userns::{self, Rung};
-use kiln_runtime::{ExecError, Network, ProcessUser, Root, Security};
+use kiln_runtime::{ExecError, Network, ProcessUser, Security};
 use kiln_testbed::Skip;
 use rustix::io::Errno;
 
 use crate::cases;
-use crate::containers::{Wish, log, spec, start, store, text};
 use crate::fixture::Fixture;
 use crate::i386::{self, Words};
 
@@ -29,7 +27,6 @@ pub(crate) const CASES: &[crate::Case] = cases![
     they_are_made_in_the_groups_of_who_asks
     changing_the_family_meanwhile_is_of_no_use
     callers_that_are_killed_do_no_harm
-    containers_have_them
     a_filter_around_kiln_that_listens
 ];
 
@@ -302,21 +299,6 @@ fn killed() {
 fn callers_that_are_killed_do_no_harm(fixture: &Fixture) {
     assert_eq!(output(fixture, "killed", Network::Host), "0\n0\n");
     assert_eq!(output(fixture, "killed", Network::None), "0\n0\n");
-}
-
-fn containers_have_them(fixture: &Fixture) {
-    let (own, _) = fixture.own_job(&["--sockets", "families"]);
-    let store = store(fixture);
-    let draft = store.draft().unwrap();
-    let mut spec = spec(fixture, &draft, &Wish::new(""));
-    let root = spec.job.root.clone();
-    assert!(matches!(root, Root::Layers { .. }));
-    spec.job = kiln_runtime::Job { root, ..own };
-    let container = store.create(draft, None, &spec).unwrap().release();
-    start(&container);
-    assert_eq!(container.wait().unwrap().exit_code, 0);
-    let records = log(&container, Follow::No);
-    assert_eq!(text(&records, LogStream::Stdout), FAMILIES);
 }
 
 /// Runs a job below a filter that listens already, as an engine may run kiln. Started by

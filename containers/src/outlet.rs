@@ -9,26 +9,26 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::Signals;
-use super::monitor::{Attachment, Departure};
-use crate::Stream;
+use crate::Signals;
+use crate::monitor::{Attachment, Departure};
+use kiln_runtime::Stream;
 
 /// Bytes that a pipe takes at once if it takes any (pipe(7), `PIPE_BUF`).
-pub(super) const AT_ONCE_BYTES: usize = 4096;
+pub(crate) const AT_ONCE_BYTES: usize = 4096;
 
 /// Bytes that are kept of what a container had written when it ended; more than its pipes hold.
 const REST_BYTES: usize = 4 << 20;
 
 /// Output between a container and its user.
 #[derive(Debug, Default)]
-pub(super) struct Outlet {
+pub(crate) struct Outlet {
     full: Vec<Stream>,
     rest: Vec<(Stream, Vec<u8>)>,
 }
 
 impl Outlet {
     /// Returns what to watch before output of a stream is read, if it is known to be full.
-    pub(super) fn full<'a>(
+    pub(crate) fn full<'a>(
         &self,
         attachment: &Attachment<'a>,
         stream: Stream,
@@ -37,7 +37,7 @@ impl Outlet {
     }
 
     /// Says whether output of a stream can be passed on; if not, it is full until it is cleared.
-    pub(super) fn is_clear(
+    pub(crate) fn is_clear(
         &mut self,
         attachment: &Attachment<'_>,
         stream: Stream,
@@ -58,12 +58,12 @@ impl Outlet {
         Ok(is_clear)
     }
 
-    pub(super) fn clear(&mut self, stream: Stream) {
+    pub(crate) fn clear(&mut self, stream: Stream) {
         self.full.retain(|other| *other != stream);
     }
 
     /// Keeps what is left when the container has ended; says whether there is room for more.
-    pub(super) fn keep(&mut self, stream: Stream, bytes: &[u8]) -> bool {
+    pub(crate) fn keep(&mut self, stream: Stream, bytes: &[u8]) -> bool {
         self.rest.push((stream, bytes.to_owned()));
         let kept: usize = self.rest.iter().map(|(_, bytes)| bytes.len()).sum();
         kept < REST_BYTES
@@ -71,7 +71,7 @@ impl Outlet {
 
     /// Passes on what was kept, until a signal says that nobody waits for it. Returns what went
     /// wrong.
-    pub(super) fn empty(self, attachment: &mut Attachment<'_>) -> Option<Departure> {
+    pub(crate) fn empty(self, attachment: &mut Attachment<'_>) -> Option<Departure> {
         for (stream, bytes) in self.rest {
             for piece in bytes.chunks(AT_ONCE_BYTES) {
                 if !wait(attachment, stream).unwrap_or(true) {

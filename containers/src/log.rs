@@ -18,9 +18,9 @@ use kiln_oci::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use read::{Follow, LogReader};
-pub(super) use write::LogWriter;
+pub(crate) use write::LogWriter;
 
-use crate::Stream;
+use kiln_runtime::Stream;
 
 /// A piece of output: a line, or a part of a long one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rustix::rand::GetRandomFlags;
 use serde::{Deserialize, Serialize};
 
-use super::words::{ADJECTIVES, SURNAMES};
+use crate::words::{ADJECTIVES, SURNAMES};
 
 /// 64 hexadecimal digits that no other container has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ impl ContainerName {
     }
 
     /// Makes up a name; `attempt` counts from 0, later ones end in a digit.
-    pub(super) fn made_up(attempt: u32) -> Self {
+    pub(crate) fn made_up(attempt: u32) -> Self {
         loop {
             let [a, b, c, d, digit] = random::<5>();
             let pick = |words: &[&'static str], high: u8, low: u8| {
@@ -112,7 +112,7 @@ impl ContainerName {
     }
 
     /// Names a container after its id, which is always free.
-    pub(super) fn after(id: &ContainerId) -> Self {
+    pub(crate) fn after(id: &ContainerId) -> Self {
         Self(id.short().to_owned())
     }
 }

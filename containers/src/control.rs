@@ -15,8 +15,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::{Deserialize, Serialize};
 
-use super::{SignalNumber, State};
-use crate::WindowSize;
+use crate::{SignalNumber, State};
+use kiln_runtime::WindowSize;
 
 /// The socket's name.
 const NAME: &str = "control";
@@ -27,7 +27,7 @@ const LONGEST_REQUEST_BYTES: usize = 4096;
 /// What a monitor can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Send a signal to the container's first process.
     Signal(SignalNumber),
     /// Change the size of its terminal.
@@ -39,7 +39,7 @@ pub(super) enum Request {
 /// What a monitor says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Done,
     Failed(String),
 }
@@ -52,7 +52,7 @@ fn short_name(directory: &File) -> PathBuf {
 
 /// The monitor's end.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     listener: UnixListener,
     connections: Vec<Connection>,
 }
@@ -65,7 +65,7 @@ struct Connection {
 }
 
 impl Listener {
-    pub(super) fn bind(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn bind(directory: &Path) -> io::Result<Self> {
         let held = File::open(directory)?;
         match fs::remove_file(directory.join(NAME)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -80,7 +80,7 @@ impl Listener {
     }
 
     /// Returns what to watch for requests.
-    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let open = self
             .connections
             .iter()
@@ -89,7 +89,7 @@ impl Listener {
     }
 
     /// Tells everybody who is still there what became of the container, and hangs up.
-    pub(super) fn say_last(mut self, state: &State) {
+    pub(crate) fn say_last(mut self, state: &State) {
         // Those who came late want to know too.
         self.serve(|_| Answer::Done);
         for connection in &mut self.connections {
@@ -99,7 +99,7 @@ impl Listener {
     }
 
     /// Takes what has come and has each request answered.
-    pub(super) fn serve(&mut self, mut answer: impl FnMut(Request) -> Answer) {
+    pub(crate) fn serve(&mut self, mut answer: impl FnMut(Request) -> Answer) {
         while let Ok((stream, _)) = self.listener.accept() {
             if stream.set_nonblocking(true).is_ok() {
                 self.connections.push(Connection {
@@ -151,13 +151,13 @@ fn write_line(stream: &mut UnixStream, value: &impl Serialize) -> io::Result<()>
 
 /// Another process's end.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     stream: BufReader<UnixStream>,
 }
 
 impl Client {
     /// Connects; none if nobody listens.
-    pub(super) fn connect(directory: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn connect(directory: &Path) -> io::Result<Option<Self>> {
         let held = match File::open(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -179,7 +179,7 @@ impl Client {
     }
 
     /// Asks for something; none if the container ended instead of answering.
-    pub(super) fn ask(&mut self, request: &Request) -> io::Result<Option<Answer>> {
+    pub(crate) fn ask(&mut self, request: &Request) -> io::Result<Option<Answer>> {
         match write_line(self.stream.get_mut(), request) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
             other => other?,
@@ -194,7 +194,7 @@ impl Client {
     }
 
     /// Waits for the container's end; says whether it came in time. No timeout waits for ever.
-    pub(super) fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -206,7 +206,7 @@ impl Client {
     }
 
     /// Reads what a container that has ended became of; none if its monitor was killed.
-    pub(super) fn last_words(&mut self) -> io::Result<Option<State>> {
+    pub(crate) fn last_words(&mut self) -> io::Result<Option<State>> {
         let mut line = String::new();
         match self.stream.read_line(&mut line) {
             Ok(0) => Ok(None),

@@ -1,6 +1,6 @@
 //! Words of made-up names.
 
-pub(super) const ADJECTIVES: &[&str] = &[
+pub(crate) const ADJECTIVES: &[&str] = &[
     "agile",
     "amber",
     "ancient",
@@ -105,7 +105,7 @@ pub(super) const ADJECTIVES: &[&str] = &[
 ];
 
 /// Of people who made things, found things out, or both.
-pub(super) const SURNAMES: &[&str] = &[
+pub(crate) const SURNAMES: &[&str] = &[
     "abel",
     "agnesi",
     "alhazen",

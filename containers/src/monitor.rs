@@ -13,17 +13,16 @@ use std::path::Path;
 use kiln_oci::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::container::Container;
-use super::control::Listener;
-use super::farewell::Farewell;
-use super::held::Held;
-use super::log::LogWriter;
-use super::outlet::Outlet;
-use super::state::{Removal, State, Status};
-use super::watch::Watch;
-use super::{ContainerError, Signals};
-use crate::executor::finish;
-use crate::{LocalExecutor, Stream};
+use crate::container::Container;
+use crate::control::Listener;
+use crate::farewell::Farewell;
+use crate::held::Held;
+use crate::log::LogWriter;
+use crate::outlet::Outlet;
+use crate::state::{Removal, State, Status};
+use crate::watch::Watch;
+use crate::{ContainerError, Signals};
+use kiln_runtime::{LocalExecutor, Stream};
 
 /// Takes output of a container in the foreground. Its failure ends the container.
 pub type Sink<'a> = dyn FnMut(Stream, &[u8]) -> io::Result<()> + 'a;
@@ -80,7 +79,7 @@ pub enum Departure {
 /// What a detached monitor tells the kiln that started it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Announcement {
+pub(crate) enum Announcement {
     /// It runs; by now it may have ended, and be gone.
     Started(State),
     Failed(State),
@@ -137,7 +136,7 @@ fn silence_stdout() -> io::Result<()> {
 /// Runs a container to its end and returns what became of it.
 ///
 /// `started` is told what is known of it once its process is the user's program.
-pub(super) fn run(
+pub(crate) fn run(
     mut held: Held,
     mut attachment: Attachment<'_>,
     started: impl FnOnce(&State),
@@ -160,7 +159,7 @@ pub(super) fn run(
     let mut outlet = Outlet::default();
     let outcome = executor.and_then(|executor| {
         let mut running = executor.start(&spec.job)?;
-        state.process = running.process.id();
+        state.process = running.id();
         let watch = Watch {
             listener: &mut listener,
             log: &mut log,
@@ -171,8 +170,8 @@ pub(super) fn run(
             farewell: Farewell::new(&spec, &mut departure),
         };
         match watch.until_end(&mut running, started) {
-            Ok(ended) => finish(running, ended, false),
-            Err(errno) => Err(running.abandon(errno)),
+            Ok(ended) => running.finish(ended),
+            Err(error) => Err(running.abandon(error)),
         }
     });
     state.status = Status::Exited;

@@ -5,20 +5,18 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use kiln_files::GuestPath;
-use kiln_oci::Timestamp;
-use kiln_runtime::containers::{
-    self, Attachment, Container, ContainerError, ContainerName, Containers, Draft, Follow, Force,
-    Held, LogRecord, LogStream, Patience, Removal, SignalNumber, Signals, Spec, Status,
+use kiln_containers::{
+    Attachment, Container, ContainerError, ContainerName, Containers, Follow, Force, Held,
+    LogStream, Patience, Removal, SignalNumber, Signals, Status,
 };
+use kiln_files::GuestPath;
 use kiln_runtime::{
-    Access, Cancel, Job, Mount, MountSource, Process, Root, SecretBytes, Stream, Streams,
-    WindowSize, userns,
+    Access, Cancel, Mount, MountSource, Root, SecretBytes, Stream, Streams, WindowSize, userns,
 };
 use kiln_testbed::assert_no_leftovers;
 
 use crate::cases;
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, Wish, await_line, log, monitor_of, start, text};
 
 pub(crate) const CASES: &[crate::Case] = cases![
     foreground_run
@@ -41,71 +39,6 @@ pub(crate) const CASES: &[crate::Case] = cases![
     secrets_are_not_stored
 ];
 
-/// What one container is made of.
-pub(crate) struct Wish<'a> {
-    script: &'a str,
-    streams: Streams,
-    removal: Removal,
-}
-
-impl<'a> Wish<'a> {
-    pub(crate) fn new(script: &'a str) -> Self {
-        Self {
-            script,
-            streams: Streams::Output,
-            removal: Removal::ByHand,
-        }
-    }
-}
-
-pub(crate) fn spec(fixture: &Fixture, draft: &Draft, wish: &Wish<'_>) -> Spec {
-    let mut process = Process::new(["/bin/sh", "-c", wish.script]);
-    process.env = vec![("PATH".to_owned(), "/bin".to_owned())];
-    process.streams = wish.streams;
-    let root = Root::Layers {
-        lowers: vec![fixture.layer.clone()],
-        upper: Some(draft.writable()),
-    };
-    let mut job = Job::new(root, process);
-    job.hostname = draft.id().short().to_owned();
-    Spec {
-        id: draft.id().clone(),
-        created: Timestamp::now(),
-        image: "busybox".to_owned(),
-        image_id: String::new(),
-        labels: [("a".to_owned(), "b".to_owned())].into(),
-        job,
-        stop_signal: SignalNumber::TERM,
-        stop_timeout: Duration::from_secs(10),
-        removal: wish.removal,
-        details: serde_json::json!({"Ports": []}),
-    }
-}
-
-pub(crate) fn store(fixture: &Fixture) -> Containers {
-    Containers::open(&fixture.directory().join("containers")).unwrap()
-}
-
-fn make(fixture: &Fixture, wish: &Wish<'_>) -> Container {
-    let store = store(fixture);
-    let draft = store.draft().unwrap();
-    let spec = spec(fixture, &draft, wish);
-    store.create(draft, None, &spec).unwrap().release()
-}
-
-/// Runs this program again as the container's monitor.
-pub(crate) fn start(container: &Container) -> containers::State {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg("--monitor").arg(container.directory());
-    container.start_detached(command).unwrap()
-}
-
-pub(crate) fn monitor(directory: &Path) -> ExitCode {
-    userns::enter(&userns::Options::default()).unwrap();
-    containers::monitor::main(directory).unwrap();
-    ExitCode::SUCCESS
-}
-
 /// Runs a container in the foreground, as a command line would.
 pub(crate) fn foreground(root: &Path, name: &str) -> ExitCode {
     let signals = Signals::take().unwrap();
@@ -123,23 +56,8 @@ pub(crate) fn foreground(root: &Path, name: &str) -> ExitCode {
     ExitCode::from(container.run(attachment).unwrap().state.exit_code)
 }
 
-pub(crate) fn log(container: &Container, follow: Follow) -> Vec<LogRecord> {
-    let mut reader = container.logs(follow).unwrap();
-    let cancel = Cancel::new().unwrap();
-    let mut records = Vec::new();
-    while let Some(record) = reader.next_record(&cancel).unwrap() {
-        records.push(record);
-    }
-    records
-}
-
-pub(crate) fn text(records: &[LogRecord], stream: LogStream) -> String {
-    let wanted = records.iter().filter(|record| record.stream == stream);
-    wanted.map(|record| record.log.as_str()).collect()
-}
-
 fn foreground_run(fixture: &Fixture) {
-    let container = make(fixture, &Wish::new("hostname; echo err >&2; exit 5"));
+    let container = fixture.make(&Wish::new("hostname; echo err >&2; exit 5"));
     assert_eq!(container.state().unwrap().status, Status::Created);
     let mut seen = Vec::new();
     let mut collect = |_: Stream, bytes: &[u8]| {
@@ -164,7 +82,7 @@ fn foreground_run(fixture: &Fixture) {
 
 fn changes_stay_between_runs(fixture: &Fixture) {
     let script = "cat /count 2>/dev/null; echo x >> /count";
-    let container = make(fixture, &Wish::new(script));
+    let container = fixture.make(&Wish::new(script));
     for _ in 0..3 {
         assert_eq!(
             container
@@ -180,15 +98,15 @@ fn changes_stay_between_runs(fixture: &Fixture) {
 }
 
 fn detached_run(fixture: &Fixture) {
-    let container = make(fixture, &Wish::new("echo up; read x; sleep 10000"));
+    let container = fixture.make(&Wish::new("echo up; read x; sleep 10000"));
     // Input that ends at once: it goes on to sleep.
     let state = start(&container);
     assert_eq!(state.status, Status::Running);
     assert!(state.process.is_some() && state.started.is_some());
     assert_eq!(container.state().unwrap().status, Status::Running);
-    let mut again = Command::new(std::env::current_exe().unwrap());
-    again.arg("--monitor").arg(container.directory());
-    let error = container.start_detached(again).unwrap_err();
+    let error = container
+        .start_detached(monitor_of(&container))
+        .unwrap_err();
     assert!(matches!(error, ContainerError::AlreadyRunning(_)));
     assert!(matches!(
         container.run(Attachment::default()),
@@ -206,7 +124,7 @@ fn detached_run(fixture: &Fixture) {
 
 fn stop_asks_then_kills(fixture: &Fixture) {
     let polite = "trap 'echo bye; exit 3' TERM; echo up; while true; do sleep 0.1; done";
-    let container = make(fixture, &Wish::new(polite));
+    let container = fixture.make(&Wish::new(polite));
     start(&container);
     await_line(&container, "up\n");
     container
@@ -222,10 +140,9 @@ fn stop_asks_then_kills(fixture: &Fixture) {
         .stop(SignalNumber::TERM, Patience::Forever)
         .unwrap();
 
-    let stubborn = make(
-        fixture,
-        &Wish::new("trap '' TERM; echo up; while true; do sleep 1; done"),
-    );
+    let stubborn = fixture.make(&Wish::new(
+        "trap '' TERM; echo up; while true; do sleep 1; done",
+    ));
     start(&stubborn);
     await_line(&stubborn, "up\n");
     stubborn
@@ -234,33 +151,21 @@ fn stop_asks_then_kills(fixture: &Fixture) {
     assert_eq!(stubborn.state().unwrap().exit_code, 137);
 }
 
-/// Waits until a container has written a line.
-fn await_line(container: &Container, line: &str) {
-    let mut reader = container.logs(Follow::UntilEnd).unwrap();
-    let cancel = Cancel::new().unwrap();
-    while let Some(record) = reader.next_record(&cancel).unwrap() {
-        if record.log == line {
-            return;
-        }
-    }
-    panic!("the container ended without saying {line:?}");
-}
-
 fn kill_needs_a_running_container(fixture: &Fixture) {
-    let container = make(fixture, &Wish::new("true"));
+    let container = fixture.make(&Wish::new("true"));
     let error = container.kill(SignalNumber::TERM).unwrap_err();
     assert!(matches!(error, ContainerError::NotRunning(_)));
     assert!(error.to_string().ends_with("is not running"));
 }
 
 fn programs_that_do_not_start(fixture: &Fixture) {
-    let store = store(fixture);
+    let store = fixture.store();
     for (program, code, text) in [
         ("nocmd", 127, "executable file not found in $PATH"),
         ("/etc/passwd", 126, "permission denied"),
     ] {
         let draft = store.draft().unwrap();
-        let mut spec = spec(fixture, &draft, &Wish::new(""));
+        let mut spec = fixture.spec(&draft, &Wish::new(""));
         spec.job.process.argv = vec![program.to_owned()];
         let container = store.create(draft, None, &spec).unwrap().release();
         let state = start(&container);
@@ -268,7 +173,7 @@ fn programs_that_do_not_start(fixture: &Fixture) {
         assert!(state.error.unwrap().ends_with(text));
     }
     let draft = store.draft().unwrap();
-    let mut spec = spec(fixture, &draft, &Wish::new("true"));
+    let mut spec = fixture.spec(&draft, &Wish::new("true"));
     spec.job.process.user.uid = 4_294_967_294;
     spec.job.root = Root::Directory("/does/not/exist".into());
     let container = store.create(draft, None, &spec).unwrap().release();
@@ -276,10 +181,10 @@ fn programs_that_do_not_start(fixture: &Fixture) {
 }
 
 fn names_are_unique(fixture: &Fixture) {
-    let store = store(fixture);
+    let store = fixture.store();
     let create = |name: Option<&str>| {
         let draft = store.draft().unwrap();
-        let spec = spec(fixture, &draft, &Wish::new("true"));
+        let spec = fixture.spec(&draft, &Wish::new("true"));
         let name = name.map(|name| name.parse::<ContainerName>().unwrap());
         store.create(draft, name, &spec).map(Held::release)
     };
@@ -310,11 +215,11 @@ fn names_are_unique(fixture: &Fixture) {
 }
 
 fn references(fixture: &Fixture) {
-    let store = store(fixture);
+    let store = fixture.store();
     let mut ids = Vec::new();
     for name in ["one", "two"] {
         let draft = store.draft().unwrap();
-        let spec = spec(fixture, &draft, &Wish::new("true"));
+        let spec = fixture.spec(&draft, &Wish::new("true"));
         let name = Some(name.parse().unwrap());
         let container = store.create(draft, name, &spec).unwrap().release();
         ids.push(container.id().clone());
@@ -345,7 +250,7 @@ fn references(fixture: &Fixture) {
 }
 
 fn removing_takes_force_while_it_runs(fixture: &Fixture) {
-    let container = make(fixture, &Wish::new("sleep 10000"));
+    let container = fixture.make(&Wish::new("sleep 10000"));
     start(&container);
     let error = container.remove(Force::No).unwrap_err().to_string();
     assert!(
@@ -366,7 +271,7 @@ fn automatic_removal(fixture: &Fixture) {
         removal: Removal::Automatic,
         ..Wish::new("exit 4")
     };
-    let container = make(fixture, &wish);
+    let container = fixture.make(&wish);
     assert_eq!(
         container
             .run(Attachment::default())
@@ -386,12 +291,12 @@ fn automatic_removal(fixture: &Fixture) {
 
 fn logs_are_followed_to_the_end(fixture: &Fixture) {
     let script = "for i in 1 2 3 4 5; do echo $i; sleep 0.02; done; printf last";
-    let container = make(fixture, &Wish::new(script));
+    let container = fixture.make(&Wish::new(script));
     start(&container);
     let records = log(&container, Follow::UntilEnd);
     assert_eq!(text(&records, LogStream::Stdout), "1\n2\n3\n4\n5\nlast");
     // A reader that is told to stop does, though the container goes on.
-    let endless = make(fixture, &Wish::new("sleep 10000"));
+    let endless = fixture.make(&Wish::new("sleep 10000"));
     start(&endless);
     let cancel = Cancel::new().unwrap();
     let mut reader = endless.logs(Follow::UntilEnd).unwrap();
@@ -405,7 +310,7 @@ fn input_reaches_the_container(fixture: &Fixture) {
         streams: Streams::Piped,
         ..Wish::new("wc -c; echo end")
     };
-    let container = make(fixture, &wish);
+    let container = fixture.make(&wish);
     let (read, write) = std::io::pipe().unwrap();
     // More than fits into a pipe.
     let writer = std::thread::spawn(move || (&write).write_all(&[b'x'; 300_000]).unwrap());
@@ -427,7 +332,7 @@ fn terminal_can_be_resized(fixture: &Fixture) {
         }),
         ..Wish::new("trap 'stty size; exit' WINCH; stty size; while true; do sleep 0.1; done")
     };
-    let container = make(fixture, &wish);
+    let container = fixture.make(&wish);
     start(&container);
     await_line(&container, "10 20\r\n");
     container
@@ -439,7 +344,7 @@ fn terminal_can_be_resized(fixture: &Fixture) {
     container.wait().unwrap();
     let records = log(&container, Follow::No);
     assert_eq!(text(&records, LogStream::Stdout), "10 20\r\n30 40\r\n");
-    let plain = make(fixture, &Wish::new("sleep 10000"));
+    let plain = fixture.make(&Wish::new("sleep 10000"));
     start(&plain);
     let size = WindowSize {
         rows: 1,
@@ -453,10 +358,10 @@ fn terminal_can_be_resized(fixture: &Fixture) {
 }
 
 fn etc_files_are_its_own(fixture: &Fixture) {
-    let store = store(fixture);
+    let store = fixture.store();
     let draft = store.draft().unwrap();
     let script = "cat /etc/hostname /etc/hosts; echo changed > /etc/hosts";
-    let mut spec = spec(fixture, &draft, &Wish::new(script));
+    let mut spec = fixture.spec(&draft, &Wish::new(script));
     spec.job.hostname_file = draft.etc_file("hostname", "name\n").unwrap();
     spec.job.hosts = draft.etc_file("hosts", "127.0.0.1 localhost\n").unwrap();
     let container = store.create(draft, None, &spec).unwrap().release();
@@ -470,14 +375,11 @@ fn etc_files_are_its_own(fixture: &Fixture) {
     let hosts = container.directory().join("hosts");
     assert_eq!(std::fs::read_to_string(hosts).unwrap(), "changed\n");
     let upper = container.directory().join("upper");
-    assert_eq!(crate::fixture::list(&upper), [""; 0]);
+    assert_eq!(std::fs::read_dir(upper).unwrap().count(), 0);
 }
 
 fn killed_monitors_leave_nothing(fixture: &Fixture) {
-    let container = make(
-        fixture,
-        &Wish::new("echo up; sleep 10000 & sleep 10000; true"),
-    );
+    let container = fixture.make(&Wish::new("echo up; sleep 10000 & sleep 10000; true"));
     start(&container);
     await_line(&container, "up\n");
     let mut follower = container.logs(Follow::UntilEnd).unwrap();
@@ -515,7 +417,7 @@ fn kill_monitor(container: &Container) {
 
 fn signals_are_passed_on(fixture: &Fixture) {
     let script = "trap 'echo got; exit 9' USR1; echo up; while true; do sleep 0.1; done";
-    let container = make(fixture, &Wish::new(script));
+    let container = fixture.make(&Wish::new(script));
     let root = container.directory().parent().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .arg("--foreground")
@@ -538,7 +440,7 @@ fn signals_are_passed_on(fixture: &Fixture) {
 }
 
 fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
-    let store = store(fixture);
+    let store = fixture.store();
     let draft = store.draft().unwrap();
     let directory = draft.writable().upper.parent().unwrap().to_owned();
     let root = directory.parent().unwrap().to_owned();
@@ -557,7 +459,7 @@ fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
     std::fs::create_dir_all(root.join("gone-nearly/upper")).unwrap();
     store.sweep().unwrap();
     assert_eq!(left(), 3);
-    let spec = spec(fixture, &first, &Wish::new("true"));
+    let spec = fixture.spec(&first, &Wish::new("true"));
     let held = store.create(first, None, &spec).unwrap();
     // Until it is let go of or started, it is not one that nobody needs.
     let container = held.container().clone();
@@ -575,10 +477,10 @@ fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
 }
 
 fn secrets_are_not_stored(fixture: &Fixture) {
-    let store = store(fixture);
+    let store = fixture.store();
     let draft = store.draft().unwrap();
     let directory = draft.writable().upper.parent().unwrap().to_owned();
-    let mut spec = spec(fixture, &draft, &Wish::new("true"));
+    let mut spec = fixture.spec(&draft, &Wish::new("true"));
     spec.job.mounts.push(Mount {
         target: GuestPath::new("/s"),
         source: MountSource::File {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use kiln_oci::Timestamp;
 
 use super::{LogRecord, LogStream, files};
-use crate::Stream;
+use kiln_runtime::Stream;
 
 /// Longer lines are split (cli.md section 5.2).
 const LONGEST_BYTES: usize = 16 << 10;
@@ -32,7 +32,7 @@ impl Limits {
 
 /// Appends to a log.
 #[derive(Debug)]
-pub(in super::super) struct LogWriter {
+pub(crate) struct LogWriter {
     directory: PathBuf,
     file: File,
     limits: Limits,
@@ -53,7 +53,7 @@ struct Lost {
 
 impl LogWriter {
     /// Opens the log in a container's directory.
-    pub(in super::super) fn open(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         Self::with_limits(directory, Limits::USUAL)
     }
 
@@ -81,7 +81,7 @@ impl LogWriter {
 
     /// Takes output as it comes and writes the lines that are complete. What cannot be written is
     /// counted: the container must not wait for a disk that is full.
-    pub(in super::super) fn write(&mut self, stream: Stream, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, stream: Stream, bytes: &[u8]) {
         let mut records = Vec::new();
         let pending = &mut self.pending[slot(stream)];
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -101,7 +101,7 @@ impl LogWriter {
 
     /// Writes what is left of lines that never ended. Returns how many records are missing without
     /// the log itself saying so.
-    pub(in super::super) fn finish(mut self) -> u64 {
+    pub(crate) fn finish(mut self) -> u64 {
         let mut records = Vec::new();
         for stream in [Stream::Stdout, Stream::Stderr] {
             let pending = &self.pending[slot(stream)];

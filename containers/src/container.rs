@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use kiln_files::remove_tree;
 
-use super::control::{Answer, Client, Request};
-use super::held::Held;
-use super::log::{Follow, LogReader};
-use super::monitor::{Attachment, Attended};
-use super::state::{Spec, State, Status};
-use super::{ContainerError, ContainerId, ContainerName, SignalNumber};
+use crate::control::{Answer, Client, Request};
+use crate::held::Held;
+use crate::log::{Follow, LogReader};
+use crate::monitor::{Attachment, Attended};
+use crate::state::{Spec, State, Status};
+use crate::{ContainerError, ContainerId, ContainerName, SignalNumber};
 
 /// How long somebody who holds a container that does not run may take to start or to leave it.
 const MOMENT: Duration = Duration::from_secs(10);
@@ -46,12 +46,12 @@ pub struct Container {
 }
 
 impl Container {
-    pub(super) fn new(id: ContainerId, directory: PathBuf) -> Self {
+    pub(crate) fn new(id: ContainerId, directory: PathBuf) -> Self {
         Self { id, directory }
     }
 
     /// Opens a container by its directory.
-    pub(super) fn open(directory: &Path) -> Result<Self, ContainerError> {
+    pub(crate) fn open(directory: &Path) -> Result<Self, ContainerError> {
         let directory = fs::canonicalize(directory).map_err(ContainerError::at(directory))?;
         let name = directory
             .file_name()
@@ -129,7 +129,7 @@ impl Container {
     }
 
     /// Says whether its process runs.
-    pub(super) fn is_running(&self) -> io::Result<bool> {
+    pub(crate) fn is_running(&self) -> io::Result<bool> {
         match self.state() {
             Ok(state) => Ok(state.status == Status::Running),
             // Removed.
@@ -216,7 +216,7 @@ impl Container {
     ///
     /// # Errors
     /// It does not run or has no terminal.
-    pub fn resize(&self, size: crate::WindowSize) -> Result<(), ContainerError> {
+    pub fn resize(&self, size: kiln_runtime::WindowSize) -> Result<(), ContainerError> {
         let not_running = || ContainerError::NotRunning(self.id.clone());
         let mut client = self.connect()?.ok_or_else(not_running)?;
         self.ask(&mut client, &Request::Resize(size))?
@@ -253,7 +253,7 @@ impl Container {
     }
 
     /// Takes its lock, to run or to remove it.
-    pub(super) fn hold(&self) -> Result<Held, ContainerError> {
+    pub(crate) fn hold(&self) -> Result<Held, ContainerError> {
         let path = self.directory.join("lock");
         let lock = File::options().write(true).open(&path);
         let lock = lock.map_err(|source| self.missing(&path, source))?;
@@ -280,7 +280,7 @@ impl Container {
     }
 
     /// Takes over the lock of whoever started this process, who handed it over as standard input.
-    pub(super) fn hold_handed_over(&self) -> Result<Held, ContainerError> {
+    pub(crate) fn hold_handed_over(&self) -> Result<Held, ContainerError> {
         let path = self.directory.join("lock");
         let at = || ContainerError::at(&path);
         let own = fs::metadata(&path).map_err(|source| self.missing(&path, source))?;
@@ -302,7 +302,7 @@ impl Container {
     }
 
     /// Makes the kernel's scratch directory, or empties it.
-    pub(super) fn renew_work_directory(&self) -> Result<(), ContainerError> {
+    pub(crate) fn renew_work_directory(&self) -> Result<(), ContainerError> {
         let work = self.directory.join("work");
         remove_tree(&work)
             .and_then(|()| fs::create_dir(&work))

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{ContainerId, ContainerName};
+use crate::{ContainerId, ContainerName};
 
 /// Why something about a container failed. The texts are Docker's (cli.md sections 0.3 and 5).
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ pub enum ContainerError {
 }
 
 impl ContainerError {
-    pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }

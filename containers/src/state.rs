@@ -7,8 +7,8 @@ use std::time::Duration;
 use kiln_oci::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, SignalNumber};
-use crate::{Job, Root, Writable};
+use crate::{ContainerId, SignalNumber};
+use kiln_runtime::{Job, Root, Writable};
 
 /// Everything decided when a container was made. Never changes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub struct Spec {
 impl Spec {
     /// Follows the container's directory to where it is now: all of the state directory may have
     /// been moved, or be mounted elsewhere.
-    pub(super) fn follow(&mut self, directory: &Path) {
+    pub(crate) fn follow(&mut self, directory: &Path) {
         let Root::Layers {
             upper: Some(Writable { upper, .. }),
             ..
@@ -102,7 +102,7 @@ pub struct State {
 }
 
 impl State {
-    pub(super) const CREATED: Self = Self {
+    pub(crate) const CREATED: Self = Self {
         status: Status::Created,
         process: None,
         started: None,
@@ -114,7 +114,7 @@ impl State {
     };
 
     /// A monitor that is killed takes the process with it and can write nothing any more.
-    pub(super) fn abandoned(self) -> Self {
+    pub(crate) fn abandoned(self) -> Self {
         Self {
             status: Status::Exited,
             process: None,

@@ -28,10 +28,10 @@ use std::path::{Path, PathBuf};
 
 use kiln_files::remove_tree;
 
-use super::files::{lock_file, settle, write_file, write_json};
-use super::state::{Spec, State};
-use super::{Container, ContainerError, ContainerId, ContainerName, Held};
-use crate::{Access, EtcFile, Writable};
+use crate::files::{lock_file, settle, write_file, write_json};
+use crate::state::{Spec, State};
+use crate::{Container, ContainerError, ContainerId, ContainerName, Held};
+use kiln_runtime::{Access, EtcFile, Writable};
 
 /// How often a made-up name may be taken already.
 const ATTEMPTS: u32 = 6;

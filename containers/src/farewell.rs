@@ -8,17 +8,16 @@ use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 
-use super::SignalNumber;
-use super::monitor::Departure;
-use super::state::Spec;
-use super::watch::send;
-use crate::executor::Running;
+use crate::SignalNumber;
+use crate::monitor::Departure;
+use crate::state::Spec;
+use kiln_runtime::Running;
 
 /// Docker's client leaves when it is asked for the third time.
 const REQUESTS: u32 = 3;
 
 /// What is known of the end that is wished for.
-pub(super) struct Farewell<'w> {
+pub(crate) struct Farewell<'w> {
     stop_signal: SignalNumber,
     stop_timeout: Duration,
     departure: &'w mut Option<Departure>,
@@ -27,7 +26,7 @@ pub(super) struct Farewell<'w> {
 }
 
 impl<'w> Farewell<'w> {
-    pub(super) fn new(spec: &Spec, departure: &'w mut Option<Departure>) -> Self {
+    pub(crate) fn new(spec: &Spec, departure: &'w mut Option<Departure>) -> Self {
         Self {
             stop_signal: spec.stop_signal,
             stop_timeout: spec.stop_timeout,
@@ -38,20 +37,20 @@ impl<'w> Farewell<'w> {
     }
 
     /// Asks a container to end, or ends it.
-    pub(super) fn say(&mut self, running: &Running, departure: Departure) {
+    pub(crate) fn say(&mut self, running: &Running, departure: Departure) {
         let is_urgent = matches!(departure, Departure::Asked);
         self.departure.get_or_insert(departure);
         let listens = |process| catches(process, self.stop_signal);
-        let may_listen = !is_urgent && running.process.id().is_none_or(listens);
-        if may_listen && send(&running.process.pidfd, self.stop_signal).is_ok() {
+        let may_listen = !is_urgent && running.id().is_none_or(listens);
+        if may_listen && running.send_signal(self.stop_signal.number()).is_ok() {
             self.deadline = Instant::now().checked_add(self.stop_timeout);
         } else {
-            running.process.kill();
+            running.kill();
         }
     }
 
     /// Counts a signal; says whether its sender has lost patience.
-    pub(super) fn is_asked_too_often(&mut self, signal: SignalNumber) -> bool {
+    pub(crate) fn is_asked_too_often(&mut self, signal: SignalNumber) -> bool {
         if [libc::SIGINT, libc::SIGTERM].contains(&signal.number()) {
             self.requests += 1;
         }
@@ -59,7 +58,7 @@ impl<'w> Farewell<'w> {
     }
 
     /// Returns how long to wait for something else to happen; none is for ever.
-    pub(super) fn patience(&self) -> Option<Timespec> {
+    pub(crate) fn patience(&self) -> Option<Timespec> {
         let left = self.deadline?.saturating_duration_since(Instant::now());
         Some(Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -68,7 +67,7 @@ impl<'w> Farewell<'w> {
     }
 
     /// Says, once, whether the container's time is over.
-    pub(super) fn is_over(&mut self) -> bool {
+    pub(crate) fn is_over(&mut self) -> bool {
         let is_over = self.deadline.is_some_and(|end| end <= Instant::now());
         if is_over {
             self.deadline = None;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::ContainerError;
+use crate::ContainerError;
 
-pub(super) fn lock_file(path: &Path) -> Result<File, ContainerError> {
+pub(crate) fn lock_file(path: &Path) -> Result<File, ContainerError> {
     OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -18,12 +18,12 @@ pub(super) fn lock_file(path: &Path) -> Result<File, ContainerError> {
         .map_err(ContainerError::at(path))
 }
 
-pub(super) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), ContainerError> {
+pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), ContainerError> {
     write_file(path, &json(path, value)?)
 }
 
 /// Returns what a file is to hold.
-pub(super) fn json(path: &Path, value: &impl serde::Serialize) -> Result<Vec<u8>, ContainerError> {
+pub(crate) fn json(path: &Path, value: &impl serde::Serialize) -> Result<Vec<u8>, ContainerError> {
     serde_json::to_vec_pretty(value).map_err(|source| ContainerError::NotStorable {
         path: path.to_owned(),
         source,
@@ -31,7 +31,7 @@ pub(super) fn json(path: &Path, value: &impl serde::Serialize) -> Result<Vec<u8>
 }
 
 /// Replaces a file, so that a reader sees the old or the new one.
-pub(super) fn write_file(path: &Path, text: &[u8]) -> Result<(), ContainerError> {
+pub(crate) fn write_file(path: &Path, text: &[u8]) -> Result<(), ContainerError> {
     let new = path.with_extension("new");
     fs::write(&new, text)
         .and_then(|()| fs::rename(&new, path))
@@ -40,7 +40,7 @@ pub(super) fn write_file(path: &Path, text: &[u8]) -> Result<(), ContainerError>
 
 /// Has on the disk what was written below a directory, and whatever else its file system holds:
 /// one call for the few files of a container, whose layer the kernel has just written in the same way.
-pub(super) fn settle(directory: &Path) -> Result<(), ContainerError> {
+pub(crate) fn settle(directory: &Path) -> Result<(), ContainerError> {
     File::open(directory)
         .and_then(|file| Ok(rustix::fs::syncfs(file)?))
         .map_err(ContainerError::at(directory))
@@ -48,7 +48,7 @@ pub(super) fn settle(directory: &Path) -> Result<(), ContainerError> {
 
 /// Room on the disk for a file to come, which can be written then though the disk be full.
 #[derive(Debug)]
-pub(super) struct Reserve {
+pub(crate) struct Reserve {
     path: PathBuf,
     file: File,
 }
@@ -58,7 +58,7 @@ const RESERVED_BYTES: usize = 4096;
 
 impl Reserve {
     /// Takes the room; `path` is a name that nobody else uses.
-    pub(super) fn take(path: PathBuf) -> Result<Self, ContainerError> {
+    pub(crate) fn take(path: PathBuf) -> Result<Self, ContainerError> {
         let take = || -> io::Result<File> {
             let mut file = OpenOptions::new()
                 .create(true)
@@ -79,7 +79,7 @@ impl Reserve {
     }
 
     /// Replaces a file as [`write_file`] does, in the room that was taken.
-    pub(super) fn write(mut self, path: &Path, text: &[u8]) -> Result<(), ContainerError> {
+    pub(crate) fn write(mut self, path: &Path, text: &[u8]) -> Result<(), ContainerError> {
         self.file
             .rewind()
             .and_then(|()| self.file.write_all(text))

@@ -1,4 +1,4 @@
-//! Boxes with names: containers, their monitors and their logs.
+//! Sandboxes with names: containers, their monitors and their logs.
 //!
 //! There is no daemon. What a container is and what has become of it lies in files (`store`);
 //! while it runs, one process stands beside it ([`monitor`]), and others talk to that over a

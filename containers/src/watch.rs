@@ -1,32 +1,30 @@
 //! Everything that may happen while a container runs: output, input, requests, signals, its end.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
 
-use super::control::{Answer, Listener, Request};
-use super::farewell::Farewell;
-use super::held::Held;
-use super::input::Input;
-use super::log::LogWriter;
-use super::monitor::{Attachment, Departure};
-use super::outlet::{AT_ONCE_BYTES, Outlet};
-use super::state::State;
-use super::{SignalNumber, Signals};
-use crate::executor::{Ended, OurStreams, Read, Report, Running, is_readable, winsize};
-use crate::{Stream, WindowSize, sys};
+use crate::Signals;
+use crate::control::{Answer, Listener, Request};
+use crate::farewell::Farewell;
+use crate::held::Held;
+use crate::input::Input;
+use crate::log::LogWriter;
+use crate::monitor::{Attachment, Departure};
+use crate::outlet::{AT_ONCE_BYTES, Outlet};
+use crate::state::State;
+use kiln_runtime::{Ended, Read, Running, Stream, WindowSize};
 
 /// What a running container's monitor watches, and what it needs to act on what happens.
-pub(super) struct Watch<'w, 'a> {
-    pub(super) listener: &'w mut Listener,
-    pub(super) log: &'w mut LogWriter,
-    pub(super) attachment: &'w mut Attachment<'a>,
-    pub(super) outlet: &'w mut Outlet,
-    pub(super) held: &'w mut Held,
-    pub(super) state: &'w mut State,
-    pub(super) farewell: Farewell<'w>,
+pub(crate) struct Watch<'w, 'a> {
+    pub(crate) listener: &'w mut Listener,
+    pub(crate) log: &'w mut LogWriter,
+    pub(crate) attachment: &'w mut Attachment<'a>,
+    pub(crate) outlet: &'w mut Outlet,
+    pub(crate) held: &'w mut Held,
+    pub(crate) state: &'w mut State,
+    pub(crate) farewell: Farewell<'w>,
 }
 
 /// What became readable or writable.
@@ -38,7 +36,7 @@ enum Event {
     Ended,
     Report,
     /// A call that is for kiln to answer.
-    Socket,
+    Call,
     Request,
     Input,
     Room,
@@ -48,16 +46,15 @@ enum Event {
 }
 
 impl Watch<'_, '_> {
-    pub(super) fn until_end(
+    pub(crate) fn until_end(
         mut self,
         running: &mut Running,
         started: impl FnOnce(&State),
-    ) -> Result<Ended, Errno> {
+    ) -> io::Result<Ended> {
         let mut started = Some(started);
-        let mut report = Report::default();
         let mut input = Input::new(running, self.attachment.input);
         let mut open = vec![Stream::Stdout, Stream::Stderr];
-        if matches!(running.streams, OurStreams::Terminal(_)) {
+        if running.has_terminal() {
             open.pop();
         }
         let mut buffer = vec![0; 64 << 10];
@@ -65,7 +62,7 @@ impl Watch<'_, '_> {
             if input.is_over() {
                 running.close_input();
             }
-            let events = self.wait(running, &open, &input, started.is_some())?;
+            let events = self.wait(running, &open, &input)?;
             for event in events {
                 match event {
                     Event::Outlet(stream) => self.outlet.clear(stream),
@@ -76,8 +73,11 @@ impl Watch<'_, '_> {
                             open.retain(|other| *other != stream);
                         }
                     }
-                    Event::Report => self.hear(running, &mut report, &mut started)?,
-                    Event::Socket => running.sockets.answer(&running.groups),
+                    Event::Report => {
+                        running.hear()?;
+                        self.see_start(running, &mut started);
+                    }
+                    Event::Call => running.answer_call(),
                     Event::Request => {
                         let running = &*running;
                         self.listener.serve(|request| answer(running, request));
@@ -85,42 +85,35 @@ impl Watch<'_, '_> {
                     Event::Input => input.read(),
                     Event::Room => input.write(running),
                     Event::Signal => self.pass_signal_on(running),
-                    Event::Impatience => running.process.kill(),
+                    Event::Impatience => running.kill(),
                     Event::Ended => {
-                        let status = running.process.reap()?;
+                        let ended = running.reap()?;
                         for &stream in &open {
-                            running.streams.read_rest(stream, &mut buffer, |bytes| {
+                            running.read_rest(stream, &mut buffer, |bytes| {
                                 self.log.write(stream, bytes);
                                 self.attachment.output.is_none() || self.outlet.keep(stream, bytes)
                             })?;
                         }
-                        while started.is_some() && is_readable(running.report.as_fd())? {
-                            self.hear(running, &mut report, &mut started)?;
-                        }
-                        return Ok(Ended { report, status });
+                        running.hear_all()?;
+                        self.see_start(running, &mut started);
+                        return Ok(ended);
                     }
                 }
             }
         }
     }
 
-    /// Hears a process that is not the program yet. The end of its report is the program's start,
-    /// unless it reported a failure.
-    fn hear<F: FnOnce(&State)>(
-        &mut self,
-        running: &mut Running,
-        report: &mut Report,
-        started: &mut Option<F>,
-    ) -> Result<(), Errno> {
-        if report.read(&running.report, &mut running.sockets)? {
-            return Ok(());
+    /// Notes, once, that the process has become the program. The end of its report is that, unless
+    /// it reported a failure.
+    fn see_start<F: FnOnce(&State)>(&mut self, running: &Running, started: &mut Option<F>) {
+        if running.report().is_some() || running.has_failed() {
+            return;
         }
-        if let (false, Some(started)) = (report.is_failure(), started.take()) {
+        if let Some(started) = started.take() {
             // There is room for it; whatever else is wrong with the disk need not end the container.
             let _ = self.held.write_state(self.state);
             started(self.state);
         }
-        Ok(())
     }
 
     /// Waits until something happens.
@@ -129,24 +122,19 @@ impl Watch<'_, '_> {
         running: &Running,
         open: &[Stream],
         input: &Input<'_>,
-        starting: bool,
-    ) -> Result<Vec<Event>, Errno> {
+    ) -> io::Result<Vec<Event>> {
         let mut watched: Vec<(Event, BorrowedFd<'_>, PollFlags)> = open
             .iter()
             .map(|&stream| match self.outlet.full(self.attachment, stream) {
                 Some(outlet) => (Event::Outlet(stream), outlet, PollFlags::OUT),
-                None => (
-                    Event::Output(stream),
-                    running.streams.output(stream),
-                    PollFlags::IN,
-                ),
+                None => (Event::Output(stream), running.output(stream), PollFlags::IN),
             })
             .collect();
-        if starting {
-            watched.push((Event::Report, running.report.as_fd(), PollFlags::IN));
+        if let Some(report) = running.report() {
+            watched.push((Event::Report, report, PollFlags::IN));
         }
-        if let Some(listener) = running.sockets.listener() {
-            watched.push((Event::Socket, listener, PollFlags::IN));
+        if let Some(calls) = running.calls() {
+            watched.push((Event::Call, calls, PollFlags::IN));
         }
         for descriptor in self.listener.descriptors() {
             watched.push((Event::Request, descriptor, PollFlags::IN));
@@ -154,17 +142,13 @@ impl Watch<'_, '_> {
         if let Some(signals) = self.attachment.signals {
             watched.push((Event::Signal, signals.as_fd(), PollFlags::IN));
         }
-        match (
-            input.source,
-            input.pending.is_empty(),
-            input.target(running),
-        ) {
+        match (input.source, input.pending.is_empty(), running.input()) {
             (Some(source), true, Some(_)) => watched.push((Event::Input, source, PollFlags::IN)),
             (_, false, Some(target)) => watched.push((Event::Room, target, PollFlags::OUT)),
             _ => {}
         }
         // Last, so that what was written before the end is seen before it.
-        watched.push((Event::Ended, running.process.pidfd.as_fd(), PollFlags::IN));
+        watched.push((Event::Ended, running.end(), PollFlags::IN));
         let mut events: Vec<PollFd<'_>> = watched
             .iter()
             .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
@@ -190,12 +174,12 @@ impl Watch<'_, '_> {
         running: &Running,
         stream: Stream,
         buffer: &mut [u8],
-    ) -> Result<bool, Errno> {
+    ) -> io::Result<bool> {
         let most = match self.attachment.outlets {
             Some(_) => AT_ONCE_BYTES,
             None => buffer.len(),
         };
-        let read = running.streams.read(stream, &mut buffer[..most])?;
+        let read = running.read(stream, &mut buffer[..most])?;
         if let Read::Bytes(bytes) = read {
             self.log.write(stream, bytes);
             if let Some(output) = &mut self.attachment.output
@@ -232,18 +216,11 @@ impl Watch<'_, '_> {
 fn answer(running: &Running, request: Request) -> Answer {
     let result = match request {
         Request::Wait => Ok(()),
-        Request::Signal(signal) => send(&running.process.pidfd, signal),
-        Request::Resize(size) => match &running.streams {
-            OurStreams::Terminal(master) => rustix::termios::tcsetwinsize(master, winsize(size)),
-            OurStreams::Pipes { .. } => Err(Errno::NOTTY),
-        },
+        Request::Signal(signal) => running.send_signal(signal.number()),
+        Request::Resize(size) => running.resize(size),
     };
     match result {
         Ok(()) => Answer::Done,
-        Err(errno) => Answer::Failed(io::Error::from(errno).to_string()),
+        Err(error) => Answer::Failed(error.to_string()),
     }
-}
-
-pub(super) fn send(process: &OwnedFd, signal: SignalNumber) -> Result<(), Errno> {
-    sys::send_signal(process.as_fd(), signal.number())
 }

@@ -7,8 +7,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios};
 
-use super::SignalNumber;
-use crate::{WindowSize, sys};
+use crate::SignalNumber;
 
 /// Signals that are not the container's business: of our own children, of our own pipes, of our
 /// own sockets (cli.md section 4), and those a process cannot keep from itself.
@@ -41,7 +40,7 @@ impl Signals {
     pub fn take() -> io::Result<Self> {
         let numbers = (1..=64).filter(|number| !NOT_PASSED_ON.contains(number));
         let mask = numbers.fold(0, |mask, number| mask | 1 << (number - 1));
-        Ok(Self(sys::take_signals(mask)?))
+        Ok(Self(kiln_runtime::take_signals(mask)?))
     }
 
     /// Ends this process when a signal comes that asks for it, as long as nobody hangs up `over`:
@@ -67,7 +66,7 @@ impl Signals {
     }
 
     /// Reads one signal that has come.
-    pub(super) fn next(&self) -> Option<SignalNumber> {
+    pub(crate) fn next(&self) -> Option<SignalNumber> {
         let mut info = [0; size_of::<libc::signalfd_siginfo>()];
         let length = rustix::io::read(&self.0, &mut info).ok()?;
         let number = info
@@ -110,17 +109,5 @@ impl Drop for RawTerminal<'_> {
     fn drop(&mut self) {
         // A terminal that is gone needs no restoring.
         let _ = rustix::termios::tcsetattr(self.terminal, OptionalActions::Now, &self.former);
-    }
-}
-
-impl WindowSize {
-    /// Returns the size of a terminal; none if it is no terminal.
-    #[must_use]
-    pub fn of(terminal: impl AsFd) -> Option<Self> {
-        let size = rustix::termios::tcgetwinsize(terminal).ok()?;
-        Some(Self {
-            rows: size.ws_row,
-            columns: size.ws_col,
-        })
     }
 }

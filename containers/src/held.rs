@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 
 use kiln_files::remove_tree;
 
-use super::files::{Reserve, json, settle, write_file};
-use super::monitor::{self, Announcement, Attachment, Attended};
-use super::state::{Removal, State};
-use super::{Container, ContainerError};
+use crate::files::{Reserve, json, settle, write_file};
+use crate::monitor::{self, Announcement, Attachment, Attended};
+use crate::state::{Removal, State};
+use crate::{Container, ContainerError};
 
 /// A container whose lock this process holds: it is about to run or to go, and nobody takes it for
 /// one that is of no use.
@@ -24,7 +24,7 @@ pub struct Held {
 }
 
 impl Held {
-    pub(super) fn new(container: Container, lock: File) -> Self {
+    pub(crate) fn new(container: Container, lock: File) -> Self {
         Self {
             container,
             reserves: Vec::new(),
@@ -101,7 +101,7 @@ impl Held {
 
     /// Makes sure that two states can be written, that it runs and that it ended, though the
     /// container itself may fill the disk.
-    pub(super) fn reserve(&mut self) -> Result<(), ContainerError> {
+    pub(crate) fn reserve(&mut self) -> Result<(), ContainerError> {
         for name in ["state.running", "state.ended"] {
             let path = self.container.directory().join(name);
             self.reserves.push(Reserve::take(path)?);
@@ -109,7 +109,7 @@ impl Held {
         Ok(())
     }
 
-    pub(super) fn write_state(&mut self, state: &State) -> Result<(), ContainerError> {
+    pub(crate) fn write_state(&mut self, state: &State) -> Result<(), ContainerError> {
         let path = self.container.directory().join("state.json");
         let text = json(&path, state)?;
         match self.reserves.pop() {
@@ -119,12 +119,12 @@ impl Held {
     }
 
     /// Writes down what became of it at last, for good.
-    pub(super) fn write_end(&mut self, state: &State) -> Result<(), ContainerError> {
+    pub(crate) fn write_end(&mut self, state: &State) -> Result<(), ContainerError> {
         self.write_state(state)?;
         settle(self.container.directory())
     }
 
-    pub(super) fn remove(&mut self) -> Result<(), ContainerError> {
+    pub(crate) fn remove(&mut self) -> Result<(), ContainerError> {
         let (id, directory) = (self.container.id(), self.container.directory());
         // It is gone at once, whatever happens to its files.
         let gone = directory.with_file_name(format!("gone-{id}"));

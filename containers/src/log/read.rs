@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::{LogRecord, files};
-use crate::Cancel;
-use crate::containers::Container;
+use crate::Container;
+use kiln_runtime::Cancel;
 
 /// Whether a reader waits for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    pub(in super::super) fn open(container: &Container, follow: Follow) -> io::Result<Self> {
+    pub(crate) fn open(container: &Container, follow: Follow) -> io::Result<Self> {
         // Watching starts before reading, so nothing is missed in between.
         let news = match follow {
             Follow::No => None,
@@ -196,7 +196,7 @@ fn wait(news: &OwnedFd, cancel: &Cancel) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::containers::log::LogStream;
+    use crate::log::LogStream;
 
     fn line(text: &str) -> String {
         format!(

@@ -1,0 +1,170 @@
+//! A busybox layer, and containers on it in one line.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kiln_containers::{
+    Container, Containers, Draft, Follow, LogRecord, LogStream, Removal, SignalNumber, Spec, State,
+};
+use kiln_files::GuestPath;
+use kiln_oci::Timestamp;
+use kiln_runtime::{Access, Cancel, Job, Mount, MountSource, Process, Root, Streams};
+use kiln_testbed::{Skip, busybox_rootfs};
+
+/// What all cases share.
+pub(crate) struct Fixture {
+    base: PathBuf,
+    /// A layer with busybox, `/dev`, `/proc` and `/sys`.
+    layer: PathBuf,
+    counter: AtomicUsize,
+}
+
+/// What one container is made of.
+pub(crate) struct Wish<'a> {
+    pub(crate) script: &'a str,
+    pub(crate) streams: Streams,
+    pub(crate) removal: Removal,
+}
+
+impl<'a> Wish<'a> {
+    pub(crate) fn new(script: &'a str) -> Self {
+        Self {
+            script,
+            streams: Streams::Output,
+            removal: Removal::ByHand,
+        }
+    }
+}
+
+impl Fixture {
+    pub(crate) fn new(base: &Path) -> Result<Self, Skip> {
+        let layer = base.join("busybox");
+        fs::create_dir(&layer).unwrap();
+        busybox_rootfs(&layer)?;
+        Ok(Self {
+            base: base.to_owned(),
+            layer,
+            counter: AtomicUsize::new(0),
+        })
+    }
+
+    /// Makes a directory of the case's own.
+    pub(crate) fn directory(&self) -> PathBuf {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let directory = self.base.join(number.to_string());
+        fs::create_dir(&directory).unwrap();
+        directory
+    }
+
+    /// Opens a store of the case's own.
+    pub(crate) fn store(&self) -> Containers {
+        Containers::open(&self.directory().join("containers")).unwrap()
+    }
+
+    pub(crate) fn spec(&self, draft: &Draft, wish: &Wish<'_>) -> Spec {
+        let mut process = Process::new(["/bin/sh", "-c", wish.script]);
+        process.env = vec![("PATH".to_owned(), "/bin".to_owned())];
+        process.streams = wish.streams;
+        let root = Root::Layers {
+            lowers: vec![self.layer.clone()],
+            upper: Some(draft.writable()),
+        };
+        let mut job = Job::new(root, process);
+        job.hostname = draft.id().short().to_owned();
+        Spec {
+            id: draft.id().clone(),
+            created: Timestamp::now(),
+            image: "busybox".to_owned(),
+            image_id: String::new(),
+            labels: [("a".to_owned(), "b".to_owned())].into(),
+            job,
+            stop_signal: SignalNumber::TERM,
+            stop_timeout: Duration::from_secs(10),
+            removal: wish.removal,
+            details: serde_json::json!({"Ports": []}),
+        }
+    }
+
+    /// Makes a container in a store of its own.
+    pub(crate) fn make(&self, wish: &Wish<'_>) -> Container {
+        self.make_with(wish, |_| {})
+    }
+
+    /// Makes a container in a store of its own, with changes to what it is.
+    pub(crate) fn make_with(&self, wish: &Wish<'_>, change: impl FnOnce(&mut Spec)) -> Container {
+        let store = self.store();
+        let draft = store.draft().unwrap();
+        let mut spec = self.spec(&draft, wish);
+        change(&mut spec);
+        store.create(draft, None, &spec).unwrap().release()
+    }
+}
+
+/// Makes a container run this very program inside, with words for its `main`.
+pub(crate) fn run_this_program(spec: &mut Spec, words: &[&str]) {
+    let own = std::env::current_exe().unwrap();
+    let words = words.iter().copied();
+    spec.job.process.argv = ["/own"]
+        .into_iter()
+        .chain(words)
+        .map(str::to_owned)
+        .collect();
+    // And what it is linked with.
+    let libraries = ["/lib", "/lib64", "/usr/lib"].map(|path| (PathBuf::from(path), path));
+    for (path, target) in libraries.into_iter().chain([(own, "/own")]) {
+        if path.exists() {
+            spec.job.mounts.push(Mount {
+                target: GuestPath::new(target),
+                source: MountSource::Bind {
+                    path,
+                    inside: GuestPath::ROOT,
+                },
+                access: Access::ReadOnly,
+            });
+        }
+    }
+}
+
+/// Returns the command that runs this program again as the container's monitor.
+pub(crate) fn monitor_of(container: &Container) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("--monitor").arg(container.directory());
+    command
+}
+
+/// Starts a container with a monitor of its own.
+pub(crate) fn start(container: &Container) -> State {
+    container.start_detached(monitor_of(container)).unwrap()
+}
+
+/// Reads all of a container's log.
+pub(crate) fn log(container: &Container, follow: Follow) -> Vec<LogRecord> {
+    let mut reader = container.logs(follow).unwrap();
+    let cancel = Cancel::new().unwrap();
+    let mut records = Vec::new();
+    while let Some(record) = reader.next_record(&cancel).unwrap() {
+        records.push(record);
+    }
+    records
+}
+
+/// Returns what a log has of one stream.
+pub(crate) fn text(records: &[LogRecord], stream: LogStream) -> String {
+    let wanted = records.iter().filter(|record| record.stream == stream);
+    wanted.map(|record| record.log.as_str()).collect()
+}
+
+/// Waits until a container has written a line.
+pub(crate) fn await_line(container: &Container, line: &str) {
+    let mut reader = container.logs(Follow::UntilEnd).unwrap();
+    let cancel = Cancel::new().unwrap();
+    while let Some(record) = reader.next_record(&cancel).unwrap() {
+        if record.log == line {
+            return;
+        }
+    }
+    panic!("the container ended without saying {line:?}");
+}

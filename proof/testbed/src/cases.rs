@@ -1,0 +1,87 @@
+//! Cases that run in namespaces: once for each kind of user, and several at the same time.
+//!
+//! Namespaces are entered while a process has one thread, so such a suite is a program with a
+//! `main` of its own: started without flags it starts itself with `--inside` for each kind of
+//! user ([`run_as_each_user`]), and there it enters them and runs its cases ([`run_cases`]).
+
+#![expect(clippy::print_stdout, reason = "this is a test harness")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+
+use crate::{Tool, copy_for_everyone, need_root, ordinary_user, user_without_subids};
+
+/// A test and its name.
+pub type Case<F> = (&'static str, fn(&F));
+
+/// Runs this program once for each kind of user: as root, as root that may not mount, as an
+/// ordinary user with a range of ids, and as one without. `words` are passed on behind `--inside`.
+///
+/// # Panics
+/// If the program cannot be found or started.
+#[must_use]
+pub fn run_as_each_user(words: &[String]) -> ExitCode {
+    let own = std::env::current_exe().expect("this program has a path");
+    let (_copy, program) = copy_for_everyone(&own);
+    let mut failures = 0;
+    let mut run = |who: &str, command: &mut Command| {
+        println!("\nas {who}");
+        let status = command.arg("--inside").args(words).status();
+        failures += usize::from(!status.expect("this program can be run").success());
+    };
+    if need_root().is_ok() {
+        run("root", &mut Command::new(&program));
+        // As in a container that is not privileged.
+        match Tool::find("setpriv") {
+            Ok(setpriv) => {
+                let mut command = setpriv.command();
+                command
+                    .args(["--bounding-set", "-sys_admin", "--"])
+                    .arg(&program);
+                run("root without CAP_SYS_ADMIN", &mut command);
+            }
+            Err(skip) => skip.announce(),
+        }
+    }
+    match ordinary_user() {
+        Ok(user) => run("an ordinary user", &mut user.command(&program)),
+        Err(skip) => skip.announce(),
+    }
+    match user_without_subids() {
+        Ok(user) => run("a user without ranges", &mut user.command(&program)),
+        Err(skip) => skip.announce(),
+    }
+    ExitCode::from(u8::from(failures > 0))
+}
+
+/// Runs the cases whose names contain one of the words, all if there are none, four at a time.
+///
+/// # Panics
+/// If the machine gives no threads.
+#[must_use]
+pub fn run_cases<F: Sync>(cases: &[&'static [Case<F>]], words: &[String], fixture: &F) -> ExitCode {
+    let selected = |case: &&Case<F>| words.is_empty() || words.iter().any(|w| case.0.contains(w));
+    let cases = cases.iter().copied().flatten().filter(selected);
+    let waiting: Mutex<Vec<&Case<F>>> = Mutex::new(cases.rev().collect());
+    let failed = Mutex::new(Vec::new());
+    let next = || waiting.lock().expect("no thread panics with it").pop();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some((name, case)) = next() {
+                    let result = catch_unwind(AssertUnwindSafe(|| case(fixture)));
+                    if result.is_ok() {
+                        println!("test {name} ... ok");
+                    } else {
+                        println!("test {name} ... FAILED");
+                        failed.lock().expect("no thread panics with it").push(*name);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("no thread panics with it");
+    println!("{} failed {failed:?}", failed.len());
+    ExitCode::from(u8::from(!failed.is_empty()))
+}
