@@ -2,7 +2,9 @@
 //! platforms.
 
 use kiln_cache::{Blobs, ImageError};
-use kiln_oci::{Descriptor, Image, ImageId, Index, InvalidImage, MediaKind, Platform, Sha256};
+use kiln_oci::{
+    Descriptor, Document, Image, ImageId, Index, InvalidImage, MediaKind, Platform, Sha256,
+};
 
 use crate::{Engine, Error};
 
@@ -40,19 +42,17 @@ impl LocalImage {
 
     /// Reads what has this digest; none if no part of it is an image that is here.
     fn read(blobs: &Blobs, digest: Sha256) -> Result<Option<Self>, ImageError> {
-        match kiln_cache::read_image(blobs, digest) {
+        let no_image = match kiln_cache::read_image(blobs, digest) {
             Ok(image) => return Ok(Some(Self::single(image))),
-            Err(ImageError::Invalid(InvalidImage::NotAnImage { .. })) => {}
+            Err(error @ ImageError::Invalid(InvalidImage::NotAnImage { .. })) => error,
             Err(error) => return Err(error),
-        }
+        };
         let bytes = blobs.read(digest)?;
-        let index: Index = serde_json::from_slice(&bytes).map_err(|source| InvalidImage::Json {
-            what: "index",
-            digest,
-            source,
-        })?;
+        let Ok(Document::Index(index)) = Document::parse(&bytes, None) else {
+            return Err(no_image);
+        };
         let mut images = Vec::new();
-        for entry in index.manifests.iter().filter(|entry| is_image(entry)) {
+        for entry in index.images().filter(|entry| is_manifest(entry)) {
             // What was loaded or deleted may be part of an index only.
             if blobs.contains(entry.digest) {
                 let mut image = kiln_cache::read_image(blobs, entry.digest)?;
@@ -159,12 +159,9 @@ impl LocalImage {
     }
 }
 
-/// Says whether an entry of an index is an image that can run: no attestation, for example.
-fn is_image(entry: &Descriptor) -> bool {
-    let unknown = |platform: &Platform| platform.os == "unknown";
+/// Says whether an entry of an index is a manifest, and no index within the index.
+fn is_manifest(entry: &Descriptor) -> bool {
     MediaKind::of(&entry.media_type) == MediaKind::Manifest
-        && !entry.platform.as_ref().is_some_and(unknown)
-        && !entry.annotations.contains_key("vnd.docker.reference.type")
 }
 
 /// Returns what an image runs on: by its index, else by its config.

@@ -17,9 +17,9 @@ use crate::exportable::{Document, ExportLayer, Exportable, LayerSource, NamedIma
 /// The full name, as containerd and its friends read it.
 pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 /// By the specification any text; builders write the tag.
-pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = oci_spec::image::ANNOTATION_REF_NAME;
 /// When the image was made.
-pub(crate) const CREATED: &str = "org.opencontainers.image.created";
+pub(crate) const CREATED: &str = oci_spec::image::ANNOTATION_CREATED;
 
 /// One image in a docker archive's `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

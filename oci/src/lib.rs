@@ -10,16 +10,29 @@ mod name; // names of images
 mod platform; // what an image runs on
 mod timestamp; // points in time
 
-mod image; // manifests, indexes and configs
+mod foreign_text; // words of strangers, fit for one line
+mod nullable; // members that say nothing
+
 mod media; // descriptors and media types
 
+mod config; // what to run, and on which layers
+mod index; // one image for several platforms
+mod manifest; // one image's config and layers
+
+mod document; // whether bytes are a manifest or an index
+mod image; // a manifest and its config
+mod select; // which manifest serves a platform
+
+pub use config::{Empty, Healthcheck, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{ChainId, DiffId, ImageId, InvalidDigest, Sha256, hex, unhex};
-pub use image::{
-    Empty, Healthcheck, History, Image, ImageConfig, Index, InvalidImage, LARGEST_CONFIG,
-    LARGEST_MANIFEST, Manifest, RootFs, RunConfig, parse_manifest,
-};
+pub use document::{Document, InvalidDocument, is_schema1};
+pub use foreign_text::one_line;
+pub use image::{Image, InvalidImage, parse_manifest};
+pub use index::Index;
+pub use manifest::{LARGEST_CONFIG, LARGEST_MANIFEST, Manifest};
 pub use media::{Compression, Descriptor, MediaKind, media_type};
 pub use name::{DEFAULT_DOMAIN, DEFAULT_TAG, ImageRef, InvalidImageRef};
 pub use platform::{InvalidPlatform, Platform};
+pub use select::{SelectError, select};
 pub use sha256_stream::{Sha256Reader, Sha256State, Sha256Writer};
 pub use timestamp::{InvalidTimestamp, Timestamp};

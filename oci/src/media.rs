@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use oci_spec::image::MediaType;
 use serde::{Deserialize, Serialize};
 
-use crate::image::null_is_default;
+use crate::nullable::null_is_default;
 use crate::{Platform, Sha256};
 
 /// The media types of spec/oci.md section 1 that kiln writes or reads.
@@ -84,6 +85,20 @@ impl Descriptor {
         }
     }
 
+    /// Says whether it points at an image that can run, or an index of such: not at an attestation,
+    /// for example.
+    #[must_use]
+    pub fn leads_to_image(&self) -> bool {
+        let kind = MediaKind::of(&self.media_type);
+        let is_unknown = self
+            .platform
+            .as_ref()
+            .is_some_and(|platform| platform.os == "unknown" || platform.architecture == "unknown");
+        matches!(kind, MediaKind::Manifest | MediaKind::Index)
+            && !is_unknown
+            && !self.annotations.contains_key("vnd.docker.reference.type")
+    }
+
     /// Returns the descriptor of `bytes`.
     #[must_use]
     pub fn of(media_type: &str, bytes: &[u8]) -> Self {
@@ -148,9 +163,15 @@ impl MediaKind {
     pub fn of(media_type: &str) -> Self {
         let essence = media_type.split(';').next().unwrap_or("").trim();
         match essence {
-            media_type::OCI_INDEX | media_type::DOCKER_LIST => return Self::Index,
-            media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST => return Self::Manifest,
-            media_type::OCI_CONFIG | media_type::DOCKER_CONFIG => return Self::Config,
+            media_type::DOCKER_LIST => return Self::Index,
+            media_type::DOCKER_MANIFEST => return Self::Manifest,
+            media_type::DOCKER_CONFIG => return Self::Config,
+            _ => {}
+        }
+        match MediaType::from(essence) {
+            MediaType::ImageIndex => return Self::Index,
+            MediaType::ImageManifest => return Self::Manifest,
+            MediaType::ImageConfig => return Self::Config,
             _ => {}
         }
         let (stem, compression) = match essence.rsplit_once(['+', '.']) {

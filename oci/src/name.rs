@@ -20,7 +20,7 @@ const LONGEST_TAG: usize = 128;
 /// The name of an image, in canonical form: the domain always present, `library/` written out.
 ///
 /// ```
-/// use crate::ImageRef;
+/// use kiln_oci::ImageRef;
 /// let name: ImageRef = "alpine".parse().unwrap();
 /// assert_eq!(name.to_string(), "docker.io/library/alpine");
 /// assert_eq!(name.familiar(), "alpine");

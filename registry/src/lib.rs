@@ -7,7 +7,6 @@
 mod client; // the face
 mod error; // what can go wrong
 mod failure; // how a connection fails
-mod foreign; // words of strangers
 mod notice; // what happens along the way
 
 mod fetch; // plain downloads
@@ -18,7 +17,7 @@ mod resolve; // name -> digest -> manifest bytes
 mod tags; // lists of tags
 
 mod blob; // fetching blobs
-mod manifest; // what manifests say, and which one serves a platform
+mod manifest; // why a manifest cannot be used
 mod parallel; // several transfers at once
 
 mod auth_file; // config.json and auth.json
@@ -51,7 +50,7 @@ pub use credentials::{Credential, CredentialError, Credentials, Stored, registry
 pub use error::{Error, ErrorClass, TransportError, TransportKind};
 pub use fetch::{Download, FetchOptions, Fetched};
 pub use helper::HelperError;
-pub use manifest::{ImageManifest, Index, Manifest, ManifestError};
+pub use manifest::ManifestError;
 pub use notice::{Event, Notice, Observer, Step};
 pub use proxy::Proxies;
 pub use pull::PulledImage;

@@ -9,8 +9,8 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use crate::error::{ErrorClass, authority};
-use crate::foreign::one_line;
 use crate::stream::Answer;
+use kiln_oci::one_line;
 
 /// Bytes. More than any registry's error, less than a joke.
 const LONGEST_BODY: usize = 64 << 10;

@@ -1,7 +1,7 @@
 //! From a name to a digest, and from a digest to a manifest's bytes.
 
 use kiln_cache::BlobError;
-use kiln_oci::{Descriptor, ImageRef, LARGEST_MANIFEST, MediaKind, Sha256};
+use kiln_oci::{Descriptor, Document, ImageRef, LARGEST_MANIFEST, MediaKind, Sha256, is_schema1};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 
@@ -9,7 +9,7 @@ use crate::Error;
 use crate::endpoint::Endpoint;
 use crate::error::authority;
 use crate::exchange::{Call, Courier, Repeat};
-use crate::manifest::{Manifest, ManifestError, is_schema1};
+use crate::manifest::ManifestError;
 use crate::origin::Downgrade;
 use crate::refusal::{Action, Refusal};
 use crate::registries_conf::Asked;
@@ -80,7 +80,8 @@ impl Courier {
         {
             return Err(mismatch(expected, digest));
         }
-        let manifest = Manifest::parse(&bytes, content_type.as_deref())?;
+        let manifest =
+            Document::parse(&bytes, content_type.as_deref()).map_err(ManifestError::from)?;
         Ok(Resolved {
             descriptor: Descriptor::new(manifest.media_type(), digest, bytes.len() as u64),
             bytes: Some(bytes),

@@ -4,18 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use kiln_cache::{Blobs, ImageError};
 use kiln_oci::{
-    Descriptor, DiffId, Image, ImageRef, MediaKind, Platform, Sha256, media_type, parse_manifest,
+    Descriptor, DiffId, Document, Image, ImageRef, Index, MediaKind, Platform, SelectError, Sha256,
+    parse_manifest, select,
 };
-use oci_spec::image::ImageIndex;
 use rayon::prelude::*;
 
 use super::contents::Contents;
 use super::layer::{self, WantedLayer};
 use super::{LayoutEntry, LoadError, Loaded, LoadedIndex, Platforms};
 use crate::members::{IMAGE_NAME, REF_NAME, blob_path};
-
-/// Deeper nesting than any builder writes is a loop or an attack.
-const DEEPEST_NESTING: usize = 4;
 
 /// Loads the images of `index.json`.
 pub(crate) fn load(
@@ -25,14 +22,11 @@ pub(crate) fn load(
     wanted: Platforms<'_>,
 ) -> Result<Vec<Loaded>, LoadError> {
     let mut loaded: Vec<Loaded> = Vec::new();
-    for descriptor in parse_index("index.json", index)? {
-        if !is_image(&descriptor) {
-            continue;
-        }
+    for descriptor in parse_index("index.json", index)?.images().cloned() {
         let name = name_of(&descriptor)?;
         let is_index = MediaKind::of(&descriptor.media_type) == MediaKind::Index;
         let digest = match wanted {
-            Platforms::Only(platform) => select(contents, &descriptor, platform, DEEPEST_NESTING)?,
+            Platforms::Only(platform) => manifest_for(contents, &descriptor, platform)?,
             Platforms::All => descriptor.digest,
         };
         match loaded.iter_mut().find(|known| known.top() == digest) {
@@ -71,17 +65,12 @@ pub(crate) fn load_one(
     let top = parse_index("index.json", &index)?;
     let digest = match wanted {
         LayoutEntry::Digest(digest) => {
-            let bytes = verified(contents, digest)?;
-            // Only what the bytes are counts: a layout lists what is on top and nothing below.
-            let media_type = match serde_json::from_slice::<serde_json::Value>(&bytes) {
-                Ok(value) if value.get("manifests").is_some() => media_type::OCI_INDEX,
-                _ => media_type::OCI_MANIFEST,
-            };
-            let descriptor = Descriptor::of(media_type, &bytes);
-            select(contents, &descriptor, platform, DEEPEST_NESTING)?
+            // A layout lists what is on top and nothing below, so the type is not known yet.
+            let descriptor = Descriptor::of("", &verified(contents, digest)?);
+            manifest_for(contents, &descriptor, platform)?
         }
         LayoutEntry::Tag(tag) => {
-            let images = top.into_iter().filter(is_image);
+            let images = top.images().cloned();
             let (tagged, others): (Vec<_>, Vec<_>) =
                 images.partition(|entry| tag_of(entry).as_deref() == Some(tag));
             match tagged.as_slice() {
@@ -94,7 +83,7 @@ pub(crate) fn load_one(
                         known,
                     });
                 }
-                [only] => select(contents, only, platform, DEEPEST_NESTING)?,
+                [only] => manifest_for(contents, only, platform)?,
                 // Some builders write one entry for each platform, all with the same tag.
                 [first, ..] => {
                     let best = best_of(contents, tagged.clone(), platform)?;
@@ -102,7 +91,7 @@ pub(crate) fn load_one(
                         digest: first.digest,
                         platform: platform.clone(),
                     })?;
-                    select(contents, &best, platform, DEEPEST_NESTING)?
+                    manifest_for(contents, &best, platform)?
                 }
             }
         }
@@ -123,41 +112,16 @@ fn tag_of(descriptor: &Descriptor) -> Option<String> {
     })
 }
 
-/// Parses an index into descriptors. Those whose digest kiln cannot verify are left out.
-fn parse_index(path: &str, bytes: &[u8]) -> Result<Vec<Descriptor>, LoadError> {
-    let index: ImageIndex = serde_json::from_slice(bytes).map_err(|source| LoadError::Json {
-        path: path.to_owned(),
-        source,
-    })?;
-    let descriptors = index.manifests().iter().filter_map(|foreign| {
-        let digest: Sha256 = foreign.digest().to_string().parse().ok()?;
-        let media_type = foreign.media_type().to_string();
-        let mut descriptor = Descriptor::new(&media_type, digest, foreign.size());
-        if let Some(annotations) = foreign.annotations() {
-            descriptor.annotations = annotations.clone().into_iter().collect();
-        }
-        descriptor.platform = foreign.platform().as_ref().map(|platform| Platform {
-            os_version: platform.os_version().clone().unwrap_or_default(),
-            ..Platform::new(
-                &platform.os().to_string(),
-                &platform.architecture().to_string(),
-                platform.variant().as_deref().unwrap_or_default(),
-            )
-        });
-        Some(descriptor)
-    });
-    Ok(descriptors.collect())
-}
-
-/// Says whether an entry is, or leads to, an image that can run: no attestation, for example.
-fn is_image(descriptor: &Descriptor) -> bool {
-    let kind = MediaKind::of(&descriptor.media_type);
-    let unknown = |platform: &Platform| platform.os == "unknown";
-    matches!(kind, MediaKind::Manifest | MediaKind::Index)
-        && !descriptor.platform.as_ref().is_some_and(unknown)
-        && !descriptor
-            .annotations
-            .contains_key("vnd.docker.reference.type")
+/// Parses an index. Entries whose digest kiln cannot verify are left out.
+fn parse_index(path: &str, bytes: &[u8]) -> Result<Index, LoadError> {
+    match Document::parse(bytes, None) {
+        Ok(Document::Index(index)) => Ok(index),
+        Ok(Document::Manifest(_)) => Err(LoadError::NoIndex(path.to_owned())),
+        Err(source) => Err(LoadError::Document {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 /// Returns the name in an entry's annotations, if one is there in full.
@@ -180,50 +144,52 @@ fn name_of(descriptor: &Descriptor) -> Result<Option<ImageRef>, LoadError> {
     Ok(parsed.map(ImageRef::with_default_tag))
 }
 
-/// Returns the manifest for `platform` that an entry is or leads to.
-fn select(
-    contents: &Contents,
-    descriptor: &Descriptor,
-    platform: &Platform,
-    nesting: usize,
-) -> Result<Sha256, LoadError> {
-    if MediaKind::of(&descriptor.media_type) == MediaKind::Manifest {
-        return Ok(descriptor.digest);
-    }
-    let no_platform = || LoadError::NoPlatform {
-        digest: descriptor.digest,
-        platform: platform.clone(),
-    };
-    let bytes = verified(contents, descriptor.digest)?;
-    let children = parse_index(&blob_path(descriptor.digest), &bytes)?;
-    match best_of(contents, children, platform)? {
-        Some(child) if nesting > 0 => select(contents, &child, platform, nesting - 1),
-        _ => Err(no_platform()),
-    }
-}
-
 /// Returns the entry that serves `platform` best among those that are here.
 fn best_of(
     contents: &Contents,
     entries: Vec<Descriptor>,
     platform: &Platform,
 ) -> Result<Option<Descriptor>, LoadError> {
-    let mut candidates = Vec::new();
-    for entry in entries.into_iter().filter(is_image) {
-        let distance = match &entry.platform {
-            Some(offered) => platform.distance(offered),
-            None => Some(u32::MAX),
-        };
-        // Archives of one platform keep the index of all.
-        let present = contents.find(&blob_path(entry.digest))?.is_some();
-        candidates.extend(
-            distance
-                .filter(|_| present)
-                .map(|distance| (distance, entry)),
-        );
+    for entry in Index::oci(entries).candidates(platform) {
+        if contents.find(&blob_path(entry.digest))?.is_some() {
+            return Ok(Some(entry.clone()));
+        }
     }
-    let best = candidates.into_iter().min_by_key(|(distance, _)| *distance);
-    Ok(best.map(|(_, entry)| entry))
+    Ok(None)
+}
+
+/// Returns the manifest for `platform` that an entry is or leads to.
+fn manifest_for(
+    contents: &Contents,
+    descriptor: &Descriptor,
+    platform: &Platform,
+) -> Result<Sha256, LoadError> {
+    if MediaKind::of(&descriptor.media_type) == MediaKind::Manifest {
+        return Ok(descriptor.digest);
+    }
+    let mut read = |part: &Descriptor| -> Result<_, LoadError> {
+        // Archives of one platform keep the index of all.
+        let path = blob_path(part.digest);
+        if part.digest != descriptor.digest && contents.find(&path)?.is_none() {
+            return Ok(None);
+        }
+        let bytes = verified(contents, part.digest)?;
+        // The digest says which bytes are meant, so their own word counts.
+        let document = Document::parse(&bytes, None);
+        Ok(Some(
+            document.map_err(|source| LoadError::Document { path, source })?,
+        ))
+    };
+    match select(descriptor, platform, &mut read) {
+        Ok((manifest, _)) => Ok(manifest.digest),
+        Err(SelectError::Read(error)) => Err(error),
+        Err(SelectError::NoPlatform { .. } | SelectError::TooDeep(_)) => {
+            Err(LoadError::NoPlatform {
+                digest: descriptor.digest,
+                platform: platform.clone(),
+            })
+        }
+    }
 }
 
 /// Loads an index with its images, as far as they are there.
@@ -235,7 +201,7 @@ fn load_index(
     let bytes = verified(contents, descriptor.digest)?;
     let path = blob_path(descriptor.digest);
     let mut images = Vec::new();
-    for entry in parse_index(&path, &bytes)?.into_iter().filter(is_image) {
+    for entry in parse_index(&path, &bytes)?.images() {
         let is_manifest = MediaKind::of(&entry.media_type) == MediaKind::Manifest;
         if is_manifest && contents.find(&blob_path(entry.digest))?.is_some() {
             images.push(load_image(contents, entry.digest, blobs)?);

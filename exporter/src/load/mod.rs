@@ -20,7 +20,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kiln_cache::{BlobError, Blobs, ImageError, Store};
-use kiln_oci::{Descriptor, DiffId, Image, ImageRef, InvalidImageRef, Platform, Sha256};
+use kiln_oci::{
+    Descriptor, DiffId, Image, ImageRef, InvalidDocument, InvalidImageRef, Platform, Sha256,
+};
 use kiln_snapshotter::{TarError, UnpackLimit};
 
 use contents::Contents;
@@ -127,6 +129,17 @@ pub enum LoadError {
         /// What the JSON parser says.
         source: serde_json::Error,
     },
+    /// A member is neither a manifest nor an index.
+    #[error("{path} is not valid")]
+    Document {
+        /// The member.
+        path: String,
+        /// What is wrong with it.
+        source: InvalidDocument,
+    },
+    /// A member that should be an index is a manifest.
+    #[error("{0} is a manifest, not an index")]
+    NoIndex(String),
     /// A member that should be JSON is far too long for it.
     #[error("{path} has {size_bytes} bytes, too many for a description of an image")]
     TooLong {

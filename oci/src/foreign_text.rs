@@ -7,7 +7,8 @@
 const SHOWN: usize = 256;
 
 /// Returns the text on one line, shortened, without what is not seen but does something.
-pub(crate) fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     let mut line = String::new();
     let words = text
         .split(|c: char| c.is_whitespace() || c.is_control())

@@ -1,0 +1,64 @@
+use super::*;
+
+fn digest(name: &str) -> Sha256 {
+    Sha256::of(name.as_bytes())
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused() {
+    let blob = format!(r#"{{"mediaType":"x","digest":"{}","size":1}}"#, digest("b"));
+    let image = format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[{blob}]}}"#);
+    let typed = |inside: &str| image.replacen('{', &format!(r#"{{"mediaType":"{inside}","#), 1);
+    let both = image.replacen('{', r#"{"manifests":[],"#, 1);
+    let twice = image.replacen('{', &format!(r#"{{"layers":[{blob}],"#), 1);
+    let parse = |text: &str, served_as: Option<&str>| Document::parse(text.as_bytes(), served_as);
+
+    for served_as in [
+        None,
+        Some("text/plain"),
+        Some("application/vnd.oci.image.manifest.v1+json; charset=utf-8"),
+    ] {
+        let manifest = parse(&image, served_as).unwrap();
+        assert_eq!(manifest.media_type(), media_type::OCI_MANIFEST);
+    }
+    let docker = parse(&typed(media_type::DOCKER_MANIFEST), None).unwrap();
+    assert_eq!(docker.media_type(), media_type::DOCKER_MANIFEST);
+
+    assert!(matches!(
+        parse(&both, None),
+        Err(InvalidDocument::Ambiguous(_))
+    ));
+    assert!(matches!(
+        parse(&twice, None),
+        Err(InvalidDocument::Syntax { .. })
+    ));
+    assert!(matches!(
+        parse(
+            &typed(media_type::OCI_MANIFEST),
+            Some(media_type::DOCKER_MANIFEST)
+        ),
+        Err(InvalidDocument::MediaType { .. })
+    ));
+    assert!(matches!(
+        parse(&image, Some(media_type::OCI_INDEX)),
+        Err(InvalidDocument::Syntax { .. })
+    ));
+    assert!(matches!(
+        parse("{\"schemaVersion\":2}", None),
+        Err(InvalidDocument::NotAnImage { .. })
+    ));
+}
+
+#[test]
+fn schema_1_is_refused_by_name() {
+    for (text, served_as) in [
+        (r#"{"schemaVersion":1,"name":"x","fsLayers":[]}"#, None),
+        (
+            "{}",
+            Some("application/vnd.docker.distribution.manifest.v1+prettyjws"),
+        ),
+    ] {
+        let error = Document::parse(text.as_bytes(), served_as).unwrap_err();
+        assert!(matches!(error, InvalidDocument::Schema1(_)), "{error}");
+    }
+}
