@@ -81,9 +81,13 @@ impl From<TemplateError> for Failure {
 
 impl From<FilterError> for Failure {
     fn from(error: FilterError) -> Self {
-        Self {
-            hint: error.hint(),
-            ..Self::new(error.to_string())
+        let hint = error.hint();
+        match error {
+            FilterError::Time(error) => error.into(),
+            error => Self {
+                hint,
+                ..Self::new(error.to_string())
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What `--format` asks for, printed.
 
+use kiln_docker::lists::Width;
 use kiln_docker::{Listing, show_value};
 use serde_json::Value;
 
@@ -18,4 +19,9 @@ pub(crate) fn print_rows(
 /// Prints a single value through a template, or as JSON.
 pub(crate) fn print_value(format: &str, value: &Value) -> Result<(), Failure> {
     terminal::print_line(&show_value(format, value)?)
+}
+
+/// Returns what `--no-trunc` asks for.
+pub(crate) fn width_of(no_trunc: bool) -> Width {
+    if no_trunc { Width::Whole } else { Width::Cut }
 }

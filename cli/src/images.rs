@@ -3,37 +3,18 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use kiln_docker::time::date;
-use kiln_docker::{Filters, Listing, matches_pattern, units};
+use kiln_docker::Filters;
+use kiln_docker::lists::{
+    IMAGE_FILTERS, IMAGES, IMAGES_WITH_DIGESTS, ImageRow, is_named, matches_reference,
+};
 use kiln_engine::{Engine, ImageSummary, Removal};
 use kiln_oci::{ImageRef, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::formats::print_rows;
+use crate::formats::{print_rows, width_of};
 use crate::{session, terminal};
-
-const LISTING: Listing = Listing {
-    default: "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
-    titles: &[
-        ("ID", "IMAGE ID"),
-        ("Repository", "REPOSITORY"),
-        ("Tag", "TAG"),
-        ("Digest", "DIGEST"),
-        ("CreatedSince", "CREATED"),
-        ("CreatedAt", "CREATED AT"),
-        ("Size", "SIZE"),
-        ("Containers", "CONTAINERS"),
-        ("SharedSize", "SHARED SIZE"),
-        ("UniqueSize", "UNIQUE SIZE"),
-    ],
-};
-const WITH_DIGESTS: &str =
-    "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
-const FILTERS: [&str; 5] = ["dangling", "label", "reference", "before", "since"];
-/// What stands for a missing part.
-const NONE: &str = "<none>";
 
 /// List images.
 #[derive(Args, Debug)]
@@ -64,7 +45,7 @@ pub(crate) struct ImagesArguments {
 
 /// Lists images.
 pub(crate) fn images(arguments: &ImagesArguments, environment: &Environment) -> Outcome {
-    let filters = Filters::parse(&arguments.filters, &FILTERS)?;
+    let filters = Filters::parse(&arguments.filters, &IMAGE_FILTERS)?;
     let engine = session::open(environment)?;
     let images: Vec<ImageSummary> = engine
         .images()?
@@ -73,21 +54,22 @@ pub(crate) fn images(arguments: &ImagesArguments, environment: &Environment) -> 
             arguments
                 .name
                 .as_deref()
-                .is_none_or(|name| is_named(image, name))
+                .is_none_or(|name| is_named(image.name.as_ref(), name))
         })
         .collect();
     let images = select(images, &filters, &engine)?;
+    let now = Timestamp::now();
     let rows: Vec<Value> = images
         .iter()
-        .map(|image| row(image, Timestamp::now(), arguments.no_trunc))
+        .map(|image| row(image).to_json(now, width_of(arguments.no_trunc)))
         .collect();
     let format = match (&arguments.format, arguments.quiet, arguments.digests) {
         (Some(format), _, _) => Some(format.as_str()),
         (None, true, _) => Some("{{.ID}}"),
-        (None, false, true) => Some(WITH_DIGESTS),
+        (None, false, true) => Some(IMAGES_WITH_DIGESTS),
         (None, false, false) => None,
     };
-    print_rows(&LISTING, format, &rows)?;
+    print_rows(&IMAGES, format, &rows)?;
     Ok(Exit::SUCCESS)
 }
 
@@ -107,7 +89,9 @@ fn select(
     let (before, since) = (created("before")?, created("since")?);
     let passes = |image: &ImageSummary| {
         dangling.is_none_or(|dangling| dangling == image.name.is_none())
-            && filters.any("reference", |pattern| matches_reference(image, pattern))
+            && filters.any("reference", |pattern| {
+                matches_reference(image.name.as_ref(), pattern)
+            })
             && before.is_none_or(|time| image.created < Some(time))
             && since.is_none_or(|time| image.created > Some(time))
             && (filters.values("label").is_empty() || filters.labels(&labels(engine, image)))
@@ -124,49 +108,14 @@ pub(crate) fn labels(engine: &Engine, image: &ImageSummary) -> BTreeMap<String, 
     )
 }
 
-/// Says whether an image is of a repository, and of a tag if one is given.
-fn is_named(image: &ImageSummary, wanted: &str) -> bool {
-    let Some(name) = &image.name else {
-        return false;
-    };
-    match wanted.parse::<ImageRef>() {
-        Ok(wanted) => {
-            wanted.repository() == name.repository()
-                && wanted.tag().is_none_or(|tag| Some(tag) == name.tag())
-        }
-        // Not a name, perhaps a pattern.
-        Err(_) => matches_reference(image, wanted),
+fn row(image: &ImageSummary) -> ImageRow<'_> {
+    ImageRow {
+        id: image.id,
+        name: image.name.as_ref(),
+        manifest: image.manifest,
+        created: image.created,
+        size_bytes: image.size_bytes,
     }
-}
-
-fn matches_reference(image: &ImageSummary, pattern: &str) -> bool {
-    image.name.as_ref().is_some_and(|name| {
-        matches_pattern(pattern, &name.familiar())
-            || matches_pattern(pattern, &name.familiar_repository())
-    })
-}
-
-fn row(image: &ImageSummary, now: Timestamp, whole_ids: bool) -> Value {
-    let since = image.created.map_or("N/A".to_owned(), |created| {
-        format!("{} ago", units::age(now.since(created)))
-    });
-    let part = |part: Option<String>| part.unwrap_or_else(|| NONE.to_owned());
-    let name = image.name.as_ref();
-    json!({
-        "ID": match whole_ids {
-            true => image.id.to_string(),
-            false => image.id.0.short(),
-        },
-        "Repository": part(name.map(ImageRef::familiar_repository)),
-        "Tag": part(name.and_then(ImageRef::tag).map(str::to_owned)),
-        "Digest": image.manifest.to_string(),
-        "CreatedSince": since,
-        "CreatedAt": image.created.map_or("N/A".to_owned(), date),
-        "Size": units::short_size(image.size_bytes),
-        "Containers": "N/A",
-        "SharedSize": "N/A",
-        "UniqueSize": "N/A",
-    })
 }
 
 /// Give an image another name.
@@ -237,57 +186,4 @@ pub(crate) fn rmi(arguments: &RmiArguments, environment: &Environment) -> Outcom
         }
     }
     Ok(exit)
-}
-
-#[cfg(test)]
-mod tests {
-    use kiln_oci::{ImageId, Sha256};
-
-    use super::*;
-
-    fn summary(name: Option<&str>) -> ImageSummary {
-        ImageSummary {
-            name: name.map(|name| name.parse().unwrap()),
-            id: ImageId(Sha256::of(b"config")),
-            manifest: Sha256::of(b"manifest"),
-            created: Some(Timestamp::from_seconds(1_700_000_000)),
-            size_bytes: 7_810,
-        }
-    }
-
-    #[test]
-    fn rows_have_dockers_fields() {
-        let now = Timestamp::from_seconds(1_700_000_000 + 7200);
-        let fields = |image: &ImageSummary| {
-            let row = row(image, now, false);
-            let field = |name: &str| row[name].as_str().unwrap().to_owned();
-            ["Repository", "Tag", "CreatedSince", "CreatedAt", "Size"].map(field)
-        };
-        assert_eq!(
-            fields(&summary(Some("team/app:v1"))),
-            [
-                "team/app",
-                "v1",
-                "2 hours ago",
-                "2023-11-14 22:13:20 +0000 UTC",
-                "7.81kB"
-            ]
-        );
-        assert_eq!(fields(&summary(None))[..2], ["<none>", "<none>"]);
-    }
-
-    #[test]
-    fn names_select_repositories_and_tags() {
-        let image = summary(Some("team/app:v1"));
-        for (wanted, expected) in [
-            ("team/app", true),
-            ("team/app:v1", true),
-            ("docker.io/team/app", true),
-            ("team/app:v2", false),
-            ("app", false),
-            ("team/*", true),
-        ] {
-            assert_eq!(is_named(&image, wanted), expected, "{wanted}");
-        }
-    }
 }

@@ -1,9 +1,8 @@
 //! `kiln inspect`, `kiln image inspect` and `kiln container inspect`.
 
-mod zeros; // what is absent
-
 use clap::{Args, ValueEnum};
 use kiln_containers::ContainerError;
+use kiln_docker::inspect::zeros;
 use kiln_docker::{Template, pretty};
 use kiln_engine::{Engine, Error};
 use kiln_oci::Platform;

@@ -1,13 +1,13 @@
 //! `kiln cache du`.
 
 use clap::Args;
+use kiln_docker::lists::BUILD_CACHE;
 use kiln_docker::units;
 use kiln_engine::{CacheEntry, CacheUsage};
 use kiln_oci::Timestamp;
 use serde_json::Value;
 
-use super::filters::EntryFilters;
-use super::rows::{LISTING, block, row};
+use super::records::{filters, record};
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::formats::print_rows;
@@ -38,17 +38,24 @@ pub(crate) struct DuArguments {
 /// Shows what the cache takes.
 pub(crate) fn du(arguments: &DuArguments, environment: &Environment) -> Outcome {
     let now = Timestamp::now();
-    let filters = EntryFilters::parse(&arguments.filters, now)?;
+    let filters = filters(&arguments.filters, now)?;
     // Directories of other ids are not ours to read outside.
     let engine = session::enter_and_open(environment)?;
     let mut usage = engine.cache_usage()?;
-    usage.entries.retain(|entry| filters.pass(entry));
+    usage.entries.retain(|entry| filters.pass(&record(entry)));
     if arguments.verbose {
-        let blocks = usage.entries.iter().map(|entry| block(entry, now) + "\n");
+        let blocks = usage
+            .entries
+            .iter()
+            .map(|entry| record(entry).to_text(now) + "\n");
         terminal::print(&blocks.collect::<String>())?;
     } else {
-        let rows: Vec<Value> = usage.entries.iter().map(|entry| row(entry, now)).collect();
-        print_rows(&LISTING, arguments.format.as_deref(), &rows)?;
+        let rows: Vec<Value> = usage
+            .entries
+            .iter()
+            .map(|entry| record(entry).to_json(now))
+            .collect();
+        print_rows(&BUILD_CACHE, arguments.format.as_deref(), &rows)?;
     }
     if arguments.format.is_none() {
         terminal::print(&footer(&usage, arguments.filters.is_empty()))?;

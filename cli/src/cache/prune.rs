@@ -2,13 +2,13 @@
 
 use clap::Args;
 use kiln_cache::Limits;
+use kiln_docker::lists::BUILD_CACHE;
 use kiln_docker::units;
 use kiln_engine::{Amount, CacheEntry, Extent, PruneRequest, Turn};
 use kiln_oci::Timestamp;
 use serde_json::Value;
 
-use super::filters::EntryFilters;
-use super::rows::{LISTING, block, row};
+use super::records::{filters, record};
 use super::settings::{parse_amount, settings};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
@@ -65,7 +65,7 @@ pub(crate) fn prune(
     environment: &Environment,
 ) -> Outcome {
     let now = Timestamp::now();
-    let filters = EntryFilters::parse(&arguments.filters, now)?;
+    let filters = filters(&arguments.filters, now)?;
     // What cannot be understood is said before anything is asked.
     for (flag, text) in arguments.amounts() {
         amount(flag, text)?;
@@ -92,7 +92,7 @@ pub(crate) fn prune(
             true => Extent::Everything,
             false => Extent::Private,
         },
-        select: &|entry| filters.pass(entry),
+        select: &|entry| filters.pass(&record(entry)),
         limits,
         command,
     };
@@ -123,14 +123,19 @@ fn amount(flag: &str, text: Option<&String>) -> Result<Option<Amount>, Failure> 
 
 fn print(entries: &[CacheEntry], verbose: bool, now: Timestamp) -> Result<(), Failure> {
     if verbose {
-        let blocks = entries.iter().map(|entry| block(entry, now) + "\n");
+        let blocks = entries
+            .iter()
+            .map(|entry| record(entry).to_text(now) + "\n");
         return terminal::print(&blocks.collect::<String>());
     }
     if entries.is_empty() {
         return Ok(());
     }
-    let rows: Vec<Value> = entries.iter().map(|entry| row(entry, now)).collect();
-    print_rows(&LISTING, None, &rows)
+    let rows: Vec<Value> = entries
+        .iter()
+        .map(|entry| record(entry).to_json(now))
+        .collect();
+    print_rows(&BUILD_CACHE, None, &rows)
 }
 
 impl PruneArguments {

@@ -2,10 +2,10 @@
 
 use kiln_containers::{Container, ContainerError, Removal, Spec, Status};
 use kiln_oci::{Platform, Timestamp};
-use kiln_runtime::{Access, MountSource, Network, Streams};
+use kiln_runtime::{Access, MountSource, Streams};
 use serde_json::{Value, json};
 
-use super::list::state_word;
+use super::list::{container_state, network_word};
 
 /// Go's zero time, which docker shows for what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -23,10 +23,7 @@ pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
     let time = |time: Option<Timestamp>| time.map_or(NEVER.to_owned(), |time| time.to_string());
     let env = job.process.env.iter();
     let env: Vec<String> = env.map(|(name, value)| format!("{name}={value}")).collect();
-    let network = match job.network {
-        Network::Host => "host",
-        Network::None => "none",
-    };
+    let network = network_word(job.network);
     let (path, arguments) = match job.process.argv.split_first() {
         Some((path, arguments)) => (path.as_str(), arguments),
         None => ("", &[][..]),
@@ -82,7 +79,7 @@ pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
         "Path": path,
         "Args": arguments,
         "State": {
-            "Status": state_word(&state),
+            "Status": container_state(&state, Timestamp::EPOCH).word(),
             "Running": state.status == Status::Running,
             "Paused": false,
             "Restarting": false,

@@ -1,44 +1,18 @@
 //! `kiln ps`.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use kiln_containers::{Container, ContainerError, Containers, Spec, State, Status};
-use kiln_docker::time::date;
-use kiln_docker::{Filters, Listing, units};
+use kiln_docker::Filters;
+use kiln_docker::lists::{CONTAINER_FILTERS, CONTAINERS, ContainerRow, ContainerState};
 use kiln_oci::Timestamp;
-use regex::Regex;
-use serde_json::{Value, json};
+use kiln_runtime::Network;
+use serde_json::Value;
 
 use super::failure;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::formats::print_rows;
+use crate::formats::{print_rows, width_of};
 use crate::session;
-
-const LISTING: Listing = Listing {
-    default: "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.CreatedAgo}}\t{{.Status}}\t{{.Ports}}\t\
-              {{.Names}}",
-    titles: &[
-        ("ID", "CONTAINER ID"),
-        ("Image", "IMAGE"),
-        ("Command", "COMMAND"),
-        ("CreatedAgo", "CREATED"),
-        ("RunningFor", "CREATED"),
-        ("CreatedAt", "CREATED AT"),
-        ("State", "STATE"),
-        ("Status", "STATUS"),
-        ("Ports", "PORTS"),
-        ("Names", "NAMES"),
-        ("Labels", "LABELS"),
-        ("Networks", "NETWORKS"),
-        ("Mounts", "MOUNTS"),
-        ("Size", "SIZE"),
-    ],
-};
-const FILTERS: [&str; 6] = ["id", "name", "label", "exited", "status", "ancestor"];
-/// Characters of COMMAND, as in docker.
-const COMMAND_WIDTH: usize = 20;
 
 /// List containers.
 #[derive(Args, Debug)]
@@ -76,13 +50,15 @@ struct Known {
 
 /// Lists containers.
 pub(crate) fn ps(arguments: &PsArguments, environment: &Environment) -> Outcome {
-    let filters = Filters::parse(&arguments.filters, &FILTERS)?;
+    let filters = Filters::parse(&arguments.filters, &CONTAINER_FILTERS)?;
     let containers = session::open(environment)?.containers()?;
     let mut known = look(&containers).map_err(failure)?;
     known.sort_by_key(|known| std::cmp::Reverse(known.spec.created));
-    let last = match arguments.latest {
-        true => Some(1),
-        false => arguments.last.and_then(|last| usize::try_from(last).ok()),
+    let now = Timestamp::now();
+    let last = if arguments.latest {
+        Some(1)
+    } else {
+        arguments.last.and_then(|last| usize::try_from(last).ok())
     };
     let shows_all = arguments.all
         || last.is_some()
@@ -91,20 +67,20 @@ pub(crate) fn ps(arguments: &PsArguments, environment: &Environment) -> Outcome 
     let known: Vec<Known> = known
         .into_iter()
         .filter(|known| shows_all || known.state.status == Status::Running)
-        .filter(|known| passes(known, &filters))
+        .filter(|known| known.row(now).passes(&filters))
         .take(last.unwrap_or(usize::MAX))
         .collect();
-    let now = Timestamp::now();
+    let width = width_of(arguments.no_trunc);
     let rows: Vec<Value> = known
         .iter()
-        .map(|known| row(known, now, arguments.no_trunc))
+        .map(|known| known.row(now).to_json(now, width))
         .collect();
     let format = match (&arguments.format, arguments.quiet) {
         (Some(format), _) => Some(format.as_str()),
         (None, true) => Some("{{.ID}}"),
         (None, false) => None,
     };
-    print_rows(&LISTING, format, &rows)?;
+    print_rows(&CONTAINERS, format, &rows)?;
     Ok(Exit::SUCCESS)
 }
 
@@ -124,142 +100,45 @@ fn look(containers: &Containers) -> Result<Vec<Known>, ContainerError> {
     known.collect()
 }
 
-fn passes(known: &Known, filters: &Filters) -> bool {
-    let code = known.state.exit_code.to_string();
-    filters.any("id", |id| matches(id, known.spec.id.as_str()))
-        && filters.any("name", |name| {
-            matches(name, &known.name) || matches(name, &format!("/{}", known.name))
-        })
-        && filters.any("status", |status| status == state_word(&known.state))
-        && filters.any("exited", |wanted| {
-            known.state.status == Status::Exited && wanted == code
-        })
-        && filters.any("ancestor", |image| is_image(known, image))
-        && filters.labels(&known.spec.labels)
-}
-
-/// Matches a regular expression, anywhere in a text unless it is anchored, or the text itself. As
-/// for docker, what is no regular expression matches nothing else.
-fn matches(pattern: &str, text: &str) -> bool {
-    pattern == text || Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
-}
-
-fn is_image(known: &Known, text: &str) -> bool {
-    let id = known.spec.image_id.trim_start_matches("sha256:");
-    known.spec.image == text
-        || known.spec.image.strip_suffix(":latest") == Some(text)
-        || (text.len() >= 4 && id.starts_with(text.trim_start_matches("sha256:")))
-}
-
-/// Returns docker's word for a state.
-pub(super) fn state_word(state: &State) -> &'static str {
-    match state.status {
-        Status::Created => "created",
-        Status::Running => "running",
-        Status::Exited => "exited",
-    }
-}
-
-fn status(state: &State, now: Timestamp) -> String {
-    let age = |time: Option<Timestamp>| units::age(now.since(time.unwrap_or(now)));
-    match state.status {
-        Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up {}", age(state.started)),
-        Status::Exited => {
-            format!("Exited ({}) {} ago", state.exit_code, age(state.finished))
+impl Known {
+    fn row(&self, now: Timestamp) -> ContainerRow<'_> {
+        ContainerRow {
+            id: self.spec.id.as_str(),
+            name: &self.name,
+            image: &self.spec.image,
+            image_id: &self.spec.image_id,
+            command: &self.spec.job.process.argv,
+            created: self.spec.created,
+            state: container_state(&self.state, now),
+            labels: &self.spec.labels,
+            network: network_word(self.spec.job.network),
         }
     }
 }
 
-fn row(known: &Known, now: Timestamp, whole: bool) -> Value {
-    let spec = &known.spec;
-    let command = spec.job.process.argv.join(" ");
-    let command = match whole || command.chars().count() <= COMMAND_WIDTH {
-        true => command,
-        false => command
-            .chars()
-            .take(COMMAND_WIDTH - 1)
-            .chain(['…'])
-            .collect(),
-    };
-    let ago = format!("{} ago", units::age(now.since(spec.created)));
-    json!({
-        "ID": match whole {
-            true => spec.id.as_str(),
-            false => spec.id.short(),
+/// Returns a state in docker's words. What has no time yet began, or ended, now.
+pub(super) fn container_state(state: &State, now: Timestamp) -> ContainerState {
+    match state.status {
+        Status::Created => ContainerState::Created,
+        Status::Running => ContainerState::Running {
+            since: state.started.unwrap_or(now),
         },
-        "Image": spec.image,
-        "Command": format!("{command:?}"),
-        "CreatedAgo": ago,
-        "RunningFor": ago,
-        "CreatedAt": date(spec.created),
-        "State": state_word(&known.state),
-        "Status": status(&known.state, now),
-        "Ports": "",
-        "Names": known.name,
-        "Labels": labels(&spec.labels),
-        "Label": spec.labels,
-        "Networks": match spec.job.network {
-            kiln_runtime::Network::Host => "host",
-            kiln_runtime::Network::None => "none",
+        Status::Exited => ContainerState::Exited {
+            code: state.exit_code,
+            at: state.finished.unwrap_or(now),
         },
-        "Mounts": "",
-        "Size": "0B",
-    })
+    }
 }
 
-fn labels(labels: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> = labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    pairs.join(",")
+/// Returns docker's name of a network.
+pub(super) fn network_word(network: Network) -> &'static str {
+    match network {
+        Network::Host => "host",
+        Network::None => "none",
+    }
 }
 
 /// Finds a container by name or id.
 pub(super) fn find(containers: &Containers, text: &str) -> Result<Container, Failure> {
     containers.find(text).map_err(failure)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_matched_as_docker_matches_them() {
-        for (pattern, text, expected) in [
-            ("web", "web2", true),
-            ("^web$", "web2", false),
-            ("^web$", "web", true),
-            ("^/web$", "/web", true),
-            ("w.b", "web", true),
-            ("^(web|db)$", "db", true),
-            ("we[", "web", false),
-            ("(", "(", true),
-        ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
-        }
-    }
-
-    #[test]
-    fn statuses_are_dockers() {
-        let state = |status, exit_code| State {
-            status,
-            process: None,
-            started: Some(Timestamp::from_seconds(100)),
-            finished: Some(Timestamp::from_seconds(160)),
-            exit_code,
-            out_of_memory: false,
-            error: None,
-            lost_log_lines: 0,
-        };
-        let now = Timestamp::from_seconds(280);
-        for (state, expected) in [
-            (state(Status::Created, 0), "Created"),
-            (state(Status::Running, 0), "Up 3 minutes"),
-            (state(Status::Exited, 137), "Exited (137) 2 minutes ago"),
-        ] {
-            assert_eq!(status(&state, now), expected);
-        }
-    }
 }

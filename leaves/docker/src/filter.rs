@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use regex::Regex;
+
+use crate::time::InvalidTime;
+
 /// A filter that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
@@ -13,6 +17,9 @@ pub enum FilterError {
         /// The keys that are known.
         known: Vec<String>,
     },
+    /// It is not understood.
+    #[error("invalid filter '{0}'")]
+    Invalid(String),
     /// The value of a key that is true or false is neither.
     #[error("invalid filter '{key}={value}'")]
     NotBoolean {
@@ -21,6 +28,9 @@ pub enum FilterError {
         /// Its value.
         value: String,
     },
+    /// Its time is none.
+    #[error(transparent)]
+    Time(#[from] InvalidTime),
 }
 
 impl FilterError {
@@ -31,7 +41,7 @@ impl FilterError {
             Self::Unknown { known, .. } => {
                 Some(format!("filters are KEY=VALUE with {}", known.join(", ")))
             }
-            Self::NotBoolean { .. } => None,
+            Self::Invalid(_) | Self::NotBoolean { .. } | Self::Time(_) => None,
         }
     }
 }
@@ -113,6 +123,13 @@ pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     kiln_parser::glob_match(pattern, text).unwrap_or(false)
 }
 
+/// Matches a regular expression, anywhere in a text unless it is anchored, or the text itself. As
+/// for docker, what is no regular expression matches nothing else.
+#[must_use]
+pub fn matches_expression(expression: &str, text: &str) -> bool {
+    expression == text || Regex::new(expression).is_ok_and(|expression| expression.is_match(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +172,25 @@ mod tests {
         assert!(matches_pattern("team/*", "team/app"));
         assert!(!matches_pattern("team/*", "team/sub/app"));
         assert!(!matches_pattern("[", "["));
+    }
+
+    #[test]
+    fn expressions_are_matched_as_docker_matches_names() {
+        for (expression, text, expected) in [
+            ("web", "web2", true),
+            ("^web$", "web2", false),
+            ("^web$", "web", true),
+            ("^/web$", "/web", true),
+            ("w.b", "web", true),
+            ("^(web|db)$", "db", true),
+            ("we[", "web", false),
+            ("(", "(", true),
+        ] {
+            assert_eq!(
+                matches_expression(expression, text),
+                expected,
+                "{expression} {text}"
+            );
+        }
     }
 }

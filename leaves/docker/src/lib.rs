@@ -16,6 +16,9 @@ pub mod table; // columns
 
 mod listing; // rows as tables, templates or JSON
 
-pub use filter::{FilterError, Filters, matches_pattern};
+pub mod inspect; // images and containers as inspect describes them
+pub mod lists; // what ps, images, history, du and df list
+
+pub use filter::{FilterError, Filters, matches_expression, matches_pattern};
 pub use listing::{Listing, pretty, show_value};
 pub use template::{Template, TemplateError};

@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use kiln_engine::{CacheEntry, Sharing, Usability};
+use jiff::tz::TimeZone;
 use kiln_oci::Timestamp;
+use kiln_parser::parse_bool;
 
-use crate::containers::parse_time;
-use crate::failure::Failure;
+use super::build_cache::{CacheMutability, CacheRecord, CacheSharing, CacheUse};
+use crate::filter::FilterError;
+use crate::time;
 
 /// Filters of a command line.
 #[derive(Clone, Debug, Default)]
-pub(super) struct EntryFilters {
+pub struct CacheFilters {
     wanted: BTreeMap<Key, Vec<Test>>,
     unwanted: Vec<(Key, Test)>,
     until: Option<Timestamp>,
@@ -38,13 +40,17 @@ enum Test {
     Contains(String),
 }
 
-impl EntryFilters {
-    /// Parses filters; several may stand in one, with commas.
-    pub(super) fn parse(texts: &[String], now: Timestamp) -> Result<Self, Failure> {
+impl CacheFilters {
+    /// Parses filters; several may stand in one, with commas. A time without a zone is meant in
+    /// `zone`.
+    ///
+    /// # Errors
+    /// When a filter is not understood.
+    pub fn parse(texts: &[String], now: Timestamp, zone: &TimeZone) -> Result<Self, FilterError> {
         let mut filters = Self::default();
         for text in texts.iter().flat_map(|text| text.split(',')) {
             let text = text.trim();
-            let invalid = || Failure::new(format!("invalid filter '{text}'"));
+            let invalid = || FilterError::Invalid(text.to_owned());
             let operators = ["~=", "!=", "="];
             let found = operators
                 .into_iter()
@@ -58,17 +64,17 @@ impl EntryFilters {
             };
             if key == "until" {
                 filters.until = match operator {
-                    "=" => Some(parse_time(value, now)?),
+                    "=" => Some(time::parse(value, now, zone)?),
                     _ => return Err(invalid()),
                 };
                 continue;
             }
-            let unknown = || Failure::new(format!("invalid filter '{key}'"));
+            let unknown = || FilterError::Invalid(key.to_owned());
             let key = Key::parse(key).ok_or_else(unknown)?;
             if found.is_none() && !key.is_switch() {
                 return Err(invalid());
             }
-            let value = match kiln_parser::parse_bool(value) {
+            let value = match parse_bool(value) {
                 Some(value) if key.is_switch() => value.to_string(),
                 None if key.is_switch() => return Err(invalid()),
                 _ => value.to_owned(),
@@ -87,7 +93,8 @@ impl EntryFilters {
     }
 
     /// Says whether an entry passes.
-    pub(super) fn pass(&self, entry: &CacheEntry) -> bool {
+    #[must_use]
+    pub fn pass(&self, entry: &CacheRecord<'_>) -> bool {
         let any = |(key, tests): (&Key, &Vec<Test>)| tests.iter().any(|t| t.fits(*key, entry));
         self.until.is_none_or(|until| entry.last_used <= until)
             && self.wanted.iter().all(any)
@@ -121,17 +128,18 @@ impl Key {
         )
     }
 
-    fn values(self, entry: &CacheEntry) -> Vec<String> {
-        let is_shared = entry.sharing == Sharing::Shared;
+    fn values(self, entry: &CacheRecord<'_>) -> Vec<String> {
+        let is_mutable = entry.mutability == CacheMutability::Mutable;
+        let is_shared = entry.sharing == CacheSharing::Shared;
         let switch = |value: bool| vec![value.to_string()];
         match self {
-            Self::Id => vec![entry.id.clone()],
-            Self::Parents => entry.parents.clone(),
-            Self::Description => vec![entry.description.clone()],
-            Self::Type => vec![entry.kind.as_str().to_owned()],
-            Self::InUse => switch(entry.usability == Usability::InUse),
-            Self::Mutable => switch(entry.kind.is_mutable()),
-            Self::Immutable => switch(!entry.kind.is_mutable()),
+            Self::Id => vec![entry.id.to_owned()],
+            Self::Parents => entry.parents.to_vec(),
+            Self::Description => vec![entry.description.to_owned()],
+            Self::Type => vec![entry.kind.to_owned()],
+            Self::InUse => switch(entry.cache_use == CacheUse::InUse),
+            Self::Mutable => switch(is_mutable),
+            Self::Immutable => switch(!is_mutable),
             Self::Shared => switch(is_shared),
             Self::Private => switch(!is_shared),
         }
@@ -139,7 +147,7 @@ impl Key {
 }
 
 impl Test {
-    fn fits(&self, key: Key, entry: &CacheEntry) -> bool {
+    fn fits(&self, key: Key, entry: &CacheRecord<'_>) -> bool {
         key.values(entry).iter().any(|value| match self {
             // An id may be given as it is shown elsewhere, longer or shorter.
             Self::Is(wanted) if key == Key::Id => {
@@ -155,28 +163,25 @@ impl Test {
 mod tests {
     use std::time::Duration;
 
-    use kiln_engine::EntryKind;
-
     use super::*;
-
-    fn entry() -> CacheEntry {
-        CacheEntry {
-            id: "0123456789ab".to_owned(),
-            kind: EntryKind::Regular,
-            description: "RUN make".to_owned(),
-            parents: vec!["fedcba987654".to_owned()],
-            created: None,
-            last_used: Timestamp::from_seconds(1000),
-            cost: Duration::ZERO,
-            size_bytes: 1,
-            sharing: Sharing::Private,
-            usability: Usability::Idle,
-        }
-    }
 
     #[test]
     fn entries_pass_or_do_not() {
         let now = Timestamp::from_seconds(1000 + 7200);
+        let parents = ["fedcba987654".to_owned()];
+        let entry = CacheRecord {
+            id: "0123456789ab",
+            kind: "regular",
+            description: "RUN make",
+            parents: &parents,
+            mutability: CacheMutability::Immutable,
+            created: None,
+            last_used: Timestamp::from_seconds(1000),
+            cost: Duration::ZERO,
+            size_bytes: 1,
+            sharing: CacheSharing::Private,
+            cache_use: CacheUse::Reclaimable,
+        };
         for (texts, expected) in [
             (&[][..], true),
             (&["id=0123"], true),
@@ -191,12 +196,12 @@ mod tests {
             (&["until=3h"], false),
         ] {
             let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
-            let filters = EntryFilters::parse(&texts, now).unwrap();
-            assert_eq!(filters.pass(&entry()), expected, "{texts:?}");
+            let filters = CacheFilters::parse(&texts, now, &TimeZone::UTC).unwrap();
+            assert_eq!(filters.pass(&entry), expected, "{texts:?}");
         }
         for text in ["age=1", "id", "shared=maybe", "until!=1h", "until=soon"] {
             assert!(
-                EntryFilters::parse(&[text.to_owned()], now).is_err(),
+                CacheFilters::parse(&[text.to_owned()], now, &TimeZone::UTC).is_err(),
                 "{text}"
             );
         }

@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 /// Returns the empty description of an image.
-pub(super) fn image() -> Value {
+#[must_use]
+pub fn image() -> Value {
     json!({
         "RepoTags": [],
         "RepoDigests": [],
@@ -23,7 +24,8 @@ pub(super) fn image() -> Value {
 }
 
 /// Returns the empty description of a container.
-pub(super) fn container() -> Value {
+#[must_use]
+pub fn container() -> Value {
     let mut config = config();
     let own = json!({
         "Hostname": "",
