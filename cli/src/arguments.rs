@@ -3,7 +3,7 @@
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 use kiln_parser::parse_bool;
 
-use crate::build::BuildArguments;
+use crate::builds::BuildArguments;
 use crate::{
     cache, completion, containers, history, images, info, inspect, login, man, ship, system,
     version, why,

@@ -5,7 +5,7 @@ use clap::CommandFactory as _;
 use crate::arguments::{
     BuilderCommand, CacheCommand, Cli, Command, ContainerCommand, ImageCommand, SystemCommand,
 };
-use crate::build::build;
+use crate::builds::build;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::{

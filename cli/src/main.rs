@@ -12,7 +12,7 @@ mod later; // flags to come
 mod session; // namespaces and the engine
 mod usage; // command lines that are not understood
 
-mod build; // kiln build
+mod builds; // kiln build
 mod cache; // kiln cache, kiln builder du, kiln builder prune
 mod completion; // kiln completion
 mod containers; // kiln run, ps, logs, start, stop, kill, wait, rm

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::build::ResourceAliases;
+use crate::builds::ResourceAliases;
 
 /// Examples below `kiln run --help`.
 const EXAMPLES: &str = "\

@@ -3,7 +3,7 @@
 use kiln_runtime::Resources;
 
 use super::RunArguments;
-use crate::build::set_resource;
+use crate::builds::set_resource;
 use crate::failure::Failure;
 
 /// Microseconds; docker's period for `--cpus`.

@@ -22,7 +22,7 @@ use super::arguments::{PullPolicy, RunArguments};
 use super::describe::platform_of;
 use super::logs::lost_lines;
 use super::{failure, limits, monitor_of, own_program, values};
-use crate::build::{parse_extra_host, parse_ulimit, split_pair};
+use crate::builds::{parse_extra_host, parse_ulimit, split_pair};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::Unpacking;
