@@ -1,9 +1,8 @@
 //! `kiln completion`.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use clap_complete::Shell;
 
-use crate::arguments;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::terminal;
 
@@ -23,12 +22,12 @@ pub(crate) struct CompletionArguments {
     shell: String,
 }
 
-/// Prints the script.
-pub(crate) fn completion(arguments: &CompletionArguments) -> Outcome {
+/// Prints the script for a command line of this description.
+pub(crate) fn completion(arguments: &CompletionArguments, mut described: Command) -> Outcome {
     let shell = Shell::from_str(&arguments.shell, true)
         .map_err(|_| Failure::new(format!("no completion for shell {:?}", arguments.shell)))?;
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut arguments::command(), "kiln", &mut script);
+    clap_complete::generate(shell, &mut described, "kiln", &mut script);
     terminal::print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::SUCCESS)
 }

@@ -9,8 +9,8 @@ use crate::builds::build;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::{
-    cache, completion, containers, history, images, info, inspect, login, man, ship, system,
-    terminal, version, why,
+    arguments, cache, completion, containers, history, images, info, inspect, login, man, ship,
+    system, terminal, version, why,
 };
 
 /// Runs a command to its end.
@@ -53,8 +53,10 @@ fn one(command: Command, environment: &Environment) -> Exit {
         Command::Logout(arguments) => plain_end(login::logout(&arguments, environment)),
         Command::Info(arguments) => plain_end(info::info(&arguments, environment)),
         Command::Version(arguments) => plain_end(version::version(&arguments)),
-        Command::Completion(arguments) => plain_end(completion::completion(&arguments)),
-        Command::ManPages(arguments) => plain_end(man::man_pages(&arguments)),
+        Command::Completion(arguments) => {
+            plain_end(completion::completion(&arguments, arguments::command()))
+        }
+        Command::ManPages(arguments) => plain_end(man::man_pages(&arguments, Cli::command())),
         Command::Image(ImageCommand::Prune(arguments)) => {
             plain_end(system::prune_images(&arguments, environment))
         }

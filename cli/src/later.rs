@@ -3,23 +3,14 @@
 //! They are refused by name, with what does their work: a build that silently went without its cache
 //! would be worse.
 
+mod absent; // what is not there, and what is instead
+
 mod commands; // kiln exec
 mod flags; // kiln run -p
 
+use absent::Absent;
 use commands::COMMANDS;
 use flags::FLAGS;
-
-/// What containers have instead of published ports.
-const PORTS: &str = "a container has this machine's network, so what listens in it is reached here \
-                     as it is, without being published";
-
-/// What kiln does not have.
-struct Absent {
-    /// All of them that have the same substitute.
-    names: &'static [&'static str],
-    /// What to do.
-    instead: &'static str,
-}
 
 /// Returns what to do instead of a command of docker at `path`, such as `kiln container`, if it is
 /// none of kiln's.

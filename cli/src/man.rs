@@ -4,11 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::arguments::Cli;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::version::VERSION;
 
@@ -106,8 +105,8 @@ pub(crate) struct ManPagesArguments {
     directory: PathBuf,
 }
 
-/// Writes the pages.
-pub(crate) fn man_pages(arguments: &ManPagesArguments) -> Outcome {
+/// Writes the pages for a command line of this description.
+pub(crate) fn man_pages(arguments: &ManPagesArguments, described: Command) -> Outcome {
     let directory = &arguments.directory;
     let failure = |error: std::io::Error| {
         Failure::new(format!(
@@ -116,7 +115,7 @@ pub(crate) fn man_pages(arguments: &ManPagesArguments) -> Outcome {
         ))
     };
     std::fs::create_dir_all(directory).map_err(failure)?;
-    let mut root = Cli::command().disable_help_subcommand(true);
+    let mut root = described.disable_help_subcommand(true);
     root.build();
     write(&root, "kiln", directory).map_err(failure)?;
     Ok(Exit::SUCCESS)

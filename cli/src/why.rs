@@ -1,5 +1,6 @@
 //! `kiln why`: what the last build did, step by step, and why it did not find it done.
 
+mod colours; // of standard output
 mod json; // for programs
 mod lines; // for people
 mod select; // which steps are meant
@@ -15,7 +16,6 @@ use kiln_solver::{Build, BuildEnd, Fate};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::progress::Palette;
 use crate::{session, terminal};
 pub(crate) use lines::{Extent, Layout, Line, Mark, place, seconds};
 
@@ -155,9 +155,4 @@ fn line(step: &kiln_solver::BuiltStep) -> Line<'_> {
 /// Returns the reasons of a step that is only listed.
 pub(crate) fn first_sentence(because: &[kiln_solver::Reason]) -> Vec<String> {
     words::sentences(because, Extent::First)
-}
-
-/// Returns the colours for standard output.
-fn palette(environment: &Environment) -> Palette {
-    Palette::of(environment, terminal::stdout_is_terminal())
 }

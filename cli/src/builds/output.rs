@@ -2,6 +2,7 @@
 
 mod attributes; // what is said about an output
 mod image; // how an image is written
+mod tag; // how it is named
 
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use kiln_engine::{
     BuildRequest, Destination, FilesOptions, ImageOptions, LayoutForm, Output, Split, Stale,
     Transport,
 };
-use kiln_oci::ImageRef;
+pub(crate) use tag::parse_tag;
 
 use super::arguments::BuildArguments;
 use crate::terminal;
@@ -223,19 +224,6 @@ fn destination(path: &str, kind: &str, stdout: StandardOutput) -> Result<Destina
         )),
         ("-", StandardOutput::Other) => Ok(Destination::Stdout),
         (path, _) => Ok(Destination::Path(PathBuf::from(path))),
-    }
-}
-
-/// Parses a name that an image is to get.
-pub(crate) fn parse_tag(text: &str) -> Result<ImageRef, String> {
-    let name: ImageRef = text
-        .parse()
-        .map_err(|error| format!("invalid tag {text:?}: {error}"))?;
-    match name.digest() {
-        Some(_) => Err(format!(
-            "invalid tag {text:?}: refusing to create a tag with a digest reference"
-        )),
-        None => Ok(name.with_default_tag()),
     }
 }
 

@@ -15,9 +15,10 @@ use kiln_engine::{
 use kiln_registry::ClientOptions;
 use kiln_runtime::OuterProc;
 
+use super::settings::settings;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::{cache, session, terminal};
+use crate::{session, terminal};
 
 /// The hidden command that collects garbage.
 pub(crate) const COLLECTOR: &str = "cache-collector";
@@ -27,7 +28,7 @@ const NICENESS: i32 = 10;
 
 /// Starts a collector if it is time.
 pub(crate) fn start_if_due(engine: Engine, environment: &Environment) {
-    let settings = match cache::settings(environment) {
+    let settings = match settings(environment) {
         Ok(settings) => settings,
         Err(failure) => {
             terminal::warn(&format!("no garbage is collected: {}", failure.message));

@@ -1,6 +1,6 @@
 //! Output of a container that arrives in pieces, for a terminal that is not the container's own.
 
-use super::{RESET, is_colour, is_order, sequence};
+use super::sequences::{RESET, is_colour, is_order, sequence};
 
 /// Bytes of an unfinished escape sequence that are waited for. Longer ones are no sequences.
 const LONGEST: usize = 4096;

@@ -5,7 +5,7 @@ use kiln_oci::{Platform, Timestamp};
 use kiln_runtime::{Access, MountSource, Streams};
 use serde_json::{Value, json};
 
-use super::list::{container_state, network_word};
+use super::words::{container_state, network_word};
 
 /// Go's zero time, which docker shows for what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use kiln_containers::{ContainerError, Containers, Force, Patience, SignalNumber};
 
-use super::each;
+use super::each::each;
 use crate::environment::Environment;
 use crate::failure::{Failure, Outcome};
 use crate::session;

@@ -2,7 +2,7 @@
 
 use kiln_runtime::Resources;
 
-use super::RunArguments;
+use super::arguments::RunArguments;
 use crate::builds::set_resource;
 use crate::failure::Failure;
 

@@ -3,14 +3,14 @@
 use clap::Args;
 use kiln_containers::{Container, ContainerError, Containers, Spec, State, Status};
 use kiln_docker::Filters;
-use kiln_docker::lists::{CONTAINER_FILTERS, CONTAINERS, ContainerRow, ContainerState};
+use kiln_docker::lists::{CONTAINER_FILTERS, CONTAINERS, ContainerRow};
 use kiln_oci::Timestamp;
-use kiln_runtime::Network;
 use serde_json::Value;
 
-use super::failure;
+use super::failures::failure;
+use super::words::{container_state, network_word};
 use crate::environment::Environment;
-use crate::failure::{Exit, Failure, Outcome};
+use crate::failure::{Exit, Outcome};
 use crate::formats::{print_rows, width_of};
 use crate::session;
 
@@ -114,31 +114,4 @@ impl Known {
             network: network_word(self.spec.job.network),
         }
     }
-}
-
-/// Returns a state in docker's words. What has no time yet began, or ended, now.
-pub(super) fn container_state(state: &State, now: Timestamp) -> ContainerState {
-    match state.status {
-        Status::Created => ContainerState::Created,
-        Status::Running => ContainerState::Running {
-            since: state.started.unwrap_or(now),
-        },
-        Status::Exited => ContainerState::Exited {
-            code: state.exit_code,
-            at: state.finished.unwrap_or(now),
-        },
-    }
-}
-
-/// Returns docker's name of a network.
-pub(super) fn network_word(network: Network) -> &'static str {
-    match network {
-        Network::Host => "host",
-        Network::None => "none",
-    }
-}
-
-/// Finds a container by name or id.
-pub(super) fn find(containers: &Containers, text: &str) -> Result<Container, Failure> {
-    containers.find(text).map_err(failure)
 }

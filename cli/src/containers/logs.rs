@@ -9,8 +9,8 @@ use kiln_docker::time;
 use kiln_oci::Timestamp;
 use kiln_runtime::Cancel;
 
-use super::failure;
-use super::list::find;
+use super::failures::failure;
+use super::words::lost_lines;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::terminal::{Onward, Ownership};
@@ -61,7 +61,7 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
     let tail = parse_tail(&arguments.tail)?;
     // Following takes as long as the container does: nobody must wait for this kiln meanwhile.
     let containers = session::open(environment)?.containers()?;
-    let container = find(&containers, &arguments.container)?;
+    let container = containers.find(&arguments.container).map_err(failure)?;
     let cancel = Cancel::new()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let is_wanted = |record: &LogRecord| {
@@ -109,11 +109,6 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
         _ => {}
     }
     Ok(Exit::SUCCESS)
-}
-
-/// Says that the end of a log is missing.
-pub(super) fn lost_lines(count: u64) -> String {
-    format!("the log lacks its last {count} lines: the disk was full")
 }
 
 fn unreadable(error: io::Error) -> Failure {

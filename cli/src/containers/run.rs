@@ -20,8 +20,10 @@ use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, Network, Stream, Streams, WindowSize}
 
 use super::arguments::{PullPolicy, RunArguments};
 use super::describe::platform_of;
-use super::logs::lost_lines;
-use super::{failure, limits, monitor_of, own_program, values};
+use super::failures::failure;
+use super::monitor::{monitor_of, own_program};
+use super::words::lost_lines;
+use super::{limits, values};
 use crate::builds::{parse_extra_host, parse_ulimit, split_pair};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};

@@ -3,7 +3,8 @@
 use clap::Args;
 use kiln_containers::ContainerError;
 
-use super::{failure, monitor_of};
+use super::failures::failure;
+use super::monitor::monitor_of;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::{session, terminal};

@@ -1,6 +1,6 @@
 //! Commands of docker that kiln does not have, and what does their work instead.
 
-use super::Absent;
+use super::absent::Absent;
 
 /// By the command that they belong to. What is similar to one of them by its letters, as `stop` is
 /// to `top`, is not what was meant.
@@ -78,7 +78,7 @@ const CONTAINERS: &[Absent] = &[
     },
     Absent {
         names: &["port"],
-        instead: super::PORTS,
+        instead: super::absent::PORTS,
     },
     Absent {
         names: &["rename"],

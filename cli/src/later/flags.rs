@@ -1,6 +1,6 @@
 //! Flags of docker and buildah that kiln does not have, and what does their work instead.
 
-use super::{Absent, PORTS};
+use super::absent::{Absent, PORTS};
 
 /// By the command that they belong to, with or without `image` or `container` before it.
 pub(super) const FLAGS: &[(&str, &[Absent])] = &[

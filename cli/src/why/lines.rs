@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use console::{Style, measure_text_width, truncate_str};
 
-use super::palette;
+use super::colours::palette;
 use crate::clean;
 use crate::environment::Environment;
 use crate::progress::Palette;

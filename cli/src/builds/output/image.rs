@@ -7,7 +7,7 @@ use kiln_oci::{Compression, ImageRef};
 
 use super::super::compression;
 use super::attributes::Attributes;
-use super::parse_tag;
+use super::tag::parse_tag;
 
 /// Takes the attributes that all images have in common.
 pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOptions, String> {

@@ -3,6 +3,8 @@
 use kiln_engine::{BaseLayers, DanglingWhen, FileTimes, PushAs};
 use kiln_oci::{Compression, Timestamp};
 
+use kiln_oci::ImageRef;
+
 use super::*;
 
 fn output(text: &str) -> Result<Output, String> {

@@ -1,0 +1,33 @@
+//! States and networks of containers in docker's words.
+
+use kiln_containers::{State, Status};
+use kiln_docker::lists::ContainerState;
+use kiln_oci::Timestamp;
+use kiln_runtime::Network;
+
+/// Returns a state in docker's words. What has no time yet began, or ended, now.
+pub(super) fn container_state(state: &State, now: Timestamp) -> ContainerState {
+    match state.status {
+        Status::Created => ContainerState::Created,
+        Status::Running => ContainerState::Running {
+            since: state.started.unwrap_or(now),
+        },
+        Status::Exited => ContainerState::Exited {
+            code: state.exit_code,
+            at: state.finished.unwrap_or(now),
+        },
+    }
+}
+
+/// Returns docker's name of a network.
+pub(super) fn network_word(network: Network) -> &'static str {
+    match network {
+        Network::Host => "host",
+        Network::None => "none",
+    }
+}
+
+/// Says that the end of a log is missing.
+pub(super) fn lost_lines(count: u64) -> String {
+    format!("the log lacks its last {count} lines: the disk was full")
+}
