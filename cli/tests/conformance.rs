@@ -1,34 +1,48 @@
-//! Every case of `testdata/conformance` with the kiln under test; `make conformance` tries the
-//! same cases with other builders too.
+//! Every case of `testdata/conformance` with the kiln under test, each a test of its own; `make
+//! conformance` tries the same cases with other builders too.
 
 use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 
-use kiln_conformance::{Column, Error, Kiln, Report, Surroundings, Verdict, hold, load};
-use kiln_testbed::skip;
+use kiln_conformance::{Case, Error, Kiln, Surroundings, Verdict, hold_one, load};
+use libtest_mimic::{Arguments, Failed, Trial};
 
-#[test]
-fn all_cases_come_out_as_expected() {
-    let program = Path::new(env!("CARGO_BIN_EXE_kiln"));
+/// The registry and the images that cases start from; or why there are none. Made by the first case
+/// that runs, so that listing the cases starts nothing.
+type World = OnceLock<Result<Surroundings, Error>>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
     let cases = load().unwrap_or_else(|error| panic!("{error}"));
-    let surroundings = match Surroundings::new(program) {
+    let world = Arc::new(World::new());
+    let trials = cases
+        .into_iter()
+        .map(|case| {
+            let world = Arc::clone(&world);
+            Trial::test(case.name.clone(), move || try_case(&case, &world))
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn try_case(case: &Case, world: &World) -> Result<(), Failed> {
+    let program = Path::new(env!("CARGO_BIN_EXE_kiln"));
+    let surroundings = match world.get_or_init(|| Surroundings::new(program)) {
         Ok(surroundings) => surroundings,
-        Err(Error::Lacking(reason)) => skip!("{reason}"),
-        Err(error) => panic!("{error}"),
+        Err(Error::Lacking(reason)) => {
+            eprintln!("skipped: {reason}");
+            return Ok(());
+        }
+        Err(error) => return Err(error.to_string().into()),
     };
     let kiln = Kiln::new(program, surroundings.registry());
-    let trials = hold(&kiln, None, &cases, surroundings.images());
-    let (names, verdicts): (Vec<String>, Vec<Verdict>) = cases
-        .iter()
-        .zip(trials)
-        .filter(|(_, trial)| trial.verdict != Verdict::Passes)
-        .map(|(case, trial)| (case.name.clone(), trial.verdict))
-        .unzip();
-    let report = Report {
-        cases: names,
-        columns: vec![Column {
-            builder: "kiln".to_owned(),
-            verdicts: Ok(verdicts),
-        }],
-    };
-    assert!(report.is_fine(), "{report}");
+    let trial = hold_one(&kiln, None, case, surroundings.images());
+    match trial.verdict {
+        Verdict::Wrong { differences } => {
+            let differences = differences.join("\n");
+            Err(format!("{differences}\n\nkiln said:\n{}", trial.output).into())
+        }
+        _ => Ok(()),
+    }
 }

@@ -36,7 +36,7 @@ pub use image::Image;
 pub use judge::{Verdict, judge};
 pub use random::random_case;
 pub use report::{Column, Report};
-pub use round::{Trial, hold};
+pub use round::{Trial, hold, hold_one};
 pub use store::{load, save, testdata};
 pub use surroundings::Surroundings;
 pub use versus::{Contest, Made, make};

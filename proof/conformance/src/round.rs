@@ -51,7 +51,13 @@ pub fn hold(
     trials.into_iter().map(|(_, trial)| trial).collect()
 }
 
-fn hold_one(builder: &dyn Builder, peer: Option<Peer>, case: &Case, images: &[Image]) -> Trial {
+/// Tries one case. Parameters as of [`hold`].
+pub fn hold_one(
+    builder: &dyn Builder,
+    peer: Option<Peer>,
+    case: &Case,
+    images: &[Image],
+) -> Trial {
     if let Some(Disagreement::Skipped { skipped }) = peer.and_then(|peer| peer.disagreement(case)) {
         return Trial {
             verdict: Verdict::Skipped {
