@@ -78,9 +78,9 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
             }
         };
     }
-    let cancel = interrupt::watch(&engine)?;
+    interrupt::watch(&engine)?;
     if arguments.plan {
-        let forecast = engine.forecast(&request, &display, &cancel);
+        let forecast = engine.forecast(&request, &display);
         let book = display.finish();
         return match forecast {
             Ok(forecast) => plan::print(&forecast, environment).map(|()| Exit::SUCCESS),
@@ -92,9 +92,9 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     }
     let mut compared = None;
     let built = match arguments.verify {
-        false => engine.build(&request, &display, &cancel),
+        false => engine.build(&request, &display),
         true => engine
-            .build_twice(&request, &display, &cancel)
+            .build_twice(&request, &display)
             .map(|comparison| compared.insert(comparison).result.clone()),
     };
     let book = display.finish();

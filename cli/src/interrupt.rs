@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 
 use kiln_engine::Engine;
-use kiln_runtime::Cancel;
+use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -14,15 +14,15 @@ use signal_hook::iterator::Signals;
 
 use crate::failure::Failure;
 
-/// Turns SIGINT and SIGTERM into the returned switch, and ends whatever `engine` is at.
+/// Ends what `engine` is at when SIGINT or SIGTERM comes.
 ///
 /// Starts a thread; namespaces must have been entered before.
-pub(crate) fn watch(engine: &Engine) -> Result<Cancel, Failure> {
-    let cancel = Cancel::new()
-        .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
-    let mut signals = Signals::new([SIGINT, SIGTERM])
-        .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
-    let (switch, stopper) = (cancel.clone(), engine.stopper());
+pub(crate) fn watch(engine: &Engine) -> Result<(), Failure> {
+    let failed = |error| Failure::new(format!("cannot prepare for signals: {error}"));
+    // Now, while a missing file descriptor ends nothing that has begun.
+    engine.stop().pollable().map_err(failed)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let stopper = engine.stopper();
     let wait = move || {
         let mut asked = false;
         for signal in signals.forever() {
@@ -32,30 +32,27 @@ pub(crate) fn watch(engine: &Engine) -> Result<Cancel, Failure> {
                 std::process::exit(128 + signal);
             }
             asked = true;
-            stopper.cancel(&switch);
+            stopper.stop();
         }
     };
     let waiting = thread::Builder::new().spawn(wait);
-    waiting.map_err(|error| {
-        let error = kiln_threads::cannot_start(error);
-        Failure::new(format!("cannot prepare for signals: {error}"))
-    })?;
-    Ok(cancel)
+    waiting.map_err(|error| failed(kiln_threads::cannot_start(error)))?;
+    Ok(())
 }
 
 /// A stream that others write, maybe never: nobody waits for them once asked to stop.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     input: File,
-    cancel: Cancel,
+    stop: Stop,
 }
 
 impl Waiting {
-    /// Reads `input` until `cancel` is triggered.
-    pub(crate) fn new(input: OwnedFd, cancel: Cancel) -> Self {
+    /// Reads `input` until somebody asks to stop.
+    pub(crate) fn new(input: OwnedFd, stop: Stop) -> Self {
         Self {
             input: input.into(),
-            cancel,
+            stop,
         }
     }
 }
@@ -65,7 +62,7 @@ impl Read for Waiting {
         loop {
             let mut events = [
                 PollFd::new(&self.input, PollFlags::IN),
-                PollFd::new(&self.cancel, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.stop.pollable()?, PollFlags::IN),
             ];
             match rustix::event::poll(&mut events, None) {
                 Err(Errno::INTR) => {}

@@ -195,7 +195,8 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
         );
     }
     let engine = session::enter_and_open(environment)?;
-    let cancel = interrupt::watch(&engine)?;
+    interrupt::watch(&engine)?;
+    let stop = engine.stop().clone();
     let mut pipe;
     let source = match &arguments.input {
         Some(path) if path.is_dir() => LoadSource::Directory(path.clone()),
@@ -207,7 +208,7 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
                 true => LoadSource::File(file),
                 // It can be read once, from its beginning to its end.
                 false => {
-                    pipe = Waiting::new(file.into(), cancel);
+                    pipe = Waiting::new(file.into(), stop);
                     LoadSource::Stream(&mut pipe)
                 }
             }
@@ -215,7 +216,7 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
         None => {
             let stdin = rustix::io::dup(std::io::stdin())
                 .map_err(|error| Failure::new(format!("cannot read standard input: {error}")))?;
-            pipe = Waiting::new(stdin, cancel);
+            pipe = Waiting::new(stdin, stop);
             LoadSource::Stream(&mut pipe)
         }
     };

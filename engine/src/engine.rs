@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use kiln_cache::{Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, Names, Store};
 use kiln_oci::Platform;
 use kiln_registry::{Client, ClientOptions};
-use kiln_runtime::{Cancel, OuterProc};
+use kiln_runtime::OuterProc;
 use kiln_snapshotter::{LayerStore, UnpackLimit};
 use kiln_solver::Journal;
 use kiln_threads::Stop;
@@ -144,6 +144,12 @@ impl Engine {
         Platform::host()
     }
 
+    /// Returns the wish to stop that everything looks at that works with the state directory.
+    #[must_use]
+    pub fn stop(&self) -> &Stop {
+        self.store.stop()
+    }
+
     /// Returns what ends everything that this engine does.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
@@ -179,12 +185,11 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Ends everything, now and later: whoever copies, digests, packs or unpacks, what waits for
-    /// `switch`, and requests to registries.
-    pub fn cancel(&self, switch: &Cancel) {
-        // First, so that whoever fails by one of the others finds out why.
+    /// Ends everything, now and later: threads that copy, digest, pack or unpack, commands and those
+    /// that wait, and requests to registries.
+    pub fn stop(&self) {
+        // First, so that what fails by the other finds out why.
         self.stop.ask();
-        switch.trigger();
         self.client.cancel();
     }
 }

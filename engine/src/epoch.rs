@@ -4,11 +4,11 @@
 
 use kiln_oci::Timestamp;
 use kiln_parser::Dockerfile;
-use kiln_runtime::Cancel;
 use kiln_solver::{
     NamedSource, PlanOptions, Remote, Remotes as _, Reporter, VertexEnd, context_name, epoch_stage,
     epoch_text,
 };
+use kiln_threads::Stop;
 
 use crate::remote::RemoteSources;
 use crate::request::BuildRequest;
@@ -24,7 +24,7 @@ pub(crate) struct Times<'a> {
     pub(crate) context: Option<Timestamp>,
     pub(crate) remotes: &'a RemoteSources<'a>,
     pub(crate) reporter: &'a Reporter<'a>,
-    pub(crate) cancel: &'a Cancel,
+    pub(crate) stop: &'a Stop,
 }
 
 /// Finds the time that a build is given: by flag, build argument or global `ARG`, in this order.
@@ -81,18 +81,18 @@ pub(crate) fn find(
 fn identify(remote: &Remote, times: &Times<'_>) -> Result<Option<Timestamp>, Error> {
     let name = format!("[internal] load time of {}", remote.address());
     let vertex = times.reporter.start(&name);
-    let known = || times.remotes.identify(remote, &vertex, times.cancel);
+    let known = || times.remotes.identify(remote, &vertex, times.stop);
     let time = known().and_then(|identity| match (identity.time, remote) {
         // What a branch stands for now, a server says; when that was made, only the commit.
         (None, Remote::Repository(_)) => {
             times
                 .remotes
-                .fetch(remote, &identity, &vertex, times.cancel)?;
+                .fetch(remote, &identity, &vertex, times.stop)?;
             Ok(known()?.time)
         }
         (None, Remote::Download(download)) => {
             let remotes = times.remotes;
-            remotes.time_of_download(download, &identity, &vertex, times.cancel)
+            remotes.time_of_download(download, &identity, &vertex, times.stop)
         }
         (time, _) => Ok(time),
     });
@@ -101,7 +101,7 @@ fn identify(remote: &Remote, times: &Times<'_>) -> Result<Option<Timestamp>, Err
             vertex.end(VertexEnd::Done);
             Ok(time)
         }
-        Err(_) if times.cancel.is_triggered() => {
+        Err(_) if times.stop.is_asked() => {
             vertex.end(VertexEnd::Cancelled);
             Err(Error::Cancelled)
         }

@@ -3,9 +3,10 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use kiln_runtime::{Cancel, ExecError, Executor, Job, LocalExecutor, Outcome, OuterProc};
+use kiln_runtime::{ExecError, Executor, Job, LocalExecutor, Outcome, OuterProc};
 use kiln_snapshotter::overlay::{Support, probe};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, Overlay, Reflink, Snapshotter, Writable};
+use kiln_threads::Stop;
 
 use crate::Engine;
 
@@ -78,15 +79,15 @@ impl Executor for LazyExecutor<'_> {
         &self,
         job: &Job,
         output: &mut dyn kiln_runtime::Output,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Outcome, ExecError> {
         let executor = self.executor()?;
         match self.engine.outer_proc {
-            OuterProc::Refused => executor.run(job, output, cancel),
+            OuterProc::Refused => executor.run(job, output, stop),
             OuterProc::Shown => {
                 let mut job = job.clone();
                 job.outer_proc = OuterProc::Shown;
-                executor.run(&job, output, cancel)
+                executor.run(&job, output, stop)
             }
         }
     }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use kiln_cache::{Blobs, State};
 use kiln_oci::{Image, Timestamp};
-use kiln_runtime::Cancel;
 use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{Graph, Op, Progress, Reporter, Step, StepId};
 use kiln_tree::LayerId;
@@ -107,7 +106,6 @@ impl Engine {
         &self,
         request: &BuildRequest,
         progress: &dyn Progress,
-        cancel: &Cancel,
     ) -> Result<Comparison, Error> {
         let request = BuildRequest {
             reuse: Reuse::Nothing,
@@ -116,7 +114,7 @@ impl Engine {
         let reporter = Reporter::new(progress);
         output::check(&request)?;
         let build = |delivery| {
-            self.with_plan(&request, &reporter, cancel, |prepared| {
+            self.with_plan(&request, &reporter, |prepared| {
                 let made = self.carry_out(&request, &prepared, delivery)?;
                 Ok((made_steps(&prepared.plan.graph, &made.known), made))
             })

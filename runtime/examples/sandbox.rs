@@ -9,7 +9,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use kiln_runtime::{Cancel, Executor, Job, LocalExecutor, Process, Root, Stream, Writable, userns};
+use kiln_runtime::{Executor, Job, LocalExecutor, Process, Root, Stream, Writable, userns};
+use kiln_threads::Stop;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
@@ -39,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
     };
     let start = Instant::now();
-    let outcome = executor.run(&Job::new(root, process), &mut print, &Cancel::new()?);
+    let outcome = executor.run(&Job::new(root, process), &mut print, &Stop::default());
     eprintln!("{outcome:?} in {:?}", start.elapsed());
     eprintln!("upper: {:?}", list(&writable.upper)?);
     drop(executor);

@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kiln_runtime::{
-    Cancel, End, Executor, Job, LocalExecutor, Network, Process, Root, Security, Stream, Writable,
-    userns,
+    End, Executor, Job, LocalExecutor, Network, Process, Root, Security, Stream, Writable, userns,
 };
+use kiln_threads::Stop;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -42,10 +42,10 @@ fn main() -> Result<(), Failure> {
         };
         Ok(Job::new(root, Process::new(["/bin/true"])))
     };
-    let cancel = Cancel::new()?;
+    let stop = Stop::default();
     let sandboxed = |job: &Job| -> Result<Duration, Failure> {
         let start = Instant::now();
-        let outcome = executor.run(job, &mut |_: Stream, _: &[u8]| {}, &cancel)?;
+        let outcome = executor.run(job, &mut |_: Stream, _: &[u8]| {}, &stop)?;
         let time = start.elapsed();
         match outcome.end {
             End::Exited(0) => Ok(time),

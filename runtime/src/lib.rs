@@ -7,7 +7,6 @@
 //! This crate knows nothing about Dockerfiles, images or registries: it is given layers as
 //! directories, numeric user ids and a whole environment.
 
-mod cancel; // one switch that stops every step sharing it
 mod device; // devices of the host
 mod job; // what to run and in which surroundings
 mod secret; // what must not be shown or stored
@@ -29,7 +28,6 @@ pub mod cdi; // devices as their vendors describe them
 )]
 mod sys;
 
-pub use cancel::Cancel;
 pub use cgroup::limits_refused;
 pub use device::{Device, DeviceKind, DeviceNumber};
 pub use executor::{Ended, Executor, LocalExecutor, Output, Read, Running, Stream};

@@ -27,7 +27,7 @@ pub enum End {
     Exited(u8),
     /// A signal ended it.
     Killed(i32),
-    /// The caller's [`crate::Cancel`] ended it.
+    /// The caller asked it to stop.
     Cancelled,
     /// There is no such program.
     NotFound {

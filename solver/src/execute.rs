@@ -51,7 +51,7 @@ pub(crate) fn execute(
         Attempt::Claimed(claim) => claim,
         Attempt::Busy(flight) => {
             vertex.begin();
-            wait(flight, deps.cancel)?
+            wait(flight, deps.stop)?
         }
     };
     // Whoever held the claim may have left the result.
@@ -82,7 +82,7 @@ pub(crate) fn execute(
         Op::From(_) => return Ok(outcome(inputs.parent.clone(), Way::Found)),
         Op::Remote(remote) => {
             let identity = inputs.identity.expect("remote sources were identified");
-            deps.remotes.fetch(remote, identity, vertex, deps.cancel)?
+            deps.remotes.fetch(remote, identity, vertex, deps.stop)?
         }
         Op::Run(op) => run::run(deps, op, &inputs, &sources, vertex)?,
         Op::Workdir(op) => workdir(deps, op, &inputs.parent, vertex)?,

@@ -68,7 +68,7 @@ pub(crate) fn combine(digests: &[Blake3]) -> Blake3 {
 fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<Identity>>, SolveError> {
     let ask = |id: StepId, step: &Step, remote: &Remote| {
         let vertex = deps.reporter.start(&step.name);
-        let result = deps.remotes.identify(remote, &vertex, deps.cancel);
+        let result = deps.remotes.identify(remote, &vertex, deps.stop);
         match &result {
             Ok(_) => vertex.end(VertexEnd::Done),
             Err(_) if deps.is_cancelled() => vertex.end(VertexEnd::Cancelled),

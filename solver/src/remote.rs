@@ -6,8 +6,8 @@
 use std::fmt;
 
 use kiln_oci::Timestamp;
-use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;
+use kiln_threads::Stop;
 use kiln_tree::Blake3;
 
 use crate::graph::Remote;
@@ -25,7 +25,7 @@ pub trait Remotes: fmt::Debug + Sync {
         &self,
         remote: &Remote,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Identity, RemoteError>;
 
     /// Returns the layer of an identified source: the downloaded file, or the files of the
@@ -38,7 +38,7 @@ pub trait Remotes: fmt::Debug + Sync {
         remote: &Remote,
         identity: &Identity,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Layer, RemoteError>;
 }
 

@@ -13,8 +13,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use crate::{Definition, Fate, Journal};
 use kiln_cache::{ActionKey, ActionRecord, CacheBackend, State, Store};
 use kiln_parser::Span;
-use kiln_runtime::{Cancel, Executor};
+use kiln_runtime::Executor;
 use kiln_snapshotter::{LayerStore, Snapshotter};
+use kiln_threads::Stop;
 use kiln_tree::LayerId;
 
 use crate::account::{StepAccount, accounts, unprepared};
@@ -62,7 +63,7 @@ pub struct Deps<'a> {
     /// Takes events.
     pub reporter: &'a Reporter<'a>,
     /// Stops everything.
-    pub cancel: &'a Cancel,
+    pub stop: &'a Stop,
     /// Steps at the same time.
     pub jobs: usize,
     /// Which earlier results count.
@@ -78,7 +79,7 @@ pub struct Deps<'a> {
 impl Deps<'_> {
     /// Says whether whatever fails now fails because everything is to stop.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancel.is_triggered() || self.store.stop().is_asked()
+        self.stop.is_asked() || self.store.stop().is_asked()
     }
 }
 
@@ -512,7 +513,7 @@ fn work(
                 let stop = !matches!(failure, SolveError::Lost(_));
                 board.end(id, fate, failure);
                 if stop {
-                    deps.cancel.trigger();
+                    deps.stop.ask();
                 }
                 return;
             }

@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use kiln_cache::{Attempt, Claim, Flight};
-use kiln_runtime::Cancel;
+use kiln_threads::Stop;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
@@ -15,7 +15,7 @@ use crate::step_error::StepError;
 ///
 /// The kernel cannot wait for a lock and an event at once, so a thread waits for the lock. One
 /// that is left behind by a cancelled build ends with the process.
-pub(crate) fn wait(flight: Flight, cancel: &Cancel) -> Result<Claim, StepError> {
+pub(crate) fn wait(flight: Flight, stop: &Stop) -> Result<Claim, StepError> {
     let done =
         Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| StepError::Disk(error.into()))?);
     let signal = done.clone();
@@ -30,20 +30,20 @@ pub(crate) fn wait(flight: Flight, cancel: &Cancel) -> Result<Claim, StepError> 
         let _ = rustix::io::write(&*signal, &1_u64.to_ne_bytes());
     });
     if thread.is_err() {
-        return wait_alone(flight, cancel);
+        return wait_alone(flight, stop);
     }
     // It is there and takes it.
     let _ = give.send(flight);
     loop {
         let mut events = [
             PollFd::new(&*done, PollFlags::IN),
-            PollFd::new(cancel, PollFlags::IN),
+            PollFd::from_borrowed_fd(stop.pollable().map_err(StepError::Disk)?, PollFlags::IN),
         ];
         match poll(&mut events, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(StepError::Disk(error.into())),
         }
-        if cancel.is_triggered() {
+        if stop.is_asked() {
             return Err(StepError::Cancelled);
         }
         if let Ok(claim) = receiver.try_recv() {
@@ -53,7 +53,7 @@ pub(crate) fn wait(flight: Flight, cancel: &Cancel) -> Result<Claim, StepError> 
 }
 
 /// The same where there is no thread to be had: asks now and then.
-fn wait_alone(mut flight: Flight, cancel: &Cancel) -> Result<Claim, StepError> {
+fn wait_alone(mut flight: Flight, stop: &Stop) -> Result<Claim, StepError> {
     let pause = Timespec {
         tv_sec: 0,
         tv_nsec: 50_000_000,
@@ -63,11 +63,17 @@ fn wait_alone(mut flight: Flight, cancel: &Cancel) -> Result<Claim, StepError> {
             Attempt::Claimed(claim) => return Ok(claim),
             Attempt::Busy(flight) => flight,
         };
-        match poll(&mut [PollFd::new(cancel, PollFlags::IN)], Some(&pause)) {
+        match poll(
+            &mut [PollFd::from_borrowed_fd(
+                stop.pollable().map_err(StepError::Disk)?,
+                PollFlags::IN,
+            )],
+            Some(&pause),
+        ) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(StepError::Disk(error.into())),
         }
-        if cancel.is_triggered() {
+        if stop.is_asked() {
             return Err(StepError::Cancelled);
         }
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use kiln_containers::{Follow, LogRecord, LogStream};
 use kiln_docker::time;
 use kiln_oci::Timestamp;
-use kiln_runtime::Cancel;
+use kiln_threads::Stop;
 
 use super::failures::failure;
 use super::words::lost_lines;
@@ -62,8 +62,8 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
     // Following takes as long as the container does: nobody must wait for this kiln meanwhile.
     let containers = session::open(environment)?.containers()?;
     let container = containers.find(&arguments.container).map_err(failure)?;
-    let cancel = Cancel::new()
-        .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
+    // Nobody asks: a signal ends this process as it ends others.
+    let never = Stop::default();
     let is_wanted = |record: &LogRecord| {
         since.is_none_or(|since| record.time >= since)
             && until.is_none_or(|until| record.time <= until)
@@ -95,7 +95,7 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
             }
         }
     }
-    while let Some(record) = log.next_record(&cancel).map_err(unreadable)? {
+    while let Some(record) = log.next_record(&never).map_err(unreadable)? {
         if until.is_some_and(|until| record.time > until) {
             break;
         }

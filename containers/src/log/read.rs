@@ -12,7 +12,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::{LogRecord, files};
 use crate::Container;
-use kiln_runtime::Cancel;
+use kiln_threads::Stop;
 
 /// Whether a reader waits for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +49,11 @@ impl LogReader {
         })
     }
 
-    /// Returns the next record; none at the end. `cancel` ends the waiting.
+    /// Returns the next record; none at the end. `stop` ends the waiting.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn next_record(&mut self, cancel: &Cancel) -> io::Result<Option<LogRecord>> {
+    pub fn next_record(&mut self, stop: &Stop) -> io::Result<Option<LogRecord>> {
         loop {
             // Asked before reading: what was written before the end is read after it.
             let over = match &self.news {
@@ -65,7 +65,7 @@ impl LogReader {
             }
             match &self.news {
                 Some(news) if !over => {
-                    if !wait(news, cancel)? {
+                    if !wait(news, stop)? {
                         return Ok(None);
                     }
                 }
@@ -178,10 +178,10 @@ fn watch(directory: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Waits for news and forgets them; says whether there were any.
-fn wait(news: &OwnedFd, cancel: &Cancel) -> io::Result<bool> {
+fn wait(news: &OwnedFd, stop: &Stop) -> io::Result<bool> {
     let mut events = [
         PollFd::new(news, PollFlags::IN),
-        PollFd::new(cancel, PollFlags::IN),
+        PollFd::from_borrowed_fd(stop.pollable()?, PollFlags::IN),
     ];
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut events, None))?;
     if !events[1].revents().is_empty() {

@@ -11,8 +11,9 @@ use kiln_containers::{
 };
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
-use kiln_runtime::{Access, Cancel, Job, Mount, MountSource, Process, Root, Streams};
+use kiln_runtime::{Access, Job, Mount, MountSource, Process, Root, Streams};
 use kiln_testbed::{Skip, busybox_rootfs};
+use kiln_threads::Stop;
 
 /// What all cases share.
 pub(crate) struct Fixture {
@@ -143,9 +144,9 @@ pub(crate) fn start(container: &Container) -> State {
 /// Reads all of a container's log.
 pub(crate) fn log(container: &Container, follow: Follow) -> Vec<LogRecord> {
     let mut reader = container.logs(follow).unwrap();
-    let cancel = Cancel::new().unwrap();
+    let stop = Stop::default();
     let mut records = Vec::new();
-    while let Some(record) = reader.next_record(&cancel).unwrap() {
+    while let Some(record) = reader.next_record(&stop).unwrap() {
         records.push(record);
     }
     records
@@ -160,8 +161,8 @@ pub(crate) fn text(records: &[LogRecord], stream: LogStream) -> String {
 /// Waits until a container has written a line.
 pub(crate) fn await_line(container: &Container, line: &str) {
     let mut reader = container.logs(Follow::UntilEnd).unwrap();
-    let cancel = Cancel::new().unwrap();
-    while let Some(record) = reader.next_record(&cancel).unwrap() {
+    let stop = Stop::default();
+    while let Some(record) = reader.next_record(&stop).unwrap() {
         if record.log == line {
             return;
         }

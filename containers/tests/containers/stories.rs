@@ -11,9 +11,10 @@ use kiln_containers::{
 };
 use kiln_files::GuestPath;
 use kiln_runtime::{
-    Access, Cancel, Mount, MountSource, Root, SecretBytes, Stream, Streams, WindowSize, userns,
+    Access, Mount, MountSource, Root, SecretBytes, Stream, Streams, WindowSize, userns,
 };
 use kiln_testbed::assert_no_leftovers;
+use kiln_threads::Stop;
 
 use crate::cases;
 use crate::fixture::{Fixture, Wish, await_line, log, monitor_of, start, text};
@@ -298,10 +299,10 @@ fn logs_are_followed_to_the_end(fixture: &Fixture) {
     // A reader that is told to stop does, though the container goes on.
     let endless = fixture.make(&Wish::new("sleep 10000"));
     start(&endless);
-    let cancel = Cancel::new().unwrap();
+    let stop = Stop::default();
     let mut reader = endless.logs(Follow::UntilEnd).unwrap();
-    cancel.trigger();
-    assert_eq!(reader.next_record(&cancel).unwrap(), None);
+    stop.ask();
+    assert_eq!(reader.next_record(&stop).unwrap(), None);
     endless.remove(Force::Kill).unwrap();
 }
 
@@ -385,8 +386,8 @@ fn killed_monitors_leave_nothing(fixture: &Fixture) {
     let mut follower = container.logs(Follow::UntilEnd).unwrap();
     kill_monitor(&container);
     // Following ends, waiting ends, and the state tells the truth.
-    let cancel = Cancel::new().unwrap();
-    while follower.next_record(&cancel).unwrap().is_some() {}
+    let stop = Stop::default();
+    while follower.next_record(&stop).unwrap().is_some() {}
     let state = container.wait().unwrap();
     assert_eq!((state.status, state.exit_code), (Status::Exited, 137));
     assert!(state.error.unwrap().contains("monitor"));

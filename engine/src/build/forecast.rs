@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use kiln_parser::LineIndex;
-use kiln_runtime::Cancel;
 use kiln_solver::{Expected, Progress, Reporter, forecast};
 
 use super::failure::solve_error;
@@ -61,9 +60,8 @@ impl Engine {
         &self,
         request: &BuildRequest,
         progress: &dyn Progress,
-        cancel: &Cancel,
     ) -> Result<BuildForecast, Error> {
-        self.with_plan(request, &Reporter::new(progress), cancel, |prepared| {
+        self.with_plan(request, &Reporter::new(progress), |prepared| {
             let graph = &prepared.plan.graph;
             let source_text = prepared.source_text;
             let all = forecast(graph, prepared.roots, prepared.deps)

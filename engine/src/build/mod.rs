@@ -11,7 +11,6 @@ use std::time::Instant;
 use kiln_cache::State;
 use kiln_oci::Timestamp;
 use kiln_parser::Diagnostic;
-use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;
 use kiln_solver::{
     Ahead, Deps, Extent, Plan, Progress, Reporter, SolveError, StepId, solve, survey,
@@ -83,11 +82,10 @@ impl Engine {
         &self,
         request: &BuildRequest,
         progress: &dyn Progress,
-        cancel: &Cancel,
     ) -> Result<BuildResult, Error> {
         output::check(request)?;
         let reporter = Reporter::new(progress);
-        let made = self.with_plan(request, &reporter, cancel, |prepared| {
+        let made = self.with_plan(request, &reporter, |prepared| {
             self.carry_out(request, &prepared, Delivery::Outputs)
         });
         Ok(made.map_err(|error| self.or_cancelled(error))?.result)
@@ -115,7 +113,7 @@ impl Engine {
                         tiers: prepared.tiers,
                         recipes: &solution.recipes,
                         known: &solution.known,
-                        cancel: deps.cancel,
+                        stop: deps.stop,
                     };
                     self.finish(request, prepared, states, &sharing, delivery)
                 }
@@ -152,7 +150,6 @@ impl Engine {
         &self,
         request: &BuildRequest,
         reporter: &Reporter<'_>,
-        cancel: &Cancel,
         act: impl FnOnce(Prepared<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let (begun, clock) = (Timestamp::now(), Instant::now());
@@ -163,7 +160,8 @@ impl Engine {
             agents: &agents,
             epoch: request.epoch,
         };
-        let definition = prepare(request, &remotes, reporter, cancel)?;
+        let stop = self.store.stop();
+        let definition = prepare(request, &remotes, reporter, stop)?;
         let Definition {
             source_text,
             dockerfile,
@@ -181,7 +179,7 @@ impl Engine {
                 context: definition.time,
                 remotes: &remotes,
                 reporter,
-                cancel,
+                stop,
             },
         )?;
         let remotes = RemoteSources {
@@ -221,7 +219,7 @@ impl Engine {
             executor: &executor,
             surroundings: &surroundings(request, &plan),
             reporter,
-            cancel,
+            stop,
             jobs: request.jobs,
             reuse: request.reuse.clone(),
             journal: &self.journal,

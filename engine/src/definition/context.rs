@@ -5,9 +5,9 @@ use std::path::Path;
 
 use kiln_oci::Timestamp;
 use kiln_parser::{IgnoreRules, remote_source};
-use kiln_runtime::Cancel;
 use kiln_snapshotter::{UnpackedArchive, is_archive};
 use kiln_solver::{Context, Download, GitDirectory, Lifetime, Remote, Reporter, Vertex, VertexEnd};
+use kiln_threads::Stop;
 use kiln_tree::Owners;
 
 use super::{dockerfile, file, ignore_rules};
@@ -59,7 +59,7 @@ pub(super) fn find(
     request: &BuildRequest,
     remotes: &RemoteSources<'_>,
     reporter: &Reporter<'_>,
-    cancel: &Cancel,
+    stop: &Stop,
 ) -> Result<Found, Error> {
     let nothing_known = |place| Found { place, time: None };
     match &request.context {
@@ -88,7 +88,7 @@ pub(super) fn find(
         ContextSource::Remote(text) => {
             let keeps = request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
             let keeps = keeps.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
-            fetch(text, keeps, remotes, &vertex, cancel)
+            fetch(text, keeps, remotes, &vertex, stop)
         }
         ContextSource::Directory(_) | ContextSource::Empty => Ok(nothing_known(Place::Nowhere)),
     };
@@ -105,10 +105,10 @@ fn fetch(
     keeps_git_directory: bool,
     remotes: &RemoteSources<'_>,
     vertex: &Vertex<'_>,
-    cancel: &Cancel,
+    stop: &Stop,
 ) -> Result<Found, Error> {
     let doing = || format!("cannot fetch the build context {}", shown(text));
-    let failed = |error| build_error(error, &doing(), cancel);
+    let failed = |error| build_error(error, &doing(), stop);
     let source = remote_source(text, kiln_parser::Place::BuildContext)
         .ok_or_else(|| Error::input(format!("{}: neither a repository nor a URL", doing())))?
         .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
@@ -118,7 +118,7 @@ fn fetch(
     };
     match Remote::new(source, git_directory) {
         Remote::Repository(repository) => {
-            let checkout = remotes.checkout_context(&repository, vertex, cancel);
+            let checkout = remotes.checkout_context(&repository, vertex, stop);
             let checkout = checkout.map_err(failed)?;
             Ok(Found {
                 time: Some(checkout.time),
@@ -126,7 +126,7 @@ fn fetch(
             })
         }
         Remote::Download(Download { url, .. }) => {
-            let record = remotes.download(&url, vertex, cancel).map_err(failed)?;
+            let record = remotes.download(&url, vertex, stop).map_err(failed)?;
             let blobs = &remotes.engine.blobs;
             let open = || {
                 let blob = blobs.open(record.content);

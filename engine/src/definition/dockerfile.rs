@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_parser::download_name;
-use kiln_runtime::Cancel;
 use kiln_solver::{Reporter, VertexEnd};
+use kiln_threads::Stop;
 
 use super::context::Place;
 use super::file;
@@ -24,11 +24,11 @@ pub(super) fn read(
     place: &Place,
     remotes: &RemoteSources<'_>,
     reporter: &Reporter<'_>,
-    cancel: &Cancel,
+    stop: &Stop,
 ) -> Result<SourceText, Error> {
     let (name, bytes) = match (&request.dockerfile, place) {
         (DockerfileSource::Text(bytes), _) => (USUAL.to_owned(), bytes.clone()),
-        (DockerfileSource::Remote(url), _) => download(url, remotes, reporter, cancel)?,
+        (DockerfileSource::Remote(url), _) => download(url, remotes, reporter, stop)?,
         (DockerfileSource::Default, Place::Dockerfile { name, text }) => {
             (name.clone(), text.clone())
         }
@@ -110,14 +110,14 @@ fn download(
     url: &str,
     remotes: &RemoteSources<'_>,
     reporter: &Reporter<'_>,
-    cancel: &Cancel,
+    stop: &Stop,
 ) -> Result<(String, Vec<u8>), Error> {
     let doing = format!("failed to read dockerfile: {}", shown(url));
     let vertex = reporter.start(&format!("[internal] load remote Dockerfile {}", shown(url)));
-    let record = match remotes.download(url, &vertex, cancel) {
+    let record = match remotes.download(url, &vertex, stop) {
         Ok(record) => record,
         Err(error) => {
-            let error = build_error(error, &doing, cancel);
+            let error = build_error(error, &doing, stop);
             match &error {
                 Error::Cancelled => vertex.end(VertexEnd::Cancelled),
                 error => vertex.end(VertexEnd::Failed(error.to_string())),

@@ -10,8 +10,8 @@ mod ignore; // what does not exist for a build
 
 use kiln_oci::Timestamp;
 use kiln_parser::{Dockerfile, Severity, parse};
-use kiln_runtime::Cancel;
 use kiln_solver::{Context, Reporter, VertexEnd};
+use kiln_threads::Stop;
 
 use self::context::Place;
 pub(crate) use self::ignore::{ignore_rules, load_ignore_file};
@@ -44,10 +44,10 @@ pub(crate) fn prepare(
     request: &BuildRequest,
     remotes: &RemoteSources<'_>,
     reporter: &Reporter<'_>,
-    cancel: &Cancel,
+    stop: &Stop,
 ) -> Result<Definition, Error> {
-    let found = context::find(request, remotes, reporter, cancel)?;
-    let source_text = dockerfile::read(request, &found.place, remotes, reporter, cancel)?;
+    let found = context::find(request, remotes, reporter, stop)?;
+    let source_text = dockerfile::read(request, &found.place, remotes, reporter, stop)?;
     let vertex = reporter.start(&format!(
         "[internal] load build definition from {}",
         source_text.name
@@ -80,8 +80,6 @@ pub(crate) fn look(
     request: &BuildRequest,
     reporter: &Reporter<'_>,
 ) -> Result<Definition, Error> {
-    let never =
-        Cancel::new().map_err(|error| Error::environment("cannot read the Dockerfile", &error))?;
     let agents = BuildAgents::new(&engine.store, &request.agents)?;
     let remotes = RemoteSources {
         engine,
@@ -89,5 +87,5 @@ pub(crate) fn look(
         agents: &agents,
         epoch: request.epoch,
     };
-    prepare(request, &remotes, reporter, &never)
+    prepare(request, &remotes, reporter, engine.store.stop())
 }

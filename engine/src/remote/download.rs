@@ -12,9 +12,9 @@ use kiln_files::GuestPath;
 use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::Address;
 use kiln_registry::{ErrorClass, FetchOptions, Fetched, Secret};
-use kiln_runtime::Cancel;
 use kiln_snapshotter::{Content, Layer, LayerBuilder, Metadata, is_archive};
 use kiln_solver::{Download, Fault, Identity, RemoteError, Vertex};
+use kiln_threads::Stop;
 
 use super::checksum::Checksum;
 use super::{RemoteSources, authorization, cancelled, identity_digest, input, local, shown, turn};
@@ -28,10 +28,10 @@ impl RemoteSources<'_> {
         &self,
         download: &Download,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Identity, RemoteError> {
         let Some(checksum) = &download.checksum else {
-            let record = self.download(&download.url, vertex, cancel)?;
+            let record = self.download(&download.url, vertex, stop)?;
             let time = record.modified();
             return Ok(Identity {
                 digest: identity_digest("download", |encoder| {
@@ -64,9 +64,9 @@ impl RemoteSources<'_> {
         download: &Download,
         identity: &Identity,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Layer, RemoteError> {
-        let (content, time) = self.content(download, identity, vertex, cancel)?;
+        let (content, time) = self.content(download, identity, vertex, stop)?;
         // Without a checksum, the identity speaks of the time too.
         let time = match download.checksum {
             None => identity.time,
@@ -83,12 +83,12 @@ impl RemoteSources<'_> {
         download: &Download,
         identity: &Identity,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Option<Timestamp>, RemoteError> {
         if identity.time.is_some() {
             return Ok(identity.time);
         }
-        let (content, time) = self.content(download, identity, vertex, cancel)?;
+        let (content, time) = self.content(download, identity, vertex, stop)?;
         let open = || self.engine.blobs.open(content).map_err(stored);
         if time.is_some() || !is_archive(open()?) {
             return Ok(time);
@@ -105,7 +105,7 @@ impl RemoteSources<'_> {
         download: &Download,
         identity: &Identity,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<(Sha256, Option<Timestamp>), RemoteError> {
         let checksum = match &download.checksum {
             Some(checksum) => Checksum::parse(checksum)?,
@@ -116,7 +116,7 @@ impl RemoteSources<'_> {
         if let Some(here) = self.at_hand(&download.url, &checksum)? {
             return Ok(here);
         }
-        let record = self.ask(&download.url, Some(&checksum), vertex, cancel)?;
+        let record = self.ask(&download.url, Some(&checksum), vertex, stop)?;
         Ok((record.content, record.modified()))
     }
 
@@ -128,10 +128,10 @@ impl RemoteSources<'_> {
         &self,
         url: &str,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<DownloadRecord, RemoteError> {
-        let _turn = turn::take(&self.engine.store, "download", url, cancel)?;
-        self.ask(url, None, vertex, cancel)
+        let _turn = turn::take(&self.engine.store, "download", url, stop)?;
+        self.ask(url, None, vertex, stop)
     }
 
     /// Returns content that is here already, and its time if it was downloaded from this URL.
@@ -169,7 +169,7 @@ impl RemoteSources<'_> {
         url: &str,
         checksum: Option<&Checksum>,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<DownloadRecord, RemoteError> {
         let known = self.known(url).filter(|_| checksum.is_none());
         let authorization = authorization::for_download(url, self.secrets)?;
@@ -199,7 +199,7 @@ impl RemoteSources<'_> {
         let mut buffer = vec![0; CHUNK];
         let mut done = 0;
         loop {
-            if cancel.is_triggered() {
+            if stop.is_asked() {
                 return Err(cancelled());
             }
             let count = match download.read(&mut buffer) {

@@ -13,9 +13,10 @@ mod git; // repositories
 
 use kiln_oci::Timestamp;
 use kiln_parser::Address;
-use kiln_runtime::{Cancel, SecretBytes};
+use kiln_runtime::SecretBytes;
 use kiln_snapshotter::Layer;
 use kiln_solver::{Agents, Fault, Identity, Remote, RemoteError, Remotes, Vertex};
+use kiln_threads::Stop;
 use kiln_tree::{Blake3, Encoder};
 
 pub(crate) use git::Checkout;
@@ -40,11 +41,11 @@ impl Remotes for RemoteSources<'_> {
         &self,
         remote: &Remote,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Identity, RemoteError> {
         match remote {
-            Remote::Download(download) => self.identify_download(download, vertex, cancel),
-            Remote::Repository(repository) => self.identify_repository(repository, vertex, cancel),
+            Remote::Download(download) => self.identify_download(download, vertex, stop),
+            Remote::Repository(repository) => self.identify_repository(repository, vertex, stop),
         }
     }
 
@@ -53,12 +54,12 @@ impl Remotes for RemoteSources<'_> {
         remote: &Remote,
         identity: &Identity,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Layer, RemoteError> {
         match remote {
-            Remote::Download(download) => self.fetch_download(download, identity, vertex, cancel),
+            Remote::Download(download) => self.fetch_download(download, identity, vertex, stop),
             Remote::Repository(repository) => {
-                self.fetch_repository(repository, identity, vertex, cancel)
+                self.fetch_repository(repository, identity, vertex, stop)
             }
         }
     }
@@ -100,8 +101,8 @@ fn cancelled() -> RemoteError {
 }
 
 /// Makes a failure of a whole build of one of a source.
-pub(crate) fn build_error(error: RemoteError, doing: &str, cancel: &Cancel) -> Error {
-    if cancel.is_triggered() {
+pub(crate) fn build_error(error: RemoteError, doing: &str, stop: &Stop) -> Error {
+    if stop.is_asked() {
         return Error::Cancelled;
     }
     let message = format!("{doing}: {}", error.message);

@@ -2,8 +2,8 @@
 //! while the others wait, and find what it left.
 
 use kiln_cache::{ActionKey, Attempt, Claim, Store, claim};
-use kiln_runtime::Cancel;
 use kiln_solver::RemoteError;
+use kiln_threads::Stop;
 use kiln_tree::Encoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -20,7 +20,7 @@ pub(super) fn take(
     store: &Store,
     kind: &str,
     name: &str,
-    cancel: &Cancel,
+    stop: &Stop,
 ) -> Result<Claim, RemoteError> {
     let mut encoder = Encoder::new("kiln.turn.1");
     let key = ActionKey(encoder.text(kind).text(name).finish());
@@ -31,9 +31,10 @@ pub(super) fn take(
             Attempt::Claimed(claim) => return Ok(claim),
             Attempt::Busy(flight) => {
                 // Nothing can be waited for but the switch; a lock tells nobody that it is free.
-                let mut events = [PollFd::new(cancel, PollFlags::IN)];
+                let asked = stop.pollable().map_err(failed())?;
+                let mut events = [PollFd::from_borrowed_fd(asked, PollFlags::IN)];
                 let _ = poll(&mut events, Some(&PATIENCE));
-                if cancel.is_triggered() {
+                if stop.is_asked() {
                     return Err(cancelled());
                 }
                 attempt = flight.poll().map_err(failed())?;

@@ -1,12 +1,11 @@
 //! What an agent says: the person's own is asked, or keys answer.
 
+use kiln_threads::Stop;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_runtime::Cancel;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::keyring::Keyring;
@@ -25,8 +24,8 @@ pub(super) enum Answerer {
 }
 
 impl Answerer {
-    /// Serves one client until it goes or the switch is on.
-    pub(super) fn serve(&self, client: &UnixStream, stop: &Cancel) -> io::Result<()> {
+    /// Serves one client until it goes or somebody asks to stop.
+    pub(super) fn serve(&self, client: &UnixStream, stop: &Stop) -> io::Result<()> {
         client.set_write_timeout(Some(PATIENCE))?;
         let mut agent = None;
         while let Some(message) = receive(client, stop)? {
@@ -54,8 +53,8 @@ fn connect(path: &PathBuf) -> io::Result<UnixStream> {
     Ok(agent)
 }
 
-/// Reads a message without its length; none if the other side is gone or the switch is on.
-fn receive(stream: &UnixStream, stop: &Cancel) -> io::Result<Option<Vec<u8>>> {
+/// Reads a message without its length; none if the other side is gone or somebody asked to stop.
+fn receive(stream: &UnixStream, stop: &Stop) -> io::Result<Option<Vec<u8>>> {
     let mut length = [0; 4];
     if !read_exact(stream, &mut length, stop)? {
         return Ok(None);
@@ -68,12 +67,12 @@ fn receive(stream: &UnixStream, stop: &Cancel) -> io::Result<Option<Vec<u8>>> {
     Ok(read_exact(stream, &mut message, stop)?.then_some(message))
 }
 
-/// Fills a buffer; says whether it could before the other side went or the switch was on.
-fn read_exact(mut stream: &UnixStream, mut buffer: &mut [u8], stop: &Cancel) -> io::Result<bool> {
+/// Fills a buffer; says whether it could before the other side went or somebody asked to stop.
+fn read_exact(mut stream: &UnixStream, mut buffer: &mut [u8], stop: &Stop) -> io::Result<bool> {
     while !buffer.is_empty() {
         let mut events = [
             PollFd::new(stream, PollFlags::IN),
-            PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(stop.pollable()?, PollFlags::IN),
         ];
         match poll(&mut events, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use kiln_cache::{Store, WorkDir};
 use kiln_parser::mount::FileOwner;
-use kiln_runtime::Cancel;
 use kiln_solver::AgentSocket;
+use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::answer::Answerer;
@@ -22,7 +22,7 @@ use super::answer::Answerer;
 #[derive(Debug)]
 pub(super) struct ListeningSocket {
     path: PathBuf,
-    stop: Cancel,
+    stop: Stop,
     thread: Option<JoinHandle<()>>,
     /// Last: nobody listens any more when it goes.
     _work: WorkDir,
@@ -44,7 +44,7 @@ impl ListeningSocket {
         listener.set_nonblocking(true)?;
         chown(&path, Some(owner.uid), Some(owner.gid))?;
         fs::set_permissions(&path, Permissions::from_mode(owner.mode & 0o777))?;
-        let stop = Cancel::new()?;
+        let stop = Stop::default();
         let switch = stop.clone();
         let thread = std::thread::Builder::new()
             .name("ssh agent".to_owned())
@@ -66,7 +66,7 @@ impl AgentSocket for ListeningSocket {
 
 impl Drop for ListeningSocket {
     fn drop(&mut self) {
-        self.stop.trigger();
+        self.stop.ask();
         if let Some(thread) = self.thread.take() {
             // A panic in it was said on its own.
             let _ = thread.join();
@@ -75,15 +75,18 @@ impl Drop for ListeningSocket {
 }
 
 /// Takes clients until the switch is on, and waits for those it has.
-fn listen(listener: &UnixListener, answerer: &Answerer, stop: &Cancel) {
+fn listen(listener: &UnixListener, answerer: &Answerer, stop: &Stop) {
+    let Ok(asked) = stop.pollable() else {
+        return;
+    };
     std::thread::scope(|scope| {
         loop {
             let mut events = [
                 PollFd::new(listener, PollFlags::IN),
-                PollFd::new(stop, PollFlags::IN),
+                PollFd::from_borrowed_fd(asked, PollFlags::IN),
             ];
             let waited = poll(&mut events, None);
-            if stop.is_triggered() || waited.is_err_and(|error| error != rustix::io::Errno::INTR) {
+            if stop.is_asked() || waited.is_err_and(|error| error != rustix::io::Errno::INTR) {
                 return;
             }
             let client = match listener.accept() {
@@ -102,7 +105,7 @@ fn listen(listener: &UnixListener, answerer: &Answerer, stop: &Cancel) {
     });
 }
 
-fn serve(client: &UnixStream, answerer: &Answerer, stop: &Cancel) {
+fn serve(client: &UnixStream, answerer: &Answerer, stop: &Stop) {
     // What goes wrong, the client sees as a connection that ends.
     let _ = client
         .set_nonblocking(false)

@@ -14,9 +14,9 @@ use kiln_exporter::{
     SharedCache, SharedLayer, sources,
 };
 use kiln_oci::{Descriptor, MediaKind};
-use kiln_runtime::Cancel;
 use kiln_snapshotter::TarFacts;
 use kiln_solver::{Op, Plan, Reporter, StepId, Vertex, VertexEnd};
+use kiln_threads::Stop;
 use kiln_tree::LayerId;
 
 use super::Tiers;
@@ -41,7 +41,7 @@ pub(crate) struct Sharing<'a> {
     pub(crate) recipes: &'a [ActionKey],
     /// The files of each step, in the graph's order; none where nobody asked.
     pub(crate) known: &'a [Option<State>],
-    pub(crate) cancel: &'a Cancel,
+    pub(crate) stop: &'a Stop,
 }
 
 impl Sharing<'_> {

@@ -21,9 +21,9 @@ use kiln_exporter::{
     ExportLayer, LayerSource, SharedMount, layout_place, open_in_layout, remember_place,
 };
 use kiln_oci::{MediaKind, Sha256};
-use kiln_runtime::Cancel;
 use kiln_snapshotter::{Facts, Packing, PlainDirectory};
 use kiln_solver::{Beginning, CacheMounts, Op, StepId, Vertex, VertexEnd, used_cache_mounts};
+use kiln_threads::Stop;
 use kiln_tree::{Blake3, LayerId};
 use serde_json::json;
 
@@ -89,7 +89,7 @@ impl Sharing<'_> {
             let shown = format!("cache mount {id}");
             let waiting = format!("waiting for {shown}");
             let mut waits = false;
-            let still = still(engine, key, self.cancel, || {
+            let still = still(engine, key, self.stop, || {
                 if !std::mem::replace(&mut waits, true) {
                     vertex.status(&waiting, 0, None, false);
                 }
@@ -140,7 +140,7 @@ impl Sharing<'_> {
 fn still(
     engine: &Engine,
     key: Blake3,
-    cancel: &Cancel,
+    stop: &Stop,
     mut busy: impl FnMut(),
 ) -> Result<Option<StillCacheMount>, Error> {
     loop {
@@ -148,7 +148,7 @@ fn still(
         match reading.map_err(|error| Error::environment("cannot read a cache mount", &error))? {
             CacheReading::Still(still) => return Ok(Some(still)),
             CacheReading::Nothing => return Ok(None),
-            CacheReading::Busy if cancel.is_triggered() => return Err(Error::Cancelled),
+            CacheReading::Busy if stop.is_asked() => return Err(Error::Cancelled),
             CacheReading::Busy => busy(),
         }
         std::thread::sleep(PAUSE);

@@ -1,45 +1,87 @@
-//! A wish to stop, and those who move many bytes looking at it.
+//! A wish to stop, and those who look at it while they work.
 //!
-//! Somebody who asks a build to stop waits for whoever is at work. Commands, requests and locks are
-//! ended from outside; who copies, digests, packs or unpacks looks here between two pieces instead,
-//! and fails. Whatever was made until then is a temporary, and goes as it does after any failure.
+//! A user who asks a build to stop waits for what is running. A thread that copies, digests, packs
+//! or unpacks looks here between two pieces; one that sleeps in poll(2), for a command, a lock or a
+//! log, polls the wish's file descriptor beside its own. Both fail. What was made until then is a
+//! temporary, and goes as it does after any failure.
 
+use std::fmt;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-/// Whether everybody who works on a state directory is to stop. Clones share the wish, which is never
-/// taken back.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+use rustix::event::{EventfdFlags, eventfd};
 
-/// What they fail with.
+/// Whether work is to stop. Clones share the wish, which is never taken back.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<Wish>);
+
+#[derive(Default)]
+struct Wish {
+    is_asked: AtomicBool,
+    /// Readable once asked. Made when the first thread wants to wait for it.
+    event: OnceLock<OwnedFd>,
+}
+
+/// What work fails with that was asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cancelled")]
 pub struct Stopped;
 
 impl Stop {
-    /// Asks them to.
+    /// Asks everybody who shares the wish to stop.
     pub fn ask(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_asked.store(true, Ordering::SeqCst);
+        if let Some(event) = self.0.event.get() {
+            wake(event);
+        }
     }
 
     /// Says whether somebody asked.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_asked.load(Ordering::Relaxed)
     }
 
     /// Fails if somebody asked.
     ///
     /// # Errors
-    /// [`Stopped`], in an error of the kind that those who move bytes have anyway.
+    /// [`Stopped`], in an error of the kind that moving bytes fails with anyway.
     pub fn check(&self) -> io::Result<()> {
-        match self.is_asked() {
-            true => Err(io::Error::other(Stopped)),
-            false => Ok(()),
+        if self.is_asked() {
+            return Err(io::Error::other(Stopped));
         }
+        Ok(())
     }
+
+    /// Returns a file descriptor that is readable once somebody has asked, for poll(2).
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left; never again once it has succeeded.
+    pub fn pollable(&self) -> io::Result<BorrowedFd<'_>> {
+        if let Some(event) = self.0.event.get() {
+            return Ok(event.as_fd());
+        }
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let event = self.0.event.get_or_init(|| event);
+        // Whoever asked before it was there has written nothing into it.
+        if self.0.is_asked.load(Ordering::SeqCst) {
+            wake(event);
+        }
+        Ok(event.as_fd())
+    }
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Stop").field(&self.is_asked()).finish()
+    }
+}
+
+/// Makes an event readable. A counter that is full, from very many wishes, is readable too.
+fn wake(event: &OwnedFd) {
+    let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
 }
 
 /// A stream that fails when it is asked to stop.
@@ -76,7 +118,30 @@ impl<T: Write> Write for Stopping<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     use super::*;
+
+    fn is_readable(stop: &Stop) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let event = stop.pollable().unwrap();
+        let mut events = [PollFd::from_borrowed_fd(event, PollFlags::IN)];
+        poll(&mut events, Some(&now)).unwrap() == 1
+    }
+
+    #[test]
+    fn the_descriptor_is_readable_from_the_first_wish_on() {
+        let (before, after) = (Stop::default(), Stop::default());
+        assert!(!is_readable(&before));
+        for stop in [&before, &after] {
+            stop.clone().ask();
+            stop.ask();
+            assert!(is_readable(stop) && is_readable(&stop.clone()));
+        }
+    }
 
     #[test]
     fn streams_fail_from_then_on() {

@@ -33,7 +33,8 @@ pub use running::{Ended, Running};
 pub use streams::Read;
 pub(crate) use surroundings::Surroundings;
 
-use crate::{Cancel, ExecError, Job, Outcome};
+use crate::{ExecError, Job, Outcome};
+use kiln_threads::Stop;
 
 /// Runs jobs, here or elsewhere.
 pub trait Executor: fmt::Debug + Send + Sync {
@@ -41,12 +42,7 @@ pub trait Executor: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// The job could not be run. A program that fails, or does not exist, is an [`Outcome`].
-    fn run(
-        &self,
-        job: &Job,
-        output: &mut dyn Output,
-        cancel: &Cancel,
-    ) -> Result<Outcome, ExecError>;
+    fn run(&self, job: &Job, output: &mut dyn Output, stop: &Stop) -> Result<Outcome, ExecError>;
 }
 
 /// Takes the output of a process.
@@ -101,12 +97,7 @@ impl LocalExecutor {
 }
 
 impl Executor for LocalExecutor {
-    fn run(
-        &self,
-        job: &Job,
-        output: &mut dyn Output,
-        cancel: &Cancel,
-    ) -> Result<Outcome, ExecError> {
-        supervise::supervise(self.start(job)?, output, cancel)
+    fn run(&self, job: &Job, output: &mut dyn Output, stop: &Stop) -> Result<Outcome, ExecError> {
+        supervise::supervise(self.start(job)?, output, stop)
     }
 }

@@ -7,7 +7,8 @@ use rustix::event::{PollFd, PollFlags};
 use super::Output;
 use super::running::{Ended, Running};
 use super::streams::Read;
-use crate::{Cancel, ExecError, Outcome, Stream};
+use crate::{ExecError, Outcome, Stream};
+use kiln_threads::Stop;
 
 /// The default capacity of a pipe.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -16,20 +17,16 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub(super) fn supervise(
     mut running: Running,
     output: &mut dyn Output,
-    cancel: &Cancel,
+    stop: &Stop,
 ) -> Result<Outcome, ExecError> {
-    match watch(&mut running, output, cancel) {
+    match watch(&mut running, output, stop) {
         Ok((_, true)) => running.finish_cancelled(),
         Ok((ended, false)) => running.finish(ended),
         Err(error) => Err(running.abandon(error)),
     }
 }
 
-fn watch(
-    running: &mut Running,
-    output: &mut dyn Output,
-    cancel: &Cancel,
-) -> io::Result<(Ended, bool)> {
+fn watch(running: &mut Running, output: &mut dyn Output, stop: &Stop) -> io::Result<(Ended, bool)> {
     let mut cancelled = false;
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut open = vec![Stream::Stdout, Stream::Stderr];
@@ -48,7 +45,7 @@ fn watch(
             source.is_some()
         });
         if !cancelled {
-            events.push(PollFd::new(cancel, PollFlags::IN));
+            events.push(PollFd::from_borrowed_fd(stop.pollable()?, PollFlags::IN));
         }
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut events, None))?;
         let ready: Vec<bool> = events.iter().map(|e| !e.revents().is_empty()).collect();

@@ -5,7 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use kiln_files::GuestPath;
-use kiln_runtime::{Cancel, End, ExecError, Executor, ProcessUser, Stream};
+use kiln_runtime::{End, ExecError, Executor, ProcessUser, Stream};
+use kiln_threads::Stop;
 
 use crate::cases;
 use crate::fixture::Fixture;
@@ -191,17 +192,17 @@ fn the_launcher_cannot_be_written_to(fixture: &Fixture) {
     let layer = scripts(fixture, &["/proc/self/exe".to_owned()]);
     let lowers = vec![layer, fixture.layer.clone()];
     let (job, _) = fixture.job_on(lowers, &["/script-0"]);
-    let cancel = Cancel::new().unwrap();
+    let stop = Stop::default();
     let own = fs::metadata("/proc/self/exe").unwrap();
     std::thread::scope(|scope| {
         let (send, receive) = std::sync::mpsc::channel();
-        let (job, cancel) = (&job, &cancel);
+        let (job, stop) = (&job, &stop);
         let run = move || {
             let thread = fs::read_link("/proc/thread-self").unwrap();
             send.send(Path::new("/proc").join(thread)).unwrap();
             fixture
                 .executor
-                .run(job, &mut |_: Stream, _: &[u8]| {}, cancel)
+                .run(job, &mut |_: Stream, _: &[u8]| {}, stop)
         };
         let running = scope.spawn(run);
         let thread = receive.recv().unwrap();
@@ -227,7 +228,7 @@ fn the_launcher_cannot_be_written_to(fixture: &Fixture) {
                 seen += 1;
             }
         }
-        cancel.trigger();
+        stop.ask();
         assert_eq!(running.join().unwrap().unwrap().end, End::Cancelled);
         assert_eq!(seen, 50);
     });

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kiln_files::GuestPath;
 use kiln_runtime::userns::Rung;
 use kiln_runtime::{
-    Access, Cancel, End, ExecError, Executor, Job, LocalExecutor, Mount, MountSource, Outcome,
-    Process, Root, Stream, Writable,
+    Access, End, ExecError, Executor, Job, LocalExecutor, Mount, MountSource, Outcome, Process,
+    Root, Stream, Writable,
 };
 use kiln_testbed::{Skip, busybox_rootfs};
+use kiln_threads::Stop;
 
 /// What all cases share.
 pub(crate) struct Fixture {
@@ -127,8 +128,8 @@ impl Fixture {
             Stream::Stdout => stdout.extend_from_slice(bytes),
             Stream::Stderr => stderr.extend_from_slice(bytes),
         };
-        let cancel = Cancel::new().unwrap();
-        let outcome = self.executor.run(job, &mut collect, &cancel)?;
+        let stop = Stop::default();
+        let outcome = self.executor.run(job, &mut collect, &stop)?;
         Ok(Ran {
             outcome,
             stdout,

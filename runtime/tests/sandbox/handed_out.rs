@@ -10,8 +10,9 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use kiln_runtime::{Cancel, End, ExecError, Executor as _, Job, Network, Stream};
+use kiln_runtime::{End, ExecError, Executor as _, Job, Network, Stream};
 use kiln_testbed::{FLOOD_BYTES, flood, outsider};
+use kiln_threads::Stop;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -169,8 +170,8 @@ fn output_that_others_go_on_writing_ends(fixture: &Fixture) {
     let writer = outsider(&address, move |given, socket| flood(given, socket, &end));
     let (mut taken, mut ended) = (0, Some(ended));
     let mut take = |_: Stream, bytes: &[u8]| taken += take_slowly(bytes, &mut ended);
-    let cancel = Cancel::new().unwrap();
-    let outcome = fixture.executor.run(&job, &mut take, &cancel).unwrap();
+    let stop = Stop::default();
+    let outcome = fixture.executor.run(&job, &mut take, &stop).unwrap();
     assert_eq!(outcome.end, End::Exited(0));
     assert!(taken < FLOOD_BYTES / 8, "{taken}");
     writer.join().unwrap();

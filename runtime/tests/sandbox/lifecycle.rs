@@ -7,8 +7,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_runtime::userns::{self, Rung};
-use kiln_runtime::{Cancel, End, ExecError, Executor, LocalExecutor, Resources, Stream};
+use kiln_runtime::{End, ExecError, Executor, LocalExecutor, Resources, Stream};
 use kiln_testbed::assert_no_leftovers;
+use kiln_threads::Stop;
 
 use crate::cases;
 use crate::fixture::{Fixture, Ran};
@@ -62,22 +63,22 @@ fn background_processes_do_not_hold_it(fixture: &Fixture) {
 fn cancelling_kills_the_namespace(fixture: &Fixture) {
     let script = "trap '' TERM INT; (trap '' TERM; sleep 10000) & echo ready; sleep 10000";
     let (job, _) = fixture.job(&["sh", "-c", script]);
-    let cancel = Cancel::new().unwrap();
+    let stop = Stop::default();
     let mut trigger = |_: Stream, bytes: &[u8]| {
         assert_eq!(bytes, b"ready\n");
-        cancel.trigger();
+        stop.ask();
     };
-    let outcome = fixture.executor.run(&job, &mut trigger, &cancel).unwrap();
+    let outcome = fixture.executor.run(&job, &mut trigger, &stop).unwrap();
     assert_eq!(outcome.end, End::Cancelled);
 }
 
 fn cancelled_before_it_starts(fixture: &Fixture) {
     let (job, _) = fixture.job(&["sleep", "10000"]);
-    let cancel = Cancel::new().unwrap();
-    cancel.trigger();
+    let stop = Stop::default();
+    stop.ask();
     let outcome = fixture
         .executor
-        .run(&job, &mut |_: Stream, _: &[u8]| {}, &cancel)
+        .run(&job, &mut |_: Stream, _: &[u8]| {}, &stop)
         .unwrap();
     assert_eq!(outcome.end, End::Cancelled);
 }
@@ -100,7 +101,7 @@ fn killed_from_outside(fixture: &Fixture) {
     };
     let outcome = fixture
         .executor
-        .run(&job, &mut kill, &Cancel::new().unwrap())
+        .run(&job, &mut kill, &Stop::default())
         .unwrap();
     assert!(killed.into_inner());
     assert_eq!(outcome.end, End::Killed(9));
@@ -124,9 +125,9 @@ fn a_panic_in_the_output_kills_it(fixture: &Fixture) {
     let directory = fixture.directory();
     let script = format!("echo {}; sleep 10000; exit", directory.display());
     let (job, _) = fixture.job(&["sh", "-c", &script]);
-    let cancel = Cancel::new().unwrap();
+    let stop = Stop::default();
     let mut panic = |_: Stream, _: &[u8]| std::panic::resume_unwind(Box::new("full"));
-    let run = || fixture.executor.run(&job, &mut panic, &cancel);
+    let run = || fixture.executor.run(&job, &mut panic, &stop);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
     assert!(result.is_err());
     assert_no_leftovers(&directory);
@@ -179,7 +180,7 @@ pub(crate) fn victim(directory: &Path) -> ExitCode {
                 };
                 fixture
                     .executor
-                    .run(&job, &mut wait, &Cancel::new().unwrap())
+                    .run(&job, &mut wait, &Stop::default())
                     .unwrap();
             });
         }
@@ -216,8 +217,8 @@ pub(crate) fn stubborn_victim(directory: &Path) -> ExitCode {
         stdout.write_all(bytes).unwrap();
         stdout.flush().unwrap();
     };
-    let cancel = Cancel::new().unwrap();
-    fixture.executor.run(&job, &mut say, &cancel).unwrap();
+    let stop = Stop::default();
+    fixture.executor.run(&job, &mut say, &stop).unwrap();
     ExitCode::FAILURE
 }
 
@@ -257,7 +258,7 @@ fn who_kills_the_keeper_kills_the_rest(fixture: &Fixture) {
         let id = rustix::process::Pid::from_raw(keeper.unwrap().parse().unwrap()).unwrap();
         rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
     };
-    let outcome = executor.run(&job, &mut kill, &Cancel::new().unwrap());
+    let outcome = executor.run(&job, &mut kill, &Stop::default());
     assert_eq!(outcome.unwrap().end, End::Killed(9));
 }
 

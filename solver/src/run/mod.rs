@@ -100,7 +100,7 @@ pub(crate) fn run(
         };
         vertex.log(stream, bytes);
     };
-    let outcome = deps.executor.run(&job, &mut output, deps.cancel)?;
+    let outcome = deps.executor.run(&job, &mut output, deps.stop)?;
     for warning in &outcome.warnings {
         deps.reporter.warn(warning.to_string());
     }

@@ -239,10 +239,10 @@ fn take_caches(
             match attempt? {
                 CacheAttempt::Taken(mount) => break mount,
                 CacheAttempt::Busy(flight) => {
-                    drop(wait(flight, deps.cancel)?);
+                    drop(wait(flight, deps.stop)?);
                     start = CacheStart::Warm;
                 }
-                CacheAttempt::Read(flight) => drop(wait(flight, deps.cancel)?),
+                CacheAttempt::Read(flight) => drop(wait(flight, deps.stop)?),
             }
         };
         taken.insert(key, mount);

@@ -9,7 +9,7 @@ use kiln_cache::{Actions, Store};
 use kiln_oci::{Image, Platform, Sha256, Timestamp};
 use kiln_parser::mount::FileOwner;
 use kiln_parser::{IgnoreRules, parse};
-use kiln_runtime::{Cancel, EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
+use kiln_runtime::{EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, Writable};
 use kiln_solver::{
     AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, Beginning,
@@ -18,6 +18,7 @@ use kiln_solver::{
     Solution, SolveError, Vertex, context_reads, plan, solve,
 };
 use kiln_solver::{Definition, Fate, Journal};
+use kiln_threads::Stop;
 use kiln_tree::{Blake3, Kind, LayerId};
 
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl Layers for Nothing {
 }
 
 impl Remotes for Nothing {
-    fn identify(&self, _: &Remote, _: &Vertex<'_>, _: &Cancel) -> Result<Identity, RemoteError> {
+    fn identify(&self, _: &Remote, _: &Vertex<'_>, _: &Stop) -> Result<Identity, RemoteError> {
         unreachable!("these builds fetch nothing")
     }
 
@@ -53,7 +54,7 @@ impl Remotes for Nothing {
         _: &Remote,
         _: &Identity,
         _: &Vertex<'_>,
-        _: &Cancel,
+        _: &Stop,
     ) -> Result<Layer, RemoteError> {
         unreachable!("these builds fetch nothing")
     }
@@ -76,7 +77,7 @@ impl Executor for Nothing {
         &self,
         _: &Job,
         _: &mut dyn kiln_runtime::Output,
-        _: &Cancel,
+        _: &Stop,
     ) -> Result<Outcome, ExecError> {
         unreachable!("these builds run nothing")
     }
@@ -172,7 +173,7 @@ impl Bench {
             executor: &Nothing,
             surroundings: &surroundings,
             reporter: &reporter,
-            cancel: &Cancel::new().unwrap(),
+            stop: &Stop::default(),
             jobs: 4,
             reuse: Reuse::All,
             journal: &Journal::new(&store),

@@ -10,9 +10,9 @@ use kiln_cache::WorkDir;
 use kiln_files::{Links, open_scoped, remove_tree};
 use kiln_oci::Timestamp;
 use kiln_parser::Modified;
-use kiln_runtime::Cancel;
 use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{LogStream, RemoteError, Repository, Submodules, Vertex};
+use kiln_threads::Stop;
 use rustix::fs::{Mode, OFlags};
 
 use super::mirror::{self, Mirror, WRITING};
@@ -48,9 +48,9 @@ impl RemoteSources<'_> {
         repository: &Repository,
         commit: &str,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Checkout, RemoteError> {
-        let git = Git::new(self, &repository.remote, cancel)?;
+        let git = Git::new(self, &repository.remote, stop)?;
         let mirror = Mirror::of(self, &repository.remote, commit);
         let keep = keeps_git_directory(repository);
         let named = match keep {
@@ -65,7 +65,7 @@ impl RemoteSources<'_> {
             commit,
         };
         {
-            let _turn = turn::take(&self.engine.store, "git", &repository.remote, cancel)?;
+            let _turn = turn::take(&self.engine.store, "git", &repository.remote, stop)?;
             mirror.used(&git, vertex, |mirror| {
                 mirror.fetch(&git, commit)?;
                 if let Some((_, object)) = &named {

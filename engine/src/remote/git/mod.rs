@@ -19,9 +19,9 @@ pub(crate) use checkout::Checkout;
 
 use kiln_oci::Timestamp;
 use kiln_parser::Modified;
-use kiln_runtime::Cancel;
 use kiln_snapshotter::Layer;
 use kiln_solver::{GitDirectory, Identity, LogStream, RemoteError, Repository, Submodules, Vertex};
+use kiln_threads::Stop;
 
 use self::mirror::Mirror;
 use self::program::Git;
@@ -41,10 +41,10 @@ impl RemoteSources<'_> {
         &self,
         repository: &Repository,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Identity, RemoteError> {
-        let git = Git::new(self, &repository.remote, cancel)?;
-        let found = self.find_commit(&git, repository, vertex, cancel)?;
+        let git = Git::new(self, &repository.remote, stop)?;
+        let found = self.find_commit(&git, repository, vertex, stop)?;
         let called = found.name.as_ref().map_or("HEAD", |(name, _)| name);
         let line = format!("{}\t{called}\n", found.commit);
         vertex.log(LogStream::Stdout, line.as_bytes());
@@ -74,9 +74,9 @@ impl RemoteSources<'_> {
         repository: &Repository,
         identity: &Identity,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Layer, RemoteError> {
-        self.checkout(repository, &identity.revision, vertex, cancel)?
+        self.checkout(repository, &identity.revision, vertex, stop)?
             .layer(&self.engine.layers)
     }
 
@@ -88,10 +88,10 @@ impl RemoteSources<'_> {
         &self,
         repository: &Repository,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Checkout, RemoteError> {
-        let identity = self.identify_repository(repository, vertex, cancel)?;
-        self.checkout(repository, &identity.revision, vertex, cancel)
+        let identity = self.identify_repository(repository, vertex, stop)?;
+        self.checkout(repository, &identity.revision, vertex, stop)
     }
 
     /// Returns what stands for the present.
@@ -105,7 +105,7 @@ impl RemoteSources<'_> {
         git: &Git<'_>,
         repository: &Repository,
         vertex: &Vertex<'_>,
-        cancel: &Cancel,
+        stop: &Stop,
     ) -> Result<Found, RemoteError> {
         let promised = repository.commit.as_deref().map(str::to_lowercase);
         if let Some(promised) = &promised
@@ -119,7 +119,7 @@ impl RemoteSources<'_> {
             Some(found) => found,
             None => {
                 let beginning = repository.reference.as_deref().unwrap_or_default();
-                let _turn = turn::take(&self.engine.store, "git", &repository.remote, cancel)?;
+                let _turn = turn::take(&self.engine.store, "git", &repository.remote, stop)?;
                 Mirror::of(self, &repository.remote, "")
                     .used(git, vertex, |mirror| {
                         mirror.find_abbreviated(git, beginning)

@@ -13,8 +13,8 @@ use kiln_cache::WorkDir;
 use kiln_parser::Address;
 use kiln_parser::mount::FileOwner;
 use kiln_registry::Secret;
-use kiln_runtime::Cancel;
 use kiln_solver::{AgentSocket, Fault, RemoteError};
+use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
@@ -56,7 +56,7 @@ pub(super) struct Git<'a> {
     home: WorkDir,
     known_hosts: Vec<PathBuf>,
     agent: Option<Box<dyn AgentSocket>>,
-    cancel: &'a Cancel,
+    stop: &'a Stop,
 }
 
 /// What a call of git may reach.
@@ -93,7 +93,7 @@ impl<'a> Git<'a> {
     pub(super) fn new(
         sources: &RemoteSources<'a>,
         remote: &'a str,
-        cancel: &'a Cancel,
+        stop: &'a Stop,
     ) -> Result<Self, RemoteError> {
         let engine = sources.engine;
         let agent = match Address::of(remote).is_ssh() {
@@ -129,7 +129,7 @@ impl<'a> Git<'a> {
                 .chain(engine.programs.known_hosts.clone())
                 .collect(),
             agent,
-            cancel,
+            stop,
         })
     }
 
@@ -170,7 +170,7 @@ impl<'a> Git<'a> {
         let (status, stdout, stderr) = self
             .attend(&mut child)
             .map_err(|error| GitError::Other(local("cannot run git")(error)))?;
-        if self.cancel.is_triggered() {
+        if self.stop.is_asked() {
             return Err(GitError::Other(cancelled()));
         }
         match status.success() {
@@ -214,13 +214,13 @@ impl<'a> Git<'a> {
         loop {
             let mut events = [
                 PollFd::new(&handle, PollFlags::IN),
-                PollFd::new(self.cancel, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.stop.pollable()?, PollFlags::IN),
             ];
             match poll(&mut events, None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            if self.cancel.is_triggered() {
+            if self.stop.is_asked() {
                 return end(child);
             }
             if !events[0].revents().is_empty() {
