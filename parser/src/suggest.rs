@@ -9,19 +9,20 @@ const TOO_FAR: usize = 3;
 /// to `word` means there is nothing to suggest.
 #[must_use]
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word: Vec<char> = word.to_lowercase().chars().collect();
+    let word = word.to_lowercase();
+    let length = word.chars().count();
     let mut best = None;
     let mut best_distance = TOO_FAR;
     for candidate in candidates {
-        let letters: Vec<char> = candidate.to_lowercase().chars().collect();
-        if letters == word {
+        let known = candidate.to_lowercase();
+        if known == word {
             return None;
         }
         // Words of very different length are far apart; no need to measure a long one.
-        if letters.len().abs_diff(word.len()) >= TOO_FAR {
+        if known.chars().count().abs_diff(length) >= TOO_FAR {
             continue;
         }
-        let distance = edit_distance(&word, &letters);
+        let distance = strsim::levenshtein(&word, &known);
         if distance < best_distance {
             best = Some(candidate);
             best_distance = distance;
@@ -36,21 +37,6 @@ pub fn hint(suggestion: Option<&str>) -> String {
     suggestion
         .map(|word| format!(" (did you mean {word}?)"))
         .unwrap_or_default()
-}
-
-/// Levenshtein's distance, one row at a time.
-fn edit_distance(left: &[char], right: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]
