@@ -1,9 +1,9 @@
 # `make demo` shows kiln at work, `make test` runs every test, `make conformance` compares what
-# kiln and other builders make of many Dockerfiles, `make bench` how long they take, and `make
-# faults` lets the machine fail under kiln. All install the Debian packages they miss, say which,
-# and clean up after themselves.
+# kiln and other builders make of many Dockerfiles, `make bench` how long they take, `make faults`
+# lets the machine fail under kiln, and `make mutants` sees whether tests notice small changes. All
+# install the Debian packages they miss, say which, and clean up after themselves.
 
-.PHONY: demo test conformance faults bench clean-demo
+.PHONY: demo test conformance faults bench mutants clean-demo
 
 demo:
 	scripts/demo
@@ -30,6 +30,10 @@ faults:
 	scripts/install-packages test
 	cargo build --locked -p kiln-cli -p kiln-faults
 	$(if $(filter 0,$(shell id -u)),,sudo )target/debug/kiln-faults $(FAULTS)
+
+# Arguments go into MUTANTS: make mutants MUTANTS='--sample 60 --seed 7 oci tree'
+mutants:
+	scripts/mutants $(MUTANTS)
 
 # Forgets the base images' ingredients too, which the demo and the tests keep between runs.
 clean-demo:

@@ -181,4 +181,16 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_reader_knows_what_went_by() {
+        let bytes = vec![7; 100_000];
+        let mut reader = Sha256Reader::new(&*bytes);
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        let (rest, digest, size_bytes) = reader.finish();
+        assert!(rest.is_empty());
+        assert_eq!(read, bytes);
+        assert_eq!((digest, size_bytes), (Sha256::of(&bytes), 100_000));
+    }
 }

@@ -174,4 +174,19 @@ mod tests {
             }
         );
     }
+
+    #[test]
+    fn time_between_is_never_negative() {
+        let at = |seconds, nanoseconds| Timestamp {
+            seconds,
+            nanoseconds,
+        };
+        assert_eq!(
+            at(5, 1).since(at(3, 2)),
+            Duration::from_nanos(1_999_999_999)
+        );
+        assert_eq!(at(-1, 0).since(at(-3, 0)), Duration::from_secs(2));
+        assert_eq!(at(3, 2).since(at(5, 1)), Duration::ZERO);
+        assert_eq!(at(i64::MAX, 0).since(at(i64::MIN, 0)), Duration::MAX);
+    }
 }

@@ -52,12 +52,7 @@ pub fn hold(
 }
 
 /// Tries one case. Parameters as of [`hold`].
-pub fn hold_one(
-    builder: &dyn Builder,
-    peer: Option<Peer>,
-    case: &Case,
-    images: &[Image],
-) -> Trial {
+pub fn hold_one(builder: &dyn Builder, peer: Option<Peer>, case: &Case, images: &[Image]) -> Trial {
     if let Some(Disagreement::Skipped { skipped }) = peer.and_then(|peer| peer.disagreement(case)) {
         return Trial {
             verdict: Verdict::Skipped {
