@@ -6,6 +6,7 @@
 mod engine; // an open state directory
 mod error; // every failure, sorted
 
+mod agents; // ssh agents of a build
 mod ahead; // what exporters will want of layers
 mod annotations; // what is attached to results
 mod assembly; // results as images of the local store
@@ -29,7 +30,6 @@ mod request; // what a build is asked for
 mod sandbox; // prepared when the first command runs
 mod ship; // pull, push, save, load, login
 mod sizes; // what images are said to take
-mod ssh; // agents
 mod storage; // what is kept, and what of it can go
 mod targets; // what can be built
 mod transfer; // results that machines share

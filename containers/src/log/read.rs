@@ -7,12 +7,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::{LogRecord, files};
 use crate::Container;
-use kiln_threads::Stop;
 
 /// Whether a reader waits for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use kiln_solver::{
     Ahead, Deps, Extent, Plan, Progress, Reporter, SolveError, StepId, solve, survey,
 };
 
+use crate::agents::BuildAgents;
 use crate::ahead::Wanted;
 use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
@@ -26,7 +27,6 @@ use crate::output::{self, Built};
 use crate::remote::RemoteSources;
 use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
-use crate::ssh::BuildAgents;
 use crate::transfer::{Sharing, Tiers};
 use crate::{Engine, Error, LocalImage, SourceText};
 use account::Ended;

@@ -15,9 +15,9 @@ use kiln_threads::Stop;
 
 use self::context::Place;
 pub(crate) use self::ignore::{ignore_rules, load_ignore_file};
+use crate::agents::BuildAgents;
 use crate::remote::RemoteSources;
 use crate::request::BuildRequest;
-use crate::ssh::BuildAgents;
 use crate::{Engine, Error, SourceText};
 
 /// What a build is made of.

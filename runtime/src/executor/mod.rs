@@ -29,12 +29,13 @@ mod unstartable; // why a program was not started
 use std::fmt;
 use std::path::Path;
 
+use kiln_threads::Stop;
+
 pub use running::{Ended, Running};
 pub use streams::Read;
 pub(crate) use surroundings::Surroundings;
 
 use crate::{ExecError, Job, Outcome};
-use kiln_threads::Stop;
 
 /// Runs jobs, here or elsewhere.
 pub trait Executor: fmt::Debug + Send + Sync {

@@ -2,13 +2,13 @@
 
 use std::io;
 
+use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags};
 
 use super::Output;
 use super::running::{Ended, Running};
 use super::streams::Read;
 use crate::{ExecError, Outcome, Stream};
-use kiln_threads::Stop;
 
 /// The default capacity of a pipe.
 const CHUNK_BYTES: usize = 64 << 10;

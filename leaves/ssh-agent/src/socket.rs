@@ -10,35 +10,29 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kiln_cache::{Store, WorkDir};
-use kiln_parser::mount::FileOwner;
-use kiln_solver::AgentSocket;
 use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::answer::Answerer;
+use crate::answer::Agent;
 
 /// A socket that is there, and answered, as long as this value.
 #[derive(Debug)]
-pub(super) struct ListeningSocket {
+pub struct ListeningSocket {
     path: PathBuf,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
-    /// Last: nobody listens any more when it goes.
-    _work: WorkDir,
 }
 
 impl ListeningSocket {
-    /// Makes a socket that belongs to `owner`, and answers whoever comes.
-    pub(super) fn open(
-        store: &Store,
-        answerer: Arc<Answerer>,
-        owner: FileOwner,
-    ) -> io::Result<Self> {
-        let work = store.work_dir()?;
-        let path = work.path().join("agent");
+    /// Makes a socket called `agent` in `directory` that belongs to `owner`, and has `agent` answer
+    /// every client.
+    ///
+    /// # Errors
+    /// When the socket cannot be made there, or there is no thread to be had.
+    pub fn open(directory: &Path, agent: Arc<Agent>, owner: SocketOwner) -> io::Result<Self> {
+        let path = directory.join("agent");
         // An address has room for 107 bytes (unix(7)), a path below a state directory may have more.
-        let directory = File::open(work.path())?;
+        let directory = File::open(directory)?;
         let short = format!("/proc/self/fd/{}/agent", directory.as_raw_fd());
         let listener = UnixListener::bind(short)?;
         listener.set_nonblocking(true)?;
@@ -48,20 +42,30 @@ impl ListeningSocket {
         let switch = stop.clone();
         let thread = std::thread::Builder::new()
             .name("ssh agent".to_owned())
-            .spawn(move || listen(&listener, &answerer, &switch))?;
+            .spawn(move || listen(&listener, &agent, &switch))?;
         Ok(Self {
             path,
             stop,
             thread: Some(thread),
-            _work: work,
         })
+    }
+
+    /// Returns where the socket is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
-impl AgentSocket for ListeningSocket {
-    fn path(&self) -> &Path {
-        &self.path
-    }
+/// Who may use a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOwner {
+    /// The permission bits.
+    pub mode: u32,
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
 }
 
 impl Drop for ListeningSocket {
@@ -71,11 +75,12 @@ impl Drop for ListeningSocket {
             // A panic in it was said on its own.
             let _ = thread.join();
         }
+        let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Takes clients until the switch is on, and waits for those it has.
-fn listen(listener: &UnixListener, answerer: &Answerer, stop: &Stop) {
+/// Takes clients until it is asked to stop, and waits for those it has.
+fn listen(listener: &UnixListener, agent: &Agent, stop: &Stop) {
     let Ok(asked) = stop.pollable() else {
         return;
     };
@@ -98,16 +103,16 @@ fn listen(listener: &UnixListener, answerer: &Answerer, stop: &Stop) {
                     continue;
                 }
             };
-            let serve = move || serve(&client, answerer, stop);
+            let serve = move || serve(&client, agent, stop);
             // A client for whom there is no thread sees the connection closed.
             kiln_threads::help(scope, serve);
         }
     });
 }
 
-fn serve(client: &UnixStream, answerer: &Answerer, stop: &Stop) {
+fn serve(client: &UnixStream, agent: &Agent, stop: &Stop) {
     // What goes wrong, the client sees as a connection that ends.
     let _ = client
         .set_nonblocking(false)
-        .and_then(|()| answerer.serve(client, stop));
+        .and_then(|()| agent.serve(client, stop));
 }

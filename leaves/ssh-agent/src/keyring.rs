@@ -17,11 +17,11 @@ use aws_lc_rs::signature::{
 use ssh_key::private::{EcdsaKeypair, KeypairData};
 use ssh_key::{EcdsaCurve, PrivateKey};
 
-use super::protocol::{self, Request, RsaHash, push_string};
+use crate::protocol::{self, Request, RsaHash, push_string};
 
-/// Keys that sign.
+/// Private keys that sign.
 #[derive(Debug)]
-pub(super) struct Keyring {
+pub struct Keyring {
     keys: Vec<Key>,
 }
 
@@ -49,7 +49,7 @@ enum Pair {
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {problem}")]
-pub(super) struct KeyError {
+pub struct KeyError {
     path: PathBuf,
     problem: Problem,
 }
@@ -74,7 +74,7 @@ impl Keyring {
     ///
     /// # Errors
     /// When one of them cannot be used.
-    pub(super) fn read(paths: &[PathBuf]) -> Result<Self, KeyError> {
+    pub fn read(paths: &[PathBuf]) -> Result<Self, KeyError> {
         let keys = paths.iter().map(|path| {
             read_key(path).map_err(|problem| KeyError {
                 path: path.clone(),
@@ -87,7 +87,7 @@ impl Keyring {
     }
 
     /// Answers a request with a message without its length.
-    pub(super) fn answer(&self, request: &Request<'_>) -> Vec<u8> {
+    pub(crate) fn answer(&self, request: &Request<'_>) -> Vec<u8> {
         match *request {
             Request::Identities => {
                 let keys = self.keys.iter();

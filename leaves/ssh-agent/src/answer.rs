@@ -1,38 +1,38 @@
-//! What an agent says: the person's own is asked, or keys answer.
+//! What an agent says: another agent is asked, or keys answer.
 
-use kiln_threads::Stop;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::keyring::Keyring;
-use super::protocol::{self, LONGEST, Request};
+use crate::keyring::Keyring;
+use crate::protocol::{self, LONGEST, Request};
 
 /// How long the other side may leave our bytes unread.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who answers.
+/// Something that lists public keys and signs with the private ones.
 #[derive(Debug)]
-pub(super) enum Answerer {
-    /// The agent that listens on a socket.
-    Agent(PathBuf),
-    /// Keys.
+pub enum Agent {
+    /// The agent that listens on this socket, which is not touched before a client asks something.
+    Socket(PathBuf),
+    /// Private keys that this process has read.
     Keys(Keyring),
 }
 
-impl Answerer {
+impl Agent {
     /// Serves one client until it goes or somebody asks to stop.
-    pub(super) fn serve(&self, client: &UnixStream, stop: &Stop) -> io::Result<()> {
+    pub(crate) fn serve(&self, client: &UnixStream, stop: &Stop) -> io::Result<()> {
         client.set_write_timeout(Some(PATIENCE))?;
         let mut agent = None;
         while let Some(message) = receive(client, stop)? {
             let answer = match (Request::parse(&message), self) {
                 (None, _) => protocol::failure(),
                 (Some(request), Self::Keys(keyring)) => keyring.answer(&request),
-                (Some(_), Self::Agent(path)) => {
+                (Some(_), Self::Socket(path)) => {
                     let agent = match &agent {
                         Some(agent) => agent,
                         None => agent.insert(connect(path)?),

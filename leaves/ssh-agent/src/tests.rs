@@ -6,14 +6,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
 
 use kiln_testbed::{Daemon, Tool, need, run};
 
-use super::protocol::{Request, RsaHash};
+use super::protocol::{self, Request, RsaHash};
 use super::*;
 
-fn owner() -> FileOwner {
-    FileOwner {
+fn owner() -> SocketOwner {
+    SocketOwner {
         mode: 0o640,
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
@@ -22,14 +23,13 @@ fn owner() -> FileOwner {
 
 struct Site {
     directory: tempfile::TempDir,
-    store: Store,
 }
 
 impl Site {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("state")).unwrap();
-        Self { directory, store }
+        fs::create_dir(directory.path().join("socket")).unwrap();
+        Self { directory }
     }
 
     fn make_key(&self, keygen: &Tool, name: &str, flags: &[&str]) -> PathBuf {
@@ -44,11 +44,13 @@ impl Site {
         path
     }
 
-    fn open(&self, source: AgentSource) -> Box<dyn AgentSocket> {
-        let id = "default".to_owned();
-        let agents = BuildAgents::new(&self.store, &[AgentRequest { id, source }]).unwrap();
-        assert!(agents.open("other", owner()).unwrap().is_none());
-        agents.open("default", owner()).unwrap().unwrap()
+    fn open(&self, agent: Agent) -> ListeningSocket {
+        let directory = self.directory.path().join("socket");
+        ListeningSocket::open(&directory, Arc::new(agent), owner()).unwrap()
+    }
+
+    fn open_keys(&self, paths: &[PathBuf]) -> ListeningSocket {
+        self.open(Agent::Keys(Keyring::read(paths).unwrap()))
     }
 }
 
@@ -81,7 +83,7 @@ fn numbers_with_zeros_in_front_are_read() {
             site.make_key(&keygen, &format!("key{number}"), &flags)
         })
         .collect();
-    let socket = site.open(AgentSource::Keys(keys.clone()));
+    let socket = site.open_keys(&keys);
     for key in keys {
         let key = key.with_extension("pub");
         let tried = ask(&ssh_add, socket.path(), &["-T", key.to_str().unwrap()]);
@@ -98,7 +100,7 @@ fn keys_sign_what_openssh_verifies() {
         .iter()
         .map(|(name, flags)| site.make_key(&keygen, name, flags))
         .collect();
-    let socket = site.open(AgentSource::Keys(keys.clone()));
+    let socket = site.open_keys(&keys);
     let listed = ask(&ssh_add, socket.path(), &["-L"]);
     let listed = String::from_utf8(listed.stdout).unwrap();
     let written: String = keys
@@ -188,7 +190,7 @@ fn an_agent_is_asked_and_not_changed() {
     // The person can.
     let added = ask(&ssh_add, &path, &[key.to_str().unwrap()]);
     assert!(added.status.success(), "{added:?}");
-    let socket = site.open(AgentSource::Socket(path.clone()));
+    let socket = site.open(Agent::Socket(path.clone()));
     let public = key.with_extension("pub");
     let tested = ask(&ssh_add, socket.path(), &["-T", public.to_str().unwrap()]);
     assert!(tested.status.success(), "{tested:?}");
@@ -203,7 +205,7 @@ fn an_agent_is_asked_and_not_changed() {
 #[test]
 fn sockets_belong_to_whom_they_should_and_go_with_their_value() {
     let site = Site::new();
-    let socket = site.open(AgentSource::Keys(Vec::new()));
+    let socket = site.open_keys(&[]);
     let path = socket.path().to_owned();
     let metadata = fs::metadata(&path).unwrap();
     assert_eq!(metadata.mode() & 0o7777, 0o640);
@@ -244,15 +246,11 @@ fn keys_that_cannot_be_used_are_named() {
     let site = Site::new();
     let protected = ["-t", "ed25519", "-N", "secret"];
     let key = site.make_key(&keygen, "protected", &protected);
-    let request = AgentRequest {
-        id: "mine".to_owned(),
-        source: AgentSource::Keys(vec![key.clone()]),
-    };
-    let error = BuildAgents::new(&site.store, &[request]).unwrap_err();
+    let error = Keyring::read(std::slice::from_ref(&key)).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
-            "ssh agent mine: {}: passphrase protected keys are not supported; add it to an agent",
+            "{}: passphrase protected keys are not supported; add it to an agent",
             key.display()
         )
     );

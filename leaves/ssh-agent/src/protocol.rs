@@ -6,7 +6,7 @@
 use std::io;
 
 /// Bytes. OpenSSH's own limit (AGENT_MAX_LEN, authfd.c).
-pub(super) const LONGEST: usize = 256 << 10;
+pub(crate) const LONGEST: usize = 256 << 10;
 
 const FAILURE: u8 = 5;
 const REQUEST_IDENTITIES: u8 = 11;
@@ -19,7 +19,7 @@ const RSA_SHA2_512: u32 = 4;
 
 /// What a client may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Request<'a> {
+pub(crate) enum Request<'a> {
     /// For the public keys.
     Identities,
     /// For a signature.
@@ -35,7 +35,7 @@ pub(super) enum Request<'a> {
 
 /// A hash for RSA signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RsaHash {
+pub(crate) enum RsaHash {
     /// `rsa-sha2-256`.
     Sha256,
     /// `rsa-sha2-512`.
@@ -44,7 +44,7 @@ pub(super) enum RsaHash {
 
 impl<'a> Request<'a> {
     /// Reads a message without its length; none for everything that is refused.
-    pub(super) fn parse(message: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(message: &'a [u8]) -> Option<Self> {
         let (kind, mut rest) = message.split_first()?;
         match *kind {
             REQUEST_IDENTITIES if rest.is_empty() => Some(Self::Identities),
@@ -68,12 +68,12 @@ impl<'a> Request<'a> {
 }
 
 /// Returns the answer that says no, without its length.
-pub(super) fn failure() -> Vec<u8> {
+pub(crate) fn failure() -> Vec<u8> {
     vec![FAILURE]
 }
 
 /// Returns the answer that lists public keys and their comments, without its length.
-pub(super) fn identities<'a>(keys: impl ExactSizeIterator<Item = (&'a [u8], &'a str)>) -> Vec<u8> {
+pub(crate) fn identities<'a>(keys: impl ExactSizeIterator<Item = (&'a [u8], &'a str)>) -> Vec<u8> {
     let mut answer = vec![IDENTITIES_ANSWER];
     answer.extend(length(keys.len()));
     for (key, comment) in keys {
@@ -84,7 +84,7 @@ pub(super) fn identities<'a>(keys: impl ExactSizeIterator<Item = (&'a [u8], &'a 
 }
 
 /// Returns the answer that holds a signature, without its length.
-pub(super) fn signature(algorithm: &str, blob: &[u8]) -> Vec<u8> {
+pub(crate) fn signature(algorithm: &str, blob: &[u8]) -> Vec<u8> {
     let mut signature = Vec::new();
     push_string(&mut signature, algorithm.as_bytes());
     push_string(&mut signature, blob);
@@ -97,7 +97,7 @@ pub(super) fn signature(algorithm: &str, blob: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// When it is longer than messages may be.
-pub(super) fn framed(message: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn framed(message: &[u8]) -> io::Result<Vec<u8>> {
     if message.len() > LONGEST {
         return Err(io::ErrorKind::InvalidData.into());
     }
@@ -107,7 +107,7 @@ pub(super) fn framed(message: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Appends a string with its length.
-pub(super) fn push_string(bytes: &mut Vec<u8>, string: &[u8]) {
+pub(crate) fn push_string(bytes: &mut Vec<u8>, string: &[u8]) {
     bytes.extend(length(string.len()));
     bytes.extend_from_slice(string);
 }
@@ -118,7 +118,7 @@ fn length(length: usize) -> [u8; 4] {
         .to_be_bytes()
 }
 
-pub(super) fn take_string<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn take_string<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     let (string, rest) = rest.split_at_checked(length)?;
