@@ -30,7 +30,7 @@ mod sys;
 
 pub use cgroup::limits_refused;
 pub use device::{Device, DeviceKind, DeviceNumber};
-pub use executor::{Ended, Executor, LocalExecutor, Output, Read, Running, Stream};
+pub use executor::{Born, Ended, Executor, LocalExecutor, Output, Read, Running, Stream};
 pub use job::{
     Access, BUILD_HOSTNAME, Changes, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, Mount, MountSource,
     Network, OuterProc, Process, ProcessUser, Resources, Root, Security, Streams, Ulimit,

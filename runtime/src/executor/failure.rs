@@ -96,6 +96,7 @@ pub(super) fn explain(plan: &Plan, record: Record, head: &[u8]) -> Result<End, E
         Stage::DetachOldRoot => "letting go of the old root",
         Stage::Hostname => "setting the host name",
         Stage::Loopback => "starting the loopback device",
+        Stage::Go => "waiting for the network",
         Stage::CgroupNamespace => "making a control group namespace",
         Stage::BoundingSet => "reducing the capability bounding set",
         Stage::Filter => "loading the system call filter",

@@ -5,6 +5,7 @@
 //! [`crate::sys`] clones and configures the process, [`supervise`] carries its output and waits,
 //! and [`stubs`] removes the mount points that had to be created.
 
+mod born; // a process that is not the program yet
 mod builtin; // what every sandbox has
 mod closing; // roots that nobody writes to any more
 mod detached; // mounts for a child to put in place
@@ -27,14 +28,24 @@ mod surroundings; // what all jobs share
 mod unstartable; // why a program was not started
 
 use std::fmt;
+use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use kiln_threads::Stop;
 
+use self::prepare::Beginning;
+use crate::{ExecError, Job, Outcome};
 pub use running::{Ended, Running};
 pub use streams::Read;
 pub(crate) use surroundings::Surroundings;
 
+use kiln_threads::Stop;
+
+use self::prepare::Beginning;
+use crate::{ExecError, Job, Outcome};
+
+use self::prepare::Beginning;
 use crate::{ExecError, Job, Outcome};
 
 /// Runs jobs, here or elsewhere.
@@ -93,7 +104,32 @@ impl LocalExecutor {
     /// # Errors
     /// The job cannot be run.
     pub fn start(&self, job: &Job) -> Result<Running, ExecError> {
-        prepare::start(&self.surroundings, job)
+        prepare::start(&self.surroundings, job, Beginning::AtOnce)
+    }
+
+    /// Starts a job whose process waits, with all its namespaces made, until `plug` has put
+    /// something into them: a network. Nothing of the image runs before that, and nothing at all
+    /// if it fails.
+    ///
+    /// # Errors
+    /// The job cannot be run, or what `plug` says.
+    pub fn start_plugged(
+        &self,
+        job: &Job,
+        plug: impl FnOnce(&Born<'_>) -> io::Result<()>,
+    ) -> Result<Running, ExecError> {
+        let running = prepare::start(&self.surroundings, job, Beginning::WhenLetGo)?;
+        let born = Born::new(running.end(), self.surroundings.proc.as_fd());
+        match plug(&born).and_then(|()| running.let_go()) {
+            Ok(()) => Ok(running),
+            Err(source) => {
+                running.give_up();
+                Err(ExecError::Setup {
+                    what: "plugging in the network".to_owned(),
+                    source,
+                })
+            }
+        }
     }
 }
 

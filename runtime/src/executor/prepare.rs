@@ -32,7 +32,20 @@ use crate::{
 /// Where programs are looked for without a `PATH` (moby: `system.DefaultPathEnv`).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, ExecError> {
+/// When a process goes on to become the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// As soon as its surroundings are made.
+    AtOnce,
+    /// When it is let go then.
+    WhenLetGo,
+}
+
+pub(super) fn start(
+    surroundings: &Surroundings,
+    job: &Job,
+    beginning: Beginning,
+) -> Result<Running, ExecError> {
     let program = job.process.argv.first().ok_or(ExecError::NoCommand)?;
     let mounts = mounts_in_order(job);
     let identity = identity(surroundings, job)?;
@@ -116,6 +129,7 @@ pub(super) fn start(surroundings: &Surroundings, job: &Job) -> Result<Running, E
             mounts: &steps.steps,
             hostname: job.hostname.as_bytes(),
             loopback: job.network == Network::None,
+            waits_for_go: beginning == Beginning::WhenLetGo,
             limits: &limits,
             cwd: cwd.as_ref(),
             forbidden: &forbidden,

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
 
 use super::sockets::Sockets;
 use crate::sys::{HEAD_BYTES, RECORD_BYTES, Record};
@@ -41,6 +41,18 @@ impl Report {
     /// refused, as far as it is known.
     pub(super) fn failure(&self) -> Option<(Record, &[u8])> {
         self.failure.map(|record| (record, self.head.as_slice()))
+    }
+
+    /// Lets a process go on that waits. One that has failed meanwhile says so itself.
+    pub(super) fn let_go(&self) -> Result<(), Errno> {
+        let Some(to) = &self.from else {
+            return Ok(());
+        };
+        let sent = rustix::io::retry_on_intr(|| rustix::net::send(to, b"g", SendFlags::NOSIGNAL));
+        match sent {
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Reads what has arrived.

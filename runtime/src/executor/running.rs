@@ -219,15 +219,25 @@ impl Running {
     /// Ends a process that cannot be watched: without a view of it there is no point in letting it
     /// run. Returns the reason as an error of the job.
     #[must_use]
-    pub fn abandon(mut self, reason: io::Error) -> ExecError {
-        self.process.kill();
-        let _ = self.process.reap();
-        self.plan.stubs.remove();
-        self.groups.remove_limits();
+    pub fn abandon(self, reason: io::Error) -> ExecError {
+        self.give_up();
         ExecError::Prepare {
             what: "watching the process".to_owned(),
             source: reason,
         }
+    }
+
+    /// Ends a process, whatever it does, and removes what is left of it.
+    pub(super) fn give_up(mut self) {
+        self.process.kill();
+        let _ = self.process.reap();
+        self.plan.stubs.remove();
+        self.groups.remove_limits();
+    }
+
+    /// Lets a process go on that waits to become the program.
+    pub(super) fn let_go(&self) -> io::Result<()> {
+        Ok(self.report.let_go()?)
     }
 }
 

@@ -34,10 +34,7 @@ impl Spawned {
 
     /// Looks up its id in the caller's namespace; none if it was reaped.
     pub(crate) fn id(&self) -> Option<u32> {
-        let number = self.pidfd.as_raw_fd();
-        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-        let id = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-        id.trim().parse().ok()
+        process_id(self.pidfd.as_fd())
     }
 
     /// Kills it, and with it all processes of its namespace.
@@ -61,6 +58,15 @@ impl Spawned {
             (None, None) => Err(Errno::CHILD),
         }
     }
+}
+
+/// Looks up the id of a process in the caller's namespace; none if it was reaped.
+pub(crate) fn process_id(process: BorrowedFd<'_>) -> Option<u32> {
+    let number = process.as_raw_fd();
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+    let id = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    // 0 is one of another namespace, -1 one that was reaped.
+    id.trim().parse().ok().filter(|id| *id > 0)
 }
 
 impl Drop for Spawned {

@@ -29,7 +29,7 @@ pub(crate) use calls::{Call, WantedSocket, give_socket};
 pub use children::await_children;
 pub use closed::was_closed;
 pub(crate) use exec::{Arguments, Strings};
-pub(crate) use fork::{Ending, Namespaces, Spawned, spawn};
+pub(crate) use fork::{Ending, Namespaces, Spawned, process_id, spawn};
 pub use heap::share_heap;
 pub(crate) use helper::{Helper, HelperTask};
 pub(crate) use keeper::Keeper;

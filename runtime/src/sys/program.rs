@@ -36,6 +36,8 @@ pub(crate) struct Program<'a> {
     pub(crate) hostname: &'a [u8],
     /// Whether to start the loopback device of a new network namespace.
     pub(crate) loopback: bool,
+    /// Whether to wait for a byte on the socket for records before anything of the image is touched.
+    pub(crate) waits_for_go: bool,
     /// Resource limits.
     pub(crate) limits: &'a [(Resource, Rlimit)],
     /// The working directory; none for the root.

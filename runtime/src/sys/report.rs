@@ -52,6 +52,8 @@ stages! {
     Hostname,
     /// Starting the loopback device.
     Loopback,
+    /// Waiting until kiln lets it go on.
+    Go,
     /// Leaving the parent's control group namespace.
     CgroupNamespace,
     /// Setting resource limit `index`.

@@ -22,6 +22,7 @@ mod handed_out;
 mod i386;
 mod lifecycle;
 mod mount_points;
+mod plugged;
 mod process;
 mod secrets;
 mod security;
@@ -112,6 +113,7 @@ fn inside(words: &[String]) -> ExitCode {
         starting::CASES,
         foreign::CASES,
         lifecycle::CASES,
+        plugged::CASES,
     ];
     let code = run_cases(&all, words, &fixture);
     drop(fixture);

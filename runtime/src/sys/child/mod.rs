@@ -73,7 +73,21 @@ fn prepare(program: &Program<'_>) -> Step<()> {
         raw::start_loopback().during(Stage::Loopback, 0)?;
     }
     tree::enter_root(program)?;
-    rustix::system::sethostname(program.hostname).during(Stage::Hostname, 0)
+    rustix::system::sethostname(program.hostname).during(Stage::Hostname, 0)?;
+    if program.waits_for_go {
+        wait_for_go(program).during(Stage::Go, 0)?;
+    }
+    Ok(())
+}
+
+/// Waits for kiln, which is putting something into the new namespaces. If kiln gives that up, it kills
+/// this process; if kiln ends, the keeper does.
+fn wait_for_go(program: &Program<'_>) -> Result<(), Errno> {
+    let mut go = [0];
+    match rustix::io::retry_on_intr(|| rustix::io::read(program.report, &mut go))? {
+        0 => Err(Errno::CANCELED),
+        _ => Ok(()),
+    }
 }
 
 /// Leaves the process with nothing of kiln's, in its directory, as its user.

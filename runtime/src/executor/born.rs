@@ -1,0 +1,40 @@
+//! A process that has its namespaces and is not the program yet.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::sys;
+
+/// A process that waits in its new namespaces for what the caller puts into them.
+#[derive(Debug)]
+pub struct Born<'a> {
+    process: BorrowedFd<'a>,
+    proc: BorrowedFd<'a>,
+}
+
+impl<'a> Born<'a> {
+    pub(super) fn new(process: BorrowedFd<'a>, proc: BorrowedFd<'a>) -> Self {
+        Self { process, proc }
+    }
+
+    /// Returns a descriptor of the process, which `setns` takes.
+    #[must_use]
+    pub fn process(&self) -> BorrowedFd<'a> {
+        self.process
+    }
+
+    /// Opens the process's network namespace; that of the host for a job on the host's network.
+    ///
+    /// # Errors
+    /// The process was killed meanwhile.
+    pub fn network(&self) -> io::Result<OwnedFd> {
+        // It stays the same process's until that is reaped, which only its starter does.
+        let id = sys::process_id(self.process).ok_or(Errno::SRCH)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let path = format!("{id}/ns/net");
+        Ok(rustix::fs::openat(self.proc, path, flags, Mode::empty())?)
+    }
+}
