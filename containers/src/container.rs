@@ -4,17 +4,17 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kiln_files::remove_tree;
 
-use crate::control::{Answer, Client, Request};
+use crate::attach::{Attachment, Attended};
+use crate::client::Client;
 use crate::held::Held;
 use crate::log::{Follow, LogReader};
-use crate::monitor::{Attachment, Attended};
+use crate::requests::{Answer, Request};
 use crate::state::{Spec, State, Status};
-use crate::{ContainerError, ContainerId, ContainerName, SignalNumber};
+use crate::{ContainerError, ContainerId, ContainerName, Monitor, SignalNumber};
 
 /// How long somebody who holds a container that does not run may take to start or to leave it.
 const MOMENT: Duration = Duration::from_secs(10);
@@ -114,6 +114,22 @@ impl Container {
         })
     }
 
+    /// Reads what became of it when its monitor has hung up without a word. One that was killed lets
+    /// go of its connections, and a moment later of the lock.
+    pub(crate) fn state_after_silence(&self) -> Result<State, ContainerError> {
+        let until = Instant::now() + MOMENT;
+        loop {
+            let state = match self.state() {
+                Err(ContainerError::NotFound(_)) => return Ok(State::CREATED.abandoned()),
+                other => other?,
+            };
+            if state.status != Status::Running || Instant::now() > until {
+                return Ok(state);
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+
     /// Says whether somebody holds it: its monitor, or who has made it and is about to start it.
     ///
     /// # Errors
@@ -138,22 +154,25 @@ impl Container {
         }
     }
 
-    /// Runs it here, to its end. `attachment` connects it to the user.
+    /// Starts it and stays with it to its end. `attachment` connects it to the user. Whatever becomes
+    /// of this process, the container goes on.
     ///
     /// # Errors
-    /// It runs already, or the disk. What goes wrong inside is in the state.
-    pub fn run(&self, attachment: Attachment<'_>) -> Result<Attended, ContainerError> {
-        self.hold()?.run(attachment)
+    /// It runs already, or the monitor could not be started. What goes wrong inside is in the state.
+    pub fn run(
+        &self,
+        monitor: Monitor,
+        attachment: Attachment<'_>,
+    ) -> Result<Attended, ContainerError> {
+        self.hold()?.run(monitor, attachment)
     }
 
-    /// Starts it with a monitor of its own: `command` is a program that enters its namespaces and
-    /// calls [`super::monitor::main`] with this container's directory. Returns once it runs, or with the
-    /// state that says why it does not.
+    /// Starts it. Returns once it runs, or with the state that says why it does not.
     ///
     /// # Errors
     /// It runs already, or the monitor could not be started.
-    pub fn start_detached(&self, command: Command) -> Result<State, ContainerError> {
-        self.hold()?.start_detached(command)
+    pub fn start_detached(&self, monitor: Monitor) -> Result<State, ContainerError> {
+        self.hold()?.start_detached(monitor)
     }
 
     /// Sends a signal to its first process.
@@ -205,9 +224,10 @@ impl Container {
             let at = || ContainerError::at(&self.directory);
             client.wait(None).map_err(at())?;
             // What it removed or could not write down is known to its monitor alone.
-            if let Some(state) = client.last_words().map_err(at())? {
-                return Ok(state);
+            if let Some(words) = client.last_words().map_err(at())? {
+                return Ok(words.state);
             }
+            return self.state_after_silence();
         }
         self.state()
     }
@@ -279,25 +299,18 @@ impl Container {
         Ok(Held::new(self.clone(), lock))
     }
 
-    /// Takes over the lock of whoever started this process, who handed it over as standard input.
-    pub(crate) fn hold_handed_over(&self) -> Result<Held, ContainerError> {
+    /// Holds it by a lock that whoever started this process has handed over.
+    pub(crate) fn hold_by(&self, lock: File) -> Result<Held, ContainerError> {
         let path = self.directory.join("lock");
-        let at = || ContainerError::at(&path);
         let own = fs::metadata(&path).map_err(|source| self.missing(&path, source))?;
-        let handed = rustix::stdio::stdin().try_clone_to_owned().map_err(at())?;
-        let handed = File::from(handed);
-        let found = handed.metadata().map_err(at())?;
+        let found = lock.metadata().map_err(ContainerError::at(&path))?;
         if (found.dev(), found.ino()) != (own.dev(), own.ino()) {
             return self.hold();
         }
-        let null = File::open("/dev/null").map_err(ContainerError::at(Path::new("/dev/null")))?;
-        rustix::stdio::dup2_stdin(null)
-            .map_err(io::Error::from)
-            .map_err(at())?;
-        match handed.try_lock() {
-            Ok(()) => Ok(Held::new(self.clone(), handed)),
+        match lock.try_lock() {
+            Ok(()) => Ok(Held::new(self.clone(), lock)),
             Err(TryLockError::WouldBlock) => Err(ContainerError::AlreadyRunning(self.id.clone())),
-            Err(TryLockError::Error(source)) => Err(at()(source)),
+            Err(TryLockError::Error(source)) => Err(ContainerError::Io { path, source }),
         }
     }
 
@@ -319,7 +332,7 @@ impl Container {
             .ask(request)
             .map_err(ContainerError::at(&self.directory))?
         {
-            Some(Answer::Done) => Ok(Some(())),
+            Some(Answer::Done | Answer::Started(_) | Answer::NotStarted(_)) => Ok(Some(())),
             Some(Answer::Failed(reason)) => Err(ContainerError::Refused {
                 id: self.id.clone(),
                 reason,

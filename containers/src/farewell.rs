@@ -1,52 +1,51 @@
-//! How a container in the foreground ends when whoever watched it has gone.
+//! How a container in the foreground is asked to end when its output has nowhere to go.
 //!
-//! Its output goes nowhere, as that of `yes | head -1`, or its user has pressed Ctrl-C three times.
-//! With nobody beside it, it cannot go on; so it is asked to end as `stop` would ask, and killed
-//! when its time is over: at once if it does not listen.
+//! As that of `yes | head -1`: nobody would ever see what it goes on to write. So it is asked to
+//! end as `stop` would ask, and killed when its time is over: at once if it does not listen.
 
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 
-use crate::SignalNumber;
-use crate::monitor::Departure;
-use crate::state::Spec;
-use kiln_runtime::Running;
+use crate::{Container, SignalNumber, Spec};
 
 /// Docker's client leaves when it is asked for the third time.
 const REQUESTS: u32 = 3;
 
 /// What is known of the end that is wished for.
-pub(crate) struct Farewell<'w> {
+pub(crate) struct Farewell<'c> {
+    container: &'c Container,
     stop_signal: SignalNumber,
     stop_timeout: Duration,
-    departure: &'w mut Option<Departure>,
     deadline: Option<Instant>,
     requests: u32,
 }
 
-impl<'w> Farewell<'w> {
-    pub(crate) fn new(spec: &Spec, departure: &'w mut Option<Departure>) -> Self {
+impl<'c> Farewell<'c> {
+    pub(crate) fn new(container: &'c Container, spec: &Spec) -> Self {
         Self {
+            container,
             stop_signal: spec.stop_signal,
             stop_timeout: spec.stop_timeout,
-            departure,
             deadline: None,
             requests: 0,
         }
     }
 
-    /// Asks a container to end, or ends it.
-    pub(crate) fn say(&mut self, running: &Running, departure: Departure) {
-        let is_urgent = matches!(departure, Departure::Asked);
-        self.departure.get_or_insert(departure);
-        let listens = |process| catches(process, self.stop_signal);
-        let may_listen = !is_urgent && running.id().is_none_or(listens);
-        if may_listen && running.send_signal(self.stop_signal.number()).is_ok() {
+    /// Asks a container to end, or ends it. `process` is its first one.
+    pub(crate) fn say(&mut self, process: Option<u32>) {
+        let listens = process.is_none_or(|process| catches(process, self.stop_signal));
+        if listens && self.container.kill(self.stop_signal).is_ok() {
             self.deadline = Instant::now().checked_add(self.stop_timeout);
         } else {
-            running.kill();
+            self.end();
         }
+    }
+
+    /// Ends the container.
+    pub(crate) fn end(&self) {
+        // If it does not run, that is what is wanted.
+        let _ = self.container.kill(SignalNumber::KILL);
     }
 
     /// Counts a signal; says whether its sender has lost patience.

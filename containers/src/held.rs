@@ -1,17 +1,19 @@
 //! A container that nobody else can run or remove meanwhile.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 
 use kiln_files::remove_tree;
 
+use crate::attach::{Attachment, Attended, Session};
+use crate::client::Client;
+use crate::farewell::Farewell;
 use crate::files::{Reserve, json, settle, write_file};
-use crate::monitor::{self, Announcement, Attachment, Attended};
+use crate::requests::{Answer, Request};
 use crate::state::{Removal, State};
-use crate::{Container, ContainerError};
+use crate::{Container, ContainerError, Monitor};
 
 /// A container whose lock this process holds: it is about to run or to go, and nobody takes it for
 /// one that is of no use.
@@ -47,36 +49,43 @@ impl Held {
     /// As [`Container::run`].
     ///
     /// # Errors
-    /// The disk. What goes wrong inside is in the state.
-    pub fn run(self, attachment: Attachment<'_>) -> Result<Attended, ContainerError> {
-        monitor::run(self, attachment, |_| {})
+    /// The monitor could not be started. What goes wrong inside is in the state.
+    pub fn run(
+        self,
+        monitor: Monitor,
+        attachment: Attachment<'_>,
+    ) -> Result<Attended, ContainerError> {
+        let container = self.container.clone();
+        let spec = container.spec()?;
+        let at = || ContainerError::at(container.directory());
+        let (ours, theirs) = UnixStream::pair().map_err(at())?;
+        let request = Request::Attach {
+            input: attachment.input.is_some(),
+        };
+        let client = self.hand_over(monitor, Some((&request, theirs)))?;
+        let farewell = Farewell::new(&container, &spec);
+        Session::new(
+            &container,
+            client,
+            ours,
+            attachment,
+            farewell,
+            spec.framing(),
+        )
+        .map_err(at())?
+        .attend()
     }
 
     /// As [`Container::start_detached`].
     ///
     /// # Errors
     /// The monitor could not be started.
-    pub fn start_detached(self, mut command: Command) -> Result<State, ContainerError> {
-        let container = self.container;
-        let mut monitor = command
-            // The lock itself: nobody can come in between.
-            .stdin(Stdio::from(self.lock))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .current_dir("/")
-            // Out of reach of the keys of this terminal.
-            .process_group(0)
-            .spawn()
-            .map_err(ContainerError::at(Path::new(command.get_program())))?;
-        drop(command);
-        let mut line = String::new();
-        if let Some(stdout) = monitor.stdout.take() {
-            BufReader::new(stdout)
-                .read_line(&mut line)
-                .map_err(ContainerError::at(container.directory()))?;
-        }
-        match serde_json::from_str(&line) {
-            Ok(Announcement::Started(state) | Announcement::Failed(state)) => {
+    pub fn start_detached(self, monitor: Monitor) -> Result<State, ContainerError> {
+        let container = self.container.clone();
+        let mut client = self.hand_over(monitor, None)?;
+        let answer = client.next_answer();
+        match answer.map_err(ContainerError::at(container.directory()))? {
+            Some(Answer::Started(state) | Answer::NotStarted(state)) => {
                 // Whoever is told that it runs finds it after a loss of power. One that removes
                 // itself may be gone by now, and would not stay anyway.
                 match container.spec() {
@@ -87,16 +96,35 @@ impl Held {
                 }
                 Ok(state)
             }
-            Ok(Announcement::Refused(reason)) => Err(ContainerError::Refused {
+            Some(Answer::Failed(reason)) => Err(ContainerError::Refused {
                 id: container.id().clone(),
                 reason,
             }),
-            Err(_) => {
-                // It is ending or never began.
-                let _ = monitor.wait();
-                Err(ContainerError::NoMonitor(container.id().clone()))
-            }
+            // It is ending or never began.
+            Some(Answer::Done) | None => Err(ContainerError::NoMonitor(container.id().clone())),
         }
+    }
+
+    /// Gives the container to a monitor and asks that to start it; before that, somebody may be
+    /// attached.
+    fn hand_over(
+        self,
+        monitor: Monitor,
+        attached: Option<(&Request, UnixStream)>,
+    ) -> Result<Client, ContainerError> {
+        let hand_over = || {
+            // The lock itself: nobody can come in between.
+            let client = Client::new(monitor.take_over(&self.lock)?);
+            if let Some((request, socket)) = attached {
+                client.send_with(request, socket.as_fd())?;
+            }
+            client.send(&Request::Start)?;
+            Ok(client)
+        };
+        hand_over().map_err(|error: io::Error| match error.kind() {
+            io::ErrorKind::BrokenPipe => ContainerError::NoMonitor(self.container.id().clone()),
+            _ => ContainerError::at(self.container.directory())(error),
+        })
     }
 
     /// Makes sure that two states can be written, that it runs and that it ended, though the

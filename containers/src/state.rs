@@ -7,8 +7,9 @@ use std::time::Duration;
 use kiln_oci::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::frames::Framing;
 use crate::{ContainerId, SignalNumber};
-use kiln_runtime::{Job, Root, Writable};
+use kiln_runtime::{Job, Root, Streams, Writable};
 
 /// Everything decided when a container was made. Never changes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +37,14 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Returns how the streams share a connection.
+    pub(crate) fn framing(&self) -> Framing {
+        match self.job.process.streams {
+            Streams::Terminal(_) => Framing::Raw,
+            Streams::Output | Streams::Piped => Framing::Frames,
+        }
+    }
+
     /// Follows the container's directory to where it is now: all of the state directory may have
     /// been moved, or be mounted elsewhere.
     pub(crate) fn follow(&mut self, directory: &Path) {

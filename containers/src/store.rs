@@ -57,15 +57,20 @@ impl Containers {
         .map_err(ContainerError::at(root))
     }
 
-    /// Begins to make a container.
+    /// Returns where a container with this id has its files, or will have them.
+    #[must_use]
+    pub fn directory_of(&self, id: &ContainerId) -> PathBuf {
+        self.root.join(id.as_str())
+    }
+
+    /// Begins to make a container with a new id.
     ///
     /// # Errors
     /// The disk.
-    pub fn draft(&self) -> Result<Draft, ContainerError> {
+    pub fn draft(&self, id: ContainerId) -> Result<Draft, ContainerError> {
         fs::create_dir_all(&self.root).map_err(ContainerError::at(&self.root))?;
         let lock = self.lock()?;
         self.sweep_locked(&lock)?;
-        let id = ContainerId::random();
         let directory = self.root.join(format!("new-{id}"));
         // The kernel's scratch directory beside it is made anew at each start.
         let upper = directory.join("upper");
@@ -120,7 +125,7 @@ impl Containers {
                 .unwrap_or_else(|| ContainerName::after(&draft.id)),
         };
         write_file(&draft.directory.join("name"), name.as_str().as_bytes())?;
-        let directory = self.root.join(draft.id.as_str());
+        let directory = self.directory_of(&draft.id);
         fs::rename(&draft.directory, &directory).map_err(ContainerError::at(&directory))?;
         draft.is_finished = true;
         drop(lock);

@@ -1,58 +1,47 @@
-//! Everything that may happen while a container runs: output, input, requests, signals, its end.
+//! Everything that may happen while a container runs: output, input, requests, its end.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use kiln_runtime::{Ended, Read, Running, Stream};
 use rustix::event::{PollFd, PollFlags};
 
-use crate::Signals;
-use crate::control::{Answer, Listener, Request};
-use crate::farewell::Farewell;
+use crate::audience::Audience;
 use crate::held::Held;
 use crate::input::Input;
+use crate::listener::{Listener, Reply};
 use crate::log::LogWriter;
-use crate::monitor::{Attachment, Departure};
-use crate::outlet::{AT_ONCE_BYTES, Outlet};
+use crate::requests::{Answer, Request};
 use crate::state::State;
-use kiln_runtime::{Ended, Read, Running, Stream, WindowSize};
 
 /// What a running container's monitor watches, and what it needs to act on what happens.
-pub(crate) struct Watch<'w, 'a> {
+pub(crate) struct Watch<'w> {
     pub(crate) listener: &'w mut Listener,
     pub(crate) log: &'w mut LogWriter,
-    pub(crate) attachment: &'w mut Attachment<'a>,
-    pub(crate) outlet: &'w mut Outlet,
+    pub(crate) audience: &'w mut Audience,
     pub(crate) held: &'w mut Held,
     pub(crate) state: &'w mut State,
-    pub(crate) farewell: Farewell<'w>,
 }
 
 /// What became readable or writable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Output(Stream),
-    /// What a stream's output has to wait for.
-    Outlet(Stream),
+    /// Somebody who is attached, by number.
+    Member(usize, PollFlags),
     Ended,
     Report,
     /// A call that is for kiln to answer.
     Call,
     Request,
-    Input,
     Room,
-    Signal,
-    /// It was asked to end and has not.
-    Impatience,
 }
 
-impl Watch<'_, '_> {
-    pub(crate) fn until_end(
-        mut self,
-        running: &mut Running,
-        started: impl FnOnce(&State),
-    ) -> io::Result<Ended> {
-        let mut started = Some(started);
-        let mut input = Input::new(running, self.attachment.input);
+impl Watch<'_> {
+    pub(crate) fn until_end(mut self, running: &mut Running) -> io::Result<Ended> {
+        Input::prepare(running);
+        let mut input = Input::default();
+        let mut is_starting = true;
         let mut open = vec![Stream::Stdout, Stream::Stderr];
         if running.has_terminal() {
             open.pop();
@@ -62,58 +51,50 @@ impl Watch<'_, '_> {
             if input.is_over() {
                 running.close_input();
             }
-            let events = self.wait(running, &open, &input)?;
-            for event in events {
+            for event in self.wait(running, &open, &input)? {
                 match event {
-                    Event::Outlet(stream) => self.outlet.clear(stream),
                     Event::Output(stream) => {
-                        if self.outlet.is_clear(self.attachment, stream)?
-                            && !self.pass_on(running, stream, &mut buffer)?
-                        {
+                        if !self.pass_on(running, stream, &mut buffer)? {
                             open.retain(|other| *other != stream);
                         }
                     }
+                    Event::Member(number, seen) => self.audience.attend(number, seen, &mut input),
                     Event::Report => {
                         running.hear()?;
-                        self.see_start(running, &mut started);
+                        self.see_start(running, &mut is_starting);
                     }
                     Event::Call => running.answer_call(),
-                    Event::Request => {
-                        let running = &*running;
-                        self.listener.serve(|request| answer(running, request));
-                    }
-                    Event::Input => input.read(),
+                    Event::Request => self.serve(running),
                     Event::Room => input.write(running),
-                    Event::Signal => self.pass_signal_on(running),
-                    Event::Impatience => running.kill(),
                     Event::Ended => {
                         let ended = running.reap()?;
                         for &stream in &open {
                             running.read_rest(stream, &mut buffer, |bytes| {
                                 self.log.write(stream, bytes);
-                                self.attachment.output.is_none() || self.outlet.keep(stream, bytes)
+                                self.audience.give(stream, bytes);
+                                true
                             })?;
                         }
                         running.hear_all()?;
-                        self.see_start(running, &mut started);
+                        self.see_start(running, &mut is_starting);
                         return Ok(ended);
                     }
                 }
             }
+            self.audience.forget_those_who_left();
         }
     }
 
     /// Notes, once, that the process has become the program. The end of its report is that, unless
     /// it reported a failure.
-    fn see_start<F: FnOnce(&State)>(&mut self, running: &Running, started: &mut Option<F>) {
-        if running.report().is_some() || running.has_failed() {
+    fn see_start(&mut self, running: &Running, is_starting: &mut bool) {
+        if !*is_starting || running.report().is_some() || running.has_failed() {
             return;
         }
-        if let Some(started) = started.take() {
-            // There is room for it; whatever else is wrong with the disk need not end the container.
-            let _ = self.held.write_state(self.state);
-            started(self.state);
-        }
+        *is_starting = false;
+        // There is room for it; whatever else is wrong with the disk need not end the container.
+        let _ = self.held.write_state(self.state);
+        self.listener.announce(&Answer::Started(self.state.clone()));
     }
 
     /// Waits until something happens.
@@ -121,15 +102,18 @@ impl Watch<'_, '_> {
         &mut self,
         running: &Running,
         open: &[Stream],
-        input: &Input<'_>,
+        input: &Input,
     ) -> io::Result<Vec<Event>> {
-        let mut watched: Vec<(Event, BorrowedFd<'_>, PollFlags)> = open
-            .iter()
-            .map(|&stream| match self.outlet.full(self.attachment, stream) {
-                Some(outlet) => (Event::Outlet(stream), outlet, PollFlags::OUT),
-                None => (Event::Output(stream), running.output(stream), PollFlags::IN),
-            })
-            .collect();
+        let mut watched: Vec<(Event, BorrowedFd<'_>, PollFlags)> = Vec::new();
+        if self.audience.has_taken_all() {
+            watched.extend(
+                open.iter()
+                    .map(|&stream| (Event::Output(stream), running.output(stream), PollFlags::IN)),
+            );
+        }
+        for (number, member, flags) in self.audience.watched(input.has_room()) {
+            watched.push((Event::Member(number, flags), member, flags));
+        }
         if let Some(report) = running.report() {
             watched.push((Event::Report, report, PollFlags::IN));
         }
@@ -139,13 +123,8 @@ impl Watch<'_, '_> {
         for descriptor in self.listener.descriptors() {
             watched.push((Event::Request, descriptor, PollFlags::IN));
         }
-        if let Some(signals) = self.attachment.signals {
-            watched.push((Event::Signal, signals.as_fd(), PollFlags::IN));
-        }
-        match (input.source, input.pending.is_empty(), running.input()) {
-            (Some(source), true, Some(_)) => watched.push((Event::Input, source, PollFlags::IN)),
-            (_, false, Some(target)) => watched.push((Event::Room, target, PollFlags::OUT)),
-            _ => {}
+        if let (false, Some(target)) = (input.has_room(), running.input()) {
+            watched.push((Event::Room, target, PollFlags::OUT));
         }
         // Last, so that what was written before the end is seen before it.
         watched.push((Event::Ended, running.end(), PollFlags::IN));
@@ -153,16 +132,15 @@ impl Watch<'_, '_> {
             .iter()
             .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
             .collect();
-        let patience = self.farewell.patience();
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut events, patience.as_ref()))?;
-        if self.farewell.is_over() {
-            return Ok(vec![Event::Impatience]);
-        }
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut events, None))?;
         let mut happened: Vec<Event> = watched
             .iter()
             .zip(&events)
             .filter(|(_, event)| !event.revents().is_empty())
-            .map(|((event, ..), _)| *event)
+            .map(|((event, ..), seen)| match event {
+                Event::Member(number, _) => Event::Member(*number, seen.revents()),
+                other => *other,
+            })
             .collect();
         happened.dedup();
         Ok(happened)
@@ -175,46 +153,32 @@ impl Watch<'_, '_> {
         stream: Stream,
         buffer: &mut [u8],
     ) -> io::Result<bool> {
-        let most = match self.attachment.outlets {
-            Some(_) => AT_ONCE_BYTES,
-            None => buffer.len(),
-        };
-        let read = running.read(stream, &mut buffer[..most])?;
+        let read = running.read(stream, buffer)?;
         if let Read::Bytes(bytes) = read {
+            // First the log, which waits for nobody.
             self.log.write(stream, bytes);
-            if let Some(output) = &mut self.attachment.output
-                && let Err(error) = output(stream, bytes)
-            {
-                self.attachment.output = None;
-                self.farewell.say(running, Departure::Output(stream, error));
-            }
+            self.audience.give(stream, bytes);
         }
         Ok(read != Read::End)
     }
 
-    fn pass_signal_on(&mut self, running: &Running) {
-        let Some(signal) = self.attachment.signals.and_then(Signals::next) else {
-            return;
-        };
-        if self.farewell.is_asked_too_often(signal) {
-            self.farewell.say(running, Departure::Asked);
-            return;
-        }
-        let size = self.attachment.terminal.and_then(WindowSize::of);
-        match (signal.number() == libc::SIGWINCH, size) {
-            (true, Some(size)) => {
-                let _ = answer(running, Request::Resize(size));
-            }
-            (true, None) => {}
-            (false, _) => {
-                let _ = answer(running, Request::Signal(signal));
-            }
-        }
+    fn serve(&mut self, running: &Running) {
+        let audience = &mut *self.audience;
+        self.listener.serve(|request, descriptor| {
+            Reply::Now(answer(running, audience, request, descriptor))
+        });
     }
 }
 
-fn answer(running: &Running, request: Request) -> Answer {
+fn answer(
+    running: &Running,
+    audience: &mut Audience,
+    request: Request,
+    descriptor: Option<OwnedFd>,
+) -> Answer {
     let result = match request {
+        Request::Start => Err(io::Error::other("it is already running")),
+        Request::Attach { input } => return audience.admit(descriptor, input),
         Request::Wait => Ok(()),
         Request::Signal(signal) => running.send_signal(signal.number()),
         Request::Resize(size) => running.resize(size),

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_containers::{
-    Container, ContainerError, ContainerName, Containers, Held, Removal, SignalNumber, Spec,
+    Container, ContainerError, ContainerId, ContainerName, Containers, Held, Removal, SignalNumber,
+    Spec,
 };
 use kiln_files::GuestPath;
 use kiln_oci::{Image, ImageRef, Platform, RunConfig, Timestamp};
@@ -32,6 +33,8 @@ const RESOLV_CONF_OF_HOST: &str = "resolv.conf.host";
 /// A container, as the command line describes it.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
+    /// What it will be called whatever its name: nobody else has it.
+    pub id: ContainerId,
     /// Name, id or digest of a local image.
     pub image: String,
     /// `--platform`: which image of an index; this machine's if absent.
@@ -113,7 +116,7 @@ impl Engine {
         let view = ParentView::new(&layers).map_err(|error| failed(&error))?;
         let containers = self.containers()?;
         let draft = containers
-            .draft()
+            .draft(request.id.clone())
             .map_err(|error| container_error(&error))?;
         let hostname = match &request.hostname {
             Some(hostname) => hostname.clone(),

@@ -39,5 +39,6 @@ pub use job::{
 pub use outcome::{End, ExecError, Observed, Outcome, Warning};
 pub use secret::SecretBytes;
 pub use sys::{
-    await_children, end_with_parent, proc_is_refused, share_heap, take_signals, was_closed,
+    accept_signals, await_children, end_with_parent, proc_is_refused, share_heap, take_signals,
+    was_closed,
 };

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use kiln_containers::Container;
+use kiln_containers::{ContainerError, Monitor};
 
 use super::failures::failure;
 use crate::failure::{Exit, Outcome};
 use crate::session;
 
-/// The hidden command that stands beside a detached container.
+/// The hidden command that stands beside a container.
 pub(crate) const MONITOR: &str = "container-monitor";
 
 /// Runs the monitor of a container.
@@ -19,11 +19,11 @@ pub(crate) fn monitor(directory: &Path) -> Outcome {
     Ok(Exit::SUCCESS)
 }
 
-/// Returns the command that starts the monitor of a container.
-pub(super) fn monitor_of(container: &Container) -> Command {
+/// Starts the monitor of a container that has this directory, or will have it.
+pub(super) fn start_monitor(directory: &Path) -> Result<Monitor, ContainerError> {
     let mut command = own_program();
-    command.arg(MONITOR).arg(container.directory());
-    command
+    command.arg(MONITOR).arg(directory);
+    Monitor::start(command)
 }
 
 /// Returns a command that starts this very program, even if its file was replaced or removed.

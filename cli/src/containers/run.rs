@@ -11,8 +11,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use kiln_containers::{
-    Attachment, Attended, Container, Departure, Held, RawTerminal, Removal, SignalNumber, Signals,
-    State,
+    Attachment, Attended, Container, ContainerId, Departure, Held, Monitor, RawTerminal, Removal,
+    SignalNumber, Signals, State,
 };
 use kiln_docker::units::parse_size;
 use kiln_engine::{Engine, Error, RunRequest};
@@ -21,7 +21,7 @@ use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, Network, Stream, Streams, WindowSize}
 use super::arguments::{PullPolicy, RunArguments};
 use super::describe::platform_of;
 use super::failures::failure;
-use super::monitor::{monitor_of, own_program};
+use super::monitor::{own_program, start_monitor};
 use super::words::lost_lines;
 use super::{limits, values};
 use crate::builds::{parse_extra_host, parse_ulimit, split_pair};
@@ -80,12 +80,11 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
     session::enter()?;
     if arguments.detach {
         let engine = session::open_to_work(environment)?;
+        let monitor = monitor_for(&request, &engine)?;
         let made = create(arguments, &engine, &request)?;
         drop(engine);
         let container = made.container().clone();
-        let state = made
-            .start_detached(monitor_of(&container))
-            .map_err(failure)?;
+        let state = made.start_detached(monitor).map_err(failure)?;
         if let Some(failure) = start_failure(&state) {
             return Err(failure);
         }
@@ -94,6 +93,7 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
     let signals = Signals::take()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let engine = session::open_to_work(environment)?;
+    let monitor = monitor_for(&request, &engine)?;
     let (over, until) = UnixStream::pair()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let made = std::thread::scope(|scope| {
@@ -107,7 +107,13 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
     // What the container needs is marked by the container; others may have the state directory for
     // themselves while it runs.
     drop(engine);
-    attached(arguments, made, &signals).map(Ended::With)
+    attached(arguments, made, monitor, &signals).map(Ended::With)
+}
+
+/// Starts the monitor of a container that is to be made, which comes to itself meanwhile.
+fn monitor_for(request: &RunRequest, engine: &Engine) -> Result<Monitor, Failure> {
+    let directory = engine.containers()?.directory_of(&request.id);
+    start_monitor(&directory).map_err(failure)
 }
 
 /// Returns why a container's process did not start, if it did not.
@@ -127,10 +133,9 @@ fn report(attended: Attended) -> Outcome {
     if state.lost_log_lines > 0 {
         terminal::warn(&lost_lines(state.lost_log_lines));
     }
-    if let Some(error) = attended.unwritten {
+    if let Some(reason) = attended.unwritten {
         terminal::warn(&format!(
-            "what became of the container is not written down: {}",
-            failure(error).message
+            "what became of the container is not written down: {reason}"
         ));
     }
     match attended.departure {
@@ -188,7 +193,12 @@ fn warn_of_platform(container: &Container) {
 }
 
 /// Runs a container to its end, connected to our own streams.
-fn attached(arguments: &RunArguments, made: Held, signals: &Signals) -> Result<Attended, Failure> {
+fn attached(
+    arguments: &RunArguments,
+    made: Held,
+    monitor: Monitor,
+    signals: &Signals,
+) -> Result<Attended, Failure> {
     let stdin = io::stdin();
     let has_terminal = arguments.tty && terminal::stdin_is_terminal();
     let raw = match has_terminal && arguments.interactive {
@@ -204,13 +214,16 @@ fn attached(arguments: &RunArguments, made: Held, signals: &Signals) -> Result<A
         Stream::Stderr => onward.stderr(bytes),
     };
     let (stdout, stderr) = (io::stdout(), io::stderr());
-    let attended = made.run(Attachment {
-        output: Some(&mut pass_on),
-        outlets: Some([stdout.as_fd(), stderr.as_fd()]),
-        input: arguments.interactive.then(|| stdin.as_fd()),
-        signals: Some(signals),
-        terminal: has_terminal.then(|| stdin.as_fd()),
-    });
+    let attended = made.run(
+        monitor,
+        Attachment {
+            output: Some(&mut pass_on),
+            outlets: Some([stdout.as_fd(), stderr.as_fd()]),
+            input: arguments.interactive.then(|| stdin.as_fd()),
+            signals: Some(signals),
+            terminal: has_terminal.then(|| stdin.as_fd()),
+        },
+    );
     drop(raw);
     attended.map_err(failure)
 }
@@ -293,6 +306,7 @@ fn request(arguments: &RunArguments, environment: &Environment) -> Result<RunReq
         .map_err(Failure::flag)?;
     let ulimits = arguments.ulimits.iter().map(|text| parse_ulimit(text));
     Ok(RunRequest {
+        id: ContainerId::random(),
         image: image.clone(),
         platform: platforms::one(arguments.platform.as_ref(), environment)?,
         command: command.to_vec(),

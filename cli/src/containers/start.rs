@@ -4,7 +4,7 @@ use clap::Args;
 use kiln_containers::ContainerError;
 
 use super::failures::failure;
-use super::monitor::monitor_of;
+use super::monitor::start_monitor;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::{session, terminal};
@@ -25,7 +25,8 @@ pub(crate) fn start(arguments: &StartArguments, environment: &Environment) -> Ou
     let start = |name: &str| -> Result<(), Failure> {
         let container = containers.find(name).map_err(failure)?;
         engine.renew_resolvers(&container);
-        match container.start_detached(monitor_of(&container)) {
+        let monitor = start_monitor(container.directory()).map_err(failure)?;
+        match container.start_detached(monitor) {
             // It runs, which is what was asked for.
             Err(ContainerError::AlreadyRunning(_)) => Ok(()),
             Err(error) => Err(failure(error)),

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kiln_testbed::{Tool, assert_no_leftovers, need, need_root};
+use kiln_testbed::{Tool, assert_no_leftovers, leftovers, need, need_root};
 
 use crate::harness::{Ended, Kiln, interrupt, names};
 
@@ -89,6 +89,7 @@ fn a_reader_that_takes_its_time_holds_up_nobody() {
     };
     assert_eq!(status.code(), Some(1));
     drop(output);
+    assert_eq!(kiln.ok(&["rm", "-f", "full"]), "full");
     assert_no_leftovers(kiln.scratch.path());
 }
 
@@ -168,7 +169,96 @@ fn the_third_request_is_granted() {
         ended.stderr,
         "\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n"
     );
-    assert_eq!(kiln.ok(&["ps", "-q"]), "");
+    // As docker's, the container goes on without it.
+    let names = ["ps", "--format", "{{.Names}}"];
+    assert_eq!(kiln.ok(&names), "stubborn");
+    assert_eq!(kiln.ok(&["stop", "-t", "0", "stubborn"]), "stubborn");
+    assert_no_leftovers(kiln.scratch.path());
+}
+
+/// Kills a kiln as nothing can be done about.
+fn kill(child: &mut Child) {
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+}
+
+/// A container has a process of its own beside it, also in the foreground.
+#[test]
+fn killing_kiln_leaves_the_container_to_its_monitor() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let script = "trap 'echo bye; exit 3' TERM; echo up; while :; do busybox sleep 0.05; done";
+    let (mut child, mut output) = foreground(&kiln, "kept", script);
+    kill(&mut child);
+    // Nobody has the other end of its output but kiln had it.
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "");
+    let names = ["ps", "--format", "{{.Names}}"];
+    assert_eq!(kiln.ok(&names), "kept");
+    assert_eq!(kiln.ok(&["stop", "kept"]), "kept");
+    assert_eq!(kiln.ok(&["logs", "kept"]), "up\nbye");
+    let state = "{{.State.Status}} {{.State.ExitCode}}";
+    assert_eq!(kiln.ok(&["inspect", "-f", state, "kept"]), "exited 3");
+    assert_no_leftovers(kiln.scratch.path());
+}
+
+#[test]
+fn killing_kiln_leaves_removal_to_the_monitor() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    // Its input ends with kiln.
+    let mut child = kiln
+        .command()
+        .args(["run", "--rm", "-i", "--name", "passing", "app", "sh", "-c"])
+        .arg("echo up; read line; busybox sleep 0.1; echo over")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n");
+    let held = child.stdin.take().unwrap();
+    kill(&mut child);
+    drop(held);
+    let containers = kiln.scratch.join("state/containers");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while names(&containers) != ["lock"] {
+        assert!(Instant::now() < deadline, "{:?}", names(&containers));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_no_leftovers(kiln.scratch.path());
+}
+
+/// A monitor that is killed takes the container along, and says nothing about it.
+#[test]
+fn killing_the_monitor_ends_the_container_and_kiln() {
+    let kiln = need!(Kiln::for_builds());
+    kiln.build_shell("app", "");
+    let (child, _output) = foreground(&kiln, "lost", "echo up; exec busybox sleep 100000");
+    let id = kiln.ok(&["inspect", "-f", "{{.Id}}", "lost"]);
+    let monitor = leftovers(kiln.scratch.path())
+        .iter()
+        .map(ToString::to_string)
+        .find(|found| found.contains("container-monitor") && found.contains(&id));
+    let monitor = monitor.unwrap();
+    let process = monitor
+        .split_whitespace()
+        .find(|word| word.parse::<u32>().is_ok());
+    let killed = Command::new("kill").args(["-9", process.unwrap()]).status();
+    assert!(killed.unwrap().success());
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 125, "{ended:#?}");
+    assert!(
+        ended
+            .stderr
+            .contains("the monitor of the container was killed"),
+        "{ended:#?}"
+    );
+    let state = "{{.State.Status}} {{.State.ExitCode}}";
+    assert_eq!(kiln.ok(&["inspect", "-f", state, "lost"]), "exited 137");
     assert_no_leftovers(kiln.scratch.path());
 }
 

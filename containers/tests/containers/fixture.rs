@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kiln_containers::{
-    Container, Containers, Draft, Follow, LogRecord, LogStream, Removal, SignalNumber, Spec, State,
+    Container, ContainerId, Containers, Draft, Follow, LogRecord, LogStream, Monitor, Removal,
+    SignalNumber, Spec, State,
 };
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
@@ -97,7 +98,7 @@ impl Fixture {
     /// Makes a container in a store of its own, with changes to what it is.
     pub(crate) fn make_with(&self, wish: &Wish<'_>, change: impl FnOnce(&mut Spec)) -> Container {
         let store = self.store();
-        let draft = store.draft().unwrap();
+        let draft = store.draft(ContainerId::random()).unwrap();
         let mut spec = self.spec(&draft, wish);
         change(&mut spec);
         store.create(draft, None, &spec).unwrap().release()
@@ -129,11 +130,11 @@ pub(crate) fn run_this_program(spec: &mut Spec, words: &[&str]) {
     }
 }
 
-/// Returns the command that runs this program again as the container's monitor.
-pub(crate) fn monitor_of(container: &Container) -> Command {
+/// Starts this program again, to be the container's monitor.
+pub(crate) fn monitor_of(container: &Container) -> Monitor {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg("--monitor").arg(container.directory());
-    command
+    Monitor::start(command).unwrap()
 }
 
 /// Starts a container with a monitor of its own.

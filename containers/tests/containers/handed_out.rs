@@ -10,7 +10,7 @@ use kiln_runtime::{Network, Stream};
 use kiln_testbed::{FLOOD_BYTES, flood, outsider};
 
 use crate::cases;
-use crate::fixture::{Fixture, Wish, log, run_this_program, text};
+use crate::fixture::{Fixture, Wish, log, monitor_of, run_this_program, text};
 
 pub(crate) const CASES: &[crate::Case] = cases![output_that_others_go_on_writing_ends];
 
@@ -41,7 +41,10 @@ fn output_that_others_go_on_writing_ends(fixture: &Fixture) {
         output: Some(&mut take),
         ..Attachment::default()
     };
-    let state = container.run(attachment).unwrap().state;
+    let state = container
+        .run(monitor_of(&container), attachment)
+        .unwrap()
+        .state;
     assert_eq!(state.exit_code, 0, "{state:?}");
     writer.join().unwrap();
     let records = log(&container, Follow::No);

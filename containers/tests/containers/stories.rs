@@ -6,8 +6,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use kiln_containers::{
-    Attachment, Container, ContainerError, ContainerName, Containers, Follow, Force, Held,
-    LogStream, Patience, Removal, SignalNumber, Signals, Status,
+    Attachment, Container, ContainerError, ContainerId, ContainerName, Containers, Follow, Force,
+    Held, LogStream, Patience, Removal, SignalNumber, Signals, Status,
 };
 use kiln_files::GuestPath;
 use kiln_runtime::{
@@ -54,7 +54,13 @@ pub(crate) fn foreground(root: &Path, name: &str) -> ExitCode {
         signals: Some(&signals),
         ..Attachment::default()
     };
-    ExitCode::from(container.run(attachment).unwrap().state.exit_code)
+    ExitCode::from(
+        container
+            .run(monitor_of(&container), attachment)
+            .unwrap()
+            .state
+            .exit_code,
+    )
 }
 
 fn foreground_run(fixture: &Fixture) {
@@ -69,7 +75,10 @@ fn foreground_run(fixture: &Fixture) {
         output: Some(&mut collect),
         ..Attachment::default()
     };
-    let state = container.run(attachment).unwrap().state;
+    let state = container
+        .run(monitor_of(&container), attachment)
+        .unwrap()
+        .state;
     assert_eq!((state.status, state.exit_code), (Status::Exited, 5));
     assert_eq!(container.state().unwrap(), state);
     assert!(state.started.unwrap() <= state.finished.unwrap());
@@ -87,7 +96,7 @@ fn changes_stay_between_runs(fixture: &Fixture) {
     for _ in 0..3 {
         assert_eq!(
             container
-                .run(Attachment::default())
+                .run(monitor_of(&container), Attachment::default())
                 .unwrap()
                 .state
                 .exit_code,
@@ -110,7 +119,7 @@ fn detached_run(fixture: &Fixture) {
         .unwrap_err();
     assert!(matches!(error, ContainerError::AlreadyRunning(_)));
     assert!(matches!(
-        container.run(Attachment::default()),
+        container.run(monitor_of(&container), Attachment::default()),
         Err(ContainerError::AlreadyRunning(_))
     ));
     await_line(&container, "up\n");
@@ -165,7 +174,7 @@ fn programs_that_do_not_start(fixture: &Fixture) {
         ("nocmd", 127, "executable file not found in $PATH"),
         ("/etc/passwd", 126, "permission denied"),
     ] {
-        let draft = store.draft().unwrap();
+        let draft = store.draft(ContainerId::random()).unwrap();
         let mut spec = fixture.spec(&draft, &Wish::new(""));
         spec.job.process.argv = vec![program.to_owned()];
         let container = store.create(draft, None, &spec).unwrap().release();
@@ -173,7 +182,7 @@ fn programs_that_do_not_start(fixture: &Fixture) {
         assert_eq!((state.status, state.exit_code), (Status::Exited, code));
         assert!(state.error.unwrap().ends_with(text));
     }
-    let draft = store.draft().unwrap();
+    let draft = store.draft(ContainerId::random()).unwrap();
     let mut spec = fixture.spec(&draft, &Wish::new("true"));
     spec.job.process.user.uid = 4_294_967_294;
     spec.job.root = Root::Directory("/does/not/exist".into());
@@ -184,7 +193,7 @@ fn programs_that_do_not_start(fixture: &Fixture) {
 fn names_are_unique(fixture: &Fixture) {
     let store = fixture.store();
     let create = |name: Option<&str>| {
-        let draft = store.draft().unwrap();
+        let draft = store.draft(ContainerId::random()).unwrap();
         let spec = fixture.spec(&draft, &Wish::new("true"));
         let name = name.map(|name| name.parse::<ContainerName>().unwrap());
         store.create(draft, name, &spec).map(Held::release)
@@ -219,7 +228,7 @@ fn references(fixture: &Fixture) {
     let store = fixture.store();
     let mut ids = Vec::new();
     for name in ["one", "two"] {
-        let draft = store.draft().unwrap();
+        let draft = store.draft(ContainerId::random()).unwrap();
         let spec = fixture.spec(&draft, &Wish::new("true"));
         let name = Some(name.parse().unwrap());
         let container = store.create(draft, name, &spec).unwrap().release();
@@ -275,7 +284,7 @@ fn automatic_removal(fixture: &Fixture) {
     let container = fixture.make(&wish);
     assert_eq!(
         container
-            .run(Attachment::default())
+            .run(monitor_of(&container), Attachment::default())
             .unwrap()
             .state
             .exit_code,
@@ -319,7 +328,7 @@ fn input_reaches_the_container(fixture: &Fixture) {
         input: Some(std::os::fd::AsFd::as_fd(&read)),
         ..Attachment::default()
     };
-    container.run(attachment).unwrap();
+    container.run(monitor_of(&container), attachment).unwrap();
     writer.join().unwrap();
     let records = log(&container, Follow::No);
     assert_eq!(text(&records, LogStream::Stdout), "300000\nend\n");
@@ -360,13 +369,16 @@ fn terminal_can_be_resized(fixture: &Fixture) {
 
 fn etc_files_are_its_own(fixture: &Fixture) {
     let store = fixture.store();
-    let draft = store.draft().unwrap();
+    let draft = store.draft(ContainerId::random()).unwrap();
     let script = "cat /etc/hostname /etc/hosts; echo changed > /etc/hosts";
     let mut spec = fixture.spec(&draft, &Wish::new(script));
     spec.job.hostname_file = draft.etc_file("hostname", "name\n").unwrap();
     spec.job.hosts = draft.etc_file("hosts", "127.0.0.1 localhost\n").unwrap();
     let container = store.create(draft, None, &spec).unwrap().release();
-    let state = container.run(Attachment::default()).unwrap().state;
+    let state = container
+        .run(monitor_of(&container), Attachment::default())
+        .unwrap()
+        .state;
     assert_eq!(state.exit_code, 0, "{state:?}");
     let records = log(&container, Follow::No);
     assert_eq!(
@@ -442,7 +454,7 @@ fn signals_are_passed_on(fixture: &Fixture) {
 
 fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
     let store = fixture.store();
-    let draft = store.draft().unwrap();
+    let draft = store.draft(ContainerId::random()).unwrap();
     let directory = draft.writable().upper.parent().unwrap().to_owned();
     let root = directory.parent().unwrap().to_owned();
     let left = || root.read_dir().unwrap().count();
@@ -452,8 +464,8 @@ fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
     // What a crash leaves is swept by the next draft; what is still being made is not.
     std::fs::create_dir(root.join("new-crashed")).unwrap();
     std::fs::write(root.join("new-crashed/lock"), "").unwrap();
-    let first = store.draft().unwrap();
-    let _second = store.draft().unwrap();
+    let first = store.draft(ContainerId::random()).unwrap();
+    let _second = store.draft(ContainerId::random()).unwrap();
     assert_eq!(left(), 3);
     // It may have got even less far.
     std::fs::create_dir_all(root.join("new-early/upper")).unwrap();
@@ -479,7 +491,7 @@ fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
 
 fn secrets_are_not_stored(fixture: &Fixture) {
     let store = fixture.store();
-    let draft = store.draft().unwrap();
+    let draft = store.draft(ContainerId::random()).unwrap();
     let directory = draft.writable().upper.parent().unwrap().to_owned();
     let mut spec = fixture.spec(&draft, &Wish::new("true"));
     spec.job.mounts.push(Mount {

@@ -36,7 +36,7 @@ pub(crate) use keeper::Keeper;
 pub(crate) use launcher::launcher;
 pub use probe::proc_is_refused;
 pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
-pub use raw::take_signals;
+pub use raw::{accept_signals, take_signals};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, unshare};
 pub(crate) use report::{HEAD_BYTES, RECORD_BYTES, Record, Stage};
 pub use tied::end_with_parent;

@@ -114,6 +114,11 @@ pub fn take_signals(mask: u64) -> Result<OwnedFd, Errno> {
     Ok(descriptor)
 }
 
+/// Lets all signals be delivered to this thread, and to those it starts.
+pub fn accept_signals() {
+    swap_signal_mask(0);
+}
+
 /// Makes descriptor `new` a duplicate of `old` that `execve` closes. They differ.
 pub(super) fn move_onto(old: BorrowedFd<'_>, new: c_int) -> Result<(), Errno> {
     // SAFETY: only the new process calls this, and it owns every descriptor number.

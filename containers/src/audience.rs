@@ -1,0 +1,181 @@
+//! Those who are attached to a container: they get its output, and may give it input.
+//!
+//! Nothing is written to them that would have to wait, so somebody who does not read holds up
+//! neither requests nor the container's end. Output that one of them has not taken yet keeps
+//! further output in the container, as with Docker; the log has it by then. Who goes away is
+//! forgotten.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use kiln_runtime::Stream;
+use rustix::event::{PollFd, PollFlags};
+
+use crate::frames::Framing;
+use crate::input::Input;
+use crate::requests::Answer;
+
+/// Everybody who is attached to a container.
+#[derive(Debug)]
+pub(crate) struct Audience {
+    framing: Framing,
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    socket: UnixStream,
+    /// What it has not taken yet.
+    pending: Vec<u8>,
+    gives_input: bool,
+    is_gone: bool,
+}
+
+impl Audience {
+    pub(crate) fn new(framing: Framing) -> Self {
+        Self {
+            framing,
+            members: Vec::new(),
+        }
+    }
+
+    /// Takes in who asks for it with a socket, and may give input.
+    pub(crate) fn admit(&mut self, socket: Option<OwnedFd>, gives_input: bool) -> Answer {
+        let joined = match socket {
+            Some(socket) => self.join(UnixStream::from(socket), gives_input),
+            None => Err(io::Error::other("no socket came along")),
+        };
+        match joined {
+            Ok(()) => Answer::Done,
+            Err(error) => Answer::Failed(error.to_string()),
+        }
+    }
+
+    fn join(&mut self, socket: UnixStream, gives_input: bool) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        self.members.push(Member {
+            socket,
+            pending: Vec::new(),
+            gives_input,
+            is_gone: false,
+        });
+        Ok(())
+    }
+
+    /// Says whether all have taken what they were given.
+    pub(crate) fn has_taken_all(&self) -> bool {
+        self.members.iter().all(|member| member.pending.is_empty())
+    }
+
+    /// Gives output to all of them.
+    pub(crate) fn give(&mut self, stream: Stream, bytes: &[u8]) {
+        for member in &mut self.members {
+            self.framing.append(&mut member.pending, stream, bytes);
+            member.write();
+        }
+        self.forget_those_who_left();
+    }
+
+    /// Returns what to watch: each member by its number. `takes_input` says whether there is room
+    /// for what they may give.
+    pub(crate) fn watched(
+        &self,
+        takes_input: bool,
+    ) -> impl Iterator<Item = (usize, BorrowedFd<'_>, PollFlags)> {
+        self.members
+            .iter()
+            .enumerate()
+            .map(move |(number, member)| {
+                let mut flags = PollFlags::empty();
+                flags.set(PollFlags::OUT, !member.pending.is_empty());
+                flags.set(PollFlags::IN, member.gives_input && takes_input);
+                // That one has hung up is told anyway.
+                (number, member.socket.as_fd(), flags)
+            })
+    }
+
+    /// Acts on what was seen of a member.
+    pub(crate) fn attend(&mut self, number: usize, seen: PollFlags, input: &mut Input) {
+        let Some(member) = self.members.get_mut(number) else {
+            return;
+        };
+        if seen.contains(PollFlags::OUT) {
+            member.write();
+        }
+        let has_left = seen.intersects(PollFlags::HUP | PollFlags::ERR);
+        if member.gives_input && (has_left || seen.contains(PollFlags::IN)) {
+            member.read(input, has_left);
+        }
+        member.is_gone |= has_left;
+    }
+
+    /// Forgets members that have left; their numbers change.
+    pub(crate) fn forget_those_who_left(&mut self) {
+        self.members.retain(|member| !member.is_gone);
+    }
+
+    /// Waits until all have taken what they were given, or have gone.
+    pub(crate) fn wait_until_taken(mut self) {
+        while !self.has_taken_all() {
+            let mut events: Vec<PollFd<'_>> = self
+                .members
+                .iter()
+                .map(|member| PollFd::new(&member.socket, PollFlags::OUT))
+                .collect();
+            let waited = rustix::io::retry_on_intr(|| rustix::event::poll(&mut events, None));
+            drop(events);
+            if waited.is_err() {
+                return;
+            }
+            self.members.iter_mut().for_each(Member::write);
+            self.members
+                .retain(|member| !member.is_gone && !member.pending.is_empty());
+        }
+    }
+}
+
+impl Member {
+    /// Writes as much as goes without waiting.
+    fn write(&mut self) {
+        let mut written = 0;
+        while written < self.pending.len() {
+            match (&self.socket).write(&self.pending[written..]) {
+                Ok(more) => written += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.is_gone = true;
+                    break;
+                }
+            }
+        }
+        self.pending.drain(..written);
+        if self.is_gone {
+            self.pending.clear();
+        }
+    }
+
+    /// Reads input: once, or all that one who has left sent before.
+    fn read(&mut self, input: &mut Input, has_left: bool) {
+        let mut buffer = [0; 4096];
+        loop {
+            match (&self.socket).read(&mut buffer) {
+                Ok(length) if length > 0 => {
+                    input.pending.extend_from_slice(&buffer[..length]);
+                    if has_left {
+                        continue;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Its input ends, and so does the container's.
+                Ok(_) | Err(_) => {
+                    self.gives_input = false;
+                    input.end();
+                }
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Another process's end of a connection to a monitor.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use serde::de::DeserializeOwned;
+
+use crate::requests::{Answer, LastWords, Request, line, short_name, write_line};
+
+/// A connection to a monitor.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects; none if nobody listens.
+    pub(crate) fn connect(directory: &Path) -> io::Result<Option<Self>> {
+        let held = match File::open(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        match UnixStream::connect(short_name(&held)) {
+            Ok(stream) => Ok(Some(Self::new(stream))),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a connection to a monitor.
+    pub(crate) fn new(stream: UnixStream) -> Self {
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    /// Asks for something; none if the container ended instead of answering.
+    pub(crate) fn ask(&mut self, request: &Request) -> io::Result<Option<Answer>> {
+        match self.send(request) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
+            other => other?,
+        }
+        self.next_line()
+    }
+
+    /// Asks for something without waiting for the answer.
+    pub(crate) fn send(&self, request: &Request) -> io::Result<()> {
+        write_line(self.stream.get_ref(), request)
+    }
+
+    /// As [`Client::send`]; a descriptor goes along.
+    pub(crate) fn send_with(
+        &self,
+        request: &Request,
+        descriptor: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor];
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let line = line(request)?;
+        let bytes = [IoSlice::new(&line)];
+        let flags = SendFlags::NOSIGNAL;
+        // It is short, and the socket is empty: it goes whole.
+        rustix::io::retry_on_intr(|| {
+            rustix::net::sendmsg(self.stream.get_ref(), &bytes, &mut ancillary, flags)
+        })?;
+        Ok(())
+    }
+
+    /// Waits for the answer to what was sent; none if the monitor ended instead.
+    pub(crate) fn next_answer(&mut self) -> io::Result<Option<Answer>> {
+        self.next_line()
+    }
+
+    /// Waits for the container's end; says whether it came in time. No timeout waits for ever.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let mut end = [PollFd::new(self.stream.get_ref(), PollFlags::IN)];
+        // Nothing interrupts this but signals that end the process.
+        let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut end, timeout.as_ref()))?;
+        Ok(ready > 0)
+    }
+
+    /// Says whether a line was read already that nobody asked for yet.
+    pub(crate) fn has_line(&self) -> bool {
+        !self.stream.buffer().is_empty()
+    }
+
+    /// Reads what a container that has ended became of; none if its monitor was killed.
+    pub(crate) fn last_words(&mut self) -> io::Result<Option<LastWords>> {
+        self.next_line()
+    }
+
+    fn next_line<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line) {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some(serde_json::from_str(&line)?)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.get_ref().as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::listener::{Listener, Reply};
+    use crate::{SignalNumber, State};
+
+    #[test]
+    fn requests_are_answered_and_the_end_is_seen() {
+        let scratch = kiln_testbed::Scratch::new();
+        // Too long for a socket's address.
+        let directory = scratch.join("x".repeat(120));
+        fs::create_dir(&directory).unwrap();
+        assert!(Client::connect(&directory).unwrap().is_none());
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut starter = Client::new(ours);
+        let mut listener = Listener::bind(&directory, theirs).unwrap();
+        let mut client = Client::connect(&directory).unwrap().unwrap();
+        let (given, other_end) = UnixStream::pair().unwrap();
+        let attach = Request::Attach { input: true };
+        starter.send_with(&attach, given.as_fd()).unwrap();
+        drop(given);
+        starter.send(&Request::Start).unwrap();
+        let mut got: Option<OwnedFd> = None;
+        let has_started = listener.await_start(|request, descriptor| match request {
+            Request::Start => Reply::WhenStarted,
+            Request::Attach { input: true } => {
+                got = descriptor;
+                Reply::Now(Answer::Done)
+            }
+            other => panic!("{other:?}"),
+        });
+        assert!(has_started.unwrap());
+        rustix::io::write(got.unwrap(), b"x").unwrap();
+        let mut byte = [0];
+        assert_eq!(rustix::io::read(&other_end, &mut byte).unwrap(), 1);
+        listener.announce(&Answer::Started(State::CREATED));
+        assert_eq!(starter.next_answer().unwrap(), Some(Answer::Done));
+        let answer = starter.next_answer().unwrap();
+        assert_eq!(answer, Some(Answer::Started(State::CREATED)));
+
+        let server = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            while seen.len() < 2 {
+                let mut events: Vec<_> = listener
+                    .descriptors()
+                    .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+                    .collect();
+                rustix::event::poll(&mut events, None).unwrap();
+                drop(events);
+                listener.serve(|request, descriptor| {
+                    assert!(descriptor.is_none());
+                    seen.push(request);
+                    Reply::Now(Answer::Done)
+                });
+            }
+            listener.say_last(&LastWords {
+                state: State::CREATED,
+                unwritten: None,
+            });
+            seen
+        });
+        let term = Request::Signal(SignalNumber::TERM);
+        assert_eq!(client.ask(&term).unwrap(), Some(Answer::Done));
+        assert!(!client.wait(Some(Duration::ZERO)).unwrap());
+        assert_eq!(client.ask(&Request::Wait).unwrap(), Some(Answer::Done));
+        assert_eq!(server.join().unwrap(), [term, Request::Wait]);
+        for client in [&mut client, &mut starter] {
+            assert!(client.wait(None).unwrap());
+            let words = client.last_words().unwrap().unwrap();
+            assert_eq!(words.state, State::CREATED);
+            assert_eq!(client.last_words().unwrap(), None);
+        }
+        assert_eq!(client.ask(&Request::Wait).unwrap(), None);
+        // A socket file without a listener, as a killed monitor leaves it.
+        assert!(Client::connect(&directory).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_monitor_that_nobody_asks_to_start_learns_of_it() {
+        let scratch = kiln_testbed::Scratch::new();
+        let (starter, theirs) = UnixStream::pair().unwrap();
+        let mut listener = Listener::bind(scratch.path(), theirs).unwrap();
+        drop(starter);
+        assert!(!listener.await_start(|_, _| unreachable!()).unwrap());
+    }
+}
