@@ -34,16 +34,10 @@ use std::path::Path;
 
 use kiln_threads::Stop;
 
-use self::prepare::Beginning;
-use crate::{ExecError, Job, Outcome};
+pub use born::Born;
 pub use running::{Ended, Running};
 pub use streams::Read;
 pub(crate) use surroundings::Surroundings;
-
-use kiln_threads::Stop;
-
-use self::prepare::Beginning;
-use crate::{ExecError, Job, Outcome};
 
 use self::prepare::Beginning;
 use crate::{ExecError, Job, Outcome};
