@@ -12,7 +12,7 @@ mod annotations; // what is attached to results
 mod assembly; // results as images of the local store
 mod base_layers; // fetched when a step needs files
 mod bases; // what image names stand for
-mod build; // from a request to an image
+mod building; // from a request to an image
 mod check; // findings about a Dockerfile
 mod compare; // two layers, two configs
 mod containers; // from an image to a container
@@ -37,7 +37,7 @@ mod twice; // the same build twice
 mod why; // what builds did
 
 pub use base_layers::{LayerProgress, LayerWork};
-pub use build::{BuildForecast, Prospect, StepForecast};
+pub use building::{BuildForecast, Prospect, StepForecast};
 pub use check::CheckResult;
 pub use compare::{ConfigDifference, FileChange, FileDifference, FileKind, compare_layers};
 pub use containers::{Bind, RunRequest};

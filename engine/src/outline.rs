@@ -10,7 +10,7 @@ use kiln_parser::{
 use kiln_solver::{Extent, Op, Plan, Progress, Reporter, Survey, survey};
 
 use crate::bases::Resolver;
-use crate::build::{check_syntax, plan_error, plan_options};
+use crate::building::{check_syntax, plan_error, plan_options};
 use crate::definition::{self, Definition};
 use crate::request::BuildRequest;
 use crate::targets::{Target, target};

@@ -18,7 +18,7 @@ use self::destination::directory;
 use crate::annotations::Annotations;
 use crate::assembly::Maker;
 use crate::base_layers::Watcher;
-use crate::build::Delivery;
+use crate::building::Delivery;
 use crate::images::names_error;
 use crate::mend::Undelivered;
 use crate::request::{BaseLayers, BuildRequest, ImageOptions, LayoutForm, Output};

@@ -14,7 +14,7 @@ use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{Graph, Op, Progress, Reporter, Step, StepId};
 use kiln_tree::LayerId;
 
-use crate::build::{Delivery, Made};
+use crate::building::{Delivery, Made};
 use crate::compare::{ConfigDifference, FileDifference, compare_configs, compare_layers};
 use crate::output::{self, image_options};
 use crate::request::{BuildRequest, BuildResult, FileTimes, Reuse};

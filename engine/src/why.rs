@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kiln_solver::{Build, Definition};
 
 use crate::Engine;
-use crate::build::canonical;
+use crate::building::canonical;
 
 /// Which builds are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,18 +12,18 @@
 mod automatic; // now and then, behind a build
 mod collect; // what goes, and how
 mod entry; // entries as people see them
-mod images; // images without names or containers
 mod inventory; // what is there
 mod reach; // what manifests lead to
 mod recover; // what others left behind
 mod results; // results of steps
 mod sources; // what comes from elsewhere or outlives builds
 mod summary; // all kinds of things in four lines
+mod unneeded; // images without names or containers
 mod verify; // whether it is what it should be
 
 pub use automatic::{Amount, CacheSettings, Collection};
 pub use collect::{Extent, PruneRequest, Pruned, Turn};
 pub use entry::{CacheEntry, CacheUsage, EntryKind, Sharing, Usability};
-pub use images::Unneeded;
 pub use summary::{ContainerUsage, ImageUsage, StorageSummary};
+pub use unneeded::Unneeded;
 pub use verify::{Damage, DamagedThing, Lost, Outcome, Repair, Verification};
