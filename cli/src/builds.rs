@@ -22,7 +22,7 @@ mod verification; // --verify
 use arguments::ProgressChoice;
 pub(crate) use arguments::{BuildArguments, ResourceAliases};
 use call::Call;
-use kiln_engine::{Error, Purpose};
+use kiln_engine::{Error, Purpose, verbs};
 pub(crate) use values::{parse_extra_host, parse_ulimit, set_resource, split_pair};
 
 use crate::diagnostics::{self, LogExtent, Look};
@@ -60,9 +60,9 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
         insecure,
         credentials: arguments.authfile.clone(),
     };
-    let engine = session::open_with(environment, display.warner(), &changes, Purpose::Work)?;
+    let session = session::open_with(environment, display.warner(), &changes, Purpose::Work)?;
     if let Some(call) = call {
-        let answer = call.ask(&engine, &request, prose_width(environment), &display);
+        let answer = call.ask(&session, &request, prose_width(environment), &display);
         let book = display.finish();
         return match answer {
             Ok(answer) => {
@@ -78,9 +78,9 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
             }
         };
     }
-    interrupt::watch(&engine)?;
+    interrupt::watch(&session)?;
     if arguments.plan {
-        let forecast = engine.forecast(&request, &display);
+        let forecast = verbs::forecast(&session.stores, &session.outside, &request, &display);
         let book = display.finish();
         return match forecast {
             Ok(forecast) => plan::print(&forecast, environment).map(|()| Exit::SUCCESS),
@@ -92,9 +92,8 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     }
     let mut compared = None;
     let built = match arguments.verify {
-        false => engine.build(&request, &display),
-        true => engine
-            .build_twice(&request, &display)
+        false => verbs::build(&session.stores, &session.outside, &request, &display),
+        true => verbs::build_twice(&session.stores, &session.outside, &request, &display)
             .map(|comparison| compared.insert(comparison).result.clone()),
     };
     let book = display.finish();
@@ -111,7 +110,7 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
             if arguments.is_quiet() {
                 terminal::print_line(&built.id.to_string())?;
             }
-            crate::cache::start_if_due(engine, environment);
+            crate::cache::start_if_due(session, environment);
             match &compared {
                 Some(comparison) => verification::deliver(comparison, &request, arguments),
                 None => Ok(Exit::SUCCESS),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use kiln_docker::lists::{self, HISTORY, Numbers};
-use kiln_engine::HistoryRow;
+use kiln_engine::{HistoryRow, verbs};
 use kiln_oci::Timestamp;
 use serde_json::Value;
 
@@ -40,7 +40,11 @@ pub(crate) struct HistoryArguments {
 /// Shows how an image came about.
 pub(crate) fn history(arguments: &HistoryArguments, environment: &Environment) -> Outcome {
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
-    let rows = session::open(environment)?.history(&arguments.image, platform.as_ref())?;
+    let rows = verbs::history(
+        &session::open(environment)?.stores,
+        &arguments.image,
+        platform.as_ref(),
+    )?;
     let now = Timestamp::now();
     let numbers = if arguments.human {
         Numbers::ForPeople

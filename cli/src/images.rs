@@ -7,13 +7,14 @@ use kiln_docker::Filters;
 use kiln_docker::lists::{
     IMAGE_FILTERS, IMAGES, IMAGES_WITH_DIGESTS, ImageRow, is_named, matches_reference,
 };
-use kiln_engine::{Engine, ImageSummary, Removal};
+use kiln_engine::{ImageSummary, Removal, verbs};
 use kiln_oci::{ImageRef, Timestamp};
 use serde_json::Value;
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::formats::{print_rows, width_of};
+use crate::session::Session;
 use crate::{session, terminal};
 
 /// List images.
@@ -46,9 +47,8 @@ pub(crate) struct ImagesArguments {
 /// Lists images.
 pub(crate) fn images(arguments: &ImagesArguments, environment: &Environment) -> Outcome {
     let filters = Filters::parse(&arguments.filters, &IMAGE_FILTERS)?;
-    let engine = session::open(environment)?;
-    let images: Vec<ImageSummary> = engine
-        .images()?
+    let session = session::open(environment)?;
+    let images: Vec<ImageSummary> = verbs::images(&session.stores)?
         .into_iter()
         .filter(|image| {
             arguments
@@ -57,7 +57,7 @@ pub(crate) fn images(arguments: &ImagesArguments, environment: &Environment) -> 
                 .is_none_or(|name| is_named(image.name.as_ref(), name))
         })
         .collect();
-    let images = select(images, &filters, &engine)?;
+    let images = select(images, &filters, &session)?;
     let now = Timestamp::now();
     let rows: Vec<Value> = images
         .iter()
@@ -76,14 +76,14 @@ pub(crate) fn images(arguments: &ImagesArguments, environment: &Environment) -> 
 fn select(
     images: Vec<ImageSummary>,
     filters: &Filters,
-    engine: &Engine,
+    session: &Session,
 ) -> Result<Vec<ImageSummary>, Failure> {
     let dangling = filters.boolean("dangling")?;
     let created = |key: &str| {
         let Some(text) = filters.values(key).last() else {
             return Ok(None);
         };
-        let (_, image) = engine.find(text)?;
+        let (_, image) = verbs::find(&session.stores, text)?;
         Ok::<_, Failure>(image.representative().config.created)
     };
     let (before, since) = (created("before")?, created("since")?);
@@ -94,14 +94,14 @@ fn select(
             })
             && before.is_none_or(|time| image.created < Some(time))
             && since.is_none_or(|time| image.created > Some(time))
-            && (filters.values("label").is_empty() || filters.labels(&labels(engine, image)))
+            && (filters.values("label").is_empty() || filters.labels(&labels(session, image)))
     };
     Ok(images.into_iter().filter(passes).collect())
 }
 
 /// Returns the labels of an image.
-pub(crate) fn labels(engine: &Engine, image: &ImageSummary) -> BTreeMap<String, String> {
-    let found = engine.find(&image.id.to_string());
+pub(crate) fn labels(session: &Session, image: &ImageSummary) -> BTreeMap<String, String> {
+    let found = verbs::find(&session.stores, &image.id.to_string());
     found.map_or_else(
         |_| BTreeMap::new(),
         |(_, image)| image.representative().config.config.labels.clone(),
@@ -143,7 +143,11 @@ pub(crate) fn tag(arguments: &TagArguments, environment: &Environment) -> Outcom
             "refusing to create a tag with a digest reference",
         ));
     }
-    session::open(environment)?.tag(&arguments.source, &target)?;
+    verbs::tag(
+        &session::open(environment)?.stores,
+        &arguments.source,
+        &target,
+    )?;
     Ok(Exit::SUCCESS)
 }
 
@@ -164,10 +168,10 @@ pub(crate) struct RmiArguments {
 
 /// Removes images.
 pub(crate) fn rmi(arguments: &RmiArguments, environment: &Environment) -> Outcome {
-    let engine = session::open(environment)?;
+    let session = session::open(environment)?;
     let mut exit = Exit::SUCCESS;
     for image in &arguments.images {
-        match engine.remove_image(image, arguments.force) {
+        match verbs::remove_image(&session.stores, image, arguments.force) {
             Ok(removals) => {
                 for removal in removals {
                     terminal::print_line(&match removal {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use kiln_engine::verbs;
 use kiln_runtime::userns::Rung;
 use kiln_runtime::{OuterProc, limits_refused, proc_is_refused};
 use serde_json::{Value, json};
@@ -38,7 +39,7 @@ pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outc
         PROGRAMS.map(|(program, purpose)| (program, purpose, search(program, environment)));
     // From here on the process is in its namespaces, as a build would be.
     let rung = session::enter()?;
-    let engine = session::open_to_work(environment)?;
+    let session = session::open_to_work(environment)?;
     let processes = processes(&rung, environment);
     let refusal = limits_refused();
     let facts = Facts {
@@ -54,7 +55,7 @@ pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outc
         processes,
         overlay: lists("/proc/filesystems", "overlay"),
         cgroups: cgroups(),
-        images: engine.images()?.len(),
+        images: verbs::images(&session.stores)?.len(),
     };
     match &arguments.format {
         Some(format) => print_value(format, &facts.to_json())?,

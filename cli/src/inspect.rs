@@ -4,13 +4,14 @@ use clap::{Args, ValueEnum};
 use kiln_containers::ContainerError;
 use kiln_docker::inspect::zeros;
 use kiln_docker::{Template, pretty};
-use kiln_engine::{Engine, Error};
+use kiln_engine::{Error, verbs};
 use kiln_oci::Platform;
 use serde_json::Value;
 
 use crate::containers::describe;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
+use crate::session::Session;
 use crate::{platforms, session, terminal};
 
 /// Return low-level information on images and containers.
@@ -127,11 +128,11 @@ pub(crate) fn inspect(arguments: &InspectArguments, environment: &Environment) -
         None => None,
     };
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
-    let engine = session::open(environment)?;
+    let session = session::open(environment)?;
     let mut found = Vec::new();
     let mut complaints = Vec::new();
     for object in &arguments.objects {
-        match find(&engine, object, arguments.kind, platform.as_ref()) {
+        match find(&session, object, arguments.kind, platform.as_ref()) {
             Ok((kind, value)) => found.push((object, kind, value)),
             Err(error) => complaints.push(format!("Error: {error}")),
         }
@@ -161,13 +162,13 @@ pub(crate) fn inspect(arguments: &InspectArguments, environment: &Environment) -
 
 /// Looks among containers first, then among images, as docker does.
 fn find(
-    engine: &Engine,
+    session: &Session,
     text: &str,
     kind: Option<Kind>,
     platform: Option<&Platform>,
 ) -> Result<(Kind, Value), String> {
     if kind != Some(Kind::Image) {
-        let containers = engine.containers().map_err(|error| error.to_string())?;
+        let containers = verbs::containers(&session.stores).map_err(|error| error.to_string())?;
         match containers
             .find(text)
             .and_then(|container| describe(&container))
@@ -180,7 +181,7 @@ fn find(
             }
         }
     }
-    match engine.inspect_image(text, platform) {
+    match verbs::inspect_image(&session.stores, text, platform) {
         Err(Error::NoSuchImage(_)) if kind.is_none() => Err(format!("No such object: {text}")),
         other => other
             .map(|value| (Kind::Image, value))

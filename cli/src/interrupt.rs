@@ -5,7 +5,6 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::thread;
 
-use kiln_engine::Engine;
 use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -13,16 +12,19 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::Failure;
+use crate::session::Session;
 
-/// Ends what `engine` is at when SIGINT or SIGTERM comes.
+/// Ends the work of `session` when SIGINT or SIGTERM comes.
 ///
 /// Starts a thread; namespaces must have been entered before.
-pub(crate) fn watch(engine: &Engine) -> Result<(), Failure> {
+pub(crate) fn watch(session: &Session) -> Result<(), Failure> {
     let failed = |error| Failure::new(format!("cannot prepare for signals: {error}"));
     // Now, while a missing file descriptor ends nothing that has begun.
-    engine.stop().pollable().map_err(failed)?;
+    let stop = session.stores.stop().clone();
+    stop.pollable().map_err(failed)?;
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
-    let stopper = engine.stopper();
+    // Not the session itself: unfinished work goes with that.
+    let client = session.outside.client.clone();
     let wait = move || {
         let mut asked = false;
         for signal in signals.forever() {
@@ -32,7 +34,9 @@ pub(crate) fn watch(engine: &Engine) -> Result<(), Failure> {
                 std::process::exit(128 + signal);
             }
             asked = true;
-            stopper.stop();
+            // First, so that what fails by the other finds out why.
+            stop.ask();
+            client.cancel();
         }
     };
     let waiting = thread::Builder::new().spawn(wait);

@@ -4,6 +4,7 @@ use std::io::{self, BufRead as _, Read as _};
 use std::os::fd::AsFd as _;
 
 use clap::Args;
+use kiln_engine::verbs;
 use kiln_registry::{Stored, registry_domain};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -39,8 +40,8 @@ pub(crate) struct LoginArguments {
 pub(crate) fn login(arguments: &LoginArguments, environment: &Environment) -> Outcome {
     let server = arguments.server.as_deref().unwrap_or_default();
     let (username, password) = credentials(arguments)?;
-    let engine = session::open(environment)?;
-    let stored = engine.login(server, &username, &password)?;
+    let session = session::open(environment)?;
+    let stored = verbs::login(&session.outside.client, server, &username, &password)?;
     if let Stored::File(path) = stored {
         terminal::tell_line(&format!(
             "\nWARNING! Your credentials are stored unencrypted in '{}'.\n\
@@ -172,8 +173,8 @@ pub(crate) struct LogoutArguments {
 pub(crate) fn logout(arguments: &LogoutArguments, environment: &Environment) -> Outcome {
     let server = arguments.server.as_deref().unwrap_or_default();
     let domain = registry_domain(server);
-    let engine = session::open(environment)?;
-    terminal::print_line(&match engine.logout(server)? {
+    let session = session::open(environment)?;
+    terminal::print_line(&match verbs::logout(&session.outside.client, server)? {
         true => format!("Removing login credentials for {domain}"),
         false => format!("Not logged in to {domain}"),
     })?;

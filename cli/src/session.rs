@@ -1,10 +1,10 @@
-//! What commands have in common: the environment, the namespaces, the engine.
+//! What commands have in common: the environment, the namespaces, the open state directory.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_engine::{Damage, Engine, EngineOptions, Outcome, Purpose};
-use kiln_registry::Notice;
+use kiln_engine::{Damage, Outcome, Outside, Purpose, Stores, StoresOptions, verbs};
+use kiln_registry::{Client, Notice};
 use kiln_runtime::userns::{self, Rung, UsernsError};
 
 use crate::environment::Environment;
@@ -14,14 +14,23 @@ use crate::terminal;
 /// Takes warnings, one line each, while something else may be drawing.
 pub(crate) type Warner = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Opens the engine without entering namespaces: enough for looking and naming.
-pub(crate) fn open(environment: &Environment) -> Result<Engine, Failure> {
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The open state directory.
+    pub(crate) stores: Stores,
+    /// Registries, with what the flags of the command say about them, and programs of this machine.
+    pub(crate) outside: Outside,
+}
+
+/// Opens the state directory without entering namespaces: enough for looking and naming.
+pub(crate) fn open(environment: &Environment) -> Result<Session, Failure> {
     let warner = Arc::new(terminal::warn);
     open_with(environment, warner, &Changes::default(), Purpose::Look)
 }
 
-/// Opens the engine in a process that has entered its namespaces.
-pub(crate) fn open_to_work(environment: &Environment) -> Result<Engine, Failure> {
+/// Opens the state directory in a process that has entered its namespaces.
+pub(crate) fn open_to_work(environment: &Environment) -> Result<Session, Failure> {
     let warner = Arc::new(terminal::warn);
     open_with(environment, warner, &Changes::default(), Purpose::Work)
 }
@@ -41,7 +50,7 @@ pub(crate) fn open_with(
     warner: Warner,
     changes: &Changes,
     purpose: Purpose,
-) -> Result<Engine, Failure> {
+) -> Result<Session, Failure> {
     let mut registry = environment.client_options()?;
     for host in &changes.insecure {
         registry.registries.allow_insecure(host);
@@ -52,18 +61,20 @@ pub(crate) fn open_with(
     }
     let noticing = Arc::clone(&warner);
     registry.notice = Arc::new(move |notice| noticing(&notice_text(&notice)));
-    let engine = Engine::open(EngineOptions {
-        root: environment.state_directory()?,
-        purpose,
-        registry,
+    let outside = Outside {
+        client: Client::new(registry),
         programs: environment.programs(),
         outer_proc: environment.outer_proc(),
+    };
+    let (stores, damaged) = verbs::open(&StoresOptions {
+        root: environment.state_directory()?,
+        purpose,
         unpack_limit: environment.unpack_limit()?,
     })?;
-    for damage in engine.recovered() {
+    for damage in &damaged {
         warner(&damage_text(damage));
     }
-    Ok(engine)
+    Ok(Session { stores, outside })
 }
 
 /// Says what a kiln left behind that did not come to its end.
@@ -77,9 +88,9 @@ fn damage_text(damage: &Damage) -> String {
     format!("{thing} was damaged when a kiln did not come to its end: {what}; {outcome}")
 }
 
-/// Enters the namespaces and opens the engine: for whatever mounts, runs, or touches files that
+/// Enters the namespaces and opens the state directory: for whatever mounts, runs, or touches files that
 /// belong to ids of images. Must be called while there is one thread.
-pub(crate) fn enter_and_open(environment: &Environment) -> Result<Engine, Failure> {
+pub(crate) fn enter_and_open(environment: &Environment) -> Result<Session, Failure> {
     enter()?;
     open_to_work(environment)
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use clap::Args;
-use kiln_engine::{Destination, Engine, LoadSource};
+use kiln_engine::{Destination, LoadSource, verbs};
 use kiln_oci::ImageRef;
 
 use crate::environment::Environment;
@@ -32,16 +32,22 @@ pub(crate) struct PullArguments {
 pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outcome {
     let name = parse_name(&arguments.name)?;
     let wanted = platforms::one(arguments.platform.as_ref(), environment)?;
-    let platform = wanted.clone().unwrap_or_else(Engine::host_platform);
-    let engine = session::enter_and_open(environment)?;
-    interrupt::watch(&engine)?;
+    let platform = wanted.clone().unwrap_or_else(kiln_oci::Platform::host);
+    let session = session::enter_and_open(environment)?;
+    interrupt::watch(&session)?;
     let stream = stream(arguments.quiet);
     if !arguments.quiet && name.tag().is_none() && name.digest().is_none() {
         terminal::print_line("Using default tag: latest")?;
     }
     let name = name.with_default_tag();
     let transfers = Transfers::start(stream);
-    let pulled = engine.pull(&name, &platform, &|event| transfers.take(&event));
+    let pulled = verbs::pull(
+        &session.stores,
+        &session.outside.client,
+        &name,
+        &platform,
+        &|event| transfers.take(&event),
+    );
     transfers.finish();
     let pulled = pulled?;
     // What is for one platform is taken for whatever is asked; of an index there was a choice.
@@ -93,8 +99,8 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
     if name.digest().is_some() {
         return Err(Failure::new("cannot push a digest reference"));
     }
-    let engine = session::enter_and_open(environment)?;
-    interrupt::watch(&engine)?;
+    let session = session::enter_and_open(environment)?;
+    interrupt::watch(&session)?;
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
     let has_tag = name.tag().is_some();
     let name = name.with_default_tag();
@@ -109,7 +115,9 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
         ))?;
     }
     let transfers = Transfers::start(stream);
-    let pushed = engine.push(
+    let pushed = verbs::push(
+        &session.stores,
+        &session.outside.client,
         &name,
         platform.as_ref(),
         &|event| transfers.take(&event),
@@ -179,9 +187,16 @@ pub(crate) fn save(arguments: &SaveArguments, environment: &Environment) -> Outc
         None => Destination::Stdout,
     };
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
-    let engine = session::enter_and_open(environment)?;
-    interrupt::watch(&engine)?;
-    engine.save(&arguments.images, platform.as_ref(), &to, &terminal::warn)?;
+    let session = session::enter_and_open(environment)?;
+    interrupt::watch(&session)?;
+    verbs::save(
+        &session.stores,
+        &session.outside.client,
+        &arguments.images,
+        platform.as_ref(),
+        &to,
+        &terminal::warn,
+    )?;
     Ok(Exit::SUCCESS)
 }
 
@@ -194,9 +209,9 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
                 .with_hint("name the archive with -i"),
         );
     }
-    let engine = session::enter_and_open(environment)?;
-    interrupt::watch(&engine)?;
-    let stop = engine.stop().clone();
+    let session = session::enter_and_open(environment)?;
+    interrupt::watch(&session)?;
+    let stop = session.stores.stop().clone();
     let mut pipe;
     let source = match &arguments.input {
         Some(path) if path.is_dir() => LoadSource::Directory(path.clone()),
@@ -220,7 +235,7 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
             LoadSource::Stream(&mut pipe)
         }
     };
-    let loaded = engine.load(source, platform.as_ref()).map_err(|error| {
+    let loaded = verbs::load(&session.stores, source, platform.as_ref()).map_err(|error| {
         let mut failure = Failure::from(error);
         if let Some(path) = &arguments.input {
             failure.message = format!("{}: {}", path.display(), failure.message);

@@ -57,7 +57,7 @@ pub(crate) fn version(arguments: &VersionArguments) -> Outcome {
 }
 
 fn go_architecture() -> String {
-    kiln_engine::Engine::host_platform().architecture
+    kiln_oci::Platform::host().architecture
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kiln_docker::units;
-use kiln_engine::WhichBuild;
+use kiln_engine::{WhichBuild, verbs};
 use kiln_oci::Timestamp;
 use kiln_solver::{Build, BuildEnd, Fate};
 
@@ -70,8 +70,8 @@ pub(crate) fn why(arguments: &WhyArguments, environment: &Environment) -> Outcom
         dockerfile: arguments.file.clone(),
         target: arguments.target.clone(),
     };
-    let engine = session::open(environment)?;
-    let Some(mut build) = engine.last_build(&which) else {
+    let session = session::open(environment)?;
+    let Some(mut build) = verbs::last_build(&session.stores, &which) else {
         return Err(match which == WhichBuild::default() {
             true => Failure::new("no build is remembered here"),
             false => Failure::new("no build of that is remembered here")

@@ -4,9 +4,9 @@ use kiln_oci::Compression;
 use kiln_snapshotter::{Layer, LayerError, Packing};
 use kiln_solver::LayerUse;
 
-use crate::Engine;
 use crate::output::{outputs, packing};
 use crate::request::{BuildRequest, CacheDestination, CacheMode, FileTimes, Output};
+use crate::stores::Stores;
 
 /// A form in which layers leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,22 +83,20 @@ fn add(forms: &mut Vec<Form>, form: Form) {
     }
 }
 
-impl Engine {
-    /// Makes the wanted forms of a layer. An error is for the exporter to meet again, and to tell.
-    pub(crate) fn prepare_layer(&self, layer: &Layer, layer_use: LayerUse, wanted: &Wanted) {
-        let make = |form: &Form| -> Result<(), LayerError> {
-            match form {
-                Form::Digest => layer.canonical_tar().map(drop),
-                Form::Packed(packing) => layer.pack(&self.blobs, *packing).map(drop),
-            }
-        };
-        let forms = match layer_use {
-            LayerUse::Result => &wanted.result,
-            LayerUse::Beside => &wanted.beside,
-        };
-        // Whoever packs digests on the way, so that comes first.
-        let (packed, digests): (Vec<&Form>, Vec<&Form>) =
-            forms.iter().partition(|form| **form != Form::Digest);
-        let _ = packed.into_iter().chain(digests).try_for_each(make);
-    }
+/// Makes the wanted forms of a layer. An error is for the exporter to meet again, and to tell.
+pub(crate) fn prepare_layer(stores: &Stores, layer: &Layer, layer_use: LayerUse, wanted: &Wanted) {
+    let make = |form: &Form| -> Result<(), LayerError> {
+        match form {
+            Form::Digest => layer.canonical_tar().map(drop),
+            Form::Packed(packing) => layer.pack(&stores.blobs, *packing).map(drop),
+        }
+    };
+    let forms = match layer_use {
+        LayerUse::Result => &wanted.result,
+        LayerUse::Beside => &wanted.beside,
+    };
+    // Whoever packs digests on the way, so that comes first.
+    let (packed, digests): (Vec<&Form>, Vec<&Form>) =
+        forms.iter().partition(|form| **form != Form::Digest);
+    let _ = packed.into_iter().chain(digests).try_for_each(make);
 }

@@ -6,6 +6,7 @@ use kiln_cache::State;
 use kiln_exporter as exporter;
 use kiln_exporter::{Assembly, Change, NewLayer, PlannedEntry, SharedCache};
 use kiln_oci::{Image, Platform, Timestamp};
+use kiln_registry::Client;
 use kiln_snapshotter::{Layer, TarFacts};
 use kiln_solver::{Reporter, Vertex};
 use kiln_tree::{Blake3, Encoder};
@@ -13,14 +14,18 @@ use kiln_tree::{Blake3, Encoder};
 use crate::annotations::Annotations;
 use crate::output::{Built, Form};
 use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOptions, MediaTypes};
+use crate::stores::Stores;
 use crate::transfer::Sharing;
+use crate::transfer::bring;
+use crate::transfer::export;
 use crate::transfer::export::wants_inline;
-use crate::{Engine, Error, LocalImage};
+use crate::{Error, LocalImage};
 
 /// Makes the images of one build. Outputs that want the same get the same.
 #[derive(Debug)]
 pub(crate) struct Maker<'a> {
-    pub(crate) engine: &'a Engine,
+    pub(crate) stores: &'a Stores,
+    pub(crate) client: &'a Client,
     pub(crate) request: &'a BuildRequest,
     pub(crate) sharing: &'a Sharing<'a>,
     pub(crate) built: &'a [Built<'a>],
@@ -41,7 +46,7 @@ struct Wish {
 
 impl<'a> Maker<'a> {
     pub(crate) fn new(
-        engine: &'a Engine,
+        (stores, client): (&'a Stores, &'a Client),
         request: &'a BuildRequest,
         sharing: &'a Sharing<'a>,
         built: &'a [Built<'a>],
@@ -49,7 +54,8 @@ impl<'a> Maker<'a> {
         (vertex, reporter): (&'a Vertex<'a>, &'a Reporter<'a>),
     ) -> Self {
         Self {
-            engine,
+            stores,
+            client,
             request,
             sharing,
             built,
@@ -87,7 +93,7 @@ impl<'a> Maker<'a> {
         let of_index = wish.annotations.of_index(AnnotationPlace::Index);
         let family = family(wish.media_types);
         let (mut descriptor, index) =
-            exporter::store_index(&self.engine.blobs, &images, family, of_index)
+            exporter::store_index(&self.stores.blobs, &images, family, of_index)
                 .map_err(|error| broken(&error))?;
         for (image, entry) in images.iter_mut().zip(&index.manifests) {
             image.descriptor.platform.clone_from(&entry.platform);
@@ -108,21 +114,21 @@ impl<'a> Maker<'a> {
         let of_descriptor = annotations(AnnotationPlace::ManifestDescriptor);
         let inline = self.inline(built, wish)?;
         let inputs = inputs(built, wish, &platform, &of_manifest, inline.as_ref());
-        let engine = self.engine;
-        let known = engine.assembled.get(inputs);
+        let stores = self.stores;
+        let known = stores.assembled.get(inputs);
         self.vertex.status("exporting layers", 0, None, false);
         let mut image =
-            match known.and_then(|known| kiln_cache::read_image(&engine.blobs, known).ok()) {
+            match known.and_then(|known| kiln_cache::read_image(&stores.blobs, known).ok()) {
                 Some(image) => image,
                 None => {
                     let image = self.assemble(built, wish, platform, of_manifest, inline)?;
                     // Without the note the next build puts it together again.
-                    let _ = engine.assembled.put(inputs, image.descriptor.digest);
+                    let _ = stores.assembled.put(inputs, image.descriptor.digest);
                     image
                 }
             };
         let family = family(wish.media_types);
-        image = exporter::store_in_family(&engine.blobs, image, family)
+        image = exporter::store_in_family(&stores.blobs, image, family)
             .map_err(|error| broken(&error))?;
         image.descriptor.annotations = of_descriptor;
         self.say("exporting layers");
@@ -172,20 +178,22 @@ impl<'a> Maker<'a> {
         if let Some(inline) = inline {
             inline.write_inline(&mut config);
         }
-        exporter::store_image(&self.engine.blobs, config, base, tars, annotations)
+        exporter::store_image(&self.stores.blobs, config, base, tars, annotations)
             .map_err(|error| broken(&error))
     }
 
     /// Returns kiln's own tars of the new layers, with the times that are wanted.
     fn tars(&self, state: &State, wish: &Wish) -> Result<Vec<TarFacts>, Error> {
-        let engine = self.engine;
+        let (stores, client) = (self.stores, self.client);
         let layers = state.layers.iter();
         let (FileTimes::Clamp, Some(epoch)) = (wish.file_times, wish.epoch) else {
-            return layers.map(|built| engine.built_tar(built.layer)).collect();
+            return layers
+                .map(|built| export::built_tar(stores, built.layer))
+                .collect();
         };
-        let layers = engine.built_layers(state, self.reporter)?;
+        let layers = bring::built_layers(stores, client, state, self.reporter)?;
         let clamped = |layer: &Layer| {
-            let clamped = exporter::clamp_times(&engine.layers, layer, epoch);
+            let clamped = exporter::clamp_times(&stores.layers, layer, epoch);
             let clamped = clamped.map_err(|error| broken(&error))?;
             clamped.canonical_tar().map_err(|error| broken(&error))
         };
@@ -203,7 +211,7 @@ impl<'a> Maker<'a> {
         let (root, state) = (built.target.root, &built.state);
         let base = base.unwrap_or(0);
         self.sharing
-            .inline(self.engine, root, state, &tars, base)
+            .inline(self.stores, root, state, &tars, base)
             .map(Some)
     }
 

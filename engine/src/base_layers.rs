@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_oci::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256};
+use kiln_registry::Client;
 use kiln_registry::Step;
 use kiln_snapshotter::Layer;
 use kiln_solver::{
@@ -14,12 +15,16 @@ use kiln_threads::Task;
 use kiln_tree::LayerId;
 
 use crate::error::{chain, unpack_hint};
-use crate::{Engine, Error, ErrorClass};
+use crate::storage::verify;
+use crate::stores::Stores;
+use crate::transfer::bring;
+use crate::{Error, ErrorClass};
 
 /// Brings the layers of one build's bases to the disk.
 #[derive(Debug)]
 pub(crate) struct Fetcher<'a> {
-    pub(crate) engine: &'a Engine,
+    pub(crate) stores: &'a Stores,
+    pub(crate) client: &'a Client,
     pub(crate) bases: &'a HashMap<Sha256, (ImageRef, Image)>,
     pub(crate) reporter: &'a Reporter<'a>,
     /// What progress calls each base.
@@ -33,13 +38,19 @@ pub(crate) struct Fetcher<'a> {
 type Slot = Arc<Mutex<Option<Vec<Layer>>>>;
 
 impl<'a> Fetcher<'a> {
-    pub(crate) fn new(engine: &'a Engine, plan: &'a Plan, reporter: &'a Reporter<'a>) -> Self {
+    pub(crate) fn new(
+        stores: &'a Stores,
+        client: &'a Client,
+        plan: &'a Plan,
+        reporter: &'a Reporter<'a>,
+    ) -> Self {
         let name = |(_, step): (_, &'a PlannedStep)| match &step.op {
             Op::From(from) => Some((from.manifest, step.name.as_str())),
             _ => None,
         };
         Self {
-            engine,
+            stores,
+            client,
             bases: &plan.bases,
             reporter,
             names: plan.graph.steps().filter_map(name).collect(),
@@ -60,20 +71,20 @@ impl Layers for Fetcher<'_> {
             return Ok(layers.clone());
         }
         let (name, image) = &self.bases[&manifest];
-        let layers = self
-            .engine
-            .unpacked_layers(
-                name,
-                image,
-                &Watcher::Build(self.reporter, self.names[&manifest]),
-            )
-            .map_err(|error| LayersError {
-                message: error.to_string(),
-                fault: match error.class() {
-                    ErrorClass::Environment | ErrorClass::Cancelled => Fault::Environment,
-                    ErrorClass::Input | ErrorClass::Step => Fault::Input,
-                },
-            })?;
+        let layers = unpacked_layers(
+            self.stores,
+            self.client,
+            name,
+            image,
+            &Watcher::Build(self.reporter, self.names[&manifest]),
+        )
+        .map_err(|error| LayersError {
+            message: error.to_string(),
+            fault: match error.class() {
+                ErrorClass::Environment | ErrorClass::Cancelled => Fault::Environment,
+                ErrorClass::Input | ErrorClass::Step => Fault::Input,
+            },
+        })?;
         *slot = Some(layers.clone());
         Ok(layers)
     }
@@ -81,173 +92,173 @@ impl Layers for Fetcher<'_> {
     fn bring(&self, layers: &[LayerId]) -> Result<Vec<Layer>, BringError> {
         // Who waits finds here what the other one brought.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.engine.bring(layers, self.reporter)
+        bring::bring(self.stores, self.client, layers, self.reporter)
     }
 
     fn are_here(&self, manifest: Sha256) -> bool {
         let (_, image) = &self.bases[&manifest];
         image
             .layers()
-            .all(|(diff_id, _)| self.engine.unpacked_layer(diff_id).is_some())
+            .all(|(diff_id, _)| unpacked_layer(self.stores, diff_id).is_some())
     }
 }
 
-impl Engine {
-    /// Returns the layers of an image, unpacked, lowest first; fetches what is missing.
-    pub(crate) fn unpacked_layers(
-        &self,
-        name: &ImageRef,
-        image: &Image,
-        watcher: &Watcher<'_>,
-    ) -> Result<Vec<Layer>, Error> {
-        let wanted: Vec<(DiffId, &Descriptor)> = image.layers().collect();
-        let mut layers: Vec<Option<Layer>> = wanted
-            .iter()
-            .map(|(diff_id, _)| self.unpacked_layer(*diff_id))
-            .collect();
-        let missing: Vec<usize> = (0..wanted.len()).filter(|i| layers[*i].is_none()).collect();
-        if !missing.is_empty() {
-            let vertex = match watcher {
-                Watcher::Build(reporter, shown) => Some(reporter.start(shown)),
-                Watcher::Other(_) => None,
-            };
-            let report = |progress: &LayerProgress| match (watcher, &vertex) {
-                (Watcher::Other(report), _) => report(progress),
-                (_, Some(vertex)) => {
-                    let is_over = progress.done_bytes == progress.size_bytes;
-                    let part = match progress.work {
-                        LayerWork::Downloading => progress.digest.to_string(),
-                        LayerWork::Extracting => format!("extracting {}", progress.digest),
-                    };
-                    vertex.status(
-                        &part,
-                        progress.done_bytes,
-                        Some(progress.size_bytes),
-                        is_over,
-                    );
-                }
-                _ => {}
-            };
-            let results: Vec<Result<Layer, Error>> = std::thread::scope(|scope| {
-                let threads: Vec<_> = missing
-                    .iter()
-                    .map(|&position| {
-                        let (diff_id, descriptor) = wanted[position];
-                        let report = &report;
-                        kiln_threads::begin(scope, move || {
-                            self.unpack(name, diff_id, descriptor, report)
-                        })
-                    })
-                    .collect();
-                threads.into_iter().map(Task::join).collect()
-            });
-            for (position, result) in missing.into_iter().zip(results) {
-                match result {
-                    Ok(layer) => layers[position] = Some(layer),
-                    Err(error) => {
-                        if let Some(vertex) = vertex {
-                            vertex.end(match &error {
-                                Error::Cancelled => VertexEnd::Cancelled,
-                                error => VertexEnd::Failed(error.to_string()),
-                            });
-                        }
-                        return Err(error);
-                    }
-                }
-            }
-            if let Some(vertex) = vertex {
-                vertex.end(VertexEnd::Done);
-            }
-        }
-        Ok(layers.into_iter().flatten().collect())
-    }
-
-    pub(crate) fn unpacked_layer(&self, diff_id: DiffId) -> Option<Layer> {
-        match diff_id {
-            DiffId::EMPTY => self.layers.empty().ok(),
-            // One whose files were taken away is unpacked again.
-            diff_id => self
-                .layers
-                .by_diff_id(diff_id)
-                .filter(|layer| layer.files().is_some()),
-        }
-    }
-
-    /// Downloads one layer and unpacks it on the way; the blob is kept too.
-    fn unpack(
-        &self,
-        name: &ImageRef,
-        diff_id: DiffId,
-        descriptor: &Descriptor,
-        report: &(dyn Fn(&LayerProgress) + Sync),
-    ) -> Result<Layer, Error> {
-        // The blob of a layer that another machine made is not what a local manifest names. A
-        // description can be wrong, though, and then what the manifest names is all there is.
-        let mut elsewhere = None;
-        if let Some((id, description)) = self.layers.described_as(diff_id)
-            && !self.blobs.has(descriptor)
-        {
-            match self.fulfil_for_image(id, &description) {
-                Err(error) if !matches!(error, Error::Cancelled) => elsewhere = Some(error),
-                other => return other,
-            }
-        }
-        let MediaKind::Layer(compression) = MediaKind::of(&descriptor.media_type) else {
-            return Err(Error::input(format!(
-                "layer {} of {name} has the unsupported media type {}",
-                descriptor.digest, descriptor.media_type
-            )));
+/// Returns the layers of an image, unpacked, lowest first; fetches what is missing.
+pub(crate) fn unpacked_layers(
+    stores: &Stores,
+    client: &Client,
+    name: &ImageRef,
+    image: &Image,
+    watcher: &Watcher<'_>,
+) -> Result<Vec<Layer>, Error> {
+    let wanted: Vec<(DiffId, &Descriptor)> = image.layers().collect();
+    let mut layers: Vec<Option<Layer>> = wanted
+        .iter()
+        .map(|(diff_id, _)| unpacked_layer(stores, *diff_id))
+        .collect();
+    let missing: Vec<usize> = (0..wanted.len()).filter(|i| layers[*i].is_none()).collect();
+    if !missing.is_empty() {
+        let vertex = match watcher {
+            Watcher::Build(reporter, shown) => Some(reporter.start(shown)),
+            Watcher::Other(_) => None,
         };
-        let report = |work: LayerWork, done_bytes: u64| {
-            report(&LayerProgress {
-                digest: descriptor.digest,
-                work,
-                done_bytes,
-                size_bytes: descriptor.size_bytes,
-            });
-        };
-        let observer = |event: kiln_registry::Event| match event.step {
-            Step::Downloading { done_bytes } => report(LayerWork::Downloading, done_bytes),
-            Step::Downloaded => report(LayerWork::Downloading, descriptor.size_bytes),
+        let report = |progress: &LayerProgress| match (watcher, &vertex) {
+            (Watcher::Other(report), _) => report(progress),
+            (_, Some(vertex)) => {
+                let is_over = progress.done_bytes == progress.size_bytes;
+                let part = match progress.work {
+                    LayerWork::Downloading => progress.digest.to_string(),
+                    LayerWork::Extracting => format!("extracting {}", progress.digest),
+                };
+                vertex.status(
+                    &part,
+                    progress.done_bytes,
+                    Some(progress.size_bytes),
+                    is_over,
+                );
+            }
             _ => {}
         };
-        let extracting = |done_bytes: u64| report(LayerWork::Extracting, done_bytes);
-        let mut was_here = self.blobs.has(descriptor);
-        loop {
-            self.client
-                .fetch_blob(name, descriptor, &self.blobs, &observer)
-                .map_err(|error| match elsewhere.take() {
-                    Some(elsewhere) => elsewhere,
-                    None => Error::registry(Some(name), &error),
-                })?;
-            let blob = self
-                .blobs
-                .open(descriptor.digest)
-                .map_err(|error| Error::environment("cannot read a layer", &error))?;
-            let blob = Counted::new(blob, &extracting);
-            let error = match self.layers.apply(blob, Some(compression), diff_id) {
-                Ok(layer) => {
-                    extracting(descriptor.size_bytes);
-                    return Ok(layer);
+        let results: Vec<Result<Layer, Error>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = missing
+                .iter()
+                .map(|&position| {
+                    let (diff_id, descriptor) = wanted[position];
+                    let report = &report;
+                    kiln_threads::begin(scope, move || {
+                        unpack(stores, client, name, diff_id, descriptor, report)
+                    })
+                })
+                .collect();
+            threads.into_iter().map(Task::join).collect()
+        });
+        for (position, result) in missing.into_iter().zip(results) {
+            match result {
+                Ok(layer) => layers[position] = Some(layer),
+                Err(error) => {
+                    if let Some(vertex) = vertex {
+                        vertex.end(match &error {
+                            Error::Cancelled => VertexEnd::Cancelled,
+                            error => VertexEnd::Failed(error.to_string()),
+                        });
+                    }
+                    return Err(error);
                 }
-                Err(error) => error,
-            };
-            self.go_on()?;
-            // One that was damaged on this disk is fetched anew; what just came was compared.
-            if was_here && self.damage_of_blob(descriptor.digest).is_some() {
-                was_here = false;
-                self.blobs.discard_damaged(descriptor.digest);
-                continue;
             }
-            return Err(Error::Environment {
-                message: format!(
-                    "cannot unpack layer {} of {name}: {}",
-                    descriptor.digest,
-                    chain(&error)
-                ),
-                hint: unpack_hint(&error),
-            });
         }
+        if let Some(vertex) = vertex {
+            vertex.end(VertexEnd::Done);
+        }
+    }
+    Ok(layers.into_iter().flatten().collect())
+}
+
+pub(crate) fn unpacked_layer(stores: &Stores, diff_id: DiffId) -> Option<Layer> {
+    match diff_id {
+        DiffId::EMPTY => stores.layers.empty().ok(),
+        // One whose files were taken away is unpacked again.
+        diff_id => stores
+            .layers
+            .by_diff_id(diff_id)
+            .filter(|layer| layer.files().is_some()),
+    }
+}
+
+/// Downloads one layer and unpacks it on the way; the blob is kept too.
+fn unpack(
+    stores: &Stores,
+    client: &Client,
+    name: &ImageRef,
+    diff_id: DiffId,
+    descriptor: &Descriptor,
+    report: &(dyn Fn(&LayerProgress) + Sync),
+) -> Result<Layer, Error> {
+    // The blob of a layer that another machine made is not what a local manifest names. A
+    // description can be wrong, though, and then what the manifest names is all there is.
+    let mut elsewhere = None;
+    if let Some((id, description)) = stores.layers.described_as(diff_id)
+        && !stores.blobs.has(descriptor)
+    {
+        match bring::fulfil_for_image(stores, client, id, &description) {
+            Err(error) if !matches!(error, Error::Cancelled) => elsewhere = Some(error),
+            other => return other,
+        }
+    }
+    let MediaKind::Layer(compression) = MediaKind::of(&descriptor.media_type) else {
+        return Err(Error::input(format!(
+            "layer {} of {name} has the unsupported media type {}",
+            descriptor.digest, descriptor.media_type
+        )));
+    };
+    let report = |work: LayerWork, done_bytes: u64| {
+        report(&LayerProgress {
+            digest: descriptor.digest,
+            work,
+            done_bytes,
+            size_bytes: descriptor.size_bytes,
+        });
+    };
+    let observer = |event: kiln_registry::Event| match event.step {
+        Step::Downloading { done_bytes } => report(LayerWork::Downloading, done_bytes),
+        Step::Downloaded => report(LayerWork::Downloading, descriptor.size_bytes),
+        _ => {}
+    };
+    let extracting = |done_bytes: u64| report(LayerWork::Extracting, done_bytes);
+    let mut was_here = stores.blobs.has(descriptor);
+    loop {
+        client
+            .fetch_blob(name, descriptor, &stores.blobs, &observer)
+            .map_err(|error| match elsewhere.take() {
+                Some(elsewhere) => elsewhere,
+                None => Error::registry(Some(name), &error),
+            })?;
+        let blob = stores
+            .blobs
+            .open(descriptor.digest)
+            .map_err(|error| Error::environment("cannot read a layer", &error))?;
+        let blob = Counted::new(blob, &extracting);
+        let error = match stores.layers.apply(blob, Some(compression), diff_id) {
+            Ok(layer) => {
+                extracting(descriptor.size_bytes);
+                return Ok(layer);
+            }
+            Err(error) => error,
+        };
+        stores.go_on()?;
+        // One that was damaged on this disk is fetched anew; what just came was compared.
+        if was_here && verify::damage_of_blob(stores, descriptor.digest).is_some() {
+            was_here = false;
+            stores.blobs.discard_damaged(descriptor.digest);
+            continue;
+        }
+        return Err(Error::Environment {
+            message: format!(
+                "cannot unpack layer {} of {name}: {}",
+                descriptor.digest,
+                chain(&error)
+            ),
+            hint: unpack_hint(&error),
+        });
     }
 }
 

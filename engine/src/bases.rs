@@ -3,18 +3,24 @@
 use std::sync::Mutex;
 
 use kiln_oci::{Image, ImageRef, Platform, Sha256};
+use kiln_registry::Client;
 use kiln_solver::{BaseError, BaseRequest, Bases, Fault, ImageSource, Reporter, VertexEnd};
 
 use crate::error::chain;
+use crate::images;
 use crate::images::names_error;
 use crate::layout_context::layout_image;
+use crate::local_image;
 use crate::request::Pull;
-use crate::{Engine, Error, ErrorClass, LocalImage};
+use crate::ship;
+use crate::stores::Stores;
+use crate::{Error, ErrorClass, LocalImage};
 
 /// Resolves the images of one build.
 #[derive(Debug)]
 pub(crate) struct Resolver<'a> {
-    pub(crate) engine: &'a Engine,
+    pub(crate) stores: &'a Stores,
+    pub(crate) client: &'a Client,
     pub(crate) pull: Pull,
     pub(crate) reporter: &'a Reporter<'a>,
 }
@@ -70,23 +76,23 @@ impl Resolver<'_> {
             fault: Fault::Environment,
         };
         let tagged = self
-            .engine
+            .stores
             .tags
             .get(name)
             .map_err(|error| names_error(&error));
         if let Some(manifest) = tagged.map_err(failed)? {
-            let local = self.engine.read_named(name, manifest).map_err(failed)?;
+            let local = images::read_named(self.stores, name, manifest).map_err(failed)?;
             if let Some(image) = serving(&local, platform) {
                 return Ok(Some(image));
             }
         }
-        let pinned = pin(name, platform).and_then(|pin| self.engine.pins.get(&pin).ok().flatten());
+        let pinned = pin(name, platform).and_then(|pin| self.stores.pins.get(&pin).ok().flatten());
         Ok(pinned.and_then(|manifest| self.for_platform(manifest, platform)))
     }
 
     /// Reads an image if it is here and serves the platform.
     fn for_platform(&self, manifest: Sha256, platform: &Platform) -> Option<Image> {
-        serving(&self.engine.read(manifest).ok()?, platform)
+        serving(&local_image::read(self.stores, manifest).ok()?, platform)
     }
 
     fn remote(&self, request: &BaseRequest) -> Result<Image, BaseError> {
@@ -99,7 +105,7 @@ impl Resolver<'_> {
                 ..
             } => {
                 let platform = &request.platform;
-                return layout_image(self.engine, directory, tag.as_deref(), *digest, platform)
+                return layout_image(self.stores, directory, tag.as_deref(), *digest, platform)
                     .map_err(|error| BaseError {
                         message: error.to_string(),
                         hint: error.hint().map(str::to_owned),
@@ -125,23 +131,22 @@ impl Resolver<'_> {
     }
 
     fn pull_metadata(&self, name: &ImageRef, platform: &Platform) -> Result<Image, BaseError> {
-        let engine = self.engine;
-        let pulled = engine
-            .client
-            .pull(name, platform, &engine.blobs, &|_| {})
+        let (stores, client) = (self.stores, self.client);
+        let pulled = client
+            .pull(name, platform, &stores.blobs, &|_| {})
             .map_err(|error| base_error(name, &error))?;
         let image =
-            kiln_cache::read_image(&engine.blobs, pulled.manifest.digest).map_err(|error| {
+            kiln_cache::read_image(&stores.blobs, pulled.manifest.digest).map_err(|error| {
                 BaseError {
                     message: chain(&error),
                     hint: None,
                     fault: Fault::Input,
                 }
             })?;
-        engine.remember_origin(name, &image);
+        ship::remember_origin(stores, name, &image);
         if let Some(pin) = pin(name, platform) {
             // Without the pin the next build asks the registry again, and loses nothing else.
-            let _ = engine.pins.set(&pin, pulled.manifest.digest);
+            let _ = stores.pins.set(&pin, pulled.manifest.digest);
         }
         Ok(image)
     }

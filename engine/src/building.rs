@@ -3,7 +3,7 @@
 mod account; // what it did
 mod contexts; // the directories that are read
 mod failure; // why it failed
-mod forecast; // what it would do
+pub(crate) mod forecast; // what it would do
 mod options; // what planning and running need to know
 
 use std::time::Instant;
@@ -11,12 +11,14 @@ use std::time::Instant;
 use kiln_cache::State;
 use kiln_oci::Timestamp;
 use kiln_parser::Diagnostic;
+use kiln_registry::Client;
 use kiln_snapshotter::Layer;
 use kiln_solver::{
     Ahead, Deps, Extent, Plan, Progress, Reporter, SolveError, StepId, solve, survey,
 };
 
 use crate::agents::BuildAgents;
+use crate::ahead;
 use crate::ahead::Wanted;
 use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
@@ -24,11 +26,14 @@ use crate::check::Checks;
 use crate::definition::{Definition, prepare};
 use crate::epoch::{self, Times};
 use crate::output::{self, Built};
+use crate::outside::Outside;
 use crate::remote::RemoteSources;
 use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
+use crate::stores::Stores;
+use crate::transfer::export;
 use crate::transfer::{Sharing, Tiers};
-use crate::{Engine, Error, LocalImage, SourceText};
+use crate::{Error, LocalImage, SourceText};
 use account::Ended;
 use failure::solve_error;
 use options::surroundings;
@@ -73,220 +78,245 @@ pub(crate) struct Made {
     pub(crate) epoch: Option<Timestamp>,
 }
 
-impl Engine {
-    /// Builds an image and hands it to the outputs.
-    ///
-    /// # Errors
-    /// See [`Error`]; nothing half-finished remains.
-    pub fn build(
-        &self,
-        request: &BuildRequest,
-        progress: &dyn Progress,
-    ) -> Result<BuildResult, Error> {
-        output::check(request)?;
-        let reporter = Reporter::new(progress);
-        let made = self.with_plan(request, &reporter, |prepared| {
-            self.carry_out(request, &prepared, Delivery::Outputs)
-        });
-        Ok(made.map_err(|error| self.or_cancelled(error))?.result)
-    }
-
-    /// Builds what was planned.
-    pub(crate) fn carry_out(
-        &self,
-        request: &BuildRequest,
-        prepared: &Prepared<'_>,
-        delivery: Delivery,
-    ) -> Result<Made, Error> {
-        let Prepared {
-            source_text,
-            plan,
-            deps,
-            ..
-        } = prepared;
-        let (steps, known, result) = loop {
-            let solution = solve(&plan.graph, prepared.roots, deps);
-            let result = match solution.states {
-                Ok(states) => {
-                    let sharing = Sharing {
-                        plan,
-                        tiers: prepared.tiers,
-                        recipes: &solution.recipes,
-                        known: &solution.known,
-                        stop: deps.stop,
-                    };
-                    self.finish(request, prepared, states, &sharing, delivery)
-                }
-                Err(SolveError::Lost(_)) => Ok(None),
-                Err(error) => Err(solve_error(error, source_text)),
-            };
-            if let Some(result) = result.transpose() {
-                break (solution.steps, solution.known, result);
-            }
-        };
-        if delivery == Delivery::Outputs {
-            let ended = Ended {
-                definition: deps.definition.clone(),
-                begun: prepared.begun,
-                took: prepared.clock.elapsed(),
-                graph: &plan.graph,
-                source_text,
-                steps,
-                result: &result,
-            };
-            self.remember(ended, deps.reporter);
-        }
-        let (result, image) = result?;
-        Ok(Made {
-            result,
-            image,
-            known,
-            epoch: plan.epoch,
-        })
-    }
-
-    /// Finds out what there is to build, and acts on it.
-    pub(crate) fn with_plan<T>(
-        &self,
-        request: &BuildRequest,
-        reporter: &Reporter<'_>,
-        act: impl FnOnce(Prepared<'_>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let (begun, clock) = (Timestamp::now(), Instant::now());
-        let agents = BuildAgents::new(&self.store, &request.agents)?;
-        let remotes = RemoteSources {
-            engine: self,
-            secrets: &request.secrets,
-            agents: &agents,
-            epoch: request.epoch,
-        };
-        let stop = self.store.stop();
-        let definition = prepare(request, &remotes, reporter, stop)?;
-        let Definition {
-            source_text,
-            dockerfile,
-            ..
-        } = &definition;
-        check_syntax(request, source_text)?;
-        let checks = Checks::new(request, source_text, dockerfile)?;
-        let mut options = plan_options(request)?;
-        options.epoch = epoch::find(
+/// Builds an image and hands it to the outputs.
+///
+/// # Errors
+/// See [`Error`]; nothing half-finished remains.
+pub fn build(
+    stores: &Stores,
+    outside: &Outside,
+    request: &BuildRequest,
+    progress: &dyn Progress,
+) -> Result<BuildResult, Error> {
+    output::check(request)?;
+    let reporter = Reporter::new(progress);
+    let made = with_plan(stores, outside, request, &reporter, |prepared| {
+        carry_out(
+            stores,
+            &outside.client,
             request,
+            &prepared,
+            Delivery::Outputs,
+        )
+    });
+    Ok(made.map_err(|error| stores.or_cancelled(error))?.result)
+}
+
+/// Builds what was planned.
+pub(crate) fn carry_out(
+    stores: &Stores,
+    client: &Client,
+    request: &BuildRequest,
+    prepared: &Prepared<'_>,
+    delivery: Delivery,
+) -> Result<Made, Error> {
+    let Prepared {
+        source_text,
+        plan,
+        deps,
+        ..
+    } = prepared;
+    let (steps, known, result) = loop {
+        let solution = solve(&plan.graph, prepared.roots, deps);
+        let result = match solution.states {
+            Ok(states) => {
+                let sharing = Sharing {
+                    plan,
+                    tiers: prepared.tiers,
+                    recipes: &solution.recipes,
+                    known: &solution.known,
+                    stop: deps.stop,
+                };
+                finish(
+                    stores, client, request, prepared, states, &sharing, delivery,
+                )
+            }
+            Err(SolveError::Lost(_)) => Ok(None),
+            Err(error) => Err(solve_error(error, source_text)),
+        };
+        if let Some(result) = result.transpose() {
+            break (solution.steps, solution.known, result);
+        }
+    };
+    if delivery == Delivery::Outputs {
+        let ended = Ended {
+            definition: deps.definition.clone(),
+            begun: prepared.begun,
+            took: prepared.clock.elapsed(),
+            graph: &plan.graph,
             source_text,
-            dockerfile,
-            &options,
-            &Times {
-                context: definition.time,
-                remotes: &remotes,
-                reporter,
-                stop,
-            },
-        )?;
-        let remotes = RemoteSources {
-            epoch: options.epoch,
-            ..remotes
+            steps,
+            result: &result,
         };
-        let resolver = Resolver {
-            engine: self,
-            pull: request.pull,
-            reporter,
-        };
-        let survey = survey(dockerfile, &options, Extent::Target, &resolver);
-        let findings = checks.findings(&survey)?;
-        checks.tell(&findings, reporter);
-        let plan = survey
-            .plan
-            .map_err(|error| plan_error(error, source_text, dockerfile))?;
-        checks.judge(&findings, &survey.stages)?;
-        let contexts = self.scan_contexts(request, definition.context.as_ref(), &plan, reporter)?;
-        let roots: Vec<StepId> = plan.targets.iter().filter_map(|t| t.root).collect();
-        let fetcher = Fetcher::new(self, &plan, reporter);
-        let executor = LazyExecutor::new(self);
-        let snapshotter = LazySnapshotter::new(self);
-        let tiers = Tiers::new(self, &request.cache_from, &request.platforms, reporter);
-        let wanted = Wanted::of(request);
-        let prepare = |layer: &Layer, layer_use| self.prepare_layer(layer, layer_use, &wanted);
-        let deps = Deps {
-            store: &self.store,
-            layers: &self.layers,
-            snapshotter: &snapshotter,
-            cache: &tiers,
-            bases: &fetcher,
+        account::remember(stores, ended, deps.reporter);
+    }
+    let (result, image) = result?;
+    Ok(Made {
+        result,
+        image,
+        known,
+        epoch: plan.epoch,
+    })
+}
+
+/// Finds out what there is to build, and acts on it.
+pub(crate) fn with_plan<T>(
+    stores: &Stores,
+    outside: &Outside,
+    request: &BuildRequest,
+    reporter: &Reporter<'_>,
+    act: impl FnOnce(Prepared<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (begun, clock) = (Timestamp::now(), Instant::now());
+    let agents = BuildAgents::new(&stores.store, &request.agents)?;
+    let remotes = RemoteSources {
+        stores,
+        outside,
+        secrets: &request.secrets,
+        agents: &agents,
+        epoch: request.epoch,
+    };
+    let stop = stores.store.stop();
+    let definition = prepare(request, &remotes, reporter, stop)?;
+    let Definition {
+        source_text,
+        dockerfile,
+        ..
+    } = &definition;
+    check_syntax(request, source_text)?;
+    let checks = Checks::new(request, source_text, dockerfile)?;
+    let mut options = plan_options(request)?;
+    options.epoch = epoch::find(
+        request,
+        source_text,
+        dockerfile,
+        &options,
+        &Times {
+            context: definition.time,
             remotes: &remotes,
-            contexts: &contexts,
-            cache_mounts: &tiers,
-            agents: &agents,
-            executor: &executor,
-            surroundings: &surroundings(request, &plan),
             reporter,
             stop,
-            jobs: request.jobs,
-            reuse: request.reuse.clone(),
-            journal: &self.journal,
-            definition: &account::definition(request),
-            ahead: match wanted.is_nothing() {
-                true => Ahead::Nothing,
-                false => Ahead::Prepare(&prepare),
-            },
-        };
-        act(Prepared {
-            begun,
-            clock,
-            source_text,
-            plan: &plan,
-            roots: &roots,
-            findings,
-            deps: &deps,
-            tiers: &tiers,
-        })
-    }
+        },
+    )?;
+    let remotes = RemoteSources {
+        epoch: options.epoch,
+        ..remotes
+    };
+    let resolver = Resolver {
+        stores,
+        client: &outside.client,
+        pull: request.pull,
+        reporter,
+    };
+    let survey = survey(dockerfile, &options, Extent::Target, &resolver);
+    let findings = checks.findings(&survey)?;
+    checks.tell(&findings, reporter);
+    let plan = survey
+        .plan
+        .map_err(|error| plan_error(error, source_text, dockerfile))?;
+    checks.judge(&findings, &survey.stages)?;
+    let contexts = contexts::scan_contexts(
+        stores,
+        request,
+        definition.context.as_ref(),
+        &plan,
+        reporter,
+    )?;
+    let roots: Vec<StepId> = plan.targets.iter().filter_map(|t| t.root).collect();
+    let fetcher = Fetcher::new(stores, &outside.client, &plan, reporter);
+    let executor = LazyExecutor::new(&stores.store, outside.outer_proc);
+    let snapshotter = LazySnapshotter::new(&stores.layers);
+    let tiers = Tiers::new(
+        stores,
+        &outside.client,
+        &request.cache_from,
+        &request.platforms,
+        reporter,
+    );
+    let wanted = Wanted::of(request);
+    let prepare =
+        |layer: &Layer, layer_use| ahead::prepare_layer(stores, layer, layer_use, &wanted);
+    let deps = Deps {
+        store: &stores.store,
+        layers: &stores.layers,
+        snapshotter: &snapshotter,
+        cache: &tiers,
+        bases: &fetcher,
+        remotes: &remotes,
+        contexts: &contexts,
+        cache_mounts: &tiers,
+        agents: &agents,
+        executor: &executor,
+        surroundings: &surroundings(request, &plan),
+        reporter,
+        stop,
+        jobs: request.jobs,
+        reuse: request.reuse.clone(),
+        journal: &stores.journal,
+        definition: &account::definition(request),
+        ahead: match wanted.is_nothing() {
+            true => Ahead::Nothing,
+            false => Ahead::Prepare(&prepare),
+        },
+    };
+    act(Prepared {
+        begun,
+        clock,
+        source_text,
+        plan: &plan,
+        roots: &roots,
+        findings,
+        deps: &deps,
+        tiers: &tiers,
+    })
+}
 
-    /// Hands what was built to the outputs. None if a layer of another machine turned out not to be
-    /// had: it is not counted upon any more, and has to be made.
-    fn finish(
-        &self,
-        request: &BuildRequest,
-        prepared: &Prepared<'_>,
-        states: Vec<State>,
-        sharing: &Sharing<'_>,
-        delivery: Delivery,
-    ) -> Result<Option<(BuildResult, LocalImage)>, Error> {
-        let plan = prepared.plan;
-        let reporter = prepared.deps.reporter;
-        let mut states = states.into_iter();
-        let built = plan.targets.iter().map(|target| Built {
-            target,
-            state: match target.root {
-                Some(_) => states.next().expect("every root has a state"),
-                None => State {
-                    base: target.base,
-                    layers: Vec::new(),
-                },
+/// Hands what was built to the outputs. None if a layer of another machine turned out not to be
+/// had: it is not counted upon any more, and has to be made.
+fn finish(
+    stores: &Stores,
+    client: &Client,
+    request: &BuildRequest,
+    prepared: &Prepared<'_>,
+    states: Vec<State>,
+    sharing: &Sharing<'_>,
+    delivery: Delivery,
+) -> Result<Option<(BuildResult, LocalImage)>, Error> {
+    let plan = prepared.plan;
+    let reporter = prepared.deps.reporter;
+    let mut states = states.into_iter();
+    let built = plan.targets.iter().map(|target| Built {
+        target,
+        state: match target.root {
+            Some(_) => states.next().expect("every root has a state"),
+            None => State {
+                base: target.base,
+                layers: Vec::new(),
             },
-        });
-        let built: Vec<Built<'_>> = built.collect();
-        let exported = self.export(request, sharing, &built, delivery, reporter)?;
-        let Some((exported, image)) = exported else {
-            return Ok(None);
-        };
-        let cache = match delivery {
-            Delivery::Outputs => self.export_caches(request, sharing, reporter)?,
-            Delivery::Nowhere => None,
-        };
-        // A cache may have wanted what no output did.
-        let mut layers = built.iter().flat_map(|built| &built.state.layers);
-        if !request.cache_to.is_empty() && !layers.all(|built| self.layers.knows(built.layer)) {
-            return Ok(None);
-        }
-        self.settle()?;
-        let result = BuildResult {
-            id: exported.id,
-            descriptor: exported.descriptor,
-            config: exported.config,
-            cache,
-            warnings: prepared.findings.clone(),
-            source_text: prepared.source_text.clone(),
-        };
-        Ok(Some((result, image)))
+        },
+    });
+    let built: Vec<Built<'_>> = built.collect();
+    let exported = output::export(stores, client, request, sharing, &built, delivery, reporter)?;
+    let Some((exported, image)) = exported else {
+        return Ok(None);
+    };
+    let cache = match delivery {
+        Delivery::Outputs => export::export_caches(stores, client, request, sharing, reporter)?,
+        Delivery::Nowhere => None,
+    };
+    // A cache may have wanted what no output did.
+    let mut layers = built.iter().flat_map(|built| &built.state.layers);
+    if !request.cache_to.is_empty() && !layers.all(|built| stores.layers.knows(built.layer)) {
+        return Ok(None);
     }
+    stores.settle()?;
+    let result = BuildResult {
+        id: exported.id,
+        descriptor: exported.descriptor,
+        config: exported.config,
+        cache,
+        warnings: prepared.findings.clone(),
+        source_text: prepared.source_text.clone(),
+    };
+    Ok(Some((result, image)))
 }

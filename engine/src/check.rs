@@ -12,8 +12,10 @@ use kiln_solver::{ContextRead, Extent, Progress, Reporter, Survey, survey};
 use crate::bases::Resolver;
 use crate::building::{check_syntax, plan_error, plan_options};
 use crate::definition::{self, Definition, ignore_rules};
+use crate::outside::Outside;
 use crate::request::{BuildRequest, ContextSource};
-use crate::{Engine, Error, SourceText};
+use crate::stores::Stores;
+use crate::{Error, SourceText};
 
 /// What looking at a Dockerfile came to.
 #[derive(Debug)]
@@ -26,76 +28,84 @@ pub struct CheckResult {
     pub source_text: SourceText,
 }
 
-impl Engine {
-    /// Looks at a Dockerfile without building it: at all stages, or at the target and what it needs
-    /// if there is one. Images it starts from are looked up, since rules ask for their configs.
-    ///
-    /// # Errors
-    /// When there is no Dockerfile to be read. That it is wrong is part of the result.
-    pub fn check(
-        &self,
-        request: &BuildRequest,
-        progress: &dyn Progress,
-    ) -> Result<CheckResult, Error> {
-        let reporter = Reporter::new(progress);
-        let Definition {
+/// Looks at a Dockerfile without building it: at all stages, or at the target and what it needs
+/// if there is one. Images it starts from are looked up, since rules ask for their configs.
+///
+/// # Errors
+/// When there is no Dockerfile to be read. That it is wrong is part of the result.
+pub fn check(
+    stores: &Stores,
+    outside: &Outside,
+    request: &BuildRequest,
+    progress: &dyn Progress,
+) -> Result<CheckResult, Error> {
+    let reporter = Reporter::new(progress);
+    let Definition {
+        source_text,
+        dockerfile,
+        ..
+    } = match definition::look(stores, outside, request, &reporter) {
+        Ok(definition) => definition,
+        Err(Error::Dockerfile {
             source_text,
-            dockerfile,
-            ..
-        } = match definition::look(self, request, &reporter) {
-            Ok(definition) => definition,
-            Err(Error::Dockerfile {
-                source_text,
-                diagnostics,
-            }) => {
-                return Ok(CheckResult {
-                    findings: found_before(request, &source_text, &diagnostics),
-                    source_text: source_text.clone(),
-                    problem: Some(Error::Dockerfile {
-                        source_text,
-                        diagnostics,
-                    }),
-                });
-            }
-            Err(error) => return Err(error),
-        };
-        let mut findings = Vec::new();
-        let problem = self
-            .look(request, &source_text, &dockerfile, &reporter, &mut findings)
-            .err();
-        Ok(CheckResult {
-            findings,
-            problem,
-            source_text,
-        })
-    }
+            diagnostics,
+        }) => {
+            return Ok(CheckResult {
+                findings: found_before(request, &source_text, &diagnostics),
+                source_text: source_text.clone(),
+                problem: Some(Error::Dockerfile {
+                    source_text,
+                    diagnostics,
+                }),
+            });
+        }
+        Err(error) => return Err(error),
+    };
+    let mut findings = Vec::new();
+    let problem = look(
+        stores,
+        outside,
+        request,
+        &source_text,
+        &dockerfile,
+        &reporter,
+        &mut findings,
+    )
+    .err();
+    Ok(CheckResult {
+        findings,
+        problem,
+        source_text,
+    })
+}
 
-    fn look(
-        &self,
-        request: &BuildRequest,
-        source_text: &SourceText,
-        dockerfile: &Dockerfile,
-        reporter: &Reporter<'_>,
-        findings: &mut Vec<Diagnostic>,
-    ) -> Result<(), Error> {
-        check_syntax(request, source_text)?;
-        let checks = Checks::new(request, source_text, dockerfile)?;
-        let resolver = Resolver {
-            engine: self,
-            pull: request.pull,
-            reporter,
-        };
-        let extent = match request.target {
-            Some(_) => Extent::Target,
-            None => Extent::EveryStage,
-        };
-        let survey = survey(dockerfile, &plan_options(request)?, extent, &resolver);
-        *findings = checks.findings(&survey)?;
-        survey
-            .plan
-            .map_err(|error| plan_error(error, source_text, dockerfile))?;
-        checks.judge(findings, &survey.stages)
-    }
+fn look(
+    stores: &Stores,
+    outside: &Outside,
+    request: &BuildRequest,
+    source_text: &SourceText,
+    dockerfile: &Dockerfile,
+    reporter: &Reporter<'_>,
+    findings: &mut Vec<Diagnostic>,
+) -> Result<(), Error> {
+    check_syntax(request, source_text)?;
+    let checks = Checks::new(request, source_text, dockerfile)?;
+    let resolver = Resolver {
+        stores,
+        client: &outside.client,
+        pull: request.pull,
+        reporter,
+    };
+    let extent = match request.target {
+        Some(_) => Extent::Target,
+        None => Extent::EveryStage,
+    };
+    let survey = survey(dockerfile, &plan_options(request)?, extent, &resolver);
+    *findings = checks.findings(&survey)?;
+    survey
+        .plan
+        .map_err(|error| plan_error(error, source_text, dockerfile))?;
+    checks.judge(findings, &survey.stages)
 }
 
 /// A name that only patterns for all names match.

@@ -15,15 +15,20 @@ use kiln_containers::{
 };
 use kiln_files::GuestPath;
 use kiln_oci::{Image, ImageRef, Platform, RunConfig, Timestamp};
+use kiln_registry::Client;
 use kiln_runtime::{
     Access, Changes, EtcFile, Job, Mount, MountSource, Network, Process, ProcessUser, Resources,
     Root, Streams, Ulimit, hosts_text,
 };
 use kiln_snapshotter::{ParentView, find_identity, lower_directories};
 
+use crate::base_layers;
 use crate::base_layers::Watcher;
+use crate::images;
 use crate::local_image::platform_of;
-use crate::{Engine, Error, LayerProgress};
+use crate::outside::Outside;
+use crate::stores::Stores;
+use crate::{Error, LayerProgress};
 
 /// What a container finds at `/etc/resolv.conf`: a copy, which is its own.
 const RESOLV_CONF: &str = "resolv.conf";
@@ -88,140 +93,140 @@ pub struct Bind {
     pub access: Access,
 }
 
-impl Engine {
-    /// Returns all containers of the state directory.
-    ///
-    /// # Errors
-    /// When the directory cannot be used.
-    pub fn containers(&self) -> Result<Containers, Error> {
-        Containers::open(&self.store.path("containers")).map_err(|error| container_error(&error))
-    }
+/// Returns all containers of the state directory.
+///
+/// # Errors
+/// When the directory cannot be used.
+pub fn containers(stores: &Stores) -> Result<Containers, Error> {
+    Containers::open(&stores.store.path("containers")).map_err(|error| container_error(&error))
+}
 
-    /// Makes a container of a local image. It is not started; until it is let go of, nobody takes
-    /// it for one that is of no use. `report` is told of layers that have to be unpacked first.
-    ///
-    /// # Errors
-    /// When there is no such image, the name is taken, or the options do not fit the image.
-    pub fn create_container(
-        &self,
-        request: &RunRequest,
-        report: &(dyn Fn(&LayerProgress) + Sync),
-    ) -> Result<Held, Error> {
-        let (name, local) = self.find(&request.image)?;
-        let image = local.choose(&request.image, request.platform.as_ref())?;
-        let layers = self.layers_on_disk(name.as_ref(), image, report)?;
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            Error::environment("cannot read the image", error)
-        };
-        let view = ParentView::new(&layers).map_err(|error| failed(&error))?;
-        let containers = self.containers()?;
-        let draft = containers
-            .draft(request.id.clone())
-            .map_err(|error| container_error(&error))?;
-        let hostname = match &request.hostname {
-            Some(hostname) => hostname.clone(),
-            None => draft.id().short().to_owned(),
-        };
-        let root = Root::Layers {
-            lowers: lower_directories(&layers).map_err(|error| failed(&error))?,
-            upper: Some(draft.writable()),
-        };
-        let process = process(request, &image.config.config, &view, &hostname)?;
-        let mut job = Job::new(root, process);
-        job.network = request.network;
-        job.changes = match request.removal {
-            Removal::ByHand => Changes::Lasting,
-            Removal::Automatic => Changes::Passing,
-        };
-        job.outer_proc = self.outer_proc;
-        job.shm_size_bytes = request.shm_size_bytes;
-        job.ulimits.clone_from(&request.ulimits);
-        job.resources = request.resources.clone();
-        job.hosts = draft
-            .etc_file("hosts", &hosts_text(&hostname, &request.extra_hosts))
-            .map_err(|error| container_error(&error))?;
-        job.hostname_file = draft
-            .etc_file("hostname", &format!("{hostname}\n"))
-            .map_err(|error| container_error(&error))?;
-        job.resolv_conf = match host_resolvers() {
-            Some(text) => draft
-                .etc_file(RESOLV_CONF, &text)
-                .and_then(|file| draft.etc_file(RESOLV_CONF_OF_HOST, &text).map(|_| file))
-                .map_err(|error| container_error(&error))?,
-            None => EtcFile::Untouched,
-        };
-        job.hostname = hostname;
-        // As in moby, one at the root is none (daemon/create_unix.go makes a volume of the others).
-        let volumes = image.config.config.volumes.keys();
-        job.directories = volumes.map(GuestPath::new).collect();
-        job.mounts = request.binds.iter().map(bind).collect::<Result<_, _>>()?;
-        let stop_signal = match (
-            request.stop_signal,
-            image.config.config.stop_signal.as_str(),
-        ) {
-            (Some(signal), _) => signal,
-            (None, "") => SignalNumber::TERM,
-            (None, text) => text
-                .parse()
-                .map_err(|_| Error::input(format!("the image's stop signal is invalid: {text}")))?,
-        };
-        let spec = Spec {
-            id: draft.id().clone(),
-            created: Timestamp::now(),
-            image: name.map_or_else(|| request.image.clone(), |name| name.familiar()),
-            image_id: local.id().to_string(),
-            labels: labels(request, image),
-            job,
-            stop_signal,
-            stop_timeout: request.stop_timeout,
-            removal: request.removal,
-            details: details(request, image),
-        };
-        containers
-            .create(draft, request.name.clone(), &spec)
-            .map_err(|error| container_error(&error))
-    }
+/// Makes a container of a local image. It is not started; until it is let go of, nobody takes
+/// it for one that is of no use. `report` is told of layers that have to be unpacked first.
+///
+/// # Errors
+/// When there is no such image, the name is taken, or the options do not fit the image.
+pub fn create_container(
+    stores: &Stores,
+    outside: &Outside,
+    request: &RunRequest,
+    report: &(dyn Fn(&LayerProgress) + Sync),
+) -> Result<Held, Error> {
+    let (name, local) = images::find(stores, &request.image)?;
+    let image = local.choose(&request.image, request.platform.as_ref())?;
+    let layers = layers_on_disk(stores, &outside.client, name.as_ref(), image, report)?;
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Error::environment("cannot read the image", error)
+    };
+    let view = ParentView::new(&layers).map_err(|error| failed(&error))?;
+    let containers = containers(stores)?;
+    let draft = containers
+        .draft(request.id.clone())
+        .map_err(|error| container_error(&error))?;
+    let hostname = match &request.hostname {
+        Some(hostname) => hostname.clone(),
+        None => draft.id().short().to_owned(),
+    };
+    let root = Root::Layers {
+        lowers: lower_directories(&layers).map_err(|error| failed(&error))?,
+        upper: Some(draft.writable()),
+    };
+    let process = process(request, &image.config.config, &view, &hostname)?;
+    let mut job = Job::new(root, process);
+    job.network = request.network;
+    job.changes = match request.removal {
+        Removal::ByHand => Changes::Lasting,
+        Removal::Automatic => Changes::Passing,
+    };
+    job.outer_proc = outside.outer_proc;
+    job.shm_size_bytes = request.shm_size_bytes;
+    job.ulimits.clone_from(&request.ulimits);
+    job.resources = request.resources.clone();
+    job.hosts = draft
+        .etc_file("hosts", &hosts_text(&hostname, &request.extra_hosts))
+        .map_err(|error| container_error(&error))?;
+    job.hostname_file = draft
+        .etc_file("hostname", &format!("{hostname}\n"))
+        .map_err(|error| container_error(&error))?;
+    job.resolv_conf = match host_resolvers() {
+        Some(text) => draft
+            .etc_file(RESOLV_CONF, &text)
+            .and_then(|file| draft.etc_file(RESOLV_CONF_OF_HOST, &text).map(|_| file))
+            .map_err(|error| container_error(&error))?,
+        None => EtcFile::Untouched,
+    };
+    job.hostname = hostname;
+    // As in moby, one at the root is none (daemon/create_unix.go makes a volume of the others).
+    let volumes = image.config.config.volumes.keys();
+    job.directories = volumes.map(GuestPath::new).collect();
+    job.mounts = request.binds.iter().map(bind).collect::<Result<_, _>>()?;
+    let stop_signal = match (
+        request.stop_signal,
+        image.config.config.stop_signal.as_str(),
+    ) {
+        (Some(signal), _) => signal,
+        (None, "") => SignalNumber::TERM,
+        (None, text) => text
+            .parse()
+            .map_err(|_| Error::input(format!("the image's stop signal is invalid: {text}")))?,
+    };
+    let spec = Spec {
+        id: draft.id().clone(),
+        created: Timestamp::now(),
+        image: name.map_or_else(|| request.image.clone(), |name| name.familiar()),
+        image_id: local.id().to_string(),
+        labels: labels(request, image),
+        job,
+        stop_signal,
+        stop_timeout: request.stop_timeout,
+        removal: request.removal,
+        details: details(request, image),
+    };
+    containers
+        .create(draft, request.name.clone(), &spec)
+        .map_err(|error| container_error(&error))
+}
 
-    /// Gives a container that is to be started again the name servers that this machine has now,
-    /// unless it has changed its own.
-    pub fn renew_resolvers(&self, container: &Container) {
-        let [own, given] = [RESOLV_CONF, RESOLV_CONF_OF_HOST].map(|name| {
-            let path = container.directory().join(name);
-            (fs::read_to_string(&path).ok(), path)
-        });
-        let Some(now) = host_resolvers() else { return };
-        if own.0.is_some() && own.0 == given.0 && own.0.as_ref() != Some(&now) {
-            // If that fails, they stay what they were.
-            let _ = fs::write(&own.1, &now).and_then(|()| fs::write(&given.1, &now));
-        }
+/// Gives a container that is to be started again the name servers that this machine has now,
+/// unless it has changed its own.
+pub fn renew_resolvers(container: &Container) {
+    let [own, given] = [RESOLV_CONF, RESOLV_CONF_OF_HOST].map(|name| {
+        let path = container.directory().join(name);
+        (fs::read_to_string(&path).ok(), path)
+    });
+    let Some(now) = host_resolvers() else { return };
+    if own.0.is_some() && own.0 == given.0 && own.0.as_ref() != Some(&now) {
+        // If that fails, they stay what they were.
+        let _ = fs::write(&own.1, &now).and_then(|()| fs::write(&given.1, &now));
     }
+}
 
-    /// Returns the layers of a local image, unpacked; those that only a registry has are fetched.
-    fn layers_on_disk(
-        &self,
-        name: Option<&ImageRef>,
-        image: &Image,
-        report: &(dyn Fn(&LayerProgress) + Sync),
-    ) -> Result<Vec<kiln_snapshotter::Layer>, Error> {
-        let origin = image.layers().find_map(|(_, layer)| {
-            kiln_exporter::sources(&self.blobs, layer.digest)
-                .into_iter()
-                .next()
-        });
-        let unknown = || {
-            Error::environment(
-                "image",
-                &kiln_cache::BlobError::Missing(image.descriptor.digest),
-            )
-        };
-        // The name is asked only for layers that are not here.
-        let placeholder: Option<ImageRef> = "localhost/unknown".parse().ok();
-        let from = origin
-            .or_else(|| name.cloned())
-            .or(placeholder)
-            .ok_or_else(unknown)?;
-        self.unpacked_layers(&from, image, &Watcher::Other(report))
-    }
+/// Returns the layers of a local image, unpacked; those that only a registry has are fetched.
+fn layers_on_disk(
+    stores: &Stores,
+    client: &Client,
+    name: Option<&ImageRef>,
+    image: &Image,
+    report: &(dyn Fn(&LayerProgress) + Sync),
+) -> Result<Vec<kiln_snapshotter::Layer>, Error> {
+    let origin = image.layers().find_map(|(_, layer)| {
+        kiln_exporter::sources(&stores.blobs, layer.digest)
+            .into_iter()
+            .next()
+    });
+    let unknown = || {
+        Error::environment(
+            "image",
+            &kiln_cache::BlobError::Missing(image.descriptor.digest),
+        )
+    };
+    // The name is asked only for layers that are not here.
+    let placeholder: Option<ImageRef> = "localhost/unknown".parse().ok();
+    let from = origin
+        .or_else(|| name.cloned())
+        .or(placeholder)
+        .ok_or_else(unknown)?;
+    base_layers::unpacked_layers(stores, client, &from, image, &Watcher::Other(report))
 }
 
 /// Returns this machine's `/etc/resolv.conf`, if it has one.

@@ -16,9 +16,11 @@ use kiln_threads::Stop;
 use self::context::Place;
 pub(crate) use self::ignore::{ignore_rules, load_ignore_file};
 use crate::agents::BuildAgents;
+use crate::outside::Outside;
 use crate::remote::RemoteSources;
 use crate::request::BuildRequest;
-use crate::{Engine, Error, SourceText};
+use crate::stores::Stores;
+use crate::{Error, SourceText};
 
 /// What a build is made of.
 #[derive(Debug)]
@@ -76,16 +78,18 @@ pub(crate) fn prepare(
 /// # Errors
 /// As [`prepare`].
 pub(crate) fn look(
-    engine: &Engine,
+    stores: &Stores,
+    outside: &Outside,
     request: &BuildRequest,
     reporter: &Reporter<'_>,
 ) -> Result<Definition, Error> {
-    let agents = BuildAgents::new(&engine.store, &request.agents)?;
+    let agents = BuildAgents::new(&stores.store, &request.agents)?;
     let remotes = RemoteSources {
-        engine,
+        stores,
+        outside,
         secrets: &request.secrets,
         agents: &agents,
         epoch: request.epoch,
     };
-    prepare(request, &remotes, reporter, engine.store.stop())
+    prepare(request, &remotes, reporter, stores.store.stop())
 }

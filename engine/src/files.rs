@@ -3,82 +3,89 @@
 use kiln_cache::State;
 use kiln_exporter as exporter;
 use kiln_exporter::Root;
+use kiln_registry::Client;
 use kiln_snapshotter::ParentView;
 use kiln_solver::{Plan, Reporter};
 
+use crate::Error;
+use crate::base_layers;
 use crate::base_layers::Watcher;
+use crate::output::destination;
 use crate::output::{Built, Form, export_error};
 use crate::request::{FilesOptions, Output, Split};
-use crate::{Engine, Error};
+use crate::stores::Stores;
+use crate::transfer::bring;
 
-impl Engine {
-    /// Writes the files of the targets, if that is what `output` is about.
-    pub(crate) fn export_files(
-        &self,
-        plan: &Plan,
-        built: &[Built<'_>],
-        (form, output): (Form, &Output),
-        reporter: &Reporter<'_>,
-    ) -> Result<(), Error> {
-        let (Output::Local { files, .. } | Output::Tar { files, .. }) = output else {
-            return Ok(());
-        };
-        let views: Vec<ParentView> = built
-            .iter()
-            .map(|built| self.view(plan, &built.state, reporter))
-            .collect::<Result<_, _>>()?;
-        let roots: Vec<Root<'_>> = built
-            .iter()
-            .zip(&views)
-            .map(|(built, view)| {
-                let platform = built.target.platform.clone();
-                match is_split(files, form) {
-                    true => Root::apart(platform, view),
-                    false => Root::at_top(platform, view),
-                }
-            })
-            .collect();
-        let times = files.epoch.or(plan.epoch);
-        match output {
-            Output::Local {
-                directory, stale, ..
-            } => {
-                let report =
-                    exporter::write_local(&roots, directory, *stale, times, self.store.stop())
-                        .map_err(|error| export_error(&error))?;
-                for path in report.left_out {
-                    reporter.warn(format!("{path} was left out: it is a device"));
-                }
-                Ok(())
+/// Writes the files of the targets, if that is what `output` is about.
+pub(crate) fn export_files(
+    stores: &Stores,
+    client: &Client,
+    plan: &Plan,
+    built: &[Built<'_>],
+    (form, output): (Form, &Output),
+    reporter: &Reporter<'_>,
+) -> Result<(), Error> {
+    let (Output::Local { files, .. } | Output::Tar { files, .. }) = output else {
+        return Ok(());
+    };
+    let views: Vec<ParentView> = built
+        .iter()
+        .map(|built| view(stores, client, plan, &built.state, reporter))
+        .collect::<Result<_, _>>()?;
+    let roots: Vec<Root<'_>> = built
+        .iter()
+        .zip(&views)
+        .map(|(built, view)| {
+            let platform = built.target.platform.clone();
+            match is_split(files, form) {
+                true => Root::apart(platform, view),
+                false => Root::at_top(platform, view),
             }
-            Output::Tar { to, .. } => {
-                Ok(self.write_to(to, |out| exporter::write_root_tar(&roots, times, out))?)
+        })
+        .collect();
+    let times = files.epoch.or(plan.epoch);
+    match output {
+        Output::Local {
+            directory, stale, ..
+        } => {
+            let report =
+                exporter::write_local(&roots, directory, *stale, times, stores.store.stop())
+                    .map_err(|error| export_error(&error))?;
+            for path in report.left_out {
+                reporter.warn(format!("{path} was left out: it is a device"));
             }
-            _ => Ok(()),
+            Ok(())
         }
+        Output::Tar { to, .. } => Ok(destination::write_to(stores, to, |out| {
+            exporter::write_root_tar(&roots, times, out)
+        })?),
+        _ => Ok(()),
     }
+}
 
-    /// Returns the merged view of a state, its layers on disk.
-    fn view(
-        &self,
-        plan: &Plan,
-        state: &State,
-        reporter: &Reporter<'_>,
-    ) -> Result<ParentView, Error> {
-        let mut layers = match state.base {
-            Some(manifest) => {
-                let (name, image) = &plan.bases[&manifest];
-                self.unpacked_layers(
-                    name,
-                    image,
-                    &Watcher::Build(reporter, &format!("pull {name}")),
-                )?
-            }
-            None => Vec::new(),
-        };
-        layers.extend(self.built_layers(state, reporter)?);
-        ParentView::new(&layers).map_err(|error| Error::environment("cannot read a layer", &error))
-    }
+/// Returns the merged view of a state, its layers on disk.
+fn view(
+    stores: &Stores,
+    client: &Client,
+    plan: &Plan,
+    state: &State,
+    reporter: &Reporter<'_>,
+) -> Result<ParentView, Error> {
+    let mut layers = match state.base {
+        Some(manifest) => {
+            let (name, image) = &plan.bases[&manifest];
+            base_layers::unpacked_layers(
+                stores,
+                client,
+                name,
+                image,
+                &Watcher::Build(reporter, &format!("pull {name}")),
+            )?
+        }
+        None => Vec::new(),
+    };
+    layers.extend(bring::built_layers(stores, client, state, reporter)?);
+    ParentView::new(&layers).map_err(|error| Error::environment("cannot read a layer", &error))
 }
 
 fn is_split(files: &FilesOptions, form: Form) -> bool {

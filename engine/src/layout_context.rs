@@ -5,8 +5,9 @@ use std::path::Path;
 use kiln_exporter::{LayoutEntry, LoadError, load_from_layout};
 use kiln_oci::{DEFAULT_TAG, Image, Platform, Sha256};
 
+use crate::Error;
 use crate::error::chain;
-use crate::{Engine, Error};
+use crate::stores::Stores;
 
 /// Brings an image of a layout into the store and returns it: that of `digest`, else of `tag`, else
 /// of the tag `latest`. Of an index, it is the image for `platform`.
@@ -15,7 +16,7 @@ use crate::{Engine, Error};
 /// When the layout has no such image or is damaged; the message names the layout, and the tags that
 /// there are.
 pub(crate) fn layout_image(
-    engine: &Engine,
+    stores: &Stores,
     directory: &Path,
     tag: Option<&str>,
     digest: Option<Sha256>,
@@ -25,12 +26,12 @@ pub(crate) fn layout_image(
         Some(digest) => LayoutEntry::Digest(digest),
         None => LayoutEntry::Tag(tag.unwrap_or(DEFAULT_TAG)),
     };
-    let limit = engine.layers.limit();
+    let limit = stores.layers.limit();
     let loaded = load_from_layout(
         directory,
         wanted,
-        &engine.store,
-        &engine.blobs,
+        &stores.store,
+        &stores.blobs,
         platform,
         limit,
     );

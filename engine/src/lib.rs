@@ -3,8 +3,9 @@
 //! [`Engine`] joins the crates below into what a person asks for: build, pull, push, run. It never
 //! prints and never reads the environment; progress goes to a [`Progress`], answers are values.
 
-mod engine; // an open state directory
-mod error; // every failure, sorted
+mod error;
+mod outside; // what is the matter of one request
+mod stores; // an open state directory // every failure, sorted
 
 mod agents; // ssh agents of a build
 mod ahead; // what exporters will want of layers
@@ -36,12 +37,13 @@ mod transfer; // results that machines share
 mod twice; // the same build twice
 mod why; // what builds did
 
+pub mod verbs; // what a user asks for
+
 pub use base_layers::{LayerProgress, LayerWork};
 pub use building::{BuildForecast, Prospect, StepForecast};
 pub use check::CheckResult;
 pub use compare::{ConfigDifference, FileChange, FileDifference, FileKind, compare_layers};
 pub use containers::{Bind, RunRequest};
-pub use engine::{Engine, EngineOptions, Programs, Purpose, Stopper};
 pub use error::{Error, ErrorClass, SourceText};
 pub use images::{HistoryRow, ImageSummary, Removal};
 pub use kiln_exporter::{LoadSource, PackProgress};
@@ -49,6 +51,7 @@ pub use kiln_snapshotter::{Packed, UnpackLimit};
 pub use kiln_solver::{Event, LogStream, Progress, Silent, VertexEnd, VertexId};
 pub use local_image::LocalImage;
 pub use outline::{Outline, OutlinedArgument, OutlinedNeed};
+pub use outside::{Outside, Programs};
 pub use request::{
     AgentRequest, AgentSource, Annotation, AnnotationPlace, BaseLayers, BuildRequest, BuildResult,
     CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, ContextSource,
@@ -62,6 +65,7 @@ pub use storage::{
     DamagedThing, EntryKind, Extent, ImageUsage, Lost, Outcome, PruneRequest, Pruned, Repair,
     Sharing, StorageSummary, Turn, Unneeded, Usability, Verification,
 };
+pub use stores::{Purpose, Stores, StoresOptions};
 pub use targets::{Target, Targets};
 pub use twice::{Cause, Comparison, StepDifference, Verdict};
 pub use why::WhichBuild;

@@ -6,7 +6,8 @@ use kiln_oci::{
     Descriptor, Document, Image, ImageId, Index, InvalidImage, MediaKind, Platform, Sha256,
 };
 
-use crate::{Engine, Error};
+use crate::Error;
+use crate::stores::Stores;
 
 /// An image of the local store, for one platform or several.
 #[derive(Clone, Debug)]
@@ -108,8 +109,7 @@ impl LocalImage {
     /// Returns the image that stands for all in lists: this machine's if there is one.
     #[must_use]
     pub fn representative(&self) -> &Image {
-        self.serving(&Engine::host_platform())
-            .unwrap_or(&self.images[0])
+        self.serving(&Platform::host()).unwrap_or(&self.images[0])
     }
 
     /// Returns the image for the wanted platform; where none is wanted, the only one, or of an
@@ -118,7 +118,7 @@ impl LocalImage {
     /// # Errors
     /// When there is none.
     pub fn choose(&self, name: &str, wanted: Option<&Platform>) -> Result<&Image, Error> {
-        let host = Engine::host_platform();
+        let host = Platform::host();
         let platform = match (wanted, self.images.as_slice()) {
             (None, [only]) if !self.is_index() => return Ok(only),
             (None, _) => &host,
@@ -170,17 +170,14 @@ pub(crate) fn platform_of(image: &Image) -> Platform {
     listed.unwrap_or_else(|| image.config.platform())
 }
 
-impl Engine {
-    /// Reads what has this digest from the local store.
-    ///
-    /// # Errors
-    /// When it is missing, damaged or no image.
-    pub(crate) fn read(&self, digest: Sha256) -> Result<LocalImage, Error> {
-        let read = LocalImage::read(&self.blobs, digest).map_err(|error| {
-            Error::environment("cannot read an image of the local store", &error)
-        })?;
-        read.ok_or_else(|| Error::input(format!("no image of index {digest} is here")))
-    }
+/// Reads what has this digest from the local store.
+///
+/// # Errors
+/// When it is missing, damaged or no image.
+pub(crate) fn read(stores: &Stores, digest: Sha256) -> Result<LocalImage, Error> {
+    let read = LocalImage::read(&stores.blobs, digest)
+        .map_err(|error| Error::environment("cannot read an image of the local store", &error))?;
+    read.ok_or_else(|| Error::input(format!("no image of index {digest} is here")))
 }
 
 #[cfg(test)]

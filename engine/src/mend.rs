@@ -13,8 +13,10 @@ use std::io;
 use kiln_exporter::{ExportError, LayerSource, NamedImage};
 use kiln_oci::{ImageRef, Sha256};
 
+use crate::Error;
 use crate::output::export_error;
-use crate::{Engine, Error};
+use crate::storage::verify;
+use crate::stores::Stores;
 
 /// Why something did not get out of the store.
 #[derive(Debug)]
@@ -65,106 +67,106 @@ impl From<Undelivered> for Error {
     }
 }
 
-impl Engine {
-    /// Carries out of the store what `make` puts together, with every damaged blob made again.
-    pub(crate) fn deliver<T>(
-        &self,
-        tell: &dyn Fn(&str),
-        make: impl Fn() -> Result<T, Error>,
-        carry: impl Fn(&T) -> Result<(), Undelivered>,
-    ) -> Result<T, Error> {
-        let mut made_again = BTreeSet::new();
-        let mut made = make()?;
-        loop {
-            let (digest, error, receiver) = match carry(&made) {
-                Ok(()) => return Ok(made),
-                Err(Undelivered::Damaged {
-                    digest,
-                    error,
-                    receiver,
-                }) if made_again.insert(digest) => (digest, error, receiver),
-                Err(error) => return Err(self.or_cancelled(error.into())),
-            };
-            made = self.make_again(digest, &make, error)?;
-            tell(&format!("blob {digest} was damaged, and is made again"));
-            if receiver == Receiver::Begun {
-                return Err(Error::Environment {
-                    message: format!(
-                        "cannot export the image: blob {digest} was damaged, which showed when \
-                         part of the image was written"
-                    ),
-                    hint: Some("run the command again: the blob was made again".to_owned()),
-                });
-            }
-        }
-    }
-
-    /// Calls `make` without a blob; if that fails, puts the blob back.
-    fn make_again<T>(
-        &self,
-        digest: Sha256,
-        make: &impl Fn() -> Result<T, Error>,
-        damage: Error,
-    ) -> Result<T, Error> {
-        let failed = |error: io::Error| Error::environment("cannot put a blob aside", &error);
-        let path = self.blobs.path(digest);
-        let aside = self.store.work_file().map_err(failed)?;
-        fs::rename(&path, &aside).map_err(failed)?;
-        let made = make();
-        if made.is_ok() || self.blobs.contains(digest) {
-            // What stays goes with the rest of `work/`.
-            let _ = fs::remove_file(&aside);
-        } else {
-            fs::rename(&aside, &path).map_err(failed)?;
-        }
-        made.map_err(|_| match self.or_cancelled(damage) {
-            Error::Environment {
-                message,
-                hint: None,
-            } => Error::Environment {
-                message,
-                hint: Some(
-                    "it cannot be made again from what is here: `kiln cache verify` discards it, \
-                     then build, pull or load the image again"
-                        .to_owned(),
-                ),
-            },
-            error => error,
-        })
-    }
-
-    /// Says why a registry did not take an image. One that finds that a blob is not what its digest
-    /// says answers with status 400 (OCI distribution-spec v1.1, "Error Codes", DIGEST_INVALID).
-    pub(crate) fn undelivered(
-        &self,
-        name: &ImageRef,
-        image: &NamedImage,
-        error: &kiln_registry::Error,
-    ) -> Undelivered {
-        let told = Error::registry(Some(name), error);
-        let kiln_registry::Error::Refused(refusal) = error else {
-            return Undelivered::Otherwise(told);
-        };
-        if refusal.status != 400 {
-            return Undelivered::Otherwise(told);
-        }
-        let mut layers = image.manifests.iter().flat_map(|part| &part.layers);
-        let damaged = layers.find_map(|layer| {
-            let digest = layer.descriptor.digest;
-            let is_stored = matches!(layer.source, LayerSource::Stored(_));
-            let damage = is_stored.then(|| self.damage_of_blob(digest)).flatten();
-            Some((digest, damage?))
-        });
-        match damaged {
-            Some((digest, what)) => Undelivered::Damaged {
+/// Carries out of the store what `make` puts together, with every damaged blob made again.
+pub(crate) fn deliver<T>(
+    stores: &Stores,
+    tell: &dyn Fn(&str),
+    make: impl Fn() -> Result<T, Error>,
+    carry: impl Fn(&T) -> Result<(), Undelivered>,
+) -> Result<T, Error> {
+    let mut made_again = BTreeSet::new();
+    let mut made = make()?;
+    loop {
+        let (digest, error, receiver) = match carry(&made) {
+            Ok(()) => return Ok(made),
+            Err(Undelivered::Damaged {
                 digest,
-                error: Error::Environment {
-                    message: format!("cannot push {name}: blob {digest} is damaged: {what}"),
-                    hint: None,
-                },
-                receiver: Receiver::Patient,
-            },
-            None => Undelivered::Otherwise(told),
+                error,
+                receiver,
+            }) if made_again.insert(digest) => (digest, error, receiver),
+            Err(error) => return Err(stores.or_cancelled(error.into())),
+        };
+        made = make_again(stores, digest, &make, error)?;
+        tell(&format!("blob {digest} was damaged, and is made again"));
+        if receiver == Receiver::Begun {
+            return Err(Error::Environment {
+                message: format!(
+                    "cannot export the image: blob {digest} was damaged, which showed when \
+                     part of the image was written"
+                ),
+                hint: Some("run the command again: the blob was made again".to_owned()),
+            });
         }
+    }
+}
+
+/// Calls `make` without a blob; if that fails, puts the blob back.
+fn make_again<T>(
+    stores: &Stores,
+    digest: Sha256,
+    make: &impl Fn() -> Result<T, Error>,
+    damage: Error,
+) -> Result<T, Error> {
+    let failed = |error: io::Error| Error::environment("cannot put a blob aside", &error);
+    let path = stores.blobs.path(digest);
+    let aside = stores.store.work_file().map_err(failed)?;
+    fs::rename(&path, &aside).map_err(failed)?;
+    let made = make();
+    if made.is_ok() || stores.blobs.contains(digest) {
+        // What stays goes with the rest of `work/`.
+        let _ = fs::remove_file(&aside);
+    } else {
+        fs::rename(&aside, &path).map_err(failed)?;
+    }
+    made.map_err(|_| match stores.or_cancelled(damage) {
+        Error::Environment {
+            message,
+            hint: None,
+        } => Error::Environment {
+            message,
+            hint: Some(
+                "it cannot be made again from what is here: `kiln cache verify` discards it, \
+                 then build, pull or load the image again"
+                    .to_owned(),
+            ),
+        },
+        error => error,
+    })
+}
+
+/// Says why a registry did not take an image. One that finds that a blob is not what its digest
+/// says answers with status 400 (OCI distribution-spec v1.1, "Error Codes", DIGEST_INVALID).
+pub(crate) fn undelivered(
+    stores: &Stores,
+    name: &ImageRef,
+    image: &NamedImage,
+    error: &kiln_registry::Error,
+) -> Undelivered {
+    let told = Error::registry(Some(name), error);
+    let kiln_registry::Error::Refused(refusal) = error else {
+        return Undelivered::Otherwise(told);
+    };
+    if refusal.status != 400 {
+        return Undelivered::Otherwise(told);
+    }
+    let mut layers = image.manifests.iter().flat_map(|part| &part.layers);
+    let damaged = layers.find_map(|layer| {
+        let digest = layer.descriptor.digest;
+        let is_stored = matches!(layer.source, LayerSource::Stored(_));
+        let damage = is_stored
+            .then(|| verify::damage_of_blob(stores, digest))
+            .flatten();
+        Some((digest, damage?))
+    });
+    match damaged {
+        Some((digest, what)) => Undelivered::Damaged {
+            digest,
+            error: Error::Environment {
+                message: format!("cannot push {name}: blob {digest} is damaged: {what}"),
+                hint: None,
+            },
+            receiver: Receiver::Patient,
+        },
+        None => Undelivered::Otherwise(told),
     }
 }

@@ -12,9 +12,11 @@ use kiln_solver::{Extent, Op, Plan, Progress, Reporter, Survey, survey};
 use crate::bases::Resolver;
 use crate::building::{check_syntax, plan_error, plan_options};
 use crate::definition::{self, Definition};
+use crate::outside::Outside;
 use crate::request::BuildRequest;
+use crate::stores::Stores;
 use crate::targets::{Target, target};
-use crate::{Engine, Error, SourceText};
+use crate::{Error, SourceText};
 
 /// What the build of a target can be given.
 #[derive(Debug)]
@@ -55,49 +57,49 @@ pub struct OutlinedNeed {
     pub lines: Span,
 }
 
-impl Engine {
-    /// Says what the build of the target can be given.
-    ///
-    /// # Errors
-    /// When the target could not be built, as far as can be told without building it.
-    pub fn outline(
-        &self,
-        request: &BuildRequest,
-        progress: &dyn Progress,
-    ) -> Result<Outline, Error> {
-        let reporter = Reporter::new(progress);
-        let Definition {
-            source_text,
-            dockerfile,
-            ..
-        } = definition::look(self, request, &reporter)?;
-        check_syntax(request, &source_text)?;
-        let resolver = Resolver {
-            engine: self,
-            pull: request.pull,
-            reporter: &reporter,
-        };
-        let options = plan_options(request)?;
-        let mut survey = survey(&dockerfile, &options, Extent::Target, &resolver);
-        let no_plan = Err(kiln_solver::PlanError::Input(Vec::new()));
-        let plan = std::mem::replace(&mut survey.plan, no_plan)
-            .map_err(|error| plan_error(error, &source_text, &dockerfile))?;
-        let stage = match request.target.as_deref() {
-            Some(name) => dockerfile.stages.iter().rfind(|stage| {
-                let written = stage.from.name.as_ref();
-                written.is_some_and(|written| written.raw.eq_ignore_ascii_case(name))
-            }),
-            None => dockerfile.stages.last(),
-        };
-        let (secrets, agents) = needs(&dockerfile, &survey, &plan);
-        Ok(Outline {
-            target: target(stage.expect("what was planned has a target")),
-            arguments: arguments(&dockerfile, &survey, &request.build_args),
-            secrets,
-            agents,
-            source_text,
-        })
-    }
+/// Says what the build of the target can be given.
+///
+/// # Errors
+/// When the target could not be built, as far as can be told without building it.
+pub fn outline(
+    stores: &Stores,
+    outside: &Outside,
+    request: &BuildRequest,
+    progress: &dyn Progress,
+) -> Result<Outline, Error> {
+    let reporter = Reporter::new(progress);
+    let Definition {
+        source_text,
+        dockerfile,
+        ..
+    } = definition::look(stores, outside, request, &reporter)?;
+    check_syntax(request, &source_text)?;
+    let resolver = Resolver {
+        stores,
+        client: &outside.client,
+        pull: request.pull,
+        reporter: &reporter,
+    };
+    let options = plan_options(request)?;
+    let mut survey = survey(&dockerfile, &options, Extent::Target, &resolver);
+    let no_plan = Err(kiln_solver::PlanError::Input(Vec::new()));
+    let plan = std::mem::replace(&mut survey.plan, no_plan)
+        .map_err(|error| plan_error(error, &source_text, &dockerfile))?;
+    let stage = match request.target.as_deref() {
+        Some(name) => dockerfile.stages.iter().rfind(|stage| {
+            let written = stage.from.name.as_ref();
+            written.is_some_and(|written| written.raw.eq_ignore_ascii_case(name))
+        }),
+        None => dockerfile.stages.last(),
+    };
+    let (secrets, agents) = needs(&dockerfile, &survey, &plan);
+    Ok(Outline {
+        target: target(stage.expect("what was planned has a target")),
+        arguments: arguments(&dockerfile, &survey, &request.build_args),
+        secrets,
+        agents,
+        source_text,
+    })
 }
 
 /// Returns the arguments of the stages, and the global ones that the stages make use of. A name that

@@ -1,8 +1,8 @@
 //! Where results go: the local store, registries, layouts, archives, directories.
 
-mod destination; // files and streams
-mod pack; // layers as an output wants them
-mod push; // registries
+pub(crate) mod destination; // files and streams
+pub(crate) mod pack; // layers as an output wants them
+pub(crate) mod push; // registries
 
 pub(crate) use destination::export_error;
 pub(crate) use pack::{packing, report_packing};
@@ -12,18 +12,25 @@ use kiln_cache::State;
 use kiln_exporter as exporter;
 use kiln_exporter::NamedImage;
 use kiln_oci::{Descriptor, ImageId, ImageRef, Sha256};
+use kiln_registry::Client;
 use kiln_solver::{Reporter, TargetImage, Vertex, VertexEnd};
 
 use self::destination::directory;
 use crate::annotations::Annotations;
 use crate::assembly::Maker;
+use crate::base_layers;
 use crate::base_layers::Watcher;
 use crate::building::Delivery;
+use crate::files;
+use crate::images;
 use crate::images::names_error;
+use crate::mend;
 use crate::mend::Undelivered;
 use crate::request::{BaseLayers, BuildRequest, ImageOptions, LayoutForm, Output};
+use crate::stores::Stores;
 use crate::transfer::Sharing;
-use crate::{Engine, Error, ErrorClass, LocalImage};
+use crate::transfer::bring;
+use crate::{Error, ErrorClass, LocalImage};
 /// A target and the files that solving came to.
 #[derive(Debug)]
 pub(crate) struct Built<'a> {
@@ -135,179 +142,191 @@ pub(crate) fn outputs(request: &BuildRequest) -> Vec<Output> {
     }
 }
 
-impl Engine {
-    /// Makes the image of a solved build and hands it to every output, or to none. Returns what
-    /// came of it, and the image as the first image output wants it. None if a layer of another
-    /// machine turned out not to be had: it is not counted upon any more, and has to be made.
-    pub(crate) fn export(
-        &self,
-        request: &BuildRequest,
-        sharing: &Sharing<'_>,
-        built: &[Built<'_>],
-        delivery: Delivery,
-        reporter: &Reporter<'_>,
-    ) -> Result<Option<(Exported, LocalImage)>, Error> {
-        let vertex = reporter.start("exporting to image");
-        let mut maker = Maker::new(
-            self,
-            request,
-            sharing,
-            built,
-            form(request)?,
-            (&vertex, reporter),
-        );
-        let outputs = match delivery {
-            Delivery::Outputs => outputs(request),
-            Delivery::Nowhere => Vec::new(),
-        };
-        let result = self
-            .export_all(&mut maker, &outputs, reporter)
-            .and_then(|exported| Ok((exported, maker.make(&image_options(request))?)))
-            .map_err(|error| self.or_cancelled(error));
-        let states = || built.iter().map(|built| &built.state);
-        let (end, result) = match result {
-            Ok(result) => (VertexEnd::Done, Ok(Some(result))),
-            Err(Error::Cancelled) => (VertexEnd::Cancelled, Err(Error::Cancelled)),
-            Err(error)
-                if error.class() == ErrorClass::Environment
-                    && self.lose_what_is_gone(states(), reporter) =>
-            {
-                (VertexEnd::Cancelled, Ok(None))
-            }
-            Err(error) => (VertexEnd::Failed(error.to_string()), Err(error)),
-        };
-        vertex.end(end);
-        result
-    }
-
-    fn export_all(
-        &self,
-        maker: &mut Maker<'_>,
-        outputs: &[Output],
-        reporter: &Reporter<'_>,
-    ) -> Result<Exported, Error> {
-        let (mut stored, mut archived, mut pushed) = (None, None, None);
-        for output in outputs {
-            match output {
-                Output::CacheOnly => {}
-                Output::Store(options) => {
-                    let local = maker.make(options)?;
-                    if options.base_layers == BaseLayers::Now {
-                        self.unpack_targets(maker, reporter)?;
-                    }
-                    self.name_image(&names(maker.request, options), &local, maker.vertex)?;
-                    stored = Some(Exported::of_local(&local));
-                }
-                Output::Push(options) => {
-                    let local = maker.make(options)?;
-                    pushed = Some(self.push_result(maker, &local, options)?);
-                }
-                Output::Oci {
-                    to,
-                    form,
-                    image: options,
-                } => {
-                    let write = |named: &[NamedImage]| match form {
-                        LayoutForm::Archive => {
-                            self.write_to(to, |out| exporter::write_oci_archive(named, out))
-                        }
-                        LayoutForm::Directory => {
-                            let stop = self.store.stop();
-                            Ok(exporter::write_layout(named, directory(to)?, stop)?)
-                        }
-                    };
-                    archived = Some(self.archive(maker, options, write)?);
-                }
-                Output::Docker {
-                    to,
-                    form,
-                    image: options,
-                } => {
-                    let write = |named: &[NamedImage]| match form {
-                        LayoutForm::Archive => {
-                            self.write_to(to, |out| exporter::write_docker_archive(named, out))
-                        }
-                        LayoutForm::Directory => {
-                            let stop = self.store.stop();
-                            Ok(exporter::write_docker_layout(named, directory(to)?, stop)?)
-                        }
-                    };
-                    archived = Some(self.archive(maker, options, write)?);
-                }
-                Output::Local { .. } | Output::Tar { .. } => {
-                    self.export_files(
-                        maker.sharing.plan,
-                        maker.built,
-                        (maker.form, output),
-                        reporter,
-                    )?;
-                }
-            }
+/// Makes the image of a solved build and hands it to every output, or to none. Returns what
+/// came of it, and the image as the first image output wants it. None if a layer of another
+/// machine turned out not to be had: it is not counted upon any more, and has to be made.
+pub(crate) fn export(
+    stores: &Stores,
+    client: &Client,
+    request: &BuildRequest,
+    sharing: &Sharing<'_>,
+    built: &[Built<'_>],
+    delivery: Delivery,
+    reporter: &Reporter<'_>,
+) -> Result<Option<(Exported, LocalImage)>, Error> {
+    let vertex = reporter.start("exporting to image");
+    let mut maker = Maker::new(
+        (stores, client),
+        request,
+        sharing,
+        built,
+        form(request)?,
+        (&vertex, reporter),
+    );
+    let outputs = match delivery {
+        Delivery::Outputs => outputs(request),
+        Delivery::Nowhere => Vec::new(),
+    };
+    let result = export_all(stores, client, &mut maker, &outputs, reporter)
+        .and_then(|exported| Ok((exported, maker.make(&image_options(request))?)))
+        .map_err(|error| stores.or_cancelled(error));
+    let states = || built.iter().map(|built| &built.state);
+    let (end, result) = match result {
+        Ok(result) => (VertexEnd::Done, Ok(Some(result))),
+        Err(Error::Cancelled) => (VertexEnd::Cancelled, Err(Error::Cancelled)),
+        Err(error)
+            if error.class() == ErrorClass::Environment
+                && bring::lose_what_is_gone(stores, client, states(), reporter) =>
+        {
+            (VertexEnd::Cancelled, Ok(None))
         }
-        // What can be found elsewhere is worth more to know than what is only here; but here an
-        // image is found by the id that it has here.
-        let id = stored.as_ref().map(|stored| stored.id);
-        let shown = match pushed.or(archived).or(stored) {
-            Some(shown) => shown,
-            None => Exported::of_local(&maker.make(&image_options(maker.request))?),
-        };
-        Ok(Exported {
-            id: id.unwrap_or(shown.id),
-            ..shown
-        })
-    }
+        Err(error) => (VertexEnd::Failed(error.to_string()), Err(error)),
+    };
+    vertex.end(end);
+    result
+}
 
-    /// Brings the layers of the targets and of their bases to the disk.
-    fn unpack_targets(&self, maker: &Maker<'_>, reporter: &Reporter<'_>) -> Result<(), Error> {
-        for built in maker.built {
-            if let Some(manifest) = built.target.base {
-                let (name, image) = &maker.sharing.plan.bases[&manifest];
-                self.unpacked_layers(
-                    name,
-                    image,
-                    &Watcher::Build(reporter, &format!("pull {name}")),
+fn export_all(
+    stores: &Stores,
+    client: &Client,
+    maker: &mut Maker<'_>,
+    outputs: &[Output],
+    reporter: &Reporter<'_>,
+) -> Result<Exported, Error> {
+    let (mut stored, mut archived, mut pushed) = (None, None, None);
+    for output in outputs {
+        match output {
+            Output::CacheOnly => {}
+            Output::Store(options) => {
+                let local = maker.make(options)?;
+                if options.base_layers == BaseLayers::Now {
+                    unpack_targets(stores, client, maker, reporter)?;
+                }
+                name_image(stores, &names(maker.request, options), &local, maker.vertex)?;
+                stored = Some(Exported::of_local(&local));
+            }
+            Output::Push(options) => {
+                let local = maker.make(options)?;
+                pushed = Some(push::push_result(stores, client, maker, &local, options)?);
+            }
+            Output::Oci {
+                to,
+                form,
+                image: options,
+            } => {
+                let write = |named: &[NamedImage]| match form {
+                    LayoutForm::Archive => destination::write_to(stores, to, |out| {
+                        exporter::write_oci_archive(named, out)
+                    }),
+                    LayoutForm::Directory => {
+                        let stop = stores.store.stop();
+                        Ok(exporter::write_layout(named, directory(to)?, stop)?)
+                    }
+                };
+                archived = Some(archive(stores, client, maker, options, write)?);
+            }
+            Output::Docker {
+                to,
+                form,
+                image: options,
+            } => {
+                let write = |named: &[NamedImage]| match form {
+                    LayoutForm::Archive => destination::write_to(stores, to, |out| {
+                        exporter::write_docker_archive(named, out)
+                    }),
+                    LayoutForm::Directory => {
+                        let stop = stores.store.stop();
+                        Ok(exporter::write_docker_layout(named, directory(to)?, stop)?)
+                    }
+                };
+                archived = Some(archive(stores, client, maker, options, write)?);
+            }
+            Output::Local { .. } | Output::Tar { .. } => {
+                files::export_files(
+                    stores,
+                    client,
+                    maker.sharing.plan,
+                    maker.built,
+                    (maker.form, output),
+                    reporter,
                 )?;
             }
-            self.built_layers(&built.state, reporter)?;
         }
-        Ok(())
     }
+    // What can be found elsewhere is worth more to know than what is only here; but here an
+    // image is found by the id that it has here.
+    let id = stored.as_ref().map(|stored| stored.id);
+    let shown = match pushed.or(archived).or(stored) {
+        Some(shown) => shown,
+        None => Exported::of_local(&maker.make(&image_options(maker.request))?),
+    };
+    Ok(Exported {
+        id: id.unwrap_or(shown.id),
+        ..shown
+    })
+}
 
-    /// Gives the image its tags in the local store.
-    fn name_image(
-        &self,
-        names: &[ImageRef],
-        image: &LocalImage,
-        vertex: &Vertex<'_>,
-    ) -> Result<(), Error> {
-        self.keep(image)?;
-        self.go_on()?;
-        for name in names {
-            self.tags
-                .set(name, image.descriptor().digest)
-                .map_err(|e| names_error(&e))?;
-            vertex.status(&format!("naming to {name}"), 0, None, true);
+/// Brings the layers of the targets and of their bases to the disk.
+fn unpack_targets(
+    stores: &Stores,
+    client: &Client,
+    maker: &Maker<'_>,
+    reporter: &Reporter<'_>,
+) -> Result<(), Error> {
+    for built in maker.built {
+        if let Some(manifest) = built.target.base {
+            let (name, image) = &maker.sharing.plan.bases[&manifest];
+            base_layers::unpacked_layers(
+                stores,
+                client,
+                name,
+                image,
+                &Watcher::Build(reporter, &format!("pull {name}")),
+            )?;
         }
-        Ok(())
+        bring::built_layers(stores, client, &built.state, reporter)?;
     }
+    Ok(())
+}
 
-    /// Has an image written where it is to go, packed with every layer at hand.
-    fn archive(
-        &self,
-        maker: &mut Maker<'_>,
-        options: &ImageOptions,
-        write: impl Fn(&[NamedImage]) -> Result<(), Undelivered>,
-    ) -> Result<Exported, Error> {
-        let local = maker.make(options)?;
-        let tell = |message: &str| maker.vertex.warn(message);
-        let make = || {
-            let names = names(maker.request, options);
-            let packing = |layer| report_packing(maker.vertex, layer);
-            Ok([self.realise_here(&local, options, names, &packing)?])
-        };
-        let named = self.deliver(&tell, make, |named| write(named))?;
-        Ok(Exported::of_named(&named[0]))
+/// Gives the image its tags in the local store.
+fn name_image(
+    stores: &Stores,
+    names: &[ImageRef],
+    image: &LocalImage,
+    vertex: &Vertex<'_>,
+) -> Result<(), Error> {
+    images::keep(stores, image)?;
+    stores.go_on()?;
+    for name in names {
+        stores
+            .tags
+            .set(name, image.descriptor().digest)
+            .map_err(|e| names_error(&e))?;
+        vertex.status(&format!("naming to {name}"), 0, None, true);
     }
+    Ok(())
+}
+
+/// Has an image written where it is to go, packed with every layer at hand.
+fn archive(
+    stores: &Stores,
+    client: &Client,
+    maker: &mut Maker<'_>,
+    options: &ImageOptions,
+    write: impl Fn(&[NamedImage]) -> Result<(), Undelivered>,
+) -> Result<Exported, Error> {
+    let local = maker.make(options)?;
+    let tell = |message: &str| maker.vertex.warn(message);
+    let make = || {
+        let names = names(maker.request, options);
+        let packing = |layer| report_packing(maker.vertex, layer);
+        Ok([pack::realise_here(
+            stores, client, &local, options, names, &packing,
+        )?])
+    };
+    let named = mend::deliver(stores, &tell, make, |named| write(named))?;
+    Ok(Exported::of_named(&named[0]))
 }
 
 /// Returns the names of an output: its own, or the build's.

@@ -21,13 +21,16 @@ use kiln_tree::{Blake3, Encoder};
 
 pub(crate) use git::Checkout;
 
+use crate::Error;
 use crate::error::chain;
-use crate::{Engine, Error};
+use crate::outside::Outside;
+use crate::stores::Stores;
 
 /// Fetches what one build needs from elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RemoteSources<'a> {
-    pub(crate) engine: &'a Engine,
+    pub(crate) stores: &'a Stores,
+    pub(crate) outside: &'a Outside,
     /// May hold passwords for servers.
     pub(crate) secrets: &'a [(String, SecretBytes)],
     /// Who proves to ssh servers who we are.

@@ -3,24 +3,23 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use kiln_cache::Store;
 use kiln_runtime::{ExecError, Executor, Job, LocalExecutor, Outcome, OuterProc};
 use kiln_snapshotter::overlay::{Support, probe};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, Overlay, Reflink, Snapshotter, Writable};
 use kiln_threads::Stop;
 
-use crate::Engine;
-
 /// Makes roots with overlayfs, or by copying where the kernel refuses it.
 #[derive(Debug)]
 pub(crate) struct LazySnapshotter<'a> {
-    engine: &'a Engine,
+    layers: &'a LayerStore,
     chosen: OnceLock<Box<dyn Snapshotter>>,
 }
 
 impl<'a> LazySnapshotter<'a> {
-    pub(crate) fn new(engine: &'a Engine) -> Self {
+    pub(crate) fn new(layers: &'a LayerStore) -> Self {
         Self {
-            engine,
+            layers,
             chosen: OnceLock::new(),
         }
     }
@@ -29,7 +28,7 @@ impl<'a> LazySnapshotter<'a> {
 impl Snapshotter for LazySnapshotter<'_> {
     fn prepare(&self, layers: &[Layer]) -> Result<Writable, BuildError> {
         self.chosen
-            .get_or_init(|| choose(&self.engine.layers))
+            .get_or_init(|| choose(self.layers))
             .prepare(layers)
     }
 }
@@ -45,16 +44,18 @@ pub(crate) fn choose(layers: &LayerStore) -> Box<dyn Snapshotter> {
 /// Runs commands in a sandbox on this machine.
 #[derive(Debug)]
 pub(crate) struct LazyExecutor<'a> {
-    engine: &'a Engine,
+    store: &'a Store,
+    outer_proc: OuterProc,
     made: OnceLock<LocalExecutor>,
-    /// Held by whoever makes it.
+    /// Held by the thread that makes it.
     making: Mutex<()>,
 }
 
 impl<'a> LazyExecutor<'a> {
-    pub(crate) fn new(engine: &'a Engine) -> Self {
+    pub(crate) fn new(store: &'a Store, outer_proc: OuterProc) -> Self {
         Self {
-            engine,
+            store,
+            outer_proc,
             made: OnceLock::new(),
             making: Mutex::new(()),
         }
@@ -69,7 +70,7 @@ impl<'a> LazyExecutor<'a> {
         if let Some(executor) = self.made.get() {
             return Ok(executor);
         }
-        let made = LocalExecutor::new(&self.engine.store.path("mounts"))?;
+        let made = LocalExecutor::new(&self.store.path("mounts"))?;
         Ok(self.made.get_or_init(|| made))
     }
 }
@@ -82,7 +83,7 @@ impl Executor for LazyExecutor<'_> {
         stop: &Stop,
     ) -> Result<Outcome, ExecError> {
         let executor = self.executor()?;
-        match self.engine.outer_proc {
+        match self.outer_proc {
             OuterProc::Refused => executor.run(job, output, stop),
             OuterProc::Shown => {
                 let mut job = job.clone();

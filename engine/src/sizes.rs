@@ -10,50 +10,48 @@ use std::os::unix::fs::FileExt as _;
 
 use kiln_oci::{Compression, Descriptor, DiffId, Image, MediaKind};
 
-use crate::Engine;
+use crate::stores::Stores;
 
-impl Engine {
-    /// Returns the bytes of the layers of images; what they share counts once.
-    pub(crate) fn size_of(&self, images: &[Image]) -> u64 {
-        let mut seen = HashSet::new();
-        let mut layers: Vec<_> = images.iter().flat_map(Image::layers).collect();
-        if images.len() > 1 {
-            layers.retain(|(diff_id, _)| seen.insert(*diff_id));
-        }
-        let size =
-            |(diff_id, descriptor): &(DiffId, &Descriptor)| self.layer_size(*diff_id, descriptor);
-        layers.iter().map(size).sum()
+/// Returns the bytes of the layers of images; what they share counts once.
+pub(crate) fn size_of(stores: &Stores, images: &[Image]) -> u64 {
+    let mut seen = HashSet::new();
+    let mut layers: Vec<_> = images.iter().flat_map(Image::layers).collect();
+    if images.len() > 1 {
+        layers.retain(|(diff_id, _)| seen.insert(*diff_id));
     }
+    let size =
+        |(diff_id, descriptor): &(DiffId, &Descriptor)| layer_size(stores, *diff_id, descriptor);
+    layers.iter().map(size).sum()
+}
 
-    /// Returns the bytes of a layer.
-    pub(crate) fn layer_size(&self, diff_id: DiffId, descriptor: &Descriptor) -> u64 {
-        self.known_length(diff_id)
-            .or_else(|| self.blob_length(descriptor))
-            .unwrap_or(descriptor.size_bytes)
+/// Returns the bytes of a layer.
+pub(crate) fn layer_size(stores: &Stores, diff_id: DiffId, descriptor: &Descriptor) -> u64 {
+    known_length(stores, diff_id)
+        .or_else(|| blob_length(stores, descriptor))
+        .unwrap_or(descriptor.size_bytes)
+}
+
+/// Returns the length of a tar stream that was written or read before.
+fn known_length(stores: &Stores, diff_id: DiffId) -> Option<u64> {
+    if let Some((_, description)) = stores.layers.described_as(diff_id) {
+        return Some(description.tar_bytes);
     }
+    let facts = stores.layers.by_diff_id(diff_id)?.facts().ok()?;
+    let tar = facts.tars.iter().find(|tar| tar.diff_id == diff_id)?;
+    Some(tar.size_bytes)
+}
 
-    /// Returns the length of a tar stream that was written or read before.
-    fn known_length(&self, diff_id: DiffId) -> Option<u64> {
-        if let Some((_, description)) = self.layers.described_as(diff_id) {
-            return Some(description.tar_bytes);
-        }
-        let facts = self.layers.by_diff_id(diff_id)?.facts().ok()?;
-        let tar = facts.tars.iter().find(|tar| tar.diff_id == diff_id)?;
-        Some(tar.size_bytes)
-    }
-
-    /// Returns the length of the tar stream in a blob that is here.
-    fn blob_length(&self, descriptor: &Descriptor) -> Option<u64> {
-        let MediaKind::Layer(compression) = MediaKind::of(&descriptor.media_type) else {
-            return None;
-        };
-        let blob = self.blobs.open(descriptor.digest).ok()?;
-        let length = blob.metadata().ok()?.len();
-        match compression {
-            Compression::None => Some(length),
-            Compression::Gzip => gzip_length(&blob, length),
-            Compression::Zstd => zstd_length(&blob, length),
-        }
+/// Returns the length of the tar stream in a blob that is here.
+fn blob_length(stores: &Stores, descriptor: &Descriptor) -> Option<u64> {
+    let MediaKind::Layer(compression) = MediaKind::of(&descriptor.media_type) else {
+        return None;
+    };
+    let blob = stores.blobs.open(descriptor.digest).ok()?;
+    let length = blob.metadata().ok()?.len();
+    match compression {
+        Compression::None => Some(length),
+        Compression::Gzip => gzip_length(&blob, length),
+        Compression::Zstd => zstd_length(&blob, length),
     }
 }
 

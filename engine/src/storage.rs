@@ -9,17 +9,17 @@
 //! Sweeping needs the state directory for itself; measuring, which takes longest, does not and
 //! comes before. Bytes are deleted when others are let in again.
 
-mod automatic; // now and then, behind a build
-mod collect; // what goes, and how
+pub(crate) mod automatic; // now and then, behind a build
+pub(crate) mod collect; // what goes, and how
 mod entry; // entries as people see them
 mod inventory; // what is there
 mod reach; // what manifests lead to
-mod recover; // what others left behind
+pub(crate) mod recover; // what others left behind
 mod results; // results of steps
 mod sources; // what comes from elsewhere or outlives builds
-mod summary; // all kinds of things in four lines
-mod unneeded; // images without names or containers
-mod verify; // whether it is what it should be
+pub(crate) mod summary; // all kinds of things in four lines
+pub(crate) mod unneeded; // images without names or containers
+pub(crate) mod verify; // whether it is what it should be
 
 pub use automatic::{Amount, CacheSettings, Collection};
 pub use collect::{Extent, PruneRequest, Pruned, Turn};

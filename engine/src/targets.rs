@@ -4,8 +4,10 @@ use kiln_parser::{Stage, description};
 use kiln_solver::{Progress, Reporter};
 
 use crate::definition::{self, Definition};
+use crate::outside::Outside;
 use crate::request::BuildRequest;
-use crate::{Engine, Error, SourceText};
+use crate::stores::Stores;
+use crate::{Error, SourceText};
 
 /// What can be built.
 #[derive(Debug)]
@@ -31,27 +33,26 @@ pub struct Target {
     pub lines: kiln_parser::Span,
 }
 
-impl Engine {
-    /// Lists what can be built from a Dockerfile. Nothing but the file is looked at.
-    ///
-    /// # Errors
-    /// When there is no Dockerfile, or it cannot be parsed.
-    pub fn targets(
-        &self,
-        request: &BuildRequest,
-        progress: &dyn Progress,
-    ) -> Result<Targets, Error> {
-        let Definition {
-            source_text,
-            dockerfile,
-            ..
-        } = definition::look(self, request, &Reporter::new(progress))?;
-        let targets = dockerfile.stages.iter().map(target).collect();
-        Ok(Targets {
-            targets,
-            source_text,
-        })
-    }
+/// Lists what can be built from a Dockerfile. Nothing but the file is looked at.
+///
+/// # Errors
+/// When there is no Dockerfile, or it cannot be parsed.
+pub fn targets(
+    stores: &Stores,
+    outside: &Outside,
+    request: &BuildRequest,
+    progress: &dyn Progress,
+) -> Result<Targets, Error> {
+    let Definition {
+        source_text,
+        dockerfile,
+        ..
+    } = definition::look(stores, outside, request, &Reporter::new(progress))?;
+    let targets = dockerfile.stages.iter().map(target).collect();
+    Ok(Targets {
+        targets,
+        source_text,
+    })
 }
 
 /// Describes a stage.

@@ -14,11 +14,14 @@ use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{Graph, Op, Progress, Reporter, Step, StepId};
 use kiln_tree::LayerId;
 
+use crate::Error;
+use crate::building;
 use crate::building::{Delivery, Made};
 use crate::compare::{ConfigDifference, FileDifference, compare_configs, compare_layers};
 use crate::output::{self, image_options};
+use crate::outside::Outside;
 use crate::request::{BuildRequest, BuildResult, FileTimes, Reuse};
-use crate::{Engine, Error};
+use crate::stores::Stores;
 
 /// What two builds of the same came to.
 #[derive(Clone, Debug)]
@@ -97,98 +100,97 @@ fn made_steps(graph: &Graph, known: &[Option<State>]) -> Vec<MadeStep> {
         .collect()
 }
 
-impl Engine {
-    /// Builds twice without the cache and compares.
-    ///
-    /// # Errors
-    /// As [`Engine::build`]; results that differ are none.
-    pub fn build_twice(
-        &self,
-        request: &BuildRequest,
-        progress: &dyn Progress,
-    ) -> Result<Comparison, Error> {
-        let request = BuildRequest {
-            reuse: Reuse::Nothing,
-            ..request.clone()
-        };
-        let reporter = Reporter::new(progress);
-        output::check(&request)?;
-        let build = |delivery| {
-            self.with_plan(&request, &reporter, |prepared| {
-                let made = self.carry_out(&request, &prepared, delivery)?;
-                Ok((made_steps(&prepared.plan.graph, &made.known), made))
-            })
-            .map_err(|error| self.or_cancelled(error))
-        };
-        let (first_steps, first) = build(Delivery::Nowhere)?;
-        wait_for_another_second();
-        let (second_steps, second) = build(Delivery::Outputs)?;
-        let options = image_options(&request);
-        let epoch = options.epoch.or(second.epoch);
-        let latest = epoch.filter(|_| options.file_times == FileTimes::Clamp);
-        let steps = self.different_steps(&first_steps, &second_steps, latest)?;
-        Ok(Comparison {
-            verdict: match first.image.descriptor() == second.image.descriptor() {
-                true => Verdict::Reproducible,
-                false => Verdict::Different,
-            },
-            config: self.configs(&first, &second)?,
-            steps,
-            has_epoch: epoch.is_some(),
-            file_times: options.file_times,
-            result: second.result,
+/// Builds twice without the cache and compares.
+///
+/// # Errors
+/// As [`Engine::build`]; results that differ are none.
+pub fn build_twice(
+    stores: &Stores,
+    outside: &Outside,
+    request: &BuildRequest,
+    progress: &dyn Progress,
+) -> Result<Comparison, Error> {
+    let request = BuildRequest {
+        reuse: Reuse::Nothing,
+        ..request.clone()
+    };
+    let reporter = Reporter::new(progress);
+    output::check(&request)?;
+    let build = |delivery| {
+        building::with_plan(stores, outside, &request, &reporter, |prepared| {
+            let made = building::carry_out(stores, &outside.client, &request, &prepared, delivery)?;
+            Ok((made_steps(&prepared.plan.graph, &made.known), made))
         })
-    }
+        .map_err(|error| stores.or_cancelled(error))
+    };
+    let (first_steps, first) = build(Delivery::Nowhere)?;
+    wait_for_another_second();
+    let (second_steps, second) = build(Delivery::Outputs)?;
+    let options = image_options(&request);
+    let epoch = options.epoch.or(second.epoch);
+    let latest = epoch.filter(|_| options.file_times == FileTimes::Clamp);
+    let steps = different_steps(stores, &first_steps, &second_steps, latest)?;
+    Ok(Comparison {
+        verdict: match first.image.descriptor() == second.image.descriptor() {
+            true => Verdict::Reproducible,
+            false => Verdict::Different,
+        },
+        config: configs(stores, &first, &second)?,
+        steps,
+        has_epoch: epoch.is_some(),
+        file_times: options.file_times,
+        result: second.result,
+    })
+}
 
-    fn different_steps(
-        &self,
-        first: &[MadeStep],
-        second: &[MadeStep],
-        latest: Option<Timestamp>,
-    ) -> Result<Vec<StepDifference>, Error> {
-        let mut different = Vec::new();
-        // Whose files, those below included, are not the same.
-        let mut parted = vec![false; first.len()];
-        for (position, (one, other)) in first.iter().zip(second).enumerate() {
-            parted[position] = one.parent.is_some_and(|parent| parted[parent.index()]);
-            let (Some(layer), Some(other_layer)) = (one.layer, other.layer) else {
-                continue;
-            };
-            if layer == other_layer {
-                continue;
-            }
-            let layers = (
-                found(&self.layers, layer)?,
-                found(&self.layers, other_layer)?,
-            );
-            let files = compare_layers(&layers.0, &layers.1, latest)
-                .map_err(|error| Error::environment("cannot compare layers", &error))?;
-            if files.is_empty() {
-                continue;
-            }
-            different.push(StepDifference {
-                name: other.name.clone(),
-                cause: match one.inputs.iter().any(|input| parted[input.index()]) {
-                    true => Cause::Inputs,
-                    false => Cause::Step,
-                },
-                files,
-            });
-            parted[position] = true;
+fn different_steps(
+    stores: &Stores,
+    first: &[MadeStep],
+    second: &[MadeStep],
+    latest: Option<Timestamp>,
+) -> Result<Vec<StepDifference>, Error> {
+    let mut different = Vec::new();
+    // Whose files, those below included, are not the same.
+    let mut parted = vec![false; first.len()];
+    for (position, (one, other)) in first.iter().zip(second).enumerate() {
+        parted[position] = one.parent.is_some_and(|parent| parted[parent.index()]);
+        let (Some(layer), Some(other_layer)) = (one.layer, other.layer) else {
+            continue;
+        };
+        if layer == other_layer {
+            continue;
         }
-        Ok(different)
+        let layers = (
+            found(&stores.layers, layer)?,
+            found(&stores.layers, other_layer)?,
+        );
+        let files = compare_layers(&layers.0, &layers.1, latest)
+            .map_err(|error| Error::environment("cannot compare layers", &error))?;
+        if files.is_empty() {
+            continue;
+        }
+        different.push(StepDifference {
+            name: other.name.clone(),
+            cause: match one.inputs.iter().any(|input| parted[input.index()]) {
+                true => Cause::Inputs,
+                false => Cause::Step,
+            },
+            files,
+        });
+        parted[position] = true;
     }
+    Ok(different)
+}
 
-    fn configs(&self, first: &Made, second: &Made) -> Result<Vec<ConfigDifference>, Error> {
-        let mut differences = Vec::new();
-        for (one, other) in first.image.images().iter().zip(second.image.images()) {
-            if one.id() != other.id() {
-                let configs = (config(&self.blobs, one)?, config(&self.blobs, other)?);
-                differences.extend(compare_configs(&configs.0, &configs.1));
-            }
+fn configs(stores: &Stores, first: &Made, second: &Made) -> Result<Vec<ConfigDifference>, Error> {
+    let mut differences = Vec::new();
+    for (one, other) in first.image.images().iter().zip(second.image.images()) {
+        if one.id() != other.id() {
+            let configs = (config(&stores.blobs, one)?, config(&stores.blobs, other)?);
+            differences.extend(compare_configs(&configs.0, &configs.1));
         }
-        Ok(differences)
     }
+    Ok(differences)
 }
 
 /// Waits until the clock shows a second that it has not shown so far: what writes the time down

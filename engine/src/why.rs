@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use kiln_solver::{Build, Definition};
 
-use crate::Engine;
 use crate::building::canonical;
+use crate::stores::Stores;
 
 /// Which builds are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,10 +34,8 @@ impl WhichBuild {
     }
 }
 
-impl Engine {
-    /// Returns what the last build did that is meant, if it is remembered.
-    #[must_use]
-    pub fn last_build(&self, which: &WhichBuild) -> Option<Build> {
-        self.journal.last(which.matcher())
-    }
+/// Returns what the last build did that is meant, if it is remembered.
+#[must_use]
+pub fn last_build(stores: &Stores, which: &WhichBuild) -> Option<Build> {
+    stores.journal.last(which.matcher())
 }

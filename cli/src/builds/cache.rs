@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use kiln_docker::csv;
 use kiln_engine::{
     CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, MediaTypes,
     MountContents, OnFailure, StaleBlobs, Transport,
 };
 use kiln_oci::{Compression, DEFAULT_TAG, ImageRef};
-
-use kiln_docker::csv;
 use kiln_parser::parse_bool;
 
 use super::compression;

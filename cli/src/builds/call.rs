@@ -7,13 +7,14 @@ mod json; // results for programs
 mod text; // results for people
 
 use kiln_docker::csv;
-use kiln_engine::{BuildRequest, Engine, Error, Progress};
+use kiln_engine::{BuildRequest, Error, Progress, verbs};
 use kiln_parser::parse_bool;
 use serde_json::{Value, json};
 
 use super::arguments::BuildArguments;
 use super::result;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::session::Session;
 use crate::terminal;
 
 /// What is asked instead of a build.
@@ -122,14 +123,14 @@ impl Call {
     /// Asks the engine. `width` is how many characters a line of prose may have.
     pub(crate) fn ask(
         self,
-        engine: &Engine,
+        session: &Session,
         request: &BuildRequest,
         width: Option<usize>,
         progress: &dyn Progress,
     ) -> Result<Answer, Error> {
         Ok(match self.method {
             Method::Check => {
-                let checked = engine.check(request, progress)?;
+                let checked = verbs::check(&session.stores, &session.outside, request, progress)?;
                 let is_fine = checked.findings.is_empty() && checked.problem.is_none();
                 Answer {
                     text: text::check(&checked, width),
@@ -142,11 +143,11 @@ impl Call {
                 }
             }
             Method::Outline => {
-                let outline = engine.outline(request, progress)?;
+                let outline = verbs::outline(&session.stores, &session.outside, request, progress)?;
                 Answer::plain(text::outline(&outline), json::outline(&outline))
             }
             Method::Targets => {
-                let targets = engine.targets(request, progress)?;
+                let targets = verbs::targets(&session.stores, &session.outside, request, progress)?;
                 Answer::plain(text::targets(&targets), json::targets(&targets))
             }
             Method::Describe => Answer::plain(describe::text(), describe::json()),

@@ -6,13 +6,14 @@ mod tag; // how it is named
 
 use std::path::PathBuf;
 
-use attributes::Attributes;
-use image::options;
 use kiln_docker::csv;
 use kiln_engine::{
     BuildRequest, Destination, FilesOptions, ImageOptions, LayoutForm, Output, Split, Stale,
     Transport,
 };
+
+use attributes::Attributes;
+use image::options;
 pub(crate) use tag::parse_tag;
 
 use super::arguments::BuildArguments;

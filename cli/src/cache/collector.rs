@@ -9,15 +9,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kiln_engine::{
-    Amount, CacheSettings, Collection, Engine, EngineOptions, Programs, Purpose, UnpackLimit,
-};
-use kiln_registry::ClientOptions;
-use kiln_runtime::OuterProc;
+use kiln_engine::{Amount, CacheSettings, Collection, Purpose, StoresOptions, UnpackLimit, verbs};
 
 use super::settings::settings;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::session::Session;
 use crate::{session, terminal};
 
 /// The hidden command that collects garbage.
@@ -27,7 +24,7 @@ pub(crate) const COLLECTOR: &str = "cache-collector";
 const NICENESS: i32 = 10;
 
 /// Starts a collector if it is time.
-pub(crate) fn start_if_due(engine: Engine, environment: &Environment) {
+pub(crate) fn start_if_due(session: Session, environment: &Environment) {
     let settings = match settings(environment) {
         Ok(settings) => settings,
         Err(failure) => {
@@ -35,14 +32,14 @@ pub(crate) fn start_if_due(engine: Engine, environment: &Environment) {
             return;
         }
     };
-    if !engine.is_collection_due(&settings) {
+    if !verbs::is_collection_due(&session.stores, &settings) {
         return;
     }
-    let Ok(limits) = engine.cache_limits(&settings) else {
+    let Ok(limits) = verbs::cache_limits(&session.stores, &settings) else {
         return;
     };
     let mut command = Command::new("/proc/self/exe");
-    command.arg(COLLECTOR).arg(engine.root());
+    command.arg(COLLECTOR).arg(session.stores.root());
     let numbers = [
         Some(limits.reserved_bytes),
         limits.max_used_bytes,
@@ -51,7 +48,7 @@ pub(crate) fn start_if_due(engine: Engine, environment: &Environment) {
     ];
     command.args(numbers.map(|number| number.map_or("-".to_owned(), |n| n.to_string())));
     // It must not find this kiln at work.
-    drop(engine);
+    drop(session);
     use std::os::unix::process::CommandExt as _;
     // Without a collector nothing is collected this time.
     let _ = command
@@ -83,15 +80,11 @@ pub(crate) fn collect(arguments: &[OsString]) -> Outcome {
     // A process may always become nicer; where it may not, it collects all the same.
     let _ = rustix::process::nice(NICENESS);
     session::enter()?;
-    let engine = Engine::open(EngineOptions {
-        // It runs nothing.
-        outer_proc: OuterProc::Refused,
+    let (stores, _) = verbs::open(&StoresOptions {
         root: PathBuf::from(root),
         purpose: Purpose::Work,
-        registry: ClientOptions::default(),
-        programs: Programs::default(),
         unpack_limit: UnpackLimit::default(),
     })?;
-    engine.collect(&settings)?;
+    verbs::collect(&stores, &settings)?;
     Ok(Exit::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use kiln_docker::lists::BUILD_CACHE;
 use kiln_docker::units;
-use kiln_engine::{CacheEntry, CacheUsage};
+use kiln_engine::{CacheEntry, CacheUsage, verbs};
 use kiln_oci::Timestamp;
 use serde_json::Value;
 
@@ -40,8 +40,8 @@ pub(crate) fn du(arguments: &DuArguments, environment: &Environment) -> Outcome 
     let now = Timestamp::now();
     let filters = filters(&arguments.filters, now)?;
     // Directories of other ids are not ours to read outside.
-    let engine = session::enter_and_open(environment)?;
-    let mut usage = engine.cache_usage()?;
+    let session = session::enter_and_open(environment)?;
+    let mut usage = verbs::cache_usage(&session.stores)?;
     usage.entries.retain(|entry| filters.pass(&record(entry)));
     if arguments.verbose {
         let blocks = usage

@@ -4,7 +4,7 @@ use clap::Args;
 use kiln_cache::Limits;
 use kiln_docker::lists::BUILD_CACHE;
 use kiln_docker::units;
-use kiln_engine::{Amount, CacheEntry, Extent, PruneRequest, Turn};
+use kiln_engine::{Amount, CacheEntry, Extent, PruneRequest, Turn, verbs};
 use kiln_oci::Timestamp;
 use serde_json::Value;
 
@@ -13,6 +13,7 @@ use super::settings::{parse_amount, settings};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::formats::print_rows;
+use crate::session::Session;
 use crate::{session, terminal};
 
 /// Remove build cache.
@@ -81,11 +82,11 @@ pub(crate) fn prune(
         return Ok(Exit::SUCCESS);
     }
     let wanted = settings(environment)?;
-    let engine = session::enter_and_open(environment)?;
-    let usual = engine.cache_limits(&wanted)?;
+    let session = session::enter_and_open(environment)?;
+    let usual = verbs::cache_limits(&session.stores, &wanted)?;
     let limits = match arguments.limits {
         true => Some(usual),
-        false => arguments.limits(&engine)?,
+        false => arguments.limits(&session)?,
     };
     let request = PruneRequest {
         extent: match arguments.all || arguments.limits {
@@ -97,7 +98,7 @@ pub(crate) fn prune(
         command,
     };
     let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
-    let pruned = engine.prune_cache(&request, &Turn::Wait(&waiting))?;
+    let pruned = verbs::prune_cache(&session.stores, &request, &Turn::Wait(&waiting))?;
     let pruned = pruned.unwrap_or_default();
     print(&pruned.entries, arguments.verbose, now)?;
     terminal::print_line(&format!(
@@ -105,7 +106,7 @@ pub(crate) fn prune(
         units::size(pruned.freed_bytes)
     ))?;
     // Everybody has seen what went; deleting it may take a while.
-    engine.empty_trash();
+    verbs::empty_trash(&session.stores);
     Ok(Exit::SUCCESS)
 }
 
@@ -156,18 +157,21 @@ impl PruneArguments {
     }
 
     /// Returns the limits of the flags; none if there are none.
-    fn limits(&self, engine: &kiln_engine::Engine) -> Result<Option<Limits>, Failure> {
+    fn limits(&self, session: &Session) -> Result<Option<Limits>, Failure> {
         if !self.has_limits() {
             return Ok(None);
         }
         let [reserved, max_used, min_free] = self.amounts().map(|(flag, text)| amount(flag, text));
         let (reserved, max_used, min_free) = (reserved?, max_used?, min_free?);
-        let given = engine.cache_limits(&kiln_engine::CacheSettings {
-            reserved,
-            max_used,
-            min_free,
-            ..kiln_engine::CacheSettings::default()
-        })?;
+        let given = verbs::cache_limits(
+            &session.stores,
+            &kiln_engine::CacheSettings {
+                reserved,
+                max_used,
+                min_free,
+                ..kiln_engine::CacheSettings::default()
+            },
+        )?;
         // What is not asked for does not limit; what is to be kept alone is all that is kept.
         let only_reserved = max_used.is_none() && min_free.is_none();
         let reserved_bytes = match reserved {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kiln_engine::{Outcome as Became, Repair, Verification};
+use kiln_engine::{Outcome as Became, Repair, Verification, verbs};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
@@ -30,7 +30,7 @@ pub(crate) struct VerifyArguments {
 
 /// Verifies the state directory.
 pub(crate) fn verify(arguments: &VerifyArguments, environment: &Environment) -> Outcome {
-    let engine = session::enter_and_open(environment)?;
+    let session = session::enter_and_open(environment)?;
     let repair = match arguments.no_repair {
         true => Repair::None,
         false => Repair::Attempt,
@@ -47,12 +47,12 @@ pub(crate) fn verify(arguments: &VerifyArguments, environment: &Environment) -> 
             terminal::order(&format!("\rverifying {done}/{total}"));
         }
     };
-    let found = engine.verify(repair, &waiting, &progress)?;
+    let found = verbs::verify(&session.stores, repair, &waiting, &progress)?;
     if shows {
         terminal::order("\r\x1b[K");
     }
     terminal::print(&report(&found))?;
-    engine.empty_trash();
+    verbs::empty_trash(&session.stores);
     Ok(match found.is_whole() {
         true => Exit::SUCCESS,
         false => Exit::FAILURE,

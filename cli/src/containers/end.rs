@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use kiln_containers::{ContainerError, Containers, Force, Patience, SignalNumber};
+use kiln_engine::verbs;
 
 use super::each::each;
 use crate::environment::Environment;
@@ -34,7 +35,7 @@ pub(crate) struct StopArguments {
 /// Asks containers to end, and kills them if they do not.
 pub(crate) fn stop(arguments: &StopArguments, environment: &Environment) -> Outcome {
     let signal = arguments.signal.as_deref().map(parse_signal).transpose()?;
-    let containers = session::open(environment)?.containers()?;
+    let containers = verbs::containers(&session::open(environment)?.stores)?;
     let stop = |containers: &Containers, name: &str| {
         let container = containers.find(name)?;
         let spec = container.spec()?;
@@ -64,7 +65,7 @@ pub(crate) struct KillArguments {
 /// Sends a signal to containers.
 pub(crate) fn kill(arguments: &KillArguments, environment: &Environment) -> Outcome {
     let signal = parse_signal(&arguments.signal)?;
-    let containers = session::open(environment)?.containers()?;
+    let containers = verbs::containers(&session::open(environment)?.stores)?;
     let kill = |containers: &Containers, name: &str| {
         containers.find(name)?.kill(signal)?;
         Ok(name.to_owned())
@@ -88,7 +89,7 @@ pub(crate) struct WaitArguments {
 
 /// Waits for containers to end.
 pub(crate) fn wait(arguments: &WaitArguments, environment: &Environment) -> Outcome {
-    let containers = session::open(environment)?.containers()?;
+    let containers = verbs::containers(&session::open(environment)?.stores)?;
     let wait = |containers: &Containers, name: &str| {
         let state = containers.find(name)?.wait()?;
         Ok(state.exit_code.to_string())
@@ -118,7 +119,7 @@ pub(crate) fn rm(arguments: &RmArguments, environment: &Environment) -> Outcome 
         false => Force::No,
     };
     // What containers wrote may belong to any of their users.
-    let containers = session::enter_and_open(environment)?.containers()?;
+    let containers = verbs::containers(&session::enter_and_open(environment)?.stores)?;
     let remove = |containers: &Containers, name: &str| {
         containers.find(name)?.remove(force)?;
         Ok(name.to_owned())

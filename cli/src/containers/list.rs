@@ -4,6 +4,7 @@ use clap::Args;
 use kiln_containers::{Container, ContainerError, Containers, Spec, State, Status};
 use kiln_docker::Filters;
 use kiln_docker::lists::{CONTAINER_FILTERS, CONTAINERS, ContainerRow};
+use kiln_engine::verbs;
 use kiln_oci::Timestamp;
 use serde_json::Value;
 
@@ -51,7 +52,7 @@ struct Known {
 /// Lists containers.
 pub(crate) fn ps(arguments: &PsArguments, environment: &Environment) -> Outcome {
     let filters = Filters::parse(&arguments.filters, &CONTAINER_FILTERS)?;
-    let containers = session::open(environment)?.containers()?;
+    let containers = verbs::containers(&session::open(environment)?.stores)?;
     let mut known = look(&containers).map_err(failure)?;
     known.sort_by_key(|known| std::cmp::Reverse(known.spec.created));
     let now = Timestamp::now();

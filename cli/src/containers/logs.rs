@@ -6,6 +6,7 @@ use std::io;
 use clap::Args;
 use kiln_containers::{Follow, LogRecord, LogStream};
 use kiln_docker::time;
+use kiln_engine::verbs;
 use kiln_oci::Timestamp;
 use kiln_threads::Stop;
 
@@ -60,7 +61,7 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
     let until = parse(&arguments.until).transpose()?;
     let tail = parse_tail(&arguments.tail)?;
     // Following takes as long as the container does: nobody must wait for this kiln meanwhile.
-    let containers = session::open(environment)?.containers()?;
+    let containers = verbs::containers(&session::open(environment)?.stores)?;
     let container = containers.find(&arguments.container).map_err(failure)?;
     // Nobody asks: a signal ends this process as it ends others.
     let never = Stop::default();

@@ -15,7 +15,7 @@ use kiln_containers::{
     SignalNumber, Signals, State,
 };
 use kiln_docker::units::parse_size;
-use kiln_engine::{Engine, Error, RunRequest};
+use kiln_engine::{Error, RunRequest, verbs};
 use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, Network, Stream, Streams, WindowSize};
 
 use super::arguments::{PullPolicy, RunArguments};
@@ -28,6 +28,7 @@ use crate::builds::{parse_extra_host, parse_ulimit, split_pair};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::progress::Unpacking;
+use crate::session::Session;
 use crate::terminal::{Onward, Ownership};
 use crate::{platforms, session, terminal};
 
@@ -79,10 +80,10 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
     }
     session::enter()?;
     if arguments.detach {
-        let engine = session::open_to_work(environment)?;
-        let monitor = monitor_for(&request, &engine)?;
-        let made = create(arguments, &engine, &request)?;
-        drop(engine);
+        let session = session::open_to_work(environment)?;
+        let monitor = monitor_for(&request, &session)?;
+        let made = create(arguments, &session, &request)?;
+        drop(session);
         let container = made.container().clone();
         let state = made.start_detached(monitor).map_err(failure)?;
         if let Some(failure) = start_failure(&state) {
@@ -92,27 +93,27 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
     }
     let signals = Signals::take()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
-    let engine = session::open_to_work(environment)?;
-    let monitor = monitor_for(&request, &engine)?;
+    let session = session::open_to_work(environment)?;
+    let monitor = monitor_for(&request, &session)?;
     let (over, until) = UnixStream::pair()
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let made = std::thread::scope(|scope| {
         let wait = || signals.end_by_them_until(&until);
         kiln_threads::beside(scope, wait)
             .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
-        let created = create(arguments, &engine, &request);
+        let created = create(arguments, &session, &request);
         drop(over);
         created
     })?;
     // What the container needs is marked by the container; others may have the state directory for
     // themselves while it runs.
-    drop(engine);
+    drop(session);
     attached(arguments, made, monitor, &signals).map(Ended::With)
 }
 
 /// Starts the monitor of a container that is to be made, which comes to itself meanwhile.
-fn monitor_for(request: &RunRequest, engine: &Engine) -> Result<Monitor, Failure> {
-    let directory = engine.containers()?.directory_of(&request.id);
+fn monitor_for(request: &RunRequest, session: &Session) -> Result<Monitor, Failure> {
+    let directory = verbs::containers(&session.stores)?.directory_of(&request.id);
     start_monitor(&directory).map_err(failure)
 }
 
@@ -162,11 +163,13 @@ fn report(attended: Attended) -> Outcome {
 
 fn create(
     arguments: &RunArguments,
-    engine: &Engine,
+    session: &Session,
     request: &RunRequest,
 ) -> Result<Held, Failure> {
     let unpacking = Unpacking::start();
-    let made = engine.create_container(request, &|progress| unpacking.take(progress));
+    let made = verbs::create_container(&session.stores, &session.outside, request, &|progress| {
+        unpacking.take(progress)
+    });
     unpacking.finish();
     let made = made?;
     if request.platform.is_none() {
@@ -181,7 +184,7 @@ fn create(
 
 /// Says in docker's words that an image is not for this machine, where nobody asked for that.
 fn warn_of_platform(container: &Container) {
-    let host = Engine::host_platform();
+    let host = kiln_oci::Platform::host();
     let spec = container.spec().ok();
     let platform = spec.as_ref().and_then(platform_of);
     if let Some(platform) = platform.filter(|platform| host.distance(platform).is_none()) {
@@ -238,7 +241,7 @@ fn pull_if_need_be(
     let image = &request.image;
     let policy = arguments.pull.unwrap_or_default();
     if policy != PullPolicy::Always {
-        match session::open(environment)?.find(image) {
+        match verbs::find(&session::open(environment)?.stores, image) {
             Ok((_, local)) => match local.choose(image, request.platform.as_ref()) {
                 Ok(_) => return Ok(None),
                 // What was built here is not replaced by what a registry has.

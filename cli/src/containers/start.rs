@@ -2,6 +2,7 @@
 
 use clap::Args;
 use kiln_containers::ContainerError;
+use kiln_engine::verbs;
 
 use super::failures::failure;
 use super::monitor::start_monitor;
@@ -20,11 +21,11 @@ pub(crate) struct StartArguments {
 
 /// Starts containers in the background.
 pub(crate) fn start(arguments: &StartArguments, environment: &Environment) -> Outcome {
-    let engine = session::enter_and_open(environment)?;
-    let containers = engine.containers()?;
+    let session = session::enter_and_open(environment)?;
+    let containers = verbs::containers(&session.stores)?;
     let start = |name: &str| -> Result<(), Failure> {
         let container = containers.find(name).map_err(failure)?;
-        engine.renew_resolvers(&container);
+        verbs::renew_resolvers(&container);
         let monitor = start_monitor(container.directory()).map_err(failure)?;
         match container.start_detached(monitor) {
             // It runs, which is what was asked for.

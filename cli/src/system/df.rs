@@ -6,7 +6,7 @@ use kiln_docker::lists::{
     self, BUILD_CACHE, BUILD_CACHE_USAGE, CONTAINER_USAGE, IMAGE_USAGE, USAGE, UsageRow,
 };
 use kiln_docker::units;
-use kiln_engine::{ContainerUsage, ImageUsage, StorageSummary, Usability};
+use kiln_engine::{ContainerUsage, ImageUsage, StorageSummary, Usability, verbs};
 use kiln_oci::{ImageRef, Timestamp};
 use serde_json::Value;
 
@@ -36,8 +36,8 @@ pub(crate) fn df(arguments: &DfArguments, environment: &Environment) -> Outcome 
         ));
     }
     // Directories of other ids are not ours to read outside.
-    let engine = session::enter_and_open(environment)?;
-    let storage = engine.storage()?;
+    let session = session::enter_and_open(environment)?;
+    let storage = verbs::storage(&session.stores)?;
     if arguments.verbose {
         verbose(&storage, Timestamp::now())?;
     } else {

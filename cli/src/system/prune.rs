@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use clap::Args;
 use kiln_containers::{ContainerError, Force, Status};
 use kiln_docker::{Filters, units};
-use kiln_engine::{Engine, Extent, PruneRequest, Removal, Turn, Unneeded};
+use kiln_engine::{Extent, PruneRequest, Removal, Turn, Unneeded, verbs};
 use kiln_oci::Timestamp;
 
 use crate::containers::{failure, parse_time};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::session::Session;
 use crate::{images, session, terminal};
 
 const FILTERS: [&str; 3] = ["until", "label", "label!"];
@@ -100,10 +101,10 @@ pub(crate) fn prune_images(arguments: &ImagePruneArguments, environment: &Enviro
     if !arguments.force && !confirm_one(what) {
         return Ok(Exit::SUCCESS);
     }
-    let engine = session::enter_and_open(environment)?;
-    images_of(&engine, arguments.all, &wanted)?;
+    let session = session::enter_and_open(environment)?;
+    images_of(&session, arguments.all, &wanted)?;
     let request = PruneRequest::leftovers("kiln image prune");
-    sweep(&engine, &request, 0)
+    sweep(&session, &request, 0)
 }
 
 /// Removes containers that ended or never began.
@@ -115,8 +116,8 @@ pub(crate) fn prune_containers(
     if !arguments.force && !confirm_one("all stopped containers") {
         return Ok(Exit::SUCCESS);
     }
-    let engine = session::enter_and_open(environment)?;
-    let freed = containers_of(&engine, &wanted)?;
+    let session = session::enter_and_open(environment)?;
+    let freed = containers_of(&session, &wanted)?;
     total(freed)?;
     Ok(Exit::SUCCESS)
 }
@@ -138,9 +139,9 @@ pub(crate) fn prune_system(arguments: &SystemPruneArguments, environment: &Envir
     if !arguments.force && !terminal::confirm(&question) {
         return Ok(Exit::SUCCESS);
     }
-    let engine = session::enter_and_open(environment)?;
-    let freed = containers_of(&engine, &wanted)?;
-    images_of(&engine, arguments.all, &wanted)?;
+    let session = session::enter_and_open(environment)?;
+    let freed = containers_of(&session, &wanted)?;
+    images_of(&session, arguments.all, &wanted)?;
     let until = wanted.until;
     let has_labels = ["label", "label!"]
         .iter()
@@ -158,7 +159,7 @@ pub(crate) fn prune_system(arguments: &SystemPruneArguments, environment: &Envir
         limits: None,
         command: "kiln system prune",
     };
-    sweep(&engine, &request, freed)
+    sweep(&session, &request, freed)
 }
 
 fn confirm_one(what: &str) -> bool {
@@ -167,13 +168,13 @@ fn confirm_one(what: &str) -> bool {
     ))
 }
 
-fn images_of(engine: &Engine, all: bool, wanted: &Wanted) -> Result<(), Failure> {
+fn images_of(session: &Session, all: bool, wanted: &Wanted) -> Result<(), Failure> {
     let unneeded = match all {
         true => Unneeded::Unused,
         false => Unneeded::Dangling,
     };
-    let removals = engine.prune_images(unneeded, &|image| {
-        wanted.pass(image.created, &images::labels(engine, image))
+    let removals = verbs::prune_images(&session.stores, unneeded, &|image| {
+        wanted.pass(image.created, &images::labels(session, image))
     })?;
     if !removals.is_empty() {
         terminal::print_line("Deleted Images:")?;
@@ -191,10 +192,10 @@ fn images_of(engine: &Engine, all: bool, wanted: &Wanted) -> Result<(), Failure>
 }
 
 /// Removes stopped containers and returns the bytes that they had written.
-fn containers_of(engine: &Engine, wanted: &Wanted) -> Result<u64, Failure> {
+fn containers_of(session: &Session, wanted: &Wanted) -> Result<u64, Failure> {
     let mut removed = Vec::new();
     let mut freed = 0;
-    let containers = engine.containers()?;
+    let containers = verbs::containers(&session.stores)?;
     containers.sweep().map_err(failure)?;
     for container in containers.list().map_err(failure)? {
         let remove = || -> Result<Option<u64>, ContainerError> {
@@ -231,9 +232,9 @@ fn containers_of(engine: &Engine, wanted: &Wanted) -> Result<u64, Failure> {
 }
 
 /// Takes from the store what is asked for and what nobody needs any more.
-fn sweep(engine: &Engine, request: &PruneRequest<'_>, freed: u64) -> Outcome {
+fn sweep(session: &Session, request: &PruneRequest<'_>, freed: u64) -> Outcome {
     let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
-    let pruned = engine.prune_cache(request, &Turn::Wait(&waiting))?;
+    let pruned = verbs::prune_cache(&session.stores, request, &Turn::Wait(&waiting))?;
     let pruned = pruned.unwrap_or_default();
     if !pruned.entries.is_empty() {
         terminal::print_line("Deleted build cache objects:")?;
@@ -244,7 +245,7 @@ fn sweep(engine: &Engine, request: &PruneRequest<'_>, freed: u64) -> Outcome {
     }
     total(freed + pruned.freed_bytes)?;
     // Everybody has seen what went; deleting it may take a while.
-    engine.empty_trash();
+    verbs::empty_trash(&session.stores);
     Ok(Exit::SUCCESS)
 }
 

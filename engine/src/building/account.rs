@@ -10,7 +10,8 @@ use kiln_solver::{Graph, Reporter, StepAccount};
 
 use crate::remote::shown;
 use crate::request::{BuildRequest, ContextSource, DockerfileSource};
-use crate::{Engine, Error, SourceText};
+use crate::stores::Stores;
+use crate::{Error, SourceText};
 
 /// What a standard input is called.
 const STANDARD_INPUT: &str = "-";
@@ -34,7 +35,7 @@ pub(super) fn definition(request: &BuildRequest) -> Definition {
         dockerfile,
         target: request.target.clone(),
         platforms: match request.platforms.as_slice() {
-            [] => vec![Engine::host_platform()],
+            [] => vec![kiln_oci::Platform::host()],
             platforms => platforms.to_vec(),
         },
     }
@@ -58,48 +59,46 @@ pub(super) struct Ended<'a, T> {
     pub(super) result: &'a Result<T, Error>,
 }
 
-impl Engine {
-    /// Writes down what a build did.
-    pub(super) fn remember<T>(&self, ended: Ended<'_, T>, reporter: &Reporter<'_>) {
-        let lines = LineIndex::new(&ended.source_text.bytes);
-        let steps = ended.graph.steps().zip(ended.steps);
-        let step = |((_, step), account): ((_, &kiln_solver::Step), StepAccount)| BuiltStep {
-            name: step.name.clone(),
-            stage: step.stage.clone(),
-            line: lines.line(step.span),
-            key: account.key,
-            fate: account.fate,
-            because: account.because,
-        };
-        let steps: Vec<BuiltStep> = steps.map(step).collect();
-        let compared_with = self.compared_with(&ended.definition, &steps);
-        let build = Build {
-            definition: ended.definition,
-            compared_with,
-            begun: ended.begun,
-            took: ended.took,
-            end: match ended.result {
-                Ok(_) => BuildEnd::Succeeded,
-                Err(Error::Cancelled) => BuildEnd::Cancelled,
-                Err(error) => BuildEnd::Failed(error.to_string()),
-            },
-            steps,
-        };
-        // An image is worth more than the story of how it was made.
-        if let Err(error) = self.journal.write(&build) {
-            reporter.warn(format!(
-                "what this build did cannot be written down: {error}"
-            ));
-        }
+/// Writes down what a build did.
+pub(super) fn remember<T>(stores: &Stores, ended: Ended<'_, T>, reporter: &Reporter<'_>) {
+    let lines = LineIndex::new(&ended.source_text.bytes);
+    let steps = ended.graph.steps().zip(ended.steps);
+    let step = |((_, step), account): ((_, &kiln_solver::Step), StepAccount)| BuiltStep {
+        name: step.name.clone(),
+        stage: step.stage.clone(),
+        line: lines.line(step.span),
+        key: account.key,
+        fate: account.fate,
+        because: account.because,
+    };
+    let steps: Vec<BuiltStep> = steps.map(step).collect();
+    let compared_with = compared_with(stores, &ended.definition, &steps);
+    let build = Build {
+        definition: ended.definition,
+        compared_with,
+        begun: ended.begun,
+        took: ended.took,
+        end: match ended.result {
+            Ok(_) => BuildEnd::Succeeded,
+            Err(Error::Cancelled) => BuildEnd::Cancelled,
+            Err(error) => BuildEnd::Failed(error.to_string()),
+        },
+        steps,
+    };
+    // An image is worth more than the story of how it was made.
+    if let Err(error) = stores.journal.write(&build) {
+        reporter.warn(format!(
+            "what this build did cannot be written down: {error}"
+        ));
     }
+}
 
-    /// Returns the Dockerfile in another place whose build the reasons of these steps are about.
-    fn compared_with(&self, definition: &Definition, steps: &[BuiltStep]) -> Option<String> {
-        let has_reasons = steps.iter().any(|step| !step.because.is_empty());
-        if !has_reasons || self.journal.previous(definition).is_some() {
-            return None;
-        }
-        let names: Vec<&str> = steps.iter().map(|step| &*step.name).collect();
-        Some(self.journal.alike(&names)?.definition.dockerfile)
+/// Returns the Dockerfile in another place whose build the reasons of these steps are about.
+fn compared_with(stores: &Stores, definition: &Definition, steps: &[BuiltStep]) -> Option<String> {
+    let has_reasons = steps.iter().any(|step| !step.because.is_empty());
+    if !has_reasons || stores.journal.previous(definition).is_some() {
+        return None;
     }
+    let names: Vec<&str> = steps.iter().map(|step| &*step.name).collect();
+    Some(stores.journal.alike(&names)?.definition.dockerfile)
 }

@@ -11,75 +11,74 @@ use kiln_solver::{
 };
 use kiln_tree::Owners;
 
+use crate::Error;
 use crate::definition::load_ignore_file;
 use crate::error::chain;
 use crate::request::{BuildRequest, NamedContext};
-use crate::{Engine, Error};
+use crate::stores::Stores;
 
-impl Engine {
-    /// Looks at the parts of the contexts that the plan reads.
-    pub(super) fn scan_contexts(
-        &self,
-        request: &BuildRequest,
-        main: Option<&Context>,
-        plan: &Plan,
-        reporter: &Reporter<'_>,
-    ) -> Result<Vec<ScannedContext>, Error> {
-        let reads = |number| context_reads(&plan.graph, ContextId(number));
-        let mut scanned = vec![match (main, reads(0)) {
-            (Some(context), reads) if !reads.is_empty() => {
-                self.scan_context(context, &reads, "", reporter)?
-            }
-            _ => ScannedContext::empty(),
-        }];
-        for (number, (name, directory)) in (1..).zip(directories(request)) {
-            let reads = reads(number);
-            if reads.is_empty() {
-                scanned.push(ScannedContext::empty());
-                continue;
-            }
-            let context = Context {
-                ignore: load_ignore_file(directory, None)?,
-                directory: directory
-                    .canonicalize()
-                    .map_err(Error::at("cannot open the build context", directory))?,
-                owners: Owners::Root,
-                lifetime: Lifetime::Lasting,
-            };
-            scanned.push(self.scan_context(&context, &reads, name, reporter)?);
+/// Looks at the parts of the contexts that the plan reads.
+pub(super) fn scan_contexts(
+    stores: &Stores,
+    request: &BuildRequest,
+    main: Option<&Context>,
+    plan: &Plan,
+    reporter: &Reporter<'_>,
+) -> Result<Vec<ScannedContext>, Error> {
+    let reads = |number| context_reads(&plan.graph, ContextId(number));
+    let mut scanned = vec![match (main, reads(0)) {
+        (Some(context), reads) if !reads.is_empty() => {
+            scan_context(stores, context, &reads, "", reporter)?
         }
-        Ok(scanned)
+        _ => ScannedContext::empty(),
+    }];
+    for (number, (name, directory)) in (1..).zip(directories(request)) {
+        let reads = reads(number);
+        if reads.is_empty() {
+            scanned.push(ScannedContext::empty());
+            continue;
+        }
+        let context = Context {
+            ignore: load_ignore_file(directory, None)?,
+            directory: directory
+                .canonicalize()
+                .map_err(Error::at("cannot open the build context", directory))?,
+            owners: Owners::Root,
+            lifetime: Lifetime::Lasting,
+        };
+        scanned.push(scan_context(stores, &context, &reads, name, reporter)?);
     }
+    Ok(scanned)
+}
 
-    fn scan_context(
-        &self,
-        context: &Context,
-        reads: &[PathRead],
-        name: &str,
-        reporter: &Reporter<'_>,
-    ) -> Result<ScannedContext, Error> {
-        let vertex = reporter.start(&match name {
-            "" => "[internal] load build context".to_owned(),
-            name => format!("[context {name}] load from client"),
-        });
-        match context.scan(&self.store, reads, Timestamp::now()) {
-            Ok(scanned) => {
-                vertex.status("reading changed files", scanned.bytes_read, None, true);
-                vertex.end(VertexEnd::Done);
-                Ok(scanned)
-            }
-            Err(_) if self.store.stop().is_asked() => {
-                vertex.end(VertexEnd::Cancelled);
-                Err(Error::Cancelled)
-            }
-            Err(error) => {
-                let message = chain(&error);
-                vertex.end(VertexEnd::Failed(message.clone()));
-                Err(Error::input(match name {
-                    "" => format!("build context: {message}"),
-                    name => format!("build context {name}: {message}"),
-                }))
-            }
+fn scan_context(
+    stores: &Stores,
+    context: &Context,
+    reads: &[PathRead],
+    name: &str,
+    reporter: &Reporter<'_>,
+) -> Result<ScannedContext, Error> {
+    let vertex = reporter.start(&match name {
+        "" => "[internal] load build context".to_owned(),
+        name => format!("[context {name}] load from client"),
+    });
+    match context.scan(&stores.store, reads, Timestamp::now()) {
+        Ok(scanned) => {
+            vertex.status("reading changed files", scanned.bytes_read, None, true);
+            vertex.end(VertexEnd::Done);
+            Ok(scanned)
+        }
+        Err(_) if stores.store.stop().is_asked() => {
+            vertex.end(VertexEnd::Cancelled);
+            Err(Error::Cancelled)
+        }
+        Err(error) => {
+            let message = chain(&error);
+            vertex.end(VertexEnd::Failed(message.clone()));
+            Err(Error::input(match name {
+                "" => format!("build context: {message}"),
+                name => format!("build context {name}: {message}"),
+            }))
         }
     }
 }

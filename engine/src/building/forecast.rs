@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use kiln_parser::LineIndex;
-use kiln_solver::{Expected, Progress, Reporter, forecast};
+use kiln_solver::Reason;
+use kiln_solver::{Expected, Progress, Reporter};
 
 use super::failure::solve_error;
+use crate::Error;
+use crate::building;
+use crate::outside::Outside;
 use crate::request::BuildRequest;
-use crate::{Engine, Error};
-use kiln_solver::Reason;
+use crate::stores::Stores;
 
 /// What a build would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,21 +53,26 @@ pub enum Prospect {
     },
 }
 
-impl Engine {
-    /// Says what a build would do, executing nothing. Names of base images are asked for as in a
-    /// build; no layer is fetched.
-    ///
-    /// # Errors
-    /// When it is clear already that the build would fail.
-    pub fn forecast(
-        &self,
-        request: &BuildRequest,
-        progress: &dyn Progress,
-    ) -> Result<BuildForecast, Error> {
-        self.with_plan(request, &Reporter::new(progress), |prepared| {
+/// Says what a build would do, executing nothing. Names of base images are asked for as in a
+/// build; no layer is fetched.
+///
+/// # Errors
+/// When it is clear already that the build would fail.
+pub fn forecast(
+    stores: &Stores,
+    outside: &Outside,
+    request: &BuildRequest,
+    progress: &dyn Progress,
+) -> Result<BuildForecast, Error> {
+    building::with_plan(
+        stores,
+        outside,
+        request,
+        &Reporter::new(progress),
+        |prepared| {
             let graph = &prepared.plan.graph;
             let source_text = prepared.source_text;
-            let all = forecast(graph, prepared.roots, prepared.deps)
+            let all = kiln_solver::forecast(graph, prepared.roots, prepared.deps)
                 .map_err(|error| solve_error(error, source_text))?;
             let lines = LineIndex::new(&source_text.bytes);
             let steps = graph
@@ -88,6 +96,6 @@ impl Engine {
             Ok(BuildForecast {
                 steps: steps.collect(),
             })
-        })
-    }
+        },
+    )
 }

@@ -5,7 +5,7 @@ use kiln_solver::{AllowedDevices, Network, Plan, PlanOptions, RunSurroundings};
 
 use super::contexts::named_sources;
 use crate::request::{BuildRequest, Entitlement};
-use crate::{Engine, Error, SourceText};
+use crate::{Error, SourceText};
 
 /// Refuses a Dockerfile that asks for another language than the one kiln knows.
 pub(crate) fn check_syntax(request: &BuildRequest, source_text: &SourceText) -> Result<(), Error> {
@@ -27,10 +27,10 @@ pub(crate) fn plan_options(request: &BuildRequest) -> Result<PlanOptions, Error>
         target: request.target.clone(),
         build_args: request.build_args.clone(),
         platforms: match request.platforms.as_slice() {
-            [] => vec![Engine::host_platform()],
+            [] => vec![kiln_oci::Platform::host()],
             platforms => platforms.to_vec(),
         },
-        build_platform: Engine::host_platform(),
+        build_platform: kiln_oci::Platform::host(),
         labels: request.labels.clone(),
         network: match request.network {
             kiln_runtime::Network::Host => Network::Default,

@@ -11,10 +11,11 @@ use kiln_threads::Stop;
 use kiln_tree::Owners;
 
 use super::{dockerfile, file, ignore_rules};
+use crate::Error;
 use crate::error::chain;
 use crate::remote::{Checkout, RemoteSources, build_error, shown};
 use crate::request::{BuildRequest, ContextSource};
-use crate::{Engine, Error};
+use crate::stores::Stores;
 
 /// A context that was found.
 pub(super) struct Found {
@@ -80,7 +81,7 @@ pub(super) fn find(
         ContextSource::Archive { beginning } => {
             let archive = beginning.chain(std::io::stdin());
             unpack(
-                remotes.engine,
+                remotes.stores,
                 archive,
                 "the build context on standard input",
             )
@@ -127,13 +128,13 @@ fn fetch(
         }
         Remote::Download(Download { url, .. }) => {
             let record = remotes.download(&url, vertex, stop).map_err(failed)?;
-            let blobs = &remotes.engine.blobs;
+            let blobs = &remotes.stores.blobs;
             let open = || {
                 let blob = blobs.open(record.content);
                 blob.map_err(|error| Error::environment(&doing(), &error))
             };
             let mut found = match is_archive(open()?) {
-                true => unpack(remotes.engine, open()?, &shown(&url))?,
+                true => unpack(remotes.stores, open()?, &shown(&url))?,
                 false => {
                     file::check_size(record.size_bytes)
                         .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
@@ -153,8 +154,8 @@ fn fetch(
     }
 }
 
-fn unpack(engine: &Engine, archive: impl std::io::Read + Send, name: &str) -> Result<Found, Error> {
-    let archive = engine
+fn unpack(stores: &Stores, archive: impl std::io::Read + Send, name: &str) -> Result<Found, Error> {
+    let archive = stores
         .layers
         .unpack_aside(archive)
         .map_err(|error| Error::input(format!("cannot unpack {name}: {}", chain(&error))))?;

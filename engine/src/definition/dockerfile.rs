@@ -128,7 +128,7 @@ fn download(
     vertex.end(VertexEnd::Done);
     file::check_size(record.size_bytes)
         .map_err(|error| Error::input(format!("{doing}: {error}")))?;
-    let text = remotes.engine.blobs.read(record.content);
+    let text = remotes.stores.blobs.read(record.content);
     let text = text.map_err(|error| Error::environment(&doing, &error))?;
     Ok((name_of_download(url), text))
 }

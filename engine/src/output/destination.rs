@@ -6,41 +6,40 @@ use std::path::Path;
 use kiln_exporter as exporter;
 use kiln_threads::Stopping;
 
+use crate::Error;
 use crate::error::chain;
 use crate::mend::{Receiver, Undelivered};
 use crate::request::Destination;
-use crate::{Engine, Error};
+use crate::stores::Stores;
 
-impl Engine {
-    /// Writes what `act` does to where it goes, unless that is to stop.
-    pub(crate) fn write_to(
-        &self,
-        to: &Destination,
-        act: impl FnOnce(&mut dyn Write) -> Result<(), exporter::ExportError>,
-    ) -> Result<(), Undelivered> {
-        let stop = self.store.stop();
-        let act = |output: &mut dyn Write| {
-            act(&mut Stopping::new(stop, output))?;
-            // Once more, before a file gets its name.
-            stop.check().map_err(exporter::ExportError::Output)
-        };
-        let (written, is_file) = match to {
-            Destination::Path(path) => (
-                exporter::write_file(path, act),
-                path.metadata().map_or(true, |metadata| metadata.is_file()),
-            ),
-            Destination::Stdout => (act(&mut std::io::stdout().lock()), false),
-        };
-        written.map_err(|error| match error.into() {
-            Undelivered::Damaged { digest, error, .. } if !is_file => Undelivered::Damaged {
-                digest,
-                error,
-                receiver: Receiver::Begun,
-            },
-            Undelivered::Otherwise(error) => Undelivered::Otherwise(self.or_cancelled(error)),
-            damaged => damaged,
-        })
-    }
+/// Writes what `act` does to where it goes, unless that is to stop.
+pub(crate) fn write_to(
+    stores: &Stores,
+    to: &Destination,
+    act: impl FnOnce(&mut dyn Write) -> Result<(), exporter::ExportError>,
+) -> Result<(), Undelivered> {
+    let stop = stores.store.stop();
+    let act = |output: &mut dyn Write| {
+        act(&mut Stopping::new(stop, output))?;
+        // Once more, before a file gets its name.
+        stop.check().map_err(exporter::ExportError::Output)
+    };
+    let (written, is_file) = match to {
+        Destination::Path(path) => (
+            exporter::write_file(path, act),
+            path.metadata().map_or(true, |metadata| metadata.is_file()),
+        ),
+        Destination::Stdout => (act(&mut std::io::stdout().lock()), false),
+    };
+    written.map_err(|error| match error.into() {
+        Undelivered::Damaged { digest, error, .. } if !is_file => Undelivered::Damaged {
+            digest,
+            error,
+            receiver: Receiver::Begun,
+        },
+        Undelivered::Otherwise(error) => Undelivered::Otherwise(stores.or_cancelled(error)),
+        damaged => damaged,
+    })
 }
 
 pub(crate) fn export_error(error: &exporter::ExportError) -> Error {

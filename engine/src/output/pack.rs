@@ -3,104 +3,115 @@
 use kiln_exporter as exporter;
 use kiln_exporter::{Exportable, Family, NamedImage, PackObserver, PackProgress};
 use kiln_oci::{Compression, Descriptor, ImageRef};
+use kiln_registry::Client;
 use kiln_snapshotter::{Level, Packing};
 use kiln_solver::Vertex;
 
 use crate::request::{ImageOptions, MediaTypes};
+use crate::ship;
+use crate::stores::Stores;
 use crate::transfer::away;
-use crate::{Engine, Error, LocalImage};
+use crate::transfer::bring;
+use crate::{Error, LocalImage};
 
-impl Engine {
-    /// Packs an image with every layer at hand.
-    pub(crate) fn realise_here(
-        &self,
-        image: &LocalImage,
-        options: &ImageOptions,
-        names: Vec<ImageRef>,
-        packing: PackObserver<'_>,
-    ) -> Result<NamedImage, Error> {
-        let fetch = |wanted: &[Descriptor]| {
-            for descriptor in wanted {
-                self.fetch_from_origin(descriptor)?;
-            }
-            Ok(())
-        };
-        let missing = exporter::Missing::Fetch(&fetch);
-        self.realise(image, options, names, missing, packing)
-    }
-
-    pub(super) fn realise(
-        &self,
-        local: &LocalImage,
-        options: &ImageOptions,
-        names: Vec<ImageRef>,
-        missing: exporter::Missing<'_>,
-        packing: PackObserver<'_>,
-    ) -> Result<NamedImage, Error> {
-        for image in local.images() {
-            self.bring_what_does_not_fit(image, options.compression)?;
-        }
-        let parts = local.images().iter().map(|image| {
-            let options = realise_options(options, image);
-            exporter::realise(image, &self.layers, &self.blobs, &options, missing, packing).map_err(
-                |error| match &error {
-                    _ if self.store.stop().is_asked() => Error::Cancelled,
-                    exporter::RealiseError::Options(_) => Error::input(error.to_string()),
-                    exporter::RealiseError::Fetch(_) => {
-                        self.doubt_what_is_away(image);
-                        away(&error)
-                    }
-                    _ => Error::environment("cannot pack the image", &error),
-                },
-            )
-        });
-        let mut parts: Vec<Exportable> = parts.collect::<Result<_, _>>()?;
-        let Some(index) = &local.index else {
-            let only = parts.pop().expect("an image has one part");
-            return Ok(NamedImage::single(only, names));
-        };
-        let family = match options.media_types {
-            MediaTypes::Oci => Family::of(&local.descriptor().media_type),
-            MediaTypes::Docker => Family::Docker,
-        };
-        let is_same = family == Family::of(&local.descriptor().media_type)
-            && parts.len() == index.manifests.len()
-            && parts
-                .iter()
-                .zip(&index.manifests)
-                .all(|(part, entry)| part.manifest.descriptor.digest == entry.digest);
-        let mut named = NamedImage::index(parts, names, family, index.annotations.clone());
-        if is_same {
-            // Byte for byte, and so with the same digest.
-            let bytes = self
-                .blobs
-                .read(local.descriptor().digest)
-                .map_err(|error| Error::environment("cannot read an image index", &error))?;
-            named.root = exporter::Document::new(&local.descriptor().media_type, bytes);
-        }
-        named.root.descriptor.annotations = local.descriptor().annotations.clone();
-        Ok(named)
-    }
-
-    /// Brings the layers of an image that another machine packed otherwise than is wanted; the
-    /// others are found where they are.
-    fn bring_what_does_not_fit(
-        &self,
-        image: &kiln_oci::Image,
-        wanted: Compression,
-    ) -> Result<(), Error> {
-        for (diff_id, descriptor) in image.layers() {
-            if descriptor.digest == diff_id.0
-                && let Some((id, description)) = self.layers.described_as(diff_id)
-            {
-                match description.blob.compression == wanted {
-                    true => drop(self.note_place(&description)),
-                    false => drop(self.fulfil_for_image(id, &description)?),
-                }
-            }
+/// Packs an image with every layer at hand.
+pub(crate) fn realise_here(
+    stores: &Stores,
+    client: &Client,
+    image: &LocalImage,
+    options: &ImageOptions,
+    names: Vec<ImageRef>,
+    packing: PackObserver<'_>,
+) -> Result<NamedImage, Error> {
+    let fetch = |wanted: &[Descriptor]| {
+        for descriptor in wanted {
+            ship::fetch_from_origin(stores, client, descriptor)?;
         }
         Ok(())
+    };
+    let missing = exporter::Missing::Fetch(&fetch);
+    realise(stores, client, image, options, names, missing, packing)
+}
+
+pub(super) fn realise(
+    stores: &Stores,
+    client: &Client,
+    local: &LocalImage,
+    options: &ImageOptions,
+    names: Vec<ImageRef>,
+    missing: exporter::Missing<'_>,
+    packing: PackObserver<'_>,
+) -> Result<NamedImage, Error> {
+    for image in local.images() {
+        bring_what_does_not_fit(stores, client, image, options.compression)?;
     }
+    let parts = local.images().iter().map(|image| {
+        let options = realise_options(options, image);
+        exporter::realise(
+            image,
+            &stores.layers,
+            &stores.blobs,
+            &options,
+            missing,
+            packing,
+        )
+        .map_err(|error| match &error {
+            _ if stores.store.stop().is_asked() => Error::Cancelled,
+            exporter::RealiseError::Options(_) => Error::input(error.to_string()),
+            exporter::RealiseError::Fetch(_) => {
+                bring::doubt_what_is_away(stores, image);
+                away(&error)
+            }
+            _ => Error::environment("cannot pack the image", &error),
+        })
+    });
+    let mut parts: Vec<Exportable> = parts.collect::<Result<_, _>>()?;
+    let Some(index) = &local.index else {
+        let only = parts.pop().expect("an image has one part");
+        return Ok(NamedImage::single(only, names));
+    };
+    let family = match options.media_types {
+        MediaTypes::Oci => Family::of(&local.descriptor().media_type),
+        MediaTypes::Docker => Family::Docker,
+    };
+    let is_same = family == Family::of(&local.descriptor().media_type)
+        && parts.len() == index.manifests.len()
+        && parts
+            .iter()
+            .zip(&index.manifests)
+            .all(|(part, entry)| part.manifest.descriptor.digest == entry.digest);
+    let mut named = NamedImage::index(parts, names, family, index.annotations.clone());
+    if is_same {
+        // Byte for byte, and so with the same digest.
+        let bytes = stores
+            .blobs
+            .read(local.descriptor().digest)
+            .map_err(|error| Error::environment("cannot read an image index", &error))?;
+        named.root = exporter::Document::new(&local.descriptor().media_type, bytes);
+    }
+    named.root.descriptor.annotations = local.descriptor().annotations.clone();
+    Ok(named)
+}
+
+/// Brings the layers of an image that another machine packed otherwise than is wanted; the
+/// others are found where they are.
+fn bring_what_does_not_fit(
+    stores: &Stores,
+    client: &Client,
+    image: &kiln_oci::Image,
+    wanted: Compression,
+) -> Result<(), Error> {
+    for (diff_id, descriptor) in image.layers() {
+        if descriptor.digest == diff_id.0
+            && let Some((id, description)) = stores.layers.described_as(diff_id)
+        {
+            match description.blob.compression == wanted {
+                true => drop(bring::note_place(stores, &description)),
+                false => drop(bring::fulfil_for_image(stores, client, id, &description)?),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns how new layers are packed.

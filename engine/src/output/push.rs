@@ -6,15 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kiln_exporter as exporter;
 use kiln_exporter::{NamedImage, PackObserver};
 use kiln_oci::ImageRef;
+use kiln_registry::Client;
 use kiln_registry::Observer;
 use kiln_solver::Vertex;
 
 use super::{Exported, names, report_packing};
 use crate::assembly::Maker;
+use crate::mend;
 use crate::mend::Undelivered;
+use crate::output::pack;
 use crate::request::{DanglingWhen, ImageOptions, PushAs};
+use crate::ship;
+use crate::stores::Stores;
 use crate::transfer::away;
-use crate::{Engine, Error, LocalImage};
+use crate::transfer::bring;
+use crate::{Error, LocalImage};
 
 /// Who is told what while an image goes to a registry.
 #[derive(Clone, Copy)]
@@ -27,104 +33,108 @@ pub(crate) struct Listeners<'a> {
     pub(crate) amiss: &'a dyn Fn(&str),
 }
 
-impl Engine {
-    pub(super) fn push_result(
-        &self,
-        maker: &Maker<'_>,
-        image: &LocalImage,
-        options: &ImageOptions,
-    ) -> Result<Exported, Error> {
-        let mut names: Vec<(ImageRef, PushAs)> = names(maker.request, options)
-            .into_iter()
-            .map(|name| (name, options.push_as))
-            .collect();
-        if let Some(dangling) = &options.dangling
-            && (dangling.when == DanglingWhen::Always || names.is_empty())
-        {
-            names.push((dangling.repository.clone(), PushAs::Digest));
-        }
-        let mut pushed = None;
-        for (name, push_as) in names {
-            let observer = |event: kiln_registry::Event| report(maker.vertex, &event);
-            let named = self.push_image(
-                &name,
-                image,
-                options,
-                push_as,
-                Listeners {
-                    transfers: &observer,
-                    packing: &|layer| report_packing(maker.vertex, layer),
-                    amiss: &|message| maker.vertex.warn(message),
-                },
-            )?;
-            let digest = named.root.descriptor.digest;
-            let status = format!("pushing manifest for {name}@{digest}");
-            maker.vertex.status(&status, 0, None, true);
-            pushed = Some(Exported::of_named(&named));
-        }
-        pushed.ok_or_else(|| Error::Input {
-            message: "tag is needed when pushing to registry".to_owned(),
-            hint: Some("name the image with -t".to_owned()),
-        })
+pub(super) fn push_result(
+    stores: &Stores,
+    client: &Client,
+    maker: &Maker<'_>,
+    image: &LocalImage,
+    options: &ImageOptions,
+) -> Result<Exported, Error> {
+    let mut names: Vec<(ImageRef, PushAs)> = names(maker.request, options)
+        .into_iter()
+        .map(|name| (name, options.push_as))
+        .collect();
+    if let Some(dangling) = &options.dangling
+        && (dangling.when == DanglingWhen::Always || names.is_empty())
+    {
+        names.push((dangling.repository.clone(), PushAs::Digest));
     }
+    let mut pushed = None;
+    for (name, push_as) in names {
+        let observer = |event: kiln_registry::Event| report(maker.vertex, &event);
+        let named = push_image(
+            stores,
+            client,
+            &name,
+            image,
+            options,
+            push_as,
+            Listeners {
+                transfers: &observer,
+                packing: &|layer| report_packing(maker.vertex, layer),
+                amiss: &|message| maker.vertex.warn(message),
+            },
+        )?;
+        let digest = named.root.descriptor.digest;
+        let status = format!("pushing manifest for {name}@{digest}");
+        maker.vertex.status(&status, 0, None, true);
+        pushed = Some(Exported::of_named(&named));
+    }
+    pushed.ok_or_else(|| Error::Input {
+        message: "tag is needed when pushing to registry".to_owned(),
+        hint: Some("name the image with -t".to_owned()),
+    })
+}
 
-    /// Pushes an image under one name and returns what was pushed.
-    pub(crate) fn push_image(
-        &self,
-        name: &ImageRef,
-        image: &LocalImage,
-        options: &ImageOptions,
-        push_as: PushAs,
-        listeners: Listeners<'_>,
-    ) -> Result<NamedImage, Error> {
-        let tags = match push_as {
-            PushAs::Tags => vec![name.tag().unwrap_or(kiln_oci::DEFAULT_TAG).to_owned()],
-            PushAs::Digest => Vec::new(),
-        };
-        let (engine, is_away) = (self.clone(), Arc::new(AtomicBool::new(false)));
-        let found = Arc::clone(&is_away);
-        let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
-            engine.fetch_from_origin(descriptor).map_err(|error| {
-                found.store(true, Ordering::Relaxed);
-                std::io::Error::other(error)
-            })
-        });
-        let make = || {
-            let named = self
-                .realise(
-                    image,
-                    options,
-                    Vec::new(),
-                    exporter::Missing::Leave,
-                    listeners.packing,
-                )
-                .map_err(|error| self.or_cancelled(error))?;
-            self.go_on()?;
-            Ok(named)
-        };
-        let named = self.deliver(listeners.amiss, make, |named| {
-            let push = exporter::push_image(named, name, tags.clone(), &self.blobs, &fetch);
-            let pushed = self.client.push(name, &push, listeners.transfers);
-            pushed
-                .map(drop)
-                .map_err(|error| match self.undelivered(name, named, &error) {
-                    Undelivered::Otherwise(Error::Cancelled) => Error::Cancelled.into(),
-                    _ if is_away.load(Ordering::Relaxed) => {
-                        for image in image.images() {
-                            self.doubt_what_is_away(image);
-                        }
-                        away(&error).into()
-                    }
-                    undelivered => undelivered,
-                })
-        })?;
-        for layer in named.manifests.iter().flat_map(|part| &part.layers) {
-            let digest = layer.descriptor.digest;
-            // Without the note the layer is uploaded next time; nothing is lost.
-            let _ = exporter::remember_source(&self.store, &self.blobs, digest, name);
-        }
+/// Pushes an image under one name and returns what was pushed.
+pub(crate) fn push_image(
+    stores: &Stores,
+    client: &Client,
+    name: &ImageRef,
+    image: &LocalImage,
+    options: &ImageOptions,
+    push_as: PushAs,
+    listeners: Listeners<'_>,
+) -> Result<NamedImage, Error> {
+    let tags = match push_as {
+        PushAs::Tags => vec![name.tag().unwrap_or(kiln_oci::DEFAULT_TAG).to_owned()],
+        PushAs::Digest => Vec::new(),
+    };
+    let is_away = Arc::new(AtomicBool::new(false));
+    let found = Arc::clone(&is_away);
+    let (own_stores, own_client) = (stores.clone(), client.clone());
+    let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
+        ship::fetch_from_origin(&own_stores, &own_client, descriptor).map_err(|error| {
+            found.store(true, Ordering::Relaxed);
+            std::io::Error::other(error)
+        })
+    });
+    let make = || {
+        let named = pack::realise(
+            stores,
+            client,
+            image,
+            options,
+            Vec::new(),
+            exporter::Missing::Leave,
+            listeners.packing,
+        )
+        .map_err(|error| stores.or_cancelled(error))?;
+        stores.go_on()?;
         Ok(named)
+    };
+    let named = mend::deliver(stores, listeners.amiss, make, |named| {
+        let push = exporter::push_image(named, name, tags.clone(), &stores.blobs, &fetch);
+        let pushed = client.push(name, &push, listeners.transfers);
+        pushed.map(drop).map_err(
+            |error| match mend::undelivered(stores, name, named, &error) {
+                Undelivered::Otherwise(Error::Cancelled) => Error::Cancelled.into(),
+                _ if is_away.load(Ordering::Relaxed) => {
+                    for image in image.images() {
+                        bring::doubt_what_is_away(stores, image);
+                    }
+                    away(&error).into()
+                }
+                undelivered => undelivered,
+            },
+        )
+    })?;
+    for layer in named.manifests.iter().flat_map(|part| &part.layers) {
+        let digest = layer.descriptor.digest;
+        // Without the note the layer is uploaded next time; nothing is lost.
+        let _ = exporter::remember_source(&stores.store, &stores.blobs, digest, name);
     }
+    Ok(named)
 }
 
 /// Passes a registry's event on as a status of a vertex.

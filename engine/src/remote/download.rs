@@ -89,11 +89,11 @@ impl RemoteSources<'_> {
             return Ok(identity.time);
         }
         let (content, time) = self.content(download, identity, vertex, stop)?;
-        let open = || self.engine.blobs.open(content).map_err(stored);
+        let open = || self.stores.blobs.open(content).map_err(stored);
         if time.is_some() || !is_archive(open()?) {
             return Ok(time);
         }
-        let unpacked = self.engine.layers.unpack_aside(open()?);
+        let unpacked = self.stores.layers.unpack_aside(open()?);
         // What begins as an archive and is none has no time either.
         Ok(unpacked.ok().and_then(|archive| archive.newest()))
     }
@@ -130,7 +130,7 @@ impl RemoteSources<'_> {
         vertex: &Vertex<'_>,
         stop: &Stop,
     ) -> Result<DownloadRecord, RemoteError> {
-        let _turn = turn::take(&self.engine.store, "download", url, stop)?;
+        let _turn = turn::take(&self.stores.store, "download", url, stop)?;
         self.ask(url, None, vertex, stop)
     }
 
@@ -140,7 +140,7 @@ impl RemoteSources<'_> {
         url: &str,
         checksum: &Checksum,
     ) -> Result<Option<(Sha256, Option<Timestamp>)>, RemoteError> {
-        let blobs = &self.engine.blobs;
+        let blobs = &self.stores.blobs;
         if let Some(record) = self.known(url) {
             let open = || blobs.open(record.content).map_err(std::io::Error::other);
             if checksum
@@ -158,8 +158,8 @@ impl RemoteSources<'_> {
 
     /// Returns what the URL stood for, if the content is still here.
     fn known(&self, url: &str) -> Option<DownloadRecord> {
-        let record = self.engine.downloads.get(url)?;
-        let size_bytes = self.engine.blobs.size(record.content);
+        let record = self.stores.downloads.get(url)?;
+        let size_bytes = self.stores.blobs.size(record.content);
         (size_bytes == Some(record.size_bytes)).then_some(record)
     }
 
@@ -186,7 +186,7 @@ impl RemoteSources<'_> {
             ..
         } = Address::of(url);
         let plain = format!("{scheme}://{authority}{rest}");
-        let fetched = self.engine.client.fetch(&plain, &options);
+        let fetched = self.outside.client.fetch(&plain, &options);
         let mut download = match fetched.map_err(|error| failed(&error))? {
             Fetched::Download(download) => download,
             Fetched::NotModified => {
@@ -194,7 +194,7 @@ impl RemoteSources<'_> {
             }
         };
         let part = shown(url);
-        let mut writer = self.engine.blobs.writer().map_err(stored)?;
+        let mut writer = self.stores.blobs.writer().map_err(stored)?;
         let mut hasher = checksum.and_then(Checksum::hasher);
         let mut buffer = vec![0; CHUNK];
         let mut done = 0;
@@ -240,7 +240,7 @@ impl RemoteSources<'_> {
             last_modified: download.last_modified,
             downloaded: Timestamp::now(),
         };
-        self.engine
+        self.stores
             .downloads
             .set(url, &record)
             .map_err(local("cannot write to the state directory"))?;
@@ -257,8 +257,8 @@ impl RemoteSources<'_> {
         if path.is_root() {
             return Err(input(format!("{file_name:?} is not the name of a file")));
         }
-        let blob = self.engine.blobs.open(content).map_err(stored)?;
-        let made = self.engine.layers.builder().map_err(local(MAKING))?;
+        let blob = self.stores.blobs.open(content).map_err(stored)?;
+        let made = self.stores.layers.builder().map_err(local(MAKING))?;
         // Mode 0600 of root: spec/dockerfile.md section 7.7.
         let metadata = Metadata::root_owned(0o600, time);
         made.add_file(&path, &metadata, Content::File(&blob))

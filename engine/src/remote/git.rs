@@ -77,7 +77,7 @@ impl RemoteSources<'_> {
         stop: &Stop,
     ) -> Result<Layer, RemoteError> {
         self.checkout(repository, &identity.revision, vertex, stop)?
-            .layer(&self.engine.layers)
+            .layer(&self.stores.layers)
     }
 
     /// Checks a repository out into a directory.
@@ -119,7 +119,7 @@ impl RemoteSources<'_> {
             Some(found) => found,
             None => {
                 let beginning = repository.reference.as_deref().unwrap_or_default();
-                let _turn = turn::take(&self.engine.store, "git", &repository.remote, stop)?;
+                let _turn = turn::take(&self.stores.store, "git", &repository.remote, stop)?;
                 Mirror::of(self, &repository.remote, "")
                     .used(git, vertex, |mirror| {
                         mirror.find_abbreviated(git, beginning)

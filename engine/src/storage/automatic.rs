@@ -10,7 +10,9 @@ use kiln_cache::{Limits, Trash};
 use kiln_oci::Timestamp;
 
 use super::collect::{Disk, Extent, PruneRequest, Pruned, Turn};
-use crate::{Engine, Error};
+use crate::Error;
+use crate::storage::collect;
+use crate::stores::Stores;
 
 /// Between two collections.
 const USUALLY: Duration = Duration::from_secs(3600);
@@ -78,59 +80,57 @@ impl CacheSettings {
     }
 }
 
-impl Engine {
-    /// Returns the limits of the cache on the disk that it is on.
-    ///
-    /// # Errors
-    /// When the disk cannot be looked at.
-    pub fn cache_limits(&self, settings: &CacheSettings) -> Result<Limits, Error> {
-        Ok(settings.limits(self.disk()?.size_bytes))
-    }
+/// Returns the limits of the cache on the disk that it is on.
+///
+/// # Errors
+/// When the disk cannot be looked at.
+pub fn cache_limits(stores: &Stores, settings: &CacheSettings) -> Result<Limits, Error> {
+    Ok(settings.limits(collect::disk(stores)?.size_bytes))
+}
 
-    /// Says whether garbage should be collected now. Costs next to nothing and may be asked after
-    /// every build; what cannot be found out is not due.
-    #[must_use]
-    pub fn is_collection_due(&self, settings: &CacheSettings) -> bool {
-        if settings.collection == Collection::ByHand {
-            return false;
-        }
-        let stamp = self.store.path("collected");
-        let Ok(collected) = fs::metadata(&stamp).and_then(|metadata| metadata.modified()) else {
-            // A new state directory has nothing to collect.
-            let _ = File::create(&stamp);
-            return false;
-        };
-        let age = Timestamp::now().since(collected.into());
-        if age < PRESSED {
-            return false;
-        }
-        let Ok(disk) = self.disk() else {
-            return false;
-        };
-        let is_trash = || !Trash::new(&self.store).is_empty();
-        is_due(&settings.limits(disk.size_bytes), disk, age) || (age >= USUALLY && is_trash())
+/// Says whether garbage should be collected now. Costs next to nothing and may be asked after
+/// every build; what cannot be found out is not due.
+#[must_use]
+pub fn is_collection_due(stores: &Stores, settings: &CacheSettings) -> bool {
+    if settings.collection == Collection::ByHand {
+        return false;
     }
+    let stamp = stores.store.path("collected");
+    let Ok(collected) = fs::metadata(&stamp).and_then(|metadata| metadata.modified()) else {
+        // A new state directory has nothing to collect.
+        let _ = File::create(&stamp);
+        return false;
+    };
+    let age = Timestamp::now().since(collected.into());
+    if age < PRESSED {
+        return false;
+    }
+    let Ok(disk) = collect::disk(stores) else {
+        return false;
+    };
+    let is_trash = || !Trash::new(&stores.store).is_empty();
+    is_due(&settings.limits(disk.size_bytes), disk, age) || (age >= USUALLY && is_trash())
+}
 
-    /// Collects what the limits do not allow, and deletes it; none if other kilns are at work, whose
-    /// turn it is then.
-    ///
-    /// # Errors
-    /// As [`Engine::prune_cache`].
-    pub fn collect(&self, settings: &CacheSettings) -> Result<Option<Pruned>, Error> {
-        let request = PruneRequest {
-            extent: Extent::Everything,
-            select: &|_| true,
-            limits: Some(self.cache_limits(settings)?),
-            command: "automatic collection",
-        };
-        let pruned = self.prune_cache(&request, &Turn::Skip)?;
-        if pruned.is_some() {
-            let stamp = self.store.path("collected");
-            self.empty_trash();
-            File::create(&stamp).map_err(Error::at("cannot write", &stamp))?;
-        }
-        Ok(pruned)
+/// Collects what the limits do not allow, and deletes it; none if other kilns are at work, whose
+/// turn it is then.
+///
+/// # Errors
+/// As [`Engine::prune_cache`].
+pub fn collect(stores: &Stores, settings: &CacheSettings) -> Result<Option<Pruned>, Error> {
+    let request = PruneRequest {
+        extent: Extent::Everything,
+        select: &|_| true,
+        limits: Some(cache_limits(stores, settings)?),
+        command: "automatic collection",
+    };
+    let pruned = collect::prune_cache(stores, &request, &Turn::Skip)?;
+    if pruned.is_some() {
+        let stamp = stores.store.path("collected");
+        collect::empty_trash(stores);
+        File::create(&stamp).map_err(Error::at("cannot write", &stamp))?;
     }
+    Ok(pruned)
 }
 
 /// Says whether limits may be exceeded on this disk, and the last collection is long enough ago.

@@ -10,7 +10,9 @@ use kiln_oci::{Sha256, Timestamp};
 
 use super::entry::{CacheEntry, CacheUsage, Sharing, Usability};
 use super::inventory::{Content, Inventory, Sizes};
-use crate::{Engine, Error};
+use crate::Error;
+use crate::storage::inventory;
+use crate::stores::Stores;
 
 /// What is asked to go.
 #[derive(Clone, Copy)]
@@ -86,204 +88,211 @@ impl CacheUsage {
     }
 }
 
-impl Engine {
-    /// Says what the cache takes.
-    ///
-    /// # Errors
-    /// When the state directory cannot be read.
-    pub fn cache_usage(&self) -> Result<CacheUsage, Error> {
-        Ok(CacheUsage::of(self.inventory(&mut Sizes::default())?))
-    }
+/// Says what the cache takes.
+///
+/// # Errors
+/// When the state directory cannot be read.
+pub fn cache_usage(stores: &Stores) -> Result<CacheUsage, Error> {
+    Ok(CacheUsage::of(inventory::inventory(
+        stores,
+        &mut Sizes::default(),
+    )?))
+}
 
-    /// Takes entries out of the cache. Their names are gone when this returns; their bytes are by
-    /// [`Engine::empty_trash`]. None if others work on the state directory and are not waited for.
-    ///
-    /// # Errors
-    /// When the state directory cannot be read or written. What went before the failure stays gone,
-    /// and what is left is whole.
-    pub fn prune_cache(
-        &self,
-        request: &PruneRequest<'_>,
-        turn: &Turn<'_>,
-    ) -> Result<Option<Pruned>, Error> {
-        // What takes longest happens before others are shut out: layers never change.
-        let mut sizes = Sizes::default();
-        self.inventory(&mut sizes)?;
-        let mut result = Err(Error::Cancelled);
-        let act = || {
-            result = self.prune_alone(request, &mut sizes);
-            Ok(())
-        };
-        let locked = match turn {
-            Turn::Wait(waiting) => self.store.exclusively_at_last(waiting, act).map(Some),
-            Turn::Skip => self.store.exclusively(act),
-        };
-        let locked = locked
-            .map_err(|error| Error::environment("cannot lock the state directory", &error))?;
-        match locked {
-            Some(()) => result.map(Some),
-            None => Ok(None),
-        }
+/// Takes entries out of the cache. Their names are gone when this returns; their bytes are by
+/// [`Engine::empty_trash`]. None if others work on the state directory and are not waited for.
+///
+/// # Errors
+/// When the state directory cannot be read or written. What went before the failure stays gone,
+/// and what is left is whole.
+pub fn prune_cache(
+    stores: &Stores,
+    request: &PruneRequest<'_>,
+    turn: &Turn<'_>,
+) -> Result<Option<Pruned>, Error> {
+    // What takes longest happens before others are shut out: layers never change.
+    let mut sizes = Sizes::default();
+    inventory::inventory(stores, &mut sizes)?;
+    let mut result = Err(Error::Cancelled);
+    let act = || {
+        result = prune_alone(stores, request, &mut sizes);
+        Ok(())
+    };
+    let locked = match turn {
+        Turn::Wait(waiting) => stores.store.exclusively_at_last(waiting, act).map(Some),
+        Turn::Skip => stores.store.exclusively(act),
+    };
+    let locked =
+        locked.map_err(|error| Error::environment("cannot lock the state directory", &error))?;
+    match locked {
+        Some(()) => result.map(Some),
+        None => Ok(None),
     }
+}
 
-    /// Deletes what was taken out of the cache.
-    pub fn empty_trash(&self) {
-        Trash::new(&self.store).empty();
-    }
+/// Deletes what was taken out of the cache.
+pub fn empty_trash(stores: &Stores) {
+    Trash::new(&stores.store).empty();
+}
 
-    fn prune_alone(&self, request: &PruneRequest<'_>, sizes: &mut Sizes) -> Result<Pruned, Error> {
-        let now = Timestamp::now();
-        let mut inventory = self.inventory(sizes)?;
-        for held in &mut inventory.entries {
-            let passes = match (request.extent, held.entry.sharing) {
-                (Extent::Leftovers, _) | (Extent::Private, Sharing::Shared) => false,
-                (Extent::Private, Sharing::Private) | (Extent::Everything, _) => {
-                    (request.select)(&held.entry)
-                }
-            };
-            if !passes {
-                held.candidate.leaving = Leaving::MayNot;
+fn prune_alone(
+    stores: &Stores,
+    request: &PruneRequest<'_>,
+    sizes: &mut Sizes,
+) -> Result<Pruned, Error> {
+    let now = Timestamp::now();
+    let mut inventory = inventory::inventory(stores, sizes)?;
+    for held in &mut inventory.entries {
+        let passes = match (request.extent, held.entry.sharing) {
+            (Extent::Leftovers, _) | (Extent::Private, Sharing::Shared) => false,
+            (Extent::Private, Sharing::Private) | (Extent::Everything, _) => {
+                (request.select)(&held.entry)
             }
-        }
-        let demand = match request.limits {
-            None => Demand::Everything(EvictionReason::Asked(request.command)),
-            Some(limits) => Demand::Beyond(limits, self.free_bytes()?),
         };
-        let candidates: Vec<_> = inventory
-            .entries
+        if !passes {
+            held.candidate.leaving = Leaving::MayNot;
+        }
+    }
+    let demand = match request.limits {
+        None => Demand::Everything(EvictionReason::Asked(request.command)),
+        Some(limits) => Demand::Beyond(limits, free_bytes(stores)?),
+    };
+    let candidates: Vec<_> = inventory
+        .entries
+        .iter()
+        .map(|held| held.candidate.clone())
+        .collect();
+    let gone = evict(&mut inventory.ledger, &candidates, &demand, now);
+    sweep(stores, &inventory, &gone, now)?;
+    Ok(Pruned {
+        entries: gone
             .iter()
-            .map(|held| held.candidate.clone())
-            .collect();
-        let gone = evict(&mut inventory.ledger, &candidates, &demand, now);
-        self.sweep(&inventory, &gone, now)?;
-        Ok(Pruned {
-            entries: gone
-                .iter()
-                .map(|(index, _)| inventory.entries[*index].entry.clone())
-                .collect(),
-            freed_bytes: inventory.ledger.free_bytes(),
-        })
-    }
+            .map(|(index, _)| inventory.entries[*index].entry.clone())
+            .collect(),
+        freed_bytes: inventory.ledger.free_bytes(),
+    })
+}
 
-    /// Removes entries and everything that nobody holds then.
-    fn sweep(
-        &self,
-        inventory: &Inventory,
-        gone: &[(usize, EvictionReason)],
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let failed = |error: io::Error| Error::environment("cannot remove from the cache", &error);
-        let mut buried: Vec<(ActionKey, EvictionReason)> = Vec::new();
-        for (index, reason) in gone {
-            if let Content::Records { keys, .. } = &inventory.entries[*index].content {
-                buried.extend(keys.iter().map(|key| (*key, reason.clone())));
-            }
+/// Removes entries and everything that nobody holds then.
+fn sweep(
+    stores: &Stores,
+    inventory: &Inventory,
+    gone: &[(usize, EvictionReason)],
+    now: Timestamp,
+) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::environment("cannot remove from the cache", &error);
+    let mut buried: Vec<(ActionKey, EvictionReason)> = Vec::new();
+    for (index, reason) in gone {
+        if let Content::Records { keys, .. } = &inventory.entries[*index].content {
+            buried.extend(keys.iter().map(|key| (*key, reason.clone())));
         }
-        let keys: Vec<ActionKey> = buried.iter().map(|(key, _)| *key).collect();
-        // A full disk has no room for reasons, and is why somebody is here.
-        let _ = Tombstones::new(&self.store).add(buried, now);
-        for key in keys {
-            self.actions.remove(key).map_err(failed)?;
-        }
-        let trash = Trash::new(&self.store);
-        for (index, _) in gone {
-            match &inventory.entries[*index].content {
-                Content::Records { .. } => {}
-                Content::Base { pins, .. } => {
-                    for pin in pins {
-                        self.pins
-                            .remove(pin)
-                            .map_err(|error| crate::images::names_error(&error))?;
-                    }
-                }
-                Content::Download(path) | Content::Tree(path) => {
-                    trash.discard(path).map_err(failed)?;
+    }
+    let keys: Vec<ActionKey> = buried.iter().map(|(key, _)| *key).collect();
+    // A full disk has no room for reasons, and is why somebody is here.
+    let _ = Tombstones::new(&stores.store).add(buried, now);
+    for key in keys {
+        stores.actions.remove(key).map_err(failed)?;
+    }
+    let trash = Trash::new(&stores.store);
+    for (index, _) in gone {
+        match &inventory.entries[*index].content {
+            Content::Records { .. } => {}
+            Content::Base { pins, .. } => {
+                for pin in pins {
+                    stores
+                        .pins
+                        .remove(pin)
+                        .map_err(|error| crate::images::names_error(&error))?;
                 }
             }
-        }
-        let is_free = |thing| inventory.ledger.is_free(thing);
-        self.assembled
-            .retain(|manifest| {
-                let thing = inventory.blobs.get(&manifest);
-                thing.is_some_and(|thing| !is_free(*thing))
-            })
-            .map_err(failed)?;
-        // No name leads to what follows any more.
-        for (id, thing) in &inventory.layers {
-            if is_free(*thing) {
-                self.layers.discard(*id, &trash).map_err(|error| {
-                    Error::environment("cannot remove a layer from the cache", &error)
-                })?;
+            Content::Download(path) | Content::Tree(path) => {
+                trash.discard(path).map_err(failed)?;
             }
         }
-        for (id, thing) in &inventory.described {
-            if is_free(*thing) {
-                self.layers.forget_description(*id).map_err(|error| {
-                    Error::environment("cannot remove a layer from the cache", &error)
-                })?;
-            }
-        }
-        for (digest, thing) in &inventory.blobs {
-            if is_free(*thing) {
-                trash.discard(&self.blobs.path(*digest)).map_err(failed)?;
-            }
-        }
-        self.sweep_hints(inventory, gone).map_err(failed)?;
-        // Nobody holds a lock while this kiln is alone.
-        for (path, _) in self.store.spread_files("locks").map_err(failed)? {
-            remove(&path).map_err(failed)?;
-        }
-        Ok(())
     }
-
-    /// Removes notes about where blobs can be found that nobody speaks of any more.
-    fn sweep_hints(
-        &self,
-        inventory: &Inventory,
-        gone: &[(usize, EvictionReason)],
-    ) -> io::Result<()> {
-        let gone: HashSet<usize> = gone.iter().map(|(index, _)| *index).collect();
-        let mut spoken_of: HashSet<Sha256> = inventory.spoken_of.clone();
-        for (index, held) in inventory.entries.iter().enumerate() {
-            if let Content::Base {
-                spoken_of: base, ..
-            } = &held.content
-                && !gone.contains(&index)
-            {
-                spoken_of.extend(base);
-            }
-        }
-        for (id, thing) in inventory.layers.iter().chain(&inventory.described) {
-            if !inventory.ledger.is_free(*thing) {
-                spoken_of.extend(inventory.packed_as(*id));
-            }
-        }
-        for (path, name) in self.store.spread_files("blobs/sha256")? {
-            let Some(digest) = name.strip_suffix(".sources") else {
-                continue;
-            };
-            if Sha256::from_hex(digest).is_ok_and(|digest| !spoken_of.contains(&digest)) {
-                remove(&path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the bytes that this user may still write to the disk of the state directory.
-    pub(super) fn free_bytes(&self) -> Result<u64, Error> {
-        Ok(self.disk()?.free_bytes)
-    }
-
-    pub(super) fn disk(&self) -> Result<Disk, Error> {
-        let found = rustix::fs::statvfs(self.store.root())
-            .map_err(|error| Error::environment("cannot look at the disk", &error))?;
-        let unit = found.f_frsize;
-        Ok(Disk {
-            size_bytes: found.f_blocks.saturating_mul(unit),
-            free_bytes: found.f_bavail.saturating_mul(unit),
-            used_bytes: found.f_blocks.saturating_sub(found.f_bfree) * unit,
+    let is_free = |thing| inventory.ledger.is_free(thing);
+    stores
+        .assembled
+        .retain(|manifest| {
+            let thing = inventory.blobs.get(&manifest);
+            thing.is_some_and(|thing| !is_free(*thing))
         })
+        .map_err(failed)?;
+    // No name leads to what follows any more.
+    for (id, thing) in &inventory.layers {
+        if is_free(*thing) {
+            stores.layers.discard(*id, &trash).map_err(|error| {
+                Error::environment("cannot remove a layer from the cache", &error)
+            })?;
+        }
     }
+    for (id, thing) in &inventory.described {
+        if is_free(*thing) {
+            stores.layers.forget_description(*id).map_err(|error| {
+                Error::environment("cannot remove a layer from the cache", &error)
+            })?;
+        }
+    }
+    for (digest, thing) in &inventory.blobs {
+        if is_free(*thing) {
+            trash.discard(&stores.blobs.path(*digest)).map_err(failed)?;
+        }
+    }
+    sweep_hints(stores, inventory, gone).map_err(failed)?;
+    // Nobody holds a lock while this kiln is alone.
+    for (path, _) in stores.store.spread_files("locks").map_err(failed)? {
+        remove(&path).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Removes notes about where blobs can be found that nobody speaks of any more.
+fn sweep_hints(
+    stores: &Stores,
+    inventory: &Inventory,
+    gone: &[(usize, EvictionReason)],
+) -> io::Result<()> {
+    let gone: HashSet<usize> = gone.iter().map(|(index, _)| *index).collect();
+    let mut spoken_of: HashSet<Sha256> = inventory.spoken_of.clone();
+    for (index, held) in inventory.entries.iter().enumerate() {
+        if let Content::Base {
+            spoken_of: base, ..
+        } = &held.content
+            && !gone.contains(&index)
+        {
+            spoken_of.extend(base);
+        }
+    }
+    for (id, thing) in inventory.layers.iter().chain(&inventory.described) {
+        if !inventory.ledger.is_free(*thing) {
+            spoken_of.extend(inventory.packed_as(*id));
+        }
+    }
+    for (path, name) in stores.store.spread_files("blobs/sha256")? {
+        let Some(digest) = name.strip_suffix(".sources") else {
+            continue;
+        };
+        if Sha256::from_hex(digest).is_ok_and(|digest| !spoken_of.contains(&digest)) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the bytes that this user may still write to the disk of the state directory.
+pub(super) fn free_bytes(stores: &Stores) -> Result<u64, Error> {
+    Ok(disk(stores)?.free_bytes)
+}
+
+pub(super) fn disk(stores: &Stores) -> Result<Disk, Error> {
+    let found = rustix::fs::statvfs(stores.store.root())
+        .map_err(|error| Error::environment("cannot look at the disk", &error))?;
+    let unit = found.f_frsize;
+    Ok(Disk {
+        size_bytes: found.f_blocks.saturating_mul(unit),
+        free_bytes: found.f_bavail.saturating_mul(unit),
+        used_bytes: found.f_blocks.saturating_sub(found.f_bfree) * unit,
+    })
 }
 
 /// The file system of the state directory.

@@ -14,8 +14,13 @@ use rayon::prelude::*;
 
 use super::entry::{CacheEntry, EntryKind, Sharing, Usability};
 use super::reach::Reach;
+use crate::Error;
+use crate::containers;
 use crate::containers::container_error;
-use crate::{Engine, Error};
+use crate::images;
+use crate::storage::results;
+use crate::storage::sources;
+use crate::stores::Stores;
 
 /// What comes over a network is worth the time that it takes at this many bytes a second.
 const NETWORK_BYTES_PER_SECOND: f64 = 1e7;
@@ -94,135 +99,138 @@ impl Sizes {
     }
 }
 
-impl Engine {
-    /// Takes the inventory. `sizes` spares measuring what never changes.
-    pub(super) fn inventory(&self, sizes: &mut Sizes) -> Result<Inventory, Error> {
-        let mut inventory = Inventory::default();
-        self.list_things(&mut inventory, sizes)
-            .map_err(|error| Error::environment("cannot read the state directory", &error))?;
-        self.mark_roots(&mut inventory)?;
-        let records = self
-            .actions
-            .list()
-            .map_err(|error| Error::environment("cannot read the records", &error))?;
-        inventory.add_records(records, &self.uses_by_builds());
-        self.add_bases(&mut inventory)?;
-        self.add_trees(&mut inventory)
-            .map_err(|error| Error::environment("cannot read the state directory", &error))?;
-        inventory.settle();
-        Ok(inventory)
-    }
+/// Takes the inventory. `sizes` spares measuring what never changes.
+pub(super) fn inventory(stores: &Stores, sizes: &mut Sizes) -> Result<Inventory, Error> {
+    let mut inventory = Inventory::default();
+    list_things(stores, &mut inventory, sizes)
+        .map_err(|error| Error::environment("cannot read the state directory", &error))?;
+    mark_roots(stores, &mut inventory)?;
+    let records = stores
+        .actions
+        .list()
+        .map_err(|error| Error::environment("cannot read the records", &error))?;
+    inventory.add_records(records, &results::uses_by_builds(stores));
+    sources::add_bases(stores, &mut inventory)?;
+    sources::add_trees(stores, &mut inventory)
+        .map_err(|error| Error::environment("cannot read the state directory", &error))?;
+    inventory.settle();
+    Ok(inventory)
+}
 
-    fn list_things(&self, inventory: &mut Inventory, sizes: &mut Sizes) -> io::Result<()> {
-        let ids = self.layers.list()?;
-        let places: Vec<PathBuf> = ids.iter().map(|id| self.layers.place(*id)).collect();
-        sizes.measure(&places)?;
-        for (id, place) in ids.into_iter().zip(&places) {
-            let thing = inventory.ledger.add(&sizes.of(place));
-            inventory.layers.insert(id, thing);
-            if let Some(below) = self.layers.below_files(id) {
-                inventory.below.insert(id, below);
-            }
-            let facts = self.layers.known_facts(id);
-            for tar in &facts.tars {
-                inventory.by_diff_id.insert(tar.diff_id, id);
-            }
-            let packed = facts.blobs.iter().map(|blob| blob.descriptor.digest);
-            inventory.packed.insert(id, packed.collect());
+fn list_things(stores: &Stores, inventory: &mut Inventory, sizes: &mut Sizes) -> io::Result<()> {
+    let ids = stores.layers.list()?;
+    let places: Vec<PathBuf> = ids.iter().map(|id| stores.layers.place(*id)).collect();
+    sizes.measure(&places)?;
+    for (id, place) in ids.into_iter().zip(&places) {
+        let thing = inventory.ledger.add(&sizes.of(place));
+        inventory.layers.insert(id, thing);
+        if let Some(below) = stores.layers.below_files(id) {
+            inventory.below.insert(id, below);
         }
-        for (id, path) in self.layers.list_described()? {
+        let facts = stores.layers.known_facts(id);
+        for tar in &facts.tars {
+            inventory.by_diff_id.insert(tar.diff_id, id);
+        }
+        let packed = facts.blobs.iter().map(|blob| blob.descriptor.digest);
+        inventory.packed.insert(id, packed.collect());
+    }
+    for (id, path) in stores.layers.list_described()? {
+        let thing = inventory.ledger.add(&DiskUsage::of(&path)?);
+        inventory.described.insert(id, thing);
+        if let Some(description) = stores.layers.description(id) {
+            let blob = description.blob;
+            inventory.by_diff_id.entry(blob.diff_id).or_insert(id);
+            let packed = inventory.packed.entry(id).or_default();
+            packed.push(blob.descriptor.digest);
+        }
+    }
+    for (path, name) in stores.store.spread_files("blobs/sha256")? {
+        if let Ok(digest) = Sha256::from_hex(&name) {
             let thing = inventory.ledger.add(&DiskUsage::of(&path)?);
-            inventory.described.insert(id, thing);
-            if let Some(description) = self.layers.description(id) {
-                let blob = description.blob;
-                inventory.by_diff_id.entry(blob.diff_id).or_insert(id);
-                let packed = inventory.packed.entry(id).or_default();
-                packed.push(blob.descriptor.digest);
-            }
+            inventory.blobs.insert(digest, thing);
         }
-        for (path, name) in self.store.spread_files("blobs/sha256")? {
-            if let Ok(digest) = Sha256::from_hex(&name) {
-                let thing = inventory.ledger.add(&DiskUsage::of(&path)?);
-                inventory.blobs.insert(digest, thing);
-            }
-        }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Marks what images and containers hold.
-    fn mark_roots(&self, inventory: &mut Inventory) -> Result<(), Error> {
-        let mut reach = Reach::default();
-        for manifest in self.rooted_manifests()? {
-            reach.add(&self.blobs, manifest);
-        }
-        for thing in self.things_of(inventory, &reach) {
-            inventory.ledger.root(thing);
-        }
-        inventory.spoken_of = reach.blobs;
-        for container in self.containers()?.list().map_err(|e| container_error(&e))? {
-            let spec = match container.spec() {
-                // It was removed while we looked.
-                Err(ContainerError::NotFound(_)) => continue,
-                other => other,
-            };
-            // What cannot be read might need anything; its owner must say that it does not.
-            let spec = spec.map_err(|error| Error::Environment {
-                message: format!(
-                    "cannot tell which layers container {} needs: {}",
-                    container.id().short(),
-                    crate::error::chain(&error)
-                ),
-                hint: Some(format!("kiln rm {}", container.id().short())),
-            })?;
-            let Root::Layers { lowers, .. } = &spec.job.root else {
-                continue;
-            };
-            for lower in lowers {
-                let id = lower.parent().and_then(Path::file_name);
-                let id = id.and_then(|name| name.to_str()?.parse().ok());
-                if let Some(thing) = id.and_then(|id| inventory.layers.get(&id)) {
-                    inventory.ledger.root(*thing);
-                }
+/// Marks what images and containers hold.
+fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
+    let mut reach = Reach::default();
+    for manifest in rooted_manifests(stores)? {
+        reach.add(&stores.blobs, manifest);
+    }
+    for thing in things_of(stores, inventory, &reach) {
+        inventory.ledger.root(thing);
+    }
+    inventory.spoken_of = reach.blobs;
+    for container in containers::containers(stores)?
+        .list()
+        .map_err(|e| container_error(&e))?
+    {
+        let spec = match container.spec() {
+            // It was removed while we looked.
+            Err(ContainerError::NotFound(_)) => continue,
+            other => other,
+        };
+        // What cannot be read might need anything; its owner must say that it does not.
+        let spec = spec.map_err(|error| Error::Environment {
+            message: format!(
+                "cannot tell which layers container {} needs: {}",
+                container.id().short(),
+                crate::error::chain(&error)
+            ),
+            hint: Some(format!("kiln rm {}", container.id().short())),
+        })?;
+        let Root::Layers { lowers, .. } = &spec.job.root else {
+            continue;
+        };
+        for lower in lowers {
+            let id = lower.parent().and_then(Path::file_name);
+            let id = id.and_then(|name| name.to_str()?.parse().ok());
+            if let Some(thing) = id.and_then(|id| inventory.layers.get(&id)) {
+                inventory.ledger.root(*thing);
             }
         }
-        // Every image may need it, and it takes next to nothing.
-        if let Some(thing) = inventory.layers.get(&Tree::default().layer_id()) {
-            inventory.ledger.root(*thing);
-        }
-        Ok(())
     }
+    // Every image may need it, and it takes next to nothing.
+    if let Some(thing) = inventory.layers.get(&Tree::default().layer_id()) {
+        inventory.ledger.root(*thing);
+    }
+    Ok(())
+}
 
-    /// Returns the manifests of all images, named or not.
-    pub(super) fn rooted_manifests(&self) -> Result<HashSet<Sha256>, Error> {
-        let named = self.names()?.into_iter().map(|named| named.manifest);
-        let ids = self
-            .ids
-            .starting_with("")
-            .map_err(|error| Error::environment("cannot list the local images", &error))?;
-        Ok(named.chain(ids.into_iter().map(|(_, m)| m)).collect())
-    }
+/// Returns the manifests of all images, named or not.
+pub(super) fn rooted_manifests(stores: &Stores) -> Result<HashSet<Sha256>, Error> {
+    let named = images::names(stores)?
+        .into_iter()
+        .map(|named| named.manifest);
+    let ids = stores
+        .ids
+        .starting_with("")
+        .map_err(|error| Error::environment("cannot list the local images", &error))?;
+    Ok(named.chain(ids.into_iter().map(|(_, m)| m)).collect())
+}
 
-    /// Returns what is here of what manifests lead to.
-    pub(super) fn things_of(&self, inventory: &Inventory, reach: &Reach) -> Vec<Thing> {
-        let mut things: Vec<Thing> = reach
-            .blobs
-            .iter()
-            .filter_map(|digest| inventory.blobs.get(digest).copied())
-            .collect();
-        for diff_id in &reach.diff_ids {
-            // Two ways to the same: facts may be lost, and so may names.
-            let ids = [
-                inventory.by_diff_id.get(diff_id).copied(),
-                self.layers.by_diff_id(*diff_id).map(|layer| layer.id()),
-            ];
-            for id in ids.into_iter().flatten() {
-                things.extend(inventory.things_of_layer(id));
-            }
+/// Returns what is here of what manifests lead to.
+pub(super) fn things_of(stores: &Stores, inventory: &Inventory, reach: &Reach) -> Vec<Thing> {
+    let mut things: Vec<Thing> = reach
+        .blobs
+        .iter()
+        .filter_map(|digest| inventory.blobs.get(digest).copied())
+        .collect();
+    for diff_id in &reach.diff_ids {
+        // Two ways to the same: facts may be lost, and so may names.
+        let ids = [
+            inventory.by_diff_id.get(diff_id).copied(),
+            stores.layers.by_diff_id(*diff_id).map(|layer| layer.id()),
+        ];
+        for id in ids.into_iter().flatten() {
+            things.extend(inventory.things_of_layer(id));
         }
-        things.sort_unstable();
-        things.dedup();
-        things
     }
+    things.sort_unstable();
+    things.dedup();
+    things
 }
 
 impl Inventory {

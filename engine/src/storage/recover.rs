@@ -11,71 +11,76 @@ use kiln_cache::{Trash, Unsettled};
 use rayon::prelude::*;
 
 use super::verify::{Damage, DamagedThing, Outcome};
-use crate::{Engine, Error};
+use crate::Error;
+use crate::storage::verify;
+use crate::stores::Stores;
 
-impl Engine {
-    /// Looks at everything that other kilns left behind unsettled, and returns what was damaged.
-    ///
-    /// # Errors
-    /// When the state directory cannot be read or written.
-    pub(crate) fn recover(&self) -> Result<Vec<Damage>, Error> {
-        let failed = |error: io::Error| {
-            Error::environment("cannot look at what another kiln left behind", &error)
-        };
-        if self.store.left_behind().map_err(failed)?.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut damage = Vec::new();
-        self.store
-            .recover(|left| {
-                damage = self.judge(left)?;
-                Ok(left.clone())
-            })
-            .map_err(failed)?;
-        Ok(damage)
+/// Looks at everything that other kilns left behind unsettled, and returns what was damaged.
+///
+/// # Errors
+/// When the state directory cannot be read or written.
+pub(crate) fn recover(stores: &Stores) -> Result<Vec<Damage>, Error> {
+    let failed = |error: io::Error| {
+        Error::environment("cannot look at what another kiln left behind", &error)
+    };
+    if stores.store.left_behind().map_err(failed)?.is_empty() {
+        return Ok(Vec::new());
     }
+    let mut damage = Vec::new();
+    stores
+        .store
+        .recover(|left| {
+            damage = judge(stores, left)?;
+            Ok(left.clone())
+        })
+        .map_err(failed)?;
+    Ok(damage)
+}
 
-    fn judge(&self, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>> {
-        // An image is not put together again without a look at its layers: a name of theirs may have
-        // been lost, though they were not.
-        self.assembled.retain(|_| false)?;
-        let whiteouts = self.whiteouts()?;
-        let left: Vec<Unsettled> = left.iter().copied().collect();
-        kiln_threads::prepare_pool();
-        let damaged = left.par_iter().filter_map(|thing| match *thing {
-            Unsettled::Blob(digest) => {
-                Some((DamagedThing::Blob(digest), self.damage_of_blob(digest)?))
+fn judge(stores: &Stores, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>> {
+    // An image is not put together again without a look at its layers: a name of theirs may have
+    // been lost, though they were not.
+    stores.assembled.retain(|_| false)?;
+    let whiteouts = verify::whiteouts(stores)?;
+    let left: Vec<Unsettled> = left.iter().copied().collect();
+    kiln_threads::prepare_pool();
+    let damaged = left.par_iter().filter_map(|thing| match *thing {
+        Unsettled::Blob(digest) => Some((
+            DamagedThing::Blob(digest),
+            verify::damage_of_blob(stores, digest)?,
+        )),
+        Unsettled::Layer(id) => Some((
+            DamagedThing::Layer(id),
+            verify::damage_of_layer(stores, id, whiteouts)?,
+        )),
+    });
+    let mut damaged: Vec<(DamagedThing, String)> = damaged.collect();
+    // Layers are mended with blobs that are whole.
+    damaged.sort_by_key(|(thing, _)| matches!(thing, DamagedThing::Layer(_)));
+    let trash = Trash::new(&stores.store);
+    let judged = damaged.into_iter().map(|(thing, what)| {
+        let outcome = match &thing {
+            DamagedThing::Layer(id) if verify::is_mended(stores, *id, whiteouts, &trash) => {
+                Outcome::Repaired
             }
-            Unsettled::Layer(id) => Some((
-                DamagedThing::Layer(id),
-                self.damage_of_layer(id, whiteouts)?,
-            )),
-        });
-        let mut damaged: Vec<(DamagedThing, String)> = damaged.collect();
-        // Layers are mended with blobs that are whole.
-        damaged.sort_by_key(|(thing, _)| matches!(thing, DamagedThing::Layer(_)));
-        let trash = Trash::new(&self.store);
-        let judged = damaged.into_iter().map(|(thing, what)| {
-            let outcome = match &thing {
-                DamagedThing::Layer(id) if self.is_mended(*id, whiteouts, &trash) => {
-                    Outcome::Repaired
-                }
-                DamagedThing::Layer(id) => {
-                    self.layers.discard(*id, &trash).map_err(io::Error::other)?;
-                    Outcome::Discarded
-                }
-                DamagedThing::Blob(digest) => {
-                    self.blobs.discard_damaged(*digest);
-                    Outcome::Discarded
-                }
-                DamagedThing::Record(_) | DamagedThing::Name(_) => Outcome::Left,
-            };
-            Ok(Damage {
-                thing,
-                what,
-                outcome,
-            })
-        });
-        judged.collect()
-    }
+            DamagedThing::Layer(id) => {
+                stores
+                    .layers
+                    .discard(*id, &trash)
+                    .map_err(io::Error::other)?;
+                Outcome::Discarded
+            }
+            DamagedThing::Blob(digest) => {
+                stores.blobs.discard_damaged(*digest);
+                Outcome::Discarded
+            }
+            DamagedThing::Record(_) | DamagedThing::Name(_) => Outcome::Left,
+        };
+        Ok(Damage {
+            thing,
+            what,
+            outcome,
+        })
+    });
+    judged.collect()
 }

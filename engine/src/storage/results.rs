@@ -8,21 +8,19 @@ use kiln_tree::{Blake3, Encoder, LayerId};
 
 use super::entry::{CacheEntry, EntryKind, describe};
 use super::inventory::{Content, Held, Inventory, entry, short};
-use crate::Engine;
+use crate::stores::Stores;
 
-impl Engine {
-    /// Returns when results were used last by builds that did not need to look at them: the last
-    /// build of each definition stands on all its steps, and would miss them at its next change.
-    pub(super) fn uses_by_builds(&self) -> HashMap<ActionKey, Timestamp> {
-        let mut uses = HashMap::new();
-        for build in self.journal.all() {
-            for key in build.steps.iter().filter_map(|step| step.key) {
-                let last = uses.entry(key).or_insert(build.begun);
-                *last = (*last).max(build.begun);
-            }
+/// Returns when results were used last by builds that did not need to look at them: the last
+/// build of each definition stands on all its steps, and would miss them at its next change.
+pub(super) fn uses_by_builds(stores: &Stores) -> HashMap<ActionKey, Timestamp> {
+    let mut uses = HashMap::new();
+    for build in stores.journal.all() {
+        for key in build.steps.iter().filter_map(|step| step.key) {
+            let last = uses.entry(key).or_insert(build.begun);
+            *last = (*last).max(build.begun);
         }
-        uses
     }
+    uses
 }
 
 impl Inventory {

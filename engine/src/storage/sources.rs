@@ -12,136 +12,136 @@ use kiln_oci::{ImageRef, Sha256, Timestamp};
 use super::entry::{CacheEntry, EntryKind, Usability};
 use super::inventory::{Content, Held, Inventory, Sizes, candidate, entry, short};
 use super::reach::Reach;
+use crate::Error;
 use crate::images::names_error;
+use crate::storage::inventory;
+use crate::stores::Stores;
 use crate::transfer::mounts::blobs_of_mount;
-use crate::{Engine, Error};
 
-impl Engine {
-    /// Adds the images that builds resolved names to and that are not local images themselves.
-    pub(super) fn add_bases(&self, inventory: &mut Inventory) -> Result<(), Error> {
-        let mut bases: BTreeMap<Sha256, (Vec<ImageRef>, Timestamp)> = BTreeMap::new();
-        for Named { name, manifest } in self.pins.list().map_err(|e| names_error(&e))? {
-            bases.entry(manifest).or_default().0.push(name);
+/// Adds the images that builds resolved names to and that are not local images themselves.
+pub(super) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
+    let mut bases: BTreeMap<Sha256, (Vec<ImageRef>, Timestamp)> = BTreeMap::new();
+    for Named { name, manifest } in stores.pins.list().map_err(|e| names_error(&e))? {
+        bases.entry(manifest).or_default().0.push(name);
+    }
+    for held in &inventory.entries {
+        if let Content::Records {
+            base: Some(base), ..
+        } = &held.content
+        {
+            let (_, last_used) = bases.entry(*base).or_default();
+            *last_used = (*last_used).max(held.candidate.last_used);
         }
-        for held in &inventory.entries {
-            if let Content::Records {
-                base: Some(base), ..
-            } = &held.content
-            {
-                let (_, last_used) = bases.entry(*base).or_default();
-                *last_used = (*last_used).max(held.candidate.last_used);
-            }
+    }
+    let rooted = inventory::rooted_manifests(stores)?;
+    for (manifest, (pins, last_used)) in bases {
+        if rooted.contains(&manifest) || !inventory.blobs.contains_key(&manifest) {
+            continue;
         }
-        let rooted = self.rooted_manifests()?;
-        for (manifest, (pins, last_used)) in bases {
-            if rooted.contains(&manifest) || !inventory.blobs.contains_key(&manifest) {
+        let mut reach = Reach::default();
+        reach.add(&stores.blobs, manifest);
+        let things = inventory::things_of(stores, inventory, &reach);
+        // The platform stands at the end of a pin's tag.
+        let name = pins.first().map_or_else(
+            || manifest.to_string(),
+            |pin| match pin.to_string().rsplit_once("--") {
+                Some((name, _)) => name.to_owned(),
+                None => pin.to_string(),
+            },
+        );
+        let fetched = modified(&stores.blobs.path(manifest)).unwrap_or_default();
+        inventory.push(Held {
+            entry: CacheEntry {
+                created: Some(fetched),
+                ..entry(
+                    manifest.short(),
+                    EntryKind::Regular,
+                    format!("pulled from {name}"),
+                )
+            },
+            candidate: Candidate {
+                last_used: last_used.max(fetched),
+                ..candidate(things)
+            },
+            content: Content::Base {
+                pins,
+                spoken_of: reach.blobs,
+            },
+        });
+    }
+    Ok(())
+}
+
+/// Adds what is kept in directories and files of its own.
+pub(super) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {
+    for (path, name) in stores.store.spread_files("downloads")? {
+        let digest = fs::read(&path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+            .and_then(|json| json["content"].as_str()?.parse::<Sha256>().ok());
+        let blob = digest.and_then(|digest| inventory.blobs.get(&digest).copied());
+        let used = modified(&path).unwrap_or_default();
+        let described = match digest {
+            Some(digest) => format!("downloaded {digest}"),
+            None => "download".to_owned(),
+        };
+        inventory.push(Held {
+            entry: CacheEntry {
+                created: Some(used),
+                ..entry(short(&name), EntryKind::Regular, described)
+            },
+            candidate: Candidate {
+                last_used: used,
+                ..candidate(blob.into_iter().collect())
+            },
+            content: Content::Download(path),
+        });
+    }
+    let kinds = [
+        ("cachemounts", EntryKind::CacheMount, "cache mount"),
+        ("git", EntryKind::GitCheckout, "git repository"),
+        (
+            "contexts",
+            EntryKind::LocalSource,
+            "state of a build context",
+        ),
+    ];
+    for (directory, kind, words) in kinds {
+        let paths = children(&stores.store.path(directory))?;
+        // These change: what was measured before says nothing.
+        let mut fresh = Sizes::default();
+        fresh.measure(&paths)?;
+        for path in paths {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // Beside the repositories lie the keys of servers, which cannot be had again.
+            if !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 continue;
             }
-            let mut reach = Reach::default();
-            reach.add(&self.blobs, manifest);
-            let things = self.things_of(inventory, &reach);
-            // The platform stands at the end of a pin's tag.
-            let name = pins.first().map_or_else(
-                || manifest.to_string(),
-                |pin| match pin.to_string().rsplit_once("--") {
-                    Some((name, _)) => name.to_owned(),
-                    None => pin.to_string(),
-                },
-            );
-            let fetched = modified(&self.blobs.path(manifest)).unwrap_or_default();
-            inventory.push(Held {
-                entry: CacheEntry {
-                    created: Some(fetched),
-                    ..entry(
-                        manifest.short(),
-                        EntryKind::Regular,
-                        format!("pulled from {name}"),
-                    )
-                },
-                candidate: Candidate {
-                    last_used: last_used.max(fetched),
-                    ..candidate(things)
-                },
-                content: Content::Base {
-                    pins,
-                    spoken_of: reach.blobs,
-                },
-            });
-        }
-        Ok(())
-    }
-
-    /// Adds what is kept in directories and files of its own.
-    pub(super) fn add_trees(&self, inventory: &mut Inventory) -> io::Result<()> {
-        for (path, name) in self.store.spread_files("downloads")? {
-            let digest = fs::read(&path)
-                .ok()
-                .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
-                .and_then(|json| json["content"].as_str()?.parse::<Sha256>().ok());
-            let blob = digest.and_then(|digest| inventory.blobs.get(&digest).copied());
-            let used = modified(&path).unwrap_or_default();
-            let described = match digest {
-                Some(digest) => format!("downloaded {digest}"),
-                None => "download".to_owned(),
+            let usage = fresh.of(&path);
+            let (last_used, usability) = match kind {
+                EntryKind::CacheMount => cache_mount(&path)?,
+                _ => (modified(&path), Usability::Idle),
             };
+            let thing = inventory.ledger.add(&usage);
+            let mut things = vec![thing];
+            if kind == EntryKind::CacheMount {
+                let packed = blobs_of_mount(&path).into_iter();
+                things.extend(packed.filter_map(|digest| inventory.blobs.get(&digest)));
+            }
+            let mut candidate = candidate(things);
+            candidate.last_used = last_used.unwrap_or_default();
             inventory.push(Held {
                 entry: CacheEntry {
-                    created: Some(used),
-                    ..entry(short(&name), EntryKind::Regular, described)
+                    created: made(&path),
+                    usability,
+                    ..entry(short(&name), kind, words.to_owned())
                 },
-                candidate: Candidate {
-                    last_used: used,
-                    ..candidate(blob.into_iter().collect())
-                },
-                content: Content::Download(path),
+                candidate,
+                content: Content::Tree(path.clone()),
             });
         }
-        let kinds = [
-            ("cachemounts", EntryKind::CacheMount, "cache mount"),
-            ("git", EntryKind::GitCheckout, "git repository"),
-            (
-                "contexts",
-                EntryKind::LocalSource,
-                "state of a build context",
-            ),
-        ];
-        for (directory, kind, words) in kinds {
-            let paths = children(&self.store.path(directory))?;
-            // These change: what was measured before says nothing.
-            let mut fresh = Sizes::default();
-            fresh.measure(&paths)?;
-            for path in paths {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                // Beside the repositories lie the keys of servers, which cannot be had again.
-                if !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    continue;
-                }
-                let usage = fresh.of(&path);
-                let (last_used, usability) = match kind {
-                    EntryKind::CacheMount => cache_mount(&path)?,
-                    _ => (modified(&path), Usability::Idle),
-                };
-                let thing = inventory.ledger.add(&usage);
-                let mut things = vec![thing];
-                if kind == EntryKind::CacheMount {
-                    let packed = blobs_of_mount(&path).into_iter();
-                    things.extend(packed.filter_map(|digest| inventory.blobs.get(&digest)));
-                }
-                let mut candidate = candidate(things);
-                candidate.last_used = last_used.unwrap_or_default();
-                inventory.push(Held {
-                    entry: CacheEntry {
-                        created: made(&path),
-                        usability,
-                        ..entry(short(&name), kind, words.to_owned())
-                    },
-                    candidate,
-                    content: Content::Tree(path.clone()),
-                });
-            }
-        }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Returns when a cache mount was taken last, and whether somebody has it now.

@@ -9,8 +9,12 @@ use kiln_oci::{ImageId, ImageRef, Timestamp};
 use super::entry::CacheUsage;
 use super::inventory::Sizes;
 use super::reach::Reach;
+use crate::Error;
+use crate::containers;
 use crate::containers::container_error;
-use crate::{Engine, Error};
+use crate::images;
+use crate::storage::inventory;
+use crate::stores::Stores;
 
 /// What images, containers and the cache take.
 #[derive(Clone, Debug)]
@@ -64,87 +68,88 @@ pub struct ContainerUsage {
     image_id: String,
 }
 
-impl Engine {
-    /// Says what images, containers and the cache take.
-    ///
-    /// # Errors
-    /// When the state directory cannot be read.
-    pub fn storage(&self) -> Result<StorageSummary, Error> {
-        let inventory = self.inventory(&mut Sizes::default())?;
-        let containers = self.container_usage()?;
-        let mut images: Vec<(ImageUsage, Vec<Thing>)> = Vec::new();
-        for row in self.images()? {
-            if let Some((known, _)) = images.iter_mut().find(|(known, _)| known.id == row.id) {
-                known.names.extend(row.name);
-                continue;
-            }
-            let mut reach = Reach::default();
-            reach.add(&self.blobs, row.manifest);
-            let things = self.things_of(&inventory, &reach);
-            let id = row.id.to_string();
-            images.push((
-                ImageUsage {
-                    id: row.id,
-                    names: row.name.into_iter().collect(),
-                    created: row.created,
-                    size_bytes: inventory.ledger.bytes_of(&things),
-                    unique_bytes: 0,
-                    containers: containers.iter().filter(|c| c.image_id == id).count(),
-                },
-                things,
-            ));
+/// Says what images, containers and the cache take.
+///
+/// # Errors
+/// When the state directory cannot be read.
+pub fn storage(stores: &Stores) -> Result<StorageSummary, Error> {
+    let inventory = inventory::inventory(stores, &mut Sizes::default())?;
+    let containers = container_usage(stores)?;
+    let mut images: Vec<(ImageUsage, Vec<Thing>)> = Vec::new();
+    for row in images::images(stores)? {
+        if let Some((known, _)) = images.iter_mut().find(|(known, _)| known.id == row.id) {
+            known.names.extend(row.name);
+            continue;
         }
-        let mut holders: HashMap<Thing, usize> = HashMap::new();
-        for thing in images.iter().flat_map(|(_, things)| things) {
-            *holders.entry(*thing).or_default() += 1;
-        }
-        for (image, things) in &mut images {
-            let unique: Vec<Thing> = things
-                .iter()
-                .filter(|thing| holders[thing] == 1)
-                .copied()
-                .collect();
-            image.unique_bytes = inventory.ledger.bytes_of(&unique);
-        }
-        let all = |is_wanted: &dyn Fn(&ImageUsage) -> bool| {
-            let wanted = images.iter().filter(|(image, _)| is_wanted(image));
-            let mut things: Vec<Thing> = wanted.flat_map(|(_, things)| things).copied().collect();
-            things.sort_unstable();
-            things.dedup();
-            inventory.ledger.bytes_of(&things)
-        };
-        let images_bytes = all(&|_| true);
-        let active_bytes = all(&|image| image.containers > 0);
-        Ok(StorageSummary {
-            images_bytes,
-            images_reclaimable_bytes: images_bytes - active_bytes,
-            images: images.into_iter().map(|(image, _)| image).collect(),
-            containers,
-            cache: CacheUsage::of(inventory),
-        })
+        let mut reach = Reach::default();
+        reach.add(&stores.blobs, row.manifest);
+        let things = inventory::things_of(stores, &inventory, &reach);
+        let id = row.id.to_string();
+        images.push((
+            ImageUsage {
+                id: row.id,
+                names: row.name.into_iter().collect(),
+                created: row.created,
+                size_bytes: inventory.ledger.bytes_of(&things),
+                unique_bytes: 0,
+                containers: containers.iter().filter(|c| c.image_id == id).count(),
+            },
+            things,
+        ));
     }
+    let mut holders: HashMap<Thing, usize> = HashMap::new();
+    for thing in images.iter().flat_map(|(_, things)| things) {
+        *holders.entry(*thing).or_default() += 1;
+    }
+    for (image, things) in &mut images {
+        let unique: Vec<Thing> = things
+            .iter()
+            .filter(|thing| holders[thing] == 1)
+            .copied()
+            .collect();
+        image.unique_bytes = inventory.ledger.bytes_of(&unique);
+    }
+    let all = |is_wanted: &dyn Fn(&ImageUsage) -> bool| {
+        let wanted = images.iter().filter(|(image, _)| is_wanted(image));
+        let mut things: Vec<Thing> = wanted.flat_map(|(_, things)| things).copied().collect();
+        things.sort_unstable();
+        things.dedup();
+        inventory.ledger.bytes_of(&things)
+    };
+    let images_bytes = all(&|_| true);
+    let active_bytes = all(&|image| image.containers > 0);
+    Ok(StorageSummary {
+        images_bytes,
+        images_reclaimable_bytes: images_bytes - active_bytes,
+        images: images.into_iter().map(|(image, _)| image).collect(),
+        containers,
+        cache: CacheUsage::of(inventory),
+    })
+}
 
-    fn container_usage(&self) -> Result<Vec<ContainerUsage>, Error> {
-        let mut usage = Vec::new();
-        for container in self.containers()?.list().map_err(|e| container_error(&e))? {
-            let look = || Ok((container.name()?, container.spec()?, container.state()?));
-            // Somebody removed it while we looked.
-            let Ok((name, spec, state)) = look().map_err(|e| container_error(&e)) else {
-                continue;
-            };
-            let size = DiskUsage::of(container.directory())
-                .map_err(Error::at("cannot measure", container.directory()))?;
-            usage.push(ContainerUsage {
-                id: container.id().to_string(),
-                name: name.to_string(),
-                image: spec.image,
-                command: spec.job.process.argv,
-                created: spec.created,
-                status: state.status,
-                size_bytes: size.total_bytes(),
-                image_id: spec.image_id,
-            });
-        }
-        Ok(usage)
+fn container_usage(stores: &Stores) -> Result<Vec<ContainerUsage>, Error> {
+    let mut usage = Vec::new();
+    for container in containers::containers(stores)?
+        .list()
+        .map_err(|e| container_error(&e))?
+    {
+        let look = || Ok((container.name()?, container.spec()?, container.state()?));
+        // Somebody removed it while we looked.
+        let Ok((name, spec, state)) = look().map_err(|e| container_error(&e)) else {
+            continue;
+        };
+        let size = DiskUsage::of(container.directory())
+            .map_err(Error::at("cannot measure", container.directory()))?;
+        usage.push(ContainerUsage {
+            id: container.id().to_string(),
+            name: name.to_string(),
+            image: spec.image,
+            command: spec.job.process.argv,
+            created: spec.created,
+            status: state.status,
+            size_bytes: size.total_bytes(),
+            image_id: spec.image_id,
+        });
     }
+    Ok(usage)
 }

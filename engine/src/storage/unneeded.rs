@@ -6,8 +6,11 @@ use kiln_containers::ContainerError;
 use kiln_oci::ImageId;
 
 use super::collect::{Extent, PruneRequest};
+use crate::containers;
 use crate::containers::container_error;
-use crate::{Engine, Error, ImageSummary, Removal};
+use crate::images;
+use crate::stores::Stores;
+use crate::{Error, ImageSummary, Removal};
 
 /// Which images are asked to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,52 +21,53 @@ pub enum Unneeded {
     Unused,
 }
 
-impl Engine {
-    /// Removes images that are not needed and that pass; never one that a container uses. Their
-    /// content goes with [`Engine::prune_cache`], as far as nothing else holds it.
-    ///
-    /// # Errors
-    /// When the store cannot be read or written.
-    pub fn prune_images(
-        &self,
-        unneeded: Unneeded,
-        select: &dyn Fn(&ImageSummary) -> bool,
-    ) -> Result<Vec<Removal>, Error> {
-        let used = self.images_of_containers()?;
-        let mut removals = Vec::new();
-        let images = self.images()?;
-        let going = images.iter().filter(|image| {
-            let is_unneeded = unneeded == Unneeded::Unused || image.name.is_none();
-            is_unneeded && !used.contains(&image.id) && select(image)
-        });
-        for image in going {
-            let removed = match &image.name {
-                Some(name) => self.remove_image(&name.to_string(), true),
-                None => self.remove_image(&image.id.to_string(), true),
-            };
-            match removed {
-                Ok(done) => removals.extend(done),
-                // It went meanwhile.
-                Err(Error::NoSuchImage(_)) => {}
-                Err(error) => return Err(error),
-            }
+/// Removes images that are not needed and that pass; never one that a container uses. Their
+/// content goes with [`Engine::prune_cache`], as far as nothing else holds it.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub fn prune_images(
+    stores: &Stores,
+    unneeded: Unneeded,
+    select: &dyn Fn(&ImageSummary) -> bool,
+) -> Result<Vec<Removal>, Error> {
+    let used = images_of_containers(stores)?;
+    let mut removals = Vec::new();
+    let images = images::images(stores)?;
+    let going = images.iter().filter(|image| {
+        let is_unneeded = unneeded == Unneeded::Unused || image.name.is_none();
+        is_unneeded && !used.contains(&image.id) && select(image)
+    });
+    for image in going {
+        let removed = match &image.name {
+            Some(name) => images::remove_image(stores, &name.to_string(), true),
+            None => images::remove_image(stores, &image.id.to_string(), true),
+        };
+        match removed {
+            Ok(done) => removals.extend(done),
+            // It went meanwhile.
+            Err(Error::NoSuchImage(_)) => {}
+            Err(error) => return Err(error),
         }
-        Ok(removals)
     }
+    Ok(removals)
+}
 
-    /// Returns the images that containers were made of.
-    pub(super) fn images_of_containers(&self) -> Result<HashSet<ImageId>, Error> {
-        let mut used = HashSet::new();
-        for container in self.containers()?.list().map_err(|e| container_error(&e))? {
-            match container.spec() {
-                Ok(spec) => used.extend(spec.image_id.parse::<ImageId>()),
-                // It was removed while we looked.
-                Err(ContainerError::NotFound(_)) => {}
-                Err(error) => return Err(container_error(&error)),
-            }
+/// Returns the images that containers were made of.
+pub(super) fn images_of_containers(stores: &Stores) -> Result<HashSet<ImageId>, Error> {
+    let mut used = HashSet::new();
+    for container in containers::containers(stores)?
+        .list()
+        .map_err(|e| container_error(&e))?
+    {
+        match container.spec() {
+            Ok(spec) => used.extend(spec.image_id.parse::<ImageId>()),
+            // It was removed while we looked.
+            Err(ContainerError::NotFound(_)) => {}
+            Err(error) => return Err(container_error(&error)),
         }
-        Ok(used)
     }
+    Ok(used)
 }
 
 impl PruneRequest<'static> {

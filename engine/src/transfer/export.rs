@@ -14,20 +14,25 @@ use kiln_exporter::{
     SharedCache, SharedLayer, sources,
 };
 use kiln_oci::{Descriptor, MediaKind};
+use kiln_registry::Client;
 use kiln_snapshotter::TarFacts;
 use kiln_solver::{Op, Plan, Reporter, StepId, Vertex, VertexEnd};
 use kiln_threads::Stop;
 use kiln_tree::LayerId;
 
 use super::Tiers;
+use crate::Error;
 use crate::error::chain;
+use crate::mend;
 use crate::mend::Undelivered;
 use crate::output::{packing, report, report_packing};
 use crate::request::{
     BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaTypes,
     MountContents, OnFailure,
 };
-use crate::{Engine, Error};
+use crate::ship;
+use crate::stores::Stores;
+use crate::transfer::bring;
 
 /// The build argument that asks for a cache inside the image.
 const INLINE: &str = "BUILDKIT_INLINE_CACHE";
@@ -46,7 +51,7 @@ pub(crate) struct Sharing<'a> {
 
 impl Sharing<'_> {
     /// Returns the records of steps that there are, with the keys of their recipes.
-    fn records(&self, engine: &Engine, steps: &[StepId]) -> Vec<(ActionKey, ActionRecord)> {
+    fn records(&self, stores: &Stores, steps: &[StepId]) -> Vec<(ActionKey, ActionRecord)> {
         let is_step = |id: &&StepId| !matches!(self.plan.graph.step(**id).op, Op::From(_));
         let keys: Vec<ActionKey> = steps
             .iter()
@@ -56,7 +61,7 @@ impl Sharing<'_> {
         let records = self.tiers.get_many(&keys);
         let is_whole = |record: &ActionRecord| {
             let mut layers = record.state.layers.iter();
-            layers.all(|built| engine.layers.knows(built.layer))
+            layers.all(|built| stores.layers.knows(built.layer))
         };
         keys.into_iter()
             .zip(records)
@@ -93,7 +98,7 @@ impl Sharing<'_> {
     /// others, and what names them is left out.
     pub(crate) fn inline(
         &self,
-        engine: &Engine,
+        stores: &Stores,
         root: Option<StepId>,
         state: &State,
         tars: &[TarFacts],
@@ -101,7 +106,7 @@ impl Sharing<'_> {
     ) -> Result<SharedCache, Error> {
         let mut layers: Vec<SharedLayer> = Vec::new();
         for (position, (built, tar)) in state.layers.iter().zip(tars).enumerate() {
-            if engine.built_tar(built.layer)? == *tar {
+            if built_tar(stores, built.layer)? == *tar {
                 layers.push(SharedLayer {
                     id: built.layer,
                     diff_id: tar.diff_id,
@@ -111,7 +116,7 @@ impl Sharing<'_> {
             }
         }
         let mut writer = CacheWriter::new(layers);
-        for (key, record) in self.records(engine, &self.chain(root)) {
+        for (key, record) in self.records(stores, &self.chain(root)) {
             writer.add(key, &record);
         }
         Ok(writer.finish())
@@ -126,224 +131,226 @@ pub(crate) fn wants_inline(request: &BuildRequest) -> bool {
         || request.cache_to.iter().any(is_inline)
 }
 
-impl Engine {
-    /// Returns kiln's own tar of a layer that a step made, be it here or described only.
-    pub(crate) fn built_tar(&self, id: LayerId) -> Result<TarFacts, Error> {
-        if let Some(layer) = self.layers.layer(id) {
-            return layer
-                .canonical_tar()
-                .map_err(|error| Error::environment("cannot read a layer", &error));
-        }
-        match self.layers.description(id) {
-            Some(description) => Ok(description.tar()),
-            None => Err(super::bring::gone(id)),
-        }
+/// Returns kiln's own tar of a layer that a step made, be it here or described only.
+pub(crate) fn built_tar(stores: &Stores, id: LayerId) -> Result<TarFacts, Error> {
+    if let Some(layer) = stores.layers.layer(id) {
+        return layer
+            .canonical_tar()
+            .map_err(|error| Error::environment("cannot read a layer", &error));
     }
-
-    /// Writes the caches that a build is asked for, and returns what the last one is.
-    pub(crate) fn export_caches(
-        &self,
-        request: &BuildRequest,
-        sharing: &Sharing<'_>,
-        reporter: &Reporter<'_>,
-    ) -> Result<Option<Descriptor>, Error> {
-        let mut exported = None;
-        for target in &request.cache_to {
-            let vertex = match &target.to {
-                CacheDestination::Inline => continue,
-                to => reporter.start(&format!("exporting cache to {to}")),
-            };
-            let result = self.export_cache(target, sharing, &vertex, reporter);
-            let result = result.map_err(|error| self.or_cancelled(error));
-            match (result, target.on_failure) {
-                (Ok(descriptor), _) => {
-                    vertex.end(VertexEnd::Done);
-                    exported = Some(descriptor);
-                }
-                (Err(Error::Cancelled), _) => {
-                    vertex.end(VertexEnd::Cancelled);
-                    return Err(Error::Cancelled);
-                }
-                (Err(error), OnFailure::Warn) => {
-                    vertex.end(VertexEnd::Done);
-                    let message = format!("the cache was not exported to {}: {error}", target.to);
-                    reporter.warn(message);
-                }
-                (Err(error), OnFailure::Fail) => {
-                    let error = failed(&target.to, error);
-                    vertex.end(VertexEnd::Failed(error.to_string()));
-                    return Err(error);
-                }
-            }
-        }
-        Ok(exported)
+    match stores.layers.description(id) {
+        Some(description) => Ok(description.tar()),
+        None => Err(bring::gone(id)),
     }
+}
 
-    fn export_cache(
-        &self,
-        target: &CacheTarget,
-        sharing: &Sharing<'_>,
-        vertex: &Vertex<'_>,
-        reporter: &Reporter<'_>,
-    ) -> Result<Descriptor, Error> {
-        let tell = |message: &str| reporter.warn(message);
-        let make = || self.cache_image(target, sharing, vertex, reporter);
-        let image = self.deliver(&tell, make, |image| match &target.to {
-            CacheDestination::Registry { name, .. } => self.push_cache(name, image, vertex),
-            CacheDestination::Local {
-                directory,
-                tag,
-                stale,
-            } => {
-                let stop = self.store.stop();
-                Ok(exporter::write_cache_layout(
-                    image, directory, tag, *stale, stop,
-                )?)
-            }
-            CacheDestination::Inline => Ok(()),
-        })?;
-        Ok(image.root.descriptor)
-    }
-
-    /// Puts a cache together.
-    fn cache_image(
-        &self,
-        target: &CacheTarget,
-        sharing: &Sharing<'_>,
-        vertex: &Vertex<'_>,
-        reporter: &Reporter<'_>,
-    ) -> Result<NamedImage, Error> {
-        let records = sharing.records(self, &sharing.steps(target.mode));
-        let layers = self.pack(target, &records, (vertex, reporter))?;
-        let mut writer = CacheWriter::new(layers.iter().map(PackedLayer::shared).collect());
-        for (key, record) in &records {
-            writer.add(*key, record);
-        }
-        let mut blobs: Vec<ExportLayer> = layers.into_iter().map(|layer| layer.blob).collect();
-        if target.mounts == MountContents::Exported {
-            let packing = packing(target.compression, target.level);
-            for mut mount in sharing.mounts(self, packing, vertex)? {
-                if self.is_at_hand(target, &mut mount.blob, reporter)? {
-                    writer.add_mount(mount.shared);
-                    blobs.push(mount.blob);
-                }
-            }
-        }
-        let mut seen = HashSet::new();
-        blobs.retain(|blob| seen.insert(blob.descriptor.digest));
-        let form = match (target.manifest, target.media_types) {
-            (CacheManifest::Image, _) => CacheForm::Manifest,
-            (CacheManifest::Index, MediaTypes::Oci) => CacheForm::Index(Family::Oci),
-            (CacheManifest::Index, MediaTypes::Docker) => CacheForm::Index(Family::Docker),
+/// Writes the caches that a build is asked for, and returns what the last one is.
+pub(crate) fn export_caches(
+    stores: &Stores,
+    client: &Client,
+    request: &BuildRequest,
+    sharing: &Sharing<'_>,
+    reporter: &Reporter<'_>,
+) -> Result<Option<Descriptor>, Error> {
+    let mut exported = None;
+    for target in &request.cache_to {
+        let vertex = match &target.to {
+            CacheDestination::Inline => continue,
+            to => reporter.start(&format!("exporting cache to {to}")),
         };
-        Ok(exporter::cache_image(&writer.finish(), blobs, form))
+        let result = export_cache(stores, client, target, sharing, &vertex, reporter);
+        let result = result.map_err(|error| stores.or_cancelled(error));
+        match (result, target.on_failure) {
+            (Ok(descriptor), _) => {
+                vertex.end(VertexEnd::Done);
+                exported = Some(descriptor);
+            }
+            (Err(Error::Cancelled), _) => {
+                vertex.end(VertexEnd::Cancelled);
+                return Err(Error::Cancelled);
+            }
+            (Err(error), OnFailure::Warn) => {
+                vertex.end(VertexEnd::Done);
+                let message = format!("the cache was not exported to {}: {error}", target.to);
+                reporter.warn(message);
+            }
+            (Err(error), OnFailure::Fail) => {
+                let error = failed(&target.to, error);
+                vertex.end(VertexEnd::Failed(error.to_string()));
+                return Err(error);
+            }
+        }
     }
+    Ok(exported)
+}
 
-    /// Packs the layers of records. Those that are elsewhere and not to be had are left out.
-    fn pack(
-        &self,
-        target: &CacheTarget,
-        records: &[(ActionKey, ActionRecord)],
-        (vertex, reporter): (&Vertex<'_>, &Reporter<'_>),
-    ) -> Result<Vec<PackedLayer>, Error> {
-        let mut ids: Vec<LayerId> = Vec::new();
-        let mut seen = HashSet::new();
-        for built in records.iter().flat_map(|(_, record)| &record.state.layers) {
-            if seen.insert(built.layer) {
-                ids.push(built.layer);
-            }
+fn export_cache(
+    stores: &Stores,
+    client: &Client,
+    target: &CacheTarget,
+    sharing: &Sharing<'_>,
+    vertex: &Vertex<'_>,
+    reporter: &Reporter<'_>,
+) -> Result<Descriptor, Error> {
+    let tell = |message: &str| reporter.warn(message);
+    let make = || cache_image(stores, client, target, sharing, vertex, reporter);
+    let image = mend::deliver(stores, &tell, make, |image| match &target.to {
+        CacheDestination::Registry { name, .. } => push_cache(stores, client, name, image, vertex),
+        CacheDestination::Local {
+            directory,
+            tag,
+            stale,
+        } => {
+            let stop = stores.store.stop();
+            Ok(exporter::write_cache_layout(
+                image, directory, tag, *stale, stop,
+            )?)
         }
-        if target.force {
-            let is_other = |id: &LayerId| {
-                self.layers.layer(*id).is_none()
-                    && self
-                        .layers
-                        .description(*id)
-                        .is_some_and(|known| known.blob.compression != target.compression)
-            };
-            let others: Vec<LayerId> = ids.iter().copied().filter(is_other).collect();
-            if !others.is_empty() {
-                // What is not to be had is left out below.
-                let _ = self.bring(&others, reporter);
-            }
-        }
-        ids.retain(|id| self.layers.knows(*id));
+        CacheDestination::Inline => Ok(()),
+    })?;
+    Ok(image.root.descriptor)
+}
+
+/// Puts a cache together.
+fn cache_image(
+    stores: &Stores,
+    client: &Client,
+    target: &CacheTarget,
+    sharing: &Sharing<'_>,
+    vertex: &Vertex<'_>,
+    reporter: &Reporter<'_>,
+) -> Result<NamedImage, Error> {
+    let records = sharing.records(stores, &sharing.steps(target.mode));
+    let layers = pack(stores, client, target, &records, (vertex, reporter))?;
+    let mut writer = CacheWriter::new(layers.iter().map(PackedLayer::shared).collect());
+    for (key, record) in &records {
+        writer.add(*key, record);
+    }
+    let mut blobs: Vec<ExportLayer> = layers.into_iter().map(|layer| layer.blob).collect();
+    if target.mounts == MountContents::Exported {
         let packing = packing(target.compression, target.level);
-        let tell = |layer| report_packing(vertex, layer);
-        let packed = exporter::pack_layers(&ids, &self.layers, &self.blobs, packing, &tell)
-            .map_err(|error| Error::environment("cannot pack a layer", &error))?;
-        let mut layers = Vec::with_capacity(packed.len());
-        for mut layer in packed {
-            if self.is_at_hand(target, &mut layer.blob, reporter)? {
-                layers.push(layer);
-            } else {
-                // If that fails, a build finds out the same.
-                let _ = self.layers.doubt(layer.id);
-            }
-        }
-        Ok(layers)
-    }
-
-    /// Fetches a blob that is elsewhere unless the cache goes there. Says whether that worked.
-    fn is_at_hand(
-        &self,
-        target: &CacheTarget,
-        blob: &mut ExportLayer,
-        reporter: &Reporter<'_>,
-    ) -> Result<bool, Error> {
-        let descriptor = &blob.descriptor;
-        if !matches!(blob.source, LayerSource::Absent) || self.stays(target, descriptor) {
-            return Ok(true);
-        }
-        match self.fetch_from_origin(descriptor) {
-            Ok(()) => {
-                blob.source = LayerSource::Stored(self.blobs.path(descriptor.digest));
-                Ok(true)
-            }
-            Err(Error::Cancelled) => Err(Error::Cancelled),
-            Err(error) => {
-                reporter.warn(format!("a layer is left out of the cache: {error}"));
-                Ok(false)
+        for mut mount in sharing.mounts(stores, packing, vertex)? {
+            if is_at_hand(stores, client, target, &mut mount.blob, reporter)? {
+                writer.add_mount(mount.shared);
+                blobs.push(mount.blob);
             }
         }
     }
+    let mut seen = HashSet::new();
+    blobs.retain(|blob| seen.insert(blob.descriptor.digest));
+    let form = match (target.manifest, target.media_types) {
+        (CacheManifest::Image, _) => CacheForm::Manifest,
+        (CacheManifest::Index, MediaTypes::Oci) => CacheForm::Index(Family::Oci),
+        (CacheManifest::Index, MediaTypes::Docker) => CacheForm::Index(Family::Docker),
+    };
+    Ok(exporter::cache_image(&writer.finish(), blobs, form))
+}
 
-    /// Says whether a blob is where the cache goes, as far as is known.
-    fn stays(&self, target: &CacheTarget, descriptor: &Descriptor) -> bool {
-        let CacheDestination::Registry { name, .. } = &target.to else {
-            return false;
+/// Packs the layers of records. Those that are elsewhere and not to be had are left out.
+fn pack(
+    stores: &Stores,
+    client: &Client,
+    target: &CacheTarget,
+    records: &[(ActionKey, ActionRecord)],
+    (vertex, reporter): (&Vertex<'_>, &Reporter<'_>),
+) -> Result<Vec<PackedLayer>, Error> {
+    let mut ids: Vec<LayerId> = Vec::new();
+    let mut seen = HashSet::new();
+    for built in records.iter().flat_map(|(_, record)| &record.state.layers) {
+        if seen.insert(built.layer) {
+            ids.push(built.layer);
+        }
+    }
+    if target.force {
+        let is_other = |id: &LayerId| {
+            stores.layers.layer(*id).is_none()
+                && stores
+                    .layers
+                    .description(*id)
+                    .is_some_and(|known| known.blob.compression != target.compression)
         };
-        let known = sources(&self.blobs, descriptor.digest);
-        known.iter().any(|source| source.domain() == name.domain())
-    }
-
-    fn push_cache(
-        &self,
-        name: &kiln_oci::ImageRef,
-        image: &NamedImage,
-        vertex: &Vertex<'_>,
-    ) -> Result<(), Undelivered> {
-        let engine = self.clone();
-        let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
-            engine
-                .fetch_from_origin(descriptor)
-                .map_err(std::io::Error::other)
-        });
-        let tag = name.tag().unwrap_or(kiln_oci::DEFAULT_TAG).to_owned();
-        let push = exporter::push_image(image, name, vec![tag], &self.blobs, &fetch);
-        let observer = |event: kiln_registry::Event| report(vertex, &event);
-        self.client
-            .push(name, &push, &observer)
-            .map_err(|error| self.undelivered(name, image, &error))?;
-        let blobs = image.manifests.iter().flat_map(|part| &part.layers);
-        for blob in blobs.map(|layer| &layer.descriptor) {
-            if matches!(MediaKind::of(&blob.media_type), MediaKind::Layer(_)) {
-                // Without the note the layer is uploaded next time; nothing is lost.
-                let _ = exporter::remember_source(&self.store, &self.blobs, blob.digest, name);
-            }
+        let others: Vec<LayerId> = ids.iter().copied().filter(is_other).collect();
+        if !others.is_empty() {
+            // What is not to be had is left out below.
+            let _ = bring::bring(stores, client, &others, reporter);
         }
-        Ok(())
     }
+    ids.retain(|id| stores.layers.knows(*id));
+    let packing = packing(target.compression, target.level);
+    let tell = |layer| report_packing(vertex, layer);
+    let packed = exporter::pack_layers(&ids, &stores.layers, &stores.blobs, packing, &tell)
+        .map_err(|error| Error::environment("cannot pack a layer", &error))?;
+    let mut layers = Vec::with_capacity(packed.len());
+    for mut layer in packed {
+        if is_at_hand(stores, client, target, &mut layer.blob, reporter)? {
+            layers.push(layer);
+        } else {
+            // If that fails, a build finds out the same.
+            let _ = stores.layers.doubt(layer.id);
+        }
+    }
+    Ok(layers)
+}
+
+/// Fetches a blob that is elsewhere unless the cache goes there. Says whether that worked.
+fn is_at_hand(
+    stores: &Stores,
+    client: &Client,
+    target: &CacheTarget,
+    blob: &mut ExportLayer,
+    reporter: &Reporter<'_>,
+) -> Result<bool, Error> {
+    let descriptor = &blob.descriptor;
+    if !matches!(blob.source, LayerSource::Absent) || stays(stores, target, descriptor) {
+        return Ok(true);
+    }
+    match ship::fetch_from_origin(stores, client, descriptor) {
+        Ok(()) => {
+            blob.source = LayerSource::Stored(stores.blobs.path(descriptor.digest));
+            Ok(true)
+        }
+        Err(Error::Cancelled) => Err(Error::Cancelled),
+        Err(error) => {
+            reporter.warn(format!("a layer is left out of the cache: {error}"));
+            Ok(false)
+        }
+    }
+}
+
+/// Says whether a blob is where the cache goes, as far as is known.
+fn stays(stores: &Stores, target: &CacheTarget, descriptor: &Descriptor) -> bool {
+    let CacheDestination::Registry { name, .. } = &target.to else {
+        return false;
+    };
+    let known = sources(&stores.blobs, descriptor.digest);
+    known.iter().any(|source| source.domain() == name.domain())
+}
+
+fn push_cache(
+    stores: &Stores,
+    client: &Client,
+    name: &kiln_oci::ImageRef,
+    image: &NamedImage,
+    vertex: &Vertex<'_>,
+) -> Result<(), Undelivered> {
+    let (own_stores, own_client) = (stores.clone(), client.clone());
+    let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
+        ship::fetch_from_origin(&own_stores, &own_client, descriptor).map_err(std::io::Error::other)
+    });
+    let tag = name.tag().unwrap_or(kiln_oci::DEFAULT_TAG).to_owned();
+    let push = exporter::push_image(image, name, vec![tag], &stores.blobs, &fetch);
+    let observer = |event: kiln_registry::Event| report(vertex, &event);
+    client
+        .push(name, &push, &observer)
+        .map_err(|error| mend::undelivered(stores, name, image, &error))?;
+    let blobs = image.manifests.iter().flat_map(|part| &part.layers);
+    for blob in blobs.map(|layer| &layer.descriptor) {
+        if matches!(MediaKind::of(&blob.media_type), MediaKind::Layer(_)) {
+            // Without the note the layer is uploaded next time; nothing is lost.
+            let _ = exporter::remember_source(&stores.store, &stores.blobs, blob.digest, name);
+        }
+    }
+    Ok(())
 }
 
 /// Says what failed, and that a build need not fail for it.

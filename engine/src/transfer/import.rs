@@ -12,11 +12,12 @@ use kiln_exporter::{
 use kiln_oci::{
     DEFAULT_TAG, Descriptor, ImageConfig, ImageRef, Index, Manifest, MediaKind, Platform, Sha256,
 };
+use kiln_registry::Client;
 use kiln_tree::LayerId;
 
+use crate::Error;
 use crate::error::chain;
 use crate::request::{CacheName, CacheSource};
-use crate::{Engine, Error};
 
 /// Bytes. Many times what a cache of a thousand steps takes.
 const LARGEST_DOCUMENT: u64 = 64 << 20;
@@ -73,14 +74,14 @@ impl From<kiln_registry::Error> for ImportError {
 /// Reads the caches that a source stands for: one, or of an index of images, one for each image
 /// that serves a platform.
 pub(super) fn import(
-    engine: &Engine,
+    client: &Client,
     source: &CacheSource,
     platforms: &[Platform],
 ) -> Result<Vec<Imported>, Error> {
     let read = || {
-        let (origin, top) = find(engine, source)?;
+        let (origin, top) = find(client, source)?;
         let importer = Importer {
-            engine,
+            client,
             origin: &origin,
             platforms,
         };
@@ -98,13 +99,13 @@ pub(super) fn import(
     })
 }
 
-fn find(engine: &Engine, source: &CacheSource) -> Result<(Origin, Vec<u8>), ImportError> {
+fn find(client: &Client, source: &CacheSource) -> Result<(Origin, Vec<u8>), ImportError> {
     match source {
         CacheSource::Registry { name, .. } => {
-            let resolved = engine.client.resolve(name)?;
+            let resolved = client.resolve(name)?;
             let bytes = match resolved.bytes {
                 Some(bytes) => bytes,
-                None => engine.client.fetch_manifest(name, &resolved.descriptor)?,
+                None => client.fetch_manifest(name, &resolved.descriptor)?,
             };
             Ok((Origin::Repository(name.clone()), bytes))
         }
@@ -132,7 +133,7 @@ fn find(engine: &Engine, source: &CacheSource) -> Result<(Origin, Vec<u8>), Impo
 }
 
 struct Importer<'a> {
-    engine: &'a Engine,
+    client: &'a Client,
     origin: &'a Origin,
     platforms: &'a [Platform],
 }
@@ -213,7 +214,7 @@ impl Importer<'_> {
 
     fn fetch_manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImportError> {
         match self.origin {
-            Origin::Repository(name) => Ok(self.engine.client.fetch_manifest(name, descriptor)?),
+            Origin::Repository(name) => Ok(self.client.fetch_manifest(name, descriptor)?),
             Origin::Layout(directory) => document(directory, descriptor),
         }
     }
@@ -228,8 +229,7 @@ impl Importer<'_> {
             return Err(ImportError::TooLarge { digest, size_bytes });
         }
         let mut bytes = Vec::new();
-        self.engine
-            .client
+        self.client
             .open_blob(name, descriptor)?
             .read_to_end(&mut bytes)
             .map_err(|error| ImportError::Read(digest, error))?;

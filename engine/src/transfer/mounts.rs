@@ -21,6 +21,7 @@ use kiln_exporter::{
     ExportLayer, LayerSource, SharedMount, layout_place, open_in_layout, remember_place,
 };
 use kiln_oci::{MediaKind, Sha256};
+use kiln_registry::Client;
 use kiln_snapshotter::{Facts, Packing, PlainDirectory};
 use kiln_solver::{Beginning, CacheMounts, Op, StepId, Vertex, VertexEnd, used_cache_mounts};
 use kiln_threads::Stop;
@@ -29,8 +30,10 @@ use serde_json::json;
 
 use super::import::Origin;
 use super::{Sharing, Tiers};
+use crate::Error;
+use crate::base_layers;
 use crate::error::chain;
-use crate::{Engine, Error};
+use crate::stores::Stores;
 
 /// Between two looks at a cache mount that others have: soon enough for people, and nothing for a
 /// processor.
@@ -79,17 +82,17 @@ impl Sharing<'_> {
     /// elsewhere stays where it is.
     pub(super) fn mounts(
         &self,
-        engine: &Engine,
+        stores: &Stores,
         packing: Packing,
         vertex: &Vertex<'_>,
     ) -> Result<Vec<PackedMount>, Error> {
-        let used = used_cache_mounts(&self.plan.graph, |step| self.layers_of(engine, step));
+        let used = used_cache_mounts(&self.plan.graph, |step| self.layers_of(stores, step));
         let mut mounts = Vec::new();
         for (key, id) in used {
             let shown = format!("cache mount {id}");
             let waiting = format!("waiting for {shown}");
             let mut waits = false;
-            let still = still(engine, key, self.stop, || {
+            let still = still(stores, key, self.stop, || {
                 if !std::mem::replace(&mut waits, true) {
                     vertex.status(&waiting, 0, None, false);
                 }
@@ -99,20 +102,20 @@ impl Sharing<'_> {
             }
             if let Some(still) = still {
                 vertex.status(&shown, 0, None, false);
-                let mount = pack(engine, key, id, &still, packing);
+                let mount = pack(stores, key, id, &still, packing);
                 mounts.push(mount.map_err(|error| {
                     Error::environment(&format!("cannot pack {shown}"), &*error)
                 })?);
                 vertex.status(&shown, 0, None, true);
             } else if let Some((mount, origin)) = self.tiers.mounts(key).next() {
-                mounts.extend(keep(engine, mount, origin));
+                mounts.extend(keep(stores, mount, origin));
             }
         }
         Ok(mounts)
     }
 
     /// Returns the layers of a step's files, lowest first, if all are known.
-    fn layers_of(&self, engine: &Engine, step: StepId) -> Option<Vec<LayerId>> {
+    fn layers_of(&self, stores: &Stores, step: StepId) -> Option<Vec<LayerId>> {
         let known = self.known.get(step.index()).cloned().flatten();
         let (base, built) = match (known, &self.plan.graph.step(step).op) {
             (Some(state), _) => (state.base, state.layers),
@@ -127,7 +130,7 @@ impl Sharing<'_> {
         if let Some(manifest) = base {
             let (_, image) = self.plan.bases.get(&manifest)?;
             for (diff_id, _) in image.layers() {
-                layers.push(engine.unpacked_layer(diff_id)?.id());
+                layers.push(base_layers::unpacked_layer(stores, diff_id)?.id());
             }
         }
         layers.extend(built.iter().map(|built| built.layer));
@@ -138,13 +141,13 @@ impl Sharing<'_> {
 /// Waits until nobody has a cache mount, and calls `busy` meanwhile; none if there is no such mount
 /// here.
 fn still(
-    engine: &Engine,
+    stores: &Stores,
     key: Blake3,
     stop: &Stop,
     mut busy: impl FnMut(),
 ) -> Result<Option<StillCacheMount>, Error> {
     loop {
-        let reading = read_cache_mount(&engine.store, key);
+        let reading = read_cache_mount(&stores.store, key);
         match reading.map_err(|error| Error::environment("cannot read a cache mount", &error))? {
             CacheReading::Still(still) => return Ok(Some(still)),
             CacheReading::Nothing => return Ok(None),
@@ -156,29 +159,29 @@ fn still(
 }
 
 fn pack(
-    engine: &Engine,
+    stores: &Stores,
     key: Blake3,
     id: String,
     still: &StillCacheMount,
     packing: Packing,
 ) -> Result<PackedMount, Box<dyn std::error::Error>> {
-    let plain = PlainDirectory::read(still.path(), engine.store.stop())?;
-    let place = cache_mount_place(&engine.store, key);
+    let plain = PlainDirectory::read(still.path(), stores.store.stop())?;
+    let place = cache_mount_place(&stores.store, key);
     let known = Packed::read(&place).filter(|packed| packed.content == plain.id());
     let mut packed = known.unwrap_or_else(|| Packed {
         content: plain.id(),
         facts: Facts::default(),
     });
     let before = packed.facts.clone();
-    let blob = plain.pack(&mut packed.facts, &engine.blobs, packing)?;
+    let blob = plain.pack(&mut packed.facts, &stores.blobs, packing)?;
     if packed.facts != before {
-        let temporary = engine.store.work_file()?;
+        let temporary = stores.store.work_file()?;
         fs::write(&temporary, packed.to_json())?;
         fs::rename(&temporary, place.join("packed"))?;
     }
     Ok(PackedMount {
         blob: ExportLayer {
-            source: LayerSource::Stored(engine.blobs.path(blob.descriptor.digest)),
+            source: LayerSource::Stored(stores.blobs.path(blob.descriptor.digest)),
             descriptor: blob.descriptor.clone(),
         },
         shared: SharedMount {
@@ -192,17 +195,17 @@ fn pack(
 
 /// Returns what came with a cache elsewhere as something to go on from there; none if that cannot
 /// be written down.
-fn keep(engine: &Engine, mount: &SharedMount, origin: &Origin) -> Option<PackedMount> {
+fn keep(stores: &Stores, mount: &SharedMount, origin: &Origin) -> Option<PackedMount> {
     let place = match origin {
         Origin::Repository(name) => name.repository(),
         Origin::Layout(directory) => layout_place(directory).ok()?,
     };
     let digest = mount.blob.digest;
-    remember_place(&engine.store, &engine.blobs, digest, &place).ok()?;
+    remember_place(&stores.store, &stores.blobs, digest, &place).ok()?;
     Some(PackedMount {
         blob: ExportLayer {
-            source: match engine.blobs.has(&mount.blob) {
-                true => LayerSource::Stored(engine.blobs.path(digest)),
+            source: match stores.blobs.has(&mount.blob) {
+                true => LayerSource::Stored(stores.blobs.path(digest)),
                 false => LayerSource::Absent,
             },
             descriptor: mount.blob.clone(),
@@ -216,13 +219,13 @@ impl CacheMounts for Tiers<'_> {
         for (mount, origin) in self.mounts(key) {
             let shown = format!("importing cache mount {} from cache", mount.id);
             let vertex = self.reporter.start(&shown);
-            let result = self.engine.unpack_mount(mount, origin, directory);
+            let result = unpack_mount(self.stores, self.client, mount, origin, directory);
             match result {
                 Ok(()) => {
                     vertex.end(VertexEnd::Done);
                     return Ok(Beginning::Made);
                 }
-                Err(_) if self.engine.store.stop().is_asked() => {
+                Err(_) if self.stores.store.stop().is_asked() => {
                     vertex.end(VertexEnd::Cancelled);
                     return Err(io::ErrorKind::Interrupted.into());
                 }
@@ -239,42 +242,43 @@ impl CacheMounts for Tiers<'_> {
     }
 }
 
-impl Engine {
-    /// Unpacks what a cache mount held elsewhere, on its way from there.
-    fn unpack_mount(
-        &self,
-        mount: &SharedMount,
-        origin: &Origin,
-        directory: &Path,
-    ) -> Result<(), Error> {
-        let SharedMount { blob, diff_id, .. } = mount;
-        let MediaKind::Layer(compression) = MediaKind::of(&blob.media_type) else {
-            return Err(Error::input(format!(
-                "blob {} has the unsupported media type {}",
-                blob.digest, blob.media_type
-            )));
-        };
-        let stream: Box<dyn io::Read + Send> = match origin {
-            _ if self.blobs.has(blob) => Box::new(
-                self.blobs
-                    .open(blob.digest)
-                    .map_err(|error| Error::environment("cannot read a blob", &error))?,
-            ),
-            Origin::Repository(name) => Box::new(
-                self.client
-                    .open_blob(name, blob)
-                    .map_err(|error| Error::registry(Some(name), &error))?,
-            ),
-            Origin::Layout(place) => Box::new(
-                open_in_layout(place, blob.digest)
-                    .map_err(Error::at("cannot read a blob of", place))?,
-            ),
-        };
-        self.layers
-            .unpack_plain(stream, compression, *diff_id, directory)
-            .map_err(|error| Error::Environment {
-                message: format!("blob {}: {}", blob.digest, chain(&error)),
-                hint: None,
-            })
-    }
+/// Unpacks what a cache mount held elsewhere, on its way from there.
+fn unpack_mount(
+    stores: &Stores,
+    client: &Client,
+    mount: &SharedMount,
+    origin: &Origin,
+    directory: &Path,
+) -> Result<(), Error> {
+    let SharedMount { blob, diff_id, .. } = mount;
+    let MediaKind::Layer(compression) = MediaKind::of(&blob.media_type) else {
+        return Err(Error::input(format!(
+            "blob {} has the unsupported media type {}",
+            blob.digest, blob.media_type
+        )));
+    };
+    let stream: Box<dyn io::Read + Send> = match origin {
+        _ if stores.blobs.has(blob) => Box::new(
+            stores
+                .blobs
+                .open(blob.digest)
+                .map_err(|error| Error::environment("cannot read a blob", &error))?,
+        ),
+        Origin::Repository(name) => Box::new(
+            client
+                .open_blob(name, blob)
+                .map_err(|error| Error::registry(Some(name), &error))?,
+        ),
+        Origin::Layout(place) => Box::new(
+            open_in_layout(place, blob.digest)
+                .map_err(Error::at("cannot read a blob of", place))?,
+        ),
+    };
+    stores
+        .layers
+        .unpack_plain(stream, compression, *diff_id, directory)
+        .map_err(|error| Error::Environment {
+            message: format!("blob {}: {}", blob.digest, chain(&error)),
+            hint: None,
+        })
 }

@@ -10,19 +10,22 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use kiln_cache::{ActionKey, ActionRecord, CacheBackend, CacheError};
 use kiln_exporter::{SharedMount, layout_place};
 use kiln_oci::Platform;
+use kiln_registry::Client;
 use kiln_solver::{Reporter, VertexEnd};
 use kiln_threads::Task;
 use kiln_tree::{Blake3, LayerId};
 
 use super::import::{Imported, Origin, import};
-use crate::Engine;
 use crate::error::chain;
 use crate::request::CacheSource;
+use crate::stores::Stores;
+use crate::transfer::bring;
 
 /// The records that one build may use.
 #[derive(Debug)]
 pub(crate) struct Tiers<'a> {
-    pub(super) engine: &'a Engine,
+    pub(super) stores: &'a Stores,
+    pub(super) client: &'a Client,
     sources: &'a [CacheSource],
     platforms: Vec<Platform>,
     pub(super) reporter: &'a Reporter<'a>,
@@ -33,16 +36,18 @@ pub(crate) struct Tiers<'a> {
 
 impl<'a> Tiers<'a> {
     pub(crate) fn new(
-        engine: &'a Engine,
+        stores: &'a Stores,
+        client: &'a Client,
         sources: &'a [CacheSource],
         platforms: &[Platform],
         reporter: &'a Reporter<'a>,
     ) -> Self {
         Self {
-            engine,
+            stores,
+            client,
             sources,
             platforms: match platforms {
-                [] => vec![Engine::host_platform()],
+                [] => vec![Platform::host()],
                 platforms => platforms.to_vec(),
             },
             reporter,
@@ -77,7 +82,7 @@ impl<'a> Tiers<'a> {
     fn import(&self, source: &CacheSource) -> Vec<Imported> {
         let shown = format!("importing cache manifest from {source}");
         let vertex = self.reporter.start(&shown);
-        let result = import(self.engine, source, &self.platforms);
+        let result = import(self.client, source, &self.platforms);
         vertex.end(VertexEnd::Done);
         result.unwrap_or_else(|error| {
             let message = format!("the cache {source} is not used: {error}");
@@ -93,7 +98,7 @@ impl<'a> Tiers<'a> {
             // The key was made here, of what is built here. Under which others it belongs, a cache
             // can only claim, and other builds would believe that.
             record.evidence.clear();
-            if let Err(error) = self.engine.actions.put(&[key], &record) {
+            if let Err(error) = self.stores.actions.put(&[key], &record) {
                 // It is asked for again next time.
                 self.reporter.warn(chain(&error));
             }
@@ -103,7 +108,7 @@ impl<'a> Tiers<'a> {
 
     /// Writes down what the layers of a record are and where; none if that cannot be told.
     fn describe(&self, imported: &Imported, record: &ActionRecord) -> Option<()> {
-        let engine = self.engine;
+        let stores = self.stores;
         let place = match &imported.origin {
             Origin::Repository(name) => name.repository(),
             Origin::Layout(directory) => layout_place(directory).ok()?,
@@ -113,19 +118,19 @@ impl<'a> Tiers<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         for built in &record.state.layers {
-            if engine.layers.layer(built.layer).is_some() {
+            if stores.layers.layer(built.layer).is_some() {
                 continue;
             }
             if described.contains(&built.layer) {
-                match engine.layers.knows(built.layer) {
+                match stores.layers.knows(built.layer) {
                     true => continue,
                     false => return None,
                 }
             }
             let layer = &imported.cache.layers()[*imported.layers.get(&built.layer)?];
             let description = layer.description(&imported.image, &place)?;
-            engine.note_place(&description).ok()?;
-            engine.layers.describe(built.layer, &description).ok()?;
+            bring::note_place(stores, &description).ok()?;
+            stores.layers.describe(built.layer, &description).ok()?;
             described.insert(built.layer);
         }
         Some(())
@@ -134,13 +139,13 @@ impl<'a> Tiers<'a> {
     /// Says whether the layers of a record are here or can be brought.
     fn is_whole(&self, record: &ActionRecord) -> bool {
         let mut layers = record.state.layers.iter();
-        layers.all(|built| self.engine.layers.knows(built.layer))
+        layers.all(|built| self.stores.layers.knows(built.layer))
     }
 }
 
 impl CacheBackend for Tiers<'_> {
     fn get_many(&self, keys: &[ActionKey]) -> Vec<Option<ActionRecord>> {
-        let mut found = self.engine.actions.get_many(keys);
+        let mut found = self.stores.actions.get_many(keys);
         if self.sources.is_empty() {
             return found;
         }
@@ -153,6 +158,6 @@ impl CacheBackend for Tiers<'_> {
     }
 
     fn put(&self, keys: &[ActionKey], record: &ActionRecord) -> Result<(), CacheError> {
-        self.engine.actions.put(keys, record)
+        self.stores.actions.put(keys, record)
     }
 }

@@ -57,7 +57,7 @@ impl RemoteSources<'_> {
             true => name_of(&git, repository, commit)?,
             false => None,
         };
-        let work = self.engine.store.work_dir().map_err(local(WRITING))?;
+        let work = self.stores.store.work_dir().map_err(local(WRITING))?;
         let tree = work.path().join("tree");
         let plan = Plan {
             git: &git,
@@ -65,7 +65,7 @@ impl RemoteSources<'_> {
             commit,
         };
         {
-            let _turn = turn::take(&self.engine.store, "git", &repository.remote, stop)?;
+            let _turn = turn::take(&self.stores.store, "git", &repository.remote, stop)?;
             mirror.used(&git, vertex, |mirror| {
                 mirror.fetch(&git, commit)?;
                 if let Some((_, object)) = &named {

@@ -43,7 +43,7 @@ impl Mirror {
             _ => "sha1",
         };
         let hash = Blake3::of(format!("{format} {remote}").as_bytes()).hex();
-        let store = sources.engine.store.clone();
+        let store = sources.stores.store.clone();
         Self {
             path: store.path(format!("git/{hash}")),
             store,

@@ -95,7 +95,8 @@ impl<'a> Git<'a> {
         remote: &'a str,
         stop: &'a Stop,
     ) -> Result<Self, RemoteError> {
-        let engine = sources.engine;
+        let stores = sources.stores;
+        let programs = &sources.outside.programs;
         let agent = match Address::of(remote).is_ssh() {
             true => {
                 let owner = FileOwner {
@@ -110,23 +111,23 @@ impl<'a> Git<'a> {
             }
             false => None,
         };
-        let own = engine.store.path("git/known_hosts");
+        let own = stores.store.path("git/known_hosts");
         if let Some(directory) = own.parent().filter(|_| Address::of(remote).is_ssh()) {
             std::fs::create_dir_all(directory)
                 .map_err(local("cannot write to the state directory"))?;
         }
         Ok(Self {
             remote: Address::of(remote).without_password(),
-            environment: &engine.programs.environment,
-            state: engine.store.root(),
+            environment: &programs.environment,
+            state: stores.store.root(),
             authorization: authorization::for_repository(remote, sources.secrets)?,
-            home: engine
+            home: stores
                 .store
                 .work_dir()
                 .map_err(local("cannot write to the state directory"))?,
             known_hosts: [own]
                 .into_iter()
-                .chain(engine.programs.known_hosts.clone())
+                .chain(programs.known_hosts.clone())
                 .collect(),
             agent,
             stop,
