@@ -1,7 +1,10 @@
 //! kiln as a library: one function per verb, all wiring, no terminal.
 //!
-//! [`Engine`] joins the crates below into what a person asks for: build, pull, push, run. It never
-//! prints and never reads the environment; progress goes to a [`Progress`], answers are values.
+//! [`verbs`] are what a user asks for: build, pull, push, run. Each works on [`Stores`], an open state
+//! directory, and takes what is the matter of one request as arguments: which registries it may reach
+//! and how ([`Outside`]), what is asked for, where progress goes. A verb never prints and never reads
+//! the environment or standard input; answers are values. Below the verbs lie the rooms that they
+//! share.
 
 mod error;
 mod outside; // what is the matter of one request

@@ -103,7 +103,7 @@ fn made_steps(graph: &Graph, known: &[Option<State>]) -> Vec<MadeStep> {
 /// Builds twice without the cache and compares.
 ///
 /// # Errors
-/// As [`Engine::build`]; results that differ are none.
+/// As [`build`](crate::verbs::build); results that differ are none.
 pub fn build_twice(
     stores: &Stores,
     outside: &Outside,

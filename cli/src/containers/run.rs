@@ -168,7 +168,7 @@ fn create(
 ) -> Result<Held, Failure> {
     let unpacking = Unpacking::start();
     let made = verbs::create_container(&session.stores, &session.outside, request, &|progress| {
-        unpacking.take(progress)
+        unpacking.take(progress);
     });
     unpacking.finish();
     let made = made?;

@@ -116,7 +116,7 @@ pub fn is_collection_due(stores: &Stores, settings: &CacheSettings) -> bool {
 /// turn it is then.
 ///
 /// # Errors
-/// As [`Engine::prune_cache`].
+/// As [`prune_cache`](crate::verbs::prune_cache).
 pub fn collect(stores: &Stores, settings: &CacheSettings) -> Result<Option<Pruned>, Error> {
     let request = PruneRequest {
         extent: Extent::Everything,

@@ -100,7 +100,7 @@ pub fn cache_usage(stores: &Stores) -> Result<CacheUsage, Error> {
 }
 
 /// Takes entries out of the cache. Their names are gone when this returns; their bytes are by
-/// [`Engine::empty_trash`]. None if others work on the state directory and are not waited for.
+/// [`empty_trash`]. None if others work on the state directory and are not waited for.
 ///
 /// # Errors
 /// When the state directory cannot be read or written. What went before the failure stays gone,

@@ -22,7 +22,7 @@ pub enum Unneeded {
 }
 
 /// Removes images that are not needed and that pass; never one that a container uses. Their
-/// content goes with [`Engine::prune_cache`], as far as nothing else holds it.
+/// content goes with [`prune_cache`](crate::verbs::prune_cache), as far as nothing else holds it.
 ///
 /// # Errors
 /// When the store cannot be read or written.
