@@ -176,7 +176,8 @@ pub(crate) fn with_plan<T>(
         agents: &agents,
         epoch: request.epoch,
     };
-    let stop = stores.store.stop();
+    // A step that fails stops the others, and not what comes after them.
+    let stop = &stores.stop().part();
     let definition = prepare(request, &remotes, reporter, stop)?;
     let Definition {
         source_text,

@@ -1,0 +1,69 @@
+//! How an image came about.
+
+use kiln_cache::Named;
+use kiln_containers::{ContainerError, ContainerId, Status};
+use kiln_oci::{ImageId, ImageRef, Platform, Sha256, Timestamp};
+use serde_json::{Value, json};
+
+use crate::containers;
+use crate::containers::container_error;
+use crate::images;
+use crate::local_image;
+use crate::sizes;
+use crate::stores::Stores;
+use crate::{Error, LocalImage};
+
+/// One row of `kiln history`, newest first.
+#[derive(Clone, Debug)]
+pub struct HistoryRow {
+    /// The image's id in the first row.
+    pub id: Option<ImageId>,
+    /// When the entry was made.
+    pub created: Option<Timestamp>,
+    /// The instruction.
+    pub created_by: String,
+    /// Bytes of its layer.
+    pub size_bytes: u64,
+    /// Which builder made it.
+    pub comment: String,
+}
+
+/// Lists how an image came about, newest entry first: of an index, the image for `platform`, or
+/// for this machine.
+///
+/// # Errors
+/// When there is no such image.
+pub fn history(
+    stores: &Stores,
+    text: &str,
+    platform: Option<&Platform>,
+) -> Result<Vec<HistoryRow>, Error> {
+    let (_, local) = images::find(stores, text)?;
+    let image = match platform {
+        Some(_) => local.choose(text, platform)?,
+        None => local.representative(),
+    };
+    let mut sizes = image
+        .layers()
+        .map(|(diff_id, descriptor)| sizes::layer_size(stores, diff_id, descriptor));
+    let mut rows: Vec<HistoryRow> = image
+        .config
+        .history
+        .iter()
+        .map(|entry| HistoryRow {
+            id: None,
+            created: entry.created,
+            created_by: entry.created_by.clone(),
+            size_bytes: match entry.empty_layer {
+                true => 0,
+                false => sizes.next().unwrap_or(0),
+            },
+            comment: entry.comment.clone(),
+        })
+        .collect();
+    rows.reverse();
+    if let Some(first) = rows.first_mut() {
+        first.id = Some(local.id());
+    }
+    Ok(rows)
+}

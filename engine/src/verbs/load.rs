@@ -1,0 +1,83 @@
+//! From an archive or layout into the local store.
+
+use kiln_exporter::{
+    LoadError, LoadSource, Loaded, NamedImage, PackObserver, Platforms, copy_from_layout, layouts,
+    remember_source, sources,
+};
+use kiln_oci::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
+use kiln_registry::Client;
+use kiln_registry::{Observer, Secret, Stored};
+
+use crate::images;
+use crate::images::names_error;
+use crate::local_image;
+use crate::mend;
+use crate::output::Listeners;
+use crate::output::destination;
+use crate::output::pack;
+use crate::output::push;
+use crate::stores::Stores;
+use crate::{Destination, Error, ImageOptions, LocalImage, PushAs};
+
+/// Takes the images of an archive or layout in, or of indexes the images for `platform`, and
+/// returns their names and ids.
+///
+/// # Errors
+/// When it holds no images or one of them is damaged.
+pub fn load(
+    stores: &Stores,
+    from: LoadSource<'_>,
+    platform: Option<&Platform>,
+) -> Result<Vec<(Vec<ImageRef>, ImageId)>, Error> {
+    let wanted = platform.map_or(Platforms::All, Platforms::Only);
+    let loaded = kiln_exporter::load(
+        from,
+        &stores.store,
+        &stores.blobs,
+        wanted,
+        stores.layers.limit(),
+    )
+    .map_err(|error| stores.or_cancelled(load_error(&error)))?;
+    let mut result = Vec::new();
+    for Loaded {
+        names,
+        image,
+        index,
+    } in loaded
+    {
+        let image = match index {
+            Some(index) => local_image::read(stores, index.descriptor.digest)?,
+            None => LocalImage::single(image),
+        };
+        images::keep_foreign(stores, &image)?;
+        stores.go_on()?;
+        for name in &names {
+            let name = name.clone().with_default_tag();
+            stores
+                .tags
+                .set(&name, image.descriptor().digest)
+                .map_err(|error| names_error(&error))?;
+        }
+        result.push((names, image.id()));
+    }
+    stores.settle()?;
+    Ok(result)
+}
+
+/// Says what an archive would have to be.
+fn load_error(error: &LoadError) -> Error {
+    let hint = match error {
+        LoadError::NotAnArchive(_) | LoadError::Tar(_) => {
+            "images are in what 'kiln save', 'docker save' or 'kiln build -o type=oci' wrote"
+        }
+        LoadError::NoImages => {
+            "a root file system becomes an image with 'FROM scratch' and 'ADD archive.tar /' in a \
+             Dockerfile"
+        }
+        _ => return Error::unpacking(error),
+    };
+    Error::Input {
+        message: crate::error::chain(error),
+        hint: Some(hint.to_owned()),
+    }
+}

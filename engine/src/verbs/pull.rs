@@ -1,0 +1,78 @@
+//! From a registry into the local store.
+
+use kiln_exporter::{
+    LoadError, LoadSource, Loaded, NamedImage, PackObserver, Platforms, copy_from_layout, layouts,
+    remember_source, sources,
+};
+use kiln_oci::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
+use kiln_registry::Client;
+use kiln_registry::{Observer, Secret, Stored};
+
+use crate::images;
+use crate::images::names_error;
+use crate::local_image;
+use crate::mend;
+use crate::origins;
+use crate::output::Listeners;
+use crate::output::destination;
+use crate::output::pack;
+use crate::output::push;
+use crate::stores::Stores;
+use crate::{Destination, Error, ImageOptions, LocalImage, PushAs};
+
+/// What a pull came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// What the name means now: an index, or a manifest.
+    pub digest: Sha256,
+    /// What the image runs on.
+    pub platform: Platform,
+    /// Whether the name meant something else here before, or nothing.
+    pub is_newer: bool,
+}
+
+/// Fetches an image with its layers and gives it its name.
+///
+/// # Errors
+/// When the registry does not have it or the network fails.
+pub fn pull(
+    stores: &Stores,
+    client: &Client,
+    name: &ImageRef,
+    platform: &Platform,
+    observer: Observer<'_>,
+) -> Result<Pulled, Error> {
+    let name = name.clone().with_default_tag();
+    let failed = |error: kiln_registry::Error| Error::registry(Some(&name), &error);
+    let pulled = client
+        .pull(&name, platform, &stores.blobs, observer)
+        .map_err(failed)?;
+    client
+        .fetch_blobs(&name, &pulled.layers, &stores.blobs, observer)
+        .map_err(failed)?;
+    let image = kiln_cache::read_image(&stores.blobs, pulled.manifest.digest)
+        .map_err(|error| Error::environment("cannot read a pulled image", &error))?;
+    origins::remember_origin(stores, &name, &image);
+    let platform = image.config.platform();
+    images::keep_foreign(stores, &LocalImage::single(image))?;
+    stores.settle()?;
+    if name.digest().is_some() {
+        return Ok(Pulled {
+            digest: pulled.top.digest,
+            platform,
+            is_newer: true,
+        });
+    }
+    stores.go_on()?;
+    // One that is damaged is made whole.
+    let before = stores.tags.get(&name).unwrap_or_default();
+    stores
+        .tags
+        .set(&name, pulled.manifest.digest)
+        .map_err(|e| names_error(&e))?;
+    Ok(Pulled {
+        digest: pulled.top.digest,
+        platform,
+        is_newer: before != Some(pulled.manifest.digest),
+    })
+}

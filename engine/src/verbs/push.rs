@@ -1,0 +1,66 @@
+//! From the local store to a registry.
+
+use kiln_exporter::{
+    LoadError, LoadSource, Loaded, NamedImage, PackObserver, Platforms, copy_from_layout, layouts,
+    remember_source, sources,
+};
+use kiln_oci::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
+use kiln_registry::Client;
+use kiln_registry::{Observer, Secret, Stored};
+
+use crate::images;
+use crate::images::names_error;
+use crate::local_image;
+use crate::mend;
+use crate::output::Listeners;
+use crate::output::destination;
+use crate::output::pack;
+use crate::output::push;
+use crate::stores::Stores;
+use crate::{Destination, Error, ImageOptions, LocalImage, PushAs};
+
+/// Pushes a local image under its name, or of an index the image for `platform`, and returns
+/// digest and length of what the tag means now. Tells `packing` of layers that have to be packed
+/// before they can be sent, and `amiss` what was damaged and is mended.
+///
+/// # Errors
+/// When there is no such image, or the registry does not take it.
+pub fn push(
+    stores: &Stores,
+    client: &Client,
+    name: &ImageRef,
+    platform: Option<&Platform>,
+    observer: Observer<'_>,
+    packing: PackObserver<'_>,
+    amiss: &dyn Fn(&str),
+) -> Result<(Sha256, u64), Error> {
+    let name = name.clone().with_default_tag();
+    let manifest = stores
+        .tags
+        .get(&name)
+        .map_err(|e| names_error(&e))?
+        .ok_or_else(|| {
+            Error::input(format!(
+                "An image does not exist locally with the tag: {}",
+                name.familiar_repository()
+            ))
+        })?;
+    let image = local_image::read(stores, manifest)?.narrowed(&name.familiar(), platform)?;
+    let options = ImageOptions::default();
+    let listeners = Listeners {
+        transfers: observer,
+        packing,
+        amiss,
+    };
+    let pushed = push::push_image(
+        stores,
+        client,
+        &name,
+        &image,
+        &options,
+        PushAs::Tags,
+        listeners,
+    )?;
+    let top = &pushed.root.descriptor;
+    Ok((top.digest, top.size_bytes))
+}

@@ -1,0 +1,72 @@
+//! From the local store into an archive.
+
+use kiln_exporter::{
+    LoadError, LoadSource, Loaded, NamedImage, PackObserver, Platforms, copy_from_layout, layouts,
+    remember_source, sources,
+};
+use kiln_oci::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
+use kiln_registry::Client;
+use kiln_registry::{Observer, Secret, Stored};
+
+use crate::images;
+use crate::images::names_error;
+use crate::local_image;
+use crate::mend;
+use crate::output::Listeners;
+use crate::output::destination;
+use crate::output::pack;
+use crate::output::push;
+use crate::stores::Stores;
+use crate::{Destination, Error, ImageOptions, LocalImage, PushAs};
+
+/// Writes images, or of indexes the images for `platform`, into one archive for `docker load`;
+/// it is an OCI layout too. `amiss` is told what was damaged and is mended.
+///
+/// # Errors
+/// When one of them is not here, or the archive cannot be written.
+pub fn save(
+    stores: &Stores,
+    client: &Client,
+    names: &[String],
+    platform: Option<&Platform>,
+    to: &Destination,
+    amiss: &dyn Fn(&str),
+) -> Result<(), Error> {
+    let mut images: Vec<(LocalImage, Vec<ImageRef>)> = Vec::new();
+    for text in names {
+        let (name, image) = images::find(stores, text)?;
+        let image = image.narrowed(text, platform)?;
+        let name = name.filter(|name| name.digest().is_none());
+        match images
+            .iter_mut()
+            .find(|(known, _)| known.id() == image.id())
+        {
+            Some((_, names)) => {
+                let new = name.filter(|name| !names.contains(name));
+                names.extend(new);
+            }
+            None => images.push((image, name.into_iter().collect())),
+        }
+    }
+    let make = || {
+        let images = images.iter();
+        let named = images.map(|(image, names)| {
+            pack::realise_here(
+                stores,
+                client,
+                image,
+                &ImageOptions::default(),
+                names.clone(),
+                &|_| (),
+            )
+        });
+        named.collect::<Result<Vec<NamedImage>, Error>>()
+    };
+    let listed = platform.cloned().unwrap_or_else(Platform::host);
+    mend::deliver(stores, amiss, make, |images| {
+        destination::write_to(stores, to, |out| {
+            kiln_exporter::write_archive(images, &listed, out)
+        })
+    })?;
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! Reading and hashing everything that is kept, and repairing what is damaged.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kiln_cache::{ActionKey, EvictionReason, Tombstones, Trash};
+use kiln_oci::{DiffId, Sha256, Sha256Reader, Timestamp};
+use kiln_runtime::Root;
+use kiln_snapshotter::overlay::{self, Support};
+use kiln_snapshotter::{LayerDamage, Whiteouts};
+use kiln_tree::LayerId;
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::containers;
+use crate::error::chain;
+use crate::images;
+use crate::local_image;
+use crate::storage::inventory;
+use crate::storage::damage::{self, Damage, DamagedThing, Outcome};
+use crate::stores::Stores;
+
+/// What happens to what is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// It is made again from what is whole, else discarded.
+    Attempt,
+    /// Nothing.
+    None,
+}
+
+/// What verifying came to.
+#[derive(Debug, Default)]
+pub struct Verification {
+    /// How many layers were read.
+    pub layers: usize,
+    /// How many blobs were read.
+    pub blobs: usize,
+    /// How many records were read.
+    pub records: usize,
+    /// What was damaged.
+    pub damage: Vec<Damage>,
+    /// Images and containers that lack something which is nowhere to be had.
+    pub lost: Vec<Lost>,
+}
+
+/// An image or container that cannot be used any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// `image app:latest`, `container 0123456789ab`.
+    pub name: String,
+    /// What it lacks.
+    pub what: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+impl Verification {
+    /// Says whether everything is whole, now.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let is_left = |damage: &Damage| damage.outcome == Outcome::Left;
+        self.lost.is_empty() && !self.damage.iter().any(is_left)
+    }
+}
+
+/// Reads and hashes all layers, blobs and records, and repairs what is damaged. `progress` is
+/// told how many of how many things were read.
+///
+/// # Errors
+/// When the state directory cannot be read or written.
+pub fn verify(
+    stores: &Stores,
+    repair: Repair,
+    turn: &dyn Fn(),
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Verification, Error> {
+    let failed = |error: io::Error| Error::environment("cannot read the state directory", &error);
+    let layers = stores.layers.list().map_err(failed)?;
+    let blobs: Vec<Sha256> = stores
+        .store
+        .spread_files("blobs/sha256")
+        .map_err(failed)?
+        .iter()
+        .filter_map(|(_, name)| Sha256::from_hex(name).ok())
+        .collect();
+    let records = stores.actions.list().map_err(failed)?;
+    let whiteouts = damage::whiteouts(stores).map_err(failed)?;
+    let (done, total) = (AtomicUsize::new(0), layers.len() + blobs.len());
+    let count = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+    kiln_threads::prepare_pool();
+    let of_blobs = blobs.par_iter().filter_map(|digest| {
+        let what = damage::damage_of_blob(stores, *digest);
+        count();
+        Some((DamagedThing::Blob(*digest), what?))
+    });
+    let mut found: Vec<(DamagedThing, String)> = of_blobs.collect();
+    let of_layers = layers.par_iter().filter_map(|id| {
+        let what = damage::damage_of_layer(stores, *id, whiteouts);
+        count();
+        Some((DamagedThing::Layer(*id), what?))
+    });
+    found.extend(of_layers.collect::<Vec<_>>());
+    let of_records = records
+        .iter()
+        .filter(|stored| stored.record.is_none())
+        .map(|stored| {
+            (
+                DamagedThing::Record(stored.key),
+                "it is no record".to_owned(),
+            )
+        });
+    found.extend(of_records);
+    let names = [&stores.tags, &stores.pins].into_iter();
+    found.extend(names.flat_map(|names| names.damaged()).map(|path| {
+        let what = "it does not hold a digest".to_owned();
+        (DamagedThing::Name(path), what)
+    }));
+    let mut damage: Vec<Damage> = found
+        .into_iter()
+        .map(|(thing, what)| Damage {
+            thing,
+            what,
+            outcome: Outcome::Left,
+        })
+        .collect();
+    if repair == Repair::Attempt && !damage.is_empty() {
+        let mut result = Ok(());
+        let act = || {
+            result = repair_all(stores, &mut damage, whiteouts);
+            Ok(())
+        };
+        stores
+            .store
+            .exclusively_at_last(turn, act)
+            .map_err(|error| Error::environment("cannot lock the state directory", &error))?;
+        result?;
+    }
+    Ok(Verification {
+        layers: layers.len(),
+        blobs: blobs.len(),
+        records: records.len(),
+        lost: lost(stores, &damage)?,
+        damage,
+    })
+}
+
+/// Repairs what can be repaired and discards the rest. The state directory is ours alone.
+fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::environment("cannot discard what is damaged", &error);
+    let trash = Trash::new(&stores.store);
+    // Blobs go first: layers are made again from those that stay.
+    for one in damage.iter_mut() {
+        let path = match &one.thing {
+            DamagedThing::Blob(digest) => stores.blobs.path(*digest),
+            DamagedThing::Name(path) => path.clone(),
+            DamagedThing::Layer(_) | DamagedThing::Record(_) => continue,
+        };
+        trash.discard(&path).map_err(failed)?;
+        one.outcome = Outcome::Discarded;
+    }
+    let mut gone = HashSet::new();
+    let mut evicted = BTreeSet::new();
+    for one in damage.iter_mut() {
+        match one.thing {
+            DamagedThing::Blob(_) | DamagedThing::Name(_) => {}
+            DamagedThing::Record(key) => {
+                evicted.insert(key);
+                one.outcome = Outcome::Discarded;
+            }
+            DamagedThing::Layer(id) => {
+                one.outcome = match damage::is_mended(stores, id, whiteouts, &trash) {
+                    true => Outcome::Repaired,
+                    false => {
+                        gone.insert(id);
+                        Outcome::Discarded
+                    }
+                };
+            }
+        }
+    }
+    for stored in stores.actions.list().map_err(failed)? {
+        let state = stored.record.map(|record| record.state).unwrap_or_default();
+        if state.layers.iter().any(|built| gone.contains(&built.layer)) {
+            evicted.insert(stored.key);
+        }
+    }
+    let buried = evicted.iter().map(|key| (*key, EvictionReason::Damage));
+    // A full disk has no room for reasons.
+    let _ = Tombstones::new(&stores.store).add(buried, Timestamp::now());
+    for key in &evicted {
+        stores.actions.remove(*key).map_err(failed)?;
+    }
+    if !gone.is_empty() {
+        // An image is not put together again without a look at its layers.
+        stores.assembled.retain(|_| false).map_err(failed)?;
+    }
+    for id in gone {
+        stores
+            .layers
+            .discard(id, &trash)
+            .map_err(|error| Error::environment("cannot discard what is damaged", &error))?;
+    }
+    Ok(())
+}
+
+/// Finds the images and containers that lack something. What was left damaged is as good as
+/// missing.
+fn lost(stores: &Stores, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
+    let bad: HashSet<DamagedThing> = damage
+        .iter()
+        .filter(|damage| damage.outcome == Outcome::Left)
+        .map(|damage| damage.thing.clone())
+        .collect();
+    let has_blob = |digest: Sha256| {
+        stores.blobs.contains(digest) && !bad.contains(&DamagedThing::Blob(digest))
+    };
+    let has_layer =
+        |id: LayerId| stores.layers.layer(id).is_some() && !bad.contains(&DamagedThing::Layer(id));
+    let has_diff = |diff_id: DiffId| {
+        diff_id == DiffId::EMPTY
+            || stores
+                .layers
+                .described_as(diff_id)
+                .is_some_and(|(id, _)| stores.layers.knows(id))
+            || stores
+                .layers
+                .by_diff_id(diff_id)
+                .is_some_and(|l| has_layer(l.id()))
+    };
+    let mut lost = Vec::new();
+    let names = images::names(stores)?;
+    for manifest in inventory::rooted_manifests(stores)? {
+        let name = names.iter().find(|named| named.manifest == manifest);
+        let name = name.map_or_else(|| manifest.to_string(), |named| named.name.familiar());
+        let what = match has_blob(manifest).then(|| local_image::read(stores, manifest)) {
+            None => Some("its manifest".to_owned()),
+            Some(Err(_)) => Some("its config".to_owned()),
+            Some(Ok(local)) => local
+                .images()
+                .iter()
+                .find(|image| !has_blob(image.id().0))
+                .map(|_| "its config".to_owned())
+                .or_else(|| {
+                    let mut layers = local.images().iter().flat_map(|image| image.layers());
+                    let missing = layers.find(|(diff_id, descriptor)| {
+                        !has_blob(descriptor.digest)
+                            && !has_diff(*diff_id)
+                            && kiln_exporter::sources(&stores.blobs, descriptor.digest).is_empty()
+                    });
+                    missing.map(|(diff_id, _)| format!("layer {diff_id}"))
+                }),
+        };
+        if let Some(what) = what {
+            lost.push(Lost {
+                advice: format!("build, pull or load {name} again"),
+                name: format!("image {name}"),
+                what,
+            });
+        }
+    }
+    for container in containers::containers(stores)?
+        .list()
+        .map_err(|error| containers::container_error(&error))?
+    {
+        let Ok(spec) = container.spec() else {
+            continue;
+        };
+        let Root::Layers { lowers, .. } = &spec.job.root else {
+            continue;
+        };
+        let missing = lowers.iter().find_map(|lower| {
+            let id: LayerId = lower.parent()?.file_name()?.to_str()?.parse().ok()?;
+            (!has_layer(id)).then_some(id)
+        });
+        if let Some(id) = missing {
+            let short = container.id().short();
+            lost.push(Lost {
+                name: format!("container {short}"),
+                what: format!("layer {id}"),
+                advice: format!("kiln rm {short}, and run its image again"),
+            });
+        }
+    }
+    lost.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(lost)
+}
