@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -22,6 +22,21 @@ struct Wish {
     is_asked: AtomicBool,
     /// Readable once asked. Made when the first thread wants to wait for it.
     event: OnceLock<OwnedFd>,
+    /// The wishes of parts of the work.
+    parts: Mutex<Vec<Weak<Self>>>,
+}
+
+impl Wish {
+    fn ask(&self) {
+        self.is_asked.store(true, Ordering::SeqCst);
+        if let Some(event) = self.event.get() {
+            wake(event);
+        }
+        let parts = std::mem::take(&mut *self.parts.lock().unwrap_or_else(PoisonError::into_inner));
+        for part in parts.iter().filter_map(Weak::upgrade) {
+            part.ask();
+        }
+    }
 }
 
 /// What work fails with that was asked to stop.
@@ -32,16 +47,28 @@ pub struct Stopped;
 impl Stop {
     /// Asks everybody who shares the wish to stop.
     pub fn ask(&self) {
-        self.0.is_asked.store(true, Ordering::SeqCst);
-        if let Some(event) = self.0.event.get() {
-            wake(event);
+        self.0.ask();
+    }
+
+    /// Returns the wish of a part of the work: asked with the whole, and also on its own.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        let part = Self::default();
+        let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.retain(|part| part.strong_count() > 0);
+        parts.push(Arc::downgrade(&part.0));
+        drop(parts);
+        // Somebody who asked before it was listed has not asked it.
+        if self.is_asked() {
+            part.ask();
         }
+        part
     }
 
     /// Says whether somebody asked.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        self.0.is_asked.load(Ordering::Relaxed)
+        self.0.is_asked.load(Ordering::SeqCst)
     }
 
     /// Fails if somebody asked.
@@ -65,7 +92,7 @@ impl Stop {
         }
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let event = self.0.event.get_or_init(|| event);
-        // Whoever asked before it was there has written nothing into it.
+        // Somebody who asked before it was there has written nothing into it.
         if self.0.is_asked.load(Ordering::SeqCst) {
             wake(event);
         }
@@ -141,6 +168,18 @@ mod tests {
             stop.ask();
             assert!(is_readable(stop) && is_readable(&stop.clone()));
         }
+    }
+
+    #[test]
+    fn a_part_stops_alone_and_with_the_whole() {
+        let whole = Stop::default();
+        let (first, second) = (whole.part(), whole.part());
+        first.ask();
+        assert!(is_readable(&first) && !second.is_asked() && !whole.is_asked());
+        assert!(!is_readable(&second));
+        whole.ask();
+        assert!(is_readable(&second) && is_readable(&second.part()));
+        assert!(is_readable(&whole.part()));
     }
 
     #[test]
