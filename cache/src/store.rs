@@ -108,6 +108,7 @@ impl Store {
             take_over(&root, &lock).map_err(failed(&root))?;
         }
         lock.lock_shared().map_err(failed(&root))?;
+        tracing::debug!(root = %root.display(), "the state directory is open");
         let work = WorkRoot::new(&root);
         Ok(Self {
             shared: Arc::new(Shared {

@@ -29,8 +29,27 @@ pub(crate) struct Cli {
     #[arg(short, long)]
     pub(crate) version: bool,
 
+    /// Log what is done to standard error; KILN_LOG says in more detail what
+    #[arg(short = 'D', long)]
+    pub(crate) debug: bool,
+
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+impl Cli {
+    /// Says whether debugging is asked for, before the command or, as buildx has it, behind `build`.
+    pub(crate) fn is_debug(&self) -> bool {
+        let build = match &self.command {
+            Some(
+                Command::Build(build)
+                | Command::Image(ImageCommand::Build(build))
+                | Command::Builder(BuilderCommand::Build(build)),
+            ) => build.is_debug(),
+            _ => false,
+        };
+        self.debug || build
+    }
 }
 
 /// Every command.

@@ -30,7 +30,7 @@ use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome, exit_of};
 use crate::progress::{Book, Display, Mode, Palette, Settings};
 use crate::terminal;
-use crate::{interrupt, session};
+use crate::{interrupt, logging, session};
 
 /// Lines of a failed step's output that are repeated where all of it has been shown already.
 const REPEATED_LINES: usize = 10;
@@ -187,7 +187,8 @@ fn mode(arguments: &BuildArguments, environment: &Environment) -> Result<Mode, F
     }
     let is_terminal = terminal::stderr_is_terminal();
     Ok(match choice {
-        ProgressChoice::Auto if is_terminal => Mode::Terminal,
+        // A log and a picture would overwrite each other.
+        ProgressChoice::Auto if is_terminal && !logging::is_on() => Mode::Terminal,
         ProgressChoice::Auto | ProgressChoice::Plain => Mode::Plain,
         ProgressChoice::Tty if is_terminal => Mode::Terminal,
         ProgressChoice::Tty => {

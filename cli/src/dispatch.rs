@@ -9,8 +9,8 @@ use crate::builds::build;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::{
-    arguments, cache, completion, containers, history, images, info, inspect, login, man, ship,
-    system, terminal, version, why,
+    arguments, cache, completion, containers, history, images, info, inspect, logging, login, man,
+    ship, system, terminal, version, why,
 };
 
 /// Runs a command to its end.
@@ -19,6 +19,9 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
         return end("Error", version::short());
     }
     let environment = Environment::of_this_process();
+    if let Err(failure) = logging::start(cli.is_debug(), &environment) {
+        return plain_end(Err(failure));
+    }
     match cli.command {
         Some(command) => one(command, &environment),
         None => {

@@ -9,6 +9,7 @@ mod environment; // variables, and what they mean
 mod failure; // how a command ends
 mod interrupt; // Ctrl-C
 mod later; // flags to come
+mod logging; // -D, KILN_LOG
 mod session; // namespaces and the engine
 mod usage; // command lines that are not understood
 

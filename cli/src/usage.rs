@@ -15,6 +15,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     if let Some(command) = parse_alone(arguments) {
         return Ok(Cli {
             version: false,
+            debug: false,
             command: Some(command),
         });
     }

@@ -110,6 +110,13 @@ impl Credentials {
         domain: &str,
         repository: &str,
     ) -> Result<Option<Credential>, CredentialError> {
+        let found = self.find(domain, repository);
+        let is_found = matches!(found, Ok(Some(_)));
+        tracing::debug!(domain, repository, is_found, "looked for credentials");
+        found
+    }
+
+    fn find(&self, domain: &str, repository: &str) -> Result<Option<Credential>, CredentialError> {
         let domain = registry_domain(domain);
         if let Some(inline) = &self.inline {
             let file = AuthFile::parse(inline.expose().as_bytes(), "DOCKER_AUTH_CONFIG")?;

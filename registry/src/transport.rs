@@ -130,6 +130,7 @@ impl Transport {
         self.cancel.check()?;
         let url = request.url;
         let extent = request.extent;
+        tracing::debug!(method = %request.method, url = %Shown(&url), "request");
         let client = self.client(trust, &url)?;
         let mut builder = client
             .request(request.method, url.clone())
@@ -194,7 +195,10 @@ impl Transport {
         url: Url,
         chunks: mpsc::Receiver<Result<bytes::Bytes, TransportError>>,
     ) -> Result<Answer, Error> {
-        let (status, headers) = outcome?;
+        let (status, headers) = outcome.inspect_err(|error| {
+            tracing::debug!(url = %Shown(&url), %error, "no answer");
+        })?;
+        tracing::debug!(status = status.as_u16(), url = %Shown(&url), "answer");
         Ok(Answer {
             status,
             headers,

@@ -94,6 +94,11 @@ enum Syncs {
 }
 
 fn mount_with(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
+    tracing::debug!(
+        lowers = spec.lowers.len(),
+        upper = ?spec.upper_and_work.as_ref().map(|(upper, _)| upper),
+        "mounting layers"
+    );
     if spec.lowers.len() > MOST_LOWERS {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, TooManyLayers));
     }

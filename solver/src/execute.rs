@@ -59,6 +59,7 @@ pub(crate) fn execute(
         && is_proven
         && let Some(record) = look_up(deps, &[keys.recipe])
     {
+        tracing::debug!(step = inputs.step.label(), "found by its recipe");
         return Ok(outcome(record.state, Way::Found));
     }
     let sources = Sources::new(deps, &inputs.sources)?;
@@ -68,6 +69,7 @@ pub(crate) fn execute(
         && let Some(mut record) = look_up(deps, &evidence)
         && let Some(layer) = record.state.layers.last().copied()
     {
+        tracing::debug!(step = inputs.step.label(), ?evidence, "found by evidence");
         let state = inputs.parent.with(layer);
         record.state = state.clone();
         record.receipt = receipt(&inputs.step.op, content);
@@ -76,6 +78,12 @@ pub(crate) fn execute(
         }
         return Ok(outcome(state, Way::Found));
     }
+    tracing::debug!(
+        step = inputs.step.label(),
+        ?evidence,
+        may_reuse,
+        "not found, made"
+    );
     let slots = slots(&inputs.step.op, keys.weak, &deps.definition.context);
     let mut fidelity = Fidelity::Exact;
     let layer = match &inputs.step.op {

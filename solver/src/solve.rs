@@ -181,6 +181,15 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
     let keys = keys(graph, |id| facts.content[id.index()]);
     let anew = deps.reuse.made_anew(graph);
     let probe = Probe::new(graph, targets, &keys, &anew, deps);
+    for (id, step) in graph.steps() {
+        tracing::debug!(
+            step = step.label(),
+            recipe = %keys[id.index()].recipe,
+            is_found = probe.known[id.index()].is_some(),
+            is_needed = probe.needed[id.index()],
+            "step"
+        );
+    }
     let mut fates = vec![Fate::NotNeeded; graph.len()];
     let nothing_runs = !probe.needed.contains(&true);
     for (id, step) in graph.steps() {

@@ -314,6 +314,11 @@ impl BuildArguments {
         ignored
     }
 
+    /// Says whether `-D` stands behind `build`, as buildx has it.
+    pub(crate) fn is_debug(&self) -> bool {
+        self.accepted.debug
+    }
+
     /// Says whether nothing but the image's id is to be printed.
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet || self.progress == Some(ProgressChoice::Quiet)

@@ -20,6 +20,7 @@ mod git; // ADD of repositories
 mod images; // lists, names, templates
 mod inspect; // templates, and what is empty
 mod interruptions; // Ctrl-C, wherever it comes
+mod logging; // what -D and KILN_LOG show
 mod login; // passwords
 mod mistakes; // and what to do next
 mod overlayfs; // a state directory in a container

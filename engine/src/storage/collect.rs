@@ -164,6 +164,12 @@ fn prune_alone(
         .collect();
     let gone = evict(&mut inventory.ledger, &candidates, &demand, now);
     sweep(stores, &inventory, &gone, now)?;
+    tracing::debug!(
+        command = request.command,
+        entries = inventory.entries.len(),
+        gone = gone.len(),
+        "collected"
+    );
     Ok(Pruned {
         entries: gone
             .iter()

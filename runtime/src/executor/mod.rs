@@ -129,6 +129,10 @@ impl LocalExecutor {
 
 impl Executor for LocalExecutor {
     fn run(&self, job: &Job, output: &mut dyn Output, stop: &Stop) -> Result<Outcome, ExecError> {
-        supervise::supervise(self.start(job)?, output, stop)
+        let outcome = supervise::supervise(self.start(job)?, output, stop);
+        if let Ok(outcome) = &outcome {
+            tracing::debug!(end = ?outcome.end, "a sandbox ended");
+        }
+        outcome
     }
 }

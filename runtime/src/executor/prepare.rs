@@ -47,6 +47,8 @@ pub(super) fn start(
     beginning: Beginning,
 ) -> Result<Running, ExecError> {
     let program = job.process.argv.first().ok_or(ExecError::NoCommand)?;
+    // Neither arguments nor variables: people pass secrets by them.
+    tracing::debug!(program, mounts = job.mounts.len(), network = ?job.network, "a sandbox starts");
     let mounts = mounts_in_order(job);
     let identity = identity(surroundings, job)?;
     let given = given_devices(job)?;

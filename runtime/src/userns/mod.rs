@@ -177,6 +177,12 @@ pub enum UsernsError {
 /// A step failed after which there is no way back. That there can be no namespaces is no error:
 /// much of kiln works without.
 pub fn enter(options: &Options) -> Result<Rung, UsernsError> {
+    let reached = enter_as_far_as_possible(options);
+    tracing::debug!(?reached, "namespaces of kiln itself");
+    reached
+}
+
+fn enter_as_far_as_possible(options: &Options) -> Result<Rung, UsernsError> {
     if may_mount() {
         match sys::unshare(UnshareFlags::NEWNS) {
             Ok(()) => {

@@ -51,6 +51,15 @@ pub struct Step {
 }
 
 impl Step {
+    /// Returns what a log may show of the name: the stage, the number and the instruction. What
+    /// follows has the values of arguments in it, and people pass secrets by those.
+    pub(crate) fn label(&self) -> &str {
+        let place = self.name.find("] ").map_or(0, |end| end + "] ".len());
+        let rest = &self.name[place..];
+        let word = rest.find(' ').unwrap_or(rest.len());
+        &self.name[..place + word]
+    }
+
     /// Returns all stages that it belongs to.
     pub fn stages(&self) -> impl Iterator<Item = &str> {
         let others = self.shared_with.iter().map(String::as_str);
