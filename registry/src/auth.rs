@@ -14,11 +14,10 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_A
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
-use crate::Error;
 use crate::challenge::{Bearer, Challenge, choose};
-use crate::credentials::Credential;
+use crate::credential::Credential;
 use crate::endpoint::{Endpoint, Security};
-use crate::error::authority;
+use crate::error::{Error, authority};
 use crate::exchange::{Call, Courier, Errand, HostState, Payload, Repeat, sensitive};
 use crate::notice::Notice;
 use crate::origin::{Downgrade, may_see_credential};

@@ -9,7 +9,8 @@ use kiln_cache::Blobs;
 use kiln_oci::{Descriptor, ImageRef, Platform};
 
 use crate::blob::BlobReader;
-use crate::credentials::{Credential, Credentials, Stored};
+use crate::credential::{Credential, Stored};
+use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::exchange::Courier;
 use crate::fetch::{FetchOptions, Fetched};

@@ -11,17 +11,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
 
 use crate::auth_file::AuthFile;
-use crate::helper::{Helper, HelperError};
+use crate::credential::{Credential, CredentialError, Stored};
+use crate::helper::Helper;
+use crate::registry_key::{registry_domain, server_key};
 use crate::secret::Secret;
-
-/// The key under which Docker files Docker Hub's credentials.
-pub(crate) const HUB_KEY: &str = "https://index.docker.io/v1/";
-/// Names that all mean Docker Hub.
-const HUB_NAMES: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
 /// Where credentials are kept. The default knows none.
 #[derive(Clone, Debug, Default)]
@@ -34,68 +30,6 @@ pub struct Credentials {
     pub auth_files: Vec<PathBuf>,
     /// Where credential helpers are looked for, separated by colons; none leaves it to the system.
     pub search_path: Option<OsString>,
-}
-
-/// What proves who we are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credential {
-    /// A user name with a password or access token.
-    Password {
-        /// The account.
-        username: String,
-        /// Its password.
-        password: Secret,
-    },
-    /// A refresh token, exchanged for access tokens.
-    Identity(Secret),
-    /// An access token, sent as it is.
-    Token(Secret),
-}
-
-/// Where `login` put a password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stored {
-    /// In the care of the helper of this name.
-    Helper(String),
-    /// In this file, encoded but not encrypted.
-    File(PathBuf),
-}
-
-/// Why credentials cannot be read or stored.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialError {
-    /// The file cannot be read.
-    #[error("cannot read credentials in {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The file cannot be replaced.
-    #[error("cannot write credentials to {path}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The text is not a configuration. Says where, but not what: it may be a password.
-    #[error("credentials in {place} are not valid, line {line} column {column}")]
-    Syntax {
-        /// The file, or the name of the inline configuration.
-        place: String,
-        /// Counted from 1.
-        line: usize,
-        /// Counted from 1.
-        column: usize,
-    },
-    /// There is no directory to write to.
-    #[error("no directory for credentials is known")]
-    Nowhere,
-    /// A helper failed.
-    #[error(transparent)]
-    Helper(#[from] HelperError),
 }
 
 impl Credentials {
@@ -206,34 +140,5 @@ impl Credentials {
             name,
             search_path: self.search_path.as_deref(),
         }
-    }
-}
-
-/// Returns the registry that a server's name or URL means, in the form image names use.
-///
-/// `https://ghcr.io/v2/` is `ghcr.io`; nothing, and all names of Docker Hub, are `docker.io`.
-#[must_use]
-pub fn registry_domain(server: &str) -> String {
-    let host = host_of_key(server);
-    match host.is_empty() || HUB_NAMES.contains(&host) {
-        true => "docker.io".to_owned(),
-        false => host.to_owned(),
-    }
-}
-
-/// Returns the host and port of a key that may be a URL or a repository.
-pub(crate) fn host_of_key(key: &str) -> &str {
-    let rest = key
-        .strip_prefix("https://")
-        .or_else(|| key.strip_prefix("http://"))
-        .unwrap_or(key);
-    rest.split('/').next().unwrap_or(rest)
-}
-
-/// Returns the name under which helpers and `auths` know a registry.
-pub(crate) fn server_key(domain: &str) -> &str {
-    match domain {
-        "docker.io" => HUB_KEY,
-        other => other,
     }
 }

@@ -3,13 +3,13 @@
 //! No message holds a secret: URLs lose their query (pre-signed ones carry a signature there), and
 //! passwords and tokens are never formatted.
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 use kiln_cache::BlobError;
 use kiln_oci::ImageRef;
 
-use crate::credentials::CredentialError;
+use crate::credential::CredentialError;
+use crate::credentials::Credentials;
 use crate::manifest::ManifestError;
 use crate::refusal::Refusal;
 

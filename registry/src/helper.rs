@@ -10,38 +10,11 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use crate::credentials::Credential;
+use crate::credential::{Credential, HelperError};
 use crate::secret::Secret;
 
 /// The user name that marks a secret as an identity token.
 const TOKEN_USER: &str = "<token>";
-
-/// Why a helper could not help.
-#[derive(Debug, thiserror::Error)]
-pub enum HelperError {
-    /// The program does not exist.
-    #[error("credential helper {0} is not installed")]
-    Missing(String),
-    /// The program could not be run.
-    #[error("credential helper {program} cannot be run")]
-    Run {
-        /// The program's name.
-        program: String,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The program said no.
-    #[error("credential helper {program}: {message}")]
-    Failed {
-        /// The program's name.
-        program: String,
-        /// Its words.
-        message: String,
-    },
-    /// The program's output is not what the protocol asks for.
-    #[error("credential helper {0} gave an answer that is not understood")]
-    Answer(String),
-}
 
 /// A helper by its short name.
 pub(crate) struct Helper<'a> {
@@ -51,7 +24,7 @@ pub(crate) struct Helper<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Found {
+struct HelperAnswer {
     #[serde(default)]
     username: String,
     #[serde(default)]
@@ -60,7 +33,7 @@ struct Found {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Entry<'a> {
+struct HelperInput<'a> {
     #[serde(rename = "ServerURL")]
     server_url: &'a str,
     username: &'a str,
@@ -73,7 +46,7 @@ impl Helper<'_> {
         let Some(output) = self.run("get", server.as_bytes())? else {
             return Ok(None);
         };
-        let found: Found =
+        let found: HelperAnswer =
             serde_json::from_slice(&output).map_err(|_| HelperError::Answer(self.program()))?;
         let secret = Secret::new(found.secret);
         Ok(match (found.username.as_str(), secret.expose()) {
@@ -92,7 +65,7 @@ impl Helper<'_> {
         username: &str,
         password: &Secret,
     ) -> Result<(), HelperError> {
-        let entry = Entry {
+        let entry = HelperInput {
             server_url: server,
             username,
             secret: password.expose(),
@@ -147,10 +120,10 @@ impl Helper<'_> {
             return Ok(Some(output.stdout));
         }
         let message = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        match message.contains("credentials not found") {
-            true => Ok(None),
-            false => Err(HelperError::Failed { program, message }),
+        if message.contains("credentials not found") {
+            return Ok(None);
         }
+        Err(HelperError::Failed { program, message })
     }
 
     fn find(&self, program: &str) -> OsString {

@@ -21,9 +21,11 @@ mod manifest; // why a manifest cannot be used
 mod parallel; // several transfers at once
 
 mod auth_file; // config.json and auth.json
-mod credentials; // who we are, and to whom
+mod credential; // what proves who the user is
+mod credentials; // finding and keeping it
 mod helper; // programs that keep passwords
 mod registries_conf; // where repositories really are
+mod registry_key; // names under which credentials are kept
 mod secret; // text that must not be seen
 
 mod auth; // proving who we are
@@ -46,10 +48,10 @@ mod trust; // certificates
 
 pub use blob::BlobReader;
 pub use client::{Client, ClientOptions};
-pub use credentials::{Credential, CredentialError, Credentials, Stored, registry_domain};
+pub use credential::{Credential, CredentialError, HelperError, Stored};
+pub use credentials::Credentials;
 pub use error::{Error, ErrorClass, TransportError, TransportKind};
 pub use fetch::{Download, FetchOptions, Fetched};
-pub use helper::HelperError;
 pub use manifest::ManifestError;
 pub use notice::{Event, Notice, Observer, Step};
 pub use proxy::Proxies;
@@ -57,6 +59,7 @@ pub use pull::PulledImage;
 pub use push::{BlobSource, OpenBlob, PushBlob, PushImage, PushManifest};
 pub use refusal::{Action, Refusal};
 pub use registries_conf::{RegistriesConf, RegistriesConfError};
+pub use registry_key::registry_domain;
 pub use resolve::Resolved;
 pub use retry::RetryPolicy;
 pub use secret::Secret;

@@ -2,13 +2,14 @@
 
 use reqwest::{Method, StatusCode};
 
-use crate::Error;
 use crate::auth::HostAuth;
-use crate::credentials::{Credential, Stored, registry_domain};
+use crate::credential::{Credential, Stored};
 use crate::endpoint::Endpoint;
+use crate::error::Error;
 use crate::exchange::{Call, Courier, HostState};
 use crate::refusal::{Action, Refusal};
 use crate::registries_conf::Place;
+use crate::registry_key::registry_domain;
 use crate::scope::Scopes;
 use crate::secret::Secret;
 
