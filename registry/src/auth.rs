@@ -14,18 +14,19 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_A
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
+use crate::answer::Answer;
 use crate::challenge::{Bearer, Challenge, choose};
 use crate::credential::Credential;
 use crate::endpoint::{Endpoint, Security};
-use crate::error::{Error, authority};
+use crate::error::Error;
 use crate::exchange::{Call, Courier, Errand, HostState, Payload, Repeat, sensitive};
 use crate::notice::Notice;
 use crate::origin::{Downgrade, may_see_credential};
-use crate::refusal::{Action, Refusal};
+use crate::refusal::Action;
 use crate::scope::Scopes;
 use crate::secret::Secret;
-use crate::stream::Answer;
 use crate::transport::Extent;
+use crate::url_text::authority;
 
 /// What token servers are told we are.
 const CLIENT_ID: &str = "kiln";
@@ -359,7 +360,7 @@ struct TokenAnswer {
 
 fn read_token(mut answer: Answer, bearer: &Bearer, scopes: &Scopes) -> Result<Token, Error> {
     if answer.status != StatusCode::OK {
-        return Err(Refusal::read(answer, Action::Token).into());
+        return Err(answer.into_refusal(Action::Token).into());
     }
     let host = authority(&answer.url);
     let body = answer.body.read_up_to(LONGEST_TOKEN_ANSWER)?;

@@ -9,18 +9,20 @@ use kiln_oci::{Descriptor, ImageRef, Sha256, Sha256Reader};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Url};
 
+use crate::answer::{Answer, AnswerBody};
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorClass, authority};
+use crate::error::Error;
+use crate::error_class::ErrorClass;
 use crate::exchange::{Call, Courier, Errand, Payload, Repeat};
 use crate::notice::{Event, Observer, Step};
 use crate::origin::Downgrade;
 use crate::parallel::{Stop, for_each};
-use crate::refusal::{Action, Refusal};
+use crate::refusal::Action;
 use crate::registries_conf::Asked;
 use crate::resume::{Setbacks, begins_at, range_from};
 use crate::scope::Scopes;
-use crate::stream::{Answer, AnswerBody};
 use crate::transport::Extent;
+use crate::url_text::authority;
 
 /// Bytes.
 const BUFFER: usize = 128 << 10;
@@ -211,7 +213,7 @@ impl Origin {
             Self::Registry(endpoint) => Action::Pull(endpoint.familiar()),
             Self::Elsewhere(url) => Action::Fetch(authority(url)),
         };
-        Refusal::read(answer, action).into()
+        answer.into_refusal(action).into()
     }
 }
 

@@ -22,7 +22,8 @@ use crate::registries_conf::RegistriesConf;
 use crate::resolve::Resolved;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
-use crate::transport::{Transport, TransportOptions};
+use crate::transport::Transport;
+use crate::transport_options::TransportOptions;
 
 /// Blobs that one call downloads or uploads at once. BuildKit has four connections to a registry;
 /// Docker takes three down and five up.

@@ -3,13 +3,14 @@
 //! No message holds a secret: URLs lose their query (pre-signed ones carry a signature there), and
 //! passwords and tokens are never formatted.
 
-use std::{fmt, io};
+use std::io;
 
 use kiln_cache::BlobError;
 use kiln_oci::ImageRef;
 
 use crate::credential::CredentialError;
-use crate::credentials::Credentials;
+use crate::error_class::ErrorClass;
+use crate::failure::{TransportError, TransportKind};
 use crate::manifest::ManifestError;
 use crate::refusal::Refusal;
 
@@ -78,35 +79,6 @@ fn mirror_list(mirrors: &[(String, Error)]) -> String {
         .iter()
         .map(|(mirror, error)| format!("; mirror {mirror}: {error}"))
         .collect()
-}
-
-/// What a caller can do about an [`Error`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
-    /// The name does not exist there.
-    NotFound,
-    /// Credentials are missing, wrong or not sufficient.
-    Unauthorized,
-    /// Too many requests; later may work.
-    RateLimited,
-    /// The index has nothing for the platform asked for.
-    NoPlatform,
-    /// The network or the name service failed.
-    Network,
-    /// The server's certificate or the TLS handshake was refused.
-    Tls,
-    /// The server failed or does not follow the protocol.
-    Server,
-    /// Bytes do not match their digest.
-    Integrity,
-    /// What the registry holds is not an image that kiln can use.
-    Unusable,
-    /// The user's configuration forbids it or is wrong.
-    Configuration,
-    /// Reading or writing a local file failed.
-    Local,
-    /// The client was cancelled.
-    Cancelled,
 }
 
 impl Error {
@@ -210,55 +182,5 @@ impl Error {
     /// Says whether the server could not be talked to at all.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Transport(_))
-    }
-}
-
-/// Why no answer, or only half of one, came.
-#[derive(Debug, thiserror::Error)]
-#[error("{place}: {reason}")]
-pub struct TransportError {
-    /// At which stage it failed.
-    pub kind: TransportKind,
-    /// Scheme, host and path of the request.
-    pub place: String,
-    /// The system's or the TLS library's words.
-    pub reason: String,
-}
-
-/// Stages of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TransportKind {
-    /// The host's name could not be resolved.
-    Name,
-    /// No connection.
-    Connect,
-    /// No TLS session.
-    Tls,
-    /// The server answered, and not in TLS.
-    NoTls,
-    /// Nothing happened for too long.
-    Timeout,
-    /// The connection broke.
-    Interrupted,
-    /// The request could not be made: an unusable URL, proxy or certificate.
-    Invalid,
-}
-
-/// Scheme, host and path of a URL: what may be shown.
-pub(crate) struct Shown<'a>(pub(crate) &'a reqwest::Url);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.0.scheme(), authority(self.0))?;
-        f.write_str(self.0.path())
-    }
-}
-
-/// Returns host and port of a URL.
-pub(crate) fn authority(url: &reqwest::Url) -> String {
-    let host = url.host_str().unwrap_or("");
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
     }
 }

@@ -13,19 +13,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 
-use crate::Error;
+use crate::answer::Answer;
 use crate::auth::{HostAuth, Proof};
 use crate::credentials::Credentials;
 use crate::endpoint::{Endpoint, Security, Way, ways};
-use crate::error::{TransportError, TransportKind, authority};
+use crate::error::Error;
+use crate::failure::{TransportError, TransportKind};
 use crate::notice::Notice;
 use crate::origin::{Along, Downgrade, is_home, leads_to, onward, same_origin};
 use crate::registries_conf::RegistriesConf;
 use crate::retry::{RetryPolicy, retry_after};
 use crate::scope::Scopes;
-use crate::stream::Answer;
 use crate::transport::{Body, Extent, Request, Transport};
 use crate::trust::{Trust, certificate_directory};
+use crate::url_text::authority;
 
 /// As many as browsers and curl allow, roughly.
 const MOST_REDIRECTS: usize = 10;

@@ -1,11 +1,43 @@
-//! Failures of the HTTP library, in words for people.
+//! Why no answer came: failures of the HTTP library, in words for people.
 
 use std::error::Error as _;
 use std::io;
+use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::error::{Shown, TransportError, TransportKind, authority};
+use crate::url_text::{Shown, authority};
+
+/// Why no answer, or only half of one, came.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {reason}")]
+pub struct TransportError {
+    /// At which stage it failed.
+    pub kind: TransportKind,
+    /// Scheme, host and path of the request.
+    pub place: String,
+    /// The system's or the TLS library's words.
+    pub reason: String,
+}
+
+/// Stages of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransportKind {
+    /// The host's name could not be resolved.
+    Name,
+    /// No connection.
+    Connect,
+    /// No TLS session.
+    Tls,
+    /// The server answered, and not in TLS.
+    NoTls,
+    /// Nothing happened for too long.
+    Timeout,
+    /// The connection broke.
+    Interrupted,
+    /// The request could not be made: an unusable URL, proxy or certificate.
+    Invalid,
+}
 
 /// Says why a request to `url` failed.
 pub(crate) fn transport_error(error: &reqwest::Error, url: &Url) -> TransportError {
@@ -68,6 +100,27 @@ pub(crate) fn transport_error(error: &reqwest::Error, url: &Url) -> TransportErr
         kind,
         place: Shown(url).to_string(),
         reason,
+    }
+}
+
+pub(crate) fn timed_out(url: &Url, reason: String) -> TransportError {
+    TransportError {
+        kind: TransportKind::Timeout,
+        place: Shown(url).to_string(),
+        reason,
+    }
+}
+
+pub(crate) fn no_data(limit: Duration) -> String {
+    format!("no data for {} s", limit.as_secs_f32())
+}
+
+/// The error of a request that the network thread let go of without a word.
+pub(crate) fn dropped(place: &str) -> TransportError {
+    TransportError {
+        kind: TransportKind::Interrupted,
+        place: place.to_owned(),
+        reason: "the request was dropped".to_owned(),
     }
 }
 

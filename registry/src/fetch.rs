@@ -15,15 +15,16 @@ use reqwest::header::{
 };
 use reqwest::{Method, Url};
 
-use crate::Error;
-use crate::error::{Shown, TransportError, TransportKind, authority};
+use crate::answer::{Answer, AnswerBody};
+use crate::error::Error;
 use crate::exchange::{Courier, Errand, Payload, Repeat, sensitive};
+use crate::failure::{TransportError, TransportKind};
 use crate::origin::Downgrade;
-use crate::refusal::{Action, Refusal};
+use crate::refusal::Action;
 use crate::resume::{Setbacks, begins_at, range_from};
 use crate::secret::Secret;
-use crate::stream::{Answer, AnswerBody};
 use crate::transport::Extent;
+use crate::url_text::{Shown, authority};
 
 /// What is known beforehand about a URL. The default knows nothing.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +91,9 @@ impl Source {
     }
 
     fn refused(&self, answer: Answer) -> Error {
-        Refusal::read(answer, Action::Fetch(Shown(&self.url).to_string())).into()
+        answer
+            .into_refusal(Action::Fetch(Shown(&self.url).to_string()))
+            .into()
     }
 }
 

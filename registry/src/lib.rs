@@ -6,6 +6,7 @@
 
 mod client; // the face
 mod error; // what can go wrong
+mod error_class; // what a caller can do about it
 mod failure; // how a connection fails
 mod notice; // what happens along the way
 
@@ -33,24 +34,29 @@ mod challenge; // what servers want to see
 mod endpoint; // hosts, schemes, ways to talk to them
 mod exchange; // one question and everything until its answer
 mod origin; // what may be sent where
-mod refusal; // answers that say no
+mod refusal; // why a server says no
 mod resume; // going on where a connection broke
 mod retry; // patience
 mod route; // mirrors before the registry itself
 mod scope; // what tokens are good for
 
+mod answer; // answers and their bodies between the threads
 mod cancel; // a flag that wakes sleepers
 mod look_up; // the addresses behind names
 mod proxy; // whom to reach by a detour
-mod stream; // bytes between the threads
 mod transport; // the one asynchronous place
+mod transport_options; // how connections are made
 mod trust; // certificates
+mod upload; // bodies of requests between the threads
+mod url_text; // what of a URL may be shown
 
 pub use blob::BlobReader;
 pub use client::{Client, ClientOptions};
 pub use credential::{Credential, CredentialError, HelperError, Stored};
 pub use credentials::Credentials;
-pub use error::{Error, ErrorClass, TransportError, TransportKind};
+pub use error::Error;
+pub use error_class::ErrorClass;
+pub use failure::{TransportError, TransportKind};
 pub use fetch::{Download, FetchOptions, Fetched};
 pub use manifest::ManifestError;
 pub use notice::{Event, Notice, Observer, Step};

@@ -7,7 +7,7 @@ use crate::credential::{Credential, Stored};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::exchange::{Call, Courier, HostState};
-use crate::refusal::{Action, Refusal};
+use crate::refusal::Action;
 use crate::registries_conf::Place;
 use crate::registry_key::registry_domain;
 use crate::scope::Scopes;
@@ -43,7 +43,7 @@ impl Courier {
         })?;
         match answer.status {
             StatusCode::OK => Ok(()),
-            _ => Err(Refusal::read(answer, Action::Login).into()),
+            _ => Err(answer.into_refusal(Action::Login).into()),
         }
     }
 

@@ -18,9 +18,9 @@
 
 use reqwest::Url;
 
-use crate::Error;
 use crate::endpoint::{Endpoint, Security};
-use crate::error::authority;
+use crate::error::Error;
+use crate::url_text::authority;
 
 /// Whether an answer may come in the clear although TLS was asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crate::Error;
+use crate::error::Error;
 
 /// Says to those still working that another one failed.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use kiln_oci::{
     Descriptor, Document, ImageRef, LARGEST_CONFIG, LARGEST_MANIFEST, Platform, SelectError, select,
 };
 
-use crate::Error;
+use crate::error::Error;
 use crate::exchange::Courier;
 use crate::manifest::ManifestError;
 use crate::notice::Observer;

@@ -14,16 +14,16 @@ use kiln_oci::{Descriptor, ImageRef, MediaKind, Sha256};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Url};
 
-use crate::Error;
+use crate::answer::Answer;
 use crate::endpoint::{Endpoint, Security};
-use crate::error::authority;
+use crate::error::Error;
 use crate::exchange::{Call, Courier, Payload, Repeat, Target, location_of};
 use crate::notice::{Event, Notice, Observer, Step};
 use crate::origin::leaves_tls;
 use crate::parallel::{Stop, for_each};
-use crate::refusal::{Action, Refusal};
+use crate::refusal::Action;
 use crate::scope::Scopes;
-use crate::stream::Answer;
+use crate::url_text::authority;
 
 /// What is pushed to one repository.
 #[derive(Clone, Debug)]
@@ -211,7 +211,9 @@ impl Push<'_> {
     }
 
     fn refused(&self, answer: Answer) -> Error {
-        Refusal::read(answer, Action::Push(self.endpoint.familiar())).into()
+        answer
+            .into_refusal(Action::Push(self.endpoint.familiar()))
+            .into()
     }
 
     fn call(&self, method: Method, path: String) -> Call<'_> {

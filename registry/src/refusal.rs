@@ -5,15 +5,11 @@
 
 use std::fmt;
 
+use kiln_oci::one_line;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use crate::error::{ErrorClass, authority};
-use crate::stream::Answer;
-use kiln_oci::one_line;
-
-/// Bytes. More than any registry's error, less than a joke.
-const LONGEST_BODY: usize = 64 << 10;
+use crate::error_class::ErrorClass;
 
 /// An error answer, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,17 +46,16 @@ pub enum Action {
 }
 
 impl Refusal {
-    /// Reads the rest of an error answer.
-    pub(crate) fn read(mut answer: Answer, action: Action) -> Box<Self> {
-        let body = answer.body.read_up_to(LONGEST_BODY).unwrap_or_default();
-        let (code, message) = decode(&body);
-        Box::new(Self {
+    /// Decodes the body of an error answer.
+    pub(crate) fn new(action: Action, host: String, status: u16, body: &[u8]) -> Self {
+        let (code, message) = decode(body);
+        Self {
             action,
-            host: authority(&answer.url),
-            status: answer.status.as_u16(),
+            host,
+            status,
             code,
             message,
-        })
+        }
     }
 
     pub(crate) fn class(&self) -> ErrorClass {
@@ -134,9 +129,9 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 #[derive(Deserialize)]
-struct Body {
+struct ErrorDocument {
     #[serde(default)]
-    errors: Vec<BodyError>,
+    errors: Vec<ErrorItem>,
     /// Token servers and some proxies.
     #[serde(default)]
     details: String,
@@ -145,7 +140,7 @@ struct Body {
 }
 
 #[derive(Deserialize)]
-struct BodyError {
+struct ErrorItem {
     #[serde(default)]
     code: String,
     #[serde(default)]
@@ -154,11 +149,11 @@ struct BodyError {
 
 /// Returns code and message.
 fn decode(body: &[u8]) -> (String, String) {
-    if let Ok(body) = serde_json::from_slice::<Body>(body) {
-        if let Some(first) = body.errors.into_iter().next() {
+    if let Ok(document) = serde_json::from_slice::<ErrorDocument>(body) {
+        if let Some(first) = document.errors.into_iter().next() {
             return (one_line(&first.code), one_line(&first.message));
         }
-        for text in [body.details, body.message] {
+        for text in [document.details, document.message] {
             if !text.is_empty() {
                 return (String::new(), one_line(&text));
             }

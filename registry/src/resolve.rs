@@ -5,16 +5,16 @@ use kiln_oci::{Descriptor, Document, ImageRef, LARGEST_MANIFEST, MediaKind, Sha2
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 
-use crate::Error;
+use crate::answer::Answer;
 use crate::endpoint::Endpoint;
-use crate::error::authority;
+use crate::error::Error;
 use crate::exchange::{Call, Courier, Repeat};
 use crate::manifest::ManifestError;
 use crate::origin::Downgrade;
-use crate::refusal::{Action, Refusal};
+use crate::refusal::Action;
 use crate::registries_conf::Asked;
 use crate::scope::Scopes;
-use crate::stream::Answer;
+use crate::url_text::authority;
 
 /// All four, or old registries convert or hide what they have; `*/*` for artifacts.
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.index.v1+json, \
@@ -65,7 +65,9 @@ impl Courier {
         // No HEAD, or half an answer to it; GET also brings the words of a refusal.
         let answer = self.get_manifest(endpoint, &reference)?;
         if answer.status != StatusCode::OK {
-            return Err(Refusal::read(answer, Action::Manifest(name.familiar())).into());
+            return Err(answer
+                .into_refusal(Action::Manifest(name.familiar()))
+                .into());
         }
         let content_type = answer.header(CONTENT_TYPE).map(str::to_owned);
         // Of schema 1 the digest is of other bytes; it is refused further on.
@@ -139,7 +141,7 @@ impl Courier {
             let answer = self.get_manifest(endpoint, &descriptor.digest.to_string())?;
             if answer.status != StatusCode::OK {
                 let name = name.with_digest(descriptor.digest).familiar();
-                return Err(Refusal::read(answer, Action::Manifest(name)).into());
+                return Err(answer.into_refusal(Action::Manifest(name)).into());
             }
             let bytes = read_manifest(answer, name)?;
             let actual = bytes.len() as u64;

@@ -2,10 +2,10 @@
 
 use reqwest::header::{CONTENT_RANGE, HeaderValue};
 
-use crate::Error;
+use crate::answer::Answer;
+use crate::error::Error;
 use crate::exchange::Courier;
 use crate::notice::Notice;
-use crate::stream::Answer;
 
 /// Bytes. A connection that carried this much before it broke may break again as often as before.
 const WORTHWHILE: u64 = 1 << 20;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use kiln_oci::ImageRef;
 
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorClass};
+use crate::error::Error;
+use crate::error_class::ErrorClass;
 use crate::exchange::Courier;
 use crate::notice::Notice;
 use crate::registries_conf::Asked;

@@ -5,12 +5,12 @@ use reqwest::header::LINK;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use crate::Error;
-use crate::error::authority;
+use crate::error::Error;
 use crate::exchange::{Call, Courier, Target, location_of};
 use crate::origin::leaves_tls;
-use crate::refusal::{Action, Refusal};
+use crate::refusal::Action;
 use crate::scope::Scopes;
+use crate::url_text::authority;
 
 /// Bytes. A page of a thousand tags of the greatest length is about an eighth of it.
 const LARGEST_PAGE: usize = 1 << 20;
@@ -35,7 +35,9 @@ impl Courier {
                 ..Call::new(&endpoint, Method::GET, String::new(), &scopes)
             })?;
             if answer.status != StatusCode::OK {
-                return Err(Refusal::read(answer, Action::Tags(endpoint.familiar())).into());
+                return Err(answer
+                    .into_refusal(Action::Tags(endpoint.familiar()))
+                    .into());
             }
             let body = answer.body.read_up_to(LARGEST_PAGE)?;
             let page: Page = serde_json::from_slice(&body).map_err(|_| Error::Protocol {

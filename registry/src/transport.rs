@@ -11,7 +11,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Read};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,24 +19,14 @@ use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::Error;
+use crate::answer::{Answer, AnswerBody, Patience, receive};
 use crate::cancel::Cancel;
-use crate::error::{Shown, TransportError, TransportKind};
-use crate::failure::transport_error;
-use crate::proxy::Proxies;
-use crate::stream::{Answer, AnswerBody, Patience, UploadSlot, dropped, receive, upload};
+use crate::error::Error;
+use crate::failure::{TransportError, TransportKind, dropped, no_data, timed_out, transport_error};
+use crate::transport_options::TransportOptions;
 use crate::trust::{Trust, Via, http_client};
-
-/// How connections are made.
-#[derive(Clone, Debug)]
-pub(crate) struct TransportOptions {
-    pub(crate) proxies: Proxies,
-    pub(crate) certificate_directories: Vec<PathBuf>,
-    pub(crate) extra_authorities: Vec<PathBuf>,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) document_timeout: Duration,
-}
+use crate::upload::{UploadSlot, upload};
+use crate::url_text::Shown;
 
 /// How much an answer is, and so how long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -362,18 +351,6 @@ async fn until_idle<F: Future>(
             Err(_) => return None,
         }
     }
-}
-
-pub(crate) fn timed_out(url: &Url, reason: String) -> TransportError {
-    TransportError {
-        kind: TransportKind::Timeout,
-        place: Shown(url).to_string(),
-        reason,
-    }
-}
-
-pub(crate) fn no_data(limit: Duration) -> String {
-    format!("no data for {} s", limit.as_secs_f32())
 }
 
 fn failure(error: &reqwest::Error, url: &Url) -> Error {

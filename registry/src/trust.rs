@@ -8,7 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity};
 
 use crate::look_up::LookUp;
-use crate::transport::TransportOptions;
+use crate::transport_options::TransportOptions;
 
 /// Whom to believe that it is who it says. Each kind has its own connection pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
