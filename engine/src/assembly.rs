@@ -15,10 +15,8 @@ use crate::annotations::Annotations;
 use crate::output::{Built, Form};
 use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOptions, MediaTypes};
 use crate::stores::Stores;
-use crate::transfer::Sharing;
-use crate::transfer::bring;
-use crate::transfer::export;
 use crate::transfer::export::wants_inline;
+use crate::transfer::{Sharing, bring, export};
 use crate::{Error, LocalImage};
 
 /// Makes the images of one build. Outputs that want the same get the same.

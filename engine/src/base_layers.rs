@@ -5,8 +5,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_oci::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256};
-use kiln_registry::Client;
-use kiln_registry::Step;
+use kiln_registry::{Client, Step};
 use kiln_snapshotter::Layer;
 use kiln_solver::{
     BringError, Fault, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, VertexEnd,
@@ -15,7 +14,7 @@ use kiln_threads::Task;
 use kiln_tree::LayerId;
 
 use crate::error::{chain, unpack_hint};
-use crate::storage::verify;
+use crate::storage::damage;
 use crate::stores::Stores;
 use crate::transfer::bring;
 use crate::{Error, ErrorClass};
@@ -246,7 +245,7 @@ fn unpack(
         };
         stores.go_on()?;
         // One that was damaged on this disk is fetched anew; what just came was compared.
-        if was_here && verify::damage_of_blob(stores, descriptor.digest).is_some() {
+        if was_here && damage::damage_of_blob(stores, descriptor.digest).is_some() {
             was_here = false;
             stores.blobs.discard_damaged(descriptor.digest);
             continue;

@@ -7,12 +7,11 @@ use kiln_registry::Client;
 use kiln_solver::{BaseError, BaseRequest, Bases, Fault, ImageSource, Reporter, VertexEnd};
 
 use crate::error::chain;
-use crate::images;
-use crate::images::names_error;
+use crate::images::{self, names_error};
 use crate::layout_context::layout_image;
 use crate::local_image;
+use crate::origins;
 use crate::request::Pull;
-use crate::ship;
 use crate::stores::Stores;
 use crate::{Error, ErrorClass, LocalImage};
 
@@ -143,7 +142,7 @@ impl Resolver<'_> {
                     fault: Fault::Input,
                 }
             })?;
-        ship::remember_origin(stores, name, &image);
+        origins::remember_origin(stores, name, &image);
         if let Some(pin) = pin(name, platform) {
             // Without the pin the next build asks the registry again, and loses nothing else.
             let _ = stores.pins.set(&pin, pulled.manifest.digest);

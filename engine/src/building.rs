@@ -3,7 +3,6 @@
 mod account; // what it did
 mod contexts; // the directories that are read
 mod failure; // why it failed
-pub(crate) mod forecast; // what it would do
 mod options; // what planning and running need to know
 
 use std::time::Instant;
@@ -13,16 +12,13 @@ use kiln_oci::Timestamp;
 use kiln_parser::Diagnostic;
 use kiln_registry::Client;
 use kiln_snapshotter::Layer;
-use kiln_solver::{
-    Ahead, Deps, Extent, Plan, Progress, Reporter, SolveError, StepId, solve, survey,
-};
+use kiln_solver::{Ahead, Deps, Extent, Plan, Reporter, SolveError, StepId, solve, survey};
 
 use crate::agents::BuildAgents;
-use crate::ahead;
-use crate::ahead::Wanted;
+use crate::ahead::{self, Wanted};
 use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
-use crate::check::Checks;
+use crate::checks::Checks;
 use crate::definition::{Definition, prepare};
 use crate::epoch::{self, Times};
 use crate::output::{self, Built};
@@ -31,16 +27,13 @@ use crate::remote::RemoteSources;
 use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::stores::Stores;
-use crate::transfer::export;
-use crate::transfer::{Sharing, Tiers};
+use crate::transfer::{Sharing, Tiers, export};
 use crate::{Error, LocalImage, SourceText};
 use account::Ended;
-use failure::solve_error;
 use options::surroundings;
 
 pub(crate) use account::canonical;
-pub(crate) use failure::plan_error;
-pub use forecast::{BuildForecast, Prospect, StepForecast};
+pub(crate) use failure::{plan_error, solve_error};
 pub(crate) use options::{check_syntax, plan_options};
 
 /// Whether a result goes anywhere.
@@ -57,12 +50,12 @@ pub(crate) struct Prepared<'a> {
     /// When planning began.
     begun: Timestamp,
     clock: Instant,
-    source_text: &'a SourceText,
+    pub(crate) source_text: &'a SourceText,
     pub(crate) plan: &'a Plan,
     /// The last steps of the targets that have any.
-    roots: &'a [StepId],
+    pub(crate) roots: &'a [StepId],
     findings: Vec<Diagnostic>,
-    deps: &'a Deps<'a>,
+    pub(crate) deps: &'a Deps<'a>,
     tiers: &'a Tiers<'a>,
 }
 
@@ -76,30 +69,6 @@ pub(crate) struct Made {
     pub(crate) known: Vec<Option<State>>,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) epoch: Option<Timestamp>,
-}
-
-/// Builds an image and hands it to the outputs.
-///
-/// # Errors
-/// See [`Error`]; nothing half-finished remains.
-pub fn build(
-    stores: &Stores,
-    outside: &Outside,
-    request: &BuildRequest,
-    progress: &dyn Progress,
-) -> Result<BuildResult, Error> {
-    output::check(request)?;
-    let reporter = Reporter::new(progress);
-    let made = with_plan(stores, outside, request, &reporter, |prepared| {
-        carry_out(
-            stores,
-            &outside.client,
-            request,
-            &prepared,
-            Delivery::Outputs,
-        )
-    });
-    Ok(made.map_err(|error| stores.or_cancelled(error))?.result)
 }
 
 /// Builds what was planned.

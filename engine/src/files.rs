@@ -8,10 +8,8 @@ use kiln_snapshotter::ParentView;
 use kiln_solver::{Plan, Reporter};
 
 use crate::Error;
-use crate::base_layers;
-use crate::base_layers::Watcher;
-use crate::output::destination;
-use crate::output::{Built, Form, export_error};
+use crate::base_layers::{self, Watcher};
+use crate::output::{Built, Form, destination, export_error};
 use crate::request::{FilesOptions, Output, Split};
 use crate::stores::Stores;
 use crate::transfer::bring;

@@ -6,9 +6,12 @@
 //! the environment or standard input; answers are values. Below the verbs lie the rooms that they
 //! share.
 
-mod error;
+pub mod verbs; // what a user asks for
+
+mod error; // every failure, sorted
 mod outside; // what is the matter of one request
-mod stores; // an open state directory // every failure, sorted
+mod request; // what a build is asked for
+mod stores; // an open state directory
 
 mod agents; // ssh agents of a build
 mod ahead; // what exporters will want of layers
@@ -17,43 +20,30 @@ mod assembly; // results as images of the local store
 mod base_layers; // fetched when a step needs files
 mod bases; // what image names stand for
 mod building; // from a request to an image
-mod check; // findings about a Dockerfile
-mod compare; // two layers, two configs
-mod containers; // from an image to a container
+mod checks; // findings about a Dockerfile
+mod containers; // those of a state directory
 mod definition; // Dockerfile, context, ignore file
 mod epoch; // SOURCE_DATE_EPOCH
 mod files; // results as plain files
-mod images; // the local store
+mod images; // those of the local store, and their names
 mod layout_context; // images of layouts on disk
 mod local_image; // one platform or several
 mod mend; // blobs that are damaged
-mod outline; // what a build can be given
+mod origins; // where blobs came from
 mod output; // where results go
 mod remote; // downloads and repositories
-mod request; // what a build is asked for
+mod resolvers; // /etc/resolv.conf of containers
 mod sandbox; // prepared when the first command runs
-mod ship; // pull, push, save, load, login
 mod sizes; // what images are said to take
 mod storage; // what is kept, and what of it can go
-mod targets; // what can be built
 mod transfer; // results that machines share
-mod twice; // the same build twice
-mod why; // what builds did
-
-pub mod verbs; // what a user asks for
 
 pub use base_layers::{LayerProgress, LayerWork};
-pub use building::{BuildForecast, Prospect, StepForecast};
-pub use check::CheckResult;
-pub use compare::{ConfigDifference, FileChange, FileDifference, FileKind, compare_layers};
-pub use containers::{Bind, RunRequest};
 pub use error::{Error, ErrorClass, SourceText};
-pub use images::{HistoryRow, ImageSummary, Removal};
 pub use kiln_exporter::{LoadSource, PackProgress};
 pub use kiln_snapshotter::{Packed, UnpackLimit};
 pub use kiln_solver::{Event, LogStream, Progress, Silent, VertexEnd, VertexId};
 pub use local_image::LocalImage;
-pub use outline::{Outline, OutlinedArgument, OutlinedNeed};
 pub use outside::{Outside, Programs};
 pub use request::{
     AgentRequest, AgentSource, Annotation, AnnotationPlace, BaseLayers, BuildRequest, BuildResult,
@@ -62,13 +52,13 @@ pub use request::{
     FilesOptions, ImageOptions, LayoutForm, MediaTypes, MountContents, NamedContext, OnFailure,
     Output, Pull, PushAs, Reuse, SecretBytes, Split, Stale, StaleBlobs, Transport,
 };
-pub use ship::Pulled;
-pub use storage::{
-    Amount, CacheEntry, CacheSettings, CacheUsage, Collection, ContainerUsage, Damage,
-    DamagedThing, EntryKind, Extent, ImageUsage, Lost, Outcome, PruneRequest, Pruned, Repair,
-    Sharing, StorageSummary, Turn, Unneeded, Usability, Verification,
-};
+pub use storage::damage::{Damage, DamagedThing, Outcome};
+pub use storage::entry::{CacheEntry, CacheUsage, EntryKind, Sharing, Usability};
 pub use stores::{Purpose, Stores, StoresOptions};
-pub use targets::{Target, Targets};
-pub use twice::{Cause, Comparison, StepDifference, Verdict};
-pub use why::WhichBuild;
+pub use verbs::{
+    Amount, Bind, BuildForecast, CacheSettings, Cause, CheckResult, Collection, Comparison,
+    ConfigDifference, ContainerUsage, Extent, FileChange, FileDifference, FileKind, HistoryRow,
+    ImageSummary, ImageUsage, Lost, Outline, OutlinedArgument, OutlinedNeed, Prospect,
+    PruneRequest, Pruned, Pulled, Removal, Repair, RunRequest, StepDifference, StepForecast,
+    StorageSummary, Target, Targets, Turn, Unneeded, Verdict, Verification, WhichBuild,
+};

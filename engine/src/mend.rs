@@ -15,7 +15,7 @@ use kiln_oci::{ImageRef, Sha256};
 
 use crate::Error;
 use crate::output::export_error;
-use crate::storage::verify;
+use crate::storage::damage;
 use crate::stores::Stores;
 
 /// Why something did not get out of the store.
@@ -154,7 +154,7 @@ pub(crate) fn undelivered(
         let digest = layer.descriptor.digest;
         let is_stored = matches!(layer.source, LayerSource::Stored(_));
         let damage = is_stored
-            .then(|| verify::damage_of_blob(stores, digest))
+            .then(|| damage::damage_of_blob(stores, digest))
             .flatten();
         Some((digest, damage?))
     });

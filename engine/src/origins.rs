@@ -1,23 +1,11 @@
 //! Where blobs came from: noted, and fetched from there again.
 
-use kiln_exporter::{
-    LoadError, LoadSource, Loaded, NamedImage, PackObserver, Platforms, copy_from_layout, layouts,
-    remember_source, sources,
-};
-use kiln_oci::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
+use kiln_exporter::{copy_from_layout, layouts, remember_source, sources};
+use kiln_oci::{Descriptor, Image, ImageRef};
 use kiln_registry::Client;
-use kiln_registry::{Observer, Secret, Stored};
 
-use crate::images;
-use crate::images::names_error;
-use crate::local_image;
-use crate::mend;
-use crate::output::Listeners;
-use crate::output::destination;
-use crate::output::pack;
-use crate::output::push;
+use crate::Error;
 use crate::stores::Stores;
-use crate::{Destination, Error, ImageOptions, LocalImage, PushAs};
 
 /// Notes where the layers of an image came from, so that they can be fetched when they are
 /// needed and mounted when they are pushed.

@@ -18,18 +18,14 @@ use kiln_solver::{Reporter, TargetImage, Vertex, VertexEnd};
 use self::destination::directory;
 use crate::annotations::Annotations;
 use crate::assembly::Maker;
-use crate::base_layers;
-use crate::base_layers::Watcher;
+use crate::base_layers::{self, Watcher};
 use crate::building::Delivery;
 use crate::files;
-use crate::images;
-use crate::images::names_error;
-use crate::mend;
-use crate::mend::Undelivered;
+use crate::images::{self, names_error};
+use crate::mend::{self, Undelivered};
 use crate::request::{BaseLayers, BuildRequest, ImageOptions, LayoutForm, Output};
 use crate::stores::Stores;
-use crate::transfer::Sharing;
-use crate::transfer::bring;
+use crate::transfer::{Sharing, bring};
 use crate::{Error, ErrorClass, LocalImage};
 /// A target and the files that solving came to.
 #[derive(Debug)]

@@ -9,21 +9,14 @@
 //! Sweeping needs the state directory for itself; measuring, which takes longest, does not and
 //! comes before. Bytes are deleted when others are let in again.
 
-pub(crate) mod automatic; // now and then, behind a build
-pub(crate) mod collect; // what goes, and how
-mod entry; // entries as people see them
-mod inventory; // what is there
-mod reach; // what manifests lead to
-pub(crate) mod recover; // what others left behind
+pub(crate) mod damage; // what of it is not what it should be
+pub(crate) mod disk; // the file system that it is on
+pub(crate) mod entry; // entries as users see them
+pub(crate) mod inventory; // what is there
+pub(crate) mod reach; // what manifests lead to
+pub(crate) mod recover; // what other kilns left behind
+
 mod results; // results of steps
 mod sources; // what comes from elsewhere or outlives builds
-pub(crate) mod summary; // all kinds of things in four lines
-pub(crate) mod unneeded; // images without names or containers
-pub(crate) mod verify; // whether it is what it should be
 
-pub use automatic::{Amount, CacheSettings, Collection};
-pub use collect::{Extent, PruneRequest, Pruned, Turn};
-pub use entry::{CacheEntry, CacheUsage, EntryKind, Sharing, Usability};
-pub use summary::{ContainerUsage, ImageUsage, StorageSummary};
-pub use unneeded::Unneeded;
-pub use verify::{Damage, DamagedThing, Lost, Outcome, Repair, Verification};
+pub(crate) use damage::Damage;

@@ -37,7 +37,7 @@ pub(crate) fn df(arguments: &DfArguments, environment: &Environment) -> Outcome 
     }
     // Directories of other ids are not ours to read outside.
     let session = session::enter_and_open(environment)?;
-    let storage = verbs::storage(&session.stores)?;
+    let storage = verbs::usage(&session.stores)?;
     if arguments.verbose {
         verbose(&storage, Timestamp::now())?;
     } else {

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use kiln_oci::Timestamp;
 use kiln_parser::LineIndex;
-use kiln_solver::{Build, BuildEnd, BuiltStep, Definition};
-use kiln_solver::{Graph, Reporter, StepAccount};
+use kiln_solver::{Build, BuildEnd, BuiltStep, Definition, Graph, Reporter, StepAccount};
 
 use crate::remote::shown;
 use crate::request::{BuildRequest, ContextSource, DockerfileSource};

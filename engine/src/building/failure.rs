@@ -3,7 +3,7 @@
 use kiln_parser::{Diagnostic, Dockerfile, hint, suggest};
 use kiln_solver::{Fault, Meant, PlanError, SelectError, SolveError, StepError};
 
-use crate::check::Sites;
+use crate::checks::Sites;
 use crate::error::{chain, unpack_hint};
 use crate::transfer::bring::gone;
 use crate::{Error, ErrorClass, SourceText};
@@ -56,7 +56,7 @@ fn closest_name(name: &str, dockerfile: &Dockerfile) -> String {
     hint(suggest(name, names.iter().map(String::as_str)))
 }
 
-pub(super) fn solve_error(error: SolveError, source_text: &SourceText) -> Error {
+pub(crate) fn solve_error(error: SolveError, source_text: &SourceText) -> Error {
     match error {
         SolveError::Cancelled => Error::Cancelled,
         SolveError::Lost(layer) => gone(layer),

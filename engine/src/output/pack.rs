@@ -7,11 +7,10 @@ use kiln_registry::Client;
 use kiln_snapshotter::{Level, Packing};
 use kiln_solver::Vertex;
 
+use crate::origins;
 use crate::request::{ImageOptions, MediaTypes};
-use crate::ship;
 use crate::stores::Stores;
-use crate::transfer::away;
-use crate::transfer::bring;
+use crate::transfer::{away, bring};
 use crate::{Error, LocalImage};
 
 /// Packs an image with every layer at hand.
@@ -25,7 +24,7 @@ pub(crate) fn realise_here(
 ) -> Result<NamedImage, Error> {
     let fetch = |wanted: &[Descriptor]| {
         for descriptor in wanted {
-            ship::fetch_from_origin(stores, client, descriptor)?;
+            origins::fetch_from_origin(stores, client, descriptor)?;
         }
         Ok(())
     };

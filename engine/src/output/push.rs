@@ -6,20 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kiln_exporter as exporter;
 use kiln_exporter::{NamedImage, PackObserver};
 use kiln_oci::ImageRef;
-use kiln_registry::Client;
-use kiln_registry::Observer;
+use kiln_registry::{Client, Observer};
 use kiln_solver::Vertex;
 
 use super::{Exported, names, report_packing};
 use crate::assembly::Maker;
-use crate::mend;
-use crate::mend::Undelivered;
+use crate::mend::{self, Undelivered};
+use crate::origins;
 use crate::output::pack;
 use crate::request::{DanglingWhen, ImageOptions, PushAs};
-use crate::ship;
 use crate::stores::Stores;
-use crate::transfer::away;
-use crate::transfer::bring;
+use crate::transfer::{away, bring};
 use crate::{Error, LocalImage};
 
 /// Who is told what while an image goes to a registry.
@@ -94,7 +91,7 @@ pub(crate) fn push_image(
     let found = Arc::clone(&is_away);
     let (own_stores, own_client) = (stores.clone(), client.clone());
     let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
-        ship::fetch_from_origin(&own_stores, &own_client, descriptor).map_err(|error| {
+        origins::fetch_from_origin(&own_stores, &own_client, descriptor).map_err(|error| {
             found.store(true, Ordering::Relaxed);
             std::io::Error::other(error)
         })

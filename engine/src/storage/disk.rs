@@ -1,17 +1,6 @@
 //! The file system of the state directory.
 
-use std::collections::HashSet;
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::path::Path;
-
-use kiln_cache::{ActionKey, Demand, EvictionReason, Leaving, Limits, Tombstones, Trash, evict};
-use kiln_oci::{Sha256, Timestamp};
-
 use crate::Error;
-use crate::storage::entry::{CacheEntry, CacheUsage, Sharing, Usability};
-use crate::storage::inventory;
-use crate::storage::inventory::{Content, Inventory, Sizes};
 use crate::stores::Stores;
 
 /// Returns the bytes that this user may still write to the disk of the state directory.

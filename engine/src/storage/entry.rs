@@ -107,7 +107,7 @@ pub struct CacheUsage {
 }
 
 /// Says in a Dockerfile's words what a step did, from what went into its key.
-pub(super) fn describe(receipt: &Receipt) -> String {
+pub(crate) fn describe(receipt: &Receipt) -> String {
     let find = |name: &str| {
         let found = receipt.0.iter().find(|ingredient| ingredient.name == name);
         found.map(|ingredient| ingredient.value.as_str())

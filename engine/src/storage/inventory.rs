@@ -15,11 +15,9 @@ use rayon::prelude::*;
 use super::entry::{CacheEntry, EntryKind, Sharing, Usability};
 use super::reach::Reach;
 use crate::Error;
-use crate::containers;
-use crate::containers::container_error;
+use crate::containers::{self, container_error};
 use crate::images;
-use crate::storage::results;
-use crate::storage::sources;
+use crate::storage::{results, sources};
 use crate::stores::Stores;
 
 /// What comes over a network is worth the time that it takes at this many bytes a second.
@@ -27,15 +25,15 @@ const NETWORK_BYTES_PER_SECOND: f64 = 1e7;
 
 /// Everything in the state directory that has a size.
 #[derive(Debug, Default)]
-pub(super) struct Inventory {
-    pub(super) ledger: Ledger,
-    pub(super) entries: Vec<Held>,
-    pub(super) layers: BTreeMap<LayerId, Thing>,
+pub(crate) struct Inventory {
+    pub(crate) ledger: Ledger,
+    pub(crate) entries: Vec<Held>,
+    pub(crate) layers: BTreeMap<LayerId, Thing>,
     /// What is written down of layers that other machines made.
-    pub(super) described: BTreeMap<LayerId, Thing>,
-    pub(super) blobs: BTreeMap<Sha256, Thing>,
+    pub(crate) described: BTreeMap<LayerId, Thing>,
+    pub(crate) blobs: BTreeMap<Sha256, Thing>,
     /// Blobs that images speak of, here or not.
-    pub(super) spoken_of: HashSet<Sha256>,
+    pub(crate) spoken_of: HashSet<Sha256>,
     /// What each layer is known to be packed as, here or not.
     packed: HashMap<LayerId, Vec<Sha256>>,
     by_diff_id: HashMap<DiffId, LayerId>,
@@ -45,15 +43,15 @@ pub(super) struct Inventory {
 
 /// An entry and what it holds.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) entry: CacheEntry,
-    pub(super) candidate: Candidate,
-    pub(super) content: Content,
+pub(crate) struct Held {
+    pub(crate) entry: CacheEntry,
+    pub(crate) candidate: Candidate,
+    pub(crate) content: Content,
 }
 
 /// What an entry is on disk besides layers and blobs.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// Records of one result, under all its keys.
     Records {
         /// The keys.
@@ -76,11 +74,11 @@ pub(super) enum Content {
 
 /// Sizes that were measured before, by path.
 #[derive(Debug, Default)]
-pub(super) struct Sizes(HashMap<PathBuf, DiskUsage>);
+pub(crate) struct Sizes(HashMap<PathBuf, DiskUsage>);
 
 impl Sizes {
     /// Measures whatever was not measured yet: what is large, on all processors.
-    pub(super) fn measure(&mut self, paths: &[PathBuf]) -> io::Result<()> {
+    pub(crate) fn measure(&mut self, paths: &[PathBuf]) -> io::Result<()> {
         let new: Vec<&PathBuf> = paths
             .iter()
             .filter(|path| !self.0.contains_key(*path))
@@ -94,13 +92,13 @@ impl Sizes {
         Ok(())
     }
 
-    pub(super) fn of(&self, path: &Path) -> DiskUsage {
+    pub(crate) fn of(&self, path: &Path) -> DiskUsage {
         self.0.get(path).cloned().unwrap_or_default()
     }
 }
 
 /// Takes the inventory. `sizes` spares measuring what never changes.
-pub(super) fn inventory(stores: &Stores, sizes: &mut Sizes) -> Result<Inventory, Error> {
+pub(crate) fn inventory(stores: &Stores, sizes: &mut Sizes) -> Result<Inventory, Error> {
     let mut inventory = Inventory::default();
     list_things(stores, &mut inventory, sizes)
         .map_err(|error| Error::environment("cannot read the state directory", &error))?;
@@ -200,7 +198,7 @@ fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
 }
 
 /// Returns the manifests of all images, named or not.
-pub(super) fn rooted_manifests(stores: &Stores) -> Result<HashSet<Sha256>, Error> {
+pub(crate) fn rooted_manifests(stores: &Stores) -> Result<HashSet<Sha256>, Error> {
     let named = images::names(stores)?
         .into_iter()
         .map(|named| named.manifest);
@@ -212,7 +210,7 @@ pub(super) fn rooted_manifests(stores: &Stores) -> Result<HashSet<Sha256>, Error
 }
 
 /// Returns what is here of what manifests lead to.
-pub(super) fn things_of(stores: &Stores, inventory: &Inventory, reach: &Reach) -> Vec<Thing> {
+pub(crate) fn things_of(stores: &Stores, inventory: &Inventory, reach: &Reach) -> Vec<Thing> {
     let mut things: Vec<Thing> = reach
         .blobs
         .iter()
@@ -235,14 +233,14 @@ pub(super) fn things_of(stores: &Stores, inventory: &Inventory, reach: &Reach) -
 
 impl Inventory {
     /// Returns what a layer cannot do without: its forms, and the layer that its files lie on.
-    pub(super) fn things_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
+    pub(crate) fn things_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
         let below = self.below.get(&id);
         let below = below.and_then(|below| self.layers.get(below)).copied();
         self.forms_of_layer(id).chain(below)
     }
 
     /// Returns a layer, what describes it and its packed forms, as far as they are here.
-    pub(super) fn forms_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
+    pub(crate) fn forms_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
         let layer = [self.layers.get(&id), self.described.get(&id)];
         let layer = layer.into_iter().flatten().copied();
         let packed = self.packed.get(&id).into_iter().flatten();
@@ -251,12 +249,12 @@ impl Inventory {
     }
 
     /// Returns the blobs that layers are known to be packed as.
-    pub(super) fn packed_as(&self, id: LayerId) -> &[Sha256] {
+    pub(crate) fn packed_as(&self, id: LayerId) -> &[Sha256] {
         self.packed.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// Adds an entry and lets it hold its things.
-    pub(super) fn push(&mut self, held: Held) {
+    pub(crate) fn push(&mut self, held: Held) {
         for thing in &held.candidate.things {
             self.ledger.hold(*thing);
         }
@@ -297,7 +295,7 @@ impl Inventory {
     }
 }
 
-pub(super) fn entry(id: String, kind: EntryKind, description: String) -> CacheEntry {
+pub(crate) fn entry(id: String, kind: EntryKind, description: String) -> CacheEntry {
     CacheEntry {
         id,
         kind,
@@ -312,7 +310,7 @@ pub(super) fn entry(id: String, kind: EntryKind, description: String) -> CacheEn
     }
 }
 
-pub(super) fn candidate(things: Vec<Thing>) -> Candidate {
+pub(crate) fn candidate(things: Vec<Thing>) -> Candidate {
     Candidate {
         own: things.clone(),
         things,
@@ -323,6 +321,6 @@ pub(super) fn candidate(things: Vec<Thing>) -> Candidate {
     }
 }
 
-pub(super) fn short(name: &str) -> String {
+pub(crate) fn short(name: &str) -> String {
     name.chars().take(12).collect()
 }

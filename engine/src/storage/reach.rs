@@ -8,18 +8,18 @@ use serde_json::Value;
 
 /// Everything that an image, or an index of images, is made of; here or not.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reach {
+pub(crate) struct Reach {
     /// Manifests, configs and layers as registries name them.
-    pub(super) blobs: HashSet<Sha256>,
+    pub(crate) blobs: HashSet<Sha256>,
     /// Layers as images name them, here or described.
-    pub(super) diff_ids: HashSet<DiffId>,
+    pub(crate) diff_ids: HashSet<DiffId>,
 }
 
 impl Reach {
     /// Adds what can be reached from a manifest or index. What is not here or not JSON leads
     /// nowhere. Kinds are told by members, not by media types: what somebody attached to an image
     /// stays with it, whatever it is.
-    pub(super) fn add(&mut self, blobs: &Blobs, manifest: Sha256) {
+    pub(crate) fn add(&mut self, blobs: &Blobs, manifest: Sha256) {
         let mut pending = vec![manifest];
         while let Some(digest) = pending.pop() {
             if !self.blobs.insert(digest) {

@@ -10,9 +10,9 @@ use std::io;
 use kiln_cache::{Trash, Unsettled};
 use rayon::prelude::*;
 
-use super::verify::{Damage, DamagedThing, Outcome};
+use super::damage::{Damage, DamagedThing, Outcome};
 use crate::Error;
-use crate::storage::verify;
+use crate::storage::damage;
 use crate::stores::Stores;
 
 /// Looks at everything that other kilns left behind unsettled, and returns what was damaged.
@@ -41,17 +41,17 @@ fn judge(stores: &Stores, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>>
     // An image is not put together again without a look at its layers: a name of theirs may have
     // been lost, though they were not.
     stores.assembled.retain(|_| false)?;
-    let whiteouts = verify::whiteouts(stores)?;
+    let whiteouts = damage::whiteouts(stores)?;
     let left: Vec<Unsettled> = left.iter().copied().collect();
     kiln_threads::prepare_pool();
     let damaged = left.par_iter().filter_map(|thing| match *thing {
         Unsettled::Blob(digest) => Some((
             DamagedThing::Blob(digest),
-            verify::damage_of_blob(stores, digest)?,
+            damage::damage_of_blob(stores, digest)?,
         )),
         Unsettled::Layer(id) => Some((
             DamagedThing::Layer(id),
-            verify::damage_of_layer(stores, id, whiteouts)?,
+            damage::damage_of_layer(stores, id, whiteouts)?,
         )),
     });
     let mut damaged: Vec<(DamagedThing, String)> = damaged.collect();
@@ -60,7 +60,7 @@ fn judge(stores: &Stores, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>>
     let trash = Trash::new(&stores.store);
     let judged = damaged.into_iter().map(|(thing, what)| {
         let outcome = match &thing {
-            DamagedThing::Layer(id) if verify::is_mended(stores, *id, whiteouts, &trash) => {
+            DamagedThing::Layer(id) if damage::is_mended(stores, *id, whiteouts, &trash) => {
                 Outcome::Repaired
             }
             DamagedThing::Layer(id) => {

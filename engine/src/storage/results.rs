@@ -12,7 +12,7 @@ use crate::stores::Stores;
 
 /// Returns when results were used last by builds that did not need to look at them: the last
 /// build of each definition stands on all its steps, and would miss them at its next change.
-pub(super) fn uses_by_builds(stores: &Stores) -> HashMap<ActionKey, Timestamp> {
+pub(crate) fn uses_by_builds(stores: &Stores) -> HashMap<ActionKey, Timestamp> {
     let mut uses = HashMap::new();
     for build in stores.journal.all() {
         for key in build.steps.iter().filter_map(|step| step.key) {
@@ -25,7 +25,7 @@ pub(super) fn uses_by_builds(stores: &Stores) -> HashMap<ActionKey, Timestamp> {
 
 impl Inventory {
     /// Adds the results of steps. Records of one result, under all its keys, are one entry.
-    pub(super) fn add_records(
+    pub(crate) fn add_records(
         &mut self,
         records: Vec<StoredRecord>,
         uses: &HashMap<ActionKey, Timestamp>,

@@ -19,7 +19,7 @@ use crate::stores::Stores;
 use crate::transfer::mounts::blobs_of_mount;
 
 /// Adds the images that builds resolved names to and that are not local images themselves.
-pub(super) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
+pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
     let mut bases: BTreeMap<Sha256, (Vec<ImageRef>, Timestamp)> = BTreeMap::new();
     for Named { name, manifest } in stores.pins.list().map_err(|e| names_error(&e))? {
         bases.entry(manifest).or_default().0.push(name);
@@ -73,7 +73,7 @@ pub(super) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<()
 }
 
 /// Adds what is kept in directories and files of its own.
-pub(super) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {
+pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {
     for (path, name) in stores.store.spread_files("downloads")? {
         let digest = fs::read(&path)
             .ok()

@@ -13,7 +13,7 @@ use kiln_tree::LayerId;
 
 use crate::Error;
 use crate::error::chain;
-use crate::ship;
+use crate::origins;
 use crate::stores::Stores;
 
 /// Layers fetched and unpacked at the same time.
@@ -101,7 +101,7 @@ pub(crate) fn fulfil(
     let descriptor = &description.blob.descriptor;
     // A note that got lost costs the layer if nobody else knows where it is.
     let _ = note_place(stores, description);
-    ship::fetch_from_origin(stores, client, descriptor)?;
+    origins::fetch_from_origin(stores, client, descriptor)?;
     let blob = stores
         .blobs
         .open(descriptor.digest)

@@ -23,14 +23,13 @@ use kiln_tree::LayerId;
 use super::Tiers;
 use crate::Error;
 use crate::error::chain;
-use crate::mend;
-use crate::mend::Undelivered;
+use crate::mend::{self, Undelivered};
+use crate::origins;
 use crate::output::{packing, report, report_packing};
 use crate::request::{
     BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaTypes,
     MountContents, OnFailure,
 };
-use crate::ship;
 use crate::stores::Stores;
 use crate::transfer::bring;
 
@@ -304,7 +303,7 @@ fn is_at_hand(
     if !matches!(blob.source, LayerSource::Absent) || stays(stores, target, descriptor) {
         return Ok(true);
     }
-    match ship::fetch_from_origin(stores, client, descriptor) {
+    match origins::fetch_from_origin(stores, client, descriptor) {
         Ok(()) => {
             blob.source = LayerSource::Stored(stores.blobs.path(descriptor.digest));
             Ok(true)
@@ -335,7 +334,8 @@ fn push_cache(
 ) -> Result<(), Undelivered> {
     let (own_stores, own_client) = (stores.clone(), client.clone());
     let fetch: exporter::FetchAbsent = Arc::new(move |descriptor| {
-        ship::fetch_from_origin(&own_stores, &own_client, descriptor).map_err(std::io::Error::other)
+        origins::fetch_from_origin(&own_stores, &own_client, descriptor)
+            .map_err(std::io::Error::other)
     });
     let tag = name.tag().unwrap_or(kiln_oci::DEFAULT_TAG).to_owned();
     let push = exporter::push_image(image, name, vec![tag], &stores.blobs, &fetch);

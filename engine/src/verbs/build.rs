@@ -1,34 +1,13 @@
 //! Building an image.
 
-use std::time::Instant;
+use kiln_solver::{Progress, Reporter};
 
-use kiln_cache::State;
-use kiln_oci::Timestamp;
-use kiln_parser::Diagnostic;
-use kiln_registry::Client;
-use kiln_snapshotter::Layer;
-use kiln_solver::{
-    Ahead, Deps, Extent, Plan, Progress, Reporter, SolveError, StepId, solve, survey,
-};
-
-use crate::agents::BuildAgents;
-use crate::ahead;
-use crate::ahead::Wanted;
-use crate::base_layers::Fetcher;
-use crate::bases::Resolver;
+use crate::Error;
 use crate::building::{self, Delivery};
-use crate::checks::Checks;
-use crate::definition::{Definition, prepare};
-use crate::epoch::{self, Times};
-use crate::output::{self, Built};
+use crate::output::{self};
 use crate::outside::Outside;
-use crate::remote::RemoteSources;
 use crate::request::{BuildRequest, BuildResult};
-use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::stores::Stores;
-use crate::transfer::export;
-use crate::transfer::{Sharing, Tiers};
-use crate::{Error, LocalImage, SourceText};
 
 /// Builds an image and hands it to the outputs.
 ///

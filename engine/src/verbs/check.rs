@@ -1,17 +1,15 @@
 //! Findings about a Dockerfile, without building it.
 
-use kiln_parser::lint::{CheckOptions, Rule, lint, rules};
-use kiln_parser::{
-    Diagnostic, Dockerfile, IgnoreRules, LineIndex, Origin, Site, Span, clean, parse,
-};
-use kiln_solver::{ContextRead, Extent, Progress, Reporter, Survey, survey};
+use kiln_parser::lint::{Rule, lint};
+use kiln_parser::{Diagnostic, Dockerfile, Origin, parse};
+use kiln_solver::{Extent, Progress, Reporter, survey};
 
 use crate::bases::Resolver;
 use crate::building::{check_syntax, plan_error, plan_options};
 use crate::checks::Checks;
-use crate::definition::{self, Definition, ignore_rules};
+use crate::definition::{self, Definition};
 use crate::outside::Outside;
-use crate::request::{BuildRequest, ContextSource};
+use crate::request::BuildRequest;
 use crate::stores::Stores;
 use crate::{Error, SourceText};
 

@@ -1,12 +1,8 @@
 //! Listing the images of the local store.
 
 use kiln_cache::Named;
-use kiln_containers::{ContainerError, ContainerId, Status};
-use kiln_oci::{ImageId, ImageRef, Platform, Sha256, Timestamp};
-use serde_json::{Value, json};
+use kiln_oci::{ImageId, ImageRef, Sha256, Timestamp};
 
-use crate::containers;
-use crate::containers::container_error;
 use crate::images;
 use crate::local_image;
 use crate::sizes;

@@ -1,17 +1,14 @@
 //! Describing an image.
 
 use kiln_cache::Named;
-use kiln_containers::{ContainerError, ContainerId, Status};
-use kiln_oci::{ImageId, ImageRef, Platform, Sha256, Timestamp};
+use kiln_oci::Platform;
 use serde_json::{Value, json};
 
-use crate::containers;
-use crate::containers::container_error;
+use crate::Error;
 use crate::images;
 use crate::local_image;
 use crate::sizes;
 use crate::stores::Stores;
-use crate::{Error, LocalImage};
 
 /// Describes an image as `docker image inspect` does: of an index, the image for `platform`, or
 /// for this machine, under the index's id.

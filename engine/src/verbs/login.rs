@@ -1,23 +1,8 @@
 //! Credentials for registries.
 
-use kiln_exporter::{
-    LoadError, LoadSource, Loaded, NamedImage, PackObserver, Platforms, copy_from_layout, layouts,
-    remember_source, sources,
-};
-use kiln_oci::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
-use kiln_registry::Client;
-use kiln_registry::{Observer, Secret, Stored};
+use kiln_registry::{Client, Secret, Stored};
 
-use crate::images;
-use crate::images::names_error;
-use crate::local_image;
-use crate::mend;
-use crate::output::Listeners;
-use crate::output::destination;
-use crate::output::pack;
-use crate::output::push;
-use crate::stores::Stores;
-use crate::{Destination, Error, ImageOptions, LocalImage, PushAs};
+use crate::Error;
 
 /// Checks credentials with a registry and keeps them.
 ///

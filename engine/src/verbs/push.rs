@@ -1,23 +1,14 @@
 //! From the local store to a registry.
 
-use kiln_exporter::{
-    LoadError, LoadSource, Loaded, NamedImage, PackObserver, Platforms, copy_from_layout, layouts,
-    remember_source, sources,
-};
-use kiln_oci::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
-use kiln_registry::Client;
-use kiln_registry::{Observer, Secret, Stored};
+use kiln_exporter::PackObserver;
+use kiln_oci::{ImageRef, Platform, Sha256};
+use kiln_registry::{Client, Observer};
 
-use crate::images;
 use crate::images::names_error;
 use crate::local_image;
-use crate::mend;
-use crate::output::Listeners;
-use crate::output::destination;
-use crate::output::pack;
-use crate::output::push;
+use crate::output::{Listeners, push};
 use crate::stores::Stores;
-use crate::{Destination, Error, ImageOptions, LocalImage, PushAs};
+use crate::{Error, ImageOptions, PushAs};
 
 /// Pushes a local image under its name, or of an index the image for `platform`, and returns
 /// digest and length of what the tag means now. Tells `packing` of layers that have to be packed

@@ -1,17 +1,13 @@
 //! Removing images and their names.
 
-use kiln_cache::Named;
 use kiln_containers::{ContainerError, ContainerId, Status};
-use kiln_oci::{ImageId, ImageRef, Platform, Sha256, Timestamp};
-use serde_json::{Value, json};
+use kiln_oci::{ImageId, ImageRef};
 
-use crate::containers;
-use crate::containers::container_error;
+use crate::Error;
+use crate::containers::{self, container_error};
 use crate::images;
 use crate::local_image;
-use crate::sizes;
 use crate::stores::Stores;
-use crate::{Error, LocalImage};
 
 /// What removing an image did.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,23 +1,14 @@
 //! From the local store into an archive.
 
-use kiln_exporter::{
-    LoadError, LoadSource, Loaded, NamedImage, PackObserver, Platforms, copy_from_layout, layouts,
-    remember_source, sources,
-};
-use kiln_oci::{Descriptor, Image, ImageId, ImageRef, Platform, Sha256};
+use kiln_exporter::NamedImage;
+use kiln_oci::{ImageRef, Platform};
 use kiln_registry::Client;
-use kiln_registry::{Observer, Secret, Stored};
 
 use crate::images;
-use crate::images::names_error;
-use crate::local_image;
 use crate::mend;
-use crate::output::Listeners;
-use crate::output::destination;
-use crate::output::pack;
-use crate::output::push;
+use crate::output::{destination, pack};
 use crate::stores::Stores;
-use crate::{Destination, Error, ImageOptions, LocalImage, PushAs};
+use crate::{Destination, Error, ImageOptions, LocalImage};
 
 /// Writes images, or of indexes the images for `platform`, into one archive for `docker load`;
 /// it is an OCI layout too. `amiss` is told what was damaged and is mended.

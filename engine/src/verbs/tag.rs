@@ -1,17 +1,10 @@
 //! Naming an image.
 
-use kiln_cache::Named;
-use kiln_containers::{ContainerError, ContainerId, Status};
-use kiln_oci::{ImageId, ImageRef, Platform, Sha256, Timestamp};
-use serde_json::{Value, json};
+use kiln_oci::ImageRef;
 
-use crate::containers;
-use crate::containers::container_error;
+use crate::Error;
 use crate::images;
-use crate::local_image;
-use crate::sizes;
 use crate::stores::Stores;
-use crate::{Error, LocalImage};
 
 /// Gives an image another name.
 ///

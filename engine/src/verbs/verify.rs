@@ -1,27 +1,22 @@
 //! Reading and hashing everything that is kept, and repairing what is damaged.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader};
-use std::path::PathBuf;
+use std::io::{self};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kiln_cache::{ActionKey, EvictionReason, Tombstones, Trash};
-use kiln_oci::{DiffId, Sha256, Sha256Reader, Timestamp};
+use kiln_cache::{EvictionReason, Tombstones, Trash};
+use kiln_oci::{DiffId, Sha256, Timestamp};
 use kiln_runtime::Root;
-use kiln_snapshotter::overlay::{self, Support};
-use kiln_snapshotter::{LayerDamage, Whiteouts};
+use kiln_snapshotter::Whiteouts;
 use kiln_tree::LayerId;
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::containers;
-use crate::error::chain;
 use crate::images;
 use crate::local_image;
-use crate::storage::inventory;
 use crate::storage::damage::{self, Damage, DamagedThing, Outcome};
+use crate::storage::inventory;
 use crate::stores::Stores;
 
 /// What happens to what is damaged.

@@ -8,10 +8,10 @@ use std::path::Path;
 use kiln_cache::{ActionKey, Demand, EvictionReason, Leaving, Limits, Tombstones, Trash, evict};
 use kiln_oci::{Sha256, Timestamp};
 
-use super::entry::{CacheEntry, CacheUsage, Sharing, Usability};
-use super::inventory::{Content, Inventory, Sizes};
 use crate::Error;
-use crate::storage::inventory;
+use crate::storage::entry::{CacheEntry, Sharing};
+use crate::storage::inventory::{Content, Inventory, Sizes};
+use crate::storage::{disk, inventory};
 use crate::stores::Stores;
 
 /// What is asked to go.
@@ -61,42 +61,6 @@ pub struct Pruned {
     pub entries: Vec<CacheEntry>,
     /// Bytes that come back.
     pub freed_bytes: u64,
-}
-
-impl CacheUsage {
-    pub(super) fn of(inventory: Inventory) -> Self {
-        let private_bytes = inventory.ledger.cached_bytes();
-        let shared_bytes = inventory.ledger.shared_bytes();
-        let unused_bytes = inventory.ledger.free_bytes();
-        let mut entries: Vec<CacheEntry> = inventory
-            .entries
-            .into_iter()
-            .map(|held| held.entry)
-            .collect();
-        entries.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then(a.id.cmp(&b.id)));
-        let busy = entries
-            .iter()
-            .filter(|entry| entry.usability == Usability::InUse);
-        let busy: u64 = busy.map(|entry| entry.size_bytes).sum();
-        Self {
-            entries,
-            shared_bytes,
-            private_bytes,
-            unused_bytes,
-            reclaimable_bytes: (private_bytes + unused_bytes).saturating_sub(busy),
-        }
-    }
-}
-
-/// Says what the cache takes.
-///
-/// # Errors
-/// When the state directory cannot be read.
-pub fn cache_usage(stores: &Stores) -> Result<CacheUsage, Error> {
-    Ok(CacheUsage::of(inventory::inventory(
-        stores,
-        &mut Sizes::default(),
-    )?))
 }
 
 /// Takes entries out of the cache. Their names are gone when this returns; their bytes are by
@@ -155,7 +119,7 @@ fn prune_alone(
     }
     let demand = match request.limits {
         None => Demand::Everything(EvictionReason::Asked(request.command)),
-        Some(limits) => Demand::Beyond(limits, free_bytes(stores)?),
+        Some(limits) => Demand::Beyond(limits, disk::free_bytes(stores)?),
     };
     let candidates: Vec<_> = inventory
         .entries
@@ -285,33 +249,22 @@ fn sweep_hints(
     Ok(())
 }
 
-/// Returns the bytes that this user may still write to the disk of the state directory.
-pub(super) fn free_bytes(stores: &Stores) -> Result<u64, Error> {
-    Ok(disk(stores)?.free_bytes)
-}
-
-pub(super) fn disk(stores: &Stores) -> Result<Disk, Error> {
-    let found = rustix::fs::statvfs(stores.store.root())
-        .map_err(|error| Error::environment("cannot look at the disk", &error))?;
-    let unit = found.f_frsize;
-    Ok(Disk {
-        size_bytes: found.f_blocks.saturating_mul(unit),
-        free_bytes: found.f_bavail.saturating_mul(unit),
-        used_bytes: found.f_blocks.saturating_sub(found.f_bfree) * unit,
-    })
-}
-
-/// The file system of the state directory.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Disk {
-    pub(super) size_bytes: u64,
-    pub(super) free_bytes: u64,
-    pub(super) used_bytes: u64,
-}
-
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+impl PruneRequest<'static> {
+    /// Returns a request for what is left of images and entries that went, and nothing else.
+    #[must_use]
+    pub fn leftovers(command: &'static str) -> Self {
+        Self {
+            extent: Extent::Leftovers,
+            select: &|_| false,
+            limits: None,
+            command,
+        }
     }
 }

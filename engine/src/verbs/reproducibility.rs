@@ -15,13 +15,12 @@ use kiln_solver::{Graph, Op, Progress, Reporter, Step, StepId};
 use kiln_tree::LayerId;
 
 use crate::Error;
-use crate::building;
-use crate::building::{Delivery, Made};
-use crate::compare::{ConfigDifference, FileDifference, compare_configs, compare_layers};
+use crate::building::{self, Delivery, Made};
 use crate::output::{self, image_options};
 use crate::outside::Outside;
 use crate::request::{BuildRequest, BuildResult, FileTimes, Reuse};
 use crate::stores::Stores;
+use crate::verbs::compare::{ConfigDifference, FileDifference, compare_configs, compare_layers};
 
 /// What two builds of the same came to.
 #[derive(Clone, Debug)]

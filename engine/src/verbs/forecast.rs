@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use kiln_parser::LineIndex;
-use kiln_solver::Reason;
-use kiln_solver::{Expected, Progress, Reporter};
+use kiln_solver::{Expected, Progress, Reason, Reporter};
 
-use super::failure::solve_error;
 use crate::Error;
-use crate::building;
+use crate::building::{self, solve_error};
 use crate::outside::Outside;
 use crate::request::BuildRequest;
 use crate::stores::Stores;

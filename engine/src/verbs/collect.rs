@@ -9,10 +9,11 @@ use std::time::Duration;
 use kiln_cache::{Limits, Trash};
 use kiln_oci::Timestamp;
 
-use super::collect::{Disk, Extent, PruneRequest, Pruned, Turn};
+use super::prune::{Extent, PruneRequest, Pruned, Turn};
 use crate::Error;
-use crate::storage::collect;
+use crate::storage::disk::{self, Disk};
 use crate::stores::Stores;
+use crate::verbs::prune;
 
 /// Between two collections.
 const USUALLY: Duration = Duration::from_secs(3600);
@@ -85,7 +86,7 @@ impl CacheSettings {
 /// # Errors
 /// When the disk cannot be looked at.
 pub fn cache_limits(stores: &Stores, settings: &CacheSettings) -> Result<Limits, Error> {
-    Ok(settings.limits(collect::disk(stores)?.size_bytes))
+    Ok(settings.limits(disk::disk(stores)?.size_bytes))
 }
 
 /// Says whether garbage should be collected now. Costs next to nothing and may be asked after
@@ -105,7 +106,7 @@ pub fn is_collection_due(stores: &Stores, settings: &CacheSettings) -> bool {
     if age < PRESSED {
         return false;
     }
-    let Ok(disk) = collect::disk(stores) else {
+    let Ok(disk) = disk::disk(stores) else {
         return false;
     };
     let is_trash = || !Trash::new(&stores.store).is_empty();
@@ -124,10 +125,10 @@ pub fn collect(stores: &Stores, settings: &CacheSettings) -> Result<Option<Prune
         limits: Some(cache_limits(stores, settings)?),
         command: "automatic collection",
     };
-    let pruned = collect::prune_cache(stores, &request, &Turn::Skip)?;
+    let pruned = prune::prune_cache(stores, &request, &Turn::Skip)?;
     if pruned.is_some() {
         let stamp = stores.store.path("collected");
-        collect::empty_trash(stores);
+        prune::empty_trash(stores);
         File::create(&stamp).map_err(Error::at("cannot write", &stamp))?;
     }
     Ok(pruned)

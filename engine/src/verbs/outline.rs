@@ -15,7 +15,7 @@ use crate::definition::{self, Definition};
 use crate::outside::Outside;
 use crate::request::BuildRequest;
 use crate::stores::Stores;
-use crate::targets::{Target, target};
+use crate::verbs::targets::{Target, target};
 use crate::{Error, SourceText};
 
 /// What the build of a target can be given.

@@ -5,10 +5,8 @@ use std::collections::HashSet;
 use kiln_containers::ContainerError;
 use kiln_oci::ImageId;
 
-use super::collect::{Extent, PruneRequest};
-use crate::containers;
-use crate::containers::container_error;
-use crate::images;
+use super::{images, remove};
+use crate::containers::{self, container_error};
 use crate::stores::Stores;
 use crate::{Error, ImageSummary, Removal};
 
@@ -33,15 +31,15 @@ pub fn prune_images(
 ) -> Result<Vec<Removal>, Error> {
     let used = images_of_containers(stores)?;
     let mut removals = Vec::new();
-    let images = images::images(stores)?;
+    let images = images(stores)?;
     let going = images.iter().filter(|image| {
         let is_unneeded = unneeded == Unneeded::Unused || image.name.is_none();
         is_unneeded && !used.contains(&image.id) && select(image)
     });
     for image in going {
         let removed = match &image.name {
-            Some(name) => images::remove_image(stores, &name.to_string(), true),
-            None => images::remove_image(stores, &image.id.to_string(), true),
+            Some(name) => remove::remove_image(stores, &name.to_string(), true),
+            None => remove::remove_image(stores, &image.id.to_string(), true),
         };
         match removed {
             Ok(done) => removals.extend(done),
@@ -54,7 +52,7 @@ pub fn prune_images(
 }
 
 /// Returns the images that containers were made of.
-pub(super) fn images_of_containers(stores: &Stores) -> Result<HashSet<ImageId>, Error> {
+pub(crate) fn images_of_containers(stores: &Stores) -> Result<HashSet<ImageId>, Error> {
     let mut used = HashSet::new();
     for container in containers::containers(stores)?
         .list()
@@ -68,17 +66,4 @@ pub(super) fn images_of_containers(stores: &Stores) -> Result<HashSet<ImageId>, 
         }
     }
     Ok(used)
-}
-
-impl PruneRequest<'static> {
-    /// Returns a request for what is left of images and entries that went, and nothing else.
-    #[must_use]
-    pub fn leftovers(command: &'static str) -> Self {
-        Self {
-            extent: Extent::Leftovers,
-            select: &|_| false,
-            limits: None,
-            command,
-        }
-    }
 }

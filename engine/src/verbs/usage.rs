@@ -6,14 +6,12 @@ use kiln_cache::{DiskUsage, Thing};
 use kiln_containers::Status;
 use kiln_oci::{ImageId, ImageRef, Timestamp};
 
-use super::entry::CacheUsage;
-use super::inventory::Sizes;
-use super::reach::Reach;
+use super::images;
 use crate::Error;
-use crate::containers;
-use crate::containers::container_error;
-use crate::images;
-use crate::storage::inventory;
+use crate::containers::{self, container_error};
+use crate::storage::entry::{CacheEntry, CacheUsage, Usability};
+use crate::storage::inventory::{self, Inventory, Sizes};
+use crate::storage::reach::Reach;
 use crate::stores::Stores;
 
 /// What images, containers and the cache take.
@@ -72,7 +70,7 @@ pub struct ContainerUsage {
 ///
 /// # Errors
 /// When the state directory cannot be read.
-pub fn storage(stores: &Stores) -> Result<StorageSummary, Error> {
+pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
     let inventory = inventory::inventory(stores, &mut Sizes::default())?;
     let containers = container_usage(stores)?;
     let mut images: Vec<(ImageUsage, Vec<Thing>)> = Vec::new();
@@ -152,4 +150,40 @@ fn container_usage(stores: &Stores) -> Result<Vec<ContainerUsage>, Error> {
         });
     }
     Ok(usage)
+}
+
+impl CacheUsage {
+    pub(crate) fn of(inventory: Inventory) -> Self {
+        let private_bytes = inventory.ledger.cached_bytes();
+        let shared_bytes = inventory.ledger.shared_bytes();
+        let unused_bytes = inventory.ledger.free_bytes();
+        let mut entries: Vec<CacheEntry> = inventory
+            .entries
+            .into_iter()
+            .map(|held| held.entry)
+            .collect();
+        entries.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then(a.id.cmp(&b.id)));
+        let busy = entries
+            .iter()
+            .filter(|entry| entry.usability == Usability::InUse);
+        let busy: u64 = busy.map(|entry| entry.size_bytes).sum();
+        Self {
+            entries,
+            shared_bytes,
+            private_bytes,
+            unused_bytes,
+            reclaimable_bytes: (private_bytes + unused_bytes).saturating_sub(busy),
+        }
+    }
+}
+
+/// Says what the cache takes.
+///
+/// # Errors
+/// When the state directory cannot be read.
+pub fn cache_usage(stores: &Stores) -> Result<CacheUsage, Error> {
+    Ok(CacheUsage::of(inventory::inventory(
+        stores,
+        &mut Sizes::default(),
+    )?))
 }

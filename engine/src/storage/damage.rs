@@ -1,0 +1,141 @@
+//! What of what is kept is not what it should be, and making a layer whole again.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::PathBuf;
+
+use kiln_cache::{ActionKey, Trash};
+use kiln_oci::{Sha256, Sha256Reader};
+use kiln_snapshotter::overlay::{self, Support};
+use kiln_snapshotter::{LayerDamage, Whiteouts};
+use kiln_tree::LayerId;
+
+use crate::error::chain;
+use crate::stores::Stores;
+
+/// Something damaged.
+#[derive(Clone, Debug)]
+pub struct Damage {
+    /// What.
+    pub thing: DamagedThing,
+    /// What is wrong with it.
+    pub what: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What can be damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DamagedThing {
+    /// A layer.
+    Layer(LayerId),
+    /// A blob.
+    Blob(Sha256),
+    /// A record.
+    Record(ActionKey),
+    /// The file of an image's name.
+    Name(PathBuf),
+}
+
+impl fmt::Display for DamagedThing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layer(id) => write!(f, "layer {id}"),
+            Self::Blob(digest) => write!(f, "blob {digest}"),
+            Self::Record(key) => write!(f, "record {key}"),
+            Self::Name(path) => write!(f, "name {}", path.display()),
+        }
+    }
+}
+
+/// What became of something damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is as it was found.
+    Left,
+    /// It is whole again.
+    Repaired,
+    /// It is gone; who needs it makes or fetches it again.
+    Discarded,
+}
+
+/// Says which whiteouts are to be found; those that this process could make.
+pub(crate) fn whiteouts(stores: &Stores) -> io::Result<Whiteouts> {
+    let scratch = match stores.store.work_dir() {
+        Ok(scratch) => scratch,
+        // It cannot be tried here and now, and nothing is held against the disk.
+        Err(error) if cannot_write(&error) => return Ok(Whiteouts::IndexOnly),
+        Err(error) => return Err(error),
+    };
+    Ok(match overlay::probe(scratch.path()) {
+        Support::Overlay => Whiteouts::Stored,
+        Support::Refused(_) => Whiteouts::IndexOnly,
+    })
+}
+
+pub(crate) fn damage_of_blob(stores: &Stores, digest: Sha256) -> Option<String> {
+    let file = match File::open(stores.blobs.path(digest)) {
+        Ok(file) => file,
+        // Collected meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(format!("it cannot be read: {error}")),
+    };
+    let mut reader = Sha256Reader::new(BufReader::with_capacity(1 << 17, file));
+    match io::copy(&mut reader, &mut io::sink()) {
+        Ok(_) => {
+            let (_, actual, _) = reader.finish();
+            (actual != digest).then(|| format!("its content is that of {actual}"))
+        }
+        Err(error) => Some(format!("it cannot be read: {error}")),
+    }
+}
+
+pub(crate) fn damage_of_layer(
+    stores: &Stores,
+    id: LayerId,
+    whiteouts: Whiteouts,
+) -> Option<String> {
+    let damage = match stores.layers.layer(id) {
+        Some(layer) => layer.verify(whiteouts),
+        None if stores.layers.place(id).exists() => vec![LayerDamage::Index],
+        None => return None,
+    };
+    let first = damage.first()?;
+    Some(match damage.len() {
+        1 => chain(first),
+        count => format!("{}, and {} more", chain(first), count - 1),
+    })
+}
+
+/// Names a layer again whose index is whole, or makes its files again from a blob that is whole;
+/// says whether that worked.
+pub(crate) fn is_mended(stores: &Stores, id: LayerId, whiteouts: Whiteouts, trash: &Trash) -> bool {
+    let layer = match stores.layers.layer(id) {
+        Some(layer) if layer.tree().is_ok_and(|tree| tree.layer_id() == id) => layer,
+        _ => return false,
+    };
+    if stores.layers.name_again(&layer).is_ok() && layer.verify(whiteouts).is_empty() {
+        return true;
+    }
+    // Files that nobody can replace may still be good for something to their owner: they are
+    // taken away only when there is a blob.
+    let facts = stores.layers.known_facts(id);
+    let has_blob = facts
+        .blobs
+        .iter()
+        .any(|blob| stores.blobs.has(&blob.descriptor));
+    has_blob
+        && stores.layers.discard_files(id, trash).is_ok()
+        && stores.layers.materialise(&layer, &stores.blobs).is_ok()
+        && layer.verify(whiteouts).is_empty()
+}
+
+/// Says whether nothing can be written at all, be the disk full or not ours to write to.
+fn cannot_write(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
+    )
+}

@@ -1,0 +1,331 @@
+//! `kiln run` and its relatives: from an image and options to a container.
+//!
+//! A container's own life (starting, stopping, logs) is [`kiln_containers`]; here it is
+//! decided what it runs. Directories that the image declares as volumes are ordinary directories
+//! of the container, made if the image has none of that name: they live and go with it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiln_containers::{ContainerId, ContainerName, Held, Removal, SignalNumber, Spec};
+use kiln_files::GuestPath;
+use kiln_oci::{Image, ImageRef, Platform, RunConfig, Timestamp};
+use kiln_registry::Client;
+use kiln_runtime::{
+    Access, Changes, EtcFile, Job, Mount, MountSource, Network, Process, ProcessUser, Resources,
+    Root, Streams, Ulimit, hosts_text,
+};
+use kiln_snapshotter::{ParentView, find_identity, lower_directories};
+
+use crate::base_layers::{self, Watcher};
+use crate::containers::{self, container_error};
+use crate::images;
+use crate::local_image::platform_of;
+use crate::outside::Outside;
+use crate::resolvers::{RESOLV_CONF, RESOLV_CONF_OF_HOST, host_resolvers};
+use crate::stores::Stores;
+use crate::{Error, LayerProgress};
+
+/// A container, as the command line describes it.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// What it will be called whatever its name: nobody else has it.
+    pub id: ContainerId,
+    /// Name, id or digest of a local image.
+    pub image: String,
+    /// `--platform`: which image of an index; this machine's if absent.
+    pub platform: Option<Platform>,
+    /// The command; the image's own if empty.
+    pub command: Vec<String>,
+    /// `--name`; made up if absent.
+    pub name: Option<ContainerName>,
+    /// `-e` and `--env-file`, in order; without a value the variable is removed.
+    pub env: Vec<(String, Option<String>)>,
+    /// `-w`.
+    pub working_dir: Option<String>,
+    /// `-u`.
+    pub user: Option<String>,
+    /// `--entrypoint`; an empty text clears the image's.
+    pub entrypoint: Option<String>,
+    /// `--network`.
+    pub network: Network,
+    /// `-v host:container[:ro]`.
+    pub binds: Vec<Bind>,
+    /// `-h`; the short id if absent.
+    pub hostname: Option<String>,
+    /// `--add-host`: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// `-l`.
+    pub labels: BTreeMap<String, String>,
+    /// `--ulimit`.
+    pub ulimits: Vec<Ulimit>,
+    /// `--memory`, `--cpus` and so on.
+    pub resources: Resources,
+    /// `--shm-size`, bytes.
+    pub shm_size_bytes: u64,
+    /// `-t`, `-i`.
+    pub streams: Streams,
+    /// `--rm`.
+    pub removal: Removal,
+    /// `--stop-signal`; the image's, or TERM, if absent.
+    pub stop_signal: Option<SignalNumber>,
+    /// `--stop-timeout`.
+    pub stop_timeout: Duration,
+}
+
+/// A directory or file of the host that a container sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// On the host; made as a directory if it is missing.
+    pub host: PathBuf,
+    /// In the container; absolute.
+    pub target: String,
+    /// `:ro`.
+    pub access: Access,
+}
+
+/// Makes a container of a local image. It is not started; until it is let go of, nobody takes
+/// it for one that is of no use. `report` is told of layers that have to be unpacked first.
+///
+/// # Errors
+/// When there is no such image, the name is taken, or the options do not fit the image.
+pub fn create_container(
+    stores: &Stores,
+    outside: &Outside,
+    request: &RunRequest,
+    report: &(dyn Fn(&LayerProgress) + Sync),
+) -> Result<Held, Error> {
+    let (name, local) = images::find(stores, &request.image)?;
+    let image = local.choose(&request.image, request.platform.as_ref())?;
+    let layers = layers_on_disk(stores, &outside.client, name.as_ref(), image, report)?;
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Error::environment("cannot read the image", error)
+    };
+    let view = ParentView::new(&layers).map_err(|error| failed(&error))?;
+    let containers = containers::containers(stores)?;
+    let draft = containers
+        .draft(request.id.clone())
+        .map_err(|error| container_error(&error))?;
+    let hostname = match &request.hostname {
+        Some(hostname) => hostname.clone(),
+        None => draft.id().short().to_owned(),
+    };
+    let root = Root::Layers {
+        lowers: lower_directories(&layers).map_err(|error| failed(&error))?,
+        upper: Some(draft.writable()),
+    };
+    let process = process(request, &image.config.config, &view, &hostname)?;
+    let mut job = Job::new(root, process);
+    job.network = request.network;
+    job.changes = match request.removal {
+        Removal::ByHand => Changes::Lasting,
+        Removal::Automatic => Changes::Passing,
+    };
+    job.outer_proc = outside.outer_proc;
+    job.shm_size_bytes = request.shm_size_bytes;
+    job.ulimits.clone_from(&request.ulimits);
+    job.resources = request.resources.clone();
+    job.hosts = draft
+        .etc_file("hosts", &hosts_text(&hostname, &request.extra_hosts))
+        .map_err(|error| container_error(&error))?;
+    job.hostname_file = draft
+        .etc_file("hostname", &format!("{hostname}\n"))
+        .map_err(|error| container_error(&error))?;
+    job.resolv_conf = match host_resolvers() {
+        Some(text) => draft
+            .etc_file(RESOLV_CONF, &text)
+            .and_then(|file| draft.etc_file(RESOLV_CONF_OF_HOST, &text).map(|_| file))
+            .map_err(|error| container_error(&error))?,
+        None => EtcFile::Untouched,
+    };
+    job.hostname = hostname;
+    // As in moby, one at the root is none (daemon/create_unix.go makes a volume of the others).
+    let volumes = image.config.config.volumes.keys();
+    job.directories = volumes.map(GuestPath::new).collect();
+    job.mounts = request.binds.iter().map(bind).collect::<Result<_, _>>()?;
+    let stop_signal = match (
+        request.stop_signal,
+        image.config.config.stop_signal.as_str(),
+    ) {
+        (Some(signal), _) => signal,
+        (None, "") => SignalNumber::TERM,
+        (None, text) => text
+            .parse()
+            .map_err(|_| Error::input(format!("the image's stop signal is invalid: {text}")))?,
+    };
+    let spec = Spec {
+        id: draft.id().clone(),
+        created: Timestamp::now(),
+        image: name.map_or_else(|| request.image.clone(), |name| name.familiar()),
+        image_id: local.id().to_string(),
+        labels: labels(request, image),
+        job,
+        stop_signal,
+        stop_timeout: request.stop_timeout,
+        removal: request.removal,
+        details: details(request, image),
+    };
+    containers
+        .create(draft, request.name.clone(), &spec)
+        .map_err(|error| container_error(&error))
+}
+
+/// Returns the layers of a local image, unpacked; those that only a registry has are fetched.
+fn layers_on_disk(
+    stores: &Stores,
+    client: &Client,
+    name: Option<&ImageRef>,
+    image: &Image,
+    report: &(dyn Fn(&LayerProgress) + Sync),
+) -> Result<Vec<kiln_snapshotter::Layer>, Error> {
+    let origin = image.layers().find_map(|(_, layer)| {
+        kiln_exporter::sources(&stores.blobs, layer.digest)
+            .into_iter()
+            .next()
+    });
+    let unknown = || {
+        Error::environment(
+            "image",
+            &kiln_cache::BlobError::Missing(image.descriptor.digest),
+        )
+    };
+    // The name is asked only for layers that are not here.
+    let placeholder: Option<ImageRef> = "localhost/unknown".parse().ok();
+    let from = origin
+        .or_else(|| name.cloned())
+        .or(placeholder)
+        .ok_or_else(unknown)?;
+    base_layers::unpacked_layers(stores, client, &from, image, &Watcher::Other(report))
+}
+
+fn labels(request: &RunRequest, image: &Image) -> BTreeMap<String, String> {
+    let mut labels = image.config.config.labels.clone();
+    labels.extend(request.labels.clone());
+    labels
+}
+
+/// Notes what the image and the request said, in the image's own form.
+fn details(request: &RunRequest, image: &Image) -> serde_json::Value {
+    let mut config = image.config.config.clone();
+    (config.entrypoint, config.cmd) = entrypoint_and_command(request, &config);
+    if let Some(user) = &request.user {
+        config.user.clone_from(user);
+    }
+    let mut descriptor = image.descriptor.clone();
+    descriptor.platform = Some(platform_of(image));
+    serde_json::json!({
+        "Config": serde_json::to_value(&config).unwrap_or_default(),
+        "ImageManifestDescriptor": serde_json::to_value(&descriptor).unwrap_or_default(),
+    })
+}
+
+fn process(
+    request: &RunRequest,
+    config: &RunConfig,
+    view: &ParentView,
+    hostname: &str,
+) -> Result<Process, Error> {
+    let user = request.user.as_deref().unwrap_or(&config.user);
+    let identity = find_identity(view, user).map_err(|error| Error::input(error.to_string()))?;
+    let (mut argv, command) = entrypoint_and_command(request, config);
+    argv.extend(command);
+    if argv.is_empty() {
+        return Err(Error::Input {
+            message: "no command specified".to_owned(),
+            hint: Some(format!(
+                "the image has none; name one behind it, as in: kiln run {} COMMAND",
+                request.image
+            )),
+        });
+    }
+    let mut process = Process::new(argv);
+    process.env = environment(request, config, hostname, &identity.home.to_string());
+    process.cwd = match &request.working_dir {
+        Some(directory) if !directory.starts_with('/') => {
+            return Err(Error::input(format!(
+                "the working directory '{directory}' is invalid, it needs to be an absolute path"
+            )));
+        }
+        Some(directory) => GuestPath::new(directory),
+        None => GuestPath::new(&config.working_dir),
+    };
+    process.user = ProcessUser {
+        uid: identity.uid,
+        gid: identity.gid,
+        groups: identity.groups,
+    };
+    process.streams = request.streams;
+    Ok(process)
+}
+
+/// Returns entrypoint and command. An entrypoint of the request drops the image's command.
+fn entrypoint_and_command(request: &RunRequest, config: &RunConfig) -> (Vec<String>, Vec<String>) {
+    let (entrypoint, default): (Vec<String>, &[String]) = match request.entrypoint.as_deref() {
+        Some("") => (Vec::new(), &[]),
+        Some(entrypoint) => (vec![entrypoint.to_owned()], &[]),
+        None => (config.entrypoint.clone(), &config.cmd),
+    };
+    match request.command.as_slice() {
+        [] => (entrypoint, default.to_vec()),
+        command => (entrypoint, command.to_vec()),
+    }
+}
+
+fn environment(
+    request: &RunRequest,
+    config: &RunConfig,
+    hostname: &str,
+    home: &str,
+) -> Vec<(String, String)> {
+    let mut env: Vec<(String, String)> = Vec::new();
+    let set = |env: &mut Vec<(String, String)>, name: &str, value: &str| match env
+        .iter_mut()
+        .find(|(known, _)| known == name)
+    {
+        Some((_, old)) => value.clone_into(old),
+        None => env.push((name.to_owned(), value.to_owned())),
+    };
+    set(
+        &mut env,
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    );
+    set(&mut env, "HOSTNAME", hostname);
+    if matches!(request.streams, Streams::Terminal(_)) {
+        set(&mut env, "TERM", "xterm");
+    }
+    set(&mut env, "HOME", home);
+    for text in &config.env {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        set(&mut env, name, value);
+    }
+    for (name, value) in &request.env {
+        match value {
+            Some(value) => set(&mut env, name, value),
+            None => env.retain(|(known, _)| known != name),
+        }
+    }
+    env
+}
+
+fn bind(bind: &Bind) -> Result<Mount, Error> {
+    if !bind.target.starts_with('/') || GuestPath::new(&bind.target).is_root() {
+        return Err(Error::input(format!(
+            "invalid mount target {:?}: it must be an absolute path below /",
+            bind.target
+        )));
+    }
+    if !bind.host.exists() {
+        fs::create_dir_all(&bind.host).map_err(Error::at("cannot make", &bind.host))?;
+    }
+    Ok(Mount {
+        target: GuestPath::new(&bind.target),
+        source: MountSource::Bind {
+            path: bind.host.clone(),
+            inside: GuestPath::ROOT,
+        },
+        access: bind.access,
+    })
+}
