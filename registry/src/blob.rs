@@ -10,10 +10,10 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Url};
 
 use crate::answer::{Answer, AnswerBody};
+use crate::call::{Call, FollowedRequest, Payload, Repeat};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::error_class::ErrorClass;
-use crate::exchange::{Call, Courier, Errand, Payload, Repeat};
 use crate::notice::{Event, Observer, Step};
 use crate::origin::Downgrade;
 use crate::parallel::{Stop, for_each};
@@ -21,7 +21,8 @@ use crate::refusal::Action;
 use crate::registries_conf::Asked;
 use crate::resume::{Setbacks, begins_at, range_from};
 use crate::scope::Scopes;
-use crate::transport::Extent;
+use crate::session::Session;
+use crate::transport::AnswerSize;
 use crate::url_text::authority;
 
 /// Bytes.
@@ -29,7 +30,7 @@ const BUFFER: usize = 128 << 10;
 /// Bytes. A config, say: what is no larger has a time by which it is here, as manifests have.
 const SMALL: u64 = 1 << 20;
 
-impl Courier {
+impl Session {
     /// Puts a blob into the store, unless it is there.
     pub(crate) fn fetch_blob(
         self: &Arc<Self>,
@@ -157,7 +158,7 @@ impl Courier {
         origin: &Origin,
         digest: Sha256,
         offset: u64,
-        extent: Extent,
+        answer_size: AnswerSize,
     ) -> Result<Answer, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -173,19 +174,19 @@ impl Courier {
                 self.call(&Call {
                     headers,
                     downgrade: Downgrade::Allowed,
-                    extent,
+                    answer_size,
                     ..Call::new(endpoint, Method::GET, path, &scopes)
                 })
             }
             Origin::Elsewhere(url) => self.repeated(Repeat::Yes, || {
-                self.follow(Errand {
+                self.follow(FollowedRequest {
                     method: &Method::GET,
                     url: url.clone(),
                     headers: headers.clone(),
                     payload: Payload::Empty,
                     endpoint: None,
                     downgrade: Downgrade::Allowed,
-                    extent,
+                    answer_size,
                 })
             }),
         }
@@ -219,7 +220,7 @@ impl Origin {
 
 /// The bytes of a blob, over as many connections as it takes. Checks the length, not the digest.
 struct BlobStream {
-    courier: Arc<Courier>,
+    session: Arc<Session>,
     origin: Origin,
     digest: Sha256,
     size_bytes: u64,
@@ -230,12 +231,12 @@ struct BlobStream {
 
 impl BlobStream {
     fn open(
-        courier: &Arc<Courier>,
+        session: &Arc<Session>,
         origin: Origin,
         descriptor: &Descriptor,
     ) -> Result<Self, Error> {
         let mut stream = Self {
-            courier: Arc::clone(courier),
+            session: Arc::clone(session),
             origin,
             digest: descriptor.digest,
             size_bytes: descriptor.size_bytes,
@@ -249,13 +250,13 @@ impl BlobStream {
 
     /// Asks for everything from `offset` on.
     fn connect(&mut self) -> Result<(), Error> {
-        let extent = match self.size_bytes {
-            0..=SMALL => Extent::Document,
-            _ => Extent::Stream,
+        let answer_size = match self.size_bytes {
+            0..=SMALL => AnswerSize::Document,
+            _ => AnswerSize::Stream,
         };
         let answer = self
-            .courier
-            .get_blob(&self.origin, self.digest, self.offset, extent)?;
+            .session
+            .get_blob(&self.origin, self.digest, self.offset, answer_size)?;
         let host = authority(&answer.url);
         match answer.status.as_u16() {
             200 => {
@@ -329,8 +330,8 @@ impl BlobStream {
                 Err(error) => return Err(error),
             };
             self.body = None;
-            self.courier.transport.check_cancelled()?;
-            self.setbacks.wait(&self.courier, self.offset, error)?;
+            self.session.transport.check_cancelled()?;
+            self.setbacks.wait(&self.session, self.offset, error)?;
         }
     }
 }

@@ -12,7 +12,6 @@ use crate::blob::BlobReader;
 use crate::credential::{Credential, Stored};
 use crate::credentials::Credentials;
 use crate::error::Error;
-use crate::exchange::Courier;
 use crate::fetch::{FetchOptions, Fetched};
 use crate::notice::{Notice, Observer};
 use crate::proxy::Proxies;
@@ -22,6 +21,7 @@ use crate::registries_conf::RegistriesConf;
 use crate::resolve::Resolved;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
+use crate::session::Session;
 use crate::transport::Transport;
 use crate::transport_options::TransportOptions;
 
@@ -89,7 +89,7 @@ impl fmt::Debug for ClientOptions {
 /// Every function blocks, and may be called from several threads at once.
 #[derive(Clone, Debug)]
 pub struct Client {
-    courier: Arc<Courier>,
+    session: Arc<Session>,
 }
 
 impl Client {
@@ -105,7 +105,7 @@ impl Client {
             document_timeout: options.document_timeout,
         });
         Self {
-            courier: Arc::new(Courier::new(
+            session: Arc::new(Session::new(
                 transport,
                 options.credentials,
                 options.registries,
@@ -117,7 +117,7 @@ impl Client {
 
     /// Ends every request in flight and refuses later ones, in all clones.
     pub fn cancel(&self) {
-        self.courier.transport.cancel();
+        self.session.transport.cancel();
     }
 
     /// Finds out what a name means now: HEAD, or GET where that is not enough.
@@ -125,7 +125,7 @@ impl Client {
     /// # Errors
     /// [`crate::ErrorClass::NotFound`] if there is no such manifest.
     pub fn resolve(&self, name: &ImageRef) -> Result<Resolved, Error> {
-        self.courier.resolve(name)
+        self.session.resolve(name)
     }
 
     /// Fetches the exact bytes of a manifest or index.
@@ -137,7 +137,7 @@ impl Client {
         name: &ImageRef,
         descriptor: &Descriptor,
     ) -> Result<Vec<u8>, Error> {
-        self.courier.fetch_manifest(name, descriptor)
+        self.session.fetch_manifest(name, descriptor)
     }
 
     /// Resolves a name and stores index, manifest and config of the image for `platform`.
@@ -151,7 +151,7 @@ impl Client {
         blobs: &Blobs,
         observer: Observer<'_>,
     ) -> Result<PulledImage, Error> {
-        self.courier.pull(name, platform, blobs, observer)
+        self.session.pull(name, platform, blobs, observer)
     }
 
     /// As [`Client::pull`] for a descriptor that is known already. Asks the network only for what the
@@ -167,7 +167,7 @@ impl Client {
         blobs: &Blobs,
         observer: Observer<'_>,
     ) -> Result<PulledImage, Error> {
-        self.courier
+        self.session
             .pull_resolved(name, top, platform, blobs, observer)
     }
 
@@ -182,7 +182,7 @@ impl Client {
         blobs: &Blobs,
         observer: Observer<'_>,
     ) -> Result<(), Error> {
-        self.courier.fetch_blob(name, descriptor, blobs, observer)
+        self.session.fetch_blob(name, descriptor, blobs, observer)
     }
 
     /// Stores several blobs, a few at once.
@@ -196,7 +196,7 @@ impl Client {
         blobs: &Blobs,
         observer: Observer<'_>,
     ) -> Result<(), Error> {
-        self.courier
+        self.session
             .fetch_blobs(name, descriptors, blobs, observer, PARALLEL_BLOBS)
     }
 
@@ -205,7 +205,7 @@ impl Client {
     /// # Errors
     /// When no place has it; later trouble comes from the reader.
     pub fn open_blob(&self, name: &ImageRef, descriptor: &Descriptor) -> Result<BlobReader, Error> {
-        self.courier.open_blob(name, descriptor)
+        self.session.open_blob(name, descriptor)
     }
 
     /// Pushes an image to `repository` (tag and digest of the name do not count) and returns what the
@@ -219,7 +219,7 @@ impl Client {
         image: &PushImage,
         observer: Observer<'_>,
     ) -> Result<Descriptor, Error> {
-        self.courier
+        self.session
             .push(repository, image, observer, PARALLEL_BLOBS)
     }
 
@@ -228,7 +228,7 @@ impl Client {
     /// # Errors
     /// [`crate::ErrorClass::NotFound`] if there is no such repository.
     pub fn list_tags(&self, repository: &ImageRef) -> Result<Vec<String>, Error> {
-        self.courier.list_tags(repository)
+        self.session.list_tags(repository)
     }
 
     /// Downloads a URL.
@@ -236,7 +236,7 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`], printed `invalid response status 404`, for a status that is no success.
     pub fn fetch(&self, url: &str, options: &FetchOptions) -> Result<Fetched, Error> {
-        self.courier.fetch(url, options)
+        self.session.fetch(url, options)
     }
 
     /// Shows a user name and password to a registry and, if it accepts them, keeps them.
@@ -244,7 +244,7 @@ impl Client {
     /// # Errors
     /// [`crate::ErrorClass::Unauthorized`] if it does not; nothing is kept then.
     pub fn login(&self, server: &str, username: &str, password: &Secret) -> Result<Stored, Error> {
-        self.courier.login(server, username, password)
+        self.session.login(server, username, password)
     }
 
     /// Asks a registry whether it accepts a credential, and keeps nothing.
@@ -252,12 +252,12 @@ impl Client {
     /// # Errors
     /// As [`Client::login`].
     pub fn verify(&self, server: &str, credential: &Credential) -> Result<(), Error> {
-        self.courier.verify(server, credential)
+        self.session.verify(server, credential)
     }
 
     /// Returns where credentials are kept, for look-ups and for logging out.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {
-        &self.courier.credentials
+        &self.session.credentials
     }
 }

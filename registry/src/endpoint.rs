@@ -19,12 +19,12 @@ pub(crate) struct Endpoint {
     pub(crate) host: String,
     /// The repository's path.
     pub(crate) repository: String,
-    pub(crate) security: Security,
+    pub(crate) security: HostSecurity,
 }
 
 /// What a host has to prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Security {
+pub(crate) enum HostSecurity {
     /// HTTPS with a certificate that verifies.
     Verified,
     /// HTTPS with any certificate, else plain HTTP.
@@ -43,7 +43,7 @@ impl Endpoint {
             domain: place.domain.clone(),
             host: host.to_owned(),
             repository: place.path.clone(),
-            security: Security::of(host, place.insecure),
+            security: HostSecurity::of(host, place.insecure),
         }
     }
 
@@ -61,7 +61,7 @@ impl Endpoint {
     }
 }
 
-impl Security {
+impl HostSecurity {
     pub(crate) fn of(host: &str, insecure: bool) -> Self {
         match (is_loopback(host), insecure) {
             (true, _) => Self::Loopback,
@@ -73,26 +73,26 @@ impl Security {
 
 /// One way to reach a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Way {
+pub(crate) struct Channel {
     pub(crate) scheme: &'static str,
     pub(crate) trust: Trust,
 }
 
 /// Returns the ways to try, best first. `has_certificates` says whether `certs.d` knows the host.
-pub(crate) fn ways(host: &str, security: Security, has_certificates: bool) -> Vec<Way> {
-    let http = Way {
+pub(crate) fn channels(host: &str, security: HostSecurity, has_certificates: bool) -> Vec<Channel> {
+    let http = Channel {
         scheme: "http",
         trust: Trust::Plain,
     };
-    let https = |trust| Way {
+    let https = |trust| Channel {
         scheme: "https",
         trust,
     };
     match (security, has_certificates) {
-        (Security::Insecure, _) => vec![https(Trust::Anyone), http],
+        (HostSecurity::Insecure, _) => vec![https(Trust::Anyone), http],
         (_, true) => vec![https(Trust::Host(host.to_owned()))],
-        (Security::Loopback, false) => vec![http, https(Trust::Anyone)],
-        (Security::Verified, false) => vec![https(Trust::System)],
+        (HostSecurity::Loopback, false) => vec![http, https(Trust::Anyone)],
+        (HostSecurity::Verified, false) => vec![https(Trust::System)],
     }
 }
 
@@ -113,9 +113,9 @@ mod tests {
     #[test]
     fn only_loopback_and_insecure_hosts_may_speak_plain_http() {
         let plain = |host: &str, insecure, certificates| {
-            ways(host, Security::of(host, insecure), certificates)
+            channels(host, HostSecurity::of(host, insecure), certificates)
                 .iter()
-                .position(|way| way.scheme == "http")
+                .position(|channel| channel.scheme == "http")
         };
         for host in [
             "localhost",

@@ -16,14 +16,16 @@ use reqwest::header::{
 use reqwest::{Method, Url};
 
 use crate::answer::{Answer, AnswerBody};
+use crate::call::{FollowedRequest, Payload, Repeat};
 use crate::error::Error;
-use crate::exchange::{Courier, Errand, Payload, Repeat, sensitive};
 use crate::failure::{TransportError, TransportKind};
 use crate::origin::Downgrade;
+use crate::proof::sensitive;
 use crate::refusal::Action;
 use crate::resume::{Setbacks, begins_at, range_from};
 use crate::secret::Secret;
-use crate::transport::Extent;
+use crate::session::Session;
+use crate::transport::AnswerSize;
 use crate::url_text::{Shown, authority};
 
 /// What is known beforehand about a URL. The default knows nothing.
@@ -68,7 +70,7 @@ pub struct Download {
 
 /// Whom to ask, and how.
 struct Source {
-    courier: Arc<Courier>,
+    session: Arc<Session>,
     url: Url,
     headers: HeaderMap,
 }
@@ -77,15 +79,15 @@ impl Source {
     fn ask(&self, more: HeaderMap) -> Result<Answer, Error> {
         let mut headers = self.headers.clone();
         headers.extend(more);
-        self.courier.repeated(Repeat::Yes, || {
-            self.courier.follow(Errand {
+        self.session.repeated(Repeat::Yes, || {
+            self.session.follow(FollowedRequest {
                 method: &Method::GET,
                 url: self.url.clone(),
                 headers: headers.clone(),
                 payload: Payload::Empty,
                 endpoint: None,
                 downgrade: Downgrade::Allowed,
-                extent: Extent::Stream,
+                answer_size: AnswerSize::Stream,
             })
         })
     }
@@ -97,7 +99,7 @@ impl Source {
     }
 }
 
-impl Courier {
+impl Session {
     pub(crate) fn fetch(
         self: &Arc<Self>,
         url: &str,
@@ -122,7 +124,7 @@ impl Courier {
             headers.insert(AUTHORIZATION, sensitive(authorization.expose(), host)?);
         }
         let source = Source {
-            courier: Arc::clone(self),
+            session: Arc::clone(self),
             url,
             headers,
         };
@@ -177,9 +179,9 @@ impl Download {
                 }
                 Err(error) if error.is_transient() => {
                     self.body = None;
-                    self.source.courier.transport.check_cancelled()?;
+                    self.source.session.transport.check_cancelled()?;
                     self.setbacks
-                        .wait(&self.source.courier, self.offset, error)?;
+                        .wait(&self.source.session, self.offset, error)?;
                 }
                 Err(error) => return Err(error),
             }

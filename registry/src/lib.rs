@@ -29,16 +29,21 @@ mod registries_conf; // where repositories really are
 mod registry_key; // names under which credentials are kept
 mod secret; // text that must not be seen
 
-mod auth; // proving who we are
+mod auth; // meeting what servers want to see
+mod call; // requests, and what they carry
 mod challenge; // what servers want to see
 mod endpoint; // hosts, schemes, ways to talk to them
 mod exchange; // one question and everything until its answer
 mod origin; // what may be sent where
+mod proof; // what was shown to a host
+mod redirect; // where answers send a request
 mod refusal; // why a server says no
 mod resume; // going on where a connection broke
 mod retry; // patience
 mod route; // mirrors before the registry itself
 mod scope; // what tokens are good for
+mod session; // what was learned about each host
+mod token; // tokens from token servers
 
 mod answer; // answers and their bodies between the threads
 mod cancel; // a flag that wakes sleepers

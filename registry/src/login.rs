@@ -2,18 +2,19 @@
 
 use reqwest::{Method, StatusCode};
 
-use crate::auth::HostAuth;
+use crate::call::Call;
 use crate::credential::{Credential, Stored};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::exchange::{Call, Courier, HostState};
+use crate::proof::HostAuth;
 use crate::refusal::Action;
 use crate::registries_conf::Place;
 use crate::registry_key::registry_domain;
 use crate::scope::Scopes;
 use crate::secret::Secret;
+use crate::session::{HostState, Session};
 
-impl Courier {
+impl Session {
     /// Asks a registry whether it accepts a credential.
     pub(crate) fn verify(&self, server: &str, credential: &Credential) -> Result<(), Error> {
         let domain = registry_domain(server);

@@ -1,6 +1,6 @@
 //! What may be sent where: the one rule about credentials, bodies and TLS.
 //!
-//! An origin is a scheme, a host and a port. Servers name other origins in many ways: redirects, the
+//! An origin is a scheme, a host and a port. Servers name other origins in many channels: redirects, the
 //! locations of uploads, next pages, token servers. Whatever they name:
 //!
 //! - What proves who we are goes to the origin that it is for, by the scheme that it is for. A host
@@ -18,7 +18,7 @@
 
 use reqwest::Url;
 
-use crate::endpoint::{Endpoint, Security};
+use crate::endpoint::{Endpoint, HostSecurity};
 use crate::error::Error;
 use crate::url_text::authority;
 
@@ -78,11 +78,11 @@ pub(crate) fn is_home(url: &Url, host: &str, scheme: Option<&str>) -> bool {
 /// is what the token server has to prove.
 pub(crate) fn may_see_credential(
     realm: &Url,
-    realm_security: Security,
+    realm_security: HostSecurity,
     registry: &Endpoint,
 ) -> bool {
-    let may_be_clear = registry.security != Security::Verified
-        && (realm_security != Security::Verified || leads_to(realm, &registry.host));
+    let may_be_clear = registry.security != HostSecurity::Verified
+        && (realm_security != HostSecurity::Verified || leads_to(realm, &registry.host));
     realm.scheme() == "https" || may_be_clear
 }
 
@@ -197,7 +197,7 @@ mod tests {
                 insecure,
             });
             let realm = url(realm);
-            let security = Security::of(&authority(&realm), false);
+            let security = HostSecurity::of(&authority(&realm), false);
             let may = may_see_credential(&realm, security, &endpoint);
             assert_eq!(may, expected, "{registry} {realm}");
         }

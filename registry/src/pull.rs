@@ -8,9 +8,9 @@ use kiln_oci::{
 };
 
 use crate::error::Error;
-use crate::exchange::Courier;
 use crate::manifest::ManifestError;
 use crate::notice::Observer;
+use crate::session::Session;
 
 /// An image of which everything but the layers is in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct PulledImage {
     pub layers: Vec<Descriptor>,
 }
 
-impl Courier {
+impl Session {
     pub(crate) fn pull(
         self: &Arc<Self>,
         name: &ImageRef,

@@ -15,14 +15,16 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Url};
 
 use crate::answer::Answer;
-use crate::endpoint::{Endpoint, Security};
+use crate::call::{Call, Payload, Repeat, Target};
+use crate::endpoint::{Endpoint, HostSecurity};
 use crate::error::Error;
-use crate::exchange::{Call, Courier, Payload, Repeat, Target, location_of};
 use crate::notice::{Event, Notice, Observer, Step};
 use crate::origin::leaves_tls;
 use crate::parallel::{Stop, for_each};
+use crate::redirect::location_of;
 use crate::refusal::Action;
 use crate::scope::Scopes;
+use crate::session::Session;
 use crate::url_text::authority;
 
 /// What is pushed to one repository.
@@ -96,7 +98,7 @@ impl fmt::Debug for BlobSource {
     }
 }
 
-impl Courier {
+impl Session {
     pub(crate) fn push(
         &self,
         repository: &ImageRef,
@@ -113,7 +115,7 @@ impl Courier {
             scopes = scopes.with(from, &["pull"]);
         }
         let push = Push {
-            courier: self,
+            session: self,
             endpoint: &endpoint,
             scopes: &scopes,
             observer,
@@ -195,7 +197,7 @@ fn wanted_blobs(blobs: &[PushBlob]) -> Vec<&PushBlob> {
 
 /// One push in progress.
 struct Push<'a> {
-    courier: &'a Courier,
+    session: &'a Session,
     endpoint: &'a Endpoint,
     scopes: &'a Scopes,
     observer: Observer<'a>,
@@ -225,13 +227,13 @@ impl Push<'_> {
         let descriptor = &blob.descriptor;
         let repository = &self.endpoint.repository;
         let path = format!("/v2/{repository}/blobs/{}", descriptor.digest);
-        let head = self.courier.call(&self.call(Method::HEAD, path))?;
+        let head = self.session.call(&self.call(Method::HEAD, path))?;
         if head.status.is_success() {
             self.tell(descriptor, Step::AlreadyThere);
             return Ok(());
         }
         // Whatever else HEAD said, the upload will say it too, and with words.
-        let mut delays = self.courier.retry.delays.iter();
+        let mut delays = self.session.retry.delays.iter();
         loop {
             stop.check()?;
             let session = match self.start(descriptor.digest, mount)? {
@@ -253,12 +255,12 @@ impl Push<'_> {
             let Some(&delay) = delays.next() else {
                 return Err(error);
             };
-            (self.courier.notice)(Notice::Retrying {
+            (self.session.notice)(Notice::Retrying {
                 host: String::new(),
                 reason: error.to_string(),
                 delay,
             });
-            self.courier.transport.sleep(delay)?;
+            self.session.transport.sleep(delay)?;
         }
     }
 
@@ -272,7 +274,7 @@ impl Push<'_> {
                 .append_pair("mount", &digest.to_string())
                 .append_pair("from", from);
             let path = format!("{path}?{}", query.query().unwrap_or(""));
-            let answer = self.courier.call(&self.call(Method::POST, path))?;
+            let answer = self.session.call(&self.call(Method::POST, path))?;
             match answer.status.as_u16() {
                 201 => {
                     return Ok(Started::Mounted {
@@ -284,7 +286,7 @@ impl Push<'_> {
                 _ => {}
             }
         }
-        let answer = self.courier.call(&self.call(Method::POST, path))?;
+        let answer = self.session.call(&self.call(Method::POST, path))?;
         match answer.status.as_u16() {
             202 => self.session(&answer),
             _ => Err(self.refused(answer)),
@@ -302,7 +304,7 @@ impl Push<'_> {
             .ok_or_else(|| failed("started an upload without saying where"))?;
         let location = location_of(&answer.url, location)?;
         // Usually a registry behind a proxy that does not know how it is spoken to.
-        if leaves_tls(&answer.url, &location) && self.endpoint.security != Security::Insecure {
+        if leaves_tls(&answer.url, &location) && self.endpoint.security != HostSecurity::Insecure {
             return Err(failed("wants an upload over plain HTTP"));
         }
         Ok(Started::Session(location))
@@ -323,7 +325,7 @@ impl Push<'_> {
         let open = || blob.source.open();
         let sent = |done_bytes| self.tell(descriptor, Step::Uploading { done_bytes });
         stop.check()?;
-        let answer = self.courier.call(&Call {
+        let answer = self.session.call(&Call {
             target: Target::Url(session),
             headers,
             payload: Payload::Stream {
@@ -350,7 +352,7 @@ impl Push<'_> {
                 problem: "cannot be told a media type that does not fit into a header",
             })?;
         headers.insert(CONTENT_TYPE, content_type);
-        let answer = self.courier.call(&Call {
+        let answer = self.session.call(&Call {
             headers,
             payload: Payload::Bytes(&manifest.bytes),
             ..self.call(Method::PUT, path)

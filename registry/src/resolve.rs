@@ -6,14 +6,15 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use crate::answer::Answer;
+use crate::call::{Call, Repeat};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::exchange::{Call, Courier, Repeat};
 use crate::manifest::ManifestError;
 use crate::origin::Downgrade;
 use crate::refusal::Action;
 use crate::registries_conf::Asked;
 use crate::scope::Scopes;
+use crate::session::Session;
 use crate::url_text::authority;
 
 /// All four, or old registries convert or hide what they have; `*/*` for artifacts.
@@ -33,7 +34,7 @@ pub struct Resolved {
     pub source: String,
 }
 
-impl Courier {
+impl Session {
     /// Finds out what a name means.
     pub(crate) fn resolve(&self, name: &ImageRef) -> Result<Resolved, Error> {
         let name = name.clone().with_default_tag();

@@ -4,8 +4,8 @@ use reqwest::header::{CONTENT_RANGE, HeaderValue};
 
 use crate::answer::Answer;
 use crate::error::Error;
-use crate::exchange::Courier;
 use crate::notice::Notice;
+use crate::session::Session;
 
 /// Bytes. A connection that carried this much before it broke may break again as often as before.
 const WORTHWHILE: u64 = 1 << 20;
@@ -21,24 +21,24 @@ impl Setbacks {
     /// Waits before the next connection, or returns `error` if there were too many.
     pub(crate) fn wait(
         &mut self,
-        courier: &Courier,
+        session: &Session,
         offset: u64,
         error: Error,
     ) -> Result<(), Error> {
         if offset - self.offset_at_last >= WORTHWHILE {
             self.count = 0;
         }
-        let Some(&delay) = courier.retry.delays.get(self.count) else {
+        let Some(&delay) = session.retry.delays.get(self.count) else {
             return Err(error);
         };
         self.count += 1;
         self.offset_at_last = offset;
-        (courier.notice)(Notice::Retrying {
+        (session.notice)(Notice::Retrying {
             host: String::new(),
             reason: error.to_string(),
             delay,
         });
-        courier.transport.sleep(delay)
+        session.transport.sleep(delay)
     }
 }
 

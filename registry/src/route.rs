@@ -8,11 +8,11 @@ use kiln_oci::ImageRef;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::error_class::ErrorClass;
-use crate::exchange::Courier;
 use crate::notice::Notice;
 use crate::registries_conf::Asked;
+use crate::session::Session;
 
-impl Courier {
+impl Session {
     /// Returns the one place that a repository may be written to.
     pub(crate) fn upstream(&self, name: &ImageRef) -> Result<Endpoint, Error> {
         let route = self

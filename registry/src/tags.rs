@@ -5,11 +5,13 @@ use reqwest::header::LINK;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
+use crate::call::{Call, Target};
 use crate::error::Error;
-use crate::exchange::{Call, Courier, Target, location_of};
 use crate::origin::leaves_tls;
+use crate::redirect::location_of;
 use crate::refusal::Action;
 use crate::scope::Scopes;
+use crate::session::Session;
 use crate::url_text::authority;
 
 /// Bytes. A page of a thousand tags of the greatest length is about an eighth of it.
@@ -22,7 +24,7 @@ struct Page {
     tags: Option<Vec<String>>,
 }
 
-impl Courier {
+impl Session {
     pub(crate) fn list_tags(&self, repository: &ImageRef) -> Result<Vec<String>, Error> {
         let endpoint = self.upstream(repository)?;
         let scopes = Scopes::pull(&endpoint.repository);

@@ -30,7 +30,7 @@ use crate::url_text::Shown;
 
 /// How much an answer is, and so how long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum AnswerSize {
     /// As much as is read into memory at once: there is a time by which it is here.
     Document,
     /// As much as it likes, as long as it comes along.
@@ -42,12 +42,12 @@ pub(crate) struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Body<'a>,
-    pub(crate) extent: Extent,
+    pub(crate) body: RequestBody<'a>,
+    pub(crate) answer_size: AnswerSize,
 }
 
 /// What a request sends.
-pub(crate) enum Body<'a> {
+pub(crate) enum RequestBody<'a> {
     Empty,
     Bytes(Vec<u8>),
     /// Read on the calling thread while the network thread sends.
@@ -118,7 +118,7 @@ impl Transport {
     pub(crate) fn send(&self, trust: &Trust, request: Request<'_>) -> Result<Answer, Error> {
         self.cancel.check()?;
         let url = request.url;
-        let extent = request.extent;
+        let answer_size = request.answer_size;
         tracing::debug!(method = %request.method, url = %Shown(&url), "request");
         let client = self.client(trust, &url)?;
         let mut builder = client
@@ -126,9 +126,9 @@ impl Transport {
             .headers(request.headers);
         let mut source = None;
         match request.body {
-            Body::Empty => {}
-            Body::Bytes(bytes) => builder = builder.body(bytes),
-            Body::Stream {
+            RequestBody::Empty => {}
+            RequestBody::Bytes(bytes) => builder = builder.body(bytes),
+            RequestBody::Stream {
                 size_bytes,
                 reader,
                 sent,
@@ -150,9 +150,9 @@ impl Transport {
             url: url.clone(),
             patience: Patience {
                 idle: self.options.idle_timeout,
-                whole: match extent {
-                    Extent::Document => Some(self.options.document_timeout),
-                    Extent::Stream => None,
+                whole: match answer_size {
+                    AnswerSize::Document => Some(self.options.document_timeout),
+                    AnswerSize::Stream => None,
                 },
             },
             upload: source.as_ref().map(|(slot, ..)| Arc::clone(slot)),

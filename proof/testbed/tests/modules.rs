@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 /// Crates in which circles are still to be opened.
-const STILL_IN_CIRCLES: [&str; 10] = [
+const STILL_IN_CIRCLES: [&str; 9] = [
     "parser",
     "runtime",
     "containers",
@@ -20,7 +20,6 @@ const STILL_IN_CIRCLES: [&str; 10] = [
     "tree",
     "engine",
     "solver",
-    "registry",
     "exporter",
     "snapshotter",
 ];
