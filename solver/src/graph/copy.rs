@@ -31,7 +31,7 @@ pub struct Copy {
     pub link: bool,
 }
 
-/// Source arguments of a [`Copy`] that are looked up in one place.
+/// Source arguments of a [struct@Copy] that are looked up in one place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CopyPart {
     /// Where.

@@ -6,7 +6,8 @@ use kiln_oci::Timestamp;
 
 /// One file, directory, link or other node.
 ///
-/// Borrowed: from a [`Tree`] when read, from anywhere when given to a [`TreeBuilder`].
+/// Borrowed: from a [`Tree`](crate::Tree) when read, from anywhere when given to a
+/// [`TreeBuilder`](crate::TreeBuilder).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// Clean path relative to the root, as the bytes of a [`GuestPath`].
