@@ -22,7 +22,7 @@ mod verification; // --verify
 use arguments::ProgressChoice;
 pub(crate) use arguments::{BuildArguments, ResourceAliases};
 use call::Call;
-use kiln_engine::{Error, Purpose, verbs};
+use kiln_engine::{Error, Io, Purpose, verbs};
 pub(crate) use values::{parse_extra_host, parse_ulimit, set_resource, split_pair};
 
 use crate::diagnostics::{self, LogExtent, Look};
@@ -61,8 +61,10 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
         credentials: arguments.authfile.clone(),
     };
     let session = session::open_with(environment, display.warner(), &changes, Purpose::Work)?;
+    let (mut stdin, mut stdout) = (std::io::stdin(), std::io::stdout());
+    let io = Io::new(&mut stdin, &mut stdout, &display);
     if let Some(call) = call {
-        let answer = call.ask(&session, &request, prose_width(environment), &display);
+        let answer = call.ask(&session, &request, prose_width(environment), &io);
         let book = display.finish();
         return match answer {
             Ok(answer) => {
@@ -80,7 +82,7 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     }
     interrupt::watch(&session)?;
     if arguments.plan {
-        let forecast = verbs::forecast(&session.stores, &session.outside, &request, &display);
+        let forecast = verbs::forecast(&session.stores, &session.outside, &request, &io);
         let book = display.finish();
         return match forecast {
             Ok(forecast) => plan::print(&forecast, environment).map(|()| Exit::SUCCESS),
@@ -92,8 +94,8 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     }
     let mut compared = None;
     let built = match arguments.verify {
-        false => verbs::build(&session.stores, &session.outside, &request, &display),
-        true => verbs::build_twice(&session.stores, &session.outside, &request, &display)
+        false => verbs::build(&session.stores, &session.outside, &request, &io),
+        true => verbs::build_twice(&session.stores, &session.outside, &request, &io)
             .map(|comparison| compared.insert(comparison).result.clone()),
     };
     let book = display.finish();

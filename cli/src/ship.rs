@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use clap::Args;
-use kiln_engine::{Destination, LoadSource, verbs};
+use kiln_engine::{Destination, Io, LoadSource, Silent, verbs};
 use kiln_oci::ImageRef;
 
 use crate::environment::Environment;
@@ -184,17 +184,20 @@ pub(crate) fn save(arguments: &SaveArguments, environment: &Environment) -> Outc
                 "cowardly refusing to save to a terminal. Use the -o flag or redirect",
             ));
         }
-        None => Destination::Stdout,
+        None => Destination::Stream,
     };
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
     let session = session::enter_and_open(environment)?;
     interrupt::watch(&session)?;
+    let (mut stdin, mut stdout) = (std::io::stdin(), std::io::stdout());
+    let io = Io::new(&mut stdin, &mut stdout, &Silent);
     verbs::save(
         &session.stores,
         &session.outside.client,
         &arguments.images,
         platform.as_ref(),
         &to,
+        &io,
         &terminal::warn,
     )?;
     Ok(Exit::SUCCESS)

@@ -21,6 +21,7 @@ use crate::bases::Resolver;
 use crate::checks::Checks;
 use crate::definition::{Definition, prepare};
 use crate::epoch::{self, Times};
+use crate::io::Io;
 use crate::output::{self, Built};
 use crate::outside::Outside;
 use crate::remote::RemoteSources;
@@ -77,7 +78,7 @@ pub(crate) fn carry_out(
     client: &Client,
     request: &BuildRequest,
     prepared: &Prepared<'_>,
-    delivery: Delivery,
+    (delivery, io): (Delivery, &Io<'_>),
 ) -> Result<Made, Error> {
     let Prepared {
         source_text,
@@ -97,7 +98,13 @@ pub(crate) fn carry_out(
                     stop: deps.stop,
                 };
                 finish(
-                    stores, client, request, prepared, states, &sharing, delivery,
+                    stores,
+                    client,
+                    request,
+                    prepared,
+                    states,
+                    &sharing,
+                    (delivery, io),
                 )
             }
             Err(SolveError::Lost(_)) => Ok(None),
@@ -133,7 +140,7 @@ pub(crate) fn with_plan<T>(
     stores: &Stores,
     outside: &Outside,
     request: &BuildRequest,
-    reporter: &Reporter<'_>,
+    (reporter, io): (&Reporter<'_>, &Io<'_>),
     act: impl FnOnce(Prepared<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let (begun, clock) = (Timestamp::now(), Instant::now());
@@ -147,7 +154,7 @@ pub(crate) fn with_plan<T>(
     };
     // A step that fails stops the others, and not what comes after them.
     let stop = &stores.stop().part();
-    let definition = prepare(request, &remotes, reporter, stop)?;
+    let definition = prepare(request, &remotes, (reporter, io), stop)?;
     let Definition {
         source_text,
         dockerfile,
@@ -250,7 +257,7 @@ fn finish(
     prepared: &Prepared<'_>,
     states: Vec<State>,
     sharing: &Sharing<'_>,
-    delivery: Delivery,
+    (delivery, io): (Delivery, &Io<'_>),
 ) -> Result<Option<(BuildResult, LocalImage)>, Error> {
     let plan = prepared.plan;
     let reporter = prepared.deps.reporter;
@@ -266,7 +273,15 @@ fn finish(
         },
     });
     let built: Vec<Built<'_>> = built.collect();
-    let exported = output::export(stores, client, request, sharing, &built, delivery, reporter)?;
+    let exported = output::export(
+        stores,
+        client,
+        request,
+        sharing,
+        &built,
+        (delivery, io),
+        reporter,
+    )?;
     let Some((exported, image)) = exported else {
         return Ok(None);
     };

@@ -16,6 +16,7 @@ use kiln_threads::Stop;
 use self::context::Place;
 pub(crate) use self::ignore::{ignore_rules, load_ignore_file};
 use crate::agents::BuildAgents;
+use crate::io::Io;
 use crate::outside::Outside;
 use crate::remote::RemoteSources;
 use crate::request::BuildRequest;
@@ -45,10 +46,10 @@ pub(crate) struct Definition {
 pub(crate) fn prepare(
     request: &BuildRequest,
     remotes: &RemoteSources<'_>,
-    reporter: &Reporter<'_>,
+    (reporter, io): (&Reporter<'_>, &Io<'_>),
     stop: &Stop,
 ) -> Result<Definition, Error> {
-    let found = context::find(request, remotes, reporter, stop)?;
+    let found = context::find(request, remotes, (reporter, io), stop)?;
     let source_text = dockerfile::read(request, &found.place, remotes, reporter, stop)?;
     let vertex = reporter.start(&format!(
         "[internal] load build definition from {}",
@@ -81,7 +82,7 @@ pub(crate) fn look(
     stores: &Stores,
     outside: &Outside,
     request: &BuildRequest,
-    reporter: &Reporter<'_>,
+    (reporter, io): (&Reporter<'_>, &Io<'_>),
 ) -> Result<Definition, Error> {
     let agents = BuildAgents::new(&stores.store, &request.agents)?;
     let remotes = RemoteSources {
@@ -91,5 +92,5 @@ pub(crate) fn look(
         agents: &agents,
         epoch: request.epoch,
     };
-    prepare(request, &remotes, reporter, stores.store.stop())
+    prepare(request, &remotes, (reporter, io), stores.stop())
 }

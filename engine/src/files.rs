@@ -9,6 +9,7 @@ use kiln_solver::{Plan, Reporter};
 
 use crate::Error;
 use crate::base_layers::{self, Watcher};
+use crate::io::Io;
 use crate::output::{Built, Form, destination, export_error};
 use crate::request::{FilesOptions, Output, Split};
 use crate::stores::Stores;
@@ -21,7 +22,7 @@ pub(crate) fn export_files(
     plan: &Plan,
     built: &[Built<'_>],
     (form, output): (Form, &Output),
-    reporter: &Reporter<'_>,
+    (reporter, io): (&Reporter<'_>, &Io<'_>),
 ) -> Result<(), Error> {
     let (Output::Local { files, .. } | Output::Tar { files, .. }) = output else {
         return Ok(());
@@ -54,7 +55,7 @@ pub(crate) fn export_files(
             }
             Ok(())
         }
-        Output::Tar { to, .. } => Ok(destination::write_to(stores, to, |out| {
+        Output::Tar { to, .. } => Ok(destination::write_to(stores, to, io, |out| {
             exporter::write_root_tar(&roots, times, out)
         })?),
         _ => Ok(()),

@@ -9,6 +9,7 @@
 pub mod verbs; // what a user asks for
 
 mod error; // every failure, sorted
+mod io; // what a verb is connected to
 mod outside; // what is the matter of one request
 mod request; // what a build is asked for
 mod stores; // an open state directory
@@ -40,6 +41,7 @@ mod transfer; // results that machines share
 
 pub use base_layers::{LayerProgress, LayerWork};
 pub use error::{Error, ErrorClass, SourceText};
+pub use io::Io;
 pub use kiln_exporter::{LoadSource, PackProgress};
 pub use kiln_snapshotter::{Packed, UnpackLimit};
 pub use kiln_solver::{Event, LogStream, Progress, Silent, VertexEnd, VertexId};

@@ -22,6 +22,7 @@ use crate::base_layers::{self, Watcher};
 use crate::building::Delivery;
 use crate::files;
 use crate::images::{self, names_error};
+use crate::io::Io;
 use crate::mend::{self, Undelivered};
 use crate::request::{BaseLayers, BuildRequest, ImageOptions, LayoutForm, Output};
 use crate::stores::Stores;
@@ -147,7 +148,7 @@ pub(crate) fn export(
     request: &BuildRequest,
     sharing: &Sharing<'_>,
     built: &[Built<'_>],
-    delivery: Delivery,
+    (delivery, io): (Delivery, &Io<'_>),
     reporter: &Reporter<'_>,
 ) -> Result<Option<(Exported, LocalImage)>, Error> {
     let vertex = reporter.start("exporting to image");
@@ -163,7 +164,7 @@ pub(crate) fn export(
         Delivery::Outputs => outputs(request),
         Delivery::Nowhere => Vec::new(),
     };
-    let result = export_all(stores, client, &mut maker, &outputs, reporter)
+    let result = export_all(stores, client, &mut maker, &outputs, (reporter, io))
         .and_then(|exported| Ok((exported, maker.make(&image_options(request))?)))
         .map_err(|error| stores.or_cancelled(error));
     let states = || built.iter().map(|built| &built.state);
@@ -187,7 +188,7 @@ fn export_all(
     client: &Client,
     maker: &mut Maker<'_>,
     outputs: &[Output],
-    reporter: &Reporter<'_>,
+    (reporter, io): (&Reporter<'_>, &Io<'_>),
 ) -> Result<Exported, Error> {
     let (mut stored, mut archived, mut pushed) = (None, None, None);
     for output in outputs {
@@ -211,7 +212,7 @@ fn export_all(
                 image: options,
             } => {
                 let write = |named: &[NamedImage]| match form {
-                    LayoutForm::Archive => destination::write_to(stores, to, |out| {
+                    LayoutForm::Archive => destination::write_to(stores, to, io, |out| {
                         exporter::write_oci_archive(named, out)
                     }),
                     LayoutForm::Directory => {
@@ -227,7 +228,7 @@ fn export_all(
                 image: options,
             } => {
                 let write = |named: &[NamedImage]| match form {
-                    LayoutForm::Archive => destination::write_to(stores, to, |out| {
+                    LayoutForm::Archive => destination::write_to(stores, to, io, |out| {
                         exporter::write_docker_archive(named, out)
                     }),
                     LayoutForm::Directory => {
@@ -244,7 +245,7 @@ fn export_all(
                     maker.sharing.plan,
                     maker.built,
                     (maker.form, output),
-                    reporter,
+                    (reporter, io),
                 )?;
             }
         }

@@ -83,14 +83,15 @@ pub struct BuildRequest {
 pub enum ContextSource {
     /// A directory of the host.
     Directory(PathBuf),
-    /// An archive on standard input, compressed or not. Its beginning was read to find out.
+    /// An archive on the input of the request ([`crate::Io`]), compressed or not. Its beginning was
+    /// read to find out.
     Archive {
-        /// What was read.
+        /// What was read; the input goes on behind it.
         beginning: Vec<u8>,
     },
     /// A git repository, or an archive or a single Dockerfile behind a URL.
     Remote(String),
-    /// Nowhere: the Dockerfile came from standard input alone.
+    /// Nowhere: there is a Dockerfile alone.
     Empty,
 }
 
@@ -182,7 +183,7 @@ pub enum DockerfileSource {
     Path(PathBuf),
     /// A URL.
     Remote(String),
-    /// Text that was read from standard input.
+    /// Its text: a command reads it from standard input.
     Text(Vec<u8>),
 }
 

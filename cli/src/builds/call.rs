@@ -7,7 +7,7 @@ mod json; // results for programs
 mod text; // results for people
 
 use kiln_docker::csv;
-use kiln_engine::{BuildRequest, Error, Progress, verbs};
+use kiln_engine::{BuildRequest, Error, Io, verbs};
 use kiln_parser::parse_bool;
 use serde_json::{Value, json};
 
@@ -126,11 +126,11 @@ impl Call {
         session: &Session,
         request: &BuildRequest,
         width: Option<usize>,
-        progress: &dyn Progress,
+        io: &Io<'_>,
     ) -> Result<Answer, Error> {
         Ok(match self.method {
             Method::Check => {
-                let checked = verbs::check(&session.stores, &session.outside, request, progress)?;
+                let checked = verbs::check(&session.stores, &session.outside, request, io)?;
                 let is_fine = checked.findings.is_empty() && checked.problem.is_none();
                 Answer {
                     text: text::check(&checked, width),
@@ -143,11 +143,11 @@ impl Call {
                 }
             }
             Method::Outline => {
-                let outline = verbs::outline(&session.stores, &session.outside, request, progress)?;
+                let outline = verbs::outline(&session.stores, &session.outside, request, io)?;
                 Answer::plain(text::outline(&outline), json::outline(&outline))
             }
             Method::Targets => {
-                let targets = verbs::targets(&session.stores, &session.outside, request, progress)?;
+                let targets = verbs::targets(&session.stores, &session.outside, request, io)?;
                 Answer::plain(text::targets(&targets), json::targets(&targets))
             }
             Method::Describe => Answer::plain(describe::text(), describe::json()),

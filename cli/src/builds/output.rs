@@ -223,7 +223,7 @@ fn destination(path: &str, kind: &str, stdout: StandardOutput) -> Result<Destina
         ("-", StandardOutput::Terminal) => Err(format!(
             "dest file is required for {kind} exporter. refusing to write to console"
         )),
-        ("-", StandardOutput::Other) => Ok(Destination::Stdout),
+        ("-", StandardOutput::Other) => Ok(Destination::Stream),
         (path, _) => Ok(Destination::Path(PathBuf::from(path))),
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn deliver(
 fn writes_to_stdout(request: &BuildRequest) -> bool {
     request.outputs.iter().any(|output| match output {
         Output::Oci { to, .. } | Output::Docker { to, .. } | Output::Tar { to, .. } => {
-            *to == Destination::Stdout
+            *to == Destination::Stream
         }
         _ => false,
     })

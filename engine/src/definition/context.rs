@@ -13,6 +13,7 @@ use kiln_tree::Owners;
 use super::{dockerfile, file, ignore_rules};
 use crate::Error;
 use crate::error::chain;
+use crate::io::Io;
 use crate::remote::{Checkout, RemoteSources, build_error, shown};
 use crate::request::{BuildRequest, ContextSource};
 use crate::stores::Stores;
@@ -59,7 +60,7 @@ impl Place {
 pub(super) fn find(
     request: &BuildRequest,
     remotes: &RemoteSources<'_>,
-    reporter: &Reporter<'_>,
+    (reporter, io): (&Reporter<'_>, &Io<'_>),
     stop: &Stop,
 ) -> Result<Found, Error> {
     let nothing_known = |place| Found { place, time: None };
@@ -79,12 +80,8 @@ pub(super) fn find(
     let vertex = reporter.start("[internal] load remote build context");
     let found = match &request.context {
         ContextSource::Archive { beginning } => {
-            let archive = beginning.chain(std::io::stdin());
-            unpack(
-                remotes.stores,
-                archive,
-                "the build context on standard input",
-            )
+            let name = "the build context on standard input";
+            io.read(|rest| unpack(remotes.stores, beginning.chain(rest), name))
         }
         ContextSource::Remote(text) => {
             let keeps = request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");

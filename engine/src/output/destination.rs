@@ -8,6 +8,7 @@ use kiln_threads::Stopping;
 
 use crate::Error;
 use crate::error::chain;
+use crate::io::Io;
 use crate::mend::{Receiver, Undelivered};
 use crate::request::Destination;
 use crate::stores::Stores;
@@ -16,6 +17,7 @@ use crate::stores::Stores;
 pub(crate) fn write_to(
     stores: &Stores,
     to: &Destination,
+    io: &Io<'_>,
     act: impl FnOnce(&mut dyn Write) -> Result<(), exporter::ExportError>,
 ) -> Result<(), Undelivered> {
     let stop = stores.store.stop();
@@ -29,7 +31,7 @@ pub(crate) fn write_to(
             exporter::write_file(path, act),
             path.metadata().map_or(true, |metadata| metadata.is_file()),
         ),
-        Destination::Stdout => (act(&mut std::io::stdout().lock()), false),
+        Destination::Stream => (io.write(act), false),
     };
     written.map_err(|error| match error.into() {
         Undelivered::Damaged { digest, error, .. } if !is_file => Undelivered::Damaged {
@@ -55,6 +57,6 @@ pub(crate) fn export_error(error: &exporter::ExportError) -> Error {
 pub(super) fn directory(to: &Destination) -> Result<&Path, Error> {
     match to {
         Destination::Path(path) => Ok(path),
-        Destination::Stdout => Err(Error::input("a directory cannot go to standard output")),
+        Destination::Stream => Err(Error::input("a directory cannot go to standard output")),
     }
 }

@@ -103,8 +103,8 @@ pub enum Split {
 pub enum Destination {
     /// A file or directory of the host.
     Path(PathBuf),
-    /// Standard output.
-    Stdout,
+    /// The output of the request ([`crate::Io`]): standard output, for a command.
+    Stream,
 }
 
 /// The form of an image layout.

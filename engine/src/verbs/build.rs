@@ -1,9 +1,10 @@
 //! Building an image.
 
-use kiln_solver::{Progress, Reporter};
+use kiln_solver::Reporter;
 
 use crate::Error;
 use crate::building::{self, Delivery};
+use crate::io::Io;
 use crate::output::{self};
 use crate::outside::Outside;
 use crate::request::{BuildRequest, BuildResult};
@@ -17,17 +18,17 @@ pub fn build(
     stores: &Stores,
     outside: &Outside,
     request: &BuildRequest,
-    progress: &dyn Progress,
+    io: &Io<'_>,
 ) -> Result<BuildResult, Error> {
     output::check(request)?;
-    let reporter = Reporter::new(progress);
-    let made = building::with_plan(stores, outside, request, &reporter, |prepared| {
+    let reporter = Reporter::new(io.progress());
+    let made = building::with_plan(stores, outside, request, (&reporter, io), |prepared| {
         building::carry_out(
             stores,
             &outside.client,
             request,
             &prepared,
-            Delivery::Outputs,
+            (Delivery::Outputs, io),
         )
     });
     Ok(made.map_err(|error| stores.or_cancelled(error))?.result)

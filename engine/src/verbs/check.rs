@@ -2,12 +2,13 @@
 
 use kiln_parser::lint::{Rule, lint};
 use kiln_parser::{Diagnostic, Dockerfile, Origin, parse};
-use kiln_solver::{Extent, Progress, Reporter, survey};
+use kiln_solver::{Extent, Reporter, survey};
 
 use crate::bases::Resolver;
 use crate::building::{check_syntax, plan_error, plan_options};
 use crate::checks::Checks;
 use crate::definition::{self, Definition};
+use crate::io::Io;
 use crate::outside::Outside;
 use crate::request::BuildRequest;
 use crate::stores::Stores;
@@ -33,14 +34,14 @@ pub fn check(
     stores: &Stores,
     outside: &Outside,
     request: &BuildRequest,
-    progress: &dyn Progress,
+    io: &Io<'_>,
 ) -> Result<CheckResult, Error> {
-    let reporter = Reporter::new(progress);
+    let reporter = Reporter::new(io.progress());
     let Definition {
         source_text,
         dockerfile,
         ..
-    } = match definition::look(stores, outside, request, &reporter) {
+    } = match definition::look(stores, outside, request, (&reporter, io)) {
         Ok(definition) => definition,
         Err(Error::Dockerfile {
             source_text,

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use kiln_parser::LineIndex;
-use kiln_solver::{Expected, Progress, Reason, Reporter};
+use kiln_solver::{Expected, Reason, Reporter};
 
 use crate::Error;
 use crate::building::{self, solve_error};
+use crate::io::Io;
 use crate::outside::Outside;
 use crate::request::BuildRequest;
 use crate::stores::Stores;
@@ -60,13 +61,13 @@ pub fn forecast(
     stores: &Stores,
     outside: &Outside,
     request: &BuildRequest,
-    progress: &dyn Progress,
+    io: &Io<'_>,
 ) -> Result<BuildForecast, Error> {
     building::with_plan(
         stores,
         outside,
         request,
-        &Reporter::new(progress),
+        (&Reporter::new(io.progress()), io),
         |prepared| {
             let graph = &prepared.plan.graph;
             let source_text = prepared.source_text;

@@ -7,11 +7,12 @@ use kiln_parser::{
     Arg, Dockerfile, Instruction, Kind, Quoting, Site, Span, Text, description, expand,
     mask_logins_in,
 };
-use kiln_solver::{Extent, Op, Plan, Progress, Reporter, Survey, survey};
+use kiln_solver::{Extent, Op, Plan, Reporter, Survey, survey};
 
 use crate::bases::Resolver;
 use crate::building::{check_syntax, plan_error, plan_options};
 use crate::definition::{self, Definition};
+use crate::io::Io;
 use crate::outside::Outside;
 use crate::request::BuildRequest;
 use crate::stores::Stores;
@@ -65,14 +66,14 @@ pub fn outline(
     stores: &Stores,
     outside: &Outside,
     request: &BuildRequest,
-    progress: &dyn Progress,
+    io: &Io<'_>,
 ) -> Result<Outline, Error> {
-    let reporter = Reporter::new(progress);
+    let reporter = Reporter::new(io.progress());
     let Definition {
         source_text,
         dockerfile,
         ..
-    } = definition::look(stores, outside, request, &reporter)?;
+    } = definition::look(stores, outside, request, (&reporter, io))?;
     check_syntax(request, &source_text)?;
     let resolver = Resolver {
         stores,

@@ -11,11 +11,12 @@ use std::time::Duration;
 use kiln_cache::{Blobs, State};
 use kiln_oci::{Image, Timestamp};
 use kiln_snapshotter::{Layer, LayerStore};
-use kiln_solver::{Graph, Op, Progress, Reporter, Step, StepId};
+use kiln_solver::{Graph, Op, Reporter, Step, StepId};
 use kiln_tree::LayerId;
 
 use crate::Error;
 use crate::building::{self, Delivery, Made};
+use crate::io::Io;
 use crate::output::{self, image_options};
 use crate::outside::Outside;
 use crate::request::{BuildRequest, BuildResult, FileTimes, Reuse};
@@ -107,17 +108,18 @@ pub fn build_twice(
     stores: &Stores,
     outside: &Outside,
     request: &BuildRequest,
-    progress: &dyn Progress,
+    io: &Io<'_>,
 ) -> Result<Comparison, Error> {
     let request = BuildRequest {
         reuse: Reuse::Nothing,
         ..request.clone()
     };
-    let reporter = Reporter::new(progress);
+    let reporter = Reporter::new(io.progress());
     output::check(&request)?;
     let build = |delivery| {
-        building::with_plan(stores, outside, &request, &reporter, |prepared| {
-            let made = building::carry_out(stores, &outside.client, &request, &prepared, delivery)?;
+        building::with_plan(stores, outside, &request, (&reporter, io), |prepared| {
+            let made =
+                building::carry_out(stores, &outside.client, &request, &prepared, (delivery, io))?;
             Ok((made_steps(&prepared.plan.graph, &made.known), made))
         })
         .map_err(|error| stores.or_cancelled(error))

@@ -5,6 +5,7 @@ use kiln_oci::{ImageRef, Platform};
 use kiln_registry::Client;
 
 use crate::images;
+use crate::io::Io;
 use crate::mend;
 use crate::output::{destination, pack};
 use crate::stores::Stores;
@@ -21,6 +22,7 @@ pub fn save(
     names: &[String],
     platform: Option<&Platform>,
     to: &Destination,
+    io: &Io<'_>,
     amiss: &dyn Fn(&str),
 ) -> Result<(), Error> {
     let mut images: Vec<(LocalImage, Vec<ImageRef>)> = Vec::new();
@@ -55,7 +57,7 @@ pub fn save(
     };
     let listed = platform.cloned().unwrap_or_else(Platform::host);
     mend::deliver(stores, amiss, make, |images| {
-        destination::write_to(stores, to, |out| {
+        destination::write_to(stores, to, io, |out| {
             kiln_exporter::write_archive(images, &listed, out)
         })
     })?;

@@ -1,9 +1,10 @@
 //! The stages of a Dockerfile as what can be built (`--call=targets`).
 
 use kiln_parser::{Stage, description};
-use kiln_solver::{Progress, Reporter};
+use kiln_solver::Reporter;
 
 use crate::definition::{self, Definition};
+use crate::io::Io;
 use crate::outside::Outside;
 use crate::request::BuildRequest;
 use crate::stores::Stores;
@@ -41,13 +42,18 @@ pub fn targets(
     stores: &Stores,
     outside: &Outside,
     request: &BuildRequest,
-    progress: &dyn Progress,
+    io: &Io<'_>,
 ) -> Result<Targets, Error> {
     let Definition {
         source_text,
         dockerfile,
         ..
-    } = definition::look(stores, outside, request, &Reporter::new(progress))?;
+    } = definition::look(
+        stores,
+        outside,
+        request,
+        (&Reporter::new(io.progress()), io),
+    )?;
     let targets = dockerfile.stages.iter().map(target).collect();
     Ok(Targets {
         targets,

@@ -28,7 +28,7 @@ fn short_forms_are_directories_and_tars() {
     assert_eq!(
         output("-"),
         Ok(Output::Tar {
-            to: Destination::Stdout,
+            to: Destination::Stream,
             files: FilesOptions::default(),
         })
     );
