@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{ContainerId, ContainerName};
 
-/// Why something about a container failed. The texts are Docker's (cli.md sections 0.3 and 5).
+/// Why something about a container failed. The texts are Docker's (docs/spec/cli.md 0.3 and 5).
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
     /// No container has this name or id.

@@ -1,4 +1,4 @@
-//! What containers are called: ids and names (cli.md section 0.3).
+//! What containers are called: ids and names (docs/spec/cli.md 0.3).
 
 use std::fmt;
 use std::str::FromStr;

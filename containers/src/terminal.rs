@@ -10,7 +10,7 @@ use rustix::termios::{OptionalActions, Termios};
 use crate::SignalNumber;
 
 /// Signals that are not the container's business: of our own children, of our own pipes, of our
-/// own sockets (cli.md section 4), and those a process cannot keep from itself.
+/// own sockets (docs/spec/cli.md 4), and those a process cannot keep from itself.
 const NOT_PASSED_ON: [i32; 11] = [
     libc::SIGCHLD,
     libc::SIGPIPE,

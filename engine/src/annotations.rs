@@ -1,6 +1,6 @@
 //! Which annotations an output's images and index get.
 //!
-//! spec/cli.md section 1.5. Those of the command line go before those of the output, those for one
+//! docs/spec/cli.md 1.5. Those of the command line go before those of the output, those for one
 //! platform before those for all.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Findings about a Dockerfile: what the parser's rules, the plan and the ignore file have to say,
 //! as far as `# check=` lets it through.
 //!
-//! spec/dockerfile.md section 14.
+//! docs/spec/dockerfile.md 14.
 
 use kiln_parser::lint::{CheckOptions, Rule, lint, rules};
 use kiln_parser::{Diagnostic, Dockerfile, IgnoreRules, LineIndex, Origin, Site, Span, clean};

@@ -1,6 +1,6 @@
 //! `SOURCE_DATE_EPOCH`: the time that everything new in an image gets.
 //!
-//! spec/dockerfile.md section 5.4.
+//! docs/spec/dockerfile.md 5.4.
 
 use kiln_oci::Timestamp;
 use kiln_parser::Dockerfile;

@@ -1,6 +1,6 @@
 //! Archives: an OCI layout in a tar, with or without what docker's old readers need.
 //!
-//! spec/oci.md section 6.1: members sorted by name as BuildKit has them, times zero, owner zero.
+//! docs/spec/oci.md 6.1: members sorted by name as BuildKit has them, times zero, owner zero.
 //! So the archive is a function of the images alone.
 
 use std::io::Write;

@@ -1,6 +1,6 @@
 //! From a base, new layers and planned history to the config of an image: pure.
 //!
-//! spec/dockerfile.md section 11. The base's history and diff ids come first, unchanged; then one
+//! docs/spec/dockerfile.md 11. The base's history and diff ids come first, unchanged; then one
 //! entry per instruction. A time is that of the layer; a change of the config alone borrows the
 //! time of the nearest new layer, so that rebuilding from cache gives the very same bytes.
 

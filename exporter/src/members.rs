@@ -1,6 +1,6 @@
 //! What an OCI layout consists of, be it a directory or an archive.
 //!
-//! spec/oci.md section 6.1: blobs by digest, an index of what is on top, and the version of it
+//! docs/spec/oci.md 6.1: blobs by digest, an index of what is on top, and the version of it
 //! all. A docker archive is the same with one list more (section 6.2), which old readers go by.
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //! layouts on disk.
 //!
 //! `<blob>.sources` beside the blob, whether that is here or not: a repository a line, or a layout
-//! as `oci-layout:<directory>`, the latest last (spec/oci.md section 14). It is a hint: what is lost
+//! as `oci-layout:<directory>`, the latest last (docs/spec/oci.md 14). It is a hint: what is lost
 //! or wrong costs an upload.
 
 use std::fs;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::nullable::null_is_default;
 use crate::{Platform, Sha256};
 
-/// The media types of spec/oci.md section 1 that kiln writes or reads.
+/// The media types of docs/spec/oci.md 1 that kiln writes or reads.
 pub mod media_type {
     /// OCI image index.
     pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";

@@ -176,7 +176,7 @@ impl fmt::Display for ImageRef {
 impl FromStr for ImageRef {
     type Err = InvalidImageRef;
 
-    /// Parses a name and normalises it as Docker does (spec/oci.md section 7).
+    /// Parses a name and normalises it as Docker does (docs/spec/oci.md 7).
     fn from_str(text: &str) -> Result<Self, InvalidImageRef> {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
@@ -327,7 +327,7 @@ fn is_tag(tag: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// OCI-001, OCI-002 and spec/oci.md section 7.
+    /// OCI-001, OCI-002 and docs/spec/oci.md 7.
     #[test]
     fn names_are_normalised_as_docker_does() {
         let digest = Sha256::of(b"x");

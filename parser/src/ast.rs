@@ -94,7 +94,7 @@ pub struct Instruction {
     pub kind: Kind,
 }
 
-/// The instructions of `spec/dockerfile.md` section 6.
+/// The instructions of docs/spec/dockerfile.md 6.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `RUN`

@@ -1,4 +1,4 @@
-//! Statements of spec/dockerfile.md section 15, as far as the parser alone decides them and no
+//! Statements of docs/spec/dockerfile.md 15, as far as the parser alone decides them and no
 //! unit test says so already. Each test goes through what the crate offers to others.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]

@@ -4,7 +4,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::Network;
 
-/// The capabilities Docker leaves a container: mask `a80425fb` (dockerfile.md section 10).
+/// The capabilities Docker leaves a container: mask `a80425fb` (docs/spec/dockerfile.md 10).
 const SANDBOX: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)

@@ -506,7 +506,7 @@ mod tests {
 
     #[test]
     fn hosts_lists_loopback_then_extra_hosts() {
-        // dockerfile.md section 10
+        // docs/spec/dockerfile.md 10
         let extra = [("db".to_owned(), "10.0.0.7".to_owned())];
         assert_eq!(
             hosts_text("buildkitsandbox", &extra),

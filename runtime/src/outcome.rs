@@ -49,7 +49,7 @@ pub enum End {
 
 impl End {
     /// Returns the exit code a shell would see: 128 plus a signal, 127 and 126 for programs that
-    /// could not be started, 130 for a cancelled one (cli.md section 0.1).
+    /// could not be started, 130 for a cancelled one (docs/spec/cli.md 0.1).
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {

@@ -20,7 +20,7 @@ const PIECE: usize = 1 << 20;
 /// Pieces that are compressed side by side, for each thread: who is done early has another one.
 const PIECES_AT_ONCE: usize = 4;
 
-/// No flags, no time, an unknown system. (RFC 1952, 2.3; spec/oci.md section 5.3)
+/// No flags, no time, an unknown system. (RFC 1952, 2.3; docs/spec/oci.md 5.3)
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// The last block: an empty one. (RFC 1951, 3.2.3 and 3.2.6)

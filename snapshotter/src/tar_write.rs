@@ -1,6 +1,6 @@
 //! The canonical tar of a layer: a pure function of its index and its files' contents.
 //!
-//! spec/oci.md section 5. Entries stand in the order of the index; names are relative, those of
+//! docs/spec/oci.md 5. Entries stand in the order of the index; names are relative, those of
 //! directories end in a slash; ustar where it fits, else PAX records, sorted, in front; times in
 //! whole seconds; no user or group names; every number set. A whiteout is an empty `.wh.<name>`
 //! with zeroed fields, an opaque directory is followed by `.wh..wh..opq`, a directory that is only

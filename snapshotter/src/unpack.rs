@@ -233,7 +233,7 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Takes names that are marks instead of files, and says whether this was one.
-    // OCI image-spec v1.1, layer.md, "Whiteouts"; spec/oci.md sections 5.1 and 5.3.
+    // OCI image-spec v1.1, layer.md, "Whiteouts"; docs/spec/oci.md 5.1 and 5.3.
     fn mark(&mut self, path: &GuestPath) -> Result<bool, UnpackError> {
         let around = path.parent().unwrap_or_default();
         // What aufs kept for itself lies in directories at the top.

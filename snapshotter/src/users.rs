@@ -56,7 +56,7 @@ pub struct Owner {
 ///
 /// # Errors
 /// [`UserError::UnknownUser`] and [`UserError::UnknownGroup`]; when the files cannot be read.
-// spec/dockerfile.md, USER; runc: libcontainer/user, GetExecUser.
+// docs/spec/dockerfile.md 6, USER; runc: libcontainer/user, GetExecUser.
 pub fn find_identity(view: &ParentView, text: &str) -> Result<Identity, UserError> {
     let (user, group) = split(text);
     let passwd = read(view, "etc/passwd")?;
@@ -108,7 +108,7 @@ pub fn find_identity(view: &ParentView, text: &str) -> Result<Identity, UserErro
 ///
 /// # Errors
 /// When a number is too large or the files cannot be read.
-// spec/dockerfile.md, 7.3.
+// docs/spec/dockerfile.md 7.3.
 pub fn find_owner(view: &ParentView, text: &str) -> Result<Owner, UserError> {
     let (user, group) = split(text);
     let mut owner = match user {

@@ -6,8 +6,8 @@
 //! previous index: when nothing changed, that index is the result. Files that did change are read
 //! and hashed afterwards, in parallel.
 //!
-//! Owners are not recorded: a context is delivered as if root owned it (spec/dockerfile.md
-//! section 7.3). Sockets cannot be stored in an image; they become empty files.
+//! Owners are not recorded: a context is delivered as if root owned it
+//! (docs/spec/dockerfile.md 7.3). Sockets cannot be stored in an image; they become empty files.
 
 mod content; // bytes and attributes
 mod found; // what a walk meets

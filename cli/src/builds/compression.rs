@@ -1,4 +1,5 @@
-//! `compression=` and `compression-level=`, of outputs and of caches (cli.md sections 1.3 and 1.6).
+//! `compression=` and `compression-level=`, of outputs and of caches
+//! (docs/spec/cli.md 1.3 and 1.6).
 
 use kiln_oci::Compression;
 

@@ -2,7 +2,7 @@
 //! terminal. The pictures are under `snapshots/`, one file per kind of mistake; after a deliberate
 //! change `INSTA_UPDATE=always cargo test -p kiln-cli --test bad_dockerfiles` redraws them.
 //!
-//! spec/dockerfile.md sections 1 to 9 and 13.
+//! docs/spec/dockerfile.md 1 to 9 and 13.
 
 mod harness;
 

@@ -1,4 +1,4 @@
-//! Attributes of outputs, and flags that say how a result is written (cli.md sections 1.3, 1.5).
+//! Attributes of outputs, and flags that say how a result is written (docs/spec/cli.md 1.3, 1.5).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,4 +1,4 @@
-//! The build cache: what it takes, what goes, whether it is whole (cli.md sections 2 and 8).
+//! The build cache: what it takes, what goes, whether it is whole (docs/spec/cli.md 2 and 8).
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! Results that machines share: `--cache-to` on one, `--cache-from` on another (cli.md section 1.6).
+//! Results that machines share: `--cache-to` on one, `--cache-from` on another
+//! (docs/spec/cli.md 1.6).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

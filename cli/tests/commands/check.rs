@@ -1,4 +1,5 @@
-//! Looking at Dockerfiles without building them: `--check` and `--call` (cli.md sections 1.2, 1.11).
+//! Looking at Dockerfiles without building them: `--check` and `--call`
+//! (docs/spec/cli.md 1.2, 1.11).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 

@@ -1,4 +1,4 @@
-//! Containers from start to end (cli.md sections 4, 5 and 10).
+//! Containers from start to end (docs/spec/cli.md 4, 5 and 10).
 
 use std::fs;
 use std::process::Command;
@@ -45,7 +45,7 @@ fn the_process_speaks_for_itself() {
     assert_no_leftovers(kiln.scratch.path());
 }
 
-/// cli.md section 0.1.
+/// docs/spec/cli.md 0.1.
 #[test]
 fn statuses_tell_who_failed() {
     let kiln = need!(Kiln::for_builds());

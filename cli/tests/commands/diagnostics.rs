@@ -1,4 +1,4 @@
-//! What is wrong with a Dockerfile, and where (dockerfile.md section 13).
+//! What is wrong with a Dockerfile, and where (docs/spec/dockerfile.md 13).
 
 use std::fs::File;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Local images: lists, names, templates (cli.md section 3).
+//! Local images: lists, names, templates (docs/spec/cli.md 3).
 
 use insta::assert_snapshot;
 
@@ -113,7 +113,7 @@ fn history_begins_with_the_newest() {
     );
 }
 
-/// Docker's words (cli.md section 3.4).
+/// Docker's words (docs/spec/cli.md 3.4).
 #[test]
 fn images_of_containers_are_not_removed_by_the_way() {
     let kiln = need!(Kiln::for_builds());

@@ -1,4 +1,4 @@
-//! `kiln inspect` with templates (cli.md section 5.5).
+//! `kiln inspect` with templates (docs/spec/cli.md 5.5).
 
 use kiln_testbed::need;
 

@@ -1,4 +1,4 @@
-//! Passwords: where they come from and where they go (cli.md section 3.5).
+//! Passwords: where they come from and where they go (docs/spec/cli.md 3.5).
 
 use std::fs;
 

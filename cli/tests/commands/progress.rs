@@ -1,4 +1,4 @@
-//! Lines and JSON on standard error (cli.md section 1.9).
+//! Lines and JSON on standard error (docs/spec/cli.md 1.9).
 
 use insta::assert_snapshot;
 use kiln_testbed::need;

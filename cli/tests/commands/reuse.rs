@@ -1,4 +1,4 @@
-//! What a second build runs again, and what it finds done (dockerfile.md section 12).
+//! What a second build runs again, and what it finds done (docs/spec/dockerfile.md 12).
 
 use std::collections::BTreeMap;
 

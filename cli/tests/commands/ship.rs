@@ -1,4 +1,4 @@
-//! Images to registries and archives, and back (cli.md section 3).
+//! Images to registries and archives, and back (docs/spec/cli.md 3).
 
 use std::fs;
 

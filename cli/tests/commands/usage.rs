@@ -1,4 +1,4 @@
-//! Command lines, good and bad (cli.md section 0.1).
+//! Command lines, good and bad (docs/spec/cli.md 0.1).
 
 use insta::assert_snapshot;
 

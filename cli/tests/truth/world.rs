@@ -32,7 +32,7 @@ pub(crate) struct World<'a> {
 
 /// The epoch of every build, to which all times are clamped: there is none before it.
 ///
-/// A copy is not made again because of a time (spec/dockerfile.md section 12), so times may remain
+/// A copy is not made again because of a time (docs/spec/dockerfile.md 12), so times may remain
 /// from before. With a later epoch they would show: a directory that has to be made has the time of
 /// the one around it, in the end that of an empty root, and one of WORKDIR that of the epoch.
 const EPOCH: &str = "--timestamp=0";

@@ -9,7 +9,7 @@ use kiln_oci::Timestamp;
 use super::{LogRecord, LogStream, files};
 use kiln_runtime::Stream;
 
-/// Longer lines are split (cli.md section 5.2).
+/// Longer lines are split (docs/spec/cli.md 5.2).
 const LONGEST_BYTES: usize = 16 << 10;
 
 /// How much of a log is kept.

@@ -163,7 +163,7 @@ fn unpack(stores: &Stores, archive: impl std::io::Read + Send, name: &str) -> Re
 }
 
 /// Returns a context as steps see it: of a directory of the person's, without what its ignore file
-/// names; what came from elsewhere, whole (spec/dockerfile.md section 8).
+/// names; what came from elsewhere, whole (docs/spec/dockerfile.md 8).
 pub(super) fn of(request: &BuildRequest, place: &Place) -> Result<Option<Context>, Error> {
     if let Some(directory) = place.fetched() {
         return Ok(Some(Context {

@@ -259,7 +259,7 @@ impl RemoteSources<'_> {
         }
         let blob = self.stores.blobs.open(content).map_err(stored)?;
         let made = self.stores.layers.builder().map_err(local(MAKING))?;
-        // Mode 0600 of root: spec/dockerfile.md section 7.7.
+        // Mode 0600 of root: docs/spec/dockerfile.md 7.7.
         let metadata = Metadata::root_owned(0o600, time);
         made.add_file(&path, &metadata, Content::File(&blob))
             .and_then(|_| LayerBuilder::finish(made))

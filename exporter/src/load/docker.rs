@@ -1,4 +1,4 @@
-//! `manifest.json`: what docker archives go by (spec/oci.md section 6.2).
+//! `manifest.json`: what docker archives go by (docs/spec/oci.md 6.2).
 
 use std::collections::HashMap;
 

@@ -34,7 +34,7 @@ fn index(entries: &[String]) -> Index {
     }
 }
 
-/// OCI-004 and spec/oci.md section 3.1.
+/// OCI-004 and docs/spec/oci.md 3.1.
 #[test]
 fn the_nearest_platform_is_chosen_and_attestations_never_are() {
     let attestation = r#","annotations":{"vnd.docker.reference.type":"attestation-manifest"}"#;

@@ -16,7 +16,7 @@ pub struct Case {
 
     /// What it shows, in a sentence.
     pub about: String,
-    /// The statements of spec/dockerfile.md section 15 that it shows.
+    /// The statements of docs/spec/dockerfile.md 15 that it shows.
     pub statements: Vec<String>,
     /// What kiln lacks yet.
     pub needs: Option<String>,

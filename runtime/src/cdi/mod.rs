@@ -2,7 +2,7 @@
 //!
 //! A vendor's driver leaves a JSON or YAML file in `/etc/cdi` or `/var/run/cdi` that says what a
 //! process needs to use each of its devices: device nodes, variables, mounts. [`Registry::scan`]
-//! reads such directories, [`Registry::find`] answers `RUN --device` (dockerfile.md section 6).
+//! reads such directories, [`Registry::find`] answers `RUN --device` (docs/spec/dockerfile.md 6).
 //!
 //! A file that cannot be understood does not get in the way of others; it is mentioned when a
 //! device is missing. Hooks, programs that run on the host outside of any sandbox, are refused.

@@ -11,7 +11,7 @@ use super::spec::{EditsSpec, SpecError, SpecFile};
 use super::yaml::{self, YamlError};
 
 /// The annotation by which devices of different kinds are asked for together
-/// (buildkit: docs/cdi.md).
+/// (buildkit/docs/cdi.md).
 const CLASS: &str = "org.mobyproject.buildkit.device.class";
 
 /// The annotation that makes a device available without the `device` entitlement; same source.

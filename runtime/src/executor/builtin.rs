@@ -66,8 +66,8 @@ pub(super) fn add_builtin_mounts(
     steps: &mut Steps,
 ) -> Result<OwnedFd, ExecError> {
     let sandbox = job.security == Security::Sandbox;
-    // These directories belong to the result if the runtime had to make them (dockerfile.md
-    // section 10).
+    // These directories belong to the result if the runtime had to make them
+    // (docs/spec/dockerfile.md 10).
     let (proc, proc_path) = steps.keep("proc");
     let (dev, dev_path) = steps.keep("dev");
     let (sys, sys_path) = steps.keep("sys");

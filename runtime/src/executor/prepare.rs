@@ -177,7 +177,7 @@ pub(super) fn start(
 }
 
 /// Returns a job's mounts, outer ones before inner ones; of several on one target the last one
-/// (dockerfile.md section 6, RUN --mount).
+/// (docs/spec/dockerfile.md 6, RUN --mount).
 fn mounts_in_order(job: &Job) -> Vec<&Mount> {
     let mut mounts: Vec<&Mount> = job.mounts.iter().rev().collect();
     mounts.sort_by(|a, b| a.target.cmp(&b.target));

@@ -1,4 +1,5 @@
-//! Mount points that an image lacks and that must not stay (dockerfile.md, RUN --mount).
+//! Mount points that an image lacks and that must not stay
+//! (docs/spec/dockerfile.md 6, RUN --mount).
 //!
 //! Most need nothing: [`super::surroundings`] provides them below the image's layers. But a layer
 //! may hide what is below it, by a whiteout, an opaque directory or a symbolic link, and a plain

@@ -55,7 +55,7 @@ fn a_complete_root_is_left_alone(fixture: &Fixture) {
 }
 
 fn a_bare_root_gets_three_directories(fixture: &Fixture) {
-    // dockerfile.md section 10: /dev, /proc and /sys do end up in the layer, the files in /etc
+    // docs/spec/dockerfile.md 10: /dev, /proc and /sys do end up in the layer, the files in /etc
     // do not.
     let layer = fixture.directory();
     fs::create_dir_all(layer.join("bin")).unwrap();
@@ -97,7 +97,7 @@ fn devices_work(fixture: &Fixture) {
 }
 
 fn shared_memory_has_a_size(fixture: &Fixture) {
-    // dockerfile.md section 10: 64 MiB, or what --shm-size says.
+    // docs/spec/dockerfile.md 10: 64 MiB, or what --shm-size says.
     let script = "
         df -k /dev/shm | tail -1 | awk '{print $2}'; stat -c %a /dev/shm
         head -c 2097152 /dev/zero > /dev/shm/x 2>/dev/null
@@ -217,7 +217,7 @@ fn parts_of_layers(fixture: &Fixture) {
 }
 
 fn discarded_writes(fixture: &Fixture) {
-    // dockerfile.md, RUN --mount=type=bind,rw: writes succeed and are discarded.
+    // docs/spec/dockerfile.md 6, RUN --mount=type=bind,rw: writes succeed and are discarded.
     let context = fixture.directory();
     fs::write(context.join("file"), "old").unwrap();
     let (mut job, upper) = fixture.job(&["sh", "-c", "echo new > /m/file; cat /m/file"]);

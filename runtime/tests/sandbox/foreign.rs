@@ -176,8 +176,8 @@ fn arm64_hello() -> Vec<u8> {
 }
 
 fn emulators_are_used(fixture: &Fixture) {
-    // dockerfile.md section 10: foreign programs run via binfmt_misc. What is registered would hold
-    // for the whole machine, or for all cases here, hence another user namespace.
+    // docs/spec/dockerfile.md 10: foreign programs run via binfmt_misc. What is registered would
+    // hold for the whole machine, or for all cases here, hence another user namespace.
     let unshare = match Tool::find("unshare") {
         Ok(unshare) => unshare,
         Err(skip) => return skip.announce(),

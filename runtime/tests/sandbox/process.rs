@@ -58,7 +58,7 @@ fn working_directory_is_entered(fixture: &Fixture) {
 }
 
 fn working_directory_is_made(fixture: &Fixture) {
-    // dockerfile.md section 10: created 0755 root if missing
+    // docs/spec/dockerfile.md 10: created 0755 root if missing
     let (mut job, upper) = fixture.job(&["sh", "-c", "pwd; stat -c '%a %u:%g' . .."]);
     job.process.cwd = GuestPath::new("/srv/app");
     assert_eq!(fixture.output(&job), "/srv/app\n755 0:0\n755 0:0\n");

@@ -45,7 +45,7 @@ fn has(status: &str, line: &str) {
 }
 
 fn root_has_the_default_capabilities(fixture: &Fixture) {
-    // dockerfile.md section 10: mask a80425fb, no-new-privileges not set; on the host's network
+    // docs/spec/dockerfile.md 10: mask a80425fb, no-new-privileges not set; on the host's network
     // without NET_RAW, NET_BIND_SERVICE and AUDIT_WRITE.
     for (network, mask) in [
         (Network::None, "00000000a80425fb"),
@@ -263,7 +263,7 @@ fn trusted(fixture: &Fixture, script: &str) -> Job {
 }
 
 fn trusted_jobs_have_every_capability(fixture: &Fixture) {
-    // dockerfile.md section 6, RUN: all capabilities, no filter. All that kiln has, that is.
+    // docs/spec/dockerfile.md 6, RUN: all capabilities, no filter. All that kiln has, that is.
     let ours = fs::read_to_string("/proc/self/status").unwrap();
     let permitted = ours.lines().find(|line| line.starts_with("CapPrm:"));
     let (_, mask) = permitted.unwrap().split_once('\t').unwrap();
@@ -278,7 +278,7 @@ fn trusted_jobs_have_every_capability(fixture: &Fixture) {
 }
 
 fn trusted_jobs_see_and_change_settings(fixture: &Fixture) {
-    // dockerfile.md section 6, RUN: writable /sys, and nothing masked. Their own network, so that
+    // docs/spec/dockerfile.md 6, RUN: writable /sys, and nothing masked. Their own network, so that
     // the settings are theirs.
     let script = "
         echo 1400 > /sys/class/net/lo/mtu && cat /sys/class/net/lo/mtu

@@ -1,4 +1,4 @@
-//! Programs that cannot be started: codes 127 and 126 (cli.md section 0.1).
+//! Programs that cannot be started: codes 127 and 126 (docs/spec/cli.md 0.1).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

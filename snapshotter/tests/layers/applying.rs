@@ -387,7 +387,7 @@ fn roots_have_metadata() {
     );
 }
 
-/// spec/dockerfile.md, 7.7.
+/// docs/spec/dockerfile.md 7.7.
 #[test]
 fn archives_of_every_compression_are_added() {
     let (_directory, store) = store();

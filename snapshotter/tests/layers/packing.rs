@@ -80,7 +80,7 @@ fn packed_bytes_are_frozen() {
     let empty = store.empty().unwrap();
     let blob = empty.pack(&blobs, Packing::new(Compression::Gzip)).unwrap();
     assert_eq!(blob.diff_id, DiffId::EMPTY);
-    // spec/oci.md section 5.3: no flags, no time, unknown system.
+    // docs/spec/oci.md 5.3: no flags, no time, unknown system.
     assert_eq!(
         bytes_of(&blobs, &blob)[..10],
         [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]

@@ -364,7 +364,7 @@ fn users_are_found_as_runc_finds_them() {
     assert!(matches!(error, UserError::UnknownUser(_)), "{error}");
 }
 
-/// spec/dockerfile.md, 7.3.
+/// docs/spec/dockerfile.md 7.3.
 #[test]
 fn owners_are_found_as_chown_wants_them() {
     let (_directory, store) = store();

@@ -4,7 +4,7 @@
 //! [`place`] decides what the layer will hold, [`write`] moves the bytes. What is selected is what
 //! a copy is known by: [`digest`].
 //!
-//! spec/dockerfile.md section 7.
+//! docs/spec/dockerfile.md 7.
 
 mod archive; // what archives hold
 mod argument; // what a source argument says

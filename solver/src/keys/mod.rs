@@ -262,7 +262,7 @@ mod tests {
     }
 
     /// A cache is empty at first, and a command sees whose it is. Whether it has a name of its own
-    /// counts, which one does not: spec/dockerfile.md section 12, as in BuildKit.
+    /// counts, which one does not: docs/spec/dockerfile.md 12, as in BuildKit.
     #[test]
     fn what_an_empty_cache_mount_looks_like_is_part_of_a_key() {
         let key = |id: &str, mode: u32, size_bytes: Option<u64>| match run(Network::Default) {

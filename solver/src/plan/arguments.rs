@@ -1,6 +1,6 @@
 //! Build arguments: those on the command line, those every build has, and the global `ARG`s.
 //!
-//! spec/dockerfile.md section 5.
+//! docs/spec/dockerfile.md 5.
 
 use std::collections::BTreeMap;
 

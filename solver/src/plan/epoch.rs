@@ -2,7 +2,7 @@
 //!
 //! Besides seconds it may be a name: `context`, a build context, or a stage that is made for its
 //! time alone. Stages and history see the seconds that a name stands for, never the name.
-//! spec/dockerfile.md section 5.4.
+//! docs/spec/dockerfile.md 5.4.
 
 use kiln_oci::Timestamp;
 use kiln_parser::{Add, Diagnostic, Dockerfile, Kind, Place, Source, Stage, remote_source};

@@ -1,6 +1,6 @@
 //! What the lint rules find once variables have values and images have configs.
 //!
-//! The rules that need the syntax tree alone are the parser's. spec/dockerfile.md section 14.
+//! The rules that need the syntax tree alone are the parser's. docs/spec/dockerfile.md 14.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

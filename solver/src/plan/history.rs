@@ -1,4 +1,4 @@
-//! `created_by` texts of history entries (spec/dockerfile.md section 11).
+//! `created_by` texts of history entries (docs/spec/dockerfile.md 11).
 
 use kiln_oci::Healthcheck;
 

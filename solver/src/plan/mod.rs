@@ -3,7 +3,7 @@
 //! Pure but for one question: what an image name stands for, asked through [`Bases`]. Only the
 //! stages that the target needs are planned; the others are checked as far as their `FROM` goes.
 //!
-//! spec/dockerfile.md sections 4, 5, 6, 9 and 11.
+//! docs/spec/dockerfile.md 4, 5, 6, 9 and 11.
 
 mod arguments; // build arguments
 mod cycles; // stages that wait for each other

@@ -1,6 +1,6 @@
 //! Which stages there are, what each needs, and which the target needs.
 //!
-//! spec/dockerfile.md section 9.
+//! docs/spec/dockerfile.md 9.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Answers for people (dockerfile.md section 14, cli.md section 1.11).
+//! Answers for people (docs/spec/dockerfile.md 14, docs/spec/cli.md 1.11).
 
 use kiln_docker::table;
 use kiln_engine::{CheckResult, Outline, OutlinedNeed, SourceText, Targets};

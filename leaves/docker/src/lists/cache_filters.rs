@@ -1,7 +1,7 @@
 //! Entries of the cache by `--filter`.
 //!
 //! `key=value`, `key!=value` and `key~=part`; a bare key stands for what is so. Values of one key
-//! are alternatives, keys and negations must all pass (spec/cli.md sections 0.6 and 2).
+//! are alternatives, keys and negations must all pass (docs/spec/cli.md 0.6 and 2).
 
 use std::collections::BTreeMap;
 

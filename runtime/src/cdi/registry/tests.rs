@@ -64,7 +64,7 @@ containerEdits:
 
 #[test]
 fn requests_name_devices_in_four_ways() {
-    // dockerfile.md section 6, RUN --device
+    // docs/spec/dockerfile.md 6, RUN --device
     let (_scratch, registry) = scan(&[("v.yaml", DOCUMENTED), ("README", "")]);
     assert!(registry.problems().is_empty(), "{:?}", registry.problems());
     for (request, expected) in [
