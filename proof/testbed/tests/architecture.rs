@@ -1,4 +1,4 @@
-//! The crates use each other as CONTRIBUTING.md says, and async stays where it belongs.
+//! The crates use each other as docs/architecture.md draws and says, and async stays where it belongs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -34,17 +34,38 @@ fn array(value: &Value) -> &[Value] {
     value.as_array().expect("cargo documents this as an array")
 }
 
-/// Returns the table of CONTRIBUTING.md: each crate in the order of its rows, and what it uses.
-fn documented() -> Vec<(String, BTreeSet<String>)> {
+/// Returns a part of docs/architecture.md, between two marks.
+fn part(name: &str) -> String {
     let document =
-        fs::read_to_string(checkout().join("CONTRIBUTING.md")).expect("the document is there");
+        fs::read_to_string(checkout().join("docs/architecture.md")).expect("the document is there");
     let (_, rest) = document
-        .split_once("<!-- crates: begin -->")
-        .expect("a table begins");
-    let (table, _) = rest
-        .split_once("<!-- crates: end -->")
-        .expect("the table ends");
-    table
+        .split_once(&format!("<!-- {name}: begin -->"))
+        .expect("the part begins");
+    let (part, _) = rest
+        .split_once(&format!("<!-- {name}: end -->"))
+        .expect("the part ends");
+    part.to_owned()
+}
+
+/// Returns the floor of each crate in the drawing: of `5  solver  containers | what they do`.
+fn drawn() -> BTreeMap<String, u32> {
+    let drawing = part("drawing");
+    let floors = drawing.lines().filter_map(|line| {
+        let (names, _) = line.split_once('|')?;
+        let (floor, names) = names.trim().split_once(' ')?;
+        Some((floor.parse().ok()?, names))
+    });
+    floors
+        .flat_map(|(floor, names): (u32, &str)| {
+            let names = names.split_whitespace();
+            names.map(move |name| (format!("kiln-{name}"), floor))
+        })
+        .collect()
+}
+
+/// Returns the table: each crate in the order of its rows, and what it uses.
+fn documented() -> Vec<(String, BTreeSet<String>)> {
+    part("crates")
         .lines()
         .filter(|line| line.starts_with("| kiln-"))
         .map(|line| {
@@ -111,6 +132,31 @@ fn no_crate_uses_a_later_row() {
         );
         earlier.insert(name);
     }
+}
+
+#[test]
+fn the_drawing_has_each_crate_above_those_that_it_uses() {
+    let drawn = drawn();
+    for (name, uses) in documented() {
+        if name == "kiln-testbed" || PROGRAMS.contains(&name.as_str()) {
+            continue;
+        }
+        let floor = drawn
+            .get(&name)
+            .unwrap_or_else(|| panic!("{name} is not drawn"));
+        // No higher than it has to be: so a floor says what a crate stands on.
+        let below = uses.iter().map(|used| drawn[used] + 1).max().unwrap_or(0);
+        assert_eq!(*floor, below, "the floor of {name}");
+    }
+    let table = Edges::from_iter(documented());
+    let unknown: Vec<_> = drawn
+        .keys()
+        .filter(|name| !table.contains_key(*name))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "drawn, and not in the table: {unknown:?}"
+    );
 }
 
 /// What tries and measures kiln.
