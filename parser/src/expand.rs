@@ -9,13 +9,10 @@ use std::collections::HashSet;
 use thiserror::Error;
 
 use crate::quote::quote;
-use crate::shell_pattern::{End, Extent, PatternError, replace, strip};
+use crate::shell_pattern::{MAX_VALUE, MatchLength, PatternError, StrippedEnd, replace, strip};
 
 /// Most substitutions inside each other. Each copies what those in it came to.
 const MAX_DEPTH: usize = 1000;
-/// Most bytes a word expands to: far more than any system passes to a process, and little enough
-/// that variables made of variables do not fill the memory.
-pub(crate) const MAX_VALUE: usize = 64 << 20;
 
 /// What quotes and escapes mean in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -479,13 +476,13 @@ impl Expander<'_> {
             }
             _ => {
                 let end = if character == '%' {
-                    End::Suffix
+                    StrippedEnd::Suffix
                 } else {
-                    End::Prefix
+                    StrippedEnd::Prefix
                 };
                 let (pattern, extent) = match operand.strip_prefix(character) {
-                    Some(pattern) => (pattern, Extent::Longest),
-                    None => (operand.as_str(), Extent::Shortest),
+                    Some(pattern) => (pattern, MatchLength::Longest),
+                    None => (operand.as_str(), MatchLength::Shortest),
                 };
                 strip(&value.unwrap_or_default(), pattern, end, extent)
                     .map_err(|error| Problem::pattern(pattern, error))

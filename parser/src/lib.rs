@@ -26,6 +26,7 @@ mod words;
 // From lines to instructions, and from all of them to a file.
 mod instruction;
 mod parse;
+mod program;
 
 // Variables, and the patterns of `${name#pattern}`.
 mod expand;
@@ -56,7 +57,7 @@ mod suggest;
 
 pub use ast::{
     Add, Arg, CommandLine, Copy, Directives, Dockerfile, From, Healthcheck, Heredoc, Instruction,
-    Kind, MountFlag, Onbuild, Pairs, Program, Run, Site, Source, Stage, Text, description,
+    Kind, MountFlag, Onbuild, Pairs, Run, Site, Source, Stage, Text, description,
 };
 pub use boolean::parse as parse_bool;
 pub use clean::clean;
@@ -70,10 +71,11 @@ pub use lint::lint;
 pub use parse::{Parsed, parse, parse_instruction};
 pub use patterns::{MatchState, PathPatterns, PatternError};
 pub use print::to_source;
+pub use program::Program;
 pub use quote::quote;
 pub use reference::{
-    Address, GitSource, Modified, Place, ReferenceError, RemoteSource, download_name, mask_logins,
-    mask_logins_in, remote_source, without_logins,
+    Address, GitSource, Modified, ReferenceError, RemoteSource, SourcePlace, download_name,
+    mask_logins, mask_logins_in, remote_source, without_logins,
 };
 pub use sources::SourcePattern;
 pub use span::{LineIndex, Span};

@@ -6,7 +6,9 @@
 
 use thiserror::Error;
 
-use crate::expand::MAX_VALUE;
+/// Most bytes a word expands to: far more than any system passes to a process, and little enough
+/// that variables made of variables do not fill the memory.
+pub(crate) const MAX_VALUE: usize = 64 << 20;
 
 /// Most characters of a pattern. A segment with `?` may be compared at every place of a value, so
 /// this bounds the work for each.
@@ -27,14 +29,14 @@ pub(crate) enum PatternError {
 
 /// Which end of a value to strip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum StrippedEnd {
     Prefix,
     Suffix,
 }
 
 /// How much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum MatchLength {
     Shortest,
     Longest,
 }
@@ -43,17 +45,17 @@ pub(crate) enum Extent {
 pub(crate) fn strip(
     value: &str,
     pattern: &str,
-    end: End,
-    extent: Extent,
+    end: StrippedEnd,
+    extent: MatchLength,
 ) -> Result<String, PatternError> {
     let mut pieces = pieces(pattern)?;
     match end {
-        End::Prefix => {
+        StrippedEnd::Prefix => {
             let length = Pattern::new(&pieces).prefix(value, extent);
             Ok(value[length.unwrap_or(0)..].to_owned())
         }
         // A suffix is a prefix, backwards.
-        End::Suffix => {
+        StrippedEnd::Suffix => {
             pieces.reverse();
             let backwards: String = value.chars().rev().collect();
             let length = Pattern::new(&pieces).prefix(&backwards, extent);
@@ -149,7 +151,7 @@ impl Pattern {
     }
 
     /// Returns how much of the text's start matches.
-    fn prefix(&self, text: &str, extent: Extent) -> Option<usize> {
+    fn prefix(&self, text: &str, extent: MatchLength) -> Option<usize> {
         let length = self.first.length_at(text)?;
         self.behind_first(text, length, extent)
     }
@@ -158,11 +160,11 @@ impl Pattern {
     fn find(&self, text: &str) -> Option<(usize, usize)> {
         let (start, end) = self.first.find(text)?;
         // If the other segments do not fit behind this place, they do not fit behind later ones.
-        Some((start, self.behind_first(text, end, Extent::Longest)?))
+        Some((start, self.behind_first(text, end, MatchLength::Longest)?))
     }
 
     /// Returns where a match ends whose first segment ends at `end`.
-    fn behind_first(&self, text: &str, mut end: usize, extent: Extent) -> Option<usize> {
+    fn behind_first(&self, text: &str, mut end: usize, extent: MatchLength) -> Option<usize> {
         let Some((last, between)) = self.others.split_last() else {
             return Some(end);
         };
@@ -171,8 +173,8 @@ impl Pattern {
         }
         let rest = &text[end..];
         let (_, length) = match extent {
-            Extent::Shortest => last.find(rest),
-            Extent::Longest => last.find_last(rest),
+            MatchLength::Shortest => last.find(rest),
+            MatchLength::Longest => last.find_last(rest),
         }?;
         Some(end + length)
     }
@@ -243,20 +245,74 @@ mod tests {
     #[test]
     fn df_050_stripping() {
         #[track_caller]
-        fn check(value: &str, pattern: &str, end: End, extent: Extent, expected: &str) {
+        fn check(
+            value: &str,
+            pattern: &str,
+            end: StrippedEnd,
+            extent: MatchLength,
+            expected: &str,
+        ) {
             assert_eq!(strip(value, pattern, end, extent).unwrap(), expected);
         }
         let path = "/a/b/c.tar.gz";
-        check(path, "*/", End::Prefix, Extent::Shortest, "a/b/c.tar.gz");
-        check(path, "*/", End::Prefix, Extent::Longest, "c.tar.gz");
-        check(path, ".*", End::Suffix, Extent::Shortest, "/a/b/c.tar");
-        check(path, ".*", End::Suffix, Extent::Longest, "/a/b/c");
-        check("abc", "b", End::Prefix, Extent::Shortest, "abc");
-        check("abc", "*", End::Suffix, Extent::Shortest, "abc");
-        check("abc", "*", End::Suffix, Extent::Longest, "");
-        check("aé", "?", End::Suffix, Extent::Shortest, "a");
-        check("a*b", "a\\*", End::Prefix, Extent::Shortest, "b");
-        check("a\nb", "a?", End::Prefix, Extent::Shortest, "b");
+        check(
+            path,
+            "*/",
+            StrippedEnd::Prefix,
+            MatchLength::Shortest,
+            "a/b/c.tar.gz",
+        );
+        check(
+            path,
+            "*/",
+            StrippedEnd::Prefix,
+            MatchLength::Longest,
+            "c.tar.gz",
+        );
+        check(
+            path,
+            ".*",
+            StrippedEnd::Suffix,
+            MatchLength::Shortest,
+            "/a/b/c.tar",
+        );
+        check(
+            path,
+            ".*",
+            StrippedEnd::Suffix,
+            MatchLength::Longest,
+            "/a/b/c",
+        );
+        check(
+            "abc",
+            "b",
+            StrippedEnd::Prefix,
+            MatchLength::Shortest,
+            "abc",
+        );
+        check(
+            "abc",
+            "*",
+            StrippedEnd::Suffix,
+            MatchLength::Shortest,
+            "abc",
+        );
+        check("abc", "*", StrippedEnd::Suffix, MatchLength::Longest, "");
+        check("aé", "?", StrippedEnd::Suffix, MatchLength::Shortest, "a");
+        check(
+            "a*b",
+            "a\\*",
+            StrippedEnd::Prefix,
+            MatchLength::Shortest,
+            "b",
+        );
+        check(
+            "a\nb",
+            "a?",
+            StrippedEnd::Prefix,
+            MatchLength::Shortest,
+            "b",
+        );
     }
 
     #[test]
@@ -279,11 +335,11 @@ mod tests {
     }
 
     /// What the engine of the `regex` crate makes of a pattern.
-    fn expression(pattern: &str, extent: Extent, anchors: (&str, &str)) -> regex::Regex {
+    fn expression(pattern: &str, extent: MatchLength, anchors: (&str, &str)) -> regex::Regex {
         let mut text = format!("(?s){}", anchors.0);
         for piece in pieces(pattern).unwrap() {
             match piece {
-                Piece::Run if extent == Extent::Shortest => text.push_str(".*?"),
+                Piece::Run if extent == MatchLength::Shortest => text.push_str(".*?"),
                 Piece::Run => text.push_str(".*"),
                 Piece::Any => text.push('.'),
                 Piece::Literal(literal) => text.push_str(&regex::escape(&literal.to_string())),
@@ -298,24 +354,24 @@ mod tests {
             for all in [false, true] {
                 let found = replace(&value, &pattern, "$x", all).unwrap();
                 let limit = usize::from(!all);
-                let expression = expression(&pattern, Extent::Longest, ("", ""));
+                let expression = expression(&pattern, MatchLength::Longest, ("", ""));
                 let expected = expression.replacen(&value, limit, regex::NoExpand("$x"));
                 prop_assert_eq!(found, expected);
             }
-            for extent in [Extent::Shortest, Extent::Longest] {
-                let found = strip(&value, &pattern, End::Prefix, extent).unwrap();
+            for extent in [MatchLength::Shortest, MatchLength::Longest] {
+                let found = strip(&value, &pattern, StrippedEnd::Prefix, extent).unwrap();
                 let expected = expression(&pattern, extent, ("^", "")).replace(&value, "").into_owned();
                 prop_assert_eq!(found, expected);
                 // Searches run from the left, so the shortest suffix is tried from the right.
                 let mut starts: Vec<_> = value.char_indices().map(|(start, _)| start).collect();
                 starts.push(value.len());
-                if extent == Extent::Shortest {
+                if extent == MatchLength::Shortest {
                     starts.reverse();
                 }
                 let whole = expression(&pattern, extent, ("^", "$"));
                 let start = starts.into_iter().find(|start| whole.is_match(&value[*start..]));
                 let expected = &value[..start.unwrap_or(value.len())];
-                prop_assert_eq!(strip(&value, &pattern, End::Suffix, extent).unwrap(), expected);
+                prop_assert_eq!(strip(&value, &pattern, StrippedEnd::Suffix, extent).unwrap(), expected);
             }
         }
     }

@@ -6,9 +6,9 @@
 use kiln_parser::lint::{CheckOptions, Rule};
 use kiln_parser::mount::{self, MountKind, MountSpec};
 use kiln_parser::{
-    CommandLine, Healthcheck, Heredoc, Instruction, Kind, PathPatterns, Place, Program, Quoting,
-    RemoteSource, Source, SourcePattern, chmod, expand, expose, lint, parse, parse_instruction,
-    remote_source, signal,
+    CommandLine, Healthcheck, Heredoc, Instruction, Kind, PathPatterns, Program, Quoting,
+    RemoteSource, Source, SourcePattern, SourcePlace, chmod, expand, expose, lint, parse,
+    parse_instruction, remote_source, signal,
 };
 
 /// Parses instructions below a `FROM`.
@@ -365,11 +365,15 @@ fn df_140_exclusions_come_back() {
 
 #[test]
 fn df_149_what_copy_does_not_fetch() {
-    let source = |text: &str| remote_source(text, Place::Instruction).unwrap().unwrap();
+    let source = |text: &str| {
+        remote_source(text, SourcePlace::Instruction)
+            .unwrap()
+            .unwrap()
+    };
     assert!(matches!(source("https://h/a.tgz"), RemoteSource::Http(_)));
     assert!(matches!(source("https://h/a.git#v1"), RemoteSource::Git(_)));
     assert!(matches!(source("git@h:a"), RemoteSource::Git(_)));
-    assert_eq!(remote_source("a.git", Place::Instruction), None);
+    assert_eq!(remote_source("a.git", SourcePlace::Instruction), None);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use kiln_engine::{AgentRequest, AgentSource, ContextSource};
-use kiln_parser::{Place, RemoteSource, remote_source};
+use kiln_parser::{RemoteSource, SourcePlace, remote_source};
 
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -39,7 +39,7 @@ fn is_fetched_through_ssh(context: &ContextSource) -> bool {
     let ContextSource::Remote(text) = context else {
         return false;
     };
-    match remote_source(text, Place::BuildContext) {
+    match remote_source(text, SourcePlace::BuildContext) {
         // Without a scheme it is user@host:path, which is ssh's own.
         Some(Ok(RemoteSource::Git(source))) => source
             .remote

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_engine::NamedContext;
 use kiln_oci::{ImageRef, Sha256};
-use kiln_parser::{Place, remote_source};
+use kiln_parser::{SourcePlace, remote_source};
 
 use crate::failure::Failure;
 
@@ -52,7 +52,7 @@ fn parse_value(name: &str, value: &str) -> Result<NamedContext, Failure> {
             "{value} names the target of a bake file, which a single build does not have"
         )));
     }
-    match remote_source(value, Place::BuildContext) {
+    match remote_source(value, SourcePlace::BuildContext) {
         Some(Ok(_)) => Ok(NamedContext::Remote(value.to_owned())),
         Some(Err(error)) => Err(invalid(format!("{value}: {error}"))),
         None => directory(name, Path::new(value)),

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kiln_engine::{ContextSource, DockerfileSource, Packed};
-use kiln_parser::{Place, RemoteSource, remote_source};
+use kiln_parser::{RemoteSource, SourcePlace, remote_source};
 
 use super::arguments::BuildArguments;
 use crate::failure::Failure;
@@ -69,7 +69,7 @@ fn dockerfile(file: Option<&OsStr>, stdin: &mut dyn Read) -> Result<DockerfileSo
 fn elsewhere(text: &OsStr) -> Result<ContextSource, Failure> {
     let path = text;
     let text = text.to_string_lossy().into_owned();
-    match remote_source(&text, Place::BuildContext) {
+    match remote_source(&text, SourcePlace::BuildContext) {
         Some(Ok(RemoteSource::Git(_) | RemoteSource::Http(_))) => Ok(ContextSource::Remote(text)),
         Some(Err(error)) => Err(Failure::new(format!("invalid build context: {error}"))),
         None if Path::new(path).exists() => Err(Failure::new(format!(

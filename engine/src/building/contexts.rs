@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kiln_oci::Timestamp;
-use kiln_parser::{Place, remote_source};
+use kiln_parser::{SourcePlace, remote_source};
 use kiln_solver::{
     Context, ContextId, GitDirectory, ImageSource, Lifetime, NamedSource, PathRead, Plan, Remote,
     Reporter, ScannedContext, VertexEnd, context_name, context_reads,
@@ -122,7 +122,7 @@ pub(super) fn named_sources(
                 number += 1;
                 NamedSource::Directory(ContextId(number))
             }
-            NamedContext::Remote(text) => match remote_source(text, Place::BuildContext) {
+            NamedContext::Remote(text) => match remote_source(text, SourcePlace::BuildContext) {
                 Some(Ok(remote)) => NamedSource::Remote(Remote::new(remote, GitDirectory::Drop)),
                 Some(Err(error)) => {
                     return Err(Error::input(format!("build context {name}: {error}")));

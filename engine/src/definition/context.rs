@@ -107,7 +107,7 @@ fn fetch(
 ) -> Result<Found, Error> {
     let doing = || format!("cannot fetch the build context {}", shown(text));
     let failed = |error| build_error(error, &doing(), stop);
-    let source = remote_source(text, kiln_parser::Place::BuildContext)
+    let source = remote_source(text, kiln_parser::SourcePlace::BuildContext)
         .ok_or_else(|| Error::input(format!("{}: neither a repository nor a URL", doing())))?
         .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
     let git_directory = match keeps_git_directory {

@@ -1,6 +1,6 @@
 //! `COPY` and `ADD`.
 
-use super::Parts;
+use super::parts::Parts;
 use crate::ast::{Add, Copy, Heredoc, Kind, Source, Text};
 use crate::diagnostic::{Diagnostic, Origin};
 use crate::flags::Takes::{Switch, Value, Values};

@@ -1,6 +1,6 @@
 //! `FROM`.
 
-use super::Parts;
+use super::parts::Parts;
 use crate::ast::{From, Site, Text};
 use crate::diagnostic::Diagnostic;
 use crate::flags::Takes;

@@ -5,7 +5,7 @@ use nom::combinator::rest;
 use nom::sequence::separated_pair;
 use nom::{IResult, Parser};
 
-use super::Parts;
+use super::parts::Parts;
 use crate::ast::{Arg, Pairs, Site, Text};
 use crate::diagnostic::Diagnostic;
 use crate::quote::quote;

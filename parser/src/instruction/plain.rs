@@ -1,6 +1,6 @@
 //! Instructions whose arguments are one text or a list of words.
 
-use super::Parts;
+use super::parts::Parts;
 use crate::ast::{Kind, Text};
 use crate::diagnostic::Diagnostic;
 use crate::words;

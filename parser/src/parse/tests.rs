@@ -1,7 +1,8 @@
 use insta::assert_snapshot;
 
 use super::*;
-use crate::ast::{CommandLine, Program, Source, Text};
+use crate::ast::{CommandLine, Source, Text};
+use crate::program::Program;
 
 /// Returns the tree, one line per instruction, then the messages.
 fn show(text: &str) -> String {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::percent::decode;
-use super::{GitSource, Modified, ReferenceError, non_empty};
+use super::source::{GitSource, Modified, ReferenceError};
 use crate::boolean;
 
 /// Adds what a query says to what the fragment said.
@@ -92,4 +92,8 @@ fn switch(option: &'static str, value: String) -> Result<bool, ReferenceError> {
         return Ok(true);
     }
     boolean::parse(&value).ok_or(ReferenceError::InvalidValue { option, value })
+}
+
+pub(super) fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }

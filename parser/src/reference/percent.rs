@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::ReferenceError;
+use super::source::ReferenceError;
 
 /// Replaces `%XX` by the byte it stands for. A text that would no longer be UTF-8 stays as it is.
 ///

@@ -1,7 +1,7 @@
 use super::*;
 
 fn git(text: &str) -> GitSource {
-    match remote_source(text, Place::Instruction) {
+    match remote_source(text, SourcePlace::Instruction) {
         Some(Ok(RemoteSource::Git(source))) => source,
         other => panic!("{text}: {other:?}"),
     }
@@ -83,7 +83,7 @@ fn queries() {
 fn what_makes_no_sense() {
     #[track_caller]
     fn check(rest: &str, expected: &str) {
-        let found = remote_source(&format!("https://h/x.git{rest}"), Place::Instruction);
+        let found = remote_source(&format!("https://h/x.git{rest}"), SourcePlace::Instruction);
         assert_eq!(found.unwrap().unwrap_err().to_string(), expected);
     }
     check("?x=1", r#"unexpected query "x""#);
@@ -123,7 +123,10 @@ fn other_urls() {
         "Https://h/%zz.git",
     ] {
         let expected = RemoteSource::Http(url.to_owned());
-        assert_eq!(remote_source(url, Place::Instruction), Some(Ok(expected)));
+        assert_eq!(
+            remote_source(url, SourcePlace::Instruction),
+            Some(Ok(expected))
+        );
     }
 }
 
@@ -145,15 +148,23 @@ fn paths() {
         "a@h",
         "./git@h:x",
     ] {
-        assert_eq!(remote_source(path, Place::Instruction), None, "{path}");
-        assert_eq!(remote_source(path, Place::BuildContext), None, "{path}");
+        assert_eq!(
+            remote_source(path, SourcePlace::Instruction),
+            None,
+            "{path}"
+        );
+        assert_eq!(
+            remote_source(path, SourcePlace::BuildContext),
+            None,
+            "{path}"
+        );
     }
 }
 
 #[test]
 fn a_bare_github_address_is_for_contexts_only() {
     let text = "github.com/a/b?tag=v1#:c";
-    assert_eq!(remote_source(text, Place::Instruction), None);
+    assert_eq!(remote_source(text, SourcePlace::Instruction), None);
     let expected = GitSource {
         remote: "https://github.com/a/b".to_owned(),
         reference: Some("refs/tags/v1".to_owned()),
@@ -161,7 +172,7 @@ fn a_bare_github_address_is_for_contexts_only() {
         ..GitSource::default()
     };
     assert_eq!(
-        remote_source(text, Place::BuildContext),
+        remote_source(text, SourcePlace::BuildContext),
         Some(Ok(RemoteSource::Git(expected)))
     );
 }

@@ -1,6 +1,6 @@
 //! Addresses of repositories and downloads.
 
-use kiln_parser::{GitSource, Modified, Place, RemoteSource, download_name, remote_source};
+use kiln_parser::{GitSource, Modified, RemoteSource, SourcePlace, download_name, remote_source};
 
 /// Reads a text as a source, and a repository's options again from an address that spells them out.
 pub fn reference(data: &[u8]) {
@@ -9,8 +9,8 @@ pub fn reference(data: &[u8]) {
     assert!(!matches!(&*name, "" | "." | ".."), "{name:?}");
     assert!(!name.contains(['/', '\0']), "{name:?}");
 
-    let in_instruction = remote_source(&text, Place::Instruction);
-    let as_context = remote_source(&text, Place::BuildContext);
+    let in_instruction = remote_source(&text, SourcePlace::Instruction);
+    let as_context = remote_source(&text, SourcePlace::BuildContext);
     if in_instruction.is_some() {
         assert_eq!(in_instruction, as_context);
     }
@@ -20,7 +20,7 @@ pub fn reference(data: &[u8]) {
             assert!(!source.remote.contains(['#', '?']), "{source:?}");
             if in_instruction.is_some() {
                 let spelled = spell_out(&source);
-                let again = remote_source(&spelled, Place::Instruction);
+                let again = remote_source(&spelled, SourcePlace::Instruction);
                 assert_eq!(again, Some(Ok(RemoteSource::Git(source))), "{spelled}");
             }
         }

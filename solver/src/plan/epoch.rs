@@ -5,7 +5,7 @@
 //! docs/spec/dockerfile.md 5.4.
 
 use kiln_oci::Timestamp;
-use kiln_parser::{Add, Diagnostic, Dockerfile, Kind, Place, Source, Stage, remote_source};
+use kiln_parser::{Add, Diagnostic, Dockerfile, Kind, Source, SourcePlace, Stage, remote_source};
 
 use super::arguments::Arguments;
 use super::stage::added_remote;
@@ -112,7 +112,7 @@ fn added(
         );
     };
     let checksum = add.checksum.as_ref().map(&mut expand);
-    match remote_source(&expand(path), Place::Instruction) {
+    match remote_source(&expand(path), SourcePlace::Instruction) {
         Some(Ok(source)) => Ok(added_remote(source, add, checksum.as_deref())),
         Some(Err(error)) => Err(error.to_string()),
         None => {

@@ -1,6 +1,8 @@
 //! `COPY` and `ADD`: where from, what, where to, with which flags.
 
-use kiln_parser::{Add, Copy, Place, RemoteSource, Site, Source, Span, Text, chmod, remote_source};
+use kiln_parser::{
+    Add, Copy, RemoteSource, Site, Source, SourcePlace, Span, Text, chmod, remote_source,
+};
 
 use super::StagePlan;
 use super::shown::without_password;
@@ -23,7 +25,7 @@ impl StagePlan<'_, '_> {
         let mut op = self.copy_op(&copy.sources, &copy.destination);
         let mut paths = Vec::new();
         for path in self.paths(&copy.sources) {
-            let what = match remote_source(&path.value, Place::Instruction) {
+            let what = match remote_source(&path.value, SourcePlace::Instruction) {
                 Some(Ok(RemoteSource::Http(_))) => "URL",
                 Some(_) => "git ref",
                 None => "",
@@ -71,7 +73,7 @@ impl StagePlan<'_, '_> {
         }
         let mut shown = Vec::new();
         for path in self.paths(&add.sources) {
-            let part = match remote_source(&path.value, Place::Instruction) {
+            let part = match remote_source(&path.value, SourcePlace::Instruction) {
                 Some(Ok(remote)) => self.remote_part(remote, add, checksum.as_deref(), &path),
                 Some(Err(error)) => {
                     self.error("remote-source", path.span, error.to_string());

@@ -2,7 +2,7 @@
 //! that its variables had.
 
 use kiln_parser::{
-    Address, Instruction, Kind, Place, Quoting, Run, expand, remote_source, without_logins,
+    Address, Instruction, Kind, Quoting, Run, SourcePlace, expand, remote_source, without_logins,
 };
 
 use super::StagePlan;
@@ -80,7 +80,7 @@ fn summary(run: &Run) -> String {
 
 /// Returns a source argument as progress and history show it.
 pub(super) fn without_password(path: &str) -> String {
-    match remote_source(path, Place::Instruction) {
+    match remote_source(path, SourcePlace::Instruction) {
         Some(_) => Address::of(path).without_password(),
         None => path.to_owned(),
     }
