@@ -18,7 +18,6 @@
 //! build of a thousand steps would otherwise name half a million layers.
 
 mod forms; // as others see it
-mod writer; // from records to a shared cache
 
 use std::time::Duration;
 
@@ -28,8 +27,6 @@ use kiln_snapshotter::{Description, KnownBlob};
 use kiln_tree::{Blake3, LayerId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-pub use self::writer::CacheWriter;
 
 /// The media type of a cache's config, BuildKit's.
 pub const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
@@ -41,18 +38,18 @@ const BUILDKIT_INLINE: &str = "moby.buildkit.cache.v0";
 const KILN_INLINE: &str = "kiln.cache.v1";
 
 /// Changes with the meaning of anything below, or of the canonical tar.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// Records of steps with everything that they name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SharedCache {
-    format: u32,
-    layers: Vec<SharedLayer>,
-    states: Vec<SharedState>,
-    records: Vec<SharedRecord>,
+    pub(crate) format: u32,
+    pub(crate) layers: Vec<SharedLayer>,
+    pub(crate) states: Vec<SharedState>,
+    pub(crate) records: Vec<SharedRecord>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    mounts: Vec<SharedMount>,
+    pub(crate) mounts: Vec<SharedMount>,
 }
 
 /// What a cache mount held.
@@ -96,7 +93,7 @@ pub enum LayerPlace {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum SharedState {
+pub(crate) enum SharedState {
     /// An image, by its manifest, or nothing.
     Base(Option<Sha256>),
     /// A layer on top of an earlier state.
@@ -109,13 +106,13 @@ enum SharedState {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SharedRecord {
-    keys: Vec<ActionKey>,
-    state: usize,
+pub(crate) struct SharedRecord {
+    pub(crate) keys: Vec<ActionKey>,
+    pub(crate) state: usize,
     /// Milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    took: Option<u64>,
-    receipt: Receipt,
+    pub(crate) took: Option<u64>,
+    pub(crate) receipt: Receipt,
 }
 
 /// Why something is not a shared cache.

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use kiln_cache::{ActionKey, ActionRecord};
 use kiln_tree::LayerId;
 
-use super::{FORMAT, SharedCache, SharedLayer, SharedMount, SharedRecord, SharedState};
+use crate::cache_config::{
+    FORMAT, SharedCache, SharedLayer, SharedMount, SharedRecord, SharedState,
+};
 
 /// Puts a shared cache together.
 #[derive(Debug)]
 pub struct CacheWriter {
-    pub(super) cache: SharedCache,
+    pub(crate) cache: SharedCache,
     layers: HashMap<LayerId, usize>,
     states: HashMap<SharedState, usize>,
 }

@@ -24,6 +24,7 @@ mod sources; // who has a blob
 mod cache_config; // what a shared cache says
 mod cache_image; // a shared cache as layers and a manifest
 mod cache_layout; // a shared cache on disk
+mod cache_writer; // from records to a shared cache
 
 mod local_dir; // the files themselves
 mod root_tar; // the files in one tar
@@ -37,14 +38,15 @@ mod place; // files that appear whole
 pub use archive::{write_archive, write_docker_archive, write_oci_archive};
 pub use assemble::{AssembleError, Assembly, Change, NewLayer, PlannedEntry, assemble};
 pub use cache_config::{
-    CACHE_CONFIG, CacheConfigError, CacheWriter, FoundCache, LayerPlace, SharedCache, SharedLayer,
-    SharedMount, parse_cache_config, read_inline,
+    CACHE_CONFIG, CacheConfigError, FoundCache, LayerPlace, SharedCache, SharedLayer, SharedMount,
+    parse_cache_config, read_inline,
 };
 pub use cache_image::{CacheForm, PackedLayer, cache_image, pack_layers};
 pub use cache_layout::{
     ReadLayoutError, StaleBlobs, copy_from_layout, find_in_layout, open_in_layout,
     read_from_layout, write_cache_layout,
 };
+pub use cache_writer::CacheWriter;
 pub use clamp::clamp_times;
 pub use error::ExportError;
 pub use exportable::{Document, ExportLayer, Exportable, LayerSource, NamedImage};

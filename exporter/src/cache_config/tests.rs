@@ -6,6 +6,7 @@ use kiln_oci::media_type;
 use serde_json::json;
 
 use super::*;
+use crate::cache_writer::CacheWriter;
 
 fn key(name: &str) -> ActionKey {
     ActionKey(Blake3::of(name.as_bytes()))

@@ -15,8 +15,9 @@ use kiln_threads::{Stop, Stopping};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
+use super::error::LoadError;
+use super::loaded::LoadSource;
 use super::sniff::sniff;
-use super::{LoadError, LoadSource};
 
 /// Bytes. Manifests are limited to 4 MiB by registries; configs are of the same order.
 const LONGEST_DOCUMENT: u64 = 32 << 20;

@@ -7,8 +7,9 @@ use kiln_oci::{Descriptor, DiffId, Image, ImageConfig, ImageRef, Manifest, Sha25
 use rayon::prelude::*;
 
 use super::contents::Contents;
+use super::error::LoadError;
 use super::layer::{self, WantedLayer};
-use super::{LoadError, Loaded};
+use super::loaded::Loaded;
 use crate::members::ArchivedImage;
 
 /// Loads the images of `manifest.json`. Of those that are `loaded` already, from the layout that

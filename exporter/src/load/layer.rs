@@ -6,8 +6,8 @@ use kiln_cache::{BlobWriter, Blobs};
 use kiln_oci::{Descriptor, DiffId, Sha256, Sha256Reader, media_type};
 use kiln_snapshotter::{Packed, UnpackLimit};
 
-use super::LoadError;
 use super::contents::{Contents, Part};
+use super::error::LoadError;
 use super::sniff::sniff;
 
 /// A layer as the archive refers to it.

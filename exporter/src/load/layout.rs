@@ -10,8 +10,9 @@ use kiln_oci::{
 use rayon::prelude::*;
 
 use super::contents::Contents;
+use super::error::LoadError;
 use super::layer::{self, WantedLayer};
-use super::{LayoutEntry, LoadError, Loaded, LoadedIndex, Platforms};
+use super::loaded::{LayoutEntry, Loaded, LoadedIndex, Platforms};
 use crate::members::{IMAGE_NAME, REF_NAME, blob_path};
 
 /// Loads the images of `index.json`.

@@ -12,15 +12,13 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 /// Crates in which circles are still to be opened.
-const STILL_IN_CIRCLES: [&str; 9] = [
-    "parser",
+const STILL_IN_CIRCLES: [&str; 7] = [
     "runtime",
     "containers",
     "cache",
     "tree",
     "engine",
     "solver",
-    "exporter",
     "snapshotter",
 ];
 

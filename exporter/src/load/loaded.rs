@@ -1,0 +1,83 @@
+//! Where images are loaded from, what is wanted of them, and what came.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use kiln_oci::{Descriptor, Image, ImageRef, Platform, Sha256};
+
+/// Where images come from.
+pub enum LoadSource<'a> {
+    /// An OCI layout.
+    Directory(PathBuf),
+    /// A file that holds an archive, be it a pipe.
+    File(File),
+    /// A stream with an archive.
+    Stream(&'a mut (dyn Read + Send)),
+}
+
+impl std::fmt::Debug for LoadSource<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) => f.debug_tuple("Directory").field(path).finish(),
+            Self::File(file) => f.debug_tuple("File").field(file).finish(),
+            Self::Stream(_) => f.debug_tuple("Stream").finish_non_exhaustive(),
+        }
+    }
+}
+
+/// An image that is in the store now, without names as yet.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the archive calls it.
+    pub names: Vec<ImageRef>,
+    /// The image; of an index that came whole, the first one.
+    pub image: Image,
+    /// The index, if it came whole.
+    pub index: Option<LoadedIndex>,
+}
+
+/// An index that is in the store now.
+#[derive(Clone, Debug)]
+pub struct LoadedIndex {
+    /// Type, digest and length.
+    pub descriptor: Descriptor,
+    /// The configs of the images that came with it.
+    pub(crate) configs: Vec<Sha256>,
+}
+
+/// What of an index is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platforms<'a> {
+    /// The index with all its images that are there.
+    All,
+    /// The image for this platform.
+    Only(&'a Platform),
+}
+
+impl Loaded {
+    /// Says whether an image with this config came.
+    pub(super) fn has_config(&self, config: Sha256) -> bool {
+        match &self.index {
+            None => self.image.manifest.config.digest == config,
+            Some(index) => index.configs.contains(&config),
+        }
+    }
+
+    /// Returns the digest of what a name of it stands for.
+    pub(super) fn top(&self) -> Sha256 {
+        match &self.index {
+            None => self.image.descriptor.digest,
+            Some(index) => index.descriptor.digest,
+        }
+    }
+}
+
+/// Which image of a layout is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutEntry<'a> {
+    /// The one with this tag in `index.json`.
+    Tag(&'a str),
+    /// The manifest or index with this digest, listed or not.
+    Digest(Sha256),
+}
