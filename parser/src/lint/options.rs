@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-use super::Rule;
+use super::rules::Rule;
 use crate::ast::Text;
 use crate::boolean;
 use crate::quote::quote;
