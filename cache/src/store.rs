@@ -50,11 +50,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use format::Entrance;
-use format::{FORMAT, check_format, open_lock, take_over};
+use format::{check_format, open_lock, take_over};
+use open_error::FORMAT;
 pub use open_error::OpenError;
 use ownership::shut_out_others;
 
-use crate::work::{Announcement, Unsettled, WorkDir, WorkRoot};
+use crate::work::{Announcement, Unsettled, WorkRoot};
+use kiln_files::remove_tree;
 use kiln_threads::Stop;
 
 /// An open state directory.
@@ -143,7 +145,10 @@ impl Store {
     /// # Errors
     /// When the directory cannot be made.
     pub fn work_dir(&self) -> io::Result<WorkDir> {
-        self.shared.work.make(self.clone())
+        Ok(WorkDir {
+            path: self.shared.work.make()?,
+            _store: self.clone(),
+        })
     }
 
     /// Returns an unused path in `work/` for a file to be written and renamed into place.
@@ -265,6 +270,29 @@ impl Store {
             }
         }
         Ok(found)
+    }
+}
+
+/// A directory for something unfinished, deleted with everything in it when dropped. It holds the
+/// state directory open.
+#[derive(Debug)]
+pub struct WorkDir {
+    path: PathBuf,
+    _store: Store,
+}
+
+impl WorkDir {
+    /// Returns its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        // What cannot be deleted now is deleted by the next kiln.
+        let _ = remove_tree(&self.path);
     }
 }
 

@@ -34,7 +34,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::Store;
 use kiln_files::{ProcessDirectory, Turn, abandoned, remove_tree};
 use kiln_oci::Sha256;
 use kiln_tree::LayerId;
@@ -108,14 +107,11 @@ impl WorkRoot {
         Ok(self.directory()?.join(number.to_string()))
     }
 
-    /// Makes an unused directory that lives until the value is dropped.
-    pub(crate) fn make(&self, store: Store) -> io::Result<WorkDir> {
+    /// Makes an unused directory, and returns its path.
+    pub(crate) fn make(&self) -> io::Result<PathBuf> {
         let path = self.fresh()?;
         fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(WorkDir {
-            path,
-            _store: store,
-        })
+        Ok(path)
     }
 
     /// Announces what is about to get its name, which it must have when the value is dropped.
@@ -240,28 +236,6 @@ impl Drop for Announcement<'_> {
     }
 }
 
-/// A directory for something unfinished, deleted with everything in it when dropped.
-#[derive(Debug)]
-pub struct WorkDir {
-    path: PathBuf,
-    _store: Store,
-}
-
-impl WorkDir {
-    /// Returns its path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for WorkDir {
-    fn drop(&mut self) {
-        // What cannot be deleted now is deleted by the next kiln.
-        let _ = remove_tree(&self.path);
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -311,7 +285,7 @@ fn delete_unfinished(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Blobs;
+    use crate::{Blobs, Store};
     use kiln_tree::Blake3;
 
     fn announced(store: &Store) -> BTreeSet<Unsettled> {

@@ -5,13 +5,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::OpenError;
-
-/// The version of the layout above and of every encoding below it.
-///
-/// 2: a layer's files may lie on those of another (`upon`). What is there in format 1 is as good in
-/// this one.
-pub(super) const FORMAT: u32 = 2;
+use super::open_error::{FORMAT, OpenError};
 
 /// How long a kiln that can wait lets one go first that wants the directory for itself: longer than
 /// most steps, so that kilns which build one image after the other come to an end together.

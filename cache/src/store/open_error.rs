@@ -4,7 +4,11 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-use super::FORMAT;
+/// The version of the layout above and of every encoding below it.
+///
+/// 2: a layer's files may lie on those of another (`upon`). What is there in format 1 is as good in
+/// this one.
+pub(super) const FORMAT: u32 = 2;
 
 /// Why a state directory cannot be opened.
 #[derive(Debug, thiserror::Error)]

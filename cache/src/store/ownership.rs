@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use super::OpenError;
+use super::open_error::OpenError;
 
 /// Refuses a directory of somebody else, makes our own accessible to nobody else, and refuses what
 /// others had made in it.
