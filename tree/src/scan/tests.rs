@@ -1,6 +1,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+use std::path::PathBuf;
+
 use super::*;
 use crate::Blake3;
 use crate::tree::Kind;

@@ -11,8 +11,8 @@ use std::path::Path;
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 
+use super::filter::{Filter, Owners, ScanError, Visit, host_path};
 use super::found::{Found, Met, is_known};
-use super::{Filter, Owners, ScanError, Visit, host_path};
 use crate::StatIndex;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;

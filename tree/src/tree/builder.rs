@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::entry::{Entry, Reader, encoded_length};
-use super::{HEADER, MAGIC, Tree};
+use super::index::{HEADER, MAGIC, Tree};
 use kiln_files::{compare_paths, is_clean};
 
 /// Collects entries in any order.
@@ -146,5 +146,38 @@ fn put_header(bytes: &mut [u8], offsets: &[u32]) {
     bytes[MAGIC.len()..HEADER].copy_from_slice(&count.to_le_bytes());
     for (place, offset) in bytes[HEADER..].chunks_exact_mut(4).zip(offsets) {
         place.copy_from_slice(&offset.to_le_bytes());
+    }
+}
+
+impl Tree {
+    /// Returns a tree with the entries of both, and of two with one path the one of `other`.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let is_shared = |position: &usize| self.position(other.path_at(*position)).is_ok();
+        let shared = (0..other.len()).filter(is_shared).count();
+        let length = self.entry_bytes().len() + other.entry_bytes().len();
+        let mut merged = TreeBuilder::with_room(self.len() + other.len() - shared, length);
+        let mut own = 0;
+        for position in 0..other.len() {
+            let path = other.path_at(position);
+            while own < self.len() && compare_paths(self.path_at(own), path).is_lt() {
+                merged.copy(self, own);
+                own += 1;
+            }
+            if own < self.len() && self.path_at(own) == path {
+                own += 1;
+            }
+            merged.copy(other, position);
+        }
+        for rest in own..self.len() {
+            merged.copy(self, rest);
+        }
+        merged.finish()
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        TreeBuilder::new().finish()
     }
 }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::TreeBuilder;
+use crate::{Device, Kind, Xattrs, XattrsBuf};
 use kiln_oci::Timestamp;
 
 fn file(path: &str) -> Entry<'_> {

@@ -1,0 +1,212 @@
+//! The index itself: its bytes, and look-ups in them.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::Range;
+
+use super::entry::{Entry, Reader, encoded_length, is_implied};
+use crate::{Blake3, LayerId};
+use kiln_files::{compare_paths, is_clean};
+
+pub(super) const MAGIC: &[u8; 10] = b"kilntree1\0";
+pub(super) const HEADER: usize = MAGIC.len() + 4;
+
+/// Bytes that are not an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid file index")]
+pub struct InvalidTree;
+
+/// A sorted index of files.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tree {
+    pub(super) bytes: Vec<u8>,
+    pub(super) count: usize,
+}
+
+impl Tree {
+    /// Takes the bytes of an index, as [`Tree::as_bytes`] gave them.
+    ///
+    /// # Errors
+    /// When they are not one: every entry is looked at, so a damaged file is found here.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, InvalidTree> {
+        let count = bytes
+            .strip_prefix(MAGIC)
+            .and_then(|rest| rest.first_chunk::<4>())
+            .map(|count| u32::from_le_bytes(*count) as usize)
+            .ok_or(InvalidTree)?;
+        let offsets_end = count
+            .checked_mul(4)
+            .and_then(|length| length.checked_add(HEADER))
+            .filter(|&end| end <= bytes.len())
+            .ok_or(InvalidTree)?;
+        let tree = Self { bytes, count };
+        let entries_length = tree.bytes.len() - offsets_end;
+        let mut previous: Option<(&[u8], usize)> = None;
+        for position in 0..count {
+            let offset = tree.offset(position);
+            if offset >= entries_length {
+                return Err(InvalidTree);
+            }
+            let entry = Entry::decode(&tree.bytes[offsets_end + offset..]).ok_or(InvalidTree)?;
+            let in_order = previous.is_none_or(|(path, before)| {
+                before < offset && compare_paths(path, entry.path) == Ordering::Less
+            });
+            if !in_order || !is_clean(entry.path) {
+                return Err(InvalidTree);
+            }
+            previous = Some((entry.path, offset));
+        }
+        Ok(tree)
+    }
+
+    /// Returns the bytes to be stored.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns kiln's identity of a layer with this index.
+    #[must_use]
+    pub fn layer_id(&self) -> LayerId {
+        LayerId(Blake3::of(self.entry_bytes()))
+    }
+
+    /// Returns the number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Says whether there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Returns the entry at a position below [`Tree::len`].
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn at(&self, position: usize) -> Entry<'_> {
+        assert!(position < self.count, "position beyond the end of the tree");
+        Entry::decode(&self.entry_bytes()[self.offset(position)..])
+            .expect("entries were checked when the tree was made")
+    }
+
+    /// Returns the entries in the order of a walk.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Entry<'_>> + DoubleEndedIterator {
+        (0..self.count).map(|position| self.at(position))
+    }
+
+    /// Returns the directories that are only there for what is in them.
+    pub fn implied(&self) -> impl Iterator<Item = Entry<'_>> {
+        let tag = |position: usize| {
+            let entry = &self.entry_bytes()[self.offset(position)..];
+            let mut reader = Reader(entry);
+            let _path = reader.short_bytes();
+            reader.tag()
+        };
+        (0..self.count)
+            .filter(move |&position| tag(position).is_some_and(is_implied))
+            .map(|position| self.at(position))
+    }
+
+    /// Returns the position of `path`, or where it would be inserted.
+    ///
+    /// # Errors
+    /// The place of insertion, when the path is not in the tree.
+    pub fn position(&self, path: &[u8]) -> Result<usize, usize> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low.midpoint(high);
+            match compare_paths(self.path_at(middle), path) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(middle),
+            }
+        }
+        Err(low)
+    }
+
+    /// Returns the entry at `path`.
+    #[must_use]
+    pub fn get(&self, path: &[u8]) -> Option<Entry<'_>> {
+        self.position(path).ok().map(|position| self.at(position))
+    }
+
+    /// Returns the positions of everything below `directory`, itself left out.
+    #[must_use]
+    pub fn below(&self, directory: &[u8]) -> Range<usize> {
+        if directory.is_empty() {
+            let start = usize::from(self.count > 0 && self.path_at(0).is_empty());
+            return start..self.count;
+        }
+        let start = match self.position(directory) {
+            Ok(position) => position + 1,
+            Err(position) => position,
+        };
+        let is_below = |path: &[u8]| {
+            path.len() > directory.len()
+                && path.starts_with(directory)
+                && path[directory.len()] == b'/'
+        };
+        // Everything below a directory stands together, so its end can be searched by halves.
+        let (mut low, mut high) = (start, self.count);
+        while low < high {
+            let middle = low.midpoint(high);
+            match is_below(self.path_at(middle)) {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        start..low
+    }
+
+    /// Returns the bytes of the entry at a position, and of nothing else.
+    pub(super) fn encoded(&self, position: usize) -> &[u8] {
+        let entry = &self.entry_bytes()[self.offset(position)..];
+        &entry[..encoded_length(entry)]
+    }
+
+    /// Returns how many entries this tree has in common with another, counted from the start and
+    /// up to `most`.
+    #[must_use]
+    pub fn common_start(&self, other: &Self, most: usize) -> usize {
+        let most = most.min(self.count).min(other.count);
+        (0..most)
+            .find(|&position| self.encoded(position) != other.encoded(position))
+            .unwrap_or(most)
+    }
+
+    /// Returns the path at a position below [`Tree::len`].
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(crate) fn path_at(&self, position: usize) -> &[u8] {
+        Reader(&self.entry_bytes()[self.offset(position)..])
+            .short_bytes()
+            .expect("entries were checked when the tree was made")
+    }
+
+    pub(super) fn offset(&self, position: usize) -> usize {
+        let at = HEADER + position * 4;
+        let bytes = self.bytes[at..at + 4]
+            .try_into()
+            .expect("a slice of four bytes");
+        u32::from_le_bytes(bytes) as usize
+    }
+
+    pub(super) fn entry_bytes(&self) -> &[u8] {
+        &self.bytes[HEADER + self.count * 4..]
+    }
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;
