@@ -2,7 +2,7 @@
 
 use kiln_docker::time::InvalidTime;
 use kiln_docker::{FilterError, TemplateError};
-use kiln_engine::{Error, ErrorClass};
+use kiln_engine::{Error, ErrorKind};
 
 /// The status a command ends with, or what to say instead.
 pub(crate) type Outcome = Result<Exit, Failure>;
@@ -111,10 +111,10 @@ pub(crate) fn without_numbers(mut message: String) -> String {
 
 /// Returns the exit status of a failure that is not a container's own.
 pub(crate) fn exit_of(error: &Error) -> Exit {
-    match error.class() {
-        ErrorClass::Cancelled => Exit::INTERRUPTED,
-        ErrorClass::Input | ErrorClass::Step | ErrorClass::Environment => Exit::FAILURE,
+    if error.kind() == ErrorKind::Cancelled {
+        return Exit::INTERRUPTED;
     }
+    Exit::FAILURE
 }
 
 #[cfg(test)]

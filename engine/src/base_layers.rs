@@ -13,11 +13,11 @@ use kiln_solver::{
 use kiln_threads::Task;
 use kiln_tree::LayerId;
 
+use crate::Error;
 use crate::error::{chain, unpack_hint};
 use crate::storage::damage;
 use crate::stores::Stores;
 use crate::transfer::bring;
-use crate::{Error, ErrorClass};
 
 /// Brings the layers of one build's bases to the disk.
 #[derive(Debug)]
@@ -79,9 +79,10 @@ impl Layers for Fetcher<'_> {
         )
         .map_err(|error| LayersError {
             message: error.to_string(),
-            fault: match error.class() {
-                ErrorClass::Environment | ErrorClass::Cancelled => Fault::Environment,
-                ErrorClass::Input | ErrorClass::Step => Fault::Input,
+            fault: if error.kind().is_of_environment() {
+                Fault::Environment
+            } else {
+                Fault::Input
             },
         })?;
         *slot = Some(layers.clone());

@@ -13,7 +13,7 @@ use crate::local_image;
 use crate::origins;
 use crate::request::Pull;
 use crate::stores::Stores;
-use crate::{Error, ErrorClass, LocalImage};
+use crate::{Error, LocalImage};
 
 /// Resolves the images of one build.
 #[derive(Debug)]
@@ -178,9 +178,10 @@ fn base_error(name: &ImageRef, error: &kiln_registry::Error) -> BaseError {
     BaseError {
         message: error.to_string(),
         hint: error.hint().map(str::to_owned),
-        fault: match error.class() {
-            ErrorClass::Input | ErrorClass::Step => Fault::Input,
-            ErrorClass::Environment | ErrorClass::Cancelled => Fault::Environment,
+        fault: if error.kind().is_of_environment() {
+            Fault::Environment
+        } else {
+            Fault::Input
         },
     }
 }

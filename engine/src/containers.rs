@@ -17,6 +17,11 @@ pub fn containers(stores: &Stores) -> Result<Containers, Error> {
 pub(crate) fn container_error(error: &ContainerError) -> Error {
     match error {
         ContainerError::Io { .. } => Error::environment("container", error),
+        ContainerError::NotFound(name) => Error::NoSuchContainer(name.clone()),
+        ContainerError::NameTaken { .. }
+        | ContainerError::AlreadyRunning(_)
+        | ContainerError::NotRunning(_)
+        | ContainerError::Running(_) => Error::Conflict(error.to_string()),
         _ => Error::input(crate::error::chain(error)),
     }
 }

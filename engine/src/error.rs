@@ -1,4 +1,4 @@
-//! Every failure, sorted by whose fault it is.
+//! Every failure, sorted by what a front end does about it.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub enum Error {
         /// What is wrong, in file order.
         diagnostics: Vec<Diagnostic>,
     },
-    /// An image that the Dockerfile mentions is not to be had.
+    /// An image that the Dockerfile mentions cannot be had.
     #[error("{message}")]
     Base {
         /// The file.
@@ -28,8 +28,8 @@ pub enum Error {
         message: String,
         /// What to do about it.
         hint: Option<String>,
-        /// Whose fault it is.
-        class: ErrorClass,
+        /// What sort of failure it is.
+        kind: ErrorKind,
     },
     /// A step of the build failed.
     #[error("failed to solve: {message}")]
@@ -42,8 +42,8 @@ pub enum Error {
         name: String,
         /// What happened, causes included.
         message: String,
-        /// Whose fault it is.
-        class: ErrorClass,
+        /// What sort of failure it is.
+        kind: ErrorKind,
         /// The exit code, if a command ended badly.
         exit_code: Option<u8>,
         /// What to do about it.
@@ -60,6 +60,10 @@ pub enum Error {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// What is asked for and what there is exclude each other: a name that is taken, an image that a
+    /// container runs of.
+    #[error("{0}")]
+    Conflict(String),
     /// There is no such image.
     #[error("No such image: {0}")]
     NoSuchImage(String),
@@ -75,8 +79,8 @@ pub enum Error {
         message: String,
         /// What to do about it.
         hint: Option<String>,
-        /// Whose fault it is.
-        class: ErrorClass,
+        /// What sort of failure it is.
+        kind: ErrorKind,
     },
     /// The kernel, the disk or the configuration of the machine does not allow it.
     #[error("{message}")]
@@ -88,17 +92,31 @@ pub enum Error {
     },
 }
 
-/// Whose fault a failure is. Decides the exit code and the tone.
+/// What sort of failure it is: decides a command's exit code, and the status that an API answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// The user's files or arguments.
-    Input,
-    /// A command of the Dockerfile.
+pub enum ErrorKind {
+    /// The user's files or the request are wrong (400).
+    Invalid,
+    /// A registry wants to know better who asks (401, 403).
+    Unauthorized,
+    /// What the request names does not exist, here or in a registry (404).
+    NotFound,
+    /// What is asked for does not go with what there is (409).
+    Conflict,
+    /// A command of the Dockerfile ended badly.
     Step,
-    /// Kernel, disk or network.
+    /// Kernel, disk or network (500).
     Environment,
-    /// The person's own wish.
+    /// The user asked to stop.
     Cancelled,
+}
+
+impl ErrorKind {
+    /// Says whether the same request may succeed another time, on another machine or with other
+    /// servers.
+    pub(crate) fn is_of_environment(self) -> bool {
+        matches!(self, Self::Environment | Self::Cancelled)
+    }
 }
 
 /// The text of a Dockerfile, for excerpts.
@@ -113,17 +131,16 @@ pub struct SourceText {
 impl Error {
     /// Sorts the error.
     #[must_use]
-    pub fn class(&self) -> ErrorClass {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Dockerfile { .. }
-            | Self::Input { .. }
-            | Self::NoSuchImage(_)
-            | Self::NoSuchContainer(_) => ErrorClass::Input,
-            Self::Base { class, .. } | Self::Step { class, .. } | Self::Registry { class, .. } => {
-                *class
+            Self::Dockerfile { .. } | Self::Input { .. } => ErrorKind::Invalid,
+            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::NoSuchImage(_) | Self::NoSuchContainer(_) => ErrorKind::NotFound,
+            Self::Base { kind, .. } | Self::Step { kind, .. } | Self::Registry { kind, .. } => {
+                *kind
             }
-            Self::Cancelled => ErrorClass::Cancelled,
-            Self::Environment { .. } => ErrorClass::Environment,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Environment { .. } => ErrorKind::Environment,
         }
     }
 
@@ -171,27 +188,29 @@ impl Error {
 
     pub(crate) fn registry(name: Option<&ImageRef>, error: &kiln_registry::Error) -> Self {
         use kiln_registry::ErrorClass as Class;
-        let (class, hint) = match error.class() {
-            Class::NotFound => (ErrorClass::Input, None),
+        let (kind, hint) = match error.class() {
+            Class::NotFound => (ErrorKind::NotFound, None),
             Class::Unauthorized => (
-                ErrorClass::Input,
+                ErrorKind::Unauthorized,
                 // Without a name it was a login that was refused.
                 name.map(|name| format!("log in with: kiln login {}", name.domain())),
             ),
-            Class::NoPlatform | Class::Unusable | Class::Configuration => (ErrorClass::Input, None),
+            Class::NoPlatform | Class::Unusable | Class::Configuration => {
+                (ErrorKind::Invalid, None)
+            }
             Class::Cancelled => return Self::Cancelled,
             Class::RateLimited
             | Class::Network
             | Class::Tls
             | Class::Server
             | Class::Integrity
-            | Class::Local => (ErrorClass::Environment, error.advice()),
+            | Class::Local => (ErrorKind::Environment, error.advice()),
         };
         Self::Registry {
             name: name.cloned(),
             message: chain(error),
             hint,
-            class,
+            kind,
         }
     }
 }
@@ -213,4 +232,28 @@ pub(crate) fn unpack_hint(error: &(dyn std::error::Error + 'static)) -> Option<S
     let hint =
         "if this is what it should be, allow more with KILN_UNPACK_LIMIT or KILN_UNPACK_RATIO";
     TooMuch::among(error).map(|_| hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_what_a_front_end_answers() {
+        let name: ImageRef = "registry.test/app:1".parse().unwrap();
+        let cancelled = Error::registry(Some(&name), &kiln_registry::Error::Cancelled);
+        for (error, kind) in [
+            (Error::NoSuchImage("app".to_owned()), ErrorKind::NotFound),
+            (Error::NoSuchContainer("c".to_owned()), ErrorKind::NotFound),
+            (Error::Conflict("taken".to_owned()), ErrorKind::Conflict),
+            (Error::input("wrong"), ErrorKind::Invalid),
+            (cancelled, ErrorKind::Cancelled),
+            (
+                Error::at("cannot read", "x")(std::io::ErrorKind::NotFound.into()),
+                ErrorKind::Environment,
+            ),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+    }
 }

@@ -40,7 +40,7 @@ mod storage; // what is kept, and what of it can go
 mod transfer; // results that machines share
 
 pub use base_layers::{LayerProgress, LayerWork};
-pub use error::{Error, ErrorClass, SourceText};
+pub use error::{Error, ErrorKind, SourceText};
 pub use io::Io;
 pub use kiln_exporter::{LoadSource, PackProgress};
 pub use kiln_snapshotter::{Packed, UnpackLimit};

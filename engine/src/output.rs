@@ -27,7 +27,7 @@ use crate::mend::{self, Undelivered};
 use crate::request::{BaseLayers, BuildRequest, ImageOptions, LayoutForm, Output};
 use crate::stores::Stores;
 use crate::transfer::{Sharing, bring};
-use crate::{Error, ErrorClass, LocalImage};
+use crate::{Error, ErrorKind, LocalImage};
 /// A target and the files that solving came to.
 #[derive(Debug)]
 pub(crate) struct Built<'a> {
@@ -172,7 +172,7 @@ pub(crate) fn export(
         Ok(result) => (VertexEnd::Done, Ok(Some(result))),
         Err(Error::Cancelled) => (VertexEnd::Cancelled, Err(Error::Cancelled)),
         Err(error)
-            if error.class() == ErrorClass::Environment
+            if error.kind() == ErrorKind::Environment
                 && bring::lose_what_is_gone(stores, client, states(), reporter) =>
         {
             (VertexEnd::Cancelled, Ok(None))

@@ -6,7 +6,7 @@ use kiln_solver::{Fault, Meant, PlanError, SelectError, SolveError, StepError};
 use crate::checks::Sites;
 use crate::error::{chain, unpack_hint};
 use crate::transfer::bring::gone;
-use crate::{Error, ErrorClass, SourceText};
+use crate::{Error, ErrorKind, SourceText};
 
 pub(crate) fn plan_error(
     error: PlanError,
@@ -38,7 +38,7 @@ pub(crate) fn plan_error(
                 source.message,
                 closest_name(&name, dockerfile),
             ),
-            class: fault_class(source.fault),
+            kind: fault_kind(source.fault),
             hint: source.hint,
         },
     }
@@ -63,8 +63,8 @@ pub(crate) fn solve_error(error: SolveError, source_text: &SourceText) -> Error 
         SolveError::Step {
             name, span, source, ..
         } => {
-            let (class, exit_code) = match &source {
-                StepError::Process { code, .. } => (ErrorClass::Step, Some(*code)),
+            let (kind, exit_code) = match &source {
+                StepError::Process { code, .. } => (ErrorKind::Step, Some(*code)),
                 StepError::Select(_)
                 | StepError::Place(_)
                 | StepError::User(_)
@@ -73,17 +73,17 @@ pub(crate) fn solve_error(error: SolveError, source_text: &SourceText) -> Error 
                 | StepError::Agent(_)
                 | StepError::Device(_)
                 | StepError::Cdi(_)
-                | StepError::NoRootForNames => (ErrorClass::Input, None),
-                StepError::Remote(error) => (fault_class(error.fault), None),
-                StepError::Layers(error) => (fault_class(error.fault), None),
-                _ => (ErrorClass::Environment, None),
+                | StepError::NoRootForNames => (ErrorKind::Invalid, None),
+                StepError::Remote(error) => (fault_kind(error.fault), None),
+                StepError::Layers(error) => (fault_kind(error.fault), None),
+                _ => (ErrorKind::Environment, None),
             };
             Error::Step {
                 source_text: source_text.clone(),
                 span,
                 name,
                 message: chain(&source),
-                class,
+                kind,
                 exit_code,
                 hint: step_hint(&source),
             }
@@ -91,10 +91,10 @@ pub(crate) fn solve_error(error: SolveError, source_text: &SourceText) -> Error 
     }
 }
 
-fn fault_class(fault: Fault) -> ErrorClass {
+fn fault_kind(fault: Fault) -> ErrorKind {
     match fault {
-        Fault::Input => ErrorClass::Input,
-        Fault::Environment => ErrorClass::Environment,
+        Fault::Input => ErrorKind::Invalid,
+        Fault::Environment => ErrorKind::Environment,
     }
 }
 

@@ -355,7 +355,7 @@ fn push_cache(
 
 /// Says what failed, and that a build need not fail for it.
 fn failed(to: &CacheDestination, error: Error) -> Error {
-    let class = error.class();
+    let kind = error.kind();
     let ignore = "with ignore-error=true a build goes on without its cache";
     Error::Registry {
         name: None,
@@ -364,6 +364,6 @@ fn failed(to: &CacheDestination, error: Error) -> Error {
             Some(own) => format!("{own}; {ignore}"),
             None => ignore.to_owned(),
         }),
-        class,
+        kind,
     }
 }

@@ -72,7 +72,7 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Remo
     let going = match name {
         Some(name) if name.digest().is_none() => {
             if let (false, [_], Some(user)) = (force, &*names, users.first()) {
-                return Err(Error::input(format!(
+                return Err(Error::Conflict(format!(
                     "conflict: unable to remove repository reference \"{text}\" (must force) - \
                      container {} is using its referenced image {}",
                     user.id.short(),
@@ -83,7 +83,7 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Remo
         }
         _ => {
             if let Some((how, why)) = conflict(&names, &users, force) {
-                return Err(Error::input(format!(
+                return Err(Error::Conflict(format!(
                     "conflict: unable to delete {} ({how}) - {why}",
                     image.id().0.short()
                 )));
