@@ -14,14 +14,14 @@ use kiln_tree::{Blake3, Encoder};
 use crate::annotations::Annotations;
 use crate::output::{Built, Form};
 use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOptions, MediaTypes};
+use crate::shared_cache::export::wants_inline;
+use crate::shared_cache::{Sharing, export, fetch};
 use crate::stores::Stores;
-use crate::transfer::export::wants_inline;
-use crate::transfer::{Sharing, bring, export};
 use crate::{Error, LocalImage};
 
 /// Makes the images of one build. Outputs that want the same get the same.
 #[derive(Debug)]
-pub(crate) struct Maker<'a> {
+pub(crate) struct ImageAssembler<'a> {
     pub(crate) stores: &'a Stores,
     pub(crate) client: &'a Client,
     pub(crate) request: &'a BuildRequest,
@@ -30,19 +30,19 @@ pub(crate) struct Maker<'a> {
     pub(crate) form: Form,
     pub(crate) vertex: &'a Vertex<'a>,
     pub(crate) reporter: &'a Reporter<'a>,
-    made: Vec<(Wish, LocalImage)>,
+    made: Vec<(Variant, LocalImage)>,
 }
 
 /// What outputs may want differently in an image itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Wish {
+struct Variant {
     epoch: Option<Timestamp>,
     file_times: FileTimes,
     annotations: Annotations,
     media_types: MediaTypes,
 }
 
-impl<'a> Maker<'a> {
+impl<'a> ImageAssembler<'a> {
     pub(crate) fn new(
         (stores, client): (&'a Stores, &'a Client),
         request: &'a BuildRequest,
@@ -66,30 +66,30 @@ impl<'a> Maker<'a> {
 
     /// Returns the image as an output wants it.
     pub(crate) fn make(&mut self, options: &ImageOptions) -> Result<LocalImage, Error> {
-        let wish = Wish {
+        let variant = Variant {
             epoch: options.epoch.or(self.sharing.plan.epoch),
             file_times: options.file_times,
             annotations: Annotations::of(self.request, options),
             media_types: options.media_types,
         };
-        if let Some((_, known)) = self.made.iter().find(|(known, _)| *known == wish) {
+        if let Some((_, known)) = self.made.iter().find(|(known, _)| *known == variant) {
             return Ok(known.clone());
         }
-        let images = self.built.iter().map(|built| self.image(built, &wish));
+        let images = self.built.iter().map(|built| self.image(built, &variant));
         let images: Vec<Image> = images.collect::<Result<_, _>>()?;
-        let local = self.local(images, &wish)?;
-        self.made.push((wish, local.clone()));
+        let local = self.local(images, &variant)?;
+        self.made.push((variant, local.clone()));
         Ok(local)
     }
 
-    fn local(&self, images: Vec<Image>, wish: &Wish) -> Result<LocalImage, Error> {
+    fn local(&self, images: Vec<Image>, variant: &Variant) -> Result<LocalImage, Error> {
         let mut images = images;
         if self.form == Form::Single {
             let only = images.pop().expect("a build has at least one target");
             return Ok(LocalImage::single(only));
         }
-        let of_index = wish.annotations.of_index(AnnotationPlace::Index);
-        let family = family(wish.media_types);
+        let of_index = variant.annotations.of_index(AnnotationPlace::Index);
+        let family = family(variant.media_types);
         let (mut descriptor, index) =
             exporter::store_index(&self.stores.blobs, &images, family, of_index)
                 .map_err(|error| broken(&error))?;
@@ -97,21 +97,23 @@ impl<'a> Maker<'a> {
             image.descriptor.platform.clone_from(&entry.platform);
         }
         self.say(&format!("exporting manifest list {}", descriptor.digest));
-        descriptor.annotations = wish.annotations.of_index(AnnotationPlace::IndexDescriptor);
+        descriptor.annotations = variant
+            .annotations
+            .of_index(AnnotationPlace::IndexDescriptor);
         Ok(LocalImage::indexed(descriptor, index, images))
     }
 
     /// Returns the image of one platform: the one made of the same things before, or a new one.
-    fn image(&self, built: &Built<'_>, wish: &Wish) -> Result<Image, Error> {
+    fn image(&self, built: &Built<'_>, variant: &Variant) -> Result<Image, Error> {
         let platform = match self.request.platforms.is_empty() {
             true => built.target.config.platform(),
             false => built.target.platform.clone(),
         };
-        let annotations = |place| wish.annotations.of_image(place, &platform);
+        let annotations = |place| variant.annotations.of_image(place, &platform);
         let of_manifest = annotations(AnnotationPlace::Manifest);
         let of_descriptor = annotations(AnnotationPlace::ManifestDescriptor);
-        let inline = self.inline(built, wish)?;
-        let inputs = inputs(built, wish, &platform, &of_manifest, inline.as_ref());
+        let inline = self.inline(built, variant)?;
+        let inputs = inputs(built, variant, &platform, &of_manifest, inline.as_ref());
         let stores = self.stores;
         let known = stores.assembled.get(inputs);
         self.vertex.status("exporting layers", 0, None, false);
@@ -119,13 +121,13 @@ impl<'a> Maker<'a> {
             match known.and_then(|known| kiln_cache::read_image(&stores.blobs, known).ok()) {
                 Some(image) => image,
                 None => {
-                    let image = self.assemble(built, wish, platform, of_manifest, inline)?;
+                    let image = self.assemble(built, variant, platform, of_manifest, inline)?;
                     // Without the note the next build puts it together again.
                     let _ = stores.assembled.put(inputs, image.descriptor.digest);
                     image
                 }
             };
-        let family = family(wish.media_types);
+        let family = family(variant.media_types);
         image = exporter::store_in_family(&stores.blobs, image, family)
             .map_err(|error| broken(&error))?;
         image.descriptor.annotations = of_descriptor;
@@ -139,19 +141,19 @@ impl<'a> Maker<'a> {
     fn assemble(
         &self,
         built: &Built<'_>,
-        wish: &Wish,
+        variant: &Variant,
         platform: Platform,
         annotations: BTreeMap<String, String>,
         inline: Option<SharedCache>,
     ) -> Result<Image, Error> {
         let Built { target, state } = built;
-        let tars = &self.tars(state, wish)?;
+        let tars = &self.tars(state, variant)?;
         let base = target
             .base
             .map(|manifest| &self.sharing.plan.bases[&manifest].1);
         let new = tars.iter().zip(&state.layers).map(|(tar, built)| NewLayer {
             diff_id: tar.diff_id,
-            created: wish.epoch.unwrap_or(built.created),
+            created: variant.epoch.unwrap_or(built.created),
         });
         let history = target
             .history
@@ -170,7 +172,7 @@ impl<'a> Maker<'a> {
             layers: new.collect(),
             history,
             platform,
-            epoch: wish.epoch,
+            epoch: variant.epoch,
         })
         .map_err(|error| broken(&error))?;
         if let Some(inline) = inline {
@@ -181,15 +183,15 @@ impl<'a> Maker<'a> {
     }
 
     /// Returns kiln's own tars of the new layers, with the times that are wanted.
-    fn tars(&self, state: &State, wish: &Wish) -> Result<Vec<TarFacts>, Error> {
+    fn tars(&self, state: &State, variant: &Variant) -> Result<Vec<TarFacts>, Error> {
         let (stores, client) = (self.stores, self.client);
         let layers = state.layers.iter();
-        let (FileTimes::Clamp, Some(epoch)) = (wish.file_times, wish.epoch) else {
+        let (FileTimes::Clamp, Some(epoch)) = (variant.file_times, variant.epoch) else {
             return layers
                 .map(|built| export::built_tar(stores, built.layer))
                 .collect();
         };
-        let layers = bring::built_layers(stores, client, state, self.reporter)?;
+        let layers = fetch::built_layers(stores, client, state, self.reporter)?;
         let clamped = |layer: &Layer| {
             let clamped = exporter::clamp_times(&stores.layers, layer, epoch);
             let clamped = clamped.map_err(|error| broken(&error))?;
@@ -199,13 +201,13 @@ impl<'a> Maker<'a> {
     }
 
     /// Returns the cache that goes into the image, if one is asked for.
-    fn inline(&self, built: &Built<'_>, wish: &Wish) -> Result<Option<SharedCache>, Error> {
+    fn inline(&self, built: &Built<'_>, variant: &Variant) -> Result<Option<SharedCache>, Error> {
         if !wants_inline(self.request) {
             return Ok(None);
         }
         let base = built.target.base;
         let base = base.map(|manifest| self.sharing.plan.bases[&manifest].1.layers().len());
-        let tars = self.tars(&built.state, wish)?;
+        let tars = self.tars(&built.state, variant)?;
         let (root, state) = (built.target.root, &built.state);
         let base = base.unwrap_or(0);
         self.sharing
@@ -221,7 +223,7 @@ impl<'a> Maker<'a> {
 /// Returns the digest of everything that manifest and config of one platform are made of.
 fn inputs(
     built: &Built<'_>,
-    wish: &Wish,
+    variant: &Variant,
     platform: &Platform,
     annotations: &BTreeMap<String, String>,
     inline: Option<&SharedCache>,
@@ -240,9 +242,9 @@ fn inputs(
         encoder.text(&entry.created_by).flag(entry.step.is_some());
     }
     encoder.text(&platform.to_string());
-    encoder.flag(wish.epoch.is_some());
-    time(&mut encoder, wish.epoch.unwrap_or(Timestamp::EPOCH));
-    encoder.flag(wish.file_times == FileTimes::Clamp);
+    encoder.flag(variant.epoch.is_some());
+    time(&mut encoder, variant.epoch.unwrap_or(Timestamp::EPOCH));
+    encoder.flag(variant.file_times == FileTimes::Clamp);
     encoder.number(annotations.len() as u64);
     for (name, value) in annotations {
         encoder.text(name).text(value);

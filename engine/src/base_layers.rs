@@ -15,9 +15,9 @@ use kiln_tree::LayerId;
 
 use crate::Error;
 use crate::error::{chain, unpack_hint};
+use crate::shared_cache::fetch;
 use crate::storage::damage;
 use crate::stores::Stores;
-use crate::transfer::bring;
 
 /// Brings the layers of one build's bases to the disk.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Layers for Fetcher<'_> {
     fn bring(&self, layers: &[LayerId]) -> Result<Vec<Layer>, BringError> {
         // Who waits finds here what the other one brought.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        bring::bring(self.stores, self.client, layers, self.reporter)
+        fetch::fetch_and_unpack(self.stores, self.client, layers, self.reporter)
     }
 
     fn are_here(&self, manifest: Sha256) -> bool {
@@ -199,7 +199,7 @@ fn unpack(
     if let Some((id, description)) = stores.layers.described_as(diff_id)
         && !stores.blobs.has(descriptor)
     {
-        match bring::fulfil_for_image(stores, client, id, &description) {
+        match fetch::fulfil_for_image(stores, client, id, &description) {
             Err(error) if !matches!(error, Error::Cancelled) => elsewhere = Some(error),
             other => return other,
         }

@@ -15,7 +15,6 @@ use kiln_snapshotter::Layer;
 use kiln_solver::{Ahead, Deps, Extent, Plan, Reporter, SolveError, StepId, solve, survey};
 
 use crate::agents::BuildAgents;
-use crate::ahead::{self, Wanted};
 use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
 use crate::checks::Checks;
@@ -24,11 +23,12 @@ use crate::epoch::{self, Times};
 use crate::io::Io;
 use crate::output::{self, Built};
 use crate::outside::Outside;
+use crate::precompute::{self, Wanted};
 use crate::remote::RemoteSources;
 use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
+use crate::shared_cache::{Sharing, TieredCache, export};
 use crate::stores::Stores;
-use crate::transfer::{Sharing, Tiers, export};
 use crate::{Error, LocalImage, SourceText};
 use account::Ended;
 use options::surroundings;
@@ -57,7 +57,7 @@ pub(crate) struct Prepared<'a> {
     pub(crate) roots: &'a [StepId],
     findings: Vec<Diagnostic>,
     pub(crate) deps: &'a Deps<'a>,
-    tiers: &'a Tiers<'a>,
+    tiered: &'a TieredCache<'a>,
 }
 
 /// A build, for who wants to know more than its result.
@@ -92,7 +92,7 @@ pub(crate) fn carry_out(
             Ok(states) => {
                 let sharing = Sharing {
                     plan,
-                    tiers: prepared.tiers,
+                    tiered: prepared.tiered,
                     recipes: &solution.recipes,
                     known: &solution.known,
                     stop: deps.stop,
@@ -203,7 +203,7 @@ pub(crate) fn with_plan<T>(
     let fetcher = Fetcher::new(stores, &outside.client, &plan, reporter);
     let executor = LazyExecutor::new(&stores.store, outside.outer_proc);
     let snapshotter = LazySnapshotter::new(&stores.layers);
-    let tiers = Tiers::new(
+    let tiered = TieredCache::new(
         stores,
         &outside.client,
         &request.cache_from,
@@ -212,16 +212,16 @@ pub(crate) fn with_plan<T>(
     );
     let wanted = Wanted::of(request);
     let prepare =
-        |layer: &Layer, layer_use| ahead::prepare_layer(stores, layer, layer_use, &wanted);
+        |layer: &Layer, layer_use| precompute::prepare_layer(stores, layer, layer_use, &wanted);
     let deps = Deps {
         store: &stores.store,
         layers: &stores.layers,
         snapshotter: &snapshotter,
-        cache: &tiers,
+        cache: &tiered,
         bases: &fetcher,
         remotes: &remotes,
         contexts: &contexts,
-        cache_mounts: &tiers,
+        cache_mounts: &tiered,
         agents: &agents,
         executor: &executor,
         surroundings: &surroundings(request, &plan),
@@ -244,7 +244,7 @@ pub(crate) fn with_plan<T>(
         roots: &roots,
         findings,
         deps: &deps,
-        tiers: &tiers,
+        tiered: &tiered,
     })
 }
 

@@ -12,8 +12,8 @@ use crate::base_layers::{self, Watcher};
 use crate::io::Io;
 use crate::output::{Built, Form, destination, export_error};
 use crate::request::{FilesOptions, Output, Split};
+use crate::shared_cache::fetch;
 use crate::stores::Stores;
-use crate::transfer::bring;
 
 /// Writes the files of the targets, if that is what `output` is about.
 pub(crate) fn export_files(
@@ -83,7 +83,7 @@ fn view(
         }
         None => Vec::new(),
     };
-    layers.extend(bring::built_layers(stores, client, state, reporter)?);
+    layers.extend(fetch::built_layers(stores, client, state, reporter)?);
     ParentView::new(&layers).map_err(|error| Error::environment("cannot read a layer", &error))
 }
 

@@ -15,7 +15,6 @@ mod request; // what a build is asked for
 mod stores; // an open state directory
 
 mod agents; // ssh agents of a build
-mod ahead; // what exporters will want of layers
 mod annotations; // what is attached to results
 mod assembly; // results as images of the local store
 mod base_layers; // fetched when a step needs files
@@ -29,15 +28,16 @@ mod files; // results as plain files
 mod images; // those of the local store, and their names
 mod layout_context; // images of layouts on disk
 mod local_image; // one platform or several
-mod mend; // blobs that are damaged
 mod origins; // where blobs came from
 mod output; // where results go
+mod precompute; // what exporters will want of layers
 mod remote; // downloads and repositories
+mod repair; // blobs that are damaged
 mod resolvers; // /etc/resolv.conf of containers
 mod sandbox; // prepared when the first command runs
+mod shared_cache;
 mod sizes; // what images are said to take
-mod storage; // what is kept, and what of it can go
-mod transfer; // results that machines share
+mod storage; // what is kept, and what of it can go // results that machines share
 
 pub use base_layers::{LayerProgress, LayerWork};
 pub use error::{Error, ErrorKind, SourceText};

@@ -17,16 +17,16 @@ use kiln_solver::{Reporter, TargetImage, Vertex, VertexEnd};
 
 use self::destination::directory;
 use crate::annotations::Annotations;
-use crate::assembly::Maker;
+use crate::assembly::ImageAssembler;
 use crate::base_layers::{self, Watcher};
 use crate::building::Delivery;
 use crate::files;
 use crate::images::{self, names_error};
 use crate::io::Io;
-use crate::mend::{self, Undelivered};
+use crate::repair::{self, Undelivered};
 use crate::request::{BaseLayers, BuildRequest, ImageOptions, LayoutForm, Output};
+use crate::shared_cache::{Sharing, fetch};
 use crate::stores::Stores;
-use crate::transfer::{Sharing, bring};
 use crate::{Error, ErrorKind, LocalImage};
 /// A target and the files that solving came to.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ pub(crate) fn export(
     reporter: &Reporter<'_>,
 ) -> Result<Option<(Exported, LocalImage)>, Error> {
     let vertex = reporter.start("exporting to image");
-    let mut maker = Maker::new(
+    let mut assembler = ImageAssembler::new(
         (stores, client),
         request,
         sharing,
@@ -164,8 +164,8 @@ pub(crate) fn export(
         Delivery::Outputs => outputs(request),
         Delivery::Nowhere => Vec::new(),
     };
-    let result = export_all(stores, client, &mut maker, &outputs, (reporter, io))
-        .and_then(|exported| Ok((exported, maker.make(&image_options(request))?)))
+    let result = export_all(stores, client, &mut assembler, &outputs, (reporter, io))
+        .and_then(|exported| Ok((exported, assembler.make(&image_options(request))?)))
         .map_err(|error| stores.or_cancelled(error));
     let states = || built.iter().map(|built| &built.state);
     let (end, result) = match result {
@@ -173,7 +173,7 @@ pub(crate) fn export(
         Err(Error::Cancelled) => (VertexEnd::Cancelled, Err(Error::Cancelled)),
         Err(error)
             if error.kind() == ErrorKind::Environment
-                && bring::lose_what_is_gone(stores, client, states(), reporter) =>
+                && fetch::forget_missing_layers(stores, client, states(), reporter) =>
         {
             (VertexEnd::Cancelled, Ok(None))
         }
@@ -186,7 +186,7 @@ pub(crate) fn export(
 fn export_all(
     stores: &Stores,
     client: &Client,
-    maker: &mut Maker<'_>,
+    assembler: &mut ImageAssembler<'_>,
     outputs: &[Output],
     (reporter, io): (&Reporter<'_>, &Io<'_>),
 ) -> Result<Exported, Error> {
@@ -195,16 +195,23 @@ fn export_all(
         match output {
             Output::CacheOnly => {}
             Output::Store(options) => {
-                let local = maker.make(options)?;
+                let local = assembler.make(options)?;
                 if options.base_layers == BaseLayers::Now {
-                    unpack_targets(stores, client, maker, reporter)?;
+                    unpack_targets(stores, client, assembler, reporter)?;
                 }
-                name_image(stores, &names(maker.request, options), &local, maker.vertex)?;
+                name_image(
+                    stores,
+                    &names(assembler.request, options),
+                    &local,
+                    assembler.vertex,
+                )?;
                 stored = Some(Exported::of_local(&local));
             }
             Output::Push(options) => {
-                let local = maker.make(options)?;
-                pushed = Some(push::push_result(stores, client, maker, &local, options)?);
+                let local = assembler.make(options)?;
+                pushed = Some(push::push_result(
+                    stores, client, assembler, &local, options,
+                )?);
             }
             Output::Oci {
                 to,
@@ -220,7 +227,7 @@ fn export_all(
                         Ok(exporter::write_layout(named, directory(to)?, stop)?)
                     }
                 };
-                archived = Some(archive(stores, client, maker, options, write)?);
+                archived = Some(archive(stores, client, assembler, options, write)?);
             }
             Output::Docker {
                 to,
@@ -236,15 +243,15 @@ fn export_all(
                         Ok(exporter::write_docker_layout(named, directory(to)?, stop)?)
                     }
                 };
-                archived = Some(archive(stores, client, maker, options, write)?);
+                archived = Some(archive(stores, client, assembler, options, write)?);
             }
             Output::Local { .. } | Output::Tar { .. } => {
                 files::export_files(
                     stores,
                     client,
-                    maker.sharing.plan,
-                    maker.built,
-                    (maker.form, output),
+                    assembler.sharing.plan,
+                    assembler.built,
+                    (assembler.form, output),
                     (reporter, io),
                 )?;
             }
@@ -255,7 +262,7 @@ fn export_all(
     let id = stored.as_ref().map(|stored| stored.id);
     let shown = match pushed.or(archived).or(stored) {
         Some(shown) => shown,
-        None => Exported::of_local(&maker.make(&image_options(maker.request))?),
+        None => Exported::of_local(&assembler.make(&image_options(assembler.request))?),
     };
     Ok(Exported {
         id: id.unwrap_or(shown.id),
@@ -267,12 +274,12 @@ fn export_all(
 fn unpack_targets(
     stores: &Stores,
     client: &Client,
-    maker: &Maker<'_>,
+    assembler: &ImageAssembler<'_>,
     reporter: &Reporter<'_>,
 ) -> Result<(), Error> {
-    for built in maker.built {
+    for built in assembler.built {
         if let Some(manifest) = built.target.base {
-            let (name, image) = &maker.sharing.plan.bases[&manifest];
+            let (name, image) = &assembler.sharing.plan.bases[&manifest];
             base_layers::unpacked_layers(
                 stores,
                 client,
@@ -281,7 +288,7 @@ fn unpack_targets(
                 &Watcher::Build(reporter, &format!("pull {name}")),
             )?;
         }
-        bring::built_layers(stores, client, &built.state, reporter)?;
+        fetch::built_layers(stores, client, &built.state, reporter)?;
     }
     Ok(())
 }
@@ -309,20 +316,20 @@ fn name_image(
 fn archive(
     stores: &Stores,
     client: &Client,
-    maker: &mut Maker<'_>,
+    assembler: &mut ImageAssembler<'_>,
     options: &ImageOptions,
     write: impl Fn(&[NamedImage]) -> Result<(), Undelivered>,
 ) -> Result<Exported, Error> {
-    let local = maker.make(options)?;
-    let tell = |message: &str| maker.vertex.warn(message);
+    let local = assembler.make(options)?;
+    let tell = |message: &str| assembler.vertex.warn(message);
     let make = || {
-        let names = names(maker.request, options);
-        let packing = |layer| report_packing(maker.vertex, layer);
-        Ok([pack::realise_here(
+        let names = names(assembler.request, options);
+        let packing = |layer| report_packing(assembler.vertex, layer);
+        Ok([pack::resolve_here_for_export(
             stores, client, &local, options, names, &packing,
         )?])
     };
-    let named = mend::deliver(stores, &tell, make, |named| write(named))?;
+    let named = repair::deliver(stores, &tell, make, |named| write(named))?;
     Ok(Exported::of_named(&named[0]))
 }
 

@@ -76,8 +76,8 @@ impl LayerStore {
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn doubt(&self, id: LayerId) -> Result<(), LayerError> {
-        let doubted = doubted(self.store(), id);
+    pub fn mark_unavailable(&self, id: LayerId) -> Result<(), LayerError> {
+        let doubted = unavailable_mark(self.store(), id);
         rename_into(&path(self.store(), id), &doubted).map_err(LayerError::at(doubted))
     }
 
@@ -85,7 +85,7 @@ impl LayerStore {
     #[must_use]
     pub fn description(&self, id: LayerId) -> Option<Description> {
         let store = self.store();
-        let bytes = fs::read(path(store, id)).or_else(|_| fs::read(doubted(store, id)));
+        let bytes = fs::read(path(store, id)).or_else(|_| fs::read(unavailable_mark(store, id)));
         serde_json::from_slice(&bytes.ok()?).ok()
     }
 
@@ -155,7 +155,7 @@ impl LayerStore {
     }
 
     fn remove_description(&self, id: LayerId) -> Result<(), LayerError> {
-        for path in [path(self.store(), id), doubted(self.store(), id)] {
+        for path in [path(self.store(), id), unavailable_mark(self.store(), id)] {
             unless_gone(fs::remove_file(&path)).map_err(LayerError::at(path))?;
         }
         Ok(())
@@ -173,7 +173,7 @@ fn path(store: &Store, id: LayerId) -> PathBuf {
     store.path(format!("described/{id}"))
 }
 
-fn doubted(store: &Store, id: LayerId) -> PathBuf {
+fn unavailable_mark(store: &Store, id: LayerId) -> PathBuf {
     store.path(format!("doubted/{id}"))
 }
 
@@ -245,7 +245,7 @@ mod tests {
         let (description, blob) = described(&there, &original);
         let id = original.id();
         here.describe(id, &description).unwrap();
-        here.doubt(id).unwrap();
+        here.mark_unavailable(id).unwrap();
         assert!(!here.knows(id));
         assert_eq!(here.list_described().unwrap().len(), 1);
         let (_, known) = here.described_as(description.blob.diff_id).unwrap();
@@ -254,7 +254,7 @@ mod tests {
         here.describe(id, &description).unwrap();
         assert!(here.knows(id));
         assert_eq!(here.list_described().unwrap().len(), 1);
-        here.doubt(id).unwrap();
+        here.mark_unavailable(id).unwrap();
         here.fulfil(id, &description, &*blob).unwrap();
         assert!(here.knows(id) && here.list_described().unwrap().is_empty());
     }

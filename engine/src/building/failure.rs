@@ -5,7 +5,7 @@ use kiln_solver::{Fault, Meant, PlanError, SelectError, SolveError, StepError};
 
 use crate::checks::Sites;
 use crate::error::{chain, unpack_hint};
-use crate::transfer::bring::gone;
+use crate::shared_cache::fetch::gone;
 use crate::{Error, ErrorKind, SourceText};
 
 pub(crate) fn plan_error(

@@ -9,7 +9,7 @@ use kiln_threads::Stopping;
 use crate::Error;
 use crate::error::chain;
 use crate::io::Io;
-use crate::mend::{Receiver, Undelivered};
+use crate::repair::{Receiver, Undelivered};
 use crate::request::Destination;
 use crate::stores::Stores;
 

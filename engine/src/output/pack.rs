@@ -9,12 +9,12 @@ use kiln_solver::Vertex;
 
 use crate::origins;
 use crate::request::{ImageOptions, MediaTypes};
+use crate::shared_cache::{away, fetch};
 use crate::stores::Stores;
-use crate::transfer::{away, bring};
 use crate::{Error, LocalImage};
 
 /// Packs an image with every layer at hand.
-pub(crate) fn realise_here(
+pub(crate) fn resolve_here_for_export(
     stores: &Stores,
     client: &Client,
     image: &LocalImage,
@@ -29,10 +29,10 @@ pub(crate) fn realise_here(
         Ok(())
     };
     let missing = exporter::Missing::Fetch(&fetch);
-    realise(stores, client, image, options, names, missing, packing)
+    resolve_for_export(stores, client, image, options, names, missing, packing)
 }
 
-pub(super) fn realise(
+pub(super) fn resolve_for_export(
     stores: &Stores,
     client: &Client,
     local: &LocalImage,
@@ -42,7 +42,7 @@ pub(super) fn realise(
     packing: PackObserver<'_>,
 ) -> Result<NamedImage, Error> {
     for image in local.images() {
-        bring_what_does_not_fit(stores, client, image, options.compression)?;
+        fetch_what_does_not_fit(stores, client, image, options.compression)?;
     }
     let parts = local.images().iter().map(|image| {
         let options = realise_options(options, image);
@@ -58,7 +58,7 @@ pub(super) fn realise(
             _ if stores.store.stop().is_asked() => Error::Cancelled,
             exporter::RealiseError::Options(_) => Error::input(error.to_string()),
             exporter::RealiseError::Fetch(_) => {
-                bring::doubt_what_is_away(stores, image);
+                fetch::mark_absent_layers_unavailable(stores, image);
                 away(&error)
             }
             _ => Error::environment("cannot pack the image", &error),
@@ -94,7 +94,7 @@ pub(super) fn realise(
 
 /// Brings the layers of an image that another machine packed otherwise than is wanted; the
 /// others are found where they are.
-fn bring_what_does_not_fit(
+fn fetch_what_does_not_fit(
     stores: &Stores,
     client: &Client,
     image: &kiln_oci::Image,
@@ -105,8 +105,8 @@ fn bring_what_does_not_fit(
             && let Some((id, description)) = stores.layers.described_as(diff_id)
         {
             match description.blob.compression == wanted {
-                true => drop(bring::note_place(stores, &description)),
-                false => drop(bring::fulfil_for_image(stores, client, id, &description)?),
+                true => drop(fetch::note_place(stores, &description)),
+                false => drop(fetch::fulfil_for_image(stores, client, id, &description)?),
             }
         }
     }

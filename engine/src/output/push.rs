@@ -10,13 +10,13 @@ use kiln_registry::{Client, Observer};
 use kiln_solver::Vertex;
 
 use super::{Exported, names, report_packing};
-use crate::assembly::Maker;
-use crate::mend::{self, Undelivered};
+use crate::assembly::ImageAssembler;
 use crate::origins;
 use crate::output::pack;
+use crate::repair::{self, Undelivered};
 use crate::request::{DanglingWhen, ImageOptions, PushAs};
+use crate::shared_cache::{away, fetch};
 use crate::stores::Stores;
-use crate::transfer::{away, bring};
 use crate::{Error, LocalImage};
 
 /// Who is told what while an image goes to a registry.
@@ -33,11 +33,11 @@ pub(crate) struct Listeners<'a> {
 pub(super) fn push_result(
     stores: &Stores,
     client: &Client,
-    maker: &Maker<'_>,
+    assembler: &ImageAssembler<'_>,
     image: &LocalImage,
     options: &ImageOptions,
 ) -> Result<Exported, Error> {
-    let mut names: Vec<(ImageRef, PushAs)> = names(maker.request, options)
+    let mut names: Vec<(ImageRef, PushAs)> = names(assembler.request, options)
         .into_iter()
         .map(|name| (name, options.push_as))
         .collect();
@@ -48,7 +48,7 @@ pub(super) fn push_result(
     }
     let mut pushed = None;
     for (name, push_as) in names {
-        let observer = |event: kiln_registry::Event| report(maker.vertex, &event);
+        let observer = |event: kiln_registry::Event| report(assembler.vertex, &event);
         let named = push_image(
             stores,
             client,
@@ -58,13 +58,13 @@ pub(super) fn push_result(
             push_as,
             Listeners {
                 transfers: &observer,
-                packing: &|layer| report_packing(maker.vertex, layer),
-                amiss: &|message| maker.vertex.warn(message),
+                packing: &|layer| report_packing(assembler.vertex, layer),
+                amiss: &|message| assembler.vertex.warn(message),
             },
         )?;
         let digest = named.root.descriptor.digest;
         let status = format!("pushing manifest for {name}@{digest}");
-        maker.vertex.status(&status, 0, None, true);
+        assembler.vertex.status(&status, 0, None, true);
         pushed = Some(Exported::of_named(&named));
     }
     pushed.ok_or_else(|| Error::Input {
@@ -97,7 +97,7 @@ pub(crate) fn push_image(
         })
     });
     let make = || {
-        let named = pack::realise(
+        let named = pack::resolve_for_export(
             stores,
             client,
             image,
@@ -110,15 +110,15 @@ pub(crate) fn push_image(
         stores.go_on()?;
         Ok(named)
     };
-    let named = mend::deliver(stores, listeners.amiss, make, |named| {
+    let named = repair::deliver(stores, listeners.amiss, make, |named| {
         let push = exporter::push_image(named, name, tags.clone(), &stores.blobs, &fetch);
         let pushed = client.push(name, &push, listeners.transfers);
         pushed.map(drop).map_err(
-            |error| match mend::undelivered(stores, name, named, &error) {
+            |error| match repair::undelivered(stores, name, named, &error) {
                 Undelivered::Otherwise(Error::Cancelled) => Error::Cancelled.into(),
                 _ if is_away.load(Ordering::Relaxed) => {
                     for image in image.images() {
-                        bring::doubt_what_is_away(stores, image);
+                        fetch::mark_absent_layers_unavailable(stores, image);
                     }
                     away(&error).into()
                 }

@@ -110,7 +110,12 @@ pub(crate) fn damage_of_layer(
 
 /// Names a layer again whose index is whole, or makes its files again from a blob that is whole;
 /// says whether that worked.
-pub(crate) fn is_mended(stores: &Stores, id: LayerId, whiteouts: Whiteouts, trash: &Trash) -> bool {
+pub(crate) fn is_repaired(
+    stores: &Stores,
+    id: LayerId,
+    whiteouts: Whiteouts,
+    trash: &Trash,
+) -> bool {
     let layer = match stores.layers.layer(id) {
         Some(layer) if layer.tree().is_ok_and(|tree| tree.layer_id() == id) => layer,
         _ => return false,

@@ -60,7 +60,7 @@ fn judge(stores: &Stores, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>>
     let trash = Trash::new(&stores.store);
     let judged = damaged.into_iter().map(|(thing, what)| {
         let outcome = match &thing {
-            DamagedThing::Layer(id) if damage::is_mended(stores, *id, whiteouts, &trash) => {
+            DamagedThing::Layer(id) if damage::is_repaired(stores, *id, whiteouts, &trash) => {
                 Outcome::Repaired
             }
             DamagedThing::Layer(id) => {

@@ -14,9 +14,9 @@ use super::inventory::{Content, Held, Inventory, Sizes, candidate, entry, short}
 use super::reach::Reach;
 use crate::Error;
 use crate::images::names_error;
+use crate::shared_cache::mounts::blobs_of_mount;
 use crate::storage::inventory;
 use crate::stores::Stores;
-use crate::transfer::mounts::blobs_of_mount;
 
 /// Adds the images that builds resolved names to and that are not local images themselves.
 pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {

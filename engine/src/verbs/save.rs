@@ -6,8 +6,8 @@ use kiln_registry::Client;
 
 use crate::images;
 use crate::io::Io;
-use crate::mend;
 use crate::output::{destination, pack};
+use crate::repair;
 use crate::stores::Stores;
 use crate::{Destination, Error, ImageOptions, LocalImage};
 
@@ -44,7 +44,7 @@ pub fn save(
     let make = || {
         let images = images.iter();
         let named = images.map(|(image, names)| {
-            pack::realise_here(
+            pack::resolve_here_for_export(
                 stores,
                 client,
                 image,
@@ -56,7 +56,7 @@ pub fn save(
         named.collect::<Result<Vec<NamedImage>, Error>>()
     };
     let listed = platform.cloned().unwrap_or_else(Platform::host);
-    mend::deliver(stores, amiss, make, |images| {
+    repair::deliver(stores, amiss, make, |images| {
         destination::write_to(stores, to, io, |out| {
             kiln_exporter::write_archive(images, &listed, out)
         })

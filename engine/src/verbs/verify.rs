@@ -168,7 +168,7 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
                 one.outcome = Outcome::Discarded;
             }
             DamagedThing::Layer(id) => {
-                one.outcome = match damage::is_mended(stores, id, whiteouts, &trash) {
+                one.outcome = match damage::is_repaired(stores, id, whiteouts, &trash) {
                     true => Outcome::Repaired,
                     false => {
                         gone.insert(id);

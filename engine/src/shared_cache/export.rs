@@ -20,18 +20,18 @@ use kiln_solver::{Op, Plan, Reporter, StepId, Vertex, VertexEnd};
 use kiln_threads::Stop;
 use kiln_tree::LayerId;
 
-use super::Tiers;
+use super::TieredCache;
 use crate::Error;
 use crate::error::chain;
-use crate::mend::{self, Undelivered};
 use crate::origins;
 use crate::output::{packing, report, report_packing};
+use crate::repair::{self, Undelivered};
 use crate::request::{
     BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaTypes,
     MountContents, OnFailure,
 };
+use crate::shared_cache::fetch;
 use crate::stores::Stores;
-use crate::transfer::bring;
 
 /// The build argument that asks for a cache inside the image.
 const INLINE: &str = "BUILDKIT_INLINE_CACHE";
@@ -40,7 +40,7 @@ const INLINE: &str = "BUILDKIT_INLINE_CACHE";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sharing<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) tiers: &'a Tiers<'a>,
+    pub(crate) tiered: &'a TieredCache<'a>,
     /// The key of each step, in the graph's order; none if nothing was solved.
     pub(crate) recipes: &'a [ActionKey],
     /// The files of each step, in the graph's order; none where nobody asked.
@@ -57,7 +57,7 @@ impl Sharing<'_> {
             .filter(is_step)
             .filter_map(|id| self.recipes.get(id.index()).copied())
             .collect();
-        let records = self.tiers.get_many(&keys);
+        let records = self.tiered.get_many(&keys);
         let is_whole = |record: &ActionRecord| {
             let mut layers = record.state.layers.iter();
             layers.all(|built| stores.layers.knows(built.layer))
@@ -139,7 +139,7 @@ pub(crate) fn built_tar(stores: &Stores, id: LayerId) -> Result<TarFacts, Error>
     }
     match stores.layers.description(id) {
         Some(description) => Ok(description.tar()),
-        None => Err(bring::gone(id)),
+        None => Err(fetch::gone(id)),
     }
 }
 
@@ -193,7 +193,7 @@ fn export_cache(
 ) -> Result<Descriptor, Error> {
     let tell = |message: &str| reporter.warn(message);
     let make = || cache_image(stores, client, target, sharing, vertex, reporter);
-    let image = mend::deliver(stores, &tell, make, |image| match &target.to {
+    let image = repair::deliver(stores, &tell, make, |image| match &target.to {
         CacheDestination::Registry { name, .. } => push_cache(stores, client, name, image, vertex),
         CacheDestination::Local {
             directory,
@@ -271,7 +271,7 @@ fn pack(
         let others: Vec<LayerId> = ids.iter().copied().filter(is_other).collect();
         if !others.is_empty() {
             // What is not to be had is left out below.
-            let _ = bring::bring(stores, client, &others, reporter);
+            let _ = fetch::fetch_and_unpack(stores, client, &others, reporter);
         }
     }
     ids.retain(|id| stores.layers.knows(*id));
@@ -285,7 +285,7 @@ fn pack(
             layers.push(layer);
         } else {
             // If that fails, a build finds out the same.
-            let _ = stores.layers.doubt(layer.id);
+            let _ = stores.layers.mark_unavailable(layer.id);
         }
     }
     Ok(layers)
@@ -342,7 +342,7 @@ fn push_cache(
     let observer = |event: kiln_registry::Event| report(vertex, &event);
     client
         .push(name, &push, &observer)
-        .map_err(|error| mend::undelivered(stores, name, image, &error))?;
+        .map_err(|error| repair::undelivered(stores, name, image, &error))?;
     let blobs = image.manifests.iter().flat_map(|part| &part.layers);
     for blob in blobs.map(|layer| &layer.descriptor) {
         if matches!(MediaKind::of(&blob.media_type), MediaKind::Layer(_)) {

@@ -21,7 +21,7 @@ const WORKERS: usize = 4;
 
 /// Returns layers that are described only, unpacked. One that is not to be had is not described
 /// any more afterwards.
-pub(crate) fn bring(
+pub(crate) fn fetch_and_unpack(
     stores: &Stores,
     client: &Client,
     ids: &[LayerId],
@@ -36,7 +36,7 @@ pub(crate) fn bring(
             let Some(id) = ids.get(place) else {
                 return;
             };
-            let result = bring_one(stores, client, *id, reporter);
+            let result = fetch_and_unpack_one(stores, client, *id, reporter);
             if let Ok(layer) = &result {
                 vertex.status(&layer.id().to_string(), 0, None, true);
             }
@@ -61,7 +61,7 @@ pub(crate) fn bring(
     result
 }
 
-fn bring_one(
+fn fetch_and_unpack_one(
     stores: &Stores,
     client: &Client,
     id: LayerId,
@@ -127,20 +127,20 @@ pub(crate) fn fulfil_for_image(
         Error::Cancelled => Error::Cancelled,
         error => {
             // If that fails, a build finds out the same.
-            let _ = stores.layers.doubt(id);
+            let _ = stores.layers.mark_unavailable(id);
             away(&error)
         }
     })
 }
 
 /// Makes sure that no build relies on layers of an image that are described only.
-pub(crate) fn doubt_what_is_away(stores: &Stores, image: &kiln_oci::Image) {
+pub(crate) fn mark_absent_layers_unavailable(stores: &Stores, image: &kiln_oci::Image) {
     for (diff_id, _) in image.layers() {
         if let Some((id, description)) = stores.layers.described_as(diff_id)
             && !stores.blobs.has(&description.blob.descriptor)
         {
             // If that fails, a build finds out the same.
-            let _ = stores.layers.doubt(id);
+            let _ = stores.layers.mark_unavailable(id);
         }
     }
 }
@@ -162,7 +162,7 @@ pub(crate) fn built_layers(
     let here: Option<Vec<Layer>> = ids.iter().map(|id| stores.layers.layer(*id)).collect();
     match here {
         Some(layers) => Ok(layers),
-        None => bring(stores, client, &ids, reporter).map_err(|error| match error {
+        None => fetch_and_unpack(stores, client, &ids, reporter).map_err(|error| match error {
             BringError::Cancelled => Error::Cancelled,
             BringError::Lost(id) => gone(id),
             BringError::Failed(error) => {
@@ -174,7 +174,7 @@ pub(crate) fn built_layers(
 
 /// Finds layers of results that turn out not to be had, after something failed: those are not
 /// described any more afterwards. Says whether there are any.
-pub(crate) fn lose_what_is_gone<'a>(
+pub(crate) fn forget_missing_layers<'a>(
     stores: &Stores,
     client: &Client,
     states: impl Iterator<Item = &'a State>,
@@ -190,7 +190,7 @@ pub(crate) fn lose_what_is_gone<'a>(
         };
         let is_gone = || {
             matches!(
-                bring_one(stores, client, id, reporter),
+                fetch_and_unpack_one(stores, client, id, reporter),
                 Err(BringError::Lost(_))
             )
         };

@@ -29,7 +29,7 @@ use kiln_tree::{Blake3, LayerId};
 use serde_json::json;
 
 use super::import::Origin;
-use super::{Sharing, Tiers};
+use super::{Sharing, TieredCache};
 use crate::Error;
 use crate::base_layers;
 use crate::error::chain;
@@ -107,7 +107,7 @@ impl Sharing<'_> {
                     Error::environment(&format!("cannot pack {shown}"), &*error)
                 })?);
                 vertex.status(&shown, 0, None, true);
-            } else if let Some((mount, origin)) = self.tiers.mounts(key).next() {
+            } else if let Some((mount, origin)) = self.tiered.mounts(key).next() {
                 mounts.extend(keep(stores, mount, origin));
             }
         }
@@ -122,7 +122,7 @@ impl Sharing<'_> {
             (None, Op::From(from)) => (Some(from.manifest), Vec::new()),
             (None, _) => {
                 let recipe = *self.recipes.get(step.index())?;
-                let record = self.tiers.get_many(&[recipe]).pop()??;
+                let record = self.tiered.get_many(&[recipe]).pop()??;
                 (record.state.base, record.state.layers)
             }
         };
@@ -214,7 +214,7 @@ fn keep(stores: &Stores, mount: &SharedMount, origin: &Origin) -> Option<PackedM
     })
 }
 
-impl CacheMounts for Tiers<'_> {
+impl CacheMounts for TieredCache<'_> {
     fn begin(&self, key: Blake3, directory: &Path) -> io::Result<Beginning> {
         for (mount, origin) in self.mounts(key) {
             let shown = format!("importing cache mount {} from cache", mount.id);

@@ -18,12 +18,12 @@ use kiln_tree::{Blake3, LayerId};
 use super::import::{Imported, Origin, import};
 use crate::error::chain;
 use crate::request::CacheSource;
+use crate::shared_cache::fetch;
 use crate::stores::Stores;
-use crate::transfer::bring;
 
 /// The records that one build may use.
 #[derive(Debug)]
-pub(crate) struct Tiers<'a> {
+pub(crate) struct TieredCache<'a> {
     pub(super) stores: &'a Stores,
     pub(super) client: &'a Client,
     sources: &'a [CacheSource],
@@ -34,7 +34,7 @@ pub(crate) struct Tiers<'a> {
     described: Mutex<HashSet<LayerId>>,
 }
 
-impl<'a> Tiers<'a> {
+impl<'a> TieredCache<'a> {
     pub(crate) fn new(
         stores: &'a Stores,
         client: &'a Client,
@@ -129,7 +129,7 @@ impl<'a> Tiers<'a> {
             }
             let layer = &imported.cache.layers()[*imported.layers.get(&built.layer)?];
             let description = layer.description(&imported.image, &place)?;
-            bring::note_place(stores, &description).ok()?;
+            fetch::note_place(stores, &description).ok()?;
             stores.layers.describe(built.layer, &description).ok()?;
             described.insert(built.layer);
         }
@@ -143,7 +143,7 @@ impl<'a> Tiers<'a> {
     }
 }
 
-impl CacheBackend for Tiers<'_> {
+impl CacheBackend for TieredCache<'_> {
     fn get_many(&self, keys: &[ActionKey]) -> Vec<Option<ActionRecord>> {
         let mut found = self.stores.actions.get_many(keys);
         if self.sources.is_empty() {
