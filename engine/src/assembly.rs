@@ -12,7 +12,7 @@ use kiln_solver::{Reporter, Vertex};
 use kiln_tree::{Blake3, Encoder};
 
 use crate::annotations::Annotations;
-use crate::output::{Built, Form};
+use crate::built::{Built, Form};
 use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOptions, MediaTypes};
 use crate::shared_cache::export::wants_inline;
 use crate::shared_cache::{Sharing, export, fetch};

@@ -17,11 +17,12 @@ use kiln_solver::{Ahead, Deps, Extent, Plan, Reporter, SolveError, StepId, solve
 use crate::agents::BuildAgents;
 use crate::base_layers::Fetcher;
 use crate::bases::Resolver;
+use crate::built::{Built, Delivery};
 use crate::checks::Checks;
 use crate::definition::{Definition, prepare};
 use crate::epoch::{self, Times};
 use crate::io::Io;
-use crate::output::{self, Built};
+use crate::output;
 use crate::outside::Outside;
 use crate::precompute::{self, Wanted};
 use crate::remote::RemoteSources;
@@ -36,15 +37,6 @@ use options::surroundings;
 pub(crate) use account::canonical;
 pub(crate) use failure::{plan_error, solve_error};
 pub(crate) use options::{check_syntax, plan_options};
-
-/// Whether a result goes anywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// To the outputs of the request, and into the journal.
-    Outputs,
-    /// Nowhere: only the image is wanted, to be compared.
-    Nowhere,
-}
 
 /// A build that can begin.
 pub(crate) struct Prepared<'a> {

@@ -6,15 +6,16 @@
 mod context; // where the files are
 mod dockerfile; // where the instructions are
 mod file; // reading what says how to build
-mod ignore; // what does not exist for a build
+mod ignore;
+mod place; // what kinds of contexts there are // what does not exist for a build
 
 use kiln_oci::Timestamp;
 use kiln_parser::{Dockerfile, Severity, parse};
 use kiln_solver::{Context, Reporter, VertexEnd};
 use kiln_threads::Stop;
 
-use self::context::Place;
 pub(crate) use self::ignore::{ignore_rules, load_ignore_file};
+use self::place::Place;
 use crate::agents::BuildAgents;
 use crate::io::Io;
 use crate::outside::Outside;

@@ -9,8 +9,10 @@ use kiln_solver::{Plan, Reporter};
 
 use crate::Error;
 use crate::base_layers::{self, Watcher};
+use crate::built::{Built, Form};
+use crate::error_of_export::export_error;
 use crate::io::Io;
-use crate::output::{Built, Form, destination, export_error};
+use crate::output::destination;
 use crate::request::{FilesOptions, Output, Split};
 use crate::shared_cache::fetch;
 use crate::stores::Stores;

@@ -20,16 +20,19 @@ mod assembly; // results as images of the local store
 mod base_layers; // fetched when a step needs files
 mod bases; // what image names stand for
 mod building; // from a request to an image
+mod built; // what a build has come to
 mod checks; // findings about a Dockerfile
 mod containers; // those of a state directory
 mod definition; // Dockerfile, context, ignore file
 mod epoch; // SOURCE_DATE_EPOCH
+mod error_of_export; // the exporter's failures
 mod files; // results as plain files
 mod images; // those of the local store, and their names
 mod layout_context; // images of layouts on disk
 mod local_image; // one platform or several
 mod origins; // where blobs came from
 mod output; // where results go
+mod packing; // how layers are packed
 mod precompute; // what exporters will want of layers
 mod remote; // downloads and repositories
 mod repair; // blobs that are damaged

@@ -1,101 +1,35 @@
 //! Where results go: the local store, registries, layouts, archives, directories.
 
 pub(crate) mod destination; // files and streams
+mod exported; // what came of it
 pub(crate) mod pack; // layers as an output wants them
 pub(crate) mod push; // registries
 
-pub(crate) use destination::export_error;
-pub(crate) use pack::{packing, report_packing};
-pub(crate) use push::{Listeners, report};
+pub(crate) use push::Listeners;
 
-use kiln_cache::State;
 use kiln_exporter as exporter;
 use kiln_exporter::NamedImage;
-use kiln_oci::{Descriptor, ImageId, ImageRef, Sha256};
+use kiln_oci::ImageRef;
 use kiln_registry::Client;
-use kiln_solver::{Reporter, TargetImage, Vertex, VertexEnd};
+use kiln_solver::{Reporter, Vertex, VertexEnd};
 
 use self::destination::directory;
+pub(crate) use self::exported::Exported;
+use self::exported::names;
 use crate::annotations::Annotations;
 use crate::assembly::ImageAssembler;
 use crate::base_layers::{self, Watcher};
-use crate::building::Delivery;
+use crate::built::{Built, Delivery, Form, form, image_options, outputs};
+use crate::error_of_export::export_error;
 use crate::files;
 use crate::images::{self, names_error};
 use crate::io::Io;
+use crate::packing::report_packing;
 use crate::repair::{self, Undelivered};
 use crate::request::{BaseLayers, BuildRequest, ImageOptions, LayoutForm, Output};
 use crate::shared_cache::{Sharing, fetch};
 use crate::stores::Stores;
 use crate::{Error, ErrorKind, LocalImage};
-/// A target and the files that solving came to.
-#[derive(Debug)]
-pub(crate) struct Built<'a> {
-    pub(crate) target: &'a TargetImage,
-    pub(crate) state: State,
-}
-
-/// Whether a result is one image or an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// One image.
-    Single,
-    /// An index of images, maybe of only one.
-    Index,
-}
-
-/// What an output came to.
-#[derive(Clone, Debug)]
-pub(crate) struct Exported {
-    /// Digest of the config, or of the index.
-    pub(crate) id: ImageId,
-    /// The manifest or index.
-    pub(crate) descriptor: Descriptor,
-    /// The config; none for an index.
-    pub(crate) config: Option<Sha256>,
-}
-
-impl Exported {
-    fn of_local(local: &LocalImage) -> Self {
-        Self {
-            id: local.id(),
-            descriptor: local.descriptor().clone(),
-            config: (!local.is_index()).then(|| local.id().0),
-        }
-    }
-
-    fn of_named(named: &NamedImage) -> Self {
-        let descriptor = named.root.descriptor.clone();
-        let config = match named.manifests.as_slice() {
-            [only] if !named.is_index() => Some(only.config.descriptor.digest),
-            _ => None,
-        };
-        Self {
-            id: ImageId(config.unwrap_or(descriptor.digest)),
-            descriptor,
-            config,
-        }
-    }
-}
-
-/// The build argument that asks for an index, whatever the number of platforms.
-const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
-
-/// Returns the form of a build's result.
-pub(crate) fn form(request: &BuildRequest) -> Result<Form, Error> {
-    let forced = match request.build_args.get(MULTI_PLATFORM) {
-        Some(text) => kiln_parser::parse_bool(text).ok_or_else(|| {
-            Error::input(format!(
-                "invalid boolean value {text:?} for {MULTI_PLATFORM}"
-            ))
-        })?,
-        None => false,
-    };
-    Ok(match forced || request.platforms.len() > 1 {
-        true => Form::Index,
-        false => Form::Single,
-    })
-}
 
 /// Refuses, before anything is built, outputs that cannot hold the result.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
@@ -123,20 +57,6 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Returns how the image is written that a build is known by: as its first image output says.
-pub(crate) fn image_options(request: &BuildRequest) -> ImageOptions {
-    let mut options = request.outputs.iter().filter_map(Output::image);
-    options.next().cloned().unwrap_or_default()
-}
-
-/// Returns the outputs asked for, or the local store.
-pub(crate) fn outputs(request: &BuildRequest) -> Vec<Output> {
-    match request.outputs.as_slice() {
-        [] => vec![Output::Store(ImageOptions::default())],
-        outputs => outputs.to_vec(),
-    }
 }
 
 /// Makes the image of a solved build and hands it to every output, or to none. Returns what
@@ -331,16 +251,4 @@ fn archive(
     };
     let named = repair::deliver(stores, &tell, make, |named| write(named))?;
     Ok(Exported::of_named(&named[0]))
-}
-
-/// Returns the names of an output: its own, or the build's.
-fn names(request: &BuildRequest, options: &ImageOptions) -> Vec<ImageRef> {
-    let names = match options.names.as_slice() {
-        [] => &request.tags,
-        own => own,
-    };
-    names
-        .iter()
-        .map(|name| name.clone().with_default_tag())
-        .collect()
 }

@@ -4,7 +4,8 @@ use kiln_oci::Compression;
 use kiln_snapshotter::{Layer, LayerError, Packing};
 use kiln_solver::LayerUse;
 
-use crate::output::{outputs, packing};
+use crate::built::outputs;
+use crate::packing::packing;
 use crate::request::{BuildRequest, CacheDestination, CacheMode, FileTimes, Output};
 use crate::stores::Stores;
 

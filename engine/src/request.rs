@@ -1,5 +1,6 @@
 //! What a build is asked for.
 
+mod annotation; // what is attached to results
 mod cache; // what is shared with other machines
 mod outputs; // where its result goes, and how it is written
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use kiln_oci::{Descriptor, ImageId, ImageRef, Platform, Sha256, Timestamp};
 use kiln_runtime::{EtcFile, Resources, Ulimit};
 
+pub use annotation::{Annotation, AnnotationPlace};
 pub use cache::{
     CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, MountContents,
     OnFailure, StaleBlobs,
@@ -115,32 +117,6 @@ pub enum NamedContext {
     Remote(String),
     /// A directory of the host, with an ignore file of its own.
     Directory(PathBuf),
-}
-
-/// One `--annotation`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Annotation {
-    /// What it is attached to.
-    pub on: AnnotationPlace,
-    /// The only platform it is meant for.
-    pub platform: Option<Platform>,
-    /// Its name.
-    pub key: String,
-    /// Its text.
-    pub value: String,
-}
-
-/// What an annotation is attached to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnnotationPlace {
-    /// The image's manifest.
-    Manifest,
-    /// The manifest's descriptor in the index.
-    ManifestDescriptor,
-    /// The index.
-    Index,
-    /// The index's descriptor in the layout.
-    IndexDescriptor,
 }
 
 /// One `--ssh`: an agent that `RUN --mount=type=ssh` can reach.

@@ -12,9 +12,11 @@
 pub(crate) mod damage; // what of it is not what it should be
 pub(crate) mod disk; // the file system that it is on
 pub(crate) mod entry; // entries as users see them
+pub(crate) mod holdings; // what an inventory says
 pub(crate) mod inventory; // what is there
 pub(crate) mod reach; // what manifests lead to
-pub(crate) mod recover; // what other kilns left behind
+pub(crate) mod recover;
+pub(crate) mod roots; // what is kept in any case // what other kilns left behind
 
 mod results; // results of steps
 mod sources; // what comes from elsewhere or outlives builds

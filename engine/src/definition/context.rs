@@ -1,20 +1,21 @@
 //! Where a build's files are.
 
 use std::io::Read as _;
-use std::path::Path;
 
 use kiln_oci::Timestamp;
 use kiln_parser::{IgnoreRules, remote_source};
-use kiln_snapshotter::{UnpackedArchive, is_archive};
+use kiln_snapshotter::is_archive;
 use kiln_solver::{Context, Download, GitDirectory, Lifetime, Remote, Reporter, Vertex, VertexEnd};
 use kiln_threads::Stop;
 use kiln_tree::Owners;
 
-use super::{dockerfile, file, ignore_rules};
+use super::ignore::ignore_rules;
+use super::place::Place;
+use super::{dockerfile, file};
 use crate::Error;
 use crate::error::chain;
 use crate::io::Io;
-use crate::remote::{Checkout, RemoteSources, build_error, shown};
+use crate::remote::{RemoteSources, build_error, shown};
 use crate::request::{BuildRequest, ContextSource};
 use crate::stores::Stores;
 
@@ -23,37 +24,6 @@ pub(super) struct Found {
     pub(super) place: Place,
     /// When it was made, if it says so.
     pub(super) time: Option<Timestamp>,
-}
-
-/// Where the files of a context are.
-#[derive(Debug)]
-pub(super) enum Place {
-    /// There are none.
-    Nowhere,
-    /// In a directory of the person's.
-    Host(std::path::PathBuf),
-    /// In an archive that was unpacked.
-    Archive(UnpackedArchive),
-    /// In a checkout of a repository.
-    Repository(Checkout),
-    /// There are none: what was named is a Dockerfile.
-    Dockerfile {
-        /// The URL's last part.
-        name: String,
-        /// What was there.
-        text: Vec<u8>,
-    },
-}
-
-impl Place {
-    /// Returns the directory of a context that came from elsewhere.
-    pub(super) fn fetched(&self) -> Option<&Path> {
-        match self {
-            Self::Archive(archive) => Some(archive.directory()),
-            Self::Repository(checkout) => Some(checkout.directory()),
-            Self::Nowhere | Self::Host(_) | Self::Dockerfile { .. } => None,
-        }
-    }
 }
 
 /// Finds the context, and brings it here if it is elsewhere.

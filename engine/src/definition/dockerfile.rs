@@ -9,8 +9,8 @@ use kiln_parser::download_name;
 use kiln_solver::{Reporter, VertexEnd};
 use kiln_threads::Stop;
 
-use super::context::Place;
 use super::file;
+use super::place::Place;
 use crate::remote::{RemoteSources, build_error, shown};
 use crate::request::{BuildRequest, DockerfileSource};
 use crate::{Error, SourceText};

@@ -7,7 +7,6 @@ use kiln_exporter as exporter;
 use kiln_threads::Stopping;
 
 use crate::Error;
-use crate::error::chain;
 use crate::io::Io;
 use crate::repair::{Receiver, Undelivered};
 use crate::request::Destination;
@@ -42,15 +41,6 @@ pub(crate) fn write_to(
         Undelivered::Otherwise(error) => Undelivered::Otherwise(stores.or_cancelled(error)),
         damaged => damaged,
     })
-}
-
-pub(crate) fn export_error(error: &exporter::ExportError) -> Error {
-    match error {
-        exporter::ExportError::ManifestList
-        | exporter::ExportError::Overwrite { .. }
-        | exporter::ExportError::NotALayout { .. } => Error::input(chain(error)),
-        _ => Error::environment("cannot export the image", error),
-    }
 }
 
 /// Returns where a directory goes.

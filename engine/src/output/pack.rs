@@ -1,13 +1,12 @@
 //! Images whose layers are packed as an output wants them.
 
 use kiln_exporter as exporter;
-use kiln_exporter::{Exportable, Family, NamedImage, PackObserver, PackProgress};
+use kiln_exporter::{Exportable, Family, NamedImage, PackObserver};
 use kiln_oci::{Compression, Descriptor, ImageRef};
 use kiln_registry::Client;
-use kiln_snapshotter::{Level, Packing};
-use kiln_solver::Vertex;
 
 use crate::origins;
+use crate::packing::packing;
 use crate::request::{ImageOptions, MediaTypes};
 use crate::shared_cache::{away, fetch};
 use crate::stores::Stores;
@@ -113,14 +112,6 @@ fn fetch_what_does_not_fit(
     Ok(())
 }
 
-/// Returns how new layers are packed.
-pub(crate) fn packing(compression: Compression, level: Option<u8>) -> Packing {
-    Packing {
-        compression,
-        level: level.map_or(Level::Default, |level| Level::Exactly(i32::from(level))),
-    }
-}
-
 fn realise_options(options: &ImageOptions, image: &kiln_oci::Image) -> exporter::ImageOptions {
     exporter::ImageOptions {
         packing: packing(options.compression, options.level),
@@ -135,20 +126,4 @@ fn realise_options(options: &ImageOptions, image: &kiln_oci::Image) -> exporter:
         descriptor_annotations: image.descriptor.annotations.clone(),
         ..exporter::ImageOptions::default()
     }
-}
-
-/// Passes on as a status of a vertex how far a layer is packed.
-pub(crate) fn report_packing(vertex: &Vertex<'_>, layer: PackProgress) {
-    let PackProgress {
-        diff_id,
-        done_bytes,
-        size_bytes,
-    } = layer;
-    let part = format!("packing {diff_id}");
-    vertex.status(
-        &part,
-        done_bytes,
-        Some(size_bytes),
-        done_bytes == size_bytes,
-    );
 }

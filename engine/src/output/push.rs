@@ -7,12 +7,12 @@ use kiln_exporter as exporter;
 use kiln_exporter::{NamedImage, PackObserver};
 use kiln_oci::ImageRef;
 use kiln_registry::{Client, Observer};
-use kiln_solver::Vertex;
 
-use super::{Exported, names, report_packing};
+use super::exported::{Exported, names};
 use crate::assembly::ImageAssembler;
 use crate::origins;
 use crate::output::pack;
+use crate::packing::{report, report_packing};
 use crate::repair::{self, Undelivered};
 use crate::request::{DanglingWhen, ImageOptions, PushAs};
 use crate::shared_cache::{away, fetch};
@@ -132,21 +132,4 @@ pub(crate) fn push_image(
         let _ = exporter::remember_source(&stores.store, &stores.blobs, digest, name);
     }
     Ok(named)
-}
-
-/// Passes a registry's event on as a status of a vertex.
-pub(crate) fn report(vertex: &Vertex<'_>, event: &kiln_registry::Event) {
-    use kiln_registry::Step;
-    let part = event.digest.to_string();
-    let size = event.size_bytes;
-    let (done, finished) = match event.step {
-        Step::Preparing => (0, false),
-        Step::Downloading { done_bytes } | Step::Uploading { done_bytes } => (done_bytes, false),
-        Step::AlreadyHere
-        | Step::Downloaded
-        | Step::AlreadyThere
-        | Step::Mounted { .. }
-        | Step::Uploaded => (size, true),
-    };
-    vertex.status(&part, done, Some(size), finished);
 }

@@ -12,7 +12,7 @@ use kiln_registry::Secret;
 use kiln_runtime::SecretBytes;
 use kiln_solver::RemoteError;
 
-use super::input;
+use crate::remote::sources::input;
 
 /// The secrets of a build, by id.
 pub(super) type Secrets = [(String, SecretBytes)];

@@ -7,7 +7,7 @@ use kiln_oci::Sha256;
 use kiln_solver::RemoteError;
 use sha2::Digest as _;
 
-use super::input;
+use crate::remote::sources::input;
 
 /// The digest of a file, by one of the algorithms that OCI registers.
 #[derive(Clone, Debug, PartialEq, Eq)]

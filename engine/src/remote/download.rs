@@ -17,8 +17,9 @@ use kiln_solver::{Download, Fault, Identity, RemoteError, Vertex};
 use kiln_threads::Stop;
 
 use super::checksum::Checksum;
-use super::{RemoteSources, authorization, cancelled, identity_digest, input, local, shown, turn};
 use crate::error::chain;
+use crate::remote::sources::{RemoteSources, cancelled, identity_digest, input, local, shown};
+use crate::remote::{authorization, turn};
 
 /// Bytes read at once.
 const CHUNK: usize = 128 << 10;

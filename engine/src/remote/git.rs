@@ -10,6 +10,7 @@
 
 mod checkout; // from a commit to a directory
 mod files; // one shape for all files
+mod found; // what is meant
 mod mirror; // what was fetched
 mod output; // what git says
 mod program; // running git
@@ -20,21 +21,14 @@ pub(crate) use checkout::Checkout;
 use kiln_oci::Timestamp;
 use kiln_parser::Modified;
 use kiln_snapshotter::Layer;
-use kiln_solver::{GitDirectory, Identity, LogStream, RemoteError, Repository, Submodules, Vertex};
+use kiln_solver::{Identity, LogStream, RemoteError, Repository, Submodules, Vertex};
 use kiln_threads::Stop;
 
+use self::found::{Found, keeps_git_directory};
 use self::mirror::Mirror;
 use self::program::Git;
-use super::{RemoteSources, identity_digest, input, turn};
-
-/// A commit that was found, and how the remote calls it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Found {
-    /// The commit's full name.
-    commit: String,
-    /// The branch or tag, as `refs/…`, and what it names: the commit, or an annotated tag.
-    name: Option<(String, String)>,
-}
+use crate::remote::sources::{RemoteSources, identity_digest, input};
+use crate::remote::turn;
 
 impl RemoteSources<'_> {
     pub(super) fn identify_repository(
@@ -136,9 +130,4 @@ impl RemoteSources<'_> {
             _ => Ok(found),
         }
     }
-}
-
-/// Returns whether `.git` comes along: only with a whole tree.
-fn keeps_git_directory(repository: &Repository) -> bool {
-    repository.git_directory == GitDirectory::Keep && repository.subdirectory.is_none()
 }

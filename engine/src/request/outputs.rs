@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kiln_exporter::Stale;
 use kiln_oci::{Compression, ImageRef, Timestamp};
 
-use super::Annotation;
+use super::annotation::Annotation;
 
 /// Where the result goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

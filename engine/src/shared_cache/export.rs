@@ -20,11 +20,11 @@ use kiln_solver::{Op, Plan, Reporter, StepId, Vertex, VertexEnd};
 use kiln_threads::Stop;
 use kiln_tree::LayerId;
 
-use super::TieredCache;
+use super::tiered::TieredCache;
 use crate::Error;
 use crate::error::chain;
 use crate::origins;
-use crate::output::{packing, report, report_packing};
+use crate::packing::{packing, report, report_packing};
 use crate::repair::{self, Undelivered};
 use crate::request::{
     BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaTypes,

@@ -28,8 +28,9 @@ use kiln_threads::Stop;
 use kiln_tree::{Blake3, LayerId};
 use serde_json::json;
 
+use super::export::Sharing;
 use super::import::Origin;
-use super::{Sharing, TieredCache};
+use super::tiered::TieredCache;
 use crate::Error;
 use crate::base_layers;
 use crate::error::chain;

@@ -7,7 +7,7 @@ use kiln_oci::{Sha256, Timestamp};
 use kiln_tree::{Blake3, Encoder, LayerId};
 
 use super::entry::{CacheEntry, EntryKind, describe};
-use super::inventory::{Content, Held, Inventory, entry, short};
+use super::holdings::{Content, Held, Inventory, entry, short};
 use crate::stores::Stores;
 
 /// Returns when results were used last by builds that did not need to look at them: the last

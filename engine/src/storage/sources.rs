@@ -10,12 +10,12 @@ use kiln_cache::{Candidate, Named};
 use kiln_oci::{ImageRef, Sha256, Timestamp};
 
 use super::entry::{CacheEntry, EntryKind, Usability};
-use super::inventory::{Content, Held, Inventory, Sizes, candidate, entry, short};
+use super::holdings::{Content, Held, Inventory, Sizes, candidate, entry, short};
 use super::reach::Reach;
 use crate::Error;
 use crate::images::names_error;
 use crate::shared_cache::mounts::blobs_of_mount;
-use crate::storage::inventory;
+use crate::storage::{holdings, roots};
 use crate::stores::Stores;
 
 /// Adds the images that builds resolved names to and that are not local images themselves.
@@ -33,14 +33,14 @@ pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<()
             *last_used = (*last_used).max(held.candidate.last_used);
         }
     }
-    let rooted = inventory::rooted_manifests(stores)?;
+    let rooted = roots::rooted_manifests(stores)?;
     for (manifest, (pins, last_used)) in bases {
         if rooted.contains(&manifest) || !inventory.blobs.contains_key(&manifest) {
             continue;
         }
         let mut reach = Reach::default();
         reach.add(&stores.blobs, manifest);
-        let things = inventory::things_of(stores, inventory, &reach);
+        let things = holdings::things_of(stores, inventory, &reach);
         // The platform stands at the end of a pin's tag.
         let name = pins.first().map_or_else(
             || manifest.to_string(),

@@ -3,7 +3,8 @@
 use kiln_solver::Reporter;
 
 use crate::Error;
-use crate::building::{self, Delivery};
+use crate::building;
+use crate::built::Delivery;
 use crate::io::Io;
 use crate::output::{self};
 use crate::outside::Outside;

@@ -10,7 +10,7 @@ use kiln_oci::{Sha256, Timestamp};
 
 use crate::Error;
 use crate::storage::entry::{CacheEntry, Sharing};
-use crate::storage::inventory::{Content, Inventory, Sizes};
+use crate::storage::holdings::{Content, Inventory, Sizes};
 use crate::storage::{disk, inventory};
 use crate::stores::Stores;
 

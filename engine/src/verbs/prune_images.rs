@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use kiln_containers::ContainerError;
 use kiln_oci::ImageId;
 
+use super::images::ImageSummary;
+use super::remove::Removal;
 use super::{images, remove};
+use crate::Error;
 use crate::containers::{self, container_error};
 use crate::stores::Stores;
-use crate::{Error, ImageSummary, Removal};
 
 /// Which images are asked to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,9 +15,10 @@ use kiln_solver::{Graph, Op, Reporter, Step, StepId};
 use kiln_tree::LayerId;
 
 use crate::Error;
-use crate::building::{self, Delivery, Made};
+use crate::building::{self, Made};
+use crate::built::{Delivery, image_options};
 use crate::io::Io;
-use crate::output::{self, image_options};
+use crate::output;
 use crate::outside::Outside;
 use crate::request::{BuildRequest, BuildResult, FileTimes, Reuse};
 use crate::stores::Stores;

@@ -10,7 +10,8 @@ use super::images;
 use crate::Error;
 use crate::containers::{self, container_error};
 use crate::storage::entry::{CacheEntry, CacheUsage, Usability};
-use crate::storage::inventory::{self, Inventory, Sizes};
+use crate::storage::holdings::{self, Inventory, Sizes};
+use crate::storage::inventory;
 use crate::storage::reach::Reach;
 use crate::stores::Stores;
 
@@ -81,7 +82,7 @@ pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
         }
         let mut reach = Reach::default();
         reach.add(&stores.blobs, row.manifest);
-        let things = inventory::things_of(stores, &inventory, &reach);
+        let things = holdings::things_of(stores, &inventory, &reach);
         let id = row.id.to_string();
         images.push((
             ImageUsage {

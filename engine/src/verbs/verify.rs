@@ -16,7 +16,7 @@ use crate::containers;
 use crate::images;
 use crate::local_image;
 use crate::storage::damage::{self, Damage, DamagedThing, Outcome};
-use crate::storage::inventory;
+use crate::storage::roots;
 use crate::stores::Stores;
 
 /// What happens to what is damaged.
@@ -229,7 +229,7 @@ fn lost(stores: &Stores, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
     };
     let mut lost = Vec::new();
     let names = images::names(stores)?;
-    for manifest in inventory::rooted_manifests(stores)? {
+    for manifest in roots::rooted_manifests(stores)? {
         let name = names.iter().find(|named| named.manifest == manifest);
         let name = name.map_or_else(|| manifest.to_string(), |named| named.name.familiar());
         let what = match has_blob(manifest).then(|| local_image::read(stores, manifest)) {

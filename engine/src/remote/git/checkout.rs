@@ -15,10 +15,12 @@ use kiln_solver::{LogStream, RemoteError, Repository, Submodules, Vertex};
 use kiln_threads::Stop;
 use rustix::fs::{Mode, OFlags};
 
+use super::found::{Found, keeps_git_directory};
 use super::mirror::{self, Mirror, WRITING};
 use super::program::{Git, GitError, Reach};
-use super::{Found, files, keeps_git_directory, reference};
-use crate::remote::{RemoteSources, input, local, turn};
+use super::{files, reference};
+use crate::remote::sources::{RemoteSources, input, local};
+use crate::remote::turn;
 
 /// The files of a commit in a directory of their own, which vanishes with this value.
 #[derive(Debug)]

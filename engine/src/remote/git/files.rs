@@ -15,7 +15,7 @@ use kiln_snapshotter::{Content, Layer, LayerBuilder, LayerStore, Metadata};
 use kiln_solver::RemoteError;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
-use crate::remote::local;
+use crate::remote::sources::local;
 
 /// Which of git's own files stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use kiln_solver::{RemoteError, Vertex};
 use kiln_tree::Blake3;
 
 use super::program::{Git, GitError, Reach};
-use crate::remote::{RemoteSources, local, shown};
+use crate::remote::sources::{RemoteSources, local, shown};
 
 /// Files that a killed git leaves, and that stop the next one.
 const LOCKS: [&str; 5] = [

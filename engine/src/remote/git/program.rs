@@ -19,7 +19,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::output::{read_answer, read_messages};
-use crate::remote::{RemoteSources, authorization, cancelled, input, local, shown};
+use crate::remote::authorization;
+use crate::remote::sources::{RemoteSources, cancelled, input, local, shown};
 
 /// Protocols that a remote, and the submodules that it names, may use.
 const NETWORK: &str = "http:https:git:ssh";

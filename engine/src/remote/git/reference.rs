@@ -2,9 +2,9 @@
 
 use kiln_solver::RemoteError;
 
-use super::Found;
+use super::found::Found;
 use super::program::{Git, Reach};
-use crate::remote::{input, shown};
+use crate::remote::sources::{input, shown};
 
 /// Asks the remote what a reference stands for; none means its default branch. A whole commit
 /// stands for itself, and the remote is not asked. Returns none if the remote has no such name, but

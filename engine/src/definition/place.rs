@@ -1,0 +1,38 @@
+//! Where the files of a context are.
+
+use std::path::Path;
+
+use kiln_snapshotter::UnpackedArchive;
+
+use crate::remote::Checkout;
+
+/// Where the files of a context are.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// There are none.
+    Nowhere,
+    /// In a directory of the person's.
+    Host(std::path::PathBuf),
+    /// In an archive that was unpacked.
+    Archive(UnpackedArchive),
+    /// In a checkout of a repository.
+    Repository(Checkout),
+    /// There are none: what was named is a Dockerfile.
+    Dockerfile {
+        /// The URL's last part.
+        name: String,
+        /// What was there.
+        text: Vec<u8>,
+    },
+}
+
+impl Place {
+    /// Returns the directory of a context that came from elsewhere.
+    pub(super) fn fetched(&self) -> Option<&Path> {
+        match self {
+            Self::Archive(archive) => Some(archive.directory()),
+            Self::Repository(checkout) => Some(checkout.directory()),
+            Self::Nowhere | Self::Host(_) | Self::Dockerfile { .. } => None,
+        }
+    }
+}

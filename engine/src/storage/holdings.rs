@@ -1,0 +1,208 @@
+//! What an inventory says: entries, and what they hold.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kiln_cache::{ActionKey, Candidate, DiskUsage, Leaving, Ledger, Thing};
+use kiln_oci::{DiffId, ImageRef, Sha256, Timestamp};
+use kiln_tree::LayerId;
+use rayon::prelude::*;
+
+use crate::storage::entry::{CacheEntry, EntryKind, Sharing, Usability};
+use crate::storage::reach::Reach;
+use crate::stores::Stores;
+
+/// What comes over a network is worth the time that it takes at this many bytes a second.
+const NETWORK_BYTES_PER_SECOND: f64 = 1e7;
+
+/// Everything in the state directory that has a size.
+#[derive(Debug, Default)]
+pub(crate) struct Inventory {
+    pub(crate) ledger: Ledger,
+    pub(crate) entries: Vec<Held>,
+    pub(crate) layers: BTreeMap<LayerId, Thing>,
+    /// What is written down of layers that other machines made.
+    pub(crate) described: BTreeMap<LayerId, Thing>,
+    pub(crate) blobs: BTreeMap<Sha256, Thing>,
+    /// Blobs that images speak of, here or not.
+    pub(crate) spoken_of: HashSet<Sha256>,
+    /// What each layer is known to be packed as, here or not.
+    pub(crate) packed: HashMap<LayerId, Vec<Sha256>>,
+    pub(crate) by_diff_id: HashMap<DiffId, LayerId>,
+    /// Layers whose files lie on those of another.
+    pub(crate) below: HashMap<LayerId, LayerId>,
+}
+
+/// An entry and what it holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) entry: CacheEntry,
+    pub(crate) candidate: Candidate,
+    pub(crate) content: Content,
+}
+
+/// What an entry is on disk besides layers and blobs.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// Records of one result, under all its keys.
+    Records {
+        /// The keys.
+        keys: Vec<ActionKey>,
+        /// The image at the bottom.
+        base: Option<Sha256>,
+    },
+    /// A base image.
+    Base {
+        /// The names that builds resolved to it.
+        pins: Vec<ImageRef>,
+        /// What it is made of, here or not.
+        spoken_of: HashSet<Sha256>,
+    },
+    /// What a URL stood for.
+    Download(PathBuf),
+    /// A directory or file that belongs to nobody else.
+    Tree(PathBuf),
+}
+
+/// Sizes that were measured before, by path.
+#[derive(Debug, Default)]
+pub(crate) struct Sizes(HashMap<PathBuf, DiskUsage>);
+
+impl Sizes {
+    /// Measures whatever was not measured yet: what is large, on all processors.
+    pub(crate) fn measure(&mut self, paths: &[PathBuf]) -> io::Result<()> {
+        let new: Vec<&PathBuf> = paths
+            .iter()
+            .filter(|path| !self.0.contains_key(*path))
+            .collect();
+        kiln_threads::prepare_pool();
+        let measured: Vec<DiskUsage> = new
+            .par_iter()
+            .map(|path| DiskUsage::of(path))
+            .collect::<io::Result<_>>()?;
+        self.0.extend(new.into_iter().cloned().zip(measured));
+        Ok(())
+    }
+
+    pub(crate) fn of(&self, path: &Path) -> DiskUsage {
+        self.0.get(path).cloned().unwrap_or_default()
+    }
+}
+
+/// Returns what is here of what manifests lead to.
+pub(crate) fn things_of(stores: &Stores, inventory: &Inventory, reach: &Reach) -> Vec<Thing> {
+    let mut things: Vec<Thing> = reach
+        .blobs
+        .iter()
+        .filter_map(|digest| inventory.blobs.get(digest).copied())
+        .collect();
+    for diff_id in &reach.diff_ids {
+        // Two ways to the same: facts may be lost, and so may names.
+        let ids = [
+            inventory.by_diff_id.get(diff_id).copied(),
+            stores.layers.by_diff_id(*diff_id).map(|layer| layer.id()),
+        ];
+        for id in ids.into_iter().flatten() {
+            things.extend(inventory.things_of_layer(id));
+        }
+    }
+    things.sort_unstable();
+    things.dedup();
+    things
+}
+
+impl Inventory {
+    /// Returns what a layer cannot do without: its forms, and the layer that its files lie on.
+    pub(crate) fn things_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
+        let below = self.below.get(&id);
+        let below = below.and_then(|below| self.layers.get(below)).copied();
+        self.forms_of_layer(id).chain(below)
+    }
+
+    /// Returns a layer, what describes it and its packed forms, as far as they are here.
+    pub(crate) fn forms_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
+        let layer = [self.layers.get(&id), self.described.get(&id)];
+        let layer = layer.into_iter().flatten().copied();
+        let packed = self.packed.get(&id).into_iter().flatten();
+        let packed = packed.filter_map(|digest| self.blobs.get(digest).copied());
+        layer.chain(packed)
+    }
+
+    /// Returns the blobs that layers are known to be packed as.
+    pub(crate) fn packed_as(&self, id: LayerId) -> &[Sha256] {
+        self.packed.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds an entry and lets it hold its things.
+    pub(crate) fn push(&mut self, held: Held) {
+        for thing in &held.candidate.things {
+            self.ledger.hold(*thing);
+        }
+        self.entries.push(held);
+    }
+
+    /// Completes the entries with what is known when all are there.
+    pub(crate) fn settle(&mut self) {
+        for held in &mut self.entries {
+            let Held {
+                entry,
+                candidate,
+                content,
+            } = held;
+            entry.size_bytes = candidate
+                .own
+                .iter()
+                .map(|thing| self.ledger.bytes(*thing))
+                .sum();
+            entry.last_used = candidate.last_used;
+            if !matches!(content, Content::Records { .. }) {
+                #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+                let seconds = entry.size_bytes as f64 / NETWORK_BYTES_PER_SECOND;
+                candidate.cost = Duration::from_secs_f64(seconds);
+            }
+            entry.cost = candidate.cost;
+            if candidate
+                .own
+                .iter()
+                .any(|thing| self.ledger.is_rooted(*thing))
+            {
+                entry.sharing = Sharing::Shared;
+            }
+            if entry.usability == Usability::InUse {
+                candidate.leaving = Leaving::MayNot;
+            }
+        }
+    }
+}
+
+pub(crate) fn entry(id: String, kind: EntryKind, description: String) -> CacheEntry {
+    CacheEntry {
+        id,
+        kind,
+        description,
+        parents: Vec::new(),
+        created: None,
+        last_used: Timestamp::EPOCH,
+        cost: Duration::ZERO,
+        size_bytes: 0,
+        sharing: Sharing::Private,
+        usability: Usability::Idle,
+    }
+}
+
+pub(crate) fn candidate(things: Vec<Thing>) -> Candidate {
+    Candidate {
+        own: things.clone(),
+        things,
+        cost: Duration::ZERO,
+        last_used: Timestamp::EPOCH,
+        below: None,
+        leaving: Leaving::May,
+    }
+}
+
+pub(crate) fn short(name: &str) -> String {
+    name.chars().take(12).collect()
+}
