@@ -13,8 +13,9 @@ use crate::client::Client;
 use crate::held::Held;
 use crate::log::{Follow, LogReader};
 use crate::requests::{Answer, Request};
-use crate::state::{Spec, State, Status};
-use crate::{ContainerError, ContainerId, ContainerName, Monitor, SignalNumber};
+use crate::spec::Spec;
+use crate::state::{State, Status};
+use crate::{ContainerError, ContainerId, ContainerName, Monitor, SignalNumber, former};
 
 /// How long somebody who holds a container that does not run may take to start or to leave it.
 const MOMENT: Duration = Duration::from_secs(10);
@@ -92,8 +93,19 @@ impl Container {
     /// # Errors
     /// It was removed, or the disk.
     pub fn spec(&self) -> Result<Spec, ContainerError> {
-        let mut spec: Spec = self.read_json("spec.json")?;
-        spec.follow(&self.directory);
+        let path = self.directory.join("spec.json");
+        let text = fs::read(&path).map_err(|source| self.missing(&path, source))?;
+        let mut spec = former::read(&text).map_err(|source| ContainerError::Damaged {
+            id: self.id.clone(),
+            path,
+            source,
+        })?;
+        // The state directory is two floors above a container's own. What is absolute stays.
+        if let Some(home) = self.directory.ancestors().nth(2) {
+            for layer in &mut spec.own.layers {
+                *layer = home.join(&layer);
+            }
+        }
         Ok(spec)
     }
 

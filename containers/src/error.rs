@@ -68,6 +68,14 @@ pub enum ContainerError {
         #[source]
         source: serde_json::Error,
     },
+    /// It was made by a kiln that knew more, or was changed by hand.
+    #[error("container {id} cannot be started: {what}")]
+    NotUnderstood {
+        /// The container.
+        id: ContainerId,
+        /// What is not understood of it.
+        what: String,
+    },
     /// The disk.
     #[error("{}", path.display())]
     Io {

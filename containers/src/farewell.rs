@@ -25,8 +25,8 @@ impl<'c> Farewell<'c> {
     pub(crate) fn new(container: &'c Container, spec: &Spec) -> Self {
         Self {
             container,
-            stop_signal: spec.stop_signal,
-            stop_timeout: spec.stop_timeout,
+            stop_signal: spec.stop_signal(),
+            stop_timeout: spec.stop_timeout(),
             deadline: None,
             requests: 0,
         }

@@ -12,7 +12,8 @@ use crate::client::Client;
 use crate::farewell::Farewell;
 use crate::files::{Reserve, json, settle, write_file};
 use crate::requests::{Answer, Request};
-use crate::state::{Removal, State};
+use crate::spec::Removal;
+use crate::state::State;
 use crate::{Container, ContainerError, Monitor};
 
 /// A container whose lock this process holds: it is about to run or to go, and nobody takes it for
@@ -89,7 +90,7 @@ impl Held {
                 // Whoever is told that it runs finds it after a loss of power. One that removes
                 // itself may be gone by now, and would not stay anyway.
                 match container.spec() {
-                    Ok(spec) if spec.removal == Removal::ByHand => {
+                    Ok(spec) if spec.removal() == Removal::ByHand => {
                         settle(container.directory())?;
                     }
                     _ => {}

@@ -11,17 +11,20 @@ mod container; // one of them: looked at, started, stopped, removed
 mod error; // why something failed
 mod farewell; // asking one to end whose output has nowhere to go
 mod files; // that several processes share
+mod former; // those that an older kiln made
 mod frames; // output of two streams on one connection
 mod held; // one that nobody else runs or removes
 mod id; // what containers are called
 mod input; // what the container is given
+mod job; // what runs, made of what was asked for
 mod listener; // a monitor's connections
 mod log; // what they wrote
 pub mod monitor; // the process beside a container
 mod requests; // what can be asked of a monitor
 mod signal; // signals by name
+mod spec; // what somebody asked for
 mod standby; // a monitor that waits for its container
-mod state; // what they are, and what became of them
+mod state; // what became of them
 mod store; // all of them, on disk
 mod terminal; // the user's terminal and signals
 mod watch; // what happens while one runs
@@ -34,7 +37,8 @@ pub use held::Held;
 pub use id::{ContainerId, ContainerName, InvalidContainerId, InvalidContainerName};
 pub use log::{Follow, LogReader, LogRecord, LogStream};
 pub use signal::{InvalidSignal, SignalNumber};
+pub use spec::{ContainerConfig, HostConfig, OwnFacts, Removal, Spec, UlimitConfig};
 pub use standby::Monitor;
-pub use state::{Removal, Spec, State, Status};
+pub use state::{State, Status};
 pub use store::{Containers, Draft};
 pub use terminal::{RawTerminal, Signals};

@@ -17,11 +17,13 @@ use crate::ContainerError;
 use crate::audience::Audience;
 use crate::container::Container;
 use crate::held::Held;
+use crate::job::job;
 use crate::listener::{Listener, Reply};
 use crate::log::LogWriter;
 use crate::requests::{Answer, LastWords, Request, write_line};
+use crate::spec::{Removal, Spec};
 use crate::standby::receive_lock;
-use crate::state::{Removal, Spec, State, Status};
+use crate::state::{State, Status};
 use crate::watch::Watch;
 
 /// Stands beside a container from its start to its end; what the program does that
@@ -103,6 +105,10 @@ fn run(
 ) -> Result<(State, Result<(), ContainerError>), ContainerError> {
     let container = held.container().clone();
     let directory = container.directory();
+    let job = job(spec, directory).map_err(|error| ContainerError::NotUnderstood {
+        id: spec.id.clone(),
+        what: error.to_string(),
+    })?;
     held.reserve()?;
     // A work directory serves one mount.
     container.renew_work_directory()?;
@@ -114,7 +120,7 @@ fn run(
     let mut log = LogWriter::open(directory).map_err(ContainerError::at(directory))?;
     let executor = LocalExecutor::new(&directory.join("mounts"));
     let outcome = executor.and_then(|executor| {
-        let mut running = executor.start(&spec.job)?;
+        let mut running = executor.start(&job)?;
         state.process = running.id();
         let watch = Watch {
             listener,
@@ -144,7 +150,7 @@ fn run(
         }
     }
     state.lost_log_lines = log.finish();
-    let written = match spec.removal {
+    let written = match spec.removal() {
         Removal::ByHand => held.write_end(&state),
         Removal::Automatic => held.remove(),
     };

@@ -29,9 +29,9 @@ use std::path::{Path, PathBuf};
 use kiln_files::remove_tree;
 
 use crate::files::{lock_file, settle, write_file, write_json};
-use crate::state::{Spec, State};
+use crate::spec::Spec;
+use crate::state::State;
 use crate::{Container, ContainerError, ContainerId, ContainerName, Held};
-use kiln_runtime::{Access, EtcFile, Writable};
 
 /// How often a made-up name may be taken already.
 const ATTEMPTS: u32 = 6;
@@ -100,7 +100,11 @@ impl Containers {
         name: Option<ContainerName>,
         spec: &Spec,
     ) -> Result<Held, ContainerError> {
-        write_json(&draft.directory.join("spec.json"), spec)?;
+        let mut spec = spec.clone();
+        for layer in &mut spec.own.layers {
+            *layer = self.relative(layer);
+        }
+        write_json(&draft.directory.join("spec.json"), &spec)?;
         write_json(&draft.directory.join("state.json"), &State::CREATED)?;
         let lock = self.lock()?;
         let others = self.list()?;
@@ -134,6 +138,16 @@ impl Containers {
             .try_clone()
             .map_err(ContainerError::at(&directory))?;
         Ok(Held::new(Container::new(draft.id.clone(), directory), lock))
+    }
+
+    /// Returns a path in the state directory relative to that; any other as it is.
+    fn relative(&self, path: &Path) -> PathBuf {
+        let home = self.root.parent().unwrap_or(&self.root);
+        let rest = |path: &Path| path.strip_prefix(home).map(Path::to_owned).ok();
+        // A link may lead there.
+        rest(path)
+            .or_else(|| rest(&fs::canonicalize(path).ok()?))
+            .unwrap_or_else(|| path.to_owned())
     }
 
     /// Renames a container.
@@ -268,34 +282,16 @@ impl Draft {
         &self.id
     }
 
-    /// Returns where the container will keep its changes.
-    #[must_use]
-    pub fn writable(&self) -> Writable {
-        let directory = self.final_directory();
-        Writable {
-            upper: directory.join("upper"),
-            work: directory.join("work"),
-        }
-    }
-
     /// Writes a file that the container will show below `/etc`, where it may change it.
     ///
     /// # Errors
     /// The disk.
-    pub fn etc_file(&self, name: &str, text: &str) -> Result<EtcFile, ContainerError> {
+    pub fn etc_file(&self, name: &str, text: &str) -> Result<(), ContainerError> {
         let path = self.directory.join(name);
         write_file(&path, text.as_bytes())?;
         // Whatever the caller's umask, everybody in there may read it.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
-            .map_err(ContainerError::at(&path))?;
-        Ok(EtcFile::File {
-            path: self.final_directory().join(name),
-            access: Access::ReadWrite,
-        })
-    }
-
-    fn final_directory(&self) -> PathBuf {
-        self.directory.with_file_name(self.id.as_str())
+            .map_err(ContainerError::at(&path))
     }
 }
 

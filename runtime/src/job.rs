@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kiln_files::GuestPath;
 use serde::{Deserialize, Serialize};
@@ -93,36 +93,6 @@ impl Job {
             ulimits: Vec::new(),
             resources: Resources::default(),
             changes: Changes::Passing,
-        }
-    }
-
-    /// Says that what lay below one directory of the host lies below another one now: layers,
-    /// changes and files of `/etc`, not what is shown of the host.
-    pub fn move_files(&mut self, from: &Path, to: &Path) {
-        let moved = |path: &mut PathBuf| {
-            if let Ok(rest) = path.strip_prefix(from) {
-                *path = to.join(rest);
-            }
-        };
-        match &mut self.root {
-            Root::Layers { lowers, upper } => {
-                lowers.iter_mut().for_each(moved);
-                if let Some(Writable { upper, work }) = upper {
-                    moved(upper);
-                    moved(work);
-                }
-            }
-            Root::Directory(path) => moved(path),
-        }
-        let files = [
-            &mut self.hosts,
-            &mut self.resolv_conf,
-            &mut self.hostname_file,
-        ];
-        for file in files {
-            if let EtcFile::File { path, .. } = file {
-                moved(path);
-            }
         }
     }
 }

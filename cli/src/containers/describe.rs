@@ -1,83 +1,44 @@
 //! What `kiln inspect` shows of a container: the fields scripts ask docker for.
 
-use kiln_containers::{Container, ContainerError, Removal, Spec, Status};
+use kiln_containers::{Container, ContainerError, Spec, Status};
 use kiln_oci::{Platform, Timestamp};
-use kiln_runtime::{Access, MountSource, Streams};
 use serde_json::{Value, json};
 
-use super::words::{container_state, network_word};
+use super::words::container_state;
 
 /// Go's zero time, which docker shows for what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Returns what a container's image runs on, if that was noted.
 pub(crate) fn platform_of(spec: &Spec) -> Option<Platform> {
-    let platform = &spec.details["ImageManifestDescriptor"]["platform"];
+    let platform = &spec.image_manifest_descriptor["platform"];
     serde_json::from_value(platform.clone()).ok()
 }
 
 /// Describes a container.
 pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
     let (spec, state) = (container.spec()?, container.state()?);
-    let job = &spec.job;
     let time = |time: Option<Timestamp>| time.map_or(NEVER.to_owned(), |time| time.to_string());
-    let env = job.process.env.iter();
-    let env: Vec<String> = env.map(|(name, value)| format!("{name}={value}")).collect();
-    let network = network_word(job.network);
-    let (path, arguments) = match job.process.argv.split_first() {
-        Some((path, arguments)) => (path.as_str(), arguments),
-        None => ("", &[][..]),
-    };
-    let mounts: Vec<Value> = job
-        .mounts
-        .iter()
-        .filter_map(|mount| match &mount.source {
-            MountSource::Bind { path, .. } => Some(json!({
-                "Type": "bind",
-                "Source": path.display().to_string(),
-                "Destination": mount.target.to_string(),
-                "Mode": "",
-                "RW": mount.access == Access::ReadWrite,
-                "Propagation": "rprivate",
-            })),
-            _ => None,
-        })
-        .collect();
-    let binds: Vec<String> = mounts
-        .iter()
-        .filter_map(|mount| {
-            let (source, target) = (mount["Source"].as_str()?, mount["Destination"].as_str()?);
-            Some(format!("{source}:{target}"))
-        })
-        .collect();
-    // What the image and the command line said.
-    let mut config = match &spec.details["Config"] {
-        said @ Value::Object(_) => said.clone(),
-        _ => json!({
-            "User": format!("{}:{}", job.process.user.uid, job.process.user.gid),
-            "Cmd": job.process.argv,
-        }),
-    };
-    let own = json!({
-        "Hostname": job.hostname,
-        "Tty": matches!(job.process.streams, Streams::Terminal(_)),
-        "OpenStdin": job.process.streams == Streams::Piped,
-        "Env": env,
-        "Image": spec.image,
-        "WorkingDir": job.process.cwd.to_string(),
-        "Labels": spec.labels,
-        "StopSignal": spec.stop_signal.to_string(),
-        "StopTimeout": spec.stop_timeout.as_secs(),
-    });
-    for (name, value) in own.as_object().into_iter().flatten() {
-        config[name] = value.clone();
-    }
+    let binds = spec.host_config.binds.iter();
+    let mounts: Vec<Value> = binds.filter_map(|text| mount(text)).collect();
+    let mut config = serde_json::to_value(&spec.config).unwrap_or_default();
+    fill(
+        &mut config,
+        json!({"Env": [], "Cmd": null, "Labels": {}, "WorkingDir": "", "User": ""}),
+    );
+    let mut host_config = serde_json::to_value(&spec.host_config).unwrap_or_default();
+    let restart = json!({"Name": "no", "MaximumRetryCount": 0});
+    fill(
+        &mut host_config,
+        json!({"PortBindings": {}, "RestartPolicy": restart}),
+    );
+    let network = &spec.host_config.network_mode;
     let platform = platform_of(&spec).map_or("linux".to_owned(), |platform| platform.os);
     Ok(json!({
         "Id": spec.id.as_str(),
         "Created": spec.created.to_string(),
-        "Path": path,
-        "Args": arguments,
+        "Path": spec.path,
+        "Args": spec.args,
         "State": {
             "Status": container_state(&state, Timestamp::EPOCH).word(),
             "Running": state.status == Status::Running,
@@ -95,22 +56,36 @@ pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
         "Name": format!("/{}", container.name()?),
         "RestartCount": 0,
         "Platform": platform,
-        "ImageManifestDescriptor": spec.details["ImageManifestDescriptor"],
+        "ImageManifestDescriptor": spec.image_manifest_descriptor,
         "LogPath": container.directory().join("log").display().to_string(),
-        "HostConfig": {
-            "Binds": binds,
-            "NetworkMode": network,
-            "PortBindings": {},
-            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-            "AutoRemove": spec.removal == Removal::Automatic,
-            "ShmSize": job.shm_size_bytes,
-            "Memory": job.resources.memory_bytes.unwrap_or(0),
-            "CpuPeriod": job.resources.cpu_period_microseconds.unwrap_or(0),
-            "CpuQuota": job.resources.cpu_quota_microseconds.unwrap_or(0),
-            "PidsLimit": job.resources.pids,
-        },
+        "HostConfig": host_config,
         "Mounts": mounts,
         "Config": config,
         "NetworkSettings": { "Networks": { network: {} }, "Ports": {} },
+    }))
+}
+
+/// Adds members that are not there.
+fn fill(object: &mut Value, members: Value) {
+    let (Value::Object(object), Value::Object(members)) = (object, members) else {
+        return;
+    };
+    for (name, value) in members {
+        object.entry(name).or_insert(value);
+    }
+}
+
+/// Describes a bind.
+fn mount(bind: &str) -> Option<Value> {
+    let mut parts = bind.splitn(3, ':');
+    let (source, target) = (parts.next()?, parts.next()?);
+    let mode = parts.next().unwrap_or_default();
+    Some(json!({
+        "Type": "bind",
+        "Source": source,
+        "Destination": target,
+        "Mode": mode,
+        "RW": !mode.split(',').any(|option| option == "ro"),
+        "Propagation": "rprivate",
     }))
 }

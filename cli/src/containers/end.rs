@@ -40,11 +40,11 @@ pub(crate) fn stop(arguments: &StopArguments, environment: &Environment) -> Outc
         let container = containers.find(name)?;
         let spec = container.spec()?;
         let patience = match arguments.timeout {
-            None => Patience::For(spec.stop_timeout),
+            None => Patience::For(spec.stop_timeout()),
             Some(seconds) => u64::try_from(seconds)
                 .map_or(Patience::Forever, |s| Patience::For(Duration::from_secs(s))),
         };
-        container.stop(signal.unwrap_or(spec.stop_signal), patience)?;
+        container.stop(signal.unwrap_or(spec.stop_signal()), patience)?;
         Ok(name.to_owned())
     };
     each(&containers, &arguments.containers, stop, |_| false)

@@ -9,7 +9,7 @@ use kiln_oci::Timestamp;
 use serde_json::Value;
 
 use super::failures::failure;
-use super::words::{container_state, network_word};
+use super::words::container_state;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::formats::{print_rows, width_of};
@@ -46,6 +46,7 @@ pub(crate) struct PsArguments {
 struct Known {
     name: String,
     spec: Spec,
+    command: Vec<String>,
     state: State,
 }
 
@@ -87,9 +88,11 @@ pub(crate) fn ps(arguments: &PsArguments, environment: &Environment) -> Outcome 
 
 fn look(containers: &Containers) -> Result<Vec<Known>, ContainerError> {
     let look = |container: &Container| {
+        let spec = container.spec()?;
         Ok(Known {
             name: container.name()?.to_string(),
-            spec: container.spec()?,
+            command: spec.command(),
+            spec,
             state: container.state()?,
         })
     };
@@ -106,13 +109,13 @@ impl Known {
         ContainerRow {
             id: self.spec.id.as_str(),
             name: &self.name,
-            image: &self.spec.image,
+            image: &self.spec.config.image,
             image_id: &self.spec.image_id,
-            command: &self.spec.job.process.argv,
+            command: &self.command,
             created: self.spec.created,
             state: container_state(&self.state, now),
-            labels: &self.spec.labels,
-            network: network_word(self.spec.job.network),
+            labels: self.spec.labels(),
+            network: &self.spec.host_config.network_mode,
         }
     }
 }

@@ -1,9 +1,8 @@
-//! States and networks of containers in docker's words.
+//! What containers say of themselves, in docker's words.
 
 use kiln_containers::{State, Status};
 use kiln_docker::lists::ContainerState;
 use kiln_oci::Timestamp;
-use kiln_runtime::Network;
 
 /// Returns a state in docker's words. What has no time yet began, or ended, now.
 pub(super) fn container_state(state: &State, now: Timestamp) -> ContainerState {
@@ -16,14 +15,6 @@ pub(super) fn container_state(state: &State, now: Timestamp) -> ContainerState {
             code: state.exit_code,
             at: state.finished.unwrap_or(now),
         },
-    }
-}
-
-/// Returns docker's name of a network.
-pub(super) fn network_word(network: Network) -> &'static str {
-    match network {
-        Network::Host => "host",
-        Network::None => "none",
     }
 }
 

@@ -202,7 +202,7 @@ fn containers_of(session: &Session, wanted: &Wanted) -> Result<u64, Failure> {
             let (spec, state) = (container.spec()?, container.state()?);
             // One that is made and not started yet is held by whoever is about to start it.
             let is_needed = state.status == Status::Running || container.is_held()?;
-            if is_needed || !wanted.pass(Some(spec.created), &spec.labels) {
+            if is_needed || !wanted.pass(Some(spec.created), spec.labels()) {
                 return Ok(None);
             }
             // What cannot be measured is removed all the same.

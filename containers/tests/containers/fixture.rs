@@ -4,15 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use kiln_containers::{
-    Container, ContainerId, Containers, Draft, Follow, LogRecord, LogStream, Monitor, Removal,
-    SignalNumber, Spec, State,
+    Container, ContainerConfig, ContainerId, Containers, Draft, Follow, HostConfig, LogRecord,
+    LogStream, Monitor, OwnFacts, Removal, Spec, State,
 };
-use kiln_files::GuestPath;
-use kiln_oci::Timestamp;
-use kiln_runtime::{Access, Job, Mount, MountSource, Process, Root, Streams};
+use kiln_oci::{RunConfig, Timestamp};
+use kiln_runtime::{OuterProc, ProcessUser, Streams};
 use kiln_testbed::{Skip, busybox_rootfs};
 use kiln_threads::Stop;
 
@@ -67,26 +65,38 @@ impl Fixture {
     }
 
     pub(crate) fn spec(&self, draft: &Draft, wish: &Wish<'_>) -> Spec {
-        let mut process = Process::new(["/bin/sh", "-c", wish.script]);
-        process.env = vec![("PATH".to_owned(), "/bin".to_owned())];
-        process.streams = wish.streams;
-        let root = Root::Layers {
-            lowers: vec![self.layer.clone()],
-            upper: Some(draft.writable()),
+        let mut config = ContainerConfig {
+            hostname: draft.id().short().to_owned(),
+            image: "busybox".to_owned(),
+            run: RunConfig {
+                env: vec!["PATH=/bin".to_owned()],
+                labels: [("a".to_owned(), "b".to_owned())].into(),
+                ..RunConfig::default()
+            },
+            ..ContainerConfig::default()
         };
-        let mut job = Job::new(root, process);
-        job.hostname = draft.id().short().to_owned();
+        config.set_streams(wish.streams);
+        let mut host_config = HostConfig {
+            auto_remove: wish.removal == Removal::Automatic,
+            ..HostConfig::default()
+        };
+        if let Streams::Terminal(size) = wish.streams {
+            host_config.console_size = [size.rows, size.columns];
+        }
         Spec {
             id: draft.id().clone(),
             created: Timestamp::now(),
-            image: "busybox".to_owned(),
+            path: "/bin/sh".to_owned(),
+            args: vec!["-c".to_owned(), wish.script.to_owned()],
             image_id: String::new(),
-            labels: [("a".to_owned(), "b".to_owned())].into(),
-            job,
-            stop_signal: SignalNumber::TERM,
-            stop_timeout: Duration::from_secs(10),
-            removal: wish.removal,
-            details: serde_json::json!({"Ports": []}),
+            config,
+            host_config,
+            image_manifest_descriptor: serde_json::Value::Null,
+            own: OwnFacts {
+                layers: vec![self.layer.clone()],
+                user: ProcessUser::ROOT,
+                outer_proc: OuterProc::Refused,
+            },
         }
     }
 
@@ -108,24 +118,14 @@ impl Fixture {
 /// Makes a container run this very program inside, with words for its `main`.
 pub(crate) fn run_this_program(spec: &mut Spec, words: &[&str]) {
     let own = std::env::current_exe().unwrap();
-    let words = words.iter().copied();
-    spec.job.process.argv = ["/own"]
-        .into_iter()
-        .chain(words)
-        .map(str::to_owned)
-        .collect();
+    spec.path = "/own".to_owned();
+    spec.args = words.iter().copied().map(str::to_owned).collect();
     // And what it is linked with.
     let libraries = ["/lib", "/lib64", "/usr/lib"].map(|path| (PathBuf::from(path), path));
     for (path, target) in libraries.into_iter().chain([(own, "/own")]) {
         if path.exists() {
-            spec.job.mounts.push(Mount {
-                target: GuestPath::new(target),
-                source: MountSource::Bind {
-                    path,
-                    inside: GuestPath::ROOT,
-                },
-                access: Access::ReadOnly,
-            });
+            let bind = format!("{}:{target}:ro", path.display());
+            spec.host_config.binds.push(bind);
         }
     }
 }

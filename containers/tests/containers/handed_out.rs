@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use kiln_containers::{Attachment, Follow, LogStream};
-use kiln_runtime::{Network, Stream};
+use kiln_runtime::Stream;
 use kiln_testbed::{FLOOD_BYTES, flood, outsider};
 
 use crate::cases;
@@ -24,7 +24,6 @@ fn output_that_others_go_on_writing_ends(fixture: &Fixture) {
     let address = fixture.directory().display().to_string();
     let container = fixture.make_with(&Wish::new(""), |spec| {
         run_this_program(spec, &["--hand-out", &address]);
-        spec.job.network = Network::Host;
     });
     let (end, ended) = channel();
     let writer = outsider(&address, move |given, socket| flood(given, socket, &end));

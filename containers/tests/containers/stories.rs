@@ -9,10 +9,7 @@ use kiln_containers::{
     Attachment, Container, ContainerError, ContainerId, ContainerName, Containers, Follow, Force,
     Held, LogStream, Patience, Removal, SignalNumber, Signals, Status,
 };
-use kiln_files::GuestPath;
-use kiln_runtime::{
-    Access, Mount, MountSource, Root, SecretBytes, Stream, Streams, WindowSize, userns,
-};
+use kiln_runtime::{Stream, Streams, WindowSize, userns};
 use kiln_testbed::assert_no_leftovers;
 use kiln_threads::Stop;
 
@@ -37,7 +34,6 @@ pub(crate) const CASES: &[crate::Case] = cases![
     killed_monitors_leave_nothing
     signals_are_passed_on
     drafts_that_are_dropped_vanish
-    secrets_are_not_stored
 ];
 
 /// Runs a container in the foreground, as a command line would.
@@ -176,7 +172,8 @@ fn programs_that_do_not_start(fixture: &Fixture) {
     ] {
         let draft = store.draft(ContainerId::random()).unwrap();
         let mut spec = fixture.spec(&draft, &Wish::new(""));
-        spec.job.process.argv = vec![program.to_owned()];
+        spec.path = program.to_owned();
+        spec.args = Vec::new();
         let container = store.create(draft, None, &spec).unwrap().release();
         let state = start(&container);
         assert_eq!((state.status, state.exit_code), (Status::Exited, code));
@@ -184,8 +181,8 @@ fn programs_that_do_not_start(fixture: &Fixture) {
     }
     let draft = store.draft(ContainerId::random()).unwrap();
     let mut spec = fixture.spec(&draft, &Wish::new("true"));
-    spec.job.process.user.uid = 4_294_967_294;
-    spec.job.root = Root::Directory("/does/not/exist".into());
+    spec.own.user.uid = 4_294_967_294;
+    spec.own.layers = vec!["/does/not/exist".into()];
     let container = store.create(draft, None, &spec).unwrap().release();
     assert_eq!(start(&container).exit_code, 128);
 }
@@ -371,9 +368,9 @@ fn etc_files_are_its_own(fixture: &Fixture) {
     let store = fixture.store();
     let draft = store.draft(ContainerId::random()).unwrap();
     let script = "cat /etc/hostname /etc/hosts; echo changed > /etc/hosts";
-    let mut spec = fixture.spec(&draft, &Wish::new(script));
-    spec.job.hostname_file = draft.etc_file("hostname", "name\n").unwrap();
-    spec.job.hosts = draft.etc_file("hosts", "127.0.0.1 localhost\n").unwrap();
+    let spec = fixture.spec(&draft, &Wish::new(script));
+    draft.etc_file("hostname", "name\n").unwrap();
+    draft.etc_file("hosts", "127.0.0.1 localhost\n").unwrap();
     let container = store.create(draft, None, &spec).unwrap().release();
     let state = container
         .run(monitor_of(&container), Attachment::default())
@@ -455,7 +452,7 @@ fn signals_are_passed_on(fixture: &Fixture) {
 fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
     let store = fixture.store();
     let draft = store.draft(ContainerId::random()).unwrap();
-    let directory = draft.writable().upper.parent().unwrap().to_owned();
+    let directory = store.directory_of(draft.id());
     let root = directory.parent().unwrap().to_owned();
     let left = || root.read_dir().unwrap().count();
     assert_eq!(left(), 2);
@@ -487,28 +484,4 @@ fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
         !is_held
     });
     assert!(is_free);
-}
-
-fn secrets_are_not_stored(fixture: &Fixture) {
-    let store = fixture.store();
-    let draft = store.draft(ContainerId::random()).unwrap();
-    let directory = draft.writable().upper.parent().unwrap().to_owned();
-    let mut spec = fixture.spec(&draft, &Wish::new("true"));
-    spec.job.mounts.push(Mount {
-        target: GuestPath::new("/s"),
-        source: MountSource::File {
-            content: SecretBytes::new(*b"hush"),
-            mode: 0o400,
-            uid: 0,
-            gid: 0,
-        },
-        access: Access::ReadOnly,
-    });
-    let error = store.create(draft, None, &spec).err().unwrap();
-    assert!(
-        matches!(error, ContainerError::NotStorable { .. }),
-        "{error}"
-    );
-    assert!(!directory.exists());
-    assert!(store.list().unwrap().is_empty());
 }

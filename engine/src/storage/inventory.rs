@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use kiln_cache::DiskUsage;
 use kiln_containers::ContainerError;
 use kiln_oci::Sha256;
-use kiln_runtime::Root;
 use kiln_tree::Tree;
 
 use super::holdings::{Inventory, Sizes};
@@ -98,10 +97,7 @@ fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
             ),
             hint: Some(format!("kiln rm {}", container.id().short())),
         })?;
-        let Root::Layers { lowers, .. } = &spec.job.root else {
-            continue;
-        };
-        for lower in lowers {
+        for lower in &spec.own.layers {
             let id = lower.parent().and_then(Path::file_name);
             let id = id.and_then(|name| name.to_str()?.parse().ok());
             if let Some(thing) = id.and_then(|id| inventory.layers.get(&id)) {

@@ -9,15 +9,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_containers::{ContainerId, ContainerName, Held, Removal, SignalNumber, Spec};
+use kiln_containers::{
+    ContainerConfig, ContainerId, ContainerName, Held, HostConfig, OwnFacts, Removal, SignalNumber,
+    Spec,
+};
 use kiln_files::GuestPath;
 use kiln_oci::{Image, ImageRef, Platform, RunConfig, Timestamp};
 use kiln_registry::Client;
-use kiln_runtime::{
-    Access, Changes, EtcFile, Job, Mount, MountSource, Network, Process, ProcessUser, Resources,
-    Root, Streams, Ulimit, hosts_text,
-};
-use kiln_snapshotter::{ParentView, find_identity, lower_directories};
+use kiln_runtime::{Access, Network, ProcessUser, Resources, Streams, Ulimit, hosts_text};
+use kiln_snapshotter::{Identity, ParentView, find_identity, lower_directories};
 
 use crate::base_layers::{self, Watcher};
 use crate::containers::{self, container_error};
@@ -112,60 +112,44 @@ pub fn create_container(
         Some(hostname) => hostname.clone(),
         None => draft.id().short().to_owned(),
     };
-    let root = Root::Layers {
-        lowers: lower_directories(&layers).map_err(|error| failed(&error))?,
-        upper: Some(draft.writable()),
+    let user = request.user.as_deref().unwrap_or(&image.config.config.user);
+    let identity = find_identity(&view, user).map_err(|error| Error::input(error.to_string()))?;
+    let config = config(request, &image.config.config, &hostname, &identity)?;
+    let host_config = host_config(request)?;
+    let mut command = command(request, &config.run)?.into_iter();
+    let etc_file = |name: &str, text: &str| {
+        let written = draft.etc_file(name, text);
+        written.map_err(|error| container_error(&error))
     };
-    let process = process(request, &image.config.config, &view, &hostname)?;
-    let mut job = Job::new(root, process);
-    job.network = request.network;
-    job.changes = match request.removal {
-        Removal::ByHand => Changes::Lasting,
-        Removal::Automatic => Changes::Passing,
-    };
-    job.outer_proc = outside.outer_proc;
-    job.shm_size_bytes = request.shm_size_bytes;
-    job.ulimits.clone_from(&request.ulimits);
-    job.resources = request.resources.clone();
-    job.hosts = draft
-        .etc_file("hosts", &hosts_text(&hostname, &request.extra_hosts))
-        .map_err(|error| container_error(&error))?;
-    job.hostname_file = draft
-        .etc_file("hostname", &format!("{hostname}\n"))
-        .map_err(|error| container_error(&error))?;
-    job.resolv_conf = match host_resolvers() {
-        Some(text) => draft
-            .etc_file(RESOLV_CONF, &text)
-            .and_then(|file| draft.etc_file(RESOLV_CONF_OF_HOST, &text).map(|_| file))
-            .map_err(|error| container_error(&error))?,
-        None => EtcFile::Untouched,
-    };
-    job.hostname = hostname;
-    // As in moby, one at the root is none (daemon/create_unix.go makes a volume of the others).
-    let volumes = image.config.config.volumes.keys();
-    job.directories = volumes.map(GuestPath::new).collect();
-    job.mounts = request.binds.iter().map(bind).collect::<Result<_, _>>()?;
-    let stop_signal = match (
-        request.stop_signal,
-        image.config.config.stop_signal.as_str(),
-    ) {
-        (Some(signal), _) => signal,
-        (None, "") => SignalNumber::TERM,
-        (None, text) => text
-            .parse()
-            .map_err(|_| Error::input(format!("the image's stop signal is invalid: {text}")))?,
-    };
+    etc_file("hosts", &hosts_text(&hostname, &request.extra_hosts))?;
+    etc_file("hostname", &format!("{hostname}\n"))?;
+    if let Some(text) = host_resolvers() {
+        etc_file(RESOLV_CONF, &text)?;
+        etc_file(RESOLV_CONF_OF_HOST, &text)?;
+    }
+    let mut descriptor = image.descriptor.clone();
+    descriptor.platform = Some(platform_of(image));
     let spec = Spec {
         id: draft.id().clone(),
         created: Timestamp::now(),
-        image: name.map_or_else(|| request.image.clone(), |name| name.familiar()),
+        path: command.next().unwrap_or_default(),
+        args: command.collect(),
         image_id: local.id().to_string(),
-        labels: labels(request, image),
-        job,
-        stop_signal,
-        stop_timeout: request.stop_timeout,
-        removal: request.removal,
-        details: details(request, image),
+        config: ContainerConfig {
+            image: name.map_or_else(|| request.image.clone(), |name| name.familiar()),
+            ..config
+        },
+        host_config,
+        image_manifest_descriptor: serde_json::to_value(&descriptor).unwrap_or_default(),
+        own: OwnFacts {
+            layers: lower_directories(&layers).map_err(|error| failed(&error))?,
+            user: ProcessUser {
+                uid: identity.uid,
+                gid: identity.gid,
+                groups: identity.groups,
+            },
+            outer_proc: outside.outer_proc,
+        },
     };
     containers
         .create(draft, request.name.clone(), &spec)
@@ -200,38 +184,75 @@ fn layers_on_disk(
     base_layers::unpacked_layers(stores, client, &from, image, &Watcher::Other(report))
 }
 
-fn labels(request: &RunRequest, image: &Image) -> BTreeMap<String, String> {
-    let mut labels = image.config.config.labels.clone();
-    labels.extend(request.labels.clone());
-    labels
-}
-
-/// Notes what the image and the request said, in the image's own form.
-fn details(request: &RunRequest, image: &Image) -> serde_json::Value {
-    let mut config = image.config.config.clone();
-    (config.entrypoint, config.cmd) = entrypoint_and_command(request, &config);
-    if let Some(user) = &request.user {
-        config.user.clone_from(user);
-    }
-    let mut descriptor = image.descriptor.clone();
-    descriptor.platform = Some(platform_of(image));
-    serde_json::json!({
-        "Config": serde_json::to_value(&config).unwrap_or_default(),
-        "ImageManifestDescriptor": serde_json::to_value(&descriptor).unwrap_or_default(),
-    })
-}
-
-fn process(
+/// Returns what of a container would be the same on another machine: the image's own settings with
+/// what the request changes of them.
+fn config(
     request: &RunRequest,
-    config: &RunConfig,
-    view: &ParentView,
+    image: &RunConfig,
     hostname: &str,
-) -> Result<Process, Error> {
-    let user = request.user.as_deref().unwrap_or(&config.user);
-    let identity = find_identity(view, user).map_err(|error| Error::input(error.to_string()))?;
-    let (mut argv, command) = entrypoint_and_command(request, config);
-    argv.extend(command);
-    if argv.is_empty() {
+    identity: &Identity,
+) -> Result<ContainerConfig, Error> {
+    let mut run = image.clone();
+    (run.entrypoint, run.cmd) = entrypoint_and_command(request, image);
+    run.env = environment(request, image, hostname, &identity.home.to_string());
+    run.labels.extend(request.labels.clone());
+    if let Some(user) = &request.user {
+        run.user.clone_from(user);
+    }
+    let directory = request.working_dir.as_ref().unwrap_or(&run.working_dir);
+    if request.working_dir.is_some() && !directory.starts_with('/') {
+        return Err(Error::input(format!(
+            "the working directory '{directory}' is invalid, it needs to be an absolute path"
+        )));
+    }
+    run.working_dir = GuestPath::new(directory).to_string();
+    let stop_signal = match (request.stop_signal, run.stop_signal.as_str()) {
+        (Some(signal), _) => signal,
+        (None, "") => SignalNumber::TERM,
+        (None, text) => text
+            .parse()
+            .map_err(|_| Error::input(format!("the image's stop signal is invalid: {text}")))?,
+    };
+    run.stop_signal = stop_signal.to_string();
+    let mut config = ContainerConfig {
+        hostname: hostname.to_owned(),
+        stop_timeout: Some(request.stop_timeout.as_secs()),
+        run,
+        ..ContainerConfig::default()
+    };
+    config.set_streams(request.streams);
+    Ok(config)
+}
+
+/// Returns what of a container concerns this machine.
+fn host_config(request: &RunRequest) -> Result<HostConfig, Error> {
+    let hosts = request.extra_hosts.iter();
+    let mut config = HostConfig {
+        binds: request.binds.iter().map(bind).collect::<Result<_, _>>()?,
+        network_mode: match request.network {
+            Network::Host => "host".to_owned(),
+            Network::None => "none".to_owned(),
+        },
+        auto_remove: request.removal == Removal::Automatic,
+        extra_hosts: hosts
+            .map(|(name, address)| format!("{name}:{address}"))
+            .collect(),
+        shm_size: request.shm_size_bytes,
+        ulimits: request.ulimits.iter().map(Into::into).collect(),
+        ..HostConfig::default()
+    };
+    if let Streams::Terminal(size) = request.streams {
+        config.console_size = [size.rows, size.columns];
+    }
+    config.set_resources(&request.resources);
+    Ok(config)
+}
+
+/// Returns the program and its arguments.
+fn command(request: &RunRequest, config: &RunConfig) -> Result<Vec<String>, Error> {
+    let words = config.entrypoint.iter().chain(&config.cmd);
+    let words: Vec<String> = words.cloned().collect();
+    if words.is_empty() {
         return Err(Error::Input {
             message: "no command specified".to_owned(),
             hint: Some(format!(
@@ -240,24 +261,7 @@ fn process(
             )),
         });
     }
-    let mut process = Process::new(argv);
-    process.env = environment(request, config, hostname, &identity.home.to_string());
-    process.cwd = match &request.working_dir {
-        Some(directory) if !directory.starts_with('/') => {
-            return Err(Error::input(format!(
-                "the working directory '{directory}' is invalid, it needs to be an absolute path"
-            )));
-        }
-        Some(directory) => GuestPath::new(directory),
-        None => GuestPath::new(&config.working_dir),
-    };
-    process.user = ProcessUser {
-        uid: identity.uid,
-        gid: identity.gid,
-        groups: identity.groups,
-    };
-    process.streams = request.streams;
-    Ok(process)
+    Ok(words)
 }
 
 /// Returns entrypoint and command. An entrypoint of the request drops the image's command.
@@ -278,7 +282,7 @@ fn environment(
     config: &RunConfig,
     hostname: &str,
     home: &str,
-) -> Vec<(String, String)> {
+) -> Vec<String> {
     let mut env: Vec<(String, String)> = Vec::new();
     let set = |env: &mut Vec<(String, String)>, name: &str, value: &str| match env
         .iter_mut()
@@ -307,10 +311,14 @@ fn environment(
             None => env.retain(|(known, _)| known != name),
         }
     }
-    env
+    let pairs = env.into_iter();
+    pairs
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
-fn bind(bind: &Bind) -> Result<Mount, Error> {
+/// Returns a bind in docker's words, and makes what it shows if that is missing.
+fn bind(bind: &Bind) -> Result<String, Error> {
     if !bind.target.starts_with('/') || GuestPath::new(&bind.target).is_root() {
         return Err(Error::input(format!(
             "invalid mount target {:?}: it must be an absolute path below /",
@@ -320,12 +328,10 @@ fn bind(bind: &Bind) -> Result<Mount, Error> {
     if !bind.host.exists() {
         fs::create_dir_all(&bind.host).map_err(Error::at("cannot make", &bind.host))?;
     }
-    Ok(Mount {
-        target: GuestPath::new(&bind.target),
-        source: MountSource::Bind {
-            path: bind.host.clone(),
-            inside: GuestPath::ROOT,
-        },
-        access: bind.access,
-    })
+    let options = match bind.access {
+        Access::ReadOnly => ":ro",
+        Access::ReadWrite => "",
+    };
+    let (host, target) = (bind.host.display(), GuestPath::new(&bind.target));
+    Ok(format!("{host}:{target}{options}"))
 }

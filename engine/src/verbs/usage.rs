@@ -142,8 +142,8 @@ fn container_usage(stores: &Stores) -> Result<Vec<ContainerUsage>, Error> {
         usage.push(ContainerUsage {
             id: container.id().to_string(),
             name: name.to_string(),
-            image: spec.image,
-            command: spec.job.process.argv,
+            image: spec.config.image.clone(),
+            command: spec.command(),
             created: spec.created,
             status: state.status,
             size_bytes: size.total_bytes(),

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_cache::{EvictionReason, Tombstones, Trash};
 use kiln_oci::{DiffId, Sha256, Timestamp};
-use kiln_runtime::Root;
 use kiln_snapshotter::Whiteouts;
 use kiln_tree::LayerId;
 use rayon::prelude::*;
@@ -265,10 +264,7 @@ fn lost(stores: &Stores, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
         let Ok(spec) = container.spec() else {
             continue;
         };
-        let Root::Layers { lowers, .. } = &spec.job.root else {
-            continue;
-        };
-        let missing = lowers.iter().find_map(|lower| {
+        let missing = spec.own.layers.iter().find_map(|lower| {
             let id: LayerId = lower.parent()?.file_name()?.to_str()?.parse().ok()?;
             (!has_layer(id)).then_some(id)
         });

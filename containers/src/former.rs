@@ -1,0 +1,178 @@
+//! Containers that were made by a kiln which stored the job itself, under names of its own.
+//!
+//! They are read as if they had been made today; their files stay as they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kiln_oci::{RunConfig, Timestamp};
+use kiln_runtime::{Access, Job, Mount, MountSource, Network, Root, Streams, Writable};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::spec::{ContainerConfig, HostConfig, OwnFacts, Removal, Spec};
+use crate::{ContainerId, SignalNumber};
+
+/// What was stored.
+#[derive(Debug, Deserialize)]
+struct FormerSpec {
+    id: ContainerId,
+    created: Timestamp,
+    image: String,
+    image_id: String,
+    labels: BTreeMap<String, String>,
+    job: Job,
+    stop_signal: SignalNumber,
+    stop_timeout: Duration,
+    removal: Removal,
+    details: Value,
+}
+
+/// Reads a description in either form.
+pub(crate) fn read(text: &[u8]) -> serde_json::Result<Spec> {
+    let value: Value = serde_json::from_slice(text)?;
+    if value.get("job").is_some() {
+        serde_json::from_value(value).map(translate)
+    } else {
+        serde_json::from_value(value)
+    }
+}
+
+fn translate(former: FormerSpec) -> Spec {
+    let job = former.job;
+    let mut command = job.process.argv.into_iter();
+    let mut config = ContainerConfig {
+        hostname: job.hostname,
+        image: former.image,
+        stop_timeout: Some(former.stop_timeout.as_secs()),
+        run: RunConfig::default(),
+        ..ContainerConfig::default()
+    };
+    if let Ok(said) = serde_json::from_value(former.details["Config"].clone()) {
+        config.run = said;
+    }
+    let pairs = job.process.env.iter();
+    config.run.env = pairs
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    config.run.working_dir = job.process.cwd.to_string();
+    config.run.labels = former.labels;
+    config.run.stop_signal = former.stop_signal.to_string();
+    config.set_streams(job.process.streams);
+    let mut host_config = HostConfig {
+        binds: job.mounts.iter().filter_map(bind).collect(),
+        network_mode: match job.network {
+            Network::Host => "host".to_owned(),
+            Network::None => "none".to_owned(),
+        },
+        auto_remove: former.removal == Removal::Automatic,
+        shm_size: job.shm_size_bytes,
+        ulimits: job.ulimits.iter().map(Into::into).collect(),
+        ..HostConfig::default()
+    };
+    if let Streams::Terminal(size) = job.process.streams {
+        host_config.console_size = [size.rows, size.columns];
+    }
+    host_config.set_resources(&job.resources);
+    Spec {
+        id: former.id,
+        created: former.created,
+        path: command.next().unwrap_or_default(),
+        args: command.collect(),
+        image_id: former.image_id,
+        config,
+        host_config,
+        image_manifest_descriptor: former.details["ImageManifestDescriptor"].clone(),
+        own: OwnFacts {
+            layers: layers(job.root),
+            user: job.process.user,
+            outer_proc: job.outer_proc,
+        },
+    }
+}
+
+/// Returns the layers, relative to the state directory as it was then.
+fn layers(root: Root) -> Vec<PathBuf> {
+    let Root::Layers { lowers, upper } = root else {
+        return Vec::new();
+    };
+    // The upper directory is three floors below the state directory.
+    let home = upper.as_ref().map(|Writable { upper, .. }| upper);
+    let home = home.and_then(|upper| upper.ancestors().nth(3));
+    let relative = |path: PathBuf| {
+        let rest = home.and_then(|home| path.strip_prefix(home).ok());
+        rest.map_or_else(|| path.clone(), Path::to_owned)
+    };
+    lowers.into_iter().map(relative).collect()
+}
+
+fn bind(mount: &Mount) -> Option<String> {
+    let MountSource::Bind { path, .. } = &mount.source else {
+        return None;
+    };
+    let options = match mount.access {
+        Access::ReadOnly => ":ro",
+        Access::ReadWrite => "",
+    };
+    Some(format!("{}:{}{options}", path.display(), mount.target))
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_runtime::{EtcFile, ProcessUser, UlimitName};
+
+    use super::*;
+    use crate::job::job;
+
+    /// As kiln 0.1.0 wrote it before it stored what was asked for.
+    const FORMER: &str = include_str!("former/spec.json");
+
+    #[test]
+    fn former_containers_are_read_as_if_made_today() {
+        let spec = read(FORMER.as_bytes()).unwrap();
+        assert_eq!(spec.id.short(), "e10ba11f70c1");
+        assert_eq!(spec.config.image, "app:latest");
+        assert_eq!(spec.command(), ["sh", "-c", "echo hi; read x < /shown/f"]);
+        assert_eq!(spec.labels()["a"], "b");
+        assert_eq!(spec.stop_signal(), SignalNumber::TERM);
+        assert_eq!(spec.stop_timeout(), Duration::from_secs(10));
+        assert_eq!(spec.removal(), Removal::ByHand);
+        assert_eq!(spec.host_config.network_mode, "none");
+        assert_eq!(spec.host_config.binds, ["/srv/shown:/shown:ro"]);
+        assert!(spec.image_manifest_descriptor["digest"].is_string());
+        // Wherever the state directory is now.
+        assert!(
+            spec.own
+                .layers
+                .iter()
+                .all(|layer| layer.starts_with("layers"))
+        );
+        assert_eq!(spec.own.layers.len(), 3);
+    }
+
+    #[test]
+    fn former_containers_run_as_they_did() {
+        let spec = read(FORMER.as_bytes()).unwrap();
+        let former: FormerSpec = serde_json::from_str(FORMER).unwrap();
+        let scratch = kiln_testbed::Scratch::new();
+        let job = job(&spec, scratch.path()).unwrap();
+        assert_eq!(job.process.argv, former.job.process.argv);
+        assert_eq!(job.process.env, former.job.process.env);
+        assert_eq!(job.process.cwd, former.job.process.cwd);
+        assert_eq!(job.process.user, ProcessUser::ROOT);
+        assert_eq!(job.process.streams, Streams::Output);
+        assert_eq!(job.hostname, former.job.hostname);
+        assert_eq!(job.resources, former.job.resources);
+        assert_eq!(job.ulimits, former.job.ulimits);
+        assert_eq!(job.ulimits[0].resource, UlimitName::OpenFiles);
+        assert_eq!(job.shm_size_bytes, former.job.shm_size_bytes);
+        assert_eq!(job.network, Network::None);
+        assert_eq!(job.changes, former.job.changes);
+        assert_eq!(job.mounts.len(), 1);
+        assert_eq!(job.mounts[0].target, former.job.mounts[0].target);
+        assert_eq!(job.mounts[0].access, Access::ReadOnly);
+        // There is none of them here.
+        assert!(matches!(job.hosts, EtcFile::Untouched));
+    }
+}
