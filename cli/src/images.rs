@@ -7,7 +7,7 @@ use kiln_docker::Filters;
 use kiln_docker::lists::{
     IMAGE_FILTERS, IMAGES, IMAGES_WITH_DIGESTS, ImageRow, is_named, matches_reference,
 };
-use kiln_engine::{ImageSummary, Removal, verbs};
+use kiln_engine::{ImageRemoval, ImageSummary, verbs};
 use kiln_oci::{ImageRef, Timestamp};
 use serde_json::Value;
 
@@ -175,8 +175,8 @@ pub(crate) fn rmi(arguments: &RmiArguments, environment: &Environment) -> Outcom
             Ok(removals) => {
                 for removal in removals {
                     terminal::print_line(&match removal {
-                        Removal::Untagged(name) => format!("Untagged: {}", name.familiar()),
-                        Removal::Deleted(id) => format!("Deleted: {id}"),
+                        ImageRemoval::Untagged(name) => format!("Untagged: {}", name.familiar()),
+                        ImageRemoval::Deleted(id) => format!("Deleted: {id}"),
                     })?;
                 }
             }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_engine::{Damage, Outcome, Outside, Purpose, Stores, StoresOptions, verbs};
+use kiln_engine::{Damage, Outside, Purpose, RepairOutcome, Stores, StoresOptions, verbs};
 use kiln_registry::{Client, Notice};
 use kiln_runtime::userns::{self, Rung, UsernsError};
 
@@ -80,9 +80,9 @@ pub(crate) fn open_with(
 /// Says what a kiln left behind that did not come to its end.
 fn damage_text(damage: &Damage) -> String {
     let outcome = match damage.outcome {
-        Outcome::Left => "left as it is",
-        Outcome::Repaired => "repaired",
-        Outcome::Discarded => "discarded",
+        RepairOutcome::Left => "left as it is",
+        RepairOutcome::Repaired => "repaired",
+        RepairOutcome::Discarded => "discarded",
     };
     let Damage { thing, what, .. } = damage;
     format!("{thing} was damaged when a kiln did not come to its end: {what}; {outcome}")

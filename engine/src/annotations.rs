@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use kiln_oci::Platform;
 
-use crate::request::{Annotation, AnnotationPlace, BuildRequest, ImageOptions};
+use crate::request::{Annotation, AnnotationPlace, BuildRequest, ImageOutput};
 
 /// The annotations of one output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) struct Annotations(Vec<Annotation>);
 
 impl Annotations {
     /// Collects those of an output and of the request.
-    pub(crate) fn of(request: &BuildRequest, options: &ImageOptions) -> Self {
+    pub(crate) fn of(request: &BuildRequest, options: &ImageOutput) -> Self {
         let all = options.annotations.iter().chain(&request.annotations);
         Self(all.cloned().collect())
     }

@@ -12,10 +12,10 @@ use kiln_solver::{Reporter, Vertex};
 use kiln_tree::{Blake3, Encoder};
 
 use crate::annotations::Annotations;
-use crate::built::{Built, Form};
-use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOptions, MediaTypes};
+use crate::built::{Built, ResultForm};
+use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOutput, MediaFamily};
 use crate::shared_cache::export::wants_inline;
-use crate::shared_cache::{Sharing, export, fetch};
+use crate::shared_cache::{Shareable, export, fetch};
 use crate::stores::Stores;
 use crate::{Error, LocalImage};
 
@@ -25,9 +25,9 @@ pub(crate) struct ImageAssembler<'a> {
     pub(crate) stores: &'a Stores,
     pub(crate) client: &'a Client,
     pub(crate) request: &'a BuildRequest,
-    pub(crate) sharing: &'a Sharing<'a>,
+    pub(crate) sharing: &'a Shareable<'a>,
     pub(crate) built: &'a [Built<'a>],
-    pub(crate) form: Form,
+    pub(crate) form: ResultForm,
     pub(crate) vertex: &'a Vertex<'a>,
     pub(crate) reporter: &'a Reporter<'a>,
     made: Vec<(Variant, LocalImage)>,
@@ -39,16 +39,16 @@ struct Variant {
     epoch: Option<Timestamp>,
     file_times: FileTimes,
     annotations: Annotations,
-    media_types: MediaTypes,
+    media_types: MediaFamily,
 }
 
 impl<'a> ImageAssembler<'a> {
     pub(crate) fn new(
         (stores, client): (&'a Stores, &'a Client),
         request: &'a BuildRequest,
-        sharing: &'a Sharing<'a>,
+        sharing: &'a Shareable<'a>,
         built: &'a [Built<'a>],
-        form: Form,
+        form: ResultForm,
         (vertex, reporter): (&'a Vertex<'a>, &'a Reporter<'a>),
     ) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl<'a> ImageAssembler<'a> {
     }
 
     /// Returns the image as an output wants it.
-    pub(crate) fn make(&mut self, options: &ImageOptions) -> Result<LocalImage, Error> {
+    pub(crate) fn make(&mut self, options: &ImageOutput) -> Result<LocalImage, Error> {
         let variant = Variant {
             epoch: options.epoch.or(self.sharing.plan.epoch),
             file_times: options.file_times,
@@ -84,7 +84,7 @@ impl<'a> ImageAssembler<'a> {
 
     fn local(&self, images: Vec<Image>, variant: &Variant) -> Result<LocalImage, Error> {
         let mut images = images;
-        if self.form == Form::Single {
+        if self.form == ResultForm::Single {
             let only = images.pop().expect("a build has at least one target");
             return Ok(LocalImage::single(only));
         }
@@ -255,10 +255,10 @@ fn inputs(
     encoder.finish()
 }
 
-fn family(media_types: MediaTypes) -> exporter::Family {
+fn family(media_types: MediaFamily) -> exporter::Family {
     match media_types {
-        MediaTypes::Oci => exporter::Family::Oci,
-        MediaTypes::Docker => exporter::Family::Docker,
+        MediaFamily::Oci => exporter::Family::Oci,
+        MediaFamily::Docker => exporter::Family::Docker,
     }
 }
 

@@ -28,7 +28,7 @@ use crate::precompute::{self, Wanted};
 use crate::remote::RemoteSources;
 use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
-use crate::shared_cache::{Sharing, TieredCache, export};
+use crate::shared_cache::{Shareable, TieredCache, export};
 use crate::stores::Stores;
 use crate::{Error, LocalImage, SourceText};
 use account::Ended;
@@ -82,7 +82,7 @@ pub(crate) fn carry_out(
         let solution = solve(&plan.graph, prepared.roots, deps);
         let result = match solution.states {
             Ok(states) => {
-                let sharing = Sharing {
+                let sharing = Shareable {
                     plan,
                     tiered: prepared.tiered,
                     recipes: &solution.recipes,
@@ -248,7 +248,7 @@ fn finish(
     request: &BuildRequest,
     prepared: &Prepared<'_>,
     states: Vec<State>,
-    sharing: &Sharing<'_>,
+    sharing: &Shareable<'_>,
     (delivery, io): (Delivery, &Io<'_>),
 ) -> Result<Option<(BuildResult, LocalImage)>, Error> {
     let plan = prepared.plan;

@@ -4,7 +4,7 @@ use kiln_cache::State;
 use kiln_solver::TargetImage;
 
 use crate::Error;
-use crate::request::{BuildRequest, ImageOptions, Output};
+use crate::request::{BuildRequest, ImageOutput, Output};
 
 /// Whether a result goes anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) struct Built<'a> {
 
 /// Whether a result is one image or an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum ResultForm {
     /// One image.
     Single,
     /// An index of images, maybe of only one.
@@ -35,7 +35,7 @@ pub(crate) enum Form {
 const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 
 /// Returns the form of a build's result.
-pub(crate) fn form(request: &BuildRequest) -> Result<Form, Error> {
+pub(crate) fn form(request: &BuildRequest) -> Result<ResultForm, Error> {
     let forced = match request.build_args.get(MULTI_PLATFORM) {
         Some(text) => kiln_parser::parse_bool(text).ok_or_else(|| {
             Error::input(format!(
@@ -45,13 +45,13 @@ pub(crate) fn form(request: &BuildRequest) -> Result<Form, Error> {
         None => false,
     };
     Ok(match forced || request.platforms.len() > 1 {
-        true => Form::Index,
-        false => Form::Single,
+        true => ResultForm::Index,
+        false => ResultForm::Single,
     })
 }
 
 /// Returns how the image is written that a build is known by: as its first image output says.
-pub(crate) fn image_options(request: &BuildRequest) -> ImageOptions {
+pub(crate) fn image_options(request: &BuildRequest) -> ImageOutput {
     let mut options = request.outputs.iter().filter_map(Output::image);
     options.next().cloned().unwrap_or_default()
 }
@@ -59,7 +59,7 @@ pub(crate) fn image_options(request: &BuildRequest) -> ImageOptions {
 /// Returns the outputs asked for, or the local store.
 pub(crate) fn outputs(request: &BuildRequest) -> Vec<Output> {
     match request.outputs.as_slice() {
-        [] => vec![Output::Store(ImageOptions::default())],
+        [] => vec![Output::Store(ImageOutput::default())],
         outputs => outputs.to_vec(),
     }
 }

@@ -15,7 +15,7 @@ use kiln_solver::{Context, Reporter, VertexEnd};
 use kiln_threads::Stop;
 
 pub(crate) use self::ignore::{ignore_rules, load_ignore_file};
-use self::place::Place;
+use self::place::ContextPlace;
 use crate::agents::BuildAgents;
 use crate::io::Io;
 use crate::outside::Outside;
@@ -37,7 +37,7 @@ pub(crate) struct Definition {
     /// `Last-Modified`, or that of the newest member of the archive.
     pub(crate) time: Option<Timestamp>,
     /// Keeps what was fetched for this build.
-    _place: Place,
+    _place: ContextPlace,
 }
 
 /// Finds out what a build is made of.

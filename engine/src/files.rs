@@ -9,7 +9,7 @@ use kiln_solver::{Plan, Reporter};
 
 use crate::Error;
 use crate::base_layers::{self, Watcher};
-use crate::built::{Built, Form};
+use crate::built::{Built, ResultForm};
 use crate::error_of_export::export_error;
 use crate::io::Io;
 use crate::output::destination;
@@ -23,7 +23,7 @@ pub(crate) fn export_files(
     client: &Client,
     plan: &Plan,
     built: &[Built<'_>],
-    (form, output): (Form, &Output),
+    (form, output): (ResultForm, &Output),
     (reporter, io): (&Reporter<'_>, &Io<'_>),
 ) -> Result<(), Error> {
     let (Output::Local { files, .. } | Output::Tar { files, .. }) = output else {
@@ -89,10 +89,10 @@ fn view(
     ParentView::new(&layers).map_err(|error| Error::environment("cannot read a layer", &error))
 }
 
-fn is_split(files: &FilesOptions, form: Form) -> bool {
+fn is_split(files: &FilesOptions, form: ResultForm) -> bool {
     match files.split {
         Split::Always => true,
         Split::Never => false,
-        Split::Several => form == Form::Index,
+        Split::Several => form == ResultForm::Index,
     }
 }

@@ -51,19 +51,20 @@ pub use kiln_solver::{Event, LogStream, Progress, Silent, VertexEnd, VertexId};
 pub use local_image::LocalImage;
 pub use outside::{Outside, Programs};
 pub use request::{
-    AgentRequest, AgentSource, Annotation, AnnotationPlace, BaseLayers, BuildRequest, BuildResult,
-    CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, ContextSource,
-    DanglingName, DanglingWhen, Destination, DockerfileSource, Entitlement, FileTimes,
-    FilesOptions, ImageOptions, LayoutForm, MediaTypes, MountContents, NamedContext, OnFailure,
-    Output, Pull, PushAs, Reuse, SecretBytes, Split, Stale, StaleBlobs, Transport,
+    AgentRequest, AgentSource, Annotation, AnnotationPlace, BaseLayers, BuildEntitlement,
+    BuildRequest, BuildResult, CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource,
+    CacheTarget, ContextSource, DanglingName, DanglingWhen, Destination, DockerfileSource,
+    FileTimes, FilesOptions, ImageOutput, LayoutForm, MediaFamily, MountContents, NamedContext,
+    OnFailure, Output, Pull, PushAs, Reuse, SecretBytes, Split, Stale, StaleBlobs, Transport,
 };
-pub use storage::damage::{Damage, DamagedThing, Outcome};
-pub use storage::entry::{CacheEntry, CacheUsage, EntryKind, Sharing, Usability};
+pub use storage::damage::{Damage, DamagedThing, RepairOutcome};
+pub use storage::entry::{CacheEntry, CacheUsage, EntryKind, EntrySharing, Usability};
 pub use stores::{Purpose, Stores, StoresOptions};
 pub use verbs::{
     Amount, Bind, BuildForecast, CacheSettings, Cause, CheckResult, Collection, Comparison,
-    ConfigDifference, ContainerUsage, Extent, FileChange, FileDifference, FileKind, HistoryRow,
-    ImageSummary, ImageUsage, Lost, Outline, OutlinedArgument, OutlinedNeed, Prospect,
-    PruneRequest, Pruned, Pulled, Removal, Repair, RunRequest, StepDifference, StepForecast,
-    StorageSummary, Target, Targets, Turn, Unneeded, Verdict, Verification, WhichBuild,
+    ConfigDifference, ContainerUsage, FileChange, FileDifference, FileKind, HistoryRow,
+    ImageRemoval, ImageSummary, ImageUsage, Lost, Outline, OutlinedArgument, OutlinedNeed,
+    Prospect, PruneExtent, PruneRequest, PruneTurn, Pruned, Pulled, Repair, RunRequest,
+    StepDifference, StepForecast, StorageSummary, Target, Targets, Unneeded, Verdict, Verification,
+    WhichBuild,
 };

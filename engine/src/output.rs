@@ -19,15 +19,15 @@ use self::exported::names;
 use crate::annotations::Annotations;
 use crate::assembly::ImageAssembler;
 use crate::base_layers::{self, Watcher};
-use crate::built::{Built, Delivery, Form, form, image_options, outputs};
+use crate::built::{Built, Delivery, ResultForm, form, image_options, outputs};
 use crate::error_of_export::export_error;
 use crate::files;
 use crate::images::{self, names_error};
 use crate::io::Io;
 use crate::packing::report_packing;
 use crate::repair::{self, Undelivered};
-use crate::request::{BaseLayers, BuildRequest, ImageOptions, LayoutForm, Output};
-use crate::shared_cache::{Sharing, fetch};
+use crate::request::{BaseLayers, BuildRequest, ImageOutput, LayoutForm, Output};
+use crate::shared_cache::{Shareable, fetch};
 use crate::stores::Stores;
 use crate::{Error, ErrorKind, LocalImage};
 
@@ -45,10 +45,10 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
             });
         }
         let is_docker = matches!(output, Output::Docker { .. });
-        if form == Form::Index && is_docker {
+        if form == ResultForm::Index && is_docker {
             return Err(export_error(&exporter::ExportError::ManifestList));
         }
-        if let (Form::Single, Some(options)) = (form, output.image())
+        if let (ResultForm::Single, Some(options)) = (form, output.image())
             && Annotations::of(request, options).need_index()
         {
             return Err(Error::input(
@@ -66,7 +66,7 @@ pub(crate) fn export(
     stores: &Stores,
     client: &Client,
     request: &BuildRequest,
-    sharing: &Sharing<'_>,
+    sharing: &Shareable<'_>,
     built: &[Built<'_>],
     (delivery, io): (Delivery, &Io<'_>),
     reporter: &Reporter<'_>,
@@ -237,7 +237,7 @@ fn archive(
     stores: &Stores,
     client: &Client,
     assembler: &mut ImageAssembler<'_>,
-    options: &ImageOptions,
+    options: &ImageOutput,
     write: impl Fn(&[NamedImage]) -> Result<(), Undelivered>,
 ) -> Result<Exported, Error> {
     let local = assembler.make(options)?;

@@ -11,7 +11,7 @@ use crate::stores::Stores;
 
 /// A form in which layers leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum LayerForm {
     /// As they are, under their digests.
     Digest,
     /// Packed, the digest included.
@@ -22,9 +22,9 @@ enum Form {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// Those of the result.
-    result: Vec<Form>,
+    result: Vec<LayerForm>,
     /// All others.
-    beside: Vec<Form>,
+    beside: Vec<LayerForm>,
 }
 
 impl Wanted {
@@ -45,8 +45,8 @@ impl Wanted {
             add(
                 &mut wanted.result,
                 match is_packed {
-                    true => Form::of(packing(options.compression, options.level)),
-                    false => Form::Digest,
+                    true => LayerForm::of(packing(options.compression, options.level)),
+                    false => LayerForm::Digest,
                 },
             );
         }
@@ -55,7 +55,7 @@ impl Wanted {
             if target.to == CacheDestination::Inline {
                 continue;
             }
-            let form = Form::of(packing(target.compression, target.level));
+            let form = LayerForm::of(packing(target.compression, target.level));
             add(&mut wanted.result, form);
             if target.mode == CacheMode::Max {
                 add(&mut wanted.beside, form);
@@ -69,7 +69,7 @@ impl Wanted {
     }
 }
 
-impl Form {
+impl LayerForm {
     fn of(packing: Packing) -> Self {
         match packing.compression {
             Compression::None => Self::Digest,
@@ -78,7 +78,7 @@ impl Form {
     }
 }
 
-fn add(forms: &mut Vec<Form>, form: Form) {
+fn add(forms: &mut Vec<LayerForm>, form: LayerForm) {
     if !forms.contains(&form) {
         forms.push(form);
     }
@@ -86,10 +86,10 @@ fn add(forms: &mut Vec<Form>, form: Form) {
 
 /// Makes the wanted forms of a layer. An error is for the exporter to meet again, and to tell.
 pub(crate) fn prepare_layer(stores: &Stores, layer: &Layer, layer_use: LayerUse, wanted: &Wanted) {
-    let make = |form: &Form| -> Result<(), LayerError> {
+    let make = |form: &LayerForm| -> Result<(), LayerError> {
         match form {
-            Form::Digest => layer.canonical_tar().map(drop),
-            Form::Packed(packing) => layer.pack(&stores.blobs, *packing).map(drop),
+            LayerForm::Digest => layer.canonical_tar().map(drop),
+            LayerForm::Packed(packing) => layer.pack(&stores.blobs, *packing).map(drop),
         }
     };
     let forms = match layer_use {
@@ -97,7 +97,7 @@ pub(crate) fn prepare_layer(stores: &Stores, layer: &Layer, layer_use: LayerUse,
         LayerUse::Beside => &wanted.beside,
     };
     // Whoever packs digests on the way, so that comes first.
-    let (packed, digests): (Vec<&Form>, Vec<&Form>) =
-        forms.iter().partition(|form| **form != Form::Digest);
+    let (packed, digests): (Vec<&LayerForm>, Vec<&LayerForm>) =
+        forms.iter().partition(|form| **form != LayerForm::Digest);
     let _ = packed.into_iter().chain(digests).try_for_each(make);
 }

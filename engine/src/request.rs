@@ -19,8 +19,8 @@ pub use kiln_exporter::Stale;
 pub use kiln_runtime::SecretBytes;
 pub use kiln_solver::Reuse;
 pub use outputs::{
-    BaseLayers, DanglingName, DanglingWhen, Destination, FileTimes, FilesOptions, ImageOptions,
-    LayoutForm, MediaTypes, Output, PushAs, Split, Transport,
+    BaseLayers, DanglingName, DanglingWhen, Destination, FileTimes, FilesOptions, ImageOutput,
+    LayoutForm, MediaFamily, Output, PushAs, Split, Transport,
 };
 
 /// A build, as the command line describes it.
@@ -45,7 +45,7 @@ pub struct BuildRequest {
     /// `--ssh`.
     pub agents: Vec<AgentRequest>,
     /// `--allow`.
-    pub allowed: Vec<Entitlement>,
+    pub allowed: Vec<BuildEntitlement>,
     /// `--platform`, in order; none means this machine's. With several the result is an index.
     pub platforms: Vec<Platform>,
     /// `--tag`.
@@ -139,7 +139,7 @@ pub enum AgentSource {
 
 /// What a build may do only if it was said (`--allow`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entitlement {
+pub enum BuildEntitlement {
     /// `network.host`: `RUN --network=host`.
     NetworkHost,
     /// `security.insecure`: `RUN --security=insecure`.

@@ -7,6 +7,6 @@ pub(crate) mod tiered; // records here, then those of caches elsewhere
 
 mod import; // reading caches elsewhere
 
-pub(crate) use export::Sharing;
+pub(crate) use export::Shareable;
 pub(crate) use fetch::away;
 pub(crate) use tiered::TieredCache;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use kiln_docker::csv;
 use kiln_engine::{
-    CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, MediaTypes,
+    CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, MediaFamily,
     MountContents, OnFailure, StaleBlobs, Transport,
 };
 use kiln_oci::{Compression, DEFAULT_TAG, ImageRef};
@@ -94,7 +94,7 @@ pub(crate) fn parse_target(text: &str) -> Result<CacheTarget, String> {
         target.manifest = CacheManifest::Index;
     }
     if attributes.is("oci-mediatypes")? == Some(false) {
-        target.media_types = MediaTypes::Docker;
+        target.media_types = MediaFamily::Docker;
         // An image's manifest with a cache's config is OCI's; Docker's lists take anything.
         target.manifest = CacheManifest::Index;
         if target.compression == Compression::Zstd {

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_engine::{Entitlement, Output, Stale};
+use kiln_engine::{BuildEntitlement, Output, Stale};
 
 use crate::failure::Failure;
 
 /// Refuses an output that would delete files outside of the current directory, unless that is
 /// allowed.
-pub(crate) fn check(output: &Output, allowed: &[Entitlement]) -> Result<(), Failure> {
+pub(crate) fn check(output: &Output, allowed: &[BuildEntitlement]) -> Result<(), Failure> {
     let Output::Local {
         directory,
         stale: Stale::Delete,
@@ -17,7 +17,7 @@ pub(crate) fn check(output: &Output, allowed: &[Entitlement]) -> Result<(), Fail
     else {
         return Ok(());
     };
-    if allowed.contains(&Entitlement::LocalDelete) {
+    if allowed.contains(&BuildEntitlement::LocalDelete) {
         return Ok(());
     }
     let here = std::env::current_dir()

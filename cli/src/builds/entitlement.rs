@@ -1,6 +1,6 @@
 //! `--allow`: what a build may do only if it was said.
 
-use kiln_engine::Entitlement;
+use kiln_engine::BuildEntitlement;
 use kiln_parser::suggest;
 
 const NAMES: [&str; 4] = [
@@ -11,18 +11,18 @@ const NAMES: [&str; 4] = [
 ];
 
 /// Parses one `--allow`.
-pub(crate) fn parse(text: &str) -> Result<Entitlement, String> {
+pub(crate) fn parse(text: &str) -> Result<BuildEntitlement, String> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (text, None),
     };
     match (name, value) {
-        ("network.host", None) => Ok(Entitlement::NetworkHost),
-        ("security.insecure", None) => Ok(Entitlement::SecurityInsecure),
-        ("buildx.local.delete", None) => Ok(Entitlement::LocalDelete),
-        ("device", None) => Ok(Entitlement::Device(None)),
+        ("network.host", None) => Ok(BuildEntitlement::NetworkHost),
+        ("security.insecure", None) => Ok(BuildEntitlement::SecurityInsecure),
+        ("buildx.local.delete", None) => Ok(BuildEntitlement::LocalDelete),
+        ("device", None) => Ok(BuildEntitlement::Device(None)),
         ("device", Some("")) => Err("entitlement device= names no device".to_owned()),
-        ("device", Some(device)) => Ok(Entitlement::Device(Some(device.to_owned()))),
+        ("device", Some(device)) => Ok(BuildEntitlement::Device(Some(device.to_owned()))),
         (known, Some(value)) if NAMES.contains(&known) => {
             Err(format!("entitlement {known} takes no value, got {value:?}"))
         }
@@ -43,14 +43,14 @@ mod tests {
     #[test]
     fn entitlements_have_names_and_devices_too() {
         for (text, expected) in [
-            ("network.host", Entitlement::NetworkHost),
-            ("security.insecure", Entitlement::SecurityInsecure),
-            ("device", Entitlement::Device(None)),
+            ("network.host", BuildEntitlement::NetworkHost),
+            ("security.insecure", BuildEntitlement::SecurityInsecure),
+            ("device", BuildEntitlement::Device(None)),
             (
                 "device=vendor.com/class=one",
-                Entitlement::Device(Some("vendor.com/class=one".to_owned())),
+                BuildEntitlement::Device(Some("vendor.com/class=one".to_owned())),
             ),
-            ("buildx.local.delete", Entitlement::LocalDelete),
+            ("buildx.local.delete", BuildEntitlement::LocalDelete),
         ] {
             assert_eq!(parse(text), Ok(expected));
         }

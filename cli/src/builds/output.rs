@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use kiln_docker::csv;
 use kiln_engine::{
-    BuildRequest, Destination, FilesOptions, ImageOptions, LayoutForm, Output, Split, Stale,
+    BuildRequest, Destination, FilesOptions, ImageOutput, LayoutForm, Output, Split, Stale,
     Transport,
 };
 
@@ -133,7 +133,7 @@ pub(crate) fn parse(text: &str, stdout: StandardOutput) -> Result<Vec<Output>, S
 
 /// Returns the outputs that have flags of their own.
 pub(crate) fn of_short_flags(arguments: &BuildArguments) -> Vec<Output> {
-    let image = ImageOptions::default;
+    let image = ImageOutput::default;
     let archive = arguments.tar_path.clone().map(|path| Output::Docker {
         to: Destination::Path(path),
         form: LayoutForm::Archive,

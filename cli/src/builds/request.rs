@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use kiln_docker::units::parse_size;
 use kiln_engine::{
-    BuildRequest, CacheDestination, CacheSource, CacheTarget, Entitlement, FileTimes, ImageOptions,
-    MediaTypes, Output, Pull, Reuse,
+    BuildEntitlement, BuildRequest, CacheDestination, CacheSource, CacheTarget, FileTimes,
+    ImageOutput, MediaFamily, Output, Pull, Reuse,
 };
 use kiln_oci::Timestamp;
 use kiln_runtime::{Access, DEFAULT_SHM_SIZE_BYTES, EtcFile, Network, Resources};
@@ -219,7 +219,7 @@ fn reuse(arguments: &BuildArguments) -> Result<Reuse, Failure> {
 /// Returns where the result goes, every image output with what flags say of all of them.
 fn outputs(
     arguments: &BuildArguments,
-    allowed: &[Entitlement],
+    allowed: &[BuildEntitlement],
     stdout: StandardOutput,
 ) -> Result<Vec<Output>, Failure> {
     let mut outputs = Vec::new();
@@ -236,7 +236,7 @@ fn outputs(
             }
         }
         if !outputs.iter().any(is_push) {
-            outputs.push(Output::Push(ImageOptions::default()));
+            outputs.push(Output::Push(ImageOutput::default()));
         }
     }
     if arguments.no_push {
@@ -247,10 +247,10 @@ fn outputs(
     }
     let is_store = |output: &Output| matches!(output, Output::Store(_));
     if arguments.load && !outputs.iter().any(is_store) {
-        outputs.push(Output::Store(ImageOptions::default()));
+        outputs.push(Output::Store(ImageOutput::default()));
     }
     if outputs.is_empty() {
-        outputs.push(Output::Store(ImageOptions::default()));
+        outputs.push(Output::Store(ImageOutput::default()));
     }
     for output in &mut outputs {
         deletion::check(output, allowed)?;
@@ -259,7 +259,7 @@ fn outputs(
                 image.file_times = FileTimes::Clamp;
             }
             if arguments.format == Some(ImageFormat::Docker) {
-                image.media_types = MediaTypes::Docker;
+                image.media_types = MediaFamily::Docker;
             }
         }
     }
@@ -294,11 +294,11 @@ fn resources(arguments: &BuildArguments) -> Result<Resources, Failure> {
     Ok(resources)
 }
 
-fn allowed(arguments: &BuildArguments) -> Result<Vec<Entitlement>, Failure> {
+fn allowed(arguments: &BuildArguments) -> Result<Vec<BuildEntitlement>, Failure> {
     let mut allowed = each(&arguments.allowed, entitlement::parse)?;
     // Who gives the host's network to the whole build allows it, too.
     if arguments.network.as_deref() == Some("host") {
-        allowed.push(Entitlement::NetworkHost);
+        allowed.push(BuildEntitlement::NetworkHost);
     }
     Ok(allowed)
 }
@@ -393,8 +393,8 @@ mod tests {
         assert_eq!(
             request.outputs,
             [
-                Output::Push(ImageOptions::default()),
-                Output::Store(ImageOptions::default())
+                Output::Push(ImageOutput::default()),
+                Output::Store(ImageOutput::default())
             ]
         );
     }
@@ -435,8 +435,8 @@ mod tests {
         assert_eq!(
             request.allowed,
             [
-                Entitlement::Device(Some("x".to_owned())),
-                Entitlement::NetworkHost
+                BuildEntitlement::Device(Some("x".to_owned())),
+                BuildEntitlement::NetworkHost
             ]
         );
         assert_eq!(request.annotations.len(), 2);

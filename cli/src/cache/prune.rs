@@ -4,7 +4,7 @@ use clap::Args;
 use kiln_cache::Limits;
 use kiln_docker::lists::BUILD_CACHE;
 use kiln_docker::units;
-use kiln_engine::{Amount, CacheEntry, Extent, PruneRequest, Turn, verbs};
+use kiln_engine::{Amount, CacheEntry, PruneExtent, PruneRequest, PruneTurn, verbs};
 use kiln_oci::Timestamp;
 use serde_json::Value;
 
@@ -90,15 +90,15 @@ pub(crate) fn prune(
     };
     let request = PruneRequest {
         extent: match arguments.all || arguments.limits {
-            true => Extent::Everything,
-            false => Extent::Private,
+            true => PruneExtent::Everything,
+            false => PruneExtent::Private,
         },
         select: &|entry| filters.pass(&record(entry)),
         limits,
         command,
     };
     let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
-    let pruned = verbs::prune_cache(&session.stores, &request, &Turn::Wait(&waiting))?;
+    let pruned = verbs::prune_cache(&session.stores, &request, &PruneTurn::Wait(&waiting))?;
     let pruned = pruned.unwrap_or_default();
     print(&pruned.entries, arguments.verbose, now)?;
     terminal::print_line(&format!(

@@ -1,7 +1,7 @@
 //! Entries of the cache in docker's words.
 
 use kiln_docker::lists::{CacheFilters, CacheMutability, CacheRecord, CacheSharing, CacheUse};
-use kiln_engine::{CacheEntry, Sharing, Usability};
+use kiln_engine::{CacheEntry, EntrySharing, Usability};
 use kiln_oci::Timestamp;
 
 use crate::failure::Failure;
@@ -19,8 +19,8 @@ pub(crate) fn record(entry: &CacheEntry) -> CacheRecord<'_> {
             CacheMutability::Immutable
         },
         sharing: match entry.sharing {
-            Sharing::Shared => CacheSharing::Shared,
-            Sharing::Private => CacheSharing::Private,
+            EntrySharing::Shared => CacheSharing::Shared,
+            EntrySharing::Private => CacheSharing::Private,
         },
         cache_use: match entry.usability {
             Usability::InUse => CacheUse::InUse,

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kiln_engine::{Outcome as Became, Repair, Verification, verbs};
+use kiln_engine::{Repair, RepairOutcome as Became, Verification, verbs};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use kiln_containers::{ContainerError, Force, Status};
 use kiln_docker::{Filters, units};
-use kiln_engine::{Extent, PruneRequest, Removal, Turn, Unneeded, verbs};
+use kiln_engine::{ImageRemoval, PruneExtent, PruneRequest, PruneTurn, Unneeded, verbs};
 use kiln_oci::Timestamp;
 
 use crate::containers::{failure, parse_time};
@@ -152,8 +152,8 @@ pub(crate) fn prune_system(arguments: &SystemPruneArguments, environment: &Envir
     };
     let request = PruneRequest {
         extent: match arguments.all {
-            true => Extent::Everything,
-            false => Extent::Private,
+            true => PruneExtent::Everything,
+            false => PruneExtent::Private,
         },
         select: &select,
         limits: None,
@@ -181,8 +181,8 @@ fn images_of(session: &Session, all: bool, wanted: &Wanted) -> Result<(), Failur
     }
     for removal in &removals {
         terminal::print_line(&match removal {
-            Removal::Untagged(name) => format!("untagged: {}", name.familiar()),
-            Removal::Deleted(id) => format!("deleted: {id}"),
+            ImageRemoval::Untagged(name) => format!("untagged: {}", name.familiar()),
+            ImageRemoval::Deleted(id) => format!("deleted: {id}"),
         })?;
     }
     if !removals.is_empty() {
@@ -234,7 +234,7 @@ fn containers_of(session: &Session, wanted: &Wanted) -> Result<u64, Failure> {
 /// Takes from the store what is asked for and what nobody needs any more.
 fn sweep(session: &Session, request: &PruneRequest<'_>, freed: u64) -> Outcome {
     let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
-    let pruned = verbs::prune_cache(&session.stores, request, &Turn::Wait(&waiting))?;
+    let pruned = verbs::prune_cache(&session.stores, request, &PruneTurn::Wait(&waiting))?;
     let pruned = pruned.unwrap_or_default();
     if !pruned.entries.is_empty() {
         terminal::print_line("Deleted build cache objects:")?;

@@ -4,7 +4,7 @@ use kiln_parser::{is_builtin_syntax, syntax_image};
 use kiln_solver::{AllowedDevices, Network, Plan, PlanOptions, RunSurroundings};
 
 use super::contexts::named_sources;
-use crate::request::{BuildRequest, Entitlement};
+use crate::request::{BuildEntitlement, BuildRequest};
 use crate::{Error, SourceText};
 
 /// Refuses a Dockerfile that asks for another language than the one kiln knows.
@@ -73,8 +73,8 @@ fn allowed_devices(request: &BuildRequest) -> AllowedDevices {
     let mut names = Vec::new();
     for allowed in &request.allowed {
         match allowed {
-            Entitlement::Device(None) => return AllowedDevices::All,
-            Entitlement::Device(Some(name)) => names.push(name.clone()),
+            BuildEntitlement::Device(None) => return AllowedDevices::All,
+            BuildEntitlement::Device(Some(name)) => names.push(name.clone()),
             _ => {}
         }
     }
@@ -86,9 +86,9 @@ fn entitlements(request: &BuildRequest) -> Vec<kiln_solver::Entitlement> {
         .allowed
         .iter()
         .filter_map(|allowed| match allowed {
-            Entitlement::NetworkHost => Some(kiln_solver::Entitlement::NetworkHost),
-            Entitlement::SecurityInsecure => Some(kiln_solver::Entitlement::SecurityInsecure),
-            Entitlement::Device(_) | Entitlement::LocalDelete => None,
+            BuildEntitlement::NetworkHost => Some(kiln_solver::Entitlement::NetworkHost),
+            BuildEntitlement::SecurityInsecure => Some(kiln_solver::Entitlement::SecurityInsecure),
+            BuildEntitlement::Device(_) | BuildEntitlement::LocalDelete => None,
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use kiln_threads::Stop;
 use kiln_tree::Owners;
 
 use super::ignore::ignore_rules;
-use super::place::Place;
+use super::place::ContextPlace;
 use super::{dockerfile, file};
 use crate::Error;
 use crate::error::chain;
@@ -20,8 +20,8 @@ use crate::request::{BuildRequest, ContextSource};
 use crate::stores::Stores;
 
 /// A context that was found.
-pub(super) struct Found {
-    pub(super) place: Place,
+pub(super) struct FoundContext {
+    pub(super) place: ContextPlace,
     /// When it was made, if it says so.
     pub(super) time: Option<Timestamp>,
 }
@@ -32,10 +32,10 @@ pub(super) fn find(
     remotes: &RemoteSources<'_>,
     (reporter, io): (&Reporter<'_>, &Io<'_>),
     stop: &Stop,
-) -> Result<Found, Error> {
-    let nothing_known = |place| Found { place, time: None };
+) -> Result<FoundContext, Error> {
+    let nothing_known = |place| FoundContext { place, time: None };
     match &request.context {
-        ContextSource::Empty => return Ok(nothing_known(Place::Nowhere)),
+        ContextSource::Empty => return Ok(nothing_known(ContextPlace::Nowhere)),
         ContextSource::Directory(directory) => {
             if !directory.is_dir() {
                 return Err(Error::input(format!(
@@ -43,7 +43,7 @@ pub(super) fn find(
                     directory.display().to_string()
                 )));
             }
-            return Ok(nothing_known(Place::Host(directory.clone())));
+            return Ok(nothing_known(ContextPlace::Host(directory.clone())));
         }
         ContextSource::Archive { .. } | ContextSource::Remote(_) => {}
     }
@@ -58,7 +58,9 @@ pub(super) fn find(
             let keeps = keeps.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
             fetch(text, keeps, remotes, &vertex, stop)
         }
-        ContextSource::Directory(_) | ContextSource::Empty => Ok(nothing_known(Place::Nowhere)),
+        ContextSource::Directory(_) | ContextSource::Empty => {
+            Ok(nothing_known(ContextPlace::Nowhere))
+        }
     };
     match &found {
         Ok(_) => vertex.end(VertexEnd::Done),
@@ -74,7 +76,7 @@ fn fetch(
     remotes: &RemoteSources<'_>,
     vertex: &Vertex<'_>,
     stop: &Stop,
-) -> Result<Found, Error> {
+) -> Result<FoundContext, Error> {
     let doing = || format!("cannot fetch the build context {}", shown(text));
     let failed = |error| build_error(error, &doing(), stop);
     let source = remote_source(text, kiln_parser::SourcePlace::BuildContext)
@@ -88,9 +90,9 @@ fn fetch(
         Remote::Repository(repository) => {
             let checkout = remotes.checkout_context(&repository, vertex, stop);
             let checkout = checkout.map_err(failed)?;
-            Ok(Found {
+            Ok(FoundContext {
                 time: Some(checkout.time),
-                place: Place::Repository(checkout),
+                place: ContextPlace::Repository(checkout),
             })
         }
         Remote::Download(Download { url, .. }) => {
@@ -106,8 +108,8 @@ fn fetch(
                     file::check_size(record.size_bytes)
                         .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
                     let text = blobs.read(record.content);
-                    Found {
-                        place: Place::Dockerfile {
+                    FoundContext {
+                        place: ContextPlace::Dockerfile {
                             name: dockerfile::name_of_download(&url),
                             text: text.map_err(|error| Error::environment(&doing(), &error))?,
                         },
@@ -121,20 +123,24 @@ fn fetch(
     }
 }
 
-fn unpack(stores: &Stores, archive: impl std::io::Read + Send, name: &str) -> Result<Found, Error> {
+fn unpack(
+    stores: &Stores,
+    archive: impl std::io::Read + Send,
+    name: &str,
+) -> Result<FoundContext, Error> {
     let archive = stores
         .layers
         .unpack_aside(archive)
         .map_err(|error| Error::input(format!("cannot unpack {name}: {}", chain(&error))))?;
-    Ok(Found {
+    Ok(FoundContext {
         time: archive.newest(),
-        place: Place::Archive(archive),
+        place: ContextPlace::Archive(archive),
     })
 }
 
 /// Returns a context as steps see it: of a directory of the person's, without what its ignore file
 /// names; what came from elsewhere, whole (docs/spec/dockerfile.md 8).
-pub(super) fn of(request: &BuildRequest, place: &Place) -> Result<Option<Context>, Error> {
+pub(super) fn of(request: &BuildRequest, place: &ContextPlace) -> Result<Option<Context>, Error> {
     if let Some(directory) = place.fetched() {
         return Ok(Some(Context {
             directory: directory.to_owned(),
@@ -143,7 +149,7 @@ pub(super) fn of(request: &BuildRequest, place: &Place) -> Result<Option<Context
             lifetime: Lifetime::Build,
         }));
     }
-    let Place::Host(directory) = place else {
+    let ContextPlace::Host(directory) = place else {
         return Ok(None);
     };
     Ok(Some(Context {

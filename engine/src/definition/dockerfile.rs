@@ -10,7 +10,7 @@ use kiln_solver::{Reporter, VertexEnd};
 use kiln_threads::Stop;
 
 use super::file;
-use super::place::Place;
+use super::place::ContextPlace;
 use crate::remote::{RemoteSources, build_error, shown};
 use crate::request::{BuildRequest, DockerfileSource};
 use crate::{Error, SourceText};
@@ -21,7 +21,7 @@ const USUAL: &str = "Dockerfile";
 /// Reads the Dockerfile.
 pub(super) fn read(
     request: &BuildRequest,
-    place: &Place,
+    place: &ContextPlace,
     remotes: &RemoteSources<'_>,
     reporter: &Reporter<'_>,
     stop: &Stop,
@@ -29,10 +29,12 @@ pub(super) fn read(
     let (name, bytes) = match (&request.dockerfile, place) {
         (DockerfileSource::Text(bytes), _) => (USUAL.to_owned(), bytes.clone()),
         (DockerfileSource::Remote(url), _) => download(url, remotes, reporter, stop)?,
-        (DockerfileSource::Default, Place::Dockerfile { name, text }) => {
+        (DockerfileSource::Default, ContextPlace::Dockerfile { name, text }) => {
             (name.clone(), text.clone())
         }
-        (DockerfileSource::Path(path), Place::Host(context)) => from_host(path, Some(context))?,
+        (DockerfileSource::Path(path), ContextPlace::Host(context)) => {
+            from_host(path, Some(context))?
+        }
         (DockerfileSource::Path(path), _) if path.is_absolute() => from_host(path, None)?,
         (DockerfileSource::Path(path), place) => match place.fetched() {
             Some(root) => from_context(root, path)?,
@@ -47,7 +49,7 @@ pub(super) fn read(
                 });
             }
         },
-        (DockerfileSource::Default, Place::Host(directory)) => {
+        (DockerfileSource::Default, ContextPlace::Host(directory)) => {
             from_host(&default_path(directory), Some(directory))?
         }
         (DockerfileSource::Default, place) => match place.fetched() {

@@ -8,7 +8,7 @@ use crate::remote::Checkout;
 
 /// Where the files of a context are.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum ContextPlace {
     /// There are none.
     Nowhere,
     /// In a directory of the person's.
@@ -26,7 +26,7 @@ pub(super) enum Place {
     },
 }
 
-impl Place {
+impl ContextPlace {
     /// Returns the directory of a context that came from elsewhere.
     pub(super) fn fetched(&self) -> Option<&Path> {
         match self {

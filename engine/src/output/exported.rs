@@ -4,7 +4,7 @@ use kiln_exporter::NamedImage;
 use kiln_oci::{Descriptor, ImageId, ImageRef, Sha256};
 
 use crate::LocalImage;
-use crate::request::{BuildRequest, ImageOptions};
+use crate::request::{BuildRequest, ImageOutput};
 
 /// What an output came to.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl Exported {
 }
 
 /// Returns the names of an output: its own, or the build's.
-pub(crate) fn names(request: &BuildRequest, options: &ImageOptions) -> Vec<ImageRef> {
+pub(crate) fn names(request: &BuildRequest, options: &ImageOutput) -> Vec<ImageRef> {
     let names = match options.names.as_slice() {
         [] => &request.tags,
         own => own,

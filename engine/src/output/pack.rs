@@ -7,7 +7,7 @@ use kiln_registry::Client;
 
 use crate::origins;
 use crate::packing::packing;
-use crate::request::{ImageOptions, MediaTypes};
+use crate::request::{ImageOutput, MediaFamily};
 use crate::shared_cache::{away, fetch};
 use crate::stores::Stores;
 use crate::{Error, LocalImage};
@@ -17,7 +17,7 @@ pub(crate) fn resolve_here_for_export(
     stores: &Stores,
     client: &Client,
     image: &LocalImage,
-    options: &ImageOptions,
+    options: &ImageOutput,
     names: Vec<ImageRef>,
     packing: PackObserver<'_>,
 ) -> Result<NamedImage, Error> {
@@ -35,7 +35,7 @@ pub(super) fn resolve_for_export(
     stores: &Stores,
     client: &Client,
     local: &LocalImage,
-    options: &ImageOptions,
+    options: &ImageOutput,
     names: Vec<ImageRef>,
     missing: exporter::Missing<'_>,
     packing: PackObserver<'_>,
@@ -69,8 +69,8 @@ pub(super) fn resolve_for_export(
         return Ok(NamedImage::single(only, names));
     };
     let family = match options.media_types {
-        MediaTypes::Oci => Family::of(&local.descriptor().media_type),
-        MediaTypes::Docker => Family::Docker,
+        MediaFamily::Oci => Family::of(&local.descriptor().media_type),
+        MediaFamily::Docker => Family::Docker,
     };
     let is_same = family == Family::of(&local.descriptor().media_type)
         && parts.len() == index.manifests.len()
@@ -112,7 +112,7 @@ fn fetch_what_does_not_fit(
     Ok(())
 }
 
-fn realise_options(options: &ImageOptions, image: &kiln_oci::Image) -> exporter::ImageOptions {
+fn realise_options(options: &ImageOutput, image: &kiln_oci::Image) -> exporter::ImageOptions {
     exporter::ImageOptions {
         packing: packing(options.compression, options.level),
         existing_layers: match options.force {
@@ -120,8 +120,8 @@ fn realise_options(options: &ImageOptions, image: &kiln_oci::Image) -> exporter:
             false => exporter::ExistingLayers::Keep,
         },
         media_types: match options.media_types {
-            MediaTypes::Oci => exporter::MediaTypes::OfImage,
-            MediaTypes::Docker => exporter::MediaTypes::Docker,
+            MediaFamily::Oci => exporter::MediaTypes::OfImage,
+            MediaFamily::Docker => exporter::MediaTypes::Docker,
         },
         descriptor_annotations: image.descriptor.annotations.clone(),
         ..exporter::ImageOptions::default()

@@ -14,7 +14,7 @@ use crate::origins;
 use crate::output::pack;
 use crate::packing::{report, report_packing};
 use crate::repair::{self, Undelivered};
-use crate::request::{DanglingWhen, ImageOptions, PushAs};
+use crate::request::{DanglingWhen, ImageOutput, PushAs};
 use crate::shared_cache::{away, fetch};
 use crate::stores::Stores;
 use crate::{Error, LocalImage};
@@ -35,7 +35,7 @@ pub(super) fn push_result(
     client: &Client,
     assembler: &ImageAssembler<'_>,
     image: &LocalImage,
-    options: &ImageOptions,
+    options: &ImageOutput,
 ) -> Result<Exported, Error> {
     let mut names: Vec<(ImageRef, PushAs)> = names(assembler.request, options)
         .into_iter()
@@ -79,7 +79,7 @@ pub(crate) fn push_image(
     client: &Client,
     name: &ImageRef,
     image: &LocalImage,
-    options: &ImageOptions,
+    options: &ImageOutput,
     push_as: PushAs,
     listeners: Listeners<'_>,
 ) -> Result<NamedImage, Error> {

@@ -24,7 +24,7 @@ use kiln_snapshotter::Layer;
 use kiln_solver::{Identity, LogStream, RemoteError, Repository, Submodules, Vertex};
 use kiln_threads::Stop;
 
-use self::found::{Found, keeps_git_directory};
+use self::found::{FoundCommit, keeps_git_directory};
 use self::mirror::Mirror;
 use self::program::Git;
 use crate::remote::sources::{RemoteSources, identity_digest, input};
@@ -100,7 +100,7 @@ impl RemoteSources<'_> {
         repository: &Repository,
         vertex: &Vertex<'_>,
         stop: &Stop,
-    ) -> Result<Found, RemoteError> {
+    ) -> Result<FoundCommit, RemoteError> {
         let promised = repository.commit.as_deref().map(str::to_lowercase);
         if let Some(promised) = &promised
             && !promised.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -118,7 +118,7 @@ impl RemoteSources<'_> {
                     .used(git, vertex, |mirror| {
                         mirror.find_abbreviated(git, beginning)
                     })?
-                    .map(|commit| Found { commit, name: None })
+                    .map(|commit| FoundCommit { commit, name: None })
                     .ok_or_else(|| reference::unknown(&repository.remote, beginning))?
             }
         };

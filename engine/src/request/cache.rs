@@ -6,7 +6,7 @@ use std::path::PathBuf;
 pub use kiln_exporter::StaleBlobs;
 use kiln_oci::{Compression, ImageRef, Sha256};
 
-use super::outputs::{MediaTypes, Transport};
+use super::outputs::{MediaFamily, Transport};
 
 /// Where results of other machines are looked for (`--cache-from`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct CacheTarget {
     /// Which kind of manifest.
     pub manifest: CacheManifest,
     /// Which family of media types an index has.
-    pub media_types: MediaTypes,
+    pub media_types: MediaFamily,
     /// What becomes of the build if this fails.
     pub on_failure: OnFailure,
 }
@@ -71,7 +71,7 @@ impl CacheTarget {
             mounts: MountContents::default(),
             force: false,
             manifest: CacheManifest::default(),
-            media_types: MediaTypes::Oci,
+            media_types: MediaFamily::Oci,
             on_failure: OnFailure::default(),
         }
     }

@@ -11,9 +11,9 @@ use super::annotation::Annotation;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// The local store.
-    Store(ImageOptions),
+    Store(ImageOutput),
     /// A registry.
-    Push(ImageOptions),
+    Push(ImageOutput),
     /// An OCI image layout.
     Oci {
         /// Where.
@@ -21,7 +21,7 @@ pub enum Output {
         /// One archive, or a directory.
         form: LayoutForm,
         /// How the image is written.
-        image: ImageOptions,
+        image: ImageOutput,
     },
     /// An archive for `docker load`.
     Docker {
@@ -30,7 +30,7 @@ pub enum Output {
         /// One archive, or a directory.
         form: LayoutForm,
         /// How the image is written.
-        image: ImageOptions,
+        image: ImageOutput,
     },
     /// The files of the target as a directory.
     Local {
@@ -55,7 +55,7 @@ pub enum Output {
 impl Output {
     /// Returns how the image is written, if it is one.
     #[must_use]
-    pub fn image(&self) -> Option<&ImageOptions> {
+    pub fn image(&self) -> Option<&ImageOutput> {
         match self {
             Self::Store(image)
             | Self::Push(image)
@@ -66,7 +66,7 @@ impl Output {
     }
 
     /// As [`Output::image`], to be changed.
-    pub fn image_mut(&mut self) -> Option<&mut ImageOptions> {
+    pub fn image_mut(&mut self) -> Option<&mut ImageOutput> {
         match self {
             Self::Store(image)
             | Self::Push(image)
@@ -118,7 +118,7 @@ pub enum LayoutForm {
 
 /// How an image is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageOptions {
+pub struct ImageOutput {
     /// `compression=`.
     pub compression: Compression,
     /// `compression-level=`.
@@ -126,7 +126,7 @@ pub struct ImageOptions {
     /// `force-compression=`.
     pub force: bool,
     /// `oci-mediatypes=`.
-    pub media_types: MediaTypes,
+    pub media_types: MediaFamily,
     /// `name=`: tags for this output alone.
     pub names: Vec<ImageRef>,
     /// `dangling-name-prefix=`: a repository in which the image goes by its digest.
@@ -145,13 +145,13 @@ pub struct ImageOptions {
     pub annotations: Vec<Annotation>,
 }
 
-impl Default for ImageOptions {
+impl Default for ImageOutput {
     fn default() -> Self {
         Self {
             compression: Compression::Gzip,
             level: None,
             force: false,
-            media_types: MediaTypes::Oci,
+            media_types: MediaFamily::Oci,
             names: Vec::new(),
             dangling: None,
             push_as: PushAs::Tags,
@@ -225,7 +225,7 @@ pub enum FileTimes {
 
 /// A family of media types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MediaTypes {
+pub enum MediaFamily {
     /// OCI.
     #[default]
     Oci,

@@ -27,7 +27,7 @@ use crate::origins;
 use crate::packing::{packing, report, report_packing};
 use crate::repair::{self, Undelivered};
 use crate::request::{
-    BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaTypes,
+    BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaFamily,
     MountContents, OnFailure,
 };
 use crate::shared_cache::fetch;
@@ -38,7 +38,7 @@ const INLINE: &str = "BUILDKIT_INLINE_CACHE";
 
 /// What a build has to share.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sharing<'a> {
+pub(crate) struct Shareable<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) tiered: &'a TieredCache<'a>,
     /// The key of each step, in the graph's order; none if nothing was solved.
@@ -48,7 +48,7 @@ pub(crate) struct Sharing<'a> {
     pub(crate) stop: &'a Stop,
 }
 
-impl Sharing<'_> {
+impl Shareable<'_> {
     /// Returns the records of steps that there are, with the keys of their recipes.
     fn records(&self, stores: &Stores, steps: &[StepId]) -> Vec<(ActionKey, ActionRecord)> {
         let is_step = |id: &&StepId| !matches!(self.plan.graph.step(**id).op, Op::From(_));
@@ -148,7 +148,7 @@ pub(crate) fn export_caches(
     stores: &Stores,
     client: &Client,
     request: &BuildRequest,
-    sharing: &Sharing<'_>,
+    sharing: &Shareable<'_>,
     reporter: &Reporter<'_>,
 ) -> Result<Option<Descriptor>, Error> {
     let mut exported = None;
@@ -187,7 +187,7 @@ fn export_cache(
     stores: &Stores,
     client: &Client,
     target: &CacheTarget,
-    sharing: &Sharing<'_>,
+    sharing: &Shareable<'_>,
     vertex: &Vertex<'_>,
     reporter: &Reporter<'_>,
 ) -> Result<Descriptor, Error> {
@@ -215,7 +215,7 @@ fn cache_image(
     stores: &Stores,
     client: &Client,
     target: &CacheTarget,
-    sharing: &Sharing<'_>,
+    sharing: &Shareable<'_>,
     vertex: &Vertex<'_>,
     reporter: &Reporter<'_>,
 ) -> Result<NamedImage, Error> {
@@ -239,8 +239,8 @@ fn cache_image(
     blobs.retain(|blob| seen.insert(blob.descriptor.digest));
     let form = match (target.manifest, target.media_types) {
         (CacheManifest::Image, _) => CacheForm::Manifest,
-        (CacheManifest::Index, MediaTypes::Oci) => CacheForm::Index(Family::Oci),
-        (CacheManifest::Index, MediaTypes::Docker) => CacheForm::Index(Family::Docker),
+        (CacheManifest::Index, MediaFamily::Oci) => CacheForm::Index(Family::Oci),
+        (CacheManifest::Index, MediaFamily::Docker) => CacheForm::Index(Family::Docker),
     };
     Ok(exporter::cache_image(&writer.finish(), blobs, form))
 }

@@ -26,7 +26,7 @@ const LARGEST_DOCUMENT: u64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Imported {
     pub(super) cache: SharedCache,
-    pub(super) origin: Origin,
+    pub(super) origin: CacheOrigin,
     /// The layers of the image that the cache was in, if it was in one.
     pub(super) image: Vec<Descriptor>,
     /// Which record has a key.
@@ -37,7 +37,7 @@ pub(super) struct Imported {
 
 /// Where a cache is, blobs included.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum CacheOrigin {
     /// A repository.
     Repository(ImageRef),
     /// A layout on disk.
@@ -99,7 +99,7 @@ pub(super) fn import(
     })
 }
 
-fn find(client: &Client, source: &CacheSource) -> Result<(Origin, Vec<u8>), ImportError> {
+fn find(client: &Client, source: &CacheSource) -> Result<(CacheOrigin, Vec<u8>), ImportError> {
     match source {
         CacheSource::Registry { name, .. } => {
             let resolved = client.resolve(name)?;
@@ -107,7 +107,7 @@ fn find(client: &Client, source: &CacheSource) -> Result<(Origin, Vec<u8>), Impo
                 Some(bytes) => bytes,
                 None => client.fetch_manifest(name, &resolved.descriptor)?,
             };
-            Ok((Origin::Repository(name.clone()), bytes))
+            Ok((CacheOrigin::Repository(name.clone()), bytes))
         }
         CacheSource::Local { directory, entry } => {
             let wanted = match entry {
@@ -127,14 +127,14 @@ fn find(client: &Client, source: &CacheSource) -> Result<(Origin, Vec<u8>), Impo
                 (found, _) => found?.digest,
             };
             let bytes = read_from_layout(&directory, digest, LARGEST_DOCUMENT)?;
-            Ok((Origin::Layout(directory), bytes))
+            Ok((CacheOrigin::Layout(directory), bytes))
         }
     }
 }
 
 struct Importer<'a> {
     client: &'a Client,
-    origin: &'a Origin,
+    origin: &'a CacheOrigin,
     platforms: &'a [Platform],
 }
 
@@ -214,15 +214,15 @@ impl Importer<'_> {
 
     fn fetch_manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImportError> {
         match self.origin {
-            Origin::Repository(name) => Ok(self.client.fetch_manifest(name, descriptor)?),
-            Origin::Layout(directory) => document(directory, descriptor),
+            CacheOrigin::Repository(name) => Ok(self.client.fetch_manifest(name, descriptor)?),
+            CacheOrigin::Layout(directory) => document(directory, descriptor),
         }
     }
 
     fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImportError> {
         let name = match self.origin {
-            Origin::Repository(name) => name,
-            Origin::Layout(directory) => return document(directory, descriptor),
+            CacheOrigin::Repository(name) => name,
+            CacheOrigin::Layout(directory) => return document(directory, descriptor),
         };
         let (digest, size_bytes) = (descriptor.digest, descriptor.size_bytes);
         if size_bytes > LARGEST_DOCUMENT {

@@ -28,8 +28,8 @@ use kiln_threads::Stop;
 use kiln_tree::{Blake3, LayerId};
 use serde_json::json;
 
-use super::export::Sharing;
-use super::import::Origin;
+use super::export::Shareable;
+use super::import::CacheOrigin;
 use super::tiered::TieredCache;
 use crate::Error;
 use crate::base_layers;
@@ -78,7 +78,7 @@ pub(crate) fn blobs_of_mount(place: &Path) -> Vec<Sha256> {
     blobs.map(|blob| blob.descriptor.digest).collect()
 }
 
-impl Sharing<'_> {
+impl Shareable<'_> {
     /// Packs what the cache mounts of the build's steps hold. What is not here and came with a cache
     /// elsewhere stays where it is.
     pub(super) fn mounts(
@@ -196,10 +196,10 @@ fn pack(
 
 /// Returns what came with a cache elsewhere as something to go on from there; none if that cannot
 /// be written down.
-fn keep(stores: &Stores, mount: &SharedMount, origin: &Origin) -> Option<PackedMount> {
+fn keep(stores: &Stores, mount: &SharedMount, origin: &CacheOrigin) -> Option<PackedMount> {
     let place = match origin {
-        Origin::Repository(name) => name.repository(),
-        Origin::Layout(directory) => layout_place(directory).ok()?,
+        CacheOrigin::Repository(name) => name.repository(),
+        CacheOrigin::Layout(directory) => layout_place(directory).ok()?,
     };
     let digest = mount.blob.digest;
     remember_place(&stores.store, &stores.blobs, digest, &place).ok()?;
@@ -248,7 +248,7 @@ fn unpack_mount(
     stores: &Stores,
     client: &Client,
     mount: &SharedMount,
-    origin: &Origin,
+    origin: &CacheOrigin,
     directory: &Path,
 ) -> Result<(), Error> {
     let SharedMount { blob, diff_id, .. } = mount;
@@ -265,12 +265,12 @@ fn unpack_mount(
                 .open(blob.digest)
                 .map_err(|error| Error::environment("cannot read a blob", &error))?,
         ),
-        Origin::Repository(name) => Box::new(
+        CacheOrigin::Repository(name) => Box::new(
             client
                 .open_blob(name, blob)
                 .map_err(|error| Error::registry(Some(name), &error))?,
         ),
-        Origin::Layout(place) => Box::new(
+        CacheOrigin::Layout(place) => Box::new(
             open_in_layout(place, blob.digest)
                 .map_err(Error::at("cannot read a blob of", place))?,
         ),

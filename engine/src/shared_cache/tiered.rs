@@ -15,7 +15,7 @@ use kiln_solver::{Reporter, VertexEnd};
 use kiln_threads::Task;
 use kiln_tree::{Blake3, LayerId};
 
-use super::import::{Imported, Origin, import};
+use super::import::{CacheOrigin, Imported, import};
 use crate::error::chain;
 use crate::request::CacheSource;
 use crate::shared_cache::fetch;
@@ -71,7 +71,7 @@ impl<'a> TieredCache<'a> {
     }
 
     /// Returns what caches elsewhere hold of a cache mount, and where they are.
-    pub(super) fn mounts(&self, key: Blake3) -> impl Iterator<Item = (&SharedMount, &Origin)> {
+    pub(super) fn mounts(&self, key: Blake3) -> impl Iterator<Item = (&SharedMount, &CacheOrigin)> {
         self.imported().iter().filter_map(move |imported| {
             let mut mounts = imported.cache.mounts().iter();
             let mount = mounts.find(|mount| mount.key == key)?;
@@ -110,8 +110,8 @@ impl<'a> TieredCache<'a> {
     fn describe(&self, imported: &Imported, record: &ActionRecord) -> Option<()> {
         let stores = self.stores;
         let place = match &imported.origin {
-            Origin::Repository(name) => name.repository(),
-            Origin::Layout(directory) => layout_place(directory).ok()?,
+            CacheOrigin::Repository(name) => name.repository(),
+            CacheOrigin::Layout(directory) => layout_place(directory).ok()?,
         };
         let mut described = self
             .described

@@ -22,7 +22,7 @@ pub struct Damage {
     /// What is wrong with it.
     pub what: String,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: RepairOutcome,
 }
 
 /// What can be damaged.
@@ -51,7 +51,7 @@ impl fmt::Display for DamagedThing {
 
 /// What became of something damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RepairOutcome {
     /// It is as it was found.
     Left,
     /// It is whole again.

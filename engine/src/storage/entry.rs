@@ -27,7 +27,7 @@ pub struct CacheEntry {
     /// Bytes on disk that came with it.
     pub size_bytes: u64,
     /// Whether an image or a container holds these bytes too.
-    pub sharing: Sharing,
+    pub sharing: EntrySharing,
     /// Whether somebody uses it now.
     pub usability: Usability,
 }
@@ -75,7 +75,7 @@ impl fmt::Display for EntryKind {
 
 /// Whether an image or a container holds an entry's bytes too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
+pub enum EntrySharing {
     /// The cache alone does.
     Private,
     /// They stay when the entry goes.

@@ -10,8 +10,8 @@ use kiln_oci::{DiffId, ImageRef, Sha256, Timestamp};
 use kiln_tree::LayerId;
 use rayon::prelude::*;
 
-use crate::storage::entry::{CacheEntry, EntryKind, Sharing, Usability};
-use crate::storage::reach::Reach;
+use crate::storage::entry::{CacheEntry, EntryKind, EntrySharing, Usability};
+use crate::storage::reach::ManifestReach;
 use crate::stores::Stores;
 
 /// What comes over a network is worth the time that it takes at this many bytes a second.
@@ -21,7 +21,7 @@ const NETWORK_BYTES_PER_SECOND: f64 = 1e7;
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     pub(crate) ledger: Ledger,
-    pub(crate) entries: Vec<Held>,
+    pub(crate) entries: Vec<HeldEntry>,
     pub(crate) layers: BTreeMap<LayerId, Thing>,
     /// What is written down of layers that other machines made.
     pub(crate) described: BTreeMap<LayerId, Thing>,
@@ -37,15 +37,15 @@ pub(crate) struct Inventory {
 
 /// An entry and what it holds.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldEntry {
     pub(crate) entry: CacheEntry,
     pub(crate) candidate: Candidate,
-    pub(crate) content: Content,
+    pub(crate) content: EntryContent,
 }
 
 /// What an entry is on disk besides layers and blobs.
 #[derive(Clone, Debug)]
-pub(crate) enum Content {
+pub(crate) enum EntryContent {
     /// Records of one result, under all its keys.
     Records {
         /// The keys.
@@ -92,7 +92,11 @@ impl Sizes {
 }
 
 /// Returns what is here of what manifests lead to.
-pub(crate) fn things_of(stores: &Stores, inventory: &Inventory, reach: &Reach) -> Vec<Thing> {
+pub(crate) fn things_of(
+    stores: &Stores,
+    inventory: &Inventory,
+    reach: &ManifestReach,
+) -> Vec<Thing> {
     let mut things: Vec<Thing> = reach
         .blobs
         .iter()
@@ -136,7 +140,7 @@ impl Inventory {
     }
 
     /// Adds an entry and lets it hold its things.
-    pub(crate) fn push(&mut self, held: Held) {
+    pub(crate) fn push(&mut self, held: HeldEntry) {
         for thing in &held.candidate.things {
             self.ledger.hold(*thing);
         }
@@ -146,7 +150,7 @@ impl Inventory {
     /// Completes the entries with what is known when all are there.
     pub(crate) fn settle(&mut self) {
         for held in &mut self.entries {
-            let Held {
+            let HeldEntry {
                 entry,
                 candidate,
                 content,
@@ -157,7 +161,7 @@ impl Inventory {
                 .map(|thing| self.ledger.bytes(*thing))
                 .sum();
             entry.last_used = candidate.last_used;
-            if !matches!(content, Content::Records { .. }) {
+            if !matches!(content, EntryContent::Records { .. }) {
                 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
                 let seconds = entry.size_bytes as f64 / NETWORK_BYTES_PER_SECOND;
                 candidate.cost = Duration::from_secs_f64(seconds);
@@ -168,7 +172,7 @@ impl Inventory {
                 .iter()
                 .any(|thing| self.ledger.is_rooted(*thing))
             {
-                entry.sharing = Sharing::Shared;
+                entry.sharing = EntrySharing::Shared;
             }
             if entry.usability == Usability::InUse {
                 candidate.leaving = Leaving::MayNot;
@@ -187,7 +191,7 @@ pub(crate) fn entry(id: String, kind: EntryKind, description: String) -> CacheEn
         last_used: Timestamp::EPOCH,
         cost: Duration::ZERO,
         size_bytes: 0,
-        sharing: Sharing::Private,
+        sharing: EntrySharing::Private,
         usability: Usability::Idle,
     }
 }

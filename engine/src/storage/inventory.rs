@@ -9,7 +9,7 @@ use kiln_oci::Sha256;
 use kiln_tree::Tree;
 
 use super::holdings::{Inventory, Sizes};
-use super::reach::Reach;
+use super::reach::ManifestReach;
 use crate::Error;
 use crate::containers::{self, container_error};
 use crate::storage::{holdings, results, roots, sources};
@@ -71,7 +71,7 @@ fn list_things(stores: &Stores, inventory: &mut Inventory, sizes: &mut Sizes) ->
 
 /// Marks what images and containers hold.
 fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
-    let mut reach = Reach::default();
+    let mut reach = ManifestReach::default();
     for manifest in roots::rooted_manifests(stores)? {
         reach.add(&stores.blobs, manifest);
     }

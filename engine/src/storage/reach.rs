@@ -8,14 +8,14 @@ use serde_json::Value;
 
 /// Everything that an image, or an index of images, is made of; here or not.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reach {
+pub(crate) struct ManifestReach {
     /// Manifests, configs and layers as registries name them.
     pub(crate) blobs: HashSet<Sha256>,
     /// Layers as images name them, here or described.
     pub(crate) diff_ids: HashSet<DiffId>,
 }
 
-impl Reach {
+impl ManifestReach {
     /// Adds what can be reached from a manifest or index. What is not here or not JSON leads
     /// nowhere. Kinds are told by members, not by media types: what somebody attached to an image
     /// stays with it, whatever it is.

@@ -10,7 +10,7 @@ use std::io;
 use kiln_cache::{Trash, Unsettled};
 use rayon::prelude::*;
 
-use super::damage::{Damage, DamagedThing, Outcome};
+use super::damage::{Damage, DamagedThing, RepairOutcome};
 use crate::Error;
 use crate::storage::damage;
 use crate::stores::Stores;
@@ -61,20 +61,20 @@ fn judge(stores: &Stores, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>>
     let judged = damaged.into_iter().map(|(thing, what)| {
         let outcome = match &thing {
             DamagedThing::Layer(id) if damage::is_repaired(stores, *id, whiteouts, &trash) => {
-                Outcome::Repaired
+                RepairOutcome::Repaired
             }
             DamagedThing::Layer(id) => {
                 stores
                     .layers
                     .discard(*id, &trash)
                     .map_err(io::Error::other)?;
-                Outcome::Discarded
+                RepairOutcome::Discarded
             }
             DamagedThing::Blob(digest) => {
                 stores.blobs.discard_damaged(*digest);
-                Outcome::Discarded
+                RepairOutcome::Discarded
             }
-            DamagedThing::Record(_) | DamagedThing::Name(_) => Outcome::Left,
+            DamagedThing::Record(_) | DamagedThing::Name(_) => RepairOutcome::Left,
         };
         Ok(Damage {
             thing,

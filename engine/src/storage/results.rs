@@ -7,7 +7,7 @@ use kiln_oci::{Sha256, Timestamp};
 use kiln_tree::{Blake3, Encoder, LayerId};
 
 use super::entry::{CacheEntry, EntryKind, describe};
-use super::holdings::{Content, Held, Inventory, entry, short};
+use super::holdings::{EntryContent, HeldEntry, Inventory, entry, short};
 use crate::stores::Stores;
 
 /// Returns when results were used last by builds that did not need to look at them: the last
@@ -69,7 +69,7 @@ impl Inventory {
         stack: &Stack,
         records: &[StoredRecord],
         index_of: &HashMap<Stack, usize>,
-    ) -> Held {
+    ) -> HeldEntry {
         let below = (1..stack.layers.len()).rev().find_map(|count| {
             let below = stack.bottom(count);
             Some((*index_of.get(&below)?, count, below))
@@ -88,7 +88,7 @@ impl Inventory {
         let took = records.iter().filter_map(|stored| stored.record.as_ref());
         let took = took.map(|record| record.took).max().unwrap_or_default();
         let built = whole.and_then(|record| record.state.layers.last());
-        Held {
+        HeldEntry {
             entry: CacheEntry {
                 created: built.map(|BuiltLayer { created, .. }| *created),
                 parents: below.iter().map(|(_, _, below)| below.id()).collect(),
@@ -113,7 +113,7 @@ impl Inventory {
                 below: below.map(|(index, _, _)| index),
                 leaving: Leaving::May,
             },
-            content: Content::Records {
+            content: EntryContent::Records {
                 keys: records.iter().map(|stored| stored.key).collect(),
                 base: stack.base,
             },

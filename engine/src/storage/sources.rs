@@ -10,8 +10,8 @@ use kiln_cache::{Candidate, Named};
 use kiln_oci::{ImageRef, Sha256, Timestamp};
 
 use super::entry::{CacheEntry, EntryKind, Usability};
-use super::holdings::{Content, Held, Inventory, Sizes, candidate, entry, short};
-use super::reach::Reach;
+use super::holdings::{EntryContent, HeldEntry, Inventory, Sizes, candidate, entry, short};
+use super::reach::ManifestReach;
 use crate::Error;
 use crate::images::names_error;
 use crate::shared_cache::mounts::blobs_of_mount;
@@ -25,7 +25,7 @@ pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<()
         bases.entry(manifest).or_default().0.push(name);
     }
     for held in &inventory.entries {
-        if let Content::Records {
+        if let EntryContent::Records {
             base: Some(base), ..
         } = &held.content
         {
@@ -38,7 +38,7 @@ pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<()
         if rooted.contains(&manifest) || !inventory.blobs.contains_key(&manifest) {
             continue;
         }
-        let mut reach = Reach::default();
+        let mut reach = ManifestReach::default();
         reach.add(&stores.blobs, manifest);
         let things = holdings::things_of(stores, inventory, &reach);
         // The platform stands at the end of a pin's tag.
@@ -50,7 +50,7 @@ pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<()
             },
         );
         let fetched = modified(&stores.blobs.path(manifest)).unwrap_or_default();
-        inventory.push(Held {
+        inventory.push(HeldEntry {
             entry: CacheEntry {
                 created: Some(fetched),
                 ..entry(
@@ -63,7 +63,7 @@ pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<()
                 last_used: last_used.max(fetched),
                 ..candidate(things)
             },
-            content: Content::Base {
+            content: EntryContent::Base {
                 pins,
                 spoken_of: reach.blobs,
             },
@@ -85,7 +85,7 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
             Some(digest) => format!("downloaded {digest}"),
             None => "download".to_owned(),
         };
-        inventory.push(Held {
+        inventory.push(HeldEntry {
             entry: CacheEntry {
                 created: Some(used),
                 ..entry(short(&name), EntryKind::Regular, described)
@@ -94,7 +94,7 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
                 last_used: used,
                 ..candidate(blob.into_iter().collect())
             },
-            content: Content::Download(path),
+            content: EntryContent::Download(path),
         });
     }
     let kinds = [
@@ -130,14 +130,14 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
             }
             let mut candidate = candidate(things);
             candidate.last_used = last_used.unwrap_or_default();
-            inventory.push(Held {
+            inventory.push(HeldEntry {
                 entry: CacheEntry {
                     created: made(&path),
                     usability,
                     ..entry(short(&name), kind, words.to_owned())
                 },
                 candidate,
-                content: Content::Tree(path.clone()),
+                content: EntryContent::Tree(path.clone()),
             });
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kiln_cache::{Limits, Trash};
 use kiln_oci::Timestamp;
 
-use super::prune::{Extent, PruneRequest, Pruned, Turn};
+use super::prune::{PruneExtent, PruneRequest, PruneTurn, Pruned};
 use crate::Error;
 use crate::storage::disk::{self, Disk};
 use crate::stores::Stores;
@@ -120,12 +120,12 @@ pub fn is_collection_due(stores: &Stores, settings: &CacheSettings) -> bool {
 /// As [`prune_cache`](crate::verbs::prune_cache).
 pub fn collect(stores: &Stores, settings: &CacheSettings) -> Result<Option<Pruned>, Error> {
     let request = PruneRequest {
-        extent: Extent::Everything,
+        extent: PruneExtent::Everything,
         select: &|_| true,
         limits: Some(cache_limits(stores, settings)?),
         command: "automatic collection",
     };
-    let pruned = prune::prune_cache(stores, &request, &Turn::Skip)?;
+    let pruned = prune::prune_cache(stores, &request, &PruneTurn::Skip)?;
     if pruned.is_some() {
         let stamp = stores.store.path("collected");
         prune::empty_trash(stores);

@@ -9,8 +9,8 @@ use kiln_cache::{ActionKey, Demand, EvictionReason, Leaving, Limits, Tombstones,
 use kiln_oci::{Sha256, Timestamp};
 
 use crate::Error;
-use crate::storage::entry::{CacheEntry, Sharing};
-use crate::storage::holdings::{Content, Inventory, Sizes};
+use crate::storage::entry::{CacheEntry, EntrySharing};
+use crate::storage::holdings::{EntryContent, Inventory, Sizes};
 use crate::storage::{disk, inventory};
 use crate::stores::Stores;
 
@@ -22,7 +22,7 @@ use crate::stores::Stores;
 )]
 pub struct PruneRequest<'a> {
     /// Which entries may go at all.
-    pub extent: Extent,
+    pub extent: PruneExtent,
     /// Of those, the ones that pass.
     pub select: &'a (dyn Fn(&CacheEntry) -> bool + Sync),
     /// How much may stay; nothing if no limit is given.
@@ -33,7 +33,7 @@ pub struct PruneRequest<'a> {
 
 /// Which entries may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum PruneExtent {
     /// None: only what is left of images and entries that went.
     Leftovers,
     /// Those whose bytes no image or container holds too.
@@ -47,7 +47,7 @@ pub enum Extent {
     missing_debug_implementations,
     reason = "a function has nothing to show"
 )]
-pub enum Turn<'a> {
+pub enum PruneTurn<'a> {
     /// They go first; the function is called when there are any.
     Wait(&'a dyn Fn()),
     /// Nothing happens.
@@ -72,7 +72,7 @@ pub struct Pruned {
 pub fn prune_cache(
     stores: &Stores,
     request: &PruneRequest<'_>,
-    turn: &Turn<'_>,
+    turn: &PruneTurn<'_>,
 ) -> Result<Option<Pruned>, Error> {
     // What takes longest happens before others are shut out: layers never change.
     let mut sizes = Sizes::default();
@@ -83,8 +83,8 @@ pub fn prune_cache(
         Ok(())
     };
     let locked = match turn {
-        Turn::Wait(waiting) => stores.store.exclusively_at_last(waiting, act).map(Some),
-        Turn::Skip => stores.store.exclusively(act),
+        PruneTurn::Wait(waiting) => stores.store.exclusively_at_last(waiting, act).map(Some),
+        PruneTurn::Skip => stores.store.exclusively(act),
     };
     let locked =
         locked.map_err(|error| Error::environment("cannot lock the state directory", &error))?;
@@ -108,8 +108,8 @@ fn prune_alone(
     let mut inventory = inventory::inventory(stores, sizes)?;
     for held in &mut inventory.entries {
         let passes = match (request.extent, held.entry.sharing) {
-            (Extent::Leftovers, _) | (Extent::Private, Sharing::Shared) => false,
-            (Extent::Private, Sharing::Private) | (Extent::Everything, _) => {
+            (PruneExtent::Leftovers, _) | (PruneExtent::Private, EntrySharing::Shared) => false,
+            (PruneExtent::Private, EntrySharing::Private) | (PruneExtent::Everything, _) => {
                 (request.select)(&held.entry)
             }
         };
@@ -153,7 +153,7 @@ fn sweep(
     let failed = |error: io::Error| Error::environment("cannot remove from the cache", &error);
     let mut buried: Vec<(ActionKey, EvictionReason)> = Vec::new();
     for (index, reason) in gone {
-        if let Content::Records { keys, .. } = &inventory.entries[*index].content {
+        if let EntryContent::Records { keys, .. } = &inventory.entries[*index].content {
             buried.extend(keys.iter().map(|key| (*key, reason.clone())));
         }
     }
@@ -166,8 +166,8 @@ fn sweep(
     let trash = Trash::new(&stores.store);
     for (index, _) in gone {
         match &inventory.entries[*index].content {
-            Content::Records { .. } => {}
-            Content::Base { pins, .. } => {
+            EntryContent::Records { .. } => {}
+            EntryContent::Base { pins, .. } => {
                 for pin in pins {
                     stores
                         .pins
@@ -175,7 +175,7 @@ fn sweep(
                         .map_err(|error| crate::images::names_error(&error))?;
                 }
             }
-            Content::Download(path) | Content::Tree(path) => {
+            EntryContent::Download(path) | EntryContent::Tree(path) => {
                 trash.discard(path).map_err(failed)?;
             }
         }
@@ -225,7 +225,7 @@ fn sweep_hints(
     let gone: HashSet<usize> = gone.iter().map(|(index, _)| *index).collect();
     let mut spoken_of: HashSet<Sha256> = inventory.spoken_of.clone();
     for (index, held) in inventory.entries.iter().enumerate() {
-        if let Content::Base {
+        if let EntryContent::Base {
             spoken_of: base, ..
         } = &held.content
             && !gone.contains(&index)
@@ -261,7 +261,7 @@ impl PruneRequest<'static> {
     #[must_use]
     pub fn leftovers(command: &'static str) -> Self {
         Self {
-            extent: Extent::Leftovers,
+            extent: PruneExtent::Leftovers,
             select: &|_| false,
             limits: None,
             command,

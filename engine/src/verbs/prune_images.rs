@@ -6,7 +6,7 @@ use kiln_containers::ContainerError;
 use kiln_oci::ImageId;
 
 use super::images::ImageSummary;
-use super::remove::Removal;
+use super::remove::ImageRemoval;
 use super::{images, remove};
 use crate::Error;
 use crate::containers::{self, container_error};
@@ -30,7 +30,7 @@ pub fn prune_images(
     stores: &Stores,
     unneeded: Unneeded,
     select: &dyn Fn(&ImageSummary) -> bool,
-) -> Result<Vec<Removal>, Error> {
+) -> Result<Vec<ImageRemoval>, Error> {
     let used = images_of_containers(stores)?;
     let mut removals = Vec::new();
     let images = images(stores)?;

@@ -8,7 +8,7 @@ use crate::images::names_error;
 use crate::local_image;
 use crate::output::{Listeners, push};
 use crate::stores::Stores;
-use crate::{Error, ImageOptions, PushAs};
+use crate::{Error, ImageOutput, PushAs};
 
 /// Pushes a local image under its name, or of an index the image for `platform`, and returns
 /// digest and length of what the tag means now. Tells `packing` of layers that have to be packed
@@ -37,7 +37,7 @@ pub fn push(
             ))
         })?;
     let image = local_image::read(stores, manifest)?.narrowed(&name.familiar(), platform)?;
-    let options = ImageOptions::default();
+    let options = ImageOutput::default();
     let listeners = Listeners {
         transfers: observer,
         packing,

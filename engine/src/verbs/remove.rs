@@ -11,7 +11,7 @@ use crate::stores::Stores;
 
 /// What removing an image did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Removal {
+pub enum ImageRemoval {
     /// A name went.
     Untagged(ImageRef),
     /// The image has no name any more.
@@ -56,7 +56,7 @@ fn conflict(names: &[ImageRef], users: &[User], force: bool) -> Option<(&'static
 ///
 /// # Errors
 /// When there is no such image, it is in use, or an id has several names and `force` is false.
-pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Removal>, Error> {
+pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<ImageRemoval>, Error> {
     let (name, image) = match images::find(stores, text) {
         Ok(found) => found,
         Err(error) => return remove_damaged(stores, text).ok_or(error),
@@ -98,7 +98,7 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Remo
             .remove(name)
             .map_err(|error| images::names_error(&error))?
         {
-            removals.push(Removal::Untagged(name.clone()));
+            removals.push(ImageRemoval::Untagged(name.clone()));
         }
     }
     let is_running = users.iter().any(|user| user.status == Status::Running);
@@ -107,7 +107,7 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Remo
             .ids
             .remove(image.id())
             .map_err(|error| Error::environment("cannot remove an image", &error))?;
-        removals.push(Removal::Deleted(image.id()));
+        removals.push(ImageRemoval::Deleted(image.id()));
     }
     Ok(removals)
 }
@@ -136,9 +136,9 @@ fn users_of(stores: &Stores, image: ImageId) -> Result<Vec<User>, Error> {
 }
 
 /// Removes the name of an image of which nothing else can be told; none if there is no such name.
-fn remove_damaged(stores: &Stores, text: &str) -> Option<Vec<Removal>> {
+fn remove_damaged(stores: &Stores, text: &str) -> Option<Vec<ImageRemoval>> {
     let name = text.parse::<ImageRef>().ok()?.with_default_tag();
     let is_name = name.digest().is_none();
     let is_removed = is_name && stores.tags.remove(&name).unwrap_or_default();
-    is_removed.then(|| vec![Removal::Untagged(name)])
+    is_removed.then(|| vec![ImageRemoval::Untagged(name)])
 }

@@ -9,7 +9,7 @@ use crate::io::Io;
 use crate::output::{destination, pack};
 use crate::repair;
 use crate::stores::Stores;
-use crate::{Destination, Error, ImageOptions, LocalImage};
+use crate::{Destination, Error, ImageOutput, LocalImage};
 
 /// Writes images, or of indexes the images for `platform`, into one archive for `docker load`;
 /// it is an OCI layout too. `amiss` is told what was damaged and is mended.
@@ -48,7 +48,7 @@ pub fn save(
                 stores,
                 client,
                 image,
-                &ImageOptions::default(),
+                &ImageOutput::default(),
                 names.clone(),
                 &|_| (),
             )

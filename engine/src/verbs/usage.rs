@@ -12,7 +12,7 @@ use crate::containers::{self, container_error};
 use crate::storage::entry::{CacheEntry, CacheUsage, Usability};
 use crate::storage::holdings::{self, Inventory, Sizes};
 use crate::storage::inventory;
-use crate::storage::reach::Reach;
+use crate::storage::reach::ManifestReach;
 use crate::stores::Stores;
 
 /// What images, containers and the cache take.
@@ -80,7 +80,7 @@ pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
             known.names.extend(row.name);
             continue;
         }
-        let mut reach = Reach::default();
+        let mut reach = ManifestReach::default();
         reach.add(&stores.blobs, row.manifest);
         let things = holdings::things_of(stores, &inventory, &reach);
         let id = row.id.to_string();

@@ -14,7 +14,7 @@ use crate::Error;
 use crate::containers;
 use crate::images;
 use crate::local_image;
-use crate::storage::damage::{self, Damage, DamagedThing, Outcome};
+use crate::storage::damage::{self, Damage, DamagedThing, RepairOutcome};
 use crate::storage::roots;
 use crate::stores::Stores;
 
@@ -57,7 +57,7 @@ impl Verification {
     /// Says whether everything is whole, now.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let is_left = |damage: &Damage| damage.outcome == Outcome::Left;
+        let is_left = |damage: &Damage| damage.outcome == RepairOutcome::Left;
         self.lost.is_empty() && !self.damage.iter().any(is_left)
     }
 }
@@ -119,7 +119,7 @@ pub fn verify(
         .map(|(thing, what)| Damage {
             thing,
             what,
-            outcome: Outcome::Left,
+            outcome: RepairOutcome::Left,
         })
         .collect();
     if repair == Repair::Attempt && !damage.is_empty() {
@@ -155,7 +155,7 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
             DamagedThing::Layer(_) | DamagedThing::Record(_) => continue,
         };
         trash.discard(&path).map_err(failed)?;
-        one.outcome = Outcome::Discarded;
+        one.outcome = RepairOutcome::Discarded;
     }
     let mut gone = HashSet::new();
     let mut evicted = BTreeSet::new();
@@ -164,14 +164,14 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
             DamagedThing::Blob(_) | DamagedThing::Name(_) => {}
             DamagedThing::Record(key) => {
                 evicted.insert(key);
-                one.outcome = Outcome::Discarded;
+                one.outcome = RepairOutcome::Discarded;
             }
             DamagedThing::Layer(id) => {
                 one.outcome = match damage::is_repaired(stores, id, whiteouts, &trash) {
-                    true => Outcome::Repaired,
+                    true => RepairOutcome::Repaired,
                     false => {
                         gone.insert(id);
-                        Outcome::Discarded
+                        RepairOutcome::Discarded
                     }
                 };
             }
@@ -207,7 +207,7 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
 fn lost(stores: &Stores, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
     let bad: HashSet<DamagedThing> = damage
         .iter()
-        .filter(|damage| damage.outcome == Outcome::Left)
+        .filter(|damage| damage.outcome == RepairOutcome::Left)
         .map(|damage| damage.thing.clone())
         .collect();
     let has_blob = |digest: Sha256| {

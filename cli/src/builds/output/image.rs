@@ -1,7 +1,7 @@
 //! The attributes that all images have in common.
 
 use kiln_engine::{
-    BaseLayers, DanglingName, DanglingWhen, FileTimes, ImageOptions, MediaTypes, PushAs, Transport,
+    BaseLayers, DanglingName, DanglingWhen, FileTimes, ImageOutput, MediaFamily, PushAs, Transport,
 };
 use kiln_oci::{Compression, ImageRef};
 
@@ -10,15 +10,15 @@ use super::attributes::Attributes;
 use super::tag::parse_tag;
 
 /// Takes the attributes that all images have in common.
-pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOptions, String> {
+pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOutput, String> {
     let compression_name = attributes.take("compression");
     let compression = compression::parse(compression_name.as_deref())?;
     let level = compression::parse_level(attributes.take("compression-level"), compression)?;
     let media_types = match attributes.boolean("oci-mediatypes")? {
-        Some(false) => MediaTypes::Docker,
-        _ => MediaTypes::Oci,
+        Some(false) => MediaFamily::Docker,
+        _ => MediaFamily::Oci,
     };
-    if media_types == MediaTypes::Docker && compression == Compression::Zstd {
+    if media_types == MediaFamily::Docker && compression == Compression::Zstd {
         return Err(
             "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\""
                 .to_owned(),
@@ -39,7 +39,7 @@ pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOptions, Strin
     // Layers that registries do not hold stay what they are.
     attributes.boolean("prefer-nondist-layers")?;
     attributes.ignore_attestations();
-    Ok(ImageOptions {
+    Ok(ImageOutput {
         compression,
         level,
         force: flag(attributes, "force-compression")?,

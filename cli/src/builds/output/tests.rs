@@ -11,7 +11,7 @@ fn output(text: &str) -> Result<Output, String> {
     parse(text, StandardOutput::Other).map(|mut outputs| outputs.remove(0))
 }
 
-fn image(text: &str) -> ImageOptions {
+fn image(text: &str) -> ImageOutput {
     output(text).unwrap().image().unwrap().clone()
 }
 
@@ -45,7 +45,7 @@ fn long_forms_have_types_and_attributes() {
         Ok(Output::Oci {
             to: Destination::Path("a.tar".into()),
             form: LayoutForm::Archive,
-            image: ImageOptions::default(),
+            image: ImageOutput::default(),
         })
     );
     assert_eq!(
@@ -53,9 +53,9 @@ fn long_forms_have_types_and_attributes() {
         Ok(Output::Docker {
             to: Destination::Path("dir".into()),
             form: LayoutForm::Directory,
-            image: ImageOptions {
+            image: ImageOutput {
                 compression: Compression::None,
-                ..ImageOptions::default()
+                ..ImageOutput::default()
             },
         })
     );
@@ -67,18 +67,18 @@ fn long_forms_have_types_and_attributes() {
     let names: Vec<String> = image.names.iter().map(ImageRef::familiar).collect();
     assert_eq!(names, ["a:latest", "b:1"]);
     assert_eq!(image.level, Some(19));
-    let store = Output::Store(ImageOptions::default());
+    let store = Output::Store(ImageOutput::default());
     assert_eq!(output("type=docker"), Ok(store.clone()));
     assert_eq!(output("type=image"), Ok(store.clone()));
     assert_eq!(output("type=image,store=false"), Ok(Output::CacheOnly));
     assert_eq!(
         parse("type=registry,store=true", StandardOutput::Other),
-        Ok(vec![Output::Push(ImageOptions::default()), store])
+        Ok(vec![Output::Push(ImageOutput::default()), store])
     );
     assert_eq!(output("type=cacheonly"), Ok(Output::CacheOnly));
     assert_eq!(
         output("type=registry"),
-        Ok(Output::Push(ImageOptions::default()))
+        Ok(Output::Push(ImageOutput::default()))
     );
 }
 

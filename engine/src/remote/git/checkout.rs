@@ -15,9 +15,9 @@ use kiln_solver::{LogStream, RemoteError, Repository, Submodules, Vertex};
 use kiln_threads::Stop;
 use rustix::fs::{Mode, OFlags};
 
-use super::found::{Found, keeps_git_directory};
+use super::found::{FoundCommit, keeps_git_directory};
 use super::mirror::{self, Mirror, WRITING};
-use super::program::{Git, GitError, Reach};
+use super::program::{Git, GitError, GitReach};
 use super::{files, reference};
 use crate::remote::sources::{RemoteSources, input, local};
 use crate::remote::turn;
@@ -121,7 +121,7 @@ fn name_of(
     };
     Ok(match reference::find(git, Some(name))? {
         // A branch may have moved since the commit was found.
-        Some(Found {
+        Some(FoundCommit {
             commit: found,
             name,
         }) if found == commit => name,
@@ -141,7 +141,7 @@ struct Plan<'a> {
 impl Plan<'_> {
     fn git(&self, arguments: &[&str]) -> Result<(), GitError> {
         self.git
-            .run(Some(self.tree), Reach::Network, arguments)
+            .run(Some(self.tree), GitReach::Network, arguments)
             .map(drop)
     }
 
@@ -170,7 +170,7 @@ impl Plan<'_> {
         fetch.extend([OsStr::new("--update-head-ok"), &from]);
         fetch.push(OsStr::new(self.commit));
         fetch.extend(branch.as_deref().map(OsStr::new));
-        self.git.run(Some(self.tree), Reach::Machine, fetch)?;
+        self.git.run(Some(self.tree), GitReach::Machine, fetch)?;
         Ok(())
     }
 

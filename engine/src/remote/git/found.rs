@@ -4,7 +4,7 @@ use kiln_solver::{GitDirectory, Repository};
 
 /// A commit that was found, and how the remote calls it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundCommit {
     /// The commit's full name.
     pub(super) commit: String,
     /// The branch or tag, as `refs/…`, and what it names: the commit, or an annotated tag.

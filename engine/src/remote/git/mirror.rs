@@ -15,7 +15,7 @@ use kiln_oci::Timestamp;
 use kiln_solver::{RemoteError, Vertex};
 use kiln_tree::Blake3;
 
-use super::program::{Git, GitError, Reach};
+use super::program::{Git, GitError, GitReach};
 use crate::remote::sources::{RemoteSources, local, shown};
 
 /// Files that a killed git leaves, and that stop the next one.
@@ -106,7 +106,7 @@ impl Mirror {
             git.remote(),
             object,
         ];
-        match git.run(Some(&self.path), Reach::Network, shallow) {
+        match git.run(Some(&self.path), GitReach::Network, shallow) {
             Ok(_) => return Ok(()),
             Err(GitError::Other(error)) => return Err(error.into()),
             // Some servers give only what has a name, and plain files behind HTTP nothing by halves.
@@ -114,7 +114,7 @@ impl Mirror {
         }
         let (kind, object) = ("-e", format!("{object}^{{object}}"));
         let arguments = ["cat-file", kind, &object];
-        match git.run(Some(&self.path), Reach::Machine, arguments) {
+        match git.run(Some(&self.path), GitReach::Machine, arguments) {
             // The server does not have it; of one that is damaged, git says more.
             Err(error) if error.mentions("valid object name") && !error.mentions("error: ") => {
                 Err(RemoteError::from(error).into())
@@ -139,7 +139,7 @@ impl Mirror {
             "--end-of-options",
             &object,
         ];
-        match git.run(Some(&self.path), Reach::Machine, arguments) {
+        match git.run(Some(&self.path), GitReach::Machine, arguments) {
             Ok(commit) => Ok(Some(String::from_utf8_lossy(&commit).trim().to_owned())),
             Err(error) if error.mentions("ambiguous") => Err(RemoteError::from(error).into()),
             // With nothing to say but no, it is quiet.
@@ -159,7 +159,8 @@ impl Mirror {
     fn has(&self, git: &Git<'_>, object: &str) -> bool {
         self.path.join("HEAD").exists() && {
             let arguments = ["cat-file", "-e", object];
-            git.run(Some(&self.path), Reach::Machine, arguments).is_ok()
+            git.run(Some(&self.path), GitReach::Machine, arguments)
+                .is_ok()
         }
     }
 
@@ -174,7 +175,7 @@ impl Mirror {
         fs::create_dir_all(&self.path).map_err(local(WRITING))?;
         let format = format!("--object-format={}", self.format);
         let arguments = ["init", "--quiet", "--bare", "--template=", &format, "."];
-        git.run(Some(&self.path), Reach::Machine, arguments)?;
+        git.run(Some(&self.path), GitReach::Machine, arguments)?;
         Ok(())
     }
 
@@ -191,7 +192,7 @@ impl Mirror {
         if self.path.join("shallow").exists() {
             arguments.insert(1, "--unshallow");
         }
-        git.run(Some(&self.path), Reach::Network, arguments)?;
+        git.run(Some(&self.path), GitReach::Network, arguments)?;
         Ok(())
     }
 }
@@ -205,7 +206,7 @@ pub(super) fn time_of(
     commit: &str,
 ) -> Result<Timestamp, GitError> {
     let arguments = ["show", "--no-patch", "--format=%ct", commit, "--"];
-    let seconds = git.run(Some(repository), Reach::Machine, arguments)?;
+    let seconds = git.run(Some(repository), GitReach::Machine, arguments)?;
     let seconds = String::from_utf8_lossy(&seconds).trim().parse();
     Ok(seconds
         .map(Timestamp::from_seconds)

@@ -62,7 +62,7 @@ pub(super) struct Git<'a> {
 
 /// What a call of git may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum GitReach {
     /// Servers.
     Network,
     /// Other repositories on this machine.
@@ -83,7 +83,7 @@ pub(super) enum GitError {
 pub(super) struct Refusal {
     /// What it was asked for.
     doing: String,
-    reach: Reach,
+    reach: GitReach,
     /// Whether it said anything.
     pub(super) is_spoken: bool,
     /// Its words, cleaned.
@@ -144,7 +144,7 @@ impl<'a> Git<'a> {
     pub(super) fn run<I, S>(
         &self,
         directory: Option<&Path>,
-        reach: Reach,
+        reach: GitReach,
         arguments: I,
     ) -> Result<Vec<u8>, GitError>
     where
@@ -231,7 +231,7 @@ impl<'a> Git<'a> {
         }
     }
 
-    fn set_environment(&self, command: &mut Command, reach: Reach) {
+    fn set_environment(&self, command: &mut Command, reach: GitReach) {
         command
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -249,8 +249,8 @@ impl<'a> Git<'a> {
             command.env("SSH_AUTH_SOCK", agent.path());
         }
         let allowed = match reach {
-            Reach::Network => NETWORK,
-            Reach::Machine => "file",
+            GitReach::Network => NETWORK,
+            GitReach::Machine => "file",
         };
         command.env("GIT_ALLOW_PROTOCOL", allowed);
         let mut settings: Vec<(String, String)> = SETTINGS
@@ -259,7 +259,7 @@ impl<'a> Git<'a> {
             .collect();
         // Other users of the machine see the arguments of a process, not its environment.
         if let Some((scope, secret)) = &self.authorization
-            && reach == Reach::Network
+            && reach == GitReach::Network
         {
             settings.push((
                 format!("http.{scope}.extraHeader"),
@@ -379,8 +379,8 @@ impl Refusal {
     pub(super) fn may_be_ours(&self) -> bool {
         let says = |text: &str| self.words.contains(text);
         match self.reach {
-            Reach::Machine => !says(NO_SPACE),
-            Reach::Network => {
+            GitReach::Machine => !says(NO_SPACE),
+            GitReach::Network => {
                 let advice = ADVICE.iter().map(|(text, _)| *text);
                 let mut elsewhere = ENVIRONMENT.into_iter().chain(SERVER).chain(advice);
                 !elsewhere.any(says)

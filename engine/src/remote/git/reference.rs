@@ -2,8 +2,8 @@
 
 use kiln_solver::RemoteError;
 
-use super::found::Found;
-use super::program::{Git, Reach};
+use super::found::FoundCommit;
+use super::program::{Git, GitReach};
 use crate::remote::sources::{input, shown};
 
 /// Asks the remote what a reference stands for; none means its default branch. A whole commit
@@ -12,17 +12,20 @@ use crate::remote::sources::{input, shown};
 ///
 /// # Errors
 /// When the remote cannot be asked, or has no such name.
-pub(super) fn find(git: &Git<'_>, reference: Option<&str>) -> Result<Option<Found>, RemoteError> {
+pub(super) fn find(
+    git: &Git<'_>,
+    reference: Option<&str>,
+) -> Result<Option<FoundCommit>, RemoteError> {
     if let Some(reference) = reference
         && is_commit(reference)
     {
         let commit = reference.to_lowercase();
-        return Ok(Some(Found { commit, name: None }));
+        return Ok(Some(FoundCommit { commit, name: None }));
     }
     let pattern = reference.unwrap_or("HEAD");
     let peeled = format!("{pattern}^{{}}");
     let arguments = ["ls-remote", "--", git.remote(), pattern, &peeled];
-    let listed = git.run(None, Reach::Network, arguments)?;
+    let listed = git.run(None, GitReach::Network, arguments)?;
     let listed = String::from_utf8_lossy(&listed);
     match choose(&listed, pattern) {
         Some(found) => Ok(Some(found)),
@@ -47,7 +50,7 @@ pub(super) fn unknown(remote: &str, reference: &str) -> RemoteError {
 /// Chooses among the lines of `ls-remote`: a name written out, then a branch, then a tag. Of an
 /// annotated tag, the commit counts.
 // BuildKit: source/git/source.go, resolveMetadata.
-fn choose(listed: &str, reference: &str) -> Option<Found> {
+fn choose(listed: &str, reference: &str) -> Option<FoundCommit> {
     let lines: Vec<(&str, &str)> = listed
         .lines()
         .filter_map(|line| line.split_once('\t'))
@@ -56,7 +59,7 @@ fn choose(listed: &str, reference: &str) -> Option<Found> {
     let object = |name: &str| lines.iter().find(|(_, n)| *n == name).map(|(o, _)| *o);
     if reference == "HEAD" {
         let commit = object("HEAD")?.to_owned();
-        return Some(Found { commit, name: None });
+        return Some(FoundCommit { commit, name: None });
     }
     let short = reference.strip_prefix("refs/").unwrap_or(reference);
     let names = [
@@ -67,7 +70,7 @@ fn choose(listed: &str, reference: &str) -> Option<Found> {
     names.into_iter().find_map(|name| {
         let named = object(&name)?.to_owned();
         let commit = object(&format!("{name}^{{}}")).unwrap_or(&named).to_owned();
-        Some(Found {
+        Some(FoundCommit {
             commit,
             name: Some((name, named)),
         })
