@@ -30,7 +30,7 @@ pub(crate) struct Fetcher<'a> {
     names: HashMap<Sha256, &'a str>,
     /// One slot for each base: the first step that needs it fetches it, the others wait.
     slots: Mutex<HashMap<Sha256, Slot>>,
-    /// Held by whoever brings layers of other machines.
+    /// Held by the step that fetches layers of other machines.
     turn: Mutex<()>,
 }
 
@@ -288,7 +288,7 @@ pub enum LayerWork {
 pub(crate) enum Watcher<'a> {
     /// A build that shows them under a name.
     Build(&'a Reporter<'a>, &'a str),
-    /// Somebody else.
+    /// Another verb than a build.
     Other(&'a (dyn Fn(&LayerProgress) + Sync)),
 }
 

@@ -111,7 +111,7 @@ impl<'a> Checks<'a> {
         Ok(findings.collect())
     }
 
-    /// Tells the findings to whoever watches.
+    /// Tells the findings to progress.
     pub(crate) fn tell(&self, findings: &[Diagnostic], reporter: &Reporter<'_>) {
         let lines = LineIndex::new(&self.source_text.bytes);
         for finding in findings {

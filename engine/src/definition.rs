@@ -1,6 +1,6 @@
 //! What a build is made of: its Dockerfile, its context, its ignore file.
 //!
-//! A context that is not a directory of the person's (an archive, a repository, something behind a
+//! A context that is not a directory of the user's (an archive, a repository, something behind a
 //! URL) becomes one: unpacked or checked out in the state directory, and gone with the build.
 
 mod context; // where the files are
@@ -43,7 +43,7 @@ pub(crate) struct Definition {
 /// Finds out what a build is made of.
 ///
 /// # Errors
-/// When something is not there, is not to be had, or is not a Dockerfile.
+/// When something is not there, cannot be fetched, or is not a Dockerfile.
 pub(crate) fn prepare(
     request: &BuildRequest,
     remotes: &RemoteSources<'_>,

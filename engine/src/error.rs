@@ -49,10 +49,10 @@ pub enum Error {
         /// What to do about it.
         hint: Option<String>,
     },
-    /// The person asked to stop.
+    /// The user asked to stop.
     #[error("cancelled")]
     Cancelled,
-    /// A file that the person named cannot be used.
+    /// A file that the user named cannot be used.
     #[error("{message}")]
     Input {
         /// What is wrong, on one line.
@@ -144,7 +144,7 @@ impl Error {
         }
     }
 
-    /// Returns what the person can do next, if it is known.
+    /// Returns what the user can do next, if it is known.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -157,7 +157,7 @@ impl Error {
         }
     }
 
-    /// Wraps a failure that somebody's input has caused, in which it may have been too much.
+    /// Wraps a failure that foreign input has caused, in which it may have been too much.
     pub(crate) fn unpacking(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::Input {
             message: chain(error),

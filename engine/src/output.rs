@@ -61,7 +61,7 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
 
 /// Makes the image of a solved build and hands it to every output, or to none. Returns what
 /// came of it, and the image as the first image output wants it. None if a layer of another
-/// machine turned out not to be had: it is not counted upon any more, and has to be made.
+/// machine turned out to be missing: no build relies on it any more, and has to be made.
 pub(crate) fn export(
     stores: &Stores,
     client: &Client,

@@ -96,7 +96,7 @@ pub(crate) fn prepare_layer(stores: &Stores, layer: &Layer, layer_use: LayerUse,
         LayerUse::Result => &wanted.result,
         LayerUse::Beside => &wanted.beside,
     };
-    // Whoever packs digests on the way, so that comes first.
+    // A packer digests on the way, so that comes first.
     let (packed, digests): (Vec<&LayerForm>, Vec<&LayerForm>) =
         forms.iter().partition(|form| **form != LayerForm::Digest);
     let _ = packed.into_iter().chain(digests).try_for_each(make);

@@ -1,6 +1,6 @@
 //! Blobs that turn out to be damaged on their way out of the store: made again by the same command.
 //!
-//! Nobody hashes a large blob before it is used; whoever carries one out hashes it on the way. A
+//! No large blob is hashed before it is used; an export hashes what it carries out on the way. A
 //! blob that is not what its name says is put aside, and what is to be carried out is put together
 //! once more: that packs it from its layer, or fetches it from where it is known to be. Where
 //! neither can be done it is put back: for as long as it is there, `kiln cache verify` finds it and
@@ -31,7 +31,7 @@ pub(crate) enum Undelivered {
     Otherwise(Error),
 }
 
-/// Whoever gets what is carried out.
+/// Where it is carried to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receiver {
     /// It has nothing, or forgets what it has.

@@ -138,7 +138,7 @@ fn unpack(
     })
 }
 
-/// Returns a context as steps see it: of a directory of the person's, without what its ignore file
+/// Returns a context as steps see it: of a directory of the user's, without what its ignore file
 /// names; what came from elsewhere, whole (docs/spec/dockerfile.md 8).
 pub(super) fn of(request: &BuildRequest, place: &ContextPlace) -> Result<Option<Context>, Error> {
     if let Some(directory) = place.fetched() {

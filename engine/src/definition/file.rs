@@ -1,8 +1,8 @@
 //! Reading what says how to build: Dockerfiles and ignore files.
 //!
-//! Whoever made a context need not be who builds it, and parts of these files are shown when
+//! The author of a context need not be the user who builds it, and parts of these files are shown when
 //! something is wrong with them. So links in a context lead to files of the context, as in BuildKit,
-//! to which nothing else is sent. What is outside of it the person has named: it is read as it is,
+//! to which nothing else is sent. What is outside of it the user has named: it is read as it is,
 //! be it a link or a pipe.
 
 use std::fs::{self, File};
@@ -92,7 +92,7 @@ mod tests {
             symlink(target, &link).unwrap();
             let error = read(&link, Some(&context)).unwrap_err();
             assert!(error.to_string().contains("leads out"), "{link:?}: {error}");
-            // Named by the person and of no context, it is read.
+            // Named by the user and of no context, it is read.
             assert_eq!(read(&link, None).unwrap(), b"secret");
         }
         for (link, target) in [("same", "real"), ("docker/below", "../real")] {

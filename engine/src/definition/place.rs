@@ -11,7 +11,7 @@ use crate::remote::Checkout;
 pub(super) enum ContextPlace {
     /// There are none.
     Nowhere,
-    /// In a directory of the person's.
+    /// In a directory of the user's.
     Host(std::path::PathBuf),
     /// In an archive that was unpacked.
     Archive(UnpackedArchive),

@@ -124,7 +124,7 @@ impl RemoteSources<'_> {
     /// Brings what a URL stands for now into the blobs.
     ///
     /// # Errors
-    /// When it is not to be had.
+    /// When it cannot be fetched.
     pub(crate) fn download(
         &self,
         url: &str,

@@ -77,7 +77,7 @@ impl RemoteSources<'_> {
     /// Checks a repository out into a directory.
     ///
     /// # Errors
-    /// When it is not to be had.
+    /// When it cannot be fetched.
     pub(crate) fn checkout_context(
         &self,
         repository: &Repository,

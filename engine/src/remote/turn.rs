@@ -30,7 +30,7 @@ pub(super) fn take(
         match attempt {
             Attempt::Claimed(claim) => return Ok(claim),
             Attempt::Busy(flight) => {
-                // Nothing can be waited for but the switch; a lock tells nobody that it is free.
+                // Nothing can be waited for but the wish to stop; a lock tells nobody that it is free.
                 let asked = stop.pollable().map_err(failed())?;
                 let mut events = [PollFd::from_borrowed_fd(asked, PollFlags::IN)];
                 let _ = poll(&mut events, Some(&PATIENCE));

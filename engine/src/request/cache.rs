@@ -60,7 +60,7 @@ pub struct CacheTarget {
 }
 
 impl CacheTarget {
-    /// Returns a target with everything else as it is unless somebody says otherwise.
+    /// Returns a target with everything else as it is by default.
     #[must_use]
     pub fn new(to: CacheDestination) -> Self {
         Self {
@@ -136,7 +136,7 @@ pub enum OnFailure {
     /// The build has failed.
     #[default]
     Fail,
-    /// The person is told (`ignore-error=true`).
+    /// The user is told (`ignore-error=true`).
     Warn,
 }
 

@@ -133,7 +133,7 @@ pub struct ImageOutput {
     pub dangling: Option<DanglingName>,
     /// `push-by-digest=`.
     pub push_as: PushAs,
-    /// `registry.insecure=`. Whoever opens the engine has to allow it for the names' registries.
+    /// `registry.insecure=`. The client of the request has to allow it for the names' registries.
     pub transport: Transport,
     /// `unpack=`.
     pub base_layers: BaseLayers,

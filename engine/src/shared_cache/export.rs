@@ -245,7 +245,7 @@ fn cache_image(
     Ok(exporter::cache_image(&writer.finish(), blobs, form))
 }
 
-/// Packs the layers of records. Those that are elsewhere and not to be had are left out.
+/// Packs the layers of records. Those that are elsewhere and cannot be fetched are left out.
 fn pack(
     stores: &Stores,
     client: &Client,
@@ -270,7 +270,7 @@ fn pack(
         };
         let others: Vec<LayerId> = ids.iter().copied().filter(is_other).collect();
         if !others.is_empty() {
-            // What is not to be had is left out below.
+            // What cannot be fetched is left out below.
             let _ = fetch::fetch_and_unpack(stores, client, &others, reporter);
         }
     }

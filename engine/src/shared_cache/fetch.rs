@@ -1,4 +1,4 @@
-//! Layers that are described only, brought here when somebody needs their files.
+//! Layers that are described only, fetched and unpacked when a step or an output needs their files.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use crate::stores::Stores;
 /// Layers fetched and unpacked at the same time.
 const WORKERS: usize = 4;
 
-/// Returns layers that are described only, unpacked. One that is not to be had is not described
+/// Returns layers that are described only, unpacked. One that cannot be fetched is not described
 /// any more afterwards.
 pub(crate) fn fetch_and_unpack(
     stores: &Stores,
@@ -145,7 +145,7 @@ pub(crate) fn mark_absent_layers_unavailable(stores: &Stores, image: &kiln_oci::
     }
 }
 
-/// Notes where the blob of a described layer is, for whoever fetches or mounts it.
+/// Notes where the blob of a described layer is, for a later fetch or mount of it.
 pub(crate) fn note_place(stores: &Stores, description: &Description) -> io::Result<()> {
     let digest = description.blob.descriptor.digest;
     remember_place(&stores.store, &stores.blobs, digest, &description.place)
@@ -172,7 +172,7 @@ pub(crate) fn built_layers(
     }
 }
 
-/// Finds layers of results that turn out not to be had, after something failed: those are not
+/// Finds layers of results that turn out to be missing, after something failed: those are not
 /// described any more afterwards. Says whether there are any.
 pub(crate) fn forget_missing_layers<'a>(
     stores: &Stores,
@@ -199,7 +199,7 @@ pub(crate) fn forget_missing_layers<'a>(
     is_lost
 }
 
-/// Says that a layer of an image is elsewhere, and not to be had.
+/// Says that a layer of an image is elsewhere, and cannot be fetched.
 pub(crate) fn away(error: &(dyn std::error::Error + 'static)) -> Error {
     Error::Environment {
         message: format!("a layer of the image is still elsewhere: {}", chain(error)),

@@ -1,7 +1,7 @@
 //! What cache mounts hold, on its way between machines (`--cache-to …,mounts=true`).
 //!
 //! A cache mount leaves as what layers leave as: a blob with the canonical tar of its directory. It
-//! is read while nobody has it, which includes waiting for other builds. What it was packed as is
+//! is read while no step has it, which includes waiting for other builds. What it was packed as is
 //! written down beside its copies, as JSON in `packed`: the blob is the cache mount's own, to be
 //! counted and to go with it, and need not be made again as long as the content stays.
 //!
@@ -139,7 +139,7 @@ impl Shareable<'_> {
     }
 }
 
-/// Waits until nobody has a cache mount, and calls `busy` meanwhile; none if there is no such mount
+/// Waits until no step has a cache mount, and calls `busy` meanwhile; none if there is no such mount
 /// here.
 fn still(
     stores: &Stores,

@@ -30,7 +30,7 @@ pub(crate) struct TieredCache<'a> {
     platforms: Vec<Platform>,
     pub(super) reporter: &'a Reporter<'a>,
     imported: OnceLock<Vec<Imported>>,
-    /// Layers that this build described: what is not described any more was not to be had.
+    /// Layers that this build described: what is not described any more could not be fetched.
     described: Mutex<HashSet<LayerId>>,
 }
 

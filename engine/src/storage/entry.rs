@@ -28,7 +28,7 @@ pub struct CacheEntry {
     pub size_bytes: u64,
     /// Whether an image or a container holds these bytes too.
     pub sharing: EntrySharing,
-    /// Whether somebody uses it now.
+    /// Whether a kiln uses it now.
     pub usability: Usability,
 }
 
@@ -87,7 +87,7 @@ pub enum EntrySharing {
 pub enum Usability {
     /// It can.
     Idle,
-    /// Somebody works with it.
+    /// A kiln works with it.
     InUse,
 }
 

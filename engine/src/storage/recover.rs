@@ -2,7 +2,7 @@
 //! is made of it.
 //!
 //! Names lead to nothing that was not on disk when they were given, so what is damaged here was not
-//! finished: whoever wants it makes it again.
+//! finished: the next command that wants it makes it again.
 
 use std::collections::BTreeSet;
 use std::io;

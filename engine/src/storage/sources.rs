@@ -144,7 +144,7 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
     Ok(())
 }
 
-/// Returns when a cache mount was taken last, and whether somebody has it now.
+/// Returns when a cache mount was taken last, and whether a step has it now.
 fn cache_mount(path: &Path) -> io::Result<(Option<Timestamp>, Usability)> {
     let mut last_used = None;
     let mut usability = Usability::Idle;

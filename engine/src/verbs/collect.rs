@@ -58,7 +58,7 @@ pub enum Collection {
     /// Now and then.
     #[default]
     Automatic,
-    /// Only whoever asks for it does.
+    /// Only a command that asks for it does.
     ByHand,
 }
 

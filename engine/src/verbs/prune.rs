@@ -38,7 +38,7 @@ pub enum PruneExtent {
     Leftovers,
     /// Those whose bytes no image or container holds too.
     Private,
-    /// All that nobody works with.
+    /// All that no kiln works with.
     Everything,
 }
 
@@ -158,7 +158,7 @@ fn sweep(
         }
     }
     let keys: Vec<ActionKey> = buried.iter().map(|(key, _)| *key).collect();
-    // A full disk has no room for reasons, and is why somebody is here.
+    // A full disk has no room for reasons, and is why the user prunes.
     let _ = Tombstones::new(&stores.store).add(buried, now);
     for key in keys {
         stores.actions.remove(key).map_err(failed)?;
@@ -209,7 +209,7 @@ fn sweep(
         }
     }
     sweep_hints(stores, inventory, gone).map_err(failed)?;
-    // Nobody holds a lock while this kiln is alone.
+    // No other kiln holds a lock while this kiln is alone.
     for (path, _) in stores.store.spread_files("locks").map_err(failed)? {
         remove(&path).map_err(failed)?;
     }

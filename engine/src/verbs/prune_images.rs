@@ -1,4 +1,4 @@
-//! Images that nobody names and nobody runs.
+//! Images without names or containers.
 
 use std::collections::HashSet;
 

@@ -54,7 +54,7 @@ pub struct ContainerUsage {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Its image, as the person called it.
+    /// Its image, as the user called it.
     pub image: String,
     /// Its command.
     pub command: Vec<String>,

@@ -38,7 +38,7 @@ pub struct Verification {
     pub records: usize,
     /// What was damaged.
     pub damage: Vec<Damage>,
-    /// Images and containers that lack something which is nowhere to be had.
+    /// Images and containers that lack something which is nowhere any more.
     pub lost: Vec<Lost>,
 }
 

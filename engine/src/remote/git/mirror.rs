@@ -1,6 +1,6 @@
 //! What was fetched of a remote: one bare repository each, shared by all builds.
 //!
-//! Nobody waits for the disk to have it, and a loss of power may leave any of its files short, empty
+//! git does not wait for the disk to have it, and a loss of power may leave any of its files short, empty
 //! or not there. So nothing is made of it directly: what a build needs is fetched from it once more,
 //! over git's own protocol, into a repository of the build's. There every object is called what its
 //! bytes hash to, and git refuses a commit of which one is missing. A repository at which git fails
@@ -27,7 +27,7 @@ const LOCKS: [&str; 5] = [
     "shallow.lock",
 ];
 
-/// The shared repository of a remote. Whoever changes it has taken the turn for the remote.
+/// The shared repository of a remote. A thread that changes it has taken the turn for the remote.
 #[derive(Debug)]
 pub(super) struct Mirror {
     store: Store,
