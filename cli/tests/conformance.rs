@@ -32,7 +32,7 @@ fn try_case(case: &Case, world: &World) -> Result<(), Failed> {
     let surroundings = match world.get_or_init(|| Surroundings::new(program)) {
         Ok(surroundings) => surroundings,
         Err(Error::Lacking(reason)) => {
-            eprintln!("skipped: {reason}");
+            reason.announce();
             return Ok(());
         }
         Err(error) => return Err(error.to_string().into()),

@@ -22,14 +22,15 @@ use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, sym
 use rustix::io::Errno;
 
 use crate::build_error::{BuildError, reading, writing};
-use crate::builder_state::{State, check_parents, finish_directories, merge};
-use crate::builder_write::file_type;
+use crate::builder_state::{DeviceKind, State, check_parents, finish_directories, merge};
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Root};
 use crate::error::LayerError;
-use crate::layer::{Layer, LayerStore, NewFiles, make_diff_directory};
+use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
-use crate::owner::Owners;
+use crate::owners::Owners;
+use crate::place::make_diff_directory;
+use crate::publish::NewFiles;
 
 /// Where a file's bytes come from.
 #[derive(Debug)]
@@ -58,15 +59,6 @@ pub struct LayerBuilder {
     pub(crate) state: Mutex<State>,
     /// Last: the directory goes when everything else is closed.
     pub(crate) work: WorkDir,
-}
-
-/// The two kinds of devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceKind {
-    /// Character.
-    Char,
-    /// Block.
-    Block,
 }
 
 impl LayerStore {
@@ -153,7 +145,7 @@ impl LayerBuilder {
             let made = |name: &[u8]| mkdirat(&parent, name, Mode::from_raw_mode(0o755));
             let result = match made(path.name()) {
                 Err(Errno::EXIST) => match self.root.stat(path) {
-                    Ok(stat) if file_type(&stat).is_dir() => Ok(()),
+                    Ok(stat) if disk::file_type(&stat).is_dir() => Ok(()),
                     _ => {
                         self.clear(path)?;
                         made(path.name())
@@ -240,7 +232,7 @@ impl LayerBuilder {
             target: target.clone(),
         };
         let stat = self.root.stat(target).map_err(|_| dangling())?;
-        if file_type(&stat).is_dir() {
+        if disk::file_type(&stat).is_dir() {
             return Err(dangling());
         }
         if path == target {
@@ -252,7 +244,7 @@ impl LayerBuilder {
         })?;
         let device = self.state().devices.get(target).copied();
         let link;
-        let kind = match (device, file_type(&stat)) {
+        let kind = match (device, disk::file_type(&stat)) {
             (Some((kind, device)), _) => {
                 self.state().devices.insert(path.clone(), (kind, device));
                 device_kind(kind, device)
@@ -396,7 +388,7 @@ impl LayerBuilder {
         let Ok(stat) = self.root.stat(path) else {
             return Added::Nothing;
         };
-        match file_type(&stat) {
+        match disk::file_type(&stat) {
             FileType::Directory => Added::Directory,
             FileType::Symlink => {
                 let target = self.root.parent(path).and_then(|parent| {
@@ -422,7 +414,7 @@ impl LayerBuilder {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn finish_upon(self, below: &Layer) -> Result<Layer, BuildError> {
+    pub fn finish_on(self, below: &Layer) -> Result<Layer, BuildError> {
         self.publish(Some(below))
     }
 
@@ -452,7 +444,7 @@ impl LayerBuilder {
         let lacks_owners = !Owners::of_this_process().can_store_all(&tree);
         let files = NewFiles {
             diff: root.path(),
-            upon: below.map(Layer::id),
+            base: below.map(Layer::id),
             lacks_owners,
         };
         let layer = layers.publish(tree, Some(files), &work)?;

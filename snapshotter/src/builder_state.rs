@@ -9,9 +9,17 @@ use kiln_tree::{Device, Entry, Kind, LayerId, Tree, TreeBuilder};
 use rustix::fs::{Mode, OFlags, fchmod};
 
 use crate::build_error::{BuildError, writing};
-use crate::builder::DeviceKind;
 use crate::disk::{self, Root};
 use crate::tar_digest::Digested;
+
+/// The two kinds of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// Character.
+    Char,
+    /// Block.
+    Block,
+}
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {

@@ -9,8 +9,7 @@ use std::sync::atomic::Ordering;
 use kiln_files::GuestPath;
 use kiln_tree::TreeBuilder;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, ioctl_ficlone, openat,
-    utimensat,
+    AtFlags, Gid, Mode, OFlags, Uid, chownat, fchmod, ioctl_ficlone, openat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -142,7 +141,7 @@ impl LayerBuilder {
                 ))?;
             }
             let stat = rustix::fs::statat(&parent, path.name(), flags)?;
-            if !file_type(&stat).is_symlink() {
+            if !disk::file_type(&stat).is_symlink() {
                 let mode = Mode::from_raw_mode(metadata.mode.into());
                 rustix::fs::chmodat(&parent, path.name(), mode, AtFlags::empty())?;
             }
@@ -151,8 +150,4 @@ impl LayerBuilder {
         };
         set().map_err(writing(path))
     }
-}
-
-pub(crate) fn file_type(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.st_mode)
 }

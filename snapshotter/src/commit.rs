@@ -30,9 +30,10 @@ use crate::build_error::{BuildError, reading};
 use crate::builder::Content;
 use crate::disk::{self, Root};
 use crate::error::LayerError;
-use crate::layer::{Layer, LayerStore, NewFiles};
+use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
-use crate::owner::Owners;
+use crate::owners::Owners;
+use crate::publish::NewFiles;
 use crate::scan::{self, Node, NodeKind};
 use crate::view::ParentView;
 

@@ -21,7 +21,7 @@ use kiln_tree::{Tree, TreeBuilder};
 
 use crate::build_error::BuildError;
 use crate::error::LayerError;
-use crate::layer::{self, Layer};
+use crate::layer::Layer;
 use crate::metadata::Metadata;
 use crate::view::ParentView;
 
@@ -82,7 +82,9 @@ impl Layer {
         fs::create_dir_all(&covers).map_err(LayerError::at(&covers))?;
         match fs::rename(made, &path) {
             // Somebody else was faster.
-            Err(error) if !layer::is_taken(&error) => Err(LayerError::at(&path)(error).into()),
+            Err(error) if !crate::place::is_taken(&error) => {
+                Err(LayerError::at(&path)(error).into())
+            }
             _ => Ok(path),
         }
     }

@@ -26,7 +26,8 @@ use serde::{Deserialize, Serialize};
 use crate::build_error::BuildError;
 use crate::error::LayerError;
 use crate::facts::{KnownBlob, TarFacts, TarOrigin};
-use crate::layer::{Layer, LayerStore, diff_path, rename_into, replace};
+use crate::layer::{Layer, LayerStore};
+use crate::place::{diff_path, rename_into, replace};
 use crate::unpack::UnpackError;
 
 /// What is known of a layer whose bytes are elsewhere.

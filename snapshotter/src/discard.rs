@@ -10,7 +10,8 @@ use kiln_tree::LayerId;
 
 use crate::error::LayerError;
 use crate::facts::Facts;
-use crate::layer::{Layer, LayerStore, diff_path};
+use crate::layer::{Layer, LayerStore};
+use crate::place::diff_path;
 
 impl LayerStore {
     /// Returns the id of every layer that has a directory, whatever is in it, sorted.

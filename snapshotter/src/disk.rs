@@ -229,3 +229,7 @@ pub(crate) fn nanoseconds_of(stat: &Stat) -> i64 {
 pub(crate) fn mtime_of(stat: &Stat) -> Timestamp {
     Timestamp::from_seconds(stat.st_mtime)
 }
+
+pub(crate) fn file_type(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}

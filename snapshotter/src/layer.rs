@@ -16,23 +16,19 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use kiln_cache::{Store, Unsettled, WorkDir};
-use kiln_oci::{DiffId, Sha256Writer, Timestamp};
+use kiln_cache::{Store, WorkDir};
+use kiln_oci::DiffId;
 use kiln_threads::Stop;
 use kiln_tree::{LayerId, Tree};
-use rustix::fs::{Mode, Stat};
 
 use crate::error::LayerError;
-use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
-use crate::files::{Below, UPON};
-use crate::owner;
-use crate::tar_contents::Check;
-use crate::tar_write;
+use crate::facts::{Facts, KnownBlob, TarFacts};
+use crate::layer_files::{BASE_LAYER, LayerFiles};
+use crate::place::{diff_path, replace};
 use crate::turns::{Turn, Turns};
 use crate::unpack_limit::{Meter, UnpackLimit};
 
@@ -164,22 +160,6 @@ impl LayerStore {
         here.or_else(|| described().map(|(id, _)| id).find(is_described))
     }
 
-    /// Returns the layer without entries.
-    ///
-    /// # Errors
-    /// When it is not here yet and cannot be made.
-    pub fn empty(&self) -> Result<Layer, LayerError> {
-        let tree = Tree::default();
-        match self.layer(tree.layer_id()) {
-            Some(layer) => Ok(layer),
-            None => {
-                let work = self.work()?;
-                let (diff, _) = make_diff_directory(&work)?;
-                self.publish(tree, Some(NewFiles::whole(&diff)), &work)
-            }
-        }
-    }
-
     /// Returns the layers that were looked at.
     pub(crate) fn known(&self) -> &Mutex<HashMap<LayerId, Layer>> {
         &self.shared.known
@@ -191,117 +171,6 @@ impl LayerStore {
             .store
             .work_dir()
             .map_err(LayerError::at(self.shared.store.path("work")))
-    }
-
-    /// Makes a finished layer visible. If it exists already, it stays, and the new files go with
-    /// their work directory.
-    pub(crate) fn publish(
-        &self,
-        tree: Tree,
-        files: Option<NewFiles<'_>>,
-        work: &WorkDir,
-    ) -> Result<Layer, LayerError> {
-        let id = tree.layer_id();
-        let layer = Layer::among(self, id);
-        let target = &layer.state.path;
-        let staged = work.path().join("layer");
-        fs::DirBuilder::new()
-            .mode(0o755)
-            .create(&staged)
-            .map_err(LayerError::at(&staged))?;
-        let index = staged.join("index");
-        fs::write(&index, tree.as_bytes()).map_err(LayerError::at(&index))?;
-        if let Some(files) = &files {
-            files.describe(&staged)?;
-            let diff = staged.join("diff");
-            fs::rename(files.diff, &diff).map_err(LayerError::at(diff))?;
-        }
-        let store = &self.shared.store;
-        let announced = store.announce(Unsettled::Layer(id));
-        let _announced = announced.map_err(LayerError::at(target))?;
-        while let Err(error) = rename_into(&staged, target) {
-            if !is_taken(&error) {
-                return Err(LayerError::at(target)(error));
-            }
-            // After a power failure a file may have its name but not its bytes.
-            if fs::read(target.join("index")).is_ok_and(|bytes| bytes == tree.as_bytes()) {
-                if let Some(files) = &files
-                    && layer.files().is_none()
-                {
-                    files.replace(&staged.join("diff"), target, work)?;
-                }
-                break;
-            }
-            let away = work.path().join("damaged");
-            fs::rename(target, &away).map_err(LayerError::at(target))?;
-        }
-        let layer = self
-            .shared
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(id)
-            .or_insert(layer)
-            .clone();
-        // Whoever made the layer reads its index next.
-        let _ = layer.state.tree.set(Arc::new(tree));
-        Ok(layer)
-    }
-}
-
-/// The files of a layer that is about to become visible.
-pub(crate) struct NewFiles<'a> {
-    /// Where they lie, on the file system of the store.
-    pub(crate) diff: &'a Path,
-    /// The layer that has the rest of them.
-    pub(crate) upon: Option<LayerId>,
-    /// Whether they have other owners than the index says.
-    pub(crate) lacks_owners: bool,
-}
-
-impl<'a> NewFiles<'a> {
-    /// Takes a directory with all files of a layer, which no other layer has.
-    pub(crate) fn whole(diff: &'a Path) -> Self {
-        Self {
-            diff,
-            upon: None,
-            lacks_owners: false,
-        }
-    }
-
-    /// Writes down what has to be known about the files, before they are there.
-    fn describe(&self, layer: &Path) -> Result<(), LayerError> {
-        if let Some(upon) = self.upon {
-            let path = layer.join(UPON);
-            fs::write(&path, format!("{upon}\n")).map_err(LayerError::at(&path))?;
-        }
-        if self.lacks_owners {
-            owner::mark(layer)?;
-        }
-        Ok(())
-    }
-
-    /// Puts the files, which lie at `staged` now, into a layer whose own are not all there.
-    fn replace(&self, staged: &Path, layer: &Path, work: &WorkDir) -> Result<(), LayerError> {
-        let (diff, upon) = (layer.join("diff"), layer.join(UPON));
-        match fs::rename(&diff, work.path().join("incomplete")) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(LayerError::at(&diff)(error));
-            }
-            _ => {}
-        }
-        match fs::remove_file(&upon) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(LayerError::at(&upon)(error));
-            }
-            _ => {}
-        }
-        self.describe(layer)?;
-        match fs::rename(staged, &diff) {
-            // Somebody else was faster.
-            Err(error) if !is_taken(&error) => Err(LayerError::at(&diff)(error)),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -327,7 +196,7 @@ impl Layer {
         Self::make(store, Weak::new(), id)
     }
 
-    fn among(layers: &LayerStore, id: LayerId) -> Self {
+    pub(crate) fn among(layers: &LayerStore, id: LayerId) -> Self {
         Self::make(&layers.shared.store, Arc::downgrade(&layers.shared), id)
     }
 
@@ -411,57 +280,6 @@ impl Layer {
         }
     }
 
-    /// Returns the layer's diff id: the digest its image calls it by if it came from elsewhere,
-    /// else that of the canonical tar, computed once and remembered.
-    ///
-    /// # Errors
-    /// When the files cannot be read.
-    pub fn diff_id(&self) -> Result<DiffId, LayerError> {
-        if let Some(diff_id) = self.state.diff_id.get() {
-            return Ok(*diff_id);
-        }
-        if self.tree()?.is_empty() {
-            return Ok(*self.state.diff_id.get_or_init(|| DiffId::EMPTY));
-        }
-        let diff_id = match self.facts()?.diff_id() {
-            Some(diff_id) => diff_id,
-            None => {
-                // One of several that want it computes it, be they threads or processes.
-                let _lock = self.lock_work()?;
-                match self.facts()?.diff_id() {
-                    Some(diff_id) => diff_id,
-                    None => {
-                        let tar = self.write_tar(&mut io::sink(), TimeClamp::None)?;
-                        self.remember_tar(tar)?;
-                        tar.diff_id
-                    }
-                }
-            }
-        };
-        Ok(*self.state.diff_id.get_or_init(|| diff_id))
-    }
-
-    /// Writes the canonical tar of the layer and returns its digest and length.
-    ///
-    /// For a layer that came from elsewhere this is not the stream it came as.
-    ///
-    /// # Errors
-    /// When the files cannot be read, or are not those of the index, or `output` fails.
-    pub fn write_tar(
-        &self,
-        output: &mut dyn Write,
-        clamp: TimeClamp,
-    ) -> Result<TarFacts, LayerError> {
-        let mut hashing = Sha256Writer::new(output);
-        tar_write::write(self, clamp, Check::Length, &mut hashing)?;
-        let (_, digest, size_bytes) = hashing.finish();
-        Ok(TarFacts {
-            diff_id: DiffId(digest),
-            size_bytes,
-            origin: TarOrigin::Canonical,
-        })
-    }
-
     /// Remembers a tar stream of the layer, so that [`LayerStore::by_diff_id`] finds it.
     ///
     /// # Errors
@@ -516,6 +334,16 @@ impl Layer {
         &self.state.store
     }
 
+    /// Where the index is kept once it was read.
+    pub(crate) fn tree_cell(&self) -> &OnceLock<Arc<Tree>> {
+        &self.state.tree
+    }
+
+    /// Where the diff id is kept once it was read or computed.
+    pub(crate) fn diff_id_cell(&self) -> &OnceLock<DiffId> {
+        &self.state.diff_id
+    }
+
     /// Returns the path of a file in the layer's directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.state.path.join(name)
@@ -534,59 +362,76 @@ impl PartialEq for Layer {
 
 impl Eq for Layer {}
 
-/// What happens to modification times on the way out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum TimeClamp {
-    /// They stay.
-    #[default]
-    None,
-    /// Later ones become this one (SOURCE_DATE_EPOCH).
-    To(Timestamp),
-}
-
-/// Makes the directory that becomes a layer's `diff`: the root of the files, so open to all.
-/// Returns what it was made as: that tells whose new files are, and what the umask takes from 0777.
-pub(crate) fn make_diff_directory(work: &WorkDir) -> Result<(PathBuf, Stat), LayerError> {
-    let path = work.path().join("diff");
-    let stat = make_open_directory(&path).map_err(LayerError::at(&path))?;
-    Ok((path, stat))
-}
-
-/// Makes a directory of mode 0755 whatever the umask is, and returns what it was made as.
-pub(crate) fn make_open_directory(path: &Path) -> io::Result<Stat> {
-    rustix::fs::mkdir(path, Mode::from_raw_mode(0o777))?;
-    let stat = rustix::fs::stat(path)?;
-    if stat.st_mode & 0o7777 != 0o755 {
-        rustix::fs::chmod(path, Mode::from_raw_mode(0o755))?;
-    }
-    Ok(stat)
-}
-
-pub(crate) fn diff_path(store: &Store, diff_id: DiffId) -> PathBuf {
-    store.path(format!("diffs/{}", diff_id.0.hex()))
-}
-
-/// Writes a small file, all of it or nothing.
-pub(crate) fn replace(store: &Store, path: &Path, bytes: &[u8]) -> Result<(), LayerError> {
-    let temporary = store.work_file().map_err(LayerError::at(path))?;
-    fs::write(&temporary, bytes).map_err(LayerError::at(&temporary))?;
-    rename_into(&temporary, path).map_err(LayerError::at(path))
-}
-
-/// Renames, making the directory it goes to if there is none.
-pub(crate) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::create_dir_all(to.parent().expect("the store's files lie below its root"))?;
-            fs::rename(from, to)
+impl Layer {
+    /// Returns where the layer's files are, or none if it is not unpacked.
+    #[must_use]
+    pub fn files(&self) -> Option<LayerFiles> {
+        let own = self.path("diff");
+        if !own.is_dir() {
+            return None;
         }
-        other => other,
+        let below = match self.below() {
+            Below::Nothing => return Some(LayerFiles::in_one(own)),
+            Below::Layer(below) => below,
+            Below::Unknown => return None,
+        };
+        // One that was lost and made again may have become a part itself.
+        let rest = below.path("diff");
+        let has_all = matches!(below.below(), Below::Nothing);
+        (rest.is_dir() && has_all).then_some(LayerFiles {
+            own,
+            rest: Some(rest),
+        })
+    }
+
+    /// Returns where the layer's files are.
+    ///
+    /// # Errors
+    /// [`LayerError::NotUnpacked`].
+    pub fn unpacked(&self) -> Result<LayerFiles, LayerError> {
+        self.files()
+            .ok_or_else(|| LayerError::NotUnpacked(self.id()))
+    }
+
+    /// Returns the layer whose files this one lies on, here or not; none if it has all its files.
+    #[must_use]
+    pub fn base_layer(&self) -> Option<Self> {
+        match self.below() {
+            Below::Layer(below) => Some(below),
+            Below::Nothing | Below::Unknown => None,
+        }
+    }
+
+    /// Returns what has the files that are not the layer's own.
+    pub(crate) fn below(&self) -> Below {
+        match fs::read_to_string(self.path(BASE_LAYER)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Below::Nothing,
+            Err(_) => Below::Unknown,
+            Ok(text) => match text.trim_end().parse() {
+                Ok(id) => Below::Layer(Self::new(self.store(), id)),
+                Err(_) => Below::Unknown,
+            },
+        }
     }
 }
 
-pub(crate) fn is_taken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
-    )
+/// What has the files of a layer that are not its own.
+#[derive(Debug)]
+pub(crate) enum Below {
+    /// Nothing: all are its own.
+    Nothing,
+    /// Another layer, here or not.
+    Layer(Layer),
+    /// Some layer whose name is damaged.
+    Unknown,
+}
+
+impl LayerStore {
+    /// Returns the layer whose files another one lies on.
+    #[must_use]
+    pub fn below_files(&self, id: LayerId) -> Option<LayerId> {
+        Layer::new(self.store(), id)
+            .base_layer()
+            .map(|layer| layer.id())
+    }
 }

@@ -9,8 +9,15 @@
 mod described; // layers whose bytes are elsewhere
 mod error; // why a layer could not be made or read
 mod facts; // what is known about a layer besides its index
-mod files; // where a layer's files are
+mod layer_files; // where a layer's files are
+mod owners; // which owners the disk can hold
+mod place; // places in the state directory, and how files come to them
+
 mod layer; // layers and the store that keeps them
+mod publish; // how a finished layer becomes visible
+
+mod diff_id; // the digest of its canonical tar
+mod give_owners; // files get the owners of the index
 mod tar_contents; // what its files hold, read in order
 mod tar_digest; // its digest, computed once
 mod tar_write; // the canonical tar
@@ -32,6 +39,7 @@ mod turns; // so many at once and no more
 mod tar_extensions; // what extension headers say
 mod tar_header; // the fields of tar headers
 mod tar_index; // where the members of an archive are
+mod tar_member; // members of foreign tar streams
 mod tar_read; // reading foreign tar streams
 mod tar_sparse; // files with holes in tars
 mod unpack; // members of an archive, put into a layer
@@ -47,7 +55,6 @@ mod verify; // whether the disk is what the index says
 
 mod commit; // what a step changed, made into a layer
 mod cover; // directories that a stack shows otherwise than its layers have them
-mod owner; // which owners the disk can hold
 mod scan; // reading a directory into entries
 mod snapshot; // where a step writes
 mod xattr; // which attributes belong to a layer
@@ -62,21 +69,23 @@ mod sys; // raw system calls
 
 pub use apply::{UnpackedArchive, is_archive, unpack_archive};
 pub use build_error::BuildError;
-pub use builder::{Added, Content, DeviceKind, LayerBuilder};
+pub use builder::{Added, Content, LayerBuilder};
 pub use builder_files::{Digest, Expectation, LARGE_FILE, NewFile, NewFiles};
+pub use builder_state::DeviceKind;
 pub use copy::{Hashed, hash};
 pub use decompress::Packed;
 pub use described::Description;
 pub use error::LayerError;
 pub use facts::{Facts, KnownBlob, TarFacts, TarOrigin};
-pub use files::LayerFiles;
-pub use layer::{Layer, LayerStore, TimeClamp};
+pub use layer::{Layer, LayerStore};
+pub use layer_files::LayerFiles;
 pub use metadata::Metadata;
 pub use pack::{Level, Packing};
 pub use plain::PlainDirectory;
 pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_directories};
 pub use tar_index::{TarMember, TarPlace, index_tar};
 pub use tar_read::TarError;
+pub use tar_write::TimeClamp;
 pub use unpack::UnpackError;
 pub use unpack_limit::{TooMuch, UnpackLimit};
 pub use users::{Identity, Owner, UserError, find_home, find_identity, find_owner};

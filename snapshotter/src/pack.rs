@@ -17,9 +17,10 @@ use crate::decompress;
 use crate::error::LayerError;
 use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 use crate::gzip;
-use crate::layer::{Layer, TimeClamp};
+use crate::layer::Layer;
 use crate::tar_contents::Check;
 use crate::tar_write;
+use crate::tar_write::TimeClamp;
 use crate::unpack_limit::{Meter, UnpackLimit};
 
 /// Counts the changes of what kiln packs the same tar to; blobs of before are not taken for new ones.

@@ -20,13 +20,14 @@ use crate::decompress;
 use crate::disk::Root;
 use crate::error::LayerError;
 use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
-use crate::files::LayerFiles;
-use crate::layer::{LayerStore, TimeClamp};
+use crate::layer::LayerStore;
+use crate::layer_files::LayerFiles;
 use crate::pack::{self, Packing};
 use crate::scan::{self, NodeKind};
 use crate::tar_contents::{Check, OnDisk};
 use crate::tar_read::{TarError, TarReader};
 use crate::tar_write;
+use crate::tar_write::TimeClamp;
 use crate::unpack::{UnpackError, Unpacker};
 
 /// A directory that nobody changes as long as this value is used.

@@ -4,8 +4,8 @@ use kiln_cache::Blobs;
 
 use crate::build_error::BuildError;
 use crate::error::LayerError;
-use crate::files::LayerFiles;
 use crate::layer::{Layer, LayerStore};
+use crate::layer_files::LayerFiles;
 use crate::unpack::UnpackError;
 
 impl LayerStore {

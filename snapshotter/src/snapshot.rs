@@ -14,7 +14,7 @@ use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
 use crate::overlay::OverlaySpec;
-use crate::owner::Owners;
+use crate::owners::Owners;
 use crate::view::{self, ParentView};
 
 /// Prepares roots for steps.
@@ -48,7 +48,7 @@ impl Snapshotter for Overlay {
         let work = self.layers.work()?;
         let [upper, scratch] = ["upper", "scratch"].map(|name| work.path().join(name));
         for directory in [&upper, &scratch] {
-            crate::layer::make_open_directory(directory).map_err(LayerError::at(directory))?;
+            crate::place::make_open_directory(directory).map_err(LayerError::at(directory))?;
         }
         // The upper directory is the root's face: it shows its mode and owner.
         let view = ParentView::new(layers)?;

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::copy::Hashing;
 use crate::error::LayerError;
-use crate::files::{LayerFiles, OpenFiles};
+use crate::layer_files::{LayerFiles, OpenFiles};
 
 /// Bytes. Larger files are not handed over whole: reading them is sequential anyway.
 pub(crate) const SMALL: u64 = 256 << 10;

@@ -17,9 +17,10 @@ use kiln_tree::{Entry, Kind, LayerId, Tree};
 
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
-use crate::layer::{Layer, LayerStore, TimeClamp};
+use crate::layer::{Layer, LayerStore};
 use crate::tar_contents::{Check, Contents, OnDisk};
 use crate::tar_write;
+use crate::tar_write::TimeClamp;
 
 /// Bytes of a block of tar.
 const BLOCK: u64 = 512;

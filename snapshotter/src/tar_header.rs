@@ -3,7 +3,7 @@
 use kiln_oci::Timestamp;
 use kiln_tree::Device;
 
-use crate::tar_read::{Member, MemberKind};
+use crate::tar_member::{Member, MemberKind, Record};
 
 /// A header block. Offsets are those of POSIX ustar and GNU tar's `struct oldgnu_header`.
 pub(crate) struct Header<'a>(pub(crate) &'a [u8]);
@@ -134,9 +134,6 @@ pub(crate) fn id(number: u64) -> Result<u32, &'static str> {
 pub(crate) fn until_zero(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
-
-/// A key and its value.
-pub(crate) type Record = (Vec<u8>, Vec<u8>);
 
 /// Parses `"%d %s=%s\n"` records, whose length decides where they end: values are bytes.
 pub(crate) fn parse_records(mut data: &[u8]) -> Option<Vec<Record>> {

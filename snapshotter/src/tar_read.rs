@@ -10,11 +10,10 @@
 
 use std::io::{self, Read};
 
-use kiln_oci::Timestamp;
-use kiln_tree::Device;
-
 use crate::tar_extensions::Extensions;
-use crate::tar_header::{Header, Record, parse_records, until_zero};
+use crate::tar_header::{Header, parse_records, until_zero};
+use crate::tar_member::Record;
+use crate::tar_member::{Member, MemberKind};
 use crate::tar_sparse::{self, Map, MapText, Piece, Pieces, Span};
 use crate::unpack_limit::Meter;
 
@@ -37,35 +36,6 @@ pub enum TarError {
     /// The stream ends within a member or cannot be read.
     #[error("cannot read the archive")]
     Read(#[source] io::Error),
-}
-
-/// One member of an archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
-    /// As written: may be absolute, or contain `..`.
-    pub(crate) path: Vec<u8>,
-    pub(crate) kind: MemberKind,
-    /// Bytes of content that follow.
-    pub(crate) size: u64,
-    pub(crate) mode: u16,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) mtime: Timestamp,
-    pub(crate) xattrs: Vec<Record>,
-}
-
-/// What a member is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum MemberKind {
-    File,
-    HardLink(Vec<u8>),
-    Symlink(Vec<u8>),
-    CharDevice(Device),
-    BlockDevice(Device),
-    Directory,
-    Fifo,
-    /// Says something about the archive, not a file.
-    Comment,
 }
 
 /// Reads members one after another; between them, reads the content of the present one.

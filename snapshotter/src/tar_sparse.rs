@@ -4,7 +4,8 @@
 //! (its own format), in PAX records (0.0 and 0.1), and in front of the data (1.0). As in Go, parts
 //! stand in order, do not overlap, end before the file does, and are as long as the data.
 
-use crate::tar_header::{Header, Record};
+use crate::tar_header::Header;
+use crate::tar_member::Record;
 
 /// Where a part begins in the file, and how long it is.
 pub(crate) type Span = (u64, u64);

@@ -18,7 +18,7 @@ use kiln_tree::{Blake3, Entry, Kind, Tree, Xattrs};
 use tar::{EntryType, Header};
 
 use crate::error::LayerError;
-use crate::layer::{Layer, TimeClamp};
+use crate::layer::Layer;
 use crate::tar_contents::{Check, Content, Contents, OnDisk, in_order};
 
 const BLOCK: usize = 512;
@@ -28,6 +28,16 @@ const LARGEST_SIZE: u64 = 0o777_7777_7777;
 
 /// The largest number in an octal field of seven digits.
 const LARGEST_ID: u32 = 0o777_7777;
+
+/// What happens to modification times on the way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TimeClamp {
+    /// They stay.
+    #[default]
+    None,
+    /// Later ones become this one (SOURCE_DATE_EPOCH).
+    To(Timestamp),
+}
 
 /// Writes the tar of `layer`, whose files are made sure to be what the index says by `check`.
 pub(crate) fn write(

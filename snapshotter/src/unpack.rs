@@ -13,9 +13,11 @@ use kiln_oci::Timestamp;
 use kiln_tree::{Entry, Kind, XattrsBuf};
 
 use crate::build_error::BuildError;
-use crate::builder::{Added, DeviceKind, LayerBuilder};
+use crate::builder::{Added, LayerBuilder};
+use crate::builder_state::DeviceKind;
 use crate::metadata::Metadata;
-use crate::tar_read::{Member, MemberKind, TarError, TarReader};
+use crate::tar_member::{Member, MemberKind};
+use crate::tar_read::{TarError, TarReader};
 use crate::users::Owner;
 use crate::view::ParentView;
 use crate::xattr;

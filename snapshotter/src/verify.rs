@@ -15,10 +15,12 @@ use kiln_tree::{Entry, Kind, Tree};
 use crate::disk::Root;
 use crate::error::LayerError;
 use crate::facts::TarOrigin;
-use crate::files::{Below, LayerFiles};
-use crate::layer::{Layer, TimeClamp};
-use crate::owner::Owners;
+use crate::layer::Below;
+use crate::layer::Layer;
+use crate::layer_files::LayerFiles;
+use crate::owners::Owners;
 use crate::scan::{self, Node, NodeKind};
+use crate::tar_write::TimeClamp;
 
 /// What is wrong with a layer.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +110,7 @@ impl Layer {
             damage.push(LayerDamage::NoFiles);
         }
         // What is wrong with that one may be hidden here, but it will have to go.
-        if let Some(below) = self.upon() {
+        if let Some(below) = self.base_layer() {
             damage.extend(below.verify(whiteouts));
         }
         damage

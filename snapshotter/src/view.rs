@@ -17,11 +17,10 @@ use std::sync::Arc;
 
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
-use kiln_tree::{Blake3, Entry, Kind, LayerId, Tree, TreeBuilder, Xattrs};
+use kiln_tree::{Entry, Kind, LayerId, Tree, Xattrs};
 
 use crate::error::LayerError;
 use crate::layer::Layer;
-use crate::view_walk::{self, Walk};
 
 /// Links followed before giving up. Linux's own limit (path_resolution(7)).
 const MAXIMUM_LINKS: usize = 40;
@@ -211,58 +210,6 @@ impl ParentView {
             found,
             existing,
         })
-    }
-
-    /// Returns the names in a directory, sorted; none if `path` is not one.
-    #[must_use]
-    pub fn list(&self, path: &GuestPath) -> Option<Vec<Vec<u8>>> {
-        self.get(path)?.is_directory().then(|| {
-            view_walk::children(self, path)
-                .map(|child| child.guest_path().name().to_vec())
-                .collect()
-        })
-    }
-
-    /// Returns everything below a directory, itself left out, in the order of a walk. Further names
-    /// of a file that was met before are hard links to its first name below that directory.
-    #[must_use]
-    pub fn walk(&self, directory: &GuestPath) -> Walk<'_> {
-        Walk::new(self, directory)
-    }
-
-    /// Returns an index of what is at `path` and below, with paths relative to it; none if nothing
-    /// is there. Directories carry their own metadata, `path` itself too.
-    #[must_use]
-    pub fn subtree(&self, path: &GuestPath) -> Option<Tree> {
-        let top = self.get(path)?;
-        let mut builder = TreeBuilder::new();
-        builder.push(&Entry { path: b"", ..top });
-        let length = match path.is_root() {
-            true => 0,
-            false => path.as_bytes().len() + 1,
-        };
-        for located in self.walk(path) {
-            let entry = located.entry;
-            let kind = match entry.kind {
-                Kind::HardLink { target } => Kind::HardLink {
-                    target: &target[length..],
-                },
-                other => other,
-            };
-            builder.push(&Entry {
-                path: &entry.path[length..],
-                kind,
-                ..entry
-            });
-        }
-        Some(builder.finish())
-    }
-
-    /// Returns a digest of everything that a copy of `path` would read: metadata and content of it
-    /// and all below, but not its own place.
-    #[must_use]
-    pub fn subtree_digest(&self, path: &GuestPath) -> Option<Blake3> {
-        self.subtree(path).map(|tree| tree.layer_id().0)
     }
 
     /// Returns which layer has the file that holds an entry's content.

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::ops::Range;
 
 use kiln_files::{GuestPath, compare_paths};
-use kiln_tree::{Entry, Kind};
+use kiln_tree::{Blake3, Entry, Kind, Tree, TreeBuilder};
 
 use crate::view::{Located, ParentView, is_opaque};
 
@@ -53,6 +53,60 @@ impl<'a> Iterator for Walk<'a> {
             located.entry.kind = Kind::HardLink { target: first };
         }
         Some(located)
+    }
+}
+
+impl ParentView {
+    /// Returns the names in a directory, sorted; none if `path` is not one.
+    #[must_use]
+    pub fn list(&self, path: &GuestPath) -> Option<Vec<Vec<u8>>> {
+        self.get(path)?.is_directory().then(|| {
+            children(self, path)
+                .map(|child| child.guest_path().name().to_vec())
+                .collect()
+        })
+    }
+
+    /// Returns everything below a directory, itself left out, in the order of a walk. Further names
+    /// of a file that was met before are hard links to its first name below that directory.
+    #[must_use]
+    pub fn walk(&self, directory: &GuestPath) -> Walk<'_> {
+        Walk::new(self, directory)
+    }
+
+    /// Returns an index of what is at `path` and below, with paths relative to it; none if nothing
+    /// is there. Directories carry their own metadata, `path` itself too.
+    #[must_use]
+    pub fn subtree(&self, path: &GuestPath) -> Option<Tree> {
+        let top = self.get(path)?;
+        let mut builder = TreeBuilder::new();
+        builder.push(&Entry { path: b"", ..top });
+        let length = match path.is_root() {
+            true => 0,
+            false => path.as_bytes().len() + 1,
+        };
+        for located in self.walk(path) {
+            let entry = located.entry;
+            let kind = match entry.kind {
+                Kind::HardLink { target } => Kind::HardLink {
+                    target: &target[length..],
+                },
+                other => other,
+            };
+            builder.push(&Entry {
+                path: &entry.path[length..],
+                kind,
+                ..entry
+            });
+        }
+        Some(builder.finish())
+    }
+
+    /// Returns a digest of everything that a copy of `path` would read: metadata and content of it
+    /// and all below, but not its own place.
+    #[must_use]
+    pub fn subtree_digest(&self, path: &GuestPath) -> Option<Blake3> {
+        self.subtree(path).map(|tree| tree.layer_id().0)
     }
 }
 

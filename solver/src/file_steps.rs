@@ -134,7 +134,7 @@ pub(crate) fn copy_files(
     }
     let (below, written) = write_rest(deps, &builder, source, earlier, placement)?;
     let layer = match below {
-        Some(below) => builder.finish_upon(&below),
+        Some(below) => builder.finish_on(&below),
         None => builder.finish(),
     };
     let layer = layer.map_err(WriteError::from)?;

@@ -14,28 +14,26 @@
 //! directories, and it must stay as long as what lies on it.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use kiln_files::GuestPath;
-use kiln_tree::LayerId;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::disk::Root;
 use crate::error::LayerError;
-use crate::layer::{Layer, LayerStore};
 
 /// Names what a layer lies on in its directory.
-pub(crate) const UPON: &str = "upon";
+pub(crate) const BASE_LAYER: &str = "upon";
 
 /// Where the files of a layer are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerFiles {
-    own: PathBuf,
-    rest: Option<PathBuf>,
+    pub(crate) own: PathBuf,
+    pub(crate) rest: Option<PathBuf>,
 }
 
 impl LayerFiles {
@@ -115,77 +113,5 @@ impl OpenFiles {
             _ => &self.own,
         };
         Ok(openat(root, path, flags, Mode::empty())?.into())
-    }
-}
-
-impl Layer {
-    /// Returns where the layer's files are, or none if it is not unpacked.
-    #[must_use]
-    pub fn files(&self) -> Option<LayerFiles> {
-        let own = self.path("diff");
-        if !own.is_dir() {
-            return None;
-        }
-        let below = match self.below() {
-            Below::Nothing => return Some(LayerFiles::in_one(own)),
-            Below::Layer(below) => below,
-            Below::Unknown => return None,
-        };
-        // One that was lost and made again may have become a part itself.
-        let rest = below.path("diff");
-        let has_all = matches!(below.below(), Below::Nothing);
-        (rest.is_dir() && has_all).then_some(LayerFiles {
-            own,
-            rest: Some(rest),
-        })
-    }
-
-    /// Returns where the layer's files are.
-    ///
-    /// # Errors
-    /// [`LayerError::NotUnpacked`].
-    pub fn unpacked(&self) -> Result<LayerFiles, LayerError> {
-        self.files()
-            .ok_or_else(|| LayerError::NotUnpacked(self.id()))
-    }
-
-    /// Returns the layer whose files this one lies on, here or not; none if it has all its files.
-    #[must_use]
-    pub fn upon(&self) -> Option<Self> {
-        match self.below() {
-            Below::Layer(below) => Some(below),
-            Below::Nothing | Below::Unknown => None,
-        }
-    }
-
-    /// Returns what has the files that are not the layer's own.
-    pub(crate) fn below(&self) -> Below {
-        match fs::read_to_string(self.path(UPON)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Below::Nothing,
-            Err(_) => Below::Unknown,
-            Ok(text) => match text.trim_end().parse() {
-                Ok(id) => Below::Layer(Self::new(self.store(), id)),
-                Err(_) => Below::Unknown,
-            },
-        }
-    }
-}
-
-/// What has the files of a layer that are not its own.
-#[derive(Debug)]
-pub(crate) enum Below {
-    /// Nothing: all are its own.
-    Nothing,
-    /// Another layer, here or not.
-    Layer(Layer),
-    /// Some layer whose name is damaged.
-    Unknown,
-}
-
-impl LayerStore {
-    /// Returns the layer whose files another one lies on.
-    #[must_use]
-    pub fn below_files(&self, id: LayerId) -> Option<LayerId> {
-        Layer::new(self.store(), id).upon().map(|layer| layer.id())
     }
 }

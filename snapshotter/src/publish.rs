@@ -1,0 +1,143 @@
+//! How a finished layer becomes visible.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use kiln_cache::{Unsettled, WorkDir};
+use kiln_tree::{LayerId, Tree};
+
+use crate::error::LayerError;
+use crate::layer::{Layer, LayerStore};
+use crate::layer_files::BASE_LAYER;
+use crate::owners;
+use crate::place::{is_taken, make_diff_directory, rename_into};
+
+/// The files of a layer that is about to become visible.
+pub(crate) struct NewFiles<'a> {
+    /// Where they lie, on the file system of the store.
+    pub(crate) diff: &'a Path,
+    /// The layer that has the rest of them.
+    pub(crate) base: Option<LayerId>,
+    /// Whether they have other owners than the index says.
+    pub(crate) lacks_owners: bool,
+}
+
+impl<'a> NewFiles<'a> {
+    /// Takes a directory with all files of a layer, which no other layer has.
+    pub(crate) fn whole(diff: &'a Path) -> Self {
+        Self {
+            diff,
+            base: None,
+            lacks_owners: false,
+        }
+    }
+
+    /// Writes down what has to be known about the files, before they are there.
+    fn describe(&self, layer: &Path) -> Result<(), LayerError> {
+        if let Some(base) = self.base {
+            let path = layer.join(BASE_LAYER);
+            fs::write(&path, format!("{base}\n")).map_err(LayerError::at(&path))?;
+        }
+        if self.lacks_owners {
+            owners::mark(layer)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the files, which lie at `staged` now, into a layer whose own are not all there.
+    fn replace(&self, staged: &Path, layer: &Path, work: &WorkDir) -> Result<(), LayerError> {
+        let (diff, base) = (layer.join("diff"), layer.join(BASE_LAYER));
+        match fs::rename(&diff, work.path().join("incomplete")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(LayerError::at(&diff)(error));
+            }
+            _ => {}
+        }
+        match fs::remove_file(&base) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(LayerError::at(&base)(error));
+            }
+            _ => {}
+        }
+        self.describe(layer)?;
+        match fs::rename(staged, &diff) {
+            // Somebody else was faster.
+            Err(error) if !is_taken(&error) => Err(LayerError::at(&diff)(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl LayerStore {
+    /// Makes a finished layer visible. If it exists already, it stays, and the new files go with
+    /// their work directory.
+    pub(crate) fn publish(
+        &self,
+        tree: Tree,
+        files: Option<NewFiles<'_>>,
+        work: &WorkDir,
+    ) -> Result<Layer, LayerError> {
+        let id = tree.layer_id();
+        let layer = Layer::among(self, id);
+        let target = layer.place();
+        let staged = work.path().join("layer");
+        fs::DirBuilder::new()
+            .mode(0o755)
+            .create(&staged)
+            .map_err(LayerError::at(&staged))?;
+        let index = staged.join("index");
+        fs::write(&index, tree.as_bytes()).map_err(LayerError::at(&index))?;
+        if let Some(files) = &files {
+            files.describe(&staged)?;
+            let diff = staged.join("diff");
+            fs::rename(files.diff, &diff).map_err(LayerError::at(diff))?;
+        }
+        let store = self.store();
+        let announced = store.announce(Unsettled::Layer(id));
+        let _announced = announced.map_err(LayerError::at(target))?;
+        while let Err(error) = rename_into(&staged, target) {
+            if !is_taken(&error) {
+                return Err(LayerError::at(target)(error));
+            }
+            // After a power failure a file may have its name but not its bytes.
+            if fs::read(target.join("index")).is_ok_and(|bytes| bytes == tree.as_bytes()) {
+                if let Some(files) = &files
+                    && layer.files().is_none()
+                {
+                    files.replace(&staged.join("diff"), target, work)?;
+                }
+                break;
+            }
+            let away = work.path().join("damaged");
+            fs::rename(target, &away).map_err(LayerError::at(target))?;
+        }
+        let layer = self
+            .known()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(id)
+            .or_insert(layer)
+            .clone();
+        // Whoever made the layer reads its index next.
+        let _ = layer.tree_cell().set(Arc::new(tree));
+        Ok(layer)
+    }
+    /// Returns the layer without entries.
+    ///
+    /// # Errors
+    /// When it is not here yet and cannot be made.
+    pub fn empty(&self) -> Result<Layer, LayerError> {
+        let tree = Tree::default();
+        match self.layer(tree.layer_id()) {
+            Some(layer) => Ok(layer),
+            None => {
+                let work = self.work()?;
+                let (diff, _) = make_diff_directory(&work)?;
+                self.publish(tree, Some(NewFiles::whole(&diff)), &work)
+            }
+        }
+    }
+}
