@@ -9,6 +9,7 @@
 
 mod device; // devices of the host
 mod job; // what to run and in which surroundings
+mod limits; // of a process and of a job
 mod secret; // what must not be shown or stored
 
 pub mod userns; // root in a box
@@ -33,9 +34,10 @@ pub use device::{Device, DeviceKind, DeviceNumber};
 pub use executor::{Born, Ended, Executor, LocalExecutor, Output, Read, Running, Stream};
 pub use job::{
     Access, BUILD_HOSTNAME, Changes, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, Mount, MountSource,
-    Network, OuterProc, Process, ProcessUser, Resources, Root, Security, Streams, Ulimit,
-    UlimitName, WindowSize, Writable, hosts_text,
+    Network, OuterProc, Process, ProcessUser, Root, Security, Streams, WindowSize, Writable,
+    hosts_text,
 };
+pub use limits::{Resources, Ulimit, UlimitName};
 pub use outcome::{End, ExecError, Observed, Outcome, Warning};
 pub use secret::SecretBytes;
 pub use sys::{
