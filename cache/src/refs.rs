@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::Store;
-use kiln_oci::{DEFAULT_TAG, ImageRef, Sha256};
+use kiln_oci::{DEFAULT_TAG, ImageRef, Sha256, TaggedRef};
 
 /// Why a name could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ impl Space {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// Repository and tag.
-    pub name: ImageRef,
+    pub name: TaggedRef,
     /// The manifest or index.
     pub manifest: Sha256,
 }
@@ -95,11 +95,11 @@ impl Names {
         }
     }
 
-    /// Returns what `name` stands for; a missing tag means `latest`.
+    /// Returns what `name` stands for.
     ///
     /// # Errors
     /// When the file is there but cannot be read.
-    pub fn get(&self, name: &ImageRef) -> Result<Option<Sha256>, NamesError> {
+    pub fn get(&self, name: &TaggedRef) -> Result<Option<Sha256>, NamesError> {
         self.read(&self.path(name))
     }
 
@@ -115,7 +115,7 @@ impl Names {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn set(&self, name: &ImageRef, manifest: Sha256) -> Result<(), NamesError> {
+    pub fn set(&self, name: &TaggedRef, manifest: Sha256) -> Result<(), NamesError> {
         let path = self.path(name);
         let has_it = read(&path).is_ok_and(|old| old == Some(manifest));
         let set = match (has_it, self.space) {
@@ -131,7 +131,7 @@ impl Names {
     ///
     /// # Errors
     /// When the file cannot be removed.
-    pub fn remove(&self, name: &ImageRef) -> Result<bool, NamesError> {
+    pub fn remove(&self, name: &TaggedRef) -> Result<bool, NamesError> {
         let path = self.path(name);
         match fs::remove_file(&path) {
             Ok(()) => {}
@@ -191,7 +191,7 @@ impl Names {
         Ok(names)
     }
 
-    fn path(&self, name: &ImageRef) -> PathBuf {
+    fn path(&self, name: &TaggedRef) -> PathBuf {
         let tag = name.tag().unwrap_or(DEFAULT_TAG);
         self.store
             .path(self.space.directory())
@@ -202,7 +202,7 @@ impl Names {
     }
 }
 
-fn name_of(path: &Path) -> Option<ImageRef> {
+fn name_of(path: &Path) -> Option<TaggedRef> {
     let (repository, tag) = path.to_str()?.split_once("/_tag/")?;
     repository.parse::<ImageRef>().ok()?.with_tag(tag).ok()
 }
@@ -256,7 +256,7 @@ fn write(store: &Store, path: &Path, manifest: Sha256, space: Space) -> io::Resu
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> ImageRef {
+    fn name(text: &str) -> TaggedRef {
         text.parse().unwrap()
     }
 

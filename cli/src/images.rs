@@ -8,7 +8,7 @@ use kiln_docker::lists::{
     IMAGE_FILTERS, IMAGES, IMAGES_WITH_DIGESTS, ImageRow, is_named, matches_reference,
 };
 use kiln_engine::{ImageRemoval, ImageSummary, verbs};
-use kiln_oci::{ImageRef, Timestamp};
+use kiln_oci::{TaggedRef, Timestamp};
 use serde_json::Value;
 
 use crate::environment::Environment;
@@ -54,7 +54,7 @@ pub(crate) fn images(arguments: &ImagesArguments, environment: &Environment) -> 
             arguments
                 .name
                 .as_deref()
-                .is_none_or(|name| is_named(image.name.as_ref(), name))
+                .is_none_or(|name| is_named(image.name.as_deref(), name))
         })
         .collect();
     let images = select(images, &filters, &session)?;
@@ -90,7 +90,7 @@ fn select(
     let passes = |image: &ImageSummary| {
         dangling.is_none_or(|dangling| dangling == image.name.is_none())
             && filters.any("reference", |pattern| {
-                matches_reference(image.name.as_ref(), pattern)
+                matches_reference(image.name.as_deref(), pattern)
             })
             && before.is_none_or(|time| image.created < Some(time))
             && since.is_none_or(|time| image.created > Some(time))
@@ -111,7 +111,7 @@ pub(crate) fn labels(session: &Session, image: &ImageSummary) -> BTreeMap<String
 fn row(image: &ImageSummary) -> ImageRow<'_> {
     ImageRow {
         id: image.id,
-        name: image.name.as_ref(),
+        name: image.name.as_deref(),
         manifest: image.manifest,
         created: image.created,
         size_bytes: image.size_bytes,
@@ -132,7 +132,7 @@ pub(crate) struct TagArguments {
 
 /// Names an image.
 pub(crate) fn tag(arguments: &TagArguments, environment: &Environment) -> Outcome {
-    let target: ImageRef = arguments.target.parse().map_err(|error| {
+    let target: TaggedRef = arguments.target.parse().map_err(|error| {
         Failure::new(format!(
             "error parsing reference: {:?}: {error}",
             arguments.target

@@ -39,7 +39,7 @@ pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outc
     if !arguments.quiet && name.tag().is_none() && name.digest().is_none() {
         terminal::print_line("Using default tag: latest")?;
     }
-    let name = name.with_default_tag();
+    let name = name.tagged();
     let transfers = Transfers::start(stream);
     let pulled = verbs::pull(
         &session.stores,
@@ -103,7 +103,7 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
     interrupt::watch(&session)?;
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
     let has_tag = name.tag().is_some();
-    let name = name.with_default_tag();
+    let name = name.tagged();
     let stream = stream(arguments.quiet);
     if !arguments.quiet {
         if !has_tag {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_oci::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256};
+use kiln_oci::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256, TaggedRef};
 use kiln_registry::{Client, Step};
 use kiln_snapshotter::Layer;
 use kiln_solver::{
@@ -24,7 +24,7 @@ use crate::stores::Stores;
 pub(crate) struct Fetcher<'a> {
     pub(crate) stores: &'a Stores,
     pub(crate) client: &'a Client,
-    pub(crate) bases: &'a HashMap<Sha256, (ImageRef, Image)>,
+    pub(crate) bases: &'a HashMap<Sha256, (TaggedRef, Image)>,
     pub(crate) reporter: &'a Reporter<'a>,
     /// What progress calls each base.
     names: HashMap<Sha256, &'a str>,

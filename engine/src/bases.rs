@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use kiln_oci::{Image, ImageRef, Platform, Sha256};
+use kiln_oci::{Image, Platform, Sha256, TaggedRef};
 use kiln_registry::Client;
 use kiln_solver::{BaseError, BaseRequest, Bases, Fault, ImageSource, Reporter, VertexEnd};
 
@@ -129,7 +129,7 @@ impl Resolver<'_> {
         result
     }
 
-    fn pull_metadata(&self, name: &ImageRef, platform: &Platform) -> Result<Image, BaseError> {
+    fn pull_metadata(&self, name: &TaggedRef, platform: &Platform) -> Result<Image, BaseError> {
         let (stores, client) = (self.stores, self.client);
         let pulled = client
             .pull(name, platform, &stores.blobs, &|_| {})
@@ -163,7 +163,7 @@ fn serving(local: &LocalImage, platform: &Platform) -> Option<Image> {
 
 /// Returns the name under which a resolved base is remembered; none for a digest, which needs no
 /// remembering. Platforms have separate pins.
-fn pin(name: &ImageRef, platform: &Platform) -> Option<ImageRef> {
+fn pin(name: &TaggedRef, platform: &Platform) -> Option<TaggedRef> {
     if name.digest().is_some() {
         return None;
     }
@@ -173,7 +173,7 @@ fn pin(name: &ImageRef, platform: &Platform) -> Option<ImageRef> {
     name.with_tag(&format!("{tag}--{platform}")).ok()
 }
 
-fn base_error(name: &ImageRef, error: &kiln_registry::Error) -> BaseError {
+fn base_error(name: &TaggedRef, error: &kiln_registry::Error) -> BaseError {
     let error = Error::registry(Some(name), error);
     BaseError {
         message: error.to_string(),

@@ -1,7 +1,7 @@
 //! The images of the local store: finding them, keeping them, their names.
 
 use kiln_cache::Named;
-use kiln_oci::{ImageRef, Sha256};
+use kiln_oci::{Sha256, TaggedRef};
 
 use crate::local_image;
 use crate::stores::Stores;
@@ -11,9 +11,8 @@ use crate::{Error, LocalImage};
 ///
 /// # Errors
 /// [`Error::NoSuchImage`] if there is none.
-pub fn find(stores: &Stores, text: &str) -> Result<(Option<ImageRef>, LocalImage), Error> {
-    if let Ok(name) = text.parse::<ImageRef>() {
-        let name = name.with_default_tag();
+pub fn find(stores: &Stores, text: &str) -> Result<(Option<TaggedRef>, LocalImage), Error> {
+    if let Ok(name) = text.parse::<TaggedRef>() {
         let manifest = match name.digest() {
             Some(digest) => Some(digest),
             None => stores.tags.get(&name).map_err(|e| names_error(&e))?,
@@ -42,7 +41,7 @@ pub fn find(stores: &Stores, text: &str) -> Result<(Option<ImageRef>, LocalImage
 /// When it is damaged: that is not the same as absent.
 pub(crate) fn read_named(
     stores: &Stores,
-    name: &ImageRef,
+    name: &TaggedRef,
     manifest: Sha256,
 ) -> Result<LocalImage, Error> {
     local_image::read(stores, manifest).map_err(|error| Error::Environment {

@@ -9,7 +9,7 @@ pub(crate) use push::Listeners;
 
 use kiln_exporter as exporter;
 use kiln_exporter::NamedImage;
-use kiln_oci::ImageRef;
+use kiln_oci::TaggedRef;
 use kiln_registry::Client;
 use kiln_solver::{Reporter, Vertex, VertexEnd};
 
@@ -216,7 +216,7 @@ fn unpack_targets(
 /// Gives the image its tags in the local store.
 fn name_image(
     stores: &Stores,
-    names: &[ImageRef],
+    names: &[TaggedRef],
     image: &LocalImage,
     vertex: &Vertex<'_>,
 ) -> Result<(), Error> {

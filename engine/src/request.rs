@@ -7,7 +7,7 @@ mod outputs; // where its result goes, and how it is written
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kiln_oci::{Descriptor, ImageId, ImageRef, Platform, Sha256, Timestamp};
+use kiln_oci::{Descriptor, ImageId, Platform, Sha256, TaggedRef, Timestamp};
 use kiln_runtime::{EtcFile, Resources, Ulimit};
 
 pub use annotation::{Annotation, AnnotationPlace};
@@ -49,7 +49,7 @@ pub struct BuildRequest {
     /// `--platform`, in order; none means this machine's. With several the result is an index.
     pub platforms: Vec<Platform>,
     /// `--tag`.
-    pub tags: Vec<ImageRef>,
+    pub tags: Vec<TaggedRef>,
     /// `--pull`.
     pub pull: Pull,
     /// `--no-cache`, `--no-cache-filter`.
@@ -101,7 +101,7 @@ pub enum ContextSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedContext {
     /// `docker-image://`.
-    Image(ImageRef),
+    Image(TaggedRef),
     /// `docker-image://scratch`.
     Scratch,
     /// `oci-layout://PATH[:tag][@digest]`.

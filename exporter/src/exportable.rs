@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kiln_oci::{Descriptor, ImageRef, Index, Platform, Timestamp};
+use kiln_oci::{Descriptor, Index, Platform, TaggedRef, Timestamp};
 use kiln_snapshotter::Layer;
 
 use crate::options::Family;
@@ -56,7 +56,7 @@ pub enum LayerSource {
 #[derive(Clone, Debug)]
 pub struct NamedImage {
     /// Its names; with none, it goes by its digest.
-    pub names: Vec<ImageRef>,
+    pub names: Vec<TaggedRef>,
     /// The manifest of the only platform, or the index.
     pub root: Document,
     /// The images, one per platform.
@@ -77,7 +77,7 @@ impl Document {
 impl NamedImage {
     /// Returns an image for one platform.
     #[must_use]
-    pub fn single(image: Exportable, names: Vec<ImageRef>) -> Self {
+    pub fn single(image: Exportable, names: Vec<TaggedRef>) -> Self {
         Self {
             names,
             root: image.manifest.clone(),
@@ -89,7 +89,7 @@ impl NamedImage {
     #[must_use]
     pub fn index(
         images: Vec<Exportable>,
-        names: Vec<ImageRef>,
+        names: Vec<TaggedRef>,
         family: Family,
         annotations: BTreeMap<String, String>,
     ) -> Self {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 
-use kiln_oci::{Descriptor, ImageRef, Index, Platform, Sha256, Sha256Writer};
+use kiln_oci::{Descriptor, Index, Platform, Sha256, Sha256Writer};
 use kiln_snapshotter::{LayerError, TimeClamp};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -85,7 +85,7 @@ pub(crate) fn top_descriptors(images: &[NamedImage]) -> Vec<Descriptor> {
             descriptors.push(descriptor);
             continue;
         }
-        for name in tagged(image) {
+        for name in image.names.iter() {
             let mut descriptor = descriptor.clone();
             // OCI-025.
             if let Some(tag) = name.tag() {
@@ -146,7 +146,7 @@ pub(crate) fn manifest_json_for(images: &[NamedImage], platform: &Platform) -> V
 fn list(images: &[(&NamedImage, &Exportable)]) -> Vec<u8> {
     let mut archived: Vec<ArchivedImage> = Vec::new();
     for (image, part) in images {
-        let names: Vec<String> = tagged(image).map(|name| name.familiar()).collect();
+        let names: Vec<String> = image.names.iter().map(|name| name.familiar()).collect();
         let config = blob_path(part.config.descriptor.digest);
         let repo_tags = (!names.is_empty()).then_some(names);
         match archived.iter_mut().find(|known| known.config == config) {
@@ -171,10 +171,6 @@ fn list(images: &[(&NamedImage, &Exportable)]) -> Vec<u8> {
 /// Returns where a blob lies in a layout.
 pub(crate) fn blob_path(digest: Sha256) -> String {
     format!("blobs/sha256/{}", digest.hex())
-}
-
-fn tagged(image: &NamedImage) -> impl Iterator<Item = ImageRef> {
-    image.names.iter().cloned().map(ImageRef::with_default_tag)
 }
 
 impl Member<'_> {

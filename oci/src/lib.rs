@@ -8,6 +8,7 @@ mod sha256_stream; // digests of what flows by
 
 mod name; // names of images
 mod platform; // what an image runs on
+mod tagged; // names that have a tag or digest
 mod timestamp; // points in time
 
 mod foreign_text; // words of strangers, fit for one line
@@ -35,4 +36,5 @@ pub use name::{DEFAULT_DOMAIN, DEFAULT_TAG, ImageRef, InvalidImageRef};
 pub use platform::{InvalidPlatform, Platform};
 pub use select::{SelectError, select};
 pub use sha256_stream::{Sha256Reader, Sha256State, Sha256Writer};
+pub use tagged::TaggedRef;
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -27,10 +27,10 @@ const LONGEST_TAG: usize = 128;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageRef {
-    domain: String,
-    path: String,
-    tag: Option<String>,
-    digest: Option<Sha256>,
+    pub(crate) domain: String,
+    pub(crate) path: String,
+    pub(crate) tag: Option<String>,
+    pub(crate) digest: Option<Sha256>,
 }
 
 /// Why a text is not the name of an image.
@@ -82,40 +82,6 @@ impl ImageRef {
     #[must_use]
     pub fn digest(&self) -> Option<Sha256> {
         self.digest
-    }
-
-    /// Returns the name with tag `latest` if it has neither tag nor digest.
-    #[must_use]
-    pub fn with_default_tag(mut self) -> Self {
-        if self.tag.is_none() && self.digest.is_none() {
-            self.tag = Some(DEFAULT_TAG.to_owned());
-        }
-        self
-    }
-
-    /// Returns the repository with another tag and no digest.
-    ///
-    /// # Errors
-    /// When `tag` is not a tag.
-    pub fn with_tag(&self, tag: &str) -> Result<Self, InvalidImageRef> {
-        if !is_tag(tag) {
-            return Err(InvalidImageRef::Format);
-        }
-        Ok(Self {
-            tag: Some(tag.to_owned()),
-            digest: None,
-            ..self.clone()
-        })
-    }
-
-    /// Returns the repository with a digest and no tag.
-    #[must_use]
-    pub fn with_digest(&self, digest: Sha256) -> Self {
-        Self {
-            tag: None,
-            digest: Some(digest),
-            ..self.clone()
-        }
     }
 
     /// Returns the same path, tag and digest under another domain and path prefix.
@@ -194,9 +160,10 @@ impl FromStr for ImageRef {
             _ => (rest, None),
         };
         let (domain, path) = split_domain(name);
-        let path = match path.contains('/') || domain != DEFAULT_DOMAIN {
-            true => path.to_owned(),
-            false => format!("library/{path}"),
+        let path = if path.contains('/') || domain != DEFAULT_DOMAIN {
+            path.to_owned()
+        } else {
+            format!("library/{path}")
         };
         check_path(&path)?;
         check_domain(domain)?;
@@ -282,9 +249,10 @@ fn check_domain(domain: &str) -> Result<(), InvalidImageRef> {
             && !label.ends_with('-')
     };
     let port_is_number = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    match host.split('.').all(label) && port_is_number {
-        true => Ok(()),
-        false => Err(InvalidImageRef::Format),
+    if host.split('.').all(label) && port_is_number {
+        Ok(())
+    } else {
+        Err(InvalidImageRef::Format)
     }
 }
 
@@ -292,9 +260,10 @@ fn check_path(path: &str) -> Result<(), InvalidImageRef> {
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
         return Err(InvalidImageRef::UpperCase(path.to_owned()));
     }
-    match path.split('/').all(is_path_component) {
-        true => Ok(()),
-        false => Err(InvalidImageRef::Format),
+    if path.split('/').all(is_path_component) {
+        Ok(())
+    } else {
+        Err(InvalidImageRef::Format)
     }
 }
 
@@ -316,7 +285,7 @@ fn is_path_component(component: &str) -> bool {
 }
 
 /// `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`
-fn is_tag(tag: &str) -> bool {
+pub(crate) fn is_tag(tag: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     tag.len() <= LONGEST_TAG
         && tag.bytes().next().is_some_and(word)

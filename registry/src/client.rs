@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_cache::Blobs;
-use kiln_oci::{Descriptor, ImageRef, Platform};
+use kiln_oci::{Descriptor, ImageRef, Platform, TaggedRef};
 
 use crate::blob::BlobReader;
 use crate::credential::{Credential, Stored};
@@ -124,7 +124,7 @@ impl Client {
     ///
     /// # Errors
     /// [`crate::ErrorClass::NotFound`] if there is no such manifest.
-    pub fn resolve(&self, name: &ImageRef) -> Result<Resolved, Error> {
+    pub fn resolve(&self, name: &TaggedRef) -> Result<Resolved, Error> {
         self.session.resolve(name)
     }
 
@@ -146,7 +146,7 @@ impl Client {
     /// [`crate::ErrorClass::NoPlatform`] if the index has none for it.
     pub fn pull(
         &self,
-        name: &ImageRef,
+        name: &TaggedRef,
         platform: &Platform,
         blobs: &Blobs,
         observer: Observer<'_>,

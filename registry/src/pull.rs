@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use kiln_cache::Blobs;
 use kiln_oci::{
-    Descriptor, Document, ImageRef, LARGEST_CONFIG, LARGEST_MANIFEST, Platform, SelectError, select,
+    Descriptor, Document, ImageRef, LARGEST_CONFIG, LARGEST_MANIFEST, Platform, SelectError,
+    TaggedRef, select,
 };
 
 use crate::error::Error;
@@ -28,7 +29,7 @@ pub struct PulledImage {
 impl Session {
     pub(crate) fn pull(
         self: &Arc<Self>,
-        name: &ImageRef,
+        name: &TaggedRef,
         platform: &Platform,
         blobs: &Blobs,
         observer: Observer<'_>,

@@ -1,7 +1,9 @@
 //! From a name to a digest, and from a digest to a manifest's bytes.
 
 use kiln_cache::BlobError;
-use kiln_oci::{Descriptor, Document, ImageRef, LARGEST_MANIFEST, MediaKind, Sha256, is_schema1};
+use kiln_oci::{
+    Descriptor, Document, ImageRef, LARGEST_MANIFEST, MediaKind, Sha256, TaggedRef, is_schema1,
+};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 
@@ -36,21 +38,16 @@ pub struct Resolved {
 
 impl Session {
     /// Finds out what a name means.
-    pub(crate) fn resolve(&self, name: &ImageRef) -> Result<Resolved, Error> {
-        let name = name.clone().with_default_tag();
+    pub(crate) fn resolve(&self, name: &TaggedRef) -> Result<Resolved, Error> {
         let asked = match name.digest() {
             Some(_) => Asked::ByDigest,
             None => Asked::ByTag,
         };
-        self.anywhere(&name, asked, |endpoint| self.resolve_at(endpoint, &name))
+        self.anywhere(name, asked, |endpoint| self.resolve_at(endpoint, name))
     }
 
-    fn resolve_at(&self, endpoint: &Endpoint, name: &ImageRef) -> Result<Resolved, Error> {
-        let reference = match (name.digest(), name.tag()) {
-            (Some(digest), _) => digest.to_string(),
-            (None, Some(tag)) => tag.to_owned(),
-            (None, None) => kiln_oci::DEFAULT_TAG.to_owned(),
-        };
+    fn resolve_at(&self, endpoint: &Endpoint, name: &TaggedRef) -> Result<Resolved, Error> {
+        let reference = name.selector();
         let scopes = Scopes::pull(&endpoint.repository);
         if let Some(descriptor) = self.head_manifest(endpoint, &reference, &scopes)? {
             let expected = name.digest().unwrap_or(descriptor.digest);

@@ -8,7 +8,7 @@ use kiln_engine::{
     CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, MediaFamily,
     MountContents, OnFailure, StaleBlobs, Transport,
 };
-use kiln_oci::{Compression, DEFAULT_TAG, ImageRef};
+use kiln_oci::{Compression, DEFAULT_TAG, TaggedRef};
 use kiln_parser::parse_bool;
 
 use super::compression;
@@ -156,11 +156,9 @@ fn unknown(kind: &str) -> String {
     }
 }
 
-fn reference(text: &str) -> Result<ImageRef, String> {
-    let name: ImageRef = text
-        .parse()
-        .map_err(|error| format!("invalid cache name {text:?}: {error}"))?;
-    Ok(name.with_default_tag())
+fn reference(text: &str) -> Result<TaggedRef, String> {
+    text.parse()
+        .map_err(|error| format!("invalid cache name {text:?}: {error}"))
 }
 
 /// `type=` and what else is said of a cache, taken one by one.
@@ -208,7 +206,7 @@ impl Attributes {
         }
     }
 
-    fn reference(&mut self) -> Result<ImageRef, String> {
+    fn reference(&mut self) -> Result<TaggedRef, String> {
         match self.take("ref") {
             Some(text) if !text.is_empty() => reference(&text),
             _ => Err("ref is required for a cache of type registry".to_owned()),

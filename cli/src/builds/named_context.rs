@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kiln_engine::NamedContext;
-use kiln_oci::{ImageRef, Sha256};
+use kiln_oci::{Sha256, TaggedRef};
 use kiln_parser::{SourcePlace, remote_source};
 
 use crate::failure::Failure;
@@ -23,10 +23,10 @@ fn parse(text: &str) -> Result<(String, NamedContext), Failure> {
     let (name, value) = text.split_once('=').ok_or_else(|| {
         Failure::flag(format!("invalid context value: {text}, expected key=value"))
     })?;
-    let parsed: ImageRef = name
+    let parsed: TaggedRef = name
         .parse()
         .map_err(|error| Failure::flag(format!("invalid context name {name}: {error}")))?;
-    let familiar = parsed.with_default_tag().familiar();
+    let familiar = parsed.familiar();
     let short = familiar.strip_suffix(":latest").unwrap_or(&familiar);
     let context = parse_value(name, value)?;
     Ok((short.to_owned(), context))
@@ -39,10 +39,10 @@ fn parse_value(name: &str, value: &str) -> Result<NamedContext, Failure> {
         if image == "scratch" {
             return Ok(NamedContext::Scratch);
         }
-        let image: ImageRef = image
+        let image: TaggedRef = image
             .parse()
             .map_err(|error| invalid(format!("{image}: {error}")))?;
-        return Ok(NamedContext::Image(image.with_default_tag()));
+        return Ok(NamedContext::Image(image));
     }
     if let Some(layout) = value.strip_prefix("oci-layout://") {
         return parse_layout(layout).map_err(invalid);

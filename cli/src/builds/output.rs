@@ -161,12 +161,8 @@ pub(crate) fn insecure_registries(
             own => own,
         };
         let dangling = image.dangling.iter().map(|dangling| &dangling.repository);
-        hosts.extend(
-            names
-                .iter()
-                .chain(dangling)
-                .map(|name| name.domain().to_owned()),
-        );
+        let named = names.iter().map(|name| &**name);
+        hosts.extend(named.chain(dangling).map(|name| name.domain().to_owned()));
     }
     hosts
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use kiln_engine::{BuildRequest, BuildResult, Output};
-use kiln_oci::ImageRef;
+use kiln_oci::TaggedRef;
 use serde_json::{Map, Value};
 
 use super::arguments::BuildArguments;
@@ -93,7 +93,7 @@ fn names(request: &BuildRequest) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     let own = request.outputs.iter().filter_map(Output::image);
     let own = own.flat_map(|image| &image.names);
-    for name in request.tags.iter().chain(own).map(ImageRef::to_string) {
+    for name in request.tags.iter().chain(own).map(TaggedRef::to_string) {
         if !names.contains(&name) {
             names.push(name);
         }

@@ -253,9 +253,7 @@ fn pull_if_need_be(
             Err(error) => return Err(error.into()),
         }
     }
-    let name = crate::ship::parse_name(image)?
-        .with_default_tag()
-        .familiar();
+    let name = crate::ship::parse_name(image)?.tagged().familiar();
     if policy != PullPolicy::Always && !arguments.quiet {
         terminal::tell_line(&format!("Unable to find image '{name}' locally"));
     }

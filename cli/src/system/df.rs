@@ -119,7 +119,7 @@ fn image_rows(image: &ImageUsage, now: Timestamp) -> Vec<Value> {
     let names: Vec<Option<&ImageRef>> = if image.names.is_empty() {
         vec![None]
     } else {
-        image.names.iter().map(Some).collect()
+        image.names.iter().map(|name| Some(&**name)).collect()
     };
     let row = |name| {
         let row = lists::ImageUsage {

@@ -105,9 +105,7 @@ pub(super) fn named_sources(
         let name = context_name(text).ok_or_else(invalid)?;
         let source = match context {
             NamedContext::Scratch => NamedSource::Scratch,
-            NamedContext::Image(image) => {
-                NamedSource::Image(ImageSource::Registry(image.clone().with_default_tag()))
-            }
+            NamedContext::Image(image) => NamedSource::Image(ImageSource::Registry(image.clone())),
             NamedContext::Layout {
                 directory,
                 tag,

@@ -1,7 +1,7 @@
 //! What an output came to.
 
 use kiln_exporter::NamedImage;
-use kiln_oci::{Descriptor, ImageId, ImageRef, Sha256};
+use kiln_oci::{Descriptor, ImageId, Sha256, TaggedRef};
 
 use crate::LocalImage;
 use crate::request::{BuildRequest, ImageOutput};
@@ -41,13 +41,10 @@ impl Exported {
 }
 
 /// Returns the names of an output: its own, or the build's.
-pub(crate) fn names(request: &BuildRequest, options: &ImageOutput) -> Vec<ImageRef> {
+pub(crate) fn names(request: &BuildRequest, options: &ImageOutput) -> Vec<TaggedRef> {
     let names = match options.names.as_slice() {
         [] => &request.tags,
         own => own,
     };
-    names
-        .iter()
-        .map(|name| name.clone().with_default_tag())
-        .collect()
+    names.to_vec()
 }

@@ -2,7 +2,7 @@
 
 use kiln_exporter as exporter;
 use kiln_exporter::{Exportable, Family, NamedImage, PackObserver};
-use kiln_oci::{Compression, Descriptor, ImageRef};
+use kiln_oci::{Compression, Descriptor, TaggedRef};
 use kiln_registry::Client;
 
 use crate::origins;
@@ -18,7 +18,7 @@ pub(crate) fn resolve_here_for_export(
     client: &Client,
     image: &LocalImage,
     options: &ImageOutput,
-    names: Vec<ImageRef>,
+    names: Vec<TaggedRef>,
     packing: PackObserver<'_>,
 ) -> Result<NamedImage, Error> {
     let fetch = |wanted: &[Descriptor]| {
@@ -36,7 +36,7 @@ pub(super) fn resolve_for_export(
     client: &Client,
     local: &LocalImage,
     options: &ImageOutput,
-    names: Vec<ImageRef>,
+    names: Vec<TaggedRef>,
     missing: exporter::Missing<'_>,
     packing: PackObserver<'_>,
 ) -> Result<NamedImage, Error> {

@@ -39,7 +39,7 @@ pub(super) fn push_result(
 ) -> Result<Exported, Error> {
     let mut names: Vec<(ImageRef, PushAs)> = names(assembler.request, options)
         .into_iter()
-        .map(|name| (name, options.push_as))
+        .map(|name| (name.into(), options.push_as))
         .collect();
     if let Some(dangling) = &options.dangling
         && (dangling.when == DanglingWhen::Always || names.is_empty())

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use kiln_exporter::StaleBlobs;
-use kiln_oci::{Compression, ImageRef, Sha256};
+use kiln_oci::{Compression, Sha256, TaggedRef};
 
 use super::outputs::{MediaFamily, Transport};
 
@@ -14,7 +14,7 @@ pub enum CacheSource {
     /// A cache in a registry, or an image with one inside.
     Registry {
         /// Its name.
-        name: ImageRef,
+        name: TaggedRef,
         /// Whether the registry has to prove who it is.
         transport: Transport,
     },
@@ -83,7 +83,7 @@ pub enum CacheDestination {
     /// A tag in a registry.
     Registry {
         /// Its name.
-        name: ImageRef,
+        name: TaggedRef,
         /// Whether the registry has to prove who it is.
         transport: Transport,
     },

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_exporter::Stale;
-use kiln_oci::{Compression, ImageRef, Timestamp};
+use kiln_oci::{Compression, ImageRef, TaggedRef, Timestamp};
 
 use super::annotation::Annotation;
 
@@ -128,7 +128,7 @@ pub struct ImageOutput {
     /// `oci-mediatypes=`.
     pub media_types: MediaFamily,
     /// `name=`: tags for this output alone.
-    pub names: Vec<ImageRef>,
+    pub names: Vec<TaggedRef>,
     /// `dangling-name-prefix=`: a repository in which the image goes by its digest.
     pub dangling: Option<DanglingName>,
     /// `push-by-digest=`.

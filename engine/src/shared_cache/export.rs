@@ -328,7 +328,7 @@ fn stays(stores: &Stores, target: &CacheTarget, descriptor: &Descriptor) -> bool
 fn push_cache(
     stores: &Stores,
     client: &Client,
-    name: &kiln_oci::ImageRef,
+    name: &kiln_oci::TaggedRef,
     image: &NamedImage,
     vertex: &Vertex<'_>,
 ) -> Result<(), Undelivered> {

@@ -90,7 +90,7 @@ pub(super) fn import(
     read().map_err(|error| match &error {
         ImportError::Registry(error) => {
             let name = match source {
-                CacheSource::Registry { name, .. } => Some(name),
+                CacheSource::Registry { name, .. } => Some(&**name),
                 CacheSource::Local { .. } => None,
             };
             Error::registry(name, error)
@@ -107,7 +107,7 @@ fn find(client: &Client, source: &CacheSource) -> Result<(CacheOrigin, Vec<u8>),
                 Some(bytes) => bytes,
                 None => client.fetch_manifest(name, &resolved.descriptor)?,
             };
-            Ok((CacheOrigin::Repository(name.clone()), bytes))
+            Ok((CacheOrigin::Repository(name.clone().into()), bytes))
         }
         CacheSource::Local { directory, entry } => {
             let wanted = match entry {

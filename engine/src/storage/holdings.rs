@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kiln_cache::{ActionKey, Candidate, DiskUsage, Leaving, Ledger, Thing};
-use kiln_oci::{DiffId, ImageRef, Sha256, Timestamp};
+use kiln_oci::{DiffId, Sha256, TaggedRef, Timestamp};
 use kiln_tree::LayerId;
 use rayon::prelude::*;
 
@@ -56,7 +56,7 @@ pub(crate) enum EntryContent {
     /// A base image.
     Base {
         /// The names that builds resolved to it.
-        pins: Vec<ImageRef>,
+        pins: Vec<TaggedRef>,
         /// What it is made of, here or not.
         spoken_of: HashSet<Sha256>,
     },

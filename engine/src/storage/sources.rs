@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use kiln_cache::{Candidate, Named};
-use kiln_oci::{ImageRef, Sha256, Timestamp};
+use kiln_oci::{Sha256, TaggedRef, Timestamp};
 
 use super::entry::{CacheEntry, EntryKind, Usability};
 use super::holdings::{EntryContent, HeldEntry, Inventory, Sizes, candidate, entry, short};
@@ -20,7 +20,7 @@ use crate::stores::Stores;
 
 /// Adds the images that builds resolved names to and that are not local images themselves.
 pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
-    let mut bases: BTreeMap<Sha256, (Vec<ImageRef>, Timestamp)> = BTreeMap::new();
+    let mut bases: BTreeMap<Sha256, (Vec<TaggedRef>, Timestamp)> = BTreeMap::new();
     for Named { name, manifest } in stores.pins.list().map_err(|e| names_error(&e))? {
         bases.entry(manifest).or_default().0.push(name);
     }

@@ -1,7 +1,7 @@
 //! Listing the images of the local store.
 
 use kiln_cache::Named;
-use kiln_oci::{ImageId, ImageRef, Sha256, Timestamp};
+use kiln_oci::{ImageId, Sha256, TaggedRef, Timestamp};
 
 use crate::images;
 use crate::local_image;
@@ -13,7 +13,7 @@ use crate::{Error, LocalImage};
 #[derive(Clone, Debug)]
 pub struct ImageSummary {
     /// Repository and tag; none for an image without a name.
-    pub name: Option<ImageRef>,
+    pub name: Option<TaggedRef>,
     /// The image's id.
     pub id: ImageId,
     /// The manifest (or index) the name stands for.
@@ -53,7 +53,7 @@ pub fn images(stores: &Stores) -> Result<Vec<ImageSummary>, Error> {
     Ok(rows)
 }
 
-fn summary(stores: &Stores, name: Option<ImageRef>, image: &LocalImage) -> ImageSummary {
+fn summary(stores: &Stores, name: Option<TaggedRef>, image: &LocalImage) -> ImageSummary {
     ImageSummary {
         name,
         id: image.id(),

@@ -1,7 +1,7 @@
 //! From an archive or layout into the local store.
 
 use kiln_exporter::{LoadError, LoadSource, Loaded, Platforms};
-use kiln_oci::{ImageId, ImageRef, Platform};
+use kiln_oci::{ImageId, Platform, TaggedRef};
 
 use crate::images::{self, names_error};
 use crate::local_image;
@@ -17,7 +17,7 @@ pub fn load(
     stores: &Stores,
     from: LoadSource<'_>,
     platform: Option<&Platform>,
-) -> Result<Vec<(Vec<ImageRef>, ImageId)>, Error> {
+) -> Result<Vec<(Vec<TaggedRef>, ImageId)>, Error> {
     let wanted = platform.map_or(Platforms::All, Platforms::Only);
     let loaded = kiln_exporter::load(
         from,
@@ -41,10 +41,9 @@ pub fn load(
         images::keep_foreign(stores, &image)?;
         stores.go_on()?;
         for name in &names {
-            let name = name.clone().with_default_tag();
             stores
                 .tags
-                .set(&name, image.descriptor().digest)
+                .set(name, image.descriptor().digest)
                 .map_err(|error| names_error(&error))?;
         }
         result.push((names, image.id()));

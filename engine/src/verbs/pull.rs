@@ -1,6 +1,6 @@
 //! From a registry into the local store.
 
-use kiln_oci::{ImageRef, Platform, Sha256};
+use kiln_oci::{Platform, Sha256, TaggedRef};
 use kiln_registry::{Client, Observer};
 
 use crate::images::{self, names_error};
@@ -26,21 +26,20 @@ pub struct Pulled {
 pub fn pull(
     stores: &Stores,
     client: &Client,
-    name: &ImageRef,
+    name: &TaggedRef,
     platform: &Platform,
     observer: Observer<'_>,
 ) -> Result<Pulled, Error> {
-    let name = name.clone().with_default_tag();
-    let failed = |error: kiln_registry::Error| Error::registry(Some(&name), &error);
+    let failed = |error: kiln_registry::Error| Error::registry(Some(name), &error);
     let pulled = client
-        .pull(&name, platform, &stores.blobs, observer)
+        .pull(name, platform, &stores.blobs, observer)
         .map_err(failed)?;
     client
-        .fetch_blobs(&name, &pulled.layers, &stores.blobs, observer)
+        .fetch_blobs(name, &pulled.layers, &stores.blobs, observer)
         .map_err(failed)?;
     let image = kiln_cache::read_image(&stores.blobs, pulled.manifest.digest)
         .map_err(|error| Error::environment("cannot read a pulled image", &error))?;
-    origins::remember_origin(stores, &name, &image);
+    origins::remember_origin(stores, name, &image);
     let platform = image.config.platform();
     images::keep_foreign(stores, &LocalImage::single(image))?;
     stores.settle()?;
@@ -53,10 +52,10 @@ pub fn pull(
     }
     stores.go_on()?;
     // One that is damaged is made whole.
-    let before = stores.tags.get(&name).unwrap_or_default();
+    let before = stores.tags.get(name).unwrap_or_default();
     stores
         .tags
-        .set(&name, pulled.manifest.digest)
+        .set(name, pulled.manifest.digest)
         .map_err(|e| names_error(&e))?;
     Ok(Pulled {
         digest: pulled.top.digest,

@@ -1,7 +1,7 @@
 //! From the local store to a registry.
 
 use kiln_exporter::PackObserver;
-use kiln_oci::{ImageRef, Platform, Sha256};
+use kiln_oci::{Platform, Sha256, TaggedRef};
 use kiln_registry::{Client, Observer};
 
 use crate::images::names_error;
@@ -19,16 +19,15 @@ use crate::{Error, ImageOutput, PushAs};
 pub fn push(
     stores: &Stores,
     client: &Client,
-    name: &ImageRef,
+    name: &TaggedRef,
     platform: Option<&Platform>,
     observer: Observer<'_>,
     packing: PackObserver<'_>,
     amiss: &dyn Fn(&str),
 ) -> Result<(Sha256, u64), Error> {
-    let name = name.clone().with_default_tag();
     let manifest = stores
         .tags
-        .get(&name)
+        .get(name)
         .map_err(|e| names_error(&e))?
         .ok_or_else(|| {
             Error::input(format!(
@@ -46,7 +45,7 @@ pub fn push(
     let pushed = push::push_image(
         stores,
         client,
-        &name,
+        name,
         &image,
         &options,
         PushAs::Tags,

@@ -1,7 +1,7 @@
 //! Removing images and their names.
 
 use kiln_containers::{ContainerError, ContainerId, Status};
-use kiln_oci::{ImageId, ImageRef};
+use kiln_oci::{ImageId, TaggedRef};
 
 use crate::Error;
 use crate::containers::{self, container_error};
@@ -13,7 +13,7 @@ use crate::stores::Stores;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageRemoval {
     /// A name went.
-    Untagged(ImageRef),
+    Untagged(TaggedRef),
     /// The image has no name any more.
     Deleted(ImageId),
 }
@@ -25,7 +25,7 @@ struct User {
 }
 
 /// Says why an image cannot be deleted by its id, and whether it can be by force, in docker's words.
-fn conflict(names: &[ImageRef], users: &[User], force: bool) -> Option<(&'static str, String)> {
+fn conflict(names: &[TaggedRef], users: &[User], force: bool) -> Option<(&'static str, String)> {
     match users {
         [user, ..] if user.status == Status::Running => Some((
             "cannot be forced",
@@ -61,7 +61,7 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Imag
         Ok(found) => found,
         Err(error) => return remove_damaged(stores, text).ok_or(error),
     };
-    let names: Vec<ImageRef> = images::names(stores)?
+    let names: Vec<TaggedRef> = images::names(stores)?
         .into_iter()
         .filter(|named| {
             local_image::read(stores, named.manifest).is_ok_and(|i| i.id() == image.id())
@@ -137,7 +137,7 @@ fn users_of(stores: &Stores, image: ImageId) -> Result<Vec<User>, Error> {
 
 /// Removes the name of an image of which nothing else can be told; none if there is no such name.
 fn remove_damaged(stores: &Stores, text: &str) -> Option<Vec<ImageRemoval>> {
-    let name = text.parse::<ImageRef>().ok()?.with_default_tag();
+    let name: TaggedRef = text.parse().ok()?;
     let is_name = name.digest().is_none();
     let is_removed = is_name && stores.tags.remove(&name).unwrap_or_default();
     is_removed.then(|| vec![ImageRemoval::Untagged(name)])

@@ -99,7 +99,7 @@ pub fn create_container(
 ) -> Result<Held, Error> {
     let (name, local) = images::find(stores, &request.image)?;
     let image = local.choose(&request.image, request.platform.as_ref())?;
-    let layers = layers_on_disk(stores, &outside.client, name.as_ref(), image, report)?;
+    let layers = layers_on_disk(stores, &outside.client, name.as_deref(), image, report)?;
     let failed = |error: &(dyn std::error::Error + 'static)| {
         Error::environment("cannot read the image", error)
     };

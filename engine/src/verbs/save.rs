@@ -1,7 +1,7 @@
 //! From the local store into an archive.
 
 use kiln_exporter::NamedImage;
-use kiln_oci::{ImageRef, Platform};
+use kiln_oci::{Platform, TaggedRef};
 use kiln_registry::Client;
 
 use crate::images;
@@ -25,7 +25,7 @@ pub fn save(
     io: &Io<'_>,
     amiss: &dyn Fn(&str),
 ) -> Result<(), Error> {
-    let mut images: Vec<(LocalImage, Vec<ImageRef>)> = Vec::new();
+    let mut images: Vec<(LocalImage, Vec<TaggedRef>)> = Vec::new();
     for text in names {
         let (name, image) = images::find(stores, text)?;
         let image = image.narrowed(text, platform)?;

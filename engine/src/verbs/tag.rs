@@ -1,6 +1,6 @@
 //! Naming an image.
 
-use kiln_oci::ImageRef;
+use kiln_oci::TaggedRef;
 
 use crate::Error;
 use crate::images;
@@ -10,11 +10,10 @@ use crate::stores::Stores;
 ///
 /// # Errors
 /// When there is no such image.
-pub fn tag(stores: &Stores, source: &str, target: &ImageRef) -> Result<(), Error> {
+pub fn tag(stores: &Stores, source: &str, target: &TaggedRef) -> Result<(), Error> {
     let (_, image) = images::find(stores, source)?;
-    let target = target.clone().with_default_tag();
     stores
         .tags
-        .set(&target, image.descriptor().digest)
+        .set(target, image.descriptor().digest)
         .map_err(|error| images::names_error(&error))
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use kiln_cache::{DiskUsage, Thing};
 use kiln_containers::Status;
-use kiln_oci::{ImageId, ImageRef, Timestamp};
+use kiln_oci::{ImageId, TaggedRef, Timestamp};
 
 use super::images;
 use crate::Error;
@@ -36,7 +36,7 @@ pub struct ImageUsage {
     /// Its id.
     pub id: ImageId,
     /// Its names.
-    pub names: Vec<ImageRef>,
+    pub names: Vec<TaggedRef>,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// Bytes on disk.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use kiln_cache::Blobs;
-use kiln_oci::{Descriptor, DiffId, Image, ImageConfig, ImageRef, Manifest, Sha256, media_type};
+use kiln_oci::{Descriptor, DiffId, Image, ImageConfig, Manifest, Sha256, TaggedRef, media_type};
 use rayon::prelude::*;
 
 use super::contents::Contents;
@@ -38,7 +38,7 @@ pub(crate) fn load(
         match known {
             Some(known) => {
                 let new = names.into_iter().filter(|name| !known.names.contains(name));
-                let new: Vec<ImageRef> = new.collect();
+                let new: Vec<TaggedRef> = new.collect();
                 known.names.extend(new);
             }
             None if is_elsewhere => {}
@@ -52,20 +52,19 @@ pub(crate) fn load(
     Ok(())
 }
 
-fn is_named(loaded: &[Loaded], name: &ImageRef) -> bool {
+fn is_named(loaded: &[Loaded], name: &TaggedRef) -> bool {
     loaded.iter().any(|known| known.names.contains(name))
 }
 
-fn names(archived: &ArchivedImage) -> Result<Vec<ImageRef>, LoadError> {
+fn names(archived: &ArchivedImage) -> Result<Vec<TaggedRef>, LoadError> {
     let names = archived.repo_tags.as_deref().unwrap_or_default();
     names
         .iter()
-        .map(|name| match name.parse::<ImageRef>() {
-            Ok(parsed) => Ok(parsed.with_default_tag()),
-            Err(source) => Err(LoadError::Name {
+        .map(|name| {
+            name.parse().map_err(|source| LoadError::Name {
                 name: name.clone(),
                 source,
-            }),
+            })
         })
         .collect()
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use kiln_cache::{Blobs, ImageError};
 use kiln_oci::{
-    Descriptor, DiffId, Document, Image, ImageRef, Index, MediaKind, Platform, SelectError, Sha256,
-    parse_manifest, select,
+    Descriptor, DiffId, Document, Image, Index, MediaKind, Platform, SelectError, Sha256,
+    TaggedRef, parse_manifest, select,
 };
 use rayon::prelude::*;
 
@@ -108,8 +108,8 @@ pub(crate) fn load_one(
 fn tag_of(descriptor: &Descriptor) -> Option<String> {
     let text = descriptor.annotations.get(REF_NAME);
     text.cloned().or_else(|| {
-        let name: ImageRef = descriptor.annotations.get(IMAGE_NAME)?.parse().ok()?;
-        name.with_default_tag().tag().map(str::to_owned)
+        let name: TaggedRef = descriptor.annotations.get(IMAGE_NAME)?.parse().ok()?;
+        name.tag().map(str::to_owned)
     })
 }
 
@@ -126,23 +126,20 @@ fn parse_index(path: &str, bytes: &[u8]) -> Result<Index, LoadError> {
 }
 
 /// Returns the name in an entry's annotations, if one is there in full.
-fn name_of(descriptor: &Descriptor) -> Result<Option<ImageRef>, LoadError> {
+fn name_of(descriptor: &Descriptor) -> Result<Option<TaggedRef>, LoadError> {
     let annotations: &BTreeMap<String, String> = &descriptor.annotations;
     if let Some(name) = annotations.get(IMAGE_NAME) {
-        return match name.parse::<ImageRef>() {
-            Ok(parsed) => Ok(Some(parsed.with_default_tag())),
-            Err(source) => Err(LoadError::Name {
-                name: name.clone(),
-                source,
-            }),
-        };
+        let parsed = name.parse().map_err(|source| LoadError::Name {
+            name: name.clone(),
+            source,
+        });
+        return parsed.map(Some);
     }
     // Free text: a mere tag names nothing, anything else may be a name.
     let name = annotations
         .get(REF_NAME)
         .filter(|name| name.contains(['/', ':']));
-    let parsed = name.and_then(|name| name.parse::<ImageRef>().ok());
-    Ok(parsed.map(ImageRef::with_default_tag))
+    Ok(name.and_then(|name| name.parse().ok()))
 }
 
 /// Returns the entry that serves `platform` best among those that are here.

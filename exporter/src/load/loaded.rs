@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use kiln_oci::{Descriptor, Image, ImageRef, Platform, Sha256};
+use kiln_oci::{Descriptor, Image, Platform, Sha256, TaggedRef};
 
 /// Where images come from.
 pub enum LoadSource<'a> {
@@ -30,7 +30,7 @@ impl std::fmt::Debug for LoadSource<'_> {
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// What the archive calls it.
-    pub names: Vec<ImageRef>,
+    pub names: Vec<TaggedRef>,
     /// The image; of an index that came whole, the first one.
     pub image: Image,
     /// The index, if it came whole.

@@ -260,7 +260,7 @@ fn a_token_that_is_no_longer_accepted_is_replaced() {
 fn a_push_asks_for_everything_at_once() {
     let server = token_registry(|_| Reply::new(403).body("no pushing here"));
     let mut pushed = image("amd64", &[b"layer".to_vec()], "v1");
-    pushed.blobs[0].mount_from = Some(server.image("base"));
+    pushed.blobs[0].mount_from = Some(server.image("base").into());
     let error = client_with("")
         .push(&server.image("a/b"), &pushed, &|_| {})
         .unwrap_err();

@@ -421,7 +421,7 @@ fn a_mount_is_asked_for_with_the_targets_password() {
     });
     let mut pushed = image("amd64", &[bytes(1, 1000)], "v1");
     for blob in &mut pushed.blobs {
-        blob.mount_from = Some(registry.image("source/x"));
+        blob.mount_from = Some(registry.image("source/x").into());
     }
     client
         .push(&registry.image("target/x"), &pushed, &|_| {})

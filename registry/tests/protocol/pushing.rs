@@ -117,10 +117,10 @@ fn a_mount_may_succeed_fail_or_turn_into_an_upload() {
     for (mount, mounted) in [(201, true), (202, false), (403, false), (405, false)] {
         let (server, taken) = registry(mount, "/upload/1");
         let mut pushed = small_image();
-        pushed.blobs[0].mount_from = Some(server.image("base/image"));
+        pushed.blobs[0].mount_from = Some(server.image("base/image").into());
         // Of another registry, and of the same repository: no use.
         pushed.blobs[1].mount_from = Some("q.io/x".parse().unwrap());
-        pushed.blobs[2].mount_from = Some(server.image("a"));
+        pushed.blobs[2].mount_from = Some(server.image("a").into());
         let events = Events::default();
         client()
             .push(&server.image("a"), &pushed, &events.observer())

@@ -116,7 +116,7 @@ fn an_index_is_pushed_whole_and_pulled_in_part() {
 
     // Elsewhere in the same registry: what is known is mounted, not sent.
     let mut other = image("amd64", &[shared, bytes(5, 1000)], "v2");
-    other.blobs[0].mount_from = Some(repository.clone());
+    other.blobs[0].mount_from = Some(repository.clone().into());
     let events = Events::default();
     client
         .push(&name(&registry.image("other")), &other, &events.observer())

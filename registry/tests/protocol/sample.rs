@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kiln_cache::{Blobs, Store};
-use kiln_oci::{Descriptor, ImageRef, Platform, media_type};
+use kiln_oci::{Descriptor, Platform, TaggedRef, media_type};
 use kiln_registry::{
     BlobSource, Client, ClientOptions, Event, PushBlob, PushImage, PushManifest, RetryPolicy,
 };
@@ -55,7 +55,7 @@ pub(crate) fn client() -> Client {
     Client::new(options())
 }
 
-pub(crate) fn name(text: &str) -> ImageRef {
+pub(crate) fn name(text: &str) -> TaggedRef {
     text.parse().unwrap()
 }
 

@@ -204,7 +204,7 @@ impl Server {
         format!("{scheme}://{}{path}", self.address)
     }
 
-    pub(crate) fn image(&self, name: &str) -> kiln_oci::ImageRef {
+    pub(crate) fn image(&self, name: &str) -> kiln_oci::TaggedRef {
         format!("{}/{name}", self.address).parse().unwrap()
     }
 

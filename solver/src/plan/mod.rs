@@ -20,7 +20,7 @@ mod words; // expansion
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kiln_oci::{Image, ImageConfig, ImageRef, Platform, Timestamp};
+use kiln_oci::{Image, ImageConfig, Platform, TaggedRef, Timestamp};
 use kiln_parser::{Diagnostic, Dockerfile, Span};
 
 use crate::graph::{Graph, Network, StepId};
@@ -112,7 +112,7 @@ pub struct Plan {
     /// The images that are to come out, one for each platform, in the order asked for.
     pub targets: Vec<TargetImage>,
     /// The images it starts from and copies from, by manifest.
-    pub bases: HashMap<kiln_oci::Sha256, (ImageRef, Image)>,
+    pub bases: HashMap<kiln_oci::Sha256, (TaggedRef, Image)>,
     /// The time that everything new gets, if the build says.
     pub epoch: Option<Timestamp>,
     /// Proxies for every `RUN`; they are in no key and no image.
@@ -155,7 +155,7 @@ pub enum PlanError {
         /// As written.
         name: String,
         /// In full.
-        canonical: ImageRef,
+        canonical: TaggedRef,
         /// Where it is written.
         span: Span,
         /// Why.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kiln_oci::{ImageRef, Sha256};
+use kiln_oci::{Sha256, TaggedRef};
 use kiln_parser::{Address, GitSource, RemoteSource, download_name};
 
 use crate::graph::{ContextId, Download, GitDirectory, Remote, Repository, Submodules};
@@ -24,11 +24,11 @@ pub enum NamedSource {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ImageSource {
     /// In the local store or in a registry.
-    Registry(ImageRef),
+    Registry(TaggedRef),
     /// In an image layout on the host.
     Layout {
         /// What the build calls it.
-        name: ImageRef,
+        name: TaggedRef,
         /// The layout.
         directory: PathBuf,
         /// Which image of it.
@@ -41,7 +41,7 @@ pub enum ImageSource {
 impl ImageSource {
     /// Returns what the image is called in messages and in the registry.
     #[must_use]
-    pub fn name(&self) -> &ImageRef {
+    pub fn name(&self) -> &TaggedRef {
         match self {
             Self::Registry(name) | Self::Layout { name, .. } => name,
         }
@@ -52,7 +52,7 @@ impl ImageSource {
 /// it, without `:latest`. None if it is no image name, and so no context's either.
 #[must_use]
 pub fn context_name(text: &str) -> Option<String> {
-    let name = text.parse::<ImageRef>().ok()?.familiar();
+    let name = text.parse::<TaggedRef>().ok()?.familiar();
     Some(match name.strip_suffix(":latest") {
         Some(bare) => bare.to_owned(),
         None => name,

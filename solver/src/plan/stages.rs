@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_oci::ImageRef;
+use kiln_oci::TaggedRef;
 use kiln_parser::{Dockerfile, Instruction, Kind, MountFlag, Span, Stage, Text, hint, suggest};
 
 use super::arguments::Arguments;
@@ -140,9 +140,9 @@ fn named(
     Some(NamedSource::Image(ImageSource::Registry(image)))
 }
 
-fn image_name(text: &str, span: Span, words: &mut Words) -> Option<ImageRef> {
-    match text.parse::<ImageRef>() {
-        Ok(name) => Some(name.with_default_tag()),
+fn image_name(text: &str, span: Span, words: &mut Words) -> Option<TaggedRef> {
+    match text.parse::<TaggedRef>() {
+        Ok(name) => Some(name),
         Err(error) => {
             let message = format!("failed to parse stage name {text:?}: {error}");
             words.error("invalid-reference", span, message);

@@ -3,8 +3,6 @@
 use kiln_engine::{BaseLayers, DanglingWhen, FileTimes, PushAs};
 use kiln_oci::{Compression, Timestamp};
 
-use kiln_oci::ImageRef;
-
 use super::*;
 
 fn output(text: &str) -> Result<Output, String> {
@@ -64,7 +62,7 @@ fn long_forms_have_types_and_attributes() {
     else {
         panic!("it is to be pushed");
     };
-    let names: Vec<String> = image.names.iter().map(ImageRef::familiar).collect();
+    let names: Vec<String> = image.names.iter().map(|name| name.familiar()).collect();
     assert_eq!(names, ["a:latest", "b:1"]);
     assert_eq!(image.level, Some(19));
     let store = Output::Store(ImageOutput::default());
