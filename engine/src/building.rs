@@ -32,7 +32,7 @@ use crate::shared_cache::{Shareable, TieredCache, export};
 use crate::stores::Stores;
 use crate::{Error, LocalImage, SourceText};
 use account::Ended;
-use options::surroundings;
+use options::sandbox_context;
 
 pub(crate) use account::canonical;
 pub(crate) use failure::{plan_error, solve_error};
@@ -216,7 +216,7 @@ pub(crate) fn with_plan<T>(
         cache_mounts: &tiered,
         agents: &agents,
         executor: &executor,
-        surroundings: &surroundings(request, &plan),
+        sandbox: &sandbox_context(request, &plan),
         reporter,
         stop,
         jobs: request.jobs,

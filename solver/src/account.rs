@@ -1,12 +1,14 @@
 //! What became of the steps of a build.
 
-use crate::{Fate, Reason};
 use kiln_cache::{ActionKey, Actions, CacheBackend as _, State};
 
+use crate::deps::Deps;
 use crate::facts::Facts;
 use crate::graph::{Graph, Op, Step, StepId};
+use crate::journal::Fate;
 use crate::keys::{StepKeys, receipt};
-use crate::solve::{Deps, SolveError};
+use crate::reason::Reason;
+use crate::solve_error::SolveError;
 use crate::why::{Before, Now, reasons};
 
 /// What became of a step.

@@ -10,10 +10,10 @@ use kiln_snapshotter::{Layer, ParentView};
 use kiln_tree::{Entry, LayerId};
 
 use crate::context::ScannedContext;
+use crate::deps::Deps;
 use crate::files::{Files, NoFiles};
 use crate::graph::{FileSource, StepId};
 use crate::layers::BringError;
-use crate::solve::Deps;
 use crate::step_error::StepError;
 
 /// The layers below a step, on disk, and the merged view of them.

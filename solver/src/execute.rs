@@ -6,6 +6,7 @@ use kiln_tree::Blake3;
 
 use crate::below::Sources;
 use crate::copy::{self, Earlier, Fidelity};
+use crate::deps::Deps;
 use crate::facts::combine;
 use crate::file_steps::{SelectedPart, copy_files, earlier, select, warn_of_nothing, workdir};
 use crate::graph::Op;
@@ -13,7 +14,6 @@ use crate::inputs::{Inputs, Proof};
 use crate::keys::{evidence, receipt, slots};
 use crate::progress::Vertex;
 use crate::run;
-use crate::solve::{Deps, look_up};
 use crate::step_error::StepError;
 use crate::waiting::wait;
 
@@ -57,7 +57,7 @@ pub(crate) fn execute(
     // Whoever held the claim may have left the result.
     if !inputs.is_anew
         && is_proven
-        && let Some(record) = look_up(deps, &[keys.recipe])
+        && let Some(record) = deps.look_up(&[keys.recipe])
     {
         tracing::debug!(step = inputs.step.label(), "found by its recipe");
         return Ok(outcome(record.state, Way::Found));
@@ -66,7 +66,7 @@ pub(crate) fn execute(
     let (selected, content) = read(&inputs.step.op, &sources, inputs.content)?;
     let evidence = evidence(&inputs.step.op, keys.weak, &inputs.parent, content);
     if may_reuse
-        && let Some(mut record) = look_up(deps, &evidence)
+        && let Some(mut record) = deps.look_up(&evidence)
         && let Some(layer) = record.state.layers.last().copied()
     {
         tracing::debug!(step = inputs.step.label(), ?evidence, "found by evidence");

@@ -5,10 +5,11 @@ use kiln_tree::{Blake3, Encoder};
 use crate::cache_mounts::Begun;
 use crate::context::ScannedContext;
 use crate::copy::{self, SelectError};
+use crate::deps::Deps;
 use crate::graph::{self, FileSource, Graph, Op, Remote, Step, StepId};
 use crate::progress::VertexEnd;
 use crate::remote::Identity;
-use crate::solve::{Deps, SolveError, failure};
+use crate::solve_error::SolveError;
 use crate::step_error::StepError;
 
 /// What is known about the steps that read from outside, by step.
@@ -30,7 +31,7 @@ pub(crate) fn facts(graph: &Graph, deps: &Deps<'_>) -> Result<Facts, SolveError>
         .steps()
         .map(|(id, step)| match &step.op {
             Op::Copy(op) => context_digest(op, deps.contexts)
-                .map_err(|error| failure(id, step, StepError::from(error))),
+                .map_err(|error| SolveError::of_step(id, step, StepError::from(error))),
             _ => Ok(identities[id.index()].as_ref().map(|known| known.digest)),
         })
         .collect::<Result<_, SolveError>>()?;
@@ -76,7 +77,7 @@ fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<Identity>>, S
         }
         result.map_err(|error| match deps.is_cancelled() {
             true => SolveError::Cancelled,
-            false => failure(id, step, error.into()),
+            false => SolveError::of_step(id, step, error.into()),
         })
     };
     let mut known = vec![None; graph.len()];

@@ -8,10 +8,10 @@ use crate::below::{Below, Sources};
 use crate::copy::{
     self, Archive, Earlier, Fidelity, Owner, Placement, Selection, Turn, WriteError,
 };
+use crate::deps::Deps;
 use crate::files::{Files, NoFiles};
 use crate::graph::{Archives, Copy, Layout, Step, Workdir};
 use crate::progress::Vertex;
-use crate::solve::{Deps, look_up};
 use crate::step_error::StepError;
 
 /// What the arguments of a part of a copy stand for.
@@ -65,7 +65,7 @@ pub(crate) fn warn_of_nothing(
 
 /// Returns what the same copy made last time, if it is still here.
 pub(crate) fn earlier(deps: &Deps<'_>, slots: &[ActionKey]) -> Earlier {
-    let record = look_up(deps, slots);
+    let record = deps.look_up(slots);
     let made = record.and_then(|record| record.state.layers.last().copied());
     match made.and_then(|made| deps.layers.layer(made.layer)) {
         Some(layer) => Earlier::new(&layer),

@@ -6,16 +6,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::Reason;
 use kiln_cache::State;
 use kiln_tree::Blake3;
 
 use crate::below::Sources;
+use crate::deps::Deps;
 use crate::execute::read;
 use crate::facts::facts;
 use crate::graph::{Graph, Op, StepId};
 use crate::keys::{evidence, keys, receipt};
-use crate::solve::{Deps, Probe, SolveError, look_up};
+use crate::probe::Probe;
+use crate::reason::Reason;
+use crate::solve_error::SolveError;
 use crate::why::{Before, Now, reasons};
 
 /// What would become of a step.
@@ -86,7 +88,9 @@ pub fn forecast(
             };
             read_now = content(graph, id, &known, read_now, deps);
             let names = evidence(&step.op, keys[id.index()].weak, &parent, read_now);
-            let layer = look_up(deps, &names).and_then(|found| found.state.layers.last().copied());
+            let layer = deps
+                .look_up(&names)
+                .and_then(|found| found.state.layers.last().copied());
             match layer {
                 Some(layer) => {
                     known[id.index()] = Some(parent.with(layer));

@@ -22,7 +22,7 @@ use kiln_cache::{ActionKey, Store, milliseconds};
 use kiln_oci::{Platform, Timestamp};
 use kiln_tree::{Blake3, Encoder};
 
-use crate::Reason;
+use crate::reason::Reason;
 
 /// Definitions whose last builds are remembered.
 const MOST_BUILDS: usize = 200;

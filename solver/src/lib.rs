@@ -17,7 +17,14 @@ mod progress; // what a build tells
 mod remote; // how downloads and repositories come in
 
 mod ahead; // layers made ready while later steps run
+mod journal; // what builds did
+mod reason; // why they did it
+mod reuse; // which earlier results count
+mod sandbox_context; // what every sandbox gets
 mod step_error; // why a step failed
+
+mod deps; // what solving needs
+mod solve_error; // why there is no solution
 mod waiting; // for another kiln that runs the same step
 
 mod below; // the trees that a step reads
@@ -30,14 +37,13 @@ mod execute; // one step
 mod file_steps; // COPY, ADD and WORKDIR, executed
 mod inputs; // what a step starts from
 mod run; // RUN
-mod solve; // all steps
 
-mod journal; // what builds did
-mod reason; // why they did it
-
-mod account; // what became of the steps
-mod forecast; // what would become of them
-mod why; // why they run
+mod account; // what became of them
+mod board; // which are ready
+mod forecast;
+mod probe; // which must run
+mod solve; // all of them
+mod why; // why steps run // what would become of them
 
 pub use account::StepAccount;
 pub use agent::{AgentSocket, Agents};
@@ -45,6 +51,7 @@ pub use ahead::{Ahead, LayerUse, PrepareLayer};
 pub use cache_mounts::{Beginning, CacheMounts, used_cache_mounts};
 pub use context::{Context, Lifetime, PathRead, ScannedContext, context_reads};
 pub use copy::{Meant, PlaceError, SelectError, WriteError};
+pub use deps::Deps;
 pub use files::{Files, LinkLoop};
 pub use forecast::{Expected, Forecast, forecast};
 pub use graph::{
@@ -62,6 +69,8 @@ pub use plan::{
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
 pub use reason::{Change, FileChange, FilesFrom, Reason};
 pub use remote::{Identity, RemoteError, Remotes};
-pub use run::{AllowedDevices, RunSurroundings};
-pub use solve::{Deps, Reuse, Solution, SolveError, solve};
+pub use reuse::Reuse;
+pub use sandbox_context::{AllowedDevices, SandboxContext};
+pub use solve::{Solution, solve};
+pub use solve_error::SolveError;
 pub use step_error::StepError;

@@ -1,59 +1,24 @@
 //! Executing a `RUN`: from the step to a job for the executor, from its outcome to a layer.
 
 mod mounts; // files of other steps, caches, secrets, agents
-
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod root; // where the files of a command are
 
 use kiln_parser::quote;
 use kiln_runtime::{
-    Access, End, EtcFile, Job, Mount, MountSource, Process, ProcessUser, Root, SecretBytes, Stream,
-    Ulimit, Writable, cdi, hosts_text,
+    Access, End, EtcFile, Job, Mount, MountSource, Process, ProcessUser, Stream, cdi, hosts_text,
 };
-use kiln_snapshotter::{Layer, WritableRoot, find_identity};
+use kiln_snapshotter::{Layer, find_identity};
 
 use crate::below::{Below, Sources};
+use crate::deps::Deps;
 use crate::graph::{Network, Presence, Run, Security};
 use crate::inputs::Inputs;
 use crate::progress::{LogStream, Vertex};
-use crate::solve::Deps;
+use crate::sandbox_context::AllowedDevices;
 use crate::step_error::StepError;
 
 pub(crate) use mounts::content;
-
-/// What every `RUN` of a build gets besides what its step says. None of it enters a key.
-#[derive(Clone, Debug)]
-pub struct RunSurroundings {
-    /// Variables that a step sees unless it sets them itself.
-    pub proxies: Vec<(String, String)>,
-    /// `--network` of the build.
-    pub network: kiln_runtime::Network,
-    /// `--add-host`: name and address.
-    pub extra_hosts: Vec<(String, String)>,
-    /// `--shm-size`.
-    pub shm_size_bytes: u64,
-    /// `--ulimit`.
-    pub ulimits: Vec<Ulimit>,
-    /// `--resource` and its aliases.
-    pub resources: kiln_runtime::Resources,
-    /// What is found at `/etc/resolv.conf`.
-    pub resolv_conf: EtcFile,
-    /// Where vendors describe devices, lowest precedence first.
-    pub device_directories: Vec<PathBuf>,
-    /// Which devices may be used.
-    pub devices: AllowedDevices,
-    /// `--secret`, by id.
-    pub secrets: BTreeMap<String, SecretBytes>,
-}
-
-/// The devices that a build may use (`--allow device`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AllowedDevices {
-    /// Every one.
-    All,
-    /// Those of these names, and those whose description says that everybody may.
-    Named(Vec<String>),
-}
+use root::root;
 
 /// Runs the command and returns the layer of what it changed.
 pub(crate) fn run(
@@ -72,7 +37,7 @@ pub(crate) fn run(
         .map_err(crate::copy::WriteError::from)?;
     let mut job = Job::new(root(&writable), process(deps, run, &user));
     job.network = match run.network {
-        Network::Default => deps.surroundings.network,
+        Network::Default => deps.sandbox.network,
         Network::Host => kiln_runtime::Network::Host,
         Network::None => kiln_runtime::Network::None,
     };
@@ -81,12 +46,12 @@ pub(crate) fn run(
         Security::Insecure => kiln_runtime::Security::Insecure,
     };
     job.hostname.clone_from(&run.hostname);
-    let hosts = hosts_text(&job.hostname, &deps.surroundings.extra_hosts);
+    let hosts = hosts_text(&job.hostname, &deps.sandbox.extra_hosts);
     job.hosts = EtcFile::Text(hosts);
-    job.resolv_conf = deps.surroundings.resolv_conf.clone();
-    job.shm_size_bytes = deps.surroundings.shm_size_bytes;
-    job.ulimits.clone_from(&deps.surroundings.ulimits);
-    job.resources = deps.surroundings.resources.clone();
+    job.resolv_conf = deps.sandbox.resolv_conf.clone();
+    job.shm_size_bytes = deps.sandbox.shm_size_bytes;
+    job.ulimits.clone_from(&deps.sandbox.ulimits);
+    job.resources = deps.sandbox.resources.clone();
     let _script = match &run.script {
         Some(script) => Some(mount_script(deps, script, &mut job)?),
         None => None,
@@ -128,10 +93,10 @@ fn devices(deps: &Deps<'_>, run: &Run, job: &mut Job) -> Result<(), StepError> {
     if run.devices.is_empty() {
         return Ok(());
     }
-    let registry = cdi::Registry::scan(&deps.surroundings.device_directories);
+    let registry = cdi::Registry::scan(&deps.sandbox.device_directories);
     let mut requests = Vec::with_capacity(run.devices.len());
     for device in &run.devices {
-        let is_allowed = match &deps.surroundings.devices {
+        let is_allowed = match &deps.sandbox.devices {
             AllowedDevices::All => true,
             AllowedDevices::Named(names) => {
                 names.contains(&device.name) || registry.is_auto_allowed(&device.name)
@@ -150,20 +115,6 @@ fn devices(deps: &Deps<'_>, run: &Run, job: &mut Job) -> Result<(), StepError> {
     }
     registry.find(&requests)?.apply(job);
     Ok(())
-}
-
-/// Says where the command finds its files, in the executor's words.
-fn root(writable: &kiln_snapshotter::Writable) -> Root {
-    match writable.root() {
-        WritableRoot::Directory(directory) => Root::Directory(directory.clone()),
-        WritableRoot::Overlay(overlay) => Root::Layers {
-            lowers: overlay.lowers.clone(),
-            upper: overlay
-                .upper_and_work
-                .clone()
-                .map(|(upper, work)| Writable { upper, work }),
-        },
-    }
 }
 
 /// Returns a command as errors show it: the arguments joined, the whole in quotes.
@@ -185,7 +136,7 @@ fn process_user(user: &str, below: &Below) -> Result<(ProcessUser, String), Step
 
 fn process(deps: &Deps<'_>, run: &Run, (user, home): &(ProcessUser, String)) -> Process {
     let mut env = run.env.clone();
-    for (name, value) in &deps.surroundings.proxies {
+    for (name, value) in &deps.sandbox.proxies {
         if !env.iter().any(|(known, _)| known == name) {
             env.push((name.clone(), value.clone()));
         }

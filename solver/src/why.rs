@@ -11,29 +11,20 @@
 mod before; // what the last build left
 mod files; // which files differ
 mod matching; // which step was which
+mod now; // what is known
 
-use crate::{FilesFrom, Reason};
 use kiln_cache::{ActionRecord, Receipt, State};
 use kiln_oci::Platform;
 use kiln_tree::LayerId;
 
+use crate::deps::Deps;
 use crate::graph::{CopyPart, FileSource, Graph, Op, StepId};
 use crate::keys::{FILES, PLATFORM};
-use crate::solve::{Deps, Reuse};
+use crate::reason::{FilesFrom, Reason};
+use crate::reuse::Reuse;
 pub(crate) use before::Before;
 use before::image_name;
-
-/// What is known about a step when the question is asked.
-pub(crate) struct Now<'a> {
-    pub(crate) graph: &'a Graph,
-    pub(crate) id: StepId,
-    /// The receipt of its result; without a result, of what is known of it.
-    pub(crate) receipt: Receipt,
-    /// The states of the steps, as far as they are known.
-    pub(crate) states: &'a [Option<State>],
-    /// What the steps before it were found to run for.
-    pub(crate) known: &'a [Vec<Reason>],
-}
+pub(crate) use now::Now;
 
 /// Returns why a step runs, the most telling reason first. Never empty.
 pub(crate) fn reasons(before: &Before, now: &Now<'_>, deps: &Deps<'_>) -> Vec<Reason> {

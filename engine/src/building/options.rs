@@ -1,7 +1,7 @@
 //! From a request to what planning and running need to know.
 
 use kiln_parser::{is_builtin_syntax, syntax_image};
-use kiln_solver::{AllowedDevices, Network, Plan, PlanOptions, RunSurroundings};
+use kiln_solver::{AllowedDevices, Network, Plan, PlanOptions, SandboxContext};
 
 use super::contexts::named_sources;
 use crate::request::{BuildEntitlement, BuildRequest};
@@ -54,8 +54,8 @@ fn extra_host_names(request: &BuildRequest) -> Vec<String> {
 }
 
 /// Returns what every `RUN` gets besides what its step says.
-pub(super) fn surroundings(request: &BuildRequest, plan: &Plan) -> RunSurroundings {
-    RunSurroundings {
+pub(super) fn sandbox_context(request: &BuildRequest, plan: &Plan) -> SandboxContext {
+    SandboxContext {
         proxies: plan.proxies.clone(),
         network: request.network,
         extra_hosts: request.extra_hosts.clone(),

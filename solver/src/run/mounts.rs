@@ -20,11 +20,11 @@ use crate::agent::AgentSocket;
 use crate::below::{Below, Sources};
 use crate::cache_mounts::{Beginning, cache_key};
 use crate::copy::{self, SelectError, WriteError};
+use crate::deps::Deps;
 use crate::facts::combine;
 use crate::files::{Files, NoFiles, resolve_in};
 use crate::graph::{self, Access, MountKind, Part, Presence, Run};
 use crate::inputs::Inputs;
-use crate::solve::Deps;
 use crate::step_error::StepError;
 use crate::waiting::wait;
 
@@ -285,7 +285,7 @@ fn secret<'a>(
     id: &str,
     presence: Presence,
 ) -> Result<Option<&'a SecretBytes>, StepError> {
-    match (deps.surroundings.secrets.get(id), presence) {
+    match (deps.sandbox.secrets.get(id), presence) {
         (None, Presence::Required) => Err(StepError::Secret(id.to_owned())),
         (found, _) => Ok(found),
     }

@@ -3,14 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
-use crate::{Build, Reason};
 use kiln_cache::{ActionKey, ActionRecord, Actions, CacheBackend as _, Tombstone, Tombstones};
 use kiln_oci::Platform;
 
 use super::matching::{self, Name};
+use crate::deps::Deps;
 use crate::graph::{Graph, Op, StepId};
+use crate::journal::Build;
 use crate::keys::StepKeys;
-use crate::solve::Deps;
+use crate::reason::Reason;
 
 /// What the last build of the same definition left behind.
 #[derive(Debug, Default)]

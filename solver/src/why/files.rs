@@ -8,19 +8,19 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{Change, FileChange};
 use kiln_cache::{ActionRecord, State};
 use kiln_files::{GuestPath, compare_paths};
 use kiln_oci::Timestamp;
 use kiln_parser::{glob_match, has_wildcards};
 use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
 
-use super::Now;
+use super::now::Now;
 use crate::below::{Below, Sources};
 use crate::copy::{self, Owner, Placement, Selection};
+use crate::deps::Deps;
 use crate::files::{Files, NoFiles};
 use crate::graph::{Archives, Copy, CopyPart, FileSource, Layout};
-use crate::solve::Deps;
+use crate::reason::{Change, FileChange};
 
 /// Files that are named; the others are counted.
 const NAMED: usize = 10;

@@ -14,7 +14,7 @@ use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, W
 use kiln_solver::{
     AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, Beginning,
     BringError, CacheMounts, Context, ContextId, Deps, Identity, Layers, LayersError, PlanOptions,
-    Remote, RemoteError, Remotes, Reporter, Reuse, RunSurroundings, ScannedContext, Silent,
+    Remote, RemoteError, Remotes, Reporter, Reuse, SandboxContext, ScannedContext, Silent,
     Solution, SolveError, Vertex, context_reads, plan, solve,
 };
 use kiln_solver::{Definition, Fate, Journal};
@@ -148,7 +148,7 @@ impl Bench {
         let layers = LayerStore::new(&store);
         let context = self.scan(&store, &plan, ignore);
         let reporter = Reporter::new(&Silent);
-        let surroundings = RunSurroundings {
+        let sandbox = SandboxContext {
             proxies: Vec::new(),
             network: Network::None,
             extra_hosts: Vec::new(),
@@ -171,7 +171,7 @@ impl Bench {
             cache_mounts: &Nothing,
             agents: &Nothing,
             executor: &Nothing,
-            surroundings: &surroundings,
+            sandbox: &sandbox,
             reporter: &reporter,
             stop: &Stop::default(),
             jobs: 4,
