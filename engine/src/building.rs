@@ -12,7 +12,9 @@ use kiln_oci::Timestamp;
 use kiln_parser::Diagnostic;
 use kiln_registry::Client;
 use kiln_snapshotter::Layer;
-use kiln_solver::{Ahead, Deps, Extent, Plan, Reporter, SolveError, StepId, solve, survey};
+use kiln_solver::{
+    Ahead, Deps, Extent, LocalRunner, Plan, Reporter, SolveError, StepId, solve, survey,
+};
 
 use crate::agents::BuildAgents;
 use crate::base_layers::Fetcher;
@@ -205,18 +207,25 @@ pub(crate) fn with_plan<T>(
     let wanted = Wanted::of(request);
     let prepare =
         |layer: &Layer, layer_use| precompute::prepare_layer(stores, layer, layer_use, &wanted);
+    let runner = LocalRunner {
+        store: &stores.store,
+        layers: &stores.layers,
+        bases: &fetcher,
+        snapshotter: &snapshotter,
+        executor: &executor,
+        cache_mounts: &tiered,
+        agents: &agents,
+        sandbox: &sandbox_context(request, &plan),
+        stop,
+    };
     let deps = Deps {
         store: &stores.store,
         layers: &stores.layers,
-        snapshotter: &snapshotter,
         cache: &tiered,
         bases: &fetcher,
         remotes: &remotes,
         contexts: &contexts,
-        cache_mounts: &tiered,
-        agents: &agents,
-        executor: &executor,
-        sandbox: &sandbox_context(request, &plan),
+        runner: &runner,
         reporter,
         stop,
         jobs: request.jobs,

@@ -4,17 +4,33 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 
-use kiln_cache::{Blobs, State};
+use kiln_cache::{Blobs, State, Store};
 use kiln_files::GuestPath;
-use kiln_snapshotter::{Layer, ParentView};
+use kiln_snapshotter::{Layer, LayerStore, ParentView};
+use kiln_threads::Stop;
 use kiln_tree::{Entry, LayerId};
 
 use crate::context::ScannedContext;
-use crate::deps::Deps;
 use crate::files::{Files, NoFiles};
 use crate::graph::{FileSource, StepId};
-use crate::layers::BringError;
+use crate::layers::{BringError, Layers};
 use crate::step_error::StepError;
+
+/// How the layers of states come to the disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerSource<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) layers: &'a LayerStore,
+    pub(crate) bases: &'a (dyn Layers + 'a),
+    pub(crate) stop: &'a Stop,
+}
+
+impl LayerSource<'_> {
+    /// Says whether whatever fails now fails because everything is to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.stop.is_asked() || self.store.stop().is_asked()
+    }
+}
 
 /// The layers below a step, on disk, and the merged view of them.
 #[derive(Debug)]
@@ -24,12 +40,12 @@ pub(crate) struct Below {
 }
 
 impl Below {
-    pub(crate) fn new(deps: &Deps<'_>, state: &State) -> Result<Self, StepError> {
+    pub(crate) fn new(from: LayerSource<'_>, state: &State) -> Result<Self, StepError> {
         let mut layers = match state.base {
-            Some(manifest) => deps.bases.layers(manifest)?,
+            Some(manifest) => from.bases.layers(manifest)?,
             None => Vec::new(),
         };
-        layers.extend(made(deps, state)?);
+        layers.extend(made(from, state)?);
         let view = ParentView::new(&layers)?;
         Ok(Self { layers, view })
     }
@@ -45,17 +61,17 @@ impl Below {
 }
 
 /// Returns the layers that steps made, bringing those that are elsewhere.
-fn made(deps: &Deps<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
+fn made(from: LayerSource<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
     let ids = state.layers.iter().map(|built| built.layer);
     let mut found: Vec<(LayerId, Option<Layer>)> =
-        ids.map(|id| (id, deps.layers.layer(id))).collect();
+        ids.map(|id| (id, from.layers.layer(id))).collect();
     let missing = found.iter().filter(|(_, layer)| layer.is_none());
     let missing: Vec<LayerId> = missing.map(|(id, _)| *id).collect();
     if !missing.is_empty() {
-        if let Some(gone) = missing.iter().find(|id| !deps.layers.knows(**id)) {
+        if let Some(gone) = missing.iter().find(|id| !from.layers.knows(**id)) {
             return Err(StepError::Vanished(*gone));
         }
-        let brought = deps.bases.bring(&missing).map_err(|error| match error {
+        let brought = from.bases.bring(&missing).map_err(|error| match error {
             BringError::Lost(layer) => StepError::Lost(layer),
             BringError::Failed(error) => StepError::Layers(error),
             BringError::Cancelled => StepError::Cancelled,
@@ -66,14 +82,14 @@ fn made(deps: &Deps<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
         }
     }
     let layers: Vec<Layer> = found.into_iter().filter_map(|(_, layer)| layer).collect();
-    let blobs = Blobs::new(deps.store);
+    let blobs = Blobs::new(from.store);
     for layer in &layers {
         // If somebody took its files away, a blob may have them, or else its step is done again.
-        if deps.layers.materialise(layer, &blobs).is_err() {
-            if deps.is_cancelled() {
+        if from.layers.materialise(layer, &blobs).is_err() {
+            if from.is_cancelled() {
                 return Err(StepError::Cancelled);
             }
-            if deps.layers.give_up(layer)? {
+            if from.layers.give_up(layer)? {
                 return Err(StepError::Lost(layer.id()));
             }
         }
@@ -119,15 +135,16 @@ pub(crate) struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
-    pub(crate) fn new(deps: &Deps<'a>, states: &HashMap<StepId, State>) -> Result<Self, StepError> {
+    pub(crate) fn new(
+        from: LayerSource<'_>,
+        contexts: &'a [ScannedContext],
+        states: &HashMap<StepId, State>,
+    ) -> Result<Self, StepError> {
         let steps = states
             .iter()
-            .map(|(step, state)| Ok((*step, Below::new(deps, state)?)))
+            .map(|(step, state)| Ok((*step, Below::new(from, state)?)))
             .collect::<Result<_, StepError>>()?;
-        Ok(Self {
-            contexts: deps.contexts,
-            steps,
-        })
+        Ok(Self { contexts, steps })
     }
 
     /// Returns the files of a step; none for an empty root.

@@ -7,7 +7,6 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::CacheStart;
 use kiln_parser::mount::FileOwner;
 use kiln_tree::{Blake3, Encoder, LayerId};
 
@@ -34,16 +33,13 @@ pub enum Beginning {
 
 /// Cache mounts that a build without cache has begun anew: each is emptied once.
 #[derive(Debug, Default)]
-pub(crate) struct Begun(Mutex<HashSet<Blake3>>);
+pub struct BegunCaches(Mutex<HashSet<Blake3>>);
 
-impl Begun {
-    /// Says whether a command takes the cache mount as it is, or empty.
-    pub(crate) fn start(&self, key: Blake3, may_reuse: bool) -> CacheStart {
+impl BegunCaches {
+    /// Says whether a cache mount is still to be emptied; from then on it is not.
+    pub fn is_first(&self, key: Blake3) -> bool {
         let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match may_reuse || !begun.insert(key) {
-            true => CacheStart::Warm,
-            false => CacheStart::Anew,
-        }
+        begun.insert(key)
     }
 }
 

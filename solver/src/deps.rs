@@ -1,20 +1,18 @@
 //! What solving needs of the world: stores, seams and the wishes of the user.
 
 use kiln_cache::{ActionKey, ActionRecord, CacheBackend, Store};
-use kiln_runtime::Executor;
-use kiln_snapshotter::{LayerStore, Snapshotter};
+use kiln_snapshotter::LayerStore;
 use kiln_threads::Stop;
 
-use crate::agent::Agents;
 use crate::ahead::Ahead;
-use crate::cache_mounts::CacheMounts;
+use crate::below::LayerSource;
 use crate::context::ScannedContext;
 use crate::journal::{Definition, Journal};
 use crate::layers::Layers;
 use crate::progress::Reporter;
 use crate::remote::Remotes;
 use crate::reuse::Reuse;
-use crate::sandbox_context::SandboxContext;
+use crate::runner::Runner;
 
 /// What solving needs.
 #[derive(Debug)]
@@ -23,8 +21,6 @@ pub struct Deps<'a> {
     pub store: &'a Store,
     /// The layers in it.
     pub layers: &'a LayerStore,
-    /// Makes roots for commands.
-    pub snapshotter: &'a (dyn Snapshotter + 'a),
     /// Earlier results.
     pub cache: &'a (dyn CacheBackend + 'a),
     /// Brings the layers of base images to the disk.
@@ -33,14 +29,8 @@ pub struct Deps<'a> {
     pub remotes: &'a (dyn Remotes + 'a),
     /// The files that the graph reads, by context.
     pub contexts: &'a [ScannedContext],
-    /// Brings what other machines left in cache mounts.
-    pub cache_mounts: &'a (dyn CacheMounts + 'a),
-    /// Answers for ssh agents.
-    pub agents: &'a (dyn Agents + 'a),
-    /// Runs commands.
-    pub executor: &'a (dyn Executor + 'a),
-    /// What every `RUN` gets besides what its step says.
-    pub sandbox: &'a SandboxContext,
+    /// Runs the processes of `RUN` steps.
+    pub runner: &'a (dyn Runner + 'a),
     /// Takes events.
     pub reporter: &'a Reporter<'a>,
     /// Stops everything.
@@ -57,10 +47,20 @@ pub struct Deps<'a> {
     pub ahead: Ahead<'a>,
 }
 
-impl Deps<'_> {
+impl<'a> Deps<'a> {
     /// Says whether whatever fails now fails because everything is to stop.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.stop.is_asked() || self.store.stop().is_asked()
+        self.layer_source().is_cancelled()
+    }
+
+    /// Returns what brings the layers of states to the disk.
+    pub(crate) fn layer_source(&self) -> LayerSource<'a> {
+        LayerSource {
+            store: self.store,
+            layers: self.layers,
+            bases: self.bases,
+            stop: self.stop,
+        }
     }
 
     /// Returns the first record whose layers are all here or can be brought.

@@ -2,18 +2,19 @@
 
 use kiln_cache::{ActionRecord, Attempt, BuiltLayer, State, claim};
 use kiln_oci::Timestamp;
-use kiln_tree::Blake3;
+use kiln_tree::{Blake3, LayerId};
 
 use crate::below::Sources;
 use crate::copy::{self, Earlier, Fidelity};
 use crate::deps::Deps;
 use crate::facts::combine;
 use crate::file_steps::{SelectedPart, copy_files, earlier, select, warn_of_nothing, workdir};
-use crate::graph::Op;
+use crate::graph::{Op, Run};
 use crate::inputs::{Inputs, Proof};
 use crate::keys::{evidence, receipt, slots};
-use crate::progress::Vertex;
-use crate::run;
+use crate::mounted::mounted_content;
+use crate::progress::{LogStream, Vertex};
+use crate::runner::{Chain, ChainProcess, RunEvents};
 use crate::step_error::StepError;
 use crate::waiting::wait;
 
@@ -62,7 +63,7 @@ pub(crate) fn execute(
         tracing::debug!(step = inputs.step.label(), "found by its recipe");
         return Ok(outcome(record.state, Way::Found));
     }
-    let sources = Sources::new(deps, &inputs.sources)?;
+    let sources = Sources::new(deps.layer_source(), deps.contexts, &inputs.sources)?;
     let (selected, content) = read(&inputs.step.op, &sources, inputs.content)?;
     let evidence = evidence(&inputs.step.op, keys.weak, &inputs.parent, content);
     if may_reuse
@@ -85,33 +86,34 @@ pub(crate) fn execute(
         "not found, made"
     );
     let slots = slots(&inputs.step.op, keys.weak, &deps.definition.context);
-    let mut fidelity = Fidelity::Exact;
-    let layer = match &inputs.step.op {
+    let (layer, fidelity) = match &inputs.step.op {
         Op::From(_) => return Ok(outcome(inputs.parent.clone(), Way::Found)),
         Op::Remote(remote) => {
             let identity = inputs.identity.expect("remote sources were identified");
-            deps.remotes.fetch(remote, identity, vertex, deps.stop)?
+            let layer = deps.remotes.fetch(remote, identity, vertex, deps.stop)?;
+            (layer.id(), Fidelity::Exact)
         }
-        Op::Run(op) => run::run(deps, op, &inputs, &sources, vertex)?,
-        Op::Workdir(op) => workdir(deps, op, &inputs.parent, vertex)?,
+        Op::Run(op) => (run(deps, op, &inputs, vertex)?, Fidelity::Exact),
+        Op::Workdir(op) => {
+            let layer = workdir(deps, op, &inputs.parent, vertex)?;
+            (layer.id(), Fidelity::Exact)
+        }
         Op::Copy(op) => {
             warn_of_nothing(deps, inputs.step, op, &selected);
-            let earlier = match may_reuse {
-                true => earlier(deps, &slots),
-                false => Earlier::default(),
+            let earlier = if may_reuse {
+                earlier(deps, &slots)
+            } else {
+                Earlier::default()
             };
-            let (layer, exact) = copy_files(deps, op, &inputs.parent, &selected, &earlier, vertex)?;
-            fidelity = exact;
-            layer
+            let (layer, fidelity) =
+                copy_files(deps, op, &inputs.parent, &selected, &earlier, vertex)?;
+            (layer.id(), fidelity)
         }
     };
     // The real time, whatever epoch is asked for: that one counts where the image is assembled,
     // and another build may find this result.
     let created = Timestamp::now();
-    let state = inputs.parent.with(BuiltLayer {
-        layer: layer.id(),
-        created,
-    });
+    let state = inputs.parent.with(BuiltLayer { layer, created });
     match fidelity {
         Fidelity::Exact => {
             let record = ActionRecord {
@@ -142,6 +144,48 @@ pub(crate) fn execute(
     }
 }
 
+/// Has the process of a step run, and returns the layer of what it changed.
+fn run(
+    deps: &Deps<'_>,
+    op: &Run,
+    inputs: &Inputs<'_>,
+    vertex: &Vertex<'_>,
+) -> Result<LayerId, StepError> {
+    let may_reuse = deps.reuse.allows(inputs.step);
+    let process = ChainProcess {
+        run: op,
+        begun: (!may_reuse).then_some(inputs.begun),
+    };
+    let chain = Chain {
+        base: &inputs.parent,
+        processes: &[process],
+        sources: &inputs.sources,
+    };
+    let made = deps.runner.run(&chain, &mut VertexEvents(vertex));
+    let made = made.map_err(|failed| failed.error)?;
+    let [layer] = made.as_slice() else {
+        unreachable!("a runner makes a layer for each process");
+    };
+    Ok(*layer)
+}
+
+/// Shows what a process does as what its step does.
+struct VertexEvents<'a>(&'a Vertex<'a>);
+
+impl RunEvents for VertexEvents<'_> {
+    fn begin(&mut self, _: usize) {
+        self.0.begin();
+    }
+
+    fn output(&mut self, _: usize, stream: LogStream, bytes: &[u8]) {
+        self.0.log(stream, bytes);
+    }
+
+    fn warn(&mut self, message: String) {
+        self.0.warn(message);
+    }
+}
+
 /// Returns what an operation copies, and the digest of what it reads besides its parent's files.
 /// `known` is what is known of that digest without the files of other steps.
 pub(crate) fn read<'a>(
@@ -165,7 +209,7 @@ pub(crate) fn read<'a>(
             };
             (selected, content)
         }
-        Op::Run(run) => (Vec::new(), run::content(run, sources)?),
+        Op::Run(run) => (Vec::new(), mounted_content(run, sources)?),
         _ => (Vec::new(), known),
     })
 }

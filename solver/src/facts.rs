@@ -2,7 +2,7 @@
 
 use kiln_tree::{Blake3, Encoder};
 
-use crate::cache_mounts::Begun;
+use crate::cache_mounts::BegunCaches;
 use crate::context::ScannedContext;
 use crate::copy::{self, SelectError};
 use crate::deps::Deps;
@@ -18,7 +18,7 @@ pub(crate) struct Facts {
     pub(crate) content: Vec<Option<Blake3>>,
     pub(crate) identities: Vec<Option<Identity>>,
     /// Cache mounts that this build has begun anew.
-    pub(crate) begun: Begun,
+    pub(crate) begun: BegunCaches,
 }
 
 /// Finds out what copies from the context read, and what remote sources stand for.
@@ -38,7 +38,7 @@ pub(crate) fn facts(graph: &Graph, deps: &Deps<'_>) -> Result<Facts, SolveError>
     Ok(Facts {
         content,
         identities,
-        begun: Begun::default(),
+        begun: BegunCaches::default(),
     })
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn copy_files(
     // A linked copy does not look at what is below it.
     let below = match op.link {
         true => None,
-        false => Some(Below::new(deps, parent)?),
+        false => Some(Below::new(deps.layer_source(), parent)?),
     };
     vertex.begin();
     let files: &dyn Files = match &below {
@@ -198,7 +198,7 @@ pub(crate) fn workdir(
     parent: &State,
     vertex: &Vertex<'_>,
 ) -> Result<Layer, StepError> {
-    let below = Below::new(deps, parent)?;
+    let below = Below::new(deps.layer_source(), parent)?;
     vertex.begin();
     let owner = match op.user.as_str() {
         "" => Owner::Source,

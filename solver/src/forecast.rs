@@ -178,6 +178,6 @@ fn content(
         return from_outside;
     }
     // What cannot be read fails when it is built, and says so then.
-    let sources = Sources::new(deps, &states).ok()?;
+    let sources = Sources::new(deps.layer_source(), deps.contexts, &states).ok()?;
     read(op, &sources, from_outside).ok()?.1
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use kiln_cache::State;
 use kiln_tree::Blake3;
 
-use crate::cache_mounts::Begun;
+use crate::cache_mounts::BegunCaches;
 use crate::graph::{Step, StepId};
 use crate::keys::StepKeys;
 use crate::remote::Identity;
@@ -27,7 +27,7 @@ pub(crate) struct Inputs<'a> {
     /// What a remote source stands for.
     pub(crate) identity: Option<&'a Identity>,
     /// Cache mounts that this build has begun anew.
-    pub(crate) begun: &'a Begun,
+    pub(crate) begun: &'a BegunCaches,
 }
 
 /// Whether a result is what its recipe says.

@@ -3,7 +3,8 @@
 //! The route: [`plan`] folds a Dockerfile into a [`Graph`] of steps that touch files; every step
 //! gets keys; [`solve`] looks for results from the target back and executes what is missing. This
 //! crate knows no HTTP and no image formats beyond the config: what an image name stands for and
-//! how its layers come to the disk, it asks through [`Bases`] and [`Layers`].
+//! how its layers come to the disk, it asks through [`Bases`] and [`Layers`]; processes are run by a
+//! [`Runner`].
 
 mod graph; // steps and what they are made from
 mod plan; // what a Dockerfile means
@@ -21,13 +22,14 @@ mod journal; // what builds did
 mod reason; // why they did it
 mod reuse; // which earlier results count
 mod sandbox_context; // what every sandbox gets
-mod step_error; // why a step failed
-
-mod deps; // what solving needs
 mod solve_error; // why there is no solution
+mod step_error; // why a step failed
 mod waiting; // for another kiln that runs the same step
 
 mod below; // the trees that a step reads
+mod deps; // what solving needs
+mod runner; // the seam through which processes are run
+
 mod copy; // COPY and ADD
 mod facts; // what is known before keys are made
 mod keys; // names of steps
@@ -36,19 +38,20 @@ mod sent; // what BuildKit would have of a context
 mod execute; // one step
 mod file_steps; // COPY, ADD and WORKDIR, executed
 mod inputs; // what a step starts from
-mod run; // RUN
+mod local_runner; // RUN, in a sandbox of this machine
+mod mounted; // the files that RUN finds mounted
 
-mod account; // what became of them
+mod account; // what became of the steps
 mod board; // which are ready
-mod forecast;
+mod forecast; // what would become of them
 mod probe; // which must run
 mod solve; // all of them
-mod why; // why steps run // what would become of them
+mod why; // why they run
 
 pub use account::StepAccount;
 pub use agent::{AgentSocket, Agents};
 pub use ahead::{Ahead, LayerUse, PrepareLayer};
-pub use cache_mounts::{Beginning, CacheMounts, used_cache_mounts};
+pub use cache_mounts::{Beginning, BegunCaches, CacheMounts, used_cache_mounts};
 pub use context::{Context, Lifetime, PathRead, ScannedContext, context_reads};
 pub use copy::{Meant, PlaceError, SelectError, WriteError};
 pub use deps::Deps;
@@ -61,6 +64,7 @@ pub use graph::{
 };
 pub use journal::{Build, BuildEnd, BuiltStep, Definition, Fate, Journal};
 pub use layers::{BringError, Layers, LayersError};
+pub use local_runner::LocalRunner;
 pub use plan::{
     BaseError, BaseRequest, Bases, ContextRead, DeclaredArgument, Entitlement, Extent, Fault,
     ImageSource, NamedSource, Plan, PlanError, PlanOptions, PlannedHistory, Survey, TargetImage,
@@ -70,6 +74,7 @@ pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexE
 pub use reason::{Change, FileChange, FilesFrom, Reason};
 pub use remote::{Identity, RemoteError, Remotes};
 pub use reuse::Reuse;
+pub use runner::{Chain, ChainError, ChainProcess, RunEvents, Runner};
 pub use sandbox_context::{AllowedDevices, SandboxContext};
 pub use solve::{Solution, solve};
 pub use solve_error::SolveError;

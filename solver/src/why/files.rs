@@ -48,7 +48,7 @@ pub(super) fn differ(
         FileSource::Context(_) | FileSource::Nothing => None,
     });
     let states = states.collect();
-    let sources = Sources::new(deps, &states).ok()?;
+    let sources = Sources::new(deps.layer_source(), deps.contexts, &states).ok()?;
     let origins = Origins::new(copy, &sources)?;
     let named = found.iter().take(NAMED).map(|difference| FileChange {
         change: difference.change,
@@ -76,14 +76,14 @@ fn foreseen(copy: &Copy, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
             .all(|built| deps.layers.layer(built.layer).is_some());
     // Nothing is fetched to tell which files changed.
     let below = match is_here && !copy.link {
-        true => Some(Below::new(deps, &parent).ok()?),
+        true => Some(Below::new(deps.layer_source(), &parent).ok()?),
         false => None,
     };
     let below: &dyn Files = match &below {
         Some(below) => below,
         None => &NoFiles,
     };
-    let sources = Sources::new(deps, &HashMap::new()).ok()?;
+    let sources = Sources::new(deps.layer_source(), deps.contexts, &HashMap::new()).ok()?;
     let mut placement = Placement::new(
         below,
         &NoFiles,

@@ -3,23 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kiln_cache::{Actions, Store};
 use kiln_oci::{Image, Platform, Sha256, Timestamp};
-use kiln_parser::mount::FileOwner;
 use kiln_parser::{IgnoreRules, parse};
-use kiln_runtime::{EtcFile, ExecError, Executor, Job, Network, Outcome, Resources};
-use kiln_snapshotter::{BuildError, Layer, LayerStore, ParentView, Snapshotter, Writable};
+use kiln_snapshotter::{Layer, LayerStore, ParentView};
 use kiln_solver::{
-    AgentSocket, Agents, Ahead, AllowedDevices, BaseError, BaseRequest, Bases, Beginning,
-    BringError, CacheMounts, Context, ContextId, Deps, Identity, Layers, LayersError, PlanOptions,
-    Remote, RemoteError, Remotes, Reporter, Reuse, SandboxContext, ScannedContext, Silent,
-    Solution, SolveError, Vertex, context_reads, plan, solve,
+    Ahead, BaseError, BaseRequest, Bases, BringError, Chain, ChainError, Context, ContextId,
+    Definition, Deps, Fate, Identity, Journal, Layers, LayersError, PlanOptions, Remote,
+    RemoteError, Remotes, Reporter, Reuse, RunEvents, Runner, ScannedContext, Silent, Solution,
+    SolveError, Vertex, context_reads, plan, solve,
 };
-use kiln_solver::{Definition, Fate, Journal};
 use kiln_threads::Stop;
-use kiln_tree::{Blake3, Kind, LayerId};
+use kiln_tree::{Kind, LayerId};
 
 #[derive(Debug)]
 struct Nothing;
@@ -60,31 +57,8 @@ impl Remotes for Nothing {
     }
 }
 
-impl Agents for Nothing {
-    fn open(&self, _: &str, _: FileOwner) -> std::io::Result<Option<Box<dyn AgentSocket>>> {
-        unreachable!("these builds run nothing")
-    }
-}
-
-impl CacheMounts for Nothing {
-    fn begin(&self, _: Blake3, _: &Path) -> std::io::Result<Beginning> {
-        unreachable!("these builds run nothing")
-    }
-}
-
-impl Executor for Nothing {
-    fn run(
-        &self,
-        _: &Job,
-        _: &mut dyn kiln_runtime::Output,
-        _: &Stop,
-    ) -> Result<Outcome, ExecError> {
-        unreachable!("these builds run nothing")
-    }
-}
-
-impl Snapshotter for Nothing {
-    fn prepare(&self, _: &[Layer]) -> Result<Writable, BuildError> {
+impl Runner for Nothing {
+    fn run(&self, _: &Chain<'_>, _: &mut dyn RunEvents) -> Result<Vec<LayerId>, ChainError> {
         unreachable!("these builds run nothing")
     }
 }
@@ -148,30 +122,14 @@ impl Bench {
         let layers = LayerStore::new(&store);
         let context = self.scan(&store, &plan, ignore);
         let reporter = Reporter::new(&Silent);
-        let sandbox = SandboxContext {
-            proxies: Vec::new(),
-            network: Network::None,
-            extra_hosts: Vec::new(),
-            device_directories: Vec::new(),
-            devices: AllowedDevices::All,
-            secrets: BTreeMap::new(),
-            shm_size_bytes: 0,
-            ulimits: Vec::new(),
-            resources: Resources::default(),
-            resolv_conf: EtcFile::Untouched,
-        };
         let deps = Deps {
             store: &store,
             layers: &layers,
-            snapshotter: &Nothing,
             cache: &Actions::new(&store),
             bases: &Nothing,
             remotes: &Nothing,
             contexts: &[context],
-            cache_mounts: &Nothing,
-            agents: &Nothing,
-            executor: &Nothing,
-            sandbox: &sandbox,
+            runner: &Nothing,
             reporter: &reporter,
             stop: &Stop::default(),
             jobs: 4,

@@ -15,16 +15,15 @@ use kiln_runtime::{Job, Mount, MountSource, Root, SecretBytes};
 use kiln_snapshotter::{Layer, Reflink, Snapshotter as _, Writable};
 use kiln_tree::{Blake3, LayerId};
 
-use super::root;
+use super::parts::LocalRunner;
+use super::root::root;
 use crate::agent::AgentSocket;
 use crate::below::{Below, Sources};
 use crate::cache_mounts::{Beginning, cache_key};
-use crate::copy::{self, SelectError, WriteError};
-use crate::deps::Deps;
-use crate::facts::combine;
-use crate::files::{Files, NoFiles, resolve_in};
+use crate::copy::{SelectError, WriteError};
+use crate::files::{Files as _, resolve_in};
 use crate::graph::{self, Access, MountKind, Part, Presence, Run};
-use crate::inputs::Inputs;
+use crate::runner::ChainProcess;
 use crate::step_error::StepError;
 use crate::waiting::wait;
 
@@ -39,31 +38,18 @@ pub(super) struct Kept {
     sockets: Vec<Box<dyn AgentSocket>>,
 }
 
-/// Returns the digest of the files that a command finds mounted; none if there are none.
-pub(crate) fn content(run: &Run, sources: &Sources<'_>) -> Result<Option<Blake3>, StepError> {
-    let mut digests = Vec::new();
-    for part in run.mounts.iter().filter_map(graph::Mount::files) {
-        let files: &dyn Files = match sources.step(part.step) {
-            Some(below) => below,
-            None => &NoFiles,
-        };
-        digests.push(copy::digest_at(files, &part.path)?);
-    }
-    Ok((!digests.is_empty()).then(|| combine(&digests)))
-}
-
 /// Adds the mounts and the secret variables of a step to its job. What is returned must outlive
 /// the command.
 pub(super) fn add(
-    deps: &Deps<'_>,
-    run: &Run,
+    runner: &LocalRunner<'_>,
+    process: &ChainProcess<'_>,
     below: &Below,
-    inputs: &Inputs<'_>,
     sources: &Sources<'_>,
     job: &mut Job,
 ) -> Result<Kept, StepError> {
+    let run = process.run;
     let mut kept = Kept {
-        caches: take_caches(deps, run, inputs, sources)?,
+        caches: take_caches(runner, process, sources)?,
         ..Kept::default()
     };
     // The later one of two at one place wins.
@@ -75,7 +61,7 @@ pub(super) fn add(
     for (target, kind) in mounts {
         let mounted = match kind {
             MountKind::Bind { files, access } => {
-                let (writable, source) = bind(deps, files, sources, *access)?;
+                let (writable, source) = bind(runner, files, sources, *access)?;
                 kept.roots.push(writable);
                 Some((source, *access))
             }
@@ -105,13 +91,13 @@ pub(super) fn add(
                 id,
                 owner,
                 presence,
-            } => secret(deps, id, *presence)?
+            } => secret(runner, id, *presence)?
                 .map(|value| (secret_file(value, *owner), Access::ReadOnly)),
             MountKind::Ssh {
                 id,
                 owner,
                 presence,
-            } => agent(deps, id, *owner, *presence)?.map(|socket| {
+            } => agent(runner, id, *owner, *presence)?.map(|socket| {
                 let source = bind_whole(socket.path());
                 kept.sockets.push(socket);
                 (source, Access::ReadWrite)
@@ -128,7 +114,7 @@ pub(super) fn add(
             });
         }
     }
-    variables(deps, run, &mut job.process.env)?;
+    variables(runner, run, &mut job.process.env)?;
     Ok(kept)
 }
 
@@ -141,9 +127,13 @@ fn tmpfs_mode(below: &Below, target: &GuestPath) -> Result<u32, StepError> {
 }
 
 /// Adds the variables that mounts bring along.
-fn variables(deps: &Deps<'_>, run: &Run, env: &mut Vec<(String, String)>) -> Result<(), StepError> {
+fn variables(
+    runner: &LocalRunner<'_>,
+    run: &Run,
+    env: &mut Vec<(String, String)>,
+) -> Result<(), StepError> {
     for variable in &run.secret_variables {
-        if let Some(value) = secret(deps, &variable.id, variable.presence)? {
+        if let Some(value) = secret(runner, &variable.id, variable.presence)? {
             let value = String::from_utf8_lossy(value.expose()).into_owned();
             env.push((variable.name.clone(), value));
         }
@@ -159,13 +149,16 @@ fn variables(deps: &Deps<'_>, run: &Run, env: &mut Vec<(String, String)>) -> Res
 
 /// Makes a part of a step's files reachable. Writes go nowhere that lasts.
 fn bind(
-    deps: &Deps<'_>,
+    runner: &LocalRunner<'_>,
     files: &Part,
     sources: &Sources<'_>,
     access: Access,
 ) -> Result<(Writable, MountSource), StepError> {
     let layers = sources.step(files.step).map_or(&[][..], Below::layers);
-    let writable = deps.snapshotter.prepare(layers).map_err(WriteError::from)?;
+    let writable = runner
+        .snapshotter
+        .prepare(layers)
+        .map_err(WriteError::from)?;
     let source = match root(&writable) {
         Root::Directory(path) => MountSource::Bind {
             path,
@@ -190,13 +183,12 @@ fn bind_whole(path: &Path) -> MountSource {
 /// Takes every cache that a step mounts, in the order of their keys: two steps with the same two
 /// caches must not wait for each other.
 fn take_caches(
-    deps: &Deps<'_>,
-    run: &Run,
-    inputs: &Inputs<'_>,
+    runner: &LocalRunner<'_>,
+    process: &ChainProcess<'_>,
     sources: &Sources<'_>,
 ) -> Result<BTreeMap<Blake3, CacheMount>, StepError> {
     let mut wanted = BTreeMap::new();
-    for mount in &run.mounts {
+    for mount in &process.run.mounts {
         if let MountKind::Cache {
             id,
             sharing,
@@ -211,7 +203,6 @@ fn take_caches(
                 .or_insert((*sharing, *owner, initial.as_ref()));
         }
     }
-    let may_reuse = deps.reuse.allows(inputs.step);
     let mut taken = BTreeMap::new();
     for (key, (sharing, owner, initial)) in wanted {
         let sharing = match sharing {
@@ -221,28 +212,32 @@ fn take_caches(
         };
         let fill = |path: &Path, copy: CacheCopy| {
             // What other machines left counts as long as there is nothing here that could.
-            if copy == CacheCopy::First && deps.cache_mounts.begin(key, path)? == Beginning::Made {
+            if copy == CacheCopy::First && runner.cache_mounts.begin(key, path)? == Beginning::Made
+            {
                 return Ok(());
             }
             match initial {
-                Some(part) => fill_from(deps, part, sources, path),
+                Some(part) => fill_from(runner, part, sources, path),
                 None => fill_empty(path, owner),
             }
         };
-        let mut start = inputs.begun.start(key, may_reuse);
+        let mut start = match process.begun {
+            Some(begun) if begun.is_first(key) => CacheStart::Anew,
+            _ => CacheStart::Warm,
+        };
         let mount = loop {
-            let attempt = take_cache_mount(deps.store, key, sharing, start, &fill);
-            let attempt = attempt.map_err(|error| match deps.is_cancelled() {
+            let attempt = take_cache_mount(runner.store, key, sharing, start, &fill);
+            let attempt = attempt.map_err(|error| match runner.layer_source().is_cancelled() {
                 true => StepError::Cancelled,
                 false => StepError::Disk(error),
             });
             match attempt? {
                 CacheAttempt::Taken(mount) => break mount,
                 CacheAttempt::Busy(flight) => {
-                    drop(wait(flight, deps.stop)?);
+                    drop(wait(flight, runner.stop)?);
                     start = CacheStart::Warm;
                 }
-                CacheAttempt::Read(flight) => drop(wait(flight, deps.stop)?),
+                CacheAttempt::Read(flight) => drop(wait(flight, runner.stop)?),
             }
         };
         taken.insert(key, mount);
@@ -265,12 +260,17 @@ fn fill_empty(path: &Path, owner: FileOwner) -> io::Result<()> {
 }
 
 /// Copies a directory of another step.
-fn fill_from(deps: &Deps<'_>, part: &Part, sources: &Sources<'_>, path: &Path) -> io::Result<()> {
+fn fill_from(
+    runner: &LocalRunner<'_>,
+    part: &Part,
+    sources: &Sources<'_>,
+    path: &Path,
+) -> io::Result<()> {
     let Some(below) = sources.step(part.step) else {
         return fs::create_dir(path);
     };
     let inside = resolve_in(below, &part.path).map_err(io::Error::other)?;
-    let copy = Reflink::new(deps.layers)
+    let copy = Reflink::new(runner.layers)
         .prepare(below.layers())
         .map_err(io::Error::other)?;
     let kiln_snapshotter::WritableRoot::Directory(directory) = copy.root() else {
@@ -281,11 +281,11 @@ fn fill_from(deps: &Deps<'_>, part: &Part, sources: &Sources<'_>, path: &Path) -
 }
 
 fn secret<'a>(
-    deps: &Deps<'a>,
+    runner: &LocalRunner<'a>,
     id: &str,
     presence: Presence,
 ) -> Result<Option<&'a SecretBytes>, StepError> {
-    match (deps.sandbox.secrets.get(id), presence) {
+    match (runner.sandbox.secrets.get(id), presence) {
         (None, Presence::Required) => Err(StepError::Secret(id.to_owned())),
         (found, _) => Ok(found),
     }
@@ -301,12 +301,12 @@ fn secret_file(value: &SecretBytes, owner: FileOwner) -> MountSource {
 }
 
 fn agent(
-    deps: &Deps<'_>,
+    runner: &LocalRunner<'_>,
     id: &str,
     owner: FileOwner,
     presence: Presence,
 ) -> Result<Option<Box<dyn AgentSocket>>, StepError> {
-    let socket = deps.agents.open(id, owner).map_err(StepError::Disk)?;
+    let socket = runner.agents.open(id, owner).map_err(StepError::Disk)?;
     match (socket, presence) {
         (None, Presence::Required) => Err(StepError::Agent(id.to_owned())),
         (socket, _) => Ok(socket),

@@ -1,0 +1,51 @@
+//! What the runner of this machine works with.
+
+use kiln_cache::Store;
+use kiln_runtime::Executor;
+use kiln_snapshotter::{LayerStore, Snapshotter};
+use kiln_threads::Stop;
+
+use crate::agent::Agents;
+use crate::below::LayerSource;
+use crate::cache_mounts::CacheMounts;
+use crate::layers::Layers;
+use crate::sandbox_context::SandboxContext;
+
+/// Runs processes in sandboxes of this machine.
+///
+/// It lives with the solver: what the mounts, the user and the caches of a step stand for in a root
+/// is found with the solver's views and keys. The namespaces are `kiln-runtime`'s, the root is
+/// `kiln-snapshotter`'s.
+#[derive(Debug)]
+pub struct LocalRunner<'a> {
+    /// The state directory.
+    pub store: &'a Store,
+    /// The layers in it.
+    pub layers: &'a LayerStore,
+    /// Brings layers to the disk.
+    pub bases: &'a (dyn Layers + 'a),
+    /// Makes roots for processes.
+    pub snapshotter: &'a (dyn Snapshotter + 'a),
+    /// Runs one process in a sandbox.
+    pub executor: &'a (dyn Executor + 'a),
+    /// Brings what other machines left in cache mounts.
+    pub cache_mounts: &'a (dyn CacheMounts + 'a),
+    /// Answers for ssh agents.
+    pub agents: &'a (dyn Agents + 'a),
+    /// What every process gets besides what its step says.
+    pub sandbox: &'a SandboxContext,
+    /// Stops everything.
+    pub stop: &'a Stop,
+}
+
+impl<'a> LocalRunner<'a> {
+    /// Returns what brings the layers of states to the disk.
+    pub(super) fn layer_source(&self) -> LayerSource<'a> {
+        LayerSource {
+            store: self.store,
+            layers: self.layers,
+            bases: self.bases,
+            stop: self.stop,
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What the files are that a `RUN` finds mounted.
+
+use kiln_tree::Blake3;
+
+use crate::below::Sources;
+use crate::copy;
+use crate::facts::combine;
+use crate::files::{Files, NoFiles};
+use crate::graph::{Mount, Run};
+use crate::step_error::StepError;
+
+/// Returns the digest of the files that a command finds mounted; none if there are none.
+pub(crate) fn mounted_content(
+    run: &Run,
+    sources: &Sources<'_>,
+) -> Result<Option<Blake3>, StepError> {
+    let mut digests = Vec::new();
+    for part in run.mounts.iter().filter_map(Mount::files) {
+        let files: &dyn Files = match sources.step(part.step) {
+            Some(below) => below,
+            None => &NoFiles,
+        };
+        digests.push(copy::digest_at(files, &part.path)?);
+    }
+    Ok((!digests.is_empty()).then(|| combine(&digests)))
+}
