@@ -14,10 +14,11 @@ mod earlier; // what the same copy made before
 mod entries; // what a layer is going to hold
 mod place; // from sources to the entries of a layer
 mod select; // from source arguments to sources
+mod select_error; // why they stand for nothing
 mod write; // from entries to a layer
 
 pub use place::PlaceError;
-pub use select::{Meant, SelectError};
+pub use select_error::{Meant, SelectError};
 pub use write::WriteError;
 
 pub(crate) use archive::Archive;

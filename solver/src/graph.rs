@@ -8,6 +8,7 @@
 mod copy; // COPY and ADD
 mod remote; // downloads and git repositories
 mod run; // RUN
+mod step_id; // numbers of steps
 
 use std::collections::HashMap;
 
@@ -20,18 +21,7 @@ pub use remote::{Download, GitDirectory, Remote, Repository, Submodules};
 pub use run::{
     Access, Device, Mount, MountKind, Network, Part, Presence, Run, SecretVariable, Security,
 };
-
-/// A node of the graph. Its parent and sources have smaller numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StepId(usize);
-
-impl StepId {
-    /// Returns the step's position in the graph.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0
-    }
-}
+pub use step_id::StepId;
 
 /// One step: an operation on top of a parent.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use kiln_oci::Sha256;
 use kiln_snapshotter::Layer;
 use kiln_tree::LayerId;
 
-use crate::plan::Fault;
+use crate::fault::Fault;
 
 /// Brings layers of images to the disk when a step needs their files.
 pub trait Layers: fmt::Debug + Sync {

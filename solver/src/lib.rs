@@ -12,6 +12,7 @@ mod plan; // what a Dockerfile means
 mod agent; // how commands reach ssh agents
 mod cache_mounts; // how cache mounts are called, and begin
 mod context; // the build context
+mod fault; // whose fault an error is
 mod files; // looking things up in any tree of files
 mod layers; // how layers come to the disk
 mod progress; // what a build tells
@@ -55,6 +56,7 @@ pub use cache_mounts::{Beginning, BegunCaches, CacheMounts, used_cache_mounts};
 pub use context::{Context, Lifetime, PathRead, ScannedContext, context_reads};
 pub use copy::{Meant, PlaceError, SelectError, WriteError};
 pub use deps::Deps;
+pub use fault::Fault;
 pub use files::{Files, LinkLoop};
 pub use forecast::{Expected, Forecast, forecast};
 pub use graph::{
@@ -66,9 +68,9 @@ pub use journal::{Build, BuildEnd, BuiltStep, Definition, Fate, Journal};
 pub use layers::{BringError, Layers, LayersError};
 pub use local_runner::LocalRunner;
 pub use plan::{
-    BaseError, BaseRequest, Bases, ContextRead, DeclaredArgument, Entitlement, Extent, Fault,
-    ImageSource, NamedSource, Plan, PlanError, PlanOptions, PlannedHistory, Survey, TargetImage,
-    context_name, epoch_stage, epoch_text, plan, survey,
+    BaseError, BaseRequest, Bases, ContextRead, DeclaredArgument, Entitlement, Extent, ImageSource,
+    NamedSource, Plan, PlanError, PlanOptions, PlannedHistory, Survey, TargetImage, context_name,
+    epoch_stage, epoch_text, plan, survey,
 };
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
 pub use reason::{Change, FileChange, FilesFrom, Reason};

@@ -10,8 +10,8 @@ use kiln_snapshotter::Layer;
 use kiln_threads::Stop;
 use kiln_tree::Blake3;
 
+use crate::fault::Fault;
 use crate::graph::Remote;
-use crate::plan::Fault;
 use crate::progress::Vertex;
 
 /// Finds and fetches what is neither in the context nor in an image.

@@ -464,7 +464,10 @@ fn damaged_content_is_fetched_once_more() {
         }
         for error in [manifest.unwrap_err(), blob.unwrap_err()] {
             assert_eq!(error.class(), ErrorClass::Integrity, "{error}");
-            let words = format!("{0}/a sent damaged content of {0}/a:latest: ", server.host());
+            let words = format!(
+                "{0}/a sent damaged content of {0}/a:latest: ",
+                server.host()
+            );
             assert!(error.to_string().starts_with(&words), "{error}");
         }
         assert!(!store.blobs.contains(layer.digest));
@@ -508,7 +511,10 @@ fn damage_of_what_is_read_on_its_way_is_named() {
     let server = Server::start(|_| Reply::ok(bytes(26, 1000)));
     let mut reader = client().open_blob(&server.image("a"), &descriptor).unwrap();
     let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
-    let words = format!("{0}/a sent damaged content of {0}/a:latest: ", server.host());
+    let words = format!(
+        "{0}/a sent damaged content of {0}/a:latest: ",
+        server.host()
+    );
     assert!(error.to_string().starts_with(&words), "{error}");
 }
 

@@ -4,7 +4,7 @@ use kiln_files::GuestPath;
 use kiln_parser::{PathPatterns, PatternError, SourcePattern, clean, has_wildcards};
 
 use super::choose::plain_beginning;
-use super::select::SelectError;
+use super::select_error::SelectError;
 use crate::graph::{Layout, Wildcards};
 
 /// A source argument.

@@ -4,7 +4,8 @@ use kiln_files::GuestPath;
 use kiln_tree::{Blake3, Encoder, Entry, Kind};
 
 use super::choose::{Chosen, Part};
-use super::select::{SelectError, Selection, missing};
+use super::select::{Selection, missing};
+use super::select_error::SelectError;
 use crate::files::{Files, follow_hard_link, resolve_in};
 
 /// Returns the digest of what a copy reads: everything that decides what it writes, except

@@ -4,7 +4,7 @@ use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_parser::chmod::Chmod;
 
-use super::StepId;
+use super::step_id::StepId;
 
 /// `COPY`, and `ADD` of what is at hand.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

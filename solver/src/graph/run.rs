@@ -4,7 +4,7 @@ use kiln_files::GuestPath;
 use kiln_oci::Platform;
 use kiln_parser::mount::{FileOwner, Sharing};
 
-use super::StepId;
+use super::step_id::StepId;
 
 /// `RUN`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

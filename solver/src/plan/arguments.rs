@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use kiln_oci::Platform;
 use kiln_parser::{Diagnostic, Dockerfile, Span, Text};
 
-use super::PlanOptions;
-use super::epoch;
+use super::epoch_value as epoch;
+use super::options::PlanOptions;
 use super::variables::Variables;
-use super::words::Words;
+use super::words::{self, Words};
 
 /// Proxy arguments reach every `RUN` without being declared and enter no key and no history.
 pub(crate) const PROXIES: [&str; 5] = [
@@ -165,7 +165,7 @@ fn platform_arguments(build: &Platform, target: &Platform, target_stage: &str) -
 /// Checks `--build-arg` names.
 pub(crate) fn check_names(options: &PlanOptions) -> Result<(), Diagnostic> {
     match options.build_args.keys().any(String::is_empty) {
-        true => Err(super::words::error(
+        true => Err(words::error(
             "build-arg",
             Span::default(),
             "build argument names can not be blank",

@@ -4,26 +4,15 @@
 //! time alone. Stages and history see the seconds that a name stands for, never the name.
 //! docs/spec/dockerfile.md 5.4.
 
-use kiln_oci::Timestamp;
 use kiln_parser::{Add, Diagnostic, Dockerfile, Kind, Source, SourcePlace, Stage, remote_source};
 
 use super::arguments::Arguments;
-use super::stage::added_remote;
+use super::epoch_value::NAME;
+use super::names::added_remote;
+use super::options::PlanOptions;
+use super::stages;
 use super::words::{self, Words};
-use super::{PlanOptions, stages};
 use crate::graph::Remote;
-
-/// The build argument.
-pub(crate) const NAME: &str = "SOURCE_DATE_EPOCH";
-
-/// Returns what stages see of a value: seconds; nothing if it stands for no time.
-pub(crate) fn seconds(text: &str, found: Option<Timestamp>) -> Option<String> {
-    match text.parse::<i64>() {
-        Ok(seconds) => Some(seconds.to_string()),
-        Err(_) if text.is_empty() => None,
-        Err(_) => found.map(|time| time.seconds.to_string()),
-    }
-}
 
 /// Returns what a build says of its time, if it says anything: by a build argument, or by the
 /// default of a global `ARG`.
@@ -117,25 +106,6 @@ fn added(
         Some(Err(error)) => Err(error.to_string()),
         None => {
             Err("SOURCE_DATE_EPOCH stage source must be a single HTTP(S) or Git ADD".to_owned())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_become_seconds() {
-        let found = Some(Timestamp::from_seconds(7));
-        for (text, found, expected) in [
-            ("1700000000", found, Some("1700000000")),
-            ("+5", None, Some("5")),
-            ("", found, None),
-            ("context", found, Some("7")),
-            ("context", None, None),
-        ] {
-            assert_eq!(seconds(text, found).as_deref(), expected, "{text}");
         }
     }
 }

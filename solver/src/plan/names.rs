@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_oci::{Sha256, TaggedRef};
-use kiln_parser::{Address, GitSource, RemoteSource, download_name};
+use kiln_parser::{Add, Address, GitSource, RemoteSource, download_name};
 
 use crate::graph::{ContextId, Download, GitDirectory, Remote, Repository, Submodules};
 
@@ -117,6 +117,22 @@ fn repository(source: GitSource, git_directory: GitDirectory) -> Repository {
         },
         modified,
     }
+}
+
+/// Describes what an `ADD` fetches; `checksum` is that of the instruction, expanded.
+pub(super) fn added_remote(source: RemoteSource, add: &Add, checksum: Option<&str>) -> Remote {
+    let git_directory = match add.keep_git_dir {
+        Some(true) => GitDirectory::Keep,
+        Some(false) | None => GitDirectory::Drop,
+    };
+    let mut remote = Remote::new(source, git_directory);
+    if let Some(checksum) = checksum {
+        match &mut remote {
+            Remote::Download(download) => download.checksum = Some(checksum.to_owned()),
+            Remote::Repository(repository) => repository.commit = Some(checksum.to_owned()),
+        }
+    }
+    remote
 }
 
 #[cfg(test)]

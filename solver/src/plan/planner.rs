@@ -1,17 +1,20 @@
-//! From stages to steps, for one platform after the other.
+//! What is known while planning, for one platform after the other.
 
 use std::collections::{BTreeSet, HashMap};
 
 use kiln_oci::{Image, Platform};
-use kiln_parser::{Dockerfile, Instruction, Span, Text, hint};
+use kiln_parser::{Dockerfile, Instruction, Text, hint};
 
-use super::arguments::{self, Arguments, DeclaredArgument};
-use super::findings::{self, ContextRead};
-use super::names::{ImageSource, NamedSource};
-use super::stage::{self, StageState};
+use super::arguments::{Arguments, DeclaredArgument};
+use super::bases::{BaseRequest, Bases};
+use super::context_read::ContextRead;
+use super::expansion::closest_argument;
+use super::names::ImageSource;
+use super::options::PlanOptions;
+use super::plan_error::PlanError;
+use super::stage_state::StageState;
 use super::stages::{self, Reader, Source};
 use super::words::Words;
-use super::{BaseRequest, Bases, Extent, Plan, PlanError, PlanOptions, TargetImage, cycles};
 use crate::graph::Graph;
 
 /// What is known while planning.
@@ -37,45 +40,8 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn plan(&mut self, extent: Extent) -> Result<Plan, PlanError> {
-        let (dockerfile, options) = (self.dockerfile, self.options);
-        arguments::check_names(options).map_err(|error| PlanError::Input(vec![error]))?;
-        let named = options.target.as_deref();
-        let Some(target) = stages::target(dockerfile, named, &mut self.words) else {
-            if self.words.errors.is_empty() {
-                let message = "dockerfile contains no stages to build";
-                self.words.error("no-stages", Span::default(), message);
-            }
-            return Err(PlanError::Input(std::mem::take(&mut self.words.errors)));
-        };
-        let target_stage = stages::target_name(dockerfile, named);
-        let looked_at: Vec<usize> = match extent {
-            Extent::Target => vec![target],
-            Extent::EveryStage => (0..dockerfile.stages.len()).collect(),
-        };
-        cycles::refuse(dockerfile, &mut self.words);
-        let mut wanted = Vec::new();
-        for platform in &options.platforms {
-            self.turn_to(platform, &target_stage);
-            self.check_defaults(platform, &target_stage);
-            wanted.extend(self.wanted_images(&looked_at));
-        }
-        self.stop_on_errors()?;
-        self.resolve(wanted)?;
-        let mut targets = Vec::with_capacity(options.platforms.len());
-        for platform in &options.platforms {
-            self.turn_to(platform, &target_stage);
-            for stage in &looked_at {
-                self.stage(*stage)?;
-            }
-            self.stop_on_errors()?;
-            targets.push(self.take_target(target));
-        }
-        Ok(self.finish(targets))
-    }
-
     /// Begins anew for another platform. Steps and images that platforms share stay.
-    fn turn_to(&mut self, platform: &Platform, target_stage: &str) {
+    pub(super) fn turn_to(&mut self, platform: &Platform, target_stage: &str) {
         self.platform = platform.clone();
         self.arguments = Arguments::new(
             self.dockerfile,
@@ -91,49 +57,7 @@ impl<'a> Planner<'a> {
         self.done.clear();
     }
 
-    /// Returns every image that the stages can be seen to need, so that all are asked for at once.
-    fn wanted_images(&mut self, stages: &[usize]) -> Vec<(BaseRequest, Text)> {
-        let mut bases = Vec::new();
-        for index in 0..self.dockerfile.stages.len() {
-            bases.push(self.base(index));
-            self.stage_platform(index);
-        }
-        let mut wanted: Vec<(BaseRequest, Text)> = Vec::new();
-        let mut seen = vec![false; self.dockerfile.stages.len()];
-        let mut pending = stages.to_vec();
-        while let Some(index) = pending.pop() {
-            if std::mem::replace(&mut seen[index], true) {
-                continue;
-            }
-            let stage = &self.dockerfile.stages[index];
-            let platform = self.stage_platform(index);
-            match &bases[index] {
-                Some(Source::Stage(stage)) => pending.push(*stage),
-                Some(Source::Named(NamedSource::Image(source))) => {
-                    let source = source.clone();
-                    wanted.push((BaseRequest { source, platform }, stage.from.image.clone()));
-                }
-                Some(Source::Named(_)) | None => {}
-            }
-            for instruction in self.instructions(index) {
-                for (from, reader) in stages::sources_of(instruction) {
-                    // Errors are reported when the instruction itself is planned.
-                    let mut silent = Words::new(self.dockerfile.directives.escape);
-                    match self.source(index, &from, &reader, &mut silent) {
-                        Some(Source::Stage(stage)) => pending.push(stage),
-                        Some(Source::Named(NamedSource::Image(source))) => {
-                            let platform = self.platform.clone();
-                            wanted.push((BaseRequest { source, platform }, from));
-                        }
-                        Some(Source::Named(_)) | None => {}
-                    }
-                }
-            }
-        }
-        wanted
-    }
-
-    fn resolve(&mut self, wanted: Vec<(BaseRequest, Text)>) -> Result<(), PlanError> {
+    pub(super) fn resolve(&mut self, wanted: Vec<(BaseRequest, Text)>) -> Result<(), PlanError> {
         let mut requests: Vec<BaseRequest> = Vec::new();
         let mut sites = Vec::new();
         for (request, site) in wanted {
@@ -189,7 +113,7 @@ impl<'a> Planner<'a> {
             return self.platform.clone();
         }
         if value.is_empty() {
-            let hint = hint(findings::closest_argument(text, &self.arguments).as_deref());
+            let hint = hint(closest_argument(text, &self.arguments).as_deref());
             let message = format!("empty platform value from expression {}{hint}", text.raw);
             self.words.error("empty-platform", text.span, message);
             return self.platform.clone();
@@ -197,60 +121,12 @@ impl<'a> Planner<'a> {
         match value.parse() {
             Ok(platform) => platform,
             Err(error) => {
-                let hint = hint(findings::closest_argument(text, &self.arguments).as_deref());
+                let hint = hint(closest_argument(text, &self.arguments).as_deref());
                 let message = format!("failed to parse platform {}: {error}{hint}", text.raw);
                 self.words.error("invalid-platform", text.span, message);
                 self.platform.clone()
             }
         }
-    }
-
-    /// Plans a stage, and first those it needs.
-    pub(super) fn stage(&mut self, index: usize) -> Result<(), PlanError> {
-        // Stages only look back, so this ends; but a file may chain thousands of them, and a stack
-        // would not take that.
-        let mut pending = vec![index];
-        while let Some(&index) = pending.last() {
-            if self.done.contains_key(&index) {
-                pending.pop();
-                continue;
-            }
-            let missing: Vec<usize> = self
-                .stage_dependencies(index)
-                .into_iter()
-                .filter(|stage| !self.done.contains_key(stage))
-                .collect();
-            if missing.is_empty() {
-                self.planned.insert(index);
-                let state = stage::plan_stage(self, index)?;
-                self.done.insert(index, state);
-                pending.pop();
-            }
-            pending.extend(missing);
-        }
-        Ok(())
-    }
-
-    /// Returns the stages that a stage names itself. Those of its base's triggers are found while
-    /// it is planned.
-    fn stage_dependencies(&mut self, index: usize) -> Vec<usize> {
-        let mut silent = Words::new(self.dockerfile.directives.escape);
-        let contexts = &self.options.contexts;
-        let arguments = &self.arguments;
-        let base = stages::base(self.dockerfile, index, contexts, arguments, &mut silent);
-        let mut found = Vec::new();
-        if let Some(Source::Stage(stage)) = base {
-            found.push(stage);
-        }
-        for instruction in self.instructions(index) {
-            for (from, reader) in stages::sources_of(instruction) {
-                let source = self.source(index, &from, &reader, &mut silent);
-                if let Some(Source::Stage(stage)) = source {
-                    found.push(stage);
-                }
-            }
-        }
-        found
     }
 
     /// Returns what a stage does; nothing if `--build-context` replaces it.
@@ -288,32 +164,5 @@ impl<'a> Planner<'a> {
         errors.sort_by_key(|error| error.span.start);
         errors.dedup_by(|a, b| a.span == b.span && a.message == b.message);
         Err(PlanError::Input(errors))
-    }
-
-    /// Returns the image of the target stage, which is planned.
-    fn take_target(&mut self, target: usize) -> TargetImage {
-        let state = self.done.remove(&target);
-        let state = state.expect("the target stage was planned");
-        let mut target = state.into_target(self.platform.clone());
-        let labels = &mut target.config.config.labels;
-        labels.extend(self.options.labels.iter().cloned());
-        target
-    }
-
-    fn finish(&mut self, targets: Vec<TargetImage>) -> Plan {
-        let bases = std::mem::take(&mut self.images)
-            .into_iter()
-            .map(|(request, image)| {
-                let name = request.source.name().clone();
-                (image.descriptor.digest, (name, image))
-            })
-            .collect();
-        Plan {
-            graph: std::mem::take(&mut self.graph),
-            targets,
-            bases,
-            epoch: self.options.epoch,
-            proxies: self.arguments.proxies(),
-        }
     }
 }

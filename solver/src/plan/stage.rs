@@ -4,138 +4,26 @@ mod config; // what changes only the config
 mod copy; // COPY and ADD
 mod run; // RUN and its mounts
 mod shown; // how progress calls steps
+mod stage_plan; // what planning changes
 mod trees; // steps for what instructions read
+mod workdir; // WORKDIR
 
-use kiln_files::GuestPath;
-use kiln_oci::{Image, ImageConfig, Platform, Sha256};
-use kiln_parser::lint::rules;
-use kiln_parser::{CommandLine, Instruction, Kind, Quoting, Site, Span, Text, parse_instruction};
+use kiln_oci::{Image, Platform};
+use kiln_parser::{Instruction, Kind, Span, parse_instruction};
 
-pub(super) use copy::added_remote;
-
+use super::history;
 use super::names::{ImageSource, NamedSource};
+use super::plan_error::PlanError;
+use super::planned::PlannedHistory;
+use super::planner::Planner;
+use super::stage_state::StageState;
 use super::stages::{self, Source};
-use super::variables::Variables;
-use super::{PlanError, PlannedHistory, Planner, TargetImage, history, windows};
-use crate::graph::{From, Op, Step, StepId, Workdir};
+use super::windows;
+use super::words::Words;
+use crate::graph::{From, Op};
+use stage_plan::StagePlan;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What a stage has come to so far.
-#[derive(Clone, Debug)]
-pub(crate) struct StageState {
-    root: Option<StepId>,
-    base: Option<Sha256>,
-    config: ImageConfig,
-    history: Vec<PlannedHistory>,
-    /// The environment of expansions and `RUN`s: the image's and the build arguments.
-    env: Variables,
-    /// Every `ARG` declared, in order of first appearance.
-    arguments: Vec<String>,
-    /// The values of those that no command sees.
-    for_builder: Variables,
-    platform: Platform,
-    /// Whether this stage itself has set `Cmd`.
-    command_is_own: bool,
-    /// Whether a `WORKDIR` of this file, relative or not, stands before.
-    directory_is_own: bool,
-}
-
-impl StageState {
-    fn scratch(platform: Platform) -> Self {
-        let mut config = ImageConfig {
-            architecture: platform.architecture.clone(),
-            os: platform.os.clone(),
-            variant: platform.variant.clone(),
-            ..ImageConfig::default()
-        };
-        config.config.working_dir = "/".to_owned();
-        Self {
-            root: None,
-            base: None,
-            config,
-            history: Vec::new(),
-            env: Variables::default(),
-            arguments: Vec::new(),
-            for_builder: Variables::default(),
-            platform,
-            command_is_own: false,
-            directory_is_own: false,
-        }
-    }
-
-    fn image(image: &Image, root: Option<StepId>, platform: Platform) -> Self {
-        let mut config = image.config.clone();
-        config.created = None;
-        Self {
-            root,
-            base: Some(image.descriptor.digest),
-            history: Vec::new(),
-            env: Variables::from_env(&config.config.env),
-            config,
-            arguments: Vec::new(),
-            for_builder: Variables::default(),
-            platform,
-            command_is_own: false,
-            directory_is_own: false,
-        }
-    }
-
-    /// Returns the image this stage would make.
-    pub(crate) fn into_target(self, platform: Platform) -> TargetImage {
-        TargetImage {
-            platform,
-            root: self.root,
-            config: self.config,
-            base: self.base,
-            history: self.history,
-        }
-    }
-
-    fn working_dir(&self) -> GuestPath {
-        let written = &self.config.config.working_dir;
-        match windows::is_windows(&self.platform) {
-            // What an image says stands as Windows writes it.
-            true => GuestPath::new(windows::with_slashes(written).unwrap_or_default()),
-            false => GuestPath::new(written),
-        }
-    }
-
-    /// Returns the same as people wrote it: a slash may stand at its end.
-    fn directory_as_written(&self) -> String {
-        match self.config.config.working_dir.as_str() {
-            written if written.starts_with('/') => written.to_owned(),
-            _ => self.working_dir().to_string(),
-        }
-    }
-
-    fn shell(&self) -> Vec<String> {
-        match self.config.config.shell.as_slice() {
-            [] => windows::default_shell(&self.config.os),
-            shell => shell.to_vec(),
-        }
-    }
-
-    /// Returns a command as `CMD` and `ENTRYPOINT` store it.
-    fn command(&self, command: &CommandLine) -> Vec<String> {
-        match command {
-            CommandLine::Exec(words) => words.clone(),
-            CommandLine::Shell(text) => {
-                let mut words = self.shell();
-                words.push(text.raw.clone());
-                words
-            }
-        }
-    }
-
-    /// Notes an instruction that changed only the config.
-    fn changed(&mut self, created_by: String) {
-        self.history.push(PlannedHistory {
-            created_by,
-            step: None,
-        });
-    }
-}
 
 /// The files that a stage starts from, where there are any besides another stage's.
 enum BaseFiles {
@@ -144,8 +32,58 @@ enum BaseFiles {
     Tree(NamedSource),
 }
 
+impl Planner<'_> {
+    /// Plans a stage, and first those it needs.
+    pub(super) fn stage(&mut self, index: usize) -> Result<(), PlanError> {
+        // Stages only look back, so this ends; but a file may chain thousands of them, and a stack
+        // would not take that.
+        let mut pending = vec![index];
+        while let Some(&index) = pending.last() {
+            if self.done.contains_key(&index) {
+                pending.pop();
+                continue;
+            }
+            let missing: Vec<usize> = self
+                .stage_dependencies(index)
+                .into_iter()
+                .filter(|stage| !self.done.contains_key(stage))
+                .collect();
+            if missing.is_empty() {
+                self.planned.insert(index);
+                let state = plan_stage(self, index)?;
+                self.done.insert(index, state);
+                pending.pop();
+            }
+            pending.extend(missing);
+        }
+        Ok(())
+    }
+
+    /// Returns the stages that a stage names itself. Those of its base's triggers are found while
+    /// it is planned.
+    fn stage_dependencies(&mut self, index: usize) -> Vec<usize> {
+        let mut silent = Words::new(self.dockerfile.directives.escape);
+        let contexts = &self.options.contexts;
+        let arguments = &self.arguments;
+        let base = stages::base(self.dockerfile, index, contexts, arguments, &mut silent);
+        let mut found = Vec::new();
+        if let Some(Source::Stage(stage)) = base {
+            found.push(stage);
+        }
+        for instruction in self.instructions(index) {
+            for (from, reader) in stages::sources_of(instruction) {
+                let source = self.source(index, &from, &reader, &mut silent);
+                if let Some(Source::Stage(stage)) = source {
+                    found.push(stage);
+                }
+            }
+        }
+        found
+    }
+}
+
 /// Plans stage `index`; the stages it names are planned.
-pub(crate) fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, PlanError> {
+fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, PlanError> {
     let dockerfile = planner.dockerfile;
     let stage = &dockerfile.stages[index];
     let platform = planner.stage_platform(index);
@@ -286,19 +224,8 @@ fn makes_step(instruction: &Instruction) -> bool {
     )
 }
 
-pub(super) struct StagePlan<'a, 'b> {
-    pub(super) planner: &'a mut Planner<'b>,
-    state: StageState,
-    index: usize,
-    /// The stage's name and a blank, if there are several stages.
-    prefix: String,
-    /// How many of this stage's instructions make steps.
-    total: usize,
-    /// How many of them have been met.
-    number: usize,
-}
-
 impl StagePlan<'_, '_> {
+    /// Plans an instruction.
     fn instruction(&mut self, instruction: &Instruction, prefix: &str) -> Result<(), PlanError> {
         let site = &instruction.site;
         let text = format!("{prefix}{}", self.shown(instruction));
@@ -332,97 +259,5 @@ impl StagePlan<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    /// Adds a step on top of the stage's root.
-    fn step(&mut self, op: Op, text: &str, span: Span) -> StepId {
-        self.number += 1;
-        let width = self.total.to_string().len();
-        let name = format!(
-            "[{}{:>width$}/{}] {text}",
-            self.prefix, self.number, self.total
-        );
-        let stage = stages::display_name(self.planner.dockerfile, self.index);
-        self.planner.graph.add(Step {
-            op,
-            parent: self.state.root,
-            name,
-            span,
-            stage,
-            shared_with: Vec::new(),
-        })
-    }
-
-    /// Adds a step and its history entry.
-    fn layer(&mut self, op: Op, text: &str, span: Span, created_by: String) {
-        let step = self.step(op, text, span);
-        self.state.root = Some(step);
-        self.state.history.push(PlannedHistory {
-            created_by,
-            step: Some(step),
-        });
-    }
-
-    fn expand(&mut self, text: &Text) -> String {
-        let state = &self.state;
-        let words = &mut self.planner.words;
-        words.expand_in_stage(text, Quoting::Word, &state.env, &state.arguments)
-    }
-
-    /// Expands a path in the image, and takes off what only Windows knows.
-    fn path(&mut self, text: &Text) -> String {
-        let path = self.expand(text);
-        if !windows::is_windows(&self.state.platform) {
-            return path;
-        }
-        windows::with_slashes(&path).unwrap_or_else(|message| {
-            self.error("windows-path", text.span, message);
-            String::new()
-        })
-    }
-
-    fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
-        self.planner.words.error(code, span, message);
-    }
-
-    fn workdir(&mut self, path: &Text, site: &Site, text: &str) {
-        let written = path;
-        let before = self.planner.words.errors.len();
-        let path = self.path(path);
-        if self.planner.words.errors.len() > before {
-            return;
-        }
-        let is_relative = !path.starts_with('/');
-        if !self.state.directory_is_own && is_relative {
-            let finding = rules::workdir_relative_path(written.span, &path);
-            self.planner.words.warnings.push(finding);
-        }
-        self.state.directory_is_own = true;
-        let directory = self.state.working_dir().join(&path);
-        // moby parity: buildkit's util/system/path.go leaves an absolute path as it is written, be
-        // it with a slash at its end; only what is joined is cleaned.
-        let shown = match (is_relative, path.is_empty()) {
-            (false, _) if windows::is_windows(&self.state.platform) => directory.to_string(),
-            (false, _) => path,
-            (true, false) => directory.to_string(),
-            (true, true) => self.state.directory_as_written(),
-        };
-        let created_by = format!("WORKDIR {shown}");
-        let makes_layer = shown != "/";
-        self.state.config.config.working_dir = match windows::is_windows(&self.state.platform) {
-            true => windows::with_backslashes(&shown),
-            false => shown,
-        };
-        if !makes_layer {
-            self.number += 1;
-            self.state.changed(created_by);
-            return;
-        }
-        let op = Op::Workdir(Workdir {
-            path: directory,
-            user: self.state.config.config.user.clone(),
-            time: self.planner.options.epoch,
-        });
-        self.layer(op, text, site.span, created_by);
     }
 }

@@ -8,7 +8,7 @@ use kiln_oci::TaggedRef;
 use kiln_parser::{Dockerfile, Instruction, Kind, MountFlag, Span, Stage, Text, hint, suggest};
 
 use super::arguments::Arguments;
-use super::findings::closest_argument;
+use super::expansion::closest_argument;
 use super::names::{ImageSource, NamedSource, context_name};
 use super::words::Words;
 

@@ -1,8 +1,7 @@
 //! Expansion of words, and where what goes wrong is collected.
 
-use kiln_parser::{Diagnostic, Heredoc, Origin, Quoting, Span, Text, expand};
+use kiln_parser::{Diagnostic, Origin, Quoting, Span, Text, expand};
 
-use super::arguments::Arguments;
 use super::variables::Variables;
 
 /// Bytes that the words of a file may come to, with what commands are given of them: far more than
@@ -37,45 +36,7 @@ impl Words {
         self.expand_as(text, Quoting::Word, variables, |_, _| ())
     }
 
-    /// Expands a word of a `FROM` line, where only global arguments are known.
-    pub(crate) fn expand_in_from(&mut self, text: &Text, arguments: &Arguments) -> String {
-        let variables = &arguments.global;
-        self.expand_as(text, Quoting::Word, variables, |words, name| {
-            words.undefined_in_from(name, text, arguments);
-        })
-    }
-
-    /// Expands a word of an instruction; `declared` names may be without a value.
-    pub(crate) fn expand_in_stage(
-        &mut self,
-        text: &Text,
-        quoting: Quoting,
-        variables: &Variables,
-        declared: &[String],
-    ) -> String {
-        self.expand_as(text, quoting, variables, |words, name| {
-            words.undefined_in_stage(name, text, declared, variables.names());
-        })
-    }
-
-    /// Expands a heredoc's body, unless it is quoted.
-    pub(crate) fn expand_body(
-        &mut self,
-        heredoc: &Heredoc,
-        variables: &Variables,
-        declared: &[String],
-    ) -> String {
-        let body = Text {
-            raw: heredoc.body.clone(),
-            span: heredoc.marker,
-        };
-        match heredoc.expand {
-            true => self.expand_in_stage(&body, Quoting::HeredocBody, variables, declared),
-            false => body.raw,
-        }
-    }
-
-    fn expand_as(
+    pub(super) fn expand_as(
         &mut self,
         text: &Text,
         quoting: Quoting,

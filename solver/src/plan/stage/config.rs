@@ -4,9 +4,10 @@ use kiln_oci::{Empty, Healthcheck};
 use kiln_parser::lint::rules;
 use kiln_parser::{Arg, CommandLine, Pairs, Quoting, Site, Text, expose, signal};
 
-use super::StagePlan;
+use super::stage_plan::StagePlan;
 use crate::plan::arguments::{DeclaredArgument, READ_BY_BUILDER};
-use crate::plan::{Planner, history};
+use crate::plan::history;
+use crate::plan::planner::Planner;
 
 impl StagePlan<'_, '_> {
     /// Expands pairs, all with the environment before the instruction.

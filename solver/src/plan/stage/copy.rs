@@ -4,13 +4,13 @@ use kiln_parser::{
     Add, Copy, RemoteSource, Site, Source, SourcePlace, Span, Text, chmod, remote_source,
 };
 
-use super::StagePlan;
 use super::shown::without_password;
+use super::stage_plan::StagePlan;
 use crate::graph::{
-    self, Archives, ContextId, CopyPart, FileSource, GitDirectory, Layout, Mode, Op, Remote,
-    Wildcards,
+    self, Archives, ContextId, CopyPart, FileSource, Layout, Mode, Op, Remote, Wildcards,
 };
-use crate::plan::PlanError;
+use crate::plan::names::added_remote;
+use crate::plan::plan_error::PlanError;
 use crate::plan::stages::Reader;
 
 impl StagePlan<'_, '_> {
@@ -227,26 +227,6 @@ impl StagePlan<'_, '_> {
 struct Expanded {
     value: String,
     span: Span,
-}
-
-/// Describes what an `ADD` fetches; `checksum` is that of the instruction, expanded.
-pub(in crate::plan) fn added_remote(
-    source: RemoteSource,
-    add: &Add,
-    checksum: Option<&str>,
-) -> Remote {
-    let git_directory = match add.keep_git_dir {
-        Some(true) => GitDirectory::Keep,
-        Some(false) | None => GitDirectory::Drop,
-    };
-    let mut remote = Remote::new(source, git_directory);
-    if let Some(checksum) = checksum {
-        match &mut remote {
-            Remote::Download(download) => download.checksum = Some(checksum.to_owned()),
-            Remote::Repository(repository) => repository.commit = Some(checksum.to_owned()),
-        }
-    }
-    remote
 }
 
 fn local_part(path: &Expanded, add: &Add) -> CopyPart {

@@ -4,13 +4,15 @@ use kiln_files::GuestPath;
 use kiln_parser::mount::{MountKind as SpecKind, MountSpec};
 use kiln_parser::{MountFlag, Program, Run, Site, Text, parse_bool};
 
-use super::StagePlan;
+use super::stage_plan::StagePlan;
 use crate::graph::{
     self, Access, ContextId, Device, FileSource, Mount, MountKind, Network, Op, Part, Presence,
     SecretVariable, Security,
 };
+use crate::plan::options::Entitlement;
+use crate::plan::plan_error::PlanError;
 use crate::plan::stages::Reader;
-use crate::plan::{Entitlement, PlanError, history, windows};
+use crate::plan::{history, windows};
 
 impl StagePlan<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, site: &Site, text: &str) -> Result<(), PlanError> {

@@ -5,7 +5,7 @@ use kiln_parser::{
     Address, Instruction, Kind, Quoting, Run, SourcePlace, expand, remote_source, without_logins,
 };
 
-use super::StagePlan;
+use super::stage_plan::StagePlan;
 
 /// What stands for the value of a variable that a secret will be in.
 const MASKED: &str = "****";

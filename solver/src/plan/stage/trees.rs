@@ -3,13 +3,13 @@
 use kiln_files::GuestPath;
 use kiln_parser::Text;
 
-use super::StagePlan;
+use super::stage_plan::StagePlan;
 use crate::graph::{
     Archives, ContextId, Copy, CopyPart, FileSource, From, Layout, Op, Part, Remote, Step, StepId,
     Wildcards,
 };
-use crate::plan::PlanError;
 use crate::plan::names::NamedSource;
+use crate::plan::plan_error::PlanError;
 use crate::plan::stages::{Reader, Source};
 
 impl StagePlan<'_, '_> {

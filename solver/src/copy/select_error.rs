@@ -1,0 +1,50 @@
+//! Why a source argument stands for nothing.
+
+use kiln_files::GuestPath;
+
+use crate::files::LinkLoop;
+
+/// What a user may mean who names a file that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// A file beside it, whose name is similar.
+    Similar(String),
+    /// The file that has the name, but does not exist for the build.
+    Ignored,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Why a source argument stands for nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// There is no such file.
+    #[error("failed to compute cache key: failed to calculate checksum: {:?}: not found", path.to_string())]
+    Missing {
+        /// Where it was looked for.
+        path: GuestPath,
+        /// What may be meant.
+        meant: Meant,
+    },
+    /// The directory that a wildcard stands in is not there.
+    #[error("lstat {0}: no such file or directory")]
+    NoDirectory(GuestPath),
+    /// A wildcard matches nothing in a directory of a context of which nothing else is read.
+    /// BuildKit does not send that directory, and then says that it is not there.
+    #[error("lstat {directory}: no such file or directory: nothing matches {argument:?}")]
+    NoMatch {
+        /// The directory that the wildcard stands in.
+        directory: GuestPath,
+        /// The argument.
+        argument: String,
+    },
+    /// Links lead in a circle.
+    #[error(transparent)]
+    Loop(#[from] LinkLoop),
+    /// The wildcard is malformed.
+    #[error("invalid wildcard {0:?}: syntax error in pattern")]
+    Pattern(String),
+    /// An `--exclude` pattern is malformed.
+    #[error("invalid --exclude pattern: {0}")]
+    Exclude(String),
+}
