@@ -1,0 +1,485 @@
+//! What the scheduler makes of graphs, with a runner that runs nothing: it writes down what each
+//! process was given. A serial solver of ten lines says what must come out.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot make what it needs has failed"
+)]
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Mutex;
+
+use kiln_cache::{Actions, State, Store};
+use kiln_files::GuestPath;
+use kiln_oci::{Sha256, Timestamp};
+use kiln_parser::Span;
+use kiln_snapshotter::{Content, Layer, LayerStore, Metadata};
+use kiln_solver::{
+    Access, Ahead, BringError, Chain, ChainError, Definition, Deps, Fate, Graph, Identity, Journal,
+    Layers, LayersError, Mount, MountKind, Network, Op, Part, Remote, RemoteError, Remotes,
+    Reporter, Reuse, Run, RunEvents, Runner, Security, Silent, Solution, SolveError, Step,
+    StepError, StepId, Vertex, solve,
+};
+use kiln_threads::Stop;
+use kiln_tree::{Blake3, LayerId};
+
+#[derive(Debug)]
+struct Nothing;
+
+impl Layers for Nothing {
+    fn layers(&self, _: Sha256) -> Result<Vec<Layer>, LayersError> {
+        unreachable!("these builds start from scratch")
+    }
+
+    fn are_here(&self, _: Sha256) -> bool {
+        unreachable!("these builds start from scratch")
+    }
+
+    fn bring(&self, _: &[LayerId]) -> Result<Vec<Layer>, BringError> {
+        unreachable!("these builds have their layers here")
+    }
+}
+
+impl Remotes for Nothing {
+    fn identify(&self, _: &Remote, _: &Vertex<'_>, _: &Stop) -> Result<Identity, RemoteError> {
+        unreachable!("these builds fetch nothing")
+    }
+
+    fn fetch(
+        &self,
+        _: &Remote,
+        _: &Identity,
+        _: &Vertex<'_>,
+        _: &Stop,
+    ) -> Result<Layer, RemoteError> {
+        unreachable!("these builds fetch nothing")
+    }
+}
+
+/// Returns what a process leaves: a digest of all that it was given.
+fn left_by(command: &str, base: &[String], sources: &[Vec<String>]) -> String {
+    Blake3::of(format!("{command} {base:?} {sources:?}").as_bytes()).hex()
+}
+
+/// Returns what each step comes to, one after the other.
+fn solve_serially(graph: &Graph) -> Vec<Vec<String>> {
+    let mut states: Vec<Vec<String>> = Vec::new();
+    for (_, step) in graph.steps() {
+        let base = step.parent.map(|parent| states[parent.index()].clone());
+        let mut state = base.unwrap_or_default();
+        let sources = step.op.sources().map(|id| states[id.index()].clone());
+        let sources: Vec<Vec<String>> = sources.collect();
+        state.push(left_by(command(step), &state, &sources));
+        states.push(state);
+    }
+    states
+}
+
+fn command(step: &Step) -> &str {
+    match &step.op {
+        Op::Run(run) => &run.argv[0],
+        other => unreachable!("these graphs have processes only: {other:?}"),
+    }
+}
+
+/// Writes down what it is given in place of running anything.
+#[derive(Debug)]
+struct Memory<'a> {
+    layers: &'a LayerStore,
+    /// What each layer that it made holds.
+    texts: &'a Mutex<HashMap<LayerId, String>>,
+    /// The commands that it was given, in their order.
+    ran: Mutex<Vec<String>>,
+    /// The command that ends badly.
+    failing: Option<String>,
+}
+
+impl Memory<'_> {
+    fn texts(&self, state: &State) -> Vec<String> {
+        let texts = self.texts.lock().unwrap();
+        let text = |layer: &LayerId| texts[layer].clone();
+        let layers = state.layers.iter().map(|built| &built.layer);
+        layers.map(text).collect()
+    }
+
+    fn make(&self, name: &str, text: &str) -> LayerId {
+        let builder = self.layers.builder().unwrap();
+        let metadata = Metadata::root_owned(0o644, Timestamp::from_seconds(1));
+        let content = Content::Bytes(text.as_bytes());
+        builder
+            .add_file(&GuestPath::new(name), &metadata, content)
+            .unwrap();
+        let id = builder.finish().unwrap().id();
+        self.texts.lock().unwrap().insert(id, text.to_owned());
+        id
+    }
+}
+
+impl Runner for Memory<'_> {
+    fn run(&self, chain: &Chain<'_>, _: &mut dyn RunEvents) -> Result<Vec<LayerId>, ChainError> {
+        let mut base = self.texts(chain.base);
+        let mut made = Vec::new();
+        for process in chain.processes {
+            let name = &process.run.argv[0];
+            self.ran.lock().unwrap().push(name.clone());
+            if self.failing.as_ref() == Some(name) {
+                let error = StepError::Process {
+                    command: name.clone(),
+                    code: 1,
+                    out_of_memory: false,
+                };
+                return Err(ChainError { made, error });
+            }
+            let mounts = process.run.mounts.iter().filter_map(Mount::files);
+            let sources = mounts.filter_map(|part| chain.sources.get(&part.step?));
+            let sources: Vec<Vec<String>> = sources.map(|state| self.texts(state)).collect();
+            let text = left_by(name, &base, &sources);
+            made.push(self.make(name, &text));
+            base.push(text);
+        }
+        Ok(made)
+    }
+}
+
+/// A state directory that outlives builds.
+struct World {
+    _directory: tempfile::TempDir,
+    store: Store,
+    layers: LayerStore,
+    texts: Mutex<HashMap<LayerId, String>>,
+}
+
+/// What a build came to.
+struct Came {
+    /// What each step holds that was asked for it, or why there is no result.
+    known: Vec<Option<Vec<String>>>,
+    failure: Option<SolveError>,
+    fates: Vec<Fate>,
+    /// The commands that ran.
+    ran: Vec<String>,
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("state")).unwrap();
+        Self {
+            _directory: directory,
+            layers: LayerStore::new(&store),
+            store,
+            texts: Mutex::default(),
+        }
+    }
+
+    fn build(&self, graph: &Graph, targets: &[StepId], reuse: Reuse, jobs: usize) -> Came {
+        self.build_failing(graph, targets, reuse, jobs, None)
+    }
+
+    fn build_failing(
+        &self,
+        graph: &Graph,
+        targets: &[StepId],
+        reuse: Reuse,
+        jobs: usize,
+        failing: Option<&str>,
+    ) -> Came {
+        let runner = Memory {
+            layers: &self.layers,
+            texts: &self.texts,
+            ran: Mutex::default(),
+            failing: failing.map(str::to_owned),
+        };
+        let deps = Deps {
+            store: &self.store,
+            layers: &self.layers,
+            cache: &Actions::new(&self.store),
+            bases: &Nothing,
+            remotes: &Nothing,
+            contexts: &[],
+            runner: &runner,
+            reporter: &Reporter::new(&Silent),
+            stop: &Stop::default(),
+            jobs,
+            reuse,
+            journal: &Journal::new(&self.store),
+            definition: &Definition {
+                context: "ctx".to_owned(),
+                dockerfile: "Dockerfile".to_owned(),
+                target: None,
+                platforms: Vec::new(),
+            },
+            ahead: Ahead::Nothing,
+        };
+        let Solution {
+            states,
+            steps,
+            known,
+            ..
+        } = solve(graph, targets, &deps);
+        let text = |state: Option<State>| state.map(|state| runner.texts(&state));
+        Came {
+            known: known.into_iter().map(text).collect(),
+            failure: states.err(),
+            fates: steps.into_iter().map(|step| step.fate).collect(),
+            ran: runner.ran.into_inner().unwrap(),
+        }
+    }
+}
+
+/// Adds a process that stands on a step and finds others mounted.
+fn add(
+    graph: &mut Graph,
+    stage: &str,
+    command: &str,
+    parent: Option<StepId>,
+    sources: &[StepId],
+) -> StepId {
+    let mount = |(position, step): (usize, &StepId)| Mount {
+        target: GuestPath::new(format!("/source/{position}")),
+        kind: MountKind::Bind {
+            files: Part {
+                step: Some(*step),
+                path: GuestPath::ROOT,
+            },
+            access: Access::ReadOnly,
+        },
+    };
+    graph.add(Step {
+        op: Op::Run(Box::new(Run {
+            argv: vec![command.to_owned()],
+            script: None,
+            env: Vec::new(),
+            arguments: Vec::new(),
+            cwd: GuestPath::ROOT,
+            user: String::new(),
+            mounts: sources.iter().enumerate().map(mount).collect(),
+            devices: Vec::new(),
+            secret_variables: Vec::new(),
+            hostname: "buildkitsandbox".to_owned(),
+            network: Network::Default,
+            extra_hosts: Vec::new(),
+            security: Security::Sandbox,
+            platform: "linux/amd64".parse().unwrap(),
+        })),
+        parent,
+        name: format!("[{stage} 1/1] RUN {command}"),
+        span: Span::default(),
+        stage: stage.to_owned(),
+        shared_with: Vec::new(),
+    })
+}
+
+/// Numbers that look random and come again with their seed (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(limit).unwrap()).unwrap()
+    }
+}
+
+/// Returns a graph of up to a dozen processes in three stages, some of them in two of these.
+fn random_graph(random: &mut Random) -> Graph {
+    let mut graph = Graph::default();
+    let mut ids: Vec<StepId> = Vec::new();
+    for position in 0..=random.below(12) {
+        let parent = match random.below(4) {
+            0 => None,
+            _ if ids.is_empty() => None,
+            _ => Some(ids[random.below(ids.len())]),
+        };
+        let mut sources = Vec::new();
+        while !ids.is_empty() && random.below(3) == 0 {
+            sources.push(ids[random.below(ids.len())]);
+        }
+        // Now and then a command that another step has as well.
+        let command = format!("c{}", position - random.below(2).min(position));
+        let stage = ["one", "two", "three"][random.below(3)];
+        ids.push(add(&mut graph, stage, &command, parent, &sources));
+    }
+    graph
+}
+
+fn random_targets(random: &mut Random, graph: &Graph) -> Vec<StepId> {
+    let ids: Vec<StepId> = graph.steps().map(|(id, _)| id).collect();
+    let mut targets = vec![ids[random.below(ids.len())]];
+    if random.below(2) == 0 {
+        targets.push(ids[random.below(ids.len())]);
+    }
+    targets
+}
+
+/// Returns the steps that targets are made from, themselves included.
+fn reached(graph: &Graph, targets: &[StepId]) -> BTreeSet<StepId> {
+    let mut found = BTreeSet::new();
+    let mut pending = targets.to_vec();
+    while let Some(id) = pending.pop() {
+        if found.insert(id) {
+            pending.extend(graph.inputs(id));
+        }
+    }
+    found
+}
+
+/// Returns the commands of some steps, sorted.
+fn commands(graph: &Graph, steps: impl IntoIterator<Item = StepId>) -> Vec<String> {
+    let steps = steps.into_iter();
+    sorted(steps.map(|id| command(graph.step(id)).to_owned()).collect())
+}
+
+fn sorted(mut words: Vec<String>) -> Vec<String> {
+    words.sort();
+    words
+}
+
+#[test]
+fn random_graphs_come_to_what_a_serial_solver_says() {
+    for seed in 1..=30 {
+        let mut random = Random(seed);
+        let graph = random_graph(&mut random);
+        let targets = random_targets(&mut random, &graph);
+        let expected = solve_serially(&graph);
+        let reached = reached(&graph, &targets);
+        let world = World::new();
+        let jobs = 1 + random.below(4);
+        let came = world.build(&graph, &targets, Reuse::All, jobs);
+        assert!(came.failure.is_none(), "seed {seed}: {:?}", came.failure);
+        for (id, _) in graph.steps() {
+            let known = came.known[id.index()].as_ref();
+            let expected = reached.contains(&id).then(|| &expected[id.index()]);
+            assert_eq!(known, expected, "seed {seed}, step {}", id.index());
+            let ran = matches!(came.fates[id.index()], Fate::Ran { .. });
+            assert_eq!(ran, expected.is_some(), "seed {seed}, step {}", id.index());
+        }
+        let once = commands(&graph, reached.iter().copied());
+        assert_eq!(sorted(came.ran), once, "seed {seed}: each step runs once");
+
+        let again = world.build(&graph, &targets, Reuse::All, jobs);
+        assert_eq!(again.ran, Vec::<String>::new(), "seed {seed}");
+        for target in &targets {
+            let known = again.known[target.index()].as_ref();
+            assert_eq!(known, Some(&expected[target.index()]), "seed {seed}");
+        }
+        let anew = world.build(&graph, &targets, Reuse::Nothing, jobs);
+        assert_eq!(sorted(anew.ran), once, "seed {seed}: none is reused");
+    }
+}
+
+#[test]
+fn refused_stages_run_again_and_nothing_else_does() {
+    for seed in 1..=30 {
+        let mut random = Random(seed);
+        let graph = random_graph(&mut random);
+        let targets = random_targets(&mut random, &graph);
+        let reached = reached(&graph, &targets);
+        let world = World::new();
+        world.build(&graph, &targets, Reuse::All, 2);
+        let refused = ["one", "two", "three"][random.below(3)];
+        let reuse = Reuse::AllBut(vec![refused.to_owned()]);
+        let came = world.build(&graph, &targets, reuse, 2);
+        let is_refused = |id: &StepId| graph.step(*id).stages().any(|stage| stage == refused);
+        // A target found by its recipe hides what it is made from, unless that is made anew.
+        let again = commands(&graph, reached.into_iter().filter(is_refused));
+        assert_eq!(sorted(came.ran), again, "seed {seed}: all but {refused}");
+    }
+}
+
+#[test]
+fn failed_step_ends_the_build_and_what_was_made_is_kept() {
+    for seed in 1..=20 {
+        let mut random = Random(seed);
+        let graph = random_graph(&mut random);
+        let (target, _) = graph.steps().next_back().unwrap();
+        let reached: Vec<StepId> = reached(&graph, &[target]).into_iter().collect();
+        let failing = command(graph.step(reached[random.below(reached.len())])).to_owned();
+        let world = World::new();
+        let came = world.build_failing(&graph, &[target], Reuse::All, 3, Some(&failing));
+        let Some(SolveError::Step { step, .. }) = came.failure else {
+            unreachable!("seed {seed}: a process ended badly, but {:?}", came.failure);
+        };
+        assert_eq!(command(graph.step(step)), failing, "seed {seed}");
+        assert_eq!(came.fates[step.index()], Fate::Failed, "seed {seed}");
+        for (id, _) in graph.steps().filter(|(id, _)| *id > step) {
+            let stands_on_it = graph.inputs(id).any(|input| input == step);
+            let ran = matches!(came.fates[id.index()], Fate::Ran { .. });
+            assert!(!(stands_on_it && ran), "seed {seed}: its input failed");
+        }
+        let mut rest = commands(&graph, reached);
+        for ran in came.ran.iter().filter(|ran| **ran != failing) {
+            let at = rest.iter().position(|command| command == ran).unwrap();
+            rest.remove(at);
+        }
+        let next = world.build(&graph, &[target], Reuse::All, 3);
+        assert!(next.failure.is_none(), "seed {seed}: {:?}", next.failure);
+        assert_eq!(sorted(next.ran), rest, "seed {seed}: what ran stays");
+        assert_eq!(
+            next.known[target.index()].as_ref(),
+            solve_serially(&graph).last(),
+            "seed {seed}"
+        );
+    }
+}
+
+/// Both stages begin with the same process; each has one of its own.
+fn shared_beginning() -> (Graph, [StepId; 3]) {
+    let mut graph = Graph::default();
+    let first = add(&mut graph, "one", "same", None, &[]);
+    let one = add(&mut graph, "one", "only-one", Some(first), &[]);
+    let second = add(&mut graph, "two", "same", None, &[]);
+    assert_eq!(first, second, "equal steps on equal parents are one");
+    let two = add(&mut graph, "two", "only-two", Some(second), &[]);
+    (graph, [first, one, two])
+}
+
+#[test]
+fn shared_step_belongs_to_each_of_its_stages_once() {
+    let (mut graph, [first, one, two]) = shared_beginning();
+    add(&mut graph, "two", "same", None, &[]);
+    add(&mut graph, "one", "same", None, &[]);
+    let stages = |id: StepId| graph.step(id).stages().collect::<Vec<&str>>();
+    assert_eq!(stages(first), ["one", "two"]);
+    assert_eq!(stages(one), ["one"]);
+    assert_eq!(stages(two), ["two"]);
+    assert_eq!(graph.len(), 3);
+}
+
+#[test]
+fn equal_processes_differ_by_parent_and_by_mounts() {
+    let mut graph = Graph::default();
+    let first = add(&mut graph, "one", "same", None, &[]);
+    let above = add(&mut graph, "one", "same", Some(first), &[]);
+    let beside = add(&mut graph, "one", "same", None, &[first]);
+    let both = add(
+        &mut graph,
+        "one",
+        "both",
+        Some(first),
+        &[above, first, above],
+    );
+    let inputs = |id| graph.inputs(id).collect::<Vec<StepId>>();
+    assert_eq!(graph.len(), 4);
+    assert_eq!(inputs(first), []);
+    assert_eq!(inputs(above), [first]);
+    assert_eq!(inputs(beside), [first]);
+    assert_eq!(inputs(both), [first, above], "each input once");
+}
+
+#[test]
+fn shared_step_runs_again_whichever_of_its_stages_is_refused() {
+    for (refused, expected) in [
+        ("one", vec!["only-one", "same"]),
+        ("two", vec!["only-two", "same"]),
+        ("three", vec![]),
+    ] {
+        let (graph, [_, one, two]) = shared_beginning();
+        let world = World::new();
+        let first = world.build(&graph, &[one, two], Reuse::All, 2);
+        assert_eq!(sorted(first.ran), ["only-one", "only-two", "same"]);
+        let reuse = Reuse::AllBut(vec![refused.to_owned()]);
+        let came = world.build(&graph, &[one, two], reuse, 2);
+        assert_eq!(sorted(came.ran), expected, "--no-cache-filter={refused}");
+    }
+}
