@@ -26,7 +26,6 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-#[expect(clippy::print_stderr, reason = "a test that cannot run says so")]
 fn try_case(case: &Case, world: &World) -> Result<(), Failed> {
     let program = Path::new(env!("CARGO_BIN_EXE_kiln"));
     let surroundings = match world.get_or_init(|| Surroundings::new(program)) {

@@ -49,6 +49,7 @@ impl Monitor {
             // Out of reach of the keys of this terminal.
             .process_group(0)
             .spawn()
+            .map_err(kiln_threads::cannot_start)
             .map_err(at_program(&command))?;
         Ok(Self { connection })
     }
