@@ -8,9 +8,9 @@ use std::sync::{Arc, OnceLock};
 use kiln_conformance::{Case, Error, Kiln, Surroundings, Verdict, hold_one, load};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// The registry and the images that cases start from; or why there are none. Made by the first case
-/// that runs, so that listing the cases starts nothing.
-type World = OnceLock<Result<Surroundings, Error>>;
+/// The registry and the images that cases start from, and the kiln that has them; or why there are
+/// none. Made by the first case that runs, so that listing the cases starts nothing.
+type World = OnceLock<Result<(Surroundings, Kiln), Error>>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -28,16 +28,20 @@ fn main() -> ExitCode {
 
 fn try_case(case: &Case, world: &World) -> Result<(), Failed> {
     let program = Path::new(env!("CARGO_BIN_EXE_kiln"));
-    let surroundings = match world.get_or_init(|| Surroundings::new(program)) {
-        Ok(surroundings) => surroundings,
+    let make = || {
+        let surroundings = Surroundings::new(program)?;
+        let kiln = Kiln::new(program, surroundings.registry());
+        Ok((surroundings, kiln))
+    };
+    let (surroundings, kiln) = match world.get_or_init(make) {
+        Ok(world) => world,
         Err(Error::Lacking(reason)) => {
             reason.announce();
             return Ok(());
         }
         Err(error) => return Err(error.to_string().into()),
     };
-    let kiln = Kiln::new(program, surroundings.registry());
-    let trial = hold_one(&kiln, None, case, surroundings.images());
+    let trial = hold_one(kiln, None, case, surroundings.images());
     match trial.verdict {
         Verdict::Wrong { differences } => {
             let differences = differences.join("\n");

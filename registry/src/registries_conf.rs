@@ -365,9 +365,12 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_says_what_is_read() {
-        let readme = include_str!("../../README.md");
-        let example = readme.split("```toml\n").nth(1).unwrap();
+    fn the_guide_says_what_is_read() {
+        let guide = include_str!("../../docs/guides/configuration.md");
+        let mut examples = guide.split("```toml\n");
+        let example = examples
+            .find(|text| text.starts_with("[[registry]]"))
+            .unwrap();
         let conf = conf(example.split("```").next().unwrap());
         assert_eq!(
             upstream(&conf, "registry.lan:5000", "x"),
