@@ -63,7 +63,9 @@ pub fn run_as_each_user(words: &[String]) -> ExitCode {
 pub fn run_cases<F: Sync>(cases: &[&'static [Case<F>]], words: &[String], fixture: &F) -> ExitCode {
     let selected = |case: &&Case<F>| words.is_empty() || words.iter().any(|w| case.0.contains(w));
     let cases = cases.iter().copied().flatten().filter(selected);
-    let waiting: Mutex<Vec<&Case<F>>> = Mutex::new(cases.rev().collect());
+    let cases: Vec<&Case<F>> = cases.rev().collect();
+    let count = cases.len();
+    let waiting = Mutex::new(cases);
     let failed = Mutex::new(Vec::new());
     let next = || waiting.lock().expect("no thread panics with it").pop();
     std::thread::scope(|scope| {
@@ -82,6 +84,16 @@ pub fn run_cases<F: Sync>(cases: &[&'static [Case<F>]], words: &[String], fixtur
         }
     });
     let failed = failed.into_inner().expect("no thread panics with it");
-    println!("{} failed {failed:?}", failed.len());
+    println!("failed: {failed:?}");
+    println!("{}", closing_line(count, failed.len()));
     ExitCode::from(u8::from(!failed.is_empty()))
+}
+
+/// Returns the closing line of a suite as Rust's own harness writes it, by which `scripts/test` adds
+/// up the suites.
+#[must_use]
+pub fn closing_line(count: usize, failed: usize) -> String {
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    let passed = count - failed;
+    format!("test result: {word}. {passed} passed; {failed} failed; 0 ignored")
 }

@@ -128,5 +128,7 @@ fn run(who: &str, scratch: &Path) -> bool {
         failed += usize::from(result.is_err());
         kiln_files::remove_tree(&directory).unwrap();
     }
+    let count = TESTS.iter().copied().flatten().count();
+    println!("{}", kiln_testbed::closing_line(count, failed));
     failed == 0
 }
