@@ -38,11 +38,10 @@ impl DiskUsage {
             };
             // stat(2): blocks are of 512 bytes whatever the file system's own are.
             let bytes = metadata.blocks() * 512;
-            match metadata.is_dir() || metadata.nlink() == 1 {
-                true => usage.own_bytes += bytes,
-                false => {
-                    linked.insert((metadata.dev(), metadata.ino()), bytes);
-                }
+            if metadata.is_dir() || metadata.nlink() == 1 {
+                usage.own_bytes += bytes;
+            } else {
+                linked.insert((metadata.dev(), metadata.ino()), bytes);
             }
         }
         usage.linked = linked.into_iter().collect();
@@ -196,9 +195,12 @@ impl Ledger {
     /// what roots hold.
     #[must_use]
     pub fn share(&self, thing: Thing) -> u64 {
-        let share = |account: &Account| match account.is_rooted {
-            true => 0,
-            false => account.bytes / u64::from(account.holders.max(1)),
+        let share = |account: &Account| {
+            if account.is_rooted {
+                0
+            } else {
+                account.bytes / u64::from(account.holders.max(1))
+            }
         };
         let (account, linked) = &self.things[thing.0];
         let linked = linked.iter().map(|file| share(&self.files[*file]));

@@ -72,9 +72,10 @@ impl Trash {
         for entry in entries.flatten() {
             let path = entry.path();
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let _ = match is_directory {
-                true => remove_tree(&path),
-                false => fs::remove_file(&path),
+            let _ = if is_directory {
+                remove_tree(&path)
+            } else {
+                fs::remove_file(&path)
             };
         }
     }

@@ -130,9 +130,10 @@ impl WorkRoot {
     /// used.
     pub(crate) fn settle(&self) -> io::Result<()> {
         let owed = std::mem::take(&mut *lock(&self.owed));
-        match owed.is_nothing() && !self.do_others_owe()? {
-            true => Ok(()),
-            false => self.write_out(owed),
+        if owed.is_nothing() && !self.do_others_owe()? {
+            Ok(())
+        } else {
+            self.write_out(owed)
         }
     }
 
@@ -213,9 +214,10 @@ impl Drop for WorkRoot {
         if let Some(own) = lock(&self.own).take() {
             // What cannot be deleted now is deleted by the next kiln, and what could not be written
             // is looked at by it.
-            let _ = match is_settled {
-                true => remove_tree(own.path()),
-                false => delete_unfinished(own.path()),
+            let _ = if is_settled {
+                remove_tree(own.path())
+            } else {
+                delete_unfinished(own.path())
             };
         }
     }
@@ -271,14 +273,16 @@ fn delete_unfinished(directory: &Path) -> io::Result<()> {
             is_empty = false;
             continue;
         }
-        match entry.file_type()?.is_dir() {
-            true => remove_tree(&entry.path())?,
-            false => fs::remove_file(entry.path())?,
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
         }
     }
-    match is_empty {
-        true => fs::remove_dir(directory),
-        false => Ok(()),
+    if is_empty {
+        fs::remove_dir(directory)
+    } else {
+        Ok(())
     }
 }
 

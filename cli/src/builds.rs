@@ -93,10 +93,11 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
         };
     }
     let mut compared = None;
-    let built = match arguments.verify {
-        false => verbs::build(&session.stores, &session.outside, &request, &io),
-        true => verbs::build_twice(&session.stores, &session.outside, &request, &io)
-            .map(|comparison| compared.insert(comparison).result.clone()),
+    let built = if arguments.verify {
+        verbs::build_twice(&session.stores, &session.outside, &request, &io)
+            .map(|comparison| compared.insert(comparison).result.clone())
+    } else {
+        verbs::build(&session.stores, &session.outside, &request, &io)
     };
     let book = display.finish();
     if matches!(mode, Mode::Terminal | Mode::Plain) {
@@ -148,9 +149,10 @@ fn complain(error: &Error, book: &Book, mode: Mode, environment: &Environment) {
 /// Returns how many characters a line on standard output may have: a terminal's, or what `COLUMNS`
 /// says; no limit where programs read.
 fn prose_width(environment: &Environment) -> Option<usize> {
-    match terminal::stdout_is_terminal() {
-        true => Some(terminal::Screen::of_stderr().width),
-        false => environment.text("COLUMNS")?.parse().ok(),
+    if terminal::stdout_is_terminal() {
+        Some(terminal::Screen::of_stderr().width)
+    } else {
+        environment.text("COLUMNS")?.parse().ok()
     }
 }
 

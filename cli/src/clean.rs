@@ -44,9 +44,10 @@ pub(crate) fn text(text: &str) -> Cow<'_, str> {
 /// Returns text in one line: as [`text`], with a blank for each line feed and four for each tab.
 pub(crate) fn line(line: &str) -> Cow<'_, str> {
     let line = text(line);
-    match line.contains(['\n', '\t']) {
-        true => Cow::Owned(line.replace('\n', " ").replace('\t', "    ")),
-        false => line,
+    if line.contains(['\n', '\t']) {
+        Cow::Owned(line.replace('\n', " ").replace('\t', "    "))
+    } else {
+        line
     }
 }
 

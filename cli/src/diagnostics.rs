@@ -214,9 +214,10 @@ fn draw(
         group = group.element(snippet);
     }
     let group = group.elements(notes).elements(help);
-    let renderer = match palette.is_coloured {
-        true => Renderer::styled(),
-        false => Renderer::plain(),
+    let renderer = if palette.is_coloured {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
     };
     format!("{}\n", renderer.term_width(width).render(&[group]))
 }

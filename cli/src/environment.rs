@@ -98,12 +98,13 @@ impl Environment {
 
     /// Returns the file that kiln's own settings are in, if there is a place for one.
     pub(crate) fn configuration_file(&self) -> Option<PathBuf> {
-        match self.is_root {
-            true => Some(PathBuf::from("/etc/kiln/config.toml")),
-            false => Some(
+        if self.is_root {
+            Some(PathBuf::from("/etc/kiln/config.toml"))
+        } else {
+            Some(
                 self.xdg("XDG_CONFIG_HOME", ".config")?
                     .join("kiln/config.toml"),
-            ),
+            )
         }
     }
 

@@ -92,9 +92,10 @@ struct Facts {
 
 impl Facts {
     fn to_text(&self) -> String {
-        let overlay = match self.overlay {
-            true => "overlay",
-            false => "copies (the kernel does not list overlay)",
+        let overlay = if self.overlay {
+            "overlay"
+        } else {
+            "copies (the kernel does not list overlay)"
         };
         format!(
             "Version: {VERSION}\nState directory: {}\nImages: {}\nKernel: {}\nRootless: {}\n\

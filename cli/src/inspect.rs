@@ -154,9 +154,10 @@ pub(crate) fn inspect(arguments: &InspectArguments, environment: &Environment) -
     for complaint in &complaints {
         terminal::tell_line(complaint);
     }
-    Ok(match complaints.is_empty() {
-        true => Exit::SUCCESS,
-        false => Exit::FAILURE,
+    Ok(if complaints.is_empty() {
+        Exit::SUCCESS
+    } else {
+        Exit::FAILURE
     })
 }
 

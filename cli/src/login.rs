@@ -99,9 +99,10 @@ fn credentials(arguments: &LoginArguments) -> Result<(String, String), Failure> 
 }
 
 fn required(value: String, what: &str) -> Result<String, Failure> {
-    match value.is_empty() {
-        true => Err(Failure::new(format!("{what} is required"))),
-        false => Ok(value),
+    if value.is_empty() {
+        Err(Failure::new(format!("{what} is required")))
+    } else {
+        Ok(value)
     }
 }
 
@@ -174,9 +175,10 @@ pub(crate) fn logout(arguments: &LogoutArguments, environment: &Environment) -> 
     let server = arguments.server.as_deref().unwrap_or_default();
     let domain = registry_domain(server);
     let session = session::open(environment)?;
-    terminal::print_line(&match verbs::logout(&session.outside.client, server)? {
-        true => format!("Removing login credentials for {domain}"),
-        false => format!("Not logged in to {domain}"),
+    terminal::print_line(&if verbs::logout(&session.outside.client, server)? {
+        format!("Removing login credentials for {domain}")
+    } else {
+        format!("Not logged in to {domain}")
     })?;
     Ok(Exit::SUCCESS)
 }

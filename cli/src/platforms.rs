@@ -21,9 +21,10 @@ pub(crate) fn several(
             platforms.push(platform);
         }
     }
-    match platforms.is_empty() {
-        true => environment.default_platforms(),
-        false => Ok(platforms),
+    if platforms.is_empty() {
+        environment.default_platforms()
+    } else {
+        Ok(platforms)
     }
 }
 

@@ -61,9 +61,10 @@ pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outc
     }
     if !arguments.quiet {
         terminal::print_line(&format!("Digest: {}", pulled.digest))?;
-        let status = match pulled.is_newer {
-            true => "Downloaded newer image for",
-            false => "Image is up to date for",
+        let status = if pulled.is_newer {
+            "Downloaded newer image for"
+        } else {
+            "Image is up to date for"
         };
         terminal::print_line(&format!("Status: {status} {}", name.familiar()))?;
     }
@@ -72,9 +73,10 @@ pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outc
 }
 
 fn stream(quiet: bool) -> Stream {
-    match quiet {
-        true => Stream::Nowhere,
-        false => Stream::Output,
+    if quiet {
+        Stream::Nowhere
+    } else {
+        Stream::Output
     }
 }
 
@@ -126,12 +128,11 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
     );
     transfers.finish();
     let (digest, size) = pushed?;
-    terminal::print_line(&match arguments.quiet {
-        true => name.to_string(),
-        false => {
-            let tag = name.tag().unwrap_or_default();
-            format!("{tag}: digest: {digest} size: {size}")
-        }
+    terminal::print_line(&if arguments.quiet {
+        name.to_string()
+    } else {
+        let tag = name.tag().unwrap_or_default();
+        format!("{tag}: digest: {digest} size: {size}")
     })?;
     Ok(Exit::SUCCESS)
 }
@@ -222,13 +223,13 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
             let failed =
                 |error: std::io::Error| Failure::new(format!("open {}: {error}", path.display()));
             let file = File::open(path).map_err(failed)?;
-            match file.metadata().map_err(failed)?.is_file() {
-                true => LoadSource::File(file),
+            if file.metadata().map_err(failed)?.is_file() {
+                LoadSource::File(file)
+            } else {
                 // It can be read once, from its beginning to its end.
-                false => {
-                    pipe = Waiting::new(file.into(), stop);
-                    LoadSource::Stream(&mut pipe)
-                }
+
+                pipe = Waiting::new(file.into(), stop);
+                LoadSource::Stream(&mut pipe)
             }
         }
         None => {

@@ -153,9 +153,10 @@ impl Drop for Onward {
 
 /// A stream that was closed by whoever started us takes everything and passes nothing on.
 fn check(stream: Stream) -> io::Result<()> {
-    match was_closed(stream) {
-        true => Err(Errno::BADF.into()),
-        false => Ok(()),
+    if was_closed(stream) {
+        Err(Errno::BADF.into())
+    } else {
+        Ok(())
     }
 }
 

@@ -72,10 +72,11 @@ pub(crate) fn why(arguments: &WhyArguments, environment: &Environment) -> Outcom
     };
     let session = session::open(environment)?;
     let Some(mut build) = verbs::last_build(&session.stores, &which) else {
-        return Err(match which == WhichBuild::default() {
-            true => Failure::new("no build is remembered here"),
-            false => Failure::new("no build of that is remembered here")
-                .with_hint("without options, kiln why is about the last build of all"),
+        return Err(if which == WhichBuild::default() {
+            Failure::new("no build is remembered here")
+        } else {
+            Failure::new("no build of that is remembered here")
+                .with_hint("without options, kiln why is about the last build of all")
         });
     };
     let extent = match &arguments.step {

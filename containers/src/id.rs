@@ -67,9 +67,10 @@ impl TryFrom<String> for ContainerId {
 
     fn try_from(text: String) -> Result<Self, InvalidContainerId> {
         let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        match digits && text.len() == 64 {
-            true => Ok(Self(text)),
-            false => Err(InvalidContainerId(text)),
+        if digits && text.len() == 64 {
+            Ok(Self(text))
+        } else {
+            Err(InvalidContainerId(text))
         }
     }
 }
@@ -126,9 +127,10 @@ impl FromStr for ContainerName {
         let starts_well = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
         let goes_on = bytes.len() > 0
             && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-        match starts_well && goes_on {
-            true => Ok(Self(name.to_owned())),
-            false => Err(InvalidContainerName(text.to_owned())),
+        if starts_well && goes_on {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(InvalidContainerName(text.to_owned()))
         }
     }
 }

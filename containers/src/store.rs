@@ -232,9 +232,10 @@ impl Containers {
     /// # Errors
     /// The disk.
     pub fn sweep(&self) -> Result<(), ContainerError> {
-        match self.root.exists() {
-            true => self.sweep_locked(&self.lock()?),
-            false => Ok(()),
+        if self.root.exists() {
+            self.sweep_locked(&self.lock()?)
+        } else {
+            Ok(())
         }
     }
 

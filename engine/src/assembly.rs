@@ -105,9 +105,10 @@ impl<'a> ImageAssembler<'a> {
 
     /// Returns the image of one platform: the one made of the same things before, or a new one.
     fn image(&self, built: &Built<'_>, variant: &Variant) -> Result<Image, Error> {
-        let platform = match self.request.platforms.is_empty() {
-            true => built.target.config.platform(),
-            false => built.target.platform.clone(),
+        let platform = if self.request.platforms.is_empty() {
+            built.target.config.platform()
+        } else {
+            built.target.platform.clone()
         };
         let annotations = |place| variant.annotations.of_image(place, &platform);
         let of_manifest = annotations(AnnotationPlace::Manifest);

@@ -232,9 +232,10 @@ pub(crate) fn with_plan<T>(
         reuse: request.reuse.clone(),
         journal: &stores.journal,
         definition: &account::definition(request),
-        ahead: match wanted.is_nothing() {
-            true => Ahead::Nothing,
-            false => Ahead::Prepare(&prepare),
+        ahead: if wanted.is_nothing() {
+            Ahead::Nothing
+        } else {
+            Ahead::Prepare(&prepare)
         },
     };
     act(Prepared {

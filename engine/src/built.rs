@@ -44,9 +44,10 @@ pub(crate) fn form(request: &BuildRequest) -> Result<ResultForm, Error> {
         })?,
         None => false,
     };
-    Ok(match forced || request.platforms.len() > 1 {
-        true => ResultForm::Index,
-        false => ResultForm::Single,
+    Ok(if forced || request.platforms.len() > 1 {
+        ResultForm::Index
+    } else {
+        ResultForm::Single
     })
 }
 

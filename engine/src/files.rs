@@ -38,9 +38,10 @@ pub(crate) fn export_files(
         .zip(&views)
         .map(|(built, view)| {
             let platform = built.target.platform.clone();
-            match is_split(files, form) {
-                true => Root::apart(platform, view),
-                false => Root::at_top(platform, view),
+            if is_split(files, form) {
+                Root::apart(platform, view)
+            } else {
+                Root::at_top(platform, view)
             }
         })
         .collect();

@@ -44,9 +44,10 @@ impl Wanted {
             );
             add(
                 &mut wanted.result,
-                match is_packed {
-                    true => LayerForm::of(packing(options.compression, options.level)),
-                    false => LayerForm::Digest,
+                if is_packed {
+                    LayerForm::of(packing(options.compression, options.level))
+                } else {
+                    LayerForm::Digest
                 },
             );
         }

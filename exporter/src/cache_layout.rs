@@ -200,12 +200,13 @@ pub fn read_from_layout(
         });
     }
     let actual = Sha256::of(&bytes);
-    match actual == digest {
-        true => Ok(bytes),
-        false => Err(ReadLayoutError::Damaged {
+    if actual == digest {
+        Ok(bytes)
+    } else {
+        Err(ReadLayoutError::Damaged {
             expected: digest,
             actual,
-        }),
+        })
     }
 }
 

@@ -77,9 +77,10 @@ pub fn write_local(
     let mut report = LocalReport::default();
     for root in roots {
         let at = ExportError::at(directory.join(root.directory.as_relative()));
-        let own = match root.directory.is_root() {
-            true => top.try_clone().map_err(at)?,
-            false => own_directory(&top, root.directory.name()).map_err(at)?,
+        let own = if root.directory.is_root() {
+            top.try_clone().map_err(at)?
+        } else {
+            own_directory(&top, root.directory.name()).map_err(at)?
         };
         let mut writer = Writer {
             root,

@@ -115,9 +115,10 @@ impl Family {
     /// Returns the family of an index's or manifest's media type.
     #[must_use]
     pub fn of(media_type: &str) -> Self {
-        match media_type.starts_with("application/vnd.docker.") {
-            true => Self::Docker,
-            false => Self::Oci,
+        if media_type.starts_with("application/vnd.docker.") {
+            Self::Docker
+        } else {
+            Self::Oci
         }
     }
 

@@ -45,9 +45,10 @@ pub fn push_image(
             mount_from: None,
         });
     }
-    let children = match image.is_index() {
-        true => image.manifests.iter().map(|part| &part.manifest).collect(),
-        false => Vec::new(),
+    let children = if image.is_index() {
+        image.manifests.iter().map(|part| &part.manifest).collect()
+    } else {
+        Vec::new()
     };
     PushImage {
         blobs: pushed,

@@ -113,12 +113,13 @@ pub fn realise(
     fetch(&work, blobs, missing)?;
     let layers = perform(&work, layers, blobs, options.packing, observer)?;
     let manifest = manifest(image, &layers, family, options);
-    let mut document = match manifest == image.manifest {
-        true => Document::new(
+    let mut document = if manifest == image.manifest {
+        Document::new(
             &image.descriptor.media_type,
             blobs.read(image.descriptor.digest)?,
-        ),
-        false => Document::new(family.manifest(), manifest.to_bytes()),
+        )
+    } else {
+        Document::new(family.manifest(), manifest.to_bytes())
     };
     let platform = image.config.platform();
     document.descriptor.platform = Some(platform.clone());
@@ -354,9 +355,10 @@ fn pack(
 }
 
 fn stored(descriptor: Descriptor, blobs: &Blobs) -> ExportLayer {
-    let source = match blobs.has(&descriptor) {
-        true => LayerSource::Stored(blobs.path(descriptor.digest)),
-        false => LayerSource::Absent,
+    let source = if blobs.has(&descriptor) {
+        LayerSource::Stored(blobs.path(descriptor.digest))
+    } else {
+        LayerSource::Absent
     };
     ExportLayer { descriptor, source }
 }

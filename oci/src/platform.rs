@@ -236,9 +236,10 @@ impl FromStr for Platform {
                 }
                 _ => {
                     let platform = Self::new(&host.os, one, "");
-                    match ARCHITECTURES.contains(&platform.architecture.as_str()) {
-                        true => Ok(platform),
-                        false => Err(InvalidPlatform::Unknown(text.to_owned())),
+                    if ARCHITECTURES.contains(&platform.architecture.as_str()) {
+                        Ok(platform)
+                    } else {
+                        Err(InvalidPlatform::Unknown(text.to_owned()))
                     }
                 }
             },

@@ -225,9 +225,10 @@ fn flags_of(defined: &[(&'static str, Takes)]) -> String {
         .iter()
         .map(|(name, _)| format!("--{name}"))
         .collect();
-    match names.is_empty() {
-        true => "this instruction takes no flags".to_owned(),
-        false => format!("this instruction takes {}", names.join(" ")),
+    if names.is_empty() {
+        "this instruction takes no flags".to_owned()
+    } else {
+        format!("this instruction takes {}", names.join(" "))
     }
 }
 

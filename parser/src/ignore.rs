@@ -181,9 +181,10 @@ impl IgnoreRules {
 
 impl Verdict {
     fn of(is_ignored: bool) -> Self {
-        match is_ignored {
-            true => Self::Ignored,
-            false => Self::Included,
+        if is_ignored {
+            Self::Ignored
+        } else {
+            Self::Included
         }
     }
 }

@@ -351,11 +351,13 @@ impl Printer {
     fn pairs(&mut self, pairs: &Pairs) {
         for (index, (name, value)) in pairs.pairs.iter().enumerate() {
             self.nth(index, &name.raw);
-            match pairs.legacy {
-                false => self.push("="),
+            if !pairs.legacy {
+                self.push("=");
+            } else if name.raw.ends_with(self.escape) {
                 // The first blank belongs to the word that says there is no `=`.
-                true if name.raw.ends_with(self.escape) => self.push("  "),
-                true => self.push(" "),
+                self.push("  ");
+            } else {
+                self.push(" ");
             }
             self.push(&value.raw);
         }

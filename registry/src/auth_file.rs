@@ -210,10 +210,11 @@ fn edit(
     change: impl FnOnce(&mut Map<String, Value>) -> bool,
 ) -> Result<bool, CredentialError> {
     let bytes = read(path)?.unwrap_or_default();
-    let mut file: Map<String, Value> = match bytes.iter().all(u8::is_ascii_whitespace) {
-        true => Map::new(),
-        false => serde_json::from_slice(&bytes)
-            .map_err(|error| syntax(&error, &path.display().to_string()))?,
+    let mut file: Map<String, Value> = if bytes.iter().all(u8::is_ascii_whitespace) {
+        Map::new()
+    } else {
+        serde_json::from_slice(&bytes)
+            .map_err(|error| syntax(&error, &path.display().to_string()))?
     };
     let auths = file.entry("auths").or_insert_with(|| Map::new().into());
     if !auths.is_object() {

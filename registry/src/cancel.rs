@@ -22,13 +22,14 @@ impl Cancel {
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
-        match *self
+        if *self
             .cancelled
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
         {
-            true => Err(Error::Cancelled),
-            false => Ok(()),
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
         }
     }
 

@@ -207,9 +207,10 @@ impl Download {
                 let same_tag = answer
                     .header(ETAG)
                     .is_none_or(|tag| Some(tag) == self.etag.as_deref());
-                match begins_at(&answer, self.offset) && same_tag && is_same(rest, total) {
-                    true => Ok(answer.body),
-                    false => Err(changed(&answer)),
+                if begins_at(&answer, self.offset) && same_tag && is_same(rest, total) {
+                    Ok(answer.body)
+                } else {
+                    Err(changed(&answer))
                 }
             }
             200 if is_same(self.size_bytes, total) => self.skip(answer),
@@ -234,9 +235,10 @@ impl Download {
             left -= count as u64;
         }
         let came = Sha256Writer::resume(io::sink(), &self.came.state());
-        match digest(again) == digest(came) {
-            true => Ok(answer.body),
-            false => Err(changed(&answer)),
+        if digest(again) == digest(came) {
+            Ok(answer.body)
+        } else {
+            Err(changed(&answer))
         }
     }
 }

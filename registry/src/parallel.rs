@@ -12,9 +12,10 @@ pub(crate) struct Stop(AtomicBool);
 
 impl Stop {
     pub(crate) fn check(&self) -> Result<(), Error> {
-        match self.0.load(Ordering::Relaxed) {
-            true => Err(Error::Cancelled),
-            false => Ok(()),
+        if self.0.load(Ordering::Relaxed) {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
         }
     }
 }

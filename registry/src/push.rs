@@ -336,9 +336,10 @@ impl Push<'_> {
             repeat: Repeat::No,
             ..self.call(Method::PUT, String::new())
         })?;
-        match answer.status.is_success() {
-            true => Ok(()),
-            false => Err(self.refused(answer)),
+        if answer.status.is_success() {
+            Ok(())
+        } else {
+            Err(self.refused(answer))
         }
     }
 

@@ -51,13 +51,14 @@ impl Session {
         let scopes = Scopes::pull(&endpoint.repository);
         if let Some(descriptor) = self.head_manifest(endpoint, &reference, &scopes)? {
             let expected = name.digest().unwrap_or(descriptor.digest);
-            return match descriptor.digest == expected {
-                true => Ok(Resolved {
+            return if descriptor.digest == expected {
+                Ok(Resolved {
                     descriptor,
                     bytes: None,
                     source: endpoint.name(),
-                }),
-                false => Err(mismatch(expected, descriptor.digest)),
+                })
+            } else {
+                Err(mismatch(expected, descriptor.digest))
             };
         }
         // No HEAD, or half an answer to it; GET also brings the words of a refusal.
@@ -177,9 +178,10 @@ fn manifest_call<'a>(
         headers,
         repeat,
         // A tag has no colon. What it means is believed because of who says it.
-        downgrade: match reference.contains(':') {
-            true => Downgrade::Allowed,
-            false => Downgrade::Refused,
+        downgrade: if reference.contains(':') {
+            Downgrade::Allowed
+        } else {
+            Downgrade::Refused
         },
         ..Call::new(endpoint, method, path, scopes)
     }

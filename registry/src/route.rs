@@ -18,9 +18,10 @@ impl Session {
         let route = self
             .registries
             .route(name.domain(), name.path(), Asked::ByTag);
-        match route.blocked {
-            true => Err(Error::Blocked(name.familiar_repository())),
-            false => Ok(Endpoint::new(&route.upstream)),
+        if route.blocked {
+            Err(Error::Blocked(name.familiar_repository()))
+        } else {
+            Ok(Endpoint::new(&route.upstream))
         }
     }
 

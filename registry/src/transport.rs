@@ -205,9 +205,10 @@ impl Transport {
     }
 
     fn client(&self, trust: &Trust, url: &Url) -> Result<reqwest::Client, Error> {
-        let via = match self.options.proxies.pass_by(url) {
-            true => Via::Nothing,
-            false => Via::Proxy,
+        let via = if self.options.proxies.pass_by(url) {
+            Via::Nothing
+        } else {
+            Via::Proxy
         };
         let key = (trust.clone(), via);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);

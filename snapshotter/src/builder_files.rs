@@ -146,9 +146,10 @@ impl LayerBuilder {
             .into_par_iter()
             .map(add)
             .try_reduce(|| true, |a, b| Ok(a && b))?;
-        Ok(match are_met {
-            true => Expectation::Met,
-            false => Expectation::Failed,
+        Ok(if are_met {
+            Expectation::Met
+        } else {
+            Expectation::Failed
         })
     }
 
@@ -204,9 +205,10 @@ impl LayerBuilder {
         let positions = positions(files, &tree);
         // A file that takes the place of a directory takes away what is in that.
         let is_around = |position: u32| !tree.below(tree.at(position as usize).path).is_empty();
-        match positions.iter().copied().any(is_around) {
-            true => None,
-            false => Some((tree, positions)),
+        if positions.iter().copied().any(is_around) {
+            None
+        } else {
+            Some((tree, positions))
         }
     }
 

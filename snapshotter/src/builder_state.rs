@@ -53,9 +53,10 @@ impl State {
         let before = part.size_bytes();
         part.push(entry);
         self.size_bytes += part.size_bytes() - before;
-        match self.size_bytes > LARGEST_INDEX {
-            true => Err(BuildError::TooManyFiles),
-            false => Ok(()),
+        if self.size_bytes > LARGEST_INDEX {
+            Err(BuildError::TooManyFiles)
+        } else {
+            Ok(())
         }
     }
 }

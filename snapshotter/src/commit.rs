@@ -245,13 +245,13 @@ impl Changes {
                 None => holds_changes || !stubs.contains(&node.path),
                 Some(below) => {
                     let now = node.index_kind().map(|kind| entry(node, kind));
-                    match stubbed.contains(&node.path) {
+                    if stubbed.contains(&node.path) {
                         // The sandbox, not the step, changed the time.
-                        true => {
-                            let mtime = node.mtime;
-                            now != Some(Entry { mtime, ..*below })
-                        }
-                        false => now != Some(*below) || is_written_anew(node, parent),
+
+                        let mtime = node.mtime;
+                        now != Some(Entry { mtime, ..*below })
+                    } else {
+                        now != Some(*below) || is_written_anew(node, parent)
                     }
                 }
             };

@@ -99,16 +99,18 @@ pub(crate) fn copy_known(
     known: Hashed,
     stop: &Stop,
 ) -> io::Result<Hashed> {
-    let copied = match kiln_files::may_have_holes(source) {
-        true => copy_with_holes(source, target, stop)?,
-        false => match copy_inside(source, target, stop)? {
+    let copied = if kiln_files::may_have_holes(source) {
+        copy_with_holes(source, target, stop)?
+    } else {
+        match copy_inside(source, target, stop)? {
             Some(copied) => copied,
             None => return copy_hashing(source, target, stop),
-        },
+        }
     };
-    match copied == known.size_bytes {
-        true => Ok(known),
-        false => hash(target, stop),
+    if copied == known.size_bytes {
+        Ok(known)
+    } else {
+        hash(target, stop)
     }
 }
 

@@ -38,9 +38,10 @@ pub(crate) fn cover(layers: &[Layer]) -> Result<Option<PathBuf>, BuildError> {
         return Ok(None);
     };
     let tree = index(&ParentView::new(layers)?);
-    match tree.is_empty() {
-        true => Ok(None),
-        false => Ok(Some(owner.make_cover(&tree)?)),
+    if tree.is_empty() {
+        Ok(None)
+    } else {
+        Ok(Some(owner.make_cover(&tree)?))
     }
 }
 

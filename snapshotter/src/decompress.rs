@@ -121,9 +121,10 @@ impl<R: Read> Read for Zstd<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(|error| {
             let is_window = error.to_string() == WINDOW_TOO_LARGE;
-            match is_window {
-                true => io::Error::new(io::ErrorKind::InvalidData, WindowTooLarge),
-                false => error,
+            if is_window {
+                io::Error::new(io::ErrorKind::InvalidData, WindowTooLarge)
+            } else {
+                error
             }
         })
     }

@@ -100,10 +100,7 @@ impl Root {
         for ancestor in path.ancestors() {
             directory = Arc::new(openat(&directory, ancestor.name(), step, Mode::empty())?);
         }
-        let name = match path.is_root() {
-            true => b".",
-            false => path.name(),
-        };
+        let name = if path.is_root() { b"." } else { path.name() };
         Ok(openat(&directory, name, flags, Mode::empty())?)
     }
 

@@ -202,9 +202,10 @@ fn probe_in(place: &Path) -> io::Result<()> {
         return Err(io::Error::other("whiteouts are not honoured"));
     }
     rustix::fs::mkdirat(&root, "new", Mode::RWXU)?;
-    match upper.join("new").is_dir() {
-        true => Ok(()),
-        false => Err(io::Error::other("changes do not reach the upper directory")),
+    if upper.join("new").is_dir() {
+        Ok(())
+    } else {
+        Err(io::Error::other("changes do not reach the upper directory"))
     }
 }
 

@@ -93,17 +93,19 @@ impl Owners {
     /// Says whether a user of the index and one that the disk shows may be the same. Whoever has no id
     /// here looks like who stored the file, or like nobody.
     pub(crate) fn may_be_uid(&self, uid: u32, on_disk: u32) -> bool {
-        match self.has_uid(uid) {
-            true => uid == on_disk,
-            false => on_disk == self.own.0 || !self.has_uid(on_disk),
+        if self.has_uid(uid) {
+            uid == on_disk
+        } else {
+            on_disk == self.own.0 || !self.has_uid(on_disk)
         }
     }
 
     /// As [`Owners::may_be_uid`], of groups.
     pub(crate) fn may_be_gid(&self, gid: u32, on_disk: u32) -> bool {
-        match self.has_gid(gid) {
-            true => gid == on_disk,
-            false => on_disk == self.own.1 || !self.has_gid(on_disk),
+        if self.has_gid(gid) {
+            gid == on_disk
+        } else {
+            on_disk == self.own.1 || !self.has_gid(on_disk)
         }
     }
 
@@ -134,9 +136,10 @@ impl Owners {
 }
 
 fn words(range: &RangeInclusive<u32>) -> String {
-    match range.start() == range.end() {
-        true => range.start().to_string(),
-        false => format!("{} to {}", range.start(), range.end()),
+    if range.start() == range.end() {
+        range.start().to_string()
+    } else {
+        format!("{} to {}", range.start(), range.end())
     }
 }
 

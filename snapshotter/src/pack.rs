@@ -162,12 +162,13 @@ impl Layer {
         output: &mut Counting<'_>,
     ) -> Result<TarFacts, LayerError> {
         tar_write::write(self, TimeClamp::None, Check::Content, output)?;
-        match output.bytes == tar.size_bytes {
-            true => Ok(tar),
-            false => Err(LayerError::WrongLength {
+        if output.bytes == tar.size_bytes {
+            Ok(tar)
+        } else {
+            Err(LayerError::WrongLength {
                 expected: tar.size_bytes,
                 actual: output.bytes,
-            }),
+            })
         }
     }
 
@@ -185,9 +186,10 @@ impl Layer {
             TimeClamp::None => false,
             TimeClamp::To(latest) => self.tree()?.iter().any(|entry| entry.mtime > latest),
         };
-        match changes {
-            false => self.pack(blobs, packing),
-            true => Ok(pack(blobs, packing, |output| self.write_tar(output, clamp))?.0),
+        if changes {
+            Ok(pack(blobs, packing, |output| self.write_tar(output, clamp))?.0)
+        } else {
+            self.pack(blobs, packing)
         }
     }
 }

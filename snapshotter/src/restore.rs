@@ -64,9 +64,10 @@ impl LayerStore {
             let path = entry.guest_path();
             builder.add_entry(&path, &entry, || files.open_file(&path))?;
         }
-        match builder.finish()? == *layer {
-            true => Ok(()),
-            false => Err(LayerError::NotUnpacked(layer.id()).into()),
+        if builder.finish()? == *layer {
+            Ok(())
+        } else {
+            Err(LayerError::NotUnpacked(layer.id()).into())
         }
     }
 }

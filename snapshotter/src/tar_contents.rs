@@ -239,9 +239,10 @@ impl Contents for OnDisk {
             Check::Length => bytes.len() as u64 == size,
             Check::Content => Blake3::of(&bytes) == hash,
         };
-        match is_right {
-            true => Ok(Some(bytes)),
-            false => Err(self.changed(entry)),
+        if is_right {
+            Ok(Some(bytes))
+        } else {
+            Err(self.changed(entry))
         }
     }
 
@@ -280,9 +281,10 @@ impl Contents for OnDisk {
             Check::Length => true,
             Check::Content => hashing.finish().hash == hash,
         };
-        match left == 0 && is_right {
-            true => Ok(()),
-            false => Err(self.changed(entry)),
+        if left == 0 && is_right {
+            Ok(())
+        } else {
+            Err(self.changed(entry))
         }
     }
 }

@@ -57,9 +57,10 @@ impl Extensions {
             MemberKind::HardLink(link) | MemberKind::Symlink(link) => is_text(link),
             _ => true,
         };
-        match is_text(&member.path) && link_is_text {
-            true => Ok(()),
-            false => Err("a name contains a zero byte"),
+        if is_text(&member.path) && link_is_text {
+            Ok(())
+        } else {
+            Err("a name contains a zero byte")
         }
     }
 }

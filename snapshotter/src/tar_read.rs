@@ -192,9 +192,10 @@ impl<R: Read> TarReader<R> {
         }
         // Some programs do not fill up the last block.
         let padding = std::mem::take(&mut self.padding);
-        match self.skip_bytes(padding)? == padding {
-            true => Ok(Skipped::ToTheNext),
-            false => Ok(Skipped::ToTheEnd),
+        if self.skip_bytes(padding)? == padding {
+            Ok(Skipped::ToTheNext)
+        } else {
+            Ok(Skipped::ToTheEnd)
         }
     }
 

@@ -51,9 +51,10 @@ pub(crate) fn map_of(records: &[Record]) -> Result<Option<Map>, &'static str> {
         Some(text) => number(text).ok_or(invalid)?,
         None => 0,
     };
-    match rest.is_empty() && spans.len() as u64 == count {
-        true => Ok(Some(Map::Here(spans))),
-        false => Err(invalid),
+    if rest.is_empty() && spans.len() as u64 == count {
+        Ok(Some(Map::Here(spans)))
+    } else {
+        Err(invalid)
     }
 }
 

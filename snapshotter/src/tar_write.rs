@@ -196,9 +196,10 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     }
     let searched = &path[..path.len().min(156)];
     // The slash at a directory's end is not a place to split.
-    let searched = match searched.len() == path.len() {
-        true => &searched[..path.len() - 1],
-        false => searched,
+    let searched = if searched.len() == path.len() {
+        &searched[..path.len() - 1]
+    } else {
+        searched
     };
     let slash = searched.iter().rposition(|&byte| byte == b'/')?;
     let (prefix, name) = (&path[..slash], &path[slash + 1..]);

@@ -192,9 +192,10 @@ impl<'a> Unpacker<'a> {
                 let was_replaced =
                     matches!(self.builder.look(&path), Added::Symlink(_) | Added::Other)
                         && self.below(&path).is_some_and(|below| below.is_directory());
-                match was_replaced {
-                    true => self.builder.add_opaque_directory(&path, &metadata)?,
-                    false => self.builder.add_directory(&path, &metadata)?,
+                if was_replaced {
+                    self.builder.add_opaque_directory(&path, &metadata)?;
+                } else {
+                    self.builder.add_directory(&path, &metadata)?;
                 }
             }
             MemberKind::File => {
@@ -279,13 +280,15 @@ impl<'a> Unpacker<'a> {
 
     fn clean(&self, name: &[u8]) -> Result<GuestPath, UnpackError> {
         let inside = GuestPath::new(name);
-        let path = match self.destination.is_root() {
-            true => inside,
-            false => self.destination.join(inside.as_bytes()),
+        let path = if self.destination.is_root() {
+            inside
+        } else {
+            self.destination.join(inside.as_bytes())
         };
-        match path.as_bytes().len() > LONGEST_PATH {
-            true => Err(invalid_name(name)),
-            false => Ok(path),
+        if path.as_bytes().len() > LONGEST_PATH {
+            Err(invalid_name(name))
+        } else {
+            Ok(path)
         }
     }
 

@@ -121,13 +121,14 @@ impl Meter {
             return Ok(());
         }
         let packed = self.counts.packed.load(Ordering::Relaxed);
-        match unpacked <= packed.saturating_mul(self.limit.ratio) {
-            true => Ok(()),
-            false => Err(io::Error::other(TooMuch {
+        if unpacked <= packed.saturating_mul(self.limit.ratio) {
+            Ok(())
+        } else {
+            Err(io::Error::other(TooMuch {
                 packed,
                 unpacked,
                 limit: self.limit,
-            })),
+            }))
         }
     }
 }

@@ -45,9 +45,10 @@ impl<'a> Iterator for Walk<'a> {
             && view
                 .find(&target_path)
                 .is_some_and(|found| found.layer == Some(layer));
-        let first = match passed {
-            true => target,
-            false => self.stand_ins.entry((layer, target)).or_insert(entry.path),
+        let first = if passed {
+            target
+        } else {
+            self.stand_ins.entry((layer, target)).or_insert(entry.path)
         };
         if first != entry.path {
             located.entry.kind = Kind::HardLink { target: first };
@@ -81,9 +82,10 @@ impl ParentView {
         let top = self.get(path)?;
         let mut builder = TreeBuilder::new();
         builder.push(&Entry { path: b"", ..top });
-        let length = match path.is_root() {
-            true => 0,
-            false => path.as_bytes().len() + 1,
+        let length = if path.is_root() {
+            0
+        } else {
+            path.as_bytes().len() + 1
         };
         for located in self.walk(path) {
             let entry = located.entry;
@@ -191,12 +193,11 @@ impl<'a> Merge<'a> {
     /// Takes the next entry off, whether visible or not.
     fn pop(&mut self) -> Option<(usize, Entry<'a>)> {
         let Head { entry, layer, rest } = self.heads.pop()?;
-        let rest = match self.descend {
-            true => rest,
-            false => {
-                let below = self.view.trees()[layer].below(entry.path);
-                rest.start.max(below.end)..rest.end
-            }
+        let rest = if self.descend {
+            rest
+        } else {
+            let below = self.view.trees()[layer].below(entry.path);
+            rest.start.max(below.end)..rest.end
         };
         self.advance(layer, rest);
         Some((layer, entry))

@@ -98,9 +98,10 @@ impl Board {
     /// Returns what is proven of something that is made of the results of `inputs`.
     pub(crate) fn proof(&self, mut inputs: impl Iterator<Item = StepId>) -> Proof {
         let shared = self.lock();
-        match inputs.any(|input| shared.proofs[input.index()] == Proof::Evidence) {
-            true => Proof::Evidence,
-            false => Proof::Recipe,
+        if inputs.any(|input| shared.proofs[input.index()] == Proof::Evidence) {
+            Proof::Evidence
+        } else {
+            Proof::Recipe
         }
     }
 

@@ -75,9 +75,12 @@ fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<Identity>>, S
             Err(_) if deps.is_cancelled() => vertex.end(VertexEnd::Cancelled),
             Err(error) => vertex.end(VertexEnd::Failed(error.to_string())),
         }
-        result.map_err(|error| match deps.is_cancelled() {
-            true => SolveError::Cancelled,
-            false => SolveError::of_step(id, step, error.into()),
+        result.map_err(|error| {
+            if deps.is_cancelled() {
+                SolveError::Cancelled
+            } else {
+                SolveError::of_step(id, step, error.into())
+            }
         })
     };
     let mut known = vec![None; graph.len()];

@@ -83,9 +83,10 @@ pub(crate) fn copy_files(
     vertex: &Vertex<'_>,
 ) -> Result<(Layer, Fidelity), StepError> {
     // A linked copy does not look at what is below it.
-    let below = match op.link {
-        true => None,
-        false => Some(Below::new(deps.layer_source(), parent)?),
+    let below = if op.link {
+        None
+    } else {
+        Some(Below::new(deps.layer_source(), parent)?)
     };
     vertex.begin();
     let files: &dyn Files = match &below {
@@ -155,9 +156,10 @@ fn write_rest(
 ) -> Result<(Option<Layer>, Fidelity), WriteError> {
     let is_all = placement.is_all();
     let entries = placement.into_entries();
-    let below = match is_all {
-        true => earlier.below(deps.layers, &entries),
-        false => None,
+    let below = if is_all {
+        earlier.below(deps.layers, &entries)
+    } else {
+        None
     };
     let (below, entries) = match below {
         Some((below, differing)) => (Some(below), differing),

@@ -60,9 +60,10 @@ pub fn forecast(
     let keys = keys(graph, |id| facts.content[id.index()]);
     let anew = deps.reuse.made_anew(graph);
     let Probe { mut known, needed } = Probe::new(graph, targets, &keys, &anew, deps);
-    let before = match needed.contains(&true) {
-        true => Before::look(graph, &needed, Some(&keys), deps),
-        false => Before::default(),
+    let before = if needed.contains(&true) {
+        Before::look(graph, &needed, Some(&keys), deps)
+    } else {
+        Before::default()
     };
     let mut all: Vec<Forecast> = Vec::with_capacity(graph.len());
     let mut because: Vec<Vec<Reason>> = Vec::with_capacity(graph.len());

@@ -41,9 +41,10 @@ impl Probe {
                 });
                 continue;
             }
-            let record = match anew[id.index()] {
-                true => None,
-                false => deps.look_up(&[keys[id.index()].recipe]),
+            let record = if anew[id.index()] {
+                None
+            } else {
+                deps.look_up(&[keys[id.index()].recipe])
             };
             match record {
                 Some(record) => probe.known[id.index()] = Some(record.state),

@@ -93,9 +93,10 @@ impl Names<'_> {
             return None;
         };
         let target = String::from_utf8_lossy(target);
-        Some(match target.starts_with('/') {
-            true => target.into_owned(),
-            false => format!("{}/{target}", String::from_utf8_lossy(directory.as_bytes())),
+        Some(if target.starts_with('/') {
+            target.into_owned()
+        } else {
+            format!("{}/{target}", String::from_utf8_lossy(directory.as_bytes()))
         })
     }
 }

@@ -80,9 +80,10 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
             fates[id.index()] = Fate::Hit;
         }
     }
-    let before = match nothing_runs {
-        true => Before::default(),
-        false => Before::look(graph, &probe.needed, Some(&keys), deps),
+    let before = if nothing_runs {
+        Before::default()
+    } else {
+        Before::look(graph, &probe.needed, Some(&keys), deps)
     };
     let board = Board::new(graph, probe, fates);
     let workers = deps.jobs.clamp(1, board.open().max(1));
@@ -184,10 +185,11 @@ fn work(
                 }
             }
             Err(error) => {
-                let failure = match deps.is_cancelled() {
+                let failure = if deps.is_cancelled() {
                     // Whatever fails after that fails because it was stopped.
-                    true => SolveError::Cancelled,
-                    false => SolveError::of_step(id, step, error),
+                    SolveError::Cancelled
+                } else {
+                    SolveError::of_step(id, step, error)
                 };
                 let (end, fate) = match &failure {
                     SolveError::Cancelled | SolveError::Lost(_) => {

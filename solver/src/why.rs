@@ -123,9 +123,10 @@ fn content(
     match op {
         Op::Copy(copy) => {
             // Where the same files went elsewhere, layers cannot be compared.
-            let (changes, more) = match says_the_same {
-                true => files::differ(copy, record, now, deps).unwrap_or_default(),
-                false => <_>::default(),
+            let (changes, more) = if says_the_same {
+                files::differ(copy, record, now, deps).unwrap_or_default()
+            } else {
+                <_>::default()
             };
             let other = changed_sources(now, before).first().copied();
             let from = other.map_or(FilesFrom::Context, |step| from_step(now.graph, step));

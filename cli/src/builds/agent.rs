@@ -80,9 +80,10 @@ fn source(paths: &[&str]) -> Result<AgentSource, String> {
     let (mut sockets, mut keys) = (Vec::new(), Vec::new());
     for path in paths {
         let path = Path::new(path);
-        match is_socket(path)? {
-            true => sockets.push(path.to_owned()),
-            false => keys.push(readable(path)?),
+        if is_socket(path)? {
+            sockets.push(path.to_owned());
+        } else {
+            keys.push(readable(path)?);
         }
     }
     match (sockets.as_slice(), keys.is_empty()) {
@@ -98,12 +99,13 @@ fn is_socket(path: &Path) -> Result<bool, String> {
         std::io::ErrorKind::NotFound => format!("{}: no such file or directory", path.display()),
         _ => format!("{}: {error}", path.display()),
     })?;
-    match metadata.is_dir() {
-        true => Err(format!(
+    if metadata.is_dir() {
+        Err(format!(
             "{} is a directory: expected an agent's socket or a private key",
             path.display()
-        )),
-        false => Ok(metadata.file_type().is_socket()),
+        ))
+    } else {
+        Ok(metadata.file_type().is_socket())
     }
 }
 

@@ -150,9 +150,10 @@ pub(crate) fn insecure_hosts(sources: &[CacheSource], targets: &[CacheTarget]) -
 }
 
 fn unknown(kind: &str) -> String {
-    match OTHER_SERVICES.contains(&kind) {
-        true => format!("cache type {kind} is not supported: registry, local and inline are"),
-        false => format!("unknown cache type {kind:?}: expected registry, local or inline"),
+    if OTHER_SERVICES.contains(&kind) {
+        format!("cache type {kind} is not supported: registry, local and inline are")
+    } else {
+        format!("unknown cache type {kind:?}: expected registry, local or inline")
     }
 }
 

@@ -135,9 +135,10 @@ impl Call {
                 Answer {
                     text: text::check(&checked, width),
                     json: json::check(&checked),
-                    exit: match is_fine {
-                        true => Exit::SUCCESS,
-                        false => Exit::FAILURE,
+                    exit: if is_fine {
+                        Exit::SUCCESS
+                    } else {
+                        Exit::FAILURE
                     },
                     problem: checked.problem,
                 }

@@ -23,13 +23,14 @@ pub(crate) fn check(output: &Output, allowed: &[BuildEntitlement]) -> Result<(),
     let here = std::env::current_dir()
         .and_then(|here| here.canonicalize())
         .map_err(|error| Failure::new(format!("cannot find the current directory: {error}")))?;
-    match is_below(directory, &here) {
-        true => Ok(()),
-        false => Err(Failure::flag(format!(
+    if is_below(directory, &here) {
+        Ok(())
+    } else {
+        Err(Failure::flag(format!(
             "mode=delete may delete files of {}, which is not below the current directory",
             directory.display()
         ))
-        .with_hint("permit it with --allow buildx.local.delete")),
+        .with_hint("permit it with --allow buildx.local.delete"))
     }
 }
 

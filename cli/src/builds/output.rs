@@ -31,9 +31,10 @@ pub(crate) enum StandardOutput {
 impl StandardOutput {
     /// Looks at this process's standard output.
     pub(crate) fn look() -> Self {
-        match terminal::stdout_is_terminal() {
-            true => Self::Terminal,
-            false => Self::Other,
+        if terminal::stdout_is_terminal() {
+            Self::Terminal
+        } else {
+            Self::Other
         }
     }
 }

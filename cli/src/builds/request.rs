@@ -69,9 +69,10 @@ pub(crate) fn request(
         agents,
         allowed,
         tags,
-        pull: match arguments.pull {
-            true => Pull::Always,
-            false => Pull::Missing,
+        pull: if arguments.pull {
+            Pull::Always
+        } else {
+            Pull::Missing
         },
         reuse: reuse(arguments)?,
         outputs,

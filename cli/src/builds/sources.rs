@@ -43,9 +43,10 @@ pub(super) fn find(
         return Ok((ContextSource::Empty, DockerfileSource::Text(text)));
     }
     let directory = Path::new(&arguments.context);
-    let context = match directory.is_dir() {
-        true => ContextSource::Directory(directory.to_owned()),
-        false => elsewhere(&arguments.context)?,
+    let context = if directory.is_dir() {
+        ContextSource::Directory(directory.to_owned())
+    } else {
+        elsewhere(&arguments.context)?
     };
     Ok((context, dockerfile(file, stdin)?))
 }

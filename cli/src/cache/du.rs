@@ -78,9 +78,10 @@ fn footer(usage: &CacheUsage, is_everything: bool) -> String {
         }
         text.push_str(&line("Reclaimable:", usage.reclaimable_bytes));
     }
-    let total = match is_everything {
-        true => usage.shared_bytes + usage.private_bytes + usage.unused_bytes,
-        false => usage.entries.iter().map(listed).sum(),
+    let total = if is_everything {
+        usage.shared_bytes + usage.private_bytes + usage.unused_bytes
+    } else {
+        usage.entries.iter().map(listed).sum()
     };
     text.push_str(&line("Total:", total));
     text

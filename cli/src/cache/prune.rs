@@ -84,14 +84,16 @@ pub(crate) fn prune(
     let wanted = settings(environment)?;
     let session = session::enter_and_open(environment)?;
     let usual = verbs::cache_limits(&session.stores, &wanted)?;
-    let limits = match arguments.limits {
-        true => Some(usual),
-        false => arguments.limits(&session)?,
+    let limits = if arguments.limits {
+        Some(usual)
+    } else {
+        arguments.limits(&session)?
     };
     let request = PruneRequest {
-        extent: match arguments.all || arguments.limits {
-            true => PruneExtent::Everything,
-            false => PruneExtent::Private,
+        extent: if arguments.all || arguments.limits {
+            PruneExtent::Everything
+        } else {
+            PruneExtent::Private
         },
         select: &|entry| filters.pass(&record(entry)),
         limits,
@@ -180,9 +182,10 @@ impl PruneArguments {
         };
         Ok(Some(Limits {
             reserved_bytes,
-            max_used_bytes: match only_reserved {
-                true => Some(reserved_bytes),
-                false => given.max_used_bytes.filter(|_| max_used.is_some()),
+            max_used_bytes: if only_reserved {
+                Some(reserved_bytes)
+            } else {
+                given.max_used_bytes.filter(|_| max_used.is_some())
             },
             min_free_bytes: given.min_free_bytes.filter(|_| min_free.is_some()),
             max_age: None,

@@ -31,9 +31,10 @@ pub(crate) struct VerifyArguments {
 /// Verifies the state directory.
 pub(crate) fn verify(arguments: &VerifyArguments, environment: &Environment) -> Outcome {
     let session = session::enter_and_open(environment)?;
-    let repair = match arguments.no_repair {
-        true => Repair::None,
-        false => Repair::Attempt,
+    let repair = if arguments.no_repair {
+        Repair::None
+    } else {
+        Repair::Attempt
     };
     let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
     let shows = terminal::stderr_is_terminal();
@@ -53,9 +54,10 @@ pub(crate) fn verify(arguments: &VerifyArguments, environment: &Environment) -> 
     }
     terminal::print(&report(&found))?;
     verbs::empty_trash(&session.stores);
-    Ok(match found.is_whole() {
-        true => Exit::SUCCESS,
-        false => Exit::FAILURE,
+    Ok(if found.is_whole() {
+        Exit::SUCCESS
+    } else {
+        Exit::FAILURE
     })
 }
 

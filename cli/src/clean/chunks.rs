@@ -42,9 +42,10 @@ impl Chunks {
     /// Returns what has to be written after everything else.
     pub(crate) fn end(&mut self) -> &'static str {
         self.pending.clear();
-        match std::mem::take(&mut self.is_coloured) {
-            true => RESET,
-            false => "",
+        if std::mem::take(&mut self.is_coloured) {
+            RESET
+        } else {
+            ""
         }
     }
 

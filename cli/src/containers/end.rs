@@ -114,9 +114,10 @@ pub(crate) struct RmArguments {
 
 /// Removes containers.
 pub(crate) fn rm(arguments: &RmArguments, environment: &Environment) -> Outcome {
-    let force = match arguments.force {
-        true => Force::Kill,
-        false => Force::No,
+    let force = if arguments.force {
+        Force::Kill
+    } else {
+        Force::No
     };
     // What containers wrote may belong to any of their users.
     let containers = verbs::containers(&session::enter_and_open(environment)?.stores)?;

@@ -74,9 +74,10 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
         begun: [false; 2],
         onward: Onward::new(Ownership::Person),
     };
-    let follow = match arguments.follow {
-        true => Follow::UntilEnd,
-        false => Follow::No,
+    let follow = if arguments.follow {
+        Follow::UntilEnd
+    } else {
+        Follow::No
     };
     let mut log = container.logs(follow).map_err(failure)?;
     // What there is now may have to be counted from its end; what comes later has not.
@@ -138,9 +139,10 @@ impl Lines {
             LogStream::Stdout => &mut self.begun[0],
             LogStream::Stderr => &mut self.begun[1],
         };
-        let stamp = match self.timestamps && !*begun {
-            true => format!("{} ", time::stamp(record.time)),
-            false => String::new(),
+        let stamp = if self.timestamps && !*begun {
+            format!("{} ", time::stamp(record.time))
+        } else {
+            String::new()
         };
         *begun = !record.log.ends_with('\n');
         let text = format!("{stamp}{}", record.log);

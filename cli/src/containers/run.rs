@@ -204,13 +204,15 @@ fn attached(
 ) -> Result<Attended, Failure> {
     let stdin = io::stdin();
     let has_terminal = arguments.tty && terminal::stdin_is_terminal();
-    let raw = match has_terminal && arguments.interactive {
-        true => RawTerminal::enter(stdin.as_fd()).ok(),
-        false => None,
+    let raw = if has_terminal && arguments.interactive {
+        RawTerminal::enter(stdin.as_fd()).ok()
+    } else {
+        None
     };
-    let mut onward = Onward::new(match arguments.tty {
-        true => Ownership::Container,
-        false => Ownership::Person,
+    let mut onward = Onward::new(if arguments.tty {
+        Ownership::Container
+    } else {
+        Ownership::Person
     });
     let mut pass_on = |stream: Stream, bytes: &[u8]| match stream {
         Stream::Stdout => onward.stdout(bytes),
@@ -263,12 +265,11 @@ fn pull_if_need_be(
         pull.arg("--platform").arg(platform.to_string());
     }
     // Standard output belongs to the container.
-    let stdout = match arguments.quiet {
-        true => {
-            pull.arg("--quiet");
-            Stdio::null()
-        }
-        false => Stdio::from(io::stderr()),
+    let stdout = if arguments.quiet {
+        pull.arg("--quiet");
+        Stdio::null()
+    } else {
+        Stdio::from(io::stderr())
     };
     kiln_runtime::end_with_parent(&mut pull);
     let status = pull
@@ -333,9 +334,10 @@ fn request(arguments: &RunArguments, environment: &Environment) -> Result<RunReq
             None => DEFAULT_SHM_SIZE_BYTES,
         },
         streams: streams(arguments)?,
-        removal: match arguments.rm {
-            true => Removal::Automatic,
-            false => Removal::ByHand,
+        removal: if arguments.rm {
+            Removal::Automatic
+        } else {
+            Removal::ByHand
         },
         stop_signal: stop_signal
             .transpose()
@@ -397,8 +399,9 @@ fn streams(arguments: &RunArguments) -> Result<Streams, Failure> {
         let size = WindowSize::of(io::stdout()).unwrap_or(UNSEEN);
         return Ok(Streams::Terminal(size));
     }
-    Ok(match arguments.interactive {
-        true => Streams::Piped,
-        false => Streams::Output,
+    Ok(if arguments.interactive {
+        Streams::Piped
+    } else {
+        Streams::Output
     })
 }

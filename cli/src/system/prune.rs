@@ -94,9 +94,10 @@ impl Wanted {
 /// Removes images that nobody needs.
 pub(crate) fn prune_images(arguments: &ImagePruneArguments, environment: &Environment) -> Outcome {
     let wanted = Wanted::parse(&arguments.filters)?;
-    let what = match arguments.all {
-        true => "all images without at least one container associated to them",
-        false => "all dangling images",
+    let what = if arguments.all {
+        "all images without at least one container associated to them"
+    } else {
+        "all dangling images"
     };
     if !arguments.force && !confirm_one(what) {
         return Ok(Exit::SUCCESS);
@@ -125,12 +126,13 @@ pub(crate) fn prune_containers(
 /// Removes whatever nobody needs.
 pub(crate) fn prune_system(arguments: &SystemPruneArguments, environment: &Environment) -> Outcome {
     let wanted = Wanted::parse(&arguments.filters)?;
-    let (images, cache) = match arguments.all {
-        true => (
+    let (images, cache) = if arguments.all {
+        (
             "all images without at least one container associated to them",
             "all build cache",
-        ),
-        false => ("all dangling images", "unused build cache"),
+        )
+    } else {
+        ("all dangling images", "unused build cache")
     };
     let question = format!(
         "WARNING! This will remove:\n  - all stopped containers\n  - {images}\n  - {cache}\n\n\
@@ -151,9 +153,10 @@ pub(crate) fn prune_system(arguments: &SystemPruneArguments, environment: &Envir
         !has_labels && until.is_none_or(|until| entry.last_used <= until)
     };
     let request = PruneRequest {
-        extent: match arguments.all {
-            true => PruneExtent::Everything,
-            false => PruneExtent::Private,
+        extent: if arguments.all {
+            PruneExtent::Everything
+        } else {
+            PruneExtent::Private
         },
         select: &select,
         limits: None,
@@ -169,9 +172,10 @@ fn confirm_one(what: &str) -> bool {
 }
 
 fn images_of(session: &Session, all: bool, wanted: &Wanted) -> Result<(), Failure> {
-    let unneeded = match all {
-        true => Unneeded::Unused,
-        false => Unneeded::Dangling,
+    let unneeded = if all {
+        Unneeded::Unused
+    } else {
+        Unneeded::Dangling
     };
     let removals = verbs::prune_images(&session.stores, unneeded, &|image| {
         wanted.pass(image.created, &images::labels(session, image))

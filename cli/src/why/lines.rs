@@ -61,9 +61,10 @@ pub(crate) struct Layout {
 impl Layout {
     /// Returns what suits standard output.
     pub(crate) fn of_stdout(environment: &Environment) -> Self {
-        let width = match terminal::stdout_is_terminal() {
-            true => Some(terminal::Screen::of_stdout().width.min(WIDEST)),
-            false => None,
+        let width = if terminal::stdout_is_terminal() {
+            Some(terminal::Screen::of_stdout().width.min(WIDEST))
+        } else {
+            None
         };
         Self {
             width,
@@ -104,14 +105,13 @@ impl Layout {
         for word in text[indent.len()..].split(' ') {
             let last = lines.last_mut().expect("there is always a line");
             let is_first = last.len() == indent.len();
-            match is_first || measure_text_width(last) + 1 + measure_text_width(word) <= width {
-                true => {
-                    if !is_first {
-                        last.push(' ');
-                    }
-                    last.push_str(word);
+            if is_first || measure_text_width(last) + 1 + measure_text_width(word) <= width {
+                if !is_first {
+                    last.push(' ');
                 }
-                false => lines.push(format!("{indent}  {word}")),
+                last.push_str(word);
+            } else {
+                lines.push(format!("{indent}  {word}"));
             }
         }
         format!("{}\n", lines.join("\n"))

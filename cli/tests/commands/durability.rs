@@ -42,9 +42,10 @@ fn waits(kiln: &Kiln, strace: &Tool, arguments: &[&str]) -> Vec<String> {
 fn strace() -> Result<Tool, Skip> {
     let strace = Tool::find("strace")?;
     let tried = strace.command().args(["-o", "/dev/null", "true"]).output();
-    match tried.is_ok_and(|output| output.status.success()) {
-        true => Ok(strace),
-        false => Err(Skip::because("strace may not trace on this machine")),
+    if tried.is_ok_and(|output| output.status.success()) {
+        Ok(strace)
+    } else {
+        Err(Skip::because("strace may not trace on this machine"))
     }
 }
 
@@ -66,9 +67,10 @@ fn a_build_that_executes_waits_once_and_one_that_does_not_never() {
         assert_eq!(waits(&kiln, &strace, arguments), nothing, "{arguments:?}");
         kiln.dockerfile(&format!("{dockerfile}RUN echo {number} > /more\nRUN :\n"));
         // A name has a place of its own on the disk.
-        let expected = match arguments == tagged {
-            true => &["syncfs", "fdatasync"][..],
-            false => &["syncfs"],
+        let expected = if arguments == tagged {
+            &["syncfs", "fdatasync"][..]
+        } else {
+            &["syncfs"]
         };
         assert_eq!(waits(&kiln, &strace, arguments), expected, "{arguments:?}");
         assert_eq!(waits(&kiln, &strace, arguments), nothing, "{arguments:?}");

@@ -96,9 +96,10 @@ fn assert_nothing_came_of(kiln: &Kiln, ended: &Ended) {
 /// Returns what is in the making.
 fn unfinished(kiln: &Kiln) -> Vec<String> {
     let work = kiln.scratch.join("state/work");
-    match work.exists() {
-        true => names(&work),
-        false => Vec::new(),
+    if work.exists() {
+        names(&work)
+    } else {
+        Vec::new()
     }
 }
 

@@ -135,9 +135,10 @@ impl Dockerfile {
                 reads: Some(earlier[source].number),
             };
         }
-        let text = match self.has_shell(stage) && chance.once_in(2) {
-            true => command(chance),
-            false => files(chance, paths),
+        let text = if self.has_shell(stage) && chance.once_in(2) {
+            command(chance)
+        } else {
+            files(chance, paths)
         };
         Step { text, reads: None }
     }

@@ -84,9 +84,10 @@ impl<'a> World<'a> {
         let paths = context::paths(&context);
         // What the last stage is made of shows.
         let count = self.dockerfile.stages.len();
-        let stage = match chance.once_in(2) {
-            true => count - 1,
-            false => chance.below(count),
+        let stage = if chance.once_in(2) {
+            count - 1
+        } else {
+            chance.below(count)
         };
         let mut next = self.dockerfile.clone();
         let what = match chance.below(24) {
@@ -266,12 +267,13 @@ impl<'a> World<'a> {
         }
         command.arg("-f").arg(dockerfile).args(arguments);
         let output = command.arg(self.context()).output().unwrap();
-        match output.status.success() {
+        if output.status.success() {
             // A step that is run may warn; one that is found has nothing to say.
-            true => Ok(String::from_utf8_lossy(&output.stdout)
+            Ok(String::from_utf8_lossy(&output.stdout)
                 .trim_end()
-                .to_owned()),
-            false => Err(reason(&text(&output))),
+                .to_owned())
+        } else {
+            Err(reason(&text(&output)))
         }
     }
 

@@ -82,9 +82,10 @@ fn fetch(
     let source = remote_source(text, kiln_parser::SourcePlace::BuildContext)
         .ok_or_else(|| Error::input(format!("{}: neither a repository nor a URL", doing())))?
         .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
-    let git_directory = match keeps_git_directory {
-        true => GitDirectory::Keep,
-        false => GitDirectory::Drop,
+    let git_directory = if keeps_git_directory {
+        GitDirectory::Keep
+    } else {
+        GitDirectory::Drop
     };
     match Remote::new(source, git_directory) {
         Remote::Repository(repository) => {
@@ -102,19 +103,18 @@ fn fetch(
                 let blob = blobs.open(record.content);
                 blob.map_err(|error| Error::environment(&doing(), &error))
             };
-            let mut found = match is_archive(open()?) {
-                true => unpack(remotes.stores, open()?, &shown(&url))?,
-                false => {
-                    file::check_size(record.size_bytes)
-                        .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
-                    let text = blobs.read(record.content);
-                    FoundContext {
-                        place: ContextPlace::Dockerfile {
-                            name: dockerfile::name_of_download(&url),
-                            text: text.map_err(|error| Error::environment(&doing(), &error))?,
-                        },
-                        time: None,
-                    }
+            let mut found = if is_archive(open()?) {
+                unpack(remotes.stores, open()?, &shown(&url))?
+            } else {
+                file::check_size(record.size_bytes)
+                    .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
+                let text = blobs.read(record.content);
+                FoundContext {
+                    place: ContextPlace::Dockerfile {
+                        name: dockerfile::name_of_download(&url),
+                        text: text.map_err(|error| Error::environment(&doing(), &error))?,
+                    },
+                    time: None,
                 }
             };
             found.time = record.modified().or(found.time);

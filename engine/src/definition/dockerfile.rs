@@ -87,9 +87,10 @@ pub(super) fn name_of_download(url: &str) -> String {
 pub(super) fn default_path(directory: &Path) -> PathBuf {
     let usual = directory.join(USUAL);
     let lower = directory.join("dockerfile");
-    match !usual.exists() && lower.exists() {
-        true => lower,
-        false => usual,
+    if !usual.exists() && lower.exists() {
+        lower
+    } else {
+        usual
     }
 }
 
@@ -176,9 +177,10 @@ fn missing(path: &Path, directory: &Path, looked: Looked, error: &io::Error) -> 
 
 /// Returns the names of files that look like Dockerfiles, sorted.
 fn likely_dockerfiles(directory: &Path) -> Vec<String> {
-    let directory = match directory.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => directory,
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
     };
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();

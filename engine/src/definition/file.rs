@@ -19,12 +19,13 @@ pub(super) fn read(path: &Path, context: Option<&Path>) -> io::Result<Vec<u8>> {
     match context.and_then(|context| within(path, context)) {
         Some((root, inside)) => read_in(&root, &inside).map_err(|error| {
             // Beneath the root it leads to nothing, and from here to something.
-            match error.kind() == ErrorKind::NotFound && path.exists() {
-                true => io::Error::new(
+            if error.kind() == ErrorKind::NotFound && path.exists() {
+                io::Error::new(
                     ErrorKind::PermissionDenied,
                     "it is a link that leads out of the build context",
-                ),
-                false => error,
+                )
+            } else {
+                error
             }
         }),
         None => read_some(File::open(path)?),
@@ -38,12 +39,13 @@ pub(super) fn read_in(root: &Path, path: &Path) -> io::Result<Vec<u8>> {
 
 /// Refuses what is too large to be read into memory.
 pub(super) fn check_size(size_bytes: u64) -> io::Result<()> {
-    match size_bytes > LARGEST {
-        true => Err(io::Error::new(
+    if size_bytes > LARGEST {
+        Err(io::Error::new(
             ErrorKind::FileTooLarge,
             format!("it is larger than {LARGEST} bytes"),
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 

@@ -103,9 +103,10 @@ fn fetch_what_does_not_fit(
         if descriptor.digest == diff_id.0
             && let Some((id, description)) = stores.layers.described_as(diff_id)
         {
-            match description.blob.compression == wanted {
-                true => drop(fetch::note_place(stores, &description)),
-                false => drop(fetch::fulfil_for_image(stores, client, id, &description)?),
+            if description.blob.compression == wanted {
+                drop(fetch::note_place(stores, &description));
+            } else {
+                drop(fetch::fulfil_for_image(stores, client, id, &description)?);
             }
         }
     }
@@ -115,9 +116,10 @@ fn fetch_what_does_not_fit(
 fn realise_options(options: &ImageOutput, image: &kiln_oci::Image) -> exporter::ImageOptions {
     exporter::ImageOptions {
         packing: packing(options.compression, options.level),
-        existing_layers: match options.force {
-            true => exporter::ExistingLayers::Repack,
-            false => exporter::ExistingLayers::Keep,
+        existing_layers: if options.force {
+            exporter::ExistingLayers::Repack
+        } else {
+            exporter::ExistingLayers::Keep
         },
         media_types: match options.media_types {
             MediaFamily::Oci => exporter::MediaTypes::OfImage,

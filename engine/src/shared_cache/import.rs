@@ -162,9 +162,10 @@ impl Importer<'_> {
                 Err(error) => failure = error,
             }
         }
-        match caches.is_empty() {
-            true => Err(failure),
-            false => Ok(caches),
+        if caches.is_empty() {
+            Err(failure)
+        } else {
+            Ok(caches)
         }
     }
 

@@ -205,9 +205,10 @@ fn keep(stores: &Stores, mount: &SharedMount, origin: &CacheOrigin) -> Option<Pa
     remember_place(&stores.store, &stores.blobs, digest, &place).ok()?;
     Some(PackedMount {
         blob: ExportLayer {
-            source: match stores.blobs.has(&mount.blob) {
-                true => LayerSource::Stored(stores.blobs.path(digest)),
-                false => LayerSource::Absent,
+            source: if stores.blobs.has(&mount.blob) {
+                LayerSource::Stored(stores.blobs.path(digest))
+            } else {
+                LayerSource::Absent
             },
             descriptor: mount.blob.clone(),
         },

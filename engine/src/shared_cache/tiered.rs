@@ -122,9 +122,10 @@ impl<'a> TieredCache<'a> {
                 continue;
             }
             if described.contains(&built.layer) {
-                match stores.layers.knows(built.layer) {
-                    true => continue,
-                    false => return None,
+                if stores.layers.knows(built.layer) {
+                    continue;
+                } else {
+                    return None;
                 }
             }
             let layer = &imported.cache.layers()[*imported.layers.get(&built.layer)?];

@@ -48,9 +48,10 @@ pub fn history(
             id: None,
             created: entry.created,
             created_by: entry.created_by.clone(),
-            size_bytes: match entry.empty_layer {
-                true => 0,
-                false => sizes.next().unwrap_or(0),
+            size_bytes: if entry.empty_layer {
+                0
+            } else {
+                sizes.next().unwrap_or(0)
             },
             comment: entry.comment.clone(),
         })

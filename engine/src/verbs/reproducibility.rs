@@ -133,9 +133,10 @@ pub fn build_twice(
     let latest = epoch.filter(|_| options.file_times == FileTimes::Clamp);
     let steps = different_steps(stores, &first_steps, &second_steps, latest)?;
     Ok(Comparison {
-        verdict: match first.image.descriptor() == second.image.descriptor() {
-            true => Verdict::Reproducible,
-            false => Verdict::Different,
+        verdict: if first.image.descriptor() == second.image.descriptor() {
+            Verdict::Reproducible
+        } else {
+            Verdict::Different
         },
         config: configs(stores, &first, &second)?,
         steps,
@@ -173,9 +174,10 @@ fn different_steps(
         }
         different.push(StepDifference {
             name: other.name.clone(),
-            cause: match one.inputs.iter().any(|input| parted[input.index()]) {
-                true => Cause::Inputs,
-                false => Cause::Step,
+            cause: if one.inputs.iter().any(|input| parted[input.index()]) {
+                Cause::Inputs
+            } else {
+                Cause::Step
             },
             files,
         });

@@ -167,12 +167,11 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
                 one.outcome = RepairOutcome::Discarded;
             }
             DamagedThing::Layer(id) => {
-                one.outcome = match damage::is_repaired(stores, id, whiteouts, &trash) {
-                    true => RepairOutcome::Repaired,
-                    false => {
-                        gone.insert(id);
-                        RepairOutcome::Discarded
-                    }
+                one.outcome = if damage::is_repaired(stores, id, whiteouts, &trash) {
+                    RepairOutcome::Repaired
+                } else {
+                    gone.insert(id);
+                    RepairOutcome::Discarded
                 };
             }
         }

@@ -34,13 +34,16 @@ pub(crate) fn store(
         layer: wanted.path.clone(),
         source,
     };
-    let check = |actual: DiffId| match actual == wanted.diff_id {
-        true => Ok(()),
-        false => Err(LoadError::WrongDiffId {
-            layer: wanted.path.clone(),
-            expected: wanted.diff_id,
-            actual,
-        }),
+    let check = |actual: DiffId| {
+        if actual == wanted.diff_id {
+            Ok(())
+        } else {
+            Err(LoadError::WrongDiffId {
+                layer: wanted.path.clone(),
+                expected: wanted.diff_id,
+                actual,
+            })
+        }
     };
     let limit = contents.limit;
     // Archives may leave out what the receiver has; and what is here is not written again.

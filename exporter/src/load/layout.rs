@@ -47,9 +47,10 @@ pub(crate) fn load(
             }),
         }
     }
-    match loaded.is_empty() {
-        true => Err(LoadError::NoImages),
-        false => Ok(loaded),
+    if loaded.is_empty() {
+        Err(LoadError::NoImages)
+    } else {
+        Ok(loaded)
     }
 }
 
@@ -258,12 +259,13 @@ fn verified(contents: &Contents, digest: Sha256) -> Result<Vec<u8>, LoadError> {
         .document(&path)?
         .ok_or(LoadError::MissingMember(path))?;
     let actual = Sha256::of(&bytes);
-    match actual == digest {
-        true => Ok(bytes),
-        false => Err(kiln_cache::BlobError::Mismatch {
+    if actual == digest {
+        Ok(bytes)
+    } else {
+        Err(kiln_cache::BlobError::Mismatch {
             expected: digest,
             actual,
         }
-        .into()),
+        .into())
     }
 }

@@ -118,9 +118,12 @@ fn podman_loads_and_runs_both_archives() {
     let named = [with(&state, &image, Compression::Gzip)];
     let archive = state.path("archive.tar");
     for docker in [true, false] {
-        write_file(&archive, |output| match docker {
-            true => write_docker_archive(&named, output),
-            false => write_oci_archive(&named, output),
+        write_file(&archive, |output| {
+            if docker {
+                write_docker_archive(&named, output)
+            } else {
+                write_oci_archive(&named, output)
+            }
         })
         .unwrap();
         run(podman

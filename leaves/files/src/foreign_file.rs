@@ -23,12 +23,13 @@ pub fn open_foreign(root: &Path, path: &Path) -> io::Result<File> {
     let file = open_scoped(directory, path, flags, Links::FromRoot)?;
     let file = File::from(file);
     let kind = file.metadata()?.file_type();
-    match kind.is_file() || kind.is_dir() {
-        true => Ok(file),
-        false => Err(io::Error::new(
+    if kind.is_file() || kind.is_dir() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(
             ErrorKind::InvalidInput,
             "not a regular file",
-        )),
+        ))
     }
 }
 
@@ -40,12 +41,13 @@ pub fn read_foreign(root: &Path, path: &Path, limit: u64) -> io::Result<Vec<u8>>
     let mut bytes = Vec::new();
     let file = open_foreign(root, path)?;
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > limit {
-        true => Err(io::Error::new(
+    if bytes.len() as u64 > limit {
+        Err(io::Error::new(
             ErrorKind::FileTooLarge,
             format!("it is larger than {limit} bytes"),
-        )),
-        false => Ok(bytes),
+        ))
+    } else {
+        Ok(bytes)
     }
 }
 

@@ -125,9 +125,10 @@ impl GuestPath {
     /// Returns the path as the host's functions take it, relative to the root's directory.
     #[must_use]
     pub fn as_relative(&self) -> &Path {
-        match self.is_root() {
-            true => Path::new("."),
-            false => Path::new(OsStr::from_bytes(&self.0)),
+        if self.is_root() {
+            Path::new(".")
+        } else {
+            Path::new(OsStr::from_bytes(&self.0))
         }
     }
 }

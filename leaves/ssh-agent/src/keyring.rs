@@ -149,9 +149,12 @@ fn read_key(path: &Path) -> Result<Key, Problem> {
         Some(text) => PrivateKey::from_openssh(text),
         None => Err(error),
     });
-    let key = read.map_err(|_| match is_protected(&text) {
-        true => Problem::Passphrase,
-        false => Problem::Format,
+    let key = read.map_err(|_| {
+        if is_protected(&text) {
+            Problem::Passphrase
+        } else {
+            Problem::Format
+        }
     })?;
     if key.is_encrypted() {
         return Err(Problem::Passphrase);

@@ -100,9 +100,10 @@ impl CheckOptions {
     pub fn reports(&self, rule: Rule, comments: &[Text]) -> bool {
         let own = Self::of_comments(comments);
         // BuildKit's linter asks one list or the other: what must be switched on is not skipped.
-        match rule.is_experimental() {
-            true => self.experimental.contains(rule) || own.experimental.contains(rule),
-            false => !self.skip.contains(rule) && !own.skip.contains(rule),
+        if rule.is_experimental() {
+            self.experimental.contains(rule) || own.experimental.contains(rule)
+        } else {
+            !self.skip.contains(rule) && !own.skip.contains(rule)
         }
     }
 

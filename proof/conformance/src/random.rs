@@ -87,9 +87,12 @@ impl Chance {
     }
 
     fn ignore_file(&mut self) -> String {
-        let line = |chance: &mut Self, number| match number > 0 && chance.below(5) < 2 {
-            true => format!("!{}\n", chance.pattern()),
-            false => format!("{}\n", chance.pattern()),
+        let line = |chance: &mut Self, number| {
+            if number > 0 && chance.below(5) < 2 {
+                format!("!{}\n", chance.pattern())
+            } else {
+                format!("{}\n", chance.pattern())
+            }
         };
         (0..=self.below(5))
             .map(|number| line(self, number))
@@ -97,9 +100,10 @@ impl Chance {
     }
 
     fn instruction(&mut self, is_from_stage: bool) -> String {
-        let mut text = match is_from_stage {
-            true => "COPY --from=0".to_owned(),
-            false => self.one_of(&["COPY", "COPY", "ADD"]).to_owned(),
+        let mut text = if is_from_stage {
+            "COPY --from=0".to_owned()
+        } else {
+            self.one_of(&["COPY", "COPY", "ADD"]).to_owned()
         };
         let has_parents = text.starts_with("COPY") && self.once_in(4);
         if has_parents {
@@ -128,9 +132,10 @@ impl Chance {
             return "FROM scratch\nCOPY . /d/\n".to_owned();
         }
         let is_from_stage = self.once_in(2);
-        let mut text = match is_from_stage {
-            true => "FROM scratch\nCOPY . /\nFROM scratch\n".to_owned(),
-            false => "FROM scratch\n".to_owned(),
+        let mut text = if is_from_stage {
+            "FROM scratch\nCOPY . /\nFROM scratch\n".to_owned()
+        } else {
+            "FROM scratch\n".to_owned()
         };
         // An image without any layer cannot be saved by all.
         text += "WORKDIR /w\n";

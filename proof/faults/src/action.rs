@@ -123,9 +123,10 @@ impl Action {
         number: u32,
     ) -> Self {
         let names: Vec<&String> = promises.images.keys().collect();
-        let kind = match names.is_empty() {
-            true => 0,
-            false => chance.below(26),
+        let kind = if names.is_empty() {
+            0
+        } else {
+            chance.below(26)
         };
         let build = |chance: &mut Chance| Self::Build {
             name: format!("app:{}", chance.below(3)),

@@ -41,9 +41,10 @@ impl Machine<'_> {
             .filter(|line| line.starts_with("discarded: "));
         let is_fine = verified.ends_with(": no damage\n");
         let is_of_records = damage.all(|line| line.starts_with("discarded: record "));
-        match is_fine || (in_flight.is_some() && is_of_records) {
-            true => Ok(()),
-            false => Err(format!("damage was left: {verified}")),
+        if is_fine || (in_flight.is_some() && is_of_records) {
+            Ok(())
+        } else {
+            Err(format!("damage was left: {verified}"))
         }
     }
 
@@ -60,15 +61,11 @@ impl Machine<'_> {
         {
             let before = self.promises.images.remove(&name);
             let possible: Vec<Variant> = before.into_iter().chain(after).collect();
-            match ids.contains_key(&*name) {
-                true => {
-                    let variant = self.world.compare(|| self.kiln(), &name, &possible)?;
-                    self.promises.images.insert(name, variant);
-                }
-                false if before.is_some() && after.is_some() => {
-                    return Err(format!("{name} is gone"));
-                }
-                false => {}
+            if ids.contains_key(&*name) {
+                let variant = self.world.compare(|| self.kiln(), &name, &possible)?;
+                self.promises.images.insert(name, variant);
+            } else if before.is_some() && after.is_some() {
+                return Err(format!("{name} is gone"));
             }
         }
         let mut compared = BTreeSet::new();
@@ -107,12 +104,13 @@ impl Machine<'_> {
         must_succeed(self.kiln().args(["start", name]))?;
         let status = must_succeed(self.kiln().args(["wait", name]))?;
         let logged = must_succeed(self.kiln().args(["logs", "--tail", "1", name]))?;
-        match status == "0\n" && logged == format!("{}\n", variant.0) {
-            true => Ok(()),
-            false => Err(format!(
+        if status == "0\n" && logged == format!("{}\n", variant.0) {
+            Ok(())
+        } else {
+            Err(format!(
                 "the container {name} of variant {} ended with {status}and printed {logged}",
                 variant.0
-            )),
+            ))
         }
     }
 
@@ -147,12 +145,13 @@ impl Machine<'_> {
             .compare(|| self.world.elsewhere(), "elsewhere", &[variant])?;
         // Another one that replaces it may have done so.
         let is_replaced = matches!(in_flight, Some(Action::Export { to, .. }) if *to == cache);
-        match is_replaced || said.contains("CACHED") {
-            true => Ok(()),
-            false => Err(format!(
+        if is_replaced || said.contains("CACHED") {
+            Ok(())
+        } else {
+            Err(format!(
                 "a cache holds nothing of variant {}: {said}",
                 variant.0
-            )),
+            ))
         }
     }
 
@@ -173,16 +172,18 @@ impl Machine<'_> {
                 .output()
                 .map_err(|error| error.to_string())?;
             if !read.status.success() {
-                match self.written.contains_key(&path) {
-                    true => return Err(format!("{} is gone", path.display())),
-                    false => continue,
+                if self.written.contains_key(&path) {
+                    return Err(format!("{} is gone", path.display()));
+                } else {
+                    continue;
                 }
             }
             fs::write(&copy, &read.stdout).map_err(|error| error.to_string())?;
             let is_of_files = path.to_string_lossy().ends_with(FILES_ARCHIVE);
-            let found = match is_of_files {
-                true => self.world.compare_files_archive(&copy, &variants),
-                false => self.world.compare_image_archive(&copy, &variants),
+            let found = if is_of_files {
+                self.world.compare_files_archive(&copy, &variants)
+            } else {
+                self.world.compare_image_archive(&copy, &variants)
             };
             let found = found.map_err(|failure| format!("{}: {failure}", path.display()))?;
             self.written.insert(path, found);
@@ -231,8 +232,9 @@ impl Machine<'_> {
 /// Runs a command that must succeed, and returns what it said of its progress.
 fn must_succeed_aloud(command: &mut std::process::Command) -> Result<String, String> {
     let output = command.output().map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stderr).into_owned()),
-        false => Err(crate::world::told(command, &output)),
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    } else {
+        Err(crate::world::told(command, &output))
     }
 }

@@ -83,9 +83,10 @@ impl Disk {
             options: "loop,commit=1",
         };
         disk.wait_for_namespace();
-        match disk.try_mount() {
-            true => Ok(disk),
-            false => Err(Skip::because("no loop device can be mounted here")),
+        if disk.try_mount() {
+            Ok(disk)
+        } else {
+            Err(Skip::because("no loop device can be mounted here"))
         }
     }
 

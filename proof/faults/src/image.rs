@@ -170,9 +170,10 @@ impl Variant {
             }
         }
         let program = busybox().ok().and_then(|path| fs::read(path).ok());
-        match fs::read(root.join("bin/busybox")).ok() == program {
-            true => Ok(()),
-            false => Err("/bin/busybox is not what was copied".to_owned()),
+        if fs::read(root.join("bin/busybox")).ok() == program {
+            Ok(())
+        } else {
+            Err("/bin/busybox is not what was copied".to_owned())
         }
     }
 }

@@ -70,9 +70,10 @@ fn main() -> ExitCode {
             Err(skip) => print(&format!("{}: skipped: {skip}", scenario.name())),
         }
     }
-    match is_fine {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if is_fine {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

@@ -274,9 +274,10 @@ fn subject(process: Pid, call: &Call, registers: &Registers) -> Option<String> {
         Subject::Path(argument) => {
             let path = text(process, registers.argument(argument))?;
             // openat(2), AT_EMPTY_PATH: what is open itself.
-            Some(match path.is_empty() {
-                true => opened(0).unwrap_or_default(),
-                false => path,
+            Some(if path.is_empty() {
+                opened(0).unwrap_or_default()
+            } else {
+                path
             })
         }
         Subject::Opened(argument) => Some(opened(argument).unwrap_or_default()),

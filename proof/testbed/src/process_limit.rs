@@ -45,9 +45,10 @@ impl ProcessLimit {
                 place: Place::Group(directory),
                 timeout,
             };
-            return match counts {
-                true => Ok(limit),
-                false => Err(Skip::because("no control groups that count processes")),
+            return if counts {
+                Ok(limit)
+            } else {
+                Err(Skip::because("no control groups that count processes"))
             };
         }
         Err(Skip::because("no control group can be made"))

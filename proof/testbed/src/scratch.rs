@@ -46,9 +46,10 @@ impl Scratch {
             let is_memory = rustix::fs::statfs(memory).is_ok_and(|kind| kind.f_type == TMPFS);
             is_memory && left.f_bavail * left.f_frsize >= ROOM
         });
-        match has_room {
-            true => Self::below(memory).unwrap_or_default(),
-            false => Self::new(),
+        if has_room {
+            Self::below(memory).unwrap_or_default()
+        } else {
+            Self::new()
         }
     }
 

@@ -277,11 +277,12 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.expect("it can be listed").path();
-        match path.is_dir() {
-            true => found.extend(sources(&path)),
-            false if path.file_name().is_some_and(|name| name == "tests.rs") => {}
-            false if path.extension().is_some_and(|kind| kind == "rs") => found.push(path),
-            false => {}
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|kind| kind == "rs")
+            && path.file_name().is_some_and(|name| name != "tests.rs")
+        {
+            found.push(path);
         }
     }
     found

@@ -97,9 +97,10 @@ fn citations() -> BTreeMap<usize, BTreeSet<Citation>> {
     for path in tests_and_cases() {
         let shown = path.strip_prefix(checkout()).unwrap().display().to_string();
         let text = fs::read_to_string(&path).unwrap();
-        let found = match path.ends_with("case.toml") {
-            true => in_case(&text, &shown),
-            false => in_source(&text, &shown),
+        let found = if path.ends_with("case.toml") {
+            in_case(&text, &shown)
+        } else {
+            in_source(&text, &shown)
         };
         for (number, citation) in found {
             cited.entry(number).or_default().insert(citation);

@@ -138,19 +138,21 @@ fn a_token_server_without_post_is_asked_by_get() {
 #[test]
 fn an_identity_token_is_exchanged_and_never_shown_otherwise() {
     for accepted in [true, false] {
-        let server = token_registry(move |request| match accepted {
-            true if request.body_text().contains("refresh_token=id%2Ftoken") => good(),
-            _ => Reply::new(401).body(r#"{"details":"token revoked"}"#),
+        let server = token_registry(move |request| {
+            if accepted && request.body_text().contains("refresh_token=id%2Ftoken") {
+                good()
+            } else {
+                Reply::new(401).body(r#"{"details":"token revoked"}"#)
+            }
         });
         let auths = format!(r#""{}":{{"identitytoken":"id/token"}}"#, server.host());
         let outcome = client_with(&auths).list_tags(&server.image("a/b"));
-        match accepted {
-            true => assert_eq!(outcome.unwrap(), ["one"]),
-            false => {
-                let error = outcome.unwrap_err();
-                assert_eq!(error.class(), ErrorClass::Unauthorized);
-                assert!(error.to_string().contains("token revoked"), "{error}");
-            }
+        if accepted {
+            assert_eq!(outcome.unwrap(), ["one"]);
+        } else {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Unauthorized);
+            assert!(error.to_string().contains("token revoked"), "{error}");
         }
         let lines = server.lines();
         assert_eq!(lines[1], "POST /token");
@@ -204,21 +206,18 @@ fn too_small_a_token_is_replaced_once_by_a_larger_one() {
             .iter()
             .filter(|line| line.contains("/token"))
             .collect();
-        match satisfied {
-            true => {
-                assert_eq!(outcome.unwrap(), ["one"]);
-                assert_eq!(
-                    tokens,
-                    [
-                        "GET /token?scope=repository%3Aa%2Fb%3Apull",
-                        "GET /token?scope=repository%3Aa%2Fb%3Apull&scope=repository%3Asecret%3Apull"
-                    ]
-                );
-            }
-            false => {
-                assert_eq!(outcome.unwrap_err().class(), ErrorClass::Unauthorized);
-                assert!(lines.len() < 10, "{lines:?}");
-            }
+        if satisfied {
+            assert_eq!(outcome.unwrap(), ["one"]);
+            assert_eq!(
+                tokens,
+                [
+                    "GET /token?scope=repository%3Aa%2Fb%3Apull",
+                    "GET /token?scope=repository%3Aa%2Fb%3Apull&scope=repository%3Asecret%3Apull"
+                ]
+            );
+        } else {
+            assert_eq!(outcome.unwrap_err().class(), ErrorClass::Unauthorized);
+            assert!(lines.len() < 10, "{lines:?}");
         }
     }
 }

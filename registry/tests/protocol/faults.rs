@@ -182,9 +182,10 @@ fn downloads_are_right_or_fail() {
                     WebAnswer::new(206, rest).with("content-range", &range)
                 }
             };
-            match tagged {
-                true => answer.with("etag", "\"v1\""),
-                false => answer,
+            if tagged {
+                answer.with("etag", "\"v1\"")
+            } else {
+                answer
             }
         });
         trials(&web.address().to_string(), false, |proxy, seed| {

@@ -60,9 +60,10 @@ fn what_is_current_is_not_sent_again() {
     let server = Server::start(|request| {
         let current = request.header("if-none-match") == Some(r#""abc""#);
         assert_eq!(request.header("if-modified-since"), None);
-        match current {
-            true => Reply::new(304),
-            false => Reply::ok("new"),
+        if current {
+            Reply::new(304)
+        } else {
+            Reply::ok("new")
         }
     });
     let mut options = FetchOptions {

@@ -269,9 +269,12 @@ fn only_what_has_a_digest_may_come_in_the_clear() {
     let layer = blob("x", content.clone()).descriptor;
     let manifest = Reply::ok(served.manifest.bytes.clone())
         .header("Content-Type", descriptor.media_type.clone());
-    let plain = Server::start(move |request| match request.path.contains("/blobs/") {
-        true => Reply::ok(content.clone()),
-        false => manifest.clone(),
+    let plain = Server::start(move |request| {
+        if request.path.contains("/blobs/") {
+            Reply::ok(content.clone())
+        } else {
+            manifest.clone()
+        }
     });
     let elsewhere = plain.url("");
     let secure = secure(&openssl, move |request| match request.method.as_str() {

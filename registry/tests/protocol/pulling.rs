@@ -27,9 +27,12 @@ fn a_tag_costs_one_head_and_a_known_image_nothing_more() {
     let content = br#"{"architecture":"amd64","os":"linux"}"#;
     assert_eq!(config.digest, Sha256::of(content));
     let reply = manifest_reply(&served);
-    let server = Server::start(move |request| match request.path.contains("/blobs/") {
-        true => Reply::ok(*content),
-        false => reply.clone(),
+    let server = Server::start(move |request| {
+        if request.path.contains("/blobs/") {
+            Reply::ok(*content)
+        } else {
+            reply.clone()
+        }
     });
     let client = client();
     let store = TestStore::new();
@@ -153,9 +156,10 @@ fn nested_indexes_are_searched() {
             None if request.path.contains("/blobs/") => {
                 let arm = br#"{"architecture":"arm64","os":"linux"}"#;
                 let amd = br#"{"architecture":"amd64","os":"linux"}"#;
-                match request.path.ends_with(&Sha256::of(arm).to_string()) {
-                    true => Reply::ok(*arm),
-                    false => Reply::ok(*amd),
+                if request.path.ends_with(&Sha256::of(arm).to_string()) {
+                    Reply::ok(*arm)
+                } else {
+                    Reply::ok(*amd)
                 }
             }
             None => Reply::new(404),
@@ -263,9 +267,10 @@ fn a_broken_download_goes_on_where_it_broke() {
     let descriptor = blob("x", content.clone()).descriptor;
     for ranges in [true, false] {
         // The second connection breaks before it brings anything.
-        let pieces = match ranges {
-            true => vec![100_000, 0, 50_000],
-            false => vec![100_000, 0, 150_000],
+        let pieces = if ranges {
+            vec![100_000, 0, 50_000]
+        } else {
+            vec![100_000, 0, 150_000]
         };
         let server = brittle(content.clone(), pieces, ranges);
         let store = TestStore::new();

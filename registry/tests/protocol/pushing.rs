@@ -224,9 +224,10 @@ fn an_upload_that_breaks_starts_over() {
     let state = Mutex::new(Taken::default());
     let server = Server::start(move |request| {
         let upload = request.method == "PUT" && request.path.starts_with("/upload");
-        match upload && counted.fetch_add(1, Ordering::SeqCst) < 2 {
-            true => Reply::new(502),
-            false => answer(request, &mut state.lock().unwrap(), 202, "/upload/1"),
+        if upload && counted.fetch_add(1, Ordering::SeqCst) < 2 {
+            Reply::new(502)
+        } else {
+            answer(request, &mut state.lock().unwrap(), 202, "/upload/1")
         }
     });
     let mut pushed = image("amd64", &[bytes(35, 1_000_000)], "v1");

@@ -75,9 +75,10 @@ fn what_only_drips_is_not_waited_out() {
     let content = bytes(52, 1000);
     let drops = content.clone();
     let server = Server::start(move |request| {
-        let body = match request.path.contains("/blobs/") || request.path == "/x" {
-            true => drops.clone(),
-            false => br#"{"tags":["a"]}"#.repeat(100),
+        let body = if request.path.contains("/blobs/") || request.path == "/x" {
+            drops.clone()
+        } else {
+            br#"{"tags":["a"]}"#.repeat(100)
         };
         Reply::ok(body).drip(Duration::from_millis(10))
     });

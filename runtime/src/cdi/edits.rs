@@ -130,9 +130,10 @@ impl Edits {
 }
 
 fn absolute(path: &str) -> Result<&str, Refusal> {
-    match path.starts_with('/') && !GuestPath::new(path).is_root() {
-        true => Ok(path),
-        false => Err(Refusal::Path(path.to_owned())),
+    if path.starts_with('/') && !GuestPath::new(path).is_root() {
+        Ok(path)
+    } else {
+        Err(Refusal::Path(path.to_owned()))
     }
 }
 

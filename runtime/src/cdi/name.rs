@@ -57,10 +57,10 @@ impl DeviceName {
     pub(super) fn check(name: &str) -> Result<(), NameError> {
         let is_end = |end: Option<char>| end.is_some_and(|c| c.is_ascii_alphanumeric());
         let inner = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
-        match is_end(name.chars().next()) && is_end(name.chars().last()) && name.chars().all(inner)
-        {
-            true => Ok(()),
-            false => Err(NameError::Device(name.to_owned())),
+        if is_end(name.chars().next()) && is_end(name.chars().last()) && name.chars().all(inner) {
+            Ok(())
+        } else {
+            Err(NameError::Device(name.to_owned()))
         }
     }
 

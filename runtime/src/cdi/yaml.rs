@@ -125,9 +125,10 @@ fn integer(text: &str) -> Option<Number> {
         Some(two) if two.starts_with('0') => i64::from_str_radix(digits, 8).ok()?,
         _ => digits.parse().ok()?,
     };
-    let number = match text.starts_with('-') {
-        true => magnitude.checked_neg()?,
-        false => magnitude,
+    let number = if text.starts_with('-') {
+        magnitude.checked_neg()?
+    } else {
+        magnitude
     };
     Some(number.into())
 }

@@ -117,9 +117,10 @@ impl Means {
 
 /// Puts rules on a version 2 group: the usual ones, or a program of its own.
 fn attach(group: BorrowedFd<'_>, usual: &OwnedFd, given: &[DeviceNumber]) -> io::Result<()> {
-    let own = match given.is_empty() {
-        true => None,
-        false => Some(sys::load_device_program(&device_rules::program(given))?),
+    let own = if given.is_empty() {
+        None
+    } else {
+        Some(sys::load_device_program(&device_rules::program(given))?)
     };
     let program = own.as_ref().unwrap_or(usual);
     Ok(sys::attach_device_program(program.as_fd(), group)?)

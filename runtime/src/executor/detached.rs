@@ -26,9 +26,10 @@ pub(super) fn new_mount(
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(context.as_fd(), "source", kind)?;
     for (key, value) in options {
-        match value.is_empty() {
-            true => rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?,
-            false => rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?,
+        if value.is_empty() {
+            rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?;
+        } else {
+            rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?;
         }
     }
     rustix::mount::fsconfig_create(context.as_fd())?;

@@ -159,9 +159,10 @@ pub(super) fn open_inside(
                 source: errno.into(),
             }
         })?;
-    match inside.is_root() {
-        true => Ok(opened),
-        false => resolve_in(&opened, inside).map_err(missing_part(mount, inside)),
+    if inside.is_root() {
+        Ok(opened)
+    } else {
+        resolve_in(&opened, inside).map_err(missing_part(mount, inside))
     }
 }
 

@@ -113,9 +113,10 @@ pub(super) fn start(
     let cwd = working_directory(&job.process.cwd)?;
     let limits = surroundings.limits.with(&job.ulimits);
     let sandbox = job.security == Security::Sandbox;
-    let forbidden = match sandbox {
-        true => capability::forbidden(job.network),
-        false => Vec::new(),
+    let forbidden = if sandbox {
+        capability::forbidden(job.network)
+    } else {
+        Vec::new()
     };
 
     let process = sys::spawn(
@@ -195,19 +196,18 @@ fn identity(surroundings: &Surroundings, job: &Job) -> Result<Identity, ExecErro
     if !ids.has_group(user.gid) {
         return unmapped("group", user.gid);
     }
-    let groups = match ids.may_set_groups() {
-        true => {
-            // Whoever has left a group with setgid, as programs do, must not be without it where
-            // the group is refused something (CVE-2022-36109).
-            let primary = Some(user.gid).filter(|gid| !user.groups.contains(gid));
-            let groups = primary.iter().chain(&user.groups);
-            if let Some(&id) = groups.clone().find(|&&id| !ids.has_group(id)) {
-                return unmapped("group", id);
-            }
-            Some(groups.map(|&id| Gid::from_raw(id)).collect())
+    let groups = if ids.may_set_groups() {
+        // Whoever has left a group with setgid, as programs do, must not be without it where
+        // the group is refused something (CVE-2022-36109).
+        let primary = Some(user.gid).filter(|gid| !user.groups.contains(gid));
+        let groups = primary.iter().chain(&user.groups);
+        if let Some(&id) = groups.clone().find(|&&id| !ids.has_group(id)) {
+            return unmapped("group", id);
         }
+        Some(groups.map(|&id| Gid::from_raw(id)).collect())
+    } else {
         // Where a single id exists there is nothing to be a member of.
-        false => None,
+        None
     };
     Ok(Identity {
         uid: Uid::from_raw(user.uid),
@@ -230,9 +230,10 @@ fn own_stubs(
     if !matches!(job.hostname_file, EtcFile::Untouched) {
         targets.push((GuestPath::new("etc/hostname"), Leaf::File));
     }
-    match targets.is_empty() {
-        true => Ok(None),
-        false => surroundings.own_stubs(&targets).map(Some),
+    if targets.is_empty() {
+        Ok(None)
+    } else {
+        surroundings.own_stubs(&targets).map(Some)
     }
 }
 

@@ -122,10 +122,12 @@ fn arrived(listener: BorrowedFd<'_>) -> Result<Arrived, Errno> {
     let mut event = [PollFd::from_borrowed_fd(listener, PollFlags::IN)];
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut event, Some(&now)))?;
     let flags = event[0].revents();
-    Ok(match flags.contains(PollFlags::IN) {
-        true => Arrived::Call,
-        false if flags.is_empty() => Arrived::Nothing,
-        false => Arrived::End,
+    Ok(if flags.contains(PollFlags::IN) {
+        Arrived::Call
+    } else if flags.is_empty() {
+        Arrived::Nothing
+    } else {
+        Arrived::End
     })
 }
 

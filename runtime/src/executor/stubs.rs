@@ -179,9 +179,10 @@ impl Stubs {
                 }
                 Ok(_) => here = next,
                 Err(Errno::NOENT) => {
-                    let leaf = match ahead.is_empty() {
-                        true => leaf,
-                        false => Leaf::Directory,
+                    let leaf = if ahead.is_empty() {
+                        leaf
+                    } else {
+                        Leaf::Directory
                     };
                     self.created.push(create_one(parent, name, leaf)?);
                     here = next;

@@ -109,9 +109,10 @@ impl Call {
                 0,
             )
         })?;
-        match usize::try_from(read) == Ok(ours.iov_len) {
-            true => Ok(words),
-            false => Err(Errno::FAULT),
+        if usize::try_from(read) == Ok(ours.iov_len) {
+            Ok(words)
+        } else {
+            Err(Errno::FAULT)
         }
     }
 
@@ -244,9 +245,10 @@ fn set_file_ids(call: i64, id: u32) -> Result<(), Errno> {
         libc::syscall(call, id);
         libc::syscall(call, u32::MAX)
     };
-    match now as u32 == id {
-        true => Ok(()),
-        false => Err(Errno::PERM),
+    if now as u32 == id {
+        Ok(())
+    } else {
+        Err(Errno::PERM)
     }
 }
 

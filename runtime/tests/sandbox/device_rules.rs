@@ -83,9 +83,12 @@ fn tries(fixture: &Fixture, directory: &str) -> Job {
 }
 
 fn expected() -> String {
-    let answers = TRIED.map(|(_, works)| match works {
-        true => "opens\n",
-        false => "Operation not permitted\n",
+    let answers = TRIED.map(|(_, works)| {
+        if works {
+            "opens\n"
+        } else {
+            "Operation not permitted\n"
+        }
     });
     answers.concat()
 }

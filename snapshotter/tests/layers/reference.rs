@@ -227,9 +227,10 @@ impl Own {
                 }
                 What::Name(target) => {
                     let target = own.place(&clean(target))?;
-                    match own.nodes.contains_key(&target) {
-                        true => own.link(path, &target)?,
-                        false => waiting.push((path, target)),
+                    if own.nodes.contains_key(&target) {
+                        own.link(path, &target)?;
+                    } else {
+                        waiting.push((path, target));
                     }
                 }
             }

@@ -274,9 +274,10 @@ fn stacks_are_what_a_simple_model_says() {
                     model.remove(place);
                 } else {
                     let text = place.to_string()[1..].to_owned();
-                    let shown = match line.ends_with('/') || line.ends_with("/!") {
-                        true => format!("{text}/"),
-                        false => format!("{text} 1"),
+                    let shown = if line.ends_with('/') || line.ends_with("/!") {
+                        format!("{text}/")
+                    } else {
+                        format!("{text} 1")
                     };
                     model.insert(place.clone(), shown);
                 }

@@ -56,9 +56,10 @@ fn main() -> ExitCode {
     } else {
         passed &= in_user_namespace(scratch.path()) == ExitCode::SUCCESS;
     }
-    match passed {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -94,9 +95,10 @@ fn in_user_namespace(scratch: &Path) -> ExitCode {
         println!("skipped: no user namespaces: {error}");
         return ExitCode::SUCCESS;
     }
-    match run("user namespace", scratch) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if run("user namespace", scratch) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

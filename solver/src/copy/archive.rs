@@ -42,12 +42,13 @@ impl Archive {
             size_bytes: size,
             hash,
         };
-        Ok(match is_archive(open()?) {
-            true => Some(Self {
+        Ok(if is_archive(open()?) {
+            Some(Self {
                 content: open()?,
                 known,
-            }),
-            false => None,
+            })
+        } else {
+            None
         })
     }
 
@@ -60,9 +61,10 @@ impl Archive {
         owner: Option<Owner>,
     ) -> Result<Fidelity, UnpackError> {
         let read = unpack_archive(self.content, builder, view, destination, owner)?;
-        Ok(match read == self.known {
-            true => Fidelity::Exact,
-            false => Fidelity::Changed,
+        Ok(if read == self.known {
+            Fidelity::Exact
+        } else {
+            Fidelity::Changed
         })
     }
 }

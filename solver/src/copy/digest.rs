@@ -16,9 +16,10 @@ pub(crate) fn digest<'a>(files: &'a dyn Files, selected: &[Selection<'a>]) -> Bl
     for selection in selected {
         if selection.is_directory() {
             encoder.text("directory");
-            let start = match selection.path.is_root() {
-                true => 0,
-                false => selection.path.as_bytes().len() + 1,
+            let start = if selection.path.is_root() {
+                0
+            } else {
+                selection.path.as_bytes().len() + 1
             };
             for Chosen { entry: child, part } in selection.children(files) {
                 encoder.text(match part {

@@ -141,9 +141,10 @@ impl<'a> Placement<'a> {
             }
             return self.contents(&destination, selection);
         }
-        let target = match copy.into_directory || self.is_directory(&destination) {
-            true => destination.join(&selection.name),
-            false => destination,
+        let target = if copy.into_directory || self.is_directory(&destination) {
+            destination.join(&selection.name)
+        } else {
+            destination
         };
         match selection.entry {
             Some(entry) => self.node(target, entry),
@@ -159,9 +160,10 @@ impl<'a> Placement<'a> {
         content: &'a str,
     ) -> Result<(), PlaceError> {
         let destination = self.resolve(&copy.destination)?;
-        let target = match copy.into_directory || self.is_directory(&destination) {
-            true => destination.join(name),
-            false => destination,
+        let target = if copy.into_directory || self.is_directory(&destination) {
+            destination.join(name)
+        } else {
+            destination
         };
         self.parents(&target)?;
         self.check_replaceable(&target)?;
@@ -269,9 +271,10 @@ impl<'a> Placement<'a> {
         match self.placed.get(&target) {
             Some(earlier) => check(&target, Some(&Found::of(&earlier.node)))?,
             None => {
-                let before = match is_in_fresh {
-                    true => None,
-                    false => self.kind_before(&target),
+                let before = if is_in_fresh {
+                    None
+                } else {
+                    self.kind_before(&target)
                 };
                 check(&target, before.as_ref())?;
                 if is_directory && before.is_none() {
@@ -300,9 +303,10 @@ impl<'a> Placement<'a> {
     /// Makes sure that `path`, links followed, is a directory; places nothing if it is one.
     pub(crate) fn working_directory(&mut self, path: &GuestPath) -> Result<(), PlaceError> {
         let path = self.resolve(path)?;
-        match self.is_directory(&path) {
-            true => Ok(()),
-            false => self.directory(&path),
+        if self.is_directory(&path) {
+            Ok(())
+        } else {
+            self.directory(&path)
         }
     }
 

@@ -135,9 +135,10 @@ fn require(files: &dyn Files, path: &GuestPath) -> Result<(), SelectError> {
 
 /// Returns the error for a path that nothing is at.
 pub(super) fn missing(files: &dyn Files, path: &GuestPath) -> SelectError {
-    let meant = match files.is_ignored(path) {
-        true => Meant::Ignored,
-        false => similar(files, path).map_or(Meant::Unknown, Meant::Similar),
+    let meant = if files.is_ignored(path) {
+        Meant::Ignored
+    } else {
+        similar(files, path).map_or(Meant::Unknown, Meant::Similar)
     };
     SelectError::Missing {
         path: path.clone(),
@@ -219,9 +220,10 @@ fn matches(
         return Err(SelectError::NoDirectory(directory));
     }
     let mut found = Vec::new();
-    match has_pattern {
-        true => expand(files, &argument.source, 0, &directory, &mut found),
-        false => found.push(directory.clone()),
+    if has_pattern {
+        expand(files, &argument.source, 0, &directory, &mut found);
+    } else {
+        found.push(directory.clone());
     }
     if has_pattern && argument.part.is_some() {
         // In front of `/./` only what is sent for the sake of what is behind it can match.

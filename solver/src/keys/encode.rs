@@ -118,9 +118,10 @@ impl Encode for Mount {
                 inside,
                 access,
             } => {
-                match inside.is_root() {
-                    true => encoder.text("cache"),
-                    false => encoder.text("part of a cache").value(inside),
+                if inside.is_root() {
+                    encoder.text("cache")
+                } else {
+                    encoder.text("part of a cache").value(inside)
                 };
                 encoder.flag(is_read_only(access));
                 let has_default_name = id.ends_with(&target.to_string());

@@ -64,9 +64,10 @@ fn describe_copy(copy: &Copy, said: &mut Said<'_>) {
     let destination = copy.destination.to_string();
     said.say(
         "destination",
-        match copy.into_directory && !copy.destination.is_root() {
-            true => format!("{destination}/"),
-            false => destination,
+        if copy.into_directory && !copy.destination.is_root() {
+            format!("{destination}/")
+        } else {
+            destination
         },
     );
     said.say("--chown", copy.owner.as_deref().unwrap_or(""));
@@ -83,9 +84,10 @@ fn describe_run(run: &Run, said: &mut Said<'_>) {
         said.say(format!("script {name}"), long(content));
     }
     for (name, value) in &run.env {
-        let kind = match run.arguments.contains(name) {
-            true => "ARG",
-            false => "ENV",
+        let kind = if run.arguments.contains(name) {
+            "ARG"
+        } else {
+            "ENV"
         };
         // Set to nothing is not the same as not set.
         said.0.add(format!("{kind} {name}"), long(value));
@@ -118,10 +120,13 @@ fn describe_run(run: &Run, said: &mut Said<'_>) {
 fn mount_text(mount: &Mount) -> String {
     match &mount.kind {
         MountKind::Bind { files, access } => format!("bind of {}, {}", files.path, use_of(*access)),
-        MountKind::Cache { inside, access, .. } => match inside.is_root() {
-            true => format!("cache, {}", use_of(*access)),
-            false => format!("{inside} of a cache, {}", use_of(*access)),
-        },
+        MountKind::Cache { inside, access, .. } => {
+            if inside.is_root() {
+                format!("cache, {}", use_of(*access))
+            } else {
+                format!("{inside} of a cache, {}", use_of(*access))
+            }
+        }
         MountKind::Tmpfs { size_bytes: None } => "tmpfs".to_owned(),
         MountKind::Tmpfs {
             size_bytes: Some(bytes),

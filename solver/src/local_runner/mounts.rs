@@ -227,9 +227,12 @@ fn take_caches(
         };
         let mount = loop {
             let attempt = take_cache_mount(runner.store, key, sharing, start, &fill);
-            let attempt = attempt.map_err(|error| match runner.layer_source().is_cancelled() {
-                true => StepError::Cancelled,
-                false => StepError::Disk(error),
+            let attempt = attempt.map_err(|error| {
+                if runner.layer_source().is_cancelled() {
+                    StepError::Cancelled
+                } else {
+                    StepError::Disk(error)
+                }
             });
             match attempt? {
                 CacheAttempt::Taken(mount) => break mount,

@@ -164,12 +164,13 @@ fn platform_arguments(build: &Platform, target: &Platform, target_stage: &str) -
 
 /// Checks `--build-arg` names.
 pub(crate) fn check_names(options: &PlanOptions) -> Result<(), Diagnostic> {
-    match options.build_args.keys().any(String::is_empty) {
-        true => Err(words::error(
+    if options.build_args.keys().any(String::is_empty) {
+        Err(words::error(
             "build-arg",
             Span::default(),
             "build argument names can not be blank",
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }

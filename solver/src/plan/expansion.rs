@@ -42,9 +42,10 @@ impl Words {
             raw: heredoc.body.clone(),
             span: heredoc.marker,
         };
-        match heredoc.expand {
-            true => self.expand_in_stage(&body, Quoting::HeredocBody, variables, declared),
-            false => body.raw,
+        if heredoc.expand {
+            self.expand_in_stage(&body, Quoting::HeredocBody, variables, declared)
+        } else {
+            body.raw
         }
     }
 

@@ -109,9 +109,10 @@ fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, Pla
                     .words
                     .error("windows", stage.from.image.span, message);
             }
-            match image.config.rootfs.diff_ids.is_empty() {
-                true => (state, BaseFiles::None),
-                false => (state, BaseFiles::Image(source, Box::new(image))),
+            if image.config.rootfs.diff_ids.is_empty() {
+                (state, BaseFiles::None)
+            } else {
+                (state, BaseFiles::Image(source, Box::new(image)))
             }
         }
         Some(Source::Named(source)) => (StageState::scratch(platform), BaseFiles::Tree(source)),

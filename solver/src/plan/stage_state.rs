@@ -82,10 +82,11 @@ impl StageState {
 
     pub(super) fn working_dir(&self) -> GuestPath {
         let written = &self.config.config.working_dir;
-        match windows::is_windows(&self.platform) {
+        if windows::is_windows(&self.platform) {
             // What an image says stands as Windows writes it.
-            true => GuestPath::new(windows::with_slashes(written).unwrap_or_default()),
-            false => GuestPath::new(written),
+            GuestPath::new(windows::with_slashes(written).unwrap_or_default())
+        } else {
+            GuestPath::new(written)
         }
     }
 

@@ -49,9 +49,10 @@ pub(crate) fn target(
             Span::default(),
             format!("target stage {wanted:?} could not be found{hint}"),
         );
-        words.note(match names.is_empty() {
-            true => "no stage has a name: FROM IMAGE AS NAME gives one".to_owned(),
-            false => format!("the stages are: {}", names.join(" ")),
+        words.note(if names.is_empty() {
+            "no stage has a name: FROM IMAGE AS NAME gives one".to_owned()
+        } else {
+            format!("the stages are: {}", names.join(" "))
         });
     }
     found

@@ -43,9 +43,10 @@ pub(crate) fn with_slashes(path: &str) -> Result<String, String> {
         "" => String::new(),
         path => clean(path),
     };
-    Ok(match path.ends_with('/') && !cleaned.ends_with('/') {
-        true => cleaned + "/",
-        false => cleaned,
+    Ok(if path.ends_with('/') && !cleaned.ends_with('/') {
+        cleaned + "/"
+    } else {
+        cleaned
     })
 }
 

@@ -75,9 +75,10 @@ fn foreseen(copy: &Copy, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
             .iter()
             .all(|built| deps.layers.layer(built.layer).is_some());
     // Nothing is fetched to tell which files changed.
-    let below = match is_here && !copy.link {
-        true => Some(Below::new(deps.layer_source(), &parent).ok()?),
-        false => None,
+    let below = if is_here && !copy.link {
+        Some(Below::new(deps.layer_source(), &parent).ok()?)
+    } else {
+        None
     };
     let below: &dyn Files = match &below {
         Some(below) => below,
@@ -130,9 +131,10 @@ fn compare<'a>(copy: &Copy, old: &'a Tree, new: &'a Tree) -> Vec<Difference<'a>>
             path: entry.path,
             now,
         };
-        match entry.is_directory() {
-            true => directories.push(difference),
-            false => found.push(difference),
+        if entry.is_directory() {
+            directories.push(difference);
+        } else {
+            found.push(difference);
         }
     };
     let (mut before, mut after) = (old.iter().peekable(), new.iter().peekable());
@@ -156,10 +158,7 @@ fn compare<'a>(copy: &Copy, old: &'a Tree, new: &'a Tree) -> Vec<Difference<'a>>
             (None, None) => break,
         }
     }
-    match found.is_empty() {
-        true => directories,
-        false => found,
-    }
+    if found.is_empty() { directories } else { found }
 }
 
 /// Says how a file that a copy found differs; none if it is the same. Times do not count, and
@@ -174,13 +173,15 @@ fn change(
     let same_but_mode = content(old, was) == content(new, is)
         && (sets_owner || (was.uid, was.gid) == (is.uid, is.gid))
         && was.xattrs == is.xattrs;
-    match same_but_mode {
-        false => Some(Change::Changed),
-        true if sets_mode || was.mode == is.mode => None,
-        true => Some(Change::Mode {
+    if !same_but_mode {
+        Some(Change::Changed)
+    } else if sets_mode || was.mode == is.mode {
+        None
+    } else {
+        Some(Change::Mode {
             before: u32::from(was.mode),
             now: u32::from(is.mode),
-        }),
+        })
     }
 }
 
@@ -225,12 +226,11 @@ impl<'a> Origins<'a> {
         let brought = self.parts.iter().rev().find_map(|(part, files, selected)| {
             let candidates = selected.iter().rev().flat_map(|selection| {
                 let exact = !selection.is_directory();
-                let path = match exact {
-                    true => {
-                        let fits = inside.is_root() || inside.as_bytes() == selection.name;
-                        fits.then(|| selection.path.clone())
-                    }
-                    false => Some(selection.path.join(inside.as_bytes())),
+                let path = if exact {
+                    let fits = inside.is_root() || inside.as_bytes() == selection.name;
+                    fits.then(|| selection.path.clone())
+                } else {
+                    Some(selection.path.join(inside.as_bytes()))
                 };
                 path.into_iter()
             });

@@ -103,9 +103,10 @@ fn common(mine: usize, theirs: usize, same: impl Fn(usize, usize) -> bool) -> Ve
     let mut lengths = vec![vec![0_u32; columns + 1]; rows + 1];
     for row in (0..rows).rev() {
         for column in (0..columns).rev() {
-            lengths[row][column] = match same(start + row, start + column) {
-                true => lengths[row + 1][column + 1] + 1,
-                false => lengths[row + 1][column].max(lengths[row][column + 1]),
+            lengths[row][column] = if same(start + row, start + column) {
+                lengths[row + 1][column + 1] + 1
+            } else {
+                lengths[row + 1][column].max(lengths[row][column + 1])
             };
         }
     }

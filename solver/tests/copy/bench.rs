@@ -214,9 +214,10 @@ pub(crate) fn list(view: &ParentView) -> Vec<String> {
                     let path_inside = entry.guest_path();
                     let content = view.read(&path_inside, 1 << 20).unwrap().unwrap();
                     let content = String::from_utf8_lossy(&content).into_owned();
-                    match content == path || content.len() > 60 {
-                        true => format!("{path} {mode:o}{owner}"),
-                        false => format!("{path} {mode:o}{owner} {content:?}"),
+                    if content == path || content.len() > 60 {
+                        format!("{path} {mode:o}{owner}")
+                    } else {
+                        format!("{path} {mode:o}{owner} {content:?}")
                     }
                 }
                 Kind::Symlink { target } => {

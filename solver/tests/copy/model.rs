@@ -286,12 +286,13 @@ impl Copy {
             let Some(inside) = below.strip_prefix(&path) else {
                 continue;
             };
-            let inside = match path.is_empty() {
-                true => inside,
-                false => match inside.strip_prefix('/') {
+            let inside = if path.is_empty() {
+                inside
+            } else {
+                match inside.strip_prefix('/') {
                     Some(inside) => inside,
                     None => continue,
-                },
+                }
             };
             let is_in =
                 include.is_none_or(|pattern| in_order(std::slice::from_ref(pattern), inside));

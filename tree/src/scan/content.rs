@@ -93,9 +93,10 @@ fn read_xattrs(file: &File) -> io::Result<XattrsBuf> {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(match pairs.is_empty() {
-        true => XattrsBuf::default(),
-        false => XattrsBuf::new(pairs),
+    Ok(if pairs.is_empty() {
+        XattrsBuf::default()
+    } else {
+        XattrsBuf::new(pairs)
     })
 }
 

@@ -123,14 +123,13 @@ impl Found {
     /// Returns its position in the previous index if that says all there is to know.
     pub(super) fn unchanged(&self, previous: &StatIndex) -> Option<usize> {
         let position = previous.tree().position(&self.path).ok()?;
-        let is_same = match self.must_be_read {
-            true => {
-                // The first of several names; a single one was looked up during the walk.
-                self.has_several_names
-                    && is_settled(previous, position, self.mtime, &self.identity)
-                    && self.is_described_by(&previous.tree().at(position))
-            }
-            false => previous.tree().at(position) == self.entry(),
+        let is_same = if self.must_be_read {
+            // The first of several names; a single one was looked up during the walk.
+            self.has_several_names
+                && is_settled(previous, position, self.mtime, &self.identity)
+                && self.is_described_by(&previous.tree().at(position))
+        } else {
+            previous.tree().at(position) == self.entry()
         };
         is_same.then_some(position)
     }

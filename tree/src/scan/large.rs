@@ -46,9 +46,10 @@ pub(super) fn hash(file: &File, size_bytes: u64, stop: &Stop) -> io::Result<Opti
             .par_iter()
             .map(|&offset| {
                 let length = PART.min(size_bytes - offset);
-                match may_have_holes && hole_at(file, offset) >= length {
-                    true => Ok(hash_zeros(offset, length)),
-                    false => hash_part(file, offset, length),
+                if may_have_holes && hole_at(file, offset) >= length {
+                    Ok(hash_zeros(offset, length))
+                } else {
+                    hash_part(file, offset, length)
                 }
             })
             .collect();

@@ -232,10 +232,11 @@ impl<F: Filter> Walk<'_, F> {
         }
         let position = *cursor;
         if position < tree.len() && tree.path_at(position) == path {
-            *cursor = match tree.at(position).is_directory() {
+            *cursor = if tree.at(position).is_directory() {
                 // What is below it is for those who enter it.
-                true => tree.below(path).end,
-                false => position + 1,
+                tree.below(path).end
+            } else {
+                position + 1
             };
             if is_known(self.previous, position, stat, owner, self.now) {
                 return Ok(Some(Met::Known(position)));

@@ -155,9 +155,10 @@ impl Tree {
         let (mut low, mut high) = (start, self.count);
         while low < high {
             let middle = low.midpoint(high);
-            match is_below(self.path_at(middle)) {
-                true => low = middle + 1,
-                false => high = middle,
+            if is_below(self.path_at(middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
             }
         }
         start..low

@@ -97,9 +97,10 @@ fn needs(needs: &[OutlinedNeed]) -> Vec<Vec<String>> {
 
 /// A table and a blank line; nothing without rows.
 fn section(header: &[&str], rows: Vec<Vec<String>>) -> String {
-    match rows.is_empty() {
-        true => String::new(),
-        false => titled(header, rows) + "\n",
+    if rows.is_empty() {
+        String::new()
+    } else {
+        titled(header, rows) + "\n"
     }
 }
 

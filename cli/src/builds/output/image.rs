@@ -46,21 +46,25 @@ pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOutput, String
         media_types,
         names,
         dangling: dangling(attributes)?,
-        push_as: match flag(attributes, "push-by-digest")? {
-            true => PushAs::Digest,
-            false => PushAs::Tags,
+        push_as: if flag(attributes, "push-by-digest")? {
+            PushAs::Digest
+        } else {
+            PushAs::Tags
         },
-        transport: match flag(attributes, "registry.insecure")? {
-            true => Transport::Insecure,
-            false => Transport::Secure,
+        transport: if flag(attributes, "registry.insecure")? {
+            Transport::Insecure
+        } else {
+            Transport::Secure
         },
-        base_layers: match flag(attributes, "unpack")? {
-            true => BaseLayers::Now,
-            false => BaseLayers::WhenNeeded,
+        base_layers: if flag(attributes, "unpack")? {
+            BaseLayers::Now
+        } else {
+            BaseLayers::WhenNeeded
         },
-        file_times: match flag(attributes, "rewrite-timestamp")? {
-            true => FileTimes::Clamp,
-            false => FileTimes::Keep,
+        file_times: if flag(attributes, "rewrite-timestamp")? {
+            FileTimes::Clamp
+        } else {
+            FileTimes::Keep
         },
         epoch: attributes.epoch()?,
         annotations: std::mem::take(&mut attributes.annotations),
@@ -83,9 +87,10 @@ fn dangling(attributes: &mut Attributes) -> Result<Option<DanglingName>, String>
     match (repository.tag(), repository.digest()) {
         (None, None) => Ok(Some(DanglingName {
             repository,
-            when: match only_unnamed {
-                true => DanglingWhen::Unnamed,
-                false => DanglingWhen::Always,
+            when: if only_unnamed {
+                DanglingWhen::Unnamed
+            } else {
+                DanglingWhen::Always
             },
         })),
         _ => Err(format!(

@@ -55,9 +55,10 @@ impl RemoteSources<'_> {
         let git = Git::new(self, &repository.remote, stop)?;
         let mirror = Mirror::of(self, &repository.remote, commit);
         let keep = keeps_git_directory(repository);
-        let named = match keep {
-            true => name_of(&git, repository, commit)?,
-            false => None,
+        let named = if keep {
+            name_of(&git, repository, commit)?
+        } else {
+            None
         };
         let work = self.stores.store.work_dir().map_err(local(WRITING))?;
         let tree = work.path().join("tree");
@@ -97,9 +98,10 @@ impl RemoteSources<'_> {
                 Modified::Checkout => self.present(),
                 Modified::Commit => time,
             },
-            match keep {
-                true => files::GitFiles::OfTheRoot,
-                false => files::GitFiles::None,
+            if keep {
+                files::GitFiles::OfTheRoot
+            } else {
+                files::GitFiles::None
             },
         )?;
         Ok(Checkout {
@@ -233,8 +235,9 @@ fn subdirectory_of(tree: &Path, subdirectory: &str) -> Result<PathBuf, RemoteErr
         .map_err(local("cannot open a subdirectory"))?;
     // git's own directory is no part of a commit.
     let inside = path.strip_prefix(tree).map_err(|_| absent())?;
-    match inside.components().any(|name| name.as_os_str() == ".git") {
-        true => Err(absent()),
-        false => Ok(path),
+    if inside.components().any(|name| name.as_os_str() == ".git") {
+        Err(absent())
+    } else {
+        Ok(path)
     }
 }

@@ -38,9 +38,10 @@ pub(super) fn unify(
 fn unify_directory(directory: &Path, time: Timestamp, git_files: GitFiles) -> io::Result<()> {
     for (path, kind) in entries(directory)? {
         if git_files == GitFiles::None && path.file_name().is_some_and(|name| name == ".git") {
-            match kind.is_dir() {
-                true => remove_tree(&path)?,
-                false => fs::remove_file(&path)?,
+            if kind.is_dir() {
+                remove_tree(&path)?;
+            } else {
+                fs::remove_file(&path)?;
             }
             continue;
         }

@@ -98,19 +98,18 @@ impl<'a> Git<'a> {
     ) -> Result<Self, RemoteError> {
         let stores = sources.stores;
         let programs = &sources.outside.programs;
-        let agent = match Address::of(remote).is_ssh() {
-            true => {
-                let owner = FileOwner {
-                    mode: 0o600,
-                    uid: rustix::process::geteuid().as_raw(),
-                    gid: rustix::process::getegid().as_raw(),
-                };
-                sources
-                    .agents
-                    .open("default", owner)
-                    .map_err(local("cannot reach the ssh agent"))?
-            }
-            false => None,
+        let agent = if Address::of(remote).is_ssh() {
+            let owner = FileOwner {
+                mode: 0o600,
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+            };
+            sources
+                .agents
+                .open("default", owner)
+                .map_err(local("cannot reach the ssh agent"))?
+        } else {
+            None
         };
         let own = stores.store.path("git/known_hosts");
         if let Some(directory) = own.parent().filter(|_| Address::of(remote).is_ssh()) {
@@ -175,14 +174,15 @@ impl<'a> Git<'a> {
         if self.stop.is_asked() {
             return Err(GitError::Other(cancelled()));
         }
-        match status.success() {
-            true => Ok(stdout),
-            false => Err(GitError::Refused(Refusal {
+        if status.success() {
+            Ok(stdout)
+        } else {
+            Err(GitError::Refused(Refusal {
                 doing: format!("git could not read {}", shown(&self.remote)),
                 reach,
                 is_spoken: !stderr.is_empty(),
                 words: self.words(&stderr, status),
-            })),
+            }))
         }
     }
 
@@ -307,9 +307,10 @@ impl<'a> Git<'a> {
         if lines.is_empty() {
             lines = text.lines().filter(|line| !line.is_empty()).collect();
         }
-        let mut words = match lines.is_empty() {
-            true => status.to_string(),
-            false => lines.join("; "),
+        let mut words = if lines.is_empty() {
+            status.to_string()
+        } else {
+            lines.join("; ")
         };
         if self.authorization.is_some() && words.contains("returned error: 30") {
             words.push_str(

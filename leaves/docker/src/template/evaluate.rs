@@ -74,9 +74,10 @@ impl Evaluation {
             } => {
                 let value = self.pipeline(condition, dot)?;
                 self.declare(condition, &value);
-                match is_true(&value.seen()) {
-                    true => self.nodes(then, dot)?,
-                    false => self.nodes(otherwise, dot)?,
+                if is_true(&value.seen()) {
+                    self.nodes(then, dot)?;
+                } else {
+                    self.nodes(otherwise, dot)?;
                 }
             }
             Node::With {
@@ -86,9 +87,10 @@ impl Evaluation {
             } => {
                 let inner = self.pipeline(value, dot)?;
                 self.declare(value, &inner);
-                match is_true(&inner.clone().seen()) {
-                    true => self.nodes(body, &inner)?,
-                    false => self.nodes(otherwise, dot)?,
+                if is_true(&inner.clone().seen()) {
+                    self.nodes(body, &inner)?;
+                } else {
+                    self.nodes(otherwise, dot)?;
                 }
             }
             Node::Range {

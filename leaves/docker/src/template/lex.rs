@@ -195,9 +195,10 @@ fn fields(text: &str, is_joined: bool, tokens: &mut Vec<Token>) -> usize {
         length += 1 + name.len();
         names.push(name.to_owned());
     }
-    match names.is_empty() {
-        true => push(tokens, Token::Dot, 1),
-        false => push(tokens, Token::Fields { names, is_joined }, length),
+    if names.is_empty() {
+        push(tokens, Token::Dot, 1)
+    } else {
+        push(tokens, Token::Fields { names, is_joined }, length)
     }
 }
 

@@ -105,8 +105,9 @@ fn shell(machine: &Machine<'_>, script: &str, left: u64) -> Result<(), String> {
         .arg(disk.path())
         .arg(left.to_string());
     let output: Output = command.output().map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(told(&command, &output)),
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(told(&command, &output))
     }
 }

@@ -5,9 +5,10 @@ use nix::unistd::Pid;
 
 /// Checks that this machine's registers are known here.
 pub(super) fn need() -> Result<(), Skip> {
-    match cfg!(target_arch = "x86_64") {
-        true => Ok(()),
-        false => Err(Skip::because("system calls are traced on x86-64 only")),
+    if cfg!(target_arch = "x86_64") {
+        Ok(())
+    } else {
+        Err(Skip::because("system calls are traced on x86-64 only"))
     }
 }
 

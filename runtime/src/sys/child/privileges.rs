@@ -34,9 +34,10 @@ pub(super) fn give_up(program: &Program<'_>) -> Step<()> {
     // Leaving user id 0 clears the effective and permitted sets.
     rustix::thread::set_thread_res_uid(identity.uid, identity.uid, identity.uid)
         .during(Stage::UserId, 0)?;
-    let kept = match identity.uid.is_root() {
-        true => program.capabilities,
-        false => CapabilitySet::empty(),
+    let kept = if identity.uid.is_root() {
+        program.capabilities
+    } else {
+        CapabilitySet::empty()
     };
     // Nothing is inheritable: moby did away with that for CVE-2022-24769.
     let sets = CapabilitySets {

@@ -56,9 +56,10 @@ impl StagePlan<'_, '_> {
             }
             match value {
                 Some(value) => {
-                    match READ_BY_BUILDER.contains(&name.as_str()) {
-                        true => self.state.for_builder.set(&name, &value),
-                        false => self.state.env.set(&name, &value),
+                    if READ_BY_BUILDER.contains(&name.as_str()) {
+                        self.state.for_builder.set(&name, &value);
+                    } else {
+                        self.state.env.set(&name, &value);
                     }
                     texts.push(format!("{name}={value}"));
                 }

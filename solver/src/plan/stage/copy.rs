@@ -170,9 +170,10 @@ impl StagePlan<'_, '_> {
         let last = written.rsplit('/').next().unwrap_or("");
         graph::Copy {
             parts: Vec::new(),
-            time: match inline.is_empty() {
-                true => None,
-                false => self.planner.options.epoch,
+            time: if inline.is_empty() {
+                None
+            } else {
+                self.planner.options.epoch
             },
             inline,
             destination: self.state.working_dir().join(&written),

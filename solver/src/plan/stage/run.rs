@@ -159,9 +159,10 @@ impl StagePlan<'_, '_> {
         let Some(spec) = self.mount_spec(flag) else {
             return Ok(());
         };
-        let access = match spec.read_only {
-            true => Access::ReadOnly,
-            false => Access::ReadWrite,
+        let access = if spec.read_only {
+            Access::ReadOnly
+        } else {
+            Access::ReadWrite
         };
         let here = self.state.config.config.working_dir.clone();
         let target = spec.target.clone();
@@ -323,9 +324,10 @@ impl StagePlan<'_, '_> {
 }
 
 fn presence_of(required: bool) -> Presence {
-    match required {
-        true => Presence::Required,
-        false => Presence::Optional,
+    if required {
+        Presence::Required
+    } else {
+        Presence::Optional
     }
 }
 

@@ -37,9 +37,12 @@ impl StagePlan<'_, '_> {
     /// is said where it is used.
     fn with_values(&self, text: &str, quoting: Quoting, masked: &[String]) -> String {
         let env = &self.state.env;
-        let lookup = |name: &str| match masked.iter().any(|masked| masked == name) {
-            true => Some(MASKED.to_owned()),
-            false => env.get(name).map(str::to_owned),
+        let lookup = |name: &str| {
+            if masked.iter().any(|masked| masked == name) {
+                Some(MASKED.to_owned())
+            } else {
+                env.get(name).map(str::to_owned)
+            }
         };
         let escape = self.planner.dockerfile.directives.escape;
         let expanded = expand(text, escape, quoting, &lookup);

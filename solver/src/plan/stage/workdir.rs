@@ -33,9 +33,10 @@ impl StagePlan<'_, '_> {
         };
         let created_by = format!("WORKDIR {shown}");
         let makes_layer = shown != "/";
-        self.state.config.config.working_dir = match windows::is_windows(&self.state.platform) {
-            true => windows::with_backslashes(&shown),
-            false => shown,
+        self.state.config.config.working_dir = if windows::is_windows(&self.state.platform) {
+            windows::with_backslashes(&shown)
+        } else {
+            shown
         };
         if !makes_layer {
             self.number += 1;
