@@ -40,7 +40,7 @@ pub(crate) fn unprepared(graph: &Graph, failure: &SolveError, deps: &Deps<'_>) -
 pub(crate) fn accounts(
     graph: &Graph,
     keys: &[StepKeys],
-    facts: &Facts,
+    facts: &Facts<'_>,
     before: &Before,
     known: &[Option<State>],
     fates: &[Fate],

@@ -7,7 +7,7 @@ use kiln_tree::{Blake3, LayerId};
 use crate::below::Sources;
 use crate::copy::{self, Earlier, Fidelity};
 use crate::deps::Deps;
-use crate::facts::combine;
+use crate::facts::{ContextSelections, combine};
 use crate::file_steps::{SelectedPart, copy_files, earlier, select, warn_of_nothing, workdir};
 use crate::graph::{Op, Run};
 use crate::inputs::{Inputs, Proof};
@@ -64,7 +64,7 @@ pub(crate) fn execute(
         return Ok(outcome(record.state, Way::Found));
     }
     let sources = Sources::new(deps.layer_source(), deps.contexts, &inputs.sources)?;
-    let (selected, content) = read(&inputs.step.op, &sources, inputs.content)?;
+    let (selected, content) = read(&inputs.step.op, &sources, inputs.selected, inputs.content)?;
     let evidence = evidence(&inputs.step.op, keys.weak, &inputs.parent, content);
     if may_reuse
         && let Some(mut record) = deps.look_up(&evidence)
@@ -187,15 +187,17 @@ impl RunEvents for VertexEvents<'_> {
 }
 
 /// Returns what an operation copies, and the digest of what it reads besides its parent's files.
-/// `known` is what is known of that digest without the files of other steps.
+/// `of_contexts` is what a copy selects of contexts, and `known` what is known of that digest without
+/// the files of other steps.
 pub(crate) fn read<'a>(
     op: &Op,
     sources: &'a Sources<'_>,
+    of_contexts: &'a ContextSelections<'a>,
     known: Option<Blake3>,
 ) -> Result<(Vec<SelectedPart<'a>>, Option<Blake3>), StepError> {
     Ok(match op {
         Op::Copy(copy) => {
-            let selected = select(sources, copy)?;
+            let selected = select(sources, copy, of_contexts)?;
             let content = match op.sources().next() {
                 // Nothing but contexts: that digest is known.
                 None => known,

@@ -4,7 +4,7 @@ use kiln_tree::{Blake3, Encoder};
 
 use crate::cache_mounts::BegunCaches;
 use crate::context::ScannedContext;
-use crate::copy::{self, SelectError};
+use crate::copy::{self, SelectError, Selection};
 use crate::deps::Deps;
 use crate::graph::{self, FileSource, Graph, Op, Remote, Step, StepId};
 use crate::progress::VertexEnd;
@@ -13,7 +13,9 @@ use crate::solve_error::SolveError;
 use crate::step_error::StepError;
 
 /// What is known about the steps that read from outside, by step.
-pub(crate) struct Facts {
+pub(crate) struct Facts<'a> {
+    /// What each copy selects of contexts. A step that must be executed copies just that.
+    pub(crate) selected: Vec<ContextSelections<'a>>,
     /// The digest of what a copy from the context reads, and of a remote source.
     pub(crate) content: Vec<Option<Blake3>>,
     pub(crate) identities: Vec<Option<Identity>>,
@@ -21,41 +23,66 @@ pub(crate) struct Facts {
     pub(crate) begun: BegunCaches,
 }
 
+/// What the parts of a copy select of contexts; none for a part that is selected elsewhere.
+pub(crate) type ContextSelections<'a> = Vec<Option<Vec<Selection<'a>>>>;
+
 /// Finds out what copies from the context read, and what remote sources stand for.
 ///
 /// # Errors
 /// When an argument does not exist in the context, or a remote source is not to be had.
-pub(crate) fn facts(graph: &Graph, deps: &Deps<'_>) -> Result<Facts, SolveError> {
+pub(crate) fn facts<'a>(graph: &Graph, deps: &Deps<'a>) -> Result<Facts<'a>, SolveError> {
     let identities = identities(graph, deps)?;
-    let content = graph
-        .steps()
-        .map(|(id, step)| match &step.op {
-            Op::Copy(op) => context_digest(op, deps.contexts)
-                .map_err(|error| SolveError::of_step(id, step, StepError::from(error))),
-            _ => Ok(identities[id.index()].as_ref().map(|known| known.digest)),
-        })
-        .collect::<Result<_, SolveError>>()?;
+    let mut content = Vec::with_capacity(graph.len());
+    let mut selected = Vec::with_capacity(graph.len());
+    for (id, step) in graph.steps() {
+        let (digest, selections) = if let Op::Copy(op) = &step.op {
+            let selections = select(op, deps.contexts)
+                .map_err(|error| SolveError::of_step(id, step, StepError::from(error)))?;
+            (context_digest(op, deps.contexts, &selections), selections)
+        } else {
+            let known = identities[id.index()].as_ref();
+            (known.map(|known| known.digest), Vec::new())
+        };
+        content.push(digest);
+        selected.push(selections);
+    }
     Ok(Facts {
+        selected,
         content,
         identities,
         begun: BegunCaches::default(),
     })
 }
 
+/// Finds what the arguments of a copy stand for in contexts.
+fn select<'a>(
+    op: &graph::Copy,
+    contexts: &'a [ScannedContext],
+) -> Result<ContextSelections<'a>, SelectError> {
+    let parts = op.parts.iter().map(|part| match part.source {
+        FileSource::Context(context) => copy::select(&contexts[context.0], op, part).map(Some),
+        FileSource::Step(_) | FileSource::Nothing => Ok(None),
+    });
+    parts.collect()
+}
+
 /// Returns the digest of what a copy reads from contexts, if it reads any.
 fn context_digest(
     op: &graph::Copy,
     contexts: &[ScannedContext],
-) -> Result<Option<Blake3>, SelectError> {
-    let mut digests = Vec::new();
-    for part in &op.parts {
-        if let FileSource::Context(context) = part.source {
-            let files = &contexts[context.0];
-            let selected = copy::select(files, op, part)?;
-            digests.push(copy::digest(files, &selected));
-        }
-    }
-    Ok((!digests.is_empty()).then(|| combine(&digests)))
+    selected: &ContextSelections<'_>,
+) -> Option<Blake3> {
+    let parts = op.parts.iter().zip(selected);
+    let digests: Vec<Blake3> = parts
+        .filter_map(|(part, selections)| match part.source {
+            FileSource::Context(context) => {
+                let selections = selections.as_ref()?;
+                Some(copy::digest(&contexts[context.0], selections))
+            }
+            FileSource::Step(_) | FileSource::Nothing => None,
+        })
+        .collect();
+    (!digests.is_empty()).then(|| combine(&digests))
 }
 
 /// Returns one digest for several, in their order.

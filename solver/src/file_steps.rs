@@ -1,5 +1,7 @@
 //! Steps that are made of files alone: COPY, ADD and WORKDIR.
 
+use std::borrow::Cow;
+
 use kiln_cache::{ActionKey, State};
 use kiln_oci::Timestamp;
 use kiln_snapshotter::{Layer, LayerBuilder, Metadata, ParentView, find_owner};
@@ -9,6 +11,7 @@ use crate::copy::{
     self, Archive, Earlier, Fidelity, Owner, Placement, Selection, Turn, WriteError,
 };
 use crate::deps::Deps;
+use crate::facts::ContextSelections;
 use crate::files::{Files, NoFiles};
 use crate::graph::{Archives, Copy, Layout, Step, Workdir};
 use crate::progress::Vertex;
@@ -18,22 +21,26 @@ use crate::step_error::StepError;
 pub(crate) struct SelectedPart<'a> {
     pub(crate) files: &'a dyn Files,
     archives: Archives,
-    pub(crate) selections: Vec<Selection<'a>>,
+    pub(crate) selections: Cow<'a, [Selection<'a>]>,
 }
 
-/// Finds what the arguments of a copy stand for.
+/// Finds what the arguments of a copy stand for. What they select of contexts is known.
 pub(crate) fn select<'a>(
     sources: &'a Sources<'_>,
     copy: &Copy,
+    of_contexts: &'a ContextSelections<'a>,
 ) -> Result<Vec<SelectedPart<'a>>, StepError> {
-    copy.parts
-        .iter()
-        .map(|part| {
+    let parts = copy.parts.iter().zip(of_contexts);
+    parts
+        .map(|(part, known)| {
             let files = sources.files(part.source);
             Ok(SelectedPart {
                 files,
                 archives: part.archives,
-                selections: copy::select(files, copy, part)?,
+                selections: match known {
+                    Some(known) => Cow::Borrowed(known),
+                    None => Cow::Owned(copy::select(files, copy, part)?),
+                },
             })
         })
         .collect()
@@ -106,7 +113,7 @@ pub(crate) fn copy_files(
         fidelity = fidelity.and(written);
         source = part.files;
         placement.turn_to(source);
-        for selection in &part.selections {
+        for selection in part.selections.iter() {
             let archive = match part.archives {
                 Archives::Unpack => Archive::open(source, selection)?,
                 Archives::Keep => None,

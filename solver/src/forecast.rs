@@ -12,7 +12,7 @@ use kiln_tree::Blake3;
 use crate::below::Sources;
 use crate::deps::Deps;
 use crate::execute::read;
-use crate::facts::facts;
+use crate::facts::{Facts, facts};
 use crate::graph::{Graph, Op, StepId};
 use crate::keys::{evidence, keys, receipt};
 use crate::probe::Probe;
@@ -87,7 +87,7 @@ pub fn forecast(
                 Some(parent) => known[parent.index()].clone().unwrap_or_default(),
                 None => State::default(),
             };
-            read_now = content(graph, id, &known, read_now, deps);
+            read_now = content(graph, id, &known, &facts, deps);
             let names = evidence(&step.op, keys[id.index()].weak, &parent, read_now);
             let layer = deps
                 .look_up(&names)
@@ -167,7 +167,7 @@ fn content(
     graph: &Graph,
     id: StepId,
     known: &[Option<State>],
-    from_outside: Option<Blake3>,
+    facts: &Facts<'_>,
     deps: &Deps<'_>,
 ) -> Option<Blake3> {
     let op = &graph.step(id).op;
@@ -176,9 +176,10 @@ fn content(
         .filter_map(|source| Some((source, known[source.index()].clone()?)))
         .collect();
     if states.is_empty() {
-        return from_outside;
+        return facts.content[id.index()];
     }
     // What cannot be read fails when it is built, and says so then.
     let sources = Sources::new(deps.layer_source(), deps.contexts, &states).ok()?;
-    read(op, &sources, from_outside).ok()?.1
+    let (selected, content) = (&facts.selected[id.index()], facts.content[id.index()]);
+    read(op, &sources, selected, content).ok()?.1
 }

@@ -6,6 +6,7 @@ use kiln_cache::State;
 use kiln_tree::Blake3;
 
 use crate::cache_mounts::BegunCaches;
+use crate::facts::ContextSelections;
 use crate::graph::{Step, StepId};
 use crate::keys::StepKeys;
 use crate::remote::Identity;
@@ -22,6 +23,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) parent: State,
     /// The files of other steps that it reads.
     pub(crate) sources: HashMap<StepId, State>,
+    /// What a copy selects of contexts.
+    pub(crate) selected: &'a ContextSelections<'a>,
     /// The digest of what a copy reads from contexts, or of a remote source.
     pub(crate) content: Option<Blake3>,
     /// What a remote source stands for.
