@@ -17,6 +17,21 @@ use super::stages::{self, Reader, Source};
 use super::words::Words;
 use crate::graph::Graph;
 
+/// What `FROM` of a stage means.
+pub(super) struct StageBase {
+    /// What the stage runs on: `--platform`, or the target platform.
+    pub(super) platform: Platform,
+    /// What it starts from; none if that cannot be told, and then there is an error.
+    pub(super) source: Option<Source>,
+}
+
+/// What a Dockerfile says for one platform before and between its stages.
+pub(super) struct PlatformScope {
+    platform: Platform,
+    arguments: Arguments,
+    bases: Vec<StageBase>,
+}
+
 /// What is known while planning.
 pub(super) struct Planner<'a> {
     pub(super) dockerfile: &'a Dockerfile,
@@ -25,6 +40,8 @@ pub(super) struct Planner<'a> {
     pub(super) platform: Platform,
     /// Build arguments, of which some tell the platform.
     pub(super) arguments: Arguments,
+    /// What each stage starts from.
+    pub(super) bases: Vec<StageBase>,
     pub(super) words: Words,
     pub(super) graph: Graph,
     pub(super) resolver: &'a dyn Bases,
@@ -40,8 +57,8 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Begins anew for another platform. Steps and images that platforms share stay.
-    pub(super) fn turn_to(&mut self, platform: &Platform, target_stage: &str) {
+    /// Evaluates the arguments above the stages and every `FROM`, for a platform.
+    pub(super) fn evaluate(&mut self, platform: &Platform, target_stage: &str) {
         self.platform = platform.clone();
         self.arguments = Arguments::new(
             self.dockerfile,
@@ -54,6 +71,29 @@ impl<'a> Planner<'a> {
         self.words.global = global.map(str::to_owned).collect();
         let declared = self.arguments.declared.iter().cloned();
         self.declared.extend(declared);
+        let stages = 0..self.dockerfile.stages.len();
+        self.bases = stages
+            .map(|index| StageBase {
+                source: self.base(index),
+                platform: self.stage_platform(index),
+            })
+            .collect();
+    }
+
+    /// Takes out what was evaluated, to go on with another platform.
+    pub(super) fn take_scope(&mut self) -> PlatformScope {
+        PlatformScope {
+            platform: self.platform.clone(),
+            arguments: std::mem::take(&mut self.arguments),
+            bases: std::mem::take(&mut self.bases),
+        }
+    }
+
+    /// Begins to plan for a platform. Steps and images that platforms share stay.
+    pub(super) fn turn_to(&mut self, scope: PlatformScope) {
+        self.platform = scope.platform;
+        self.arguments = scope.arguments;
+        self.bases = scope.bases;
         self.done.clear();
     }
 
@@ -103,7 +143,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Returns what a stage runs on: `--platform` of its `FROM`, or the target platform.
-    pub(super) fn stage_platform(&mut self, index: usize) -> Platform {
+    fn stage_platform(&mut self, index: usize) -> Platform {
         let Some(text) = &self.dockerfile.stages[index].from.platform else {
             return self.platform.clone();
         };
@@ -138,7 +178,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Resolves what `FROM` of a stage means.
-    pub(super) fn base(&mut self, index: usize) -> Option<Source> {
+    fn base(&mut self, index: usize) -> Option<Source> {
         let contexts = &self.options.contexts;
         let arguments = &self.arguments;
         stages::base(self.dockerfile, index, contexts, arguments, &mut self.words)

@@ -15,7 +15,7 @@ use super::history;
 use super::names::{ImageSource, NamedSource};
 use super::plan_error::PlanError;
 use super::planned::PlannedHistory;
-use super::planner::Planner;
+use super::planner::{Planner, StageBase};
 use super::stage_state::StageState;
 use super::stages::{self, Source};
 use super::windows;
@@ -61,14 +61,11 @@ impl Planner<'_> {
 
     /// Returns the stages that a stage names itself. Those of its base's triggers are found while
     /// it is planned.
-    fn stage_dependencies(&mut self, index: usize) -> Vec<usize> {
+    fn stage_dependencies(&self, index: usize) -> Vec<usize> {
         let mut silent = Words::new(self.dockerfile.directives.escape);
-        let contexts = &self.options.contexts;
-        let arguments = &self.arguments;
-        let base = stages::base(self.dockerfile, index, contexts, arguments, &mut silent);
         let mut found = Vec::new();
-        if let Some(Source::Stage(stage)) = base {
-            found.push(stage);
+        if let Some(Source::Stage(stage)) = &self.bases[index].source {
+            found.push(*stage);
         }
         for instruction in self.instructions(index) {
             for (from, reader) in stages::sources_of(instruction) {
@@ -86,15 +83,15 @@ impl Planner<'_> {
 fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, PlanError> {
     let dockerfile = planner.dockerfile;
     let stage = &dockerfile.stages[index];
-    let platform = planner.stage_platform(index);
-    let (mut state, base) = match planner.base(index) {
-        None => return Err(planner.stop_on_errors().expect_err("base noted an error")),
-        Some(Source::Stage(parent)) => {
+    let StageBase { platform, source } = &planner.bases[index];
+    let (platform, source) = (platform.clone(), source.clone());
+    let (mut state, base) = match source.expect("errors in FROM lines end planning before") {
+        Source::Stage(parent) => {
             let mut state = planner.done[&parent].clone();
             state.command_is_own = false;
             (state, BaseFiles::None)
         }
-        Some(Source::Named(NamedSource::Image(source))) => {
+        Source::Named(NamedSource::Image(source)) => {
             let image = planner.image(source.clone(), platform.clone(), &stage.from.image)?;
             planner.check_platform(index, &image, &platform);
             let state = StageState::image(&image, None, platform);
@@ -115,7 +112,7 @@ fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, Pla
                 (state, BaseFiles::Image(source, Box::new(image)))
             }
         }
-        Some(Source::Named(source)) => (StageState::scratch(platform), BaseFiles::Tree(source)),
+        Source::Named(source) => (StageState::scratch(platform), BaseFiles::Tree(source)),
     };
     // Windows knows its own.
     if state.env.get("PATH").is_none() && !windows::is_windows(&state.platform) {

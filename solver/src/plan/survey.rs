@@ -66,6 +66,7 @@ pub fn survey(
         options,
         platform: options.build_platform.clone(),
         arguments: Arguments::default(),
+        bases: Vec::new(),
         words: Words::new(dockerfile.directives.escape),
         graph: Graph::default(),
         resolver: bases,
@@ -103,16 +104,18 @@ impl Planner<'_> {
         };
         cycles::refuse(dockerfile, &mut self.words);
         let mut wanted = Vec::new();
+        let mut scopes = Vec::with_capacity(options.platforms.len());
         for platform in &options.platforms {
-            self.turn_to(platform, &target_stage);
+            self.evaluate(platform, &target_stage);
             self.check_defaults(platform, &target_stage);
             wanted.extend(self.wanted_images(&looked_at));
+            scopes.push(self.take_scope());
         }
         self.stop_on_errors()?;
         self.resolve(wanted)?;
         let mut targets = Vec::with_capacity(options.platforms.len());
-        for platform in &options.platforms {
-            self.turn_to(platform, &target_stage);
+        for scope in scopes {
+            self.turn_to(scope);
             for stage in &looked_at {
                 self.stage(*stage)?;
             }
@@ -123,12 +126,7 @@ impl Planner<'_> {
     }
 
     /// Returns every image that the stages can be seen to need, so that all are asked for at once.
-    fn wanted_images(&mut self, stages: &[usize]) -> Vec<(BaseRequest, Text)> {
-        let mut bases = Vec::new();
-        for index in 0..self.dockerfile.stages.len() {
-            bases.push(self.base(index));
-            self.stage_platform(index);
-        }
+    fn wanted_images(&self, stages: &[usize]) -> Vec<(BaseRequest, Text)> {
         let mut wanted: Vec<(BaseRequest, Text)> = Vec::new();
         let mut seen = vec![false; self.dockerfile.stages.len()];
         let mut pending = stages.to_vec();
@@ -137,11 +135,11 @@ impl Planner<'_> {
                 continue;
             }
             let stage = &self.dockerfile.stages[index];
-            let platform = self.stage_platform(index);
-            match &bases[index] {
+            let base = &self.bases[index];
+            match &base.source {
                 Some(Source::Stage(stage)) => pending.push(*stage),
                 Some(Source::Named(NamedSource::Image(source))) => {
-                    let source = source.clone();
+                    let (source, platform) = (source.clone(), base.platform.clone());
                     wanted.push((BaseRequest { source, platform }, stage.from.image.clone()));
                 }
                 Some(Source::Named(_)) | None => {}
