@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use kiln_files::GuestPath;
 use serde::{Deserialize, Serialize};
 
+use crate::guest_path;
+
 /// A device node in the root.
 ///
 /// With a number, a mode or an owner of its own a node is made, which takes real root. Where that
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Where it is seen.
-    #[serde(with = "crate::job::guest_path")]
+    #[serde(with = "guest_path")]
     pub target: GuestPath,
     /// The host's device node.
     pub host: PathBuf,

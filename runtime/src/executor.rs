@@ -40,7 +40,7 @@ pub use streams::Read;
 pub(crate) use surroundings::Surroundings;
 
 use self::prepare::Beginning;
-use crate::{ExecError, Job, Outcome};
+use crate::{ExecError, Job, Outcome, Stream};
 
 /// Runs jobs, here or elsewhere.
 pub trait Executor: fmt::Debug + Send + Sync {
@@ -61,15 +61,6 @@ impl<F: FnMut(Stream, &[u8])> Output for F {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) {
         self(stream, bytes);
     }
-}
-
-/// Which stream some output came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output, or a terminal.
-    Stdout,
-    /// Standard error.
-    Stderr,
 }
 
 /// Runs jobs on this machine. Any number of threads may share it.

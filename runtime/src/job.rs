@@ -1,12 +1,11 @@
 //! What to run and in which surroundings: plain values, decided by the caller.
 
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use kiln_files::GuestPath;
 use serde::{Deserialize, Serialize};
 
-use crate::{Device, Resources, SecretBytes, Ulimit};
+use crate::{Device, Resources, SecretBytes, Streams, Ulimit, guest_path};
 
 /// The hostname of every build step.
 pub const BUILD_HOSTNAME: &str = "buildkitsandbox";
@@ -26,7 +25,7 @@ pub struct Job {
     pub mounts: Vec<Mount>,
     /// Directories that are to be there; made (root, 0755) in the root and kept where they do not
     /// exist and no mount covers them.
-    #[serde(default, with = "guest_paths")]
+    #[serde(default, with = "guest_path::several")]
     pub directories: Vec<GuestPath>,
     /// Devices beside the built-in ones.
     #[serde(default)]
@@ -181,39 +180,6 @@ impl ProcessUser {
     };
 }
 
-/// What the standard streams of a process are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Streams {
-    /// Two pipes for output; input ends at once.
-    Output,
-    /// Two pipes for output and one for input.
-    Piped,
-    /// One terminal for all three.
-    Terminal(WindowSize),
-}
-
-/// Size of a terminal in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WindowSize {
-    /// Lines.
-    pub rows: u16,
-    /// Characters in a line.
-    pub columns: u16,
-}
-
-impl WindowSize {
-    /// Returns the size of a terminal; none if it is no terminal.
-    #[must_use]
-    pub fn of(terminal: impl AsFd) -> Option<Self> {
-        let size = rustix::termios::tcgetwinsize(terminal).ok()?;
-        Some(Self {
-            rows: size.ws_row,
-            columns: size.ws_col,
-        })
-    }
-}
-
 /// Something made visible in the root at `target`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mount {
@@ -334,38 +300,6 @@ pub enum EtcFile {
     },
     /// Whatever the root has.
     Untouched,
-}
-
-/// Paths of a root in stored jobs: text with a leading slash. Jobs come from command lines and
-/// image configurations, which are text too.
-pub(crate) mod guest_path {
-    use kiln_files::GuestPath;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(path: &GuestPath, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(path)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<GuestPath, D::Error> {
-        String::deserialize(from).map(GuestPath::new)
-    }
-}
-
-/// As [`guest_path`], several.
-mod guest_paths {
-    use kiln_files::GuestPath;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(paths: &[GuestPath], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(paths.iter().map(ToString::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Vec<GuestPath>, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        Ok(texts.into_iter().map(GuestPath::new).collect())
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@
 //! This crate knows nothing about Dockerfiles, images or registries: it is given layers as
 //! directories, numeric user ids and a whole environment.
 
+mod guest_path; // paths of a root as jobs store them
+mod stream; // standard streams of a process
+
 mod device; // devices of the host
 mod job; // what to run and in which surroundings
 mod limits; // of a process and of a job
@@ -31,15 +34,15 @@ mod sys;
 
 pub use cgroup::limits_refused;
 pub use device::{Device, DeviceKind, DeviceNumber};
-pub use executor::{Born, Ended, Executor, LocalExecutor, Output, Read, Running, Stream};
+pub use executor::{Born, Ended, Executor, LocalExecutor, Output, Read, Running};
 pub use job::{
     Access, BUILD_HOSTNAME, Changes, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, Mount, MountSource,
-    Network, OuterProc, Process, ProcessUser, Root, Security, Streams, WindowSize, Writable,
-    hosts_text,
+    Network, OuterProc, Process, ProcessUser, Root, Security, Writable, hosts_text,
 };
 pub use limits::{Resources, Ulimit, UlimitName};
 pub use outcome::{End, ExecError, Observed, Outcome, Warning};
 pub use secret::SecretBytes;
+pub use stream::{Stream, Streams, WindowSize};
 pub use sys::{
     accept_signals, await_children, end_with_parent, proc_is_refused, share_heap, take_signals,
     was_closed,
