@@ -22,6 +22,7 @@ mod probe; // what the kernel refuses
 mod program; // everything a new process has to know
 mod raw; // system calls that rustix lacks
 mod report; // how a new process says what went wrong
+mod spawn; // making the process of a sandbox
 mod tied; // programs that do not outlive kiln
 
 pub(crate) use bpf::{Instruction, attach_device_program, load_device_program};
@@ -29,7 +30,7 @@ pub(crate) use calls::{Call, WantedSocket, give_socket};
 pub use children::await_children;
 pub use closed::was_closed;
 pub(crate) use exec::{Arguments, Strings};
-pub(crate) use fork::{Ending, Namespaces, Spawned, process_id, spawn};
+pub(crate) use fork::{Ending, Spawned, process_id};
 pub use heap::share_heap;
 pub(crate) use helper::{Helper, HelperTask};
 pub(crate) use keeper::Keeper;
@@ -39,4 +40,5 @@ pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
 pub use raw::{accept_signals, take_signals};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, unshare};
 pub(crate) use report::{HEAD_BYTES, RECORD_BYTES, Record, Stage};
+pub(crate) use spawn::{Namespaces, spawn};
 pub use tied::end_with_parent;

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets, LinkNameSpaceType};
 
+use super::fork::{self, Ending, Spawned};
 use super::raw::{self, check};
-use super::{Spawned, fork};
 
 /// How long making a socket may take: the kernel may load a module first.
 const PATIENCE: Timespec = Timespec {
@@ -190,7 +190,7 @@ pub(crate) fn give_socket(call: Call, listener: BorrowedFd<'_>, wanted: &WantedS
 fn has_ended(mut process: Spawned) -> bool {
     let mut end = [PollFd::new(&process.pidfd, PollFlags::IN)];
     let ended = rustix::io::retry_on_intr(|| rustix::event::poll(&mut end, Some(&PATIENCE)));
-    ended == Ok(1) && process.reap() == Ok(super::Ending::Exited(0))
+    ended == Ok(1) && process.reap() == Ok(Ending::Exited(0))
 }
 
 /// Leaves this process, which is a copy of kiln, with nothing the caller does not have.

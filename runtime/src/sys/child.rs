@@ -11,6 +11,7 @@ mod descriptors; // what stays open
 mod execute; // becoming the program
 mod place; // finding and making places in the root
 mod privileges; // giving up what the program must not have
+mod step; // what a step comes to, and which it was
 mod tree; // the mounts the program sees
 
 use rustix::fs::Mode;
@@ -18,23 +19,11 @@ use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 
 use self::descriptors::Moved;
+use self::step::{During as _, Step};
 pub(super) use self::tree::new_proc;
 use super::program::Program;
 use super::raw;
-use super::report::{Record, Stage};
-
-type Step<T> = Result<T, Record>;
-
-/// Names the step an error belongs to.
-trait During<T> {
-    fn during(self, stage: Stage, index: usize) -> Step<T>;
-}
-
-impl<T> During<T> for Result<T, Errno> {
-    fn during(self, stage: Stage, index: usize) -> Step<T> {
-        self.map_err(|errno| Record::failure(stage, index, errno))
-    }
-}
+use super::report::Stage;
 
 /// Runs the program in the process that was just cloned.
 pub(super) fn run(program: &Program<'_>) {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use super::{Keeper, Program, child, raw};
+use super::raw;
 
 /// A process that was made here. Dropping it before its end was seen kills it.
 #[derive(Debug)]
@@ -76,33 +76,6 @@ impl Drop for Spawned {
             let _ = self.reap();
         }
     }
-}
-
-/// Namespaces of a new process beside those it always gets.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Namespaces {
-    pub(crate) network: bool,
-    pub(crate) cgroup: bool,
-}
-
-/// Starts `program` in new process, mount, IPC and host name namespaces.
-///
-/// With `cgroup`, it is born in that group of the version 2 hierarchy. It ends with `keeper`.
-pub(crate) fn spawn(
-    program: &Program<'_>,
-    namespaces: Namespaces,
-    cgroup: Option<BorrowedFd<'_>>,
-    keeper: &Keeper,
-) -> Result<Spawned, Errno> {
-    let mut flags =
-        libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    if namespaces.network {
-        flags |= libc::CLONE_NEWNET;
-    }
-    if namespaces.cgroup {
-        flags |= libc::CLONE_NEWCGROUP;
-    }
-    keeper.below(flags, cgroup, || child::run(program))
 }
 
 /// Runs something while no signal is delivered to this thread: a handler of ours must not run in

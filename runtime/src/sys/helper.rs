@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 
-use super::{Strings, fork, raw};
+use super::exec::Strings;
+use super::{fork, raw};
 
 /// What a helper does once it is told to.
 #[derive(Debug)]

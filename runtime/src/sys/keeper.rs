@@ -14,8 +14,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
+use super::descriptors;
+use super::fork::{self, Spawned};
 use super::raw::{self, Stack};
-use super::{Spawned, descriptors, fork};
 
 /// The first process of the namespace that all sandboxes are below.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use rustix::io::Errno;
 
-use super::{Ending, Spawned, child, fork, raw};
+use super::fork::{self, Ending, Spawned};
+use super::{child, raw};
 
 /// Says whether the kernel refuses sandboxes a `/proc` of their own, as it does in a user namespace
 /// where parts of the `/proc` around it are hidden: what is hidden would be seen in a new one.

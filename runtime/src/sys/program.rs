@@ -8,13 +8,13 @@ use libc::sock_filter;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, Gid, Uid};
 
-use super::{Arguments, Strings};
+use super::exec::{Arguments, Strings};
 use crate::{Access, OuterProc};
 
 /// What a new process does before it becomes the user's program.
 #[derive(Debug)]
 pub(crate) struct Program<'a> {
-    /// Where to send [`super::Record`]s.
+    /// Where to send [`super::report::Record`]s.
     pub(crate) report: BorrowedFd<'a>,
     /// The launcher, a file nobody can write to.
     pub(crate) launcher: BorrowedFd<'a>,

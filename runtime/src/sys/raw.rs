@@ -11,7 +11,7 @@ use rustix::mount::MountAttrFlags;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
-use super::Strings;
+use super::exec::Strings;
 
 pub(super) fn check(result: c_long) -> Result<c_long, Errno> {
     match result {

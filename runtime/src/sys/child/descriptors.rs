@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-use super::{During as _, Step};
+use super::step::{During as _, Step};
 use crate::sys::descriptors::close_from;
 use crate::sys::launcher::REPORT;
 use crate::sys::program::Program;

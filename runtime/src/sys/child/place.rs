@@ -8,7 +8,7 @@ use kiln_files::{Links, open_scoped};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{During as _, Step};
+use super::step::{During as _, Step};
 use crate::sys::program::{Leaf, Program, Target};
 use crate::sys::report::Stage;
 

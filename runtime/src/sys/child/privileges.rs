@@ -4,7 +4,8 @@ use libc::sock_filter;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::{During as _, Step, descriptors};
+use super::descriptors;
+use super::step::{During as _, Step};
 use crate::seccomp;
 use crate::sys::program::Program;
 use crate::sys::raw;

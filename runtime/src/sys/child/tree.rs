@@ -10,7 +10,7 @@ use rustix::mount::{
 };
 
 use super::place::{open_target, resolve};
-use super::{During as _, Step};
+use super::step::{During as _, Step};
 use crate::sys::program::{Fresh, MountStep, Program};
 use crate::sys::raw;
 use crate::sys::report::Stage;
@@ -134,7 +134,7 @@ fn new_mount(kind: &CStr, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> 
 }
 
 /// Makes a `/proc` of this process's namespace.
-pub(in crate::sys) fn new_proc() -> Result<OwnedFd, Errno> {
+pub(crate) fn new_proc() -> Result<OwnedFd, Errno> {
     new_mount(c"proc", PLAIN)
 }
 
