@@ -17,8 +17,9 @@ use std::sync::{Arc, OnceLock};
 
 use kiln_files::ProcessDirectory;
 
+use super::device_rules;
+use super::group::{Cgroup, Place, make_group};
 use super::hierarchy::{self, Hierarchy, Version};
-use super::{Cgroup, Place, device_rules, make_group};
 use crate::{DeviceNumber, sys};
 
 /// Puts rules about devices on the jobs of this process.
