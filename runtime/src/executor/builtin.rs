@@ -5,14 +5,13 @@ use std::os::fd::OwnedFd;
 
 use kiln_files::GuestPath;
 use rustix::io::Errno;
-use rustix::mount::MountAttrFlags;
 
-use super::detached::clone_tree;
+use super::detached::{clone_tree, restrict};
 use super::devices::{self, Devices};
 use super::nodes::OtherNodes;
 use super::stubs::Stubs;
 use super::surroundings::{Surroundings, read_only_proc};
-use crate::sys::{self, Fresh, Leaf, MountStep, Target};
+use crate::sys::{Fresh, Leaf, MountStep, Target};
 use crate::{Access, EtcFile, ExecError, Job, Network, Security};
 
 /// Mount steps, what each is for, and the root they go into.
@@ -190,14 +189,4 @@ fn etc_file(surroundings: &Surroundings, file: &EtcFile) -> Result<Option<OwnedF
             path,
             source: errno.into(),
         })
-}
-
-/// Makes a mount read-only where asked, and deaf to mounts of the host.
-pub(super) fn restrict(mount: OwnedFd, access: Access) -> Result<OwnedFd, Errno> {
-    let attributes = match access {
-        Access::ReadOnly => MountAttrFlags::MOUNT_ATTR_RDONLY,
-        Access::ReadWrite => MountAttrFlags::empty(),
-    };
-    sys::mount_setattr(&mount, true, attributes, libc::MS_PRIVATE)?;
-    Ok(mount)
 }

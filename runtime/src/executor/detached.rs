@@ -1,16 +1,13 @@
 //! Mounts that are not attached anywhere, made by the parent for a child to put in place.
 
-use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{CWD, Mode};
+use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
-use super::surroundings::Surroundings;
+use crate::{Access, sys};
 
 /// Attributes of mounts that hold no programs and no devices.
 pub(super) const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -58,52 +55,12 @@ pub(super) fn attach(mount: &OwnedFd, path: &Path) -> Result<(), Errno> {
     )
 }
 
-/// Clones a mount of each of some files of a detached file system.
-///
-/// Kernels before 6.15 clone only what is attached. There it is attached to the tree of this process
-/// for as long as that takes, which is long: taking it off again waits for all processors.
-pub(super) fn clone_files(
-    surroundings: &Surroundings,
-    file_system: &OwnedFd,
-    names: &[String],
-) -> Result<Vec<OwnedFd>, Errno> {
-    match clone_each(file_system, names) {
-        Err(Errno::INVAL) => {
-            let _attached = Attached::at(file_system, surroundings.own_path("files"))?;
-            clone_each(file_system, names)
-        }
-        other => other,
-    }
-}
-
-/// Clones a mount of each of some files, where the kernel does that for what is detached.
-pub(super) fn clone_each(file_system: &OwnedFd, names: &[String]) -> Result<Vec<OwnedFd>, Errno> {
-    let clone = |name: &String| {
-        rustix::mount::open_tree(
-            file_system,
-            name.as_str(),
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-        )
+/// Makes a mount read-only where asked, and deaf to mounts of the host.
+pub(super) fn restrict(mount: OwnedFd, access: Access) -> Result<OwnedFd, Errno> {
+    let attributes = match access {
+        Access::ReadOnly => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        Access::ReadWrite => MountAttrFlags::empty(),
     };
-    names.iter().map(clone).collect()
-}
-
-/// A directory of ours with something mounted on it for a moment.
-struct Attached(PathBuf);
-
-impl Attached {
-    fn at(mount: &OwnedFd, directory: PathBuf) -> Result<Self, Errno> {
-        rustix::fs::mkdir(&directory, Mode::RWXU)?;
-        let attached = Self(directory);
-        attach(mount, &attached.0)?;
-        Ok(attached)
-    }
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        // Left behind, it vanishes with this process.
-        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
-        let _ = fs::remove_dir(&self.0);
-    }
+    sys::mount_setattr(&mount, true, attributes, libc::MS_PRIVATE)?;
+    Ok(mount)
 }

@@ -14,7 +14,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use super::detached::{PLAIN, clone_each, clone_files, clone_tree, new_mount};
+use super::detached::{PLAIN, clone_tree, new_mount};
+use super::file_mounts::{clone_each, clone_files};
 use super::nodes::OtherNodes;
 use super::surroundings::Surroundings;
 use crate::sys::{self, MountStep};

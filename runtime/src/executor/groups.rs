@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::mounts::open_inside;
+use super::inside::open_inside;
 use super::nodes::{Given, OtherNodes};
 use super::surroundings::Surroundings;
 use crate::cgroup::{self, Cgroup, Controlled};

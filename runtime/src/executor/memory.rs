@@ -14,7 +14,8 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::FsPickFlags;
 
-use super::detached::{PLAIN, clone_files, new_mount};
+use super::detached::{PLAIN, new_mount};
+use super::file_mounts::clone_files;
 use super::surroundings::Surroundings;
 use crate::{ExecError, Mount, MountSource};
 

@@ -5,14 +5,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_files::{GuestPath, Links, open_scoped};
 use kiln_snapshotter::overlay::{self, OverlaySpec};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
-use super::builtin::restrict;
-use super::detached::{clone_tree, new_mount};
+use super::detached::{clone_tree, new_mount, restrict};
+use super::inside::{missing_part, open_inside, resolve_in};
 use super::nodes::OtherNodes;
 use super::surroundings::Surroundings;
 use crate::sys::{self, Leaf, MountStep, Target};
@@ -144,39 +142,6 @@ fn stack(
         lowers,
         upper_and_work: scratch.map(|w| (w.upper.clone(), w.work.clone())),
     })
-}
-
-/// Opens a path as if `base` were the root.
-pub(super) fn open_inside(
-    mount: &Mount,
-    base: &Path,
-    inside: &GuestPath,
-) -> Result<OwnedFd, ExecError> {
-    let opened =
-        rustix::fs::open(base, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
-            ExecError::MountSource {
-                path: base.to_owned(),
-                source: errno.into(),
-            }
-        })?;
-    if inside.is_root() {
-        Ok(opened)
-    } else {
-        resolve_in(&opened, inside).map_err(missing_part(mount, inside))
-    }
-}
-
-fn missing_part(mount: &Mount, inside: &GuestPath) -> impl FnOnce(Errno) -> ExecError {
-    move |errno| ExecError::MountPart {
-        target: mount.target.clone(),
-        path: inside.clone(),
-        source: errno.into(),
-    }
-}
-
-/// Opens a path as if `base` were the root: no link and no `..` leads out of it.
-pub(super) fn resolve_in(base: &OwnedFd, path: &GuestPath) -> Result<OwnedFd, Errno> {
-    open_scoped(base, path.as_relative(), OFlags::PATH, Links::FromRoot)
 }
 
 fn file_type(file: &OwnedFd) -> Result<Leaf, Errno> {

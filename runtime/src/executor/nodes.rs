@@ -7,7 +7,8 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use super::detached::{clone_files, clone_tree, new_mount};
+use super::detached::{clone_tree, new_mount};
+use super::file_mounts::clone_files;
 use super::surroundings::Surroundings;
 use crate::{Device, DeviceKind, DeviceNumber, ExecError, Job, sys};
 

@@ -20,7 +20,7 @@ use kiln_snapshotter::overlay::{self, OverlaySpec};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::mounts::resolve_in;
+use super::inside::resolve_in;
 use crate::sys::Leaf;
 
 /// Links followed before giving up. Linux's own limit (path_resolution(7)).

@@ -5,7 +5,7 @@ use std::io;
 use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags};
 
-use super::Output;
+use super::output::Output;
 use super::running::{Ended, Running};
 use super::streams::Read;
 use crate::{ExecError, Outcome, Stream};

@@ -68,7 +68,7 @@ pub(super) struct Mask {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Surroundings {
+pub(super) struct Surroundings {
     directory: PathBuf,
     /// Keeps other kilns from removing the directory, and with it what is mounted there.
     _own: ProcessDirectory,

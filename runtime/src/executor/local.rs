@@ -1,0 +1,90 @@
+//! Running jobs on this machine.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use kiln_threads::Stop;
+
+use super::born::Born;
+use super::output::Output;
+use super::prepare::{self, Beginning};
+use super::running::Running;
+use super::supervise;
+use super::surroundings::Surroundings;
+use crate::{ExecError, Job, Outcome};
+
+/// Runs jobs, here or elsewhere.
+pub trait Executor: fmt::Debug + Send + Sync {
+    /// Runs a job to its end, giving its output away as it comes.
+    ///
+    /// # Errors
+    /// The job could not be run. A program that fails, or does not exist, is an [`Outcome`].
+    fn run(&self, job: &Job, output: &mut dyn Output, stop: &Stop) -> Result<Outcome, ExecError>;
+}
+
+/// Runs jobs on this machine. Any number of threads may share it.
+#[derive(Debug)]
+pub struct LocalExecutor {
+    surroundings: Surroundings,
+}
+
+impl LocalExecutor {
+    /// Prepares what all jobs share.
+    ///
+    /// `scratch` is a directory that is created if missing; executors of several processes may
+    /// share it. A file system in memory is mounted below it, which only this process sees and
+    /// which vanishes with it. Call after [`crate::userns::enter`].
+    ///
+    /// # Errors
+    /// This process may not mount anything.
+    pub fn new(scratch: &Path) -> Result<Self, ExecError> {
+        Ok(Self {
+            surroundings: Surroundings::new(scratch)?,
+        })
+    }
+
+    /// Starts a job and leaves its streams and its end to the caller.
+    ///
+    /// # Errors
+    /// The job cannot be run.
+    pub fn start(&self, job: &Job) -> Result<Running, ExecError> {
+        prepare::start(&self.surroundings, job, Beginning::AtOnce)
+    }
+
+    /// Starts a job whose process waits, with all its namespaces made, until `plug` has put
+    /// something into them: a network. Nothing of the image runs before that, and nothing at all
+    /// if it fails.
+    ///
+    /// # Errors
+    /// The job cannot be run, or what `plug` says.
+    pub fn start_plugged(
+        &self,
+        job: &Job,
+        plug: impl FnOnce(&Born<'_>) -> io::Result<()>,
+    ) -> Result<Running, ExecError> {
+        let running = prepare::start(&self.surroundings, job, Beginning::WhenLetGo)?;
+        let born = Born::new(running.end(), self.surroundings.proc.as_fd());
+        match plug(&born).and_then(|()| running.let_go()) {
+            Ok(()) => Ok(running),
+            Err(source) => {
+                running.give_up();
+                Err(ExecError::Setup {
+                    what: "plugging in the network".to_owned(),
+                    source,
+                })
+            }
+        }
+    }
+}
+
+impl Executor for LocalExecutor {
+    fn run(&self, job: &Job, output: &mut dyn Output, stop: &Stop) -> Result<Outcome, ExecError> {
+        let outcome = supervise::supervise(self.start(job)?, output, stop);
+        if let Ok(outcome) = &outcome {
+            tracing::debug!(end = ?outcome.end, "a sandbox ended");
+        }
+        outcome
+    }
+}

@@ -1,0 +1,15 @@
+//! Where a caller takes the output of a job.
+
+use crate::Stream;
+
+/// Takes the output of a process.
+pub trait Output {
+    /// Takes some bytes; they may end inside a line or a character.
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]);
+}
+
+impl<F: FnMut(Stream, &[u8])> Output for F {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) {
+        self(stream, bytes);
+    }
+}
