@@ -1,25 +1,24 @@
-//! One container: looked at, started, stopped, removed.
+//! One container: looked at, and asked for something while it runs.
+//!
+//! What takes more than that stands above: removing one (`held`), starting one (`start`), reading
+//! what it wrote (`log`).
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kiln_files::remove_tree;
 
-use crate::attach::{Attachment, Attended};
 use crate::client::Client;
-use crate::held::Held;
-use crate::log::{Follow, LogReader};
 use crate::requests::{Answer, Request};
 use crate::spec::Spec;
 use crate::state::{State, Status};
-use crate::{ContainerError, ContainerId, ContainerName, Monitor, SignalNumber, former};
+use crate::{ContainerError, ContainerId, ContainerName, SignalNumber, former};
 
 /// How long somebody who holds a container that does not run may take to start or to leave it.
-const MOMENT: Duration = Duration::from_secs(10);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+pub(crate) const MOMENT: Duration = Duration::from_secs(10);
+pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// How a container is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +27,6 @@ pub enum Patience {
     For(Duration),
     /// It may take as long as it likes.
     Forever,
-}
-
-/// What happens to a running container that is to be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Force {
-    /// It is not removed.
-    No,
-    /// It is killed first.
-    Kill,
 }
 
 /// One container.
@@ -166,27 +156,6 @@ impl Container {
         }
     }
 
-    /// Starts it and stays with it to its end. `attachment` connects it to the user. Whatever becomes
-    /// of this process, the container goes on.
-    ///
-    /// # Errors
-    /// It runs already, or the monitor could not be started. What goes wrong inside is in the state.
-    pub fn run(
-        &self,
-        monitor: Monitor,
-        attachment: Attachment<'_>,
-    ) -> Result<Attended, ContainerError> {
-        self.hold()?.run(monitor, attachment)
-    }
-
-    /// Starts it. Returns once it runs, or with the state that says why it does not.
-    ///
-    /// # Errors
-    /// It runs already, or the monitor could not be started.
-    pub fn start_detached(&self, monitor: Monitor) -> Result<State, ContainerError> {
-        self.hold()?.start_detached(monitor)
-    }
-
     /// Sends a signal to its first process.
     ///
     /// # Errors
@@ -255,77 +224,6 @@ impl Container {
             .ok_or_else(not_running)
     }
 
-    /// Opens its log.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn logs(&self, follow: Follow) -> Result<LogReader, ContainerError> {
-        LogReader::open(self, follow).map_err(|source| self.missing(&self.directory, source))
-    }
-
-    /// Removes it with all it wrote.
-    ///
-    /// # Errors
-    /// It runs and is not to be killed, or the disk.
-    pub fn remove(&self, force: Force) -> Result<(), ContainerError> {
-        if self.state()?.status == Status::Running {
-            match force {
-                Force::No => return Err(ContainerError::Running(self.name()?)),
-                Force::Kill => {
-                    self.stop(SignalNumber::KILL, Patience::For(Duration::ZERO))?;
-                }
-            }
-        }
-        match self.hold() {
-            Ok(mut held) => held.remove(),
-            // It removed itself when it ended.
-            Err(ContainerError::NotFound(_)) => Ok(()),
-            Err(other) => Err(other),
-        }
-    }
-
-    /// Takes its lock, to run or to remove it.
-    pub(crate) fn hold(&self) -> Result<Held, ContainerError> {
-        let path = self.directory.join("lock");
-        let lock = File::options().write(true).open(&path);
-        let lock = lock.map_err(|source| self.missing(&path, source))?;
-        let until = Instant::now() + MOMENT;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::Error(source)) => {
-                    return Err(ContainerError::Io { path, source });
-                }
-                // Somebody looks, or starts it just now, which are both over soon.
-                Err(TryLockError::WouldBlock) => {
-                    let state = self.read_state()?;
-                    if state.status == Status::Running || Instant::now() > until {
-                        return Err(ContainerError::AlreadyRunning(self.id.clone()));
-                    }
-                    std::thread::sleep(BETWEEN_LOOKS);
-                }
-            }
-        }
-        // It may have been removed while we waited.
-        self.read_state()?;
-        Ok(Held::new(self.clone(), lock))
-    }
-
-    /// Holds it by a lock that whoever started this process has handed over.
-    pub(crate) fn hold_by(&self, lock: File) -> Result<Held, ContainerError> {
-        let path = self.directory.join("lock");
-        let own = fs::metadata(&path).map_err(|source| self.missing(&path, source))?;
-        let found = lock.metadata().map_err(ContainerError::at(&path))?;
-        if (found.dev(), found.ino()) != (own.dev(), own.ino()) {
-            return self.hold();
-        }
-        match lock.try_lock() {
-            Ok(()) => Ok(Held::new(self.clone(), lock)),
-            Err(TryLockError::WouldBlock) => Err(ContainerError::AlreadyRunning(self.id.clone())),
-            Err(TryLockError::Error(source)) => Err(ContainerError::Io { path, source }),
-        }
-    }
-
     /// Makes the kernel's scratch directory, or empties it.
     pub(crate) fn renew_work_directory(&self) -> Result<(), ContainerError> {
         let work = self.directory.join("work");
@@ -355,7 +253,7 @@ impl Container {
 
     /// Reads what was written down last. That of a container that ran when the machine lost its
     /// power may have come to nothing; whether it runs, its lock tells.
-    fn read_state(&self) -> Result<State, ContainerError> {
+    pub(crate) fn read_state(&self) -> Result<State, ContainerError> {
         match self.read_json("state.json") {
             Err(ContainerError::Damaged { .. }) => Ok(State {
                 status: Status::Running,
@@ -375,7 +273,8 @@ impl Container {
         })
     }
 
-    fn missing(&self, path: &Path, source: io::Error) -> ContainerError {
+    /// Returns the error of a file that could not be read: without it there is no container.
+    pub(crate) fn missing(&self, path: &Path, source: io::Error) -> ContainerError {
         match source.kind() {
             io::ErrorKind::NotFound => ContainerError::NotFound(self.id.to_string()),
             _ => ContainerError::at(path)(source),

@@ -1,20 +1,24 @@
 //! A container that nobody else can run or remove meanwhile.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
+use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant};
 
 use kiln_files::remove_tree;
 
-use crate::attach::{Attachment, Attended, Session};
-use crate::client::Client;
-use crate::farewell::Farewell;
+use crate::container::{BETWEEN_LOOKS, Container, MOMENT, Patience};
 use crate::files::{Reserve, json, settle, write_file};
-use crate::requests::{Answer, Request};
-use crate::spec::Removal;
-use crate::state::State;
-use crate::{Container, ContainerError, Monitor};
+use crate::state::{State, Status};
+use crate::{ContainerError, SignalNumber};
+
+/// What happens to a running container that is to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// It is not removed.
+    No,
+    /// It is killed first.
+    Kill,
+}
 
 /// A container whose lock this process holds: it is about to run or to go, and nobody takes it for
 /// one that is of no use.
@@ -26,6 +30,71 @@ pub struct Held {
     lock: File,
 }
 
+impl Container {
+    /// Takes its lock, to run or to remove it.
+    pub(crate) fn hold(&self) -> Result<Held, ContainerError> {
+        let path = self.directory().join("lock");
+        let lock = File::options().write(true).open(&path);
+        let lock = lock.map_err(|source| self.missing(&path, source))?;
+        let until = Instant::now() + MOMENT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => {
+                    return Err(ContainerError::Io { path, source });
+                }
+                // Somebody looks, or starts it just now, which are both over soon.
+                Err(TryLockError::WouldBlock) => {
+                    let state = self.read_state()?;
+                    if state.status == Status::Running || Instant::now() > until {
+                        return Err(ContainerError::AlreadyRunning(self.id().clone()));
+                    }
+                    std::thread::sleep(BETWEEN_LOOKS);
+                }
+            }
+        }
+        // It may have been removed while we waited.
+        self.read_state()?;
+        Ok(Held::new(self.clone(), lock))
+    }
+
+    /// Holds it by a lock that whoever started this process has handed over.
+    pub(crate) fn hold_by(&self, lock: File) -> Result<Held, ContainerError> {
+        let path = self.directory().join("lock");
+        let own = fs::metadata(&path).map_err(|source| self.missing(&path, source))?;
+        let found = lock.metadata().map_err(ContainerError::at(&path))?;
+        if (found.dev(), found.ino()) != (own.dev(), own.ino()) {
+            return self.hold();
+        }
+        match lock.try_lock() {
+            Ok(()) => Ok(Held::new(self.clone(), lock)),
+            Err(TryLockError::WouldBlock) => Err(ContainerError::AlreadyRunning(self.id().clone())),
+            Err(TryLockError::Error(source)) => Err(ContainerError::Io { path, source }),
+        }
+    }
+
+    /// Removes it with all it wrote.
+    ///
+    /// # Errors
+    /// It runs and is not to be killed, or the disk.
+    pub fn remove(&self, force: Force) -> Result<(), ContainerError> {
+        if self.state()?.status == Status::Running {
+            match force {
+                Force::No => return Err(ContainerError::Running(self.name()?)),
+                Force::Kill => {
+                    self.stop(SignalNumber::KILL, Patience::For(Duration::ZERO))?;
+                }
+            }
+        }
+        match self.hold() {
+            Ok(mut held) => held.remove(),
+            // It removed itself when it ended.
+            Err(ContainerError::NotFound(_)) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+}
+
 impl Held {
     pub(crate) fn new(container: Container, lock: File) -> Self {
         Self {
@@ -33,6 +102,11 @@ impl Held {
             reserves: Vec::new(),
             lock,
         }
+    }
+
+    /// Returns the lock, for a monitor to take over.
+    pub(crate) fn lock(&self) -> &File {
+        &self.lock
     }
 
     /// Returns the container.
@@ -45,87 +119,6 @@ impl Held {
     #[must_use]
     pub fn release(self) -> Container {
         self.container
-    }
-
-    /// As [`Container::run`].
-    ///
-    /// # Errors
-    /// The monitor could not be started. What goes wrong inside is in the state.
-    pub fn run(
-        self,
-        monitor: Monitor,
-        attachment: Attachment<'_>,
-    ) -> Result<Attended, ContainerError> {
-        let container = self.container.clone();
-        let spec = container.spec()?;
-        let at = || ContainerError::at(container.directory());
-        let (ours, theirs) = UnixStream::pair().map_err(at())?;
-        let request = Request::Attach {
-            input: attachment.input.is_some(),
-        };
-        let client = self.hand_over(monitor, Some((&request, theirs)))?;
-        let farewell = Farewell::new(&container, &spec);
-        Session::new(
-            &container,
-            client,
-            ours,
-            attachment,
-            farewell,
-            spec.framing(),
-        )
-        .map_err(at())?
-        .attend()
-    }
-
-    /// As [`Container::start_detached`].
-    ///
-    /// # Errors
-    /// The monitor could not be started.
-    pub fn start_detached(self, monitor: Monitor) -> Result<State, ContainerError> {
-        let container = self.container.clone();
-        let mut client = self.hand_over(monitor, None)?;
-        let answer = client.next_answer();
-        match answer.map_err(ContainerError::at(container.directory()))? {
-            Some(Answer::Started(state) | Answer::NotStarted(state)) => {
-                // Whoever is told that it runs finds it after a loss of power. One that removes
-                // itself may be gone by now, and would not stay anyway.
-                match container.spec() {
-                    Ok(spec) if spec.removal() == Removal::ByHand => {
-                        settle(container.directory())?;
-                    }
-                    _ => {}
-                }
-                Ok(state)
-            }
-            Some(Answer::Failed(reason)) => Err(ContainerError::Refused {
-                id: container.id().clone(),
-                reason,
-            }),
-            // It is ending or never began.
-            Some(Answer::Done) | None => Err(ContainerError::NoMonitor(container.id().clone())),
-        }
-    }
-
-    /// Gives the container to a monitor and asks that to start it; before that, somebody may be
-    /// attached.
-    fn hand_over(
-        self,
-        monitor: Monitor,
-        attached: Option<(&Request, UnixStream)>,
-    ) -> Result<Client, ContainerError> {
-        let hand_over = || {
-            // The lock itself: nobody can come in between.
-            let client = Client::new(monitor.take_over(&self.lock)?);
-            if let Some((request, socket)) = attached {
-                client.send_with(request, socket.as_fd())?;
-            }
-            client.send(&Request::Start)?;
-            Ok(client)
-        };
-        hand_over().map_err(|error: io::Error| match error.kind() {
-            io::ErrorKind::BrokenPipe => ContainerError::NoMonitor(self.container.id().clone()),
-            _ => ContainerError::at(self.container.directory())(error),
-        })
     }
 
     /// Makes sure that two states can be written, that it runs and that it ended, though the
@@ -153,6 +146,7 @@ impl Held {
         settle(self.container.directory())
     }
 
+    /// Removes the container with all it wrote.
     pub(crate) fn remove(&mut self) -> Result<(), ContainerError> {
         let (id, directory) = (self.container.id(), self.container.directory());
         // It is gone at once, whatever happens to its files.

@@ -7,7 +7,7 @@
 mod attach; // with one in the foreground
 mod audience; // those who get its output
 mod client; // asking a monitor
-mod container; // one of them: looked at, started, stopped, removed
+mod container; // one of them: looked at, asked, stopped
 mod error; // why something failed
 mod farewell; // asking one to end whose output has nowhere to go
 mod files; // that several processes share
@@ -24,6 +24,7 @@ mod requests; // what can be asked of a monitor
 mod signal; // signals by name
 mod spec; // what somebody asked for
 mod standby; // a monitor that waits for its container
+mod start; // giving one to its monitor
 mod state; // what became of them
 mod store; // all of them, on disk
 mod terminal; // the user's terminal and signals
@@ -31,9 +32,9 @@ mod watch; // what happens while one runs
 mod words; // of made-up names
 
 pub use attach::{Attachment, Attended, Departure, Sink};
-pub use container::{Container, Force, Patience};
+pub use container::{Container, Patience};
 pub use error::ContainerError;
-pub use held::Held;
+pub use held::{Force, Held};
 pub use id::{ContainerId, ContainerName, InvalidContainerId, InvalidContainerName};
 pub use log::{Follow, LogReader, LogRecord, LogStream};
 pub use signal::{InvalidSignal, SignalNumber};

@@ -12,60 +12,9 @@
 
 mod files; // its files, in order
 mod read; // what was written
+mod record; // what it consists of
 mod write; // what is being written
 
-use kiln_oci::Timestamp;
-use serde::{Deserialize, Serialize};
-
 pub use read::{Follow, LogReader};
+pub use record::{LogRecord, LogStream};
 pub(crate) use write::LogWriter;
-
-use kiln_runtime::Stream;
-
-/// A piece of output: a line, or a part of a long one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogRecord {
-    /// The text, with its line feed if that has come.
-    pub log: String,
-    /// Where it was written.
-    pub stream: LogStream,
-    /// When it was read.
-    pub time: Timestamp,
-}
-
-/// Streams as the log names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogStream {
-    /// Standard output, or a terminal.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-impl From<Stream> for LogStream {
-    fn from(stream: Stream) -> Self {
-        match stream {
-            Stream::Stdout => Self::Stdout,
-            Stream::Stderr => Self::Stderr,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_form_is_dockers() {
-        let record = LogRecord {
-            log: "a\n".to_owned(),
-            stream: LogStream::Stdout,
-            time: Timestamp::EPOCH,
-        };
-        assert_eq!(
-            serde_json::to_string(&record).unwrap(),
-            r#"{"log":"a\n","stream":"stdout","time":"1970-01-01T00:00:00Z"}"#
-        );
-    }
-}

@@ -11,8 +11,10 @@ use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use super::{LogRecord, files};
-use crate::Container;
+use super::files;
+use super::record::LogRecord;
+use crate::container::Container;
+use crate::error::ContainerError;
 
 /// Whether a reader waits for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,16 @@ pub struct LogReader {
     /// A line that is not complete yet.
     line: Vec<u8>,
     news: Option<OwnedFd>,
+}
+
+impl Container {
+    /// Opens its log.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn logs(&self, follow: Follow) -> Result<LogReader, ContainerError> {
+        LogReader::open(self, follow).map_err(|source| self.missing(self.directory(), source))
+    }
 }
 
 impl LogReader {

@@ -5,9 +5,10 @@ use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use kiln_oci::Timestamp;
-
-use super::{LogRecord, LogStream, files};
 use kiln_runtime::Stream;
+
+use super::files;
+use super::record::{LogRecord, LogStream};
 
 /// Longer lines are split (docs/spec/cli.md 5.2).
 const LONGEST_BYTES: usize = 16 << 10;

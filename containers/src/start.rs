@@ -1,0 +1,122 @@
+//! Starting a container: its monitor gets it, and somebody may stay with it.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+
+use crate::attach::{Attachment, Attended, Session};
+use crate::client::Client;
+use crate::container::Container;
+use crate::farewell::Farewell;
+use crate::files::settle;
+use crate::held::Held;
+use crate::requests::{Answer, Request};
+use crate::spec::Removal;
+use crate::state::State;
+use crate::{ContainerError, Monitor};
+
+impl Container {
+    /// Starts it and stays with it to its end. `attachment` connects it to the user. Whatever becomes
+    /// of this process, the container goes on.
+    ///
+    /// # Errors
+    /// It runs already, or the monitor could not be started. What goes wrong inside is in the state.
+    pub fn run(
+        &self,
+        monitor: Monitor,
+        attachment: Attachment<'_>,
+    ) -> Result<Attended, ContainerError> {
+        self.hold()?.run(monitor, attachment)
+    }
+
+    /// Starts it. Returns once it runs, or with the state that says why it does not.
+    ///
+    /// # Errors
+    /// It runs already, or the monitor could not be started.
+    pub fn start_detached(&self, monitor: Monitor) -> Result<State, ContainerError> {
+        self.hold()?.start_detached(monitor)
+    }
+}
+
+impl Held {
+    /// As [`Container::run`].
+    ///
+    /// # Errors
+    /// The monitor could not be started. What goes wrong inside is in the state.
+    pub fn run(
+        self,
+        monitor: Monitor,
+        attachment: Attachment<'_>,
+    ) -> Result<Attended, ContainerError> {
+        let container = self.container().clone();
+        let spec = container.spec()?;
+        let at = || ContainerError::at(container.directory());
+        let (ours, theirs) = UnixStream::pair().map_err(at())?;
+        let request = Request::Attach {
+            input: attachment.input.is_some(),
+        };
+        let client = self.hand_over(monitor, Some((&request, theirs)))?;
+        let farewell = Farewell::new(&container, &spec);
+        Session::new(
+            &container,
+            client,
+            ours,
+            attachment,
+            farewell,
+            spec.framing(),
+        )
+        .map_err(at())?
+        .attend()
+    }
+
+    /// As [`Container::start_detached`].
+    ///
+    /// # Errors
+    /// The monitor could not be started.
+    pub fn start_detached(self, monitor: Monitor) -> Result<State, ContainerError> {
+        let container = self.container().clone();
+        let mut client = self.hand_over(monitor, None)?;
+        let answer = client.next_answer();
+        match answer.map_err(ContainerError::at(container.directory()))? {
+            Some(Answer::Started(state) | Answer::NotStarted(state)) => {
+                // Whoever is told that it runs finds it after a loss of power. One that removes
+                // itself may be gone by now, and would not stay anyway.
+                match container.spec() {
+                    Ok(spec) if spec.removal() == Removal::ByHand => {
+                        settle(container.directory())?;
+                    }
+                    _ => {}
+                }
+                Ok(state)
+            }
+            Some(Answer::Failed(reason)) => Err(ContainerError::Refused {
+                id: container.id().clone(),
+                reason,
+            }),
+            // It is ending or never began.
+            Some(Answer::Done) | None => Err(ContainerError::NoMonitor(container.id().clone())),
+        }
+    }
+
+    /// Gives the container to a monitor and asks that to start it; before that, somebody may be
+    /// attached.
+    fn hand_over(
+        self,
+        monitor: Monitor,
+        attached: Option<(&Request, UnixStream)>,
+    ) -> Result<Client, ContainerError> {
+        let hand_over = || {
+            // The lock itself: nobody can come in between.
+            let client = Client::new(monitor.take_over(self.lock())?);
+            if let Some((request, socket)) = attached {
+                client.send_with(request, socket.as_fd())?;
+            }
+            client.send(&Request::Start)?;
+            Ok(client)
+        };
+        hand_over().map_err(|error: io::Error| match error.kind() {
+            io::ErrorKind::BrokenPipe => ContainerError::NoMonitor(self.container().id().clone()),
+            _ => ContainerError::at(self.container().directory())(error),
+        })
+    }
+}
