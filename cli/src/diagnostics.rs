@@ -102,7 +102,7 @@ pub(crate) fn summary(error: &Error) -> String {
             format!("{error} (and {others} more error{plural})")
         }
         Error::Cancelled => "failed to solve: Canceled: context canceled".to_owned(),
-        other => without_numbers(other.to_string()),
+        other => without_numbers(other.full_message()),
     }
 }
 

@@ -66,7 +66,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self {
-            message: without_numbers(error.to_string()),
+            message: without_numbers(error.full_message()),
             hint: error.hint().map(str::to_owned),
             exit: exit_of(&error),
         }

@@ -181,7 +181,7 @@ pub(crate) fn rmi(arguments: &RmiArguments, environment: &Environment) -> Outcom
                 }
             }
             Err(error) => {
-                terminal::tell_line(&format!("Error: {error}"));
+                terminal::tell_line(&format!("Error: {}", error.full_message()));
                 let is_missing = matches!(error, kiln_engine::Error::NoSuchImage(_));
                 if !(arguments.force && is_missing) {
                     exit = Exit::FAILURE;

@@ -169,7 +169,8 @@ fn find(
     platform: Option<&Platform>,
 ) -> Result<(Kind, Value), String> {
     if kind != Some(Kind::Image) {
-        let containers = verbs::containers(&session.stores).map_err(|error| error.to_string())?;
+        let containers =
+            verbs::containers(&session.stores).map_err(|error| error.full_message())?;
         match containers
             .find(text)
             .and_then(|container| describe(&container))
@@ -186,6 +187,6 @@ fn find(
         Err(Error::NoSuchImage(_)) if kind.is_none() => Err(format!("No such object: {text}")),
         other => other
             .map(|value| (Kind::Image, value))
-            .map_err(|error| error.to_string()),
+            .map_err(|error| error.full_message()),
     }
 }

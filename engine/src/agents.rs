@@ -30,10 +30,8 @@ impl BuildAgents {
                 AgentSource::Socket(path) => Agent::Socket(path.clone()),
                 AgentSource::Keys(paths) => {
                     let keys = Keyring::read(paths);
-                    let failed = |error| {
-                        let id = &request.id;
-                        Error::input(format!("ssh agent {id}: {error}"))
-                    };
+                    let failed =
+                        |error| Error::input_while(format!("ssh agent {}", request.id), error);
                     Agent::Keys(keys.map_err(failed)?)
                 }
             };

@@ -13,6 +13,7 @@ use kiln_tree::{Blake3, Encoder};
 
 use crate::annotations::Annotations;
 use crate::built::{Built, ResultForm};
+use crate::explanation::Cause;
 use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOutput, MediaFamily};
 use crate::shared_cache::export::wants_inline;
 use crate::shared_cache::{Shareable, export, fetch};
@@ -91,8 +92,7 @@ impl<'a> ImageAssembler<'a> {
         let of_index = variant.annotations.of_index(AnnotationPlace::Index);
         let family = family(variant.media_types);
         let (mut descriptor, index) =
-            exporter::store_index(&self.stores.blobs, &images, family, of_index)
-                .map_err(|error| broken(&error))?;
+            exporter::store_index(&self.stores.blobs, &images, family, of_index).map_err(broken)?;
         for (image, entry) in images.iter_mut().zip(&index.manifests) {
             image.descriptor.platform.clone_from(&entry.platform);
         }
@@ -129,8 +129,7 @@ impl<'a> ImageAssembler<'a> {
                 }
             };
         let family = family(variant.media_types);
-        image = exporter::store_in_family(&stores.blobs, image, family)
-            .map_err(|error| broken(&error))?;
+        image = exporter::store_in_family(&stores.blobs, image, family).map_err(broken)?;
         image.descriptor.annotations = of_descriptor;
         self.say("exporting layers");
         self.say(&format!("exporting manifest {}", image.descriptor.digest));
@@ -175,12 +174,11 @@ impl<'a> ImageAssembler<'a> {
             platform,
             epoch: variant.epoch,
         })
-        .map_err(|error| broken(&error))?;
+        .map_err(broken)?;
         if let Some(inline) = inline {
             inline.write_inline(&mut config);
         }
-        exporter::store_image(&self.stores.blobs, config, base, tars, annotations)
-            .map_err(|error| broken(&error))
+        exporter::store_image(&self.stores.blobs, config, base, tars, annotations).map_err(broken)
     }
 
     /// Returns kiln's own tars of the new layers, with the times that are wanted.
@@ -195,8 +193,8 @@ impl<'a> ImageAssembler<'a> {
         let layers = fetch::built_layers(stores, client, state, self.reporter)?;
         let clamped = |layer: &Layer| {
             let clamped = exporter::clamp_times(&stores.layers, layer, epoch);
-            let clamped = clamped.map_err(|error| broken(&error))?;
-            clamped.canonical_tar().map_err(|error| broken(&error))
+            let clamped = clamped.map_err(broken)?;
+            clamped.canonical_tar().map_err(broken)
         };
         layers.iter().map(clamped).collect()
     }
@@ -269,6 +267,6 @@ fn time(encoder: &mut Encoder, time: Timestamp) {
         .number(u64::from(time.nanoseconds));
 }
 
-fn broken(error: &(dyn std::error::Error + 'static)) -> Error {
+fn broken(error: impl Into<Cause>) -> Error {
     Error::environment("cannot put the image together", error)
 }

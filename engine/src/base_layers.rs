@@ -14,7 +14,7 @@ use kiln_threads::Task;
 use kiln_tree::LayerId;
 
 use crate::Error;
-use crate::error::{chain, unpack_hint};
+use crate::error::unpack_hint;
 use crate::shared_cache::fetch;
 use crate::storage::damage;
 use crate::stores::Stores;
@@ -78,7 +78,7 @@ impl Layers for Fetcher<'_> {
             &Watcher::Build(self.reporter, self.names[&manifest]),
         )
         .map_err(|error| LayersError {
-            message: error.to_string(),
+            message: error.full_message(),
             fault: if error.kind().is_of_environment() {
                 Fault::Environment
             } else {
@@ -159,7 +159,7 @@ pub(crate) fn unpacked_layers(
                     if let Some(vertex) = vertex {
                         vertex.end(match &error {
                             Error::Cancelled => VertexEnd::Cancelled,
-                            error => VertexEnd::Failed(error.to_string()),
+                            error => VertexEnd::Failed(error.full_message()),
                         });
                     }
                     return Err(error);
@@ -230,12 +230,12 @@ fn unpack(
             .fetch_blob(name, descriptor, &stores.blobs, &observer)
             .map_err(|error| match elsewhere.take() {
                 Some(elsewhere) => elsewhere,
-                None => Error::registry(Some(name), &error),
+                None => Error::registry(Some(name), error),
             })?;
         let blob = stores
             .blobs
             .open(descriptor.digest)
-            .map_err(|error| Error::environment("cannot read a layer", &error))?;
+            .map_err(|error| Error::environment("cannot read a layer", error))?;
         let blob = Counted::new(blob, &extracting);
         let error = match stores.layers.apply(blob, Some(compression), diff_id) {
             Ok(layer) => {
@@ -251,14 +251,9 @@ fn unpack(
             stores.blobs.discard_damaged(descriptor.digest);
             continue;
         }
-        return Err(Error::Environment {
-            message: format!(
-                "cannot unpack layer {} of {name}: {}",
-                descriptor.digest,
-                chain(&error)
-            ),
-            hint: unpack_hint(&error),
-        });
+        let hint = unpack_hint(&error);
+        let doing = format!("cannot unpack layer {} of {name}", descriptor.digest);
+        return Err(Error::environment(doing, error).with_hint_if(hint));
     }
 }
 

@@ -6,7 +6,7 @@ use kiln_oci::{Image, Platform, Sha256, TaggedRef};
 use kiln_registry::Client;
 use kiln_solver::{BaseError, BaseRequest, Bases, Fault, ImageSource, Reporter, VertexEnd};
 
-use crate::error::chain;
+use crate::explanation::chain;
 use crate::images::{self, names_error};
 use crate::layout_context::layout_image;
 use crate::local_image;
@@ -70,15 +70,11 @@ impl Resolver<'_> {
             return Ok(None);
         }
         let failed = |error: Error| BaseError {
-            message: error.to_string(),
+            message: error.full_message(),
             hint: error.hint().map(str::to_owned),
             fault: Fault::Environment,
         };
-        let tagged = self
-            .stores
-            .tags
-            .get(name)
-            .map_err(|error| names_error(&error));
+        let tagged = self.stores.tags.get(name).map_err(names_error);
         if let Some(manifest) = tagged.map_err(failed)? {
             let local = images::read_named(self.stores, name, manifest).map_err(failed)?;
             if let Some(image) = serving(&local, platform) {
@@ -106,7 +102,7 @@ impl Resolver<'_> {
                 let platform = &request.platform;
                 return layout_image(self.stores, directory, tag.as_deref(), *digest, platform)
                     .map_err(|error| BaseError {
-                        message: error.to_string(),
+                        message: error.full_message(),
                         hint: error.hint().map(str::to_owned),
                         fault: Fault::Input,
                     });
@@ -133,7 +129,7 @@ impl Resolver<'_> {
         let (stores, client) = (self.stores, self.client);
         let pulled = client
             .pull(name, platform, &stores.blobs, &|_| {})
-            .map_err(|error| base_error(name, &error))?;
+            .map_err(|error| base_error(name, error))?;
         let image =
             kiln_cache::read_image(&stores.blobs, pulled.manifest.digest).map_err(|error| {
                 BaseError {
@@ -173,10 +169,10 @@ fn pin(name: &TaggedRef, platform: &Platform) -> Option<TaggedRef> {
     name.with_tag(&format!("{tag}--{platform}")).ok()
 }
 
-fn base_error(name: &TaggedRef, error: &kiln_registry::Error) -> BaseError {
+fn base_error(name: &TaggedRef, error: kiln_registry::Error) -> BaseError {
     let error = Error::registry(Some(name), error);
     BaseError {
-        message: error.to_string(),
+        message: error.full_message(),
         hint: error.hint().map(str::to_owned),
         fault: if error.kind().is_of_environment() {
             Fault::Environment

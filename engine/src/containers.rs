@@ -3,6 +3,7 @@
 use kiln_containers::{ContainerError, Containers};
 
 use crate::Error;
+use crate::explanation::Explanation;
 use crate::stores::Stores;
 
 /// Returns all containers of the state directory.
@@ -10,18 +11,18 @@ use crate::stores::Stores;
 /// # Errors
 /// When the directory cannot be used.
 pub fn containers(stores: &Stores) -> Result<Containers, Error> {
-    Containers::open(&stores.store.path("containers")).map_err(|error| container_error(&error))
+    Containers::open(&stores.store.path("containers")).map_err(container_error)
 }
 
 /// Sorts a failure of the containers' own code.
-pub(crate) fn container_error(error: &ContainerError) -> Error {
+pub(crate) fn container_error(error: ContainerError) -> Error {
     match error {
         ContainerError::Io { .. } => Error::environment("container", error),
-        ContainerError::NotFound(name) => Error::NoSuchContainer(name.clone()),
+        ContainerError::NotFound(name) => Error::NoSuchContainer(name),
         ContainerError::NameTaken { .. }
         | ContainerError::AlreadyRunning(_)
         | ContainerError::NotRunning(_)
-        | ContainerError::Running(_) => Error::Conflict(error.to_string()),
-        _ => Error::input(crate::error::chain(error)),
+        | ContainerError::Running(_) => Error::Conflict(Explanation::Passed(error.into())),
+        _ => Error::bad_input(error),
     }
 }

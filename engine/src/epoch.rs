@@ -50,13 +50,11 @@ pub(crate) fn find(
     if text == "context" {
         return Ok(times.context);
     }
-    let invalid = || Error::Input {
-        message: format!("invalid {NAME}: {text}"),
-        hint: Some(
+    let invalid = || {
+        Error::input(format!("invalid {NAME}: {text}")).with_hint(
             "give seconds since 1970, `context`, the name of a remote build context, or a stage \
-             that only adds one remote source"
-                .to_owned(),
-        ),
+             that only adds one remote source",
+        )
     };
     let named = context_name(&text).and_then(|name| options.contexts.get(&name));
     let remote = match named {
@@ -106,12 +104,8 @@ fn identify(remote: &Remote, times: &Times<'_>) -> Result<Option<Timestamp>, Err
             Err(Error::Cancelled)
         }
         Err(error) => {
-            let message = format!("{NAME}: {error}");
             vertex.end(VertexEnd::Failed(error.to_string()));
-            Err(Error::Input {
-                message,
-                hint: None,
-            })
+            Err(Error::input_while(NAME, error))
         }
     }
 }

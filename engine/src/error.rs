@@ -1,16 +1,20 @@
 //! Every failure, sorted by what a front end does about it.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use kiln_oci::ImageRef;
 use kiln_parser::{Diagnostic, Span};
 use kiln_snapshotter::TooMuch;
+use kiln_solver::StepError;
 
-/// Why a verb failed.
-#[derive(Debug, thiserror::Error)]
+use crate::explanation::{Cause, Explanation, chain};
+
+/// Why a verb failed. Shown, it does not repeat its causes, which [`std::error::Error::source`]
+/// leads to; [`Error::full_message`] puts all on one line.
+#[derive(Debug)]
 pub enum Error {
     /// The Dockerfile, or what the command line says about it, is wrong in one or more places.
-    #[error("{}", diagnostics.first().map(Diagnostic::full_message).unwrap_or_default())]
     Dockerfile {
         /// The file.
         source_text: SourceText,
@@ -18,7 +22,6 @@ pub enum Error {
         diagnostics: Vec<Diagnostic>,
     },
     /// An image that the Dockerfile mentions cannot be had.
-    #[error("{message}")]
     Base {
         /// The file.
         source_text: SourceText,
@@ -32,7 +35,6 @@ pub enum Error {
         kind: ErrorKind,
     },
     /// A step of the build failed.
-    #[error("failed to solve: {message}")]
     Step {
         /// The file.
         source_text: SourceText,
@@ -40,8 +42,8 @@ pub enum Error {
         span: Span,
         /// The step's name in progress.
         name: String,
-        /// What happened, causes included.
-        message: String,
+        /// What happened.
+        source: Box<StepError>,
         /// What sort of failure it is.
         kind: ErrorKind,
         /// The exit code, if a command ended badly.
@@ -50,43 +52,36 @@ pub enum Error {
         hint: Option<String>,
     },
     /// The user asked to stop.
-    #[error("cancelled")]
     Cancelled,
     /// A file that the user named cannot be used.
-    #[error("{message}")]
     Input {
-        /// What is wrong, on one line.
-        message: String,
+        /// What is wrong.
+        explanation: Explanation,
         /// What to do about it.
         hint: Option<String>,
     },
     /// What is asked for and what there is exclude each other: a name that is taken, an image that a
     /// container runs of.
-    #[error("{0}")]
-    Conflict(String),
+    Conflict(Explanation),
     /// There is no such image.
-    #[error("No such image: {0}")]
     NoSuchImage(String),
     /// There is no such container.
-    #[error("No such container: {0}")]
     NoSuchContainer(String),
     /// A registry does not do what it is asked for.
-    #[error("{message}")]
     Registry {
         /// The image concerned, if it is one.
         name: Option<ImageRef>,
-        /// What happened, on one line.
-        message: String,
+        /// What happened.
+        explanation: Explanation,
         /// What to do about it.
         hint: Option<String>,
         /// What sort of failure it is.
         kind: ErrorKind,
     },
     /// The kernel, the disk or the configuration of the machine does not allow it.
-    #[error("{message}")]
     Environment {
-        /// What happened, causes included, on one line.
-        message: String,
+        /// What happened.
+        explanation: Explanation,
         /// What to do about it.
         hint: Option<String>,
     },
@@ -157,25 +152,49 @@ impl Error {
         }
     }
 
-    /// Wraps a failure that foreign input has caused, in which it may have been too much.
-    pub(crate) fn unpacking(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::Input {
-            message: chain(error),
-            hint: unpack_hint(error),
-        }
+    /// Returns the whole story on one line: what failed, and why.
+    #[must_use]
+    pub fn full_message(&self) -> String {
+        chain(self)
     }
 
     pub(crate) fn input(message: impl Into<String>) -> Self {
         Self::Input {
-            message: message.into(),
+            explanation: Explanation::Stated(message.into()),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::Conflict(Explanation::Stated(message.into()))
+    }
+
+    /// Wraps an error in what the user gave, which says it all.
+    pub(crate) fn bad_input(error: impl Into<Cause>) -> Self {
+        Self::Input {
+            explanation: Explanation::Passed(error.into()),
+            hint: None,
+        }
+    }
+
+    /// Wraps an error in what the user gave, with what was being done.
+    pub(crate) fn input_while(doing: impl Into<String>, error: impl Into<Cause>) -> Self {
+        Self::Input {
+            explanation: Explanation::While {
+                doing: doing.into(),
+                cause: error.into(),
+            },
             hint: None,
         }
     }
 
     /// Wraps a failure of the machine, with what was being done.
-    pub(crate) fn environment(doing: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn environment(doing: impl Into<String>, error: impl Into<Cause>) -> Self {
         Self::Environment {
-            message: format!("{doing}: {}", chain(error)),
+            explanation: Explanation::While {
+                doing: doing.into(),
+                cause: error.into(),
+            },
             hint: None,
         }
     }
@@ -183,10 +202,37 @@ impl Error {
     /// Returns a closure for `map_err`: a failure at a path.
     pub(crate) fn at(doing: &str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let doing = format!("{doing} {}", path.into().display());
-        move |error| Self::environment(&doing, &error)
+        move |error| Self::environment(doing, error)
     }
 
-    pub(crate) fn registry(name: Option<&ImageRef>, error: &kiln_registry::Error) -> Self {
+    /// Says that the machine or what is stored on it does not allow something.
+    pub(crate) fn environment_stated(message: impl Into<String>) -> Self {
+        Self::Environment {
+            explanation: Explanation::Stated(message.into()),
+            hint: None,
+        }
+    }
+
+    /// Adds what to do about it, unless that is said already.
+    pub(crate) fn with_hint(self, advice: impl Into<String>) -> Self {
+        self.with_hint_if(Some(advice.into()))
+    }
+
+    /// Adds what to do about it, if that is known and not said already.
+    pub(crate) fn with_hint_if(mut self, advice: Option<String>) -> Self {
+        if let Self::Base { hint, .. }
+        | Self::Step { hint, .. }
+        | Self::Input { hint, .. }
+        | Self::Registry { hint, .. }
+        | Self::Environment { hint, .. } = &mut self
+            && hint.is_none()
+        {
+            *hint = advice;
+        }
+        self
+    }
+
+    pub(crate) fn registry(name: Option<&ImageRef>, error: kiln_registry::Error) -> Self {
         use kiln_registry::ErrorClass as Class;
         let (kind, hint) = match error.class() {
             Class::NotFound => (ErrorKind::NotFound, None),
@@ -208,23 +254,44 @@ impl Error {
         };
         Self::Registry {
             name: name.cloned(),
-            message: chain(error),
+            explanation: Explanation::Passed(error.into()),
             hint,
             kind,
         }
     }
 }
 
-/// Returns an error and its causes on one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dockerfile { diagnostics, .. } => match diagnostics.first() {
+                Some(diagnostic) => f.write_str(&diagnostic.full_message()),
+                None => Ok(()),
+            },
+            Self::Base { message, .. } => f.write_str(message),
+            Self::Step { .. } => f.write_str("failed to solve"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::NoSuchImage(name) => write!(f, "No such image: {name}"),
+            Self::NoSuchContainer(name) => write!(f, "No such container: {name}"),
+            Self::Input { explanation, .. }
+            | Self::Conflict(explanation)
+            | Self::Registry { explanation, .. }
+            | Self::Environment { explanation, .. } => explanation.fmt(f),
+        }
     }
-    text
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Step { source, .. } => Some(&**source),
+            Self::Input { explanation, .. }
+            | Self::Conflict(explanation)
+            | Self::Registry { explanation, .. }
+            | Self::Environment { explanation, .. } => explanation.untold(),
+            _ => None,
+        }
+    }
 }
 
 /// Returns what helps where more came of an archive than may.
@@ -241,11 +308,11 @@ mod tests {
     #[test]
     fn kinds_are_what_a_front_end_answers() {
         let name: ImageRef = "registry.test/app:1".parse().unwrap();
-        let cancelled = Error::registry(Some(&name), &kiln_registry::Error::Cancelled);
+        let cancelled = Error::registry(Some(&name), kiln_registry::Error::Cancelled);
         for (error, kind) in [
             (Error::NoSuchImage("app".to_owned()), ErrorKind::NotFound),
             (Error::NoSuchContainer("c".to_owned()), ErrorKind::NotFound),
-            (Error::Conflict("taken".to_owned()), ErrorKind::Conflict),
+            (Error::conflict("taken"), ErrorKind::Conflict),
             (Error::input("wrong"), ErrorKind::Invalid),
             (cancelled, ErrorKind::Cancelled),
             (
@@ -255,5 +322,22 @@ mod tests {
         ] {
             assert_eq!(error.kind(), kind, "{error}");
         }
+    }
+
+    #[test]
+    fn causes_are_told_once_and_kept() {
+        let error = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let failed = Error::environment("cannot read x", error());
+        assert_eq!(failed.to_string(), "cannot read x");
+        assert_eq!(failed.full_message(), format!("cannot read x: {}", error()));
+        let cause = std::error::Error::source(&failed).unwrap();
+        assert!(cause.is::<std::io::Error>());
+        let passed = Error::bad_input(Error::environment("cannot read x", error()));
+        assert_eq!(passed.full_message(), failed.full_message());
+        let Error::Input { explanation, .. } = &passed else {
+            panic!("{passed:?}");
+        };
+        assert!(explanation.cause().is_some_and(|cause| cause.is::<Error>()));
+        assert_eq!(Error::input("wrong").full_message(), "wrong");
     }
 }

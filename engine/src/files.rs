@@ -52,7 +52,7 @@ pub(crate) fn export_files(
         } => {
             let report =
                 exporter::write_local(&roots, directory, *stale, times, stores.store.stop())
-                    .map_err(|error| export_error(&error))?;
+                    .map_err(export_error)?;
             for path in report.left_out {
                 reporter.warn(format!("{path} was left out: it is a device"));
             }
@@ -87,7 +87,7 @@ fn view(
         None => Vec::new(),
     };
     layers.extend(fetch::built_layers(stores, client, state, reporter)?);
-    ParentView::new(&layers).map_err(|error| Error::environment("cannot read a layer", &error))
+    ParentView::new(&layers).map_err(|error| Error::environment("cannot read a layer", error))
 }
 
 fn is_split(files: &FilesOptions, form: ResultForm) -> bool {

@@ -15,7 +15,7 @@ pub fn find(stores: &Stores, text: &str) -> Result<(Option<TaggedRef>, LocalImag
     if let Ok(name) = text.parse::<TaggedRef>() {
         let manifest = match name.digest() {
             Some(digest) => Some(digest),
-            None => stores.tags.get(&name).map_err(|e| names_error(&e))?,
+            None => stores.tags.get(&name).map_err(names_error)?,
         };
         match (manifest, name.digest()) {
             (Some(manifest), None) => {
@@ -44,9 +44,9 @@ pub(crate) fn read_named(
     name: &TaggedRef,
     manifest: Sha256,
 ) -> Result<LocalImage, Error> {
-    local_image::read(stores, manifest).map_err(|error| Error::Environment {
-        message: format!("image {} is damaged: {error}", name.familiar()),
-        hint: Some("build, pull or load it again".to_owned()),
+    local_image::read(stores, manifest).map_err(|error| {
+        let found = format!("image {} is damaged", name.familiar());
+        Error::environment(found, error).with_hint("build, pull or load it again")
     })
 }
 
@@ -59,7 +59,7 @@ fn find_by_id(stores: &Stores, text: &str) -> Result<Option<LocalImage>, Error> 
     let found = stores
         .ids
         .starting_with(&prefix.to_ascii_lowercase())
-        .map_err(|error| Error::environment("cannot list the local images", &error))?;
+        .map_err(|error| Error::environment("cannot list the local images", error))?;
     let mut found = found
         .into_iter()
         .filter_map(|(_, manifest)| local_image::read(stores, manifest).ok());
@@ -77,7 +77,7 @@ pub(crate) fn keep(stores: &Stores, image: &LocalImage) -> Result<(), Error> {
     stores
         .ids
         .add(image.id(), image.descriptor().digest)
-        .map_err(|error| Error::environment("cannot note an image", &error))
+        .map_err(|error| Error::environment("cannot note an image", error))
 }
 
 /// The same for an image from elsewhere, which has no layer unpacked yet: that its config is
@@ -90,9 +90,9 @@ pub(crate) fn keep_foreign(stores: &Stores, image: &LocalImage) -> Result<(), Er
 }
 
 pub(crate) fn names(stores: &Stores) -> Result<Vec<Named>, Error> {
-    stores.tags.list().map_err(|error| names_error(&error))
+    stores.tags.list().map_err(names_error)
 }
 
-pub(crate) fn names_error(error: &kiln_cache::NamesError) -> Error {
+pub(crate) fn names_error(error: kiln_cache::NamesError) -> Error {
     Error::environment("cannot read or write a name in the local store", error)
 }

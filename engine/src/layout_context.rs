@@ -6,7 +6,6 @@ use kiln_exporter::{LayoutEntry, LoadError, load_from_layout};
 use kiln_oci::{DEFAULT_TAG, Image, Platform, Sha256};
 
 use crate::Error;
-use crate::error::chain;
 use crate::stores::Stores;
 
 /// Brings an image of a layout into the store and returns it: that of `digest`, else of `tag`, else
@@ -48,9 +47,7 @@ pub(crate) fn layout_image(
             ),
             _ => None,
         };
-        Error::Input {
-            message: format!("oci-layout://{}: {}", directory.display(), chain(&error)),
-            hint,
-        }
+        Error::input_while(format!("oci-layout://{}", directory.display()), error)
+            .with_hint_if(hint)
     })
 }

@@ -9,6 +9,7 @@
 pub mod verbs; // what a user asks for
 
 mod error; // every failure, sorted
+mod explanation; // why something failed
 mod io; // what a verb is connected to
 mod outside; // what is the matter of one request
 mod request; // what a build is asked for
@@ -44,6 +45,7 @@ mod storage; // what is kept, and what of it can go // results that machines sha
 
 pub use base_layers::{LayerProgress, LayerWork};
 pub use error::{Error, ErrorKind, SourceText};
+pub use explanation::{Cause as ErrorCause, Explanation};
 pub use io::Io;
 pub use kiln_exporter::{LoadSource, PackProgress};
 pub use kiln_snapshotter::{Packed, UnpackLimit};

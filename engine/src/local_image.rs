@@ -129,16 +129,14 @@ impl LocalImage {
                 .images
                 .iter()
                 .map(|image| platform_of(image).to_string());
-            Error::Input {
-                message: format!(
-                    "image with reference {name} was found but does not provide the specified \
+            Error::input(format!(
+                "image with reference {name} was found but does not provide the specified \
                      platform ({platform})"
-                ),
-                hint: Some(format!(
-                    "it is for {}",
-                    platforms.collect::<Vec<_>>().join(", ")
-                )),
-            }
+            ))
+            .with_hint(format!(
+                "it is for {}",
+                platforms.collect::<Vec<_>>().join(", ")
+            ))
         })
     }
 
@@ -176,7 +174,7 @@ pub(crate) fn platform_of(image: &Image) -> Platform {
 /// When it is missing, damaged or no image.
 pub(crate) fn read(stores: &Stores, digest: Sha256) -> Result<LocalImage, Error> {
     let read = LocalImage::read(&stores.blobs, digest)
-        .map_err(|error| Error::environment("cannot read an image of the local store", &error))?;
+        .map_err(|error| Error::environment("cannot read an image of the local store", error))?;
     read.ok_or_else(|| Error::input(format!("no image of index {digest} is here")))
 }
 

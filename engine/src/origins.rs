@@ -25,24 +25,22 @@ pub(crate) fn fetch_from_origin(
     if stores.blobs.has(descriptor) {
         return Ok(());
     }
-    let mut failure = Error::Environment {
-        message: format!(
-            "layer {} is neither here nor known elsewhere",
-            descriptor.digest
-        ),
-        hint: Some("pull or build the image again".to_owned()),
-    };
+    let mut failure = Error::environment_stated(format!(
+        "layer {} is neither here nor known elsewhere",
+        descriptor.digest
+    ))
+    .with_hint("pull or build the image again");
     for origin in sources(&stores.blobs, descriptor.digest) {
         match client.fetch_blob(&origin, descriptor, &stores.blobs, &|_| {}) {
             Ok(()) => return Ok(()),
-            Err(error) => failure = Error::registry(Some(&origin), &error),
+            Err(error) => failure = Error::registry(Some(&origin), error),
         }
     }
     for directory in layouts(&stores.blobs, descriptor.digest) {
         match copy_from_layout(&directory, descriptor.digest, &stores.blobs) {
             Ok(()) => return Ok(()),
             Err(_) if stores.store.stop().is_asked() => return Err(Error::Cancelled),
-            Err(error) => failure = Error::environment("cannot read the cache", &error),
+            Err(error) => failure = Error::environment("cannot read the cache", error),
         }
     }
     Err(failure)

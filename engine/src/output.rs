@@ -37,16 +37,13 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
     let windows = request.platforms.iter().find(|p| p.os == "windows");
     for output in outputs(request) {
         if let (Some(platform), Some(_)) = (windows, output.image()) {
-            return Err(Error::Input {
-                message: format!(
+            return Err(Error::input(format!(
                     "an image for {platform} cannot be written: its layers have a form of their own, and kiln makes those for Linux"
-                ),
-                hint: Some("take its files with -o DIRECTORY".to_owned()),
-            });
+                )).with_hint("take its files with -o DIRECTORY"));
         }
         let is_docker = matches!(output, Output::Docker { .. });
         if form == ResultForm::Index && is_docker {
-            return Err(export_error(&exporter::ExportError::ManifestList));
+            return Err(export_error(exporter::ExportError::ManifestList));
         }
         if let (ResultForm::Single, Some(options)) = (form, output.image())
             && Annotations::of(request, options).need_index()
@@ -97,7 +94,7 @@ pub(crate) fn export(
         {
             (VertexEnd::Cancelled, Ok(None))
         }
-        Err(error) => (VertexEnd::Failed(error.to_string()), Err(error)),
+        Err(error) => (VertexEnd::Failed(error.full_message()), Err(error)),
     };
     vertex.end(end);
     result
@@ -226,7 +223,7 @@ fn name_image(
         stores
             .tags
             .set(name, image.descriptor().digest)
-            .map_err(|e| names_error(&e))?;
+            .map_err(names_error)?;
         vertex.status(&format!("naming to {name}"), 0, None, true);
     }
     Ok(())

@@ -43,12 +43,14 @@ pub(crate) enum Receiver {
 impl From<ExportError> for Undelivered {
     fn from(error: ExportError) -> Self {
         match error {
-            ExportError::Damaged { expected, .. } => Self::Damaged {
-                digest: expected,
-                error: export_error(&error),
+            ExportError::Damaged {
+                expected: digest, ..
+            } => Self::Damaged {
+                digest,
+                error: export_error(error),
                 receiver: Receiver::Patient,
             },
-            error => Self::Otherwise(export_error(&error)),
+            error => Self::Otherwise(export_error(error)),
         }
     }
 }
@@ -89,13 +91,12 @@ pub(crate) fn deliver<T>(
         made = make_again(stores, digest, &make, error)?;
         tell(&format!("blob {digest} was damaged, and is made again"));
         if receiver == Receiver::Begun {
-            return Err(Error::Environment {
-                message: format!(
-                    "cannot export the image: blob {digest} was damaged, which showed when \
-                     part of the image was written"
-                ),
-                hint: Some("run the command again: the blob was made again".to_owned()),
-            });
+            let message = format!(
+                "cannot export the image: blob {digest} was damaged, which showed when part of \
+                 the image was written"
+            );
+            return Err(Error::environment_stated(message)
+                .with_hint("run the command again: the blob was made again"));
         }
     }
 }
@@ -107,7 +108,7 @@ fn make_again<T>(
     make: &impl Fn() -> Result<T, Error>,
     damage: Error,
 ) -> Result<T, Error> {
-    let failed = |error: io::Error| Error::environment("cannot put a blob aside", &error);
+    let failed = |error: io::Error| Error::environment("cannot put a blob aside", error);
     let path = stores.blobs.path(digest);
     let aside = stores.store.work_file().map_err(failed)?;
     fs::rename(&path, &aside).map_err(failed)?;
@@ -119,17 +120,10 @@ fn make_again<T>(
         fs::rename(&aside, &path).map_err(failed)?;
     }
     made.map_err(|_| match stores.or_cancelled(damage) {
-        Error::Environment {
-            message,
-            hint: None,
-        } => Error::Environment {
-            message,
-            hint: Some(
-                "it cannot be made again from what is here: `kiln cache verify` discards it, \
-                 then build, pull or load the image again"
-                    .to_owned(),
-            ),
-        },
+        error @ Error::Environment { .. } => error.with_hint(
+            "it cannot be made again from what is here: `kiln cache verify` discards it, then \
+             build, pull or load the image again",
+        ),
         error => error,
     })
 }
@@ -140,13 +134,12 @@ pub(crate) fn undelivered(
     stores: &Stores,
     name: &ImageRef,
     image: &NamedImage,
-    error: &kiln_registry::Error,
+    error: kiln_registry::Error,
 ) -> Undelivered {
+    let may_be_damaged =
+        matches!(&error, kiln_registry::Error::Refused(refusal) if refusal.status == 400);
     let told = Error::registry(Some(name), error);
-    let kiln_registry::Error::Refused(refusal) = error else {
-        return Undelivered::Otherwise(told);
-    };
-    if refusal.status != 400 {
+    if !may_be_damaged {
         return Undelivered::Otherwise(told);
     }
     let mut layers = image.manifests.iter().flat_map(|part| &part.layers);
@@ -161,10 +154,9 @@ pub(crate) fn undelivered(
     match damaged {
         Some((digest, what)) => Undelivered::Damaged {
             digest,
-            error: Error::Environment {
-                message: format!("cannot push {name}: blob {digest} is damaged: {what}"),
-                hint: None,
-            },
+            error: Error::environment_stated(format!(
+                "cannot push {name}: blob {digest} is damaged: {what}"
+            )),
             receiver: Receiver::Patient,
         },
         None => Undelivered::Otherwise(told),

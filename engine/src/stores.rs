@@ -70,7 +70,7 @@ impl Stores {
             Purpose::Work => Entrance::InTurn,
         };
         let store = Store::enter(&options.root, entrance)
-            .map_err(|error| Error::environment("cannot open the state directory", &error))?;
+            .map_err(|error| Error::environment("cannot open the state directory", error))?;
         Ok(Self {
             blobs: Blobs::new(&store),
             layers: LayerStore::with_limit(&store, options.unpack_limit),
@@ -101,7 +101,7 @@ impl Stores {
     /// is there.
     pub(crate) fn settle(&self) -> Result<(), Error> {
         self.store.settle().map_err(|error| {
-            Error::environment("cannot write to the disk of the state directory", &error)
+            Error::environment("cannot write to the disk of the state directory", error)
         })
     }
 

@@ -80,7 +80,7 @@ pub(super) fn remember<T>(stores: &Stores, ended: Ended<'_, T>, reporter: &Repor
         end: match ended.result {
             Ok(_) => BuildEnd::Succeeded,
             Err(Error::Cancelled) => BuildEnd::Cancelled,
-            Err(error) => BuildEnd::Failed(error.to_string()),
+            Err(error) => BuildEnd::Failed(error.full_message()),
         },
         steps,
     };

@@ -13,7 +13,7 @@ use kiln_tree::Owners;
 
 use crate::Error;
 use crate::definition::load_ignore_file;
-use crate::error::chain;
+use crate::explanation::chain;
 use crate::request::{BuildRequest, NamedContext};
 use crate::stores::Stores;
 
@@ -73,12 +73,12 @@ fn scan_context(
             Err(Error::Cancelled)
         }
         Err(error) => {
-            let message = chain(&error);
-            vertex.end(VertexEnd::Failed(message.clone()));
-            Err(Error::input(match name {
-                "" => format!("build context: {message}"),
-                name => format!("build context {name}: {message}"),
-            }))
+            vertex.end(VertexEnd::Failed(chain(&error)));
+            let context = match name {
+                "" => "build context".to_owned(),
+                name => format!("build context {name}"),
+            };
+            Err(Error::input_while(context, error))
         }
     }
 }
@@ -123,7 +123,7 @@ pub(super) fn named_sources(
             NamedContext::Remote(text) => match remote_source(text, SourcePlace::BuildContext) {
                 Some(Ok(remote)) => NamedSource::Remote(Remote::new(remote, GitDirectory::Drop)),
                 Some(Err(error)) => {
-                    return Err(Error::input(format!("build context {name}: {error}")));
+                    return Err(Error::input_while(format!("build context {name}"), error));
                 }
                 None => {
                     return Err(Error::input(format!(

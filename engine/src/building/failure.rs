@@ -4,7 +4,7 @@ use kiln_parser::{Diagnostic, Dockerfile, hint, suggest};
 use kiln_solver::{Fault, Meant, PlanError, SelectError, SolveError, StepError};
 
 use crate::checks::Sites;
-use crate::error::{chain, unpack_hint};
+use crate::error::unpack_hint;
 use crate::shared_cache::fetch::gone;
 use crate::{Error, ErrorKind, SourceText};
 
@@ -82,10 +82,10 @@ pub(crate) fn solve_error(error: SolveError, source_text: &SourceText) -> Error 
                 source_text: source_text.clone(),
                 span,
                 name,
-                message: chain(&source),
+                hint: step_hint(&source),
+                source: Box::new(source),
                 kind,
                 exit_code,
-                hint: step_hint(&source),
             }
         }
     }

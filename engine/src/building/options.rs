@@ -11,12 +11,9 @@ use crate::{Error, SourceText};
 pub(crate) fn check_syntax(request: &BuildRequest, source_text: &SourceText) -> Result<(), Error> {
     let given = request.build_args.get("BUILDKIT_SYNTAX").cloned();
     match given.or_else(|| syntax_image(&source_text.bytes)) {
-        Some(syntax) if !is_builtin_syntax(&syntax) => Err(Error::Input {
-            message: format!(
+        Some(syntax) if !is_builtin_syntax(&syntax) => Err(Error::input(format!(
                 "syntax {syntax:?} is not supported: kiln has the Dockerfile language built in and runs no other frontend"
-            ),
-            hint: Some("remove the line, or name docker/dockerfile:1".to_owned()),
-        }),
+            )).with_hint("remove the line, or name docker/dockerfile:1")),
         _ => Ok(()),
     }
 }

@@ -13,7 +13,6 @@ use super::ignore::ignore_rules;
 use super::place::ContextPlace;
 use super::{dockerfile, file};
 use crate::Error;
-use crate::error::chain;
 use crate::io::Io;
 use crate::remote::{RemoteSources, build_error, shown};
 use crate::request::{BuildRequest, ContextSource};
@@ -65,7 +64,7 @@ pub(super) fn find(
     match &found {
         Ok(_) => vertex.end(VertexEnd::Done),
         Err(Error::Cancelled) => vertex.end(VertexEnd::Cancelled),
-        Err(error) => vertex.end(VertexEnd::Failed(error.to_string())),
+        Err(error) => vertex.end(VertexEnd::Failed(error.full_message())),
     }
     found
 }
@@ -81,7 +80,7 @@ fn fetch(
     let failed = |error| build_error(error, &doing(), stop);
     let source = remote_source(text, kiln_parser::SourcePlace::BuildContext)
         .ok_or_else(|| Error::input(format!("{}: neither a repository nor a URL", doing())))?
-        .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
+        .map_err(|error| Error::input_while(doing(), error))?;
     let git_directory = if keeps_git_directory {
         GitDirectory::Keep
     } else {
@@ -101,18 +100,18 @@ fn fetch(
             let blobs = &remotes.stores.blobs;
             let open = || {
                 let blob = blobs.open(record.content);
-                blob.map_err(|error| Error::environment(&doing(), &error))
+                blob.map_err(|error| Error::environment(doing(), error))
             };
             let mut found = if is_archive(open()?) {
                 unpack(remotes.stores, open()?, &shown(&url))?
             } else {
                 file::check_size(record.size_bytes)
-                    .map_err(|error| Error::input(format!("{}: {error}", doing())))?;
+                    .map_err(|error| Error::input_while(doing(), error))?;
                 let text = blobs.read(record.content);
                 FoundContext {
                     place: ContextPlace::Dockerfile {
                         name: dockerfile::name_of_download(&url),
-                        text: text.map_err(|error| Error::environment(&doing(), &error))?,
+                        text: text.map_err(|error| Error::environment(doing(), error))?,
                     },
                     time: None,
                 }
@@ -131,7 +130,7 @@ fn unpack(
     let archive = stores
         .layers
         .unpack_aside(archive)
-        .map_err(|error| Error::input(format!("cannot unpack {name}: {}", chain(&error))))?;
+        .map_err(|error| Error::input_while(format!("cannot unpack {name}"), error))?;
     Ok(FoundContext {
         time: archive.newest(),
         place: ContextPlace::Archive(archive),

@@ -39,14 +39,12 @@ pub(super) fn read(
         (DockerfileSource::Path(path), place) => match place.fetched() {
             Some(root) => from_context(root, path)?,
             None => {
-                return Err(Error::Input {
-                    message: format!(
-                        "ambiguous Dockerfile source: the build context is a Dockerfile itself, \
+                return Err(Error::input(format!(
+                    "ambiguous Dockerfile source: the build context is a Dockerfile itself, \
                          so there is no {}",
-                        path.display()
-                    ),
-                    hint: Some("leave out either of them".to_owned()),
-                });
+                    path.display()
+                ))
+                .with_hint("leave out either of them"));
             }
         },
         (DockerfileSource::Default, ContextPlace::Host(directory)) => {
@@ -123,16 +121,15 @@ fn download(
             let error = build_error(error, &doing, stop);
             match &error {
                 Error::Cancelled => vertex.end(VertexEnd::Cancelled),
-                error => vertex.end(VertexEnd::Failed(error.to_string())),
+                error => vertex.end(VertexEnd::Failed(error.full_message())),
             }
             return Err(error);
         }
     };
     vertex.end(VertexEnd::Done);
-    file::check_size(record.size_bytes)
-        .map_err(|error| Error::input(format!("{doing}: {error}")))?;
+    file::check_size(record.size_bytes).map_err(|error| Error::input_while(&doing, error))?;
     let text = remotes.stores.blobs.read(record.content);
-    let text = text.map_err(|error| Error::environment(&doing, &error))?;
+    let text = text.map_err(|error| Error::environment(doing, error))?;
     Ok((name_of_download(url), text))
 }
 
@@ -163,16 +160,14 @@ fn missing(path: &Path, directory: &Path, looked: Looked, error: &io::Error) -> 
         ),
         Looked::Context => (other, "the context".to_owned()),
     };
-    Error::Input {
-        message: format!(
-            "failed to read dockerfile: open {}: {reason}",
-            file_name(path)
-        ),
-        hint: Some(match other {
-            Some(name) => format!("is {name} meant? name it with -f"),
-            None => format!("it was looked for in {place}; -f names another file"),
-        }),
-    }
+    Error::input(format!(
+        "failed to read dockerfile: open {}: {reason}",
+        file_name(path)
+    ))
+    .with_hint(match other {
+        Some(name) => format!("is {name} meant? name it with -f"),
+        None => format!("it was looked for in {place}; -f names another file"),
+    })
 }
 
 /// Returns the names of files that look like Dockerfiles, sorted.

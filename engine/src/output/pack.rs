@@ -53,14 +53,14 @@ pub(super) fn resolve_for_export(
             missing,
             packing,
         )
-        .map_err(|error| match &error {
+        .map_err(|error| match error {
             _ if stores.store.stop().is_asked() => Error::Cancelled,
-            exporter::RealiseError::Options(_) => Error::input(error.to_string()),
+            exporter::RealiseError::Options(_) => Error::bad_input(error),
             exporter::RealiseError::Fetch(_) => {
                 fetch::mark_absent_layers_unavailable(stores, image);
-                away(&error)
+                away(error)
             }
-            _ => Error::environment("cannot pack the image", &error),
+            error => Error::environment("cannot pack the image", error),
         })
     });
     let mut parts: Vec<Exportable> = parts.collect::<Result<_, _>>()?;
@@ -84,7 +84,7 @@ pub(super) fn resolve_for_export(
         let bytes = stores
             .blobs
             .read(local.descriptor().digest)
-            .map_err(|error| Error::environment("cannot read an image index", &error))?;
+            .map_err(|error| Error::environment("cannot read an image index", error))?;
         named.root = exporter::Document::new(&local.descriptor().media_type, bytes);
     }
     named.root.descriptor.annotations = local.descriptor().annotations.clone();

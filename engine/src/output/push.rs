@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kiln_exporter as exporter;
 use kiln_exporter::{NamedImage, PackObserver};
 use kiln_oci::ImageRef;
-use kiln_registry::{Client, Observer};
+use kiln_registry::{Client, ErrorClass, Observer};
 
 use super::exported::{Exported, names};
 use crate::assembly::ImageAssembler;
 use crate::origins;
 use crate::output::pack;
 use crate::packing::{report, report_packing};
-use crate::repair::{self, Undelivered};
+use crate::repair;
 use crate::request::{DanglingWhen, ImageOutput, PushAs};
 use crate::shared_cache::{away, fetch};
 use crate::stores::Stores;
@@ -67,9 +67,8 @@ pub(super) fn push_result(
         assembler.vertex.status(&status, 0, None, true);
         pushed = Some(Exported::of_named(&named));
     }
-    pushed.ok_or_else(|| Error::Input {
-        message: "tag is needed when pushing to registry".to_owned(),
-        hint: Some("name the image with -t".to_owned()),
+    pushed.ok_or_else(|| {
+        Error::input("tag is needed when pushing to registry").with_hint("name the image with -t")
     })
 }
 
@@ -113,18 +112,16 @@ pub(crate) fn push_image(
     let named = repair::deliver(stores, listeners.amiss, make, |named| {
         let push = exporter::push_image(named, name, tags.clone(), &stores.blobs, &fetch);
         let pushed = client.push(name, &push, listeners.transfers);
-        pushed.map(drop).map_err(
-            |error| match repair::undelivered(stores, name, named, &error) {
-                Undelivered::Otherwise(Error::Cancelled) => Error::Cancelled.into(),
-                _ if is_away.load(Ordering::Relaxed) => {
-                    for image in image.images() {
-                        fetch::mark_absent_layers_unavailable(stores, image);
-                    }
-                    away(&error).into()
+        pushed.map(drop).map_err(|error| {
+            let is_cancelled = error.class() == ErrorClass::Cancelled;
+            if !is_cancelled && is_away.load(Ordering::Relaxed) {
+                for image in image.images() {
+                    fetch::mark_absent_layers_unavailable(stores, image);
                 }
-                undelivered => undelivered,
-            },
-        )
+                return away(error).into();
+            }
+            repair::undelivered(stores, name, named, error)
+        })
     })?;
     for layer in named.manifests.iter().flat_map(|part| &part.layers) {
         let digest = layer.descriptor.digest;

@@ -8,7 +8,7 @@ use kiln_threads::Stop;
 use kiln_tree::{Blake3, Encoder};
 
 use crate::Error;
-use crate::error::chain;
+use crate::explanation::chain;
 use crate::outside::Outside;
 use crate::stores::Stores;
 
@@ -65,12 +65,8 @@ pub(crate) fn build_error(error: RemoteError, doing: &str, stop: &Stop) -> Error
     if stop.is_asked() {
         return Error::Cancelled;
     }
-    let message = format!("{doing}: {}", error.message);
     match error.fault {
-        Fault::Input => Error::input(message),
-        Fault::Environment => Error::Environment {
-            message,
-            hint: None,
-        },
+        Fault::Input => Error::input_while(doing, error),
+        Fault::Environment => Error::environment(doing, error),
     }
 }

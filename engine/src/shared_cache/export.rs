@@ -22,7 +22,7 @@ use kiln_tree::LayerId;
 
 use super::tiered::TieredCache;
 use crate::Error;
-use crate::error::chain;
+use crate::explanation::Explanation;
 use crate::origins;
 use crate::packing::{packing, report, report_packing};
 use crate::repair::{self, Undelivered};
@@ -135,7 +135,7 @@ pub(crate) fn built_tar(stores: &Stores, id: LayerId) -> Result<TarFacts, Error>
     if let Some(layer) = stores.layers.layer(id) {
         return layer
             .canonical_tar()
-            .map_err(|error| Error::environment("cannot read a layer", &error));
+            .map_err(|error| Error::environment("cannot read a layer", error));
     }
     match stores.layers.description(id) {
         Some(description) => Ok(description.tar()),
@@ -170,12 +170,16 @@ pub(crate) fn export_caches(
             }
             (Err(error), OnFailure::Warn) => {
                 vertex.end(VertexEnd::Done);
-                let message = format!("the cache was not exported to {}: {error}", target.to);
+                let message = format!(
+                    "the cache was not exported to {}: {}",
+                    target.to,
+                    error.full_message()
+                );
                 reporter.warn(message);
             }
             (Err(error), OnFailure::Fail) => {
                 let error = failed(&target.to, error);
-                vertex.end(VertexEnd::Failed(error.to_string()));
+                vertex.end(VertexEnd::Failed(error.full_message()));
                 return Err(error);
             }
         }
@@ -278,7 +282,7 @@ fn pack(
     let packing = packing(target.compression, target.level);
     let tell = |layer| report_packing(vertex, layer);
     let packed = exporter::pack_layers(&ids, &stores.layers, &stores.blobs, packing, &tell)
-        .map_err(|error| Error::environment("cannot pack a layer", &error))?;
+        .map_err(|error| Error::environment("cannot pack a layer", error))?;
     let mut layers = Vec::with_capacity(packed.len());
     for mut layer in packed {
         if is_at_hand(stores, client, target, &mut layer.blob, reporter)? {
@@ -310,7 +314,10 @@ fn is_at_hand(
         }
         Err(Error::Cancelled) => Err(Error::Cancelled),
         Err(error) => {
-            reporter.warn(format!("a layer is left out of the cache: {error}"));
+            reporter.warn(format!(
+                "a layer is left out of the cache: {}",
+                error.full_message()
+            ));
             Ok(false)
         }
     }
@@ -342,7 +349,7 @@ fn push_cache(
     let observer = |event: kiln_registry::Event| report(vertex, &event);
     client
         .push(name, &push, &observer)
-        .map_err(|error| repair::undelivered(stores, name, image, &error))?;
+        .map_err(|error| repair::undelivered(stores, name, image, error))?;
     let blobs = image.manifests.iter().flat_map(|part| &part.layers);
     for blob in blobs.map(|layer| &layer.descriptor) {
         if matches!(MediaKind::of(&blob.media_type), MediaKind::Layer(_)) {
@@ -359,11 +366,14 @@ fn failed(to: &CacheDestination, error: Error) -> Error {
     let ignore = "with ignore-error=true a build goes on without its cache";
     Error::Registry {
         name: None,
-        message: format!("cannot export the cache to {to}: {}", chain(&error)),
         hint: Some(match error.hint() {
             Some(own) => format!("{own}; {ignore}"),
             None => ignore.to_owned(),
         }),
+        explanation: Explanation::While {
+            doing: format!("cannot export the cache to {to}"),
+            cause: error.into(),
+        },
         kind,
     }
 }

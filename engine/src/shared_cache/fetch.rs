@@ -12,7 +12,7 @@ use kiln_solver::{BringError, Fault, LayersError, Reporter, VertexEnd};
 use kiln_tree::LayerId;
 
 use crate::Error;
-use crate::error::chain;
+use crate::explanation::{Cause, chain};
 use crate::origins;
 use crate::stores::Stores;
 
@@ -78,7 +78,8 @@ fn fetch_and_unpack_one(
         Err(Error::Cancelled) => Err(BringError::Cancelled),
         Err(error) => {
             reporter.warn(format!(
-                "a layer of the cache cannot be used, its step runs again: {error}"
+                "a layer of the cache cannot be used, its step runs again: {}",
+                error.full_message()
             ));
             match stores.layers.forget_description(id) {
                 Ok(()) => Err(BringError::Lost(id)),
@@ -105,13 +106,13 @@ pub(crate) fn fulfil(
     let blob = stores
         .blobs
         .open(descriptor.digest)
-        .map_err(|error| Error::environment("cannot read a layer", &error))?;
+        .map_err(|error| Error::environment("cannot read a layer", error))?;
     stores
         .layers
         .fulfil(id, description, blob)
         .map_err(|error| {
             let doing = format!("blob {}", descriptor.digest);
-            stores.or_cancelled(Error::environment(&doing, &error))
+            stores.or_cancelled(Error::environment(doing, error))
         })
 }
 
@@ -128,7 +129,7 @@ pub(crate) fn fulfil_for_image(
         error => {
             // If that fails, a build finds out the same.
             let _ = stores.layers.mark_unavailable(id);
-            away(&error)
+            away(error)
         }
     })
 }
@@ -166,7 +167,7 @@ pub(crate) fn built_layers(
             BringError::Cancelled => Error::Cancelled,
             BringError::Lost(id) => gone(id),
             BringError::Failed(error) => {
-                Error::environment("cannot forget a layer of the cache", &error)
+                Error::environment("cannot forget a layer of the cache", error)
             }
         }),
     }
@@ -200,20 +201,13 @@ pub(crate) fn forget_missing_layers<'a>(
 }
 
 /// Says that a layer of an image is elsewhere, and cannot be fetched.
-pub(crate) fn away(error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::Environment {
-        message: format!("a layer of the image is still elsewhere: {}", chain(error)),
-        hint: Some(
-            "try again when the place it comes from can be reached, or build the image again"
-                .to_owned(),
-        ),
-    }
+pub(crate) fn away(error: impl Into<Cause>) -> Error {
+    let hint = "try again when the place it comes from can be reached, or build the image again";
+    Error::environment("a layer of the image is still elsewhere", error).with_hint(hint)
 }
 
 /// Says that a layer is not here any more.
 pub(crate) fn gone(id: LayerId) -> Error {
-    Error::Environment {
-        message: format!("layer {id} was deleted during the build"),
-        hint: Some("build again".to_owned()),
-    }
+    Error::environment_stated(format!("layer {id} was deleted during the build"))
+        .with_hint("build again")
 }

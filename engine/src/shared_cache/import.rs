@@ -16,7 +16,6 @@ use kiln_registry::Client;
 use kiln_tree::LayerId;
 
 use crate::Error;
-use crate::error::chain;
 use crate::request::{CacheName, CacheSource};
 
 /// Bytes. Many times what a cache of a thousand steps takes.
@@ -87,15 +86,15 @@ pub(super) fn import(
         };
         importer.read(&top)
     };
-    read().map_err(|error| match &error {
+    read().map_err(|error| match error {
         ImportError::Registry(error) => {
             let name = match source {
                 CacheSource::Registry { name, .. } => Some(&**name),
                 CacheSource::Local { .. } => None,
             };
-            Error::registry(name, error)
+            Error::registry(name, *error)
         }
-        error => Error::input(chain(error)),
+        error => Error::bad_input(error),
     })
 }
 

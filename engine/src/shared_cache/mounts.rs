@@ -33,7 +33,7 @@ use super::import::CacheOrigin;
 use super::tiered::TieredCache;
 use crate::Error;
 use crate::base_layers;
-use crate::error::chain;
+use crate::explanation::Cause;
 use crate::stores::Stores;
 
 /// Between two looks at a cache mount that others have: soon enough for people, and nothing for a
@@ -104,9 +104,11 @@ impl Shareable<'_> {
             if let Some(still) = still {
                 vertex.status(&shown, 0, None, false);
                 let mount = pack(stores, key, id, &still, packing);
-                mounts.push(mount.map_err(|error| {
-                    Error::environment(&format!("cannot pack {shown}"), &*error)
-                })?);
+                mounts.push(
+                    mount.map_err(|error| {
+                        Error::environment(format!("cannot pack {shown}"), error)
+                    })?,
+                );
                 vertex.status(&shown, 0, None, true);
             } else if let Some((mount, origin)) = self.tiered.mounts(key).next() {
                 mounts.extend(keep(stores, mount, origin));
@@ -149,7 +151,7 @@ fn still(
 ) -> Result<Option<StillCacheMount>, Error> {
     loop {
         let reading = read_cache_mount(&stores.store, key);
-        match reading.map_err(|error| Error::environment("cannot read a cache mount", &error))? {
+        match reading.map_err(|error| Error::environment("cannot read a cache mount", error))? {
             CacheReading::Still(still) => return Ok(Some(still)),
             CacheReading::Nothing => return Ok(None),
             CacheReading::Busy if stop.is_asked() => return Err(Error::Cancelled),
@@ -165,7 +167,7 @@ fn pack(
     id: String,
     still: &StillCacheMount,
     packing: Packing,
-) -> Result<PackedMount, Box<dyn std::error::Error>> {
+) -> Result<PackedMount, Cause> {
     let plain = PlainDirectory::read(still.path(), stores.store.stop())?;
     let place = cache_mount_place(&stores.store, key);
     let known = Packed::read(&place).filter(|packed| packed.content == plain.id());
@@ -234,8 +236,9 @@ impl CacheMounts for TieredCache<'_> {
                 Err(error) => {
                     vertex.end(VertexEnd::Cancelled);
                     self.reporter.warn(format!(
-                        "what the cache has of cache mount {} is not used: {error}",
-                        mount.id
+                        "what the cache has of cache mount {} is not used: {}",
+                        mount.id,
+                        error.full_message()
                     ));
                 }
             }
@@ -264,12 +267,12 @@ fn unpack_mount(
             stores
                 .blobs
                 .open(blob.digest)
-                .map_err(|error| Error::environment("cannot read a blob", &error))?,
+                .map_err(|error| Error::environment("cannot read a blob", error))?,
         ),
         CacheOrigin::Repository(name) => Box::new(
             client
                 .open_blob(name, blob)
-                .map_err(|error| Error::registry(Some(name), &error))?,
+                .map_err(|error| Error::registry(Some(name), error))?,
         ),
         CacheOrigin::Layout(place) => Box::new(
             open_in_layout(place, blob.digest)
@@ -279,8 +282,5 @@ fn unpack_mount(
     stores
         .layers
         .unpack_plain(stream, compression, *diff_id, directory)
-        .map_err(|error| Error::Environment {
-            message: format!("blob {}: {}", blob.digest, chain(&error)),
-            hint: None,
-        })
+        .map_err(|error| Error::environment(format!("blob {}", blob.digest), error))
 }

@@ -16,7 +16,7 @@ use kiln_threads::Task;
 use kiln_tree::{Blake3, LayerId};
 
 use super::import::{CacheOrigin, Imported, import};
-use crate::error::chain;
+use crate::explanation::chain;
 use crate::request::CacheSource;
 use crate::shared_cache::fetch;
 use crate::stores::Stores;
@@ -85,7 +85,7 @@ impl<'a> TieredCache<'a> {
         let result = import(self.client, source, &self.platforms);
         vertex.end(VertexEnd::Done);
         result.unwrap_or_else(|error| {
-            let message = format!("the cache {source} is not used: {error}");
+            let message = format!("the cache {source} is not used: {}", error.full_message());
             self.reporter.warn(message);
             Vec::new()
         })

@@ -10,7 +10,7 @@ pub(crate) fn free_bytes(stores: &Stores) -> Result<u64, Error> {
 
 pub(crate) fn disk(stores: &Stores) -> Result<Disk, Error> {
     let found = rustix::fs::statvfs(stores.store.root())
-        .map_err(|error| Error::environment("cannot look at the disk", &error))?;
+        .map_err(|error| Error::environment("cannot look at the disk", error))?;
     let unit = found.f_frsize;
     Ok(Disk {
         size_bytes: found.f_blocks.saturating_mul(unit),

@@ -19,16 +19,16 @@ use crate::stores::Stores;
 pub(crate) fn inventory(stores: &Stores, sizes: &mut Sizes) -> Result<Inventory, Error> {
     let mut inventory = Inventory::default();
     list_things(stores, &mut inventory, sizes)
-        .map_err(|error| Error::environment("cannot read the state directory", &error))?;
+        .map_err(|error| Error::environment("cannot read the state directory", error))?;
     mark_roots(stores, &mut inventory)?;
     let records = stores
         .actions
         .list()
-        .map_err(|error| Error::environment("cannot read the records", &error))?;
+        .map_err(|error| Error::environment("cannot read the records", error))?;
     inventory.add_records(records, &results::uses_by_builds(stores));
     sources::add_bases(stores, &mut inventory)?;
     sources::add_trees(stores, &mut inventory)
-        .map_err(|error| Error::environment("cannot read the state directory", &error))?;
+        .map_err(|error| Error::environment("cannot read the state directory", error))?;
     inventory.settle();
     Ok(inventory)
 }
@@ -81,7 +81,7 @@ fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
     inventory.spoken_of = reach.blobs;
     for container in containers::containers(stores)?
         .list()
-        .map_err(|e| container_error(&e))?
+        .map_err(container_error)?
     {
         let spec = match container.spec() {
             // It was removed while we looked.
@@ -89,13 +89,13 @@ fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
             other => other,
         };
         // What cannot be read might need anything; its owner must say that it does not.
-        let spec = spec.map_err(|error| Error::Environment {
-            message: format!(
-                "cannot tell which layers container {} needs: {}",
-                container.id().short(),
-                crate::error::chain(&error)
-            ),
-            hint: Some(format!("kiln rm {}", container.id().short())),
+        let spec = spec.map_err(|error| {
+            let id = container.id().short();
+            Error::environment(
+                format!("cannot tell which layers container {id} needs"),
+                error,
+            )
+            .with_hint(format!("kiln rm {id}"))
         })?;
         for lower in &spec.own.layers {
             let id = lower.parent().and_then(Path::file_name);

@@ -21,7 +21,7 @@ use crate::stores::Stores;
 /// When the state directory cannot be read or written.
 pub(crate) fn recover(stores: &Stores) -> Result<Vec<Damage>, Error> {
     let failed = |error: io::Error| {
-        Error::environment("cannot look at what another kiln left behind", &error)
+        Error::environment("cannot look at what another kiln left behind", error)
     };
     if stores.store.left_behind().map_err(failed)?.is_empty() {
         return Ok(Vec::new());

@@ -16,6 +16,6 @@ pub(crate) fn rooted_manifests(stores: &Stores) -> Result<HashSet<Sha256>, Error
     let ids = stores
         .ids
         .starting_with("")
-        .map_err(|error| Error::environment("cannot list the local images", &error))?;
+        .map_err(|error| Error::environment("cannot list the local images", error))?;
     Ok(named.chain(ids.into_iter().map(|(_, m)| m)).collect())
 }

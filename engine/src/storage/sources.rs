@@ -21,7 +21,7 @@ use crate::stores::Stores;
 /// Adds the images that builds resolved names to and that are not local images themselves.
 pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
     let mut bases: BTreeMap<Sha256, (Vec<TaggedRef>, Timestamp)> = BTreeMap::new();
-    for Named { name, manifest } in stores.pins.list().map_err(|e| names_error(&e))? {
+    for Named { name, manifest } in stores.pins.list().map_err(names_error)? {
         bases.entry(manifest).or_default().0.push(name);
     }
     for held in &inventory.entries {

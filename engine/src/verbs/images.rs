@@ -41,7 +41,7 @@ pub fn images(stores: &Stores) -> Result<Vec<ImageSummary>, Error> {
     let all = stores
         .ids
         .starting_with("")
-        .map_err(|error| Error::environment("cannot list the local images", &error))?;
+        .map_err(|error| Error::environment("cannot list the local images", error))?;
     for (id, manifest) in all {
         if !named.contains(&id)
             && let Ok(image) = local_image::read(stores, manifest)

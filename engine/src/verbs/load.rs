@@ -3,6 +3,7 @@
 use kiln_exporter::{LoadError, LoadSource, Loaded, Platforms};
 use kiln_oci::{ImageId, Platform, TaggedRef};
 
+use crate::error::unpack_hint;
 use crate::images::{self, names_error};
 use crate::local_image;
 use crate::stores::Stores;
@@ -26,7 +27,7 @@ pub fn load(
         wanted,
         stores.layers.limit(),
     )
-    .map_err(|error| stores.or_cancelled(load_error(&error)))?;
+    .map_err(|error| stores.or_cancelled(load_error(error)))?;
     let mut result = Vec::new();
     for Loaded {
         names,
@@ -44,7 +45,7 @@ pub fn load(
             stores
                 .tags
                 .set(name, image.descriptor().digest)
-                .map_err(|error| names_error(&error))?;
+                .map_err(names_error)?;
         }
         result.push((names, image.id()));
     }
@@ -53,8 +54,8 @@ pub fn load(
 }
 
 /// Says what an archive would have to be.
-fn load_error(error: &LoadError) -> Error {
-    let hint = match error {
+fn load_error(error: LoadError) -> Error {
+    let hint = match &error {
         LoadError::NotAnArchive(_) | LoadError::Tar(_) => {
             "images are in what 'kiln save', 'docker save' or 'kiln build -o type=oci' wrote"
         }
@@ -62,10 +63,10 @@ fn load_error(error: &LoadError) -> Error {
             "a root file system becomes an image with 'FROM scratch' and 'ADD archive.tar /' in a \
              Dockerfile"
         }
-        _ => return Error::unpacking(error),
+        other => {
+            let hint = unpack_hint(other);
+            return Error::bad_input(error).with_hint_if(hint);
+        }
     };
-    Error::Input {
-        message: crate::error::chain(error),
-        hint: Some(hint.to_owned()),
-    }
+    Error::bad_input(error).with_hint(hint)
 }

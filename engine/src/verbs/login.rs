@@ -16,7 +16,7 @@ pub fn login(
 ) -> Result<Stored, Error> {
     client
         .login(server, username, &Secret::new(password))
-        .map_err(|error| Error::registry(None, &error))
+        .map_err(|error| Error::registry(None, error))
 }
 
 /// Forgets the credentials for a registry; says whether there were any.
@@ -28,5 +28,5 @@ pub fn logout(client: &Client, server: &str) -> Result<bool, Error> {
     client
         .credentials()
         .erase(&domain)
-        .map_err(|error| Error::environment("cannot remove credentials", &error))
+        .map_err(|error| Error::environment("cannot remove credentials", error))
 }

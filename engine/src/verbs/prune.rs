@@ -87,7 +87,7 @@ pub fn prune_cache(
         PruneTurn::Skip => stores.store.exclusively(act),
     };
     let locked =
-        locked.map_err(|error| Error::environment("cannot lock the state directory", &error))?;
+        locked.map_err(|error| Error::environment("cannot lock the state directory", error))?;
     match locked {
         Some(()) => result.map(Some),
         None => Ok(None),
@@ -150,7 +150,7 @@ fn sweep(
     gone: &[(usize, EvictionReason)],
     now: Timestamp,
 ) -> Result<(), Error> {
-    let failed = |error: io::Error| Error::environment("cannot remove from the cache", &error);
+    let failed = |error: io::Error| Error::environment("cannot remove from the cache", error);
     let mut buried: Vec<(ActionKey, EvictionReason)> = Vec::new();
     for (index, reason) in gone {
         if let EntryContent::Records { keys, .. } = &inventory.entries[*index].content {
@@ -172,7 +172,7 @@ fn sweep(
                     stores
                         .pins
                         .remove(pin)
-                        .map_err(|error| crate::images::names_error(&error))?;
+                        .map_err(crate::images::names_error)?;
                 }
             }
             EntryContent::Download(path) | EntryContent::Tree(path) => {
@@ -192,14 +192,14 @@ fn sweep(
     for (id, thing) in &inventory.layers {
         if is_free(*thing) {
             stores.layers.discard(*id, &trash).map_err(|error| {
-                Error::environment("cannot remove a layer from the cache", &error)
+                Error::environment("cannot remove a layer from the cache", error)
             })?;
         }
     }
     for (id, thing) in &inventory.described {
         if is_free(*thing) {
             stores.layers.forget_description(*id).map_err(|error| {
-                Error::environment("cannot remove a layer from the cache", &error)
+                Error::environment("cannot remove a layer from the cache", error)
             })?;
         }
     }

@@ -58,13 +58,13 @@ pub(crate) fn images_of_containers(stores: &Stores) -> Result<HashSet<ImageId>, 
     let mut used = HashSet::new();
     for container in containers::containers(stores)?
         .list()
-        .map_err(|e| container_error(&e))?
+        .map_err(container_error)?
     {
         match container.spec() {
             Ok(spec) => used.extend(spec.image_id.parse::<ImageId>()),
             // It was removed while we looked.
             Err(ContainerError::NotFound(_)) => {}
-            Err(error) => return Err(container_error(&error)),
+            Err(error) => return Err(container_error(error)),
         }
     }
     Ok(used)

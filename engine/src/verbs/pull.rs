@@ -30,7 +30,7 @@ pub fn pull(
     platform: &Platform,
     observer: Observer<'_>,
 ) -> Result<Pulled, Error> {
-    let failed = |error: kiln_registry::Error| Error::registry(Some(name), &error);
+    let failed = |error: kiln_registry::Error| Error::registry(Some(name), error);
     let pulled = client
         .pull(name, platform, &stores.blobs, observer)
         .map_err(failed)?;
@@ -38,7 +38,7 @@ pub fn pull(
         .fetch_blobs(name, &pulled.layers, &stores.blobs, observer)
         .map_err(failed)?;
     let image = kiln_cache::read_image(&stores.blobs, pulled.manifest.digest)
-        .map_err(|error| Error::environment("cannot read a pulled image", &error))?;
+        .map_err(|error| Error::environment("cannot read a pulled image", error))?;
     origins::remember_origin(stores, name, &image);
     let platform = image.config.platform();
     images::keep_foreign(stores, &LocalImage::single(image))?;
@@ -56,7 +56,7 @@ pub fn pull(
     stores
         .tags
         .set(name, pulled.manifest.digest)
-        .map_err(|e| names_error(&e))?;
+        .map_err(names_error)?;
     Ok(Pulled {
         digest: pulled.top.digest,
         platform,

@@ -25,16 +25,12 @@ pub fn push(
     packing: PackObserver<'_>,
     amiss: &dyn Fn(&str),
 ) -> Result<(Sha256, u64), Error> {
-    let manifest = stores
-        .tags
-        .get(name)
-        .map_err(|e| names_error(&e))?
-        .ok_or_else(|| {
-            Error::input(format!(
-                "An image does not exist locally with the tag: {}",
-                name.familiar_repository()
-            ))
-        })?;
+    let manifest = stores.tags.get(name).map_err(names_error)?.ok_or_else(|| {
+        Error::input(format!(
+            "An image does not exist locally with the tag: {}",
+            name.familiar_repository()
+        ))
+    })?;
     let image = local_image::read(stores, manifest)?.narrowed(&name.familiar(), platform)?;
     let options = ImageOutput::default();
     let listeners = Listeners {

@@ -72,7 +72,7 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Imag
     let going = match name {
         Some(name) if name.digest().is_none() => {
             if let (false, [_], Some(user)) = (force, &*names, users.first()) {
-                return Err(Error::Conflict(format!(
+                return Err(Error::conflict(format!(
                     "conflict: unable to remove repository reference \"{text}\" (must force) - \
                      container {} is using its referenced image {}",
                     user.id.short(),
@@ -83,7 +83,7 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Imag
         }
         _ => {
             if let Some((how, why)) = conflict(&names, &users, force) {
-                return Err(Error::Conflict(format!(
+                return Err(Error::conflict(format!(
                     "conflict: unable to delete {} ({how}) - {why}",
                     image.id().0.short()
                 )));
@@ -93,11 +93,7 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Imag
     };
     let mut removals = Vec::new();
     for name in &going {
-        if stores
-            .tags
-            .remove(name)
-            .map_err(|error| images::names_error(&error))?
-        {
+        if stores.tags.remove(name).map_err(images::names_error)? {
             removals.push(ImageRemoval::Untagged(name.clone()));
         }
     }
@@ -106,7 +102,7 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Imag
         stores
             .ids
             .remove(image.id())
-            .map_err(|error| Error::environment("cannot remove an image", &error))?;
+            .map_err(|error| Error::environment("cannot remove an image", error))?;
         removals.push(ImageRemoval::Deleted(image.id()));
     }
     Ok(removals)
@@ -117,7 +113,7 @@ fn users_of(stores: &Stores, image: ImageId) -> Result<Vec<User>, Error> {
     let mut users = Vec::new();
     for container in containers::containers(stores)?
         .list()
-        .map_err(|e| container_error(&e))?
+        .map_err(container_error)?
     {
         let look = || Ok((container.spec()?, container.state()?));
         match look() {
@@ -128,7 +124,7 @@ fn users_of(stores: &Stores, image: ImageId) -> Result<Vec<User>, Error> {
             }),
             // It was removed while we looked.
             Err(ContainerError::NotFound(_)) => {}
-            Err(error) => return Err(container_error(&error)),
+            Err(error) => return Err(container_error(error)),
         }
     }
     users.sort_by_key(|user| user.status != Status::Running);

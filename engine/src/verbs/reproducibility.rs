@@ -21,6 +21,7 @@ use crate::io::Io;
 use crate::output;
 use crate::outside::Outside;
 use crate::request::{BuildRequest, BuildResult, FileTimes, Reuse};
+use crate::shared_cache::fetch;
 use crate::stores::Stores;
 use crate::verbs::compare::{ConfigDifference, FileDifference, compare_configs, compare_layers};
 
@@ -168,7 +169,7 @@ fn different_steps(
             found(&stores.layers, other_layer)?,
         );
         let files = compare_layers(&layers.0, &layers.1, latest)
-            .map_err(|error| Error::environment("cannot compare layers", &error))?;
+            .map_err(|error| Error::environment("cannot compare layers", error))?;
         if files.is_empty() {
             continue;
         }
@@ -208,12 +209,9 @@ fn wait_for_another_second() {
 fn config(blobs: &Blobs, image: &Image) -> Result<Vec<u8>, Error> {
     blobs
         .read(image.id().0)
-        .map_err(|error| Error::environment("cannot read an image's config", &error))
+        .map_err(|error| Error::environment("cannot read an image's config", error))
 }
 
 fn found(layers: &LayerStore, id: LayerId) -> Result<Layer, Error> {
-    layers.layer(id).ok_or_else(|| Error::Environment {
-        message: format!("layer {id} was deleted during the build"),
-        hint: Some("build again".to_owned()),
-    })
+    layers.layer(id).ok_or_else(|| fetch::gone(id))
 }

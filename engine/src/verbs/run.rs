@@ -21,6 +21,7 @@ use kiln_snapshotter::{Identity, ParentView, find_identity, lower_directories};
 
 use crate::base_layers::{self, Watcher};
 use crate::containers::{self, container_error};
+use crate::explanation::Cause;
 use crate::images;
 use crate::local_image::platform_of;
 use crate::outside::Outside;
@@ -100,26 +101,24 @@ pub fn create_container(
     let (name, local) = images::find(stores, &request.image)?;
     let image = local.choose(&request.image, request.platform.as_ref())?;
     let layers = layers_on_disk(stores, &outside.client, name.as_deref(), image, report)?;
-    let failed = |error: &(dyn std::error::Error + 'static)| {
-        Error::environment("cannot read the image", error)
-    };
-    let view = ParentView::new(&layers).map_err(|error| failed(&error))?;
+    let failed = |error: Cause| Error::environment("cannot read the image", error);
+    let view = ParentView::new(&layers).map_err(|error| failed(error.into()))?;
     let containers = containers::containers(stores)?;
     let draft = containers
         .draft(request.id.clone())
-        .map_err(|error| container_error(&error))?;
+        .map_err(container_error)?;
     let hostname = match &request.hostname {
         Some(hostname) => hostname.clone(),
         None => draft.id().short().to_owned(),
     };
     let user = request.user.as_deref().unwrap_or(&image.config.config.user);
-    let identity = find_identity(&view, user).map_err(|error| Error::input(error.to_string()))?;
+    let identity = find_identity(&view, user).map_err(Error::bad_input)?;
     let config = config(request, &image.config.config, &hostname, &identity)?;
     let host_config = host_config(request)?;
     let mut command = command(request, &config.run)?.into_iter();
     let etc_file = |name: &str, text: &str| {
         let written = draft.etc_file(name, text);
-        written.map_err(|error| container_error(&error))
+        written.map_err(container_error)
     };
     etc_file("hosts", &hosts_text(&hostname, &request.extra_hosts))?;
     etc_file("hostname", &format!("{hostname}\n"))?;
@@ -142,7 +141,7 @@ pub fn create_container(
         host_config,
         image_manifest_descriptor: serde_json::to_value(&descriptor).unwrap_or_default(),
         own: OwnFacts {
-            layers: lower_directories(&layers).map_err(|error| failed(&error))?,
+            layers: lower_directories(&layers).map_err(|error| failed(error.into()))?,
             user: ProcessUser {
                 uid: identity.uid,
                 gid: identity.gid,
@@ -153,7 +152,7 @@ pub fn create_container(
     };
     containers
         .create(draft, request.name.clone(), &spec)
-        .map_err(|error| container_error(&error))
+        .map_err(container_error)
 }
 
 /// Returns the layers of a local image, unpacked; those that only a registry has are fetched.
@@ -172,7 +171,7 @@ fn layers_on_disk(
     let unknown = || {
         Error::environment(
             "image",
-            &kiln_cache::BlobError::Missing(image.descriptor.digest),
+            kiln_cache::BlobError::Missing(image.descriptor.digest),
         )
     };
     // The name is asked only for layers that are not here.
@@ -253,13 +252,10 @@ fn command(request: &RunRequest, config: &RunConfig) -> Result<Vec<String>, Erro
     let words = config.entrypoint.iter().chain(&config.cmd);
     let words: Vec<String> = words.cloned().collect();
     if words.is_empty() {
-        return Err(Error::Input {
-            message: "no command specified".to_owned(),
-            hint: Some(format!(
-                "the image has none; name one behind it, as in: kiln run {} COMMAND",
-                request.image
-            )),
-        });
+        return Err(Error::input("no command specified").with_hint(format!(
+            "the image has none; name one behind it, as in: kiln run {} COMMAND",
+            request.image
+        )));
     }
     Ok(words)
 }

@@ -15,5 +15,5 @@ pub fn tag(stores: &Stores, source: &str, target: &TaggedRef) -> Result<(), Erro
     stores
         .tags
         .set(target, image.descriptor().digest)
-        .map_err(|error| images::names_error(&error))
+        .map_err(images::names_error)
 }

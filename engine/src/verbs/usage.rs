@@ -130,11 +130,11 @@ fn container_usage(stores: &Stores) -> Result<Vec<ContainerUsage>, Error> {
     let mut usage = Vec::new();
     for container in containers::containers(stores)?
         .list()
-        .map_err(|e| container_error(&e))?
+        .map_err(container_error)?
     {
         let look = || Ok((container.name()?, container.spec()?, container.state()?));
         // Somebody removed it while we looked.
-        let Ok((name, spec, state)) = look().map_err(|e| container_error(&e)) else {
+        let Ok((name, spec, state)) = look().map_err(container_error) else {
             continue;
         };
         let size = DiskUsage::of(container.directory())

@@ -73,7 +73,7 @@ pub fn verify(
     turn: &dyn Fn(),
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Verification, Error> {
-    let failed = |error: io::Error| Error::environment("cannot read the state directory", &error);
+    let failed = |error: io::Error| Error::environment("cannot read the state directory", error);
     let layers = stores.layers.list().map_err(failed)?;
     let blobs: Vec<Sha256> = stores
         .store
@@ -131,7 +131,7 @@ pub fn verify(
         stores
             .store
             .exclusively_at_last(turn, act)
-            .map_err(|error| Error::environment("cannot lock the state directory", &error))?;
+            .map_err(|error| Error::environment("cannot lock the state directory", error))?;
         result?;
     }
     Ok(Verification {
@@ -145,7 +145,7 @@ pub fn verify(
 
 /// Repairs what can be repaired and discards the rest. The state directory is ours alone.
 fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> Result<(), Error> {
-    let failed = |error: io::Error| Error::environment("cannot discard what is damaged", &error);
+    let failed = |error: io::Error| Error::environment("cannot discard what is damaged", error);
     let trash = Trash::new(&stores.store);
     // Blobs go first: layers are made again from those that stay.
     for one in damage.iter_mut() {
@@ -196,7 +196,7 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
         stores
             .layers
             .discard(id, &trash)
-            .map_err(|error| Error::environment("cannot discard what is damaged", &error))?;
+            .map_err(|error| Error::environment("cannot discard what is damaged", error))?;
     }
     Ok(())
 }
@@ -258,7 +258,7 @@ fn lost(stores: &Stores, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
     }
     for container in containers::containers(stores)?
         .list()
-        .map_err(|error| containers::container_error(&error))?
+        .map_err(containers::container_error)?
     {
         let Ok(spec) = container.spec() else {
             continue;

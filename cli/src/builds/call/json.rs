@@ -23,7 +23,7 @@ pub(super) fn check(checked: &CheckResult) -> Value {
         }],
     });
     if let Some(problem) = &checked.problem {
-        let mut error = json!({ "message": problem.to_string() });
+        let mut error = json!({ "message": problem.full_message() });
         if let Some(lines) = problem_lines(problem) {
             error["location"] = location(lines, file);
         }
