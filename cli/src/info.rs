@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kiln_engine::verbs;
-use kiln_runtime::userns::Rung;
+use kiln_runtime::userns::PrivilegeLevel;
 use kiln_runtime::{OuterProc, limits_refused, proc_is_refused};
 use serde_json::{Value, json};
 
@@ -38,20 +38,20 @@ pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outc
     let programs =
         PROGRAMS.map(|(program, purpose)| (program, purpose, search(program, environment)));
     // From here on the process is in its namespaces, as a build would be.
-    let rung = session::enter()?;
+    let level = session::enter()?;
     let session = session::open_to_work(environment)?;
-    let processes = processes(&rung, environment);
+    let processes = processes(&level, environment);
     let refusal = limits_refused();
     let facts = Facts {
         root,
         kernel,
         rootless: !environment.is_root(),
-        namespaces: describe(&rung),
+        namespaces: describe(&level),
         limits: match refusal {
             None => "memory and processors can be limited",
             Some(_) => "nothing can be limited",
         },
-        advice: advice(&rung, processes, refusal),
+        advice: advice(&level, processes, refusal),
         processes,
         overlay: lists("/proc/filesystems", "overlay"),
         cgroups: cgroups(),
@@ -130,14 +130,14 @@ impl Facts {
     }
 }
 
-fn describe(rung: &Rung) -> String {
-    match rung {
-        Rung::Root => "root, no user namespace needed".to_owned(),
-        Rung::Subordinate { users, groups } => {
+fn describe(level: &PrivilegeLevel) -> String {
+    match level {
+        PrivilegeLevel::Root => "root, no user namespace needed".to_owned(),
+        PrivilegeLevel::Subordinate { users, groups } => {
             format!("user namespace with {users} user ids and {groups} group ids")
         }
-        Rung::SingleId { .. } => "user namespace with a single id".to_owned(),
-        Rung::None { .. } => "none: nothing can be run or mounted".to_owned(),
+        PrivilegeLevel::SingleId { .. } => "user namespace with a single id".to_owned(),
+        PrivilegeLevel::None { .. } => "none: nothing can be run or mounted".to_owned(),
     }
 }
 
@@ -159,9 +159,10 @@ impl Processes {
     }
 }
 
-fn processes(rung: &Rung, environment: &Environment) -> Processes {
-    // Without namespaces there are no commands, and the rung says so.
-    let refused = !matches!(rung, Rung::None { .. }) && proc_is_refused().unwrap_or(false);
+fn processes(level: &PrivilegeLevel, environment: &Environment) -> Processes {
+    // Without namespaces there are no commands, and the level says so.
+    let refused =
+        !matches!(level, PrivilegeLevel::None { .. }) && proc_is_refused().unwrap_or(false);
     match (refused, environment.outer_proc()) {
         (false, _) => Processes::Hidden,
         (true, OuterProc::Shown) => Processes::Shown,
@@ -169,20 +170,22 @@ fn processes(rung: &Rung, environment: &Environment) -> Processes {
     }
 }
 
-fn advice(rung: &Rung, processes: Processes, limits: Option<String>) -> Vec<String> {
+fn advice(level: &PrivilegeLevel, processes: Processes, limits: Option<String>) -> Vec<String> {
     let refused = "parts of /proc are hidden here, as in containers, so commands cannot have one of \
                    their own; run kiln where they are not, or let commands see all processes with \
                    KILN_OUTER_PROC=1";
     let of_processes = (processes == Processes::Refused).then(|| refused.to_owned());
-    let advice = of_rung(rung).into_iter().chain(of_processes);
+    let advice = of_level(level).into_iter().chain(of_processes);
     advice.chain(limits).collect()
 }
 
-fn of_rung(rung: &Rung) -> Vec<String> {
-    match rung {
-        Rung::Root | Rung::Subordinate { .. } => Vec::new(),
-        Rung::SingleId { reason } => vec![format!("files of other users cannot be made: {reason}")],
-        Rung::None { reason } => vec![reason.to_string()],
+fn of_level(level: &PrivilegeLevel) -> Vec<String> {
+    match level {
+        PrivilegeLevel::Root | PrivilegeLevel::Subordinate { .. } => Vec::new(),
+        PrivilegeLevel::SingleId { reason } => {
+            vec![format!("files of other users cannot be made: {reason}")]
+        }
+        PrivilegeLevel::None { reason } => vec![reason.to_string()],
     }
 }
 

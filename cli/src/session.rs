@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kiln_engine::{Damage, Outside, Purpose, RepairOutcome, Stores, StoresOptions, verbs};
 use kiln_registry::{Client, Notice};
-use kiln_runtime::userns::{self, Rung, UsernsError};
+use kiln_runtime::userns::{self, PrivilegeLevel, UsernsError};
 
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -96,7 +96,7 @@ pub(crate) fn enter_and_open(environment: &Environment) -> Result<Session, Failu
 }
 
 /// Makes this process root in namespaces of its own, as far as the machine allows.
-pub(crate) fn enter() -> Result<Rung, Failure> {
+pub(crate) fn enter() -> Result<PrivilegeLevel, Failure> {
     userns::enter(&userns::Options::default()).map_err(|error| Failure::new(enter_error(&error)))
 }
 

@@ -14,8 +14,8 @@ use kiln_threads::Stop;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
-    let rung = userns::enter(&userns::Options::default())?;
-    eprintln!("{rung:?} in {:?}", start.elapsed());
+    let level = userns::enter(&userns::Options::default())?;
+    eprintln!("{level:?} in {:?}", start.elapsed());
     let base = std::env::temp_dir().join(format!("kiln-sandbox-{}", std::process::id()));
     let layer = base.join("layer");
     busybox_root(&layer)?;

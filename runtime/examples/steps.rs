@@ -18,8 +18,8 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> Result<(), Failure> {
     let rounds: usize = std::env::args().nth(1).map_or(Ok(300), |n| n.parse())?;
     let start = Instant::now();
-    let rung = userns::enter(&userns::Options::default())?;
-    println!("{rung:?} in {:?}", start.elapsed());
+    let level = userns::enter(&userns::Options::default())?;
+    println!("{level:?} in {:?}", start.elapsed());
     let base = std::env::temp_dir().join(format!("kiln-steps-{}", std::process::id()));
     let layer = base.join("layer");
     fs::create_dir_all(layer.join("bin"))?;

@@ -1,16 +1,16 @@
 //! Root in a box: namespaces in which this very process is user 0 and may mount.
 //!
 //! [`enter`] is called once, at the start of `main`, before there is a second thread. It takes the
-//! highest rung it can reach:
+//! highest level it can reach:
 //!
-//! | rung | who | ids inside |
+//! | level | who | ids inside |
 //! |---|---|---|
-//! | [`Rung::Root`] | root, or root of a container that may mount | all that there are |
-//! | [`Rung::Subordinate`] | a user with a range in `/etc/subuid` and `/etc/subgid` | 0 is the user, 1 and up are the range |
-//! | [`Rung::SingleId`] | anybody else whom the kernel lets make a user namespace | 0 only |
-//! | [`Rung::None`] | the rest | unchanged; nothing can be run or mounted |
+//! | [`PrivilegeLevel::Root`] | root, or root of a container that may mount | all that there are |
+//! | [`PrivilegeLevel::Subordinate`] | a user with a range in `/etc/subuid` and `/etc/subgid` | 0 is the user, 1 and up are the range |
+//! | [`PrivilegeLevel::SingleId`] | anybody else whom the kernel lets make a user namespace | 0 only |
+//! | [`PrivilegeLevel::None`] | the rest | unchanged; nothing can be run or mounted |
 //!
-//! On every rung but the last the process has a mount namespace of its own: mounts made here are
+//! On every level but the last the process has a mount namespace of its own: mounts made here are
 //! seen by nobody else and vanish with the process, whatever kills it. Mounts the host makes later
 //! still arrive.
 
@@ -79,7 +79,7 @@ impl Default for Options {
 
 /// What [`enter`] reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rung {
+pub enum PrivilegeLevel {
     /// This process could mount already; it only got a mount namespace of its own.
     Root,
     /// A user namespace with ranges of ids.
@@ -176,17 +176,17 @@ pub enum UsernsError {
 /// # Errors
 /// A step failed after which there is no way back. That there can be no namespaces is no error:
 /// much of kiln works without.
-pub fn enter(options: &Options) -> Result<Rung, UsernsError> {
+pub fn enter(options: &Options) -> Result<PrivilegeLevel, UsernsError> {
     let reached = enter_as_far_as_possible(options);
     tracing::debug!(?reached, "namespaces of kiln itself");
     reached
 }
 
-fn enter_as_far_as_possible(options: &Options) -> Result<Rung, UsernsError> {
+fn enter_as_far_as_possible(options: &Options) -> Result<PrivilegeLevel, UsernsError> {
     if may_mount() {
         match sys::unshare(UnshareFlags::NEWNS) {
             Ok(()) => {
-                return hide_mounts().map(|()| Rung::Root);
+                return hide_mounts().map(|()| PrivilegeLevel::Root);
             }
             Err(Errno::PERM) => {}
             Err(errno) => return Err(unusable("making a mount namespace")(errno)),
@@ -321,7 +321,7 @@ fn identity_plan() -> Plan {
     }
 }
 
-fn enter_with_ranges(plan: &Plan, uid: u32, gid: u32) -> Result<Rung, UsernsError> {
+fn enter_with_ranges(plan: &Plan, uid: u32, gid: u32) -> Result<PrivilegeLevel, UsernsError> {
     let mut helpers = Vec::with_capacity(plan.tasks.len());
     for (name, task) in &plan.tasks {
         let helper = Helper::start(task).map_err(|errno| UsernsError::Unusable {
@@ -331,7 +331,7 @@ fn enter_with_ranges(plan: &Plan, uid: u32, gid: u32) -> Result<Rung, UsernsErro
         helpers.push((name, helper));
     }
     if let Some(reason) = unshare()? {
-        return Ok(Rung::None { reason });
+        return Ok(PrivilegeLevel::None { reason });
     }
     // Both run at the same time.
     for (_, helper) in &helpers {
@@ -355,7 +355,7 @@ fn enter_with_ranges(plan: &Plan, uid: u32, gid: u32) -> Result<Rung, UsernsErro
         }
     }
     match refused {
-        None => Ok(Rung::Subordinate {
+        None => Ok(PrivilegeLevel::Subordinate {
             users: plan.users.iter().map(|range| u64::from(range.count)).sum(),
             groups: plan.groups.iter().map(|range| u64::from(range.count)).sum(),
         }),
@@ -363,9 +363,13 @@ fn enter_with_ranges(plan: &Plan, uid: u32, gid: u32) -> Result<Rung, UsernsErro
     }
 }
 
-fn enter_with_single_id(uid: u32, gid: u32, reason: NoRange) -> Result<Rung, UsernsError> {
+fn enter_with_single_id(
+    uid: u32,
+    gid: u32,
+    reason: NoRange,
+) -> Result<PrivilegeLevel, UsernsError> {
     if let Some(no_namespace) = unshare()? {
-        return Ok(Rung::None {
+        return Ok(PrivilegeLevel::None {
             reason: no_namespace,
         });
     }
@@ -373,7 +377,7 @@ fn enter_with_single_id(uid: u32, gid: u32, reason: NoRange) -> Result<Rung, Use
 }
 
 /// Maps what is not mapped yet to the one id a process may map by itself.
-fn write_missing_maps(uid: u32, gid: u32, reason: NoRange) -> Result<Rung, UsernsError> {
+fn write_missing_maps(uid: u32, gid: u32, reason: NoRange) -> Result<PrivilegeLevel, UsernsError> {
     let maps = IdMaps::of_this_process();
     let single = |id| {
         let range = IdRange {
@@ -391,7 +395,7 @@ fn write_missing_maps(uid: u32, gid: u32, reason: NoRange) -> Result<Rung, Usern
         write("/proc/self/setgroups", "deny")?;
         write("/proc/self/gid_map", &single(gid))?;
     }
-    Ok(Rung::SingleId { reason })
+    Ok(PrivilegeLevel::SingleId { reason })
 }
 
 fn write(file: &str, text: &str) -> Result<(), UsernsError> {

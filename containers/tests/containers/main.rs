@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fixture::Fixture;
-use kiln_runtime::userns::{self, Rung};
+use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_testbed::{Scratch, run_as_each_user, run_cases};
 
 /// A test and its name.
@@ -57,9 +57,9 @@ fn monitor(directory: &Path) -> ExitCode {
 
 /// Enters namespaces and runs the cases, several at the same time.
 fn inside(words: &[String]) -> ExitCode {
-    let rung = userns::enter(&userns::Options::default()).expect("namespaces can be entered");
-    println!("{rung:?}");
-    if let Rung::None { reason } = &rung {
+    let level = userns::enter(&userns::Options::default()).expect("namespaces can be entered");
+    println!("{level:?}");
+    if let PrivilegeLevel::None { reason } = &level {
         kiln_testbed::Skip::because(reason.to_string()).announce();
         return ExitCode::SUCCESS;
     }

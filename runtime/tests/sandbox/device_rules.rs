@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use kiln_files::GuestPath;
-use kiln_runtime::userns::{self, Rung};
+use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_runtime::{
     Access, Device, DeviceKind, DeviceNumber, ExecError, Job, Mount, MountSource, Security,
 };
@@ -59,8 +59,8 @@ fn hierarchies() -> Vec<PathBuf> {
 /// Says whether there have to be rules here. Root of a machine whose groups are writable has no
 /// excuse.
 fn can_have_rules(fixture: &Fixture) -> bool {
-    let can = fixture.rung == Rung::Root && !hierarchies().is_empty();
-    if fixture.rung == Rung::Root && !can {
+    let can = fixture.level == PrivilegeLevel::Root && !hierarchies().is_empty();
+    if fixture.level == PrivilegeLevel::Root && !can {
         Skip::because("no control group can be made for rules about devices").announce();
     }
     can
@@ -284,8 +284,8 @@ fn groups_stay_below_the_callers(fixture: &Fixture) {
 
 /// Runs a job in a control group of its own. Started by [`groups_stay_below_the_callers`].
 pub(crate) fn in_own_group(directory: &Path, own: &Path) -> ExitCode {
-    let rung = userns::enter(&userns::Options::default()).unwrap();
-    let fixture = Fixture::new(directory, rung).ok().unwrap();
+    let level = userns::enter(&userns::Options::default()).unwrap();
+    let fixture = Fixture::new(directory, level).ok().unwrap();
     assert_eq!(fixture.output(&tries(&fixture, "/tmp")), expected());
     assert!(own.join("kiln").exists());
     ExitCode::SUCCESS
@@ -293,8 +293,8 @@ pub(crate) fn in_own_group(directory: &Path, own: &Path) -> ExitCode {
 
 /// What the rules come to with the hierarchies that are left. Started by [`other_hierarchies`].
 pub(crate) fn with_hierarchies(directory: &Path) -> ExitCode {
-    let rung = userns::enter(&userns::Options::default()).unwrap();
-    let fixture = Fixture::new(directory, rung).ok().unwrap();
+    let level = userns::enter(&userns::Options::default()).unwrap();
+    let fixture = Fixture::new(directory, level).ok().unwrap();
     print!("{}", fixture.output(&tries(&fixture, "/tmp")));
     let mut limited = tries(&fixture, "/tmp");
     limited.resources.memory_bytes = Some(64 << 20);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kiln_files::GuestPath;
-use kiln_runtime::userns::Rung;
+use kiln_runtime::userns::PrivilegeLevel;
 use kiln_runtime::{
     Access, Device, DeviceKind, DeviceNumber, ExecError, Mount, MountSource, Security,
 };
@@ -67,9 +67,9 @@ fn nodes_of_the_host_do_not_change(fixture: &Fixture) {
     job.devices = vec![device("/dev/own", "/dev/full")];
     let text = fixture.output(&job);
     assert_eq!(looks(), before);
-    let expected = match fixture.rung {
+    let expected = match fixture.level {
         // As under BuildKit, where each command has nodes of its own.
-        Rung::Root => "640 1:3\n2\n",
+        PrivilegeLevel::Root => "640 1:3\n2\n",
         _ => "666 1:3\n2\n",
     };
     assert_eq!(text, expected);
@@ -90,8 +90,8 @@ fn devices_with_a_mode_and_owner(fixture: &Fixture) {
         ..device("/dev/own", "/dev/zero")
     }];
     let text = fixture.output(&job);
-    match fixture.rung {
-        Rung::Root => assert_eq!(text, "character special file 1:5 640 0 44\n2\n"),
+    match fixture.level {
+        PrivilegeLevel::Root => assert_eq!(text, "character special file 1:5 640 0 44\n2\n"),
         // Nobody else can make device nodes, so it is the host's.
         _ => {
             assert!(
@@ -116,8 +116,8 @@ fn devices_that_the_host_lacks(fixture: &Fixture) {
         }),
         ..device("/dev/own", "/dev/no-such-device")
     }];
-    match fixture.rung {
-        Rung::Root => assert_eq!(fixture.output(&job), "2\n"),
+    match fixture.level {
+        PrivilegeLevel::Root => assert_eq!(fixture.output(&job), "2\n"),
         _ => {
             let error = fixture.try_run(&job).err().unwrap();
             let expected = "device /dev/no-such-device at /dev/own";
@@ -144,7 +144,7 @@ fn devices_that_are_none(fixture: &Fixture) {
 fn mounts_bring_no_devices(fixture: &Fixture) {
     // An image may hold the node of a disk, or of memory. It must be of no use, however it comes into
     // the sandbox: from another stage, from a directory of the host, whole or in part.
-    if fixture.rung != Rung::Root {
+    if fixture.level != PrivilegeLevel::Root {
         // Nobody else can have such a layer.
         return;
     }

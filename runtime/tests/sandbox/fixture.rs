@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_files::GuestPath;
-use kiln_runtime::userns::Rung;
+use kiln_runtime::userns::PrivilegeLevel;
 use kiln_runtime::{
     Access, End, ExecError, Executor, Job, LocalExecutor, Mount, MountSource, Outcome, Process,
     Root, Stream, Writable,
@@ -19,7 +19,7 @@ pub(crate) struct Fixture {
     /// A layer with busybox, `/dev`, `/proc` and `/sys`.
     pub(crate) layer: PathBuf,
     pub(crate) executor: LocalExecutor,
-    pub(crate) rung: Rung,
+    pub(crate) level: PrivilegeLevel,
     counter: AtomicUsize,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Ran {
 }
 
 impl Fixture {
-    pub(crate) fn new(base: &Path, rung: Rung) -> Result<Self, Skip> {
+    pub(crate) fn new(base: &Path, level: PrivilegeLevel) -> Result<Self, Skip> {
         let layer = base.join("busybox");
         fs::create_dir(&layer).unwrap();
         busybox_rootfs(&layer)?;
@@ -40,14 +40,14 @@ impl Fixture {
             base: base.to_owned(),
             layer,
             executor,
-            rung,
+            level,
             counter: AtomicUsize::new(0),
         })
     }
 
     /// Says whether user and group ids beside 0 exist.
     pub(crate) fn has_ids(&self) -> bool {
-        !matches!(self.rung, Rung::SingleId { .. })
+        !matches!(self.level, PrivilegeLevel::SingleId { .. })
     }
 
     /// Makes a directory of the case's own.

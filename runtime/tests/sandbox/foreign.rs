@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use kiln_runtime::End;
-use kiln_runtime::userns::Rung;
+use kiln_runtime::userns::PrivilegeLevel;
 use kiln_testbed::{Skip, Tool};
 
 use crate::cases;
@@ -76,7 +76,7 @@ pub(crate) fn emulate(base: &Path) -> ExitCode {
         Skip::because("user namespaces have no binfmt_misc of their own").announce();
         return ExitCode::SUCCESS;
     }
-    let fixture = Fixture::new(base, Rung::Root).unwrap();
+    let fixture = Fixture::new(base, PrivilegeLevel::Root).unwrap();
     let layer = strange(&fixture);
     // Says what it is asked to run.
     let echo = fixture.directory().join("echo");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kiln_runtime::userns::{self, Rung};
+use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_runtime::{End, ExecError, Executor, LocalExecutor, Resources, Stream};
 use kiln_testbed::assert_no_leftovers;
 use kiln_threads::Stop;
@@ -160,8 +160,8 @@ fn nothing_survives_a_killed_parent(fixture: &Fixture) {
 
 /// Runs sandboxes that never end, until it is killed.
 pub(crate) fn victim(directory: &Path) -> ExitCode {
-    let rung = userns::enter(&userns::Options::default()).unwrap();
-    let fixture = Fixture::new(directory, rung).ok().unwrap();
+    let level = userns::enter(&userns::Options::default()).unwrap();
+    let fixture = Fixture::new(directory, level).ok().unwrap();
     let say = |word: &str| {
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "{word}")
@@ -209,8 +209,8 @@ fn who_resets_the_death_signal_dies_too(fixture: &Fixture) {
 
 /// Runs a sandbox that wants to outlive this process, until it is killed.
 pub(crate) fn stubborn_victim(directory: &Path) -> ExitCode {
-    let rung = userns::enter(&userns::Options::default()).unwrap();
-    let fixture = Fixture::new(directory, rung).ok().unwrap();
+    let level = userns::enter(&userns::Options::default()).unwrap();
+    let fixture = Fixture::new(directory, level).ok().unwrap();
     let (job, _) = fixture.own_job(&["--outlive", directory.to_str().unwrap()]);
     let mut say = |_: Stream, bytes: &[u8]| {
         let mut stdout = std::io::stdout().lock();
@@ -271,7 +271,7 @@ fn limited(fixture: &Fixture, script: &str, resources: Resources) -> Option<Ran>
             // Root of a machine whose groups are writable has no excuse.
             let writable = fs::create_dir_all("/sys/fs/cgroup/memory/kiln").is_ok();
             assert!(
-                !(writable && fixture.rung == Rung::Root),
+                !(writable && fixture.level == PrivilegeLevel::Root),
                 "{limit}: {reason}"
             );
             kiln_testbed::Skip::because(format!("cannot limit {limit}: {reason}")).announce();

@@ -34,7 +34,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fixture::Fixture;
-use kiln_runtime::userns::{self, Rung};
+use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_testbed::{Scratch, run_as_each_user, run_cases};
 
 /// A test and its name.
@@ -84,14 +84,14 @@ fn main() -> ExitCode {
 
 /// Enters namespaces and runs the cases, several at the same time.
 fn inside(words: &[String]) -> ExitCode {
-    let rung = userns::enter(&userns::Options::default()).expect("namespaces can be entered");
-    println!("{rung:?}");
-    if let Rung::None { reason } = &rung {
+    let level = userns::enter(&userns::Options::default()).expect("namespaces can be entered");
+    println!("{level:?}");
+    if let PrivilegeLevel::None { reason } = &level {
         kiln_testbed::Skip::because(reason.to_string()).announce();
         return ExitCode::SUCCESS;
     }
     let scratch = Scratch::for_everyone();
-    let fixture = match Fixture::new(scratch.path(), rung) {
+    let fixture = match Fixture::new(scratch.path(), level) {
         Ok(fixture) => fixture,
         Err(skip) => {
             skip.announce();

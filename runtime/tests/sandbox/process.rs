@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use kiln_files::GuestPath;
-use kiln_runtime::userns::{self, Rung};
+use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_runtime::{
     End, ExecError, ProcessUser, Streams, Ulimit, UlimitName, WindowSize, hosts_text,
 };
@@ -94,9 +94,9 @@ fn missing_ids_are_named(fixture: &Fixture) {
         // Root has all ids, if it had to make a namespace too.
         Ok(ran) => {
             assert_eq!(ran.outcome.end, End::Exited(0));
-            assert!(match fixture.rung {
-                Rung::Root => true,
-                Rung::Subordinate { users, .. } => users > 4_000_000_000,
+            assert!(match fixture.level {
+                PrivilegeLevel::Root => true,
+                PrivilegeLevel::Subordinate { users, .. } => users > 4_000_000_000,
                 _ => false,
             });
         }
@@ -157,8 +157,8 @@ fn limits_are_set(fixture: &Fixture) {
 
 /// Starts a run with limits of a shell's; run by [`limits_are_not_the_callers`].
 pub(crate) fn limited_caller(directory: &Path) -> ExitCode {
-    let rung = userns::enter(&userns::Options::default()).unwrap();
-    let Ok(fixture) = Fixture::new(directory, rung) else {
+    let level = userns::enter(&userns::Options::default()).unwrap();
+    let Ok(fixture) = Fixture::new(directory, level) else {
         return ExitCode::FAILURE;
     };
     println!(
@@ -236,7 +236,7 @@ fn limits_that_cannot_be_set_are_named(fixture: &Fixture) {
     }];
     let error = fixture.try_run(&job).err().unwrap();
     assert_eq!(error.to_string(), "setting the limit nofile=20:10");
-    if fixture.rung != Rung::Root {
+    if fixture.level != PrivilegeLevel::Root {
         // Above what the kernel lets anybody but real root have.
         job.ulimits[0].soft = None;
         job.ulimits[0].hard = None;

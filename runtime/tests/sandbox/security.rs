@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use kiln_runtime::userns::{self, Rung};
+use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_runtime::{ExecError, Job, Network, OuterProc, ProcessUser, Security, proc_is_refused};
 use kiln_testbed::{Skip, Tool};
 
@@ -115,10 +115,13 @@ fn namespaces_and_mounts_are_refused(fixture: &Fixture) {
 /// Runs a job where parts of `/proc` are hidden, as in a container: without its own `/proc` it is not
 /// run unless somebody agrees. Started by [`a_hidden_proc_is_not_shown_unasked`].
 pub(crate) fn with_hidden_proc(directory: &Path) -> ExitCode {
-    let rung = userns::enter(&userns::Options::default()).unwrap();
-    assert!(matches!(rung, Rung::Subordinate { .. }), "{rung:?}");
+    let level = userns::enter(&userns::Options::default()).unwrap();
+    assert!(
+        matches!(level, PrivilegeLevel::Subordinate { .. }),
+        "{level:?}"
+    );
     assert!(proc_is_refused().unwrap());
-    let fixture = Fixture::new(directory, rung).ok().unwrap();
+    let fixture = Fixture::new(directory, level).ok().unwrap();
     let (mut job, _) = fixture.job(&["sh", "-c", "ls /proc | grep -c '^[0-9]'"]);
     assert!(matches!(fixture.try_run(&job), Err(ExecError::ProcRefused)));
     job.outer_proc = OuterProc::Shown;
@@ -129,7 +132,7 @@ pub(crate) fn with_hidden_proc(directory: &Path) -> ExitCode {
 
 fn a_hidden_proc_is_not_shown_unasked(fixture: &Fixture) {
     assert!(!proc_is_refused().unwrap());
-    if fixture.rung != Rung::Root {
+    if fixture.level != PrivilegeLevel::Root {
         return;
     }
     let (Ok(unshare), Ok(setpriv)) = (Tool::find("unshare"), Tool::find("setpriv")) else {
@@ -289,7 +292,7 @@ fn trusted_jobs_see_and_change_settings(fixture: &Fixture) {
     let text = fixture.output(&job);
     // One more mount is the control group, where there is one.
     assert!(["1400\n1\n0\n", "1400\n1\n1\n"].contains(&&*text), "{text}");
-    if fixture.rung == Rung::Root {
+    if fixture.level == PrivilegeLevel::Root {
         let script = "echo other > /proc/sys/kernel/hostname && hostname";
         assert_eq!(fixture.output(&trusted(fixture, script)), "other\n");
     }
@@ -308,7 +311,7 @@ fn trusted_jobs_have_devices(fixture: &Fixture) {
             assert_eq!(text.as_bytes(), expected.stdout, "{name}");
         }
     }
-    if fixture.rung == Rung::Root {
+    if fixture.level == PrivilegeLevel::Root {
         let script =
             "stat -c '%F %t:%T %a' /dev/loop7; mknod /dev/z c 1 5; head -c 2 /dev/z | wc -c
             mknod /tmp/z c 1 5; head -c 3 /tmp/z | wc -c";

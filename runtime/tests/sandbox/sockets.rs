@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use kiln_runtime::userns::{self, Rung};
+use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_runtime::{ExecError, Network, ProcessUser, Security};
 use kiln_testbed::Skip;
 use rustix::io::Errno;
@@ -305,8 +305,8 @@ fn callers_that_are_killed_do_no_harm(fixture: &Fixture) {
 /// [`a_filter_around_kiln_that_listens`].
 pub(crate) fn listened_to(directory: &Path) -> ExitCode {
     let _listener = i386::listen_to_nothing();
-    let rung = userns::enter(&userns::Options::default()).unwrap();
-    let fixture = Fixture::new(directory, rung).ok().unwrap();
+    let level = userns::enter(&userns::Options::default()).unwrap();
+    let fixture = Fixture::new(directory, level).ok().unwrap();
     let expected = "1 [0, 0, 38]\n2 [0, 0, 38]\n38 [1, 1, 38]\n40 [1, 1, 38]\n";
     assert_eq!(output(&fixture, "families", Network::Host), expected);
     ExitCode::SUCCESS
@@ -314,7 +314,7 @@ pub(crate) fn listened_to(directory: &Path) -> ExitCode {
 
 fn a_filter_around_kiln_that_listens(fixture: &Fixture) {
     // There can be one who listens, and those calls do not exist then.
-    if fixture.rung != Rung::Root {
+    if fixture.level != PrivilegeLevel::Root {
         return;
     }
     let output = Command::new(std::env::current_exe().unwrap())
