@@ -1,6 +1,6 @@
 //! Runs one job.
 //!
-//! The route of a job ([`local`]): [`surroundings`] holds what all jobs of a process share,
+//! The route of a job ([`local`]): [`context`] holds what all jobs of a process share,
 //! [`prepare`] makes the job's mounts, which are not attached anywhere, and everything else its
 //! process needs, [`crate::sys`] clones and configures the process, [`supervise`] carries its output
 //! and waits, and [`stubs`] removes the mount points that had to be created.
@@ -8,6 +8,7 @@
 mod born; // a process that is not the program yet
 mod builtin; // what every sandbox has
 mod closing; // roots that nobody writes to any more
+mod context; // what all jobs share
 mod detached; // mounts for a child to put in place
 mod devices; // /dev
 mod failure; // what a child's last words mean
@@ -28,7 +29,6 @@ mod sockets; // made for programs that ask in memory
 mod streams; // pipes or a terminal
 mod stubs; // mount points that must not stay
 mod supervise; // output, cancellation, the end
-mod surroundings; // what all jobs share
 mod unstartable; // why a program was not started
 
 pub use born::Born;

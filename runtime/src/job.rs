@@ -1,4 +1,4 @@
-//! What to run and in which surroundings: plain values, decided by the caller.
+//! What to run and in which sandbox: plain values, decided by the caller.
 
 use std::path::PathBuf;
 
@@ -68,7 +68,7 @@ pub enum Changes {
 }
 
 impl Job {
-    /// Describes a build step with default surroundings.
+    /// Describes a build step in the default sandbox.
     #[must_use]
     pub fn new(root: Root, process: Process) -> Self {
         Self {
@@ -285,7 +285,7 @@ pub enum Security {
     Insecure,
 }
 
-/// Contents of a file below `/etc` that the surroundings provide.
+/// Contents of a file below `/etc` that the sandbox provides.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EtcFile {

@@ -11,7 +11,7 @@ mod guest_path; // paths of a root as jobs store them
 mod stream; // standard streams of a process
 
 mod device; // devices of the host
-mod job; // what to run and in which surroundings
+mod job; // what to run and in which sandbox
 mod limits; // of a process and of a job
 mod secret; // what must not be shown or stored
 

@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 use kiln_files::GuestPath;
 use rustix::io::Errno;
 
+use super::context::{ExecutorContext, read_only_proc};
 use super::detached::{clone_tree, restrict};
 use super::devices::{self, Devices};
 use super::nodes::OtherNodes;
 use super::stubs::Stubs;
-use super::surroundings::{Surroundings, read_only_proc};
 use crate::sys::{Fresh, Leaf, MountStep, Target};
 use crate::{Access, EtcFile, ExecError, Job, Network, Security};
 
@@ -59,7 +59,7 @@ impl Steps {
 
 /// Adds what every sandbox has; returns its terminals.
 pub(super) fn add_builtin_mounts(
-    surroundings: &Surroundings,
+    context: &ExecutorContext,
     job: &Job,
     others: OtherNodes,
     steps: &mut Steps,
@@ -74,12 +74,10 @@ pub(super) fn add_builtin_mounts(
     let mut masks = Vec::new();
     let mut read_only = Vec::new();
     if sandbox {
-        for mask in &surroundings.masked_proc {
+        for mask in &context.masked_proc {
             let name = CString::new(mask.name.as_str()).expect("our own names");
             masks.push((
-                surroundings
-                    .mask(mask)
-                    .map_err(ExecError::prepare("masking"))?,
+                context.mask(mask).map_err(ExecError::prepare("masking"))?,
                 name,
             ));
         }
@@ -98,7 +96,7 @@ pub(super) fn add_builtin_mounts(
         },
     );
 
-    let devices = devices::devices(surroundings, job, others)
+    let devices = devices::devices(context, job, others)
         .map_err(ExecError::prepare("making the devices of /dev"))?;
     let base = steps.steps.len();
     steps.push(
@@ -114,18 +112,14 @@ pub(super) fn add_builtin_mounts(
     let sysfs = match (job.network, sandbox) {
         // What the own network namespace shows is the same for all jobs.
         (Network::Host, true) => MountStep::Attach {
-            mount: surroundings
-                .sys()
-                .map_err(ExecError::prepare("cloning /sys"))?,
+            mount: context.sys().map_err(ExecError::prepare("cloning /sys"))?,
             target: sys,
         },
         (Network::None, true) => {
             let mut masks = Vec::new();
-            for mask in &surroundings.masked_sys {
+            for mask in &context.masked_sys {
                 let name = CString::new(mask.name.as_str()).expect("our own names");
-                let hidden = surroundings
-                    .mask(mask)
-                    .map_err(ExecError::prepare("masking"))?;
+                let hidden = context.mask(mask).map_err(ExecError::prepare("masking"))?;
                 masks.push((hidden, name));
             }
             MountStep::Fresh {
@@ -163,7 +157,7 @@ pub(super) fn add_builtin_mounts(
         ("etc/hosts", &job.hosts),
         ("etc/hostname", &job.hostname_file),
     ] {
-        if let Some(mount) = etc_file(surroundings, file)? {
+        if let Some(mount) = etc_file(context, file)? {
             let path = GuestPath::new(name);
             let target = steps.place(&path, Leaf::File)?;
             steps.push(&path, MountStep::Attach { mount, target });
@@ -172,10 +166,10 @@ pub(super) fn add_builtin_mounts(
     Ok(devices.terminals)
 }
 
-fn etc_file(surroundings: &Surroundings, file: &EtcFile) -> Result<Option<OwnedFd>, ExecError> {
+fn etc_file(context: &ExecutorContext, file: &EtcFile) -> Result<Option<OwnedFd>, ExecError> {
     let (path, access) = match file {
         EtcFile::Untouched => return Ok(None),
-        EtcFile::Text(text) => (surroundings.text(text)?, Access::ReadOnly),
+        EtcFile::Text(text) => (context.text(text)?, Access::ReadOnly),
         EtcFile::File { path, access } => (path.clone(), *access),
     };
     let mount = match clone_tree(&path) {

@@ -14,10 +14,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use super::context::ExecutorContext;
 use super::detached::{PLAIN, clone_tree, new_mount};
 use super::file_mounts::{clone_each, clone_files};
 use super::nodes::OtherNodes;
-use super::surroundings::Surroundings;
 use crate::sys::{self, MountStep};
 use crate::{Job, Security};
 
@@ -65,7 +65,7 @@ pub(super) struct Devices {
 
 /// Makes the devices of a job.
 pub(super) fn devices(
-    surroundings: &Surroundings,
+    context: &ExecutorContext,
     job: &Job,
     others: OtherNodes,
 ) -> Result<Devices, Errno> {
@@ -78,7 +78,7 @@ pub(super) fn devices(
         rustix::fs::symlinkat(target, &top, name)?;
     }
     let mut below = Vec::new();
-    match own_nodes(surroundings, &top)? {
+    match own_nodes(context, &top)? {
         Some(nodes) => {
             let names = DEVICES.into_iter().map(CString::new);
             for (name, node) in names.zip(nodes) {
@@ -103,7 +103,7 @@ pub(super) fn devices(
     }
     let mut options = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     // Group "tty" of every distribution.
-    if surroundings.ids.has_group(5) {
+    if context.ids.has_group(5) {
         options.push(("gid", "5"));
     }
     let terminals = new_mount(
@@ -150,7 +150,7 @@ fn add_loop_devices(top: &OwnedFd) -> Result<(), Errno> {
 
 /// Makes nodes of what every sandbox has in `/dev` and returns a mount of each, in the order of
 /// [`DEVICES`]; none where that is not permitted.
-fn own_nodes(surroundings: &Surroundings, top: &OwnedFd) -> Result<Option<Vec<OwnedFd>>, Errno> {
+fn own_nodes(context: &ExecutorContext, top: &OwnedFd) -> Result<Option<Vec<OwnedFd>>, Errno> {
     if !make_nodes(top)? {
         return Ok(None);
     }
@@ -161,7 +161,7 @@ fn own_nodes(surroundings: &Surroundings, top: &OwnedFd) -> Result<Option<Vec<Ow
             let options = [("mode", "0755"), ("size", "64k")];
             let apart = new_mount("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
             make_nodes(&apart)?;
-            clone_files(surroundings, &apart, &names)
+            clone_files(context, &apart, &names)
         }
         other => other,
     }

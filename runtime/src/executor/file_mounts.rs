@@ -8,21 +8,21 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, UnmountFlags};
 
+use super::context::ExecutorContext;
 use super::detached::attach;
-use super::surroundings::Surroundings;
 
 /// Clones a mount of each of some files of a detached file system.
 ///
 /// Kernels before 6.15 clone only what is attached. There it is attached to the tree of this process
 /// for as long as that takes, which is long: taking it off again waits for all processors.
 pub(super) fn clone_files(
-    surroundings: &Surroundings,
+    context: &ExecutorContext,
     file_system: &OwnedFd,
     names: &[String],
 ) -> Result<Vec<OwnedFd>, Errno> {
     match clone_each(file_system, names) {
         Err(Errno::INVAL) => {
-            let _attached = Attached::at(file_system, surroundings.own_path("files"))?;
+            let _attached = Attached::at(file_system, context.own_path("files"))?;
             clone_each(file_system, names)
         }
         other => other,

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use super::context::ExecutorContext;
 use super::inside::open_inside;
 use super::nodes::{Given, OtherNodes};
-use super::surroundings::Surroundings;
 use crate::cgroup::{self, Cgroup, Controlled};
 use crate::{Access, ExecError, Job, MountSource, Security, Warning};
 
@@ -22,7 +22,7 @@ pub(crate) struct Groups {
 impl Groups {
     /// Makes the groups, with all rules on them, before there is a process to enter them.
     pub(super) fn create(
-        surroundings: &Surroundings,
+        context: &ExecutorContext,
         job: &Job,
         given: &[Given<'_>],
     ) -> Result<(Self, Vec<Warning>), ExecError> {
@@ -35,7 +35,7 @@ impl Groups {
             Security::Sandbox if shows_groups(job)? => None,
             Security::Sandbox => {
                 let numbers: Vec<_> = given.iter().map(|given| given.number).collect();
-                let control = &surroundings.device_control;
+                let control = &context.device_control;
                 control.put_on(limits.as_ref(), &numbers)
             }
             Security::Insecure => None,

@@ -8,11 +8,11 @@ use std::path::Path;
 use kiln_threads::Stop;
 
 use super::born::Born;
+use super::context::ExecutorContext;
 use super::output::Output;
 use super::prepare::{self, Beginning};
 use super::running::Running;
 use super::supervise;
-use super::surroundings::Surroundings;
 use crate::{ExecError, Job, Outcome};
 
 /// Runs jobs, here or elsewhere.
@@ -27,7 +27,7 @@ pub trait Executor: fmt::Debug + Send + Sync {
 /// Runs jobs on this machine. Any number of threads may share it.
 #[derive(Debug)]
 pub struct LocalExecutor {
-    surroundings: Surroundings,
+    context: ExecutorContext,
 }
 
 impl LocalExecutor {
@@ -41,7 +41,7 @@ impl LocalExecutor {
     /// This process may not mount anything.
     pub fn new(scratch: &Path) -> Result<Self, ExecError> {
         Ok(Self {
-            surroundings: Surroundings::new(scratch)?,
+            context: ExecutorContext::new(scratch)?,
         })
     }
 
@@ -50,7 +50,7 @@ impl LocalExecutor {
     /// # Errors
     /// The job cannot be run.
     pub fn start(&self, job: &Job) -> Result<Running, ExecError> {
-        prepare::start(&self.surroundings, job, Beginning::AtOnce)
+        prepare::start(&self.context, job, Beginning::AtOnce)
     }
 
     /// Starts a job whose process waits, with all its namespaces made, until `plug` has put
@@ -64,8 +64,8 @@ impl LocalExecutor {
         job: &Job,
         plug: impl FnOnce(&Born<'_>) -> io::Result<()>,
     ) -> Result<Running, ExecError> {
-        let running = prepare::start(&self.surroundings, job, Beginning::WhenLetGo)?;
-        let born = Born::new(running.end(), self.surroundings.proc.as_fd());
+        let running = prepare::start(&self.context, job, Beginning::WhenLetGo)?;
+        let born = Born::new(running.end(), self.context.proc.as_fd());
         match plug(&born).and_then(|()| running.let_go()) {
             Ok(()) => Ok(running),
             Err(source) => {

@@ -14,9 +14,9 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::FsPickFlags;
 
+use super::context::ExecutorContext;
 use super::detached::{PLAIN, new_mount};
 use super::file_mounts::clone_files;
-use super::surroundings::Surroundings;
 use crate::{ExecError, Mount, MountSource};
 
 /// Between two attempts at making files read-only that somebody seems to write to, and how many.
@@ -25,7 +25,7 @@ const MOST_PAUSES: usize = 25_000;
 
 /// Returns a detached mount for each [`MountSource::File`], in order.
 pub(super) fn memory_files(
-    surroundings: &Surroundings,
+    context: &ExecutorContext,
     mounts: &[&Mount],
 ) -> Result<Vec<OwnedFd>, ExecError> {
     let mut names = Vec::new();
@@ -41,10 +41,10 @@ pub(super) fn memory_files(
             continue;
         };
         let unmapped = |kind, id| Err(ExecError::UnmappedId { kind, id });
-        if !surroundings.ids.has_user(*uid) {
+        if !context.ids.has_user(*uid) {
             return unmapped("user", *uid);
         }
-        if !surroundings.ids.has_group(*gid) {
+        if !context.ids.has_group(*gid) {
             return unmapped("group", *gid);
         }
         let memory = match &memory {
@@ -62,7 +62,7 @@ pub(super) fn memory_files(
     match memory {
         None => Ok(Vec::new()),
         Some(memory) => make_read_only(&memory)
-            .and_then(|()| clone_files(surroundings, &memory, &names))
+            .and_then(|()| clone_files(context, &memory, &names))
             .map_err(ExecError::prepare("mounting files in memory")),
     }
 }

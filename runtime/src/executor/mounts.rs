@@ -9,10 +9,10 @@ use kiln_snapshotter::overlay::{self, OverlaySpec};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
+use super::context::ExecutorContext;
 use super::detached::{clone_tree, new_mount, restrict};
 use super::inside::{missing_part, open_inside, resolve_in};
 use super::nodes::OtherNodes;
-use super::surroundings::Surroundings;
 use crate::sys::{self, Leaf, MountStep, Target};
 use crate::{Access, ExecError, Mount, MountSource, Writable};
 
@@ -30,7 +30,7 @@ pub(super) struct Source {
 /// What is mounted brings no devices but those that rules are about, whoever made it: an image may
 /// hold the node of a disk.
 pub(super) fn source(
-    surroundings: &Surroundings,
+    context: &ExecutorContext,
     others: OtherNodes,
     mount: &Mount,
     memory: &mut impl Iterator<Item = OwnedFd>,
@@ -74,12 +74,11 @@ pub(super) fn source(
             inside,
             scratch,
         } => {
-            let whole = stack(surroundings, lowers, scratch.as_ref()).map_err(|source| {
-                ExecError::Mount {
+            let whole =
+                stack(context, lowers, scratch.as_ref()).map_err(|source| ExecError::Mount {
                     target: mount.target.clone(),
                     source,
-                }
-            })?;
+                })?;
             (whole, Some(inside).filter(|inside| !inside.is_root()))
         }
     };
@@ -101,7 +100,7 @@ pub(super) fn source(
 }
 
 pub(super) fn mount_step(
-    surroundings: &Surroundings,
+    context: &ExecutorContext,
     mount: &Mount,
     source: Source,
     target: Target,
@@ -113,7 +112,7 @@ pub(super) fn mount_step(
         },
         Some(part) => MountStep::Part {
             whole: source.mount,
-            staging: host_path(&surroundings.staging()),
+            staging: host_path(&context.staging()),
             part,
             read_only: mount.access == Access::ReadOnly,
             target,
@@ -127,7 +126,7 @@ fn host_path(path: &Path) -> CString {
 
 /// Merges layers that are not a root.
 fn stack(
-    surroundings: &Surroundings,
+    context: &ExecutorContext,
     lowers: &[PathBuf],
     scratch: Option<&Writable>,
 ) -> Result<OwnedFd, std::io::Error> {
@@ -136,7 +135,7 @@ fn stack(
     }
     let mut lowers = lowers.to_vec();
     if lowers.is_empty() {
-        lowers.push(surroundings.empty());
+        lowers.push(context.empty());
     }
     overlay::mount(&OverlaySpec {
         lowers,

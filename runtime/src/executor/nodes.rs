@@ -7,9 +7,9 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use super::context::ExecutorContext;
 use super::detached::{clone_tree, new_mount};
 use super::file_mounts::clone_files;
-use super::surroundings::Surroundings;
 use crate::{Device, DeviceKind, DeviceNumber, ExecError, Job, sys};
 
 /// Whether device nodes work that a job makes, or finds in an image or a directory of the host.
@@ -63,7 +63,7 @@ fn failed(device: &Device) -> impl Fn(Errno) -> ExecError {
 
 /// Returns a detached mount for each device, in order.
 pub(super) fn device_mounts<'a>(
-    surroundings: &Surroundings,
+    context: &ExecutorContext,
     given: &[Given<'a>],
 ) -> Result<Vec<(&'a GuestPath, OwnedFd)>, ExecError> {
     let mut nodes = None;
@@ -76,7 +76,7 @@ pub(super) fn device_mounts<'a>(
     } in given
     {
         let failed = failed(device);
-        check_ids(surroundings, device)?;
+        check_ids(context, device)?;
         if !is_as_wished(device, number, host) {
             let nodes = match &nodes {
                 Some(nodes) => nodes,
@@ -104,8 +104,9 @@ pub(super) fn device_mounts<'a>(
         mounts.push((&device.target, Some(mount)));
     }
     let made = match &nodes {
-        Some(nodes) => clone_files(surroundings, nodes, &names)
-            .map_err(ExecError::prepare("mounting devices"))?,
+        Some(nodes) => {
+            clone_files(context, nodes, &names).map_err(ExecError::prepare("mounting devices"))?
+        }
         None => Vec::new(),
     };
     let mut made = made.into_iter();
@@ -135,11 +136,11 @@ fn host_node(device: &Device) -> Result<Option<(DeviceNumber, Stat)>, Errno> {
     Ok(Some((number, stat)))
 }
 
-fn check_ids(surroundings: &Surroundings, device: &Device) -> Result<(), ExecError> {
+fn check_ids(context: &ExecutorContext, device: &Device) -> Result<(), ExecError> {
     let unmapped = |kind, id| Err(ExecError::UnmappedId { kind, id });
     match (device.uid, device.gid) {
-        (Some(id), _) if !surroundings.ids.has_user(id) => unmapped("user", id),
-        (_, Some(id)) if !surroundings.ids.has_group(id) => unmapped("group", id),
+        (Some(id), _) if !context.ids.has_user(id) => unmapped("user", id),
+        (_, Some(id)) if !context.ids.has_group(id) => unmapped("group", id),
         _ => Ok(()),
     }
 }

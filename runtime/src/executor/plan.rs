@@ -3,8 +3,8 @@
 use kiln_files::GuestPath;
 
 use super::closing::AtEnd;
+use super::context::OwnStubs;
 use super::stubs::Stubs;
-use super::surroundings::OwnStubs;
 use crate::Ulimit;
 use crate::sys::Strings;
 

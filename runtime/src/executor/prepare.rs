@@ -10,6 +10,7 @@ use rustix::thread::{Gid, Uid};
 
 use super::builtin::{Steps, add_builtin_mounts};
 use super::closing::AtEnd;
+use super::context::{ExecutorContext, OwnStubs};
 use super::detached::clone_tree;
 use super::groups::Groups;
 use super::memory::memory_files;
@@ -21,7 +22,6 @@ use super::running::Running;
 use super::sockets::Sockets;
 use super::streams::streams;
 use super::stubs::{Image, Stubs};
-use super::surroundings::{OwnStubs, Surroundings};
 use crate::sys::{
     self, Arguments, Identity, Leaf, MountStep, Namespaces, Program, Strings, Target,
 };
@@ -35,14 +35,14 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// When a process goes on to become the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beginning {
-    /// As soon as its surroundings are made.
+    /// As soon as its sandbox is made.
     AtOnce,
     /// When it is let go then.
     WhenLetGo,
 }
 
 pub(super) fn start(
-    surroundings: &Surroundings,
+    context: &ExecutorContext,
     job: &Job,
     beginning: Beginning,
 ) -> Result<Running, ExecError> {
@@ -50,23 +50,23 @@ pub(super) fn start(
     // Neither arguments nor variables: people pass secrets by them.
     tracing::debug!(program, mounts = job.mounts.len(), network = ?job.network, "a sandbox starts");
     let mounts = mounts_in_order(job);
-    let identity = identity(surroundings, job)?;
+    let identity = identity(context, job)?;
     let given = given_devices(job)?;
-    let (groups, warnings) = Groups::create(surroundings, job, &given)?;
+    let (groups, warnings) = Groups::create(context, job, &given)?;
     let others = groups.other_nodes();
-    let mut memory = memory_files(surroundings, &mounts)?.into_iter();
+    let mut memory = memory_files(context, &mounts)?.into_iter();
     let mounts = mounts
         .into_iter()
-        .map(|mount| Ok((mount, source(surroundings, others, mount, &mut memory)?)))
+        .map(|mount| Ok((mount, source(context, others, mount, &mut memory)?)))
         .collect::<Result<Vec<_>, ExecError>>()?;
-    let own_stubs = own_stubs(surroundings, job, &mounts)?;
+    let own_stubs = own_stubs(context, job, &mounts)?;
     let stubs_layer = own_stubs
         .as_ref()
-        .map_or(surroundings.stubs(), |own| own.0.clone());
+        .map_or(context.stubs(), |own| own.0.clone());
     let root = root(job, others, stubs_layer)?;
     let mut steps = Steps::new(Stubs::new(root, image(job)));
-    let terminals = add_builtin_mounts(surroundings, job, others, &mut steps)?;
-    for (target, mount) in device_mounts(surroundings, &given)? {
+    let terminals = add_builtin_mounts(context, job, others, &mut steps)?;
+    for (target, mount) in device_mounts(context, &given)? {
         let place = steps.place(target, Leaf::File)?;
         let step = MountStep::Attach {
             mount,
@@ -76,7 +76,7 @@ pub(super) fn start(
     }
     for (mount, source) in mounts {
         let target = steps.place(&mount.target, source.leaf)?;
-        let step = mount_step(surroundings, mount, source, target);
+        let step = mount_step(context, mount, source, target);
         steps.push(&mount.target, step);
     }
     for path in &job.directories {
@@ -111,7 +111,7 @@ pub(super) fn start(
     let searched = !program.contains('/');
     let candidates = Strings::new(candidates(program, job)).map_err(text("the program"))?;
     let cwd = working_directory(&job.process.cwd)?;
-    let limits = surroundings.limits.with(&job.ulimits);
+    let limits = context.limits.with(&job.ulimits);
     let sandbox = job.security == Security::Sandbox;
     let forbidden = if sandbox {
         capability::forbidden(job.network)
@@ -122,8 +122,8 @@ pub(super) fn start(
     let process = sys::spawn(
         &Program {
             report: their_report.as_fd(),
-            launcher: surroundings.launcher.as_fd(),
-            proc: surroundings.proc.as_fd(),
+            launcher: context.launcher.as_fd(),
+            proc: context.proc.as_fd(),
             streams: theirs.each_ref().map(|stream| stream.as_fd()),
             controlling_terminal: matches!(job.process.streams, Streams::Terminal(_)),
             cgroups: &groups.procs_files(),
@@ -136,12 +136,12 @@ pub(super) fn start(
             limits: &limits,
             cwd: cwd.as_ref(),
             forbidden: &forbidden,
-            filter: sandbox.then_some(surroundings.filter.as_slice()),
+            filter: sandbox.then_some(context.filter.as_slice()),
             identity: &identity,
             capabilities: if sandbox {
-                capability::sandbox(job.network) & surroundings.own_capabilities
+                capability::sandbox(job.network) & context.own_capabilities
             } else {
-                surroundings.own_capabilities
+                context.own_capabilities
             },
             candidates: &candidates,
             arguments: &arguments,
@@ -152,7 +152,7 @@ pub(super) fn start(
             cgroup: !groups.are_entered(),
         },
         groups.directory(),
-        &surroundings.keeper,
+        &context.keeper,
     )
     .map_err(ExecError::start("cloning a process into new namespaces"))?;
 
@@ -186,9 +186,9 @@ fn mounts_in_order(job: &Job) -> Vec<&Mount> {
     mounts
 }
 
-fn identity(surroundings: &Surroundings, job: &Job) -> Result<Identity, ExecError> {
+fn identity(context: &ExecutorContext, job: &Job) -> Result<Identity, ExecError> {
     let user = &job.process.user;
-    let ids = &surroundings.ids;
+    let ids = &context.ids;
     let unmapped = |kind, id| Err(ExecError::UnmappedId { kind, id });
     if !ids.has_user(user.uid) {
         return unmapped("user", user.uid);
@@ -218,7 +218,7 @@ fn identity(surroundings: &Surroundings, job: &Job) -> Result<Identity, ExecErro
 
 /// Prepares mount points for the job's own mounts below its layers.
 fn own_stubs(
-    surroundings: &Surroundings,
+    context: &ExecutorContext,
     job: &Job,
     mounts: &[(&Mount, Source)],
 ) -> Result<Option<OwnStubs>, ExecError> {
@@ -233,7 +233,7 @@ fn own_stubs(
     if targets.is_empty() {
         Ok(None)
     } else {
-        surroundings.own_stubs(&targets).map(Some)
+        context.own_stubs(&targets).map(Some)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Mount points that an image lacks and that must not stay
 //! (docs/spec/dockerfile.md 6, RUN --mount).
 //!
-//! Most need nothing: [`super::surroundings`] provides them below the image's layers. But a layer
+//! Most need nothing: [`super::context`] provides them below the image's layers. But a layer
 //! may hide what is below it, by a whiteout, an opaque directory or a symbolic link, and a plain
 //! directory has nothing below it; then they are made in the root itself before the run, and
 //! removed after it if they are still empty. Each is remembered by its directory, which is kept

@@ -41,7 +41,7 @@ pub(super) fn run(program: &Program<'_>) {
     }
 }
 
-/// Makes the surroundings of the program.
+/// Makes the sandbox of the program.
 fn prepare(program: &Program<'_>) -> Step<()> {
     for (index, procs) in program.cgroups.iter().enumerate() {
         rustix::io::write(procs, b"0").during(Stage::JoinCgroup, index)?;

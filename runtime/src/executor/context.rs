@@ -68,7 +68,7 @@ pub(super) struct Mask {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Surroundings {
+pub(super) struct ExecutorContext {
     directory: PathBuf,
     /// Keeps other kilns from removing the directory, and with it what is mounted there.
     _own: ProcessDirectory,
@@ -87,7 +87,7 @@ pub(super) struct Surroundings {
     pub(super) proc: OwnedFd,
 }
 
-impl Surroundings {
+impl ExecutorContext {
     pub(super) fn new(scratch: &Path) -> Result<Self, ExecError> {
         // What was mounted in directories of kilns that are gone went with them.
         let make = || ProcessDirectory::make(scratch, |left| fs::remove_dir(left));
@@ -108,7 +108,7 @@ impl Surroundings {
             "mounting a tmpfs on {}",
             directory.display()
         )))?;
-        let surroundings = Self {
+        let context = Self {
             directory,
             _own: own,
             counter: AtomicU64::new(0),
@@ -124,8 +124,8 @@ impl Surroundings {
             launcher: launcher().map_err(ExecError::prepare("making the launcher of programs"))?,
             proc,
         };
-        surroundings.fill()?;
-        Ok(surroundings)
+        context.fill()?;
+        Ok(context)
     }
 
     fn fill(&self) -> Result<(), ExecError> {
@@ -262,7 +262,7 @@ impl Surroundings {
     }
 }
 
-impl Drop for Surroundings {
+impl Drop for ExecutorContext {
     fn drop(&mut self) {
         // The namespace takes it along at the latest when the process ends.
         let _ = rustix::mount::unmount(&self.directory, UnmountFlags::DETACH);
