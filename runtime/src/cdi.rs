@@ -1,8 +1,9 @@
 //! Devices as their vendors describe them: the Container Device Interface.
 //!
 //! A vendor's driver leaves a JSON or YAML file in `/etc/cdi` or `/var/run/cdi` that says what a
-//! process needs to use each of its devices: device nodes, variables, mounts. [`Registry::scan`]
-//! reads such directories, [`Registry::find`] answers `RUN --device` (docs/spec/dockerfile.md 6).
+//! process needs to use each of its devices: device nodes, variables, mounts.
+//! [`DeviceRegistry::scan`] reads such directories, [`DeviceRegistry::find`] answers `RUN --device`
+//! (docs/spec/dockerfile.md 6).
 //!
 //! A file that cannot be understood does not get in the way of others; it is mentioned when a
 //! device is missing. Hooks, programs that run on the host outside of any sandbox, are refused.
@@ -13,8 +14,8 @@ mod registry; // all devices of this machine
 mod spec; // the form of a file
 mod yaml; // YAML as far as it says what JSON can say
 
-pub use edits::{EditError, Edits, Refusal};
+pub use edits::{EditError, EditRefusal, Edits};
 pub use name::{DeviceName, NameError};
-pub use registry::{CdiError, DeviceRequest, Problem, Registry, Requirement};
+pub use registry::{CdiError, DeviceRegistry, DeviceRequest, Requirement, SpecProblem};
 pub use spec::SpecError;
 pub use yaml::YamlError;

@@ -11,6 +11,7 @@ mod closing; // roots that nobody writes to any more
 mod context; // what all jobs share
 mod detached; // mounts for a child to put in place
 mod devices; // /dev
+mod facts; // what is needed after the start
 mod failure; // what a child's last words mean
 mod file_mounts; // single files, each a mount
 mod groups; // control groups of one job
@@ -21,7 +22,7 @@ mod memory; // files that must not reach a disk
 mod mounts; // what a job asks for
 mod nodes; // devices a job asks for
 mod output; // where it goes
-mod plan; // what is needed after the start
+
 mod prepare; // from a job to a program
 mod report; // what a child says before it is the program
 mod running; // a job that runs

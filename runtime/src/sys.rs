@@ -25,20 +25,20 @@ mod report; // how a new process says what went wrong
 mod spawn; // making the process of a sandbox
 mod tied; // programs that do not outlive kiln
 
-pub(crate) use bpf::{Instruction, attach_device_program, load_device_program};
-pub(crate) use calls::{Call, WantedSocket, give_socket};
+pub(crate) use bpf::{BpfInstruction, attach_device_program, load_device_program};
+pub(crate) use calls::{WaitingCall, WantedSocket, give_socket};
 pub use children::await_children;
 pub use closed::was_closed;
-pub(crate) use exec::{Arguments, Strings};
-pub(crate) use fork::{Ending, Spawned, process_id};
+pub(crate) use exec::{ProgramArguments, Strings};
+pub(crate) use fork::{Spawned, WaitStatus, process_id};
 pub use heap::share_heap;
-pub(crate) use helper::{Helper, HelperTask};
+pub(crate) use helper::{MapHelper, MapTask};
 pub(crate) use keeper::Keeper;
 pub(crate) use launcher::launcher;
 pub use probe::proc_is_refused;
-pub(crate) use program::{Fresh, Identity, Leaf, MountStep, Program, Target};
+pub(crate) use program::{Fresh, MountStep, PlaceKind, PlacePath, ProcessIds, ProcessSetup};
 pub use raw::{accept_signals, take_signals};
 pub(crate) use raw::{mount_setattr, open_terminal_peer, send_signal, unshare};
-pub(crate) use report::{HEAD_BYTES, RECORD_BYTES, Record, Stage};
+pub(crate) use report::{HEAD_BYTES, RECORD_BYTES, Record, SetupStage};
 pub(crate) use spawn::{Namespaces, spawn};
 pub use tied::end_with_parent;

@@ -28,7 +28,7 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 
 pub use idmap::{IdMap, IdMaps, IdRange};
 
-use crate::sys::{self, Helper, HelperTask, Strings};
+use crate::sys::{self, MapHelper, MapTask, Strings};
 
 /// How [`enter`] goes about it.
 #[derive(Clone, Debug)]
@@ -226,13 +226,13 @@ fn unusable(what: &str) -> impl FnOnce(Errno) -> UsernsError {
 }
 
 /// The maps to write and what writes them.
-struct Plan {
+struct MapPlan {
     users: Vec<IdRange>,
     groups: Vec<IdRange>,
-    tasks: Vec<(String, HelperTask)>,
+    tasks: Vec<(String, MapTask)>,
 }
 
-fn plan(options: &Options, uid: u32, gid: u32) -> Result<Plan, NoRange> {
+fn plan(options: &Options, uid: u32, gid: u32) -> Result<MapPlan, NoRange> {
     if options.mapping == Mapping::SingleId {
         return Err(NoRange::NotAsked);
     }
@@ -258,7 +258,7 @@ fn plan(options: &Options, uid: u32, gid: u32) -> Result<Plan, NoRange> {
         program_task(system, "newuidmap", &users)?,
         program_task(system, "newgidmap", &groups)?,
     ];
-    Ok(Plan {
+    Ok(MapPlan {
         users,
         groups,
         tasks,
@@ -270,7 +270,7 @@ fn program_task(
     system: &System,
     program: &'static str,
     map: &[IdRange],
-) -> Result<(String, HelperTask), NoRange> {
+) -> Result<(String, MapTask), NoRange> {
     let path = system
         .programs
         .iter()
@@ -282,7 +282,7 @@ fn program_task(
         argv.extend([range.inside, range.outside, range.count].map(|number| number.to_string()));
     }
     let no_zero = "ids and a found path hold no zero byte";
-    let task = HelperTask::Execute {
+    let task = MapTask::Execute {
         program: CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
             .expect(no_zero),
         argv: Strings::new(argv).expect(no_zero),
@@ -293,7 +293,7 @@ fn program_task(
 
 /// Root that may not mount, as in a container, maps every id it has to itself: its own helper may
 /// write that.
-fn identity_plan() -> Plan {
+fn identity_plan() -> MapPlan {
     let maps = IdMaps::of_this_process();
     let identity = |map: &IdMap| -> Vec<IdRange> {
         map.ranges()
@@ -307,24 +307,24 @@ fn identity_plan() -> Plan {
     let (users, groups) = (identity(maps.users()), identity(maps.groups()));
     let task = |kind: &str, map: &[IdRange]| {
         let no_zero = "numbers hold no zero byte";
-        let task = HelperTask::Write {
+        let task = MapTask::Write {
             file: CString::new(format!("/proc/{}/{kind}", std::process::id())).expect(no_zero),
             text: CString::new(idmap::to_text(map)).expect(no_zero),
         };
         (format!("writing {kind}"), task)
     };
     let tasks = vec![task("uid_map", &users), task("gid_map", &groups)];
-    Plan {
+    MapPlan {
         users,
         groups,
         tasks,
     }
 }
 
-fn enter_with_ranges(plan: &Plan, uid: u32, gid: u32) -> Result<PrivilegeLevel, UsernsError> {
+fn enter_with_ranges(plan: &MapPlan, uid: u32, gid: u32) -> Result<PrivilegeLevel, UsernsError> {
     let mut helpers = Vec::with_capacity(plan.tasks.len());
     for (name, task) in &plan.tasks {
-        let helper = Helper::start(task).map_err(|errno| UsernsError::Unusable {
+        let helper = MapHelper::start(task).map_err(|errno| UsernsError::Unusable {
             what: "starting a helper process".to_owned(),
             source: kiln_threads::cannot_start(errno.into()),
         })?;

@@ -157,7 +157,7 @@ impl LocalRunner<'_> {
         if run.devices.is_empty() {
             return Ok(());
         }
-        let registry = cdi::Registry::scan(&self.sandbox.device_directories);
+        let registry = cdi::DeviceRegistry::scan(&self.sandbox.device_directories);
         let mut requests = Vec::with_capacity(run.devices.len());
         for device in &run.devices {
             let is_allowed = match &self.sandbox.devices {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kiln_files::GuestPath;
 
 use super::name::DeviceName;
-use super::spec::{EditsSpec, MountSpec, NodeSpec};
+use super::spec::{CdiMount, EditsSpec, NodeSpec};
 use crate::{Access, Device, DeviceKind, DeviceNumber, Job, Mount, MountSource};
 
 /// Changes to a job.
@@ -28,12 +28,12 @@ pub struct EditError {
     /// The device.
     pub device: String,
     /// What it asks for.
-    pub reason: Refusal,
+    pub reason: EditRefusal,
 }
 
 /// What cannot be done for a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum EditRefusal {
     /// Programs of the host that are to run beside the job.
     #[error(
         "it wants the hook {0} to be run on this machine, which kiln does not do for any device"
@@ -71,22 +71,22 @@ impl Edits {
         })
     }
 
-    fn read(&mut self, spec: &EditsSpec) -> Result<(), Refusal> {
+    fn read(&mut self, spec: &EditsSpec) -> Result<(), EditRefusal> {
         if let Some(hook) = spec.hooks.first() {
-            return Err(Refusal::Hook(hook.path.clone()));
+            return Err(EditRefusal::Hook(hook.path.clone()));
         }
         if !spec.net_devices.is_empty() {
-            return Err(Refusal::NetworkDevices);
+            return Err(EditRefusal::NetworkDevices);
         }
         if spec.intel_rdt.is_some() {
-            return Err(Refusal::IntelRdt);
+            return Err(EditRefusal::IntelRdt);
         }
         for variable in &spec.env {
             match variable.0.split_once('=') {
                 Some((name, value)) if !name.is_empty() => {
                     self.env.push((name.to_owned(), value.to_owned()));
                 }
-                _ => return Err(Refusal::Variable(variable.0.clone())),
+                _ => return Err(EditRefusal::Variable(variable.0.clone())),
             }
         }
         for node in &spec.device_nodes {
@@ -129,15 +129,15 @@ impl Edits {
     }
 }
 
-fn absolute(path: &str) -> Result<&str, Refusal> {
+fn absolute(path: &str) -> Result<&str, EditRefusal> {
     if path.starts_with('/') && !GuestPath::new(path).is_root() {
         Ok(path)
     } else {
-        Err(Refusal::Path(path.to_owned()))
+        Err(EditRefusal::Path(path.to_owned()))
     }
 }
 
-fn device(node: &NodeSpec) -> Result<Device, Refusal> {
+fn device(node: &NodeSpec) -> Result<Device, EditRefusal> {
     let target = absolute(&node.path)?;
     let host = match node.host_path.as_deref() {
         None | Some("") => target,
@@ -147,7 +147,7 @@ fn device(node: &NodeSpec) -> Result<Device, Refusal> {
         None | Some("") => None,
         Some("b") => Some(DeviceKind::Block),
         Some("c" | "u") => Some(DeviceKind::Character),
-        Some(other) => return Err(Refusal::NodeType(other.to_owned())),
+        Some(other) => return Err(EditRefusal::NodeType(other.to_owned())),
     };
     // Without a number, or with 0, the host's node says which device it is.
     let number = kind.filter(|_| node.major != 0).map(|kind| DeviceNumber {
@@ -164,11 +164,11 @@ fn device(node: &NodeSpec) -> Result<Device, Refusal> {
     })
 }
 
-fn bind(mount: &MountSpec) -> Result<Mount, Refusal> {
+fn bind(mount: &CdiMount) -> Result<Mount, EditRefusal> {
     let mut access = Access::ReadWrite;
     match mount.kind.as_deref() {
         None | Some("" | "bind" | "none") => {}
-        Some(other) => return Err(Refusal::MountType(other.to_owned())),
+        Some(other) => return Err(EditRefusal::MountType(other.to_owned())),
     }
     for option in &mount.options {
         match option.as_str() {
@@ -179,7 +179,7 @@ fn bind(mount: &MountSpec) -> Result<Mount, Refusal> {
             // device node could use outside.
             "bind" | "rbind" | "private" | "rprivate" | "slave" | "rslave" | "nosuid" | "nodev"
             | "noexec" | "suid" | "dev" | "exec" | "relatime" | "noatime" => {}
-            other => return Err(Refusal::MountOption(other.to_owned())),
+            other => return Err(EditRefusal::MountOption(other.to_owned())),
         }
     }
     Ok(Mount {

@@ -4,12 +4,12 @@ use std::fmt;
 
 /// Who makes a device, and what it is: `vendor.com/class`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Kind(String);
+pub(super) struct CdiKind(String);
 
 /// The whole name of a device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeviceName {
-    kind: Kind,
+    kind: CdiKind,
     name: String,
 }
 
@@ -24,7 +24,7 @@ pub enum NameError {
     Device(String),
 }
 
-impl Kind {
+impl CdiKind {
     pub(super) fn parse(text: &str) -> Result<Self, NameError> {
         // CDI specification 1.0, "Kind"; pkg/parser says how strictly.
         let part = |text: &str, inner: &[char]| {
@@ -46,7 +46,7 @@ impl Kind {
 }
 
 impl DeviceName {
-    pub(super) fn new(kind: &Kind, name: &str) -> Self {
+    pub(super) fn new(kind: &CdiKind, name: &str) -> Self {
         Self {
             kind: kind.clone(),
             name: name.to_owned(),
@@ -64,12 +64,12 @@ impl DeviceName {
         }
     }
 
-    pub(super) fn kind(&self) -> &Kind {
+    pub(super) fn kind(&self) -> &CdiKind {
         &self.kind
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for CdiKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -93,7 +93,7 @@ mod tests {
             "a/b",
             "v_1.x-y/c_d-e",
         ] {
-            assert_eq!(Kind::parse(good).unwrap().to_string(), good);
+            assert_eq!(CdiKind::parse(good).unwrap().to_string(), good);
         }
         for bad in [
             "",
@@ -105,7 +105,7 @@ mod tests {
             "v-/c",
             "v/c d",
         ] {
-            assert_eq!(Kind::parse(bad), Err(NameError::Kind(bad.to_owned())));
+            assert_eq!(CdiKind::parse(bad), Err(NameError::Kind(bad.to_owned())));
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::edits::{EditError, Edits};
-use super::name::{DeviceName, Kind};
+use super::name::{CdiKind, DeviceName};
 use super::spec::{EditsSpec, SpecError, SpecFile};
 use super::yaml::{self, YamlError};
 
@@ -22,14 +22,14 @@ const LARGEST_FILE: u64 = 16 << 20;
 
 /// The devices of this machine.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub struct DeviceRegistry {
     files: Vec<EditsSpec>,
-    devices: BTreeMap<DeviceName, Entry>,
-    problems: Vec<Problem>,
+    devices: BTreeMap<DeviceName, RegisteredDevice>,
+    problems: Vec<SpecProblem>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RegisteredDevice {
     /// Index of what the file says about all of its devices.
     file: usize,
     edits: EditsSpec,
@@ -38,7 +38,7 @@ struct Entry {
 
 /// A file that was left out.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub enum SpecProblem {
     /// It cannot be read.
     #[error("{}: {reason}", path.display())]
     Unreadable {
@@ -123,7 +123,7 @@ fn left_out(problems: &[String]) -> String {
     }
 }
 
-impl Registry {
+impl DeviceRegistry {
     /// Reads the files of some directories; later ones take precedence over earlier ones, and
     /// those that do not exist do not matter.
     #[must_use]
@@ -140,7 +140,7 @@ impl Registry {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(source) => {
-                return self.problems.push(Problem::Unreadable {
+                return self.problems.push(SpecProblem::Unreadable {
                     path: directory.to_owned(),
                     reason: source,
                 });
@@ -148,9 +148,9 @@ impl Registry {
         };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
-        let mut found: BTreeMap<DeviceName, Option<Entry>> = BTreeMap::new();
+        let mut found: BTreeMap<DeviceName, Option<RegisteredDevice>> = BTreeMap::new();
         for path in paths {
-            let Some(format) = Format::of(&path) else {
+            let Some(format) = SpecFormat::of(&path) else {
                 continue;
             };
             match read(&path, format) {
@@ -169,9 +169,9 @@ impl Registry {
     fn add(
         &mut self,
         path: &Path,
-        kind: &Kind,
+        kind: &CdiKind,
         spec: SpecFile,
-        found: &mut BTreeMap<DeviceName, Option<Entry>>,
+        found: &mut BTreeMap<DeviceName, Option<RegisteredDevice>>,
     ) {
         let file = self.files.len();
         self.files.push(spec.container_edits);
@@ -179,7 +179,7 @@ impl Registry {
             let name = DeviceName::new(kind, &device.name.0);
             if let Some(other) = found.get_mut(&name) {
                 *other = None;
-                self.problems.push(Problem::Conflict {
+                self.problems.push(SpecProblem::Conflict {
                     path: path.to_owned(),
                     device: name,
                 });
@@ -188,7 +188,7 @@ impl Registry {
             // The device's own annotations take precedence.
             let annotations = spec.annotations.iter().chain(&device.annotations);
             let annotations = annotations.map(|(key, value)| (key.clone(), value.0.clone()));
-            let entry = Entry {
+            let entry = RegisteredDevice {
                 file,
                 edits: device.container_edits,
                 annotations: annotations.collect(),
@@ -204,7 +204,7 @@ impl Registry {
 
     /// Returns what is wrong with the files that were left out.
     #[must_use]
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[SpecProblem] {
         &self.problems
     }
 
@@ -216,7 +216,7 @@ impl Registry {
             None => (request, ""),
         };
         let mut named = Vec::new();
-        if let Ok(kind) = Kind::parse(kind) {
+        if let Ok(kind) = CdiKind::parse(kind) {
             let of_kind = self.devices.keys().filter(|name| *name.kind() == kind);
             match name {
                 "" => named.extend(of_kind.take(1)),
@@ -262,7 +262,7 @@ impl Registry {
             if meant.is_empty() && request.requirement == Requirement::Required {
                 return Err(CdiError::NotRegistered {
                     name: request.name.clone(),
-                    problems: self.problems.iter().map(Problem::to_string).collect(),
+                    problems: self.problems.iter().map(SpecProblem::to_string).collect(),
                 });
             }
             for name in meant {
@@ -289,12 +289,12 @@ impl Registry {
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug)]
-enum Format {
+enum SpecFormat {
     Json,
     Yaml,
 }
 
-impl Format {
+impl SpecFormat {
     /// Returns none for files that are something else.
     fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()? {
@@ -305,30 +305,30 @@ impl Format {
     }
 }
 
-fn read(path: &Path, format: Format) -> Result<(Kind, SpecFile), Problem> {
+fn read(path: &Path, format: SpecFormat) -> Result<(CdiKind, SpecFile), SpecProblem> {
     let owned = || path.to_owned();
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(LARGEST_FILE).read_to_string(&mut text))
-        .map_err(|reason| Problem::Unreadable {
+        .map_err(|reason| SpecProblem::Unreadable {
             path: owned(),
             reason,
         })?;
-    let form = |reason| Problem::Form {
+    let form = |reason| SpecProblem::Form {
         path: owned(),
         reason,
     };
     let spec: SpecFile = match format {
-        Format::Json => serde_json::from_str(&text).map_err(form)?,
-        Format::Yaml => {
-            let value = yaml::parse(&text).map_err(|reason| Problem::Yaml {
+        SpecFormat::Json => serde_json::from_str(&text).map_err(form)?,
+        SpecFormat::Yaml => {
+            let value = yaml::parse(&text).map_err(|reason| SpecProblem::Yaml {
                 path: owned(),
                 reason,
             })?;
             serde_json::from_value(value).map_err(form)?
         }
     };
-    let kind = spec.check().map_err(|reason| Problem::Content {
+    let kind = spec.check().map_err(|reason| SpecProblem::Content {
         path: owned(),
         reason,
     })?;

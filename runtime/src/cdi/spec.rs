@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use super::name::{DeviceName, Kind, NameError};
+use super::name::{CdiKind, DeviceName, NameError};
 
 /// A file as it is.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct SpecFile {
-    pub(super) cdi_version: Text,
-    pub(super) kind: Text,
+    pub(super) cdi_version: LooseText,
+    pub(super) kind: LooseText,
     #[serde(default)]
-    pub(super) annotations: BTreeMap<String, Text>,
+    pub(super) annotations: BTreeMap<String, LooseText>,
     pub(super) devices: Vec<DeviceSpec>,
     #[serde(default)]
     pub(super) container_edits: EditsSpec,
@@ -24,9 +24,9 @@ pub(super) struct SpecFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct DeviceSpec {
-    pub(super) name: Text,
+    pub(super) name: LooseText,
     #[serde(default)]
-    pub(super) annotations: BTreeMap<String, Text>,
+    pub(super) annotations: BTreeMap<String, LooseText>,
     #[serde(default)]
     pub(super) container_edits: EditsSpec,
 }
@@ -36,13 +36,13 @@ pub(super) struct DeviceSpec {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct EditsSpec {
     #[serde(deserialize_with = "list")]
-    pub(super) env: Vec<Text>,
+    pub(super) env: Vec<LooseText>,
     #[serde(deserialize_with = "list")]
     pub(super) device_nodes: Vec<NodeSpec>,
     #[serde(deserialize_with = "list")]
     pub(super) net_devices: Vec<Value>,
     #[serde(deserialize_with = "list")]
-    pub(super) mounts: Vec<MountSpec>,
+    pub(super) mounts: Vec<CdiMount>,
     #[serde(deserialize_with = "list")]
     pub(super) hooks: Vec<HookSpec>,
     pub(super) intel_rdt: Option<Value>,
@@ -74,7 +74,7 @@ pub(super) struct NodeSpec {
 /// A mount.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct MountSpec {
+pub(super) struct CdiMount {
     pub(super) host_path: String,
     pub(super) container_path: String,
     #[serde(rename = "type")]
@@ -92,9 +92,9 @@ pub(super) struct HookSpec {
 
 /// A text that somebody may have written without quotes: `true` and `0` are texts here too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Text(pub(super) String);
+pub(super) struct LooseText(pub(super) String);
 
-impl<'de> Deserialize<'de> for Text {
+impl<'de> Deserialize<'de> for LooseText {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         match Value::deserialize(from)? {
             Value::String(text) => Ok(Self(text)),
@@ -132,7 +132,7 @@ pub enum SpecError {
 
 impl SpecFile {
     /// Checks what the form alone does not.
-    pub(super) fn check(&self) -> Result<Kind, SpecError> {
+    pub(super) fn check(&self) -> Result<CdiKind, SpecError> {
         let version = &self.cdi_version.0;
         let mut numbers = version.trim_start_matches('v').split('.');
         let is_known = matches!(numbers.next(), Some("0" | "1"))
@@ -141,7 +141,7 @@ impl SpecFile {
         if !is_known {
             return Err(SpecError::Version(version.clone()));
         }
-        let kind = Kind::parse(&self.kind.0)?;
+        let kind = CdiKind::parse(&self.kind.0)?;
         if self.devices.is_empty() {
             return Err(SpecError::NoDevices);
         }

@@ -27,14 +27,14 @@ pub enum YamlError {
 }
 
 /// A list or map whose end is still to come.
-enum Open {
+enum OpenNode {
     List(Vec<Value>),
     Map(Map<String, Value>, Option<String>),
 }
 
 /// Reads a text that holds one document; an empty one is null.
 pub(super) fn parse(text: &str) -> Result<Value, YamlError> {
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: Vec<OpenNode> = Vec::new();
     let mut document = None;
     for event in Parser::new_from_str(text) {
         let (event, span) = event?;
@@ -55,11 +55,11 @@ pub(super) fn parse(text: &str) -> Result<Value, YamlError> {
                 return Err(unsupported("nesting that deep is"));
             }
             Event::SequenceStart(..) => {
-                open.push(Open::List(Vec::new()));
+                open.push(OpenNode::List(Vec::new()));
                 continue;
             }
             Event::MappingStart(..) => {
-                open.push(Open::Map(Map::new(), None));
+                open.push(OpenNode::Map(Map::new(), None));
                 continue;
             }
             Event::Scalar(text, style, _, tag) => match (style, tag) {
@@ -67,8 +67,8 @@ pub(super) fn parse(text: &str) -> Result<Value, YamlError> {
                 _ => Value::String(text.into_owned()),
             },
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
-                Some(Open::List(list)) => Value::Array(list),
-                Some(Open::Map(map, _)) => Value::Object(map),
+                Some(OpenNode::List(list)) => Value::Array(list),
+                Some(OpenNode::Map(map, _)) => Value::Object(map),
                 None => continue,
             },
             Event::DocumentStart(_) if document.is_some() => {
@@ -82,8 +82,8 @@ pub(super) fn parse(text: &str) -> Result<Value, YamlError> {
         };
         match open.last_mut() {
             None => document = Some(value),
-            Some(Open::List(list)) => list.push(value),
-            Some(Open::Map(map, key)) => match (key.take(), value) {
+            Some(OpenNode::List(list)) => list.push(value),
+            Some(OpenNode::Map(map, key)) => match (key.take(), value) {
                 (Some(name), value) => {
                     if map.insert(name, value).is_some() {
                         return Err(unsupported("a key given twice is"));

@@ -5,31 +5,31 @@
 //! typed there. And `tun` (10:200) joins networks of the host that are open to whoever asks, for a
 //! sandbox may be on the host's network; making one takes a capability that no sandbox has.
 
-use crate::sys::Instruction;
+use crate::sys::BpfInstruction;
 use crate::{DeviceKind, DeviceNumber};
 
 /// The numbers of devices: `null`, `zero`, `full`, `random`, `urandom`, `tty`, `ptmx` and terminals
 /// (Linux: Documentation/admin-guide/devices.txt).
-const DEFAULT: [Rule; 8] = [
-    Rule::character(1, Some(3)),
-    Rule::character(1, Some(5)),
-    Rule::character(1, Some(7)),
-    Rule::character(1, Some(8)),
-    Rule::character(1, Some(9)),
-    Rule::character(5, Some(0)),
-    Rule::character(5, Some(2)),
-    Rule::character(136, None),
+const DEFAULT: [DeviceRule; 8] = [
+    DeviceRule::character(1, Some(3)),
+    DeviceRule::character(1, Some(5)),
+    DeviceRule::character(1, Some(7)),
+    DeviceRule::character(1, Some(8)),
+    DeviceRule::character(1, Some(9)),
+    DeviceRule::character(5, Some(0)),
+    DeviceRule::character(5, Some(2)),
+    DeviceRule::character(136, None),
 ];
 
 /// A device that may be used; without a minor number, all of a driver's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rule {
+struct DeviceRule {
     kind: DeviceKind,
     major: u32,
     minor: Option<u32>,
 }
 
-impl Rule {
+impl DeviceRule {
     const fn character(major: u32, minor: Option<u32>) -> Self {
         Self {
             kind: DeviceKind::Character,
@@ -40,8 +40,8 @@ impl Rule {
 }
 
 /// Everything a sandbox may use: what it is given, and what all may.
-fn rules(given: &[DeviceNumber]) -> impl Iterator<Item = Rule> {
-    let given = given.iter().map(|number| Rule {
+fn rules(given: &[DeviceNumber]) -> impl Iterator<Item = DeviceRule> {
+    let given = given.iter().map(|number| DeviceRule {
         kind: number.kind,
         major: number.major,
         minor: Some(number.minor),
@@ -91,7 +91,7 @@ const SET: u8 = 0xb7;
 const EXIT: u8 = 0x95;
 
 /// Returns a program for a version 2 group: it answers 1 to what is allowed, else 0.
-pub(super) fn program(given: &[DeviceNumber]) -> Vec<Instruction> {
+pub(super) fn program(given: &[DeviceNumber]) -> Vec<BpfInstruction> {
     let mut program = vec![
         load(KIND, ACCESS_AND_KIND),
         instruction(MOVE_WORD, ACCESS | KIND << 4, 0, 0),
@@ -116,7 +116,7 @@ pub(super) fn program(given: &[DeviceNumber]) -> Vec<Instruction> {
 }
 
 /// Emits: the answer is 1 if all these registers have these values.
-fn allow_if(tests: &[(u8, i32)], program: &mut Vec<Instruction>) {
+fn allow_if(tests: &[(u8, i32)], program: &mut Vec<BpfInstruction>) {
     // What is left of the tests, and the answer.
     let mut left = 2 + i16::try_from(tests.len()).expect("there are three at most");
     for &(register, value) in tests {
@@ -126,17 +126,17 @@ fn allow_if(tests: &[(u8, i32)], program: &mut Vec<Instruction>) {
     answer(1, program);
 }
 
-fn answer(value: i32, program: &mut Vec<Instruction>) {
+fn answer(value: i32, program: &mut Vec<BpfInstruction>) {
     program.push(instruction(SET, ANSWER, 0, value));
     program.push(instruction(EXIT, 0, 0, 0));
 }
 
-fn load(register: u8, offset: i16) -> Instruction {
+fn load(register: u8, offset: i16) -> BpfInstruction {
     instruction(LOAD_WORD, register | ASKED << 4, offset, 0)
 }
 
-fn instruction(code: u8, registers: u8, offset: i16, value: i32) -> Instruction {
-    Instruction {
+fn instruction(code: u8, registers: u8, offset: i16, value: i32) -> BpfInstruction {
+    BpfInstruction {
         code,
         registers,
         offset,
@@ -152,7 +152,7 @@ mod tests {
     const WRITE: u32 = 4;
 
     /// Runs a program as the kernel does, for the instructions used here.
-    fn evaluate(program: &[Instruction], access: u32, number: DeviceNumber) -> u64 {
+    fn evaluate(program: &[BpfInstruction], access: u32, number: DeviceNumber) -> u64 {
         let kind = match number.kind {
             DeviceKind::Block => 1,
             DeviceKind::Character => 2,
@@ -161,7 +161,7 @@ mod tests {
         let mut registers = [0_u64; 11];
         let mut at = 0;
         loop {
-            let Instruction {
+            let BpfInstruction {
                 code,
                 registers: both,
                 offset,

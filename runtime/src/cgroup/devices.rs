@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use kiln_files::ProcessDirectory;
 
 use super::device_rules;
-use super::group::{Cgroup, Place, make_group};
+use super::group::{Cgroup, GroupPlace, make_group};
 use super::hierarchy::{self, Hierarchy, Version};
 use crate::{DeviceNumber, sys};
 
@@ -26,12 +26,12 @@ use crate::{DeviceNumber, sys};
 #[derive(Debug, Default)]
 pub(crate) struct DeviceControl {
     /// None if there can be no rules.
-    means: OnceLock<Option<Means>>,
+    means: OnceLock<Option<RuleMeans>>,
 }
 
 /// How rules are put on groups here.
 #[derive(Debug)]
-struct Means {
+struct RuleMeans {
     hierarchy: Hierarchy,
     /// The program of the usual rules, where the hierarchy takes programs.
     program: Option<OwnedFd>,
@@ -42,12 +42,12 @@ struct Means {
 #[derive(Debug)]
 struct DeviceGroup {
     directory: ProcessDirectory,
-    entrance: Entrance,
+    entrance: GroupEntrance,
 }
 
 /// How a process gets into a group.
 #[derive(Debug)]
-enum Entrance {
+enum GroupEntrance {
     /// It is born there.
     Birth(File),
     /// It writes its number, before anything else.
@@ -67,7 +67,7 @@ impl DeviceControl {
         cgroup: Option<&Cgroup>,
         given: &[DeviceNumber],
     ) -> Option<Controlled> {
-        let means = self.means.get_or_init(Means::find).as_ref()?;
+        let means = self.means.get_or_init(RuleMeans::find).as_ref()?;
         let restricted = match &means.program {
             Some(usual) => cgroup
                 .and_then(Cgroup::directory)
@@ -91,7 +91,7 @@ impl DeviceControl {
     }
 }
 
-impl Means {
+impl RuleMeans {
     fn find() -> Option<Self> {
         // Whoever may not load a program may put no rules on anything.
         let usual = sys::load_device_program(&device_rules::program(&[]));
@@ -151,16 +151,16 @@ impl DeviceGroup {
         usual: Option<&OwnedFd>,
         given: &[DeviceNumber],
     ) -> io::Result<Self> {
-        let directory = make_group(hierarchy, Place::Own)?;
+        let directory = make_group(hierarchy, GroupPlace::Own)?;
         let entrance = match usual {
             Some(usual) => File::open(directory.path()).and_then(|group| {
                 attach(group.as_fd(), usual, given)?;
-                Ok(Entrance::Birth(group))
+                Ok(GroupEntrance::Birth(group))
             }),
             None => write_lines(directory.path(), given).and_then(|()| {
                 let procs = directory.path().join("cgroup.procs");
                 let procs = File::options().write(true).open(procs)?;
-                Ok(Entrance::Procs(procs.into()))
+                Ok(GroupEntrance::Procs(procs.into()))
             }),
         };
         match entrance {
@@ -191,23 +191,23 @@ fn remove(group: &ProcessDirectory) {
 }
 
 impl Controlled {
-    fn entrance(&self) -> Option<&Entrance> {
+    fn entrance(&self) -> Option<&GroupEntrance> {
         self.0.as_ref().map(|group| &group.entrance)
     }
 
     /// Returns the file through which a new process enters a version 1 group.
     pub(crate) fn procs_file(&self) -> Option<BorrowedFd<'_>> {
         match self.entrance()? {
-            Entrance::Procs(procs) => Some(procs.as_fd()),
-            Entrance::Birth(_) => None,
+            GroupEntrance::Procs(procs) => Some(procs.as_fd()),
+            GroupEntrance::Birth(_) => None,
         }
     }
 
     /// Returns the version 2 group into which a process is born.
     pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
         match self.entrance()? {
-            Entrance::Birth(group) => Some(group.as_fd()),
-            Entrance::Procs(_) => None,
+            GroupEntrance::Birth(group) => Some(group.as_fd()),
+            GroupEntrance::Procs(_) => None,
         }
     }
 }

@@ -97,7 +97,10 @@ impl Cgroup {
                 .map_err(|error| setting.failed(refusal(hierarchy, &error)))?;
             return Ok((hierarchy.version, directory));
         }
-        let place = resources.parent.as_deref().map_or(Place::Top, Place::Below);
+        let place = resources
+            .parent
+            .as_deref()
+            .map_or(GroupPlace::Top, GroupPlace::Below);
         let directory = make_group(hierarchy, place)
             .and_then(|group| {
                 let directory = group.path().to_owned();
@@ -200,7 +203,7 @@ fn counts_oom_kill(text: &str) -> bool {
 
 /// Where a group is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place<'a> {
+pub(super) enum GroupPlace<'a> {
     /// Below a group that was asked for.
     Below(&'a str),
     /// At the top, or else below the group that this process is in.
@@ -211,17 +214,20 @@ pub(super) enum Place<'a> {
 }
 
 /// Makes a group of our own.
-pub(super) fn make_group(hierarchy: &Hierarchy, place: Place<'_>) -> io::Result<ProcessDirectory> {
+pub(super) fn make_group(
+    hierarchy: &Hierarchy,
+    place: GroupPlace<'_>,
+) -> io::Result<ProcessDirectory> {
     let top = hierarchy.mount.join("kiln");
     let own = hierarchy.own.join("kiln");
     let (first, second) = match place {
-        Place::Below(parent) => {
+        GroupPlace::Below(parent) => {
             let above = hierarchy.mount.join(parent.trim_start_matches('/'));
             fs::create_dir_all(&above)?;
             return make_below(&above);
         }
-        Place::Top => (top, own),
-        Place::Own => (own, top),
+        GroupPlace::Top => (top, own),
+        GroupPlace::Own => (own, top),
     };
     make_in(&first).or_else(|error| make_in(&second).map_err(|_| error))
 }

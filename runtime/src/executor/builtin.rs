@@ -11,7 +11,7 @@ use super::detached::{clone_tree, restrict};
 use super::devices::{self, Devices};
 use super::nodes::OtherNodes;
 use super::stubs::Stubs;
-use crate::sys::{Fresh, Leaf, MountStep, Target};
+use crate::sys::{Fresh, MountStep, PlaceKind, PlacePath};
 use crate::{Access, EtcFile, ExecError, Job, Network, Security};
 
 /// Mount steps, what each is for, and the root they go into.
@@ -31,7 +31,11 @@ impl Steps {
     }
 
     /// Finds the place of a mount. A mount point that is missing is there for the run only.
-    pub(super) fn place(&mut self, path: &GuestPath, leaf: Leaf) -> Result<Target, ExecError> {
+    pub(super) fn place(
+        &mut self,
+        path: &GuestPath,
+        leaf: PlaceKind,
+    ) -> Result<PlacePath, ExecError> {
         if path.is_root() {
             return Err(ExecError::MountOnRoot);
         }
@@ -40,14 +44,15 @@ impl Steps {
             .provide(path, leaf)
             .map_err(ExecError::mount(path))?;
         // A link may have led to the root itself.
-        Target::new(&provided, leaf).ok_or(ExecError::MountOnRoot)
+        PlacePath::new(&provided, leaf).ok_or(ExecError::MountOnRoot)
     }
 
     /// Names the place of a mount whose mount point belongs to the result.
-    fn keep(&mut self, path: &str) -> (Target, GuestPath) {
+    fn keep(&mut self, path: &str) -> (PlacePath, GuestPath) {
         let path = GuestPath::new(path);
         self.stubs.is_mounted(&path);
-        let target = Target::new(&path, Leaf::Directory).expect("our own paths are not the root");
+        let target =
+            PlacePath::new(&path, PlaceKind::Directory).expect("our own paths are not the root");
         (target, path)
     }
 
@@ -159,7 +164,7 @@ pub(super) fn add_builtin_mounts(
     ] {
         if let Some(mount) = etc_file(context, file)? {
             let path = GuestPath::new(name);
-            let target = steps.place(&path, Leaf::File)?;
+            let target = steps.place(&path, PlaceKind::File)?;
             steps.push(&path, MountStep::Attach { mount, target });
         }
     }

@@ -33,9 +33,9 @@ use rustix::mount::{MountAttrFlags, UnmountFlags};
 use rustix::thread::CapabilitySet;
 
 use super::detached::{PLAIN, attach, clone_tree, new_mount};
-use super::limits::Limits;
+use super::limits::ProcessLimits;
 use crate::cgroup::DeviceControl;
-use crate::sys::{self, Keeper, Leaf};
+use crate::sys::{self, Keeper, PlaceKind};
 use crate::userns::IdMaps;
 use crate::{ExecError, capability, seccomp};
 
@@ -63,7 +63,7 @@ const MASKED_SYS: [&str; 2] = ["devices/virtual/powercap", "firmware"];
 #[derive(Clone, Debug)]
 pub(super) struct Mask {
     pub(super) name: String,
-    pub(super) leaf: Leaf,
+    pub(super) leaf: PlaceKind,
 }
 
 /// See the module.
@@ -79,7 +79,7 @@ pub(super) struct ExecutorContext {
     pub(super) masked_sys: Vec<Mask>,
     pub(super) filter: Vec<sock_filter>,
     pub(super) own_capabilities: CapabilitySet,
-    pub(super) limits: Limits,
+    pub(super) limits: ProcessLimits,
     pub(super) device_control: DeviceControl,
     pub(super) keeper: Keeper,
     pub(super) launcher: OwnedFd,
@@ -118,7 +118,7 @@ impl ExecutorContext {
             masked_sys: existing("/sys", &masked_sys(Path::new("/sys"))),
             filter: seccomp::default_filter(),
             own_capabilities: capability::own(),
-            limits: Limits::of_this_process()?,
+            limits: ProcessLimits::of_this_process()?,
             device_control: DeviceControl::default(),
             keeper,
             launcher: launcher().map_err(ExecError::prepare("making the launcher of programs"))?,
@@ -130,7 +130,7 @@ impl ExecutorContext {
 
     fn fill(&self) -> Result<(), ExecError> {
         for name in ["files", "staging", "empty", "sys"] {
-            make(&self.directory, &GuestPath::new(name), Leaf::Directory)
+            make(&self.directory, &GuestPath::new(name), PlaceKind::Directory)
                 .map_err(ExecError::prepare(format!("creating {name}")))?;
         }
         self.fill_stubs(&self.stubs(), &[])
@@ -173,7 +173,7 @@ impl ExecutorContext {
             (PathBuf::from("/dev/null"), self.null()),
             (self.empty(), self.empty()),
         ];
-        make_one(&self.null(), Leaf::File)?;
+        make_one(&self.null(), PlaceKind::File)?;
         for (nothing, place) in hiding {
             let mount = clone_tree(&nothing)?;
             let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY;
@@ -186,8 +186,8 @@ impl ExecutorContext {
     /// Returns a mount that hides something.
     pub(super) fn mask(&self, mask: &Mask) -> Result<OwnedFd, rustix::io::Errno> {
         match mask.leaf {
-            Leaf::File => clone_tree(&self.null()),
-            Leaf::Directory => clone_tree(&self.empty()),
+            PlaceKind::File => clone_tree(&self.null()),
+            PlaceKind::Directory => clone_tree(&self.empty()),
         }
     }
 
@@ -217,7 +217,10 @@ impl ExecutorContext {
     }
 
     /// Makes the lowest layer of a root with further mount points.
-    pub(super) fn own_stubs(&self, targets: &[(GuestPath, Leaf)]) -> Result<OwnStubs, ExecError> {
+    pub(super) fn own_stubs(
+        &self,
+        targets: &[(GuestPath, PlaceKind)],
+    ) -> Result<OwnStubs, ExecError> {
         let stubs = OwnStubs(self.own_path("stubs"));
         self.fill_stubs(&stubs.0, targets)
             .map_err(ExecError::prepare("creating mount points"))?;
@@ -227,11 +230,11 @@ impl ExecutorContext {
     fn fill_stubs(
         &self,
         directory: &Path,
-        targets: &[(GuestPath, Leaf)],
+        targets: &[(GuestPath, PlaceKind)],
     ) -> Result<(), rustix::io::Errno> {
-        make_one(directory, Leaf::Directory)?;
+        make_one(directory, PlaceKind::Directory)?;
         for name in ["etc/hosts", "etc/resolv.conf"] {
-            make(directory, &GuestPath::new(name), Leaf::File)?;
+            make(directory, &GuestPath::new(name), PlaceKind::File)?;
         }
         for (target, leaf) in targets {
             match make(directory, target, *leaf) {
@@ -324,9 +327,9 @@ fn existing(base: &str, names: &[String]) -> Vec<Mask> {
             Some(Mask {
                 name: name.clone(),
                 leaf: if metadata.is_dir() {
-                    Leaf::Directory
+                    PlaceKind::Directory
                 } else {
-                    Leaf::File
+                    PlaceKind::File
                 },
             })
         })
@@ -363,21 +366,21 @@ pub(super) fn read_only_proc() -> &'static [&'static str] {
 
 /// Makes a file or directory and what is missing above it, with times and modes that are always
 /// the same. `directory` is kiln's own, so nothing in it leads elsewhere.
-fn make(directory: &Path, path: &GuestPath, leaf: Leaf) -> Result<(), rustix::io::Errno> {
+fn make(directory: &Path, path: &GuestPath, leaf: PlaceKind) -> Result<(), rustix::io::Errno> {
     for above in path.parent().into_iter().flat_map(|parent| {
         let mut all = parent.ancestors();
         all.push(parent);
         all
     }) {
-        make_one(&directory.join(above.as_relative()), Leaf::Directory)?;
+        make_one(&directory.join(above.as_relative()), PlaceKind::Directory)?;
     }
     make_one(&directory.join(path.as_relative()), leaf)
 }
 
-fn make_one(path: &Path, leaf: Leaf) -> Result<(), rustix::io::Errno> {
+fn make_one(path: &Path, leaf: PlaceKind) -> Result<(), rustix::io::Errno> {
     let result = match leaf {
-        Leaf::Directory => rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)),
-        Leaf::File => {
+        PlaceKind::Directory => rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)),
+        PlaceKind::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)).map(drop)
         }
@@ -388,7 +391,7 @@ fn make_one(path: &Path, leaf: Leaf) -> Result<(), rustix::io::Errno> {
         Err(errno) => return Err(errno),
     }
     // The caller's umask took part in the mode.
-    let mode = if leaf == Leaf::Directory {
+    let mode = if leaf == PlaceKind::Directory {
         0o755
     } else {
         0o644

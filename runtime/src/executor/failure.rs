@@ -6,105 +6,105 @@ use std::path::Path;
 
 use kiln_files::GuestPath;
 
-use super::plan::Plan;
+use super::facts::JobFacts;
 use super::unstartable::{BINFMT_MISC, Unstartable};
-use crate::sys::{HEAD_BYTES, Record, Stage};
+use crate::sys::{HEAD_BYTES, Record, SetupStage};
 use crate::{End, ExecError};
 
 /// Turns the record of a child that did not become the program into an end or an error. `head` is
 /// the beginning of the file that the kernel refused, as far as it is known.
-pub(super) fn explain(plan: &Plan, record: Record, head: &[u8]) -> Result<End, ExecError> {
+pub(super) fn explain(facts: &JobFacts, record: Record, head: &[u8]) -> Result<End, ExecError> {
     let errno = rustix::io::Errno::from_raw_os_error(record.value);
     let source = io::Error::from(errno);
     let target = || {
         let index = usize::try_from(record.index).ok();
         index
-            .and_then(|index| plan.targets.get(index))
+            .and_then(|index| facts.targets.get(index))
             .cloned()
             .unwrap_or_default()
     };
     let what = match record.stage {
-        Stage::Search => {
+        SetupStage::Search => {
             return Ok(match errno {
-                rustix::io::Errno::ACCESS => not_executable(plan, "permission denied"),
-                _ => not_found(plan, plan.searched, None),
+                rustix::io::Errno::ACCESS => not_executable(facts, "permission denied"),
+                _ => not_found(facts, facts.searched, None),
             });
         }
-        Stage::Execute => {
-            let reason = why(plan, record.index, errno, head);
+        SetupStage::Execute => {
+            let reason = why(facts, record.index, errno, head);
             let reason_after = |answer: &str| match &reason {
                 Some(reason) => format!("{answer}: {reason}"),
                 None => answer.to_owned(),
             };
             return Ok(match errno {
                 // The file is there: what is missing is the interpreter it names.
-                rustix::io::Errno::NOENT => not_found(plan, false, reason),
+                rustix::io::Errno::NOENT => not_found(facts, false, reason),
                 rustix::io::Errno::NOEXEC => {
-                    not_executable(plan, &reason_after("exec format error"))
+                    not_executable(facts, &reason_after("exec format error"))
                 }
-                rustix::io::Errno::ACCESS => not_executable(plan, "permission denied"),
+                rustix::io::Errno::ACCESS => not_executable(facts, "permission denied"),
                 rustix::io::Errno::LOOP => not_executable(
-                    plan,
+                    facts,
                     "too many symbolic links, or one of /proc that leads out of the image",
                 ),
-                _ => not_executable(plan, &source.to_string()),
+                _ => not_executable(facts, &source.to_string()),
             });
         }
-        Stage::WorkingDirectory if errno == rustix::io::Errno::LOOP => {
+        SetupStage::WorkingDirectory if errno == rustix::io::Errno::LOOP => {
             return Err(ExecError::WorkingDirectoryLink {
-                path: plan.cwd.clone(),
+                path: facts.cwd.clone(),
             });
         }
-        Stage::WorkingDirectory => {
+        SetupStage::WorkingDirectory => {
             return Err(ExecError::WorkingDirectory {
-                path: plan.cwd.clone(),
+                path: facts.cwd.clone(),
                 source,
             });
         }
-        Stage::Target if errno == rustix::io::Errno::ROFS => {
+        SetupStage::Target if errno == rustix::io::Errno::ROFS => {
             let target = target();
-            return Err(match outer(plan, &target) {
+            return Err(match outer(facts, &target) {
                 Some(outer) => ExecError::MountPointInReadOnly { target, outer },
                 None => ExecError::Mount { target, source },
             });
         }
-        Stage::MakeMount
+        SetupStage::MakeMount
             if errno == rustix::io::Errno::PERM && target() == GuestPath::new("proc") =>
         {
             return Err(ExecError::ProcRefused);
         }
-        Stage::Target | Stage::MakeMount | Stage::Attach | Stage::Mask => {
+        SetupStage::Target | SetupStage::MakeMount | SetupStage::Attach | SetupStage::Mask => {
             return Err(ExecError::Mount {
                 target: target(),
                 source,
             });
         }
-        Stage::Limit => {
+        SetupStage::Limit => {
             let index = usize::try_from(record.index).ok();
-            let limit = index.and_then(|index| plan.limits.get(index));
+            let limit = index.and_then(|index| facts.limits.get(index));
             return Err(match limit {
                 Some(&limit) => ExecError::Ulimit { limit, source },
                 None => ExecError::Vanished,
             });
         }
-        Stage::JoinCgroup => "entering the control group",
-        Stage::Session => "starting a session",
-        Stage::StandardStream => "placing the standard streams",
-        Stage::Terminal => "taking the terminal",
-        Stage::AttachRoot => "attaching the root file system",
-        Stage::PivotRoot => "changing the root",
-        Stage::DetachOldRoot => "letting go of the old root",
-        Stage::Hostname => "setting the host name",
-        Stage::Loopback => "starting the loopback device",
-        Stage::Go => "waiting for the network",
-        Stage::CgroupNamespace => "making a control group namespace",
-        Stage::BoundingSet => "reducing the capability bounding set",
-        Stage::Filter => "loading the system call filter",
-        Stage::Groups => "setting the supplementary groups",
-        Stage::GroupId => "setting the group id",
-        Stage::UserId => "setting the user id",
-        Stage::Capabilities => "reducing the capabilities",
-        Stage::CloseDescriptors => "closing inherited descriptors",
+        SetupStage::JoinCgroup => "entering the control group",
+        SetupStage::Session => "starting a session",
+        SetupStage::StandardStream => "placing the standard streams",
+        SetupStage::Terminal => "taking the terminal",
+        SetupStage::AttachRoot => "attaching the root file system",
+        SetupStage::PivotRoot => "changing the root",
+        SetupStage::DetachOldRoot => "letting go of the old root",
+        SetupStage::Hostname => "setting the host name",
+        SetupStage::Loopback => "starting the loopback device",
+        SetupStage::Go => "waiting for the network",
+        SetupStage::CgroupNamespace => "making a control group namespace",
+        SetupStage::BoundingSet => "reducing the capability bounding set",
+        SetupStage::Filter => "loading the system call filter",
+        SetupStage::Groups => "setting the supplementary groups",
+        SetupStage::GroupId => "setting the group id",
+        SetupStage::UserId => "setting the user id",
+        SetupStage::Capabilities => "reducing the capabilities",
+        SetupStage::CloseDescriptors => "closing inherited descriptors",
     };
     Err(ExecError::Setup {
         what: what.to_owned(),
@@ -113,15 +113,15 @@ pub(super) fn explain(plan: &Plan, record: Record, head: &[u8]) -> Result<End, E
 }
 
 /// Finds the mount that a target lies in.
-fn outer(plan: &Plan, target: &GuestPath) -> Option<GuestPath> {
+fn outer(facts: &JobFacts, target: &GuestPath) -> Option<GuestPath> {
     let holds = |outer: &&GuestPath| *outer != target && target.strip_prefix(outer).is_some();
-    let outer = plan.targets.iter().filter(holds);
+    let outer = facts.targets.iter().filter(holds);
     outer.max_by_key(|outer| outer.as_bytes().len()).cloned()
 }
 
 /// Says in words why a file was not executed.
-fn why(plan: &Plan, candidate: u32, errno: rustix::io::Errno, head: &[u8]) -> Option<String> {
-    let path = plan.candidates.get(usize::try_from(candidate).ok()?)?;
+fn why(facts: &JobFacts, candidate: u32, errno: rustix::io::Errno, head: &[u8]) -> Option<String> {
+    let path = facts.candidates.get(usize::try_from(candidate).ok()?)?;
     let system = rustix::system::uname();
     let file = Unstartable {
         path: &path.to_string_lossy(),
@@ -132,7 +132,7 @@ fn why(plan: &Plan, candidate: u32, errno: rustix::io::Errno, head: &[u8]) -> Op
     file.reason(Path::new(BINFMT_MISC), |path| {
         // Relative ones are relative to where the process was. Mounts are gone by now, but
         // interpreters do not lie in them.
-        let file = plan.stubs.look(&plan.cwd.join(path)).ok()?;
+        let file = facts.stubs.look(&facts.cwd.join(path)).ok()?;
         let mut head = Vec::new();
         File::from(file)
             .take(HEAD_BYTES)
@@ -142,17 +142,17 @@ fn why(plan: &Plan, candidate: u32, errno: rustix::io::Errno, head: &[u8]) -> Op
     })
 }
 
-fn not_found(plan: &Plan, searched: bool, missing: Option<String>) -> End {
+fn not_found(facts: &JobFacts, searched: bool, missing: Option<String>) -> End {
     End::NotFound {
-        program: plan.program.clone(),
+        program: facts.program.clone(),
         searched,
         missing,
     }
 }
 
-fn not_executable(plan: &Plan, reason: &str) -> End {
+fn not_executable(facts: &JobFacts, reason: &str) -> End {
     End::NotExecutable {
-        program: plan.program.clone(),
+        program: facts.program.clone(),
         reason: reason.to_owned(),
     }
 }

@@ -62,9 +62,9 @@ const LIMITS: [Limit; 15] = [
 
 /// The limits that processes of this kiln have unless a job says otherwise.
 #[derive(Debug)]
-pub(super) struct Limits(Vec<(Resource, Rlimit)>);
+pub(super) struct ProcessLimits(Vec<(Resource, Rlimit)>);
 
-impl Limits {
+impl ProcessLimits {
     /// Finds out how high this process may go.
     pub(super) fn of_this_process() -> Result<Self, ExecError> {
         let limits = LIMITS.iter().map(|&(resource, soft, hard, too_low)| {
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn those_of_a_job_replace_the_constant_ones() {
-        let limits = Limits::of_this_process().unwrap();
+        let limits = ProcessLimits::of_this_process().unwrap();
         let own = Ulimit {
             resource: UlimitName::OpenFiles,
             soft: Some(7),

@@ -10,7 +10,7 @@ use kiln_threads::Stop;
 use super::born::Born;
 use super::context::ExecutorContext;
 use super::output::Output;
-use super::prepare::{self, Beginning};
+use super::prepare::{self, ProgramStart};
 use super::running::Running;
 use super::supervise;
 use crate::{ExecError, Job, Outcome};
@@ -50,7 +50,7 @@ impl LocalExecutor {
     /// # Errors
     /// The job cannot be run.
     pub fn start(&self, job: &Job) -> Result<Running, ExecError> {
-        prepare::start(&self.context, job, Beginning::AtOnce)
+        prepare::start(&self.context, job, ProgramStart::AtOnce)
     }
 
     /// Starts a job whose process waits, with all its namespaces made, until `plug` has put
@@ -64,7 +64,7 @@ impl LocalExecutor {
         job: &Job,
         plug: impl FnOnce(&Born<'_>) -> io::Result<()>,
     ) -> Result<Running, ExecError> {
-        let running = prepare::start(&self.context, job, Beginning::WhenLetGo)?;
+        let running = prepare::start(&self.context, job, ProgramStart::WhenLetGo)?;
         let born = Born::new(running.end(), self.context.proc.as_fd());
         match plug(&born).and_then(|()| running.let_go()) {
             Ok(()) => Ok(running),

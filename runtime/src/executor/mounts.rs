@@ -13,15 +13,15 @@ use super::context::ExecutorContext;
 use super::detached::{clone_tree, new_mount, restrict};
 use super::inside::{missing_part, open_inside, resolve_in};
 use super::nodes::OtherNodes;
-use crate::sys::{self, Leaf, MountStep, Target};
+use crate::sys::{self, MountStep, PlaceKind, PlacePath};
 use crate::{Access, ExecError, Mount, MountSource, Writable};
 
 /// What a mount shows, not attached anywhere.
-pub(super) struct Source {
+pub(super) struct MountContent {
     mount: OwnedFd,
     /// A path inside, if it is not all to be shown.
     part: Option<CString>,
-    pub(super) leaf: Leaf,
+    pub(super) leaf: PlaceKind,
 }
 
 /// Makes or opens what a mount shows. `memory` holds the mounts of files in memory that are still
@@ -34,7 +34,7 @@ pub(super) fn source(
     others: OtherNodes,
     mount: &Mount,
     memory: &mut impl Iterator<Item = OwnedFd>,
-) -> Result<Source, ExecError> {
+) -> Result<MountContent, ExecError> {
     let failed = |errno: Errno| ExecError::Mount {
         target: mount.target.clone(),
         source: errno.into(),
@@ -85,14 +85,14 @@ pub(super) fn source(
     sys::mount_setattr(&detached, true, others.attributes(), 0).map_err(failed)?;
     let Some(inside) = part else {
         let leaf = file_type(&detached).map_err(failed)?;
-        return Ok(Source {
+        return Ok(MountContent {
             mount: restrict(detached, mount.access).map_err(failed)?,
             part: None,
             leaf,
         });
     };
     let opened = resolve_in(&detached, inside).map_err(missing_part(mount, inside))?;
-    Ok(Source {
+    Ok(MountContent {
         leaf: file_type(&opened).map_err(failed)?,
         mount: detached,
         part: Some(CString::new(inside.as_bytes()).map_err(|_| failed(Errno::INVAL))?),
@@ -102,8 +102,8 @@ pub(super) fn source(
 pub(super) fn mount_step(
     context: &ExecutorContext,
     mount: &Mount,
-    source: Source,
-    target: Target,
+    source: MountContent,
+    target: PlacePath,
 ) -> MountStep {
     match source.part {
         None => MountStep::Attach {
@@ -143,10 +143,10 @@ fn stack(
     })
 }
 
-fn file_type(file: &OwnedFd) -> Result<Leaf, Errno> {
+fn file_type(file: &OwnedFd) -> Result<PlaceKind, Errno> {
     let mode = rustix::fs::fstat(file)?.st_mode;
     match rustix::fs::FileType::from_raw_mode(mode) {
-        rustix::fs::FileType::Directory => Ok(Leaf::Directory),
-        _ => Ok(Leaf::File),
+        rustix::fs::FileType::Directory => Ok(PlaceKind::Directory),
+        _ => Ok(PlaceKind::File),
     }
 }

@@ -12,18 +12,19 @@ use super::builtin::{Steps, add_builtin_mounts};
 use super::closing::AtEnd;
 use super::context::{ExecutorContext, OwnStubs};
 use super::detached::clone_tree;
+use super::facts::JobFacts;
 use super::groups::Groups;
 use super::memory::memory_files;
-use super::mounts::{Source, mount_step, source};
+use super::mounts::{MountContent, mount_step, source};
 use super::nodes::{OtherNodes, device_mounts, given_devices};
-use super::plan::Plan;
 use super::report::Report;
 use super::running::Running;
 use super::sockets::Sockets;
 use super::streams::streams;
-use super::stubs::{Image, Stubs};
+use super::stubs::{ImageLayers, Stubs};
 use crate::sys::{
-    self, Arguments, Identity, Leaf, MountStep, Namespaces, Program, Strings, Target,
+    self, MountStep, Namespaces, PlaceKind, PlacePath, ProcessIds, ProcessSetup, ProgramArguments,
+    Strings,
 };
 use crate::{
     Changes, EtcFile, ExecError, Job, Mount, Network, Root, Security, Streams, capability,
@@ -34,7 +35,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// When a process goes on to become the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Beginning {
+pub(super) enum ProgramStart {
     /// As soon as its sandbox is made.
     AtOnce,
     /// When it is let go then.
@@ -44,7 +45,7 @@ pub(super) enum Beginning {
 pub(super) fn start(
     context: &ExecutorContext,
     job: &Job,
-    beginning: Beginning,
+    beginning: ProgramStart,
 ) -> Result<Running, ExecError> {
     let program = job.process.argv.first().ok_or(ExecError::NoCommand)?;
     // Neither arguments nor variables: people pass secrets by them.
@@ -67,7 +68,7 @@ pub(super) fn start(
     let mut steps = Steps::new(Stubs::new(root, image(job)));
     let terminals = add_builtin_mounts(context, job, others, &mut steps)?;
     for (target, mount) in device_mounts(context, &given)? {
-        let place = steps.place(target, Leaf::File)?;
+        let place = steps.place(target, PlaceKind::File)?;
         let step = MountStep::Attach {
             mount,
             target: place,
@@ -106,7 +107,7 @@ pub(super) fn start(
         move |_| ExecError::ZeroByte { what }
     };
     let arguments = Strings::new(&job.process.argv).map_err(text("an argument"))?;
-    let arguments = Arguments::new(arguments);
+    let arguments = ProgramArguments::new(arguments);
     let env = Strings::new(env).map_err(text("an environment variable"))?;
     let searched = !program.contains('/');
     let candidates = Strings::new(candidates(program, job)).map_err(text("the program"))?;
@@ -120,7 +121,7 @@ pub(super) fn start(
     };
 
     let process = sys::spawn(
-        &Program {
+        &ProcessSetup {
             report: their_report.as_fd(),
             launcher: context.launcher.as_fd(),
             proc: context.proc.as_fd(),
@@ -132,7 +133,7 @@ pub(super) fn start(
             mounts: &steps.steps,
             hostname: job.hostname.as_bytes(),
             loopback: job.network == Network::None,
-            waits_for_go: beginning == Beginning::WhenLetGo,
+            waits_for_go: beginning == ProgramStart::WhenLetGo,
             limits: &limits,
             cwd: cwd.as_ref(),
             forbidden: &forbidden,
@@ -163,7 +164,7 @@ pub(super) fn start(
         streams: ours,
         groups,
         warnings,
-        plan: Plan {
+        facts: JobFacts {
             program: program.clone(),
             searched,
             candidates,
@@ -186,7 +187,7 @@ fn mounts_in_order(job: &Job) -> Vec<&Mount> {
     mounts
 }
 
-fn identity(context: &ExecutorContext, job: &Job) -> Result<Identity, ExecError> {
+fn identity(context: &ExecutorContext, job: &Job) -> Result<ProcessIds, ExecError> {
     let user = &job.process.user;
     let ids = &context.ids;
     let unmapped = |kind, id| Err(ExecError::UnmappedId { kind, id });
@@ -209,7 +210,7 @@ fn identity(context: &ExecutorContext, job: &Job) -> Result<Identity, ExecError>
         // Where a single id exists there is nothing to be a member of.
         None
     };
-    Ok(Identity {
+    Ok(ProcessIds {
         uid: Uid::from_raw(user.uid),
         gid: Gid::from_raw(user.gid),
         groups,
@@ -220,7 +221,7 @@ fn identity(context: &ExecutorContext, job: &Job) -> Result<Identity, ExecError>
 fn own_stubs(
     context: &ExecutorContext,
     job: &Job,
-    mounts: &[(&Mount, Source)],
+    mounts: &[(&Mount, MountContent)],
 ) -> Result<Option<OwnStubs>, ExecError> {
     let mut targets: Vec<_> = mounts
         .iter()
@@ -228,7 +229,7 @@ fn own_stubs(
         .collect();
     // Builds have none, so it is not among the shared ones.
     if !matches!(job.hostname_file, EtcFile::Untouched) {
-        targets.push((GuestPath::new("etc/hostname"), Leaf::File));
+        targets.push((GuestPath::new("etc/hostname"), PlaceKind::File));
     }
     if targets.is_empty() {
         Ok(None)
@@ -238,12 +239,12 @@ fn own_stubs(
 }
 
 /// Says what a root consists of that changes of its own are told from.
-fn image(job: &Job) -> Option<Image> {
+fn image(job: &Job) -> Option<ImageLayers> {
     match &job.root {
         Root::Layers {
             lowers,
             upper: Some(writable),
-        } => Some(Image {
+        } => Some(ImageLayers {
             lowers: lowers.clone(),
             upper: writable.upper.clone(),
         }),
@@ -303,8 +304,8 @@ fn candidates(program: &str, job: &Job) -> Vec<String> {
 }
 
 /// Returns where the process starts; none for the root.
-fn working_directory(path: &GuestPath) -> Result<Option<Target>, ExecError> {
-    let target = Target::new(path, Leaf::Directory);
+fn working_directory(path: &GuestPath) -> Result<Option<PlacePath>, ExecError> {
+    let target = PlacePath::new(path, PlaceKind::Directory);
     match target {
         None if !path.is_root() => Err(ExecError::ZeroByte {
             what: "the working directory".to_owned(),

@@ -12,13 +12,13 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::closing::{self, AtEnd};
+use super::facts::JobFacts;
 use super::failure::explain;
 use super::groups::Groups;
-use super::plan::Plan;
 use super::report::Report;
 use super::sockets::Sockets;
 use super::streams::{OurStreams, Read, winsize};
-use crate::sys::{self, Ending, Spawned};
+use crate::sys::{self, Spawned, WaitStatus};
 use crate::{End, ExecError, Observed, Outcome, Stream, Warning, WindowSize};
 
 /// A job whose process was cloned: it runs, or is on its way. Dropped before its end, it is killed.
@@ -31,7 +31,7 @@ pub struct Running {
     pub(super) streams: OurStreams,
     pub(super) groups: Groups,
     pub(super) warnings: Vec<Warning>,
-    pub(super) plan: Plan,
+    pub(super) facts: JobFacts,
 }
 
 impl Running {
@@ -186,9 +186,9 @@ impl Running {
     /// The job could not be run. A program that fails, or does not exist, is an [`Outcome`].
     pub fn finish(self, ended: Ended) -> Result<Outcome, ExecError> {
         self.sum_up(|running| match (running.report.failure(), ended.0) {
-            (Some((record, head)), _) => explain(&running.plan, record, head),
-            (None, Ending::Exited(code)) => Ok(End::Exited(code)),
-            (None, Ending::Killed(signal)) => Ok(End::Killed(signal)),
+            (Some((record, head)), _) => explain(&running.facts, record, head),
+            (None, WaitStatus::Exited(code)) => Ok(End::Exited(code)),
+            (None, WaitStatus::Killed(signal)) => Ok(End::Killed(signal)),
         })
     }
 
@@ -201,12 +201,12 @@ impl Running {
         mut self,
         end: impl FnOnce(&Self) -> Result<End, ExecError>,
     ) -> Result<Outcome, ExecError> {
-        self.plan.stubs.remove();
+        self.facts.stubs.remove();
         let out_of_memory = self.groups.remove_limits();
         let end = end(&self)?;
         // Of one that failed nothing is kept.
-        if (&end, self.plan.at_end) == (&End::Exited(0), AtEnd::Closed) {
-            closing::close(self.plan.stubs.root())?;
+        if (&end, self.facts.at_end) == (&End::Exited(0), AtEnd::Closed) {
+            closing::close(self.facts.stubs.root())?;
         }
         Ok(Outcome {
             end,
@@ -231,7 +231,7 @@ impl Running {
     pub(super) fn give_up(mut self) {
         self.process.kill();
         let _ = self.process.reap();
-        self.plan.stubs.remove();
+        self.facts.stubs.remove();
         self.groups.remove_limits();
     }
 
@@ -243,7 +243,7 @@ impl Running {
 
 /// How the process itself ended; what that means depends on how far it had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended(Ending);
+pub struct Ended(WaitStatus);
 
 fn is_readable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     let now = Timespec {

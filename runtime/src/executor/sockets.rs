@@ -19,7 +19,7 @@ use rustix::thread::CapabilitySet;
 use super::groups::Groups;
 use crate::cgroup::Cgroup;
 use crate::seccomp;
-use crate::sys::{self, Call, WantedSocket};
+use crate::sys::{self, WaitingCall, WantedSocket};
 
 /// Answers the calls of one job.
 #[derive(Debug)]
@@ -53,15 +53,15 @@ impl Sockets {
             return;
         };
         match arrived(listener) {
-            Ok(Arrived::Call) => {}
-            Ok(Arrived::Nothing) => return,
-            Ok(Arrived::End) | Err(_) => {
+            Ok(CallArrival::Call) => {}
+            Ok(CallArrival::Nothing) => return,
+            Ok(CallArrival::End) | Err(_) => {
                 self.listener = None;
                 return;
             }
         }
         // A caller that was killed meanwhile has taken its call along.
-        let Ok(call) = Call::receive(listener) else {
+        let Ok(call) = WaitingCall::receive(listener) else {
             return;
         };
         if let Err(errno) = self.give(listener, call, groups.limits()) {
@@ -72,7 +72,7 @@ impl Sockets {
     fn give(
         &self,
         listener: BorrowedFd<'_>,
-        call: Call,
+        call: WaitingCall,
         cgroup: Option<&Cgroup>,
     ) -> Result<(), Errno> {
         let [first, second, ..] = call.arguments.map(|argument| argument as u32);
@@ -107,14 +107,14 @@ impl Sockets {
     }
 }
 
-enum Arrived {
+enum CallArrival {
     Call,
     Nothing,
     /// All processes that could make a call are gone.
     End,
 }
 
-fn arrived(listener: BorrowedFd<'_>) -> Result<Arrived, Errno> {
+fn arrived(listener: BorrowedFd<'_>) -> Result<CallArrival, Errno> {
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -123,11 +123,11 @@ fn arrived(listener: BorrowedFd<'_>) -> Result<Arrived, Errno> {
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut event, Some(&now)))?;
     let flags = event[0].revents();
     Ok(if flags.contains(PollFlags::IN) {
-        Arrived::Call
+        CallArrival::Call
     } else if flags.is_empty() {
-        Arrived::Nothing
+        CallArrival::Nothing
     } else {
-        Arrived::End
+        CallArrival::End
     })
 }
 
@@ -136,12 +136,12 @@ fn arrived(listener: BorrowedFd<'_>) -> Result<Arrived, Errno> {
 struct Caller {
     /// None if it is on kiln's own network.
     network: Option<File>,
-    identity: Identity,
+    identity: CallerIdentity,
 }
 
 /// What a process may do, as proc_pid_status(5) says it.
 #[derive(Debug, PartialEq, Eq)]
-struct Identity {
+struct CallerIdentity {
     users: [u32; 4],
     group_ids: [u32; 4],
     groups: Vec<Gid>,
@@ -162,12 +162,12 @@ impl Caller {
         let is_ours = (own.dev(), own.ino()) == (theirs.dev(), theirs.ino());
         Ok(Self {
             network: (!is_ours).then_some(network),
-            identity: Identity::parse(&status).ok_or(io::ErrorKind::InvalidData)?,
+            identity: CallerIdentity::parse(&status).ok_or(io::ErrorKind::InvalidData)?,
         })
     }
 }
 
-impl Identity {
+impl CallerIdentity {
     fn parse(status: &str) -> Option<Self> {
         let field = |name: &str| {
             let mut lines = status.lines();
@@ -196,18 +196,18 @@ mod tests {
         let status = "Name:\tUid:\t7\nUmask:\t0022\nUid:\t0\t1\t2\t3\nGid:\t4\t5\t6\t7\n\
             FDSize:\t64\nGroups:\t4 27 \nCapPrm:\t00000000a80425fb\nCapEff:\t0000000000000003\n";
         let gid = Gid::from_raw;
-        let expected = Identity {
+        let expected = CallerIdentity {
             users: [0, 1, 2, 3],
             group_ids: [4, 5, 6, 7],
             groups: vec![gid(4), gid(27)],
             capabilities: CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE,
         };
-        assert_eq!(Identity::parse(status), Some(expected));
+        assert_eq!(CallerIdentity::parse(status), Some(expected));
         let none = status.replace("4 27 ", "");
-        assert_eq!(Identity::parse(&none).unwrap().groups, []);
+        assert_eq!(CallerIdentity::parse(&none).unwrap().groups, []);
         for name in ["Uid", "Gid", "Groups", "CapEff"] {
             let missing = status.replace(&format!("\n{name}:"), "\nOther:");
-            assert_eq!(Identity::parse(&missing), None, "{name}");
+            assert_eq!(CallerIdentity::parse(&missing), None, "{name}");
         }
     }
 }

@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamp
 use rustix::io::Errno;
 
 use super::inside::resolve_in;
-use crate::sys::Leaf;
+use crate::sys::PlaceKind;
 
 /// Links followed before giving up. Linux's own limit (path_resolution(7)).
 const MAXIMUM_LINKS: u32 = 40;
@@ -34,7 +34,7 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CL
 pub(crate) struct Stubs {
     root: OwnedFd,
     created: Vec<Created>,
-    image: Option<Image>,
+    image: Option<ImageLayers>,
     /// Every directory that a mount point may have needed, the outermost first.
     directories: Vec<GuestPath>,
     /// Where something will be mounted.
@@ -53,13 +53,13 @@ struct Created {
 
 /// What a root is made of, without the layer of mount points.
 #[derive(Debug)]
-pub(super) struct Image {
+pub(super) struct ImageLayers {
     pub(super) lowers: Vec<PathBuf>,
     pub(super) upper: PathBuf,
 }
 
 impl Stubs {
-    pub(super) fn new(root: OwnedFd, image: Option<Image>) -> Self {
+    pub(super) fn new(root: OwnedFd, image: Option<ImageLayers>) -> Self {
         Self {
             root,
             created: Vec::new(),
@@ -95,7 +95,11 @@ impl Stubs {
 
     /// Makes a mount point where there is none, and notes that something will be mounted there.
     /// Returns where it is, without symbolic links if there was none.
-    pub(super) fn provide(&mut self, path: &GuestPath, leaf: Leaf) -> Result<GuestPath, Errno> {
+    pub(super) fn provide(
+        &mut self,
+        path: &GuestPath,
+        leaf: PlaceKind,
+    ) -> Result<GuestPath, Errno> {
         let mut provided = path.clone();
         if !self.is_below_a_mount(path)
             && let Err(errno) = resolve_in(&self.root, path)
@@ -126,7 +130,7 @@ impl Stubs {
             },
             Err(Errno::NOENT) => {
                 let stubs = self.created.len();
-                let made = self.create(path, Leaf::Directory);
+                let made = self.create(path, PlaceKind::Directory);
                 if made.is_ok() {
                     self.created.truncate(stubs);
                 }
@@ -145,7 +149,7 @@ impl Stubs {
     }
 
     /// Walks along a path as if the root were `/`, making what is missing.
-    fn create(&mut self, path: &GuestPath, leaf: Leaf) -> Result<GuestPath, Errno> {
+    fn create(&mut self, path: &GuestPath, leaf: PlaceKind) -> Result<GuestPath, Errno> {
         let mut here = GuestPath::ROOT;
         let mut ahead: Vec<Vec<u8>> = path.components().rev().map(<[u8]>::to_vec).collect();
         let mut links = 0;
@@ -182,7 +186,7 @@ impl Stubs {
                     let leaf = if ahead.is_empty() {
                         leaf
                     } else {
-                        Leaf::Directory
+                        PlaceKind::Directory
                     };
                     self.created.push(create_one(parent, name, leaf)?);
                     here = next;
@@ -219,15 +223,15 @@ impl Drop for Stubs {
     }
 }
 
-fn create_one(parent: OwnedFd, name: Vec<u8>, leaf: Leaf) -> Result<Created, Errno> {
+fn create_one(parent: OwnedFd, name: Vec<u8>, leaf: PlaceKind) -> Result<Created, Errno> {
     let before = rustix::fs::statat(&parent, "", AtFlags::EMPTY_PATH)?;
     let mode = match leaf {
-        Leaf::Directory => {
+        PlaceKind::Directory => {
             let mode = Mode::from_raw_mode(0o755);
             rustix::fs::mkdirat(&parent, &*name, mode)?;
             mode
         }
-        Leaf::File => {
+        PlaceKind::File => {
             let mode = Mode::from_raw_mode(0o644);
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
             rustix::fs::openat(&parent, &*name, flags, mode)?;
@@ -260,7 +264,7 @@ impl Created {
     }
 }
 
-impl Image {
+impl ImageLayers {
     /// Removes directories that the image lacks and that came into the upper directory because the
     /// process changed something about them that it undid later: a file made and deleted, say.
     fn remove_copies(&self, directories: &[GuestPath]) -> Result<(), Errno> {

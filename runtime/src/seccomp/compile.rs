@@ -20,7 +20,7 @@ const FIRST_ARGUMENT: u32 = 16;
 
 /// What happens to a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum CallVerdict {
     /// It is made.
     Allow,
     /// It fails.
@@ -36,9 +36,9 @@ pub(crate) enum Verdict {
 
 /// System call numbers from `first` on, up to the next segment's.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
+pub(super) struct CallSegment {
     pub(super) first: u32,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: CallVerdict,
 }
 
 /// One way of calling the kernel, with its own numbers.
@@ -46,7 +46,7 @@ pub(super) struct Architecture {
     /// As in linux/audit.h.
     pub(super) audit: u32,
     /// Returns segments in ascending order, the first starting at 0.
-    pub(super) segments: fn() -> Vec<Segment>,
+    pub(super) segments: fn() -> Vec<CallSegment>,
 }
 
 /// Compiles the policy; calls from an architecture it does not list do not exist.
@@ -64,7 +64,7 @@ pub(super) fn program(architectures: &[Architecture]) -> Vec<sock_filter> {
 }
 
 /// Emits a binary search over the segments; each path through it ends in a return.
-fn search(segments: &[Segment], program: &mut Vec<sock_filter>) {
+fn search(segments: &[CallSegment], program: &mut Vec<sock_filter>) {
     match segments {
         [] => program.push(refuse(libc::ENOSYS)),
         [only] => verdict(only.verdict, program),
@@ -85,23 +85,23 @@ fn search(segments: &[Segment], program: &mut Vec<sock_filter>) {
     }
 }
 
-fn verdict(verdict: Verdict, program: &mut Vec<sock_filter>) {
+fn verdict(verdict: CallVerdict, program: &mut Vec<sock_filter>) {
     match verdict {
-        Verdict::Allow => program.push(allow()),
-        Verdict::Refuse(errno) => program.push(refuse(errno)),
-        Verdict::RefuseBits(bits) => program.extend([
+        CallVerdict::Allow => program.push(allow()),
+        CallVerdict::Refuse(errno) => program.push(refuse(errno)),
+        CallVerdict::RefuseBits(bits) => program.extend([
             statement(BPF_LD | BPF_W | BPF_ABS, FIRST_ARGUMENT),
             jump(BPF_JSET, bits, 0, 1),
             refuse(libc::EPERM),
             allow(),
         ]),
-        Verdict::AskFor(argument) => program.extend([
+        CallVerdict::AskFor(argument) => program.extend([
             statement(BPF_LD | BPF_W | BPF_ABS, FIRST_ARGUMENT),
             jump(BPF_JEQ, argument, 0, 1),
             statement(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
             allow(),
         ]),
-        Verdict::AllowRanges(ranges) => {
+        CallVerdict::AllowRanges(ranges) => {
             program.push(statement(BPF_LD | BPF_W | BPF_ABS, FIRST_ARGUMENT));
             for &(first, last) in ranges {
                 program.push(jump(BPF_JGE, first, 0, 2));
@@ -194,11 +194,11 @@ pub(super) mod tests {
     #[test]
     fn finds_the_segment_of_every_number() {
         // Enough segments that some jumps do not fit into eight bits.
-        fn segments() -> Vec<Segment> {
+        fn segments() -> Vec<CallSegment> {
             (0..900)
-                .map(|number| Segment {
+                .map(|number| CallSegment {
                     first: number,
-                    verdict: Verdict::Refuse(i32::try_from(number).unwrap() + 1),
+                    verdict: CallVerdict::Refuse(i32::try_from(number).unwrap() + 1),
                 })
                 .collect()
         }
@@ -218,19 +218,19 @@ pub(super) mod tests {
 
     #[test]
     fn looks_at_the_first_argument() {
-        fn segments() -> Vec<Segment> {
+        fn segments() -> Vec<CallSegment> {
             vec![
-                Segment {
+                CallSegment {
                     first: 0,
-                    verdict: Verdict::RefuseBits(0x30),
+                    verdict: CallVerdict::RefuseBits(0x30),
                 },
-                Segment {
+                CallSegment {
                     first: 1,
-                    verdict: Verdict::AllowRanges(&[(4, 4), (9, 11)]),
+                    verdict: CallVerdict::AllowRanges(&[(4, 4), (9, 11)]),
                 },
-                Segment {
+                CallSegment {
                     first: 2,
-                    verdict: Verdict::AskFor(1),
+                    verdict: CallVerdict::AskFor(1),
                 },
             ]
         }

@@ -3,19 +3,19 @@
 //! Source: the default seccomp profile of moby (profiles/seccomp/default.json, 2026) for a
 //! process that holds the default capabilities, which drops all rules that ask for others.
 
-use super::compile::{Architecture, Segment, Verdict};
+use super::compile::{Architecture, CallSegment, CallVerdict};
 
 /// The last number the profile speaks about; what is newer does not exist.
 const LAST: u32 = 466;
 
 /// `clone` may not make namespaces: CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}.
-const CLONE: Verdict = Verdict::RefuseBits(0x7e02_0000);
+const CLONE: CallVerdict = CallVerdict::RefuseBits(0x7e02_0000);
 
 /// Its flags lie in memory, where no filter can look; the C library falls back to `clone`.
-const CLONE3: Verdict = Verdict::Refuse(libc::ENOSYS);
+const CLONE3: CallVerdict = CallVerdict::Refuse(libc::ENOSYS);
 
 /// PER_LINUX, PER_LINUX32, UNAME26 with either, and the question which one is set.
-const PERSONALITY: Verdict = Verdict::AllowRanges(&[
+const PERSONALITY: CallVerdict = CallVerdict::AllowRanges(&[
     (0, 0),
     (8, 8),
     (0x2_0000, 0x2_0000),
@@ -35,7 +35,7 @@ pub(super) const FAMILIES: &[(u32, u32)] = &[
     (41, 45),
 ];
 
-const SOCKET: Verdict = Verdict::AllowRanges(FAMILIES);
+const SOCKET: CallVerdict = CallVerdict::AllowRanges(FAMILIES);
 
 /// As in linux/audit.h.
 pub(super) const I386_AUDIT: u32 = 0x4000_0003;
@@ -52,7 +52,7 @@ pub(super) const SOCKETCALL_NUMBER: u32 = 102;
 pub(super) const SOCKETCALL_SOCKET: u32 = 1;
 
 #[cfg(target_arch = "x86_64")]
-const SOCKETCALL: Verdict = Verdict::AskFor(SOCKETCALL_SOCKET);
+const SOCKETCALL: CallVerdict = CallVerdict::AskFor(SOCKETCALL_SOCKET);
 
 /// Allowed everywhere, with numbers that are the same everywhere: cachestat and fchmodat2,
 /// futex_wake to listmount, mseal to removexattrat.
@@ -64,13 +64,13 @@ fn native(number: libc::c_long) -> u32 {
 }
 
 /// Sorts rules into segments; what has no rule is refused up to `LAST` and unknown after it.
-fn segments(mut rules: Vec<(u32, u32, Verdict)>) -> Vec<Segment> {
+fn segments(mut rules: Vec<(u32, u32, CallVerdict)>) -> Vec<CallSegment> {
     rules.sort_by_key(|&(first, ..)| first);
-    let refused = Verdict::Refuse(libc::EPERM);
-    let mut segments: Vec<Segment> = Vec::new();
-    let mut push = |first: u32, verdict: Verdict| {
+    let refused = CallVerdict::Refuse(libc::EPERM);
+    let mut segments: Vec<CallSegment> = Vec::new();
+    let mut push = |first: u32, verdict: CallVerdict| {
         if segments.last().is_none_or(|last| last.verdict != verdict) {
-            segments.push(Segment { first, verdict });
+            segments.push(CallSegment { first, verdict });
         }
     };
     let mut next = 0;
@@ -84,19 +84,19 @@ fn segments(mut rules: Vec<(u32, u32, Verdict)>) -> Vec<Segment> {
     if next <= LAST {
         push(next, refused);
     }
-    push(LAST + 1, Verdict::Refuse(libc::ENOSYS));
+    push(LAST + 1, CallVerdict::Refuse(libc::ENOSYS));
     segments
 }
 
-fn native_segments() -> Vec<Segment> {
+fn native_segments() -> Vec<CallSegment> {
     let allowed = COMMON.iter().chain(LEGACY).map(|&number| {
         let number = native(number);
-        (number, number, Verdict::Allow)
+        (number, number, CallVerdict::Allow)
     });
     let recent = RECENT
         .iter()
         .chain(NUMBERED)
-        .map(|&(first, last)| (first, last, Verdict::Allow));
+        .map(|&(first, last)| (first, last, CallVerdict::Allow));
     let mut rules: Vec<_> = allowed.chain(recent).collect();
     for (number, verdict) in [
         (libc::SYS_clone, CLONE),
@@ -157,10 +157,10 @@ const I386: &[(u32, u32)] = &[
 ];
 
 #[cfg(target_arch = "x86_64")]
-fn i386_segments() -> Vec<Segment> {
+fn i386_segments() -> Vec<CallSegment> {
     let allowed = I386.iter().chain(RECENT);
     let mut rules: Vec<_> = allowed
-        .map(|&(first, last)| (first, last, Verdict::Allow))
+        .map(|&(first, last)| (first, last, CallVerdict::Allow))
         .collect();
     for (number, verdict) in [
         (120, CLONE),

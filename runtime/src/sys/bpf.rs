@@ -18,7 +18,7 @@ const ALLOW_MULTI: u32 = 2;
 /// One instruction, as the kernel reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct Instruction {
+pub(crate) struct BpfInstruction {
     pub(crate) code: u8,
     /// The destination in the lower half, the source in the upper one.
     pub(crate) registers: u8,
@@ -50,7 +50,7 @@ struct Attach {
 }
 
 /// Gives a program to the kernel, which verifies it.
-pub(crate) fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
+pub(crate) fn load_device_program(program: &[BpfInstruction]) -> Result<OwnedFd, Errno> {
     let load = Load {
         kind: PROG_TYPE_CGROUP_DEVICE,
         count: u32::try_from(program.len()).map_err(|_| Errno::TOOBIG)?,

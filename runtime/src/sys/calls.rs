@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets, LinkNameSpaceType};
 
-use super::fork::{self, Ending, Spawned};
+use super::fork::{self, Spawned, WaitStatus};
 use super::raw::{self, check};
 
 /// How long making a socket may take: the kernel may load a module first.
@@ -23,7 +23,7 @@ const PATIENCE: Timespec = Timespec {
 
 /// A call that waits.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Call {
+pub(crate) struct WaitingCall {
     id: u64,
     /// The thread that made it, as this process sees it; somebody else's once the call is over.
     pub(crate) thread: u32,
@@ -32,7 +32,7 @@ pub(crate) struct Call {
     pub(crate) arguments: [u64; 6],
 }
 
-impl Call {
+impl WaitingCall {
     /// Takes the next one. To be called when there is one to read.
     pub(crate) fn receive(listener: BorrowedFd<'_>) -> Result<Self, Errno> {
         // SAFETY: all zeros is what the kernel asks for.
@@ -160,7 +160,7 @@ pub(crate) struct WantedSocket<'a> {
 
 /// Makes a socket in a process of its own that becomes like the caller first, and gives it to the
 /// caller, or the error.
-pub(crate) fn give_socket(call: Call, listener: BorrowedFd<'_>, wanted: &WantedSocket<'_>) {
+pub(crate) fn give_socket(call: WaitingCall, listener: BorrowedFd<'_>, wanted: &WantedSocket<'_>) {
     let child = || {
         let given = become_caller(wanted)
             // Not what the call would have said, so it must not look as if it had.
@@ -190,7 +190,7 @@ pub(crate) fn give_socket(call: Call, listener: BorrowedFd<'_>, wanted: &WantedS
 fn has_ended(mut process: Spawned) -> bool {
     let mut end = [PollFd::new(&process.pidfd, PollFlags::IN)];
     let ended = rustix::io::retry_on_intr(|| rustix::event::poll(&mut end, Some(&PATIENCE)));
-    ended == Ok(1) && process.reap() == Ok(Ending::Exited(0))
+    ended == Ok(1) && process.reap() == Ok(WaitStatus::Exited(0))
 }
 
 /// Leaves this process, which is a copy of kiln, with nothing the caller does not have.

@@ -21,12 +21,12 @@ use rustix::thread::UnshareFlags;
 use self::descriptors::Moved;
 use self::step::{During as _, Step};
 pub(super) use self::tree::new_proc;
-use super::program::Program;
+use super::program::ProcessSetup;
 use super::raw;
-use super::report::Stage;
+use super::report::SetupStage;
 
 /// Runs the program in the process that was just cloned.
-pub(super) fn run(program: &Program<'_>) {
+pub(super) fn run(program: &ProcessSetup<'_>) {
     let moved = match prepare(program).and_then(|()| descriptors::move_report(program)) {
         Ok(moved) => moved,
         Err(record) => {
@@ -42,36 +42,36 @@ pub(super) fn run(program: &Program<'_>) {
 }
 
 /// Makes the sandbox of the program.
-fn prepare(program: &Program<'_>) -> Step<()> {
+fn prepare(program: &ProcessSetup<'_>) -> Step<()> {
     for (index, procs) in program.cgroups.iter().enumerate() {
-        rustix::io::write(procs, b"0").during(Stage::JoinCgroup, index)?;
+        rustix::io::write(procs, b"0").during(SetupStage::JoinCgroup, index)?;
     }
     raw::reset_signals();
-    rustix::process::setsid().during(Stage::Session, 0)?;
+    rustix::process::setsid().during(SetupStage::Session, 0)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     for (index, stream) in program.streams.iter().enumerate() {
-        raw::duplicate_onto(*stream, index as i32).during(Stage::StandardStream, index)?;
+        raw::duplicate_onto(*stream, index as i32).during(SetupStage::StandardStream, index)?;
     }
     if program.controlling_terminal {
-        raw::take_terminal().during(Stage::Terminal, 0)?;
+        raw::take_terminal().during(SetupStage::Terminal, 0)?;
     }
     if program.unshare_cgroup {
-        raw::unshare(UnshareFlags::NEWCGROUP).during(Stage::CgroupNamespace, 0)?;
+        raw::unshare(UnshareFlags::NEWCGROUP).during(SetupStage::CgroupNamespace, 0)?;
     }
     if program.loopback {
-        raw::start_loopback().during(Stage::Loopback, 0)?;
+        raw::start_loopback().during(SetupStage::Loopback, 0)?;
     }
     tree::enter_root(program)?;
-    rustix::system::sethostname(program.hostname).during(Stage::Hostname, 0)?;
+    rustix::system::sethostname(program.hostname).during(SetupStage::Hostname, 0)?;
     if program.waits_for_go {
-        wait_for_go(program).during(Stage::Go, 0)?;
+        wait_for_go(program).during(SetupStage::Go, 0)?;
     }
     Ok(())
 }
 
 /// Waits for kiln, which is putting something into the new namespaces. If kiln gives that up, it kills
 /// this process; if kiln ends, the keeper does.
-fn wait_for_go(program: &Program<'_>) -> Result<(), Errno> {
+fn wait_for_go(program: &ProcessSetup<'_>) -> Result<(), Errno> {
     let mut go = [0];
     match rustix::io::retry_on_intr(|| rustix::io::read(program.report, &mut go))? {
         0 => Err(Errno::CANCELED),
@@ -80,25 +80,27 @@ fn wait_for_go(program: &Program<'_>) -> Result<(), Errno> {
 }
 
 /// Leaves the process with nothing of kiln's, in its directory, as its user.
-fn enter(program: &Program<'_>, moved: &Moved) -> Step<()> {
+fn enter(program: &ProcessSetup<'_>, moved: &Moved) -> Step<()> {
     descriptors::close_others(moved)?;
     for (index, (resource, limit)) in program.limits.iter().enumerate() {
-        rustix::process::setrlimit(*resource, *limit).during(Stage::Limit, index)?;
+        rustix::process::setrlimit(*resource, *limit).during(SetupStage::Limit, index)?;
     }
     // As runc does it (libcontainer/init_linux.go, finalizeNamespace): root enters, and makes, what
     // the user may not, and the user may enter what root may not, on a file system of its own.
     let place = program.cwd;
     let entered = match place::enter_directory(place) {
         Err(Errno::ACCESS | Errno::PERM) => false,
-        other => other.map(|()| true).during(Stage::WorkingDirectory, 0)?,
+        other => other
+            .map(|()| true)
+            .during(SetupStage::WorkingDirectory, 0)?,
     };
     privileges::give_up(program)?;
     if !entered {
-        place::enter_directory(place).during(Stage::WorkingDirectory, 0)?;
+        place::enter_directory(place).during(SetupStage::WorkingDirectory, 0)?;
     }
     match raw::is_inside() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Errno::XDEV).during(Stage::WorkingDirectory, 0),
-        Err(errno) => Err(errno).during(Stage::WorkingDirectory, 0),
+        Ok(false) => Err(Errno::XDEV).during(SetupStage::WorkingDirectory, 0),
+        Err(errno) => Err(errno).during(SetupStage::WorkingDirectory, 0),
     }
 }

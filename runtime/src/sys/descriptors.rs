@@ -47,7 +47,7 @@ fn number(name: &CStr) -> Option<c_int> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::{Ending, Spawned, fork};
+    use crate::sys::{Spawned, WaitStatus, fork};
 
     #[test]
     fn both_ways_close_everything() {
@@ -73,7 +73,7 @@ mod tests {
             let copy = fork::without_signals(|| unsafe { fork::clone_and(0, None, child) });
             assert_eq!(
                 Spawned::new(copy.unwrap()).reap().unwrap(),
-                Ending::Exited(0)
+                WaitStatus::Exited(0)
             );
         }
     }

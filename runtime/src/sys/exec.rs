@@ -47,14 +47,14 @@ impl Strings {
 
 /// The arguments of the launcher: a file that is decided on later, and the arguments of that.
 #[derive(Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct ProgramArguments {
     /// What the pointers lead to.
     _arguments: Strings,
     /// One for the file, those of the arguments, a null pointer.
     pointers: Vec<AtomicPtr<c_char>>,
 }
 
-impl Arguments {
+impl ProgramArguments {
     pub(crate) fn new(arguments: Strings) -> Self {
         let pointers = [ptr::null()]
             .into_iter()

@@ -17,7 +17,7 @@ pub(crate) struct Spawned {
 
 /// A wait status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum WaitStatus {
     /// It returned a code.
     Exited(u8),
     /// A signal ended it.
@@ -44,17 +44,17 @@ impl Spawned {
     }
 
     /// Waits for its end.
-    pub(crate) fn reap(&mut self) -> Result<Ending, Errno> {
+    pub(crate) fn reap(&mut self) -> Result<WaitStatus, Errno> {
         let status = rustix::io::retry_on_intr(|| {
             rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED)
         })?;
         self.is_reaped = true;
         let status = status.ok_or(Errno::CHILD)?;
         match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Ok(Ending::Exited(
+            (Some(code), _) => Ok(WaitStatus::Exited(
                 u8::try_from(code & 0xff).expect("eight bits are left"),
             )),
-            (None, Some(signal)) => Ok(Ending::Killed(signal)),
+            (None, Some(signal)) => Ok(WaitStatus::Killed(signal)),
             (None, None) => Err(Errno::CHILD),
         }
     }

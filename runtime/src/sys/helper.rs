@@ -17,7 +17,7 @@ use super::{fork, raw};
 
 /// What a helper does once it is told to.
 #[derive(Debug)]
-pub(crate) enum HelperTask {
+pub(crate) enum MapTask {
     /// Becomes a program.
     Execute {
         program: CString,
@@ -30,7 +30,7 @@ pub(crate) enum HelperTask {
 
 /// A helper that waits to be told.
 #[derive(Debug)]
-pub(crate) struct Helper {
+pub(crate) struct MapHelper {
     go: OwnedFd,
     errors: OwnedFd,
     pidfd: OwnedFd,
@@ -38,16 +38,16 @@ pub(crate) struct Helper {
 
 /// How a helper ended.
 #[derive(Debug)]
-pub(crate) struct HelperEnd {
+pub(crate) struct MapHelperEnd {
     /// Its exit code; death by a signal counts as 255.
     pub(crate) code: i32,
     /// What it wrote to standard error.
     pub(crate) message: String,
 }
 
-impl Helper {
-    /// Makes a helper. It ends by itself if the caller dies before [`Helper::release`].
-    pub(crate) fn start(task: &HelperTask) -> Result<Self, Errno> {
+impl MapHelper {
+    /// Makes a helper. It ends by itself if the caller dies before [`MapHelper::release`].
+    pub(crate) fn start(task: &MapTask) -> Result<Self, Errno> {
         let (wait, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let (errors, stderr) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let go_number = go.as_raw_fd();
@@ -62,11 +62,11 @@ impl Helper {
                 _ => raw::exit(1),
             }
             match task {
-                HelperTask::Execute { program, argv, env } => {
+                MapTask::Execute { program, argv, env } => {
                     raw::execute(program, argv, env);
                     raw::exit(127)
                 }
-                HelperTask::Write { file, text } => raw::exit(write(file, text)),
+                MapTask::Write { file, text } => raw::exit(write(file, text)),
             }
         };
         // SAFETY: the child makes system calls only.
@@ -80,7 +80,7 @@ impl Helper {
     }
 
     /// Waits for its end.
-    pub(crate) fn finish(self) -> Result<HelperEnd, Errno> {
+    pub(crate) fn finish(self) -> Result<MapHelperEnd, Errno> {
         drop(self.go);
         let mut message = String::new();
         let status: Option<WaitIdStatus> = rustix::io::retry_on_intr(|| {
@@ -88,7 +88,7 @@ impl Helper {
         })?;
         // An unreadable message is no reason to fail: the code says enough.
         let _ = File::from(self.errors).read_to_string(&mut message);
-        Ok(HelperEnd {
+        Ok(MapHelperEnd {
             code: status
                 .and_then(|status| status.exit_status())
                 .unwrap_or(255),

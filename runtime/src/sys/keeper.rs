@@ -16,7 +16,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::descriptors;
 use super::fork::{self, Spawned};
-use super::raw::{self, Stack};
+use super::raw::{self, ChildStack};
 
 /// The first process of the namespace that all sandboxes are below.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Keeper {
         let kiln = kiln.as_fd();
         // Whoever lets its children be born in another namespace cannot go back on it unless it is
         // root outside, so another process does.
-        let start = |_: &mut Stack| {
+        let start = |_: &mut ChildStack| {
             process = raw::unshare(UnshareFlags::NEWPID).and_then(|()| {
                 // SAFETY: the keeper makes system calls only.
                 unsafe { fork::clone_and(libc::CLONE_PARENT, None, || keep(kiln, proc)) }
@@ -66,7 +66,7 @@ impl Keeper {
     ) -> Result<Spawned, Errno> {
         let mut made = Err(Errno::CHILD);
         let namespace = self.namespace.as_fd();
-        let make = |stack: &mut Stack| {
+        let make = |stack: &mut ChildStack| {
             let kind = Some(LinkNameSpaceType::ProcessID);
             let entered = rustix::thread::move_into_link_name_space(namespace, kind);
             if let Err(errno) = entered {
@@ -92,9 +92,9 @@ impl Keeper {
 ///
 /// # Safety
 /// `task` may only make system calls and must not unwind.
-unsafe fn beside(task: impl FnOnce(&mut Stack) -> Option<Pid>) -> Result<(), Errno> {
-    let mut stack = Stack::new();
-    let mut second_stack = Stack::new();
+unsafe fn beside(task: impl FnOnce(&mut ChildStack) -> Option<Pid>) -> Result<(), Errno> {
+    let mut stack = ChildStack::new();
+    let mut second_stack = ChildStack::new();
     fork::without_signals(|| {
         let mut second = None;
         // SAFETY: the caller keeps the task to system calls.

@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use super::fork::{self, Ending, Spawned};
+use super::fork::{self, Spawned, WaitStatus};
 use super::{child, raw};
 
 /// Says whether the kernel refuses sandboxes a `/proc` of their own, as it does in a user namespace
@@ -18,5 +18,5 @@ pub fn proc_is_refused() -> Result<bool, std::io::Error> {
     // SAFETY: the child makes system calls only.
     let process =
         fork::without_signals(|| unsafe { fork::clone_and(libc::CLONE_NEWPID, None, ask) })?;
-    Ok(Spawned::new(process).reap()? == Ending::Exited(1))
+    Ok(Spawned::new(process).reap()? == WaitStatus::Exited(1))
 }

@@ -8,12 +8,12 @@ use libc::sock_filter;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, Gid, Uid};
 
-use super::exec::{Arguments, Strings};
+use super::exec::{ProgramArguments, Strings};
 use crate::{Access, OuterProc};
 
 /// What a new process does before it becomes the user's program.
 #[derive(Debug)]
-pub(crate) struct Program<'a> {
+pub(crate) struct ProcessSetup<'a> {
     /// Where to send [`super::report::Record`]s.
     pub(crate) report: BorrowedFd<'a>,
     /// The launcher, a file nobody can write to.
@@ -41,26 +41,26 @@ pub(crate) struct Program<'a> {
     /// Resource limits.
     pub(crate) limits: &'a [(Resource, Rlimit)],
     /// The working directory; none for the root.
-    pub(crate) cwd: Option<&'a Target>,
+    pub(crate) cwd: Option<&'a PlacePath>,
     /// Capabilities to remove from the bounding set.
     pub(crate) forbidden: &'a [CapabilitySet],
     /// The system call filter.
     pub(crate) filter: Option<&'a [sock_filter]>,
     /// Who to become.
-    pub(crate) identity: &'a Identity,
+    pub(crate) identity: &'a ProcessIds,
     /// Capabilities to keep if the user is root.
     pub(crate) capabilities: CapabilitySet,
     /// Paths to try as the program, in order.
     pub(crate) candidates: &'a Strings,
     /// Arguments.
-    pub(crate) arguments: &'a Arguments,
+    pub(crate) arguments: &'a ProgramArguments,
     /// Environment.
     pub(crate) env: &'a Strings,
 }
 
 /// Ids of a new process.
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub(crate) struct ProcessIds {
     pub(crate) uid: Uid,
     pub(crate) gid: Gid,
     /// None where the user namespace forbids setting groups.
@@ -69,25 +69,25 @@ pub(crate) struct Identity {
 
 /// A place in the root.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub(crate) struct PlacePath {
     /// Every prefix of the path, the shortest first; never empty.
     pub(super) prefixes: Vec<CString>,
     /// The components.
     pub(super) names: Vec<CString>,
     /// What to create if there is nothing.
-    pub(super) leaf: Leaf,
+    pub(super) leaf: PlaceKind,
 }
 
 /// What to create where a mount's target is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leaf {
+pub(crate) enum PlaceKind {
     File,
     Directory,
 }
 
-impl Target {
+impl PlacePath {
     /// Returns none for the root itself, which cannot be mounted over.
-    pub(crate) fn new(path: &GuestPath, leaf: Leaf) -> Option<Self> {
+    pub(crate) fn new(path: &GuestPath, leaf: PlaceKind) -> Option<Self> {
         let text = |bytes: &[u8]| CString::new(bytes).ok();
         let names = path.components().map(text).collect::<Option<Vec<_>>>()?;
         let mut prefixes: Vec<CString> = path
@@ -111,7 +111,7 @@ impl Target {
 #[derive(Debug)]
 pub(crate) enum MountStep {
     /// Moves a detached mount to a place in the root.
-    Attach { mount: OwnedFd, target: Target },
+    Attach { mount: OwnedFd, target: PlacePath },
     /// Moves a detached mount onto a name below the mount of an earlier [`MountStep::Attach`].
     Beneath {
         mount: OwnedFd,
@@ -126,12 +126,12 @@ pub(crate) enum MountStep {
         /// Resolved inside the whole.
         part: CString,
         read_only: bool,
-        target: Target,
+        target: PlacePath,
     },
     /// Makes a file system that belongs to the new process's own namespaces.
     Fresh {
         kind: Fresh,
-        target: Target,
+        target: PlacePath,
         /// Detached mounts that hide names below it; missing names do not matter.
         masks: Vec<(OwnedFd, CString)>,
         /// Names below it that become read-only; missing names do not matter.

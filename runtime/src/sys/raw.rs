@@ -318,9 +318,9 @@ pub(super) fn exit(code: c_int) -> ! {
 
 /// The stack of a process that shares memory with this one.
 #[derive(Debug)]
-pub(super) struct Stack(Box<[MaybeUninit<u128>]>);
+pub(super) struct ChildStack(Box<[MaybeUninit<u128>]>);
 
-impl Stack {
+impl ChildStack {
     /// Bytes.
     const LENGTH: usize = 256 << 10;
 
@@ -336,7 +336,7 @@ impl Stack {
 /// `task` may only make system calls and must not unwind.
 pub(super) unsafe fn run_beside<T: FnOnce()>(
     flags: c_int,
-    stack: &mut Stack,
+    stack: &mut ChildStack,
     task: T,
 ) -> Result<Pid, Errno> {
     extern "C" fn run<T: FnOnce()>(task: *mut c_void) -> c_int {

@@ -15,11 +15,11 @@ macro_rules! stages {
         /// What a new process was doing.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u32)]
-        pub(crate) enum Stage {
+        pub(crate) enum SetupStage {
             $($(#[$doc])* $name,)*
         }
 
-        impl Stage {
+        impl SetupStage {
             const ALL: &[Self] = &[$(Self::$name,)*];
         }
     };
@@ -88,7 +88,7 @@ stages! {
 /// One message of a new process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    pub(crate) stage: Stage,
+    pub(crate) stage: SetupStage,
     pub(crate) index: u32,
     pub(crate) value: i32,
 }
@@ -97,7 +97,7 @@ impl Record {
     /// Announces that a candidate is going to be executed.
     pub(crate) fn attempt(candidate: usize) -> Self {
         Self {
-            stage: Stage::Execute,
+            stage: SetupStage::Execute,
             index: candidate as u32,
             value: 0,
         }
@@ -106,7 +106,7 @@ impl Record {
     /// Says that calls for kiln arrive on a descriptor that comes along.
     pub(crate) fn listening() -> Self {
         Self {
-            stage: Stage::Filter,
+            stage: SetupStage::Filter,
             index: 0,
             value: 0,
         }
@@ -119,10 +119,10 @@ impl Record {
 
     /// Says that nothing failed yet.
     pub(crate) fn is_attempt(self) -> bool {
-        self.stage == Stage::Execute && self.value == 0
+        self.stage == SetupStage::Execute && self.value == 0
     }
 
-    pub(crate) fn failure(stage: Stage, index: usize, errno: Errno) -> Self {
+    pub(crate) fn failure(stage: SetupStage, index: usize, errno: Errno) -> Self {
         Self {
             stage,
             index: index as u32,
@@ -146,7 +146,7 @@ impl Record {
             |at: usize| -> [u8; 4] { [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]] };
         let stage = u32::from_ne_bytes(word(0));
         Some(Self {
-            stage: *Stage::ALL.get(usize::try_from(stage).ok()?)?,
+            stage: *SetupStage::ALL.get(usize::try_from(stage).ok()?)?,
             index: u32::from_ne_bytes(word(4)),
             value: i32::from_ne_bytes(word(8)),
         })
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn records_round_trip() {
-        for &stage in Stage::ALL {
+        for &stage in SetupStage::ALL {
             let record = Record::failure(stage, 7, Errno::NOENT);
             assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
         }

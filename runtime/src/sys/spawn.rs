@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::child;
 use super::fork::Spawned;
 use super::keeper::Keeper;
-use super::program::Program;
+use super::program::ProcessSetup;
 
 /// Namespaces of a new process beside those it always gets.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Namespaces {
 ///
 /// With `cgroup`, it is born in that group of the version 2 hierarchy. It ends with `keeper`.
 pub(crate) fn spawn(
-    program: &Program<'_>,
+    program: &ProcessSetup<'_>,
     namespaces: Namespaces,
     cgroup: Option<BorrowedFd<'_>>,
     keeper: &Keeper,

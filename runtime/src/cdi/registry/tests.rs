@@ -7,16 +7,16 @@ use super::*;
 use crate::{Access, DeviceKind, DeviceNumber, Job, Mount, MountSource, Process, Root};
 
 /// A directory with these files.
-fn scan(files: &[(&str, &str)]) -> (Scratch, Registry) {
+fn scan(files: &[(&str, &str)]) -> (Scratch, DeviceRegistry) {
     let scratch = Scratch::new();
     for (name, text) in files {
         fs::write(scratch.path().join(name), text).unwrap();
     }
-    let registry = Registry::scan(&[scratch.path().to_owned()]);
+    let registry = DeviceRegistry::scan(&[scratch.path().to_owned()]);
     (scratch, registry)
 }
 
-fn find(registry: &Registry, names: &[&str]) -> Result<Edits, CdiError> {
+fn find(registry: &DeviceRegistry, names: &[&str]) -> Result<Edits, CdiError> {
     let requests: Vec<_> = names
         .iter()
         .map(|name| DeviceRequest {
@@ -298,7 +298,7 @@ fn later_directories_take_precedence() {
     fs::write(second.join("b.yaml"), spec("b", &["y", "z"])).unwrap();
     // In one directory nobody takes precedence.
     fs::write(second.join("c.yaml"), spec("c", &["z"])).unwrap();
-    let registry = Registry::scan(&[first, second, missing]);
+    let registry = DeviceRegistry::scan(&[first, second, missing]);
     for (name, who) in [("x", "WHO=a"), ("y", "WHO=b")] {
         let edits = find(&registry, &[&format!("v.com/d={name}")]).unwrap();
         assert_eq!(env(&edits), who);

@@ -12,9 +12,9 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use super::step::{During as _, Step};
 use crate::sys::descriptors::close_from;
 use crate::sys::launcher::REPORT;
-use crate::sys::program::Program;
+use crate::sys::program::ProcessSetup;
 use crate::sys::raw;
-use crate::sys::report::{Record, Stage};
+use crate::sys::report::{Record, SetupStage};
 
 /// Where the launcher is.
 pub(super) const LAUNCHER: i32 = REPORT + 1;
@@ -26,18 +26,18 @@ pub(super) struct Moved {
 }
 
 /// Puts the socket for reports where [`report`] and the launcher find it.
-pub(super) fn move_report(program: &Program<'_>) -> Step<Moved> {
+pub(super) fn move_report(program: &ProcessSetup<'_>) -> Step<Moved> {
     let again = |descriptor| {
         let copy = rustix::io::fcntl_dupfd_cloexec(descriptor, LAUNCHER + 1);
         copy.map(ManuallyDrop::new)
-            .during(Stage::CloseDescriptors, 0)
+            .during(SetupStage::CloseDescriptors, 0)
     };
     let report = again(program.report)?;
     let moved = Moved {
         launcher: again(program.launcher)?,
         proc: again(program.proc)?,
     };
-    raw::duplicate_onto(report.as_fd(), REPORT).during(Stage::CloseDescriptors, 0)?;
+    raw::duplicate_onto(report.as_fd(), REPORT).during(SetupStage::CloseDescriptors, 0)?;
     Ok(moved)
 }
 
@@ -45,7 +45,7 @@ pub(super) fn move_report(program: &Program<'_>) -> Step<Moved> {
 pub(super) fn close_others(moved: &Moved) -> Step<()> {
     raw::move_onto(moved.launcher.as_fd(), LAUNCHER)
         .and_then(|()| close_from(LAUNCHER + 1, moved.proc.as_fd()))
-        .during(Stage::CloseDescriptors, 0)
+        .during(SetupStage::CloseDescriptors, 0)
 }
 
 /// Sends something to kiln, once the socket was moved.

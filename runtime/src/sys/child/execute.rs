@@ -6,12 +6,12 @@ use rustix::fs::{Access, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::descriptors::{self, LAUNCHER};
-use crate::sys::program::Program;
+use crate::sys::program::ProcessSetup;
 use crate::sys::raw;
-use crate::sys::report::{Record, Stage};
+use crate::sys::report::{Record, SetupStage};
 
 /// Executes the first candidate that can be; returns only if none became the program.
-pub(super) fn execute(program: &Program<'_>) {
+pub(super) fn execute(program: &ProcessSetup<'_>) {
     let mut denied = false;
     for (index, path) in program.candidates.iter().enumerate() {
         match check(path) {
@@ -24,13 +24,13 @@ pub(super) fn execute(program: &Program<'_>) {
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(Errno::ACCESS) => denied = true,
             Err(errno) => {
-                let record = Record::failure(Stage::Execute, index, errno);
+                let record = Record::failure(SetupStage::Execute, index, errno);
                 return descriptors::report(&record.to_bytes());
             }
         }
     }
     let errno = if denied { Errno::ACCESS } else { Errno::NOENT };
-    descriptors::report(&Record::failure(Stage::Search, 0, errno).to_bytes());
+    descriptors::report(&Record::failure(SetupStage::Search, 0, errno).to_bytes());
 }
 
 /// Says whether a path is one of a file that may be executed.

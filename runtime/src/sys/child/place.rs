@@ -9,8 +9,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::step::{During as _, Step};
-use crate::sys::program::{Leaf, Program, Target};
-use crate::sys::report::Stage;
+use crate::sys::program::{PlaceKind, PlacePath, ProcessSetup};
+use crate::sys::report::SetupStage;
 
 /// Opens a path as if `root` were `/`: no link and no `..` leads out of it.
 pub(super) fn resolve(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -19,15 +19,15 @@ pub(super) fn resolve(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Resul
 
 /// Finds the place of a mount, creating what is missing.
 pub(super) fn open_target(
-    program: &Program<'_>,
+    program: &ProcessSetup<'_>,
     index: usize,
-    target: &Target,
+    target: &PlacePath,
 ) -> Step<ManuallyDrop<OwnedFd>> {
-    open_in(program.root, target).during(Stage::Target, index)
+    open_in(program.root, target).during(SetupStage::Target, index)
 }
 
 /// Opens a place, creating what is missing.
-fn open_in(root: BorrowedFd<'_>, target: &Target) -> Result<ManuallyDrop<OwnedFd>, Errno> {
+fn open_in(root: BorrowedFd<'_>, target: &PlacePath) -> Result<ManuallyDrop<OwnedFd>, Errno> {
     let path = target.prefixes.last().ok_or(Errno::INVAL)?;
     let opened = match resolve(root, path, OFlags::PATH) {
         Err(Errno::NOENT) => create_in(root, target),
@@ -36,7 +36,7 @@ fn open_in(root: BorrowedFd<'_>, target: &Target) -> Result<ManuallyDrop<OwnedFd
     opened.map(ManuallyDrop::new)
 }
 
-fn create_in(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
+fn create_in(root: BorrowedFd<'_>, target: &PlacePath) -> Result<OwnedFd, Errno> {
     let mut parent = resolve(root, c".", OFlags::PATH)?;
     let last = target.prefixes.len().saturating_sub(1);
     for (depth, (prefix, name)) in target.prefixes.iter().zip(&target.names).enumerate() {
@@ -45,7 +45,7 @@ fn create_in(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
                 let leaf = if depth == last {
                     target.leaf
                 } else {
-                    Leaf::Directory
+                    PlaceKind::Directory
                 };
                 create(parent.as_fd(), name, leaf)?;
                 resolve(root, prefix, OFlags::PATH)?
@@ -56,10 +56,10 @@ fn create_in(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
     Ok(parent)
 }
 
-fn create(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<(), Errno> {
+fn create(parent: BorrowedFd<'_>, name: &CStr, leaf: PlaceKind) -> Result<(), Errno> {
     match leaf {
-        Leaf::Directory => rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)),
-        Leaf::File => {
+        PlaceKind::Directory => rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)),
+        PlaceKind::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
             rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
         }
@@ -67,7 +67,7 @@ fn create(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<(), Errno> 
 }
 
 /// Enters a directory of the root, making what is missing of it; none is the root itself.
-pub(super) fn enter_directory(place: Option<&Target>) -> Result<(), Errno> {
+pub(super) fn enter_directory(place: Option<&PlacePath>) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(c"/", flags, Mode::empty())?;
     match place {

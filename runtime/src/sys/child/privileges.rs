@@ -7,34 +7,34 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::descriptors;
 use super::step::{During as _, Step};
 use crate::seccomp;
-use crate::sys::program::Program;
+use crate::sys::program::ProcessSetup;
 use crate::sys::raw;
-use crate::sys::report::Stage;
+use crate::sys::report::SetupStage;
 
 /// Leaves the process with the user, the capabilities and the filter of the program.
-pub(super) fn give_up(program: &Program<'_>) -> Step<()> {
+pub(super) fn give_up(program: &ProcessSetup<'_>) -> Step<()> {
     for (index, &capability) in program.forbidden.iter().enumerate() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
             // This kernel knows neither it nor those that follow.
             Err(Errno::INVAL) => break,
-            Err(errno) => return Err(errno).during(Stage::BoundingSet, index),
+            Err(errno) => return Err(errno).during(SetupStage::BoundingSet, index),
         }
     }
     // Loading takes CAP_SYS_ADMIN, since no_new_privs stays unset; what follows is permitted by
     // the filter.
     if let Some(filter) = program.filter {
-        load(filter).during(Stage::Filter, 0)?;
+        load(filter).during(SetupStage::Filter, 0)?;
     }
     let identity = program.identity;
     if let Some(groups) = &identity.groups {
-        rustix::thread::set_thread_groups(groups).during(Stage::Groups, 0)?;
+        rustix::thread::set_thread_groups(groups).during(SetupStage::Groups, 0)?;
     }
     rustix::thread::set_thread_res_gid(identity.gid, identity.gid, identity.gid)
-        .during(Stage::GroupId, 0)?;
+        .during(SetupStage::GroupId, 0)?;
     // Leaving user id 0 clears the effective and permitted sets.
     rustix::thread::set_thread_res_uid(identity.uid, identity.uid, identity.uid)
-        .during(Stage::UserId, 0)?;
+        .during(SetupStage::UserId, 0)?;
     let kept = if identity.uid.is_root() {
         program.capabilities
     } else {
@@ -46,7 +46,7 @@ pub(super) fn give_up(program: &Program<'_>) -> Step<()> {
         permitted: kept,
         inheritable: CapabilitySet::empty(),
     };
-    rustix::thread::set_capabilities(None, sets).during(Stage::Capabilities, 0)
+    rustix::thread::set_capabilities(None, sets).during(SetupStage::Capabilities, 0)
 }
 
 /// Loads the filter, and hands what its calls to kiln arrive on over to kiln. Where that is not to be

@@ -11,9 +11,9 @@ use rustix::mount::{
 
 use super::place::{open_target, resolve};
 use super::step::{During as _, Step};
-use crate::sys::program::{Fresh, MountStep, Program};
+use crate::sys::program::{Fresh, MountStep, ProcessSetup};
 use crate::sys::raw;
-use crate::sys::report::Stage;
+use crate::sys::report::SetupStage;
 use crate::{Access, OuterProc};
 
 /// Attributes of every file system made here that holds no programs and no devices.
@@ -25,7 +25,7 @@ const ONTO_EMPTY: MoveMountFlags =
     MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
 /// Makes the prepared mounts the whole tree this process sees.
-pub(super) fn enter_root(program: &Program<'_>) -> Step<()> {
+pub(super) fn enter_root(program: &ProcessSetup<'_>) -> Step<()> {
     // Attached on top of the old root, where nothing looks for it.
     rustix::mount::move_mount(
         program.root,
@@ -34,31 +34,31 @@ pub(super) fn enter_root(program: &Program<'_>) -> Step<()> {
         c"/",
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )
-    .during(Stage::AttachRoot, 0)?;
+    .during(SetupStage::AttachRoot, 0)?;
     for (index, step) in program.mounts.iter().enumerate() {
         make_mount(program, index, step)?;
     }
-    rustix::process::fchdir(program.root).during(Stage::PivotRoot, 0)?;
+    rustix::process::fchdir(program.root).during(SetupStage::PivotRoot, 0)?;
     // pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one.
-    rustix::process::pivot_root(c".", c".").during(Stage::PivotRoot, 0)?;
-    rustix::mount::unmount(c".", UnmountFlags::DETACH).during(Stage::DetachOldRoot, 0)?;
-    rustix::process::chdir(c"/").during(Stage::PivotRoot, 0)
+    rustix::process::pivot_root(c".", c".").during(SetupStage::PivotRoot, 0)?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).during(SetupStage::DetachOldRoot, 0)?;
+    rustix::process::chdir(c"/").during(SetupStage::PivotRoot, 0)
 }
 
-fn make_mount(program: &Program<'_>, index: usize, step: &MountStep) -> Step<()> {
+fn make_mount(program: &ProcessSetup<'_>, index: usize, step: &MountStep) -> Step<()> {
     match step {
         MountStep::Attach { mount, target } => {
             let place = open_target(program, index, target)?;
-            attach(mount.as_fd(), place.as_fd()).during(Stage::Attach, index)
+            attach(mount.as_fd(), place.as_fd()).during(SetupStage::Attach, index)
         }
         MountStep::Beneath { mount, base, name } => {
-            let base = base_mount(program, *base).during(Stage::Attach, index)?;
-            attach_at(mount.as_fd(), base, name).during(Stage::Attach, index)
+            let base = base_mount(program, *base).during(SetupStage::Attach, index)?;
+            attach_at(mount.as_fd(), base, name).during(SetupStage::Attach, index)
         }
         MountStep::Queue { base, name } => {
-            let base = base_mount(program, *base).during(Stage::Attach, index)?;
-            let queue = new_mount(c"mqueue", PLAIN).during(Stage::MakeMount, index)?;
-            attach_at(queue.as_fd(), base, name).during(Stage::Attach, index)
+            let base = base_mount(program, *base).during(SetupStage::Attach, index)?;
+            let queue = new_mount(c"mqueue", PLAIN).during(SetupStage::MakeMount, index)?;
+            attach_at(queue.as_fd(), base, name).during(SetupStage::Attach, index)
         }
         MountStep::Part {
             whole,
@@ -68,9 +68,9 @@ fn make_mount(program: &Program<'_>, index: usize, step: &MountStep) -> Step<()>
             target,
         } => {
             let mount = part_of(whole.as_fd(), staging, part, *read_only)
-                .during(Stage::MakeMount, index)?;
+                .during(SetupStage::MakeMount, index)?;
             let place = open_target(program, index, target)?;
-            attach(mount.as_fd(), place.as_fd()).during(Stage::Attach, index)
+            attach(mount.as_fd(), place.as_fd()).during(SetupStage::Attach, index)
         }
         MountStep::Fresh {
             kind,
@@ -81,23 +81,23 @@ fn make_mount(program: &Program<'_>, index: usize, step: &MountStep) -> Step<()>
             let mount = match fresh(*kind) {
                 Ok(mount) => mount,
                 Err(_) if matches!(kind, Fresh::Cgroup2(_)) => return Ok(()),
-                Err(errno) => return Err(errno).during(Stage::MakeMount, index),
+                Err(errno) => return Err(errno).during(SetupStage::MakeMount, index),
             };
             let place = open_target(program, index, target)?;
-            attach(mount.as_fd(), place.as_fd()).during(Stage::Attach, index)?;
+            attach(mount.as_fd(), place.as_fd()).during(SetupStage::Attach, index)?;
             for (mask, name) in masks {
                 unless_missing(attach_at(mask.as_fd(), mount.as_fd(), name))
-                    .during(Stage::Mask, index)?;
+                    .during(SetupStage::Mask, index)?;
             }
             for name in read_only {
-                unless_missing(protect(mount.as_fd(), name)).during(Stage::Mask, index)?;
+                unless_missing(protect(mount.as_fd(), name)).during(SetupStage::Mask, index)?;
             }
             Ok(())
         }
     }
 }
 
-fn base_mount<'a>(program: &Program<'a>, base: usize) -> Result<BorrowedFd<'a>, Errno> {
+fn base_mount<'a>(program: &ProcessSetup<'a>, base: usize) -> Result<BorrowedFd<'a>, Errno> {
     match program.mounts.get(base) {
         Some(MountStep::Attach { mount, .. }) => Ok(mount.as_fd()),
         _ => Err(Errno::BADF),

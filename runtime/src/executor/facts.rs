@@ -10,7 +10,7 @@ use crate::sys::Strings;
 
 /// Names for messages, and mount points to remove.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct JobFacts {
     pub(super) program: String,
     pub(super) searched: bool,
     /// The paths tried as the program.
