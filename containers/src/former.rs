@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kiln_oci::{RunConfig, Timestamp};
-use kiln_runtime::{Access, Job, Mount, MountSource, Network, Root, Streams, Writable};
+use kiln_runtime::{
+    Job, JobMount, JobNetwork, JobRoot, MountAccess, MountSource, OverlayDirectories, Streams,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -63,8 +65,8 @@ fn translate(former: FormerSpec) -> Spec {
     let mut host_config = HostConfig {
         binds: job.mounts.iter().filter_map(bind).collect(),
         network_mode: match job.network {
-            Network::Host => "host".to_owned(),
-            Network::None => "none".to_owned(),
+            JobNetwork::Host => "host".to_owned(),
+            JobNetwork::None => "none".to_owned(),
         },
         auto_remove: former.removal == Removal::Automatic,
         shm_size: job.shm_size_bytes,
@@ -93,12 +95,12 @@ fn translate(former: FormerSpec) -> Spec {
 }
 
 /// Returns the layers, relative to the state directory as it was then.
-fn layers(root: Root) -> Vec<PathBuf> {
-    let Root::Layers { lowers, upper } = root else {
+fn layers(root: JobRoot) -> Vec<PathBuf> {
+    let JobRoot::Layers { lowers, upper } = root else {
         return Vec::new();
     };
     // The upper directory is three floors below the state directory.
-    let home = upper.as_ref().map(|Writable { upper, .. }| upper);
+    let home = upper.as_ref().map(|OverlayDirectories { upper, .. }| upper);
     let home = home.and_then(|upper| upper.ancestors().nth(3));
     let relative = |path: PathBuf| {
         let rest = home.and_then(|home| path.strip_prefix(home).ok());
@@ -107,13 +109,13 @@ fn layers(root: Root) -> Vec<PathBuf> {
     lowers.into_iter().map(relative).collect()
 }
 
-fn bind(mount: &Mount) -> Option<String> {
+fn bind(mount: &JobMount) -> Option<String> {
     let MountSource::Bind { path, .. } = &mount.source else {
         return None;
     };
     let options = match mount.access {
-        Access::ReadOnly => ":ro",
-        Access::ReadWrite => "",
+        MountAccess::ReadOnly => ":ro",
+        MountAccess::ReadWrite => "",
     };
     Some(format!("{}:{}{options}", path.display(), mount.target))
 }
@@ -167,11 +169,11 @@ mod tests {
         assert_eq!(job.ulimits, former.job.ulimits);
         assert_eq!(job.ulimits[0].resource, UlimitName::OpenFiles);
         assert_eq!(job.shm_size_bytes, former.job.shm_size_bytes);
-        assert_eq!(job.network, Network::None);
+        assert_eq!(job.network, JobNetwork::None);
         assert_eq!(job.changes, former.job.changes);
         assert_eq!(job.mounts.len(), 1);
         assert_eq!(job.mounts[0].target, former.job.mounts[0].target);
-        assert_eq!(job.mounts[0].access, Access::ReadOnly);
+        assert_eq!(job.mounts[0].access, MountAccess::ReadOnly);
         // There is none of them here.
         assert!(matches!(job.hosts, EtcFile::Untouched));
     }

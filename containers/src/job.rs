@@ -4,8 +4,8 @@ use std::path::Path;
 
 use kiln_files::GuestPath;
 use kiln_runtime::{
-    Access, Changes, EtcFile, Job, Mount, MountSource, Network, Process, Root, Ulimit, UlimitName,
-    Writable,
+    EtcFile, Job, JobMount, JobNetwork, JobRoot, MountAccess, MountSource, OverlayDirectories,
+    Process, RootChanges, Ulimit, UlimitName,
 };
 
 use crate::spec::{Removal, Spec, UlimitConfig};
@@ -21,9 +21,9 @@ pub(crate) struct NotUnderstood {
 /// Makes a job for a container with its files in a directory.
 pub(crate) fn job(spec: &Spec, directory: &Path) -> Result<Job, NotUnderstood> {
     let (config, host) = (&spec.config, &spec.host_config);
-    let root = Root::Layers {
+    let root = JobRoot::Layers {
         lowers: spec.own.layers.clone(),
-        upper: Some(Writable {
+        upper: Some(OverlayDirectories {
             upper: directory.join("upper"),
             work: directory.join("work"),
         }),
@@ -35,13 +35,13 @@ pub(crate) fn job(spec: &Spec, directory: &Path) -> Result<Job, NotUnderstood> {
     process.streams = config.streams(host.console_size);
     let mut job = Job::new(root, process);
     job.network = match host.network_mode.as_str() {
-        "" | "default" | "host" => Network::Host,
-        "none" => Network::None,
+        "" | "default" | "host" => JobNetwork::Host,
+        "none" => JobNetwork::None,
         other => return Err(not_understood("HostConfig.NetworkMode", other)),
     };
     job.changes = match spec.removal() {
-        Removal::ByHand => Changes::Lasting,
-        Removal::Automatic => Changes::Passing,
+        Removal::ByHand => RootChanges::Lasting,
+        Removal::Automatic => RootChanges::Passing,
     };
     job.outer_proc = spec.own.outer_proc;
     job.shm_size_bytes = host.shm_size;
@@ -52,7 +52,7 @@ pub(crate) fn job(spec: &Spec, directory: &Path) -> Result<Job, NotUnderstood> {
         if path.exists() {
             EtcFile::File {
                 path,
-                access: Access::ReadWrite,
+                access: MountAccess::ReadWrite,
             }
         } else {
             EtcFile::Untouched
@@ -94,22 +94,22 @@ fn ulimit(config: &UlimitConfig) -> Result<Ulimit, NotUnderstood> {
     })
 }
 
-fn bind(text: &str) -> Result<Mount, NotUnderstood> {
+fn bind(text: &str) -> Result<JobMount, NotUnderstood> {
     let mut parts = text.splitn(3, ':');
     let (Some(path), Some(target)) = (parts.next(), parts.next()) else {
         return Err(not_understood("HostConfig.Binds", text));
     };
     let mut options = parts.next().unwrap_or_default().split(',');
-    Ok(Mount {
+    Ok(JobMount {
         target: GuestPath::new(target),
         source: MountSource::Bind {
             path: path.into(),
             inside: GuestPath::ROOT,
         },
         access: if options.any(|option| option == "ro") {
-            Access::ReadOnly
+            MountAccess::ReadOnly
         } else {
-            Access::ReadWrite
+            MountAccess::ReadWrite
         },
     })
 }

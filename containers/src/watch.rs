@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use kiln_runtime::{Ended, Read, Running, Stream};
+use kiln_runtime::{ProcessEnd, Read, Running, Stream};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::audience::Audience;
@@ -38,7 +38,7 @@ enum Event {
 }
 
 impl Watch<'_> {
-    pub(crate) fn until_end(mut self, running: &mut Running) -> io::Result<Ended> {
+    pub(crate) fn until_end(mut self, running: &mut Running) -> io::Result<ProcessEnd> {
         Input::prepare(running);
         let mut input = Input::default();
         let mut is_starting = true;

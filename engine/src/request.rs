@@ -63,7 +63,7 @@ pub struct BuildRequest {
     /// `--jobs`: steps at the same time.
     pub jobs: usize,
     /// `--network` of `RUN`.
-    pub network: kiln_runtime::Network,
+    pub network: kiln_runtime::JobNetwork,
     /// `--add-host`: name and address.
     pub extra_hosts: Vec<(String, String)>,
     /// `--shm-size`, bytes.

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use kiln_cache::Store;
-use kiln_runtime::{ExecError, Executor, Job, LocalExecutor, Outcome, OuterProc};
+use kiln_runtime::{ExecError, Executor, Job, JobOutcome, LocalExecutor, OuterProc};
 use kiln_snapshotter::overlay::{Support, probe};
 use kiln_snapshotter::{BuildError, Layer, LayerStore, Overlay, Reflink, Snapshotter, Writable};
 use kiln_threads::Stop;
@@ -79,9 +79,9 @@ impl Executor for LazyExecutor<'_> {
     fn run(
         &self,
         job: &Job,
-        output: &mut dyn kiln_runtime::Output,
+        output: &mut dyn kiln_runtime::JobOutput,
         stop: &Stop,
-    ) -> Result<Outcome, ExecError> {
+    ) -> Result<JobOutcome, ExecError> {
         let executor = self.executor()?;
         match self.outer_proc {
             OuterProc::Refused => executor.run(job, output, stop),

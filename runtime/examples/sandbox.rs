@@ -9,7 +9,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use kiln_runtime::{Executor, Job, LocalExecutor, Process, Root, Stream, Writable, userns};
+use kiln_runtime::{
+    Executor, Job, JobRoot, LocalExecutor, OverlayDirectories, Process, Stream, userns,
+};
 use kiln_threads::Stop;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let base = std::env::temp_dir().join(format!("kiln-sandbox-{}", std::process::id()));
     let layer = base.join("layer");
     busybox_root(&layer)?;
-    let writable = Writable {
+    let writable = OverlayDirectories {
         upper: base.join("upper"),
         work: base.join("work"),
     };
@@ -27,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::create_dir_all(&writable.work)?;
     let mut process = Process::new(std::env::args().skip(1));
     process.env = vec![("PATH".to_owned(), "/bin".to_owned())];
-    let root = Root::Layers {
+    let root = JobRoot::Layers {
         lowers: vec![layer],
         upper: Some(writable.clone()),
     };

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kiln_runtime::{
-    End, Executor, Job, LocalExecutor, Network, Process, Root, Security, Stream, Writable, userns,
+    End, Executor, Job, JobNetwork, JobRoot, JobSecurity, LocalExecutor, OverlayDirectories,
+    Process, Stream, userns,
 };
 use kiln_threads::Stop;
 
@@ -30,13 +31,13 @@ fn main() -> Result<(), Failure> {
     println!("executor in {:?}", start.elapsed());
 
     let job = |round: usize| -> Result<Job, Failure> {
-        let writable = Writable {
+        let writable = OverlayDirectories {
             upper: base.join(format!("upper-{round}")),
             work: base.join(format!("work-{round}")),
         };
         fs::create_dir(&writable.upper)?;
         fs::create_dir(&writable.work)?;
-        let root = Root::Layers {
+        let root = JobRoot::Layers {
             lowers: vec![layer.clone()],
             upper: Some(writable),
         };
@@ -66,10 +67,10 @@ fn main() -> Result<(), Failure> {
         plain.push(start.elapsed());
         full.push(sandboxed(&job(round * 3)?)?);
         let mut apart = job(round * 3 + 1)?;
-        apart.network = Network::None;
+        apart.network = JobNetwork::None;
         no_network.push(sandboxed(&apart)?);
         let mut trusted = job(round * 3 + 2)?;
-        trusted.security = Security::Insecure;
+        trusted.security = JobSecurity::Insecure;
         insecure.push(sandboxed(&trusted)?);
     }
     show("fork and exec", plain);

@@ -2,7 +2,7 @@
 
 use rustix::thread::CapabilitySet;
 
-use crate::Network;
+use crate::JobNetwork;
 
 /// The capabilities Docker leaves a container: mask `a80425fb` (docs/spec/dockerfile.md 10).
 const SANDBOX: CapabilitySet = CapabilitySet::CHOWN
@@ -28,10 +28,10 @@ const ON_OWN_NETWORK: CapabilitySet = CapabilitySet::NET_RAW
     .union(CapabilitySet::AUDIT_WRITE);
 
 /// Returns the capabilities of root in a sandbox.
-pub(crate) fn sandbox(network: Network) -> CapabilitySet {
+pub(crate) fn sandbox(network: JobNetwork) -> CapabilitySet {
     match network {
-        Network::Host => SANDBOX.difference(ON_OWN_NETWORK),
-        Network::None => SANDBOX,
+        JobNetwork::Host => SANDBOX.difference(ON_OWN_NETWORK),
+        JobNetwork::None => SANDBOX,
     }
 }
 
@@ -39,14 +39,14 @@ pub(crate) fn sandbox(network: Network) -> CapabilitySet {
 ///
 /// Goes up to 63 so that capabilities of newer kernels are dropped too; the kernel refuses numbers
 /// it does not know.
-pub(crate) fn forbidden(network: Network) -> Vec<CapabilitySet> {
+pub(crate) fn forbidden(network: JobNetwork) -> Vec<CapabilitySet> {
     (0..u64::BITS)
         .map(|bit| CapabilitySet::from_bits_retain(1 << bit))
         .filter(|capability| !sandbox(network).contains(*capability))
         .collect()
 }
 
-/// Returns what this process may do, which is all that `Security::Insecure` can pass on.
+/// Returns what this process may do, which is all that `JobSecurity::Insecure` can pass on.
 pub(crate) fn own() -> CapabilitySet {
     match rustix::thread::capabilities(None) {
         Ok(sets) => sets.permitted,
@@ -61,8 +61,8 @@ mod tests {
     #[test]
     fn sandbox_has_the_default_mask() {
         assert_eq!(SANDBOX.bits(), 0xa804_25fb);
-        assert_eq!(forbidden(Network::None).len(), 64 - 14);
-        assert_eq!(sandbox(Network::Host).bits(), 0x8804_01fb);
-        assert_eq!(forbidden(Network::Host).len(), 64 - 11);
+        assert_eq!(forbidden(JobNetwork::None).len(), 64 - 14);
+        assert_eq!(sandbox(JobNetwork::Host).bits(), 0x8804_01fb);
+        assert_eq!(forbidden(JobNetwork::Host).len(), 64 - 11);
     }
 }

@@ -12,7 +12,7 @@ use crate::guest_path;
 /// With a number, a mode or an owner of its own a node is made, which takes real root. Where that
 /// is refused, and where nothing of the kind is wished for, the host's node is shown as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
+pub struct JobDevice {
     /// Where it is seen.
     #[serde(with = "guest_path")]
     pub target: GuestPath,
@@ -28,7 +28,7 @@ pub struct Device {
     pub gid: Option<u32>,
 }
 
-impl Device {
+impl JobDevice {
     /// Describes a device of the host as it is.
     #[must_use]
     pub fn new(target: GuestPath, host: PathBuf) -> Self {

@@ -34,6 +34,6 @@ mod unstartable; // why a program was not started
 
 pub use born::Born;
 pub use local::{Executor, LocalExecutor};
-pub use output::Output;
-pub use running::{Ended, Running};
+pub use output::JobOutput;
+pub use running::{ProcessEnd, Running};
 pub use streams::Read;

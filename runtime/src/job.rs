@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kiln_files::GuestPath;
 use serde::{Deserialize, Serialize};
 
-use crate::{Device, Resources, SecretBytes, Streams, Ulimit, guest_path};
+use crate::{JobDevice, Resources, SecretBytes, Streams, Ulimit, guest_path};
 
 /// The hostname of every build step.
 pub const BUILD_HOSTNAME: &str = "buildkitsandbox";
@@ -17,23 +17,23 @@ pub const DEFAULT_SHM_SIZE_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     /// The root file system.
-    pub root: Root,
+    pub root: JobRoot,
     /// The process.
     pub process: Process,
     /// Mounts beside the built-in ones; applied in order of their targets. Of several with the same
     /// target the last one counts.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<JobMount>,
     /// Directories that are to be there; made (root, 0755) in the root and kept where they do not
     /// exist and no mount covers them.
     #[serde(default, with = "guest_path::several")]
     pub directories: Vec<GuestPath>,
     /// Devices beside the built-in ones.
     #[serde(default)]
-    pub devices: Vec<Device>,
+    pub devices: Vec<JobDevice>,
     /// What the process can reach.
-    pub network: Network,
+    pub network: JobNetwork,
     /// How far the process is trusted.
-    pub security: Security,
+    pub security: JobSecurity,
     /// The name the process sees as its host's.
     pub hostname: String,
     /// What is found at `/etc/hosts`.
@@ -53,13 +53,13 @@ pub struct Job {
     pub resources: Resources,
     /// What becomes of changes to layers.
     #[serde(default)]
-    pub changes: Changes,
+    pub changes: RootChanges,
 }
 
 /// What becomes of the changes that a process makes to its root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Changes {
+pub enum RootChanges {
     /// The caller makes something of them or throws them away: `fsync` is not worth its time.
     Passing,
     /// They stay where they are, and what is synced is on disk.
@@ -70,27 +70,27 @@ pub enum Changes {
 impl Job {
     /// Describes a build step in the default sandbox.
     #[must_use]
-    pub fn new(root: Root, process: Process) -> Self {
+    pub fn new(root: JobRoot, process: Process) -> Self {
         Self {
             root,
             process,
             mounts: Vec::new(),
             directories: Vec::new(),
             devices: Vec::new(),
-            network: Network::Host,
-            security: Security::Sandbox,
+            network: JobNetwork::Host,
+            security: JobSecurity::Sandbox,
             hostname: BUILD_HOSTNAME.to_owned(),
             hosts: EtcFile::Text(hosts_text(BUILD_HOSTNAME, &[])),
             resolv_conf: EtcFile::File {
                 path: PathBuf::from("/etc/resolv.conf"),
-                access: Access::ReadOnly,
+                access: MountAccess::ReadOnly,
             },
             hostname_file: EtcFile::Untouched,
             outer_proc: OuterProc::Refused,
             shm_size_bytes: DEFAULT_SHM_SIZE_BYTES,
             ulimits: Vec::new(),
             resources: Resources::default(),
-            changes: Changes::Passing,
+            changes: RootChanges::Passing,
         }
     }
 }
@@ -109,13 +109,13 @@ pub fn hosts_text(hostname: &str, extra: &[(String, String)]) -> String {
 /// Where the process finds its files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Root {
+pub enum JobRoot {
     /// Layers merged by overlayfs.
     Layers {
         /// Unpacked layers, the topmost first.
         lowers: Vec<PathBuf>,
         /// Where changes go; without it the root is read-only.
-        upper: Option<Writable>,
+        upper: Option<OverlayDirectories>,
     },
     /// A directory as it is, changed in place: for systems without overlayfs.
     Directory(PathBuf),
@@ -123,7 +123,7 @@ pub enum Root {
 
 /// The two directories overlayfs writes to; both on one file system.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Writable {
+pub struct OverlayDirectories {
     /// Receives the changes.
     pub upper: PathBuf,
     /// Scratch of the kernel; empty before the run.
@@ -182,17 +182,17 @@ impl ProcessUser {
 
 /// Something made visible in the root at `target`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Mount {
+pub struct JobMount {
     /// Where; resolved inside the root, created for the run if it does not exist.
     #[serde(with = "guest_path")]
     pub target: GuestPath,
     /// What.
     pub source: MountSource,
     /// Whether the process may write to it.
-    pub access: Access,
+    pub access: MountAccess,
 }
 
-/// What a [`Mount`] shows.
+/// What a [`JobMount`] shows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MountSource {
@@ -212,7 +212,7 @@ pub enum MountSource {
         #[serde(with = "guest_path")]
         inside: GuestPath,
         /// Where writes go, to be thrown away by the caller; without it nothing is writable.
-        scratch: Option<Writable>,
+        scratch: Option<OverlayDirectories>,
     },
     /// A fresh file system in memory.
     Tmpfs {
@@ -222,7 +222,7 @@ pub enum MountSource {
         mode: u32,
     },
     /// A file that exists only while the job runs, in memory that is never swapped out. It is
-    /// read-only and not executable whatever [`Mount::access`] says.
+    /// read-only and not executable whatever [`JobMount::access`] says.
     ///
     /// A job with such a mount cannot be serialised: its content must not reach a disk.
     #[serde(skip)]
@@ -241,7 +241,7 @@ pub enum MountSource {
 /// Whether something may be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Access {
+pub enum MountAccess {
     /// Reading only.
     ReadOnly,
     /// Reading and writing.
@@ -251,7 +251,7 @@ pub enum Access {
 /// What a process can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Network {
+pub enum JobNetwork {
     /// Whatever the caller's own network namespace reaches, which includes services of the host that
     /// listen on its loopback device or on an abstract unix socket.
     Host,
@@ -273,7 +273,7 @@ pub enum OuterProc {
 /// How far a process is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Security {
+pub enum JobSecurity {
     /// The default capabilities, the default system call filter, masked `/proc` and `/sys`.
     ///
     /// On the host's network those capabilities are not among them that concern a network's other
@@ -296,7 +296,7 @@ pub enum EtcFile {
         /// The host's path.
         path: PathBuf,
         /// Whether the process may write to it.
-        access: Access,
+        access: MountAccess,
     },
     /// Whatever the root has.
     Untouched,
@@ -321,18 +321,18 @@ mod tests {
     #[test]
     fn jobs_round_trip_through_json() {
         let mut job = Job::new(
-            Root::Directory(PathBuf::from("/srv/root")),
+            JobRoot::Directory(PathBuf::from("/srv/root")),
             Process::new(["sh", "-c", "true"]),
         );
         job.process.cwd = GuestPath::new("/a/b");
         job.directories.push(GuestPath::new("/c/d"));
-        job.mounts.push(Mount {
+        job.mounts.push(JobMount {
             target: GuestPath::new("/t"),
             source: MountSource::Tmpfs {
                 size_bytes: None,
                 mode: 0o755,
             },
-            access: Access::ReadWrite,
+            access: MountAccess::ReadWrite,
         });
         let text = serde_json::to_string(&job).unwrap();
         let again: Job = serde_json::from_str(&text).unwrap();
@@ -343,8 +343,11 @@ mod tests {
 
     #[test]
     fn df_107_secrets_are_neither_stored_nor_shown() {
-        let mut job = Job::new(Root::Directory(PathBuf::from("/")), Process::new(["true"]));
-        job.mounts.push(Mount {
+        let mut job = Job::new(
+            JobRoot::Directory(PathBuf::from("/")),
+            Process::new(["true"]),
+        );
+        job.mounts.push(JobMount {
             target: GuestPath::new("/run/secrets/key"),
             source: MountSource::File {
                 content: SecretBytes::new(*b"hunter2"),
@@ -352,7 +355,7 @@ mod tests {
                 uid: 0,
                 gid: 0,
             },
-            access: Access::ReadOnly,
+            access: MountAccess::ReadOnly,
         });
         assert!(serde_json::to_vec(&job).is_err());
         let shown = format!("{job:?}");

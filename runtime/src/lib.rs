@@ -33,14 +33,15 @@ pub mod cdi; // devices as their vendors describe them
 mod sys;
 
 pub use cgroup::limits_refused;
-pub use device::{Device, DeviceKind, DeviceNumber};
-pub use executor::{Born, Ended, Executor, LocalExecutor, Output, Read, Running};
+pub use device::{DeviceKind, DeviceNumber, JobDevice};
+pub use executor::{Born, Executor, JobOutput, LocalExecutor, ProcessEnd, Read, Running};
 pub use job::{
-    Access, BUILD_HOSTNAME, Changes, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, Mount, MountSource,
-    Network, OuterProc, Process, ProcessUser, Root, Security, Writable, hosts_text,
+    BUILD_HOSTNAME, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, JobMount, JobNetwork, JobRoot,
+    JobSecurity, MountAccess, MountSource, OuterProc, OverlayDirectories, Process, ProcessUser,
+    RootChanges, hosts_text,
 };
 pub use limits::{Resources, Ulimit, UlimitName};
-pub use outcome::{End, ExecError, Observed, Outcome, Warning};
+pub use outcome::{End, ExecError, JobOutcome, Observed, Warning};
 pub use secret::SecretBytes;
 pub use stream::{Stream, Streams, WindowSize};
 pub use sys::{

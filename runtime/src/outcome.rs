@@ -9,7 +9,7 @@ use crate::Ulimit;
 
 /// What is known after a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct JobOutcome {
     /// How the process ended.
     pub end: End,
     /// Whether the kernel killed something in the job for want of memory; false if unknown.

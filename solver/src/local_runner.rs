@@ -11,8 +11,8 @@ use kiln_cache::{BuiltLayer, State, Store};
 use kiln_oci::Timestamp;
 use kiln_parser::quote;
 use kiln_runtime::{
-    Access, End, EtcFile, Job, Mount, MountSource, Process, ProcessUser, Root, Stream, cdi,
-    hosts_text,
+    End, EtcFile, Job, JobMount, JobRoot, MountAccess, MountSource, Process, ProcessUser, Stream,
+    cdi, hosts_text,
 };
 use kiln_snapshotter::{Layer, find_identity};
 use kiln_tree::LayerId;
@@ -131,16 +131,16 @@ impl LocalRunner<'_> {
     }
 
     /// Says in the executor's words what is run and in what sandbox, mounts and devices left out.
-    fn job(&self, run: &Run, root: Root, user: &(ProcessUser, String)) -> Job {
+    fn job(&self, run: &Run, root: JobRoot, user: &(ProcessUser, String)) -> Job {
         let mut job = Job::new(root, process(&self.sandbox.proxies, run, user));
         job.network = match run.network {
             Network::Default => self.sandbox.network,
-            Network::Host => kiln_runtime::Network::Host,
-            Network::None => kiln_runtime::Network::None,
+            Network::Host => kiln_runtime::JobNetwork::Host,
+            Network::None => kiln_runtime::JobNetwork::None,
         };
         job.security = match run.security {
-            Security::Sandbox => kiln_runtime::Security::Sandbox,
-            Security::Insecure => kiln_runtime::Security::Insecure,
+            Security::Sandbox => kiln_runtime::JobSecurity::Sandbox,
+            Security::Insecure => kiln_runtime::JobSecurity::Insecure,
         };
         job.hostname.clone_from(&run.hostname);
         let hosts = hosts_text(&job.hostname, &self.sandbox.extra_hosts);
@@ -233,13 +233,13 @@ fn mount_script(
     let executable = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(&path, executable.clone()).map_err(StepError::Disk)?;
     std::fs::set_permissions(directory.path(), executable).map_err(StepError::Disk)?;
-    job.mounts.push(Mount {
+    job.mounts.push(JobMount {
         target: kiln_files::GuestPath::new("/dev/pipes"),
         source: MountSource::Bind {
             path: directory.path().to_owned(),
             inside: kiln_files::GuestPath::ROOT,
         },
-        access: Access::ReadOnly,
+        access: MountAccess::ReadOnly,
     });
     Ok(directory)
 }

@@ -11,7 +11,7 @@ pub struct SandboxContext {
     /// Variables that a step sees unless it sets them itself.
     pub proxies: Vec<(String, String)>,
     /// `--network` of the build.
-    pub network: kiln_runtime::Network,
+    pub network: kiln_runtime::JobNetwork,
     /// `--add-host`: name and address.
     pub extra_hosts: Vec<(String, String)>,
     /// `--shm-size`.

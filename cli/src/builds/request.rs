@@ -11,7 +11,7 @@ use kiln_engine::{
     ImageOutput, MediaFamily, Output, Pull, Reuse,
 };
 use kiln_oci::Timestamp;
-use kiln_runtime::{Access, DEFAULT_SHM_SIZE_BYTES, EtcFile, Network, Resources};
+use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, EtcFile, JobNetwork, MountAccess, Resources};
 
 use super::arguments::{BuildArguments, ImageFormat};
 use super::output::{self, StandardOutput};
@@ -96,7 +96,7 @@ pub(crate) fn request(
         device_directories: ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec(),
         resolv_conf: EtcFile::File {
             path: PathBuf::from("/etc/resolv.conf"),
-            access: Access::ReadOnly,
+            access: MountAccess::ReadOnly,
         },
         epoch,
     })
@@ -267,11 +267,11 @@ fn outputs(
     Ok(outputs)
 }
 
-fn network(arguments: &BuildArguments) -> Result<Network, Failure> {
+fn network(arguments: &BuildArguments) -> Result<JobNetwork, Failure> {
     match arguments.network.as_deref() {
         // There is no bridge: a build shares the network it is started in.
-        None | Some("" | "default" | "host") => Ok(Network::Host),
-        Some("none") => Ok(Network::None),
+        None | Some("" | "default" | "host") => Ok(JobNetwork::Host),
+        Some("none") => Ok(JobNetwork::None),
         Some(other) => Err(Failure::flag(format!(
             "network mode {other:?} not supported: expected default, host or none"
         ))),
@@ -420,7 +420,10 @@ mod tests {
             message(&["--network", "br0"]),
             "network mode \"br0\" not supported: expected default, host or none"
         );
-        assert_eq!(of(&["--network", "none"]).unwrap().network, Network::None);
+        assert_eq!(
+            of(&["--network", "none"]).unwrap().network,
+            JobNetwork::None
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use kiln_containers::{
 };
 use kiln_docker::units::parse_size;
 use kiln_engine::{Error, RunRequest, verbs};
-use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, Network, Stream, Streams, WindowSize};
+use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, JobNetwork, Stream, Streams, WindowSize};
 
 use super::arguments::{PullPolicy, RunArguments};
 use super::describe::platform_of;
@@ -375,11 +375,11 @@ fn binds(
         .collect()
 }
 
-fn network(arguments: &RunArguments) -> Result<Network, Failure> {
+fn network(arguments: &RunArguments) -> Result<JobNetwork, Failure> {
     match arguments.network.as_deref() {
         // There is no bridge yet: a container shares the network it is started in.
-        None | Some("" | "default" | "host") => Ok(Network::Host),
-        Some("none") => Ok(Network::None),
+        None | Some("" | "default" | "host") => Ok(JobNetwork::Host),
+        Some("none") => Ok(JobNetwork::None),
         Some(mode @ "bridge") => Err(Failure::flag(format!(
             "network {mode} is not supported yet: expected host or none"
         ))),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kiln_engine::Bind;
-use kiln_runtime::Access;
+use kiln_runtime::MountAccess;
 
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -115,10 +115,10 @@ pub(crate) fn bind(text: &str, home: Option<&Path>) -> Result<Bind, Failure> {
              invalid mount path: '{target}' mount path must be absolute and not /"
         )));
     }
-    let mut access = Access::ReadWrite;
+    let mut access = MountAccess::ReadWrite;
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
-            "ro" | "readonly" => access = Access::ReadOnly,
+            "ro" | "readonly" => access = MountAccess::ReadOnly,
             // Labels of SELinux, and words of other systems.
             "rw" | "z" | "Z" | "nocopy" | "consistent" | "cached" | "delegated" | "rprivate"
             | "private" => {}
@@ -174,14 +174,20 @@ mod tests {
         };
         let expected =
             |host: &str, target: &str, access| Ok((host.to_owned(), target.to_owned(), access));
-        assert_eq!(bind("/a:/b"), expected("/a", "/b", Access::ReadWrite));
-        assert_eq!(bind("/a:/b:ro,Z"), expected("/a", "/b", Access::ReadOnly));
+        assert_eq!(bind("/a:/b"), expected("/a", "/b", MountAccess::ReadWrite));
+        assert_eq!(
+            bind("/a:/b:ro,Z"),
+            expected("/a", "/b", MountAccess::ReadOnly)
+        );
         let here = std::env::current_dir().unwrap().join("./a");
         let here = here.display().to_string();
-        assert_eq!(bind("./a:/b"), expected(&here, "/b", Access::ReadWrite));
+        assert_eq!(
+            bind("./a:/b"),
+            expected(&here, "/b", MountAccess::ReadWrite)
+        );
         assert_eq!(
             bind("~/a:/b"),
-            expected("/home/ada/a", "/b", Access::ReadWrite)
+            expected("/home/ada/a", "/b", MountAccess::ReadWrite)
         );
         for (text, problem) in [
             ("data:/b", "named volumes"),

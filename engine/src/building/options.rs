@@ -30,8 +30,8 @@ pub(crate) fn plan_options(request: &BuildRequest) -> Result<PlanOptions, Error>
         build_platform: kiln_oci::Platform::host(),
         labels: request.labels.clone(),
         network: match request.network {
-            kiln_runtime::Network::Host => Network::Default,
-            kiln_runtime::Network::None => Network::None,
+            kiln_runtime::JobNetwork::Host => Network::Default,
+            kiln_runtime::JobNetwork::None => Network::None,
         },
         extra_hosts: extra_host_names(request),
         contexts: named_sources(request)?,

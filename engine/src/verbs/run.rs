@@ -16,7 +16,7 @@ use kiln_containers::{
 use kiln_files::GuestPath;
 use kiln_oci::{Image, ImageRef, Platform, RunConfig, Timestamp};
 use kiln_registry::Client;
-use kiln_runtime::{Access, Network, ProcessUser, Resources, Streams, Ulimit, hosts_text};
+use kiln_runtime::{JobNetwork, MountAccess, ProcessUser, Resources, Streams, Ulimit, hosts_text};
 use kiln_snapshotter::{Identity, ParentView, find_identity, lower_directories};
 
 use crate::base_layers::{self, Watcher};
@@ -51,7 +51,7 @@ pub struct RunRequest {
     /// `--entrypoint`; an empty text clears the image's.
     pub entrypoint: Option<String>,
     /// `--network`.
-    pub network: Network,
+    pub network: JobNetwork,
     /// `-v host:container[:ro]`.
     pub binds: Vec<Bind>,
     /// `-h`; the short id if absent.
@@ -84,7 +84,7 @@ pub struct Bind {
     /// In the container; absolute.
     pub target: String,
     /// `:ro`.
-    pub access: Access,
+    pub access: MountAccess,
 }
 
 /// Makes a container of a local image. It is not started; until it is let go of, nobody takes
@@ -229,8 +229,8 @@ fn host_config(request: &RunRequest) -> Result<HostConfig, Error> {
     let mut config = HostConfig {
         binds: request.binds.iter().map(bind).collect::<Result<_, _>>()?,
         network_mode: match request.network {
-            Network::Host => "host".to_owned(),
-            Network::None => "none".to_owned(),
+            JobNetwork::Host => "host".to_owned(),
+            JobNetwork::None => "none".to_owned(),
         },
         auto_remove: request.removal == Removal::Automatic,
         extra_hosts: hosts
@@ -325,8 +325,8 @@ fn bind(bind: &Bind) -> Result<String, Error> {
         fs::create_dir_all(&bind.host).map_err(Error::at("cannot make", &bind.host))?;
     }
     let options = match bind.access {
-        Access::ReadOnly => ":ro",
-        Access::ReadWrite => "",
+        MountAccess::ReadOnly => ":ro",
+        MountAccess::ReadWrite => "",
     };
     let (host, target) = (bind.host.display(), GuestPath::new(&bind.target));
     Ok(format!("{host}:{target}{options}"))

@@ -6,7 +6,7 @@ use kiln_files::GuestPath;
 
 use super::name::DeviceName;
 use super::spec::{CdiMount, EditsSpec, NodeSpec};
-use crate::{Access, Device, DeviceKind, DeviceNumber, Job, Mount, MountSource};
+use crate::{DeviceKind, DeviceNumber, Job, JobDevice, JobMount, MountAccess, MountSource};
 
 /// Changes to a job.
 #[derive(Clone, Debug, Default)]
@@ -14,9 +14,9 @@ pub struct Edits {
     /// Variables; each replaces one of the same name.
     pub env: Vec<(String, String)>,
     /// Device nodes.
-    pub devices: Vec<Device>,
+    pub devices: Vec<JobDevice>,
     /// Mounts.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<JobMount>,
     /// Supplementary groups of the process.
     pub groups: Vec<u32>,
 }
@@ -137,7 +137,7 @@ fn absolute(path: &str) -> Result<&str, EditRefusal> {
     }
 }
 
-fn device(node: &NodeSpec) -> Result<Device, EditRefusal> {
+fn device(node: &NodeSpec) -> Result<JobDevice, EditRefusal> {
     let target = absolute(&node.path)?;
     let host = match node.host_path.as_deref() {
         None | Some("") => target,
@@ -155,25 +155,25 @@ fn device(node: &NodeSpec) -> Result<Device, EditRefusal> {
         major: node.major,
         minor: node.minor,
     });
-    Ok(Device {
+    Ok(JobDevice {
         number,
         mode: node.file_mode.map(|mode| mode & 0o7777),
         uid: node.uid,
         gid: node.gid,
-        ..Device::new(GuestPath::new(target), PathBuf::from(host))
+        ..JobDevice::new(GuestPath::new(target), PathBuf::from(host))
     })
 }
 
-fn bind(mount: &CdiMount) -> Result<Mount, EditRefusal> {
-    let mut access = Access::ReadWrite;
+fn bind(mount: &CdiMount) -> Result<JobMount, EditRefusal> {
+    let mut access = MountAccess::ReadWrite;
     match mount.kind.as_deref() {
         None | Some("" | "bind" | "none") => {}
         Some(other) => return Err(EditRefusal::MountType(other.to_owned())),
     }
     for option in &mount.options {
         match option.as_str() {
-            "ro" => access = Access::ReadOnly,
-            "rw" => access = Access::ReadWrite,
+            "ro" => access = MountAccess::ReadOnly,
+            "rw" => access = MountAccess::ReadWrite,
             // What every mount is here: recursive and private. What the others would take from a
             // process, a sandbox does not give: it has no powers that a program of the host or a
             // device node could use outside.
@@ -182,7 +182,7 @@ fn bind(mount: &CdiMount) -> Result<Mount, EditRefusal> {
             other => return Err(EditRefusal::MountOption(other.to_owned())),
         }
     }
-    Ok(Mount {
+    Ok(JobMount {
         target: GuestPath::new(absolute(&mount.container_path)?),
         source: MountSource::Bind {
             path: Path::new(absolute(&mount.host_path)?).to_owned(),

@@ -12,7 +12,7 @@ use super::devices::{self, Devices};
 use super::nodes::OtherNodes;
 use super::stubs::Stubs;
 use crate::sys::{Fresh, MountStep, PlaceKind, PlacePath};
-use crate::{Access, EtcFile, ExecError, Job, Network, Security};
+use crate::{EtcFile, ExecError, Job, JobNetwork, JobSecurity, MountAccess};
 
 /// Mount steps, what each is for, and the root they go into.
 pub(super) struct Steps {
@@ -69,7 +69,7 @@ pub(super) fn add_builtin_mounts(
     others: OtherNodes,
     steps: &mut Steps,
 ) -> Result<OwnedFd, ExecError> {
-    let sandbox = job.security == Security::Sandbox;
+    let sandbox = job.security == JobSecurity::Sandbox;
     // These directories belong to the result if the runtime had to make them
     // (docs/spec/dockerfile.md 10).
     let (proc, proc_path) = steps.keep("proc");
@@ -116,11 +116,11 @@ pub(super) fn add_builtin_mounts(
 
     let sysfs = match (job.network, sandbox) {
         // What the own network namespace shows is the same for all jobs.
-        (Network::Host, true) => MountStep::Attach {
+        (JobNetwork::Host, true) => MountStep::Attach {
             mount: context.sys().map_err(ExecError::prepare("cloning /sys"))?,
             target: sys,
         },
-        (Network::None, true) => {
+        (JobNetwork::None, true) => {
             let mut masks = Vec::new();
             for mask in &context.masked_sys {
                 let name = CString::new(mask.name.as_str()).expect("our own names");
@@ -128,14 +128,14 @@ pub(super) fn add_builtin_mounts(
                 masks.push((hidden, name));
             }
             MountStep::Fresh {
-                kind: Fresh::Sysfs(Access::ReadOnly),
+                kind: Fresh::Sysfs(MountAccess::ReadOnly),
                 target: sys,
                 masks,
                 read_only: Vec::new(),
             }
         }
         (_, false) => MountStep::Fresh {
-            kind: Fresh::Sysfs(Access::ReadWrite),
+            kind: Fresh::Sysfs(MountAccess::ReadWrite),
             target: sys,
             masks: Vec::new(),
             read_only: Vec::new(),
@@ -148,8 +148,8 @@ pub(super) fn add_builtin_mounts(
             &path,
             MountStep::Fresh {
                 kind: Fresh::Cgroup2(match job.security {
-                    Security::Sandbox => Access::ReadOnly,
-                    Security::Insecure => Access::ReadWrite,
+                    JobSecurity::Sandbox => MountAccess::ReadOnly,
+                    JobSecurity::Insecure => MountAccess::ReadWrite,
                 }),
                 target: cgroup,
                 masks: Vec::new(),
@@ -174,7 +174,7 @@ pub(super) fn add_builtin_mounts(
 fn etc_file(context: &ExecutorContext, file: &EtcFile) -> Result<Option<OwnedFd>, ExecError> {
     let (path, access) = match file {
         EtcFile::Untouched => return Ok(None),
-        EtcFile::Text(text) => (context.text(text)?, Access::ReadOnly),
+        EtcFile::Text(text) => (context.text(text)?, MountAccess::ReadOnly),
         EtcFile::File { path, access } => (path.clone(), *access),
     };
     let mount = match clone_tree(&path) {

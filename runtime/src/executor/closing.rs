@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kiln_snapshotter::overlay;
 
-use crate::{Changes, ExecError, Job, Root};
+use crate::{ExecError, Job, JobRoot, RootChanges};
 
 /// How often it is tried, and how long between the attempts: what the kernel lets go of by itself
 /// after the end of a process, files in a queue between two of its sockets say, takes a moment.
@@ -31,7 +31,7 @@ pub(super) enum AtEnd {
 impl AtEnd {
     pub(super) fn of(job: &Job) -> Self {
         match (&job.root, job.changes) {
-            (Root::Layers { upper: Some(_), .. }, Changes::Passing) => Self::Closed,
+            (JobRoot::Layers { upper: Some(_), .. }, RootChanges::Passing) => Self::Closed,
             _ => Self::Left,
         }
     }

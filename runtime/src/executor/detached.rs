@@ -7,7 +7,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
-use crate::{Access, sys};
+use crate::{MountAccess, sys};
 
 /// Attributes of mounts that hold no programs and no devices.
 pub(super) const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -56,10 +56,10 @@ pub(super) fn attach(mount: &OwnedFd, path: &Path) -> Result<(), Errno> {
 }
 
 /// Makes a mount read-only where asked, and deaf to mounts of the host.
-pub(super) fn restrict(mount: OwnedFd, access: Access) -> Result<OwnedFd, Errno> {
+pub(super) fn restrict(mount: OwnedFd, access: MountAccess) -> Result<OwnedFd, Errno> {
     let attributes = match access {
-        Access::ReadOnly => MountAttrFlags::MOUNT_ATTR_RDONLY,
-        Access::ReadWrite => MountAttrFlags::empty(),
+        MountAccess::ReadOnly => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        MountAccess::ReadWrite => MountAttrFlags::empty(),
     };
     sys::mount_setattr(&mount, true, attributes, libc::MS_PRIVATE)?;
     Ok(mount)

@@ -19,7 +19,7 @@ use super::detached::{PLAIN, clone_tree, new_mount};
 use super::file_mounts::{clone_each, clone_files};
 use super::nodes::OtherNodes;
 use crate::sys::{self, MountStep};
-use crate::{Job, Security};
+use crate::{Job, JobSecurity};
 
 /// The devices every sandbox has (runtime-spec, config-linux.md, "Default Devices").
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -93,7 +93,7 @@ pub(super) fn devices(
     }
     // What was cloned from it stays as it is: that shows one node each.
     sys::mount_setattr(&top, false, others.attributes(), 0)?;
-    if job.security == Security::Insecure {
+    if job.security == JobSecurity::Insecure {
         for name in TRUSTED_DEVICES {
             if Path::new("/dev").join(name).exists() {
                 below.push((host_node(name)?, place(&top, name)?));

@@ -9,14 +9,14 @@ use super::context::ExecutorContext;
 use super::inside::open_inside;
 use super::nodes::{Given, OtherNodes};
 use crate::cgroup::{self, Cgroup, Controlled};
-use crate::{Access, ExecError, Job, MountSource, Security, Warning};
+use crate::{ExecError, Job, JobSecurity, MountAccess, MountSource, Warning};
 
 /// See the module. They go when this does, if nobody is in them any more.
 #[derive(Debug)]
 pub(crate) struct Groups {
     limits: Option<Cgroup>,
     control: Option<Controlled>,
-    security: Security,
+    security: JobSecurity,
 }
 
 impl Groups {
@@ -32,13 +32,13 @@ impl Groups {
         });
         let control = match job.security {
             // It could leave a group whose hierarchy it may write to.
-            Security::Sandbox if shows_groups(job)? => None,
-            Security::Sandbox => {
+            JobSecurity::Sandbox if shows_groups(job)? => None,
+            JobSecurity::Sandbox => {
                 let numbers: Vec<_> = given.iter().map(|given| given.number).collect();
                 let control = &context.device_control;
                 control.put_on(limits.as_ref(), &numbers)
             }
-            Security::Insecure => None,
+            JobSecurity::Insecure => None,
         };
         let groups = Self {
             limits,
@@ -51,8 +51,8 @@ impl Groups {
     /// Says whether device nodes may work that kiln has not made.
     pub(super) fn other_nodes(&self) -> OtherNodes {
         match (&self.control, self.security) {
-            (Some(_), _) | (None, Security::Insecure) => OtherNodes::Alive,
-            (None, Security::Sandbox) => OtherNodes::Dead,
+            (Some(_), _) | (None, JobSecurity::Insecure) => OtherNodes::Alive,
+            (None, JobSecurity::Sandbox) => OtherNodes::Dead,
         }
     }
 
@@ -94,7 +94,7 @@ fn shows_groups(job: &Job) -> Result<bool, ExecError> {
         let MountSource::Bind { path, inside } = &mount.source else {
             continue;
         };
-        if mount.access == Access::ReadOnly {
+        if mount.access == MountAccess::ReadOnly {
             continue;
         }
         let opened = open_inside(mount, path, inside)?;

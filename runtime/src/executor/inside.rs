@@ -7,11 +7,11 @@ use kiln_files::{GuestPath, Links, open_scoped};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::{ExecError, Mount};
+use crate::{ExecError, JobMount};
 
 /// Opens a path as if `base` were the root.
 pub(super) fn open_inside(
-    mount: &Mount,
+    mount: &JobMount,
     base: &Path,
     inside: &GuestPath,
 ) -> Result<OwnedFd, ExecError> {
@@ -30,7 +30,10 @@ pub(super) fn open_inside(
 }
 
 /// Returns the error of a mount whose source lacks what it is to show.
-pub(super) fn missing_part(mount: &Mount, inside: &GuestPath) -> impl FnOnce(Errno) -> ExecError {
+pub(super) fn missing_part(
+    mount: &JobMount,
+    inside: &GuestPath,
+) -> impl FnOnce(Errno) -> ExecError {
     move |errno| ExecError::MountPart {
         target: mount.target.clone(),
         path: inside.clone(),

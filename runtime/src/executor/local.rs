@@ -9,19 +9,24 @@ use kiln_threads::Stop;
 
 use super::born::Born;
 use super::context::ExecutorContext;
-use super::output::Output;
+use super::output::JobOutput;
 use super::prepare::{self, ProgramStart};
 use super::running::Running;
 use super::supervise;
-use crate::{ExecError, Job, Outcome};
+use crate::{ExecError, Job, JobOutcome};
 
 /// Runs jobs, here or elsewhere.
 pub trait Executor: fmt::Debug + Send + Sync {
     /// Runs a job to its end, giving its output away as it comes.
     ///
     /// # Errors
-    /// The job could not be run. A program that fails, or does not exist, is an [`Outcome`].
-    fn run(&self, job: &Job, output: &mut dyn Output, stop: &Stop) -> Result<Outcome, ExecError>;
+    /// The job could not be run. A program that fails, or does not exist, is a [`JobOutcome`].
+    fn run(
+        &self,
+        job: &Job,
+        output: &mut dyn JobOutput,
+        stop: &Stop,
+    ) -> Result<JobOutcome, ExecError>;
 }
 
 /// Runs jobs on this machine. Any number of threads may share it.
@@ -80,7 +85,12 @@ impl LocalExecutor {
 }
 
 impl Executor for LocalExecutor {
-    fn run(&self, job: &Job, output: &mut dyn Output, stop: &Stop) -> Result<Outcome, ExecError> {
+    fn run(
+        &self,
+        job: &Job,
+        output: &mut dyn JobOutput,
+        stop: &Stop,
+    ) -> Result<JobOutcome, ExecError> {
         let outcome = supervise::supervise(self.start(job)?, output, stop);
         if let Ok(outcome) = &outcome {
             tracing::debug!(end = ?outcome.end, "a sandbox ended");

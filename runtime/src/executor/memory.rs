@@ -17,7 +17,7 @@ use rustix::mount::FsPickFlags;
 use super::context::ExecutorContext;
 use super::detached::{PLAIN, new_mount};
 use super::file_mounts::clone_files;
-use crate::{ExecError, Mount, MountSource};
+use crate::{ExecError, JobMount, MountSource};
 
 /// Between two attempts at making files read-only that somebody seems to write to, and how many.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -26,7 +26,7 @@ const MOST_PAUSES: usize = 25_000;
 /// Returns a detached mount for each [`MountSource::File`], in order.
 pub(super) fn memory_files(
     context: &ExecutorContext,
-    mounts: &[&Mount],
+    mounts: &[&JobMount],
 ) -> Result<Vec<OwnedFd>, ExecError> {
     let mut names = Vec::new();
     let mut memory = None;

@@ -14,7 +14,7 @@ use super::detached::{clone_tree, new_mount, restrict};
 use super::inside::{missing_part, open_inside, resolve_in};
 use super::nodes::OtherNodes;
 use crate::sys::{self, MountStep, PlaceKind, PlacePath};
-use crate::{Access, ExecError, Mount, MountSource, Writable};
+use crate::{ExecError, JobMount, MountAccess, MountSource, OverlayDirectories};
 
 /// What a mount shows, not attached anywhere.
 pub(super) struct MountContent {
@@ -32,7 +32,7 @@ pub(super) struct MountContent {
 pub(super) fn source(
     context: &ExecutorContext,
     others: OtherNodes,
-    mount: &Mount,
+    mount: &JobMount,
     memory: &mut impl Iterator<Item = OwnedFd>,
 ) -> Result<MountContent, ExecError> {
     let failed = |errno: Errno| ExecError::Mount {
@@ -101,7 +101,7 @@ pub(super) fn source(
 
 pub(super) fn mount_step(
     context: &ExecutorContext,
-    mount: &Mount,
+    mount: &JobMount,
     source: MountContent,
     target: PlacePath,
 ) -> MountStep {
@@ -114,7 +114,7 @@ pub(super) fn mount_step(
             whole: source.mount,
             staging: host_path(&context.staging()),
             part,
-            read_only: mount.access == Access::ReadOnly,
+            read_only: mount.access == MountAccess::ReadOnly,
             target,
         },
     }
@@ -128,7 +128,7 @@ fn host_path(path: &Path) -> CString {
 fn stack(
     context: &ExecutorContext,
     lowers: &[PathBuf],
-    scratch: Option<&Writable>,
+    scratch: Option<&OverlayDirectories>,
 ) -> Result<OwnedFd, std::io::Error> {
     if let ([only], None) = (lowers, scratch) {
         return Ok(clone_tree(only)?);

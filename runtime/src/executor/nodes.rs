@@ -10,7 +10,7 @@ use rustix::mount::MountAttrFlags;
 use super::context::ExecutorContext;
 use super::detached::{clone_tree, new_mount};
 use super::file_mounts::clone_files;
-use crate::{Device, DeviceKind, DeviceNumber, ExecError, Job, sys};
+use crate::{DeviceKind, DeviceNumber, ExecError, Job, JobDevice, sys};
 
 /// Whether device nodes work that a job makes, or finds in an image or a directory of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl OtherNodes {
 
 /// A device that a job is given.
 pub(super) struct Given<'a> {
-    device: &'a Device,
+    device: &'a JobDevice,
     pub(super) number: DeviceNumber,
     /// The host's node, if there is one.
     host: Option<(DeviceNumber, Stat)>,
@@ -53,7 +53,7 @@ pub(super) fn given_devices(job: &Job) -> Result<Vec<Given<'_>>, ExecError> {
     job.devices.iter().map(look).collect()
 }
 
-fn failed(device: &Device) -> impl Fn(Errno) -> ExecError {
+fn failed(device: &JobDevice) -> impl Fn(Errno) -> ExecError {
     |errno| ExecError::Device {
         target: device.target.clone(),
         host: device.host.clone(),
@@ -118,7 +118,7 @@ pub(super) fn device_mounts<'a>(
 }
 
 /// Looks at the host's node; none if there is none, which does not matter if the number is known.
-fn host_node(device: &Device) -> Result<Option<(DeviceNumber, Stat)>, Errno> {
+fn host_node(device: &JobDevice) -> Result<Option<(DeviceNumber, Stat)>, Errno> {
     let stat = match rustix::fs::stat(&device.host) {
         Err(Errno::NOENT) if device.number.is_some() => return Ok(None),
         other => other?,
@@ -136,7 +136,7 @@ fn host_node(device: &Device) -> Result<Option<(DeviceNumber, Stat)>, Errno> {
     Ok(Some((number, stat)))
 }
 
-fn check_ids(context: &ExecutorContext, device: &Device) -> Result<(), ExecError> {
+fn check_ids(context: &ExecutorContext, device: &JobDevice) -> Result<(), ExecError> {
     let unmapped = |kind, id| Err(ExecError::UnmappedId { kind, id });
     match (device.uid, device.gid) {
         (Some(id), _) if !context.ids.has_user(id) => unmapped("user", id),
@@ -145,7 +145,11 @@ fn check_ids(context: &ExecutorContext, device: &Device) -> Result<(), ExecError
     }
 }
 
-fn is_as_wished(device: &Device, number: DeviceNumber, host: Option<(DeviceNumber, Stat)>) -> bool {
+fn is_as_wished(
+    device: &JobDevice,
+    number: DeviceNumber,
+    host: Option<(DeviceNumber, Stat)>,
+) -> bool {
     let Some((host, stat)) = host else {
         return false;
     };
@@ -158,7 +162,7 @@ fn is_as_wished(device: &Device, number: DeviceNumber, host: Option<(DeviceNumbe
 fn make_node(
     nodes: &OwnedFd,
     name: &str,
-    device: &Device,
+    device: &JobDevice,
     number: DeviceNumber,
 ) -> Result<(), Errno> {
     let kind = match number.kind {

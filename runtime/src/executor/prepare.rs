@@ -27,7 +27,8 @@ use crate::sys::{
     Strings,
 };
 use crate::{
-    Changes, EtcFile, ExecError, Job, Mount, Network, Root, Security, Streams, capability,
+    EtcFile, ExecError, Job, JobMount, JobNetwork, JobRoot, JobSecurity, RootChanges, Streams,
+    capability,
 };
 
 /// Where programs are looked for without a `PATH` (moby: `system.DefaultPathEnv`).
@@ -113,7 +114,7 @@ pub(super) fn start(
     let candidates = Strings::new(candidates(program, job)).map_err(text("the program"))?;
     let cwd = working_directory(&job.process.cwd)?;
     let limits = context.limits.with(&job.ulimits);
-    let sandbox = job.security == Security::Sandbox;
+    let sandbox = job.security == JobSecurity::Sandbox;
     let forbidden = if sandbox {
         capability::forbidden(job.network)
     } else {
@@ -132,7 +133,7 @@ pub(super) fn start(
             root: steps.stubs.root(),
             mounts: &steps.steps,
             hostname: job.hostname.as_bytes(),
-            loopback: job.network == Network::None,
+            loopback: job.network == JobNetwork::None,
             waits_for_go: beginning == ProgramStart::WhenLetGo,
             limits: &limits,
             cwd: cwd.as_ref(),
@@ -149,7 +150,7 @@ pub(super) fn start(
             env: &env,
         },
         Namespaces {
-            network: job.network == Network::None,
+            network: job.network == JobNetwork::None,
             cgroup: !groups.are_entered(),
         },
         groups.directory(),
@@ -180,8 +181,8 @@ pub(super) fn start(
 
 /// Returns a job's mounts, outer ones before inner ones; of several on one target the last one
 /// (docs/spec/dockerfile.md 6, RUN --mount).
-fn mounts_in_order(job: &Job) -> Vec<&Mount> {
-    let mut mounts: Vec<&Mount> = job.mounts.iter().rev().collect();
+fn mounts_in_order(job: &Job) -> Vec<&JobMount> {
+    let mut mounts: Vec<&JobMount> = job.mounts.iter().rev().collect();
     mounts.sort_by(|a, b| a.target.cmp(&b.target));
     mounts.dedup_by(|later, kept| later.target == kept.target);
     mounts
@@ -221,7 +222,7 @@ fn identity(context: &ExecutorContext, job: &Job) -> Result<ProcessIds, ExecErro
 fn own_stubs(
     context: &ExecutorContext,
     job: &Job,
-    mounts: &[(&Mount, MountContent)],
+    mounts: &[(&JobMount, MountContent)],
 ) -> Result<Option<OwnStubs>, ExecError> {
     let mut targets: Vec<_> = mounts
         .iter()
@@ -241,21 +242,21 @@ fn own_stubs(
 /// Says what a root consists of that changes of its own are told from.
 fn image(job: &Job) -> Option<ImageLayers> {
     match &job.root {
-        Root::Layers {
+        JobRoot::Layers {
             lowers,
             upper: Some(writable),
         } => Some(ImageLayers {
             lowers: lowers.clone(),
             upper: writable.upper.clone(),
         }),
-        Root::Layers { upper: None, .. } | Root::Directory(_) => None,
+        JobRoot::Layers { upper: None, .. } | JobRoot::Directory(_) => None,
     }
 }
 
 /// Makes the root, not attached anywhere.
 fn root(job: &Job, others: OtherNodes, stubs_layer: PathBuf) -> Result<OwnedFd, ExecError> {
     let root = match &job.root {
-        Root::Layers { lowers, upper } => {
+        JobRoot::Layers { lowers, upper } => {
             let mut lowers = lowers.clone();
             lowers.push(stubs_layer);
             let spec = OverlaySpec {
@@ -263,15 +264,15 @@ fn root(job: &Job, others: OtherNodes, stubs_layer: PathBuf) -> Result<OwnedFd, 
                 upper_and_work: upper.as_ref().map(|w| (w.upper.clone(), w.work.clone())),
             };
             match job.changes {
-                Changes::Passing => overlay::mount(&spec),
-                Changes::Lasting => overlay::mount_lasting(&spec),
+                RootChanges::Passing => overlay::mount(&spec),
+                RootChanges::Lasting => overlay::mount_lasting(&spec),
             }
             .map_err(|source| ExecError::Prepare {
                 what: "mounting the layers".to_owned(),
                 source,
             })?
         }
-        Root::Directory(path) => {
+        JobRoot::Directory(path) => {
             clone_tree(path).map_err(ExecError::prepare(format!("mounting {}", path.display())))?
         }
     };

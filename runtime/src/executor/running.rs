@@ -19,7 +19,7 @@ use super::report::Report;
 use super::sockets::Sockets;
 use super::streams::{OurStreams, Read, winsize};
 use crate::sys::{self, Spawned, WaitStatus};
-use crate::{End, ExecError, Observed, Outcome, Stream, Warning, WindowSize};
+use crate::{End, ExecError, JobOutcome, Observed, Stream, Warning, WindowSize};
 
 /// A job whose process was cloned: it runs, or is on its way. Dropped before its end, it is killed.
 #[derive(Debug)]
@@ -175,16 +175,16 @@ impl Running {
     ///
     /// # Errors
     /// The kernel's answer.
-    pub fn reap(&mut self) -> io::Result<Ended> {
-        Ok(Ended(self.process.reap()?))
+    pub fn reap(&mut self) -> io::Result<ProcessEnd> {
+        Ok(ProcessEnd(self.process.reap()?))
     }
 
     /// Removes what is left of a job whose process was reaped and all of whose news were heard, and
     /// sums up.
     ///
     /// # Errors
-    /// The job could not be run. A program that fails, or does not exist, is an [`Outcome`].
-    pub fn finish(self, ended: Ended) -> Result<Outcome, ExecError> {
+    /// The job could not be run. A program that fails, or does not exist, is a [`JobOutcome`].
+    pub fn finish(self, ended: ProcessEnd) -> Result<JobOutcome, ExecError> {
         self.sum_up(|running| match (running.report.failure(), ended.0) {
             (Some((record, head)), _) => explain(&running.facts, record, head),
             (None, WaitStatus::Exited(code)) => Ok(End::Exited(code)),
@@ -193,14 +193,14 @@ impl Running {
     }
 
     /// As [`Running::finish`], for a job that the caller has killed.
-    pub(super) fn finish_cancelled(self) -> Result<Outcome, ExecError> {
+    pub(super) fn finish_cancelled(self) -> Result<JobOutcome, ExecError> {
         self.sum_up(|_| Ok(End::Cancelled))
     }
 
     fn sum_up(
         mut self,
         end: impl FnOnce(&Self) -> Result<End, ExecError>,
-    ) -> Result<Outcome, ExecError> {
+    ) -> Result<JobOutcome, ExecError> {
         self.facts.stubs.remove();
         let out_of_memory = self.groups.remove_limits();
         let end = end(&self)?;
@@ -208,7 +208,7 @@ impl Running {
         if (&end, self.facts.at_end) == (&End::Exited(0), AtEnd::Closed) {
             closing::close(self.facts.stubs.root())?;
         }
-        Ok(Outcome {
+        Ok(JobOutcome {
             end,
             out_of_memory,
             observed: Observed::Nothing,
@@ -243,7 +243,7 @@ impl Running {
 
 /// How the process itself ended; what that means depends on how far it had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended(WaitStatus);
+pub struct ProcessEnd(WaitStatus);
 
 fn is_readable(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     let now = Timespec {

@@ -5,10 +5,10 @@ use std::io;
 use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags};
 
-use super::output::Output;
-use super::running::{Ended, Running};
+use super::output::JobOutput;
+use super::running::{ProcessEnd, Running};
 use super::streams::Read;
-use crate::{ExecError, Outcome, Stream};
+use crate::{ExecError, JobOutcome, Stream};
 
 /// The default capacity of a pipe.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -16,9 +16,9 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Runs a started job to its end.
 pub(super) fn supervise(
     mut running: Running,
-    output: &mut dyn Output,
+    output: &mut dyn JobOutput,
     stop: &Stop,
-) -> Result<Outcome, ExecError> {
+) -> Result<JobOutcome, ExecError> {
     match watch(&mut running, output, stop) {
         Ok((_, true)) => running.finish_cancelled(),
         Ok((ended, false)) => running.finish(ended),
@@ -26,7 +26,11 @@ pub(super) fn supervise(
     }
 }
 
-fn watch(running: &mut Running, output: &mut dyn Output, stop: &Stop) -> io::Result<(Ended, bool)> {
+fn watch(
+    running: &mut Running,
+    output: &mut dyn JobOutput,
+    stop: &Stop,
+) -> io::Result<(ProcessEnd, bool)> {
     let mut cancelled = false;
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut open = vec![Stream::Stdout, Stream::Stderr];

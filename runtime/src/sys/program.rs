@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, Gid, Uid};
 
 use super::exec::{ProgramArguments, Strings};
-use crate::{Access, OuterProc};
+use crate::{MountAccess, OuterProc};
 
 /// What a new process does before it becomes the user's program.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ pub(crate) enum Fresh {
     /// Processes.
     Proc(OuterProc),
     /// Devices and the kernel's settings; the old root's `/sys` as a second choice.
-    Sysfs(Access),
+    Sysfs(MountAccess),
     /// The control group the process is in; left out if refused.
-    Cgroup2(Access),
+    Cgroup2(MountAccess),
 }

@@ -9,7 +9,8 @@ use std::process::{Command, ExitCode};
 use kiln_files::GuestPath;
 use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_runtime::{
-    Access, Device, DeviceKind, DeviceNumber, ExecError, Job, Mount, MountSource, Security,
+    DeviceKind, DeviceNumber, ExecError, Job, JobDevice, JobMount, JobSecurity, MountAccess,
+    MountSource,
 };
 use kiln_testbed::{Skip, Tool};
 
@@ -143,13 +144,13 @@ fn rules_hold_in_every_mount(fixture: &Fixture) {
     };
     for source in [
         tmpfs,
-        bind(fixture.directory(), "/m", Access::ReadWrite).source,
+        bind(fixture.directory(), "/m", MountAccess::ReadWrite).source,
     ] {
         job = fixture.again(&job);
-        job.mounts = vec![Mount {
+        job.mounts = vec![JobMount {
             target: GuestPath::new("/m"),
             source,
-            access: Access::ReadWrite,
+            access: MountAccess::ReadWrite,
         }];
         assert_eq!(fixture.output(&job), expected(), "{:?}", job.mounts);
     }
@@ -165,13 +166,17 @@ fn no_rules_where_groups_are_writable(fixture: &Fixture) {
     let link = fixture.directory().join("link");
     symlink(&hierarchy, &link).unwrap();
     for (path, access, result) in [
-        ("/".into(), Access::ReadWrite, &dead),
-        ("/sys/fs".into(), Access::ReadWrite, &dead),
-        (hierarchy.clone(), Access::ReadWrite, &dead),
-        (hierarchy.join("cgroup.procs"), Access::ReadWrite, &dead),
-        (link, Access::ReadWrite, &dead),
-        (hierarchy, Access::ReadOnly, &expected()),
-        ("/sys/kernel".into(), Access::ReadWrite, &expected()),
+        ("/".into(), MountAccess::ReadWrite, &dead),
+        ("/sys/fs".into(), MountAccess::ReadWrite, &dead),
+        (hierarchy.clone(), MountAccess::ReadWrite, &dead),
+        (
+            hierarchy.join("cgroup.procs"),
+            MountAccess::ReadWrite,
+            &dead,
+        ),
+        (link, MountAccess::ReadWrite, &dead),
+        (hierarchy, MountAccess::ReadOnly, &expected()),
+        ("/sys/kernel".into(), MountAccess::ReadWrite, &expected()),
     ] {
         let mut job = tries(fixture, "/tmp");
         job.mounts = vec![bind(path.clone(), "/m", access)];
@@ -193,9 +198,9 @@ fn devices_that_are_given_work(fixture: &Fixture) {
     let (mut job, _) = fixture.job(&["sh", "-c", &script]);
     let refused = "Operation not permitted\n";
     assert_eq!(fixture.output(&job), refused.repeat(2));
-    job.devices = vec![Device {
+    job.devices = vec![JobDevice {
         number: Some(number),
-        ..Device::new(GuestPath::new("/dev/own"), PathBuf::from("/dev/no-such"))
+        ..JobDevice::new(GuestPath::new("/dev/own"), PathBuf::from("/dev/no-such"))
     }];
     for pids in [None, Some(50)] {
         let mut job = fixture.again(&job);
@@ -251,7 +256,7 @@ fn groups_are_not_left(fixture: &Fixture) {
     assert!(["/\n", ""].contains(&&*seen), "{seen}");
     // A trusted job has no rules to leave.
     job = fixture.again(&tries(fixture, "/tmp"));
-    job.security = Security::Insecure;
+    job.security = JobSecurity::Insecure;
     if can_have_rules(fixture) {
         let text = fixture.output(&job);
         assert!(!text.contains("not permitted"), "{text}");

@@ -8,7 +8,7 @@ use std::process::Command;
 use kiln_files::GuestPath;
 use kiln_runtime::userns::PrivilegeLevel;
 use kiln_runtime::{
-    Access, Device, DeviceKind, DeviceNumber, ExecError, Mount, MountSource, Security,
+    DeviceKind, DeviceNumber, ExecError, JobDevice, JobMount, JobSecurity, MountAccess, MountSource,
 };
 
 use crate::cases;
@@ -24,8 +24,8 @@ pub(crate) const CASES: &[crate::Case] = cases![
     nodes_of_the_host_do_not_change
 ];
 
-fn device(target: &str, host: &str) -> Device {
-    Device::new(GuestPath::new(target), PathBuf::from(host))
+fn device(target: &str, host: &str) -> JobDevice {
+    JobDevice::new(GuestPath::new(target), PathBuf::from(host))
 }
 
 fn devices_of_the_host(fixture: &Fixture) {
@@ -83,7 +83,7 @@ fn nodes_of_the_host_do_not_change(fixture: &Fixture) {
 fn devices_with_a_mode_and_owner(fixture: &Fixture) {
     let script = "stat -c '%F %t:%T %a %u %g' /dev/own; head -c 2 /dev/own | wc -c";
     let (mut job, _) = fixture.job(&["sh", "-c", script]);
-    job.devices = vec![Device {
+    job.devices = vec![JobDevice {
         mode: Some(0o640),
         uid: Some(0),
         gid: Some(if fixture.has_ids() { 44 } else { 0 }),
@@ -108,7 +108,7 @@ fn devices_with_a_mode_and_owner(fixture: &Fixture) {
 
 fn devices_that_the_host_lacks(fixture: &Fixture) {
     let (mut job, _) = fixture.job(&["sh", "-c", "head -c 2 /dev/own | wc -c"]);
-    job.devices = vec![Device {
+    job.devices = vec![JobDevice {
         number: Some(DeviceNumber {
             kind: DeviceKind::Character,
             major: 1,
@@ -158,7 +158,7 @@ fn mounts_bring_no_devices(fixture: &Fixture) {
             .status();
         assert!(status.unwrap().success());
     }
-    let mount = |source: MountSource, access| Mount {
+    let mount = |source: MountSource, access| JobMount {
         target: GuestPath::new("/m"),
         source,
         access,
@@ -169,14 +169,17 @@ fn mounts_bring_no_devices(fixture: &Fixture) {
         scratch: Some(fixture.writable()),
     };
     for mount in [
-        bind(layer.clone(), "/m", Access::ReadOnly),
-        mount(layers(std::slice::from_ref(&layer), ""), Access::ReadOnly),
-        mount(layers(&[layer.clone(), other], ""), Access::ReadOnly),
+        bind(layer.clone(), "/m", MountAccess::ReadOnly),
+        mount(
+            layers(std::slice::from_ref(&layer), ""),
+            MountAccess::ReadOnly,
+        ),
+        mount(layers(&[layer.clone(), other], ""), MountAccess::ReadOnly),
         mount(
             layers(std::slice::from_ref(&layer), "sub"),
-            Access::ReadOnly,
+            MountAccess::ReadOnly,
         ),
-        mount(writable, Access::ReadWrite),
+        mount(writable, MountAccess::ReadWrite),
     ] {
         let (mut job, _) = fixture.job(&["sh", "-c", "test -c /m/node && head -c 2 /m/node"]);
         job.mounts = vec![mount.clone()];
@@ -189,7 +192,7 @@ fn mounts_bring_no_devices(fixture: &Fixture) {
         assert_eq!(ran.stdout, b"");
     }
     let (mut job, _) = fixture.job(&["sh", "-c", "head -c 2 /m/zero | wc -c"]);
-    job.mounts = vec![bind(layer, "/m", Access::ReadOnly)];
-    job.security = Security::Insecure;
+    job.mounts = vec![bind(layer, "/m", MountAccess::ReadOnly)];
+    job.security = JobSecurity::Insecure;
     assert_eq!(fixture.output(&job), "2\n");
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use kiln_files::GuestPath;
-use kiln_runtime::{Access, End, Mount, MountSource, Root};
+use kiln_runtime::{End, JobMount, JobRoot, MountAccess, MountSource};
 use kiln_snapshotter::overlay::{self, OverlaySpec};
 
 use crate::cases;
@@ -29,8 +29,8 @@ pub(crate) const CASES: &[crate::Case] = cases![
     hundreds_of_layers
 ];
 
-pub(crate) fn bind(path: PathBuf, target: &str, access: Access) -> Mount {
-    Mount {
+pub(crate) fn bind(path: PathBuf, target: &str, access: MountAccess) -> JobMount {
+    JobMount {
         target: GuestPath::new(target),
         source: MountSource::Bind {
             path,
@@ -115,8 +115,8 @@ fn binds_of_files_and_directories(fixture: &Fixture) {
     let script = "cat /one /two/file; echo changed > /two/other";
     let (mut job, upper) = fixture.job(&["sh", "-c", script]);
     job.mounts = vec![
-        bind(source.join("file"), "/one", Access::ReadOnly),
-        bind(source.clone(), "/two", Access::ReadWrite),
+        bind(source.join("file"), "/one", MountAccess::ReadOnly),
+        bind(source.clone(), "/two", MountAccess::ReadWrite),
     ];
     assert_eq!(fixture.output(&job), "contentcontent");
     assert_eq!(
@@ -129,7 +129,7 @@ fn binds_of_files_and_directories(fixture: &Fixture) {
 fn read_only_binds(fixture: &Fixture) {
     let source = fixture.directory();
     let (mut job, _) = fixture.job(&["touch", "/mnt/x"]);
-    job.mounts = vec![bind(source, "/mnt", Access::ReadOnly)];
+    job.mounts = vec![bind(source, "/mnt", MountAccess::ReadOnly)];
     let ran = fixture.run(&job);
     assert_ne!(ran.outcome.end, End::Exited(0));
     assert!(String::from_utf8_lossy(&ran.stderr).contains("Read-only file system"));
@@ -143,13 +143,13 @@ fn binds_stay_inside(fixture: &Fixture) {
     symlink("../../../../etc", source.join("up")).unwrap();
     for inside in ["link", "up/passwd"] {
         let (mut job, _) = fixture.job(&["cat", "/mnt"]);
-        job.mounts = vec![Mount {
+        job.mounts = vec![JobMount {
             target: GuestPath::new("/mnt"),
             source: MountSource::Bind {
                 path: source.clone(),
                 inside: GuestPath::new(inside),
             },
-            access: Access::ReadOnly,
+            access: MountAccess::ReadOnly,
         }];
         assert_eq!(fixture.output(&job), "from inside");
     }
@@ -164,13 +164,13 @@ fn df_106_tmpfs_mounts_have_a_size(fixture: &Fixture) {
         { head -c 2097153 /dev/zero > /t/large; } 2>&1 | grep -c 'No space left on device'
         stat -c %s /t/large";
     let (mut job, upper) = fixture.job(&["sh", "-c", script]);
-    job.mounts = vec![Mount {
+    job.mounts = vec![JobMount {
         target: GuestPath::new("/t"),
         source: MountSource::Tmpfs {
             size_bytes: Some(2 << 20),
             mode: 0o1777,
         },
-        access: Access::ReadWrite,
+        access: MountAccess::ReadWrite,
     }];
     let expected = "tmpfs\n1777\n2048\nfits\nstarted\n1\n2097152\n";
     assert_eq!(fixture.output(&job), expected);
@@ -199,19 +199,19 @@ fn parts_of_layers(fixture: &Fixture) {
         ("link", "high\nlow\n"),
     ] {
         let (mut job, changed) = fixture.job(&["sh", "-c", "ls /m; ! touch /m/x 2>/dev/null"]);
-        job.mounts = vec![Mount {
+        job.mounts = vec![JobMount {
             target: GuestPath::new("/m"),
             source: layers(&stack, inside),
-            access: Access::ReadOnly,
+            access: MountAccess::ReadOnly,
         }];
         assert_eq!(fixture.output(&job), expected);
         assert_eq!(list(&changed), [""; 0]);
     }
     let (mut job, _) = fixture.job(&["cat", "/f"]);
-    job.mounts = vec![Mount {
+    job.mounts = vec![JobMount {
         target: GuestPath::new("/f"),
         source: layers(&stack, "app/out/low"),
-        access: Access::ReadOnly,
+        access: MountAccess::ReadOnly,
     }];
     assert_eq!(fixture.output(&job), "low");
 }
@@ -221,14 +221,14 @@ fn discarded_writes(fixture: &Fixture) {
     let context = fixture.directory();
     fs::write(context.join("file"), "old").unwrap();
     let (mut job, upper) = fixture.job(&["sh", "-c", "echo new > /m/file; cat /m/file"]);
-    job.mounts = vec![Mount {
+    job.mounts = vec![JobMount {
         target: GuestPath::new("/m"),
         source: MountSource::Layers {
             lowers: vec![context.clone()],
             inside: GuestPath::ROOT,
             scratch: Some(fixture.writable()),
         },
-        access: Access::ReadWrite,
+        access: MountAccess::ReadWrite,
     }];
     assert_eq!(fixture.output(&job), "new\n");
     assert_eq!(fs::read_to_string(context.join("file")).unwrap(), "old");
@@ -251,8 +251,8 @@ fn plain_directories_are_roots(fixture: &Fixture) {
     fs::hard_link(fixture.layer.join("bin/busybox"), root.join("bin/busybox")).unwrap();
     let source = fixture.directory();
     let (mut job, _) = fixture.job(&["/bin/busybox", "touch", "/made"]);
-    job.root = Root::Directory(root.clone());
-    job.mounts = vec![bind(source, "/some/where", Access::ReadOnly)];
+    job.root = JobRoot::Directory(root.clone());
+    job.mounts = vec![bind(source, "/some/where", MountAccess::ReadOnly)];
     fixture.output(&job);
     assert_eq!(
         list(&root),
@@ -262,7 +262,7 @@ fn plain_directories_are_roots(fixture: &Fixture) {
 
 fn read_only_roots(fixture: &Fixture) {
     let (mut job, _) = fixture.job(&["sh", "-c", "! touch /x 2>/dev/null; echo > /dev/shm/x"]);
-    job.root = Root::Layers {
+    job.root = JobRoot::Layers {
         lowers: vec![fixture.layer.clone()],
         upper: None,
     };

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kiln_files::GuestPath;
 use kiln_runtime::userns::PrivilegeLevel;
 use kiln_runtime::{
-    Access, End, ExecError, Executor, Job, LocalExecutor, Mount, MountSource, Outcome, Process,
-    Root, Stream, Writable,
+    End, ExecError, Executor, Job, JobMount, JobOutcome, JobRoot, LocalExecutor, MountAccess,
+    MountSource, OverlayDirectories, Process, Stream,
 };
 use kiln_testbed::{Skip, busybox_rootfs};
 use kiln_threads::Stop;
@@ -25,7 +25,7 @@ pub(crate) struct Fixture {
 
 /// What came of a run.
 pub(crate) struct Ran {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: JobOutcome,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
 }
@@ -58,9 +58,9 @@ impl Fixture {
         directory
     }
 
-    pub(crate) fn writable(&self) -> Writable {
+    pub(crate) fn writable(&self) -> OverlayDirectories {
         let directory = self.directory();
-        let writable = Writable {
+        let writable = OverlayDirectories {
             upper: directory.join("upper"),
             work: directory.join("work"),
         };
@@ -77,7 +77,7 @@ impl Fixture {
     pub(crate) fn job_on(&self, lowers: Vec<PathBuf>, argv: &[&str]) -> (Job, PathBuf) {
         let writable = self.writable();
         let upper = writable.upper.clone();
-        let root = Root::Layers {
+        let root = JobRoot::Layers {
             lowers,
             upper: Some(writable),
         };
@@ -95,13 +95,13 @@ impl Fixture {
         let libraries = ["/lib", "/lib64", "/usr/lib"].map(|path| (PathBuf::from(path), path));
         for (path, target) in libraries.into_iter().chain([(own, "/own")]) {
             if path.exists() {
-                job.mounts.push(Mount {
+                job.mounts.push(JobMount {
                     target: GuestPath::new(target),
                     source: MountSource::Bind {
                         path,
                         inside: GuestPath::ROOT,
                     },
-                    access: Access::ReadOnly,
+                    access: MountAccess::ReadOnly,
                 });
             }
         }
@@ -112,7 +112,7 @@ impl Fixture {
     /// serves one mount.
     pub(crate) fn again(&self, job: &Job) -> Job {
         let mut job = job.clone();
-        if let Root::Layers {
+        if let JobRoot::Layers {
             upper: Some(upper), ..
         } = &mut job.root
         {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use kiln_runtime::{End, ExecError, Executor as _, Job, Network, Stream};
+use kiln_runtime::{End, ExecError, Executor as _, Job, JobNetwork, Stream};
 use kiln_testbed::{FLOOD_BYTES, flood, outsider};
 use kiln_threads::Stop;
 use rustix::fs::{Mode, OFlags};
@@ -55,7 +55,7 @@ fn job(fixture: &Fixture, what: &str) -> (Job, std::path::PathBuf, String) {
     let unique = fixture.directory();
     let address = unique.display().to_string();
     let (mut job, upper) = fixture.own_job(&["--hand-out", &address, what]);
-    job.network = Network::Host;
+    job.network = JobNetwork::Host;
     (job, upper, address)
 }
 
@@ -147,7 +147,7 @@ fn files_to_read_are_of_no_use(fixture: &Fixture) {
 fn containers_keep_their_files(fixture: &Fixture) {
     // Nobody makes something of them that is named by its content.
     let (mut job, _, address) = job(fixture, "written");
-    job.changes = kiln_runtime::Changes::Lasting;
+    job.changes = kiln_runtime::RootChanges::Lasting;
     let kept = outsider(&address, keep);
     fixture.output(&job);
     let mut file = File::from(kept.join().unwrap());

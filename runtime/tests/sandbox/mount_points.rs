@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kiln_files::GuestPath;
-use kiln_runtime::{Access, ExecError, Mount, MountSource};
+use kiln_runtime::{ExecError, JobMount, MountAccess, MountSource};
 
 use crate::cases;
 use crate::filesystem::{bind, layers, with_files};
@@ -40,8 +40,8 @@ fn nested_mounts(fixture: &Fixture) {
     let (mut job, _) = fixture.job(&["cat", "/src/target/x"]);
     // Given in the wrong order: they are applied sorted by target.
     job.mounts = vec![
-        bind(inner, "/src/target", Access::ReadOnly),
-        bind(outer, "/src", Access::ReadOnly),
+        bind(inner, "/src/target", MountAccess::ReadOnly),
+        bind(outer, "/src", MountAccess::ReadOnly),
     ];
     assert_eq!(fixture.output(&job), "inner");
 }
@@ -51,8 +51,8 @@ fn later_mount_on_the_same_target_wins(fixture: &Fixture) {
     fs::write(second.join("x"), "second").unwrap();
     let (mut job, _) = fixture.job(&["cat", "/m/x"]);
     job.mounts = vec![
-        bind(first, "/m", Access::ReadOnly),
-        bind(second, "/m", Access::ReadOnly),
+        bind(first, "/m", MountAccess::ReadOnly),
+        bind(second, "/m", MountAccess::ReadOnly),
     ];
     assert_eq!(fixture.output(&job), "second");
 }
@@ -68,8 +68,8 @@ fn targets_follow_links_inside_the_root(fixture: &Fixture) {
     let lowers = vec![layer, fixture.layer.clone()];
     let (mut job, upper) = fixture.job_on(lowers, &["cat", "/run/sub/x", "/tmp/x"]);
     job.mounts = vec![
-        bind(source.clone(), "/var/run/sub", Access::ReadOnly),
-        bind(source, "/var/outside", Access::ReadOnly),
+        bind(source.clone(), "/var/run/sub", MountAccess::ReadOnly),
+        bind(source, "/var/outside", MountAccess::ReadOnly),
     ];
     assert_eq!(fixture.output(&job), "herehere");
     // The stub in /run had to be made in the root, whose copied-up directory may stay.
@@ -81,9 +81,13 @@ fn df_103_stubs_vanish(fixture: &Fixture) {
     fs::write(source.join("file"), "").unwrap();
     let (mut job, upper) = fixture.job(&["true"]);
     job.mounts = vec![
-        bind(source.clone(), "/a/b/c", Access::ReadOnly),
-        bind(source.join("file"), "/run/secrets/key", Access::ReadOnly),
-        bind(source, "/etc/deep", Access::ReadOnly),
+        bind(source.clone(), "/a/b/c", MountAccess::ReadOnly),
+        bind(
+            source.join("file"),
+            "/run/secrets/key",
+            MountAccess::ReadOnly,
+        ),
+        bind(source, "/etc/deep", MountAccess::ReadOnly),
     ];
     fixture.output(&job);
     assert_eq!(list(&upper), [""; 0]);
@@ -108,7 +112,7 @@ fn stubs_hidden_by_layers_vanish(fixture: &Fixture) {
     let top = layer.join("top");
     let source = fixture.directory();
     let (mut job, upper) = fixture.job_on(vec![top, fixture.layer.clone()], &["ls", "/opt"]);
-    job.mounts = vec![bind(source, "/opt/x/y", Access::ReadOnly)];
+    job.mounts = vec![bind(source, "/opt/x/y", MountAccess::ReadOnly)];
     assert_eq!(fixture.output(&job), "x\n");
     let left: Vec<_> = list(&upper)
         .into_iter()
@@ -123,14 +127,14 @@ fn stubs_hidden_by_layers_vanish(fixture: &Fixture) {
 fn used_stubs_stay(fixture: &Fixture) {
     let source = fixture.directory();
     let (mut job, upper) = fixture.job(&["touch", "/cache/beside"]);
-    job.mounts = vec![bind(source, "/cache/npm", Access::ReadWrite)];
+    job.mounts = vec![bind(source, "/cache/npm", MountAccess::ReadWrite)];
     fixture.output(&job);
     assert_eq!(list(&upper), ["cache/", "cache/beside"]);
 }
 
 fn df_113_root_is_no_target(fixture: &Fixture) {
     let (mut job, _) = fixture.job(&["true"]);
-    job.mounts = vec![bind(fixture.directory(), "/", Access::ReadOnly)];
+    job.mounts = vec![bind(fixture.directory(), "/", MountAccess::ReadOnly)];
     let error = fixture.try_run(&job).err().unwrap();
     assert_eq!(error.to_string(), "invalid mount target \"/\"");
 }
@@ -140,7 +144,7 @@ fn missing_sources_are_named(fixture: &Fixture) {
     job.mounts = vec![bind(
         PathBuf::from("/does/not/exist"),
         "/m",
-        Access::ReadOnly,
+        MountAccess::ReadOnly,
     )];
     let error = fixture.try_run(&job).err().unwrap();
     assert!(matches!(error, ExecError::MountSource { .. }));
@@ -169,14 +173,14 @@ fn missing_sources_are_named(fixture: &Fixture) {
     assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
 }
 
-fn tmpfs(target: &str) -> Mount {
-    Mount {
+fn tmpfs(target: &str) -> JobMount {
+    JobMount {
         target: GuestPath::new(target),
         source: MountSource::Tmpfs {
             size_bytes: None,
             mode: 0o1777,
         },
-        access: Access::ReadWrite,
+        access: MountAccess::ReadWrite,
     }
 }
 
@@ -185,8 +189,8 @@ fn mounts_inside_a_tmpfs(fixture: &Fixture) {
     fs::write(source.join("x"), "inner").unwrap();
     let (mut job, upper) = fixture.job(&["cat", "/t/deep/file", "/t/d/x"]);
     job.mounts = vec![
-        bind(source.join("x"), "/t/deep/file", Access::ReadOnly),
-        bind(source, "/t/d", Access::ReadOnly),
+        bind(source.join("x"), "/t/deep/file", MountAccess::ReadOnly),
+        bind(source, "/t/d", MountAccess::ReadOnly),
         tmpfs("/t"),
     ];
     assert_eq!(fixture.output(&job), "innerinner");
@@ -195,15 +199,15 @@ fn mounts_inside_a_tmpfs(fixture: &Fixture) {
 
 fn mount_points_missing_in_read_only_mounts(fixture: &Fixture) {
     let outer = fixture.directory();
-    for access in [Access::ReadOnly, Access::ReadWrite] {
+    for access in [MountAccess::ReadOnly, MountAccess::ReadWrite] {
         let (mut job, _) = fixture.job(&["touch", "/a/b/c/made"]);
         let inner = fixture.directory();
         job.mounts = vec![
             bind(outer.clone(), "/a", access),
-            bind(inner.clone(), "/a/b/c", Access::ReadWrite),
+            bind(inner.clone(), "/a/b/c", MountAccess::ReadWrite),
         ];
         match access {
-            Access::ReadOnly => {
+            MountAccess::ReadOnly => {
                 let error = fixture.try_run(&job).err().unwrap();
                 assert_eq!(
                     error.to_string(),
@@ -212,7 +216,7 @@ fn mount_points_missing_in_read_only_mounts(fixture: &Fixture) {
                 );
             }
             // What is made in a writable source stays in it, as with other runtimes.
-            Access::ReadWrite => {
+            MountAccess::ReadWrite => {
                 fixture.output(&job);
                 assert_eq!(list(&outer), ["b/", "b/c/"]);
                 assert_eq!(list(&inner), ["made"]);
@@ -236,7 +240,7 @@ fn sockets_can_be_bound(fixture: &Fixture) {
     let target = "/run/buildkit/ssh_agent.0";
     let (mut job, upper) = fixture.own_job(&["--connect", target]);
     job.mounts
-        .push(bind(path.clone(), target, Access::ReadOnly));
+        .push(bind(path.clone(), target, MountAccess::ReadOnly));
     let ran = fixture.run(&job);
     if ran.stdout != b"from the agent" {
         // Let the thread go before failing.
@@ -270,8 +274,12 @@ fn df_103_stubs_touched_and_empty_vanish(fixture: &Fixture) {
     let lowers = vec![layer, fixture.layer.clone()];
     let (mut job, upper) = fixture.job_on(lowers, &["sh", "-c", script]);
     job.mounts = vec![
-        bind(fixture.directory(), "/opt/cache/npm", Access::ReadWrite),
-        bind(fixture.directory(), "/opt/there/y", Access::ReadWrite),
+        bind(
+            fixture.directory(),
+            "/opt/cache/npm",
+            MountAccess::ReadWrite,
+        ),
+        bind(fixture.directory(), "/opt/there/y", MountAccess::ReadWrite),
     ];
     fixture.output(&job);
     assert_eq!(list(&upper), ["opt/", "opt/there/"]);
@@ -286,7 +294,11 @@ fn stubs_do_not_follow_links_of_the_job(fixture: &Fixture) {
     let script = format!("rm /a; ln -s {} /a", host.display());
     let (mut job, upper) =
         fixture.job_on(vec![layer, fixture.layer.clone()], &["sh", "-c", &script]);
-    job.mounts = vec![bind(fixture.directory(), "/a/secrets/x", Access::ReadOnly)];
+    job.mounts = vec![bind(
+        fixture.directory(),
+        "/a/secrets/x",
+        MountAccess::ReadOnly,
+    )];
     fixture.output(&job);
     assert!(host.join("secrets").is_dir());
     assert_eq!(fs::read_link(upper.join("a")).unwrap(), host);
@@ -300,8 +312,8 @@ fn wanted_directories_are_made_and_stay(fixture: &Fixture) {
     let lowers = vec![layer, fixture.layer.clone()];
     let (mut job, upper) = fixture.job_on(lowers, &["sh", "-c", script]);
     job.mounts = vec![
-        bind(shown.clone(), "/covered", Access::ReadWrite),
-        bind(fixture.directory(), "/m/below", Access::ReadWrite),
+        bind(shown.clone(), "/covered", MountAccess::ReadWrite),
+        bind(fixture.directory(), "/m/below", MountAccess::ReadWrite),
     ];
     job.directories = ["/", "/a/b", "/there", "/covered/x", "/m", "/proc/x"]
         .map(GuestPath::new)

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
-use kiln_runtime::{End, ExecError, Network, Read, Running, Stream};
+use kiln_runtime::{End, ExecError, JobNetwork, Read, Running, Stream};
 use kiln_testbed::assert_no_leftovers;
 use rustix::event::{PollFd, PollFlags};
 use rustix::thread::LinkNameSpaceType;
@@ -31,7 +31,7 @@ fn listen_in(network: OwnedFd) -> TcpListener {
 }
 
 /// Waits for a process's end and sums up.
-fn finish(mut running: Running) -> Result<kiln_runtime::Outcome, ExecError> {
+fn finish(mut running: Running) -> Result<kiln_runtime::JobOutcome, ExecError> {
     let mut end = [PollFd::from_borrowed_fd(running.end(), PollFlags::IN)];
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut end, None)).unwrap();
     let ended = running.reap().unwrap();
@@ -41,7 +41,7 @@ fn finish(mut running: Running) -> Result<kiln_runtime::Outcome, ExecError> {
 
 fn network_is_plugged_in_before_the_program_starts(fixture: &Fixture) {
     let (mut job, _) = fixture.job(&["nc", "127.0.0.1", "7"]);
-    job.network = Network::None;
+    job.network = JobNetwork::None;
     let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
     let mut server = None;
     let running = fixture.executor.start_plugged(&job, |born| {
@@ -69,7 +69,7 @@ fn network_is_plugged_in_before_the_program_starts(fixture: &Fixture) {
 
 fn failed_plug_starts_nothing(fixture: &Fixture) {
     let (mut job, upper) = fixture.job(&["sh", "-c", ": > /started"]);
-    job.network = Network::None;
+    job.network = JobNetwork::None;
     let refuse = |_: &kiln_runtime::Born<'_>| Err(io::Error::other("no address is left"));
     let error = fixture.executor.start_plugged(&job, refuse).unwrap_err();
     let ExecError::Setup { what, source } = &error else {
@@ -83,7 +83,7 @@ fn failed_plug_starts_nothing(fixture: &Fixture) {
 
 fn failed_start_is_told_to_who_plugs(fixture: &Fixture) {
     let (mut job, _) = fixture.job(&["nobody-has-this"]);
-    job.network = Network::None;
+    job.network = JobNetwork::None;
     let running = fixture.executor.start_plugged(&job, |_| Ok(())).unwrap();
     let end = finish(running).unwrap().end;
     assert!(matches!(end, End::NotFound { .. }), "{end:?}");

@@ -5,7 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::PathBuf;
 
 use kiln_files::GuestPath;
-use kiln_runtime::{Access, ExecError, Mount, MountSource, Root, SecretBytes, Security};
+use kiln_runtime::{
+    ExecError, JobMount, JobRoot, JobSecurity, MountAccess, MountSource, SecretBytes,
+};
 
 use crate::cases;
 use crate::fixture::{Fixture, list};
@@ -24,12 +26,12 @@ pub(crate) const CASES: &[crate::Case] = cases![
     secrets_below_directories_that_move
 ];
 
-fn secret(target: &str, content: &str) -> Mount {
+fn secret(target: &str, content: &str) -> JobMount {
     owned(target, content, 0o400, (0, 0))
 }
 
-fn owned(target: &str, content: &str, mode: u32, (uid, gid): (u32, u32)) -> Mount {
-    Mount {
+fn owned(target: &str, content: &str, mode: u32, (uid, gid): (u32, u32)) -> JobMount {
+    JobMount {
         target: GuestPath::new(target),
         source: MountSource::File {
             content: SecretBytes::new(content.as_bytes()),
@@ -37,7 +39,7 @@ fn owned(target: &str, content: &str, mode: u32, (uid, gid): (u32, u32)) -> Moun
             uid,
             gid,
         },
-        access: Access::ReadOnly,
+        access: MountAccess::ReadOnly,
     }
 }
 
@@ -70,11 +72,11 @@ fn secrets_cannot_be_written_to(fixture: &Fixture) {
     // Not even by those who may remount.
     let script = "mount -o remount,bind,rw /s; { echo > /s; } 2>&1 | grep -c 'Read-only'";
     let (mut job, _) = fixture.job(&["sh", "-c", script]);
-    job.mounts = vec![Mount {
-        access: Access::ReadWrite,
+    job.mounts = vec![JobMount {
+        access: MountAccess::ReadWrite,
         ..secret("/s", "hush")
     }];
-    job.security = Security::Insecure;
+    job.security = JobSecurity::Insecure;
     assert_eq!(fixture.output(&job), "1\n");
 }
 
@@ -208,7 +210,7 @@ fn secrets_in_plain_directories(fixture: &Fixture) {
     fs::create_dir(root.join("bin")).unwrap();
     fs::hard_link(fixture.layer.join("bin/busybox"), root.join("bin/busybox")).unwrap();
     let (mut job, _) = fixture.job(&["/bin/busybox", "cat", "/run/secrets/a"]);
-    job.root = Root::Directory(root.clone());
+    job.root = JobRoot::Directory(root.clone());
     job.mounts = vec![secret("/run/secrets/a", "hush")];
     for name in ["dev", "proc", "sys"] {
         fs::create_dir(root.join(name)).unwrap();
@@ -238,7 +240,7 @@ fn secrets_below_directories_that_move(fixture: &Fixture) {
         /bin/busybox mkdir -p /opt/a
         /bin/busybox touch /opt/a/key /moved/kept";
     let (mut job, _) = fixture.job(&["/bin/busybox", "sh", "-c", script]);
-    job.root = Root::Directory(root.clone());
+    job.root = JobRoot::Directory(root.clone());
     job.mounts = vec![secret("/opt/a/key", "hush")];
     fixture.output(&job);
     let left: Vec<_> = list(&root)

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use kiln_runtime::userns::{self, PrivilegeLevel};
-use kiln_runtime::{ExecError, Job, Network, OuterProc, ProcessUser, Security, proc_is_refused};
+use kiln_runtime::{
+    ExecError, Job, JobNetwork, JobSecurity, OuterProc, ProcessUser, proc_is_refused,
+};
 use kiln_testbed::{Skip, Tool};
 
 use crate::cases;
@@ -48,8 +50,8 @@ fn root_has_the_default_capabilities(fixture: &Fixture) {
     // docs/spec/dockerfile.md 10: mask a80425fb, no-new-privileges not set; on the host's network
     // without NET_RAW, NET_BIND_SERVICE and AUDIT_WRITE.
     for (network, mask) in [
-        (Network::None, "00000000a80425fb"),
-        (Network::Host, "00000000880401fb"),
+        (JobNetwork::None, "00000000a80425fb"),
+        (JobNetwork::Host, "00000000880401fb"),
     ] {
         let (mut job, _) = fixture.job(&["cat", "/proc/self/status"]);
         job.network = network;
@@ -229,14 +231,14 @@ fn df_111_no_network_but_loopback(fixture: &Fixture) {
         ip -o addr show dev lo | grep -c 127.0.0.1
         tail -n +2 /proc/net/route | wc -l
         test ! -e /proc/net/ipv6_route || grep -v ' lo$' /proc/net/ipv6_route
-        nc -w 5 192.0.2.1 80 2>&1 </dev/null | grep -c 'Network is unreachable'
+        nc -w 5 192.0.2.1 80 2>&1 </dev/null | grep -c 'JobNetwork is unreachable'
         nc -l -p 7777 -e echo up &
         until nc 127.0.0.1 7777 </dev/null 2>/dev/null; do sleep 0.05; done";
     let (mut job, _) = fixture.job(&["sh", "-c", script]);
-    job.network = Network::None;
+    job.network = JobNetwork::None;
     assert_eq!(fixture.output(&job), "lo\n1\n0\n1\nup\n");
     let (mut job, _) = fixture.job(&["sh", "-c", "echo 0 > /sys/class/net/lo/mtu"]);
-    job.network = Network::None;
+    job.network = JobNetwork::None;
     let ran = fixture.run(&job);
     assert!(String::from_utf8_lossy(&ran.stderr).contains("Read-only file system"));
 }
@@ -261,7 +263,7 @@ fn the_host_is_out_of_sight(fixture: &Fixture) {
 
 fn trusted(fixture: &Fixture, script: &str) -> Job {
     let (mut job, _) = fixture.job(&["sh", "-c", script]);
-    job.security = Security::Insecure;
+    job.security = JobSecurity::Insecure;
     job
 }
 
@@ -288,7 +290,7 @@ fn trusted_jobs_see_and_change_settings(fixture: &Fixture) {
         echo 1 > /proc/sys/net/ipv4/ip_forward && cat /proc/sys/net/ipv4/ip_forward
         grep -cE ' /(proc|sys)/[^ ]+ ' /proc/self/mountinfo || true";
     let mut job = trusted(fixture, script);
-    job.network = Network::None;
+    job.network = JobNetwork::None;
     let text = fixture.output(&job);
     // One more mount is the control group, where there is one.
     assert!(["1400\n1\n0\n", "1400\n1\n1\n"].contains(&&*text), "{text}");

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use kiln_runtime::userns::{self, PrivilegeLevel};
-use kiln_runtime::{ExecError, Network, ProcessUser, Security};
+use kiln_runtime::{ExecError, JobNetwork, JobSecurity, ProcessUser};
 use kiln_testbed::Skip;
 use rustix::io::Errno;
 
@@ -46,7 +46,7 @@ pub(crate) fn inside(what: &str) -> ExitCode {
 }
 
 /// Runs what is above.
-fn output(fixture: &Fixture, what: &str, network: Network) -> String {
+fn output(fixture: &Fixture, what: &str, network: JobNetwork) -> String {
     let (mut job, _) = fixture.own_job(&["--sockets", what]);
     job.network = network;
     fixture.output(&job)
@@ -75,11 +75,11 @@ fn families() {
 const FAMILIES: &str = "1 [0, 0, 0]\n2 [0, 0, 0]\n38 [1, 1, 1]\n40 [1, 1, 1]\n";
 
 fn families_are_refused_however_asked_for(fixture: &Fixture) {
-    for network in [Network::Host, Network::None] {
+    for network in [JobNetwork::Host, JobNetwork::None] {
         assert_eq!(output(fixture, "families", network), FAMILIES);
     }
     let (mut job, _) = fixture.own_job(&["--sockets", "families"]);
-    job.security = Security::Insecure;
+    job.security = JobSecurity::Insecure;
     let text = fixture.output(&job);
     assert!(text.starts_with("1 [0, 0, 0]\n2 [0, 0, 0]\n"), "{text}");
 }
@@ -133,7 +133,7 @@ fn own() {
 }
 
 fn they_are_connected_on_the_own_network(fixture: &Fixture) {
-    assert_eq!(output(fixture, "own", Network::None), "word\n");
+    assert_eq!(output(fixture, "own", JobNetwork::None), "word\n");
 }
 
 fn they_are_connected_on_the_network_of_the_host(fixture: &Fixture) {
@@ -141,7 +141,7 @@ fn they_are_connected_on_the_network_of_the_host(fixture: &Fixture) {
     let port = listener.local_addr().unwrap().port().to_string();
     std::thread::scope(|scope| {
         scope.spawn(|| echo(&listener));
-        assert_eq!(output(fixture, &port, Network::Host), "word\n\n");
+        assert_eq!(output(fixture, &port, JobNetwork::Host), "word\n\n");
     });
 }
 
@@ -158,12 +158,12 @@ fn raw() {
 
 fn who_may_not_make_raw_ones_gets_none(fixture: &Fixture) {
     let refused = "[1, 1, 1, 1]\n";
-    assert_eq!(output(fixture, "raw", Network::None), "[0, 0, 0, 0]\n");
+    assert_eq!(output(fixture, "raw", JobNetwork::None), "[0, 0, 0, 0]\n");
     // There root lacks the capability.
-    assert_eq!(output(fixture, "raw", Network::Host), refused);
+    assert_eq!(output(fixture, "raw", JobNetwork::Host), refused);
     if fixture.has_ids() {
         let (mut job, _) = fixture.own_job(&["--sockets", "raw"]);
-        job.network = Network::None;
+        job.network = JobNetwork::None;
         job.process.user = ordinary();
         assert_eq!(fixture.output(&job), refused);
     }
@@ -185,7 +185,7 @@ fn owner() {
 
 fn they_belong_to_who_asked(fixture: &Fixture) {
     // The kernel routes and filters by it.
-    assert_eq!(output(fixture, "owner", Network::Host), "0 0\n");
+    assert_eq!(output(fixture, "owner", JobNetwork::Host), "0 0\n");
     if fixture.has_ids() {
         let (mut job, _) = fixture.own_job(&["--sockets", "owner"]);
         job.process.user = ordinary();
@@ -223,7 +223,7 @@ fn limits() {
 fn limits_and_wrong_addresses_count(fixture: &Fixture) {
     let (fault, invalid, full) = (libc::EFAULT, libc::EINVAL, libc::EMFILE);
     assert_eq!(
-        output(fixture, "limits", Network::Host),
+        output(fixture, "limits", JobNetwork::Host),
         format!("[{fault}, {fault}, {fault}]\n{invalid}\n{full} true\n0\n")
     );
 }
@@ -276,7 +276,7 @@ fn change() {
 }
 
 fn changing_the_family_meanwhile_is_of_no_use(fixture: &Fixture) {
-    assert_eq!(output(fixture, "change", Network::Host), "none\n");
+    assert_eq!(output(fixture, "change", JobNetwork::Host), "none\n");
 }
 
 /// Kills processes that ask, and ends with some that do.
@@ -297,8 +297,8 @@ fn killed() {
 }
 
 fn callers_that_are_killed_do_no_harm(fixture: &Fixture) {
-    assert_eq!(output(fixture, "killed", Network::Host), "0\n0\n");
-    assert_eq!(output(fixture, "killed", Network::None), "0\n0\n");
+    assert_eq!(output(fixture, "killed", JobNetwork::Host), "0\n0\n");
+    assert_eq!(output(fixture, "killed", JobNetwork::None), "0\n0\n");
 }
 
 /// Runs a job below a filter that listens already, as an engine may run kiln. Started by
@@ -308,7 +308,7 @@ pub(crate) fn listened_to(directory: &Path) -> ExitCode {
     let level = userns::enter(&userns::Options::default()).unwrap();
     let fixture = Fixture::new(directory, level).ok().unwrap();
     let expected = "1 [0, 0, 38]\n2 [0, 0, 38]\n38 [1, 1, 38]\n40 [1, 1, 38]\n";
-    assert_eq!(output(&fixture, "families", Network::Host), expected);
+    assert_eq!(output(&fixture, "families", JobNetwork::Host), expected);
     ExitCode::SUCCESS
 }
 

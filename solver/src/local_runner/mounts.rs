@@ -11,7 +11,7 @@ use std::path::Path;
 use kiln_cache::{CacheAttempt, CacheCopy, CacheMount, CacheSharing, CacheStart, take_cache_mount};
 use kiln_files::GuestPath;
 use kiln_parser::mount::{FileOwner, Sharing};
-use kiln_runtime::{Job, Mount, MountSource, Root, SecretBytes};
+use kiln_runtime::{Job, JobMount, JobRoot, MountSource, SecretBytes};
 use kiln_snapshotter::{Layer, Reflink, Snapshotter as _, Writable};
 use kiln_tree::{Blake3, LayerId};
 
@@ -104,12 +104,12 @@ pub(super) fn add(
             }),
         };
         if let Some((source, access)) = mounted {
-            job.mounts.push(Mount {
+            job.mounts.push(JobMount {
                 target: target.clone(),
                 source,
                 access: match access {
-                    Access::ReadOnly => kiln_runtime::Access::ReadOnly,
-                    Access::ReadWrite => kiln_runtime::Access::ReadWrite,
+                    Access::ReadOnly => kiln_runtime::MountAccess::ReadOnly,
+                    Access::ReadWrite => kiln_runtime::MountAccess::ReadWrite,
                 },
             });
         }
@@ -160,11 +160,11 @@ fn bind(
         .prepare(layers)
         .map_err(WriteError::from)?;
     let source = match root(&writable) {
-        Root::Directory(path) => MountSource::Bind {
+        JobRoot::Directory(path) => MountSource::Bind {
             path,
             inside: files.path.clone(),
         },
-        Root::Layers { lowers, upper } => MountSource::Layers {
+        JobRoot::Layers { lowers, upper } => MountSource::Layers {
             lowers,
             inside: files.path.clone(),
             scratch: upper.filter(|_| access == Access::ReadWrite),

@@ -4,7 +4,7 @@ use kiln_files::GuestPath;
 use kiln_testbed::Scratch;
 
 use super::*;
-use crate::{Access, DeviceKind, DeviceNumber, Job, Mount, MountSource, Process, Root};
+use crate::{DeviceKind, DeviceNumber, Job, JobMount, JobRoot, MountAccess, MountSource, Process};
 
 /// A directory with these files.
 fn scan(files: &[(&str, &str)]) -> (Scratch, DeviceRegistry) {
@@ -135,7 +135,7 @@ fn everything_that_is_supported() {
     }"#;
     let (_scratch, registry) = scan(&[("v.json", json)]);
     assert!(registry.problems().is_empty(), "{:?}", registry.problems());
-    let mut job = Job::new(Root::Directory("/".into()), Process::new(["true"]));
+    let mut job = Job::new(JobRoot::Directory("/".into()), Process::new(["true"]));
     job.process.env = vec![("PATH".into(), "/bin".into()), ("A".into(), "b".into())];
     job.process.user.uid = 1000;
     let edits = find(&registry, &["v.com/d=0"]).unwrap();
@@ -169,7 +169,7 @@ fn everything_that_is_supported() {
         minor: 200,
     };
     assert_eq!(own.number, Some(number));
-    let shown = |mount: &Mount| match &mount.source {
+    let shown = |mount: &JobMount| match &mount.source {
         MountSource::Bind { path, inside } if inside.is_root() => (
             path.display().to_string(),
             mount.target.clone(),
@@ -181,8 +181,8 @@ fn everything_that_is_supported() {
     assert_eq!(
         job.mounts.iter().take(2).map(shown).collect::<Vec<_>>(),
         [
-            expected("/opt/v", Access::ReadOnly),
-            expected("/run/v", Access::ReadWrite)
+            expected("/opt/v", MountAccess::ReadOnly),
+            expected("/run/v", MountAccess::ReadWrite)
         ]
     );
 }

@@ -14,7 +14,7 @@ use super::step::{During as _, Step};
 use crate::sys::program::{Fresh, MountStep, ProcessSetup};
 use crate::sys::raw;
 use crate::sys::report::SetupStage;
-use crate::{Access, OuterProc};
+use crate::{MountAccess, OuterProc};
 
 /// Attributes of every file system made here that holds no programs and no devices.
 const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -144,16 +144,16 @@ fn fresh(kind: Fresh) -> Result<OwnedFd, Errno> {
             (Err(Errno::PERM), OuterProc::Shown) => clone_tree(c"/proc"),
             (proc, _) => proc,
         },
-        Fresh::Sysfs(Access::ReadWrite) => {
+        Fresh::Sysfs(MountAccess::ReadWrite) => {
             new_mount(c"sysfs", PLAIN).or_else(|_| clone_tree(c"/sys"))
         }
-        Fresh::Sysfs(Access::ReadOnly) => {
+        Fresh::Sysfs(MountAccess::ReadOnly) => {
             let sysfs = new_mount(c"sysfs", PLAIN).or_else(|_| clone_tree(c"/sys"))?;
             raw::mount_setattr(&sysfs, true, MountAttrFlags::MOUNT_ATTR_RDONLY, 0)?;
             Ok(sysfs)
         }
-        Fresh::Cgroup2(Access::ReadWrite) => new_mount(c"cgroup2", PLAIN),
-        Fresh::Cgroup2(Access::ReadOnly) => {
+        Fresh::Cgroup2(MountAccess::ReadWrite) => new_mount(c"cgroup2", PLAIN),
+        Fresh::Cgroup2(MountAccess::ReadOnly) => {
             new_mount(c"cgroup2", PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY)
         }
     }
