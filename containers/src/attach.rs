@@ -13,10 +13,10 @@ use kiln_runtime::{Stream, WindowSize};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use crate::client::Client;
+use crate::client::MonitorClient;
 use crate::farewell::Farewell;
 use crate::frames::{FrameReader, Framing};
-use crate::requests::Answer;
+use crate::requests::MonitorAnswer;
 use crate::{Container, ContainerError, SignalNumber, Signals, State};
 
 /// Bytes that a pipe takes at once if it takes any (pipe(7), `PIPE_BUF`).
@@ -74,9 +74,9 @@ pub enum Departure {
 }
 
 /// One who is attached: the monitor's connection and the user's streams.
-pub(crate) struct Session<'s, 'a> {
+pub(crate) struct AttachSession<'s, 'a> {
     container: &'s Container,
-    client: Client,
+    client: MonitorClient,
     socket: UnixStream,
     attachment: Attachment<'a>,
     farewell: Farewell<'s>,
@@ -87,12 +87,12 @@ pub(crate) struct Session<'s, 'a> {
     /// Input that the monitor has not taken yet.
     input: Vec<u8>,
     /// What the container has come to, as far as the monitor has said.
-    known: Known,
+    known: MonitorNews,
     departure: Option<Departure>,
 }
 
 /// What the monitor has said so far.
-enum Known {
+enum MonitorNews {
     /// Nothing.
     Asked,
     /// That it has taken us into the audience.
@@ -105,7 +105,7 @@ enum Known {
 
 /// What became readable or writable.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Event {
+enum AttachEvent {
     Output,
     Outlet,
     Input,
@@ -114,10 +114,10 @@ enum Event {
     Said,
 }
 
-impl<'s, 'a> Session<'s, 'a> {
+impl<'s, 'a> AttachSession<'s, 'a> {
     pub(crate) fn new(
         container: &'s Container,
-        client: Client,
+        client: MonitorClient,
         socket: UnixStream,
         attachment: Attachment<'a>,
         farewell: Farewell<'s>,
@@ -134,7 +134,7 @@ impl<'s, 'a> Session<'s, 'a> {
             read: Vec::new(),
             taken: 0,
             input: Vec::new(),
-            known: Known::Asked,
+            known: MonitorNews::Asked,
             departure: None,
         })
     }
@@ -142,17 +142,17 @@ impl<'s, 'a> Session<'s, 'a> {
     /// Stays until the container has ended and all of its output was passed on, or the user leaves.
     pub(crate) fn attend(mut self) -> Result<Attended, ContainerError> {
         if self.pass_everything_on()? {
-            while !matches!(self.known, Known::Ended(..) | Known::Killed) {
+            while !matches!(self.known, MonitorNews::Ended(..) | MonitorNews::Killed) {
                 self.hear()?;
             }
         }
         let (state, unwritten) = match self.known {
-            Known::Ended(state, unwritten) => (state, unwritten),
-            Known::Started(state) => (state, None),
-            Known::Asked | Known::Attached => {
+            MonitorNews::Ended(state, unwritten) => (state, unwritten),
+            MonitorNews::Started(state) => (state, None),
+            MonitorNews::Asked | MonitorNews::Attached => {
                 return Err(ContainerError::NoMonitor(self.container.id().clone()));
             }
-            Known::Killed => (self.container.state_after_silence()?, None),
+            MonitorNews::Killed => (self.container.state_after_silence()?, None),
         };
         Ok(Attended {
             state,
@@ -177,20 +177,20 @@ impl<'s, 'a> Session<'s, 'a> {
             }
             for event in events {
                 match event {
-                    Event::Outlet => blocked = None,
-                    Event::Output => {
+                    AttachEvent::Outlet => blocked = None,
+                    AttachEvent::Output => {
                         if !self.read_output().map_err(at())? {
                             return Ok(true);
                         }
                     }
-                    Event::Input => self.read_input(),
-                    Event::Room => self.write_input(),
-                    Event::Signal => {
+                    AttachEvent::Input => self.read_input(),
+                    AttachEvent::Room => self.write_input(),
+                    AttachEvent::Signal => {
                         if !self.pass_signal_on() {
                             return Ok(false);
                         }
                     }
-                    Event::Said => self.hear()?,
+                    AttachEvent::Said => self.hear()?,
                 }
             }
         }
@@ -198,24 +198,24 @@ impl<'s, 'a> Session<'s, 'a> {
 
     /// Waits until something happens. Output is not read as long as there is some that has to wait
     /// for `blocked`.
-    fn wait(&self, blocked: Option<Stream>) -> io::Result<Vec<Event>> {
+    fn wait(&self, blocked: Option<Stream>) -> io::Result<Vec<AttachEvent>> {
         let mut watched = Vec::new();
         match blocked.and_then(|stream| self.way(stream)) {
-            Some(way) => watched.push((Event::Outlet, way, PollFlags::OUT)),
-            None => watched.push((Event::Output, self.socket.as_fd(), PollFlags::IN)),
+            Some(way) => watched.push((AttachEvent::Outlet, way, PollFlags::OUT)),
+            None => watched.push((AttachEvent::Output, self.socket.as_fd(), PollFlags::IN)),
         }
-        if !matches!(self.known, Known::Ended(..) | Known::Killed) {
-            watched.push((Event::Said, self.client.as_fd(), PollFlags::IN));
+        if !matches!(self.known, MonitorNews::Ended(..) | MonitorNews::Killed) {
+            watched.push((AttachEvent::Said, self.client.as_fd(), PollFlags::IN));
         }
         // Before the start there is nobody to pass them on to.
-        if let (Known::Started(_) | Known::Ended(..), Some(signals)) =
+        if let (MonitorNews::Started(_) | MonitorNews::Ended(..), Some(signals)) =
             (&self.known, self.attachment.signals)
         {
-            watched.push((Event::Signal, signals.as_fd(), PollFlags::IN));
+            watched.push((AttachEvent::Signal, signals.as_fd(), PollFlags::IN));
         }
         match (self.attachment.input, self.input.is_empty()) {
-            (Some(source), true) => watched.push((Event::Input, source, PollFlags::IN)),
-            (_, false) => watched.push((Event::Room, self.socket.as_fd(), PollFlags::OUT)),
+            (Some(source), true) => watched.push((AttachEvent::Input, source, PollFlags::IN)),
+            (_, false) => watched.push((AttachEvent::Room, self.socket.as_fd(), PollFlags::OUT)),
             (None, true) => {}
         }
         let mut events: Vec<PollFd<'_>> = watched
@@ -271,7 +271,7 @@ impl<'s, 'a> Session<'s, 'a> {
                 self.departure
                     .get_or_insert(Departure::Output(stream, error));
                 let process = match &self.known {
-                    Known::Started(state) => state.process,
+                    MonitorNews::Started(state) => state.process,
                     _ => None,
                 };
                 self.farewell.say(process);
@@ -345,7 +345,7 @@ impl<'s, 'a> Session<'s, 'a> {
         let Some(signal) = self.attachment.signals.and_then(Signals::next) else {
             return true;
         };
-        if matches!(self.known, Known::Ended(..)) {
+        if matches!(self.known, MonitorNews::Ended(..)) {
             // Only output is left, which nobody waits for then.
             return !ends_programs(signal);
         }
@@ -370,24 +370,26 @@ impl<'s, 'a> Session<'s, 'a> {
         loop {
             let at = || ContainerError::at(self.container.directory());
             self.known = match &self.known {
-                Known::Asked | Known::Attached => match self.client.next_answer().map_err(at())? {
-                    Some(Answer::Done) => Known::Attached,
-                    Some(Answer::Started(state) | Answer::NotStarted(state)) => {
-                        Known::Started(state)
+                MonitorNews::Asked | MonitorNews::Attached => {
+                    match self.client.next_answer().map_err(at())? {
+                        Some(MonitorAnswer::Done) => MonitorNews::Attached,
+                        Some(MonitorAnswer::Started(state) | MonitorAnswer::NotStarted(state)) => {
+                            MonitorNews::Started(state)
+                        }
+                        Some(MonitorAnswer::Failed(reason)) => {
+                            return Err(ContainerError::Refused {
+                                id: self.container.id().clone(),
+                                reason,
+                            });
+                        }
+                        None => return Err(ContainerError::NoMonitor(self.container.id().clone())),
                     }
-                    Some(Answer::Failed(reason)) => {
-                        return Err(ContainerError::Refused {
-                            id: self.container.id().clone(),
-                            reason,
-                        });
-                    }
-                    None => return Err(ContainerError::NoMonitor(self.container.id().clone())),
+                }
+                MonitorNews::Started(_) => match self.client.last_words().map_err(at())? {
+                    Some(words) => MonitorNews::Ended(words.state, words.unwritten),
+                    None => MonitorNews::Killed,
                 },
-                Known::Started(_) => match self.client.last_words().map_err(at())? {
-                    Some(words) => Known::Ended(words.state, words.unwritten),
-                    None => Known::Killed,
-                },
-                Known::Ended(..) | Known::Killed => return Ok(()),
+                MonitorNews::Ended(..) | MonitorNews::Killed => return Ok(()),
             };
             if !self.client.has_line() {
                 return Ok(());

@@ -14,17 +14,17 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::frames::Framing;
 use crate::input::Input;
-use crate::requests::Answer;
+use crate::requests::MonitorAnswer;
 
 /// Everybody who is attached to a container.
 #[derive(Debug)]
 pub(crate) struct Audience {
     framing: Framing,
-    members: Vec<Member>,
+    members: Vec<AudienceMember>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct AudienceMember {
     socket: UnixStream,
     /// What it has not taken yet.
     pending: Vec<u8>,
@@ -41,20 +41,20 @@ impl Audience {
     }
 
     /// Takes in who asks for it with a socket, and may give input.
-    pub(crate) fn admit(&mut self, socket: Option<OwnedFd>, gives_input: bool) -> Answer {
+    pub(crate) fn admit(&mut self, socket: Option<OwnedFd>, gives_input: bool) -> MonitorAnswer {
         let joined = match socket {
             Some(socket) => self.join(UnixStream::from(socket), gives_input),
             None => Err(io::Error::other("no socket came along")),
         };
         match joined {
-            Ok(()) => Answer::Done,
-            Err(error) => Answer::Failed(error.to_string()),
+            Ok(()) => MonitorAnswer::Done,
+            Err(error) => MonitorAnswer::Failed(error.to_string()),
         }
     }
 
     fn join(&mut self, socket: UnixStream, gives_input: bool) -> io::Result<()> {
         socket.set_nonblocking(true)?;
-        self.members.push(Member {
+        self.members.push(AudienceMember {
             socket,
             pending: Vec::new(),
             gives_input,
@@ -128,14 +128,14 @@ impl Audience {
             if waited.is_err() {
                 return;
             }
-            self.members.iter_mut().for_each(Member::write);
+            self.members.iter_mut().for_each(AudienceMember::write);
             self.members
                 .retain(|member| !member.is_gone && !member.pending.is_empty());
         }
     }
 }
 
-impl Member {
+impl AudienceMember {
     /// Writes as much as goes without waiting.
     fn write(&mut self) {
         let mut written = 0;

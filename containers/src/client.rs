@@ -12,15 +12,15 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde::de::DeserializeOwned;
 
-use crate::requests::{Answer, LastWords, Request, line, short_name, write_line};
+use crate::requests::{LastWords, MonitorAnswer, MonitorRequest, line, short_name, write_line};
 
 /// A connection to a monitor.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct MonitorClient {
     stream: BufReader<UnixStream>,
 }
 
-impl Client {
+impl MonitorClient {
     /// Connects; none if nobody listens.
     pub(crate) fn connect(directory: &Path) -> io::Result<Option<Self>> {
         let held = match File::open(directory) {
@@ -49,7 +49,7 @@ impl Client {
     }
 
     /// Asks for something; none if the container ended instead of answering.
-    pub(crate) fn ask(&mut self, request: &Request) -> io::Result<Option<Answer>> {
+    pub(crate) fn ask(&mut self, request: &MonitorRequest) -> io::Result<Option<MonitorAnswer>> {
         match self.send(request) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
             other => other?,
@@ -58,14 +58,14 @@ impl Client {
     }
 
     /// Asks for something without waiting for the answer.
-    pub(crate) fn send(&self, request: &Request) -> io::Result<()> {
+    pub(crate) fn send(&self, request: &MonitorRequest) -> io::Result<()> {
         write_line(self.stream.get_ref(), request)
     }
 
-    /// As [`Client::send`]; a descriptor goes along.
+    /// As [`MonitorClient::send`]; a descriptor goes along.
     pub(crate) fn send_with(
         &self,
-        request: &Request,
+        request: &MonitorRequest,
         descriptor: BorrowedFd<'_>,
     ) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -83,7 +83,7 @@ impl Client {
     }
 
     /// Waits for the answer to what was sent; none if the monitor ended instead.
-    pub(crate) fn next_answer(&mut self) -> io::Result<Option<Answer>> {
+    pub(crate) fn next_answer(&mut self) -> io::Result<Option<MonitorAnswer>> {
         self.next_line()
     }
 
@@ -120,7 +120,7 @@ impl Client {
     }
 }
 
-impl AsFd for Client {
+impl AsFd for MonitorClient {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.get_ref().as_fd()
     }
@@ -132,7 +132,7 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     use super::*;
-    use crate::listener::{Listener, Reply};
+    use crate::listener::{Listener, MonitorReply};
     use crate::{SignalNumber, State};
 
     #[test]
@@ -141,22 +141,22 @@ mod tests {
         // Too long for a socket's address.
         let directory = scratch.join("x".repeat(120));
         fs::create_dir(&directory).unwrap();
-        assert!(Client::connect(&directory).unwrap().is_none());
+        assert!(MonitorClient::connect(&directory).unwrap().is_none());
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut starter = Client::new(ours);
+        let mut starter = MonitorClient::new(ours);
         let mut listener = Listener::bind(&directory, theirs).unwrap();
-        let mut client = Client::connect(&directory).unwrap().unwrap();
+        let mut client = MonitorClient::connect(&directory).unwrap().unwrap();
         let (given, other_end) = UnixStream::pair().unwrap();
-        let attach = Request::Attach { input: true };
+        let attach = MonitorRequest::Attach { input: true };
         starter.send_with(&attach, given.as_fd()).unwrap();
         drop(given);
-        starter.send(&Request::Start).unwrap();
+        starter.send(&MonitorRequest::Start).unwrap();
         let mut got: Option<OwnedFd> = None;
         let has_started = listener.await_start(|request, descriptor| match request {
-            Request::Start => Reply::WhenStarted,
-            Request::Attach { input: true } => {
+            MonitorRequest::Start => MonitorReply::WhenStarted,
+            MonitorRequest::Attach { input: true } => {
                 got = descriptor;
-                Reply::Now(Answer::Done)
+                MonitorReply::Now(MonitorAnswer::Done)
             }
             other => panic!("{other:?}"),
         });
@@ -164,10 +164,10 @@ mod tests {
         rustix::io::write(got.unwrap(), b"x").unwrap();
         let mut byte = [0];
         assert_eq!(rustix::io::read(&other_end, &mut byte).unwrap(), 1);
-        listener.announce(&Answer::Started(State::CREATED));
-        assert_eq!(starter.next_answer().unwrap(), Some(Answer::Done));
+        listener.announce(&MonitorAnswer::Started(State::CREATED));
+        assert_eq!(starter.next_answer().unwrap(), Some(MonitorAnswer::Done));
         let answer = starter.next_answer().unwrap();
-        assert_eq!(answer, Some(Answer::Started(State::CREATED)));
+        assert_eq!(answer, Some(MonitorAnswer::Started(State::CREATED)));
 
         let server = std::thread::spawn(move || {
             let mut seen = Vec::new();
@@ -181,7 +181,7 @@ mod tests {
                 listener.serve(|request, descriptor| {
                     assert!(descriptor.is_none());
                     seen.push(request);
-                    Reply::Now(Answer::Done)
+                    MonitorReply::Now(MonitorAnswer::Done)
                 });
             }
             listener.say_last(&LastWords {
@@ -190,20 +190,23 @@ mod tests {
             });
             seen
         });
-        let term = Request::Signal(SignalNumber::TERM);
-        assert_eq!(client.ask(&term).unwrap(), Some(Answer::Done));
+        let term = MonitorRequest::Signal(SignalNumber::TERM);
+        assert_eq!(client.ask(&term).unwrap(), Some(MonitorAnswer::Done));
         assert!(!client.wait(Some(Duration::ZERO)).unwrap());
-        assert_eq!(client.ask(&Request::Wait).unwrap(), Some(Answer::Done));
-        assert_eq!(server.join().unwrap(), [term, Request::Wait]);
+        assert_eq!(
+            client.ask(&MonitorRequest::Wait).unwrap(),
+            Some(MonitorAnswer::Done)
+        );
+        assert_eq!(server.join().unwrap(), [term, MonitorRequest::Wait]);
         for client in [&mut client, &mut starter] {
             assert!(client.wait(None).unwrap());
             let words = client.last_words().unwrap().unwrap();
             assert_eq!(words.state, State::CREATED);
             assert_eq!(client.last_words().unwrap(), None);
         }
-        assert_eq!(client.ask(&Request::Wait).unwrap(), None);
+        assert_eq!(client.ask(&MonitorRequest::Wait).unwrap(), None);
         // A socket file without a listener, as a killed monitor leaves it.
-        assert!(Client::connect(&directory).unwrap().is_none());
+        assert!(MonitorClient::connect(&directory).unwrap().is_none());
     }
 
     #[test]

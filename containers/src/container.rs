@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use kiln_files::remove_tree;
 
-use crate::client::Client;
-use crate::requests::{Answer, Request};
+use crate::client::MonitorClient;
+use crate::requests::{MonitorAnswer, MonitorRequest};
 use crate::spec::Spec;
 use crate::state::{State, Status};
 use crate::{ContainerError, ContainerId, ContainerName, SignalNumber, former};
@@ -163,7 +163,7 @@ impl Container {
     pub fn kill(&self, signal: SignalNumber) -> Result<(), ContainerError> {
         let not_running = || ContainerError::NotRunning(self.id.clone());
         let mut client = self.connect()?.ok_or_else(not_running)?;
-        match self.ask(&mut client, &Request::Signal(signal))? {
+        match self.ask(&mut client, &MonitorRequest::Signal(signal))? {
             Some(()) => Ok(()),
             None => Err(not_running()),
         }
@@ -184,12 +184,12 @@ impl Container {
         };
         let at = || ContainerError::at(&self.directory);
         if timeout != Some(Duration::ZERO) {
-            let asked = self.ask(&mut client, &Request::Signal(signal))?;
+            let asked = self.ask(&mut client, &MonitorRequest::Signal(signal))?;
             if asked.is_none() || client.wait(timeout).map_err(at())? {
                 return Ok(());
             }
         }
-        self.ask(&mut client, &Request::Signal(SignalNumber::KILL))?;
+        self.ask(&mut client, &MonitorRequest::Signal(SignalNumber::KILL))?;
         client.wait(None).map_err(at())?;
         Ok(())
     }
@@ -200,7 +200,7 @@ impl Container {
     /// The disk.
     pub fn wait(&self) -> Result<State, ContainerError> {
         if let Some(mut client) = self.connect()?
-            && self.ask(&mut client, &Request::Wait)?.is_some()
+            && self.ask(&mut client, &MonitorRequest::Wait)?.is_some()
         {
             let at = || ContainerError::at(&self.directory);
             client.wait(None).map_err(at())?;
@@ -220,7 +220,7 @@ impl Container {
     pub fn resize(&self, size: kiln_runtime::WindowSize) -> Result<(), ContainerError> {
         let not_running = || ContainerError::NotRunning(self.id.clone());
         let mut client = self.connect()?.ok_or_else(not_running)?;
-        self.ask(&mut client, &Request::Resize(size))?
+        self.ask(&mut client, &MonitorRequest::Resize(size))?
             .ok_or_else(not_running)
     }
 
@@ -232,18 +232,24 @@ impl Container {
             .map_err(ContainerError::at(&work))
     }
 
-    fn connect(&self) -> Result<Option<Client>, ContainerError> {
-        Client::connect(&self.directory).map_err(ContainerError::at(&self.directory))
+    fn connect(&self) -> Result<Option<MonitorClient>, ContainerError> {
+        MonitorClient::connect(&self.directory).map_err(ContainerError::at(&self.directory))
     }
 
     /// Asks its monitor; none if it ended instead of answering.
-    fn ask(&self, client: &mut Client, request: &Request) -> Result<Option<()>, ContainerError> {
+    fn ask(
+        &self,
+        client: &mut MonitorClient,
+        request: &MonitorRequest,
+    ) -> Result<Option<()>, ContainerError> {
         match client
             .ask(request)
             .map_err(ContainerError::at(&self.directory))?
         {
-            Some(Answer::Done | Answer::Started(_) | Answer::NotStarted(_)) => Ok(Some(())),
-            Some(Answer::Failed(reason)) => Err(ContainerError::Refused {
+            Some(
+                MonitorAnswer::Done | MonitorAnswer::Started(_) | MonitorAnswer::NotStarted(_),
+            ) => Ok(Some(())),
+            Some(MonitorAnswer::Failed(reason)) => Err(ContainerError::Refused {
                 id: self.id.clone(),
                 reason,
             }),

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-use crate::requests::{Answer, LastWords, NAME, Request, short_name, write_line};
+use crate::requests::{LastWords, MonitorAnswer, MonitorRequest, NAME, short_name, write_line};
 
 /// Requests are short; whoever sends more is cut off.
 const LONGEST_REQUEST_BYTES: usize = 4096;
@@ -38,8 +38,8 @@ struct Connection {
 }
 
 /// How a request is answered.
-pub(crate) enum Reply {
-    Now(Answer),
+pub(crate) enum MonitorReply {
+    Now(MonitorAnswer),
     /// By [`Listener::announce`].
     WhenStarted,
 }
@@ -70,7 +70,7 @@ impl Listener {
     /// started. Returns false if everybody has hung up before that.
     pub(crate) fn await_start(
         &mut self,
-        mut answer: impl FnMut(Request, Option<OwnedFd>) -> Reply,
+        mut answer: impl FnMut(MonitorRequest, Option<OwnedFd>) -> MonitorReply,
     ) -> io::Result<bool> {
         loop {
             self.serve(&mut answer);
@@ -89,7 +89,7 @@ impl Listener {
     }
 
     /// Answers those who wait for the start.
-    pub(crate) fn announce(&mut self, answer: &Answer) {
+    pub(crate) fn announce(&mut self, answer: &MonitorAnswer) {
         for connection in &mut self.connections {
             if std::mem::take(&mut connection.waits_for_start) {
                 connection.is_open &= write_line(&connection.stream, answer).is_ok();
@@ -100,7 +100,7 @@ impl Listener {
     /// Tells everybody who is still there what became of the container, and hangs up.
     pub(crate) fn say_last(mut self, words: &LastWords) {
         // Those who came late want to know too.
-        self.serve(|_, _| Reply::Now(Answer::Done));
+        self.serve(|_, _| MonitorReply::Now(MonitorAnswer::Done));
         for connection in &self.connections {
             // Who does not read will find out from the disk.
             let _ = write_line(&connection.stream, words);
@@ -108,7 +108,10 @@ impl Listener {
     }
 
     /// Takes what has come and has each request answered.
-    pub(crate) fn serve(&mut self, mut answer: impl FnMut(Request, Option<OwnedFd>) -> Reply) {
+    pub(crate) fn serve(
+        &mut self,
+        mut answer: impl FnMut(MonitorRequest, Option<OwnedFd>) -> MonitorReply,
+    ) {
         while let Ok((stream, _)) = self.listener.accept() {
             self.connections.extend(Connection::new(stream));
         }
@@ -131,7 +134,7 @@ impl Connection {
         })
     }
 
-    fn serve(&mut self, answer: &mut impl FnMut(Request, Option<OwnedFd>) -> Reply) {
+    fn serve(&mut self, answer: &mut impl FnMut(MonitorRequest, Option<OwnedFd>) -> MonitorReply) {
         loop {
             match self.receive() {
                 Ok(0) => self.is_open = false,
@@ -151,20 +154,24 @@ impl Connection {
         }
     }
 
-    fn answer(&mut self, line: &[u8], answer: &mut impl FnMut(Request, Option<OwnedFd>) -> Reply) {
+    fn answer(
+        &mut self,
+        line: &[u8],
+        answer: &mut impl FnMut(MonitorRequest, Option<OwnedFd>) -> MonitorReply,
+    ) {
         let reply = match serde_json::from_slice(line) {
             Ok(request) => {
                 let descriptor = match request {
-                    Request::Attach { .. } => self.descriptors.pop_front(),
+                    MonitorRequest::Attach { .. } => self.descriptors.pop_front(),
                     _ => None,
                 };
                 answer(request, descriptor)
             }
-            Err(error) => Reply::Now(Answer::Failed(error.to_string())),
+            Err(error) => MonitorReply::Now(MonitorAnswer::Failed(error.to_string())),
         };
         match reply {
-            Reply::Now(answer) => self.is_open &= write_line(&self.stream, &answer).is_ok(),
-            Reply::WhenStarted => self.waits_for_start = true,
+            MonitorReply::Now(answer) => self.is_open &= write_line(&self.stream, &answer).is_ok(),
+            MonitorReply::WhenStarted => self.waits_for_start = true,
         }
     }
 

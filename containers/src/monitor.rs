@@ -18,9 +18,9 @@ use crate::audience::Audience;
 use crate::container::Container;
 use crate::held::Held;
 use crate::job::job;
-use crate::listener::{Listener, Reply};
+use crate::listener::{Listener, MonitorReply};
 use crate::log::LogWriter;
-use crate::requests::{Answer, LastWords, Request, write_line};
+use crate::requests::{LastWords, MonitorAnswer, MonitorRequest, write_line};
 use crate::spec::{Removal, Spec};
 use crate::standby::receive_lock;
 use crate::state::{State, Status};
@@ -50,7 +50,7 @@ pub fn main(directory: &Path) -> Result<(), ContainerError> {
     let done = held.and_then(|held| stand_by(held, starter));
     if let (Err(error), Ok(refuse)) = (&done, &refuse) {
         // Whoever started us may be gone, or have its answer.
-        let _ = write_line(refuse, &Answer::Failed(with_sources(error)));
+        let _ = write_line(refuse, &MonitorAnswer::Failed(with_sources(error)));
     }
     done
 }
@@ -70,12 +70,12 @@ fn stand_by(mut held: Held, starter: UnixStream) -> Result<(), ContainerError> {
     let spec = container.spec()?;
     let mut listener = Listener::bind(directory, starter).map_err(ContainerError::at(directory))?;
     let mut audience = Audience::new(spec.framing());
-    let answer = |request: Request, descriptor: Option<OwnedFd>| match request {
-        Request::Start => Reply::WhenStarted,
-        Request::Attach { input } => Reply::Now(audience.admit(descriptor, input)),
-        Request::Wait => Reply::Now(Answer::Done),
-        Request::Signal(_) | Request::Resize(_) => {
-            Reply::Now(Answer::Failed("it has not been started".to_owned()))
+    let answer = |request: MonitorRequest, descriptor: Option<OwnedFd>| match request {
+        MonitorRequest::Start => MonitorReply::WhenStarted,
+        MonitorRequest::Attach { input } => MonitorReply::Now(audience.admit(descriptor, input)),
+        MonitorRequest::Wait => MonitorReply::Now(MonitorAnswer::Done),
+        MonitorRequest::Signal(_) | MonitorRequest::Resize(_) => {
+            MonitorReply::Now(MonitorAnswer::Failed("it has not been started".to_owned()))
         }
     };
     let is_wanted = listener
@@ -155,7 +155,7 @@ fn run(
         Removal::Automatic => held.remove(),
     };
     // Those who were not told that it runs.
-    listener.announce(&Answer::NotStarted(state.clone()));
+    listener.announce(&MonitorAnswer::NotStarted(state.clone()));
     Ok((state, written))
 }
 

@@ -23,7 +23,7 @@ pub(crate) const NAME: &str = "control";
 /// What a monitor can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Request {
+pub(crate) enum MonitorRequest {
     /// Start the container; the answer comes when its process is the program.
     Start,
     /// Give output to the socket that comes along, and take input from it.
@@ -42,7 +42,7 @@ pub(crate) enum Request {
 /// What a monitor says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Answer {
+pub(crate) enum MonitorAnswer {
     Done,
     Failed(String),
     /// It runs; by now it may have ended, and be gone.

@@ -4,13 +4,13 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
-use crate::attach::{Attachment, Attended, Session};
-use crate::client::Client;
+use crate::attach::{AttachSession, Attachment, Attended};
+use crate::client::MonitorClient;
 use crate::container::Container;
 use crate::farewell::Farewell;
 use crate::files::settle;
 use crate::held::Held;
-use crate::requests::{Answer, Request};
+use crate::requests::{MonitorAnswer, MonitorRequest};
 use crate::spec::Removal;
 use crate::state::State;
 use crate::{ContainerError, Monitor};
@@ -52,12 +52,12 @@ impl Held {
         let spec = container.spec()?;
         let at = || ContainerError::at(container.directory());
         let (ours, theirs) = UnixStream::pair().map_err(at())?;
-        let request = Request::Attach {
+        let request = MonitorRequest::Attach {
             input: attachment.input.is_some(),
         };
         let client = self.hand_over(monitor, Some((&request, theirs)))?;
         let farewell = Farewell::new(&container, &spec);
-        Session::new(
+        AttachSession::new(
             &container,
             client,
             ours,
@@ -78,7 +78,7 @@ impl Held {
         let mut client = self.hand_over(monitor, None)?;
         let answer = client.next_answer();
         match answer.map_err(ContainerError::at(container.directory()))? {
-            Some(Answer::Started(state) | Answer::NotStarted(state)) => {
+            Some(MonitorAnswer::Started(state) | MonitorAnswer::NotStarted(state)) => {
                 // Whoever is told that it runs finds it after a loss of power. One that removes
                 // itself may be gone by now, and would not stay anyway.
                 match container.spec() {
@@ -89,12 +89,14 @@ impl Held {
                 }
                 Ok(state)
             }
-            Some(Answer::Failed(reason)) => Err(ContainerError::Refused {
+            Some(MonitorAnswer::Failed(reason)) => Err(ContainerError::Refused {
                 id: container.id().clone(),
                 reason,
             }),
             // It is ending or never began.
-            Some(Answer::Done) | None => Err(ContainerError::NoMonitor(container.id().clone())),
+            Some(MonitorAnswer::Done) | None => {
+                Err(ContainerError::NoMonitor(container.id().clone()))
+            }
         }
     }
 
@@ -103,15 +105,15 @@ impl Held {
     fn hand_over(
         self,
         monitor: Monitor,
-        attached: Option<(&Request, UnixStream)>,
-    ) -> Result<Client, ContainerError> {
+        attached: Option<(&MonitorRequest, UnixStream)>,
+    ) -> Result<MonitorClient, ContainerError> {
         let hand_over = || {
             // The lock itself: nobody can come in between.
-            let client = Client::new(monitor.take_over(self.lock())?);
+            let client = MonitorClient::new(monitor.take_over(self.lock())?);
             if let Some((request, socket)) = attached {
                 client.send_with(request, socket.as_fd())?;
             }
-            client.send(&Request::Start)?;
+            client.send(&MonitorRequest::Start)?;
             Ok(client)
         };
         hand_over().map_err(|error: io::Error| match error.kind() {

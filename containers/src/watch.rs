@@ -9,9 +9,9 @@ use rustix::event::{PollFd, PollFlags};
 use crate::audience::Audience;
 use crate::held::Held;
 use crate::input::Input;
-use crate::listener::{Listener, Reply};
+use crate::listener::{Listener, MonitorReply};
 use crate::log::LogWriter;
-use crate::requests::{Answer, Request};
+use crate::requests::{MonitorAnswer, MonitorRequest};
 use crate::state::State;
 
 /// What a running container's monitor watches, and what it needs to act on what happens.
@@ -25,7 +25,7 @@ pub(crate) struct Watch<'w> {
 
 /// What became readable or writable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
+enum WatchEvent {
     Output(Stream),
     /// Somebody who is attached, by number.
     Member(usize, PollFlags),
@@ -53,20 +53,22 @@ impl Watch<'_> {
             }
             for event in self.wait(running, &open, &input)? {
                 match event {
-                    Event::Output(stream) => {
+                    WatchEvent::Output(stream) => {
                         if !self.pass_on(running, stream, &mut buffer)? {
                             open.retain(|other| *other != stream);
                         }
                     }
-                    Event::Member(number, seen) => self.audience.attend(number, seen, &mut input),
-                    Event::Report => {
+                    WatchEvent::Member(number, seen) => {
+                        self.audience.attend(number, seen, &mut input)
+                    }
+                    WatchEvent::Report => {
                         running.hear()?;
                         self.see_start(running, &mut is_starting);
                     }
-                    Event::Call => running.answer_call(),
-                    Event::Request => self.serve(running),
-                    Event::Room => input.write(running),
-                    Event::Ended => {
+                    WatchEvent::Call => running.answer_call(),
+                    WatchEvent::Request => self.serve(running),
+                    WatchEvent::Room => input.write(running),
+                    WatchEvent::Ended => {
                         let ended = running.reap()?;
                         for &stream in &open {
                             running.read_rest(stream, &mut buffer, |bytes| {
@@ -94,7 +96,8 @@ impl Watch<'_> {
         *is_starting = false;
         // There is room for it; whatever else is wrong with the disk need not end the container.
         let _ = self.held.write_state(self.state);
-        self.listener.announce(&Answer::Started(self.state.clone()));
+        self.listener
+            .announce(&MonitorAnswer::Started(self.state.clone()));
     }
 
     /// Waits until something happens.
@@ -103,42 +106,45 @@ impl Watch<'_> {
         running: &Running,
         open: &[Stream],
         input: &Input,
-    ) -> io::Result<Vec<Event>> {
-        let mut watched: Vec<(Event, BorrowedFd<'_>, PollFlags)> = Vec::new();
+    ) -> io::Result<Vec<WatchEvent>> {
+        let mut watched: Vec<(WatchEvent, BorrowedFd<'_>, PollFlags)> = Vec::new();
         if self.audience.has_taken_all() {
-            watched.extend(
-                open.iter()
-                    .map(|&stream| (Event::Output(stream), running.output(stream), PollFlags::IN)),
-            );
+            watched.extend(open.iter().map(|&stream| {
+                (
+                    WatchEvent::Output(stream),
+                    running.output(stream),
+                    PollFlags::IN,
+                )
+            }));
         }
         for (number, member, flags) in self.audience.watched(input.has_room()) {
-            watched.push((Event::Member(number, flags), member, flags));
+            watched.push((WatchEvent::Member(number, flags), member, flags));
         }
         if let Some(report) = running.report() {
-            watched.push((Event::Report, report, PollFlags::IN));
+            watched.push((WatchEvent::Report, report, PollFlags::IN));
         }
         if let Some(calls) = running.calls() {
-            watched.push((Event::Call, calls, PollFlags::IN));
+            watched.push((WatchEvent::Call, calls, PollFlags::IN));
         }
         for descriptor in self.listener.descriptors() {
-            watched.push((Event::Request, descriptor, PollFlags::IN));
+            watched.push((WatchEvent::Request, descriptor, PollFlags::IN));
         }
         if let (false, Some(target)) = (input.has_room(), running.input()) {
-            watched.push((Event::Room, target, PollFlags::OUT));
+            watched.push((WatchEvent::Room, target, PollFlags::OUT));
         }
         // Last, so that what was written before the end is seen before it.
-        watched.push((Event::Ended, running.end(), PollFlags::IN));
+        watched.push((WatchEvent::Ended, running.end(), PollFlags::IN));
         let mut events: Vec<PollFd<'_>> = watched
             .iter()
             .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
             .collect();
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut events, None))?;
-        let mut happened: Vec<Event> = watched
+        let mut happened: Vec<WatchEvent> = watched
             .iter()
             .zip(&events)
             .filter(|(_, event)| !event.revents().is_empty())
             .map(|((event, ..), seen)| match event {
-                Event::Member(number, _) => Event::Member(*number, seen.revents()),
+                WatchEvent::Member(number, _) => WatchEvent::Member(*number, seen.revents()),
                 other => *other,
             })
             .collect();
@@ -165,7 +171,7 @@ impl Watch<'_> {
     fn serve(&mut self, running: &Running) {
         let audience = &mut *self.audience;
         self.listener.serve(|request, descriptor| {
-            Reply::Now(answer(running, audience, request, descriptor))
+            MonitorReply::Now(answer(running, audience, request, descriptor))
         });
     }
 }
@@ -173,18 +179,18 @@ impl Watch<'_> {
 fn answer(
     running: &Running,
     audience: &mut Audience,
-    request: Request,
+    request: MonitorRequest,
     descriptor: Option<OwnedFd>,
-) -> Answer {
+) -> MonitorAnswer {
     let result = match request {
-        Request::Start => Err(io::Error::other("it is already running")),
-        Request::Attach { input } => return audience.admit(descriptor, input),
-        Request::Wait => Ok(()),
-        Request::Signal(signal) => running.send_signal(signal.number()),
-        Request::Resize(size) => running.resize(size),
+        MonitorRequest::Start => Err(io::Error::other("it is already running")),
+        MonitorRequest::Attach { input } => return audience.admit(descriptor, input),
+        MonitorRequest::Wait => Ok(()),
+        MonitorRequest::Signal(signal) => running.send_signal(signal.number()),
+        MonitorRequest::Resize(size) => running.resize(size),
     };
     match result {
-        Ok(()) => Answer::Done,
-        Err(error) => Answer::Failed(error.to_string()),
+        Ok(()) => MonitorAnswer::Done,
+        Err(error) => MonitorAnswer::Failed(error.to_string()),
     }
 }

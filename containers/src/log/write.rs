@@ -15,14 +15,14 @@ const LONGEST_BYTES: usize = 16 << 10;
 
 /// How much of a log is kept.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+struct LogLimits {
     /// Bytes of a file, unless a single record is longer.
     file_bytes: u64,
     /// Files that are full, beside the one that is written to.
     full_files: usize,
 }
 
-impl Limits {
+impl LogLimits {
     /// What Docker's driver `local` keeps: five files of 20 MB. Its json-file keeps everything,
     /// which has filled many a disk.
     const USUAL: Self = Self {
@@ -36,17 +36,17 @@ impl Limits {
 pub(crate) struct LogWriter {
     directory: PathBuf,
     file: File,
-    limits: Limits,
+    limits: LogLimits,
     /// Bytes of the file: those of whole records.
     length: u64,
     /// Beginnings of lines, by stream.
     pending: [Vec<u8>; 2],
-    lost: Option<Lost>,
+    lost: Option<LostRecords>,
 }
 
 /// Records that could not be written and that nobody was told of yet.
 #[derive(Debug)]
-struct Lost {
+struct LostRecords {
     records: u64,
     /// Why the first of them could not be.
     reason: io::Error,
@@ -55,10 +55,10 @@ struct Lost {
 impl LogWriter {
     /// Opens the log in a container's directory.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
-        Self::with_limits(directory, Limits::USUAL)
+        Self::with_limits(directory, LogLimits::USUAL)
     }
 
-    fn with_limits(directory: &Path, limits: Limits) -> io::Result<Self> {
+    fn with_limits(directory: &Path, limits: LogLimits) -> io::Result<Self> {
         let mut file = open(&files::current(directory))?;
         let mut length = file.metadata()?.len();
         if length > 0 {
@@ -118,7 +118,7 @@ impl LogWriter {
     fn append(&mut self, records: &[u8]) {
         self.confess();
         if let Err((reason, records)) = self.write_whole(records) {
-            let lost = self.lost.get_or_insert(Lost { records: 0, reason });
+            let lost = self.lost.get_or_insert(LostRecords { records: 0, reason });
             lost.records += records;
         }
     }
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn a_log_stays_within_its_limits() {
         let scratch = kiln_testbed::Scratch::new();
-        let limits = Limits {
+        let limits = LogLimits {
             file_bytes: 400,
             full_files: 2,
         };
