@@ -17,7 +17,7 @@ use crate::client::MonitorClient;
 use crate::farewell::Farewell;
 use crate::frames::{FrameReader, Framing};
 use crate::requests::MonitorAnswer;
-use crate::{Container, ContainerError, SignalNumber, Signals, State};
+use crate::{Container, ContainerError, SignalNumber, Signals, StoredState};
 
 /// Bytes that a pipe takes at once if it takes any (pipe(7), `PIPE_BUF`).
 const AT_ONCE_BYTES: usize = 4096;
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Attachment<'_> {
 #[derive(Debug)]
 pub struct Attended {
     /// What became of it; what was known last of one that goes on.
-    pub state: State,
+    pub state: StoredState,
     /// Why the user left, or had it ended, if it did not end by itself.
     pub departure: Option<Departure>,
     /// Why its state could not be written down.
@@ -97,8 +97,8 @@ enum MonitorNews {
     Asked,
     /// That it has taken us into the audience.
     Attached,
-    Started(State),
-    Ended(State, Option<String>),
+    Started(StoredState),
+    Ended(StoredState, Option<String>),
     /// It said no more, and has hung up.
     Killed,
 }

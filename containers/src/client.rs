@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::listener::{Listener, MonitorReply};
-    use crate::{SignalNumber, State};
+    use crate::{SignalNumber, StoredState};
 
     #[test]
     fn requests_are_answered_and_the_end_is_seen() {
@@ -164,10 +164,10 @@ mod tests {
         rustix::io::write(got.unwrap(), b"x").unwrap();
         let mut byte = [0];
         assert_eq!(rustix::io::read(&other_end, &mut byte).unwrap(), 1);
-        listener.announce(&MonitorAnswer::Started(State::CREATED));
+        listener.announce(&MonitorAnswer::Started(StoredState::CREATED));
         assert_eq!(starter.next_answer().unwrap(), Some(MonitorAnswer::Done));
         let answer = starter.next_answer().unwrap();
-        assert_eq!(answer, Some(MonitorAnswer::Started(State::CREATED)));
+        assert_eq!(answer, Some(MonitorAnswer::Started(StoredState::CREATED)));
 
         let server = std::thread::spawn(move || {
             let mut seen = Vec::new();
@@ -185,7 +185,7 @@ mod tests {
                 });
             }
             listener.say_last(&LastWords {
-                state: State::CREATED,
+                state: StoredState::CREATED,
                 unwritten: None,
             });
             seen
@@ -201,7 +201,7 @@ mod tests {
         for client in [&mut client, &mut starter] {
             assert!(client.wait(None).unwrap());
             let words = client.last_words().unwrap().unwrap();
-            assert_eq!(words.state, State::CREATED);
+            assert_eq!(words.state, StoredState::CREATED);
             assert_eq!(client.last_words().unwrap(), None);
         }
         assert_eq!(client.ask(&MonitorRequest::Wait).unwrap(), None);

@@ -13,7 +13,7 @@ use kiln_files::remove_tree;
 use crate::client::MonitorClient;
 use crate::requests::{MonitorAnswer, MonitorRequest};
 use crate::spec::Spec;
-use crate::state::{State, Status};
+use crate::state::{ContainerStatus, StoredState};
 use crate::{ContainerError, ContainerId, ContainerName, SignalNumber, former};
 
 /// How long somebody who holds a container that does not run may take to start or to leave it.
@@ -22,7 +22,7 @@ pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// How a container is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum StopPatience {
     /// It is killed after this long; at once if that is zero.
     For(Duration),
     /// It may take as long as it likes.
@@ -103,29 +103,29 @@ impl Container {
     ///
     /// # Errors
     /// It was removed, or the disk.
-    pub fn state(&self) -> Result<State, ContainerError> {
+    pub fn state(&self) -> Result<StoredState, ContainerError> {
         let state = self.read_state()?;
-        if state.status != Status::Running || self.is_held()? {
+        if state.status != ContainerStatus::Running || self.is_held()? {
             return Ok(state);
         }
         // Its monitor may have finished properly in between.
         let state = self.read_state()?;
         Ok(match state.status {
-            Status::Running => state.abandoned(),
+            ContainerStatus::Running => state.abandoned(),
             _ => state,
         })
     }
 
     /// Reads what became of it when its monitor has hung up without a word. One that was killed lets
     /// go of its connections, and a moment later of the lock.
-    pub(crate) fn state_after_silence(&self) -> Result<State, ContainerError> {
+    pub(crate) fn state_after_silence(&self) -> Result<StoredState, ContainerError> {
         let until = Instant::now() + MOMENT;
         loop {
             let state = match self.state() {
-                Err(ContainerError::NotFound(_)) => return Ok(State::CREATED.abandoned()),
+                Err(ContainerError::NotFound(_)) => return Ok(StoredState::CREATED.abandoned()),
                 other => other?,
             };
-            if state.status != Status::Running || Instant::now() > until {
+            if state.status != ContainerStatus::Running || Instant::now() > until {
                 return Ok(state);
             }
             std::thread::sleep(BETWEEN_LOOKS);
@@ -149,7 +149,7 @@ impl Container {
     /// Says whether its process runs.
     pub(crate) fn is_running(&self) -> io::Result<bool> {
         match self.state() {
-            Ok(state) => Ok(state.status == Status::Running),
+            Ok(state) => Ok(state.status == ContainerStatus::Running),
             // Removed.
             Err(ContainerError::NotFound(_)) => Ok(false),
             Err(other) => Err(io::Error::other(other)),
@@ -174,13 +174,13 @@ impl Container {
     ///
     /// # Errors
     /// Its monitor refuses.
-    pub fn stop(&self, signal: SignalNumber, patience: Patience) -> Result<(), ContainerError> {
+    pub fn stop(&self, signal: SignalNumber, patience: StopPatience) -> Result<(), ContainerError> {
         let Some(mut client) = self.connect()? else {
             return Ok(());
         };
         let timeout = match patience {
-            Patience::Forever => None,
-            Patience::For(timeout) => Some(timeout),
+            StopPatience::Forever => None,
+            StopPatience::For(timeout) => Some(timeout),
         };
         let at = || ContainerError::at(&self.directory);
         if timeout != Some(Duration::ZERO) {
@@ -198,7 +198,7 @@ impl Container {
     ///
     /// # Errors
     /// The disk.
-    pub fn wait(&self) -> Result<State, ContainerError> {
+    pub fn wait(&self) -> Result<StoredState, ContainerError> {
         if let Some(mut client) = self.connect()?
             && self.ask(&mut client, &MonitorRequest::Wait)?.is_some()
         {
@@ -259,11 +259,11 @@ impl Container {
 
     /// Reads what was written down last. That of a container that ran when the machine lost its
     /// power may have come to nothing; whether it runs, its lock tells.
-    pub(crate) fn read_state(&self) -> Result<State, ContainerError> {
+    pub(crate) fn read_state(&self) -> Result<StoredState, ContainerError> {
         match self.read_json("state.json") {
-            Err(ContainerError::Damaged { .. }) => Ok(State {
-                status: Status::Running,
-                ..State::CREATED
+            Err(ContainerError::Damaged { .. }) => Ok(StoredState {
+                status: ContainerStatus::Running,
+                ..StoredState::CREATED
             }),
             other => other,
         }

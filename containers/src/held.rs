@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use kiln_files::remove_tree;
 
-use crate::container::{BETWEEN_LOOKS, Container, MOMENT, Patience};
+use crate::container::{BETWEEN_LOOKS, Container, MOMENT, StopPatience};
 use crate::files::{Reserve, json, settle, write_file};
-use crate::state::{State, Status};
+use crate::state::{ContainerStatus, StoredState};
 use crate::{ContainerError, SignalNumber};
 
 /// What happens to a running container that is to be removed.
@@ -46,7 +46,7 @@ impl Container {
                 // Somebody looks, or starts it just now, which are both over soon.
                 Err(TryLockError::WouldBlock) => {
                     let state = self.read_state()?;
-                    if state.status == Status::Running || Instant::now() > until {
+                    if state.status == ContainerStatus::Running || Instant::now() > until {
                         return Err(ContainerError::AlreadyRunning(self.id().clone()));
                     }
                     std::thread::sleep(BETWEEN_LOOKS);
@@ -78,11 +78,11 @@ impl Container {
     /// # Errors
     /// It runs and is not to be killed, or the disk.
     pub fn remove(&self, force: Force) -> Result<(), ContainerError> {
-        if self.state()?.status == Status::Running {
+        if self.state()?.status == ContainerStatus::Running {
             match force {
                 Force::No => return Err(ContainerError::Running(self.name()?)),
                 Force::Kill => {
-                    self.stop(SignalNumber::KILL, Patience::For(Duration::ZERO))?;
+                    self.stop(SignalNumber::KILL, StopPatience::For(Duration::ZERO))?;
                 }
             }
         }
@@ -131,7 +131,7 @@ impl Held {
         Ok(())
     }
 
-    pub(crate) fn write_state(&mut self, state: &State) -> Result<(), ContainerError> {
+    pub(crate) fn write_state(&mut self, state: &StoredState) -> Result<(), ContainerError> {
         let path = self.container.directory().join("state.json");
         let text = json(&path, state)?;
         match self.reserves.pop() {
@@ -141,7 +141,7 @@ impl Held {
     }
 
     /// Writes down what became of it at last, for good.
-    pub(crate) fn write_end(&mut self, state: &State) -> Result<(), ContainerError> {
+    pub(crate) fn write_end(&mut self, state: &StoredState) -> Result<(), ContainerError> {
         self.write_state(state)?;
         settle(self.container.directory())
     }

@@ -32,7 +32,7 @@ mod watch; // what happens while one runs
 mod words; // of made-up names
 
 pub use attach::{Attachment, Attended, Departure, Sink};
-pub use container::{Container, Patience};
+pub use container::{Container, StopPatience};
 pub use error::ContainerError;
 pub use held::{Force, Held};
 pub use id::{ContainerId, ContainerName, InvalidContainerId, InvalidContainerName};
@@ -40,6 +40,6 @@ pub use log::{Follow, LogReader, LogRecord, LogStream};
 pub use signal::{InvalidSignal, SignalNumber};
 pub use spec::{ContainerConfig, HostConfig, OwnFacts, Removal, Spec, UlimitConfig};
 pub use standby::Monitor;
-pub use state::{State, Status};
+pub use state::{ContainerStatus, StoredState};
 pub use store::{Containers, Draft};
 pub use terminal::{RawTerminal, Signals};

@@ -23,7 +23,7 @@ use crate::log::LogWriter;
 use crate::requests::{LastWords, MonitorAnswer, MonitorRequest, write_line};
 use crate::spec::{Removal, Spec};
 use crate::standby::receive_lock;
-use crate::state::{State, Status};
+use crate::state::{ContainerStatus, StoredState};
 use crate::watch::Watch;
 
 /// Stands beside a container from its start to its end; what the program does that
@@ -102,7 +102,7 @@ fn run(
     spec: &Spec,
     listener: &mut Listener,
     audience: &mut Audience,
-) -> Result<(State, Result<(), ContainerError>), ContainerError> {
+) -> Result<(StoredState, Result<(), ContainerError>), ContainerError> {
     let container = held.container().clone();
     let directory = container.directory();
     let job = job(spec, directory).map_err(|error| ContainerError::NotUnderstood {
@@ -112,10 +112,10 @@ fn run(
     held.reserve()?;
     // A work directory serves one mount.
     container.renew_work_directory()?;
-    let mut state = State {
-        status: Status::Running,
+    let mut state = StoredState {
+        status: ContainerStatus::Running,
         started: Some(Timestamp::now()),
-        ..State::CREATED
+        ..StoredState::CREATED
     };
     let mut log = LogWriter::open(directory).map_err(ContainerError::at(directory))?;
     let executor = LocalExecutor::new(&directory.join("mounts"));
@@ -134,7 +134,7 @@ fn run(
             Err(error) => Err(running.abandon(error)),
         }
     });
-    state.status = Status::Exited;
+    state.status = ContainerStatus::Exited;
     state.process = None;
     state.finished = Some(Timestamp::now());
     match outcome {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use kiln_runtime::WindowSize;
 use serde::{Deserialize, Serialize};
 
-use crate::{SignalNumber, State};
+use crate::{SignalNumber, StoredState};
 
 /// The socket's name.
 pub(crate) const NAME: &str = "control";
@@ -46,16 +46,16 @@ pub(crate) enum MonitorAnswer {
     Done,
     Failed(String),
     /// It runs; by now it may have ended, and be gone.
-    Started(State),
+    Started(StoredState),
     /// It could not be started, or its program could not.
-    NotStarted(State),
+    NotStarted(StoredState),
 }
 
 /// The last line: what became of a container that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastWords {
     #[serde(flatten)]
-    pub(crate) state: State,
+    pub(crate) state: StoredState,
     /// Why that could not be written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unwritten: Option<String>,

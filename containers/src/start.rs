@@ -12,7 +12,7 @@ use crate::files::settle;
 use crate::held::Held;
 use crate::requests::{MonitorAnswer, MonitorRequest};
 use crate::spec::Removal;
-use crate::state::State;
+use crate::state::StoredState;
 use crate::{ContainerError, Monitor};
 
 impl Container {
@@ -33,7 +33,7 @@ impl Container {
     ///
     /// # Errors
     /// It runs already, or the monitor could not be started.
-    pub fn start_detached(&self, monitor: Monitor) -> Result<State, ContainerError> {
+    pub fn start_detached(&self, monitor: Monitor) -> Result<StoredState, ContainerError> {
         self.hold()?.start_detached(monitor)
     }
 }
@@ -73,7 +73,7 @@ impl Held {
     ///
     /// # Errors
     /// The monitor could not be started.
-    pub fn start_detached(self, monitor: Monitor) -> Result<State, ContainerError> {
+    pub fn start_detached(self, monitor: Monitor) -> Result<StoredState, ContainerError> {
         let container = self.container().clone();
         let mut client = self.hand_over(monitor, None)?;
         let answer = client.next_answer();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How far a container has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Status {
+pub enum ContainerStatus {
     /// Never started.
     Created,
     /// Its process runs.
@@ -17,9 +17,9 @@ pub enum Status {
 
 /// What has become of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub struct StoredState {
     /// How far it has come.
-    pub status: Status,
+    pub status: ContainerStatus,
     /// The process's id, while it runs, as its monitor sees it.
     pub process: Option<u32>,
     /// When the process was started last.
@@ -37,9 +37,9 @@ pub struct State {
     pub lost_log_lines: u64,
 }
 
-impl State {
+impl StoredState {
     pub(crate) const CREATED: Self = Self {
-        status: Status::Created,
+        status: ContainerStatus::Created,
         process: None,
         started: None,
         finished: None,
@@ -52,7 +52,7 @@ impl State {
     /// A monitor that is killed takes the process with it and can write nothing any more.
     pub(crate) fn abandoned(self) -> Self {
         Self {
-            status: Status::Exited,
+            status: ContainerStatus::Exited,
             process: None,
             exit_code: 137,
             error: Some("the monitor of the container was killed".to_owned()),

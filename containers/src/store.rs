@@ -30,7 +30,7 @@ use kiln_files::remove_tree;
 
 use crate::files::{lock_file, settle, write_file, write_json};
 use crate::spec::Spec;
-use crate::state::State;
+use crate::state::StoredState;
 use crate::{Container, ContainerError, ContainerId, ContainerName, Held};
 
 /// How often a made-up name may be taken already.
@@ -105,7 +105,7 @@ impl Containers {
             *layer = self.relative(layer);
         }
         write_json(&draft.directory.join("spec.json"), &spec)?;
-        write_json(&draft.directory.join("state.json"), &State::CREATED)?;
+        write_json(&draft.directory.join("state.json"), &StoredState::CREATED)?;
         let lock = self.lock()?;
         let others = self.list()?;
         let holder = |name: &ContainerName| {

@@ -12,7 +12,7 @@ use crate::input::Input;
 use crate::listener::{Listener, MonitorReply};
 use crate::log::LogWriter;
 use crate::requests::{MonitorAnswer, MonitorRequest};
-use crate::state::State;
+use crate::state::StoredState;
 
 /// What a running container's monitor watches, and what it needs to act on what happens.
 pub(crate) struct Watch<'w> {
@@ -20,7 +20,7 @@ pub(crate) struct Watch<'w> {
     pub(crate) log: &'w mut LogWriter,
     pub(crate) audience: &'w mut Audience,
     pub(crate) held: &'w mut Held,
-    pub(crate) state: &'w mut State,
+    pub(crate) state: &'w mut StoredState,
 }
 
 /// What became readable or writable.

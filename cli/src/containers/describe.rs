@@ -1,6 +1,6 @@
 //! What `kiln inspect` shows of a container: the fields scripts ask docker for.
 
-use kiln_containers::{Container, ContainerError, Spec, Status};
+use kiln_containers::{Container, ContainerError, ContainerStatus, Spec};
 use kiln_oci::{Platform, Timestamp};
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ pub(crate) fn describe(container: &Container) -> Result<Value, ContainerError> {
         "Args": spec.args,
         "State": {
             "Status": container_state(&state, Timestamp::EPOCH).word(),
-            "Running": state.status == Status::Running,
+            "Running": state.status == ContainerStatus::Running,
             "Paused": false,
             "Restarting": false,
             "OOMKilled": state.out_of_memory,

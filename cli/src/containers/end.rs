@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use kiln_containers::{ContainerError, Containers, Force, Patience, SignalNumber};
+use kiln_containers::{ContainerError, Containers, Force, SignalNumber, StopPatience};
 use kiln_engine::verbs;
 
 use super::each::each;
@@ -40,9 +40,10 @@ pub(crate) fn stop(arguments: &StopArguments, environment: &Environment) -> Outc
         let container = containers.find(name)?;
         let spec = container.spec()?;
         let patience = match arguments.timeout {
-            None => Patience::For(spec.stop_timeout()),
-            Some(seconds) => u64::try_from(seconds)
-                .map_or(Patience::Forever, |s| Patience::For(Duration::from_secs(s))),
+            None => StopPatience::For(spec.stop_timeout()),
+            Some(seconds) => u64::try_from(seconds).map_or(StopPatience::Forever, |s| {
+                StopPatience::For(Duration::from_secs(s))
+            }),
         };
         container.stop(signal.unwrap_or(spec.stop_signal()), patience)?;
         Ok(name.to_owned())

@@ -1,7 +1,7 @@
 //! `kiln ps`.
 
 use clap::Args;
-use kiln_containers::{Container, ContainerError, Containers, Spec, State, Status};
+use kiln_containers::{Container, ContainerError, ContainerStatus, Containers, Spec, StoredState};
 use kiln_docker::Filters;
 use kiln_docker::lists::{CONTAINER_FILTERS, CONTAINERS, ContainerRow};
 use kiln_engine::verbs;
@@ -47,7 +47,7 @@ struct Known {
     name: String,
     spec: Spec,
     command: Vec<String>,
-    state: State,
+    state: StoredState,
 }
 
 /// Lists containers.
@@ -68,7 +68,7 @@ pub(crate) fn ps(arguments: &PsArguments, environment: &Environment) -> Outcome 
         || !filters.values("exited").is_empty();
     let known: Vec<Known> = known
         .into_iter()
-        .filter(|known| shows_all || known.state.status == Status::Running)
+        .filter(|known| shows_all || known.state.status == ContainerStatus::Running)
         .filter(|known| known.row(now).passes(&filters))
         .take(last.unwrap_or(usize::MAX))
         .collect();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kiln_containers::{
     Attachment, Attended, Container, ContainerId, Departure, Held, Monitor, RawTerminal, Removal,
-    SignalNumber, Signals, State,
+    SignalNumber, Signals, StoredState,
 };
 use kiln_docker::units::parse_size;
 use kiln_engine::{Error, RunRequest, verbs};
@@ -118,7 +118,7 @@ fn monitor_for(request: &RunRequest, session: &Session) -> Result<Monitor, Failu
 }
 
 /// Returns why a container's process did not start, if it did not.
-fn start_failure(state: &State) -> Option<Failure> {
+fn start_failure(state: &StoredState) -> Option<Failure> {
     let exit = match state.exit_code {
         // The program is not there or cannot be executed.
         code @ (126 | 127) => Exit(code),

@@ -1,17 +1,17 @@
 //! What containers say of themselves, in docker's words.
 
-use kiln_containers::{State, Status};
+use kiln_containers::{ContainerStatus, StoredState};
 use kiln_docker::lists::ContainerState;
 use kiln_oci::Timestamp;
 
 /// Returns a state in docker's words. What has no time yet began, or ended, now.
-pub(super) fn container_state(state: &State, now: Timestamp) -> ContainerState {
+pub(super) fn container_state(state: &StoredState, now: Timestamp) -> ContainerState {
     match state.status {
-        Status::Created => ContainerState::Created,
-        Status::Running => ContainerState::Running {
+        ContainerStatus::Created => ContainerState::Created,
+        ContainerStatus::Running => ContainerState::Running {
             since: state.started.unwrap_or(now),
         },
-        Status::Exited => ContainerState::Exited {
+        ContainerStatus::Exited => ContainerState::Exited {
             code: state.exit_code,
             at: state.finished.unwrap_or(now),
         },

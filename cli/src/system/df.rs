@@ -1,7 +1,7 @@
 //! `kiln system df`.
 
 use clap::Args;
-use kiln_containers::Status;
+use kiln_containers::ContainerStatus;
 use kiln_docker::lists::{
     self, BUILD_CACHE, BUILD_CACHE_USAGE, CONTAINER_USAGE, IMAGE_USAGE, USAGE, UsageRow,
 };
@@ -48,7 +48,7 @@ pub(crate) fn df(arguments: &DfArguments, environment: &Environment) -> Outcome 
 
 fn summary(storage: &StorageSummary) -> Vec<Value> {
     let is_active = |image: &&ImageUsage| image.containers > 0;
-    let runs = |container: &&ContainerUsage| container.status == Status::Running;
+    let runs = |container: &&ContainerUsage| container.status == ContainerStatus::Running;
     let containers = storage.containers.iter();
     let written: u64 = containers
         .clone()
@@ -144,9 +144,9 @@ fn container_row(container: &ContainerUsage, now: Timestamp) -> Value {
         size_bytes: container.size_bytes,
         created: container.created,
         status: match container.status {
-            Status::Created => "Created",
-            Status::Running => "Up",
-            Status::Exited => "Exited",
+            ContainerStatus::Created => "Created",
+            ContainerStatus::Running => "Up",
+            ContainerStatus::Exited => "Exited",
         },
     };
     row.to_json(now)

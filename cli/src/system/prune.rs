@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use kiln_containers::{ContainerError, Force, Status};
+use kiln_containers::{ContainerError, ContainerStatus, Force};
 use kiln_docker::{Filters, units};
 use kiln_engine::{ImageRemoval, PruneExtent, PruneRequest, PruneTurn, Unneeded, verbs};
 use kiln_oci::Timestamp;
@@ -205,7 +205,7 @@ fn containers_of(session: &Session, wanted: &Wanted) -> Result<u64, Failure> {
         let remove = || -> Result<Option<u64>, ContainerError> {
             let (spec, state) = (container.spec()?, container.state()?);
             // One that is made and not started yet is held by whoever is about to start it.
-            let is_needed = state.status == Status::Running || container.is_held()?;
+            let is_needed = state.status == ContainerStatus::Running || container.is_held()?;
             if is_needed || !wanted.pass(Some(spec.created), spec.labels()) {
                 return Ok(None);
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_containers::{
     Container, ContainerConfig, ContainerId, Containers, Draft, Follow, HostConfig, LogRecord,
-    LogStream, Monitor, OwnFacts, Removal, Spec, State,
+    LogStream, Monitor, OwnFacts, Removal, Spec, StoredState,
 };
 use kiln_oci::{RunConfig, Timestamp};
 use kiln_runtime::{OuterProc, ProcessUser, Streams};
@@ -138,7 +138,7 @@ pub(crate) fn monitor_of(container: &Container) -> Monitor {
 }
 
 /// Starts a container with a monitor of its own.
-pub(crate) fn start(container: &Container) -> State {
+pub(crate) fn start(container: &Container) -> StoredState {
     container.start_detached(monitor_of(container)).unwrap()
 }
 

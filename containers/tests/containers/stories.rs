@@ -6,8 +6,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use kiln_containers::{
-    Attachment, Container, ContainerError, ContainerId, ContainerName, Containers, Follow, Force,
-    Held, LogStream, Patience, Removal, SignalNumber, Signals, Status,
+    Attachment, Container, ContainerError, ContainerId, ContainerName, ContainerStatus, Containers,
+    Follow, Force, Held, LogStream, Removal, SignalNumber, Signals, StopPatience,
 };
 use kiln_runtime::{Stream, Streams, WindowSize, userns};
 use kiln_testbed::assert_no_leftovers;
@@ -61,7 +61,7 @@ pub(crate) fn foreground(root: &Path, name: &str) -> ExitCode {
 
 fn foreground_run(fixture: &Fixture) {
     let container = fixture.make(&Wish::new("hostname; echo err >&2; exit 5"));
-    assert_eq!(container.state().unwrap().status, Status::Created);
+    assert_eq!(container.state().unwrap().status, ContainerStatus::Created);
     let mut seen = Vec::new();
     let mut collect = |_: Stream, bytes: &[u8]| {
         seen.extend_from_slice(bytes);
@@ -75,7 +75,10 @@ fn foreground_run(fixture: &Fixture) {
         .run(monitor_of(&container), attachment)
         .unwrap()
         .state;
-    assert_eq!((state.status, state.exit_code), (Status::Exited, 5));
+    assert_eq!(
+        (state.status, state.exit_code),
+        (ContainerStatus::Exited, 5)
+    );
     assert_eq!(container.state().unwrap(), state);
     assert!(state.started.unwrap() <= state.finished.unwrap());
     let id = container.id().short();
@@ -107,9 +110,9 @@ fn detached_run(fixture: &Fixture) {
     let container = fixture.make(&Wish::new("echo up; read x; sleep 10000"));
     // Input that ends at once: it goes on to sleep.
     let state = start(&container);
-    assert_eq!(state.status, Status::Running);
+    assert_eq!(state.status, ContainerStatus::Running);
     assert!(state.process.is_some() && state.started.is_some());
-    assert_eq!(container.state().unwrap().status, Status::Running);
+    assert_eq!(container.state().unwrap().status, ContainerStatus::Running);
     let error = container
         .start_detached(monitor_of(&container))
         .unwrap_err();
@@ -121,7 +124,10 @@ fn detached_run(fixture: &Fixture) {
     await_line(&container, "up\n");
     container.kill(SignalNumber::KILL).unwrap();
     let state = container.wait().unwrap();
-    assert_eq!((state.status, state.exit_code), (Status::Exited, 137));
+    assert_eq!(
+        (state.status, state.exit_code),
+        (ContainerStatus::Exited, 137)
+    );
     assert_eq!(
         text(&log(&container, Follow::UntilEnd), LogStream::Stdout),
         "up\n"
@@ -134,7 +140,7 @@ fn stop_asks_then_kills(fixture: &Fixture) {
     start(&container);
     await_line(&container, "up\n");
     container
-        .stop(SignalNumber::TERM, Patience::Forever)
+        .stop(SignalNumber::TERM, StopPatience::Forever)
         .unwrap();
     assert_eq!(container.state().unwrap().exit_code, 3);
     assert_eq!(
@@ -143,7 +149,7 @@ fn stop_asks_then_kills(fixture: &Fixture) {
     );
     // Stopping what has stopped is fine.
     container
-        .stop(SignalNumber::TERM, Patience::Forever)
+        .stop(SignalNumber::TERM, StopPatience::Forever)
         .unwrap();
 
     let stubborn = fixture.make(&Wish::new(
@@ -152,7 +158,10 @@ fn stop_asks_then_kills(fixture: &Fixture) {
     start(&stubborn);
     await_line(&stubborn, "up\n");
     stubborn
-        .stop(SignalNumber::TERM, Patience::For(Duration::from_millis(50)))
+        .stop(
+            SignalNumber::TERM,
+            StopPatience::For(Duration::from_millis(50)),
+        )
         .unwrap();
     assert_eq!(stubborn.state().unwrap().exit_code, 137);
 }
@@ -176,7 +185,10 @@ fn programs_that_do_not_start(fixture: &Fixture) {
         spec.args = Vec::new();
         let container = store.create(draft, None, &spec).unwrap().release();
         let state = start(&container);
-        assert_eq!((state.status, state.exit_code), (Status::Exited, code));
+        assert_eq!(
+            (state.status, state.exit_code),
+            (ContainerStatus::Exited, code)
+        );
         assert!(state.error.unwrap().ends_with(text));
     }
     let draft = store.draft(ContainerId::random()).unwrap();
@@ -398,10 +410,13 @@ fn killed_monitors_leave_nothing(fixture: &Fixture) {
     let stop = Stop::default();
     while follower.next_record(&stop).unwrap().is_some() {}
     let state = container.wait().unwrap();
-    assert_eq!((state.status, state.exit_code), (Status::Exited, 137));
+    assert_eq!(
+        (state.status, state.exit_code),
+        (ContainerStatus::Exited, 137)
+    );
     assert!(state.error.unwrap().contains("monitor"));
     container
-        .stop(SignalNumber::TERM, Patience::Forever)
+        .stop(SignalNumber::TERM, StopPatience::Forever)
         .unwrap();
     assert!(container.kill(SignalNumber::TERM).is_err());
     // It can be run again.

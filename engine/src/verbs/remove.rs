@@ -1,6 +1,6 @@
 //! Removing images and their names.
 
-use kiln_containers::{ContainerError, ContainerId, Status};
+use kiln_containers::{ContainerError, ContainerId, ContainerStatus};
 use kiln_oci::{ImageId, TaggedRef};
 
 use crate::Error;
@@ -21,13 +21,13 @@ pub enum ImageRemoval {
 /// A container that was made of an image.
 struct User {
     id: ContainerId,
-    status: Status,
+    status: ContainerStatus,
 }
 
 /// Says why an image cannot be deleted by its id, and whether it can be by force, in docker's words.
 fn conflict(names: &[TaggedRef], users: &[User], force: bool) -> Option<(&'static str, String)> {
     match users {
-        [user, ..] if user.status == Status::Running => Some((
+        [user, ..] if user.status == ContainerStatus::Running => Some((
             "cannot be forced",
             format!(
                 "image is being used by running container {}",
@@ -97,7 +97,9 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Imag
             removals.push(ImageRemoval::Untagged(name.clone()));
         }
     }
-    let is_running = users.iter().any(|user| user.status == Status::Running);
+    let is_running = users
+        .iter()
+        .any(|user| user.status == ContainerStatus::Running);
     if names.iter().all(|name| going.contains(name)) && !is_running {
         stores
             .ids
@@ -127,7 +129,7 @@ fn users_of(stores: &Stores, image: ImageId) -> Result<Vec<User>, Error> {
             Err(error) => return Err(container_error(error)),
         }
     }
-    users.sort_by_key(|user| user.status != Status::Running);
+    users.sort_by_key(|user| user.status != ContainerStatus::Running);
     Ok(users)
 }
 

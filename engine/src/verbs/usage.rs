@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use kiln_cache::{DiskUsage, Thing};
-use kiln_containers::Status;
+use kiln_containers::ContainerStatus;
 use kiln_oci::{ImageId, TaggedRef, Timestamp};
 
 use super::images;
@@ -61,7 +61,7 @@ pub struct ContainerUsage {
     /// When it was made.
     pub created: Timestamp,
     /// Whether it runs.
-    pub status: Status,
+    pub status: ContainerStatus,
     /// Bytes that it wrote, its log included.
     pub size_bytes: u64,
     image_id: String,
