@@ -177,6 +177,15 @@ mod tests {
     }
 
     #[test]
+    fn a_repeated_directive_is_marked_without_the_blanks_before_it() {
+        let text = "# escape=\\\n  # escape=`\nFROM a\n";
+        let mut diagnostics = Vec::new();
+        read(&mut Lines::new(text.as_bytes()), &mut diagnostics);
+        let span = diagnostics[0].span;
+        assert_eq!(&text[span.start as usize..span.end as usize], "# escape=`");
+    }
+
+    #[test]
     fn df_017_other_lines_end_the_directives() {
         for first in [
             "# hello\n",

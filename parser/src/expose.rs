@@ -195,6 +195,7 @@ mod tests {
         check("127.0.0.1::80", &["80/tcp"]);
         check("[::1]:8080:80", &["80/tcp"]);
         check("8000-8010:80", &["80/tcp"]);
+        check("8000-8002:80-82", &["80/tcp", "81/tcp", "82/tcp"]);
         assert_eq!(parse_ports("0-65535").unwrap().ports.len(), 65_536);
     }
 

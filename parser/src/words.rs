@@ -27,7 +27,6 @@ pub(crate) fn quoted(text: &str, escape: char) -> Vec<&str> {
         let (end, ending) = quoted_word_end(rest, escape);
         let (word, behind) = rest.split_at(end);
         let word = match ending {
-            _ if !behind.is_empty() => word,
             Ending::Whole => without_lone_escape(word, escape),
             // No line could end in the blank that stood in front of the escape token.
             Ending::InQuotes => without_lone_escape(word, escape).trim_end(),
@@ -117,6 +116,7 @@ mod tests {
         check(r"a b\", &["a", "b"]);
         check(r"a b\\", &["a", r"b\\"]);
         check(r"a '\", &["a", r"'\"]);
+        check(r"a '\'\", &["a", r"'\'"]);
         check(r"a \", &["a"]);
         check("", &[]);
         check("é=ü", &["é=ü"]);

@@ -151,6 +151,12 @@ fn many_directives() {
 }
 
 #[test]
+fn many_wrong_instructions() {
+    let parsed = parse(format!("FROM a\n{}", "WRONG x\n".repeat(500)).as_bytes());
+    assert_eq!(parsed.diagnostics.len(), MAX_ERRORS);
+}
+
+#[test]
 fn bytes_that_are_no_text_everywhere() {
     let text = [
         b"FROM a\nRUN x".as_slice(),

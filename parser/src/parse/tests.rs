@@ -315,6 +315,13 @@ FROM a
 }
 
 #[test]
+fn values_that_a_flag_knows_are_listed() {
+    let parsed = parse(b"FROM a\nRUN --network=hots x\n");
+    let notes = &parsed.diagnostics[0].notes;
+    assert_eq!(notes.last().unwrap(), "expected default, none or host");
+}
+
+#[test]
 fn df_027_to_029_pairs() {
     // DF-027 DF-028 DF-029
     assert_snapshot!(show(r#"FROM a
