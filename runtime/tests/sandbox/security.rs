@@ -231,7 +231,7 @@ fn df_111_no_network_but_loopback(fixture: &Fixture) {
         ip -o addr show dev lo | grep -c 127.0.0.1
         tail -n +2 /proc/net/route | wc -l
         test ! -e /proc/net/ipv6_route || grep -v ' lo$' /proc/net/ipv6_route
-        nc -w 5 192.0.2.1 80 2>&1 </dev/null | grep -c 'JobNetwork is unreachable'
+        nc -w 5 192.0.2.1 80 2>&1 </dev/null | grep -c 'Network is unreachable'
         nc -l -p 7777 -e echo up &
         until nc 127.0.0.1 7777 </dev/null 2>/dev/null; do sleep 0.05; done";
     let (mut job, _) = fixture.job(&["sh", "-c", script]);
