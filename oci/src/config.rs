@@ -313,6 +313,15 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_platform_of_a_config_has_its_version() {
+        let text = r#"{"os":"windows","architecture":"arm","variant":"v6","os.version":"10.0"}"#;
+        let config: ImageConfig = serde_json::from_str(text).unwrap();
+        let platform = config.platform();
+        assert_eq!(platform.to_string(), "windows/arm/v6");
+        assert_eq!(platform.os_version, "10.0");
+    }
+
     /// Go reads every null as nothing, so programs write them anywhere.
     #[test]
     fn every_null_of_a_config_is_nothing() {

@@ -226,4 +226,32 @@ mod tests {
             assert_eq!(MediaKind::of(text), kind, "{text}");
         }
     }
+
+    #[test]
+    fn attestations_lead_to_no_image() {
+        let with = |media_type: &str, platform: Option<(&str, &str)>| {
+            let mut descriptor = Descriptor::new(media_type, Sha256::of(b""), 1);
+            descriptor.platform =
+                platform.map(|(os, architecture)| Platform::new(os, architecture, ""));
+            descriptor
+        };
+        let (index, manifest) = (media_type::OCI_INDEX, media_type::OCI_MANIFEST);
+        for (descriptor, expected) in [
+            (with(manifest, None), true),
+            (with(index, None), true),
+            (with(manifest, Some(("linux", "amd64"))), true),
+            (with(manifest, Some(("unknown", "unknown"))), false),
+            (with(manifest, Some(("linux", "unknown"))), false),
+            (with(manifest, Some(("unknown", "amd64"))), false),
+            (with(media_type::OCI_LAYER, None), false),
+        ] {
+            assert_eq!(descriptor.leads_to_image(), expected, "{descriptor:?}");
+        }
+        let mut attestation = with(manifest, Some(("linux", "amd64")));
+        attestation.annotations.insert(
+            "vnd.docker.reference.type".to_owned(),
+            "attestation-manifest".to_owned(),
+        );
+        assert!(!attestation.leads_to_image());
+    }
 }

@@ -321,15 +321,52 @@ mod tests {
     }
 
     #[test]
+    fn a_name_tells_its_parts() {
+        let name: ImageRef = "h:5000/a/b:v1".parse().unwrap();
+        assert_eq!((name.domain(), name.path()), ("h:5000", "a/b"));
+        let name: ImageRef = "alpine".parse().unwrap();
+        assert_eq!(
+            (name.domain(), name.path()),
+            ("docker.io", "library/alpine")
+        );
+    }
+
+    #[test]
+    fn a_relocated_name_keeps_tag_and_digest() {
+        let digest = Sha256::of(b"x");
+        let name: ImageRef = format!("alpine:3@{digest}").parse().unwrap();
+        let mirrored = name.relocated("mirror:5000/hub/alpine").unwrap();
+        assert_eq!(
+            mirrored.to_string(),
+            format!("mirror:5000/hub/alpine:3@{digest}")
+        );
+        for repository in ["mirror", "mirror/", "mirror/UPPER", "mir ror/x"] {
+            assert!(name.relocated(repository).is_err(), "{repository}");
+        }
+    }
+
+    #[test]
     fn familiar_names_read_back() {
         for text in [
             "alpine",
             "alpine:3",
             "foo/bar:1",
+            "library/a/b",
             "localhost:5000/library/x",
         ] {
             assert_eq!(text.parse::<ImageRef>().unwrap().familiar(), text);
         }
+    }
+
+    /// The registry's domain and the slash behind it count.
+    #[test]
+    fn a_name_has_at_most_255_characters() {
+        let of_length = |length: usize| format!("h:5000/{}", "a".repeat(length - 7));
+        assert!(of_length(255).parse::<ImageRef>().is_ok());
+        assert_eq!(
+            of_length(256).parse::<ImageRef>(),
+            Err(InvalidImageRef::TooLong)
+        );
     }
 
     #[test]

@@ -294,6 +294,19 @@ mod tests {
     }
 
     #[test]
+    fn local_is_the_platform_of_this_machine() {
+        assert_eq!("Local".parse(), Ok(Platform::host()));
+    }
+
+    #[test]
+    fn json_has_every_member_in_normal_form() {
+        let text = r#"{"os":"Windows","architecture":"x86_64","os.version":"10.0","variant":null}"#;
+        let platform: Platform = serde_json::from_str(text).unwrap();
+        assert_eq!(platform.to_string(), "windows/amd64");
+        assert_eq!(platform.os_version, "10.0");
+    }
+
+    #[test]
     fn lower_variants_serve_higher_ones() {
         let distance = |wanted: &str, offered: &str| {
             let (wanted, offered): (Platform, Platform) =

@@ -50,6 +50,54 @@ fn what_could_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
+fn an_index_that_is_an_image_too_is_refused() {
+    let blob = format!(r#"{{"mediaType":"x","digest":"{}","size":1}}"#, digest("b"));
+    for member in [
+        format!(r#""config":{blob}"#),
+        format!(r#""layers":[{blob}]"#),
+    ] {
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[],{member}}}"#);
+        assert!(
+            matches!(
+                Document::parse(text.as_bytes(), None),
+                Err(InvalidDocument::Ambiguous(_))
+            ),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn an_index_keeps_the_platforms_of_which_something_is_said() {
+    let entry = |platform: &str| {
+        format!(
+            r#"{{"mediaType":"{}","digest":"{}","size":1,"platform":{platform}}}"#,
+            media_type::OCI_MANIFEST,
+            digest("m")
+        )
+    };
+    for (platform, expected) in [
+        ("null", None),
+        ("{}", None),
+        (r#"{"os":"","architecture":""}"#, None),
+        (
+            r#"{"os":"linux","architecture":"s390x"}"#,
+            Some("linux/s390x"),
+        ),
+    ] {
+        let text = format!(r#"{{"manifests":[{}]}}"#, entry(platform));
+        let Document::Index(index) = Document::parse(text.as_bytes(), None).unwrap() else {
+            panic!("not an index: {text}");
+        };
+        let found = index.manifests[0]
+            .platform
+            .as_ref()
+            .map(Platform::to_string);
+        assert_eq!(found.as_deref(), expected, "{platform}");
+    }
+}
+
+#[test]
 fn schema_1_is_refused_by_name() {
     for (text, served_as) in [
         (r#"{"schemaVersion":1,"name":"x","fsLayers":[]}"#, None),
