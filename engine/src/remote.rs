@@ -10,13 +10,19 @@ mod download; // files behind URLs
 mod sources; // what one build needs to fetch
 mod turn; // one kiln at a time
 
-mod git; // repositories
+#[expect(
+    unreachable_pub,
+    unused_imports,
+    reason = "it is about to become a crate"
+)]
+mod git; // running git
+mod repository; // repositories
 
 use kiln_snapshotter::Layer;
 use kiln_solver::{Identity, Remote, RemoteError, Remotes, Vertex};
 use kiln_threads::Stop;
 
-pub(crate) use self::git::Checkout;
+pub(crate) use self::repository::Checkout;
 pub(crate) use self::sources::{RemoteSources, build_error, shown};
 
 impl Remotes for RemoteSources<'_> {

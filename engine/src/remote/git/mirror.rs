@@ -10,13 +10,11 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::Store;
-use kiln_oci::Timestamp;
-use kiln_solver::{RemoteError, Vertex};
-use kiln_tree::Blake3;
+use kiln_files::remove_tree;
 
-use super::program::{Git, GitError, GitReach};
-use crate::remote::sources::{RemoteSources, local, shown};
+use super::error::Error;
+use super::events::Events;
+use super::program::{Git, GitReach};
 
 /// Files that a killed git leaves, and that stop the next one.
 const LOCKS: [&str; 5] = [
@@ -27,73 +25,93 @@ const LOCKS: [&str; 5] = [
     "shallow.lock",
 ];
 
-/// The shared repository of a remote. A thread that changes it has taken the turn for the remote.
-#[derive(Debug)]
-pub(super) struct Mirror {
-    store: Store,
-    path: PathBuf,
-    format: &'static str,
+/// How the objects of a repository are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectFormat {
+    /// By 40 hexadecimal digits.
+    Sha1,
+    /// By 64.
+    Sha256,
 }
 
-impl Mirror {
-    /// Returns the repository for commits like this one.
-    pub(super) fn of(sources: &RemoteSources<'_>, remote: &str, commit: &str) -> Self {
-        let format = match commit.len() {
-            64 => "sha256",
-            _ => "sha1",
-        };
-        let hash = Blake3::of(format!("{format} {remote}").as_bytes()).hex();
-        let store = sources.stores.store.clone();
-        Self {
-            path: store.path(format!("git/{hash}")),
-            store,
-            format,
+impl ObjectFormat {
+    /// Returns the format of repositories with commits like this one.
+    #[must_use]
+    pub fn of(commit: &str) -> Self {
+        match commit.len() {
+            64 => Self::Sha256,
+            _ => Self::Sha1,
         }
     }
 
+    /// Returns what `git init` calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+        }
+    }
+}
+
+/// The shared repository of a remote. A thread that has it fetch something keeps all others, in any
+/// process, from doing the same meanwhile.
+#[derive(Debug)]
+pub struct Mirror {
+    path: PathBuf,
+    format: ObjectFormat,
+}
+
+impl Mirror {
+    /// Returns the repository at `path`, which need not be there yet.
+    #[must_use]
+    pub fn new(path: PathBuf, format: ObjectFormat) -> Self {
+        Self { path, format }
+    }
+
     /// Returns where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns how objects are named in it, as `git init` calls it.
-    pub(super) fn format(&self) -> &'static str {
+    /// Returns how objects are named in it.
+    pub(crate) fn format(&self) -> ObjectFormat {
         self.format
     }
 
     /// Has `act` use the repository. If git fails at that, and neither a server nor the network is to
     /// blame, `act` is tried once more with an empty one, which then takes the place of the old.
-    pub(super) fn used<T>(
+    pub(crate) fn used<T>(
         &self,
         git: &Git<'_>,
-        vertex: &Vertex<'_>,
-        act: impl Fn(&Self) -> Result<T, GitError>,
-    ) -> Result<T, RemoteError> {
+        events: &dyn Events,
+        act: impl Fn(&Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let was_here = self.path.exists();
         let words = match act(self) {
-            Err(GitError::Refused(refusal)) if was_here && refusal.may_be_ours() => refusal.words,
-            other => return Ok(other?),
+            Err(Error::Refused(refusal)) if was_here && refusal.may_be_ours => refusal.words,
+            other => return other,
         };
-        vertex.warn(format!(
+        events.warn(format!(
             "what was fetched of {} before cannot be used, and is fetched again: {words}",
-            shown(git.remote())
+            git.shown()
         ));
-        let work = self.store.work_dir().map_err(local(WRITING))?;
         let anew = Self {
-            store: self.store.clone(),
-            path: work.path().join("git"),
+            path: git.work().join("git"),
             format: self.format,
         };
+        let old = git.work().join("old");
         let result = act(&anew)?;
-        // What is taken away goes with the directory.
-        absent_or(fs::rename(&self.path, work.path().join("old")))
+        absent_or(fs::rename(&self.path, &old))
             .and_then(|()| absent_or(fs::rename(&anew.path, &self.path)))
-            .map_err(local(WRITING))?;
+            .map_err(Error::Write)?;
+        // What cannot be removed now goes with the caller's directory.
+        let _ = remove_tree(&old);
         Ok(result)
     }
 
     /// Makes sure that an object is here.
-    pub(super) fn fetch(&self, git: &Git<'_>, object: &str) -> Result<(), GitError> {
+    pub(crate) fn fetch(&self, git: &Git<'_>, object: &str) -> Result<(), Error> {
         if self.has(git, object) {
             return Ok(());
         }
@@ -108,27 +126,35 @@ impl Mirror {
         ];
         match git.run(Some(&self.path), GitReach::Network, shallow) {
             Ok(_) => return Ok(()),
-            Err(GitError::Other(error)) => return Err(error.into()),
             // Some servers give only what has a name, and plain files behind HTTP nothing by halves.
-            Err(GitError::Refused(_)) => self.fetch_everything(git)?,
+            Err(Error::Refused(_)) => self.fetch_everything(git)?,
+            Err(error) => return Err(error),
         }
         let (kind, object) = ("-e", format!("{object}^{{object}}"));
         let arguments = ["cat-file", kind, &object];
         match git.run(Some(&self.path), GitReach::Machine, arguments) {
             // The server does not have it; of one that is damaged, git says more.
             Err(error) if error.mentions("valid object name") && !error.mentions("error: ") => {
-                Err(RemoteError::from(error).into())
+                Err(error.of_remote())
             }
             other => other.map(drop),
         }
     }
 
     /// Finds a commit by the beginning of its name; none if no branch or tag leads to one.
-    pub(super) fn find_abbreviated(
+    ///
+    /// # Errors
+    /// When the remote cannot be fetched, or several commits begin like this.
+    pub fn find_abbreviated(
         &self,
         git: &Git<'_>,
         beginning: &str,
-    ) -> Result<Option<String>, GitError> {
+        events: &dyn Events,
+    ) -> Result<Option<String>, Error> {
+        self.used(git, events, |mirror| mirror.abbreviated(git, beginning))
+    }
+
+    fn abbreviated(&self, git: &Git<'_>, beginning: &str) -> Result<Option<String>, Error> {
         self.prepare(git)?;
         self.fetch_everything(git)?;
         let object = format!("{beginning}^{{commit}}");
@@ -141,15 +167,16 @@ impl Mirror {
         ];
         match git.run(Some(&self.path), GitReach::Machine, arguments) {
             Ok(commit) => Ok(Some(String::from_utf8_lossy(&commit).trim().to_owned())),
-            Err(error) if error.mentions("ambiguous") => Err(RemoteError::from(error).into()),
+            Err(error) if error.mentions("ambiguous") => Err(error.of_remote()),
             // With nothing to say but no, it is quiet.
-            Err(GitError::Refused(refusal)) if !refusal.is_spoken => Ok(None),
+            Err(Error::Refused(refusal)) if !refusal.is_spoken => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Returns when a commit was made, if it is here.
-    pub(super) fn known_time(&self, git: &Git<'_>, commit: &str) -> Option<Timestamp> {
+    /// Returns when a commit was made, in seconds since 1970, if it is here.
+    #[must_use]
+    pub fn known_time(&self, git: &Git<'_>, commit: &str) -> Option<i64> {
         let is_here = self.path.join("HEAD").exists();
         is_here
             .then(|| time_of(git, &self.path, commit).ok())
@@ -165,21 +192,21 @@ impl Mirror {
     }
 
     /// Makes the repository if there is none, or repairs what a killed git left of it.
-    fn prepare(&self, git: &Git<'_>) -> Result<(), GitError> {
+    fn prepare(&self, git: &Git<'_>) -> Result<(), Error> {
         for lock in LOCKS {
             let _ = fs::remove_file(self.path.join(lock));
         }
         if self.path.join("HEAD").exists() {
             return Ok(());
         }
-        fs::create_dir_all(&self.path).map_err(local(WRITING))?;
-        let format = format!("--object-format={}", self.format);
+        fs::create_dir_all(&self.path).map_err(Error::Write)?;
+        let format = format!("--object-format={}", self.format.name());
         let arguments = ["init", "--quiet", "--bare", "--template=", &format, "."];
         git.run(Some(&self.path), GitReach::Machine, arguments)?;
         Ok(())
     }
 
-    fn fetch_everything(&self, git: &Git<'_>) -> Result<(), GitError> {
+    fn fetch_everything(&self, git: &Git<'_>) -> Result<(), Error> {
         let mut arguments = vec![
             "fetch",
             "--quiet",
@@ -197,20 +224,12 @@ impl Mirror {
     }
 }
 
-pub(super) const WRITING: &str = "cannot write to the state directory";
-
 /// Returns when a commit was made that is in a repository.
-pub(super) fn time_of(
-    git: &Git<'_>,
-    repository: &Path,
-    commit: &str,
-) -> Result<Timestamp, GitError> {
+pub(crate) fn time_of(git: &Git<'_>, repository: &Path, commit: &str) -> Result<i64, Error> {
     let arguments = ["show", "--no-patch", "--format=%ct", commit, "--"];
     let seconds = git.run(Some(repository), GitReach::Machine, arguments)?;
-    let seconds = String::from_utf8_lossy(&seconds).trim().parse();
-    Ok(seconds
-        .map(Timestamp::from_seconds)
-        .map_err(local("cannot read a commit's time"))?)
+    let seconds = String::from_utf8_lossy(&seconds);
+    seconds.trim().parse().map_err(Error::Time)
 }
 
 /// Takes it for done if there was nothing to do it with.

@@ -10,7 +10,7 @@ const MESSAGES: usize = 1 << 20;
 const LONGEST_ANSWER: u64 = 64 << 20;
 
 /// Reads messages to their end and returns the beginning and the end of them.
-pub(super) fn read_messages(mut stream: impl Read) -> io::Result<Vec<u8>> {
+pub(crate) fn read_messages(mut stream: impl Read) -> io::Result<Vec<u8>> {
     let mut kept = Vec::new();
     stream
         .by_ref()
@@ -36,7 +36,7 @@ pub(super) fn read_messages(mut stream: impl Read) -> io::Result<Vec<u8>> {
 
 /// Reads an answer, which is of no use unless it is whole. What is too much is read and forgotten, so
 /// that git comes to its end.
-pub(super) fn read_answer(mut stream: impl Read) -> io::Result<Vec<u8>> {
+pub(crate) fn read_answer(mut stream: impl Read) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     stream
         .by_ref()

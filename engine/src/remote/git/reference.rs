@@ -1,49 +1,45 @@
 //! From names to commits.
 
-use kiln_solver::RemoteError;
-
-use super::found::FoundCommit;
+use super::error::Error;
+use super::found::{FoundCommit, NamedObject};
 use super::program::{Git, GitReach};
-use crate::remote::sources::{input, shown};
 
-/// Asks the remote what a reference stands for; none means its default branch. A whole commit
-/// stands for itself, and the remote is not asked. Returns none if the remote has no such name, but
-/// it may be the beginning of a commit's.
-///
-/// # Errors
-/// When the remote cannot be asked, or has no such name.
-pub(super) fn find(
-    git: &Git<'_>,
-    reference: Option<&str>,
-) -> Result<Option<FoundCommit>, RemoteError> {
-    if let Some(reference) = reference
-        && is_commit(reference)
-    {
-        let commit = reference.to_lowercase();
-        return Ok(Some(FoundCommit { commit, name: None }));
+impl Git<'_> {
+    /// Asks the remote what a reference stands for; none means its default branch. A whole commit
+    /// stands for itself, and the remote is not asked. Returns none if the remote has no such name,
+    /// but it may be the beginning of a commit's.
+    ///
+    /// # Errors
+    /// When the remote cannot be asked, or has no such name.
+    pub fn find(&self, reference: Option<&str>) -> Result<Option<FoundCommit>, Error> {
+        if let Some(reference) = reference
+            && is_commit(reference)
+        {
+            return Ok(Some(FoundCommit::unnamed(reference.to_lowercase())));
+        }
+        let pattern = reference.unwrap_or("HEAD");
+        let peeled = format!("{pattern}^{{}}");
+        let arguments = ["ls-remote", "--", self.remote(), pattern, &peeled];
+        let listed = self.run(None, GitReach::Network, arguments)?;
+        let listed = String::from_utf8_lossy(&listed);
+        match choose(&listed, pattern) {
+            Some(found) => Ok(Some(found)),
+            None if is_abbreviated(pattern) => Ok(None),
+            None => Err(self.unknown(pattern)),
+        }
     }
-    let pattern = reference.unwrap_or("HEAD");
-    let peeled = format!("{pattern}^{{}}");
-    let arguments = ["ls-remote", "--", git.remote(), pattern, &peeled];
-    let listed = git.run(None, GitReach::Network, arguments)?;
-    let listed = String::from_utf8_lossy(&listed);
-    match choose(&listed, pattern) {
-        Some(found) => Ok(Some(found)),
-        None if is_abbreviated(pattern) => Ok(None),
-        None => Err(unknown(git.remote(), pattern)),
-    }
-}
 
-/// What is said of a reference that leads nowhere.
-pub(super) fn unknown(remote: &str, reference: &str) -> RemoteError {
-    let remote = shown(remote);
-    match reference {
-        "HEAD" => input(format!(
-            "{remote} has no default branch: name a branch, a tag or a commit behind #"
-        )),
-        _ => input(format!(
-            "repository {remote} does not contain ref {reference}"
-        )),
+    /// Returns what is said of a reference that leads nowhere.
+    #[must_use]
+    pub fn unknown(&self, reference: &str) -> Error {
+        let remote = self.shown().to_owned();
+        match reference {
+            "HEAD" => Error::NoDefaultBranch(remote),
+            _ => Error::UnknownReference {
+                remote,
+                reference: reference.to_owned(),
+            },
+        }
     }
 }
 
@@ -59,7 +55,7 @@ fn choose(listed: &str, reference: &str) -> Option<FoundCommit> {
     let object = |name: &str| lines.iter().find(|(_, n)| *n == name).map(|(o, _)| *o);
     if reference == "HEAD" {
         let commit = object("HEAD")?.to_owned();
-        return Some(FoundCommit { commit, name: None });
+        return Some(FoundCommit::unnamed(commit));
     }
     let short = reference.strip_prefix("refs/").unwrap_or(reference);
     let names = [
@@ -72,13 +68,16 @@ fn choose(listed: &str, reference: &str) -> Option<FoundCommit> {
         let commit = object(&format!("{name}^{{}}")).unwrap_or(&named).to_owned();
         Some(FoundCommit {
             commit,
-            name: Some((name, named)),
+            name: Some(NamedObject {
+                name,
+                object: named,
+            }),
         })
     })
 }
 
 /// Returns whether a text is the whole name of an object: SHA-1 or SHA-256.
-pub(super) fn is_commit(text: &str) -> bool {
+fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
@@ -109,7 +108,8 @@ mod tests {
         assert_eq!(commit("nothing"), None);
         let tag = choose(&listed, "v2").unwrap();
         assert_eq!(tag.commit, d);
-        assert_eq!(tag.name, Some(("refs/tags/v2".to_owned(), c)));
+        assert_eq!(tag.called(), "refs/tags/v2");
+        assert_eq!(tag.name.unwrap().object, c);
     }
 
     #[test]
