@@ -10,13 +10,7 @@ mod download; // files behind URLs
 mod sources; // what one build needs to fetch
 mod turn; // one kiln at a time
 
-#[expect(
-    unreachable_pub,
-    unused_imports,
-    reason = "it is about to become a crate"
-)]
-mod git; // running git
-mod repository; // repositories
+mod repository; // git
 
 use kiln_snapshotter::Layer;
 use kiln_solver::{Identity, Remote, RemoteError, Remotes, Vertex};

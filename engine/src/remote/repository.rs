@@ -6,11 +6,11 @@ mod layer; // the layer of a checkout
 
 use std::path::{Path, PathBuf};
 
-use crate::remote::git::{
+use kiln_cache::WorkDir;
+use kiln_git::{
     Authorization, CheckedOut, CheckoutOptions, Events, FoundCommit, Git, GitFiles, GitSettings,
     Mirror, Need, ObjectFormat, Promise,
 };
-use kiln_cache::WorkDir;
 use kiln_oci::Timestamp;
 use kiln_parser::mount::FileOwner;
 use kiln_parser::{Address, Modified};
@@ -152,7 +152,7 @@ impl RemoteSources<'_> {
                 Modified::Commit => None,
             },
         };
-        let checkout = crate::remote::git::Checkout::new(&git, commit, options).map_err(failed)?;
+        let checkout = kiln_git::Checkout::new(&git, commit, options).map_err(failed)?;
         {
             let _turn = turn::take(&self.stores.store, "git", remote, stop)?;
             let mirror = self.mirror(remote, commit);
@@ -264,8 +264,8 @@ impl Events for Told<'_> {
 }
 
 /// Says in words of a build why there is no repository.
-fn failed(error: crate::remote::git::Error) -> RemoteError {
-    if let crate::remote::git::Error::Write(error) = error {
+fn failed(error: kiln_git::Error) -> RemoteError {
+    if let kiln_git::Error::Write(error) = error {
         return local(WRITING)(error);
     }
     let advice = error.need().map(|need| match need {

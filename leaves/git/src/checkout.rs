@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use kiln_files::{Links, open_scoped, remove_tree};
 use rustix::fs::{Mode, OFlags, Timespec};
 
-use super::error::Error;
-use super::events::Events;
-use super::found::{FoundCommit, NamedObject};
-use super::mirror::{self, Mirror};
-use super::program::{Git, GitReach};
-use super::shape::{self, GitFiles};
+use crate::error::Error;
+use crate::events::Events;
+use crate::found::{FoundCommit, NamedObject};
+use crate::mirror::{self, Mirror};
+use crate::program::{Git, GitReach};
+use crate::shape::{self, GitFiles};
 
 const RESET: &str = "git reset --quiet --hard";
 

@@ -24,10 +24,10 @@ mod shape; // one shape for all files
 
 mod checkout; // from a commit to a directory
 
-pub(crate) use checkout::{CheckedOut, Checkout, CheckoutOptions};
-pub(crate) use error::{Error, Need, Refusal};
-pub(crate) use events::Events;
-pub(crate) use found::{FoundCommit, NamedObject, Promise};
-pub(crate) use mirror::{Mirror, ObjectFormat};
-pub(crate) use program::{Authorization, Git, GitSettings};
-pub(crate) use shape::GitFiles;
+pub use checkout::{CheckedOut, Checkout, CheckoutOptions};
+pub use error::{Error, Need, Refusal};
+pub use events::Events;
+pub use found::{FoundCommit, NamedObject, Promise};
+pub use mirror::{Mirror, ObjectFormat};
+pub use program::{Authorization, Git, GitSettings};
+pub use shape::GitFiles;

@@ -14,8 +14,8 @@ use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::error::{Error, Refusal, may_be_ours};
-use super::output::{read_answer, read_messages};
+use crate::error::{Error, Refusal, may_be_ours};
+use crate::output::{read_answer, read_messages};
 
 /// Protocols that a remote, and the submodules that it names, may use.
 const NETWORK: &str = "http:https:git:ssh";

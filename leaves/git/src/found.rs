@@ -1,6 +1,6 @@
 //! Commits, as they are called and as they are promised.
 
-use super::error::Error;
+use crate::error::Error;
 
 /// A commit that was found, and how the remote calls it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! From names to commits.
 
-use super::error::Error;
-use super::found::{FoundCommit, NamedObject};
-use super::program::{Git, GitReach};
+use crate::error::Error;
+use crate::found::{FoundCommit, NamedObject};
+use crate::program::{Git, GitReach};
 
 impl Git<'_> {
     /// Asks the remote what a reference stands for; none means its default branch. A whole commit

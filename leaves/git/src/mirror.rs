@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use kiln_files::remove_tree;
 
-use super::error::Error;
-use super::events::Events;
-use super::program::{Git, GitReach};
+use crate::error::Error;
+use crate::events::Events;
+use crate::program::{Git, GitReach};
 
 /// Files that a killed git leaves, and that stop the next one.
 const LOCKS: [&str; 5] = [
