@@ -101,7 +101,7 @@ fn follow_links(root: &OwnedFd, wanted: &[GuestPath]) -> Vec<GuestPath> {
         while let Some(component) = rest.pop() {
             let next = reached.join(&component);
             match rustix::fs::readlinkat(root, next.as_relative(), Vec::new()) {
-                Ok(target) if true /* ~ changed by cargo-mutants ~ */ => {
+                Ok(target) if links < 40 => {
                     links += 1;
                     let target = target.into_bytes();
                     if target.first() == Some(&b'/') {
