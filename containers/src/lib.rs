@@ -36,7 +36,7 @@ pub use container::{Container, StopPatience};
 pub use error::ContainerError;
 pub use held::{Force, Held};
 pub use id::{ContainerId, ContainerName, InvalidContainerId, InvalidContainerName};
-pub use log::{Follow, LogReader, LogRecord, LogStream};
+pub use log::{Follow, LogReader, LogRecord};
 pub use signal::{InvalidSignal, SignalNumber};
 pub use spec::{ContainerConfig, HostConfig, OwnFacts, Removal, Spec, UlimitConfig};
 pub use standby::Monitor;

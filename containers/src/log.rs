@@ -16,5 +16,5 @@ mod record; // what it consists of
 mod write; // what is being written
 
 pub use read::{Follow, LogReader};
-pub use record::{LogRecord, LogStream};
+pub use record::LogRecord;
 pub(crate) use write::LogWriter;

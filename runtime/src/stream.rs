@@ -38,7 +38,8 @@ impl WindowSize {
 }
 
 /// Which stream some output came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stream {
     /// Standard output, or a terminal.
     Stdout,

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::io;
 
 use clap::Args;
-use kiln_containers::{Follow, LogRecord, LogStream};
+use kiln_containers::{Follow, LogRecord};
 use kiln_docker::time;
 use kiln_engine::verbs;
 use kiln_oci::Timestamp;
+use kiln_runtime::Stream;
 use kiln_threads::Stop;
 
 use super::failures::failure;
@@ -136,8 +137,8 @@ impl Lines {
     /// Writes a record.
     fn write(&mut self, record: &LogRecord) -> Result<Reader, Failure> {
         let begun = match record.stream {
-            LogStream::Stdout => &mut self.begun[0],
-            LogStream::Stderr => &mut self.begun[1],
+            Stream::Stdout => &mut self.begun[0],
+            Stream::Stderr => &mut self.begun[1],
         };
         let stamp = if self.timestamps && !*begun {
             format!("{} ", time::stamp(record.time))
@@ -147,8 +148,8 @@ impl Lines {
         *begun = !record.log.ends_with('\n');
         let text = format!("{stamp}{}", record.log);
         let (name, written) = match record.stream {
-            LogStream::Stdout => ("output", self.onward.stdout(text.as_bytes())),
-            LogStream::Stderr => ("error", self.onward.stderr(text.as_bytes())),
+            Stream::Stdout => ("output", self.onward.stdout(text.as_bytes())),
+            Stream::Stderr => ("error", self.onward.stderr(text.as_bytes())),
         };
         match written {
             Ok(()) => Ok(Reader::There),

@@ -208,7 +208,7 @@ fn wait(news: &OwnedFd, stop: &Stop) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::LogStream;
+    use kiln_runtime::Stream;
 
     fn line(text: &str) -> String {
         format!(
@@ -230,7 +230,7 @@ mod tests {
         let record = read_record(&mut first, &mut text).unwrap().unwrap();
         assert_eq!(
             (record.log.as_str(), record.stream),
-            ("one\n", LogStream::Stdout)
+            ("one\n", Stream::Stdout)
         );
         let file = first.unwrap().into_inner();
         assert!(newer_than(directory, Some(&file)).unwrap().is_none());

@@ -10,28 +10,9 @@ pub struct LogRecord {
     /// The text, with its line feed if that has come.
     pub log: String,
     /// Where it was written.
-    pub stream: LogStream,
+    pub stream: Stream,
     /// When it was read.
     pub time: Timestamp,
-}
-
-/// Streams as the log names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogStream {
-    /// Standard output, or a terminal.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-impl From<Stream> for LogStream {
-    fn from(stream: Stream) -> Self {
-        match stream {
-            Stream::Stdout => Self::Stdout,
-            Stream::Stderr => Self::Stderr,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -42,7 +23,7 @@ mod tests {
     fn the_form_is_dockers() {
         let record = LogRecord {
             log: "a\n".to_owned(),
-            stream: LogStream::Stdout,
+            stream: Stream::Stdout,
             time: Timestamp::EPOCH,
         };
         assert_eq!(

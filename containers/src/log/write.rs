@@ -8,7 +8,7 @@ use kiln_oci::Timestamp;
 use kiln_runtime::Stream;
 
 use super::files;
-use super::record::{LogRecord, LogStream};
+use super::record::LogRecord;
 
 /// Longer lines are split (docs/spec/cli.md 5.2).
 const LONGEST_BYTES: usize = 16 << 10;
@@ -92,7 +92,7 @@ impl LogWriter {
                 pending.extend_from_slice(now);
                 piece = later;
                 if pending.last() == Some(&b'\n') || pending.len() == LONGEST_BYTES {
-                    records.extend(record(stream.into(), pending));
+                    records.extend(record(stream, pending));
                     pending.clear();
                 }
             }
@@ -107,7 +107,7 @@ impl LogWriter {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let pending = &self.pending[slot(stream)];
             if !pending.is_empty() {
-                records.extend(record(stream.into(), pending));
+                records.extend(record(stream, pending));
             }
         }
         self.append(&records);
@@ -131,7 +131,7 @@ impl LogWriter {
         let (lines, reason) = (lost.records, &lost.reason);
         let text = format!("kiln: {lines} lines of output were lost here: {reason}\n");
         if self
-            .write_whole(&record(LogStream::Stderr, text.as_bytes()))
+            .write_whole(&record(Stream::Stderr, text.as_bytes()))
             .is_err()
         {
             self.lost = Some(lost);
@@ -218,7 +218,7 @@ fn slot(stream: Stream) -> usize {
     }
 }
 
-fn record(stream: LogStream, text: &[u8]) -> Vec<u8> {
+fn record(stream: Stream, text: &[u8]) -> Vec<u8> {
     let record = LogRecord {
         log: String::from_utf8_lossy(text).into_owned(),
         stream,
@@ -284,7 +284,7 @@ mod tests {
             .collect()
     }
 
-    fn records(write: impl FnOnce(&mut LogWriter)) -> Vec<(String, LogStream)> {
+    fn records(write: impl FnOnce(&mut LogWriter)) -> Vec<(String, Stream)> {
         let scratch = kiln_testbed::Scratch::new();
         let mut log = LogWriter::open(scratch.path()).unwrap();
         write(&mut log);
@@ -305,7 +305,7 @@ mod tests {
         });
         let texts: Vec<_> = records.iter().map(|(text, _)| text.as_str()).collect();
         assert_eq!(texts, ["err\n", "one\n", "two\n", "three \u{fffd}"]);
-        assert_eq!(records[0].1, LogStream::Stderr);
+        assert_eq!(records[0].1, Stream::Stderr);
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_containers::{
     Container, ContainerConfig, ContainerId, Containers, Draft, Follow, HostConfig, LogRecord,
-    LogStream, Monitor, OwnFacts, Removal, Spec, StoredState,
+    Monitor, OwnFacts, Removal, Spec, StoredState,
 };
 use kiln_oci::{RunConfig, Timestamp};
-use kiln_runtime::{OuterProc, ProcessUser, Streams};
+use kiln_runtime::{OuterProc, ProcessUser, Stream, Streams};
 use kiln_testbed::{Skip, busybox_rootfs};
 use kiln_threads::Stop;
 
@@ -154,7 +154,7 @@ pub(crate) fn log(container: &Container, follow: Follow) -> Vec<LogRecord> {
 }
 
 /// Returns what a log has of one stream.
-pub(crate) fn text(records: &[LogRecord], stream: LogStream) -> String {
+pub(crate) fn text(records: &[LogRecord], stream: Stream) -> String {
     let wanted = records.iter().filter(|record| record.stream == stream);
     wanted.map(|record| record.log.as_str()).collect()
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use kiln_containers::{Attachment, Follow, LogStream};
+use kiln_containers::{Attachment, Follow};
 use kiln_runtime::Stream;
 use kiln_testbed::{FLOOD_BYTES, flood, outsider};
 
@@ -47,6 +47,6 @@ fn output_that_others_go_on_writing_ends(fixture: &Fixture) {
     assert_eq!(state.exit_code, 0, "{state:?}");
     writer.join().unwrap();
     let records = log(&container, Follow::No);
-    let kept = text(&records, LogStream::Stdout).len();
+    let kept = text(&records, Stream::Stdout).len();
     assert!(kept < FLOOD_BYTES / 8, "{kept}");
 }

@@ -4,7 +4,8 @@
 use std::arch::asm;
 use std::process::ExitCode;
 
-use kiln_containers::{Follow, LogStream};
+use kiln_containers::Follow;
+use kiln_runtime::Stream;
 
 use crate::cases;
 use crate::fixture::{Fixture, Wish, log, run_this_program, start, text};
@@ -55,5 +56,5 @@ fn calls_for_sockets_are_answered(fixture: &Fixture) {
     start(&container);
     assert_eq!(container.wait().unwrap().exit_code, 0);
     let records = log(&container, Follow::No);
-    assert_eq!(text(&records, LogStream::Stdout), "0\n1\n");
+    assert_eq!(text(&records, Stream::Stdout), "0\n1\n");
 }

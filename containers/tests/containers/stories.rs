@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kiln_containers::{
     Attachment, Container, ContainerError, ContainerId, ContainerName, ContainerStatus, Containers,
-    Follow, Force, Held, LogStream, Removal, SignalNumber, Signals, StopPatience,
+    Follow, Force, Held, Removal, SignalNumber, Signals, StopPatience,
 };
 use kiln_runtime::{Stream, Streams, WindowSize, userns};
 use kiln_testbed::assert_no_leftovers;
@@ -85,8 +85,8 @@ fn foreground_run(fixture: &Fixture) {
     let all = String::from_utf8(seen).unwrap();
     assert!(all.contains(&format!("{id}\n")) && all.contains("err\n"));
     let records = log(&container, Follow::No);
-    assert_eq!(text(&records, LogStream::Stdout), format!("{id}\n"));
-    assert_eq!(text(&records, LogStream::Stderr), "err\n");
+    assert_eq!(text(&records, Stream::Stdout), format!("{id}\n"));
+    assert_eq!(text(&records, Stream::Stderr), "err\n");
 }
 
 fn changes_stay_between_runs(fixture: &Fixture) {
@@ -103,7 +103,7 @@ fn changes_stay_between_runs(fixture: &Fixture) {
         );
     }
     let records = log(&container, Follow::No);
-    assert_eq!(text(&records, LogStream::Stdout), "x\nx\nx\n");
+    assert_eq!(text(&records, Stream::Stdout), "x\nx\nx\n");
 }
 
 fn detached_run(fixture: &Fixture) {
@@ -129,7 +129,7 @@ fn detached_run(fixture: &Fixture) {
         (ContainerStatus::Exited, 137)
     );
     assert_eq!(
-        text(&log(&container, Follow::UntilEnd), LogStream::Stdout),
+        text(&log(&container, Follow::UntilEnd), Stream::Stdout),
         "up\n"
     );
 }
@@ -144,7 +144,7 @@ fn stop_asks_then_kills(fixture: &Fixture) {
         .unwrap();
     assert_eq!(container.state().unwrap().exit_code, 3);
     assert_eq!(
-        text(&log(&container, Follow::No), LogStream::Stdout),
+        text(&log(&container, Follow::No), Stream::Stdout),
         "up\nbye\n"
     );
     // Stopping what has stopped is fine.
@@ -313,7 +313,7 @@ fn logs_are_followed_to_the_end(fixture: &Fixture) {
     let container = fixture.make(&Wish::new(script));
     start(&container);
     let records = log(&container, Follow::UntilEnd);
-    assert_eq!(text(&records, LogStream::Stdout), "1\n2\n3\n4\n5\nlast");
+    assert_eq!(text(&records, Stream::Stdout), "1\n2\n3\n4\n5\nlast");
     // A reader that is told to stop does, though the container goes on.
     let endless = fixture.make(&Wish::new("sleep 10000"));
     start(&endless);
@@ -340,7 +340,7 @@ fn input_reaches_the_container(fixture: &Fixture) {
     container.run(monitor_of(&container), attachment).unwrap();
     writer.join().unwrap();
     let records = log(&container, Follow::No);
-    assert_eq!(text(&records, LogStream::Stdout), "300000\nend\n");
+    assert_eq!(text(&records, Stream::Stdout), "300000\nend\n");
 }
 
 fn terminal_can_be_resized(fixture: &Fixture) {
@@ -362,7 +362,7 @@ fn terminal_can_be_resized(fixture: &Fixture) {
         .unwrap();
     container.wait().unwrap();
     let records = log(&container, Follow::No);
-    assert_eq!(text(&records, LogStream::Stdout), "10 20\r\n30 40\r\n");
+    assert_eq!(text(&records, Stream::Stdout), "10 20\r\n30 40\r\n");
     let plain = fixture.make(&Wish::new("sleep 10000"));
     start(&plain);
     let size = WindowSize {
@@ -391,7 +391,7 @@ fn etc_files_are_its_own(fixture: &Fixture) {
     assert_eq!(state.exit_code, 0, "{state:?}");
     let records = log(&container, Follow::No);
     assert_eq!(
-        text(&records, LogStream::Stdout),
+        text(&records, Stream::Stdout),
         "name\n127.0.0.1 localhost\n"
     );
     let hosts = container.directory().join("hosts");
