@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use kiln_containers::{Attachment, Follow};
 use kiln_runtime::Stream;
-use kiln_testbed::{FLOOD_BYTES, flood, outsider};
+use kiln_testbed::{FLOOD_BYTES, cases, flood, outsider};
 
-use crate::cases;
 use crate::fixture::{Fixture, Wish, log, monitor_of, run_this_program, text};
 
 pub(crate) const CASES: &[crate::Case] = cases![output_that_others_go_on_writing_ends];

@@ -20,31 +20,45 @@ use std::process::ExitCode;
 
 use fixture::Fixture;
 use kiln_runtime::userns::{self, PrivilegeLevel};
-use kiln_testbed::{Scratch, run_as_each_user, run_cases};
+use kiln_testbed::{Role, Skip, Suite};
 
 /// A test and its name.
 type Case = kiln_testbed::Case<Fixture>;
 
-/// Makes a table of cases out of the functions of a module.
-macro_rules! cases {
-    ($($name:ident)*) => { &[$((stringify!($name), $name as fn(&crate::fixture::Fixture)),)*] };
-}
-pub(crate) use cases;
+/// The cases.
+const CASES: &[&[Case]] = &[
+    stories::CASES,
+    handed_out::CASES,
+    #[cfg(target_arch = "x86_64")]
+    sockets::CASES,
+];
+
+/// What cases start this program for.
+const ROLES: &[Role] = &[
+    ("--monitor", |words| monitor(Path::new(&words[0]))),
+    ("--foreground", |words| {
+        stories::foreground(Path::new(&words[0]), &words[1])
+    }),
+    ("--hand-out", |words| handed_out::hand_out(&words[0])),
+    #[cfg(target_arch = "x86_64")]
+    ("--sockets", |_| sockets::inside()),
+];
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (flags, words): (Vec<_>, Vec<_>) = arguments
-        .into_iter()
-        .partition(|word| word.starts_with("--"));
-    match (flags.first().map(String::as_str), words.as_slice()) {
-        (Some("--inside"), words) => inside(words),
-        (Some("--monitor"), [directory, ..]) => monitor(Path::new(directory)),
-        (Some("--foreground"), [root, name, ..]) => stories::foreground(Path::new(root), name),
-        (Some("--hand-out"), [address, ..]) => handed_out::hand_out(address),
-        #[cfg(target_arch = "x86_64")]
-        (Some("--sockets"), _) => sockets::inside(),
-        (Some("--list"), _) => ExitCode::SUCCESS,
-        (_, words) => run_as_each_user(words),
+    let suite = Suite {
+        enter,
+        fixture: |directory, _level| Fixture::new(directory),
+        cases: CASES,
+        roles: ROLES,
+    };
+    suite.main()
+}
+
+/// Enters namespaces as far as the user may.
+fn enter() -> Result<PrivilegeLevel, Skip> {
+    match userns::enter(&userns::Options::default()).expect("namespaces can be entered") {
+        PrivilegeLevel::None { reason } => Err(Skip::because(reason.to_string())),
+        level => Ok(level),
     }
 }
 
@@ -53,29 +67,4 @@ fn monitor(directory: &Path) -> ExitCode {
     userns::enter(&userns::Options::default()).unwrap();
     kiln_containers::monitor::main(directory).unwrap();
     ExitCode::SUCCESS
-}
-
-/// Enters namespaces and runs the cases, several at the same time.
-fn inside(words: &[String]) -> ExitCode {
-    let level = userns::enter(&userns::Options::default()).expect("namespaces can be entered");
-    println!("{level:?}");
-    if let PrivilegeLevel::None { reason } = &level {
-        kiln_testbed::Skip::because(reason.to_string()).announce();
-        return ExitCode::SUCCESS;
-    }
-    let scratch = Scratch::for_everyone();
-    let fixture = match Fixture::new(scratch.path()) {
-        Ok(fixture) => fixture,
-        Err(skip) => {
-            skip.announce();
-            return ExitCode::SUCCESS;
-        }
-    };
-    let all = [
-        stories::CASES,
-        handed_out::CASES,
-        #[cfg(target_arch = "x86_64")]
-        sockets::CASES,
-    ];
-    run_cases(&all, words, &fixture)
 }

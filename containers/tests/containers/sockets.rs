@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use kiln_containers::Follow;
 use kiln_runtime::Stream;
+use kiln_testbed::cases;
 
-use crate::cases;
 use crate::fixture::{Fixture, Wish, log, run_this_program, start, text};
 
 pub(crate) const CASES: &[crate::Case] = cases![calls_for_sockets_are_answered];

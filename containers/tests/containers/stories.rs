@@ -10,10 +10,9 @@ use kiln_containers::{
     Follow, Force, Held, Removal, SignalNumber, Signals, StopPatience,
 };
 use kiln_runtime::{Stream, Streams, WindowSize, userns};
-use kiln_testbed::assert_no_leftovers;
+use kiln_testbed::{assert_no_leftovers, cases};
 use kiln_threads::Stop;
 
-use crate::cases;
 use crate::fixture::{Fixture, Wish, await_line, log, monitor_of, start, text};
 
 pub(crate) const CASES: &[crate::Case] = cases![

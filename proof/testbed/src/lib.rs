@@ -37,7 +37,7 @@ mod web; // an HTTP server that answers as a test wants
 
 pub use bases::Bases;
 pub use busybox::{busybox, busybox_rootfs, busybox_tarball};
-pub use cases::{Case, closing_line, run_as_each_user, run_cases};
+pub use cases::{Case, Role, Suite, closing_line};
 pub use docker::Dockerd;
 pub use faults::{Fault, FaultyProxy};
 pub use git::{GitRepository, GitSite};

@@ -12,9 +12,8 @@ use kiln_runtime::{
     DeviceKind, DeviceNumber, ExecError, Job, JobDevice, JobMount, JobSecurity, MountAccess,
     MountSource,
 };
-use kiln_testbed::{Skip, Tool};
+use kiln_testbed::{Skip, Tool, cases};
 
-use crate::cases;
 use crate::filesystem::bind;
 use crate::fixture::Fixture;
 

@@ -10,8 +10,8 @@ use kiln_runtime::userns::PrivilegeLevel;
 use kiln_runtime::{
     DeviceKind, DeviceNumber, ExecError, JobDevice, JobMount, JobSecurity, MountAccess, MountSource,
 };
+use kiln_testbed::cases;
 
-use crate::cases;
 use crate::filesystem::{bind, layers};
 use crate::fixture::{Fixture, list};
 

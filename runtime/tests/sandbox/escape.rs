@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use kiln_files::GuestPath;
 use kiln_runtime::{End, ExecError, Executor, ProcessUser, Stream};
+use kiln_testbed::cases;
 use kiln_threads::Stop;
 
-use crate::cases;
 use crate::fixture::Fixture;
 
 pub(crate) const CASES: &[crate::Case] = cases![

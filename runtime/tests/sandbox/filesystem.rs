@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use kiln_files::GuestPath;
 use kiln_runtime::{End, JobMount, JobRoot, MountAccess, MountSource};
 use kiln_snapshotter::overlay::{self, OverlaySpec};
+use kiln_testbed::cases;
 
-use crate::cases;
 use crate::fixture::{Fixture, list};
 
 pub(crate) const CASES: &[crate::Case] = cases![

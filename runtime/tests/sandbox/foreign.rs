@@ -7,9 +7,8 @@ use std::process::{Command, ExitCode};
 
 use kiln_runtime::End;
 use kiln_runtime::userns::PrivilegeLevel;
-use kiln_testbed::{Skip, Tool};
+use kiln_testbed::{Skip, Tool, cases};
 
-use crate::cases;
 use crate::fixture::Fixture;
 
 pub(crate) const CASES: &[crate::Case] = cases![

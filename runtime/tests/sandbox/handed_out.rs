@@ -11,12 +11,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use kiln_runtime::{End, ExecError, Executor as _, Job, JobNetwork, Stream};
-use kiln_testbed::{FLOOD_BYTES, flood, outsider};
+use kiln_testbed::{FLOOD_BYTES, cases, flood, outsider};
 use kiln_threads::Stop;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::cases;
 use crate::fixture::{Fixture, list};
 
 pub(crate) const CASES: &[crate::Case] = cases![

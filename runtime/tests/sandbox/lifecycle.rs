@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_runtime::{End, ExecError, Executor, LocalExecutor, Resources, Stream};
-use kiln_testbed::assert_no_leftovers;
+use kiln_testbed::{assert_no_leftovers, cases};
 use kiln_threads::Stop;
 
-use crate::cases;
 use crate::fixture::{Fixture, Ran};
 
 pub(crate) const CASES: &[crate::Case] = cases![

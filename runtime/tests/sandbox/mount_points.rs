@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use kiln_files::GuestPath;
 use kiln_runtime::{ExecError, JobMount, MountAccess, MountSource};
+use kiln_testbed::cases;
 
-use crate::cases;
 use crate::filesystem::{bind, layers, with_files};
 use crate::fixture::{Fixture, list};
 

@@ -7,11 +7,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
 use kiln_runtime::{End, ExecError, JobNetwork, Read, Running, Stream};
-use kiln_testbed::assert_no_leftovers;
+use kiln_testbed::{assert_no_leftovers, cases};
 use rustix::event::{PollFd, PollFlags};
 use rustix::thread::LinkNameSpaceType;
 
-use crate::cases;
 use crate::fixture::Fixture;
 
 pub(crate) const CASES: &[crate::Case] = cases![

@@ -9,8 +9,8 @@ use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_runtime::{
     End, ExecError, ProcessUser, Streams, Ulimit, UlimitName, WindowSize, hosts_text,
 };
+use kiln_testbed::cases;
 
-use crate::cases;
 use crate::fixture::{Fixture, list};
 
 pub(crate) const CASES: &[crate::Case] = cases![

@@ -8,8 +8,8 @@ use kiln_files::GuestPath;
 use kiln_runtime::{
     ExecError, JobMount, JobRoot, JobSecurity, MountAccess, MountSource, SecretBytes,
 };
+use kiln_testbed::cases;
 
-use crate::cases;
 use crate::fixture::{Fixture, list};
 
 pub(crate) const CASES: &[crate::Case] = cases![

@@ -9,9 +9,8 @@ use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_runtime::{
     ExecError, Job, JobNetwork, JobSecurity, OuterProc, ProcessUser, proc_is_refused,
 };
-use kiln_testbed::{Skip, Tool};
+use kiln_testbed::{Skip, Tool, cases};
 
-use crate::cases;
 use crate::fixture::Fixture;
 
 pub(crate) const CASES: &[crate::Case] = cases![

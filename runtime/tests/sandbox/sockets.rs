@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use kiln_runtime::userns::{self, PrivilegeLevel};
 use kiln_runtime::{ExecError, JobNetwork, JobSecurity, ProcessUser};
-use kiln_testbed::Skip;
+use kiln_testbed::{Skip, cases};
 use rustix::io::Errno;
 
-use crate::cases;
 use crate::fixture::Fixture;
 use crate::i386::{self, Words};
 

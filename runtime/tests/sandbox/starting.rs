@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use kiln_files::GuestPath;
 use kiln_runtime::{End, ExecError, Process};
+use kiln_testbed::cases;
 
-use crate::cases;
 use crate::fixture::Fixture;
 
 pub(crate) const CASES: &[crate::Case] = cases![
