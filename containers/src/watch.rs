@@ -59,7 +59,7 @@ impl Watch<'_> {
                         }
                     }
                     WatchEvent::Member(number, seen) => {
-                        self.audience.attend(number, seen, &mut input)
+                        self.audience.attend(number, seen, &mut input);
                     }
                     WatchEvent::Report => {
                         running.hear()?;
