@@ -117,7 +117,7 @@ impl Read for AnswerBody {
     }
 }
 
-/// Passes the chunks of a response on until it ends, breaks, or nobody listens any more.
+/// Passes the chunks of a response on until it ends, breaks, or the thread that reads them is gone.
 pub(crate) async fn receive(
     mut response: reqwest::Response,
     url: &Url,
@@ -125,7 +125,7 @@ pub(crate) async fn receive(
     chunks: &mpsc::Sender<Result<Bytes, TransportError>>,
 ) {
     let begun = Instant::now();
-    // Only waiting for the server counts, not waiting for whoever takes the chunks.
+    // Only waiting for the server counts, not waiting for the thread that takes the chunks.
     let mut left = patience.idle;
     let mut count = 0;
     loop {

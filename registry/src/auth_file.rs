@@ -232,7 +232,7 @@ fn edit(
 
 /// Writes the file beside its place and renames it there, so that no reader sees half of it.
 fn replace(path: &Path, file: &Map<String, Value>) -> io::Result<()> {
-    // Who keeps the file elsewhere and links to it keeps the link.
+    // A user who keeps the file elsewhere, with a link here, keeps the link.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::secret::Secret;
 
-/// What proves who we are.
+/// What proves to a registry who the user is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// A user name with a password or access token.

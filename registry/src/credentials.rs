@@ -1,4 +1,4 @@
-//! Who we are to a registry: Docker's `config.json`, credential helpers, containers' `auth.json`.
+//! Who the user is to a registry: Docker's `config.json`, credential helpers, containers' `auth.json`.
 //!
 //! Asked in this order, the first that knows the registry wins:
 //!

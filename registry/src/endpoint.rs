@@ -29,7 +29,7 @@ pub(crate) enum HostSecurity {
     Verified,
     /// HTTPS with any certificate, else plain HTTP.
     Insecure,
-    /// Nobody else listens on loopback: plain HTTP, else HTTPS with any certificate.
+    /// On loopback only this machine listens: plain HTTP, else HTTPS with any certificate.
     Loopback,
 }
 

@@ -38,8 +38,8 @@ impl Session {
     /// Sends a call and, if the host asks for credentials, sends it again with them.
     fn authorized(&self, state: &HostState, call: &Call<'_>) -> Result<Answer, Error> {
         let mut proof = self.standing_proof(state, call)?;
-        // The second refusal may still be met: a token that had expired, then one with too few
-        // scopes. Whoever refuses three times means it.
+        // A second refusal may still be met: a token had expired, the next one has too few scopes.
+        // A host that refuses three times will not accept any credential that the user has.
         for _ in 0..3 {
             let Reply { answer, is_home } = self.dispatch(state, call, proof.as_ref())?;
             if answer.status != StatusCode::UNAUTHORIZED || !is_home {

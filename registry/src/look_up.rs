@@ -6,10 +6,11 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
-/// Asks the system, on a thread that nobody waits for: a question cannot be interrupted.
+/// Asks the system, on a thread that is left alone when a request ends: a question cannot be
+/// interrupted.
 ///
-/// Where no thread is to be had, the network thread asks, and other transfers wait until it
-/// knows. tokio's own threads for that end the process then.
+/// Where the process may start no thread, the network thread asks, and other transfers wait until
+/// it knows. tokio's own threads for that end the process then.
 pub(crate) struct LookUp;
 
 impl Resolve for LookUp {
@@ -17,7 +18,7 @@ impl Resolve for LookUp {
         let (sender, answer) = oneshot::channel();
         let host = name.as_str().to_owned();
         let asking = std::thread::Builder::new().spawn(move || {
-            // Nobody may be waiting any more.
+            // It fails if the request has ended meanwhile.
             let _ = sender.send(ask(&host));
         });
         Box::pin(async move {
@@ -31,6 +32,6 @@ impl Resolve for LookUp {
 }
 
 fn ask(host: &str) -> io::Result<Vec<SocketAddr>> {
-    // Whoever connects puts the port in.
+    // reqwest puts the port in when it connects.
     Ok((host, 0).to_socket_addrs()?.collect())
 }

@@ -3,15 +3,16 @@
 //! An origin is a scheme, a host and a port. Servers name other origins in many channels: redirects, the
 //! locations of uploads, next pages, token servers. Whatever they name:
 //!
-//! - What proves who we are goes to the origin that it is for, by the scheme that it is for. A host
-//!   that a registry names is asked without, and what it demands is not met: it is the registry's
-//!   acquaintance, not ours. Token servers alone are named by registries on purpose (Docker Hub's is
+//! - The user's credential goes to the origin that it is for, by the scheme that it is for. A host
+//!   that a registry names is asked without, and what it demands is not met: the registry chose it,
+//!   not the user. Token servers alone are named by registries on purpose (Docker Hub's is
 //!   another host), so they see the registry's own credential, and over TLS unless the registry
 //!   itself is one that may be spoken to in the clear.
 //! - A body goes where its sender meant it to go. No redirect takes it to another origin: it may be a
 //!   form with a password.
-//! - What began over TLS does not go on in the clear, except for what is worth as much from anybody:
-//!   content that is checked by its digest, and downloads that nobody vouches for.
+//! - What began over TLS does not go on in the clear, except for content whose
+//!   sender does not matter: kiln checks it by its digest, or it is a download of which nothing is
+//!   promised.
 //!
 //! containerd and Docker do the same with locations and differ from it with redirects: Go's HTTP
 //! client sends forms on, and follows from TLS into the clear.
@@ -27,7 +28,7 @@ use crate::url_text::authority;
 pub(crate) enum Downgrade {
     /// It is believed because of who gives it.
     Refused,
-    /// It is worth as much from anybody.
+    /// Its sender does not matter: its digest is checked, or nothing is promised of it.
     Allowed,
 }
 
@@ -68,7 +69,7 @@ pub(crate) fn onward(
     Ok(Along::Question)
 }
 
-/// Says whether what proves who we are to the registry at `host`, spoken to by `scheme`, may be shown
+/// Says whether the user's credential for the registry at `host`, spoken to by `scheme`, may be shown
 /// at `url`. Without a scheme the registry was never spoken to.
 pub(crate) fn is_home(url: &Url, host: &str, scheme: Option<&str>) -> bool {
     scheme == Some(url.scheme()) && leads_to(url, host)

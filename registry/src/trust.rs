@@ -1,4 +1,4 @@
-//! Whom a connection trusts: certificate authorities, client certificates.
+//! Which servers a connection trusts: certificate authorities, client certificates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use reqwest::{Certificate, Identity};
 use crate::look_up::LookUp;
 use crate::transport_options::TransportOptions;
 
-/// Whom to believe that it is who it says. Each kind has its own connection pool.
+/// How a server proves that it is the one that was asked. Each kind has its own connection pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Trust {
-    /// Plain HTTP.
+    /// Not at all: plain HTTP.
     Plain,
-    /// The system's certificate authorities.
+    /// By the system's certificate authorities.
     System,
-    /// Those, and what `certs.d/<host>` holds.
+    /// By those, and by what `certs.d/<host>` holds.
     Host(String),
-    /// Whoever answers.
+    /// By any certificate.
     Anyone,
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn certificate_directory(directories: &[PathBuf], host: &str) -> Opti
         .find(|directory| directory.is_dir())
 }
 
-/// Who we say we are.
+/// How kiln introduces itself to servers.
 const USER_AGENT: &str = concat!("kiln/", env!("CARGO_PKG_VERSION"));
 
 /// Makes a client; costs about 3 ms when the system's certificates are read.
