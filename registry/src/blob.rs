@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use kiln_cache::{BlobError, Blobs};
 use kiln_oci::{Descriptor, ImageRef, Sha256, Sha256Reader};
+use kiln_threads::Stop;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Url};
 
 use crate::answer::{Answer, AnswerBody};
 use crate::call::{Call, FollowedRequest, Payload, Repeat};
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, go_on};
 use crate::error_class::ErrorClass;
 use crate::notice::{Event, Observer, Step};
 use crate::origin::Downgrade;
-use crate::parallel::{Stop, for_each};
+use crate::parallel::for_each;
 use crate::refusal::Action;
 use crate::registries_conf::Asked;
 use crate::resume::{Setbacks, begins_at, range_from};
@@ -86,7 +87,7 @@ impl Session {
             let mut writer = blobs.writer()?;
             let mut buffer = vec![0; BUFFER];
             loop {
-                stop.check()?;
+                go_on(stop)?;
                 let count = stream.receive(&mut buffer)?;
                 if count == 0 {
                     break;

@@ -7,6 +7,7 @@ use std::io;
 
 use kiln_cache::BlobError;
 use kiln_oci::ImageRef;
+use kiln_threads::Stop;
 
 use crate::credential::CredentialError;
 use crate::error_class::ErrorClass;
@@ -79,6 +80,15 @@ fn mirror_list(mirrors: &[(String, Error)]) -> String {
         .iter()
         .map(|(mirror, error)| format!("; mirror {mirror}: {error}"))
         .collect()
+}
+
+/// Fails if the caller asked to stop.
+pub(crate) fn go_on(stop: &Stop) -> Result<(), Error> {
+    if stop.is_asked() {
+        Err(Error::Cancelled)
+    } else {
+        Ok(())
+    }
 }
 
 impl Error {

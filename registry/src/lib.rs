@@ -46,7 +46,6 @@ mod session; // what was learned about each host
 mod token; // tokens from token servers
 
 mod answer; // answers and their bodies between the threads
-mod cancel; // a flag that wakes sleepers
 mod look_up; // the addresses behind names
 mod proxy; // whom to reach by a detour
 mod transport; // the one asynchronous place

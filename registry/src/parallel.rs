@@ -1,24 +1,12 @@
 //! Several transfers at once.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crate::error::Error;
+use kiln_threads::Stop;
 
-/// Says to those still working that another one failed.
-#[derive(Debug, Default)]
-pub(crate) struct Stop(AtomicBool);
-
-impl Stop {
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.0.load(Ordering::Relaxed) {
-            Err(Error::Cancelled)
-        } else {
-            Ok(())
-        }
-    }
-}
+use crate::error::{Error, go_on};
 
 /// Does `act` for every item on up to `workers` threads. The first failure stops the rest and is
 /// returned.
@@ -32,13 +20,12 @@ pub(crate) fn for_each<T: Sync>(
     let failure = Mutex::new(None);
     let work = || {
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let outcome = stop.check().and_then(|()| act(item, &stop));
+            let outcome = go_on(&stop).and_then(|()| act(item, &stop));
             if let Err(error) = outcome {
-                // Only the first one was not told to stop.
-                let first = !stop.0.swap(true, Ordering::Relaxed);
-                if first {
-                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                }
+                // The others fail for being asked to stop, after the first.
+                let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                failure.get_or_insert(error);
+                stop.ask();
                 return;
             }
         }
@@ -77,7 +64,7 @@ mod tests {
         let outcome = for_each(&items, 4, |&item, stop| match item {
             3 => Err(Error::Blocked("three".to_owned())),
             _ if item > 3 => loop {
-                stop.check()?;
+                go_on(stop)?;
                 thread::yield_now();
             },
             _ => Ok(()),

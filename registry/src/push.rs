@@ -11,16 +11,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_oci::{Descriptor, ImageRef, MediaKind, Sha256};
+use kiln_threads::Stop;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Url};
 
 use crate::answer::Answer;
 use crate::call::{Call, Payload, Repeat, Target};
 use crate::endpoint::{Endpoint, HostSecurity};
-use crate::error::Error;
+use crate::error::{Error, go_on};
 use crate::notice::{Event, Notice, Observer, Step};
 use crate::origin::leaves_tls;
-use crate::parallel::{Stop, for_each};
+use crate::parallel::for_each;
 use crate::redirect::location_of;
 use crate::refusal::Action;
 use crate::scope::Scopes;
@@ -235,7 +236,7 @@ impl Push<'_> {
         // Whatever else HEAD said, the upload will say it too, and with words.
         let mut delays = self.session.retry.delays.iter();
         loop {
-            stop.check()?;
+            go_on(stop)?;
             let session = match self.start(descriptor.digest, mount)? {
                 Started::Mounted { from } => {
                     self.tell(descriptor, Step::Mounted { from });
@@ -324,7 +325,7 @@ impl Push<'_> {
         );
         let open = || blob.source.open();
         let sent = |done_bytes| self.tell(descriptor, Step::Uploading { done_bytes });
-        stop.check()?;
+        go_on(stop)?;
         let answer = self.session.call(&Call {
             target: Target::Url(session),
             headers,

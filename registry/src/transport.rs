@@ -6,7 +6,7 @@
 //! is ordinary sequential code, and a slow disk holds up one transfer, not all of them.
 //!
 //! Cancelling ends the runtime. Every request in flight is dropped with it, its channels close, and
-//! whoever waits on them sees [`Error::Cancelled`].
+//! the threads that wait on them see [`Error::Cancelled`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kiln_threads::Stop;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::answer::{Answer, AnswerBody, Patience, receive};
-use crate::cancel::Cancel;
-use crate::error::Error;
+use crate::error::{Error, go_on};
 use crate::failure::{TransportError, TransportKind, dropped, no_data, timed_out, transport_error};
 use crate::transport_options::TransportOptions;
 use crate::trust::{Trust, Via, http_client};
@@ -61,7 +61,8 @@ pub(crate) enum RequestBody<'a> {
 
 pub(crate) struct Transport {
     options: TransportOptions,
-    cancel: Cancel,
+    /// Asked to end everything that the client does.
+    stop: Stop,
     network: Mutex<Option<NetworkThread>>,
     clients: Mutex<HashMap<(Trust, Via), reqwest::Client>>,
 }
@@ -77,7 +78,7 @@ impl Transport {
     pub(crate) fn new(options: TransportOptions) -> Self {
         Self {
             options,
-            cancel: Cancel::default(),
+            stop: Stop::default(),
             network: Mutex::new(None),
             clients: Mutex::new(HashMap::new()),
         }
@@ -88,20 +89,25 @@ impl Transport {
     }
 
     pub(crate) fn check_cancelled(&self) -> Result<(), Error> {
-        self.cancel.check()
+        go_on(&self.stop)
     }
 
+    /// Waits before something is tried again.
     pub(crate) fn sleep(&self, duration: Duration) -> Result<(), Error> {
-        self.cancel.sleep(duration)
+        if self.stop.sleep(duration) {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends every request in flight; later ones fail at once.
     pub(crate) fn cancel(&self) {
-        self.cancel.set();
-        self.stop();
+        self.stop.ask();
+        self.end_network();
     }
 
-    fn stop(&self) {
+    fn end_network(&self) {
         let network = self
             .network
             .lock()
@@ -109,14 +115,14 @@ impl Transport {
             .take();
         if let Some(NetworkThread { _stop, thread, .. }) = network {
             drop(_stop);
-            // The thread cannot panic with anything that matters to us now.
+            // What it may have panicked with concerns requests that are given up.
             let _ = thread.join();
         }
     }
 
     /// Sends `request` and waits for the head of the answer.
     pub(crate) fn send(&self, trust: &Trust, request: Request<'_>) -> Result<Answer, Error> {
-        self.cancel.check()?;
+        self.check_cancelled()?;
         let url = request.url;
         let answer_size = request.answer_size;
         tracing::debug!(method = %request.method, url = %Shown(&url), "request");
@@ -196,9 +202,9 @@ impl Transport {
         })
     }
 
-    /// The network thread let go of a request without a word: it was ended.
+    /// Says why the network thread let go of a request without an answer: it was ended.
     fn lost(&self, url: &Url) -> Error {
-        match self.cancel.check() {
+        match self.check_cancelled() {
             Err(cancelled) => cancelled,
             Ok(()) => Error::Transport(dropped(&Shown(url).to_string())),
         }
@@ -228,7 +234,7 @@ impl Transport {
 
     fn runtime(&self) -> Result<tokio::runtime::Handle, Error> {
         let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
-        self.cancel.check()?;
+        self.check_cancelled()?;
         if let Some(network) = &*network {
             return Ok(network.runtime.clone());
         }
@@ -247,7 +253,7 @@ impl Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        self.stop();
+        self.end_network();
     }
 }
 
@@ -316,7 +322,7 @@ impl Exchange {
                     Some(Err(error)) => transport_error(&error, &url),
                     _ => timed_out(&url, no_data(patience.idle)),
                 };
-                // Whoever asked is gone if this fails.
+                // It fails if the thread that sent the request was cancelled and is gone.
                 let _ = head.send(Err(error));
                 close(upload);
                 return;

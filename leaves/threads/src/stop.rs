@@ -10,8 +10,10 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// Whether work is to stop. Clones share the wish, which is never taken back.
 #[derive(Clone, Default)]
@@ -82,6 +84,29 @@ impl Stop {
         Ok(())
     }
 
+    /// Sleeps for `duration`, or until somebody asks. Says whether somebody did.
+    #[must_use]
+    pub fn sleep(&self, duration: Duration) -> bool {
+        /// How often a sleeper looks who has no descriptor to wait for.
+        const GLANCE: Duration = Duration::from_millis(10);
+        let begun = Instant::now();
+        while !self.is_asked() {
+            let left = duration.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            match self.pollable() {
+                Ok(asked) => {
+                    let mut events = [PollFd::from_borrowed_fd(asked, PollFlags::IN)];
+                    // A time that no Timespec holds has no end. A signal is no reason to end either.
+                    let _ = poll(&mut events, Timespec::try_from(left).ok().as_ref());
+                }
+                Err(_) => thread::sleep(left.min(GLANCE)),
+            }
+        }
+        true
+    }
+
     /// Returns a file descriptor that is readable once somebody has asked, for poll(2).
     ///
     /// # Errors
@@ -145,8 +170,6 @@ impl<T: Write> Write for Stopping<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
     use super::*;
 
     fn is_readable(stop: &Stop) -> bool {
@@ -168,6 +191,18 @@ mod tests {
             stop.ask();
             assert!(is_readable(stop) && is_readable(&stop.clone()));
         }
+    }
+
+    #[test]
+    fn sleep_ends_when_it_is_over_or_somebody_asks() {
+        let stop = Stop::default();
+        assert!(!stop.sleep(Duration::from_millis(1)));
+        thread::scope(|scope| {
+            let sleeper = scope.spawn(|| stop.sleep(Duration::MAX));
+            stop.ask();
+            assert!(sleeper.join().unwrap());
+        });
+        assert!(stop.sleep(Duration::from_secs(3600)));
     }
 
     #[test]
