@@ -10,6 +10,8 @@ use kiln_registry::{
     BlobSource, Client, ClientOptions, Event, PushBlob, PushImage, PushManifest, RetryPolicy,
 };
 
+use crate::script::Reply;
+
 /// A store that vanishes.
 pub(crate) struct TestStore {
     pub(crate) blobs: Blobs,
@@ -169,6 +171,14 @@ pub(crate) fn index(images: &[(&str, PushImage)], tag: &str) -> PushImage {
         },
         tags: vec![tag.to_owned()],
     }
+}
+
+/// Answers for the manifest of an image as a good registry does.
+pub(crate) fn manifest_reply(image: &PushImage) -> Reply {
+    let descriptor = image.manifest.descriptor();
+    Reply::ok(image.manifest.bytes.clone())
+        .header("Content-Type", descriptor.media_type)
+        .header("Docker-Content-Digest", descriptor.digest.to_string())
 }
 
 fn json(descriptor: &Descriptor) -> String {

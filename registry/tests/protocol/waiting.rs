@@ -1,14 +1,15 @@
 //! Servers that say nothing, and clients that have had enough.
 
 use std::io::Read as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use kiln_registry::{Client, ClientOptions, ErrorClass, FetchOptions, Fetched};
+use kiln_registry::{Client, ClientOptions, ErrorClass, FetchOptions, Fetched, Notice};
 
-use crate::sample::{TestStore, blob, bytes, image, options};
+use crate::sample::{TestStore, blob, bytes, client, image, options};
 use crate::script::{Reply, Server};
 
 /// A server whose answers to some requests wait until the gate is dropped.
@@ -177,4 +178,68 @@ fn the_first_failure_stops_parallel_downloads() {
         .filter(|line| **line == wanted)
         .count();
     assert!(asked <= 1, "a blob that is listed twice is fetched once");
+}
+
+/// OCI-014.
+#[test]
+fn a_server_that_asks_for_patience_gets_it() {
+    for (status, retry_after) in [(429, Some("0")), (503, Some("0")), (408, None), (500, None)] {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let server = Server::start(move |_| match counted.fetch_add(1, Ordering::SeqCst) {
+            0..3 => match retry_after {
+                Some(seconds) => Reply::new(status).header("Retry-After", seconds),
+                None => Reply::new(status),
+            },
+            _ => Reply::ok(r#"{"tags":["one"]}"#),
+        });
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&notices);
+        let client = Client::new(ClientOptions {
+            notice: Arc::new(move |notice| told.lock().unwrap().push(notice)),
+            ..options()
+        });
+        assert_eq!(client.list_tags(&server.image("a")).unwrap(), ["one"]);
+        assert_eq!(count.load(Ordering::SeqCst), 4);
+        let notices = notices.lock().unwrap();
+        assert_eq!(notices.len(), 3);
+        let Notice::Retrying { reason, .. } = &notices[0] else {
+            panic!("{notices:?}");
+        };
+        assert_eq!(*reason, format!("status {status}"));
+    }
+}
+
+#[test]
+fn patience_ends_and_other_refusals_get_none() {
+    for (reply, requests, class) in [
+        (Reply::new(503), 4, ErrorClass::Server),
+        (
+            Reply::new(429).header("Retry-After", "3600"),
+            1,
+            ErrorClass::RateLimited,
+        ),
+        (Reply::new(400), 1, ErrorClass::Server),
+        (Reply::new(404), 1, ErrorClass::NotFound),
+    ] {
+        let server = Server::start(move |_| reply.clone());
+        let error = client()
+            .fetch(&server.url("/x"), &Default::default())
+            .unwrap_err();
+        assert_eq!(error.class(), class, "{error}");
+        assert_eq!(server.lines().len(), requests, "{error}");
+    }
+}
+
+#[test]
+fn nobody_listening_is_told_at_once() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let name = format!("{address}/a").parse().unwrap();
+    let error = client().resolve(&name).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Network);
+    let words = error.to_string();
+    assert!(words.starts_with("http://127.0.0.1:"), "{words}");
+    assert!(words.contains("onnection refused"), "{words}");
 }
