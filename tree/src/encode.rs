@@ -164,6 +164,41 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_value_enters() {
+        let empty = key(|_| {});
+        for (one, other) in [
+            (key(|e| e_of(e, &1_u64)), key(|e| e_of(e, &2_u64))),
+            (
+                key(|e| e_of(e, &"a".to_owned())),
+                key(|e| e_of(e, &"b".to_owned())),
+            ),
+            (
+                key(|e| e_of(e, &Blake3::of(b"a"))),
+                key(|e| e_of(e, &Blake3::of(b"b"))),
+            ),
+            (
+                key(|e| e_of(e, &kiln_oci::Sha256::of(b"a"))),
+                key(|e| e_of(e, &kiln_oci::Sha256::of(b"b"))),
+            ),
+            (
+                key(|e| e_of(e, &kiln_files::GuestPath::new("/a"))),
+                key(|e| e_of(e, &kiln_files::GuestPath::new("/b"))),
+            ),
+            (
+                key(|e| e_of(e, &(1_u64, "a".to_owned()))),
+                key(|e| e_of(e, &(1_u64, "b".to_owned()))),
+            ),
+        ] {
+            assert_ne!(one, other);
+            assert_ne!(one, empty);
+        }
+    }
+
+    fn e_of(encoder: &mut Encoder, value: &impl Encode) {
+        value.encode(encoder);
+    }
+
+    #[test]
     fn neighbouring_fields_never_run_together() {
         assert_ne!(
             key(|e| {

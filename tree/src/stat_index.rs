@@ -229,3 +229,6 @@ pub(crate) fn covered(tree: &Tree, paths: &[GuestPath]) -> Vec<Range<usize>> {
     }
     ranges
 }
+
+#[cfg(test)]
+mod tests;

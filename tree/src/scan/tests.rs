@@ -132,6 +132,35 @@ fn links_on_the_way_are_followed_inside_the_root() {
 }
 
 #[test]
+fn a_link_in_a_directory_leads_from_there_or_from_the_root() {
+    let mut fixture = Fixture::new(&["real/file", "sub/near/file", "sub/x"]);
+    symlink("near", fixture.path("sub/relative")).unwrap();
+    symlink("/real", fixture.path("sub/absolute")).unwrap();
+    assert_eq!(
+        paths(&fixture.scan(&["sub/relative/file"])),
+        ["sub", "sub/near", "sub/near/file", "sub/relative"]
+    );
+    assert_eq!(
+        paths(&fixture.scan(&["sub/absolute/file"])),
+        ["real", "real/file", "sub", "sub/absolute"]
+    );
+}
+
+#[test]
+fn forty_links_in_a_row_are_followed() {
+    let mut fixture = Fixture::new(&["file"]);
+    symlink("file", fixture.path("40")).unwrap();
+    for link in 0..40 {
+        symlink(format!("{}", link + 1), fixture.path(&link.to_string())).unwrap();
+    }
+    let follows = |from: &str, fixture: &mut Fixture| {
+        paths(&fixture.scan(&[from])).contains(&"file".to_owned())
+    };
+    assert!(follows("1", &mut fixture));
+    assert!(!follows("0", &mut fixture));
+}
+
+#[test]
 fn hard_links_point_at_the_first_name() {
     let mut fixture = Fixture::new(&["b"]);
     fs::hard_link(fixture.path("b"), fixture.path("a")).unwrap();

@@ -2,6 +2,7 @@ use super::*;
 use crate::TreeBuilder;
 use crate::{Device, Kind, Xattrs, XattrsBuf};
 use kiln_oci::Timestamp;
+use std::collections::BTreeMap;
 
 fn file(path: &str) -> Entry<'_> {
     Entry {
@@ -114,6 +115,50 @@ fn the_last_of_equal_paths_stands_and_order_of_arrival_does_not_matter() {
     let tree = builder.finish();
     assert_eq!((tree.len(), tree.at(0).uid), (2, 1));
     assert_eq!(tree.layer_id(), self::tree(&["b", "a"]).layer_id());
+}
+
+#[test]
+fn nodes_are_compared_without_their_paths() {
+    assert!(file("a").same_node(&Entry {
+        path: b"b",
+        ..file("a")
+    }));
+    assert!(!file("a").same_node(&Entry {
+        uid: 9,
+        ..file("a")
+    }));
+    assert!(!file("a").same_node(&file("b")), "their content differs");
+}
+
+/// Against a map, for every pair of subsets of some paths.
+#[test]
+fn a_tree_with_another_has_the_entries_of_both() {
+    let all = ["a", "a/x", "b", "c"];
+    let subset = |bits: u32, uid: u32| {
+        let mut builder = TreeBuilder::new();
+        assert!(builder.is_empty());
+        for (_, path) in (0..).zip(all).filter(|(bit, _)| bits & (1 << bit) != 0) {
+            builder.push(&Entry { uid, ..file(path) });
+            assert!(!builder.is_empty());
+        }
+        builder.finish()
+    };
+    let listed = |tree: &Tree| -> BTreeMap<Vec<u8>, u32> {
+        let entries = tree.iter().map(|entry| (entry.path.to_vec(), entry.uid));
+        entries.collect()
+    };
+    for (lower, upper) in (0..16).flat_map(|lower| (0..16).map(move |upper| (lower, upper))) {
+        let (lower, upper) = (subset(lower, 1), subset(upper, 2));
+        let mut expected = listed(&lower);
+        expected.extend(listed(&upper));
+        let merged = lower.with(&upper);
+        assert_eq!(listed(&merged), expected);
+        assert_eq!(merged.len(), expected.len());
+        assert_eq!(
+            Tree::from_bytes(merged.as_bytes().to_vec()).as_ref(),
+            Ok(&merged)
+        );
+    }
 }
 
 #[test]
