@@ -8,7 +8,7 @@ use kiln_oci::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256, TaggedRef
 use kiln_registry::{Client, Step};
 use kiln_snapshotter::Layer;
 use kiln_solver::{
-    BringError, Fault, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, VertexEnd,
+    Fault, LayerFetchError, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, VertexEnd,
 };
 use kiln_threads::Task;
 use kiln_tree::LayerId;
@@ -89,7 +89,7 @@ impl Layers for Fetcher<'_> {
         Ok(layers)
     }
 
-    fn bring(&self, layers: &[LayerId]) -> Result<Vec<Layer>, BringError> {
+    fn fetch_and_unpack(&self, layers: &[LayerId]) -> Result<Vec<Layer>, LayerFetchError> {
         // Who waits finds here what the other one brought.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         fetch::fetch_and_unpack(self.stores, self.client, layers, self.reporter)

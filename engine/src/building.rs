@@ -13,7 +13,7 @@ use kiln_parser::Diagnostic;
 use kiln_registry::Client;
 use kiln_snapshotter::Layer;
 use kiln_solver::{
-    Ahead, Deps, Extent, LocalRunner, Plan, Reporter, SolveError, StepId, solve, survey,
+    Deps, Extent, LocalRunner, Plan, Precompute, Reporter, SolveError, StepId, solve, survey,
 };
 
 use crate::agents::BuildAgents;
@@ -232,10 +232,10 @@ pub(crate) fn with_plan<T>(
         reuse: request.reuse.clone(),
         journal: &stores.journal,
         definition: &account::definition(request),
-        ahead: if wanted.is_nothing() {
-            Ahead::Nothing
+        precompute: if wanted.is_nothing() {
+            Precompute::Nothing
         } else {
-            Ahead::Prepare(&prepare)
+            Precompute::Prepare(&prepare)
         },
     };
     act(Prepared {

@@ -13,7 +13,7 @@ use kiln_tree::{Entry, LayerId};
 use crate::context::ScannedContext;
 use crate::files::{Files, NoFiles};
 use crate::graph::{FileSource, StepId};
-use crate::layers::{BringError, Layers};
+use crate::layers::{LayerFetchError, Layers};
 use crate::step_error::StepError;
 
 /// How the layers of states come to the disk.
@@ -71,13 +71,16 @@ fn made(from: LayerSource<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
         if let Some(gone) = missing.iter().find(|id| !from.layers.knows(**id)) {
             return Err(StepError::Vanished(*gone));
         }
-        let brought = from.bases.bring(&missing).map_err(|error| match error {
-            BringError::Lost(layer) => StepError::Lost(layer),
-            BringError::Failed(error) => StepError::Layers(error),
-            BringError::Cancelled => StepError::Cancelled,
-        })?;
+        let fetched = from
+            .bases
+            .fetch_and_unpack(&missing)
+            .map_err(|error| match error {
+                LayerFetchError::Lost(layer) => StepError::Lost(layer),
+                LayerFetchError::Failed(error) => StepError::Layers(error),
+                LayerFetchError::Cancelled => StepError::Cancelled,
+            })?;
         let empty = found.iter_mut().filter(|(_, layer)| layer.is_none());
-        for ((_, place), layer) in empty.zip(brought) {
+        for ((_, place), layer) in empty.zip(fetched) {
             *place = Some(layer);
         }
     }

@@ -4,11 +4,11 @@ use kiln_cache::{ActionKey, ActionRecord, CacheBackend, Store};
 use kiln_snapshotter::LayerStore;
 use kiln_threads::Stop;
 
-use crate::ahead::Ahead;
 use crate::below::LayerSource;
 use crate::context::ScannedContext;
 use crate::journal::{Definition, Journal};
 use crate::layers::Layers;
+use crate::precompute::Precompute;
 use crate::progress::Reporter;
 use crate::remote::Remotes;
 use crate::reuse::Reuse;
@@ -44,7 +44,7 @@ pub struct Deps<'a> {
     /// What is built, as the journal calls it.
     pub definition: &'a Definition,
     /// What happens to finished layers while later steps run.
-    pub ahead: Ahead<'a>,
+    pub precompute: Precompute<'a>,
 }
 
 impl<'a> Deps<'a> {

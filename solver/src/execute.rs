@@ -9,7 +9,7 @@ use crate::copy::{self, Earlier, Fidelity};
 use crate::deps::Deps;
 use crate::facts::{ContextSelections, combine};
 use crate::file_steps::{SelectedPart, copy_files, earlier, select, warn_of_nothing, workdir};
-use crate::graph::{Op, Run};
+use crate::graph::{Op, RunOp};
 use crate::inputs::{Inputs, Proof};
 use crate::keys::{evidence, receipt, slots};
 use crate::mounted::mounted_content;
@@ -147,7 +147,7 @@ pub(crate) fn execute(
 /// Has the process of a step run, and returns the layer of what it changed.
 fn run(
     deps: &Deps<'_>,
-    op: &Run,
+    op: &RunOp,
     inputs: &Inputs<'_>,
     vertex: &Vertex<'_>,
 ) -> Result<LayerId, StepError> {

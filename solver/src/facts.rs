@@ -56,7 +56,7 @@ pub(crate) fn facts<'a>(graph: &Graph, deps: &Deps<'a>) -> Result<Facts<'a>, Sol
 
 /// Finds what the arguments of a copy stand for in contexts.
 fn select<'a>(
-    op: &graph::Copy,
+    op: &graph::CopyOp,
     contexts: &'a [ScannedContext],
 ) -> Result<ContextSelections<'a>, SelectError> {
     let parts = op.parts.iter().map(|part| match part.source {
@@ -68,7 +68,7 @@ fn select<'a>(
 
 /// Returns the digest of what a copy reads from contexts, if it reads any.
 fn context_digest(
-    op: &graph::Copy,
+    op: &graph::CopyOp,
     contexts: &[ScannedContext],
     selected: &ContextSelections<'_>,
 ) -> Option<Blake3> {

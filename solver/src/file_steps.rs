@@ -13,7 +13,7 @@ use crate::copy::{
 use crate::deps::Deps;
 use crate::facts::ContextSelections;
 use crate::files::{Files, NoFiles};
-use crate::graph::{Archives, Copy, Layout, Step, Workdir};
+use crate::graph::{Archives, CopyOp, Layout, Step, WorkdirOp};
 use crate::progress::Vertex;
 use crate::step_error::StepError;
 
@@ -27,7 +27,7 @@ pub(crate) struct SelectedPart<'a> {
 /// Finds what the arguments of a copy stand for. What they select of contexts is known.
 pub(crate) fn select<'a>(
     sources: &'a Sources<'_>,
-    copy: &Copy,
+    copy: &CopyOp,
     of_contexts: &'a ContextSelections<'a>,
 ) -> Result<Vec<SelectedPart<'a>>, StepError> {
     let parts = copy.parts.iter().zip(of_contexts);
@@ -50,7 +50,7 @@ pub(crate) fn select<'a>(
 pub(crate) fn warn_of_nothing(
     deps: &Deps<'_>,
     step: &Step,
-    copy: &Copy,
+    copy: &CopyOp,
     selected: &[SelectedPart<'_>],
 ) {
     for (part, selected) in copy.parts.iter().zip(selected) {
@@ -83,7 +83,7 @@ pub(crate) fn earlier(deps: &Deps<'_>, slots: &[ActionKey]) -> Earlier {
 /// Makes the layer of COPY or ADD, and says whether it is what its key speaks of.
 pub(crate) fn copy_files(
     deps: &Deps<'_>,
-    op: &Copy,
+    op: &CopyOp,
     parent: &State,
     selected: &[SelectedPart<'_>],
     earlier: &Earlier,
@@ -177,7 +177,7 @@ fn write_rest(
 }
 
 /// Returns whose the files become: whom `--chown` names, in the root below if there is one.
-fn owner(op: &Copy, below: Option<&Below>) -> Result<Owner, StepError> {
+fn owner(op: &CopyOp, below: Option<&Below>) -> Result<Owner, StepError> {
     let Some(text) = &op.owner else {
         return Ok(Owner::Source);
     };
@@ -203,7 +203,7 @@ fn owner(op: &Copy, below: Option<&Below>) -> Result<Owner, StepError> {
 /// Makes a directory, and those above it, as the step's user.
 pub(crate) fn workdir(
     deps: &Deps<'_>,
-    op: &Workdir,
+    op: &WorkdirOp,
     parent: &State,
     vertex: &Vertex<'_>,
 ) -> Result<Layer, StepError> {

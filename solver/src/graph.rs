@@ -16,10 +16,10 @@ use kiln_files::GuestPath;
 use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::Span;
 
-pub use copy::{Archives, ContextId, Copy, CopyPart, FileSource, Layout, Mode, Wildcards};
+pub use copy::{Archives, ContextId, CopyOp, CopyPart, FileSource, Layout, Mode, Wildcards};
 pub use remote::{Download, GitDirectory, Remote, Repository, Submodules};
 pub use run::{
-    Access, Device, Mount, MountKind, Network, Part, Presence, Run, SecretVariable, Security,
+    Access, Device, Mount, MountKind, Network, Part, Presence, RunOp, SecretVariable, Security,
 };
 pub use step_id::StepId;
 
@@ -61,15 +61,15 @@ impl Step {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Starts from an image.
-    From(From),
+    From(FromOp),
     /// Starts from what is behind a URL.
     Remote(Box<Remote>),
     /// Copies files in.
-    Copy(Box<Copy>),
+    Copy(Box<CopyOp>),
     /// Runs a command.
-    Run(Box<Run>),
+    Run(Box<RunOp>),
     /// Makes a directory.
-    Workdir(Workdir),
+    Workdir(WorkdirOp),
 }
 
 impl Op {
@@ -91,14 +91,14 @@ impl Op {
 
 /// An image to start from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct From {
+pub struct FromOp {
     /// Its manifest.
     pub manifest: Sha256,
 }
 
 /// `WORKDIR`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Workdir {
+pub struct WorkdirOp {
     /// The directory.
     pub path: GuestPath,
     /// Who owns what has to be made; as written, empty for root.

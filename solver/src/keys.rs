@@ -155,8 +155,8 @@ mod tests {
 
     use super::*;
     use crate::graph::{
-        Archives, ContextId, Copy, From, Layout, MountKind, Network, Run, Security, Step,
-        Wildcards, Workdir,
+        Archives, ContextId, CopyOp, FromOp, Layout, MountKind, Network, RunOp, Security, Step,
+        Wildcards, WorkdirOp,
     };
 
     fn step(op: Op, parent: Option<StepId>) -> Step {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn run(network: Network) -> Op {
-        Op::Run(Box::new(Run {
+        Op::Run(Box::new(RunOp {
             argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), "make".to_owned()],
             script: None,
             env: vec![("A".to_owned(), "b".to_owned())],
@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn copy(source: FileSource) -> Op {
-        Op::Copy(Box::new(Copy {
+        Op::Copy(Box::new(CopyOp {
             parts: vec![CopyPart {
                 source,
                 paths: vec!["src".to_owned()],
@@ -217,10 +217,10 @@ mod tests {
     fn sample() -> Graph {
         let mut graph = Graph::default();
         let manifest = kiln_oci::Sha256::of(b"manifest");
-        let base = graph.add(step(Op::From(From { manifest }), None));
+        let base = graph.add(step(Op::From(FromOp { manifest }), None));
         let copied = graph.add(step(copy(FileSource::Context(ContextId::MAIN)), Some(base)));
         let made = graph.add(step(run(Network::Default), Some(copied)));
-        let workdir = Op::Workdir(Workdir {
+        let workdir = Op::Workdir(WorkdirOp {
             path: GuestPath::new("/w"),
             user: String::new(),
             time: None,

@@ -25,7 +25,7 @@ pub trait Layers: fmt::Debug + Sync {
     ///
     /// # Errors
     /// When one of them is not to be had.
-    fn bring(&self, layers: &[LayerId]) -> Result<Vec<Layer>, BringError>;
+    fn fetch_and_unpack(&self, layers: &[LayerId]) -> Result<Vec<Layer>, LayerFetchError>;
 }
 
 /// Why the layers of an image are not to be had.
@@ -40,7 +40,7 @@ pub struct LayersError {
 
 /// Why a layer that is described only is not to be had.
 #[derive(Debug)]
-pub enum BringError {
+pub enum LayerFetchError {
     /// Its bytes are gone or are not what they should be. It is not described any more: whoever
     /// looks for it finds that it has to be made.
     Lost(LayerId),

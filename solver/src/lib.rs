@@ -18,8 +18,8 @@ mod layers; // how layers come to the disk
 mod progress; // what a build tells
 mod remote; // how downloads and repositories come in
 
-mod ahead; // layers made ready while later steps run
 mod journal; // what builds did
+mod precompute; // layers made ready while later steps run
 mod reason; // why they did it
 mod reuse; // which earlier results count
 mod sandbox_context; // what every sandbox gets
@@ -51,7 +51,6 @@ mod why; // why they run
 
 pub use account::StepAccount;
 pub use agent::{AgentSocket, Agents};
-pub use ahead::{Ahead, LayerUse, PrepareLayer};
 pub use cache_mounts::{Beginning, BegunCaches, CacheMounts, used_cache_mounts};
 pub use context::{Context, Lifetime, PathRead, ScannedContext, context_reads};
 pub use copy::{Meant, PlaceError, SelectError, WriteError};
@@ -60,18 +59,19 @@ pub use fault::Fault;
 pub use files::{Files, LinkLoop};
 pub use forecast::{Expected, Forecast, forecast};
 pub use graph::{
-    Access, Archives, ContextId, Copy, CopyPart, Device, Download, FileSource, From, GitDirectory,
-    Graph, Layout, Mode, Mount, MountKind, Network, Op, Part, Presence, Remote, Repository, Run,
-    SecretVariable, Security, Step, StepId, Submodules, Wildcards, Workdir,
+    Access, Archives, ContextId, CopyOp, CopyPart, Device, Download, FileSource, FromOp,
+    GitDirectory, Graph, Layout, Mode, Mount, MountKind, Network, Op, Part, Presence, Remote,
+    Repository, RunOp, SecretVariable, Security, Step, StepId, Submodules, Wildcards, WorkdirOp,
 };
 pub use journal::{Build, BuildEnd, BuiltStep, Definition, Fate, Journal};
-pub use layers::{BringError, Layers, LayersError};
+pub use layers::{LayerFetchError, Layers, LayersError};
 pub use local_runner::LocalRunner;
 pub use plan::{
     BaseError, BaseRequest, Bases, ContextRead, DeclaredArgument, Entitlement, Extent, ImageSource,
     NamedSource, Plan, PlanError, PlanOptions, PlannedHistory, Survey, TargetImage, context_name,
     epoch_stage, epoch_text, plan, survey,
 };
+pub use precompute::{LayerUse, Precompute, PrepareLayer};
 pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
 pub use reason::{Change, FileChange, FilesFrom, Reason};
 pub use remote::{Identity, RemoteError, Remotes};

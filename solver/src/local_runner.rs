@@ -19,7 +19,7 @@ use kiln_tree::LayerId;
 
 use crate::below::{Below, Sources};
 use crate::copy::WriteError;
-use crate::graph::{Network, Presence, Run, Security};
+use crate::graph::{Network, Presence, RunOp, Security};
 use crate::progress::LogStream;
 use crate::runner::{Chain, ChainError, ChainProcess, RunEvents, Runner};
 use crate::sandbox_context::AllowedDevices;
@@ -131,7 +131,7 @@ impl LocalRunner<'_> {
     }
 
     /// Says in the executor's words what is run and in what sandbox, mounts and devices left out.
-    fn job(&self, run: &Run, root: JobRoot, user: &(ProcessUser, String)) -> Job {
+    fn job(&self, run: &RunOp, root: JobRoot, user: &(ProcessUser, String)) -> Job {
         let mut job = Job::new(root, process(&self.sandbox.proxies, run, user));
         job.network = match run.network {
             Network::Default => self.sandbox.network,
@@ -153,7 +153,7 @@ impl LocalRunner<'_> {
     }
 
     /// Adds the devices that a step asks for.
-    fn add_devices(&self, run: &Run, job: &mut Job) -> Result<(), StepError> {
+    fn add_devices(&self, run: &RunOp, job: &mut Job) -> Result<(), StepError> {
         if run.devices.is_empty() {
             return Ok(());
         }
@@ -201,7 +201,7 @@ fn process_user(user: &str, below: &Below) -> Result<(ProcessUser, String), Step
 
 fn process(
     proxies: &[(String, String)],
-    run: &Run,
+    run: &RunOp,
     (user, home): &(ProcessUser, String),
 ) -> Process {
     let mut env = run.env.clone();

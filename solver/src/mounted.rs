@@ -6,12 +6,12 @@ use crate::below::Sources;
 use crate::copy;
 use crate::facts::combine;
 use crate::files::{Files, NoFiles};
-use crate::graph::{Mount, Run};
+use crate::graph::{Mount, RunOp};
 use crate::step_error::StepError;
 
 /// Returns the digest of the files that a command finds mounted; none if there are none.
 pub(crate) fn mounted_content(
-    run: &Run,
+    run: &RunOp,
     sources: &Sources<'_>,
 ) -> Result<Option<Blake3>, StepError> {
     let mut digests = Vec::new();

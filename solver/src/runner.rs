@@ -16,7 +16,7 @@ use kiln_cache::State;
 use kiln_tree::LayerId;
 
 use crate::cache_mounts::BegunCaches;
-use crate::graph::{Run, StepId};
+use crate::graph::{RunOp, StepId};
 use crate::progress::LogStream;
 use crate::step_error::StepError;
 
@@ -50,7 +50,7 @@ pub struct Chain<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct ChainProcess<'a> {
     /// What it is, and what it finds.
-    pub run: &'a Run,
+    pub run: &'a RunOp,
     /// Set if its cache mounts are to begin anew: those that this build has emptied already.
     pub begun: Option<&'a BegunCaches>,
 }

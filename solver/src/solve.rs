@@ -10,7 +10,6 @@
 use kiln_cache::{ActionKey, State};
 
 use crate::account::{StepAccount, accounts, unprepared};
-use crate::ahead::{Ahead, Queue};
 use crate::board::{Board, Shared};
 use crate::deps::Deps;
 use crate::execute::{Outcome, Way, execute};
@@ -19,6 +18,7 @@ use crate::graph::{Graph, Op, StepId};
 use crate::inputs::Inputs;
 use crate::journal::Fate;
 use crate::keys::{StepKeys, keys};
+use crate::precompute::{Precompute, Queue};
 use crate::probe::Probe;
 use crate::progress::VertexEnd;
 use crate::solve_error::SolveError;
@@ -87,10 +87,10 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
     };
     let board = Board::new(graph, probe, fates);
     let workers = deps.jobs.clamp(1, board.open().max(1));
-    let (queue, layers) = Queue::new(graph, targets, deps.ahead);
+    let (queue, layers) = Queue::new(graph, targets, deps.precompute);
     std::thread::scope(|scope| {
         let work = || work(graph, &keys, &anew, &facts, deps, &board, &queue);
-        if let Ahead::Prepare(prepare) = deps.ahead
+        if let Precompute::Prepare(prepare) = deps.precompute
             && board.open() > 1
         {
             let queue = &queue;

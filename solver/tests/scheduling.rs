@@ -15,10 +15,10 @@ use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::Span;
 use kiln_snapshotter::{Content, Layer, LayerStore, Metadata};
 use kiln_solver::{
-    Access, Ahead, BringError, Chain, ChainError, Definition, Deps, Fate, Graph, Identity, Journal,
-    Layers, LayersError, Mount, MountKind, Network, Op, Part, Remote, RemoteError, Remotes,
-    Reporter, Reuse, Run, RunEvents, Runner, Security, Silent, Solution, SolveError, Step,
-    StepError, StepId, Vertex, solve,
+    Access, Chain, ChainError, Definition, Deps, Fate, Graph, Identity, Journal, LayerFetchError,
+    Layers, LayersError, Mount, MountKind, Network, Op, Part, Precompute, Remote, RemoteError,
+    Remotes, Reporter, Reuse, RunEvents, RunOp, Runner, Security, Silent, Solution, SolveError,
+    Step, StepError, StepId, Vertex, solve,
 };
 use kiln_threads::Stop;
 use kiln_tree::{Blake3, LayerId};
@@ -35,7 +35,7 @@ impl Layers for Nothing {
         unreachable!("these builds start from scratch")
     }
 
-    fn bring(&self, _: &[LayerId]) -> Result<Vec<Layer>, BringError> {
+    fn fetch_and_unpack(&self, _: &[LayerId]) -> Result<Vec<Layer>, LayerFetchError> {
         unreachable!("these builds have their layers here")
     }
 }
@@ -208,7 +208,7 @@ impl World {
                 target: None,
                 platforms: Vec::new(),
             },
-            ahead: Ahead::Nothing,
+            precompute: Precompute::Nothing,
         };
         let Solution {
             states,
@@ -245,7 +245,7 @@ fn add(
         },
     };
     graph.add(Step {
-        op: Op::Run(Box::new(Run {
+        op: Op::Run(Box::new(RunOp {
             argv: vec![command.to_owned()],
             script: None,
             env: Vec::new(),

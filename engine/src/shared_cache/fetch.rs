@@ -8,7 +8,7 @@ use kiln_cache::State;
 use kiln_exporter::remember_place;
 use kiln_registry::Client;
 use kiln_snapshotter::{Description, Layer};
-use kiln_solver::{BringError, Fault, LayersError, Reporter, VertexEnd};
+use kiln_solver::{Fault, LayerFetchError, LayersError, Reporter, VertexEnd};
 use kiln_tree::LayerId;
 
 use crate::Error;
@@ -26,10 +26,10 @@ pub(crate) fn fetch_and_unpack(
     client: &Client,
     ids: &[LayerId],
     reporter: &Reporter<'_>,
-) -> Result<Vec<Layer>, BringError> {
+) -> Result<Vec<Layer>, LayerFetchError> {
     let vertex = reporter.start("importing layers from cache");
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Result<Layer, BringError>)>> = Mutex::default();
+    let done: Mutex<Vec<(usize, Result<Layer, LayerFetchError>)>> = Mutex::default();
     let work = || {
         loop {
             let place = next.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +52,7 @@ pub(crate) fn fetch_and_unpack(
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_unstable_by_key(|(place, _)| *place);
-    let result: Result<Vec<Layer>, BringError> =
+    let result: Result<Vec<Layer>, LayerFetchError> =
         done.into_iter().map(|(_, result)| result).collect();
     vertex.end(match &result {
         Ok(_) => VertexEnd::Done,
@@ -66,24 +66,24 @@ fn fetch_and_unpack_one(
     client: &Client,
     id: LayerId,
     reporter: &Reporter<'_>,
-) -> Result<Layer, BringError> {
+) -> Result<Layer, LayerFetchError> {
     if let Some(layer) = stores.layers.layer(id) {
         return Ok(layer);
     }
     let Some(description) = stores.layers.description(id) else {
-        return Err(BringError::Lost(id));
+        return Err(LayerFetchError::Lost(id));
     };
     match fulfil(stores, client, id, &description) {
         Ok(layer) => Ok(layer),
-        Err(Error::Cancelled) => Err(BringError::Cancelled),
+        Err(Error::Cancelled) => Err(LayerFetchError::Cancelled),
         Err(error) => {
             reporter.warn(format!(
                 "a layer of the cache cannot be used, its step runs again: {}",
                 error.full_message()
             ));
             match stores.layers.forget_description(id) {
-                Ok(()) => Err(BringError::Lost(id)),
-                Err(error) => Err(BringError::Failed(LayersError {
+                Ok(()) => Err(LayerFetchError::Lost(id)),
+                Err(error) => Err(LayerFetchError::Failed(LayersError {
                     message: chain(&error),
                     fault: Fault::Environment,
                 })),
@@ -164,9 +164,9 @@ pub(crate) fn built_layers(
     match here {
         Some(layers) => Ok(layers),
         None => fetch_and_unpack(stores, client, &ids, reporter).map_err(|error| match error {
-            BringError::Cancelled => Error::Cancelled,
-            BringError::Lost(id) => gone(id),
-            BringError::Failed(error) => {
+            LayerFetchError::Cancelled => Error::Cancelled,
+            LayerFetchError::Lost(id) => gone(id),
+            LayerFetchError::Failed(error) => {
                 Error::environment("cannot forget a layer of the cache", error)
             }
         }),
@@ -192,7 +192,7 @@ pub(crate) fn forget_missing_layers<'a>(
         let is_gone = || {
             matches!(
                 fetch_and_unpack_one(stores, client, id, reporter),
-                Err(BringError::Lost(_))
+                Err(LayerFetchError::Lost(_))
             )
         };
         is_lost |= !is_at_hand && is_gone();

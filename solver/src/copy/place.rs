@@ -12,7 +12,7 @@ use super::choose::{Chosen, Part};
 use super::entries::{Bytes, Entries, Placed};
 use super::select::Selection;
 use crate::files::{Files, LinkLoop, follow_hard_link, resolve};
-use crate::graph::{Copy, Mode};
+use crate::graph::{CopyOp, Mode};
 
 /// The time of directories made in something that claims to be older: archives such as zip begin
 /// with 1980, and this is after that in every time zone. npm packs with the same one.
@@ -119,7 +119,7 @@ impl<'a> Placement<'a> {
     }
 
     /// Makes the destination a directory and returns where it is: an archive is unpacked into it.
-    pub(crate) fn archive(&mut self, copy: &Copy) -> Result<GuestPath, PlaceError> {
+    pub(crate) fn archive(&mut self, copy: &CopyOp) -> Result<GuestPath, PlaceError> {
         let destination = self.resolve(&copy.destination)?;
         self.directory(&destination)?;
         Ok(destination)
@@ -128,7 +128,7 @@ impl<'a> Placement<'a> {
     /// Places everything that one selection stands for.
     pub(crate) fn selection(
         &mut self,
-        copy: &Copy,
+        copy: &CopyOp,
         selection: &Selection<'a>,
     ) -> Result<(), PlaceError> {
         let destination = self.resolve(&copy.destination)?;
@@ -155,7 +155,7 @@ impl<'a> Placement<'a> {
     /// Places a file that the Dockerfile holds itself.
     pub(crate) fn inline(
         &mut self,
-        copy: &Copy,
+        copy: &CopyOp,
         name: &str,
         content: &'a str,
     ) -> Result<(), PlaceError> {

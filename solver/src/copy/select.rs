@@ -8,7 +8,7 @@ use super::argument::{Argument, Selected};
 use super::choose::{Choice, Chosen, Part, choose};
 use super::select_error::{Meant, SelectError};
 use crate::files::{Files, follow_hard_link, links_on, resolve_in};
-use crate::graph::{Copy, CopyPart, Layout};
+use crate::graph::{CopyOp, CopyPart, Layout};
 
 /// What one source argument, or one match of its wildcard, stands for.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl<'a> Selection<'a> {
 /// When an argument without wildcards does not exist, or one is malformed.
 pub(crate) fn select<'a>(
     files: &'a dyn Files,
-    copy: &Copy,
+    copy: &CopyOp,
     part: &CopyPart,
 ) -> Result<Vec<Selection<'a>>, SelectError> {
     let excludes = exclude_rules(&copy.excludes)?;

@@ -8,7 +8,7 @@ use super::step_id::StepId;
 
 /// `COPY`, and `ADD` of what is at hand.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Copy {
+pub struct CopyOp {
     /// What is copied, in order.
     pub parts: Vec<CopyPart>,
     /// Files written in the Dockerfile itself: name and content. Copied after the paths.
@@ -31,7 +31,7 @@ pub struct Copy {
     pub link: bool,
 }
 
-/// Source arguments of a [struct@Copy] that are looked up in one place.
+/// Source arguments of a [`CopyOp`] that are looked up in one place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CopyPart {
     /// Where.

@@ -8,7 +8,7 @@ use super::step_id::StepId;
 
 /// `RUN`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Run {
+pub struct RunOp {
     /// The program and its arguments.
     pub argv: Vec<String>,
     /// A script that is visible as `/dev/pipes/<name>` while it runs: name and content.

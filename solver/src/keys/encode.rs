@@ -7,11 +7,11 @@ use kiln_parser::mount::FileOwner;
 use kiln_tree::{Encode, Encoder};
 
 use crate::graph::{
-    Access, Archives, Copy, Device, FileSource, Layout, Mount, MountKind, Network, Presence, Run,
-    SecretVariable, Security, Wildcards, Workdir,
+    Access, Archives, CopyOp, Device, FileSource, Layout, Mount, MountKind, Network, Presence,
+    RunOp, SecretVariable, Security, Wildcards, WorkdirOp,
 };
 
-impl Encode for Copy {
+impl Encode for CopyOp {
     fn encode(&self, encoder: &mut Encoder) {
         // What the paths select is not in here: their content's digest stands beside this one,
         // and holds every name that matters. Which of the digests belongs to which part is: what
@@ -56,7 +56,7 @@ impl Encode for Copy {
     }
 }
 
-impl Encode for Run {
+impl Encode for RunOp {
     fn encode(&self, encoder: &mut Encoder) {
         let Self {
             argv,
@@ -183,7 +183,7 @@ fn encode_owner(owner: &FileOwner, encoder: &mut Encoder) {
         .number(u64::from(owner.gid));
 }
 
-impl Encode for Workdir {
+impl Encode for WorkdirOp {
     fn encode(&self, encoder: &mut Encoder) {
         let Self { path, user, time } = self;
         encoder.value(path).text(user);

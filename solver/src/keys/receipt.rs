@@ -8,7 +8,8 @@ use kiln_parser::mount::FileOwner;
 use kiln_tree::Blake3;
 
 use crate::graph::{
-    Access, Archives, Copy, Layout, Mount, MountKind, Network, Op, Presence, Remote, Run, Security,
+    Access, Archives, CopyOp, Layout, Mount, MountKind, Network, Op, Presence, Remote, RunOp,
+    Security,
 };
 
 /// The ingredient that stands for the content of what a step reads besides its parent.
@@ -50,7 +51,7 @@ fn describe(op: &Op, said: &mut Said<'_>) {
     }
 }
 
-fn describe_copy(copy: &Copy, said: &mut Said<'_>) {
+fn describe_copy(copy: &CopyOp, said: &mut Said<'_>) {
     let paths = copy.parts.iter().flat_map(|part| &part.paths);
     let paths: Vec<&str> = paths.map(String::as_str).collect();
     said.say("paths", long(&paths.join(" ")));
@@ -78,7 +79,7 @@ fn describe_copy(copy: &Copy, said: &mut Said<'_>) {
     said.flag("--link", copy.link, "true");
 }
 
-fn describe_run(run: &Run, said: &mut Said<'_>) {
+fn describe_run(run: &RunOp, said: &mut Said<'_>) {
     said.say("command", long(&run.argv.join(" ")));
     if let Some((name, content)) = &run.script {
         said.say(format!("script {name}"), long(content));
@@ -207,8 +208,8 @@ mod tests {
             .collect()
     }
 
-    fn run() -> Run {
-        Run {
+    fn run() -> RunOp {
+        RunOp {
             argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), "make".to_owned()],
             script: None,
             env: Vec::new(),
@@ -247,7 +248,7 @@ mod tests {
             gid: 5,
         };
         let text = |text: &str| text.to_owned();
-        let run = Run {
+        let run = RunOp {
             env: vec![(text("PATH"), text("/bin")), (text("V"), String::new())],
             arguments: vec![text("V")],
             user: text("me"),

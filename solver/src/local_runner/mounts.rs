@@ -22,7 +22,7 @@ use crate::below::{Below, Sources};
 use crate::cache_mounts::{Beginning, cache_key};
 use crate::copy::{SelectError, WriteError};
 use crate::files::{Files as _, resolve_in};
-use crate::graph::{self, Access, MountKind, Part, Presence, Run};
+use crate::graph::{self, Access, MountKind, Part, Presence, RunOp};
 use crate::runner::ChainProcess;
 use crate::step_error::StepError;
 use crate::waiting::wait;
@@ -129,7 +129,7 @@ fn tmpfs_mode(below: &Below, target: &GuestPath) -> Result<u32, StepError> {
 /// Adds the variables that mounts bring along.
 fn variables(
     runner: &LocalRunner<'_>,
-    run: &Run,
+    run: &RunOp,
     env: &mut Vec<(String, String)>,
 ) -> Result<(), StepError> {
     for variable in &run.secret_variables {

@@ -20,7 +20,7 @@ use super::stage_state::StageState;
 use super::stages::{self, Source};
 use super::windows;
 use super::words::Words;
-use crate::graph::{From, Op};
+use crate::graph::{FromOp, Op};
 use stage_plan::StagePlan;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -141,7 +141,7 @@ fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, Pla
         BaseFiles::Image(source, image) => {
             let manifest = image.descriptor.digest;
             let text = format!("FROM {}@{manifest}", source.name());
-            planning.state.root = Some(planning.step(Op::From(From { manifest }), &text, span));
+            planning.state.root = Some(planning.step(Op::From(FromOp { manifest }), &text, span));
         }
         BaseFiles::Tree(source) => {
             planning.state.root = planning.tree(&source, &stage.from.image);

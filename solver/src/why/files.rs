@@ -19,7 +19,7 @@ use crate::below::{Below, Sources};
 use crate::copy::{self, Owner, Placement, Selection};
 use crate::deps::Deps;
 use crate::files::{Files, NoFiles};
-use crate::graph::{Archives, Copy, CopyPart, FileSource, Layout};
+use crate::graph::{Archives, CopyOp, CopyPart, FileSource, Layout};
 use crate::reason::{Change, FileChange};
 
 /// Files that are named; the others are counted.
@@ -28,7 +28,7 @@ const NAMED: usize = 10;
 /// Returns the first files that differ, and how many more do. None if that cannot be told any
 /// more.
 pub(super) fn differ(
-    copy: &Copy,
+    copy: &CopyOp,
     record: &ActionRecord,
     now: &Now<'_>,
     deps: &Deps<'_>,
@@ -59,7 +59,7 @@ pub(super) fn differ(
 
 /// Returns what the layer of a copy from contexts will hold; none if that cannot be told without
 /// making it.
-fn foreseen(copy: &Copy, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
+fn foreseen(copy: &CopyOp, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
     let is_plain = |part: &CopyPart| {
         matches!(part.source, FileSource::Context(_)) && part.archives == Archives::Keep
     };
@@ -122,7 +122,7 @@ struct Difference<'a> {
 
 /// Returns where two layers of the same copy differ, in the order of a walk. Directories count only
 /// if nothing else differs: their files tell more.
-fn compare<'a>(copy: &Copy, old: &'a Tree, new: &'a Tree) -> Vec<Difference<'a>> {
+fn compare<'a>(copy: &CopyOp, old: &'a Tree, new: &'a Tree) -> Vec<Difference<'a>> {
     let mut found = Vec::new();
     let mut directories = Vec::new();
     let mut note = |change, entry: Entry<'a>, now| {
@@ -164,7 +164,7 @@ fn compare<'a>(copy: &Copy, old: &'a Tree, new: &'a Tree) -> Vec<Difference<'a>>
 /// Says how a file that a copy found differs; none if it is the same. Times do not count, and
 /// neither does what the copy sets itself.
 fn change(
-    copy: &Copy,
+    copy: &CopyOp,
     (old, was): (&Tree, Entry<'_>),
     (new, is): (&Tree, Entry<'_>),
 ) -> Option<Change> {
@@ -195,12 +195,12 @@ fn content<'a>(tree: &'a Tree, entry: Entry<'a>) -> Kind<'a> {
 
 /// Where the files of a copy come from.
 struct Origins<'a> {
-    copy: &'a Copy,
+    copy: &'a CopyOp,
     parts: Vec<(&'a CopyPart, &'a dyn Files, Vec<Selection<'a>>)>,
 }
 
 impl<'a> Origins<'a> {
-    fn new(copy: &'a Copy, sources: &'a Sources<'_>) -> Option<Self> {
+    fn new(copy: &'a CopyOp, sources: &'a Sources<'_>) -> Option<Self> {
         let parts = copy.parts.iter().map(|part| {
             let files = sources.files(part.source);
             Some((part, files, copy::select(files, copy, part).ok()?))

@@ -10,8 +10,8 @@ use kiln_oci::{Image, Platform, Sha256, Timestamp};
 use kiln_parser::{IgnoreRules, parse};
 use kiln_snapshotter::{Layer, LayerStore, ParentView};
 use kiln_solver::{
-    Ahead, BaseError, BaseRequest, Bases, BringError, Chain, ChainError, Context, ContextId,
-    Definition, Deps, Fate, Identity, Journal, Layers, LayersError, PlanOptions, Remote,
+    BaseError, BaseRequest, Bases, Chain, ChainError, Context, ContextId, Definition, Deps, Fate,
+    Identity, Journal, LayerFetchError, Layers, LayersError, PlanOptions, Precompute, Remote,
     RemoteError, Remotes, Reporter, Reuse, RunEvents, Runner, ScannedContext, Silent, Solution,
     SolveError, Vertex, context_reads, plan, solve,
 };
@@ -36,7 +36,7 @@ impl Layers for Nothing {
         unreachable!("these builds start from scratch")
     }
 
-    fn bring(&self, _: &[LayerId]) -> Result<Vec<Layer>, BringError> {
+    fn fetch_and_unpack(&self, _: &[LayerId]) -> Result<Vec<Layer>, LayerFetchError> {
         unreachable!("these builds have their layers here")
     }
 }
@@ -141,7 +141,7 @@ impl Bench {
                 target: None,
                 platforms: Vec::new(),
             },
-            ahead: Ahead::Nothing,
+            precompute: Precompute::Nothing,
         };
         let target = plan.targets[0].root.unwrap();
         let Solution { states, steps, .. } = solve(&plan.graph, &[target], &deps);

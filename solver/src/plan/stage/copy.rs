@@ -156,7 +156,7 @@ impl StagePlan<'_, '_> {
     }
 
     /// Describes a copy without sources of its own: destination and what stands in the Dockerfile.
-    fn copy_op(&mut self, sources: &[Source], destination: &Text) -> graph::Copy {
+    fn copy_op(&mut self, sources: &[Source], destination: &Text) -> graph::CopyOp {
         let mut inline = Vec::new();
         for source in sources {
             if let Source::Heredoc(heredoc) = source {
@@ -168,7 +168,7 @@ impl StagePlan<'_, '_> {
         }
         let written = self.path(destination);
         let last = written.rsplit('/').next().unwrap_or("");
-        graph::Copy {
+        graph::CopyOp {
             parts: Vec::new(),
             time: if inline.is_empty() {
                 None
@@ -190,7 +190,7 @@ impl StagePlan<'_, '_> {
     fn copy_flags(
         &mut self,
         keyword: &str,
-        op: &mut graph::Copy,
+        op: &mut graph::CopyOp,
         chown: Option<&Text>,
         mode: Option<&Text>,
         parents: bool,
@@ -243,7 +243,7 @@ fn local_part(path: &Expanded, add: &Add) -> CopyPart {
 }
 
 /// Returns `COPY [--parents] [--chown=…] [--chmod=…] src… dest # buildkit`, words expanded.
-fn copy_text(mut text: String, paths: &[String], op: &graph::Copy, destination: &str) -> String {
+fn copy_text(mut text: String, paths: &[String], op: &graph::CopyOp, destination: &str) -> String {
     for path in paths {
         text.push_str(&format!(" {path}"));
     }

@@ -83,7 +83,7 @@ impl StagePlan<'_, '_> {
         let options = self.planner.options;
         let hostname = options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME");
         let hostname = hostname.map_or(kiln_runtime::BUILD_HOSTNAME, String::as_str);
-        let op = graph::Run {
+        let op = graph::RunOp {
             argv,
             script,
             env: self.state.env.pairs().to_vec(),

@@ -5,8 +5,8 @@ use kiln_parser::Text;
 
 use super::stage_plan::StagePlan;
 use crate::graph::{
-    Archives, ContextId, Copy, CopyPart, FileSource, From, Layout, Op, Part, Remote, Step, StepId,
-    Wildcards,
+    Archives, ContextId, CopyOp, CopyPart, FileSource, FromOp, Layout, Op, Part, Remote, Step,
+    StepId, Wildcards,
 };
 use crate::plan::names::NamedSource;
 use crate::plan::plan_error::PlanError;
@@ -40,7 +40,7 @@ impl StagePlan<'_, '_> {
                 let image = self.planner.image(source.clone(), platform, from)?;
                 let manifest = image.descriptor.digest;
                 let name = format!("FROM {}@{manifest} for {text}", source.name());
-                Some(self.source_step(Op::From(From { manifest }), name, from))
+                Some(self.source_step(Op::From(FromOp { manifest }), name, from))
             }
             Source::Named(NamedSource::Directory(context)) => {
                 return Ok(Some(FileSource::Context(context)));
@@ -95,7 +95,7 @@ impl StagePlan<'_, '_> {
         name: String,
         from: &Text,
     ) -> StepId {
-        let op = Copy {
+        let op = CopyOp {
             parts: vec![CopyPart {
                 source: FileSource::Context(context),
                 paths: vec![GuestPath::new(path).to_string()],

@@ -4,7 +4,7 @@ use kiln_parser::lint::rules;
 use kiln_parser::{Site, Text};
 
 use super::stage_plan::StagePlan;
-use crate::graph::{Op, Workdir};
+use crate::graph::{Op, WorkdirOp};
 use crate::plan::windows;
 
 impl StagePlan<'_, '_> {
@@ -43,7 +43,7 @@ impl StagePlan<'_, '_> {
             self.state.changed(created_by);
             return;
         }
-        let op = Op::Workdir(Workdir {
+        let op = Op::Workdir(WorkdirOp {
             path: directory,
             user: self.state.config.config.user.clone(),
             time: self.planner.options.epoch,

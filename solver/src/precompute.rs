@@ -26,16 +26,16 @@ pub enum LayerUse {
 /// Gets one layer ready; what goes wrong goes wrong again when the layer is exported.
 pub type PrepareLayer<'a> = dyn Fn(&Layer, LayerUse) + Sync + 'a;
 
-/// What happens to layers ahead of their export.
+/// What is done to layers before they are exported.
 #[derive(Clone, Copy)]
-pub enum Ahead<'a> {
+pub enum Precompute<'a> {
     /// Nothing: nobody wants them as layers.
     Nothing,
     /// This.
     Prepare(&'a PrepareLayer<'a>),
 }
 
-impl fmt::Debug for Ahead<'_> {
+impl fmt::Debug for Precompute<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nothing => "Nothing",
@@ -57,7 +57,7 @@ impl Queue {
     pub(crate) fn new(
         graph: &Graph,
         targets: &[StepId],
-        ahead: Ahead<'_>,
+        precompute: Precompute<'_>,
     ) -> (Self, Receiver<(Layer, LayerUse)>) {
         let mut uses = vec![LayerUse::Beside; graph.len()];
         for target in targets {
@@ -70,9 +70,9 @@ impl Queue {
         let (sender, receiver) = channel();
         let queue = Self {
             uses,
-            sender: Mutex::new(match ahead {
-                Ahead::Prepare(_) => Some(sender),
-                Ahead::Nothing => None,
+            sender: Mutex::new(match precompute {
+                Precompute::Prepare(_) => Some(sender),
+                Precompute::Nothing => None,
             }),
             is_over: AtomicBool::new(false),
         };
