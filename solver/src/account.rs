@@ -3,12 +3,12 @@
 use kiln_cache::{ActionKey, Actions, CacheBackend as _, State};
 
 use crate::deps::Deps;
-use crate::facts::Facts;
 use crate::graph::{Graph, Op, Step, StepId};
 use crate::journal::Fate;
 use crate::keys::{StepKeys, receipt};
 use crate::reason::Reason;
 use crate::solve_error::SolveError;
+use crate::source_facts::SourceFacts;
 use crate::why::{Before, Now, reasons};
 
 /// What became of a step.
@@ -40,7 +40,7 @@ pub(crate) fn unprepared(graph: &Graph, failure: &SolveError, deps: &Deps<'_>) -
 pub(crate) fn accounts(
     graph: &Graph,
     keys: &[StepKeys],
-    facts: &Facts<'_>,
+    facts: &SourceFacts<'_>,
     before: &Before,
     known: &[Option<State>],
     fates: &[Fate],

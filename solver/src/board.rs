@@ -8,26 +8,26 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use kiln_cache::State;
 
 use crate::graph::{Graph, StepId};
-use crate::inputs::Proof;
+use crate::inputs::ResultProof;
 use crate::journal::Fate;
 use crate::probe::Probe;
 use crate::solve_error::SolveError;
 
 /// Which steps are ready, running and done.
 pub(crate) struct Board {
-    shared: Mutex<Shared>,
+    shared: Mutex<BoardState>,
     changed: Condvar,
 }
 
 /// What the workers share.
-pub(crate) struct Shared {
+pub(crate) struct BoardState {
     ready: VecDeque<StepId>,
     /// Inputs that each needed step still waits for.
     waiting: Vec<usize>,
     dependents: Vec<Vec<StepId>>,
     pub(crate) known: Vec<Option<State>>,
     /// What is proven of each known state.
-    proofs: Vec<Proof>,
+    proofs: Vec<ResultProof>,
     pub(crate) fates: Vec<Fate>,
     /// Needed steps that are not finished.
     open: usize,
@@ -36,12 +36,12 @@ pub(crate) struct Shared {
 
 impl Board {
     pub(crate) fn new(graph: &Graph, probe: Probe, fates: Vec<Fate>) -> Self {
-        let mut shared = Shared {
+        let mut shared = BoardState {
             ready: VecDeque::new(),
             waiting: vec![0; graph.len()],
             dependents: vec![Vec::new(); graph.len()],
             known: probe.known,
-            proofs: vec![Proof::Recipe; graph.len()],
+            proofs: vec![ResultProof::Recipe; graph.len()],
             fates,
             open: probe.needed.iter().filter(|needed| **needed).count(),
             failure: None,
@@ -67,7 +67,7 @@ impl Board {
         self.lock().open
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BoardState> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -96,17 +96,23 @@ impl Board {
     }
 
     /// Returns what is proven of something that is made of the results of `inputs`.
-    pub(crate) fn proof(&self, mut inputs: impl Iterator<Item = StepId>) -> Proof {
+    pub(crate) fn proof(&self, mut inputs: impl Iterator<Item = StepId>) -> ResultProof {
         let shared = self.lock();
-        if inputs.any(|input| shared.proofs[input.index()] == Proof::Evidence) {
-            Proof::Evidence
+        if inputs.any(|input| shared.proofs[input.index()] == ResultProof::Evidence) {
+            ResultProof::Evidence
         } else {
-            Proof::Recipe
+            ResultProof::Recipe
         }
     }
 
     /// Notes a result, and returns how many steps are not finished yet.
-    pub(crate) fn succeed(&self, id: StepId, state: State, proof: Proof, fate: Fate) -> usize {
+    pub(crate) fn succeed(
+        &self,
+        id: StepId,
+        state: State,
+        proof: ResultProof,
+        fate: Fate,
+    ) -> usize {
         let mut shared = self.lock();
         shared.known[id.index()] = Some(state);
         shared.proofs[id.index()] = proof;
@@ -140,7 +146,7 @@ impl Board {
         self.changed.notify_all();
     }
 
-    pub(crate) fn into_shared(self) -> Shared {
+    pub(crate) fn into_shared(self) -> BoardState {
         self.shared
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)

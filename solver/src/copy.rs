@@ -21,11 +21,11 @@ pub use place::PlaceError;
 pub use select_error::{Meant, SelectError};
 pub use write::WriteError;
 
-pub(crate) use archive::Archive;
+pub(crate) use archive::ArchiveFile;
 pub(crate) use argument::Argument;
 pub(crate) use choose::{Choice, choose};
 pub(crate) use digest::{digest, digest_at};
 pub(crate) use earlier::Earlier;
-pub(crate) use place::{Owner, Placement};
-pub(crate) use select::{Selection, select};
-pub(crate) use write::{Fidelity, Turn, write};
+pub(crate) use place::{CopyOwner, Placement};
+pub(crate) use select::{SelectedSource, select};
+pub(crate) use write::{Fidelity, WriteRound, write};

@@ -4,7 +4,6 @@ use kiln_cache::{ActionKey, ActionRecord, CacheBackend, Store};
 use kiln_snapshotter::LayerStore;
 use kiln_threads::Stop;
 
-use crate::below::LayerSource;
 use crate::context::ScannedContext;
 use crate::journal::{Definition, Journal};
 use crate::layers::Layers;
@@ -13,6 +12,7 @@ use crate::progress::Reporter;
 use crate::remote::Remotes;
 use crate::reuse::Reuse;
 use crate::runner::Runner;
+use crate::step_trees::LayerLoader;
 
 /// What solving needs.
 #[derive(Debug)]
@@ -50,12 +50,12 @@ pub struct Deps<'a> {
 impl<'a> Deps<'a> {
     /// Says whether whatever fails now fails because everything is to stop.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.layer_source().is_cancelled()
+        self.layer_loader().is_cancelled()
     }
 
     /// Returns what brings the layers of states to the disk.
-    pub(crate) fn layer_source(&self) -> LayerSource<'a> {
-        LayerSource {
+    pub(crate) fn layer_loader(&self) -> LayerLoader<'a> {
+        LayerLoader {
             store: self.store,
             layers: self.layers,
             bases: self.bases,

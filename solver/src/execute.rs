@@ -4,24 +4,24 @@ use kiln_cache::{ActionRecord, Attempt, BuiltLayer, State, claim};
 use kiln_oci::Timestamp;
 use kiln_tree::{Blake3, LayerId};
 
-use crate::below::Sources;
 use crate::copy::{self, Earlier, Fidelity};
 use crate::deps::Deps;
-use crate::facts::{ContextSelections, combine};
 use crate::file_steps::{SelectedPart, copy_files, earlier, select, warn_of_nothing, workdir};
 use crate::graph::{Op, RunOp};
-use crate::inputs::{Inputs, Proof};
+use crate::inputs::{Inputs, ResultProof};
 use crate::keys::{evidence, receipt, slots};
 use crate::mounted::mounted_content;
 use crate::progress::{LogStream, Vertex};
 use crate::runner::{Chain, ChainProcess, RunEvents};
+use crate::source_facts::{ContextSelections, combine};
 use crate::step_error::StepError;
+use crate::step_trees::Sources;
 use crate::waiting::wait;
 
 /// The result of a step.
-pub(crate) struct Outcome {
+pub(crate) struct StepOutcome {
     pub(crate) state: State,
-    pub(crate) proof: Proof,
+    pub(crate) proof: ResultProof,
     pub(crate) way: Way,
 }
 
@@ -39,11 +39,11 @@ pub(crate) fn execute(
     deps: &Deps<'_>,
     inputs: Inputs<'_>,
     vertex: &Vertex<'_>,
-) -> Result<Outcome, StepError> {
+) -> Result<StepOutcome, StepError> {
     let keys = inputs.keys;
     let may_reuse = deps.reuse.allows(inputs.step);
-    let is_proven = inputs.proof == Proof::Recipe;
-    let outcome = |state: State, way: Way| Outcome {
+    let is_proven = inputs.proof == ResultProof::Recipe;
+    let outcome = |state: State, way: Way| StepOutcome {
         state,
         proof: inputs.proof,
         way,
@@ -63,7 +63,7 @@ pub(crate) fn execute(
         tracing::debug!(step = inputs.step.label(), "found by its recipe");
         return Ok(outcome(record.state, Way::Found));
     }
-    let sources = Sources::new(deps.layer_source(), deps.contexts, &inputs.sources)?;
+    let sources = Sources::new(deps.layer_loader(), deps.contexts, &inputs.sources)?;
     let (selected, content) = read(&inputs.step.op, &sources, inputs.selected, inputs.content)?;
     let evidence = evidence(&inputs.step.op, keys.weak, &inputs.parent, content);
     if may_reuse
@@ -135,9 +135,9 @@ pub(crate) fn execute(
                 "{}: files changed while they were copied; the result is not cached",
                 inputs.step.name
             ));
-            Ok(Outcome {
+            Ok(StepOutcome {
                 state,
-                proof: Proof::Evidence,
+                proof: ResultProof::Evidence,
                 way: Way::Ran,
             })
         }

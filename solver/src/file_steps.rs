@@ -6,22 +6,23 @@ use kiln_cache::{ActionKey, State};
 use kiln_oci::Timestamp;
 use kiln_snapshotter::{Layer, LayerBuilder, Metadata, ParentView, find_owner};
 
-use crate::below::{Below, Sources};
 use crate::copy::{
-    self, Archive, Earlier, Fidelity, Owner, Placement, Selection, Turn, WriteError,
+    self, ArchiveFile, CopyOwner, Earlier, Fidelity, Placement, SelectedSource, WriteError,
+    WriteRound,
 };
 use crate::deps::Deps;
-use crate::facts::ContextSelections;
 use crate::files::{Files, NoFiles};
 use crate::graph::{Archives, CopyOp, Layout, Step, WorkdirOp};
 use crate::progress::Vertex;
+use crate::source_facts::ContextSelections;
 use crate::step_error::StepError;
+use crate::step_trees::{LocalStack, Sources};
 
 /// What the arguments of a part of a copy stand for.
 pub(crate) struct SelectedPart<'a> {
     pub(crate) files: &'a dyn Files,
     archives: Archives,
-    pub(crate) selections: Cow<'a, [Selection<'a>]>,
+    pub(crate) selections: Cow<'a, [SelectedSource<'a>]>,
 }
 
 /// Finds what the arguments of a copy stand for. What they select of contexts is known.
@@ -93,7 +94,7 @@ pub(crate) fn copy_files(
     let below = if op.link {
         None
     } else {
-        Some(Below::new(deps.layer_source(), parent)?)
+        Some(LocalStack::new(deps.layer_loader(), parent)?)
     };
     vertex.begin();
     let files: &dyn Files = match &below {
@@ -109,13 +110,13 @@ pub(crate) fn copy_files(
     // Sources count in their order: what one brought is written before the next one is turned to.
     for part in selected {
         let entries = placement.take(&builder);
-        let written = copy::write(&builder, source, earlier, &entries, Turn::NotLast)?;
+        let written = copy::write(&builder, source, earlier, &entries, WriteRound::NotLast)?;
         fidelity = fidelity.and(written);
         source = part.files;
         placement.turn_to(source);
         for selection in part.selections.iter() {
             let archive = match part.archives {
-                Archives::Unpack => Archive::open(source, selection)?,
+                Archives::Unpack => ArchiveFile::open(source, selection)?,
                 Archives::Keep => None,
             };
             let Some(archive) = archive else {
@@ -125,13 +126,13 @@ pub(crate) fn copy_files(
             let destination = placement.archive(op)?;
             // What an archive holds shows while it is unpacked.
             let entries = placement.take(&builder);
-            let written = copy::write(&builder, source, earlier, &entries, Turn::NotLast)?;
+            let written = copy::write(&builder, source, earlier, &entries, WriteRound::NotLast)?;
             fidelity = fidelity.and(written);
             let nothing = ParentView::default();
-            let view = below.as_ref().map_or(&nothing, Below::view);
+            let view = below.as_ref().map_or(&nothing, LocalStack::view);
             let owner = match owner {
-                Owner::Source => None,
-                Owner::Ids { uid, gid } => Some(kiln_snapshotter::Owner { uid, gid }),
+                CopyOwner::Source => None,
+                CopyOwner::Ids { uid, gid } => Some(kiln_snapshotter::Owner { uid, gid }),
             };
             fidelity = fidelity.and(archive.unpack(&builder, view, &destination, owner)?);
             placement.look_in(&builder);
@@ -172,14 +173,14 @@ fn write_rest(
         Some((below, differing)) => (Some(below), differing),
         None => (None, entries),
     };
-    let fidelity = copy::write(builder, source, earlier, &entries, Turn::Last)?;
+    let fidelity = copy::write(builder, source, earlier, &entries, WriteRound::Last)?;
     Ok((below, fidelity))
 }
 
 /// Returns whose the files become: whom `--chown` names, in the root below if there is one.
-fn owner(op: &CopyOp, below: Option<&Below>) -> Result<Owner, StepError> {
+fn owner(op: &CopyOp, below: Option<&LocalStack>) -> Result<CopyOwner, StepError> {
     let Some(text) = &op.owner else {
-        return Ok(Owner::Source);
+        return Ok(CopyOwner::Source);
     };
     let found = match below {
         Some(below) => find_owner(below.view(), text)?,
@@ -194,7 +195,7 @@ fn owner(op: &CopyOp, below: Option<&Below>) -> Result<Owner, StepError> {
             find_owner(&ParentView::default(), text)?
         }
     };
-    Ok(Owner::Ids {
+    Ok(CopyOwner::Ids {
         uid: found.uid,
         gid: found.gid,
     })
@@ -207,15 +208,15 @@ pub(crate) fn workdir(
     parent: &State,
     vertex: &Vertex<'_>,
 ) -> Result<Layer, StepError> {
-    let below = Below::new(deps.layer_source(), parent)?;
+    let below = LocalStack::new(deps.layer_loader(), parent)?;
     vertex.begin();
     let owner = match op.user.as_str() {
-        "" => Owner::Source,
+        "" => CopyOwner::Source,
         user => {
             // As an owner of files, not as a process: a number alone is the group as well, and an
             // unknown name is nobody's mistake before a RUN.
             let found = find_owner(below.view(), user)?;
-            Owner::Ids {
+            CopyOwner::Ids {
                 uid: found.uid,
                 gid: found.gid,
             }

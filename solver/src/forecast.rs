@@ -9,15 +9,15 @@ use std::time::Duration;
 use kiln_cache::State;
 use kiln_tree::Blake3;
 
-use crate::below::Sources;
 use crate::deps::Deps;
 use crate::execute::read;
-use crate::facts::{Facts, facts};
 use crate::graph::{Graph, Op, StepId};
 use crate::keys::{evidence, keys, receipt};
 use crate::probe::Probe;
 use crate::reason::Reason;
 use crate::solve_error::SolveError;
+use crate::source_facts::{SourceFacts, facts};
+use crate::step_trees::Sources;
 use crate::why::{Before, Now, reasons};
 
 /// What would become of a step.
@@ -167,7 +167,7 @@ fn content(
     graph: &Graph,
     id: StepId,
     known: &[Option<State>],
-    facts: &Facts<'_>,
+    facts: &SourceFacts<'_>,
     deps: &Deps<'_>,
 ) -> Option<Blake3> {
     let op = &graph.step(id).op;
@@ -179,7 +179,7 @@ fn content(
         return facts.content[id.index()];
     }
     // What cannot be read fails when it is built, and says so then.
-    let sources = Sources::new(deps.layer_source(), deps.contexts, &states).ok()?;
+    let sources = Sources::new(deps.layer_loader(), deps.contexts, &states).ok()?;
     let (selected, content) = (&facts.selected[id.index()], facts.content[id.index()]);
     read(op, &sources, selected, content).ok()?.1
 }

@@ -6,10 +6,10 @@ use kiln_cache::State;
 use kiln_tree::Blake3;
 
 use crate::cache_mounts::BegunCaches;
-use crate::facts::ContextSelections;
 use crate::graph::{Step, StepId};
 use crate::keys::StepKeys;
 use crate::remote::Identity;
+use crate::source_facts::ContextSelections;
 
 /// What a step starts from.
 pub(crate) struct Inputs<'a> {
@@ -18,7 +18,7 @@ pub(crate) struct Inputs<'a> {
     /// Whether it, or a step it is made from, is made anew, so that the recipe proves nothing.
     pub(crate) is_anew: bool,
     /// What is proven of the results that it is made from.
-    pub(crate) proof: Proof,
+    pub(crate) proof: ResultProof,
     /// The files below.
     pub(crate) parent: State,
     /// The files of other steps that it reads.
@@ -35,7 +35,7 @@ pub(crate) struct Inputs<'a> {
 
 /// Whether a result is what its recipe says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Proof {
+pub(crate) enum ResultProof {
     /// It is.
     Recipe,
     /// Files changed while they were copied, for it or for something that it is made from, so it is

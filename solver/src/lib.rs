@@ -27,14 +27,14 @@ mod solve_error; // why there is no solution
 mod step_error; // why a step failed
 mod waiting; // for another kiln that runs the same step
 
-mod below; // the trees that a step reads
 mod deps; // what solving needs
-mod runner; // the seam through which processes are run
+mod runner;
+mod step_trees; // the trees that a step reads // the seam through which processes are run
 
 mod copy; // COPY and ADD
-mod facts; // what is known before keys are made
 mod keys; // names of steps
-mod sent; // what BuildKit would have of a context
+mod sent;
+mod source_facts; // what is known before keys are made // what BuildKit would have of a context
 
 mod execute; // one step
 mod file_steps; // COPY, ADD and WORKDIR, executed

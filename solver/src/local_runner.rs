@@ -17,13 +17,13 @@ use kiln_runtime::{
 use kiln_snapshotter::{Layer, find_identity};
 use kiln_tree::LayerId;
 
-use crate::below::{Below, Sources};
 use crate::copy::WriteError;
 use crate::graph::{Network, Presence, RunOp, Security};
 use crate::progress::LogStream;
 use crate::runner::{Chain, ChainError, ChainProcess, RunEvents, Runner};
 use crate::sandbox_context::AllowedDevices;
 use crate::step_error::StepError;
+use crate::step_trees::{LocalStack, Sources};
 use root::root;
 
 pub use parts::LocalRunner;
@@ -36,7 +36,7 @@ impl Runner for LocalRunner<'_> {
     ) -> Result<Vec<LayerId>, ChainError> {
         let mut made = Vec::with_capacity(chain.processes.len());
         let mut state = Cow::Borrowed(chain.base);
-        let sources = match Sources::new(self.layer_source(), &[], chain.sources) {
+        let sources = match Sources::new(self.layer_loader(), &[], chain.sources) {
             Ok(sources) => sources,
             Err(error) => return Err(ChainError { made, error }),
         };
@@ -86,7 +86,7 @@ impl LocalRunner<'_> {
         events: &mut ProcessEvents<'_>,
     ) -> Result<Layer, StepError> {
         let run = process.run;
-        let below = Below::new(self.layer_source(), state)?;
+        let below = LocalStack::new(self.layer_loader(), state)?;
         events.begin();
         let user = process_user(&run.user, &below)?;
         let writable = self
@@ -188,7 +188,7 @@ fn shown(argv: &[String]) -> String {
 }
 
 /// Looks up who runs the command, in the passwd and group files of the root.
-fn process_user(user: &str, below: &Below) -> Result<(ProcessUser, String), StepError> {
+fn process_user(user: &str, below: &LocalStack) -> Result<(ProcessUser, String), StepError> {
     let found = find_identity(below.view(), user)?;
     let home = found.home.to_string();
     let user = ProcessUser {

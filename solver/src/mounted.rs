@@ -2,12 +2,12 @@
 
 use kiln_tree::Blake3;
 
-use crate::below::Sources;
 use crate::copy;
-use crate::facts::combine;
 use crate::files::{Files, NoFiles};
 use crate::graph::{Mount, RunOp};
+use crate::source_facts::combine;
 use crate::step_error::StepError;
+use crate::step_trees::Sources;
 
 /// Returns the digest of the files that a command finds mounted; none if there are none.
 pub(crate) fn mounted_content(

@@ -18,7 +18,7 @@ pub(crate) fn is_sent<'r>(
     arguments: impl Iterator<Item = &'r str>,
     path: &GuestPath,
 ) -> bool {
-    let mut names = Names {
+    let mut names = SentNames {
         files,
         sent: BTreeSet::new(),
     };
@@ -40,12 +40,12 @@ pub(crate) fn is_sent<'r>(
 }
 
 /// What is sent, as patterns.
-struct Names<'a> {
+struct SentNames<'a> {
     files: &'a dyn Files,
     sent: BTreeSet<String>,
 }
 
-impl Names<'_> {
+impl SentNames<'_> {
     /// Adds what is sent for an argument: the first component that is a link, or a wildcard that
     /// matches links, with all that is in it; and likewise what the rest names where those lead.
     /// That links lead in a circle ends it: they are sent already.

@@ -10,10 +10,9 @@
 use kiln_cache::{ActionKey, State};
 
 use crate::account::{StepAccount, accounts, unprepared};
-use crate::board::{Board, Shared};
+use crate::board::{Board, BoardState};
 use crate::deps::Deps;
-use crate::execute::{Outcome, Way, execute};
-use crate::facts::{Facts, facts};
+use crate::execute::{StepOutcome, Way, execute};
 use crate::graph::{Graph, Op, StepId};
 use crate::inputs::Inputs;
 use crate::journal::Fate;
@@ -22,6 +21,7 @@ use crate::precompute::{Precompute, Queue};
 use crate::probe::Probe;
 use crate::progress::VertexEnd;
 use crate::solve_error::SolveError;
+use crate::source_facts::{SourceFacts, facts};
 use crate::why::Before;
 
 /// What solving came to.
@@ -102,7 +102,7 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
         work();
         queue.close();
     });
-    let Shared {
+    let BoardState {
         known,
         fates,
         failure,
@@ -131,7 +131,7 @@ fn work(
     graph: &Graph,
     keys: &[StepKeys],
     anew: &[bool],
-    facts: &Facts<'_>,
+    facts: &SourceFacts<'_>,
     deps: &Deps<'_>,
     board: &Board,
     queue: &Queue,
@@ -164,7 +164,7 @@ fn work(
             begun: &facts.begun,
         };
         match execute(deps, inputs, &vertex) {
-            Ok(Outcome {
+            Ok(StepOutcome {
                 state,
                 proof,
                 way: Way::Found,
@@ -172,7 +172,7 @@ fn work(
                 vertex.end(VertexEnd::Cached);
                 board.succeed(id, state, proof, Fate::Found);
             }
-            Ok(Outcome {
+            Ok(StepOutcome {
                 state,
                 proof,
                 way: Way::Ran,

@@ -8,21 +8,21 @@ use kiln_snapshotter::{
 };
 use kiln_tree::{Entry, Kind};
 
-use super::select::Selection;
+use super::select::SelectedSource;
 use super::write::{Fidelity, WriteError};
 use crate::files::Files;
 
 /// A file that is an archive.
-pub(crate) struct Archive {
+pub(crate) struct ArchiveFile {
     content: File,
     known: Hashed,
 }
 
-impl Archive {
+impl ArchiveFile {
     /// Opens a selected file if it is one.
     pub(crate) fn open(
         source: &dyn Files,
-        selection: &Selection<'_>,
+        selection: &SelectedSource<'_>,
     ) -> Result<Option<Self>, WriteError> {
         let Some(Entry {
             kind: Kind::File { size, hash },

@@ -10,12 +10,12 @@ use crate::files::Files;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chosen<'a> {
     pub(crate) entry: Entry<'a>,
-    pub(crate) part: Part,
+    pub(crate) part: ChosenPart,
 }
 
 /// How much of something is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum ChosenPart {
     /// It was chosen itself.
     Whole,
     /// A directory that was not, but something in it was.
@@ -41,9 +41,9 @@ pub(crate) fn choose<'a>(
     directory: &GuestPath,
     choice: Choice<'_>,
 ) -> Vec<Chosen<'a>> {
-    let mut walk = Walk {
+    let mut walk = ChoiceWalk {
         choice,
-        root: State {
+        root: DirectoryMatches {
             include: choice.include.map(PathPatterns::state_for_root),
             exclude: choice.exclude.map(PathPatterns::state_for_root),
         },
@@ -71,9 +71,9 @@ pub(crate) fn plain_beginning(pattern: &str) -> String {
     names.join("/")
 }
 
-struct Walk<'a, 'p> {
+struct ChoiceWalk<'a, 'p> {
     choice: Choice<'p>,
-    root: State,
+    root: DirectoryMatches,
     /// The directories around what comes next.
     inside: Vec<Directory<'a>>,
     chosen: Vec<Chosen<'a>>,
@@ -81,17 +81,17 @@ struct Walk<'a, 'p> {
 
 struct Directory<'a> {
     entry: Entry<'a>,
-    state: State,
+    state: DirectoryMatches,
     is_chosen: bool,
 }
 
 /// What the patterns say of a directory.
-struct State {
+struct DirectoryMatches {
     include: Option<MatchState>,
     exclude: Option<MatchState>,
 }
 
-impl<'a> Walk<'a, '_> {
+impl<'a> ChoiceWalk<'a, '_> {
     fn meet(&mut self, entry: Entry<'a>) {
         let is_inside = |directory: &Directory<'_>| {
             entry
@@ -113,19 +113,19 @@ impl<'a> Walk<'a, '_> {
                 if !std::mem::replace(&mut directory.is_chosen, true) {
                     self.chosen.push(Chosen {
                         entry: directory.entry,
-                        part: Part::OnTheWay,
+                        part: ChosenPart::OnTheWay,
                     });
                 }
             }
             self.chosen.push(Chosen {
                 entry,
-                part: Part::Whole,
+                part: ChosenPart::Whole,
             });
         }
         if entry.is_directory() {
             self.inside.push(Directory {
                 entry,
-                state: State { include, exclude },
+                state: DirectoryMatches { include, exclude },
                 is_chosen,
             });
         }

@@ -3,14 +3,14 @@
 use kiln_files::GuestPath;
 use kiln_tree::{Blake3, Encoder, Entry, Kind};
 
-use super::choose::{Chosen, Part};
-use super::select::{Selection, missing};
+use super::choose::{Chosen, ChosenPart};
+use super::select::{SelectedSource, missing};
 use super::select_error::SelectError;
 use crate::files::{Files, follow_hard_link, resolve_in};
 
 /// Returns the digest of what a copy reads: everything that decides what it writes, except
 /// modification times.
-pub(crate) fn digest<'a>(files: &'a dyn Files, selected: &[Selection<'a>]) -> Blake3 {
+pub(crate) fn digest<'a>(files: &'a dyn Files, selected: &[SelectedSource<'a>]) -> Blake3 {
     let mut encoder = Encoder::new("kiln.selection.4");
     encoder.number(selected.len() as u64);
     for selection in selected {
@@ -23,8 +23,8 @@ pub(crate) fn digest<'a>(files: &'a dyn Files, selected: &[Selection<'a>]) -> Bl
             };
             for Chosen { entry: child, part } in selection.children(files) {
                 encoder.text(match part {
-                    Part::Whole => "child",
-                    Part::OnTheWay => "on the way",
+                    ChosenPart::Whole => "child",
+                    ChosenPart::OnTheWay => "on the way",
                 });
                 encoder.bytes(&child.path[start..]);
                 encode_node(&mut encoder, files, child);
@@ -43,7 +43,7 @@ pub(crate) fn digest<'a>(files: &'a dyn Files, selected: &[Selection<'a>]) -> Bl
 
 /// Two names of one file are copied as two names of one file, and two equal files as two: which
 /// it is has to be told by the name that comes first, in terms of what is copied.
-fn encode_first_name(encoder: &mut Encoder, selected: &[Selection<'_>], target: &[u8]) {
+fn encode_first_name(encoder: &mut Encoder, selected: &[SelectedSource<'_>], target: &[u8]) {
     let within = selected
         .iter()
         .enumerate()

@@ -8,9 +8,9 @@ use kiln_parser::chmod::Chmod;
 use kiln_snapshotter::{Added, LayerBuilder};
 use kiln_tree::{Entry, Kind, Xattrs};
 
-use super::choose::{Chosen, Part};
+use super::choose::{Chosen, ChosenPart};
 use super::entries::{Bytes, Entries, Placed};
-use super::select::Selection;
+use super::select::SelectedSource;
 use crate::files::{Files, LinkLoop, follow_hard_link, resolve};
 use crate::graph::{CopyOp, Mode};
 
@@ -20,7 +20,7 @@ const EARLIEST: Timestamp = Timestamp::from_seconds(499_162_500);
 
 /// Who owns what is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub(crate) enum CopyOwner {
     /// Whoever owns the source; root for what has to be made.
     Source,
     /// `--chown`.
@@ -50,7 +50,7 @@ pub enum PlaceError {
 pub(crate) struct Placement<'a> {
     below: &'a dyn Files,
     source: &'a dyn Files,
-    owner: Owner,
+    owner: CopyOwner,
     mode: Option<&'a Mode>,
     /// The time of files that the Dockerfile holds.
     time: Timestamp,
@@ -69,7 +69,7 @@ impl<'a> Placement<'a> {
     pub(crate) fn new(
         below: &'a dyn Files,
         source: &'a dyn Files,
-        owner: Owner,
+        owner: CopyOwner,
         mode: Option<&'a Mode>,
         time: Timestamp,
     ) -> Self {
@@ -129,7 +129,7 @@ impl<'a> Placement<'a> {
     pub(crate) fn selection(
         &mut self,
         copy: &CopyOp,
-        selection: &Selection<'a>,
+        selection: &SelectedSource<'a>,
     ) -> Result<(), PlaceError> {
         let destination = self.resolve(&copy.destination)?;
         if selection.is_directory() {
@@ -190,7 +190,7 @@ impl<'a> Placement<'a> {
     fn contents(
         &mut self,
         destination: &GuestPath,
-        selection: &Selection<'a>,
+        selection: &SelectedSource<'a>,
     ) -> Result<(), PlaceError> {
         let relative = |path: &'a [u8]| match selection.path.as_bytes() {
             b"" => Some(path),
@@ -202,7 +202,7 @@ impl<'a> Placement<'a> {
                 continue;
             };
             let target = destination.join(name);
-            if part == Part::OnTheWay && self.is_directory(&target) {
+            if part == ChosenPart::OnTheWay && self.is_directory(&target) {
                 self.around(&target, child)?;
                 continue;
             }
@@ -259,9 +259,11 @@ impl<'a> Placement<'a> {
     fn node(&mut self, target: GuestPath, entry: Entry<'a>) -> Result<(), PlaceError> {
         self.parents(&target)?;
         let is_directory = entry.is_directory();
-        let check = |target: &GuestPath, found: Option<&Found>| match found {
-            Some(Found::Directory) if !is_directory => Err(PlaceError::Directory(target.clone())),
-            Some(Found::Symlink(_) | Found::Other) if is_directory => {
+        let check = |target: &GuestPath, found: Option<&NodeKind>| match found {
+            Some(NodeKind::Directory) if !is_directory => {
+                Err(PlaceError::Directory(target.clone()))
+            }
+            Some(NodeKind::Symlink(_) | NodeKind::Other) if is_directory => {
                 Err(PlaceError::NonDirectory(target.clone()))
             }
             _ => Ok(()),
@@ -269,7 +271,7 @@ impl<'a> Placement<'a> {
         let placed = self.placed_as(entry);
         let is_in_fresh = matches!(self.inside, Some((_, true)));
         match self.placed.get(&target) {
-            Some(earlier) => check(&target, Some(&Found::of(&earlier.node)))?,
+            Some(earlier) => check(&target, Some(&NodeKind::of(&earlier.node)))?,
             None => {
                 let before = if is_in_fresh {
                     None
@@ -318,8 +320,8 @@ impl<'a> Placement<'a> {
         }
         self.parents(path)?;
         match self.kind_at(path) {
-            Some(Found::Directory) => self.keep_directory(path),
-            Some(Found::Symlink(_) | Found::Other) => {
+            Some(NodeKind::Directory) => self.keep_directory(path),
+            Some(NodeKind::Symlink(_) | NodeKind::Other) => {
                 return Err(PlaceError::NonDirectory(path.clone()));
             }
             None => self.make_directory(path),
@@ -335,8 +337,8 @@ impl<'a> Placement<'a> {
         }
         for parent in path.ancestors() {
             match self.kind_at(&parent) {
-                Some(Found::Directory) => self.keep_directory(&parent),
-                Some(Found::Symlink(_) | Found::Other) => {
+                Some(NodeKind::Directory) => self.keep_directory(&parent),
+                Some(NodeKind::Symlink(_) | NodeKind::Other) => {
                     return Err(PlaceError::NonDirectory(parent));
                 }
                 None => self.make_directory(&parent),
@@ -365,8 +367,8 @@ impl<'a> Placement<'a> {
         self.fresh.insert(path.clone());
         let mtime = self.time_of_made(path);
         let (uid, gid) = match self.owner {
-            Owner::Source => (0, 0),
-            Owner::Ids { uid, gid } => (uid, gid),
+            CopyOwner::Source => (0, 0),
+            CopyOwner::Ids { uid, gid } => (uid, gid),
         };
         // Only an octal --chmod reaches directories that have to be made.
         let mode = match self.mode.map(|mode| &mode.chmod) {
@@ -409,25 +411,25 @@ impl<'a> Placement<'a> {
 
     fn check_replaceable(&self, path: &GuestPath) -> Result<(), PlaceError> {
         match self.kind_at(path) {
-            Some(Found::Directory) => Err(PlaceError::Directory(path.clone())),
+            Some(NodeKind::Directory) => Err(PlaceError::Directory(path.clone())),
             _ => Ok(()),
         }
     }
 
     fn resolve(&self, path: &GuestPath) -> Result<GuestPath, LinkLoop> {
         resolve(path, |path| match self.kind_at(path)? {
-            Found::Symlink(target) => Some(target),
-            Found::Directory | Found::Other => None,
+            NodeKind::Symlink(target) => Some(target),
+            NodeKind::Directory | NodeKind::Other => None,
         })
     }
 
     fn is_directory(&self, path: &GuestPath) -> bool {
-        path.is_root() || matches!(self.kind_at(path), Some(Found::Directory))
+        path.is_root() || matches!(self.kind_at(path), Some(NodeKind::Directory))
     }
 
-    fn kind_at(&self, path: &GuestPath) -> Option<Found> {
+    fn kind_at(&self, path: &GuestPath) -> Option<NodeKind> {
         if let Some(placed) = self.placed.get(path) {
-            return Some(Found::of(&placed.node));
+            return Some(NodeKind::of(&placed.node));
         }
         if path
             .parent()
@@ -439,22 +441,22 @@ impl<'a> Placement<'a> {
     }
 
     /// Returns what is at a path without what is placed.
-    fn kind_before(&self, path: &GuestPath) -> Option<Found> {
+    fn kind_before(&self, path: &GuestPath) -> Option<NodeKind> {
         match self
             .written
             .map_or(Added::Nothing, |layer| layer.look(path))
         {
-            Added::Nothing => self.below.get(path.as_bytes()).as_ref().map(Found::of),
-            Added::Directory => Some(Found::Directory),
-            Added::Symlink(target) => Some(Found::Symlink(target)),
-            Added::Other => Some(Found::Other),
+            Added::Nothing => self.below.get(path.as_bytes()).as_ref().map(NodeKind::of),
+            Added::Directory => Some(NodeKind::Directory),
+            Added::Symlink(target) => Some(NodeKind::Symlink(target)),
+            Added::Other => Some(NodeKind::Other),
         }
     }
 
     fn ids(&self, uid: u32, gid: u32) -> (u32, u32) {
         match self.owner {
-            Owner::Source => (uid, gid),
-            Owner::Ids { uid, gid } => (uid, gid),
+            CopyOwner::Source => (uid, gid),
+            CopyOwner::Ids { uid, gid } => (uid, gid),
         }
     }
 
@@ -467,13 +469,13 @@ impl<'a> Placement<'a> {
 }
 
 /// What is at a path.
-enum Found {
+enum NodeKind {
     Directory,
     Symlink(Vec<u8>),
     Other,
 }
 
-impl Found {
+impl NodeKind {
     fn of(entry: &Entry<'_>) -> Self {
         match entry.kind {
             Kind::Directory { .. } => Self::Directory,

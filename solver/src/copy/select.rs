@@ -5,14 +5,14 @@ use kiln_parser::{PathPatterns, SourcePattern, suggest};
 use kiln_tree::Entry;
 
 use super::argument::{Argument, Selected};
-use super::choose::{Choice, Chosen, Part, choose};
+use super::choose::{Choice, Chosen, ChosenPart, choose};
 use super::select_error::{Meant, SelectError};
 use crate::files::{Files, follow_hard_link, links_on, resolve_in};
 use crate::graph::{CopyOp, CopyPart, Layout};
 
 /// What one source argument, or one match of its wildcard, stands for.
 #[derive(Clone, Debug)]
-pub(crate) struct Selection<'a> {
+pub(crate) struct SelectedSource<'a> {
     /// The position of the argument.
     pub(crate) argument: usize,
     /// The name a file gets in a destination directory: that of the argument, not of the file a
@@ -22,12 +22,12 @@ pub(crate) struct Selection<'a> {
     pub(crate) path: GuestPath,
     /// What it is; none for the root directory.
     pub(crate) entry: Option<Entry<'a>>,
-    children: Children<'a>,
+    children: SelectedChildren<'a>,
 }
 
 /// What is in a directory that is copied.
 #[derive(Clone, Debug)]
-enum Children<'a> {
+enum SelectedChildren<'a> {
     /// All that is there, to be looked up when it is needed: most copies are of whole directories,
     /// and a list of a big one takes more memory than its index.
     All,
@@ -35,7 +35,7 @@ enum Children<'a> {
     These(Vec<Chosen<'a>>),
 }
 
-impl<'a> Selection<'a> {
+impl<'a> SelectedSource<'a> {
     /// Returns what is in it and copied, in the order of a walk; `files` are those that it was
     /// selected from.
     pub(crate) fn children(
@@ -43,15 +43,15 @@ impl<'a> Selection<'a> {
         files: &'a dyn Files,
     ) -> Box<dyn Iterator<Item = Chosen<'a>> + '_> {
         match &self.children {
-            Children::All if self.is_directory() => {
+            SelectedChildren::All if self.is_directory() => {
                 let all = files.below(self.path.as_bytes());
                 Box::new(all.map(|entry| Chosen {
                     entry,
-                    part: Part::Whole,
+                    part: ChosenPart::Whole,
                 }))
             }
-            Children::All => Box::new(std::iter::empty()),
-            Children::These(children) => Box::new(children.iter().copied()),
+            SelectedChildren::All => Box::new(std::iter::empty()),
+            SelectedChildren::These(children) => Box::new(children.iter().copied()),
         }
     }
 
@@ -62,7 +62,7 @@ impl<'a> Selection<'a> {
 
     /// Says whether nothing of it is copied, although it was searched.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(&self.children, Children::These(children) if children.is_empty())
+        matches!(&self.children, SelectedChildren::These(children) if children.is_empty())
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn select<'a>(
     files: &'a dyn Files,
     copy: &CopyOp,
     part: &CopyPart,
-) -> Result<Vec<Selection<'a>>, SelectError> {
+) -> Result<Vec<SelectedSource<'a>>, SelectError> {
     let excludes = exclude_rules(&copy.excludes)?;
     let mut selected = Vec::new();
     for (position, text) in part.paths.iter().enumerate() {
@@ -98,18 +98,18 @@ pub(crate) fn select<'a>(
             }
             let is_directory = entry.is_none_or(|entry| entry.is_directory());
             let children = match (&argument.part, &excludes) {
-                (None, None) => Children::All,
+                (None, None) => SelectedChildren::All,
                 (part, exclude) if is_directory => {
                     let choice = Choice {
                         include: part.as_ref().map(|part| &part.patterns),
                         exclude: exclude.as_ref(),
                         within: part.as_ref().map_or("", |part| part.within.as_str()),
                     };
-                    Children::These(choose(files, &path, choice))
+                    SelectedChildren::These(choose(files, &path, choice))
                 }
-                _ => Children::All,
+                _ => SelectedChildren::All,
             };
-            selected.push(Selection {
+            selected.push(SelectedSource {
                 argument: position,
                 name: written.name().to_vec(),
                 path,
@@ -172,8 +172,8 @@ fn in_place<'a>(
     files: &'a dyn Files,
     argument: usize,
     written: &GuestPath,
-) -> Result<Selection<'a>, SelectError> {
-    let root = |children| Selection {
+) -> Result<SelectedSource<'a>, SelectError> {
+    let root = |children| SelectedSource {
         argument,
         name: Vec::new(),
         path: GuestPath::ROOT,
@@ -181,7 +181,7 @@ fn in_place<'a>(
         children,
     };
     if written.is_root() {
-        return Ok(root(Children::All));
+        return Ok(root(SelectedChildren::All));
     }
     let (links, path) = links_on(files, written)?;
     let there = files.get(path.as_bytes());
@@ -190,7 +190,7 @@ fn in_place<'a>(
     }
     let whole = |entry| Chosen {
         entry,
-        part: Part::Whole,
+        part: ChosenPart::Whole,
     };
     let links = links.iter().chain([&path]);
     let mut chosen: Vec<Chosen<'a>> = links
@@ -201,7 +201,7 @@ fn in_place<'a>(
         .collect();
     chosen.sort_by(|a, b| compare_paths(a.entry.path, b.entry.path));
     chosen.dedup_by(|a, b| a.entry.path == b.entry.path);
-    Ok(root(Children::These(chosen)))
+    Ok(root(SelectedChildren::These(chosen)))
 }
 
 /// Returns the paths that an argument means, in the order of a walk.

@@ -65,7 +65,7 @@ impl Fidelity {
 
 /// Whether the entries to be written are a layer's last ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum WriteRound {
     /// More will be written.
     NotLast,
     /// The layer has everything then.
@@ -78,7 +78,7 @@ pub(crate) fn write(
     source: &dyn Files,
     earlier: &Earlier,
     entries: &Entries<'_>,
-    turn: Turn,
+    turn: WriteRound,
 ) -> Result<Fidelity, WriteError> {
     let names = hard_links(entries);
     let mut files = Vec::new();
@@ -115,7 +115,7 @@ pub(crate) fn write(
     // Of a layer that is like an earlier one, most need not be digested again.
     let is_alike = earlier.layer().is_some() && !new.iter().any(|(_, placed)| is_large(placed));
     let digest = match turn {
-        Turn::Last if names.is_empty() && !is_alike => Digest::OnTheWay,
+        WriteRound::Last if names.is_empty() && !is_alike => Digest::OnTheWay,
         _ => Digest::Later,
     };
     let new = FromSource { source, files: new };

@@ -18,13 +18,13 @@ use kiln_tree::{Blake3, LayerId};
 use super::parts::LocalRunner;
 use super::root::root;
 use crate::agent::AgentSocket;
-use crate::below::{Below, Sources};
 use crate::cache_mounts::{Beginning, cache_key};
 use crate::copy::{SelectError, WriteError};
 use crate::files::{Files as _, resolve_in};
 use crate::graph::{self, Access, MountKind, Part, Presence, RunOp};
 use crate::runner::ChainProcess;
 use crate::step_error::StepError;
+use crate::step_trees::{LocalStack, Sources};
 use crate::waiting::wait;
 
 /// The variable that programs find an agent's socket by.
@@ -32,7 +32,7 @@ const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
 /// What has to last as long as the command runs.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct MountGuards {
     roots: Vec<Writable>,
     caches: BTreeMap<Blake3, CacheMount>,
     sockets: Vec<Box<dyn AgentSocket>>,
@@ -43,14 +43,14 @@ pub(super) struct Kept {
 pub(super) fn add(
     runner: &LocalRunner<'_>,
     process: &ChainProcess<'_>,
-    below: &Below,
+    below: &LocalStack,
     sources: &Sources<'_>,
     job: &mut Job,
-) -> Result<Kept, StepError> {
+) -> Result<MountGuards, StepError> {
     let run = process.run;
-    let mut kept = Kept {
+    let mut kept = MountGuards {
         caches: take_caches(runner, process, sources)?,
-        ..Kept::default()
+        ..MountGuards::default()
     };
     // The later one of two at one place wins.
     let mounts: BTreeMap<&GuestPath, &MountKind> = run
@@ -119,7 +119,7 @@ pub(super) fn add(
 }
 
 /// Returns the mode of the directory that a tmpfs hides. Where there is none, anybody may write.
-fn tmpfs_mode(below: &Below, target: &GuestPath) -> Result<u32, StepError> {
+fn tmpfs_mode(below: &LocalStack, target: &GuestPath) -> Result<u32, StepError> {
     let target = resolve_in(below, target).map_err(SelectError::from)?;
     let hidden = below.get(target.as_bytes());
     let hidden = hidden.filter(kiln_tree::Entry::is_directory);
@@ -154,7 +154,7 @@ fn bind(
     sources: &Sources<'_>,
     access: Access,
 ) -> Result<(Writable, MountSource), StepError> {
-    let layers = sources.step(files.step).map_or(&[][..], Below::layers);
+    let layers = sources.step(files.step).map_or(&[][..], LocalStack::layers);
     let writable = runner
         .snapshotter
         .prepare(layers)
@@ -228,7 +228,7 @@ fn take_caches(
         let mount = loop {
             let attempt = take_cache_mount(runner.store, key, sharing, start, &fill);
             let attempt = attempt.map_err(|error| {
-                if runner.layer_source().is_cancelled() {
+                if runner.layer_loader().is_cancelled() {
                     StepError::Cancelled
                 } else {
                     StepError::Disk(error)
@@ -251,7 +251,7 @@ fn take_caches(
 /// Returns what a cache of a step is found by.
 fn key_of(id: &str, owner: FileOwner, initial: Option<&Part>, sources: &Sources<'_>) -> Blake3 {
     let below = initial.and_then(|part| sources.step(part.step));
-    let layers = below.map_or(&[][..], Below::layers);
+    let layers = below.map_or(&[][..], LocalStack::layers);
     let layers: Vec<LayerId> = layers.iter().map(Layer::id).collect();
     cache_key(id, owner, initial, &layers)
 }

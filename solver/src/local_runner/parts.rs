@@ -6,10 +6,10 @@ use kiln_snapshotter::{LayerStore, Snapshotter};
 use kiln_threads::Stop;
 
 use crate::agent::Agents;
-use crate::below::LayerSource;
 use crate::cache_mounts::CacheMounts;
 use crate::layers::Layers;
 use crate::sandbox_context::SandboxContext;
+use crate::step_trees::LayerLoader;
 
 /// Runs processes in sandboxes of this machine.
 ///
@@ -40,8 +40,8 @@ pub struct LocalRunner<'a> {
 
 impl<'a> LocalRunner<'a> {
     /// Returns what brings the layers of states to the disk.
-    pub(super) fn layer_source(&self) -> LayerSource<'a> {
-        LayerSource {
+    pub(super) fn layer_loader(&self) -> LayerLoader<'a> {
+        LayerLoader {
             store: self.store,
             layers: self.layers,
             bases: self.bases,

@@ -13,7 +13,7 @@ use super::names::ImageSource;
 use super::options::PlanOptions;
 use super::plan_error::PlanError;
 use super::stage_state::StageState;
-use super::stages::{self, Reader, Source};
+use super::stages::{self, StageReader, StageSource};
 use super::words::Words;
 use crate::graph::Graph;
 
@@ -22,7 +22,7 @@ pub(super) struct StageBase {
     /// What the stage runs on: `--platform`, or the target platform.
     pub(super) platform: Platform,
     /// What it starts from; none if that cannot be told, and then there is an error.
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<StageSource>,
 }
 
 /// What a Dockerfile says for one platform before and between its stages.
@@ -178,7 +178,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Resolves what `FROM` of a stage means.
-    fn base(&mut self, index: usize) -> Option<Source> {
+    fn base(&mut self, index: usize) -> Option<StageSource> {
         let contexts = &self.options.contexts;
         let arguments = &self.arguments;
         stages::base(self.dockerfile, index, contexts, arguments, &mut self.words)
@@ -189,9 +189,9 @@ impl<'a> Planner<'a> {
         &self,
         index: usize,
         from: &Text,
-        reader: &Reader,
+        reader: &StageReader,
         words: &mut Words,
-    ) -> Option<Source> {
+    ) -> Option<StageSource> {
         let contexts = &self.options.contexts;
         stages::source(self.dockerfile, index, from, reader, contexts, words)
     }

@@ -17,7 +17,7 @@ use super::plan_error::PlanError;
 use super::planned::PlannedHistory;
 use super::planner::{Planner, StageBase};
 use super::stage_state::StageState;
-use super::stages::{self, Source};
+use super::stages::{self, StageSource};
 use super::windows;
 use super::words::Words;
 use crate::graph::{FromOp, Op};
@@ -64,13 +64,13 @@ impl Planner<'_> {
     fn stage_dependencies(&self, index: usize) -> Vec<usize> {
         let mut silent = Words::new(self.dockerfile.directives.escape);
         let mut found = Vec::new();
-        if let Some(Source::Stage(stage)) = &self.bases[index].source {
+        if let Some(StageSource::Stage(stage)) = &self.bases[index].source {
             found.push(*stage);
         }
         for instruction in self.instructions(index) {
             for (from, reader) in stages::sources_of(instruction) {
                 let source = self.source(index, &from, &reader, &mut silent);
-                if let Some(Source::Stage(stage)) = source {
+                if let Some(StageSource::Stage(stage)) = source {
                     found.push(stage);
                 }
             }
@@ -86,12 +86,12 @@ fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, Pla
     let StageBase { platform, source } = &planner.bases[index];
     let (platform, source) = (platform.clone(), source.clone());
     let (mut state, base) = match source.expect("errors in FROM lines end planning before") {
-        Source::Stage(parent) => {
+        StageSource::Stage(parent) => {
             let mut state = planner.done[&parent].clone();
             state.command_is_own = false;
             (state, BaseFiles::None)
         }
-        Source::Named(NamedSource::Image(source)) => {
+        StageSource::Named(NamedSource::Image(source)) => {
             let image = planner.image(source.clone(), platform.clone(), &stage.from.image)?;
             planner.check_platform(index, &image, &platform);
             let state = StageState::image(&image, None, platform);
@@ -112,7 +112,7 @@ fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, Pla
                 (state, BaseFiles::Image(source, Box::new(image)))
             }
         }
-        Source::Named(source) => (StageState::scratch(platform), BaseFiles::Tree(source)),
+        StageSource::Named(source) => (StageState::scratch(platform), BaseFiles::Tree(source)),
     };
     // Windows knows its own.
     if state.env.get("PATH").is_none() && !windows::is_windows(&state.platform) {

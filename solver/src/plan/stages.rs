@@ -14,7 +14,7 @@ use super::words::Words;
 
 /// What a stage starts from or copies from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum StageSource {
     /// An earlier stage, by index.
     Stage(usize),
     /// What `--build-context` or the name itself says.
@@ -90,15 +90,15 @@ pub(crate) fn base(
     contexts: &BTreeMap<String, NamedSource>,
     arguments: &Arguments,
     words: &mut Words,
-) -> Option<Source> {
+) -> Option<StageSource> {
     if let Some(source) = replacement(dockerfile, index, contexts) {
-        return Some(Source::Named(source.clone()));
+        return Some(StageSource::Named(source.clone()));
     }
     let image = &dockerfile.stages[index].from.image;
     let text = words.expand_in_from(image, arguments);
     // No case is folded on this side: `FROM MID` does not find stage `mid`.
     if let Some(stage) = find(dockerfile, &text, index) {
-        return Some(Source::Stage(stage));
+        return Some(StageSource::Stage(stage));
     }
     match text.as_str() {
         "" => {
@@ -109,8 +109,8 @@ pub(crate) fn base(
             words.errors.push(error.suggest(closest.as_deref()));
             None
         }
-        "scratch" => Some(Source::Named(NamedSource::Scratch)),
-        name => named(name, image.span, contexts, words).map(Source::Named),
+        "scratch" => Some(StageSource::Named(NamedSource::Scratch)),
+        name => named(name, image.span, contexts, words).map(StageSource::Named),
     }
 }
 
@@ -154,7 +154,7 @@ fn image_name(text: &str, span: Span, words: &mut Words) -> Option<TaggedRef> {
 
 /// Who reads another stage's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reader {
+pub(crate) enum StageReader {
     /// `COPY --from`, which may also give a stage's index.
     Copy,
     /// `RUN --mount=from`, with the mount's target.
@@ -162,9 +162,9 @@ pub(crate) enum Reader {
 }
 
 /// Returns the stage that a `COPY --from` names by its number.
-pub(crate) fn number(dockerfile: &Dockerfile, from: &Text, reader: &Reader) -> Option<usize> {
+pub(crate) fn number(dockerfile: &Dockerfile, from: &Text, reader: &StageReader) -> Option<usize> {
     let number = from.raw.parse().ok()?;
-    (*reader == Reader::Copy && number < dockerfile.stages.len()).then_some(number)
+    (*reader == StageReader::Copy && number < dockerfile.stages.len()).then_some(number)
 }
 
 /// Resolves a `--from` in stage `index`.
@@ -172,16 +172,16 @@ pub(crate) fn source(
     dockerfile: &Dockerfile,
     index: usize,
     from: &Text,
-    reader: &Reader,
+    reader: &StageReader,
     contexts: &BTreeMap<String, NamedSource>,
     words: &mut Words,
-) -> Option<Source> {
+) -> Option<StageSource> {
     let text = from.raw.as_str();
     let by_number = number(dockerfile, from, reader);
     if let Some(stage) = by_number.filter(|stage| *stage < index) {
-        return Some(Source::Stage(stage));
+        return Some(StageSource::Stage(stage));
     }
-    if by_number.is_none() && *reader == Reader::Copy && text.parse::<usize>().is_ok() {
+    if by_number.is_none() && *reader == StageReader::Copy && text.parse::<usize>().is_ok() {
         let message = format!("invalid stage index {text}");
         words.error("invalid-stage", from.span, message);
         words.note(match index {
@@ -194,7 +194,7 @@ pub(crate) fn source(
     let wanted = text.to_lowercase();
     let before = find(dockerfile, &wanted, index).filter(|_| by_number.is_none());
     if let Some(stage) = before {
-        return Some(Source::Stage(stage));
+        return Some(StageSource::Stage(stage));
     }
     let everywhere = by_number.or_else(|| find(dockerfile, &wanted, dockerfile.stages.len()));
     match everywhere {
@@ -206,11 +206,11 @@ pub(crate) fn source(
         }
         Some(later) => {
             let message = match reader {
-                Reader::Copy => format!(
+                StageReader::Copy => format!(
                     "cannot copy from stage {wanted:?}, it needs to be defined before current stage {:?}",
                     display_name(dockerfile, index)
                 ),
-                Reader::Mount(target) => format!(
+                StageReader::Mount(target) => format!(
                     "cannot mount from stage {wanted:?} to {target:?}, stage needs to be defined before current command"
                 ),
             };
@@ -219,7 +219,7 @@ pub(crate) fn source(
             words.errors.push(error.label(start, "it starts here"));
             None
         }
-        None if wanted == "scratch" => Some(Source::Named(NamedSource::Scratch)),
+        None if wanted == "scratch" => Some(StageSource::Named(NamedSource::Scratch)),
         None => {
             let source = named(text, from.span, contexts, words);
             if source.is_none() {
@@ -231,18 +231,18 @@ pub(crate) fn source(
                     error.suggestion = Some(close.to_owned());
                 }
             }
-            source.map(Source::Named)
+            source.map(StageSource::Named)
         }
     }
 }
 
 /// Returns the `--from` texts of an instruction.
-pub(crate) fn sources_of(instruction: &Instruction) -> Vec<(Text, Reader)> {
+pub(crate) fn sources_of(instruction: &Instruction) -> Vec<(Text, StageReader)> {
     match &instruction.kind {
         Kind::Copy(copy) => copy
             .from
             .iter()
-            .map(|from| (from.clone(), Reader::Copy))
+            .map(|from| (from.clone(), StageReader::Copy))
             .collect(),
         Kind::Run(run) => run
             .mounts
@@ -256,7 +256,7 @@ pub(crate) fn sources_of(instruction: &Instruction) -> Vec<(Text, Reader)> {
                     .filter_map(|(_, value)| value.clone())
                     .map(|raw| {
                         let span = mount.value.span;
-                        (Text { raw, span }, Reader::Mount(String::new()))
+                        (Text { raw, span }, StageReader::Mount(String::new()))
                     })
             })
             .collect(),

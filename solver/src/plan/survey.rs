@@ -13,7 +13,7 @@ use super::options::PlanOptions;
 use super::plan_error::PlanError;
 use super::planned::{Plan, TargetImage};
 use super::planner::Planner;
-use super::stages::{self, Source};
+use super::stages::{self, StageSource};
 use super::words::Words;
 use crate::graph::Graph;
 
@@ -137,24 +137,24 @@ impl Planner<'_> {
             let stage = &self.dockerfile.stages[index];
             let base = &self.bases[index];
             match &base.source {
-                Some(Source::Stage(stage)) => pending.push(*stage),
-                Some(Source::Named(NamedSource::Image(source))) => {
+                Some(StageSource::Stage(stage)) => pending.push(*stage),
+                Some(StageSource::Named(NamedSource::Image(source))) => {
                     let (source, platform) = (source.clone(), base.platform.clone());
                     wanted.push((BaseRequest { source, platform }, stage.from.image.clone()));
                 }
-                Some(Source::Named(_)) | None => {}
+                Some(StageSource::Named(_)) | None => {}
             }
             for instruction in self.instructions(index) {
                 for (from, reader) in stages::sources_of(instruction) {
                     // Errors are reported when the instruction itself is planned.
                     let mut silent = Words::new(self.dockerfile.directives.escape);
                     match self.source(index, &from, &reader, &mut silent) {
-                        Some(Source::Stage(stage)) => pending.push(stage),
-                        Some(Source::Named(NamedSource::Image(source))) => {
+                        Some(StageSource::Stage(stage)) => pending.push(stage),
+                        Some(StageSource::Named(NamedSource::Image(source))) => {
                             let platform = self.platform.clone();
                             wanted.push((BaseRequest { source, platform }, from));
                         }
-                        Some(Source::Named(_)) | None => {}
+                        Some(StageSource::Named(_)) | None => {}
                     }
                 }
             }

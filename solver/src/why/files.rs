@@ -15,12 +15,12 @@ use kiln_parser::{glob_match, has_wildcards};
 use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
 
 use super::now::Now;
-use crate::below::{Below, Sources};
-use crate::copy::{self, Owner, Placement, Selection};
+use crate::copy::{self, CopyOwner, Placement, SelectedSource};
 use crate::deps::Deps;
 use crate::files::{Files, NoFiles};
 use crate::graph::{Archives, CopyOp, CopyPart, FileSource, Layout};
 use crate::reason::{Change, FileChange};
+use crate::step_trees::{LocalStack, Sources};
 
 /// Files that are named; the others are counted.
 const NAMED: usize = 10;
@@ -48,7 +48,7 @@ pub(super) fn differ(
         FileSource::Context(_) | FileSource::Nothing => None,
     });
     let states = states.collect();
-    let sources = Sources::new(deps.layer_source(), deps.contexts, &states).ok()?;
+    let sources = Sources::new(deps.layer_loader(), deps.contexts, &states).ok()?;
     let origins = Origins::new(copy, &sources)?;
     let named = found.iter().take(NAMED).map(|difference| FileChange {
         change: difference.change,
@@ -76,7 +76,7 @@ fn foreseen(copy: &CopyOp, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
             .all(|built| deps.layers.layer(built.layer).is_some());
     // Nothing is fetched to tell which files changed.
     let below = if is_here && !copy.link {
-        Some(Below::new(deps.layer_source(), &parent).ok()?)
+        Some(LocalStack::new(deps.layer_loader(), &parent).ok()?)
     } else {
         None
     };
@@ -84,11 +84,11 @@ fn foreseen(copy: &CopyOp, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
         Some(below) => below,
         None => &NoFiles,
     };
-    let sources = Sources::new(deps.layer_source(), deps.contexts, &HashMap::new()).ok()?;
+    let sources = Sources::new(deps.layer_loader(), deps.contexts, &HashMap::new()).ok()?;
     let mut placement = Placement::new(
         below,
         &NoFiles,
-        Owner::Source,
+        CopyOwner::Source,
         copy.mode.as_ref(),
         Timestamp::EPOCH,
     );
@@ -196,7 +196,7 @@ fn content<'a>(tree: &'a Tree, entry: Entry<'a>) -> Kind<'a> {
 /// Where the files of a copy come from.
 struct Origins<'a> {
     copy: &'a CopyOp,
-    parts: Vec<(&'a CopyPart, &'a dyn Files, Vec<Selection<'a>>)>,
+    parts: Vec<(&'a CopyPart, &'a dyn Files, Vec<SelectedSource<'a>>)>,
 }
 
 impl<'a> Origins<'a> {

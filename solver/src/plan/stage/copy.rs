@@ -11,13 +11,13 @@ use crate::graph::{
 };
 use crate::plan::names::added_remote;
 use crate::plan::plan_error::PlanError;
-use crate::plan::stages::Reader;
+use crate::plan::stages::StageReader;
 
 impl StagePlan<'_, '_> {
     pub(super) fn copy(&mut self, copy: &Copy, site: &Site, text: &str) -> Result<(), PlanError> {
         let source = match &copy.from {
             None => FileSource::Context(ContextId::MAIN),
-            Some(from) => match self.file_source(from, &Reader::Copy, text)? {
+            Some(from) => match self.file_source(from, &StageReader::Copy, text)? {
                 Some(source) => source,
                 None => return Ok(()),
             },

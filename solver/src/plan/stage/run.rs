@@ -11,7 +11,7 @@ use crate::graph::{
 };
 use crate::plan::options::Entitlement;
 use crate::plan::plan_error::PlanError;
-use crate::plan::stages::Reader;
+use crate::plan::stages::StageReader;
 use crate::plan::{history, windows};
 
 impl StagePlan<'_, '_> {
@@ -296,10 +296,12 @@ impl StagePlan<'_, '_> {
         };
         let source = match &spec.from {
             None => FileSource::Context(ContextId::MAIN),
-            Some(_) => match self.file_source(&from, &Reader::Mount(target.to_owned()), text)? {
-                Some(source) => source,
-                None => return Ok(None),
-            },
+            Some(_) => {
+                match self.file_source(&from, &StageReader::Mount(target.to_owned()), text)? {
+                    Some(source) => source,
+                    None => return Ok(None),
+                }
+            }
         };
         let path = spec.source.as_deref().unwrap_or("/");
         let part = self.part(source, path, &from);

@@ -10,7 +10,7 @@ use crate::graph::{
 };
 use crate::plan::names::NamedSource;
 use crate::plan::plan_error::PlanError;
-use crate::plan::stages::{Reader, Source};
+use crate::plan::stages::{StageReader, StageSource};
 
 impl StagePlan<'_, '_> {
     /// Resolves a `--from`; plans the stage or makes a step for the image. `text` is the
@@ -18,7 +18,7 @@ impl StagePlan<'_, '_> {
     pub(super) fn file_source(
         &mut self,
         from: &Text,
-        reader: &Reader,
+        reader: &StageReader,
         text: &str,
     ) -> Result<Option<FileSource>, PlanError> {
         let mut words = std::mem::take(&mut self.planner.words);
@@ -28,24 +28,24 @@ impl StagePlan<'_, '_> {
             return Ok(None);
         };
         let step = match source {
-            Source::Stage(stage) => {
+            StageSource::Stage(stage) => {
                 // Named by an ONBUILD trigger of the base, the stage may not be planned yet.
                 if !self.planner.done.contains_key(&stage) {
                     self.planner.stage(stage)?;
                 }
                 self.planner.done[&stage].root
             }
-            Source::Named(NamedSource::Image(source)) => {
+            StageSource::Named(NamedSource::Image(source)) => {
                 let platform = self.planner.platform.clone();
                 let image = self.planner.image(source.clone(), platform, from)?;
                 let manifest = image.descriptor.digest;
                 let name = format!("FROM {}@{manifest} for {text}", source.name());
                 Some(self.source_step(Op::From(FromOp { manifest }), name, from))
             }
-            Source::Named(NamedSource::Directory(context)) => {
+            StageSource::Named(NamedSource::Directory(context)) => {
                 return Ok(Some(FileSource::Context(context)));
             }
-            Source::Named(source) => self.tree(&source, from),
+            StageSource::Named(source) => self.tree(&source, from),
         };
         Ok(Some(step.map_or(FileSource::Nothing, FileSource::Step)))
     }

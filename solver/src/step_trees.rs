@@ -18,14 +18,14 @@ use crate::step_error::StepError;
 
 /// How the layers of states come to the disk.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LayerSource<'a> {
+pub(crate) struct LayerLoader<'a> {
     pub(crate) store: &'a Store,
     pub(crate) layers: &'a LayerStore,
     pub(crate) bases: &'a (dyn Layers + 'a),
     pub(crate) stop: &'a Stop,
 }
 
-impl LayerSource<'_> {
+impl LayerLoader<'_> {
     /// Says whether whatever fails now fails because everything is to stop.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.stop.is_asked() || self.store.stop().is_asked()
@@ -34,13 +34,13 @@ impl LayerSource<'_> {
 
 /// The layers below a step, on disk, and the merged view of them.
 #[derive(Debug)]
-pub(crate) struct Below {
+pub(crate) struct LocalStack {
     layers: Vec<Layer>,
     view: ParentView,
 }
 
-impl Below {
-    pub(crate) fn new(from: LayerSource<'_>, state: &State) -> Result<Self, StepError> {
+impl LocalStack {
+    pub(crate) fn new(from: LayerLoader<'_>, state: &State) -> Result<Self, StepError> {
         let mut layers = match state.base {
             Some(manifest) => from.bases.layers(manifest)?,
             None => Vec::new(),
@@ -61,7 +61,7 @@ impl Below {
 }
 
 /// Returns the layers that steps made, bringing those that are elsewhere.
-fn made(from: LayerSource<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
+fn made(from: LayerLoader<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
     let ids = state.layers.iter().map(|built| built.layer);
     let mut found: Vec<(LayerId, Option<Layer>)> =
         ids.map(|id| (id, from.layers.layer(id))).collect();
@@ -100,7 +100,7 @@ fn made(from: LayerSource<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
     Ok(layers)
 }
 
-impl Files for Below {
+impl Files for LocalStack {
     fn get(&self, path: &[u8]) -> Option<Entry<'_>> {
         self.view.get(&GuestPath::from_clean(path)?)
     }
@@ -134,24 +134,24 @@ impl Files for Below {
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
     contexts: &'a [ScannedContext],
-    steps: HashMap<StepId, Below>,
+    steps: HashMap<StepId, LocalStack>,
 }
 
 impl<'a> Sources<'a> {
     pub(crate) fn new(
-        from: LayerSource<'_>,
+        from: LayerLoader<'_>,
         contexts: &'a [ScannedContext],
         states: &HashMap<StepId, State>,
     ) -> Result<Self, StepError> {
         let steps = states
             .iter()
-            .map(|(step, state)| Ok((*step, Below::new(from, state)?)))
+            .map(|(step, state)| Ok((*step, LocalStack::new(from, state)?)))
             .collect::<Result<_, StepError>>()?;
         Ok(Self { contexts, steps })
     }
 
     /// Returns the files of a step; none for an empty root.
-    pub(crate) fn step(&self, step: Option<StepId>) -> Option<&Below> {
+    pub(crate) fn step(&self, step: Option<StepId>) -> Option<&LocalStack> {
         Some(&self.steps[&step?])
     }
 

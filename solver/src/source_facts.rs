@@ -4,7 +4,7 @@ use kiln_tree::{Blake3, Encoder};
 
 use crate::cache_mounts::BegunCaches;
 use crate::context::ScannedContext;
-use crate::copy::{self, SelectError, Selection};
+use crate::copy::{self, SelectError, SelectedSource};
 use crate::deps::Deps;
 use crate::graph::{self, FileSource, Graph, Op, Remote, Step, StepId};
 use crate::progress::VertexEnd;
@@ -13,7 +13,7 @@ use crate::solve_error::SolveError;
 use crate::step_error::StepError;
 
 /// What is known about the steps that read from outside, by step.
-pub(crate) struct Facts<'a> {
+pub(crate) struct SourceFacts<'a> {
     /// What each copy selects of contexts. A step that must be executed copies just that.
     pub(crate) selected: Vec<ContextSelections<'a>>,
     /// The digest of what a copy from the context reads, and of a remote source.
@@ -24,13 +24,13 @@ pub(crate) struct Facts<'a> {
 }
 
 /// What the parts of a copy select of contexts; none for a part that is selected elsewhere.
-pub(crate) type ContextSelections<'a> = Vec<Option<Vec<Selection<'a>>>>;
+pub(crate) type ContextSelections<'a> = Vec<Option<Vec<SelectedSource<'a>>>>;
 
 /// Finds out what copies from the context read, and what remote sources stand for.
 ///
 /// # Errors
 /// When an argument does not exist in the context, or a remote source is not to be had.
-pub(crate) fn facts<'a>(graph: &Graph, deps: &Deps<'a>) -> Result<Facts<'a>, SolveError> {
+pub(crate) fn facts<'a>(graph: &Graph, deps: &Deps<'a>) -> Result<SourceFacts<'a>, SolveError> {
     let identities = identities(graph, deps)?;
     let mut content = Vec::with_capacity(graph.len());
     let mut selected = Vec::with_capacity(graph.len());
@@ -46,7 +46,7 @@ pub(crate) fn facts<'a>(graph: &Graph, deps: &Deps<'a>) -> Result<Facts<'a>, Sol
         content.push(digest);
         selected.push(selections);
     }
-    Ok(Facts {
+    Ok(SourceFacts {
         selected,
         content,
         identities,
