@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use kiln_engine::{Event, Progress};
+use kiln_engine::{Progress, ProgressEvent};
 use kiln_oci::Timestamp;
 
 pub(crate) use book::{Book, Found, Vertex};
@@ -83,7 +83,7 @@ impl Settings {
 /// One way to show the book. Times are counted from the start of the build.
 trait Renderer: Send {
     /// Shows what `event` changed; the book has it already.
-    fn event(&mut self, book: &Book, event: &Event, at: Duration);
+    fn event(&mut self, book: &Book, event: &ProgressEvent, at: Duration);
 
     /// Shows what changed with time alone.
     fn tick(&mut self, book: &Book, at: Duration);
@@ -163,7 +163,7 @@ impl Display {
     pub(crate) fn warner(&self) -> crate::session::Warner {
         let shared = Arc::clone(&self.shared);
         Arc::new(move |message| {
-            shared.take(Event::Warning {
+            shared.take(ProgressEvent::Warning {
                 message: message.to_owned(),
             });
         })
@@ -171,7 +171,7 @@ impl Display {
 }
 
 impl Progress for Display {
-    fn event(&self, event: Event) {
+    fn event(&self, event: ProgressEvent) {
         self.shared.take(event);
     }
 }
@@ -181,7 +181,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, event: Event) {
+    fn take(&self, event: ProgressEvent) {
         let mut state = self.lock();
         let at = self.begun.elapsed();
         let State { book, renderer, .. } = &mut *state;
@@ -218,8 +218,8 @@ fn standard_error() -> BufWriter<io::Stderr> {
 struct Quiet;
 
 impl Renderer for Quiet {
-    fn event(&mut self, _: &Book, event: &Event, _: Duration) {
-        if let Event::Warning { message } = event {
+    fn event(&mut self, _: &Book, event: &ProgressEvent, _: Duration) {
+        if let ProgressEvent::Warning { message } = event {
             terminal::warn(message);
         }
     }

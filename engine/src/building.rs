@@ -13,7 +13,7 @@ use kiln_parser::Diagnostic;
 use kiln_registry::Client;
 use kiln_snapshotter::Layer;
 use kiln_solver::{
-    Deps, Extent, LocalRunner, Plan, Precompute, Reporter, SolveError, StepId, solve, survey,
+    Deps, LocalRunner, Plan, Precompute, Reporter, SolveError, StageScope, StepId, solve, survey,
 };
 
 use crate::agents::BuildAgents;
@@ -179,7 +179,7 @@ pub(crate) fn with_plan<T>(
         pull: request.pull,
         reporter,
     };
-    let survey = survey(dockerfile, &options, Extent::Target, &resolver);
+    let survey = survey(dockerfile, &options, StageScope::Target, &resolver);
     let findings = checks.findings(&survey)?;
     checks.tell(&findings, reporter);
     let plan = survey

@@ -48,8 +48,9 @@ pub use error::{Error, ErrorKind, SourceText};
 pub use explanation::{Cause as ErrorCause, Explanation};
 pub use io::Io;
 pub use kiln_exporter::{LoadSource, PackProgress};
+pub use kiln_runtime::Stream;
 pub use kiln_snapshotter::{Packed, UnpackLimit};
-pub use kiln_solver::{Event, LogStream, Progress, Silent, VertexEnd, VertexId};
+pub use kiln_solver::{Progress, ProgressEvent, Silent, VertexEnd, VertexId};
 pub use local_image::LocalImage;
 pub use outside::{Outside, Programs};
 pub use request::{

@@ -13,7 +13,7 @@ mod turn; // one kiln at a time
 mod repository; // git
 
 use kiln_snapshotter::Layer;
-use kiln_solver::{Identity, Remote, RemoteError, Remotes, Vertex};
+use kiln_solver::{Remote, RemoteError, RemoteIdentity, Remotes, Vertex};
 use kiln_threads::Stop;
 
 pub(crate) use self::repository::Checkout;
@@ -25,7 +25,7 @@ impl Remotes for RemoteSources<'_> {
         remote: &Remote,
         vertex: &Vertex<'_>,
         stop: &Stop,
-    ) -> Result<Identity, RemoteError> {
+    ) -> Result<RemoteIdentity, RemoteError> {
         match remote {
             Remote::Download(download) => self.identify_download(download, vertex, stop),
             Remote::Repository(repository) => self.identify_repository(repository, vertex, stop),
@@ -35,7 +35,7 @@ impl Remotes for RemoteSources<'_> {
     fn fetch(
         &self,
         remote: &Remote,
-        identity: &Identity,
+        identity: &RemoteIdentity,
         vertex: &Vertex<'_>,
         stop: &Stop,
     ) -> Result<Layer, RemoteError> {

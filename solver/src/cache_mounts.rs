@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use kiln_parser::mount::FileOwner;
 use kiln_tree::{Blake3, Encoder, LayerId};
 
-use crate::graph::{Graph, MountKind, Op, Part, StepId};
+use crate::graph::{Graph, Op, RunMountKind, StepId, StepPath};
 
 /// Brings what other machines left in cache mounts.
 pub trait CacheMounts: fmt::Debug + Sync {
@@ -19,12 +19,12 @@ pub trait CacheMounts: fmt::Debug + Sync {
     ///
     /// # Errors
     /// When the person asked to stop: then it is asked for again next time.
-    fn begin(&self, key: Blake3, directory: &Path) -> io::Result<Beginning>;
+    fn begin(&self, key: Blake3, directory: &Path) -> io::Result<InitialContent>;
 }
 
 /// Whether a cache mount begins with something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beginning {
+pub enum InitialContent {
     /// With what another machine left.
     Made,
     /// With nothing that comes from elsewhere.
@@ -56,7 +56,7 @@ pub fn used_cache_mounts(
             continue;
         };
         for mount in &run.mounts {
-            let MountKind::Cache {
+            let RunMountKind::Cache {
                 id, owner, initial, ..
             } = &mount.kind
             else {
@@ -80,7 +80,7 @@ pub fn used_cache_mounts(
 pub(crate) fn cache_key(
     id: &str,
     owner: FileOwner,
-    initial: Option<&Part>,
+    initial: Option<&StepPath>,
     layers: &[LayerId],
 ) -> Blake3 {
     let mut encoder = Encoder::new("kiln.cachemount.2");
@@ -114,7 +114,7 @@ mod tests {
             gid: 2,
             mode: 0o755,
         };
-        let part = Part {
+        let part = StepPath {
             step: None,
             path: GuestPath::new("/seed"),
         };

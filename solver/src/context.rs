@@ -15,7 +15,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use crate::copy::Argument;
 use crate::files::Files;
-use crate::graph::{ContextId, FileSource, Graph, Layout, Op, Wildcards};
+use crate::graph::{ContextId, CopyLayout, FileSource, Graph, Op, Wildcards};
 use crate::sent;
 
 /// A build context that has not been looked at yet.
@@ -44,7 +44,7 @@ pub enum Lifetime {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathRead {
     argument: String,
-    layout: Layout,
+    layout: CopyLayout,
     wildcards: Wildcards,
 }
 
@@ -200,7 +200,7 @@ impl Files for ScannedContext {
 }
 
 impl PathRead {
-    fn parse(&self) -> Result<Argument, crate::SelectError> {
+    fn parse(&self) -> Result<Argument, crate::CopySelectError> {
         Argument::parse(&self.argument, self.layout, self.wildcards)
     }
 }

@@ -18,7 +18,7 @@ mod select_error; // why they stand for nothing
 mod write; // from entries to a layer
 
 pub use place::PlaceError;
-pub use select_error::{Meant, SelectError};
+pub use select_error::{CopySelectError, Suggestion};
 pub use write::WriteError;
 
 pub(crate) use archive::ArchiveFile;

@@ -5,7 +5,7 @@ use kiln_snapshotter::LayerStore;
 use kiln_threads::Stop;
 
 use crate::context::ScannedContext;
-use crate::journal::{Definition, Journal};
+use crate::journal::{BuildDefinition, Journal};
 use crate::layers::Layers;
 use crate::precompute::Precompute;
 use crate::progress::Reporter;
@@ -42,7 +42,7 @@ pub struct Deps<'a> {
     /// What earlier builds did.
     pub journal: &'a Journal,
     /// What is built, as the journal calls it.
-    pub definition: &'a Definition,
+    pub definition: &'a BuildDefinition,
     /// What happens to finished layers while later steps run.
     pub precompute: Precompute<'a>,
 }

@@ -2,6 +2,7 @@
 
 use kiln_cache::{ActionRecord, Attempt, BuiltLayer, State, claim};
 use kiln_oci::Timestamp;
+use kiln_runtime::Stream;
 use kiln_tree::{Blake3, LayerId};
 
 use crate::copy::{self, Earlier, Fidelity};
@@ -11,7 +12,7 @@ use crate::graph::{Op, RunOp};
 use crate::inputs::{Inputs, ResultProof};
 use crate::keys::{evidence, receipt, slots};
 use crate::mounted::mounted_content;
-use crate::progress::{LogStream, Vertex};
+use crate::progress::Vertex;
 use crate::runner::{Chain, ChainProcess, RunEvents};
 use crate::source_facts::{ContextSelections, combine};
 use crate::step_error::StepError;
@@ -177,7 +178,7 @@ impl RunEvents for VertexEvents<'_> {
         self.0.begin();
     }
 
-    fn output(&mut self, _: usize, stream: LogStream, bytes: &[u8]) {
+    fn output(&mut self, _: usize, stream: Stream, bytes: &[u8]) {
         self.0.log(stream, bytes);
     }
 

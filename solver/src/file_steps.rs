@@ -12,7 +12,7 @@ use crate::copy::{
 };
 use crate::deps::Deps;
 use crate::files::{Files, NoFiles};
-use crate::graph::{Archives, CopyOp, Layout, Step, WorkdirOp};
+use crate::graph::{Archives, CopyLayout, CopyOp, Step, WorkdirOp};
 use crate::progress::Vertex;
 use crate::source_facts::ContextSelections;
 use crate::step_error::StepError;
@@ -58,7 +58,7 @@ pub(crate) fn warn_of_nothing(
         for (position, argument) in part.paths.iter().enumerate() {
             let mut selections = selected.selections.iter();
             let brings_nothing = selections.all(|selection| {
-                let is_empty = copy.layout == Layout::Parents && selection.is_empty();
+                let is_empty = copy.layout == CopyLayout::Parents && selection.is_empty();
                 selection.argument != position || is_empty
             });
             if brings_nothing {

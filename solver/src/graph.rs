@@ -16,10 +16,13 @@ use kiln_files::GuestPath;
 use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::Span;
 
-pub use copy::{Archives, ContextId, CopyOp, CopyPart, FileSource, Layout, Mode, Wildcards};
-pub use remote::{Download, GitDirectory, Remote, Repository, Submodules};
+pub use copy::{
+    Archives, ChmodValue, ContextId, CopyLayout, CopyOp, CopyPart, FileSource, Wildcards,
+};
+pub use remote::{GitDirectory, Remote, RemoteFile, Repository, Submodules};
 pub use run::{
-    Access, Device, Mount, MountKind, Network, Part, Presence, RunOp, SecretVariable, Security,
+    Access, Network, Presence, RunDevice, RunMount, RunMountKind, RunOp, SecretVariable, Security,
+    StepPath,
 };
 pub use step_id::StepId;
 
@@ -75,7 +78,7 @@ pub enum Op {
 impl Op {
     /// Returns the steps whose files it reads besides its parent's, in the order written.
     pub fn sources(&self) -> impl Iterator<Item = StepId> {
-        let (parts, mounts): (&[CopyPart], &[Mount]) = match self {
+        let (parts, mounts): (&[CopyPart], &[RunMount]) = match self {
             Self::Copy(copy) => (&copy.parts, &[]),
             Self::Run(run) => (&[], &run.mounts),
             Self::From(_) | Self::Remote(_) | Self::Workdir(_) => (&[], &[]),

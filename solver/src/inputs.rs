@@ -8,7 +8,7 @@ use kiln_tree::Blake3;
 use crate::cache_mounts::BegunCaches;
 use crate::graph::{Step, StepId};
 use crate::keys::StepKeys;
-use crate::remote::Identity;
+use crate::remote::RemoteIdentity;
 use crate::source_facts::ContextSelections;
 
 /// What a step starts from.
@@ -28,7 +28,7 @@ pub(crate) struct Inputs<'a> {
     /// The digest of what a copy reads from contexts, or of a remote source.
     pub(crate) content: Option<Blake3>,
     /// What a remote source stands for.
-    pub(crate) identity: Option<&'a Identity>,
+    pub(crate) identity: Option<&'a RemoteIdentity>,
     /// Cache mounts that this build has begun anew.
     pub(crate) begun: &'a BegunCaches,
 }

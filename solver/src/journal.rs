@@ -29,7 +29,7 @@ const MOST_BUILDS: usize = 200;
 
 /// What is built, as far as two builds must agree in it to be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Definition {
+pub struct BuildDefinition {
     /// The context: a canonical path or an address; `-` for standard input.
     pub context: String,
     /// The Dockerfile: likewise.
@@ -45,7 +45,7 @@ pub struct Definition {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
     /// What was built.
-    pub definition: Definition,
+    pub definition: BuildDefinition,
     /// When it began.
     pub begun: Timestamp,
     /// How long it took.
@@ -119,7 +119,7 @@ pub struct Journal {
     store: Store,
 }
 
-impl Definition {
+impl BuildDefinition {
     /// Returns the first half of the file's name: the same for everything built from one place.
     fn place(&self) -> String {
         half(
@@ -181,7 +181,7 @@ impl Journal {
     /// Returns the last build of a definition; without one, the newest of another target or, after
     /// that, of other platforms from the same place.
     #[must_use]
-    pub fn previous(&self, definition: &Definition) -> Option<Build> {
+    pub fn previous(&self, definition: &BuildDefinition) -> Option<Build> {
         if let Some(build) = self.read(&definition.file_name()) {
             return Some(build);
         }
@@ -213,7 +213,7 @@ impl Journal {
 
     /// Returns the last build of all, or of those that `is_wanted`.
     #[must_use]
-    pub fn last(&self, is_wanted: impl Fn(&Definition) -> bool) -> Option<Build> {
+    pub fn last(&self, is_wanted: impl Fn(&BuildDefinition) -> bool) -> Option<Build> {
         let names = self.names_by_age().into_iter().rev();
         names
             .filter_map(|name| self.read(&name))
@@ -265,8 +265,8 @@ impl Journal {
 mod tests {
     use super::*;
 
-    fn definition(context: &str, target: Option<&str>, platform: &str) -> Definition {
-        Definition {
+    fn definition(context: &str, target: Option<&str>, platform: &str) -> BuildDefinition {
+        BuildDefinition {
             context: context.to_owned(),
             dockerfile: format!("{context}/Dockerfile"),
             target: target.map(str::to_owned),
@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    fn build(definition: Definition, second: i64) -> Build {
+    fn build(definition: BuildDefinition, second: i64) -> Build {
         Build {
             definition,
             begun: Timestamp::from_seconds(second),

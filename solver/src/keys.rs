@@ -20,7 +20,7 @@ mod receipt; // what went into a key, for people
 use kiln_cache::{ActionKey, State};
 use kiln_tree::{Blake3, Encoder};
 
-use crate::graph::{CopyPart, FileSource, Graph, Mount, Op, StepId};
+use crate::graph::{CopyPart, FileSource, Graph, Op, RunMount, StepId};
 pub(crate) use receipt::{FILES, PLATFORM, receipt};
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
@@ -71,7 +71,7 @@ fn read_from_steps(op: &Op) -> Vec<(StepId, Vec<String>)> {
         Op::Run(run) => run
             .mounts
             .iter()
-            .filter_map(Mount::files)
+            .filter_map(RunMount::files)
             .filter_map(|part| Some((part.step?, vec![part.path.to_string()])))
             .collect(),
         Op::From(_) | Op::Remote(_) | Op::Workdir(_) => Vec::new(),
@@ -155,8 +155,8 @@ mod tests {
 
     use super::*;
     use crate::graph::{
-        Archives, ContextId, CopyOp, FromOp, Layout, MountKind, Network, RunOp, Security, Step,
-        Wildcards, WorkdirOp,
+        Archives, ContextId, CopyLayout, CopyOp, FromOp, Network, RunMountKind, RunOp, Security,
+        Step, Wildcards, WorkdirOp,
     };
 
     fn step(op: Op, parent: Option<StepId>) -> Step {
@@ -178,9 +178,9 @@ mod tests {
             arguments: vec!["A".to_owned()],
             cwd: GuestPath::new("/src"),
             user: "me".to_owned(),
-            mounts: vec![Mount {
+            mounts: vec![RunMount {
                 target: GuestPath::new("/t"),
-                kind: MountKind::Tmpfs {
+                kind: RunMountKind::Tmpfs {
                     size_bytes: Some(1),
                 },
             }],
@@ -209,7 +209,7 @@ mod tests {
             owner: Some("1:2".to_owned()),
             mode: None,
             excludes: vec!["*.o".to_owned()],
-            layout: Layout::Contents,
+            layout: CopyLayout::Contents,
             link: false,
         }))
     }
@@ -272,10 +272,10 @@ mod tests {
                     uid: 0,
                     gid: 0,
                 };
-                run.mounts[0].kind = MountKind::Tmpfs { size_bytes };
-                run.mounts.push(Mount {
+                run.mounts[0].kind = RunMountKind::Tmpfs { size_bytes };
+                run.mounts.push(RunMount {
                     target: GuestPath::new("/c"),
-                    kind: MountKind::Cache {
+                    kind: RunMountKind::Cache {
                         id: id.to_owned(),
                         sharing: kiln_parser::mount::Sharing::Shared,
                         owner,

@@ -51,30 +51,31 @@ mod why; // why they run
 
 pub use account::StepAccount;
 pub use agent::{AgentSocket, Agents};
-pub use cache_mounts::{Beginning, BegunCaches, CacheMounts, used_cache_mounts};
+pub use cache_mounts::{BegunCaches, CacheMounts, InitialContent, used_cache_mounts};
 pub use context::{Context, Lifetime, PathRead, ScannedContext, context_reads};
-pub use copy::{Meant, PlaceError, SelectError, WriteError};
+pub use copy::{CopySelectError, PlaceError, Suggestion, WriteError};
 pub use deps::Deps;
 pub use fault::Fault;
 pub use files::{Files, LinkLoop};
 pub use forecast::{Expected, Forecast, forecast};
 pub use graph::{
-    Access, Archives, ContextId, CopyOp, CopyPart, Device, Download, FileSource, FromOp,
-    GitDirectory, Graph, Layout, Mode, Mount, MountKind, Network, Op, Part, Presence, Remote,
-    Repository, RunOp, SecretVariable, Security, Step, StepId, Submodules, Wildcards, WorkdirOp,
+    Access, Archives, ChmodValue, ContextId, CopyLayout, CopyOp, CopyPart, FileSource, FromOp,
+    GitDirectory, Graph, Network, Op, Presence, Remote, RemoteFile, Repository, RunDevice,
+    RunMount, RunMountKind, RunOp, SecretVariable, Security, Step, StepId, StepPath, Submodules,
+    Wildcards, WorkdirOp,
 };
-pub use journal::{Build, BuildEnd, BuiltStep, Definition, Fate, Journal};
+pub use journal::{Build, BuildDefinition, BuildEnd, BuiltStep, Fate, Journal};
 pub use layers::{LayerFetchError, Layers, LayersError};
 pub use local_runner::LocalRunner;
 pub use plan::{
-    BaseError, BaseRequest, Bases, ContextRead, DeclaredArgument, Entitlement, Extent, ImageSource,
-    NamedSource, Plan, PlanError, PlanOptions, PlannedHistory, Survey, TargetImage, context_name,
-    epoch_stage, epoch_text, plan, survey,
+    BaseError, BaseRequest, Bases, ContextRead, DeclaredArgument, Entitlement, ImageSource,
+    NamedSource, Plan, PlanError, PlanOptions, PlannedHistory, StageScope, Survey, TargetImage,
+    context_name, epoch_stage, epoch_text, plan, survey,
 };
 pub use precompute::{LayerUse, Precompute, PrepareLayer};
-pub use progress::{Event, LogStream, Progress, Reporter, Silent, Vertex, VertexEnd, VertexId};
-pub use reason::{Change, FileChange, FilesFrom, Reason};
-pub use remote::{Identity, RemoteError, Remotes};
+pub use progress::{Progress, ProgressEvent, Reporter, Silent, Vertex, VertexEnd, VertexId};
+pub use reason::{ChangedFile, FileDifference, FilesFrom, Reason};
+pub use remote::{RemoteError, RemoteIdentity, Remotes};
 pub use reuse::Reuse;
 pub use runner::{Chain, ChainError, ChainProcess, RunEvents, Runner};
 pub use sandbox_context::{AllowedDevices, SandboxContext};

@@ -19,7 +19,6 @@ use kiln_tree::LayerId;
 
 use crate::copy::WriteError;
 use crate::graph::{Network, Presence, RunOp, Security};
-use crate::progress::LogStream;
 use crate::runner::{Chain, ChainError, ChainProcess, RunEvents, Runner};
 use crate::sandbox_context::AllowedDevices;
 use crate::step_error::StepError;
@@ -71,7 +70,7 @@ impl ProcessEvents<'_> {
         self.events.begin(self.position);
     }
 
-    fn output(&mut self, stream: LogStream, bytes: &[u8]) {
+    fn output(&mut self, stream: Stream, bytes: &[u8]) {
         self.events.output(self.position, stream, bytes);
     }
 }
@@ -100,13 +99,7 @@ impl LocalRunner<'_> {
         };
         self.add_devices(run, &mut job)?;
         let _kept = mounts::add(self, process, &below, sources, &mut job)?;
-        let mut output = |stream: Stream, bytes: &[u8]| {
-            let stream = match stream {
-                Stream::Stdout => LogStream::Stdout,
-                Stream::Stderr => LogStream::Stderr,
-            };
-            events.output(stream, bytes);
-        };
+        let mut output = |stream: Stream, bytes: &[u8]| events.output(stream, bytes);
         let outcome = self.executor.run(&job, &mut output, self.stop)?;
         for warning in &outcome.warnings {
             events.events.warn(warning.to_string());
@@ -116,7 +109,7 @@ impl LocalRunner<'_> {
             End::Cancelled => return Err(StepError::Cancelled),
             end => {
                 if let Some(reason) = end.start_failure() {
-                    events.output(LogStream::Stderr, format!("{reason}\n").as_bytes());
+                    events.output(Stream::Stderr, format!("{reason}\n").as_bytes());
                 }
                 return Err(StepError::Process {
                     command: shown(&run.argv),

@@ -4,7 +4,7 @@ use kiln_tree::Blake3;
 
 use crate::copy;
 use crate::files::{Files, NoFiles};
-use crate::graph::{Mount, RunOp};
+use crate::graph::{RunMount, RunOp};
 use crate::source_facts::combine;
 use crate::step_error::StepError;
 use crate::step_trees::Sources;
@@ -15,7 +15,7 @@ pub(crate) fn mounted_content(
     sources: &Sources<'_>,
 ) -> Result<Option<Blake3>, StepError> {
     let mut digests = Vec::new();
-    for part in run.mounts.iter().filter_map(Mount::files) {
+    for part in run.mounts.iter().filter_map(RunMount::files) {
         let files: &dyn Files = match sources.step(part.step) {
             Some(below) => below,
             None => &NoFiles,

@@ -37,4 +37,4 @@ pub use names::{ImageSource, NamedSource, context_name};
 pub use options::{Entitlement, PlanOptions};
 pub use plan_error::PlanError;
 pub use planned::{Plan, PlannedHistory, TargetImage};
-pub use survey::{Extent, Survey, plan, survey};
+pub use survey::{StageScope, Survey, plan, survey};

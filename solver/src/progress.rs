@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use kiln_parser::Diagnostic;
+use kiln_runtime::Stream;
 
 /// Names a vertex within one build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,7 +17,7 @@ pub struct VertexId(pub u32);
 
 /// Something that happened.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum ProgressEvent {
     /// A vertex began, or was found to need nothing.
     Started {
         /// Which.
@@ -29,7 +30,7 @@ pub enum Event {
         /// Which.
         vertex: VertexId,
         /// Where it wrote.
-        stream: LogStream,
+        stream: Stream,
         /// What: any bytes, lines cut anywhere.
         bytes: Vec<u8>,
     },
@@ -69,15 +70,6 @@ pub enum Event {
     },
 }
 
-/// Where a process wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LogStream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
 /// How a vertex ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VertexEnd {
@@ -94,7 +86,7 @@ pub enum VertexEnd {
 /// Takes events, from any thread.
 pub trait Progress: Sync {
     /// Takes one event.
-    fn event(&self, event: Event);
+    fn event(&self, event: ProgressEvent);
 }
 
 /// Takes events and drops them.
@@ -102,7 +94,7 @@ pub trait Progress: Sync {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn event(&self, _: Event) {}
+    fn event(&self, _: ProgressEvent) {}
 }
 
 /// Hands out vertices.
@@ -148,13 +140,13 @@ impl<'a> Reporter<'a> {
     /// Tells what a lint rule says about a line.
     pub fn finding(&self, finding: Diagnostic, line: u32) {
         let finding = Box::new(finding);
-        self.sink.event(Event::Finding { finding, line });
+        self.sink.event(ProgressEvent::Finding { finding, line });
     }
 
     /// Tells something that stops nothing.
     pub fn warn(&self, message: impl Into<String>) {
         let message = message.into();
-        self.sink.event(Event::Warning { message });
+        self.sink.event(ProgressEvent::Warning { message });
     }
 }
 
@@ -178,7 +170,7 @@ impl Vertex<'_> {
     /// Begins, unless it has, and returns when it did.
     pub fn begin(&self) -> Instant {
         *self.begun.get_or_init(|| {
-            self.sink.event(Event::Started {
+            self.sink.event(ProgressEvent::Started {
                 vertex: self.id,
                 name: self.name.clone(),
             });
@@ -187,9 +179,9 @@ impl Vertex<'_> {
     }
 
     /// Passes on what a process wrote.
-    pub fn log(&self, stream: LogStream, bytes: &[u8]) {
+    pub fn log(&self, stream: Stream, bytes: &[u8]) {
         self.begin();
-        self.sink.event(Event::Log {
+        self.sink.event(ProgressEvent::Log {
             vertex: self.id,
             stream,
             bytes: bytes.to_vec(),
@@ -199,13 +191,13 @@ impl Vertex<'_> {
     /// Tells something that stops nothing.
     pub fn warn(&self, message: impl Into<String>) {
         let message = message.into();
-        self.sink.event(Event::Warning { message });
+        self.sink.event(ProgressEvent::Warning { message });
     }
 
     /// Reports how far a part has got.
     pub fn status(&self, part: &str, current: u64, total: Option<u64>, finished: bool) {
         self.begin();
-        self.sink.event(Event::Status {
+        self.sink.event(ProgressEvent::Status {
             vertex: self.id,
             part: part.to_owned(),
             current,
@@ -231,7 +223,7 @@ impl Vertex<'_> {
             return;
         }
         let took = self.elapsed();
-        self.sink.event(Event::Finished {
+        self.sink.event(ProgressEvent::Finished {
             vertex: self.id,
             end,
             took,
@@ -257,10 +249,10 @@ mod tests {
     struct Kept(Mutex<Vec<String>>);
 
     impl Progress for Kept {
-        fn event(&self, event: Event) {
+        fn event(&self, event: ProgressEvent) {
             let words = match event {
-                Event::Started { name, .. } => format!("started {name}"),
-                Event::Finished { end, .. } => format!("finished {end:?}"),
+                ProgressEvent::Started { name, .. } => format!("started {name}"),
+                ProgressEvent::Finished { end, .. } => format!("finished {end:?}"),
                 other => format!("{other:?}"),
             };
             self.0.lock().unwrap().push(words);

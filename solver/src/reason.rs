@@ -38,7 +38,7 @@ pub enum Reason {
         /// Whose they are.
         from: FilesFrom,
         /// The first ones, in the order of a walk; none if they cannot be told apart any more.
-        changes: Vec<FileChange>,
+        changes: Vec<ChangedFile>,
         /// How many more there are.
         more: usize,
     },
@@ -88,9 +88,9 @@ pub enum FilesFrom {
 
 /// What happened to a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileChange {
+pub struct ChangedFile {
     /// What happened.
-    pub change: Change,
+    pub change: FileDifference,
     /// The file, as the step reads it.
     pub path: String,
 }
@@ -98,7 +98,7 @@ pub struct FileChange {
 /// How two states of a file differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Change {
+pub enum FileDifference {
     /// It was not there.
     Added,
     /// Its content, kind or owner was another.

@@ -26,7 +26,7 @@ pub trait Remotes: fmt::Debug + Sync {
         remote: &Remote,
         vertex: &Vertex<'_>,
         stop: &Stop,
-    ) -> Result<Identity, RemoteError>;
+    ) -> Result<RemoteIdentity, RemoteError>;
 
     /// Returns the layer of an identified source: the downloaded file, or the files of the
     /// repository, on an empty root.
@@ -36,7 +36,7 @@ pub trait Remotes: fmt::Debug + Sync {
     fn fetch(
         &self,
         remote: &Remote,
-        identity: &Identity,
+        identity: &RemoteIdentity,
         vertex: &Vertex<'_>,
         stop: &Stop,
     ) -> Result<Layer, RemoteError>;
@@ -44,7 +44,7 @@ pub trait Remotes: fmt::Debug + Sync {
 
 /// What a remote source stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct RemoteIdentity {
     /// Differs whenever the layer would differ.
     pub digest: Blake3,
     /// When the content was made: a commit's time, `Last-Modified`.

@@ -13,11 +13,11 @@ use std::collections::HashMap;
 use std::fmt;
 
 use kiln_cache::State;
+use kiln_runtime::Stream;
 use kiln_tree::LayerId;
 
 use crate::cache_mounts::BegunCaches;
 use crate::graph::{RunOp, StepId};
-use crate::progress::LogStream;
 use crate::step_error::StepError;
 
 /// Runs processes on top of layers.
@@ -62,7 +62,7 @@ pub trait RunEvents {
     fn begin(&mut self, process: usize);
 
     /// A process wrote something.
-    fn output(&mut self, process: usize, stream: LogStream, bytes: &[u8]);
+    fn output(&mut self, process: usize, stream: Stream, bytes: &[u8]);
 
     /// Something is worth knowing and stops nothing.
     fn warn(&mut self, message: String);

@@ -4,11 +4,11 @@ use kiln_tree::{Blake3, Encoder};
 
 use crate::cache_mounts::BegunCaches;
 use crate::context::ScannedContext;
-use crate::copy::{self, SelectError, SelectedSource};
+use crate::copy::{self, CopySelectError, SelectedSource};
 use crate::deps::Deps;
 use crate::graph::{self, FileSource, Graph, Op, Remote, Step, StepId};
 use crate::progress::VertexEnd;
-use crate::remote::Identity;
+use crate::remote::RemoteIdentity;
 use crate::solve_error::SolveError;
 use crate::step_error::StepError;
 
@@ -18,7 +18,7 @@ pub(crate) struct SourceFacts<'a> {
     pub(crate) selected: Vec<ContextSelections<'a>>,
     /// The digest of what a copy from the context reads, and of a remote source.
     pub(crate) content: Vec<Option<Blake3>>,
-    pub(crate) identities: Vec<Option<Identity>>,
+    pub(crate) identities: Vec<Option<RemoteIdentity>>,
     /// Cache mounts that this build has begun anew.
     pub(crate) begun: BegunCaches,
 }
@@ -58,7 +58,7 @@ pub(crate) fn facts<'a>(graph: &Graph, deps: &Deps<'a>) -> Result<SourceFacts<'a
 fn select<'a>(
     op: &graph::CopyOp,
     contexts: &'a [ScannedContext],
-) -> Result<ContextSelections<'a>, SelectError> {
+) -> Result<ContextSelections<'a>, CopySelectError> {
     let parts = op.parts.iter().map(|part| match part.source {
         FileSource::Context(context) => copy::select(&contexts[context.0], op, part).map(Some),
         FileSource::Step(_) | FileSource::Nothing => Ok(None),
@@ -93,7 +93,7 @@ pub(crate) fn combine(digests: &[Blake3]) -> Blake3 {
 }
 
 /// Asks for all remote sources at once: each is a round trip or more.
-fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<Identity>>, SolveError> {
+fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<RemoteIdentity>>, SolveError> {
     let ask = |id: StepId, step: &Step, remote: &Remote| {
         let vertex = deps.reporter.start(&step.name);
         let result = deps.remotes.identify(remote, &vertex, deps.stop);

@@ -7,7 +7,7 @@ use kiln_runtime::ExecError;
 use kiln_snapshotter::{LayerError, UnpackError};
 use kiln_tree::LayerId;
 
-use crate::copy::{PlaceError, SelectError, WriteError};
+use crate::copy::{CopySelectError, PlaceError, WriteError};
 use crate::layers::LayersError;
 use crate::remote::RemoteError;
 
@@ -26,7 +26,7 @@ pub enum StepError {
     },
     /// A source argument stands for nothing.
     #[error(transparent)]
-    Select(#[from] SelectError),
+    Select(#[from] CopySelectError),
     /// Files cannot go where they should.
     #[error(transparent)]
     Place(#[from] PlaceError),

@@ -8,8 +8,8 @@ use insta::assert_snapshot;
 use kiln_oci::{Descriptor, Image, ImageConfig, Manifest, Platform, Sha256, media_type};
 use kiln_parser::parse;
 use kiln_solver::{
-    BaseError, BaseRequest, Bases, Extent, ImageSource, NamedSource, Network, PlanOptions, Survey,
-    survey,
+    BaseError, BaseRequest, Bases, ImageSource, NamedSource, Network, PlanOptions, StageScope,
+    Survey, survey,
 };
 
 /// Any name stands for the same image.
@@ -45,7 +45,7 @@ fn options() -> PlanOptions {
     }
 }
 
-fn look(text: &str, extent: Extent, options: &PlanOptions, base: ImageConfig) -> Survey {
+fn look(text: &str, extent: StageScope, options: &PlanOptions, base: ImageConfig) -> Survey {
     let parsed = parse(text.as_bytes());
     assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
     survey(&parsed.dockerfile, options, extent, &Same(base))
@@ -75,7 +75,7 @@ fn show(text: &str, survey: &Survey) -> String {
 }
 
 fn found(text: &str) -> String {
-    show(text, &look(text, Extent::Target, &options(), base()))
+    show(text, &look(text, StageScope::Target, &options(), base()))
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn defaults_must_give_a_base() {
         .build_args
         .insert("BASE".to_owned(), "base".to_owned());
     let text = "ARG BASE\nARG TAG=1\nFROM $BASE:$TAG\nFROM ${BASE:-other}:$TAG\nFROM base:$TAG\n";
-    let survey = look(text, Extent::Target, &options, base());
+    let survey = look(text, StageScope::Target, &options, base());
     assert!(survey.plan.is_ok());
     assert_snapshot!(show(text, &survey), @r#"3 "$BASE:$TAG" InvalidDefaultArgInFrom: Default value for ARG $BASE:$TAG results in empty or invalid base image name"#);
 }
@@ -128,12 +128,12 @@ fn platforms_of_bases() {
         ..base()
     };
     let text = "FROM base\nFROM --platform=linux/arm64 base\nFROM base AS unused\nFROM scratch\nCOPY --from=0 /a /b\nCOPY --from=1 /a /b\n";
-    let survey = look(text, Extent::Target, &options(), arm);
+    let survey = look(text, StageScope::Target, &options(), arm);
     assert_snapshot!(show(text, &survey), @r#"1 "base" InvalidBaseImagePlatform: Base image base was pulled with platform "linux/arm64", expected "linux/amd64" for current build"#);
     // Hand-made images may say nothing.
     let survey = look(
         "FROM base\n",
-        Extent::Target,
+        StageScope::Target,
         &options(),
         ImageConfig::default(),
     );
@@ -153,7 +153,7 @@ fn commands_in_shell_form() {
     assert_snapshot!(found(text), @r#"2 "CMD x" JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals"#);
     let mut with_shell = base();
     with_shell.config.shell = vec!["/bin/bash".to_owned()];
-    let survey = look(text, Extent::Target, &options(), with_shell);
+    let survey = look(text, StageScope::Target, &options(), with_shell);
     assert!(survey.findings.is_empty());
 }
 
@@ -172,7 +172,7 @@ fn df_097_triggers_are_found_at_from() {
     let mut with_triggers = base();
     with_triggers.config.on_build = vec!["WORKDIR here".to_owned(), "LABEL a=$nothing".to_owned()];
     let text = "FROM base\n";
-    let survey = look(text, Extent::Target, &options(), with_triggers);
+    let survey = look(text, StageScope::Target, &options(), with_triggers);
     let shown = survey.findings.iter().map(|f| f.message.as_str());
     assert_eq!(
         shown.collect::<Vec<_>>(),
@@ -186,16 +186,16 @@ fn df_097_triggers_are_found_at_from() {
 #[test]
 fn stages_that_are_not_needed_are_looked_at_only_when_checking() {
     let text = "FROM base AS a\nCMD x\nFROM base\nCMD [\"x\"]\n";
-    let built = look(text, Extent::Target, &options(), base());
+    let built = look(text, StageScope::Target, &options(), base());
     assert_eq!((built.findings.len(), built.stages.len()), (0, 1));
-    let checked = look(text, Extent::EveryStage, &options(), base());
+    let checked = look(text, StageScope::EveryStage, &options(), base());
     assert_eq!((checked.findings.len(), checked.stages.len()), (1, 2));
 }
 
 #[test]
 fn reads_of_the_context() {
     let text = "FROM base AS a\nARG D=dir\nCOPY a $D/b <<E /x\nE\nADD c /y\nFROM base\nCOPY --from=a /d /e\n";
-    let survey = look(text, Extent::Target, &options(), base());
+    let survey = look(text, StageScope::Target, &options(), base());
     let reads = survey
         .reads
         .iter()
@@ -206,7 +206,7 @@ fn reads_of_the_context() {
 #[test]
 fn findings_stay_when_there_is_no_plan() {
     let text = "FROM base AS a\nCMD x\nFROM $nothing\n";
-    let survey = look(text, Extent::Target, &options(), base());
+    let survey = look(text, StageScope::Target, &options(), base());
     assert!(survey.plan.is_err());
     assert!(show(text, &survey).contains("UndefinedArgInFrom"));
 }
@@ -214,7 +214,7 @@ fn findings_stay_when_there_is_no_plan() {
 #[test]
 fn circles_of_stages() {
     let circle = |text: &str| {
-        let survey = look(text, Extent::Target, &options(), base());
+        let survey = look(text, StageScope::Target, &options(), base());
         match survey.plan {
             Err(kiln_solver::PlanError::Input(errors)) => {
                 let error = &errors[0];
@@ -231,7 +231,11 @@ fn circles_of_stages() {
     // Looking ahead alone is another mistake, and looking back at an equal name is none.
     assert_snapshot!(circle("FROM base AS a\nCOPY --from=b / /\nFROM base AS b\nFROM a\n"), @r#"cannot copy from stage "b", it needs to be defined before current stage "a" [2, 3] 1"#);
     let text = "FROM base AS a\nFROM base AS a\nCOPY --from=a / /\n";
-    assert!(look(text, Extent::Target, &options(), base()).plan.is_ok());
+    assert!(
+        look(text, StageScope::Target, &options(), base())
+            .plan
+            .is_ok()
+    );
 }
 
 /// Who gives an image in a base's place has chosen its platform.
@@ -250,7 +254,10 @@ fn named_contexts_are_not_checked_for_their_platform() {
                 .contexts
                 .insert((*name).to_owned(), NamedSource::Image(image));
         }
-        show(text, &look(text, Extent::Target, &options, base.clone()))
+        show(
+            text,
+            &look(text, StageScope::Target, &options, base.clone()),
+        )
     };
     let text = "ARG B=base\nFROM $B AS one\n";
     assert_snapshot!(found(text, &[]), @r#"2 "$B" InvalidBaseImagePlatform: Base image base was pulled with platform "linux/arm64", expected "linux/amd64" for current build"#);
@@ -262,7 +269,7 @@ fn named_contexts_are_not_checked_for_their_platform() {
 #[test]
 fn impossible_bases_are_found_and_refused() {
     let text = "FROM Upper\n";
-    let survey = look(text, Extent::Target, &options(), base());
+    let survey = look(text, StageScope::Target, &options(), base());
     assert_snapshot!(show(text, &survey), @r#"1 "Upper" InvalidDefaultArgInFrom: Default value for ARG Upper results in empty or invalid base image name"#);
     assert!(survey.plan.is_err());
 }
@@ -275,8 +282,11 @@ fn arguments_that_are_given_ask_for_nothing() {
     for name in ["A", "B", "$C"] {
         given.build_args.insert(name.to_owned(), "x".to_owned());
     }
-    assert_eq!(show(text, &look(text, Extent::Target, &given, base())), "");
+    assert_eq!(
+        show(text, &look(text, StageScope::Target, &given, base())),
+        ""
+    );
     let mut stopped = options();
     stopped.build_args.insert("B".to_owned(), "x".to_owned());
-    assert_snapshot!(show(text, &look(text, Extent::Target, &stopped, base())), @r#"3 "$D" UndefinedVar: Usage of undefined variable '$D' (did you mean $B?)"#);
+    assert_snapshot!(show(text, &look(text, StageScope::Target, &stopped, base())), @r#"3 "$D" UndefinedVar: Usage of undefined variable '$D' (did you mean $B?)"#);
 }

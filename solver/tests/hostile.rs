@@ -9,7 +9,7 @@ use std::path::Path;
 use kiln_oci::{Descriptor, Image, ImageConfig, Manifest, Sha256, media_type};
 use kiln_parser::{Severity, parse};
 use kiln_solver::{
-    BaseError, BaseRequest, Bases, Extent, Network, PlanError, PlanOptions, epoch_stage,
+    BaseError, BaseRequest, Bases, Network, PlanError, PlanOptions, StageScope, epoch_stage,
     epoch_text, survey,
 };
 
@@ -61,7 +61,7 @@ fn plan(text: &[u8], platform: &str, triggers: Vec<String>) -> Option<Result<(),
     let _ = epoch_text(&parsed.dockerfile, &options);
     let _ = epoch_stage(&parsed.dockerfile, &options, "time");
     let bases = Triggers(triggers);
-    let survey = survey(&parsed.dockerfile, &options, Extent::EveryStage, &bases);
+    let survey = survey(&parsed.dockerfile, &options, StageScope::EveryStage, &bases);
     Some(survey.plan.map(|_| ()))
 }
 

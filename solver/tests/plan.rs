@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use kiln_oci::{Descriptor, Image, ImageConfig, Manifest, Platform, Sha256, media_type};
 use kiln_parser::parse;
 use kiln_solver::{
-    Access, BaseError, BaseRequest, Bases, Fault, MountKind, Op, Plan, PlanError, PlanOptions,
-    Presence, plan,
+    Access, BaseError, BaseRequest, Bases, Fault, Op, Plan, PlanError, PlanOptions, Presence,
+    RunMountKind, plan,
 };
 
 /// Knows one image, `base`, with a config of its own.
@@ -495,11 +495,11 @@ fn what_a_run_asks_for_is_in_its_step() {
     let run = run.unwrap();
     let targets: Vec<String> = run.mounts.iter().map(|m| m.target.to_string()).collect();
     assert_eq!(targets, ["/w/cache", "/a", "/run/buildkit/ssh_agent.0"]);
-    let MountKind::Cache { id, .. } = &run.mounts[0].kind else {
+    let RunMountKind::Cache { id, .. } = &run.mounts[0].kind else {
         panic!("{:?}", run.mounts[0]);
     };
     assert_eq!(id, "ns/npm");
-    let MountKind::Bind { files, access } = &run.mounts[1].kind else {
+    let RunMountKind::Bind { files, access } = &run.mounts[1].kind else {
         panic!("{:?}", run.mounts[1]);
     };
     assert!(files.step.is_some() && files.path.to_string() == "/s");

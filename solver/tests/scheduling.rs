@@ -15,10 +15,10 @@ use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::Span;
 use kiln_snapshotter::{Content, Layer, LayerStore, Metadata};
 use kiln_solver::{
-    Access, Chain, ChainError, Definition, Deps, Fate, Graph, Identity, Journal, LayerFetchError,
-    Layers, LayersError, Mount, MountKind, Network, Op, Part, Precompute, Remote, RemoteError,
-    Remotes, Reporter, Reuse, RunEvents, RunOp, Runner, Security, Silent, Solution, SolveError,
-    Step, StepError, StepId, Vertex, solve,
+    Access, BuildDefinition, Chain, ChainError, Deps, Fate, Graph, Journal, LayerFetchError,
+    Layers, LayersError, Network, Op, Precompute, Remote, RemoteError, RemoteIdentity, Remotes,
+    Reporter, Reuse, RunEvents, RunMount, RunMountKind, RunOp, Runner, Security, Silent, Solution,
+    SolveError, Step, StepError, StepId, StepPath, Vertex, solve,
 };
 use kiln_threads::Stop;
 use kiln_tree::{Blake3, LayerId};
@@ -41,14 +41,19 @@ impl Layers for Nothing {
 }
 
 impl Remotes for Nothing {
-    fn identify(&self, _: &Remote, _: &Vertex<'_>, _: &Stop) -> Result<Identity, RemoteError> {
+    fn identify(
+        &self,
+        _: &Remote,
+        _: &Vertex<'_>,
+        _: &Stop,
+    ) -> Result<RemoteIdentity, RemoteError> {
         unreachable!("these builds fetch nothing")
     }
 
     fn fetch(
         &self,
         _: &Remote,
-        _: &Identity,
+        _: &RemoteIdentity,
         _: &Vertex<'_>,
         _: &Stop,
     ) -> Result<Layer, RemoteError> {
@@ -130,7 +135,7 @@ impl Runner for Memory<'_> {
                 };
                 return Err(ChainError { made, error });
             }
-            let mounts = process.run.mounts.iter().filter_map(Mount::files);
+            let mounts = process.run.mounts.iter().filter_map(RunMount::files);
             let sources = mounts.filter_map(|part| chain.sources.get(&part.step?));
             let sources: Vec<Vec<String>> = sources.map(|state| self.texts(state)).collect();
             let text = left_by(name, &base, &sources);
@@ -202,7 +207,7 @@ impl World {
             jobs,
             reuse,
             journal: &Journal::new(&self.store),
-            definition: &Definition {
+            definition: &BuildDefinition {
                 context: "ctx".to_owned(),
                 dockerfile: "Dockerfile".to_owned(),
                 target: None,
@@ -234,10 +239,10 @@ fn add(
     parent: Option<StepId>,
     sources: &[StepId],
 ) -> StepId {
-    let mount = |(position, step): (usize, &StepId)| Mount {
+    let mount = |(position, step): (usize, &StepId)| RunMount {
         target: GuestPath::new(format!("/source/{position}")),
-        kind: MountKind::Bind {
-            files: Part {
+        kind: RunMountKind::Bind {
+            files: StepPath {
                 step: Some(*step),
                 path: GuestPath::ROOT,
             },

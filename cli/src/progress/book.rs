@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use kiln_engine::{Event, VertexEnd, VertexId};
+use kiln_engine::{ProgressEvent, VertexEnd, VertexId};
 use kiln_parser::Diagnostic;
 
 use super::log::Log;
@@ -59,9 +59,9 @@ pub(crate) struct Part {
 
 impl Book {
     /// Enters an event that happened `at` this time, counted from the start of the build.
-    pub(crate) fn take(&mut self, event: &Event, at: Duration) {
+    pub(crate) fn take(&mut self, event: &ProgressEvent, at: Duration) {
         match event {
-            Event::Started { vertex, name } => {
+            ProgressEvent::Started { vertex, name } => {
                 self.positions.insert(*vertex, self.vertices.len());
                 self.vertices.push(Vertex {
                     id: *vertex,
@@ -72,7 +72,7 @@ impl Book {
                     parts: Vec::new(),
                 });
             }
-            Event::Log {
+            ProgressEvent::Log {
                 vertex,
                 stream,
                 bytes,
@@ -82,7 +82,7 @@ impl Book {
                     vertex.log.add(*stream, bytes, at);
                 }
             }
-            Event::Status {
+            ProgressEvent::Status {
                 vertex,
                 part,
                 current,
@@ -96,17 +96,17 @@ impl Book {
                     part.took = finished.then(|| at.saturating_sub(part.begun));
                 }
             }
-            Event::Finished { vertex, end, took } => {
+            ProgressEvent::Finished { vertex, end, took } => {
                 if let Some(vertex) = self.vertex_mut(*vertex) {
                     vertex.log.end(at.saturating_sub(vertex.begun));
                     vertex.end = Some((end.clone(), *took));
                 }
             }
-            Event::Finding { finding, line } => self.findings.push(Found {
+            ProgressEvent::Finding { finding, line } => self.findings.push(Found {
                 finding: (**finding).clone(),
                 line: *line,
             }),
-            Event::Warning { .. } => {}
+            ProgressEvent::Warning { .. } => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use kiln_engine::LogStream;
+use kiln_engine::Stream;
 
 /// Bytes of a step's output that are kept for the case that it fails. BuildKit's limit.
 const MOST_BYTES: usize = 2 << 20;
@@ -30,7 +30,7 @@ pub(crate) struct Line {
 
 impl Log {
     /// Adds a chunk.
-    pub(crate) fn add(&mut self, stream: LogStream, bytes: &[u8], at: Duration) {
+    pub(crate) fn add(&mut self, stream: Stream, bytes: &[u8], at: Duration) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let mut line = std::mem::take(self.begun_of(stream));
@@ -84,10 +84,10 @@ impl Log {
         Some(text(begun))
     }
 
-    fn begun_of(&mut self, stream: LogStream) -> &mut Vec<u8> {
+    fn begun_of(&mut self, stream: Stream) -> &mut Vec<u8> {
         match stream {
-            LogStream::Stdout => &mut self.begun[0],
-            LogStream::Stderr => &mut self.begun[1],
+            Stream::Stdout => &mut self.begun[0],
+            Stream::Stderr => &mut self.begun[1],
         }
     }
 
@@ -121,7 +121,7 @@ mod tests {
     fn lines(chunks: &[&[u8]]) -> Vec<String> {
         let mut log = Log::default();
         for chunk in chunks {
-            log.add(LogStream::Stdout, chunk, Duration::ZERO);
+            log.add(Stream::Stdout, chunk, Duration::ZERO);
         }
         log.end(Duration::ZERO);
         log.lines().map(|line| line.text.clone()).collect()
@@ -144,9 +144,9 @@ mod tests {
     #[test]
     fn streams_do_not_cut_each_others_lines() {
         let mut log = Log::default();
-        log.add(LogStream::Stdout, b"out", Duration::ZERO);
-        log.add(LogStream::Stderr, b"err\n", Duration::ZERO);
-        log.add(LogStream::Stdout, b"put\n", Duration::ZERO);
+        log.add(Stream::Stdout, b"out", Duration::ZERO);
+        log.add(Stream::Stderr, b"err\n", Duration::ZERO);
+        log.add(Stream::Stdout, b"put\n", Duration::ZERO);
         let lines: Vec<&str> = log.lines().map(|line| line.text.as_str()).collect();
         assert_eq!(lines, ["err", "output"]);
     }
@@ -156,8 +156,8 @@ mod tests {
         let mut log = Log::default();
         let line = [b'x'; 1 << 20];
         for number in 0..4 {
-            log.add(LogStream::Stdout, &line, Duration::from_secs(number));
-            log.add(LogStream::Stdout, b"\n", Duration::from_secs(number));
+            log.add(Stream::Stdout, &line, Duration::from_secs(number));
+            log.add(Stream::Stdout, b"\n", Duration::from_secs(number));
         }
         assert_eq!((log.count(), log.dropped()), (4, 3));
         assert_eq!(log.lines().next().unwrap().at, Duration::from_secs(3));

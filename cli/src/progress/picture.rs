@@ -180,7 +180,7 @@ fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
-    use kiln_engine::{Event, LogStream, VertexId};
+    use kiln_engine::{ProgressEvent, Stream, VertexId};
 
     use super::*;
 
@@ -189,19 +189,22 @@ mod tests {
     fn started(book: &mut Book, id: u32, name: &str, at: u64) {
         let name = name.to_owned();
         let vertex = VertexId(id);
-        book.take(&Event::Started { vertex, name }, Duration::from_millis(at));
+        book.take(
+            &ProgressEvent::Started { vertex, name },
+            Duration::from_millis(at),
+        );
     }
 
     fn finished(book: &mut Book, id: u32, end: VertexEnd, took: u64) {
         let took = Duration::from_millis(took);
         let vertex = VertexId(id);
-        book.take(&Event::Finished { vertex, end, took }, took);
+        book.take(&ProgressEvent::Finished { vertex, end, took }, took);
     }
 
     fn log(book: &mut Book, id: u32, text: &str) {
-        let event = Event::Log {
+        let event = ProgressEvent::Log {
             vertex: VertexId(id),
-            stream: LogStream::Stdout,
+            stream: Stream::Stdout,
             bytes: text.as_bytes().to_vec(),
         };
         book.take(&event, Duration::from_secs(1));
@@ -222,7 +225,7 @@ mod tests {
             ("sha256:4567", 1_050_000, false),
         ] {
             book.take(
-                &Event::Status {
+                &ProgressEvent::Status {
                     vertex: VertexId(1),
                     part: part.to_owned(),
                     current,
@@ -281,7 +284,7 @@ mod tests {
     fn long_names_of_parts_leave_room_for_amounts() {
         let mut book = Book::default();
         started(&mut book, 0, "[1/4] FROM docker.io/library/debian:12", 0);
-        let event = Event::Status {
+        let event = ProgressEvent::Status {
             vertex: VertexId(0),
             part: format!("extracting sha256:{}", "0123456789abcdef".repeat(4)),
             current: 1_050_000,

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::time::Duration;
 
-use kiln_engine::{Event, VertexEnd, VertexId};
+use kiln_engine::{ProgressEvent, VertexEnd, VertexId};
 
 use super::book::Part;
 use super::{Book, Names, Renderer, Vertex};
@@ -162,15 +162,15 @@ impl<W: Write + Send> Plain<W> {
     }
 
     /// Shows what an event changed.
-    fn take(&mut self, book: &Book, event: &Event, at: Duration) {
+    fn take(&mut self, book: &Book, event: &ProgressEvent, at: Duration) {
         let id = match event {
-            Event::Started { vertex, .. }
-            | Event::Log { vertex, .. }
-            | Event::Status { vertex, .. }
-            | Event::Finished { vertex, .. } => *vertex,
+            ProgressEvent::Started { vertex, .. }
+            | ProgressEvent::Log { vertex, .. }
+            | ProgressEvent::Status { vertex, .. }
+            | ProgressEvent::Finished { vertex, .. } => *vertex,
             // They are listed once, when all is over.
-            Event::Finding { .. } => return,
-            Event::Warning { message } => {
+            ProgressEvent::Finding { .. } => return,
+            ProgressEvent::Warning { message } => {
                 self.line(&format!("WARNING: {message}"));
                 return;
             }
@@ -181,7 +181,7 @@ impl<W: Write + Send> Plain<W> {
         let has_ended = vertex.end.is_some();
         if has_ended || self.open.is_none() || self.open == Some(id) {
             self.show(vertex, at);
-        } else if !matches!(event, Event::Started { .. }) {
+        } else if !matches!(event, ProgressEvent::Started { .. }) {
             self.shown(id).waiting.get_or_insert(at);
         }
         if self.open.is_none() {
@@ -223,9 +223,12 @@ impl<W: Write + Send> Plain<W> {
 /// Lines that come quickly go out together, at the latest with the next tick: a write for each would
 /// be most of what a build costs that finds nothing to do. What a command says goes out at once.
 impl<W: Write + Send> Renderer for Plain<W> {
-    fn event(&mut self, book: &Book, event: &Event, at: Duration) {
+    fn event(&mut self, book: &Book, event: &ProgressEvent, at: Duration) {
         self.take(book, event, at);
-        let is_urgent = matches!(event, Event::Log { .. } | Event::Warning { .. });
+        let is_urgent = matches!(
+            event,
+            ProgressEvent::Log { .. } | ProgressEvent::Warning { .. }
+        );
         if is_urgent || at.saturating_sub(self.flushed) >= QUICK {
             self.flush(at);
         }
@@ -261,7 +264,7 @@ fn shorten(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
-    use kiln_engine::LogStream;
+    use kiln_engine::Stream;
 
     use super::*;
 
@@ -281,7 +284,7 @@ mod tests {
             }
         }
 
-        fn event(&mut self, at: u64, event: Event) -> &mut Self {
+        fn event(&mut self, at: u64, event: ProgressEvent) -> &mut Self {
             let at = Duration::from_millis(at);
             self.book.take(&event, at);
             self.plain.event(&self.book, &event, at);
@@ -292,20 +295,20 @@ mod tests {
             self.begun.insert(id, at);
             let name = name.to_owned();
             let vertex = VertexId(id);
-            self.event(at, Event::Started { vertex, name })
+            self.event(at, ProgressEvent::Started { vertex, name })
         }
 
         fn log(&mut self, at: u64, id: u32, text: &str) -> &mut Self {
-            let event = Event::Log {
+            let event = ProgressEvent::Log {
                 vertex: VertexId(id),
-                stream: LogStream::Stdout,
+                stream: Stream::Stdout,
                 bytes: text.as_bytes().to_vec(),
             };
             self.event(at, event)
         }
 
         fn status(&mut self, at: u64, id: u32, bytes: u64, finished: bool) -> &mut Self {
-            let event = Event::Status {
+            let event = ProgressEvent::Status {
                 vertex: VertexId(id),
                 part: "sha256:0123".to_owned(),
                 current: bytes,
@@ -318,7 +321,7 @@ mod tests {
         fn end(&mut self, at: u64, id: u32, end: VertexEnd) -> &mut Self {
             let took = Duration::from_millis(at - self.begun[&id]);
             let vertex = VertexId(id);
-            self.event(at, Event::Finished { vertex, end, took })
+            self.event(at, ProgressEvent::Finished { vertex, end, took })
         }
 
         fn tick(&mut self, at: u64) -> &mut Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kiln_engine::{Event, LogStream, VertexEnd, VertexId};
+use kiln_engine::{ProgressEvent, Stream, VertexEnd, VertexId};
 use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::lint::Rule;
 use serde_json::{Value, json};
@@ -60,25 +60,25 @@ fn digest(id: VertexId) -> String {
 }
 
 impl<W: Write + Send> Renderer for Raw<W> {
-    fn event(&mut self, book: &Book, event: &Event, at: Duration) {
+    fn event(&mut self, book: &Book, event: &ProgressEvent, at: Duration) {
         let status = match event {
-            Event::Started { vertex, .. } | Event::Finished { vertex, .. } => {
+            ProgressEvent::Started { vertex, .. } | ProgressEvent::Finished { vertex, .. } => {
                 match book.vertex(*vertex) {
                     Some(vertex) => json!({ "vertexes": [self.vertex(vertex, at)] }),
                     None => return,
                 }
             }
-            Event::Log {
+            ProgressEvent::Log {
                 vertex,
                 stream,
                 bytes,
             } => json!({ "logs": [{
                 "vertex": digest(*vertex),
-                "stream": match stream { LogStream::Stdout => 1, LogStream::Stderr => 2 },
+                "stream": match stream { Stream::Stdout => 1, Stream::Stderr => 2 },
                 "data": STANDARD.encode(bytes),
                 "timestamp": self.time(at),
             }]}),
-            Event::Status {
+            ProgressEvent::Status {
                 vertex,
                 part,
                 current,
@@ -100,7 +100,7 @@ impl<W: Write + Send> Renderer for Raw<W> {
                 }
                 json!({ "statuses": [value] })
             }
-            Event::Finding { finding, line } => {
+            ProgressEvent::Finding { finding, line } => {
                 let short = format!("{}: {} (line {line})", finding.code, finding.message);
                 let mut value = json!({ "level": 1, "short": STANDARD.encode(short) });
                 if let Some(url) = Rule::from_name(finding.code).and_then(Rule::url) {
@@ -108,7 +108,7 @@ impl<W: Write + Send> Renderer for Raw<W> {
                 }
                 json!({ "warnings": [value] })
             }
-            Event::Warning { message } => json!({ "warnings": [{
+            ProgressEvent::Warning { message } => json!({ "warnings": [{
                 "level": 1,
                 "short": STANDARD.encode(message),
             }]}),
@@ -133,16 +133,16 @@ mod tests {
         let mut book = Book::default();
         let vertex = VertexId(1);
         let events = [
-            Event::Started {
+            ProgressEvent::Started {
                 vertex,
                 name: "RUN x".to_owned(),
             },
-            Event::Log {
+            ProgressEvent::Log {
                 vertex,
-                stream: LogStream::Stderr,
+                stream: Stream::Stderr,
                 bytes: b"\xff\n".to_vec(),
             },
-            Event::Finished {
+            ProgressEvent::Finished {
                 vertex,
                 end: VertexEnd::Cached,
                 took: Duration::ZERO,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kiln_engine::Event;
+use kiln_engine::ProgressEvent;
 
 use super::area::{Area, Place};
 use super::picture::{Extent, picture};
@@ -26,8 +26,8 @@ impl Screen {
 }
 
 impl Renderer for Screen {
-    fn event(&mut self, _: &Book, event: &Event, _: Duration) {
-        if let Event::Warning { message } = event {
+    fn event(&mut self, _: &Book, event: &ProgressEvent, _: Duration) {
+        if let ProgressEvent::Warning { message } = event {
             let line = format!("WARNING: {message}");
             let line = self.settings.palette.warning.apply_to(line).to_string();
             self.area

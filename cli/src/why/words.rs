@@ -1,6 +1,6 @@
 //! Reasons as sentences.
 
-use kiln_solver::{Change, FileChange, FilesFrom, Reason};
+use kiln_solver::{ChangedFile, FileDifference, FilesFrom, Reason};
 
 use super::Extent;
 
@@ -140,7 +140,7 @@ fn source(from: &FilesFrom) -> String {
 }
 
 /// Names the first files; none if none is known by name.
-fn named(changes: &[FileChange], more: usize) -> Option<String> {
+fn named(changes: &[ChangedFile], more: usize) -> Option<String> {
     let shown = changes.len().min(IN_ONE_SENTENCE);
     let mut sentence = String::new();
     for (number, file) in changes.iter().take(shown).enumerate() {
@@ -163,12 +163,14 @@ fn files(count: usize) -> String {
     }
 }
 
-fn change(file: &FileChange) -> String {
+fn change(file: &ChangedFile) -> String {
     let what = match file.change {
-        Change::Added => "added".to_owned(),
-        Change::Changed => "changed".to_owned(),
-        Change::Deleted => "deleted".to_owned(),
-        Change::Mode { before, now } => format!("changed its mode from {before:04o} to {now:04o}"),
+        FileDifference::Added => "added".to_owned(),
+        FileDifference::Changed => "changed".to_owned(),
+        FileDifference::Deleted => "deleted".to_owned(),
+        FileDifference::Mode { before, now } => {
+            format!("changed its mode from {before:04o} to {now:04o}")
+        }
     };
     // Any byte may stand in a name.
     let path = file.path.replace(char::is_control, "?");
@@ -219,18 +221,18 @@ mod tests {
 
     #[test]
     fn files_are_named_and_counted() {
-        let change = |change, path: &str| FileChange {
+        let change = |change, path: &str| ChangedFile {
             change,
             path: path.to_owned(),
         };
         let five = vec![
-            change(Change::Changed, "src/app.js"),
-            change(Change::Added, "b"),
-            change(Change::Deleted, "c"),
-            change(Change::Changed, "d"),
-            change(Change::Changed, "e\n"),
+            change(FileDifference::Changed, "src/app.js"),
+            change(FileDifference::Added, "b"),
+            change(FileDifference::Deleted, "c"),
+            change(FileDifference::Changed, "d"),
+            change(FileDifference::Changed, "e\n"),
         ];
-        let files = |from, changes: &[FileChange], more| Reason::Files {
+        let files = |from, changes: &[ChangedFile], more| Reason::Files {
             from,
             changes: changes.to_vec(),
             more,

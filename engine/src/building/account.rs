@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kiln_oci::Timestamp;
 use kiln_parser::LineIndex;
-use kiln_solver::{Build, BuildEnd, BuiltStep, Definition, Graph, Reporter, StepAccount};
+use kiln_solver::{Build, BuildDefinition, BuildEnd, BuiltStep, Graph, Reporter, StepAccount};
 
 use crate::remote::shown;
 use crate::request::{BuildRequest, ContextSource, DockerfileSource};
@@ -16,7 +16,7 @@ use crate::{Error, SourceText};
 const STANDARD_INPUT: &str = "-";
 
 /// Says what a request builds, as the journal calls it.
-pub(super) fn definition(request: &BuildRequest) -> Definition {
+pub(super) fn definition(request: &BuildRequest) -> BuildDefinition {
     let (context, directory) = match &request.context {
         ContextSource::Directory(directory) => (canonical(directory), Some(directory)),
         ContextSource::Remote(address) => (shown(address), None),
@@ -29,7 +29,7 @@ pub(super) fn definition(request: &BuildRequest) -> Definition {
         (DockerfileSource::Default, Some(directory)) => canonical(&directory.join("Dockerfile")),
         (DockerfileSource::Default, None) => "Dockerfile".to_owned(),
     };
-    Definition {
+    BuildDefinition {
         context,
         dockerfile,
         target: request.target.clone(),
@@ -49,7 +49,7 @@ pub(crate) fn canonical(path: &Path) -> String {
 
 /// A build that has come to its end.
 pub(super) struct Ended<'a, T> {
-    pub(super) definition: Definition,
+    pub(super) definition: BuildDefinition,
     pub(super) begun: Timestamp,
     pub(super) took: Duration,
     pub(super) graph: &'a Graph,
@@ -93,7 +93,11 @@ pub(super) fn remember<T>(stores: &Stores, ended: Ended<'_, T>, reporter: &Repor
 }
 
 /// Returns the Dockerfile in another place whose build the reasons of these steps are about.
-fn compared_with(stores: &Stores, definition: &Definition, steps: &[BuiltStep]) -> Option<String> {
+fn compared_with(
+    stores: &Stores,
+    definition: &BuildDefinition,
+    steps: &[BuiltStep],
+) -> Option<String> {
     let has_reasons = steps.iter().any(|step| !step.because.is_empty());
     if !has_reasons || stores.journal.previous(definition).is_some() {
         return None;

@@ -1,7 +1,7 @@
 //! Why a build failed, with the place in the Dockerfile and what to do about it.
 
 use kiln_parser::{Diagnostic, Dockerfile, hint, suggest};
-use kiln_solver::{Fault, Meant, PlanError, SelectError, SolveError, StepError};
+use kiln_solver::{CopySelectError, Fault, PlanError, SolveError, StepError, Suggestion};
 
 use crate::checks::Sites;
 use crate::error::unpack_hint;
@@ -104,14 +104,14 @@ fn step_hint(error: &StepError) -> Option<String> {
         StepError::Secret(id) => format!("give it with: kiln build --secret id={id},src=FILE"),
         StepError::Agent(id) => format!("give it with: kiln build --ssh {id}"),
         StepError::Device(name) => format!("allow it with: kiln build --allow device={name}"),
-        StepError::Select(SelectError::Missing { path, meant }) => match meant {
-            Meant::Similar(similar) => format!("did you mean {similar}?"),
-            Meant::Ignored => {
+        StepError::Select(CopySelectError::Missing { path, meant }) => match meant {
+            Suggestion::Similar(similar) => format!("did you mean {similar}?"),
+            Suggestion::Ignored => {
                 let path = path.to_string();
                 let path = path.trim_start_matches('/');
                 format!("{path} is in the context, but .dockerignore excludes it")
             }
-            Meant::Unknown => {
+            Suggestion::Unknown => {
                 "files are looked for in the context, or where --from says".to_owned()
             }
         },

@@ -5,7 +5,9 @@ use std::io::Read as _;
 use kiln_oci::Timestamp;
 use kiln_parser::{IgnoreRules, remote_source};
 use kiln_snapshotter::is_archive;
-use kiln_solver::{Context, Download, GitDirectory, Lifetime, Remote, Reporter, Vertex, VertexEnd};
+use kiln_solver::{
+    Context, GitDirectory, Lifetime, Remote, RemoteFile, Reporter, Vertex, VertexEnd,
+};
 use kiln_threads::Stop;
 use kiln_tree::Owners;
 
@@ -95,7 +97,7 @@ fn fetch(
                 place: ContextPlace::Repository(checkout),
             })
         }
-        Remote::Download(Download { url, .. }) => {
+        Remote::Download(RemoteFile { url, .. }) => {
             let record = remotes.download(&url, vertex, stop).map_err(failed)?;
             let blobs = &remotes.stores.blobs;
             let open = || {

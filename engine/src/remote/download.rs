@@ -13,7 +13,7 @@ use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::Address;
 use kiln_registry::{ErrorClass, FetchOptions, Fetched, Secret};
 use kiln_snapshotter::{Content, Layer, LayerBuilder, Metadata, is_archive};
-use kiln_solver::{Download, Fault, Identity, RemoteError, Vertex};
+use kiln_solver::{Fault, RemoteError, RemoteFile, RemoteIdentity, Vertex};
 use kiln_threads::Stop;
 
 use super::checksum::Checksum;
@@ -27,14 +27,14 @@ const CHUNK: usize = 128 << 10;
 impl RemoteSources<'_> {
     pub(super) fn identify_download(
         &self,
-        download: &Download,
+        download: &RemoteFile,
         vertex: &Vertex<'_>,
         stop: &Stop,
-    ) -> Result<Identity, RemoteError> {
+    ) -> Result<RemoteIdentity, RemoteError> {
         let Some(checksum) = &download.checksum else {
             let record = self.download(&download.url, vertex, stop)?;
             let time = record.modified();
-            return Ok(Identity {
+            return Ok(RemoteIdentity {
                 digest: identity_digest("download", |encoder| {
                     let modified = time.unwrap_or(Timestamp::EPOCH);
                     encoder
@@ -49,7 +49,7 @@ impl RemoteSources<'_> {
         // What it is, is known; when it was made, perhaps.
         let checksum = Checksum::parse(checksum)?;
         let here = self.at_hand(&download.url, &checksum)?;
-        Ok(Identity {
+        Ok(RemoteIdentity {
             digest: identity_digest("checksum", |encoder| {
                 encoder
                     .text(&download.file_name)
@@ -62,8 +62,8 @@ impl RemoteSources<'_> {
 
     pub(super) fn fetch_download(
         &self,
-        download: &Download,
-        identity: &Identity,
+        download: &RemoteFile,
+        identity: &RemoteIdentity,
         vertex: &Vertex<'_>,
         stop: &Stop,
     ) -> Result<Layer, RemoteError> {
@@ -81,8 +81,8 @@ impl RemoteSources<'_> {
     /// archive, the time of its newest file. None if neither says anything.
     pub(crate) fn time_of_download(
         &self,
-        download: &Download,
-        identity: &Identity,
+        download: &RemoteFile,
+        identity: &RemoteIdentity,
         vertex: &Vertex<'_>,
         stop: &Stop,
     ) -> Result<Option<Timestamp>, RemoteError> {
@@ -103,8 +103,8 @@ impl RemoteSources<'_> {
     /// that the server gave.
     fn content(
         &self,
-        download: &Download,
-        identity: &Identity,
+        download: &RemoteFile,
+        identity: &RemoteIdentity,
         vertex: &Vertex<'_>,
         stop: &Stop,
     ) -> Result<(Sha256, Option<Timestamp>), RemoteError> {

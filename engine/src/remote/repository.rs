@@ -14,10 +14,10 @@ use kiln_git::{
 use kiln_oci::Timestamp;
 use kiln_parser::mount::FileOwner;
 use kiln_parser::{Address, Modified};
+use kiln_runtime::Stream;
 use kiln_snapshotter::Layer;
 use kiln_solver::{
-    AgentSocket, Fault, GitDirectory, Identity, LogStream, RemoteError, Repository, Submodules,
-    Vertex,
+    AgentSocket, Fault, GitDirectory, RemoteError, RemoteIdentity, Repository, Submodules, Vertex,
 };
 use kiln_threads::Stop;
 use kiln_tree::Blake3;
@@ -50,15 +50,15 @@ impl RemoteSources<'_> {
         repository: &Repository,
         vertex: &Vertex<'_>,
         stop: &Stop,
-    ) -> Result<Identity, RemoteError> {
+    ) -> Result<RemoteIdentity, RemoteError> {
         let remote = &repository.remote;
         let tools = Tools::new(self, remote)?;
         let git = tools.git(self, remote, stop)?;
         let found = self.find_commit(&git, repository, vertex, stop)?;
         let line = format!("{}\t{}\n", found.commit, found.called());
-        vertex.log(LogStream::Stdout, line.as_bytes());
+        vertex.log(Stream::Stdout, line.as_bytes());
         let mirror = self.mirror(remote, &found.commit);
-        Ok(Identity {
+        Ok(RemoteIdentity {
             digest: identity_digest("git", |encoder| {
                 encoder
                     .text(&found.commit)
@@ -83,7 +83,7 @@ impl RemoteSources<'_> {
     pub(super) fn fetch_repository(
         &self,
         repository: &Repository,
-        identity: &Identity,
+        identity: &RemoteIdentity,
         vertex: &Vertex<'_>,
         stop: &Stop,
     ) -> Result<Layer, RemoteError> {
@@ -255,7 +255,7 @@ struct Told<'a>(&'a Vertex<'a>);
 
 impl Events for Told<'_> {
     fn log(&self, line: &str) {
-        self.0.log(LogStream::Stdout, line.as_bytes());
+        self.0.log(Stream::Stdout, line.as_bytes());
     }
 
     fn warn(&self, message: String) {

@@ -23,7 +23,7 @@ use kiln_exporter::{
 use kiln_oci::{MediaKind, Sha256};
 use kiln_registry::Client;
 use kiln_snapshotter::{Facts, Packing, PlainDirectory};
-use kiln_solver::{Beginning, CacheMounts, Op, StepId, Vertex, VertexEnd, used_cache_mounts};
+use kiln_solver::{CacheMounts, InitialContent, Op, StepId, Vertex, VertexEnd, used_cache_mounts};
 use kiln_threads::Stop;
 use kiln_tree::{Blake3, LayerId};
 use serde_json::json;
@@ -219,7 +219,7 @@ fn keep(stores: &Stores, mount: &SharedMount, origin: &CacheOrigin) -> Option<Pa
 }
 
 impl CacheMounts for TieredCache<'_> {
-    fn begin(&self, key: Blake3, directory: &Path) -> io::Result<Beginning> {
+    fn begin(&self, key: Blake3, directory: &Path) -> io::Result<InitialContent> {
         for (mount, origin) in self.mounts(key) {
             let shown = format!("importing cache mount {} from cache", mount.id);
             let vertex = self.reporter.start(&shown);
@@ -227,7 +227,7 @@ impl CacheMounts for TieredCache<'_> {
             match result {
                 Ok(()) => {
                     vertex.end(VertexEnd::Done);
-                    return Ok(Beginning::Made);
+                    return Ok(InitialContent::Made);
                 }
                 Err(_) if self.stores.store.stop().is_asked() => {
                     vertex.end(VertexEnd::Cancelled);
@@ -243,7 +243,7 @@ impl CacheMounts for TieredCache<'_> {
                 }
             }
         }
-        Ok(Beginning::Nothing)
+        Ok(InitialContent::Nothing)
     }
 }
 

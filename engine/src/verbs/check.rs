@@ -2,7 +2,7 @@
 
 use kiln_parser::lint::{Rule, lint};
 use kiln_parser::{Diagnostic, Dockerfile, Origin, parse};
-use kiln_solver::{Extent, Reporter, survey};
+use kiln_solver::{Reporter, StageScope, survey};
 
 use crate::bases::Resolver;
 use crate::building::{check_syntax, plan_error, plan_options};
@@ -94,8 +94,8 @@ fn look(
         reporter,
     };
     let extent = match request.target {
-        Some(_) => Extent::Target,
-        None => Extent::EveryStage,
+        Some(_) => StageScope::Target,
+        None => StageScope::EveryStage,
     };
     let survey = survey(dockerfile, &plan_options(request)?, extent, &resolver);
     *findings = checks.findings(&survey)?;

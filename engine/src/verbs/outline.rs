@@ -7,7 +7,7 @@ use kiln_parser::{
     Arg, Dockerfile, Instruction, Kind, Quoting, Site, Span, Text, description, expand,
     mask_logins_in,
 };
-use kiln_solver::{Extent, Op, Plan, Reporter, Survey, survey};
+use kiln_solver::{Op, Plan, Reporter, StageScope, Survey, survey};
 
 use crate::bases::Resolver;
 use crate::building::{check_syntax, plan_error, plan_options};
@@ -82,7 +82,7 @@ pub fn outline(
         reporter: &reporter,
     };
     let options = plan_options(request)?;
-    let mut survey = survey(&dockerfile, &options, Extent::Target, &resolver);
+    let mut survey = survey(&dockerfile, &options, StageScope::Target, &resolver);
     let no_plan = Err(kiln_solver::PlanError::Input(Vec::new()));
     let plan = std::mem::replace(&mut survey.plan, no_plan)
         .map_err(|error| plan_error(error, &source_text, &dockerfile))?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kiln_solver::{Build, Definition};
+use kiln_solver::{Build, BuildDefinition};
 
 use crate::building::canonical;
 use crate::stores::Stores;
@@ -19,7 +19,7 @@ pub struct WhichBuild {
 }
 
 impl WhichBuild {
-    fn matcher(&self) -> impl Fn(&Definition) -> bool + '_ {
+    fn matcher(&self) -> impl Fn(&BuildDefinition) -> bool + '_ {
         let context = self.context.as_deref().map(canonical);
         let dockerfile = self.dockerfile.as_deref().map(canonical);
         move |definition| {

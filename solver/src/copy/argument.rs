@@ -4,8 +4,8 @@ use kiln_files::GuestPath;
 use kiln_parser::{PathPatterns, PatternError, SourcePattern, clean, has_wildcards};
 
 use super::choose::plain_beginning;
-use super::select_error::SelectError;
-use crate::graph::{Layout, Wildcards};
+use super::select_error::CopySelectError;
+use crate::graph::{CopyLayout, Wildcards};
 
 /// A source argument.
 #[derive(Clone, Debug)]
@@ -30,16 +30,16 @@ impl Argument {
     /// Takes an argument as the Dockerfile has it, variables expanded.
     pub(crate) fn parse(
         text: &str,
-        layout: Layout,
+        layout: CopyLayout,
         wildcards: Wildcards,
-    ) -> Result<Self, SelectError> {
+    ) -> Result<Self, CopySelectError> {
         let source = |path: &str| match wildcards {
             Wildcards::Expanded => {
-                SourcePattern::parse(path).map_err(|_| SelectError::Pattern(text.to_owned()))
+                SourcePattern::parse(path).map_err(|_| CopySelectError::Pattern(text.to_owned()))
             }
             Wildcards::Literal => Ok(SourcePattern::literal(path)),
         };
-        if layout != Layout::Parents {
+        if layout != CopyLayout::Parents {
             let part = None;
             return Ok(Self {
                 source: source(text)?,
@@ -52,9 +52,9 @@ impl Argument {
         let pattern = pattern.trim_start_matches('/');
         let patterns = PathPatterns::new([pattern]).map_err(|error| match error {
             PatternError::LoneExclamationMark | PatternError::TooLong => {
-                SelectError::Pattern(format!("{text}: {error}"))
+                CopySelectError::Pattern(format!("{text}: {error}"))
             }
-            PatternError::Pattern(_) => SelectError::Pattern(text.to_owned()),
+            PatternError::Pattern(_) => CopySelectError::Pattern(text.to_owned()),
         })?;
         let is_plain = !has_wildcards(base) && !has_wildcards(pattern);
         Ok(Self {

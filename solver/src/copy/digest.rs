@@ -5,7 +5,7 @@ use kiln_tree::{Blake3, Encoder, Entry, Kind};
 
 use super::choose::{Chosen, ChosenPart};
 use super::select::{SelectedSource, missing};
-use super::select_error::SelectError;
+use super::select_error::CopySelectError;
 use crate::files::{Files, follow_hard_link, resolve_in};
 
 /// Returns the digest of what a copy reads: everything that decides what it writes, except
@@ -94,7 +94,7 @@ fn encode_node(encoder: &mut Encoder, files: &dyn Files, entry: Entry<'_>) {
 
 /// Returns the digest of what is at a path, links followed: everything that a command can see of
 /// it, except modification times.
-pub(crate) fn digest_at(files: &dyn Files, written: &GuestPath) -> Result<Blake3, SelectError> {
+pub(crate) fn digest_at(files: &dyn Files, written: &GuestPath) -> Result<Blake3, CopySelectError> {
     let path = resolve_in(files, written)?;
     let mut encoder = Encoder::new("kiln.part.3");
     match files.get(path.as_bytes()) {

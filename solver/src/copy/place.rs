@@ -12,7 +12,7 @@ use super::choose::{Chosen, ChosenPart};
 use super::entries::{Bytes, Entries, Placed};
 use super::select::SelectedSource;
 use crate::files::{Files, LinkLoop, follow_hard_link, resolve};
-use crate::graph::{CopyOp, Mode};
+use crate::graph::{ChmodValue, CopyOp};
 
 /// The time of directories made in something that claims to be older: archives such as zip begin
 /// with 1980, and this is after that in every time zone. npm packs with the same one.
@@ -51,7 +51,7 @@ pub(crate) struct Placement<'a> {
     below: &'a dyn Files,
     source: &'a dyn Files,
     owner: CopyOwner,
-    mode: Option<&'a Mode>,
+    mode: Option<&'a ChmodValue>,
     /// The time of files that the Dockerfile holds.
     time: Timestamp,
     /// What was placed and written before, if anything was.
@@ -70,7 +70,7 @@ impl<'a> Placement<'a> {
         below: &'a dyn Files,
         source: &'a dyn Files,
         owner: CopyOwner,
-        mode: Option<&'a Mode>,
+        mode: Option<&'a ChmodValue>,
         time: Timestamp,
     ) -> Self {
         Self {

@@ -6,9 +6,9 @@ use kiln_tree::Entry;
 
 use super::argument::{Argument, Selected};
 use super::choose::{Choice, Chosen, ChosenPart, choose};
-use super::select_error::{Meant, SelectError};
+use super::select_error::{CopySelectError, Suggestion};
 use crate::files::{Files, follow_hard_link, links_on, resolve_in};
-use crate::graph::{CopyOp, CopyPart, Layout};
+use crate::graph::{CopyLayout, CopyOp, CopyPart};
 
 /// What one source argument, or one match of its wildcard, stands for.
 #[derive(Clone, Debug)]
@@ -74,11 +74,11 @@ pub(crate) fn select<'a>(
     files: &'a dyn Files,
     copy: &CopyOp,
     part: &CopyPart,
-) -> Result<Vec<SelectedSource<'a>>, SelectError> {
+) -> Result<Vec<SelectedSource<'a>>, CopySelectError> {
     let excludes = exclude_rules(&copy.excludes)?;
     let mut selected = Vec::new();
     for (position, text) in part.paths.iter().enumerate() {
-        if copy.layout == Layout::InPlace {
+        if copy.layout == CopyLayout::InPlace {
             selected.push(in_place(files, position, &GuestPath::new(text))?);
             continue;
         }
@@ -122,7 +122,7 @@ pub(crate) fn select<'a>(
 }
 
 /// Returns an error if nothing is at a path; the last component may be a link to nowhere.
-fn require(files: &dyn Files, path: &GuestPath) -> Result<(), SelectError> {
+fn require(files: &dyn Files, path: &GuestPath) -> Result<(), CopySelectError> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
@@ -134,13 +134,13 @@ fn require(files: &dyn Files, path: &GuestPath) -> Result<(), SelectError> {
 }
 
 /// Returns the error for a path that nothing is at.
-pub(super) fn missing(files: &dyn Files, path: &GuestPath) -> SelectError {
+pub(super) fn missing(files: &dyn Files, path: &GuestPath) -> CopySelectError {
     let meant = if files.is_ignored(path) {
-        Meant::Ignored
+        Suggestion::Ignored
     } else {
-        similar(files, path).map_or(Meant::Unknown, Meant::Similar)
+        similar(files, path).map_or(Suggestion::Unknown, Suggestion::Similar)
     };
-    SelectError::Missing {
+    CopySelectError::Missing {
         path: path.clone(),
         meant,
     }
@@ -172,7 +172,7 @@ fn in_place<'a>(
     files: &'a dyn Files,
     argument: usize,
     written: &GuestPath,
-) -> Result<SelectedSource<'a>, SelectError> {
+) -> Result<SelectedSource<'a>, CopySelectError> {
     let root = |children| SelectedSource {
         argument,
         name: Vec::new(),
@@ -209,7 +209,7 @@ fn matches(
     files: &dyn Files,
     argument: &Argument,
     text: &str,
-) -> Result<Vec<GuestPath>, SelectError> {
+) -> Result<Vec<GuestPath>, CopySelectError> {
     let base = GuestPath::new(argument.source.base());
     let has_pattern = argument.source.depth() > 0;
     if !has_pattern && argument.part.is_none() {
@@ -217,7 +217,7 @@ fn matches(
     }
     let directory = resolve_in(files, &base)?;
     if files.get(directory.as_bytes()).is_none() && !directory.is_root() {
-        return Err(SelectError::NoDirectory(directory));
+        return Err(CopySelectError::NoDirectory(directory));
     }
     let mut found = Vec::new();
     if has_pattern {
@@ -243,7 +243,7 @@ fn matches(
         _ => found.is_empty(),
     };
     if finds_nothing && !files.is_sent(&directory) {
-        return Err(SelectError::NoMatch {
+        return Err(CopySelectError::NoMatch {
             directory,
             argument: text.to_owned(),
         });
@@ -276,11 +276,11 @@ fn expand(
     }
 }
 
-fn exclude_rules(patterns: &[String]) -> Result<Option<PathPatterns>, SelectError> {
+fn exclude_rules(patterns: &[String]) -> Result<Option<PathPatterns>, CopySelectError> {
     if patterns.is_empty() {
         return Ok(None);
     }
     PathPatterns::new(patterns.iter().map(String::as_str))
         .map(Some)
-        .map_err(|error| SelectError::Exclude(error.to_string()))
+        .map_err(|error| CopySelectError::Exclude(error.to_string()))
 }

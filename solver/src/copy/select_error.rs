@@ -6,7 +6,7 @@ use crate::files::LinkLoop;
 
 /// What a user may mean who names a file that is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Meant {
+pub enum Suggestion {
     /// A file beside it, whose name is similar.
     Similar(String),
     /// The file that has the name, but does not exist for the build.
@@ -17,14 +17,14 @@ pub enum Meant {
 
 /// Why a source argument stands for nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SelectError {
+pub enum CopySelectError {
     /// There is no such file.
     #[error("failed to compute cache key: failed to calculate checksum: {:?}: not found", path.to_string())]
     Missing {
         /// Where it was looked for.
         path: GuestPath,
         /// What may be meant.
-        meant: Meant,
+        meant: Suggestion,
     },
     /// The directory that a wildcard stands in is not there.
     #[error("lstat {0}: no such file or directory")]

@@ -22,11 +22,11 @@ pub struct CopyOp {
     /// `--chown`, expanded.
     pub owner: Option<String>,
     /// `--chmod`, parsed.
-    pub mode: Option<Mode>,
+    pub mode: Option<ChmodValue>,
     /// `--exclude`, in order.
     pub excludes: Vec<String>,
     /// Where in the destination it goes.
-    pub layout: Layout,
+    pub layout: CopyLayout,
     /// Whether the layer is made without looking at what is below it.
     pub link: bool,
 }
@@ -55,7 +55,7 @@ pub enum Wildcards {
 
 /// Where in the destination the sources go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Layout {
+pub enum CopyLayout {
     /// Directories give what is in them, files and links to them their names.
     Contents,
     /// The directories around are made too (`--parents`).
@@ -86,22 +86,22 @@ impl ContextId {
 
 /// A `--chmod` value that can be compared.
 #[derive(Clone, Debug)]
-pub struct Mode {
+pub struct ChmodValue {
     /// As written, expanded.
     pub text: String,
     /// Its meaning.
     pub chmod: Chmod,
 }
 
-impl PartialEq for Mode {
+impl PartialEq for ChmodValue {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }
 }
 
-impl Eq for Mode {}
+impl Eq for ChmodValue {}
 
-impl std::hash::Hash for Mode {
+impl std::hash::Hash for ChmodValue {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.text.hash(state);
     }

@@ -6,14 +6,14 @@ use kiln_parser::Modified;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Remote {
     /// One file.
-    Download(Download),
+    Download(RemoteFile),
     /// The files of a commit.
     Repository(Repository),
 }
 
 /// A file behind an `http` or `https` URL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Download {
+pub struct RemoteFile {
     /// Where it is.
     pub url: String,
     /// Its name in the layer.

@@ -22,9 +22,9 @@ pub struct RunOp {
     /// The user as written; empty for root.
     pub user: String,
     /// What it finds mounted, in the order written.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<RunMount>,
     /// Devices of the host that it may use.
-    pub devices: Vec<Device>,
+    pub devices: Vec<RunDevice>,
     /// Variables whose values are secrets.
     pub secret_variables: Vec<SecretVariable>,
     /// Its name as it sees it.
@@ -41,32 +41,34 @@ pub struct RunOp {
 
 /// One `--mount` of a `RUN`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Mount {
+pub struct RunMount {
     /// Where; absolute and not the root.
     pub target: GuestPath,
     /// What.
-    pub kind: MountKind,
+    pub kind: RunMountKind,
 }
 
-impl Mount {
+impl RunMount {
     /// Returns the files of other steps that it shows, or begins with.
     #[must_use]
-    pub fn files(&self) -> Option<&Part> {
+    pub fn files(&self) -> Option<&StepPath> {
         match &self.kind {
-            MountKind::Bind { files, .. } => Some(files),
-            MountKind::Cache { initial, .. } => initial.as_ref(),
-            MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => None,
+            RunMountKind::Bind { files, .. } => Some(files),
+            RunMountKind::Cache { initial, .. } => initial.as_ref(),
+            RunMountKind::Tmpfs { .. } | RunMountKind::Secret { .. } | RunMountKind::Ssh { .. } => {
+                None
+            }
         }
     }
 }
 
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum MountKind {
+pub enum RunMountKind {
     /// Files of another step.
     Bind {
         /// The files; those of the context are a step of their own.
-        files: Part,
+        files: StepPath,
         /// Whether the command may write; what it writes is lost.
         access: Access,
     },
@@ -79,7 +81,7 @@ pub enum MountKind {
         /// Owner and mode of a new directory.
         owner: FileOwner,
         /// What a new directory holds.
-        initial: Option<Part>,
+        initial: Option<StepPath>,
         /// The part of it that is mounted.
         inside: GuestPath,
         /// Whether the command may write.
@@ -112,7 +114,7 @@ pub enum MountKind {
 
 /// A part of a step's files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Part {
+pub struct StepPath {
     /// The step; none for an empty root.
     pub step: Option<StepId>,
     /// The path in it.
@@ -139,7 +141,7 @@ pub enum Presence {
 
 /// A device that a vendor described for containers (CDI).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Device {
+pub struct RunDevice {
     /// Its name, `vendor.com/class=name`, or the name of its class.
     pub name: String,
     /// Whether the step can do without it.

@@ -7,8 +7,8 @@ use kiln_parser::mount::FileOwner;
 use kiln_tree::{Encode, Encoder};
 
 use crate::graph::{
-    Access, Archives, CopyOp, Device, FileSource, Layout, Mount, MountKind, Network, Presence,
-    RunOp, SecretVariable, Security, Wildcards, WorkdirOp,
+    Access, Archives, CopyLayout, CopyOp, FileSource, Network, Presence, RunDevice, RunMount,
+    RunMountKind, RunOp, SecretVariable, Security, Wildcards, WorkdirOp,
 };
 
 impl Encode for CopyOp {
@@ -48,9 +48,9 @@ impl Encode for CopyOp {
             .optional(mode.as_ref().map(|mode| &mode.text))
             .sequence(excludes)
             .number(match layout {
-                Layout::Contents => 0,
-                Layout::Parents => 1,
-                Layout::InPlace => 2,
+                CopyLayout::Contents => 0,
+                CopyLayout::Parents => 1,
+                CopyLayout::InPlace => 2,
             })
             .flag(*link);
     }
@@ -96,7 +96,7 @@ impl Encode for RunOp {
     }
 }
 
-impl Encode for Mount {
+impl Encode for RunMount {
     fn encode(&self, encoder: &mut Encoder) {
         let Self { target, kind } = self;
         encoder.value(target);
@@ -104,13 +104,13 @@ impl Encode for Mount {
         let is_required = |presence: &Presence| *presence == Presence::Required;
         match kind {
             // What is shown is named beside this: by recipe or by content.
-            MountKind::Bind { files: _, access } => {
+            RunMountKind::Bind { files: _, access } => {
                 encoder.text("bind").flag(is_read_only(access));
             }
             // A cache changes how long a command takes, not what it makes: neither the name that it
             // was given nor what is in it counts. That it was given one does, as in BuildKit, and
             // so does what a command sees of an empty one.
-            MountKind::Cache {
+            RunMountKind::Cache {
                 id,
                 sharing: _,
                 owner,
@@ -135,11 +135,11 @@ impl Encode for Mount {
                     encode_owner(owner, encoder);
                 }
             }
-            MountKind::Tmpfs { size_bytes } => {
+            RunMountKind::Tmpfs { size_bytes } => {
                 encoder.text("tmpfs").flag(size_bytes.is_some());
                 encoder.number(size_bytes.unwrap_or(0));
             }
-            MountKind::Secret {
+            RunMountKind::Secret {
                 id,
                 owner,
                 presence,
@@ -147,7 +147,7 @@ impl Encode for Mount {
                 encoder.text("secret").text(id).flag(is_required(presence));
                 encode_owner(owner, encoder);
             }
-            MountKind::Ssh {
+            RunMountKind::Ssh {
                 id,
                 owner,
                 presence,
@@ -159,7 +159,7 @@ impl Encode for Mount {
     }
 }
 
-impl Encode for Device {
+impl Encode for RunDevice {
     fn encode(&self, encoder: &mut Encoder) {
         let Self { name, presence } = self;
         encoder.text(name).flag(*presence == Presence::Required);

@@ -8,8 +8,8 @@ use kiln_parser::mount::FileOwner;
 use kiln_tree::Blake3;
 
 use crate::graph::{
-    Access, Archives, CopyOp, Layout, Mount, MountKind, Network, Op, Presence, Remote, RunOp,
-    Security,
+    Access, Archives, CopyLayout, CopyOp, Network, Op, Presence, Remote, RunMount, RunMountKind,
+    RunOp, Security,
 };
 
 /// The ingredient that stands for the content of what a step reads besides its parent.
@@ -75,7 +75,7 @@ fn describe_copy(copy: &CopyOp, said: &mut Said<'_>) {
     let mode = copy.mode.as_ref().map_or("", |mode| mode.text.as_str());
     said.say("--chmod", mode);
     said.say("--exclude", copy.excludes.join(" "));
-    said.flag("--parents", copy.layout == Layout::Parents, "true");
+    said.flag("--parents", copy.layout == CopyLayout::Parents, "true");
     said.flag("--link", copy.link, "true");
 }
 
@@ -118,26 +118,28 @@ fn describe_run(run: &RunOp, said: &mut Said<'_>) {
     said.say(PLATFORM, run.platform.to_string());
 }
 
-fn mount_text(mount: &Mount) -> String {
+fn mount_text(mount: &RunMount) -> String {
     match &mount.kind {
-        MountKind::Bind { files, access } => format!("bind of {}, {}", files.path, use_of(*access)),
-        MountKind::Cache { inside, access, .. } => {
+        RunMountKind::Bind { files, access } => {
+            format!("bind of {}, {}", files.path, use_of(*access))
+        }
+        RunMountKind::Cache { inside, access, .. } => {
             if inside.is_root() {
                 format!("cache, {}", use_of(*access))
             } else {
                 format!("{inside} of a cache, {}", use_of(*access))
             }
         }
-        MountKind::Tmpfs { size_bytes: None } => "tmpfs".to_owned(),
-        MountKind::Tmpfs {
+        RunMountKind::Tmpfs { size_bytes: None } => "tmpfs".to_owned(),
+        RunMountKind::Tmpfs {
             size_bytes: Some(bytes),
         } => format!("tmpfs of {bytes} bytes"),
-        MountKind::Secret {
+        RunMountKind::Secret {
             id,
             owner,
             presence,
         } => format!("secret {id}{}, {}", need(*presence), owner_text(*owner)),
-        MountKind::Ssh {
+        RunMountKind::Ssh {
             id,
             owner,
             presence,
@@ -198,7 +200,7 @@ mod tests {
     use kiln_oci::Platform;
 
     use super::*;
-    use crate::graph::{Device, Part, SecretVariable, StepId};
+    use crate::graph::{RunDevice, SecretVariable, StepId, StepPath};
 
     fn said(op: &Op) -> String {
         let receipt = receipt(op, None);
@@ -238,7 +240,7 @@ mod tests {
 
     #[test]
     fn everything_in_the_key_is_said_in_words() {
-        let mount = |target: &str, kind| Mount {
+        let mount = |target: &str, kind| RunMount {
             target: GuestPath::new(target),
             kind,
         };
@@ -255,8 +257,8 @@ mod tests {
             mounts: vec![
                 mount(
                     "/src",
-                    MountKind::Bind {
-                        files: Part {
+                    RunMountKind::Bind {
+                        files: StepPath {
                             step: None::<StepId>,
                             path: GuestPath::new("/a"),
                         },
@@ -265,7 +267,7 @@ mod tests {
                 ),
                 mount(
                     "/root/.cache",
-                    MountKind::Cache {
+                    RunMountKind::Cache {
                         id: text("not in the key"),
                         sharing: kiln_parser::mount::Sharing::Shared,
                         owner,
@@ -276,13 +278,13 @@ mod tests {
                 ),
                 mount(
                     "/tmp",
-                    MountKind::Tmpfs {
+                    RunMountKind::Tmpfs {
                         size_bytes: Some(1 << 20),
                     },
                 ),
                 mount(
                     "/run/secrets/token",
-                    MountKind::Secret {
+                    RunMountKind::Secret {
                         id: text("token"),
                         owner,
                         presence: Presence::Required,
@@ -290,14 +292,14 @@ mod tests {
                 ),
                 mount(
                     "/agent",
-                    MountKind::Ssh {
+                    RunMountKind::Ssh {
                         id: text("default"),
                         owner,
                         presence: Presence::Optional,
                     },
                 ),
             ],
-            devices: vec![Device {
+            devices: vec![RunDevice {
                 name: text("vendor.com/gpu=0"),
                 presence: Presence::Optional,
             }],

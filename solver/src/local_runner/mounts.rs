@@ -18,10 +18,10 @@ use kiln_tree::{Blake3, LayerId};
 use super::parts::LocalRunner;
 use super::root::root;
 use crate::agent::AgentSocket;
-use crate::cache_mounts::{Beginning, cache_key};
-use crate::copy::{SelectError, WriteError};
+use crate::cache_mounts::{InitialContent, cache_key};
+use crate::copy::{CopySelectError, WriteError};
 use crate::files::{Files as _, resolve_in};
-use crate::graph::{self, Access, MountKind, Part, Presence, RunOp};
+use crate::graph::{self, Access, Presence, RunMountKind, RunOp, StepPath};
 use crate::runner::ChainProcess;
 use crate::step_error::StepError;
 use crate::step_trees::{LocalStack, Sources};
@@ -53,19 +53,19 @@ pub(super) fn add(
         ..MountGuards::default()
     };
     // The later one of two at one place wins.
-    let mounts: BTreeMap<&GuestPath, &MountKind> = run
+    let mounts: BTreeMap<&GuestPath, &RunMountKind> = run
         .mounts
         .iter()
         .map(|mount| (&mount.target, &mount.kind))
         .collect();
     for (target, kind) in mounts {
         let mounted = match kind {
-            MountKind::Bind { files, access } => {
+            RunMountKind::Bind { files, access } => {
                 let (writable, source) = bind(runner, files, sources, *access)?;
                 kept.roots.push(writable);
                 Some((source, *access))
             }
-            MountKind::Cache {
+            RunMountKind::Cache {
                 id,
                 owner,
                 initial,
@@ -80,20 +80,20 @@ pub(super) fn add(
                 };
                 Some((source, *access))
             }
-            MountKind::Tmpfs { size_bytes } => {
+            RunMountKind::Tmpfs { size_bytes } => {
                 let source = MountSource::Tmpfs {
                     size_bytes: *size_bytes,
                     mode: tmpfs_mode(below, target)?,
                 };
                 Some((source, Access::ReadWrite))
             }
-            MountKind::Secret {
+            RunMountKind::Secret {
                 id,
                 owner,
                 presence,
             } => secret(runner, id, *presence)?
                 .map(|value| (secret_file(value, *owner), Access::ReadOnly)),
-            MountKind::Ssh {
+            RunMountKind::Ssh {
                 id,
                 owner,
                 presence,
@@ -120,7 +120,7 @@ pub(super) fn add(
 
 /// Returns the mode of the directory that a tmpfs hides. Where there is none, anybody may write.
 fn tmpfs_mode(below: &LocalStack, target: &GuestPath) -> Result<u32, StepError> {
-    let target = resolve_in(below, target).map_err(SelectError::from)?;
+    let target = resolve_in(below, target).map_err(CopySelectError::from)?;
     let hidden = below.get(target.as_bytes());
     let hidden = hidden.filter(kiln_tree::Entry::is_directory);
     Ok(hidden.map_or(0o1777, |directory| u32::from(directory.mode)))
@@ -138,7 +138,7 @@ fn variables(
             env.push((variable.name.clone(), value));
         }
     }
-    let is_agent = |mount: &&graph::Mount| matches!(mount.kind, MountKind::Ssh { .. });
+    let is_agent = |mount: &&graph::RunMount| matches!(mount.kind, RunMountKind::Ssh { .. });
     if let Some(mount) = run.mounts.iter().find(is_agent)
         && !env.iter().any(|(name, _)| name == AGENT_VARIABLE)
     {
@@ -150,7 +150,7 @@ fn variables(
 /// Makes a part of a step's files reachable. Writes go nowhere that lasts.
 fn bind(
     runner: &LocalRunner<'_>,
-    files: &Part,
+    files: &StepPath,
     sources: &Sources<'_>,
     access: Access,
 ) -> Result<(Writable, MountSource), StepError> {
@@ -189,7 +189,7 @@ fn take_caches(
 ) -> Result<BTreeMap<Blake3, CacheMount>, StepError> {
     let mut wanted = BTreeMap::new();
     for mount in &process.run.mounts {
-        if let MountKind::Cache {
+        if let RunMountKind::Cache {
             id,
             sharing,
             owner,
@@ -212,7 +212,8 @@ fn take_caches(
         };
         let fill = |path: &Path, copy: CacheCopy| {
             // What other machines left counts as long as there is nothing here that could.
-            if copy == CacheCopy::First && runner.cache_mounts.begin(key, path)? == Beginning::Made
+            if copy == CacheCopy::First
+                && runner.cache_mounts.begin(key, path)? == InitialContent::Made
             {
                 return Ok(());
             }
@@ -249,7 +250,7 @@ fn take_caches(
 }
 
 /// Returns what a cache of a step is found by.
-fn key_of(id: &str, owner: FileOwner, initial: Option<&Part>, sources: &Sources<'_>) -> Blake3 {
+fn key_of(id: &str, owner: FileOwner, initial: Option<&StepPath>, sources: &Sources<'_>) -> Blake3 {
     let below = initial.and_then(|part| sources.step(part.step));
     let layers = below.map_or(&[][..], LocalStack::layers);
     let layers: Vec<LayerId> = layers.iter().map(Layer::id).collect();
@@ -265,7 +266,7 @@ fn fill_empty(path: &Path, owner: FileOwner) -> io::Result<()> {
 /// Copies a directory of another step.
 fn fill_from(
     runner: &LocalRunner<'_>,
-    part: &Part,
+    part: &StepPath,
     sources: &Sources<'_>,
     path: &Path,
 ) -> io::Result<()> {

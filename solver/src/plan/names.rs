@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kiln_oci::{Sha256, TaggedRef};
 use kiln_parser::{Add, Address, GitSource, RemoteSource, download_name};
 
-use crate::graph::{ContextId, Download, GitDirectory, Remote, Repository, Submodules};
+use crate::graph::{ContextId, GitDirectory, Remote, RemoteFile, Repository, Submodules};
 
 /// What a name stands for that is no stage's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Remote {
     #[must_use]
     pub fn new(source: RemoteSource, git_directory: GitDirectory) -> Self {
         match source {
-            RemoteSource::Http(url) => Self::Download(Download {
+            RemoteSource::Http(url) => Self::Download(RemoteFile {
                 file_name: download_name(&url),
                 url,
                 checksum: None,

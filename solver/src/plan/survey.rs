@@ -19,7 +19,7 @@ use crate::graph::Graph;
 
 /// Which stages are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum StageScope {
     /// The target and what it needs.
     Target,
     /// All of them, as far as they can be planned: a file is checked, not built.
@@ -50,7 +50,7 @@ pub fn plan(
     options: &PlanOptions,
     bases: &dyn Bases,
 ) -> Result<Plan, PlanError> {
-    survey(dockerfile, options, Extent::Target, bases).plan
+    survey(dockerfile, options, StageScope::Target, bases).plan
 }
 
 /// Plans a build and keeps what is worth knowing about the file.
@@ -58,7 +58,7 @@ pub fn plan(
 pub fn survey(
     dockerfile: &Dockerfile,
     options: &PlanOptions,
-    extent: Extent,
+    extent: StageScope,
     bases: &dyn Bases,
 ) -> Survey {
     let mut planner = Planner {
@@ -86,7 +86,7 @@ pub fn survey(
 }
 
 impl Planner<'_> {
-    fn plan(&mut self, extent: Extent) -> Result<Plan, PlanError> {
+    fn plan(&mut self, extent: StageScope) -> Result<Plan, PlanError> {
         let (dockerfile, options) = (self.dockerfile, self.options);
         arguments::check_names(options).map_err(|error| PlanError::Input(vec![error]))?;
         let named = options.target.as_deref();
@@ -99,8 +99,8 @@ impl Planner<'_> {
         };
         let target_stage = stages::target_name(dockerfile, named);
         let looked_at: Vec<usize> = match extent {
-            Extent::Target => vec![target],
-            Extent::EveryStage => (0..dockerfile.stages.len()).collect(),
+            StageScope::Target => vec![target],
+            StageScope::EveryStage => (0..dockerfile.stages.len()).collect(),
         };
         cycles::refuse(dockerfile, &mut self.words);
         let mut wanted = Vec::new();

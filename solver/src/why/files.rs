@@ -18,8 +18,8 @@ use super::now::Now;
 use crate::copy::{self, CopyOwner, Placement, SelectedSource};
 use crate::deps::Deps;
 use crate::files::{Files, NoFiles};
-use crate::graph::{Archives, CopyOp, CopyPart, FileSource, Layout};
-use crate::reason::{Change, FileChange};
+use crate::graph::{Archives, CopyLayout, CopyOp, CopyPart, FileSource};
+use crate::reason::{ChangedFile, FileDifference};
 use crate::step_trees::{LocalStack, Sources};
 
 /// Files that are named; the others are counted.
@@ -32,7 +32,7 @@ pub(super) fn differ(
     record: &ActionRecord,
     now: &Now<'_>,
     deps: &Deps<'_>,
-) -> Option<(Vec<FileChange>, usize)> {
+) -> Option<(Vec<ChangedFile>, usize)> {
     let tree = |state: &State| {
         let layer = deps.layers.layer(state.layers.last()?.layer)?;
         layer.tree().ok()
@@ -50,7 +50,7 @@ pub(super) fn differ(
     let states = states.collect();
     let sources = Sources::new(deps.layer_loader(), deps.contexts, &states).ok()?;
     let origins = Origins::new(copy, &sources)?;
-    let named = found.iter().take(NAMED).map(|difference| FileChange {
+    let named = found.iter().take(NAMED).map(|difference| ChangedFile {
         change: difference.change,
         path: origins.name(difference),
     });
@@ -114,7 +114,7 @@ fn foreseen(copy: &CopyOp, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
 
 /// A path of the layer at which two layers differ.
 struct Difference<'a> {
-    change: Change,
+    change: FileDifference,
     path: &'a [u8],
     /// What is there now.
     now: Option<Kind<'a>>,
@@ -153,8 +153,8 @@ fn compare<'a>(copy: &CopyOp, old: &'a Tree, new: &'a Tree) -> Vec<Difference<'a
                     note(change, is, Some(content(new, is)));
                 }
             }
-            (Some(was), None) => note(Change::Deleted, was, None),
-            (None, Some(is)) => note(Change::Added, is, Some(content(new, is))),
+            (Some(was), None) => note(FileDifference::Deleted, was, None),
+            (None, Some(is)) => note(FileDifference::Added, is, Some(content(new, is))),
             (None, None) => break,
         }
     }
@@ -167,18 +167,18 @@ fn change(
     copy: &CopyOp,
     (old, was): (&Tree, Entry<'_>),
     (new, is): (&Tree, Entry<'_>),
-) -> Option<Change> {
+) -> Option<FileDifference> {
     let sets_owner = copy.owner.is_some();
     let sets_mode = copy.mode.is_some();
     let same_but_mode = content(old, was) == content(new, is)
         && (sets_owner || (was.uid, was.gid) == (is.uid, is.gid))
         && was.xattrs == is.xattrs;
     if !same_but_mode {
-        Some(Change::Changed)
+        Some(FileDifference::Changed)
     } else if sets_mode || was.mode == is.mode {
         None
     } else {
-        Some(Change::Mode {
+        Some(FileDifference::Mode {
             before: u32::from(was.mode),
             now: u32::from(is.mode),
         })
@@ -266,7 +266,7 @@ impl<'a> Origins<'a> {
                 let fits = inside.components().count() == 1
                     && !has_wildcards(directory)
                     && glob_match(pattern, &name).unwrap_or(false);
-                if fits && self.copy.layout == Layout::Contents {
+                if fits && self.copy.layout == CopyLayout::Contents {
                     add(GuestPath::new(directory).join(inside.name()));
                 }
             }

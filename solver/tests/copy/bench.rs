@@ -10,10 +10,10 @@ use kiln_oci::{Image, Platform, Sha256, Timestamp};
 use kiln_parser::{IgnoreRules, parse};
 use kiln_snapshotter::{Layer, LayerStore, ParentView};
 use kiln_solver::{
-    BaseError, BaseRequest, Bases, Chain, ChainError, Context, ContextId, Definition, Deps, Fate,
-    Identity, Journal, LayerFetchError, Layers, LayersError, PlanOptions, Precompute, Remote,
-    RemoteError, Remotes, Reporter, Reuse, RunEvents, Runner, ScannedContext, Silent, Solution,
-    SolveError, Vertex, context_reads, plan, solve,
+    BaseError, BaseRequest, Bases, BuildDefinition, Chain, ChainError, Context, ContextId, Deps,
+    Fate, Journal, LayerFetchError, Layers, LayersError, PlanOptions, Precompute, Remote,
+    RemoteError, RemoteIdentity, Remotes, Reporter, Reuse, RunEvents, Runner, ScannedContext,
+    Silent, Solution, SolveError, Vertex, context_reads, plan, solve,
 };
 use kiln_threads::Stop;
 use kiln_tree::{Kind, LayerId};
@@ -42,14 +42,19 @@ impl Layers for Nothing {
 }
 
 impl Remotes for Nothing {
-    fn identify(&self, _: &Remote, _: &Vertex<'_>, _: &Stop) -> Result<Identity, RemoteError> {
+    fn identify(
+        &self,
+        _: &Remote,
+        _: &Vertex<'_>,
+        _: &Stop,
+    ) -> Result<RemoteIdentity, RemoteError> {
         unreachable!("these builds fetch nothing")
     }
 
     fn fetch(
         &self,
         _: &Remote,
-        _: &Identity,
+        _: &RemoteIdentity,
         _: &Vertex<'_>,
         _: &Stop,
     ) -> Result<Layer, RemoteError> {
@@ -135,7 +140,7 @@ impl Bench {
             jobs: 4,
             reuse: Reuse::All,
             journal: &Journal::new(&store),
-            definition: &Definition {
+            definition: &BuildDefinition {
                 context: "ctx".to_owned(),
                 dockerfile: "Dockerfile".to_owned(),
                 target: None,

@@ -7,7 +7,7 @@ use kiln_parser::{
 use super::shown::without_password;
 use super::stage_plan::StagePlan;
 use crate::graph::{
-    self, Archives, ContextId, CopyPart, FileSource, Layout, Mode, Op, Remote, Wildcards,
+    self, Archives, ChmodValue, ContextId, CopyLayout, CopyPart, FileSource, Op, Remote, Wildcards,
 };
 use crate::plan::names::added_remote;
 use crate::plan::plan_error::PlanError;
@@ -57,7 +57,7 @@ impl StagePlan<'_, '_> {
         }
         op.excludes = copy.excludes.iter().map(|text| text.raw.clone()).collect();
         if copy.parents {
-            op.layout = Layout::Parents;
+            op.layout = CopyLayout::Parents;
         }
         op.link = copy.link && copy.chmod.is_none();
         self.layer(Op::Copy(Box::new(op)), text, site.span, created_by);
@@ -181,7 +181,7 @@ impl StagePlan<'_, '_> {
             owner: None,
             mode: None,
             excludes: Vec::new(),
-            layout: Layout::Contents,
+            layout: CopyLayout::Contents,
             link: false,
         }
     }
@@ -205,7 +205,7 @@ impl StagePlan<'_, '_> {
         op.mode = mode.and_then(|text| {
             let value = self.expand(text);
             match chmod::parse(&value) {
-                Ok(chmod) => Some(Mode { text: value, chmod }),
+                Ok(chmod) => Some(ChmodValue { text: value, chmod }),
                 Err(error) => {
                     self.error("invalid-chmod", text.span, error.to_string());
                     let note = "modes are octal, such as 0644, or symbolic, such as u=rwX,go-w";

@@ -6,8 +6,8 @@ use kiln_parser::{MountFlag, Program, Run, Site, Text, parse_bool};
 
 use super::stage_plan::StagePlan;
 use crate::graph::{
-    self, Access, ContextId, Device, FileSource, Mount, MountKind, Network, Op, Part, Presence,
-    SecretVariable, Security,
+    self, Access, ContextId, FileSource, Network, Op, Presence, RunDevice, RunMount, RunMountKind,
+    SecretVariable, Security, StepPath,
 };
 use crate::plan::options::Entitlement;
 use crate::plan::plan_error::PlanError;
@@ -104,7 +104,7 @@ impl StagePlan<'_, '_> {
     }
 
     /// Reads `--device=NAME[,required[=BOOL]]`; none if an error was noted.
-    fn device(&mut self, text: &Text) -> Option<Device> {
+    fn device(&mut self, text: &Text) -> Option<RunDevice> {
         let mut name = None;
         let mut presence = Presence::Optional;
         for field in text.raw.split(',') {
@@ -128,7 +128,7 @@ impl StagePlan<'_, '_> {
         if name.is_none() {
             self.error("device", text.span, "a device needs a name");
         }
-        Some(Device {
+        Some(RunDevice {
             name: name?.to_owned(),
             presence,
         })
@@ -172,7 +172,7 @@ impl StagePlan<'_, '_> {
                 let Some(files) = self.mounted(&spec, &target, flag, text)? else {
                     return Ok(());
                 };
-                (target, MountKind::Bind { files, access })
+                (target, RunMountKind::Bind { files, access })
             }
             SpecKind::Cache { id, sharing, owner } => {
                 let target = target.unwrap_or(here);
@@ -190,7 +190,7 @@ impl StagePlan<'_, '_> {
                 };
                 let inside = GuestPath::new(spec.source.as_deref().unwrap_or("/"));
                 let name = id.clone().unwrap_or_else(|| kiln_parser::clean(&target));
-                let kind = MountKind::Cache {
+                let kind = RunMountKind::Cache {
                     id: self.cache_id(&name),
                     sharing: *sharing,
                     owner: *owner,
@@ -201,7 +201,7 @@ impl StagePlan<'_, '_> {
                 (target, kind)
             }
             SpecKind::Tmpfs { size_bytes } => {
-                let kind = MountKind::Tmpfs {
+                let kind = RunMountKind::Tmpfs {
                     size_bytes: *size_bytes,
                 };
                 (target.unwrap_or(here), kind)
@@ -223,7 +223,7 @@ impl StagePlan<'_, '_> {
                 let Some(target) = target else {
                     return Ok(());
                 };
-                let kind = MountKind::Secret {
+                let kind = RunMountKind::Secret {
                     id: id.clone(),
                     owner: *owner,
                     presence: presence_of(*required),
@@ -237,7 +237,7 @@ impl StagePlan<'_, '_> {
             } => {
                 let default = format!("/run/buildkit/ssh_agent.{}", mounts.agents);
                 mounts.agents += 1;
-                let kind = MountKind::Ssh {
+                let kind = RunMountKind::Ssh {
                     id: id.clone(),
                     owner: *owner,
                     presence: presence_of(*required),
@@ -249,7 +249,7 @@ impl StagePlan<'_, '_> {
         if absolute.is_root() {
             self.error("mount", flag.value.span, "invalid mount target \"/\"");
         }
-        mounts.files.push(Mount {
+        mounts.files.push(RunMount {
             target: absolute,
             kind,
         });
@@ -289,7 +289,7 @@ impl StagePlan<'_, '_> {
         target: &str,
         flag: &MountFlag,
         text: &str,
-    ) -> Result<Option<Part>, PlanError> {
+    ) -> Result<Option<StepPath>, PlanError> {
         let from = Text {
             raw: spec.from.clone().unwrap_or_default(),
             span: flag.value.span,
@@ -336,7 +336,7 @@ fn presence_of(required: bool) -> Presence {
 /// What the mounts of one `RUN` come to.
 #[derive(Default)]
 struct Mounts {
-    files: Vec<Mount>,
+    files: Vec<RunMount>,
     variables: Vec<SecretVariable>,
     /// Agents mounted so far.
     agents: usize,

@@ -5,8 +5,8 @@ use kiln_parser::Text;
 
 use super::stage_plan::StagePlan;
 use crate::graph::{
-    Archives, ContextId, CopyOp, CopyPart, FileSource, FromOp, Layout, Op, Part, Remote, Step,
-    StepId, Wildcards,
+    Archives, ContextId, CopyLayout, CopyOp, CopyPart, FileSource, FromOp, Op, Remote, Step,
+    StepId, StepPath, Wildcards,
 };
 use crate::plan::names::NamedSource;
 use crate::plan::plan_error::PlanError;
@@ -72,7 +72,7 @@ impl StagePlan<'_, '_> {
 
     /// Returns a part of a source as the files of a step: what is mounted must not change while
     /// the command runs, and what the ignore file hides must not show.
-    pub(super) fn part(&mut self, source: FileSource, path: &str, from: &Text) -> Part {
+    pub(super) fn part(&mut self, source: FileSource, path: &str, from: &Text) -> StepPath {
         let step = match source {
             FileSource::Nothing => None,
             FileSource::Step(step) => Some(step),
@@ -81,7 +81,7 @@ impl StagePlan<'_, '_> {
                 Some(self.context_step(context, path, name, from))
             }
         };
-        Part {
+        StepPath {
             step,
             path: GuestPath::new(path),
         }
@@ -109,7 +109,7 @@ impl StagePlan<'_, '_> {
             owner: None,
             mode: None,
             excludes: Vec::new(),
-            layout: Layout::InPlace,
+            layout: CopyLayout::InPlace,
             link: true,
         };
         self.source_step(Op::Copy(Box::new(op)), name, from)
