@@ -10,6 +10,7 @@
 )]
 
 mod fixture;
+mod foreground;
 mod handed_out;
 #[cfg(target_arch = "x86_64")]
 mod sockets;
@@ -28,6 +29,7 @@ type Case = kiln_testbed::Case<Fixture>;
 /// The cases.
 const CASES: &[&[Case]] = &[
     stories::CASES,
+    foreground::CASES,
     handed_out::CASES,
     #[cfg(target_arch = "x86_64")]
     sockets::CASES,
@@ -37,7 +39,7 @@ const CASES: &[&[Case]] = &[
 const ROLES: &[Role] = &[
     ("--monitor", |words| monitor(Path::new(&words[0]))),
     ("--foreground", |words| {
-        stories::foreground(Path::new(&words[0]), &words[1])
+        foreground::foreground(Path::new(&words[0]), &words[1])
     }),
     ("--hand-out", |words| handed_out::hand_out(&words[0])),
     #[cfg(target_arch = "x86_64")]
