@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use kiln_files::GuestPath;
 use rustix::io::Errno;
 
-use super::context::{ExecutorContext, read_only_proc};
+use super::context::{ExecutorContext, Mask, read_only_proc};
 use super::detached::{clone_tree, restrict};
 use super::devices::{self, Devices};
 use super::nodes::OtherNodes;
@@ -76,21 +76,11 @@ pub(super) fn add_builtin_mounts(
     let (dev, dev_path) = steps.keep("dev");
     let (sys, sys_path) = steps.keep("sys");
 
-    let mut masks = Vec::new();
-    let mut read_only = Vec::new();
-    if sandbox {
-        for mask in &context.masked_proc {
-            let name = CString::new(mask.name.as_str()).expect("our own names");
-            masks.push((
-                context.mask(mask).map_err(ExecError::prepare("masking"))?,
-                name,
-            ));
-        }
-        read_only = read_only_proc()
-            .iter()
-            .map(|&name| CString::new(name).expect("our own names"))
-            .collect();
-    }
+    let (masks, read_only) = if sandbox {
+        (masks(context, &context.masked_proc)?, read_only_proc())
+    } else {
+        (Vec::new(), Vec::new())
+    };
     steps.push(
         &proc_path,
         MountStep::Fresh {
@@ -114,33 +104,7 @@ pub(super) fn add_builtin_mounts(
     Devices::append_below(devices.below, base, &mut steps.steps);
     steps.targets.resize(steps.steps.len(), dev_path);
 
-    let sysfs = match (job.network, sandbox) {
-        // What the own network namespace shows is the same for all jobs.
-        (JobNetwork::Host, true) => MountStep::Attach {
-            mount: context.sys().map_err(ExecError::prepare("cloning /sys"))?,
-            target: sys,
-        },
-        (JobNetwork::None, true) => {
-            let mut masks = Vec::new();
-            for mask in &context.masked_sys {
-                let name = CString::new(mask.name.as_str()).expect("our own names");
-                let hidden = context.mask(mask).map_err(ExecError::prepare("masking"))?;
-                masks.push((hidden, name));
-            }
-            MountStep::Fresh {
-                kind: Fresh::Sysfs(MountAccess::ReadOnly),
-                target: sys,
-                masks,
-                read_only: Vec::new(),
-            }
-        }
-        (_, false) => MountStep::Fresh {
-            kind: Fresh::Sysfs(MountAccess::ReadWrite),
-            target: sys,
-            masks: Vec::new(),
-            read_only: Vec::new(),
-        },
-    };
+    let sysfs = sysfs(context, job, sys)?;
     steps.push(&sys_path, sysfs);
     if crate::cgroup::is_unified() {
         let (cgroup, path) = steps.keep("sys/fs/cgroup");
@@ -169,6 +133,37 @@ pub(super) fn add_builtin_mounts(
         }
     }
     Ok(devices.terminals)
+}
+
+/// Returns the masks that hide names, each with the name.
+fn masks(context: &ExecutorContext, hidden: &[Mask]) -> Result<Vec<(OwnedFd, CString)>, ExecError> {
+    let mask = |hidden: &Mask| {
+        let mask = context.mask(hidden);
+        let name = CString::new(hidden.name.as_str()).expect("our own names");
+        Ok((mask.map_err(ExecError::prepare("masking"))?, name))
+    };
+    hidden.iter().map(mask).collect()
+}
+
+/// Returns the step that mounts `/sys`.
+fn sysfs(context: &ExecutorContext, job: &Job, target: PlacePath) -> Result<MountStep, ExecError> {
+    let (access, masks) = match (job.security, job.network) {
+        // What kiln's own network namespace shows is the same for all jobs.
+        (JobSecurity::Sandbox, JobNetwork::Host) => {
+            let mount = context.sys().map_err(ExecError::prepare("cloning /sys"))?;
+            return Ok(MountStep::Attach { mount, target });
+        }
+        (JobSecurity::Sandbox, JobNetwork::None) => {
+            (MountAccess::ReadOnly, masks(context, &context.masked_sys)?)
+        }
+        (JobSecurity::Insecure, _) => (MountAccess::ReadWrite, Vec::new()),
+    };
+    Ok(MountStep::Fresh {
+        kind: Fresh::Sysfs(access),
+        target,
+        masks,
+        read_only: Vec::new(),
+    })
 }
 
 fn etc_file(context: &ExecutorContext, file: &EtcFile) -> Result<Option<OwnedFd>, ExecError> {

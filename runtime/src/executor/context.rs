@@ -18,6 +18,7 @@
 //! change to the upper directory: no copy-up before the run and nothing to clean up after it.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
@@ -360,8 +361,11 @@ fn masked_sys(sys: &Path) -> Vec<String> {
 }
 
 /// Returns the names below `/proc` that are read-only.
-pub(super) fn read_only_proc() -> &'static [&'static str] {
-    &READ_ONLY_PROC
+pub(super) fn read_only_proc() -> Vec<CString> {
+    let names = READ_ONLY_PROC.into_iter();
+    names
+        .map(|name| CString::new(name).expect("our own names"))
+        .collect()
 }
 
 /// Makes a file or directory and what is missing above it, with times and modes that are always

@@ -16,7 +16,7 @@ use super::facts::JobFacts;
 use super::groups::Groups;
 use super::memory::memory_files;
 use super::mounts::{MountContent, mount_step, source};
-use super::nodes::{OtherNodes, device_mounts, given_devices};
+use super::nodes::{Given, OtherNodes, device_mounts, given_devices};
 use super::report::Report;
 use super::running::Running;
 use super::sockets::Sockets;
@@ -43,6 +43,7 @@ pub(super) enum ProgramStart {
     WhenLetGo,
 }
 
+/// Makes the sandbox of a job and starts its process.
 pub(super) fn start(
     context: &ExecutorContext,
     job: &Job,
@@ -51,45 +52,11 @@ pub(super) fn start(
     let program = job.process.argv.first().ok_or(ExecError::NoCommand)?;
     // Neither arguments nor variables: people pass secrets by them.
     tracing::debug!(program, mounts = job.mounts.len(), network = ?job.network, "a sandbox starts");
-    let mounts = mounts_in_order(job);
     let identity = identity(context, job)?;
     let given = given_devices(job)?;
     let (groups, warnings) = Groups::create(context, job, &given)?;
-    let others = groups.other_nodes();
-    let mut memory = memory_files(context, &mounts)?.into_iter();
-    let mounts = mounts
-        .into_iter()
-        .map(|mount| Ok((mount, source(context, others, mount, &mut memory)?)))
-        .collect::<Result<Vec<_>, ExecError>>()?;
-    let own_stubs = own_stubs(context, job, &mounts)?;
-    let stubs_layer = own_stubs
-        .as_ref()
-        .map_or(context.stubs(), |own| own.0.clone());
-    let root = root(job, others, stubs_layer)?;
-    let mut steps = Steps::new(Stubs::new(root, image(job)));
-    let terminals = add_builtin_mounts(context, job, others, &mut steps)?;
-    for (target, mount) in device_mounts(context, &given)? {
-        let place = steps.place(target, PlaceKind::File)?;
-        let step = MountStep::Attach {
-            mount,
-            target: place,
-        };
-        steps.push(target, step);
-    }
-    for (mount, source) in mounts {
-        let target = steps.place(&mount.target, source.leaf)?;
-        let step = mount_step(context, mount, source, target);
-        steps.push(&mount.target, step);
-    }
-    for path in &job.directories {
-        let made = steps.stubs.keep_directory(path);
-        made.map_err(|errno| ExecError::Directory {
-            path: path.clone(),
-            source: errno.into(),
-        })?;
-    }
-
-    let (ours, theirs) = streams(job.process.streams, &terminals)?;
+    let view = view(context, job, &given, groups.other_nodes())?;
+    let (ours, theirs) = streams(job.process.streams, &view.terminals)?;
     let (report, their_report) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -97,21 +64,7 @@ pub(super) fn start(
         None,
     )
     .map_err(ExecError::prepare("making a socket"))?;
-
-    let env = job
-        .process
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    let text = |what: &str| {
-        let what = what.to_owned();
-        move |_| ExecError::ZeroByte { what }
-    };
-    let arguments = Strings::new(&job.process.argv).map_err(text("an argument"))?;
-    let arguments = ProgramArguments::new(arguments);
-    let env = Strings::new(env).map_err(text("an environment variable"))?;
-    let searched = !program.contains('/');
-    let candidates = Strings::new(candidates(program, job)).map_err(text("the program"))?;
+    let words = ProgramWords::of(program, job)?;
     let cwd = working_directory(&job.process.cwd)?;
     let limits = context.limits.with(&job.ulimits);
     let sandbox = job.security == JobSecurity::Sandbox;
@@ -130,8 +83,8 @@ pub(super) fn start(
             controlling_terminal: matches!(job.process.streams, Streams::Terminal(_)),
             cgroups: &groups.procs_files(),
             unshare_cgroup: groups.are_entered(),
-            root: steps.stubs.root(),
-            mounts: &steps.steps,
+            root: view.steps.stubs.root(),
+            mounts: &view.steps.steps,
             hostname: job.hostname.as_bytes(),
             loopback: job.network == JobNetwork::None,
             waits_for_go: beginning == ProgramStart::WhenLetGo,
@@ -145,9 +98,9 @@ pub(super) fn start(
             } else {
                 context.own_capabilities
             },
-            candidates: &candidates,
-            arguments: &arguments,
-            env: &env,
+            candidates: &words.candidates,
+            arguments: &words.arguments,
+            env: &words.env,
         },
         Namespaces {
             network: job.network == JobNetwork::None,
@@ -167,16 +120,96 @@ pub(super) fn start(
         warnings,
         facts: JobFacts {
             program: program.clone(),
-            searched,
-            candidates,
+            searched: !program.contains('/'),
+            candidates: words.candidates,
             cwd: job.process.cwd.clone(),
             limits: job.ulimits.clone(),
-            targets: steps.targets,
-            stubs: steps.stubs,
+            targets: view.steps.targets,
+            stubs: view.steps.stubs,
             at_end: AtEnd::of(job),
-            _own_stubs: own_stubs,
+            _own_stubs: view.own_stubs,
         },
     })
+}
+
+/// What a process will see.
+struct View {
+    steps: Steps,
+    /// Where its terminal is opened.
+    terminals: OwnedFd,
+    own_stubs: Option<OwnStubs>,
+}
+
+/// Makes the root and all mounts, and the directories that are to be there.
+fn view(
+    context: &ExecutorContext,
+    job: &Job,
+    given: &[Given<'_>],
+    others: OtherNodes,
+) -> Result<View, ExecError> {
+    let mounts = mounts_in_order(job);
+    let mut memory = memory_files(context, &mounts)?.into_iter();
+    let mounts = mounts
+        .into_iter()
+        .map(|mount| Ok((mount, source(context, others, mount, &mut memory)?)))
+        .collect::<Result<Vec<_>, ExecError>>()?;
+    let own_stubs = own_stubs(context, job, &mounts)?;
+    let stubs_layer = own_stubs
+        .as_ref()
+        .map_or(context.stubs(), |own| own.0.clone());
+    let root = root(job, others, stubs_layer)?;
+    let mut steps = Steps::new(Stubs::new(root, image(job)));
+    let terminals = add_builtin_mounts(context, job, others, &mut steps)?;
+    for (target, mount) in device_mounts(context, given)? {
+        let place = steps.place(target, PlaceKind::File)?;
+        let step = MountStep::Attach {
+            mount,
+            target: place,
+        };
+        steps.push(target, step);
+    }
+    for (mount, source) in mounts {
+        let target = steps.place(&mount.target, source.leaf)?;
+        let step = mount_step(context, mount, source, target);
+        steps.push(&mount.target, step);
+    }
+    for path in &job.directories {
+        let made = steps.stubs.keep_directory(path);
+        made.map_err(|errno| ExecError::Directory {
+            path: path.clone(),
+            source: errno.into(),
+        })?;
+    }
+    Ok(View {
+        steps,
+        terminals,
+        own_stubs,
+    })
+}
+
+/// What is passed to the kernel with a program, in its form.
+struct ProgramWords {
+    /// The paths to try as the program.
+    candidates: Strings,
+    arguments: ProgramArguments,
+    env: Strings,
+}
+
+impl ProgramWords {
+    fn of(program: &str, job: &Job) -> Result<Self, ExecError> {
+        let text = |what: &str| {
+            let what = what.to_owned();
+            move |_| ExecError::ZeroByte { what }
+        };
+        let pairs = job.process.env.iter();
+        let env = pairs.map(|(name, value)| format!("{name}={value}"));
+        let arguments = Strings::new(&job.process.argv).map_err(text("an argument"))?;
+        Ok(Self {
+            arguments: ProgramArguments::new(arguments),
+            env: Strings::new(env).map_err(text("an environment variable"))?,
+            candidates: Strings::new(candidates(program, job)).map_err(text("the program"))?,
+        })
+    }
 }
 
 /// Returns a job's mounts, outer ones before inner ones; of several on one target the last one
