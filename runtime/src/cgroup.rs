@@ -6,12 +6,12 @@
 //! where this process may write there, or else below the group it is in, which works where that
 //! was delegated. Groups without limits are not made at all.
 //!
-//! Groups outlive a kiln that is killed; the next one to make a group removes those that nobody
-//! holds a lock of. The kernel refuses where somebody is still inside.
+//! Groups outlive a kiln that is killed; the next one to make a group removes those that no kiln
+//! holds a lock of. The kernel keeps a group that still has processes.
 
 mod device_rules; // devices as lines and as a program
-mod devices; // who may use which
-mod group; // those of one job
+mod devices; // which devices a job may use
+mod group; // groups of one job
 mod hierarchy; // which hierarchies the host has
 mod settings; // limits as files
 

@@ -5,28 +5,27 @@
 //! process needs, [`crate::sys`] clones and configures the process, [`supervise`] carries its output
 //! and waits, and [`stubs`] removes the mount points that had to be created.
 
-mod born; // a process that is not the program yet
+mod born; // a process that waits to become the program
 mod builtin; // what every sandbox has
-mod closing; // roots that nobody writes to any more
+mod closing; // ending all writing to a root
 mod context; // what all jobs share
 mod detached; // mounts for a child to put in place
 mod devices; // /dev
 mod facts; // what is needed after the start
-mod failure; // what a child's last words mean
+mod failure; // why a process did not become the program
 mod file_mounts; // single files, each a mount
 mod groups; // control groups of one job
 mod inside; // finding things in a root
 mod limits; // limits of every process
-mod local; // on this machine
+mod local; // runs jobs on this machine
 mod memory; // files that must not reach a disk
 mod mounts; // what a job asks for
 mod nodes; // devices a job asks for
-mod output; // where it goes
-
-mod prepare; // from a job to a program
-mod report; // what a child says before it is the program
+mod output; // where a job's output goes
+mod prepare; // everything that the process only has to put in place
+mod report; // what a new process reports before it is the program
 mod running; // a job that runs
-mod sockets; // made for programs that ask in memory
+mod sockets; // made for programs whose calls the filter cannot check
 mod streams; // pipes or a terminal
 mod stubs; // mount points that must not stay
 mod supervise; // output, cancellation, the end

@@ -1,8 +1,8 @@
-//! Puts a process in a box.
+//! Runs a process in a sandbox.
 //!
-//! [`userns::enter`] makes the whole program root in a box of its own; after that, rootful and
-//! rootless are one path. [`LocalExecutor`] runs one process in a root file system made of layers,
-//! with its own namespaces, mounts, capabilities and system call filter.
+//! [`userns::enter`] makes this program root in a user namespace, unless it is root already; after
+//! that, rootful and rootless are one path. [`LocalExecutor`] runs one process in a root file
+//! system made of layers, with its own namespaces, mounts, capabilities and system call filter.
 //!
 //! This crate knows nothing about Dockerfiles, images or registries: it is given layers as
 //! directories, numeric user ids and a whole environment.
@@ -15,7 +15,7 @@ mod job; // what to run and in which sandbox
 mod limits; // of a process and of a job
 mod secret; // what must not be shown or stored
 
-pub mod userns; // root in a box
+pub mod userns; // this program as root, in namespaces
 
 mod capability; // what root in a sandbox may do
 mod cgroup; // limits for a process and its children

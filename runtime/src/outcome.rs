@@ -14,9 +14,9 @@ pub struct JobOutcome {
     pub end: End,
     /// Whether the kernel killed something in the job for want of memory; false if unknown.
     pub out_of_memory: bool,
-    /// What the process looked at.
+    /// What the process read of its root.
     pub observed: Observed,
-    /// Wishes that were not met.
+    /// Limits that were left out, and the like.
     pub warnings: Vec<Warning>,
 }
 
@@ -89,10 +89,10 @@ impl End {
     }
 }
 
-/// What a job read of its root, if somebody watched.
+/// What a job read of its root, if kiln watched it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observed {
-    /// Nobody watched, so the result is valid for this very root only.
+    /// Kiln did not watch, so the result is valid for this very root only.
     Nothing,
 }
 
@@ -268,8 +268,8 @@ pub enum ExecError {
         /// Why it cannot.
         reason: String,
     },
-    /// A program outside has files of the root open when the process has ended: what would be kept
-    /// of it might still change.
+    /// A program outside has files of the root open when the process has ended: the layer made of it
+    /// might still change.
     #[error(
         "a process outside this step still has files of it open for writing, or files that it \
              deleted, and could change what is kept of it; let it close them before the step ends"

@@ -5,8 +5,8 @@
 //! safe, refuse the rest with `EPERM`, and say `ENOSYS` to calls newer than the list, as runc
 //! does, so that libraries fall back to older ones.
 //!
-//! One call is for kiln to answer, because the program cannot see what is asked: a socket that a
-//! program for i386 wants from `socketcall`.
+//! One call is answered by kiln, because the filter cannot see its arguments: a program for i386 that
+//! asks `socketcall` for a socket.
 
 mod compile; // segments of system call numbers to BPF
 mod policy; // the default profile

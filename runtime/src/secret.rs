@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Content that nobody sees by accident: it has no serialised form, and prints as `SecretBytes(..)`.
+/// Content that is never shown by accident: it has no serialised form, and prints as
+/// `SecretBytes(..)`.
 ///
 /// Copies share the bytes.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,16 +7,16 @@
 //! unwinds.
 
 mod bpf; // programs about devices
-mod calls; // those of a sandbox that kiln answers
+mod calls; // system calls of a sandbox that kiln answers
 mod child; // what the new process does
-mod children; // their ends
-mod closed; // standard streams that are none
-mod descriptors; // letting go of them
+mod children; // how children of this process end
+mod closed; // standard streams that were closed from the start
+mod descriptors; // closing them
 mod exec; // programs and their arguments as the kernel takes them
 mod fork; // making a process
 mod heap; // where memory comes from
 mod helper; // small processes that assist in making a user namespace
-mod keeper; // what all sandboxes end with
+mod keeper; // the process that all sandboxes end with
 mod launcher; // the program that executes the program
 mod probe; // what the kernel refuses
 mod program; // everything a new process has to know

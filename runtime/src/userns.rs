@@ -1,4 +1,4 @@
-//! Root in a box: namespaces in which this very process is user 0 and may mount.
+//! Namespaces in which this very process is user 0 and may mount.
 //!
 //! [`enter`] is called once, at the start of `main`, before there is a second thread. It takes the
 //! highest level it can reach:
@@ -7,12 +7,12 @@
 //! |---|---|---|
 //! | [`PrivilegeLevel::Root`] | root, or root of a container that may mount | all that there are |
 //! | [`PrivilegeLevel::Subordinate`] | a user with a range in `/etc/subuid` and `/etc/subgid` | 0 is the user, 1 and up are the range |
-//! | [`PrivilegeLevel::SingleId`] | anybody else whom the kernel lets make a user namespace | 0 only |
+//! | [`PrivilegeLevel::SingleId`] | any other user whom the kernel lets make a user namespace | 0 only |
 //! | [`PrivilegeLevel::None`] | the rest | unchanged; nothing can be run or mounted |
 //!
 //! On every level but the last the process has a mount namespace of its own: mounts made here are
-//! seen by nobody else and vanish with the process, whatever kills it. Mounts the host makes later
-//! still arrive.
+//! seen by no other process and vanish with the process, whatever kills it. Mounts the host makes
+//! later still arrive.
 
 mod idmap; // which ids exist
 mod subid; // /etc/subuid and /etc/subgid
@@ -104,7 +104,7 @@ pub enum PrivilegeLevel {
 /// Why a user namespace has a single id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRange {
-    /// Nobody asked for more.
+    /// The caller asked for no more.
     #[error("a single id was asked for")]
     NotAsked,
     /// The tables have no range for the user.
@@ -333,7 +333,7 @@ fn enter_with_ranges(plan: &MapPlan, uid: u32, gid: u32) -> Result<PrivilegeLeve
     if let Some(reason) = unshare()? {
         return Ok(PrivilegeLevel::None { reason });
     }
-    // Both run at the same time.
+    // Both helpers run at the same time.
     for (_, helper) in &helpers {
         helper
             .release()

@@ -112,7 +112,7 @@ impl Edits {
         }
         for device in &self.devices {
             let mut device = device.clone();
-            // Devices belong to those who run the process (CDI: pkg/cdi/container-edits.go).
+            // A device belongs to the user of the process (CDI: pkg/cdi/container-edits.go).
             let user = &job.process.user;
             let or_own = |id: Option<u32>, own: u32| id.or(Some(own).filter(|&id| id != 0));
             device.uid = or_own(device.uid, user.uid);
@@ -174,9 +174,9 @@ fn bind(mount: &CdiMount) -> Result<JobMount, EditRefusal> {
         match option.as_str() {
             "ro" => access = MountAccess::ReadOnly,
             "rw" => access = MountAccess::ReadWrite,
-            // What every mount is here: recursive and private. What the others would take from a
-            // process, a sandbox does not give: it has no powers that a program of the host or a
-            // device node could use outside.
+            // Every mount is recursive and private here. The other options would take rights from a
+            // process that no sandbox gives: none that a program of the host or a device node could
+            // use outside.
             "bind" | "rbind" | "private" | "rprivate" | "slave" | "rslave" | "nosuid" | "nodev"
             | "noexec" | "suid" | "dev" | "exec" | "relatime" | "noatime" => {}
             other => return Err(EditRefusal::MountOption(other.to_owned())),

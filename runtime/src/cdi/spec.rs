@@ -90,7 +90,7 @@ pub(super) struct HookSpec {
     pub(super) path: String,
 }
 
-/// A text that somebody may have written without quotes: `true` and `0` are texts here too.
+/// A text that may be written without quotes: `true` and `0` are texts here too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LooseText(pub(super) String);
 

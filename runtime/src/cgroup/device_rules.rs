@@ -1,9 +1,10 @@
 //! Which devices a sandbox may use, in the two forms the kernel takes.
 //!
-//! The rules are runc's default ones (libcontainer/specconv: `AllowedDevices`), as BuildKit and Docker
-//! have them, with two exceptions. The console (5:1) is the host's: who reads from it reads what is
-//! typed there. And `tun` (10:200) joins networks of the host that are open to whoever asks, for a
-//! sandbox may be on the host's network; making one takes a capability that no sandbox has.
+//! The rules are runc's default ones (libcontainer/specconv: `AllowedDevices`), as BuildKit and
+//! Docker have them, with two exceptions. The console (5:1) is the host's: a program that reads
+//! from it reads what is typed there. And `tun` (10:200) joins networks of the host that are open
+//! to every user, for a sandbox may be on the host's network; making one takes a capability that no
+//! sandbox has.
 
 use crate::sys::BpfInstruction;
 use crate::{DeviceKind, DeviceNumber};
@@ -50,7 +51,7 @@ fn rules(given: &[DeviceNumber]) -> impl Iterator<Item = DeviceRule> {
 }
 
 /// Returns lines for the file `devices.allow` of a version 1 group, where nothing is allowed before.
-/// Anybody may make a node of any device, and ask whether it is there: that alone is of no use.
+/// A job may make a node of any device, and ask whether it is there: that alone does no harm.
 pub(super) fn lines(given: &[DeviceNumber]) -> Vec<String> {
     let mut lines = vec!["c *:* m".to_owned(), "b *:* m".to_owned()];
     lines.extend(rules(given).map(|rule| {
@@ -211,7 +212,7 @@ mod tests {
                 }
             }
         }
-        // To read and to make is more than to make.
+        // Reading and making at once is refused where only making is allowed.
         assert!(!may(1 | READ, number(block, 8, 0)));
     }
 

@@ -1,13 +1,13 @@
 //! Rules about devices for groups of processes.
 //!
 //! Only root of the machine can make them, and only root needs them: where a user namespace is
-//! around, the kernel lets nobody use a node that was made there. A version 2 group takes them as a
-//! program, also where its hierarchy has no controllers; a version 1 group of the `devices`
+//! around, the kernel lets no process use a node that was made there. A version 2 group takes them
+//! as a program, also where its hierarchy has no controllers; a version 1 group of the `devices`
 //! controller, which is slow to enter, as lines.
 //!
 //! Making a group and its program takes half a millisecond. So jobs that have neither limits nor
 //! devices of their own share a group, which is made for the first of them. It is below the one that
-//! kiln is in: whatever limits whoever started kiln has put on that hold for its jobs as before.
+//! kiln is in, so that limits which a user has put on that hold for kiln's jobs too.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -93,7 +93,7 @@ impl DeviceControl {
 
 impl RuleMeans {
     fn find() -> Option<Self> {
-        // Whoever may not load a program may put no rules on anything.
+        // A user who may not load a program may not set rules at all.
         let usual = sys::load_device_program(&device_rules::program(&[]));
         let hierarchies = hierarchy::hierarchies();
         let found = |version, program: Option<OwnedFd>| {
@@ -136,7 +136,7 @@ fn write_lines(directory: &Path, given: &[DeviceNumber]) -> io::Result<()> {
     write("devices.deny", "a")?;
     for line in device_rules::lines(given) {
         match write("devices.allow", &line) {
-            // What the group above may not use, this one cannot be allowed.
+            // A group cannot be allowed what the group above may not use.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
             other => other?,
         }
@@ -182,8 +182,8 @@ impl Drop for DeviceGroup {
     }
 }
 
-/// Removes a group, and the one for all kilns here if this was the last in it: somebody may have made
-/// the group above for kiln alone, and cannot remove it before. What cannot be removed now is removed
+/// Removes a group, and the one for all kilns here if this was the last in it: a user may have made
+/// the group above for kiln alone, and can remove it only then. What cannot be removed now is removed
 /// by the next kiln.
 fn remove(group: &ProcessDirectory) {
     let _ = fs::remove_dir(group.path());

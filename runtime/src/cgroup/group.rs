@@ -104,7 +104,7 @@ impl Cgroup {
         let directory = make_group(hierarchy, place)
             .and_then(|group| {
                 let directory = group.path().to_owned();
-                // Known before anything else can fail, so that it is removed.
+                // Stored before anything else can fail, so that it is removed.
                 self.groups.push(group);
                 hierarchy.enable(&directory, setting.controller)?;
                 match hierarchy.version {
@@ -161,7 +161,7 @@ impl Drop for Cgroup {
 /// Returns why limits such as `--memory` cannot be kept here, if they cannot.
 #[must_use]
 pub fn limits_refused() -> Option<String> {
-    // More than any machine has, so that it is about the group alone.
+    // More than any machine has, so that only making the group can fail.
     let some = Resources {
         memory_bytes: Some(1 << 50),
         ..Resources::default()
@@ -251,7 +251,7 @@ fn make_below(above: &Path) -> io::Result<ProcessDirectory> {
 fn make_directory(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // It may be somebody else's.
+            // It may be another user's.
             rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(Into::into)
         }
         other => other,

@@ -38,7 +38,7 @@ pub(crate) fn shows_groups(path: &Path, file_system: i64) -> bool {
     if [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&file_system) {
         return true;
     }
-    // Nothing is known without the file.
+    // Without the file no hierarchy is known.
     fs::read("/proc/self/mountinfo").map_or(true, |mounts| has_group_below(&mounts, path))
 }
 
@@ -169,7 +169,8 @@ impl Hierarchy {
         }
         let enable = || fs::write(&file, format!("+{controller}"));
         match enable() {
-            // A group with processes in it cannot pass controllers on; if they are us, we move.
+            // A group with processes in it cannot pass controllers on; if kiln is the only one, it
+            // moves.
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) && group == self.own => {
                 let leaf = group.join("kiln-self");
                 match fs::create_dir(&leaf) {

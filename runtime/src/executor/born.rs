@@ -1,4 +1,4 @@
-//! A process that has its namespaces and is not the program yet.
+//! A process that has its namespaces and waits to become the program.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -31,7 +31,8 @@ impl<'a> Born<'a> {
     /// # Errors
     /// The process was killed meanwhile.
     pub fn network(&self) -> io::Result<OwnedFd> {
-        // It stays the same process's until that is reaped, which only its starter does.
+        // The id is not given to another process until this one is reaped, which only its starter
+        // does.
         let id = sys::process_id(self.process).ok_or(Errno::SRCH)?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let path = format!("{id}/ns/net");

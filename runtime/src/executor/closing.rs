@@ -1,4 +1,4 @@
-//! Roots whose changes the caller takes when their process has ended.
+//! Ends all writing to roots whose changes the caller takes when their process has ended.
 //!
 //! With the end of its first process a sandbox has no processes any more, but one of them may have
 //! passed a file or directory of the root to a program outside, over a socket. What that writes
@@ -22,9 +22,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// What becomes of a root when its process has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AtEnd {
-    /// Nobody writes to it any more.
+    /// No process writes to it any more.
     Closed,
-    /// It stays as it is: its changes are taken by nobody, or by copying them.
+    /// It stays as it is: its changes are not taken, or taken by copying them.
     Left,
 }
 

@@ -67,7 +67,7 @@ pub(super) struct Mask {
     pub(super) leaf: PlaceKind,
 }
 
-/// See the module.
+/// What all jobs of a process share; what lies in its directory is described above.
 #[derive(Debug)]
 pub(super) struct ExecutorContext {
     directory: PathBuf,
@@ -90,7 +90,7 @@ pub(super) struct ExecutorContext {
 
 impl ExecutorContext {
     pub(super) fn new(scratch: &Path) -> Result<Self, ExecError> {
-        // What was mounted in directories of kilns that are gone went with them.
+        // The mounts of a kiln that is gone went with it; only its directory is left.
         let make = || ProcessDirectory::make(scratch, |left| fs::remove_dir(left));
         let own = fs::create_dir_all(scratch).and_then(|()| make());
         let own = own.map_err(|source| ExecError::Prepare {
@@ -206,7 +206,7 @@ impl ExecutorContext {
         self.directory.join("empty")
     }
 
-    /// Returns a path below the directory that nobody else was given.
+    /// Returns a path below the directory that no other caller gets.
     pub(super) fn own_path(&self, kind: &str) -> PathBuf {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         self.directory.join(format!("{kind}-{number}"))
@@ -239,8 +239,8 @@ impl ExecutorContext {
         }
         for (target, leaf) in targets {
             match make(directory, target, *leaf) {
-                // Two targets that exclude each other, a file above a directory: whichever is
-                // wrong is found out when it is mounted.
+                // Two targets that exclude each other, a file above a directory: mounting the
+                // second one fails later and names it.
                 Ok(()) | Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::ISDIR) => {}
                 Err(errno) => return Err(errno),
             }
@@ -248,7 +248,7 @@ impl ExecutorContext {
         Ok(())
     }
 
-    /// Returns a file with this text. Equal texts share a file, which nobody can write to.
+    /// Returns a file with this text. Equal texts share a file, which no job can write to.
     pub(super) fn text(&self, text: &str) -> Result<PathBuf, ExecError> {
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = texts.get(text) {
@@ -268,7 +268,7 @@ impl ExecutorContext {
 
 impl Drop for ExecutorContext {
     fn drop(&mut self) {
-        // The namespace takes it along at the latest when the process ends.
+        // If this fails, the mount goes with its namespace when the process ends.
         let _ = rustix::mount::unmount(&self.directory, UnmountFlags::DETACH);
         let _ = fs::remove_dir(&self.directory);
     }
@@ -285,7 +285,7 @@ fn launcher() -> Result<OwnedFd, rustix::io::Errno> {
         return Err(rustix::io::Errno::NOSPC);
     }
     rustix::fs::fchmod(&file, Mode::from_raw_mode(0o555))?;
-    // Nobody executes what somebody writes to.
+    // The kernel executes no file that is open for writing.
     drop(file);
     close_to_writers(&memory)?;
     rustix::fs::openat(
@@ -314,7 +314,7 @@ pub(super) struct OwnStubs(pub(super) PathBuf);
 
 impl Drop for OwnStubs {
     fn drop(&mut self) {
-        // Left behind, it costs some memory until the process ends.
+        // If that fails, it costs some memory until this process ends.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -343,7 +343,7 @@ fn masked_sys(sys: &Path) -> Vec<String> {
     let processors = "devices/system/cpu";
     let heat = |name: &str| format!("{processors}/{name}/thermal_throttle");
     let mut names: Vec<String> = MASKED_SYS.map(str::to_owned).into();
-    // Every processor has one or none has.
+    // Either every processor has the file or none has.
     if sys.join(heat("cpu0")).exists() {
         let entries = fs::read_dir(sys.join(processors));
         let all = entries.into_iter().flatten().flatten();

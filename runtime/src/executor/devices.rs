@@ -1,10 +1,11 @@
 //! `/dev`: a file system in memory that changes with the job, and devices bound into it.
 //!
-//! Its nodes are the job's own, to change and to lose, where the kernel lets kiln make any. Each is
-//! bound on itself, for `/dev` as a whole is mounted `nodev` where no rules say which devices a job
-//! may use: if it makes a node of some other device, which root may, it cannot use that. A user
-//! namespace may make none, so the host's are bound there, read-only: that says nothing about writing
-//! to the device, but nobody changes the mode, owner or time of a node that the host uses.
+//! Where the kernel lets kiln make nodes, the job has its own, which it may change and remove. Each
+//! is bound on itself, for `/dev` as a whole is mounted `nodev` where no rules say which devices a
+//! job may use: if it makes a node of some other device, which root may, it cannot use that. In a
+//! user namespace the kernel makes none, so the host's are bound there, read-only: the job can
+//! still write to the device, but no job changes the mode, owner or time of a node that the host
+//! uses.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -91,7 +92,7 @@ pub(super) fn devices(
             }
         }
     }
-    // What was cloned from it stays as it is: that shows one node each.
+    // The clones, which show one node each, stay as they are.
     sys::mount_setattr(&top, false, others.attributes(), 0)?;
     if job.security == JobSecurity::Insecure {
         for name in TRUSTED_DEVICES {

@@ -1,4 +1,4 @@
-//! What a child's last words mean.
+//! Why a process did not become the program.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -130,7 +130,7 @@ fn why(facts: &JobFacts, candidate: u32, errno: rustix::io::Errno, head: &[u8]) 
         machine: &system.machine().to_string_lossy(),
     };
     file.reason(Path::new(BINFMT_MISC), |path| {
-        // Relative ones are relative to where the process was. Mounts are gone by now, but
+        // A relative path is relative to where the process was. Mounts are gone by now, but
         // interpreters do not lie in them.
         let file = facts.stubs.look(&facts.cwd.join(path)).ok()?;
         let mut head = Vec::new();

@@ -41,7 +41,7 @@ pub(super) fn clone_each(file_system: &OwnedFd, names: &[String]) -> Result<Vec<
     names.iter().map(clone).collect()
 }
 
-/// A directory of ours with something mounted on it for a moment.
+/// A directory of kiln's with something mounted on it for a moment.
 struct Attached(PathBuf);
 
 impl Attached {

@@ -11,7 +11,7 @@ use super::nodes::{Given, OtherNodes};
 use crate::cgroup::{self, Cgroup, Controlled};
 use crate::{ExecError, Job, JobSecurity, MountAccess, MountSource, Warning};
 
-/// See the module. They go when this does, if nobody is in them any more.
+/// The control groups of a job. They are removed with this, if no process is in them any more.
 #[derive(Debug)]
 pub(crate) struct Groups {
     limits: Option<Cgroup>,
@@ -31,7 +31,7 @@ impl Groups {
             (Some(group), warnings)
         });
         let control = match job.security {
-            // It could leave a group whose hierarchy it may write to.
+            // A job that may write to a hierarchy could leave its group.
             JobSecurity::Sandbox if shows_groups(job)? => None,
             JobSecurity::Sandbox => {
                 let numbers: Vec<_> = given.iter().map(|given| given.number).collect();

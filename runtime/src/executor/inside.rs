@@ -1,4 +1,4 @@
-//! Finding things in a root, or in something else that is taken for one.
+//! Finding files in a root, or in a directory or mount that is treated as one.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Resource limits of every process, whatever those of kiln's caller are.
 //!
-//! A program that meets a limit of the shell that kiln was started from would come to another result,
-//! which would then be everybody's from the cache. So limits are what BuildKit's daemon has, as systemd
+//! A program that met a limit of the shell that kiln was started from would have another result, and
+//! other builds would take that from the cache. So limits are what BuildKit's daemon has, as systemd
 //! starts it: soft ones exactly; hard ones no higher than the caller may go.
 
 use rustix::process::{Resource, Rlimit};
@@ -20,10 +20,10 @@ enum TooLow {
 /// Soft and hard limits; none is unlimited.
 type Limit = (Resource, Option<u64>, Option<u64>, TooLow);
 
-/// What there is on a machine with systemd 252 for a service with Docker's settings.
+/// What a service with Docker's settings has on a machine with systemd 252.
 const LIMITS: [Limit; 15] = [
     (Resource::As, None, None, TooLow::Refused("as")),
-    // Not Docker's: what is left of a program that crashed would become part of the image.
+    // Not Docker's: the core file of a program that crashed would become part of the image.
     (Resource::Core, Some(0), None, TooLow::Taken),
     (Resource::Cpu, None, None, TooLow::Refused("cpu")),
     (Resource::Data, None, None, TooLow::Refused("data")),
@@ -109,8 +109,8 @@ fn lower(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Returns the highest hard limit up to the wanted one that this process may give. What it may give it
-/// may have, and has then: only trying tells.
+/// Returns the highest hard limit up to the wanted one that this process may give. What it may give
+/// it may have, and has then: only trying tells.
 fn highest(resource: Resource, wanted: Option<u64>) -> Option<u64> {
     let own = rustix::process::getrlimit(resource);
     if lower(own.maximum, wanted) == wanted {

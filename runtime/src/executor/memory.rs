@@ -1,8 +1,8 @@
 //! Files that exist in memory only: secrets.
 //!
-//! All those of a job share one ramfs, whose pages are never swapped out, on any kernel and for
+//! All secrets of a job share one ramfs, whose pages are never swapped out, on any kernel and for
 //! any user; a tmpfs with `noswap` needs Linux 6.4 and real root. A ramfs knows no limit of size,
-//! but once the files are written it is made read-only as a whole, so nobody can add to it.
+//! but once the files are written it is made read-only as a whole, so no process can add to it.
 //! It lives as long as the mounts of its files, which is as long as the job.
 
 use std::fs::File;
@@ -19,7 +19,8 @@ use super::detached::{PLAIN, new_mount};
 use super::file_mounts::clone_files;
 use crate::{ExecError, JobMount, MountSource};
 
-/// Between two attempts at making files read-only that somebody seems to write to, and how many.
+/// How long to wait between two attempts at making files read-only that another process has open
+/// for writing, and how often.
 const PAUSE: Duration = Duration::from_micros(200);
 const MOST_PAUSES: usize = 25_000;
 

@@ -27,8 +27,8 @@ pub(super) struct MountContent {
 /// Makes or opens what a mount shows. `memory` holds the mounts of files in memory that are still
 /// to come.
 ///
-/// What is mounted brings no devices but those that rules are about, whoever made it: an image may
-/// hold the node of a disk.
+/// Device nodes in it work only where rules say which devices the job may use: an image may hold the
+/// node of a disk.
 pub(super) fn source(
     context: &ExecutorContext,
     others: OtherNodes,
@@ -60,7 +60,7 @@ pub(super) fn source(
             if let Some(size) = &size {
                 options.push(("size", size));
             }
-            // As BuildKit has it, programs in it can be started.
+            // As with BuildKit, programs in it can be started.
             let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
             let made = new_mount("tmpfs", &options, attributes);
             (made.map_err(failed)?, None)

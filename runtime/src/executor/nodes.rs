@@ -15,9 +15,9 @@ use crate::{DeviceKind, DeviceNumber, ExecError, Job, JobDevice, sys};
 /// Whether device nodes work that a job makes, or finds in an image or a directory of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OtherNodes {
-    /// None does: nothing else would keep the job from the disks of the host.
+    /// None works: nothing else would keep the job from the disks of the host.
     Dead,
-    /// Those do that the rules of its control group are about, or all if nothing restricts it.
+    /// Those work that the rules of its control group allow; all, if there are no rules.
     Alive,
 }
 
@@ -93,13 +93,13 @@ pub(super) fn device_mounts<'a>(
                     mounts.push((&device.target, None));
                     continue;
                 }
-                // The kernel's answer to everybody but real root.
+                // What the kernel answers to all users but real root.
                 Err(Errno::PERM) if host.is_some_and(|(host, _)| host == number) => {}
                 Err(errno) => return Err(failed(errno)),
             }
         }
         let mount = clone_tree(&device.host).map_err(&failed)?;
-        // The node is the host's to change; what is written to the device is another matter.
+        // The process may write to the device, but not change the host's node.
         sys::mount_setattr(&mount, true, MountAttrFlags::MOUNT_ATTR_RDONLY, 0).map_err(failed)?;
         mounts.push((&device.target, Some(mount)));
     }

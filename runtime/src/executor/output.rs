@@ -1,4 +1,4 @@
-//! Where a caller takes the output of a job.
+//! Where the output of a job goes.
 
 use crate::Stream;
 

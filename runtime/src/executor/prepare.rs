@@ -1,4 +1,4 @@
-//! From a job to a program: makes what the child will only have to put in place.
+//! Prepares a job: makes everything that the new process will only have to put in place.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(super) enum ProgramStart {
     /// As soon as its sandbox is made.
     AtOnce,
-    /// When it is let go then.
+    /// When the caller lets it go on.
     WhenLetGo,
 }
 
@@ -232,8 +232,8 @@ fn identity(context: &ExecutorContext, job: &Job) -> Result<ProcessIds, ExecErro
         return unmapped("group", user.gid);
     }
     let groups = if ids.may_set_groups() {
-        // Whoever has left a group with setgid, as programs do, must not be without it where
-        // the group is refused something (CVE-2022-36109).
+        // The primary group is a supplementary one too: a program that leaves it with setgid must
+        // still be refused what its group is refused (CVE-2022-36109).
         let primary = Some(user.gid).filter(|gid| !user.groups.contains(gid));
         let groups = primary.iter().chain(&user.groups);
         if let Some(&id) = groups.clone().find(|&&id| !ids.has_group(id)) {

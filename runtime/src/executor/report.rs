@@ -1,4 +1,4 @@
-//! What a child says before it becomes the program, or fails to.
+//! What a new process reports before it becomes the program, or fails to.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -10,7 +10,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use super::sockets::Sockets;
 use crate::sys::{HEAD_BYTES, RECORD_BYTES, Record};
 
-/// The words of one child, as they arrive.
+/// The reports of one process, as they arrive.
 #[derive(Debug)]
 pub(super) struct Report {
     /// Where they come from; none when no more will come.

@@ -204,7 +204,7 @@ impl Running {
         self.facts.stubs.remove();
         let out_of_memory = self.groups.remove_limits();
         let end = end(&self)?;
-        // Of one that failed nothing is kept.
+        // Nothing is kept of a process that failed.
         if (&end, self.facts.at_end) == (&End::Exited(0), AtEnd::Closed) {
             closing::close(self.facts.stubs.root())?;
         }

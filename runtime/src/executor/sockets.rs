@@ -1,4 +1,4 @@
-//! Sockets for programs that ask with arguments in memory, where the filter cannot look.
+//! Sockets for programs whose arguments lie in memory, where the filter cannot look.
 //!
 //! A program for i386 that makes a socket by `socketcall` waits until kiln has made it. kiln reads
 //! the arguments once and decides by what it has read; the socket is then one that `socket` would
@@ -21,7 +21,7 @@ use crate::cgroup::Cgroup;
 use crate::seccomp;
 use crate::sys::{self, WaitingCall, WantedSocket};
 
-/// Answers the calls of one job.
+/// Answers the calls for sockets of one job.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     listener: Option<OwnedFd>,
@@ -60,7 +60,7 @@ impl Sockets {
                 return;
             }
         }
-        // A caller that was killed meanwhile has taken its call along.
+        // The call of a caller that was killed meanwhile is gone.
         let Ok(call) = WaitingCall::receive(listener) else {
             return;
         };
@@ -131,7 +131,7 @@ fn arrived(listener: BorrowedFd<'_>) -> Result<CallArrival, Errno> {
     })
 }
 
-/// Who asks.
+/// The process that asks for a socket.
 #[derive(Debug)]
 struct Caller {
     /// None if it is on kiln's own network.
@@ -151,7 +151,7 @@ struct CallerIdentity {
 impl Caller {
     /// Finds out about a thread.
     fn look(thread: u32) -> io::Result<Self> {
-        // In a process namespace with the `/proc` of another one, numbers mean somebody else.
+        // In a process namespace with the `/proc` of another one, numbers mean other processes.
         if fs::read_link("/proc/self")? != Path::new(&std::process::id().to_string()) {
             return Err(io::ErrorKind::Unsupported.into());
         }

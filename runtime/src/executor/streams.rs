@@ -1,7 +1,8 @@
-//! Standard streams: pipes or a terminal, ours and the child's ends.
+//! Standard streams: pipes or a terminal, kiln's ends and the process's.
 //!
-//! A process may pass its ends to programs outside the sandbox, which write on when it has ended, or
-//! read what it wrote. So ours never wait, and at the end only so much is read as was there then.
+//! A process may pass its ends to programs outside the sandbox, which go on writing when it has
+//! ended, or read what it wrote. So kiln's ends never wait, and when the process has ended kiln reads
+//! only what was there at that moment.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -16,7 +17,7 @@ use crate::{ExecError, Stream, Streams, WindowSize, sys};
 /// `TTYB_DEFAULT_MEM_LIMIT`, and n_tty.c, `N_TTY_BUF_SIZE`), rounded up.
 const TERMINAL_BYTES: u64 = 1 << 20;
 
-/// Our ends of the standard streams.
+/// Kiln's ends of the standard streams.
 #[derive(Debug)]
 pub(super) enum OurStreams {
     Pipes {
@@ -28,7 +29,7 @@ pub(super) enum OurStreams {
     Terminal(OwnedFd),
 }
 
-/// What reading output comes to.
+/// What a read of output returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read<'b> {
     /// Some output.
@@ -53,7 +54,7 @@ impl OurStreams {
     pub(super) fn read<'b>(&self, stream: Stream, buffer: &'b mut [u8]) -> Result<Read<'b>, Errno> {
         let from = self.output(stream);
         match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut *buffer)) {
-            // A terminal nobody has open any more answers EIO.
+            // A terminal that no process has open any more answers EIO.
             Ok(0) | Err(Errno::IO) => Ok(Read::End),
             Err(Errno::AGAIN) => Ok(Read::Nothing),
             Ok(length) => Ok(Read::Bytes(&buffer[..length])),
@@ -89,7 +90,7 @@ impl OurStreams {
     }
 }
 
-/// Makes the standard streams: ours and the child's.
+/// Makes the standard streams: kiln's ends and the process's.
 pub(super) fn streams(
     streams: Streams,
     terminals: &OwnedFd,

@@ -1,7 +1,7 @@
 //! Mount points that an image lacks and that must not stay
 //! (docs/spec/dockerfile.md 6, RUN --mount).
 //!
-//! Most need nothing: [`super::context`] provides them below the image's layers. But a layer
+//! Most are there already: [`super::context`] provides them below the image's layers. But a layer
 //! may hide what is below it, by a whiteout, an opaque directory or a symbolic link, and a plain
 //! directory has nothing below it; then they are made in the root itself before the run, and
 //! removed after it if they are still empty. Each is remembered by its directory, which is kept
@@ -78,7 +78,7 @@ impl Stubs {
     pub(super) fn look(&self, path: &GuestPath) -> Result<OwnedFd, Errno> {
         let file = resolve_in(&self.root, path)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        // What was found may be anything, and only its content is of interest.
+        // What was found may be a pipe or a device: only regular files are opened.
         match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
             FileType::RegularFile => {
                 let name = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -118,7 +118,7 @@ impl Stubs {
         Ok(provided)
     }
 
-    /// Makes a directory that belongs to the result, unless it exists or is a mount's affair.
+    /// Makes a directory that belongs to the result, unless it exists or lies in a mount.
     pub(super) fn keep_directory(&mut self, path: &GuestPath) -> Result<(), Errno> {
         if path.is_root() || self.is_below_a_mount(path) {
             return Ok(());
@@ -160,7 +160,7 @@ impl Stubs {
             }
             let next = here.join(&name);
             if self.is_below_a_mount(&next) {
-                // The rest is to be found in that mount.
+                // The rest of the path lies in that mount.
                 return Ok(ahead.iter().rev().fold(next, |path, name| path.join(name)));
             }
             let parent = resolve_in(&self.root, &here)?;
@@ -201,11 +201,11 @@ impl Stubs {
     /// directories above.
     pub(super) fn remove(&mut self) {
         for created in std::mem::take(&mut self.created).iter().rev() {
-            // What the process filled or removed is its own business.
+            // What the process filled stays, and what it removed need not be removed.
             let _ = created.remove_if_empty();
         }
         if let Some(image) = self.image.take() {
-            // What cannot be looked at stays.
+            // Directories that cannot be looked at stay.
             let kept = std::mem::take(&mut self.kept);
             let holds_kept = |directory: &GuestPath| {
                 kept.iter()

@@ -27,8 +27,8 @@ pub(crate) enum CallVerdict {
     Refuse(i32),
     /// It fails if its first argument has any of these bits.
     RefuseBits(u32),
-    /// It waits for kiln's answer if its first argument is this one; where nobody listens, it does
-    /// not exist.
+    /// It waits for kiln's answer if its first argument is this one; where kiln does not listen, it
+    /// does not exist.
     AskFor(u32),
     /// It is made if its first argument lies in one of these inclusive ranges.
     AllowRanges(&'static [(u32, u32)]),

@@ -139,8 +139,8 @@ const NUMBERED: &[(u32, u32)] = &[(38, 38), (84, 84), (163, 164), (292, 292), (4
 
 /// What 32-bit programs may call, by the numbers of asm/unistd_32.h. It is the same profile, so
 /// the gaps tell: 17 `break`, 21 `mount`, 22 `umount`, 25 `stime`, 51 `acct`, 52 `umount2`,
-/// 74 `sethostname`, 79 `settimeofday`, 87 `swapon`, 88 `reboot`, 101 `ioperm`, 102 `socketcall`, 103 `syslog`,
-/// 110 `iopl`, 120 `clone`, 128 to 131 modules and `quotactl`, 136 `personality`, 217
+/// 74 `sethostname`, 79 `settimeofday`, 87 `swapon`, 88 `reboot`, 101 `ioperm`, 102 `socketcall`,
+/// 103 `syslog`, 110 `iopl`, 120 `clone`, 128 to 131 modules and `quotactl`, 136 `personality`, 217
 /// `pivot_root`, 274 to 276 memory policy, 283 `kexec_load`, 286 to 288 keys, 310 `unshare`, 336
 /// `perf_event_open`, 346 `setns`, 357 `bpf`, 359 `socket`, 374 `userfaultfd`, 425 to 427
 /// `io_uring`, 428 to 433 the mount calls, 435 `clone3`, 442 `mount_setattr`, and relics.

@@ -1,7 +1,7 @@
 //! System calls of a sandbox that wait for kiln's answer (seccomp_unotify(2)).
 //!
 //! None is ever answered with `SECCOMP_USER_NOTIF_FLAG_CONTINUE`: what the kernel would do then is
-//! decided by memory that others may have written to since.
+//! decided by memory that other threads may have written to since.
 
 use std::mem;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
@@ -25,7 +25,8 @@ const PATIENCE: Timespec = Timespec {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitingCall {
     id: u64,
-    /// The thread that made it, as this process sees it; somebody else's once the call is over.
+    /// The thread that made it, as this process sees it; its number may be another's once the call
+    /// is over.
     pub(crate) thread: u32,
     pub(crate) architecture: u32,
     pub(crate) number: u32,
@@ -116,7 +117,7 @@ impl WaitingCall {
         }
     }
 
-    /// Answers with a descriptor of the caller's own, which the kernel makes of one of ours.
+    /// Answers with a descriptor of the caller's, which the kernel makes of one of this process's.
     fn give(self, listener: BorrowedFd<'_>, descriptor: i32, flags: i32) -> Result<(), Errno> {
         let gift = libc::seccomp_notif_addfd {
             id: self.id,
@@ -137,19 +138,20 @@ impl WaitingCall {
     }
 }
 
-/// A socket as somebody may have one: who it is that asks decides that.
+/// A socket that a process asks for, and what that process may do: the socket is made with its
+/// rights.
 #[derive(Debug)]
 pub(crate) struct WantedSocket<'a> {
     pub(crate) family: u32,
     pub(crate) kind: u32,
     pub(crate) protocol: u32,
-    /// The caller's network, unless that is ours.
+    /// The caller's network, unless that is kiln's.
     pub(crate) network: Option<BorrowedFd<'a>>,
     /// Files that take a process id, one for each control group of the caller's.
     pub(crate) cgroups: &'a [OwnedFd],
     /// The caller's version 2 control group.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
-    /// The caller's supplementary groups; none where it has ours, for nobody may set them.
+    /// The caller's supplementary groups; none where it has kiln's, since they cannot be set.
     pub(crate) groups: Option<&'a [Gid]>,
     /// Real, effective, saved, and that for files.
     pub(crate) users: [u32; 4],
@@ -163,7 +165,7 @@ pub(crate) struct WantedSocket<'a> {
 pub(crate) fn give_socket(call: WaitingCall, listener: BorrowedFd<'_>, wanted: &WantedSocket<'_>) {
     let child = || {
         let given = become_caller(wanted)
-            // Not what the call would have said, so it must not look as if it had.
+            // The error is not one of `socket`, so the caller must not take it for one.
             .map_err(|_| Errno::NOSYS)
             .and_then(|()| socket(wanted))
             .and_then(|socket| {
@@ -195,9 +197,10 @@ fn has_ended(mut process: Spawned) -> bool {
 
 /// Leaves this process, which is a copy of kiln, with nothing the caller does not have.
 fn become_caller(wanted: &WantedSocket<'_>) -> Result<(), Errno> {
-    // It is about to belong to somebody who must not look into it.
+    // The user that it becomes must not look into it.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    // What the socket takes counts there. A group may be entered even if no process may be made in it.
+    // Memory of the socket counts in the caller's groups. A group may be entered even if no process
+    // may be made in it.
     for procs in wanted.cgroups {
         rustix::io::write(procs, b"0")?;
     }
@@ -210,7 +213,7 @@ fn become_caller(wanted: &WantedSocket<'_>) -> Result<(), Errno> {
         let kind = Some(LinkNameSpaceType::Network);
         rustix::thread::move_into_link_name_space(network, kind)?;
     }
-    // Capabilities are as they are, whatever the user; they are set at the end.
+    // A change of the user leaves capabilities as they are; they are set at the end.
     let bits = CapabilitiesSecureBits::NO_SETUID_FIXUP;
     rustix::thread::set_capabilities_secure_bits(bits)?;
     if let Some(groups) = wanted.groups {

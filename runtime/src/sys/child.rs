@@ -3,15 +3,14 @@
 //! Everything here runs in a copy of a process that had threads: system calls on prepared data
 //! and nothing else. No allocation, no lock, no panic.
 //!
-//! What is kiln's comes first: the mounts, with kiln's descriptors of what they show. Then all of
-//! those are closed, and only then something of the image is looked up: the working directory, the
-//! program.
+//! First come the mounts, made with descriptors that kiln opened. Then all of those are closed, and
+//! only then paths of the image are looked up: the working directory, the program.
 
 mod descriptors; // what stays open
 mod execute; // becoming the program
 mod place; // finding and making places in the root
 mod privileges; // giving up what the program must not have
-mod step; // what a step comes to, and which it was
+mod step; // the result of a step, and which one it was
 mod tree; // the mounts the program sees
 
 use rustix::fs::Mode;
@@ -30,7 +29,7 @@ pub(super) fn run(program: &ProcessSetup<'_>) {
     let moved = match prepare(program).and_then(|()| descriptors::move_report(program)) {
         Ok(moved) => moved,
         Err(record) => {
-            // Nobody is left to tell if this fails.
+            // If this fails, kiln sees that the process has ended.
             let _ = rustix::io::write(program.report, &record.to_bytes());
             return;
         }
@@ -69,8 +68,8 @@ fn prepare(program: &ProcessSetup<'_>) -> Step<()> {
     Ok(())
 }
 
-/// Waits for kiln, which is putting something into the new namespaces. If kiln gives that up, it kills
-/// this process; if kiln ends, the keeper does.
+/// Waits for kiln, which is putting something into the new namespaces. If kiln gives that up, it
+/// kills this process; if kiln ends, the keeper does.
 fn wait_for_go(program: &ProcessSetup<'_>) -> Result<(), Errno> {
     let mut go = [0];
     match rustix::io::retry_on_intr(|| rustix::io::read(program.report, &mut go))? {

@@ -1,8 +1,8 @@
 //! Standard streams that were closed when this process started.
 //!
 //! Rust's runtime opens `/dev/null` in their place before `main`, so that no other file gets their
-//! numbers; whatever is written there is lost without a word. So somebody has to look before that:
-//! a function that the loader calls.
+//! numbers; whatever is written there is lost without an error. So a function that the loader calls
+//! looks before that.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

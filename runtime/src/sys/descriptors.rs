@@ -1,4 +1,4 @@
-//! Letting go of descriptors in a process that was just cloned.
+//! Closing descriptors in a process that was just cloned.
 
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
@@ -12,7 +12,7 @@ use super::raw;
 /// Closes every descriptor from `first` on. `proc` is the `/proc` of the process that was cloned.
 pub(super) fn close_from(first: c_int, proc: BorrowedFd<'_>) -> Result<(), Errno> {
     match raw::close_range(first) {
-        // A filter around kiln that is older than this call.
+        // A system call filter around kiln that does not know this call.
         Err(Errno::NOSYS | Errno::PERM) => close_listed(first, proc),
         other => other,
     }

@@ -78,7 +78,7 @@ impl Drop for Spawned {
     }
 }
 
-/// Runs something while no signal is delivered to this thread: a handler of ours must not run in
+/// Runs something while no signal is delivered to this thread: a handler of kiln's must not run in
 /// what it clones.
 pub(super) fn without_signals<T>(make: impl FnOnce() -> T) -> T {
     let mask = raw::swap_signal_mask(u64::MAX);

@@ -86,7 +86,7 @@ impl MapHelper {
         let status: Option<WaitIdStatus> = rustix::io::retry_on_intr(|| {
             rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED)
         })?;
-        // An unreadable message is no reason to fail: the code says enough.
+        // If the message cannot be read, the exit code says enough.
         let _ = File::from(self.errors).read_to_string(&mut message);
         Ok(MapHelperEnd {
             code: status

@@ -1,10 +1,10 @@
 //! The process with which all sandboxes of kiln end.
 //!
-//! A signal at the death of the parent is something a program can do without: it asks for none, or
-//! changes its user. A process namespace is not: with its first process the kernel kills all others,
-//! those of the namespaces below too. So kiln keeps a process that does nothing but wait for kiln's
-//! end, and every sandbox is born in a namespace below that one's. Nobody inside sees the keeper, so
-//! nobody can stop it, and whoever kills it from outside kills the sandboxes.
+//! A program can escape a signal at the death of its parent: it asks for none, or changes its user.
+//! It cannot escape a process namespace: with the first process of one the kernel kills all others,
+//! those of the namespaces below too. So kiln keeps a process that only waits for kiln's end, and
+//! every sandbox is born in a namespace below that of this keeper. No process of a sandbox sees the
+//! keeper, so none can stop it, and killing it from outside kills the sandboxes.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -28,13 +28,13 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Starts a keeper. `proc` is the caller's `/proc`.
     pub(crate) fn start(proc: BorrowedFd<'_>) -> Result<Self, Errno> {
-        // Opened here, since kiln has no number in the new namespace. It cannot end in between.
+        // Opened here, since kiln has no number in the new namespace. Kiln cannot end in between.
         let kiln = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
         let mut process = Err(Errno::CHILD);
         let mut namespace = Err(Errno::CHILD);
         let kiln = kiln.as_fd();
-        // Whoever lets its children be born in another namespace cannot go back on it unless it is
-        // root outside, so another process does.
+        // A process whose children are born in another namespace can undo that only as root outside,
+        // so another process does it.
         let start = |_: &mut ChildStack| {
             process = raw::unshare(UnshareFlags::NEWPID).and_then(|()| {
                 // SAFETY: the keeper makes system calls only.
@@ -45,7 +45,7 @@ impl Keeper {
             namespace = rustix::fs::openat(proc, path, flags, Mode::empty());
             None
         };
-        // SAFETY: this makes system calls and writes down what came of them.
+        // SAFETY: this makes system calls and keeps their results.
         unsafe { beside(start) }?;
         Ok(Self {
             _process: Spawned::new(process?),
@@ -81,7 +81,7 @@ impl Keeper {
             };
             inside.map_err(|errno| made = Err(errno)).ok()
         };
-        // SAFETY: this makes system calls and writes down what came of them.
+        // SAFETY: this makes system calls and keeps their results.
         unsafe { beside(make) }?;
         made.map(Spawned::new)
     }
@@ -100,7 +100,7 @@ unsafe fn beside(task: impl FnOnce(&mut ChildStack) -> Option<Pid>) -> Result<()
         // SAFETY: the caller keeps the task to system calls.
         let first = unsafe { raw::run_beside(0, &mut stack, || second = task(&mut second_stack)) }?;
         for process in [Some(first), second].into_iter().flatten() {
-            // Both have ended; this is for the kernel to forget them.
+            // Both have ended; this takes them from the kernel's table.
             let _ = rustix::io::retry_on_intr(|| {
                 rustix::process::waitid(WaitId::Pid(process), WaitIdOptions::EXITED)
             });
@@ -111,7 +111,7 @@ unsafe fn beside(task: impl FnOnce(&mut ChildStack) -> Option<Pid>) -> Result<()
 
 /// What the keeper does: wait for the end of kiln.
 fn keep(kiln: BorrowedFd<'_>, proc: BorrowedFd<'_>) {
-    // Out of reach of the keys of kiln's terminal. Signals stay blocked.
+    // So that keys of kiln's terminal send it no signals. Signals stay blocked.
     let _ = rustix::process::setsid();
     // A copy of kiln holds kiln's locks and pipes for as long as they are open in it.
     let kept = raw::duplicate_onto(kiln, 0).and_then(|()| descriptors::close_from(1, proc));

@@ -1,10 +1,10 @@
-//! The smallest of programs: it executes another one.
+//! A small program that executes another one.
 //!
 //! Between `clone3` and the user's program the new process is kiln, and `/proc/self/exe` is kiln's
 //! own file: a program, an interpreter line or a loader of that name, a path that changes while it
 //! is looked up, and kiln would run as the image's program, for the image to write to later
 //! (CVE-2019-5736 was that). So the new process becomes this launcher first, a file in memory on a
-//! read-only mount that is of use to nobody, and only the launcher resolves a path of the image.
+//! read-only mount that gives a program no power, and only the launcher resolves a path of the image.
 //!
 //! ```text
 //! argv[0]       the file to execute
@@ -12,16 +12,17 @@
 //! descriptor 3  where to report; closed when the file was executed
 //! ```
 //!
-//! It reports what the kernel answered, a word, and how the file begins.
+//! It reports what the kernel answered, as one number, and how the file begins.
 
 /// Where the launcher finds the socket for its report.
 pub(super) const REPORT: i32 = 3;
 
-/// How often a file is tried that somebody writes to, and nanoseconds between the attempts.
+/// How often a file is tried that a process has open for writing, and nanoseconds between the
+/// attempts.
 ///
 /// Another thread of kiln may have been writing this very program when it cloned a process, which
 /// holds a copy of the descriptor until it closes what it does not need: for less than a
-/// millisecond. Whoever writes for longer does so on purpose.
+/// millisecond. A process that writes for longer does so on purpose.
 const ATTEMPTS: u32 = 40;
 const PAUSE: u32 = 5_000_000;
 

@@ -16,7 +16,7 @@ use crate::{MountAccess, OuterProc};
 pub(crate) struct ProcessSetup<'a> {
     /// Where to send [`super::report::Record`]s.
     pub(crate) report: BorrowedFd<'a>,
-    /// The launcher, a file nobody can write to.
+    /// The launcher, a file that no process can write to.
     pub(crate) launcher: BorrowedFd<'a>,
     /// A descriptor of the parent's `/proc`.
     pub(crate) proc: BorrowedFd<'a>,

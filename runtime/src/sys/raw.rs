@@ -289,7 +289,8 @@ pub(super) fn execute_descriptor(
 
 /// Writes all to a descriptor that is known by number only.
 pub(super) fn write_to(descriptor: c_int, bytes: &[u8]) {
-    // SAFETY: the kernel reads as many bytes as there are. Nobody is left to tell if this fails.
+    // SAFETY: the kernel reads as many bytes as there are. If it fails, kiln sees that the process
+    // has ended.
     unsafe { libc::syscall(libc::SYS_write, descriptor, bytes.as_ptr(), bytes.len()) };
 }
 
@@ -376,7 +377,7 @@ pub(super) unsafe fn clone_process(
     let mut arguments: libc::clone_args = unsafe { mem::zeroed() };
     arguments.flags = (flags as u32 as u64) | libc::CLONE_PIDFD as u64;
     arguments.pidfd = &raw mut pidfd as u64;
-    // A sibling's is that of the process it is made by.
+    // A sibling has the exit signal of the process that makes it.
     if flags & libc::CLONE_PARENT == 0 {
         arguments.exit_signal = libc::SIGCHLD as u64;
     }

@@ -1,4 +1,4 @@
-//! Programs of this machine that work for kiln outside of any box, and do not outlive it.
+//! Programs of this machine that work for kiln outside of any sandbox, and do not outlive it.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;

@@ -1,7 +1,7 @@
-//! What is still open when something of the image is looked up for the first time.
+//! Which descriptors are still open when a path of the image is looked up for the first time.
 //!
-//! A descriptor of kiln's that refers to something of the host is a way out of the sandbox for
-//! whoever names it: `/proc/self/fd/8/../..` as a working directory or a program. So before that
+//! A descriptor of kiln's that refers to something of the host is a way out of the sandbox: an
+//! image may name `/proc/self/fd/8/../..` as a working directory or a program. So before that
 //! all are closed but the streams and two that refer to nothing of the host, at known numbers.
 
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -53,8 +53,8 @@ pub(super) fn report(bytes: &[u8]) {
     raw::write_to(REPORT, bytes);
 }
 
-/// Gives a descriptor to kiln and keeps none. Whoever has it decides what the calls of this process
-/// come to, so it is nothing that a program may find.
+/// Gives a descriptor to kiln and keeps none: its holder decides about calls of this process, so the
+/// program must not find it.
 pub(super) fn hand_over(listener: i32) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -62,7 +62,7 @@ pub(super) fn hand_over(listener: i32) {
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
     let record = Record::listening().to_bytes();
     let bytes = [std::io::IoSlice::new(&record)];
-    // If this fails, nobody answers, and the kernel says so to who asks.
+    // If this fails, kiln does not answer, and the kernel lets the calls fail.
     let _ = rustix::net::sendmsg(
         raw::borrow(REPORT),
         &bytes,

@@ -16,7 +16,7 @@ pub(super) fn give_up(program: &ProcessSetup<'_>) -> Step<()> {
     for (index, &capability) in program.forbidden.iter().enumerate() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
-            // This kernel knows neither it nor those that follow.
+            // This kernel knows neither this capability nor those that follow.
             Err(Errno::INVAL) => break,
             Err(errno) => return Err(errno).during(SetupStage::BoundingSet, index),
         }
@@ -49,8 +49,9 @@ pub(super) fn give_up(program: &ProcessSetup<'_>) -> Step<()> {
     rustix::thread::set_capabilities(None, sets).during(SetupStage::Capabilities, 0)
 }
 
-/// Loads the filter, and hands what its calls to kiln arrive on over to kiln. Where that is not to be
-/// had, because a filter around kiln has its own or the kernel is too old, those calls fail.
+/// Loads the filter, and gives kiln the descriptor on which it receives the calls that it answers.
+/// Where the kernel makes none, because a filter around kiln has one or the kernel is too old, those
+/// calls fail.
 fn load(filter: &[sock_filter]) -> Result<(), Errno> {
     if seccomp::ASKS {
         // With the second flag, a signal does not interrupt a call that kiln is busy with

@@ -1,13 +1,13 @@
-//! What a step of a new process comes to.
+//! The result of a step of a new process.
 
 use rustix::io::Errno;
 
 use crate::sys::report::{Record, SetupStage};
 
-/// What a step of the new process comes to: a record, if it fails, of which it was.
+/// The result of a step of the new process; if it fails, a record of which one it was.
 pub(super) type Step<T> = Result<T, Record>;
 
-/// Names the step an error belongs to.
+/// Adds to an error the step that it belongs to.
 pub(super) trait During<T> {
     fn during(self, stage: SetupStage, index: usize) -> Step<T>;
 }

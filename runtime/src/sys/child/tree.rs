@@ -26,7 +26,7 @@ const ONTO_EMPTY: MoveMountFlags =
 
 /// Makes the prepared mounts the whole tree this process sees.
 pub(super) fn enter_root(program: &ProcessSetup<'_>) -> Step<()> {
-    // Attached on top of the old root, where nothing looks for it.
+    // Attached on top of the old root, where no path leads to it.
     rustix::mount::move_mount(
         program.root,
         c"",
