@@ -1,8 +1,8 @@
-//! With a container in the foreground: its output comes here, the user's input and signals go there.
+//! A container in the foreground: this process passes its output to the user, and input and signals
+//! of the user to it.
 //!
-//! What happens to this process happens to nobody else: if it is killed, the container goes on.
-//! Nothing is written that would have to wait, as in `run IMAGE yes | less`, so whoever presses
-//! Ctrl-C is answered though nobody reads.
+//! If this process is killed, the container goes on. It never waits when it writes output, as it
+//! would in `run IMAGE yes | less`, so it can pass Ctrl-C on although no output is read.
 
 use std::io::{self, Write as _};
 use std::net::Shutdown;
@@ -30,8 +30,8 @@ pub type Sink<'a> = dyn FnMut(Stream, &[u8]) -> io::Result<()> + 'a;
 pub struct Attachment<'a> {
     /// Takes its output, beside the log.
     pub output: Option<&'a mut Sink<'a>>,
-    /// Where it puts standard output and standard error: nothing is given to it that would have to
-    /// wait there.
+    /// Where `output` writes standard output and standard error: it is called only when these can
+    /// be written to without waiting.
     pub outlets: Option<[BorrowedFd<'a>; 2]>,
     /// Its input, if it has one.
     pub input: Option<BorrowedFd<'a>>,
@@ -73,7 +73,7 @@ pub enum Departure {
     Asked,
 }
 
-/// One who is attached: the monitor's connection and the user's streams.
+/// An attached client: the connection to the monitor and the user's streams.
 pub(crate) struct AttachSession<'s, 'a> {
     container: &'s Container,
     client: MonitorClient,
@@ -86,7 +86,7 @@ pub(crate) struct AttachSession<'s, 'a> {
     taken: usize,
     /// Input that the monitor has not taken yet.
     input: Vec<u8>,
-    /// What the container has come to, as far as the monitor has said.
+    /// What became of the container, as far as the monitor has said.
     known: MonitorNews,
     departure: Option<Departure>,
 }
@@ -95,7 +95,7 @@ pub(crate) struct AttachSession<'s, 'a> {
 enum MonitorNews {
     /// Nothing.
     Asked,
-    /// That it has taken us into the audience.
+    /// That it has attached this client.
     Attached,
     Started(StoredState),
     Ended(StoredState, Option<String>),
@@ -207,7 +207,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
         if !matches!(self.known, MonitorNews::Ended(..) | MonitorNews::Killed) {
             watched.push((AttachEvent::Said, self.client.as_fd(), PollFlags::IN));
         }
-        // Before the start there is nobody to pass them on to.
+        // Before the start there is no process to pass signals on to.
         if let (MonitorNews::Started(_) | MonitorNews::Ended(..), Some(signals)) =
             (&self.known, self.attachment.signals)
         {
@@ -246,8 +246,8 @@ impl<'s, 'a> AttachSession<'s, 'a> {
         Ok(true)
     }
 
-    /// Gives away what was read, as far as that goes without waiting. Returns the stream whose way
-    /// is full.
+    /// Passes on what was read, as far as that goes without waiting. Returns the stream that would
+    /// have to wait.
     fn pass_output_on(&mut self) -> io::Result<Option<Stream>> {
         loop {
             let mut rest = &self.read[self.taken..];
@@ -299,7 +299,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // An error is an answer too: writing will tell.
+        // An error counts as ready: writing will return it.
         let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut event, Some(&now)))?;
         Ok(ready > 0)
     }
@@ -317,7 +317,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
             Err(Errno::INTR | Errno::AGAIN) => {}
             Ok(_) | Err(_) => {
                 self.attachment.input = None;
-                // If the container has ended, nobody needs to know.
+                // This fails only if the container has ended, which needs no input.
                 let _ = self.socket.shutdown(Shutdown::Write);
             }
         }
@@ -346,14 +346,14 @@ impl<'s, 'a> AttachSession<'s, 'a> {
             return true;
         };
         if matches!(self.known, MonitorNews::Ended(..)) {
-            // Only output is left, which nobody waits for then.
+            // The container has ended and only output is left: the user need not wait for it.
             return !ends_programs(signal);
         }
         if self.farewell.is_asked_too_often(signal) {
             self.departure = Some(Departure::Asked);
             return false;
         }
-        // What has ended meanwhile needs neither.
+        // A container that has ended meanwhile needs neither a signal nor a size.
         let _ = match self.attachment.terminal {
             _ if signal.number() != libc::SIGWINCH => self.container.kill(signal),
             Some(terminal) => match WindowSize::of(terminal) {

@@ -1,8 +1,8 @@
-//! Those who are attached to a container: they get its output, and may give it input.
+//! Clients that are attached to a container: they get its output, and may give it input.
 //!
-//! Nothing is written to them that would have to wait, so somebody who does not read holds up
-//! neither requests nor the container's end. Output that one of them has not taken yet keeps
-//! further output in the container, as with Docker; the log has it by then. Who goes away is
+//! The monitor never waits when it writes to them, so a client that does not read holds up neither
+//! requests nor the container's end. While a client has not taken all output, further output stays
+//! in the container's pipe, as with Docker; the log has what was read. Clients that hang up are
 //! forgotten.
 
 use std::io::{self, Read as _, Write as _};
@@ -16,7 +16,7 @@ use crate::frames::Framing;
 use crate::input::Input;
 use crate::requests::MonitorAnswer;
 
-/// Everybody who is attached to a container.
+/// The clients that are attached to a container.
 #[derive(Debug)]
 pub(crate) struct Audience {
     framing: Framing,
@@ -40,7 +40,8 @@ impl Audience {
         }
     }
 
-    /// Takes in who asks for it with a socket, and may give input.
+    /// Attaches a client by the socket that came with its request; `input` says whether it gives
+    /// input.
     pub(crate) fn admit(&mut self, socket: Option<OwnedFd>, gives_input: bool) -> MonitorAnswer {
         let joined = match socket {
             Some(socket) => self.join(UnixStream::from(socket), gives_input),
@@ -63,12 +64,12 @@ impl Audience {
         Ok(())
     }
 
-    /// Says whether all have taken what they were given.
+    /// Says whether all clients have taken what they were given.
     pub(crate) fn has_taken_all(&self) -> bool {
         self.members.iter().all(|member| member.pending.is_empty())
     }
 
-    /// Gives output to all of them.
+    /// Gives output to all clients.
     pub(crate) fn give(&mut self, stream: Stream, bytes: &[u8]) {
         for member in &mut self.members {
             self.framing.append(&mut member.pending, stream, bytes);
@@ -77,8 +78,8 @@ impl Audience {
         self.forget_those_who_left();
     }
 
-    /// Returns what to watch: each member by its number. `takes_input` says whether there is room
-    /// for what they may give.
+    /// Returns what to watch: each client by its number. `takes_input` says whether there is room
+    /// for their input.
     pub(crate) fn watched(
         &self,
         takes_input: bool,
@@ -90,12 +91,12 @@ impl Audience {
                 let mut flags = PollFlags::empty();
                 flags.set(PollFlags::OUT, !member.pending.is_empty());
                 flags.set(PollFlags::IN, member.gives_input && takes_input);
-                // That one has hung up is told anyway.
+                // The kernel reports a client that hung up anyway.
                 (number, member.socket.as_fd(), flags)
             })
     }
 
-    /// Acts on what was seen of a member.
+    /// Acts on what was seen of a client.
     pub(crate) fn attend(&mut self, number: usize, seen: PollFlags, input: &mut Input) {
         let Some(member) = self.members.get_mut(number) else {
             return;
@@ -110,7 +111,7 @@ impl Audience {
         member.is_gone |= has_left;
     }
 
-    /// Forgets members that have left; their numbers change.
+    /// Forgets clients that have left; the numbers of the others change.
     pub(crate) fn forget_those_who_left(&mut self) {
         self.members.retain(|member| !member.is_gone);
     }
@@ -156,7 +157,7 @@ impl AudienceMember {
         }
     }
 
-    /// Reads input: once, or all that one who has left sent before.
+    /// Reads input: once, or all that a client sent before it left.
     fn read(&mut self, input: &mut Input, has_left: bool) {
         let mut buffer = [0; 4096];
         loop {

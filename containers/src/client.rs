@@ -21,7 +21,7 @@ pub(crate) struct MonitorClient {
 }
 
 impl MonitorClient {
-    /// Connects; none if nobody listens.
+    /// Connects; none if no monitor listens.
     pub(crate) fn connect(directory: &Path) -> io::Result<Option<Self>> {
         let held = match File::open(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -75,7 +75,7 @@ impl MonitorClient {
         let line = line(request)?;
         let bytes = [IoSlice::new(&line)];
         let flags = SendFlags::NOSIGNAL;
-        // It is short, and the socket is empty: it goes whole.
+        // The request is short, and the socket is empty: it is sent as a whole.
         rustix::io::retry_on_intr(|| {
             rustix::net::sendmsg(self.stream.get_ref(), &bytes, &mut ancillary, flags)
         })?;
@@ -99,7 +99,7 @@ impl MonitorClient {
         Ok(ready > 0)
     }
 
-    /// Says whether a line was read already that nobody asked for yet.
+    /// Says whether a line was read already that was not returned yet.
     pub(crate) fn has_line(&self) -> bool {
         !self.stream.buffer().is_empty()
     }

@@ -16,7 +16,7 @@ use crate::spec::Spec;
 use crate::state::{ContainerStatus, StoredState};
 use crate::{ContainerError, ContainerId, ContainerName, SignalNumber, former};
 
-/// How long somebody who holds a container that does not run may take to start or to leave it.
+/// How long a process that holds a container may take to start or to release it.
 pub(crate) const MOMENT: Duration = Duration::from_secs(10);
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
@@ -74,7 +74,7 @@ impl Container {
     pub fn name(&self) -> Result<ContainerName, ContainerError> {
         let path = self.directory.join("name");
         let text = fs::read_to_string(&path).map_err(|source| self.missing(&path, source))?;
-        // One that was lost is made up as for those without.
+        // A name that was lost is made up again.
         Ok(ContainerName::try_from(text).unwrap_or_else(|_| ContainerName::after(&self.id)))
     }
 
@@ -116,8 +116,8 @@ impl Container {
         })
     }
 
-    /// Reads what became of it when its monitor has hung up without a word. One that was killed lets
-    /// go of its connections, and a moment later of the lock.
+    /// Reads what became of it when its monitor has hung up without saying so. The kernel closes the
+    /// connections of a monitor that was killed first, and its lock a moment later.
     pub(crate) fn state_after_silence(&self) -> Result<StoredState, ContainerError> {
         let until = Instant::now() + MOMENT;
         loop {
@@ -132,7 +132,8 @@ impl Container {
         }
     }
 
-    /// Says whether somebody holds it: its monitor, or who has made it and is about to start it.
+    /// Says whether a process holds it: its monitor, or the one that has made it and is about to
+    /// start it.
     ///
     /// # Errors
     /// It was removed, or the disk.
@@ -204,7 +205,8 @@ impl Container {
         {
             let at = || ContainerError::at(&self.directory);
             client.wait(None).map_err(at())?;
-            // What it removed or could not write down is known to its monitor alone.
+            // Only the monitor knows the state of a container that was removed, or whose state could
+            // not be written.
             if let Some(words) = client.last_words().map_err(at())? {
                 return Ok(words.state);
             }
@@ -257,8 +259,8 @@ impl Container {
         }
     }
 
-    /// Reads what was written down last. That of a container that ran when the machine lost its
-    /// power may have come to nothing; whether it runs, its lock tells.
+    /// Reads the state that was written last. If the machine lost its power while the container ran,
+    /// the file may be damaged; then the lock says that it does not run.
     pub(crate) fn read_state(&self) -> Result<StoredState, ContainerError> {
         match self.read_json("state.json") {
             Err(ContainerError::Damaged { .. }) => Ok(StoredState {

@@ -48,7 +48,7 @@ pub enum ContainerError {
     /// The monitor could not be started, or ended without a word.
     #[error("the monitor of container {0} did not start")]
     NoMonitor(ContainerId),
-    /// What a container is cannot be written down; secrets must not be.
+    /// The description of a container cannot be stored; secrets must not be.
     #[error("{} cannot be written", path.display())]
     NotStorable {
         /// Where.
@@ -68,7 +68,7 @@ pub enum ContainerError {
         #[source]
         source: serde_json::Error,
     },
-    /// It was made by a kiln that knew more, or was changed by hand.
+    /// A newer kiln made it, or its description was changed by hand.
     #[error("container {id} cannot be started: {what}")]
     NotUnderstood {
         /// The container.

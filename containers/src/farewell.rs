@@ -1,7 +1,8 @@
-//! How a container in the foreground is asked to end when its output has nowhere to go.
+//! Stops a container in the foreground whose output cannot be written any more.
 //!
-//! As that of `yes | head -1`: nobody would ever see what it goes on to write. So it is asked to
-//! end as `stop` would ask, and killed when its time is over: at once if it does not listen.
+//! As in `yes | head -1`: the user would never see what it goes on to write. So it gets its stop
+//! signal, as with `stop`, and is killed when its time is over: at once if it has no handler for
+//! that signal.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::{Container, SignalNumber, Spec};
 /// Docker's client leaves when it is asked for the third time.
 const REQUESTS: u32 = 3;
 
-/// What is known of the end that is wished for.
+/// How far stopping the container has come.
 pub(crate) struct Farewell<'c> {
     container: &'c Container,
     stop_signal: SignalNumber,
@@ -32,7 +33,7 @@ impl<'c> Farewell<'c> {
         }
     }
 
-    /// Asks a container to end, or ends it. `process` is its first one.
+    /// Asks the container to end, or kills it. `process` is its first one.
     pub(crate) fn say(&mut self, process: Option<u32>) {
         let listens = process.is_none_or(|process| catches(process, self.stop_signal));
         if listens && self.container.kill(self.stop_signal).is_ok() {
@@ -42,7 +43,7 @@ impl<'c> Farewell<'c> {
         }
     }
 
-    /// Ends the container.
+    /// Kills the container.
     pub(crate) fn end(&self) {
         // If it does not run, that is what is wanted.
         let _ = self.container.kill(SignalNumber::KILL);
@@ -76,7 +77,7 @@ impl<'c> Farewell<'c> {
 }
 
 /// Says whether a process has a handler for a signal: the first process of a namespace never gets
-/// one that it has none for. Of a process that cannot be looked at it is assumed.
+/// one that it has none for. A process that cannot be looked at is taken to have one.
 fn catches(process: u32, signal: SignalNumber) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));

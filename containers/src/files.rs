@@ -38,15 +38,15 @@ pub(crate) fn write_file(path: &Path, text: &[u8]) -> Result<(), ContainerError>
         .map_err(ContainerError::at(path))
 }
 
-/// Has on the disk what was written below a directory, and whatever else its file system holds:
-/// one call for the few files of a container, whose layer the kernel has just written in the same way.
+/// Writes to the disk what was written below a directory, with whatever else its file system holds:
+/// one call for the few files of a container.
 pub(crate) fn settle(directory: &Path) -> Result<(), ContainerError> {
     File::open(directory)
         .and_then(|file| Ok(rustix::fs::syncfs(file)?))
         .map_err(ContainerError::at(directory))
 }
 
-/// Room on the disk for a file to come, which can be written then though the disk be full.
+/// Room on the disk for a file that is to be written later, even if the disk is full then.
 #[derive(Debug)]
 pub(crate) struct Reserve {
     path: PathBuf,
@@ -57,7 +57,7 @@ pub(crate) struct Reserve {
 const RESERVED_BYTES: usize = 4096;
 
 impl Reserve {
-    /// Takes the room; `path` is a name that nobody else uses.
+    /// Takes the room; `path` is a name that no other process uses.
     pub(crate) fn take(path: PathBuf) -> Result<Self, ContainerError> {
         let take = || -> io::Result<File> {
             let mut file = OpenOptions::new()
@@ -66,7 +66,7 @@ impl Reserve {
                 .write(true)
                 .open(&path)?;
             match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVED_BYTES as u64) {
-                // What cannot be promised is taken.
+                // Where the file system cannot reserve room, zeros take it.
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.write_all(&[0; RESERVED_BYTES])?,
                 other => other?,
             }

@@ -1,4 +1,4 @@
-//! Output on the connection of somebody who is attached, in the form of Docker's Engine API.
+//! Output on the connection of an attached client, in the form of Docker's Engine API.
 //!
 //! A frame is the number of its stream (1 or 2), three zeros, the length of what follows in four
 //! bytes, the highest first, and so many bytes. A terminal has one stream, which comes as it is.

@@ -1,4 +1,4 @@
-//! A container that nobody else can run or remove meanwhile.
+//! A container that no other process can run or remove meanwhile.
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
@@ -20,8 +20,8 @@ pub enum Force {
     Kill,
 }
 
-/// A container whose lock this process holds: it is about to run or to go, and nobody takes it for
-/// one that is of no use.
+/// A container whose lock this process holds: it is about to run or to be removed, and no other
+/// process starts, removes or prunes it.
 #[derive(Debug)]
 pub struct Held {
     container: Container,
@@ -43,7 +43,7 @@ impl Container {
                 Err(TryLockError::Error(source)) => {
                     return Err(ContainerError::Io { path, source });
                 }
-                // Somebody looks, or starts it just now, which are both over soon.
+                // Another process reads its state, or is starting it; both are over soon.
                 Err(TryLockError::WouldBlock) => {
                     let state = self.read_state()?;
                     if state.status == ContainerStatus::Running || Instant::now() > until {
@@ -58,7 +58,7 @@ impl Container {
         Ok(Held::new(self.clone(), lock))
     }
 
-    /// Holds it by a lock that whoever started this process has handed over.
+    /// Holds it by a lock that the process which started this one has handed over.
     pub(crate) fn hold_by(&self, lock: File) -> Result<Held, ContainerError> {
         let path = self.directory().join("lock");
         let own = fs::metadata(&path).map_err(|source| self.missing(&path, source))?;
@@ -115,14 +115,14 @@ impl Held {
         &self.container
     }
 
-    /// Lets go of it.
+    /// Releases the lock.
     #[must_use]
     pub fn release(self) -> Container {
         self.container
     }
 
-    /// Makes sure that two states can be written, that it runs and that it ended, though the
-    /// container itself may fill the disk.
+    /// Makes sure that two states can be written, that it runs and that it ended, even if the
+    /// container fills the disk.
     pub(crate) fn reserve(&mut self) -> Result<(), ContainerError> {
         for name in ["state.running", "state.ended"] {
             let path = self.container.directory().join(name);
@@ -140,7 +140,7 @@ impl Held {
         }
     }
 
-    /// Writes down what became of it at last, for good.
+    /// Writes its last state, so that it survives a loss of power.
     pub(crate) fn write_end(&mut self, state: &StoredState) -> Result<(), ContainerError> {
         self.write_state(state)?;
         settle(self.container.directory())
@@ -149,7 +149,7 @@ impl Held {
     /// Removes the container with all it wrote.
     pub(crate) fn remove(&mut self) -> Result<(), ContainerError> {
         let (id, directory) = (self.container.id(), self.container.directory());
-        // It is gone at once, whatever happens to its files.
+        // Renamed first: whatever happens to its files, it is no container any more.
         let gone = directory.with_file_name(format!("gone-{id}"));
         fs::rename(directory, &gone).map_err(ContainerError::at(directory))?;
         remove_tree(&gone).map_err(ContainerError::at(&gone))

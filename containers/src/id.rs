@@ -75,7 +75,7 @@ impl TryFrom<String> for ContainerId {
     }
 }
 
-/// A name somebody gave a container.
+/// The name of a container, given by the user or made up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ContainerName(String);

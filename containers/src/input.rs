@@ -1,19 +1,19 @@
-//! The way of input into a container.
+//! Input on its way into a container.
 
 use kiln_runtime::Running;
 use rustix::io::Errno;
 
-/// The way of input into a container.
+/// Input on its way into a container.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
-    /// Given but not yet taken by the container.
+    /// What the container has not read yet.
     pub(crate) pending: Vec<u8>,
-    /// Whether somebody's input ended. As long as nobody gives any, it stays open.
+    /// Whether the input of an attached client ended. As long as none gives any, it stays open.
     has_ended: bool,
 }
 
 impl Input {
-    /// Has nothing wait for a container that does not read.
+    /// Makes the writing end not wait, so that a container that does not read holds up nothing.
     pub(crate) fn prepare(running: &Running) {
         if let Some(target) = running.input() {
             let flags = rustix::fs::fcntl_getfl(target);

@@ -1,4 +1,4 @@
-//! From what somebody asked for to what runs.
+//! The job that runs, made of what the user asked for.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use kiln_runtime::{
 
 use crate::spec::{Removal, Spec, UlimitConfig};
 
-/// Something in a container's description that this kiln cannot make anything of.
+/// Something in a container's description that this kiln does not understand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{member} of the container is not understood: {text:?}")]
 pub(crate) struct NotUnderstood {

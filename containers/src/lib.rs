@@ -1,32 +1,32 @@
 //! Sandboxes with names: containers, their monitors and their logs.
 //!
 //! There is no daemon. What a container is and what has become of it lies in files (`store`);
-//! while it runs, one process stands beside it ([`monitor`]), and others talk to that over a
-//! socket (`requests`), whoever stays with it in the foreground (`attach`) too.
+//! while it runs, one process stands beside it ([`monitor`]), and other processes talk to that over a
+//! socket (`requests`), also a `kiln run` in the foreground (`attach`).
 
-mod attach; // with one in the foreground
-mod audience; // those who get its output
+mod attach; // a container in the foreground
+mod audience; // clients that get its output
 mod client; // asking a monitor
-mod container; // one of them: looked at, asked, stopped
+mod container; // one container: looked at, asked, stopped
 mod error; // why something failed
 mod farewell; // asking one to end whose output has nowhere to go
 mod files; // that several processes share
-mod former; // those that an older kiln made
+mod former; // containers that an older kiln made
 mod frames; // output of two streams on one connection
-mod held; // one that nobody else runs or removes
+mod held; // one that no other process runs or removes
 mod id; // what containers are called
 mod input; // what the container is given
 mod job; // what runs, made of what was asked for
 mod listener; // a monitor's connections
-mod log; // what they wrote
+mod log; // what a container wrote
 pub mod monitor; // the process beside a container
 mod requests; // what can be asked of a monitor
 mod signal; // signals by name
-mod spec; // what somebody asked for
+mod spec; // what the user asked for
 mod standby; // a monitor that waits for its container
-mod start; // giving one to its monitor
-mod state; // what became of them
-mod store; // all of them, on disk
+mod start; // giving a container to its monitor
+mod state; // what became of a container
+mod store; // all containers, on disk
 mod terminal; // the user's terminal and signals
 mod watch; // what happens while one runs
 mod words; // of made-up names

@@ -14,7 +14,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::requests::{LastWords, MonitorAnswer, MonitorRequest, NAME, short_name, write_line};
 
-/// Requests are short; whoever sends more is cut off.
+/// Requests are short; a client that sends more is cut off.
 const LONGEST_REQUEST_BYTES: usize = 4096;
 
 /// Descriptors that may wait for their requests; one comes with each.
@@ -67,7 +67,7 @@ impl Listener {
     }
 
     /// Waits for requests and has them answered, until one is answered when the container has
-    /// started. Returns false if everybody has hung up before that.
+    /// started. Returns false if all clients have hung up before that.
     pub(crate) fn await_start(
         &mut self,
         mut answer: impl FnMut(MonitorRequest, Option<OwnedFd>) -> MonitorReply,
@@ -88,7 +88,7 @@ impl Listener {
         }
     }
 
-    /// Answers those who wait for the start.
+    /// Answers the clients that wait for the start.
     pub(crate) fn announce(&mut self, answer: &MonitorAnswer) {
         for connection in &mut self.connections {
             if std::mem::take(&mut connection.waits_for_start) {
@@ -97,12 +97,12 @@ impl Listener {
         }
     }
 
-    /// Tells everybody who is still there what became of the container, and hangs up.
+    /// Tells the clients that are still connected what became of the container, and hangs up.
     pub(crate) fn say_last(mut self, words: &LastWords) {
-        // Those who came late want to know too.
+        // Clients that connected late are told too.
         self.serve(|_, _| MonitorReply::Now(MonitorAnswer::Done));
         for connection in &self.connections {
-            // Who does not read will find out from the disk.
+            // A client that does not read it finds the state on the disk.
             let _ = write_line(&connection.stream, words);
         }
     }
@@ -188,7 +188,7 @@ impl Connection {
                 self.descriptors.extend(descriptors);
             }
         }
-        // Nobody needs more; those that are over close here.
+        // One descriptor is enough for a request; any others are closed here.
         self.descriptors.truncate(MOST_DESCRIPTORS);
         self.line.extend_from_slice(&buffer[..message.bytes]);
         Ok(message.bytes)

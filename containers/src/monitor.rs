@@ -35,9 +35,9 @@ use crate::watch::Watch;
 /// # Errors
 /// The container's directory cannot be used.
 pub fn main(directory: &Path) -> Result<(), ContainerError> {
-    // Fails only for the leader of a group, which is no part of anybody's job control then.
+    // Fails only for the leader of a process group, which no job control of a shell concerns.
     let _ = rustix::process::setsid();
-    // Whoever started us may keep signals for itself.
+    // The process that started this one may have blocked signals.
     kiln_runtime::accept_signals();
     let starter = take_stdout().map_err(ContainerError::at(Path::new("/dev/stdout")))?;
     let lock = receive_lock(&starter).map_err(ContainerError::at(directory))?;
@@ -49,7 +49,7 @@ pub fn main(directory: &Path) -> Result<(), ContainerError> {
     let held = Container::open(directory).and_then(|container| container.hold_by(lock));
     let done = held.and_then(|held| stand_by(held, starter));
     if let (Err(error), Ok(refuse)) = (&done, &refuse) {
-        // Whoever started us may be gone, or have its answer.
+        // The process that started this one may be gone, or have its answer.
         let _ = write_line(refuse, &MonitorAnswer::Failed(with_sources(error)));
     }
     done
@@ -63,7 +63,7 @@ fn take_stdout() -> io::Result<UnixStream> {
     Ok(UnixStream::from(connection))
 }
 
-/// Waits until somebody asks for the start, and runs the container to its end.
+/// Waits until a client asks for the start, and runs the container to its end.
 fn stand_by(mut held: Held, starter: UnixStream) -> Result<(), ContainerError> {
     let container = held.container().clone();
     let directory = container.directory();
@@ -85,13 +85,13 @@ fn stand_by(mut held: Held, starter: UnixStream) -> Result<(), ContainerError> {
         return Ok(());
     }
     let (state, written) = run(&mut held, &spec, &mut listener, &mut audience)?;
-    // Whoever waits for the end of a connection may start or remove the container next.
+    // A client that waits for the end of its connection may start or remove the container next.
     drop(held);
     listener.say_last(&LastWords {
         state,
         unwritten: written.as_ref().err().map(with_sources),
     });
-    // Only now: who reads it may take as long as they like.
+    // Only now: clients may take as long as they like to read.
     audience.wait_until_taken();
     written
 }
@@ -110,7 +110,7 @@ fn run(
         what: error.to_string(),
     })?;
     held.reserve()?;
-    // A work directory serves one mount.
+    // A work directory of overlayfs serves one mount.
     container.renew_work_directory()?;
     let mut state = StoredState {
         status: ContainerStatus::Running,
@@ -154,7 +154,7 @@ fn run(
         Removal::ByHand => held.write_end(&state),
         Removal::Automatic => held.remove(),
     };
-    // Those who were not told that it runs.
+    // For clients that were not told that it runs.
     listener.announce(&MonitorAnswer::NotStarted(state.clone()));
     Ok((state, written))
 }

@@ -1,6 +1,6 @@
 //! What can be asked of a container's monitor, over a unix socket in its directory.
 //!
-//! Other processes may be in other user namespaces, which have no power over the container's
+//! Other processes may be in other user namespaces, from which they cannot signal the container's
 //! process, so they ask its monitor. A request is one line of JSON and so is its answer; then the
 //! connection stays open until the container has ended and its state is written, which makes its
 //! end an event to wait for. The last line is that state: it may have been removed with the
@@ -35,7 +35,7 @@ pub(crate) enum MonitorRequest {
     Signal(SignalNumber),
     /// Change the size of its terminal.
     Resize(WindowSize),
-    /// Nothing; only the end is of interest.
+    /// Nothing: the client waits for the end.
     Wait,
 }
 

@@ -1,4 +1,4 @@
-//! What somebody asked for when a container was made, under the names that Docker gives it.
+//! What the user asked for when a container was made, under the names that Docker gives it.
 //!
 //! Members that kiln does not know are kept. What runs is made of this at each start (`job`), so
 //! that what may differ from start to start is looked at then.
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::frames::Framing;
 use crate::{ContainerId, SignalNumber};
 
-/// Docker's, where nobody said anything else.
+/// Docker's default.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything decided when a container was made. Never changes.
@@ -57,7 +57,7 @@ pub struct ContainerConfig {
     pub tty: bool,
     /// Whether it has input.
     pub open_stdin: bool,
-    /// Whether its input ends with that of the first who is attached.
+    /// Whether its input ends with that of the first client that is attached.
     pub stdin_once: bool,
     /// The image as the user called it.
     pub image: String,
@@ -185,7 +185,7 @@ impl Spec {
     /// Returns how it is asked to stop.
     #[must_use]
     pub fn stop_signal(&self) -> SignalNumber {
-        // What is no signal was refused when it was made.
+        // A text that is no signal was refused when the container was made.
         self.config
             .run
             .stop_signal
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(again["Config"]["MacAddress"], Value::Null);
         assert_eq!(again["Config"]["Env"][0], "A=b");
         assert_eq!(again["HostConfig"]["DnsOptions"][0], "ndots:1");
-        // What nobody said is Docker's default.
+        // Members that are missing have Docker's default.
         assert_eq!(spec.host_config.shm_size, DEFAULT_SHM_SIZE_BYTES);
         assert_eq!(spec.stop_timeout(), STOP_TIMEOUT);
     }

@@ -1,8 +1,8 @@
 //! A monitor that waits for its container.
 //!
-//! It takes the program a moment to start and to enter its namespaces, so it is started before
-//! there is a container, and has come to itself when the container is made. With the container's
-//! lock it becomes its monitor; if nobody gives it one, it ends.
+//! The program takes a moment to start and to enter its namespaces, so it is started before there is
+//! a container, and is ready when the container is made. With the container's lock it becomes its
+//! monitor; if it gets none, it ends.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -46,7 +46,7 @@ impl Monitor {
             .stdout(Stdio::from(OwnedFd::from(theirs)))
             .stderr(Stdio::null())
             .current_dir("/")
-            // Out of reach of the keys of this terminal.
+            // So that keys of this terminal send it no signals.
             .process_group(0)
             .spawn()
             .map_err(kiln_threads::cannot_start)

@@ -1,4 +1,4 @@
-//! Starting a container: its monitor gets it, and somebody may stay with it.
+//! Starting a container: its monitor gets it, and this process may stay attached.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -79,7 +79,7 @@ impl Held {
         let answer = client.next_answer();
         match answer.map_err(ContainerError::at(container.directory()))? {
             Some(MonitorAnswer::Started(state) | MonitorAnswer::NotStarted(state)) => {
-                // Whoever is told that it runs finds it after a loss of power. One that removes
+                // A container that was said to run is there after a loss of power. One that removes
                 // itself may be gone by now, and would not stay anyway.
                 match container.spec() {
                     Ok(spec) if spec.removal() == Removal::ByHand => {
@@ -100,15 +100,15 @@ impl Held {
         }
     }
 
-    /// Gives the container to a monitor and asks that to start it; before that, somebody may be
-    /// attached.
+    /// Gives the container to a monitor and asks that to start it; before that, this process
+    /// may be attached.
     fn hand_over(
         self,
         monitor: Monitor,
         attached: Option<(&MonitorRequest, UnixStream)>,
     ) -> Result<MonitorClient, ContainerError> {
         let hand_over = || {
-            // The lock itself: nobody can come in between.
+            // The lock itself is handed over: no other process can take it in between.
             let client = MonitorClient::new(monitor.take_over(self.lock())?);
             if let Some((request, socket)) = attached {
                 client.send_with(request, socket.as_fd())?;

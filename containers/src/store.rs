@@ -18,7 +18,7 @@
 //! ```
 //!
 //! A container is there once its directory has its final name, and has all its files then. A state
-//! that says *running* is believed only while somebody holds the lock, so neither a killed monitor
+//! that says *running* is believed only while a process holds the lock, so neither a killed monitor
 //! nor a recycled process id can make a dead container look alive.
 
 use std::fs::{self, File};
@@ -46,7 +46,7 @@ impl Containers {
     /// Opens a directory of containers, which is made with the first of them.
     ///
     /// # Errors
-    /// It cannot be found out where it is.
+    /// The path cannot be made absolute.
     pub fn open(root: &Path) -> Result<Self, ContainerError> {
         // An absolute path: monitors go elsewhere.
         match fs::canonicalize(root) {
@@ -78,7 +78,7 @@ impl Containers {
         // It is the container's `/`, whatever the caller's umask.
         fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))
             .map_err(ContainerError::at(&upper))?;
-        // Tells it from a leftover.
+        // The lock tells it from a leftover of a crash.
         let lock = lock_file(&directory.join("lock"))?;
         lock.lock().map_err(ContainerError::at(&directory))?;
         Ok(Draft {
@@ -89,8 +89,8 @@ impl Containers {
         })
     }
 
-    /// Gives a draft its name, and so makes it a container. Without a name, one is made up. Until
-    /// it is let go of, nobody takes it for one that nobody needs.
+    /// Gives a draft its name, and so makes it a container. Without a name, one is made up. While
+    /// the caller keeps what is returned, no other process prunes the container.
     ///
     /// # Errors
     /// The name is taken, or the disk.
@@ -246,12 +246,12 @@ impl Containers {
             let is_unfinished = name.starts_with("new-") || name.starts_with("gone-");
             let is_held = || match File::open(path.join("lock")) {
                 Ok(lock) => lock.try_lock().is_err(),
-                // Where one is being made it comes before our own lock is let go of, and where one
-                // is being removed it went with the rest.
+                // A draft gets its lock while that of all containers is held, so there is none only
+                // where a container is being removed.
                 Err(error) => error.kind() != ErrorKind::NotFound,
             };
             if is_unfinished && !is_held() {
-                // Its remover may be at it still; whoever comes next tries again.
+                // The process that removes it may still be at work; the next sweep tries again.
                 let _ = remove_tree(&path);
             }
         }
@@ -290,7 +290,7 @@ impl Draft {
     pub fn etc_file(&self, name: &str, text: &str) -> Result<(), ContainerError> {
         let path = self.directory.join(name);
         write_file(&path, text.as_bytes())?;
-        // Whatever the caller's umask, everybody in there may read it.
+        // Whatever the caller's umask, every user inside may read it.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
             .map_err(ContainerError::at(&path))
     }
@@ -299,7 +299,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.is_finished {
-            // What stays is swept later.
+            // If this fails, the next sweep removes it.
             let _ = remove_tree(&self.directory);
         }
     }

@@ -9,8 +9,8 @@ use rustix::termios::{OptionalActions, Termios};
 
 use crate::SignalNumber;
 
-/// Signals that are not the container's business: of our own children, of our own pipes, of our
-/// own sockets (docs/spec/cli.md 4), and those a process cannot keep from itself.
+/// Signals that are not passed on: those about children, pipes and sockets of this process
+/// (docs/spec/cli.md 4), and those that a process cannot block.
 const NOT_PASSED_ON: [i32; 11] = [
     libc::SIGCHLD,
     libc::SIGPIPE,
@@ -25,7 +25,7 @@ const NOT_PASSED_ON: [i32; 11] = [
     libc::SIGSYS,
 ];
 
-/// Signals to this process, taken instead of suffered.
+/// Signals to this process, which it reads instead of being ended by them.
 #[derive(Debug)]
 pub struct Signals(OwnedFd);
 
@@ -43,8 +43,8 @@ impl Signals {
         Ok(Self(kiln_runtime::take_signals(mask)?))
     }
 
-    /// Ends this process when a signal comes that asks for it, as long as nobody hangs up `over`:
-    /// for the time in which there is no container yet that it could be passed on to.
+    /// Ends this process when a signal comes that asks for it, until `over` is hung
+    /// up: for the time in which there is no container yet that it could be passed on to.
     pub fn end_by_them_until(&self, over: impl AsFd) {
         let mut watched = [
             PollFd::new(&self.0, PollFlags::IN),
@@ -84,7 +84,7 @@ impl AsFd for Signals {
     }
 }
 
-/// A terminal that passes every key on as it is; returns to its former ways when dropped.
+/// A terminal in raw mode: it passes every key on as it is. Dropped, it gets its former mode back.
 #[derive(Debug)]
 pub struct RawTerminal<'a> {
     terminal: BorrowedFd<'a>,

@@ -27,7 +27,7 @@ pub(crate) struct Watch<'w> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WatchEvent {
     Output(Stream),
-    /// Somebody who is attached, by number.
+    /// A client that is attached, by number.
     Member(usize, PollFlags),
     Ended,
     Report,
@@ -94,7 +94,7 @@ impl Watch<'_> {
             return;
         }
         *is_starting = false;
-        // There is room for it; whatever else is wrong with the disk need not end the container.
+        // There is room for it; no other failure of the disk need end the container.
         let _ = self.held.write_state(self.state);
         self.listener
             .announce(&MonitorAnswer::Started(self.state.clone()));
@@ -152,7 +152,7 @@ impl Watch<'_> {
         Ok(happened)
     }
 
-    /// Reads output once and gives it away; says whether more may come.
+    /// Reads output once and passes it on; says whether more may come.
     fn pass_on(
         &mut self,
         running: &Running,
@@ -161,7 +161,7 @@ impl Watch<'_> {
     ) -> io::Result<bool> {
         let read = running.read(stream, buffer)?;
         if let Read::Bytes(bytes) = read {
-            // First the log, which waits for nobody.
+            // The log first: it never waits.
             self.log.write(stream, bytes);
             self.audience.give(stream, bytes);
         }

@@ -103,8 +103,8 @@ impl LogReader {
             if newer.is_none() {
                 return Ok(None);
             }
-            // The end that was seen may have been one of the moment; now that there is a newer
-            // file, this one is as long as it will ever be.
+            // The writer may have gone on after the end that was read; now that there is a newer
+            // file, this one will not grow any more.
             if let Some(record) = read_record(&mut self.file, &mut self.line)? {
                 return Ok(Some(record));
             }
@@ -114,8 +114,8 @@ impl LogReader {
     }
 }
 
-/// Reads on in a file; none if no whole record is left. What is no record is left out: a writer
-/// that is killed leaves half of one.
+/// Reads the next record of a file; none if no whole record is left. Lines that are no record are
+/// left out: a writer that is killed leaves half of one.
 fn read_record(
     file: &mut Option<BufReader<File>>,
     line: &mut Vec<u8>,
@@ -156,7 +156,7 @@ fn search(directory: &Path, file: Option<&File>) -> io::Result<Option<BufReader<
     }
     loop {
         let numbers = files::numbers(directory)?;
-        // A file that is not there any more was older than all that are.
+        // A file that was removed was older than all that are left.
         let own = numbers
             .iter()
             .rposition(|&number| is_own(&files::numbered(directory, number)));
@@ -189,7 +189,7 @@ fn watch(directory: &Path) -> io::Result<OwnedFd> {
     Ok(news)
 }
 
-/// Waits for news and forgets them; says whether there were any.
+/// Waits until the log's directory changes, or `stop`; says whether it changed.
 fn wait(news: &OwnedFd, stop: &Stop) -> io::Result<bool> {
     let mut events = [
         PollFd::new(news, PollFlags::IN),

@@ -44,7 +44,7 @@ pub(crate) struct LogWriter {
     lost: Option<LostRecords>,
 }
 
-/// Records that could not be written and that nobody was told of yet.
+/// Records that could not be written and that the log does not mention yet.
 #[derive(Debug)]
 struct LostRecords {
     records: u64,
@@ -123,7 +123,7 @@ impl LogWriter {
         }
     }
 
-    /// Says in the log how many records are missing at this place, if any are and there is room.
+    /// Writes into the log how many records are missing at this place, if any are and there is room.
     fn confess(&mut self) {
         let Some(lost) = self.lost.take() else {
             return;
@@ -180,7 +180,7 @@ impl LogWriter {
 
     /// Gives the current file a number and begins another one; removes the oldest.
     fn rotate(&mut self) -> io::Result<()> {
-        // First what needs room on the disk: afterwards everything goes well or nothing happened.
+        // What needs room on the disk comes first: if it fails, nothing has changed.
         let new = self.directory.join("log.new");
         match fs::remove_file(&new) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -196,7 +196,7 @@ impl LogWriter {
         self.length = 0;
         let too_many = (numbers.len() + 1).saturating_sub(self.limits.full_files);
         for number in &numbers[..too_many.min(numbers.len())] {
-            // What stays is removed with the container.
+            // If this fails, the file is removed with the container.
             let _ = fs::remove_file(files::numbered(&self.directory, *number));
         }
         Ok(())
