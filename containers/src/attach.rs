@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::client::MonitorClient;
-use crate::farewell::Farewell;
+use crate::foreground_stop::ForegroundStop;
 use crate::frames::{FrameReader, Framing};
 use crate::requests::MonitorAnswer;
 use crate::{Container, ContainerError, SignalNumber, Signals, StoredState};
@@ -79,7 +79,7 @@ pub(crate) struct AttachSession<'s, 'a> {
     client: MonitorClient,
     socket: UnixStream,
     attachment: Attachment<'a>,
-    farewell: Farewell<'s>,
+    foreground_stop: ForegroundStop<'s>,
     frames: FrameReader,
     /// What was read of the output, and how much of it was taken.
     read: Vec<u8>,
@@ -120,7 +120,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
         client: MonitorClient,
         socket: UnixStream,
         attachment: Attachment<'a>,
-        farewell: Farewell<'s>,
+        foreground_stop: ForegroundStop<'s>,
         framing: Framing,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
@@ -129,7 +129,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
             client,
             socket,
             attachment,
-            farewell,
+            foreground_stop,
             frames: FrameReader::new(framing),
             read: Vec::new(),
             taken: 0,
@@ -172,8 +172,8 @@ impl<'s, 'a> AttachSession<'s, 'a> {
                 blocked = self.pass_output_on().map_err(at())?;
             }
             let events = self.wait(blocked).map_err(at())?;
-            if self.farewell.is_over() {
-                self.farewell.end();
+            if self.foreground_stop.is_over() {
+                self.foreground_stop.kill();
             }
             for event in events {
                 match event {
@@ -222,7 +222,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
             .iter()
             .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
             .collect();
-        let patience = self.farewell.patience();
+        let patience = self.foreground_stop.patience();
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut events, patience.as_ref()))?;
         let happened = watched.iter().zip(&events);
         Ok(happened
@@ -274,7 +274,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
                     MonitorNews::Started(state) => state.process,
                     _ => None,
                 };
-                self.farewell.say(process);
+                self.foreground_stop.ask(process);
             }
         }
     }
@@ -349,7 +349,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
             // The container has ended and only output is left: the user need not wait for it.
             return !ends_programs(signal);
         }
-        if self.farewell.is_asked_too_often(signal) {
+        if self.foreground_stop.is_asked_too_often(signal) {
             self.departure = Some(Departure::Asked);
             return false;
         }

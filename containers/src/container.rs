@@ -14,7 +14,7 @@ use crate::client::MonitorClient;
 use crate::requests::{MonitorAnswer, MonitorRequest};
 use crate::spec::Spec;
 use crate::state::{ContainerStatus, StoredState};
-use crate::{ContainerError, ContainerId, ContainerName, SignalNumber, former};
+use crate::{ContainerError, ContainerId, ContainerName, SignalNumber, legacy};
 
 /// How long a process that holds a container may take to start or to release it.
 pub(crate) const MOMENT: Duration = Duration::from_secs(10);
@@ -85,7 +85,7 @@ impl Container {
     pub fn spec(&self) -> Result<Spec, ContainerError> {
         let path = self.directory.join("spec.json");
         let text = fs::read(&path).map_err(|source| self.missing(&path, source))?;
-        let mut spec = former::read(&text).map_err(|source| ContainerError::Damaged {
+        let mut spec = legacy::read(&text).map_err(|source| ContainerError::Damaged {
             id: self.id.clone(),
             path,
             source,

@@ -5,18 +5,18 @@
 //! socket (`requests`), also a `kiln run` in the foreground (`attach`).
 
 mod attach; // a container in the foreground
-mod audience; // clients that get its output
+mod attached; // clients that get its output
 mod client; // asking a monitor
 mod container; // one container: looked at, asked, stopped
 mod error; // why something failed
-mod farewell; // asking one to end whose output has nowhere to go
 mod files; // that several processes share
-mod former; // containers that an older kiln made
+mod foreground_stop; // stopping one whose output cannot be written
 mod frames; // output of two streams on one connection
 mod held; // one that no other process runs or removes
 mod id; // what containers are called
 mod input; // what the container is given
 mod job; // what runs, made of what was asked for
+mod legacy; // containers that an older kiln made
 mod listener; // a monitor's connections
 mod log; // what a container wrote
 pub mod monitor; // the process beside a container

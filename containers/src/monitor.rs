@@ -14,7 +14,7 @@ use kiln_oci::Timestamp;
 use kiln_runtime::LocalExecutor;
 
 use crate::ContainerError;
-use crate::audience::Audience;
+use crate::attached::AttachedClients;
 use crate::container::Container;
 use crate::held::Held;
 use crate::job::job;
@@ -69,10 +69,10 @@ fn stand_by(mut held: Held, starter: UnixStream) -> Result<(), ContainerError> {
     let directory = container.directory();
     let spec = container.spec()?;
     let mut listener = Listener::bind(directory, starter).map_err(ContainerError::at(directory))?;
-    let mut audience = Audience::new(spec.framing());
+    let mut attached = AttachedClients::new(spec.framing());
     let answer = |request: MonitorRequest, descriptor: Option<OwnedFd>| match request {
         MonitorRequest::Start => MonitorReply::WhenStarted,
-        MonitorRequest::Attach { input } => MonitorReply::Now(audience.admit(descriptor, input)),
+        MonitorRequest::Attach { input } => MonitorReply::Now(attached.admit(descriptor, input)),
         MonitorRequest::Wait => MonitorReply::Now(MonitorAnswer::Done),
         MonitorRequest::Signal(_) | MonitorRequest::Resize(_) => {
             MonitorReply::Now(MonitorAnswer::Failed("it has not been started".to_owned()))
@@ -84,7 +84,7 @@ fn stand_by(mut held: Held, starter: UnixStream) -> Result<(), ContainerError> {
     if !is_wanted {
         return Ok(());
     }
-    let (state, written) = run(&mut held, &spec, &mut listener, &mut audience)?;
+    let (state, written) = run(&mut held, &spec, &mut listener, &mut attached)?;
     // A client that waits for the end of its connection may start or remove the container next.
     drop(held);
     listener.say_last(&LastWords {
@@ -92,7 +92,7 @@ fn stand_by(mut held: Held, starter: UnixStream) -> Result<(), ContainerError> {
         unwritten: written.as_ref().err().map(with_sources),
     });
     // Only now: clients may take as long as they like to read.
-    audience.wait_until_taken();
+    attached.wait_until_taken();
     written
 }
 
@@ -101,7 +101,7 @@ fn run(
     held: &mut Held,
     spec: &Spec,
     listener: &mut Listener,
-    audience: &mut Audience,
+    attached: &mut AttachedClients,
 ) -> Result<(StoredState, Result<(), ContainerError>), ContainerError> {
     let container = held.container().clone();
     let directory = container.directory();
@@ -125,7 +125,7 @@ fn run(
         let watch = Watch {
             listener,
             log: &mut log,
-            audience,
+            attached,
             held,
             state: &mut state,
         };

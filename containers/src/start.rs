@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use crate::attach::{AttachSession, Attachment, Attended};
 use crate::client::MonitorClient;
 use crate::container::Container;
-use crate::farewell::Farewell;
 use crate::files::settle;
+use crate::foreground_stop::ForegroundStop;
 use crate::held::Held;
 use crate::requests::{MonitorAnswer, MonitorRequest};
 use crate::spec::Removal;
@@ -56,13 +56,13 @@ impl Held {
             input: attachment.input.is_some(),
         };
         let client = self.hand_over(monitor, Some((&request, theirs)))?;
-        let farewell = Farewell::new(&container, &spec);
+        let foreground_stop = ForegroundStop::new(&container, &spec);
         AttachSession::new(
             &container,
             client,
             ours,
             attachment,
-            farewell,
+            foreground_stop,
             spec.framing(),
         )
         .map_err(at())?

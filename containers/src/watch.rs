@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use kiln_runtime::{ProcessEnd, Read, Running, Stream};
 use rustix::event::{PollFd, PollFlags};
 
-use crate::audience::Audience;
+use crate::attached::AttachedClients;
 use crate::held::Held;
 use crate::input::Input;
 use crate::listener::{Listener, MonitorReply};
@@ -18,7 +18,7 @@ use crate::state::StoredState;
 pub(crate) struct Watch<'w> {
     pub(crate) listener: &'w mut Listener,
     pub(crate) log: &'w mut LogWriter,
-    pub(crate) audience: &'w mut Audience,
+    pub(crate) attached: &'w mut AttachedClients,
     pub(crate) held: &'w mut Held,
     pub(crate) state: &'w mut StoredState,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Watch<'w> {
 enum WatchEvent {
     Output(Stream),
     /// A client that is attached, by number.
-    Member(usize, PollFlags),
+    Client(usize, PollFlags),
     Ended,
     Report,
     /// A call that is for kiln to answer.
@@ -58,8 +58,8 @@ impl Watch<'_> {
                             open.retain(|other| *other != stream);
                         }
                     }
-                    WatchEvent::Member(number, seen) => {
-                        self.audience.attend(number, seen, &mut input);
+                    WatchEvent::Client(number, seen) => {
+                        self.attached.attend(number, seen, &mut input);
                     }
                     WatchEvent::Report => {
                         running.hear()?;
@@ -73,7 +73,7 @@ impl Watch<'_> {
                         for &stream in &open {
                             running.read_rest(stream, &mut buffer, |bytes| {
                                 self.log.write(stream, bytes);
-                                self.audience.give(stream, bytes);
+                                self.attached.give(stream, bytes);
                                 true
                             })?;
                         }
@@ -83,7 +83,7 @@ impl Watch<'_> {
                     }
                 }
             }
-            self.audience.forget_those_who_left();
+            self.attached.forget_those_who_left();
         }
     }
 
@@ -108,7 +108,7 @@ impl Watch<'_> {
         input: &Input,
     ) -> io::Result<Vec<WatchEvent>> {
         let mut watched: Vec<(WatchEvent, BorrowedFd<'_>, PollFlags)> = Vec::new();
-        if self.audience.has_taken_all() {
+        if self.attached.has_taken_all() {
             watched.extend(open.iter().map(|&stream| {
                 (
                     WatchEvent::Output(stream),
@@ -117,8 +117,8 @@ impl Watch<'_> {
                 )
             }));
         }
-        for (number, member, flags) in self.audience.watched(input.has_room()) {
-            watched.push((WatchEvent::Member(number, flags), member, flags));
+        for (number, client, flags) in self.attached.watched(input.has_room()) {
+            watched.push((WatchEvent::Client(number, flags), client, flags));
         }
         if let Some(report) = running.report() {
             watched.push((WatchEvent::Report, report, PollFlags::IN));
@@ -144,7 +144,7 @@ impl Watch<'_> {
             .zip(&events)
             .filter(|(_, event)| !event.revents().is_empty())
             .map(|((event, ..), seen)| match event {
-                WatchEvent::Member(number, _) => WatchEvent::Member(*number, seen.revents()),
+                WatchEvent::Client(number, _) => WatchEvent::Client(*number, seen.revents()),
                 other => *other,
             })
             .collect();
@@ -163,28 +163,28 @@ impl Watch<'_> {
         if let Read::Bytes(bytes) = read {
             // The log first: it never waits.
             self.log.write(stream, bytes);
-            self.audience.give(stream, bytes);
+            self.attached.give(stream, bytes);
         }
         Ok(read != Read::End)
     }
 
     fn serve(&mut self, running: &Running) {
-        let audience = &mut *self.audience;
+        let attached = &mut *self.attached;
         self.listener.serve(|request, descriptor| {
-            MonitorReply::Now(answer(running, audience, request, descriptor))
+            MonitorReply::Now(answer(running, attached, request, descriptor))
         });
     }
 }
 
 fn answer(
     running: &Running,
-    audience: &mut Audience,
+    attached: &mut AttachedClients,
     request: MonitorRequest,
     descriptor: Option<OwnedFd>,
 ) -> MonitorAnswer {
     let result = match request {
         MonitorRequest::Start => Err(io::Error::other("it is already running")),
-        MonitorRequest::Attach { input } => return audience.admit(descriptor, input),
+        MonitorRequest::Attach { input } => return attached.admit(descriptor, input),
         MonitorRequest::Wait => Ok(()),
         MonitorRequest::Signal(signal) => running.send_signal(signal.number()),
         MonitorRequest::Resize(size) => running.resize(size),

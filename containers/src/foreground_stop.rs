@@ -14,7 +14,7 @@ use crate::{Container, SignalNumber, Spec};
 const REQUESTS: u32 = 3;
 
 /// How far stopping the container has come.
-pub(crate) struct Farewell<'c> {
+pub(crate) struct ForegroundStop<'c> {
     container: &'c Container,
     stop_signal: SignalNumber,
     stop_timeout: Duration,
@@ -22,7 +22,7 @@ pub(crate) struct Farewell<'c> {
     requests: u32,
 }
 
-impl<'c> Farewell<'c> {
+impl<'c> ForegroundStop<'c> {
     pub(crate) fn new(container: &'c Container, spec: &Spec) -> Self {
         Self {
             container,
@@ -34,17 +34,17 @@ impl<'c> Farewell<'c> {
     }
 
     /// Asks the container to end, or kills it. `process` is its first one.
-    pub(crate) fn say(&mut self, process: Option<u32>) {
+    pub(crate) fn ask(&mut self, process: Option<u32>) {
         let listens = process.is_none_or(|process| catches(process, self.stop_signal));
         if listens && self.container.kill(self.stop_signal).is_ok() {
             self.deadline = Instant::now().checked_add(self.stop_timeout);
         } else {
-            self.end();
+            self.kill();
         }
     }
 
     /// Kills the container.
-    pub(crate) fn end(&self) {
+    pub(crate) fn kill(&self) {
         // If it does not run, that is what is wanted.
         let _ = self.container.kill(SignalNumber::KILL);
     }

@@ -18,13 +18,13 @@ use crate::requests::MonitorAnswer;
 
 /// The clients that are attached to a container.
 #[derive(Debug)]
-pub(crate) struct Audience {
+pub(crate) struct AttachedClients {
     framing: Framing,
-    members: Vec<AudienceMember>,
+    clients: Vec<AttachedClient>,
 }
 
 #[derive(Debug)]
-struct AudienceMember {
+struct AttachedClient {
     socket: UnixStream,
     /// What it has not taken yet.
     pending: Vec<u8>,
@@ -32,11 +32,11 @@ struct AudienceMember {
     is_gone: bool,
 }
 
-impl Audience {
+impl AttachedClients {
     pub(crate) fn new(framing: Framing) -> Self {
         Self {
             framing,
-            members: Vec::new(),
+            clients: Vec::new(),
         }
     }
 
@@ -55,7 +55,7 @@ impl Audience {
 
     fn join(&mut self, socket: UnixStream, gives_input: bool) -> io::Result<()> {
         socket.set_nonblocking(true)?;
-        self.members.push(AudienceMember {
+        self.clients.push(AttachedClient {
             socket,
             pending: Vec::new(),
             gives_input,
@@ -66,14 +66,14 @@ impl Audience {
 
     /// Says whether all clients have taken what they were given.
     pub(crate) fn has_taken_all(&self) -> bool {
-        self.members.iter().all(|member| member.pending.is_empty())
+        self.clients.iter().all(|client| client.pending.is_empty())
     }
 
     /// Gives output to all clients.
     pub(crate) fn give(&mut self, stream: Stream, bytes: &[u8]) {
-        for member in &mut self.members {
-            self.framing.append(&mut member.pending, stream, bytes);
-            member.write();
+        for client in &mut self.clients {
+            self.framing.append(&mut client.pending, stream, bytes);
+            client.write();
         }
         self.forget_those_who_left();
     }
@@ -84,59 +84,59 @@ impl Audience {
         &self,
         takes_input: bool,
     ) -> impl Iterator<Item = (usize, BorrowedFd<'_>, PollFlags)> {
-        self.members
+        self.clients
             .iter()
             .enumerate()
-            .map(move |(number, member)| {
+            .map(move |(number, client)| {
                 let mut flags = PollFlags::empty();
-                flags.set(PollFlags::OUT, !member.pending.is_empty());
-                flags.set(PollFlags::IN, member.gives_input && takes_input);
+                flags.set(PollFlags::OUT, !client.pending.is_empty());
+                flags.set(PollFlags::IN, client.gives_input && takes_input);
                 // The kernel reports a client that hung up anyway.
-                (number, member.socket.as_fd(), flags)
+                (number, client.socket.as_fd(), flags)
             })
     }
 
     /// Acts on what was seen of a client.
     pub(crate) fn attend(&mut self, number: usize, seen: PollFlags, input: &mut Input) {
-        let Some(member) = self.members.get_mut(number) else {
+        let Some(client) = self.clients.get_mut(number) else {
             return;
         };
         if seen.contains(PollFlags::OUT) {
-            member.write();
+            client.write();
         }
         let has_left = seen.intersects(PollFlags::HUP | PollFlags::ERR);
-        if member.gives_input && (has_left || seen.contains(PollFlags::IN)) {
-            member.read(input, has_left);
+        if client.gives_input && (has_left || seen.contains(PollFlags::IN)) {
+            client.read(input, has_left);
         }
-        member.is_gone |= has_left;
+        client.is_gone |= has_left;
     }
 
     /// Forgets clients that have left; the numbers of the others change.
     pub(crate) fn forget_those_who_left(&mut self) {
-        self.members.retain(|member| !member.is_gone);
+        self.clients.retain(|client| !client.is_gone);
     }
 
     /// Waits until all have taken what they were given, or have gone.
     pub(crate) fn wait_until_taken(mut self) {
         while !self.has_taken_all() {
             let mut events: Vec<PollFd<'_>> = self
-                .members
+                .clients
                 .iter()
-                .map(|member| PollFd::new(&member.socket, PollFlags::OUT))
+                .map(|client| PollFd::new(&client.socket, PollFlags::OUT))
                 .collect();
             let waited = rustix::io::retry_on_intr(|| rustix::event::poll(&mut events, None));
             drop(events);
             if waited.is_err() {
                 return;
             }
-            self.members.iter_mut().for_each(AudienceMember::write);
-            self.members
-                .retain(|member| !member.is_gone && !member.pending.is_empty());
+            self.clients.iter_mut().for_each(AttachedClient::write);
+            self.clients
+                .retain(|client| !client.is_gone && !client.pending.is_empty());
         }
     }
 }
 
-impl AudienceMember {
+impl AttachedClient {
     /// Writes as much as goes without waiting.
     fn write(&mut self) {
         let mut written = 0;

@@ -18,7 +18,7 @@ use crate::{ContainerId, SignalNumber};
 
 /// What was stored.
 #[derive(Debug, Deserialize)]
-struct FormerSpec {
+struct LegacySpec {
     id: ContainerId,
     created: Timestamp,
     image: String,
@@ -41,17 +41,17 @@ pub(crate) fn read(text: &[u8]) -> serde_json::Result<Spec> {
     }
 }
 
-fn translate(former: FormerSpec) -> Spec {
-    let job = former.job;
+fn translate(legacy: LegacySpec) -> Spec {
+    let job = legacy.job;
     let mut command = job.process.argv.into_iter();
     let mut config = ContainerConfig {
         hostname: job.hostname,
-        image: former.image,
-        stop_timeout: Some(former.stop_timeout.as_secs()),
+        image: legacy.image,
+        stop_timeout: Some(legacy.stop_timeout.as_secs()),
         run: RunConfig::default(),
         ..ContainerConfig::default()
     };
-    if let Ok(said) = serde_json::from_value(former.details["Config"].clone()) {
+    if let Ok(said) = serde_json::from_value(legacy.details["Config"].clone()) {
         config.run = said;
     }
     let pairs = job.process.env.iter();
@@ -59,8 +59,8 @@ fn translate(former: FormerSpec) -> Spec {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     config.run.working_dir = job.process.cwd.to_string();
-    config.run.labels = former.labels;
-    config.run.stop_signal = former.stop_signal.to_string();
+    config.run.labels = legacy.labels;
+    config.run.stop_signal = legacy.stop_signal.to_string();
     config.set_streams(job.process.streams);
     let mut host_config = HostConfig {
         binds: job.mounts.iter().filter_map(bind).collect(),
@@ -68,7 +68,7 @@ fn translate(former: FormerSpec) -> Spec {
             JobNetwork::Host => "host".to_owned(),
             JobNetwork::None => "none".to_owned(),
         },
-        auto_remove: former.removal == Removal::Automatic,
+        auto_remove: legacy.removal == Removal::Automatic,
         shm_size: job.shm_size_bytes,
         ulimits: job.ulimits.iter().map(Into::into).collect(),
         ..HostConfig::default()
@@ -78,14 +78,14 @@ fn translate(former: FormerSpec) -> Spec {
     }
     host_config.set_resources(&job.resources);
     Spec {
-        id: former.id,
-        created: former.created,
+        id: legacy.id,
+        created: legacy.created,
         path: command.next().unwrap_or_default(),
         args: command.collect(),
-        image_id: former.image_id,
+        image_id: legacy.image_id,
         config,
         host_config,
-        image_manifest_descriptor: former.details["ImageManifestDescriptor"].clone(),
+        image_manifest_descriptor: legacy.details["ImageManifestDescriptor"].clone(),
         own: OwnFacts {
             layers: layers(job.root),
             user: job.process.user,
@@ -128,11 +128,11 @@ mod tests {
     use crate::job::job;
 
     /// As kiln 0.1.0 wrote it before it stored what was asked for.
-    const FORMER: &str = include_str!("former/spec.json");
+    const LEGACY: &str = include_str!("legacy/spec.json");
 
     #[test]
-    fn former_containers_are_read_as_if_made_today() {
-        let spec = read(FORMER.as_bytes()).unwrap();
+    fn legacy_containers_are_read_as_if_made_today() {
+        let spec = read(LEGACY.as_bytes()).unwrap();
         assert_eq!(spec.id.short(), "e10ba11f70c1");
         assert_eq!(spec.config.image, "app:latest");
         assert_eq!(spec.command(), ["sh", "-c", "echo hi; read x < /shown/f"]);
@@ -154,25 +154,25 @@ mod tests {
     }
 
     #[test]
-    fn former_containers_run_as_they_did() {
-        let spec = read(FORMER.as_bytes()).unwrap();
-        let former: FormerSpec = serde_json::from_str(FORMER).unwrap();
+    fn legacy_containers_run_as_they_did() {
+        let spec = read(LEGACY.as_bytes()).unwrap();
+        let legacy: LegacySpec = serde_json::from_str(LEGACY).unwrap();
         let scratch = kiln_testbed::Scratch::new();
         let job = job(&spec, scratch.path()).unwrap();
-        assert_eq!(job.process.argv, former.job.process.argv);
-        assert_eq!(job.process.env, former.job.process.env);
-        assert_eq!(job.process.cwd, former.job.process.cwd);
+        assert_eq!(job.process.argv, legacy.job.process.argv);
+        assert_eq!(job.process.env, legacy.job.process.env);
+        assert_eq!(job.process.cwd, legacy.job.process.cwd);
         assert_eq!(job.process.user, ProcessUser::ROOT);
         assert_eq!(job.process.streams, Streams::Output);
-        assert_eq!(job.hostname, former.job.hostname);
-        assert_eq!(job.resources, former.job.resources);
-        assert_eq!(job.ulimits, former.job.ulimits);
+        assert_eq!(job.hostname, legacy.job.hostname);
+        assert_eq!(job.resources, legacy.job.resources);
+        assert_eq!(job.ulimits, legacy.job.ulimits);
         assert_eq!(job.ulimits[0].resource, UlimitName::OpenFiles);
-        assert_eq!(job.shm_size_bytes, former.job.shm_size_bytes);
+        assert_eq!(job.shm_size_bytes, legacy.job.shm_size_bytes);
         assert_eq!(job.network, JobNetwork::None);
-        assert_eq!(job.changes, former.job.changes);
+        assert_eq!(job.changes, legacy.job.changes);
         assert_eq!(job.mounts.len(), 1);
-        assert_eq!(job.mounts[0].target, former.job.mounts[0].target);
+        assert_eq!(job.mounts[0].target, legacy.job.mounts[0].target);
         assert_eq!(job.mounts[0].access, MountAccess::ReadOnly);
         // There is none of them here.
         assert!(matches!(job.hosts, EtcFile::Untouched));
