@@ -290,6 +290,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_blob_of_another_length_than_its_descriptor_is_not_here() {
+        let (_directory, blobs) = blobs();
+        let descriptor = Descriptor::of("text/plain", b"hello");
+        assert!(!blobs.has(&descriptor));
+        blobs.put(b"hello").unwrap();
+        assert!(blobs.has(&descriptor));
+        fs::write(blobs.path(descriptor.digest), "hell").unwrap();
+        assert!(!blobs.has(&descriptor));
+        assert!(!blobs.contains(descriptor.digest), "it is made again");
+    }
+
+    #[test]
+    fn a_missing_blob_is_told_from_an_unreadable_one() {
+        let (_directory, blobs) = blobs();
+        let digest = Sha256::of(b"hello");
+        assert!(matches!(blobs.open(digest), Err(BlobError::Missing(found)) if found == digest));
+        let path = blobs.path(digest);
+        fs::create_dir_all(path.parent().unwrap().parent().unwrap()).unwrap();
+        fs::write(path.parent().unwrap(), "no directory").unwrap();
+        assert!(matches!(blobs.open(digest), Err(BlobError::Io { .. })));
+    }
+
     /// OCI-005.
     #[test]
     fn wrong_bytes_are_refused_and_leave_nothing() {

@@ -52,3 +52,42 @@ fn read_part(
         _ => Ok(blobs.read(digest)?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+
+    #[test]
+    fn an_image_is_read_with_its_config() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(&Store::open(directory.path()).unwrap());
+        let config =
+            r#"{"os":"linux","architecture":"s390x","rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let image = |config: Sha256, size: usize| {
+            let manifest = format!(
+                r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":{size}}},"layers":[]}}"#
+            );
+            blobs.put(manifest.as_bytes()).unwrap()
+        };
+        let manifest = image(blobs.put(config.as_bytes()).unwrap(), config.len());
+        let read = read_image(&blobs, manifest).unwrap();
+        assert_eq!(read.config.architecture, "s390x");
+
+        let missing = Sha256::of(b"nowhere");
+        assert!(matches!(
+            read_image(&blobs, missing),
+            Err(ImageError::Blob(_))
+        ));
+        assert!(matches!(
+            read_image(&blobs, image(missing, 1)),
+            Err(ImageError::Blob(_))
+        ));
+        let huge = usize::try_from(LARGEST_CONFIG + 1).unwrap();
+        let huge = blobs.put(&vec![b' '; huge]).unwrap();
+        assert!(matches!(
+            read_image(&blobs, image(huge, 1)),
+            Err(ImageError::TooLarge { what: "config", digest, .. }) if digest == huge
+        ));
+    }
+}

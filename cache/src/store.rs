@@ -319,6 +319,37 @@ mod tests {
     }
 
     #[test]
+    fn files_addressed_by_digests_are_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        assert_eq!(store.spread_files("layers").unwrap(), []);
+        for file in ["layers/ab/abcd", "layers/00/0000", "layers/README"] {
+            let path = store.path(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let mut found = store.spread_files("layers").unwrap();
+        found.sort();
+        assert_eq!(
+            found,
+            [("layers/00/0000", "0000"), ("layers/ab/abcd", "abcd")]
+                .map(|(path, name)| (store.path(path), name.to_owned()))
+        );
+        // What is no directory is no empty one.
+        assert!(store.spread_files("layers/README").is_err());
+    }
+
+    #[test]
+    fn clones_of_a_store_stop_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let other = store.clone();
+        assert!(other.stop().check().is_ok());
+        store.stop().ask();
+        assert!(other.stop().check().is_err());
+    }
+
+    #[test]
     fn exclusive_use_waits_for_nobody() {
         let directory = tempfile::tempdir().unwrap();
         let one = Store::open(directory.path()).unwrap();

@@ -354,6 +354,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_owed_is_written_even_if_nothing_was_announced() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        // Without its directory the store cannot be written out, and does not have to be.
+        directory.close().unwrap();
+        store.settle().unwrap();
+        store.owe();
+        store.settle().unwrap_err();
+        store.settle().unwrap_err();
+    }
+
+    #[test]
     fn what_a_dead_kiln_announced_is_judged_once() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();

@@ -118,3 +118,47 @@ fn read_growing(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd as _;
+
+    /// What was a file when the walk met it may be something else when it is opened.
+    #[test]
+    fn a_pipe_is_not_waited_for_and_a_link_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = File::open(directory.path()).unwrap();
+        rustix::fs::mkfifoat(&root, "pipe", Mode::RWXU).unwrap();
+        std::fs::write(directory.path().join("file"), "text").unwrap();
+        rustix::fs::symlinkat("file", &root, "link").unwrap();
+        let read = |path: &[u8]| read_content(root.as_fd(), path, &Stop::default());
+        assert_eq!(read(b"file").unwrap().hash, Blake3::of(b"text"));
+        // A pipe cannot be rewound, and a link is told from a file.
+        assert_eq!(
+            read(b"pipe").err().and_then(|error| error.raw_os_error()),
+            Some(rustix::io::Errno::SPIPE.raw_os_error())
+        );
+        assert_eq!(
+            read(b"link").err().and_then(|error| error.raw_os_error()),
+            Some(rustix::io::Errno::LOOP.raw_os_error())
+        );
+    }
+
+    #[test]
+    fn attributes_have_up_to_64_kib() {
+        let of_length = |length: usize| {
+            read_growing(|buffer| {
+                if buffer.len() < length {
+                    return Err(rustix::io::Errno::RANGE);
+                }
+                buffer[..length].fill(7);
+                Ok(length)
+            })
+        };
+        for length in [0, 256, 257, 1 << 16] {
+            assert_eq!(of_length(length), Ok(vec![7; length]));
+        }
+        assert_eq!(of_length(usize::MAX), Err(rustix::io::Errno::RANGE));
+    }
+}

@@ -133,3 +133,32 @@ fn merging_keeps_what_lies_outside_of_the_scan() {
         }
     }
 }
+
+#[test]
+fn paths_below_one_another_and_missing_ones_are_covered_once() {
+    let index = index(&["a", "a/x", "a/y", "b", "c"], 1);
+    let covered_by = |paths: &[&str]| {
+        let paths: Vec<GuestPath> = paths.iter().map(GuestPath::new).collect();
+        covered(index.tree(), &paths)
+    };
+    assert_eq!(covered_by(&["a", "a/x", "bb", "c"]), [0..3, 4..5]);
+    assert_eq!(covered_by(&["0", "a/x", "a/y", "d"]), [1..2, 2..3]);
+    assert_eq!(covered_by(&[]), []);
+}
+
+#[test]
+fn a_file_is_settled_when_it_is_older_than_the_window() {
+    let window = i64::try_from(RACY_WINDOW.as_secs()).unwrap();
+    let identity = |ctime: i64| Identity {
+        device: 1,
+        inode: 1,
+        ctime: Timestamp::from_seconds(ctime),
+        read_at: 100,
+    };
+    let is_settled =
+        |ctime: i64, mtime: i64| identity(ctime).is_settled(Timestamp::from_seconds(mtime));
+    assert!(is_settled(100 - window - 1, 100 - window - 1));
+    assert!(!is_settled(100 - window, 0));
+    assert!(!is_settled(0, 100 - window));
+    assert!(!is_settled(0, 200), "a time in the future");
+}
