@@ -1,5 +1,4 @@
 //! Repositories as a server has them, fetched, checked out and fetched again.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -40,6 +39,7 @@ impl Events for Heard {
 }
 
 /// What git knows of the environment: where programs are.
+#[expect(clippy::disallowed_methods, reason = "git is where PATH says")]
 fn environment() -> Vec<(OsString, OsString)> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     vec![("PATH".into(), path)]
