@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_oci::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256, TaggedRef};
-use kiln_registry::{Client, Step};
+use kiln_registry::{Client, TransferStep};
 use kiln_snapshotter::Layer;
 use kiln_solver::{
-    Fault, LayerFetchError, Layers, LayersError, Op, Plan, Reporter, Step as PlannedStep, VertexEnd,
+    Fault, LayerFetchError, Layers, LayersError, Op, Plan, Reporter, Step, VertexEnd,
 };
 use kiln_threads::Task;
 use kiln_tree::LayerId;
@@ -43,7 +43,7 @@ impl<'a> Fetcher<'a> {
         plan: &'a Plan,
         reporter: &'a Reporter<'a>,
     ) -> Self {
-        let name = |(_, step): (_, &'a PlannedStep)| match &step.op {
+        let name = |(_, step): (_, &'a Step)| match &step.op {
             Op::From(from) => Some((from.manifest, step.name.as_str())),
             _ => None,
         };
@@ -218,9 +218,9 @@ fn unpack(
             size_bytes: descriptor.size_bytes,
         });
     };
-    let observer = |event: kiln_registry::Event| match event.step {
-        Step::Downloading { done_bytes } => report(LayerWork::Downloading, done_bytes),
-        Step::Downloaded => report(LayerWork::Downloading, descriptor.size_bytes),
+    let observer = |event: kiln_registry::TransferEvent| match event.step {
+        TransferStep::Downloading { done_bytes } => report(LayerWork::Downloading, done_bytes),
+        TransferStep::Downloaded => report(LayerWork::Downloading, descriptor.size_bytes),
         _ => {}
     };
     let extracting = |done_bytes: u64| report(LayerWork::Extracting, done_bytes);

@@ -30,18 +30,20 @@ pub(crate) fn report_packing(vertex: &Vertex<'_>, layer: PackProgress) {
 }
 
 /// Passes a registry's event on as a status of a vertex.
-pub(crate) fn report(vertex: &Vertex<'_>, event: &kiln_registry::Event) {
-    use kiln_registry::Step;
+pub(crate) fn report(vertex: &Vertex<'_>, event: &kiln_registry::TransferEvent) {
+    use kiln_registry::TransferStep;
     let part = event.digest.to_string();
     let size = event.size_bytes;
     let (done, finished) = match event.step {
-        Step::Preparing => (0, false),
-        Step::Downloading { done_bytes } | Step::Uploading { done_bytes } => (done_bytes, false),
-        Step::AlreadyHere
-        | Step::Downloaded
-        | Step::AlreadyThere
-        | Step::Mounted { .. }
-        | Step::Uploaded => (size, true),
+        TransferStep::Preparing => (0, false),
+        TransferStep::Downloading { done_bytes } | TransferStep::Uploading { done_bytes } => {
+            (done_bytes, false)
+        }
+        TransferStep::AlreadyHere
+        | TransferStep::Downloaded
+        | TransferStep::AlreadyThere
+        | TransferStep::Mounted { .. }
+        | TransferStep::Uploaded => (size, true),
     };
     vertex.status(&part, done, Some(size), finished);
 }

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use crate::error::Error;
 use crate::failure::{TransportError, dropped, no_data, timed_out, transport_error};
-use crate::refusal::{Action, Refusal};
-use crate::url_text::{Shown, authority};
+use crate::refusal::{Action, RegistryRefusal};
+use crate::url_text::{ShownUrl, authority};
 
 /// Bytes. What has to come while nothing else is waited for, or the answer is as good as none: some
 /// 270 bytes in a second with the usual idle time. A server that sends a byte now and then would
@@ -31,7 +31,7 @@ pub(crate) struct Patience {
 }
 
 /// An answer whose body is still on its way.
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: AnswerBody,
@@ -39,7 +39,7 @@ pub(crate) struct Answer {
     pub(crate) url: Url,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// Returns a header's value if it is text.
     pub(crate) fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
@@ -51,10 +51,10 @@ impl Answer {
     }
 
     /// Reads the rest of an answer that says no.
-    pub(crate) fn into_refusal(mut self, action: Action) -> Box<Refusal> {
+    pub(crate) fn into_refusal(mut self, action: Action) -> Box<RegistryRefusal> {
         let body = self.body.read_up_to(LONGEST_REFUSAL).unwrap_or_default();
         let (host, status) = (authority(&self.url), self.status.as_u16());
-        Box::new(Refusal::new(action, host, status, &body))
+        Box::new(RegistryRefusal::new(action, host, status, &body))
     }
 }
 
@@ -74,7 +74,7 @@ impl AnswerBody {
             chunks,
             current: Bytes::new(),
             ended: false,
-            place: Shown(url).to_string(),
+            place: ShownUrl(url).to_string(),
         }
     }
 

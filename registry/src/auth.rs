@@ -5,24 +5,24 @@ use std::time::Instant;
 
 use reqwest::header::WWW_AUTHENTICATE;
 
-use crate::answer::Answer;
-use crate::call::Call;
+use crate::answer::HttpAnswer;
+use crate::call::RegistryCall;
 use crate::challenge::{Bearer, Challenge, choose};
 use crate::credential::Credential;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::notice::Notice;
-use crate::proof::{HostAuth, Proof, ProofKind, basic, bearer_header, bearer_text};
+use crate::proof::{HostAuth, ProofKind, RequestProof, basic, bearer_header, bearer_text};
 use crate::scope::Scopes;
-use crate::session::{HostState, Session};
+use crate::session::{HostState, RegistrySession};
 
-impl Session {
+impl RegistrySession {
     /// Returns what the host wanted to see last time, to save a refusal.
     pub(crate) fn standing_proof(
         &self,
         state: &HostState,
-        call: &Call<'_>,
-    ) -> Result<Option<Proof>, Error> {
+        call: &RegistryCall<'_>,
+    ) -> Result<Option<RequestProof>, Error> {
         let mut auth = state.auth.lock().unwrap_or_else(PoisonError::into_inner);
         match auth.challenge.clone() {
             None => Ok(None),
@@ -40,10 +40,10 @@ impl Session {
     pub(crate) fn meet_challenge(
         &self,
         state: &HostState,
-        call: &Call<'_>,
-        answer: &Answer,
-        rejected: Option<&Proof>,
-    ) -> Result<Option<Proof>, Error> {
+        call: &RegistryCall<'_>,
+        answer: &HttpAnswer,
+        rejected: Option<&RequestProof>,
+    ) -> Result<Option<RequestProof>, Error> {
         let headers = answer.headers.get_all(WWW_AUTHENTICATE).iter();
         let Some(challenge) = choose(headers.filter_map(|value| value.to_str().ok())) else {
             return Ok(None);
@@ -115,13 +115,13 @@ impl Session {
     fn token(
         &self,
         auth: &mut HostAuth,
-        call: &Call<'_>,
+        call: &RegistryCall<'_>,
         bearer: &Bearer,
         scopes: Scopes,
-    ) -> Result<Proof, Error> {
+    ) -> Result<RequestProof, Error> {
         let credential = self.credential(auth, call.endpoint);
         if let Some(Credential::Token(token)) = &credential {
-            return Ok(Proof {
+            return Ok(RequestProof {
                 header: bearer_header(token, &call.endpoint.host)?,
                 kind: ProofKind::Fixed,
             });
@@ -133,7 +133,7 @@ impl Session {
             .iter()
             .find(|token| token.realm == bearer.realm && token.scopes.covers(&scopes));
         if let Some(token) = remembered {
-            return Ok(Proof {
+            return Ok(RequestProof {
                 header: bearer_header(&token.value, &call.endpoint.host)?,
                 kind: ProofKind::Remembered {
                     scopes: token.scopes.clone(),
@@ -143,7 +143,7 @@ impl Session {
         let token = self.fetch_token(call.endpoint, bearer, &scopes, credential.as_ref())?;
         let header = bearer_header(&token.value, &call.endpoint.host)?;
         auth.tokens.push(token);
-        Ok(Proof {
+        Ok(RequestProof {
             header,
             kind: ProofKind::Fetched { scopes },
         })

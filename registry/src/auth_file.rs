@@ -20,14 +20,14 @@ use crate::secret::Secret;
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct AuthFile {
-    auths: Option<BTreeMap<String, Entry>>,
+    auths: Option<BTreeMap<String, AuthEntry>>,
     creds_store: Option<String>,
     cred_helpers: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Entry {
+struct AuthEntry {
     auth: Option<Secret>,
     username: Option<String>,
     password: Option<Secret>,
@@ -86,7 +86,7 @@ impl AuthFile {
             path => format!("{domain}/{path}"),
         };
         loop {
-            if let Some(found) = auths.get(&name).and_then(Entry::credential) {
+            if let Some(found) = auths.get(&name).and_then(AuthEntry::credential) {
                 return Some(found);
             }
             match name.rfind('/') {
@@ -94,7 +94,9 @@ impl AuthFile {
                 None => break,
             }
         }
-        let exact = auths.get(server_key(domain)).and_then(Entry::credential);
+        let exact = auths
+            .get(server_key(domain))
+            .and_then(AuthEntry::credential);
         exact.or_else(|| {
             auths
                 .iter()
@@ -146,7 +148,7 @@ fn is_registry_key(key: &str) -> bool {
     key.starts_with("https://") || key.starts_with("http://") || host_of_key(key) == key
 }
 
-impl Entry {
+impl AuthEntry {
     fn credential(&self) -> Option<Credential> {
         let filled = |secret: &Option<Secret>| {
             let secret = secret.clone()?;

@@ -10,19 +10,19 @@ use kiln_threads::Stop;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Url};
 
-use crate::answer::{Answer, AnswerBody};
-use crate::call::{Call, FollowedRequest, Payload, Repeat};
+use crate::answer::{AnswerBody, HttpAnswer};
+use crate::call::{FollowedRequest, Payload, RegistryCall, Repeat};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, go_on};
 use crate::error_class::ErrorClass;
-use crate::notice::{Event, Observer, Step};
+use crate::notice::{Observer, TransferEvent, TransferStep};
 use crate::origin::Downgrade;
 use crate::parallel::for_each;
 use crate::refusal::Action;
 use crate::registries_conf::Asked;
 use crate::resume::{Setbacks, begins_at, range_from};
 use crate::scope::Scopes;
-use crate::session::Session;
+use crate::session::RegistrySession;
 use crate::transport::AnswerSize;
 use crate::url_text::authority;
 
@@ -31,7 +31,7 @@ const BUFFER: usize = 128 << 10;
 /// Bytes. A config, say: what is no larger has a time by which it is here, as manifests have.
 const SMALL: u64 = 1 << 20;
 
-impl Session {
+impl RegistrySession {
     /// Puts a blob into the store, unless it is there.
     pub(crate) fn fetch_blob(
         self: &Arc<Self>,
@@ -72,14 +72,14 @@ impl Session {
         stop: &Stop,
     ) -> Result<(), Error> {
         let tell = |step| {
-            observer(Event {
+            observer(TransferEvent {
                 digest: descriptor.digest,
                 size_bytes: descriptor.size_bytes,
                 step,
             });
         };
         if blobs.size(descriptor.digest) == Some(descriptor.size_bytes) {
-            tell(Step::AlreadyHere);
+            tell(TransferStep::AlreadyHere);
             return Ok(());
         }
         self.at_any_origin(name, descriptor, |origin| {
@@ -98,12 +98,12 @@ impl Session {
                         path: blobs.path(descriptor.digest),
                         source,
                     })?;
-                tell(Step::Downloading {
+                tell(TransferStep::Downloading {
                     done_bytes: stream.offset,
                 });
             }
             writer.finish(Some(descriptor.digest))?;
-            tell(Step::Downloaded);
+            tell(TransferStep::Downloaded);
             Ok(())
         })
     }
@@ -130,10 +130,10 @@ impl Session {
         &self,
         name: &ImageRef,
         descriptor: &Descriptor,
-        mut attempt: impl FnMut(Origin) -> Result<T, Error>,
+        mut attempt: impl FnMut(BlobOrigin) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let outcome = self.anywhere(name, Asked::ByDigest, |endpoint| {
-            attempt(Origin::Registry(endpoint.clone()))
+            attempt(BlobOrigin::Registry(endpoint.clone()))
         });
         match outcome {
             Err(error) if error.class() == ErrorClass::NotFound => {
@@ -143,7 +143,7 @@ impl Session {
                     .filter_map(|url| Url::parse(url).ok())
                 {
                     if matches!(url.scheme(), "http" | "https")
-                        && let Ok(found) = attempt(Origin::Elsewhere(url))
+                        && let Ok(found) = attempt(BlobOrigin::Elsewhere(url))
                     {
                         return Ok(found);
                     }
@@ -156,11 +156,11 @@ impl Session {
 
     fn get_blob(
         &self,
-        origin: &Origin,
+        origin: &BlobOrigin,
         digest: Sha256,
         offset: u64,
         answer_size: AnswerSize,
-    ) -> Result<Answer, Error> {
+    ) -> Result<HttpAnswer, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         // The digest is of the bytes as stored.
@@ -169,17 +169,17 @@ impl Session {
             headers.insert(RANGE, range_from(offset));
         }
         match origin {
-            Origin::Registry(endpoint) => {
+            BlobOrigin::Registry(endpoint) => {
                 let scopes = Scopes::pull(&endpoint.repository);
                 let path = format!("/v2/{}/blobs/{digest}", endpoint.repository);
-                self.call(&Call {
+                self.call(&RegistryCall {
                     headers,
                     downgrade: Downgrade::Allowed,
                     answer_size,
-                    ..Call::new(endpoint, Method::GET, path, &scopes)
+                    ..RegistryCall::new(endpoint, Method::GET, path, &scopes)
                 })
             }
-            Origin::Elsewhere(url) => self.repeated(Repeat::Yes, || {
+            BlobOrigin::Elsewhere(url) => self.repeated(Repeat::Yes, || {
                 self.follow(FollowedRequest {
                     method: &Method::GET,
                     url: url.clone(),
@@ -196,12 +196,12 @@ impl Session {
 
 /// Where a blob comes from.
 #[derive(Clone, Debug)]
-enum Origin {
+enum BlobOrigin {
     Registry(Endpoint),
     Elsewhere(Url),
 }
 
-impl Origin {
+impl BlobOrigin {
     /// Returns what it is called in messages.
     fn name(&self) -> String {
         match self {
@@ -210,7 +210,7 @@ impl Origin {
         }
     }
 
-    fn refused(&self, answer: Answer) -> Error {
+    fn refused(&self, answer: HttpAnswer) -> Error {
         let action = match self {
             Self::Registry(endpoint) => Action::Pull(endpoint.familiar()),
             Self::Elsewhere(url) => Action::Fetch(authority(url)),
@@ -221,8 +221,8 @@ impl Origin {
 
 /// The bytes of a blob, over as many connections as it takes. Checks the length, not the digest.
 struct BlobStream {
-    session: Arc<Session>,
-    origin: Origin,
+    session: Arc<RegistrySession>,
+    origin: BlobOrigin,
     digest: Sha256,
     size_bytes: u64,
     offset: u64,
@@ -232,8 +232,8 @@ struct BlobStream {
 
 impl BlobStream {
     fn open(
-        session: &Arc<Session>,
-        origin: Origin,
+        session: &Arc<RegistrySession>,
+        origin: BlobOrigin,
         descriptor: &Descriptor,
     ) -> Result<Self, Error> {
         let mut stream = Self {

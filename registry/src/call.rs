@@ -13,10 +13,10 @@ use crate::transport::{AnswerSize, RequestBody};
 use crate::url_text::authority;
 
 /// A request to a registry.
-pub(crate) struct Call<'a> {
+pub(crate) struct RegistryCall<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) method: Method,
-    pub(crate) target: Target,
+    pub(crate) target: CallTarget,
     pub(crate) scopes: &'a Scopes,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload<'a>,
@@ -39,7 +39,7 @@ pub(crate) struct FollowedRequest<'a> {
 
 /// Where a request goes.
 #[derive(Clone, Debug)]
-pub(crate) enum Target {
+pub(crate) enum CallTarget {
     /// Path and query at the endpoint's host.
     Path(String),
     /// Anywhere: where the registry wants an upload to go.
@@ -66,7 +66,7 @@ pub(crate) enum Repeat {
     No,
 }
 
-impl<'a> Call<'a> {
+impl<'a> RegistryCall<'a> {
     /// Returns a call without headers and payload, for a document that the registry vouches for.
     pub(crate) fn new(
         endpoint: &'a Endpoint,
@@ -77,7 +77,7 @@ impl<'a> Call<'a> {
         Self {
             endpoint,
             method,
-            target: Target::Path(path),
+            target: CallTarget::Path(path),
             scopes,
             headers: HeaderMap::new(),
             payload: Payload::Empty,

@@ -33,12 +33,12 @@ pub(crate) fn choose<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Chall
 
 /// A scheme with its parameters, names in lower case.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Raw {
+struct RawChallenge {
     scheme: String,
     parameters: Vec<(String, String)>,
 }
 
-impl Raw {
+impl RawChallenge {
     fn understand(self) -> Option<Challenge> {
         match self.scheme.as_str() {
             "basic" => Some(Challenge::Basic),
@@ -60,8 +60,8 @@ impl Raw {
     }
 }
 
-fn parse(header: &str) -> Vec<Raw> {
-    let mut challenges: Vec<Raw> = Vec::new();
+fn parse(header: &str) -> Vec<RawChallenge> {
+    let mut challenges: Vec<RawChallenge> = Vec::new();
     let mut rest = header;
     loop {
         rest = rest.trim_start_matches([' ', '\t', ',']);
@@ -80,7 +80,7 @@ fn parse(header: &str) -> Vec<Raw> {
                 rest = after;
             }
             _ => {
-                challenges.push(Raw {
+                challenges.push(RawChallenge {
                     scheme: word.to_ascii_lowercase(),
                     parameters: Vec::new(),
                 });

@@ -21,8 +21,8 @@ use crate::registries_conf::RegistriesConf;
 use crate::resolve::Resolved;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
-use crate::session::Session;
-use crate::transport::Transport;
+use crate::session::RegistrySession;
+use crate::transport::HttpTransport;
 use crate::transport_options::TransportOptions;
 
 /// Blobs that one call downloads or uploads at once. BuildKit has four connections to a registry;
@@ -89,14 +89,14 @@ impl fmt::Debug for ClientOptions {
 /// Every function blocks, and may be called from several threads at once.
 #[derive(Clone, Debug)]
 pub struct Client {
-    session: Arc<Session>,
+    session: Arc<RegistrySession>,
 }
 
 impl Client {
     /// Returns a client. Does nothing yet.
     #[must_use]
     pub fn new(options: ClientOptions) -> Self {
-        let transport = Transport::new(TransportOptions {
+        let transport = HttpTransport::new(TransportOptions {
             proxies: options.proxies,
             certificate_directories: options.certificate_directories,
             extra_authorities: options.extra_authorities,
@@ -105,7 +105,7 @@ impl Client {
             document_timeout: options.document_timeout,
         });
         Self {
-            session: Arc::new(Session::new(
+            session: Arc::new(RegistrySession::new(
                 transport,
                 options.credentials,
                 options.registries,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use kiln_oci::DEFAULT_DOMAIN;
 
-use crate::registries_conf::Place;
+use crate::registries_conf::RegistryPlace;
 use crate::trust::Trust;
 
 /// Docker Hub's API is not where its images say they are.
@@ -34,7 +34,7 @@ pub(crate) enum HostSecurity {
 }
 
 impl Endpoint {
-    pub(crate) fn new(place: &Place) -> Self {
+    pub(crate) fn new(place: &RegistryPlace) -> Self {
         let host = match place.domain.as_str() {
             DEFAULT_DOMAIN => HUB_HOST,
             domain => domain,
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn hub_is_elsewhere() {
-        let place = Place {
+        let place = RegistryPlace {
             domain: "docker.io".to_owned(),
             path: "library/alpine".to_owned(),
             insecure: false,

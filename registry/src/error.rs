@@ -13,7 +13,7 @@ use crate::credential::CredentialError;
 use crate::error_class::ErrorClass;
 use crate::failure::{TransportError, TransportKind};
 use crate::manifest::ManifestError;
-use crate::refusal::Refusal;
+use crate::refusal::RegistryRefusal;
 
 /// Why a registry operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum Error {
     Transport(#[from] TransportError),
     /// The server answered with an error.
     #[error(transparent)]
-    Refused(#[from] Box<Refusal>),
+    Refused(#[from] Box<RegistryRefusal>),
     /// The server's answer breaks the protocol.
     #[error("{host} {problem}")]
     Protocol {

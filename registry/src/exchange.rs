@@ -1,8 +1,8 @@
 //! One exchange with a registry, with everything that may come between question and answer:
 //! schemes to be tried, a demand for credentials, a server that asks for patience.
 //!
-//! From the outside in: [`Session::call`] repeats, `authorized` shows credentials, `dispatch` picks
-//! the scheme, `Session::follow` follows redirects, the transport sends.
+//! From the outside in: [`RegistrySession::call`] repeats, `authorized` shows credentials, `dispatch`
+//! picks the scheme, `RegistrySession::follow` follows redirects, the transport sends.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -10,33 +10,37 @@ use std::sync::atomic::Ordering;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{StatusCode, Url};
 
-use crate::answer::Answer;
-use crate::call::{Call, FollowedRequest, Target};
+use crate::answer::HttpAnswer;
+use crate::call::{CallTarget, FollowedRequest, RegistryCall};
 use crate::error::Error;
 use crate::failure::{TransportError, TransportKind};
 use crate::origin::{is_home, same_origin};
-use crate::proof::Proof;
-use crate::session::{HostState, Session};
+use crate::proof::RequestProof;
+use crate::session::{HostState, RegistrySession};
 
 /// An answer, and whether it came from where our credentials are for.
 struct Reply {
-    answer: Answer,
+    answer: HttpAnswer,
     is_home: bool,
 }
 
-impl Session {
+impl RegistrySession {
     /// Carries out a call. Any final status is an answer; only its absence is an error.
-    pub(crate) fn call(&self, call: &Call<'_>) -> Result<Answer, Error> {
+    pub(crate) fn call(&self, call: &RegistryCall<'_>) -> Result<HttpAnswer, Error> {
         self.call_as(&self.state(&call.endpoint.host), call)
     }
 
     /// Carries out a call with a host state, and so with credentials, of the caller's choice.
-    pub(crate) fn call_as(&self, state: &HostState, call: &Call<'_>) -> Result<Answer, Error> {
+    pub(crate) fn call_as(
+        &self,
+        state: &HostState,
+        call: &RegistryCall<'_>,
+    ) -> Result<HttpAnswer, Error> {
         self.repeated(call.repeat, || self.authorized(state, call))
     }
 
     /// Sends a call and, if the host asks for credentials, sends it again with them.
-    fn authorized(&self, state: &HostState, call: &Call<'_>) -> Result<Answer, Error> {
+    fn authorized(&self, state: &HostState, call: &RegistryCall<'_>) -> Result<HttpAnswer, Error> {
         let mut proof = self.standing_proof(state, call)?;
         // A second refusal may still be met: a token had expired, the next one has too few scopes.
         // A host that refuses three times will not accept any credential that the user has.
@@ -57,8 +61,8 @@ impl Session {
     fn dispatch(
         &self,
         state: &HostState,
-        call: &Call<'_>,
-        proof: Option<&Proof>,
+        call: &RegistryCall<'_>,
+        proof: Option<&RequestProof>,
     ) -> Result<Reply, Error> {
         let host = &call.endpoint.host;
         let known = state
@@ -67,8 +71,8 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let path = match &call.target {
-            Target::Path(path) => path,
-            Target::Url(url) => {
+            CallTarget::Path(path) => path,
+            CallTarget::Url(url) => {
                 let is_home = is_home(url, host, known.map(|channel| channel.scheme));
                 let answer = self.send(call, url.clone(), proof.filter(|_| is_home))?;
                 return Ok(Reply {
@@ -94,7 +98,7 @@ impl Session {
                     reason: error.to_string(),
                 })
             })?;
-            let reply = |answer: Answer| Reply {
+            let reply = |answer: HttpAnswer| Reply {
                 is_home: same_origin(&url, &answer.url),
                 answer,
             };
@@ -119,7 +123,12 @@ impl Session {
         Err(failed.expect("every way was tried and failed"))
     }
 
-    fn send(&self, call: &Call<'_>, url: Url, proof: Option<&Proof>) -> Result<Answer, Error> {
+    fn send(
+        &self,
+        call: &RegistryCall<'_>,
+        url: Url,
+        proof: Option<&RequestProof>,
+    ) -> Result<HttpAnswer, Error> {
         let mut headers = call.headers.clone();
         if let Some(proof) = proof {
             headers.insert(AUTHORIZATION, proof.header.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::url_text::{Shown, authority};
+use crate::url_text::{ShownUrl, authority};
 
 /// Why no answer, or only half of one, came.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,7 @@ pub(crate) fn transport_error(error: &reqwest::Error, url: &Url) -> TransportErr
     };
     TransportError {
         kind,
-        place: Shown(url).to_string(),
+        place: ShownUrl(url).to_string(),
         reason,
     }
 }
@@ -106,7 +106,7 @@ pub(crate) fn transport_error(error: &reqwest::Error, url: &Url) -> TransportErr
 pub(crate) fn timed_out(url: &Url, reason: String) -> TransportError {
     TransportError {
         kind: TransportKind::Timeout,
-        place: Shown(url).to_string(),
+        place: ShownUrl(url).to_string(),
         reason,
     }
 }

@@ -15,7 +15,7 @@ use reqwest::header::{
 };
 use reqwest::{Method, Url};
 
-use crate::answer::{Answer, AnswerBody};
+use crate::answer::{AnswerBody, HttpAnswer};
 use crate::call::{FollowedRequest, Payload, Repeat};
 use crate::error::Error;
 use crate::failure::{TransportError, TransportKind};
@@ -24,9 +24,9 @@ use crate::proof::sensitive;
 use crate::refusal::Action;
 use crate::resume::{Setbacks, begins_at, range_from};
 use crate::secret::Secret;
-use crate::session::Session;
+use crate::session::RegistrySession;
 use crate::transport::AnswerSize;
-use crate::url_text::{Shown, authority};
+use crate::url_text::{ShownUrl, authority};
 
 /// What is known beforehand about a URL. The default knows nothing.
 #[derive(Clone, Debug, Default)]
@@ -43,11 +43,11 @@ pub enum Fetched {
     /// The copy at hand is current.
     NotModified,
     /// Here it comes.
-    Download(Box<Download>),
+    Download(Box<DownloadReader>),
 }
 
 /// A file on its way.
-pub struct Download {
+pub struct DownloadReader {
     /// Where it came from after all redirects, without query.
     pub url: String,
     /// Its `ETag`.
@@ -60,7 +60,7 @@ pub struct Download {
     pub content_type: Option<String>,
     /// Its length in bytes if the server says so.
     pub size_bytes: Option<u64>,
-    source: Source,
+    source: DownloadSource,
     body: Option<AnswerBody>,
     /// The digest of what came so far.
     came: Sha256Writer<Sink>,
@@ -69,14 +69,14 @@ pub struct Download {
 }
 
 /// Whom to ask, and how.
-struct Source {
-    session: Arc<Session>,
+struct DownloadSource {
+    session: Arc<RegistrySession>,
     url: Url,
     headers: HeaderMap,
 }
 
-impl Source {
-    fn ask(&self, more: HeaderMap) -> Result<Answer, Error> {
+impl DownloadSource {
+    fn ask(&self, more: HeaderMap) -> Result<HttpAnswer, Error> {
         let mut headers = self.headers.clone();
         headers.extend(more);
         self.session.repeated(Repeat::Yes, || {
@@ -92,14 +92,14 @@ impl Source {
         })
     }
 
-    fn refused(&self, answer: Answer) -> Error {
+    fn refused(&self, answer: HttpAnswer) -> Error {
         answer
-            .into_refusal(Action::Fetch(Shown(&self.url).to_string()))
+            .into_refusal(Action::Fetch(ShownUrl(&self.url).to_string()))
             .into()
     }
 }
 
-impl Session {
+impl RegistrySession {
     pub(crate) fn fetch(
         self: &Arc<Self>,
         url: &str,
@@ -123,7 +123,7 @@ impl Session {
             let host = url.host_str().unwrap_or("");
             headers.insert(AUTHORIZATION, sensitive(authorization.expose(), host)?);
         }
-        let source = Source {
+        let source = DownloadSource {
             session: Arc::clone(self),
             url,
             headers,
@@ -138,8 +138,8 @@ impl Session {
             304 => Ok(Fetched::NotModified),
             200..=299 => {
                 let text = |name| answer.header(name).map(str::to_owned);
-                Ok(Fetched::Download(Box::new(Download {
-                    url: Shown(&answer.url).to_string(),
+                Ok(Fetched::Download(Box::new(DownloadReader {
+                    url: ShownUrl(&answer.url).to_string(),
                     etag: text(ETAG),
                     last_modified: text(LAST_MODIFIED),
                     content_disposition: text(CONTENT_DISPOSITION),
@@ -157,7 +157,7 @@ impl Session {
     }
 }
 
-impl Download {
+impl DownloadReader {
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         loop {
             let outcome = match &mut self.body {
@@ -220,7 +220,7 @@ impl Download {
     }
 
     /// Passes over what came already, if it is the same.
-    fn skip(&self, mut answer: Answer) -> Result<AnswerBody, Error> {
+    fn skip(&self, mut answer: HttpAnswer) -> Result<AnswerBody, Error> {
         let mut again = Sha256Writer::new(io::sink());
         let mut buffer = [0; 16 << 10];
         let mut left = self.offset;
@@ -263,14 +263,14 @@ fn is_same(expected: Option<u64>, told: Option<u64>) -> bool {
     }
 }
 
-fn changed(answer: &Answer) -> Error {
+fn changed(answer: &HttpAnswer) -> Error {
     Error::Protocol {
         host: authority(&answer.url),
         problem: "sent another file than before its connection broke",
     }
 }
 
-impl Read for Download {
+impl Read for DownloadReader {
     /// Reads on, over as many connections as it takes. A failure is an error, never an early end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
@@ -280,7 +280,7 @@ impl Read for Download {
     }
 }
 
-impl fmt::Debug for Download {
+impl fmt::Debug for DownloadReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Download")
             .field("url", &self.url)

@@ -2,23 +2,23 @@
 
 use reqwest::{Method, StatusCode};
 
-use crate::call::Call;
+use crate::call::RegistryCall;
 use crate::credential::{Credential, Stored};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::proof::HostAuth;
 use crate::refusal::Action;
-use crate::registries_conf::Place;
+use crate::registries_conf::RegistryPlace;
 use crate::registry_key::registry_domain;
 use crate::scope::Scopes;
 use crate::secret::Secret;
-use crate::session::{HostState, Session};
+use crate::session::{HostState, RegistrySession};
 
-impl Session {
+impl RegistrySession {
     /// Asks a registry whether it accepts a credential.
     pub(crate) fn verify(&self, server: &str, credential: &Credential) -> Result<(), Error> {
         let domain = registry_domain(server);
-        let endpoint = Endpoint::new(&Place {
+        let endpoint = Endpoint::new(&RegistryPlace {
             insecure: self.registries.is_insecure(&domain),
             domain,
             path: String::new(),
@@ -31,7 +31,7 @@ impl Session {
             .unwrap_or_else(std::sync::PoisonError::into_inner) =
             HostAuth::with(credential.clone());
         let scopes = Scopes::none();
-        let call = Call::new(&endpoint, Method::GET, "/v2/".to_owned(), &scopes);
+        let call = RegistryCall::new(&endpoint, Method::GET, "/v2/".to_owned(), &scopes);
         let answer = self.call_as(&state, &call).map_err(|error| match error {
             Error::Refused(mut refusal)
                 if refusal.action == Action::Token && matches!(refusal.status, 400 | 401 | 403) =>

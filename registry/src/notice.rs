@@ -34,18 +34,18 @@ pub enum Notice {
 
 /// Progress of one blob or manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct TransferEvent {
     /// What it is about.
     pub digest: Sha256,
     /// Its whole length in bytes.
     pub size_bytes: u64,
     /// What happened to it.
-    pub step: Step,
+    pub step: TransferStep,
 }
 
 /// Stations of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum TransferStep {
     /// Pull: it is in the store already.
     AlreadyHere,
     /// Pull: so many bytes have come.
@@ -74,4 +74,4 @@ pub enum Step {
 }
 
 /// Who wants to know. Called from several threads at once.
-pub type Observer<'a> = &'a (dyn Fn(Event) + Sync);
+pub type Observer<'a> = &'a (dyn Fn(TransferEvent) + Sync);

@@ -107,7 +107,7 @@ pub(crate) fn leads_to(url: &Url, host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registries_conf::Place;
+    use crate::registries_conf::RegistryPlace;
 
     fn url(text: &str) -> Url {
         Url::parse(text).unwrap()
@@ -192,7 +192,7 @@ mod tests {
             ("127.0.0.1:5000", false, "http://127.0.0.1:5001/token", true),
             ("127.0.0.1:5000", false, "http://auth.example/token", false),
         ] {
-            let endpoint = Endpoint::new(&Place {
+            let endpoint = Endpoint::new(&RegistryPlace {
                 domain: registry.to_owned(),
                 path: "a".to_owned(),
                 insecure,

@@ -17,13 +17,13 @@ use crate::secret::Secret;
 #[derive(Debug, Default)]
 pub(crate) struct HostAuth {
     pub(crate) challenge: Option<Challenge>,
-    pub(crate) tokens: Vec<Token>,
+    pub(crate) tokens: Vec<BearerToken>,
     /// By repository, because auth.json may have keys for single ones.
     pub(crate) credentials: HashMap<String, Option<Credential>>,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Token {
+pub(crate) struct BearerToken {
     pub(crate) value: Secret,
     pub(crate) realm: String,
     pub(crate) scopes: Scopes,
@@ -32,7 +32,7 @@ pub(crate) struct Token {
 
 /// What is shown to a host.
 #[derive(Clone, Debug)]
-pub(crate) struct Proof {
+pub(crate) struct RequestProof {
     pub(crate) header: HeaderValue,
     pub(crate) kind: ProofKind,
 }
@@ -62,12 +62,12 @@ impl HostAuth {
     }
 }
 
-pub(crate) fn basic(credential: &Credential, host: &str) -> Option<Result<Proof, Error>> {
+pub(crate) fn basic(credential: &Credential, host: &str) -> Option<Result<RequestProof, Error>> {
     let Credential::Password { username, password } = credential else {
         return None;
     };
     let header = sensitive(&basic_text(username, password), host);
-    Some(header.map(|header| Proof {
+    Some(header.map(|header| RequestProof {
         header,
         kind: ProofKind::Basic,
     }))

@@ -11,7 +11,7 @@ use kiln_oci::{
 use crate::error::Error;
 use crate::manifest::ManifestError;
 use crate::notice::Observer;
-use crate::session::Session;
+use crate::session::RegistrySession;
 
 /// An image of which everything but the layers is in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct PulledImage {
     pub layers: Vec<Descriptor>,
 }
 
-impl Session {
+impl RegistrySession {
     pub(crate) fn pull(
         self: &Arc<Self>,
         name: &TaggedRef,

@@ -15,17 +15,17 @@ use kiln_threads::Stop;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Url};
 
-use crate::answer::Answer;
-use crate::call::{Call, Payload, Repeat, Target};
+use crate::answer::HttpAnswer;
+use crate::call::{CallTarget, Payload, RegistryCall, Repeat};
 use crate::endpoint::{Endpoint, HostSecurity};
 use crate::error::{Error, go_on};
-use crate::notice::{Event, Notice, Observer, Step};
+use crate::notice::{Notice, Observer, TransferEvent, TransferStep};
 use crate::origin::leaves_tls;
 use crate::parallel::for_each;
 use crate::redirect::location_of;
 use crate::refusal::Action;
 use crate::scope::Scopes;
-use crate::session::Session;
+use crate::session::RegistrySession;
 use crate::url_text::authority;
 
 /// What is pushed to one repository.
@@ -99,7 +99,7 @@ impl fmt::Debug for BlobSource {
     }
 }
 
-impl Session {
+impl RegistrySession {
     pub(crate) fn push(
         &self,
         repository: &ImageRef,
@@ -122,14 +122,14 @@ impl Session {
             observer,
         };
         for blob in &blobs {
-            push.tell(&blob.descriptor, Step::Preparing);
+            push.tell(&blob.descriptor, TransferStep::Preparing);
         }
         // A registry that has the manifest has what it names.
         let digest = top.digest.to_string();
         let known = self.head_manifest(&endpoint, &digest, &scopes)?;
         if known.is_some_and(|known| known.digest == top.digest) {
             for blob in &blobs {
-                push.tell(&blob.descriptor, Step::AlreadyThere);
+                push.tell(&blob.descriptor, TransferStep::AlreadyThere);
             }
         } else {
             let items: Vec<(&PushBlob, Option<&str>)> = blobs
@@ -198,29 +198,29 @@ fn wanted_blobs(blobs: &[PushBlob]) -> Vec<&PushBlob> {
 
 /// One push in progress.
 struct Push<'a> {
-    session: &'a Session,
+    session: &'a RegistrySession,
     endpoint: &'a Endpoint,
     scopes: &'a Scopes,
     observer: Observer<'a>,
 }
 
 impl Push<'_> {
-    fn tell(&self, descriptor: &Descriptor, step: Step) {
-        (self.observer)(Event {
+    fn tell(&self, descriptor: &Descriptor, step: TransferStep) {
+        (self.observer)(TransferEvent {
             digest: descriptor.digest,
             size_bytes: descriptor.size_bytes,
             step,
         });
     }
 
-    fn refused(&self, answer: Answer) -> Error {
+    fn refused(&self, answer: HttpAnswer) -> Error {
         answer
             .into_refusal(Action::Push(self.endpoint.familiar()))
             .into()
     }
 
-    fn call(&self, method: Method, path: String) -> Call<'_> {
-        Call::new(self.endpoint, method, path, self.scopes)
+    fn call(&self, method: Method, path: String) -> RegistryCall<'_> {
+        RegistryCall::new(self.endpoint, method, path, self.scopes)
     }
 
     /// Sees to it that the registry has a blob.
@@ -230,7 +230,7 @@ impl Push<'_> {
         let path = format!("/v2/{repository}/blobs/{}", descriptor.digest);
         let head = self.session.call(&self.call(Method::HEAD, path))?;
         if head.status.is_success() {
-            self.tell(descriptor, Step::AlreadyThere);
+            self.tell(descriptor, TransferStep::AlreadyThere);
             return Ok(());
         }
         // Whatever else HEAD said, the upload will say it too, and with words.
@@ -239,14 +239,14 @@ impl Push<'_> {
             go_on(stop)?;
             let session = match self.start(descriptor.digest, mount)? {
                 Started::Mounted { from } => {
-                    self.tell(descriptor, Step::Mounted { from });
+                    self.tell(descriptor, TransferStep::Mounted { from });
                     return Ok(());
                 }
                 Started::Session(session) => session,
             };
             let error = match self.upload(blob, session, stop) {
                 Ok(()) => {
-                    self.tell(descriptor, Step::Uploaded);
+                    self.tell(descriptor, TransferStep::Uploaded);
                     return Ok(());
                 }
                 Err(error) if may_start_over(&error) => error,
@@ -295,7 +295,7 @@ impl Push<'_> {
     }
 
     /// Returns where the registry wants an upload to go.
-    fn session(&self, answer: &Answer) -> Result<Started, Error> {
+    fn session(&self, answer: &HttpAnswer) -> Result<Started, Error> {
         let failed = |problem| Error::Protocol {
             host: authority(&answer.url),
             problem,
@@ -324,10 +324,10 @@ impl Push<'_> {
             HeaderValue::from_static("application/octet-stream"),
         );
         let open = || blob.source.open();
-        let sent = |done_bytes| self.tell(descriptor, Step::Uploading { done_bytes });
+        let sent = |done_bytes| self.tell(descriptor, TransferStep::Uploading { done_bytes });
         go_on(stop)?;
-        let answer = self.session.call(&Call {
-            target: Target::Url(session),
+        let answer = self.session.call(&RegistryCall {
+            target: CallTarget::Url(session),
             headers,
             payload: Payload::Stream {
                 size_bytes: descriptor.size_bytes,
@@ -354,7 +354,7 @@ impl Push<'_> {
                 problem: "cannot be told a media type that does not fit into a header",
             })?;
         headers.insert(CONTENT_TYPE, content_type);
-        let answer = self.session.call(&Call {
+        let answer = self.session.call(&RegistryCall {
             headers,
             payload: Payload::Bytes(&manifest.bytes),
             ..self.call(Method::PUT, path)

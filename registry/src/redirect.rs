@@ -3,22 +3,22 @@
 use reqwest::header::{AUTHORIZATION, LOCATION};
 use reqwest::{Method, Url};
 
-use crate::answer::Answer;
+use crate::answer::HttpAnswer;
 use crate::call::FollowedRequest;
 use crate::endpoint::{Endpoint, HostSecurity};
 use crate::error::Error;
 use crate::origin::{Along, leads_to, onward};
-use crate::session::Session;
-use crate::transport::Request;
+use crate::session::RegistrySession;
+use crate::transport::HttpRequest;
 use crate::trust::Trust;
 use crate::url_text::authority;
 
 /// As many as browsers and curl allow, roughly.
 const MOST_REDIRECTS: usize = 10;
 
-impl Session {
+impl RegistrySession {
     /// Sends a request and follows redirects, as far as [`onward`] allows.
-    pub(crate) fn follow(&self, request: FollowedRequest<'_>) -> Result<Answer, Error> {
+    pub(crate) fn follow(&self, request: FollowedRequest<'_>) -> Result<HttpAnswer, Error> {
         let FollowedRequest {
             method,
             mut url,
@@ -29,7 +29,7 @@ impl Session {
             answer_size,
         } = request;
         for _ in 0..=MOST_REDIRECTS {
-            let request = Request {
+            let request = HttpRequest {
                 method: method.clone(),
                 url: url.clone(),
                 headers: headers.clone(),
@@ -77,7 +77,7 @@ impl Session {
 }
 
 /// Returns where an answer sends us, if it does.
-fn redirect(method: &Method, answer: &Answer) -> Result<Option<Url>, Error> {
+fn redirect(method: &Method, answer: &HttpAnswer) -> Result<Option<Url>, Error> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let redirects = match answer.status.as_u16() {
         301..=303 => reads,

@@ -13,7 +13,7 @@ use crate::error_class::ErrorClass;
 
 /// An error answer, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RegistryRefusal {
     /// What was wanted.
     pub action: Action,
     /// The server.
@@ -45,7 +45,7 @@ pub enum Action {
     Fetch(String),
 }
 
-impl Refusal {
+impl RegistryRefusal {
     /// Decodes the body of an error answer.
     pub(crate) fn new(action: Action, host: String, status: u16, body: &[u8]) -> Self {
         let (code, message) = decode(body);
@@ -82,7 +82,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RegistryRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = self.words();
         let host = &self.host;
@@ -126,7 +126,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for RegistryRefusal {}
 
 #[derive(Deserialize)]
 struct ErrorDocument {
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn messages_name_what_was_wanted() {
         let refusal = |action, status, code: &str, message: &str| {
-            Refusal {
+            RegistryRefusal {
                 action,
                 host: "h.io".to_owned(),
                 status,

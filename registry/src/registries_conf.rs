@@ -40,21 +40,21 @@ pub enum RegistriesConfError {
 /// Rules that map repositories to registries and mirrors. Empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistriesConf {
-    rules: Vec<Rule>,
+    rules: Vec<RegistryRule>,
     insecure_domains: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Rule {
+struct RegistryRule {
     prefix: String,
     location: String,
     insecure: bool,
     blocked: bool,
-    mirrors: Vec<Mirror>,
+    mirrors: Vec<MirrorRule>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Mirror {
+struct MirrorRule {
     location: String,
     insecure: bool,
     serves: Serves,
@@ -76,7 +76,7 @@ pub(crate) enum Asked {
 
 /// A repository in a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub(crate) struct RegistryPlace {
     pub(crate) domain: String,
     pub(crate) path: String,
     pub(crate) insecure: bool,
@@ -86,9 +86,9 @@ pub(crate) struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     /// Tried in order, for pulls only.
-    pub(crate) mirrors: Vec<Place>,
+    pub(crate) mirrors: Vec<RegistryPlace>,
     /// Tried last, and the only one that is written to.
-    pub(crate) upstream: Place,
+    pub(crate) upstream: RegistryPlace,
     pub(crate) blocked: bool,
 }
 
@@ -140,7 +140,7 @@ impl RegistriesConf {
     /// # Errors
     /// When the text cannot be used.
     pub fn merge(&mut self, text: &str, path: &Path) -> Result<(), RegistriesConfError> {
-        let file: File = toml::from_str(text).map_err(|error| RegistriesConfError::Syntax {
+        let file: ConfFile = toml::from_str(text).map_err(|error| RegistriesConfError::Syntax {
             path: path.to_owned(),
             reason: error.message().to_owned(),
         })?;
@@ -211,9 +211,9 @@ impl RegistriesConf {
             })
     }
 
-    fn place(&self, name: &str, insecure: bool) -> Place {
+    fn place(&self, name: &str, insecure: bool) -> RegistryPlace {
         let (domain, path) = name.split_once('/').unwrap_or((name, ""));
-        Place {
+        RegistryPlace {
             domain: domain.to_owned(),
             path: path.to_owned(),
             insecure: insecure || self.insecure_domains.iter().any(|other| other == domain),
@@ -234,7 +234,7 @@ fn matched_length(prefix: &str, name: &str) -> Option<usize> {
 }
 
 #[derive(Deserialize)]
-struct File {
+struct ConfFile {
     #[serde(default)]
     registry: Vec<RegistryTable>,
     /// Only version 1 has it.
@@ -276,7 +276,7 @@ enum PullFromMirror {
 }
 
 impl RegistryTable {
-    fn into_rule(self) -> Option<Rule> {
+    fn into_rule(self) -> Option<RegistryRule> {
         let trimmed = |text: &str| text.trim_end_matches('/').to_owned();
         let location = trimmed(&self.location);
         let prefix = match trimmed(&self.prefix) {
@@ -289,7 +289,7 @@ impl RegistryTable {
         let mirrors = self
             .mirror
             .iter()
-            .map(|mirror| Mirror {
+            .map(|mirror| MirrorRule {
                 location: trimmed(&mirror.location),
                 insecure: mirror.insecure,
                 serves: match mirror.pull_from_mirror {
@@ -300,7 +300,7 @@ impl RegistryTable {
                 },
             })
             .collect();
-        Some(Rule {
+        Some(RegistryRule {
             prefix,
             location,
             insecure: self.insecure,

@@ -7,8 +7,8 @@ use kiln_oci::{
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 
-use crate::answer::Answer;
-use crate::call::{Call, Repeat};
+use crate::answer::HttpAnswer;
+use crate::call::{RegistryCall, Repeat};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::manifest::ManifestError;
@@ -16,7 +16,7 @@ use crate::origin::Downgrade;
 use crate::refusal::Action;
 use crate::registries_conf::Asked;
 use crate::scope::Scopes;
-use crate::session::Session;
+use crate::session::RegistrySession;
 use crate::url_text::authority;
 
 /// All four, or old registries convert or hide what they have; `*/*` for artifacts.
@@ -36,7 +36,7 @@ pub struct Resolved {
     pub source: String,
 }
 
-impl Session {
+impl RegistrySession {
     /// Finds out what a name means.
     pub(crate) fn resolve(&self, name: &TaggedRef) -> Result<Resolved, Error> {
         let asked = match name.digest() {
@@ -119,7 +119,7 @@ impl Session {
         Ok(whole.then(|| Descriptor::new(essence, digest, size_bytes)))
     }
 
-    fn get_manifest(&self, endpoint: &Endpoint, reference: &str) -> Result<Answer, Error> {
+    fn get_manifest(&self, endpoint: &Endpoint, reference: &str) -> Result<HttpAnswer, Error> {
         let scopes = Scopes::pull(&endpoint.repository);
         self.call(&manifest_call(endpoint, Method::GET, reference, &scopes))
     }
@@ -165,7 +165,7 @@ fn manifest_call<'a>(
     method: Method,
     reference: &str,
     scopes: &'a Scopes,
-) -> Call<'a> {
+) -> RegistryCall<'a> {
     let path = format!("/v2/{}/manifests/{reference}", endpoint.repository);
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
@@ -174,7 +174,7 @@ fn manifest_call<'a>(
         Method::HEAD => Repeat::No,
         _ => Repeat::Yes,
     };
-    Call {
+    RegistryCall {
         headers,
         repeat,
         // A tag has no colon. What it means is believed because of who says it.
@@ -183,11 +183,11 @@ fn manifest_call<'a>(
         } else {
             Downgrade::Refused
         },
-        ..Call::new(endpoint, method, path, scopes)
+        ..RegistryCall::new(endpoint, method, path, scopes)
     }
 }
 
-fn read_manifest(mut answer: Answer, name: &ImageRef) -> Result<Vec<u8>, Error> {
+fn read_manifest(mut answer: HttpAnswer, name: &ImageRef) -> Result<Vec<u8>, Error> {
     let limit = usize::try_from(LARGEST_MANIFEST).expect("4 MiB fit the address space");
     let announced = answer.content_length();
     let bytes = answer.body.read_up_to(limit + 1)?;

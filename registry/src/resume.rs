@@ -2,10 +2,10 @@
 
 use reqwest::header::{CONTENT_RANGE, HeaderValue};
 
-use crate::answer::Answer;
+use crate::answer::HttpAnswer;
 use crate::error::Error;
 use crate::notice::Notice;
-use crate::session::Session;
+use crate::session::RegistrySession;
 
 /// Bytes. A connection that carried this much before it broke may break again as often as before.
 const WORTHWHILE: u64 = 1 << 20;
@@ -21,7 +21,7 @@ impl Setbacks {
     /// Waits before the next connection, or returns `error` if there were too many.
     pub(crate) fn wait(
         &mut self,
-        session: &Session,
+        session: &RegistrySession,
         offset: u64,
         error: Error,
     ) -> Result<(), Error> {
@@ -49,7 +49,7 @@ pub(crate) fn range_from(offset: u64) -> HeaderValue {
 }
 
 /// Says whether a part of something begins at `offset`.
-pub(crate) fn begins_at(answer: &Answer, offset: u64) -> bool {
+pub(crate) fn begins_at(answer: &HttpAnswer, offset: u64) -> bool {
     let range = answer.header(CONTENT_RANGE);
     let start = range
         .and_then(|range| range.strip_prefix("bytes "))

@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::error_class::ErrorClass;
 use crate::notice::Notice;
 use crate::registries_conf::Asked;
-use crate::session::Session;
+use crate::session::RegistrySession;
 
-impl Session {
+impl RegistrySession {
     /// Returns the one place that a repository may be written to.
     pub(crate) fn upstream(&self, name: &ImageRef) -> Result<Endpoint, Error> {
         let route = self

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reqwest::StatusCode;
 use reqwest::header::{DATE, RETRY_AFTER};
 
-use crate::answer::Answer;
+use crate::answer::HttpAnswer;
 use crate::call::Repeat;
 use crate::credentials::Credentials;
 use crate::endpoint::{Channel, HostSecurity, channels};
@@ -17,13 +17,13 @@ use crate::notice::Notice;
 use crate::proof::HostAuth;
 use crate::registries_conf::RegistriesConf;
 use crate::retry::{RetryPolicy, retry_after};
-use crate::transport::Transport;
+use crate::transport::HttpTransport;
 use crate::trust::certificate_directory;
 use crate::url_text::authority;
 
 /// Carries calls to registries and remembers what it learned about each host.
-pub(crate) struct Session {
-    pub(crate) transport: Transport,
+pub(crate) struct RegistrySession {
+    pub(crate) transport: HttpTransport,
     pub(crate) credentials: Credentials,
     pub(crate) registries: RegistriesConf,
     pub(crate) retry: RetryPolicy,
@@ -40,9 +40,9 @@ pub(crate) struct HostState {
     pub(crate) auth: Mutex<HostAuth>,
 }
 
-impl Session {
+impl RegistrySession {
     pub(crate) fn new(
-        transport: Transport,
+        transport: HttpTransport,
         credentials: Credentials,
         registries: RegistriesConf,
         retry: RetryPolicy,
@@ -73,8 +73,8 @@ impl Session {
     pub(crate) fn repeated(
         &self,
         repeat: Repeat,
-        mut attempt: impl FnMut() -> Result<Answer, Error>,
-    ) -> Result<Answer, Error> {
+        mut attempt: impl FnMut() -> Result<HttpAnswer, Error>,
+    ) -> Result<HttpAnswer, Error> {
         let mut delays = match repeat {
             Repeat::Yes => self.retry.delays.iter(),
             Repeat::No => [].iter(),
@@ -114,7 +114,7 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for RegistrySession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("transport", &self.transport)

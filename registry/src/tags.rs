@@ -5,13 +5,13 @@ use reqwest::header::LINK;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use crate::call::{Call, Target};
+use crate::call::{CallTarget, RegistryCall};
 use crate::error::Error;
 use crate::origin::leaves_tls;
 use crate::redirect::location_of;
 use crate::refusal::Action;
 use crate::scope::Scopes;
-use crate::session::Session;
+use crate::session::RegistrySession;
 use crate::url_text::authority;
 
 /// Bytes. A page of a thousand tags of the greatest length is about an eighth of it.
@@ -24,17 +24,17 @@ struct Page {
     tags: Option<Vec<String>>,
 }
 
-impl Session {
+impl RegistrySession {
     pub(crate) fn list_tags(&self, repository: &ImageRef) -> Result<Vec<String>, Error> {
         let endpoint = self.upstream(repository)?;
         let scopes = Scopes::pull(&endpoint.repository);
         let path = format!("/v2/{}/tags/list?n=1000", endpoint.repository);
-        let mut target = Target::Path(path);
+        let mut target = CallTarget::Path(path);
         let mut tags = Vec::new();
         for _ in 0..MOST_PAGES {
-            let mut answer = self.call(&Call {
+            let mut answer = self.call(&RegistryCall {
                 target,
-                ..Call::new(&endpoint, Method::GET, String::new(), &scopes)
+                ..RegistryCall::new(&endpoint, Method::GET, String::new(), &scopes)
             })?;
             if answer.status != StatusCode::OK {
                 return Err(answer
@@ -56,7 +56,7 @@ impl Session {
                             problem: "leads from HTTPS to plain HTTP",
                         });
                     }
-                    target = Target::Url(next);
+                    target = CallTarget::Url(next);
                 }
                 None => return Ok(tags),
             }

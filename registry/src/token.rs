@@ -10,18 +10,18 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
-use crate::answer::Answer;
+use crate::answer::HttpAnswer;
 use crate::call::{FollowedRequest, Payload, Repeat};
 use crate::challenge::Bearer;
 use crate::credential::Credential;
 use crate::endpoint::{Endpoint, HostSecurity};
 use crate::error::Error;
 use crate::origin::{Downgrade, may_see_credential};
-use crate::proof::{Token, basic_text, sensitive};
+use crate::proof::{BearerToken, basic_text, sensitive};
 use crate::refusal::Action;
 use crate::scope::Scopes;
 use crate::secret::Secret;
-use crate::session::Session;
+use crate::session::RegistrySession;
 use crate::transport::AnswerSize;
 use crate::url_text::authority;
 
@@ -30,14 +30,14 @@ const CLIENT_ID: &str = "kiln";
 /// Bytes. Tokens of large organisations reach some 10 KB.
 const LONGEST_TOKEN_ANSWER: usize = 1 << 20;
 
-impl Session {
+impl RegistrySession {
     pub(crate) fn fetch_token(
         &self,
         endpoint: &Endpoint,
         bearer: &Bearer,
         scopes: &Scopes,
         credential: Option<&Credential>,
-    ) -> Result<Token, Error> {
+    ) -> Result<BearerToken, Error> {
         let realm = Url::parse(&bearer.realm).map_err(|_| Error::Protocol {
             host: endpoint.host.clone(),
             problem: "names a token server that is not a URL",
@@ -89,7 +89,7 @@ impl Session {
         bearer: &Bearer,
         scopes: &Scopes,
         account: Option<(&str, &Secret)>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<HttpAnswer, Error> {
         let mut url = realm.clone();
         let mut headers = HeaderMap::new();
         {
@@ -132,7 +132,7 @@ impl Session {
         bearer: &Bearer,
         scopes: &Scopes,
         grant: &[(&str, &str)],
-    ) -> Result<Answer, Error> {
+    ) -> Result<HttpAnswer, Error> {
         // A URL's query has the encoding of forms.
         let mut form = realm.clone();
         form.set_query(None);
@@ -175,7 +175,11 @@ struct TokenAnswer {
     expires_in: Option<serde_json::Value>,
 }
 
-fn read_token(mut answer: Answer, bearer: &Bearer, scopes: &Scopes) -> Result<Token, Error> {
+fn read_token(
+    mut answer: HttpAnswer,
+    bearer: &Bearer,
+    scopes: &Scopes,
+) -> Result<BearerToken, Error> {
     if answer.status != StatusCode::OK {
         return Err(answer.into_refusal(Action::Token).into());
     }
@@ -199,7 +203,7 @@ fn read_token(mut answer: Answer, bearer: &Bearer, scopes: &Scopes) -> Result<To
         .unwrap_or(60)
         .max(60);
     let lifetime = Duration::from_secs(seconds.min(24 * 60 * 60));
-    Ok(Token {
+    Ok(BearerToken {
         value: Secret::new(value),
         realm: bearer.realm.clone(),
         scopes: scopes.clone(),

@@ -20,13 +20,13 @@ use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::answer::{Answer, AnswerBody, Patience, receive};
+use crate::answer::{AnswerBody, HttpAnswer, Patience, receive};
 use crate::error::{Error, go_on};
 use crate::failure::{TransportError, TransportKind, dropped, no_data, timed_out, transport_error};
 use crate::transport_options::TransportOptions;
 use crate::trust::{Trust, Via, http_client};
 use crate::upload::{UploadSlot, upload};
-use crate::url_text::Shown;
+use crate::url_text::ShownUrl;
 
 /// How much an answer is, and so how long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) enum AnswerSize {
 }
 
 /// One request to one URL; redirects are the caller's business.
-pub(crate) struct Request<'a> {
+pub(crate) struct HttpRequest<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
@@ -59,7 +59,7 @@ pub(crate) enum RequestBody<'a> {
     },
 }
 
-pub(crate) struct Transport {
+pub(crate) struct HttpTransport {
     options: TransportOptions,
     /// Asked to end everything that the client does.
     stop: Stop,
@@ -74,7 +74,7 @@ struct NetworkThread {
     thread: JoinHandle<()>,
 }
 
-impl Transport {
+impl HttpTransport {
     pub(crate) fn new(options: TransportOptions) -> Self {
         Self {
             options,
@@ -121,11 +121,15 @@ impl Transport {
     }
 
     /// Sends `request` and waits for the head of the answer.
-    pub(crate) fn send(&self, trust: &Trust, request: Request<'_>) -> Result<Answer, Error> {
+    pub(crate) fn send(
+        &self,
+        trust: &Trust,
+        request: HttpRequest<'_>,
+    ) -> Result<HttpAnswer, Error> {
         self.check_cancelled()?;
         let url = request.url;
         let answer_size = request.answer_size;
-        tracing::debug!(method = %request.method, url = %Shown(&url), "request");
+        tracing::debug!(method = %request.method, url = %ShownUrl(&url), "request");
         let client = self.client(trust, &url)?;
         let mut builder = client
             .request(request.method, url.clone())
@@ -170,7 +174,7 @@ impl Transport {
             let early = feed
                 .pump(reader, size_bytes, sent, &mut head)
                 .map_err(|source| Error::Source {
-                    subject: format!("what is sent to {}", Shown(&url)),
+                    subject: format!("what is sent to {}", ShownUrl(&url)),
                     source,
                 })?;
             drop(feed);
@@ -189,12 +193,12 @@ impl Transport {
         outcome: Result<(StatusCode, HeaderMap), TransportError>,
         url: Url,
         chunks: mpsc::Receiver<Result<bytes::Bytes, TransportError>>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<HttpAnswer, Error> {
         let (status, headers) = outcome.inspect_err(|error| {
-            tracing::debug!(url = %Shown(&url), %error, "no answer");
+            tracing::debug!(url = %ShownUrl(&url), %error, "no answer");
         })?;
-        tracing::debug!(status = status.as_u16(), url = %Shown(&url), "answer");
-        Ok(Answer {
+        tracing::debug!(status = status.as_u16(), url = %ShownUrl(&url), "answer");
+        Ok(HttpAnswer {
             status,
             headers,
             body: AnswerBody::new(chunks, &url),
@@ -206,7 +210,7 @@ impl Transport {
     fn lost(&self, url: &Url) -> Error {
         match self.check_cancelled() {
             Err(cancelled) => cancelled,
-            Ok(()) => Error::Transport(dropped(&Shown(url).to_string())),
+            Ok(()) => Error::Transport(dropped(&ShownUrl(url).to_string())),
         }
     }
 
@@ -224,7 +228,7 @@ impl Transport {
         let client = http_client(trust, via, &self.options).map_err(|reason| {
             Error::Transport(TransportError {
                 kind: TransportKind::Invalid,
-                place: Shown(url).to_string(),
+                place: ShownUrl(url).to_string(),
                 reason,
             })
         })?;
@@ -251,13 +255,13 @@ impl Transport {
     }
 }
 
-impl Drop for Transport {
+impl Drop for HttpTransport {
     fn drop(&mut self) {
         self.end_network();
     }
 }
 
-impl fmt::Debug for Transport {
+impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
             .field("options", &self.options)

@@ -3,9 +3,9 @@
 use std::fmt;
 
 /// Scheme, host and path of a URL: what may be shown.
-pub(crate) struct Shown<'a>(pub(crate) &'a reqwest::Url);
+pub(crate) struct ShownUrl<'a>(pub(crate) &'a reqwest::Url);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for ShownUrl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.0.scheme(), authority(self.0))?;
         f.write_str(self.0.path())

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use kiln_docker::units;
 use kiln_engine::PackProgress;
 use kiln_oci::Sha256;
-use kiln_registry::{Event, Step};
+use kiln_registry::{TransferEvent, TransferStep};
 
 use super::area::{Area, Place};
 use crate::{clean, terminal};
@@ -53,7 +53,7 @@ impl Transfers {
     }
 
     /// Takes what the registry client tells, from any thread.
-    pub(crate) fn take(&self, event: &Event) {
+    pub(crate) fn take(&self, event: &TransferEvent) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.take(event);
     }
@@ -81,11 +81,12 @@ impl Transfers {
 }
 
 impl State {
-    fn take(&mut self, event: &Event) {
+    fn take(&mut self, event: &TransferEvent) {
         let words = words(event);
         let is_bytes = matches!(
             event.step,
-            Step::Downloading { done_bytes: 1.. } | Step::Uploading { done_bytes: 1.. }
+            TransferStep::Downloading { done_bytes: 1.. }
+                | TransferStep::Uploading { done_bytes: 1.. }
         );
         let plain = is_bytes.then(|| plain_start(event));
         self.show(event.digest, words, plain);
@@ -142,30 +143,30 @@ fn line(digest: Sha256, words: &str) -> String {
 }
 
 /// What a transfer that has begun is called where bytes are not counted.
-fn plain_start(event: &Event) -> &'static str {
+fn plain_start(event: &TransferEvent) -> &'static str {
     match event.step {
-        Step::Uploading { .. } => "Pushing",
+        TransferStep::Uploading { .. } => "Pushing",
         _ => "Pulling fs layer",
     }
 }
 
 /// Docker's words for the stations of a layer.
-fn words(event: &Event) -> String {
+fn words(event: &TransferEvent) -> String {
     let progress = |words: &str, done: u64| {
         let (done, all) = (units::size(done), units::size(event.size_bytes));
         format!("{words} {done}/{all}")
     };
     match &event.step {
-        Step::AlreadyHere => "Already exists".to_owned(),
-        Step::Downloading { done_bytes: 0 } => "Pulling fs layer".to_owned(),
-        Step::Downloading { done_bytes } => progress("Downloading", *done_bytes),
-        Step::Downloaded => "Pull complete".to_owned(),
-        Step::Preparing => "Preparing".to_owned(),
-        Step::AlreadyThere => "Layer already exists".to_owned(),
-        Step::Mounted { from } => format!("Mounted from {}", clean::line(from)),
-        Step::Uploading { done_bytes: 0 } => "Pushing".to_owned(),
-        Step::Uploading { done_bytes } => progress("Pushing", *done_bytes),
-        Step::Uploaded => "Pushed".to_owned(),
+        TransferStep::AlreadyHere => "Already exists".to_owned(),
+        TransferStep::Downloading { done_bytes: 0 } => "Pulling fs layer".to_owned(),
+        TransferStep::Downloading { done_bytes } => progress("Downloading", *done_bytes),
+        TransferStep::Downloaded => "Pull complete".to_owned(),
+        TransferStep::Preparing => "Preparing".to_owned(),
+        TransferStep::AlreadyThere => "Layer already exists".to_owned(),
+        TransferStep::Mounted { from } => format!("Mounted from {}", clean::line(from)),
+        TransferStep::Uploading { done_bytes: 0 } => "Pushing".to_owned(),
+        TransferStep::Uploading { done_bytes } => progress("Pushing", *done_bytes),
+        TransferStep::Uploaded => "Pushed".to_owned(),
     }
 }
 
@@ -175,26 +176,29 @@ mod tests {
 
     #[test]
     fn stations_have_dockers_words() {
-        let event = |step| Event {
+        let event = |step| TransferEvent {
             digest: Sha256::of(b""),
             size_bytes: 3_400_000,
             step,
         };
         for (step, expected) in [
-            (Step::Downloading { done_bytes: 0 }, "Pulling fs layer"),
             (
-                Step::Downloading {
+                TransferStep::Downloading { done_bytes: 0 },
+                "Pulling fs layer",
+            ),
+            (
+                TransferStep::Downloading {
                     done_bytes: 1_050_000,
                 },
                 "Downloading 1.05MB/3.4MB",
             ),
             (
-                Step::Mounted {
+                TransferStep::Mounted {
                     from: "library/x".to_owned(),
                 },
                 "Mounted from library/x",
             ),
-            (Step::Uploaded, "Pushed"),
+            (TransferStep::Uploaded, "Pushed"),
         ] {
             assert_eq!(words(&event(step)), expected);
         }

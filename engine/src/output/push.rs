@@ -48,7 +48,7 @@ pub(super) fn push_result(
     }
     let mut pushed = None;
     for (name, push_as) in names {
-        let observer = |event: kiln_registry::Event| report(assembler.vertex, &event);
+        let observer = |event: kiln_registry::TransferEvent| report(assembler.vertex, &event);
         let named = push_image(
             stores,
             client,

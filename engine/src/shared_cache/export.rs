@@ -346,7 +346,7 @@ fn push_cache(
     });
     let tag = name.tag().unwrap_or(kiln_oci::DEFAULT_TAG).to_owned();
     let push = exporter::push_image(image, name, vec![tag], &stores.blobs, &fetch);
-    let observer = |event: kiln_registry::Event| report(vertex, &event);
+    let observer = |event: kiln_registry::TransferEvent| report(vertex, &event);
     client
         .push(name, &push, &observer)
         .map_err(|error| repair::undelivered(stores, name, image, error))?;

@@ -12,7 +12,7 @@ pub enum Error {
     Stopped,
     /// It said no.
     #[error(transparent)]
-    Refused(Refusal),
+    Refused(GitRefusal),
     /// There is no such program.
     #[error("git is not installed, and {0} is a git repository: install the program git")]
     NotInstalled(String),
@@ -102,7 +102,7 @@ impl Error {
     /// Takes what git said for the remote's last word: what lies on this machine is not to blame.
     pub(crate) fn of_remote(self) -> Self {
         match self {
-            Self::Refused(refusal) => Self::Refused(Refusal {
+            Self::Refused(refusal) => Self::Refused(GitRefusal {
                 may_be_ours: false,
                 ..refusal
             }),
@@ -126,7 +126,7 @@ pub enum Need {
 
 /// A no of git's.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct GitRefusal {
     /// The remote, as it may be shown.
     pub(crate) remote: String,
     /// Its words, cleaned.
@@ -137,7 +137,7 @@ pub struct Refusal {
     pub(crate) may_be_ours: bool,
 }
 
-impl Refusal {
+impl GitRefusal {
     fn says(&self, text: &str) -> bool {
         self.words.contains(text)
     }
@@ -147,13 +147,13 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for GitRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "git could not read {}: {}", self.remote, self.words)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for GitRefusal {}
 
 /// Says whether words of git may be about what lies on this machine.
 pub(crate) fn may_be_ours(words: &str, is_network: bool) -> bool {
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     fn refused(words: &str) -> Error {
-        Error::Refused(Refusal {
+        Error::Refused(GitRefusal {
             remote: "https://h/x".to_owned(),
             words: words.to_owned(),
             is_spoken: true,

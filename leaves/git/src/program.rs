@@ -14,7 +14,7 @@ use kiln_threads::Stop;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::error::{Error, Refusal, may_be_ours};
+use crate::error::{Error, GitRefusal, may_be_ours};
 use crate::output::{read_answer, read_messages};
 
 /// Protocols that a remote, and the submodules that it names, may use.
@@ -167,7 +167,7 @@ impl<'a> Git<'a> {
             return Ok(stdout);
         }
         let words = self.words(&stderr, status);
-        Err(Error::Refused(Refusal {
+        Err(Error::Refused(GitRefusal {
             remote: self.shown().to_owned(),
             may_be_ours: may_be_ours(&words, reach == GitReach::Network),
             words,

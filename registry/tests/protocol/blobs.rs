@@ -185,6 +185,6 @@ fn readers_may_move_between_threads() {
     fn movable<T: Send>() {}
     fn shared<T: Send + Sync>() {}
     movable::<BlobReader>();
-    movable::<kiln_registry::Download>();
+    movable::<kiln_registry::DownloadReader>();
     shared::<Client>();
 }

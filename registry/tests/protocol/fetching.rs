@@ -3,12 +3,12 @@
 use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kiln_registry::{Download, ErrorClass, FetchOptions, Fetched, Secret};
+use kiln_registry::{DownloadReader, ErrorClass, FetchOptions, Fetched, Secret};
 
 use crate::sample::{bytes, client};
 use crate::script::{Reply, Server};
 
-fn download(url: &str, options: &FetchOptions) -> Download {
+fn download(url: &str, options: &FetchOptions) -> DownloadReader {
     match client().fetch(url, options).unwrap() {
         Fetched::Download(download) => *download,
         Fetched::NotModified => panic!("nothing came"),

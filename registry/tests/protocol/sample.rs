@@ -7,7 +7,8 @@ use std::time::Duration;
 use kiln_cache::{Blobs, Store};
 use kiln_oci::{Descriptor, Platform, TaggedRef, media_type};
 use kiln_registry::{
-    BlobSource, Client, ClientOptions, Event, PushBlob, PushImage, PushManifest, RetryPolicy,
+    BlobSource, Client, ClientOptions, PushBlob, PushImage, PushManifest, RetryPolicy,
+    TransferEvent,
 };
 
 use crate::script::Reply;
@@ -67,10 +68,10 @@ pub(crate) fn platform(text: &str) -> Platform {
 
 /// Collects events.
 #[derive(Default)]
-pub(crate) struct Events(Mutex<Vec<Event>>);
+pub(crate) struct Events(Mutex<Vec<TransferEvent>>);
 
 impl Events {
-    pub(crate) fn observer(&self) -> impl Fn(Event) + Sync + '_ {
+    pub(crate) fn observer(&self) -> impl Fn(TransferEvent) + Sync + '_ {
         |event| self.0.lock().unwrap().push(event)
     }
 
