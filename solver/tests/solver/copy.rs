@@ -1,11 +1,10 @@
 //! COPY, ADD and WORKDIR, executed: what the layers hold.
 //!
 //! Nothing is run and nothing is mounted, so these tests need no rights.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-mod bench;
+mod bench; // a context, a Dockerfile, and what is built of them
 
-mod again;
-mod choosing;
+mod again; // copies that were made before
+mod choosing; // which files
 mod model; // copies at random
-mod writing;
+mod writing; // what the layer holds

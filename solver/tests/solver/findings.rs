@@ -1,7 +1,5 @@
 //! What lint rules find that need values: variables, ports, paths, configs of base images.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 use std::collections::BTreeMap;
 
 use insta::assert_snapshot;

@@ -1,7 +1,5 @@
 //! Dockerfiles that nobody would write: planning them ends, with a plan or with errors.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! What Dockerfiles mean: config, history and steps, without executing anything.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 use std::collections::BTreeMap;
 
 use kiln_oci::{Descriptor, Image, ImageConfig, Manifest, Platform, Sha256, media_type};

@@ -1,11 +1,6 @@
 //! What the scheduler makes of graphs, with a runner that runs nothing: it writes down what each
 //! process was given. A serial solver of ten lines says what must come out.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot make what it needs has failed"
-)]
-
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 

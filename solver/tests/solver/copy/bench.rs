@@ -69,18 +69,18 @@ impl Runner for Nothing {
 }
 
 /// A context, and a state directory that outlives builds.
-pub(crate) struct Bench {
-    pub(crate) directory: tempfile::TempDir,
+pub(super) struct Bench {
+    pub(super) directory: tempfile::TempDir,
 }
 
-pub(crate) struct Built {
-    pub(crate) lines: Vec<String>,
-    pub(crate) fates: Vec<Fate>,
-    pub(crate) view: ParentView,
+pub(super) struct Built {
+    pub(super) lines: Vec<String>,
+    pub(super) fates: Vec<Fate>,
+    pub(super) view: ParentView,
 }
 
 impl Bench {
-    pub(crate) fn new(files: &[&str]) -> Self {
+    pub(super) fn new(files: &[&str]) -> Self {
         let bench = Self {
             directory: tempfile::tempdir().unwrap(),
         };
@@ -91,22 +91,22 @@ impl Bench {
         bench
     }
 
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
+    pub(super) fn path(&self, file: &str) -> PathBuf {
         self.directory.path().join("context").join(file)
     }
 
-    pub(crate) fn write(&self, file: &str, content: &str) {
+    pub(super) fn write(&self, file: &str, content: &str) {
         let path = self.path(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     }
 
-    pub(crate) fn mode(&self, file: &str, mode: u32) {
+    pub(super) fn mode(&self, file: &str, mode: u32) {
         fs::set_permissions(self.path(file), fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    pub(crate) fn try_build(&self, dockerfile: &str, ignore: &str) -> Result<Built, SolveError> {
+    pub(super) fn try_build(&self, dockerfile: &str, ignore: &str) -> Result<Built, SolveError> {
         let parsed = parse(dockerfile.as_bytes());
         assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
         let platform: Platform = "linux/amd64".parse().unwrap();
@@ -178,7 +178,7 @@ impl Bench {
     }
 
     #[track_caller]
-    pub(crate) fn build(&self, instructions: &str) -> Built {
+    pub(super) fn build(&self, instructions: &str) -> Built {
         match self.try_build(&format!("FROM scratch\n{instructions}\n"), "") {
             Ok(built) => built,
             Err(error) => panic!("{error}"),
@@ -186,12 +186,12 @@ impl Bench {
     }
 
     #[track_caller]
-    pub(crate) fn check(&self, instructions: &str, expected: &[&str]) {
+    pub(super) fn check(&self, instructions: &str, expected: &[&str]) {
         assert_eq!(self.build(instructions).lines, expected, "{instructions}");
     }
 
     #[track_caller]
-    pub(crate) fn fails(&self, instructions: &str, expected: &str) {
+    pub(super) fn fails(&self, instructions: &str, expected: &str) {
         match self.try_build(&format!("FROM scratch\n{instructions}\n"), "") {
             Ok(built) => panic!("{instructions} was built: {:?}", built.lines),
             Err(error) => assert_eq!(error.to_string(), expected, "{instructions}"),
@@ -200,7 +200,7 @@ impl Bench {
 }
 
 /// One line for each file: path, what it is, mode, owner where it is not root, content's origin.
-pub(crate) fn list(view: &ParentView) -> Vec<String> {
+pub(super) fn list(view: &ParentView) -> Vec<String> {
     view.walk(&kiln_files::GuestPath::ROOT)
         .map(|located| {
             let entry = located.entry;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::bench::Bench;
+use super::bench::Bench;
 
 /// Copies that are tried; `--from` a stage, where everything can be seen.
 const TRIALS: u64 = 100;

@@ -1,0 +1,12 @@
+//! Planning and solving, as a front end meets them.
+//!
+//! Nothing is run and nothing is mounted, so these tests need no rights.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod plan; // what Dockerfiles mean
+
+mod findings; // what lint rules say that need values
+mod hostile; // Dockerfiles that nobody would write
+
+mod copy; // what COPY, ADD and WORKDIR leave in layers
+mod scheduling; // what becomes of graphs
