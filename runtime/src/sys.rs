@@ -1,7 +1,7 @@
 //! The only unsafe code of this crate: raw system calls, and the code a new process runs before
 //! `execve`.
 //!
-//! [`spawn`] clones a process without sharing memory. kiln has threads, so the copy may hold
+//! [`spawn()`] clones a process without sharing memory. kiln has threads, so the copy may hold
 //! locks of threads that do not exist in it: between `clone3` and `execve` the child makes system
 //! calls on data prepared before and does nothing else. It never allocates, never locks, never
 //! unwinds.

@@ -1,6 +1,6 @@
 //! `/etc/subuid` and `/etc/subgid`: ranges of ids that a user may use (subuid(5)).
 
-use super::IdRange;
+use super::idmap::IdRange;
 
 /// Finds the name of a user id in the text of `/etc/passwd`.
 pub(super) fn user_name(passwd: &[u8], uid: u32) -> Option<String> {
