@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use kiln_engine::{ProgressEvent, VertexEnd, VertexId};
 
-use super::book::Part;
-use super::{Book, Names, Renderer, Vertex};
+use super::book::{Book, Part, Vertex};
+use super::renderer::{Names, Renderer};
 use crate::clean;
 
 /// How long lines wait while another step is open. BuildKit's `antiFlicker`.

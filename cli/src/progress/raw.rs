@@ -10,7 +10,8 @@ use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::lint::Rule;
 use serde_json::{Value, json};
 
-use super::{Book, Renderer, Vertex};
+use super::book::{Book, Vertex};
+use super::renderer::Renderer;
 use crate::clean;
 
 /// Writes raw JSON progress.

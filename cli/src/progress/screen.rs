@@ -5,8 +5,9 @@ use std::time::Duration;
 use kiln_engine::ProgressEvent;
 
 use super::area::{Area, Place};
+use super::book::Book;
 use super::picture::{Extent, picture};
-use super::{Book, Renderer, Settings};
+use super::renderer::{Renderer, Settings};
 use crate::terminal;
 
 /// Shows a picture on the terminal behind standard error.

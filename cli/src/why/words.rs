@@ -2,7 +2,7 @@
 
 use kiln_solver::{ChangedFile, FileDifference, FilesFrom, Reason};
 
-use super::Extent;
+use super::lines::Extent;
 
 /// Characters of a value that are shown, and of what is the same in front of a difference.
 const SHOWN: usize = 60;
