@@ -101,19 +101,21 @@ fn paths(tree: &str) -> Vec<String> {
 
 /// Returns the paths that a text imports or calls by, without its tests.
 fn written(text: &str) -> Vec<String> {
-    let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+    let tests = r"#\[cfg\(test\)\]\n(?:pub\(\w+\) )?mod tests \{";
+    let tests = Regex::new(tests).expect("it is an expression");
+    let shipped = tests.split(text).next().unwrap_or("");
     let comment = Regex::new(r"(?m)//.*$").expect("it is an expression");
     let shipped = comment.replace_all(shipped, "");
     let imports = Regex::new(r"\buse\s+([^;]+);").expect("it is an expression");
-    let calls = Regex::new(r"\b(?:crate|super|self)(?:::\w+)+").expect("it is an expression");
+    let calls = Regex::new(r"(?:^|[^\w:])([a-z_]\w*(?:::\w+)+)").expect("it is an expression");
     let mut written: Vec<String> = imports
         .captures_iter(&shipped)
         .flat_map(|found| paths(&found[1]))
         .collect();
     written.extend(
         calls
-            .find_iter(&shipped)
-            .map(|found| found.as_str().to_owned()),
+            .captures_iter(&shipped)
+            .map(|found| found[1].to_owned()),
     );
     written
 }
@@ -262,6 +264,11 @@ fn circles_are_seen() {
         BTreeSet::from(["a::b", "d"].map(module))
     );
     assert_eq!(circle(&edges), None);
+    let text = "mod b;\nfn f() { b::g(crate::c::h) }\n#[cfg(test)]\npub(super) mod tests { use super::*; }";
+    assert_eq!(
+        used(text, &module("a"), &all, &passed_on),
+        BTreeSet::from(["a::b", "c"].map(module))
+    );
     let way = [(module("c"), BTreeSet::from([module("a")]))];
     let circled = edges.into_iter().chain(way).collect();
     assert_eq!(
