@@ -8,7 +8,7 @@ use kiln_tree::LayerId;
 use crate::cache_config::{CACHE_CONFIG, LayerPlace, SharedCache, SharedLayer};
 use crate::exportable::{Document, ExportLayer, Exportable, NamedImage};
 use crate::options::Family;
-use crate::realise::{PackObserver, RealiseError, Work, perform};
+use crate::resolve::{PackObserver, ResolveError, Work, perform};
 
 /// BuildKit's notes on a layer that is listed in an index.
 const DIFF_ID: &str = "containerd.io/uncompressed";
@@ -58,7 +58,7 @@ pub fn pack_layers(
     blobs: &Blobs,
     packing: Packing,
     observer: PackObserver<'_>,
-) -> Result<Vec<PackedLayer>, RealiseError> {
+) -> Result<Vec<PackedLayer>, ResolveError> {
     let plan = |id: &LayerId| match layers.layer(*id) {
         Some(layer) => Ok(Work::Pack(layer)),
         None => match layers.description(*id) {
@@ -66,7 +66,7 @@ pub fn pack_layers(
             None => Err(LayerError::NotUnpacked(*id).into()),
         },
     };
-    let work: Vec<Work> = ids.iter().map(plan).collect::<Result<_, RealiseError>>()?;
+    let work: Vec<Work> = ids.iter().map(plan).collect::<Result<_, ResolveError>>()?;
     let packed = perform(&work, layers, blobs, packing, observer)?;
     ids.iter()
         .zip(packed)

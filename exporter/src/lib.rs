@@ -10,7 +10,7 @@ mod local_image; // the image as the store keeps it
 
 mod exportable; // images with every byte known
 mod options; // what may be asked for
-mod realise; // from the store's form to everybody's
+mod resolve; // from the store's form to everybody's
 
 mod clamp; // no times after SOURCE_DATE_EPOCH
 
@@ -59,7 +59,9 @@ pub use local_image::{StoreImageError, store_image, store_in_family, store_index
 pub use options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};
 pub use place::write_file;
 pub use push::{FetchAbsent, push_image};
-pub use realise::{FetchBlobs, Missing, PackObserver, PackProgress, RealiseError, realise};
+pub use resolve::{
+    FetchBlobs, Missing, PackObserver, PackProgress, ResolveError, resolve_for_export,
+};
 pub use root_tar::write_root_tar;
 pub use roots::Root;
 pub use sources::{layout_place, layouts, remember_place, remember_source, sources};

@@ -4,7 +4,7 @@
 //! them moves no bytes, and each new layer as an uncompressed tar whose digest is its diff id. The
 //! blobs of new layers do not exist: such a tar can be made from the layer at any time, and
 //! compressing it is put off until somebody wants to carry the image elsewhere
-//! ([`crate::realise`]). Manifest and config are functions of what is in the image, so a build that
+//! ([`crate::resolve_for_export`]). Manifest and config are functions of what is in the image, so a build that
 //! changes nothing finds both in the store and writes nothing.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use kiln_oci::{Descriptor, DiffId, Image, ImageConfig, Index, Manifest, media_ty
 use kiln_snapshotter::TarFacts;
 
 use crate::options::Family;
-use crate::realise::in_family;
+use crate::resolve::in_family;
 
 /// Why an image could not be put into the store.
 #[derive(Debug, thiserror::Error)]

@@ -44,8 +44,8 @@ pub(super) fn resolve_for_export(
         fetch_what_does_not_fit(stores, client, image, options.compression)?;
     }
     let parts = local.images().iter().map(|image| {
-        let options = realise_options(options, image);
-        exporter::realise(
+        let options = export_options(options, image);
+        exporter::resolve_for_export(
             image,
             &stores.layers,
             &stores.blobs,
@@ -55,8 +55,8 @@ pub(super) fn resolve_for_export(
         )
         .map_err(|error| match error {
             _ if stores.store.stop().is_asked() => Error::Cancelled,
-            exporter::RealiseError::Options(_) => Error::bad_input(error),
-            exporter::RealiseError::Fetch(_) => {
+            exporter::ResolveError::Options(_) => Error::bad_input(error),
+            exporter::ResolveError::Fetch(_) => {
                 fetch::mark_absent_layers_unavailable(stores, image);
                 away(error)
             }
@@ -113,7 +113,7 @@ fn fetch_what_does_not_fit(
     Ok(())
 }
 
-fn realise_options(options: &ImageOutput, image: &kiln_oci::Image) -> exporter::ImageOptions {
+fn export_options(options: &ImageOutput, image: &kiln_oci::Image) -> exporter::ImageOptions {
     exporter::ImageOptions {
         packing: packing(options.compression, options.level),
         existing_layers: if options.force {

@@ -39,7 +39,7 @@ fn images_are_found_by_tag_digest_and_platform() {
     let images: Vec<_> = platforms
         .iter()
         .map(|text| for_platform(&state, &sample, text))
-        .map(|image| state.realise(&image, &ImageOptions::default()))
+        .map(|image| state.resolve_for_export(&image, &ImageOptions::default()))
         .collect();
     let digests: Vec<Sha256> = images
         .iter()

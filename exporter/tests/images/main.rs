@@ -8,5 +8,5 @@ mod foreign; // archives that others write
 mod layouts; // one image out of many
 mod peers; // what skopeo, umoci and podman think of ours
 mod pushing; // what a registry is sent
-mod realising; // what becomes of an image's layers
+mod resolving; // what becomes of an image's layers
 mod sample; // an image with something of everything

@@ -32,7 +32,7 @@ fn with(state: &State, image: &Image, compression: Compression) -> NamedImage {
         ..ImageOptions::default()
     };
     let names = vec!["docker.io/library/made:v1".parse().unwrap()];
-    NamedImage::single(state.realise(image, &options), names)
+    NamedImage::single(state.resolve_for_export(image, &options), names)
 }
 
 /// OCI-024, OCI-025, OCI-026.

@@ -34,7 +34,7 @@ fn every_blob_is_what_its_descriptor_says() {
             packing: Packing::new(compression),
             ..ImageOptions::default()
         };
-        let named = NamedImage::single(state.realise(&image, &options), Vec::new());
+        let named = NamedImage::single(state.resolve_for_export(&image, &options), Vec::new());
         let tags = vec!["v1".to_owned()];
         let push = push_image(&named, &name, tags, &state.blobs, &no_fetch());
         assert_eq!(push.blobs.len(), 3);
@@ -54,7 +54,7 @@ fn every_blob_is_what_its_descriptor_says() {
             stream.read_exact(&mut [0; 10]).unwrap();
         }
     }
-    let images = vec![state.realise(&image, &ImageOptions::default())];
+    let images = vec![state.resolve_for_export(&image, &ImageOptions::default())];
     let index = NamedImage::index(images, Vec::new(), Family::Docker, BTreeMap::new());
     let push = push_image(&index, &name, Vec::new(), &state.blobs, &no_fetch());
     assert_eq!(push.children.len(), 1);

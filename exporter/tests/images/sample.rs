@@ -7,7 +7,7 @@ use std::path::Path;
 use kiln_cache::{Blobs, Store};
 use kiln_exporter::{
     Assembly, Change, Exportable, ImageOptions, Missing, NamedImage, NewLayer, PlannedEntry,
-    assemble, realise, store_image,
+    assemble, resolve_for_export, store_image,
 };
 use kiln_files::GuestPath;
 use kiln_oci::{Image, ImageConfig, Platform, Timestamp};
@@ -87,8 +87,8 @@ impl State {
         self.image(None, &[lower, upper], &["/bin/sh"])
     }
 
-    pub(crate) fn realise(&self, image: &Image, options: &ImageOptions) -> Exportable {
-        realise(
+    pub(crate) fn resolve_for_export(&self, image: &Image, options: &ImageOptions) -> Exportable {
+        resolve_for_export(
             image,
             &self.layers,
             &self.blobs,
@@ -102,7 +102,10 @@ impl State {
     /// Makes an image exportable as others do by default.
     pub(crate) fn named(&self, image: &Image, names: &[&str]) -> NamedImage {
         let names = names.iter().map(|name| name.parse().unwrap()).collect();
-        NamedImage::single(self.realise(image, &ImageOptions::default()), names)
+        NamedImage::single(
+            self.resolve_for_export(image, &ImageOptions::default()),
+            names,
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use kiln_cache::BlobError;
 use kiln_exporter::{
     ExistingLayers, ExportError, Family, ImageOptions, LoadSource, MediaTypes, Missing, NamedImage,
-    OptionError, Platforms, RealiseError, clamp_times, load, realise, write_archive,
+    OptionError, Platforms, ResolveError, clamp_times, load, resolve_for_export, write_archive,
     write_docker_archive, write_layout, write_oci_archive,
 };
 use kiln_oci::{
@@ -73,7 +73,7 @@ fn compression_and_media_types_are_as_asked_for() {
             media_type::DOCKER_LAYER,
         ),
     ] {
-        let exportable = state.realise(&image, &options(compression, media_types));
+        let exportable = state.resolve_for_export(&image, &options(compression, media_types));
         let named = NamedImage::single(exportable, Vec::new());
         assert_eq!(kinds(&named), [manifest, config, layer, layer]);
         let mut archive = Vec::new();
@@ -93,7 +93,7 @@ fn compression_and_media_types_are_as_asked_for() {
         assert_eq!(loaded[0].image.id(), image.id());
     }
     let zstd = options(Compression::Zstd, MediaTypes::Docker);
-    let error = realise(
+    let error = resolve_for_export(
         &image,
         &state.layers,
         &state.blobs,
@@ -118,12 +118,12 @@ fn annotations_go_where_they_belong() {
         descriptor_annotations: BTreeMap::from([("d".to_owned(), "w".to_owned())]),
         ..ImageOptions::default()
     };
-    let exportable = state.realise(&image, &options);
+    let exportable = state.resolve_for_export(&image, &options);
     let manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
     assert_eq!(manifest["annotations"], json!({"k": "v"}));
     assert_eq!(exportable.manifest.descriptor.annotations["d"], "w");
     options.media_types = MediaTypes::Docker;
-    let exportable = state.realise(&image, &options);
+    let exportable = state.resolve_for_export(&image, &options);
     let manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
     assert_eq!(manifest.get("annotations"), None);
 }
@@ -132,7 +132,7 @@ fn annotations_go_where_they_belong() {
 fn pulled(state: &State, annotation: Option<&str>) -> Image {
     let sample = state.sample();
     let zstd = options(Compression::Zstd, MediaTypes::Oci);
-    let exportable = state.realise(&sample, &zstd);
+    let exportable = state.resolve_for_export(&sample, &zstd);
     let mut manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
     manifest["layers"][0]["mediaType"] = media_type::DOCKER_LAYER_ZSTD.into();
     manifest["layers"][1]["mediaType"] = media_type::DOCKER_LAYER_ZSTD.into();
@@ -151,7 +151,7 @@ fn pulled(state: &State, annotation: Option<&str>) -> Image {
 fn an_image_of_which_nothing_changes_keeps_its_manifest() {
     let state = State::new();
     let image = pulled(&state, Some("containerd.io/uncompressed"));
-    let exportable = state.realise(&image, &ImageOptions::default());
+    let exportable = state.resolve_for_export(&image, &ImageOptions::default());
     assert_eq!(
         exportable.manifest.bytes,
         state.blobs.read(image.descriptor.digest).unwrap()
@@ -167,7 +167,7 @@ fn an_image_of_which_nothing_changes_keeps_its_manifest() {
 fn a_loaded_image_of_bare_tars_keeps_its_manifest() {
     let state = State::new();
     let image = state.sample();
-    let bare = state.realise(&image, &options(Compression::None, MediaTypes::OfImage));
+    let bare = state.resolve_for_export(&image, &options(Compression::None, MediaTypes::OfImage));
     let digest = bare.manifest.descriptor.digest;
     let mut archive = Vec::new();
     write_docker_archive(&[NamedImage::single(bare, Vec::new())], &mut archive).unwrap();
@@ -181,7 +181,7 @@ fn a_loaded_image_of_bare_tars_keeps_its_manifest() {
         UnpackLimit::default(),
     )
     .unwrap();
-    let again = state.realise(&loaded[0].image, &ImageOptions::default());
+    let again = state.resolve_for_export(&loaded[0].image, &ImageOptions::default());
     assert_eq!(again.manifest.descriptor.digest, digest);
 }
 
@@ -197,7 +197,10 @@ fn layers_of_the_base_go_out_as_they_came_unless_forced() {
     });
     let image = state.image(Some(&base), &[new], &["x"]);
     assert_eq!(image.config.history[..2], base.config.history);
-    let named = NamedImage::single(state.realise(&image, &ImageOptions::default()), Vec::new());
+    let named = NamedImage::single(
+        state.resolve_for_export(&image, &ImageOptions::default()),
+        Vec::new(),
+    );
     let zstd = media_type::OCI_LAYER_ZSTD;
     assert_eq!(
         kinds(&named),
@@ -224,7 +227,7 @@ fn layers_of_the_base_go_out_as_they_came_unless_forced() {
         },
         ..ImageOptions::default()
     };
-    let named = NamedImage::single(state.realise(&image, &forced), Vec::new());
+    let named = NamedImage::single(state.resolve_for_export(&image, &forced), Vec::new());
     assert_eq!(kinds(&named)[2..], [media_type::OCI_LAYER_GZIP; 3]);
     let mut archive = Vec::new();
     write_oci_archive(&[named], &mut archive).unwrap();
@@ -257,13 +260,13 @@ fn what_is_not_here_is_fetched_or_left() {
         .unwrap();
     }
     let plain = ImageOptions::default();
-    let exportable = state.realise(&image, &plain);
+    let exportable = state.resolve_for_export(&image, &plain);
     let mut archive = Vec::new();
     let named = NamedImage::single(exportable, Vec::new());
     let error = write_oci_archive(&[named], &mut archive).unwrap_err();
     assert!(matches!(error, ExportError::Absent(_)), "{error}");
     let refuse = |_: &[Descriptor]| Err("no network".into());
-    let result = realise(
+    let result = resolve_for_export(
         &image,
         &state.layers,
         &state.blobs,
@@ -271,7 +274,7 @@ fn what_is_not_here_is_fetched_or_left() {
         Missing::Fetch(&refuse),
         &|_| (),
     );
-    assert!(matches!(result, Err(RealiseError::Fetch(_))));
+    assert!(matches!(result, Err(ResolveError::Fetch(_))));
     let fetch = |wanted: &[Descriptor]| {
         assert_eq!(wanted, absent);
         for layer in wanted {
@@ -280,7 +283,7 @@ fn what_is_not_here_is_fetched_or_left() {
         }
         Ok(())
     };
-    let exportable = realise(
+    let exportable = resolve_for_export(
         &image,
         &state.layers,
         &state.blobs,
@@ -327,7 +330,7 @@ fn several_platforms_become_an_index() {
             manifest.config = config;
             let digest = state.blobs.put(&manifest.to_bytes()).unwrap();
             let image = kiln_cache::read_image(&state.blobs, digest).unwrap();
-            state.realise(&image, &ImageOptions::default())
+            state.resolve_for_export(&image, &ImageOptions::default())
         })
         .into();
     let digests: Vec<Sha256> = images
@@ -453,7 +456,7 @@ fn equal_layers_are_packed_once() {
     let layers = [empty.clone(), empty.clone(), empty];
     let image = state.image(None, &layers, &["x"]);
     assert_eq!(image.config.rootfs.diff_ids, [DiffId::EMPTY; 3]);
-    let exportable = state.realise(&image, &ImageOptions::default());
+    let exportable = state.resolve_for_export(&image, &ImageOptions::default());
     let first = &exportable.layers[0].descriptor;
     assert!(
         exportable
@@ -486,7 +489,7 @@ fn clamped_layers_have_no_later_times_and_are_found_again() {
     }
     // Its files are what its index says: the tar can be made.
     let image = state.image(None, std::slice::from_ref(&clamped), &["x"]);
-    state.realise(&image, &ImageOptions::default());
+    state.resolve_for_export(&image, &ImageOptions::default());
     assert_eq!(clamp_times(&state.layers, &layer, latest).unwrap(), clamped);
     assert_eq!(
         clamp_times(&state.layers, &clamped, latest).unwrap(),
@@ -513,7 +516,7 @@ fn config_and_layers_have_to_agree() {
         },
         ..ImageOptions::default()
     };
-    let error = realise(
+    let error = resolve_for_export(
         &image,
         &state.layers,
         &state.blobs,
@@ -524,7 +527,7 @@ fn config_and_layers_have_to_agree() {
     .unwrap_err();
     assert!(matches!(
         error,
-        RealiseError::Options(OptionError::Level { .. })
+        ResolveError::Options(OptionError::Level { .. })
     ));
 }
 
@@ -543,7 +546,7 @@ fn layers_are_found_after_a_kill_between_two_files() {
     let name = state.store.path("diffs").join(diff_id.0.hex());
     fs::remove_file(name).unwrap();
     let image = state.image(None, &[layer], &["/file"]);
-    let exportable = state.realise(&image, &ImageOptions::default());
+    let exportable = state.resolve_for_export(&image, &ImageOptions::default());
     assert!(matches!(
         exportable.layers[0].source,
         kiln_exporter::LayerSource::Stored(_)

@@ -56,7 +56,7 @@ impl fmt::Debug for Missing<'_> {
 
 /// Why an image cannot be carried elsewhere.
 #[derive(Debug, thiserror::Error)]
-pub enum RealiseError {
+pub enum ResolveError {
     /// The options contradict each other.
     #[error(transparent)]
     Options(#[from] OptionError),
@@ -85,15 +85,15 @@ pub enum RealiseError {
 /// Makes an image exportable.
 ///
 /// # Errors
-/// See [`RealiseError`].
-pub fn realise(
+/// See [`ResolveError`].
+pub fn resolve_for_export(
     image: &Image,
     layers: &LayerStore,
     blobs: &Blobs,
     options: &ImageOptions,
     missing: Missing<'_>,
     observer: PackObserver<'_>,
-) -> Result<Exportable, RealiseError> {
+) -> Result<Exportable, ResolveError> {
     options.check()?;
     let own_family = Family::of(&image.descriptor.media_type);
     let family = match options.media_types {
@@ -161,7 +161,7 @@ fn plan(
     layers: &LayerStore,
     blobs: &Blobs,
     options: &ImageOptions,
-) -> Result<Work, RealiseError> {
+) -> Result<Work, ResolveError> {
     let kind = MediaKind::of(&descriptor.media_type);
     // A bare tar that is a blob came as one: new layers have none.
     let is_blob = blobs.has(descriptor);
@@ -186,7 +186,7 @@ fn plan(
                 packer: 0,
             }))
         }
-        (ExistingLayers::Repack, MediaKind::Other) => Err(RealiseError::Foreign {
+        (ExistingLayers::Repack, MediaKind::Other) => Err(ResolveError::Foreign {
             digest: descriptor.digest,
             media_type: descriptor.media_type.clone(),
         }),
@@ -195,7 +195,7 @@ fn plan(
 }
 
 /// Returns the layer whose own tar has this digest, if it is here.
-fn new_layer(diff_id: DiffId, layers: &LayerStore) -> Result<Option<Layer>, RealiseError> {
+fn new_layer(diff_id: DiffId, layers: &LayerStore) -> Result<Option<Layer>, ResolveError> {
     // An empty layer is the same whoever made it.
     if diff_id == DiffId::EMPTY {
         return Ok(Some(layers.empty()?));
@@ -214,7 +214,7 @@ fn new_layer(diff_id: DiffId, layers: &LayerStore) -> Result<Option<Layer>, Real
 }
 
 /// Gets what is needed and not here.
-fn fetch(work: &[Work], blobs: &Blobs, missing: Missing<'_>) -> Result<(), RealiseError> {
+fn fetch(work: &[Work], blobs: &Blobs, missing: Missing<'_>) -> Result<(), ResolveError> {
     let absent: Vec<Descriptor> = work
         .iter()
         .filter_map(|work| match (work, missing) {
@@ -227,7 +227,7 @@ fn fetch(work: &[Work], blobs: &Blobs, missing: Missing<'_>) -> Result<(), Reali
         .collect();
     match (absent.first(), missing) {
         (None, _) => Ok(()),
-        (Some(_), Missing::Fetch(fetch)) => fetch(&absent).map_err(RealiseError::Fetch),
+        (Some(_), Missing::Fetch(fetch)) => fetch(&absent).map_err(ResolveError::Fetch),
         (Some(first), Missing::Leave) => Err(BlobError::Missing(first.digest).into()),
     }
 }
@@ -242,7 +242,7 @@ pub(crate) fn perform(
     blobs: &Blobs,
     packing: Packing,
     observer: PackObserver<'_>,
-) -> Result<Vec<ExportLayer>, RealiseError> {
+) -> Result<Vec<ExportLayer>, ResolveError> {
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut once: Vec<&Work> = Vec::new();
     let place_of: Vec<usize> = work
@@ -254,7 +254,7 @@ pub(crate) fn perform(
             })
         })
         .collect();
-    let results: Vec<OnceLock<Result<ExportLayer, RealiseError>>> =
+    let results: Vec<OnceLock<Result<ExportLayer, ResolveError>>> =
         once.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     let run = || {
@@ -304,7 +304,7 @@ impl Work {
         blobs: &Blobs,
         packing: Packing,
         observer: PackObserver<'_>,
-    ) -> Result<ExportLayer, RealiseError> {
+    ) -> Result<ExportLayer, ResolveError> {
         match self {
             Self::Pack(layer) => Ok(pack(layer, blobs, packing, observer)?),
             Self::Repack(known) => {
