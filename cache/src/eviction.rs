@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use crate::{EvictionReason, Ledger, Thing};
+use crate::{EvictionReason, Object, RefCounts};
 use kiln_oci::Timestamp;
 
 /// How much the cache may keep. The words are BuildKit's.
@@ -51,9 +51,9 @@ impl Limits {
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// What it holds.
-    pub things: Vec<Thing>,
+    pub objects: Vec<Object>,
     /// What of that came into the store with it; the rest others brought.
-    pub own: Vec<Thing>,
+    pub own: Vec<Object>,
     /// Seconds that making it again costs.
     pub cost: Duration,
     /// When it was used last.
@@ -84,7 +84,7 @@ pub enum Demand {
 
 /// Chooses the entries that go, in their order, and releases what they hold.
 pub fn evict(
-    ledger: &mut Ledger,
+    ref_counts: &mut RefCounts,
     candidates: &[Candidate],
     demand: &Demand,
     now: Timestamp,
@@ -93,8 +93,8 @@ pub fn evict(
     for below in candidates.iter().filter_map(|candidate| candidate.below) {
         above[below] += 1;
     }
-    let worth = |ledger: &Ledger, index: usize, above: &[usize]| {
-        worth(ledger, candidates, above, index, now)
+    let worth = |ref_counts: &RefCounts, index: usize, above: &[usize]| {
+        worth(ref_counts, candidates, above, index, now)
     };
     let may_go = |index: usize, above: &[usize]| {
         candidates[index].leaving == Leaving::May && above[index] == 0
@@ -102,58 +102,67 @@ pub fn evict(
     let mut queue: BinaryHeap<Leaf> = (0..candidates.len())
         .filter(|index| may_go(*index, &above))
         .map(|index| Leaf {
-            worth: worth(ledger, index, &above),
+            worth: worth(ref_counts, index, &above),
             index,
         })
         .collect();
     let mut gone = Vec::new();
-    let mut take =
-        |ledger: &mut Ledger, queue: &mut BinaryHeap<Leaf>, above: &mut [usize], index, reason| {
-            let candidate: &Candidate = &candidates[index];
-            for thing in &candidate.things {
-                ledger.release(*thing);
+    let mut take = |ref_counts: &mut RefCounts,
+                    queue: &mut BinaryHeap<Leaf>,
+                    above: &mut [usize],
+                    index,
+                    reason| {
+        let candidate: &Candidate = &candidates[index];
+        for object in &candidate.objects {
+            ref_counts.release(*object);
+        }
+        gone.push((index, reason));
+        if let Some(below) = candidate.below {
+            above[below] -= 1;
+            if may_go(below, above) {
+                queue.push(Leaf {
+                    worth: worth(ref_counts, below, above),
+                    index: below,
+                });
             }
-            gone.push((index, reason));
-            if let Some(below) = candidate.below {
-                above[below] -= 1;
-                if may_go(below, above) {
-                    queue.push(Leaf {
-                        worth: worth(ledger, below, above),
-                        index: below,
-                    });
-                }
-            }
-        };
+        }
+    };
     match demand {
         Demand::Everything(reason) => {
             while let Some(leaf) = queue.pop() {
-                take(ledger, &mut queue, &mut above, leaf.index, reason.clone());
+                take(
+                    ref_counts,
+                    &mut queue,
+                    &mut above,
+                    leaf.index,
+                    reason.clone(),
+                );
             }
         }
         Demand::Beyond(limits, free_bytes) => {
-            let before = ledger.cached_bytes();
+            let before = ref_counts.cached_bytes();
             let mut young = Vec::new();
             while let Some(leaf) = queue.pop() {
                 let age = now.since(candidates[leaf.index].last_used);
                 match limits.max_age {
                     Some(limit) if age > limit => {
                         let reason = EvictionReason::Age(limit);
-                        take(ledger, &mut queue, &mut above, leaf.index, reason);
+                        take(ref_counts, &mut queue, &mut above, leaf.index, reason);
                     }
                     _ => young.push(leaf),
                 }
             }
             queue.extend(young);
-            let used = ledger.cached_bytes();
+            let used = ref_counts.cached_bytes();
             let free_bytes = free_bytes.saturating_add(before - used);
             let Some((allowed, reason)) = limits.allowance(used, free_bytes) else {
                 return gone;
             };
-            while ledger.cached_bytes() > allowed
+            while ref_counts.cached_bytes() > allowed
                 && let Some(leaf) = queue.pop()
             {
                 // Shares grow when others let go.
-                let current = worth(ledger, leaf.index, &above);
+                let current = worth(ref_counts, leaf.index, &above);
                 if current < leaf.worth {
                     queue.push(Leaf {
                         worth: current,
@@ -161,8 +170,14 @@ pub fn evict(
                     });
                     continue;
                 }
-                if gives_bytes(ledger, candidates, leaf.index) {
-                    take(ledger, &mut queue, &mut above, leaf.index, reason.clone());
+                if gives_bytes(ref_counts, candidates, leaf.index) {
+                    take(
+                        ref_counts,
+                        &mut queue,
+                        &mut above,
+                        leaf.index,
+                        reason.clone(),
+                    );
                 }
             }
         }
@@ -172,16 +187,16 @@ pub fn evict(
 
 /// Says whether bytes come back when an entry goes, or one below it that it keeps. What images hold
 /// too is a hit that costs nothing to keep.
-fn gives_bytes(ledger: &Ledger, candidates: &[Candidate], index: usize) -> bool {
+fn gives_bytes(ref_counts: &RefCounts, candidates: &[Candidate], index: usize) -> bool {
     let chain = std::iter::successors(Some(index), |index| candidates[*index].below);
-    let mut things = chain.flat_map(|index| &candidates[index].own);
-    things.any(|thing| ledger.share(*thing) > 0)
+    let mut objects = chain.flat_map(|index| &candidates[index].own);
+    objects.any(|object| ref_counts.share(*object) > 0)
 }
 
 /// Returns the seconds that a byte of an entry saves, halved for the first day without use, a third
 /// after two, and so on; of it alone, or with what it alone keeps below it.
 fn worth(
-    ledger: &Ledger,
+    ref_counts: &RefCounts,
     candidates: &[Candidate],
     above: &[usize],
     index: usize,
@@ -203,7 +218,7 @@ fn worth(
         bytes += candidate
             .own
             .iter()
-            .map(|thing| ledger.share(*thing))
+            .map(|object| ref_counts.share(*object))
             .sum::<u64>();
         #[expect(
             clippy::cast_precision_loss,
@@ -257,13 +272,13 @@ mod tests {
 
     #[derive(Default)]
     struct Bench {
-        ledger: Ledger,
+        ref_counts: RefCounts,
         candidates: Vec<Candidate>,
     }
 
     impl Bench {
-        fn thing(&mut self, megabytes: u64) -> Thing {
-            self.ledger.add(&DiskUsage {
+        fn object(&mut self, megabytes: u64) -> Object {
+            self.ref_counts.add(&DiskUsage {
                 own_bytes: megabytes * MEGABYTE,
                 linked: Vec::new(),
             })
@@ -271,18 +286,18 @@ mod tests {
 
         /// Adds a step on top of another, of so many megabytes and seconds, used so long ago.
         fn step(&mut self, below: Option<usize>, megabytes: u64, seconds: u64, days: i64) -> usize {
-            let own = self.thing(megabytes);
+            let own = self.object(megabytes);
             self.step_of(below, own, seconds, days)
         }
 
-        fn step_of(&mut self, below: Option<usize>, own: Thing, seconds: u64, days: i64) -> usize {
-            let mut things = below.map_or_else(Vec::new, |i| self.candidates[i].things.clone());
-            things.push(own);
-            for thing in &things {
-                self.ledger.hold(*thing);
+        fn step_of(&mut self, below: Option<usize>, own: Object, seconds: u64, days: i64) -> usize {
+            let mut objects = below.map_or_else(Vec::new, |i| self.candidates[i].objects.clone());
+            objects.push(own);
+            for object in &objects {
+                self.ref_counts.hold(*object);
             }
             self.candidates.push(Candidate {
-                things,
+                objects,
                 own: vec![own],
                 cost: Duration::from_secs(seconds),
                 last_used: Timestamp::from_seconds(NOW - days * 86_400),
@@ -294,7 +309,7 @@ mod tests {
 
         fn evict(&mut self, demand: &Demand) -> Vec<usize> {
             let now = Timestamp::from_seconds(NOW);
-            let gone = evict(&mut self.ledger, &self.candidates, demand, now);
+            let gone = evict(&mut self.ref_counts, &self.candidates, demand, now);
             gone.into_iter().map(|(index, _)| index).collect()
         }
 
@@ -315,7 +330,7 @@ mod tests {
         let middling = bench.step(None, 10, 1, 0);
         assert!(bench.evict_down_to(600).is_empty());
         assert_eq!(bench.evict_down_to(100), [cheap]);
-        assert_eq!(bench.ledger.cached_bytes(), 20 * MEGABYTE);
+        assert_eq!(bench.ref_counts.cached_bytes(), 20 * MEGABYTE);
         let mut bench = Bench::default();
         for (megabytes, seconds, days) in [(10, 100, 1), (500, 1, 0), (10, 1, 0)] {
             bench.step(None, megabytes, seconds, days);
@@ -338,7 +353,7 @@ mod tests {
         let base = bench.step(None, 500, 1, 9);
         let above = bench.step(Some(base), 1, 100, 0);
         assert_eq!(bench.evict_down_to(400), [above, base]);
-        assert_eq!(bench.ledger.cached_bytes(), 0);
+        assert_eq!(bench.ref_counts.cached_bytes(), 0);
         let mut bench = Bench::default();
         bench.step(None, 500, 1, 9);
         bench.step(Some(base), 1, 100, 0);
@@ -358,8 +373,8 @@ mod tests {
     #[test]
     fn what_an_image_holds_gives_nothing_back() {
         let mut bench = Bench::default();
-        let layer = bench.thing(100);
-        bench.ledger.root(layer);
+        let layer = bench.object(100);
+        bench.ref_counts.root(layer);
         let tagged = bench.step_of(None, layer, 1, 50);
         let other = bench.step(None, 100, 100, 0);
         assert_eq!(bench.evict_down_to(10), [other]);
@@ -371,11 +386,11 @@ mod tests {
     #[test]
     fn two_records_of_one_layer_can_both_go() {
         let mut bench = Bench::default();
-        let layer = bench.thing(100);
+        let layer = bench.object(100);
         let one = bench.step_of(None, layer, 1, 1);
         let two = bench.step_of(None, layer, 1, 2);
         assert_eq!(bench.evict_down_to(10), [two, one]);
-        assert!(bench.ledger.is_free(layer));
+        assert!(bench.ref_counts.is_free(layer));
     }
 
     #[test]

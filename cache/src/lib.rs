@@ -23,7 +23,7 @@ mod flight; // one kiln runs a step, the others wait
 
 // What goes when not all can stay.
 mod eviction; // by which rules
-mod ledger; // who holds which bytes
+mod ref_counts; // who holds which bytes
 mod tombstones; // what was evicted, and why
 mod trash; // gone, but not deleted yet
 
@@ -42,8 +42,8 @@ pub use downloads::{DownloadRecord, Downloads};
 pub use eviction::{Candidate, Demand, Leaving, Limits, evict};
 pub use flight::{Attempt, Claim, Flight, claim};
 pub use image_ids::ImageIds;
-pub use ledger::{DiskUsage, Ledger, Thing};
 pub use read_image::{ImageError, read_image};
+pub use ref_counts::{DiskUsage, Object, RefCounts};
 pub use refs::{Named, Names, NamesError};
 pub use store::{Entrance, OpenError, Store, WorkDir};
 pub use tombstones::{EvictionReason, Tombstone, Tombstones};

@@ -1,7 +1,7 @@
 //! What the state directory holds, what that costs, and what of it can go.
 //!
 //! An *inventory* lists the entries of the cache (results of steps, bases, downloads, repositories,
-//! cache mounts, stat indexes) and notes in a ledger which layers and blobs each of them holds.
+//! cache mounts, stat indexes) and counts who holds which layers and blobs.
 //! Tagged images, images by id and containers are roots: what they hold is never collected here.
 //! Collecting chooses entries by the rules of [`kiln_cache::evict`], and then sweeps what nobody
 //! holds: names first, bytes last, so that a kiln that is killed leaves garbage and nothing else.

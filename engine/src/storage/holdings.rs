@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kiln_cache::{ActionKey, Candidate, DiskUsage, Leaving, Ledger, Thing};
+use kiln_cache::{ActionKey, Candidate, DiskUsage, Leaving, Object, RefCounts};
 use kiln_oci::{DiffId, Sha256, TaggedRef, Timestamp};
 use kiln_tree::LayerId;
 use rayon::prelude::*;
@@ -20,12 +20,12 @@ const NETWORK_BYTES_PER_SECOND: f64 = 1e7;
 /// Everything in the state directory that has a size.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
-    pub(crate) ledger: Ledger,
+    pub(crate) ref_counts: RefCounts,
     pub(crate) entries: Vec<HeldEntry>,
-    pub(crate) layers: BTreeMap<LayerId, Thing>,
+    pub(crate) layers: BTreeMap<LayerId, Object>,
     /// What is written down of layers that other machines made.
-    pub(crate) described: BTreeMap<LayerId, Thing>,
-    pub(crate) blobs: BTreeMap<Sha256, Thing>,
+    pub(crate) described: BTreeMap<LayerId, Object>,
+    pub(crate) blobs: BTreeMap<Sha256, Object>,
     /// Blobs that images speak of, here or not.
     pub(crate) spoken_of: HashSet<Sha256>,
     /// What each layer is known to be packed as, here or not.
@@ -92,12 +92,12 @@ impl Sizes {
 }
 
 /// Returns what is here of what manifests lead to.
-pub(crate) fn things_of(
+pub(crate) fn objects_of(
     stores: &Stores,
     inventory: &Inventory,
     reach: &ManifestReach,
-) -> Vec<Thing> {
-    let mut things: Vec<Thing> = reach
+) -> Vec<Object> {
+    let mut objects: Vec<Object> = reach
         .blobs
         .iter()
         .filter_map(|digest| inventory.blobs.get(digest).copied())
@@ -109,24 +109,24 @@ pub(crate) fn things_of(
             stores.layers.by_diff_id(*diff_id).map(|layer| layer.id()),
         ];
         for id in ids.into_iter().flatten() {
-            things.extend(inventory.things_of_layer(id));
+            objects.extend(inventory.objects_of_layer(id));
         }
     }
-    things.sort_unstable();
-    things.dedup();
-    things
+    objects.sort_unstable();
+    objects.dedup();
+    objects
 }
 
 impl Inventory {
     /// Returns what a layer cannot do without: its forms, and the layer that its files lie on.
-    pub(crate) fn things_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
+    pub(crate) fn objects_of_layer(&self, id: LayerId) -> impl Iterator<Item = Object> {
         let below = self.below.get(&id);
         let below = below.and_then(|below| self.layers.get(below)).copied();
         self.forms_of_layer(id).chain(below)
     }
 
     /// Returns a layer, what describes it and its packed forms, as far as they are here.
-    pub(crate) fn forms_of_layer(&self, id: LayerId) -> impl Iterator<Item = Thing> {
+    pub(crate) fn forms_of_layer(&self, id: LayerId) -> impl Iterator<Item = Object> {
         let layer = [self.layers.get(&id), self.described.get(&id)];
         let layer = layer.into_iter().flatten().copied();
         let packed = self.packed.get(&id).into_iter().flatten();
@@ -139,10 +139,10 @@ impl Inventory {
         self.packed.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// Adds an entry and lets it hold its things.
+    /// Adds an entry and lets it hold its objects.
     pub(crate) fn push(&mut self, held: HeldEntry) {
-        for thing in &held.candidate.things {
-            self.ledger.hold(*thing);
+        for object in &held.candidate.objects {
+            self.ref_counts.hold(*object);
         }
         self.entries.push(held);
     }
@@ -158,7 +158,7 @@ impl Inventory {
             entry.size_bytes = candidate
                 .own
                 .iter()
-                .map(|thing| self.ledger.bytes(*thing))
+                .map(|object| self.ref_counts.bytes(*object))
                 .sum();
             entry.last_used = candidate.last_used;
             if !matches!(content, EntryContent::Records { .. }) {
@@ -170,7 +170,7 @@ impl Inventory {
             if candidate
                 .own
                 .iter()
-                .any(|thing| self.ledger.is_rooted(*thing))
+                .any(|object| self.ref_counts.is_rooted(*object))
             {
                 entry.sharing = EntrySharing::Shared;
             }
@@ -196,10 +196,10 @@ pub(crate) fn entry(id: String, kind: EntryKind, description: String) -> CacheEn
     }
 }
 
-pub(crate) fn candidate(things: Vec<Thing>) -> Candidate {
+pub(crate) fn candidate(objects: Vec<Object>) -> Candidate {
     Candidate {
-        own: things.clone(),
-        things,
+        own: objects.clone(),
+        objects,
         cost: Duration::ZERO,
         last_used: Timestamp::EPOCH,
         below: None,

@@ -38,8 +38,8 @@ fn list_things(stores: &Stores, inventory: &mut Inventory, sizes: &mut Sizes) ->
     let places: Vec<PathBuf> = ids.iter().map(|id| stores.layers.place(*id)).collect();
     sizes.measure(&places)?;
     for (id, place) in ids.into_iter().zip(&places) {
-        let thing = inventory.ledger.add(&sizes.of(place));
-        inventory.layers.insert(id, thing);
+        let object = inventory.ref_counts.add(&sizes.of(place));
+        inventory.layers.insert(id, object);
         if let Some(below) = stores.layers.below_files(id) {
             inventory.below.insert(id, below);
         }
@@ -51,8 +51,8 @@ fn list_things(stores: &Stores, inventory: &mut Inventory, sizes: &mut Sizes) ->
         inventory.packed.insert(id, packed.collect());
     }
     for (id, path) in stores.layers.list_described()? {
-        let thing = inventory.ledger.add(&DiskUsage::of(&path)?);
-        inventory.described.insert(id, thing);
+        let object = inventory.ref_counts.add(&DiskUsage::of(&path)?);
+        inventory.described.insert(id, object);
         if let Some(description) = stores.layers.description(id) {
             let blob = description.blob;
             inventory.by_diff_id.entry(blob.diff_id).or_insert(id);
@@ -62,8 +62,8 @@ fn list_things(stores: &Stores, inventory: &mut Inventory, sizes: &mut Sizes) ->
     }
     for (path, name) in stores.store.spread_files("blobs/sha256")? {
         if let Ok(digest) = Sha256::from_hex(&name) {
-            let thing = inventory.ledger.add(&DiskUsage::of(&path)?);
-            inventory.blobs.insert(digest, thing);
+            let object = inventory.ref_counts.add(&DiskUsage::of(&path)?);
+            inventory.blobs.insert(digest, object);
         }
     }
     Ok(())
@@ -75,8 +75,8 @@ fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
     for manifest in roots::rooted_manifests(stores)? {
         reach.add(&stores.blobs, manifest);
     }
-    for thing in holdings::things_of(stores, inventory, &reach) {
-        inventory.ledger.root(thing);
+    for object in holdings::objects_of(stores, inventory, &reach) {
+        inventory.ref_counts.root(object);
     }
     inventory.spoken_of = reach.blobs;
     for container in containers::containers(stores)?
@@ -100,14 +100,14 @@ fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
         for lower in &spec.own.layers {
             let id = lower.parent().and_then(Path::file_name);
             let id = id.and_then(|name| name.to_str()?.parse().ok());
-            if let Some(thing) = id.and_then(|id| inventory.layers.get(&id)) {
-                inventory.ledger.root(*thing);
+            if let Some(object) = id.and_then(|id| inventory.layers.get(&id)) {
+                inventory.ref_counts.root(*object);
             }
         }
     }
     // Every image may need it, and it takes next to nothing.
-    if let Some(thing) = inventory.layers.get(&Tree::default().layer_id()) {
-        inventory.ledger.root(*thing);
+    if let Some(object) = inventory.layers.get(&Tree::default().layer_id()) {
+        inventory.ref_counts.root(*object);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kiln_cache::{ActionKey, BuiltLayer, Candidate, Leaving, StoredRecord, Thing};
+use kiln_cache::{ActionKey, BuiltLayer, Candidate, Leaving, Object, StoredRecord};
 use kiln_oci::{Sha256, Timestamp};
 use kiln_tree::{Blake3, Encoder, LayerId};
 
@@ -75,12 +75,15 @@ impl Inventory {
             Some((*index_of.get(&below)?, count, below))
         });
         let inherited = below.as_ref().map_or(0, |(_, count, _)| *count);
-        let sorted = |mut things: Vec<Thing>| {
-            things.sort_unstable();
-            things.dedup();
-            things
+        let sorted = |mut objects: Vec<Object>| {
+            objects.sort_unstable();
+            objects.dedup();
+            objects
         };
-        let things = stack.layers.iter().flat_map(|id| self.things_of_layer(*id));
+        let objects = stack
+            .layers
+            .iter()
+            .flat_map(|id| self.objects_of_layer(*id));
         // What its files lie on is another result's.
         let own = stack.layers[inherited..].iter();
         let own = own.flat_map(|id| self.forms_of_layer(*id));
@@ -102,7 +105,7 @@ impl Inventory {
                 )
             },
             candidate: Candidate {
-                things: sorted(things.collect()),
+                objects: sorted(objects.collect()),
                 own: sorted(own.collect()),
                 cost: took,
                 last_used: records

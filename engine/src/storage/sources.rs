@@ -40,7 +40,7 @@ pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<()
         }
         let mut reach = ManifestReach::default();
         reach.add(&stores.blobs, manifest);
-        let things = holdings::things_of(stores, inventory, &reach);
+        let objects = holdings::objects_of(stores, inventory, &reach);
         // The platform stands at the end of a pin's tag.
         let name = pins.first().map_or_else(
             || manifest.to_string(),
@@ -61,7 +61,7 @@ pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<()
             },
             candidate: Candidate {
                 last_used: last_used.max(fetched),
-                ..candidate(things)
+                ..candidate(objects)
             },
             content: EntryContent::Base {
                 pins,
@@ -122,13 +122,13 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
                 EntryKind::CacheMount => cache_mount(&path)?,
                 _ => (modified(&path), Usability::Idle),
             };
-            let thing = inventory.ledger.add(&usage);
-            let mut things = vec![thing];
+            let object = inventory.ref_counts.add(&usage);
+            let mut objects = vec![object];
             if kind == EntryKind::CacheMount {
                 let packed = blobs_of_mount(&path).into_iter();
-                things.extend(packed.filter_map(|digest| inventory.blobs.get(&digest)));
+                objects.extend(packed.filter_map(|digest| inventory.blobs.get(&digest)));
             }
-            let mut candidate = candidate(things);
+            let mut candidate = candidate(objects);
             candidate.last_used = last_used.unwrap_or_default();
             inventory.push(HeldEntry {
                 entry: CacheEntry {

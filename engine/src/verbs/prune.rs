@@ -126,7 +126,7 @@ fn prune_alone(
         .iter()
         .map(|held| held.candidate.clone())
         .collect();
-    let gone = evict(&mut inventory.ledger, &candidates, &demand, now);
+    let gone = evict(&mut inventory.ref_counts, &candidates, &demand, now);
     sweep(stores, &inventory, &gone, now)?;
     tracing::debug!(
         command = request.command,
@@ -139,7 +139,7 @@ fn prune_alone(
             .iter()
             .map(|(index, _)| inventory.entries[*index].entry.clone())
             .collect(),
-        freed_bytes: inventory.ledger.free_bytes(),
+        freed_bytes: inventory.ref_counts.free_bytes(),
     })
 }
 
@@ -180,31 +180,31 @@ fn sweep(
             }
         }
     }
-    let is_free = |thing| inventory.ledger.is_free(thing);
+    let is_free = |object| inventory.ref_counts.is_free(object);
     stores
         .assembled
         .retain(|manifest| {
-            let thing = inventory.blobs.get(&manifest);
-            thing.is_some_and(|thing| !is_free(*thing))
+            let object = inventory.blobs.get(&manifest);
+            object.is_some_and(|object| !is_free(*object))
         })
         .map_err(failed)?;
     // No name leads to what follows any more.
-    for (id, thing) in &inventory.layers {
-        if is_free(*thing) {
+    for (id, object) in &inventory.layers {
+        if is_free(*object) {
             stores.layers.discard(*id, &trash).map_err(|error| {
                 Error::environment("cannot remove a layer from the cache", error)
             })?;
         }
     }
-    for (id, thing) in &inventory.described {
-        if is_free(*thing) {
+    for (id, object) in &inventory.described {
+        if is_free(*object) {
             stores.layers.forget_description(*id).map_err(|error| {
                 Error::environment("cannot remove a layer from the cache", error)
             })?;
         }
     }
-    for (digest, thing) in &inventory.blobs {
-        if is_free(*thing) {
+    for (digest, object) in &inventory.blobs {
+        if is_free(*object) {
             trash.discard(&stores.blobs.path(*digest)).map_err(failed)?;
         }
     }
@@ -233,8 +233,8 @@ fn sweep_hints(
             spoken_of.extend(base);
         }
     }
-    for (id, thing) in inventory.layers.iter().chain(&inventory.described) {
-        if !inventory.ledger.is_free(*thing) {
+    for (id, object) in inventory.layers.iter().chain(&inventory.described) {
+        if !inventory.ref_counts.is_free(*object) {
             spoken_of.extend(inventory.packed_as(*id));
         }
     }

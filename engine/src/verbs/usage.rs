@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{DiskUsage, Thing};
+use kiln_cache::{DiskUsage, Object};
 use kiln_containers::ContainerStatus;
 use kiln_oci::{ImageId, TaggedRef, Timestamp};
 
@@ -74,7 +74,7 @@ pub struct ContainerUsage {
 pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
     let inventory = inventory::inventory(stores, &mut Sizes::default())?;
     let containers = container_usage(stores)?;
-    let mut images: Vec<(ImageUsage, Vec<Thing>)> = Vec::new();
+    let mut images: Vec<(ImageUsage, Vec<Object>)> = Vec::new();
     for row in images::images(stores)? {
         if let Some((known, _)) = images.iter_mut().find(|(known, _)| known.id == row.id) {
             known.names.extend(row.name);
@@ -82,38 +82,38 @@ pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
         }
         let mut reach = ManifestReach::default();
         reach.add(&stores.blobs, row.manifest);
-        let things = holdings::things_of(stores, &inventory, &reach);
+        let objects = holdings::objects_of(stores, &inventory, &reach);
         let id = row.id.to_string();
         images.push((
             ImageUsage {
                 id: row.id,
                 names: row.name.into_iter().collect(),
                 created: row.created,
-                size_bytes: inventory.ledger.bytes_of(&things),
+                size_bytes: inventory.ref_counts.bytes_of(&objects),
                 unique_bytes: 0,
                 containers: containers.iter().filter(|c| c.image_id == id).count(),
             },
-            things,
+            objects,
         ));
     }
-    let mut holders: HashMap<Thing, usize> = HashMap::new();
-    for thing in images.iter().flat_map(|(_, things)| things) {
-        *holders.entry(*thing).or_default() += 1;
+    let mut holders: HashMap<Object, usize> = HashMap::new();
+    for object in images.iter().flat_map(|(_, objects)| objects) {
+        *holders.entry(*object).or_default() += 1;
     }
-    for (image, things) in &mut images {
-        let unique: Vec<Thing> = things
+    for (image, objects) in &mut images {
+        let unique: Vec<Object> = objects
             .iter()
-            .filter(|thing| holders[thing] == 1)
+            .filter(|object| holders[object] == 1)
             .copied()
             .collect();
-        image.unique_bytes = inventory.ledger.bytes_of(&unique);
+        image.unique_bytes = inventory.ref_counts.bytes_of(&unique);
     }
     let all = |is_wanted: &dyn Fn(&ImageUsage) -> bool| {
         let wanted = images.iter().filter(|(image, _)| is_wanted(image));
-        let mut things: Vec<Thing> = wanted.flat_map(|(_, things)| things).copied().collect();
-        things.sort_unstable();
-        things.dedup();
-        inventory.ledger.bytes_of(&things)
+        let mut objects: Vec<Object> = wanted.flat_map(|(_, objects)| objects).copied().collect();
+        objects.sort_unstable();
+        objects.dedup();
+        inventory.ref_counts.bytes_of(&objects)
     };
     let images_bytes = all(&|_| true);
     let active_bytes = all(&|image| image.containers > 0);
@@ -155,9 +155,9 @@ fn container_usage(stores: &Stores) -> Result<Vec<ContainerUsage>, Error> {
 
 impl CacheUsage {
     pub(crate) fn of(inventory: Inventory) -> Self {
-        let private_bytes = inventory.ledger.cached_bytes();
-        let shared_bytes = inventory.ledger.shared_bytes();
-        let unused_bytes = inventory.ledger.free_bytes();
+        let private_bytes = inventory.ref_counts.cached_bytes();
+        let shared_bytes = inventory.ref_counts.shared_bytes();
+        let unused_bytes = inventory.ref_counts.free_bytes();
         let mut entries: Vec<CacheEntry> = inventory
             .entries
             .into_iter()

@@ -1,6 +1,6 @@
 //! Who holds which bytes.
 //!
-//! Things of the store (layers, blobs, directories) are held by entries of the cache and by roots:
+//! Objects of the store (layers, blobs, directories) are held by entries of the cache and by roots:
 //! images and containers. What nobody holds can be deleted. A file with several names counts once,
 //! however many layers it is in, and its bytes come back with the last of them.
 
@@ -56,13 +56,13 @@ impl DiskUsage {
     }
 }
 
-/// A thing in a [`Ledger`].
+/// An object in a [`RefCounts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Thing(usize);
+pub struct Object(usize);
 
 /// Bytes that are there or not as a whole.
 #[derive(Clone, Copy, Debug, Default)]
-struct Account {
+struct RefCount {
     bytes: u64,
     /// Entries of the cache that hold it.
     holders: u32,
@@ -70,55 +70,55 @@ struct Account {
     is_rooted: bool,
 }
 
-/// The things of a store and who holds them.
+/// The objects of a store and who holds them.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    things: Vec<(Account, Vec<usize>)>,
-    files: Vec<Account>,
+pub struct RefCounts {
+    objects: Vec<(RefCount, Vec<usize>)>,
+    files: Vec<RefCount>,
     file_of: HashMap<(u64, u64), usize>,
     /// Bytes that entries hold and roots do not.
     cached_bytes: u64,
 }
 
-impl Ledger {
-    /// Adds a thing that nobody holds yet.
-    pub fn add(&mut self, usage: &DiskUsage) -> Thing {
+impl RefCounts {
+    /// Adds an object that nobody holds yet.
+    pub fn add(&mut self, usage: &DiskUsage) -> Object {
         let linked = usage.linked.iter().map(|(inode, bytes)| {
             *self.file_of.entry(*inode).or_insert_with(|| {
-                self.files.push(Account {
+                self.files.push(RefCount {
                     bytes: *bytes,
-                    ..Account::default()
+                    ..RefCount::default()
                 });
                 self.files.len() - 1
             })
         });
         let linked = linked.collect();
-        let account = Account {
+        let count = RefCount {
             bytes: usage.own_bytes,
-            ..Account::default()
+            ..RefCount::default()
         };
-        self.things.push((account, linked));
-        Thing(self.things.len() - 1)
+        self.objects.push((count, linked));
+        Object(self.objects.len() - 1)
     }
 
-    /// Notes that an image or a container holds a thing. Roots come before entries.
-    pub fn root(&mut self, thing: Thing) {
-        let (account, linked) = &mut self.things[thing.0];
-        account.is_rooted = true;
+    /// Notes that an image or a container holds an object. Roots come before entries.
+    pub fn root(&mut self, object: Object) {
+        let (count, linked) = &mut self.objects[object.0];
+        count.is_rooted = true;
         for file in linked {
             self.files[*file].is_rooted = true;
         }
     }
 
-    /// Notes that an entry holds a thing.
-    pub fn hold(&mut self, thing: Thing) {
-        let (account, linked) = &mut self.things[thing.0];
-        account.holders += 1;
-        if account.holders > 1 {
+    /// Notes that an entry holds an object.
+    pub fn hold(&mut self, object: Object) {
+        let (count, linked) = &mut self.objects[object.0];
+        count.holders += 1;
+        if count.holders > 1 {
             return;
         }
-        if !account.is_rooted {
-            self.cached_bytes += account.bytes;
+        if !count.is_rooted {
+            self.cached_bytes += count.bytes;
         }
         for file in linked {
             let file = &mut self.files[*file];
@@ -129,15 +129,15 @@ impl Ledger {
         }
     }
 
-    /// Notes that an entry that held a thing does not any more.
-    pub fn release(&mut self, thing: Thing) {
-        let (account, linked) = &mut self.things[thing.0];
-        account.holders -= 1;
-        if account.holders > 0 {
+    /// Notes that an entry that held an object does not any more.
+    pub fn release(&mut self, object: Object) {
+        let (count, linked) = &mut self.objects[object.0];
+        count.holders -= 1;
+        if count.holders > 0 {
             return;
         }
-        if !account.is_rooted {
-            self.cached_bytes -= account.bytes;
+        if !count.is_rooted {
+            self.cached_bytes -= count.bytes;
         }
         for file in linked {
             let file = &mut self.files[*file];
@@ -154,35 +154,35 @@ impl Ledger {
         self.cached_bytes
     }
 
-    /// Says whether nobody holds a thing.
+    /// Says whether nobody holds an object.
     #[must_use]
-    pub fn is_free(&self, thing: Thing) -> bool {
-        let (account, _) = &self.things[thing.0];
-        account.holders == 0 && !account.is_rooted
+    pub fn is_free(&self, object: Object) -> bool {
+        let (count, _) = &self.objects[object.0];
+        count.holders == 0 && !count.is_rooted
     }
 
-    /// Says whether an image or a container holds a thing.
+    /// Says whether an image or a container holds an object.
     #[must_use]
-    pub fn is_rooted(&self, thing: Thing) -> bool {
-        self.things[thing.0].0.is_rooted
+    pub fn is_rooted(&self, object: Object) -> bool {
+        self.objects[object.0].0.is_rooted
     }
 
-    /// Returns the bytes of a thing, shared or not.
+    /// Returns the bytes of an object, shared or not.
     #[must_use]
-    pub fn bytes(&self, thing: Thing) -> u64 {
-        let (account, linked) = &self.things[thing.0];
+    pub fn bytes(&self, object: Object) -> u64 {
+        let (count, linked) = &self.objects[object.0];
         let linked = linked.iter().map(|file| self.files[*file].bytes);
-        account.bytes + linked.sum::<u64>()
+        count.bytes + linked.sum::<u64>()
     }
 
-    /// Returns the bytes of things together; a file of several of them counts once.
+    /// Returns the bytes of objects together; a file of several of them counts once.
     #[must_use]
-    pub fn bytes_of(&self, things: &[Thing]) -> u64 {
+    pub fn bytes_of(&self, objects: &[Object]) -> u64 {
         let mut files: Vec<usize> = Vec::new();
         let mut bytes = 0;
-        for thing in things {
-            let (account, linked) = &self.things[thing.0];
-            bytes += account.bytes;
+        for object in objects {
+            let (count, linked) = &self.objects[object.0];
+            bytes += count.bytes;
             files.extend(linked);
         }
         files.sort_unstable();
@@ -191,53 +191,53 @@ impl Ledger {
         bytes + linked.sum::<u64>()
     }
 
-    /// Returns a holder's share of a thing: its bytes divided among all that hold them, nothing of
+    /// Returns a holder's share of an object: its bytes divided among all that hold them, nothing of
     /// what roots hold.
     #[must_use]
-    pub fn share(&self, thing: Thing) -> u64 {
-        let share = |account: &Account| {
-            if account.is_rooted {
+    pub fn share(&self, object: Object) -> u64 {
+        let share = |count: &RefCount| {
+            if count.is_rooted {
                 0
             } else {
-                account.bytes / u64::from(account.holders.max(1))
+                count.bytes / u64::from(count.holders.max(1))
             }
         };
-        let (account, linked) = &self.things[thing.0];
+        let (count, linked) = &self.objects[object.0];
         let linked = linked.iter().map(|file| share(&self.files[*file]));
-        share(account) + linked.sum::<u64>() / u64::from(account.holders.max(1))
+        share(count) + linked.sum::<u64>() / u64::from(count.holders.max(1))
     }
 
-    /// Returns the bytes that only things that nobody holds have.
+    /// Returns the bytes that only objects that nobody holds have.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
-        let is_free = |account: &&Account| account.holders == 0 && !account.is_rooted;
-        let things = self.things.iter().map(|(account, _)| account);
-        things
+        let is_free = |count: &&RefCount| count.holders == 0 && !count.is_rooted;
+        let objects = self.objects.iter().map(|(count, _)| count);
+        objects
             .chain(&self.files)
             .filter(is_free)
-            .map(|account| account.bytes)
+            .map(|count| count.bytes)
             .sum()
     }
 
     /// Returns the bytes that both entries and images or containers hold.
     #[must_use]
     pub fn shared_bytes(&self) -> u64 {
-        let things = self.things.iter().map(|(account, _)| account);
-        things
+        let objects = self.objects.iter().map(|(count, _)| count);
+        objects
             .chain(&self.files)
-            .filter(|account| account.is_rooted && account.holders > 0)
-            .map(|account| account.bytes)
+            .filter(|count| count.is_rooted && count.holders > 0)
+            .map(|count| count.bytes)
             .sum()
     }
 
     /// Returns the bytes that images and containers hold.
     #[must_use]
     pub fn rooted_bytes(&self) -> u64 {
-        let things = self.things.iter().map(|(account, _)| account);
-        things
+        let objects = self.objects.iter().map(|(count, _)| count);
+        objects
             .chain(&self.files)
-            .filter(|account| account.is_rooted)
-            .map(|account| account.bytes)
+            .filter(|count| count.is_rooted)
+            .map(|count| count.bytes)
             .sum()
     }
 }
@@ -260,36 +260,42 @@ mod tests {
 
     #[test]
     fn a_file_in_two_layers_counts_once_and_goes_with_the_last() {
-        let mut ledger = Ledger::default();
-        let one = ledger.add(&usage(10, &[(7, 100)]));
-        let two = ledger.add(&usage(20, &[(7, 100), (8, 5)]));
-        ledger.hold(one);
-        ledger.hold(two);
-        assert_eq!(ledger.cached_bytes(), 135);
-        assert_eq!((ledger.bytes(one), ledger.share(one)), (110, 60));
-        assert_eq!(ledger.bytes_of(&[one, two]), 135);
-        ledger.release(one);
-        assert_eq!(ledger.cached_bytes(), 125);
-        assert!(ledger.is_free(one) && !ledger.is_free(two));
-        ledger.release(two);
-        assert_eq!((ledger.cached_bytes(), ledger.free_bytes()), (0, 135));
+        let mut ref_counts = RefCounts::default();
+        let one = ref_counts.add(&usage(10, &[(7, 100)]));
+        let two = ref_counts.add(&usage(20, &[(7, 100), (8, 5)]));
+        ref_counts.hold(one);
+        ref_counts.hold(two);
+        assert_eq!(ref_counts.cached_bytes(), 135);
+        assert_eq!((ref_counts.bytes(one), ref_counts.share(one)), (110, 60));
+        assert_eq!(ref_counts.bytes_of(&[one, two]), 135);
+        ref_counts.release(one);
+        assert_eq!(ref_counts.cached_bytes(), 125);
+        assert!(ref_counts.is_free(one) && !ref_counts.is_free(two));
+        ref_counts.release(two);
+        assert_eq!(
+            (ref_counts.cached_bytes(), ref_counts.free_bytes()),
+            (0, 135)
+        );
     }
 
     #[test]
     fn what_a_root_holds_is_not_the_caches() {
-        let mut ledger = Ledger::default();
-        let layer = ledger.add(&usage(10, &[(7, 100)]));
-        let newer = ledger.add(&usage(1, &[(7, 100)]));
-        ledger.root(layer);
-        for thing in [layer, layer, newer] {
-            ledger.hold(thing);
+        let mut ref_counts = RefCounts::default();
+        let layer = ref_counts.add(&usage(10, &[(7, 100)]));
+        let newer = ref_counts.add(&usage(1, &[(7, 100)]));
+        ref_counts.root(layer);
+        for object in [layer, layer, newer] {
+            ref_counts.hold(object);
         }
-        assert_eq!((ledger.cached_bytes(), ledger.share(newer)), (1, 1));
-        for thing in [layer, layer, newer] {
-            ledger.release(thing);
+        assert_eq!((ref_counts.cached_bytes(), ref_counts.share(newer)), (1, 1));
+        for object in [layer, layer, newer] {
+            ref_counts.release(object);
         }
-        assert!(!ledger.is_free(layer) && ledger.is_free(newer));
-        assert_eq!((ledger.free_bytes(), ledger.rooted_bytes()), (1, 110));
+        assert!(!ref_counts.is_free(layer) && ref_counts.is_free(newer));
+        assert_eq!(
+            (ref_counts.free_bytes(), ref_counts.rooted_bytes()),
+            (1, 110)
+        );
     }
 
     #[test]
