@@ -65,11 +65,11 @@ use kiln_threads::Stop;
 /// nobody collects garbage under its feet.
 #[derive(Clone, Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    shared: Arc<SharedStore>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedStore {
     root: PathBuf,
     /// Held for its lock.
     lock: File,
@@ -113,7 +113,7 @@ impl Store {
         tracing::debug!(root = %root.display(), "the state directory is open");
         let work = WorkRoot::new(&root);
         Ok(Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SharedStore {
                 root,
                 lock,
                 work,

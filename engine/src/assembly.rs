@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kiln_cache::State;
 use kiln_exporter as exporter;
-use kiln_exporter::{Assembly, Change, NewLayer, PlannedEntry, SharedCache};
+use kiln_exporter::{Assembly, ConfigChange, NewLayer, PlannedEntry, SharedCache};
 use kiln_oci::{Image, Platform, Timestamp};
 use kiln_registry::Client;
 use kiln_snapshotter::{Layer, TarFacts};
@@ -161,8 +161,8 @@ impl<'a> ImageAssembler<'a> {
             .map(|entry| PlannedEntry {
                 created_by: entry.created_by.clone(),
                 change: match entry.step {
-                    Some(_) => Change::Layer,
-                    None => Change::Config,
+                    Some(_) => ConfigChange::Layer,
+                    None => ConfigChange::Config,
                 },
             })
             .collect();

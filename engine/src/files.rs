@@ -2,7 +2,7 @@
 
 use kiln_cache::State;
 use kiln_exporter as exporter;
-use kiln_exporter::Root;
+use kiln_exporter::ExportRoot;
 use kiln_registry::Client;
 use kiln_snapshotter::ParentView;
 use kiln_solver::{Plan, Reporter};
@@ -33,15 +33,15 @@ pub(crate) fn export_files(
         .iter()
         .map(|built| view(stores, client, plan, &built.state, reporter))
         .collect::<Result<_, _>>()?;
-    let roots: Vec<Root<'_>> = built
+    let roots: Vec<ExportRoot<'_>> = built
         .iter()
         .zip(&views)
         .map(|(built, view)| {
             let platform = built.target.platform.clone();
             if is_split(files, form) {
-                Root::apart(platform, view)
+                ExportRoot::apart(platform, view)
             } else {
-                Root::at_top(platform, view)
+                ExportRoot::at_top(platform, view)
             }
         })
         .collect();

@@ -10,7 +10,7 @@ use tar::{EntryType, Header};
 
 use crate::error::ExportError;
 use crate::exportable::NamedImage;
-use crate::members::{self, Member};
+use crate::members::{self, ArchiveMember};
 
 /// Writes an OCI layout as a tar stream.
 ///
@@ -82,7 +82,7 @@ impl Archive<'_> {
         self.padding(bytes.len() as u64)
     }
 
-    fn blob(&mut self, name: &str, member: Member<'_>) -> Result<(), ExportError> {
+    fn blob(&mut self, name: &str, member: ArchiveMember<'_>) -> Result<(), ExportError> {
         let size_bytes = member.descriptor().size_bytes;
         self.header(name, EntryType::Regular, 0o444, size_bytes)?;
         // A member that turns out longer or shorter ends the export with an error.

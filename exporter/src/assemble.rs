@@ -43,12 +43,12 @@ pub struct PlannedEntry {
     /// The instruction.
     pub created_by: String,
     /// What it changed.
-    pub change: Change,
+    pub change: ConfigChange,
 }
 
 /// What an instruction changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ConfigChange {
     /// The file system: there is a layer for it, maybe an empty one.
     Layer,
     /// The config alone.
@@ -80,7 +80,7 @@ pub fn assemble(assembly: Assembly<'_>) -> Result<ImageConfig, AssembleError> {
     } = assembly;
     let entries = planned
         .iter()
-        .filter(|entry| entry.change == Change::Layer)
+        .filter(|entry| entry.change == ConfigChange::Layer)
         .count();
     if entries != layers.len() {
         return Err(AssembleError {
@@ -100,7 +100,7 @@ pub fn assemble(assembly: Assembly<'_>) -> Result<ImageConfig, AssembleError> {
     };
     let mut remaining = layers.iter();
     for PlannedEntry { created_by, change } in planned {
-        if change == Change::Layer {
+        if change == ConfigChange::Layer {
             time = remaining.next().map(|layer| layer.created);
         }
         history.push(History {
@@ -108,7 +108,7 @@ pub fn assemble(assembly: Assembly<'_>) -> Result<ImageConfig, AssembleError> {
             created_by,
             author: String::new(),
             comment: COMMENT.to_owned(),
-            empty_layer: change == Change::Config,
+            empty_layer: change == ConfigChange::Config,
         });
     }
     let mut diff_ids = base.map_or_else(Vec::new, |base| base.config.rootfs.diff_ids.clone());
@@ -183,8 +183,8 @@ mod tests {
                 .map(|letter| PlannedEntry {
                     created_by: letter.to_string(),
                     change: match letter {
-                        'L' => Change::Layer,
-                        _ => Change::Config,
+                        'L' => ConfigChange::Layer,
+                        _ => ConfigChange::Config,
                     },
                 })
                 .collect(),
@@ -286,7 +286,7 @@ mod tests {
             }],
             history: vec![PlannedEntry {
                 created_by: "RUN true".to_owned(),
-                change: Change::Layer,
+                change: ConfigChange::Layer,
             }],
             platform: Platform::new("linux", "amd64", ""),
             epoch: None,
@@ -310,7 +310,7 @@ mod tests {
             layers: Vec::new(),
             history: vec![PlannedEntry {
                 created_by: "RUN true".to_owned(),
-                change: Change::Layer,
+                change: ConfigChange::Layer,
             }],
             platform: Platform::new("linux", "amd64", ""),
             epoch: None,

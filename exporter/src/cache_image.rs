@@ -6,7 +6,7 @@ use kiln_snapshotter::{LayerError, LayerStore, Packing, TarFacts};
 use kiln_tree::LayerId;
 
 use crate::cache_config::{CACHE_CONFIG, LayerPlace, SharedCache, SharedLayer};
-use crate::exportable::{Document, ExportLayer, Exportable, NamedImage};
+use crate::exportable::{ExportDocument, ExportLayer, Exportable, NamedImage};
 use crate::options::Family;
 use crate::resolve::{PackObserver, ResolveError, Work, perform};
 
@@ -84,18 +84,18 @@ pub fn pack_layers(
 /// Returns a cache with the blobs that it names, each once, as an image without names.
 #[must_use]
 pub fn cache_image(cache: &SharedCache, blobs: Vec<ExportLayer>, form: CacheForm) -> NamedImage {
-    let config = Document::new(CACHE_CONFIG, cache.to_config());
+    let config = ExportDocument::new(CACHE_CONFIG, cache.to_config());
     let listed = blobs.iter().map(|blob| blob.descriptor.clone());
     let manifest = match form {
         CacheForm::Manifest => {
             let manifest = Manifest::oci(config.descriptor.clone(), listed.collect());
-            Document::new(Family::Oci.manifest(), manifest.to_bytes())
+            ExportDocument::new(Family::Oci.manifest(), manifest.to_bytes())
         }
         CacheForm::Index(family) => {
             let noted = listed.map(|blob| noted(blob, cache, family));
             let mut index = Index::oci(noted.chain([config.descriptor.clone()]).collect());
             index.media_type = Some(family.index().to_owned());
-            Document::new(family.index(), index.to_bytes())
+            ExportDocument::new(family.index(), index.to_bytes())
         }
     };
     let parts = Exportable {

@@ -10,7 +10,7 @@ use crate::options::Family;
 
 /// A small JSON object of an image, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
+pub struct ExportDocument {
     /// Type, digest and length.
     pub descriptor: Descriptor,
     /// The JSON.
@@ -25,9 +25,9 @@ pub struct Exportable {
     /// When it was made.
     pub created: Option<Timestamp>,
     /// The manifest. Its descriptor carries the platform, as indexes want it.
-    pub manifest: Document,
+    pub manifest: ExportDocument,
     /// The config.
-    pub config: Document,
+    pub config: ExportDocument,
     /// The layers, base first.
     pub layers: Vec<ExportLayer>,
 }
@@ -58,12 +58,12 @@ pub struct NamedImage {
     /// Its names; with none, it goes by its digest.
     pub names: Vec<TaggedRef>,
     /// The manifest of the only platform, or the index.
-    pub root: Document,
+    pub root: ExportDocument,
     /// The images, one per platform.
     pub manifests: Vec<Exportable>,
 }
 
-impl Document {
+impl ExportDocument {
     /// Wraps bytes.
     #[must_use]
     pub fn new(media_type: &str, bytes: Vec<u8>) -> Self {
@@ -110,7 +110,7 @@ impl NamedImage {
         }
         Self {
             names,
-            root: Document::new(family.index(), index.to_bytes()),
+            root: ExportDocument::new(family.index(), index.to_bytes()),
             manifests: images,
         }
     }

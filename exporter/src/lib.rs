@@ -36,7 +36,7 @@ mod error; // why an image could not be written
 mod place; // files that appear whole
 
 pub use archive::{write_archive, write_docker_archive, write_oci_archive};
-pub use assemble::{AssembleError, Assembly, Change, NewLayer, PlannedEntry, assemble};
+pub use assemble::{AssembleError, Assembly, ConfigChange, NewLayer, PlannedEntry, assemble};
 pub use cache_config::{
     CACHE_CONFIG, CacheConfigError, FoundCache, LayerPlace, SharedCache, SharedLayer, SharedMount,
     parse_cache_config, read_inline,
@@ -49,7 +49,7 @@ pub use cache_layout::{
 pub use cache_writer::CacheWriter;
 pub use clamp::clamp_times;
 pub use error::ExportError;
-pub use exportable::{Document, ExportLayer, Exportable, LayerSource, NamedImage};
+pub use exportable::{ExportDocument, ExportLayer, Exportable, LayerSource, NamedImage};
 pub use layout::{write_docker_layout, write_layout};
 pub use load::{
     LayoutEntry, LoadError, LoadSource, Loaded, LoadedIndex, Platforms, load, load_from_layout,
@@ -63,5 +63,5 @@ pub use resolve::{
     FetchBlobs, Missing, PackObserver, PackProgress, ResolveError, resolve_for_export,
 };
 pub use root_tar::write_root_tar;
-pub use roots::Root;
+pub use roots::ExportRoot;
 pub use sources::{layout_place, layouts, remember_place, remember_source, sources};

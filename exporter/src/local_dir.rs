@@ -26,7 +26,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::ExportError;
-use crate::roots::{Root, check_overlaps};
+use crate::roots::{ExportRoot, check_overlaps};
 
 /// What happens to files in the directory that the image does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub struct LocalReport {
 /// When roots overlap, a file cannot be read or written, or `stop` is asked for. Files are whole or
 /// not there then.
 pub fn write_local(
-    roots: &[Root<'_>],
+    roots: &[ExportRoot<'_>],
     directory: &Path,
     stale: Stale,
     times: Option<Timestamp>,
@@ -112,7 +112,7 @@ pub fn write_local(
 }
 
 /// Returns where everything that the roots hold goes.
-fn all_paths(roots: &[Root<'_>]) -> HashSet<GuestPath> {
+fn all_paths(roots: &[ExportRoot<'_>]) -> HashSet<GuestPath> {
     let paths = roots.iter().flat_map(|root| {
         let located = root.view.walk(&GuestPath::ROOT);
         located.map(|located| root.directory.join(located.entry.path))
@@ -136,7 +136,7 @@ fn own_directory(top: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
 
 /// A walk through the directory in step with the one through the image.
 struct Writer<'a> {
-    root: &'a Root<'a>,
+    root: &'a ExportRoot<'a>,
     directory: &'a Path,
     stale: Stale,
     times: Option<Timestamp>,

@@ -12,7 +12,7 @@ use kiln_snapshotter::{LayerError, TimeClamp};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::ExportError;
-use crate::exportable::{Document, ExportLayer, Exportable, LayerSource, NamedImage};
+use crate::exportable::{ExportDocument, ExportLayer, Exportable, LayerSource, NamedImage};
 
 /// The full name, as containerd and its friends read it.
 pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
@@ -41,27 +41,27 @@ fn none_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String
 
 /// A blob on its way out.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Member<'a> {
+pub(crate) enum ArchiveMember<'a> {
     /// A manifest, index or config.
-    Document(&'a Document),
+    Document(&'a ExportDocument),
     /// A layer.
     Layer(&'a ExportLayer),
 }
 
 /// Returns the blobs of `images`, each once, in the order of their digests.
-pub(crate) fn blobs(images: &[NamedImage]) -> BTreeMap<Sha256, Member<'_>> {
+pub(crate) fn blobs(images: &[NamedImage]) -> BTreeMap<Sha256, ArchiveMember<'_>> {
     let mut blobs = BTreeMap::new();
     for image in images {
         let mut add = |descriptor: &Descriptor, member| {
             blobs.entry(descriptor.digest).or_insert(member);
         };
-        add(&image.root.descriptor, Member::Document(&image.root));
+        add(&image.root.descriptor, ArchiveMember::Document(&image.root));
         for part in &image.manifests {
             for document in [&part.manifest, &part.config] {
-                add(&document.descriptor, Member::Document(document));
+                add(&document.descriptor, ArchiveMember::Document(document));
             }
             for layer in &part.layers {
-                add(&layer.descriptor, Member::Layer(layer));
+                add(&layer.descriptor, ArchiveMember::Layer(layer));
             }
         }
     }
@@ -173,7 +173,7 @@ pub(crate) fn blob_path(digest: Sha256) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-impl Member<'_> {
+impl ArchiveMember<'_> {
     /// Returns digest and length.
     pub(crate) fn descriptor(&self) -> &Descriptor {
         match self {

@@ -11,7 +11,7 @@ use kiln_oci::{Descriptor, ImageRef, Sha256};
 use kiln_registry::{BlobSource, PushBlob, PushImage, PushManifest};
 use kiln_snapshotter::{Layer, LayerError, TimeClamp};
 
-use crate::exportable::{Document, ExportLayer, LayerSource, NamedImage};
+use crate::exportable::{ExportDocument, ExportLayer, LayerSource, NamedImage};
 use crate::sources::sources;
 
 /// Gets a blob that is not here into the store, should the registry turn out to lack it too.
@@ -40,7 +40,7 @@ pub fn push_image(
         pushed.push(PushBlob {
             descriptor: part.config.descriptor.clone(),
             source: BlobSource::Open(Arc::new(move || {
-                Ok(Box::new(io::Cursor::new(Shared(Arc::clone(&config)))))
+                Ok(Box::new(io::Cursor::new(SharedBytes(Arc::clone(&config)))))
             })),
             mount_from: None,
         });
@@ -58,7 +58,7 @@ pub fn push_image(
     }
 }
 
-fn manifest(document: &Document) -> PushManifest {
+fn manifest(document: &ExportDocument) -> PushManifest {
     PushManifest {
         media_type: document.descriptor.media_type.clone(),
         bytes: document.bytes.clone(),
@@ -77,7 +77,7 @@ fn source_of(layer: &ExportLayer, blobs: &Blobs, fetch: &FetchAbsent) -> BlobSou
         LayerSource::Stored(path) => BlobSource::File(path.clone()),
         LayerSource::Tar(layer) => {
             let layer = layer.clone();
-            BlobSource::Open(Arc::new(move || Ok(Box::new(TarReader::start(&layer)?))))
+            BlobSource::Open(Arc::new(move || Ok(Box::new(TarStream::start(&layer)?))))
         }
         LayerSource::Absent => {
             let (descriptor, blobs) = (layer.descriptor.clone(), blobs.clone());
@@ -93,22 +93,22 @@ fn source_of(layer: &ExportLayer, blobs: &Blobs, fetch: &FetchAbsent) -> BlobSou
 }
 
 /// Bytes that several readers share.
-struct Shared(Arc<Vec<u8>>);
+struct SharedBytes(Arc<Vec<u8>>);
 
-impl AsRef<[u8]> for Shared {
+impl AsRef<[u8]> for SharedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }
 
 /// A layer's tar as a stream to read, made by a thread that ends with it.
-struct TarReader {
+struct TarStream {
     /// None once the end is reached; dropped before the thread is waited for, which ends it.
     pipe: Option<PipeReader>,
     writer: Option<JoinHandle<Result<(), LayerError>>>,
 }
 
-impl TarReader {
+impl TarStream {
     fn start(layer: &Layer) -> io::Result<Self> {
         let (reader, mut pipe) = io::pipe()?;
         let layer = layer.clone();
@@ -131,7 +131,7 @@ impl TarReader {
     }
 }
 
-impl Read for TarReader {
+impl Read for TarStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(pipe) = &mut self.pipe else {
             return Ok(0);
@@ -143,7 +143,7 @@ impl Read for TarReader {
     }
 }
 
-impl Drop for TarReader {
+impl Drop for TarStream {
     fn drop(&mut self) {
         // Whoever stops reading early does not want the rest, nor to hear that it cannot be written.
         self.pipe = None;
@@ -153,8 +153,8 @@ impl Drop for TarReader {
     }
 }
 
-impl fmt::Debug for TarReader {
+impl fmt::Debug for TarStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TarReader").finish_non_exhaustive()
+        f.debug_struct("TarStream").finish_non_exhaustive()
     }
 }

@@ -15,7 +15,7 @@ use kiln_cache::{BlobError, Blobs};
 use kiln_oci::{Compression, Descriptor, DiffId, Image, Manifest, MediaKind, Sha256};
 use kiln_snapshotter::{KnownBlob, Layer, LayerError, LayerStore, Packing, TarOrigin, UnpackError};
 
-use crate::exportable::{Document, ExportLayer, Exportable, LayerSource};
+use crate::exportable::{ExportDocument, ExportLayer, Exportable, LayerSource};
 use crate::options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};
 
 /// Fetches blobs into the store.
@@ -114,12 +114,12 @@ pub fn resolve_for_export(
     let layers = perform(&work, layers, blobs, options.packing, observer)?;
     let manifest = manifest(image, &layers, family, options);
     let mut document = if manifest == image.manifest {
-        Document::new(
+        ExportDocument::new(
             &image.descriptor.media_type,
             blobs.read(image.descriptor.digest)?,
         )
     } else {
-        Document::new(family.manifest(), manifest.to_bytes())
+        ExportDocument::new(family.manifest(), manifest.to_bytes())
     };
     let platform = image.config.platform();
     document.descriptor.platform = Some(platform.clone());
@@ -128,7 +128,7 @@ pub fn resolve_for_export(
         platform,
         created: image.config.created,
         manifest: document,
-        config: Document {
+        config: ExportDocument {
             bytes: blobs.read(manifest.config.digest)?,
             descriptor: manifest.config.clone(),
         },

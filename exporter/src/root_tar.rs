@@ -15,14 +15,14 @@ use kiln_tree::{Entry, Kind};
 use tar::{Builder, EntryType, Header};
 
 use crate::error::ExportError;
-use crate::roots::{Root, check_overlaps};
+use crate::roots::{ExportRoot, check_overlaps};
 
 /// Writes root file systems as one tar stream, all with modification time `times` if it is given.
 ///
 /// # Errors
 /// When roots overlap, a file cannot be read or `output` fails.
 pub fn write_root_tar(
-    roots: &[Root<'_>],
+    roots: &[ExportRoot<'_>],
     times: Option<Timestamp>,
     output: &mut dyn Write,
 ) -> Result<(), ExportError> {
@@ -56,7 +56,7 @@ pub fn write_root_tar(
 
 fn write_entry(
     builder: &mut Builder<&mut dyn Write>,
-    root: &Root<'_>,
+    root: &ExportRoot<'_>,
     located: &Located<'_>,
 ) -> Result<(), ExportError> {
     let entry = &located.entry;

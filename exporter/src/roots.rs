@@ -15,7 +15,7 @@ use crate::error::ExportError;
 
 /// A root file system and where it goes.
 #[derive(Clone, Debug)]
-pub struct Root<'a> {
+pub struct ExportRoot<'a> {
     /// What it runs on.
     pub platform: Platform,
     /// A directory for this root alone, or the top.
@@ -24,7 +24,7 @@ pub struct Root<'a> {
     pub view: &'a ParentView,
 }
 
-impl<'a> Root<'a> {
+impl<'a> ExportRoot<'a> {
     /// Returns a root that goes to the top.
     #[must_use]
     pub fn at_top(platform: Platform, view: &'a ParentView) -> Self {
@@ -47,10 +47,10 @@ impl<'a> Root<'a> {
 }
 
 /// Checks that no root would overwrite what another one brings.
-pub(crate) fn check_overlaps(roots: &[Root<'_>]) -> Result<(), ExportError> {
+pub(crate) fn check_overlaps(roots: &[ExportRoot<'_>]) -> Result<(), ExportError> {
     // By path: whose it is, and whether it is a directory.
     let mut known: HashMap<GuestPath, (&Platform, bool)> = HashMap::new();
-    let shares = |root: &Root<'_>| {
+    let shares = |root: &ExportRoot<'_>| {
         let same = roots
             .iter()
             .filter(|other| other.directory == root.directory);

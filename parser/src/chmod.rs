@@ -16,19 +16,19 @@ pub enum Chmod {
     /// The mode itself, for files and directories alike.
     Octal(u32),
     /// Changes to the mode an entry has.
-    Symbolic(Vec<Change>),
+    Symbolic(Vec<ModeChange>),
 }
 
 /// One step of a symbolic mode: some classes, one operator, some permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct ModeChange {
     classes: u32,
-    operator: Operator,
+    operator: ModeOperator,
     permissions: Permissions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
+enum ModeOperator {
     Add,
     Remove,
     Set,
@@ -65,7 +65,7 @@ pub fn parse(text: &str) -> Result<Chmod, ChmodError> {
             _ => Err(ChmodError::Octal(text.to_owned())),
         };
     }
-    let parsed: IResult<&str, Vec<Vec<Change>>> =
+    let parsed: IResult<&str, Vec<Vec<ModeChange>>> =
         all_consuming(separated_list1(char(','), clause)).parse(text);
     match parsed {
         Ok((_, clauses)) => Ok(Chmod::Symbolic(clauses.concat())),
@@ -86,7 +86,7 @@ impl Chmod {
     }
 }
 
-impl Change {
+impl ModeChange {
     fn apply(self, mode: u32, is_directory: bool) -> u32 {
         let bits = match self.permissions {
             Permissions::Bits { bits, search } => {
@@ -97,15 +97,15 @@ impl Change {
         };
         let bits = bits & self.classes;
         match self.operator {
-            Operator::Add => mode | bits,
-            Operator::Remove => mode & !bits,
-            Operator::Set => (mode & !self.classes) | bits,
+            ModeOperator::Add => mode | bits,
+            ModeOperator::Remove => mode & !bits,
+            ModeOperator::Set => (mode & !self.classes) | bits,
         }
     }
 }
 
 /// `ug+r-w=x`: classes and the steps that share them.
-fn clause(text: &str) -> IResult<&str, Vec<Change>> {
+fn clause(text: &str) -> IResult<&str, Vec<ModeChange>> {
     let (text, classes) = fold_many0(
         alt((
             value(0o4700, char('u')),
@@ -121,7 +121,7 @@ fn clause(text: &str) -> IResult<&str, Vec<Change>> {
     let classes = if classes == 0 { ALL } else { classes };
     many1(map(
         (operator, permissions),
-        move |(operator, permissions)| Change {
+        move |(operator, permissions)| ModeChange {
             classes,
             operator,
             permissions,
@@ -130,11 +130,11 @@ fn clause(text: &str) -> IResult<&str, Vec<Change>> {
     .parse(text)
 }
 
-fn operator(text: &str) -> IResult<&str, Operator> {
+fn operator(text: &str) -> IResult<&str, ModeOperator> {
     alt((
-        value(Operator::Add, char('+')),
-        value(Operator::Remove, char('-')),
-        value(Operator::Set, char('=')),
+        value(ModeOperator::Add, char('+')),
+        value(ModeOperator::Remove, char('-')),
+        value(ModeOperator::Set, char('=')),
     ))
     .parse(text)
 }

@@ -9,7 +9,9 @@ use std::collections::HashSet;
 use thiserror::Error;
 
 use crate::quote::quote;
-use crate::shell_pattern::{MAX_VALUE, MatchLength, PatternError, StrippedEnd, replace, strip};
+use crate::shell_pattern::{
+    MAX_VALUE, MatchLength, ShellPatternError, StrippedEnd, replace, strip,
+};
 
 /// Most substitutions inside each other. Each copies what those in it came to.
 const MAX_DEPTH: usize = 1000;
@@ -108,7 +110,7 @@ fn shortened(word: &str) -> Cow<'_, str> {
 
 /// What is wrong with a word.
 #[derive(Debug, Error)]
-enum Problem {
+enum ExpansionProblem {
     #[error("unexpected end of statement while looking for matching single-quote")]
     SingleQuote,
     #[error("unexpected end of statement while looking for matching double-quote")]
@@ -124,7 +126,7 @@ enum Problem {
     #[error("invalid pattern ({pattern}) in substitution: {error}")]
     Pattern {
         pattern: String,
-        error: PatternError,
+        error: ShellPatternError,
     },
     #[error("{name}: {message}")]
     Required { name: String, message: String },
@@ -134,9 +136,9 @@ enum Problem {
     TooLong,
 }
 
-impl Problem {
-    fn pattern(pattern: &str, error: PatternError) -> Self {
-        if error == PatternError::ResultTooLong {
+impl ExpansionProblem {
+    fn pattern(pattern: &str, error: ShellPatternError) -> Self {
+        if error == ShellPatternError::ResultTooLong {
             return Self::TooLong;
         }
         let pattern = shortened(pattern).into_owned();
@@ -146,7 +148,7 @@ impl Problem {
 
 /// A piece of the word that ends at its own delimiter.
 struct Frame {
-    purpose: Purpose,
+    purpose: OperandPurpose,
     /// What it has expanded to so far.
     value: String,
     /// Whether a `"` stands open in it.
@@ -154,11 +156,14 @@ struct Frame {
 }
 
 /// What a frame's value is for.
-enum Purpose {
+enum OperandPurpose {
     /// The whole word; ends with it.
     Whole,
     /// `${name` operator `…}`.
-    Operand { name: String, operator: Operator },
+    Operand {
+        name: String,
+        operator: ExpansionOperator,
+    },
     /// `${name/…/`.
     Pattern { name: String, all: bool },
     /// `${name/pattern/…}`.
@@ -170,12 +175,12 @@ enum Purpose {
 }
 
 /// The character behind a name, and whether a colon stands before it.
-struct Operator {
+struct ExpansionOperator {
     colon: bool,
     character: char,
 }
 
-impl Purpose {
+impl OperandPurpose {
     fn delimiter(&self) -> Option<char> {
         match self {
             Self::Whole => None,
@@ -207,8 +212,8 @@ struct Expander<'a> {
 }
 
 impl Expander<'_> {
-    fn run(&mut self) -> Result<String, Problem> {
-        self.open(Purpose::Whole)?;
+    fn run(&mut self) -> Result<String, ExpansionProblem> {
+        self.open(OperandPurpose::Whole)?;
         while let Some(character) = self.next() {
             let top = self
                 .frames
@@ -237,24 +242,29 @@ impl Expander<'_> {
             .last_mut()
             .expect("the whole word's frame is still open");
         if last.double_quoted {
-            return Err(Problem::DoubleQuote);
+            return Err(ExpansionProblem::DoubleQuote);
         }
         match last.purpose {
-            Purpose::Whole => Ok(std::mem::take(&mut last.value)),
-            Purpose::Pattern { .. } => Err(Problem::MissingSlash),
-            Purpose::Operand { .. } | Purpose::Replacement { .. } => Err(Problem::MissingBrace),
+            OperandPurpose::Whole => Ok(std::mem::take(&mut last.value)),
+            OperandPurpose::Pattern { .. } => Err(ExpansionProblem::MissingSlash),
+            OperandPurpose::Operand { .. } | OperandPurpose::Replacement { .. } => {
+                Err(ExpansionProblem::MissingBrace)
+            }
         }
     }
 
     /// At the end of the word the outermost open substitution is to blame, whatever was found.
-    fn explain(&self, problem: Problem) -> Problem {
-        let is_limit = matches!(problem, Problem::TooDeep | Problem::TooLong);
+    fn explain(&self, problem: ExpansionProblem) -> ExpansionProblem {
+        let is_limit = matches!(
+            problem,
+            ExpansionProblem::TooDeep | ExpansionProblem::TooLong
+        );
         if is_limit || self.position < self.word.len() {
             return problem;
         }
         match self.frames.get(1).map(|frame| &frame.purpose) {
-            Some(Purpose::Pattern { .. }) => Problem::MissingSlash,
-            Some(_) => Problem::MissingBrace,
+            Some(OperandPurpose::Pattern { .. }) => ExpansionProblem::MissingSlash,
+            Some(_) => ExpansionProblem::MissingBrace,
             None => problem,
         }
     }
@@ -269,9 +279,9 @@ impl Expander<'_> {
         Some(character)
     }
 
-    fn open(&mut self, purpose: Purpose) -> Result<(), Problem> {
+    fn open(&mut self, purpose: OperandPurpose) -> Result<(), ExpansionProblem> {
         if self.frames.len() > MAX_DEPTH {
-            return Err(Problem::TooDeep);
+            return Err(ExpansionProblem::TooDeep);
         }
         self.frames.push(Frame {
             purpose,
@@ -282,10 +292,10 @@ impl Expander<'_> {
     }
 
     /// Adds what a substitution came to.
-    fn insert(&mut self, value: &str) -> Result<(), Problem> {
+    fn insert(&mut self, value: &str) -> Result<(), ExpansionProblem> {
         let top = self.frames.last().expect("the whole word's frame is open");
         if top.value.len() + value.len() > MAX_VALUE {
-            return Err(Problem::TooLong);
+            return Err(ExpansionProblem::TooLong);
         }
         self.push(value);
         Ok(())
@@ -316,11 +326,11 @@ impl Expander<'_> {
     }
 
     /// Reads up to the closing quote; nothing is special before it.
-    fn single_quoted(&mut self) -> Result<(), Problem> {
+    fn single_quoted(&mut self) -> Result<(), ExpansionProblem> {
         let rest = &self.word[self.position..];
         let Some(length) = rest.find('\'') else {
             self.position = self.word.len();
-            return Err(Problem::SingleQuote);
+            return Err(ExpansionProblem::SingleQuote);
         };
         self.position += length + 1;
         match self.quoting {
@@ -351,7 +361,7 @@ impl Expander<'_> {
     }
 
     /// Reads what follows a `$`.
-    fn dollar(&mut self) -> Result<(), Problem> {
+    fn dollar(&mut self) -> Result<(), ExpansionProblem> {
         if self.peek() != Some('{') {
             let name = self.name();
             if name.is_empty() {
@@ -365,41 +375,41 @@ impl Expander<'_> {
         }
         self.next();
         match self.peek() {
-            None => return Err(Problem::MissingBrace),
-            Some('{' | '}' | ':') => return Err(Problem::BadSubstitution),
+            None => return Err(ExpansionProblem::MissingBrace),
+            Some('{' | '}' | ':') => return Err(ExpansionProblem::BadSubstitution),
             Some(_) => {}
         }
         let name = self.name();
         match self.next() {
-            None => Err(Problem::MissingBrace),
+            None => Err(ExpansionProblem::MissingBrace),
             Some('}') => {
                 let value = self.look_up(&name);
                 let value = value.unwrap_or_else(|| self.unset(|| format!("${{{name}}}")));
                 self.insert(&value)
             }
             Some(':') => {
-                let character = self.next().ok_or(Problem::MissingBrace)?;
-                let operator = Operator {
+                let character = self.next().ok_or(ExpansionProblem::MissingBrace)?;
+                let operator = ExpansionOperator {
                     colon: true,
                     character,
                 };
-                self.open(Purpose::Operand { name, operator })
+                self.open(OperandPurpose::Operand { name, operator })
             }
             Some(character @ ('+' | '-' | '?' | '#' | '%')) => {
-                let operator = Operator {
+                let operator = ExpansionOperator {
                     colon: false,
                     character,
                 };
-                self.open(Purpose::Operand { name, operator })
+                self.open(OperandPurpose::Operand { name, operator })
             }
             Some('/') => {
                 let all = self.peek() == Some('/');
                 if all {
                     self.next();
                 }
-                self.open(Purpose::Pattern { name, all })
+                self.open(OperandPurpose::Pattern { name, all })
             }
-            Some(other) => Err(Problem::Modifier(other.to_string())),
+            Some(other) => Err(ExpansionProblem::Modifier(other.to_string())),
         }
     }
 
@@ -420,24 +430,24 @@ impl Expander<'_> {
     }
 
     /// Ends the innermost frame and gives its result to the one around it.
-    fn close(&mut self) -> Result<(), Problem> {
+    fn close(&mut self) -> Result<(), ExpansionProblem> {
         let frame = self.frames.pop().expect("a frame with a delimiter is open");
         let text = frame.value;
         let value = match frame.purpose {
-            Purpose::Whole => unreachable!("the whole word has no delimiter"),
-            Purpose::Pattern { name, all } => {
-                return self.open(Purpose::Replacement {
+            OperandPurpose::Whole => unreachable!("the whole word has no delimiter"),
+            OperandPurpose::Pattern { name, all } => {
+                return self.open(OperandPurpose::Replacement {
                     name,
                     all,
                     pattern: text,
                 });
             }
-            Purpose::Replacement { name, all, pattern } => match self.look_up(&name) {
+            OperandPurpose::Replacement { name, all, pattern } => match self.look_up(&name) {
                 None if self.quoting == Quoting::Shown => format!("${{{name}/{pattern}/{text}}}"),
                 value => replace(&value.unwrap_or_default(), &pattern, &text, all)
-                    .map_err(|error| Problem::pattern(&pattern, error))?,
+                    .map_err(|error| ExpansionProblem::pattern(&pattern, error))?,
             },
-            Purpose::Operand { name, operator } => self.operate(name, &operator, text)?,
+            OperandPurpose::Operand { name, operator } => self.operate(name, &operator, text)?,
         };
         self.insert(&value)
     }
@@ -445,12 +455,12 @@ impl Expander<'_> {
     fn operate(
         &mut self,
         name: String,
-        operator: &Operator,
+        operator: &ExpansionOperator,
         operand: String,
-    ) -> Result<String, Problem> {
-        let Operator { colon, character } = *operator;
+    ) -> Result<String, ExpansionProblem> {
+        let ExpansionOperator { colon, character } = *operator;
         if colon && !matches!(character, '-' | '+' | '?') {
-            return Err(Problem::Modifier(format!(":{character}")));
+            return Err(ExpansionProblem::Modifier(format!(":{character}")));
         }
         let value = self.look_up(&name);
         if value.is_none() && self.quoting == Quoting::Shown {
@@ -472,7 +482,7 @@ impl Expander<'_> {
                     (true, None) => "is not allowed to be unset".to_owned(),
                     (true, Some(_)) => "is not allowed to be empty".to_owned(),
                 };
-                Err(Problem::Required { name, message })
+                Err(ExpansionProblem::Required { name, message })
             }
             _ => {
                 let end = if character == '%' {
@@ -485,7 +495,7 @@ impl Expander<'_> {
                     None => (operand.as_str(), MatchLength::Shortest),
                 };
                 strip(&value.unwrap_or_default(), pattern, end, extent)
-                    .map_err(|error| Problem::pattern(pattern, error))
+                    .map_err(|error| ExpansionProblem::pattern(pattern, error))
             }
         }
     }

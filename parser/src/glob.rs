@@ -39,7 +39,7 @@ pub fn has_wildcards(text: &str) -> bool {
 
 /// A step of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Token {
+pub(crate) enum GlobToken {
     /// This character.
     Literal(char),
     /// Any character but a slash.
@@ -62,11 +62,11 @@ pub(crate) enum Token {
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Glob {
-    tokens: Vec<Token>,
+    tokens: Vec<GlobToken>,
 }
 
 impl Glob {
-    pub(crate) fn new(tokens: Vec<Token>) -> Self {
+    pub(crate) fn new(tokens: Vec<GlobToken>) -> Self {
         Self { tokens }
     }
 
@@ -78,7 +78,7 @@ impl Glob {
             tokens.push(token(character, &mut rest)?);
         }
         // Several stars are one.
-        tokens.dedup_by(|a, b| (&*a, &*b) == (&Token::Star, &Token::Star));
+        tokens.dedup_by(|a, b| (&*a, &*b) == (&GlobToken::Star, &GlobToken::Star));
         Ok(Self { tokens })
     }
 
@@ -105,16 +105,16 @@ impl Glob {
                     continue;
                 };
                 let (stays, moves) = match token {
-                    Token::Literal(literal) => (false, *literal == character),
-                    Token::Any => (false, character != '/'),
-                    Token::Class { negated, ranges } => {
+                    GlobToken::Literal(literal) => (false, *literal == character),
+                    GlobToken::Any => (false, character != '/'),
+                    GlobToken::Class { negated, ranges } => {
                         let member = ranges.iter().any(|(a, b)| (*a..=*b).contains(&character));
                         (false, member != *negated)
                     }
-                    Token::Star => (character != '/', false),
-                    Token::Rest => (true, false),
-                    Token::Directories => (false, false),
-                    Token::InDirectory => (true, character == '/'),
+                    GlobToken::Star => (character != '/', false),
+                    GlobToken::Rest => (true, false),
+                    GlobToken::Directories => (false, false),
+                    GlobToken::InDirectory => (true, character == '/'),
                 };
                 if stays {
                     self.reach(&mut next, place);
@@ -138,8 +138,8 @@ impl Glob {
         while !places.contains(place) {
             places.insert(place);
             match self.tokens.get(place) {
-                Some(Token::Star | Token::Rest) => place += 1,
-                Some(Token::Directories) => {
+                Some(GlobToken::Star | GlobToken::Rest) => place += 1,
+                Some(GlobToken::Directories) => {
                     places.insert(place + 1);
                     place += 2;
                 }
@@ -191,17 +191,20 @@ impl Places {
 }
 
 /// Returns the token that starts with `character`.
-pub(crate) fn token(character: char, rest: &mut std::str::Chars<'_>) -> Result<Token, BadPattern> {
+pub(crate) fn token(
+    character: char,
+    rest: &mut std::str::Chars<'_>,
+) -> Result<GlobToken, BadPattern> {
     Ok(match character {
-        '*' => Token::Star,
-        '?' => Token::Any,
+        '*' => GlobToken::Star,
+        '?' => GlobToken::Any,
         '[' => class(rest)?,
-        '\\' => Token::Literal(rest.next().ok_or(BadPattern)?),
-        literal => Token::Literal(literal),
+        '\\' => GlobToken::Literal(rest.next().ok_or(BadPattern)?),
+        literal => GlobToken::Literal(literal),
     })
 }
 
-fn class(rest: &mut std::str::Chars<'_>) -> Result<Token, BadPattern> {
+fn class(rest: &mut std::str::Chars<'_>) -> Result<GlobToken, BadPattern> {
     let negated = rest.as_str().starts_with('^');
     if negated {
         rest.next();
@@ -210,7 +213,7 @@ fn class(rest: &mut std::str::Chars<'_>) -> Result<Token, BadPattern> {
     loop {
         let character = rest.next().ok_or(BadPattern)?;
         if character == ']' && !ranges.is_empty() {
-            return Ok(Token::Class {
+            return Ok(GlobToken::Class {
                 negated,
                 ranges: ranges.into(),
             });

@@ -8,7 +8,7 @@
 use crate::clean::clean;
 use crate::diagnostic::{Diagnostic, MAX_ERRORS, Origin};
 use crate::lines::Lines;
-use crate::patterns::{Bits, MatchState, PathPatterns, Pattern, PatternError, Sense};
+use crate::patterns::{MatchState, PathPatterns, Pattern, PatternError, PatternSet, Sense};
 use crate::span::Span;
 
 /// The patterns of an ignore file.
@@ -43,7 +43,7 @@ pub struct WalkState {
     walk: MatchState,
     /// The patterns that match the directory or one above it. Without exceptions these are of no
     /// interest, and none is set.
-    matching: Bits,
+    matching: PatternSet,
 }
 
 impl Default for Exceptions {
@@ -119,7 +119,7 @@ impl IgnoreRules {
     pub fn state_for_root(&self) -> WalkState {
         WalkState {
             walk: self.patterns.state_for_root(),
-            matching: Bits::new(self.patterns.list().len()),
+            matching: PatternSet::new(self.patterns.list().len()),
         }
     }
 

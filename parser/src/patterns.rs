@@ -57,7 +57,7 @@ pub struct MatchState {
     /// Relative to the root, without a slash at the end; the root is empty.
     path: String,
     /// The patterns that matched the directory or one above it when they were tried.
-    handed_down: Bits,
+    handed_down: PatternSet,
 }
 
 impl PathPatterns {
@@ -104,7 +104,7 @@ impl PathPatterns {
     pub fn state_for_root(&self) -> MatchState {
         MatchState {
             path: String::new(),
-            handed_down: Bits::new(self.patterns.len()),
+            handed_down: PatternSet::new(self.patterns.len()),
         }
     }
 
@@ -168,9 +168,9 @@ impl MatchState {
 
 /// One bit for each pattern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Bits(Vec<u64>);
+pub(crate) struct PatternSet(Vec<u64>);
 
-impl Bits {
+impl PatternSet {
     pub(crate) fn new(count: usize) -> Self {
         Self(vec![0; count.div_ceil(64)])
     }

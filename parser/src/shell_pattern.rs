@@ -16,7 +16,7 @@ const MAX_PATTERN: usize = 4096;
 
 /// A pattern that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum PatternError {
+pub(crate) enum ShellPatternError {
     #[error("invalid escape '\\{0}'")]
     Escape(char),
     #[error("trailing escape")]
@@ -47,18 +47,18 @@ pub(crate) fn strip(
     pattern: &str,
     end: StrippedEnd,
     extent: MatchLength,
-) -> Result<String, PatternError> {
+) -> Result<String, ShellPatternError> {
     let mut pieces = pieces(pattern)?;
     match end {
         StrippedEnd::Prefix => {
-            let length = Pattern::new(&pieces).prefix(value, extent);
+            let length = ShellPattern::new(&pieces).prefix(value, extent);
             Ok(value[length.unwrap_or(0)..].to_owned())
         }
         // A suffix is a prefix, backwards.
         StrippedEnd::Suffix => {
             pieces.reverse();
             let backwards: String = value.chars().rev().collect();
-            let length = Pattern::new(&pieces).prefix(&backwards, extent);
+            let length = ShellPattern::new(&pieces).prefix(&backwards, extent);
             Ok(value[..value.len() - length.unwrap_or(0)].to_owned())
         }
     }
@@ -70,13 +70,13 @@ pub(crate) fn replace(
     pattern: &str,
     replacement: &str,
     all: bool,
-) -> Result<String, PatternError> {
-    let pattern = Pattern::new(&pieces(pattern)?);
+) -> Result<String, ShellPatternError> {
+    let pattern = ShellPattern::new(&pieces(pattern)?);
     let mut out = String::with_capacity(value.len());
     let mut rest = value;
     while let Some((start, end)) = pattern.find(rest) {
         if out.len() + start + replacement.len() > MAX_VALUE {
-            return Err(PatternError::ResultTooLong);
+            return Err(ShellPatternError::ResultTooLong);
         }
         out.push_str(&rest[..start]);
         out.push_str(replacement);
@@ -100,36 +100,38 @@ pub(crate) fn replace(
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Piece {
+enum ShellPatternPiece {
     Run,
     Any,
     Literal(char),
 }
 
-fn pieces(pattern: &str) -> Result<Vec<Piece>, PatternError> {
+fn pieces(pattern: &str) -> Result<Vec<ShellPatternPiece>, ShellPatternError> {
     let mut pieces = Vec::new();
     let mut characters = pattern.chars();
     while let Some(character) = characters.next() {
         if pieces.len() == MAX_PATTERN {
-            return Err(PatternError::TooLong);
+            return Err(ShellPatternError::TooLong);
         }
         pieces.push(match character {
-            '*' => Piece::Run,
-            '?' => Piece::Any,
+            '*' => ShellPatternPiece::Run,
+            '?' => ShellPatternPiece::Any,
             '\\' => match characters.next() {
                 // The delimiters of the substitution may be escaped as well.
-                Some(escaped @ ('*' | '?' | '\\' | '}' | '/')) => Piece::Literal(escaped),
-                Some(other) => return Err(PatternError::Escape(other)),
-                None => return Err(PatternError::TrailingEscape),
+                Some(escaped @ ('*' | '?' | '\\' | '}' | '/')) => {
+                    ShellPatternPiece::Literal(escaped)
+                }
+                Some(other) => return Err(ShellPatternError::Escape(other)),
+                None => return Err(ShellPatternError::TrailingEscape),
             },
-            literal => Piece::Literal(literal),
+            literal => ShellPatternPiece::Literal(literal),
         });
     }
     Ok(pieces)
 }
 
 /// A pattern cut at its stars: what stands before the first one, and behind each of them.
-struct Pattern {
+struct ShellPattern {
     first: Segment,
     others: Vec<Segment>,
 }
@@ -141,9 +143,11 @@ enum Segment {
     Mixed(Vec<Option<char>>),
 }
 
-impl Pattern {
-    fn new(pieces: &[Piece]) -> Self {
-        let mut segments = pieces.split(|piece| *piece == Piece::Run).map(Segment::new);
+impl ShellPattern {
+    fn new(pieces: &[ShellPatternPiece]) -> Self {
+        let mut segments = pieces
+            .split(|piece| *piece == ShellPatternPiece::Run)
+            .map(Segment::new);
         Self {
             first: segments.next().expect("splitting yields one part at least"),
             others: segments.collect(),
@@ -181,10 +185,10 @@ impl Pattern {
 }
 
 impl Segment {
-    fn new(pieces: &[Piece]) -> Self {
+    fn new(pieces: &[ShellPatternPiece]) -> Self {
         let characters = pieces.iter().map(|piece| match piece {
-            Piece::Literal(character) => Some(*character),
-            Piece::Any | Piece::Run => None,
+            ShellPatternPiece::Literal(character) => Some(*character),
+            ShellPatternPiece::Any | ShellPatternPiece::Run => None,
         });
         let text: Option<String> = characters.clone().collect();
         text.map_or_else(|| Self::Mixed(characters.collect()), Self::Text)
@@ -339,10 +343,12 @@ mod tests {
         let mut text = format!("(?s){}", anchors.0);
         for piece in pieces(pattern).unwrap() {
             match piece {
-                Piece::Run if extent == MatchLength::Shortest => text.push_str(".*?"),
-                Piece::Run => text.push_str(".*"),
-                Piece::Any => text.push('.'),
-                Piece::Literal(literal) => text.push_str(&regex::escape(&literal.to_string())),
+                ShellPatternPiece::Run if extent == MatchLength::Shortest => text.push_str(".*?"),
+                ShellPatternPiece::Run => text.push_str(".*"),
+                ShellPatternPiece::Any => text.push('.'),
+                ShellPatternPiece::Literal(literal) => {
+                    text.push_str(&regex::escape(&literal.to_string()))
+                }
             }
         }
         regex::Regex::new(&(text + anchors.1)).unwrap()
@@ -378,13 +384,13 @@ mod tests {
 
     #[test]
     fn malformed() {
-        assert_eq!(pieces("a\\b").err(), Some(PatternError::Escape('b')));
-        assert_eq!(pieces("a\\").err(), Some(PatternError::TrailingEscape));
+        assert_eq!(pieces("a\\b").err(), Some(ShellPatternError::Escape('b')));
+        assert_eq!(pieces("a\\").err(), Some(ShellPatternError::TrailingEscape));
         let longest = "é".repeat(MAX_PATTERN);
         assert_eq!(replace(&longest, &longest, "x", true).unwrap(), "x");
         assert_eq!(
             replace("", &(longest + "*"), "", true),
-            Err(PatternError::TooLong)
+            Err(ShellPatternError::TooLong)
         );
     }
 }

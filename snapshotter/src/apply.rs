@@ -131,7 +131,7 @@ pub fn unpack_archive(
     destination: &GuestPath,
     owner: Option<Owner>,
 ) -> Result<Hashed, UnpackError> {
-    let mut archive = Hashing::new(Stopping::new(builder.stop(), archive));
+    let mut archive = HashingReader::new(Stopping::new(builder.stop(), archive));
     let meter = builder.layers.meter();
     let mut tar = decompress::reader(&mut archive, None, &meter).map_err(TarError::Read)?;
     decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
@@ -147,13 +147,13 @@ pub fn unpack_archive(
 }
 
 /// Hashes what is read.
-struct Hashing<R> {
+struct HashingReader<R> {
     inner: R,
     hasher: blake3::Hasher,
     size_bytes: u64,
 }
 
-impl<R> Hashing<R> {
+impl<R> HashingReader<R> {
     fn new(inner: R) -> Self {
         Self {
             inner,
@@ -170,7 +170,7 @@ impl<R> Hashing<R> {
     }
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..count]);

@@ -22,7 +22,7 @@ use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, sym
 use rustix::io::Errno;
 
 use crate::build_error::{BuildError, reading, writing};
-use crate::builder_state::{DeviceKind, State, check_parents, finish_directories, merge};
+use crate::builder_state::{BuilderState, DeviceKind, check_parents, finish_directories, merge};
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Root};
 use crate::error::LayerError;
@@ -30,11 +30,11 @@ use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
 use crate::owners::Owners;
 use crate::place::make_diff_directory;
-use crate::publish::NewFiles;
+use crate::publish::UnpublishedFiles;
 
 /// Where a file's bytes come from.
 #[derive(Debug)]
-pub enum Content<'a> {
+pub enum FileContent<'a> {
     /// Memory.
     Bytes(&'a [u8]),
     /// An open file, read from its start.
@@ -56,7 +56,7 @@ pub struct LayerBuilder {
     pub(crate) owner: (u32, u32),
     pub(crate) umask: u16,
     pub(crate) reflinks: AtomicBool,
-    pub(crate) state: Mutex<State>,
+    pub(crate) state: Mutex<BuilderState>,
     /// Last: the directory goes when everything else is closed.
     pub(crate) work: WorkDir,
 }
@@ -166,7 +166,7 @@ impl LayerBuilder {
         &self,
         path: &GuestPath,
         metadata: &Metadata<'_>,
-        content: Content<'_>,
+        content: FileContent<'_>,
     ) -> Result<Hashed, BuildError> {
         let hashed = self.write_file(path, metadata, content)?;
         self.push_file(path, metadata, hashed)?;
@@ -361,7 +361,7 @@ impl LayerBuilder {
                     size_bytes: size,
                     hash,
                 };
-                self.add_file(path, &metadata, Content::Known(&open()?, known))?;
+                self.add_file(path, &metadata, FileContent::Known(&open()?, known))?;
                 Ok(())
             }
             Kind::HardLink { target } => self.add_hard_link(path, &GuestPath::new(target)),
@@ -442,7 +442,7 @@ impl LayerBuilder {
             tree = below.tree()?.with(&tree);
         }
         let lacks_owners = !Owners::of_this_process().can_store_all(&tree);
-        let files = NewFiles {
+        let files = UnpublishedFiles {
             diff: root.path(),
             base: below.map(Layer::id),
             lacks_owners,
@@ -468,7 +468,7 @@ impl LayerBuilder {
         Ok((self.root.path().to_owned(), tree, self.work))
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, BuilderState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

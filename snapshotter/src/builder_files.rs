@@ -18,14 +18,14 @@ use rayon::prelude::*;
 use rustix::fs::ioctl_ficlone;
 
 use crate::build_error::{BuildError, reading, writing};
-use crate::builder::{Content, LayerBuilder};
+use crate::builder::{FileContent, LayerBuilder};
 use crate::builder_state::merge;
-use crate::copy::{Hashed, Hashing};
+use crate::copy::{Hashed, PieceHasher};
 use crate::error::LayerError;
 use crate::holed::HoledFile;
 use crate::layer_files::LayerFiles;
 use crate::metadata::Metadata;
-use crate::tar_contents::{Check, Contents, OnDisk, SMALL, read_up_to};
+use crate::tar_contents::{Check, ContentSource, OnDisk, SMALL, read_up_to};
 use crate::tar_digest;
 
 /// Bytes. From here on a file is digested while it is copied. Between small and large it is copied
@@ -138,7 +138,7 @@ impl LayerBuilder {
                 known,
             } = files.describe(number);
             let content = files.open(number)?;
-            let added = self.add_file(path, &metadata, Content::File(&content))?;
+            let added = self.add_file(path, &metadata, FileContent::File(&content))?;
             Ok::<bool, N::Error>(added == known)
         };
         kiln_threads::prepare_pool();
@@ -161,7 +161,7 @@ impl LayerBuilder {
     ) -> Result<Expectation, N::Error> {
         let id = tree.layer_id();
         let own = LayerFiles::in_one(self.root.path().to_owned());
-        let copying = Copying {
+        let copying = CopiedFiles {
             builder: self,
             files,
             positions,
@@ -244,7 +244,7 @@ fn positions<N: NewFiles>(files: &N, tree: &Tree) -> Vec<u32> {
 }
 
 /// Files that are copied when the digest asks for their content.
-struct Copying<'a, N> {
+struct CopiedFiles<'a, N> {
     builder: &'a LayerBuilder,
     files: &'a N,
     positions: Vec<u32>,
@@ -257,7 +257,7 @@ struct Copying<'a, N> {
     pieces: Mutex<Vec<Vec<u8>>>,
 }
 
-impl<N: NewFiles> Copying<'_, N> {
+impl<N: NewFiles> CopiedFiles<'_, N> {
     /// Returns the number of the file at a position; none if it was added before.
     fn number(&self, position: usize) -> Option<usize> {
         let position = u32::try_from(position).ok()?;
@@ -285,7 +285,7 @@ impl<N: NewFiles> Copying<'_, N> {
         std::thread::scope(|scope| {
             let copy = move || self.copy_large(&file, &source, &pieces);
             let copying = kiln_threads::beside(scope, copy).map_err(LayerError::Output)?;
-            let mut hashing = Hashing::default();
+            let mut hashing = PieceHasher::default();
             for sent in coming {
                 let piece = match &sent {
                     Sent::Bytes(bytes) => Piece::Bytes(bytes),
@@ -347,7 +347,7 @@ impl<N: NewFiles> Copying<'_, N> {
     }
 }
 
-impl<N: NewFiles> Contents for Copying<'_, N> {
+impl<N: NewFiles> ContentSource for CopiedFiles<'_, N> {
     type Error = N::Error;
 
     // They make files, which takes more than reading them.
@@ -373,13 +373,13 @@ impl<N: NewFiles> Contents for Copying<'_, N> {
         if known.size_bytes <= SMALL {
             let bytes = read_up_to(&source, known.size_bytes).map_err(reading(path))?;
             if bytes.len() as u64 == known.size_bytes {
-                let content = Content::Bytes(&bytes);
+                let content = FileContent::Bytes(&bytes);
                 self.written(number, self.builder.write_file(path, &metadata, content)?);
                 return Ok(Some(bytes));
             }
             // It has another length by now.
         }
-        let content = Content::File(&source);
+        let content = FileContent::File(&source);
         self.written(number, self.builder.write_file(path, &metadata, content)?);
         Ok(None)
     }

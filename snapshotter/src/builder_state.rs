@@ -22,7 +22,7 @@ pub enum DeviceKind {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct BuilderState {
     /// Entries in order of arrival; a new part starts when a directory is replaced.
     pub(crate) parts: Vec<TreeBuilder>,
     /// Directories that were replaced, and the first part that this does not concern.
@@ -44,7 +44,7 @@ pub(crate) struct State {
 /// more, with directories that are there only for what is in them.
 const LARGEST_INDEX: usize = 1 << 30;
 
-impl State {
+impl BuilderState {
     pub(crate) fn push(&mut self, entry: &Entry<'_>) -> Result<(), BuildError> {
         if self.parts.is_empty() {
             self.parts.push(TreeBuilder::new());
@@ -63,8 +63,8 @@ impl State {
 
 /// Puts the parts together, without what lay in directories that were replaced, and with the marks
 /// of opaque directories.
-pub(crate) fn merge(state: State) -> Tree {
-    let State {
+pub(crate) fn merge(state: BuilderState) -> Tree {
+    let BuilderState {
         mut parts,
         replaced,
         opaque,
@@ -158,9 +158,9 @@ mod tests {
     fn an_index_has_an_end() {
         let metadata = Metadata::root_owned(0o755, Timestamp::EPOCH);
         let path = GuestPath::new("d");
-        let mut state = State {
+        let mut state = BuilderState {
             size_bytes: LARGEST_INDEX - 100,
-            ..State::default()
+            ..BuilderState::default()
         };
         state.push(&metadata.entry(&path, Kind::DIRECTORY)).unwrap();
         let long = GuestPath::new("d".repeat(200));

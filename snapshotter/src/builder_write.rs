@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::build_error::{BuildError, reading, writing};
-use crate::builder::{Content, LayerBuilder};
+use crate::builder::{FileContent, LayerBuilder};
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Removed};
 use crate::metadata::Metadata;
@@ -79,14 +79,14 @@ impl LayerBuilder {
         &self,
         path: &GuestPath,
         metadata: &Metadata<'_>,
-        content: Content<'_>,
+        content: FileContent<'_>,
     ) -> Result<Hashed, BuildError> {
         self.stop().check().map_err(writing(path))?;
         let file = self.create(path, metadata.mode)?;
         let hashed = match content {
-            Content::Bytes(bytes) => copy::write_bytes(&file, bytes).map_err(writing(path))?,
-            Content::File(source) => self.copy(source, &file, None).map_err(reading(path))?,
-            Content::Known(source, hashed) => self
+            FileContent::Bytes(bytes) => copy::write_bytes(&file, bytes).map_err(writing(path))?,
+            FileContent::File(source) => self.copy(source, &file, None).map_err(reading(path))?,
+            FileContent::Known(source, hashed) => self
                 .copy(source, &file, Some(hashed))
                 .map_err(reading(path))?,
         };

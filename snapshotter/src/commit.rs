@@ -27,14 +27,14 @@ use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
 use rustix::fs::{AtFlags, OFlags, fremovexattr, unlinkat};
 
 use crate::build_error::{BuildError, reading};
-use crate::builder::Content;
+use crate::builder::FileContent;
 use crate::disk::{self, Root};
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
 use crate::owners::Owners;
-use crate::publish::NewFiles;
-use crate::scan::{self, Node, NodeKind};
+use crate::publish::UnpublishedFiles;
+use crate::scan::{self, ScannedKind, ScannedNode};
 use crate::view::ParentView;
 
 /// What a directory holds.
@@ -83,7 +83,7 @@ pub(crate) fn commit(
     }
     changes.clean(&nodes, &root)?;
     disk::open_to_all(directory).map_err(LayerError::at(directory))?;
-    Ok(layers.publish(tree, Some(NewFiles::whole(directory)), work)?)
+    Ok(layers.publish(tree, Some(UnpublishedFiles::whole(directory)), work)?)
 }
 
 /// Makes a layer of copies of what is in a directory, which was read into `tree`.
@@ -96,7 +96,7 @@ fn copy(layers: &LayerStore, root: &Root, tree: &Tree) -> Result<Layer, BuildErr
             continue;
         };
         let file = root.read(&path).map_err(reading(&path))?;
-        let copied = builder.add_file(&path, &Metadata::of(&entry), Content::File(&file))?;
+        let copied = builder.add_file(&path, &Metadata::of(&entry), FileContent::File(&file))?;
         if (copied.size_bytes, copied.hash) != (size, hash) {
             let why = io::Error::other("a process outside this step is writing to it");
             return Err(reading(&path)(why));
@@ -107,7 +107,7 @@ fn copy(layers: &LayerStore, root: &Root, tree: &Tree) -> Result<Layer, BuildErr
 
 /// Returns the index of nodes that stand in the order of a walk. What images cannot hold is left
 /// out.
-pub(crate) fn index<'a>(nodes: impl Iterator<Item = &'a Node>) -> Tree {
+pub(crate) fn index<'a>(nodes: impl Iterator<Item = &'a ScannedNode>) -> Tree {
     let mut builder = TreeBuilder::new();
     let mut first_names = HashMap::new();
     for node in nodes {
@@ -127,7 +127,7 @@ pub(crate) fn index<'a>(nodes: impl Iterator<Item = &'a Node>) -> Tree {
     builder.finish()
 }
 
-fn entry<'a>(node: &'a Node, kind: Kind<'a>) -> Entry<'a> {
+fn entry<'a>(node: &'a ScannedNode, kind: Kind<'a>) -> Entry<'a> {
     let whiteout = kind == Kind::Whiteout;
     let metadata = |value| if whiteout { 0 } else { value };
     Entry {
@@ -162,7 +162,7 @@ fn before<'a>(parent: &'a ParentView, path: &GuestPath) -> Option<Entry<'a>> {
 ///
 /// What overlayfs copies up has the time of the original, to the nanosecond; times that programs
 /// set are whole seconds.
-fn is_written_anew(node: &Node, parent: &ParentView) -> bool {
+fn is_written_anew(node: &ScannedNode, parent: &ParentView) -> bool {
     let original = || {
         let located = parent.find(&node.path)?;
         let path = parent.host_path(&located).ok()?;
@@ -181,7 +181,7 @@ struct Changes {
 
 impl Changes {
     /// Compares nodes with what the layers below have, and gives nodes what the disk cannot hold.
-    fn find(nodes: &mut [Node], parent: &ParentView, stubs: &[GuestPath]) -> Self {
+    fn find(nodes: &mut [ScannedNode], parent: &ParentView, stubs: &[GuestPath]) -> Self {
         let owners = Owners::of_this_process();
         let stubs: HashSet<&GuestPath> = stubs.iter().collect();
         let mut changes = Self {
@@ -195,10 +195,10 @@ impl Changes {
                 complete(node, below, owners);
             }
             *kept = match &node.kind {
-                NodeKind::Socket => false,
-                NodeKind::Whiteout => below.is_some(),
-                NodeKind::Directory { .. } => true,
-                NodeKind::File(hashed)
+                ScannedKind::Socket => false,
+                ScannedKind::Whiteout => below.is_some(),
+                ScannedKind::Directory { .. } => true,
+                ScannedKind::File(hashed)
                     if hashed.size_bytes == 0 && below.is_none() && stubs.contains(&node.path) =>
                 {
                     false
@@ -219,7 +219,7 @@ impl Changes {
             *kept |= node
                 .shared
                 .is_some_and(|inode| kept_inodes.contains(&inode));
-            if matches!(node.kind, NodeKind::Directory { .. }) {
+            if matches!(node.kind, ScannedKind::Directory { .. }) {
                 continue;
             }
             let around = node.path.parent().unwrap_or_default();
@@ -232,12 +232,12 @@ impl Changes {
         // From the inside out: a directory is kept for what it holds or for what it is.
         for position in (0..nodes.len()).rev() {
             let node = &mut nodes[position];
-            let NodeKind::Directory { opaque } = node.kind else {
+            let ScannedKind::Directory { opaque } = node.kind else {
                 continue;
             };
             let below = before(parent, &node.path);
             if opaque && !below.is_some_and(|below| below.is_directory()) {
-                node.kind = NodeKind::Directory { opaque: false };
+                node.kind = ScannedKind::Directory { opaque: false };
                 changes.unmarked.push(position);
             }
             let holds_changes = inside.contains(&node.path);
@@ -267,7 +267,7 @@ impl Changes {
     }
 
     /// Makes the disk say what the index will say.
-    fn clean(&self, nodes: &[Node], root: &Root) -> Result<(), LayerError> {
+    fn clean(&self, nodes: &[ScannedNode], root: &Root) -> Result<(), LayerError> {
         let mut touched = HashSet::new();
         for (node, kept) in nodes.iter().zip(&self.kept).rev() {
             if !kept {
@@ -275,7 +275,7 @@ impl Changes {
                     .map_err(LayerError::at(root.path().join(node.path.as_relative())))?;
             }
             // Making a whiteout changes the directory's time just as deleting does.
-            if !kept || node.kind == NodeKind::Whiteout {
+            if !kept || node.kind == ScannedKind::Whiteout {
                 touched.insert(node.path.parent().unwrap_or_default());
             }
         }
@@ -301,7 +301,7 @@ impl Changes {
 }
 
 /// Gives a node what the disk could not hold of the entry it was copied up from.
-fn complete(node: &mut Node, below: &Entry<'_>, owners: &Owners) {
+fn complete(node: &mut ScannedNode, below: &Entry<'_>, owners: &Owners) {
     if owners.may_be_uid(below.uid, node.uid) {
         node.uid = below.uid;
     }
@@ -309,28 +309,33 @@ fn complete(node: &mut Node, below: &Entry<'_>, owners: &Owners) {
         node.gid = below.gid;
     }
     // Where devices cannot be made, an empty file holds their place.
-    if matches!(&node.kind, NodeKind::File(hashed) if hashed.size_bytes == 0) {
+    if matches!(&node.kind, ScannedKind::File(hashed) if hashed.size_bytes == 0) {
         match below.kind {
-            Kind::CharDevice(device) => node.kind = NodeKind::CharDevice(device),
-            Kind::BlockDevice(device) => node.kind = NodeKind::BlockDevice(device),
+            Kind::CharDevice(device) => node.kind = ScannedKind::CharDevice(device),
+            Kind::BlockDevice(device) => node.kind = ScannedKind::BlockDevice(device),
             _ => {}
         }
     }
 }
 
-fn remove(node: &Node, root: &Root) -> io::Result<()> {
+fn remove(node: &ScannedNode, root: &Root) -> io::Result<()> {
     let flags = match node.kind {
-        NodeKind::Directory { .. } => AtFlags::REMOVEDIR,
+        ScannedKind::Directory { .. } => AtFlags::REMOVEDIR,
         _ => AtFlags::empty(),
     };
     Ok(unlinkat(root.parent(&node.path)?, node.path.name(), flags)?)
 }
 
 /// Adds a whiteout for everything that was there and is not any more.
-fn add_whiteouts(nodes: &mut Vec<Node>, parent: &ParentView) {
+fn add_whiteouts(nodes: &mut Vec<ScannedNode>, parent: &ParentView) {
     let present: HashMap<&GuestPath, bool> = nodes
         .iter()
-        .map(|node| (&node.path, matches!(node.kind, NodeKind::Directory { .. })))
+        .map(|node| {
+            (
+                &node.path,
+                matches!(node.kind, ScannedKind::Directory { .. }),
+            )
+        })
         .collect();
     let mut gone = Vec::new();
     for located in parent.walk(&GuestPath::ROOT) {
@@ -343,9 +348,9 @@ fn add_whiteouts(nodes: &mut Vec<Node>, parent: &ParentView) {
         }
     }
     for path in gone {
-        nodes.push(Node {
+        nodes.push(ScannedNode {
             path,
-            kind: NodeKind::Whiteout,
+            kind: ScannedKind::Whiteout,
             mode: 0,
             uid: 0,
             gid: 0,

@@ -50,7 +50,7 @@ pub(crate) fn copy_stream(source: &mut dyn Read, target: &File, stop: &Stop) -> 
     let mut target = HoledFile::new(target);
     let hashed = BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(CHUNK, 0);
-        let mut hashing = Hashing::default();
+        let mut hashing = PieceHasher::default();
         loop {
             stop.check()?;
             // Full, so that zeros are found wherever the source takes its breaths.
@@ -70,7 +70,7 @@ pub(crate) fn copy_stream(source: &mut dyn Read, target: &File, stop: &Stop) -> 
 /// Copies a file; its holes are kept, and runs of zeros become holes too.
 pub(crate) fn copy_hashing(source: &File, target: &File, stop: &Stop) -> io::Result<Hashed> {
     let mut target = HoledFile::new(target);
-    let mut hashing = Hashing::default();
+    let mut hashing = PieceHasher::default();
     each_piece(source, stop, |piece| {
         hashing.take(piece);
         target.write(piece)
@@ -84,7 +84,7 @@ pub(crate) fn copy_hashing(source: &File, target: &File, stop: &Stop) -> io::Res
 /// # Errors
 /// When it cannot be read, or `stop` is asked for.
 pub fn hash(file: &File, stop: &Stop) -> io::Result<Hashed> {
-    let mut hashing = Hashing::default();
+    let mut hashing = PieceHasher::default();
     each_piece(file, stop, |piece| {
         hashing.take(piece);
         Ok(())
@@ -169,12 +169,12 @@ fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Digests pieces.
 #[derive(Default)]
-pub(crate) struct Hashing {
+pub(crate) struct PieceHasher {
     hasher: blake3::Hasher,
     size_bytes: u64,
 }
 
-impl Hashing {
+impl PieceHasher {
     /// Takes the next piece.
     pub(crate) fn take(&mut self, piece: Piece<'_>) {
         for bytes in piece.slices() {

@@ -66,7 +66,7 @@ struct Ends {
 }
 
 fn find_ends(bytes: &[u8]) -> Option<Ends> {
-    let mut bits = Bits { bytes, position: 0 };
+    let mut bits = DeflateBits { bytes, position: 0 };
     loop {
         let start = bits.position;
         let is_last = bits.take(1)? == 1;
@@ -92,12 +92,12 @@ fn find_ends(bytes: &[u8]) -> Option<Ends> {
 }
 
 /// A place in a stream, the lowest bit of each byte first.
-struct Bits<'a> {
+struct DeflateBits<'a> {
     bytes: &'a [u8],
     position: usize,
 }
 
-impl Bits<'_> {
+impl DeflateBits<'_> {
     /// Returns the next 57 bits at least.
     #[inline]
     fn peek(&self) -> Option<u64> {

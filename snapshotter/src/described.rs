@@ -185,7 +185,7 @@ mod tests {
     use kiln_oci::{Compression, Timestamp};
 
     use super::*;
-    use crate::{Content, Metadata, Packing};
+    use crate::{FileContent, Metadata, Packing};
 
     fn store() -> (tempfile::TempDir, LayerStore) {
         let directory = tempfile::tempdir().unwrap();
@@ -196,7 +196,7 @@ mod tests {
     fn layer(store: &LayerStore, content: &str) -> Layer {
         let builder = store.builder().unwrap();
         let metadata = Metadata::root_owned(0o644, Timestamp::now());
-        let content = Content::Bytes(content.as_bytes());
+        let content = FileContent::Bytes(content.as_bytes());
         builder
             .add_file(&GuestPath::new("file"), &metadata, content)
             .unwrap();

@@ -124,7 +124,7 @@ mod tests {
     use kiln_oci::Timestamp;
 
     use super::*;
-    use crate::{Content, Metadata};
+    use crate::{FileContent, Metadata};
 
     #[test]
     fn a_discarded_layer_has_no_names() {
@@ -133,7 +133,7 @@ mod tests {
         let layers = LayerStore::new(&store);
         let builder = layers.builder().unwrap();
         let metadata = Metadata::root_owned(0o644, Timestamp::EPOCH);
-        let content = Content::Bytes(b"x");
+        let content = FileContent::Bytes(b"x");
         builder
             .add_file(&GuestPath::new("/f"), &metadata, content)
             .unwrap();

@@ -39,7 +39,7 @@ pub(crate) fn write<T: Send>(
         let (sender, receiver) = sync_channel(threads * PIECES_AT_ONCE);
         // The tar is read, written and hashed on a thread of its own.
         let produce = move || -> Result<(T, [u8; 8]), LayerError> {
-            let mut pieces = Pieces {
+            let mut pieces = GzipPieces {
                 sender,
                 piece: Vec::with_capacity(PIECE),
                 check: Crc::new(),
@@ -105,7 +105,7 @@ fn compress_piece(compressor: &mut Compressor, piece: &[u8]) -> io::Result<Vec<u
 }
 
 /// Cuts a stream into pieces.
-struct Pieces {
+struct GzipPieces {
     sender: SyncSender<Vec<u8>>,
     piece: Vec<u8>,
     /// CRC-32 of the pieces that were sent.
@@ -114,7 +114,7 @@ struct Pieces {
     length: u32,
 }
 
-impl Pieces {
+impl GzipPieces {
     fn send(&mut self) -> io::Result<()> {
         if self.piece.is_empty() {
             return Ok(());
@@ -136,7 +136,7 @@ impl Pieces {
     }
 }
 
-impl Write for Pieces {
+impl Write for GzipPieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len().min(PIECE - self.piece.len());
         self.piece.extend_from_slice(&bytes[..count]);

@@ -15,7 +15,7 @@ use crate::copy;
 use crate::disk::Root;
 
 /// One file and its names.
-struct Group {
+struct LinkGroup {
     /// Positions in the tree, ascending.
     names: Vec<usize>,
     /// The name that knows size and digest.
@@ -33,13 +33,15 @@ pub(crate) fn order(tree: &Tree, root: &Root, stop: &Stop) -> Result<Tree, Build
             .map(|stat| stat.st_ino)
             .map_err(failed(path))
     };
-    let mut groups: HashMap<u64, Group> = HashMap::new();
-    let add = |groups: &mut HashMap<u64, Group>, position: usize| -> Result<(), BuildError> {
+    let mut groups: HashMap<u64, LinkGroup> = HashMap::new();
+    let add = |groups: &mut HashMap<u64, LinkGroup>, position: usize| -> Result<(), BuildError> {
         let entry = tree.at(position);
-        let group = groups.entry(inode(&entry.guest_path())?).or_insert(Group {
-            names: Vec::new(),
-            file: None,
-        });
+        let group = groups
+            .entry(inode(&entry.guest_path())?)
+            .or_insert(LinkGroup {
+                names: Vec::new(),
+                file: None,
+            });
         group.names.push(position);
         if matches!(entry.kind, Kind::File { .. }) {
             group.file = Some(position);
@@ -58,7 +60,7 @@ pub(crate) fn order(tree: &Tree, root: &Root, stop: &Stop) -> Result<Tree, Build
             add(&mut groups, target)?;
         }
     }
-    let mut leader_of: HashMap<usize, &Group> = HashMap::new();
+    let mut leader_of: HashMap<usize, &LinkGroup> = HashMap::new();
     for group in groups.values_mut() {
         group.names.sort_unstable();
         group.names.dedup();

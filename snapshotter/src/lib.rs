@@ -69,7 +69,7 @@ mod sys; // raw system calls
 
 pub use apply::{UnpackedArchive, is_archive, unpack_archive};
 pub use build_error::BuildError;
-pub use builder::{Added, Content, LayerBuilder};
+pub use builder::{Added, FileContent, LayerBuilder};
 pub use builder_files::{Digest, Expectation, LARGE_FILE, NewFile, NewFiles};
 pub use builder_state::DeviceKind;
 pub use copy::{Hashed, hash};
@@ -91,4 +91,4 @@ pub use unpack_limit::{TooMuch, UnpackLimit};
 pub use users::{Identity, Owner, UserError, find_home, find_identity, find_owner};
 pub use verify::{LayerDamage, Whiteouts};
 pub use view::{FollowLast, Located, ParentView, Resolution, ViewError};
-pub use view_walk::Walk;
+pub use view_walk::ViewWalk;

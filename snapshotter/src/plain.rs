@@ -23,7 +23,7 @@ use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
 use crate::layer::LayerStore;
 use crate::layer_files::LayerFiles;
 use crate::pack::{self, Packing};
-use crate::scan::{self, NodeKind};
+use crate::scan::{self, ScannedKind};
 use crate::tar_contents::{Check, OnDisk};
 use crate::tar_read::{TarError, TarReader};
 use crate::tar_write;
@@ -48,8 +48,10 @@ impl PlainDirectory {
         nodes.extend(scan::scan(&root, stop)?);
         for node in &mut nodes {
             match node.kind {
-                NodeKind::Whiteout => node.kind = NodeKind::CharDevice(NO_DEVICE),
-                NodeKind::Directory { .. } => node.kind = NodeKind::Directory { opaque: false },
+                ScannedKind::Whiteout => node.kind = ScannedKind::CharDevice(NO_DEVICE),
+                ScannedKind::Directory { .. } => {
+                    node.kind = ScannedKind::Directory { opaque: false }
+                }
                 _ => {}
             }
         }

@@ -16,7 +16,7 @@ use crate::owners;
 use crate::place::{is_taken, make_diff_directory, rename_into};
 
 /// The files of a layer that is about to become visible.
-pub(crate) struct NewFiles<'a> {
+pub(crate) struct UnpublishedFiles<'a> {
     /// Where they lie, on the file system of the store.
     pub(crate) diff: &'a Path,
     /// The layer that has the rest of them.
@@ -25,7 +25,7 @@ pub(crate) struct NewFiles<'a> {
     pub(crate) lacks_owners: bool,
 }
 
-impl<'a> NewFiles<'a> {
+impl<'a> UnpublishedFiles<'a> {
     /// Takes a directory with all files of a layer, which no other layer has.
     pub(crate) fn whole(diff: &'a Path) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl LayerStore {
     pub(crate) fn publish(
         &self,
         tree: Tree,
-        files: Option<NewFiles<'_>>,
+        files: Option<UnpublishedFiles<'_>>,
         work: &WorkDir,
     ) -> Result<Layer, LayerError> {
         let id = tree.layer_id();
@@ -136,7 +136,7 @@ impl LayerStore {
             None => {
                 let work = self.work()?;
                 let (diff, _) = make_diff_directory(&work)?;
-                self.publish(tree, Some(NewFiles::whole(&diff)), &work)
+                self.publish(tree, Some(UnpublishedFiles::whole(&diff)), &work)
             }
         }
     }

@@ -25,9 +25,9 @@ use crate::xattr;
 
 /// Something found on disk.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub(crate) struct ScannedNode {
     pub(crate) path: GuestPath,
-    pub(crate) kind: NodeKind,
+    pub(crate) kind: ScannedKind,
     pub(crate) mode: u16,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -41,7 +41,7 @@ pub(crate) struct Node {
 
 /// What it is.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NodeKind {
+pub(crate) enum ScannedKind {
     File(Hashed),
     Directory {
         opaque: bool,
@@ -55,41 +55,41 @@ pub(crate) enum NodeKind {
     Socket,
 }
 
-impl Node {
+impl ScannedNode {
     /// Returns what the index calls it; none for what images cannot hold.
     pub(crate) fn index_kind(&self) -> Option<Kind<'_>> {
         Some(match &self.kind {
-            NodeKind::File(hashed) => Kind::File {
+            ScannedKind::File(hashed) => Kind::File {
                 size: hashed.size_bytes,
                 hash: hashed.hash,
             },
-            NodeKind::Directory { opaque } => Kind::Directory {
+            ScannedKind::Directory { opaque } => Kind::Directory {
                 opaque: *opaque,
                 implied: false,
             },
-            NodeKind::Symlink(target) => Kind::Symlink { target },
-            NodeKind::CharDevice(device) => Kind::CharDevice(*device),
-            NodeKind::BlockDevice(device) => Kind::BlockDevice(*device),
-            NodeKind::Fifo => Kind::Fifo,
-            NodeKind::Whiteout => Kind::Whiteout,
-            NodeKind::Socket => return None,
+            ScannedKind::Symlink(target) => Kind::Symlink { target },
+            ScannedKind::CharDevice(device) => Kind::CharDevice(*device),
+            ScannedKind::BlockDevice(device) => Kind::BlockDevice(*device),
+            ScannedKind::Fifo => Kind::Fifo,
+            ScannedKind::Whiteout => Kind::Whiteout,
+            ScannedKind::Socket => return None,
         })
     }
 }
 
 /// Reads everything below `root`, itself left out, in the order of a walk.
-pub(crate) fn scan(root: &Root, stop: &Stop) -> Result<Vec<Node>, LayerError> {
+pub(crate) fn scan(root: &Root, stop: &Stop) -> Result<Vec<ScannedNode>, LayerError> {
     let mut nodes = Vec::new();
     let mut level = vec![GuestPath::ROOT];
     kiln_threads::prepare_pool();
     while !level.is_empty() {
-        let found: Result<Vec<Vec<Node>>, LayerError> = level
+        let found: Result<Vec<Vec<ScannedNode>>, LayerError> = level
             .par_iter()
             .map(|directory| scan_directory(root, directory, stop))
             .collect();
         level.clear();
         for node in found?.into_iter().flatten() {
-            if matches!(node.kind, NodeKind::Directory { .. }) {
+            if matches!(node.kind, ScannedKind::Directory { .. }) {
                 level.push(node.path.clone());
             }
             nodes.push(node);
@@ -100,19 +100,23 @@ pub(crate) fn scan(root: &Root, stop: &Stop) -> Result<Vec<Node>, LayerError> {
 }
 
 /// Reads `root` itself.
-pub(crate) fn scan_root(root: &Root) -> io::Result<Node> {
+pub(crate) fn scan_root(root: &Root) -> io::Result<ScannedNode> {
     let directory = root.open_inside(&GuestPath::ROOT, OFlags::RDONLY | OFlags::DIRECTORY)?;
     let found = xattr::read(directory.as_fd())?;
-    let kind = NodeKind::Directory {
+    let kind = ScannedKind::Directory {
         opaque: found.opaque,
     };
-    Ok(Node {
+    Ok(ScannedNode {
         xattrs: found.recorded,
         ..node(&GuestPath::ROOT, kind, &fstat(&directory)?)
     })
 }
 
-fn scan_directory(root: &Root, path: &GuestPath, stop: &Stop) -> Result<Vec<Node>, LayerError> {
+fn scan_directory(
+    root: &Root,
+    path: &GuestPath,
+    stop: &Stop,
+) -> Result<Vec<ScannedNode>, LayerError> {
     let host = || root.path().join(path.as_relative());
     let directory = root
         .open_inside(path, OFlags::RDONLY | OFlags::DIRECTORY)
@@ -135,10 +139,15 @@ fn scan_directory(root: &Root, path: &GuestPath, stop: &Stop) -> Result<Vec<Node
         .collect()
 }
 
-fn scan_entry(directory: &OwnedFd, name: &[u8], path: &GuestPath, stop: &Stop) -> io::Result<Node> {
+fn scan_entry(
+    directory: &OwnedFd,
+    name: &[u8],
+    path: &GuestPath,
+    stop: &Stop,
+) -> io::Result<ScannedNode> {
     stop.check()?;
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let mut node = node(path, NodeKind::Fifo, &stat);
+    let mut node = node(path, ScannedKind::Fifo, &stat);
     let open = |flags| {
         openat(
             directory,
@@ -152,31 +161,31 @@ fn scan_entry(directory: &OwnedFd, name: &[u8], path: &GuestPath, stop: &Stop) -
             let file = File::from(open(OFlags::RDONLY)?);
             node.xattrs = xattr::read(file.as_fd())?.recorded;
             node.shared = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
-            NodeKind::File(copy::hash(&file, stop)?)
+            ScannedKind::File(copy::hash(&file, stop)?)
         }
         FileType::Directory => {
             let found = xattr::read(open(OFlags::RDONLY | OFlags::DIRECTORY)?.as_fd())?;
             node.xattrs = found.recorded;
-            NodeKind::Directory {
+            ScannedKind::Directory {
                 opaque: found.opaque,
             }
         }
         FileType::Symlink => {
             let target = readlinkat(directory, name, Vec::new())?;
-            NodeKind::Symlink(target.into_bytes())
+            ScannedKind::Symlink(target.into_bytes())
         }
-        FileType::CharacterDevice if stat.st_rdev == 0 => NodeKind::Whiteout,
-        FileType::CharacterDevice => NodeKind::CharDevice(device_of(&stat)),
-        FileType::BlockDevice => NodeKind::BlockDevice(device_of(&stat)),
-        FileType::Fifo => NodeKind::Fifo,
-        FileType::Socket => NodeKind::Socket,
+        FileType::CharacterDevice if stat.st_rdev == 0 => ScannedKind::Whiteout,
+        FileType::CharacterDevice => ScannedKind::CharDevice(device_of(&stat)),
+        FileType::BlockDevice => ScannedKind::BlockDevice(device_of(&stat)),
+        FileType::Fifo => ScannedKind::Fifo,
+        FileType::Socket => ScannedKind::Socket,
         FileType::Unknown => return Err(Errno::INVAL.into()),
     };
     Ok(node)
 }
 
-fn node(path: &GuestPath, kind: NodeKind, stat: &Stat) -> Node {
-    Node {
+fn node(path: &GuestPath, kind: ScannedKind, stat: &Stat) -> ScannedNode {
+    ScannedNode {
         path: path.clone(),
         kind,
         mode: u16::try_from(stat.st_mode & 0o7777).expect("twelve bits"),

@@ -17,7 +17,7 @@ use kiln_tree::{Blake3, Entry, Kind, LayerId, Tree};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
-use crate::copy::Hashing;
+use crate::copy::PieceHasher;
 use crate::error::LayerError;
 use crate::layer_files::{LayerFiles, OpenFiles};
 
@@ -37,7 +37,7 @@ const FEW_FILES: usize = 64;
 const FEW_BYTES: u64 = 4 << 20;
 
 /// Where the content of files comes from. Several threads ask at once.
-pub(crate) trait Contents: Sync {
+pub(crate) trait ContentSource: Sync {
     /// What may go wrong.
     type Error: From<LayerError> + Send;
 
@@ -61,7 +61,7 @@ pub(crate) trait Contents: Sync {
 }
 
 /// The content of an entry on its way out.
-pub(crate) enum Content {
+pub(crate) enum TarContent {
     /// Not a regular file.
     None,
     /// Read ahead.
@@ -71,21 +71,21 @@ pub(crate) enum Content {
 }
 
 /// Calls `act` for each entry of `tree` from a position on, in order, with its content.
-pub(crate) fn in_order<C: Contents>(
+pub(crate) fn in_order<C: ContentSource>(
     contents: &C,
     tree: &Tree,
     first: usize,
-    mut act: impl FnMut(usize, Content) -> Result<(), C::Error>,
+    mut act: impl FnMut(usize, TarContent) -> Result<(), C::Error>,
 ) -> Result<(), C::Error> {
-    let read = |position: usize| -> Result<Content, C::Error> {
+    let read = |position: usize| -> Result<TarContent, C::Error> {
         let stopped = contents.stop().check();
         stopped.map_err(LayerError::Output)?;
         let entry = tree.at(position);
         let Kind::File { .. } = entry.kind else {
-            return Ok(Content::None);
+            return Ok(TarContent::None);
         };
         let content = contents.read(position, &entry)?;
-        Ok(content.map_or(Content::Streamed, Content::Read))
+        Ok(content.map_or(TarContent::Streamed, TarContent::Read))
     };
     let Some(batches) = batches(tree, first) else {
         return (first..tree.len()).try_for_each(|position| act(position, read(position)?));
@@ -102,7 +102,7 @@ pub(crate) fn in_order<C: Contents>(
                 let (sender, receiver) = sync_channel(1);
                 Builder::new().spawn_scoped(scope, move || {
                     for batch in batches.iter().skip(first).step_by(threads) {
-                        let contents: Result<Vec<Content>, C::Error> =
+                        let contents: Result<Vec<TarContent>, C::Error> =
                             batch.clone().map(read).collect();
                         // Nobody listens any more after an error.
                         if sender.send(contents).is_err() {
@@ -214,7 +214,7 @@ impl OnDisk {
     }
 }
 
-impl Contents for OnDisk {
+impl ContentSource for OnDisk {
     type Error = LayerError;
 
     // Opening files is quick; who takes what was read is slower than a few threads.
@@ -257,7 +257,7 @@ impl Contents for OnDisk {
         };
         let file = self.file(entry)?;
         let (mut pieces, mut buffer) = (Pieces::of(&file), vec![0; 256 << 10]);
-        let mut hashing = Hashing::default();
+        let mut hashing = PieceHasher::default();
         let mut left = size;
         loop {
             self.stop.check().map_err(LayerError::Output)?;

@@ -18,7 +18,7 @@ use kiln_tree::{Entry, Kind, LayerId, Tree};
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
 use crate::layer::{Layer, LayerStore};
-use crate::tar_contents::{Check, Contents, OnDisk};
+use crate::tar_contents::{Check, ContentSource, OnDisk};
 use crate::tar_write;
 use crate::tar_write::TimeClamp;
 
@@ -49,12 +49,12 @@ pub(crate) struct Digested {
 }
 
 /// Digests the tar of the files that `tree` describes.
-pub(crate) fn digest<C: Contents>(contents: &C, tree: &Tree) -> Result<Digested, C::Error> {
+pub(crate) fn digest<C: ContentSource>(contents: &C, tree: &Tree) -> Result<Digested, C::Error> {
     go_on(contents, tree, Vec::new())
 }
 
 /// Digests a tar from the last of some states on.
-fn go_on<C: Contents>(
+fn go_on<C: ContentSource>(
     contents: &C,
     tree: &Tree,
     mut milestones: Vec<Milestone>,

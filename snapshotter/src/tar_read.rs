@@ -14,7 +14,7 @@ use crate::tar_extensions::Extensions;
 use crate::tar_header::{Header, parse_records, until_zero};
 use crate::tar_member::Record;
 use crate::tar_member::{Member, MemberKind};
-use crate::tar_sparse::{self, Map, MapText, Piece, Pieces, Span};
+use crate::tar_sparse::{self, Map, MapText, Span, SparsePiece, SparsePieces};
 use crate::unpack_limit::Meter;
 
 const BLOCK: usize = 512;
@@ -50,7 +50,7 @@ pub(crate) struct TarReader<R> {
     left: u64,
     padding: u64,
     /// Holes and data of a sparse member.
-    pieces: Pieces,
+    pieces: SparsePieces,
 }
 
 /// Why something could not be read: the stream, or what it says.
@@ -326,10 +326,10 @@ impl<R: Read> Read for TarReader<R> {
         let mut limit = self.left;
         while let Some(piece) = self.pieces.last_mut() {
             match piece {
-                Piece::Hole(0) | Piece::Data(0) => {
+                SparsePiece::Hole(0) | SparsePiece::Data(0) => {
                     self.pieces.pop();
                 }
-                Piece::Hole(length) => {
+                SparsePiece::Hole(length) => {
                     let count = usize::try_from(*length)
                         .unwrap_or(usize::MAX)
                         .min(buffer.len());
@@ -337,7 +337,7 @@ impl<R: Read> Read for TarReader<R> {
                     *length -= count as u64;
                     return Ok(count);
                 }
-                Piece::Data(length) => {
+                SparsePiece::Data(length) => {
                     limit = *length;
                     break;
                 }
@@ -355,7 +355,7 @@ impl<R: Read> Read for TarReader<R> {
         }
         self.left -= count as u64;
         self.offset += count as u64;
-        if let Some(Piece::Data(length)) = self.pieces.last_mut() {
+        if let Some(SparsePiece::Data(length)) = self.pieces.last_mut() {
             *length -= count as u64;
         }
         Ok(count)

@@ -151,7 +151,7 @@ pub(crate) fn spans_in(block: &[u8], start: usize, count: usize) -> Option<Vec<S
 
 /// A run of a file's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub(crate) enum SparsePiece {
     /// That many zeros.
     Hole(u64),
     /// That many bytes of data.
@@ -159,21 +159,21 @@ pub(crate) enum Piece {
 }
 
 /// What is still to come of a sparse file, the next piece last.
-pub(crate) type Pieces = Vec<Piece>;
+pub(crate) type SparsePieces = Vec<SparsePiece>;
 
 /// Makes pieces of the map of a file, and says how many bytes its holes have in all. None if the
 /// parts overlap or do not add up.
 // Go: validateSparseEntries.
-pub(crate) fn pieces(spans: &[Span], size: u64, stored: u64) -> Option<(Pieces, u64)> {
+pub(crate) fn pieces(spans: &[Span], size: u64, stored: u64) -> Option<(SparsePieces, u64)> {
     let (mut position, mut data) = (0_u64, 0_u64);
     let mut pieces = Vec::with_capacity(spans.len() * 2 + 1);
     for (start, length) in spans {
-        pieces.push(Piece::Hole(start.checked_sub(position)?));
-        pieces.push(Piece::Data(*length));
+        pieces.push(SparsePiece::Hole(start.checked_sub(position)?));
+        pieces.push(SparsePiece::Data(*length));
         position = start.checked_add(*length)?;
         data = data.checked_add(*length)?;
     }
-    pieces.push(Piece::Hole(size.checked_sub(position)?));
+    pieces.push(SparsePiece::Hole(size.checked_sub(position)?));
     pieces.reverse();
     (data == stored).then_some((pieces, size - data))
 }
@@ -250,13 +250,13 @@ mod tests {
     fn parts_have_to_fit() {
         let made = pieces(&[(1, 2), (8, 0)], 9, 2).unwrap();
         let expected = [
-            Piece::Hole(1),
-            Piece::Data(2),
-            Piece::Hole(5),
-            Piece::Data(0),
-            Piece::Hole(1),
+            SparsePiece::Hole(1),
+            SparsePiece::Data(2),
+            SparsePiece::Hole(5),
+            SparsePiece::Data(0),
+            SparsePiece::Hole(1),
         ];
-        let forwards: Vec<Piece> = made.0.into_iter().rev().collect();
+        let forwards: Vec<SparsePiece> = made.0.into_iter().rev().collect();
         assert_eq!((forwards.as_slice(), made.1), (&expected[..], 7));
         for (spans, size, stored) in [
             (&[(0, 2), (1, 2)][..], 9, 4),

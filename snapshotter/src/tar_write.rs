@@ -19,7 +19,7 @@ use tar::{EntryType, Header};
 
 use crate::error::LayerError;
 use crate::layer::Layer;
-use crate::tar_contents::{Check, Content, Contents, OnDisk, in_order};
+use crate::tar_contents::{Check, ContentSource, OnDisk, TarContent, in_order};
 
 const BLOCK: usize = 512;
 
@@ -53,7 +53,7 @@ pub(crate) fn write(
 
 /// Writes the tar of the files that `tree` describes, from the entry at a position on, and calls
 /// `before` in front of each.
-pub(crate) fn write_tree<C: Contents, W: Write>(
+pub(crate) fn write_tree<C: ContentSource, W: Write>(
     contents: &C,
     tree: &Tree,
     start: usize,
@@ -71,9 +71,9 @@ pub(crate) fn write_tree<C: Contents, W: Write>(
         }
         .map_err(LayerError::Output)?;
         match content {
-            Content::Read(bytes) => output.write_all(&bytes).map_err(LayerError::Output)?,
-            Content::Streamed => contents.stream(position, &entry, output)?,
-            Content::None => {}
+            TarContent::Read(bytes) => output.write_all(&bytes).map_err(LayerError::Output)?,
+            TarContent::Streamed => contents.stream(position, &entry, output)?,
+            TarContent::None => {}
         }
         if let Kind::File { size, .. } = entry.kind {
             write_padding(size, output).map_err(LayerError::Output)?;

@@ -63,7 +63,7 @@ pub fn find_identity(view: &ParentView, text: &str) -> Result<Identity, UserErro
     let number = parse_id(user.unwrap_or("0"))?;
     let account = passwd
         .lines()
-        .filter_map(Account::parse)
+        .filter_map(PasswdLine::parse)
         .find(|account| match number {
             Some(number) => account.uid == number,
             None => Some(account.name) == user,
@@ -90,7 +90,7 @@ pub fn find_identity(view: &ParentView, text: &str) -> Result<Identity, UserErro
                 let groups = read(view, "etc/group")?;
                 identity.groups = groups
                     .lines()
-                    .filter_map(Group::parse)
+                    .filter_map(GroupLine::parse)
                     .filter(|group| group.members().any(|member| member == account.name))
                     .map(|group| group.gid)
                     .collect();
@@ -117,7 +117,7 @@ pub fn find_owner(view: &ParentView, text: &str) -> Result<Owner, UserError> {
             Some(id) => Owner { uid: id, gid: id },
             None => read(view, "etc/passwd")?
                 .lines()
-                .filter_map(Account::parse)
+                .filter_map(PasswdLine::parse)
                 .find(|account| account.name == user)
                 .map(|account| Owner {
                     uid: account.uid,
@@ -146,7 +146,7 @@ pub fn find_owner(view: &ParentView, text: &str) -> Result<Owner, UserError> {
 pub fn find_home(view: &ParentView, uid: u32) -> Result<GuestPath, UserError> {
     Ok(read(view, "etc/passwd")?
         .lines()
-        .filter_map(Account::parse)
+        .filter_map(PasswdLine::parse)
         .find(|account| account.uid == uid)
         .map(|account| GuestPath::new(account.home))
         .unwrap_or_default())
@@ -158,7 +158,7 @@ fn find_group(view: &ParentView, group: &str) -> Result<u32, UserError> {
     }
     read(view, "etc/group")?
         .lines()
-        .filter_map(Group::parse)
+        .filter_map(GroupLine::parse)
         .find(|entry| entry.name == group)
         .map(|entry| entry.gid)
         .ok_or_else(|| UserError::UnknownGroup(group.to_owned()))
@@ -195,14 +195,14 @@ fn read(view: &ParentView, path: &str) -> Result<String, UserError> {
 }
 
 /// A line of /etc/passwd: `name:password:uid:gid:comment:home:shell`.
-struct Account<'a> {
+struct PasswdLine<'a> {
     name: &'a str,
     uid: u32,
     gid: u32,
     home: &'a str,
 }
 
-impl<'a> Account<'a> {
+impl<'a> PasswdLine<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let mut fields = line.trim().split(':');
         let name = fields.next().filter(|name| is_name(name))?;
@@ -217,13 +217,13 @@ impl<'a> Account<'a> {
 }
 
 /// A line of /etc/group: `name:password:gid:member,member`.
-struct Group<'a> {
+struct GroupLine<'a> {
     name: &'a str,
     gid: u32,
     members: &'a str,
 }
 
-impl<'a> Group<'a> {
+impl<'a> GroupLine<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let mut fields = line.trim().split(':');
         let name = fields.next().filter(|name| is_name(name))?;
@@ -256,10 +256,10 @@ mod tests {
 
     #[test]
     fn the_largest_number_is_no_id() {
-        assert!(Account::parse("a:x:4294967294:4294967294::/").is_some());
-        assert!(Account::parse("a:x:4294967295:0::/").is_none());
-        assert!(Account::parse("a:x:0:4294967295::/").is_none());
-        assert!(Group::parse("a:x:4294967295:").is_none());
+        assert!(PasswdLine::parse("a:x:4294967294:4294967294::/").is_some());
+        assert!(PasswdLine::parse("a:x:4294967295:0::/").is_none());
+        assert!(PasswdLine::parse("a:x:0:4294967295::/").is_none());
+        assert!(GroupLine::parse("a:x:4294967295:").is_none());
     }
 
     #[test]

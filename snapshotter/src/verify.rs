@@ -19,7 +19,7 @@ use crate::layer::Below;
 use crate::layer::Layer;
 use crate::layer_files::LayerFiles;
 use crate::owners::Owners;
-use crate::scan::{self, Node, NodeKind};
+use crate::scan::{self, ScannedKind, ScannedNode};
 use crate::tar_write::TimeClamp;
 
 /// What is wrong with a layer.
@@ -138,7 +138,7 @@ fn compare_with(
     whiteouts: Whiteouts,
     owners: Option<&Owners>,
 ) -> Vec<LayerDamage> {
-    let mut nodes: BTreeMap<GuestPath, Node> = BTreeMap::new();
+    let mut nodes: BTreeMap<GuestPath, ScannedNode> = BTreeMap::new();
     for directory in files.directories() {
         let scanned = Root::open(directory)
             .map_err(LayerError::at(directory))
@@ -154,17 +154,17 @@ fn compare_with(
             Err(error) => return vec![LayerDamage::Unreadable(error)],
         }
     }
-    let nodes: Vec<Node> = nodes.into_values().collect();
+    let nodes: Vec<ScannedNode> = nodes.into_values().collect();
     compare(tree.iter(), &nodes, whiteouts, owners)
 }
 
 fn compare<'a>(
     entries: impl Iterator<Item = Entry<'a>>,
-    nodes: &[Node],
+    nodes: &[ScannedNode],
     whiteouts: Whiteouts,
     owners: Option<&Owners>,
 ) -> Vec<LayerDamage> {
-    let mut rest: HashMap<&[u8], &Node> = nodes
+    let mut rest: HashMap<&[u8], &ScannedNode> = nodes
         .iter()
         .map(|node| (node.path.as_bytes(), node))
         .collect();
@@ -182,7 +182,7 @@ fn compare<'a>(
             None => damage.push(LayerDamage::Missing(entry.guest_path())),
         }
     }
-    let mut foreign: Vec<&Node> = rest.into_values().collect();
+    let mut foreign: Vec<&ScannedNode> = rest.into_values().collect();
     foreign.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     damage.extend(
         foreign
@@ -195,11 +195,11 @@ fn compare<'a>(
 /// Says in which regard a node is not what an entry says.
 fn difference(
     entry: &Entry<'_>,
-    node: &Node,
-    all: &HashMap<&[u8], &Node>,
+    node: &ScannedNode,
+    all: &HashMap<&[u8], &ScannedNode>,
     owners: Option<&Owners>,
 ) -> Option<&'static str> {
-    let is_stand_in = matches!(&node.kind, NodeKind::File(hashed) if hashed.size_bytes == 0);
+    let is_stand_in = matches!(&node.kind, ScannedKind::File(hashed) if hashed.size_bytes == 0);
     match entry.kind {
         // An empty file holds the place of a device that could not be made.
         Kind::CharDevice(_) | Kind::BlockDevice(_) if is_stand_in => return None,
@@ -207,7 +207,7 @@ fn difference(
             let first = all.get(target).map(|first| &first.kind);
             return (first != Some(&node.kind)).then_some("content");
         }
-        Kind::Whiteout => return (node.kind != NodeKind::Whiteout).then_some("kind"),
+        Kind::Whiteout => return (node.kind != ScannedKind::Whiteout).then_some("kind"),
         _ => {}
     }
     let found = node.index_kind();
@@ -253,7 +253,7 @@ mod tests {
     use kiln_oci::Timestamp;
 
     use super::*;
-    use crate::{Content, LayerStore, Metadata};
+    use crate::{FileContent, LayerStore, Metadata};
 
     #[test]
     fn times_that_a_disk_cannot_hold_are_the_nearest_that_it_can() {
@@ -283,7 +283,7 @@ mod tests {
         builder
             .add_directory(&path("/d"), &metadata(0o755))
             .unwrap();
-        let content = Content::Bytes(b"text");
+        let content = FileContent::Bytes(b"text");
         builder
             .add_file(&path("/d/file"), &metadata(0o644), content)
             .unwrap();

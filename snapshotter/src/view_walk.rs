@@ -11,7 +11,7 @@ use crate::view::{Located, ParentView, is_opaque};
 
 /// Everything below a directory; see [`ParentView::walk`].
 #[derive(Debug)]
-pub struct Walk<'a> {
+pub struct ViewWalk<'a> {
     merge: Merge<'a>,
     top: GuestPath,
     /// Layer and first name of files whose first name is not below the directory, and the name
@@ -19,7 +19,7 @@ pub struct Walk<'a> {
     stand_ins: HashMap<(usize, &'a [u8]), &'a [u8]>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ViewWalk<'a> {
     pub(crate) fn new(view: &'a ParentView, top: &GuestPath) -> Self {
         Self {
             merge: Merge::new(view, top),
@@ -29,7 +29,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl<'a> Iterator for Walk<'a> {
+impl<'a> Iterator for ViewWalk<'a> {
     type Item = Located<'a>;
 
     fn next(&mut self) -> Option<Located<'a>> {
@@ -71,8 +71,8 @@ impl ParentView {
     /// Returns everything below a directory, itself left out, in the order of a walk. Further names
     /// of a file that was met before are hard links to its first name below that directory.
     #[must_use]
-    pub fn walk(&self, directory: &GuestPath) -> Walk<'_> {
-        Walk::new(self, directory)
+    pub fn walk(&self, directory: &GuestPath) -> ViewWalk<'_> {
+        ViewWalk::new(self, directory)
     }
 
     /// Returns an index of what is at `path` and below, with paths relative to it; none if nothing

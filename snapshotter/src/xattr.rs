@@ -42,7 +42,7 @@ pub(crate) fn normalized(name: &[u8], value: Vec<u8>) -> Vec<u8> {
 
 /// What an open file carries.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundXattrs {
     /// What a layer records.
     pub(crate) recorded: XattrsBuf,
     /// Whether overlayfs takes it for an opaque directory.
@@ -50,7 +50,7 @@ pub(crate) struct Found {
 }
 
 /// Reads the extended attributes of an open file.
-pub(crate) fn read(file: BorrowedFd<'_>) -> io::Result<Found> {
+pub(crate) fn read(file: BorrowedFd<'_>) -> io::Result<FoundXattrs> {
     let mut names = Vec::new();
     loop {
         names.resize(names.len().max(256) * 2, 0_u8);
@@ -60,14 +60,14 @@ pub(crate) fn read(file: BorrowedFd<'_>) -> io::Result<Found> {
                 break;
             }
             Err(Errno::RANGE) if names.len() < 1 << 17 => {}
-            Err(Errno::OPNOTSUPP) => return Ok(Found::default()),
+            Err(Errno::OPNOTSUPP) => return Ok(FoundXattrs::default()),
             Err(error) => return Err(error.into()),
         }
     }
     if names.is_empty() {
-        return Ok(Found::default());
+        return Ok(FoundXattrs::default());
     }
-    let mut found = Found::default();
+    let mut found = FoundXattrs::default();
     let mut pairs = Vec::new();
     for name in names
         .split(|&byte| byte == 0)

@@ -26,7 +26,7 @@ use rustix::fs::Mode;
 use self::content::read_content;
 use self::filter::host_path;
 pub use self::filter::{Everything, Filter, Owners, ScanError, Visit};
-use self::found::{Found, FoundKind, Met};
+use self::found::{FoundFile, FoundKind, Met};
 use self::walk::{DIRECTORY, Walk};
 use crate::StatIndex;
 use crate::stat_index::{StatIndexBuilder, covered, merge};
@@ -154,14 +154,14 @@ fn read_changed(
     met: &mut [Met],
     stop: &Stop,
 ) -> Result<(usize, u64), ScanError> {
-    let mut changed: Vec<&mut Found> = met
+    let mut changed: Vec<&mut FoundFile> = met
         .iter_mut()
         .filter_map(|item| match item {
             Met::New(found) if found.must_be_read => Some(&mut **found),
             _ => None,
         })
         .collect();
-    let read = |found: &mut &mut Found| {
+    let read = |found: &mut &mut FoundFile| {
         let content =
             read_content(directory.as_fd(), &found.path, stop).map_err(|source| ScanError {
                 path: host_path(root, &found.path),

@@ -32,7 +32,7 @@ const RACY_WINDOW: Duration = Duration::from_secs(2);
 
 /// What `stat` says of a file beyond its [`Entry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct FileIdentity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) ctime: Timestamp,
@@ -71,11 +71,11 @@ impl StatIndex {
         &self.identities[position * RECORD..(position + 1) * RECORD]
     }
 
-    pub(crate) fn identity(&self, position: usize) -> Identity {
+    pub(crate) fn identity(&self, position: usize) -> FileIdentity {
         let bytes = self.record(position);
         let number =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        Identity {
+        FileIdentity {
             device: number(0),
             inode: number(8),
             ctime: Timestamp {
@@ -115,7 +115,7 @@ impl StatIndex {
     }
 }
 
-impl Identity {
+impl FileIdentity {
     /// Says whether both are of one file that nobody changed in between.
     pub(crate) fn is_of_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode, self.ctime) == (other.device, other.inode, other.ctime)
@@ -145,7 +145,7 @@ impl StatIndexBuilder {
         }
     }
 
-    pub(crate) fn push(&mut self, entry: &Entry<'_>, identity: &Identity) {
+    pub(crate) fn push(&mut self, entry: &Entry<'_>, identity: &FileIdentity) {
         self.tree.push(entry);
         self.identities
             .extend_from_slice(&identity.device.to_le_bytes());

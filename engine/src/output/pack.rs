@@ -85,7 +85,7 @@ pub(super) fn resolve_for_export(
             .blobs
             .read(local.descriptor().digest)
             .map_err(|error| Error::environment("cannot read an image index", error))?;
-        named.root = exporter::Document::new(&local.descriptor().media_type, bytes);
+        named.root = exporter::ExportDocument::new(&local.descriptor().media_type, bytes);
     }
     named.root.descriptor.annotations = local.descriptor().annotations.clone();
     Ok(named)

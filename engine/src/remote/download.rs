@@ -12,7 +12,7 @@ use kiln_files::GuestPath;
 use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::Address;
 use kiln_registry::{ErrorClass, FetchOptions, Fetched, Secret};
-use kiln_snapshotter::{Content, Layer, LayerBuilder, Metadata, is_archive};
+use kiln_snapshotter::{FileContent, Layer, LayerBuilder, Metadata, is_archive};
 use kiln_solver::{Fault, RemoteError, RemoteFile, RemoteIdentity, Vertex};
 use kiln_threads::Stop;
 
@@ -262,7 +262,7 @@ impl RemoteSources<'_> {
         let made = self.stores.layers.builder().map_err(local(MAKING))?;
         // Mode 0600 of root: docs/spec/dockerfile.md 7.7.
         let metadata = Metadata::root_owned(0o600, time);
-        made.add_file(&path, &metadata, Content::File(&blob))
+        made.add_file(&path, &metadata, FileContent::File(&blob))
             .and_then(|_| LayerBuilder::finish(made))
             .map_err(local(MAKING))
     }

@@ -244,7 +244,7 @@ fn compare_values(
 #[cfg(test)]
 mod tests {
     use kiln_cache::Store;
-    use kiln_snapshotter::{Content, LayerBuilder, LayerStore, Metadata};
+    use kiln_snapshotter::{FileContent, LayerBuilder, LayerStore, Metadata};
 
     use super::*;
 
@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn add(builder: &LayerBuilder, name: &str, text: &str, seconds: i64) {
-        let content = Content::Bytes(text.as_bytes());
+        let content = FileContent::Bytes(text.as_bytes());
         builder
             .add_file(&GuestPath::new(name), &metadata(0o644, seconds), content)
             .unwrap();

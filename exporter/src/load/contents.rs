@@ -26,7 +26,7 @@ const LONGEST_DOCUMENT: u64 = 32 << 20;
 const MAXIMUM_LINKS: usize = 40;
 
 /// The members of an archive or directory.
-pub(crate) struct Contents {
+pub(crate) struct ArchiveContents {
     members: Members,
     /// Looked at between two pieces of a member.
     stop: Stop,
@@ -40,14 +40,14 @@ enum Members {
     /// A tar and the place of each member.
     Tar {
         file: Arc<File>,
-        members: HashMap<GuestPath, Place>,
+        members: HashMap<GuestPath, MemberPlace>,
         /// Deleted when this is dropped.
         _spooled: Option<Spooled>,
     },
 }
 
 /// Where a member of a tar is.
-pub(crate) enum Place {
+pub(crate) enum MemberPlace {
     /// Its bytes.
     Bytes { start: u64, size_bytes: u64 },
     /// It is another name of this member.
@@ -66,14 +66,14 @@ impl Drop for Spooled {
 
 /// A member, read from its start to its end.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct MemberReader {
     file: Arc<File>,
     stop: Stop,
     position: u64,
     left: u64,
 }
 
-impl Part {
+impl MemberReader {
     pub(crate) fn whole(file: File, stop: &Stop) -> io::Result<Self> {
         let left = file.metadata()?.len();
         Ok(Self {
@@ -89,7 +89,7 @@ impl Part {
     }
 }
 
-impl Read for Part {
+impl Read for MemberReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stop.check()?;
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX);
@@ -107,7 +107,7 @@ impl Read for Part {
     }
 }
 
-impl Contents {
+impl ArchiveContents {
     pub(crate) fn open(
         source: LoadSource<'_>,
         store: &Store,
@@ -141,7 +141,7 @@ impl Contents {
     }
 
     /// Returns a member, or none if there is none of this name.
-    pub(crate) fn find(&self, path: &str) -> Result<Option<Part>, LoadError> {
+    pub(crate) fn find(&self, path: &str) -> Result<Option<MemberReader>, LoadError> {
         match &self.members {
             Members::Directory(directory) => {
                 let file = match open_inside(directory, &GuestPath::new(path)) {
@@ -150,7 +150,7 @@ impl Contents {
                     Err(error) => return Err(failed(&path)(error.into())),
                 };
                 let metadata = file.metadata().map_err(failed(&path))?;
-                Ok(metadata.is_file().then(|| Part {
+                Ok(metadata.is_file().then(|| MemberReader {
                     file: Arc::new(file),
                     stop: self.stop.clone(),
                     position: 0,
@@ -163,9 +163,9 @@ impl Contents {
                     match members.get(&name) {
                         None if name == GuestPath::new(path) => return Ok(None),
                         None => break,
-                        Some(Place::Link(target)) => name = target.clone(),
-                        Some(Place::Bytes { start, size_bytes }) => {
-                            return Ok(Some(Part {
+                        Some(MemberPlace::Link(target)) => name = target.clone(),
+                        Some(MemberPlace::Bytes { start, size_bytes }) => {
+                            return Ok(Some(MemberReader {
                                 file: Arc::clone(file),
                                 stop: self.stop.clone(),
                                 position: *start,
@@ -180,7 +180,7 @@ impl Contents {
     }
 
     /// Returns a member that has to be there.
-    pub(crate) fn require(&self, path: &str) -> Result<Part, LoadError> {
+    pub(crate) fn require(&self, path: &str) -> Result<MemberReader, LoadError> {
         self.find(path)?
             .ok_or_else(|| LoadError::MissingMember(path.to_owned()))
     }
@@ -236,12 +236,12 @@ impl Members {
         for member in index_tar(&file)? {
             let path = GuestPath::new(&member.path);
             let place = match member.place {
-                TarPlace::Bytes { start, size_bytes } => Place::Bytes { start, size_bytes },
+                TarPlace::Bytes { start, size_bytes } => MemberPlace::Bytes { start, size_bytes },
                 TarPlace::Symlink(link) => {
                     let parent = path.parent().unwrap_or_default();
-                    Place::Link(parent.join(&link))
+                    MemberPlace::Link(parent.join(&link))
                 }
-                TarPlace::HardLink(link) => Place::Link(GuestPath::new(&link)),
+                TarPlace::HardLink(link) => MemberPlace::Link(GuestPath::new(&link)),
             };
             members.insert(path, place);
         }

@@ -6,7 +6,7 @@ use kiln_cache::Blobs;
 use kiln_oci::{Descriptor, DiffId, Image, ImageConfig, Manifest, Sha256, TaggedRef, media_type};
 use rayon::prelude::*;
 
-use super::contents::Contents;
+use super::contents::ArchiveContents;
 use super::error::LoadError;
 use super::layer::{self, WantedLayer};
 use super::loaded::Loaded;
@@ -16,7 +16,7 @@ use crate::members::ArchivedImage;
 /// the archive is too, the names are added. A name that the layout has stands for what it has
 /// there: of an index this list knows only one image, maybe not the one that was wanted.
 pub(crate) fn load(
-    contents: &Contents,
+    contents: &ArchiveContents,
     manifest: &[u8],
     blobs: &Blobs,
     loaded: &mut Vec<Loaded>,
@@ -70,7 +70,7 @@ fn names(archived: &ArchivedImage) -> Result<Vec<TaggedRef>, LoadError> {
 }
 
 fn load_image(
-    contents: &Contents,
+    contents: &ArchiveContents,
     archived: &ArchivedImage,
     config_bytes: &[u8],
     blobs: &Blobs,

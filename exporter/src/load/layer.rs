@@ -6,7 +6,7 @@ use kiln_cache::{BlobWriter, Blobs};
 use kiln_oci::{Descriptor, DiffId, Sha256, Sha256Reader, media_type};
 use kiln_snapshotter::{Packed, UnpackLimit};
 
-use super::contents::{Contents, Part};
+use super::contents::{ArchiveContents, MemberReader};
 use super::error::LoadError;
 use super::sniff::sniff;
 
@@ -26,7 +26,7 @@ pub(crate) struct WantedLayer {
 /// Blob and diff id are verified in one pass. A layer packed in a way that images do not know is
 /// stored as a bare tar.
 pub(crate) fn store(
-    contents: &Contents,
+    contents: &ArchiveContents,
     blobs: &Blobs,
     wanted: &WantedLayer,
 ) -> Result<Descriptor, LoadError> {
@@ -49,7 +49,9 @@ pub(crate) fn store(
     // Archives may leave out what the receiver has; and what is here is not written again.
     let known = wanted.digest.filter(|&digest| blobs.contains(digest));
     let part = match known {
-        Some(digest) => Part::whole(blobs.open(digest)?, blobs.store().stop()).map_err(damaged)?,
+        Some(digest) => {
+            MemberReader::whole(blobs.open(digest)?, blobs.store().stop()).map_err(damaged)?
+        }
         None => contents.require(&wanted.path)?,
     };
     let (packed, _) = sniff(part.clone()).map_err(damaged)?;
@@ -79,12 +81,12 @@ pub(crate) fn store(
 
 /// Copies `part` and returns the digest of the tar inside.
 fn copy_and_unpack(
-    part: Part,
+    part: MemberReader,
     packed: Packed,
     limit: UnpackLimit,
     writer: &mut BlobWriter,
 ) -> io::Result<DiffId> {
-    let mut copying = Copying {
+    let mut copying = CopyingReader {
         inner: part,
         writer,
     };
@@ -99,7 +101,7 @@ fn copy_and_unpack(
 
 /// Unpacks `part` and returns the digest of the tar.
 fn unpack(
-    part: Part,
+    part: MemberReader,
     packed: Packed,
     limit: UnpackLimit,
     output: &mut dyn Write,
@@ -110,12 +112,12 @@ fn unpack(
 }
 
 /// Writes down what is read.
-struct Copying<'a> {
-    inner: Part,
+struct CopyingReader<'a> {
+    inner: MemberReader,
     writer: &'a mut BlobWriter,
 }
 
-impl Read for Copying<'_> {
+impl Read for CopyingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.writer.write_all(&buffer[..count])?;

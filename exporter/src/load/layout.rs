@@ -9,7 +9,7 @@ use kiln_oci::{
 };
 use rayon::prelude::*;
 
-use super::contents::Contents;
+use super::contents::ArchiveContents;
 use super::error::LoadError;
 use super::layer::{self, WantedLayer};
 use super::loaded::{LayoutEntry, Loaded, LoadedIndex, Platforms};
@@ -17,7 +17,7 @@ use crate::members::{IMAGE_NAME, REF_NAME, blob_path};
 
 /// Loads the images of `index.json`.
 pub(crate) fn load(
-    contents: &Contents,
+    contents: &ArchiveContents,
     index: &[u8],
     blobs: &Blobs,
     wanted: Platforms<'_>,
@@ -56,7 +56,7 @@ pub(crate) fn load(
 
 /// Brings one image of a layout into the store: of an index, that for `platform`.
 pub(crate) fn load_one(
-    contents: &Contents,
+    contents: &ArchiveContents,
     wanted: LayoutEntry<'_>,
     blobs: &Blobs,
     platform: &Platform,
@@ -145,7 +145,7 @@ fn name_of(descriptor: &Descriptor) -> Result<Option<TaggedRef>, LoadError> {
 
 /// Returns the entry that serves `platform` best among those that are here.
 fn best_of(
-    contents: &Contents,
+    contents: &ArchiveContents,
     entries: Vec<Descriptor>,
     platform: &Platform,
 ) -> Result<Option<Descriptor>, LoadError> {
@@ -159,7 +159,7 @@ fn best_of(
 
 /// Returns the manifest for `platform` that an entry is or leads to.
 fn manifest_for(
-    contents: &Contents,
+    contents: &ArchiveContents,
     descriptor: &Descriptor,
     platform: &Platform,
 ) -> Result<Sha256, LoadError> {
@@ -193,7 +193,7 @@ fn manifest_for(
 
 /// Loads an index with its images, as far as they are there.
 fn load_index(
-    contents: &Contents,
+    contents: &ArchiveContents,
     descriptor: &Descriptor,
     blobs: &Blobs,
 ) -> Result<Loaded, LoadError> {
@@ -221,7 +221,11 @@ fn load_index(
     })
 }
 
-fn load_image(contents: &Contents, digest: Sha256, blobs: &Blobs) -> Result<Image, LoadError> {
+fn load_image(
+    contents: &ArchiveContents,
+    digest: Sha256,
+    blobs: &Blobs,
+) -> Result<Image, LoadError> {
     let manifest_bytes = verified(contents, digest)?;
     let manifest = parse_manifest(digest, &manifest_bytes).map_err(ImageError::from)?;
     let config_bytes = verified(contents, manifest.config.digest)?;
@@ -253,7 +257,7 @@ fn is_here(layer: &Descriptor) -> bool {
 }
 
 /// Reads a manifest, index or config and checks that it is the one meant.
-fn verified(contents: &Contents, digest: Sha256) -> Result<Vec<u8>, LoadError> {
+fn verified(contents: &ArchiveContents, digest: Sha256) -> Result<Vec<u8>, LoadError> {
     let path = blob_path(digest);
     let bytes = contents
         .document(&path)?

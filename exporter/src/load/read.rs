@@ -6,7 +6,7 @@ use kiln_cache::{Blobs, Store};
 use kiln_oci::{Image, Platform};
 use kiln_snapshotter::UnpackLimit;
 
-use super::contents::Contents;
+use super::contents::ArchiveContents;
 use super::error::LoadError;
 use super::loaded::{LayoutEntry, LoadSource, Loaded, Platforms};
 use super::{docker, layout};
@@ -24,7 +24,8 @@ pub fn load_from_layout(
     platform: &Platform,
     limit: UnpackLimit,
 ) -> Result<Image, LoadError> {
-    let contents = Contents::open(LoadSource::Directory(directory.to_owned()), store, limit)?;
+    let contents =
+        ArchiveContents::open(LoadSource::Directory(directory.to_owned()), store, limit)?;
     layout::load_one(&contents, wanted, blobs, platform)
 }
 
@@ -40,7 +41,7 @@ pub fn load(
     wanted: Platforms<'_>,
     limit: UnpackLimit,
 ) -> Result<Vec<Loaded>, LoadError> {
-    let contents = Contents::open(source, store, limit)?;
+    let contents = ArchiveContents::open(source, store, limit)?;
     let mut loaded = match contents.document("index.json")? {
         Some(index) if contents.find("oci-layout")?.is_some() => {
             layout::load(&contents, &index, blobs, wanted)?

@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
-use kiln_exporter::{Root, Stale, write_file, write_local, write_root_tar};
+use kiln_exporter::{ExportRoot, Stale, write_file, write_local, write_root_tar};
 use kiln_oci::{Platform, Timestamp};
-use kiln_snapshotter::{Content, Layer, ParentView};
+use kiln_snapshotter::{FileContent, Layer, ParentView};
 use kiln_testbed::{Scratch, assert_same_tree, list_directory, list_tar, need, need_root};
 use kiln_threads::Stop;
 
@@ -19,8 +19,8 @@ fn below(listing: Vec<String>) -> Vec<String> {
         .collect()
 }
 
-fn top(view: &ParentView) -> [Root<'_>; 1] {
-    [Root::at_top(Platform::host(), view)]
+fn top(view: &ParentView) -> [ExportRoot<'_>; 1] {
+    [ExportRoot::at_top(Platform::host(), view)]
 }
 
 fn upper(state: &State) -> Layer {
@@ -31,7 +31,7 @@ fn upper(state: &State) -> Layer {
             .add_file(
                 &path("etc/hostname"),
                 &plain(0o644),
-                Content::Bytes(b"changed\n"),
+                FileContent::Bytes(b"changed\n"),
             )
             .unwrap();
     })
@@ -143,7 +143,7 @@ fn names_in(archive: &[u8]) -> Vec<String> {
 fn several_platforms_get_a_directory_each() {
     let state = State::new();
     let view = ParentView::new(&[upper(&state)]).unwrap();
-    let roots = platforms().map(|platform| Root::apart(platform, &view));
+    let roots = platforms().map(|platform| ExportRoot::apart(platform, &view));
     let mut bytes = Vec::new();
     write_root_tar(&roots, None, &mut bytes).unwrap();
     assert_eq!(
@@ -181,7 +181,7 @@ fn several_platforms_share_a_directory_unless_they_overlap() {
     let with = |name: &str| {
         let layer = state.layer(|builder| {
             builder.add_directory(&path("etc"), &plain(0o755)).unwrap();
-            let content = Content::Bytes(b"x");
+            let content = FileContent::Bytes(b"x");
             builder
                 .add_file(&path(name), &plain(0o644), content)
                 .unwrap();
@@ -191,8 +191,8 @@ fn several_platforms_share_a_directory_unless_they_overlap() {
     let (one, two) = (with("etc/one"), with("etc/two"));
     let [first, second] = platforms();
     let roots = [
-        Root::at_top(first.clone(), &one),
-        Root::at_top(second.clone(), &two),
+        ExportRoot::at_top(first.clone(), &one),
+        ExportRoot::at_top(second.clone(), &two),
     ];
     let mut bytes = Vec::new();
     write_root_tar(&roots, None, &mut bytes).unwrap();
@@ -203,7 +203,10 @@ fn several_platforms_share_a_directory_unless_they_overlap() {
     assert!(target.join("etc/one").exists() && target.join("etc/two").exists());
     assert!(!target.join("etc/old").exists());
 
-    let overlapping = [Root::at_top(first, &one), Root::at_top(second, &one)];
+    let overlapping = [
+        ExportRoot::at_top(first, &one),
+        ExportRoot::at_top(second, &one),
+    ];
     let message = "cannot overwrite etc/one from linux/amd64 with linux/arm/v7 when split option \
                    is disabled";
     let other = state.path("other");

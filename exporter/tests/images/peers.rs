@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 
 use kiln_exporter::{
-    ImageOptions, NamedImage, Root, Stale, write_docker_archive, write_file, write_layout,
+    ExportRoot, ImageOptions, NamedImage, Stale, write_docker_archive, write_file, write_layout,
     write_local, write_oci_archive,
 };
 use kiln_oci::{Compression, Image, Platform};
@@ -96,7 +96,7 @@ fn umoci_unpacks_what_we_export_as_files() {
         .collect();
     let local = state.path("local");
     let view = ParentView::new(&layers).unwrap();
-    let root = Root::at_top(Platform::host(), &view);
+    let root = ExportRoot::at_top(Platform::host(), &view);
     write_local(&[root], &local, Stale::Keep, None, &Stop::default()).unwrap();
     let below = |listing: Vec<String>| -> Vec<String> {
         listing

@@ -13,7 +13,7 @@ use kiln_oci::{
     Compression, Descriptor, DiffId, History, Image, MediaKind, Platform, Sha256, Timestamp,
     media_type,
 };
-use kiln_snapshotter::{Content, Level, Packing, UnpackLimit};
+use kiln_snapshotter::{FileContent, Level, Packing, UnpackLimit};
 use kiln_threads::Stop;
 use serde_json::{Value, json};
 
@@ -190,7 +190,7 @@ fn layers_of_the_base_go_out_as_they_came_unless_forced() {
     let state = State::new();
     let base = pulled(&state, Some("buildkit/createdat"));
     let new = state.layer(|builder| {
-        let content = Content::Bytes(b"new");
+        let content = FileContent::Bytes(b"new");
         builder
             .add_file(&path("new"), &plain(0o644), content)
             .unwrap();
@@ -473,7 +473,7 @@ fn clamped_layers_have_no_later_times_and_are_found_again() {
     let latest = Timestamp::from_seconds(1_500_000_000);
     let layer = state.layer(|builder| {
         crate::sample::add_files(builder);
-        let content = Content::Bytes(b"old");
+        let content = FileContent::Bytes(b"old");
         let metadata = kiln_snapshotter::Metadata::root_owned(0o644, Timestamp::EPOCH);
         builder.add_file(&path("old"), &metadata, content).unwrap();
         builder.add_whiteout(&path("gone")).unwrap();
@@ -537,7 +537,7 @@ fn config_and_layers_have_to_agree() {
 fn layers_are_found_after_a_kill_between_two_files() {
     let state = State::new();
     let layer = state.layer(|builder| {
-        let content = Content::Bytes(b"x");
+        let content = FileContent::Bytes(b"x");
         builder
             .add_file(&path("file"), &plain(0o644), content)
             .unwrap();

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use kiln_cache::{Blobs, Store};
 use kiln_exporter::{
-    Assembly, Change, Exportable, ImageOptions, Missing, NamedImage, NewLayer, PlannedEntry,
+    Assembly, ConfigChange, Exportable, ImageOptions, Missing, NamedImage, NewLayer, PlannedEntry,
     assemble, resolve_for_export, store_image,
 };
 use kiln_files::GuestPath;
 use kiln_oci::{Image, ImageConfig, Platform, Timestamp};
-use kiln_snapshotter::{Content, DeviceKind, Layer, LayerBuilder, LayerStore, Metadata};
+use kiln_snapshotter::{DeviceKind, FileContent, Layer, LayerBuilder, LayerStore, Metadata};
 use kiln_tree::{Device, XattrsBuf};
 
 /// A state directory of its own.
@@ -52,7 +52,7 @@ impl State {
         template.config.env = vec!["PATH=/bin".to_owned()];
         let entry = |number: usize| PlannedEntry {
             created_by: format!("RUN step {number} # buildkit"),
-            change: Change::Layer,
+            change: ConfigChange::Layer,
         };
         let config = assemble(Assembly {
             base,
@@ -79,7 +79,7 @@ impl State {
         let upper = self.layer(|builder| {
             builder.add_directory(&path("etc"), &plain(0o700)).unwrap();
             builder.add_whiteout(&path("etc/empty")).unwrap();
-            let content = Content::Bytes(b"changed\n");
+            let content = FileContent::Bytes(b"changed\n");
             builder
                 .add_file(&path("etc/hostname"), &plain(0o644), content)
                 .unwrap();
@@ -129,7 +129,7 @@ pub(crate) fn add_files(builder: &LayerBuilder) {
         .unwrap();
     let add = |name: &str, mode: u16, bytes: &[u8]| {
         builder
-            .add_file(&path(name), &plain(mode), Content::Bytes(bytes))
+            .add_file(&path(name), &plain(mode), FileContent::Bytes(bytes))
             .unwrap();
     };
     add("etc/hostname", 0o644, b"kiln\n");
@@ -164,7 +164,7 @@ pub(crate) fn add_files(builder: &LayerBuilder) {
         ..plain(0o644)
     };
     builder
-        .add_file(&path("etc/noted"), &metadata, Content::Bytes(b"x"))
+        .add_file(&path("etc/noted"), &metadata, FileContent::Bytes(b"x"))
         .unwrap();
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn add_privileged(builder: &LayerBuilder) {
         ..plain(0o644)
     };
     builder
-        .add_file(&path("dev/owned"), &metadata, Content::Bytes(b"x"))
+        .add_file(&path("dev/owned"), &metadata, FileContent::Bytes(b"x"))
         .unwrap();
 }
 
@@ -209,7 +209,7 @@ pub(crate) fn add_host_directory(builder: &LayerBuilder, directory: &Path, insid
         } else {
             let file = fs::File::open(entry.path()).unwrap();
             builder
-                .add_file(&path, &plain, Content::File(&file))
+                .add_file(&path, &plain, FileContent::File(&file))
                 .unwrap();
         }
     }

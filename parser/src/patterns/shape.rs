@@ -5,7 +5,7 @@
 //! directories with their slash. Two oddities are not reproduced: `[*]` is a class with a star in
 //! it, and an escaped letter is that letter, not a class of the regular expression language.
 
-use crate::glob::{BadPattern, Glob, Token, token};
+use crate::glob::{BadPattern, Glob, GlobToken, token};
 
 /// The common forms are compared as strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +45,13 @@ impl Shape {
                 let first = tokens.is_empty();
                 if !rest.as_str().is_empty() {
                     // Any number of directories, and any number more, are any number.
-                    if tokens.last() != Some(&Token::InDirectory) {
-                        tokens.extend([Token::Directories, Token::InDirectory]);
+                    if tokens.last() != Some(&GlobToken::InDirectory) {
+                        tokens.extend([GlobToken::Directories, GlobToken::InDirectory]);
                     }
                 } else if plain && !first {
                     return Ok(Self::Prefix(literal(&tokens)));
                 } else {
-                    tokens.push(Token::Rest);
+                    tokens.push(GlobToken::Rest);
                 }
                 leading |= first;
                 plain = false;
@@ -66,13 +66,13 @@ impl Shape {
         if leading && let Some(shape) = Self::with_leading_double_star(pattern, &tokens) {
             return Ok(shape);
         }
-        if let [Token::Star, suffix @ ..] = tokens.as_slice()
+        if let [GlobToken::Star, suffix @ ..] = tokens.as_slice()
             && is_literal(suffix)
-            && !suffix.contains(&Token::Literal('/'))
+            && !suffix.contains(&GlobToken::Literal('/'))
         {
             return Ok(Self::TopSuffix(literal(suffix)));
         }
-        let is_wild = |token: &Token| !matches!(token, Token::Literal(_));
+        let is_wild = |token: &GlobToken| !matches!(token, GlobToken::Literal(_));
         let first = tokens.iter().position(is_wild).unwrap_or(tokens.len());
         let behind_last = tokens
             .iter()
@@ -86,18 +86,18 @@ impl Shape {
     }
 
     /// `**` and something plain behind it is a test of the path's end.
-    fn with_leading_double_star(pattern: &str, tokens: &[Token]) -> Option<Self> {
+    fn with_leading_double_star(pattern: &str, tokens: &[GlobToken]) -> Option<Self> {
         match tokens {
-            [Token::Rest] => Some(Self::Suffix(String::new())),
+            [GlobToken::Rest] => Some(Self::Suffix(String::new())),
             [
-                Token::Directories,
-                Token::InDirectory,
-                Token::Star,
+                GlobToken::Directories,
+                GlobToken::InDirectory,
+                GlobToken::Star,
                 suffix @ ..,
-            ] if is_literal(suffix) && !suffix.contains(&Token::Literal('/')) => {
+            ] if is_literal(suffix) && !suffix.contains(&GlobToken::Literal('/')) => {
                 Some(Self::Suffix(literal(suffix)))
             }
-            [Token::Directories, Token::InDirectory, suffix @ ..] if is_literal(suffix) => {
+            [GlobToken::Directories, GlobToken::InDirectory, suffix @ ..] if is_literal(suffix) => {
                 // An escape makes the original a regular expression, with components after all.
                 if pattern.contains('\\') {
                     return None;
@@ -143,17 +143,17 @@ impl Shape {
     }
 }
 
-fn is_literal(tokens: &[Token]) -> bool {
+fn is_literal(tokens: &[GlobToken]) -> bool {
     tokens
         .iter()
-        .all(|token| matches!(token, Token::Literal(_)))
+        .all(|token| matches!(token, GlobToken::Literal(_)))
 }
 
-fn literal(tokens: &[Token]) -> String {
+fn literal(tokens: &[GlobToken]) -> String {
     tokens
         .iter()
         .filter_map(|token| match token {
-            Token::Literal(character) => Some(*character),
+            GlobToken::Literal(character) => Some(*character),
             _ => None,
         })
         .collect()

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use kiln_snapshotter::{Added, BuildError, Content, Hashed, Metadata};
+use kiln_snapshotter::{Added, BuildError, FileContent, Hashed, Metadata};
 use kiln_tree::{Blake3, Kind};
 
 use crate::sample::{Root, add, layer, listing, path, plain, store};
@@ -107,7 +107,7 @@ fn links_are_not_followed_out_of_the_layer() {
     add(&builder, &[&format!("evil->{target}"), "self->."]);
     for name in ["evil/x", "self/x"] {
         let error = builder
-            .add_file(&path(name), &plain(0o644), Content::Bytes(b"x"))
+            .add_file(&path(name), &plain(0o644), FileContent::Bytes(b"x"))
             .unwrap_err();
         assert!(
             matches!(error, BuildError::ParentNotDirectory(_)),
@@ -129,7 +129,7 @@ fn what_has_no_directory_is_refused() {
     let (_directory, store) = store();
     let builder = store.builder().unwrap();
     let error = builder
-        .add_file(&path("a/b"), &plain(0o644), Content::Bytes(b""))
+        .add_file(&path("a/b"), &plain(0o644), FileContent::Bytes(b""))
         .unwrap_err();
     assert!(matches!(error, BuildError::NoParent(_)), "{error}");
     let error = builder
@@ -154,7 +154,7 @@ fn modes_and_owners_are_exact() {
             ..plain(mode)
         };
         builder
-            .add_file(&name, &metadata, Content::Bytes(b"x"))
+            .add_file(&name, &metadata, FileContent::Bytes(b"x"))
             .unwrap();
     }
     let layer = builder.finish().unwrap();
@@ -187,14 +187,17 @@ fn content_comes_from_memory_files_and_streams() {
     let (file, second, third) = (open(), open(), open());
     let metadata = plain(0o644);
     let add = |name: &str, content| first.add_file(&path(name), &metadata, content).unwrap();
-    assert_eq!(add("bytes", Content::Bytes(&bytes)), expected);
-    assert_eq!(add("file", Content::File(&file)), expected);
-    assert_eq!(add("known", Content::Known(&second, expected)), expected);
+    assert_eq!(add("bytes", FileContent::Bytes(&bytes)), expected);
+    assert_eq!(add("file", FileContent::File(&file)), expected);
+    assert_eq!(
+        add("known", FileContent::Known(&second, expected)),
+        expected
+    );
     let stale = Hashed {
         size_bytes: 2_000_000,
         ..expected
     };
-    assert_eq!(add("stale", Content::Known(&third, stale)), expected);
+    assert_eq!(add("stale", FileContent::Known(&third, stale)), expected);
     let streamed = first
         .add_stream(&path("stream"), &metadata, &mut &bytes[..])
         .unwrap();

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_snapshotter::{
-    Content, Layer, LayerStore, Metadata, ParentView, Reflink, Snapshotter as _, TimeClamp,
+    FileContent, Layer, LayerStore, Metadata, ParentView, Reflink, Snapshotter as _, TimeClamp,
     Whiteouts, WritableRoot, lower_directories,
 };
 use kiln_tree::{Entry, Kind};
@@ -30,7 +30,7 @@ fn base(store: &LayerStore) -> Layer {
     ] {
         builder.add_directory(&path(name), &metadata).unwrap();
     }
-    let content = Content::Bytes(b"old");
+    let content = FileContent::Bytes(b"old");
     builder
         .add_file(&path("home/user/old"), &metadata(0o600, 1000, 5), content)
         .unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kiln_cache::Store;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
-use kiln_snapshotter::{Content, DeviceKind, Layer, LayerBuilder, LayerStore, Metadata};
+use kiln_snapshotter::{DeviceKind, FileContent, Layer, LayerBuilder, LayerStore, Metadata};
 use kiln_tree::{Device, XattrsBuf};
 
 /// Where the files of a layer are that has all of them itself.
@@ -59,7 +59,7 @@ pub(crate) fn add(builder: &LayerBuilder, lines: &[&str]) {
             builder.add_hard_link(&path(name), &path(target)).unwrap();
         } else {
             let (name, content) = line.split_once('=').unwrap();
-            let content = Content::Bytes(content.as_bytes());
+            let content = FileContent::Bytes(content.as_bytes());
             builder
                 .add_file(&path(name), &plain(0o644), content)
                 .unwrap();
@@ -146,7 +146,11 @@ pub(crate) fn everything(store: &LayerStore) -> Layer {
         xattrs: xattrs.as_xattrs(),
     };
     builder
-        .add_file(&path("special"), &metadata, Content::Bytes(&[7; 100_000]))
+        .add_file(
+            &path("special"),
+            &metadata,
+            FileContent::Bytes(&[7; 100_000]),
+        )
         .unwrap();
     let late = Metadata {
         uid: 1000,

@@ -11,7 +11,8 @@ use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_snapshotter::overlay;
 use kiln_snapshotter::{
-    Content, Layer, LayerStore, Metadata, Overlay, ParentView, Reflink, Snapshotter, WritableRoot,
+    FileContent, Layer, LayerStore, Metadata, Overlay, ParentView, Reflink, Snapshotter,
+    WritableRoot,
 };
 use kiln_tree::XattrsBuf;
 use rustix::io::Errno;
@@ -407,7 +408,7 @@ fn owners_beyond_the_disk(scratch: &Path) {
     };
     builder.add_directory(&path("d"), &foreign).unwrap();
     builder
-        .add_file(&path("d/f"), &foreign, Content::Bytes(b"x"))
+        .add_file(&path("d/f"), &foreign, FileContent::Bytes(b"x"))
         .unwrap();
     let base = builder.finish().unwrap();
     let map = fs::read_to_string("/proc/self/uid_map").unwrap();

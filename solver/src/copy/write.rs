@@ -6,7 +6,7 @@ use std::io;
 
 use kiln_files::GuestPath;
 use kiln_snapshotter::{
-    BuildError, Content, Digest, Expectation, Hashed, LARGE_FILE, LayerBuilder, LayerError,
+    BuildError, Digest, Expectation, FileContent, Hashed, LARGE_FILE, LayerBuilder, LayerError,
     Metadata, NewFile, NewFiles,
 };
 use kiln_threads::Stop;
@@ -173,7 +173,7 @@ fn add_known(
         Bytes::Source(_) | Bytes::SameAs(_) if content(placed).size_bytes == 0 => &[],
         Bytes::Source(_) | Bytes::SameAs(_) => return Ok(false),
     };
-    builder.add_file(path, &Metadata::of(&placed.node), Content::Bytes(bytes))?;
+    builder.add_file(path, &Metadata::of(&placed.node), FileContent::Bytes(bytes))?;
     Ok(true)
 }
 

@@ -8,7 +8,7 @@ use kiln_cache::{Actions, State, Store};
 use kiln_files::GuestPath;
 use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::Span;
-use kiln_snapshotter::{Content, Layer, LayerStore, Metadata};
+use kiln_snapshotter::{FileContent, Layer, LayerStore, Metadata};
 use kiln_solver::{
     Access, BuildDefinition, Chain, ChainError, Deps, Fate, Graph, Journal, LayerFetchError,
     Layers, LayersError, Network, Op, Precompute, Remote, RemoteError, RemoteIdentity, Remotes,
@@ -105,7 +105,7 @@ impl Memory<'_> {
     fn make(&self, name: &str, text: &str) -> LayerId {
         let builder = self.layers.builder().unwrap();
         let metadata = Metadata::root_owned(0o644, Timestamp::from_seconds(1));
-        let content = Content::Bytes(text.as_bytes());
+        let content = FileContent::Bytes(text.as_bytes());
         builder
             .add_file(&GuestPath::new(name), &metadata, content)
             .unwrap();

@@ -3,7 +3,7 @@
 use rustix::fs::{FileType, Stat};
 
 use super::content::Content;
-use crate::stat_index::Identity;
+use crate::stat_index::FileIdentity;
 use crate::tree::{Device, Entry, Kind, XattrsBuf};
 use crate::{Blake3, StatIndex};
 use kiln_oci::Timestamp;
@@ -13,11 +13,11 @@ pub(super) enum Met {
     /// As it was: its position in the previous index.
     Known(usize),
     /// New, changed, or of a kind about which the previous index was not asked.
-    New(Box<Found>),
+    New(Box<FoundFile>),
 }
 
 /// A file as it is now.
-pub(super) struct Found {
+pub(super) struct FoundFile {
     pub(super) path: Vec<u8>,
     pub(super) kind: FoundKind,
     mode: u16,
@@ -25,7 +25,7 @@ pub(super) struct Found {
     gid: u32,
     mtime: Timestamp,
     xattrs: XattrsBuf,
-    pub(super) identity: Identity,
+    pub(super) identity: FileIdentity,
     pub(super) has_several_names: bool,
     /// Whether content or attributes are not known yet.
     pub(super) must_be_read: bool,
@@ -41,7 +41,7 @@ pub(super) enum FoundKind {
     Fifo,
 }
 
-impl Found {
+impl FoundFile {
     /// Describes a file by what `stat` says; none for one that images cannot hold.
     ///
     /// `owner` is what the context says; `target` is the text of a symbolic link.
@@ -174,7 +174,7 @@ fn is_settled(
     previous: &StatIndex,
     position: usize,
     mtime: Timestamp,
-    identity: &Identity,
+    identity: &FileIdentity,
 ) -> bool {
     let before = previous.identity(position);
     let entry = previous.tree().at(position);
@@ -188,8 +188,8 @@ fn mtime(stat: &Stat) -> Timestamp {
     }
 }
 
-fn identity(stat: &Stat, now: Timestamp) -> Identity {
-    Identity {
+fn identity(stat: &Stat, now: Timestamp) -> FileIdentity {
+    FileIdentity {
         device: stat.st_dev,
         inode: stat.st_ino,
         ctime: Timestamp {

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 
 use super::filter::{Filter, Owners, ScanError, Visit, host_path};
-use super::found::{Found, Met, is_known};
+use super::found::{FoundFile, Met, is_known};
 use crate::StatIndex;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
@@ -246,15 +246,15 @@ impl<F: Filter> Walk<'_, F> {
             FileType::Symlink => rustix::fs::readlinkat(parent, name, Vec::new())?.into_bytes(),
             _ => Vec::new(),
         };
-        let found = Found::new(path, stat, owner, self.now, target);
+        let found = FoundFile::new(path, stat, owner, self.now, target);
         Ok(found.map(|found| Met::New(Box::new(found))))
     }
 
     /// Returns the names in a directory, sorted; on the way to a wanted path, only the next step.
-    fn names(&self, directory: &OwnedFd, path: &[u8]) -> Result<Names, ScanError> {
+    fn names(&self, directory: &OwnedFd, path: &[u8]) -> Result<DirectoryNames, ScanError> {
         if matches!(self.relevance(path), Relevance::OnTheWay) {
             let start = if path.is_empty() { 0 } else { path.len() + 1 };
-            let mut names = Names::default();
+            let mut names = DirectoryNames::default();
             self.wanted
                 .iter()
                 .filter(|wanted| is_below(wanted.as_bytes(), path))
@@ -263,7 +263,7 @@ impl<F: Filter> Walk<'_, F> {
             names.sort();
             return Ok(names);
         }
-        Names::read(directory).map_err(|source| ScanError {
+        DirectoryNames::read(directory).map_err(|source| ScanError {
             path: host_path(self.root, path),
             source,
         })
@@ -293,13 +293,13 @@ fn is_below(path: &[u8], directory: &[u8]) -> bool {
 
 /// Names in a directory, in one piece of memory.
 #[derive(Default)]
-struct Names {
+struct DirectoryNames {
     bytes: Vec<u8>,
     /// Start and end of each.
     ranges: Vec<(u32, u32)>,
 }
 
-impl Names {
+impl DirectoryNames {
     fn read(directory: &OwnedFd) -> io::Result<Self> {
         let mut names = Self::default();
         let mut buffer = [MaybeUninit::uninit(); ENTRIES];

@@ -21,7 +21,7 @@ fn index(paths: &[&str], mark: u32) -> StatIndex {
             mtime: Timestamp::from_seconds(7),
             xattrs: Xattrs::default(),
         };
-        let identity = Identity {
+        let identity = FileIdentity {
             device: 1,
             inode: u64::from(mark),
             ctime: Timestamp {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::entry::{Entry, Reader, encoded_length};
+use super::entry::{Entry, FieldReader, encoded_length};
 use super::index::{HEADER, MAGIC, Tree};
 use kiln_files::{compare_paths, is_clean};
 
@@ -103,7 +103,7 @@ impl TreeBuilder {
         let mut order = std::mem::take(&mut self.offsets);
         let entries = self.entries();
         let path = |offset: u32| {
-            Reader(&entries[offset as usize..])
+            FieldReader(&entries[offset as usize..])
                 .short_bytes()
                 .expect("push wrote a path")
         };

@@ -94,7 +94,7 @@ impl<'a> Xattrs<'a> {
 
     /// Returns name and value of each.
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let mut rest = Reader(self.0);
+        let mut rest = FieldReader(self.0);
         std::iter::from_fn(move || {
             if rest.0.is_empty() {
                 return None;
@@ -202,7 +202,7 @@ impl Entry<'_> {
 
 impl<'a> Entry<'a> {
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader(bytes);
+        let mut reader = FieldReader(bytes);
         let path = reader.short_bytes()?;
         let tag = reader.tag()?;
         let mode = reader.u16()?;
@@ -279,9 +279,9 @@ fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Reads fields one after the other.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(super) struct FieldReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
-use super::entry::{Entry, Reader, encoded_length, is_implied};
+use super::entry::{Entry, FieldReader, encoded_length, is_implied};
 use crate::{Blake3, LayerId};
 use kiln_files::{compare_paths, is_clean};
 
@@ -103,7 +103,7 @@ impl Tree {
     pub fn implied(&self) -> impl Iterator<Item = Entry<'_>> {
         let tag = |position: usize| {
             let entry = &self.entry_bytes()[self.offset(position)..];
-            let mut reader = Reader(entry);
+            let mut reader = FieldReader(entry);
             let _path = reader.short_bytes();
             reader.tag()
         };
@@ -185,7 +185,7 @@ impl Tree {
     /// # Panics
     /// When there is none.
     pub(crate) fn path_at(&self, position: usize) -> &[u8] {
-        Reader(&self.entry_bytes()[self.offset(position)..])
+        FieldReader(&self.entry_bytes()[self.offset(position)..])
             .short_bytes()
             .expect("entries were checked when the tree was made")
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kiln_files::GuestPath;
-use kiln_snapshotter::{Content, Layer, LayerBuilder, LayerStore, Metadata};
+use kiln_snapshotter::{FileContent, Layer, LayerBuilder, LayerStore, Metadata};
 use kiln_solver::RemoteError;
 
 use crate::remote::sources::local;
@@ -45,7 +45,7 @@ fn add_directory(
         } else {
             let file = File::open(&host).map_err(read())?;
             builder
-                .add_file(&inside, &metadata, Content::File(&file))
+                .add_file(&inside, &metadata, FileContent::File(&file))
                 .map_err(local(MAKING))?;
         }
     }
