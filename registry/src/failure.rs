@@ -166,6 +166,8 @@ mod tests {
             ("dns error", ""),
             ("tcp connect error", ""),
             ("Connection refused (os error 111)", "Connection refused"),
+            // Not at the end, it may be another's words.
+            ("x (os error 5) y", "x (os error 5) y"),
             (
                 "failed to lookup address information: Name or service not known",
                 "Name or service not known",

@@ -282,7 +282,7 @@ impl Read for DownloadReader {
 
 impl fmt::Debug for DownloadReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Download")
+        f.debug_struct("DownloadReader")
             .field("url", &self.url)
             .field("etag", &self.etag)
             .field("last_modified", &self.last_modified)

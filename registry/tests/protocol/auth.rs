@@ -497,6 +497,28 @@ fn auth_json_may_have_keys_for_namespaces() {
     assert!(credentials.lookup("q.io", "other/app").unwrap().is_none());
 }
 
+/// Only a token server that refuses the credential says that it is wrong.
+#[test]
+fn a_token_server_in_trouble_says_nothing_about_a_password() {
+    for (status, class) in [
+        (401, ErrorClass::Unauthorized),
+        (404, ErrorClass::NotFound),
+        (501, ErrorClass::Server),
+    ] {
+        let server = token_registry(move |_| Reply::new(status));
+        let credential = Credential::Password {
+            username: "ann".to_owned(),
+            password: Secret::new("pw"),
+        };
+        let error = client_with("")
+            .verify(&server.host(), &credential)
+            .unwrap_err();
+        assert_eq!(error.class(), class, "{error}");
+        let says = error.to_string().contains("incorrect username or password");
+        assert_eq!(says, status == 401, "{error}");
+    }
+}
+
 #[test]
 fn login_by_token_server_verifies_before_it_stores() {
     let home = tempfile::tempdir().unwrap();

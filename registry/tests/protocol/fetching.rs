@@ -96,6 +96,30 @@ fn a_download_that_breaks_is_an_error() {
     assert_eq!(content, b"con");
 }
 
+/// There is no part to ask for while nothing has come.
+#[test]
+fn a_download_of_which_nothing_came_is_asked_for_whole() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |_| {
+        let reply = Reply::ok("content").header("ETag", r#""v1""#);
+        match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => reply.cut_after(0),
+            _ => reply,
+        }
+    });
+    let mut content = String::new();
+    download(&server.url("/x"), &FetchOptions::default())
+        .read_to_string(&mut content)
+        .unwrap();
+    assert_eq!(content, "content");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert_eq!(request.header("range"), None);
+        assert_eq!(request.header("if-range"), None);
+    }
+}
+
 /// How a server serves a file whose connections break.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Serves {
@@ -200,4 +224,7 @@ fn circles_and_other_schemes_end() {
         assert_eq!(error.class(), ErrorClass::Configuration, "{url}");
         assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
     }
+    // What is no URL is named by what may be shown of it.
+    let words = fetch("ann:s3cret@h/x?key=s3cret").to_string();
+    assert!(words.starts_with("h/x: "), "{words}");
 }

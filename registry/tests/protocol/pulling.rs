@@ -77,6 +77,20 @@ fn servers_without_a_useful_head_are_asked_by_get() {
     assert_eq!(resolved.descriptor, served.manifest.descriptor());
 }
 
+/// GET makes good for a HEAD that says too little, not for a server that leads astray.
+#[test]
+fn a_head_that_leads_astray_is_an_error() {
+    let served = image("amd64", &[], "v1");
+    let good = manifest_reply(&served);
+    let server = Server::start(move |request| match request.method.as_str() {
+        "HEAD" => Reply::new(302).header("Location", "file:///etc/passwd"),
+        _ => good.clone(),
+    });
+    let error = client().resolve(&server.image("a")).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Server, "{error}");
+    assert_eq!(server.lines(), ["HEAD /v2/a/manifests/latest"]);
+}
+
 #[test]
 fn a_digest_selects_the_content_and_is_checked() {
     let served = image("amd64", &[], "v1");

@@ -100,6 +100,12 @@ fn upload_locations_may_be_relative_and_have_queries() {
             .filter(|line| line.starts_with("PUT") && !line.contains("/manifests/"))
             .collect();
         assert_eq!(puts.len(), 3);
+        for request in server.requests() {
+            if puts.contains(&request.line()) {
+                let content_type = request.header("content-type");
+                assert_eq!(content_type, Some("application/octet-stream"));
+            }
+        }
         let expected = match location {
             "session" => "PUT /v2/a/b/blobs/uploads/session?digest=sha256%3A",
             "../uploads/u-u-i-d" => "PUT /v2/a/b/blobs/uploads/u-u-i-d?digest=sha256%3A",
@@ -245,6 +251,10 @@ fn an_upload_that_breaks_starts_over() {
     let steps = events.of(&pushed.blobs[0].descriptor);
     assert_eq!(steps, ["Preparing", "Uploading", "Uploaded"]);
     assert_eq!(attempts.load(Ordering::SeqCst), 4);
+    // The registry may have forgotten the session: each attempt is one of a session of its own.
+    let starts = server.lines();
+    let starts = starts.iter().filter(|line| line.starts_with("POST "));
+    assert_eq!(starts.count(), 4);
     assert!(opened.load(Ordering::SeqCst) >= 1);
 }
 

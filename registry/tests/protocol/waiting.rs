@@ -122,6 +122,23 @@ fn a_document_does_not_come_for_ever() {
     );
 }
 
+/// A large blob has no time by which it is here, as long as it comes along.
+#[test]
+fn a_large_blob_may_take_longer_than_a_document() {
+    let content = bytes(53, 3_000_000);
+    let served = content.clone();
+    let server = Server::start(move |_| Reply::ok(served.clone()));
+    let mut options = options();
+    options.document_timeout = Duration::from_nanos(1);
+    options.retry.delays = Vec::new();
+    let store = TestStore::new();
+    let descriptor = blob("x", content).descriptor;
+    Client::new(options)
+        .fetch_blob(&server.image("a"), &descriptor, &store.blobs, &|_| {})
+        .unwrap();
+    assert!(store.blobs.contains(descriptor.digest));
+}
+
 #[test]
 fn cancelling_wakes_who_waits_for_an_answer() {
     let gated = gated(|_| None);
@@ -242,4 +259,6 @@ fn nobody_listening_is_told_at_once() {
     let words = error.to_string();
     assert!(words.starts_with("http://127.0.0.1:"), "{words}");
     assert!(words.contains("onnection refused"), "{words}");
+    let advice = format!("check that a registry runs at {address} and can be reached from here");
+    assert_eq!(error.advice(), Some(advice));
 }
