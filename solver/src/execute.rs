@@ -1,6 +1,6 @@
 //! Executing one step: alone in its flight, evidence before work, the record last.
 
-use kiln_cache::{ActionRecord, Attempt, BuiltLayer, State, claim};
+use kiln_cache::{ActionKey, ActionRecord, Attempt, BuiltLayer, State, claim};
 use kiln_oci::Timestamp;
 use kiln_runtime::Stream;
 use kiln_tree::{Blake3, LayerId};
@@ -29,9 +29,9 @@ pub(crate) struct StepOutcome {
 /// How a step came to its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// It was there.
+    /// It was found, by recipe or by evidence.
     Found,
-    /// It had to be made.
+    /// The step ran.
     Ran,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn execute(
             wait(flight, deps.stop)?
         }
     };
-    // Whoever held the claim may have left the result.
+    // The kiln that held the claim before may have recorded the result.
     if !inputs.is_anew
         && is_proven
         && let Some(record) = deps.look_up(&[keys.recipe])
@@ -87,32 +87,12 @@ pub(crate) fn execute(
         "not found, made"
     );
     let slots = slots(&inputs.step.op, keys.weak, &deps.definition.context);
-    let (layer, fidelity) = match &inputs.step.op {
-        Op::From(_) => return Ok(outcome(inputs.parent.clone(), Way::Found)),
-        Op::Remote(remote) => {
-            let identity = inputs.identity.expect("remote sources were identified");
-            let layer = deps.remotes.fetch(remote, identity, vertex, deps.stop)?;
-            (layer.id(), Fidelity::Exact)
-        }
-        Op::Run(op) => (run(deps, op, &inputs, vertex)?, Fidelity::Exact),
-        Op::Workdir(op) => {
-            let layer = workdir(deps, op, &inputs.parent, vertex)?;
-            (layer.id(), Fidelity::Exact)
-        }
-        Op::Copy(op) => {
-            warn_of_nothing(deps, inputs.step, op, &selected);
-            let earlier = if may_reuse {
-                earlier(deps, &slots)
-            } else {
-                Earlier::default()
-            };
-            let (layer, fidelity) =
-                copy_files(deps, op, &inputs.parent, &selected, &earlier, vertex)?;
-            (layer.id(), fidelity)
-        }
+    let made = make(deps, &inputs, &selected, &slots, vertex)?;
+    let Some((layer, fidelity)) = made else {
+        return Ok(outcome(inputs.parent.clone(), Way::Found));
     };
-    // The real time, whatever epoch is asked for: that one counts where the image is assembled,
-    // and another build may find this result.
+    // The real time, even if `SOURCE_DATE_EPOCH` is given: the exporter applies that to the image,
+    // and a build without it may find this result.
     let created = Timestamp::now();
     let state = inputs.parent.with(BuiltLayer { layer, created });
     match fidelity {
@@ -143,6 +123,41 @@ pub(crate) fn execute(
             })
         }
     }
+}
+
+/// Makes the layer of a step, and says whether it is what its key speaks of. None for a base image,
+/// which has its layers.
+fn make(
+    deps: &Deps<'_>,
+    inputs: &Inputs<'_>,
+    selected: &[SelectedPart<'_>],
+    slots: &[ActionKey],
+    vertex: &Vertex<'_>,
+) -> Result<Option<(LayerId, Fidelity)>, StepError> {
+    Ok(Some(match &inputs.step.op {
+        Op::From(_) => return Ok(None),
+        Op::Remote(remote) => {
+            let identity = inputs.identity.expect("remote sources were identified");
+            let layer = deps.remotes.fetch(remote, identity, vertex, deps.stop)?;
+            (layer.id(), Fidelity::Exact)
+        }
+        Op::Run(op) => (run(deps, op, inputs, vertex)?, Fidelity::Exact),
+        Op::Workdir(op) => {
+            let layer = workdir(deps, op, &inputs.parent, vertex)?;
+            (layer.id(), Fidelity::Exact)
+        }
+        Op::Copy(op) => {
+            warn_of_nothing(deps, inputs.step, op, selected);
+            let earlier = if deps.reuse.allows(inputs.step) {
+                earlier(deps, slots)
+            } else {
+                Earlier::default()
+            };
+            let (layer, fidelity) =
+                copy_files(deps, op, &inputs.parent, selected, &earlier, vertex)?;
+            (layer.id(), fidelity)
+        }
+    }))
 }
 
 /// Has the process of a step run, and returns the layer of what it changed.

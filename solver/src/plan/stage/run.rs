@@ -1,4 +1,4 @@
-//! `RUN`: what is run, in which surroundings, with what mounted.
+//! `RUN`: which command, in which sandbox, with what mounted.
 
 use kiln_files::GuestPath;
 use kiln_parser::mount::{MountKind as SpecKind, MountSpec};
@@ -134,7 +134,7 @@ impl StagePlan<'_, '_> {
         })
     }
 
-    /// Notes an error unless the person who builds allowed it.
+    /// Notes an error unless the user allowed it (`--allow`).
     fn need(&mut self, entitlement: &Entitlement, text: &Text) {
         if !self.planner.options.allowed.contains(entitlement) {
             let name = match entitlement {
@@ -176,17 +176,8 @@ impl StagePlan<'_, '_> {
             }
             SpecKind::Cache { id, sharing, owner } => {
                 let target = target.unwrap_or(here);
-                // `source` is a part of the cache, which begins with all of `from`.
-                let whole = MountSpec {
-                    source: None,
-                    ..spec.clone()
-                };
-                let initial = match &spec.from {
-                    None => None,
-                    Some(_) => match self.mounted(&whole, &target, flag, text)? {
-                        None => return Ok(()),
-                        initial => initial,
-                    },
+                let Some(initial) = self.initial(&spec, &target, flag, text)? else {
+                    return Ok(());
                 };
                 let inside = GuestPath::new(spec.source.as_deref().unwrap_or("/"));
                 let name = id.clone().unwrap_or_else(|| kiln_parser::clean(&target));
@@ -201,10 +192,8 @@ impl StagePlan<'_, '_> {
                 (target, kind)
             }
             SpecKind::Tmpfs { size_bytes } => {
-                let kind = RunMountKind::Tmpfs {
-                    size_bytes: *size_bytes,
-                };
-                (target.unwrap_or(here), kind)
+                let size_bytes = *size_bytes;
+                (target.unwrap_or(here), RunMountKind::Tmpfs { size_bytes })
             }
             SpecKind::Secret {
                 id,
@@ -254,6 +243,25 @@ impl StagePlan<'_, '_> {
             kind,
         });
         Ok(())
+    }
+
+    /// Plans what a new cache begins with, if the mount says; none if an error was noted.
+    fn initial(
+        &mut self,
+        spec: &MountSpec,
+        target: &str,
+        flag: &MountFlag,
+        text: &str,
+    ) -> Result<Option<Option<StepPath>>, PlanError> {
+        if spec.from.is_none() {
+            return Ok(Some(None));
+        }
+        // `source` is a part of the cache, which begins with all of `from`.
+        let whole = MountSpec {
+            source: None,
+            ..spec.clone()
+        };
+        Ok(self.mounted(&whole, target, flag, text)?.map(Some))
     }
 
     /// Expands the values of a mount and reads them; none if an error was noted.
