@@ -52,8 +52,8 @@ pub(crate) fn accounts(
         let keys = &keys[id.index()];
         because.push(match fates[id.index()] {
             Fate::Ran { .. } | Fate::Failed => {
-                // What a step read of other steps was found out when it ran. Nothing but its past
-                // is compared with that.
+                // The digest of what a step read of other steps was found when it ran, and stands
+                // in its record. Without a past there is nothing to compare that with.
                 let made = before
                     .past(id)
                     .and_then(|_| actions.get_many(&[keys.recipe]).pop().flatten());

@@ -15,7 +15,7 @@ pub trait Agents: fmt::Debug + Sync {
     fn open(&self, id: &str, owner: FileOwner) -> io::Result<Option<Box<dyn AgentSocket>>>;
 }
 
-/// A socket that is there as long as this value.
+/// A socket that is removed when this value is dropped.
 pub trait AgentSocket: fmt::Debug + Send {
     /// Returns where it is.
     fn path(&self) -> &Path;

@@ -15,10 +15,9 @@ use crate::graph::{Graph, Op, RunMountKind, StepId, StepPath};
 /// Brings what other machines left in cache mounts.
 pub trait CacheMounts: fmt::Debug + Sync {
     /// Makes `directory`, which is not there yet, of what is known elsewhere of the cache mount
-    /// called `key`. What is not to be had, or damaged, is as if it were not known.
+    /// called `key`. If that cannot be fetched or is damaged, the cache mount begins empty.
     ///
-    /// # Errors
-    /// When the person asked to stop: then it is asked for again next time.
+    /// # Errors When the user asked to stop. The next build asks again.
     fn begin(&self, key: Blake3, directory: &Path) -> io::Result<InitialContent>;
 }
 
@@ -31,7 +30,7 @@ pub enum InitialContent {
     Nothing,
 }
 
-/// Cache mounts that a build without cache has begun anew: each is emptied once.
+/// Cache mounts that a build with `--no-cache` has emptied: each is emptied once.
 #[derive(Debug, Default)]
 pub struct BegunCaches(Mutex<HashSet<Blake3>>);
 
@@ -45,7 +44,7 @@ impl BegunCaches {
 
 /// Returns the cache mounts that the steps of a graph use: what each is found by, and what
 /// Dockerfiles call it. `layers` tells the layers of a step's files, lowest first; a cache mount
-/// that begins with files whose layers are not known is left out, for nobody can have filled it.
+/// that begins with files whose layers are not known is left out: no step can have filled it.
 pub fn used_cache_mounts(
     graph: &Graph,
     layers: impl Fn(StepId) -> Option<Vec<LayerId>>,
@@ -75,7 +74,7 @@ pub fn used_cache_mounts(
     used
 }
 
-/// Returns what a cache is found by: its name, and what it began with, which is a part of the files
+/// Returns the key of a cache mount: its name, and what it began with, which is a part of the files
 /// of another step, in `layers`, or a directory with an owner.
 pub(crate) fn cache_key(
     id: &str,
@@ -106,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// Caches of other machines name mounts so.
+    /// Shared caches of other machines find mounts by these keys.
     #[test]
     fn keys_stay_what_they_are() {
         let owner = FileOwner {

@@ -23,9 +23,9 @@ use crate::sent;
 pub struct Context {
     /// The directory on the host.
     pub directory: PathBuf,
-    /// What does not exist for the build.
+    /// The ignore file: what it matches does not exist for the build.
     pub ignore: IgnoreRules,
-    /// Whose its files are.
+    /// Who owns the files of the context in the image.
     pub owners: Owners,
     /// Whether later builds will look at it again.
     pub lifetime: Lifetime,
@@ -80,7 +80,7 @@ impl Context {
             })?;
         let mut wanted = Vec::new();
         for read in reads {
-            // What cannot be parsed is for whoever selects to say.
+            // An argument that cannot be parsed is reported when the copy selects its files.
             if let Ok(argument) = read.parse() {
                 wanted.push(argument.beginning());
                 matching_links(root.as_fd(), &argument.source, &mut wanted);
@@ -107,7 +107,8 @@ impl Context {
             store.stop(),
         )?;
         if let (Some(index), Lifetime::Lasting) = (index, self.lifetime) {
-            // Without an index the next build reads everything again; this one loses nothing.
+            // If the stat index cannot be written, the next build reads every file again; this
+            // build goes on.
             let _ = kiln_cache::save_stat_index(store, &self.directory, &index);
         }
         Ok(ScannedContext {
@@ -228,7 +229,7 @@ fn matching_links(root: BorrowedFd<'_>, pattern: &SourcePattern, found: &mut Vec
         return;
     }
     let base = GuestPath::new(pattern.base());
-    // The walk says what cannot be read.
+    // The walk reports what cannot be read.
     if let Ok(directory) = open_directory(root, &base) {
         matching_links_in(&directory, &base, pattern, 0, found);
     }

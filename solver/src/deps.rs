@@ -48,7 +48,7 @@ pub struct Deps<'a> {
 }
 
 impl<'a> Deps<'a> {
-    /// Says whether whatever fails now fails because everything is to stop.
+    /// Says whether the user asked to stop, which then is why steps fail.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.layer_loader().is_cancelled()
     }

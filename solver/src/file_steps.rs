@@ -47,7 +47,7 @@ pub(crate) fn select<'a>(
         .collect()
 }
 
-/// Says which arguments bring nothing, which is no mistake in itself.
+/// Warns of arguments that copy nothing. That is no error: BuildKit accepts it too.
 pub(crate) fn warn_of_nothing(
     deps: &Deps<'_>,
     step: &Step,
@@ -107,7 +107,7 @@ pub(crate) fn copy_files(
     let time = op.time.unwrap_or_else(Timestamp::now);
     let mut placement = Placement::new(files, source, owner, op.mode.as_ref(), time);
     let mut fidelity = Fidelity::Exact;
-    // Sources count in their order: what one brought is written before the next one is turned to.
+    // Later sources replace what earlier ones copied, so each is written before the next one.
     for part in selected {
         let entries = placement.take(&builder);
         let written = copy::write(&builder, source, earlier, &entries, WriteRound::NotLast)?;
@@ -177,7 +177,8 @@ fn write_rest(
     Ok((below, fidelity))
 }
 
-/// Returns whose the files become: whom `--chown` names, in the root below if there is one.
+/// Returns who is to own the files: the user of `--chown`, looked up in the root below if there is
+/// one.
 fn owner(op: &CopyOp, below: Option<&LocalStack>) -> Result<CopyOwner, StepError> {
     let Some(text) = &op.owner else {
         return Ok(CopyOwner::Source);
@@ -213,8 +214,8 @@ pub(crate) fn workdir(
     let owner = match op.user.as_str() {
         "" => CopyOwner::Source,
         user => {
-            // As an owner of files, not as a process: a number alone is the group as well, and an
-            // unknown name is nobody's mistake before a RUN.
+            // The user owns the directory and runs no process here: so a number alone is the group
+            // as well, and an unknown name is no error before a RUN.
             let found = find_owner(below.view(), user)?;
             CopyOwner::Ids {
                 uid: found.uid,

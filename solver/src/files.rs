@@ -18,12 +18,12 @@ pub trait Files: Sync {
     /// Returns the names in a directory, sorted.
     fn names(&self, directory: &[u8]) -> Vec<Vec<u8>>;
 
-    /// Returns the names in a directory, those included that nobody wanted to know of.
+    /// Returns the names in a directory, those included that no instruction reads.
     fn unread_names(&self, directory: &[u8]) -> Vec<Vec<u8>> {
         self.names(directory)
     }
 
-    /// Says whether something is at a path that does not exist for the build.
+    /// Says whether there is something at a path that the ignore file hides.
     fn is_ignored(&self, _path: &GuestPath) -> bool {
         false
     }
@@ -40,7 +40,7 @@ pub trait Files: Sync {
         None
     }
 
-    /// Says whether something is there beyond doubt: of a context, BuildKit sees only what
+    /// Says whether BuildKit would see something at a path. Of a context it is sent only what
     /// instructions name, and that shows where a wildcard matches nothing.
     fn is_sent(&self, _path: &GuestPath) -> bool {
         true

@@ -1,7 +1,8 @@
 //! What a build would do: the same look-ups as [`solve`](crate::solve), and nothing executed.
 //!
-//! A step that is missing under its recipe can be found by evidence once its inputs are known. Where
-//! they are known now, that is tried now; where a step below must run first, nobody can tell.
+//! A step that is missing under its recipe can be found by evidence once its inputs are known.
+//! Where they are known now, that is tried now; where a step below must run first, the result
+//! depends on what that comes to.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -49,8 +50,7 @@ pub enum Expected {
 
 /// Says what building `targets` would do. Executes nothing and writes nothing.
 ///
-/// # Errors
-/// When it is clear already that a step would fail, or the person asks to stop.
+/// # Errors When it is clear already that a step would fail, or the user asks to stop.
 pub fn forecast(
     graph: &Graph,
     targets: &[StepId],

@@ -15,11 +15,12 @@ use crate::source_facts::ContextSelections;
 pub(crate) struct Inputs<'a> {
     pub(crate) step: &'a Step,
     pub(crate) keys: &'a StepKeys,
-    /// Whether it, or a step it is made from, is made anew, so that the recipe proves nothing.
+    /// Whether the step, or one that it is made from, must run again, so that a record under the
+    /// recipe key proves nothing.
     pub(crate) is_anew: bool,
     /// What is proven of the results that it is made from.
     pub(crate) proof: ResultProof,
-    /// The files below.
+    /// The files that the step starts from.
     pub(crate) parent: State,
     /// The files of other steps that it reads.
     pub(crate) sources: HashMap<StepId, State>,
@@ -27,9 +28,9 @@ pub(crate) struct Inputs<'a> {
     pub(crate) selected: &'a ContextSelections<'a>,
     /// The digest of what a copy reads from contexts, or of a remote source.
     pub(crate) content: Option<Blake3>,
-    /// What a remote source stands for.
+    /// What the server said a remote source stands for.
     pub(crate) identity: Option<&'a RemoteIdentity>,
-    /// Cache mounts that this build has begun anew.
+    /// Cache mounts that this build has emptied already (`--no-cache`).
     pub(crate) begun: &'a BegunCaches,
 }
 

@@ -1,10 +1,10 @@
 //! What builds did, and why they did not find it done.
 //!
 //! The last build of each definition is one small JSON file in `builds/`, replaced by rename and
-//! never waited for: what a loss of power takes away is an explanation. The name of the file has
-//! two halves, `<place>-<variant>`: the place is the context and the Dockerfile, the variant what
-//! of it was built. So a first build of another target or platform finds what to compare itself
-//! with by names alone.
+//! never synced: after a loss of power `kiln why` may lack an explanation, and nothing else is
+//! lost. The name of the file has two halves, `<place>-<variant>`: the place is the context and the
+//! Dockerfile, the variant what of it was built. So a first build of another target or platform
+//! finds what to compare itself with by names alone.
 //!
 //! A step is written down with the key of its record, not with its receipt: that lies in the record
 //! already, and a build that found everything done has nothing to add. Only what is new can make
@@ -68,7 +68,7 @@ pub enum BuildEnd {
     Succeeded,
     /// Without: what was wrong, on one line.
     Failed(String),
-    /// The person asked to stop.
+    /// The user asked to stop.
     Cancelled,
 }
 
@@ -228,7 +228,7 @@ impl Journal {
     }
 
     fn read(&self, name: &str) -> Option<Build> {
-        // A damaged file is an explanation less, no more.
+        // Without a damaged file `kiln why` explains less; nothing else is lost.
         serde_json::from_slice(&fs::read(self.directory().join(name)).ok()?).ok()
     }
 

@@ -9,7 +9,7 @@ use kiln_tree::LayerId;
 
 use crate::fault::Fault;
 
-/// Brings layers of images to the disk when a step needs their files.
+/// Fetches and unpacks layers when a step needs their files.
 pub trait Layers: fmt::Debug + Sync {
     /// Returns the layers of the image with this manifest, lowest first, indexed and unpacked.
     /// What is here already costs a look-up.
@@ -21,31 +21,30 @@ pub trait Layers: fmt::Debug + Sync {
     /// Says whether [`Layers::layers`] would find everything here.
     fn are_here(&self, manifest: Sha256) -> bool;
 
-    /// Returns layers that are described only, in the order asked for, unpacked.
+    /// Fetches and unpacks described layers, and returns them in the order asked for.
     ///
-    /// # Errors
-    /// When one of them is not to be had.
+    /// # Errors When one of them cannot be fetched or unpacked.
     fn fetch_and_unpack(&self, layers: &[LayerId]) -> Result<Vec<Layer>, LayerFetchError>;
 }
 
-/// Why the layers of an image are not to be had.
+/// Why the layers of an image cannot be fetched or unpacked.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct LayersError {
-    /// The whole story, on one line.
+    /// What went wrong with all its causes, on one line.
     pub message: String,
     /// Whose fault it is.
     pub fault: Fault,
 }
 
-/// Why a layer that is described only is not to be had.
+/// Why a described layer cannot be fetched and unpacked.
 #[derive(Debug)]
 pub enum LayerFetchError {
-    /// Its bytes are gone or are not what they should be. It is not described any more: whoever
-    /// looks for it finds that it has to be made.
+    /// Its bytes are gone or are not what its digest says. The description was removed, so the next
+    /// look-up of the step that made it finds nothing, and the step runs.
     Lost(LayerId),
-    /// Not even that could be written down.
+    /// The same, and the description could not be removed.
     Failed(LayersError),
-    /// The person asked to stop.
+    /// The user asked to stop.
     Cancelled,
 }

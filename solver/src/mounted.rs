@@ -1,4 +1,4 @@
-//! What the files are that a `RUN` finds mounted.
+//! A digest of the files that a `RUN` finds mounted.
 
 use kiln_tree::Blake3;
 

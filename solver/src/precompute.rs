@@ -2,8 +2,8 @@
 //!
 //! What every exporter needs of a layer (its digest, or its packed form) takes as long as reading
 //! it; a layer that is followed by other steps is read while those run, on a thread of its own.
-//! Images have the layers of results, and caches may have all others too: which are worth it, who
-//! exports them says. What is not begun when the last step ends is left to the exporter.
+//! Images have the layers of results, and caches may have all others too: the exporter says which
+//! are worth it. What is not begun when the last step ends is left to the exporter.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,13 +23,13 @@ pub enum LayerUse {
     Beside,
 }
 
-/// Gets one layer ready; what goes wrong goes wrong again when the layer is exported.
+/// Gets one layer ready. Errors are not reported: the exporter meets them again.
 pub type PrepareLayer<'a> = dyn Fn(&Layer, LayerUse) + Sync + 'a;
 
 /// What is done to layers before they are exported.
 #[derive(Clone, Copy)]
 pub enum Precompute<'a> {
-    /// Nothing: nobody wants them as layers.
+    /// Nothing: the build exports no layers.
     Nothing,
     /// This.
     Prepare(&'a PrepareLayer<'a>),
@@ -48,7 +48,7 @@ impl fmt::Debug for Precompute<'_> {
 pub(crate) struct Queue {
     /// By step.
     uses: Vec<LayerUse>,
-    /// None if nobody listens.
+    /// None if nothing is to be prepared, or no more.
     sender: Mutex<Option<Sender<(Layer, LayerUse)>>>,
     is_over: AtomicBool,
 }

@@ -63,7 +63,7 @@ pub enum ProgressEvent {
         /// The line it is about, counted from 1.
         line: u32,
     },
-    /// Something that the person should know and that stops nothing.
+    /// Something that the user should know and that stops nothing.
     Warning {
         /// One line.
         message: String,
@@ -79,7 +79,7 @@ pub enum VertexEnd {
     Cached,
     /// It failed.
     Failed(String),
-    /// It was stopped because something else failed or the person asked for it.
+    /// It was stopped because something else failed or the user asked for it.
     Cancelled,
 }
 
@@ -150,8 +150,8 @@ impl<'a> Reporter<'a> {
     }
 }
 
-/// A vertex. It begins with the first thing that is said of it, if not before; one that was
-/// cancelled before it began is never heard of. Dropped without an end, it was cancelled.
+/// A vertex. It begins with the first event that is reported for it, if not before; for one that
+/// was cancelled before it began no event is reported. Dropped without an end, it was cancelled.
 pub struct Vertex<'a> {
     sink: &'a dyn Progress,
     id: VertexId,

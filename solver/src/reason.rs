@@ -10,14 +10,14 @@ use kiln_oci::{Sha256, Timestamp};
 pub enum Reason {
     /// Earlier results were not to be used (`--no-cache`).
     NoCache,
-    /// Those of its stage were not (`--no-cache-filter`).
+    /// Earlier results of its stage were not to be used (`--no-cache-filter`).
     NoCacheFilter {
         /// The stage.
         stage: String,
     },
     /// Nothing like it was built before.
     New,
-    /// Its place was never built for this platform.
+    /// Its build context and Dockerfile were never built for this platform.
     NewPlatform {
         /// The platform, e.g. `linux/arm64`.
         platform: String,
@@ -35,9 +35,9 @@ pub enum Reason {
     },
     /// Files that it reads.
     Files {
-        /// Whose they are.
+        /// Where they come from.
         from: FilesFrom,
-        /// The first ones, in the order of a walk; none if they cannot be told apart any more.
+        /// The first ones, in the order of a walk; none if it can no longer be told which differ.
         changes: Vec<ChangedFile>,
         /// How many more there are.
         more: usize,

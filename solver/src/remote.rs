@@ -16,8 +16,8 @@ use crate::progress::Vertex;
 
 /// Finds and fetches what is neither in the context nor in an image.
 pub trait Remotes: fmt::Debug + Sync {
-    /// Finds out what a source stands for now. Asks the server, or nobody if the source itself
-    /// names its content.
+    /// Finds out what a source stands for now. Asks the server, unless the source itself names its
+    /// content (a commit, a checksum).
     ///
     /// # Errors
     /// When the server cannot be reached or has no such thing.
@@ -53,11 +53,11 @@ pub struct RemoteIdentity {
     pub revision: String,
 }
 
-/// Why a remote source is not to be had.
+/// Why a remote source cannot be found or fetched.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct RemoteError {
-    /// The whole story, on one line, without secrets.
+    /// What went wrong with all its causes, on one line, without secrets.
     pub message: String,
     /// Whose fault it is.
     pub fault: Fault,

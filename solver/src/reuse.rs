@@ -33,8 +33,8 @@ impl Reuse {
         }
     }
 
-    /// Returns for each step whether it, or one it is made from, is made anew. Its recipe then
-    /// proves nothing: what it is made from may come out differently.
+    /// Returns for each step whether it, or one that it is made from, must run again. A record
+    /// under its recipe key then proves nothing: what it is made from may come out differently.
     pub(crate) fn made_anew(&self, graph: &Graph) -> Vec<bool> {
         let mut anew = vec![false; graph.len()];
         // Steps stand behind those they are made from.

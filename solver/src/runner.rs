@@ -1,10 +1,11 @@
 //! The seam through which the processes of `RUN` steps are run: layers and processes in, layers out.
 //!
-//! What goes in is named, not mounted: a [`State`] says which layers there are, and what is known of
-//! them (digest, media type, places of their blobs) the store of layers tells, be their bytes here
-//! or elsewhere. What comes out is named as well: a runner that makes layers elsewhere describes
-//! them in that store. So steps can run where neither their root nor their result is ever a path of
-//! this machine, several of them in order, and what they say may come when all is over.
+//! What goes in is named, not mounted: a [`State`] says which layers there are, and the store of
+//! layers tells what is known of them (digest, media type, places of their blobs), whether their
+//! bytes are here or elsewhere. What comes out is named as well: a runner that makes layers
+//! elsewhere describes them in that store. So steps can run where neither their root nor their
+//! result is ever a path of this machine, several of them in order, and what they say may come when
+//! all is over.
 //!
 //! The solver knows no other way to run a process. [`LocalRunner`](crate::LocalRunner) uses a
 //! sandbox of this machine; tests run nothing at all.
@@ -64,7 +65,7 @@ pub trait RunEvents {
     /// A process wrote something.
     fn output(&mut self, process: usize, stream: Stream, bytes: &[u8]);
 
-    /// Something is worth knowing and stops nothing.
+    /// The runner noticed something that the user should know and that stops nothing.
     fn warn(&mut self, message: String);
 }
 

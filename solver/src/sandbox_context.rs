@@ -35,6 +35,6 @@ pub struct SandboxContext {
 pub enum AllowedDevices {
     /// Every one.
     All,
-    /// Those of these names, and those whose description says that everybody may.
+    /// Those of these names, and those whose description allows every user.
     Named(Vec<String>),
 }

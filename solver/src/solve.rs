@@ -33,7 +33,7 @@ pub struct Solution {
     pub steps: Vec<StepAccount>,
     /// The key of each step's recipe, in the graph's order.
     pub recipes: Vec<ActionKey>,
-    /// The files of each step, in the graph's order; none where nobody asked.
+    /// The files of each step, in the graph's order; none for steps that no target needed.
     pub known: Vec<Option<State>>,
 }
 
@@ -67,7 +67,8 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
     let nothing_runs = !probe.needed.contains(&true);
     for (id, step) in graph.steps() {
         let is_cached = match &step.op {
-            // A base that must be fetched is reported by whoever fetches it.
+            // A base that must be fetched is reported by the one that fetches it
+            // ([`Layers`](crate::Layers)).
             Op::From(from) => nothing_runs || deps.bases.are_here(from.manifest),
             _ => !probe.needed[id.index()],
         };
@@ -187,7 +188,7 @@ fn work(
             }
             Err(error) => {
                 let failure = if deps.is_cancelled() {
-                    // Whatever fails after that fails because it was stopped.
+                    // Once the user has asked to stop, errors are the consequence.
                     SolveError::Cancelled
                 } else {
                     SolveError::of_step(id, step, error)
@@ -201,7 +202,7 @@ fn work(
                     }
                 };
                 vertex.end(end);
-                // What other steps come to now need not be done again.
+                // The other steps go on: the engine solves again, and finds their results.
                 let stop = !matches!(failure, SolveError::Lost(_));
                 board.end(id, fate, failure);
                 if stop {

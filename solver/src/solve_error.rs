@@ -21,10 +21,11 @@ pub enum SolveError {
         /// Why.
         source: StepError,
     },
-    /// The layer of a step that was not needed is not to be had after all. Solving again makes it.
+    /// The layer of a step that seemed to be cached cannot be fetched after all. Solving again runs
+    /// the step.
     #[error("layer {0} is not to be had")]
     Lost(LayerId),
-    /// The person asked to stop.
+    /// The user asked to stop.
     #[error("cancelled")]
     Cancelled,
 }

@@ -19,7 +19,7 @@ pub(crate) struct SourceFacts<'a> {
     /// The digest of what a copy from the context reads, and of a remote source.
     pub(crate) content: Vec<Option<Blake3>>,
     pub(crate) identities: Vec<Option<RemoteIdentity>>,
-    /// Cache mounts that this build has begun anew.
+    /// Cache mounts that this build has emptied already (`--no-cache`).
     pub(crate) begun: BegunCaches,
 }
 
@@ -28,8 +28,7 @@ pub(crate) type ContextSelections<'a> = Vec<Option<Vec<SelectedSource<'a>>>>;
 
 /// Finds out what copies from the context read, and what remote sources stand for.
 ///
-/// # Errors
-/// When an argument does not exist in the context, or a remote source is not to be had.
+/// # Errors When an argument does not exist in the context, or a remote source cannot be found.
 pub(crate) fn facts<'a>(graph: &Graph, deps: &Deps<'a>) -> Result<SourceFacts<'a>, SolveError> {
     let identities = identities(graph, deps)?;
     let mut content = Vec::with_capacity(graph.len());

@@ -42,7 +42,7 @@ pub enum StepError {
     /// `--link` with the name of a user: there is no root to look it up in.
     #[error("invalid user index: -1")]
     NoRootForNames,
-    /// The layers of a base image are not to be had.
+    /// The layers of a base image cannot be fetched or unpacked.
     #[error(transparent)]
     Layers(#[from] LayersError),
     /// A secret that the step must have.
@@ -51,13 +51,13 @@ pub enum StepError {
     /// An agent that the step must have.
     #[error("no SSH key {0:?} forwarded from the client")]
     Agent(String),
-    /// A device that nobody allowed.
+    /// A device that the user did not allow (`--allow device`).
     #[error("device {0} is requested by the build but not allowed")]
     Device(String),
     /// A device that is not there or cannot be used.
     #[error(transparent)]
     Cdi(#[from] kiln_runtime::cdi::CdiError),
-    /// A remote source is not to be had.
+    /// A remote source cannot be found or fetched.
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// A layer cannot be read or made.
@@ -66,7 +66,7 @@ pub enum StepError {
     /// A layer that an earlier step's record names was deleted while this build ran.
     #[error("layer {0} was deleted from the state directory during the build; build again")]
     Vanished(LayerId),
-    /// A layer that an earlier step's record names is described only, and not to be had.
+    /// A layer that an earlier step's record names is only described, and cannot be fetched.
     #[error("layer {0} is not to be had")]
     Lost(LayerId),
     /// A command could not be run.
@@ -78,7 +78,7 @@ pub enum StepError {
     /// The state directory cannot be written.
     #[error("cannot write to the state directory")]
     Disk(#[source] io::Error),
-    /// Something else failed, or the person asked to stop.
+    /// Another step failed, or the user asked to stop.
     #[error("cancelled")]
     Cancelled,
 }

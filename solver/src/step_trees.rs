@@ -26,7 +26,7 @@ pub(crate) struct LayerLoader<'a> {
 }
 
 impl LayerLoader<'_> {
-    /// Says whether whatever fails now fails because everything is to stop.
+    /// Says whether the user asked to stop, which then is why steps fail.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.stop.is_asked() || self.store.stop().is_asked()
     }
@@ -60,7 +60,7 @@ impl LocalStack {
     }
 }
 
-/// Returns the layers that steps made, bringing those that are elsewhere.
+/// Returns the layers that steps made; those of which no files are here are fetched and unpacked.
 fn made(from: LayerLoader<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
     let ids = state.layers.iter().map(|built| built.layer);
     let mut found: Vec<(LayerId, Option<Layer>)> =
@@ -87,7 +87,8 @@ fn made(from: LayerLoader<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
     let layers: Vec<Layer> = found.into_iter().filter_map(|(_, layer)| layer).collect();
     let blobs = Blobs::new(from.store);
     for layer in &layers {
-        // If somebody took its files away, a blob may have them, or else its step is done again.
+        // If another program deleted its files, they are unpacked from a blob; without a blob the
+        // step runs again.
         if from.layers.materialise(layer, &blobs).is_err() {
             if from.is_cancelled() {
                 return Err(StepError::Cancelled);

@@ -25,14 +25,14 @@ pub(crate) fn wait(flight: Flight, stop: &Stop) -> Result<Claim, StepError> {
         let Ok(flight) = given.recv() else {
             return;
         };
-        // Nobody may be listening any more; then the claim is dropped again.
+        // A cancelled build listens no more; then the claim is dropped again.
         let _ = sender.send(flight.wait());
         let _ = rustix::io::write(&*signal, &1_u64.to_ne_bytes());
     });
     if thread.is_err() {
         return wait_alone(flight, stop);
     }
-    // It is there and takes it.
+    // The thread has started and takes the flight.
     let _ = give.send(flight);
     loop {
         let mut events = [
@@ -52,7 +52,7 @@ pub(crate) fn wait(flight: Flight, stop: &Stop) -> Result<Claim, StepError> {
     }
 }
 
-/// The same where there is no thread to be had: asks now and then.
+/// The same where no thread can be started: asks for the lock every 50 ms.
 fn wait_alone(mut flight: Flight, stop: &Stop) -> Result<Claim, StepError> {
     let pause = Timespec {
         tv_sec: 0,

@@ -19,7 +19,7 @@ const SHARE: usize = 4;
 pub(crate) struct Earlier(Option<Layer>);
 
 impl Earlier {
-    /// Takes a layer; one whose files are not here is no help.
+    /// Takes a layer; one whose files are not on disk cannot be reused.
     pub(crate) fn new(layer: &Layer) -> Self {
         Self(layer.files().map(|_| layer.clone()))
     }
@@ -72,7 +72,7 @@ impl Earlier {
                 }
             }
         }
-        // What is left over, this layer has not.
+        // The layer below has entries that this one has not.
         if before.next().is_some() {
             return None;
         }

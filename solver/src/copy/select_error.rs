@@ -4,14 +4,14 @@ use kiln_files::GuestPath;
 
 use crate::files::LinkLoop;
 
-/// What a user may mean who names a file that is not there.
+/// What the user may have meant by the name of a file that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Suggestion {
     /// A file beside it, whose name is similar.
     Similar(String),
-    /// The file that has the name, but does not exist for the build.
+    /// The file of that name, which the ignore file hides.
     Ignored,
-    /// Nobody knows.
+    /// There is nothing similar.
     Unknown,
 }
 
@@ -23,7 +23,7 @@ pub enum CopySelectError {
     Missing {
         /// Where it was looked for.
         path: GuestPath,
-        /// What may be meant.
+        /// What the user may have meant.
         meant: Suggestion,
     },
     /// The directory that a wildcard stands in is not there.

@@ -196,7 +196,7 @@ struct FromSource<'a> {
 
 impl FromSource<'_> {
     /// Fails if one of the files is the store's own and not what its layer says: those never
-    /// change, so somebody damaged it.
+    /// change, so it was damaged.
     fn refuse_damage(&self, stop: &Stop) -> Result<(), WriteError> {
         for (number, (path, placed)) in self.files.iter().enumerate() {
             let (Bytes::Source(from) | Bytes::SameAs(from)) = placed.bytes else {

@@ -30,7 +30,7 @@ use crate::waiting::wait;
 /// The variable that programs find an agent's socket by.
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
-/// What has to last as long as the command runs.
+/// What must not be dropped before the command has ended.
 #[derive(Debug, Default)]
 pub(super) struct MountGuards {
     roots: Vec<Writable>,
@@ -118,7 +118,8 @@ pub(super) fn add(
     Ok(kept)
 }
 
-/// Returns the mode of the directory that a tmpfs hides. Where there is none, anybody may write.
+/// Returns the mode of the directory that a tmpfs hides. Where the image has no such directory,
+/// every user may write.
 fn tmpfs_mode(below: &LocalStack, target: &GuestPath) -> Result<u32, StepError> {
     let target = resolve_in(below, target).map_err(CopySelectError::from)?;
     let hidden = below.get(target.as_bytes());
@@ -126,7 +127,7 @@ fn tmpfs_mode(below: &LocalStack, target: &GuestPath) -> Result<u32, StepError> 
     Ok(hidden.map_or(0o1777, |directory| u32::from(directory.mode)))
 }
 
-/// Adds the variables that mounts bring along.
+/// Adds the variables that hold secrets or lead to an agent.
 fn variables(
     runner: &LocalRunner<'_>,
     run: &RunOp,
@@ -147,7 +148,7 @@ fn variables(
     Ok(())
 }
 
-/// Makes a part of a step's files reachable. Writes go nowhere that lasts.
+/// Makes a part of a step's files reachable. What the command writes there is thrown away.
 fn bind(
     runner: &LocalRunner<'_>,
     files: &StepPath,
@@ -211,7 +212,7 @@ fn take_caches(
             Sharing::Locked => CacheSharing::Locked,
         };
         let fill = |path: &Path, copy: CacheCopy| {
-            // What other machines left counts as long as there is nothing here that could.
+            // What another machine left is used only while this machine has no copy of its own.
             if copy == CacheCopy::First
                 && runner.cache_mounts.begin(key, path)? == InitialContent::Made
             {

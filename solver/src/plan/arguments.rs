@@ -21,7 +21,7 @@ pub(crate) const PROXIES: [&str; 5] = [
     "ALL_PROXY",
 ];
 
-/// Arguments for the builder alone: no command sees them, and nobody needs to declare them.
+/// Arguments for the builder alone: no command sees them, and no `ARG` need declare them.
 pub(crate) const READ_BY_BUILDER: [&str; 2] =
     ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     pub(crate) global: Variables,
     /// Global `ARG`s, with or without a value.
     pub(crate) declared: Vec<DeclaredArgument>,
-    /// `SOURCE_DATE_EPOCH` as it was said, be it the name of something that has a time.
+    /// `SOURCE_DATE_EPOCH` as it was said, which may be the name of something that has a time.
     pub(crate) epoch: Option<String>,
 }
 
@@ -80,7 +80,8 @@ impl Arguments {
                 let name = &written.raw;
                 let is_given = options.build_args.contains_key(name);
                 let mut value = match (is_given, default) {
-                    // A default that nobody needs is not looked at: it may ask for what is unset.
+                    // A default is not expanded where `--build-arg` gives a value: it may use
+                    // variables that are unset.
                     (true, _) => arguments.given.get(name).cloned(),
                     (false, None) => None,
                     (false, Some(text)) => Some(words.expand(text, &arguments.global)),
@@ -122,7 +123,7 @@ impl Arguments {
         self.global.names().chain(declared)
     }
 
-    /// Returns whether a `FROM` line may use a name, be it without a value.
+    /// Returns whether a `FROM` line may use a name, even if it has no value.
     pub(crate) fn is_global(&self, name: &str) -> bool {
         self.global_names().any(|known| known == name)
     }

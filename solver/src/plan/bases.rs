@@ -25,7 +25,7 @@ pub struct BaseRequest {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct BaseError {
-    /// The whole story, on one line.
+    /// What went wrong with all its causes, on one line.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,

@@ -14,7 +14,7 @@ use super::stages;
 use super::words::{self, Words};
 use crate::graph::Remote;
 
-/// Returns what a build says of its time, if it says anything: by a build argument, or by the
+/// Returns the `SOURCE_DATE_EPOCH` of a build, if there is one: by a build argument, or by the
 /// default of a global `ARG`.
 #[must_use]
 pub fn epoch_text(dockerfile: &Dockerfile, options: &PlanOptions) -> Option<String> {

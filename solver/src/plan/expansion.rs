@@ -1,4 +1,4 @@
-//! Expansion of words where they stand, and what is said of names that nobody knows there.
+//! Expansion of words where they stand, and the findings about names that are unknown there.
 
 use std::ops::Range;
 

@@ -38,7 +38,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Rule InvalidBaseImagePlatform. Who gives a build context in an image's place has chosen it.
+    /// Rule InvalidBaseImagePlatform. A build context that the user gave in an image's place is not
+    /// checked: the user chose it.
     pub(crate) fn check_platform(&mut self, stage: usize, image: &Image, expected: &Platform) {
         let at = &self.dockerfile.stages[stage].from.image;
         let mut silent = Words::new(self.dockerfile.directives.escape);

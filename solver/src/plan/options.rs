@@ -32,7 +32,7 @@ pub struct PlanOptions {
     pub allowed: Vec<Entitlement>,
 }
 
-/// What a `RUN` may do only if the person who builds says so.
+/// What a `RUN` may do only if the user allows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entitlement {
     /// `--network=host`

@@ -43,8 +43,7 @@ pub struct Survey {
 
 /// Plans a build.
 ///
-/// # Errors
-/// When the Dockerfile asks for what cannot be, or an image is not to be had.
+/// # Errors When the Dockerfile asks for what cannot be, or an image cannot be found.
 pub fn plan(
     dockerfile: &Dockerfile,
     options: &PlanOptions,

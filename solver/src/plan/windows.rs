@@ -20,7 +20,7 @@ pub(crate) fn default_shell(os: &str) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// Returns a path with slashes and without a drive. A slash at its end stays.
+/// Returns a path with slashes and without a drive. A slash at its end is kept.
 ///
 /// # Errors
 /// When it is on another drive than `C:`, where there is nothing.

@@ -5,7 +5,8 @@ use kiln_parser::{Diagnostic, Origin, Quoting, Span, Text, expand};
 use super::variables::Variables;
 
 /// Bytes that the words of a file may come to, with what commands are given of them: far more than
-/// anybody needs, and little enough that variables made of variables do not fill the memory.
+/// real Dockerfiles need, and little enough that variables made of variables do not fill the
+/// memory.
 const MOST: usize = 128 << 20;
 
 /// Expands words and collects errors and warnings.

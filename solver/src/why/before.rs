@@ -22,7 +22,7 @@ pub(crate) struct Before {
     recipes: HashMap<StepId, ActionKey>,
     /// Those of them whose record is there, but not every layer of it.
     without_layer: HashSet<StepId>,
-    /// What was evicted of all the keys above, once somebody asks: it is a file of many lines.
+    /// Which of the keys above were evicted; read on first use, since it is a file of many lines.
     evicted: OnceLock<HashMap<ActionKey, Tombstone>>,
     /// What the images were called that it started from.
     images: HashMap<StepId, String>,
@@ -50,7 +50,7 @@ impl Before {
     ) -> Self {
         let actions = Actions::new(deps.store);
         let mut before = Self::default();
-        // What was never built in this place may have been in another.
+        // A Dockerfile that was never built in this place may have been built in another.
         let elsewhere = || {
             let names: Vec<&str> = graph.steps().map(|(_, step)| &*step.name).collect();
             deps.journal.alike(&names)
@@ -96,7 +96,7 @@ impl Before {
             .collect();
         let keys: Vec<_> = known.iter().map(|(_, key)| *key).collect();
         let mut records = actions.get_many(&keys);
-        // Of what was found with another machine's help, that one may have the record.
+        // The record of a result that came from a shared cache may be there alone.
         let (places, elsewhere): (Vec<usize>, Vec<ActionKey>) = (0..keys.len())
             .filter(|place| records[*place].is_none())
             .map(|place| (place, keys[place]))

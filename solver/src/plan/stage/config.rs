@@ -92,7 +92,8 @@ impl StagePlan<'_, '_> {
         self.state.changed(text);
     }
 
-    /// Rule JSONArgsRecommended: who chose a shell wants it.
+    /// Rule JSONArgsRecommended. A stage with a `SHELL` is not checked: its author wants the shell
+    /// form.
     fn check_form(&mut self, command: &CommandLine, site: &Site) {
         let is_shell_form = matches!(command, CommandLine::Shell(_));
         if is_shell_form && self.state.config.config.shell.is_empty() {
