@@ -22,7 +22,7 @@ mod verification; // --verify
 use arguments::ProgressChoice;
 pub(crate) use arguments::{BuildArguments, ResourceAliases};
 use call::Call;
-use kiln_engine::{Error, Io, Purpose, verbs};
+use kiln_engine::{Error, Io, StoresPurpose, verbs};
 pub(crate) use values::{parse_extra_host, parse_ulimit, set_resource, split_pair};
 
 use crate::diagnostics::{self, LogExtent, Look};
@@ -60,7 +60,7 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
         insecure,
         credentials: arguments.authfile.clone(),
     };
-    let session = session::open_with(environment, display.warner(), &changes, Purpose::Work)?;
+    let session = session::open_with(environment, display.warner(), &changes, StoresPurpose::Work)?;
     let (mut stdin, mut stdout) = (std::io::stdin(), std::io::stdout());
     let io = Io::new(&mut stdin, &mut stdout, &display);
     if let Some(call) = call {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use kiln_docker::lists::{self, HISTORY, Numbers};
-use kiln_engine::{HistoryRow, verbs};
+use kiln_engine::{HistoryEntry, verbs};
 use kiln_oci::Timestamp;
 use serde_json::Value;
 
@@ -65,7 +65,7 @@ pub(crate) fn history(arguments: &HistoryArguments, environment: &Environment) -
     Ok(Exit::SUCCESS)
 }
 
-fn row(entry: &HistoryRow) -> lists::HistoryRow<'_> {
+fn row(entry: &HistoryEntry) -> lists::HistoryRow<'_> {
     lists::HistoryRow {
         id: entry.id,
         created: entry.created,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_engine::{Damage, Outside, Purpose, RepairOutcome, Stores, StoresOptions, verbs};
+use kiln_engine::{Damage, Outside, RepairOutcome, Stores, StoresOptions, StoresPurpose, verbs};
 use kiln_registry::{Client, Notice};
 use kiln_runtime::userns::{self, PrivilegeLevel, UsernsError};
 
@@ -26,13 +26,23 @@ pub(crate) struct Session {
 /// Opens the state directory without entering namespaces: enough for looking and naming.
 pub(crate) fn open(environment: &Environment) -> Result<Session, Failure> {
     let warner = Arc::new(terminal::warn);
-    open_with(environment, warner, &Changes::default(), Purpose::Look)
+    open_with(
+        environment,
+        warner,
+        &Changes::default(),
+        StoresPurpose::Look,
+    )
 }
 
 /// Opens the state directory in a process that has entered its namespaces.
 pub(crate) fn open_to_work(environment: &Environment) -> Result<Session, Failure> {
     let warner = Arc::new(terminal::warn);
-    open_with(environment, warner, &Changes::default(), Purpose::Work)
+    open_with(
+        environment,
+        warner,
+        &Changes::default(),
+        StoresPurpose::Work,
+    )
 }
 
 /// What flags say about registries besides the environment.
@@ -49,7 +59,7 @@ pub(crate) fn open_with(
     environment: &Environment,
     warner: Warner,
     changes: &Changes,
-    purpose: Purpose,
+    purpose: StoresPurpose,
 ) -> Result<Session, Failure> {
     let mut registry = environment.client_options()?;
     for host in &changes.insecure {

@@ -26,14 +26,14 @@ use crate::epoch::{self, Times};
 use crate::io::Io;
 use crate::output;
 use crate::outside::Outside;
-use crate::precompute::{self, Wanted};
+use crate::precompute::{self, WantedForms};
 use crate::remote::RemoteSources;
 use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::shared_cache::{Shareable, TieredCache, export};
 use crate::stores::Stores;
 use crate::{Error, LocalImage, SourceText};
-use account::Ended;
+use account::EndedBuild;
 use options::sandbox_context;
 
 pub(crate) use account::canonical;
@@ -109,7 +109,7 @@ pub(crate) fn carry_out(
         }
     };
     if delivery == Delivery::Outputs {
-        let ended = Ended {
+        let ended = EndedBuild {
             definition: deps.definition.clone(),
             begun: prepared.begun,
             took: prepared.clock.elapsed(),
@@ -204,7 +204,7 @@ pub(crate) fn with_plan<T>(
         &request.platforms,
         reporter,
     );
-    let wanted = Wanted::of(request);
+    let wanted = WantedForms::of(request);
     let prepare =
         |layer: &Layer, layer_use| precompute::prepare_layer(stores, layer, layer_use, &wanted);
     let runner = LocalRunner {

@@ -62,12 +62,12 @@ pub use request::{
 };
 pub use storage::damage::{Damage, DamagedThing, RepairOutcome};
 pub use storage::entry::{CacheEntry, CacheUsage, EntryKind, EntrySharing, Usability};
-pub use stores::{Purpose, Stores, StoresOptions};
+pub use stores::{Stores, StoresOptions, StoresPurpose};
 pub use verbs::{
     Amount, Bind, BuildForecast, CacheSettings, Cause, CheckResult, Collection, Comparison,
-    ConfigDifference, ContainerUsage, FileChange, FileDifference, FileKind, HistoryRow,
-    ImageRemoval, ImageSummary, ImageUsage, Lost, Outline, OutlinedArgument, OutlinedNeed,
-    Prospect, PruneExtent, PruneRequest, PruneTurn, Pruned, Pulled, Repair, RunRequest,
-    StepDifference, StepForecast, StorageSummary, Target, Targets, Unneeded, Verdict, Verification,
-    WhichBuild,
+    ConfigDifference, ContainerDiskUsage, DifferentFile, FileChange, FileKind, HistoryEntry,
+    ImageDiskUsage, ImageRemoval, ImageSummary, ImageVerdict, Lost, Outline, OutlinedArgument,
+    OutlinedNeed, Prospect, PruneExtent, PruneRequest, PruneTurn, Pruned, Pulled, Repair,
+    RunRequest, StepDifference, StepForecast, StorageSummary, Target, Targets, Unneeded,
+    Verification, WhichBuild,
 };

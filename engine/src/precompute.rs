@@ -20,14 +20,14 @@ enum LayerForm {
 
 /// The forms in which layers leave, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct WantedForms {
     /// Those of the result.
     result: Vec<LayerForm>,
     /// All others.
     beside: Vec<LayerForm>,
 }
 
-impl Wanted {
+impl WantedForms {
     pub(crate) fn of(request: &BuildRequest) -> Self {
         let mut wanted = Self::default();
         for output in outputs(request) {
@@ -86,7 +86,12 @@ fn add(forms: &mut Vec<LayerForm>, form: LayerForm) {
 }
 
 /// Makes the wanted forms of a layer. An error is for the exporter to meet again, and to tell.
-pub(crate) fn prepare_layer(stores: &Stores, layer: &Layer, layer_use: LayerUse, wanted: &Wanted) {
+pub(crate) fn prepare_layer(
+    stores: &Stores,
+    layer: &Layer,
+    layer_use: LayerUse,
+    wanted: &WantedForms,
+) {
     let make = |form: &LayerForm| -> Result<(), LayerError> {
         match form {
             LayerForm::Digest => layer.canonical_tar().map(drop),

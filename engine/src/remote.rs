@@ -16,7 +16,7 @@ use kiln_snapshotter::Layer;
 use kiln_solver::{Remote, RemoteError, RemoteIdentity, Remotes, Vertex};
 use kiln_threads::Stop;
 
-pub(crate) use self::repository::Checkout;
+pub(crate) use self::repository::RepositoryFiles;
 pub(crate) use self::sources::{RemoteSources, build_error, shown};
 
 impl Remotes for RemoteSources<'_> {

@@ -15,14 +15,14 @@ pub struct StoresOptions {
     /// The state directory.
     pub root: PathBuf,
     /// What it is opened for.
-    pub purpose: Purpose,
+    pub purpose: StoresPurpose,
     /// What one layer or archive may unpack to.
     pub unpack_limit: UnpackLimit,
 }
 
 /// What a state directory is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum StoresPurpose {
     /// To look at what is there, and to name it. No file of a layer is read, so the process need not
     /// have entered its namespaces; and it is over soon, so it waits for no other kiln.
     Look,
@@ -66,8 +66,8 @@ impl Stores {
     /// When it cannot be used.
     pub(crate) fn open(options: &StoresOptions) -> Result<Self, Error> {
         let entrance = match options.purpose {
-            Purpose::Look => Entrance::AtOnce,
-            Purpose::Work => Entrance::InTurn,
+            StoresPurpose::Look => Entrance::AtOnce,
+            StoresPurpose::Work => Entrance::InTurn,
         };
         let store = Store::enter(&options.root, entrance)
             .map_err(|error| Error::environment("cannot open the state directory", error))?;

@@ -37,9 +37,9 @@ mod verify; // whether everything is what it should be
 pub use build::build;
 pub use check::{CheckResult, check};
 pub use collect::{Amount, CacheSettings, Collection, cache_limits, collect, is_collection_due};
-pub use compare::{ConfigDifference, FileChange, FileDifference, FileKind, compare_layers};
+pub use compare::{ConfigDifference, DifferentFile, FileChange, FileKind, compare_layers};
 pub use forecast::{BuildForecast, Prospect, StepForecast, forecast};
-pub use history::{HistoryRow, history};
+pub use history::{HistoryEntry, history};
 pub use images::{ImageSummary, images};
 pub use inspect::inspect_image;
 pub use load::load;
@@ -51,13 +51,13 @@ pub use prune_images::{Unneeded, prune_images};
 pub use pull::{Pulled, pull};
 pub use push::push;
 pub use remove::{ImageRemoval, remove_image};
-pub use reproducibility::{Cause, Comparison, StepDifference, Verdict, build_twice};
+pub use reproducibility::{Cause, Comparison, ImageVerdict, StepDifference, build_twice};
 pub use run::{Bind, RunRequest, create_container};
 pub use save::save;
 pub use start::renew_resolvers;
 pub use tag::tag;
 pub use targets::{Target, Targets, targets};
-pub use usage::{ContainerUsage, ImageUsage, StorageSummary, cache_usage, usage};
+pub use usage::{ContainerDiskUsage, ImageDiskUsage, StorageSummary, cache_usage, usage};
 pub use verify::{Lost, Repair, Verification, verify};
 pub use why::{WhichBuild, last_build};
 

@@ -1,8 +1,8 @@
 //! `--verify`: what differs between two builds of the same, file by file.
 
 use kiln_engine::{
-    BuildRequest, Cause, Comparison, ConfigDifference, ContextSource, Destination, FileChange,
-    FileDifference, FileKind, FileTimes, Output, StepDifference, Verdict,
+    BuildRequest, Cause, Comparison, ConfigDifference, ContextSource, Destination, DifferentFile,
+    FileChange, FileKind, FileTimes, ImageVerdict, Output, StepDifference,
 };
 use kiln_oci::Timestamp;
 
@@ -31,14 +31,14 @@ pub(super) fn deliver(
 ) -> Result<Exit, Failure> {
     let text = describe(comparison);
     match (arguments.is_quiet(), comparison.verdict) {
-        (true, Verdict::Reproducible) => {}
-        (true, Verdict::Different) => terminal::tell(&text),
+        (true, ImageVerdict::Reproducible) => {}
+        (true, ImageVerdict::Different) => terminal::tell(&text),
         (false, _) if writes_to_stdout(request) => terminal::tell(&text),
         (false, _) => terminal::print(&text)?,
     }
     Ok(match comparison.verdict {
-        Verdict::Reproducible => Exit::SUCCESS,
-        Verdict::Different => Exit::FAILURE,
+        ImageVerdict::Reproducible => Exit::SUCCESS,
+        ImageVerdict::Different => Exit::FAILURE,
     })
 }
 
@@ -52,7 +52,7 @@ fn writes_to_stdout(request: &BuildRequest) -> bool {
 }
 
 fn describe(comparison: &Comparison) -> String {
-    if comparison.verdict == Verdict::Reproducible {
+    if comparison.verdict == ImageVerdict::Reproducible {
         return format!("reproducible: {}\n", comparison.result.descriptor.digest);
     }
     let mut lines = vec![format!("not reproducible: {}", summary(comparison))];
@@ -98,7 +98,7 @@ fn count(number: usize, what: &str) -> String {
     }
 }
 
-fn file(difference: &FileDifference) -> String {
+fn file(difference: &DifferentFile) -> String {
     let what: Vec<String> = difference.what.iter().map(change).collect();
     format!("  {}: {}", difference.path, what.join(", "))
 }

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kiln_engine::{Amount, CacheSettings, Collection, Purpose, StoresOptions, UnpackLimit, verbs};
+use kiln_engine::{
+    Amount, CacheSettings, Collection, StoresOptions, StoresPurpose, UnpackLimit, verbs,
+};
 
 use super::settings::settings;
 use crate::environment::Environment;
@@ -82,7 +84,7 @@ pub(crate) fn collect(arguments: &[OsString]) -> Outcome {
     session::enter()?;
     let (stores, _) = verbs::open(&StoresOptions {
         root: PathBuf::from(root),
-        purpose: Purpose::Work,
+        purpose: StoresPurpose::Work,
         unpack_limit: UnpackLimit::default(),
     })?;
     verbs::collect(&stores, &settings)?;

@@ -6,7 +6,7 @@ use kiln_docker::lists::{
     self, BUILD_CACHE, BUILD_CACHE_USAGE, CONTAINER_USAGE, IMAGE_USAGE, USAGE, UsageRow,
 };
 use kiln_docker::units;
-use kiln_engine::{ContainerUsage, ImageUsage, StorageSummary, Usability, verbs};
+use kiln_engine::{ContainerDiskUsage, ImageDiskUsage, StorageSummary, Usability, verbs};
 use kiln_oci::{ImageRef, Timestamp};
 use serde_json::Value;
 
@@ -47,8 +47,8 @@ pub(crate) fn df(arguments: &DfArguments, environment: &Environment) -> Outcome 
 }
 
 fn summary(storage: &StorageSummary) -> Vec<Value> {
-    let is_active = |image: &&ImageUsage| image.containers > 0;
-    let runs = |container: &&ContainerUsage| container.status == ContainerStatus::Running;
+    let is_active = |image: &&ImageDiskUsage| image.containers > 0;
+    let runs = |container: &&ContainerDiskUsage| container.status == ContainerStatus::Running;
     let containers = storage.containers.iter();
     let written: u64 = containers
         .clone()
@@ -115,7 +115,7 @@ fn verbose(storage: &StorageSummary, now: Timestamp) -> Result<(), Failure> {
 }
 
 /// Returns a row for each name of an image, or one without.
-fn image_rows(image: &ImageUsage, now: Timestamp) -> Vec<Value> {
+fn image_rows(image: &ImageDiskUsage, now: Timestamp) -> Vec<Value> {
     let names: Vec<Option<&ImageRef>> = if image.names.is_empty() {
         vec![None]
     } else {
@@ -135,7 +135,7 @@ fn image_rows(image: &ImageUsage, now: Timestamp) -> Vec<Value> {
     names.into_iter().map(row).collect()
 }
 
-fn container_row(container: &ContainerUsage, now: Timestamp) -> Value {
+fn container_row(container: &ContainerDiskUsage, now: Timestamp) -> Value {
     let row = lists::ContainerUsage {
         id: &container.id,
         name: &container.name,

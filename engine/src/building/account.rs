@@ -48,7 +48,7 @@ pub(crate) fn canonical(path: &Path) -> String {
 }
 
 /// A build that has come to its end.
-pub(super) struct Ended<'a, T> {
+pub(super) struct EndedBuild<'a, T> {
     pub(super) definition: BuildDefinition,
     pub(super) begun: Timestamp,
     pub(super) took: Duration,
@@ -59,7 +59,7 @@ pub(super) struct Ended<'a, T> {
 }
 
 /// Writes down what a build did.
-pub(super) fn remember<T>(stores: &Stores, ended: Ended<'_, T>, reporter: &Reporter<'_>) {
+pub(super) fn remember<T>(stores: &Stores, ended: EndedBuild<'_, T>, reporter: &Reporter<'_>) {
     let lines = LineIndex::new(&ended.source_text.bytes);
     let steps = ended.graph.steps().zip(ended.steps);
     let step = |((_, step), account): ((_, &kiln_solver::Step), StepAccount)| BuiltStep {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kiln_snapshotter::UnpackedArchive;
 
-use crate::remote::Checkout;
+use crate::remote::RepositoryFiles;
 
 /// Where the files of a context are.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) enum ContextPlace {
     /// In an archive that was unpacked.
     Archive(UnpackedArchive),
     /// In a checkout of a repository.
-    Repository(Checkout),
+    Repository(RepositoryFiles),
     /// There are none: what was named is a Dockerfile.
     Dockerfile {
         /// The URL's last part.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use kiln_cache::WorkDir;
 use kiln_git::{
-    Authorization, CheckedOut, CheckoutOptions, Events, FoundCommit, Git, GitFiles, GitSettings,
-    Mirror, Need, ObjectFormat, Promise,
+    Authorization, CheckedOut, CheckoutOptions, Events, FoundCommit, Git, GitFiles, GitNeed,
+    GitSettings, Mirror, ObjectFormat, Promise,
 };
 use kiln_oci::Timestamp;
 use kiln_parser::mount::FileOwner;
@@ -30,14 +30,14 @@ use crate::remote::turn;
 
 /// The files of a commit in a directory of their own, which vanishes with this value.
 #[derive(Debug)]
-pub(crate) struct Checkout {
+pub(crate) struct RepositoryFiles {
     directory: PathBuf,
     /// When the commit was made.
     pub(crate) time: Timestamp,
     _work: WorkDir,
 }
 
-impl Checkout {
+impl RepositoryFiles {
     /// Returns the directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
@@ -100,7 +100,7 @@ impl RemoteSources<'_> {
         repository: &Repository,
         vertex: &Vertex<'_>,
         stop: &Stop,
-    ) -> Result<Checkout, RemoteError> {
+    ) -> Result<RepositoryFiles, RemoteError> {
         let identity = self.identify_repository(repository, vertex, stop)?;
         self.checkout(repository, &identity.revision, vertex, stop)
     }
@@ -138,7 +138,7 @@ impl RemoteSources<'_> {
         commit: &str,
         vertex: &Vertex<'_>,
         stop: &Stop,
-    ) -> Result<Checkout, RemoteError> {
+    ) -> Result<RepositoryFiles, RemoteError> {
         let remote = &repository.remote;
         let tools = Tools::new(self, remote)?;
         let git = tools.git(self, remote, stop)?;
@@ -159,7 +159,7 @@ impl RemoteSources<'_> {
             checkout.take_from(&mirror, &Told(vertex)).map_err(failed)?;
         }
         let CheckedOut { directory, seconds } = checkout.finish(&Told(vertex)).map_err(failed)?;
-        Ok(Checkout {
+        Ok(RepositoryFiles {
             directory,
             time: Timestamp::from_seconds(seconds),
             _work: tools.work,
@@ -269,10 +269,10 @@ fn failed(error: kiln_git::Error) -> RemoteError {
         return local(WRITING)(error);
     }
     let advice = error.need().map(|need| match need {
-        Need::Token => "give a token with --secret id=GIT_AUTH_TOKEN",
-        Need::AnotherToken => "give another token with --secret id=GIT_AUTH_TOKEN",
-        Need::Key => "give a key that may read it with --ssh default",
-        Need::HostKey => {
+        GitNeed::Token => "give a token with --secret id=GIT_AUTH_TOKEN",
+        GitNeed::AnotherToken => "give another token with --secret id=GIT_AUTH_TOKEN",
+        GitNeed::Key => "give a key that may read it with --ssh default",
+        GitNeed::HostKey => {
             "if the host's key was really changed, remove the old one from known_hosts"
         }
     });

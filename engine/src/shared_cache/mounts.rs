@@ -49,13 +49,13 @@ pub(super) struct PackedMount {
 
 /// What the content of a cache mount is known to be packed as.
 #[derive(Debug)]
-struct Packed {
+struct KnownPacking {
     /// The name that a layer with this content would have.
     content: LayerId,
     facts: Facts,
 }
 
-impl Packed {
+impl KnownPacking {
     fn read(place: &Path) -> Option<Self> {
         let bytes = fs::read(place.join("packed")).ok()?;
         let json: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
@@ -73,7 +73,7 @@ impl Packed {
 
 /// Returns the blobs that belong to the cache mount at a place.
 pub(crate) fn blobs_of_mount(place: &Path) -> Vec<Sha256> {
-    let blobs = Packed::read(place).map(|packed| packed.facts.blobs);
+    let blobs = KnownPacking::read(place).map(|packed| packed.facts.blobs);
     let blobs = blobs.into_iter().flatten();
     blobs.map(|blob| blob.descriptor.digest).collect()
 }
@@ -170,8 +170,8 @@ fn pack(
 ) -> Result<PackedMount, Cause> {
     let plain = PlainDirectory::read(still.path(), stores.store.stop())?;
     let place = cache_mount_place(&stores.store, key);
-    let known = Packed::read(&place).filter(|packed| packed.content == plain.id());
-    let mut packed = known.unwrap_or_else(|| Packed {
+    let known = KnownPacking::read(&place).filter(|packed| packed.content == plain.id());
+    let mut packed = known.unwrap_or_else(|| KnownPacking {
         content: plain.id(),
         facts: Facts::default(),
     });

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 /// A file that is not the same in both layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileDifference {
+pub struct DifferentFile {
     /// Where it is.
     pub path: GuestPath,
     /// What differs, at least one thing.
@@ -91,13 +91,13 @@ pub fn compare_layers(
     first: &Layer,
     second: &Layer,
     latest: Option<Timestamp>,
-) -> Result<Vec<FileDifference>, LayerError> {
+) -> Result<Vec<DifferentFile>, LayerError> {
     let (left, right) = (first.tree()?, second.tree()?);
     let time = |time: Timestamp| latest.map_or(time, |latest| time.min(latest));
     let mut differences = Vec::new();
     let mut note = |entry: &Entry<'_>, what: Vec<FileChange>| {
         let path = entry.guest_path();
-        differences.push(FileDifference { path, what });
+        differences.push(DifferentFile { path, what });
     };
     let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
     loop {
@@ -293,7 +293,7 @@ mod tests {
             sizes,
             offset: Some(offset),
         };
-        let expected = |name: &str, what| FileDifference {
+        let expected = |name: &str, what| DifferentFile {
             path: GuestPath::new(name),
             what: vec![what],
         };

@@ -9,7 +9,7 @@ use crate::stores::Stores;
 
 /// One row of `kiln history`, newest first.
 #[derive(Clone, Debug)]
-pub struct HistoryRow {
+pub struct HistoryEntry {
     /// The image's id in the first row.
     pub id: Option<ImageId>,
     /// When the entry was made.
@@ -31,7 +31,7 @@ pub fn history(
     stores: &Stores,
     text: &str,
     platform: Option<&Platform>,
-) -> Result<Vec<HistoryRow>, Error> {
+) -> Result<Vec<HistoryEntry>, Error> {
     let (_, local) = images::find(stores, text)?;
     let image = match platform {
         Some(_) => local.choose(text, platform)?,
@@ -40,11 +40,11 @@ pub fn history(
     let mut sizes = image
         .layers()
         .map(|(diff_id, descriptor)| sizes::layer_size(stores, diff_id, descriptor));
-    let mut rows: Vec<HistoryRow> = image
+    let mut rows: Vec<HistoryEntry> = image
         .config
         .history
         .iter()
-        .map(|entry| HistoryRow {
+        .map(|entry| HistoryEntry {
             id: None,
             created: entry.created,
             created_by: entry.created_by.clone(),

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::storage::{Damage, recover};
-use crate::stores::{Purpose, Stores, StoresOptions};
+use crate::stores::{Stores, StoresOptions, StoresPurpose};
 
 /// Opens a state directory, making it if there is none. Opened for work, it also returns what was
 /// found damaged that kilns left behind.
@@ -12,8 +12,8 @@ use crate::stores::{Purpose, Stores, StoresOptions};
 pub fn open(options: &StoresOptions) -> Result<(Stores, Vec<Damage>), Error> {
     let stores = Stores::open(options)?;
     let damaged = match options.purpose {
-        Purpose::Look => Vec::new(),
-        Purpose::Work => recover::recover(&stores)?,
+        StoresPurpose::Look => Vec::new(),
+        StoresPurpose::Work => recover::recover(&stores)?,
     };
     Ok((stores, damaged))
 }

@@ -23,7 +23,7 @@ use crate::outside::Outside;
 use crate::request::{BuildRequest, BuildResult, FileTimes, Reuse};
 use crate::shared_cache::fetch;
 use crate::stores::Stores;
-use crate::verbs::compare::{ConfigDifference, FileDifference, compare_configs, compare_layers};
+use crate::verbs::compare::{ConfigDifference, DifferentFile, compare_configs, compare_layers};
 
 /// What two builds of the same came to.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct Comparison {
     /// Fields of the images' configs, layers apart.
     pub config: Vec<ConfigDifference>,
     /// Whether the images are the same, byte for byte.
-    pub verdict: Verdict,
+    pub verdict: ImageVerdict,
     /// Whether the build was given the time of what is new (`SOURCE_DATE_EPOCH`).
     pub has_epoch: bool,
     /// What happens to modification times.
@@ -44,7 +44,7 @@ pub struct Comparison {
 
 /// Whether two images are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ImageVerdict {
     /// They are.
     Reproducible,
     /// They are not.
@@ -59,7 +59,7 @@ pub struct StepDifference {
     /// Why.
     pub cause: Cause,
     /// Which files.
-    pub files: Vec<FileDifference>,
+    pub files: Vec<DifferentFile>,
 }
 
 /// Why a step made different files.
@@ -135,9 +135,9 @@ pub fn build_twice(
     let steps = different_steps(stores, &first_steps, &second_steps, latest)?;
     Ok(Comparison {
         verdict: if first.image.descriptor() == second.image.descriptor() {
-            Verdict::Reproducible
+            ImageVerdict::Reproducible
         } else {
-            Verdict::Different
+            ImageVerdict::Different
         },
         config: configs(stores, &first, &second)?,
         steps,

@@ -19,20 +19,20 @@ use crate::stores::Stores;
 #[derive(Clone, Debug)]
 pub struct StorageSummary {
     /// The images, the newest first.
-    pub images: Vec<ImageUsage>,
+    pub images: Vec<ImageDiskUsage>,
     /// Bytes of all images together.
     pub images_bytes: u64,
     /// Bytes that only images have that no container uses.
     pub images_reclaimable_bytes: u64,
     /// The containers, by id.
-    pub containers: Vec<ContainerUsage>,
+    pub containers: Vec<ContainerDiskUsage>,
     /// The cache.
     pub cache: CacheUsage,
 }
 
 /// What an image takes.
 #[derive(Clone, Debug)]
-pub struct ImageUsage {
+pub struct ImageDiskUsage {
     /// Its id.
     pub id: ImageId,
     /// Its names.
@@ -49,7 +49,7 @@ pub struct ImageUsage {
 
 /// What a container takes.
 #[derive(Clone, Debug)]
-pub struct ContainerUsage {
+pub struct ContainerDiskUsage {
     /// Its id.
     pub id: String,
     /// Its name.
@@ -74,7 +74,7 @@ pub struct ContainerUsage {
 pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
     let inventory = inventory::inventory(stores, &mut Sizes::default())?;
     let containers = container_usage(stores)?;
-    let mut images: Vec<(ImageUsage, Vec<Object>)> = Vec::new();
+    let mut images: Vec<(ImageDiskUsage, Vec<Object>)> = Vec::new();
     for row in images::images(stores)? {
         if let Some((known, _)) = images.iter_mut().find(|(known, _)| known.id == row.id) {
             known.names.extend(row.name);
@@ -85,7 +85,7 @@ pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
         let objects = holdings::objects_of(stores, &inventory, &reach);
         let id = row.id.to_string();
         images.push((
-            ImageUsage {
+            ImageDiskUsage {
                 id: row.id,
                 names: row.name.into_iter().collect(),
                 created: row.created,
@@ -108,7 +108,7 @@ pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
             .collect();
         image.unique_bytes = inventory.ref_counts.bytes_of(&unique);
     }
-    let all = |is_wanted: &dyn Fn(&ImageUsage) -> bool| {
+    let all = |is_wanted: &dyn Fn(&ImageDiskUsage) -> bool| {
         let wanted = images.iter().filter(|(image, _)| is_wanted(image));
         let mut objects: Vec<Object> = wanted.flat_map(|(_, objects)| objects).copied().collect();
         objects.sort_unstable();
@@ -126,7 +126,7 @@ pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
     })
 }
 
-fn container_usage(stores: &Stores) -> Result<Vec<ContainerUsage>, Error> {
+fn container_usage(stores: &Stores) -> Result<Vec<ContainerDiskUsage>, Error> {
     let mut usage = Vec::new();
     for container in containers::containers(stores)?
         .list()
@@ -139,7 +139,7 @@ fn container_usage(stores: &Stores) -> Result<Vec<ContainerUsage>, Error> {
         };
         let size = DiskUsage::of(container.directory())
             .map_err(Error::at("cannot measure", container.directory()))?;
-        usage.push(ContainerUsage {
+        usage.push(ContainerDiskUsage {
             id: container.id().to_string(),
             name: name.to_string(),
             image: spec.config.image.clone(),

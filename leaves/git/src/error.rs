@@ -86,7 +86,7 @@ impl Error {
 
     /// Returns what git wants to have to go on, if it says so.
     #[must_use]
-    pub fn need(&self) -> Option<Need> {
+    pub fn need(&self) -> Option<GitNeed> {
         let Self::Refused(refusal) = self else {
             return None;
         };
@@ -113,7 +113,7 @@ impl Error {
 
 /// What git has to know of the user to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub enum GitNeed {
     /// Who the user is, to a server behind HTTP.
     Token,
     /// The same, and what was given is not it.
@@ -190,11 +190,11 @@ const SERVER: [&str; 4] = [
 ];
 
 /// What they say when they want to know who the user is.
-const NEEDS: [(&str, Need); 4] = [
-    ("could not read Username", Need::Token),
-    ("Authentication failed", Need::AnotherToken),
-    ("Permission denied (publickey", Need::Key),
-    ("Host key verification failed", Need::HostKey),
+const NEEDS: [(&str, GitNeed); 4] = [
+    ("could not read Username", GitNeed::Token),
+    ("Authentication failed", GitNeed::AnotherToken),
+    ("Permission denied (publickey", GitNeed::Key),
+    ("Host key verification failed", GitNeed::HostKey),
 ];
 
 #[cfg(test)]
@@ -217,15 +217,19 @@ mod tests {
             (
                 "fatal: could not read Username for 'h'",
                 false,
-                Some(Need::Token),
+                Some(GitNeed::Token),
             ),
             (
                 "fatal: Authentication failed",
                 false,
-                Some(Need::AnotherToken),
+                Some(GitNeed::AnotherToken),
             ),
-            ("Permission denied (publickey).", false, Some(Need::Key)),
-            ("Host key verification failed.", false, Some(Need::HostKey)),
+            ("Permission denied (publickey).", false, Some(GitNeed::Key)),
+            (
+                "Host key verification failed.",
+                false,
+                Some(GitNeed::HostKey),
+            ),
             ("fatal: bad object", false, None),
         ] {
             let error = refused(words);

@@ -25,7 +25,7 @@ mod shape; // one shape for all files
 mod checkout; // from a commit to a directory
 
 pub use checkout::{CheckedOut, Checkout, CheckoutOptions};
-pub use error::{Error, GitRefusal, Need};
+pub use error::{Error, GitNeed, GitRefusal};
 pub use events::Events;
 pub use found::{FoundCommit, NamedObject, Promise};
 pub use mirror::{Mirror, ObjectFormat};
