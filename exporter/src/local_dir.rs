@@ -18,7 +18,7 @@ use kiln_files::{GuestPath, remove_tree};
 use kiln_oci::Timestamp;
 use kiln_snapshotter::Located;
 use kiln_threads::Stop;
-use kiln_tree::{Device, Entry, Kind, Xattrs};
+use kiln_tree::{Device, Entry, NodeKind, Xattrs};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, fchmod, fsetxattr, futimens,
     linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
@@ -182,23 +182,23 @@ impl<'a> Writer<'a> {
         self.parent().written.insert(name.clone());
         let at = ExportError::at(self.host_path(&path));
         match entry.kind {
-            Kind::Directory { .. } => {
+            NodeKind::Directory { .. } => {
                 let directory = self.enter(&name).map_err(at)?;
                 self.open.push(Open::new(path, directory, Some(entry)));
             }
-            Kind::File { .. } => {
+            NodeKind::File { .. } => {
                 let source = self.root.view.open(located)?;
                 self.write_file(&name, &source, &entry).map_err(at)?;
             }
-            Kind::HardLink { target } => self.link(&name, target).map_err(at)?,
-            Kind::Symlink { target } => self
+            NodeKind::HardLink { target } => self.link(&name, target).map_err(at)?,
+            NodeKind::Symlink { target } => self
                 .make(&name, |parent| symlinkat(target, parent, &name))
                 .and_then(|()| self.set_time_by_name(&name, entry.mtime))
                 .map_err(at)?,
-            Kind::Fifo => self.node(&name, FileType::Fifo, None, &entry).map_err(at)?,
-            Kind::CharDevice(device) | Kind::BlockDevice(device) => {
+            NodeKind::Fifo => self.node(&name, FileType::Fifo, None, &entry).map_err(at)?,
+            NodeKind::CharDevice(device) | NodeKind::BlockDevice(device) => {
                 let kind = match entry.kind {
-                    Kind::CharDevice(_) => FileType::CharacterDevice,
+                    NodeKind::CharDevice(_) => FileType::CharacterDevice,
                     _ => FileType::BlockDevice,
                 };
                 match self.node(&name, kind, Some(device), &entry) {
@@ -209,7 +209,7 @@ impl<'a> Writer<'a> {
                 }
             }
             // A merged root has none.
-            Kind::Whiteout => {}
+            NodeKind::Whiteout => {}
         }
         Ok(())
     }

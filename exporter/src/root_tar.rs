@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_snapshotter::Located;
-use kiln_tree::{Entry, Kind};
+use kiln_tree::{Entry, NodeKind};
 use tar::{Builder, EntryType, Header};
 
 use crate::error::ExportError;
@@ -40,7 +40,7 @@ pub fn write_root_tar(
             write_header(&mut builder, &path, &Entry { mtime, ..top }, b"", 0)?;
         }
         for mut located in root.view.walk(&GuestPath::ROOT) {
-            let is_directory = matches!(located.entry.kind, Kind::Directory { .. });
+            let is_directory = matches!(located.entry.kind, NodeKind::Directory { .. });
             if roots.len() > 1
                 && is_directory
                 && !directories.insert(root.directory.join(located.entry.path))
@@ -63,7 +63,7 @@ fn write_entry(
     let place = |path: &[u8]| root.directory.join(path).as_bytes().to_vec();
     let mut path = place(entry.path);
     match entry.kind {
-        Kind::File { size, .. } => {
+        NodeKind::File { size, .. } => {
             write_header(builder, &path, entry, b"", size)?;
             let mut file = root.view.open(located)?;
             let output = builder.get_mut();
@@ -76,17 +76,17 @@ fn write_entry(
                 .write_all(&[0; 512][..(512 - over) % 512])
                 .map_err(ExportError::Output)
         }
-        Kind::HardLink { target } => write_header(builder, &path, entry, &place(target), 0),
-        Kind::Symlink { target } => write_header(builder, &path, entry, target, 0),
-        Kind::Directory { .. } => {
+        NodeKind::HardLink { target } => write_header(builder, &path, entry, &place(target), 0),
+        NodeKind::Symlink { target } => write_header(builder, &path, entry, target, 0),
+        NodeKind::Directory { .. } => {
             path.push(b'/');
             write_header(builder, &path, entry, b"", 0)
         }
-        Kind::CharDevice(_) | Kind::BlockDevice(_) | Kind::Fifo => {
+        NodeKind::CharDevice(_) | NodeKind::BlockDevice(_) | NodeKind::Fifo => {
             write_header(builder, &path, entry, b"", 0)
         }
         // A merged root has none.
-        Kind::Whiteout => Ok(()),
+        NodeKind::Whiteout => Ok(()),
     }
 }
 
@@ -100,13 +100,13 @@ fn write_header(
     let mut records: Vec<(String, Vec<u8>)> = Vec::new();
     let mut header = Header::new_ustar();
     let (kind, device) = match entry.kind {
-        Kind::File { .. } => (EntryType::Regular, None),
-        Kind::HardLink { .. } => (EntryType::Link, None),
-        Kind::Symlink { .. } => (EntryType::Symlink, None),
-        Kind::Directory { .. } => (EntryType::Directory, None),
-        Kind::CharDevice(device) => (EntryType::Char, Some(device)),
-        Kind::BlockDevice(device) => (EntryType::Block, Some(device)),
-        Kind::Fifo | Kind::Whiteout => (EntryType::Fifo, None),
+        NodeKind::File { .. } => (EntryType::Regular, None),
+        NodeKind::HardLink { .. } => (EntryType::Link, None),
+        NodeKind::Symlink { .. } => (EntryType::Symlink, None),
+        NodeKind::Directory { .. } => (EntryType::Directory, None),
+        NodeKind::CharDevice(device) => (EntryType::Char, Some(device)),
+        NodeKind::BlockDevice(device) => (EntryType::Block, Some(device)),
+        NodeKind::Fifo | NodeKind::Whiteout => (EntryType::Fifo, None),
     };
     header.set_entry_type(kind);
     header.set_mode(entry.mode.into());

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use kiln_files::GuestPath;
 use kiln_oci::Platform;
 use kiln_snapshotter::ParentView;
-use kiln_tree::Kind;
+use kiln_tree::NodeKind;
 
 use crate::error::ExportError;
 
@@ -59,7 +59,7 @@ pub(crate) fn check_overlaps(roots: &[ExportRoot<'_>]) -> Result<(), ExportError
     for root in roots.iter().filter(|root| shares(root)) {
         for located in root.view.walk(&GuestPath::ROOT) {
             let path = root.directory.join(located.entry.path);
-            let is_directory = matches!(located.entry.kind, Kind::Directory { .. });
+            let is_directory = matches!(located.entry.kind, NodeKind::Directory { .. });
             match known.get(&path) {
                 Some((_, true)) if is_directory => {}
                 Some((first, _)) => {

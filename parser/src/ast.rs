@@ -91,12 +91,12 @@ pub struct Instruction {
     /// Its place, spelling and comments.
     pub site: Site,
     /// What it says.
-    pub kind: Kind,
+    pub kind: InstructionKind,
 }
 
 /// The instructions of docs/spec/dockerfile.md 6.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum InstructionKind {
     /// `RUN`
     Run(Run),
     /// `CMD`

@@ -57,7 +57,7 @@ mod suggest;
 
 pub use ast::{
     Add, Arg, CommandLine, Copy, Directives, Dockerfile, From, Healthcheck, Heredoc, Instruction,
-    Kind, MountFlag, Onbuild, Pairs, Run, Site, Source, Stage, Text, description,
+    InstructionKind, MountFlag, Onbuild, Pairs, Run, Site, Source, Stage, Text, description,
 };
 pub use boolean::parse as parse_bool;
 pub use clean::clean;

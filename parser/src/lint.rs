@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::ast::{Arg, Dockerfile, From, Instruction, Kind, Pairs, Site, Stage};
+use crate::ast::{Arg, Dockerfile, From, Instruction, InstructionKind, Pairs, Site, Stage};
 use crate::diagnostic::Diagnostic;
 use crate::expand::{Quoting, expand};
 use crate::span::Span;
@@ -184,9 +184,9 @@ impl Linter<'_> {
         let (mut cmd, mut entrypoint, mut healthcheck) = (None, None, None);
         for instruction in &stage.instructions {
             let earlier = match &instruction.kind {
-                Kind::Cmd(_) => &mut cmd,
-                Kind::Entrypoint(_) => &mut entrypoint,
-                Kind::Healthcheck(_) => &mut healthcheck,
+                InstructionKind::Cmd(_) => &mut cmd,
+                InstructionKind::Entrypoint(_) => &mut entrypoint,
+                InstructionKind::Healthcheck(_) => &mut healthcheck,
                 _ => continue,
             };
             if let Some(earlier) = earlier.replace(instruction) {
@@ -204,18 +204,18 @@ impl Linter<'_> {
         let site = &instruction.site;
         self.continuation(site);
         match &instruction.kind {
-            Kind::Maintainer(_) => {
+            InstructionKind::Maintainer(_) => {
                 let finding = rules::maintainer_deprecated(site.span);
                 self.report(Rule::MaintainerDeprecated, site, finding);
             }
-            Kind::Env(pairs) => {
+            InstructionKind::Env(pairs) => {
                 self.legacy(pairs, site);
                 for (name, _) in &pairs.pairs {
                     self.secret(&name.raw, name.span, site);
                 }
             }
-            Kind::Label(pairs) => self.legacy(pairs, site),
-            Kind::Arg(arg) => self.arg(arg, site),
+            InstructionKind::Label(pairs) => self.legacy(pairs, site),
+            InstructionKind::Arg(arg) => self.arg(arg, site),
             _ => {}
         }
     }

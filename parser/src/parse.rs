@@ -1,6 +1,6 @@
 //! A whole file to a tree and its diagnostics.
 
-use crate::ast::{Dockerfile, Instruction, Kind, Stage};
+use crate::ast::{Dockerfile, Instruction, InstructionKind, Stage};
 use crate::diagnostic::{Diagnostic, MAX_ERRORS, Origin};
 use crate::directives;
 use crate::heredoc;
@@ -48,7 +48,7 @@ pub fn parse(text: &[u8]) -> Parsed {
             (Item::Instruction(instruction), Some(stage)) => stage.instructions.push(instruction),
             (
                 Item::Instruction(Instruction {
-                    kind: Kind::Arg(arg),
+                    kind: InstructionKind::Arg(arg),
                     ..
                 }),
                 None,

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::ast::{
-    Arg, CommandLine, Directives, Dockerfile, From, Healthcheck, Heredoc, Kind, MountFlag, Pairs,
-    Site, Source, Text,
+    Arg, CommandLine, Directives, Dockerfile, From, Healthcheck, Heredoc, InstructionKind,
+    MountFlag, Pairs, Site, Source, Text,
 };
 use crate::heredoc::marker;
 use crate::lines::MAX_LINE;
@@ -190,14 +190,14 @@ impl Printer {
         self.end_line();
     }
 
-    fn instruction(&mut self, site: &Site, kind: &Kind) {
-        if let Kind::Arg(arg) = kind {
+    fn instruction(&mut self, site: &Site, kind: &InstructionKind) {
+        if let InstructionKind::Arg(arg) = kind {
             return self.arg(arg);
         }
         self.push(&site.keyword.raw);
         match kind {
-            Kind::Arg(_) => unreachable!("returned above"),
-            Kind::Run(run) => {
+            InstructionKind::Arg(_) => unreachable!("returned above"),
+            InstructionKind::Run(run) => {
                 run.mounts.iter().for_each(|mount| self.mount(mount));
                 self.option("network", run.network.as_ref());
                 self.option("security", run.security.as_ref());
@@ -207,8 +207,10 @@ impl Printer {
                 self.command(&run.command);
                 self.bodies(run.heredocs.iter());
             }
-            Kind::Cmd(command) | Kind::Entrypoint(command) => self.command(command),
-            Kind::Copy(copy) => {
+            InstructionKind::Cmd(command) | InstructionKind::Entrypoint(command) => {
+                self.command(command)
+            }
+            InstructionKind::Copy(copy) => {
                 self.option("from", copy.from.as_ref());
                 self.option("chown", copy.chown.as_ref());
                 self.option("chmod", copy.chmod.as_ref());
@@ -219,7 +221,7 @@ impl Printer {
                     .for_each(|pattern| self.flag("exclude", &pattern.raw));
                 self.copied(&copy.sources, &copy.destination);
             }
-            Kind::Add(add) => {
+            InstructionKind::Add(add) => {
                 self.option("chown", add.chown.as_ref());
                 self.option("chmod", add.chmod.as_ref());
                 self.switch("link", add.link.then_some(true));
@@ -231,21 +233,21 @@ impl Printer {
                 self.switch("unpack", add.unpack);
                 self.copied(&add.sources, &add.destination);
             }
-            Kind::Env(pairs) | Kind::Label(pairs) => self.pairs(pairs),
-            Kind::Expose(words) => {
+            InstructionKind::Env(pairs) | InstructionKind::Label(pairs) => self.pairs(pairs),
+            InstructionKind::Expose(words) => {
                 words
                     .iter()
                     .enumerate()
                     .for_each(|(index, word)| self.nth(index, &word.raw));
             }
-            Kind::Volume(paths) => self.list(paths.iter()),
-            Kind::User(text)
-            | Kind::Workdir(text)
-            | Kind::StopSignal(text)
-            | Kind::Maintainer(text) => self.first(&text.raw),
-            Kind::Shell(arguments) => self.json(arguments.iter().map(String::as_str)),
-            Kind::Healthcheck(healthcheck) => self.healthcheck(healthcheck),
-            Kind::Onbuild(onbuild) => {
+            InstructionKind::Volume(paths) => self.list(paths.iter()),
+            InstructionKind::User(text)
+            | InstructionKind::Workdir(text)
+            | InstructionKind::StopSignal(text)
+            | InstructionKind::Maintainer(text) => self.first(&text.raw),
+            InstructionKind::Shell(arguments) => self.json(arguments.iter().map(String::as_str)),
+            InstructionKind::Healthcheck(healthcheck) => self.healthcheck(healthcheck),
+            InstructionKind::Onbuild(onbuild) => {
                 let (line, bodies) = match onbuild.trigger.split_once('\n') {
                     Some((line, bodies)) => (line, Some(bodies)),
                     None => (onbuild.trigger.as_str(), None),

@@ -6,8 +6,8 @@
 use kiln_parser::lint::{CheckOptions, Rule};
 use kiln_parser::mount::{self, MountKind, MountSpec};
 use kiln_parser::{
-    CommandLine, Healthcheck, Heredoc, Instruction, Kind, PathPatterns, Program, Quoting,
-    RemoteSource, Source, SourcePattern, SourcePlace, chmod, expand, expose, lint, parse,
+    CommandLine, Healthcheck, Heredoc, Instruction, InstructionKind, PathPatterns, Program,
+    Quoting, RemoteSource, Source, SourcePattern, SourcePlace, chmod, expand, expose, lint, parse,
     parse_instruction, remote_source, signal,
 };
 
@@ -21,7 +21,7 @@ fn instructions(text: &str) -> Vec<Instruction> {
 }
 
 #[track_caller]
-fn kind(text: &str) -> Kind {
+fn kind(text: &str) -> InstructionKind {
     let mut found = instructions(text);
     assert_eq!(found.len(), 1);
     found.remove(0).kind
@@ -46,11 +46,11 @@ fn expansion_error(word: &str) -> String {
         .message
 }
 
-fn heredocs(kind: Kind) -> Vec<Heredoc> {
+fn heredocs(kind: InstructionKind) -> Vec<Heredoc> {
     let sources = match kind {
-        Kind::Copy(copy) => copy.sources,
-        Kind::Add(add) => add.sources,
-        Kind::Run(run) => return run.heredocs,
+        InstructionKind::Copy(copy) => copy.sources,
+        InstructionKind::Add(add) => add.sources,
+        InstructionKind::Run(run) => return run.heredocs,
         other => panic!("no heredocs in {other:?}"),
     };
     sources
@@ -64,7 +64,7 @@ fn heredocs(kind: Kind) -> Vec<Heredoc> {
 
 fn program(text: &str) -> Program {
     match kind(text) {
-        Kind::Run(run) => run.program(),
+        InstructionKind::Run(run) => run.program(),
         other => panic!("{other:?}"),
     }
 }
@@ -87,7 +87,7 @@ fn df_025_repeated_flag() {
 
 #[test]
 fn df_028_legacy_values_keep_their_blanks() {
-    let Kind::Env(pairs) = kind("ENV a b  c") else {
+    let InstructionKind::Env(pairs) = kind("ENV a b  c") else {
         panic!("not an ENV")
     };
     assert!(pairs.legacy);
@@ -169,11 +169,12 @@ fn df_049_df_058_substitutions_that_fail() {
 
 #[test]
 fn df_059_commands_are_not_expanded() {
-    let Kind::Cmd(CommandLine::Shell(text)) = kind("CMD echo $a ${b:-'c'}") else {
+    let InstructionKind::Cmd(CommandLine::Shell(text)) = kind("CMD echo $a ${b:-'c'}") else {
         panic!("not a command for the shell")
     };
     assert_eq!(text.raw, "echo $a ${b:-'c'}");
-    let Kind::Entrypoint(CommandLine::Exec(arguments)) = kind("ENTRYPOINT [\"$a\"]") else {
+    let InstructionKind::Entrypoint(CommandLine::Exec(arguments)) = kind("ENTRYPOINT [\"$a\"]")
+    else {
         panic!("not a list of arguments")
     };
     assert_eq!(arguments, ["$a"]);
@@ -195,7 +196,7 @@ fn df_060_from_takes_no_variables() {
 
 #[test]
 fn df_062_keys_of_labels_are_words_to_expand() {
-    let Kind::Label(pairs) = kind("LABEL \"$a\"=$b") else {
+    let InstructionKind::Label(pairs) = kind("LABEL \"$a\"=$b") else {
         panic!("not a LABEL")
     };
     let (key, value) = &pairs.pairs[0];
@@ -209,7 +210,7 @@ fn df_062_keys_of_labels_are_words_to_expand() {
 
 #[test]
 fn df_075_several_arguments_in_one_line() {
-    let Kind::Arg(arg) = kind("ARG a=1 b=$a c") else {
+    let InstructionKind::Arg(arg) = kind("ARG a=1 b=$a c") else {
         panic!("not an ARG")
     };
     let found: Vec<_> = arg
@@ -253,7 +254,7 @@ fn df_093_what_is_no_signal() {
 
 #[test]
 fn df_094_forms_of_health_checks() {
-    let Kind::Healthcheck(Healthcheck::Command {
+    let InstructionKind::Healthcheck(Healthcheck::Command {
         command, interval, ..
     }) = kind("HEALTHCHECK --interval=1m30s CMD curl x")
     else {
@@ -263,7 +264,7 @@ fn df_094_forms_of_health_checks() {
     assert_eq!(interval, 90_000_000_000);
     assert_eq!(
         kind("HEALTHCHECK NONE"),
-        Kind::Healthcheck(Healthcheck::None)
+        InstructionKind::Healthcheck(Healthcheck::None)
     );
 }
 
@@ -277,7 +278,7 @@ fn df_095_checks_too_often() {
 
 #[test]
 fn df_096_triggers_are_kept_as_text() {
-    let Kind::Onbuild(onbuild) = kind("ONBUILD  COPY <<A  /x\n$y\nA\n") else {
+    let InstructionKind::Onbuild(onbuild) = kind("ONBUILD  COPY <<A  /x\n$y\nA\n") else {
         panic!("not an ONBUILD")
     };
     assert_eq!(onbuild.trigger, "COPY <<A  /x\n$y\nA");
@@ -288,7 +289,7 @@ fn df_096_triggers_are_kept_as_text() {
 
 #[test]
 fn df_099_the_maintainer_is_the_whole_rest() {
-    let Kind::Maintainer(author) = kind("MAINTAINER Jane Doe <j@d>") else {
+    let InstructionKind::Maintainer(author) = kind("MAINTAINER Jane Doe <j@d>") else {
         panic!("not a MAINTAINER")
     };
     assert_eq!(author.raw, "Jane Doe <j@d>");

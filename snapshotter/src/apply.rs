@@ -7,7 +7,7 @@ use kiln_cache::WorkDir;
 use kiln_files::GuestPath;
 use kiln_oci::{Compression, DiffId, Sha256Reader, Timestamp};
 use kiln_threads::Stopping;
-use kiln_tree::Kind;
+use kiln_tree::NodeKind;
 
 use crate::build_error::BuildError;
 use crate::builder::LayerBuilder;
@@ -83,7 +83,12 @@ impl LayerStore {
             directory,
             newest: tree
                 .iter()
-                .filter(|entry| matches!(entry.kind, Kind::File { .. } | Kind::HardLink { .. }))
+                .filter(|entry| {
+                    matches!(
+                        entry.kind,
+                        NodeKind::File { .. } | NodeKind::HardLink { .. }
+                    )
+                })
                 .map(|entry| entry.mtime)
                 .max(),
             _work: work,

@@ -17,12 +17,14 @@ use kiln_cache::WorkDir;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_threads::Stop;
-use kiln_tree::{Device, Entry, Kind, Tree, Xattrs};
+use kiln_tree::{Device, Entry, NodeKind, Tree, Xattrs};
 use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
 
 use crate::build_error::{BuildError, reading, writing};
-use crate::builder_state::{BuilderState, DeviceKind, check_parents, finish_directories, merge};
+use crate::builder_state::{
+    BuilderState, DeviceNodeKind, check_parents, finish_directories, merge,
+};
 use crate::copy::{self, Hashed};
 use crate::disk::{self, Root};
 use crate::error::LayerError;
@@ -98,7 +100,7 @@ impl LayerBuilder {
         path: &GuestPath,
         metadata: &Metadata<'_>,
     ) -> Result<(), BuildError> {
-        self.add_directory_as(path, metadata, Kind::DIRECTORY)
+        self.add_directory_as(path, metadata, NodeKind::DIRECTORY)
     }
 
     /// Adds a directory that hides everything the layers below have in it.
@@ -110,7 +112,7 @@ impl LayerBuilder {
         path: &GuestPath,
         metadata: &Metadata<'_>,
     ) -> Result<(), BuildError> {
-        let kind = Kind::Directory {
+        let kind = NodeKind::Directory {
             opaque: true,
             implied: false,
         };
@@ -127,7 +129,7 @@ impl LayerBuilder {
         path: &GuestPath,
         metadata: &Metadata<'_>,
     ) -> Result<(), BuildError> {
-        let kind = Kind::Directory {
+        let kind = NodeKind::Directory {
             opaque: false,
             implied: true,
         };
@@ -138,7 +140,7 @@ impl LayerBuilder {
         &self,
         path: &GuestPath,
         metadata: &Metadata<'_>,
-        kind: Kind<'_>,
+        kind: NodeKind<'_>,
     ) -> Result<(), BuildError> {
         if !path.is_root() {
             let parent = self.parent(path)?;
@@ -196,7 +198,7 @@ impl LayerBuilder {
         metadata: &Metadata<'_>,
         content: Hashed,
     ) -> Result<(), BuildError> {
-        let kind = Kind::File {
+        let kind = NodeKind::File {
             size: content.size_bytes,
             hash: content.hash,
         };
@@ -219,7 +221,7 @@ impl LayerBuilder {
         };
         self.make(path, |parent, name| symlinkat(target, parent, name))?;
         self.set_metadata_by_name(path, &metadata)?;
-        self.push(&metadata.entry(path, Kind::Symlink { target }))
+        self.push(&metadata.entry(path, NodeKind::Symlink { target }))
     }
 
     /// Adds a further name of something that was added before, and shares its metadata.
@@ -253,13 +255,13 @@ impl LayerBuilder {
                 link = rustix::fs::readlinkat(&source, target.name(), Vec::new())
                     .map_err(writing(path))?
                     .into_bytes();
-                Kind::Symlink { target: &link }
+                NodeKind::Symlink { target: &link }
             }
-            (None, FileType::Fifo) => Kind::Fifo,
-            (None, FileType::CharacterDevice) => Kind::Whiteout,
+            (None, FileType::Fifo) => NodeKind::Fifo,
+            (None, FileType::CharacterDevice) => NodeKind::Whiteout,
             (None, _) => {
                 self.state().has_hard_links = true;
-                Kind::HardLink {
+                NodeKind::HardLink {
                     target: target.as_bytes(),
                 }
             }
@@ -286,15 +288,15 @@ impl LayerBuilder {
         &self,
         path: &GuestPath,
         metadata: &Metadata<'_>,
-        kind: DeviceKind,
+        kind: DeviceNodeKind,
         device: Device,
     ) -> Result<(), BuildError> {
-        if kind == DeviceKind::Char && (device.major, device.minor) == (0, 0) {
+        if kind == DeviceNodeKind::Char && (device.major, device.minor) == (0, 0) {
             return Err(BuildError::Whiteout(path.clone()));
         }
         let file_type = match kind {
-            DeviceKind::Char => FileType::CharacterDevice,
-            DeviceKind::Block => FileType::BlockDevice,
+            DeviceNodeKind::Char => FileType::CharacterDevice,
+            DeviceNodeKind::Block => FileType::BlockDevice,
         };
         self.make(path, |parent, name| {
             let number = makedev(device.major, device.minor);
@@ -317,7 +319,7 @@ impl LayerBuilder {
             mknodat(parent, name, FileType::Fifo, Mode::empty(), 0)
         })?;
         self.set_metadata_by_name(path, metadata)?;
-        self.push(&metadata.entry(path, Kind::Fifo))
+        self.push(&metadata.entry(path, NodeKind::Fifo))
     }
 
     /// Hides what the layers below have at `path`.
@@ -340,7 +342,7 @@ impl LayerBuilder {
             }
         })?;
         let metadata = Metadata::root_owned(0, Timestamp::EPOCH);
-        self.push(&metadata.entry(path, Kind::Whiteout))
+        self.push(&metadata.entry(path, NodeKind::Whiteout))
     }
 
     /// Adds what an entry of an index describes, under a path that may be another. `open` opens the
@@ -356,7 +358,7 @@ impl LayerBuilder {
     ) -> Result<(), BuildError> {
         let metadata = Metadata::of(entry);
         match entry.kind {
-            Kind::File { size, hash } => {
+            NodeKind::File { size, hash } => {
                 let known = Hashed {
                     size_bytes: size,
                     hash,
@@ -364,15 +366,17 @@ impl LayerBuilder {
                 self.add_file(path, &metadata, FileContent::Known(&open()?, known))?;
                 Ok(())
             }
-            Kind::HardLink { target } => self.add_hard_link(path, &GuestPath::new(target)),
-            Kind::Directory { .. } => self.add_directory_as(path, &metadata, entry.kind),
-            Kind::Symlink { target } => self.add_symlink(path, &metadata, target),
-            Kind::CharDevice(device) => self.add_device(path, &metadata, DeviceKind::Char, device),
-            Kind::BlockDevice(device) => {
-                self.add_device(path, &metadata, DeviceKind::Block, device)
+            NodeKind::HardLink { target } => self.add_hard_link(path, &GuestPath::new(target)),
+            NodeKind::Directory { .. } => self.add_directory_as(path, &metadata, entry.kind),
+            NodeKind::Symlink { target } => self.add_symlink(path, &metadata, target),
+            NodeKind::CharDevice(device) => {
+                self.add_device(path, &metadata, DeviceNodeKind::Char, device)
             }
-            Kind::Fifo => self.add_fifo(path, &metadata),
-            Kind::Whiteout => self.add_whiteout(path),
+            NodeKind::BlockDevice(device) => {
+                self.add_device(path, &metadata, DeviceNodeKind::Block, device)
+            }
+            NodeKind::Fifo => self.add_fifo(path, &metadata),
+            NodeKind::Whiteout => self.add_whiteout(path),
         }
     }
 
@@ -495,9 +499,9 @@ pub enum Added {
     Other,
 }
 
-fn device_kind<'a>(kind: DeviceKind, device: Device) -> Kind<'a> {
+fn device_kind<'a>(kind: DeviceNodeKind, device: Device) -> NodeKind<'a> {
     match kind {
-        DeviceKind::Char => Kind::CharDevice(device),
-        DeviceKind::Block => Kind::BlockDevice(device),
+        DeviceNodeKind::Char => NodeKind::CharDevice(device),
+        DeviceNodeKind::Block => NodeKind::BlockDevice(device),
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use kiln_files::{GuestPath, Piece, Pieces};
 use kiln_threads::Stop;
-use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
+use kiln_tree::{Entry, NodeKind, Tree, TreeBuilder};
 use rayon::prelude::*;
 use rustix::fs::ioctl_ficlone;
 
@@ -75,7 +75,7 @@ pub struct NewFile<'a> {
 
 impl<'a> NewFile<'a> {
     fn entry(&self, content: Hashed) -> Entry<'a> {
-        let kind = Kind::File {
+        let kind = NodeKind::File {
             size: content.size_bytes,
             hash: content.hash,
         };

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 
 use kiln_files::GuestPath;
-use kiln_tree::{Device, Entry, Kind, LayerId, Tree, TreeBuilder};
+use kiln_tree::{Device, Entry, LayerId, NodeKind, Tree, TreeBuilder};
 use rustix::fs::{Mode, OFlags, fchmod};
 
 use crate::build_error::{BuildError, writing};
@@ -14,7 +14,7 @@ use crate::tar_digest::Digested;
 
 /// The two kinds of devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceKind {
+pub enum DeviceNodeKind {
     /// Character.
     Char,
     /// Block.
@@ -31,7 +31,7 @@ pub(crate) struct BuilderState {
     pub(crate) opaque: HashSet<GuestPath>,
     pub(crate) has_hard_links: bool,
     /// Devices by path: the disk may not be able to tell.
-    pub(crate) devices: HashMap<GuestPath, (DeviceKind, Device)>,
+    pub(crate) devices: HashMap<GuestPath, (DeviceNodeKind, Device)>,
     /// Owners that the disk cannot hold, by path; of what was replaced, too.
     pub(crate) lost_owners: HashMap<GuestPath, (u32, u32)>,
     /// The tar of the layer with this name, if it was digested on the way.
@@ -83,10 +83,10 @@ pub(crate) fn merge(state: BuilderState) -> Tree {
                 .any(|ancestor| replaced.get(ancestor).is_some_and(|next| number < *next));
             if !gone {
                 let kind = match entry.kind {
-                    Kind::Directory {
+                    NodeKind::Directory {
                         opaque: false,
                         implied,
-                    } => Kind::Directory {
+                    } => NodeKind::Directory {
                         opaque: opaque.contains(&path),
                         implied,
                     },
@@ -126,7 +126,7 @@ pub(crate) fn finish_directories(
 ) -> Result<(), BuildError> {
     for position in (0..tree.len()).rev() {
         let entry = tree.at(position);
-        let Kind::Directory { opaque, .. } = entry.kind else {
+        let NodeKind::Directory { opaque, .. } = entry.kind else {
             continue;
         };
         let path = entry.guest_path();
@@ -162,9 +162,11 @@ mod tests {
             size_bytes: LARGEST_INDEX - 100,
             ..BuilderState::default()
         };
-        state.push(&metadata.entry(&path, Kind::DIRECTORY)).unwrap();
+        state
+            .push(&metadata.entry(&path, NodeKind::DIRECTORY))
+            .unwrap();
         let long = GuestPath::new("d".repeat(200));
-        let error = state.push(&metadata.entry(&long, Kind::DIRECTORY));
+        let error = state.push(&metadata.entry(&long, NodeKind::DIRECTORY));
         assert!(matches!(error, Err(BuildError::TooManyFiles)));
     }
 }

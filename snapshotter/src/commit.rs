@@ -23,7 +23,7 @@ use std::path::Path;
 use kiln_cache::WorkDir;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
-use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
+use kiln_tree::{Entry, NodeKind, Tree, TreeBuilder};
 use rustix::fs::{AtFlags, OFlags, fremovexattr, unlinkat};
 
 use crate::build_error::{BuildError, reading};
@@ -91,7 +91,7 @@ fn copy(layers: &LayerStore, root: &Root, tree: &Tree) -> Result<Layer, BuildErr
     let builder = layers.builder()?;
     for entry in tree.iter() {
         let path = entry.guest_path();
-        let Kind::File { size, hash } = entry.kind else {
+        let NodeKind::File { size, hash } = entry.kind else {
             builder.add_entry(&path, &entry, || unreachable!("it has no content"))?;
             continue;
         };
@@ -117,7 +117,7 @@ pub(crate) fn index<'a>(nodes: impl Iterator<Item = &'a ScannedNode>) -> Tree {
         if let Some(inode) = node.shared {
             let first: &GuestPath = first_names.entry(inode).or_insert(&node.path);
             if *first != node.path {
-                kind = Kind::HardLink {
+                kind = NodeKind::HardLink {
                     target: first.as_bytes(),
                 };
             }
@@ -127,21 +127,21 @@ pub(crate) fn index<'a>(nodes: impl Iterator<Item = &'a ScannedNode>) -> Tree {
     builder.finish()
 }
 
-fn entry<'a>(node: &'a ScannedNode, kind: Kind<'a>) -> Entry<'a> {
-    let whiteout = kind == Kind::Whiteout;
+fn entry<'a>(node: &'a ScannedNode, kind: NodeKind<'a>) -> Entry<'a> {
+    let whiteout = kind == NodeKind::Whiteout;
     let metadata = |value| if whiteout { 0 } else { value };
     Entry {
         path: node.path.as_bytes(),
         kind,
         mode: match kind {
-            Kind::Whiteout => 0,
-            Kind::Symlink { .. } => 0o777,
+            NodeKind::Whiteout => 0,
+            NodeKind::Symlink { .. } => 0o777,
             _ => node.mode,
         },
         uid: metadata(node.uid),
         gid: metadata(node.gid),
         mtime: match kind {
-            Kind::Whiteout => Timestamp::EPOCH,
+            NodeKind::Whiteout => Timestamp::EPOCH,
             _ => node.mtime,
         },
         xattrs: node.xattrs.as_xattrs(),
@@ -311,8 +311,8 @@ fn complete(node: &mut ScannedNode, below: &Entry<'_>, owners: &Owners) {
     // Where devices cannot be made, an empty file holds their place.
     if matches!(&node.kind, ScannedKind::File(hashed) if hashed.size_bytes == 0) {
         match below.kind {
-            Kind::CharDevice(device) => node.kind = ScannedKind::CharDevice(device),
-            Kind::BlockDevice(device) => node.kind = ScannedKind::BlockDevice(device),
+            NodeKind::CharDevice(device) => node.kind = ScannedKind::CharDevice(device),
+            NodeKind::BlockDevice(device) => node.kind = ScannedKind::BlockDevice(device),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
 
 use kiln_files::GuestPath;
-use kiln_tree::{Entry, Kind};
+use kiln_tree::{Entry, NodeKind};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chmodat, chownat, fchown};
 
 use crate::disk::{self, Root};
@@ -68,7 +68,7 @@ impl Layer {
 
 /// Gives what an entry describes its owner, and what a change of owner takes away.
 fn give(root: &Root, path: &GuestPath, entry: &Entry<'_>) -> io::Result<()> {
-    if matches!(entry.kind, Kind::Whiteout | Kind::HardLink { .. }) {
+    if matches!(entry.kind, NodeKind::Whiteout | NodeKind::HardLink { .. }) {
         return Ok(());
     }
     let stat = root.stat(path)?;
@@ -89,11 +89,11 @@ fn give(root: &Root, path: &GuestPath, entry: &Entry<'_>) -> io::Result<()> {
         AtFlags::SYMLINK_NOFOLLOW,
     )?;
     // Of all but links and directories, set-user-id and capabilities went. (chown(2))
-    if !matches!(entry.kind, Kind::Symlink { .. }) {
+    if !matches!(entry.kind, NodeKind::Symlink { .. }) {
         let mode = Mode::from_raw_mode(entry.mode.into());
         chmodat(&parent, name, mode, AtFlags::empty())?;
     }
-    if let Kind::File { .. } = entry.kind {
+    if let NodeKind::File { .. } = entry.kind {
         let file = root.open_inside(path, OFlags::RDONLY | OFlags::NOCTTY)?;
         disk::set_xattrs(file.as_fd(), entry.xattrs)?;
     }

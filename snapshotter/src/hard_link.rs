@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use kiln_files::GuestPath;
 use kiln_threads::Stop;
-use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
+use kiln_tree::{Entry, NodeKind, Tree, TreeBuilder};
 
 use crate::build_error::BuildError;
 use crate::copy;
@@ -43,19 +43,19 @@ pub(crate) fn order(tree: &Tree, root: &Root, stop: &Stop) -> Result<Tree, Build
                 file: None,
             });
         group.names.push(position);
-        if matches!(entry.kind, Kind::File { .. }) {
+        if matches!(entry.kind, NodeKind::File { .. }) {
             group.file = Some(position);
         }
         Ok(())
     };
     for position in 0..tree.len() {
-        let Kind::HardLink { target } = tree.at(position).kind else {
+        let NodeKind::HardLink { target } = tree.at(position).kind else {
             continue;
         };
         add(&mut groups, position)?;
         // The target may have been replaced by another file, or be gone.
         if let Ok(target) = tree.position(target)
-            && matches!(tree.at(target).kind, Kind::File { .. })
+            && matches!(tree.at(target).kind, NodeKind::File { .. })
         {
             add(&mut groups, target)?;
         }
@@ -79,14 +79,14 @@ pub(crate) fn order(tree: &Tree, root: &Root, stop: &Stop) -> Result<Tree, Build
         let first = tree.at(group.names[0]);
         let described = tree.at(group.file.unwrap_or(group.names[0]));
         let kind = if position != group.names[0] {
-            Kind::HardLink { target: first.path }
+            NodeKind::HardLink { target: first.path }
         } else if let Some(file) = group.file {
             tree.at(file).kind
         } else {
             // Its only name with a digest was replaced.
             let content = root.read(&path).and_then(|file| copy::hash(&file, stop));
             let hashed = content.map_err(failed(&path))?;
-            Kind::File {
+            NodeKind::File {
                 size: hashed.size_bytes,
                 hash: hashed.hash,
             }

@@ -71,7 +71,7 @@ pub use apply::{UnpackedArchive, is_archive, unpack_archive};
 pub use build_error::BuildError;
 pub use builder::{Added, FileContent, LayerBuilder};
 pub use builder_files::{Digest, Expectation, LARGE_FILE, NewFile, NewFiles};
-pub use builder_state::DeviceKind;
+pub use builder_state::DeviceNodeKind;
 pub use copy::{Hashed, hash};
 pub use decompress::Packed;
 pub use described::Description;

@@ -2,7 +2,7 @@
 
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
-use kiln_tree::{Entry, Kind, Xattrs};
+use kiln_tree::{Entry, NodeKind, Xattrs};
 
 /// What a file has besides its kind and content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl<'a> Metadata<'a> {
 
     /// Returns the entry of an index. Its time is in whole seconds, as in the layer's tar: so a layer
     /// that was unpacked from a tar is the very layer that the tar was made from.
-    pub(crate) fn entry<'b>(&self, path: &'b GuestPath, kind: Kind<'b>) -> Entry<'b>
+    pub(crate) fn entry<'b>(&self, path: &'b GuestPath, kind: NodeKind<'b>) -> Entry<'b>
     where
         'a: 'b,
     {

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_threads::Stop;
-use kiln_tree::{Device, Kind, XattrsBuf};
+use kiln_tree::{Device, NodeKind, XattrsBuf};
 use rayon::prelude::*;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat, statat,
@@ -57,21 +57,21 @@ pub(crate) enum ScannedKind {
 
 impl ScannedNode {
     /// Returns what the index calls it; none for what images cannot hold.
-    pub(crate) fn index_kind(&self) -> Option<Kind<'_>> {
+    pub(crate) fn index_kind(&self) -> Option<NodeKind<'_>> {
         Some(match &self.kind {
-            ScannedKind::File(hashed) => Kind::File {
+            ScannedKind::File(hashed) => NodeKind::File {
                 size: hashed.size_bytes,
                 hash: hashed.hash,
             },
-            ScannedKind::Directory { opaque } => Kind::Directory {
+            ScannedKind::Directory { opaque } => NodeKind::Directory {
                 opaque: *opaque,
                 implied: false,
             },
-            ScannedKind::Symlink(target) => Kind::Symlink { target },
-            ScannedKind::CharDevice(device) => Kind::CharDevice(*device),
-            ScannedKind::BlockDevice(device) => Kind::BlockDevice(*device),
-            ScannedKind::Fifo => Kind::Fifo,
-            ScannedKind::Whiteout => Kind::Whiteout,
+            ScannedKind::Symlink(target) => NodeKind::Symlink { target },
+            ScannedKind::CharDevice(device) => NodeKind::CharDevice(*device),
+            ScannedKind::BlockDevice(device) => NodeKind::BlockDevice(*device),
+            ScannedKind::Fifo => NodeKind::Fifo,
+            ScannedKind::Whiteout => NodeKind::Whiteout,
             ScannedKind::Socket => return None,
         })
     }

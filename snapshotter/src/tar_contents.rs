@@ -13,7 +13,7 @@ use std::thread::Builder;
 
 use kiln_files::Pieces;
 use kiln_threads::Stop;
-use kiln_tree::{Blake3, Entry, Kind, LayerId, Tree};
+use kiln_tree::{Blake3, Entry, LayerId, NodeKind, Tree};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
@@ -81,7 +81,7 @@ pub(crate) fn in_order<C: ContentSource>(
         let stopped = contents.stop().check();
         stopped.map_err(LayerError::Output)?;
         let entry = tree.at(position);
-        let Kind::File { .. } = entry.kind else {
+        let NodeKind::File { .. } = entry.kind else {
             return Ok(TarContent::None);
         };
         let content = contents.read(position, &entry)?;
@@ -135,7 +135,7 @@ fn batches(tree: &Tree, first: usize) -> Option<Vec<Range<usize>>> {
     let (mut start, mut files, mut bytes) = (first, 0, 0);
     let (mut all_files, mut all_bytes) = (0, 0);
     for position in first..tree.len() {
-        let Kind::File { size, .. } = tree.at(position).kind else {
+        let NodeKind::File { size, .. } = tree.at(position).kind else {
             continue;
         };
         (files, bytes) = (files + 1, bytes + size);
@@ -179,7 +179,7 @@ impl OnDisk {
         stop: &Stop,
     ) -> Result<Self, LayerError> {
         let has_content =
-            |position: usize| matches!(tree.at(position).kind, Kind::File { size: 1.., .. });
+            |position: usize| matches!(tree.at(position).kind, NodeKind::File { size: 1.., .. });
         let open = match ((first..tree.len()).any(has_content), &files) {
             (false, _) => None,
             (true, Some(files)) => Some(files.open()?),
@@ -225,7 +225,7 @@ impl ContentSource for OnDisk {
     }
 
     fn read(&self, _: usize, entry: &Entry<'_>) -> Result<Option<Vec<u8>>, LayerError> {
-        let Kind::File { size, hash } = entry.kind else {
+        let NodeKind::File { size, hash } = entry.kind else {
             return Ok(None);
         };
         match size {
@@ -252,7 +252,7 @@ impl ContentSource for OnDisk {
         entry: &Entry<'_>,
         output: &mut dyn Write,
     ) -> Result<(), LayerError> {
-        let Kind::File { size, hash } = entry.kind else {
+        let NodeKind::File { size, hash } = entry.kind else {
             return Ok(());
         };
         let file = self.file(entry)?;

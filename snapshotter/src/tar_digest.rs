@@ -13,7 +13,7 @@ use std::fs;
 use std::io;
 
 use kiln_oci::{DiffId, Sha256State, Sha256Writer};
-use kiln_tree::{Entry, Kind, LayerId, Tree};
+use kiln_tree::{Entry, LayerId, NodeKind, Tree};
 
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
@@ -175,7 +175,7 @@ impl LayerStore {
 /// Returns about how long the tar of a layer is: without what long names take.
 fn tar_bytes(tree: &Tree) -> u64 {
     let length = |entry: Entry<'_>| match entry.kind {
-        Kind::File { size, .. } => BLOCK + size.next_multiple_of(BLOCK),
+        NodeKind::File { size, .. } => BLOCK + size.next_multiple_of(BLOCK),
         _ => BLOCK,
     };
     tree.iter().map(length).sum()

@@ -14,7 +14,7 @@
 use std::io::Write;
 
 use kiln_oci::Timestamp;
-use kiln_tree::{Blake3, Entry, Kind, Tree, Xattrs};
+use kiln_tree::{Blake3, Entry, NodeKind, Tree, Xattrs};
 use tar::{EntryType, Header};
 
 use crate::error::LayerError;
@@ -66,7 +66,7 @@ pub(crate) fn write_tree<C: ContentSource, W: Write>(
         let entry = tree.at(position);
         match entry.kind {
             // It is not the layer's; reading the tar implies it again.
-            Kind::Directory { implied: true, .. } => write_opaque_marker(&entry, output),
+            NodeKind::Directory { implied: true, .. } => write_opaque_marker(&entry, output),
             _ => write_entry(&entry, clamp, output),
         }
         .map_err(LayerError::Output)?;
@@ -75,7 +75,7 @@ pub(crate) fn write_tree<C: ContentSource, W: Write>(
             TarContent::Streamed => contents.stream(position, &entry, output)?,
             TarContent::None => {}
         }
-        if let Kind::File { size, .. } = entry.kind {
+        if let NodeKind::File { size, .. } = entry.kind {
             write_padding(size, output).map_err(LayerError::Output)?;
         }
         Ok(())
@@ -94,7 +94,7 @@ fn write_entry(
         Some(slash) => entry.path.split_at(slash + 1),
         None => (&b""[..], entry.path),
     };
-    if entry.kind == Kind::Whiteout {
+    if entry.kind == NodeKind::Whiteout {
         return write_marker(&[directory, b".wh.", name].concat(), output);
     }
     let path = match (entry.path, entry.is_directory()) {
@@ -103,13 +103,13 @@ fn write_entry(
         (path, false) => path.to_vec(),
     };
     let (typeflag, size, link, device) = match entry.kind {
-        Kind::File { size, .. } => (EntryType::Regular, size, &b""[..], None),
-        Kind::HardLink { target } => (EntryType::Link, 0, target, None),
-        Kind::Symlink { target } => (EntryType::Symlink, 0, target, None),
-        Kind::CharDevice(device) => (EntryType::Char, 0, &b""[..], Some(device)),
-        Kind::BlockDevice(device) => (EntryType::Block, 0, &b""[..], Some(device)),
-        Kind::Directory { .. } => (EntryType::Directory, 0, &b""[..], None),
-        Kind::Fifo | Kind::Whiteout => (EntryType::Fifo, 0, &b""[..], None),
+        NodeKind::File { size, .. } => (EntryType::Regular, size, &b""[..], None),
+        NodeKind::HardLink { target } => (EntryType::Link, 0, target, None),
+        NodeKind::Symlink { target } => (EntryType::Symlink, 0, target, None),
+        NodeKind::CharDevice(device) => (EntryType::Char, 0, &b""[..], Some(device)),
+        NodeKind::BlockDevice(device) => (EntryType::Block, 0, &b""[..], Some(device)),
+        NodeKind::Directory { .. } => (EntryType::Directory, 0, &b""[..], None),
+        NodeKind::Fifo | NodeKind::Whiteout => (EntryType::Fifo, 0, &b""[..], None),
     };
     let mtime = match clamp {
         TimeClamp::To(latest) => entry.mtime.min(latest),
@@ -153,7 +153,7 @@ fn write_entry(
 
 /// Says of an opaque directory that it is one.
 fn write_opaque_marker(entry: &Entry<'_>, output: &mut impl Write) -> std::io::Result<()> {
-    let Kind::Directory { opaque: true, .. } = entry.kind else {
+    let NodeKind::Directory { opaque: true, .. } = entry.kind else {
         return Ok(());
     };
     let mut path = entry.path.to_vec();
@@ -168,7 +168,7 @@ fn write_opaque_marker(entry: &Entry<'_>, output: &mut impl Write) -> std::io::R
 fn write_marker(path: &[u8], output: &mut impl Write) -> std::io::Result<()> {
     let marker = Entry {
         path,
-        kind: Kind::File {
+        kind: NodeKind::File {
             size: 0,
             hash: Blake3::from_bytes([0; 32]),
         },

@@ -10,11 +10,11 @@ use std::io::Read;
 
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
-use kiln_tree::{Entry, Kind, XattrsBuf};
+use kiln_tree::{Entry, NodeKind, XattrsBuf};
 
 use crate::build_error::BuildError;
 use crate::builder::{Added, LayerBuilder};
-use crate::builder_state::DeviceKind;
+use crate::builder_state::DeviceNodeKind;
 use crate::metadata::Metadata;
 use crate::tar_member::{Member, MemberKind};
 use crate::tar_read::{TarError, TarReader};
@@ -223,11 +223,11 @@ impl<'a> Unpacker<'a> {
             }
             MemberKind::CharDevice(device) => {
                 self.builder
-                    .add_device(&path, &metadata, DeviceKind::Char, device)?;
+                    .add_device(&path, &metadata, DeviceNodeKind::Char, device)?;
             }
             MemberKind::BlockDevice(device) => {
                 self.builder
-                    .add_device(&path, &metadata, DeviceKind::Block, device)?;
+                    .add_device(&path, &metadata, DeviceNodeKind::Block, device)?;
             }
             MemberKind::Fifo => self.builder.add_fifo(&path, &metadata)?,
             MemberKind::Comment => {}
@@ -358,12 +358,12 @@ impl<'a> Unpacker<'a> {
             return Ok(Next::Inside);
         };
         Ok(match below.kind {
-            Kind::Directory { .. } => {
+            NodeKind::Directory { .. } => {
                 let metadata = Metadata::of(&below);
                 self.builder.add_directory(path, &metadata)?;
                 Next::Inside
             }
-            Kind::Symlink { target } => Next::To(target.to_vec()),
+            NodeKind::Symlink { target } => Next::To(target.to_vec()),
             _ => Next::Nowhere,
         })
     }

@@ -10,7 +10,7 @@ use std::io;
 use kiln_files::GuestPath;
 use kiln_oci::DiffId;
 use kiln_threads::Stop;
-use kiln_tree::{Entry, Kind, Tree};
+use kiln_tree::{Entry, NodeKind, Tree};
 
 use crate::disk::Root;
 use crate::error::LayerError;
@@ -178,7 +178,7 @@ fn compare<'a>(
                     damage.push(LayerDamage::Changed { path, what });
                 }
             }
-            None if entry.kind == Kind::Whiteout && whiteouts == Whiteouts::IndexOnly => {}
+            None if entry.kind == NodeKind::Whiteout && whiteouts == Whiteouts::IndexOnly => {}
             None => damage.push(LayerDamage::Missing(entry.guest_path())),
         }
     }
@@ -202,26 +202,26 @@ fn difference(
     let is_stand_in = matches!(&node.kind, ScannedKind::File(hashed) if hashed.size_bytes == 0);
     match entry.kind {
         // An empty file holds the place of a device that could not be made.
-        Kind::CharDevice(_) | Kind::BlockDevice(_) if is_stand_in => return None,
-        Kind::HardLink { target } => {
+        NodeKind::CharDevice(_) | NodeKind::BlockDevice(_) if is_stand_in => return None,
+        NodeKind::HardLink { target } => {
             let first = all.get(target).map(|first| &first.kind);
             return (first != Some(&node.kind)).then_some("content");
         }
-        Kind::Whiteout => return (node.kind != ScannedKind::Whiteout).then_some("kind"),
+        NodeKind::Whiteout => return (node.kind != ScannedKind::Whiteout).then_some("kind"),
         _ => {}
     }
     let found = node.index_kind();
     match (entry.kind, found) {
         (kind, Some(found)) if kind == found => {}
         // The disk does not know that a directory is there for what is in it.
-        (Kind::Directory { opaque, .. }, Some(Kind::Directory { opaque: found, .. }))
+        (NodeKind::Directory { opaque, .. }, Some(NodeKind::Directory { opaque: found, .. }))
             if opaque == found => {}
-        (Kind::File { .. }, Some(Kind::File { .. })) => return Some("content"),
-        (Kind::Symlink { .. }, Some(Kind::Symlink { .. })) => return Some("target"),
+        (NodeKind::File { .. }, Some(NodeKind::File { .. })) => return Some("content"),
+        (NodeKind::Symlink { .. }, Some(NodeKind::Symlink { .. })) => return Some("target"),
         _ => return Some("kind"),
     }
     // Symbolic links have no mode, and file systems differ in how finely they keep times.
-    let is_link = matches!(entry.kind, Kind::Symlink { .. });
+    let is_link = matches!(entry.kind, NodeKind::Symlink { .. });
     match () {
         () if !is_link && entry.mode != node.mode => Some("mode"),
         () if owners.is_some_and(|owners| !owners.may_be_uid(entry.uid, node.uid)) => Some("owner"),

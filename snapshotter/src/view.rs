@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
-use kiln_tree::{Entry, Kind, LayerId, Tree, Xattrs};
+use kiln_tree::{Entry, LayerId, NodeKind, Tree, Xattrs};
 
 use crate::error::LayerError;
 use crate::layer::Layer;
@@ -138,7 +138,7 @@ impl ParentView {
     pub fn find(&self, path: &GuestPath) -> Option<Located<'_>> {
         for (layer, tree) in self.trees.iter().enumerate().rev() {
             if let Some(entry) = tree.get(path.as_bytes()) {
-                return (entry.kind != Kind::Whiteout).then(|| self.located(layer, entry));
+                return (entry.kind != NodeKind::Whiteout).then(|| self.located(layer, entry));
             }
             if stands_in_the_way(tree, path) {
                 return None;
@@ -183,7 +183,7 @@ impl ParentView {
                 });
             };
             match located.entry.kind {
-                Kind::Symlink { target } if !rest.is_empty() || last == FollowLast::Yes => {
+                NodeKind::Symlink { target } if !rest.is_empty() || last == FollowLast::Yes => {
                     links += 1;
                     if links > MAXIMUM_LINKS {
                         return Err(ViewError::Loop(path.clone()));
@@ -249,7 +249,7 @@ impl ParentView {
         let metadata = file.metadata();
         let length = metadata.map_err(LayerError::at(files.path(&path)))?.len();
         match located.entry.kind {
-            Kind::File { size, .. } if size != length => Err(LayerError::Changed {
+            NodeKind::File { size, .. } if size != length => Err(LayerError::Changed {
                 id: layer.id(),
                 path,
             }),
@@ -266,7 +266,7 @@ impl ParentView {
         let Some(located) = resolution.found else {
             return Ok(None);
         };
-        let Kind::File { size, .. } = located.entry.kind else {
+        let NodeKind::File { size, .. } = located.entry.kind else {
             return Err(ViewError::NotFile(resolution.path));
         };
         if size > limit_bytes {
@@ -288,14 +288,14 @@ impl ParentView {
     /// Gives a directory that is only there for what is in it the metadata of the layers below.
     // containerd: mkparent in archive/tar.go.
     fn described<'a>(&'a self, layer: usize, entry: Entry<'a>) -> Entry<'a> {
-        let Kind::Directory { implied: true, .. } = entry.kind else {
+        let NodeKind::Directory { implied: true, .. } = entry.kind else {
             return entry;
         };
         let path = entry.guest_path();
         for tree in self.trees[..=layer].iter().rev() {
             match tree.get(entry.path).map(|found| (found.kind, found)) {
-                None | Some((Kind::Directory { implied: true, .. }, _)) => {}
-                Some((Kind::Directory { .. }, found)) => {
+                None | Some((NodeKind::Directory { implied: true, .. }, _)) => {}
+                Some((NodeKind::Directory { .. }, found)) => {
                     let kind = entry.kind;
                     return Entry { kind, ..found };
                 }
@@ -320,12 +320,12 @@ impl ParentView {
     pub(crate) fn located<'a>(&'a self, layer: usize, entry: Entry<'a>) -> Located<'a> {
         let entry = self.described(layer, entry);
         let (kind, first_name) = match entry.kind {
-            Kind::Directory { .. } => (Kind::DIRECTORY, None),
-            Kind::HardLink { target } => {
+            NodeKind::Directory { .. } => (NodeKind::DIRECTORY, None),
+            NodeKind::HardLink { target } => {
                 let first = self.trees[layer].get(target);
                 (first.map_or(entry.kind, |first| first.kind), Some(target))
             }
-            Kind::File { .. } => (entry.kind, Some(entry.path)),
+            NodeKind::File { .. } => (entry.kind, Some(entry.path)),
             other => (other, None),
         };
         Located {
@@ -341,7 +341,7 @@ fn undescribed_root() -> Located<'static> {
     Located {
         entry: Entry {
             path: b"",
-            kind: Kind::DIRECTORY,
+            kind: NodeKind::DIRECTORY,
             mode: 0o755,
             uid: 0,
             gid: 0,
@@ -364,7 +364,7 @@ fn stands_in_the_way(tree: &Tree, path: &GuestPath) -> bool {
     for ancestor in path.ancestors() {
         match tree.get(ancestor.as_bytes()).map(|entry| entry.kind) {
             None => return false,
-            Some(Kind::Directory { opaque: false, .. }) => {}
+            Some(NodeKind::Directory { opaque: false, .. }) => {}
             Some(_) => return true,
         }
     }
@@ -373,5 +373,5 @@ fn stands_in_the_way(tree: &Tree, path: &GuestPath) -> bool {
 
 pub(crate) fn is_opaque(tree: &Tree, path: &[u8]) -> bool {
     tree.get(path)
-        .is_some_and(|entry| matches!(entry.kind, Kind::Directory { opaque: true, .. }))
+        .is_some_and(|entry| matches!(entry.kind, NodeKind::Directory { opaque: true, .. }))
 }

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::ops::Range;
 
 use kiln_files::{GuestPath, compare_paths};
-use kiln_tree::{Blake3, Entry, Kind, Tree, TreeBuilder};
+use kiln_tree::{Blake3, Entry, NodeKind, Tree, TreeBuilder};
 
 use crate::view::{Located, ParentView, is_opaque};
 
@@ -36,7 +36,7 @@ impl<'a> Iterator for ViewWalk<'a> {
         let (layer, entry) = self.merge.next()?;
         let view = self.merge.view;
         let mut located = view.located(layer, entry);
-        let Kind::HardLink { target } = entry.kind else {
+        let NodeKind::HardLink { target } = entry.kind else {
             return Some(located);
         };
         // The first name counts if this walk has passed it: below the directory and not replaced.
@@ -51,7 +51,7 @@ impl<'a> Iterator for ViewWalk<'a> {
             self.stand_ins.entry((layer, target)).or_insert(entry.path)
         };
         if first != entry.path {
-            located.entry.kind = Kind::HardLink { target: first };
+            located.entry.kind = NodeKind::HardLink { target: first };
         }
         Some(located)
     }
@@ -90,7 +90,7 @@ impl ParentView {
         for located in self.walk(path) {
             let entry = located.entry;
             let kind = match entry.kind {
-                Kind::HardLink { target } => Kind::HardLink {
+                NodeKind::HardLink { target } => NodeKind::HardLink {
                     target: &target[length..],
                 },
                 other => other,
@@ -234,7 +234,7 @@ impl<'a> Iterator for Merge<'a> {
                 continue;
             }
             self.inside.push((entry.path, inside));
-            if entry.kind != Kind::Whiteout {
+            if entry.kind != NodeKind::Whiteout {
                 return Some((layer, entry));
             }
         }
@@ -245,8 +245,8 @@ impl<'a> Iterator for Merge<'a> {
 /// the lowest layer to be seen there.
 fn ends(layer: usize, entry: &Entry<'_>, lowest: &mut usize) -> bool {
     match entry.kind {
-        Kind::Directory { opaque: false, .. } => false,
-        Kind::Directory { opaque: true, .. } => {
+        NodeKind::Directory { opaque: false, .. } => false,
+        NodeKind::Directory { opaque: true, .. } => {
             *lowest = layer;
             true
         }

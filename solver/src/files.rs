@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 
 use kiln_files::GuestPath;
-use kiln_tree::{Entry, Kind, LayerId};
+use kiln_tree::{Entry, LayerId, NodeKind};
 
 /// Files by path. The root itself is always a directory and has no entry.
 pub trait Files: Sync {
@@ -109,7 +109,7 @@ pub(crate) fn resolve(
 /// [`resolve`] in a tree of files.
 pub(crate) fn resolve_in(files: &dyn Files, path: &GuestPath) -> Result<GuestPath, LinkLoop> {
     resolve(path, |path| match files.get(path.as_bytes())?.kind {
-        Kind::Symlink { target } => Some(target.to_vec()),
+        NodeKind::Symlink { target } => Some(target.to_vec()),
         _ => None,
     })
 }
@@ -121,7 +121,7 @@ pub(crate) fn links_on(
 ) -> Result<(Vec<GuestPath>, GuestPath), LinkLoop> {
     let mut links = Vec::new();
     let reached = resolve(path, |path| match files.get(path.as_bytes())?.kind {
-        Kind::Symlink { target } => {
+        NodeKind::Symlink { target } => {
             links.push(path.clone());
             Some(target.to_vec())
         }
@@ -134,7 +134,7 @@ pub(crate) fn links_on(
 pub(crate) fn follow_hard_link<'a>(files: &'a dyn Files, entry: Entry<'a>) -> Entry<'a> {
     match entry.kind {
         // Content, owner, mode, time and attributes are the file's, whatever it is called.
-        Kind::HardLink { target } => files.get(target).map_or(entry, |file| Entry {
+        NodeKind::HardLink { target } => files.get(target).map_or(entry, |file| Entry {
             path: entry.path,
             ..file
         }),

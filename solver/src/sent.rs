@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use kiln_files::GuestPath;
 use kiln_parser::{PathPatterns, clean, glob_match, has_wildcards};
-use kiln_tree::Kind;
+use kiln_tree::NodeKind;
 
 use crate::copy::{Choice, choose};
 use crate::files::Files;
@@ -89,7 +89,7 @@ impl SentNames<'_> {
 
     fn target(&self, directory: &GuestPath, name: &str) -> Option<String> {
         let link = self.files.get(directory.join(name).as_bytes())?;
-        let Kind::Symlink { target } = link.kind else {
+        let NodeKind::Symlink { target } = link.kind else {
             return None;
         };
         let target = String::from_utf8_lossy(target);

@@ -16,4 +16,4 @@ pub use blake3::{Blake3, LayerId};
 pub use encode::{Encode, Encoder};
 pub use scan::{Everything, Filter, Owners, Scan, ScanError, Visit, scan};
 pub use stat_index::StatIndex;
-pub use tree::{Device, Entry, InvalidTree, Kind, Tree, TreeBuilder, Xattrs, XattrsBuf};
+pub use tree::{Device, Entry, InvalidTree, NodeKind, Tree, TreeBuilder, Xattrs, XattrsBuf};

@@ -26,5 +26,5 @@ mod index; // the bytes, and look-ups in them
 mod builder; // from entries to an index
 
 pub use builder::TreeBuilder;
-pub use entry::{Device, Entry, Kind, Xattrs, XattrsBuf};
+pub use entry::{Device, Entry, NodeKind, Xattrs, XattrsBuf};
 pub use index::{InvalidTree, Tree};

@@ -10,7 +10,7 @@ use std::io::{self, BufReader, Read as _};
 use kiln_files::{GuestPath, compare_paths};
 use kiln_oci::Timestamp;
 use kiln_snapshotter::{Layer, LayerError};
-use kiln_tree::{Entry, Kind};
+use kiln_tree::{Entry, NodeKind};
 use serde_json::Value;
 
 /// A file that is not the same in both layers.
@@ -139,13 +139,13 @@ fn changes(one: &Entry<'_>, other: &Entry<'_>) -> Vec<FileChange> {
     match (one.kind, other.kind) {
         _ if kinds.0 != kinds.1 => what.push(FileChange::Kind(kinds.0, kinds.1)),
         (a, b) if a == b => {}
-        (Kind::File { size: a, .. }, Kind::File { size: b, .. }) => {
+        (NodeKind::File { size: a, .. }, NodeKind::File { size: b, .. }) => {
             let (sizes, offset) = ((a, b), None);
             what.push(FileChange::Content { sizes, offset });
         }
         (
-            Kind::Symlink { target: a } | Kind::HardLink { target: a },
-            Kind::Symlink { target: b } | Kind::HardLink { target: b },
+            NodeKind::Symlink { target: a } | NodeKind::HardLink { target: a },
+            NodeKind::Symlink { target: b } | NodeKind::HardLink { target: b },
         ) => {
             let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
             what.push(FileChange::Target(text(a), text(b)));
@@ -166,15 +166,15 @@ fn changes(one: &Entry<'_>, other: &Entry<'_>) -> Vec<FileChange> {
 }
 
 impl FileKind {
-    fn of(kind: Kind<'_>) -> Self {
+    fn of(kind: NodeKind<'_>) -> Self {
         match kind {
-            Kind::File { .. } => Self::File,
-            Kind::HardLink { .. } => Self::HardLink,
-            Kind::Directory { .. } => Self::Directory,
-            Kind::Symlink { .. } => Self::Symlink,
-            Kind::CharDevice(_) | Kind::BlockDevice(_) => Self::Device,
-            Kind::Fifo => Self::Fifo,
-            Kind::Whiteout => Self::Removal,
+            NodeKind::File { .. } => Self::File,
+            NodeKind::HardLink { .. } => Self::HardLink,
+            NodeKind::Directory { .. } => Self::Directory,
+            NodeKind::Symlink { .. } => Self::Symlink,
+            NodeKind::CharDevice(_) | NodeKind::BlockDevice(_) => Self::Device,
+            NodeKind::Fifo => Self::Fifo,
+            NodeKind::Whiteout => Self::Removal,
         }
     }
 }

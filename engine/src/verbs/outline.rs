@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_parser::mount::{MountKind, MountSpec};
 use kiln_parser::{
-    Arg, Dockerfile, Instruction, Kind, Quoting, Site, Span, Text, description, expand,
+    Arg, Dockerfile, Instruction, InstructionKind, Quoting, Site, Span, Text, description, expand,
     mask_logins_in,
 };
 use kiln_solver::{Op, Plan, Reporter, StageScope, Survey, survey};
@@ -118,7 +118,7 @@ fn arguments(
         .iter()
         .chain(
             instructions(dockerfile, survey).filter_map(|instruction| match &instruction.kind {
-                Kind::Arg(arg) => Some(arg),
+                InstructionKind::Arg(arg) => Some(arg),
                 _ => None,
             }),
         )
@@ -171,7 +171,7 @@ fn used_globals(dockerfile: &Dockerfile, survey: &Survey) -> BTreeSet<String> {
         used.extend(from.platform.iter().flat_map(variables_in));
     }
     for instruction in instructions(dockerfile, survey) {
-        if let Kind::Arg(arg) = &instruction.kind {
+        if let InstructionKind::Arg(arg) = &instruction.kind {
             let bare = arg
                 .declarations
                 .iter()
@@ -209,7 +209,7 @@ fn needs(
 ) -> (Vec<OutlinedNeed>, Vec<OutlinedNeed>) {
     let (mut secrets, mut agents) = (Vec::new(), Vec::new());
     for instruction in instructions(dockerfile, survey) {
-        let Kind::Run(run) = &instruction.kind else {
+        let InstructionKind::Run(run) = &instruction.kind else {
             continue;
         };
         let variables = environment(plan, &instruction.site);

@@ -11,7 +11,7 @@ use kiln_exporter::{
 };
 use kiln_files::GuestPath;
 use kiln_oci::{Image, ImageConfig, Platform, Timestamp};
-use kiln_snapshotter::{DeviceKind, FileContent, Layer, LayerBuilder, LayerStore, Metadata};
+use kiln_snapshotter::{DeviceNodeKind, FileContent, Layer, LayerBuilder, LayerStore, Metadata};
 use kiln_tree::{Device, XattrsBuf};
 
 /// A state directory of its own.
@@ -173,7 +173,12 @@ pub(crate) fn add_privileged(builder: &LayerBuilder) {
     builder.add_directory(&path("dev"), &plain(0o755)).unwrap();
     let device = Device { major: 1, minor: 3 };
     builder
-        .add_device(&path("dev/null"), &plain(0o666), DeviceKind::Char, device)
+        .add_device(
+            &path("dev/null"),
+            &plain(0o666),
+            DeviceNodeKind::Char,
+            device,
+        )
         .unwrap();
     let metadata = Metadata {
         uid: 1000,

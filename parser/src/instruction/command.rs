@@ -2,7 +2,7 @@
 
 use super::copy::has_variable;
 use super::parts::Parts;
-use crate::ast::{CommandLine, Heredoc, Kind, MountFlag, Run, Text};
+use crate::ast::{CommandLine, Heredoc, InstructionKind, MountFlag, Run, Text};
 use crate::diagnostic::Diagnostic;
 use crate::flags::Takes::{Value, Values};
 use crate::json::Strings;
@@ -10,7 +10,10 @@ use crate::mount;
 use crate::quote::quote;
 use crate::suggest::suggest;
 
-pub(super) fn run(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Kind, Box<Diagnostic>> {
+pub(super) fn run(
+    parts: &Parts<'_>,
+    heredocs: Vec<Heredoc>,
+) -> Result<InstructionKind, Box<Diagnostic>> {
     let command = form(parts)?;
     let mut flags = parts.check_flags(&[
         ("device", Values),
@@ -36,7 +39,7 @@ pub(super) fn run(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Kind, Box
         |value| format!("security {value} is not valid"),
     )?;
     let devices = flags.values("device");
-    Ok(Kind::Run(Run {
+    Ok(InstructionKind::Run(Run {
         command,
         heredocs,
         mounts,
@@ -111,10 +114,12 @@ pub(super) fn exec(strings: Strings<'_>) -> CommandLine {
     CommandLine::Exec(strings.into_iter().map(|(string, _)| string).collect())
 }
 
-pub(super) fn shell(parts: &Parts<'_>) -> Result<Kind, Box<Diagnostic>> {
+pub(super) fn shell(parts: &Parts<'_>) -> Result<InstructionKind, Box<Diagnostic>> {
     let command = command_line(parts)?;
     match command {
-        CommandLine::Exec(arguments) if !arguments.is_empty() => Ok(Kind::Shell(arguments)),
+        CommandLine::Exec(arguments) if !arguments.is_empty() => {
+            Ok(InstructionKind::Shell(arguments))
+        }
         CommandLine::Shell(text) if !text.raw.is_empty() => {
             let message = "SHELL requires the arguments to be in JSON form";
             Err(parts.error("json", parts.arguments, message))

@@ -1,13 +1,16 @@
 //! `COPY` and `ADD`.
 
 use super::parts::Parts;
-use crate::ast::{Add, Copy, Heredoc, Kind, Source, Text};
+use crate::ast::{Add, Copy, Heredoc, InstructionKind, Source, Text};
 use crate::diagnostic::{Diagnostic, Origin};
 use crate::flags::Takes::{Switch, Value, Values};
 use crate::heredoc;
 use crate::words;
 
-pub(super) fn copy(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Kind, Box<Diagnostic>> {
+pub(super) fn copy(
+    parts: &Parts<'_>,
+    heredocs: Vec<Heredoc>,
+) -> Result<InstructionKind, Box<Diagnostic>> {
     let words = arguments(parts)?;
     let mut flags = parts.check_flags(&[
         ("chmod", Value),
@@ -26,7 +29,7 @@ pub(super) fn copy(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Kind, Bo
         problem.span = name.span;
         return Err(problem);
     }
-    Ok(Kind::Copy(Copy {
+    Ok(InstructionKind::Copy(Copy {
         sources,
         destination,
         from,
@@ -38,7 +41,10 @@ pub(super) fn copy(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Kind, Bo
     }))
 }
 
-pub(super) fn add(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Kind, Box<Diagnostic>> {
+pub(super) fn add(
+    parts: &Parts<'_>,
+    heredocs: Vec<Heredoc>,
+) -> Result<InstructionKind, Box<Diagnostic>> {
     let words = arguments(parts)?;
     let mut flags = parts.check_flags(&[
         ("checksum", Value),
@@ -50,7 +56,7 @@ pub(super) fn add(parts: &Parts<'_>, heredocs: Vec<Heredoc>) -> Result<Kind, Box
         ("unpack", Switch),
     ])?;
     let (sources, destination) = sources_and_destination(parts, words, heredocs)?;
-    Ok(Kind::Add(Add {
+    Ok(InstructionKind::Add(Add {
         sources,
         destination,
         chown: flags.value("chown"),

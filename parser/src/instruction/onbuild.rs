@@ -2,7 +2,7 @@
 
 use super::parts::Parts;
 use super::{healthcheck, pairs};
-use crate::ast::{Heredoc, Kind, Onbuild};
+use crate::ast::{Heredoc, InstructionKind, Onbuild};
 use crate::diagnostic::Diagnostic;
 
 /// Checks what can be said about an instruction inside `ONBUILD`: its argument form.
@@ -17,7 +17,10 @@ fn check_form(parts: &Parts<'_>) -> Result<(), Box<Diagnostic>> {
     }
 }
 
-pub(super) fn parse(parts: &Parts<'_>, heredocs: &[Heredoc]) -> Result<Kind, Box<Diagnostic>> {
+pub(super) fn parse(
+    parts: &Parts<'_>,
+    heredocs: &[Heredoc],
+) -> Result<InstructionKind, Box<Diagnostic>> {
     let inner = parts.inner();
     check_form(&inner)?;
     if parts.arguments.is_empty() {
@@ -46,5 +49,5 @@ pub(super) fn parse(parts: &Parts<'_>, heredocs: &[Heredoc]) -> Result<Kind, Box
     if let Some(last) = heredocs.last() {
         span = span.cover(last.marker);
     }
-    Ok(Kind::Onbuild(Onbuild { trigger, span }))
+    Ok(InstructionKind::Onbuild(Onbuild { trigger, span }))
 }

@@ -2,7 +2,7 @@
 
 use super::parts::Parts;
 use super::{command, copy, from, healthcheck, onbuild, pairs, plain};
-use crate::ast::{From, Heredoc, Instruction, Kind, Site};
+use crate::ast::{From, Heredoc, Instruction, InstructionKind, Site};
 use crate::diagnostic::Diagnostic;
 use crate::suggest::{hint, suggest};
 
@@ -53,25 +53,29 @@ pub(crate) fn parse(parts: &Parts<'_>, heredocs: Vec<Heredoc>, site: Site) -> Ou
     }
 }
 
-fn kind(parts: &Parts<'_>, heredocs: Vec<Heredoc>, site: &Site) -> Result<Kind, Box<Diagnostic>> {
+fn kind(
+    parts: &Parts<'_>,
+    heredocs: Vec<Heredoc>,
+    site: &Site,
+) -> Result<InstructionKind, Box<Diagnostic>> {
     match parts.keyword.to_ascii_uppercase().as_str() {
         "RUN" => command::run(parts, heredocs),
-        "CMD" => command::command_line(parts).map(Kind::Cmd),
-        "ENTRYPOINT" => command::command_line(parts).map(Kind::Entrypoint),
+        "CMD" => command::command_line(parts).map(InstructionKind::Cmd),
+        "ENTRYPOINT" => command::command_line(parts).map(InstructionKind::Entrypoint),
         "SHELL" => command::shell(parts),
-        "HEALTHCHECK" => healthcheck::parse(parts).map(Kind::Healthcheck),
+        "HEALTHCHECK" => healthcheck::parse(parts).map(InstructionKind::Healthcheck),
         "ONBUILD" => onbuild::parse(parts, &heredocs),
         "COPY" => copy::copy(parts, heredocs),
         "ADD" => copy::add(parts, heredocs),
-        "ENV" => pairs::pairs(parts).map(Kind::Env),
-        "LABEL" => pairs::pairs(parts).map(Kind::Label),
-        "ARG" => pairs::arg(parts, site).map(Kind::Arg),
+        "ENV" => pairs::pairs(parts).map(InstructionKind::Env),
+        "LABEL" => pairs::pairs(parts).map(InstructionKind::Label),
+        "ARG" => pairs::arg(parts, site).map(InstructionKind::Arg),
         "EXPOSE" => plain::expose(parts),
         "VOLUME" => plain::volume(parts),
-        "USER" => plain::checked(parts).map(Kind::User),
-        "WORKDIR" => plain::checked(parts).map(Kind::Workdir),
-        "MAINTAINER" => plain::checked(parts).map(Kind::Maintainer),
-        "STOPSIGNAL" => plain::rest(parts).map(Kind::StopSignal),
+        "USER" => plain::checked(parts).map(InstructionKind::User),
+        "WORKDIR" => plain::checked(parts).map(InstructionKind::Workdir),
+        "MAINTAINER" => plain::checked(parts).map(InstructionKind::Maintainer),
+        "STOPSIGNAL" => plain::rest(parts).map(InstructionKind::StopSignal),
         _ => Err(unknown(parts)),
     }
 }

@@ -1,7 +1,7 @@
 //! Instructions whose arguments are one text or a list of words.
 
 use super::parts::Parts;
-use crate::ast::{Kind, Text};
+use crate::ast::{InstructionKind, Text};
 use crate::diagnostic::Diagnostic;
 use crate::words;
 
@@ -20,13 +20,13 @@ pub(super) fn checked(parts: &Parts<'_>) -> Result<Text, Box<Diagnostic>> {
     Ok(text)
 }
 
-pub(super) fn expose(parts: &Parts<'_>) -> Result<Kind, Box<Diagnostic>> {
+pub(super) fn expose(parts: &Parts<'_>) -> Result<InstructionKind, Box<Diagnostic>> {
     let words = words::plain(parts.arguments);
     if words.is_empty() {
         return Err(parts.requires("at least one argument"));
     }
     parts.no_flags()?;
-    Ok(Kind::Expose(
+    Ok(InstructionKind::Expose(
         words
             .into_iter()
             .map(|word| parts.line.text_of(word))
@@ -34,7 +34,7 @@ pub(super) fn expose(parts: &Parts<'_>) -> Result<Kind, Box<Diagnostic>> {
     ))
 }
 
-pub(super) fn volume(parts: &Parts<'_>) -> Result<Kind, Box<Diagnostic>> {
+pub(super) fn volume(parts: &Parts<'_>) -> Result<InstructionKind, Box<Diagnostic>> {
     let paths: Vec<Text> = match parts.json()? {
         Some(strings) => strings
             .into_iter()
@@ -56,5 +56,5 @@ pub(super) fn volume(parts: &Parts<'_>) -> Result<Kind, Box<Diagnostic>> {
         let message = "VOLUME specified can not be an empty string";
         return Err(parts.error("arguments", parts.arguments, message));
     }
-    Ok(Kind::Volume(paths))
+    Ok(InstructionKind::Volume(paths))
 }

@@ -19,7 +19,7 @@ fn many_continuation_lines() {
 fn many_words_over_many_lines() {
     let text = format!("FROM a\nENV {}\n", "key=$value \\\n".repeat(200_000));
     let parsed = parse(text.as_bytes());
-    let Kind::Env(pairs) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+    let InstructionKind::Env(pairs) = &parsed.dockerfile.stages[0].instructions[0].kind else {
         panic!("not an ENV")
     };
     assert_eq!(pairs.pairs.len(), 200_000);
@@ -36,7 +36,7 @@ fn ten_megabytes_of_instructions() {
 fn ten_megabytes_of_heredoc() {
     let body = "x <<B $y\n".repeat(1_200_000);
     let parsed = parse(format!("FROM a\nCOPY <<A /x\n{body}A\n").as_bytes());
-    let Kind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+    let InstructionKind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else {
         panic!("not a COPY")
     };
     let [Source::Heredoc(heredoc)] = copy.sources.as_slice() else {
@@ -107,8 +107,8 @@ fn many_flags() {
     let [run, copy] = parsed.dockerfile.stages[0].instructions.as_slice() else {
         panic!("not two instructions")
     };
-    assert!(matches!(&run.kind, Kind::Run(run) if run.mounts.len() == count));
-    assert!(matches!(&copy.kind, Kind::Copy(copy) if copy.excludes.len() == count));
+    assert!(matches!(&run.kind, InstructionKind::Run(run) if run.mounts.len() == count));
+    assert!(matches!(&copy.kind, InstructionKind::Copy(copy) if copy.excludes.len() == count));
     let unknown = format!("FROM a\nRUN {} x\n", "--foo \\\n".repeat(count));
     assert_eq!(parse(unknown.as_bytes()).diagnostics.len(), 1);
 }
@@ -119,7 +119,7 @@ fn many_elements() {
     let elements = "\"\\u0041\\n\", \\\n".repeat(count);
     let text = format!("FROM a\nCOPY [{elements} \"z\"]\n");
     let parsed = parse(text.as_bytes());
-    let Kind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+    let InstructionKind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else {
         panic!("not a COPY")
     };
     assert_eq!(copy.sources.len(), count);
@@ -132,7 +132,7 @@ fn many_elements() {
 fn a_million_lines_of_heredoc() {
     let body = "\t\tx\n".repeat(1_000_000);
     let parsed = parse(format!("FROM a\nCOPY <<-A /x\n{body}\tA\n").as_bytes());
-    let Kind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+    let InstructionKind::Copy(copy) = &parsed.dockerfile.stages[0].instructions[0].kind else {
         panic!("not a COPY")
     };
     let [Source::Heredoc(heredoc)] = copy.sources.as_slice() else {

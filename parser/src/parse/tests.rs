@@ -93,9 +93,9 @@ fn show_pairs(pairs: &crate::ast::Pairs) -> String {
     )
 }
 
-fn show_kind(kind: &Kind) -> String {
+fn show_kind(kind: &InstructionKind) -> String {
     match kind {
-        Kind::Run(run) => {
+        InstructionKind::Run(run) => {
             let mut out = format!("RUN {}", show_command(&run.command));
             for mount in &run.mounts {
                 out += &format!(" mount={:?}", mount.fields);
@@ -107,9 +107,9 @@ fn show_kind(kind: &Kind) -> String {
             }
             out
         }
-        Kind::Cmd(command) => format!("CMD {}", show_command(command)),
-        Kind::Entrypoint(command) => format!("ENTRYPOINT {}", show_command(command)),
-        Kind::Copy(copy) => format!(
+        InstructionKind::Cmd(command) => format!("CMD {}", show_command(command)),
+        InstructionKind::Entrypoint(command) => format!("ENTRYPOINT {}", show_command(command)),
+        InstructionKind::Copy(copy) => format!(
             "COPY {} -> {:?}{}{}{}{}{}{}",
             show_sources(&copy.sources),
             copy.destination.raw,
@@ -123,7 +123,7 @@ fn show_kind(kind: &Kind) -> String {
                 .map(|text| format!(" -{}", text.raw))
                 .collect::<String>(),
         ),
-        Kind::Add(add) => format!(
+        InstructionKind::Add(add) => format!(
             "ADD {} -> {:?}{} git={:?} unpack={:?}",
             show_sources(&add.sources),
             add.destination.raw,
@@ -131,18 +131,20 @@ fn show_kind(kind: &Kind) -> String {
             add.keep_git_dir,
             add.unpack,
         ),
-        Kind::Env(pairs) => format!("ENV {}", show_pairs(pairs)),
-        Kind::Label(pairs) => format!("LABEL {}", show_pairs(pairs)),
-        Kind::Arg(arg) => format!("ARG {}", show_args(arg)),
-        Kind::Expose(words) => format!("EXPOSE {}", show_words(words)),
-        Kind::Volume(words) => format!("VOLUME {}", show_words(words)),
-        Kind::User(text) => format!("USER {:?}", text.raw),
-        Kind::Workdir(text) => format!("WORKDIR {:?}", text.raw),
-        Kind::StopSignal(text) => format!("STOPSIGNAL {:?}", text.raw),
-        Kind::Maintainer(text) => format!("MAINTAINER {:?}", text.raw),
-        Kind::Shell(arguments) => format!("SHELL {arguments:?}"),
-        Kind::Healthcheck(crate::ast::Healthcheck::None) => "HEALTHCHECK none".to_owned(),
-        Kind::Healthcheck(crate::ast::Healthcheck::Command {
+        InstructionKind::Env(pairs) => format!("ENV {}", show_pairs(pairs)),
+        InstructionKind::Label(pairs) => format!("LABEL {}", show_pairs(pairs)),
+        InstructionKind::Arg(arg) => format!("ARG {}", show_args(arg)),
+        InstructionKind::Expose(words) => format!("EXPOSE {}", show_words(words)),
+        InstructionKind::Volume(words) => format!("VOLUME {}", show_words(words)),
+        InstructionKind::User(text) => format!("USER {:?}", text.raw),
+        InstructionKind::Workdir(text) => format!("WORKDIR {:?}", text.raw),
+        InstructionKind::StopSignal(text) => format!("STOPSIGNAL {:?}", text.raw),
+        InstructionKind::Maintainer(text) => format!("MAINTAINER {:?}", text.raw),
+        InstructionKind::Shell(arguments) => format!("SHELL {arguments:?}"),
+        InstructionKind::Healthcheck(crate::ast::Healthcheck::None) => {
+            "HEALTHCHECK none".to_owned()
+        }
+        InstructionKind::Healthcheck(crate::ast::Healthcheck::Command {
             command,
             interval,
             timeout,
@@ -153,7 +155,7 @@ fn show_kind(kind: &Kind) -> String {
             "HEALTHCHECK {} {interval} {timeout} {start_period} {start_interval} {retries}",
             show_command(command)
         ),
-        Kind::Onbuild(onbuild) => format!("ONBUILD {:?}", onbuild.trigger),
+        InstructionKind::Onbuild(onbuild) => format!("ONBUILD {:?}", onbuild.trigger),
     }
 }
 
@@ -440,7 +442,7 @@ fn df_037_to_041_programs() {
     fn check(text: &str, expected: Program) {
         let parsed = parse(format!("FROM a\n{text}\n").as_bytes());
         assert_eq!(parsed.diagnostics, []);
-        let Kind::Run(run) = &parsed.dockerfile.stages[0].instructions[0].kind else {
+        let InstructionKind::Run(run) = &parsed.dockerfile.stages[0].instructions[0].kind else {
             panic!("not a RUN")
         };
         assert_eq!(run.program(), expected);

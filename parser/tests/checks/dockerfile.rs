@@ -2,8 +2,8 @@
 
 use kiln_parser::lint::CheckOptions;
 use kiln_parser::{
-    Diagnostic, Dockerfile, Instruction, Kind, Quoting, Site, Source, Span, Text, excerpt, expand,
-    lint, parse, parse_instruction, to_source,
+    Diagnostic, Dockerfile, Instruction, InstructionKind, Quoting, Site, Source, Span, Text,
+    excerpt, expand, lint, parse, parse_instruction, to_source,
 };
 
 use super::choice_and_text;
@@ -47,12 +47,12 @@ pub fn heredoc(data: &[u8]) {
     dockerfile(file.as_bytes());
     for (_, instruction) in sites(&parse(file.as_bytes()).dockerfile) {
         let heredocs: Vec<_> = match instruction.map(|instruction| &instruction.kind) {
-            Some(Kind::Run(run)) => {
+            Some(InstructionKind::Run(run)) => {
                 let _ = run.program();
                 run.heredocs.iter().collect()
             }
-            Some(Kind::Copy(copy)) => heredocs(&copy.sources),
-            Some(Kind::Add(add)) => heredocs(&add.sources),
+            Some(InstructionKind::Copy(copy)) => heredocs(&copy.sources),
+            Some(InstructionKind::Add(add)) => heredocs(&add.sources),
             _ => continue,
         };
         for heredoc in heredocs {
@@ -108,23 +108,25 @@ fn finding_lies_in(found: &Diagnostic, data: &[u8]) {
 
 fn parts_lie_in(instruction: &Instruction, data: &[u8], escape: char) {
     match &instruction.kind {
-        Kind::Copy(copy) => {
+        InstructionKind::Copy(copy) => {
             lies_in(copy.destination.span, data);
             sources_lie_in(&copy.sources, data);
         }
-        Kind::Add(add) => sources_lie_in(&add.sources, data),
-        Kind::Run(run) => run
+        InstructionKind::Add(add) => sources_lie_in(&add.sources, data),
+        InstructionKind::Run(run) => run
             .mounts
             .iter()
             .for_each(|mount| lies_in(mount.value.span, data)),
-        Kind::Env(pairs) | Kind::Label(pairs) => pairs.pairs.iter().for_each(|(name, value)| {
-            lies_in(name.span, data);
-            lies_in(value.span, data);
-        }),
-        Kind::Expose(words) | Kind::Volume(words) => {
+        InstructionKind::Env(pairs) | InstructionKind::Label(pairs) => {
+            pairs.pairs.iter().for_each(|(name, value)| {
+                lies_in(name.span, data);
+                lies_in(value.span, data);
+            })
+        }
+        InstructionKind::Expose(words) | InstructionKind::Volume(words) => {
             words.iter().for_each(|word| lies_in(word.span, data));
         }
-        Kind::Onbuild(onbuild) => {
+        InstructionKind::Onbuild(onbuild) => {
             lies_in(onbuild.span, data);
             let _ = parse_instruction(&onbuild.trigger, escape);
         }

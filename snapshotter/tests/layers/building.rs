@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use kiln_snapshotter::{Added, BuildError, FileContent, Hashed, Metadata};
-use kiln_tree::{Blake3, Kind};
+use kiln_tree::{Blake3, NodeKind};
 
 use crate::sample::{Root, add, layer, listing, path, plain, store};
 
@@ -39,7 +39,7 @@ fn files_land_on_disk_and_in_the_index() {
     let whiteout = fs::symlink_metadata(root.join("gone")).unwrap();
     assert_eq!(whiteout.rdev(), 0);
     let hash = match layer.tree().unwrap().get(b"d/f").unwrap().kind {
-        Kind::File { hash, .. } => hash,
+        NodeKind::File { hash, .. } => hash,
         other => panic!("{other:?}"),
     };
     assert_eq!(hash, Blake3::of(b"hello"));

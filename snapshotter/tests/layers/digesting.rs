@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_files::GuestPath;
 use kiln_snapshotter::{BuildError, Digest, Expectation, Hashed, NewFile, NewFiles, TimeClamp};
-use kiln_tree::{Blake3, Kind};
+use kiln_tree::{Blake3, NodeKind};
 
 use crate::sample::{Root as _, add, listing, path, plain, store};
 
@@ -105,7 +105,7 @@ fn files_are_digested_on_their_way() {
             let entry = layer.tree().unwrap();
             assert_eq!(
                 entry.get(path.as_bytes()).unwrap().kind,
-                Kind::File { size, hash }
+                NodeKind::File { size, hash }
             );
         }
         // The same files are the same layer, whenever that is digested.
@@ -138,7 +138,7 @@ fn files_with_other_content_than_expected_are_added_as_they_are() {
                 let (size, hash) = (known.size_bytes, known.hash);
                 assert_eq!(
                     tree.get(path.as_bytes()).unwrap().kind,
-                    Kind::File { size, hash }
+                    NodeKind::File { size, hash }
                 );
                 let place = layer.root().join(path.as_relative());
                 assert_eq!(fs::read(place).unwrap(), content);

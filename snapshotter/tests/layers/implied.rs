@@ -9,7 +9,7 @@ use kiln_snapshotter::{
     FileContent, Layer, LayerStore, Metadata, ParentView, Reflink, Snapshotter as _, TimeClamp,
     Whiteouts, WritableRoot, lower_directories,
 };
-use kiln_tree::{Entry, Kind};
+use kiln_tree::{Entry, NodeKind};
 use tar::EntryType;
 
 use crate::applying::{Tar, apply};
@@ -75,7 +75,7 @@ fn directories_remain_what_they_are() {
         let entry = view.get(&path(name)).unwrap();
         assert_eq!(
             (entry.kind, face(&entry)),
-            (Kind::DIRECTORY, expected),
+            (NodeKind::DIRECTORY, expected),
             "{name}"
         );
         if !name.is_empty() {
@@ -88,7 +88,7 @@ fn directories_remain_what_they_are() {
                 .unwrap();
             assert_eq!(
                 (entry.kind, face(&entry)),
-                (Kind::DIRECTORY, expected),
+                (NodeKind::DIRECTORY, expected),
                 "{name}"
             );
         }

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use kiln_files::GuestPath;
 use kiln_oci::Sha256;
 use kiln_snapshotter::{Layer, ParentView};
-use kiln_tree::Kind;
+use kiln_tree::NodeKind;
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
@@ -310,11 +310,11 @@ fn shown(layers: &[Layer]) -> BTreeMap<Path, Node> {
         let face = (entry.mode, entry.mtime.seconds.unsigned_abs());
         let node = match found.kind {
             // 1980: nobody has said.
-            Kind::Directory { .. } => Node::Directory((face.1 > 1_000_000_000).then_some(face)),
-            Kind::File { size: 0, .. } => Node::Other(String::new(), face),
-            Kind::File { size: 1, .. } => Node::Other("1".to_owned(), face),
-            Kind::File { .. } => Node::Other("22".to_owned(), face),
-            Kind::Symlink { target } => {
+            NodeKind::Directory { .. } => Node::Directory((face.1 > 1_000_000_000).then_some(face)),
+            NodeKind::File { size: 0, .. } => Node::Other(String::new(), face),
+            NodeKind::File { size: 1, .. } => Node::Other("1".to_owned(), face),
+            NodeKind::File { .. } => Node::Other("22".to_owned(), face),
+            NodeKind::Symlink { target } => {
                 Node::Other(format!("-> {}", String::from_utf8_lossy(target)), face)
             }
             kind => panic!("{kind:?}"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kiln_cache::Store;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
-use kiln_snapshotter::{DeviceKind, FileContent, Layer, LayerBuilder, LayerStore, Metadata};
+use kiln_snapshotter::{DeviceNodeKind, FileContent, Layer, LayerBuilder, LayerStore, Metadata};
 use kiln_tree::{Device, XattrsBuf};
 
 /// Where the files of a layer are that has all of them itself.
@@ -80,21 +80,21 @@ pub(crate) fn listing(layer: &Layer) -> Vec<String> {
 }
 
 pub(crate) fn describe(entry: &kiln_tree::Entry<'_>) -> String {
-    use kiln_tree::Kind;
+    use kiln_tree::NodeKind;
     let path = String::from_utf8_lossy(entry.path).into_owned();
     match entry.kind {
-        Kind::File { size, .. } => format!("{path} {size}"),
-        Kind::HardLink { target } => format!("{path} == {}", String::from_utf8_lossy(target)),
-        Kind::Directory { opaque, implied } => {
+        NodeKind::File { size, .. } => format!("{path} {size}"),
+        NodeKind::HardLink { target } => format!("{path} == {}", String::from_utf8_lossy(target)),
+        NodeKind::Directory { opaque, implied } => {
             let mark = if opaque { "!" } else { "" };
             let shown = if implied { "?" } else { "" };
             format!("{path}/{mark}{shown}")
         }
-        Kind::Symlink { target } => format!("{path} -> {}", String::from_utf8_lossy(target)),
-        Kind::CharDevice(device) => format!("{path} c {}:{}", device.major, device.minor),
-        Kind::BlockDevice(device) => format!("{path} b {}:{}", device.major, device.minor),
-        Kind::Fifo => format!("{path} |"),
-        Kind::Whiteout => format!("-{path}"),
+        NodeKind::Symlink { target } => format!("{path} -> {}", String::from_utf8_lossy(target)),
+        NodeKind::CharDevice(device) => format!("{path} c {}:{}", device.major, device.minor),
+        NodeKind::BlockDevice(device) => format!("{path} b {}:{}", device.major, device.minor),
+        NodeKind::Fifo => format!("{path} |"),
+        NodeKind::Whiteout => format!("-{path}"),
     }
 }
 
@@ -160,14 +160,14 @@ pub(crate) fn everything(store: &LayerStore) -> Layer {
     builder.add_directory(&path("tmp"), &late).unwrap();
     let device = Device { major: 1, minor: 3 };
     builder
-        .add_device(&path("null"), &plain(0o666), DeviceKind::Char, device)
+        .add_device(&path("null"), &plain(0o666), DeviceNodeKind::Char, device)
         .unwrap();
     let device = Device {
         major: 259,
         minor: 70_000,
     };
     builder
-        .add_device(&path("disk"), &plain(0o660), DeviceKind::Block, device)
+        .add_device(&path("disk"), &plain(0o660), DeviceNodeKind::Block, device)
         .unwrap();
     builder.add_fifo(&path("pipe"), &plain(0o600)).unwrap();
     builder.finish().unwrap()

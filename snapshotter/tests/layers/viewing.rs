@@ -7,7 +7,7 @@ use kiln_snapshotter::{
     FollowLast, Layer, LayerStore, ParentView, UserError, ViewError, find_home, find_identity,
     find_owner,
 };
-use kiln_tree::Kind;
+use kiln_tree::NodeKind;
 
 use crate::sample::{describe, layer, path, store};
 
@@ -176,7 +176,7 @@ fn hard_links_keep_together() {
     assert_eq!(read(&view, "c").as_deref(), Some("data"));
     assert!(matches!(
         view.get(&path("c")).unwrap().kind,
-        Kind::File { size: 4, .. }
+        NodeKind::File { size: 4, .. }
     ));
     let tree = view.subtree(&GuestPath::ROOT).unwrap();
     let expected = ["/", "a/", "b/", "b/two 4", "c == b/two"];

@@ -191,7 +191,7 @@ fn check_disk(layer: &Layer) {
     for entry in tree.iter() {
         let host = root.join(entry.guest_path().as_relative());
         let metadata = fs::symlink_metadata(host).unwrap();
-        if entry.kind != kiln_tree::Kind::Whiteout {
+        if entry.kind != kiln_tree::NodeKind::Whiteout {
             assert_eq!(metadata.mtime(), entry.mtime.seconds, "{entry:?}");
             assert_eq!(entry.mtime.nanoseconds, 0, "{entry:?}");
         }
@@ -384,7 +384,7 @@ fn devices_beyond_the_disk(scratch: &Path) {
     let store = open(scratch);
     let builder = store.builder().unwrap();
     let device = kiln_tree::Device { major: 1, minor: 7 };
-    let char = kiln_snapshotter::DeviceKind::Char;
+    let char = kiln_snapshotter::DeviceNodeKind::Char;
     builder
         .add_device(&path("full"), &plain(0o644), char, device)
         .unwrap();

@@ -6,7 +6,7 @@ use kiln_files::GuestPath;
 use kiln_snapshotter::{
     Hashed, LayerBuilder, Owner, ParentView, UnpackError, is_archive, unpack_archive,
 };
-use kiln_tree::{Entry, Kind};
+use kiln_tree::{Entry, NodeKind};
 
 use super::select::SelectedSource;
 use super::write::{Fidelity, WriteError};
@@ -25,7 +25,7 @@ impl ArchiveFile {
         selection: &SelectedSource<'_>,
     ) -> Result<Option<Self>, WriteError> {
         let Some(Entry {
-            kind: Kind::File { size, hash },
+            kind: NodeKind::File { size, hash },
             path,
             ..
         }) = selection.entry

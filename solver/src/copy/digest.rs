@@ -1,7 +1,7 @@
 //! Digests of what is read: what a copy's arguments select, and what a mount shows.
 
 use kiln_files::GuestPath;
-use kiln_tree::{Blake3, Encoder, Entry, Kind};
+use kiln_tree::{Blake3, Encoder, Entry, NodeKind};
 
 use super::choose::{Chosen, ChosenPart};
 use super::select::{SelectedSource, missing};
@@ -28,7 +28,7 @@ pub(crate) fn digest<'a>(files: &'a dyn Files, selected: &[SelectedSource<'a>]) 
                 });
                 encoder.bytes(&child.path[start..]);
                 encode_node(&mut encoder, files, child);
-                if let Kind::HardLink { target } = child.kind {
+                if let NodeKind::HardLink { target } = child.kind {
                     encode_first_name(&mut encoder, selected, target);
                 }
             }
@@ -71,20 +71,20 @@ fn encode_node(encoder: &mut Encoder, files: &dyn Files, entry: Entry<'_>) {
         .number(u64::from(entry.uid))
         .number(u64::from(entry.gid));
     match entry.kind {
-        Kind::File { size, hash } => encoder.text("file").number(size).value(&hash),
-        Kind::HardLink { target } => encoder.text("link").bytes(target),
-        Kind::Directory { .. } => encoder.text("directory"),
-        Kind::Symlink { target } => encoder.text("symlink").bytes(target),
-        Kind::CharDevice(device) => encoder
+        NodeKind::File { size, hash } => encoder.text("file").number(size).value(&hash),
+        NodeKind::HardLink { target } => encoder.text("link").bytes(target),
+        NodeKind::Directory { .. } => encoder.text("directory"),
+        NodeKind::Symlink { target } => encoder.text("symlink").bytes(target),
+        NodeKind::CharDevice(device) => encoder
             .text("char")
             .number(u64::from(device.major))
             .number(u64::from(device.minor)),
-        Kind::BlockDevice(device) => encoder
+        NodeKind::BlockDevice(device) => encoder
             .text("block")
             .number(u64::from(device.major))
             .number(u64::from(device.minor)),
-        Kind::Fifo => encoder.text("fifo"),
-        Kind::Whiteout => encoder.text("whiteout"),
+        NodeKind::Fifo => encoder.text("fifo"),
+        NodeKind::Whiteout => encoder.text("whiteout"),
     };
     encoder.number(entry.xattrs.iter().count() as u64);
     for (name, value) in entry.xattrs.iter() {
@@ -105,7 +105,7 @@ pub(crate) fn digest_at(files: &dyn Files, written: &GuestPath) -> Result<Blake3
     for child in files.below(path.as_bytes()) {
         encoder.bytes(&child.path[path.as_bytes().len()..]);
         encode_node(&mut encoder, files, child);
-        if let Kind::HardLink { target } = child.kind {
+        if let NodeKind::HardLink { target } = child.kind {
             let inside = target.strip_prefix(path.as_bytes()).unwrap_or(target);
             encoder.text("further name").bytes(inside);
         }

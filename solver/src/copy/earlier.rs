@@ -2,7 +2,7 @@
 
 use kiln_files::GuestPath;
 use kiln_snapshotter::{LARGE_FILE, Layer, LayerStore, Metadata};
-use kiln_tree::{Kind, LayerId};
+use kiln_tree::{LayerId, NodeKind};
 
 use super::entries::{Bytes, Entries};
 
@@ -52,7 +52,7 @@ impl Earlier {
         for (path, placed) in entries.iter() {
             let is_further_name = matches!(placed.bytes, Bytes::SameAs(_));
             let is_large =
-                matches!(placed.node.kind, Kind::File { size, .. } if size >= LARGE_FILE);
+                matches!(placed.node.kind, NodeKind::File { size, .. } if size >= LARGE_FILE);
             let is_same = match before.next_if(|entry| entry.path == path.as_bytes()) {
                 Some(entry) if entry.is_directory() != placed.node.is_directory() => return None,
                 Some(entry) => {

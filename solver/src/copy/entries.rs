@@ -101,7 +101,7 @@ impl<'a> Entries<'a> {
 #[cfg(test)]
 mod tests {
     use kiln_oci::Timestamp;
-    use kiln_tree::{Kind, Xattrs};
+    use kiln_tree::{NodeKind, Xattrs};
 
     use super::*;
 
@@ -109,7 +109,7 @@ mod tests {
         Placed {
             node: Entry {
                 path: b"",
-                kind: Kind::Fifo,
+                kind: NodeKind::Fifo,
                 mode,
                 uid: 0,
                 gid: 0,

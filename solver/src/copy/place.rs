@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_snapshotter::{Added, LayerBuilder};
-use kiln_tree::{Entry, Kind, Xattrs};
+use kiln_tree::{Entry, NodeKind, Xattrs};
 
 use super::choose::{Chosen, ChosenPart};
 use super::entries::{Bytes, Entries, Placed};
@@ -165,7 +165,7 @@ impl<'a> Placement<'a> {
         self.parents(&target)?;
         self.check_replaceable(&target)?;
         let (uid, gid) = self.ids(0, 0);
-        let kind = Kind::File {
+        let kind = NodeKind::File {
             size: content.len() as u64,
             hash: kiln_tree::Blake3::of(content.as_bytes()),
         };
@@ -203,7 +203,7 @@ impl<'a> Placement<'a> {
                 self.around(&target, child)?;
                 continue;
             }
-            let Kind::HardLink { target: first } = child.kind else {
+            let NodeKind::HardLink { target: first } = child.kind else {
                 self.node(target, child)?;
                 continue;
             };
@@ -256,11 +256,11 @@ impl<'a> Placement<'a> {
     fn node(&mut self, target: GuestPath, entry: Entry<'a>) -> Result<(), PlaceError> {
         self.parents(&target)?;
         let is_directory = entry.is_directory();
-        let check = |target: &GuestPath, found: Option<&NodeKind>| match found {
-            Some(NodeKind::Directory) if !is_directory => {
+        let check = |target: &GuestPath, found: Option<&PlacedKind>| match found {
+            Some(PlacedKind::Directory) if !is_directory => {
                 Err(PlaceError::Directory(target.clone()))
             }
-            Some(NodeKind::Symlink(_) | NodeKind::Other) if is_directory => {
+            Some(PlacedKind::Symlink(_) | PlacedKind::Other) if is_directory => {
                 Err(PlaceError::NonDirectory(target.clone()))
             }
             _ => Ok(()),
@@ -268,7 +268,7 @@ impl<'a> Placement<'a> {
         let placed = self.placed_as(entry);
         let is_in_fresh = matches!(self.inside, Some((_, true)));
         match self.placed.get(&target) {
-            Some(earlier) => check(&target, Some(&NodeKind::of(&earlier.node)))?,
+            Some(earlier) => check(&target, Some(&PlacedKind::of(&earlier.node)))?,
             None => {
                 let before = if is_in_fresh {
                     None
@@ -289,11 +289,11 @@ impl<'a> Placement<'a> {
     fn placed_as(&self, entry: Entry<'a>) -> Placed<'a> {
         let mut node = entry;
         (node.uid, node.gid) = self.ids(entry.uid, entry.gid);
-        if !matches!(node.kind, Kind::Symlink { .. }) {
+        if !matches!(node.kind, NodeKind::Symlink { .. }) {
             node.mode = self.changed_mode(node.mode, entry.is_directory());
         }
         let bytes = match entry.kind {
-            Kind::File { .. } => Bytes::Source(entry.path),
+            NodeKind::File { .. } => Bytes::Source(entry.path),
             _ => Bytes::None,
         };
         Placed { node, bytes }
@@ -301,25 +301,25 @@ impl<'a> Placement<'a> {
 
     fn check_replaceable(&self, path: &GuestPath) -> Result<(), PlaceError> {
         match self.kind_at(path) {
-            Some(NodeKind::Directory) => Err(PlaceError::Directory(path.clone())),
+            Some(PlacedKind::Directory) => Err(PlaceError::Directory(path.clone())),
             _ => Ok(()),
         }
     }
 
     fn resolve(&self, path: &GuestPath) -> Result<GuestPath, LinkLoop> {
         resolve(path, |path| match self.kind_at(path)? {
-            NodeKind::Symlink(target) => Some(target),
-            NodeKind::Directory | NodeKind::Other => None,
+            PlacedKind::Symlink(target) => Some(target),
+            PlacedKind::Directory | PlacedKind::Other => None,
         })
     }
 
     fn is_directory(&self, path: &GuestPath) -> bool {
-        path.is_root() || matches!(self.kind_at(path), Some(NodeKind::Directory))
+        path.is_root() || matches!(self.kind_at(path), Some(PlacedKind::Directory))
     }
 
-    fn kind_at(&self, path: &GuestPath) -> Option<NodeKind> {
+    fn kind_at(&self, path: &GuestPath) -> Option<PlacedKind> {
         if let Some(placed) = self.placed.get(path) {
-            return Some(NodeKind::of(&placed.node));
+            return Some(PlacedKind::of(&placed.node));
         }
         if path
             .parent()
@@ -331,15 +331,15 @@ impl<'a> Placement<'a> {
     }
 
     /// Returns what is at a path without what is placed.
-    fn kind_before(&self, path: &GuestPath) -> Option<NodeKind> {
+    fn kind_before(&self, path: &GuestPath) -> Option<PlacedKind> {
         match self
             .written
             .map_or(Added::Nothing, |layer| layer.look(path))
         {
-            Added::Nothing => self.below.get(path.as_bytes()).as_ref().map(NodeKind::of),
-            Added::Directory => Some(NodeKind::Directory),
-            Added::Symlink(target) => Some(NodeKind::Symlink(target)),
-            Added::Other => Some(NodeKind::Other),
+            Added::Nothing => self.below.get(path.as_bytes()).as_ref().map(PlacedKind::of),
+            Added::Directory => Some(PlacedKind::Directory),
+            Added::Symlink(target) => Some(PlacedKind::Symlink(target)),
+            Added::Other => Some(PlacedKind::Other),
         }
     }
 
@@ -359,17 +359,17 @@ impl<'a> Placement<'a> {
 }
 
 /// What is at a path.
-enum NodeKind {
+enum PlacedKind {
     Directory,
     Symlink(Vec<u8>),
     Other,
 }
 
-impl NodeKind {
+impl PlacedKind {
     fn of(entry: &Entry<'_>) -> Self {
         match entry.kind {
-            Kind::Directory { .. } => Self::Directory,
-            Kind::Symlink { target } => Self::Symlink(target.to_vec()),
+            NodeKind::Directory { .. } => Self::Directory,
+            NodeKind::Symlink { target } => Self::Symlink(target.to_vec()),
             _ => Self::Other,
         }
     }

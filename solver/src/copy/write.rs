@@ -10,7 +10,7 @@ use kiln_snapshotter::{
     Metadata, NewFile, NewFiles,
 };
 use kiln_threads::Stop;
-use kiln_tree::Kind;
+use kiln_tree::NodeKind;
 
 use super::earlier::Earlier;
 use super::entries::{Bytes, Entries, Placed};
@@ -85,19 +85,29 @@ pub(crate) fn write(
     for (path, placed) in entries.iter() {
         let metadata = Metadata::of(&placed.node);
         match placed.node.kind {
-            Kind::Directory { .. } => builder.add_directory(path, &metadata)?,
-            Kind::Symlink { target } => builder.add_symlink(path, &metadata, target)?,
-            Kind::File { .. } => files.push((path, placed)),
-            Kind::CharDevice(device) => {
-                builder.add_device(path, &metadata, kiln_snapshotter::DeviceKind::Char, device)?;
+            NodeKind::Directory { .. } => builder.add_directory(path, &metadata)?,
+            NodeKind::Symlink { target } => builder.add_symlink(path, &metadata, target)?,
+            NodeKind::File { .. } => files.push((path, placed)),
+            NodeKind::CharDevice(device) => {
+                builder.add_device(
+                    path,
+                    &metadata,
+                    kiln_snapshotter::DeviceNodeKind::Char,
+                    device,
+                )?;
             }
-            Kind::BlockDevice(device) => {
-                builder.add_device(path, &metadata, kiln_snapshotter::DeviceKind::Block, device)?;
+            NodeKind::BlockDevice(device) => {
+                builder.add_device(
+                    path,
+                    &metadata,
+                    kiln_snapshotter::DeviceNodeKind::Block,
+                    device,
+                )?;
             }
-            Kind::Fifo => builder.add_fifo(path, &metadata)?,
+            NodeKind::Fifo => builder.add_fifo(path, &metadata)?,
             // Whiteouts never come out of a merged view or a context, and files with several
             // names were turned into files when they were placed.
-            Kind::HardLink { .. } | Kind::Whiteout => {}
+            NodeKind::HardLink { .. } | NodeKind::Whiteout => {}
         }
     }
     let first_name = |path: &GuestPath, placed: &Placed<'_>| match placed.bytes {
@@ -132,7 +142,7 @@ pub(crate) fn write(
 }
 
 fn is_large(placed: &Placed<'_>) -> bool {
-    matches!(placed.node.kind, Kind::File { size, .. } if size >= LARGE_FILE)
+    matches!(placed.node.kind, NodeKind::File { size, .. } if size >= LARGE_FILE)
 }
 
 /// Returns, for each source file with several names in the layer, the name that comes first: that
@@ -179,7 +189,7 @@ fn add_known(
 
 /// Returns what a regular file that was placed holds.
 fn content(placed: &Placed<'_>) -> Hashed {
-    let Kind::File { size, hash } = placed.node.kind else {
+    let NodeKind::File { size, hash } = placed.node.kind else {
         unreachable!("only regular files have bytes");
     };
     Hashed {

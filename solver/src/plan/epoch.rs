@@ -4,7 +4,9 @@
 //! time alone. Stages and history see the seconds that a name stands for, never the name.
 //! docs/spec/dockerfile.md 5.4.
 
-use kiln_parser::{Add, Diagnostic, Dockerfile, Kind, Source, SourcePlace, Stage, remote_source};
+use kiln_parser::{
+    Add, Diagnostic, Dockerfile, InstructionKind, Source, SourcePlace, Stage, remote_source,
+};
 
 use super::arguments::Arguments;
 use super::epoch_value::NAME;
@@ -68,7 +70,7 @@ fn source_of(stage: &Stage, arguments: Arguments, words: &mut Words) -> Result<R
     let mut found = None;
     for instruction in &stage.instructions {
         match &instruction.kind {
-            Kind::Arg(arg) => {
+            InstructionKind::Arg(arg) => {
                 for (name, default) in &arg.declarations {
                     let default = default.as_ref();
                     let expand = |text: &_| words.expand(text, &variables);
@@ -77,8 +79,10 @@ fn source_of(stage: &Stage, arguments: Arguments, words: &mut Words) -> Result<R
                     }
                 }
             }
-            Kind::Add(_) if found.is_some() => return Err(ONE_SOURCE.to_owned()),
-            Kind::Add(add) => found = Some(added(add, |text| words.expand(text, &variables))?),
+            InstructionKind::Add(_) if found.is_some() => return Err(ONE_SOURCE.to_owned()),
+            InstructionKind::Add(add) => {
+                found = Some(added(add, |text| words.expand(text, &variables))?)
+            }
             _ => {
                 let name = &instruction.site.keyword.raw;
                 return Err(format!(

@@ -9,7 +9,7 @@ mod trees; // steps for what instructions read
 mod workdir; // WORKDIR
 
 use kiln_oci::{Image, Platform};
-use kiln_parser::{Instruction, Kind, Span, parse_instruction};
+use kiln_parser::{Instruction, InstructionKind, Span, parse_instruction};
 
 use super::history;
 use super::names::{ImageSource, NamedSource};
@@ -218,7 +218,10 @@ fn at(mut instruction: Instruction, span: Span) -> Instruction {
 fn makes_step(instruction: &Instruction) -> bool {
     matches!(
         instruction.kind,
-        Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_)
+        InstructionKind::Run(_)
+            | InstructionKind::Copy(_)
+            | InstructionKind::Add(_)
+            | InstructionKind::Workdir(_)
     )
 }
 
@@ -228,30 +231,30 @@ impl StagePlan<'_, '_> {
         let site = &instruction.site;
         let text = format!("{prefix}{}", self.shown(instruction));
         match &instruction.kind {
-            Kind::Run(run) => return self.run(run, site, &text),
-            Kind::Copy(copy) => return self.copy(copy, site, &text),
-            Kind::Add(add) => self.add(add, site, &text),
-            Kind::Workdir(path) => self.workdir(path, site, &text),
-            Kind::Env(pairs) => self.env(pairs),
-            Kind::Label(pairs) => self.label(pairs),
-            Kind::Arg(arg) => self.arg(arg),
-            Kind::Cmd(command) => self.cmd(command, site),
-            Kind::Entrypoint(command) => self.entrypoint(command, site),
-            Kind::Expose(words) => self.expose(words),
-            Kind::User(user) => self.user(user),
-            Kind::Volume(paths) => self.volume(paths),
-            Kind::StopSignal(signal) => self.stop_signal(signal),
-            Kind::Shell(shell) => {
+            InstructionKind::Run(run) => return self.run(run, site, &text),
+            InstructionKind::Copy(copy) => return self.copy(copy, site, &text),
+            InstructionKind::Add(add) => self.add(add, site, &text),
+            InstructionKind::Workdir(path) => self.workdir(path, site, &text),
+            InstructionKind::Env(pairs) => self.env(pairs),
+            InstructionKind::Label(pairs) => self.label(pairs),
+            InstructionKind::Arg(arg) => self.arg(arg),
+            InstructionKind::Cmd(command) => self.cmd(command, site),
+            InstructionKind::Entrypoint(command) => self.entrypoint(command, site),
+            InstructionKind::Expose(words) => self.expose(words),
+            InstructionKind::User(user) => self.user(user),
+            InstructionKind::Volume(paths) => self.volume(paths),
+            InstructionKind::StopSignal(signal) => self.stop_signal(signal),
+            InstructionKind::Shell(shell) => {
                 self.state.config.config.shell.clone_from(shell);
                 let text = format!("SHELL {}", history::plain_list(shell));
                 self.state.changed(text);
             }
-            Kind::Healthcheck(check) => self.healthcheck(check),
-            Kind::Onbuild(onbuild) => {
+            InstructionKind::Healthcheck(check) => self.healthcheck(check),
+            InstructionKind::Onbuild(onbuild) => {
                 let triggers = &mut self.state.config.config.on_build;
                 triggers.push(onbuild.trigger.clone());
             }
-            Kind::Maintainer(author) => {
+            InstructionKind::Maintainer(author) => {
                 self.state.config.author = Some(author.raw.clone());
                 self.state.changed(format!("MAINTAINER {}", author.raw));
             }

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use kiln_oci::TaggedRef;
-use kiln_parser::{Dockerfile, Instruction, Kind, MountFlag, Span, Stage, Text, hint, suggest};
+use kiln_parser::{
+    Dockerfile, Instruction, InstructionKind, MountFlag, Span, Stage, Text, hint, suggest,
+};
 
 use super::arguments::Arguments;
 use super::expansion::closest_argument;
@@ -239,12 +241,12 @@ pub(crate) fn source(
 /// Returns the `--from` texts of an instruction.
 pub(crate) fn sources_of(instruction: &Instruction) -> Vec<(Text, StageReader)> {
     match &instruction.kind {
-        Kind::Copy(copy) => copy
+        InstructionKind::Copy(copy) => copy
             .from
             .iter()
             .map(|from| (from.clone(), StageReader::Copy))
             .collect(),
-        Kind::Run(run) => run
+        InstructionKind::Run(run) => run
             .mounts
             .iter()
             .filter(|mount| mounts_files(mount))

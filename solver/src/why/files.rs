@@ -12,7 +12,7 @@ use kiln_cache::{ActionRecord, State};
 use kiln_files::{GuestPath, compare_paths};
 use kiln_oci::Timestamp;
 use kiln_parser::{glob_match, has_wildcards};
-use kiln_tree::{Entry, Kind, Tree, TreeBuilder};
+use kiln_tree::{Entry, NodeKind, Tree, TreeBuilder};
 
 use super::now::Now;
 use crate::copy::{self, CopyOwner, Placement, SelectedSource};
@@ -117,7 +117,7 @@ struct Difference<'a> {
     change: FileDifference,
     path: &'a [u8],
     /// What is there now.
-    now: Option<Kind<'a>>,
+    now: Option<NodeKind<'a>>,
 }
 
 /// Returns where two layers of the same copy differ, in the order of a walk. Directories count only
@@ -186,9 +186,9 @@ fn change(
 }
 
 /// Returns what a name stands for, whether it is the first of its file or not.
-fn content<'a>(tree: &'a Tree, entry: Entry<'a>) -> Kind<'a> {
+fn content<'a>(tree: &'a Tree, entry: Entry<'a>) -> NodeKind<'a> {
     match entry.kind {
-        Kind::HardLink { target } => tree.get(target).map_or(entry.kind, |first| first.kind),
+        NodeKind::HardLink { target } => tree.get(target).map_or(entry.kind, |first| first.kind),
         kind => kind,
     }
 }
@@ -221,7 +221,7 @@ impl<'a> Origins<'a> {
     }
 
     /// Returns the source that brought what is at a path now: the last one that can have.
-    fn source_of(&self, path: &[u8], kind: Kind<'_>) -> Option<String> {
+    fn source_of(&self, path: &[u8], kind: NodeKind<'_>) -> Option<String> {
         let inside = self.inside(path)?;
         let brought = self.parts.iter().rev().find_map(|(part, files, selected)| {
             let candidates = selected.iter().rev().flat_map(|selection| {
@@ -284,9 +284,9 @@ impl<'a> Origins<'a> {
 }
 
 /// Says whether a source's node can have become a layer's.
-fn same_kind(source: Kind<'_>, layer: Kind<'_>) -> bool {
+fn same_kind(source: NodeKind<'_>, layer: NodeKind<'_>) -> bool {
     match (source, layer) {
-        (Kind::Directory { .. }, Kind::Directory { .. }) => true,
+        (NodeKind::Directory { .. }, NodeKind::Directory { .. }) => true,
         (source, layer) => source == layer,
     }
 }

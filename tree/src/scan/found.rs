@@ -4,7 +4,7 @@ use rustix::fs::{FileType, Stat};
 
 use super::content::Content;
 use crate::stat_index::FileIdentity;
-use crate::tree::{Device, Entry, Kind, XattrsBuf};
+use crate::tree::{Device, Entry, NodeKind, XattrsBuf};
 use crate::{Blake3, StatIndex};
 use kiln_oci::Timestamp;
 
@@ -86,16 +86,16 @@ impl FoundFile {
 
     pub(super) fn entry(&self) -> Entry<'_> {
         let kind = match &self.kind {
-            FoundKind::File { size, hash } => Kind::File {
+            FoundKind::File { size, hash } => NodeKind::File {
                 size: *size,
                 hash: *hash,
             },
-            FoundKind::HardLink { target } => Kind::HardLink { target },
-            FoundKind::Directory => Kind::DIRECTORY,
-            FoundKind::Symlink { target } => Kind::Symlink { target },
-            FoundKind::CharDevice(device) => Kind::CharDevice(*device),
-            FoundKind::BlockDevice(device) => Kind::BlockDevice(*device),
-            FoundKind::Fifo => Kind::Fifo,
+            FoundKind::HardLink { target } => NodeKind::HardLink { target },
+            FoundKind::Directory => NodeKind::DIRECTORY,
+            FoundKind::Symlink { target } => NodeKind::Symlink { target },
+            FoundKind::CharDevice(device) => NodeKind::CharDevice(*device),
+            FoundKind::BlockDevice(device) => NodeKind::BlockDevice(*device),
+            FoundKind::Fifo => NodeKind::Fifo,
         };
         Entry {
             path: &self.path,
@@ -136,7 +136,7 @@ impl FoundFile {
 
     /// Compares everything but the content.
     fn is_described_by(&self, entry: &Entry<'_>) -> bool {
-        let (FoundKind::File { size, .. }, Kind::File { size: known, .. }) =
+        let (FoundKind::File { size, .. }, NodeKind::File { size: known, .. }) =
             (&self.kind, entry.kind)
         else {
             return false;
@@ -156,11 +156,11 @@ pub(super) fn is_known(
 ) -> bool {
     let entry = previous.tree().at(position);
     let same_kind = match (entry.kind, FileType::from_raw_mode(stat.st_mode)) {
-        (Kind::File { size, .. }, FileType::RegularFile) => {
+        (NodeKind::File { size, .. }, FileType::RegularFile) => {
             stat.st_nlink == 1 && u64::try_from(stat.st_size) == Ok(size)
         }
-        (Kind::Directory { .. }, FileType::Directory) => true,
-        (Kind::Symlink { .. }, FileType::Symlink) => true,
+        (NodeKind::Directory { .. }, FileType::Directory) => true,
+        (NodeKind::Symlink { .. }, FileType::Symlink) => true,
         _ => false,
     };
     same_kind

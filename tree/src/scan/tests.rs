@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::Blake3;
-use crate::tree::Kind;
+use crate::tree::NodeKind;
 
 struct Fixture {
     directory: tempfile::TempDir,
@@ -167,11 +167,11 @@ fn hard_links_point_at_the_first_name() {
     let scan = fixture.scan(&["/"]);
     assert!(matches!(
         scan.tree.get(b"a").unwrap().kind,
-        Kind::File { size: 1, .. }
+        NodeKind::File { size: 1, .. }
     ));
     assert_eq!(
         scan.tree.get(b"b").unwrap().kind,
-        Kind::HardLink { target: b"a" }
+        NodeKind::HardLink { target: b"a" }
     );
 }
 
@@ -286,7 +286,7 @@ fn what_was_read_of_another_file_is_not_relied_on() {
     fs::rename(fixture.path("a"), elsewhere.path().join("b")).unwrap();
     fs::rename(&other, fixture.path("a")).unwrap();
     let scan = fixture.scan(&["/"]);
-    let Kind::File { hash, .. } = scan.tree.get(b"a/f").unwrap().kind else {
+    let NodeKind::File { hash, .. } = scan.tree.get(b"a/f").unwrap().kind else {
         panic!("{scan:?}");
     };
     assert_eq!(hash, Blake3::of(b"a/f"));

@@ -3,7 +3,7 @@ use std::io::{Seek as _, Write as _};
 
 use super::*;
 use crate::Blake3;
-use crate::tree::{Kind, Xattrs};
+use crate::tree::{NodeKind, Xattrs};
 
 /// Returns an index of these files; inode and owner tell whose entry a later one is.
 fn index(paths: &[&str], mark: u32) -> StatIndex {
@@ -11,7 +11,7 @@ fn index(paths: &[&str], mark: u32) -> StatIndex {
     for path in paths {
         let entry = Entry {
             path: path.as_bytes(),
-            kind: Kind::File {
+            kind: NodeKind::File {
                 size: 3,
                 hash: Blake3::of(path.as_bytes()),
             },
@@ -149,7 +149,7 @@ fn paths_below_one_another_and_missing_ones_are_covered_once() {
 #[test]
 fn a_file_is_settled_when_it_is_older_than_the_window() {
     let window = i64::try_from(RACY_WINDOW.as_secs()).unwrap();
-    let identity = |ctime: i64| Identity {
+    let identity = |ctime: i64| FileIdentity {
         device: 1,
         inode: 1,
         ctime: Timestamp::from_seconds(ctime),

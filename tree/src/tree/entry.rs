@@ -13,7 +13,7 @@ pub struct Entry<'a> {
     /// Clean path relative to the root, as the bytes of a [`GuestPath`].
     pub path: &'a [u8],
     /// What it is.
-    pub kind: Kind<'a>,
+    pub kind: NodeKind<'a>,
     /// Permission bits with set-user-id, set-group-id and sticky: `mode & 0o7777`.
     pub mode: u16,
     /// Owner.
@@ -28,7 +28,7 @@ pub struct Entry<'a> {
 
 /// The kinds of nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind<'a> {
+pub enum NodeKind<'a> {
     /// A regular file; the first of its names, if it has several in this tree.
     File {
         /// Length in bytes.
@@ -64,7 +64,7 @@ pub enum Kind<'a> {
     Whiteout,
 }
 
-impl Kind<'_> {
+impl NodeKind<'_> {
     /// A directory like any other.
     pub const DIRECTORY: Self = Self::Directory {
         opaque: false,
@@ -147,7 +147,7 @@ impl Entry<'_> {
     /// Says whether this is a directory.
     #[must_use]
     pub fn is_directory(&self) -> bool {
-        matches!(self.kind, Kind::Directory { .. })
+        matches!(self.kind, NodeKind::Directory { .. })
     }
 
     /// Says whether both describe the same node apart from its path: what a layer would not
@@ -164,19 +164,19 @@ impl Entry<'_> {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_short(out, self.path);
         let tag = match self.kind {
-            Kind::File { .. } => 0,
-            Kind::HardLink { .. } => 1,
-            Kind::Directory { opaque, implied } => match (implied, opaque) {
+            NodeKind::File { .. } => 0,
+            NodeKind::HardLink { .. } => 1,
+            NodeKind::Directory { opaque, implied } => match (implied, opaque) {
                 (false, false) => 2,
                 (false, true) => 3,
                 (true, false) => IMPLIED,
                 (true, true) => IMPLIED_OPAQUE,
             },
-            Kind::Symlink { .. } => 4,
-            Kind::CharDevice(_) => 5,
-            Kind::BlockDevice(_) => 6,
-            Kind::Fifo => 7,
-            Kind::Whiteout => 8,
+            NodeKind::Symlink { .. } => 4,
+            NodeKind::CharDevice(_) => 5,
+            NodeKind::BlockDevice(_) => 6,
+            NodeKind::Fifo => 7,
+            NodeKind::Whiteout => 8,
         };
         out.push(tag);
         out.extend_from_slice(&self.mode.to_le_bytes());
@@ -185,16 +185,16 @@ impl Entry<'_> {
         out.extend_from_slice(&self.mtime.seconds.to_le_bytes());
         out.extend_from_slice(&self.mtime.nanoseconds.to_le_bytes());
         match self.kind {
-            Kind::File { size, hash } => {
+            NodeKind::File { size, hash } => {
                 out.extend_from_slice(&size.to_le_bytes());
                 out.extend_from_slice(hash.as_bytes());
             }
-            Kind::HardLink { target } | Kind::Symlink { target } => put_short(out, target),
-            Kind::CharDevice(device) | Kind::BlockDevice(device) => {
+            NodeKind::HardLink { target } | NodeKind::Symlink { target } => put_short(out, target),
+            NodeKind::CharDevice(device) | NodeKind::BlockDevice(device) => {
                 out.extend_from_slice(&device.major.to_le_bytes());
                 out.extend_from_slice(&device.minor.to_le_bytes());
             }
-            Kind::Directory { .. } | Kind::Fifo | Kind::Whiteout => {}
+            NodeKind::Directory { .. } | NodeKind::Fifo | NodeKind::Whiteout => {}
         }
         put_long(out, self.xattrs.0);
     }
@@ -213,24 +213,24 @@ impl<'a> Entry<'a> {
             nanoseconds: reader.u32()?,
         };
         let kind = match tag {
-            0 => Kind::File {
+            0 => NodeKind::File {
                 size: u64::from_le_bytes(reader.array()?),
                 hash: Blake3::from_bytes(reader.array()?),
             },
-            1 => Kind::HardLink {
+            1 => NodeKind::HardLink {
                 target: reader.short_bytes()?,
             },
-            2 | 3 | IMPLIED | IMPLIED_OPAQUE => Kind::Directory {
+            2 | 3 | IMPLIED | IMPLIED_OPAQUE => NodeKind::Directory {
                 opaque: matches!(tag, 3 | IMPLIED_OPAQUE),
                 implied: is_implied(tag),
             },
-            4 => Kind::Symlink {
+            4 => NodeKind::Symlink {
                 target: reader.short_bytes()?,
             },
-            5 => Kind::CharDevice(reader.device()?),
-            6 => Kind::BlockDevice(reader.device()?),
-            7 => Kind::Fifo,
-            8 => Kind::Whiteout,
+            5 => NodeKind::CharDevice(reader.device()?),
+            6 => NodeKind::BlockDevice(reader.device()?),
+            7 => NodeKind::Fifo,
+            8 => NodeKind::Whiteout,
             _ => return None,
         };
         let xattrs = Xattrs(reader.long_bytes()?);

@@ -3,9 +3,9 @@
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_parser::chmod::Chmod;
-use kiln_tree::{Entry, Kind, Xattrs};
+use kiln_tree::{Entry, NodeKind, Xattrs};
 
-use super::{CopyOwner, NodeKind, PlaceError, Placement};
+use super::{CopyOwner, PlaceError, PlacedKind, Placement};
 use crate::copy::entries::{Bytes, Placed};
 
 /// The time of directories made in something that claims to be older: archives such as zip begin
@@ -31,8 +31,8 @@ impl Placement<'_> {
         }
         self.parents(path)?;
         match self.kind_at(path) {
-            Some(NodeKind::Directory) => self.keep_directory(path),
-            Some(NodeKind::Symlink(_) | NodeKind::Other) => {
+            Some(PlacedKind::Directory) => self.keep_directory(path),
+            Some(PlacedKind::Symlink(_) | PlacedKind::Other) => {
                 return Err(PlaceError::NonDirectory(path.clone()));
             }
             None => self.make_directory(path),
@@ -48,8 +48,8 @@ impl Placement<'_> {
         }
         for parent in path.ancestors() {
             match self.kind_at(&parent) {
-                Some(NodeKind::Directory) => self.keep_directory(&parent),
-                Some(NodeKind::Symlink(_) | NodeKind::Other) => {
+                Some(PlacedKind::Directory) => self.keep_directory(&parent),
+                Some(PlacedKind::Symlink(_) | PlacedKind::Other) => {
                     return Err(PlaceError::NonDirectory(parent));
                 }
                 None => self.make_directory(&parent),
@@ -68,7 +68,7 @@ impl Placement<'_> {
             return;
         }
         if let Some(mut node) = self.below.get(path.as_bytes()) {
-            node.kind = Kind::DIRECTORY;
+            node.kind = NodeKind::DIRECTORY;
             let bytes = Bytes::None;
             self.placed.insert(path.clone(), Placed { node, bytes });
         }
@@ -88,7 +88,7 @@ impl Placement<'_> {
         };
         let node = Entry {
             path: b"",
-            kind: Kind::DIRECTORY,
+            kind: NodeKind::DIRECTORY,
             mode,
             uid,
             gid,

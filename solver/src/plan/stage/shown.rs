@@ -2,7 +2,8 @@
 //! that its variables had.
 
 use kiln_parser::{
-    Address, Instruction, Kind, Quoting, Run, SourcePlace, expand, remote_source, without_logins,
+    Address, Instruction, InstructionKind, Quoting, Run, SourcePlace, expand, remote_source,
+    without_logins,
 };
 
 use super::stage_plan::StagePlan;
@@ -21,14 +22,16 @@ impl StagePlan<'_, '_> {
         let rest = line.get(site.keyword.raw.len()..).unwrap_or("").trim();
         let text = format!("{} {rest}", site.keyword.raw.to_uppercase());
         match &instruction.kind {
-            Kind::Run(run) => {
+            InstructionKind::Run(run) => {
                 let masked = self.secret_names(run);
                 let text = format!("{text}{}", summary(run));
                 self.with_values(&text, Quoting::Shown, &masked)
             }
             // Addresses may be quoted, and come from variables.
-            Kind::Add(_) => without_logins(&self.with_values(&text, Quoting::Word, &[])),
-            Kind::Copy(_) | Kind::Workdir(_) => self.with_values(&text, Quoting::Word, &[]),
+            InstructionKind::Add(_) => without_logins(&self.with_values(&text, Quoting::Word, &[])),
+            InstructionKind::Copy(_) | InstructionKind::Workdir(_) => {
+                self.with_values(&text, Quoting::Word, &[])
+            }
             _ => text,
         }
     }

@@ -16,7 +16,7 @@ use kiln_solver::{
     Silent, Solution, SolveError, Vertex, context_reads, plan, solve,
 };
 use kiln_threads::Stop;
-use kiln_tree::{Kind, LayerId};
+use kiln_tree::{LayerId, NodeKind};
 
 #[derive(Debug)]
 struct Nothing;
@@ -211,11 +211,11 @@ pub(super) fn list(view: &ParentView) -> Vec<String> {
             };
             let mode = entry.mode;
             match entry.kind {
-                Kind::Directory { .. } => format!("{path}/ {mode:o}{owner}"),
-                Kind::File { size, .. } if size > 1 << 20 => {
+                NodeKind::Directory { .. } => format!("{path}/ {mode:o}{owner}"),
+                NodeKind::File { size, .. } if size > 1 << 20 => {
                     format!("{path} {mode:o}{owner} {size} bytes")
                 }
-                Kind::File { .. } => {
+                NodeKind::File { .. } => {
                     let path_inside = entry.guest_path();
                     let content = view.read(&path_inside, 1 << 20).unwrap().unwrap();
                     let content = String::from_utf8_lossy(&content).into_owned();
@@ -225,10 +225,10 @@ pub(super) fn list(view: &ParentView) -> Vec<String> {
                         format!("{path} {mode:o}{owner} {content:?}")
                     }
                 }
-                Kind::Symlink { target } => {
+                NodeKind::Symlink { target } => {
                     format!("{path} -> {}{owner}", String::from_utf8_lossy(target))
                 }
-                Kind::HardLink { target } => {
+                NodeKind::HardLink { target } => {
                     format!("{path} = {}", String::from_utf8_lossy(target))
                 }
                 other => format!("{path} {other:?}"),

@@ -1,13 +1,13 @@
 use super::*;
 use crate::TreeBuilder;
-use crate::{Device, Kind, Xattrs, XattrsBuf};
+use crate::{Device, NodeKind, Xattrs, XattrsBuf};
 use kiln_oci::Timestamp;
 use std::collections::BTreeMap;
 
 fn file(path: &str) -> Entry<'_> {
     Entry {
         path: path.as_bytes(),
-        kind: Kind::File {
+        kind: NodeKind::File {
             size: 3,
             hash: Blake3::of(path.as_bytes()),
         },
@@ -34,29 +34,29 @@ fn entries_of_every_kind_read_back() {
         (b"security.capability".to_vec(), vec![1; 20]),
     ]);
     let kinds = [
-        Kind::File {
+        NodeKind::File {
             size: u64::MAX,
             hash: Blake3::of(b"x"),
         },
-        Kind::HardLink { target: b"a/b" },
-        Kind::DIRECTORY,
-        Kind::Directory {
+        NodeKind::HardLink { target: b"a/b" },
+        NodeKind::DIRECTORY,
+        NodeKind::Directory {
             opaque: true,
             implied: false,
         },
-        Kind::Directory {
+        NodeKind::Directory {
             opaque: false,
             implied: true,
         },
-        Kind::Directory {
+        NodeKind::Directory {
             opaque: true,
             implied: true,
         },
-        Kind::Symlink { target: b"../x" },
-        Kind::CharDevice(Device { major: 1, minor: 3 }),
-        Kind::BlockDevice(Device { major: 8, minor: 0 }),
-        Kind::Fifo,
-        Kind::Whiteout,
+        NodeKind::Symlink { target: b"../x" },
+        NodeKind::CharDevice(Device { major: 1, minor: 3 }),
+        NodeKind::BlockDevice(Device { major: 8, minor: 0 }),
+        NodeKind::Fifo,
+        NodeKind::Whiteout,
     ];
     let names: Vec<String> = (0..kinds.len()).map(|i| format!("n{i:02}")).collect();
     let entries: Vec<Entry<'_>> = kinds
