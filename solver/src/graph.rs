@@ -173,3 +173,30 @@ impl Graph {
         inputs.into_iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_ends_before_values_of_arguments() {
+        for (name, expected) in [
+            ("[build 2/5] RUN curl --user me:secret x", "[build 2/5] RUN"),
+            ("[linux/arm64 1/1] WORKDIR /a", "[linux/arm64 1/1] WORKDIR"),
+            ("FROM base AS secret", "FROM"),
+            ("[2/2] RUN", "[2/2] RUN"),
+        ] {
+            let step = Step {
+                op: Op::From(FromOp {
+                    manifest: Sha256::of(b"base"),
+                }),
+                parent: None,
+                name: name.to_owned(),
+                span: Span { start: 0, end: 0 },
+                stage: "build".to_owned(),
+                shared_with: Vec::new(),
+            };
+            assert_eq!(step.label(), expected);
+        }
+    }
+}

@@ -46,3 +46,73 @@ impl Reuse {
         anew
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_files::GuestPath;
+    use kiln_oci::Sha256;
+    use kiln_parser::Span;
+
+    use super::*;
+    use crate::graph::{FromOp, StepId, WorkdirOp};
+
+    /// A base image, a directory in stage `one`, another on top of it in stage `two`, and one on the
+    /// base in stage `two`.
+    fn graph() -> Graph {
+        let mut graph = Graph::default();
+        let mut add = |stage: &str, op: Op, parent: Option<StepId>| {
+            graph.add(Step {
+                op,
+                parent,
+                name: String::new(),
+                span: Span { start: 0, end: 0 },
+                stage: stage.to_owned(),
+                shared_with: Vec::new(),
+            })
+        };
+        let directory = |path: &str| {
+            Op::Workdir(WorkdirOp {
+                path: GuestPath::new(path),
+                user: String::new(),
+                time: None,
+            })
+        };
+        let manifest = Sha256::of(b"base");
+        let base = add("one", Op::From(FromOp { manifest }), None);
+        let first = add("one", directory("/first"), Some(base));
+        add("two", directory("/second"), Some(first));
+        add("two", directory("/beside"), Some(base));
+        graph
+    }
+
+    #[test]
+    fn refused_steps_and_what_stands_on_them_are_made_anew_and_bases_never() {
+        let refused = |stage: &str| Reuse::AllBut(vec![stage.to_owned()]);
+        for (reuse, expected) in [
+            (Reuse::All, [false, false, false, false]),
+            (Reuse::Nothing, [false, true, true, true]),
+            (refused("one"), [false, true, true, false]),
+            (refused("two"), [false, false, true, true]),
+            (refused("three"), [false, false, false, false]),
+        ] {
+            assert_eq!(reuse.made_anew(&graph()), expected, "{reuse:?}");
+        }
+    }
+
+    #[test]
+    fn refused_stage_is_named_only_for_its_steps() {
+        let graph = graph();
+        let reuse = Reuse::AllBut(vec!["one".to_owned()]);
+        let found: Vec<_> = graph
+            .steps()
+            .map(|(_, step)| (reuse.refused_stage(step), reuse.allows(step)))
+            .collect();
+        let expected = [
+            (Some("one"), false),
+            (Some("one"), false),
+            (None, true),
+            (None, true),
+        ];
+        assert_eq!(found, expected);
+    }
+}

@@ -386,6 +386,22 @@ fn equal_steps_are_one() {
 }
 
 #[test]
+fn copies_are_one_step_only_if_their_modes_are_equal() {
+    for (one, other, expected) in [("755", "755", 1), ("755", "644", 2), ("u+x", "a+x", 2)] {
+        let text = format!(
+            "FROM base AS a\nCOPY --chmod={one} f /\nFROM base AS b\nCOPY --chmod={other} f /\n\
+             FROM scratch\nCOPY --from=a /f /a\nCOPY --from=b /f /b\n"
+        );
+        let plan = case(&text).plan();
+        let copies = names(&plan)
+            .iter()
+            .filter(|name| name.contains("COPY --chmod"))
+            .count();
+        assert_eq!(copies, expected, "{one} and {other}");
+    }
+}
+
+#[test]
 fn mistakes_are_named() {
     let check = |text: &str, expected: &str| assert_eq!(case(text).error(), expected, "{text}");
     // DF-080
