@@ -70,7 +70,7 @@ impl Container {
     /// Reads its name.
     ///
     /// # Errors
-    /// It was removed, or the disk.
+    /// It was removed, or its files cannot be read.
     pub fn name(&self) -> Result<ContainerName, ContainerError> {
         let path = self.directory.join("name");
         let text = fs::read_to_string(&path).map_err(|source| self.missing(&path, source))?;
@@ -81,7 +81,7 @@ impl Container {
     /// Reads what it is.
     ///
     /// # Errors
-    /// It was removed, or the disk.
+    /// It was removed, or its files cannot be read.
     pub fn spec(&self) -> Result<Spec, ContainerError> {
         let path = self.directory.join("spec.json");
         let text = fs::read(&path).map_err(|source| self.missing(&path, source))?;
@@ -102,7 +102,7 @@ impl Container {
     /// Reads what has become of it.
     ///
     /// # Errors
-    /// It was removed, or the disk.
+    /// It was removed, or its files cannot be read.
     pub fn state(&self) -> Result<StoredState, ContainerError> {
         let state = self.read_state()?;
         if state.status != ContainerStatus::Running || self.is_held()? {
@@ -136,7 +136,7 @@ impl Container {
     /// start it.
     ///
     /// # Errors
-    /// It was removed, or the disk.
+    /// It was removed, or its files cannot be read.
     pub fn is_held(&self) -> Result<bool, ContainerError> {
         let path = self.directory.join("lock");
         let lock = File::open(&path).map_err(|source| self.missing(&path, source))?;
@@ -198,7 +198,7 @@ impl Container {
     /// Waits until it has ended and returns its state; the last known one if it was removed.
     ///
     /// # Errors
-    /// The disk.
+    /// Its files cannot be read.
     pub fn wait(&self) -> Result<StoredState, ContainerError> {
         if let Some(mut client) = self.connect()?
             && self.ask(&mut client, &MonitorRequest::Wait)?.is_some()

@@ -76,7 +76,7 @@ pub enum ContainerError {
         /// What is not understood of it.
         what: String,
     },
-    /// The disk.
+    /// A file or directory of it cannot be read or written.
     #[error("{}", path.display())]
     Io {
         /// Where.

@@ -76,7 +76,7 @@ impl Container {
     /// Removes it with all it wrote.
     ///
     /// # Errors
-    /// It runs and is not to be killed, or the disk.
+    /// It runs and is not to be killed, or its files cannot be removed.
     pub fn remove(&self, force: Force) -> Result<(), ContainerError> {
         if self.state()?.status == ContainerStatus::Running {
             match force {

@@ -66,7 +66,7 @@ impl Containers {
     /// Begins to make a container with a new id.
     ///
     /// # Errors
-    /// The disk.
+    /// A file or directory cannot be read or written.
     pub fn draft(&self, id: ContainerId) -> Result<Draft, ContainerError> {
         fs::create_dir_all(&self.root).map_err(ContainerError::at(&self.root))?;
         let lock = self.lock()?;
@@ -93,7 +93,7 @@ impl Containers {
     /// the caller keeps what is returned, no other process prunes the container.
     ///
     /// # Errors
-    /// The name is taken, or the disk.
+    /// The name is taken, or a file cannot be read or written.
     pub fn create(
         &self,
         mut draft: Draft,
@@ -153,7 +153,7 @@ impl Containers {
     /// Renames a container.
     ///
     /// # Errors
-    /// The name is taken, or the disk.
+    /// The name is taken, or a file cannot be read or written.
     pub fn rename(
         &self,
         container: &Container,
@@ -178,7 +178,7 @@ impl Containers {
     /// Returns all containers, by id.
     ///
     /// # Errors
-    /// The disk.
+    /// A file or directory cannot be read or written.
     pub fn list(&self) -> Result<Vec<Container>, ContainerError> {
         let at_root = || ContainerError::at(&self.root);
         let mut found = Vec::new();
@@ -230,7 +230,7 @@ impl Containers {
     /// Removes what crashes left behind.
     ///
     /// # Errors
-    /// The disk.
+    /// A file or directory cannot be read or written.
     pub fn sweep(&self) -> Result<(), ContainerError> {
         if self.root.exists() {
             self.sweep_locked(&self.lock()?)
@@ -286,7 +286,7 @@ impl Draft {
     /// Writes a file that the container will show below `/etc`, where it may change it.
     ///
     /// # Errors
-    /// The disk.
+    /// A file or directory cannot be read or written.
     pub fn etc_file(&self, name: &str, text: &str) -> Result<(), ContainerError> {
         let path = self.directory.join(name);
         write_file(&path, text.as_bytes())?;

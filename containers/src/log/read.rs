@@ -40,7 +40,7 @@ impl Container {
     /// Opens its log.
     ///
     /// # Errors
-    /// The disk.
+    /// The log cannot be read.
     pub fn logs(&self, follow: Follow) -> Result<LogReader, ContainerError> {
         LogReader::open(self, follow).map_err(|source| self.missing(self.directory(), source))
     }
