@@ -23,7 +23,7 @@ pub enum Force {
 /// A container whose lock this process holds: it is about to run or to be removed, and no other
 /// process starts, removes or prunes it.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldContainer {
     container: Container,
     /// Room for states to come.
     reserves: Vec<Reserve>,
@@ -32,7 +32,7 @@ pub struct Held {
 
 impl Container {
     /// Takes its lock, to run or to remove it.
-    pub(crate) fn hold(&self) -> Result<Held, ContainerError> {
+    pub(crate) fn hold(&self) -> Result<HeldContainer, ContainerError> {
         let path = self.directory().join("lock");
         let lock = File::options().write(true).open(&path);
         let lock = lock.map_err(|source| self.missing(&path, source))?;
@@ -55,11 +55,11 @@ impl Container {
         }
         // It may have been removed while we waited.
         self.read_state()?;
-        Ok(Held::new(self.clone(), lock))
+        Ok(HeldContainer::new(self.clone(), lock))
     }
 
     /// Holds it by a lock that the process which started this one has handed over.
-    pub(crate) fn hold_by(&self, lock: File) -> Result<Held, ContainerError> {
+    pub(crate) fn hold_by(&self, lock: File) -> Result<HeldContainer, ContainerError> {
         let path = self.directory().join("lock");
         let own = fs::metadata(&path).map_err(|source| self.missing(&path, source))?;
         let found = lock.metadata().map_err(ContainerError::at(&path))?;
@@ -67,7 +67,7 @@ impl Container {
             return self.hold();
         }
         match lock.try_lock() {
-            Ok(()) => Ok(Held::new(self.clone(), lock)),
+            Ok(()) => Ok(HeldContainer::new(self.clone(), lock)),
             Err(TryLockError::WouldBlock) => Err(ContainerError::AlreadyRunning(self.id().clone())),
             Err(TryLockError::Error(source)) => Err(ContainerError::Io { path, source }),
         }
@@ -95,7 +95,7 @@ impl Container {
     }
 }
 
-impl Held {
+impl HeldContainer {
     pub(crate) fn new(container: Container, lock: File) -> Self {
         Self {
             container,

@@ -34,7 +34,7 @@ mod words; // of made-up names
 pub use attach::{Attachment, Attended, Departure, Sink};
 pub use container::{Container, StopPatience};
 pub use error::ContainerError;
-pub use held::{Force, Held};
+pub use held::{Force, HeldContainer};
 pub use id::{ContainerId, ContainerName, InvalidContainerId, InvalidContainerName};
 pub use log::{Follow, LogReader, LogRecord};
 pub use signal::{InvalidSignal, SignalNumber};

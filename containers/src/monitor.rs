@@ -16,7 +16,7 @@ use kiln_runtime::LocalExecutor;
 use crate::ContainerError;
 use crate::attached::AttachedClients;
 use crate::container::Container;
-use crate::held::Held;
+use crate::held::HeldContainer;
 use crate::job::job;
 use crate::listener::{Listener, MonitorReply};
 use crate::log::LogWriter;
@@ -64,7 +64,7 @@ fn take_stdout() -> io::Result<UnixStream> {
 }
 
 /// Waits until a client asks for the start, and runs the container to its end.
-fn stand_by(mut held: Held, starter: UnixStream) -> Result<(), ContainerError> {
+fn stand_by(mut held: HeldContainer, starter: UnixStream) -> Result<(), ContainerError> {
     let container = held.container().clone();
     let directory = container.directory();
     let spec = container.spec()?;
@@ -98,7 +98,7 @@ fn stand_by(mut held: Held, starter: UnixStream) -> Result<(), ContainerError> {
 
 /// Runs a container to its end. Returns what became of it, and whether that is written down.
 fn run(
-    held: &mut Held,
+    held: &mut HeldContainer,
     spec: &Spec,
     listener: &mut Listener,
     attached: &mut AttachedClients,

@@ -9,7 +9,7 @@ use crate::client::MonitorClient;
 use crate::container::Container;
 use crate::files::settle;
 use crate::foreground_stop::ForegroundStop;
-use crate::held::Held;
+use crate::held::HeldContainer;
 use crate::requests::{MonitorAnswer, MonitorRequest};
 use crate::spec::Removal;
 use crate::state::StoredState;
@@ -38,7 +38,7 @@ impl Container {
     }
 }
 
-impl Held {
+impl HeldContainer {
     /// As [`Container::run`].
     ///
     /// # Errors

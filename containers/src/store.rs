@@ -31,7 +31,7 @@ use kiln_files::remove_tree;
 use crate::files::{lock_file, settle, write_file, write_json};
 use crate::spec::Spec;
 use crate::state::StoredState;
-use crate::{Container, ContainerError, ContainerId, ContainerName, Held};
+use crate::{Container, ContainerError, ContainerId, ContainerName, HeldContainer};
 
 /// How often a made-up name may be taken already.
 const ATTEMPTS: u32 = 6;
@@ -99,7 +99,7 @@ impl Containers {
         mut draft: Draft,
         name: Option<ContainerName>,
         spec: &Spec,
-    ) -> Result<Held, ContainerError> {
+    ) -> Result<HeldContainer, ContainerError> {
         let mut spec = spec.clone();
         for layer in &mut spec.own.layers {
             *layer = self.relative(layer);
@@ -137,7 +137,10 @@ impl Containers {
             .lock
             .try_clone()
             .map_err(ContainerError::at(&directory))?;
-        Ok(Held::new(Container::new(draft.id.clone(), directory), lock))
+        Ok(HeldContainer::new(
+            Container::new(draft.id.clone(), directory),
+            lock,
+        ))
     }
 
     /// Returns a path in the state directory relative to that; any other as it is.

@@ -7,7 +7,7 @@ use kiln_runtime::{ProcessEnd, Read, Running, Stream};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::attached::AttachedClients;
-use crate::held::Held;
+use crate::held::HeldContainer;
 use crate::input::Input;
 use crate::listener::{Listener, MonitorReply};
 use crate::log::LogWriter;
@@ -19,7 +19,7 @@ pub(crate) struct Watch<'w> {
     pub(crate) listener: &'w mut Listener,
     pub(crate) log: &'w mut LogWriter,
     pub(crate) attached: &'w mut AttachedClients,
-    pub(crate) held: &'w mut Held,
+    pub(crate) held: &'w mut HeldContainer,
     pub(crate) state: &'w mut StoredState,
 }
 

@@ -11,8 +11,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use kiln_containers::{
-    Attachment, Attended, Container, ContainerId, Departure, Held, Monitor, RawTerminal, Removal,
-    SignalNumber, Signals, StoredState,
+    Attachment, Attended, Container, ContainerId, Departure, HeldContainer, Monitor, RawTerminal,
+    Removal, SignalNumber, Signals, StoredState,
 };
 use kiln_docker::units::parse_size;
 use kiln_engine::{Error, RunRequest, verbs};
@@ -165,7 +165,7 @@ fn create(
     arguments: &RunArguments,
     session: &Session,
     request: &RunRequest,
-) -> Result<Held, Failure> {
+) -> Result<HeldContainer, Failure> {
     let unpacking = Unpacking::start();
     let made = verbs::create_container(&session.stores, &session.outside, request, &|progress| {
         unpacking.take(progress);
@@ -198,7 +198,7 @@ fn warn_of_platform(container: &Container) {
 /// Runs a container to its end, connected to our own streams.
 fn attached(
     arguments: &RunArguments,
-    made: Held,
+    made: HeldContainer,
     monitor: Monitor,
     signals: &Signals,
 ) -> Result<Attended, Failure> {

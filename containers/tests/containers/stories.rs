@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kiln_containers::{
     Attachment, Container, ContainerError, ContainerId, ContainerName, ContainerStatus, Follow,
-    Force, Held, Removal, SignalNumber, StopPatience,
+    Force, HeldContainer, Removal, SignalNumber, StopPatience,
 };
 use kiln_runtime::Stream;
 use kiln_testbed::{assert_no_leftovers, cases};
@@ -145,7 +145,7 @@ fn names_are_unique(fixture: &Fixture) {
         let draft = store.draft(ContainerId::random()).unwrap();
         let spec = fixture.spec(&draft, &Wish::new("true"));
         let name = name.map(|name| name.parse::<ContainerName>().unwrap());
-        store.create(draft, name, &spec).map(Held::release)
+        store.create(draft, name, &spec).map(HeldContainer::release)
     };
     let first = create(Some("web")).unwrap();
     let error = create(Some("/web")).unwrap_err().to_string();

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_containers::{
-    ContainerConfig, ContainerId, ContainerName, Held, HostConfig, OwnFacts, Removal, SignalNumber,
-    Spec,
+    ContainerConfig, ContainerId, ContainerName, HeldContainer, HostConfig, OwnFacts, Removal,
+    SignalNumber, Spec,
 };
 use kiln_files::GuestPath;
 use kiln_oci::{Image, ImageRef, Platform, RunConfig, Timestamp};
@@ -97,7 +97,7 @@ pub fn create_container(
     outside: &Outside,
     request: &RunRequest,
     report: &(dyn Fn(&LayerProgress) + Sync),
-) -> Result<Held, Error> {
+) -> Result<HeldContainer, Error> {
     let (name, local) = images::find(stores, &request.image)?;
     let image = local.choose(&request.image, request.platform.as_ref())?;
     let layers = layers_on_disk(stores, &outside.client, name.as_deref(), image, report)?;
