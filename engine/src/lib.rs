@@ -39,9 +39,9 @@ mod remote; // downloads and repositories
 mod repair; // blobs that are damaged
 mod resolvers; // /etc/resolv.conf of containers
 mod sandbox; // prepared when the first command runs
-mod shared_cache;
+mod shared_cache; // results that machines share
 mod sizes; // what images are said to take
-mod storage; // what is kept, and what of it can go // results that machines share
+mod storage; // what is kept, and what of it can go
 
 pub use base_layers::{LayerProgress, LayerWork};
 pub use error::{Error, ErrorKind, SourceText};
