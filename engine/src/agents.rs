@@ -63,7 +63,7 @@ impl Agents for BuildAgents {
 #[derive(Debug)]
 struct OpenSocket {
     socket: ListeningSocket,
-    /// Last: nobody listens any more when it goes.
+    /// Dropped last, when no thread listens on the socket any more.
     _work: WorkDir,
 }
 

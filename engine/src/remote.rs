@@ -4,7 +4,7 @@
 //! comes again only if the server says that it changed; of a repository only what is new comes. What
 //! names its own content, by a checksum or a whole commit, is asked for once.
 
-mod authorization; // who we are, from the build's secrets
+mod authorization; // who the user is, from the build's secrets
 mod checksum; // what a download must be
 mod download; // files behind URLs
 mod sources; // what one build needs to fetch

@@ -1,8 +1,7 @@
 //! How large images are said to be: the lengths of their layers' tar streams.
 //!
 //! That is the same number before a layer is unpacked and afterwards, so an image is not larger
-//! because somebody used it. Only of a layer that is not here at all nothing is known but the
-//! length of its blob.
+//! because it was run. Of a layer that is not here at all only the length of its blob is known.
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -212,7 +212,7 @@ impl Client {
     /// tags now mean.
     ///
     /// # Errors
-    /// [`crate::ErrorClass::Unauthorized`] if we may not write there.
+    /// [`crate::ErrorClass::Unauthorized`] if the user may not write there.
     pub fn push(
         &self,
         repository: &ImageRef,

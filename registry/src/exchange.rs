@@ -18,7 +18,7 @@ use crate::origin::{is_home, same_origin};
 use crate::proof::RequestProof;
 use crate::session::{HostState, RegistrySession};
 
-/// An answer, and whether it came from where our credentials are for.
+/// An answer, and whether it came from where the user's credentials are for.
 struct Reply {
     answer: HttpAnswer,
     is_home: bool,

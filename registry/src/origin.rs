@@ -7,15 +7,14 @@
 //!   that a registry names is asked without, and what it demands is not met: the registry chose it,
 //!   not the user. Token servers alone are named by registries on purpose (Docker Hub's is
 //!   another host), so they see the registry's own credential, and over TLS unless the registry
-//!   itself is one that may be spoken to in the clear.
+//!   itself is one that may be spoken to without.
 //! - A body goes where its sender meant it to go. No redirect takes it to another origin: it may be a
 //!   form with a password.
-//! - What began over TLS does not go on in the clear, except for content whose
-//!   sender does not matter: kiln checks it by its digest, or it is a download of which nothing is
-//!   promised.
+//! - What began over TLS does not go on without it, except for content whose sender does not matter:
+//!   kiln checks it by its digest, or it is a download of which nothing is promised.
 //!
 //! containerd and Docker do the same with locations and differ from it with redirects: Go's HTTP
-//! client sends forms on, and follows from TLS into the clear.
+//! client sends forms on, and follows from TLS to plain HTTP.
 
 use reqwest::Url;
 
@@ -23,7 +22,7 @@ use crate::endpoint::{Endpoint, HostSecurity};
 use crate::error::Error;
 use crate::url_text::authority;
 
-/// Whether an answer may come in the clear although TLS was asked for it.
+/// Whether an answer may come without TLS although it was asked for with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Downgrade {
     /// It is believed because of who gives it.

@@ -283,7 +283,7 @@ impl Push<'_> {
                     });
                 }
                 202 => return self.session(&answer),
-                // The source may be forbidden to us; the upload may be allowed all the same.
+                // The user may not be allowed to read the source and yet to upload.
                 _ => {}
             }
         }

@@ -76,7 +76,7 @@ impl RegistrySession {
     }
 }
 
-/// Returns where an answer sends us, if it does.
+/// Returns where an answer sends the client, if it does.
 fn redirect(method: &Method, answer: &HttpAnswer) -> Result<Option<Url>, Error> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let redirects = match answer.status.as_u16() {

@@ -25,7 +25,7 @@ use crate::session::RegistrySession;
 use crate::transport::AnswerSize;
 use crate::url_text::authority;
 
-/// What token servers are told we are.
+/// How kiln introduces itself to token servers.
 const CLIENT_ID: &str = "kiln";
 /// Bytes. Tokens of large organisations reach some 10 KB.
 const LONGEST_TOKEN_ANSWER: usize = 1 << 20;

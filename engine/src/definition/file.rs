@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path, context: Option<&Path>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Reads a file of a directory that somebody else made: links in it lead to files of it.
+/// Reads a file of a directory that came from elsewhere: links in it lead to files of it.
 pub(super) fn read_in(root: &Path, path: &Path) -> io::Result<Vec<u8>> {
     read_foreign(root, path, LARGEST)
 }
@@ -57,7 +57,7 @@ fn read_some(file: File) -> io::Result<Vec<u8>> {
 }
 
 /// Returns the context and the path in it, if the file is in there. The way to a file is what the
-/// person said; only its last part may be a link of somebody else's.
+/// user said; only its last part may be a link that came with the context.
 fn within(path: &Path, context: &Path) -> Option<(PathBuf, PathBuf)> {
     let directory = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),

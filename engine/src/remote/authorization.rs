@@ -1,4 +1,4 @@
-//! Who we are, from the build's secrets.
+//! Who the user is for a server, from the build's secrets.
 //!
 //! BuildKit's names: `HTTP_AUTH_HEADER_<host>` and `HTTP_AUTH_TOKEN_<host>` for downloads,
 //! `GIT_AUTH_HEADER` and `GIT_AUTH_TOKEN`, each also with `.<host>` behind it, for repositories. A

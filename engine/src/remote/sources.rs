@@ -19,7 +19,7 @@ pub(crate) struct RemoteSources<'a> {
     pub(crate) outside: &'a Outside,
     /// May hold passwords for servers.
     pub(crate) secrets: &'a [(String, SecretBytes)],
-    /// Who proves to ssh servers who we are.
+    /// What proves to ssh servers who the user is.
     pub(crate) agents: &'a dyn Agents,
     /// What stands for the present in this build, if not the clock does.
     pub(crate) epoch: Option<Timestamp>,

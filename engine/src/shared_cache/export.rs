@@ -43,7 +43,7 @@ pub(crate) struct Shareable<'a> {
     pub(crate) tiered: &'a TieredCache<'a>,
     /// The key of each step, in the graph's order; none if nothing was solved.
     pub(crate) recipes: &'a [ActionKey],
-    /// The files of each step, in the graph's order; none where nobody asked.
+    /// The files of each step, in the graph's order; none where the solver did not need them.
     pub(crate) known: &'a [Option<State>],
     pub(crate) stop: &'a Stop,
 }

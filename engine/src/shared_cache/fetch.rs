@@ -100,7 +100,7 @@ pub(crate) fn fulfil(
     description: &Description,
 ) -> Result<Layer, Error> {
     let descriptor = &description.blob.descriptor;
-    // A note that got lost costs the layer if nobody else knows where it is.
+    // Without the note the layer cannot be fetched, unless another note says where it is.
     let _ = note_place(stores, description);
     origins::fetch_from_origin(stores, client, descriptor)?;
     let blob = stores

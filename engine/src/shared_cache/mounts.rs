@@ -6,8 +6,8 @@
 //! counted and to go with it, and need not be made again as long as the content stays.
 //!
 //! On the other machine it becomes the first copy of a cache mount that is not there yet, straight
-//! from where the cache is, and is one like any other from then on. What nobody needed there goes
-//! on to the next cache as it is.
+//! from where the cache is, and is one like any other from then on. A cache mount that no step
+//! needed there goes on to the next cache as it is.
 
 use std::fs;
 use std::io;

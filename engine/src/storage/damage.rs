@@ -123,8 +123,8 @@ pub(crate) fn is_repaired(
     if stores.layers.name_again(&layer).is_ok() && layer.verify(whiteouts).is_empty() {
         return true;
     }
-    // Files that nobody can replace may still be good for something to their owner: they are
-    // taken away only when there is a blob.
+    // Damaged files without a replacement may still be of use to the user: they are taken away only
+    // when there is a blob to make them from.
     let facts = stores.layers.known_facts(id);
     let has_blob = facts
         .blobs
@@ -136,7 +136,7 @@ pub(crate) fn is_repaired(
         && layer.verify(whiteouts).is_empty()
 }
 
-/// Says whether nothing can be written at all, be the disk full or not ours to write to.
+/// Says whether nothing can be written at all, because the disk is full or the user may not write to it.
 fn cannot_write(error: &io::Error) -> bool {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(

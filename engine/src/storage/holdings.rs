@@ -62,7 +62,7 @@ pub(crate) enum EntryContent {
     },
     /// What a URL stood for.
     Download(PathBuf),
-    /// A directory or file that belongs to nobody else.
+    /// A directory or file that belongs to this entry alone.
     Tree(PathBuf),
 }
 

@@ -84,7 +84,7 @@ fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
         .map_err(container_error)?
     {
         let spec = match container.spec() {
-            // It was removed while we looked.
+            // Another kiln removed it meanwhile.
             Err(ContainerError::NotFound(_)) => continue,
             other => other,
         };

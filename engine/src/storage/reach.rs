@@ -17,7 +17,7 @@ pub(crate) struct ManifestReach {
 
 impl ManifestReach {
     /// Adds what can be reached from a manifest or index. What is not here or not JSON leads
-    /// nowhere. Kinds are told by members, not by media types: what somebody attached to an image
+    /// nowhere. Kinds are told by members, not by media types: what is attached to an image
     /// stays with it, whatever it is.
     pub(crate) fn add(&mut self, blobs: &Blobs, manifest: Sha256) {
         let mut pending = vec![manifest];

@@ -37,7 +37,7 @@ pub enum Amount {
     Percent(u8),
 }
 
-/// What somebody wants the cache to keep; what is absent has a default.
+/// What the user wants the cache to keep; what is absent has a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheSettings {
     /// What is never taken from the cache to make room: 10 GB or a tenth of the disk.
@@ -46,7 +46,7 @@ pub struct CacheSettings {
     pub max_used: Option<Amount>,
     /// What it leaves free: 20 GB or a fifth of the disk.
     pub min_free: Option<Amount>,
-    /// How long an entry stays that nobody uses: for ever.
+    /// How long an entry stays that no build uses: for ever.
     pub max_age: Option<Duration>,
     /// Whether builds collect garbage.
     pub collection: Collection,

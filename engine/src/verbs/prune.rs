@@ -143,7 +143,7 @@ fn prune_alone(
     })
 }
 
-/// Removes entries and everything that nobody holds then.
+/// Removes entries and everything that no entry, image or container holds then.
 fn sweep(
     stores: &Stores,
     inventory: &Inventory,
@@ -216,7 +216,7 @@ fn sweep(
     Ok(())
 }
 
-/// Removes notes about where blobs can be found that nobody speaks of any more.
+/// Removes notes about where blobs can be found that no manifest or layer names any more.
 fn sweep_hints(
     stores: &Stores,
     inventory: &Inventory,

@@ -62,7 +62,7 @@ pub(crate) fn images_of_containers(stores: &Stores) -> Result<HashSet<ImageId>, 
     {
         match container.spec() {
             Ok(spec) => used.extend(spec.image_id.parse::<ImageId>()),
-            // It was removed while we looked.
+            // Another kiln removed it meanwhile.
             Err(ContainerError::NotFound(_)) => {}
             Err(error) => return Err(container_error(error)),
         }

@@ -124,7 +124,7 @@ fn users_of(stores: &Stores, image: ImageId) -> Result<Vec<User>, Error> {
                 id: container.id().clone(),
                 status: state.status,
             }),
-            // It was removed while we looked.
+            // Another kiln removed it meanwhile.
             Err(ContainerError::NotFound(_)) => {}
             Err(error) => return Err(container_error(error)),
         }

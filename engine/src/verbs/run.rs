@@ -32,7 +32,7 @@ use crate::{Error, LayerProgress};
 /// A container, as the command line describes it.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
-    /// What it will be called whatever its name: nobody else has it.
+    /// Its id, which no other container has.
     pub id: ContainerId,
     /// Name, id or digest of a local image.
     pub image: String,
@@ -87,8 +87,8 @@ pub struct Bind {
     pub access: MountAccess,
 }
 
-/// Makes a container of a local image. It is not started; until it is let go of, nobody takes
-/// it for one that is of no use. `report` is told of layers that have to be unpacked first.
+/// Makes a container of a local image. It is not started; as long as the caller holds what
+/// is returned, no other kiln removes it as a container that never ran. `report` is told of layers that have to be unpacked first.
 ///
 /// # Errors
 /// When there is no such image, the name is taken, or the options do not fit the image.

@@ -133,7 +133,7 @@ fn container_usage(stores: &Stores) -> Result<Vec<ContainerDiskUsage>, Error> {
         .map_err(container_error)?
     {
         let look = || Ok((container.name()?, container.spec()?, container.state()?));
-        // Somebody removed it while we looked.
+        // Another kiln removed it meanwhile.
         let Ok((name, spec, state)) = look().map_err(container_error) else {
             continue;
         };

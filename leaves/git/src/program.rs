@@ -184,7 +184,7 @@ impl<'a> Git<'a> {
             let stderr = kiln_threads::beside(scope, move || read_messages(stderr));
             let (stdout, stderr) = match (stdout, stderr) {
                 (Ok(stdout), Ok(stderr)) => (stdout, stderr),
-                // What has nobody who listens would wait for ever.
+                // A git whose output is not read waits for ever once the pipe is full.
                 (Err(error), _) | (_, Err(error)) => {
                     end(child)?;
                     return Err(error);

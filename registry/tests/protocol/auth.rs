@@ -1,4 +1,4 @@
-//! Proving who we are.
+//! Proving who the user is.
 
 use std::fs;
 use std::io::Write as _;

@@ -27,7 +27,7 @@ fn gated(answer: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> Gate
     let (closed, arrived) = (Mutex::new(closed), Mutex::new(arrived));
     let server = Server::start(move |request| {
         answer(&request.line()).unwrap_or_else(|| {
-            // Whoever listens may have seen enough.
+            // It fails when the test has seen enough and is over.
             let _ = arrived.lock().unwrap().send(());
             let _ = closed.lock().unwrap().recv();
             Reply::new(200)
