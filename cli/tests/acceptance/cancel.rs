@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use kiln_testbed::{assert_no_leftovers, need, need_root};
 
-use crate::harness::Kiln;
+use crate::acceptance::harness::Kiln;
 
 #[test]
 fn an_interrupted_build_stops_its_steps_and_says_so() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kiln_testbed::{assert_no_leftovers, image_tree, need, need_root};
 
-use crate::harness::Kiln;
+use crate::acceptance::harness::Kiln;
 
 const KILLS: u64 = 50;
 
@@ -88,6 +88,6 @@ fn tree_of_a_build(kiln: &Kiln, context: &Path, state: &str) -> Vec<String> {
         .arg(context)
         .output()
         .unwrap();
-    crate::harness::succeeded(&["build"], output);
+    crate::acceptance::harness::succeeded(&["build"], output);
     image_tree(&layout, "v1").unwrap()
 }

@@ -10,7 +10,7 @@ use kiln_testbed::{
     need_root, ordinary_user,
 };
 
-use crate::harness::{program, succeeded};
+use crate::acceptance::harness::{program, succeeded};
 
 /// Shows the user other ranges of ids ($1) and becomes the program after it.
 const WITH_RANGES: &str = "mount --bind \"$1\" /etc/subuid && mount --bind \"$1\" /etc/subgid && \

@@ -9,7 +9,7 @@ use kiln_testbed::{
     need, ordinary_user, stranger,
 };
 
-use crate::harness::{program, succeeded};
+use crate::acceptance::harness::{program, succeeded};
 
 /// Enough that several threads would share them.
 const FILES: usize = 300;

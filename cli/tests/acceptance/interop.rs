@@ -6,7 +6,7 @@ use kiln_testbed::{
     Buildah, Dockerd, Podman, Skopeo, Umoci, image_tree, need, need_root, run, run_and_read,
 };
 
-use crate::harness::Kiln;
+use crate::acceptance::harness::Kiln;
 
 const DOCKERFILE: &str = "FROM busybox\n\
     RUN mkdir -p /data/deep && echo kept > /data/kept && ln /data/kept /data/linked && \
@@ -154,7 +154,7 @@ fn saved_images_load_again() {
             .args(arguments)
             .output()
             .unwrap();
-        crate::harness::succeeded(arguments, output).0
+        crate::acceptance::harness::succeeded(arguments, output).0
     };
     assert_eq!(
         load(&["load", "-i", archive.to_str().unwrap()]),

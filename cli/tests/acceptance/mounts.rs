@@ -8,7 +8,7 @@ use kiln_testbed::{
     Tool, assert_no_leftovers, copy_for_everyone, image_tree, need, need_root, ordinary_user,
 };
 
-use crate::harness::{Kiln, is_cached};
+use crate::acceptance::harness::{Kiln, is_cached};
 
 /// Builds a Dockerfile on busybox with these files beside it.
 #[track_caller]
@@ -261,7 +261,7 @@ fn mounts_serve_an_ordinary_user() {
     let settings = home.join("registries.conf");
     fs::copy(kiln.registry().registries_conf(), &settings).unwrap();
     user.own(&settings);
-    let (_place, program) = copy_for_everyone(crate::harness::program());
+    let (_place, program) = copy_for_everyone(crate::acceptance::harness::program());
     let mut command = user.command(&program);
     let output = command
         .args([
@@ -304,7 +304,7 @@ fn caches_of_an_ordinary_user_travel() {
     for path in [&context, &context.join("Dockerfile"), &settings] {
         user.own(path);
     }
-    let (_place, program) = copy_for_everyone(crate::harness::program());
+    let (_place, program) = copy_for_everyone(crate::acceptance::harness::program());
     let cache = home.join("cache");
     let round = |round: &str, cache: String| {
         let mut command = user.command(&program);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use kiln_testbed::{assert_no_leftovers, list_directory, need, need_root};
 
-use crate::harness::{Kiln, is_cached};
+use crate::acceptance::harness::{Kiln, is_cached};
 
 /// Returns the names below a directory that an output of type `local` wrote.
 fn names(directory: &Path) -> Vec<String> {

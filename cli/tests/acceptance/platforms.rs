@@ -7,7 +7,7 @@ use kiln_testbed::{
 };
 use serde_json::Value;
 
-use crate::harness::{Kiln, program};
+use crate::acceptance::harness::{Kiln, program};
 
 /// Made by this machine for every platform: nothing that runs is of another one.
 const CROSS: &str = "FROM --platform=$BUILDPLATFORM busybox AS build\n\
@@ -196,7 +196,7 @@ fn an_ordinary_user_builds_for_other_platforms() {
             .env("CONTAINERS_REGISTRIES_CONF", &settings)
             .current_dir(home.path())
             .args(arguments);
-        crate::harness::succeeded(arguments, command.output().unwrap()).0
+        crate::acceptance::harness::succeeded(arguments, command.output().unwrap()).0
     };
     let name = kiln.registry().image("user/cross:v1");
     let context = context.to_str().unwrap();

@@ -12,7 +12,7 @@ use kiln_testbed::{
     ordinary_user,
 };
 
-use crate::harness::{program, succeeded, testdata};
+use crate::acceptance::harness::{program, succeeded, testdata};
 
 /// A kiln that an ordinary user runs, with base images to be had.
 struct Rootless {

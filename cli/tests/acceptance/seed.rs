@@ -5,7 +5,7 @@ use std::process::Command;
 
 use kiln_testbed::{assert_no_leftovers, need, need_root};
 
-use crate::harness::{Kiln, is_cached, testdata};
+use crate::acceptance::harness::{Kiln, is_cached, testdata};
 
 #[test]
 fn what_did_not_change_is_not_done_again() {

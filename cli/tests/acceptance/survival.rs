@@ -6,7 +6,7 @@ use std::process::Command;
 
 use kiln_testbed::{Tool, image_tree, need, need_root, run};
 
-use crate::harness::{Kiln, succeeded};
+use crate::acceptance::harness::{Kiln, succeeded};
 
 #[test]
 fn links_attributes_devices_and_modes_come_through() {

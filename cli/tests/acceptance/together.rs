@@ -4,7 +4,7 @@ use std::process::Child;
 
 use kiln_testbed::{assert_no_leftovers, need, need_root};
 
-use crate::harness::{Kiln, is_cached, succeeded};
+use crate::acceptance::harness::{Kiln, is_cached, succeeded};
 
 #[test]
 fn of_several_kilns_one_runs_a_step_and_all_get_its_result() {

@@ -1,6 +1,6 @@
 use insta::assert_snapshot;
 
-use crate::harness::{case, complaints, line};
+use crate::bad_dockerfiles::harness::{case, complaints, line};
 
 #[test]
 fn df_058_forms_of_variables() {

@@ -1,6 +1,6 @@
 use insta::assert_snapshot;
 
-use crate::harness::{complaints, line};
+use crate::bad_dockerfiles::harness::{complaints, line};
 
 #[test]
 fn df_027_df_029_names_and_values() {

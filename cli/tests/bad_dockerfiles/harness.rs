@@ -1,10 +1,5 @@
 //! Builds that must fail, and what they say.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot make its surroundings has failed"
-)]
-
 use std::fs;
 use std::process::{Command, Stdio};
 

@@ -1,6 +1,6 @@
 use insta::assert_snapshot;
 
-use crate::harness::{case, complaints};
+use crate::bad_dockerfiles::harness::{case, complaints};
 
 #[test]
 fn df_170_findings_as_errors() {

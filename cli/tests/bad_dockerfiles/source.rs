@@ -1,6 +1,6 @@
 use insta::assert_snapshot;
 
-use crate::harness::{case, complaints, line};
+use crate::bad_dockerfiles::harness::{case, complaints, line};
 
 #[test]
 fn df_003_df_004_df_005_files_without_a_build() {

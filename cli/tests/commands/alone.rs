@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use kiln_testbed::{Tool, need, need_root};
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 /// Returns a program that runs kiln with the surroundings that the test gives it.
 fn wrapped(kiln: &Kiln, program: &Tool) -> Command {

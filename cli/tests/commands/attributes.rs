@@ -1,14 +1,12 @@
 //! Attributes of outputs, and flags that say how a result is written (docs/spec/cli.md 1.3, 1.5).
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use kiln_testbed::{Registry, need};
 use serde_json::{Value, json};
 
-use crate::harness::{Kiln, names};
+use crate::commands::harness::{Kiln, names};
 
 fn kiln() -> Kiln {
     let kiln = Kiln::new();

@@ -7,7 +7,7 @@ use std::process::Command;
 use kiln_testbed::need;
 use serde_json::Value;
 
-use crate::harness::{Kiln, names};
+use crate::commands::harness::{Kiln, names};
 
 const DOCKERFILE: &str = "FROM scratch\nARG WHO=nobody\nCOPY busybox /bin/busybox\n\
     RUN [\"/bin/busybox\", \"touch\", \"/made\"]\nLABEL who=$WHO\nCMD [\"/bin/busybox\", \"true\"]\n";

@@ -1,10 +1,5 @@
 //! The build cache: what it takes, what goes, whether it is whole (docs/spec/cli.md 2 and 8).
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot make its surroundings has failed"
-)]
-
 mod damage; // what verify finds, and what becomes of it
 
 use std::fs;
@@ -14,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kiln_testbed::need;
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 /// Two steps that cost little and take much, and one that is the other way round.
 const BIG_AND_SMALL: &str = "FROM scratch AS big\n\

@@ -1,8 +1,6 @@
 //! Results that machines share: `--cache-to` on one, `--cache-from` on another
 //! (docs/spec/cli.md 1.6).
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod absent; // layers that are elsewhere, and do not come
 mod buildkit; // caches of BuildKit's, and ours in its eyes
 mod forged; // caches that claim too much
@@ -17,7 +15,7 @@ use kiln_testbed::{Dockerd, Skopeo, need, run};
 use serde_json::Value;
 
 use self::machines::*;
-use crate::harness::{Kiln, names};
+use crate::commands::harness::{Kiln, names};
 
 /// Without it, the build is the same build. An export that nobody makes is another matter.
 #[test]

@@ -1,15 +1,13 @@
 //! Files of a context that change while a build runs: what is made of them counts for nothing that
 //! comes later.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use kiln_testbed::{Web, WebAnswer, need, run};
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 /// Makes an archive that holds `x` with this content.
 fn archive(place: &Path, content: &str) {

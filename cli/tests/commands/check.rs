@@ -1,8 +1,6 @@
 //! Looking at Dockerfiles without building them: `--check` and `--call`
 //! (docs/spec/cli.md 1.2, 1.11).
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +9,7 @@ use insta::assert_snapshot;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 /// Returns every Dockerfile below `testdata`, by its directory.
 fn dockerfiles() -> Vec<PathBuf> {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use kiln_testbed::{assert_no_leftovers, need};
 
-use crate::harness::Kiln;
+use crate::commands::harness::Kiln;
 
 #[test]
 fn the_process_speaks_for_itself() {

@@ -1,5 +1,4 @@
 //! Build contexts that are no directory.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +6,7 @@ use std::process::Command;
 
 use kiln_testbed::{GitSite, Web, WebAnswer, need, run};
 
-use crate::harness::{Ended, Kiln, names};
+use crate::commands::harness::{Ended, Kiln, names};
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY . /all/\n";
 

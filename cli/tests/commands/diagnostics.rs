@@ -6,7 +6,7 @@ use std::process::Command;
 use insta::assert_snapshot;
 use kiln_testbed::{need, run};
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 /// Builds, which must fail, and returns standard error from the first block that is not progress.
 fn complaint(kiln: &Kiln, dockerfile: &str) -> String {

@@ -1,5 +1,4 @@
 //! ADD of what is behind a URL.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -8,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_testbed::{Web, WebAnswer, WebRequest, need};
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 const DATE: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
 const DATE_SECONDS: i64 = 1_445_412_480;

@@ -1,15 +1,10 @@
 //! How often a build waits for the disk.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot make its surroundings has failed"
-)]
-
 use std::fs;
 
 use kiln_testbed::{Skip, Tool, need};
 
-use crate::harness::Kiln;
+use crate::commands::harness::Kiln;
 
 /// Lets strace watch kiln, and returns which calls waited for the disk.
 fn waits(kiln: &Kiln, strace: &Tool, arguments: &[&str]) -> Vec<String> {

@@ -1,11 +1,6 @@
 //! How containers end, and what is known of it: nobody listens any more, the disk is full, others
 //! tidy up meanwhile.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a container that does not get as far as it should has failed the test"
-)]
-
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -15,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kiln_testbed::{Tool, assert_no_leftovers, leftovers, need, need_root};
 
-use crate::harness::{Ended, Kiln, interrupt, names};
+use crate::commands::harness::{Ended, Kiln, interrupt, names};
 
 /// Starts a container in the foreground and returns once it has printed a line.
 fn foreground(kiln: &Kiln, name: &str, script: &str) -> (Child, BufReader<ChildStdout>) {

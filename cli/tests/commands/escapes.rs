@@ -2,7 +2,7 @@
 
 use kiln_testbed::need;
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 /// A screen cleared, a title set, colours hidden, a line overwritten, words reordered, in one byte
 /// and in two.

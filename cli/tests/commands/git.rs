@@ -1,5 +1,4 @@
 //! ADD of git repositories.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -8,7 +7,7 @@ use std::process::Command;
 
 use kiln_testbed::{GitRepository, GitSite, Web, WebAnswer, need, run_and_read};
 
-use crate::harness::{Ended, Kiln, names};
+use crate::commands::harness::{Ended, Kiln, names};
 
 /// When [`GitRepository::commit`] commits.
 const COMMITTED: i64 = 1_700_000_000;

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use kiln_testbed::{Registry, need};
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 #[test]
 fn an_empty_store_has_a_header() {

@@ -2,7 +2,7 @@
 
 use kiln_testbed::need;
 
-use crate::harness::Kiln;
+use crate::commands::harness::Kiln;
 
 /// JSON leaves out what is empty, and a template that asked for it failed.
 #[test]

@@ -3,11 +3,6 @@
 //! What takes long here is a file of half a gibibyte that is one hole: little to keep for the disk,
 //! and a second or more for whoever digests, packs or writes it.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a command that does not get as far as it should has failed the test"
-)]
-
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Stdio};
@@ -15,7 +10,7 @@ use std::time::Duration;
 
 use kiln_testbed::{Registry, Tool, assert_no_leftovers, need};
 
-use crate::harness::{Ended, Kiln, interrupt, names};
+use crate::commands::harness::{Ended, Kiln, interrupt, names};
 
 /// Bytes.
 const LONG: u64 = 512 << 20;

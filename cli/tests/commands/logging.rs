@@ -2,7 +2,7 @@
 
 use kiln_testbed::{Registry, need};
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 /// Runs kiln with `KILN_LOG`.
 fn logged(kiln: &Kiln, log: &str, arguments: &[&str]) -> Ended {

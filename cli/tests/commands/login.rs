@@ -5,7 +5,7 @@ use std::fs;
 use insta::assert_snapshot;
 use kiln_testbed::{Registry, need};
 
-use crate::harness::Kiln;
+use crate::commands::harness::Kiln;
 
 #[test]
 fn passwords_come_from_standard_input() {

@@ -4,7 +4,7 @@ use std::fs;
 
 use kiln_testbed::{Registry, need};
 
-use crate::harness::Kiln;
+use crate::commands::harness::Kiln;
 
 /// Runs kiln, which must fail, and returns the last lines of what it says.
 #[track_caller]

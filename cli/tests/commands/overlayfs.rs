@@ -1,17 +1,12 @@
 //! A state directory on overlayfs, as in a container without a volume: there, no overlay can be
 //! written to that lies on it, and links and times have rules of their own.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot make its surroundings has failed"
-)]
-
 use std::fs;
 use std::process::Command;
 
 use kiln_testbed::{Skip, Tool, need, need_root};
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 /// Mounts an overlay of directories in $1 where nobody else sees it, and becomes the program after
 /// it.

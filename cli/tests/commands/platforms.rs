@@ -1,13 +1,11 @@
 //! One build for several platforms: an index here, in registries and in archives.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fs;
 
 use kiln_testbed::{Registry, need};
 use serde_json::Value;
 
-use crate::harness::{Kiln, names};
+use crate::commands::harness::{Kiln, names};
 
 /// Another file for each platform; no emulation is needed.
 const DOCKERFILE: &str = "FROM --platform=$BUILDPLATFORM scratch AS files\nCOPY . /\n\

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use kiln_testbed::need;
 use serde_json::Value;
 
-use crate::harness::Kiln;
+use crate::commands::harness::Kiln;
 
 #[test]
 fn plain_progress_is_one_block_per_step() {

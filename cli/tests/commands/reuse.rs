@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kiln_testbed::need;
 
-use crate::harness::{Kiln, names};
+use crate::commands::harness::{Kiln, names};
 
 /// Builds `ctx` and says of each step, without its number, whether its result was there.
 #[track_caller]

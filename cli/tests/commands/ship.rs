@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use kiln_testbed::{Registry, need};
 use serde_json::Value;
 
-use crate::harness::Kiln;
+use crate::commands::harness::Kiln;
 
 #[test]
 fn what_is_pushed_can_be_pulled() {

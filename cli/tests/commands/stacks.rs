@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use kiln_testbed::need;
 
-use crate::harness::Kiln;
+use crate::commands::harness::Kiln;
 
 /// Programs see how many names a file has: cron does nothing for one with two. So no other image may
 /// show in it.

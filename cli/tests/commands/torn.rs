@@ -1,17 +1,12 @@
 //! Files of the state directory that are cut short: what comes of it is right, or said.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot make its surroundings has failed"
-)]
-
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kiln_testbed::{GitSite, Registry, need, run};
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 const DOCKERFILE: &str = "FROM scratch\n\
     COPY busybox /bin/sh\n\

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use crate::harness::Kiln;
+use crate::commands::harness::Kiln;
 
 #[test]
 fn versions_are_one_line_and_touch_nothing() {

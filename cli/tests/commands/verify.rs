@@ -5,7 +5,7 @@ use std::process::Command;
 
 use kiln_testbed::{need, run};
 
-use crate::harness::{Ended, Kiln};
+use crate::commands::harness::{Ended, Kiln};
 
 #[test]
 fn a_build_of_copies_is_reproducible() {

@@ -1,7 +1,5 @@
 //! What the last build did, why, and what the next one would do.
 
-#![expect(clippy::unwrap_used, reason = "what is not as promised fails the test")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use kiln_testbed::need;
 use serde_json::Value;
 
-use crate::harness::{Kiln, names};
+use crate::commands::harness::{Kiln, names};
 
 /// A stage with a shell, and what follows.
 const SHELL: &str = "FROM scratch\nCOPY busybox /bin/sh\n";

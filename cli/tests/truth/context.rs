@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use kiln_testbed::run;
 
-use crate::chance::Chance;
+use crate::truth::chance::Chance;
 
 /// A directory of many files, of which a few are edited.
 const MANY: &str = "src/many";

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use kiln_testbed::need;
 
-use crate::machine::{Machine, text};
+use crate::truth::machine::{Machine, text};
 
 /// A Dockerfile, a context and a state directory.
 struct Project {

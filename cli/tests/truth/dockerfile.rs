@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::chance::Chance;
+use crate::truth::chance::Chance;
 
 /// A Dockerfile.
 #[derive(Clone, Debug)]

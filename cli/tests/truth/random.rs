@@ -8,9 +8,9 @@
 
 use kiln_testbed::{differences, list_tar, need};
 
-use crate::chance::Chance;
-use crate::machine::Machine;
-use crate::world::{Built, World};
+use crate::truth::chance::Chance;
+use crate::truth::machine::Machine;
+use crate::truth::world::{Built, World};
 
 /// Edits when nobody asks for more: what takes a few seconds.
 const EDITS: usize = 40;

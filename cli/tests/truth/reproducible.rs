@@ -7,7 +7,7 @@ use std::process::Command;
 
 use kiln_testbed::{list_directory, need, run};
 
-use crate::machine::{Machine, succeeded};
+use crate::truth::machine::{Machine, succeeded};
 
 const DOCKERFILE: &str = r#"FROM base AS made
 RUN mkdir -p /out/deep && echo one > /out/b && ln /out/b /out/a && ln -s b /out/deep/link

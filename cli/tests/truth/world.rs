@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::chance::Chance;
-use crate::context;
-use crate::dockerfile::Dockerfile;
-use crate::machine::{BASES, Machine, succeeded, text};
+use crate::truth::chance::Chance;
+use crate::truth::context;
+use crate::truth::dockerfile::Dockerfile;
+use crate::truth::machine::{BASES, Machine, succeeded, text};
 
 /// Longer than a stat index distrusts what it has read.
 const SETTLED: Duration = Duration::from_millis(3100);

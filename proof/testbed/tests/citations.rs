@@ -3,11 +3,6 @@
 //!
 //! Comments cite a section as `docs/spec/dockerfile.md 5.4`, several as `docs/spec/oci.md 5.1, 5.3`.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot read its own checkout should stop"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};

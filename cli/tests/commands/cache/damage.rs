@@ -5,7 +5,7 @@ use std::fs;
 use kiln_testbed::need;
 
 use super::spread;
-use crate::harness::{Kiln, names};
+use crate::commands::harness::{Kiln, names};
 
 #[test]
 fn damage_is_found_and_repaired() {

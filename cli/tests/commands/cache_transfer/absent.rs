@@ -9,7 +9,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Machines, blobs, build, ran};
-use crate::harness::{Kiln, names};
+use crate::commands::harness::{Kiln, names};
 
 /// Between two looks at a process, and how many of them are enough for one that is going to end.
 const PAUSE: Duration = Duration::from_millis(5);

@@ -5,7 +5,7 @@ use kiln_testbed::need;
 use serde_json::Value;
 
 use super::{build, edit_cache, ran};
-use crate::harness::Kiln;
+use crate::commands::harness::Kiln;
 
 const SHELL: &str = "FROM scratch\nCOPY busybox /bin/sh\n";
 

@@ -8,7 +8,7 @@ use kiln_oci::Sha256;
 use kiln_testbed::{Registry, Skip};
 use serde_json::Value;
 
-use crate::harness::{Ended, Kiln, names};
+use crate::commands::harness::{Ended, Kiln, names};
 
 /// Two machines and a registry between them.
 pub(super) struct Machines {

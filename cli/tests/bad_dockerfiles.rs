@@ -1,6 +1,7 @@
 //! What a person sees who made a mistake in a Dockerfile: all of standard error, without a
-//! terminal. The pictures are under `snapshots/`, one file per kind of mistake; after a deliberate
-//! change `INSTA_UPDATE=always cargo test -p kiln-cli --test bad_dockerfiles` redraws them.
+//! terminal. The pictures are under `bad_dockerfiles/snapshots/`, one file per kind of mistake; after a
+//! deliberate change `INSTA_UPDATE=always cargo test -p kiln-cli --test suite bad_dockerfiles::`
+//! redraws them.
 //!
 //! docs/spec/dockerfile.md 1 to 9 and 13.
 

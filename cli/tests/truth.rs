@@ -2,7 +2,6 @@
 //!
 //! The randomised test changes a Dockerfile and its context over and over, and compares every
 //! incremental build with one that starts from nothing. What it found once is a plain test here.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod machine; // kiln, as root or as an ordinary user
 

@@ -1,15 +1,12 @@
 //! The whole tool on real input: real bases, a real registry, real peers.
 //!
-//! One binary, because every test needs the base images that kiln makes of `testdata/bases`, and
-//! they are made once.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+//! Tests start from the base images that kiln makes of `testdata/bases`, which are made once.
 
 mod harness; // a kiln with a state directory of its own
 
 mod cancel; // interrupted
-mod crash;
-mod elsewhere; // repositories, downloads, agents // killed at any instant
-
+mod crash; // killed at any instant
+mod elsewhere; // repositories, downloads, agents
 mod few_ids; // where few owners can be stored
 mod few_processes; // where hardly anything can be started
 mod interop; // images travel to other tools and back
