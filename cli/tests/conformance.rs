@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use kiln_conformance::{Case, Error, Kiln, Surroundings, Verdict, hold_one, load};
+use kiln_conformance::{Case, Error, Surroundings, Verdict, hold_one, load};
+use kiln_testbed::Kiln;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// The registry and the images that cases start from, and the kiln that has them; or why there are
@@ -30,7 +31,8 @@ fn try_case(case: &Case, world: &World) -> Result<(), Failed> {
     let program = Path::new(env!("CARGO_BIN_EXE_kiln"));
     let make = || {
         let surroundings = Surroundings::new(program)?;
-        let kiln = Kiln::new(program, surroundings.registry());
+        let kiln = Kiln::new(program);
+        kiln.knows(surroundings.registry());
         Ok((surroundings, kiln))
     };
     let (surroundings, kiln) = match world.get_or_init(make) {

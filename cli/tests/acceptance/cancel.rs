@@ -3,14 +3,14 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use kiln_testbed::{assert_no_leftovers, need, need_root};
+use kiln_testbed::{Kiln, assert_no_leftovers, need, need_root};
 
-use crate::acceptance::harness::Kiln;
+use crate::program;
 
 #[test]
 fn an_interrupted_build_stops_its_steps_and_says_so() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let context = kiln.context(
         "context",
         &[(
@@ -45,9 +45,11 @@ fn an_interrupted_build_stops_its_steps_and_says_so() {
         rest.iter().any(|line| line.ends_with(" CANCELED")),
         "{rest:?}"
     );
-    assert_no_leftovers(&kiln.root());
-    let (images, _) = kiln.run(&["images", "-q"]);
+    assert_no_leftovers(&kiln.state());
+    let images = kiln.ok(&["images", "-q"]);
     assert_eq!(images, "");
-    let left = std::fs::read_dir(kiln.root().join("work")).unwrap().count();
+    let left = std::fs::read_dir(kiln.state().join("work"))
+        .unwrap()
+        .count();
     assert_eq!(left, 0, "unfinished work stays behind");
 }

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use kiln_testbed::{assert_no_leftovers, image_tree, need, need_root};
+use kiln_testbed::{Ended, Kiln, assert_no_leftovers, image_tree, need, need_root};
 
-use crate::acceptance::harness::Kiln;
+use crate::program;
 
 const KILLS: u64 = 50;
 
 #[test]
 fn a_killed_build_leaves_nothing_behind_and_breaks_nothing() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let dockerfile = "FROM busybox AS one\n\
         RUN i=0; while [ $i -lt 40 ]; do echo $i > /file$i; i=$((i+1)); done\n\
         COPY tree /tree\n\
@@ -48,8 +48,7 @@ fn a_killed_build_leaves_nothing_behind_and_breaks_nothing() {
         // A fresh store every few rounds, so that pulls are interrupted too.
         let root = kiln.scratch.join(format!("state-{}", round / 10));
         let mut child = kiln
-            .command()
-            .env("KILN_ROOT", &root)
+            .command_on(&root)
             .args(["build", "-q", "-t", "crash"])
             .args((round % 3 == 1).then_some("--no-cache"))
             .arg(&context)
@@ -80,14 +79,10 @@ fn kill(child: &mut Child) {
 /// Builds on the named state directory and lists the image's files.
 fn tree_of_a_build(kiln: &Kiln, context: &Path, state: &str) -> Vec<String> {
     let layout = kiln.scratch.join(format!("layout-{state}"));
-    let output = kiln
-        .command()
-        .env("KILN_ROOT", kiln.scratch.join(state))
+    let mut command = kiln.command_on(&kiln.scratch.join(state));
+    command
         .args(["build", "-t", "crash:v1", "-o"])
-        .arg(format!("type=oci,tar=false,dest={}", layout.display()))
-        .arg(context)
-        .output()
-        .unwrap();
-    crate::acceptance::harness::succeeded(&["build"], output);
+        .arg(format!("type=oci,tar=false,dest={}", layout.display()));
+    Ended::of(command.arg(context)).succeeded(&["build"]);
     image_tree(&layout, "v1").unwrap()
 }

@@ -9,7 +9,7 @@ use kiln_testbed::{
     copy_for_everyone, need, need_root, ordinary_user, run, run_and_read,
 };
 
-use crate::acceptance::harness::program;
+use crate::program;
 
 /// Copies a program and what it is linked to into a directory that becomes a root's.
 fn copy_program(tool: &Tool, root: &Path) {

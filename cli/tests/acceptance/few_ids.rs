@@ -2,15 +2,13 @@
 //! files is refused.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use kiln_testbed::{
-    Registry, Scratch, Skip, Tool, User, assert_no_leftovers, busybox, copy_for_everyone, need,
-    need_root, ordinary_user,
+    Ended, Kiln, Registry, Skip, Tool, assert_no_leftovers, busybox, need, need_root, ordinary_user,
 };
 
-use crate::acceptance::harness::{program, succeeded};
+use crate::program;
 
 /// Shows the user other ranges of ids ($1) and becomes the program after it.
 const WITH_RANGES: &str = "mount --bind \"$1\" /etc/subuid && mount --bind \"$1\" /etc/subgid && \
@@ -40,13 +38,9 @@ enum Ids {
 }
 
 struct Few {
-    user: User,
+    kiln: Kiln,
     registry: Registry,
     unshare: Tool,
-    scratch: Scratch,
-    kiln: PathBuf,
-    /// Where the program lies.
-    _place: Scratch,
 }
 
 impl Few {
@@ -55,25 +49,22 @@ impl Few {
         let user = ordinary_user()?;
         let unshare = Tool::find("unshare")?;
         let registry = Registry::start()?;
-        let (_place, kiln) = copy_for_everyone(program());
-        let scratch = user.scratch();
-        fs::copy(registry.registries_conf(), scratch.join("registries.conf")).unwrap();
+        let name = user.name().to_owned();
+        let kiln = Kiln::of_user(program(), user);
+        kiln.knows(&registry);
         let few = Self {
-            user,
+            kiln,
             registry,
             unshare,
-            scratch,
-            kiln,
-            _place,
         };
         for (ids, text) in [
             (Ids::One, String::new()),
-            (Ids::Eleven, format!("{}:100000:10\n", few.user.name())),
-            (Ids::Many, format!("{}:100000:65536\n", few.user.name())),
+            (Ids::Eleven, format!("{name}:100000:10\n")),
+            (Ids::Many, format!("{name}:100000:65536\n")),
         ] {
-            fs::write(few.scratch.join(format!("{ids:?}")), text).unwrap();
+            fs::write(few.kiln.scratch.join(format!("{ids:?}")), text).unwrap();
         }
-        let context = few.scratch.join("context");
+        let context = few.kiln.scratch.join("context");
         fs::create_dir(&context).unwrap();
         fs::copy(busybox()?, context.join("busybox")).unwrap();
         fs::write(context.join("note"), "noted\n").unwrap();
@@ -90,26 +81,20 @@ impl Few {
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.scratch.join("context").join(name), text).unwrap();
+        fs::write(self.kiln.scratch.join("context").join(name), text).unwrap();
     }
 
     fn run(&self, ids: Ids, state: &str, arguments: &[&str]) -> Output {
-        let mut user = self.user.command(&self.kiln);
-        user.env("KILN_ROOT", self.scratch.join(state))
-            .env(
-                "CONTAINERS_REGISTRIES_CONF",
-                self.scratch.join("registries.conf"),
-            )
-            .current_dir(self.scratch.path())
-            .args(arguments);
+        let mut user = self.kiln.command_on(&self.kiln.scratch.join(state));
+        user.args(arguments);
         let mut command = self.unshare.command();
         command
             .args(["--mount", "/bin/sh", "-c", WITH_RANGES, "sh"])
-            .arg(self.scratch.join(format!("{ids:?}")))
+            .arg(self.kiln.scratch.join(format!("{ids:?}")))
             .arg(user.get_program())
             .args(user.get_args())
             .env_clear()
-            .current_dir(self.scratch.path());
+            .current_dir(self.kiln.scratch.path());
         for (name, value) in user.get_envs() {
             command.env(name, value.unwrap());
         }
@@ -118,7 +103,8 @@ impl Few {
 
     #[track_caller]
     fn ok(&self, ids: Ids, state: &str, arguments: &[&str]) -> String {
-        succeeded(arguments, self.run(ids, state, arguments)).0
+        let ended = Ended::from(self.run(ids, state, arguments));
+        ended.succeeded(arguments).stdout
     }
 
     #[track_caller]
@@ -234,5 +220,5 @@ fn owners_that_there_is_no_id_for_are_kept_or_refused() {
         let whole = few.ok(ids, state, &["cache", "verify"]);
         assert!(whole.ends_with(": no damage\n"), "{whole}");
     }
-    assert_no_leftovers(few.scratch.path());
+    assert_no_leftovers(few.kiln.scratch.path());
 }

@@ -1,15 +1,14 @@
 //! Where hardly a process or thread may be started, kiln does what it can and says what it cannot.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use kiln_testbed::{
-    ProcessLimit, Registry, Scratch, Skip, User, assert_no_leftovers, busybox, copy_for_everyone,
-    need, ordinary_user, stranger,
+    Kiln, ProcessLimit, Registry, Skip, User, assert_no_leftovers, busybox, need, ordinary_user,
+    stranger,
 };
 
-use crate::acceptance::harness::{program, succeeded};
+use crate::program;
 
 /// Enough that several threads would share them.
 const FILES: usize = 300;
@@ -18,39 +17,28 @@ const DOCKERFILE: &str = "FROM scratch\nCOPY --chmod=755 busybox /bin/sh\nCOPY d
     RUN [\"/bin/sh\", \"-c\", \"cat /data/* > /all\"]\n";
 
 struct Few {
-    user: Option<User>,
+    kiln: Kiln,
     registry: Registry,
     limit: ProcessLimit,
-    scratch: Scratch,
-    kiln: PathBuf,
-    /// Where the program lies.
-    _place: Scratch,
 }
 
 impl Few {
     fn new(limit: ProcessLimit, user: Option<User>) -> Result<Self, Skip> {
-        let (_place, kiln) = copy_for_everyone(program());
-        let scratch = match &user {
-            Some(user) => user.scratch(),
-            None => Scratch::new(),
+        let registry = Registry::start()?;
+        let kiln = match user {
+            Some(user) => Kiln::of_user(program(), user),
+            None => Kiln::new(program()),
         };
+        kiln.knows(&registry);
         let few = Self {
-            registry: Registry::start()?,
-            user,
-            limit,
-            scratch,
             kiln,
-            _place,
+            registry,
+            limit,
         };
-        fs::copy(
-            few.registry.registries_conf(),
-            few.scratch.join("registries.conf"),
-        )
-        .unwrap();
-        let data = few.scratch.join("context/data");
+        let data = few.kiln.scratch.join("context/data");
         fs::create_dir_all(&data).unwrap();
-        fs::copy(busybox()?, few.scratch.join("context/busybox")).unwrap();
-        fs::write(few.scratch.join("context/Dockerfile"), DOCKERFILE).unwrap();
+        fs::copy(busybox()?, few.kiln.scratch.join("context/busybox")).unwrap();
+        fs::write(few.kiln.scratch.join("context/Dockerfile"), DOCKERFILE).unwrap();
         for number in 0..FILES {
             let path = data.join(format!("{number:03}"));
             fs::write(&path, format!("{number}\n").repeat(number)).unwrap();
@@ -59,33 +47,22 @@ impl Few {
         fs::write(data.join("large"), vec![b'x'; 9 << 20]).unwrap();
         let open = Command::new("chmod")
             .args(["-R", "a+rX"])
-            .arg(few.scratch.path())
+            .arg(few.kiln.scratch.path())
             .status();
         assert!(open.unwrap().success());
         Ok(few)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = match &self.user {
-            Some(user) => user.command(&self.kiln),
-            None => Command::new(&self.kiln),
-        };
-        command
-            .args(arguments)
-            .env("KILN_ROOT", self.scratch.join("state"))
-            .env(
-                "CONTAINERS_REGISTRIES_CONF",
-                self.scratch.join("registries.conf"),
-            )
-            .env("DOCKER_CONFIG", self.scratch.join("docker"))
-            .current_dir(self.scratch.path());
+        let mut command = self.kiln.command();
+        command.args(arguments);
         command
     }
 
     /// Builds without a limit, and checks what comes of it.
     fn build_right(&self, name: &str) {
         let build = ["build", "-q", "-t", name, "context"];
-        succeeded(&build, self.command(&build).output().unwrap());
+        self.kiln.ok(&build);
         let run = ["run", "--rm", name, "/bin/sh", "-c", "cat /all"];
         let all = self.command(&run).output().unwrap().stdout;
         let mut expected = String::new();
@@ -124,7 +101,7 @@ fn every_command_with_few_processes(few: &Few) {
         &["builder", "prune", "--all", "--force"],
         &["tag", "app", &pushed],
     ] {
-        succeeded(arguments, few.command(arguments).output().unwrap());
+        few.kiln.ok(arguments);
     }
     let mut done = 0;
     for most in 1..=8 {
@@ -148,9 +125,9 @@ fn every_command_with_few_processes(few: &Few) {
     few.build_right("after");
     few.build_right("app");
     let verify = ["cache", "verify"];
-    let (verified, _) = succeeded(&verify, few.command(&verify).output().unwrap());
-    assert!(verified.ends_with(": no damage\n"), "{verified}");
-    assert_no_leftovers(few.scratch.path());
+    let verified = few.kiln.ok(&verify);
+    assert!(verified.ends_with(": no damage"), "{verified}");
+    assert_no_leftovers(few.kiln.scratch.path());
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::fs;
 
 use kiln_testbed::{
-    Buildah, Dockerd, Podman, Skopeo, Umoci, image_tree, need, need_root, run, run_and_read,
+    Buildah, Dockerd, Ended, Kiln, Podman, Skopeo, Umoci, image_tree, need, need_root, run,
+    run_and_read,
 };
 
-use crate::acceptance::harness::Kiln;
+use crate::program;
 
 const DOCKERFILE: &str = "FROM busybox\n\
     RUN mkdir -p /data/deep && echo kept > /data/kept && ln /data/kept /data/linked && \
@@ -18,7 +19,7 @@ const DOCKERFILE: &str = "FROM busybox\n\
 #[test]
 fn layouts_and_archives_are_taken_by_other_tools() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let context = kiln.context("context", &[("Dockerfile", DOCKERFILE)]);
     let layout = kiln.scratch.join("layout");
     let archive = kiln.scratch.join("docker.tar");
@@ -89,7 +90,7 @@ fn layouts_and_archives_are_taken_by_other_tools() {
 #[test]
 fn docker_loads_and_runs_an_archive() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let docker = need!(Dockerd::start());
     let context = kiln.context("context", &[("Dockerfile", DOCKERFILE)]);
     let archive = kiln.scratch.join("docker.tar");
@@ -115,17 +116,17 @@ fn docker_loads_and_runs_an_archive() {
 #[test]
 fn an_image_built_by_buildah_runs_in_kiln() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
-    let buildah = need!(Buildah::new(Some(kiln.registry())));
+    let (kiln, registry) = need!(Kiln::with_bases(program(), &["busybox"]));
+    let buildah = need!(Buildah::new(Some(&registry)));
     let context = kiln.context("context", &[("Dockerfile", DOCKERFILE)]);
     run(&mut buildah.build(&context, "theirs"));
-    let name = kiln.registry().image("theirs:v1");
+    let name = registry.image("theirs:v1");
     run(buildah
         .command()
         .args(["push", "--tls-verify=false", "theirs"])
         .arg(format!("docker://{name}")));
-    let (stdout, _) = kiln.run(&["run", "--rm", &name]);
-    assert_eq!(stdout, "new\n");
+    let stdout = kiln.ok(&["run", "--rm", &name]);
+    assert_eq!(stdout, "new");
     // And it serves as a base.
     let on_top = kiln.context(
         "on-top",
@@ -140,26 +141,22 @@ fn an_image_built_by_buildah_runs_in_kiln() {
 #[test]
 fn saved_images_load_again() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let context = kiln.context("context", &[("Dockerfile", DOCKERFILE)]);
     kiln.build(&context, &["-t", "travel:v1"]);
     let archive = kiln.scratch.join("saved.tar");
-    kiln.run(&["save", "-o", archive.to_str().unwrap(), "travel:v1"]);
-    let (ids, _) = kiln.run(&["images", "-q", "--no-trunc"]);
+    kiln.ok(&["save", "-o", archive.to_str().unwrap(), "travel:v1"]);
+    let ids = kiln.ok(&["images", "-q", "--no-trunc"]);
     let elsewhere = kiln.scratch.join("elsewhere");
     let load = |arguments: &[&str]| {
-        let output = kiln
-            .command()
-            .env("KILN_ROOT", &elsewhere)
-            .args(arguments)
-            .output()
-            .unwrap();
-        crate::acceptance::harness::succeeded(arguments, output).0
+        let mut command = kiln.command_on(&elsewhere);
+        let ended = Ended::of(command.args(arguments)).succeeded(arguments);
+        ended.stdout.trim_end().to_owned()
     };
     assert_eq!(
         load(&["load", "-i", archive.to_str().unwrap()]),
-        "Loaded image: travel:v1\n"
+        "Loaded image: travel:v1"
     );
     assert_eq!(load(&["images", "-q", "--no-trunc"]), ids);
-    assert_eq!(load(&["run", "--rm", "travel:v1"]), "new\n");
+    assert_eq!(load(&["run", "--rm", "travel:v1"]), "new");
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::Command;
 
 use kiln_testbed::{
-    Tool, assert_no_leftovers, copy_for_everyone, image_tree, need, need_root, ordinary_user,
+    Bases, Ended, Kiln, Tool, assert_no_leftovers, image_tree, need, need_root, ordinary_user,
 };
 
-use crate::acceptance::harness::{Kiln, is_cached};
+use crate::acceptance::harness::is_cached;
+use crate::program;
 
 /// Builds a Dockerfile on busybox with these files beside it.
 #[track_caller]
@@ -39,7 +40,7 @@ fn printed(progress: &str, marker: &str) -> Vec<String> {
 #[test]
 fn what_is_bound_is_seen_and_leaves_no_trace() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let layout = kiln.scratch.join("layout");
     let output = format!("type=oci,tar=false,dest={}", layout.display());
     build(
@@ -67,13 +68,13 @@ fn what_is_bound_is_seen_and_leaves_no_trace() {
         let found = tree.iter().find(|line| line.starts_with(absent));
         assert_eq!(found, None, "{absent}");
     }
-    assert_no_leftovers(&kiln.root());
+    assert_no_leftovers(&kiln.state());
 }
 
 #[test]
 fn what_is_bound_decides_whether_a_step_runs_again() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let dockerfile = "FROM busybox\n\
          RUN --mount=source=sub,target=/sub cat /sub/input > /output\n";
     let step = "RUN --mount=source=sub,target=/sub cat /sub/input > /output";
@@ -93,7 +94,7 @@ fn what_is_bound_decides_whether_a_step_runs_again() {
 #[test]
 fn caches_last_and_stay_outside() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let dockerfile = "FROM busybox\n\
          ARG ROUND\n\
          RUN --mount=type=cache,target=/cache,uid=7,gid=8,mode=0710 \
@@ -113,14 +114,14 @@ fn caches_last_and_stay_outside() {
     assert!(printed(&anew, "kept ").is_empty(), "{anew}");
     let later = round("four", &[]);
     assert_eq!(printed(&later, "kept "), ["three"], "{later}");
-    assert_no_leftovers(&kiln.root());
+    assert_no_leftovers(&kiln.state());
 }
 
 /// DF-114.
 #[test]
 fn locked_caches_have_one_user_at_a_time() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let stage = |name: &str| {
         format!(
             "FROM busybox AS {name}\n\
@@ -141,7 +142,7 @@ fn locked_caches_have_one_user_at_a_time() {
 #[test]
 fn caches_begin_with_what_another_stage_has() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     build(
         &kiln,
         "context",
@@ -160,7 +161,7 @@ fn caches_begin_with_what_another_stage_has() {
 #[test]
 fn secrets_are_seen_and_kept() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let dockerfile = "FROM busybox\n\
          RUN --mount=type=secret,id=token stat -c 'secret-file %a %u:%g' /run/secrets/token \
          && wc -c < /run/secrets/token && ! echo x > /run/secrets/token\n\
@@ -197,7 +198,7 @@ fn secrets_are_seen_and_kept() {
     // It is nowhere: not in the state directory, not in what was printed.
     let found = Command::new("grep")
         .args(["-rl", "hunter2-value"])
-        .arg(kiln.root())
+        .arg(kiln.state())
         .output()
         .unwrap();
     assert!(
@@ -216,14 +217,14 @@ fn secrets_are_seen_and_kept() {
     );
     let error = failure(&kiln, &required);
     assert!(error.contains("secret zz: not found"), "{error}");
-    assert_no_leftovers(&kiln.root());
+    assert_no_leftovers(&kiln.state());
 }
 
 /// DF-106, and the order of mounts: by target, the later one of two at one place.
 #[test]
 fn memory_is_limited_and_mounts_are_ordered() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     build(
         &kiln,
         "context",
@@ -242,43 +243,25 @@ fn memory_is_limited_and_mounts_are_ordered() {
 fn mounts_serve_an_ordinary_user() {
     need!(need_root());
     let user = need!(ordinary_user());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
-    let home = user.scratch();
-    let context = home.join("context");
-    fs::create_dir(&context).unwrap();
-    fs::write(context.join("file"), "content").unwrap();
-    fs::write(
-        context.join("Dockerfile"),
-        "FROM busybox\n\
+    let registry = need!(Bases::by(program()).serve(&["busybox"]));
+    let kiln = Kiln::of_user(program(), user);
+    kiln.knows(&registry);
+    let dockerfile = "FROM busybox\n\
          RUN --mount=type=cache,target=/cache,uid=5 --mount=type=tmpfs,target=/t \
          --mount=type=secret,id=s,uid=9 --mount=target=/context \
-         stat -c 'owner %u' /cache /run/secrets/s && cat /context/file && touch /t/x /cache/y\n",
-    )
-    .unwrap();
-    for path in [&context, &context.join("file"), &context.join("Dockerfile")] {
-        user.own(path);
-    }
-    let settings = home.join("registries.conf");
-    fs::copy(kiln.registry().registries_conf(), &settings).unwrap();
-    user.own(&settings);
-    let (_place, program) = copy_for_everyone(crate::acceptance::harness::program());
-    let mut command = user.command(&program);
-    let output = command
-        .args([
-            "build",
-            "--progress",
-            "plain",
-            "--secret",
-            "id=s,env=SECRET",
-        ])
-        .arg(&context)
+         stat -c 'owner %u' /cache /run/secrets/s && cat /context/file && touch /t/x /cache/y\n";
+    let context = kiln.context(
+        "context",
+        &[("Dockerfile", dockerfile), ("file", "content")],
+    );
+    let secret = ["--secret", "id=s,env=SECRET"];
+    let mut command = kiln.command();
+    command
         .env("SECRET", "value")
-        .env("KILN_ROOT", home.join("state"))
-        .env("CONTAINERS_REGISTRIES_CONF", &settings)
-        .output()
-        .unwrap();
-    let progress = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{progress}");
+        .args(["build", "--progress", "plain"])
+        .args(secret)
+        .arg(&context);
+    let progress = Ended::of(&mut command).succeeded(&secret).stderr;
     assert_eq!(printed(&progress, "owner "), ["5", "9"], "{progress}");
 }
 
@@ -287,37 +270,24 @@ fn mounts_serve_an_ordinary_user() {
 fn caches_of_an_ordinary_user_travel() {
     need!(need_root());
     let user = need!(ordinary_user());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
-    let home = user.scratch();
-    let context = home.join("context");
-    fs::create_dir(&context).unwrap();
-    fs::write(
-        context.join("Dockerfile"),
-        "FROM busybox\nARG ROUND\n\
+    let registry = need!(Bases::by(program()).serve(&["busybox"]));
+    let kiln = Kiln::of_user(program(), user);
+    kiln.knows(&registry);
+    let dockerfile = "FROM busybox\nARG ROUND\n\
          RUN --mount=type=cache,target=/cache,uid=5 \
          if test -e /cache/a; then stat -c 'owner %u:%g %a' /cache /cache/a; \
-         else echo x > /cache/a; chown 6:1234 /cache/a; chmod 4640 /cache/a; fi; echo $ROUND\n",
-    )
-    .unwrap();
-    let settings = home.join("registries.conf");
-    fs::copy(kiln.registry().registries_conf(), &settings).unwrap();
-    for path in [&context, &context.join("Dockerfile"), &settings] {
-        user.own(path);
-    }
-    let (_place, program) = copy_for_everyone(crate::acceptance::harness::program());
-    let cache = home.join("cache");
+         else echo x > /cache/a; chown 6:1234 /cache/a; chmod 4640 /cache/a; fi; echo $ROUND\n";
+    let context = kiln.context("context", &[("Dockerfile", dockerfile)]);
+    let cache = kiln.scratch.join("cache");
     let round = |round: &str, cache: String| {
-        let mut command = user.command(&program);
-        let output = command
+        let arguments = ["--build-arg", &format!("ROUND={round}"), &cache];
+        let state = kiln.scratch.join(format!("state-{round}"));
+        let mut command = kiln.command_on(&state);
+        command
             .args(["build", "--progress", "plain"])
-            .args(["--build-arg", &format!("ROUND={round}"), &cache])
-            .arg(&context)
-            .env("KILN_ROOT", home.join(format!("state-{round}")))
-            .env("CONTAINERS_REGISTRIES_CONF", &settings)
-            .output()
-            .unwrap();
-        let progress = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{progress}");
+            .args(arguments)
+            .arg(&context);
+        let progress = Ended::of(&mut command).succeeded(&arguments).stderr;
         printed(&progress, "owner ")
     };
     let cache = cache.display();
@@ -341,7 +311,7 @@ fn failure(kiln: &Kiln, context: &Path) -> String {
 fn agents_are_reached_through_a_socket_of_the_step() {
     need!(need_root());
     need!(Tool::find("ssh-keygen"));
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let key = kiln.scratch.join("key");
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-f"])
@@ -378,5 +348,5 @@ fn agents_are_reached_through_a_socket_of_the_step() {
     );
     let error = failure(&kiln, &required);
     assert!(error.contains("kiln build --ssh default"), "{error}");
-    assert_no_leftovers(&kiln.root());
+    assert_no_leftovers(&kiln.state());
 }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use kiln_testbed::{assert_no_leftovers, list_directory, need, need_root};
+use kiln_testbed::{Kiln, assert_no_leftovers, list_directory, need, need_root};
 
-use crate::acceptance::harness::{Kiln, is_cached};
+use crate::acceptance::harness::is_cached;
+use crate::program;
 
 /// Returns the names below a directory that an output of type `local` wrote.
 fn names(directory: &Path) -> Vec<String> {
@@ -18,7 +19,7 @@ fn names(directory: &Path) -> Vec<String> {
 
 #[test]
 fn directories_serve_copies_mounts_and_stages() {
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     need!(need_root());
     let context = kiln.context(
         "context",
@@ -65,13 +66,13 @@ fn directories_serve_copies_mounts_and_stages() {
     fs::write(kiln.scratch.join("pictures/other"), "x").unwrap();
     let again = kiln.build(&context, &arguments);
     assert!(is_cached(&again, "COPY --from=assets /logo /"), "{again}");
-    assert_no_leftovers(&kiln.root());
+    assert_no_leftovers(&kiln.state());
 }
 
 #[test]
 fn images_and_layouts_take_the_place_of_names() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let base = kiln.context(
         "base",
         &[("Dockerfile", "FROM busybox\nRUN echo layout > /which\n")],
@@ -99,13 +100,13 @@ fn images_and_layouts_take_the_place_of_names() {
         "nothing=docker-image://scratch",
     ];
     kiln.build(&context, &arguments);
-    assert_no_leftovers(&kiln.root());
+    assert_no_leftovers(&kiln.state());
 }
 
 /// DF-169.
 #[test]
 fn one_time_for_everything_new() {
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let context = kiln.context(
         "context",
         &[(
@@ -118,12 +119,12 @@ fn one_time_for_everything_new() {
         all.extend_from_slice(arguments);
         kiln.build(&context, &all);
         let format = "{{.Created}}";
-        let created = kiln.run(&["inspect", "-f", format, "epoch"]).0;
-        let (history, _) = kiln.run(&["history", "--format", "{{.CreatedAt}}", "epoch"]);
+        let created = kiln.ok(&["inspect", "-f", format, "epoch"]);
+        let history = kiln.ok(&["history", "--format", "{{.CreatedAt}}", "epoch"]);
         assert_eq!(history.lines().count(), 3, "{history}");
         let first = history.lines().next().unwrap().to_owned();
         assert!(history.lines().all(|line| line == first), "{history}");
-        created.trim().to_owned()
+        created
     };
     assert_eq!(times(&[]), "2001-09-09T01:46:40Z");
     let argument = ["--build-arg", "SOURCE_DATE_EPOCH=0"];
@@ -144,7 +145,7 @@ fn one_time_for_everything_new() {
 
 #[test]
 fn another_language_is_refused() {
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let build = |first: &str, arguments: &[&str]| {
         let text = format!("{first}\nFROM scratch\nCOPY Dockerfile /\n");
         let context = kiln.context("context", &[("Dockerfile", &text)]);

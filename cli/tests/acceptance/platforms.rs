@@ -2,12 +2,10 @@
 
 use std::fs;
 
-use kiln_testbed::{
-    Skopeo, Umoci, copy_for_everyone, need, need_root, ordinary_user, run, run_and_read,
-};
+use kiln_testbed::{Bases, Kiln, Skopeo, Umoci, need, need_root, ordinary_user, run, run_and_read};
 use serde_json::Value;
 
-use crate::acceptance::harness::{Kiln, program};
+use crate::program;
 
 /// Made by this machine for every platform: nothing that runs is of another one.
 const CROSS: &str = "FROM --platform=$BUILDPLATFORM busybox AS build\n\
@@ -32,10 +30,10 @@ fn platforms(index: &Value) -> Vec<String> {
 #[test]
 fn registries_and_their_clients_take_an_index() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let skopeo = need!(Skopeo::new());
     let context = kiln.context("context", &[("Dockerfile", CROSS)]);
-    let name = kiln.registry().image("cross/app:v1");
+    let name = registry.image("cross/app:v1");
     let metadata = kiln.scratch.join("metadata");
     kiln.build(
         &context,
@@ -113,7 +111,7 @@ fn registries_and_their_clients_take_an_index() {
 #[test]
 fn layouts_and_archives_hold_every_platform() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let (skopeo, umoci) = (need!(Skopeo::new()), need!(Umoci::new()));
     let context = kiln.context("context", &[("Dockerfile", CROSS)]);
     let (layout, archive) = (kiln.scratch.join("layout"), kiln.scratch.join("app.tar"));
@@ -132,7 +130,7 @@ fn layouts_and_archives_hold_every_platform() {
             &format!("type=oci,dest={}", archive.display()),
         ],
     );
-    kiln.run(&["save", "-o", saved.to_str().unwrap(), "app:v1"]);
+    kiln.ok(&["save", "-o", saved.to_str().unwrap(), "app:v1"]);
     for (number, source) in [
         format!("oci:{}:v1", layout.display()),
         format!("oci-archive:{}:v1", archive.display()),
@@ -178,29 +176,13 @@ fn layouts_and_archives_hold_every_platform() {
 fn an_ordinary_user_builds_for_other_platforms() {
     need!(need_root());
     let user = need!(ordinary_user());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
-    let home = user.scratch();
-    let context = home.join("context");
-    fs::create_dir(&context).unwrap();
-    fs::write(context.join("Dockerfile"), CROSS).unwrap();
-    let settings = home.join("registries.conf");
-    fs::copy(kiln.registry().registries_conf(), &settings).unwrap();
-    for path in [&context, &context.join("Dockerfile"), &settings] {
-        user.own(path);
-    }
-    let (_place, kiln_of_all) = copy_for_everyone(program());
-    let run_as_user = |arguments: &[&str]| {
-        let mut command = user.command(&kiln_of_all);
-        command
-            .env("KILN_ROOT", home.join("state"))
-            .env("CONTAINERS_REGISTRIES_CONF", &settings)
-            .current_dir(home.path())
-            .args(arguments);
-        crate::acceptance::harness::succeeded(arguments, command.output().unwrap()).0
-    };
-    let name = kiln.registry().image("user/cross:v1");
+    let kiln = Kiln::of_user(program(), user);
+    let registry = need!(Bases::by(program()).serve(&["busybox"]));
+    kiln.knows(&registry);
+    let context = kiln.context("context", &[("Dockerfile", CROSS)]);
+    let name = registry.image("user/cross:v1");
     let context = context.to_str().unwrap();
-    let built = run_as_user(&[
+    let built = kiln.ok(&[
         "build",
         "-q",
         "--platform",
@@ -213,12 +195,12 @@ fn an_ordinary_user_builds_for_other_platforms() {
         "out",
         context,
     ]);
-    let made = fs::read_to_string(home.join("out/linux_arm64/made")).unwrap();
+    let made = fs::read_to_string(kiln.scratch.join("out/linux_arm64/made")).unwrap();
     assert_eq!(made, "for linux/arm64\n");
-    let id = run_as_user(&["images", "-q", "--no-trunc"]);
+    let id = kiln.ok(&["images", "-q", "--no-trunc"]);
     assert_eq!(built, id);
-    let pulled = run_as_user(&["pull", "-q", "--platform=linux/arm/v7", &name]);
-    assert_eq!(pulled.trim_end(), name);
-    let arch = run_as_user(&["inspect", "-f", "{{.Architecture}}/{{.Variant}}", &name]);
-    assert_eq!(arch, "arm/v7\n");
+    let pulled = kiln.ok(&["pull", "-q", "--platform=linux/arm/v7", &name]);
+    assert_eq!(pulled, name);
+    let arch = kiln.ok(&["inspect", "-f", "{{.Architecture}}/{{.Variant}}", &name]);
+    assert_eq!(arch, "arm/v7");
 }

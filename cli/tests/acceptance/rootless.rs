@@ -3,56 +3,41 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use kiln_testbed::{
-    Bases, Registry, Scratch, Skip, User, assert_no_leftovers, copy_for_everyone, need,
-    ordinary_user,
-};
+use kiln_testbed::{Bases, Ended, Kiln, Registry, Skip, assert_no_leftovers, need, ordinary_user};
 
-use crate::acceptance::harness::{program, succeeded, testdata};
+use crate::acceptance::harness::testdata;
+use crate::program;
 
 /// A kiln that an ordinary user runs, with base images to be had.
 struct Rootless {
-    user: User,
+    kiln: Kiln,
     registry: Registry,
-    scratch: Scratch,
-    kiln: PathBuf,
-    settings: PathBuf,
-    /// Where the program lies.
-    _place: Scratch,
 }
 
 impl Rootless {
     fn with_bases(bases: &[&str]) -> Result<Self, Skip> {
         let user = ordinary_user()?;
         let registry = Bases::by(program()).serve(bases)?;
-        let (_place, kiln) = copy_for_everyone(program());
-        let scratch = user.scratch();
-        let settings = scratch.join("registries.conf");
-        fs::copy(registry.registries_conf(), &settings).unwrap();
-        user.own(&settings);
-        Ok(Self {
-            user,
-            registry,
-            scratch,
-            kiln,
-            settings,
-            _place,
-        })
+        let kiln = Kiln::of_user(program(), user);
+        kiln.knows(&registry);
+        Ok(Self { kiln, registry })
     }
 
     /// Runs kiln on the named state directory and returns standard output.
     #[track_caller]
     fn run(&self, state: &str, arguments: &[&str]) -> String {
-        let mut command: Command = self.user.command(&self.kiln);
-        command
-            .env("KILN_ROOT", self.scratch.join(state))
-            .env("CONTAINERS_REGISTRIES_CONF", &self.settings)
-            .args(arguments);
-        succeeded(arguments, command.output().unwrap()).0
+        let mut command = self.kiln.command_on(&self.kiln.scratch.join(state));
+        let ended = Ended::of(command.args(arguments));
+        ended.succeeded(arguments).stdout
+    }
+
+    /// Gives what was written to the user.
+    fn own(&self, path: &Path) {
+        self.kiln.user().unwrap().own(path);
     }
 }
 
@@ -62,12 +47,8 @@ fn limits_that_cannot_be_kept_are_explained() {
     let rootless = need!(Rootless::with_bases(&["busybox"]));
     rootless.run("state", &["pull", "-q", "busybox"]);
     let info = rootless.run("state", &["info"]);
-    let mut command = rootless.user.command(&rootless.kiln);
-    command
-        .env("KILN_ROOT", rootless.scratch.join("state"))
-        .args(["run", "--rm", "--memory=64m", "busybox", "true"]);
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
+    let run = ["run", "--rm", "--memory=64m", "busybox", "true"];
+    let Ended { code, stderr, .. } = rootless.kiln.run(&run);
     if info.contains("Limits: nothing can be limited") {
         let hint = info.lines().find_map(|line| line.strip_prefix("hint: "));
         let hint = hint.expect("it says what to do");
@@ -77,14 +58,14 @@ fn limits_that_cannot_be_kept_are_explained() {
             "{hint}"
         );
     } else {
-        assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""));
+        assert_eq!((code, stderr.as_str()), (0, ""));
     }
 }
 
 #[test]
 fn an_ordinary_user_builds_pushes_pulls_and_runs() {
     let rootless = need!(Rootless::with_bases(&["busybox"]));
-    let context = rootless.scratch.join("context");
+    let context = rootless.kiln.scratch.join("context");
     fs::create_dir(&context).unwrap();
     fs::write(
         context.join("Dockerfile"),
@@ -94,7 +75,7 @@ fn an_ordinary_user_builds_pushes_pulls_and_runs() {
     )
     .unwrap();
     for path in [&context, &context.join("Dockerfile")] {
-        rootless.user.own(path);
+        rootless.own(path);
     }
     let name = rootless.registry.image("rootless/app:v1");
     let context = context.to_str().unwrap();
@@ -108,14 +89,14 @@ fn an_ordinary_user_builds_pushes_pulls_and_runs() {
             .filter_map(|line| line.split_whitespace().nth(2))
             .collect();
         assert_eq!(owners, ["33", "1234"], "{listing}");
-        assert_no_leftovers(&rootless.scratch.join(state));
+        assert_no_leftovers(&rootless.kiln.scratch.join(state));
     }
 }
 
 #[test]
 fn an_ordinary_user_serves_a_page_from_real_packages() {
     let rootless = need!(Rootless::with_bases(&["node"]));
-    let app = rootless.scratch.join("app");
+    let app = rootless.kiln.scratch.join("app");
     let copied = Command::new("cp")
         .arg("-r")
         .arg(testdata("node-app"))
@@ -151,20 +132,20 @@ fn an_ordinary_user_serves_a_page_from_real_packages() {
     assert!(listed.contains("web") && listed.contains("Up "), "{listed}");
     rootless.run("state", &["stop", "-t", "2", "web"]);
     rootless.run("state", &["rm", "web"]);
-    assert_no_leftovers(&rootless.scratch.join("state"));
-    assert!(is_empty(&rootless.scratch.join("state/containers")));
+    assert_no_leftovers(&rootless.kiln.scratch.join("state"));
+    assert!(is_empty(&rootless.kiln.scratch.join("state/containers")));
 }
 
 #[test]
 fn an_ordinary_user_cleans_up_files_of_every_owner() {
     let rootless = need!(Rootless::with_bases(&["busybox"]));
-    let context = rootless.scratch.join("context");
+    let context = rootless.kiln.scratch.join("context");
     fs::create_dir(&context).unwrap();
     let dockerfile = context.join("Dockerfile");
     let text = "FROM busybox\nRUN mkdir -m 0 /closed && chown 1234:99 /closed && touch /x\n";
     fs::write(&dockerfile, text).unwrap();
     for path in [&context, &dockerfile] {
-        rootless.user.own(path);
+        rootless.own(path);
     }
     let build = ["build", "-t", "app", context.to_str().unwrap()];
     rootless.run("state", &build);
@@ -174,7 +155,7 @@ fn an_ordinary_user_cleans_up_files_of_every_owner() {
     assert!(whole.ends_with(": no damage\n"), "{whole}");
     rootless.run("state", &["rmi", "app"]);
     rootless.run("state", &["system", "prune", "--all", "--force"]);
-    let state = rootless.scratch.join("state");
+    let state = rootless.kiln.scratch.join("state");
     let left = |directory: &str| {
         let groups = fs::read_dir(state.join(directory)).into_iter().flatten();
         let entries = groups.flat_map(|group| fs::read_dir(group.unwrap().path()).unwrap());

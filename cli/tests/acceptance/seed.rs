@@ -3,15 +3,16 @@
 use std::fs;
 use std::process::Command;
 
-use kiln_testbed::{assert_no_leftovers, need, need_root};
+use kiln_testbed::{Kiln, assert_no_leftovers, need, need_root};
 
-use crate::acceptance::harness::{Kiln, is_cached, testdata};
+use crate::acceptance::harness::{copy_of, is_cached, testdata};
+use crate::program;
 
 #[test]
 fn what_did_not_change_is_not_done_again() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["node"]));
-    let app = kiln.copy_of(&testdata("node-app"), "app");
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["node"]));
+    let app = copy_of(&kiln, &testdata("node-app"), "app");
     let steps = ["COPY package.json /app", "RUN npm install", "COPY . /app"];
     let cached = |progress: &str| steps.map(|step| is_cached(progress, step));
 
@@ -42,7 +43,7 @@ fn what_did_not_change_is_not_done_again() {
     fs::write(&outside, format!("# a comment\n{dockerfile}\nLABEL a=b\n")).unwrap();
     let labelled = kiln.build(&app, &["-t", "app", "-f", outside.to_str().unwrap()]);
     assert_eq!(cached(&labelled), [true, true, true], "{labelled}");
-    let (inspected, _) = kiln.run(&["inspect", "app"]);
+    let inspected = kiln.ok(&["inspect", "app"]);
     assert!(inspected.contains("\"a\": \"b\""), "{inspected}");
 
     let package = fs::read_to_string(app.join("package.json")).unwrap();
@@ -50,13 +51,13 @@ fn what_did_not_change_is_not_done_again() {
     let changed = kiln.build(&app, &["-t", "app"]);
     assert_eq!(cached(&changed), [false, false, false], "{changed}");
 
-    assert_no_leftovers(&kiln.root());
+    assert_no_leftovers(&kiln.state());
 }
 
 #[test]
 fn a_pushed_image_is_pulled_and_run_elsewhere() {
     need!(need_root());
-    let here = need!(Kiln::with_bases(&["busybox"]));
+    let (here, registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let context = here.context(
         "context",
         &[(
@@ -65,13 +66,12 @@ fn a_pushed_image_is_pulled_and_run_elsewhere() {
              ENTRYPOINT [\"/bin/sh\", \"-c\"]\nCMD [\"echo $GREETING; cat /made; exit 7\"]\n",
         )],
     );
-    let name = here.registry().image("tests/app:v1");
+    let name = registry.image("tests/app:v1");
     here.build(&context, &["-t", &name, "--push"]);
     // Another state directory knows nothing of it.
     let elsewhere = here.scratch.join("elsewhere");
     let output = here
-        .command()
-        .env("KILN_ROOT", &elsewhere)
+        .command_on(&elsewhere)
         .args(["run", "--rm", &name])
         .output()
         .unwrap();

@@ -4,14 +4,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use kiln_testbed::{Tool, image_tree, need, need_root, run};
+use kiln_testbed::{Ended, Kiln, Tool, image_tree, need, need_root, run};
 
-use crate::acceptance::harness::{Kiln, succeeded};
+use crate::program;
 
 #[test]
 fn links_attributes_devices_and_modes_come_through() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["debian"]));
+    let (kiln, registry) = need!(Kiln::with_bases(program(), &["debian"]));
     let context = kiln.context(
         "context",
         &[
@@ -38,18 +38,14 @@ fn links_attributes_devices_and_modes_come_through() {
 
     let export = |root: &Path, name: &str, arguments: &[&str]| -> Vec<String> {
         let layout = kiln.scratch.join(format!("layout-{name}"));
-        let output = kiln
-            .command()
-            .env("KILN_ROOT", root)
+        let mut command = kiln.command_on(root);
+        command
             .args(["build", "-t", "out:v1", "-o"])
-            .arg(format!("type=oci,tar=false,dest={}", layout.display()))
-            .args(arguments)
-            .output()
-            .unwrap();
-        succeeded(arguments, output);
+            .arg(format!("type=oci,tar=false,dest={}", layout.display()));
+        Ended::of(command.args(arguments)).succeeded(arguments);
         image_tree(&layout, "v1").unwrap()
     };
-    let built = export(&kiln.root(), "built", &[context.to_str().unwrap()]);
+    let built = export(&kiln.state(), "built", &[context.to_str().unwrap()]);
     for expected in [
         "copied file 0755 0:0",
         "security.capability=",
@@ -69,7 +65,7 @@ fn links_attributes_devices_and_modes_come_through() {
     }
     assert!(!built.iter().any(|line| line.starts_with("usr/share/doc/")));
 
-    let name = kiln.registry().image("survival:v1");
+    let name = registry.image("survival:v1");
     kiln.build(&context, &["-t", &name, "--push"]);
     // A store that knows nothing unpacks it, adds a layer, and takes that away again.
     let elsewhere = kiln.scratch.join("elsewhere");

@@ -2,14 +2,15 @@
 
 use std::process::Child;
 
-use kiln_testbed::{assert_no_leftovers, need, need_root};
+use kiln_testbed::{Ended, Kiln, assert_no_leftovers, need, need_root};
 
-use crate::acceptance::harness::{Kiln, is_cached, succeeded};
+use crate::acceptance::harness::is_cached;
+use crate::program;
 
 #[test]
 fn of_several_kilns_one_runs_a_step_and_all_get_its_result() {
     need!(need_root());
-    let kiln = need!(Kiln::with_bases(&["busybox"]));
+    let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let context = kiln.context(
         "context",
         &[
@@ -38,7 +39,8 @@ fn of_several_kilns_one_runs_a_step_and_all_get_its_result() {
     let children: Vec<Child> = (0..4).map(build).collect();
     let progress: Vec<String> = children
         .into_iter()
-        .map(|child| succeeded(&["build"], child.wait_with_output().unwrap()).1)
+        .map(|child| Ended::from(child.wait_with_output().unwrap()))
+        .map(|ended| ended.succeeded(&["build"]).stderr)
         .collect();
     let step = "RUN sleep 1; head -c 8 /dev/urandom > /r";
     let ran = progress
@@ -46,10 +48,10 @@ fn of_several_kilns_one_runs_a_step_and_all_get_its_result() {
         .filter(|progress| !is_cached(progress, step))
         .count();
     assert_eq!(ran, 1, "{progress:#?}");
-    let (ids, _) = kiln.run(&["images", "-q", "--no-trunc"]);
+    let ids = kiln.ok(&["images", "-q", "--no-trunc"]);
     let mut ids: Vec<&str> = ids.lines().collect();
     assert_eq!(ids.len(), 4);
     ids.dedup();
     assert_eq!(ids.len(), 1, "{ids:?}");
-    assert_no_leftovers(&kiln.root());
+    assert_no_leftovers(&kiln.state());
 }

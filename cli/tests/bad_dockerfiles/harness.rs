@@ -1,10 +1,11 @@
 //! Builds that must fail, and what they say.
 
 use std::fs;
-use std::process::{Command, Stdio};
 
-use kiln_testbed::Scratch;
+use kiln_testbed::Kiln;
 use regex::Regex;
+
+use crate::program;
 
 /// A Dockerfile with a mistake, and what is around it.
 pub(crate) struct Case {
@@ -43,31 +44,22 @@ impl Case {
     }
 
     fn complaint(&self) -> String {
-        let scratch = Scratch::new();
-        let context = scratch.join("ctx");
+        let kiln = Kiln::new(program());
+        let context = kiln.scratch.join("ctx");
         fs::create_dir(&context).unwrap();
         fs::write(context.join("Dockerfile"), &self.dockerfile).unwrap();
         for (path, content) in &self.files {
-            let path = context.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
+            kiln.write(context.join(path), content);
         }
-        let output = Command::new(env!("CARGO_BIN_EXE_kiln"))
-            .args(["build", "--progress=plain"])
-            .args(&self.arguments)
-            .arg("ctx")
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-            .env("HOME", scratch.path())
-            .env("KILN_ROOT", scratch.join("state"))
-            .current_dir(scratch.path())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{}: {stderr}", self.name);
-        assert!(output.stdout.is_empty(), "{}", self.name);
-        stderr.into_owned()
+        let build = [
+            &["build", "--progress=plain"],
+            &self.arguments[..],
+            &["ctx"],
+        ];
+        let ended = kiln.run(&build.concat());
+        assert_eq!(ended.code, 1, "{}: {}", self.name, ended.stderr);
+        assert_eq!(ended.stdout, "", "{}", self.name);
+        ended.stderr
     }
 }
 

@@ -4,9 +4,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use kiln_testbed::{Tool, need, need_root};
+use kiln_testbed::{Ended, Kiln, Tool, need, need_root};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::program;
 
 /// Returns a program that runs kiln with the surroundings that the test gives it.
 fn wrapped(kiln: &Kiln, program: &Tool) -> Command {
@@ -24,7 +24,7 @@ fn wrapped(kiln: &Kiln, program: &Tool) -> Command {
 #[test]
 fn info_says_whether_commands_see_other_processes() {
     need!(need_root());
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let (unshare, setpriv) = (need!(Tool::find("unshare")), need!(Tool::find("setpriv")));
     let hidden = "those of others are hidden from commands";
     assert_eq!(kiln.ok(&["info", "-f", "{{.Processes}}"]), hidden);
@@ -58,7 +58,7 @@ fn info_says_whether_commands_see_other_processes() {
 #[test]
 fn kilns_of_other_pid_namespaces_leave_ones_mounts_alone() {
     need!(need_root());
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let unshare = need!(Tool::find("unshare"));
     kiln.build_shell("base", "");
     let build = |number: usize| {
@@ -67,7 +67,7 @@ fn kilns_of_other_pid_namespaces_leave_ones_mounts_alone() {
             .map(|step| format!("RUN busybox sleep 0.1; echo {number} >> /steps; test {step}\n"))
             .collect();
         kiln.write(
-            &format!("{context}/Dockerfile"),
+            format!("{context}/Dockerfile"),
             &format!("FROM base\n{steps}"),
         );
         let mut command = wrapped(&kiln, &unshare);
@@ -93,7 +93,7 @@ fn kilns_of_other_pid_namespaces_leave_ones_mounts_alone() {
 /// A step that outlived its kiln went on writing into a cache mount that the next build had locked.
 #[test]
 fn nobody_writes_into_a_cache_mount_after_its_kiln_was_killed() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let with_cache = |script: &str| {
         let mount = "--mount=type=cache,id=c,target=/c,sharing=locked";
         format!(

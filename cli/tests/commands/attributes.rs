@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use kiln_testbed::{Registry, need};
+use kiln_testbed::{Kiln, Registry, need};
 use serde_json::{Value, json};
 
-use crate::commands::harness::{Kiln, names};
+use crate::commands::harness::names;
+use crate::program;
 
 fn kiln() -> Kiln {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.write("ctx/file", "content");
     kiln.dockerfile("FROM scratch\nCOPY file /file\n");
     kiln
@@ -304,7 +305,7 @@ fn layouts_are_contexts() {
 /// The local store kept it as an OCI image whatever the format, and so it was pushed.
 #[test]
 fn formats_hold_for_the_local_store() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch\nCOPY busybox /bin/sh\nCMD [\"/bin/sh\", \"-c\", \"echo here\"]\n",
     );

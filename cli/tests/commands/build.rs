@@ -4,17 +4,18 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use kiln_testbed::need;
+use kiln_testbed::{Kiln, need};
 use serde_json::Value;
 
-use crate::commands::harness::{Kiln, names};
+use crate::commands::harness::names;
+use crate::program;
 
 const DOCKERFILE: &str = "FROM scratch\nARG WHO=nobody\nCOPY busybox /bin/busybox\n\
     RUN [\"/bin/busybox\", \"touch\", \"/made\"]\nLABEL who=$WHO\nCMD [\"/bin/busybox\", \"true\"]\n";
 
 #[test]
 fn quiet_prints_only_the_id() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(DOCKERFILE);
     let ended = kiln.run(&["build", "-q", "-t", "app", "ctx"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
@@ -33,7 +34,7 @@ fn quiet_prints_only_the_id() {
 
 #[test]
 fn a_parent_that_ignores_its_children_does_not_matter() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(DOCKERFILE);
     let command = kiln.command();
     let output = Command::new("sh")
@@ -53,7 +54,7 @@ fn a_parent_that_ignores_its_children_does_not_matter() {
 
 #[test]
 fn working_directories_and_programs_do_not_lead_to_the_host() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let secret = kiln.write("secret", "of the host");
     let upwards = format!("../../../../../../../../..{}", secret.display());
     let links = (3..16).map(|number| format!("/proc/self/fd/{number}"));
@@ -77,7 +78,7 @@ fn working_directories_and_programs_do_not_lead_to_the_host() {
 
 #[test]
 fn ids_and_metadata_are_written_to_files() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(DOCKERFILE);
     let iidfile = kiln.write("iid", "an older id");
     kiln.ok(&[
@@ -113,7 +114,7 @@ fn ids_and_metadata_are_written_to_files() {
 
 #[test]
 fn arguments_come_from_flags_files_and_the_environment() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(DOCKERFILE);
     kiln.write("args", "# who\nWHO=file\n");
     let who = |flags: &[&str]| {
@@ -132,7 +133,7 @@ fn arguments_come_from_flags_files_and_the_environment() {
 
 #[test]
 fn dockerfiles_come_from_files_and_standard_input() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.write("elsewhere/Other", "FROM scratch\nCOPY busybox /from-file\n");
     kiln.ok(&["build", "-f", "elsewhere/Other", "-t", "app", "ctx"]);
     let input = "FROM scratch\nCOPY busybox /from-stdin\n";
@@ -163,7 +164,7 @@ fn dockerfiles_come_from_files_and_standard_input() {
 
 #[test]
 fn outputs_are_directories_and_archives() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY --chmod=0640 busybox /b\n");
     kiln.ok(&["build", "-o", "out", "-o", "type=oci,dest=app.tar", "ctx"]);
     assert_eq!(names(&kiln.scratch.join("out")), ["b"]);

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
-use kiln_testbed::need;
+use kiln_testbed::{Ended, Kiln, need};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::program;
 
 /// Two steps that cost little and take much, and one that is the other way round.
 const BIG_AND_SMALL: &str = "FROM scratch AS big\n\
@@ -26,8 +26,24 @@ const BIG_AND_SMALL: &str = "FROM scratch AS big\n\
 /// An image whose digest does not depend on when its commands ran.
 const CLAMPED: &[&str] = &["-o", "type=image,name=app,rewrite-timestamp=true"];
 
-impl Kiln {
+/// What stories of the cache ask a kiln.
+trait Cached {
     /// Builds with times that do not depend on the clock and returns the image's id.
+    #[track_caller]
+    fn build_id(&self, arguments: &[&str]) -> String;
+
+    /// Returns the layers that are stored, the empty one left out.
+    fn layers(&self) -> Vec<PathBuf>;
+
+    /// Returns the table of what was removed.
+    fn tombstones(&self) -> String;
+
+    /// Builds and says how many steps ran.
+    #[track_caller]
+    fn steps_run(&self) -> usize;
+}
+
+impl Cached for Kiln {
     #[track_caller]
     fn build_id(&self, arguments: &[&str]) -> String {
         let mut command = self.command();
@@ -38,23 +54,17 @@ impl Kiln {
         ended.stdout.trim().to_owned()
     }
 
-    fn state(&self, path: &str) -> PathBuf {
-        self.scratch.join("state").join(path)
-    }
-
-    /// Returns the layers that are stored, the empty one left out.
     fn layers(&self) -> Vec<PathBuf> {
-        spread(&self.state("layers"))
+        spread(&self.state().join("layers"))
             .into_iter()
             .filter(|layer| fs::metadata(layer.join("index")).is_ok_and(|index| index.len() > 14))
             .collect()
     }
 
     fn tombstones(&self) -> String {
-        fs::read_to_string(self.state("tombstones")).unwrap_or_default()
+        fs::read_to_string(self.state().join("tombstones")).unwrap_or_default()
     }
 
-    /// Builds and says how many steps ran.
     #[track_caller]
     fn steps_run(&self) -> usize {
         let ended = self.run(&["build", "--progress=plain", "-t", "app", "ctx"]);
@@ -82,7 +92,7 @@ fn spread(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn du_lists_what_there_is() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     assert_eq!(
         kiln.ok(&["cache", "du"]),
         "ID        RECLAIMABLE   SIZE      LAST ACCESSED\nReclaimable: 0B\nTotal:       0B"
@@ -135,7 +145,7 @@ fn du_lists_what_there_is() {
 
 #[test]
 fn pruning_spares_images_and_everything_comes_back() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /busybox\nCOPY Dockerfile /d\n");
     let id = kiln.build_id(&["-t", "app"]);
     // Without an answer nothing goes.
@@ -156,7 +166,7 @@ fn pruning_spares_images_and_everything_comes_back() {
     let yes = kiln.run_with("y\n", &["cache", "prune", "--all"]);
     assert!(yes.stdout.contains("Total reclaimed space: "), "{yes:#?}");
     assert_eq!(kiln.layers().len(), before);
-    assert!(spread(&kiln.state("actions")).is_empty());
+    assert!(spread(&kiln.state().join("actions")).is_empty());
     assert!(kiln.tombstones().contains(" kiln cache prune\n"));
     kiln.ok(&["run", "--rm", "app", "/busybox", "true"]);
     // Without the image nothing stays.
@@ -165,15 +175,15 @@ fn pruning_spares_images_and_everything_comes_back() {
     }
     kiln.ok(&["system", "prune", "-af"]);
     assert!(kiln.layers().is_empty());
-    assert!(spread(&kiln.state("blobs/sha256")).is_empty());
-    assert_eq!(fs::read_dir(kiln.state("diffs")).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(kiln.state("trash")).unwrap().count(), 0);
+    assert!(spread(&kiln.state().join("blobs/sha256")).is_empty());
+    assert_eq!(fs::read_dir(kiln.state().join("diffs")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(kiln.state().join("trash")).unwrap().count(), 0);
     assert_eq!(kiln.build_id(&["-t", "app"]), id);
 }
 
 #[test]
 fn the_cheap_big_step_goes_before_the_expensive_small_one() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(BIG_AND_SMALL);
     kiln.ok(&["build", "--output", "type=cacheonly", "ctx"]);
     let describe = ["--format", "{{.Description}}"];
@@ -192,14 +202,14 @@ fn the_cheap_big_step_goes_before_the_expensive_small_one() {
 
 #[test]
 fn entries_go_by_age_and_kind() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "RUN --mount=type=cache,target=/c echo x > /c/x");
-    let before = spread(&kiln.state("actions"));
+    let before = spread(&kiln.state().join("actions"));
     kiln.ok(&["cache", "prune", "-af", "--filter", "until=1h"]);
-    assert_eq!(spread(&kiln.state("actions")), before);
+    assert_eq!(spread(&kiln.state().join("actions")), before);
     // The last build of a Dockerfile stands on all its steps; this one was forgotten.
-    fs::remove_dir_all(kiln.state("builds")).unwrap();
-    for record in spread(&kiln.state("actions")) {
+    fs::remove_dir_all(kiln.state().join("builds")).unwrap();
+    for record in spread(&kiln.state().join("actions")) {
         let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let file = fs::File::options().write(true).open(record).unwrap();
         file.set_modified(long_ago).unwrap();
@@ -210,13 +220,13 @@ fn entries_go_by_age_and_kind() {
     assert!(!kiln.ok(&types).contains("exec.cachemount"));
     assert!(kiln.ok(&types).contains("regular"));
     kiln.ok(&["cache", "prune", "-af", "--filter", "until=1h"]);
-    assert!(spread(&kiln.state("actions")).is_empty());
+    assert!(spread(&kiln.state().join("actions")).is_empty());
 }
 
 /// What a cache mount is packed as for other machines belongs to it.
 #[test]
 fn a_packed_cache_mount_goes_as_one() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch\nCOPY busybox /bin/sh\n\
          RUN --mount=type=cache,target=/c echo x > /c/x\n",
@@ -226,7 +236,7 @@ fn a_packed_cache_mount_goes_as_one() {
     kiln.ok(&build);
     let packed = || {
         let is_gzip = |path: &PathBuf| fs::read(path).unwrap().starts_with(&[0x1f, 0x8b]);
-        let blobs = spread(&kiln.state("blobs/sha256"));
+        let blobs = spread(&kiln.state().join("blobs/sha256"));
         blobs.into_iter().filter(is_gzip)
     };
     let modified = |path: PathBuf| fs::metadata(path).unwrap().modified().unwrap();
@@ -242,13 +252,18 @@ fn a_packed_cache_mount_goes_as_one() {
     kiln.ok(&build);
     kiln.ok(&["cache", "prune", "-af"]);
     assert_eq!(packed().count(), 0);
-    assert_eq!(fs::read_dir(kiln.state("cachemounts")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(kiln.state().join("cachemounts"))
+            .unwrap()
+            .count(),
+        0
+    );
     assert!(kiln.layers().is_empty());
 }
 
 #[test]
 fn a_hit_is_a_use_of_what_it_was_made_from() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let dockerfile = |last: &str| {
         kiln.dockerfile(&format!(
             "FROM scratch AS made\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n\
@@ -259,7 +274,7 @@ fn a_hit_is_a_use_of_what_it_was_made_from() {
     dockerfile("one");
     assert!(kiln.steps_run() > 0);
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-    for record in &spread(&kiln.state("actions")) {
+    for record in &spread(&kiln.state().join("actions")) {
         let file = fs::File::options().write(true).open(record).unwrap();
         file.set_modified(long_ago).unwrap();
     }
@@ -272,13 +287,13 @@ fn a_hit_is_a_use_of_what_it_was_made_from() {
 
 #[test]
 fn a_killed_prune_breaks_nothing() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch\nCOPY busybox /busybox\nCOPY . /ctx\n\
          RUN [\"/busybox\", \"touch\", \"/x\"]\n",
     );
     for number in 0..40 {
-        kiln.write(&format!("ctx/files/{number}"), "x");
+        kiln.write(format!("ctx/files/{number}"), "x");
     }
     let id = kiln.build_id(CLAMPED);
     let begun = Instant::now();
@@ -306,7 +321,7 @@ fn a_killed_prune_breaks_nothing() {
 
 #[test]
 fn a_prune_waits_for_a_build() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /busybox\nRUN [\"/busybox\", \"sleep\", \"2\"]\n");
     let mut build = kiln.command();
     build.args(["build", "-t", "app", "ctx"]);
@@ -332,7 +347,7 @@ fn a_prune_waits_for_a_build() {
 
 #[test]
 fn a_container_keeps_what_it_runs_on_and_nobody_waits_for_it() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "RUN echo kept > /kept");
     let mut run = kiln.command();
     run.args(["run", "--rm", "-i", "app", "/bin/busybox", "sh", "-c"]);
@@ -366,10 +381,10 @@ fn a_container_keeps_what_it_runs_on_and_nobody_waits_for_it() {
 
 #[test]
 fn builds_collect_garbage_now_and_then() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /b\n");
     kiln.ok(&["build", "-o", "type=cacheonly", "ctx"]);
-    let stamp = kiln.state("collected");
+    let stamp = kiln.state().join("collected");
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     let age = || {
         let file = fs::File::options().write(true).open(&stamp).unwrap();
@@ -406,7 +421,7 @@ fn builds_collect_garbage_now_and_then() {
 
 #[test]
 fn images_without_names_or_containers_go() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "LABEL a=1");
     kiln.build_shell("app", "LABEL a=2");
     kiln.build_shell("kept", "LABEL keep=1");

@@ -11,16 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kiln_testbed::{Dockerd, Skopeo, need, run};
+use kiln_testbed::{Dockerd, Kiln, Skopeo, need, run};
 use serde_json::Value;
 
 use self::machines::*;
-use crate::commands::harness::{Kiln, names};
+use crate::commands::harness::names;
+use crate::program;
 
 /// Without it, the build is the same build. An export that nobody makes is another matter.
 #[test]
 fn a_cache_of_an_unknown_type_is_not_imported() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nLABEL a=b\n");
     for (kind, words) in [
         ("type=gha,scope=x", "cache type gha is not supported"),
@@ -120,7 +121,7 @@ fn the_least_has_the_layers_of_the_result_and_the_most_has_all() {
     // Both stages copy the shell, and that layer is in the image.
     assert_eq!(ran(&ended), set(&["RUN echo tool > /tool"]));
 
-    let third = need!(Kiln::for_builds());
+    let third = need!(Kiln::for_builds(program()));
     third.knows(registry);
     let changed = TWO_STAGES.replace("echo two", "cat /tool");
     third.dockerfile(&changed);
@@ -187,7 +188,7 @@ fn a_directory_serves_too() {
     let index: Value =
         serde_json::from_slice(&fs::read(directory.join("index.json")).unwrap()).unwrap();
     assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
-    let third = need!(Kiln::for_builds());
+    let third = need!(Kiln::for_builds(program()));
     third.dockerfile("FROM scratch\nCOPY busybox /b\n");
     let ended = build(&third, &["--cache-from", &format!("{from},tag=other")]);
     assert_eq!(ran(&ended), set(&[]));
@@ -224,7 +225,7 @@ fn an_image_can_hold_its_cache() {
         ],
     );
     first.ok(&["pull", &again]);
-    let third = need!(Kiln::for_builds());
+    let third = need!(Kiln::for_builds(program()));
     third.knows(registry);
     third.dockerfile(TWO_STAGES);
     let ended = build(&third, &["--cache-from", &again]);
@@ -297,7 +298,7 @@ fn what_is_not_to_be_had_is_built() {
         }
     }
     assert_eq!(damaged, 4);
-    let third = need!(Kiln::for_builds());
+    let third = need!(Kiln::for_builds(program()));
     third.knows(registry);
     third.dockerfile(&format!("{TWO_STAGES}RUN echo three\n"));
     let ended = build(&third, &["-t", "app", "--cache-from", &cache]);

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use kiln_testbed::{Web, WebAnswer, need, run};
+use kiln_testbed::{Ended, Kiln, Web, WebAnswer, need, run};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::program;
 
 /// Makes an archive that holds `x` with this content.
 fn archive(place: &Path, content: &str) {
@@ -63,7 +63,7 @@ fn read(kiln: &Kiln, path: &str) -> String {
 
 #[test]
 fn what_is_made_of_them_is_not_found_by_what_they_were() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let file = kiln.scratch.join("ctx/f");
     let changed = file.clone();
     let instructions = "COPY f /f\n\
@@ -89,7 +89,7 @@ fn what_is_made_of_them_is_not_found_by_what_they_were() {
 
 #[test]
 fn archives_too() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let file = kiln.scratch.join("ctx/a.tar");
     let changed = file.clone();
     let second = build_changing(

@@ -9,7 +9,9 @@ use insta::assert_snapshot;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::commands::harness::{Ended, Kiln};
+use kiln_testbed::{Ended, Kiln};
+
+use crate::program;
 
 /// Returns every Dockerfile below `testdata`, by its directory.
 fn dockerfiles() -> Vec<PathBuf> {
@@ -72,7 +74,7 @@ fn make_bases(kiln: &Kiln, contexts: &[PathBuf]) {
 
 #[test]
 fn df_172_every_dockerfile_of_the_testdata_reads_well_at_80_columns() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     let contexts = dockerfiles();
     make_bases(&kiln, &contexts);
     let trailing_blank = Regex::new(r"(?m)[ \t]+$").unwrap();
@@ -142,7 +144,7 @@ fn names(list: &Value) -> Vec<(String, u64)> {
 
 #[test]
 fn outlines_say_what_a_build_can_be_given() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile(STAGES);
     assert_snapshot!(kiln.ok(&["build", "--call=outline", "--build-arg=PROXY=p", "ctx"]), @r"
     BUILD ARG   VALUE     DESCRIPTION
@@ -199,7 +201,7 @@ fn outlines_say_what_a_build_can_be_given() {
 /// What a stage takes over cannot be given, unless it is.
 #[test]
 fn outlines_leave_out_what_is_only_taken_over() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile(
         "ARG GLOBAL=g\nFROM scratch\nARG TARGETARCH BUILDPLATFORM\nARG GLOBAL\nARG OWN TARGETOS=x\n",
     );
@@ -216,7 +218,7 @@ fn outlines_leave_out_what_is_only_taken_over() {
 /// What the message of an error suggests, programs read too.
 #[test]
 fn suggestions_are_part_of_messages() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile("FROM --platform=$TARGTPLATFORM scratch\n");
     let ended = kiln.run(&["build", "--call=check,format=json", "ctx"]);
     let found: Value = serde_json::from_str(&ended.stdout).unwrap();
@@ -229,7 +231,7 @@ fn suggestions_are_part_of_messages() {
 
 #[test]
 fn targets_are_the_stages() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile(STAGES);
     assert_snapshot!(kiln.ok(&["build", "--call=targets", "ctx"]), @r"
     TARGET      DESCRIPTION
@@ -270,7 +272,7 @@ fn targets_are_the_stages() {
 
 #[test]
 fn findings_come_as_json_and_in_the_metadata_file() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile("FROM scratch AS Base\nCMD echo \\\n  a\n");
     let ended = kiln.run(&[
         "build",
@@ -298,7 +300,7 @@ fn findings_come_as_json_and_in_the_metadata_file() {
 
 #[test]
 fn df_171_df_172_skips_and_statuses() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     let check = |dockerfile: &str, arguments: &[&str]| {
         kiln.dockerfile(dockerfile);
         let ended = kiln.run(&[&["build", "--check"], arguments, &["ctx"]].concat());
@@ -359,7 +361,7 @@ fn df_171_df_172_skips_and_statuses() {
 
 #[test]
 fn df_170_only_stages_that_are_built_fail_a_build() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile(
         "# check=error=true\nFROM scratch AS a\nMAINTAINER me\nFROM scratch AS b\nLABEL a=b\n",
     );
@@ -380,7 +382,7 @@ fn df_170_only_stages_that_are_built_fail_a_build() {
 
 #[test]
 fn calls_that_are_none_are_refused() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile("FROM scratch\n");
     for arguments in [
         ["--call=chekc", "-q"],

@@ -3,13 +3,13 @@
 use std::fs;
 use std::process::Command;
 
-use kiln_testbed::{assert_no_leftovers, need};
+use kiln_testbed::{Kiln, assert_no_leftovers, need};
 
-use crate::commands::harness::Kiln;
+use crate::program;
 
 #[test]
 fn the_process_speaks_for_itself() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "ENV A=image\nCMD [\"sh\", \"-c\", \"echo $A\"]");
     assert_eq!(kiln.ok(&["run", "--rm", "app"]), "image");
     assert_eq!(kiln.ok(&["run", "--rm", "-e", "A=flag", "app"]), "flag");
@@ -48,7 +48,7 @@ fn the_process_speaks_for_itself() {
 /// docs/spec/cli.md 0.1.
 #[test]
 fn statuses_tell_who_failed() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     for (arguments, code, message) in [
         (
@@ -78,7 +78,7 @@ fn statuses_tell_who_failed() {
 
 #[test]
 fn a_detached_container_lives_on() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let script = "echo out; echo err >&2; trap 'exit 5' TERM; while :; do busybox sleep 0.05; done";
     let id = kiln.ok(&[
@@ -145,7 +145,7 @@ fn a_detached_container_lives_on() {
 
 #[test]
 fn directories_of_the_host_can_be_shown() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     kiln.write("data/file", "here\n");
     let text = kiln.ok(&[
@@ -179,7 +179,7 @@ fn directories_of_the_host_can_be_shown() {
 /// A directory that only `VOLUME` names was not there.
 #[test]
 fn volumes_are_directories_of_the_container() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell(
         "app",
         "COPY --chmod=750 --chown=7:8 Dockerfile /filled/\nVOLUME /data /filled relative\nCMD echo x >> /data/f",
@@ -210,7 +210,7 @@ fn volumes_are_directories_of_the_container() {
 /// `^web$` once listed web2, and scripts remove by such lists.
 #[test]
 fn containers_are_selected_by_regular_expressions() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     for name in ["web", "web2", "db"] {
         kiln.ok(&["run", "--name", name, "app", "sh", "-c", "exit 0"]);
@@ -240,7 +240,7 @@ fn containers_are_selected_by_regular_expressions() {
 /// `/etc/resolv.conf` was the host's, which nobody could write to, and there was no `/etc/hostname`.
 #[test]
 fn names_are_the_containers_own() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let script = "cat /etc/hostname; for f in hostname hosts resolv.conf; do \
                   echo more >> /etc/$f && busybox tail -n 1 /etc/$f; done";

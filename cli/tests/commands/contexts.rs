@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use kiln_testbed::{GitSite, Web, WebAnswer, need, run};
+use kiln_testbed::{Ended, GitSite, Kiln, Web, WebAnswer, need, run};
 
-use crate::commands::harness::{Ended, Kiln, names};
+use crate::commands::harness::names;
+use crate::program;
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY . /all/\n";
 
@@ -34,7 +35,7 @@ fn check(kiln: &Kiln, ended: &Ended, expected: &[&str]) {
 
 #[test]
 fn archives_come_through_standard_input() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.write("tree/Dockerfile", DOCKERFILE);
     kiln.write("tree/.dockerignore", "*\n");
     kiln.write("tree/file", "x");
@@ -56,7 +57,7 @@ fn archives_come_through_standard_input() {
 
 #[test]
 fn the_dockerfile_may_be_anywhere() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.write("tree/sub/Other", DOCKERFILE);
     let tree = kiln.scratch.join("tree");
     let input = archive(&tree, &[]);
@@ -84,7 +85,7 @@ fn the_dockerfile_may_be_anywhere() {
 
 #[test]
 fn a_dockerfile_of_an_archive_is_in_the_archive() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let secret = kiln.write("secret", "FROM scratch\nLABEL from=host\n");
     let tree = kiln.scratch.join("tree");
     fs::create_dir(&tree).unwrap();
@@ -100,7 +101,7 @@ fn a_dockerfile_of_an_archive_is_in_the_archive() {
 
 #[test]
 fn broken_archives_are_refused() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.write("tree/file", &"x".repeat(100_000));
     let mut input = archive(&kiln.scratch.join("tree"), &["--gzip"]);
     input.truncate(input.len() / 2);
@@ -117,7 +118,7 @@ fn broken_archives_are_refused() {
 
 #[test]
 fn a_lower_case_dockerfile_does_and_a_misnamed_one_is_pointed_out() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.write("lower/dockerfile", DOCKERFILE);
     assert_eq!(kiln.run(&["build", "-o", "out", "lower"]).code, 0);
     let input = archive(&kiln.scratch.join("lower"), &[]);
@@ -137,7 +138,7 @@ fn a_lower_case_dockerfile_does_and_a_misnamed_one_is_pointed_out() {
 /// Whoever wrote the context does not choose which of the builder's files are read and shown.
 #[test]
 fn a_dockerfile_that_leads_out_of_its_context_is_not_read() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.write("secret", "TOP SECRET\n");
     kiln.write("ctx/real", "FROM scratch\nLABEL a=b\n");
     for target in [
@@ -168,7 +169,7 @@ fn a_dockerfile_that_leads_out_of_its_context_is_not_read() {
 
 #[test]
 fn urls_are_archives_or_dockerfiles() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.write("tree/Dockerfile", DOCKERFILE);
     let packed = archive(&kiln.scratch.join("tree"), &["--gzip"]);
     let web = Web::start(move |request| match request.path.as_str() {
@@ -196,7 +197,7 @@ fn urls_are_archives_or_dockerfiles() {
 
 #[test]
 fn repositories_are_contexts() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let repository = site.repository("app");
     repository

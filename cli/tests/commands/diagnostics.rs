@@ -4,9 +4,10 @@ use std::fs::File;
 use std::process::Command;
 
 use insta::assert_snapshot;
-use kiln_testbed::{need, run};
+use kiln_testbed::{Ended, Kiln, need, run};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::commands::harness::masked;
+use crate::program;
 
 /// Builds, which must fail, and returns standard error from the first block that is not progress.
 fn complaint(kiln: &Kiln, dockerfile: &str) -> String {
@@ -15,12 +16,12 @@ fn complaint(kiln: &Kiln, dockerfile: &str) -> String {
     assert_eq!(ended.code, 1, "{ended:#?}");
     assert_eq!(ended.stdout, "");
     // Editors strip blanks at the end of lines, which the excerpt has for empty ones.
-    kiln.filter(&ended.stderr).replace(" \n", "$\n")
+    masked(kiln, &ended.stderr).replace(" \n", "$\n")
 }
 
 #[test]
 fn unknown_instructions_are_shown() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     assert_snapshot!(complaint(&kiln, "FROM scratch\nCPOY a /\nENV\n"), @r"
     Dockerfile:2
     --------------------
@@ -45,7 +46,7 @@ fn unknown_instructions_are_shown() {
 
 #[test]
 fn missing_files_are_shown() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     assert_snapshot!(complaint(&kiln, "FROM scratch\nENV a=b\nCOPY nofile /x\nENV c=d\n"), @r#"
     Dockerfile:3
     --------------------
@@ -62,7 +63,7 @@ fn missing_files_are_shown() {
 
 #[test]
 fn a_failing_command_has_its_output_repeated() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let dockerfile = "FROM scratch\nCOPY busybox /bin/sh\nRUN echo out && \\\n  exit 3\n";
     assert_snapshot!(complaint(&kiln, dockerfile), @r#"
     ------
@@ -90,7 +91,7 @@ fn a_failing_command_has_its_output_repeated() {
 
 #[test]
 fn findings_are_listed_after_success() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch as base\nCOPY busybox /b\nCMD echo\n");
     let ended = kiln.run(&["build", "ctx"]);
     assert_eq!(ended.code, 0, "{ended:#?}");
@@ -109,7 +110,7 @@ fn findings_are_listed_after_success() {
 
 #[test]
 fn what_unpacks_to_too_much_is_refused_and_may_be_allowed() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile("FROM scratch\nADD a.tgz /x/\n");
     let zeros = kiln.scratch.join("zeros");
     File::create(&zeros).unwrap().set_len(8 << 20).unwrap();
@@ -142,7 +143,7 @@ fn what_unpacks_to_too_much_is_refused_and_may_be_allowed() {
 
 #[test]
 fn a_wildcard_that_brings_nothing_is_said() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.write("ctx/dir/file", "");
     kiln.dockerfile(
         "FROM scratch AS made\nCOPY dir /made/\nFROM scratch\nCOPY --from=made /made/*.none /x/\n",

@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kiln_testbed::{Web, WebAnswer, WebRequest, need};
+use kiln_testbed::{Ended, Kiln, Web, WebAnswer, WebRequest, need};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::program;
 
 const DATE: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
 const DATE_SECONDS: i64 = 1_445_412_480;
@@ -48,7 +48,7 @@ fn read(kiln: &Kiln, path: &str) -> String {
 
 #[test]
 fn df_146_files_have_the_server_s_time_and_the_url_s_name() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let web = Web::start(file);
     let (moved, plain) = (web.url("/moved/x"), web.url("/plain/"));
     let add = format!(
@@ -71,7 +71,7 @@ fn df_146_files_have_the_server_s_time_and_the_url_s_name() {
 
 #[test]
 fn what_did_not_change_is_not_sent_again() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let web = Web::start(file);
     let add = format!("ADD {} /", web.url("/dir/file.txt"));
     assert_eq!(build(&kiln, &add, &[]).code, 0);
@@ -88,7 +88,7 @@ fn what_did_not_change_is_not_sent_again() {
 
 #[test]
 fn what_changed_is_noticed() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let version = Arc::new(AtomicUsize::new(0));
     let now = Arc::clone(&version);
     // A server that says nothing about versions.
@@ -104,7 +104,7 @@ fn what_changed_is_noticed() {
 
 #[test]
 fn df_148_checksums_are_held_to() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let web = Web::start(file);
     let url = web.url("/dir/file.txt");
     let wrong = "0".repeat(64);
@@ -136,7 +136,7 @@ fn df_148_checksums_are_held_to() {
 
 #[test]
 fn failures_say_what_happened_and_leave_nothing() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let web = Web::start(file);
     for (path, message) in [
         ("/absent", "invalid response status 404"),
@@ -164,7 +164,7 @@ fn failures_say_what_happened_and_leave_nothing() {
 
 #[test]
 fn secrets_open_doors_and_are_seen_nowhere() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let web = Web::start(file);
     let secret = format!(
         "id=HTTP_AUTH_TOKEN_127.0.0.1,src={}",
@@ -199,7 +199,7 @@ fn secrets_open_doors_and_are_seen_nowhere() {
 
 #[test]
 fn df_147_archives_are_unpacked_if_asked() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.write("tree/inside/file", "packed");
     let tree = kiln.scratch.join("tree");
     let archive = kiln_testbed::run(std::process::Command::new("tar").args([
@@ -222,7 +222,7 @@ fn df_147_archives_are_unpacked_if_asked() {
 
 #[test]
 fn passwords_and_signatures_in_urls_are_not_written_down() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let web = Web::start(|request| {
         // ada:hunter2
         match request.headers.get("authorization").map(String::as_str) {
@@ -250,7 +250,7 @@ fn passwords_and_signatures_in_urls_are_not_written_down() {
 /// Wherever a part of the Dockerfile is shown, it is shown without them.
 #[test]
 fn passwords_in_urls_are_not_shown() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let web = Web::start(|_| WebAnswer::new(404, ""));
     let host = web.address();
     for form in [
@@ -303,7 +303,7 @@ fn passwords_in_urls_are_not_shown() {
 /// A download goes on where its connection broke, and ends where it breaks again and again.
 #[test]
 fn downloads_go_on_where_they_broke() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let web = Web::start(|request| {
         let answer = |status, body: &str| WebAnswer::new(status, body).with("etag", "\"1\"");
         match request.headers.get("range").map(String::as_str) {
@@ -320,7 +320,7 @@ fn downloads_go_on_where_they_broke() {
 
 #[test]
 fn df_149_copy_fetches_nothing() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     for (source, message) in [
         ("http://127.0.0.1:1/x", "source can't be a URL for COPY"),
         (
@@ -337,7 +337,7 @@ fn df_149_copy_fetches_nothing() {
 /// A server that only has a date says 304 for what is older now: a file that was put back.
 #[test]
 fn a_date_does_not_say_that_nothing_changed() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let web = Web::start(move |request| {
@@ -361,7 +361,7 @@ fn a_date_does_not_say_that_nothing_changed() {
 /// A stage that tells the time may use arguments; an archive has the time of its newest file.
 #[test]
 fn df_169_an_archive_without_a_date_has_its_newest_file_s() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let tree = kiln.scratch.join("tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("file"), "text").unwrap();
@@ -402,7 +402,7 @@ fn df_169_an_archive_without_a_date_has_its_newest_file_s() {
 /// A server that is busy for a moment is asked again.
 #[test]
 fn a_busy_server_is_asked_again() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let web = Web::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {

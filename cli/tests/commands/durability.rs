@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use kiln_testbed::{Skip, Tool, need};
+use kiln_testbed::{Kiln, Skip, Tool, need};
 
-use crate::commands::harness::Kiln;
+use crate::program;
 
 /// Lets strace watch kiln, and returns which calls waited for the disk.
 fn waits(kiln: &Kiln, strace: &Tool, arguments: &[&str]) -> Vec<String> {
@@ -46,7 +46,7 @@ fn strace() -> Result<Tool, Skip> {
 
 #[test]
 fn a_build_that_executes_waits_once_and_one_that_does_not_never() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let strace = need!(strace());
     let dockerfile = "FROM scratch\nCOPY busybox /bin/sh\nRUN echo made > /made\n";
     kiln.dockerfile(dockerfile);

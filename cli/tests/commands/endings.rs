@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kiln_testbed::{Tool, assert_no_leftovers, leftovers, need, need_root};
+use kiln_testbed::{Ended, Kiln, Tool, assert_no_leftovers, leftovers, need, need_root};
 
-use crate::commands::harness::{Ended, Kiln, interrupt, names};
+use crate::commands::harness::{interrupt, names};
+use crate::program;
 
 /// Starts a container in the foreground and returns once it has printed a line.
 fn foreground(kiln: &Kiln, name: &str, script: &str) -> (Child, BufReader<ChildStdout>) {
@@ -31,7 +32,7 @@ fn foreground(kiln: &Kiln, name: &str, script: &str) -> (Child, BufReader<ChildS
 /// `run IMAGE yes | head -1` once went on until the disk was full.
 #[test]
 fn a_container_that_nobody_listens_to_ends() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let (child, output) = foreground(&kiln, "endless", "echo up; exec busybox yes");
     drop(output);
@@ -59,7 +60,7 @@ fn a_container_that_nobody_listens_to_ends() {
 /// Nobody reads, and nobody has gone: once neither stop nor Ctrl-C reached such a container.
 #[test]
 fn a_reader_that_takes_its_time_holds_up_nobody() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let (mut child, mut output) = foreground(&kiln, "slow", "echo up; exec busybox yes");
     assert_eq!(kiln.ok(&["stop", "-t", "0", "slow"]), "slow");
@@ -92,7 +93,7 @@ fn a_reader_that_takes_its_time_holds_up_nobody() {
 /// mount does not see to; the kernel leaves a mark of one in the work directory.
 #[test]
 fn containers_that_are_kept_are_not_volatile() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     kiln.ok(&["run", "--name", "kept", "app", "sh", "-c", ": > /file"]);
     let directory = kiln.ok(&["inspect", "-f", "{{.LogPath}}", "kept"]);
@@ -102,9 +103,24 @@ fn containers_that_are_kept_are_not_volatile() {
     assert!(!directory.join("work/work/incompat").exists());
 }
 
+/// Tests that failed once left containers running.
+#[test]
+fn a_test_that_fails_leaves_no_container() {
+    let kiln = need!(Kiln::for_builds(program()));
+    kiln.build_shell("app", "");
+    let scratch = kiln.scratch.path().to_owned();
+    let failed = std::thread::spawn(move || {
+        kiln.ok(&["run", "-d", "app", "busybox", "sleep", "1000"]);
+        std::panic::resume_unwind(Box::new("as a test that fails"));
+    });
+    assert!(failed.join().is_err());
+    assert_no_leftovers(&scratch);
+    assert!(!scratch.exists());
+}
+
 #[test]
 fn what_cannot_be_printed_is_a_failure() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let full = || File::options().write(true).open("/dev/full").unwrap();
     for arguments in [
@@ -147,7 +163,7 @@ fn what_cannot_be_printed_is_a_failure() {
 /// Docker's client leaves when it is asked for the third time.
 #[test]
 fn the_third_request_is_granted() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let script = "trap 'echo no' INT; echo up; while :; do busybox sleep 0.05; done";
     let (child, mut output) = foreground(&kiln, "stubborn", script);
@@ -180,7 +196,7 @@ fn kill(child: &mut Child) {
 /// A container has a process of its own beside it, also in the foreground.
 #[test]
 fn killing_kiln_leaves_the_container_to_its_monitor() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let script = "trap 'echo bye; exit 3' TERM; echo up; while :; do busybox sleep 0.05; done";
     let (mut child, mut output) = foreground(&kiln, "kept", script);
@@ -200,7 +216,7 @@ fn killing_kiln_leaves_the_container_to_its_monitor() {
 
 #[test]
 fn killing_kiln_leaves_removal_to_the_monitor() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     // Its input ends with kiln.
     let mut child = kiln
@@ -230,7 +246,7 @@ fn killing_kiln_leaves_removal_to_the_monitor() {
 /// A monitor that is killed takes the container along, and says nothing about it.
 #[test]
 fn killing_the_monitor_ends_the_container_and_kiln() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let (child, _output) = foreground(&kiln, "lost", "echo up; exec busybox sleep 100000");
     let id = kiln.ok(&["inspect", "-f", "{{.Id}}", "lost"]);
@@ -259,7 +275,7 @@ fn killing_the_monitor_ends_the_container_and_kiln() {
 
 #[test]
 fn waiting_tells_the_status_of_a_container_that_is_removed() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let id = kiln.ok(&[
         "run",
@@ -291,7 +307,7 @@ fn waiting_tells_the_status_of_a_container_that_is_removed() {
 /// `logs -f` and `wait` once kept prune waiting for as long as the container ran.
 #[test]
 fn who_waits_for_a_container_keeps_nobody_waiting() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     kiln.ok(&[
         "run",
@@ -330,7 +346,7 @@ fn who_waits_for_a_container_keeps_nobody_waiting() {
 
 #[test]
 fn containers_are_stopped_side_by_side() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     // The first ends only after the second has.
     fs::create_dir(kiln.scratch.join("shared")).unwrap();
@@ -372,7 +388,7 @@ fn containers_are_stopped_side_by_side() {
 /// A container that is made and not started yet once went with `system prune`.
 #[test]
 fn tidying_up_spares_what_is_about_to_start() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let over = kiln.scratch.join("over");
     std::thread::scope(|scope| {
@@ -409,7 +425,7 @@ fn tidying_up_spares_what_is_about_to_start() {
 
 #[test]
 fn containers_follow_the_state_directory() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let script = "busybox cat /mark; echo x >> /mark; busybox cat /etc/hosts";
     let first = kiln.run(&["run", "--name", "web", "app", "sh", "-c", script]);
@@ -439,7 +455,7 @@ fn containers_follow_the_state_directory() {
 
 #[test]
 fn a_working_directory_that_is_gone_is_no_obstacle() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let context = kiln.scratch.join("ctx").display().to_string();
     for arguments in [
@@ -498,7 +514,7 @@ echo "again $?"
 fn a_full_disk_takes_no_status() {
     need!(need_root());
     let unshare = need!(Tool::find("unshare"));
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n");
     fs::create_dir_all(kiln.scratch.join("state")).unwrap();
     let mut command = unshare.command();

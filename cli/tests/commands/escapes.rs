@@ -1,8 +1,8 @@
 //! Text that others chose, and nothing in it that a terminal would obey.
 
-use kiln_testbed::need;
+use kiln_testbed::{Ended, Kiln, need};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::program;
 
 /// A screen cleared, a title set, colours hidden, a line overwritten, words reordered, in one byte
 /// and in two.
@@ -34,12 +34,12 @@ fn assert_harmless(ended: &Ended) {
 
 #[test]
 fn a_hostile_build_prints_no_orders() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let octal: String = HOSTILE
         .bytes()
         .map(|byte| format!("\\{byte:03o}"))
         .collect();
-    kiln.write(&format!("ctx/src/{HOSTILE}"), "1");
+    kiln.write(format!("ctx/src/{HOSTILE}"), "1");
     kiln.dockerfile(&format!(
         "FROM scratch AS shell\nCOPY busybox /bin/sh\n\
          ARG who\nLABEL title=\"{HOSTILE}\"\nENV A=\"{HOSTILE}\"\n\
@@ -68,7 +68,7 @@ fn a_hostile_build_prints_no_orders() {
             assert!(built.stderr.contains("\x1b[31mred\x1b[0m\n"), "{built:#?}");
         }
     }
-    kiln.write(&format!("ctx/src/{HOSTILE}"), "2");
+    kiln.write(format!("ctx/src/{HOSTILE}"), "2");
     for arguments in [
         &["build", "--plan", "ctx"][..],
         &["build", "--progress", "plain", "-t", "hostile", "ctx"],
@@ -106,7 +106,7 @@ fn a_hostile_build_prints_no_orders() {
 
 #[test]
 fn hostile_mistakes_print_no_orders() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let many = format!("FROM scratch\n{HOSTILE} x\nCPOY {HOSTILE}\n");
     for dockerfile in [
         many.as_str(),
@@ -162,7 +162,7 @@ fn on_a_terminal(kiln: &Kiln, arguments: &str) -> Ended {
 
 #[test]
 fn a_container_orders_only_a_terminal_that_it_was_given() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("shell", "");
     let run = "--network host shell sh -c \"printf 'a\\\\r\\\\033[2Jb\\\\033[31mred\\\\n'\"";
     let raw = "a\r\x1b[2Jb\x1b[31mred\n";

@@ -5,9 +5,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use kiln_testbed::{GitRepository, GitSite, Web, WebAnswer, need, run_and_read};
+use kiln_testbed::{Ended, GitRepository, GitSite, Kiln, Web, WebAnswer, need, run_and_read};
 
-use crate::commands::harness::{Ended, Kiln, names};
+use crate::commands::harness::names;
+use crate::program;
 
 /// When [`GitRepository::commit`] commits.
 const COMMITTED: i64 = 1_700_000_000;
@@ -52,7 +53,7 @@ fn history(repository: &GitRepository<'_>) -> [String; 3] {
 
 #[test]
 fn references_are_branches_tags_and_commits() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let repository = site.repository("app");
     let [one, two, three] = history(&repository);
@@ -99,7 +100,7 @@ fn references_are_branches_tags_and_commits() {
 
 #[test]
 fn what_moved_is_noticed_and_what_stayed_is_cached() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let repository = site.repository("app");
     repository.write("v", "one").commit("one");
@@ -115,7 +116,7 @@ fn what_moved_is_noticed_and_what_stayed_is_cached() {
 
 #[test]
 fn files_have_one_shape() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let repository = site.repository("app");
     repository.write("plain", "x").write("dir/program", "x");
@@ -137,7 +138,7 @@ fn files_have_one_shape() {
 
 #[test]
 fn subdirectories_stay_inside() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let repository = site.repository("app");
     repository.write("a/b/file", "x").write("top", "x");
@@ -182,7 +183,7 @@ fn subdirectories_stay_inside() {
 
 #[test]
 fn submodules_come_along_unless_told_otherwise() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let (_daemon, address) = need!(site.serve());
     let inner = site.repository("inner");
@@ -230,7 +231,7 @@ fn submodules_come_along_unless_told_otherwise() {
 
 #[test]
 fn a_kept_git_directory_works_and_is_the_same_every_time() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let repository = site.repository("app");
     history(&repository);
@@ -251,7 +252,7 @@ fn a_kept_git_directory_works_and_is_the_same_every_time() {
     assert_eq!(git(&["describe", "--tags"]), "heavy");
     assert_eq!(git(&["log", "--format=%s"]), "two");
     assert_eq!(git(&["remote", "get-url", "origin"]), url);
-    let digests = [Kiln::for_builds(), Kiln::for_builds()].map(|kiln| {
+    let digests = [Kiln::for_builds(program()), Kiln::for_builds(program())].map(|kiln| {
         let kiln = kiln.unwrap();
         let source = format!("--keep-git-dir {url}?ref=heavy&mtime=commit");
         add(&kiln, &source);
@@ -266,7 +267,7 @@ fn a_kept_git_directory_works_and_is_the_same_every_time() {
 
 #[test]
 fn http_is_smart_or_plain_and_asks_for_tokens() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = std::sync::Arc::new(need!(GitSite::new()));
     history(&site.repository("app"));
     let (smart, plain) = (site.clone(), site.clone());
@@ -307,7 +308,7 @@ fn http_is_smart_or_plain_and_asks_for_tokens() {
 /// Git would show it to whoever the server names.
 #[test]
 fn a_token_for_a_repository_stays_with_its_server() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let repository = site.repository("app");
     repository.write("file", "content").commit("one");
@@ -335,7 +336,7 @@ fn a_token_for_a_repository_stays_with_its_server() {
 
 #[test]
 fn ssh_goes_through_the_agent_of_the_build() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     history(&site.repository("app"));
     let ssh_keygen = need!(kiln_testbed::Tool::find("ssh-keygen"));
@@ -382,7 +383,7 @@ fn ssh_goes_through_the_agent_of_the_build() {
 /// `git checkout` ends as if all were well.
 #[test]
 fn a_file_that_cannot_be_written_fails_the_build() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let (_daemon, address) = need!(site.serve());
     let url = |name: &str| format!("git://{address}/{name}.git");
@@ -423,7 +424,7 @@ fn a_file_that_cannot_be_written_fails_the_build() {
 
 #[test]
 fn several_builds_share_a_repository() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let repository = site.repository("app");
     repository.write("v", "one").commit("one");
@@ -474,7 +475,7 @@ fn wait_for_end(mut connection: std::net::TcpStream) {
 
 #[test]
 fn git_ends_when_the_build_is_interrupted_or_killed() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     need!(GitSite::new());
     let (build, connection) = waiting_build(&kiln);
     let interrupt = |signal: &str, id: u32| {
@@ -499,7 +500,7 @@ fn git_ends_when_the_build_is_interrupted_or_killed() {
 
 #[test]
 fn a_commit_s_time_is_the_image_s() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let repository = site.repository("app");
     repository

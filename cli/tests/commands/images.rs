@@ -2,13 +2,14 @@
 
 use insta::assert_snapshot;
 
-use kiln_testbed::{Registry, need};
+use kiln_testbed::{Ended, Kiln, Registry, need};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::commands::harness::masked;
+use crate::program;
 
 #[test]
 fn an_empty_store_has_a_header() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     assert_eq!(
         kiln.ok(&["images"]),
         "REPOSITORY   TAG       IMAGE ID   CREATED   SIZE"
@@ -22,7 +23,7 @@ fn an_empty_store_has_a_header() {
 
 #[test]
 fn names_come_and_go() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nLABEL team=a\nCOPY busybox /b\n");
     kiln.ok(&["build", "-t", "registry.example/team/app:v1", "ctx"]);
     assert_eq!(
@@ -60,7 +61,7 @@ fn names_come_and_go() {
     );
     assert_eq!(kiln.ok(&["rmi", "short"]), "Untagged: short:latest");
     let last = kiln.ok(&["rmi", first]);
-    assert_snapshot!(kiln.filter(&last), @r"
+    assert_snapshot!(masked(&kiln, &last), @r"
     Untagged: registry.example/team/app:v1
     Deleted: [DIGEST]
     ");
@@ -69,7 +70,7 @@ fn names_come_and_go() {
 
 #[test]
 fn images_are_inspected_through_templates() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /b\nENV A=1 B=2\nCMD [\"/b\", \"true\"]\n");
     kiln.ok(&["build", "-t", "app", "ctx"]);
     let show = |format: &str| kiln.ok(&["inspect", "-f", format, "app"]);
@@ -94,7 +95,7 @@ fn images_are_inspected_through_templates() {
 
 #[test]
 fn history_begins_with_the_newest() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch\nCOPY busybox /b\nENV LONG=0123456789012345678901234567890123456789\n",
     );
@@ -116,7 +117,7 @@ fn history_begins_with_the_newest() {
 /// Docker's words (docs/spec/cli.md 3.4).
 #[test]
 fn images_of_containers_are_not_removed_by_the_way() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let image = kiln.ok(&["images", "-q", "app"]);
     let running = kiln.ok(&[
@@ -179,7 +180,7 @@ fn images_of_containers_are_not_removed_by_the_way() {
 
 #[test]
 fn an_image_is_as_large_before_its_first_use_as_after() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let registry = need!(Registry::start());
     kiln.knows(&registry);
     let name = registry.image("app:v1");

@@ -1,13 +1,13 @@
 //! `kiln inspect` with templates (docs/spec/cli.md 5.5).
 
-use kiln_testbed::need;
+use kiln_testbed::{Kiln, need};
 
-use crate::commands::harness::Kiln;
+use crate::program;
 
 /// JSON leaves out what is empty, and a template that asked for it failed.
 #[test]
 fn what_is_empty_can_be_asked_for() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     for (template, expected) in [
         ("{{.Config.Labels}}", "map[]"),
@@ -51,7 +51,7 @@ fn what_is_empty_can_be_asked_for() {
 /// What the image and the command line said, not what became of it.
 #[test]
 fn containers_tell_entrypoint_and_command_apart() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell(
         "app",
         "USER 7:8\nENTRYPOINT [\"sh\", \"-c\"]\nCMD [\"exit 0\"]\nEXPOSE 80",

@@ -8,9 +8,10 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use kiln_testbed::{Registry, Tool, assert_no_leftovers, need};
+use kiln_testbed::{Ended, Kiln, Registry, Tool, assert_no_leftovers, need};
 
-use crate::commands::harness::{Ended, Kiln, interrupt, names};
+use crate::commands::harness::{interrupt, names};
+use crate::program;
 
 /// Bytes.
 const LONG: u64 = 512 << 20;
@@ -100,7 +101,7 @@ fn unfinished(kiln: &Kiln) -> Vec<String> {
 
 #[test]
 fn a_build_ends_wherever_it_is() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     with_long_steps(&kiln);
     for mark in ["[1/1] ADD", "exporting to image"] {
         let ended = interrupt_at(&kiln, &["build", "-t", "app", "ctx"], mark);
@@ -119,7 +120,7 @@ fn a_build_ends_wherever_it_is() {
 
 #[test]
 fn a_context_is_not_read_to_its_end() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let long = File::create(kiln.scratch.join("ctx/long")).unwrap();
     // Holes are quickly digested.
     long.set_len(LONG << 7).unwrap();
@@ -131,7 +132,7 @@ fn a_context_is_not_read_to_its_end() {
 
 #[test]
 fn outputs_are_whole_or_not_there() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     with_long_steps(&kiln);
     for output in [
         "type=oci,dest=out",
@@ -166,7 +167,7 @@ fn outputs_are_whole_or_not_there() {
 
 #[test]
 fn archives_are_whole_or_not_there() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     with_long_steps(&kiln);
     kiln.ok(&["build", "-t", "app", "ctx"]);
     let before = names(kiln.scratch.path());
@@ -199,7 +200,7 @@ fn archives_are_whole_or_not_there() {
 /// What a registry was not told it has no name for.
 #[test]
 fn a_push_ends_while_it_packs() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let registry = need!(Registry::start());
     kiln.knows(&registry);
     with_long_steps(&kiln);
@@ -223,7 +224,7 @@ fn a_push_ends_while_it_packs() {
 /// Who waits for others, who may never write, does not wait for ever.
 #[test]
 fn who_waits_for_an_archive_ends() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let mut command = kiln.command();
     command
         .arg("load")
@@ -244,7 +245,7 @@ fn who_waits_for_an_archive_ends() {
 #[test]
 fn no_picture_stays_above_the_last_one() {
     let script = need!(Tool::find("script"));
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     with_long_steps(&kiln);
     let plain = kiln.command();
     let environment = plain.get_envs();

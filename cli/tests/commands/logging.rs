@@ -1,8 +1,8 @@
 //! `-D` and `KILN_LOG`: what is logged, where, and what never is.
 
-use kiln_testbed::{Registry, need};
+use kiln_testbed::{Ended, Kiln, Registry, need};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::program;
 
 /// Runs kiln with `KILN_LOG`.
 fn logged(kiln: &Kiln, log: &str, arguments: &[&str]) -> Ended {
@@ -13,7 +13,7 @@ fn logged(kiln: &Kiln, log: &str, arguments: &[&str]) -> Ended {
 
 #[test]
 fn logs_are_written_to_standard_error_when_asked_for() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     assert_eq!(kiln.run(&["images", "-q"]).stderr, "");
     let ended = kiln.run(&["-D", "images", "-q"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (0, ""), "{ended:#?}");
@@ -32,7 +32,7 @@ fn logs_are_written_to_standard_error_when_asked_for() {
 
 #[test]
 fn invalid_filters_are_refused_with_the_form_they_have() {
-    let ended = logged(&Kiln::new(), "kiln_cache=loud", &["images"]);
+    let ended = logged(&Kiln::new(program()), "kiln_cache=loud", &["images"]);
     assert_eq!(ended.code, 1, "{ended:#?}");
     assert!(ended.stderr.contains("invalid KILN_LOG"), "{ended:#?}");
     assert!(
@@ -43,7 +43,7 @@ fn invalid_filters_are_refused_with_the_form_they_have() {
 
 #[test]
 fn builds_log_keys_sandboxes_and_layers() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /bin/sh\nRUN : > /made\n");
     for flags in [
         &["-D", "build", "ctx"][..],
@@ -70,7 +70,7 @@ fn builds_log_keys_sandboxes_and_layers() {
 #[test]
 fn secrets_are_never_logged() {
     let registry = need!(Registry::with_basic_auth("ada", "pass-hunter2"));
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.knows(&registry);
     let server = registry.address();
     let name = format!("{server}/app");

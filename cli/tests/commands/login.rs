@@ -3,14 +3,15 @@
 use std::fs;
 
 use insta::assert_snapshot;
-use kiln_testbed::{Registry, need};
+use kiln_testbed::{Kiln, Registry, need};
 
-use crate::commands::harness::Kiln;
+use crate::commands::harness::masked;
+use crate::program;
 
 #[test]
 fn passwords_come_from_standard_input() {
     let registry = need!(Registry::with_basic_auth("ada", "secret"));
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     let server = registry.address();
     kiln.knows(&registry);
     let login = |password: &str| {
@@ -29,7 +30,7 @@ fn passwords_come_from_standard_input() {
         (0, "Login Succeeded\n"),
         "{ended:#?}"
     );
-    assert_snapshot!(kiln.filter(&ended.stderr), @r"
+    assert_snapshot!(masked(&kiln, &ended.stderr), @r"
 
     WARNING! Your credentials are stored unencrypted in '[DIR]/.docker/config.json'.
     Configure a credential helper to remove this warning. See
@@ -47,7 +48,7 @@ fn passwords_come_from_standard_input() {
 
 #[test]
 fn what_is_missing_is_said() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     for (arguments, message) in [
         (
             &["login"][..],

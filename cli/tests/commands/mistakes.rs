@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use kiln_testbed::{Registry, need};
+use kiln_testbed::{Kiln, Registry, need};
 
-use crate::commands::harness::Kiln;
+use crate::program;
 
 /// Runs kiln, which must fail, and returns the last lines of what it says.
 #[track_caller]
@@ -17,7 +17,7 @@ fn last_lines(kiln: &Kiln, arguments: &[&str], count: usize) -> String {
 
 #[test]
 fn dockerfiles_that_are_not_there() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.write("ctx/file", "");
     kiln.write("other/my.Dockerfile", "");
     let message = "ERROR: failed to build: failed to read dockerfile: open";
@@ -45,7 +45,7 @@ fn dockerfiles_that_are_not_there() {
 
 #[test]
 fn files_that_are_not_in_the_context() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.write("ctx/sub/requirements.txt", "");
     kiln.write("ctx/secret", "");
     kiln.write("ctx/.dockerignore", "secret\n");
@@ -74,7 +74,7 @@ fn files_that_are_not_in_the_context() {
 
 #[test]
 fn registries_that_do_not_serve() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.write("ctx/file", "");
     kiln.dockerfile("FROM scratch\nCOPY file /\n");
     assert_eq!(
@@ -111,7 +111,7 @@ fn registries_that_do_not_serve() {
 
 #[test]
 fn images_and_archives_that_are_none() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     kiln.write("text", "FROM scratch\n");
     for (arguments, complaint) in [

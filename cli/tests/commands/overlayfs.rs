@@ -4,9 +4,9 @@
 use std::fs;
 use std::process::Command;
 
-use kiln_testbed::{Skip, Tool, need, need_root};
+use kiln_testbed::{Ended, Kiln, Skip, Tool, need, need_root};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::program;
 
 /// Mounts an overlay of directories in $1 where nobody else sees it, and becomes the program after
 /// it.
@@ -22,7 +22,7 @@ impl OnOverlay {
     fn new() -> Result<Self, Skip> {
         need_root()?;
         let on_overlay = Self {
-            kiln: Kiln::for_builds()?,
+            kiln: Kiln::for_builds(program())?,
             unshare: Tool::find("unshare")?,
         };
         for name in ["lower", "upper", "work"] {

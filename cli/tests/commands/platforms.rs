@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use kiln_testbed::{Registry, need};
+use kiln_testbed::{Kiln, Registry, need};
 use serde_json::Value;
 
-use crate::commands::harness::{Kiln, names};
+use crate::commands::harness::names;
+use crate::program;
 
 /// Another file for each platform; no emulation is needed.
 const DOCKERFILE: &str = "FROM --platform=$BUILDPLATFORM scratch AS files\nCOPY . /\n\
@@ -13,9 +14,9 @@ const DOCKERFILE: &str = "FROM --platform=$BUILDPLATFORM scratch AS files\nCOPY 
 const BOTH: &str = "linux/amd64,linux/arm64";
 
 fn kiln_with_files() -> Kiln {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     for architecture in ["amd64", "arm64"] {
-        kiln.write(&format!("ctx/{architecture}"), architecture);
+        kiln.write(format!("ctx/{architecture}"), architecture);
     }
     kiln.dockerfile(DOCKERFILE);
     kiln
@@ -129,7 +130,7 @@ fn a_platform_of_an_index_can_be_chosen() {
 
 #[test]
 fn running_an_index_takes_this_machines_image() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch\nARG TARGETARCH\nENV FOR=$TARGETARCH\nCOPY busybox /bin/sh\n\
          CMD [\"/bin/sh\", \"-c\", \"echo $FOR\"]\n",
@@ -350,7 +351,7 @@ fn what_is_no_platform_is_refused_by_name() {
 /// An image without an index is taken for whatever is asked, but not in silence.
 #[test]
 fn images_for_another_platform_are_pointed_out() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let registry = need!(Registry::start());
     kiln.knows(&registry);
     let name = registry.image("team/app:v1");
@@ -390,7 +391,7 @@ fn images_for_another_platform_are_pointed_out() {
 /// Layers for Windows have a form of their own; files have none.
 #[test]
 fn no_image_is_made_for_windows() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile("FROM scratch\nCOPY Dockerfile C:/dir/\n");
     let windows = ["build", "--platform=windows/amd64", "ctx"];
     let refused = kiln.run(&windows);

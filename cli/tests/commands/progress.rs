@@ -1,14 +1,15 @@
 //! Lines and JSON on standard error (docs/spec/cli.md 1.9).
 
 use insta::assert_snapshot;
-use kiln_testbed::need;
+use kiln_testbed::{Kiln, need};
 use serde_json::Value;
 
-use crate::commands::harness::Kiln;
+use crate::commands::harness::masked;
+use crate::program;
 
 #[test]
 fn plain_progress_is_one_block_per_step() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch\nCOPY busybox /bin/sh\nRUN echo one; echo two >&2\nWORKDIR /w\nCMD [\"x\"]\n",
     );
@@ -17,7 +18,7 @@ fn plain_progress_is_one_block_per_step() {
     // The two streams of a process arrive in any order.
     assert!(ended.stderr.contains(" one\n") && ended.stderr.contains(" two\n"));
     let again = kiln.run(&["build", "--progress=plain", "-t", "app", "ctx"]);
-    assert_snapshot!(kiln.filter(&again.stderr), @r"
+    assert_snapshot!(masked(&kiln, &again.stderr), @r"
     #1 [internal] load build definition from Dockerfile
     #1 DONE [TIME]
 
@@ -45,7 +46,7 @@ fn plain_progress_is_one_block_per_step() {
 
 #[test]
 fn modes_can_be_chosen_by_variable() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /b\n");
     let mut command = kiln.command();
     command.env("BUILDKIT_PROGRESS", "rawjson");

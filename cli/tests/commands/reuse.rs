@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use kiln_testbed::need;
+use kiln_testbed::{Kiln, need};
 
-use crate::commands::harness::{Kiln, names};
+use crate::commands::harness::names;
+use crate::program;
 
 /// Builds `ctx` and says of each step, without its number, whether its result was there.
 #[track_caller]
@@ -31,7 +32,7 @@ fn expected(steps: &[(&str, bool)]) -> BTreeMap<String, bool> {
 
 #[test]
 fn df_155_an_ignored_dockerfile_is_built_and_not_copied() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile("FROM scratch\nCOPY . /\n");
     kiln.write("ctx/kept", "k");
     kiln.write("ctx/.dockerignore", "Dockerfile\n.dockerignore\n");
@@ -41,7 +42,7 @@ fn df_155_an_ignored_dockerfile_is_built_and_not_copied() {
 
 #[test]
 fn df_162_an_argument_counts_from_where_it_is_declared() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch\nCOPY busybox /bin/sh\nRUN echo before\nARG UNUSED\nRUN echo behind\n",
     );
@@ -61,7 +62,7 @@ fn df_162_an_argument_counts_from_where_it_is_declared() {
 
 #[test]
 fn df_163_labels_and_commands_run_nothing_again() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let build = |further: &str, behind: &str| {
         kiln.dockerfile(&format!(
             "FROM scratch\nCOPY busybox /bin/sh\n{further}\nRUN echo one\n{behind}\n"
@@ -82,7 +83,7 @@ fn df_163_labels_and_commands_run_nothing_again() {
 
 #[test]
 fn df_165_some_stages_are_run_again() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch AS A\nCOPY busybox /bin/sh\nRUN echo a > /a\n\
          FROM scratch AS b\nCOPY busybox /bin/sh\nRUN echo b > /b\n\
@@ -102,7 +103,7 @@ fn df_165_some_stages_are_run_again() {
 /// Equal steps are one, and belong to every stage that has them.
 #[test]
 fn a_step_of_two_stages_is_run_again_for_either() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch AS a\nCOPY busybox /bin/sh\nRUN echo same > /f\n\
          FROM scratch AS b\nCOPY busybox /bin/sh\nRUN echo same > /f\n\
@@ -120,7 +121,7 @@ fn a_step_of_two_stages_is_run_again_for_either() {
 /// `make` goes by times: a file that the Dockerfile itself holds is as new as the build that made it.
 #[test]
 fn an_edited_heredoc_is_newer_than_what_was_made_of_it() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let build = |text: &str| {
         kiln.dockerfile(&format!(
             "FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/busybox\n\

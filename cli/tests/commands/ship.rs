@@ -3,14 +3,15 @@
 use std::fs;
 
 use insta::assert_snapshot;
-use kiln_testbed::{Registry, need};
+use kiln_testbed::{Kiln, Registry, need};
 use serde_json::Value;
 
-use crate::commands::harness::Kiln;
+use crate::commands::harness::masked;
+use crate::program;
 
 #[test]
 fn what_is_pushed_can_be_pulled() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let registry = need!(Registry::start());
     kiln.knows(&registry);
     let name = registry.image("team/app:v1");
@@ -18,7 +19,7 @@ fn what_is_pushed_can_be_pulled() {
     kiln.ok(&["build", "-t", &name, "ctx"]);
     let size = regex::Regex::new(r"size: \d+").unwrap();
     let filter = |text: &str| {
-        size.replace(&kiln.filter(text), "size: [N]")
+        size.replace(&masked(&kiln, text), "size: [N]")
             .replace(&registry.address(), "[REGISTRY]")
     };
     let id = kiln.ok(&["images", "-q"]);
@@ -62,7 +63,7 @@ fn what_is_pushed_can_be_pulled() {
 /// What `run` needs it pulls, and says so on standard error alone.
 #[test]
 fn run_pulls_what_is_missing() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let registry = need!(Registry::start());
     kiln.knows(&registry);
     let name = registry.image("app");
@@ -85,7 +86,7 @@ fn run_pulls_what_is_missing() {
 
 #[test]
 fn archives_carry_names_and_ids() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /b\n");
     kiln.ok(&["build", "-t", "app:1", "-t", "app:2", "ctx"]);
     let ids = kiln.ok(&["images", "-q", "--no-trunc"]);
@@ -121,13 +122,13 @@ fn archives_carry_names_and_ids() {
 /// a copy that does not look below itself, however often it is built and pushed.
 #[test]
 fn a_base_that_no_step_reads_stays_in_its_registry() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let registry = need!(Registry::start());
     kiln.knows(&registry);
     let base = registry.image("team/base");
     kiln.build_shell(&base, "CMD [\"true\"]");
     kiln.ok(&["push", "-q", &base]);
-    let other = need!(Kiln::for_builds());
+    let other = need!(Kiln::for_builds(program()));
     other.knows(&registry);
     other.write("ctx/file", "content");
     let downloads = || {
@@ -142,7 +143,7 @@ fn a_base_that_no_step_reads_stays_in_its_registry() {
         other.ok(&["build", "-q", "-t", &app, "--push", "ctx"]);
         // Its config is all that is read of it, and once is enough.
         assert!(downloads() - before <= 1, "{}", registry.log());
-        let pulled = need!(Kiln::for_builds());
+        let pulled = need!(Kiln::for_builds(program()));
         pulled.knows(&registry);
         pulled.ok(&["pull", "-q", &app]);
         assert_eq!(
@@ -160,7 +161,7 @@ fn a_base_that_no_step_reads_stays_in_its_registry() {
 /// An id is that of an image's config; which layers go with it, the first manifest says.
 #[test]
 fn nobody_takes_the_id_of_an_image_that_is_here() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let build = |word: &str| {
         kiln.build_shell(word, &format!("RUN echo {word} > /word"));
         let layout = format!("type=oci,tar=false,dest={word}");

@@ -3,15 +3,15 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use kiln_testbed::need;
+use kiln_testbed::{Kiln, need};
 
-use crate::commands::harness::Kiln;
+use crate::program;
 
 /// Programs see how many names a file has: cron does nothing for one with two. So no other image may
 /// show in it.
 #[test]
 fn files_have_one_name_whatever_is_copied_from_them() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.write("ctx/file", "content");
     kiln.dockerfile(
         "FROM scratch AS one\n\
@@ -44,7 +44,7 @@ fn files_have_one_name_whatever_is_copied_from_them() {
 /// The first of two layers has most files of the second, and must stay when its image goes.
 #[test]
 fn collecting_garbage_leaves_what_a_layer_lies_on() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let expected = |changed: &str| -> String {
         let lines = (0..100).map(|number| match number {
             7 => format!("{changed}\n"),
@@ -53,7 +53,7 @@ fn collecting_garbage_leaves_what_a_layer_lies_on() {
         lines.collect()
     };
     for number in 0..100 {
-        kiln.write(&format!("ctx/many/{number:03}"), &format!("{number}\n"));
+        kiln.write(format!("ctx/many/{number:03}"), &format!("{number}\n"));
     }
     let build = || kiln.build_shell("app", "COPY many /many\nRUN busybox cat /many/* > /all");
     let collect = || {

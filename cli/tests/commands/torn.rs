@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kiln_testbed::{GitSite, Registry, need, run};
+use kiln_testbed::{Ended, GitSite, Kiln, Registry, need, run};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::program;
 
 const DOCKERFILE: &str = "FROM scratch\n\
     COPY busybox /bin/sh\n\
@@ -67,7 +67,7 @@ fn is_right_or_said(file: &Path, what: &str, ended: &Ended, is_right: impl FnOnc
 
 #[test]
 fn every_file_cut_short_is_found_or_does_no_harm() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(DOCKERFILE);
     kiln.write("ctx/note", "noted\n");
     kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
@@ -129,7 +129,7 @@ fn every_file_cut_short_is_found_or_does_no_harm() {
 
 #[test]
 fn a_damaged_name_is_not_looked_for_elsewhere() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(DOCKERFILE);
     kiln.write("ctx/note", "noted\n");
     kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
@@ -172,7 +172,7 @@ fn a_damaged_name_is_not_looked_for_elsewhere() {
 
 #[test]
 fn a_layer_lost_with_the_power_is_made_again_by_the_same_command() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(DOCKERFILE);
     kiln.write("ctx/note", "noted\n");
     kiln.ok(&["build", "-o", "type=cacheonly", "ctx"]);
@@ -201,7 +201,7 @@ fn a_layer_lost_with_the_power_is_made_again_by_the_same_command() {
 
 #[test]
 fn a_state_directory_that_cannot_be_written_can_be_looked_at() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     need!(kiln_testbed::need_root());
     kiln.dockerfile(DOCKERFILE);
     kiln.write("ctx/note", "noted\n");
@@ -232,7 +232,7 @@ fn a_state_directory_that_cannot_be_written_can_be_looked_at() {
 #[test]
 fn nobody_else_gets_into_the_state_directory() {
     use std::os::unix::fs::PermissionsExt as _;
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let state = kiln.scratch.join("state");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
@@ -262,7 +262,7 @@ fn nobody_else_gets_into_the_state_directory() {
 /// Nobody looks at all files of a layer whenever it is used; whoever reads one looks at its length.
 #[test]
 fn a_file_of_a_layer_cut_short_goes_nowhere() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.write("ctx/data/first", "first\n");
     kiln.write("ctx/data/note", "noted\n");
     kiln.dockerfile("FROM scratch\nCOPY data /data\n");
@@ -323,7 +323,7 @@ fn a_file_of_a_layer_cut_short_goes_nowhere() {
 /// always be removed.
 #[test]
 fn every_file_of_a_container_cut_short_is_said_or_does_no_harm() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     for (name, code) in [("torn", "3"), ("other", "4")] {
         let script = format!("echo said; exit {code}");
@@ -389,7 +389,7 @@ fn flip(kiln: &Kiln) -> Vec<PathBuf> {
 /// Nobody hashes a large blob before it is used; whoever carries it out does so on the way.
 #[test]
 fn a_blob_with_a_wrong_byte_is_made_again_by_the_same_command() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let registry = need!(Registry::start());
     kiln.dockerfile(DOCKERFILE);
     kiln.write("ctx/note", "noted\n");
@@ -474,7 +474,7 @@ fn a_blob_with_a_wrong_byte_is_made_again_by_the_same_command() {
 /// Nobody syncs what git fetched: after a loss of power any of it may be short, empty or another's.
 #[test]
 fn every_file_of_a_repository_that_is_damaged_is_fetched_again_or_does_no_harm() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let (_daemon, address) = need!(site.serve());
     // What is no repository any more is not looked for further up.

@@ -2,11 +2,13 @@
 
 use insta::assert_snapshot;
 
-use crate::commands::harness::Kiln;
+use kiln_testbed::Kiln;
+
+use crate::program;
 
 #[test]
 fn versions_are_one_line_and_touch_nothing() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     for flags in [&["--version"][..], &["-v"]] {
         let text = kiln.ok(flags);
         let rest = text.strip_prefix(concat!("kiln version ", env!("CARGO_PKG_VERSION")));
@@ -26,7 +28,7 @@ fn versions_are_one_line_and_touch_nothing() {
 
 #[test]
 fn every_command_has_help() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     let help = kiln.ok(&["--help"]);
     assert_eq!(kiln.ok(&[]), help);
     let commands = help
@@ -55,7 +57,7 @@ fn every_command_has_help() {
 
 #[test]
 fn man_pages_show_what_help_shows() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     let pages = kiln.scratch.join("man");
     kiln.ok(&["man-pages", pages.to_str().unwrap()]);
     let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
@@ -83,7 +85,7 @@ fn man_pages_show_what_help_shows() {
 
 #[test]
 fn aliases_are_the_same_commands() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     for path in ["image build", "builder build", "buildx build"] {
         let words: Vec<&str> = path.split(' ').chain(["--help"]).collect();
         assert!(kiln.ok(&words).contains("--build-arg"), "{path}");
@@ -103,7 +105,7 @@ fn aliases_are_the_same_commands() {
 /// Flags end with 125, wrong counts and unknown commands with 1.
 #[test]
 fn mistakes_have_dockers_exit_codes() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     for (words, code, message) in [
         ("build --sceret x .", 125, "unknown flag: --sceret"),
         ("build -Z .", 125, "unknown shorthand flag: -Z"),
@@ -189,7 +191,7 @@ fn mistakes_have_dockers_exit_codes() {
 
 #[test]
 fn mistakes_are_explained_with_usage() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     assert_snapshot!(kiln.run(&["build", "--no-cach", "."]).stderr, @r"
     kiln: unknown flag: --no-cach
     Did you mean '--no-cache'?
@@ -211,7 +213,7 @@ fn mistakes_are_explained_with_usage() {
 /// It said that they are not supported, and left it at that.
 #[test]
 fn what_docker_has_leads_to_what_kiln_has() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     assert_snapshot!(kiln.run(&["exec", "-it", "web", "sh"]).stderr, @r"
     kiln: 'kiln exec' is not supported yet
     hint: start another container of the image with 'kiln run --rm -it IMAGE sh', with the same -v, or see what the first one does with 'kiln logs CONTAINER'
@@ -238,7 +240,7 @@ fn what_docker_has_leads_to_what_kiln_has() {
 
 #[test]
 fn several_objects_are_all_tried() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     let ended = kiln.run(&["rm", "one", "two"]);
     assert_eq!(
         ended.stderr,
@@ -251,7 +253,7 @@ fn several_objects_are_all_tried() {
 
 #[test]
 fn completions_know_the_commands() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     for shell in ["bash", "zsh", "fish"] {
         let script = kiln.ok(&["completion", shell]);
         assert!(script.contains("no-cache-filter"), "{shell}");
@@ -262,7 +264,7 @@ fn completions_know_the_commands() {
 /// `docker top web` once led to `kiln stop web`.
 #[test]
 fn commands_of_docker_lead_to_no_other_command() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     for line in [
         "top web",
         "port web",

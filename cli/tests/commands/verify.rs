@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::process::Command;
 
-use kiln_testbed::{need, run};
+use kiln_testbed::{Ended, Kiln, need, run};
 
-use crate::commands::harness::{Ended, Kiln};
+use crate::program;
 
 #[test]
 fn a_build_of_copies_is_reproducible() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /bin/sh\nRUN echo same > /file\n");
     let ended = kiln.run(&[
         "build",
@@ -38,7 +38,7 @@ fn a_build_of_copies_is_reproducible() {
 
 #[test]
 fn what_differs_is_shown_with_the_step_that_made_it() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch AS made\nCOPY busybox /bin/sh\nSHELL [\"/bin/sh\", \"-c\"]\n\
          RUN read id < /proc/sys/kernel/random/uuid; echo \"id: $id\" > /id; echo same > /same\n\
@@ -81,7 +81,7 @@ fn what_differs_is_shown_with_the_step_that_made_it() {
 
 #[test]
 fn without_a_time_the_config_differs() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile("FROM scratch\nCOPY Dockerfile /\n");
     let ended = kiln.run(&["build", "--verify", "ctx"]);
     assert_eq!(ended.code, 1, "{ended:#?}");
@@ -96,7 +96,7 @@ fn without_a_time_the_config_differs() {
 
 #[test]
 fn a_context_that_can_be_read_once_is_refused() {
-    let kiln = Kiln::new();
+    let kiln = Kiln::new(program());
     kiln.dockerfile("FROM scratch\nCOPY Dockerfile /\n");
     let archive = kiln.scratch.join("ctx.tar");
     run(Command::new("tar")
@@ -119,7 +119,7 @@ fn a_context_that_can_be_read_once_is_refused() {
 /// A clock shows another second in the second build.
 #[test]
 fn what_writes_the_time_down_is_found() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \
          \"/bin/busybox date > /time\"]\n",

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use kiln_testbed::need;
+use kiln_testbed::{Kiln, need};
 use serde_json::Value;
 
-use crate::commands::harness::{Kiln, names};
+use crate::commands::harness::{masked, names};
+use crate::program;
 
 /// A stage with a shell, and what follows.
 const SHELL: &str = "FROM scratch\nCOPY busybox /bin/sh\n";
@@ -49,7 +50,7 @@ fn hit() -> Step {
 
 #[test]
 fn a_file_of_another_mode_says_so() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(&format!("{SHELL}COPY src /src\n"));
     kiln.write("ctx/src/run.sh", "1");
     let mode = |mode| {
@@ -68,7 +69,7 @@ fn a_file_of_another_mode_says_so() {
 
 #[test]
 fn the_same_dockerfile_elsewhere_is_compared_with() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(&format!("{SHELL}COPY src /src\nRUN ls /src\n"));
     kiln.write("ctx/src/a", "1");
     built(&kiln, &[]);
@@ -94,7 +95,7 @@ fn the_same_dockerfile_elsewhere_is_compared_with() {
 
 #[test]
 fn changed_files_are_named() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(&format!(
         "{SHELL}COPY src /src\nCOPY *.txt notes/ /notes/\nRUN ls /src\n"
     ));
@@ -152,7 +153,7 @@ fn changed_files_are_named() {
 
 #[test]
 fn files_of_stages_are_named_too() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let dockerfile = |text: &str| {
         kiln.dockerfile(&format!(
             "FROM scratch AS build\nCOPY busybox /bin/sh\nRUN mkdir /out && echo same > /out/same\n\
@@ -188,7 +189,7 @@ fn files_of_stages_are_named_too() {
 
 #[test]
 fn what_the_dockerfile_and_the_command_line_say_is_compared() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let dockerfile = |inserted: &str, user: &str| {
         kiln.dockerfile(&format!(
             "{SHELL}ARG VERSION=1.2\nENV MODE=fast\n{inserted}RUN echo $VERSION\n{user}RUN echo end\n"
@@ -217,7 +218,7 @@ fn what_the_dockerfile_and_the_command_line_say_is_compared() {
 
 #[test]
 fn a_base_that_moved_is_named() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let base = |text: &str, name: &str| {
         kiln.dockerfile(&format!(
             "{SHELL}LABEL of={text}\nRUN echo {text} > /base\n"
@@ -245,7 +246,7 @@ fn a_base_that_moved_is_named() {
 
 #[test]
 fn what_was_lost_is_told() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(&format!("{SHELL}RUN echo a > /a\n"));
     built(&kiln, &[]);
     let state = kiln.scratch.join("state");
@@ -277,7 +278,7 @@ fn what_was_lost_is_told() {
 
 #[test]
 fn another_platform_is_a_first_time() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(&format!("{SHELL}RUN echo a > /a\n"));
     built(&kiln, &["--platform=linux/amd64"]);
     let steps = built(&kiln, &["--platform=linux/arm64"]);
@@ -290,7 +291,7 @@ fn another_platform_is_a_first_time() {
 
 #[test]
 fn a_failed_build_is_remembered_and_loses_nothing() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let dockerfile = |middle: &str| {
         kiln.dockerfile(&format!(
             "{SHELL}RUN true\nARG V=1\nRUN {middle}\nRUN echo $V\n"
@@ -316,22 +317,22 @@ fn a_failed_build_is_remembered_and_loses_nothing() {
 
 #[test]
 fn people_get_lines_and_details() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let ended = kiln.run(&["why"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (1, ""));
     assert_eq!(ended.stderr, "Error: no build is remembered here\n");
     kiln.dockerfile(&format!("{SHELL}COPY many /many\nRUN echo a > /a\n"));
     for number in 0..12 {
-        kiln.write(&format!("ctx/many/{number:02}"), "1");
+        kiln.write(format!("ctx/many/{number:02}"), "1");
     }
     built(&kiln, &[]);
     for number in 0..12 {
-        kiln.write(&format!("ctx/many/{number:02}"), "2");
+        kiln.write(format!("ctx/many/{number:02}"), "2");
     }
     kiln.write("ctx/many/new", "1");
     built(&kiln, &[]);
     let age = regex::Regex::new(r"(less than a|\d+) seconds? ago").unwrap();
-    let text = kiln.filter(&kiln.ok(&["why"]));
+    let text = masked(&kiln, &kiln.ok(&["why"]));
     insta::assert_snapshot!(age.replace(&text, "[AGE] ago"), @r"
     Built [DIR]/ctx/Dockerfile [AGE] ago in [TIME]: 2 of 3 steps ran
 
@@ -341,7 +342,7 @@ fn people_get_lines_and_details() {
     * [3/3] RUN echo a > /a  ran [TIME]
         the step before it came out differently: [2/3] COPY many /many
     ");
-    insta::assert_snapshot!(kiln.filter(&kiln.ok(&["why", ":3"])), @r"
+    insta::assert_snapshot!(masked(&kiln, &kiln.ok(&["why", ":3"])), @r"
     * [2/3] COPY many /many  ran [TIME]
         many/00 changed
         many/01 changed
@@ -379,13 +380,18 @@ fn people_get_lines_and_details() {
 
 #[test]
 fn a_plan_says_what_would_run_and_runs_nothing() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(&format!(
         "FROM scratch AS build\nCOPY busybox /bin/sh\nCOPY src /src\nRUN cat /src/a > /made\n\
          {SHELL}RUN echo aside\nCOPY --from=build /made /made\n"
     ));
     kiln.write("ctx/src/a", "1");
-    let plan = || kiln.filter(&kiln.ok(&["build", "--plan", "--progress=quiet", "ctx"]));
+    let plan = || {
+        masked(
+            &kiln,
+            &kiln.ok(&["build", "--plan", "--progress=quiet", "ctx"]),
+        )
+    };
     insta::assert_snapshot!(plan(), @r"
     * [build 1/3] COPY busybox /bin/sh  would run
         never built before

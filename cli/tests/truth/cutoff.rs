@@ -34,7 +34,7 @@ impl Project {
     /// Builds and returns the instructions that ran.
     #[track_caller]
     fn ran(&self, dockerfile: &str) -> Vec<String> {
-        let file = self.machine.scratch.join("Dockerfile");
+        let file = self.machine.join("Dockerfile");
         fs::write(&file, dockerfile).unwrap();
         let mut command = self.machine.kiln(&self.state);
         command.args(["build", "--progress=plain", "-o", "type=cacheonly", "-f"]);

@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use kiln_testbed::{Scratch, Skip, User, busybox, copy_for_everyone, need_root, ordinary_user};
+use kiln_testbed::{Kiln, Scratch, Skip, busybox, need_root, ordinary_user};
+
+use crate::program;
 
 /// What the base images have in their file system besides busybox.
 const BASE: &str = "FROM scratch\nCOPY --chmod=755 busybox /bin/busybox\n\
@@ -20,43 +22,26 @@ pub(crate) const BASES: [&str; 2] = ["base:one", "base:two"];
 
 /// Who runs kiln, and where.
 pub(crate) struct Machine {
-    pub(crate) scratch: Scratch,
-    user: Option<User>,
-    program: PathBuf,
-    /// Where the program lies if the user cannot run it where it was built.
-    _place: Scratch,
+    kiln: Kiln,
 }
 
 impl Machine {
     /// kiln, run by whoever runs the tests.
     pub(crate) fn own() -> Result<Self, Skip> {
         need_root()?;
-        let (place, program) = copy_for_everyone(Path::new(env!("CARGO_BIN_EXE_kiln")));
-        Self {
-            scratch: Scratch::for_everyone(),
-            user: None,
-            program,
-            _place: place,
-        }
-        .seeded()
+        let kiln = Kiln::in_scratch(program(), Scratch::for_everyone());
+        Self { kiln }.seeded()
     }
 
     /// kiln, run by an ordinary user.
     pub(crate) fn of_user() -> Result<Self, Skip> {
-        let user = ordinary_user()?;
-        let (place, program) = copy_for_everyone(Path::new(env!("CARGO_BIN_EXE_kiln")));
-        Self {
-            scratch: user.scratch(),
-            user: Some(user),
-            program,
-            _place: place,
-        }
-        .seeded()
+        let kiln = Kiln::of_user(program(), ordinary_user()?);
+        Self { kiln }.seeded()
     }
 
     /// Makes the base images, so that later state directories can start with them.
     fn seeded(self) -> Result<Self, Skip> {
-        let material = self.scratch.join("material");
+        let material = self.join("material");
         fs::create_dir_all(material.join("etc")).unwrap();
         fs::copy(busybox()?, material.join("busybox")).unwrap();
         fs::write(material.join("Dockerfile"), BASE).unwrap();
@@ -68,7 +53,7 @@ impl Machine {
         fs::write(material.join("etc/passwd"), passwd).unwrap();
         fs::write(material.join("etc/group"), "root:x:0:\nus:x:8:\n").unwrap();
         for (position, tagged) in BASES.iter().enumerate() {
-            let state = self.scratch.join(format!("seed{position}"));
+            let state = self.join(&format!("seed{position}"));
             for base in BASES {
                 fs::write(material.join("etc/base"), base).unwrap();
                 let mut command = self.kiln(&state);
@@ -80,49 +65,30 @@ impl Machine {
         Ok(self)
     }
 
-    /// Returns a command of this user.
-    fn command(&self, program: &Path) -> Command {
-        match &self.user {
-            Some(user) => user.command(program),
-            None => {
-                let mut command = Command::new(program);
-                command
-                    .env_clear()
-                    .env("HOME", self.scratch.path())
-                    .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
-                command
-            }
-        }
-    }
-
     /// Returns a kiln command on a state directory.
     pub(crate) fn kiln(&self, state: &Path) -> Command {
-        self.with_state(state, &self.program)
+        self.kiln.command_on(state)
     }
 
     /// Returns a kiln command with this mask for new files.
     pub(crate) fn kiln_with_mask(&self, state: &Path, mask: &str) -> Command {
         // A shell, because processes inherit their masks.
-        let mut command = self.with_state(state, Path::new("/bin/sh"));
-        command.args(["-c", "umask $0; exec \"$@\"", mask]);
-        command.arg(&self.program);
-        command
+        let mut shell = self.kiln.command_of_user(Path::new("/bin/sh"));
+        shell.args(["-c", "umask $0; exec \"$@\"", mask]);
+        shell.arg(self.kiln.program());
+        self.kiln.bind(shell, state)
     }
 
-    fn with_state(&self, state: &Path, program: &Path) -> Command {
-        let mut command = self.command(program);
-        command
-            .env("KILN_ROOT", state)
-            .env("CONTAINERS_REGISTRIES_CONF", self.scratch.join("none"))
-            .current_dir(self.scratch.path());
-        command
+    /// Returns the path of something in the scratch directory.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.kiln.scratch.join(name)
     }
 
     /// Makes a directory in which the user can write.
     pub(crate) fn directory(&self, name: &str) -> PathBuf {
-        let directory = self.scratch.join(name);
+        let directory = self.join(name);
         fs::create_dir_all(&directory).unwrap();
-        if let Some(user) = &self.user {
+        if let Some(user) = self.kiln.user() {
             user.own(&directory);
         }
         directory
@@ -131,10 +97,10 @@ impl Machine {
     /// Makes a state directory that holds the base images and nothing else of use; `base` is the
     /// one at this position of [`BASES`].
     pub(crate) fn state(&self, base: usize, name: &str) -> PathBuf {
-        let state = self.scratch.join(name);
-        let mut command = self.command(Path::new("cp"));
+        let state = self.join(name);
+        let mut command = self.kiln.command_of_user(Path::new("cp"));
         command.args(["-a", "--reflink=auto"]);
-        let seed = self.scratch.join(format!("seed{base}"));
+        let seed = self.join(&format!("seed{base}"));
         succeeded(command.arg(seed).arg(&state));
         state
     }

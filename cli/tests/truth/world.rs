@@ -237,7 +237,7 @@ impl<'a> World<'a> {
     fn fresh(&self) -> PathBuf {
         let name = self.directory.file_name().unwrap().to_str().unwrap();
         let state = format!("{name}/fresh");
-        let _ = fs::remove_dir_all(self.machine.scratch.join(&state));
+        let _ = fs::remove_dir_all(self.machine.join(&state));
         self.machine.state(self.base, &state)
     }
 

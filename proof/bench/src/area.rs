@@ -33,11 +33,6 @@ impl Area {
         })
     }
 
-    /// Returns a path in the directory.
-    pub(crate) fn join(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
     /// Notes where the root file system of a base image is, or why there is none.
     pub(crate) fn set_rootfs(&mut self, base: &'static str, rootfs: Result<PathBuf, String>) {
         self.roots.insert(base, rootfs);

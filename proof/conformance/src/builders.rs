@@ -6,7 +6,6 @@ mod kiln;
 
 pub use self::buildah::Buildah;
 pub use self::buildkit::BuildKit;
-pub use self::kiln::Kiln;
 
 use crate::case::{Case, Disagreement};
 

@@ -29,7 +29,7 @@ mod random; // copies that nobody wrote down
 mod versus; // kiln against others in such copies
 
 pub use builder::{Builder, Outcome};
-pub use builders::{BuildKit, Buildah, Kiln, Peer};
+pub use builders::{BuildKit, Buildah, Peer};
 pub use case::{Case, Disagreement, Step};
 pub use error::Error;
 pub use image::Image;

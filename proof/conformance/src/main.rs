@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use kiln_conformance::{
-    BuildKit, Buildah, Builder, Case, Column, Contest, Error, Kiln, Made, Peer, Report,
-    Surroundings, Verdict, hold, load, make, random_case, save,
+    BuildKit, Buildah, Builder, Case, Column, Contest, Error, Made, Peer, Report, Surroundings,
+    Verdict, hold, load, make, random_case, save,
 };
-use kiln_testbed::Scratch;
+use kiln_testbed::{Kiln, Scratch};
 
 /// Tries the cases of testdata/conformance with kiln and with other builders.
 ///
@@ -101,7 +101,11 @@ fn try_all(arguments: &Arguments) -> Result<(Report, Vec<Contest>), Error> {
     for &name in &arguments.builders {
         say(&format!("{} cases with {name:?} …", cases.len()));
         let (title, peer, builder): (&str, _, Result<Box<dyn Builder>, Error>) = match name {
-            Name::Kiln => ("kiln", None, Ok(Box::new(Kiln::new(&kiln, registry)))),
+            Name::Kiln => {
+                let kiln = Kiln::new(&kiln);
+                kiln.knows(registry);
+                ("kiln", None, Ok(Box::new(kiln)))
+            }
             Name::Buildah => (
                 "buildah",
                 Some(Peer::Buildah),

@@ -1,10 +1,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kiln_testbed::{Bases, Registry, Scratch};
+use kiln_testbed::{Kiln, Registry, Scratch};
 
 use crate::builder::succeed;
-use crate::{Builder as _, Error, Image, Kiln, testdata};
+use crate::{Builder, Error, Image, testdata};
 
 /// What builders find outside of a context: a registry with the images that cases start from.
 ///
@@ -24,9 +24,8 @@ impl Surroundings {
     ///
     /// What the machine lacks, or an image that kiln cannot make.
     pub fn new(kiln: &Path) -> Result<Self, Error> {
-        let registry = Bases::by(kiln).serve(&["busybox"])?;
+        let (builder, registry) = Kiln::with_bases(kiln, &["busybox"])?;
         let scratch = Scratch::new();
-        let builder = Kiln::new(kiln, &registry);
         let mut names = vec!["busybox".to_owned()];
         let mut images = vec![
             Image::scratch(),
@@ -89,7 +88,7 @@ fn read(kiln: &Kiln, source: Source<'_>, scratch: &Scratch) -> Result<Image, Err
         }
     };
     let archive = scratch.join("image.tar");
-    succeed(kiln.build("", &archive).arg(context))?;
+    succeed(Builder::build(kiln, "", &archive).arg(context))?;
     Image::read(&archive).map_err(Error::at(&archive))
 }
 

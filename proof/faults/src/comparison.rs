@@ -116,7 +116,7 @@ impl Machine<'_> {
 
     /// Builds with a cache that was given away, where nothing else is known.
     fn compare_cache(&self, cache: Cache, in_flight: Option<&Action>) -> Result<(), String> {
-        let elsewhere = self.world.scratch.join("elsewhere");
+        let elsewhere = self.world.kiln.scratch.join("elsewhere");
         let copy = cache_directory(&elsewhere);
         for directory in [&elsewhere, &copy] {
             let _ = fs::remove_dir_all(directory);
@@ -165,7 +165,7 @@ impl Machine<'_> {
             possible.entry(path).or_default().push(variant);
         }
         for (path, variants) in possible {
-            let copy = self.world.scratch.join("copy.tar");
+            let copy = self.world.kiln.scratch.join("copy.tar");
             let mut read = self.place.command(Path::new("/bin/cat"));
             let read = read
                 .arg(&path)

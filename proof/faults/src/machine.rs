@@ -63,8 +63,8 @@ impl<'a> Machine<'a> {
     }
 
     pub(crate) fn kiln(&self) -> Command {
-        let command = self.place.command(self.world.kiln());
-        self.world.bind(command, &self.place.root())
+        let command = self.place.command(self.world.kiln.program());
+        self.world.kiln.bind(command, &self.place.root())
     }
 
     /// Chooses something to do, and the command that does it.

@@ -74,6 +74,7 @@ pub(crate) fn run(command: &Command, scratch: &Path, fault: Option<Fault>) -> Re
         .args(["-c", WAIT, "sh"])
         .arg(command.get_program())
         .args(command.get_args())
+        .env_clear()
         .stdin(Stdio::piped())
         .stdout(File::create(&stdout).expect("the scratch directory is ours"))
         .stderr(File::create(&stderr).expect("the scratch directory is ours"));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use kiln_testbed::{GitSite, Registry, Scratch, Skip, Web, WebAnswer};
+use kiln_testbed::{GitSite, Kiln, Registry, Scratch, Skip, Web, WebAnswer};
 
 use crate::action::Cache;
 use crate::image::{Site, Variant, Way};
@@ -18,8 +18,7 @@ pub(crate) const FOREIGN: [Variant; 3] = [Variant(1000), Variant(1001), Variant(
 /// What all trials of a scenario share.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) scratch: Scratch,
-    kiln: PathBuf,
+    pub(crate) kiln: Kiln,
     registry: Registry,
     repositories: Arc<GitSite>,
     web: Web,
@@ -45,12 +44,12 @@ impl World {
             None => served.answer(request),
         });
         let world = Self {
-            scratch: Scratch::in_memory(),
-            kiln: kiln.to_owned(),
+            kiln: Kiln::in_scratch(kiln, Scratch::in_memory()),
             registry: Registry::start()?,
             repositories,
             web,
         };
+        world.kiln.knows(&world.registry);
         for variant in FOREIGN {
             let context = world.context(variant, Way::Context)?;
             let (loaded, pulled) = (world.archive_name(variant), world.pulled_name(variant));
@@ -70,37 +69,22 @@ impl World {
         Ok(world)
     }
 
-    pub(crate) fn kiln(&self) -> &Path {
-        &self.kiln
-    }
-
-    /// Binds a command to a state directory and to what kiln can reach.
-    pub(crate) fn bind(&self, mut command: Command, root: &Path) -> Command {
-        command
-            .env("KILN_ROOT", root)
-            .env(
-                "CONTAINERS_REGISTRIES_CONF",
-                self.registry.registries_conf(),
-            )
-            .env("DOCKER_CONFIG", self.scratch.join("docker"))
-            .env_remove("SOURCE_DATE_EPOCH")
-            .current_dir(self.scratch.path());
-        command
-    }
-
     /// Returns a kiln that no fault touches.
     pub(crate) fn undisturbed(&self) -> Command {
-        self.bind(Command::new(&self.kiln), &self.scratch.join("undisturbed"))
+        self.kiln.command_on(&self.kiln.scratch.join("undisturbed"))
     }
 
     /// Returns a kiln that knows nothing of the others.
     pub(crate) fn elsewhere(&self) -> Command {
-        self.bind(Command::new(&self.kiln), &self.scratch.join("elsewhere"))
+        self.kiln.command_on(&self.kiln.scratch.join("elsewhere"))
     }
 
     /// Returns the context of a variant as kiln is given it, written on first use.
     pub(crate) fn context(&self, variant: Variant, way: Way) -> Result<OsString, Skip> {
-        let directory = self.scratch.join(format!("context-{way:?}-{}", variant.0));
+        let directory = self
+            .kiln
+            .scratch
+            .join(format!("context-{way:?}-{}", variant.0));
         let is_new = !directory.exists();
         if way == Way::GitContext {
             let branch = format!("context-{}", variant.0);
@@ -132,7 +116,7 @@ impl World {
     }
 
     pub(crate) fn archive(&self, variant: Variant) -> PathBuf {
-        self.scratch.join(format!("{}.tar", variant.0))
+        self.kiln.scratch.join(format!("{}.tar", variant.0))
     }
 
     /// Returns the name that an archive gives.
@@ -199,7 +183,7 @@ impl World {
         archive: &Path,
         variants: &[Variant],
     ) -> Result<Variant, String> {
-        let files = self.scratch.join("unpacked");
+        let files = self.kiln.scratch.join("unpacked");
         let _ = fs::remove_dir_all(&files);
         fs::create_dir_all(&files).map_err(|error| error.to_string())?;
         let mut unpack = Command::new("tar");
@@ -215,7 +199,10 @@ impl World {
         kiln: impl Fn() -> Command,
         dockerfile: &str,
     ) -> Result<PathBuf, String> {
-        let (context, files) = (self.scratch.join("from"), self.scratch.join("files"));
+        let (context, files) = (
+            self.kiln.scratch.join("from"),
+            self.kiln.scratch.join("files"),
+        );
         let _ = fs::remove_dir_all(&files);
         fs::create_dir_all(&context)
             .and_then(|()| fs::write(context.join("Dockerfile"), dockerfile))
@@ -233,7 +220,7 @@ impl World {
 impl Site for World {
     fn git(&self, variant: Variant) -> String {
         let branch = format!("data-{}", variant.0);
-        let made = self.scratch.join(&branch);
+        let made = self.kiln.scratch.join(&branch);
         if !made.exists() {
             fs::create_dir(&made).expect("the scratch directory is ours");
             let write = |tree: &Path| {

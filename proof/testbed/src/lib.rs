@@ -24,6 +24,7 @@ mod docker; // dockerd with a socket of its own
 mod faults; // a proxy that breaks what goes through it
 mod git; // repositories, and servers for them
 mod handover; // descriptors passed out of a sandbox
+mod kiln; // the program under test, with a state of its own
 mod leftovers; // mounts and processes that outlived a test
 mod peers; // buildah, podman, skopeo, umoci
 mod process; // programs: found, run, watched, ended
@@ -42,9 +43,10 @@ pub use docker::Dockerd;
 pub use faults::{Fault, FaultyProxy};
 pub use git::{GitRepository, GitSite};
 pub use handover::{FLOOD_BYTES, flood, hand_out, outsider};
+pub use kiln::Kiln;
 pub use leftovers::{Leftover, assert_no_leftovers, leftovers};
 pub use peers::{Buildah, Podman, Skopeo, Umoci, image_tree};
-pub use process::{Daemon, Tool, run, run_and_read};
+pub use process::{Daemon, Ended, Tool, run, run_and_read};
 pub use process_limit::ProcessLimit;
 pub use registry::Registry;
 pub use scratch::Scratch;

@@ -82,6 +82,50 @@ pub fn run_and_read(command: &mut Command) -> String {
         .to_owned()
 }
 
+/// How a command ended, and what it printed.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; -1 if a signal ended the command.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output();
+        Self::from(output.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+
+    /// Returns itself if the command, which is named in the message, succeeded.
+    ///
+    /// # Panics
+    ///
+    /// If it did not; the message holds its output.
+    #[track_caller]
+    pub fn succeeded(self, arguments: &[&str]) -> Self {
+        assert_eq!(self.code, 0, "{arguments:?}: {self:#?}");
+        self
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
 /// A process in the background that ends with its owner.
 #[derive(Debug)]
 pub struct Daemon {

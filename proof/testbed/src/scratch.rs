@@ -53,7 +53,17 @@ impl Scratch {
         }
     }
 
-    fn below(directory: &Path) -> io::Result<Self> {
+    /// Makes an empty directory that only the current user may enter, in a directory of the caller's
+    /// choice.
+    ///
+    /// # Errors
+    ///
+    /// Those of making a directory.
+    ///
+    /// # Panics
+    ///
+    /// If somebody removes it meanwhile.
+    pub fn below(directory: &Path) -> io::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("kiln-test-")
             .tempdir_in(directory)?;

@@ -2,14 +2,15 @@
 
 use std::fs;
 
-use kiln_testbed::need;
+use kiln_testbed::{Kiln, need};
 
-use super::spread;
-use crate::commands::harness::{Kiln, names};
+use super::{Cached as _, spread};
+use crate::commands::harness::names;
+use crate::program;
 
 #[test]
 fn damage_is_found_and_repaired() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /b\nCOPY Dockerfile /d\n");
     let id = kiln.build_id(&["-o", "type=cacheonly"]);
     let whole = kiln.ok(&["cache", "verify"]);
@@ -39,7 +40,7 @@ fn damage_is_found_and_repaired() {
 
 #[test]
 fn a_packed_layer_is_unpacked_again() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /b\n");
     kiln.ok(&["build", "-t", "app", "-o", "type=oci,dest=app.tar", "ctx"]);
     let layer = kiln.layers().remove(0);
@@ -56,7 +57,7 @@ fn a_packed_layer_is_unpacked_again() {
     );
     assert!(kiln.ok(&["cache", "verify"]).ends_with(": no damage"));
     // A damaged blob goes, and what it was made of makes it again.
-    let blob = spread(&kiln.state("blobs/sha256"))
+    let blob = spread(&kiln.state().join("blobs/sha256"))
         .into_iter()
         .max_by_key(|blob| fs::metadata(blob).unwrap().len())
         .unwrap();
@@ -73,14 +74,14 @@ fn a_packed_layer_is_unpacked_again() {
 
 #[test]
 fn names_and_facts_are_repaired_or_discarded() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /b\nCOPY Dockerfile /d\n");
     let build = || kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
     build();
     kiln.ok(&["tag", "app", "torn"]);
     // A layer cannot be found by its digest any more.
-    for name in names(&kiln.state("diffs")) {
-        fs::remove_file(kiln.state("diffs").join(name)).unwrap();
+    for name in names(&kiln.state().join("diffs")) {
+        fs::remove_file(kiln.state().join("diffs").join(name)).unwrap();
     }
     let repaired = kiln.run(&["cache", "verify"]);
     assert_eq!(repaired.code, 0, "{repaired:#?}");
@@ -95,7 +96,7 @@ fn names_and_facts_are_repaired_or_discarded() {
     // What is known of its tar is torn, and the file of a name.
     let layer = kiln.layers().remove(0);
     fs::write(layer.join("facts"), "{").unwrap();
-    let torn = kiln.state("refs/docker.io/library/torn/_tag/latest");
+    let torn = kiln.state().join("refs/docker.io/library/torn/_tag/latest");
     fs::write(&torn, "").unwrap();
     let repaired = kiln.run(&["cache", "verify"]);
     assert!(
@@ -118,7 +119,7 @@ fn names_and_facts_are_repaired_or_discarded() {
 
 #[test]
 fn a_layer_that_lost_its_files_is_unpacked_from_its_blob() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let random = "RUN read id < /proc/sys/kernel/random/uuid; echo $id > /made\n";
     let build = |further: &str| {
         kiln.dockerfile(&format!(
@@ -137,7 +138,7 @@ fn a_layer_that_lost_its_files_is_unpacked_from_its_blob() {
 
 #[test]
 fn a_layer_that_lost_its_files_is_made_again() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let build = |further: &str| {
         kiln.dockerfile(&format!(
             "FROM scratch\nCOPY busybox /bin/sh\nRUN echo made > /made\n{further}"
@@ -168,7 +169,7 @@ fn a_layer_that_lost_its_files_is_made_again() {
 
 #[test]
 fn images_that_lose_a_layer_are_named() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile("FROM scratch\nCOPY busybox /b\n");
     kiln.ok(&["build", "-t", "app", "ctx"]);
     let layer = kiln.layers().remove(0);

@@ -4,12 +4,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kiln_testbed::need;
+use kiln_testbed::{Kiln, need};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Machines, blobs, build, ran};
-use crate::commands::harness::{Kiln, names};
+use crate::commands::harness::names;
+use crate::program;
 
 /// Between two looks at a process, and how many of them are enough for one that is going to end.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -18,7 +19,7 @@ const MOST_PAUSES: usize = 6000;
 /// What an image lacks since its cache is gone, a build makes; until then it can be tried again.
 #[test]
 fn an_image_whose_cache_is_gone_is_built_again() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "RUN echo made > /made");
     kiln.ok(&[
         "build",
@@ -26,7 +27,7 @@ fn an_image_whose_cache_is_gone_is_built_again() {
         "--cache-to=type=local,dest=cache,mode=max",
         "ctx",
     ]);
-    let other = need!(Kiln::for_builds());
+    let other = need!(Kiln::for_builds(program()));
     let place = kiln.scratch.join("cache").display().to_string();
     fs::copy(
         kiln.scratch.join("ctx/Dockerfile"),
@@ -50,7 +51,7 @@ fn an_image_whose_cache_is_gone_is_built_again() {
     fs::rename(&away, kiln.scratch.join("cache")).unwrap();
     other.ok(&save);
     // Gone for good.
-    let third = need!(Kiln::for_builds());
+    let third = need!(Kiln::for_builds(program()));
     fs::copy(
         kiln.scratch.join("ctx/Dockerfile"),
         third.scratch.join("ctx/Dockerfile"),
@@ -68,7 +69,7 @@ fn an_image_whose_cache_is_gone_is_built_again() {
 /// Whoever made the cache may have put pipes in the place of layers, which were once waited for.
 #[test]
 fn layers_that_are_pipes_are_not_waited_for() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     for pipe in image_of_cache(&kiln) {
         fs::remove_file(&pipe).unwrap();
         mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
@@ -81,7 +82,7 @@ fn layers_that_are_pipes_are_not_waited_for() {
 /// As long as there is no container, a signal is for kiln itself.
 #[test]
 fn whoever_waits_for_a_layer_can_be_ended() {
-    let kiln = need!(Kiln::for_builds());
+    let kiln = need!(Kiln::for_builds(program()));
     let layers = image_of_cache(&kiln);
     // Layers that take an hour.
     for blob in &layers {

@@ -1,11 +1,11 @@
 //! Caches that claim what is not theirs to say. Who names one trusts it with this build, and with no
 //! other.
 
-use kiln_testbed::need;
+use kiln_testbed::{Kiln, need};
 use serde_json::Value;
 
 use super::{build, edit_cache, ran};
-use crate::commands::harness::Kiln;
+use crate::program;
 
 const SHELL: &str = "FROM scratch\nCOPY busybox /bin/sh\n";
 
@@ -21,7 +21,10 @@ fn export(kiln: &Kiln, last: &str, name: &str) -> String {
 
 #[test]
 fn keys_of_other_builds_are_not_taken_over() {
-    let (theirs, ours) = (need!(Kiln::for_builds()), need!(Kiln::for_builds()));
+    let (theirs, ours) = (
+        need!(Kiln::for_builds(program())),
+        need!(Kiln::for_builds(program())),
+    );
     let wanted = "RUN echo ours > /who";
     let mut keys = Vec::new();
     edit_cache(export(&theirs, wanted, "ours").as_ref(), |config| {

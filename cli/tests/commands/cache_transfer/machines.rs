@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use kiln_oci::Sha256;
-use kiln_testbed::{Registry, Skip};
+use kiln_testbed::{Ended, Kiln, Registry, Skip};
 use serde_json::Value;
 
-use crate::commands::harness::{Ended, Kiln, names};
+use crate::commands::harness::names;
+use crate::program;
 
 /// Two machines and a registry between them.
 pub(super) struct Machines {
@@ -26,8 +27,8 @@ impl Machines {
     pub(super) fn new() -> Result<Self, Skip> {
         let machines = Self {
             registry: Registry::start()?,
-            first: Kiln::for_builds()?,
-            second: Kiln::for_builds()?,
+            first: Kiln::for_builds(program())?,
+            second: Kiln::for_builds(program())?,
         };
         for kiln in [&machines.first, &machines.second] {
             kiln.knows(&machines.registry);
@@ -43,7 +44,7 @@ impl Machines {
 
     /// Returns one more machine.
     pub(super) fn another(&self) -> Result<Kiln, Skip> {
-        let kiln = Kiln::for_builds()?;
+        let kiln = Kiln::for_builds(program())?;
         kiln.knows(&self.registry);
         let dockerfile = fs::read_to_string(self.first.scratch.join("ctx/Dockerfile")).unwrap();
         kiln.dockerfile(&dockerfile);

@@ -1,22 +1,13 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use kiln_testbed::Registry;
+use kiln_testbed::{Kiln, Registry, Scratch};
 
 use super::{Builder, Export, ready};
 use crate::area::Area;
 use crate::error::Error;
 
 pub(super) const NAME: &str = "kiln";
-
-/// kiln with a state directory of its own.
-#[derive(Debug)]
-struct Kiln {
-    program: PathBuf,
-    state: PathBuf,
-    registries_conf: PathBuf,
-    docker_config: PathBuf,
-}
 
 /// Pulls the base images into an empty state directory.
 pub(super) fn prepare(
@@ -28,16 +19,10 @@ pub(super) fn prepare(
     let program = program
         .canonicalize()
         .map_err(|error| Error::Lacking(format!("{}: {error}", program.display())))?;
-    let auth_file = registry.auth_file();
-    let kiln = Kiln {
-        program,
-        state: area.join("kiln"),
-        registries_conf: registry.registries_conf(),
-        docker_config: auth_file
-            .parent()
-            .expect("a file is in a directory")
-            .to_owned(),
-    };
+    let directory = area.fresh("kiln")?;
+    let scratch = Scratch::below(&directory).map_err(Error::at(&directory))?;
+    let kiln = Kiln::in_scratch(&program, scratch);
+    kiln.knows(registry);
     for image in images {
         ready(
             "kiln cannot pull a base image",
@@ -45,17 +30,6 @@ pub(super) fn prepare(
         )?;
     }
     Ok(Box::new(kiln))
-}
-
-impl Kiln {
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .env("KILN_ROOT", &self.state)
-            .env("CONTAINERS_REGISTRIES_CONF", &self.registries_conf)
-            .env("DOCKER_CONFIG", &self.docker_config);
-        command
-    }
 }
 
 impl Builder for Kiln {

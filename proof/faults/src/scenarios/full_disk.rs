@@ -37,7 +37,7 @@ impl Scenario for FullDisk {
 
     fn run(&self, kiln: &Path, bounds: &Bounds) -> Result<Tally, Skip> {
         let world = World::new(kiln)?;
-        let place = |_| Ok(Place::Disk(Disk::new(&world.scratch, DISK_MEBIBYTES)?));
+        let place = |_| Ok(Place::Disk(Disk::new(&world.kiln.scratch, DISK_MEBIBYTES)?));
         hold(&world, bounds, place, trial)
     }
 }

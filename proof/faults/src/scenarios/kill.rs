@@ -24,7 +24,7 @@ impl Scenario for Kill {
         let world = World::new(kiln)?;
         let place = |number| {
             let name = format!("state-{number}");
-            Ok(Place::Directory(world.scratch.join(name)))
+            Ok(Place::Directory(world.kiln.scratch.join(name)))
         };
         hold(&world, bounds, place, trial)
     }

@@ -154,7 +154,7 @@ struct Start<'a> {
 
 impl<'a> Start<'a> {
     fn new(world: &'a World) -> Result<Self, Skip> {
-        let directory = world.scratch.join("start");
+        let directory = world.kiln.scratch.join("start");
         let mut machine = Machine::at(world, Place::Directory(directory.clone()));
         let build = Action::Build {
             name: NAME.to_owned(),
@@ -189,7 +189,7 @@ impl<'a> Start<'a> {
         action: &Action,
         chance: &mut Chance,
     ) -> Result<(Machine<'a>, Action, Command), String> {
-        let state = self.world.scratch.join("state");
+        let state = self.world.kiln.scratch.join("state");
         let _ = fs::remove_dir_all(&state);
         // What another action wrote is promised by nobody here.
         remove_beside(&state);
@@ -217,7 +217,7 @@ impl<'a> Start<'a> {
     /// each kind, then another of each, far from those before.
     fn count(&self, action: &Action, chance: &mut Chance) -> Result<Vec<Fault>, Skip> {
         let (_, _, command) = self.machine(action, chance).map_err(Skip::because)?;
-        let traced = tracer::run(&command, self.world.scratch.path(), None)?;
+        let traced = tracer::run(&command, self.world.kiln.scratch.path(), None)?;
         if !traced.output.status.success() {
             let failure = told(&command, &traced.output);
             return Err(Skip::because(format!("traced and undisturbed, {failure}")));
@@ -251,7 +251,7 @@ impl<'a> Start<'a> {
     /// Lets a call fail and looks at what came of it. Says whether there was such a call this time.
     fn trial(&self, action: &Action, fault: Fault, chance: &mut Chance) -> Result<bool, String> {
         let (mut machine, action, command) = self.machine(action, chance)?;
-        let scratch = self.world.scratch.path();
+        let scratch = self.world.kiln.scratch.path();
         let traced =
             tracer::run(&command, scratch, Some(fault)).map_err(|skip| skip.to_string())?;
         let Some(subject) = traced.hit else {
