@@ -105,8 +105,9 @@ impl Planner<'_> {
         let mut wanted = Vec::new();
         let mut scopes = Vec::with_capacity(options.platforms.len());
         for platform in &options.platforms {
-            self.evaluate(platform, &target_stage);
+            // Before evaluation, since findings of one line are told in the order of their discovery.
             self.check_defaults(platform, &target_stage);
+            self.evaluate(platform, &target_stage);
             wanted.extend(self.wanted_images(&looked_at));
             scopes.push(self.take_scope());
         }
