@@ -18,7 +18,7 @@ mod run; // create, start, stay or leave
 mod start; // containers that ended
 
 pub(crate) use arguments::RunArguments;
-pub(crate) use describe::describe;
+pub(crate) use describe::describe_container;
 pub(crate) use end::{
     KillArguments, RmArguments, StopArguments, WaitArguments, kill, rm, stop, wait,
 };

@@ -2,6 +2,7 @@
 
 use kiln_docker::lists::Width;
 use kiln_docker::{Listing, show_value};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -17,8 +18,9 @@ pub(crate) fn print_rows(
 }
 
 /// Prints a single value through a template, or as JSON.
-pub(crate) fn print_value(format: &str, value: &Value) -> Result<(), Failure> {
-    terminal::print_line(&show_value(format, value)?)
+pub(crate) fn print_value(format: &str, value: &impl Serialize) -> Result<(), Failure> {
+    let value = serde_json::to_value(value).expect("what is shown is plain data");
+    terminal::print_line(&show_value(format, &value)?)
 }
 
 /// Returns what `--no-trunc` asks for.

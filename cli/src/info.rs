@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use kiln_docker::system::InfoDescription;
 use kiln_engine::verbs;
 use kiln_runtime::userns::PrivilegeLevel;
 use kiln_runtime::{OuterProc, limits_refused, proc_is_refused};
-use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
@@ -58,7 +58,7 @@ pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outc
         images: verbs::images(&session.stores)?.len(),
     };
     match &arguments.format {
-        Some(format) => print_value(format, &facts.to_json())?,
+        Some(format) => print_value(format, &facts.in_docker_s_words())?,
         None => {
             terminal::print(&facts.to_text())?;
             terminal::print("Programs:\n")?;
@@ -111,22 +111,22 @@ impl Facts {
         )
     }
 
-    fn to_json(&self) -> Value {
-        json!({
-            "ServerVersion": VERSION,
-            "DockerRootDir": self.root.display().to_string(),
-            "Images": self.images,
-            "KernelVersion": self.kernel,
-            "Rootless": self.rootless,
-            "Namespaces": self.namespaces,
-            "Processes": self.processes.describe(),
-            "Driver": if self.overlay { "overlay" } else { "copy" },
-            "CgroupVersion": self.cgroups,
-            "Limits": self.limits,
-            "Architecture": std::env::consts::ARCH,
-            "OSType": std::env::consts::OS,
-            "Warnings": self.advice,
-        })
+    fn in_docker_s_words(self) -> InfoDescription {
+        InfoDescription {
+            server_version: VERSION.to_owned(),
+            docker_root_dir: self.root.display().to_string(),
+            images: self.images,
+            kernel_version: self.kernel,
+            rootless: self.rootless,
+            namespaces: self.namespaces,
+            processes: self.processes.describe().to_owned(),
+            driver: if self.overlay { "overlay" } else { "copy" }.to_owned(),
+            cgroup_version: self.cgroups.to_owned(),
+            limits: self.limits.to_owned(),
+            architecture: std::env::consts::ARCH.to_owned(),
+            os_type: std::env::consts::OS.to_owned(),
+            warnings: self.advice,
+        }
     }
 }
 

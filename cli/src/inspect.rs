@@ -2,13 +2,15 @@
 
 use clap::{Args, ValueEnum};
 use kiln_containers::ContainerError;
-use kiln_docker::inspect::zeros;
+use kiln_docker::inspect::{ImageDescription, RootFs, zeros};
 use kiln_docker::{Template, pretty};
+use kiln_engine::verbs::InspectedImage;
 use kiln_engine::{Error, verbs};
 use kiln_oci::Platform;
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::containers::describe;
+use crate::containers::describe_container;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::session::Session;
@@ -173,12 +175,12 @@ fn find(
             verbs::containers(&session.stores).map_err(|error| error.full_message())?;
         match containers
             .find(text)
-            .and_then(|container| describe(&container))
+            .and_then(|container| describe_container(&container))
         {
             Err(ContainerError::NotFound(_)) if kind.is_none() => {}
             other => {
                 return other
-                    .map(|value| (Kind::Container, value))
+                    .map(|container| (Kind::Container, value_of(&container)))
                     .map_err(|error| error.to_string());
             }
         }
@@ -186,7 +188,32 @@ fn find(
     match verbs::inspect_image(&session.stores, text, platform) {
         Err(Error::NoSuchImage(_)) if kind.is_none() => Err(format!("No such object: {text}")),
         other => other
-            .map(|value| (Kind::Image, value))
+            .map(|image| (Kind::Image, value_of(&describe_image(image))))
             .map_err(|error| error.full_message()),
+    }
+}
+
+fn value_of(description: &impl Serialize) -> Value {
+    serde_json::to_value(description).expect("a description is plain data")
+}
+
+fn describe_image(image: InspectedImage) -> ImageDescription {
+    let config = image.config;
+    let last = config.history.last();
+    ImageDescription {
+        id: image.id.to_string(),
+        repo_tags: image.tags,
+        repo_digests: image.digests,
+        comment: last.map(|step| step.comment.clone()).unwrap_or_default(),
+        created: config.created,
+        author: config.author.unwrap_or_default(),
+        config: config.config,
+        architecture: config.architecture,
+        variant: config.variant,
+        os: config.os,
+        size_bytes: image.size_bytes,
+        root_fs: RootFs::of(config.rootfs.diff_ids),
+        descriptor: image.descriptor,
+        manifests: image.manifests,
     }
 }

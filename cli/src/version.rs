@@ -1,7 +1,7 @@
 //! `kiln version`.
 
 use clap::Args;
-use serde_json::json;
+use kiln_docker::system::{ProgramVersion, VersionDescription};
 
 use crate::failure::{Exit, Outcome};
 use crate::formats::print_value;
@@ -39,12 +39,16 @@ fn with_commit(version: &str, commit: &str) -> String {
 /// Prints the version and what the program was made for.
 pub(crate) fn version(arguments: &VersionArguments) -> Outcome {
     let (os, architecture) = (std::env::consts::OS, go_architecture());
-    // Scripts ask docker for the client's version or the server's; here they are one.
-    let block = json!({ "Version": VERSION, "GitCommit": COMMIT, "Os": os, "Arch": architecture });
-    let value = json!({ "Client": block, "Server": block, "Version": VERSION,
-        "GitCommit": COMMIT, "Os": os, "Arch": architecture });
     match &arguments.format {
-        Some(format) => print_value(format, &value)?,
+        Some(format) => {
+            let program = ProgramVersion {
+                version: VERSION.to_owned(),
+                git_commit: COMMIT.to_owned(),
+                os: os.to_owned(),
+                architecture,
+            };
+            print_value(format, &VersionDescription::of(&program))?;
+        }
         None => {
             let commit = if COMMIT.is_empty() { "unknown" } else { COMMIT };
             terminal::print(&format!(

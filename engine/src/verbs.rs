@@ -41,7 +41,7 @@ pub use compare::{ConfigDifference, DifferentFile, FileChange, FileKind, compare
 pub use forecast::{BuildForecast, Prospect, StepForecast, forecast};
 pub use history::{HistoryEntry, history};
 pub use images::{ImageSummary, images};
-pub use inspect::inspect_image;
+pub use inspect::{InspectedImage, inspect_image};
 pub use load::load;
 pub use login::{login, logout};
 pub use open::open;

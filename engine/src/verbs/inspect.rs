@@ -1,8 +1,7 @@
-//! Describing an image.
+//! What is known about an image.
 
 use kiln_cache::Named;
-use kiln_oci::Platform;
-use serde_json::{Value, json};
+use kiln_oci::{Descriptor, ImageConfig, ImageId, Platform};
 
 use crate::Error;
 use crate::images;
@@ -10,8 +9,27 @@ use crate::local_image;
 use crate::sizes;
 use crate::stores::Stores;
 
-/// Describes an image as `docker image inspect` does: of an index, the image for `platform`, or
-/// for this machine, under the index's id.
+/// What is known about an image.
+#[derive(Clone, Debug)]
+pub struct InspectedImage {
+    /// The digest of the config, or of the index.
+    pub id: ImageId,
+    /// Its names with tags.
+    pub tags: Vec<String>,
+    /// Its names with digests.
+    pub digests: Vec<String>,
+    /// The config; of an index, that of the image for one platform.
+    pub config: ImageConfig,
+    /// Bytes of its layers.
+    pub size_bytes: u64,
+    /// What points at it: at its manifest, or at the index.
+    pub descriptor: Descriptor,
+    /// What the index lists, if there is one.
+    pub manifests: Option<Vec<Descriptor>>,
+}
+
+/// Looks at an image: of an index, at the image for `platform`, or for this machine, under the
+/// index's id.
 ///
 /// # Errors
 /// When there is no such image.
@@ -19,7 +37,7 @@ pub fn inspect_image(
     stores: &Stores,
     text: &str,
     platform: Option<&Platform>,
-) -> Result<Value, Error> {
+) -> Result<InspectedImage, Error> {
     let (_, local) = images::find(stores, text)?;
     let mut tags = Vec::new();
     let mut digests = Vec::new();
@@ -38,28 +56,13 @@ pub fn inspect_image(
         Some(_) => &image.descriptor,
         None => local.descriptor(),
     };
-    let config = &image.config;
-    let mut value = json!({
-        "Id": local.id().to_string(),
-        "RepoTags": tags,
-        "RepoDigests": digests,
-        "Comment": config.history.last().map(|h| h.comment.as_str()).unwrap_or_default(),
-        "Created": config.created.map(|c| c.to_string()),
-        "Author": config.author.clone().unwrap_or_default(),
-        "Config": serde_json::to_value(&config.config).unwrap_or_default(),
-        "Architecture": config.architecture,
-        "Variant": config.variant,
-        "Os": config.os,
-        "Size": sizes::size_of(stores, std::slice::from_ref(image)),
-        "RootFS": {
-            "Type": "layers",
-            "Layers": config.rootfs.diff_ids,
-        },
-        "Descriptor": serde_json::to_value(descriptor).unwrap_or_default(),
-    });
-    if let Some(index) = &local.index {
-        let manifests = serde_json::to_value(&index.manifests).unwrap_or_default();
-        value["Manifests"] = manifests;
-    }
-    Ok(value)
+    Ok(InspectedImage {
+        id: local.id(),
+        tags,
+        digests,
+        size_bytes: sizes::size_of(stores, std::slice::from_ref(image)),
+        config: image.config.clone(),
+        descriptor: descriptor.clone(),
+        manifests: local.index.as_ref().map(|index| index.manifests.clone()),
+    })
 }

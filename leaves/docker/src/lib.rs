@@ -18,6 +18,7 @@ mod listing; // rows as tables, templates or JSON
 
 pub mod inspect; // images and containers as inspect describes them
 pub mod lists; // what ps, images, history, du and df list
+pub mod system; // what version and info show
 
 pub use filter::{FilterError, Filters, matches_expression, matches_pattern};
 pub use listing::{Listing, pretty, show_value};

@@ -1,7 +1,4 @@
 //! What docker's structures hold where JSON says nothing: templates may ask for it.
-//!
-//! The members are those of the Docker Engine API, version 1.56 (`ImageInspect`,
-//! `ContainerInspectResponse`), as far as kiln knows a value for them that is true.
 
 use serde_json::{Value, json};
 
