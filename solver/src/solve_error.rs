@@ -23,7 +23,7 @@ pub enum SolveError {
     },
     /// The layer of a step that seemed to be cached cannot be fetched after all. Solving again runs
     /// the step.
-    #[error("layer {0} is not to be had")]
+    #[error("layer {0} cannot be fetched any more")]
     Lost(LayerId),
     /// The user asked to stop.
     #[error("cancelled")]

@@ -67,7 +67,7 @@ pub enum StepError {
     #[error("layer {0} was deleted from the state directory during the build; build again")]
     Vanished(LayerId),
     /// A layer that an earlier step's record names is only described, and cannot be fetched.
-    #[error("layer {0} is not to be had")]
+    #[error("layer {0} cannot be fetched any more")]
     Lost(LayerId),
     /// A command could not be run.
     #[error(transparent)]
