@@ -134,7 +134,7 @@ impl Board {
         self.fail(failure);
     }
 
-    /// Keeps the first failure; what fails because it was stopped does not count.
+    /// Keeps the first failure; the error of a step that was stopped does not count.
     pub(crate) fn fail(&self, failure: SolveError) {
         let mut shared = self.lock();
         match shared.failure {

@@ -12,7 +12,7 @@ use kiln_tree::{Blake3, Encoder, LayerId};
 
 use crate::graph::{Graph, Op, RunMountKind, StepId, StepPath};
 
-/// Brings what other machines left in cache mounts.
+/// Fills new cache mounts with what other machines left in theirs.
 pub trait CacheMounts: fmt::Debug + Sync {
     /// Makes `directory`, which is not there yet, of what is known elsewhere of the cache mount
     /// called `key`. If that cannot be fetched or is damaged, the cache mount begins empty.

@@ -23,9 +23,9 @@ pub struct Deps<'a> {
     pub layers: &'a LayerStore,
     /// Earlier results.
     pub cache: &'a (dyn CacheBackend + 'a),
-    /// Brings the layers of base images to the disk.
+    /// Fetches and unpacks layers of base images and described ones.
     pub bases: &'a (dyn Layers + 'a),
-    /// Brings downloads and repositories.
+    /// Finds and fetches downloads and repositories.
     pub remotes: &'a (dyn Remotes + 'a),
     /// The files that the graph reads, by context.
     pub contexts: &'a [ScannedContext],
@@ -53,7 +53,7 @@ impl<'a> Deps<'a> {
         self.layer_loader().is_cancelled()
     }
 
-    /// Returns what brings the layers of states to the disk.
+    /// Returns what fetches and unpacks the layers of states.
     pub(crate) fn layer_loader(&self) -> LayerLoader<'a> {
         LayerLoader {
             store: self.store,
@@ -63,7 +63,7 @@ impl<'a> Deps<'a> {
         }
     }
 
-    /// Returns the first record whose layers are all here or can be brought.
+    /// Returns the first record whose layers are all here or can be fetched.
     pub(crate) fn look_up(&self, keys: &[ActionKey]) -> Option<ActionRecord> {
         let whole = |record: &ActionRecord| {
             record

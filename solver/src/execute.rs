@@ -1,4 +1,5 @@
-//! Executing one step: alone in its flight, evidence before work, the record last.
+//! Executing one step: under a claim, so that no other kiln runs it too; looked up by evidence
+//! before it runs; recorded last.
 
 use kiln_cache::{ActionKey, ActionRecord, Attempt, BuiltLayer, State, claim};
 use kiln_oci::Timestamp;

@@ -57,11 +57,11 @@ pub(crate) fn warn_of_nothing(
     for (part, selected) in copy.parts.iter().zip(selected) {
         for (position, argument) in part.paths.iter().enumerate() {
             let mut selections = selected.selections.iter();
-            let brings_nothing = selections.all(|selection| {
+            let copies_nothing = selections.all(|selection| {
                 let is_empty = copy.layout == CopyLayout::Parents && selection.is_empty();
                 selection.argument != position || is_empty
             });
-            if brings_nothing {
+            if copies_nothing {
                 let name = &step.name;
                 deps.reporter.warn(format!(
                     "{name}: nothing is copied: {argument:?} matches no file"

@@ -37,7 +37,7 @@ pub(crate) struct Inputs<'a> {
 /// Whether a result is what its recipe says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResultProof {
-    /// It is.
+    /// It is: it may be found and kept under its recipe key.
     Recipe,
     /// Files changed while they were copied, for it or for something that it is made from, so it is
     /// the result of other files than its recipe speaks of. Only by evidence can something made

@@ -1,4 +1,4 @@
-//! What builds did, and why they did not find it done.
+//! What the last builds did, and why their steps had to run.
 //!
 //! The last build of each definition is one small JSON file in `builds/`, replaced by rename and
 //! never synced: after a loss of power `kiln why` may lack an explanation, and nothing else is
@@ -300,12 +300,12 @@ mod tests {
 
     /// A journal in a directory of its own; each write is given an age of its own, since the clock
     /// of the file system may be coarse.
-    struct Fixture {
+    struct JournalFixture {
         _directory: tempfile::TempDir,
         journal: Journal,
     }
 
-    impl Fixture {
+    impl JournalFixture {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let journal = Journal::new(&Store::open(directory.path()).unwrap());
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_build_replaces_the_last_one_of_its_definition() {
-        let fixture = Fixture::new();
+        let fixture = JournalFixture::new();
         let wanted = definition("/app", None, "linux/amd64");
         assert_eq!(fixture.journal.previous(&wanted), None);
         fixture.write(&build(wanted.clone(), 1));
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_first_build_is_compared_with_its_nearest_relative() {
-        let fixture = Fixture::new();
+        let fixture = JournalFixture::new();
         let arm = build(definition("/app", None, "linux/arm64"), 3);
         fixture.write(&arm);
         let wanted = definition("/app", None, "linux/amd64");
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_last_build_can_be_asked_for_by_what_it_built() {
-        let fixture = Fixture::new();
+        let fixture = JournalFixture::new();
         let app = build(definition("/app", None, "linux/amd64"), 1);
         let other = build(definition("/other", None, "linux/amd64"), 2);
         fixture.write(&other);
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn the_oldest_are_dropped_when_there_are_too_many() {
-        let fixture = Fixture::new();
+        let fixture = JournalFixture::new();
         for number in 0..=MOST_BUILDS {
             let second = i64::try_from(number).unwrap() + 1;
             let context = format!("/{number}");
@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_no_build() {
-        let fixture = Fixture::new();
+        let fixture = JournalFixture::new();
         let wanted = build(definition("/app", None, "linux/amd64"), 1);
         fixture.write(&wanted);
         let path = fixture

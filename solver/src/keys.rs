@@ -131,7 +131,7 @@ fn weak(op: &Op) -> Blake3 {
         Op::From(from) => {
             encoder.text("from").value(&from.manifest);
         }
-        // Where it was found says nothing about what it is: the identity tells all.
+        // The address is left out: the identity names the content.
         Op::Remote(_) => {
             encoder.text("remote");
         }

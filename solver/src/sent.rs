@@ -47,8 +47,8 @@ struct SentNames<'a> {
 
 impl SentNames<'_> {
     /// Adds what is sent for an argument: the first component that is a link, or a wildcard that
-    /// matches links, with all that is in it; and likewise what the rest names where those lead.
-    /// That links lead in a circle ends it: they are sent already.
+    /// matches links, with all that is in it; and likewise what the rest names where those lead. A
+    /// circle of links ends the search: its links are noted already.
     fn follow(&mut self, argument: &str) {
         let mut waiting = vec![argument.to_owned()];
         while let Some(path) = waiting.pop() {

@@ -167,7 +167,7 @@ fn read_from_steps(now: &Now<'_>, before: &Before) -> Vec<Reason> {
 }
 
 /// Returns the steps that came to something else than the last time, of those whose files a step
-/// reads. If it is known that something differs and none of them is known to, it is one of those of
+/// reads. If something differs, but no step of which anything is known, it must be one of those of
 /// which nothing is known.
 fn changed_sources(now: &Now<'_>, before: &Before) -> Vec<StepId> {
     let differs = |source: StepId| {

@@ -41,8 +41,9 @@ pub(crate) fn digest<'a>(files: &'a dyn Files, selected: &[SelectedSource<'a>]) 
     encoder.finish()
 }
 
-/// Two names of one file are copied as two names of one file, and two equal files as two: which
-/// it is has to be told by the name that comes first, in terms of what is copied.
+/// Encodes which file a further name belongs to, as the place of its first name among what is
+/// copied. Two names of one file are copied as such, so they must not have the digest of two equal
+/// files.
 fn encode_first_name(encoder: &mut Encoder, selected: &[SelectedSource<'_>], target: &[u8]) {
     let within = selected
         .iter()

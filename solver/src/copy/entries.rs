@@ -30,8 +30,8 @@ pub(crate) enum Bytes<'a> {
 
 /// Placed entries in the order of a walk.
 ///
-/// They come in that order, unless a copy has several sources. So most are in a list, which has
-/// nothing between them, and a tree is for the others.
+/// They are placed in that order, unless a copy has several sources. So most stand in a sorted
+/// list, without the overhead of a tree; a tree holds the others.
 #[derive(Debug, Default)]
 pub(crate) struct Entries<'a> {
     listed: Vec<(GuestPath, Placed<'a>)>,

@@ -230,8 +230,8 @@ impl<'a> Placement<'a> {
         Ok(())
     }
 
-    /// Gives a directory that is there the mode of one that is not copied itself, but around
-    /// something that is.
+    /// Sets the mode of a destination directory to that of a source directory that was not chosen
+    /// itself, but has chosen entries in it.
     fn around(&mut self, target: &GuestPath, entry: Entry<'a>) -> Result<(), PlaceError> {
         self.directory(target)?;
         if let Some(placed) = self.placed.get_mut(target) {

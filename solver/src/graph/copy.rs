@@ -6,7 +6,7 @@ use kiln_parser::chmod::Chmod;
 
 use super::step_id::StepId;
 
-/// `COPY`, and `ADD` of what is at hand.
+/// `COPY`, and `ADD` of local files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CopyOp {
     /// What is copied, in order.

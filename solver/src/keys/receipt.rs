@@ -1,7 +1,7 @@
 //! What went into a key, for people.
 //!
 //! Only what is in the key: the name of a cache mount is not, and a change of it explains nothing.
-//! What is as it usually is goes without saying, so a missing ingredient has a meaning too.
+//! Default values are left out, so a missing ingredient has a meaning too.
 
 use kiln_cache::Receipt;
 use kiln_parser::mount::FileOwner;
@@ -165,7 +165,7 @@ fn owner_text(owner: FileOwner) -> String {
     format!("{}:{} {:04o}", owner.uid, owner.gid, owner.mode)
 }
 
-/// Takes ingredients that say something.
+/// Collects ingredients, without those that say nothing.
 struct Said<'a>(&'a mut Receipt);
 
 impl Said<'_> {

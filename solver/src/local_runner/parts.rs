@@ -22,13 +22,13 @@ pub struct LocalRunner<'a> {
     pub store: &'a Store,
     /// The layers in it.
     pub layers: &'a LayerStore,
-    /// Brings layers to the disk.
+    /// Fetches and unpacks layers.
     pub bases: &'a (dyn Layers + 'a),
     /// Makes roots for processes.
     pub snapshotter: &'a (dyn Snapshotter + 'a),
     /// Runs one process in a sandbox.
     pub executor: &'a (dyn Executor + 'a),
-    /// Brings what other machines left in cache mounts.
+    /// Fills new cache mounts with what other machines left in theirs.
     pub cache_mounts: &'a (dyn CacheMounts + 'a),
     /// Answers for ssh agents.
     pub agents: &'a (dyn Agents + 'a),
@@ -39,7 +39,7 @@ pub struct LocalRunner<'a> {
 }
 
 impl<'a> LocalRunner<'a> {
-    /// Returns what brings the layers of states to the disk.
+    /// Returns what fetches and unpacks the layers of states.
     pub(super) fn layer_loader(&self) -> LayerLoader<'a> {
         LayerLoader {
             store: self.store,

@@ -67,7 +67,7 @@ fn needs(dockerfile: &Dockerfile) -> Vec<Vec<Need>> {
     needs
 }
 
-/// Follows the needs of a stage depth first; returns those that lead back to where one was.
+/// Follows the needs of a stage depth first; returns the references of the first circle.
 fn circle_from(start: usize, needs: &[Vec<Need>], finished: &mut [bool]) -> Option<Vec<Need>> {
     // The way to the current stage: each stage on it and which of its needs comes next. A file may
     // chain thousands of stages, which the call stack would not take.

@@ -114,7 +114,7 @@ fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, Pla
         }
         StageSource::Named(source) => (StageState::scratch(platform), BaseFiles::Tree(source)),
     };
-    // Windows knows its own.
+    // Windows sets its own PATH.
     if state.env.get("PATH").is_none() && !windows::is_windows(&state.platform) {
         state.env.set("PATH", DEFAULT_PATH);
         let config = &mut state.config.config;
@@ -156,7 +156,7 @@ fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, Pla
     for trigger in &triggers {
         let before = planning.planner.words.marks();
         let planned = planning.instruction(trigger, "ONBUILD ");
-        // Places in a trigger's text are none of this file's.
+        // Positions in a trigger's text are not positions in this file.
         let span = stage.from.site.span;
         let note = format!("in the trigger ONBUILD {}", trigger.site.line);
         planning.planner.words.move_all(before, span, &note);

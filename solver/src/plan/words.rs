@@ -32,7 +32,7 @@ impl Words {
         }
     }
 
-    /// Expands a word; one that cannot be comes out empty, and an error is noted.
+    /// Expands a word. If that fails, an error is noted and the result is empty.
     pub(crate) fn expand(&mut self, text: &Text, variables: &Variables) -> String {
         self.expand_as(text, Quoting::Word, variables, |_, _| ())
     }

@@ -220,10 +220,10 @@ impl<'a> Origins<'a> {
         known.unwrap_or_else(|| format!("/{}", String::from_utf8_lossy(difference.path)))
     }
 
-    /// Returns the source that brought what is at a path now: the last one that can have.
+    /// Returns the source that what is at a path now was copied from: the last one that fits.
     fn source_of(&self, path: &[u8], kind: NodeKind<'_>) -> Option<String> {
         let inside = self.inside(path)?;
-        let brought = self.parts.iter().rev().find_map(|(part, files, selected)| {
+        let copied_from = self.parts.iter().rev().find_map(|(part, files, selected)| {
             let candidates = selected.iter().rev().flat_map(|selection| {
                 let exact = !selection.is_directory();
                 let path = if exact {
@@ -241,7 +241,7 @@ impl<'a> Origins<'a> {
             };
             Some((part.source, candidates.into_iter().find(is_it)?))
         });
-        brought.map(|(source, path)| shown(source, &path))
+        copied_from.map(|(source, path)| shown(source, &path))
     }
 
     /// Returns the source of what was at a path, if there is only one that it can have been.

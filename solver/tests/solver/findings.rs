@@ -66,7 +66,7 @@ fn show(text: &str, survey: &Survey) -> String {
         format!("{line} {at:?} {}: {}{notes}", finding.code, finding.message)
     });
     let mut shown: Vec<String> = shown.collect();
-    // Whoever shows them drops those that came up more than once.
+    // The command line shows those that came up more than once only once.
     let mut seen = std::collections::HashSet::new();
     shown.retain(|line| seen.insert(line.clone()));
     shown.join("\n")
@@ -272,7 +272,7 @@ fn impossible_bases_are_found_and_refused() {
     assert!(survey.plan.is_err());
 }
 
-/// Defaults that nobody needs, and names, are not expanded.
+/// Defaults that no build needs, and names, are not expanded.
 #[test]
 fn arguments_that_are_given_ask_for_nothing() {
     let text = "ARG A=$no\nFROM a\nARG B=$nothing $C=$D\n";

@@ -1,4 +1,4 @@
-//! Dockerfiles that nobody would write: planning them ends, with a plan or with errors.
+//! Dockerfiles that no person would write: planning them ends, with a plan or with errors.
 
 use std::collections::BTreeMap;
 use std::fs;

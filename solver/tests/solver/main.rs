@@ -6,7 +6,7 @@
 mod plan; // what Dockerfiles mean
 
 mod findings; // what lint rules say that need values
-mod hostile; // Dockerfiles that nobody would write
+mod hostile; // Dockerfiles that no person would write
 
 mod copy; // what COPY, ADD and WORKDIR leave in layers
 mod scheduling; // what becomes of graphs

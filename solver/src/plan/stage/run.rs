@@ -25,7 +25,7 @@ impl StagePlan<'_, '_> {
         }
         let devices = run.devices.iter().filter_map(|text| self.device(text));
         let devices = devices.collect();
-        // The parser let no other words pass.
+        // The parser refuses other words.
         let network = match &run.network {
             Some(text) if text.raw == "none" => Network::None,
             Some(text) if text.raw == "host" => {

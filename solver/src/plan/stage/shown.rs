@@ -36,8 +36,8 @@ impl StagePlan<'_, '_> {
         }
     }
 
-    /// Expands a text for people to read. One that cannot be stays as it is: what is wrong with it
-    /// is said where it is used.
+    /// Expands a text for people to read. If that fails it stays as it is; the error is noted where
+    /// the text is used.
     fn with_values(&self, text: &str, quoting: Quoting, masked: &[String]) -> String {
         let env = &self.state.env;
         let lookup = |name: &str| {

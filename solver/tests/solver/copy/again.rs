@@ -24,7 +24,7 @@ fn what_did_not_change_is_not_done_again() {
     };
     assert_eq!(ran(&bench.build(text)), [true, true, true, true, true]);
     assert_eq!(ran(&bench.build(text)), [false; 5]);
-    // A time, and a file that nobody reads.
+    // A time, and a file that no step reads.
     let touched = fs::File::options()
         .write(true)
         .open(bench.path("a"))

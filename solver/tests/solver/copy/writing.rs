@@ -127,7 +127,7 @@ fn nothing_is_of_1970() {
     }
 }
 
-/// A socket was not there for whoever named it.
+/// A socket that a COPY named was not found.
 #[test]
 fn sockets_become_empty_files() {
     let bench = Bench::new(&["d/f"]);
