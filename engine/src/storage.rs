@@ -3,8 +3,9 @@
 //! An *inventory* lists the entries of the cache (results of steps, bases, downloads, repositories,
 //! cache mounts, stat indexes) and counts who holds which layers and blobs.
 //! Tagged images, images by id and containers are roots: what they hold is never collected here.
-//! Collecting chooses entries by the rules of [`kiln_cache::evict`], and then sweeps what no entry, image or
-//! container holds: names first, bytes last, so that a kiln that is killed leaves garbage and nothing else.
+//! Collecting chooses entries by the rules of [`kiln_cache::evict`], and then sweeps what no entry,
+//! image or container holds: names first, bytes last, so that a kiln that is killed leaves garbage
+//! and nothing else.
 //!
 //! Sweeping needs the state directory for itself; measuring, which takes longest, does not and
 //! comes before. Bytes are deleted when others are let in again.

@@ -30,8 +30,8 @@ pub(super) fn take(
         match attempt {
             Attempt::Claimed(claim) => return Ok(claim),
             Attempt::Busy(flight) => {
-                // The kernel does not tell a process that polls when a lock becomes free, so this thread
-                // looks again and again, and waits for the wish to stop meanwhile.
+                // poll(2) does not tell when a lock becomes free, so this thread looks again and
+                // again, and waits for the wish to stop meanwhile.
                 let asked = stop.pollable().map_err(failed())?;
                 let mut events = [PollFd::from_borrowed_fd(asked, PollFlags::IN)];
                 let _ = poll(&mut events, Some(&PATIENCE));

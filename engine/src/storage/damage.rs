@@ -136,7 +136,7 @@ pub(crate) fn is_repaired(
         && layer.verify(whiteouts).is_empty()
 }
 
-/// Says whether nothing can be written at all, because the disk is full or the user may not write to it.
+/// Says whether nothing can be written at all: the disk is full, or the user may not write to it.
 fn cannot_write(error: &io::Error) -> bool {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(

@@ -87,8 +87,9 @@ pub struct Bind {
     pub access: MountAccess,
 }
 
-/// Makes a container of a local image. It is not started; as long as the caller holds what
-/// is returned, no other kiln removes it as a container that never ran. `report` is told of layers that have to be unpacked first.
+/// Makes a container of a local image. It is not started; as long as the caller holds what is
+/// returned, no other kiln starts, removes or prunes it. `report` is told of layers that have to be
+/// unpacked first.
 ///
 /// # Errors
 /// When there is no such image, the name is taken, or the options do not fit the image.

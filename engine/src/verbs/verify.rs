@@ -143,7 +143,8 @@ pub fn verify(
     })
 }
 
-/// Repairs what can be repaired and discards the rest. No other kiln uses the state directory meanwhile.
+/// Repairs what can be repaired and discards the rest. No other kiln uses the state directory
+/// meanwhile.
 fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> Result<(), Error> {
     let failed = |error: io::Error| Error::environment("cannot discard what is damaged", error);
     let trash = Trash::new(&stores.store);
