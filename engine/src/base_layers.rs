@@ -19,7 +19,7 @@ use crate::shared_cache::fetch;
 use crate::storage::damage;
 use crate::stores::Stores;
 
-/// Brings the layers of one build's bases to the disk.
+/// Fetches and unpacks the layers of one build's bases.
 #[derive(Debug)]
 pub(crate) struct Fetcher<'a> {
     pub(crate) stores: &'a Stores,
@@ -90,7 +90,7 @@ impl Layers for Fetcher<'_> {
     }
 
     fn fetch_and_unpack(&self, layers: &[LayerId]) -> Result<Vec<Layer>, LayerFetchError> {
-        // Who waits finds here what the other one brought.
+        // A thread that waited here finds the layers that the other one fetched.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         fetch::fetch_and_unpack(self.stores, self.client, layers, self.reporter)
     }

@@ -251,7 +251,7 @@ pub(crate) fn with_plan<T>(
 }
 
 /// Hands what was built to the outputs. None if a layer of another machine turned out not to be
-/// had: it is not counted upon any more, and has to be made.
+/// had: it is not counted on any more, and has to be made.
 fn finish(
     stores: &Stores,
     client: &Client,

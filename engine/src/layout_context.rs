@@ -8,7 +8,7 @@ use kiln_oci::{DEFAULT_TAG, Image, Platform, Sha256};
 use crate::Error;
 use crate::stores::Stores;
 
-/// Brings an image of a layout into the store and returns it: that of `digest`, else of `tag`, else
+/// Loads an image of a layout into the store and returns it: that of `digest`, else of `tag`, else
 /// of the tag `latest`. Of an index, it is the image for `platform`.
 ///
 /// # Errors

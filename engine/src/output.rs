@@ -187,7 +187,7 @@ fn export_all(
     })
 }
 
-/// Brings the layers of the targets and of their bases to the disk.
+/// Fetches and unpacks the layers of the targets and of their bases.
 fn unpack_targets(
     stores: &Stores,
     client: &Client,

@@ -27,7 +27,7 @@ pub(super) struct FoundContext {
     pub(super) time: Option<Timestamp>,
 }
 
-/// Finds the context, and brings it here if it is elsewhere.
+/// Finds the context, and fetches it if it is elsewhere.
 pub(super) fn find(
     request: &BuildRequest,
     remotes: &RemoteSources<'_>,

@@ -91,7 +91,7 @@ pub(super) fn resolve_for_export(
     Ok(named)
 }
 
-/// Brings the layers of an image that another machine packed otherwise than is wanted; the
+/// Fetches the layers of an image that another machine packed otherwise than is wanted; the
 /// others are found where they are.
 fn fetch_what_does_not_fit(
     stores: &Stores,

@@ -26,8 +26,8 @@ pub(crate) struct Listeners<'a> {
     pub(crate) transfers: Observer<'a>,
     /// What has been packed.
     pub(crate) packing: PackObserver<'a>,
-    /// What was damaged and is mended.
-    pub(crate) amiss: &'a dyn Fn(&str),
+    /// What was damaged and is repaired.
+    pub(crate) warn: &'a dyn Fn(&str),
 }
 
 pub(super) fn push_result(
@@ -59,7 +59,7 @@ pub(super) fn push_result(
             Listeners {
                 transfers: &observer,
                 packing: &|layer| report_packing(assembler.vertex, layer),
-                amiss: &|message| assembler.vertex.warn(message),
+                warn: &|message| assembler.vertex.warn(message),
             },
         )?;
         let digest = named.root.descriptor.digest;
@@ -109,7 +109,7 @@ pub(crate) fn push_image(
         stores.go_on()?;
         Ok(named)
     };
-    let named = repair::deliver(stores, listeners.amiss, make, |named| {
+    let named = repair::deliver(stores, listeners.warn, make, |named| {
         let push = exporter::push_image(named, name, tags.clone(), &stores.blobs, &fetch);
         let pushed = client.push(name, &push, listeners.transfers);
         pushed.map(drop).map_err(|error| {

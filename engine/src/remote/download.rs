@@ -99,7 +99,7 @@ impl RemoteSources<'_> {
         Ok(unpacked.ok().and_then(|archive| archive.newest()))
     }
 
-    /// Brings the content of an identified download here, if it is not; returns it with the time
+    /// Fetches the content of an identified download, unless it is here; returns it with the time
     /// that the server gave.
     fn content(
         &self,
@@ -121,7 +121,7 @@ impl RemoteSources<'_> {
         Ok((record.content, record.modified()))
     }
 
-    /// Brings what a URL stands for now into the blobs.
+    /// Fetches what a URL stands for now into the blobs.
     ///
     /// # Errors
     /// When it cannot be fetched.

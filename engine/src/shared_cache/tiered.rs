@@ -137,7 +137,7 @@ impl<'a> TieredCache<'a> {
         Some(())
     }
 
-    /// Says whether the layers of a record are here or can be brought.
+    /// Says whether the layers of a record are here or can be fetched.
     fn is_whole(&self, record: &ActionRecord) -> bool {
         let mut layers = record.state.layers.iter();
         layers.all(|built| self.stores.layers.knows(built.layer))

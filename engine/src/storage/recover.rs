@@ -55,7 +55,7 @@ fn judge(stores: &Stores, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>>
         )),
     });
     let mut damaged: Vec<(DamagedThing, String)> = damaged.collect();
-    // Layers are mended with blobs that are whole.
+    // Layers are repaired with blobs that are whole.
     damaged.sort_by_key(|(thing, _)| matches!(thing, DamagedThing::Layer(_)));
     let trash = Trash::new(&stores.store);
     let judged = damaged.into_iter().map(|(thing, what)| {

@@ -12,7 +12,7 @@ use crate::{Error, ImageOutput, PushAs};
 
 /// Pushes a local image under its name, or of an index the image for `platform`, and returns
 /// digest and length of what the tag means now. Tells `packing` of layers that have to be packed
-/// before they can be sent, and `amiss` what was damaged and is mended.
+/// before they can be sent, and `warn` what was damaged and is repaired.
 ///
 /// # Errors
 /// When there is no such image, or the registry does not take it.
@@ -23,7 +23,7 @@ pub fn push(
     platform: Option<&Platform>,
     observer: Observer<'_>,
     packing: PackObserver<'_>,
-    amiss: &dyn Fn(&str),
+    warn: &dyn Fn(&str),
 ) -> Result<(Sha256, u64), Error> {
     let manifest = stores.tags.get(name).map_err(names_error)?.ok_or_else(|| {
         Error::input(format!(
@@ -36,7 +36,7 @@ pub fn push(
     let listeners = Listeners {
         transfers: observer,
         packing,
-        amiss,
+        warn,
     };
     let pushed = push::push_image(
         stores,

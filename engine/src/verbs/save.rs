@@ -12,7 +12,7 @@ use crate::stores::Stores;
 use crate::{Destination, Error, ImageOutput, LocalImage};
 
 /// Writes images, or of indexes the images for `platform`, into one archive for `docker load`;
-/// it is an OCI layout too. `amiss` is told what was damaged and is mended.
+/// it is an OCI layout too. `warn` is told what was damaged and is repaired.
 ///
 /// # Errors
 /// When one of them is not here, or the archive cannot be written.
@@ -23,7 +23,7 @@ pub fn save(
     platform: Option<&Platform>,
     to: &Destination,
     io: &Io<'_>,
-    amiss: &dyn Fn(&str),
+    warn: &dyn Fn(&str),
 ) -> Result<(), Error> {
     let mut images: Vec<(LocalImage, Vec<TaggedRef>)> = Vec::new();
     for text in names {
@@ -56,7 +56,7 @@ pub fn save(
         named.collect::<Result<Vec<NamedImage>, Error>>()
     };
     let listed = platform.cloned().unwrap_or_else(Platform::host);
-    repair::deliver(stores, amiss, make, |images| {
+    repair::deliver(stores, warn, make, |images| {
         destination::write_to(stores, to, io, |out| {
             kiln_exporter::write_archive(images, &listed, out)
         })
