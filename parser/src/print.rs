@@ -208,7 +208,7 @@ impl Printer {
                 self.bodies(run.heredocs.iter());
             }
             InstructionKind::Cmd(command) | InstructionKind::Entrypoint(command) => {
-                self.command(command)
+                self.command(command);
             }
             InstructionKind::Copy(copy) => {
                 self.option("from", copy.from.as_ref());
