@@ -143,7 +143,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
     pub(crate) fn attend(mut self) -> Result<Attended, ContainerError> {
         if self.pass_everything_on()? {
             while !matches!(self.known, MonitorNews::Ended(..) | MonitorNews::Killed) {
-                self.hear()?;
+                self.read_answers()?;
             }
         }
         let (state, unwritten) = match self.known {
@@ -190,7 +190,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
                             return Ok(false);
                         }
                     }
-                    AttachEvent::Said => self.hear()?,
+                    AttachEvent::Said => self.read_answers()?,
                 }
             }
         }
@@ -365,8 +365,8 @@ impl<'s, 'a> AttachSession<'s, 'a> {
         true
     }
 
-    /// Hears what the monitor says.
-    fn hear(&mut self) -> Result<(), ContainerError> {
+    /// Reads what the monitor answers.
+    fn read_answers(&mut self) -> Result<(), ContainerError> {
         loop {
             let at = || ContainerError::at(self.container.directory());
             self.known = match &self.known {

@@ -7,7 +7,7 @@
 //! One process appends, whole records at a time; any number may read meanwhile. A file that is full
 //! gets a number, `log.<n>`, and is never touched again; the greater the number, the newer it is,
 //! and `log` is the newest of all. Of those with a number the oldest are removed, so that a
-//! container that talks for ever does not fill the disk. A reader that follows learns of news by
+//! container that talks for ever does not fill the disk. A reader that follows learns of changes by
 //! inotify, and of the end by the lock that the writer holds.
 
 mod files; // its files, in order

@@ -62,7 +62,7 @@ impl Watch<'_> {
                         self.attached.attend(number, seen, &mut input);
                     }
                     WatchEvent::Report => {
-                        running.hear()?;
+                        running.read_report()?;
                         self.see_start(running, &mut is_starting);
                     }
                     WatchEvent::Call => running.answer_call(),
@@ -77,7 +77,7 @@ impl Watch<'_> {
                                 true
                             })?;
                         }
-                        running.hear_all()?;
+                        running.read_reports()?;
                         self.see_start(running, &mut is_starting);
                         return Ok(ended);
                     }

@@ -5,7 +5,6 @@
 //! process needs, [`crate::sys`] clones and configures the process, [`supervise`] carries its output
 //! and waits, and [`stubs`] removes the mount points that had to be created.
 
-mod born; // a process that waits to become the program
 mod builtin; // what every sandbox has
 mod closing; // ending all writing to a root
 mod context; // what all jobs share
@@ -30,9 +29,10 @@ mod streams; // pipes or a terminal
 mod stubs; // mount points that must not stay
 mod supervise; // output, cancellation, the end
 mod unstartable; // why a program was not started
+mod waiting; // a process that waits to become the program
 
-pub use born::Born;
 pub use local::{Executor, LocalExecutor};
 pub use output::JobOutput;
 pub use running::{ProcessEnd, Running};
 pub use streams::Read;
+pub use waiting::WaitingProcess;

@@ -34,7 +34,7 @@ mod sys;
 
 pub use cgroup::limits_refused;
 pub use device::{DeviceKind, DeviceNumber, JobDevice};
-pub use executor::{Born, Executor, JobOutput, LocalExecutor, ProcessEnd, Read, Running};
+pub use executor::{Executor, JobOutput, LocalExecutor, ProcessEnd, Read, Running, WaitingProcess};
 pub use job::{
     BUILD_HOSTNAME, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, JobMount, JobNetwork, JobRoot,
     JobSecurity, MountAccess, MountSource, OuterProc, OverlayDirectories, Process, ProcessUser,

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use kiln_threads::Stop;
 
-use super::born::Born;
 use super::context::ExecutorContext;
 use super::output::JobOutput;
 use super::prepare::{self, ProgramStart};
 use super::running::Running;
 use super::supervise;
+use super::waiting::WaitingProcess;
 use crate::{ExecError, Job, JobOutcome};
 
 /// Runs jobs, here or elsewhere.
@@ -67,14 +67,14 @@ impl LocalExecutor {
     pub fn start_plugged(
         &self,
         job: &Job,
-        plug: impl FnOnce(&Born<'_>) -> io::Result<()>,
+        plug: impl FnOnce(&WaitingProcess<'_>) -> io::Result<()>,
     ) -> Result<Running, ExecError> {
-        let running = prepare::start(&self.context, job, ProgramStart::WhenLetGo)?;
-        let born = Born::new(running.end(), self.context.proc.as_fd());
-        match plug(&born).and_then(|()| running.let_go()) {
+        let running = prepare::start(&self.context, job, ProgramStart::WhenReleased)?;
+        let waiting = WaitingProcess::new(running.end(), self.context.proc.as_fd());
+        match plug(&waiting).and_then(|()| running.release()) {
             Ok(()) => Ok(running),
             Err(source) => {
-                running.give_up();
+                running.abort();
                 Err(ExecError::Setup {
                     what: "plugging in the network".to_owned(),
                     source,

@@ -39,8 +39,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(super) enum ProgramStart {
     /// As soon as its sandbox is made.
     AtOnce,
-    /// When the caller lets it go on.
-    WhenLetGo,
+    /// When the caller releases it.
+    WhenReleased,
 }
 
 /// Makes the sandbox of a job and starts its process.
@@ -87,7 +87,7 @@ pub(super) fn start(
             mounts: &view.steps.steps,
             hostname: job.hostname.as_bytes(),
             loopback: job.network == JobNetwork::None,
-            waits_for_go: beginning == ProgramStart::WhenLetGo,
+            waits_for_go: beginning == ProgramStart::WhenReleased,
             limits: &limits,
             cwd: cwd.as_ref(),
             forbidden: &forbidden,

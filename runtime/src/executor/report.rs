@@ -44,7 +44,7 @@ impl Report {
     }
 
     /// Lets a process go on that waits. One that has failed meanwhile says so itself.
-    pub(super) fn let_go(&self) -> Result<(), Errno> {
+    pub(super) fn release(&self) -> Result<(), Errno> {
         let Some(to) = &self.from else {
             return Ok(());
         };

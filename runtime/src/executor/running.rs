@@ -124,31 +124,31 @@ impl Running {
         }
     }
 
-    /// Returns what is readable when there is news of the start; none when there will be no more:
+    /// Returns what is readable when there is a report of the start; none when there will be no more:
     /// then the process is the program, unless [`Running::has_failed`].
     #[must_use]
     pub fn report(&self) -> Option<BorrowedFd<'_>> {
         self.report.source()
     }
 
-    /// Takes news of the start.
+    /// Reads a report of the start.
     ///
     /// # Errors
     /// The kernel's answer.
-    pub fn hear(&mut self) -> io::Result<()> {
+    pub fn read_report(&mut self) -> io::Result<()> {
         Ok(self.report.read(&mut self.sockets)?)
     }
 
-    /// Takes all news of the start that have arrived.
+    /// Reads all reports of the start that have arrived.
     ///
     /// # Errors
     /// The kernel's answer.
-    pub fn hear_all(&mut self) -> io::Result<()> {
+    pub fn read_reports(&mut self) -> io::Result<()> {
         while let Some(source) = self.report() {
             if !is_readable(source)? {
                 break;
             }
-            self.hear()?;
+            self.read_report()?;
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl Running {
         Ok(ProcessEnd(self.process.reap()?))
     }
 
-    /// Removes what is left of a job whose process was reaped and all of whose news were heard, and
+    /// Removes what is left of a job whose process was reaped and whose reports were all read, and
     /// sums up.
     ///
     /// # Errors
@@ -220,7 +220,7 @@ impl Running {
     /// run. Returns the reason as an error of the job.
     #[must_use]
     pub fn abandon(self, reason: io::Error) -> ExecError {
-        self.give_up();
+        self.abort();
         ExecError::Prepare {
             what: "watching the process".to_owned(),
             source: reason,
@@ -228,7 +228,7 @@ impl Running {
     }
 
     /// Ends a process, whatever it does, and removes what is left of it.
-    pub(super) fn give_up(mut self) {
+    pub(super) fn abort(mut self) {
         self.process.kill();
         let _ = self.process.reap();
         self.facts.stubs.remove();
@@ -236,8 +236,8 @@ impl Running {
     }
 
     /// Lets a process go on that waits to become the program.
-    pub(super) fn let_go(&self) -> io::Result<()> {
-        Ok(self.report.let_go()?)
+    pub(super) fn release(&self) -> io::Result<()> {
+        Ok(self.report.release()?)
     }
 }
 

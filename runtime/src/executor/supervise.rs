@@ -67,7 +67,7 @@ fn watch(
         let mut rest = ready[streams..].iter().copied();
         let ended = rest.next().unwrap_or(false);
         if reports && rest.next().unwrap_or(false) {
-            running.hear()?;
+            running.read_report()?;
         }
         if listens && rest.next().unwrap_or(false) {
             running.answer_call();
@@ -88,6 +88,6 @@ fn watch(
             true
         })?;
     }
-    running.hear_all()?;
+    running.read_reports()?;
     Ok((ended, cancelled))
 }

@@ -93,7 +93,7 @@ fn enter(program: &ProcessSetup<'_>, moved: &Moved) -> Step<()> {
             .map(|()| true)
             .during(SetupStage::WorkingDirectory, 0)?,
     };
-    privileges::give_up(program)?;
+    privileges::reduce(program)?;
     if !entered {
         place::enter_directory(place).during(SetupStage::WorkingDirectory, 0)?;
     }

@@ -34,7 +34,7 @@ fn finish(mut running: Running) -> Result<kiln_runtime::JobOutcome, ExecError> {
     let mut end = [PollFd::from_borrowed_fd(running.end(), PollFlags::IN)];
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut end, None)).unwrap();
     let ended = running.reap().unwrap();
-    running.hear_all().unwrap();
+    running.read_reports().unwrap();
     running.finish(ended)
 }
 
@@ -69,7 +69,7 @@ fn network_is_plugged_in_before_the_program_starts(fixture: &Fixture) {
 fn failed_plug_starts_nothing(fixture: &Fixture) {
     let (mut job, upper) = fixture.job(&["sh", "-c", ": > /started"]);
     job.network = JobNetwork::None;
-    let refuse = |_: &kiln_runtime::Born<'_>| Err(io::Error::other("no address is left"));
+    let refuse = |_: &kiln_runtime::WaitingProcess<'_>| Err(io::Error::other("no address is left"));
     let error = fixture.executor.start_plugged(&job, refuse).unwrap_err();
     let ExecError::Setup { what, source } = &error else {
         panic!("{error}");

@@ -12,7 +12,7 @@ use crate::sys::raw;
 use crate::sys::report::SetupStage;
 
 /// Leaves the process with the user, the capabilities and the filter of the program.
-pub(super) fn give_up(program: &ProcessSetup<'_>) -> Step<()> {
+pub(super) fn reduce(program: &ProcessSetup<'_>) -> Step<()> {
     for (index, &capability) in program.forbidden.iter().enumerate() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}

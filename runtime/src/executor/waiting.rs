@@ -10,12 +10,12 @@ use crate::sys;
 
 /// A process that waits in its new namespaces for what the caller puts into them.
 #[derive(Debug)]
-pub struct Born<'a> {
+pub struct WaitingProcess<'a> {
     process: BorrowedFd<'a>,
     proc: BorrowedFd<'a>,
 }
 
-impl<'a> Born<'a> {
+impl<'a> WaitingProcess<'a> {
     pub(super) fn new(process: BorrowedFd<'a>, proc: BorrowedFd<'a>) -> Self {
         Self { process, proc }
     }
