@@ -5,7 +5,7 @@ use kiln_parser::parse_bool;
 
 use crate::builds::BuildArguments;
 use crate::{
-    cache, completion, containers, history, images, info, inspect, login, man, ship, system,
+    cache, completion, containers, history, images, info, inspect, login, man, system, transfer,
     version, why,
 };
 
@@ -86,13 +86,13 @@ pub(crate) enum Command {
     /// Return low-level information on images and containers
     Inspect(inspect::InspectArguments),
     /// Download an image from a registry
-    Pull(ship::PullArguments),
+    Pull(transfer::PullArguments),
     /// Upload an image to a registry
-    Push(ship::PushArguments),
+    Push(transfer::PushArguments),
     /// Save one or more images to a tar archive
-    Save(ship::SaveArguments),
+    Save(transfer::SaveArguments),
     /// Load images from a tar archive
-    Load(ship::LoadArguments),
+    Load(transfer::LoadArguments),
     /// Authenticate to a registry
     Login(login::LoginArguments),
     /// Log out from a registry
@@ -145,13 +145,13 @@ pub(crate) enum ImageCommand {
     /// Remove unused images
     Prune(system::ImagePruneArguments),
     /// Download an image from a registry
-    Pull(ship::PullArguments),
+    Pull(transfer::PullArguments),
     /// Upload an image to a registry
-    Push(ship::PushArguments),
+    Push(transfer::PushArguments),
     /// Save one or more images to a tar archive
-    Save(ship::SaveArguments),
+    Save(transfer::SaveArguments),
     /// Load images from a tar archive
-    Load(ship::LoadArguments),
+    Load(transfer::LoadArguments),
 }
 
 /// `kiln container …`.

@@ -10,7 +10,7 @@ use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::{
     arguments, cache, completion, containers, history, images, info, inspect, logging, login, man,
-    ship, system, terminal, version, why,
+    system, terminal, transfer, version, why,
 };
 
 /// Runs a command to its end.
@@ -48,10 +48,10 @@ fn one(command: Command, environment: &Environment) -> Exit {
         Command::Rmi(arguments) => plain_end(images::rmi(&arguments, environment)),
         Command::History(arguments) => plain_end(history::history(&arguments, environment)),
         Command::Inspect(arguments) => plain_end(inspect::inspect(&arguments, environment)),
-        Command::Pull(arguments) => plain_end(ship::pull(&arguments, environment)),
-        Command::Push(arguments) => plain_end(ship::push(&arguments, environment)),
-        Command::Save(arguments) => plain_end(ship::save(&arguments, environment)),
-        Command::Load(arguments) => plain_end(ship::load(&arguments, environment)),
+        Command::Pull(arguments) => plain_end(transfer::pull(&arguments, environment)),
+        Command::Push(arguments) => plain_end(transfer::push(&arguments, environment)),
+        Command::Save(arguments) => plain_end(transfer::save(&arguments, environment)),
+        Command::Load(arguments) => plain_end(transfer::load(&arguments, environment)),
         Command::Login(arguments) => plain_end(login::login(&arguments, environment)),
         Command::Logout(arguments) => plain_end(login::logout(&arguments, environment)),
         Command::Info(arguments) => plain_end(info::info(&arguments, environment)),

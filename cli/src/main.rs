@@ -8,10 +8,11 @@ mod dispatch; // from arguments to commands
 mod environment; // variables, and what they mean
 mod failure; // how a command ends
 mod interrupt; // Ctrl-C
-mod later; // flags to come
 mod logging; // -D, KILN_LOG
 mod session; // namespaces and the engine
 mod usage; // command lines that are not understood
+
+mod unsupported; // flags and commands of docker that kiln does not have
 
 mod builds; // kiln build
 mod cache; // kiln cache, kiln builder du, kiln builder prune
@@ -23,8 +24,8 @@ mod info; // kiln info
 mod inspect; // kiln inspect
 mod login; // kiln login, logout
 mod man; // kiln man-pages
-mod ship; // kiln pull, push, save, load
 mod system; // kiln system df, kiln system prune, kiln image prune, kiln container prune
+mod transfer; // kiln pull, push, save, load
 mod version; // kiln version
 mod why; // kiln why
 

@@ -7,8 +7,8 @@ use clap::{Command, CommandFactory as _, FromArgMatches as _};
 
 use crate::arguments::{self, Cli};
 use crate::failure::Exit;
-use crate::later;
 use crate::terminal;
+use crate::unsupported;
 
 /// Parses a command line, or says what is wrong with it and returns the exit status.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
@@ -91,8 +91,8 @@ fn complaint(error: &clap::Error, path: &str, command: &Command) -> String {
     let argument = invalid_argument(error);
     let name = context(error, ContextKind::InvalidSubcommand);
     let instead = match error.kind() {
-        ErrorKind::UnknownArgument => later::instead_of_flag(path, &argument),
-        ErrorKind::InvalidSubcommand => later::instead_of_command(path, &name),
+        ErrorKind::UnknownArgument => unsupported::instead_of_flag(path, &argument),
+        ErrorKind::InvalidSubcommand => unsupported::instead_of_command(path, &name),
         _ => None,
     };
     let message = match error.kind() {

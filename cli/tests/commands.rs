@@ -27,9 +27,9 @@ mod overlayfs; // a state directory in a container
 mod platforms; // several in one build
 mod progress; // lines and JSON
 mod reuse; // what is run again
-mod ship; // to registries and archives
 mod stacks; // files that layers have in common
 mod torn; // files cut short, and directories of others
+mod transfer; // to registries and archives
 mod usage; // command lines
 mod verify; // twice
 mod why; // reasons and plans

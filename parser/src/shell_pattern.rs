@@ -347,7 +347,7 @@ mod tests {
                 ShellPatternPiece::Run => text.push_str(".*"),
                 ShellPatternPiece::Any => text.push('.'),
                 ShellPatternPiece::Literal(literal) => {
-                    text.push_str(&regex::escape(&literal.to_string()))
+                    text.push_str(&regex::escape(&literal.to_string()));
                 }
             }
         }

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_step_can_reach_is_part_of_its_key() {
+    fn network_of_a_step_is_part_of_its_key() {
         let key = |network| weak(&run(network));
         assert_ne!(key(Network::Default), key(Network::None));
         assert_ne!(key(Network::Default), key(Network::Host));
@@ -264,7 +264,7 @@ mod tests {
     /// A cache is empty at first, and a command sees whose it is. Whether it has a name of its own
     /// counts, which one does not: docs/spec/dockerfile.md 12, as in BuildKit.
     #[test]
-    fn what_an_empty_cache_mount_looks_like_is_part_of_a_key() {
+    fn empty_cache_mount_as_a_command_sees_it_is_part_of_a_key() {
         let key = |id: &str, mode: u32, size_bytes: Option<u64>| match run(Network::Default) {
             Op::Run(mut run) => {
                 let owner = kiln_parser::mount::FileOwner {

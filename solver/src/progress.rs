@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_began_is_not_heard_of_unless_it_ends() {
+    fn vertex_that_never_began_is_reported_only_if_it_ends() {
         let kept = Kept::default();
         let reporter = Reporter::new(&kept);
         drop(reporter.announce("waits"));

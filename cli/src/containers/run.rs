@@ -255,7 +255,7 @@ fn pull_if_need_be(
             Err(error) => return Err(error.into()),
         }
     }
-    let name = crate::ship::parse_name(image)?.tagged().familiar();
+    let name = crate::transfer::parse_name(image)?.tagged().familiar();
     if policy != PullPolicy::Always && !arguments.quiet {
         terminal::tell_line(&format!("Unable to find image '{name}' locally"));
     }

@@ -10,3 +10,4 @@ mod peers; // what skopeo, umoci and podman think of ours
 mod pushing; // what a registry is sent
 mod resolving; // what becomes of an image's layers
 mod sample; // an image with something of everything
+mod storing; // what the store keeps of an image

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::parse::parse;
 
-#[path = "../../tests/checks/essence.rs"]
+#[path = "../../tests/parser/checks/essence.rs"]
 mod essence;
 use essence::essence;
 

@@ -12,7 +12,7 @@ use kiln_snapshotter::{
 use kiln_tree::{Entry, NodeKind};
 use tar::EntryType;
 
-use crate::applying::{Tar, apply};
+use crate::odd_tars::{Tar, apply};
 use crate::sample::{layer, listing, path, store};
 
 /// A root with a directory for everybody, and one for nobody.

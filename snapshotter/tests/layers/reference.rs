@@ -14,7 +14,7 @@ use kiln_tree::NodeKind;
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
-use crate::applying::apply;
+use crate::odd_tars::apply;
 use crate::sample::store;
 
 /// xorshift.

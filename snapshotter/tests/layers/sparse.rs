@@ -8,7 +8,7 @@ use std::process::Command;
 use kiln_files::GuestPath;
 use kiln_snapshotter::{ParentView, unpack_archive};
 
-use crate::applying::{Tar, apply};
+use crate::odd_tars::{Tar, apply};
 use crate::sample::{Root, listing, path, store};
 
 /// Files with many holes, one, nothing else, and none; with a name that needs a record.

@@ -15,6 +15,7 @@ mod overlays;
 #[path = "../layers/sample.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod sample;
+mod steps; // steps for tests
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};

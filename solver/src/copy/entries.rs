@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn they_come_out_in_order_however_they_came_and_the_last_of_a_path_counts() {
+    fn entries_come_out_sorted_and_the_last_of_a_path_counts() {
         let mut entries = Entries::default();
         for (mode, path) in ["b", "b/c", "d", "a", "b/a", "d", "a", "c", "e"]
             .into_iter()

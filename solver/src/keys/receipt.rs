@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_usual_goes_without_saying() {
+    fn default_values_are_left_out_of_the_receipt() {
         insta::assert_snapshot!(said(&Op::Run(Box::new(run()))), @r"
         command: /bin/sh -c make
         working directory: /

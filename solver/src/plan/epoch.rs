@@ -81,7 +81,7 @@ fn source_of(stage: &Stage, arguments: Arguments, words: &mut Words) -> Result<R
             }
             InstructionKind::Add(_) if found.is_some() => return Err(ONE_SOURCE.to_owned()),
             InstructionKind::Add(add) => {
-                found = Some(added(add, |text| words.expand(text, &variables))?)
+                found = Some(added(add, |text| words.expand(text, &variables))?);
             }
             _ => {
                 let name = &instruction.site.keyword.raw;

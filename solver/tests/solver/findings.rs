@@ -77,7 +77,7 @@ fn found(text: &str) -> String {
 }
 
 #[test]
-fn undefined_variables() {
+fn undefined_variables_are_found() {
     assert_snapshot!(found(
         "ARG GLOBAL=1\nFROM base AS a\nARG BARE\nENV PATHS=/x one=1\nCOPY $PATH_ $BARE ${GLOBAL:-x} /$1\n\
          LABEL a=\"$unknown and ${unknown}\" $k=v\nUSER ${one}$onee\nRUN echo $free\n\
@@ -97,7 +97,7 @@ fn undefined_variables() {
 }
 
 #[test]
-fn arguments_in_from() {
+fn undefined_arguments_in_from_are_found() {
     assert_snapshot!(found(
         "ARG TAG\nARG NAME=base\nFROM --platform=$BUILDPLATFROM$BUILDPLATFORM ${NAM:-x}:a$TAG\n"
     ), @r#"
@@ -120,7 +120,7 @@ fn defaults_must_give_a_base() {
 }
 
 #[test]
-fn platforms_of_bases() {
+fn bases_of_another_platform_are_found() {
     let arm = ImageConfig {
         architecture: "arm64".to_owned(),
         ..base()
@@ -139,14 +139,14 @@ fn platforms_of_bases() {
 }
 
 #[test]
-fn directories() {
+fn relative_directories_are_found() {
     assert_snapshot!(found("FROM base AS a\nWORKDIR x\nWORKDIR y\nFROM a\nWORKDIR z\nFROM a\nWORKDIR w\n"), @r#"2 "x" WorkdirRelativePath: Relative workdir "x" can have unexpected results if the base image changes"#);
     assert_snapshot!(found("FROM base AS a\nWORKDIR /x\nFROM a\nENV D=y\nWORKDIR $D\n"), @"");
     assert_snapshot!(found("FROM base\nENV D=y\nWORKDIR ${D}\n"), @r#"3 "${D}" WorkdirRelativePath: Relative workdir "y" can have unexpected results if the base image changes"#);
 }
 
 #[test]
-fn commands_in_shell_form() {
+fn commands_in_shell_form_are_found() {
     let text = "FROM base AS a\nCMD x\nentrypoint [\"y\"]\nFROM a AS b\nSHELL [\"/bin/sh\", \"-c\"]\nENTRYPOINT z\nFROM b\nCMD w\n";
     assert_snapshot!(found(text), @r#"2 "CMD x" JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals"#);
     let mut with_shell = base();
@@ -156,7 +156,7 @@ fn commands_in_shell_form() {
 }
 
 #[test]
-fn ports() {
+fn malformed_ports_are_found() {
     assert_snapshot!(found("FROM base\nENV P=9/UDP\nEXPOSE 80/tcp 81/Tcp 8080:80 127.0.0.1:1:1 $P\n"), @r#"
     3 "$P" ExposeProtoCasing: Defined protocol '9/UDP' in EXPOSE instruction should be lowercase
     3 "127.0.0.1:1:1" ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, found '127.0.0.1:1:1'
@@ -191,7 +191,7 @@ fn stages_that_are_not_needed_are_looked_at_only_when_checking() {
 }
 
 #[test]
-fn reads_of_the_context() {
+fn reads_of_the_context_are_listed() {
     let text = "FROM base AS a\nARG D=dir\nCOPY a $D/b <<E /x\nE\nADD c /y\nFROM base\nCOPY --from=a /d /e\n";
     let survey = look(text, StageScope::Target, &options(), base());
     let reads = survey
@@ -210,7 +210,7 @@ fn findings_stay_when_there_is_no_plan() {
 }
 
 #[test]
-fn circles_of_stages() {
+fn circles_of_stages_are_errors() {
     let circle = |text: &str| {
         let survey = look(text, StageScope::Target, &options(), base());
         match survey.plan {

@@ -126,7 +126,7 @@ fn mixed_up_dockerfiles_are_planned_or_refused() {
 
 /// Variables made of variables grow by doubling.
 #[test]
-fn what_grows_by_doubling_ends() {
+fn variables_that_double_end_in_an_error() {
     let mut text = String::from("FROM a\nENV V0=0123456789abcdef\n");
     for number in 0..60 {
         text.push_str(&format!(

@@ -493,7 +493,7 @@ fn targets_are_names() {
 }
 
 #[test]
-fn what_a_run_asks_for_is_in_its_step() {
+fn flags_of_run_are_in_its_step() {
     let text = "FROM base AS a\nFROM base\nWORKDIR /w\nARG C=npm\n\
          RUN --mount=type=cache,id=$C,target=cache,sharing=locked --mount=from=a,source=/s,target=/a,rw \
          --mount=type=secret,id=t,env=T --mount=type=ssh --device=vendor.com/gpu=all,required make\n";

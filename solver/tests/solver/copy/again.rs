@@ -11,7 +11,7 @@ use super::bench::{Bench, Built};
 
 /// DF-125, DF-161, DF-164, and early cut-off.
 #[test]
-fn what_did_not_change_is_not_done_again() {
+fn steps_with_unchanged_inputs_do_not_run_again() {
     let bench = Bench::new(&["a", "b", "d/x"]);
     let text =
         "COPY a /a\nCOPY d /d\nWORKDIR /w\nFROM scratch\nCOPY --from=0 /d /e\nCOPY --from=0 /a /f";

@@ -27,7 +27,7 @@ fn directories_give_their_contents_and_files_their_names() {
 
 /// DF-118, DF-119, DF-120, DF-121.
 #[test]
-fn several_sources_none_and_missing_ones() {
+fn several_sources_are_copied_and_missing_ones_refused() {
     let bench = Bench::new(&["a", "b"]);
     bench.check("COPY a b /x", &["x 644 \"b\""]);
     bench.check("COPY a /x\nCOPY nothing* /y/", &["x 644 \"a\""]);
@@ -77,7 +77,7 @@ fn links_are_followed_as_arguments_and_destinations_only() {
 
 /// DF-137, DF-138, DF-139, DF-140.
 #[test]
-fn wildcards_parents_and_exclusions() {
+fn wildcards_parents_and_exclusions_choose_files() {
     let bench = Bench::new(&[
         "p/one.go",
         "p/q/two.go",

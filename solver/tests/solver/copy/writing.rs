@@ -9,7 +9,7 @@ use super::bench::Bench;
 
 /// DF-127, DF-128, DF-129, DF-130, DF-131, DF-132, DF-134.
 #[test]
-fn owners_and_modes() {
+fn owners_and_modes_come_from_flags_or_sources() {
     let bench = Bench::new(&["f", "d/g"]);
     bench.write("etc/passwd", "root:x:0:0::/:/bin/sh\nme:x:7:8::/:/bin/sh\n");
     bench.write("etc/group", "root:x:0:\ngrp:x:9:me\n");
@@ -97,7 +97,7 @@ fn copies_between_stages_keep_owners_and_hard_links() {
 /// refuse. A copied directory has the time of its source, and what the Dockerfile holds that of the
 /// build.
 #[test]
-fn nothing_is_of_1970() {
+fn made_directories_are_never_of_1970() {
     let bench = Bench::new(&["d/e/f"]);
     let at = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
     let set = |path: &str, seconds| {

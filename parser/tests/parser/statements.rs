@@ -1,8 +1,6 @@
 //! Statements of docs/spec/dockerfile.md 15, as far as the parser alone decides them and no
 //! unit test says so already. Each test goes through what the crate offers to others.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 use kiln_parser::lint::{CheckOptions, Rule};
 use kiln_parser::mount::{self, MountKind, MountSpec};
 use kiln_parser::{

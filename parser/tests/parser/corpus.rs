@@ -1,14 +1,13 @@
 //! The inputs under `proof/fuzz/corpus/` that somebody gave a name, through the checks of the fuzzing
 //! targets.
 
-#![expect(clippy::print_stderr, reason = "names the input that breaks something")]
-
 use std::fs;
 use std::path::Path;
 
-mod checks;
+use crate::checks;
 
 /// Runs a check on all inputs of its target. Those a fuzzer found have hashes for names.
+#[expect(clippy::print_stderr, reason = "names the input that breaks something")]
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../proof/fuzz/corpus")

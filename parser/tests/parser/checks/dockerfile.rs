@@ -121,7 +121,7 @@ fn parts_lie_in(instruction: &Instruction, data: &[u8], escape: char) {
             pairs.pairs.iter().for_each(|(name, value)| {
                 lies_in(name.span, data);
                 lies_in(value.span, data);
-            })
+            });
         }
         InstructionKind::Expose(words) | InstructionKind::Volume(words) => {
             words.iter().for_each(|word| lies_in(word.span, data));

@@ -1,0 +1,8 @@
+//! The parser, as others meet it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod statements; // statements of the specification, one by one
+
+mod checks; // what must hold for any input; a mod.rs, since the fuzzing targets have it by its path
+mod corpus; // the inputs that are kept
