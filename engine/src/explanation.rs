@@ -6,7 +6,7 @@ use std::fmt;
 /// An error of any crate, kept so that a front end can look for what it knows.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why something failed. Shown, it does not repeat its causes; [`chain`] puts them behind it.
+/// Why something failed. Its text does not repeat its causes: follow `source`.
 #[derive(Debug)]
 pub enum Explanation {
     /// The engine saw it by itself.
