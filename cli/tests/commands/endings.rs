@@ -34,7 +34,7 @@ fn foreground(kiln: &Kiln, name: &str, script: &str) -> (Child, BufReader<ChildS
 fn a_container_that_nobody_listens_to_ends() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
-    let (child, output) = foreground(&kiln, "endless", "echo up; exec busybox yes");
+    let (child, output) = foreground(&kiln, "endless", "exec busybox yes up");
     drop(output);
     let ended = Ended::from(child.wait_with_output().unwrap());
     assert_eq!(ended.code, 1, "{ended:#?}");
@@ -62,7 +62,7 @@ fn a_container_that_nobody_listens_to_ends() {
 fn a_reader_that_takes_its_time_holds_up_nobody() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
-    let (mut child, mut output) = foreground(&kiln, "slow", "echo up; exec busybox yes");
+    let (mut child, mut output) = foreground(&kiln, "slow", "exec busybox yes up");
     assert_eq!(kiln.ok(&["stop", "-t", "0", "slow"]), "slow");
     let state = "{{.State.Status}} {{.State.ExitCode}}";
     assert_eq!(kiln.ok(&["inspect", "-f", state, "slow"]), "exited 137");
@@ -70,12 +70,12 @@ fn a_reader_that_takes_its_time_holds_up_nobody() {
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();
     assert!(
-        rest.len() > 60_000 && rest.ends_with("y\n"),
+        rest.len() > 60_000 && rest.ends_with("up\n"),
         "{}",
         rest.len()
     );
     assert_eq!(child.wait().unwrap().code(), Some(137));
-    let (mut child, output) = foreground(&kiln, "full", "echo up; exec busybox yes");
+    let (mut child, output) = foreground(&kiln, "full", "exec busybox yes up");
     // Signals that come before the last one was taken are one.
     let status = loop {
         match child.try_wait().unwrap() {
