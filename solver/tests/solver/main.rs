@@ -8,5 +8,10 @@ mod plan; // what Dockerfiles mean
 mod findings; // what lint rules say that need values
 mod hostile; // Dockerfiles that no person would write
 
+mod memory; // a runner that runs nothing
+#[path = "../support/processes.rs"]
+mod processes; // processes and events for runners
+
+mod chains; // what becomes of several processes in order
 mod copy; // what COPY, ADD and WORKDIR leave in layers
 mod scheduling; // what becomes of graphs

@@ -6,17 +6,19 @@ use std::sync::Mutex;
 
 use kiln_cache::{Actions, State, Store};
 use kiln_files::GuestPath;
-use kiln_oci::{Sha256, Timestamp};
+use kiln_oci::Sha256;
 use kiln_parser::Span;
-use kiln_snapshotter::{FileContent, Layer, LayerStore, Metadata};
+use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{
-    Access, BuildDefinition, Chain, ChainError, Deps, Fate, Graph, Journal, LayerFetchError,
-    Layers, LayersError, Network, Op, Precompute, Remote, RemoteError, RemoteIdentity, Remotes,
-    Reporter, Reuse, RunEvents, RunMount, RunMountKind, RunOp, Runner, Security, Silent, Solution,
-    SolveError, Step, StepError, StepId, StepPath, Vertex, solve,
+    Access, BuildDefinition, Deps, Fate, Graph, Journal, LayerFetchError, Layers, LayersError, Op,
+    Precompute, Remote, RemoteError, RemoteIdentity, Remotes, Reporter, Reuse, RunMount,
+    RunMountKind, RunOp, Silent, Solution, SolveError, Step, StepId, StepPath, Vertex, solve,
 };
 use kiln_threads::Stop;
-use kiln_tree::{Blake3, LayerId};
+use kiln_tree::LayerId;
+
+use super::memory::{Memory, left_by};
+use super::processes::process;
 
 #[derive(Debug)]
 struct Nothing;
@@ -56,11 +58,6 @@ impl Remotes for Nothing {
     }
 }
 
-/// Returns what a process leaves: a digest of all that it was given.
-fn left_by(command: &str, base: &[String], sources: &[Vec<String>]) -> String {
-    Blake3::of(format!("{command} {base:?} {sources:?}").as_bytes()).hex()
-}
-
 /// Returns what each step comes to, one after the other.
 fn solve_serially(graph: &Graph) -> Vec<Vec<String>> {
     let mut states: Vec<Vec<String>> = Vec::new();
@@ -79,65 +76,6 @@ fn command(step: &Step) -> &str {
     match &step.op {
         Op::Run(run) => &run.argv[0],
         other => unreachable!("these graphs have processes only: {other:?}"),
-    }
-}
-
-/// Writes down what it is given in place of running anything.
-#[derive(Debug)]
-struct Memory<'a> {
-    layers: &'a LayerStore,
-    /// What each layer that it made holds.
-    texts: &'a Mutex<HashMap<LayerId, String>>,
-    /// The commands that it was given, in their order.
-    ran: Mutex<Vec<String>>,
-    /// The command that ends badly.
-    failing: Option<String>,
-}
-
-impl Memory<'_> {
-    fn texts(&self, state: &State) -> Vec<String> {
-        let texts = self.texts.lock().unwrap();
-        let text = |layer: &LayerId| texts[layer].clone();
-        let layers = state.layers.iter().map(|built| &built.layer);
-        layers.map(text).collect()
-    }
-
-    fn make(&self, name: &str, text: &str) -> LayerId {
-        let builder = self.layers.builder().unwrap();
-        let metadata = Metadata::root_owned(0o644, Timestamp::from_seconds(1));
-        let content = FileContent::Bytes(text.as_bytes());
-        builder
-            .add_file(&GuestPath::new(name), &metadata, content)
-            .unwrap();
-        let id = builder.finish().unwrap().id();
-        self.texts.lock().unwrap().insert(id, text.to_owned());
-        id
-    }
-}
-
-impl Runner for Memory<'_> {
-    fn run(&self, chain: &Chain<'_>, _: &mut dyn RunEvents) -> Result<Vec<LayerId>, ChainError> {
-        let mut base = self.texts(chain.base);
-        let mut made = Vec::new();
-        for process in chain.processes {
-            let name = &process.run.argv[0];
-            self.ran.lock().unwrap().push(name.clone());
-            if self.failing.as_ref() == Some(name) {
-                let error = StepError::Process {
-                    command: name.clone(),
-                    code: 1,
-                    out_of_memory: false,
-                };
-                return Err(ChainError { made, error });
-            }
-            let mounts = process.run.mounts.iter().filter_map(RunMount::files);
-            let sources = mounts.filter_map(|part| chain.sources.get(&part.step?));
-            let sources: Vec<Vec<String>> = sources.map(|state| self.texts(state)).collect();
-            let text = left_by(name, &base, &sources);
-            made.push(self.make(name, &text));
-            base.push(text);
-        }
-        Ok(made)
     }
 }
 
@@ -246,20 +184,8 @@ fn add(
     };
     graph.add(Step {
         op: Op::Run(Box::new(RunOp {
-            argv: vec![command.to_owned()],
-            script: None,
-            env: Vec::new(),
-            arguments: Vec::new(),
-            cwd: GuestPath::ROOT,
-            user: String::new(),
             mounts: sources.iter().enumerate().map(mount).collect(),
-            devices: Vec::new(),
-            secret_variables: Vec::new(),
-            hostname: "buildkitsandbox".to_owned(),
-            network: Network::Default,
-            extra_hosts: Vec::new(),
-            security: Security::Sandbox,
-            platform: "linux/amd64".parse().unwrap(),
+            ..process(&[command])
         })),
         parent,
         name: format!("[{stage} 1/1] RUN {command}"),
