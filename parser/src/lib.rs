@@ -5,55 +5,56 @@
 //! expansion, mount options, ports, modes, ignore patterns, path patterns, lint rules.
 //!
 //! The parser does no I/O. It knows no images, no platforms and no build context, and it resolves
-//! nothing: words come out as they were written, and whoever knows the variables calls [`expand`].
+//! nothing: words come out as they were written. The planner, which knows the variables, calls
+//! [`expand`].
 
-// What comes out: the tree, its places in the text, and what is wrong with them.
-mod ast;
-mod diagnostic;
-mod span;
+// The result: the tree, its places in the text, and what is wrong with them.
+mod ast; // the syntax tree
+mod diagnostic; // findings about the source text
+mod span; // places in the source text
 
-// From bytes to lines: physical ones, then logical ones with a map back to the source.
-mod directives;
-mod lines;
-mod logical;
+// From bytes to lines.
+mod directives; // `# name=value` at the top: syntax, escape, check
+mod lines; // the file cut into physical lines
+mod logical; // continuations joined, each character traceable to its source
 
 // Inside one logical line.
-mod flags;
-mod heredoc;
-mod json;
-mod words;
+mod flags; // `--name=value` before the arguments
+mod heredoc; // `<<EOF`, and the bodies that follow the line
+mod json; // `["a", "b"]`
+mod words; // arguments cut at blanks
 
 // From lines to instructions, and from all of them to a file.
-mod instruction;
-mod parse;
-mod program;
+mod instruction; // one logical line to one instruction
+mod parse; // a whole file to a tree and its diagnostics
+mod program; // what a RUN executes, with its heredocs
 
-// Variables, and the patterns of `${name#pattern}`.
-mod expand;
-mod shell_pattern;
+// Variables.
+mod expand; // `$name`, `${name:-word}`, quotes and escapes
+mod shell_pattern; // the patterns of `${name#pattern}`
 
 // Values after expansion.
-pub mod chmod;
-pub mod duration;
-pub mod expose;
-pub mod mount;
-pub mod signal;
+mod boolean; // yes or no
+pub mod chmod; // file modes, of `--chmod`
+pub mod duration; // `1h30m`, of HEALTHCHECK
+pub mod expose; // ports
+pub mod mount; // `RUN --mount`
+pub mod signal; // STOPSIGNAL
 
-// Paths: patterns, ignore files, the sources of COPY; and what is fetched instead of read.
-mod clean;
-mod glob;
-mod ignore;
-mod patterns;
-mod reference;
-mod sources;
+// Paths, and what is fetched instead of read.
+mod clean; // `a/./b/../c` to `a/c`
+mod glob; // `*`, `?`, `[a-z]`, `**` in one path
+mod ignore; // .dockerignore: paths that do not exist for the build
+mod patterns; // several patterns in order, with exceptions
+mod reference; // URLs and repositories
+mod sources; // the sources of COPY and ADD
 
-// Advice, and text for people.
-mod boolean;
-mod excerpt;
-pub mod lint;
-mod print;
-mod quote;
-mod suggest;
+// Text for people.
+mod excerpt; // the lines that a message is about
+pub mod lint; // rules that need the tree alone
+mod print; // a tree back to Dockerfile text
+mod quote; // strings in error messages
+mod suggest; // "did you mean"
 
 pub use ast::{
     Add, Arg, CommandLine, Copy, Directives, Dockerfile, From, Healthcheck, Heredoc, Instruction,
