@@ -16,7 +16,7 @@ use crate::decompress;
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
 use crate::layer::{Layer, LayerStore};
-use crate::tar_read::{TarError, TarReader};
+use crate::tar::read::{TarError, TarReader};
 use crate::unpack::{UnpackError, Unpacker};
 use crate::unpack_limit::{Meter, UnpackLimit};
 use crate::users::Owner;
@@ -41,13 +41,13 @@ impl LayerStore {
         {
             return Ok(layer);
         }
-        let _turn = self.turn_to_unpack();
+        let _permit = self.permit_to_unpack();
         let builder = self.builder().map_err(BuildError::from)?;
         let meter = self.meter();
         let blob = Stopping::new(self.store().stop(), blob);
         let tar = decompress::reader(blob, compression, &meter).map_err(TarError::Read)?;
         let mut tar = Sha256Reader::new(tar);
-        decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
+        decompress::read_on_thread(&mut tar, |stream| -> Result<(), UnpackError> {
             let mut archive = TarReader::new(stream, &meter);
             Unpacker::of_layer(&builder).unpack(&mut archive)?;
             archive.drain()?;
@@ -139,7 +139,7 @@ pub fn unpack_archive(
     let mut archive = HashingReader::new(Stopping::new(builder.stop(), archive));
     let meter = builder.layers.meter();
     let mut tar = decompress::reader(&mut archive, None, &meter).map_err(TarError::Read)?;
-    decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
+    decompress::read_on_thread(&mut tar, |stream| -> Result<(), UnpackError> {
         let mut members = TarReader::new(stream, &meter);
         Unpacker::of_archive(builder, parent, destination, owner).unpack(&mut members)?;
         members.drain()?;

@@ -7,6 +7,10 @@
 //! threads may add at once. Directories get their metadata last, when nothing is put into them any
 //! more.
 
+pub(crate) mod files; // files of a context, digested while they are copied
+pub(crate) mod state; // entries collected so far, and the index made of them
+mod write; // one file created, filled and given its metadata
+
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -22,7 +26,7 @@ use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, sym
 use rustix::io::Errno;
 
 use crate::build_error::{BuildError, reading, writing};
-use crate::builder_state::{
+use crate::builder::state::{
     BuilderState, DeviceNodeKind, check_parents, finish_directories, merge,
 };
 use crate::copy::{self, Hashed};
@@ -30,7 +34,7 @@ use crate::disk::{self, Root};
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
-use crate::owners::Owners;
+use crate::owners::MappedIds;
 use crate::place::make_diff_directory;
 use crate::publish::UnpublishedFiles;
 
@@ -445,7 +449,7 @@ impl LayerBuilder {
         if let Some(below) = below {
             tree = below.tree()?.with(&tree);
         }
-        let lacks_owners = !Owners::of_this_process().can_store_all(&tree);
+        let lacks_owners = !MappedIds::of_this_process().can_store_all(&tree);
         let files = UnpublishedFiles {
             diff: root.path(),
             base: below.map(Layer::id),
@@ -478,7 +482,7 @@ impl LayerBuilder {
 
     pub(crate) fn push(&self, entry: &Entry<'_>) -> Result<(), BuildError> {
         let mut state = self.state();
-        if !Owners::of_this_process().can_store(entry.uid, entry.gid) {
+        if !MappedIds::of_this_process().can_store(entry.uid, entry.gid) {
             let owner = (entry.uid, entry.gid);
             state.lost_owners.insert(entry.guest_path(), owner);
         }

@@ -32,7 +32,7 @@ use crate::disk::{self, Root};
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
-use crate::owners::Owners;
+use crate::owners::MappedIds;
 use crate::publish::UnpublishedFiles;
 use crate::scan::{self, ScannedKind, ScannedNode};
 use crate::view::ParentView;
@@ -72,7 +72,7 @@ pub(crate) fn commit(
     let kept = nodes.iter().zip(&changes.kept);
     for (node, _) in kept.clone().filter(|(_, kept)| **kept) {
         // Made by a kiln with more ids, it looks like nobody's.
-        Owners::of_this_process().check((node.uid, node.gid), || node.path.clone())?;
+        MappedIds::of_this_process().check((node.uid, node.gid), || node.path.clone())?;
     }
     let tree = index(kept.filter_map(|(node, kept)| kept.then_some(node)));
     if tree.is_empty() {
@@ -182,7 +182,7 @@ struct Changes {
 impl Changes {
     /// Compares nodes with what the layers below have, and gives nodes what the disk cannot hold.
     fn find(nodes: &mut [ScannedNode], parent: &ParentView, stubs: &[GuestPath]) -> Self {
-        let owners = Owners::of_this_process();
+        let owners = MappedIds::of_this_process();
         let stubs: HashSet<&GuestPath> = stubs.iter().collect();
         let mut changes = Self {
             kept: vec![true; nodes.len()],
@@ -301,7 +301,7 @@ impl Changes {
 }
 
 /// Gives a node what the disk could not hold of the entry it was copied up from.
-fn complete(node: &mut ScannedNode, below: &Entry<'_>, owners: &Owners) {
+fn complete(node: &mut ScannedNode, below: &Entry<'_>, owners: &MappedIds) {
     if owners.may_be_uid(below.uid, node.uid) {
         node.uid = below.uid;
     }

@@ -156,7 +156,10 @@ pub(crate) fn reader<'a>(
 }
 
 /// Reads `input` on a thread of its own while `act` uses what it read.
-pub(crate) fn ahead<T>(input: impl Read + Send, act: impl FnOnce(&mut dyn Read) -> T) -> T {
+pub(crate) fn read_on_thread<T>(
+    input: impl Read + Send,
+    act: impl FnOnce(&mut dyn Read) -> T,
+) -> T {
     // For one of two threads, whichever there is.
     let input = Mutex::new(input);
     let take = || input.lock().unwrap_or_else(PoisonError::into_inner);

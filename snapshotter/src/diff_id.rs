@@ -7,8 +7,8 @@ use kiln_oci::{DiffId, Sha256Writer};
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
 use crate::layer::Layer;
-use crate::tar_contents::Check;
-use crate::tar_write::{self, TimeClamp};
+use crate::tar::contents::Check;
+use crate::tar::write::{TimeClamp, write_layer};
 
 impl Layer {
     /// Returns the layer's diff id: the digest its image calls it by if it came from elsewhere,
@@ -53,7 +53,7 @@ impl Layer {
         clamp: TimeClamp,
     ) -> Result<TarFacts, LayerError> {
         let mut hashing = Sha256Writer::new(output);
-        tar_write::write(self, clamp, Check::Length, &mut hashing)?;
+        write_layer(self, clamp, Check::Length, &mut hashing)?;
         let (_, digest, size_bytes) = hashing.finish();
         Ok(TarFacts {
             diff_id: DiffId(digest),

@@ -1,4 +1,4 @@
-//! Layers nobody needs any more: what is here, and how it goes.
+//! Layers listed, and removed from the store.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use kiln_cache::Trash;
 use kiln_tree::LayerId;
 
 use crate::error::LayerError;
-use crate::facts::Facts;
+use crate::facts::LayerFacts;
 use crate::layer::{Layer, LayerStore};
 use crate::place::diff_path;
 
@@ -60,7 +60,7 @@ impl LayerStore {
 
     /// Returns what is known about a layer, whole or not; nothing if that is damaged.
     #[must_use]
-    pub fn known_facts(&self, id: LayerId) -> Facts {
+    pub fn known_facts(&self, id: LayerId) -> LayerFacts {
         Layer::new(self.store(), id).facts().unwrap_or_default()
     }
 
@@ -103,6 +103,7 @@ impl LayerStore {
     /// # Errors
     /// When they cannot be removed.
     pub fn discard_files(&self, id: LayerId, trash: &Trash) -> Result<(), LayerError> {
+        // Format 1 copied files of a layer to `own`; a directory of that time may still have one.
         for name in ["own", "cover", "diff"] {
             let files = self.place(id).join(name);
             trash.discard(&files).map_err(LayerError::at(&files))?;

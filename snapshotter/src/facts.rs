@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// What is known about a layer besides its index: a cache, safe to lose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Facts {
+pub struct LayerFacts {
     /// Its tar streams. More than one if a foreign archive describes the same files as kiln's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tars: Vec<TarFacts>,
@@ -61,7 +61,7 @@ fn is_unknown(packer: &u32) -> bool {
     *packer == 0
 }
 
-impl Facts {
+impl LayerFacts {
     /// Returns the digest of the tar that became known first: a foreign one if the layer came from
     /// elsewhere, since the image it came with calls it so.
     #[must_use]

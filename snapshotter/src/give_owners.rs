@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chmodat, chownat, fchown};
 use crate::disk::{self, Root};
 use crate::error::LayerError;
 use crate::layer::Layer;
-use crate::owners::{MARK, Owners};
+use crate::owners::{MARK, MappedIds};
 
 impl Layer {
     /// Makes sure that its files, which are about to be mounted, have the owners of the index.
@@ -19,7 +19,7 @@ impl Layer {
     /// # Errors
     /// [`LayerError::Owner`] where this process has no id for one of them.
     pub(crate) fn require_owners(&self) -> Result<(), LayerError> {
-        let owners = Owners::of_this_process();
+        let owners = MappedIds::of_this_process();
         if !owners.are_all() {
             for entry in self.tree()?.iter() {
                 owners.check((entry.uid, entry.gid), || entry.guest_path())?;
@@ -42,7 +42,7 @@ impl Layer {
         if !mark.exists() {
             return Ok(true);
         }
-        let owners = Owners::of_this_process();
+        let owners = MappedIds::of_this_process();
         let tree = self.tree()?;
         if !owners.can_store_all(&tree) {
             return Ok(false);

@@ -26,10 +26,10 @@ use kiln_threads::Stop;
 use kiln_tree::{LayerId, Tree};
 
 use crate::error::LayerError;
-use crate::facts::{Facts, KnownBlob, TarFacts};
+use crate::facts::{KnownBlob, LayerFacts, TarFacts};
 use crate::layer_files::{BASE_LAYER, LayerFiles};
+use crate::permits::{Permit, Permits};
 use crate::place::{diff_path, replace};
-use crate::turns::{Turn, Turns};
 use crate::unpack_limit::{Meter, UnpackLimit};
 
 /// The layers of a state directory. Cheap to clone; clones share what they have read.
@@ -43,7 +43,7 @@ struct StoreState {
     store: Store,
     limit: UnpackLimit,
     known: Mutex<HashMap<LayerId, Layer>>,
-    unpacking: Turns,
+    unpacking: Permits,
 }
 
 /// Layers that are unpacked at the same time. Each may take 128 MiB (see `decompress`); fewer than
@@ -67,7 +67,7 @@ impl LayerStore {
                 store: store.clone(),
                 limit,
                 known: Mutex::default(),
-                unpacking: Turns::new(cores.clamp(FEWEST_AT_ONCE, MOST_AT_ONCE)),
+                unpacking: Permits::new(cores.clamp(FEWEST_AT_ONCE, MOST_AT_ONCE)),
             }),
         }
     }
@@ -79,7 +79,7 @@ impl LayerStore {
     }
 
     /// Waits until few enough layers are being unpacked for one more.
-    pub(crate) fn turn_to_unpack(&self) -> Turn<'_> {
+    pub(crate) fn permit_to_unpack(&self) -> Permit<'_> {
         self.shared.unpacking.take()
     }
 
@@ -126,7 +126,7 @@ impl LayerStore {
         let layer = self.layer(self.named(diff_id)?)?;
         // The name may be from a description, which can say anything: who has written or read the
         // tar says so beside the layer. If what is said there was damaged, there is the name alone.
-        let has_tar = |facts: Option<Facts>| {
+        let has_tar = |facts: Option<LayerFacts>| {
             facts.is_none_or(|facts| facts.tars.iter().any(|tar| tar.diff_id == diff_id))
         };
         layer.stored_facts().is_ok_and(has_tar).then_some(layer)
@@ -266,16 +266,16 @@ impl Layer {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn facts(&self) -> Result<Facts, LayerError> {
+    pub fn facts(&self) -> Result<LayerFacts, LayerError> {
         Ok(self.stored_facts()?.unwrap_or_default())
     }
 
     /// Returns the facts as they are stored; none if they are damaged.
-    pub(crate) fn stored_facts(&self) -> Result<Option<Facts>, LayerError> {
+    pub(crate) fn stored_facts(&self) -> Result<Option<LayerFacts>, LayerError> {
         let path = self.state.path.join("facts");
         match fs::read(&path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(Facts::default())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(LayerFacts::default())),
             Err(error) => Err(LayerError::at(path)(error)),
         }
     }
@@ -317,7 +317,7 @@ impl Layer {
         Ok(lock)
     }
 
-    fn update_facts(&self, change: impl FnOnce(&mut Facts)) -> Result<(), LayerError> {
+    fn update_facts(&self, change: impl FnOnce(&mut LayerFacts)) -> Result<(), LayerError> {
         let directory = File::open(&self.state.path).map_err(LayerError::at(&self.state.path))?;
         directory.lock().map_err(LayerError::at(&self.state.path))?;
         let before = self.stored_facts()?;

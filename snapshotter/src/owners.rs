@@ -27,18 +27,18 @@ pub(crate) const MARK: &str = "owners";
 /// Tells how an owner of the index looks on disk: as itself if this process can store it, else as
 /// whoever runs kiln.
 #[derive(Debug)]
-pub(crate) struct Owners {
+pub(crate) struct MappedIds {
     uids: Vec<RangeInclusive<u32>>,
     gids: Vec<RangeInclusive<u32>>,
     own: (u32, u32),
 }
 
-impl Owners {
+impl MappedIds {
     /// Returns which ids this process may give to files: the kernel is asked once, since it moves to
     /// no other user namespace once it has layers.
     pub(crate) fn of_this_process() -> &'static Self {
-        static OWNERS: OnceLock<Owners> = OnceLock::new();
-        OWNERS.get_or_init(Self::ask)
+        static MAPPED: OnceLock<MappedIds> = OnceLock::new();
+        MAPPED.get_or_init(Self::ask)
     }
 
     fn ask() -> Self {
@@ -100,7 +100,7 @@ impl Owners {
         }
     }
 
-    /// As [`Owners::may_be_uid`], of groups.
+    /// As [`MappedIds::may_be_uid`], of groups.
     pub(crate) fn may_be_gid(&self, gid: u32, on_disk: u32) -> bool {
         if self.has_gid(gid) {
             gid == on_disk
@@ -165,10 +165,10 @@ pub(crate) fn mark(directory: &Path) -> Result<(), LayerError> {
 mod tests {
     use super::*;
 
-    fn owners() -> Owners {
+    fn owners() -> MappedIds {
         let map = parse("         0       1000          1\n         1     100000      65535\n");
         assert_eq!(map, [0..=0, 1..=65535]);
-        Owners {
+        MappedIds {
             uids: map,
             gids: parse("0 0 4294967295"),
             own: (0, 0),

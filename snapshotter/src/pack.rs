@@ -6,6 +6,9 @@
 //! again, unless by a kiln that packed otherwise. Memory is bounded by some twelve mebibytes for each
 //! core.
 
+mod deflate; // deflate streams, joined at the bit
+mod gzip; // one gzip member, made by several threads
+
 use std::io::{self, Read, Write};
 
 use kiln_cache::Blobs;
@@ -15,12 +18,10 @@ use libdeflater::CompressionLvl;
 
 use crate::decompress;
 use crate::error::LayerError;
-use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
-use crate::gzip;
+use crate::facts::{KnownBlob, LayerFacts, TarFacts, TarOrigin};
 use crate::layer::Layer;
-use crate::tar_contents::Check;
-use crate::tar_write;
-use crate::tar_write::TimeClamp;
+use crate::tar::contents::Check;
+use crate::tar::write::{TimeClamp, write_layer};
 use crate::unpack_limit::{Meter, UnpackLimit};
 
 /// Counts the changes of what kiln packs the same tar to; blobs of before are not taken for new ones.
@@ -161,7 +162,7 @@ impl Layer {
         tar: TarFacts,
         output: &mut Counting<'_>,
     ) -> Result<TarFacts, LayerError> {
-        tar_write::write(self, TimeClamp::None, Check::Content, output)?;
+        write_layer(self, TimeClamp::None, Check::Content, output)?;
         if output.bytes == tar.size_bytes {
             Ok(tar)
         } else {
@@ -196,7 +197,7 @@ impl Layer {
 
 /// Returns the blob that is wanted if it is known and here.
 pub(crate) fn packed<'a>(
-    facts: &'a Facts,
+    facts: &'a LayerFacts,
     blobs: &Blobs,
     packing: Packing,
 ) -> Option<&'a KnownBlob> {

@@ -1,19 +1,19 @@
-//! So many at once and no more.
+//! A counting semaphore: a limited number of permits, which are taken and given back.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Turns that are taken and given back.
+/// Permits that are taken and given back.
 #[derive(Debug)]
-pub(crate) struct Turns {
+pub(crate) struct Permits {
     free: Mutex<usize>,
     given_back: Condvar,
 }
 
-/// One turn; it is given back when this is dropped.
+/// One permit; it is given back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a>(&'a Turns);
+pub(crate) struct Permit<'a>(&'a Permits);
 
-impl Turns {
+impl Permits {
     pub(crate) fn new(count: usize) -> Self {
         Self {
             free: Mutex::new(count),
@@ -21,20 +21,20 @@ impl Turns {
         }
     }
 
-    /// Waits for a turn.
-    pub(crate) fn take(&self) -> Turn<'_> {
+    /// Waits for a permit.
+    pub(crate) fn take(&self) -> Permit<'_> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = self.given_back.wait_while(free, |free| *free == 0);
         *waiting.unwrap_or_else(PoisonError::into_inner) -= 1;
-        Turn(self)
+        Permit(self)
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let turns = self.0;
-        *turns.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        turns.given_back.notify_one();
+        let permits = self.0;
+        *permits.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        permits.given_back.notify_one();
     }
 }
 
@@ -45,19 +45,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_than_so_many_have_a_turn() {
-        let turns = Turns::new(2);
+    fn permits_never_exceed_their_number() {
+        let permits = Permits::new(2);
         let at_once = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let _turn = turns.take();
+                    let _permit = permits.take();
                     assert!(at_once.fetch_add(1, Ordering::SeqCst) < 2);
                     std::thread::yield_now();
                     at_once.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        assert_eq!(*turns.free.lock().unwrap(), 2);
+        assert_eq!(*permits.free.lock().unwrap(), 2);
     }
 }

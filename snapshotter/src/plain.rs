@@ -19,15 +19,14 @@ use crate::commit;
 use crate::decompress;
 use crate::disk::Root;
 use crate::error::LayerError;
-use crate::facts::{Facts, KnownBlob, TarFacts, TarOrigin};
+use crate::facts::{KnownBlob, LayerFacts, TarFacts, TarOrigin};
 use crate::layer::LayerStore;
 use crate::layer_files::LayerFiles;
 use crate::pack::{self, Packing};
 use crate::scan::{self, ScannedKind};
-use crate::tar_contents::{Check, OnDisk};
-use crate::tar_read::{TarError, TarReader};
-use crate::tar_write;
-use crate::tar_write::TimeClamp;
+use crate::tar::contents::{Check, OnDisk};
+use crate::tar::read::{TarError, TarReader};
+use crate::tar::write::{TimeClamp, write_tree};
 use crate::unpack::{UnpackError, Unpacker};
 
 /// A directory that nobody changes as long as this value is used.
@@ -74,7 +73,7 @@ impl PlainDirectory {
     /// When the files cannot be read, were changed meanwhile, or the blob cannot be written.
     pub fn pack(
         &self,
-        facts: &mut Facts,
+        facts: &mut LayerFacts,
         blobs: &Blobs,
         packing: Packing,
     ) -> Result<KnownBlob, LayerError> {
@@ -92,7 +91,7 @@ impl PlainDirectory {
                 blobs.store().stop(),
             )?;
             let mut hashing = Sha256Writer::new(output);
-            tar_write::write_tree(
+            write_tree(
                 &contents,
                 &self.tree,
                 0,
@@ -134,7 +133,7 @@ impl LayerStore {
         let blob = Stopping::new(self.store().stop(), blob);
         let tar = decompress::reader(blob, Some(compression), &meter).map_err(TarError::Read)?;
         let mut tar = Sha256Reader::new(tar);
-        decompress::ahead(&mut tar, |stream| -> Result<(), UnpackError> {
+        decompress::read_on_thread(&mut tar, |stream| -> Result<(), UnpackError> {
             let mut archive = TarReader::new(stream, &meter);
             Unpacker::of_directory(&builder).unpack(&mut archive)?;
             archive.drain()?;
@@ -221,7 +220,7 @@ mod tests {
         sample(&original);
         for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
             let plain = PlainDirectory::read(&original, store.stop()).unwrap();
-            let mut facts = Facts::default();
+            let mut facts = LayerFacts::default();
             let packing = Packing::new(compression);
             let blob = plain.pack(&mut facts, &blobs, packing).unwrap();
             let open = || blobs.open(blob.descriptor.digest).unwrap();
@@ -252,7 +251,7 @@ mod tests {
         let original = directory.path().join("a");
         sample(&original);
         let plain = PlainDirectory::read(&original, store.stop()).unwrap();
-        let mut facts = Facts::default();
+        let mut facts = LayerFacts::default();
         let gzip = Packing::new(Compression::Gzip);
         let blob = plain.pack(&mut facts, &blobs, gzip).unwrap();
         // Nothing is left to be packed.

@@ -14,7 +14,7 @@ use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
 use crate::metadata::Metadata;
 use crate::overlay::OverlaySpec;
-use crate::owners::Owners;
+use crate::owners::MappedIds;
 use crate::view::{self, ParentView};
 
 /// Prepares roots for steps.
@@ -126,7 +126,7 @@ impl Snapshotter for Reflink {
         for located in view.walk(&GuestPath::ROOT) {
             let entry = located.entry;
             let owner = (entry.uid, entry.gid);
-            Owners::of_this_process().check(owner, || entry.guest_path())?;
+            MappedIds::of_this_process().check(owner, || entry.guest_path())?;
             // A copy: the step may write to it.
             builder.add_entry(&entry.guest_path(), &entry, || view.open(&located))?;
         }

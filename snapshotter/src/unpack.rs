@@ -13,11 +13,11 @@ use kiln_oci::Timestamp;
 use kiln_tree::{Entry, NodeKind, XattrsBuf};
 
 use crate::build_error::BuildError;
+use crate::builder::state::DeviceNodeKind;
 use crate::builder::{Added, LayerBuilder};
-use crate::builder_state::DeviceNodeKind;
 use crate::metadata::Metadata;
-use crate::tar_member::{Member, MemberKind};
-use crate::tar_read::{TarError, TarReader};
+use crate::tar::member::{Member, MemberKind};
+use crate::tar::read::{TarError, TarReader};
 use crate::users::Owner;
 use crate::view::ParentView;
 use crate::xattr;

@@ -18,9 +18,9 @@ use crate::facts::TarOrigin;
 use crate::layer::Below;
 use crate::layer::Layer;
 use crate::layer_files::LayerFiles;
-use crate::owners::Owners;
+use crate::owners::MappedIds;
 use crate::scan::{self, ScannedKind, ScannedNode};
-use crate::tar_write::TimeClamp;
+use crate::tar::write::TimeClamp;
 
 /// What is wrong with a layer.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +92,7 @@ impl Layer {
         };
         // What another kiln had no ids for is no damage.
         let owners = match self.restore_owners() {
-            Ok(true) => Some(Owners::of_this_process()),
+            Ok(true) => Some(MappedIds::of_this_process()),
             Ok(false) => None,
             Err(error) => return vec![LayerDamage::Unreadable(error)],
         };
@@ -136,7 +136,7 @@ fn compare_with(
     tree: &Tree,
     files: &LayerFiles,
     whiteouts: Whiteouts,
-    owners: Option<&Owners>,
+    owners: Option<&MappedIds>,
 ) -> Vec<LayerDamage> {
     let mut nodes: BTreeMap<GuestPath, ScannedNode> = BTreeMap::new();
     for directory in files.directories() {
@@ -162,7 +162,7 @@ fn compare<'a>(
     entries: impl Iterator<Item = Entry<'a>>,
     nodes: &[ScannedNode],
     whiteouts: Whiteouts,
-    owners: Option<&Owners>,
+    owners: Option<&MappedIds>,
 ) -> Vec<LayerDamage> {
     let mut rest: HashMap<&[u8], &ScannedNode> = nodes
         .iter()
@@ -197,7 +197,7 @@ fn difference(
     entry: &Entry<'_>,
     node: &ScannedNode,
     all: &HashMap<&[u8], &ScannedNode>,
-    owners: Option<&Owners>,
+    owners: Option<&MappedIds>,
 ) -> Option<&'static str> {
     let is_stand_in = matches!(&node.kind, ScannedKind::File(hashed) if hashed.size_bytes == 0);
     match entry.kind {

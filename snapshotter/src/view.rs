@@ -10,6 +10,8 @@
 //! that directory as an entry too, so the first ancestor that a layer lacks ends that check. Such an
 //! entry may be there for that alone (*implied*): then the layers below say what the directory is.
 
+pub(crate) mod walk; // walks over stacked indexes
+
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;

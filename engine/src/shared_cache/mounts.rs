@@ -22,7 +22,7 @@ use kiln_exporter::{
 };
 use kiln_oci::{MediaKind, Sha256};
 use kiln_registry::Client;
-use kiln_snapshotter::{Facts, Packing, PlainDirectory};
+use kiln_snapshotter::{LayerFacts, Packing, PlainDirectory};
 use kiln_solver::{CacheMounts, InitialContent, Op, StepId, Vertex, VertexEnd, used_cache_mounts};
 use kiln_threads::Stop;
 use kiln_tree::{Blake3, LayerId};
@@ -52,7 +52,7 @@ pub(super) struct PackedMount {
 struct KnownPacking {
     /// The name that a layer with this content would have.
     content: LayerId,
-    facts: Facts,
+    facts: LayerFacts,
 }
 
 impl KnownPacking {
@@ -173,7 +173,7 @@ fn pack(
     let known = KnownPacking::read(&place).filter(|packed| packed.content == plain.id());
     let mut packed = known.unwrap_or_else(|| KnownPacking {
         content: plain.id(),
-        facts: Facts::default(),
+        facts: LayerFacts::default(),
     });
     let before = packed.facts.clone();
     let blob = plain.pack(&mut packed.facts, &stores.blobs, packing)?;

@@ -18,15 +18,15 @@ use rayon::prelude::*;
 use rustix::fs::ioctl_ficlone;
 
 use crate::build_error::{BuildError, reading, writing};
+use crate::builder::state::merge;
 use crate::builder::{FileContent, LayerBuilder};
-use crate::builder_state::merge;
 use crate::copy::{Hashed, PieceHasher};
 use crate::error::LayerError;
 use crate::holed::HoledFile;
 use crate::layer_files::LayerFiles;
 use crate::metadata::Metadata;
-use crate::tar_contents::{Check, ContentSource, OnDisk, SMALL, read_up_to};
-use crate::tar_digest;
+use crate::tar::contents::{Check, ContentSource, OnDisk, SMALL, read_up_to};
+use crate::tar::digest::digest_tree;
 
 /// Bytes. From here on a file is digested while it is copied. Between small and large it is copied
 /// first, with others at once, and then read again: that costs less than to hold it in memory.
@@ -169,7 +169,7 @@ impl LayerBuilder {
             changed: Mutex::default(),
             pieces: Mutex::default(),
         };
-        let digested = tar_digest::digest(&copying, &tree)?;
+        let digested = digest_tree(&copying, &tree)?;
         let changed = copying.changed.into_inner();
         let changed = changed.unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state();

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, fchmod};
 
 use crate::build_error::{BuildError, writing};
 use crate::disk::{self, Root};
-use crate::tar_digest::Digested;
+use crate::tar::digest::Digested;
 
 /// The two kinds of devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

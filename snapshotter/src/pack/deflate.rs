@@ -1,4 +1,4 @@
-//! Deflate streams of which one goes on where the other ends.
+//! Deflate streams that are joined at the bit: each goes on where the one before it ends.
 //!
 //! A stream is a sequence of blocks, and only its last one says that it is the last (RFC 1951,
 //! 3.2.3). So streams that were compressed side by side become one if each but the last of them

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use libdeflater::{CompressionLvl, Compressor, Crc};
 use rayon::prelude::*;
 
-use crate::deflate;
+use super::deflate;
 use crate::error::LayerError;
 
 /// Bytes of input that are compressed at once.

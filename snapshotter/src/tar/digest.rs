@@ -1,8 +1,8 @@
 //! Digest and length of the tar that kiln makes of a layer.
 //!
-//! SHA-256 has no parallel form, so what helps is not to compute it: it is remembered, and a layer
-//! that was made by the same step as an earlier one, and begins like that, goes on where the two
-//! part. States of the computation are kept beside the layer for that, some dozens:
+//! SHA-256 has no parallel form, so kiln avoids to compute it: the digest is remembered, and that of
+//! a layer made by the same step as an earlier one goes on at the first entry in which the two
+//! differ. For that, some dozens of states of the computation are kept beside each layer:
 //!
 //! ```text
 //! layers/<2 hex>/<layer id>/like    text: the layer id of the earlier one
@@ -18,9 +18,8 @@ use kiln_tree::{Entry, LayerId, NodeKind, Tree};
 use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
 use crate::layer::{Layer, LayerStore};
-use crate::tar_contents::{Check, ContentSource, OnDisk};
-use crate::tar_write;
-use crate::tar_write::TimeClamp;
+use crate::tar::contents::{Check, ContentSource, OnDisk};
+use crate::tar::write::{TimeClamp, write_tree};
 
 /// Bytes of a block of tar.
 const BLOCK: u64 = 512;
@@ -28,11 +27,11 @@ const BLOCK: u64 = 512;
 /// Two zero blocks, all that the tar of an empty layer is.
 const EMPTY_TAR_BYTES: u64 = 2 * BLOCK;
 
-/// States that are kept of a layer, about.
-const STATES: u64 = 64;
+/// About how many states are kept of a layer.
+const MILESTONES: u64 = 64;
 
-/// Bytes of tar between two states that are kept, at least.
-const APART: u64 = 256 << 10;
+/// The least number of bytes of tar between two states that are kept.
+const LEAST_SPACING_BYTES: u64 = 256 << 10;
 
 /// A state of the computation in front of an entry.
 #[derive(Clone, Debug)]
@@ -49,7 +48,10 @@ pub(crate) struct Digested {
 }
 
 /// Digests the tar of the files that `tree` describes.
-pub(crate) fn digest<C: ContentSource>(contents: &C, tree: &Tree) -> Result<Digested, C::Error> {
+pub(crate) fn digest_tree<C: ContentSource>(
+    contents: &C,
+    tree: &Tree,
+) -> Result<Digested, C::Error> {
     go_on(contents, tree, Vec::new())
 }
 
@@ -64,15 +66,15 @@ fn go_on<C: ContentSource>(
         None => (0, Sha256Writer::new(io::sink())),
     };
     let mut last = milestones.last().map_or(0, |last| last.state.size_bytes());
-    let apart = APART.max(tar_bytes(tree) / STATES);
+    let spacing = LEAST_SPACING_BYTES.max(tar_bytes(tree) / MILESTONES);
     let before = |position: usize, hashing: &mut Sha256Writer<io::Sink>| {
         let state = hashing.state();
-        if state.size_bytes() >= last + apart {
+        if state.size_bytes() >= last + spacing {
             last = state.size_bytes();
             milestones.push(Milestone { position, state });
         }
     };
-    tar_write::write_tree(contents, tree, start, TimeClamp::None, &mut hashing, before)?;
+    write_tree(contents, tree, start, TimeClamp::None, &mut hashing, before)?;
     let (_, digest, size_bytes) = hashing.finish();
     let tar = TarFacts {
         diff_id: DiffId(digest),
@@ -93,7 +95,7 @@ impl Layer {
     /// When the layer cannot be read.
     pub fn canonical_tar(&self) -> Result<TarFacts, LayerError> {
         if let Some(tar) = self.known_canonical_tar()? {
-            // Whoever wrote it down may have been killed before the layer could be found by it.
+            // A kiln that wrote it down may have been killed before it made the name in `diffs/`.
             self.find_by(tar.diff_id)?;
             return Ok(tar);
         }
@@ -104,7 +106,7 @@ impl Layer {
                 origin: TarOrigin::Canonical,
             });
         }
-        // One of several that want it computes it, be they threads or processes.
+        // Of several threads or processes that want the digest, one computes it.
         let _lock = self.lock_work()?;
         if let Some(tar) = self.known_canonical_tar()? {
             return Ok(tar);

@@ -2,9 +2,9 @@
 
 use kiln_tree::Device;
 
-use crate::tar_header::{id, narrow, parse_time};
-use crate::tar_member::Record;
-use crate::tar_member::{Member, MemberKind};
+use crate::tar::header::{id, narrow, parse_time};
+use crate::tar::member::Record;
+use crate::tar::member::{Member, MemberKind};
 
 /// What extension headers say about the next member.
 #[derive(Default)]

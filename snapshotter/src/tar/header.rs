@@ -3,7 +3,7 @@
 use kiln_oci::Timestamp;
 use kiln_tree::Device;
 
-use crate::tar_member::{Member, MemberKind, Record};
+use crate::tar::member::{Member, MemberKind, Record};
 
 /// A header block. Offsets are those of POSIX ustar and GNU tar's `struct oldgnu_header`.
 pub(crate) struct Header<'a>(pub(crate) &'a [u8]);

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
 
-use crate::tar_member::MemberKind;
-use crate::tar_read::{TarError, TarReader};
+use crate::tar::member::MemberKind;
+use crate::tar::read::{TarError, TarReader};
 use crate::unpack_limit::{Meter, UnpackLimit};
 
 /// Bytes. What is kept in memory about all members; enough for half a million of them.

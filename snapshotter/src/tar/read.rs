@@ -10,11 +10,11 @@
 
 use std::io::{self, Read};
 
-use crate::tar_extensions::Extensions;
-use crate::tar_header::{Header, parse_records, until_zero};
-use crate::tar_member::Record;
-use crate::tar_member::{Member, MemberKind};
-use crate::tar_sparse::{self, Map, MapText, Span, SparsePiece, SparsePieces};
+use crate::tar::extensions::Extensions;
+use crate::tar::header::{Header, parse_records, until_zero};
+use crate::tar::member::Record;
+use crate::tar::member::{Member, MemberKind};
+use crate::tar::sparse::{self, DataSpan, Map, MapText, SparsePiece, SparsePieces};
 use crate::unpack_limit::Meter;
 
 const BLOCK: usize = 512;
@@ -54,18 +54,18 @@ pub(crate) struct TarReader<R> {
 }
 
 /// Why something could not be read: the stream, or what it says.
-enum Fault {
+enum ReadFault {
     Read(io::Error),
     Problem(&'static str),
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for ReadFault {
     fn from(error: io::Error) -> Self {
         Self::Read(error)
     }
 }
 
-impl From<&'static str> for Fault {
+impl From<&'static str> for ReadFault {
     fn from(problem: &'static str) -> Self {
         Self::Problem(problem)
     }
@@ -92,8 +92,8 @@ impl<R: Read> TarReader<R> {
             }
             let offset = self.offset;
             let failed = |fault| match fault {
-                Fault::Read(error) => TarError::Read(error),
-                Fault::Problem(problem) => TarError::Header { offset, problem },
+                ReadFault::Read(error) => TarError::Read(error),
+                ReadFault::Problem(problem) => TarError::Header { offset, problem },
             };
             let Some(block) = self.block().map_err(TarError::Read)? else {
                 return Ok(None);
@@ -117,7 +117,7 @@ impl<R: Read> TarReader<R> {
         &mut self,
         header: &Header<'_>,
         extensions: &mut Extensions,
-    ) -> Result<Option<Member>, Fault> {
+    ) -> Result<Option<Member>, ReadFault> {
         if !header.checksum_is_right() {
             return Err("wrong checksum".into());
         }
@@ -224,7 +224,7 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Reads the content of an extension header.
-    fn extension(&mut self, size: u64) -> Result<Vec<u8>, Fault> {
+    fn extension(&mut self, size: u64) -> Result<Vec<u8>, ReadFault> {
         if size > LONGEST_EXTENSION {
             return Err("extension header is too long".into());
         }
@@ -241,17 +241,17 @@ impl<R: Read> TarReader<R> {
         member: &mut Member,
         header: &Header<'_>,
         records: &[Record],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ReadFault> {
         let invalid = "invalid map of a sparse file";
         let (spans, size) = if header.typeflag() == b'S' {
             let size = header.number(483, 12).ok_or("invalid size")?;
             (self.read_old_map(header)?, size)
-        } else if let Some(map) = tar_sparse::map_of(records)? {
+        } else if let Some(map) = sparse::map_of(records)? {
             if member.kind != MemberKind::File {
                 return Err(invalid.into());
             }
             // Go: without such a record, the size is that of the member.
-            let size = match tar_sparse::real_size(records) {
+            let size = match sparse::real_size(records) {
                 Some(size) => size.ok_or(invalid)?,
                 None => member.size,
             };
@@ -263,13 +263,13 @@ impl<R: Read> TarReader<R> {
         } else {
             return Ok(());
         };
-        if let Some(name) = tar_sparse::real_name(records) {
+        if let Some(name) = sparse::real_name(records) {
             if name.contains(&0) {
                 return Err("a name contains a zero byte".into());
             }
             member.path = name.to_vec();
         }
-        let (pieces, hole_bytes) = tar_sparse::pieces(&spans, size, self.left).ok_or(invalid)?;
+        let (pieces, hole_bytes) = sparse::pieces(&spans, size, self.left).ok_or(invalid)?;
         self.meter.add(hole_bytes)?;
         self.pieces = pieces;
         member.size = size;
@@ -277,23 +277,23 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Reads the map of a file in GNU tar's own format, of which the header has four parts.
-    fn read_old_map(&mut self, header: &Header<'_>) -> Result<Vec<Span>, Fault> {
+    fn read_old_map(&mut self, header: &Header<'_>) -> Result<Vec<DataSpan>, ReadFault> {
         let invalid = "invalid map of a sparse file";
-        let mut spans = tar_sparse::spans_in(header.0, 386, 4).ok_or(invalid)?;
+        let mut spans = sparse::spans_in(header.0, 386, 4).ok_or(invalid)?;
         let mut is_extended = header.0[482] != 0;
         // A map as long as the longest extension header is long enough.
         let mut blocks_left = LONGEST_EXTENSION / BLOCK as u64;
         while is_extended {
             blocks_left = blocks_left.checked_sub(1).ok_or(invalid)?;
             let block = self.block()?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            spans.extend(tar_sparse::spans_in(&block, 0, 21).ok_or(invalid)?);
+            spans.extend(sparse::spans_in(&block, 0, 21).ok_or(invalid)?);
             is_extended = block[504] != 0;
         }
         Ok(spans)
     }
 
     /// Reads the map of a file that stands in blocks of its own in front of the data.
-    fn read_map_before_data(&mut self) -> Result<Vec<Span>, Fault> {
+    fn read_map_before_data(&mut self) -> Result<Vec<DataSpan>, ReadFault> {
         let invalid = "invalid map of a sparse file";
         let mut text = MapText::default();
         for _ in 0..LONGEST_EXTENSION / BLOCK as u64 {
@@ -314,7 +314,7 @@ enum Skipped {
     ToTheEnd,
 }
 
-impl From<io::ErrorKind> for Fault {
+impl From<io::ErrorKind> for ReadFault {
     fn from(kind: io::ErrorKind) -> Self {
         Self::Read(kind.into())
     }

@@ -4,17 +4,17 @@
 //! (its own format), in PAX records (0.0 and 0.1), and in front of the data (1.0). As in Go, parts
 //! stand in order, do not overlap, end before the file does, and are as long as the data.
 
-use crate::tar_header::Header;
-use crate::tar_member::Record;
+use crate::tar::header::Header;
+use crate::tar::member::Record;
 
 /// Where a part begins in the file, and how long it is.
-pub(crate) type Span = (u64, u64);
+pub(crate) type DataSpan = (u64, u64);
 
 /// Where the map of a sparse file is, of which PAX records speak.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Map {
     /// Among the records.
-    Here(Vec<Span>),
+    Here(Vec<DataSpan>),
     /// In front of the data.
     BeforeData,
 }
@@ -43,7 +43,7 @@ pub(crate) fn map_of(records: &[Record]) -> Result<Option<Map>, &'static str> {
     let invalid = "invalid map of a sparse file";
     let numbers = numbers_of(records).ok_or(invalid)?;
     let (spans, rest) = numbers.as_chunks::<2>();
-    let spans: Vec<Span> = spans
+    let spans: Vec<DataSpan> = spans
         .iter()
         .map(|[start, length]| (*start, *length))
         .collect();
@@ -115,7 +115,7 @@ impl MapText {
     ///
     /// # Errors
     /// When it is not one.
-    pub(crate) fn add(&mut self, block: &[u8]) -> Result<Option<Vec<Span>>, &'static str> {
+    pub(crate) fn add(&mut self, block: &[u8]) -> Result<Option<Vec<DataSpan>>, &'static str> {
         let invalid = "invalid map of a sparse file";
         self.lines += block.iter().filter(|byte| **byte == b'\n').count() as u64;
         self.text.extend_from_slice(block);
@@ -137,7 +137,7 @@ impl MapText {
 }
 
 /// Reads `count` parts of an old map, which stand from `start` on in a block. Unused ones are empty.
-pub(crate) fn spans_in(block: &[u8], start: usize, count: usize) -> Option<Vec<Span>> {
+pub(crate) fn spans_in(block: &[u8], start: usize, count: usize) -> Option<Vec<DataSpan>> {
     let mut spans = Vec::new();
     for at in (start..).step_by(24).take(count) {
         let header = Header(block);
@@ -164,7 +164,7 @@ pub(crate) type SparsePieces = Vec<SparsePiece>;
 /// Makes pieces of the map of a file, and says how many bytes its holes have in all. None if the
 /// parts overlap or do not add up.
 // Go: validateSparseEntries.
-pub(crate) fn pieces(spans: &[Span], size: u64, stored: u64) -> Option<(SparsePieces, u64)> {
+pub(crate) fn pieces(spans: &[DataSpan], size: u64, stored: u64) -> Option<(SparsePieces, u64)> {
     let (mut position, mut data) = (0_u64, 0_u64);
     let mut pieces = Vec::with_capacity(spans.len() * 2 + 1);
     for (start, length) in spans {

@@ -13,13 +13,13 @@
 
 use std::io::Write;
 
+use ::tar::{EntryType, Header};
 use kiln_oci::Timestamp;
 use kiln_tree::{Blake3, Entry, NodeKind, Tree, Xattrs};
-use tar::{EntryType, Header};
 
 use crate::error::LayerError;
 use crate::layer::Layer;
-use crate::tar_contents::{Check, ContentSource, OnDisk, TarContent, in_order};
+use crate::tar::contents::{Check, ContentSource, OnDisk, TarContent, in_order};
 
 const BLOCK: usize = 512;
 
@@ -40,7 +40,7 @@ pub enum TimeClamp {
 }
 
 /// Writes the tar of `layer`, whose files are made sure to be what the index says by `check`.
-pub(crate) fn write(
+pub(crate) fn write_layer(
     layer: &Layer,
     clamp: TimeClamp,
     check: Check,
