@@ -3,7 +3,7 @@
 //! A record is one small JSON file named by its key and replaced by rename. Its modification time
 //! is its last use, to within an hour, so that finding it again and again writes nothing. A record
 //! is written last, after everything it names; if something it names has
-//! gone meanwhile, whoever finds that out treats it as a miss.
+//! gone meanwhile, a reader that finds that out treats it as a miss.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
@@ -34,7 +34,7 @@ const USE_RESOLUTION: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionRecord {
     /// The file system after the step.
-    pub state: State,
+    pub state: LayerStack,
     /// How long the step took when it ran.
     #[serde(with = "milliseconds")]
     pub took: Duration,
@@ -47,7 +47,7 @@ pub struct ActionRecord {
 
 /// A file system as a stack: the layers of a base image, and those made on top.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct State {
+pub struct LayerStack {
     /// The manifest of the image at the bottom; none for `scratch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Sha256>,
@@ -64,13 +64,13 @@ pub struct BuiltLayer {
     pub created: Timestamp,
 }
 
-impl State {
-    /// Returns the state with one more layer.
+impl LayerStack {
+    /// Returns the stack with one more layer on top.
     #[must_use]
     pub fn with(&self, layer: BuiltLayer) -> Self {
-        let mut state = self.clone();
-        state.layers.push(layer);
-        state
+        let mut stack = self.clone();
+        stack.layers.push(layer);
+        stack
     }
 }
 
@@ -291,7 +291,7 @@ mod tests {
         let mut receipt = Receipt::default();
         receipt.add("command", "true");
         let record = ActionRecord {
-            state: State {
+            state: LayerStack {
                 base: Some(Sha256::of(b"base")),
                 layers: vec![BuiltLayer {
                     layer: LayerId(Blake3::of(b"layer")),
@@ -313,7 +313,7 @@ mod tests {
         let actions = Actions::new(&Store::open(directory.path()).unwrap());
         let key = ActionKey(Blake3::of(b"1"));
         let record = ActionRecord {
-            state: State::default(),
+            state: LayerStack::default(),
             took: Duration::ZERO,
             receipt: Receipt::default(),
             evidence: Vec::new(),

@@ -17,7 +17,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::actions::touch;
-use crate::{Flight, Store};
+use crate::{LockWait, Store};
 use kiln_tree::Blake3;
 
 /// Makes the directory at a path, the beginning of a new copy.
@@ -74,9 +74,9 @@ pub enum CacheAttempt {
     /// It is there.
     Taken(CacheMount),
     /// Somebody else has it. Wait, let go of the claim and try again, warm.
-    Busy(Flight),
+    Busy(LockWait),
     /// Somebody reads it. Wait, let go of the claim and try the same again.
-    Read(Flight),
+    Read(LockWait),
 }
 
 /// A cache mount that nobody writes to, until dropped.
@@ -168,7 +168,7 @@ pub fn take_cache_mount(
     fs::create_dir_all(&top)?;
     let gate = open_gate(&top)?;
     if !locked(gate.try_lock_shared())? {
-        return Ok(CacheAttempt::Read(Flight::of(gate)));
+        return Ok(CacheAttempt::Read(LockWait::of(gate)));
     }
     let mut start = start;
     loop {
@@ -184,7 +184,7 @@ pub fn take_cache_mount(
             }
             if let (CacheSharing::Locked, Some(first)) = (sharing, current.first()) {
                 match open_lock(&top.join(first.name())) {
-                    Ok(file) => return Ok(CacheAttempt::Busy(Flight::of(file))),
+                    Ok(file) => return Ok(CacheAttempt::Busy(LockWait::of(file))),
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
                 }
@@ -407,12 +407,11 @@ mod tests {
     fn a_second_locked_taker_waits() {
         let bench = Bench::new();
         let first = bench.take(CacheSharing::Locked);
-        let CacheAttempt::Busy(flight) = bench.attempt(CacheSharing::Locked, CacheStart::Warm)
-        else {
+        let CacheAttempt::Busy(lock) = bench.attempt(CacheSharing::Locked, CacheStart::Warm) else {
             panic!("it is held");
         };
         let path = first.path().to_owned();
-        let waiter = std::thread::spawn(move || drop(flight.wait().unwrap()));
+        let waiter = std::thread::spawn(move || drop(lock.wait().unwrap()));
         drop(first);
         waiter.join().unwrap();
         assert_eq!(bench.take(CacheSharing::Locked).path(), path);
@@ -496,11 +495,10 @@ mod tests {
             let attempt = bench.attempt(sharing, start);
             assert!(matches!(attempt, CacheAttempt::Read(_)), "{sharing:?}");
         }
-        let CacheAttempt::Read(flight) = bench.attempt(CacheSharing::Shared, CacheStart::Warm)
-        else {
+        let CacheAttempt::Read(lock) = bench.attempt(CacheSharing::Shared, CacheStart::Warm) else {
             panic!("it is read");
         };
-        let waiter = std::thread::spawn(move || drop(flight.wait().unwrap()));
+        let waiter = std::thread::spawn(move || drop(lock.wait().unwrap()));
         drop(still);
         waiter.join().unwrap();
         assert_eq!(bench.take(CacheSharing::Shared).path(), path);

@@ -1,9 +1,10 @@
-//! Which entries of the cache go when not all can stay.
+//! Which entries of the cache are evicted, and in which order.
 //!
 //! An entry is worth the seconds that making it again costs, for each byte that it takes, the less
-//! the longer nobody used it. What is worth least goes first. An entry goes after those that were
+//! the longer it was not used. The entry that is worth least goes first, but after those that were
 //! made from it: before, it would give no bytes back. So that a small step does not guard a large
-//! and cheap one below it, it counts together with what it alone keeps there, if that is worth less.
+//! and cheap one below it, it counts together with the entries below that it alone keeps, if that is
+//! worth less.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -47,189 +48,201 @@ impl Limits {
     }
 }
 
-/// What is known of an entry that may go.
+/// What is known of an entry that may be evicted.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// What it holds.
+    /// The objects that it holds.
     pub objects: Vec<Object>,
-    /// What of that came into the store with it; the rest others brought.
-    pub own: Vec<Object>,
+    /// Those of its objects that the entry below does not hold; all where there is none.
+    pub added: Vec<Object>,
     /// Seconds that making it again costs.
     pub cost: Duration,
     /// When it was used last.
     pub last_used: Timestamp,
     /// The entry that it was made from, which stays as long as it does.
     pub below: Option<usize>,
-    /// Whether it may go at all.
-    pub leaving: Leaving,
+    /// Whether it may be evicted at all.
+    pub eviction: Eviction,
 }
 
-/// Whether an entry may go.
+/// Whether an entry may be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
+pub enum Eviction {
     /// It may.
-    May,
-    /// It is in use, or was not asked for.
-    MayNot,
+    Allowed,
+    /// It may not: a build uses it, or the request is not about it.
+    Refused,
 }
 
-/// What is to go.
+/// What is to be evicted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Demand {
-    /// All that may, for this reason.
+    /// Every entry that may be, for this reason.
     Everything(EvictionReason),
-    /// What the limits do not allow, on a disk with so many bytes free.
-    Beyond(Limits, u64),
+    /// Entries until the limits are kept.
+    Beyond {
+        /// How much may stay.
+        limits: Limits,
+        /// Bytes that are free on the disk before.
+        free_bytes: u64,
+    },
 }
 
-/// Chooses the entries that go, in their order, and releases what they hold.
+/// Chooses the entries that are evicted, in their order, and releases the objects that they hold.
 pub fn evict(
     ref_counts: &mut RefCounts,
     candidates: &[Candidate],
     demand: &Demand,
     now: Timestamp,
 ) -> Vec<(usize, EvictionReason)> {
-    let mut above = vec![0_usize; candidates.len()];
-    for below in candidates.iter().filter_map(|candidate| candidate.below) {
-        above[below] += 1;
-    }
-    let worth = |ref_counts: &RefCounts, index: usize, above: &[usize]| {
-        worth(ref_counts, candidates, above, index, now)
-    };
-    let may_go = |index: usize, above: &[usize]| {
-        candidates[index].leaving == Leaving::May && above[index] == 0
-    };
-    let mut queue: BinaryHeap<Leaf> = (0..candidates.len())
-        .filter(|index| may_go(*index, &above))
-        .map(|index| Leaf {
-            worth: worth(ref_counts, index, &above),
-            index,
-        })
-        .collect();
-    let mut gone = Vec::new();
-    let mut take = |ref_counts: &mut RefCounts,
-                    queue: &mut BinaryHeap<Leaf>,
-                    above: &mut [usize],
-                    index,
-                    reason| {
-        let candidate: &Candidate = &candidates[index];
-        for object in &candidate.objects {
-            ref_counts.release(*object);
-        }
-        gone.push((index, reason));
-        if let Some(below) = candidate.below {
-            above[below] -= 1;
-            if may_go(below, above) {
-                queue.push(Leaf {
-                    worth: worth(ref_counts, below, above),
-                    index: below,
-                });
-            }
-        }
-    };
+    let mut sweep = Sweep::new(ref_counts, candidates, now);
     match demand {
-        Demand::Everything(reason) => {
-            while let Some(leaf) = queue.pop() {
-                take(
-                    ref_counts,
-                    &mut queue,
-                    &mut above,
-                    leaf.index,
-                    reason.clone(),
-                );
+        Demand::Everything(reason) => sweep.evict_all(reason),
+        Demand::Beyond { limits, free_bytes } => {
+            let before = sweep.ref_counts.cached_bytes();
+            if let Some(limit) = limits.max_age {
+                sweep.evict_unused_for(limit);
             }
-        }
-        Demand::Beyond(limits, free_bytes) => {
-            let before = ref_counts.cached_bytes();
-            let mut young = Vec::new();
-            while let Some(leaf) = queue.pop() {
-                let age = now.since(candidates[leaf.index].last_used);
-                match limits.max_age {
-                    Some(limit) if age > limit => {
-                        let reason = EvictionReason::Age(limit);
-                        take(ref_counts, &mut queue, &mut above, leaf.index, reason);
-                    }
-                    _ => young.push(leaf),
-                }
-            }
-            queue.extend(young);
-            let used = ref_counts.cached_bytes();
+            let used = sweep.ref_counts.cached_bytes();
             let free_bytes = free_bytes.saturating_add(before - used);
-            let Some((allowed, reason)) = limits.allowance(used, free_bytes) else {
-                return gone;
-            };
-            while ref_counts.cached_bytes() > allowed
-                && let Some(leaf) = queue.pop()
-            {
-                // Shares grow when others let go.
-                let current = worth(ref_counts, leaf.index, &above);
-                if current < leaf.worth {
-                    queue.push(Leaf {
-                        worth: current,
-                        index: leaf.index,
-                    });
-                    continue;
-                }
-                if gives_bytes(ref_counts, candidates, leaf.index) {
-                    take(
-                        ref_counts,
-                        &mut queue,
-                        &mut above,
-                        leaf.index,
-                        reason.clone(),
-                    );
-                }
+            if let Some((allowed, reason)) = limits.allowance(used, free_bytes) {
+                sweep.evict_down_to(allowed, &reason);
             }
         }
     }
-    gone
+    sweep.evicted
 }
 
-/// Says whether bytes come back when an entry goes, or one below it that it keeps. What images hold
-/// too is a hit that costs nothing to keep.
-fn gives_bytes(ref_counts: &RefCounts, candidates: &[Candidate], index: usize) -> bool {
-    let chain = std::iter::successors(Some(index), |index| candidates[*index].below);
-    let mut objects = chain.flat_map(|index| &candidates[index].own);
-    objects.any(|object| ref_counts.share(*object) > 0)
-}
-
-/// Returns the seconds that a byte of an entry saves, halved for the first day without use, a third
-/// after two, and so on; of it alone, or with what it alone keeps below it.
-fn worth(
-    ref_counts: &RefCounts,
-    candidates: &[Candidate],
-    above: &[usize],
-    index: usize,
+/// An eviction in progress.
+#[derive(Debug)]
+struct Sweep<'a> {
+    ref_counts: &'a mut RefCounts,
+    candidates: &'a [Candidate],
     now: Timestamp,
-) -> f64 {
-    /// What finding, checking and recording a step costs, however little it does.
-    const LEAST_SECONDS: f64 = 0.01;
-    /// A block of most file systems: the least that a record takes.
-    const LEAST_BYTES: u64 = 4096;
-    let (mut seconds, mut bytes, mut least) = (0.0, 0, f64::INFINITY);
-    let mut next = Some(index);
-    while let Some(current) = next {
-        let candidate = &candidates[current];
-        let goes_with_it = above[current] == 1 && candidate.leaving == Leaving::May;
-        if current != index && !goes_with_it {
-            break;
+    /// How many entries were made from each and are still there.
+    above: Vec<usize>,
+    /// The entries that can be evicted next.
+    queue: BinaryHeap<Leaf>,
+    evicted: Vec<(usize, EvictionReason)>,
+}
+
+impl<'a> Sweep<'a> {
+    fn new(ref_counts: &'a mut RefCounts, candidates: &'a [Candidate], now: Timestamp) -> Self {
+        let mut above = vec![0; candidates.len()];
+        for below in candidates.iter().filter_map(|candidate| candidate.below) {
+            above[below] += 1;
         }
-        seconds += candidate.cost.as_secs_f64() + LEAST_SECONDS;
-        bytes += candidate
-            .own
-            .iter()
-            .map(|object| ref_counts.share(*object))
-            .sum::<u64>();
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "the order matters, not the digits"
-        )]
-        let per_byte = seconds / bytes.max(LEAST_BYTES) as f64;
-        let days = now.since(candidate.last_used).as_secs_f64() / 86_400.0;
-        least = least.min(per_byte / (1.0 + days));
-        next = candidate.below;
+        let mut sweep = Self {
+            ref_counts,
+            candidates,
+            now,
+            above,
+            queue: BinaryHeap::new(),
+            evicted: Vec::new(),
+        };
+        for index in 0..candidates.len() {
+            sweep.queue_if_leaf(index);
+        }
+        sweep
     }
-    least
+
+    /// Queues an entry if it may be evicted and nothing that was made from it is there.
+    fn queue_if_leaf(&mut self, index: usize) {
+        if self.candidates[index].eviction == Eviction::Allowed && self.above[index] == 0 {
+            let worth = self.worth(index);
+            self.queue.push(Leaf { worth, index });
+        }
+    }
+
+    fn evict(&mut self, index: usize, reason: EvictionReason) {
+        let candidate = &self.candidates[index];
+        for object in &candidate.objects {
+            self.ref_counts.release(*object);
+        }
+        self.evicted.push((index, reason));
+        if let Some(below) = candidate.below {
+            self.above[below] -= 1;
+            self.queue_if_leaf(below);
+        }
+    }
+
+    fn evict_all(&mut self, reason: &EvictionReason) {
+        while let Some(leaf) = self.queue.pop() {
+            self.evict(leaf.index, reason.clone());
+        }
+    }
+
+    /// Evicts the entries that were not used for longer than `limit`.
+    fn evict_unused_for(&mut self, limit: Duration) {
+        let mut young = Vec::new();
+        while let Some(leaf) = self.queue.pop() {
+            if self.now.since(self.candidates[leaf.index].last_used) > limit {
+                self.evict(leaf.index, EvictionReason::Age(limit));
+            } else {
+                young.push(leaf);
+            }
+        }
+        self.queue.extend(young);
+    }
+
+    /// Evicts the entries that are worth least until `allowed` bytes are left, or no entry gives bytes
+    /// back.
+    fn evict_down_to(&mut self, allowed: u64, reason: &EvictionReason) {
+        while self.ref_counts.cached_bytes() > allowed
+            && let Some(leaf) = self.queue.pop()
+        {
+            // An entry's share of an object grows when others that hold it are evicted.
+            let worth = self.worth(leaf.index);
+            if worth < leaf.worth {
+                self.queue.push(Leaf { worth, ..leaf });
+            } else if self.gives_bytes(leaf.index) {
+                self.evict(leaf.index, reason.clone());
+            }
+        }
+    }
+
+    /// Says whether bytes come back when an entry is evicted, or one below it that it keeps. An entry
+    /// whose bytes images hold too costs nothing to keep.
+    fn gives_bytes(&self, index: usize) -> bool {
+        let below = |index: &usize| self.candidates[*index].below;
+        let mut objects = std::iter::successors(Some(index), below)
+            .flat_map(|index| &self.candidates[index].added);
+        objects.any(|object| self.ref_counts.share(*object) > 0)
+    }
+
+    /// Returns the seconds that a byte of an entry saves, divided by one and the days without use: half
+    /// of them after a day, a third after two. Counts the entry alone, or together with the entries
+    /// below that only it keeps, whichever is less.
+    fn worth(&self, index: usize) -> f64 {
+        /// Seconds that finding, checking and recording a step cost, however little it does.
+        const LEAST_SECONDS: f64 = 0.01;
+        /// A block of most file systems: the least that a record takes.
+        const LEAST_BYTES: u64 = 4096;
+        let (mut seconds, mut bytes, mut least) = (0.0, 0, f64::INFINITY);
+        let mut next = Some(index);
+        while let Some(current) = next {
+            let candidate = &self.candidates[current];
+            let goes_with_it = self.above[current] == 1 && candidate.eviction == Eviction::Allowed;
+            if current != index && !goes_with_it {
+                break;
+            }
+            seconds += candidate.cost.as_secs_f64() + LEAST_SECONDS;
+            bytes += candidate
+                .added
+                .iter()
+                .map(|object| self.ref_counts.share(*object))
+                .sum::<u64>();
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "the order matters, not the digits"
+            )]
+            let per_byte = seconds / bytes.max(LEAST_BYTES) as f64;
+            let days = self.now.since(candidate.last_used).as_secs_f64() / 86_400.0;
+            least = least.min(per_byte / (1.0 + days));
+            next = candidate.below;
+        }
+        least
+    }
 }
 
 /// An entry that nothing else was made from. The one worth least is the greatest.
@@ -267,6 +280,13 @@ mod tests {
     use super::*;
     use crate::DiskUsage;
 
+    fn beyond(limits: Limits) -> Demand {
+        Demand::Beyond {
+            limits,
+            free_bytes: u64::MAX,
+        }
+    }
+
     const MEGABYTE: u64 = 1_000_000;
     const NOW: i64 = 10_000_000;
 
@@ -298,11 +318,11 @@ mod tests {
             }
             self.candidates.push(Candidate {
                 objects,
-                own: vec![own],
+                added: vec![own],
                 cost: Duration::from_secs(seconds),
                 last_used: Timestamp::from_seconds(NOW - days * 86_400),
                 below,
-                leaving: Leaving::May,
+                eviction: Eviction::Allowed,
             });
             self.candidates.len() - 1
         }
@@ -318,7 +338,7 @@ mod tests {
                 max_used_bytes: Some(megabytes * MEGABYTE),
                 ..Limits::default()
             };
-            self.evict(&Demand::Beyond(limits, u64::MAX))
+            self.evict(&beyond(limits))
         }
     }
 
@@ -357,7 +377,7 @@ mod tests {
         let mut bench = Bench::default();
         bench.step(None, 500, 1, 9);
         bench.step(Some(base), 1, 100, 0);
-        bench.candidates[above].leaving = Leaving::MayNot;
+        bench.candidates[above].eviction = Eviction::Refused;
         assert!(bench.evict_down_to(0).is_empty());
     }
 
@@ -371,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_image_holds_gives_nothing_back() {
+    fn an_entry_that_an_image_holds_gives_nothing_back() {
         let mut bench = Bench::default();
         let layer = bench.object(100);
         bench.ref_counts.root(layer);
@@ -394,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn age_alone_is_a_reason() {
+    fn an_entry_past_the_age_limit_is_evicted() {
         let mut bench = Bench::default();
         let base = bench.step(None, 1, 1, 8);
         let above = bench.step(Some(base), 1, 1, 8);
@@ -403,10 +423,7 @@ mod tests {
             max_age: Some(Duration::from_secs(7 * 86_400)),
             ..Limits::default()
         };
-        assert_eq!(
-            bench.evict(&Demand::Beyond(limits, u64::MAX)),
-            [above, base]
-        );
+        assert_eq!(bench.evict(&beyond(limits)), [above, base]);
     }
 
     #[test]

@@ -4,32 +4,32 @@
 //! knows nothing about Dockerfiles, mounts or networks.
 
 // The state directory.
-mod store; // who has it open, and what lies where
-mod work; // what is unfinished, or not on disk yet
+mod store; // opening it: layout, format version, locks
+mod work; // unfinished files, and durability: what is named but perhaps not on disk
 
-// What is kept.
+// Images.
 mod blobs; // bytes by SHA-256
-mod image_ids; // images by id
-mod read_image; // manifests and configs of blobs
-mod refs; // names that move
+mod image_ids; // image id -> manifest
+mod image_names; // tags and pins -> manifest
+mod read_image; // manifest and config, read from blobs
 
-// What a build remembers.
-mod actions; // "this step, these inputs" leads to a result
-mod assembled; // images by what they are made of
-mod cache_mounts; // directories that outlive builds
-mod contexts; // what a context looked like last time
-mod downloads; // what URLs stood for
-mod flight; // one kiln runs a step, the others wait
+// What builds leave for later builds.
+mod actions; // action key -> record of a result
+mod assembled; // base, layers and history -> manifest
+mod cache_mounts; // directories of RUN --mount=type=cache
+mod claim; // the right to run a step, a lock named by its key
+mod downloads; // URL -> validators and blob
+mod stat_indexes; // build context -> stat index of the last build
 
-// What goes when not all can stay.
-mod eviction; // by which rules
-mod ref_counts; // who holds which bytes
-mod tombstones; // what was evicted, and why
-mod trash; // gone, but not deleted yet
+// Collection.
+mod eviction; // which entries go, in which order
+mod ref_counts; // which entries and images hold which bytes
+mod tombstones; // which records were evicted, when and why
+mod trash; // files that are renamed away and deleted later
 
 pub use actions::{
-    ActionKey, ActionRecord, Actions, BuiltLayer, CacheBackend, CacheError, Ingredient, Receipt,
-    State, StoredRecord, milliseconds,
+    ActionKey, ActionRecord, Actions, BuiltLayer, CacheBackend, CacheError, Ingredient, LayerStack,
+    Receipt, StoredRecord, milliseconds,
 };
 pub use assembled::Assembled;
 pub use blobs::{BlobError, BlobWriter, Blobs};
@@ -37,14 +37,14 @@ pub use cache_mounts::{
     CacheAttempt, CacheCopy, CacheMount, CacheReading, CacheSharing, CacheStart, FillCacheMount,
     StillCacheMount, cache_mount_place, read_cache_mount, take_cache_mount,
 };
-pub use contexts::{load_stat_index, save_stat_index};
+pub use claim::{Claim, ClaimAttempt, LockWait, claim};
 pub use downloads::{DownloadRecord, Downloads};
-pub use eviction::{Candidate, Demand, Leaving, Limits, evict};
-pub use flight::{Attempt, Claim, Flight, claim};
+pub use eviction::{Candidate, Demand, Eviction, Limits, evict};
 pub use image_ids::ImageIds;
+pub use image_names::{ImageNames, Named, NamesError};
 pub use read_image::{ImageError, read_image};
 pub use ref_counts::{DiskUsage, Object, RefCounts};
-pub use refs::{Named, Names, NamesError};
+pub use stat_indexes::{load_stat_index, save_stat_index};
 pub use store::{Entrance, OpenError, Store, WorkDir};
 pub use tombstones::{EvictionReason, Tombstone, Tombstones};
 pub use trash::Trash;

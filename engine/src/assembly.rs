@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 use kiln_exporter as exporter;
 use kiln_exporter::{Assembly, ConfigChange, NewLayer, PlannedEntry, SharedCache};
 use kiln_oci::{Image, Platform, Timestamp};
@@ -182,7 +182,7 @@ impl<'a> ImageAssembler<'a> {
     }
 
     /// Returns kiln's own tars of the new layers, with the times that are wanted.
-    fn tars(&self, state: &State, variant: &Variant) -> Result<Vec<TarFacts>, Error> {
+    fn tars(&self, state: &LayerStack, variant: &Variant) -> Result<Vec<TarFacts>, Error> {
         let (stores, client) = (self.stores, self.client);
         let layers = state.layers.iter();
         let (FileTimes::Clamp, Some(epoch)) = (variant.file_times, variant.epoch) else {

@@ -7,7 +7,7 @@ mod options; // what planning and running need to know
 
 use std::time::Instant;
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 use kiln_oci::Timestamp;
 use kiln_parser::Diagnostic;
 use kiln_registry::Client;
@@ -61,7 +61,7 @@ pub(crate) struct Made {
     /// The image as the first image output wants it, or as the local store would.
     pub(crate) image: LocalImage,
     /// The files of every step that was asked for them.
-    pub(crate) known: Vec<Option<State>>,
+    pub(crate) known: Vec<Option<LayerStack>>,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) epoch: Option<Timestamp>,
 }
@@ -257,7 +257,7 @@ fn finish(
     client: &Client,
     request: &BuildRequest,
     prepared: &Prepared<'_>,
-    states: Vec<State>,
+    states: Vec<LayerStack>,
     sharing: &Shareable<'_>,
     (delivery, io): (Delivery, &Io<'_>),
 ) -> Result<Option<(BuildResult, LocalImage)>, Error> {
@@ -268,7 +268,7 @@ fn finish(
         target,
         state: match target.root {
             Some(_) => states.next().expect("every root has a state"),
-            None => State {
+            None => LayerStack {
                 base: target.base,
                 layers: Vec::new(),
             },

@@ -1,6 +1,6 @@
 //! What a build has come to, and where it is to go.
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 use kiln_solver::TargetImage;
 
 use crate::Error;
@@ -19,7 +19,7 @@ pub(crate) enum Delivery {
 #[derive(Debug)]
 pub(crate) struct Built<'a> {
     pub(crate) target: &'a TargetImage,
-    pub(crate) state: State,
+    pub(crate) state: LayerStack,
 }
 
 /// Whether a result is one image or an index.

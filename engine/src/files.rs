@@ -1,6 +1,6 @@
 //! Results as plain files: `type=local` and `type=tar`.
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 use kiln_exporter as exporter;
 use kiln_exporter::ExportRoot;
 use kiln_registry::Client;
@@ -70,7 +70,7 @@ fn view(
     stores: &Stores,
     client: &Client,
     plan: &Plan,
-    state: &State,
+    state: &LayerStack,
     reporter: &Reporter<'_>,
 ) -> Result<ParentView, Error> {
     let mut layers = match state.base {

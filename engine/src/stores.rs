@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, Names, Store};
+use kiln_cache::{Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, ImageNames, Store};
 use kiln_snapshotter::{LayerStore, UnpackLimit};
 use kiln_solver::Journal;
 use kiln_threads::Stop;
@@ -48,9 +48,9 @@ pub struct Stores {
     /// What builds did.
     pub(crate) journal: Journal,
     /// The names of images.
-    pub(crate) tags: Names,
+    pub(crate) tags: ImageNames,
     /// What names stood for in registries when builds asked.
-    pub(crate) pins: Names,
+    pub(crate) pins: ImageNames,
     /// Images by id.
     pub(crate) ids: ImageIds,
     /// Images that builds put together, by what of.
@@ -76,8 +76,8 @@ impl Stores {
             layers: LayerStore::with_limit(&store, options.unpack_limit),
             actions: Actions::new(&store),
             journal: Journal::new(&store),
-            tags: Names::tags(&store),
-            pins: Names::pins(&store),
+            tags: ImageNames::tags(&store),
+            pins: ImageNames::pins(&store),
             ids: ImageIds::new(&store),
             assembled: Assembled::new(&store),
             downloads: Downloads::new(&store),

@@ -21,7 +21,7 @@ mod forms; // as others see it
 
 use std::time::Duration;
 
-use kiln_cache::{ActionKey, ActionRecord, BuiltLayer, Receipt, State};
+use kiln_cache::{ActionKey, ActionRecord, BuiltLayer, LayerStack, Receipt};
 use kiln_oci::{Descriptor, DiffId, ImageConfig, MediaKind, Sha256, Timestamp};
 use kiln_snapshotter::{Description, KnownBlob};
 use kiln_tree::{Blake3, LayerId};
@@ -156,7 +156,7 @@ impl SharedCache {
     #[must_use]
     pub fn record(&self, number: usize) -> (ActionKey, ActionRecord) {
         let record = &self.records[number];
-        let mut state = State::default();
+        let mut state = LayerStack::default();
         let mut next = record.state;
         loop {
             match self.states[next] {

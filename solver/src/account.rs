@@ -1,6 +1,6 @@
 //! What became of the steps of a build.
 
-use kiln_cache::{ActionKey, Actions, CacheBackend as _, State};
+use kiln_cache::{ActionKey, Actions, CacheBackend as _, LayerStack};
 
 use crate::deps::Deps;
 use crate::graph::{Graph, Op, Step, StepId};
@@ -42,7 +42,7 @@ pub(crate) fn accounts(
     keys: &[StepKeys],
     facts: &SourceFacts<'_>,
     before: &Before,
-    known: &[Option<State>],
+    known: &[Option<LayerStack>],
     fates: &[Fate],
     deps: &Deps<'_>,
 ) -> Vec<StepAccount> {

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 
 use crate::graph::{Graph, StepId};
 use crate::inputs::ResultProof;
@@ -25,7 +25,7 @@ pub(crate) struct BoardState {
     /// Inputs that each needed step still waits for.
     waiting: Vec<usize>,
     dependents: Vec<Vec<StepId>>,
-    pub(crate) known: Vec<Option<State>>,
+    pub(crate) known: Vec<Option<LayerStack>>,
     /// What is proven of each known state.
     proofs: Vec<ResultProof>,
     pub(crate) fates: Vec<Fate>,
@@ -88,7 +88,7 @@ impl Board {
         }
     }
 
-    pub(crate) fn state(&self, id: StepId) -> State {
+    pub(crate) fn state(&self, id: StepId) -> LayerStack {
         let shared = self.lock();
         shared.known[id.index()]
             .clone()
@@ -109,7 +109,7 @@ impl Board {
     pub(crate) fn succeed(
         &self,
         id: StepId,
-        state: State,
+        state: LayerStack,
         proof: ResultProof,
         fate: Fate,
     ) -> usize {

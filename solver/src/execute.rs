@@ -1,7 +1,7 @@
 //! Executing one step: under a claim, so that no other kiln runs it too; looked up by evidence
 //! before it runs; recorded last.
 
-use kiln_cache::{ActionKey, ActionRecord, Attempt, BuiltLayer, State, claim};
+use kiln_cache::{ActionKey, ActionRecord, BuiltLayer, ClaimAttempt, LayerStack, claim};
 use kiln_oci::Timestamp;
 use kiln_runtime::Stream;
 use kiln_tree::{Blake3, LayerId};
@@ -22,7 +22,7 @@ use crate::waiting::wait;
 
 /// The result of a step.
 pub(crate) struct StepOutcome {
-    pub(crate) state: State,
+    pub(crate) state: LayerStack,
     pub(crate) proof: ResultProof,
     pub(crate) way: Way,
 }
@@ -45,16 +45,16 @@ pub(crate) fn execute(
     let keys = inputs.keys;
     let may_reuse = deps.reuse.allows(inputs.step);
     let is_proven = inputs.proof == ResultProof::Recipe;
-    let outcome = |state: State, way: Way| StepOutcome {
+    let outcome = |state: LayerStack, way: Way| StepOutcome {
         state,
         proof: inputs.proof,
         way,
     };
     let _claim = match claim(deps.store, keys.recipe).map_err(StepError::Disk)? {
-        Attempt::Claimed(claim) => claim,
-        Attempt::Busy(flight) => {
+        ClaimAttempt::Claimed(claim) => claim,
+        ClaimAttempt::Busy(lock) => {
             vertex.begin();
-            wait(flight, deps.stop)?
+            wait(lock, deps.stop)?
         }
     };
     // The kiln that held the claim before may have recorded the result.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use kiln_cache::{ActionKey, State};
+use kiln_cache::{ActionKey, LayerStack};
 use kiln_oci::Timestamp;
 use kiln_snapshotter::{Layer, LayerBuilder, Metadata, ParentView, find_owner};
 
@@ -85,7 +85,7 @@ pub(crate) fn earlier(deps: &Deps<'_>, slots: &[ActionKey]) -> Earlier {
 pub(crate) fn copy_files(
     deps: &Deps<'_>,
     op: &CopyOp,
-    parent: &State,
+    parent: &LayerStack,
     selected: &[SelectedPart<'_>],
     earlier: &Earlier,
     vertex: &Vertex<'_>,
@@ -206,7 +206,7 @@ fn owner(op: &CopyOp, below: Option<&LocalStack>) -> Result<CopyOwner, StepError
 pub(crate) fn workdir(
     deps: &Deps<'_>,
     op: &WorkdirOp,
-    parent: &State,
+    parent: &LayerStack,
     vertex: &Vertex<'_>,
 ) -> Result<Layer, StepError> {
     let below = LocalStack::new(deps.layer_loader(), parent)?;

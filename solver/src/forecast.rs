@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 use kiln_tree::Blake3;
 
 use crate::deps::Deps;
@@ -85,7 +85,7 @@ pub fn forecast(
         } else {
             let parent = match step.parent {
                 Some(parent) => known[parent.index()].clone().unwrap_or_default(),
-                None => State::default(),
+                None => LayerStack::default(),
             };
             read_now = content(graph, id, &known, &facts, deps);
             let names = evidence(&step.op, keys[id.index()].weak, &parent, read_now);
@@ -129,7 +129,7 @@ pub fn forecast(
 fn open_input(
     graph: &Graph,
     id: StepId,
-    known: &[Option<State>],
+    known: &[Option<LayerStack>],
     all: &[Forecast],
     deps: &Deps<'_>,
 ) -> Option<StepId> {
@@ -166,12 +166,12 @@ fn base_of(graph: &Graph, mut id: StepId) -> StepId {
 fn content(
     graph: &Graph,
     id: StepId,
-    known: &[Option<State>],
+    known: &[Option<LayerStack>],
     facts: &SourceFacts<'_>,
     deps: &Deps<'_>,
 ) -> Option<Blake3> {
     let op = &graph.step(id).op;
-    let states: HashMap<StepId, State> = op
+    let states: HashMap<StepId, LayerStack> = op
         .sources()
         .filter_map(|source| Some((source, known[source.index()].clone()?)))
         .collect();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 use kiln_tree::Blake3;
 
 use crate::cache_mounts::BegunCaches;
@@ -21,9 +21,9 @@ pub(crate) struct Inputs<'a> {
     /// What is proven of the results that it is made from.
     pub(crate) proof: ResultProof,
     /// The files that the step starts from.
-    pub(crate) parent: State,
+    pub(crate) parent: LayerStack,
     /// The files of other steps that it reads.
-    pub(crate) sources: HashMap<StepId, State>,
+    pub(crate) sources: HashMap<StepId, LayerStack>,
     /// What a copy selects of contexts.
     pub(crate) selected: &'a ContextSelections<'a>,
     /// The digest of what a copy reads from contexts, or of a remote source.

@@ -17,7 +17,7 @@
 mod encode; // how operations are fed to a hasher
 mod receipt; // what went into a key, for people
 
-use kiln_cache::{ActionKey, State};
+use kiln_cache::{ActionKey, LayerStack};
 use kiln_tree::{Blake3, Encoder};
 
 use crate::graph::{CopyPart, FileSource, Graph, Op, RunMount, StepId};
@@ -83,7 +83,7 @@ fn read_from_steps(op: &Op) -> Vec<(StepId, Vec<String>)> {
 pub(crate) fn evidence(
     op: &Op,
     weak: Blake3,
-    parent: &State,
+    parent: &LayerStack,
     content: Option<Blake3>,
 ) -> Vec<ActionKey> {
     let mut encoder = Encoder::new(VERSION);
@@ -250,7 +250,12 @@ mod tests {
         );
         let graph = sample();
         let (id, last) = graph.steps().last().expect("the sample has steps");
-        let evidence = evidence(&last.op, keys[id.index()].weak, &State::default(), None);
+        let evidence = evidence(
+            &last.op,
+            keys[id.index()].weak,
+            &LayerStack::default(),
+            None,
+        );
         assert_eq!(evidence[0].to_string()[..16], *"a799384936c57c5c");
     }
 

@@ -7,7 +7,7 @@ mod root; // where the files of a process are
 
 use std::borrow::Cow;
 
-use kiln_cache::{BuiltLayer, State, Store};
+use kiln_cache::{BuiltLayer, LayerStack, Store};
 use kiln_oci::Timestamp;
 use kiln_parser::quote;
 use kiln_runtime::{
@@ -80,7 +80,7 @@ impl LocalRunner<'_> {
     fn run_one(
         &self,
         process: &ChainProcess<'_>,
-        state: &State,
+        state: &LayerStack,
         sources: &Sources<'_>,
         events: &mut ProcessEvents<'_>,
     ) -> Result<Layer, StepError> {

@@ -2,7 +2,7 @@
 //!
 //! A hit ends the search there: nothing below it is looked at, fetched or unpacked.
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 
 use crate::deps::Deps;
 use crate::graph::{Graph, Op, StepId};
@@ -10,7 +10,7 @@ use crate::keys::StepKeys;
 
 /// What is known before anything runs.
 pub(crate) struct Probe {
-    pub(crate) known: Vec<Option<State>>,
+    pub(crate) known: Vec<Option<LayerStack>>,
     /// Steps that must run, or be found by evidence.
     pub(crate) needed: Vec<bool>,
 }
@@ -35,7 +35,7 @@ impl Probe {
             }
             let step = graph.step(id);
             if let Op::From(from) = &step.op {
-                probe.known[id.index()] = Some(State {
+                probe.known[id.index()] = Some(LayerStack {
                     base: Some(from.manifest),
                     layers: Vec::new(),
                 });

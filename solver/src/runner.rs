@@ -1,6 +1,6 @@
 //! The seam through which the processes of `RUN` steps are run: layers and processes in, layers out.
 //!
-//! What goes in is named, not mounted: a [`State`] says which layers there are, and the store of
+//! What goes in is named, not mounted: a [`LayerStack`] says which layers there are, and the store of
 //! layers tells what is known of them (digest, media type, places of their blobs), whether their
 //! bytes are here or elsewhere. What comes out is named as well: a runner that makes layers
 //! elsewhere describes them in that store. So steps can run where neither their root nor their
@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 use kiln_runtime::Stream;
 use kiln_tree::LayerId;
 
@@ -40,11 +40,11 @@ pub trait Runner: fmt::Debug + Sync {
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'a> {
     /// The files that the first process starts from.
-    pub base: &'a State,
+    pub base: &'a LayerStack,
     /// The processes; at least one.
     pub processes: &'a [ChainProcess<'a>],
     /// The files of other steps that they find mounted.
-    pub sources: &'a HashMap<StepId, State>,
+    pub sources: &'a HashMap<StepId, LayerStack>,
 }
 
 /// A process of a chain.

@@ -7,7 +7,7 @@
 //!
 //! The first failure stops everything else.
 
-use kiln_cache::{ActionKey, State};
+use kiln_cache::{ActionKey, LayerStack};
 
 use crate::account::{StepAccount, accounts, unprepared};
 use crate::board::{Board, BoardState};
@@ -28,13 +28,13 @@ use crate::why::Before;
 #[derive(Debug)]
 pub struct Solution {
     /// The files of each target, in the order asked for, or why there are none.
-    pub states: Result<Vec<State>, SolveError>,
+    pub states: Result<Vec<LayerStack>, SolveError>,
     /// What became of each step, in the graph's order.
     pub steps: Vec<StepAccount>,
     /// The key of each step's recipe, in the graph's order.
     pub recipes: Vec<ActionKey>,
     /// The files of each step, in the graph's order; none for steps that no target needed.
-    pub known: Vec<Option<State>>,
+    pub known: Vec<Option<LayerStack>>,
 }
 
 /// Builds `targets`.

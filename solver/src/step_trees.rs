@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 
-use kiln_cache::{Blobs, State, Store};
+use kiln_cache::{Blobs, LayerStack, Store};
 use kiln_files::GuestPath;
 use kiln_snapshotter::{Layer, LayerStore, ParentView};
 use kiln_threads::Stop;
@@ -40,7 +40,7 @@ pub(crate) struct LocalStack {
 }
 
 impl LocalStack {
-    pub(crate) fn new(from: LayerLoader<'_>, state: &State) -> Result<Self, StepError> {
+    pub(crate) fn new(from: LayerLoader<'_>, state: &LayerStack) -> Result<Self, StepError> {
         let mut layers = match state.base {
             Some(manifest) => from.bases.layers(manifest)?,
             None => Vec::new(),
@@ -61,7 +61,7 @@ impl LocalStack {
 }
 
 /// Returns the layers that steps made; those of which no files are here are fetched and unpacked.
-fn made(from: LayerLoader<'_>, state: &State) -> Result<Vec<Layer>, StepError> {
+fn made(from: LayerLoader<'_>, state: &LayerStack) -> Result<Vec<Layer>, StepError> {
     let ids = state.layers.iter().map(|built| built.layer);
     let mut found: Vec<(LayerId, Option<Layer>)> =
         ids.map(|id| (id, from.layers.layer(id))).collect();
@@ -142,7 +142,7 @@ impl<'a> Sources<'a> {
     pub(crate) fn new(
         from: LayerLoader<'_>,
         contexts: &'a [ScannedContext],
-        states: &HashMap<StepId, State>,
+        states: &HashMap<StepId, LayerStack>,
     ) -> Result<Self, StepError> {
         let steps = states
             .iter()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use kiln_cache::{Attempt, Claim, Flight};
+use kiln_cache::{Claim, ClaimAttempt, LockWait};
 use kiln_threads::Stop;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
@@ -15,25 +15,25 @@ use crate::step_error::StepError;
 ///
 /// The kernel cannot wait for a lock and an event at once, so a thread waits for the lock. One
 /// that is left behind by a cancelled build ends with the process.
-pub(crate) fn wait(flight: Flight, stop: &Stop) -> Result<Claim, StepError> {
+pub(crate) fn wait(lock: LockWait, stop: &Stop) -> Result<Claim, StepError> {
     let done =
         Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| StepError::Disk(error.into()))?);
     let signal = done.clone();
     let (sender, receiver) = sync_channel(1);
-    let (give, given) = sync_channel::<Flight>(1);
+    let (give, given) = sync_channel::<LockWait>(1);
     let thread = thread::Builder::new().spawn(move || {
-        let Ok(flight) = given.recv() else {
+        let Ok(lock) = given.recv() else {
             return;
         };
         // A cancelled build listens no more; then the claim is dropped again.
-        let _ = sender.send(flight.wait());
+        let _ = sender.send(lock.wait());
         let _ = rustix::io::write(&*signal, &1_u64.to_ne_bytes());
     });
     if thread.is_err() {
-        return wait_alone(flight, stop);
+        return wait_alone(lock, stop);
     }
-    // The thread has started and takes the flight.
-    let _ = give.send(flight);
+    // The thread has started and takes the lock to wait for.
+    let _ = give.send(lock);
     loop {
         let mut events = [
             PollFd::new(&*done, PollFlags::IN),
@@ -53,15 +53,15 @@ pub(crate) fn wait(flight: Flight, stop: &Stop) -> Result<Claim, StepError> {
 }
 
 /// The same where no thread can be started: asks for the lock every 50 ms.
-fn wait_alone(mut flight: Flight, stop: &Stop) -> Result<Claim, StepError> {
+fn wait_alone(mut lock: LockWait, stop: &Stop) -> Result<Claim, StepError> {
     let pause = Timespec {
         tv_sec: 0,
         tv_nsec: 50_000_000,
     };
     loop {
-        flight = match flight.poll().map_err(StepError::Disk)? {
-            Attempt::Claimed(claim) => return Ok(claim),
-            Attempt::Busy(flight) => flight,
+        lock = match lock.poll().map_err(StepError::Disk)? {
+            ClaimAttempt::Claimed(claim) => return Ok(claim),
+            ClaimAttempt::Busy(lock) => lock,
         };
         match poll(
             &mut [PollFd::from_borrowed_fd(

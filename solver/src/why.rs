@@ -13,7 +13,7 @@ mod files; // which files differ
 mod matching; // which step was which
 mod now; // what is known
 
-use kiln_cache::{ActionRecord, Receipt, State};
+use kiln_cache::{ActionRecord, LayerStack, Receipt};
 use kiln_oci::Platform;
 use kiln_tree::LayerId;
 
@@ -212,7 +212,7 @@ fn parent(record: &ActionRecord, now: &Now<'_>, before: &Before) -> Option<Reaso
     // A step adds one layer to what it stands on.
     let mut old = record.state.clone();
     old.layers.pop();
-    let nothing = State::default();
+    let nothing = LayerStack::default();
     let new = match step.parent {
         Some(parent) => now.states[parent.index()].as_ref()?,
         None => &nothing,
@@ -242,8 +242,8 @@ fn parent(record: &ActionRecord, now: &Now<'_>, before: &Before) -> Option<Reaso
 }
 
 /// Says whether two states hold the same files, whenever their layers were made.
-fn same(one: &State, other: &State) -> bool {
-    let layers = |state: &State| -> Vec<LayerId> {
+fn same(one: &LayerStack, other: &LayerStack) -> bool {
+    let layers = |state: &LayerStack| -> Vec<LayerId> {
         let built = state.layers.iter();
         built.map(|built| built.layer).collect()
     };

@@ -1,7 +1,7 @@
 //! One at a time: of several kilns, or threads of one, that want the same from a server, one asks
 //! while the others wait, and find what it left.
 
-use kiln_cache::{ActionKey, Attempt, Claim, Store, claim};
+use kiln_cache::{ActionKey, Claim, ClaimAttempt, Store, claim};
 use kiln_solver::RemoteError;
 use kiln_threads::Stop;
 use kiln_tree::Encoder;
@@ -28,8 +28,8 @@ pub(super) fn take(
     let mut attempt = claim(store, key).map_err(failed())?;
     loop {
         match attempt {
-            Attempt::Claimed(claim) => return Ok(claim),
-            Attempt::Busy(flight) => {
+            ClaimAttempt::Claimed(claim) => return Ok(claim),
+            ClaimAttempt::Busy(lock) => {
                 // poll(2) does not tell when a lock becomes free, so this thread looks again and
                 // again, and waits for the wish to stop meanwhile.
                 let asked = stop.pollable().map_err(failed())?;
@@ -38,7 +38,7 @@ pub(super) fn take(
                 if stop.is_asked() {
                     return Err(cancelled());
                 }
-                attempt = flight.poll().map_err(failed())?;
+                attempt = lock.poll().map_err(failed())?;
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use kiln_cache::{ActionKey, ActionRecord, CacheBackend as _, State};
+use kiln_cache::{ActionKey, ActionRecord, CacheBackend as _, LayerStack};
 use kiln_exporter as exporter;
 use kiln_exporter::{
     CacheForm, CacheWriter, ExportLayer, Family, LayerPlace, LayerSource, NamedImage, PackedLayer,
@@ -44,7 +44,7 @@ pub(crate) struct Shareable<'a> {
     /// The key of each step, in the graph's order; none if nothing was solved.
     pub(crate) recipes: &'a [ActionKey],
     /// The files of each step, in the graph's order; none where the solver did not need them.
-    pub(crate) known: &'a [Option<State>],
+    pub(crate) known: &'a [Option<LayerStack>],
     pub(crate) stop: &'a Stop,
 }
 
@@ -99,7 +99,7 @@ impl Shareable<'_> {
         &self,
         stores: &Stores,
         root: Option<StepId>,
-        state: &State,
+        state: &LayerStack,
         tars: &[TarFacts],
         base_layers: usize,
     ) -> Result<SharedCache, Error> {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 use kiln_exporter::remember_place;
 use kiln_registry::Client;
 use kiln_snapshotter::{Description, Layer};
@@ -156,7 +156,7 @@ pub(crate) fn note_place(stores: &Stores, description: &Description) -> io::Resu
 pub(crate) fn built_layers(
     stores: &Stores,
     client: &Client,
-    state: &State,
+    state: &LayerStack,
     reporter: &Reporter<'_>,
 ) -> Result<Vec<Layer>, Error> {
     let ids: Vec<LayerId> = state.layers.iter().map(|built| built.layer).collect();
@@ -178,7 +178,7 @@ pub(crate) fn built_layers(
 pub(crate) fn forget_missing_layers<'a>(
     stores: &Stores,
     client: &Client,
-    states: impl Iterator<Item = &'a State>,
+    states: impl Iterator<Item = &'a LayerStack>,
     reporter: &Reporter<'_>,
 ) -> bool {
     let mut is_lost = false;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kiln_cache::{ActionKey, Candidate, DiskUsage, Leaving, Object, RefCounts};
+use kiln_cache::{ActionKey, Candidate, DiskUsage, Eviction, Object, RefCounts};
 use kiln_oci::{DiffId, Sha256, TaggedRef, Timestamp};
 use kiln_tree::LayerId;
 use rayon::prelude::*;
@@ -156,7 +156,7 @@ impl Inventory {
                 content,
             } = held;
             entry.size_bytes = candidate
-                .own
+                .added
                 .iter()
                 .map(|object| self.ref_counts.bytes(*object))
                 .sum();
@@ -168,14 +168,14 @@ impl Inventory {
             }
             entry.cost = candidate.cost;
             if candidate
-                .own
+                .added
                 .iter()
                 .any(|object| self.ref_counts.is_rooted(*object))
             {
                 entry.sharing = EntrySharing::Shared;
             }
             if entry.usability == Usability::InUse {
-                candidate.leaving = Leaving::MayNot;
+                candidate.eviction = Eviction::Refused;
             }
         }
     }
@@ -198,12 +198,12 @@ pub(crate) fn entry(id: String, kind: EntryKind, description: String) -> CacheEn
 
 pub(crate) fn candidate(objects: Vec<Object>) -> Candidate {
     Candidate {
-        own: objects.clone(),
+        added: objects.clone(),
         objects,
         cost: Duration::ZERO,
         last_used: Timestamp::EPOCH,
         below: None,
-        leaving: Leaving::May,
+        eviction: Eviction::Allowed,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kiln_cache::{ActionKey, BuiltLayer, Candidate, Leaving, Object, StoredRecord};
+use kiln_cache::{ActionKey, BuiltLayer, Candidate, Eviction, Object, StoredRecord};
 use kiln_oci::{Sha256, Timestamp};
 use kiln_tree::{Blake3, Encoder, LayerId};
 
@@ -84,9 +84,9 @@ impl Inventory {
             .layers
             .iter()
             .flat_map(|id| self.objects_of_layer(*id));
-        // What its files lie on is another result's.
-        let own = stack.layers[inherited..].iter();
-        let own = own.flat_map(|id| self.forms_of_layer(*id));
+        // The layer that its files lie on belongs to another result.
+        let added = stack.layers[inherited..].iter();
+        let added = added.flat_map(|id| self.forms_of_layer(*id));
         let whole = records.iter().find_map(|stored| stored.record.as_ref());
         let took = records.iter().filter_map(|stored| stored.record.as_ref());
         let took = took.map(|record| record.took).max().unwrap_or_default();
@@ -106,7 +106,7 @@ impl Inventory {
             },
             candidate: Candidate {
                 objects: sorted(objects.collect()),
-                own: sorted(own.collect()),
+                added: sorted(added.collect()),
                 cost: took,
                 last_used: records
                     .iter()
@@ -114,7 +114,7 @@ impl Inventory {
                     .max()
                     .unwrap_or_default(),
                 below: below.map(|(index, _, _)| index),
-                leaving: Leaving::May,
+                eviction: Eviction::Allowed,
             },
             content: EntryContent::Records {
                 keys: records.iter().map(|stored| stored.key).collect(),

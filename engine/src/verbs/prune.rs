@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use kiln_cache::{ActionKey, Demand, EvictionReason, Leaving, Limits, Tombstones, Trash, evict};
+use kiln_cache::{ActionKey, Demand, Eviction, EvictionReason, Limits, Tombstones, Trash, evict};
 use kiln_oci::{Sha256, Timestamp};
 
 use crate::Error;
@@ -114,12 +114,15 @@ fn prune_alone(
             }
         };
         if !passes {
-            held.candidate.leaving = Leaving::MayNot;
+            held.candidate.eviction = Eviction::Refused;
         }
     }
     let demand = match request.limits {
         None => Demand::Everything(EvictionReason::Asked(request.command)),
-        Some(limits) => Demand::Beyond(limits, disk::free_bytes(stores)?),
+        Some(limits) => Demand::Beyond {
+            limits,
+            free_bytes: disk::free_bytes(stores)?,
+        },
     };
     let candidates: Vec<_> = inventory
         .entries

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use kiln_cache::{Blobs, State};
+use kiln_cache::{Blobs, LayerStack};
 use kiln_oci::{Image, Timestamp};
 use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{Graph, Op, Reporter, Step, StepId};
@@ -83,7 +83,7 @@ struct MadeStep {
 }
 
 /// Returns the steps of a build in which every step ran.
-fn made_steps(graph: &Graph, known: &[Option<State>]) -> Vec<MadeStep> {
+fn made_steps(graph: &Graph, known: &[Option<LayerStack>]) -> Vec<MadeStep> {
     let own = |id: StepId, step: &Step| match step.op {
         Op::From(_) => None,
         _ => {

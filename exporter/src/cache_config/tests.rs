@@ -33,7 +33,7 @@ fn record(names: &[&str]) -> ActionRecord {
     let mut receipt = Receipt::default();
     receipt.add("command", names.join(" "));
     ActionRecord {
-        state: State {
+        state: LayerStack {
             base: Some(Sha256::of(b"base")),
             layers: layers.collect(),
         },

@@ -238,11 +238,11 @@ fn take_caches(
             });
             match attempt? {
                 CacheAttempt::Taken(mount) => break mount,
-                CacheAttempt::Busy(flight) => {
-                    drop(wait(flight, runner.stop)?);
+                CacheAttempt::Busy(lock) => {
+                    drop(wait(lock, runner.stop)?);
                     start = CacheStart::Warm;
                 }
-                CacheAttempt::Read(flight) => drop(wait(flight, runner.stop)?),
+                CacheAttempt::Read(lock) => drop(wait(lock, runner.stop)?),
             }
         };
         taken.insert(key, mount);

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kiln_cache::{ActionRecord, State};
+use kiln_cache::{ActionRecord, LayerStack};
 use kiln_files::{GuestPath, compare_paths};
 use kiln_oci::Timestamp;
 use kiln_parser::{glob_match, has_wildcards};
@@ -33,7 +33,7 @@ pub(super) fn differ(
     now: &Now<'_>,
     deps: &Deps<'_>,
 ) -> Option<(Vec<ChangedFile>, usize)> {
-    let tree = |state: &State| {
+    let tree = |state: &LayerStack| {
         let layer = deps.layers.layer(state.layers.last()?.layer)?;
         layer.tree().ok()
     };
@@ -68,7 +68,7 @@ fn foreseen(copy: &CopyOp, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
     }
     let parent = now.graph.step(now.id).parent;
     let parent = parent.map(|parent| now.states[parent.index()].clone());
-    let parent = parent.unwrap_or_else(|| Some(State::default()))?;
+    let parent = parent.unwrap_or_else(|| Some(LayerStack::default()))?;
     let is_here = parent.base.is_none_or(|base| deps.bases.are_here(base))
         && parent
             .layers

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use kiln_cache::{BuiltLayer, State, Store};
+use kiln_cache::{BuiltLayer, LayerStack, Store};
 use kiln_files::GuestPath;
 use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::mount::FileOwner;
@@ -30,7 +30,7 @@ pub(crate) struct Fixture {
     layers: LayerStore,
     executor: LocalExecutor,
     snapshotter: Box<dyn Snapshotter>,
-    busybox: State,
+    busybox: LayerStack,
 }
 
 impl Fixture {
@@ -52,7 +52,7 @@ impl Fixture {
         Ok(Self {
             executor: LocalExecutor::new(&base.join("scratch")).unwrap(),
             snapshotter,
-            busybox: State {
+            busybox: LayerStack {
                 base: None,
                 layers: vec![BuiltLayer { layer, created }],
             },

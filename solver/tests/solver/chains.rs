@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use kiln_cache::{BuiltLayer, State, Store};
+use kiln_cache::{BuiltLayer, LayerStack, Store};
 use kiln_oci::Timestamp;
 use kiln_snapshotter::LayerStore;
 use kiln_solver::{Chain, ChainError, ChainProcess, Runner, StepError};
@@ -31,7 +31,7 @@ fn run(
         .iter()
         .map(|run| ChainProcess { run, begun: None })
         .collect();
-    let empty = State {
+    let empty = LayerStack {
         base: None,
         layers: Vec::new(),
     };
@@ -51,7 +51,7 @@ fn run(
         layer: *layer,
         created,
     });
-    let texts = runner.texts(&State {
+    let texts = runner.texts(&LayerStack {
         base: None,
         layers: layers.collect(),
     });

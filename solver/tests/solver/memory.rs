@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use kiln_cache::State;
+use kiln_cache::LayerStack;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_runtime::Stream;
@@ -25,7 +25,7 @@ pub(super) struct Memory<'a> {
 
 impl Memory<'_> {
     /// Returns what the layers of a state hold.
-    pub(super) fn texts(&self, state: &State) -> Vec<String> {
+    pub(super) fn texts(&self, state: &LayerStack) -> Vec<String> {
         let texts = self.texts.lock().unwrap();
         let text = |layer: &LayerId| texts[layer].clone();
         let layers = state.layers.iter().map(|built| &built.layer);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
-use kiln_cache::{Actions, State, Store};
+use kiln_cache::{Actions, LayerStack, Store};
 use kiln_files::GuestPath;
 use kiln_oci::Sha256;
 use kiln_parser::Span;
@@ -154,7 +154,7 @@ impl World {
             known,
             ..
         } = solve(graph, targets, &deps);
-        let text = |state: Option<State>| state.map(|state| runner.texts(&state));
+        let text = |state: Option<LayerStack>| state.map(|state| runner.texts(&state));
         Came {
             known: known.into_iter().map(text).collect(),
             failure: states.err(),

@@ -1,13 +1,14 @@
 //! Names that move: tags of local images, and the base names that builds resolved.
 //!
 //! Each name is one small file whose path spells the name and whose text is a manifest digest,
-//! replaced by rename. Two separate spaces: [`Names::tags`] are the images a person asked for and
-//! `kiln images` lists; [`Names::pins`] are what builds found a base name to mean, so that the next
-//! build need not ask the registry. Both keep the content they name from being collected.
+//! replaced by rename. There are two separate spaces: [`ImageNames::tags`] are the images that a user
+//! asked for and `kiln images` lists; [`ImageNames::pins`] are what builds found a base name to mean,
+//! so that the next build need not ask the registry. Both keep the content they name from being
+//! collected.
 //!
 //! A tag is set durably, after everything that it leads to, and one that is damaged is an error:
-//! taken for absent it would be looked for in a public registry, where anybody may have put
-//! something. A pin is what such a registry said; one that is lost or damaged is asked for again.
+//! taken for absent it would be looked for in a public registry, where anybody can push an
+//! image of that name. A pin is what such a registry said; one that is lost or damaged is asked for again.
 //!
 //! On disk a tag's colon becomes the last path component, `_tag/`, so that `a/b` and `a/b/c` can
 //! both be repositories: `refs/docker.io/library/alpine/_tag/3.20`. No repository component starts
@@ -46,7 +47,7 @@ pub enum NamesError {
 
 /// One space of names.
 #[derive(Clone, Debug)]
-pub struct Names {
+pub struct ImageNames {
     store: Store,
     space: Space,
 }
@@ -76,7 +77,7 @@ pub struct Named {
     pub manifest: Sha256,
 }
 
-impl Names {
+impl ImageNames {
     /// Returns the tags of local images.
     #[must_use]
     pub fn tags(store: &Store) -> Self {
@@ -266,25 +267,25 @@ mod tests {
         let store = Store::open(directory.path()).unwrap();
         let whole = format!("{}\n", Sha256::of(b"1"));
         for damage in ["", "sha256:", &whole[..40], "\0\0\0\0"] {
-            for names in [Names::tags(&store), Names::pins(&store)] {
+            for names in [ImageNames::tags(&store), ImageNames::pins(&store)] {
                 names.set(&name("app"), Sha256::of(b"1")).unwrap();
                 fs::write(names.path(&name("app")), damage).unwrap();
             }
-            let error = Names::tags(&store).get(&name("app")).unwrap_err();
+            let error = ImageNames::tags(&store).get(&name("app")).unwrap_err();
             assert!(
                 error
                     .to_string()
                     .contains("refs/docker.io/library/app/_tag/latest")
             );
-            assert!(Names::tags(&store).list().is_err());
-            assert_eq!(Names::pins(&store).get(&name("app")).unwrap(), None);
-            assert_eq!(Names::pins(&store).list().unwrap(), []);
+            assert!(ImageNames::tags(&store).list().is_err());
+            assert_eq!(ImageNames::pins(&store).get(&name("app")).unwrap(), None);
+            assert_eq!(ImageNames::pins(&store).list().unwrap(), []);
         }
-        // Whoever gives it again makes it whole.
-        Names::tags(&store)
+        // Giving the name again makes it whole.
+        ImageNames::tags(&store)
             .set(&name("app"), Sha256::of(b"2"))
             .unwrap();
-        let found = Names::tags(&store).get(&name("app")).unwrap();
+        let found = ImageNames::tags(&store).get(&name("app")).unwrap();
         assert_eq!(found, Some(Sha256::of(b"2")));
     }
 
@@ -292,14 +293,14 @@ mod tests {
     fn names_move_and_go() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        let tags = Names::tags(&store);
+        let tags = ImageNames::tags(&store);
         let (one, two) = (Sha256::of(b"1"), Sha256::of(b"2"));
         tags.set(&name("app"), one).unwrap();
         tags.set(&name("app:v1"), one).unwrap();
         tags.set(&name("app/sub:v1"), two).unwrap();
         tags.set(&name("app:latest"), two).unwrap();
         assert_eq!(tags.get(&name("app")).unwrap(), Some(two));
-        assert_eq!(Names::pins(&store).get(&name("app")).unwrap(), None);
+        assert_eq!(ImageNames::pins(&store).get(&name("app")).unwrap(), None);
         let listed: Vec<String> = tags
             .list()
             .unwrap()

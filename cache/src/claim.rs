@@ -1,8 +1,8 @@
-//! Single flight: of several kilns that want to run one step, one runs it and the others wait for
-//! its record.
+//! The claim on a step: of several kilns that want to run it, one does and the others wait for its
+//! record.
 //!
-//! A claim is a flock on a file named by the key, so it ends with the process that holds it,
-//! whatever ends that. The files are empty and stay; collecting garbage removes them.
+//! A claim is a flock on a file named by the key, so the kernel ends it with the process that holds
+//! it, however that process ends. The files are empty and stay; collecting garbage removes them.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -13,22 +13,22 @@ use crate::{ActionKey, Store};
 /// The right to run a step, until dropped.
 #[derive(Debug)]
 pub struct Claim {
-    /// Held for its lock; none where locks do not work.
+    /// Held for its lock.
     _lock: File,
 }
 
 /// What became of an attempt to claim a step.
 #[derive(Debug)]
-pub enum Attempt {
-    /// Nobody else is running it.
+pub enum ClaimAttempt {
+    /// No other thread or process is running it.
     Claimed(Claim),
-    /// Another thread or process is; wait with [`Flight::wait`].
-    Busy(Flight),
+    /// Another thread or process is; wait with [`LockWait::wait`].
+    Busy(LockWait),
 }
 
-/// A step that somebody is running.
+/// A lock that another thread or process holds, and that can be waited for.
 #[derive(Debug)]
-pub struct Flight {
+pub struct LockWait {
     file: File,
 }
 
@@ -36,17 +36,17 @@ pub struct Flight {
 ///
 /// # Errors
 /// When the lock file cannot be made or locked.
-pub fn claim(store: &Store, key: ActionKey) -> io::Result<Attempt> {
+pub fn claim(store: &Store, key: ActionKey) -> io::Result<ClaimAttempt> {
     let file = open(store, key)?;
     match file.try_lock() {
-        Ok(()) => Ok(Attempt::Claimed(Claim { _lock: file })),
-        Err(TryLockError::WouldBlock) => Ok(Attempt::Busy(Flight { file })),
+        Ok(()) => Ok(ClaimAttempt::Claimed(Claim { _lock: file })),
+        Err(TryLockError::WouldBlock) => Ok(ClaimAttempt::Busy(LockWait { file })),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-impl Flight {
-    /// Waits for another lock than that of a step.
+impl LockWait {
+    /// Waits for a lock that is not that of a step.
     pub(crate) fn of(file: File) -> Self {
         Self { file }
     }
@@ -64,10 +64,10 @@ impl Flight {
     ///
     /// # Errors
     /// When locking fails.
-    pub fn poll(self) -> io::Result<Attempt> {
+    pub fn poll(self) -> io::Result<ClaimAttempt> {
         match self.file.try_lock() {
-            Ok(()) => Ok(Attempt::Claimed(Claim { _lock: self.file })),
-            Err(TryLockError::WouldBlock) => Ok(Attempt::Busy(self)),
+            Ok(()) => Ok(ClaimAttempt::Claimed(Claim { _lock: self.file })),
+            Err(TryLockError::WouldBlock) => Ok(ClaimAttempt::Busy(self)),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
@@ -98,19 +98,22 @@ mod tests {
     use kiln_tree::Blake3;
 
     #[test]
-    fn one_runs_and_the_other_waits() {
+    fn a_claimed_step_is_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let key = ActionKey(Blake3::of(b"step"));
-        let Attempt::Claimed(first) = claim(&store, key).unwrap() else {
-            panic!("nobody holds it");
+        let ClaimAttempt::Claimed(first) = claim(&store, key).unwrap() else {
+            panic!("it is free");
         };
-        let Attempt::Busy(flight) = claim(&store, key).unwrap() else {
+        let ClaimAttempt::Busy(lock) = claim(&store, key).unwrap() else {
             panic!("it is held");
         };
-        let waiter = std::thread::spawn(move || flight.wait().unwrap());
+        let waiter = std::thread::spawn(move || lock.wait().unwrap());
         drop(first);
         drop(waiter.join().unwrap());
-        assert!(matches!(claim(&store, key).unwrap(), Attempt::Claimed(_)));
+        assert!(matches!(
+            claim(&store, key).unwrap(),
+            ClaimAttempt::Claimed(_)
+        ));
     }
 }
