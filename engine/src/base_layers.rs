@@ -145,7 +145,7 @@ pub(crate) fn unpacked_layers(
                 .map(|&position| {
                     let (diff_id, descriptor) = wanted[position];
                     let report = &report;
-                    kiln_threads::begin(scope, move || {
+                    kiln_threads::spawn_or_run(scope, move || {
                         unpack(stores, client, name, diff_id, descriptor, report)
                     })
                 })

@@ -34,7 +34,7 @@ impl Bases for Resolver<'_> {
             for (request, result) in requests.iter().zip(&results) {
                 let is_known = result.lock().is_ok_and(|result| result.is_some());
                 if !is_known {
-                    kiln_threads::begin(scope, move || {
+                    kiln_threads::spawn_or_run(scope, move || {
                         let image = self.remote(request);
                         *result
                             .lock()

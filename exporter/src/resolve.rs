@@ -274,7 +274,7 @@ pub(crate) fn perform(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 1..threads.min(once.len()) {
-            kiln_threads::help(scope, run);
+            kiln_threads::spawn_or_skip(scope, run);
         }
         run();
     });

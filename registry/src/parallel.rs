@@ -35,7 +35,7 @@ pub(crate) fn for_each<T: Sync>(
         1 => work(),
         count => thread::scope(|scope| {
             for _ in 1..count {
-                kiln_threads::help(scope, work);
+                kiln_threads::spawn_or_skip(scope, work);
             }
             work();
         }),

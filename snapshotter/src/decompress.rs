@@ -166,7 +166,7 @@ pub(crate) fn read_on_thread<T>(
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(CHUNKS);
         let read = move || pump(&mut *take(), &sender);
-        if kiln_threads::beside(scope, read).is_err() {
+        if kiln_threads::spawn_or_fail(scope, read).is_err() {
             return act(&mut *take());
         }
         let mut stream = Chunks {

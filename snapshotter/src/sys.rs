@@ -42,7 +42,7 @@ pub(crate) fn in_private_mount_namespace<T: Send>(
     act: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {
     std::thread::scope(|scope| {
-        let thread = kiln_threads::beside(scope, || {
+        let thread = kiln_threads::spawn_or_fail(scope, || {
             // SAFETY: the flags change the file system view of this thread alone (no FILES flag,
             // so descriptors stay shared), and the thread ends after `act`.
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS) }?;

@@ -95,10 +95,10 @@ pub fn solve(graph: &Graph, targets: &[StepId], deps: &Deps<'_>) -> Solution {
             && board.open() > 1
         {
             let queue = &queue;
-            kiln_threads::help(scope, move || queue.run(&layers, prepare));
+            kiln_threads::spawn_or_skip(scope, move || queue.run(&layers, prepare));
         }
         for _ in 1..workers {
-            kiln_threads::help(scope, work);
+            kiln_threads::spawn_or_skip(scope, work);
         }
         work();
         queue.close();

@@ -116,7 +116,7 @@ fn identities(graph: &Graph, deps: &Deps<'_>) -> Result<Vec<Option<RemoteIdentit
             .filter_map(|(id, step)| match &step.op {
                 Op::Remote(remote) => Some((
                     id,
-                    kiln_threads::begin(scope, move || ask(id, step, remote)),
+                    kiln_threads::spawn_or_run(scope, move || ask(id, step, remote)),
                 )),
                 _ => None,
             })

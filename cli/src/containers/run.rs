@@ -99,7 +99,7 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
         .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
     let made = std::thread::scope(|scope| {
         let wait = || signals.end_by_them_until(&until);
-        kiln_threads::beside(scope, wait)
+        kiln_threads::spawn_or_fail(scope, wait)
             .map_err(|error| Failure::new(format!("cannot prepare for signals: {error}")))?;
         let created = create(arguments, &session, &request);
         drop(over);

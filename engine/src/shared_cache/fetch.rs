@@ -46,7 +46,7 @@ pub(crate) fn fetch_and_unpack(
     };
     std::thread::scope(|scope| {
         for _ in 1..WORKERS.min(ids.len()) {
-            kiln_threads::help(scope, work);
+            kiln_threads::spawn_or_skip(scope, work);
         }
         work();
     });

@@ -63,7 +63,7 @@ impl<'a> TieredCache<'a> {
                 let threads: Vec<_> = self
                     .sources
                     .iter()
-                    .map(|source| kiln_threads::begin(scope, || self.import(source)))
+                    .map(|source| kiln_threads::spawn_or_run(scope, || self.import(source)))
                     .collect();
                 threads.into_iter().flat_map(Task::join).collect()
             })

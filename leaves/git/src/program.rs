@@ -180,8 +180,8 @@ impl<'a> Git<'a> {
         let stdout = child.stdout.take().expect("standard output is a pipe");
         let stderr = child.stderr.take().expect("standard error is a pipe");
         std::thread::scope(|scope| {
-            let stdout = kiln_threads::beside(scope, move || read_answer(stdout));
-            let stderr = kiln_threads::beside(scope, move || read_messages(stderr));
+            let stdout = kiln_threads::spawn_or_fail(scope, move || read_answer(stdout));
+            let stderr = kiln_threads::spawn_or_fail(scope, move || read_messages(stderr));
             let (stdout, stderr) = match (stdout, stderr) {
                 (Ok(stdout), Ok(stderr)) => (stdout, stderr),
                 // A git whose output is not read waits for ever once the pipe is full.

@@ -105,7 +105,7 @@ fn listen(listener: &UnixListener, agent: &Agent, stop: &Stop) {
             };
             let serve = move || serve(&client, agent, stop);
             // A client for whom there is no thread sees the connection closed.
-            kiln_threads::help(scope, serve);
+            kiln_threads::spawn_or_skip(scope, serve);
         }
     });
 }

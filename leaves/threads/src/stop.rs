@@ -1,9 +1,9 @@
-//! A wish to stop, and those who look at it while they work.
+//! A request to stop, and threads that check it while they work.
 //!
 //! A user who asks a build to stop waits for what is running. A thread that copies, digests, packs
-//! or unpacks looks here between two pieces; one that sleeps in poll(2), for a command, a lock or a
-//! log, polls the wish's file descriptor beside its own. Both fail. What was made until then is a
-//! temporary, and goes as it does after any failure.
+//! or unpacks checks the request between two pieces; one that sleeps in poll(2), for a command, a
+//! lock or a log, polls the request's file descriptor beside its own. Both fail. What was made until
+//! then is a temporary, and is deleted as after any failure.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -15,20 +15,20 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-/// Whether work is to stop. Clones share the wish, which is never taken back.
+/// Whether work is to stop. Clones share the request, which is never taken back.
 #[derive(Clone, Default)]
-pub struct Stop(Arc<Wish>);
+pub struct Stop(Arc<StopRequest>);
 
 #[derive(Default)]
-struct Wish {
+struct StopRequest {
     is_asked: AtomicBool,
     /// Readable once asked. Made when the first thread wants to wait for it.
     event: OnceLock<OwnedFd>,
-    /// The wishes of parts of the work.
+    /// The requests of parts of the work.
     parts: Mutex<Vec<Weak<Self>>>,
 }
 
-impl Wish {
+impl StopRequest {
     fn ask(&self) {
         self.is_asked.store(true, Ordering::SeqCst);
         if let Some(event) = self.event.get() {
@@ -41,18 +41,18 @@ impl Wish {
     }
 }
 
-/// What work fails with that was asked to stop.
+/// The error of work that was asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cancelled")]
 pub struct Stopped;
 
 impl Stop {
-    /// Asks everybody who shares the wish to stop.
+    /// Asks all who share the request to stop.
     pub fn ask(&self) {
         self.0.ask();
     }
 
-    /// Returns the wish of a part of the work: asked with the whole, and also on its own.
+    /// Returns the request of a part of the work: it is asked to stop with the whole, or alone.
     #[must_use]
     pub fn part(&self) -> Self {
         let part = Self::default();
@@ -60,20 +60,20 @@ impl Stop {
         parts.retain(|part| part.strong_count() > 0);
         parts.push(Arc::downgrade(&part.0));
         drop(parts);
-        // Somebody who asked before it was listed has not asked it.
+        // A caller that asked before the part was listed has not asked it.
         if self.is_asked() {
             part.ask();
         }
         part
     }
 
-    /// Says whether somebody asked.
+    /// Says whether the work was asked to stop.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.0.is_asked.load(Ordering::SeqCst)
     }
 
-    /// Fails if somebody asked.
+    /// Fails if the work was asked to stop.
     ///
     /// # Errors
     /// [`Stopped`], in an error of the kind that moving bytes fails with anyway.
@@ -84,11 +84,11 @@ impl Stop {
         Ok(())
     }
 
-    /// Sleeps for `duration`, or until somebody asks. Says whether somebody did.
+    /// Sleeps for `duration`, or until the work is asked to stop. Says whether it was.
     #[must_use]
     pub fn sleep(&self, duration: Duration) -> bool {
-        /// How often a sleeper looks who has no descriptor to wait for.
-        const GLANCE: Duration = Duration::from_millis(10);
+        /// The time between two checks of a thread that has no descriptor to wait for.
+        const CHECK_INTERVAL: Duration = Duration::from_millis(10);
         let begun = Instant::now();
         while !self.is_asked() {
             let left = duration.saturating_sub(begun.elapsed());
@@ -101,13 +101,13 @@ impl Stop {
                     // A time that no Timespec holds has no end. A signal is no reason to end either.
                     let _ = poll(&mut events, Timespec::try_from(left).ok().as_ref());
                 }
-                Err(_) => thread::sleep(left.min(GLANCE)),
+                Err(_) => thread::sleep(left.min(CHECK_INTERVAL)),
             }
         }
         true
     }
 
-    /// Returns a file descriptor that is readable once somebody has asked, for poll(2).
+    /// Returns a file descriptor that is readable once the work was asked to stop, for poll(2).
     ///
     /// # Errors
     /// When the process has no file descriptor left; never again once it has succeeded.
@@ -117,7 +117,7 @@ impl Stop {
         }
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let event = self.0.event.get_or_init(|| event);
-        // Somebody who asked before it was there has written nothing into it.
+        // A caller that asked before it was made has written nothing into it.
         if self.0.is_asked.load(Ordering::SeqCst) {
             wake(event);
         }
@@ -131,7 +131,7 @@ impl fmt::Debug for Stop {
     }
 }
 
-/// Makes an event readable. A counter that is full, from very many wishes, is readable too.
+/// Makes an event readable. A counter that is full, from very many requests, is readable too.
 fn wake(event: &OwnedFd) {
     let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
 }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_descriptor_is_readable_from_the_first_wish_on() {
+    fn the_descriptor_is_readable_from_the_first_request_on() {
         let (before, after) = (Stop::default(), Stop::default());
         assert!(!is_readable(&before));
         for stop in [&before, &after] {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn sleep_ends_when_it_is_over_or_somebody_asks() {
+    fn sleep_ends_after_its_time_or_when_asked_to_stop() {
         let stop = Stop::default();
         assert!(!stop.sleep(Duration::from_millis(1)));
         thread::scope(|scope| {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_fail_from_then_on() {
+    fn streams_fail_once_asked_to_stop() {
         let stop = Stop::default();
         let (mut input, mut output) = (Stopping::new(&stop, &b"abc"[..]), Vec::new());
         let mut piece = [0];

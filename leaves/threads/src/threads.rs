@@ -1,7 +1,7 @@
-//! Threads that help, where any are to be had.
+//! Threads that are started where the system allows it.
 //!
 //! A limit on processes (`ulimit -u`, a pids control group, a container's) may refuse every thread
-//! but the first. What several would do, one can: it takes longer, and that is all.
+//! but the first. Then the first does the work of all: it takes longer, and that is all.
 
 use std::io;
 use std::panic::resume_unwind;
@@ -11,19 +11,19 @@ use std::thread::{Builder, Scope, ScopedJoinHandle, available_parallelism};
 
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
 
-/// Runs `task` on another thread too; where there is none, it is left to the caller, who does the
-/// same.
-pub fn help<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, task: impl FnOnce() + Send + 'scope) {
+/// Runs `task` on another thread, or not at all if the system refuses one: for a caller that does the
+/// same work itself.
+pub fn spawn_or_skip<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, task: impl FnOnce() + Send + 'scope) {
     // Refused, the task goes unrun.
     let _ = Builder::new().spawn_scoped(scope, task);
 }
 
-/// Something that was given to a thread, or done.
+/// A task that runs on a thread of its own, or has run.
 #[derive(Debug)]
 pub enum Task<'scope, T> {
-    /// A thread is at it.
-    Begun(ScopedJoinHandle<'scope, T>),
-    /// There was no thread to be had.
+    /// A thread runs it.
+    Spawned(ScopedJoinHandle<'scope, T>),
+    /// The system refused a thread, so the caller ran it.
     Done(T),
 }
 
@@ -31,27 +31,27 @@ impl<T> Task<'_, T> {
     /// Waits for what comes of it. A panic goes on here.
     pub fn join(self) -> T {
         match self {
-            Self::Begun(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Self::Spawned(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
             Self::Done(result) => result,
         }
     }
 }
 
-/// Runs `task` on a thread of its own, or here and now where there is none.
-pub fn begin<'scope, T: Send + 'scope>(
+/// Runs `task` on a thread of its own, or on the calling one, at once, if the system refuses another.
+pub fn spawn_or_run<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     task: impl FnOnce() -> T + Send + 'scope,
 ) -> Task<'scope, T> {
-    // A thread that cannot be had takes with it what it was given.
+    // A thread that is refused drops the closure that it was given.
     let task = Arc::new(Mutex::new(Some(task)));
     let given = Arc::clone(&task);
     let take = |task: &Mutex<Option<_>>| task.lock().unwrap_or_else(PoisonError::into_inner).take();
     let run = move || {
-        let task = take(&given).expect("nobody else takes it once there is a thread");
+        let task = take(&given).expect("the thread alone takes the task once it runs");
         task()
     };
     match Builder::new().spawn_scoped(scope, run) {
-        Ok(thread) => Task::Begun(thread),
+        Ok(thread) => Task::Spawned(thread),
         Err(_) => {
             let task = take(&task).expect("there was no thread that could have taken it");
             Task::Done(task())
@@ -59,11 +59,11 @@ pub fn begin<'scope, T: Send + 'scope>(
     }
 }
 
-/// Runs `task` on another thread, for what takes two: one who writes and one who reads.
+/// Runs `task` on another thread, for work that takes two: one that writes and one that reads.
 ///
 /// # Errors
-/// Where no thread is to be had. It says what to do.
-pub fn beside<'scope, T: Send + 'scope>(
+/// When the system refuses a thread; the error says what to do about it.
+pub fn spawn_or_fail<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     task: impl FnOnce() -> T + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, T>> {
@@ -79,18 +79,17 @@ pub fn cannot_start(error: io::Error) -> io::Error {
         // EAGAIN, which speaks of resources and means this one. (clone(2))
         io::ErrorKind::WouldBlock => io::Error::new(
             io::ErrorKind::WouldBlock,
-            "no thread or process is to be had; raise the limit on them (`ulimit -u`, or \
+            "the system refuses another thread or process; raise the limit on them (`ulimit -u`, or \
              `pids.max` of the control group)",
         ),
         _ => error,
     }
 }
 
-/// Sees to it that this thread may use rayon, which panics where it cannot have its threads. To be
-/// called before.
+/// Makes rayon's pool before its first use: rayon itself panics if it cannot start its threads.
 ///
-/// Its pool gets as many as there are, up to one for each processor. Where there is not even one,
-/// the calling thread gets a pool that consists of itself.
+/// The pool gets as many threads as the system allows, up to one for each processor. If it allows
+/// none, the calling thread gets a pool that consists of itself.
 pub fn prepare_pool() {
     static IS_SHARED: OnceLock<bool> = OnceLock::new();
     let is_shared = *IS_SHARED.get_or_init(|| {
@@ -102,15 +101,15 @@ pub fn prepare_pool() {
     }
 }
 
-/// Starts the threads of rayon's pool; false if there are none to be had.
+/// Starts the threads of rayon's pool; false if the system refuses all of them.
 ///
-/// They are started before the pool is, which can be attempted once in a process.
+/// They are started before the pool is, because a process can try to make the pool only once.
 fn start_pool(wanted: usize, thread: impl Fn() -> Builder) -> bool {
     let (roles, waiting) = channel::<ThreadBuilder>();
     let waiting = Arc::new(Mutex::new(waiting));
     let start = |_: &usize| {
         let waiting = Arc::clone(&waiting);
-        thread().spawn(move || play(&waiting)).is_ok()
+        thread().spawn(move || run_pool_thread(&waiting)).is_ok()
     };
     let started = (0..wanted).take_while(start).count();
     if started == 0 {
@@ -122,18 +121,18 @@ fn start_pool(wanted: usize, thread: impl Fn() -> Builder) -> bool {
         taken.map_err(|_| io::Error::other("the thread is gone"))
     };
     let pool = pool.spawn_handler(hand_out);
-    // Refused only if there is one, which is as good.
+    // Fails only if there is a pool already, which serves as well.
     let _ = pool.build_global();
     true
 }
 
-/// What a thread of the pool does.
-fn play(waiting: &Mutex<Receiver<ThreadBuilder>>) {
+/// Runs a thread of the pool, once rayon has made it.
+fn run_pool_thread(waiting: &Mutex<Receiver<ThreadBuilder>>) {
     let role = waiting
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .recv();
-    // None if the pool did not come to be.
+    // There is none if the pool was not made.
     if let Ok(role) = role {
         role.run();
     }
@@ -156,10 +155,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_begun_is_done_once() {
+    fn each_spawned_task_runs_once() {
         let sums: Vec<u64> = scope(|scope| {
             let tasks: Vec<_> = (0..20)
-                .map(|number| begin(scope, move || number * 2))
+                .map(|number| spawn_or_run(scope, move || number * 2))
                 .collect();
             tasks.into_iter().map(Task::join).collect()
         });
@@ -167,10 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_alone_is_a_pool() {
+    fn a_single_thread_becomes_a_pool() {
         use rayon::prelude::*;
         scope(|scope| {
-            let alone = begin(scope, || {
+            let alone = spawn_or_run(scope, || {
                 join_own_pool();
                 join_own_pool();
                 let sum: u64 = (0..1000_u64).into_par_iter().sum();
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn no_threads_are_no_pool() {
+    fn a_pool_without_threads_is_not_started() {
         // More memory than there is addresses for.
         let refused = || Builder::new().stack_size(usize::MAX / 4);
         assert!(!start_pool(2, refused));

@@ -241,8 +241,8 @@ fn tokio_is_reached_only_through_the_registry_crate() {
     );
 }
 
-/// Threads are refused where processes are limited; `kiln_threads`'s `begin`, `help`, `beside` and
-/// `prepare_pool` know what to do then, while these end the program.
+/// A limit on processes refuses threads; `kiln_threads`'s `spawn_or_run`, `spawn_or_skip`,
+/// `spawn_or_fail` and `prepare_pool` handle that, while the functions of `std` and rayon end the program.
 #[test]
 fn nobody_counts_on_threads() {
     let mut looked_at = 0;

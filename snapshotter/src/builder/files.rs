@@ -284,7 +284,7 @@ impl<N: NewFiles> CopiedFiles<'_, N> {
         let (pieces, coming) = sync_channel::<Sent>(AHEAD);
         std::thread::scope(|scope| {
             let copy = move || self.copy_large(&file, &source, &pieces);
-            let copying = kiln_threads::beside(scope, copy).map_err(LayerError::Output)?;
+            let copying = kiln_threads::spawn_or_fail(scope, copy).map_err(LayerError::Output)?;
             let mut hashing = PieceHasher::default();
             for sent in coming {
                 let piece = match &sent {

@@ -49,7 +49,7 @@ pub(crate) fn write<T: Send>(
             pieces.send().map_err(LayerError::Output)?;
             Ok((made, pieces.trailer()))
         };
-        let producer = kiln_threads::beside(scope, produce).map_err(LayerError::Output)?;
+        let producer = kiln_threads::spawn_or_fail(scope, produce).map_err(LayerError::Output)?;
         let written = compress(level, threads, &receiver, output);
         drop(receiver);
         let produced = producer
