@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_put_is_found_under_its_inputs_alone() {
+    fn a_manifest_is_found_by_its_inputs_alone() {
         let directory = tempfile::tempdir().unwrap();
         let assembled = Assembled::new(&Store::open(directory.path()).unwrap());
         let (one, other) = (Blake3::of(b"one"), Blake3::of(b"other"));

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_is_read() {
+    fn a_blob_reads_as_it_was_put() {
         let (_directory, blobs) = blobs();
         let digest = blobs.put(b"hello").unwrap();
         assert_eq!(digest, Sha256::of(b"hello"));

@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shared_is_one_directory() {
+    fn shared_takers_get_one_directory() {
         let bench = Bench::new();
         let first = bench.take(CacheSharing::Shared);
         let second = bench.take(CacheSharing::Shared);
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn who_shares_a_new_one_waits_until_it_is_filled() {
+    fn a_shared_taker_waits_until_a_new_copy_is_filled() {
         let bench = Bench::new();
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_filled_is_filled_again() {
+    fn an_unfinished_copy_is_filled_again() {
         let bench = Bench::new();
         let key = Blake3::of(b"npm");
         let fails = |path: &Path, _: CacheCopy| {
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_waits_for_who_works_and_is_waited_for() {
+    fn readers_and_takers_wait_for_each_other() {
         let bench = Bench::new();
         assert!(matches!(bench.read(), CacheReading::Nothing));
         let first = bench.take(CacheSharing::Shared);
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_of_the_current_age() {
+    fn a_reader_gets_a_copy_of_the_current_age() {
         let bench = Bench::new();
         drop(bench.take(CacheSharing::Shared));
         let CacheAttempt::Taken(new) = bench.attempt(CacheSharing::Private, CacheStart::Anew)

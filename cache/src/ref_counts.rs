@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_root_holds_is_not_the_caches() {
+    fn objects_of_roots_do_not_count_as_cached() {
         let mut ref_counts = RefCounts::default();
         let layer = ref_counts.add(&usage(10, &[(7, 100)]));
         let newer = ref_counts.add(&usage(1, &[(7, 100)]));

@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_wants_it_alone_waits_for_the_others() {
+    fn exclusive_use_waits_for_other_kilns_to_end() {
         let directory = tempfile::tempdir().unwrap();
         let one = Store::open(directory.path()).unwrap();
         let two = Store::open(directory.path()).unwrap();
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn exclusive_use_waits_for_nobody() {
+    fn exclusive_use_is_refused_while_others_have_the_store() {
         let directory = tempfile::tempdir().unwrap();
         let one = Store::open(directory.path()).unwrap();
         assert_eq!(one.exclusively(|| Ok(1)).unwrap(), Some(1));

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_discarded_is_gone_before_it_is_deleted() {
+    fn a_discarded_tree_is_gone_before_it_is_deleted() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let trash = Trash::new(&store);

@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_announced_until_it_is_settled() {
+    fn new_objects_are_announced_until_they_are_settled() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         store.settle().unwrap();
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_is_written_even_if_nothing_was_announced() {
+    fn an_owed_write_settles_without_announcements() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         // Without its directory the store cannot be written out, and does not have to be.
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_kiln_announced_is_judged_once() {
+    fn announcements_of_a_dead_kiln_are_judged_once() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let [one, two] = [b"1", b"2"].map(|bytes| Unsettled::Blob(Sha256::of(bytes)));

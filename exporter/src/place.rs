@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_fails_leaves_what_was_there() {
+    fn a_failed_write_leaves_the_old_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "old").unwrap();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_written_to() {
+    fn a_device_is_written_to_directly() {
         write_file(Path::new("/dev/null"), |output| {
             output.write_all(b"x").map_err(ExportError::Output)
         })

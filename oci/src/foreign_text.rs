@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_something_is_left_out() {
+    fn control_characters_are_left_out() {
         for (text, expected) in [
             (
                 "<html>\n<b>Bad\x1b[2J gateway</b>",

@@ -13,7 +13,7 @@ pub fn parse(word: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn spellings() {
+    fn booleans_take_gos_spellings() {
         assert_eq!(super::parse("T"), Some(true));
         assert_eq!(super::parse("0"), Some(false));
         assert_eq!(super::parse("tRUE"), None);

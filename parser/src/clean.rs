@@ -29,7 +29,7 @@ mod tests {
     use super::clean;
 
     #[test]
-    fn detours_vanish() {
+    fn cleaning_removes_detours() {
         for (path, expected) in [
             ("", "."),
             (".", "."),

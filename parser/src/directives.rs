@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn builtin_syntax() {
+    fn frontends_of_docker_are_built_in() {
         for value in [
             "docker/dockerfile",
             "docker/dockerfile:1.7-labs",

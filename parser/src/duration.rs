@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration() {
+    fn malformed_durations_are_refused() {
         #[track_caller]
         fn check(text: &str, expected: &str) {
             assert_eq!(parse(text).unwrap_err().to_string(), expected);

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn several_spans() {
+    fn an_excerpt_marks_several_spans() {
         let text = b"a\nb\nc\nd\ne";
         let found = excerpt(text, "f", &[Span::new(4, 5), Span::new(0, 1)]);
         assert_snapshot!(found, @r"

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn df_087_what_is_no_port() {
+    fn df_087_malformed_ports_are_refused() {
         #[track_caller]
         fn check(word: &str, expected: &str) {
             assert_eq!(parse_ports(word).unwrap_err().to_string(), expected);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn lint_facts() {
+    fn ports_tell_lint_about_case_and_host() {
         let ports = parse_ports("80:81/TCP").unwrap();
         assert_eq!(ports.miscased_protocol.as_deref(), Some("TCP"));
         assert!(ports.names_host);

@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scanning() {
+    fn flags_end_at_the_first_argument() {
         #[track_caller]
         fn check(text: &str, words: &[&str], rest: &str) {
             let (flags, arguments) = scan(text, '\\');
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn value_places() {
+    fn a_flags_value_is_found_in_its_word() {
         assert_eq!(value_slice("--a=b=c"), "b=c");
         assert_eq!(value_slice("--a"), "--a");
     }

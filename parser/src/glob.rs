@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn go_match() {
+    fn patterns_match_as_in_go() {
         #[track_caller]
         fn check(pattern: &str, name: &str, expected: bool) {
             assert_eq!(glob_match(pattern, name), Ok(expected), "{pattern} {name}");
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards() {
+    fn wildcards_are_told_from_plain_names() {
         for text in ["*", "a?", "[x]"] {
             assert!(has_wildcards(text), "{text}");
         }

@@ -284,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marker_forms() {
+    fn markers_are_told_from_other_words() {
         #[track_caller]
         fn check(word: &str, expected: Option<(&str, u32, bool, bool)>) {
             let found = marker(word);

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrays() {
+    fn arrays_of_strings_are_read() {
         #[track_caller]
         fn check(text: &str, expected: &[(&str, &str)]) {
             let expected = expected

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn continuations() {
+    fn continued_lines_are_joined() {
         check("RUN a\\\n   b\nX\n", &["RUN a   b", "X"]); // DF-011
         check("RUN a \\\\\nX", &["RUN a \\\\", "X"]); // DF-012
         check("RUN a \\ \t\nb", &["RUN a b"]); // DF-013

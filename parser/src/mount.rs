@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields() {
+    fn fields_are_split_at_commas() {
         #[track_caller]
         fn check(text: &str, expected: &[(&str, Option<&str>)]) {
             let fields = split(text).unwrap();

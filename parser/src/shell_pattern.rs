@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn replacing() {
+    fn replacing_takes_the_longest_match() {
         #[track_caller]
         fn check(value: &str, pattern: &str, replacement: &str, all: bool, expected: &str) {
             assert_eq!(replace(value, pattern, replacement, all).unwrap(), expected);
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed() {
+    fn malformed_patterns_are_refused() {
         assert_eq!(pieces("a\\b").err(), Some(ShellPatternError::Escape('b')));
         assert_eq!(pieces("a\\").err(), Some(ShellPatternError::TrailingEscape));
         let longest = "é".repeat(MAX_PATTERN);

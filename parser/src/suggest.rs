@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn closest_word() {
+    fn the_closest_word_is_suggested() {
         #[track_caller]
         fn check(word: &str, candidates: &[&str], expected: Option<&str>) {
             assert_eq!(suggest(word, candidates.iter().copied()), expected);

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_words() {
+    fn quoted_words_keep_their_blanks() {
         #[track_caller]
         fn check(text: &str, expected: &[&str]) {
             assert_eq!(quoted(text, '\\'), expected);

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_doubted_can_be_tried_again() {
+    fn an_unavailable_layer_can_be_tried_again() {
         let ((_one, there), (_two, here)) = (store(), store());
         let original = layer(&there, "content");
         let (description, blob) = described(&there, &original);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_described_is_forgotten() {
+    fn a_false_description_is_forgotten() {
         let ((_one, there), (_two, here)) = (store(), store());
         let (one, other) = (layer(&there, "one"), layer(&there, "other"));
         let (description, blob) = described(&there, &other);

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn unmapped_owners_look_like_oneself_or_nobody() {
+    fn unmapped_owners_look_like_the_process_or_the_overflow_id() {
         let owners = owners();
         assert!(owners.may_be_uid(65_535, 65_535) && !owners.may_be_uid(65_535, 0));
         assert!(owners.may_be_uid(65_536, 0) && !owners.may_be_uid(65_536, 33));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_shown_is_refused_by_name() {
+    fn an_owner_that_a_root_cannot_show_is_refused_by_name() {
         let path = || GuestPath::new("/home/me");
         assert!(owners().check((7, 70_000), path).is_ok());
         let error = owners().check((70_000, 7), path);

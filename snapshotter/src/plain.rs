@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_not_packed_again() {
+    fn a_known_blob_is_not_packed_again() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("state")).unwrap();
         let blobs = Blobs::new(&store);

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_format_is_taken_over_when_nobody_works_on_it() {
+    fn an_older_format_is_taken_over_when_no_kiln_uses_it() {
         let directory = tempfile::tempdir().unwrap();
         let format = directory.path().join("format");
         drop(Store::open(directory.path()).unwrap());
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_to_be_alone_goes_before_those_who_can_wait() {
+    fn exclusive_use_goes_before_kilns_that_can_wait() {
         let directory = tempfile::tempdir().unwrap();
         let one = Store::open(directory.path()).unwrap();
         let two = Store::open(directory.path()).unwrap();

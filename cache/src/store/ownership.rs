@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_somebody_else_is_refused() {
+    fn a_directory_of_another_user_is_refused() {
         if !rustix::process::geteuid().is_root() {
             // Only root can give a directory away.
             println!("skipped: not root");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_made_in_it_is_refused_however_often_it_is_tried() {
+    fn a_file_that_another_user_planted_is_refused_each_time() {
         if !rustix::process::geteuid().is_root() {
             // Only root can make something that is somebody else's.
             println!("skipped: not root");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn no_link_in_it_is_followed() {
+    fn a_link_in_the_directory_is_not_followed() {
         for name in ["format", "layers", "lock", "work"] {
             let directory = tempfile::tempdir().unwrap();
             let elsewhere = tempfile::tempdir().unwrap();

@@ -81,7 +81,7 @@ fn records_come_back_under_all_their_keys() {
 }
 
 #[test]
-fn what_mounts_held_is_in_kilns_member_alone() {
+fn contents_of_mounts_stand_in_kilns_member_alone() {
     let mount = SharedMount {
         key: Blake3::of(b"npm"),
         id: "npm".to_owned(),
@@ -142,7 +142,7 @@ fn an_image_names_its_own_layers() {
 }
 
 #[test]
-fn what_leads_astray_is_refused() {
+fn a_config_with_wrong_references_is_refused() {
     let good: Value = serde_json::from_slice(&in_blobs().to_config()).unwrap();
     let check = |path: &str, value: Value, expected: &str| {
         let mut bad = good.clone();

@@ -218,7 +218,7 @@ fn several_platforms_share_a_directory_unless_they_overlap() {
 }
 
 #[test]
-fn all_times_can_be_one() {
+fn files_get_the_time_that_is_asked_for() {
     let state = State::new();
     let view = ParentView::new(&[state.layer(add_files)]).unwrap();
     let time = Some(Timestamp::from_seconds(77));

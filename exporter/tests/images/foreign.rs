@@ -183,7 +183,7 @@ fn layers_may_be_packed_in_any_way() {
 
 /// Docker writes null for no names and for no layers, and leaves out what it does not know.
 #[test]
-fn what_is_null_is_none() {
+fn null_members_count_as_absent() {
     let empty = br#"{"architecture":"amd64","os":"linux","config":null,"history":null,"rootfs":{"type":"layers","diff_ids":null}}"#;
     for manifest in [
         &br#"[{"Config":"c.json","RepoTags":null,"Layers":null}]"#[..],

@@ -169,7 +169,7 @@ fn links_of_a_layout_lead_to_no_files_of_others() {
 }
 
 #[test]
-fn only_what_is_called_like_a_blob_is_stale() {
+fn only_files_named_like_blobs_are_stale() {
     let state = State::new();
     let image = state.named(&state.sample(), &["foo/bar"]);
     let layout = state.path("layout");
@@ -216,7 +216,7 @@ fn files_of_a_layout_are_replaced_and_not_written_through() {
 
 /// A pipe in the place of a file was once waited for, without an end.
 #[test]
-fn what_is_no_file_of_the_layout_is_not_read() {
+fn links_and_pipes_in_a_layout_are_not_read() {
     let state = State::new();
     let layout = state.path("layout");
     fs::create_dir_all(layout.join("blobs/sha256")).unwrap();

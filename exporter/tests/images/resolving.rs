@@ -239,7 +239,7 @@ fn layers_of_the_base_go_out_as_they_came_unless_forced() {
 }
 
 #[test]
-fn what_is_not_here_is_fetched_or_left() {
+fn absent_blobs_are_fetched_or_left_out() {
     let state = State::new();
     let image = pulled(&state, None);
     let absent: Vec<Descriptor> = image.manifest.layers.clone();

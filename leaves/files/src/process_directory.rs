@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_nobody_holds_is_removed() {
+    fn only_directories_without_a_lock_are_removed() {
         let above = tempfile::tempdir().unwrap();
         // The number of no process, as of one in another namespace.
         let [other, left, strange] =
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_somebodys_again_is_not_what_was_found() {
+    fn a_name_that_was_taken_again_is_not_removed() {
         let above = tempfile::tempdir().unwrap();
         let path = above.path().join("4000000000-0");
         fs::create_dir(&path).unwrap();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn one_removes_at_a_time() {
+    fn one_process_removes_at_a_time() {
         let above = tempfile::tempdir().unwrap();
         let path = above.path().join("4000000000-0");
         fs::create_dir(&path).unwrap();

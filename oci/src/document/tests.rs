@@ -5,7 +5,7 @@ fn digest(name: &str) -> Sha256 {
 }
 
 #[test]
-fn what_could_be_read_in_two_ways_is_refused() {
+fn an_ambiguous_document_is_refused() {
     let blob = format!(r#"{{"mediaType":"x","digest":"{}","size":1}}"#, digest("b"));
     let image = format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[{blob}]}}"#);
     let typed = |inside: &str| image.replacen('{', &format!(r#"{{"mediaType":"{inside}","#), 1);
@@ -68,7 +68,7 @@ fn an_index_that_is_an_image_too_is_refused() {
 }
 
 #[test]
-fn an_index_keeps_the_platforms_of_which_something_is_said() {
+fn an_index_keeps_platforms_that_are_given() {
     let entry = |platform: &str| {
         format!(
             r#"{{"mediaType":"{}","digest":"{}","size":1,"platform":{platform}}}"#,

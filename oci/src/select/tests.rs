@@ -64,7 +64,7 @@ fn the_nearest_of_nested_indexes_serves() {
 }
 
 #[test]
-fn what_is_not_there_lets_the_next_best_serve() {
+fn the_next_best_manifest_serves_when_one_is_missing() {
     let mut registry = Registry::default();
     let v7 = registry.manifest("v7", "linux/arm/v7");
     let v6 = registry.manifest("v6", "linux/arm/v6");

@@ -31,7 +31,7 @@ fn check_error(word: &str, expected: &str) {
 }
 
 #[test]
-fn names() {
+fn names_end_as_in_buildkit() {
     check("$a", "A");
     check("$a.x", "A.x");
     check("${a}x", "Ax");

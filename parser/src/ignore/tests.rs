@@ -32,7 +32,7 @@ fn df_151_last_match_wins() {
 
 /// `!config` used to bring back `config/.env` too, which an earlier line excludes by itself.
 #[test]
-fn what_is_excluded_by_itself_does_not_come_back_with_its_directory() {
+fn a_path_excluded_by_itself_does_not_come_back_with_its_directory() {
     check("**/.env\n!config", "config/.env", true);
     check("**/.env\n!config", "config/sub/.env", true);
     check("**/.env\n!config", "config/other", false);
@@ -45,7 +45,7 @@ fn what_is_excluded_by_itself_does_not_come_back_with_its_directory() {
 
 /// A file that the walk meets and then is not allowed to open would be there without its content.
 #[test]
-fn what_would_arrive_empty_is_ignored() {
+fn a_directory_that_would_arrive_empty_is_ignored() {
     check("a\n!a/b\na", "a/b/f", true);
     let rules = rules("a\n!a/b\na");
     let (_, a) = rules.child(&rules.state_for_root(), "a");
@@ -68,14 +68,14 @@ fn df_153_leading_slash() {
 }
 
 #[test]
-fn parents_count() {
+fn patterns_match_parents_too() {
     check("a", "a/b/c", true);
     check("a/*", "a/b/c", true);
     check("a/*", "a", false);
 }
 
 #[test]
-fn lines() {
+fn lines_are_trimmed_cleaned_and_commented() {
     check("\u{FEFF}a\r\n# b\n  c  \n\n", "a", true);
     check("# b", "b", false);
     check("  c  ", "c", true);
@@ -106,7 +106,7 @@ fn malformed_lines_are_reported_and_skipped() {
 }
 
 #[test]
-fn what_is_no_ignore_file_is_given_up_on() {
+fn a_file_of_errors_is_given_up_on() {
     let (_, diagnostics) = IgnoreRules::parse(&b"[\n".repeat(1_000_000));
     assert_eq!(diagnostics.len(), MAX_ERRORS);
     let long = "a*".repeat(40_000);

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed() {
+    fn malformed_check_options_are_refused() {
         #[track_caller]
         fn check(text: &str, expected: &str) {
             assert_eq!(CheckOptions::parse(text).unwrap_err().to_string(), expected);

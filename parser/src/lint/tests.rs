@@ -31,7 +31,7 @@ fn nothing_to_say() {
 }
 
 #[test]
-fn stage_names() {
+fn odd_stage_names_are_found() {
     assert_snapshot!(show("FROM a AS Base\nFROM b AS scratch\nFROM c AS base\n"), @r#"
     StageNameCasing: Stage name 'Base' should be lowercase (line 1) at "Base"
     ReservedStageName: Stage name should not use the same name as reserved stage "scratch" (line 2) at "scratch"
@@ -60,7 +60,7 @@ fn df_010_empty_continuation() {
 }
 
 #[test]
-fn commands() {
+fn repeated_commands_are_found() {
     assert_snapshot!(show("FROM a AS x\nCMD b\nCMD [\"c\"]\nHEALTHCHECK NONE\nHEALTHCHECK CMD d\nFROM x\nENTRYPOINT e\n"), @r#"
     MultipleInstructionsDisallowed: Multiple CMD instructions should not be used in the same stage because only the last one will be used (line 2) at "CMD b"
     MultipleInstructionsDisallowed: Multiple HEALTHCHECK instructions should not be used in the same stage because only the last one will be used (line 4) at "HEALTHCHECK NONE"
@@ -68,7 +68,7 @@ fn commands() {
 }
 
 #[test]
-fn old_forms() {
+fn old_forms_are_found() {
     assert_snapshot!(show("FROM a\nMAINTAINER me\nENV a b c\nLABEL a b\n"), @r#"
     MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 2) at "MAINTAINER me"
     LegacyKeyValueFormat: "ENV key=value" should be used instead of legacy "ENV key value" format (line 3) at "a b c"
@@ -77,7 +77,7 @@ fn old_forms() {
 }
 
 #[test]
-fn secrets() {
+fn secrets_in_variables_are_found() {
     assert_snapshot!(show("ARG API_TOKEN\nFROM a\nENV MYSQL_PASSWORD=x SECRET_FILE=y TOKENS=z\nENV key=1\n"), @r#"
     SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ARG "API_TOKEN") (line 1) at "API_TOKEN"
     SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ENV "MYSQL_PASSWORD") (line 3) at "MYSQL_PASSWORD"
@@ -86,7 +86,7 @@ fn secrets() {
 }
 
 #[test]
-fn platforms() {
+fn needless_platforms_are_found() {
     assert_snapshot!(show("FROM --platform=$TARGETPLATFORM a\nFROM --platform=${TARGETPLATFORM:-linux/amd64} a\nFROM --platform=${TARGETPLATFORM:+linux/amd64} a\nFROM --platform=${X:-$TARGETPLATFORM} a\nFROM --platform=linux/amd64 b\nFROM --platform=linux/amd64 c AS build_amd64\nFROM --platform=$X d\nFROM --platform=linux/arm/v7 e AS v7\n"), @r#"
     RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior (line 1) at "$TARGETPLATFORM"
     RedundantTargetPlatform: Setting platform to predefined ${TARGETPLATFORM:-linux/amd64} in FROM is redundant as this is the default behavior (line 2) at "${TARGETPLATFORM:-linux/amd64}"
@@ -96,7 +96,7 @@ fn platforms() {
 }
 
 #[test]
-fn descriptions() {
+fn malformed_descriptions_are_found() {
     let text =
         "# what\nARG a\n\n# b is fine\nARG b=1\n# so so\nFROM x AS c\n# unrelated\n\nFROM x AS d\n";
     assert_snapshot!(show_with("experimental=all", text), @r#"

@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn caches() {
+    fn cache_mounts_are_understood() {
         let cache = parse("type=cache,target=/c,sharing=LOCKED,id=x,mode=0700,uid=5").unwrap();
         let owner = FileOwner {
             mode: 0o700,
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn agents() {
+    fn ssh_mounts_are_understood() {
         let ssh = parse("type=ssh,required").unwrap();
         let owner = FileOwner {
             mode: 0o600,

@@ -46,7 +46,7 @@ fn ten_megabytes_of_heredoc() {
 }
 
 #[test]
-fn many_heredocs() {
+fn many_heredocs_parse_fast() {
     let count = 100_000;
     let markers = "<<A \\\n".repeat(count);
     let big = "z".repeat(60_000);
@@ -67,7 +67,7 @@ fn blanks_behind_a_marker() {
 }
 
 #[test]
-fn many_stages() {
+fn many_stages_parse_fast() {
     let mut text = String::new();
     for index in 0..50_000 {
         text += &format!("FROM s{} AS s{index}\nMAINTAINER x\n", index.max(1) - 1);
@@ -97,7 +97,7 @@ fn garbage_is_given_up_on() {
 }
 
 #[test]
-fn many_flags() {
+fn many_flags_parse_fast() {
     let count = 100_000;
     let mounts = "--mount=type=cache,target=/a \\\n".repeat(count);
     let excludes = "--exclude=a \\\n".repeat(count);
@@ -114,7 +114,7 @@ fn many_flags() {
 }
 
 #[test]
-fn many_elements() {
+fn many_elements_parse_fast() {
     let count = 100_000;
     let elements = "\"\\u0041\\n\", \\\n".repeat(count);
     let text = format!("FROM a\nCOPY [{elements} \"z\"]\n");
@@ -145,7 +145,7 @@ fn a_million_lines_of_heredoc() {
 }
 
 #[test]
-fn many_directives() {
+fn many_directives_parse_fast() {
     let parsed = parse("# syntax=a\n".repeat(500_000).as_bytes());
     assert_eq!(parsed.diagnostics.len(), MAX_ERRORS);
 }
@@ -173,7 +173,7 @@ fn bytes_that_are_no_text_everywhere() {
 
 proptest! {
     #[test]
-    fn any_bytes(text in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_parsed(text in prop::collection::vec(any::<u8>(), 0..300)) {
         let parsed = parse(&text);
         for found in &parsed.diagnostics {
             let _ = crate::excerpt(&text, "f", &[found.span]);

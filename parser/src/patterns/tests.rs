@@ -27,7 +27,7 @@ fn probe(pattern: &str, path: &str, expected: bool) {
 }
 
 #[test]
-fn patterns_one_by_one() {
+fn single_patterns_match_as_in_moby() {
     probe("a/**", "a", false);
     probe("a**b", "axxb", false);
     probe("a**b", "a/x/b", true);
@@ -70,7 +70,7 @@ fn patterns_one_by_one() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused() {
+fn malformed_patterns_are_refused() {
     let error = |pattern| PathPatterns::new([pattern]).unwrap_err().to_string();
     assert_eq!(error("!"), "illegal exclusion pattern: \"!\"");
     assert_eq!(error("["), "syntax error in pattern");

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes() {
+    fn percent_escapes_are_decoded() {
         assert_eq!(decode("a").unwrap(), "a");
         assert_eq!(decode("%41b%2fc%20").unwrap(), "Ab/c ");
         assert_eq!(decode("%C3%A9é").unwrap(), "éé");

@@ -19,7 +19,7 @@ fn check(text: &str, remote: &str, reference: Option<&str>, subdirectory: Option
 }
 
 #[test]
-fn repositories() {
+fn repositories_are_told_by_their_address() {
     check("https://h/x.git", "https://h/x.git", None, None);
     check("HTTP://h/x.git", "http://h/x.git", None, None);
     check("https://u:p@h:1/x.git", "https://u:p@h:1/x.git", None, None);
@@ -30,7 +30,7 @@ fn repositories() {
 }
 
 #[test]
-fn fragments() {
+fn fragments_name_reference_and_directory() {
     let remote = "https://h/x.git";
     check("https://h/x.git#", remote, None, None);
     check("https://h/x.git#v1/a", remote, Some("v1/a"), None);
@@ -48,7 +48,7 @@ fn fragments() {
 }
 
 #[test]
-fn queries() {
+fn queries_name_reference_and_directory() {
     let remote = "https://h/x.git";
     let reference = |query: &str| git(&format!("{remote}?{query}")).reference.unwrap();
     assert_eq!(git("https://h/x.git?").reference, None);
@@ -80,7 +80,7 @@ fn queries() {
 }
 
 #[test]
-fn what_makes_no_sense() {
+fn contradictory_addresses_are_refused() {
     #[track_caller]
     fn check(rest: &str, expected: &str) {
         let found = remote_source(&format!("https://h/x.git{rest}"), SourcePlace::Instruction);
@@ -110,7 +110,7 @@ fn what_makes_no_sense() {
 }
 
 #[test]
-fn other_urls() {
+fn other_urls_are_downloads() {
     for url in [
         "https://h",
         "https://h/x",
@@ -131,7 +131,7 @@ fn other_urls() {
 }
 
 #[test]
-fn paths() {
+fn other_texts_are_paths() {
     for path in [
         "",
         ".git",

@@ -24,31 +24,31 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn dockerfile() {
+fn dockerfile_corpus_holds() {
     replay("dockerfile", checks::dockerfile);
 }
 
 #[test]
-fn heredoc() {
+fn heredoc_corpus_holds() {
     replay("heredoc", checks::heredoc);
 }
 
 #[test]
-fn ignore() {
+fn ignore_corpus_holds() {
     replay("ignore", checks::ignore);
 }
 
 #[test]
-fn reference() {
+fn reference_corpus_holds() {
     replay("reference", checks::reference);
 }
 
 #[test]
-fn substitution() {
+fn substitution_corpus_holds() {
     replay("substitution", checks::substitution);
 }
 
 #[test]
-fn values() {
+fn values_corpus_holds() {
     replay("values", checks::values);
 }

@@ -230,7 +230,7 @@ fn df_082_a_shell_is_a_list() {
 }
 
 #[test]
-fn df_087_what_is_no_port() {
+fn df_087_malformed_ports_are_refused() {
     let message = |word: &str| expose::parse_ports(word).unwrap_err().to_string();
     assert_eq!(
         message("80/foo"),
@@ -243,7 +243,7 @@ fn df_087_what_is_no_port() {
 }
 
 #[test]
-fn df_093_what_is_no_signal() {
+fn df_093_unknown_signals_are_refused() {
     assert_eq!(
         signal::parse("FOO").unwrap_err().to_string(),
         "invalid signal: FOO"
@@ -308,7 +308,7 @@ fn df_109_a_required_secret_says_so() {
 }
 
 #[test]
-fn df_112_values_nobody_knows() {
+fn df_112_unknown_values_are_refused() {
     assert_eq!(
         error("RUN --network=foo a"),
         "dockerfile parse error on line 2: invalid network mode \"foo\""
@@ -363,7 +363,7 @@ fn df_140_exclusions_come_back() {
 }
 
 #[test]
-fn df_149_what_copy_does_not_fetch() {
+fn df_149_copy_does_not_fetch() {
     let source = |text: &str| {
         remote_source(text, SourcePlace::Instruction)
             .unwrap()

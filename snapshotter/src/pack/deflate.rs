@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stream_is_refused() {
+    fn damaged_streams_are_refused() {
         let stream = compressed(5, &sample(3, 20_000));
         for bad in [
             Vec::new(),

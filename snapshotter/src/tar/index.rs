@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ends_early_is_none() {
+    fn an_archive_that_ends_early_is_an_error() {
         let mut bytes = header(tar::EntryType::Regular, 5000).as_bytes().to_vec();
         bytes.extend([b'x'; 1000]);
         assert!(matches!(index(&bytes), Err(TarError::Read(_))));

@@ -125,7 +125,7 @@ fn links_are_not_followed_out_of_the_layer() {
 }
 
 #[test]
-fn what_has_no_directory_is_refused() {
+fn a_file_without_its_directory_is_refused() {
     let (_directory, store) = store();
     let builder = store.builder().unwrap();
     let error = builder

@@ -343,7 +343,7 @@ fn members_that_no_root_can_hold() {
 /// Overlayfs takes a character device 0:0 for a mark that hides a file. What is added to a layer as a
 /// device was once one in the index and none in a RUN.
 #[test]
-fn what_the_kernel_takes_for_a_mark_is_not_added() {
+fn a_device_that_looks_like_a_whiteout_is_not_added() {
     let tar = Tar::default().member(EntryType::Char, "etc/passwd", "", b"");
     let error = add(&["etc/", "etc/passwd=image"], "", &tar.end()).unwrap_err();
     let error = error.to_string();

@@ -62,7 +62,7 @@ const EXPECTED: [(&str, (u16, u32, i64)); 6] = [
 
 /// Mode, owner and time of what lies below were reset by layers as Bazel and ko make them.
 #[test]
-fn directories_remain_what_they_are() {
+fn implied_directories_keep_their_metadata() {
     let (_directory, store) = store();
     let layers = [base(&store), above(&store)];
     let view = ParentView::new(&layers).unwrap();
@@ -142,7 +142,7 @@ fn a_stack_is_covered_only_where_that_shows() {
 }
 
 #[test]
-fn what_lies_between_counts() {
+fn implied_directories_follow_the_layers_between() {
     let (_directory, store) = store();
     let face_of = |layers: &[Layer], name: &str| {
         let view = ParentView::new(layers).unwrap();

@@ -226,7 +226,7 @@ fn nothing_is_packed_twice() {
 
 /// The tar is not digested again when its digest is known; the files are.
 #[test]
-fn what_was_changed_in_the_store_is_not_packed() {
+fn a_file_changed_in_the_store_is_not_packed() {
     let (_directory, store) = store();
     let blobs = Blobs::new(store.store());
     let large = large(&store);

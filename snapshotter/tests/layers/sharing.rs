@@ -39,9 +39,9 @@ fn threads_make_the_same_layer_once() {
     assert_eq!((facts.tars.len(), facts.blobs.len()), (1, 1));
 }
 
-/// Not a test of its own: what [`killed_makers_leave_whole_layers`] kills.
+/// Makes layers in a process that [`killed_makers_leave_whole_layers`] kills; not a test of its own.
 #[test]
-fn maker() {
+fn helper_makes_layers_until_killed() {
     let Some(state) = std::env::args()
         .skip_while(|argument| argument != "--skip")
         .nth(1)
@@ -64,7 +64,7 @@ fn killed_makers_leave_whole_layers() {
     let state = directory.path().join("state");
     for round in 0..6_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sharing::maker", "--nocapture", "--skip"])
+            .args(["--exact", "sharing::helper_makes_layers_until_killed", "--nocapture", "--skip"])
             .arg(&state)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -212,7 +212,7 @@ fn mode_changes_are_seen_without_reading_the_rest() {
 /// The walk takes its turns on threads and hands the previous index on where nothing changed;
 /// whatever it does, a scan with an index says what one without says.
 #[test]
-fn a_scan_with_an_index_is_one_without() {
+fn a_scan_with_an_index_equals_one_without() {
     let names: Vec<String> = (0..2000)
         .map(|n| format!("d{}/e{}/f{n}", n % 7, n % 31))
         .collect();
@@ -271,7 +271,7 @@ impl Filter for Exchanging {
 
 /// Its change time does not tell that another file was at the path.
 #[test]
-fn what_was_read_of_another_file_is_not_relied_on() {
+fn an_index_entry_of_an_exchanged_file_is_not_relied_on() {
     let mut fixture = Fixture::new(&["a/f", "z"]);
     let elsewhere = tempfile::tempdir().unwrap();
     let other = elsewhere.path().join("a");

@@ -247,7 +247,7 @@ FROM a
 }
 
 #[test]
-fn triggers() {
+fn onbuild_triggers_are_parsed() {
     let parsed = parse_instruction("COPY --from=x <<A b /c\n$y\nA", '\\').unwrap();
     assert_snapshot!(show_kind(&parsed.kind), @r#"COPY <<A expand=true "$y\n" "b" -> "/c" from="x""#);
     #[track_caller]

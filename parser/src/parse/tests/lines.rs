@@ -176,7 +176,7 @@ fn comments_and_sites() {
 }
 
 #[test]
-fn descriptions() {
+fn comments_above_describe_stages_and_arguments() {
     let parsed = parse(b"# x y z\n# a is for b\nARG a\n");
     let comments = &parsed.dockerfile.global_args[0].site.comments;
     assert_eq!(crate::description(comments, "a"), Some("is for b"));
