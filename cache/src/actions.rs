@@ -213,7 +213,7 @@ impl CacheBackend for Actions {
             let record = serde_json::from_slice(&bytes).ok()?;
             let last_used = metadata.modified().map_or(now, Timestamp::from);
             if now.since(last_used) > USE_RESOLUTION {
-                // Whoever may only read the directory uses it all the same.
+                // Without the right to write, the record is used all the same.
                 let _ = touch(&path);
             }
             Some(record)

@@ -1,7 +1,7 @@
 //! Images by what they were put together from.
 //!
 //! A manifest is a function of the layers of a build, of the config without them, and of a few
-//! wishes. A build that changes nothing finds its manifest here and looks at no layer.
+//! options. A build that changes nothing finds its manifest here and looks at no layer.
 
 use std::fs;
 use std::io;

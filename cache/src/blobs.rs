@@ -3,10 +3,10 @@
 //! A blob is written in `work/` while its SHA-256 is computed, and renamed to its name once the
 //! digest is known to be the expected one. So a blob that exists is whole. Blobs are never changed.
 //!
-//! Disks are not as reliable as that: one that turns out to be damaged is deleted on the spot, for
-//! it would only keep its place from what it should be. Small ones are compared with their digest
-//! whenever they are read; of large ones, the length is looked at, and whoever carries one out of the
-//! store compares it on the way.
+//! Disks damage files all the same: a blob that turns out to be damaged is deleted at once, because
+//! it would only keep the right one from being written. Small blobs are compared with their digest
+//! whenever they are read; of large ones, the length is checked, and an export or push compares the
+//! digest on the way.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
@@ -188,7 +188,7 @@ impl Blobs {
 }
 
 /// A blob being written. Dropped without [`BlobWriter::finish`], it leaves nothing. It takes no more
-/// bytes once everybody is asked to stop.
+/// bytes once kiln is asked to stop.
 #[derive(Debug)]
 pub struct BlobWriter {
     blobs: Blobs,

@@ -1,16 +1,18 @@
 //! Directories that outlive builds: `RUN --mount=type=cache`.
 //!
-//! Every key has *copies*, directories named `<age>-<number>`. Who wants one takes a flock on it:
-//! shared or exclusive, as the mount says. If every copy is held by others, a further one is made,
-//! or the taker waits. Only copies of the highest age are given out; beginning anew makes a copy of
-//! the next age, and whoever comes by deletes older ones that nobody holds.
+//! Every key has *copies*, directories named `<age>-<number>`. A step that mounts one takes a flock
+//! on it: shared or exclusive, as the mount says. If every copy is held by other steps, a further one
+//! is made, or the step waits. Only copies of the highest age are given out. A build that begins anew
+//! (`--no-cache`) makes a copy of the next age; each later step deletes older copies without a
+//! holder.
 //!
-//! A copy is a directory with the files `lock` and `filling`, which is locked by whoever fills it,
-//! and, once it is filled, the directory `data`.
+//! A copy is a directory with the file `lock`, the file `filling`, which the step that fills the copy
+//! locks, and, once it is filled, the directory `data`.
 //!
-//! Who reads all of a copy needs it to hold still, and must not drive those who share it to a
-//! further one. So there is a `gate` beside the copies: takers hold it, shared, while they look for
-//! a copy, and a reader holds it alone as long as it reads. A reader takes only what nobody has.
+//! An export reads all of a copy. Meanwhile no step may write to it, nor be sent to a further copy
+//! because of the reader. So there is a `gate` beside the copies: steps hold it, shared, while they
+//! look for a copy, and a reader holds it exclusively as long as it reads. A reader takes only a copy
+//! without a holder.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -23,14 +25,14 @@ use kiln_tree::Blake3;
 /// Makes the directory at a path, the beginning of a new copy.
 pub type FillCacheMount<'a> = dyn Fn(&Path, CacheCopy) -> io::Result<()> + 'a;
 
-/// How a cache mount is shared with other commands that run at the same time.
+/// How a cache mount is shared with other steps that run at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheSharing {
-    /// With everybody who shares it too.
+    /// Steps that share it use one copy at the same time.
     Shared,
-    /// With nobody: a second taker gets a copy of its own.
+    /// A second step gets a copy of its own.
     Private,
-    /// With nobody: a second taker waits.
+    /// A second step waits.
     Locked,
 }
 
@@ -73,13 +75,13 @@ impl CacheMount {
 pub enum CacheAttempt {
     /// It is there.
     Taken(CacheMount),
-    /// Somebody else has it. Wait, let go of the claim and try again, warm.
+    /// Another step holds it. Wait, let go of the claim and try again, warm.
     Busy(LockWait),
-    /// Somebody reads it. Wait, let go of the claim and try the same again.
+    /// An export reads it. Wait, let go of the claim and try the same again.
     Read(LockWait),
 }
 
-/// A cache mount that nobody writes to, until dropped.
+/// A cache mount that no step writes to, until dropped.
 #[derive(Debug)]
 pub struct StillCacheMount {
     data: PathBuf,
@@ -100,7 +102,7 @@ impl StillCacheMount {
 pub enum CacheReading {
     /// It holds still.
     Still(StillCacheMount),
-    /// Others are at work with it. Try again later.
+    /// Steps use it. Try again later.
     Busy,
     /// There is none.
     Nothing,
@@ -112,8 +114,8 @@ pub fn cache_mount_place(store: &Store, key: Blake3) -> PathBuf {
     store.path(format!("cachemounts/{}", key.hex()))
 }
 
-/// Reads what the last command left in the cache mount called `key`: of its copies, the first that
-/// nobody has.
+/// Reads what the last step left in the cache mount called `key`: the first of its copies that no
+/// step holds.
 ///
 /// # Errors
 /// When the state directory cannot be read or a lock not be taken.
@@ -175,7 +177,7 @@ pub fn take_cache_mount(
         let copies = copies(&top)?;
         let age = copies.last().map_or(0, |copy| copy.age);
         remove_older(&top, &copies, age);
-        let current: Vec<&Copy> = copies.iter().filter(|copy| copy.age == age).collect();
+        let current: Vec<&MountCopy> = copies.iter().filter(|copy| copy.age == age).collect();
         if start == CacheStart::Warm {
             for copy in &current {
                 if let Some(mount) = try_take(&top, **copy, sharing, fill)? {
@@ -191,22 +193,22 @@ pub fn take_cache_mount(
             }
         }
         let new = match start {
-            CacheStart::Anew => Copy {
+            CacheStart::Anew => MountCopy {
                 age: age + 1,
                 number: 0,
             },
-            CacheStart::Warm => Copy {
+            CacheStart::Warm => MountCopy {
                 age,
                 number: current.last().map_or(0, |copy| copy.number + 1),
             },
         };
         match fs::create_dir(top.join(new.name())) {
             Ok(()) => {}
-            // Another one made it first: take that one, or a further one.
+            // Another step made it first: take that copy, or a further one.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(error),
         }
-        // From here on the new copy is the one that everybody takes.
+        // From here on every step takes the new copy.
         start = CacheStart::Warm;
         if let Some(mount) = try_take(&top, new, sharing, fill)? {
             return Ok(CacheAttempt::Taken(mount));
@@ -215,12 +217,12 @@ pub fn take_cache_mount(
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Copy {
+struct MountCopy {
     age: u64,
     number: u64,
 }
 
-impl Copy {
+impl MountCopy {
     fn name(self) -> String {
         format!("{}-{}", self.age, self.number)
     }
@@ -242,19 +244,19 @@ impl Copy {
 }
 
 /// Returns all copies, in order of age and number.
-fn copies(top: &Path) -> io::Result<Vec<Copy>> {
+fn copies(top: &Path) -> io::Result<Vec<MountCopy>> {
     let mut copies = Vec::new();
     for entry in fs::read_dir(top)? {
-        copies.extend(entry?.file_name().to_str().and_then(Copy::parse));
+        copies.extend(entry?.file_name().to_str().and_then(MountCopy::parse));
     }
     copies.sort_unstable();
     Ok(copies)
 }
 
-/// Takes a copy unless somebody holds it; fills it if it is empty.
+/// Takes a copy unless another step holds it; fills it if it is empty.
 fn try_take(
     top: &Path,
-    copy: Copy,
+    copy: MountCopy,
     sharing: CacheSharing,
     fill: &FillCacheMount<'_>,
 ) -> io::Result<Option<CacheMount>> {
@@ -276,8 +278,8 @@ fn try_take(
     // The time of the lock's file says when it was used last.
     touch(&directory.join("lock"))?;
     if !data.is_dir() {
-        // Of several who share it, one fills it and the others wait: whoever went on to a copy of
-        // its own would share nothing.
+        // Of several steps that share it, one fills it and the others wait: a step that went on to a
+        // copy of its own would share nothing.
         let filling = File::create(directory.join("filling"))?;
         filling.lock()?;
         if !data.is_dir() {
@@ -317,9 +319,9 @@ fn locked(attempt: Result<(), TryLockError>) -> io::Result<bool> {
     }
 }
 
-/// Deletes copies that are not given out any more, if nobody holds them. What cannot be deleted
-/// now is tried again by the next one.
-fn remove_older(top: &Path, copies: &[Copy], age: u64) {
+/// Deletes copies that are not given out any more and have no holder. The next step tries again
+/// what cannot be deleted now.
+fn remove_older(top: &Path, copies: &[MountCopy], age: u64) {
     for copy in copies.iter().filter(|copy| copy.age < age) {
         let directory = top.join(copy.name());
         let free = open_lock(&directory).and_then(|lock| {
@@ -398,7 +400,7 @@ mod tests {
         let name = first.path().to_owned();
         drop(first);
         assert_eq!(bench.take(CacheSharing::Private).path(), name);
-        // One that is shared does not join who is alone.
+        // A step that shares does not join one that does not.
         let third = bench.take(CacheSharing::Shared);
         assert_ne!(third.path(), second.path());
     }
@@ -482,11 +484,11 @@ mod tests {
         let path = first.path().to_owned();
         drop(first);
         let CacheReading::Still(still) = bench.read() else {
-            panic!("nobody has it");
+            panic!("no step holds it");
         };
         assert_eq!(still.path(), path);
         assert!(matches!(bench.read(), CacheReading::Busy));
-        // Nobody is driven to another copy, whatever the sharing; and beginning anew waits too.
+        // No step is sent to another copy, and one that begins anew waits too.
         for (sharing, start) in [
             (CacheSharing::Shared, CacheStart::Warm),
             (CacheSharing::Private, CacheStart::Warm),
@@ -517,7 +519,7 @@ mod tests {
         let beside = bench.take(CacheSharing::Private);
         drop(new);
         let CacheReading::Still(still) = bench.read() else {
-            panic!("nobody has it");
+            panic!("no step holds it");
         };
         assert_eq!(still.path(), path);
         drop(beside);

@@ -22,7 +22,7 @@ pub struct Limits {
     pub max_used_bytes: Option<u64>,
     /// Bytes of the disk that it leaves free if it can (`--min-free-space`).
     pub min_free_bytes: Option<u64>,
-    /// How long an entry stays that nobody uses.
+    /// How long an entry stays without being used.
     pub max_age: Option<Duration>,
 }
 

@@ -1,6 +1,8 @@
-//! The images that are here, by id, named or not: `images/<id>` holds the manifest's digest. A note
-//! that is damaged is made again of the manifests that are here: taken for none, it would leave an
-//! image without a name to whoever collects what nobody needs.
+//! The images in the store by id, with or without a tag: `images/<id>` holds the digest of the
+//! manifest.
+//!
+//! A file that is damaged is written anew, from the manifests in the store: if it counted as absent,
+//! collection would delete an image that has no tag.
 
 use std::fs;
 use std::io::{self, ErrorKind};

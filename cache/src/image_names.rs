@@ -111,8 +111,8 @@ impl ImageNames {
         }
     }
 
-    /// Makes `name` stand for `manifest`. A tag survives a loss of power, and whatever was made before
-    /// it is on disk first.
+    /// Makes `name` stand for `manifest`. A tag survives a loss of power, and all that this
+    /// process made before is on disk first.
     ///
     /// # Errors
     /// When the file cannot be written.

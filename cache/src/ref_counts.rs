@@ -1,7 +1,7 @@
-//! Who holds which bytes.
+//! Which entries and roots hold which bytes.
 //!
 //! Objects of the store (layers, blobs, directories) are held by entries of the cache and by roots:
-//! images and containers. What nobody holds can be deleted. A file with several names counts once,
+//! images and containers. An object without a holder can be deleted. A file with several names counts once,
 //! however many layers it is in, and its bytes come back with the last of them.
 
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ impl DiskUsage {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            // stat(2): blocks are of 512 bytes whatever the file system's own are.
+            // stat(2): st_blocks counts 512 bytes on every file system.
             let bytes = metadata.blocks() * 512;
             if metadata.is_dir() || metadata.nlink() == 1 {
                 usage.own_bytes += bytes;
@@ -81,7 +81,7 @@ pub struct RefCounts {
 }
 
 impl RefCounts {
-    /// Adds an object that nobody holds yet.
+    /// Adds an object without a holder.
     pub fn add(&mut self, usage: &DiskUsage) -> Object {
         let linked = usage.linked.iter().map(|(inode, bytes)| {
             *self.file_of.entry(*inode).or_insert_with(|| {
@@ -154,7 +154,7 @@ impl RefCounts {
         self.cached_bytes
     }
 
-    /// Says whether nobody holds an object.
+    /// Says whether an object has no holder.
     #[must_use]
     pub fn is_free(&self, object: Object) -> bool {
         let (count, _) = &self.objects[object.0];
@@ -207,7 +207,7 @@ impl RefCounts {
         share(count) + linked.sum::<u64>() / u64::from(count.holders.max(1))
     }
 
-    /// Returns the bytes that only objects that nobody holds have.
+    /// Returns the bytes of objects without a holder that no other object shares.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         let is_free = |count: &&RefCount| count.holders == 0 && !count.is_rooted;

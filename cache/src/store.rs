@@ -1,8 +1,8 @@
 //! The state directory: its layout, its format version, its locks.
 //!
 //! ```text
-//! format                   the version of everything below; flock: exclusive while somebody waits
-//!                          to have the directory for himself
+//! format                   the version of everything below; flock: exclusive while a kiln waits
+//!                          for exclusive use of the directory
 //! lock                     flock: shared while a kiln is open, exclusive to collect garbage and
 //!                          to take over an older format
 //! blobs/sha256/ab/…        bytes by SHA-256: manifests, configs, compressed layers; beside a
@@ -27,20 +27,20 @@
 //! locks/ab/…               one flock per running action
 //! trash/                   what was evicted and is not deleted yet
 //! collected                when garbage was collected last: its modification time
-//! work/<pid>-<n>/          whatever is not finished
+//! work/<pid>-<n>/          files and directories that are not finished
 //! ```
 //!
 //! Several kilns may work on one state directory at once. Nothing becomes visible before it is
 //! whole: it is written in `work/` on the same file system and renamed into place. What a killed
-//! kiln leaves there, and what becomes of it, says the module `work`.
+//! kiln leaves there, and how later kilns treat it, is described in the module `work`.
 //!
-//! The directory is its owner's alone: layers hold programs that run as whoever owns them, and
-//! containers know secrets. So one of somebody else is refused, and others are shut out of one that
-//! lets them in, each time that it is opened; what they made in it before that is refused too.
+//! Only its owner may use the directory: layers hold set-user-id programs of the owner, and
+//! containers know secrets. So kiln refuses a directory of another user, and each time that it opens
+//! one it takes away the access of other users and refuses files that they made in it before.
 
-mod format; // which layout it has, and who enters when
-mod open_error; // why it cannot be opened
-mod ownership; // that it is its owner's alone
+mod format; // the format version, and which kiln enters when
+mod open_error; // why the directory cannot be opened
+mod ownership; // other users are kept out
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -62,7 +62,7 @@ use kiln_threads::Stop;
 /// An open state directory.
 ///
 /// Cheap to clone. While any clone lives, this process holds a shared lock on the directory, so
-/// nobody collects garbage under its feet.
+/// no other kiln collects garbage meanwhile.
 #[derive(Clone, Debug)]
 pub struct Store {
     shared: Arc<SharedStore>,
@@ -81,12 +81,12 @@ impl Store {
     /// Opens the state directory at `root`, making it if there is none.
     ///
     /// # Errors
-    /// When it belongs to a newer kiln or to somebody else, is something else, or cannot be read.
+    /// When it belongs to a newer kiln or to another user, is no state directory, or cannot be read.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
         Self::enter(root, Entrance::AtOnce)
     }
 
-    /// As [`Store::open`], with a say in who goes first.
+    /// As [`Store::open`]; `entrance` says whether a kiln that waits for exclusive use goes first.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -128,7 +128,8 @@ impl Store {
         &self.shared.root
     }
 
-    /// Returns what everybody looks at who moves many bytes into the state directory or out of it.
+    /// Returns the request to stop, which is checked wherever many bytes move into the state directory
+    /// or out of it.
     #[must_use]
     pub fn stop(&self) -> &Stop {
         &self.shared.stop
@@ -222,8 +223,8 @@ impl Store {
         result.map(Some)
     }
 
-    /// As [`Store::exclusively`], but waits for the others to end; calls `waiting` if there are any.
-    /// Kilns that come meanwhile and can wait do so.
+    /// As [`Store::exclusively`], but waits for other kilns to end; calls `waiting` if there are any.
+    /// Kilns that start meanwhile and can wait do so.
     ///
     /// # Errors
     /// What `act` or the locking returns.
@@ -238,7 +239,8 @@ impl Store {
                 waiting();
                 let turn = File::open(self.path("format"))?;
                 turn.lock()?;
-                // Two who wait for each other cannot: each lets go of its shared lock first.
+                // Two kilns that wait here do not block each other: flock gives up the shared lock
+                // first.
                 self.shared.lock.lock()?;
             }
             Err(fs::TryLockError::Error(error)) => return Err(error),
@@ -248,7 +250,7 @@ impl Store {
         result
     }
 
-    /// Lists `<directory>/<two digits>/<name>`, the form of whatever is addressed by a digest.
+    /// Lists `<directory>/<two digits>/<name>`, the form of all that is addressed by a digest.
     ///
     /// # Errors
     /// When a directory cannot be read.

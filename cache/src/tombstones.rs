@@ -4,7 +4,7 @@
 //! <key> <seconds since 1970> <reason>\n
 //! ```
 //!
-//! Lines are appended by whoever collects garbage, before the records go, so a key that is missing
+//! Collection appends the lines before it removes the records, so a key that is missing
 //! because it was evicted always has one. A line cut short by a crash is skipped by readers. When
 //! the file has grown to twice what is kept, the older half goes. Nothing depends on it: without it
 //! a miss is explained less well.
@@ -40,7 +40,7 @@ pub enum EvictionReason {
     FreeSpace(u64),
     /// It was not used for so long.
     Age(Duration),
-    /// Somebody asked for it, with this command.
+    /// The user asked for it, with this command.
     Asked(&'static str),
     /// It was found damaged.
     Damage,
@@ -139,7 +139,7 @@ impl Tombstones {
         keys.iter().map(|key| found.get(key).cloned()).collect()
     }
 
-    /// Notes why records go. Called before they do, by whoever has the state directory for itself.
+    /// Notes why records are removed. To be called before, with exclusive use of the state directory.
     ///
     /// # Errors
     /// When it cannot be written.

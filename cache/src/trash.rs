@@ -1,11 +1,12 @@
-//! What was thrown away: gone under its name at once, deleted when nobody waits for it.
+//! Discarded files: renamed away at once, deleted when no command waits for that.
 //!
-//! Things are renamed into `trash/` and deleted from there, so that a kiln that is killed while it
-//! deletes a large tree leaves no half of it where somebody would look. What is left is deleted by
-//! whoever empties the trash next; several may do so at once.
+//! Files and directories are renamed into `trash/` and deleted from there, so that a kiln that is
+//! killed while it deletes a large tree leaves no half of it in its place. The next kiln that empties
+//! the trash deletes the rest; several may do so at once.
 //!
-//! On a disk without a byte or an inode left there may be no room for a name in `trash/`. Then a
-//! thing is deleted where it is; of a layer the index first, for without it it is not there.
+//! On a disk without a byte or an inode left there may be no room for a name in `trash/`. Then the
+//! file or directory is deleted in place; of a layer the index first, because a layer without an
+//! index does not exist.
 
 use std::fs;
 use std::io::{self, ErrorKind};

@@ -1,4 +1,4 @@
-//! What is unfinished, and what is finished but perhaps not on disk.
+//! Unfinished files, and durability: what has its name but is perhaps not on disk yet.
 //!
 //! ```text
 //! work/<pid>-<n>/              all of one kiln, which holds a lock on it
@@ -8,23 +8,23 @@
 //! ```
 //!
 //! File systems write contents when it suits them, but names in the order in which they were given
-//! (ext4, XFS and btrfs do). So whoever gives a blob or a layer its name *announces* it first with
-//! a name in its work directory: after a loss of power there may be an announcement without a
-//! thing, never a thing without its announcement. Settling has everything written, by one `syncfs`,
-//! and takes the announcements away. A kiln settles before it moves a name that people know, and
-//! before it says that it is done; one that made nothing writes nothing for it.
+//! (ext4, XFS and btrfs do). So a kiln *announces* a blob or a layer, by a file in its work directory,
+//! before it gives it its name: after a loss of power there may be an announcement without an object,
+//! never an object without its announcement. *Settling* writes everything to disk, by one `syncfs`,
+//! and removes the announcements. A kiln settles before it moves a tag, and before it tells the user
+//! that it is done; one that made nothing writes nothing.
 //!
-//! A kiln that is killed, or loses its power, leaves a directory that nobody holds a lock on. What
-//! is announced there cannot be trusted: the next kiln compares it with its digest before it does
-//! anything else. All other unfinished things are deleted.
+//! A kiln that is killed, or loses its power, leaves a directory without a lock. Objects
+//! announced there cannot be trusted: the next kiln compares them with their digests before it does
+//! anything else. All other unfinished files are deleted.
 //!
-//! Small files that say themselves whether they are whole (records, facts, notes) are not
-//! announced: half of one is as good as none.
+//! Small files from which a reader can tell whether they are whole (records, facts, notes) are not
+//! announced: half of one counts as none.
 //!
 //! # Limitations
 //!
-//! A file system that may lose the name of an older file and keep that of a younger one gets no
-//! promise.
+//! On a file system that may lose the name of an older file and keep that of a younger one, nothing
+//! is promised.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File};
@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kiln_files::{ProcessDirectory, Turn, abandoned, remove_tree};
+use kiln_files::{CleanupLock, ProcessDirectory, abandoned, remove_tree};
 use kiln_oci::Sha256;
 use kiln_tree::LayerId;
 
@@ -75,12 +75,12 @@ pub(crate) struct WorkRoot {
     owed: Mutex<Owed>,
 }
 
-/// What was named since the last settling.
+/// The objects that got their names since the last settling.
 #[derive(Debug, Default)]
 struct Owed {
-    /// Announcements of what has its name now.
+    /// Announcements of objects that have their names now.
     announced: Vec<PathBuf>,
-    /// Something else that somebody will be told is there.
+    /// Whether there is something else that a user will be told of.
     is_more: bool,
 }
 
@@ -121,7 +121,7 @@ impl WorkRoot {
         Ok(Announcement { work: self, path })
     }
 
-    /// Notes that something else has to be on disk before anybody is told of it.
+    /// Notes that something else has to be on disk before a user is told of it.
     pub(crate) fn owe(&self) {
         lock(&self.owed).is_more = true;
     }
@@ -176,7 +176,7 @@ impl WorkRoot {
         &self,
         judge: impl FnOnce(&BTreeSet<Unsettled>) -> io::Result<BTreeSet<Unsettled>>,
     ) -> io::Result<()> {
-        let turn = Turn::wait(&self.work)?;
+        let cleanup = CleanupLock::wait(&self.work)?;
         let left = self.left_behind()?;
         if left.is_empty() {
             return Ok(());
@@ -184,7 +184,7 @@ impl WorkRoot {
         let judged = judge(&left)?;
         // What a killed kiln left may still be in memory.
         sync(&self.root)?;
-        turn.sweep(|directory| {
+        cleanup.sweep(|directory| {
             for what in &judged {
                 let _ = fs::remove_file(directory.join(what.file_name()));
             }
@@ -208,7 +208,7 @@ impl WorkRoot {
 
 impl Drop for WorkRoot {
     fn drop(&mut self) {
-        // Nobody is told of anything any more, so what others made is theirs to settle.
+        // This process tells no user of anything any more; other kilns settle what they made.
         let owed = std::mem::take(&mut *lock(&self.owed));
         let is_settled = owed.is_nothing() || self.write_out(owed).is_ok();
         if let Some(own) = lock(&self.own).take() {

@@ -30,7 +30,7 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// Says whether a character only does something to its neighbours: turns them around (UAX #9), joins
-/// or parts them, or is a letter that nobody sees. Unicode's general category Cf, without what Arabic
+/// or parts them, or is an invisible letter. Unicode's general category Cf, without what Arabic
 /// and other scripts write numbers with.
 fn is_invisible(c: char) -> bool {
     matches!(c,

@@ -48,7 +48,7 @@ pub struct Descriptor {
     /// Length of the content in bytes.
     #[serde(rename = "size")]
     pub size_bytes: u64,
-    /// Places besides the registry where the content can be had.
+    /// URLs besides the registry that serve the content.
     #[serde(
         default,
         deserialize_with = "null_is_default",

@@ -56,7 +56,7 @@ pub enum InvalidPlatform {
     /// It has too many parts, or strange ones.
     #[error("invalid platform {0:?}: expected os, os/arch or os/arch/variant, e.g. linux/arm64")]
     Form(String),
-    /// It has one part, and nobody knows whether it is a system or an architecture.
+    /// It has one part, and no list says whether it is a system or an architecture.
     #[error(
         "invalid platform {0:?}: unknown operating system or architecture; \
          platforms are, for example, linux/amd64, linux/arm64 and linux/arm/v7"
@@ -289,7 +289,7 @@ mod tests {
             parse("bogus"),
             Err(InvalidPlatform::Unknown("bogus".to_owned()))
         );
-        // Two words are taken as they are: there may be systems that nobody here has heard of.
+        // Two words are taken as they are: there may be systems that kiln does not list.
         assert_eq!(parse("linux/bogus"), Ok("linux/bogus".to_owned()));
     }
 

@@ -79,7 +79,7 @@ impl<E> Search<'_, E> {
                 continue;
             }
             match self.select(candidate, depth - 1) {
-                // Another entry may do; if none does, these are part of what there is.
+                // Another entry may do; if none does, these are listed in the error.
                 Err(SelectError::NoPlatform {
                     available: inner, ..
                 }) => available.extend(inner),

@@ -1,4 +1,4 @@
-//! kiln's own digest, for keys and for content that nobody else names.
+//! kiln's own digest, for keys and for content that no other program names.
 
 use std::fmt;
 use std::str::FromStr;

@@ -116,7 +116,7 @@ impl StatIndex {
 }
 
 impl FileIdentity {
-    /// Says whether both are of one file that nobody changed in between.
+    /// Says whether both are of one file that did not change in between.
     pub(crate) fn is_of_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode, self.ctime) == (other.device, other.inode, other.ctime)
     }

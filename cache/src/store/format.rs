@@ -1,4 +1,4 @@
-//! Which layout a state directory has, and who may enter it when.
+//! The format version of a state directory, and which kiln may enter it when.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use super::open_error::{FORMAT, OpenError};
 
-/// How long a kiln that can wait lets one go first that wants the directory for itself: longer than
-/// most steps, so that kilns which build one image after the other come to an end together.
+/// How long a kiln that can wait lets one go first that waits for exclusive use: longer than most
+/// steps, so that kilns which build one image after the other come to an end together.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
 
-/// Whether others go first.
+/// Whether a kiln that waits for exclusive use of the state directory goes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Entrance {
-    /// Nobody does: for what is over soon.
+    /// It does not: for commands that end soon.
     #[default]
     AtOnce,
-    /// Whoever waits to have the state directory for himself does, for a while.
+    /// It does, for a limited time.
     InTurn,
 }
 
@@ -57,8 +57,8 @@ pub(super) fn check_format(root: &Path, entrance: Entrance) -> Result<u32, OpenE
     }
 }
 
-/// Waits while somebody holds the lock who wants the directory for himself, but not for ever: he
-/// may wait for a build that takes hours.
+/// Waits while a kiln that wants exclusive use holds the lock, but not for ever: that one may wait
+/// for a build that takes hours.
 fn let_others_go_first(format: &File) {
     let begun = Instant::now();
     while matches!(format.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
@@ -80,7 +80,7 @@ fn write_format(root: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(root)?)?)
 }
 
-/// Opens the file that is locked. Whoever may only read the directory locks it all the same.
+/// Opens the file that is locked. A user who may only read the directory locks it all the same.
 pub(super) fn open_lock(root: &Path) -> io::Result<File> {
     let path = root.join("lock");
     let opened = File::options()

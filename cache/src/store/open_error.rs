@@ -21,7 +21,7 @@ pub enum OpenError {
         /// Its format version.
         found: u32,
     },
-    /// It belongs to somebody else, who could change what is in it.
+    /// It belongs to another user, who could change its files.
     #[error(
         "state directory {path} belongs to user {owner}, not to you (user {user}); use one of your \
          own, or make it yours with: chown -R {user} {path}"
@@ -34,7 +34,7 @@ pub enum OpenError {
         /// Who we are.
         user: u32,
     },
-    /// Something in it belongs to somebody else, who may have put anything there, and still can.
+    /// A file in it belongs to another user, who may have forged it, and still can.
     #[error(
         "in state directory {path}, {name:?} belongs to user {owner}, not to you (user {user}); \
          what is in it may be forged, so remove it, or use another state directory"

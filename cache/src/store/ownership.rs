@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::open_error::OpenError;
 
-/// Refuses a directory of somebody else, makes our own accessible to nobody else, and refuses what
-/// others had made in it.
+/// Refuses a directory of another user, takes away other users' access to our own, and refuses files
+/// that they had made in it.
 pub(super) fn shut_out_others(root: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Io {
         path: root.to_owned(),
@@ -26,7 +26,7 @@ pub(super) fn shut_out_others(root: &Path) -> Result<(), OpenError> {
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         match fs::set_permissions(root, Permissions::from_mode(mode & 0o700)) {
-            // Nobody can change what is in it either.
+            // No user can change its files either.
             Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
             other => other.map_err(failed)?,
         }
@@ -34,9 +34,9 @@ pub(super) fn shut_out_others(root: &Path) -> Result<(), OpenError> {
     refuse_planted(root, user)
 }
 
-/// Refuses what others made in the directory while they could. They may still be inside of it,
-/// whatever the mode of the directory around it, so this is looked at each time, after the others
-/// are shut out.
+/// Refuses files that other users made in the directory while they could. A process of theirs may
+/// still have a descriptor of a directory inside, so this is checked each time, after their access is
+/// taken away.
 fn refuse_planted(root: &Path, user: u32) -> Result<(), OpenError> {
     let failed = |source| OpenError::Io {
         path: root.to_owned(),
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_file_that_another_user_planted_is_refused_each_time() {
         if !rustix::process::geteuid().is_root() {
-            // Only root can make something that is somebody else's.
+            // Only root can give a file to another user.
             println!("skipped: not root");
             return;
         }

@@ -1,4 +1,4 @@
-//! Files of directories that somebody else made: a context, a layout.
+//! Files in directories that kiln did not make: a context, a layout.
 //!
 //! Whoever made the directory chose what its names stand for: a link to a secret, a pipe that nobody
 //! writes to, a device without an end, a file of petabytes that is all hole.

@@ -13,7 +13,7 @@ pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Bytes. What is done with a longer hole is done piece by piece, as with anything long.
 const LARGEST_HOLE: u64 = 16 << 20;
 
-/// Bytes of a unit that `stat` counts blocks in, whatever the file system's. (stat(2))
+/// Bytes of the unit in which `stat` counts blocks, on every file system. (stat(2))
 const STAT_BLOCK: u64 = 512;
 
 /// A piece of what a file holds.

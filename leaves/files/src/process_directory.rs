@@ -1,15 +1,16 @@
-//! Directories each of which belongs to a process that lives.
+//! Directories each of which belongs to a running process.
 //!
-//! Several kilns make directories side by side, and whoever comes next removes those of kilns that
-//! are gone. Numbers of processes do not tell: kilns in different process namespaces share a
-//! directory but not what a number means. A lock does: the kernel lets go of it with the process.
+//! Several kilns make directories side by side, and each that starts removes those of kilns that
+//! have ended. A process id does not tell which those are: kilns in different process namespaces
+//! share a directory, but an id means another process in each. A lock does tell: the kernel releases
+//! it when the process ends.
 //!
 //! ```text
-//! <above>/            flock: held by whoever removes what was left behind
-//! <above>/<pid>-<n>/  flock: exclusive, held by its process; shared, for a moment, by who looks
+//! <above>/            flock: held by the process that removes directories of ended ones
+//! <above>/<pid>-<n>/  flock: exclusive, held by its process; shared, for a moment, by one that checks
 //! ```
 //!
-//! The names are for people who look, and come again. Two rules make that harmless:
+//! Names are used again, because process ids are. Two rules make that harmless:
 //!
 //! * A lock says something of a name only if the name is still that of the directory with the lock.
 //! * One process at a time removes what was left behind. Otherwise one that has found a directory
@@ -30,8 +31,8 @@ pub struct ProcessDirectory {
 }
 
 impl ProcessDirectory {
-    /// Makes a directory below another one. Before, `remove` removes there what processes left behind
-    /// that are gone; what it cannot remove is found again by the next one.
+    /// Makes a directory below another one. Before that, `remove` removes the directories there of
+    /// processes that have ended; the next call finds again what it cannot remove.
     ///
     /// # Errors
     /// When the directory cannot be made or locked.
@@ -49,7 +50,7 @@ impl ProcessDirectory {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 other => other?,
             };
-            // Whoever looks at it in this moment lets go of it soon.
+            // A process that checks it in this moment releases its lock soon.
             lock.lock()?;
             if is_at(&lock, &path)? {
                 return Ok(Self { path, _lock: lock });
@@ -65,25 +66,25 @@ impl ProcessDirectory {
     }
 }
 
-/// Has `remove` remove what was left behind, unless another process does that in this moment.
+/// Has `remove` remove the directories of ended processes, unless another process does so now.
 fn sweep(above: &Path, remove: impl FnMut(&Path) -> io::Result<()>) {
     let Ok(lock) = File::open(above) else {
         return;
     };
     if lock.try_lock().is_ok() {
         let above = above.to_owned();
-        Turn { above, _lock: lock }.sweep(remove);
+        CleanupLock { above, _lock: lock }.sweep(remove);
     }
 }
 
-/// The right to remove what was left behind.
+/// The right to remove the directories of ended processes: one process has it at a time.
 #[derive(Debug)]
-pub struct Turn {
+pub struct CleanupLock {
     above: PathBuf,
     _lock: File,
 }
 
-impl Turn {
+impl CleanupLock {
     /// Waits until no other process has it.
     pub fn wait(above: &Path) -> io::Result<Self> {
         let lock = File::open(above)?;
@@ -94,7 +95,7 @@ impl Turn {
         })
     }
 
-    /// Has `remove` remove what was left behind.
+    /// Has `remove` remove the directories of ended processes.
     pub fn sweep(&self, mut remove: impl FnMut(&Path) -> io::Result<()>) {
         for left in abandoned(&self.above).into_iter().flatten() {
             let _ = remove(&left.path);
@@ -102,7 +103,7 @@ impl Turn {
     }
 }
 
-/// A directory whose process is gone. While this is held, nobody takes it for his own.
+/// A directory whose process has ended. While this is held, no other process takes it.
 #[derive(Debug)]
 pub struct Abandoned {
     /// The directory.
@@ -110,7 +111,8 @@ pub struct Abandoned {
     _lock: File,
 }
 
-/// Returns what processes left behind that are gone. To be looked at one by one and without delay.
+/// Returns the directories of processes that have ended, each locked while the caller looks at it,
+/// which must be without delay.
 pub fn abandoned(above: &Path) -> io::Result<impl Iterator<Item = Abandoned>> {
     let entries: Vec<DirEntry> = match fs::read_dir(above) {
         Ok(entries) => entries.collect::<io::Result<_>>()?,
@@ -202,10 +204,10 @@ mod tests {
         let above = tempfile::tempdir().unwrap();
         let path = above.path().join("4000000000-0");
         fs::create_dir(&path).unwrap();
-        let turn = Turn::wait(above.path()).unwrap();
+        let cleanup = CleanupLock::wait(above.path()).unwrap();
         sweep(above.path(), remove);
         assert!(path.exists());
-        turn.sweep(remove);
+        cleanup.sweep(remove);
         assert!(!path.exists());
     }
 

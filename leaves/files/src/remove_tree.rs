@@ -1,4 +1,4 @@
-//! Deleting directories whatever their modes say.
+//! Deleting directories in spite of their modes.
 
 use std::fs;
 use std::io::{self, ErrorKind};

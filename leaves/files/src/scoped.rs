@@ -1,4 +1,4 @@
-//! Opening what lies in a directory, without leaving it by links that somebody else has put there.
+//! Opening files in a directory without leaving it through links that another process put there.
 
 use std::os::fd::{AsFd, OwnedFd};
 

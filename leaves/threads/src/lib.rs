@@ -8,6 +8,4 @@ mod stop; // a request to stop, shared by threads
 mod threads; // threads started, or done without
 
 pub use stop::{Stop, Stopped, Stopping};
-pub use threads::{
-    Task, cannot_start, prepare_pool, spawn_or_fail, spawn_or_run, spawn_or_skip,
-};
+pub use threads::{Task, cannot_start, prepare_pool, spawn_or_fail, spawn_or_run, spawn_or_skip};

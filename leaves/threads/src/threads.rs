@@ -13,7 +13,10 @@ use rayon::{ThreadBuilder, ThreadPoolBuilder};
 
 /// Runs `task` on another thread, or not at all if the system refuses one: for a caller that does the
 /// same work itself.
-pub fn spawn_or_skip<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, task: impl FnOnce() + Send + 'scope) {
+pub fn spawn_or_skip<'scope, 'env>(
+    scope: &'scope Scope<'scope, 'env>,
+    task: impl FnOnce() + Send + 'scope,
+) {
     // Refused, the task goes unrun.
     let _ = Builder::new().spawn_scoped(scope, task);
 }

@@ -64,7 +64,12 @@ fn killed_makers_leave_whole_layers() {
     let state = directory.path().join("state");
     for round in 0..6_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sharing::helper_makes_layers_until_killed", "--nocapture", "--skip"])
+            .args([
+                "--exact",
+                "sharing::helper_makes_layers_until_killed",
+                "--nocapture",
+                "--skip",
+            ])
             .arg(&state)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

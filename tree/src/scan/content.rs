@@ -14,8 +14,8 @@ use kiln_threads::Stop;
 /// Bytes. From here on one file is hashed by several threads.
 const LARGE: u64 = 16 << 20;
 
-/// A file's bytes, in short.
-pub(super) struct Content {
+/// A file that was read: its length and hash.
+pub(super) struct HashedFile {
     /// What was read, as `stat` tells it from others.
     pub(super) stat: Stat,
     pub(super) size: u64,
@@ -24,7 +24,7 @@ pub(super) struct Content {
 }
 
 /// Reads a file's bytes and extended attributes; of a directory only the attributes.
-pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8], stop: &Stop) -> io::Result<Content> {
+pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8], stop: &Stop) -> io::Result<HashedFile> {
     stop.check()?;
     // Opening a pipe that took the file's place meanwhile must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -34,7 +34,7 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8], stop: &Stop) -> io
     let length = u64::try_from(stat.st_size).unwrap_or(0);
     if FileType::from_raw_mode(stat.st_mode).is_dir() {
         let hash = Blake3::from_bytes([0; 32]);
-        return Ok(Content {
+        return Ok(HashedFile {
             stat,
             size: 0,
             hash,
@@ -44,7 +44,7 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8], stop: &Stop) -> io
     if length >= LARGE
         && let Some(hash) = large::hash(&file, length, stop)?
     {
-        return Ok(Content {
+        return Ok(HashedFile {
             stat,
             size: length,
             hash,
@@ -67,7 +67,7 @@ pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8], stop: &Stop) -> io
         hasher.update(&buffer[..count]);
         size += count as u64;
     }
-    Ok(Content {
+    Ok(HashedFile {
         stat,
         size,
         hash: hasher.finalize().into(),

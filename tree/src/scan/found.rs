@@ -2,7 +2,7 @@
 
 use rustix::fs::{FileType, Stat};
 
-use super::content::Content;
+use super::content::HashedFile;
 use crate::stat_index::FileIdentity;
 use crate::tree::{Device, Entry, NodeKind, XattrsBuf};
 use crate::{Blake3, StatIndex};
@@ -110,7 +110,7 @@ impl FoundFile {
 
     /// Takes what was read. If that was another file than the walk met, because something on the way
     /// to it was exchanged meanwhile, the next scan does not rely on it.
-    pub(super) fn fill(&mut self, content: Content) {
+    pub(super) fn fill(&mut self, content: HashedFile) {
         if !identity(&content.stat, Timestamp::EPOCH).is_of_same_file(&self.identity) {
             self.identity.read_at = i64::MIN;
         }

@@ -143,7 +143,7 @@ mod tests {
                     Some(expected),
                     "{length}"
                 );
-                // Longer or shorter than somebody thought.
+                // The file became longer or shorter meanwhile.
                 assert_eq!(hash(&file, length + 1, &Stop::default()).unwrap(), None);
                 if length - 1 > PART {
                     assert_eq!(hash(&file, length - 1, &Stop::default()).unwrap(), None);
