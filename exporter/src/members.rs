@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use kiln_oci::{Descriptor, Index, Platform, Sha256, Sha256Writer};
-use kiln_snapshotter::{LayerError, TimeClamp};
+use kiln_snapshotter::LayerError;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::ExportError;
@@ -201,13 +201,10 @@ impl ArchiveMember<'_> {
                     (digest, size_bytes)
                 }
                 LayerSource::Tar(layer) => {
-                    let tar =
-                        layer
-                            .write_tar(output, TimeClamp::None)
-                            .map_err(|error| match error {
-                                LayerError::Output(source) => ExportError::Output(source),
-                                error => error.into(),
-                            })?;
+                    let tar = layer.write_tar(output).map_err(|error| match error {
+                        LayerError::Output(source) => ExportError::Output(source),
+                        error => error.into(),
+                    })?;
                     (tar.diff_id.0, tar.size_bytes)
                 }
                 LayerSource::Absent => return Err(ExportError::Absent(descriptor.digest)),

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use kiln_cache::Blobs;
 use kiln_oci::{Descriptor, ImageRef, Sha256};
 use kiln_registry::{BlobSource, PushBlob, PushImage, PushManifest};
-use kiln_snapshotter::{Layer, LayerError, TimeClamp};
+use kiln_snapshotter::{Layer, LayerError};
 
 use crate::exportable::{ExportDocument, ExportLayer, LayerSource, NamedImage};
 use crate::sources::sources;
@@ -114,7 +114,7 @@ impl TarStream {
         let layer = layer.clone();
         let writer = std::thread::Builder::new()
             .name("layer tar".to_owned())
-            .spawn(move || layer.write_tar(&mut pipe, TimeClamp::None).map(drop))?;
+            .spawn(move || layer.write_tar(&mut pipe).map(drop))?;
         Ok(Self {
             pipe: Some(reader),
             writer: Some(writer),

@@ -8,7 +8,7 @@ use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
 use crate::layer::Layer;
 use crate::tar::contents::Check;
-use crate::tar::write::{TimeClamp, write_layer};
+use crate::tar::write::write_layer;
 
 impl Layer {
     /// Returns the layer's diff id: the digest its image calls it by if it came from elsewhere,
@@ -31,7 +31,7 @@ impl Layer {
                 match self.facts()?.diff_id() {
                     Some(diff_id) => diff_id,
                     None => {
-                        let tar = self.write_tar(&mut io::sink(), TimeClamp::None)?;
+                        let tar = self.write_tar(&mut io::sink())?;
                         self.remember_tar(tar)?;
                         tar.diff_id
                     }
@@ -47,13 +47,9 @@ impl Layer {
     ///
     /// # Errors
     /// When the files cannot be read, or are not those of the index, or `output` fails.
-    pub fn write_tar(
-        &self,
-        output: &mut dyn Write,
-        clamp: TimeClamp,
-    ) -> Result<TarFacts, LayerError> {
+    pub fn write_tar(&self, output: &mut dyn Write) -> Result<TarFacts, LayerError> {
         let mut hashing = Sha256Writer::new(output);
-        write_layer(self, clamp, Check::Length, &mut hashing)?;
+        write_layer(self, Check::Length, &mut hashing)?;
         let (_, digest, size_bytes) = hashing.finish();
         Ok(TarFacts {
             diff_id: DiffId(digest),

@@ -77,7 +77,6 @@ pub use plain::PlainDirectory;
 pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_directories};
 pub use tar::index::{TarMember, TarPlace, index_tar};
 pub use tar::read::TarError;
-pub use tar::write::TimeClamp;
 pub use unpack::UnpackError;
 pub use unpack_limit::{TooMuch, UnpackLimit};
 pub use users::{Identity, Owner, UserError, find_home, find_identity, find_owner};

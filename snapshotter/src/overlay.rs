@@ -160,7 +160,8 @@ pub enum Interface {
     OneString,
 }
 
-/// Mounts an overlay of two or more directories through one of the interfaces; [`mount`] chooses.
+/// Mounts an overlay of two or more directories through one of the interfaces. [`mount`] chooses by
+/// the kernel; tests name the interface, so that a new kernel also tries what an old one gets.
 ///
 /// # Errors
 /// What the kernel says.

@@ -21,7 +21,7 @@ use crate::error::LayerError;
 use crate::facts::{KnownBlob, LayerFacts, TarFacts, TarOrigin};
 use crate::layer::Layer;
 use crate::tar::contents::Check;
-use crate::tar::write::{TimeClamp, write_layer};
+use crate::tar::write::write_layer;
 use crate::unpack_limit::{Meter, UnpackLimit};
 
 /// Counts the changes of what kiln packs the same tar to; blobs of before are not taken for new ones.
@@ -136,7 +136,7 @@ impl Layer {
                 self.write_known(*known, &mut Counting::new(output, tell))
             })?,
             _ => pack(blobs, packing, |output| {
-                self.write_tar(&mut Counting::new(output, tell), TimeClamp::None)
+                self.write_tar(&mut Counting::new(output, tell))
             })?,
         };
         tell(tar.size_bytes);
@@ -162,7 +162,7 @@ impl Layer {
         tar: TarFacts,
         output: &mut Counting<'_>,
     ) -> Result<TarFacts, LayerError> {
-        write_layer(self, TimeClamp::None, Check::Content, output)?;
+        write_layer(self, Check::Content, output)?;
         if output.bytes == tar.size_bytes {
             Ok(tar)
         } else {
@@ -170,27 +170,6 @@ impl Layer {
                 expected: tar.size_bytes,
                 actual: output.bytes,
             })
-        }
-    }
-
-    /// Packs the layer with its times clamped; the blob has a diff id of its own.
-    ///
-    /// # Errors
-    /// As [`Layer::pack`].
-    pub fn pack_clamped(
-        &self,
-        blobs: &Blobs,
-        packing: Packing,
-        clamp: TimeClamp,
-    ) -> Result<KnownBlob, LayerError> {
-        let changes = match clamp {
-            TimeClamp::None => false,
-            TimeClamp::To(latest) => self.tree()?.iter().any(|entry| entry.mtime > latest),
-        };
-        if changes {
-            Ok(pack(blobs, packing, |output| self.write_tar(output, clamp))?.0)
-        } else {
-            self.pack(blobs, packing)
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::pack::{self, Packing};
 use crate::scan::{self, ScannedKind};
 use crate::tar::contents::{Check, OnDisk};
 use crate::tar::read::{TarError, TarReader};
-use crate::tar::write::{TimeClamp, write_tree};
+use crate::tar::write::write_tree;
 use crate::unpack::{UnpackError, Unpacker};
 
 /// A directory that nobody changes as long as this value is used.
@@ -91,14 +91,7 @@ impl PlainDirectory {
                 blobs.store().stop(),
             )?;
             let mut hashing = Sha256Writer::new(output);
-            write_tree(
-                &contents,
-                &self.tree,
-                0,
-                TimeClamp::None,
-                &mut hashing,
-                |_, _| (),
-            )?;
+            write_tree(&contents, &self.tree, 0, &mut hashing, |_, _| ())?;
             let (_, digest, size_bytes) = hashing.finish();
             Ok(TarFacts {
                 diff_id: DiffId(digest),

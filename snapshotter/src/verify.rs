@@ -20,7 +20,6 @@ use crate::layer::Layer;
 use crate::layer_files::LayerFiles;
 use crate::owners::MappedIds;
 use crate::scan::{self, ScannedKind, ScannedNode};
-use crate::tar::write::TimeClamp;
 
 /// What is wrong with a layer.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +119,7 @@ impl Layer {
     fn verify_tars(&self) -> Option<LayerDamage> {
         let tars = self.facts().unwrap_or_default().tars;
         let own = tars.iter().find(|tar| tar.origin == TarOrigin::Canonical)?;
-        match self.write_tar(&mut io::sink(), TimeClamp::None) {
+        match self.write_tar(&mut io::sink()) {
             Ok(tar) if tar.diff_id == own.diff_id => None,
             Ok(tar) => Some(LayerDamage::DiffId {
                 expected: own.diff_id,

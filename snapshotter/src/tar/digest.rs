@@ -19,7 +19,7 @@ use crate::error::LayerError;
 use crate::facts::{TarFacts, TarOrigin};
 use crate::layer::{Layer, LayerStore};
 use crate::tar::contents::{Check, ContentSource, OnDisk};
-use crate::tar::write::{TimeClamp, write_tree};
+use crate::tar::write::write_tree;
 
 /// Bytes of a block of tar.
 const BLOCK: u64 = 512;
@@ -74,7 +74,7 @@ fn go_on<C: ContentSource>(
             milestones.push(Milestone { position, state });
         }
     };
-    write_tree(contents, tree, start, TimeClamp::None, &mut hashing, before)?;
+    write_tree(contents, tree, start, &mut hashing, before)?;
     let (_, digest, size_bytes) = hashing.finish();
     let tar = TarFacts {
         diff_id: DiffId(digest),

@@ -29,26 +29,15 @@ const LARGEST_SIZE: u64 = 0o777_7777_7777;
 /// The largest number in an octal field of seven digits.
 const LARGEST_ID: u32 = 0o777_7777;
 
-/// What happens to modification times on the way out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum TimeClamp {
-    /// They stay.
-    #[default]
-    None,
-    /// Later ones become this one (SOURCE_DATE_EPOCH).
-    To(Timestamp),
-}
-
 /// Writes the tar of `layer`, whose files are made sure to be what the index says by `check`.
 pub(crate) fn write_layer(
     layer: &Layer,
-    clamp: TimeClamp,
     check: Check,
     output: &mut impl Write,
 ) -> Result<(), LayerError> {
     let tree = layer.tree()?;
     let files = OnDisk::open(layer.id(), layer.files(), check, &tree, 0, layer.stop())?;
-    write_tree(&files, &tree, 0, clamp, output, |_, _| ())
+    write_tree(&files, &tree, 0, output, |_, _| ())
 }
 
 /// Writes the tar of the files that `tree` describes, from the entry at a position on, and calls
@@ -57,7 +46,6 @@ pub(crate) fn write_tree<C: ContentSource, W: Write>(
     contents: &C,
     tree: &Tree,
     start: usize,
-    clamp: TimeClamp,
     output: &mut W,
     mut before: impl FnMut(usize, &mut W),
 ) -> Result<(), C::Error> {
@@ -67,7 +55,7 @@ pub(crate) fn write_tree<C: ContentSource, W: Write>(
         match entry.kind {
             // It is not the layer's; reading the tar implies it again.
             NodeKind::Directory { implied: true, .. } => write_opaque_marker(&entry, output),
-            _ => write_entry(&entry, clamp, output),
+            _ => write_entry(&entry, output),
         }
         .map_err(LayerError::Output)?;
         match content {
@@ -85,11 +73,7 @@ pub(crate) fn write_tree<C: ContentSource, W: Write>(
 }
 
 /// Writes the headers of an entry, and for an opaque directory its marker.
-fn write_entry(
-    entry: &Entry<'_>,
-    clamp: TimeClamp,
-    output: &mut impl Write,
-) -> std::io::Result<()> {
+fn write_entry(entry: &Entry<'_>, output: &mut impl Write) -> std::io::Result<()> {
     let (directory, name) = match entry.path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => entry.path.split_at(slash + 1),
         None => (&b""[..], entry.path),
@@ -111,10 +95,7 @@ fn write_entry(
         NodeKind::Directory { .. } => (EntryType::Directory, 0, &b""[..], None),
         NodeKind::Fifo | NodeKind::Whiteout => (EntryType::Fifo, 0, &b""[..], None),
     };
-    let mtime = match clamp {
-        TimeClamp::To(latest) => entry.mtime.min(latest),
-        TimeClamp::None => entry.mtime,
-    };
+    let mtime = entry.mtime;
     let mut header = Header::new_ustar();
     let mut records = Records::default();
     header.set_entry_type(typeflag);
@@ -178,7 +159,7 @@ fn write_marker(path: &[u8], output: &mut impl Write) -> std::io::Result<()> {
         mtime: Timestamp::EPOCH,
         xattrs: Xattrs::default(),
     };
-    write_entry(&marker, TimeClamp::None, output)
+    write_entry(&marker, output)
 }
 
 fn write_padding(size: u64, output: &mut impl Write) -> std::io::Result<()> {

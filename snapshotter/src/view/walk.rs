@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::ops::Range;
 
 use kiln_files::{GuestPath, compare_paths};
-use kiln_tree::{Blake3, Entry, NodeKind, Tree, TreeBuilder};
+use kiln_tree::{Entry, NodeKind, Tree, TreeBuilder};
 
 use crate::view::{Located, ParentView, is_opaque};
 
@@ -102,13 +102,6 @@ impl ParentView {
             });
         }
         Some(builder.finish())
-    }
-
-    /// Returns a digest of everything that a copy of `path` would read: metadata and content of it
-    /// and all below, but not its own place.
-    #[must_use]
-    pub fn subtree_digest(&self, path: &GuestPath) -> Option<Blake3> {
-        self.subtree(path).map(|tree| tree.layer_id().0)
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kiln_files::GuestPath;
-use kiln_snapshotter::{BuildError, Digest, Expectation, Hashed, NewFile, NewFiles, TimeClamp};
+use kiln_snapshotter::{BuildError, Digest, Expectation, Hashed, NewFile, NewFiles};
 use kiln_tree::{Blake3, NodeKind};
 
 use crate::sample::{Root as _, add, listing, path, plain, store};
@@ -94,7 +94,7 @@ fn files_are_digested_on_their_way() {
         assert_eq!(expectation, Expectation::Met);
         let layer = builder.finish().unwrap();
         let on_the_way = layer.facts().unwrap().tars;
-        let expected = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
+        let expected = layer.write_tar(&mut std::io::sink());
         assert_eq!(on_the_way, [expected.unwrap()]);
         for (path, content, known) in &files.files {
             let place = layer.root().join(path.as_relative());
@@ -174,7 +174,7 @@ fn a_digest_on_the_way_is_for_the_very_layer() {
         ];
         assert_eq!(listing(&layer), expected);
         let known = layer.facts().unwrap().tars;
-        let tar = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
+        let tar = layer.write_tar(&mut std::io::sink());
         assert!(known.is_empty() || known == [tar.unwrap()]);
     }
 }

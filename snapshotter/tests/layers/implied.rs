@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_snapshotter::{
-    FileContent, Layer, LayerStore, Metadata, ParentView, Reflink, Snapshotter as _, TimeClamp,
-    Whiteouts, WritableRoot, lower_directories,
+    FileContent, Layer, LayerStore, Metadata, ParentView, Reflink, Snapshotter as _, Whiteouts,
+    WritableRoot, lower_directories,
 };
 use kiln_tree::{Entry, NodeKind};
 use tar::EntryType;
@@ -205,7 +205,7 @@ fn the_tar_of_a_layer_does_not_describe_them() {
         ["/!?", "z/?", "z/a 1", "z/b/!?", "z/b/file 1"]
     );
     let mut bytes = Vec::new();
-    let facts = layer.write_tar(&mut bytes, TimeClamp::None).unwrap();
+    let facts = layer.write_tar(&mut bytes).unwrap();
     assert_eq!(layer.canonical_tar().unwrap(), facts);
     let names: Vec<String> = tar::Archive::new(&*bytes)
         .entries()

@@ -5,10 +5,8 @@ use std::io::Read as _;
 
 use kiln_cache::Blobs;
 use kiln_files::GuestPath;
-use kiln_oci::{Compression, DiffId, Sha256, Timestamp};
-use kiln_snapshotter::{
-    KnownBlob, Layer, LayerError, LayerStore, Level, Packing, TarOrigin, TimeClamp,
-};
+use kiln_oci::{Compression, DiffId, Sha256};
+use kiln_snapshotter::{KnownBlob, Layer, LayerError, LayerStore, Level, Packing, TarOrigin};
 
 use crate::sample::{Root, everything, layer, listing, store};
 
@@ -257,7 +255,7 @@ fn foreign_layers_keep_their_tar() {
     let blobs = Blobs::new(store.store());
     let mut bytes = Vec::new();
     let sample = layer(&store, &["a=1", "b=2"]);
-    sample.write_tar(&mut bytes, TimeClamp::None).unwrap();
+    sample.write_tar(&mut bytes).unwrap();
     // A tar that kiln would not write: padded as GNU tar does.
     bytes.resize(10_240, 0);
     let diff_id = DiffId(Sha256::of(&bytes));
@@ -291,24 +289,6 @@ fn foreign_layers_keep_their_tar() {
     assert_ne!(sample.pack(&blobs, gzip).unwrap().diff_id, diff_id);
 }
 
-/// OCI-027, the part that concerns layers.
-#[test]
-fn clamped_layers_are_other_layers() {
-    let (_directory, store) = store();
-    let blobs = Blobs::new(store.store());
-    let sample = layer(&store, &["a=1"]);
-    let gzip = Packing::new(Compression::Gzip);
-    let clamp = |seconds| TimeClamp::To(Timestamp::from_seconds(seconds));
-    let pack = |clamp| sample.pack_clamped(&blobs, gzip, clamp).unwrap();
-    assert_ne!(pack(clamp(5)).diff_id, pack(clamp(6)).diff_id);
-    assert_eq!(pack(clamp(5)), pack(clamp(5)));
-    assert_eq!(
-        pack(clamp(1_700_000_000)),
-        sample.pack(&blobs, gzip).unwrap()
-    );
-    assert_eq!(pack(TimeClamp::None).diff_id, sample.diff_id().unwrap());
-}
-
 #[test]
 fn deleted_files_come_back_from_blobs() {
     let (_directory, store) = store();
@@ -328,9 +308,7 @@ fn deleted_files_come_back_from_blobs() {
     );
     assert_eq!(listing(&made), listed);
     assert_eq!(
-        made.write_tar(&mut std::io::sink(), TimeClamp::None)
-            .unwrap()
-            .diff_id,
+        made.write_tar(&mut std::io::sink()).unwrap().diff_id,
         made.diff_id().unwrap()
     );
 }

@@ -3,14 +3,14 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use kiln_oci::{DiffId, Sha256, Timestamp};
-use kiln_snapshotter::{LayerError, TarOrigin, TimeClamp};
+use kiln_oci::{DiffId, Sha256};
+use kiln_snapshotter::{LayerError, TarOrigin};
 
 use crate::sample::{Root, everything, layer, store};
 
-fn tar_of(layer: &kiln_snapshotter::Layer, clamp: TimeClamp) -> Vec<u8> {
+fn tar_of(layer: &kiln_snapshotter::Layer) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let written = layer.write_tar(&mut bytes, clamp).unwrap();
+    let written = layer.write_tar(&mut bytes).unwrap();
     assert_eq!(written.diff_id, DiffId(Sha256::of(&bytes)));
     assert_eq!(written.size_bytes, bytes.len() as u64);
     assert_eq!(written.origin, TarOrigin::Canonical);
@@ -37,7 +37,7 @@ fn output_of(program: &str, arguments: &[&str], input: &[u8]) -> Option<String> 
 fn the_empty_layer_is_two_blocks() {
     let (_directory, store) = store();
     let empty = store.empty().unwrap();
-    assert_eq!(tar_of(&empty, TimeClamp::None), [0; 1024]);
+    assert_eq!(tar_of(&empty), [0; 1024]);
     assert_eq!(empty.diff_id().unwrap(), DiffId::EMPTY);
 }
 
@@ -45,7 +45,7 @@ fn the_empty_layer_is_two_blocks() {
 #[test]
 fn the_bytes_are_frozen() {
     let (_directory, store) = store();
-    let bytes = tar_of(&everything(&store), TimeClamp::None);
+    let bytes = tar_of(&everything(&store));
     assert_eq!(
         Sha256::of(&bytes).to_string(),
         "sha256:2ee453f1af22dfbea42236c62b6d85d5acb6a9242e3e07ce9384e0a359afe771"
@@ -55,7 +55,7 @@ fn the_bytes_are_frozen() {
 #[test]
 fn python_reads_what_the_index_says() {
     let (_directory, store) = store();
-    let bytes = tar_of(&everything(&store), TimeClamp::None);
+    let bytes = tar_of(&everything(&store));
     let script = r"
 import sys, tarfile
 for m in tarfile.open(fileobj=sys.stdin.buffer, mode='r|'):
@@ -100,7 +100,7 @@ for m in tarfile.open(fileobj=sys.stdin.buffer, mode='r|'):
 #[test]
 fn gnu_tar_reads_what_the_index_says() {
     let (_directory, store) = store();
-    let bytes = tar_of(&everything(&store), TimeClamp::None);
+    let bytes = tar_of(&everything(&store));
     let Some(listing) = output_of(
         "tar",
         &["--xattrs", "--numeric-owner", "-tvvf", "-"],
@@ -124,23 +124,6 @@ fn gnu_tar_reads_what_the_index_says() {
     }
 }
 
-/// OCI-027, the part that concerns layers.
-#[test]
-fn times_are_clamped() {
-    let (_directory, store) = store();
-    let sample = everything(&store);
-    let clamped = tar_of(&sample, TimeClamp::To(Timestamp::from_seconds(5)));
-    let script = r"
-import sys, tarfile
-print(*sorted({int(m.mtime) for m in tarfile.open(fileobj=sys.stdin.buffer, mode='r|')}))
-";
-    match output_of("python3", &["-c", script], &clamped) {
-        Some(times) => assert_eq!(times.trim(), "-7 0 5"),
-        None => println!("skipped: no python3"),
-    }
-    assert_ne!(clamped, tar_of(&sample, TimeClamp::None));
-}
-
 #[test]
 fn many_files_come_in_order() {
     let (_directory, store) = store();
@@ -149,7 +132,7 @@ fn many_files_come_in_order() {
         .chain([format!("big={}", "y".repeat(3_000_000))])
         .collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let bytes = tar_of(&layer(&store, &lines), TimeClamp::None);
+    let bytes = tar_of(&layer(&store, &lines));
     let mut archive = tar::Archive::new(&bytes[..]);
     let mut count = 0;
     for entry in archive.entries().unwrap() {
@@ -217,12 +200,7 @@ fn a_digest_goes_on_where_an_earlier_layer_differs() {
     };
     let mut earlier = made(&|_| ());
     let whole = earlier.canonical_tar().unwrap();
-    assert_eq!(
-        whole,
-        earlier
-            .write_tar(&mut std::io::sink(), TimeClamp::None)
-            .unwrap()
-    );
+    assert_eq!(whole, earlier.write_tar(&mut std::io::sink()).unwrap());
     let changes: [&Change; 6] = [
         &|lines| lines[40] = "d/f39=other".to_owned(),
         &|lines| lines[20] = "d/f19=other".to_owned(),
@@ -235,14 +213,14 @@ fn a_digest_goes_on_where_an_earlier_layer_differs() {
         let layer = made(change);
         store.note_likeness(&layer, earlier.id());
         let digest = layer.canonical_tar().unwrap();
-        let expected = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
+        let expected = layer.write_tar(&mut std::io::sink());
         assert_eq!(digest, expected.unwrap());
         earlier = layer;
     }
     // What both begin with is not read again.
     let layer = made(&|lines| lines.push("zz=new".to_owned()));
     store.note_likeness(&layer, earlier.id());
-    let expected = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
+    let expected = layer.write_tar(&mut std::io::sink());
     std::fs::remove_file(layer.root().join("d/f03")).unwrap();
     assert_eq!(layer.canonical_tar().unwrap(), expected.unwrap());
 }
@@ -270,7 +248,7 @@ fn states_of_another_implementation_are_not_used() {
         let added = format!("zz={number}");
         let layer = layer(&store, &[&lines[..], &[&added]].concat());
         store.note_likeness(&layer, earlier.id());
-        let expected = layer.write_tar(&mut std::io::sink(), TimeClamp::None);
+        let expected = layer.write_tar(&mut std::io::sink());
         assert_eq!(layer.canonical_tar().unwrap(), expected.unwrap());
     }
 }

@@ -24,7 +24,11 @@ pub(super) struct HashedFile {
 }
 
 /// Reads a file's bytes and extended attributes; of a directory only the attributes.
-pub(super) fn read_content(root: BorrowedFd<'_>, path: &[u8], stop: &Stop) -> io::Result<HashedFile> {
+pub(super) fn read_content(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    stop: &Stop,
+) -> io::Result<HashedFile> {
     stop.check()?;
     // Opening a pipe that took the file's place meanwhile must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;

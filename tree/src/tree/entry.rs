@@ -124,12 +124,6 @@ impl XattrsBuf {
         Self(bytes)
     }
 
-    /// Copies borrowed ones.
-    #[must_use]
-    pub fn from_xattrs(xattrs: Xattrs<'_>) -> Self {
-        Self(xattrs.0.to_owned())
-    }
-
     /// Borrows them.
     #[must_use]
     pub fn as_xattrs(&self) -> Xattrs<'_> {
@@ -148,17 +142,6 @@ impl Entry<'_> {
     #[must_use]
     pub fn is_directory(&self) -> bool {
         matches!(self.kind, NodeKind::Directory { .. })
-    }
-
-    /// Says whether both describe the same node apart from its path: what a layer would not
-    /// record as a change.
-    #[must_use]
-    pub fn same_node(&self, other: &Self) -> bool {
-        let at_same_path = Entry {
-            path: other.path,
-            ..*self
-        };
-        at_same_path == *other
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {

@@ -117,19 +117,6 @@ fn the_last_of_equal_paths_stands_and_order_of_arrival_does_not_matter() {
     assert_eq!(tree.layer_id(), self::tree(&["b", "a"]).layer_id());
 }
 
-#[test]
-fn nodes_are_compared_without_their_paths() {
-    assert!(file("a").same_node(&Entry {
-        path: b"b",
-        ..file("a")
-    }));
-    assert!(!file("a").same_node(&Entry {
-        uid: 9,
-        ..file("a")
-    }));
-    assert!(!file("a").same_node(&file("b")), "their content differs");
-}
-
 /// Against a map, for every pair of subsets of some paths.
 #[test]
 fn a_tree_with_another_has_the_entries_of_both() {
