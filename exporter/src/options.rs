@@ -1,4 +1,4 @@
-//! What somebody may want of an exported image, and what does not go together.
+//! Options of an exported image, and which of them contradict each other.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use kiln_snapshotter::{Level, Packing};
 /// How an image is written for others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageOptions {
-    /// How new layers are packed: gzip has levels 0 to 9, zstd 0 to 22.
+    /// How new layers are packed, at one of [`Compression::levels`].
     pub packing: Packing,
     /// Whether layers that came from elsewhere are packed anew.
     pub existing_layers: ExistingLayers,
@@ -36,7 +36,7 @@ impl Default for ImageOptions {
 /// What happens to layers that came from elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExistingLayers {
-    /// They go out as they came, byte for byte, so that whoever has them need not get them again.
+    /// They go out as they came, byte for byte, so that a registry or client that has them need not get them again.
     #[default]
     Keep,
     /// Those packed otherwise are packed like new ones (`force-compression=true`).
@@ -58,21 +58,23 @@ pub enum MediaTypes {
 /// Options that contradict each other or mean nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
-    /// Docker's media types know no zstd.
+    /// Docker's media types have none for layers packed this way.
     // OCI-026
-    #[error("exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"")]
-    ZstdWithDockerTypes,
+    #[error(
+        "exporter option \"compression={}\" conflicts with \"oci-mediatypes=false\"",
+        .0.name()
+    )]
+    UnknownToDocker(Compression),
     /// The level is out of range.
     #[error(
-        "exporter option \"compression-level={level}\" is out of range: {name} has 0 to {highest}"
+        "exporter option \"compression-level={level}\" is out of range: {} has {} to {}",
+        .compression.name(), .compression.levels().start(), .compression.levels().end()
     )]
     Level {
-        /// What was asked for.
+        /// The level that was asked for.
         level: i32,
         /// The format.
-        name: &'static str,
-        /// The highest level.
-        highest: i32,
+        compression: Compression,
     },
 }
 
@@ -83,20 +85,15 @@ impl ImageOptions {
     /// See [`OptionError`].
     pub fn check(&self) -> Result<(), OptionError> {
         let Packing { compression, level } = self.packing;
-        if compression == Compression::Zstd && self.media_types == MediaTypes::Docker {
-            return Err(OptionError::ZstdWithDockerTypes);
+        if self.media_types == MediaTypes::Docker {
+            Family::Docker.check(compression)?;
         }
-        let (name, highest) = match compression {
-            Compression::None => return Ok(()),
-            Compression::Gzip => ("gzip", 9),
-            Compression::Zstd => ("zstd", 22),
-        };
         match level {
-            Level::Exactly(level) if !(0..=highest).contains(&level) => Err(OptionError::Level {
-                level,
-                name,
-                highest,
-            }),
+            Level::Exactly(level)
+                if compression != Compression::None && !compression.levels().contains(&level) =>
+            {
+                Err(OptionError::Level { level, compression })
+            }
             _ => Ok(()),
         }
     }
@@ -119,6 +116,19 @@ impl Family {
             Self::Docker
         } else {
             Self::Oci
+        }
+    }
+
+    /// Checks that new layers can be packed in `compression`.
+    ///
+    /// # Errors
+    /// [`OptionError::UnknownToDocker`].
+    pub const fn check(self, compression: Compression) -> Result<(), OptionError> {
+        match self {
+            Self::Docker if !compression.is_known_to_docker() => {
+                Err(OptionError::UnknownToDocker(compression))
+            }
+            Self::Oci | Self::Docker => Ok(()),
         }
     }
 

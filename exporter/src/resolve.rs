@@ -106,9 +106,8 @@ pub fn resolve_for_export(
         .map(|(diff_id, descriptor)| plan(diff_id, descriptor, layers, blobs, options))
         .collect::<Result<_, _>>()?;
     let packs_new = work.iter().any(|work| matches!(work, Work::Pack(_)));
-    let zstd = options.packing.compression == Compression::Zstd;
-    if packs_new && zstd && family == Family::Docker {
-        return Err(OptionError::ZstdWithDockerTypes.into());
+    if packs_new {
+        family.check(options.packing.compression)?;
     }
     fetch(&work, blobs, missing)?;
     let layers = perform(&work, layers, blobs, options.packing, observer)?;

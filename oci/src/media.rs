@@ -1,6 +1,7 @@
 //! Media types and descriptors: how images point at their parts.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use oci_spec::image::MediaType;
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,59 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// Every compression that layers of images have.
+    pub const ALL: [Self; 3] = [Self::None, Self::Gzip, Self::Zstd];
+
+    /// Returns the name that BuildKit's `compression=` has for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "uncompressed",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// Returns the compression of a name, as [`Compression::name`] gives it.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|each| each.name() == name)
+    }
+
+    /// Returns the levels that a user may ask for. A bare tar takes those of gzip, and none of them
+    /// changes it.
+    #[must_use]
+    pub const fn levels(self) -> RangeInclusive<i32> {
+        match self {
+            Self::None | Self::Gzip => 0..=9,
+            Self::Zstd => 0..=22,
+        }
+    }
+
+    /// Returns the level of layers for which the user asks for none.
+    ///
+    /// gzip's is the least level at which libdeflate's blobs are no larger than those of zlib's 6,
+    /// which is what gzip(1) and Go do unless asked: of a tar of 351 MB from Debian's /usr,
+    /// libdeflate's 5 made 143.6 MB in 3.4 s, its 6 142.9 MB in 4.3 s, and zlib's 6 144.0 MB in 10 s
+    /// (November 2026). zstd's is its own default.
+    #[must_use]
+    pub const fn default_level(self) -> i32 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 5,
+            Self::Zstd => 3,
+        }
+    }
+
+    /// Says whether Docker's media types have one for layers packed this way.
+    #[must_use]
+    pub const fn is_known_to_docker(self) -> bool {
+        match self {
+            Self::None | Self::Gzip => true,
+            Self::Zstd => false,
+        }
+    }
+
     /// Returns the OCI media type of a layer packed this way.
     #[must_use]
     pub const fn oci_layer(self) -> &'static str {
@@ -146,7 +200,9 @@ impl Compression {
         }
     }
 
-    /// Returns the Docker media type of a layer packed this way.
+    /// Returns the media type of a layer packed this way in a manifest of Docker's. Docker itself has
+    /// none for zstd ([`Compression::is_known_to_docker`]); layers that come with zstd get the type
+    /// that registries hold such layers under.
     #[must_use]
     pub const fn docker_layer(self) -> &'static str {
         match self {
@@ -225,6 +281,17 @@ mod tests {
         ] {
             assert_eq!(MediaKind::of(text), kind, "{text}");
         }
+    }
+
+    #[test]
+    fn compressions_are_known_by_their_names_and_levels() {
+        for compression in Compression::ALL {
+            assert_eq!(Compression::named(compression.name()), Some(compression));
+            assert!(compression.levels().contains(&compression.default_level()));
+            let types = [compression.oci_layer(), compression.docker_layer()];
+            assert_eq!(types.map(MediaKind::of), [MediaKind::Layer(compression); 2]);
+        }
+        assert_eq!(Compression::named("estargz"), None);
     }
 
     #[test]

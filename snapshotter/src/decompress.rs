@@ -1,4 +1,4 @@
-//! Reading compressed streams.
+//! Compressed streams: recognised by their first bytes, and decompressed within a limit.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -36,11 +36,12 @@ const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 )]
 struct WindowTooLarge;
 
-/// How a stream is packed: what layers may be, and what people's archives are besides.
+/// How an archive is compressed: in one of the ways of layers ([`Compression`]), or in one that only
+/// other archives have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packed {
-    /// Not at all, or in no way that is known.
-    No,
+pub enum ArchiveCompression {
+    /// Not at all, or in a way that kiln does not know.
+    None,
     /// gzip, of one member or several.
     Gzip,
     /// zstd.
@@ -51,8 +52,8 @@ pub enum Packed {
     Xz,
 }
 
-impl Packed {
-    /// Tells by the first six bytes.
+impl ArchiveCompression {
+    /// Returns the compression of an archive that begins with these bytes, of which six decide.
     #[must_use]
     pub fn of(start: &[u8]) -> Self {
         match start {
@@ -61,15 +62,15 @@ impl Packed {
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
-            _ => Self::No,
+            _ => Self::None,
         }
     }
 
-    /// Returns the compression that a layer of an image may have; none for the others.
+    /// Returns the same as a layer's compression; none if layers of images cannot have it.
     #[must_use]
-    pub fn of_layers(self) -> Option<Compression> {
+    pub fn layer_compression(self) -> Option<Compression> {
         match self {
-            Self::No => Some(Compression::None),
+            Self::None => Some(Compression::None),
             Self::Gzip => Some(Compression::Gzip),
             Self::Zstd => Some(Compression::Zstd),
             Self::Bzip2 | Self::Xz => None,
@@ -96,7 +97,7 @@ impl Packed {
         input: impl BufRead + Send + 'a,
     ) -> io::Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
-            Self::No => Box::new(input),
+            Self::None => Box::new(input),
             // Many registries hold blobs of several members.
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
             Self::Zstd => {
@@ -130,10 +131,10 @@ impl<R: Read> Read for Zstd<R> {
     }
 }
 
-impl From<Compression> for Packed {
+impl From<Compression> for ArchiveCompression {
     fn from(compression: Compression) -> Self {
         match compression {
-            Compression::None => Self::No,
+            Compression::None => Self::None,
             Compression::Gzip => Self::Gzip,
             Compression::Zstd => Self::Zstd,
         }
@@ -150,7 +151,7 @@ pub(crate) fn reader<'a>(
     let mut input = BufReader::with_capacity(BUFFER, meter.packed(input));
     let packed = match compression {
         Some(compression) => compression.into(),
-        None => Packed::of(input.fill_buf()?),
+        None => ArchiveCompression::of(input.fill_buf()?),
     };
     Ok(Box::new(meter.unpacked(packed.unpack_buffered(input)?)))
 }
@@ -160,7 +161,7 @@ pub(crate) fn read_on_thread<T>(
     input: impl Read + Send,
     act: impl FnOnce(&mut dyn Read) -> T,
 ) -> T {
-    // For one of two threads, whichever there is.
+    // The new thread takes it, or the calling one if the system refuses another.
     let input = Mutex::new(input);
     let take = || input.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
@@ -183,14 +184,14 @@ fn pump(input: &mut dyn Read, sender: &SyncSender<io::Result<Vec<u8>>>) {
         let mut chunk = Vec::with_capacity(CHUNK);
         let result = input.take(CHUNK as u64).read_to_end(&mut chunk);
         let is_last = matches!(result, Ok(0) | Err(_));
-        // Nobody listens any more after an error on the other side.
+        // After an error the other thread receives no more.
         if sender.send(result.map(|_| chunk)).is_err() || is_last {
             return;
         }
     }
 }
 
-/// What the other thread read.
+/// The stream that the other thread reads, piece by piece.
 struct Chunks {
     receiver: Receiver<io::Result<Vec<u8>>>,
     chunk: Vec<u8>,

@@ -65,7 +65,7 @@ pub use builder::files::{Digest, Expectation, LARGE_FILE, NewFile, NewFiles};
 pub use builder::state::DeviceNodeKind;
 pub use builder::{Added, FileContent, LayerBuilder};
 pub use copy::{Hashed, hash};
-pub use decompress::Packed;
+pub use decompress::ArchiveCompression;
 pub use described::Description;
 pub use error::LayerError;
 pub use facts::{KnownBlob, LayerFacts, TarFacts, TarOrigin};

@@ -28,14 +28,6 @@ use crate::unpack_limit::{Meter, UnpackLimit};
 /// With 1, gzip was made of several members.
 const PACKER: u32 = 2;
 
-/// The least level at which libdeflate's blobs are no larger than those of zlib's 6, which is what
-/// gzip(1) and Go do unless asked: of a tar of 351 MB from Debian's /usr, libdeflate's 5 made
-/// 143.6 MB in 3.4 s, its 6 142.9 MB in 4.3 s, and zlib's 6 144.0 MB in 10 s (November 2026).
-const GZIP_LEVEL: i32 = 5;
-
-/// zstd's own default.
-const ZSTD_LEVEL: i32 = 3;
-
 /// How a layer is to be packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packing {
@@ -66,17 +58,23 @@ impl Packing {
     }
 
     fn effective_level(self) -> i32 {
-        match (self.level, self.compression) {
-            (_, Compression::None) => 0,
-            (Level::Exactly(level), Compression::Gzip) => level.clamp(0, 12),
-            (Level::Exactly(level), Compression::Zstd) => level.clamp(1, 22),
-            (Level::Default, Compression::Gzip) => GZIP_LEVEL,
-            (Level::Default, Compression::Zstd) => ZSTD_LEVEL,
+        let Self { compression, level } = self;
+        let level = match level {
+            Level::Default => compression.default_level(),
+            Level::Exactly(level) => level,
+        };
+        let levels = compression.levels();
+        let level = level.clamp(*levels.start(), *levels.end());
+        match compression {
+            Compression::None => 0,
+            Compression::Gzip => level,
+            // zstd takes 0 for its default, not for the least work.
+            Compression::Zstd => level.max(1),
         }
     }
 
     fn is_met_by(self, blob: &KnownBlob) -> bool {
-        // Whoever packed without a level was not kiln.
+        // A blob without a level was packed by another program.
         let is_outdated =
             blob.compression == Compression::Gzip && blob.level.is_some() && blob.packer != PACKER;
         blob.compression == self.compression
@@ -111,7 +109,7 @@ impl Layer {
         packing: Packing,
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<KnownBlob, LayerError> {
-        // One of several that want it packs it, be they threads or processes.
+        // Of several threads or processes that want the blob, one packs it.
         let _lock = self.lock_work()?;
         let facts = self.facts()?;
         let wanted = facts.diff_id();
@@ -266,8 +264,9 @@ fn gzip<T: Send>(
     output: &mut dyn Write,
     produce: impl FnOnce(&mut dyn Write) -> Result<T, LayerError> + Send,
 ) -> Result<T, LayerError> {
-    let level = CompressionLvl::new(level)
-        .unwrap_or_else(|_| CompressionLvl::new(GZIP_LEVEL).expect("a level that exists"));
+    let level = CompressionLvl::new(level).unwrap_or_else(|_| {
+        CompressionLvl::new(Compression::Gzip.default_level()).expect("a level that exists")
+    });
     gzip::write(level, output, produce)
 }
 

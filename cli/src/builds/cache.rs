@@ -8,7 +8,7 @@ use kiln_engine::{
     CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, MediaFamily,
     MountContents, OnFailure, StaleBlobs, Transport,
 };
-use kiln_oci::{Compression, DEFAULT_TAG, TaggedRef};
+use kiln_oci::{DEFAULT_TAG, TaggedRef};
 use kiln_parser::parse_bool;
 
 use super::compression;
@@ -97,12 +97,8 @@ pub(crate) fn parse_target(text: &str) -> Result<CacheTarget, String> {
         target.media_types = MediaFamily::Docker;
         // An image's manifest with a cache's config is OCI's; Docker's lists take anything.
         target.manifest = CacheManifest::Index;
-        if target.compression == Compression::Zstd {
-            return Err(
-                "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\""
-                    .to_owned(),
-            );
-        }
+        let checked = target.media_types.check(target.compression);
+        checked.map_err(|error| error.to_string())?;
     }
     if attributes.is("mounts")? == Some(true) {
         if is_inline {
@@ -242,6 +238,8 @@ impl Attributes {
 
 #[cfg(test)]
 mod tests {
+    use kiln_oci::Compression;
+
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kiln_engine::{ContextSource, DockerfileSource, Packed};
+use kiln_engine::{ArchiveCompression, ContextSource, DockerfileSource};
 use kiln_parser::{RemoteSource, SourcePlace, remote_source};
 
 use super::arguments::BuildArguments;
@@ -93,7 +93,7 @@ fn read(stdin: &mut dyn Read) -> Result<Vec<u8>, Failure> {
 
 /// Tells a tar, compressed or not, from a Dockerfile.
 fn is_archive(beginning: &[u8]) -> bool {
-    Packed::of(beginning) != Packed::No
+    ArchiveCompression::of(beginning) != ArchiveCompression::None
         || beginning
             .first_chunk::<BEGINNING>()
             .is_some_and(is_tar_header)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use kiln_cache::{ActionKey, ActionRecord, CacheBackend as _, LayerStack};
 use kiln_exporter as exporter;
 use kiln_exporter::{
-    CacheForm, CacheWriter, ExportLayer, Family, LayerPlace, LayerSource, NamedImage, PackedLayer,
+    CacheForm, CacheWriter, ExportLayer, LayerPlace, LayerSource, NamedImage, PackedLayer,
     SharedCache, SharedLayer, sources,
 };
 use kiln_oci::{Descriptor, MediaKind};
@@ -27,8 +27,7 @@ use crate::origins;
 use crate::packing::{packing, report, report_packing};
 use crate::repair::{self, Undelivered};
 use crate::request::{
-    BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MediaFamily,
-    MountContents, OnFailure,
+    BuildRequest, CacheDestination, CacheManifest, CacheMode, CacheTarget, MountContents, OnFailure,
 };
 use crate::shared_cache::fetch;
 use crate::stores::Stores;
@@ -243,8 +242,7 @@ fn cache_image(
     blobs.retain(|blob| seen.insert(blob.descriptor.digest));
     let form = match (target.manifest, target.media_types) {
         (CacheManifest::Image, _) => CacheForm::Manifest,
-        (CacheManifest::Index, MediaFamily::Oci) => CacheForm::Index(Family::Oci),
-        (CacheManifest::Index, MediaFamily::Docker) => CacheForm::Index(Family::Docker),
+        (CacheManifest::Index, family) => CacheForm::Index(family.family()),
     };
     Ok(exporter::cache_image(&writer.finish(), blobs, form))
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use kiln_cache::Store;
 use kiln_files::{GuestPath, Links, open_scoped};
-use kiln_snapshotter::{Packed, TarPlace, UnpackLimit, index_tar};
+use kiln_snapshotter::{ArchiveCompression, TarPlace, UnpackLimit, index_tar};
 use kiln_threads::{Stop, Stopping};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -122,7 +122,7 @@ impl ArchiveContents {
             }
             LoadSource::File(mut file) => match file.rewind() {
                 Ok(()) => match sniff(&mut file).map_err(LoadError::NotAnArchive)? {
-                    (Packed::No, _) => Members::index(file, None)?,
+                    (ArchiveCompression::None, _) => Members::index(file, None)?,
                     (packed, reader) => Members::spool(packed.unpack(reader, limit), store)?,
                 },
                 // A pipe that has a name (`load -i /dev/stdin`).

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use kiln_cache::{BlobWriter, Blobs};
 use kiln_oci::{Descriptor, DiffId, Sha256, Sha256Reader, media_type};
-use kiln_snapshotter::{Packed, UnpackLimit};
+use kiln_snapshotter::{ArchiveCompression, UnpackLimit};
 
 use super::contents::{ArchiveContents, MemberReader};
 use super::error::LoadError;
@@ -55,7 +55,7 @@ pub(crate) fn store(
         None => contents.require(&wanted.path)?,
     };
     let (packed, _) = sniff(part.clone()).map_err(damaged)?;
-    let Some(compression) = packed.of_layers() else {
+    let Some(compression) = packed.layer_compression() else {
         if wanted.digest.is_some() {
             return Err(LoadError::UnknownPacking(wanted.path.clone()));
         }
@@ -82,7 +82,7 @@ pub(crate) fn store(
 /// Copies `part` and returns the digest of the tar inside.
 fn copy_and_unpack(
     part: MemberReader,
-    packed: Packed,
+    packed: ArchiveCompression,
     limit: UnpackLimit,
     writer: &mut BlobWriter,
 ) -> io::Result<DiffId> {
@@ -102,7 +102,7 @@ fn copy_and_unpack(
 /// Unpacks `part` and returns the digest of the tar.
 fn unpack(
     part: MemberReader,
-    packed: Packed,
+    packed: ArchiveCompression,
     limit: UnpackLimit,
     output: &mut dyn Write,
 ) -> io::Result<DiffId> {

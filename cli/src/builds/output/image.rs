@@ -3,7 +3,7 @@
 use kiln_engine::{
     BaseLayers, DanglingName, DanglingWhen, FileTimes, ImageOutput, MediaFamily, PushAs, Transport,
 };
-use kiln_oci::{Compression, ImageRef};
+use kiln_oci::ImageRef;
 
 use super::super::compression;
 use super::attributes::Attributes;
@@ -18,12 +18,9 @@ pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOutput, String
         Some(false) => MediaFamily::Docker,
         _ => MediaFamily::Oci,
     };
-    if media_types == MediaFamily::Docker && compression == Compression::Zstd {
-        return Err(
-            "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\""
-                .to_owned(),
-        );
-    }
+    media_types
+        .check(compression)
+        .map_err(|error| error.to_string())?;
     let names = attributes.take("name").unwrap_or_default();
     let names = names
         .split(',')
