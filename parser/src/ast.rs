@@ -175,18 +175,12 @@ pub struct Copy {
     pub sources: Vec<Source>,
     /// Where to, unexpanded.
     pub destination: Text,
+    /// Flags that `ADD` has too.
+    pub flags: CopyFlags,
     /// `--from`
     pub from: Option<Text>,
-    /// `--chown`
-    pub chown: Option<Text>,
-    /// `--chmod`
-    pub chmod: Option<Text>,
-    /// `--link`
-    pub link: bool,
     /// `--parents`
     pub parents: bool,
-    /// `--exclude`, in order
-    pub excludes: Vec<Text>,
 }
 
 /// `ADD`.
@@ -196,6 +190,19 @@ pub struct Add {
     pub sources: Vec<Source>,
     /// Where to, unexpanded.
     pub destination: Text,
+    /// Flags that `COPY` has too.
+    pub flags: CopyFlags,
+    /// `--checksum`
+    pub checksum: Option<Text>,
+    /// `--keep-git-dir`
+    pub keep_git_dir: Option<bool>,
+    /// `--unpack`
+    pub unpack: Option<bool>,
+}
+
+/// The flags that `COPY` and `ADD` have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyFlags {
     /// `--chown`
     pub chown: Option<Text>,
     /// `--chmod`
@@ -204,12 +211,6 @@ pub struct Add {
     pub link: bool,
     /// `--exclude`, in order
     pub excludes: Vec<Text>,
-    /// `--checksum`
-    pub checksum: Option<Text>,
-    /// `--keep-git-dir`
-    pub keep_git_dir: Option<bool>,
-    /// `--unpack`
-    pub unpack: Option<bool>,
 }
 
 /// One source argument of `COPY` or `ADD`.

@@ -57,8 +57,9 @@ mod quote; // strings in error messages
 mod suggest; // "did you mean"
 
 pub use ast::{
-    Add, Arg, CommandLine, Copy, Directives, Dockerfile, From, Healthcheck, Heredoc, Instruction,
-    InstructionKind, MountFlag, Onbuild, Pairs, Run, Site, Source, Stage, Text, description,
+    Add, Arg, CommandLine, Copy, CopyFlags, Directives, Dockerfile, From, Healthcheck, Heredoc,
+    Instruction, InstructionKind, MountFlag, Onbuild, Pairs, Run, Site, Source, Stage, Text,
+    description,
 };
 pub use boolean::parse as parse_bool;
 pub use clean::clean;

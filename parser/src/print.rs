@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::ast::{
-    Arg, CommandLine, Directives, Dockerfile, From, Healthcheck, Heredoc, InstructionKind,
-    MountFlag, Pairs, Site, Source, Text,
+    Arg, CommandLine, CopyFlags, Directives, Dockerfile, From, Healthcheck, Heredoc,
+    InstructionKind, MountFlag, Pairs, Site, Source, Text,
 };
 use crate::heredoc::marker;
 use crate::lines::MAX_LINE;
@@ -212,22 +212,12 @@ impl Printer {
             }
             InstructionKind::Copy(copy) => {
                 self.option("from", copy.from.as_ref());
-                self.option("chown", copy.chown.as_ref());
-                self.option("chmod", copy.chmod.as_ref());
-                self.switch("link", copy.link.then_some(true));
                 self.switch("parents", copy.parents.then_some(true));
-                copy.excludes
-                    .iter()
-                    .for_each(|pattern| self.flag("exclude", &pattern.raw));
+                self.copy_flags(&copy.flags);
                 self.copied(&copy.sources, &copy.destination);
             }
             InstructionKind::Add(add) => {
-                self.option("chown", add.chown.as_ref());
-                self.option("chmod", add.chmod.as_ref());
-                self.switch("link", add.link.then_some(true));
-                add.excludes
-                    .iter()
-                    .for_each(|pattern| self.flag("exclude", &pattern.raw));
+                self.copy_flags(&add.flags);
                 self.option("checksum", add.checksum.as_ref());
                 self.switch("keep-git-dir", add.keep_git_dir);
                 self.switch("unpack", add.unpack);
@@ -291,6 +281,21 @@ impl Printer {
             self.json(words.map(|word| word.raw.as_str()));
         } else {
             words.for_each(|word| self.word(&word.raw));
+        }
+    }
+
+    fn copy_flags(&mut self, flags: &CopyFlags) {
+        let CopyFlags {
+            chown,
+            chmod,
+            link,
+            excludes,
+        } = flags;
+        self.option("chown", chown.as_ref());
+        self.option("chmod", chmod.as_ref());
+        self.switch("link", link.then_some(true));
+        for pattern in excludes {
+            self.flag("exclude", &pattern.raw);
         }
     }
 

@@ -1,9 +1,10 @@
 //! `COPY` and `ADD`.
 
 use super::parts::Parts;
-use crate::ast::{Add, Copy, Heredoc, InstructionKind, Source, Text};
+use crate::ast::{Add, Copy, CopyFlags, Heredoc, InstructionKind, Source, Text};
 use crate::diagnostic::{Diagnostic, Origin};
 use crate::flags::Takes::{Switch, Value, Values};
+use crate::flags::{Flags, Takes};
 use crate::heredoc;
 use crate::words;
 
@@ -12,14 +13,7 @@ pub(super) fn copy(
     heredocs: Vec<Heredoc>,
 ) -> Result<InstructionKind, Box<Diagnostic>> {
     let words = arguments(parts)?;
-    let mut flags = parts.check_flags(&[
-        ("chmod", Value),
-        ("chown", Value),
-        ("exclude", Values),
-        ("from", Value),
-        ("link", Switch),
-        ("parents", Switch),
-    ])?;
+    let mut flags = check_flags(parts, &[("from", Value), ("parents", Switch)])?;
     let (sources, destination) = sources_and_destination(parts, words, heredocs)?;
     let from = flags.value("from");
     if let Some(name) = from.as_ref().filter(|from| has_variable(&from.raw)) {
@@ -32,12 +26,9 @@ pub(super) fn copy(
     Ok(InstructionKind::Copy(Copy {
         sources,
         destination,
+        flags: common(&mut flags),
         from,
-        chown: flags.value("chown"),
-        chmod: flags.value("chmod"),
-        link: flags.switch("link").unwrap_or(false),
         parents: flags.switch("parents").unwrap_or(false),
-        excludes: flags.values("exclude"),
     }))
 }
 
@@ -46,27 +37,42 @@ pub(super) fn add(
     heredocs: Vec<Heredoc>,
 ) -> Result<InstructionKind, Box<Diagnostic>> {
     let words = arguments(parts)?;
-    let mut flags = parts.check_flags(&[
+    let own = [
         ("checksum", Value),
-        ("chmod", Value),
-        ("chown", Value),
-        ("exclude", Values),
         ("keep-git-dir", Switch),
-        ("link", Switch),
         ("unpack", Switch),
-    ])?;
+    ];
+    let mut flags = check_flags(parts, &own)?;
     let (sources, destination) = sources_and_destination(parts, words, heredocs)?;
     Ok(InstructionKind::Add(Add {
         sources,
         destination,
-        chown: flags.value("chown"),
-        chmod: flags.value("chmod"),
-        link: flags.switch("link").unwrap_or(false),
-        excludes: flags.values("exclude"),
+        flags: common(&mut flags),
         checksum: flags.value("checksum"),
         keep_git_dir: flags.switch("keep-git-dir"),
         unpack: flags.switch("unpack"),
     }))
+}
+
+/// Checks the flags of `COPY` or `ADD`, which has `own` besides those in common.
+fn check_flags(parts: &Parts<'_>, own: &[(&'static str, Takes)]) -> Result<Flags, Box<Diagnostic>> {
+    let common = [
+        ("chmod", Value),
+        ("chown", Value),
+        ("exclude", Values),
+        ("link", Switch),
+    ];
+    parts.check_flags(&[&common, own].concat())
+}
+
+/// Takes the flags that `COPY` and `ADD` have in common.
+fn common(flags: &mut Flags) -> CopyFlags {
+    CopyFlags {
+        chown: flags.value("chown"),
+        chmod: flags.value("chmod"),
+        link: flags.switch("link").unwrap_or(false),
+        excludes: flags.values("exclude"),
+    }
 }
 
 /// A word, and whether it may be a heredoc's marker.

@@ -108,7 +108,9 @@ fn many_flags_parse_fast() {
         panic!("not two instructions")
     };
     assert!(matches!(&run.kind, InstructionKind::Run(run) if run.mounts.len() == count));
-    assert!(matches!(&copy.kind, InstructionKind::Copy(copy) if copy.excludes.len() == count));
+    assert!(
+        matches!(&copy.kind, InstructionKind::Copy(copy) if copy.flags.excludes.len() == count)
+    );
     let unknown = format!("FROM a\nRUN {} x\n", "--foo \\\n".repeat(count));
     assert_eq!(parse(unknown.as_bytes()).diagnostics.len(), 1);
 }

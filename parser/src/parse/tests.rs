@@ -115,11 +115,12 @@ fn show_kind(kind: &InstructionKind) -> String {
             show_sources(&copy.sources),
             copy.destination.raw,
             show_option("from", &copy.from),
-            show_option("chown", &copy.chown),
-            show_option("chmod", &copy.chmod),
-            if copy.link { " link" } else { "" },
+            show_option("chown", &copy.flags.chown),
+            show_option("chmod", &copy.flags.chmod),
+            if copy.flags.link { " link" } else { "" },
             if copy.parents { " parents" } else { "" },
-            copy.excludes
+            copy.flags
+                .excludes
                 .iter()
                 .map(|text| format!(" -{}", text.raw))
                 .collect::<String>(),

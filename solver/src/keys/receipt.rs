@@ -52,31 +52,42 @@ fn describe(op: &Op, said: &mut Said<'_>) {
 }
 
 fn describe_copy(copy: &CopyOp, said: &mut Said<'_>) {
-    let paths = copy.parts.iter().flat_map(|part| &part.paths);
+    let CopyOp {
+        parts,
+        inline,
+        time,
+        destination,
+        into_directory,
+        owner,
+        mode,
+        excludes,
+        layout,
+        link,
+    } = copy;
+    let paths = parts.iter().flat_map(|part| &part.paths);
     let paths: Vec<&str> = paths.map(String::as_str).collect();
     said.say("paths", long(&paths.join(" ")));
     let unpacks = |part: &crate::graph::CopyPart| part.archives == Archives::Unpack;
-    said.flag("archives", copy.parts.iter().any(unpacks), "unpacked");
-    for (name, content) in &copy.inline {
+    said.flag("archives", parts.iter().any(unpacks), "unpacked");
+    for (name, content) in inline {
         said.say(format!("heredoc {name}"), long(content));
     }
-    let time = copy.time.map(|time| time.to_string());
+    let time = time.map(|time| time.to_string());
     said.say("time", time.unwrap_or_default());
-    let destination = copy.destination.to_string();
     said.say(
         "destination",
-        if copy.into_directory && !copy.destination.is_root() {
+        if *into_directory && !destination.is_root() {
             format!("{destination}/")
         } else {
-            destination
+            destination.to_string()
         },
     );
-    said.say("--chown", copy.owner.as_deref().unwrap_or(""));
-    let mode = copy.mode.as_ref().map_or("", |mode| mode.text.as_str());
+    said.say("--chown", owner.as_deref().unwrap_or(""));
+    let mode = mode.as_ref().map_or("", |mode| mode.text.as_str());
     said.say("--chmod", mode);
-    said.say("--exclude", copy.excludes.join(" "));
-    said.flag("--parents", copy.layout == CopyLayout::Parents, "true");
-    said.flag("--link", copy.link, "true");
+    said.say("--exclude", excludes.join(" "));
+    said.flag("--parents", *layout == CopyLayout::Parents, "true");
+    said.flag("--link", *link, "true");
 }
 
 fn describe_run(run: &RunOp, said: &mut Said<'_>) {

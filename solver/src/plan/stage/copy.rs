@@ -1,7 +1,7 @@
 //! `COPY` and `ADD`: where from, what, where to, with which flags.
 
 use kiln_parser::{
-    Add, Copy, RemoteSource, Site, Source, SourcePlace, Span, Text, chmod, remote_source,
+    Add, Copy, CopyFlags, RemoteSource, Site, Source, SourcePlace, Span, Text, chmod, remote_source,
 };
 
 use super::shown::without_password;
@@ -39,13 +39,16 @@ impl StagePlan<'_, '_> {
             }
             paths.push(path.value);
         }
-        let created_by = self.copy_flags(
-            "COPY",
-            &mut op,
-            copy.chown.as_ref(),
-            copy.chmod.as_ref(),
-            copy.parents,
-        );
+        if copy.parents {
+            op.layout = CopyLayout::Parents;
+        }
+        let keyword = if copy.parents {
+            "COPY --parents"
+        } else {
+            "COPY"
+        };
+        let flags = self.copy_flags(&mut op, &copy.flags);
+        let created_by = format!("{keyword}{flags}");
         let created_by = copy_text(created_by, &paths, &op, &self.expand(&copy.destination));
         if !paths.is_empty() {
             op.parts.push(CopyPart {
@@ -55,11 +58,6 @@ impl StagePlan<'_, '_> {
                 archives: Archives::Keep,
             });
         }
-        op.excludes = copy.excludes.iter().map(|text| text.raw.clone()).collect();
-        if copy.parents {
-            op.layout = CopyLayout::Parents;
-        }
-        op.link = copy.link && copy.chmod.is_none();
         self.layer(Op::Copy(Box::new(op)), text, site.span, created_by);
         Ok(())
     }
@@ -97,16 +95,8 @@ impl StagePlan<'_, '_> {
             }
             shown.push(without_password(&path.value));
         }
-        let created_by = self.copy_flags(
-            "ADD",
-            &mut op,
-            add.chown.as_ref(),
-            add.chmod.as_ref(),
-            false,
-        );
+        let created_by = format!("ADD{}", self.copy_flags(&mut op, &add.flags));
         let created_by = copy_text(created_by, &shown, &op, &self.expand(&add.destination));
-        op.excludes = add.excludes.iter().map(|text| text.raw.clone()).collect();
-        op.link = add.link && add.chmod.is_none();
         self.layer(Op::Copy(Box::new(op)), text, site.span, created_by);
     }
 
@@ -186,23 +176,22 @@ impl StagePlan<'_, '_> {
         }
     }
 
-    /// Takes `--chown` and `--chmod` over; returns the beginning of the history entry.
-    fn copy_flags(
-        &mut self,
-        keyword: &str,
-        op: &mut graph::CopyOp,
-        chown: Option<&Text>,
-        mode: Option<&Text>,
-        parents: bool,
-    ) -> String {
-        let mut text = keyword.to_owned();
-        if parents {
-            text.push_str(" --parents");
-        }
+    /// Takes the flags over that `COPY` and `ADD` have in common; returns those of the history entry.
+    fn copy_flags(&mut self, op: &mut graph::CopyOp, flags: &CopyFlags) -> String {
+        let CopyFlags {
+            chown,
+            chmod: mode,
+            link,
+            excludes,
+        } = flags;
+        let mut text = String::new();
+        op.excludes = excludes.iter().map(|text| text.raw.clone()).collect();
+        op.link = *link && mode.is_none();
         op.owner = chown
+            .as_ref()
             .map(|text| self.expand(text))
             .filter(|owner| !owner.is_empty());
-        op.mode = mode.and_then(|text| {
+        op.mode = mode.as_ref().and_then(|text| {
             let value = self.expand(text);
             match chmod::parse(&value) {
                 Ok(chmod) => Some(ChmodValue { text: value, chmod }),
