@@ -1,7 +1,7 @@
 //! Layers without times later than SOURCE_DATE_EPOCH (`rewrite-timestamp=true`).
 //!
-//! The result is a layer like any other, so config, store and export need not know: whoever wants
-//! clamped times clamps the layers and then assembles the image of them. A layer that was clamped
+//! The result is a layer like any other, so config, store and export need not know: the engine clamps
+//! the layers first and then assembles the image of them. A layer that was clamped
 //! before is found again.
 
 use kiln_oci::Timestamp;

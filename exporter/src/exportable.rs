@@ -1,4 +1,4 @@
-//! Images ready to be carried elsewhere: every byte is known or known where to be had.
+//! Images ready to be written for others: each blob is in the store, or its registry is known.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

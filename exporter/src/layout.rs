@@ -3,7 +3,7 @@
 //! Blobs that lie there already stay; `index.json` is replaced last, by rename, so a reader never
 //! finds a name without its bytes. Images of other names in the layout stay.
 //!
-//! The layout may have come with a project of somebody else's, so no link in it is followed.
+//! The layout may be part of a project that others wrote, so no link in it is followed.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -44,7 +44,7 @@ pub fn write_layout(
     write_index(directory, descriptors)
 }
 
-/// Writes everything but `index.json`, without which nobody finds it.
+/// Writes everything but `index.json`, without which readers find no image.
 pub(crate) fn write_blobs(
     images: &[NamedImage],
     directory: &Path,

@@ -1,39 +1,44 @@
-//! Turns a solution into bytes somebody else accepts.
+//! Turns the result of a build into images, archives, layouts and directories, and reads those of
+//! others.
 //!
-//! An image of the store names its new layers without having them as blobs; to carry it elsewhere,
-//! they are packed once and remembered. What is written is a function of the image and the
+//! An image of the store names its new layers without having them as blobs; before it is pushed or
+//! exported, they are packed once and remembered. What is written is a function of the image and the
 //! options: the same image twice gives the same bytes. This crate knows nothing about Dockerfiles,
 //! and it takes times and files to write to as arguments.
 
-mod assemble; // config and history, pure
-mod local_image; // the image as the store keeps it
+// Images in the store.
+mod assemble; // config and history, as a pure function
+mod clamp; // layers without times after SOURCE_DATE_EPOCH
+mod local_image; // an image written to the store
 
-mod exportable; // images with every byte known
-mod options; // what may be asked for
-mod resolve; // from the store's form to everybody's
+// Images for others.
+mod exportable; // images of which each blob is known
+mod options; // options of an exported image, and their contradictions
+mod resolve; // an image of the store, packed and of one media family
 
-mod clamp; // no times after SOURCE_DATE_EPOCH
+// Archives and layouts.
+mod archive; // OCI layouts and Docker's archives in a tar
+mod layout; // OCI layouts in a directory
+mod load; // archives and layouts that others wrote, read
+mod members; // the files that archives and layouts consist of
 
-mod archive; // layouts in a tar, docker's archives
-mod layout; // layouts in a directory
-mod members; // what both consist of
+// Registries.
+mod push; // an image sent to a registry
+mod sources; // registries and layouts known to have a blob
 
-mod push; // what a registry is sent
-mod sources; // who has a blob
-
-mod cache_config; // what a shared cache says
+// Shared caches.
+mod cache_config; // the config of a shared cache: records and layers
 mod cache_image; // a shared cache as layers and a manifest
-mod cache_layout; // a shared cache on disk
-mod cache_writer; // from records to a shared cache
+mod cache_layout; // a shared cache in a directory
+mod cache_writer; // records collected for a shared cache
 
-mod local_dir; // the files themselves
-mod root_tar; // the files in one tar
-mod roots; // of several platforms, apart or together
+// Files.
+mod local_dir; // a root's files in a directory
+mod root_tar; // a root's files in a tar
+mod roots; // roots of several platforms, side by side or merged
 
-mod load; // others' archives and layouts
-
-mod error; // why an image could not be written
-mod place; // files that appear whole
+mod error; // why an export failed
+mod place; // files that appear whole or not at all
 
 pub use archive::{write_archive, write_docker_archive, write_oci_archive};
 pub use assemble::{AssembleError, Assembly, ConfigChange, NewLayer, PlannedEntry, assemble};

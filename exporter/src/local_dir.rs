@@ -1,6 +1,6 @@
 //! A root file system as files of a directory, `--output type=local`.
 //!
-//! What is written belongs to whoever exports it; modes, times, links and attributes are the
+//! The files belong to the user who exports them; modes, times, links and attributes are the
 //! image's. Files in the way are replaced, other files stay. Names come from the image and the
 //! directory may hold symbolic links, so nothing is ever reached by a path: the walk goes down one
 //! open directory at a time, a single name at each step, and follows no link.

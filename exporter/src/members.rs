@@ -210,7 +210,7 @@ impl ArchiveMember<'_> {
                 LayerSource::Absent => return Err(ExportError::Absent(descriptor.digest)),
             },
         };
-        // The store is trusted, a disk is not, and whoever gets the archive would find out.
+        // The disk may have damaged the blob, which a reader of the archive would find out.
         if (digest, size_bytes) != (descriptor.digest, descriptor.size_bytes) {
             return Err(ExportError::Damaged {
                 expected: descriptor.digest,

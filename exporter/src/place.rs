@@ -1,5 +1,5 @@
-//! Files that appear whole or not at all, and stay: whoever was told that one is written may switch
-//! the machine off.
+//! Files that appear whole or not at all, and last: once kiln says that one is written, it survives a
+//! loss of power.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::ExportError;
 
-/// Writes a file through `act`. It gets its name when `act` has succeeded and the disk has what was
-/// written; until then, what had the name before keeps it. What is no regular file, such as `/dev/stdout`, is written to as it is.
+/// Writes a file through `act`. It gets its name when `act` has succeeded and its bytes are on disk;
+/// until then, an older file keeps the name. A path that is no regular file, such as `/dev/stdout`, is
+/// opened and written to.
 ///
 /// # Errors
 /// Those of `act`, or when the file cannot be written.
@@ -27,7 +28,7 @@ pub fn write_file(
     replace_file(&target, act)
 }
 
-/// As [`write_file`], but whatever had the name is replaced: a link or a pipe too.
+/// As [`write_file`], but replaces what has the name, a link or a pipe too.
 pub(crate) fn replace_file(
     path: &Path,
     act: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
@@ -104,7 +105,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Renamed, it is not there any more; otherwise nobody wants it.
+        // A file that was renamed has another name by now; one that was not is of no use.
         let _ = fs::remove_file(&self.path);
     }
 }

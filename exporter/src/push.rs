@@ -145,7 +145,7 @@ impl Read for TarStream {
 
 impl Drop for TarStream {
     fn drop(&mut self) {
-        // Whoever stops reading early does not want the rest, nor to hear that it cannot be written.
+        // A reader that stops early needs neither the rest nor the error of writing it.
         self.pipe = None;
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();

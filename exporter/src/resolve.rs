@@ -1,8 +1,8 @@
 //! From an image of the store to one that others accept.
 //!
 //! New layers are packed, each at most once: the blob stays in the store and the layer remembers
-//! it. Layers that came from elsewhere go out byte for byte as they came, so that whoever has them
-//! need not get them again. Media types are all of one family (OCI image-spec v1.1, manifest.md).
+//! it. Layers that came from elsewhere go out byte for byte as they came, so that a registry or client that
+//! has them need not get them again. Media types are all of one family (OCI image-spec v1.1, manifest.md).
 //! An image of which nothing changes keeps its manifest, byte for byte, and so its digest.
 
 use std::collections::HashMap;
@@ -195,7 +195,7 @@ fn plan(
 
 /// Returns the layer whose own tar has this digest, if it is here.
 fn new_layer(diff_id: DiffId, layers: &LayerStore) -> Result<Option<Layer>, ResolveError> {
-    // An empty layer is the same whoever made it.
+    // All empty layers are the same.
     if diff_id == DiffId::EMPTY {
         return Ok(Some(layers.empty()?));
     }
@@ -264,7 +264,7 @@ pub(crate) fn perform(
             };
             let result = work.perform(layers, blobs, packing, observer);
             if result.is_err() {
-                // Nobody wants the rest.
+                // After an error the other layers are of no use.
                 next.store(once.len(), Ordering::Relaxed);
             }
             let _ = results[place].set(result);

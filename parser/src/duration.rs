@@ -20,7 +20,7 @@ pub enum DurationError {
     /// A number without a unit.
     #[error("time: missing unit in duration {}", quote(.0))]
     MissingUnit(String),
-    /// A unit nobody knows.
+    /// An unknown unit.
     #[error("time: unknown unit {} in duration {}", quote(.unit), quote(.duration))]
     UnknownUnit {
         /// The unit.

@@ -100,7 +100,7 @@ pub fn expand(
 
 /// Returns a word, its end left out if it is too long for a message.
 fn shortened(word: &str) -> Cow<'_, str> {
-    /// Longer than any word somebody wrote by hand.
+    /// Longer than any word that a user writes by hand.
     const ENOUGH: usize = 1000;
     if word.len() <= ENOUGH {
         return Cow::Borrowed(word);

@@ -160,7 +160,7 @@ type Characters<'a> = std::iter::Peekable<std::str::CharIndices<'a>>;
 ///
 /// # Errors
 /// The text from the quote or substitution that is not closed, and what it lacks. The line then
-/// has no heredocs: whoever gets it will complain.
+/// has no heredocs, and the shell that gets it reports the mistake.
 fn shell_words(text: &str) -> Result<Vec<&str>, (&str, Unclosed)> {
     let mut words = Vec::new();
     let mut start = None;

@@ -35,7 +35,7 @@ pub(crate) fn array(text: &str) -> Array<'_> {
     strings.map_or(Array::NotStrings, Array::Strings)
 }
 
-/// Returns whether `text` is an array in JSON form, whatever its elements.
+/// Returns whether `text` is an array in JSON form, with elements of any kind.
 pub(crate) fn is_array(text: &str) -> bool {
     array(text) != Array::No
 }

@@ -18,7 +18,7 @@ use crate::span::Span;
 pub use options::{CheckOptions, CheckOptionsError};
 pub use rules::Rule;
 
-/// Says whether a platform is that of the target and nothing else, whatever the target:
+/// Says whether a platform is that of the target for every target:
 /// `$TARGETPLATFORM`, in braces, quoted, or with a default that never counts.
 fn is_target_platform(written: &str) -> bool {
     const NAME: &str = "TARGETPLATFORM";

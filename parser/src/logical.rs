@@ -105,7 +105,7 @@ impl SourceMap {
     }
 }
 
-/// Reads logical lines; hands the physical ones to whoever reads heredoc bodies.
+/// Reads logical lines; hands the physical ones to the reader of heredoc bodies.
 #[derive(Debug)]
 pub(crate) struct LogicalLines<'a> {
     lines: Lines<'a>,

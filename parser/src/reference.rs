@@ -8,7 +8,7 @@ mod login; // users and passwords, amid other text
 mod options; // ?name=value behind a repository's address
 mod percent; // %20
 mod remote; // from a text to what it names
-mod source; // what there is to fetch
+mod source; // a repository or download
 
 pub use address::Address;
 pub use login::{mask_logins, mask_logins_in, without_logins};

@@ -23,7 +23,7 @@ use crate::users::Owner;
 use crate::view::ParentView;
 
 impl LayerStore {
-    /// Unpacks a layer that somebody else made, and checks on the way that its tar has the digest
+    /// Unpacks a layer of another program, and checks on the way that its tar has the digest
     /// that its image promises. The compression is recognised if it is not given.
     ///
     /// Whiteouts become whiteouts of the new layer: it does not depend on what it will lie on.

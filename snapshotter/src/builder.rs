@@ -58,7 +58,7 @@ pub enum FileContent<'a> {
 pub struct LayerBuilder {
     pub(crate) layers: LayerStore,
     pub(crate) root: Root,
-    /// Owner, and the mode bits that the umask takes, of whatever is made in `root`.
+    /// Owner of files made in `root`, and the mode bits that the umask takes from them.
     pub(crate) owner: (u32, u32),
     pub(crate) umask: u16,
     pub(crate) reflinks: AtomicBool,

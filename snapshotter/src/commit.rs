@@ -11,8 +11,8 @@
 //! * sockets, which images cannot hold.
 //!
 //! Where layers are copied instead of stacked, the whole root is compared with what it was, and what
-//! changed is copied: of an overlay the kernel knows that nobody has its files open any more, of
-//! directories it does not say.
+//! changed is copied: the kernel tells whether a process still has files of an overlay open; of
+//! a plain directory it does not.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -71,7 +71,7 @@ pub(crate) fn commit(
     let changes = Changes::find(&mut nodes, parent, stubs);
     let kept = nodes.iter().zip(&changes.kept);
     for (node, _) in kept.clone().filter(|(_, kept)| **kept) {
-        // Made by a kiln with more ids, it looks like nobody's.
+        // A file that a kiln with more ids made shows the overflow id as its owner.
         MappedIds::of_this_process().check((node.uid, node.gid), || node.path.clone())?;
     }
     let tree = index(kept.filter_map(|(node, kept)| kept.then_some(node)));

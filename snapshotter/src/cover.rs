@@ -82,7 +82,7 @@ impl Layer {
         let (made, _, _work) = builder.into_directory()?;
         fs::create_dir_all(&covers).map_err(LayerError::at(&covers))?;
         match fs::rename(made, &path) {
-            // Somebody else was faster.
+            // Another kiln made it first.
             Err(error) if !crate::place::is_taken(&error) => {
                 Err(LayerError::at(&path)(error).into())
             }

@@ -1,18 +1,18 @@
-//! Layers that are described only: what they are is known, their bytes are elsewhere.
+//! Layers that are described only: their digests are known, their bytes are elsewhere.
 //!
 //! ```text
 //! described/<layer id>   JSON: the layer's canonical tar and a blob that holds it
-//! doubted/<layer id>     the same of a layer that was not to be had last time
+//! doubted/<layer id>     the same of a layer whose blob could not be fetched last time
 //! ```
 //!
-//! Descriptions come with records of other machines. An image can be put together of layers in
-//! this form, and pushed to where their blobs are; whoever needs files brings a blob, and only then
-//! is the description put to the test: the tar must have the digest that it says, and the files the
-//! index that the layer is named by. A description that fails is forgotten. One of a layer that is
-//! here counts for nothing.
+//! Descriptions come with records of other machines. An image can be put together from layers in
+//! this form, and pushed to the registry that has their blobs. A step that needs files fetches the
+//! blob, and only then is the description checked: the tar must have the digest that it gives, and
+//! the files the index that the layer is named by. A description that fails is forgotten. The
+//! description of a layer that is in the store is ignored.
 //!
-//! An image of which a layer turned out not to be had stays one that can be tried again, but no
-//! build takes it for granted: what its description says is doubted then.
+//! If the blob of a layer cannot be fetched, its description is marked unavailable: the image can be
+//! tried again, but no build relies on it.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -55,7 +55,7 @@ impl Description {
 }
 
 impl LayerStore {
-    /// Remembers what a layer is that is not here.
+    /// Remembers the description of a layer that is not in the store.
     ///
     /// # Errors
     /// When it cannot be written down.
@@ -73,13 +73,13 @@ impl LayerStore {
         replace(self.store(), &path(self.store(), id), &bytes)
     }
 
-    /// Makes a description one that no build relies on, until somebody describes the layer again.
+    /// Marks a described layer unavailable: no build relies on it until it is described again.
     ///
     /// # Errors
     /// When it cannot be renamed.
     pub fn mark_unavailable(&self, id: LayerId) -> Result<(), LayerError> {
-        let doubted = unavailable_mark(self.store(), id);
-        rename_into(&path(self.store(), id), &doubted).map_err(LayerError::at(doubted))
+        let mark = unavailable_mark(self.store(), id);
+        rename_into(&path(self.store(), id), &mark).map_err(LayerError::at(mark))
     }
 
     /// Returns what is known of a layer, or none if nothing is. It may be here all the same.
@@ -103,7 +103,7 @@ impl LayerStore {
         }
     }
 
-    /// Says whether a layer is here or described, without doubt.
+    /// Says whether a layer is in the store, or described and not marked unavailable.
     #[must_use]
     pub fn knows(&self, id: LayerId) -> bool {
         self.layer(id).is_some() || path(self.store(), id).exists()
@@ -139,14 +139,14 @@ impl LayerStore {
         Ok(layer)
     }
 
-    /// Forgets a layer that turned out not to be what its description says, or not to be had.
+    /// Forgets the description of a layer that is not as described, or whose blob does not exist.
     ///
     /// # Errors
     /// When the description cannot be deleted.
     pub fn forget_description(&self, id: LayerId) -> Result<(), LayerError> {
         if let Some(description) = self.description(id) {
             let path = diff_path(self.store(), description.blob.diff_id);
-            // Whoever unpacks that tar finds out what it really is.
+            // The next layer unpacked from that tar gets the name.
             let named = fs::read_to_string(&path).unwrap_or_default();
             if named.trim() == id.to_string() && self.layer(id).is_none() {
                 unless_gone(fs::remove_file(&path)).map_err(LayerError::at(path))?;
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(here.list_described().unwrap().len(), 1);
         let (_, known) = here.described_as(description.blob.diff_id).unwrap();
         assert_eq!(known, description);
-        // Somebody says it once more.
+        // Another record describes it once more.
         here.describe(id, &description).unwrap();
         assert!(here.knows(id));
         assert_eq!(here.list_described().unwrap().len(), 1);
@@ -260,7 +260,7 @@ mod tests {
         assert!(here.knows(id) && here.list_described().unwrap().is_empty());
     }
 
-    /// A cache of somebody else said that a base's tar is another layer, which came here later.
+    /// A shared cache said that a base's tar is another layer, which came here later.
     #[test]
     fn a_description_makes_no_layer_another_one() {
         let ((_one, there), (_two, here)) = (store(), store());

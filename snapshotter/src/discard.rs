@@ -14,7 +14,7 @@ use crate::layer::{Layer, LayerStore};
 use crate::place::diff_path;
 
 impl LayerStore {
-    /// Returns the id of every layer that has a directory, whatever is in it, sorted.
+    /// Returns the id of every layer that has a directory, whole or not, sorted.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -28,8 +28,8 @@ impl LayerStore {
         Ok(ids)
     }
 
-    /// Returns the id of every layer that is described, doubted or not, sorted, with the file that says
-    /// so.
+    /// Returns the id of every layer that is described, available or not, sorted, with the file of its
+    /// description.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -64,8 +64,8 @@ impl LayerStore {
         Layer::new(self.store(), id).facts().unwrap_or_default()
     }
 
-    /// Takes a layer out of the store: first the names that lead to it, then itself. For whoever
-    /// has the state directory for itself and knows that no record, image or container needs it.
+    /// Takes a layer out of the store: first the names that lead to it, then itself. The caller
+    /// has exclusive use of the state directory and knows that no record, image or container needs it.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -86,7 +86,7 @@ impl LayerStore {
     }
 
     /// Takes a layer out of the store that lost its files, so that it is made again; says whether it
-    /// was one. Nobody can use what is left of it, so nobody need be waited for.
+    /// was one. No process can use what is left of it, so none need be waited for.
     ///
     /// # Errors
     /// When something cannot be removed.

@@ -24,7 +24,7 @@ pub(crate) const OPAQUE: &str = "user.overlay.opaque";
 
 /// Makes a whiteout called `name` in an open directory.
 ///
-/// A character device 0:0 is no device: since Linux 5.8 anybody may make one.
+/// A character device 0:0 is no device: since Linux 5.8 every user may make one.
 pub(crate) fn make_whiteout(parent: impl AsFd, name: impl rustix::path::Arg) -> io::Result<()> {
     let kind = FileType::CharacterDevice;
     Ok(mknodat(parent, name, kind, Mode::empty(), makedev(0, 0))?)
@@ -104,7 +104,7 @@ impl Root {
         Ok(openat(&directory, name, flags, Mode::empty())?)
     }
 
-    /// Deletes whatever is at `path`, and says whether that was a directory.
+    /// Deletes the file or directory at `path`, and says whether that was a directory.
     pub(crate) fn remove(&self, path: &GuestPath) -> io::Result<Removed> {
         let parent = self.parent(path)?;
         let flags = AtFlags::SYMLINK_NOFOLLOW;
@@ -112,7 +112,7 @@ impl Root {
             Err(Errno::NOENT) => Ok(Removed::Nothing),
             Err(error) => Err(error.into()),
             Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {
-                // The parent was reached without links and nobody else works in here.
+                // The parent was reached without links, and no other process works in here.
                 kiln_files::remove_tree(&self.path.join(path.as_relative()))?;
                 for recent in &self.recent {
                     *recent.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -195,7 +195,7 @@ pub(crate) fn set_directory(path: &Path, entry: &Entry<'_>) -> io::Result<()> {
     set_xattrs(directory.as_fd(), entry.xattrs)
 }
 
-/// Gives the root of a layer back the mode that lets anybody in.
+/// Gives the root of a layer back the mode that lets every user in.
 pub(crate) fn open_to_all(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::chmod(path, Mode::from_raw_mode(0o755))?)
 }

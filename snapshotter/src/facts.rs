@@ -23,17 +23,17 @@ pub struct TarFacts {
     pub diff_id: DiffId,
     /// Its length in bytes.
     pub size_bytes: u64,
-    /// Who wrote it.
+    /// Which program wrote it.
     pub origin: TarOrigin,
 }
 
-/// Who wrote a tar stream.
+/// Which program wrote a tar stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TarOrigin {
     /// kiln, from the index: it can be written again.
     Canonical,
-    /// Somebody else: only the blob it came in holds these very bytes.
+    /// Another program: only the blob it came in holds these very bytes.
     Foreign,
 }
 

@@ -1,7 +1,7 @@
 //! Files in the store have holes where they would have zeros.
 //!
-//! Disk images and data files of databases are mostly that: whoever copies one that takes 40 MB must
-//! not fill 40 GB. A tar says nothing of holes, so zeros are found by looking at them.
+//! Disk images and data files of databases are mostly zeros: a copy of one that takes 40 MB must not
+//! fill 40 GB. A tar says nothing of holes, so zeros are found by looking at them.
 
 use std::fs::File;
 use std::io;

@@ -222,7 +222,7 @@ impl Layer {
         }
     }
 
-    /// Returns what is looked at by whoever moves many of its bytes.
+    /// Returns the request to stop, which is checked wherever many of its bytes move.
     pub(crate) fn stop(&self) -> &Stop {
         self.state.store.stop()
     }
@@ -238,8 +238,8 @@ impl Layer {
         self.state.id
     }
 
-    /// Returns the index, read once. A layer whose index is damaged is not here any more: nobody can
-    /// tell what it is, and it would only keep its place from what it should be.
+    /// Returns the index, read once. A layer whose index is damaged does not exist any more: its
+    /// content is unknown, and it would only keep the right layer from getting its name.
     ///
     /// # Errors
     /// When it cannot be read or is damaged.
@@ -309,7 +309,8 @@ impl Layer {
         self.update_facts(|facts| facts.learn_blob(blob))
     }
 
-    /// Waits until nobody else makes another form of the layer; held until the file is dropped.
+    /// Waits until no other thread or process makes another form of the layer; held until the file is
+    /// dropped.
     pub(crate) fn lock_work(&self) -> Result<File, LayerError> {
         let index = self.state.path.join("index");
         let lock = File::open(&index).map_err(LayerError::at(&index))?;

@@ -1,9 +1,9 @@
 //! Root file systems as stacks of layers.
 //!
-//! A layer is one thing in several forms: described (digests alone, its bytes still in a
+//! A layer is one object in several forms: described (digests alone, its bytes still in a
 //! registry), blob (compressed), unpacked (a directory that overlayfs can stack) and indexed (a
 //! [`kiln_tree::Tree`]). The index decides what is in a layer; the other forms are made when
-//! somebody asks for them, and remembered. This crate knows nothing about Dockerfiles, processes
+//! they are needed, and remembered. This crate knows nothing about Dockerfiles, processes
 //! or registries.
 
 // What a layer is, and the store that keeps layers.

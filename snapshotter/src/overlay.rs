@@ -3,7 +3,7 @@
 //! # Form of a layer on disk
 //!
 //! Every overlay of kiln is mounted with `userxattr`, root's too, so a layer looks the same
-//! whoever made it: a whiteout is a character device 0:0, an opaque directory carries
+//! for every user: a whiteout is a character device 0:0, an opaque directory carries
 //! `user.overlay.opaque=y`. That option needs Linux 5.11, which is also the first kernel that lets
 //! a user namespace mount an overlay; where it is refused, [`probe`] says so and layers are copied
 //! instead of stacked. `userxattr` implies `redirect_dir=nofollow` (the kernel refuses
@@ -135,10 +135,10 @@ struct TooManyLayers;
 /// Ends all writing to an overlay with an upper directory, wherever it is mounted, for good. `root`
 /// is its root, attached or not.
 ///
-/// Whoever still has a directory of it open finds it read-only from now on.
+/// A process that still has a directory of it open finds it read-only from now on.
 ///
 /// # Errors
-/// [`io::ErrorKind::ResourceBusy`] when somebody has a file of it open, or mapped, for writing, or
+/// [`io::ErrorKind::ResourceBusy`] when a process has a file of it open, or mapped, for writing, or
 /// one that was deleted.
 pub fn close_to_writers(root: impl AsFd) -> io::Result<()> {
     // Where there was nothing to stack it is a directory of the host's own file system.
@@ -310,7 +310,7 @@ fn mount_by_string(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
         if data.len() >= rustix::param::page_size() {
             return Err(Errno::TOOBIG.into());
         }
-        // Any directory serves as mount point: nobody else sees this namespace.
+        // Any directory serves as mount point: no other process sees this namespace.
         let target = std::path::absolute(spec.lowers.first().ok_or(Errno::INVAL)?)?;
         let data = CString::new(data).map_err(|_| Errno::INVAL)?;
         // This thread's alone, since it was separated from the others' view of file systems.

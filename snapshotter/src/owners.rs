@@ -1,15 +1,17 @@
-//! Which owners the disk can hold.
+//! Ids that files can belong to on this disk.
 //!
-//! A user namespace may have few ids: one, where somebody has no range in `/etc/subuid`. The files
-//! of a layer then belong to whoever runs kiln where the index says otherwise. That is as good for
-//! whoever reads the index, and so for what is pushed, saved or copied. A root made of them would
-//! show other owners, and a step in it would make those lasting: it is refused.
+//! A user namespace may have few ids: only one, if the user has no range in `/etc/subuid`. Files
+//! whose owner in the index is not among them then belong to the user who runs kiln. Pushing, saving
+//! and copying read owners from the index, so nothing is lost for them. A root made of such files
+//! would show wrong owners to a step, and commit would keep them: it is refused.
 //!
 //! ```text
 //! layers/<2 hex>/<layer id>/owners   empty; there if files have not the owners of the index
 //! ```
 //!
-//! Somebody who has the ids gives them to the files before they are mounted.
+//! A later kiln that has the ids gives the files their owners before it mounts them ([`give_owners`]).
+//!
+//! [`give_owners`]: crate::give_owners
 
 use std::fs::{self, File};
 use std::ops::RangeInclusive;
@@ -24,8 +26,8 @@ use crate::error::LayerError;
 /// The mark of a layer whose files have not the owners of the index.
 pub(crate) const MARK: &str = "owners";
 
-/// Tells how an owner of the index looks on disk: as itself if this process can store it, else as
-/// whoever runs kiln.
+/// The ids that the user namespace of this process has. A file whose owner is not among them belongs
+/// to the user who runs kiln.
 #[derive(Debug)]
 pub(crate) struct MappedIds {
     uids: Vec<RangeInclusive<u32>>,
@@ -90,8 +92,8 @@ impl MappedIds {
         all(&self.uids) && all(&self.gids)
     }
 
-    /// Says whether a user of the index and one that the disk shows may be the same. Whoever has no id
-    /// here looks like who stored the file, or like nobody.
+    /// Says whether a user of the index and one that the disk shows may be the same. A user without
+    /// an id here is shown as the one who stored the file, or as the overflow id.
     pub(crate) fn may_be_uid(&self, uid: u32, on_disk: u32) -> bool {
         if self.has_uid(uid) {
             uid == on_disk
@@ -117,7 +119,7 @@ impl MappedIds {
     ) -> Result<(), LayerError> {
         let (whose, id) = match (self.has_uid(uid), self.has_gid(gid)) {
             (true, true) => return Ok(()),
-            // Who is not root here mounts nothing.
+            // A process that is not root here mounts nothing.
             _ if self.own.0 != 0 => return Ok(()),
             (false, _) => ("user", uid),
             (true, false) => ("group", gid),

@@ -18,7 +18,7 @@ pub(crate) fn make_diff_directory(work: &WorkDir) -> Result<(PathBuf, Stat), Lay
     Ok((path, stat))
 }
 
-/// Makes a directory of mode 0755 whatever the umask is, and returns what it was made as.
+/// Makes a directory of mode 0755 with any umask, and returns its metadata at first.
 pub(crate) fn make_open_directory(path: &Path) -> io::Result<Stat> {
     rustix::fs::mkdir(path, Mode::from_raw_mode(0o777))?;
     let stat = rustix::fs::stat(path)?;

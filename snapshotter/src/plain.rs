@@ -29,7 +29,7 @@ use crate::tar::read::{TarError, TarReader};
 use crate::tar::write::write_tree;
 use crate::unpack::{UnpackError, Unpacker};
 
-/// A directory that nobody changes as long as this value is used.
+/// A directory that no process changes as long as this value is used.
 #[derive(Debug)]
 pub struct PlainDirectory {
     path: PathBuf,
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns what there is to know of everything below a directory.
+    /// Returns a line for each file below a directory: metadata and content.
     fn listing(root: &Path) -> Vec<String> {
         let mut lines = Vec::new();
         let mut pending = vec![root.to_owned()];

@@ -64,7 +64,7 @@ impl<'a> UnpublishedFiles<'a> {
         }
         self.describe(layer)?;
         match fs::rename(staged, &diff) {
-            // Somebody else was faster.
+            // Another kiln made it first.
             Err(error) if !is_taken(&error) => Err(LayerError::at(&diff)(error)),
             _ => Ok(()),
         }
@@ -121,7 +121,7 @@ impl LayerStore {
             .entry(id)
             .or_insert(layer)
             .clone();
-        // Whoever made the layer reads its index next.
+        // The step that made the layer reads its index next.
         let _ = layer.tree_cell().set(Arc::new(tree));
         Ok(layer)
     }

@@ -163,7 +163,7 @@ impl Writable {
         &self.root
     }
 
-    /// Makes a layer of what was changed, once nobody writes any more: of an overlay see
+    /// Makes a layer of what was changed, once no process writes any more: of an overlay see
     /// [`close_to_writers`](crate::overlay::close_to_writers).
     ///
     /// `parent` is what the root was made of; `stubs` are the mount points that were made for the

@@ -36,8 +36,8 @@ pub(crate) fn make_read_only(tree: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Runs `act` on a new thread that has a mount namespace of its own, where nothing it mounts is
-/// seen by anybody else.
+/// Runs `act` on a new thread that has a mount namespace of its own, whose mounts no other
+/// process sees.
 pub(crate) fn in_private_mount_namespace<T: Send>(
     act: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {

@@ -182,8 +182,8 @@ fn parse_id(text: &str) -> Result<Option<u32>, UserError> {
     }
 }
 
-/// Reads one of the files; a root without it knows nobody. Bytes that are not UTF-8 are replaced:
-/// they can only be in fields that nobody asks for.
+/// Reads one of the files; a root without it has no entries. Bytes that are not UTF-8 are
+/// replaced: they can only be in fields that kiln does not use.
 fn read(view: &ParentView, path: &str) -> Result<String, UserError> {
     match view.read(&GuestPath::new(path), LONGEST_FILE) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()),

@@ -50,8 +50,8 @@ impl SharedCache {
 
     /// Writes the cache into the config of the image whose layers it names by position.
     pub fn write_inline(mut self, config: &mut ImageConfig) {
-        // An image's digest must not depend on how long a step took, and whoever pulls the image
-        // pays for every word.
+        // An image's digest must not depend on how long a step took, and every pull of the
+        // image transfers its config.
         for record in &mut self.records {
             record.took = None;
             record.receipt = Receipt::default();

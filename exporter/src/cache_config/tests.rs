@@ -52,7 +52,7 @@ fn sample(place: impl Fn(usize, &str) -> LayerPlace) -> SharedCache {
     );
     writer.add(key("one"), &record(&["a"]));
     writer.add(key("two"), &record(&["a", "b"]));
-    // One of its layers is not to be had.
+    // One of its layers is in no place.
     writer.add(key("three"), &record(&["a", "c"]));
     writer.finish()
 }

@@ -12,7 +12,7 @@ use crate::quote::quote;
 /// Options that make no sense.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CheckOptionsError {
-    /// A key nobody knows, or one without `=`.
+    /// An unknown key, or one without `=`.
     #[error("failed to parse check options: invalid check option {}", quote(.0))]
     Unknown(String),
     /// `error` with something else than a truth value.

@@ -35,7 +35,7 @@ pub(super) const KEYS: [&str; 19] = [
 /// Fields that make no mount.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MountError {
-    /// A key nobody knows.
+    /// An unknown key.
     #[error("unexpected key '{key}' in '{field}'{}", hint(.suggestion.as_deref()))]
     UnknownKey {
         /// The key.
@@ -56,10 +56,10 @@ pub enum MountError {
         /// The type in force where the key stands.
         kind: &'static str,
     },
-    /// A type nobody knows.
+    /// An unknown type.
     #[error("unsupported mount type {}{}", quote(.0), hint(suggest(.0, TYPES)))]
     Type(String),
-    /// A way of sharing nobody knows.
+    /// An unknown way of sharing.
     #[error("unsupported sharing value {}{}", quote(.0), hint(suggest(.0, SHARINGS)))]
     Sharing(String),
     /// Not a truth value or size.

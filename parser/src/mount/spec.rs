@@ -81,7 +81,7 @@ pub struct FileOwner {
 /// Who may use a cache at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sharing {
-    /// Anybody.
+    /// Any number of steps at the same time.
     #[default]
     Shared,
     /// One user; a second one gets a fresh directory.

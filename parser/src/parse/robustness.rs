@@ -1,4 +1,4 @@
-//! Inputs nobody would write. Sized so that anything quadratic would take minutes.
+//! Inputs that no user writes. Sized so that anything quadratic would take minutes.
 
 use proptest::prelude::*;
 

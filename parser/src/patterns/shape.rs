@@ -30,7 +30,7 @@ pub(crate) enum Shape {
 
 impl Shape {
     pub(crate) fn parse(pattern: &str) -> Result<Self, BadPattern> {
-        // Whatever `**` means, the pattern must be one of Go's.
+        // The pattern must be one of Go's before `**` gets its meaning.
         Glob::parse(pattern)?;
         let mut tokens = Vec::new();
         let mut plain = true;

@@ -88,7 +88,7 @@ impl<'a> Address<'a> {
             *scheme,
             user.map(|user| user.split(':').next().unwrap_or("")),
         ) {
-            // The user of ssh is no secret, and without it nobody gets in.
+            // The user of ssh is no secret, and the server refuses a login without it.
             ("", Some(user)) => format!("{user}@{authority}{rest}"),
             ("ssh", Some(user)) => format!("{scheme}://{user}@{authority}{rest}"),
             ("", None) => format!("{authority}{rest}"),

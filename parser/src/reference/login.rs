@@ -1,11 +1,11 @@
-//! Who somebody is, in addresses in the middle of other text.
+//! Logins (user and password) of addresses in the middle of other text.
 //!
 //! `https://name:password@host/` may stand anywhere in a Dockerfile, and what is quoted of a
 //! Dockerfile goes to terminals and logs.
 
 use std::ops::Range;
 
-/// Returns text of the same length with asterisks for what proves in its addresses who somebody is.
+/// Returns text of the same length with asterisks for the passwords and tokens of its addresses.
 #[must_use]
 pub fn mask_logins(text: &[u8]) -> Vec<u8> {
     let mut masked = text.to_vec();
@@ -28,7 +28,7 @@ pub fn mask_logins_in(text: &str) -> String {
     masked + &text[end..]
 }
 
-/// Returns text with addresses that do not say who somebody is.
+/// Returns text whose addresses have no login.
 #[must_use]
 pub fn without_logins(text: &str) -> String {
     let mut rest = String::with_capacity(text.len());

@@ -56,7 +56,7 @@ pub enum SourcePlace {
 /// What is wrong with the address of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReferenceError {
-    /// An option nobody knows.
+    /// An unknown option.
     #[error("unexpected query {}", quote(.0))]
     UnknownOption(String),
     /// An option that needs a value.

@@ -89,7 +89,7 @@ pub enum Digest {
     /// While files are added, which are the last ones: [`LayerBuilder::finish`] returns a layer
     /// whose digest is known.
     OnTheWay,
-    /// When somebody asks for it: more files come, or most of them need not be read.
+    /// When it is asked for: more files come, or most of them need not be read.
     Later,
 }
 
@@ -250,8 +250,8 @@ struct CopiedFiles<'a, N> {
     positions: Vec<u32>,
     /// What was added before, and what was copied.
     present: OnDisk,
-    /// Numbers of files that had other content than expected, and which. The digest is for nobody
-    /// then.
+    /// Numbers of files that had other content than expected, and which. The digest is of
+    /// no use then.
     changed: Mutex<Vec<(usize, Hashed)>>,
     /// Memory of pieces that were digested: what was used before costs no page faults.
     pieces: Mutex<Vec<Vec<u8>>>,

@@ -55,7 +55,7 @@ pub(crate) fn write<T: Send>(
         let produced = producer
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // If this side failed, the other one only knows that nobody listens.
+        // If this side failed, the other one only knows that its pieces are not received.
         written.map_err(LayerError::Output)?;
         let (made, trailer) = produced?;
         output

@@ -104,7 +104,7 @@ pub(crate) fn in_order<C: ContentSource>(
                     for batch in batches.iter().skip(first).step_by(threads) {
                         let contents: Result<Vec<TarContent>, C::Error> =
                             batch.clone().map(read).collect();
-                        // Nobody listens any more after an error.
+                        // After an error the receiver is gone.
                         if sender.send(contents).is_err() {
                             return;
                         }
@@ -114,7 +114,7 @@ pub(crate) fn in_order<C: ContentSource>(
             })
             .collect();
         let Ok(receivers) = receivers else {
-            // There are no threads to be had; those that began have nobody who listens.
+            // The system refuses threads; those that started end because their receiver is gone.
             return (first..tree.len()).try_for_each(|position| act(position, read(position)?));
         };
         for (number, batch) in batches.iter().enumerate() {
@@ -152,9 +152,9 @@ fn batches(tree: &Tree, first: usize) -> Option<Vec<Range<usize>>> {
 /// How it is made sure that files are what the index says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
-    /// By their length: whoever wants the tar looks at its digest.
+    /// By their length: the caller digests the tar and compares that.
     Length,
-    /// By their BLAKE3 too, which is for those who do not digest the tar.
+    /// By their BLAKE3 too: for callers that do not digest the tar.
     Content,
 }
 

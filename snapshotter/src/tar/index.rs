@@ -1,4 +1,4 @@
-//! Where the members of an archive are, for whoever wants some of them and not in order.
+//! Positions of the members of an archive, for reading some of them, in any order.
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};

@@ -1,4 +1,4 @@
-//! Reading tar streams that somebody else wrote.
+//! Tar streams that other programs wrote, read member by member.
 //!
 //! The framing is ours, because what a layer's bytes mean has to agree with what containerd and
 //! Docker (Go's archive/tar) make of them, and because the `tar` crate reads PAX records by line:
@@ -53,7 +53,7 @@ pub(crate) struct TarReader<R> {
     pieces: SparsePieces,
 }
 
-/// Why something could not be read: the stream, or what it says.
+/// Why a member could not be read: the stream failed, or its header is wrong.
 enum ReadFault {
     Read(io::Error),
     Problem(&'static str),

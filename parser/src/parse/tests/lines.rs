@@ -125,7 +125,7 @@ fn bytes_that_are_no_text() {
         messages,
         ["dockerfile contains bytes that are not valid UTF-8"; 2]
     );
-    // A NUL is a character like any other here; whoever executes it will object.
+    // A NUL is a character like any other here; the program that gets it refuses it.
     assert_eq!(parse(b"FROM a\nRUN a\0b\n").diagnostics, []);
 }
 
