@@ -1,4 +1,4 @@
-//! What URLs stood for when they were last asked.
+//! Downloads by URL: the answer of the server when it was asked last.
 //!
 //! One small JSON file for each URL, named by the URL's hash and replaced by rename; the content is
 //! a blob. The URL itself is not written down: what is behind its question mark may be a signature.

@@ -185,8 +185,8 @@ impl<'a> Sweep<'a> {
         self.queue.extend(young);
     }
 
-    /// Evicts the entries that are worth least until `allowed` bytes are left, or no entry gives bytes
-    /// back.
+    /// Evicts the entries that are worth least until `allowed` bytes are left, or no entry gives
+    /// bytes back.
     fn evict_down_to(&mut self, allowed: u64, reason: &EvictionReason) {
         while self.ref_counts.cached_bytes() > allowed
             && let Some(leaf) = self.queue.pop()
@@ -210,9 +210,9 @@ impl<'a> Sweep<'a> {
         objects.any(|object| self.ref_counts.share(*object) > 0)
     }
 
-    /// Returns the seconds that a byte of an entry saves, divided by one and the days without use: half
-    /// of them after a day, a third after two. Counts the entry alone, or together with the entries
-    /// below that only it keeps, whichever is less.
+    /// Returns the seconds that a byte of an entry saves, divided by one and the days without use:
+    /// half of them after a day, a third after two. Counts the entry alone, or together with the
+    /// entries below that only it keeps, whichever is less.
     fn worth(&self, index: usize) -> f64 {
         /// Seconds that finding, checking and recording a step cost, however little it does.
         const LEAST_SECONDS: f64 = 0.01;

@@ -1,14 +1,15 @@
 //! Names that move: tags of local images, and the base names that builds resolved.
 //!
 //! Each name is one small file whose path spells the name and whose text is a manifest digest,
-//! replaced by rename. There are two separate spaces: [`ImageNames::tags`] are the images that a user
-//! asked for and `kiln images` lists; [`ImageNames::pins`] are what builds found a base name to mean,
-//! so that the next build need not ask the registry. Both keep the content they name from being
-//! collected.
+//! replaced by rename. There are two separate spaces: [`ImageNames::tags`] are the images that a
+//! user asked for and `kiln images` lists; [`ImageNames::pins`] are what builds found a base name
+//! to mean, so that the next build need not ask the registry. Both keep the content they name from
+//! being collected.
 //!
 //! A tag is set durably, after everything that it leads to, and one that is damaged is an error:
 //! taken for absent it would be looked for in a public registry, where anybody can push an
-//! image of that name. A pin is what such a registry said; one that is lost or damaged is asked for again.
+//! image of that name. A pin is what such a registry said; one that is lost or damaged is asked for
+//! again.
 //!
 //! On disk a tag's colon becomes the last path component, `_tag/`, so that `a/b` and `a/b/c` can
 //! both be repositories: `refs/docker.io/library/alpine/_tag/3.20`. No repository component starts
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::Store;
-use kiln_oci::{DEFAULT_TAG, ImageRef, Sha256, TaggedRef};
+use kiln_oci::{ImageRef, Sha256, TaggedRef};
 
 /// Why a name could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,9 @@ pub enum NamesError {
         /// The file concerned.
         path: PathBuf,
     },
+    /// The name has a digest, so it cannot stand for another image.
+    #[error("{0} has a digest, so it is no tag")]
+    Digest(TaggedRef),
 }
 
 /// One space of names.
@@ -96,12 +100,15 @@ impl ImageNames {
         }
     }
 
-    /// Returns what `name` stands for.
+    /// Returns what `name` stands for; none if it has a digest, which no name here has.
     ///
     /// # Errors
     /// When the file is there but cannot be read.
     pub fn get(&self, name: &TaggedRef) -> Result<Option<Sha256>, NamesError> {
-        self.read(&self.path(name))
+        match self.path(name) {
+            Some(path) => self.read(&path),
+            None => Ok(None),
+        }
     }
 
     fn read(&self, path: &Path) -> Result<Option<Sha256>, NamesError> {
@@ -115,9 +122,11 @@ impl ImageNames {
     /// process made before is on disk first.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the name has a digest, or the file cannot be written.
     pub fn set(&self, name: &TaggedRef, manifest: Sha256) -> Result<(), NamesError> {
-        let path = self.path(name);
+        let path = self
+            .path(name)
+            .ok_or_else(|| NamesError::Digest(name.clone()))?;
         let has_it = read(&path).is_ok_and(|old| old == Some(manifest));
         let set = match (has_it, self.space) {
             // Another kiln may have given it a moment ago.
@@ -133,7 +142,9 @@ impl ImageNames {
     /// # Errors
     /// When the file cannot be removed.
     pub fn remove(&self, name: &TaggedRef) -> Result<bool, NamesError> {
-        let path = self.path(name);
+        let Some(path) = self.path(name) else {
+            return Ok(false);
+        };
         match fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
@@ -192,14 +203,12 @@ impl ImageNames {
         Ok(names)
     }
 
-    fn path(&self, name: &TaggedRef) -> PathBuf {
-        let tag = name.tag().unwrap_or(DEFAULT_TAG);
-        self.store
-            .path(self.space.directory())
-            .join(name.domain())
-            .join(name.path())
-            .join("_tag")
-            .join(tag)
+    /// Returns the file of a name; none if the name has a digest, with or without a tag.
+    fn path(&self, name: &TaggedRef) -> Option<PathBuf> {
+        let tag = name.tag().filter(|_| name.digest().is_none())?;
+        let space = self.store.path(self.space.directory());
+        let repository = space.join(name.domain()).join(name.path());
+        Some(repository.join("_tag").join(tag))
     }
 }
 
@@ -269,7 +278,7 @@ mod tests {
         for damage in ["", "sha256:", &whole[..40], "\0\0\0\0"] {
             for names in [ImageNames::tags(&store), ImageNames::pins(&store)] {
                 names.set(&name("app"), Sha256::of(b"1")).unwrap();
-                fs::write(names.path(&name("app")), damage).unwrap();
+                fs::write(names.path(&name("app")).unwrap(), damage).unwrap();
             }
             let error = ImageNames::tags(&store).get(&name("app")).unwrap_err();
             assert!(
@@ -287,6 +296,24 @@ mod tests {
             .unwrap();
         let found = ImageNames::tags(&store).get(&name("app")).unwrap();
         assert_eq!(found, Some(Sha256::of(b"2")));
+    }
+
+    #[test]
+    fn a_name_with_a_digest_is_no_tag() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let (one, two) = (Sha256::of(b"1"), Sha256::of(b"2"));
+        for names in [ImageNames::tags(&store), ImageNames::pins(&store)] {
+            names.set(&name("app"), one).unwrap();
+            for text in [format!("app@{two}"), format!("app:latest@{two}")] {
+                let with_digest = name(&text);
+                let error = names.set(&with_digest, two).unwrap_err();
+                assert!(matches!(error, NamesError::Digest(_)), "{error}");
+                assert_eq!(names.get(&with_digest).unwrap(), None);
+                assert!(!names.remove(&with_digest).unwrap());
+            }
+            assert_eq!(names.get(&name("app")).unwrap(), Some(one));
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Which entries and roots hold which bytes.
 //!
 //! Objects of the store (layers, blobs, directories) are held by entries of the cache and by roots:
-//! images and containers. An object without a holder can be deleted. A file with several names counts once,
-//! however many layers it is in, and its bytes come back with the last of them.
+//! images and containers. An object without a holder can be deleted. A file with several names
+//! counts once, however many layers it is in, and its bytes come back with the last of them.
 
 use std::collections::HashMap;
 use std::io;

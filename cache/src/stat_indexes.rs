@@ -1,5 +1,5 @@
-//! What build contexts looked like last time: a [`StatIndex`] for each, named by its path. It may be
-//! deleted at any time.
+//! Stat indexes of build contexts: a [`StatIndex`] for each, named by its path. They may be deleted
+//! at any time.
 
 use std::fs::{self, File};
 use std::io;

@@ -128,8 +128,8 @@ impl Store {
         &self.shared.root
     }
 
-    /// Returns the request to stop, which is checked wherever many bytes move into the state directory
-    /// or out of it.
+    /// Returns the request to stop, which is checked wherever many bytes move into the state
+    /// directory or out of it.
     #[must_use]
     pub fn stop(&self) -> &Stop {
         &self.shared.stop

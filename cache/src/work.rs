@@ -8,11 +8,11 @@
 //! ```
 //!
 //! File systems write contents when it suits them, but names in the order in which they were given
-//! (ext4, XFS and btrfs do). So a kiln *announces* a blob or a layer, by a file in its work directory,
-//! before it gives it its name: after a loss of power there may be an announcement without an object,
-//! never an object without its announcement. *Settling* writes everything to disk, by one `syncfs`,
-//! and removes the announcements. A kiln settles before it moves a tag, and before it tells the user
-//! that it is done; one that made nothing writes nothing.
+//! (ext4, XFS and btrfs do). So a kiln *announces* a blob or a layer, by a file in its work
+//! directory, before it gives it its name: after a loss of power there may be an announcement
+//! without an object, never an object without its announcement. *Settling* writes everything to
+//! disk, by one `syncfs`, and removes the announcements. A kiln settles before it moves a tag, and
+//! before it tells the user that it is done; one that made nothing writes nothing.
 //!
 //! A kiln that is killed, or loses its power, leaves a directory without a lock. Objects
 //! announced there cannot be trusted: the next kiln compares them with their digests before it does

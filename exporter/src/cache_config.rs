@@ -1,18 +1,19 @@
-//! What a shared cache says: records of steps, and where their layers are.
+//! The config of a shared cache: records of steps, and where their layers are.
 //!
-//! The config of a cache's manifest is BuildKit's (`application/vnd.buildkit.cacheconfig.v0`): a list
-//! of layers, each with its parent, and a list of records, each with a digest and the layer that it
-//! led to. BuildKit reads it without complaint and finds nothing of its own in it, for its digests
-//! are of its own description of a step, which kiln does not compute. What kiln needs stands in one
-//! member more, `kiln`: its own records, with all their keys, and the names that kiln has for the
-//! layers. A cache without that member was written by BuildKit, and kiln finds nothing in it.
+//! The config of a cache's manifest is BuildKit's (`application/vnd.buildkit.cacheconfig.v0`): a
+//! list of layers, each with its parent, and a list of records, each with a digest and the layer
+//! that it led to. BuildKit reads it without complaint and finds nothing of its own in it, for its
+//! digests are of its own description of a step, which kiln does not compute. What kiln needs
+//! stands in one member more, `kiln`: its own records, with all their keys, and the names that kiln
+//! has for the layers. A cache without that member was written by BuildKit, and kiln finds nothing
+//! in it.
 //!
 //! Inside an image (`type=inline`) BuildKit keeps its records alone, in base64 under
-//! `moby.buildkit.cache.v0`, since the image's manifest lists the layers; kiln's member stands beside
-//! it as `kiln.cache.v1`, and names layers by their position in the image.
+//! `moby.buildkit.cache.v0`, since the image's manifest lists the layers; kiln's member stands
+//! beside it as `kiln.cache.v1`, and names layers by their position in the image.
 //!
-//! What cache mounts held (`mounts=true`) stands in kiln's member alone: each under what kiln finds it
-//! by, as a blob that the manifest lists behind the layers, so that it lives as long as they do.
+//! The content of cache mounts (`mounts=true`) stands in kiln's member alone: each under its key,
+//! as a blob that the manifest lists behind the layers, so that it lives as long as they do.
 //!
 //! States of file systems are written as a tree, each as one layer on top of an earlier state: a
 //! build of a thousand steps would otherwise name half a million layers.

@@ -4,8 +4,8 @@
 //! them moves no bytes, and each new layer as an uncompressed tar whose digest is its diff id. The
 //! blobs of new layers do not exist: such a tar can be made from the layer at any time, and
 //! compressing it is put off until the image is pushed or exported
-//! ([`crate::resolve_for_export`]). Manifest and config are functions of what is in the image, so a build that
-//! changes nothing finds both in the store and writes nothing.
+//! ([`crate::resolve_for_export`]). Manifest and config are functions of what is in the image, so a
+//! build that changes nothing finds both in the store and writes nothing.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What an OCI layout consists of, be it a directory or an archive.
+//! The members of an OCI layout, be it a directory or an archive.
 //!
 //! docs/spec/oci.md 6.1: blobs by digest, an index of what is on top, and the version of it
 //! all. A docker archive is the same with one list more (section 6.2), which old readers go by.

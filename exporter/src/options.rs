@@ -36,7 +36,8 @@ impl Default for ImageOptions {
 /// What happens to layers that came from elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExistingLayers {
-    /// They go out as they came, byte for byte, so that a registry or client that has them need not get them again.
+    /// They go out as they came, byte for byte, so that a registry or client that has them need not
+    /// get them again.
     #[default]
     Keep,
     /// Those packed otherwise are packed like new ones (`force-compression=true`).

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::error::ExportError;
 
 /// Writes a file through `act`. It gets its name when `act` has succeeded and its bytes are on disk;
-/// until then, an older file keeps the name. A path that is no regular file, such as `/dev/stdout`, is
-/// opened and written to.
+/// until then, an older file keeps the name. A path that is no regular file, such as `/dev/stdout`,
+/// is opened and written to.
 ///
 /// # Errors
 /// Those of `act`, or when the file cannot be written.

@@ -1,9 +1,10 @@
 //! From an image of the store to one that others accept.
 //!
 //! New layers are packed, each at most once: the blob stays in the store and the layer remembers
-//! it. Layers that came from elsewhere go out byte for byte as they came, so that a registry or client that
-//! has them need not get them again. Media types are all of one family (OCI image-spec v1.1, manifest.md).
-//! An image of which nothing changes keeps its manifest, byte for byte, and so its digest.
+//! it. Layers that came from elsewhere go out byte for byte as they came, so that a registry or
+//! client that has them need not get them again. Media types are all of one family (OCI image-spec
+//! v1.1, manifest.md). An image of which nothing changes keeps its manifest, byte for byte, and so
+//! its digest.
 
 use std::collections::HashMap;
 use std::error::Error;

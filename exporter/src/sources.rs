@@ -1,5 +1,5 @@
-//! Who is known to have a blob: repositories, so that a push may mount it instead of sending it, and
-//! layouts on disk.
+//! Places known to have a blob: repositories, from which a push may mount it instead of sending it,
+//! and layouts on disk.
 //!
 //! `<blob>.sources` beside the blob, whether that is here or not: a repository a line, or a layout
 //! as `oci-layout:<directory>`, the latest last (docs/spec/oci.md 14). It is a hint: what is lost

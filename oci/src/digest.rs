@@ -1,4 +1,4 @@
-//! What content is called: digests and the identities made of them.
+//! Names of content: digests and the identities made of them.
 //!
 //! [`Sha256`] is the identity that OCI and the registries use. kiln's own digest is another type in
 //! another crate, so the two can never be mixed.

@@ -1,28 +1,28 @@
-//! What images are made of: digests, names, platforms, descriptors, manifests, indexes and configs.
+//! Parts of images: digests, names, platforms, descriptors, manifests, indexes and configs.
 //!
 //! Formats as values, and the texts and JSON they are read from and written to (OCI image-spec
 //! v1.1, with Docker's additions). This crate opens no file and no connection.
 
 mod digest; // SHA-256, and the identities made of it
-mod sha256_stream; // digests of what flows by
+mod sha256_stream; // SHA-256 of bytes that are read or written
 
 mod name; // names of images
-mod platform; // what an image runs on
+mod platform; // operating system, architecture, variant
 mod tagged; // names that have a tag or digest
 mod timestamp; // points in time
 
-mod foreign_text; // words of strangers, fit for one line
-mod nullable; // members that say nothing
+mod foreign_text; // text of others, shortened to one harmless line
+mod nullable; // null in JSON, read as absent
 
-mod media; // descriptors and media types
+mod media; // descriptors, media types, compressions
 
-mod config; // what to run, and on which layers
-mod index; // one image for several platforms
-mod manifest; // one image's config and layers
+mod config; // an image's config
+mod index; // an index: manifests for several platforms
+mod manifest; // an image's manifest
 
-mod document; // whether bytes are a manifest or an index
+mod document; // bytes told to be a manifest or an index
 mod image; // a manifest and its config
-mod select; // which manifest serves a platform
+mod select; // the manifest of an index that serves a platform
 
 pub use config::{Empty, Healthcheck, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{ChainId, DiffId, ImageId, InvalidDigest, Sha256, hex, unhex};

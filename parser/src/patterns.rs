@@ -1,10 +1,11 @@
 //! Patterns of paths in order: of ignore files, of `--exclude`, of `--parents`.
 //!
-//! What matches a directory matches everything below it, and the last match decides; a pattern with
-//! `!` in front takes out what matched so far. A walk hands down what matched from each directory
-//! to what is in it, and here order counts twice, as in moby/patternmatcher: a pattern that could
-//! change nothing about a directory is not tried on it, and so is not handed down. `**/.env` and
-//! then `!config` leave `config/.env` matched: nothing about `config` itself had to be taken out.
+//! A pattern that matches a directory matches everything below it, and the last match decides; a
+//! pattern with `!` in front takes out what matched so far. A walk hands down what matched from
+//! each directory to what is in it, and here order counts twice, as in moby/patternmatcher: a
+//! pattern that could change nothing about a directory is not tried on it, and so is not handed
+//! down. `**/.env` and then `!config` leave `config/.env` matched: nothing about `config` itself
+//! had to be taken out.
 
 mod shape; // what one pattern matches
 

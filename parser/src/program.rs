@@ -1,4 +1,4 @@
-//! What a `RUN` executes, with its heredocs.
+//! The program that a `RUN` executes, with its heredocs.
 
 use crate::ast::{CommandLine, Run};
 use crate::heredoc::is_marker;

@@ -122,10 +122,10 @@ impl UnpackedArchive {
 /// Unpacks an archive (ADD of a local file) into a layer that is being made.
 ///
 /// `parent` is what the layer will lie on: directories on the way that it has are taken over, and
-/// its symbolic links followed. Neither they nor those of the archive lead out of `destination`, which
-/// was added before. `owner` is given to everything instead of what the archive says. Names beginning
-/// with `.wh.` mean nothing special. Returns length and digest of the archive, read to the end of the
-/// stream.
+/// its symbolic links followed. Neither they nor those of the archive lead out of `destination`,
+/// which was added before. `owner` is given to everything instead of what the archive says. Names
+/// beginning with `.wh.` mean nothing special. Returns length and digest of the archive, read to
+/// the end of the stream.
 ///
 /// # Errors
 /// When the stream is not a tar or cannot be stored.

@@ -1,4 +1,4 @@
-//! What a step changed, made into a layer.
+//! Changes of a step, made into a layer.
 //!
 //! overlayfs's upper directory is nearly the diff already: this reads it once, drops what only
 //! looks like a change, and renames it to where layers live. Dropped are
@@ -10,9 +10,9 @@
 //! * mount points that the sandbox made, and the new time of the directory it made them in,
 //! * sockets, which images cannot hold.
 //!
-//! Where layers are copied instead of stacked, the whole root is compared with what it was, and what
-//! changed is copied: the kernel tells whether a process still has files of an overlay open; of
-//! a plain directory it does not.
+//! Where layers are copied instead of stacked, the whole root is compared with what it was, and
+//! what changed is copied: the kernel tells whether a process still has files of an overlay open;
+//! of a plain directory it does not.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

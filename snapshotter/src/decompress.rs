@@ -21,7 +21,8 @@ const CHUNKS: usize = 8;
 const XZ_MEMORY_KIB: u32 = 1 << 20;
 
 /// log2 of bytes. The largest window that zstd itself unpacks unless it is told to, and so what
-/// others accept (ZSTD_WINDOWLOG_LIMIT_DEFAULT): it is taken into memory whole, for however few bytes.
+/// others accept (ZSTD_WINDOWLOG_LIMIT_DEFAULT): it is taken into memory whole, for however few
+/// bytes.
 const LARGEST_ZSTD_WINDOW: u32 = 27;
 
 /// What zstd says of a larger one. (ZSTD_getErrorString, ZSTD_error_frameParameter_windowTooLarge)

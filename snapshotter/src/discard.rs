@@ -28,8 +28,8 @@ impl LayerStore {
         Ok(ids)
     }
 
-    /// Returns the id of every layer that is described, available or not, sorted, with the file of its
-    /// description.
+    /// Returns the id of every layer that is described, available or not, sorted, with the file of
+    /// its description.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -65,7 +65,8 @@ impl LayerStore {
     }
 
     /// Takes a layer out of the store: first the names that lead to it, then itself. The caller
-    /// has exclusive use of the state directory and knows that no record, image or container needs it.
+    /// has exclusive use of the state directory and knows that no record, image or container needs
+    /// it.
     ///
     /// # Errors
     /// When something cannot be removed.

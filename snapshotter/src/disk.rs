@@ -1,4 +1,4 @@
-//! How layers look on disk, and how to touch them without leaving their root.
+//! Layers on disk: whiteouts, opaque directories, and access that never leaves their root.
 //!
 //! Paths inside a layer come from archives and build contexts, so a component may turn out to be a
 //! symbolic link. Everything here opens the containing directory without following any, then acts

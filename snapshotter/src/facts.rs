@@ -1,9 +1,9 @@
-//! What is known about a layer besides its index.
+//! Facts about a layer besides its index: its tars, and blobs that hold them.
 
 use kiln_oci::{Compression, Descriptor, DiffId};
 use serde::{Deserialize, Serialize};
 
-/// What is known about a layer besides its index: a cache, safe to lose.
+/// Facts about a layer besides its index: a cache, safe to lose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LayerFacts {

@@ -1,4 +1,4 @@
-//! Where the files of a layer are: in one directory, or in two of which one is an earlier layer's.
+//! The directories that hold the files of a layer: one, or two of which one is an earlier layer's.
 //!
 //! A copy of a directory of which little changed makes a layer that has nearly all its files in
 //! common with the one that the same step made before. It needs no further name for each of them:

@@ -1,4 +1,4 @@
-//! What a file has besides its kind and content.
+//! Metadata of a file: owner, mode, time, extended attributes.
 
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
@@ -44,8 +44,8 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// Returns the entry of an index. Its time is in whole seconds, as in the layer's tar: so a layer
-    /// that was unpacked from a tar is the very layer that the tar was made from.
+    /// Returns the entry of an index. Its time is in whole seconds, as in the layer's tar: so a
+    /// layer that was unpacked from a tar is the very layer that the tar was made from.
     pub(crate) fn entry<'b>(&self, path: &'b GuestPath, kind: NodeKind<'b>) -> Entry<'b>
     where
         'a: 'b,

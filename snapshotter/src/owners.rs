@@ -1,17 +1,16 @@
 //! Ids that files can belong to on this disk.
 //!
 //! A user namespace may have few ids: only one, if the user has no range in `/etc/subuid`. Files
-//! whose owner in the index is not among them then belong to the user who runs kiln. Pushing, saving
-//! and copying read owners from the index, so nothing is lost for them. A root made of such files
-//! would show wrong owners to a step, and commit would keep them: it is refused.
+//! whose owner in the index is not among them then belong to the user who runs kiln. Pushing,
+//! saving and copying read owners from the index, so nothing is lost for them. A root made of such
+//! files would show wrong owners to a step, and commit would keep them: it is refused.
 //!
 //! ```text
 //! layers/<2 hex>/<layer id>/owners   empty; there if files have not the owners of the index
 //! ```
 //!
-//! A later kiln that has the ids gives the files their owners before it mounts them ([`give_owners`]).
-//!
-//! [`give_owners`]: crate::give_owners
+//! A later kiln that has the ids gives the files their owners before it mounts them (see
+//! `give_owners`).
 
 use std::fs::{self, File};
 use std::ops::RangeInclusive;
@@ -26,8 +25,8 @@ use crate::error::LayerError;
 /// The mark of a layer whose files have not the owners of the index.
 pub(crate) const MARK: &str = "owners";
 
-/// The ids that the user namespace of this process has. A file whose owner is not among them belongs
-/// to the user who runs kiln.
+/// The ids that the user namespace of this process has. A file whose owner is not among them
+/// belongs to the user who runs kiln.
 #[derive(Debug)]
 pub(crate) struct MappedIds {
     uids: Vec<RangeInclusive<u32>>,
@@ -36,8 +35,8 @@ pub(crate) struct MappedIds {
 }
 
 impl MappedIds {
-    /// Returns which ids this process may give to files: the kernel is asked once, since it moves to
-    /// no other user namespace once it has layers.
+    /// Returns which ids this process may give to files: the kernel is asked once, since it moves
+    /// to no other user namespace once it has layers.
     pub(crate) fn of_this_process() -> &'static Self {
         static MAPPED: OnceLock<MappedIds> = OnceLock::new();
         MAPPED.get_or_init(Self::ask)

@@ -98,8 +98,8 @@ impl Layer {
         self.pack_and_tell(blobs, packing, &|_| ())
     }
 
-    /// As [`Layer::pack`]; if one has to be packed, `tell` hears now and then how many bytes of the tar
-    /// have been.
+    /// As [`Layer::pack`]; if one has to be packed, `tell` hears now and then how many bytes of the
+    /// tar have been.
     ///
     /// # Errors
     /// As [`Layer::pack`].

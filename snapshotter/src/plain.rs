@@ -1,9 +1,9 @@
 //! Directories that are no layers, packed and unpacked as layers are.
 //!
-//! What a cache mount holds goes to other machines so: read like the changes of a step, written as
-//! the canonical tar, and packed in the same way. There is nothing below such a directory, so names
-//! and devices that mark what a layer hides are files like any other here. What overlayfs notes on
-//! files, and sockets, stay behind.
+//! The content of a cache mount goes to other machines so: read like the changes of a step, written
+//! as the canonical tar, and packed in the same way. There is nothing below such a directory, so
+//! names and devices that mark what a layer hides are files like any other here. What overlayfs
+//! notes on files, and sockets, stay behind.
 
 use std::fs;
 use std::io::Read;

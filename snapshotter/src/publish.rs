@@ -1,4 +1,4 @@
-//! How a finished layer becomes visible.
+//! Publication of a finished layer: it is renamed to its name.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! Where a step writes: on top of layers, without changing them.
+//! Snapshots: roots that a step writes to, on top of layers and without changing them.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -67,8 +67,8 @@ impl Snapshotter for Overlay {
 }
 
 /// Returns the directories of layers, topmost first as overlayfs wants them; layers without entries
-/// are left out, and those below a layer that hides everything: of a layer's own root overlayfs does
-/// not notice the mark.
+/// are left out, and those below a layer that hides everything: of a layer's own root overlayfs
+/// does not notice the mark.
 ///
 /// A layer that is in the stack twice, because two steps made the same, counts where it is topmost:
 /// it decides about all its paths there, and overlayfs refuses to stack a directory twice. So does

@@ -1,9 +1,9 @@
-//! How much may come of how little.
+//! A limit on the bytes that a packed stream may unpack to.
 //!
 //! A kilobyte can unpack to a gigabyte, and a header alone can speak of a file of petabytes that is
 //! all hole. Images that hold something do not do that: they unpack to a few times their size. So
-//! what is unpacked may be as large as it likes in proportion to what was packed, or small in itself,
-//! but not both far larger and large.
+//! what is unpacked may be as large as it likes in proportion to what was packed, or small in
+//! itself, but not both far larger and large.
 
 use std::io::{self, Read};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Whether a layer on disk is what its index says.
+//! Verification: a layer on disk compared with its index.
 //!
 //! Everything is read: contents are hashed, and tar streams that kiln can make again are made again
 //! and compared with their digests. What this process could not have stored (owners outside its

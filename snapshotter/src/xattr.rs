@@ -12,8 +12,8 @@ const CAPABILITY: &[u8] = b"security.capability";
 
 /// Says whether a layer records an attribute.
 ///
-/// Users' own and file capabilities; not what belongs to one host (SELinux, IMA, ACLs whose ids
-/// no kernel translates) and not overlayfs's marks. (docs/spec/oci.md 5)
+/// Users' own and file capabilities; not what belongs to one host (SELinux, IMA, ACLs, whose ids
+/// would have to be translated) and not overlayfs's marks. (docs/spec/oci.md 5)
 pub(crate) fn is_recorded(name: &[u8]) -> bool {
     name == CAPABILITY || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
 }

@@ -84,7 +84,8 @@ impl<'de> Deserialize<'de> for Blake3 {
 identity! {
     /// kiln's own identity of a layer: the BLAKE3 of its index (see [`crate::Tree`]).
     ///
-    /// It is known as soon as the files are, without a tar stream; the [`DiffId`](kiln_oci::DiffId) follows from it.
+    /// It is known as soon as the files are, without a tar stream; the [`DiffId`](kiln_oci::DiffId)
+    /// follows from it.
     LayerId(Blake3)
 }
 

@@ -1,4 +1,5 @@
-//! What a build context looked like last time, so that unchanged files are not read again.
+//! The stat index: metadata of a build context at the last build, so that unchanged files are not
+//! read again.
 //!
 //! For every file of the last scan it keeps the [`Entry`] with the content's BLAKE3, and what
 //! `stat` said: device, inode, size, mode, modification and change time. A file for which `stat`

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::contents::ArchiveContents;
 use super::error::LoadError;
 use super::layer::{self, WantedLayer};
-use super::loaded::Loaded;
+use super::loaded::{Loaded, parse_tag};
 use crate::members::ArchivedImage;
 
 /// Loads the images of `manifest.json`. Of those that are `loaded` already, from the layout that
@@ -60,12 +60,7 @@ fn names(archived: &ArchivedImage) -> Result<Vec<TaggedRef>, LoadError> {
     let names = archived.repo_tags.as_deref().unwrap_or_default();
     names
         .iter()
-        .map(|name| {
-            name.parse().map_err(|source| LoadError::Name {
-                name: name.clone(),
-                source,
-            })
-        })
+        .filter_map(|name| parse_tag(name).transpose())
         .collect()
 }
 

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::contents::ArchiveContents;
 use super::error::LoadError;
 use super::layer::{self, WantedLayer};
-use super::loaded::{LayoutEntry, Loaded, LoadedIndex, Platforms};
+use super::loaded::{LayoutEntry, Loaded, LoadedIndex, Platforms, parse_tag};
 use crate::members::{IMAGE_NAME, REF_NAME, blob_path};
 
 /// Loads the images of `index.json`.
@@ -130,17 +130,13 @@ fn parse_index(path: &str, bytes: &[u8]) -> Result<Index, LoadError> {
 fn name_of(descriptor: &Descriptor) -> Result<Option<TaggedRef>, LoadError> {
     let annotations: &BTreeMap<String, String> = &descriptor.annotations;
     if let Some(name) = annotations.get(IMAGE_NAME) {
-        let parsed = name.parse().map_err(|source| LoadError::Name {
-            name: name.clone(),
-            source,
-        });
-        return parsed.map(Some);
+        return parse_tag(name);
     }
     // Free text: a mere tag names nothing, anything else may be a name.
     let name = annotations
         .get(REF_NAME)
         .filter(|name| name.contains(['/', ':']));
-    Ok(name.and_then(|name| name.parse().ok()))
+    Ok(name.and_then(|name| parse_tag(name).ok().flatten()))
 }
 
 /// Returns the entry that serves `platform` best among those that are here.

@@ -1,10 +1,12 @@
-//! Where images are loaded from, what is wanted of them, and what came.
+//! Sources of images that are loaded, the platforms wanted, and the result.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
 use kiln_oci::{Descriptor, Image, Platform, Sha256, TaggedRef};
+
+use super::error::LoadError;
 
 /// Where images come from.
 pub enum LoadSource<'a> {
@@ -23,6 +25,18 @@ impl std::fmt::Debug for LoadSource<'_> {
             Self::File(file) => f.debug_tuple("File").field(file).finish(),
             Self::Stream(_) => f.debug_tuple("Stream").finish_non_exhaustive(),
         }
+    }
+}
+
+/// Reads the name of an image; none if it has a digest: such a name is no tag, and the image is
+/// found by the digest alone. containerd exports images so that were pulled by digest.
+pub(crate) fn parse_tag(name: &str) -> Result<Option<TaggedRef>, LoadError> {
+    match name.parse::<TaggedRef>() {
+        Ok(parsed) => Ok(Some(parsed).filter(|parsed| parsed.digest().is_none())),
+        Err(source) => Err(LoadError::Name {
+            name: name.to_owned(),
+            source,
+        }),
     }
 }
 

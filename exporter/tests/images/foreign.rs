@@ -182,6 +182,25 @@ fn layers_may_be_packed_in_any_way() {
 }
 
 /// Docker writes null for no names and for no layers, and leaves out what it does not know.
+/// containerd exports images so that were pulled by digest.
+#[test]
+fn an_image_named_by_digest_loads_without_a_tag() {
+    let digest = Sha256::of(b"x");
+    let empty =
+        br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let manifest = format!(
+        r#"[{{"Config":"c.json","RepoTags":["x@{digest}","x:y@{digest}","x:z"],"Layers":[]}}]"#
+    );
+    let state = State::new();
+    let bytes = archive(&[
+        Member::Bytes("c.json", empty),
+        Member::Bytes("manifest.json", manifest.as_bytes()),
+    ]);
+    let loaded = load_bytes(&state, &bytes).unwrap();
+    let names: Vec<String> = loaded[0].names.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["docker.io/library/x:z"]);
+}
+
 #[test]
 fn null_members_count_as_absent() {
     let empty = br#"{"architecture":"amd64","os":"linux","config":null,"history":null,"rootfs":{"type":"layers","diff_ids":null}}"#;

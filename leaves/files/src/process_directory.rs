@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! <above>/            flock: held by the process that removes directories of ended ones
-//! <above>/<pid>-<n>/  flock: exclusive, held by its process; shared, for a moment, by one that checks
+//! <above>/<pid>-<n>/  flock: exclusive, held by its process; shared, for a moment, by a check
 //! ```
 //!
 //! Names are used again, because process ids are. Two rules make that harmless:

@@ -1,7 +1,7 @@
 //! The rules' names, and what each one says.
 //!
-//! One function per rule makes its finding, so that this crate (from the tree alone) and the solver (once
-//! it knows variables and images) report it in the same words.
+//! One function per rule makes its finding, so that this crate (from the tree alone) and the solver
+//! (once it knows variables and images) report it in the same words.
 
 use crate::diagnostic::Diagnostic;
 use crate::quote::quote;

@@ -1,4 +1,4 @@
-//! What can be wrong with a mount.
+//! Mistakes in a mount.
 
 use thiserror::Error;
 

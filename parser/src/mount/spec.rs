@@ -1,4 +1,4 @@
-//! What the fields of a mount mean.
+//! The meaning of the fields of a mount.
 
 use crate::clean::clean;
 use nom::character::complete::{digit1, one_of, space0};

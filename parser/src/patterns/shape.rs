@@ -1,4 +1,4 @@
-//! What one pattern of an ignore file, of `--exclude` or of `--parents` matches.
+//! One pattern of an ignore file, of `--exclude` or of `--parents`, and the paths that it matches.
 //!
 //! The meaning of `**` follows moby/patternmatcher, measured rather than documented: a leading one
 //! makes the rest a plain suffix, a trailing one a plain prefix, and one in between stands for
@@ -20,7 +20,8 @@ pub(crate) enum Shape {
     Name(String),
     /// `*.a`: at the top only.
     TopSuffix(String),
-    /// Anything else; starts with the text before the first wildcard, ends with that behind the last.
+    /// Anything else; starts with the text before the first wildcard, ends with that behind the
+    /// last.
     General {
         prefix: String,
         suffix: String,

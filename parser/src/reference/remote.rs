@@ -1,4 +1,4 @@
-//! What a text names: a repository, a download, or, if it is neither, a path.
+//! The kind of a source: a repository, a download, or, if it is neither, a path.
 
 use std::borrow::Cow;
 

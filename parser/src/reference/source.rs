@@ -1,4 +1,4 @@
-//! What there is to fetch, and what is wrong with an address that says so.
+//! Repositories and downloads as values, and the mistakes of their addresses.
 
 use thiserror::Error;
 

@@ -1,4 +1,5 @@
-//! The crates use each other as docs/architecture.md draws and says, and async stays where it belongs.
+//! The crates use each other as docs/architecture.md draws and says, and async stays where it
+//! belongs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -242,7 +243,8 @@ fn tokio_is_reached_only_through_the_registry_crate() {
 }
 
 /// A limit on processes refuses threads; `kiln_threads`'s `spawn_or_run`, `spawn_or_skip`,
-/// `spawn_or_fail` and `prepare_pool` handle that, while the functions of `std` and rayon end the program.
+/// `spawn_or_fail` and `prepare_pool` handle that, while the functions of `std` and rayon end the
+/// program.
 #[test]
 fn nobody_counts_on_threads() {
     let mut looked_at = 0;

@@ -1,4 +1,4 @@
-//! What a builder knows besides the disk, and how it becomes an index.
+//! Entries that a builder has collected, and the index made of them.
 
 use std::collections::{HashMap, HashSet};
 use std::io;

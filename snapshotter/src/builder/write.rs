@@ -1,4 +1,4 @@
-//! How a builder touches the disk: one file made, filled and given its metadata.
+//! One file on disk, made, filled and given its metadata by a builder.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! What the files of a tar hold, read in the order of the index.
+//! Contents of the files of a tar, read in the order of the index.
 //!
 //! Most of the time goes into opening small files, so a few threads read ahead, each a bounded
 //! batch; the caller's thread writes, and hashes, alone. The threads are not rayon's: a caller on
@@ -169,7 +169,8 @@ pub(crate) struct OnDisk {
 }
 
 impl OnDisk {
-    /// Opens the directories with the files of a layer, if any entry from a position on has content.
+    /// Opens the directories with the files of a layer, if any entry from a position on has
+    /// content.
     pub(crate) fn open(
         id: LayerId,
         files: Option<LayerFiles>,

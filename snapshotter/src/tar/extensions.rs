@@ -1,4 +1,4 @@
-//! What extension headers say about the member that follows them.
+//! Extension headers, which describe the member that follows them.
 
 use kiln_tree::Device;
 

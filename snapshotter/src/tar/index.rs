@@ -38,8 +38,8 @@ pub enum TarPlace {
     HardLink(Vec<u8>),
 }
 
-/// Returns the files and links of a tar. Directories are left out, and so are devices, pipes and files
-/// with holes, whose bytes do not lie there in one piece.
+/// Returns the files and links of a tar. Directories are left out, and so are devices, pipes and
+/// files with holes, whose bytes do not lie there in one piece.
 ///
 /// # Errors
 /// When it is no tar, ends early, or has so many members, or with such long names, that no archive of

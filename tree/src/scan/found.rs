@@ -1,4 +1,4 @@
-//! What a walk meets: files that are as they were, and others.
+//! Files that a walk meets: unchanged ones, and others.
 
 use rustix::fs::{FileType, Stat};
 
@@ -108,8 +108,8 @@ impl FoundFile {
         }
     }
 
-    /// Takes what was read. If that was another file than the walk met, because something on the way
-    /// to it was exchanged meanwhile, the next scan does not rely on it.
+    /// Takes what was read. If that was another file than the walk met, because something on the
+    /// way to it was exchanged meanwhile, the next scan does not rely on it.
     pub(super) fn fill(&mut self, content: HashedFile) {
         if !identity(&content.stat, Timestamp::EPOCH).is_of_same_file(&self.identity) {
             self.identity.read_at = i64::MIN;
