@@ -192,6 +192,7 @@ mod tests {
             epoch: epoch.map(Timestamp::from_seconds),
         })
         .unwrap();
+        assert_eq!(config.platform(), Platform::new("linux", "arm", "v6"));
         let old = base.map_or(0, |base| base.config.history.len());
         if let Some(base) = base {
             assert_eq!(config.history[..old], base.config.history);

@@ -417,3 +417,45 @@ fn times(time: Timestamp) -> Timestamps {
         last_modification: time,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody exchanges a directory that was just written for a link while the walk is on.
+    #[test]
+    fn hard_links_are_made_of_nothing_behind_a_symbolic_link() {
+        let view = kiln_snapshotter::ParentView::new(&[]).unwrap();
+        let platform = kiln_oci::Platform::host();
+        let root = ExportRoot::apart(platform.clone(), &view);
+        let scratch = tempfile::tempdir().unwrap();
+        let (directory, outside) = (scratch.path().join("out"), scratch.path().join("outside"));
+        for made in [&directory, &outside] {
+            fs::create_dir(made).unwrap();
+        }
+        fs::write(outside.join("file"), "precious").unwrap();
+        std::os::unix::fs::symlink(&outside, directory.join("usr")).unwrap();
+        let stop = Stop::default();
+        let top = OwnedFd::from(File::open(&directory).unwrap());
+        let mut writer = Writer {
+            root: &root,
+            directory: &directory,
+            stale: Stale::Keep,
+            times: None,
+            stop: &stop,
+            kept: &HashSet::new(),
+            open: vec![Open::new(GuestPath::ROOT, top, None)],
+            report: LocalReport::default(),
+        };
+        let error = writer.link(OsStr::new("new"), b"usr/file").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+        assert!(!directory.join("new").exists());
+        let place = writer.host_path(&GuestPath::new("etc/x"));
+        assert!(place.starts_with(&directory) && place.ends_with("etc/x"));
+        assert_ne!(
+            place,
+            directory.join("etc/x"),
+            "it lacks the platform's directory"
+        );
+    }
+}

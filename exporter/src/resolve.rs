@@ -311,14 +311,7 @@ impl Work {
                 let blob = blobs.open(known.descriptor.digest)?;
                 let layer = layers.apply(blob, Some(known.compression), known.diff_id)?;
                 layer.remember_blob(known.clone())?;
-                let packed = layer.pack(blobs, packing)?;
-                if packed.diff_id != known.diff_id {
-                    return Err(LayerError::WrongDiffId {
-                        expected: known.diff_id,
-                        actual: packed.diff_id,
-                    }
-                    .into());
-                }
+                let packed = layer.pack_as(known.diff_id, blobs, packing, &|_| ())?;
                 Ok(stored(packed.descriptor, blobs))
             }
             Self::Keep(descriptor) => Ok(stored(descriptor.clone(), blobs)),
@@ -335,17 +328,14 @@ fn pack(
 ) -> Result<ExportLayer, LayerError> {
     let tar = layer.canonical_tar()?;
     if packing.compression != Compression::None {
-        let packed = layer.pack_and_tell(blobs, packing, &|done_bytes| {
+        let packed = layer.pack_as(tar.diff_id, blobs, packing, &|done_bytes| {
             observer(PackProgress {
                 diff_id: tar.diff_id,
                 done_bytes,
                 size_bytes: tar.size_bytes,
             });
         })?;
-        // Of a layer that is known from elsewhere too, it may be that other tar.
-        if packed.diff_id == tar.diff_id {
-            return Ok(stored(packed.descriptor, blobs));
-        }
+        return Ok(stored(packed.descriptor, blobs));
     }
     let media_type = Compression::None.oci_layer();
     Ok(ExportLayer {

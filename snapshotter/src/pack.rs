@@ -87,7 +87,8 @@ impl Packing {
 }
 
 impl Layer {
-    /// Returns a blob of the layer that is in `blobs`, packing one if there is none.
+    /// Returns a blob of the layer's [diff id](Self::diff_id) that is in `blobs`, packing one if there
+    /// is none.
     ///
     /// A layer that came from elsewhere keeps its own tar: its blob is packed anew from one that
     /// is known, or from the files if they give the same bytes.
@@ -95,44 +96,59 @@ impl Layer {
     /// # Errors
     /// When the files cannot be read, the tar cannot be made again, or the blob not be written.
     pub fn pack(&self, blobs: &Blobs, packing: Packing) -> Result<KnownBlob, LayerError> {
-        self.pack_and_tell(blobs, packing, &|_| ())
+        // Of several threads or processes that want the blob, one packs it.
+        let _lock = self.lock_work()?;
+        let facts = self.facts()?;
+        self.pack_tar(&facts, facts.diff_id(), blobs, packing, &|_| ())
     }
 
-    /// As [`Layer::pack`]; if one has to be packed, `tell` hears now and then how many bytes of the
-    /// tar have been.
+    /// Returns a blob of one of the layer's tars that is in `blobs`, packing one if there is none:
+    /// a layer can be known by a foreign tar and by kiln's own. If one has to be packed, `tell`
+    /// hears now and then how many bytes of the tar have been.
     ///
     /// # Errors
     /// As [`Layer::pack`].
-    pub fn pack_and_tell(
+    pub fn pack_as(
         &self,
+        diff_id: DiffId,
         blobs: &Blobs,
         packing: Packing,
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<KnownBlob, LayerError> {
-        // Of several threads or processes that want the blob, one packs it.
         let _lock = self.lock_work()?;
-        let facts = self.facts()?;
-        let wanted = facts.diff_id();
-        if let Some(blob) = packed(&facts, blobs, packing) {
+        self.pack_tar(&self.facts()?, Some(diff_id), blobs, packing, tell)
+    }
+
+    fn pack_tar(
+        &self,
+        facts: &LayerFacts,
+        wanted: Option<DiffId>,
+        blobs: &Blobs,
+        packing: Packing,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<KnownBlob, LayerError> {
+        if let Some(blob) = packed(facts, wanted, blobs, packing) {
             return Ok(blob.clone());
         }
-        let known = facts.tars.first();
-        let is_foreign = known.is_some_and(|tar| tar.origin == TarOrigin::Foreign);
+        let known = facts.tars.iter().find(|tar| Some(tar.diff_id) == wanted);
         let source = facts
             .blobs
             .iter()
             .find(|blob| Some(blob.diff_id) == wanted && blobs.has(&blob.descriptor));
-        let (blob, tar) = match (source, known) {
-            (Some(source), _) if is_foreign => {
+        let (blob, tar) = match (known, source) {
+            (Some(known), _) if known.origin == TarOrigin::Canonical => {
+                pack(blobs, packing, |output| {
+                    self.write_known(*known, &mut Counting::new(output, tell))
+                })?
+            }
+            (_, Some(source)) => {
                 let file = blobs.open(source.descriptor.digest)?;
                 pack(blobs, packing, |output| {
                     let file = Stopping::new(self.stop(), file);
                     repeat(source, file, &mut Counting::new(output, tell))
                 })?
             }
-            (_, Some(known)) if !is_foreign => pack(blobs, packing, |output| {
-                self.write_known(*known, &mut Counting::new(output, tell))
-            })?,
+            // The blob of a foreign tar is gone, or nothing is known.
             _ => pack(blobs, packing, |output| {
                 self.write_tar(&mut Counting::new(output, tell))
             })?,
@@ -172,13 +188,13 @@ impl Layer {
     }
 }
 
-/// Returns the blob that is wanted if it is known and here.
+/// Returns a blob of a tar, packed as wanted, if it is known and here.
 pub(crate) fn packed<'a>(
     facts: &'a LayerFacts,
+    wanted: Option<DiffId>,
     blobs: &Blobs,
     packing: Packing,
 ) -> Option<&'a KnownBlob> {
-    let wanted = facts.diff_id();
     facts.blobs.iter().find(|blob| {
         Some(blob.diff_id) == wanted && packing.is_met_by(blob) && blobs.has(&blob.descriptor)
     })

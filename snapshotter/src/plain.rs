@@ -77,7 +77,7 @@ impl PlainDirectory {
         blobs: &Blobs,
         packing: Packing,
     ) -> Result<KnownBlob, LayerError> {
-        if let Some(blob) = pack::packed(facts, blobs, packing) {
+        if let Some(blob) = pack::packed(facts, facts.diff_id(), blobs, packing) {
             return Ok(blob.clone());
         }
         let (blob, tar) = pack::pack(blobs, packing, |output| {

@@ -5,7 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
 use kiln_exporter::{
-    ExportError, LoadSource, Platforms, load, write_docker_archive, write_layout, write_oci_archive,
+    ExportError, LoadSource, Platforms, load, write_docker_archive, write_docker_layout,
+    write_layout, write_oci_archive,
 };
 use kiln_oci::{Descriptor, Index, Platform, Sha256};
 use kiln_snapshotter::{TooMuch, UnpackLimit};
@@ -153,6 +154,15 @@ fn a_docker_archive_is_a_layout_and_more() {
         names[names.len() - 3..],
         ["index.json", "manifest.json", "oci-layout"]
     );
+    let unpacked = state.path("unpacked");
+    write_docker_layout(&images, &unpacked, &Stop::default()).unwrap();
+    for name in &names[names.len() - 3..] {
+        let (file, member) = (
+            fs::read(unpacked.join(name)).unwrap(),
+            document(&archive, name),
+        );
+        assert_eq!(serde_json::from_slice::<Value>(&file).unwrap(), member);
+    }
     // The layers are the same two blobs: three manifests and configs less one pair, two layers.
     assert_eq!(names.len(), 2 + 4 + 2 + 3);
     // Other programs list it too.

@@ -228,10 +228,13 @@ fn files_get_the_time_that_is_asked_for() {
         let metadata = fs::symlink_metadata(target.join(name)).unwrap();
         assert_eq!(metadata.mtime(), 77, "{name}");
     }
-    let mut bytes = Vec::new();
-    write_root_tar(&top(&view), time, &mut bytes).unwrap();
-    let mut archive = tar::Archive::new(bytes.as_slice());
-    for entry in archive.entries().unwrap() {
-        assert_eq!(entry.unwrap().header().mtime().unwrap(), 77);
+    let apart = platforms().map(|platform| ExportRoot::apart(platform, &view));
+    for roots in [&top(&view)[..], &apart] {
+        let mut bytes = Vec::new();
+        write_root_tar(roots, time, &mut bytes).unwrap();
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        for entry in archive.entries().unwrap() {
+            assert_eq!(entry.unwrap().header().mtime().unwrap(), 77);
+        }
     }
 }

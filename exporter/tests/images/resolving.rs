@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use kiln_exporter::{
-    ExistingLayers, ExportError, ImageOptions, LoadSource, MediaTypes, Missing, NamedImage,
-    Platforms, ResolveError, load, resolve_for_export, write_docker_archive, write_oci_archive,
+    ExistingLayers, ExportError, ImageOptions, LayerSource, LoadSource, MediaTypes, Missing,
+    NamedImage, Platforms, ResolveError, load, resolve_for_export, write_docker_archive,
+    write_oci_archive,
 };
-use kiln_oci::{Compression, Descriptor, DiffId, Image, Platform, media_type};
+use kiln_oci::{Compression, Descriptor, DiffId, Image, Platform, Sha256, media_type};
 use kiln_snapshotter::{FileContent, Level, Packing, UnpackLimit};
 use serde_json::{Value, json};
 
@@ -236,6 +237,64 @@ fn layers_of_the_base_go_out_as_they_came_unless_forced() {
     )
     .unwrap();
     assert_eq!(loaded[0].image.id(), image.id());
+}
+
+/// What another compressor, or another level, made is not the same bytes, but the wanted kind.
+#[test]
+fn layers_of_the_wanted_compression_are_not_repacked() {
+    let state = State::new();
+    let image = pulled(&state, None);
+    let forced = ImageOptions {
+        existing_layers: ExistingLayers::Repack,
+        packing: Packing {
+            compression: Compression::Zstd,
+            level: Level::Exactly(19),
+        },
+        ..ImageOptions::default()
+    };
+    let exportable = state.resolve_for_export(&image, &forced);
+    for (layer, base) in exportable.layers.iter().zip(&image.manifest.layers) {
+        assert_eq!(layer.descriptor.digest, base.digest);
+    }
+}
+
+/// A layer that came from another program is known by that program's tar and by kiln's own. An image
+/// that asks for kiln's gets it packed; one that asks for the other's, which is not here, does not get
+/// kiln's instead: its digest differs.
+#[test]
+fn layer_of_two_tars_goes_out_as_the_image_names_it() {
+    let state = State::new();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "file", &b"x"[..]).unwrap();
+    let mut bytes = tar.into_inner().unwrap();
+    // GNU tar fills its records up to ten kilobytes.
+    bytes.resize(10_240, 0);
+    let foreign = DiffId(Sha256::of(&bytes));
+    let layer = state.layers.apply(&*bytes, None, foreign).unwrap();
+    let own = layer.canonical_tar().unwrap().diff_id;
+    assert_ne!(own, foreign);
+    let image = state.image(None, &[layer], &["/file"]);
+    assert_eq!(image.config.rootfs.diff_ids, [own]);
+    let exportable = state.resolve_for_export(&image, &ImageOptions::default());
+    assert!(matches!(
+        exportable.layers[0].source,
+        LayerSource::Stored(_)
+    ));
+
+    let mut config = image.config.clone();
+    config.rootfs.diff_ids = vec![foreign];
+    state.blobs.put(&config.to_bytes()).unwrap();
+    let mut manifest = image.manifest.clone();
+    manifest.config = Descriptor::of(media_type::OCI_CONFIG, &config.to_bytes());
+    manifest.layers = vec![Descriptor::of(media_type::OCI_LAYER, &bytes)];
+    let digest = state.blobs.put(&manifest.to_bytes()).unwrap();
+    let image = kiln_cache::read_image(&state.blobs, digest).unwrap();
+    let exportable = state.resolve_for_export(&image, &ImageOptions::default());
+    assert_eq!(exportable.layers[0].descriptor.digest, foreign.0);
+    assert!(matches!(exportable.layers[0].source, LayerSource::Absent));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::fs;
 use kiln_cache::BlobError;
 use kiln_exporter::{
     ExportError, Family, ImageOptions, LoadSource, Missing, NamedImage, OptionError, Platforms,
-    ResolveError, clamp_times, load, resolve_for_export, write_archive, write_docker_archive,
-    write_layout, write_oci_archive,
+    ResolveError, clamp_times, load, resolve_for_export, store_index, write_archive,
+    write_docker_archive, write_layout, write_oci_archive,
 };
 use kiln_oci::{
     Compression, Descriptor, History, MediaKind, Platform, Sha256, Timestamp, media_type,
@@ -200,6 +200,40 @@ fn clamped_layers_have_no_later_times_and_are_found_again() {
         clamp_times(&state.layers, &clamped, latest).unwrap(),
         clamped
     );
+}
+
+#[test]
+fn layer_of_which_everything_is_later_is_clamped() {
+    let state = State::new();
+    let layer = state.layer(|builder| {
+        builder.add_directory(&path("etc"), &plain(0o755)).unwrap();
+    });
+    let latest = Timestamp::from_seconds(1_500_000_000);
+    let clamped = clamp_times(&state.layers, &layer, latest).unwrap();
+    let times: Vec<Timestamp> = clamped.tree().unwrap().iter().map(|e| e.mtime).collect();
+    assert_eq!(times, [latest]);
+}
+
+/// Docker's lists have no annotations.
+#[test]
+fn index_has_annotations_only_as_oci() {
+    let state = State::new();
+    let image = state.sample();
+    let annotations = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+    for (family, expected) in [
+        (Family::Oci, annotations.clone()),
+        (Family::Docker, BTreeMap::new()),
+    ] {
+        let images = std::slice::from_ref(&image);
+        let (descriptor, index) =
+            store_index(&state.blobs, images, family, annotations.clone()).unwrap();
+        assert_eq!(descriptor.media_type, family.index());
+        assert_eq!(index.annotations, expected);
+        assert_eq!(
+            state.blobs.read(descriptor.digest).unwrap(),
+            index.to_bytes()
+        );
+    }
 }
 
 #[test]
