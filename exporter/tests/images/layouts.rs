@@ -6,11 +6,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use kiln_exporter::{
-    ExportError, Family, ImageOptions, LayoutEntry, NamedImage, ReadLayoutError, StaleBlobs,
-    copy_from_layout, find_in_layout, load_from_layout, open_in_layout, read_from_layout,
-    write_cache_layout, write_layout,
+    ExportError, Family, ImageOptions, LayoutEntry, LoadSource, NamedImage, Platforms,
+    ReadLayoutError, StaleBlobs, copy_from_layout, find_in_layout, load, load_from_layout,
+    open_in_layout, read_from_layout, write_cache_layout, write_docker_layout, write_layout,
 };
-use kiln_oci::{Descriptor, Image, Platform, Sha256, media_type};
+use kiln_oci::{Descriptor, Image, Index, Platform, Sha256, media_type};
 use kiln_snapshotter::UnpackLimit;
 use kiln_threads::Stop;
 
@@ -238,4 +238,43 @@ fn links_and_pipes_in_a_layout_are_not_read() {
     }
     assert!(open_in_layout(&layout, digest).is_err());
     assert!(copy_from_layout(&layout, digest, &state.blobs).is_err());
+}
+
+#[test]
+fn blob_of_the_very_limit_is_read_and_a_longer_one_refused() {
+    let state = State::new();
+    let named = state.named(&state.sample(), &["foo/bar"]);
+    let layout = state.path("layout");
+    let (digest, bytes) = (named.root.descriptor.digest, named.root.bytes.clone());
+    write_layout(&[named], &layout, &Stop::default()).unwrap();
+    let size = bytes.len() as u64;
+    assert_eq!(read_from_layout(&layout, digest, size).unwrap(), bytes);
+    let error = read_from_layout(&layout, digest, size - 1).unwrap_err();
+    assert!(matches!(error, ReadLayoutError::TooLarge { .. }), "{error}");
+}
+
+/// Archives of `docker save` by older engines list in `manifest.json` what `index.json` lacks.
+#[test]
+fn images_of_either_listing_are_loaded() {
+    let state = State::new();
+    let image = state.sample();
+    let other = state.image(Some(&image), &[], &["/bin/other"]);
+    let images = [state.named(&image, &["one"]), state.named(&other, &["two"])];
+    let layout = state.path("layout");
+    write_docker_layout(&images, &layout, &Stop::default()).unwrap();
+    let path = layout.join("index.json");
+    let mut index: Index = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    index.manifests.truncate(1);
+    fs::write(&path, index.to_bytes()).unwrap();
+    let receiver = State::new();
+    let loaded = load(
+        LoadSource::Directory(layout),
+        &receiver.store,
+        &receiver.blobs,
+        Platforms::Only(&Platform::host()),
+        UnpackLimit::default(),
+    )
+    .unwrap();
+    let ids: Vec<_> = loaded.iter().map(|loaded| loaded.image.id()).collect();
+    assert_eq!(ids, [image.id(), other.id()]);
 }
