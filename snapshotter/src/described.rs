@@ -282,6 +282,23 @@ mod tests {
     }
 
     #[test]
+    fn forgetting_a_description_keeps_the_names_of_other_layers() {
+        let ((_one, there), (_two, here)) = (store(), store());
+        let (genuine, other) = (layer(&there, "genuine"), layer(&there, "other"));
+        let (description, blob) = described(&there, &genuine);
+        let diff_id = description.blob.diff_id;
+        let compression = Some(description.blob.compression);
+        here.apply(&*blob, compression, diff_id).unwrap();
+        here.describe(other.id(), &description).unwrap();
+        here.forget_description(other.id()).unwrap();
+        assert_eq!(here.by_diff_id(diff_id), Some(genuine.clone()));
+        // Nor does a layer that is here lose its own name.
+        here.describe(genuine.id(), &description).unwrap();
+        here.forget_description(genuine.id()).unwrap();
+        assert_eq!(here.by_diff_id(diff_id), Some(genuine));
+    }
+
+    #[test]
     fn a_false_description_is_forgotten() {
         let ((_one, there), (_two, here)) = (store(), store());
         let (one, other) = (layer(&there, "one"), layer(&there, "other"));

@@ -88,3 +88,29 @@ impl LayerFacts {
         self.blobs.push(blob);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tar_known_as_kilns_own_stays_kilns_own() {
+        let (foreign, canonical) = (TarOrigin::Foreign, TarOrigin::Canonical);
+        let tar = |origin| TarFacts {
+            diff_id: DiffId::EMPTY,
+            size_bytes: 1024,
+            origin,
+        };
+        for (learned, known) in [
+            (&[foreign, canonical][..], canonical),
+            (&[canonical, foreign], canonical),
+            (&[foreign, foreign], foreign),
+        ] {
+            let mut facts = LayerFacts::default();
+            for origin in learned {
+                facts.learn_tar(tar(*origin));
+            }
+            assert_eq!(facts.tars, [tar(known)]);
+        }
+    }
+}
