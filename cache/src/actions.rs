@@ -27,10 +27,10 @@ impl Encode for ActionKey {
     }
 }
 
-/// How exactly the last use of a record is known.
+/// The precision of the last use of a record.
 const USE_RESOLUTION: Duration = Duration::from_secs(3600);
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionRecord {
     /// The file system after the step.

@@ -25,7 +25,7 @@ use kiln_tree::Blake3;
 /// Makes the directory at a path, the beginning of a new copy.
 pub type FillCacheMount<'a> = dyn Fn(&Path, CacheCopy) -> io::Result<()> + 'a;
 
-/// How a cache mount is shared with other steps that run at the same time.
+/// The sharing of a cache mount with other steps that run at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheSharing {
     /// Steps that share it use one copy at the same time.
@@ -70,7 +70,7 @@ impl CacheMount {
     }
 }
 
-/// What became of an attempt to take a cache mount.
+/// The outcome of an attempt to take a cache mount.
 #[derive(Debug)]
 pub enum CacheAttempt {
     /// It is there.
@@ -97,7 +97,7 @@ impl StillCacheMount {
     }
 }
 
-/// What became of an attempt to read a cache mount.
+/// The outcome of an attempt to read a cache mount.
 #[derive(Debug)]
 pub enum CacheReading {
     /// It holds still.

@@ -17,7 +17,7 @@ pub struct Claim {
     _lock: File,
 }
 
-/// What became of an attempt to claim a step.
+/// The outcome of an attempt to claim a step.
 #[derive(Debug)]
 pub enum ClaimAttempt {
     /// No other thread or process is running it.

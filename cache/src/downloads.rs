@@ -20,7 +20,7 @@ pub struct Downloads {
     store: Store,
 }
 
-/// What a URL stood for.
+/// The answer of a server for a URL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DownloadRecord {
     /// The content.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::{EvictionReason, Object, RefCounts};
 use kiln_oci::Timestamp;
 
-/// How much the cache may keep. The words are BuildKit's.
+/// Limits of what the cache may keep. The words are BuildKit's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes that are never taken from it to make room (`--reserved-space`).
@@ -48,7 +48,7 @@ impl Limits {
     }
 }
 
-/// What is known of an entry that may be evicted.
+/// An entry that may be evicted.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// The objects that it holds.
@@ -74,7 +74,7 @@ pub enum Eviction {
     Refused,
 }
 
-/// What is to be evicted.
+/// The entries to be evicted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Demand {
     /// Every entry that may be, for this reason.

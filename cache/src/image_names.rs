@@ -56,7 +56,7 @@ pub struct ImageNames {
     space: Space,
 }
 
-/// What the names are for.
+/// The purpose of the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Space {
     Tags,

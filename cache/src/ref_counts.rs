@@ -11,7 +11,7 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
-/// What a tree of files takes on disk.
+/// The space that a tree of files takes on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskUsage {
     /// Bytes that belong to it alone.

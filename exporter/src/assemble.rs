@@ -8,7 +8,7 @@ use kiln_oci::{DiffId, History, Image, ImageConfig, Platform, RootFs, Timestamp}
 
 use crate::cache_config::remove_inline;
 
-/// What BuildKit writes into the entries that it adds, and tools look for.
+/// The comment of history entries that BuildKit adds; tools look for it.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
 /// Everything that an image's config is made of.
@@ -46,7 +46,7 @@ pub struct PlannedEntry {
     pub change: ConfigChange,
 }
 
-/// What an instruction changes.
+/// A change of the config by an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigChange {
     /// The file system: there is a layer for it, maybe an empty one.

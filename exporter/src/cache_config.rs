@@ -32,10 +32,10 @@ use serde_json::Value;
 /// The media type of a cache's config, BuildKit's.
 pub const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
 
-/// Where BuildKit keeps records in the config of an image.
+/// The member of an image's config in which BuildKit keeps records.
 const BUILDKIT_INLINE: &str = "moby.buildkit.cache.v0";
 
-/// Where kiln keeps records in the config of an image.
+/// The member of an image's config in which kiln keeps records.
 const KILN_INLINE: &str = "kiln.cache.v1";
 
 /// Changes with the meaning of anything below, or of the canonical tar.
@@ -53,7 +53,7 @@ pub struct SharedCache {
     pub(crate) mounts: Vec<SharedMount>,
 }
 
-/// What a cache mount held.
+/// The content of a cache mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SharedMount {
@@ -82,7 +82,7 @@ pub struct SharedLayer {
     pub place: LayerPlace,
 }
 
-/// Where the blob of a layer is found.
+/// The place of a layer's blob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LayerPlace {
@@ -132,7 +132,7 @@ pub enum CacheConfigError {
     Dangling(&'static str),
 }
 
-/// What was found where a cache might be.
+/// The content of a config that may be a cache's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FoundCache {
     /// Records that kiln can use.

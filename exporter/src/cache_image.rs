@@ -13,7 +13,7 @@ use crate::resolve::{PackObserver, ResolveError, Work, perform};
 /// BuildKit's notes on a layer that is listed in an index.
 const DIFF_ID: &str = "containerd.io/uncompressed";
 
-/// What kind of manifest a cache has.
+/// The kind of manifest that a cache has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheForm {
     /// That of an image.

@@ -21,7 +21,7 @@ use crate::layout::{LONGEST_INDEX, existing, open_blobs, write_blobs, write_inde
 use crate::load::LayoutEntry;
 use crate::members::{REF_NAME, blob_path};
 
-/// What becomes of blobs that nothing in the layout names any more.
+/// The treatment of blobs that nothing in the layout names any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StaleBlobs {
     /// They stay.

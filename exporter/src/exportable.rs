@@ -41,7 +41,7 @@ pub struct ExportLayer {
     pub source: LayerSource,
 }
 
-/// Where the bytes of a layer's blob are.
+/// The source of the bytes of a layer's blob.
 #[derive(Clone, Debug)]
 pub enum LayerSource {
     /// In a file of the blob store.
@@ -52,7 +52,7 @@ pub enum LayerSource {
     Absent,
 }
 
-/// What a name stands for: an image for one platform, or an index of several.
+/// The image of a name: an image for one platform, or an index of several.
 #[derive(Clone, Debug)]
 pub struct NamedImage {
     /// Its names; with none, it goes by its digest.

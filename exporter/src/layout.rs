@@ -21,7 +21,7 @@ use crate::exportable::NamedImage;
 use crate::members::{self, IMAGE_NAME};
 use crate::place::{make_directory, replace_file};
 
-/// Where the blobs are, from the outside inwards.
+/// The directories of the blobs, from the outside inwards.
 const BLOBS: [&str; 2] = ["blobs", "sha256"];
 
 /// Bytes. What registries take as a manifest (4 MiB), for a layout with several of them.

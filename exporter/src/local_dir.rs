@@ -28,7 +28,7 @@ use rustix::io::Errno;
 use crate::error::ExportError;
 use crate::roots::{ExportRoot, check_overlaps};
 
-/// What happens to files in the directory that the image does not have.
+/// The treatment of files in the directory that the image does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stale {
     /// They stay.
@@ -38,7 +38,7 @@ pub enum Stale {
     Delete,
 }
 
-/// What could not be written without further rights.
+/// Files that could not be written without further rights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalReport {
     /// Devices that were left out.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kiln_oci::{Compression, MediaKind, media_type};
 use kiln_snapshotter::{Level, Packing};
 
-/// How an image is written for others.
+/// Options of an image that is written for others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageOptions {
     /// How new layers are packed, at one of [`Compression::levels`].
@@ -33,7 +33,7 @@ impl Default for ImageOptions {
     }
 }
 
-/// What happens to layers that came from elsewhere.
+/// The treatment of layers that came from elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExistingLayers {
     /// They go out as they came, byte for byte, so that a registry or client that has them need not

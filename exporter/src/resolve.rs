@@ -23,7 +23,7 @@ use crate::options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionErr
 pub type FetchBlobs<'a> =
     dyn Fn(&[Descriptor]) -> Result<(), Box<dyn Error + Send + Sync>> + Sync + 'a;
 
-/// How far a layer that is being packed has come.
+/// Progress of a layer that is being packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackProgress {
     /// Its tar.
@@ -34,10 +34,11 @@ pub struct PackProgress {
     pub size_bytes: u64,
 }
 
-/// Who wants to know. Called from several threads at once, and only about what was not packed before.
+/// An observer of packing. Called from several threads at once, and only for layers that were not
+/// packed before.
 pub type PackObserver<'a> = &'a (dyn Fn(PackProgress) + Sync);
 
-/// What happens to layers that are still in a registry.
+/// The treatment of layers that are still in a registry.
 #[derive(Clone, Copy)]
 pub enum Missing<'a> {
     /// They are fetched.
@@ -144,7 +145,7 @@ pub fn resolve_for_export(
     })
 }
 
-/// What is to be done for one layer.
+/// The work to be done for one layer.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
     /// A new layer.

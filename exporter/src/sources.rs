@@ -15,7 +15,7 @@ use kiln_oci::{ImageRef, Sha256};
 /// Places remembered for one blob; more would hardly be asked.
 const MOST_SOURCES: usize = 8;
 
-/// What a layout's directory stands behind.
+/// The prefix of a layout's directory.
 const LAYOUT: &str = "oci-layout:";
 
 /// Remembers that `repository` has a blob.

@@ -224,7 +224,7 @@ impl Default for RootFs {
     }
 }
 
-/// How one layer, or one change of the config, came about.
+/// The history of one layer, or of one change of the config.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// When.

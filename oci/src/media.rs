@@ -107,7 +107,7 @@ impl Descriptor {
     }
 }
 
-/// What kind of thing a media type names, whichever family (OCI or Docker) it belongs to.
+/// The kind of object that a media type names, whichever family (OCI or Docker) it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MediaKind {
     /// A list of manifests.
@@ -124,7 +124,7 @@ pub enum MediaKind {
     Other,
 }
 
-/// How a layer's tar is packed.
+/// The compression of a layer's tar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {

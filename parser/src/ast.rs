@@ -70,7 +70,7 @@ pub struct From {
     pub as_keyword: Option<Text>,
 }
 
-/// What every instruction has, whatever it says.
+/// Parts that every instruction has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Site {
     /// All lines of the instruction, heredoc bodies and terminators included.

@@ -29,7 +29,7 @@ pub struct Diagnostic {
     pub labels: Vec<Label>,
 }
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
     /// The file means nothing until this is mended.

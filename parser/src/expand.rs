@@ -16,7 +16,7 @@ use crate::shell_pattern::{
 /// Most substitutions inside each other. Each copies what those in it came to.
 const MAX_DEPTH: usize = 1000;
 
-/// What quotes and escapes mean in a word.
+/// The meaning of quotes and escapes in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quoting {
     /// Those of an instruction's argument: quotes group and vanish.
@@ -108,7 +108,7 @@ fn shortened(word: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &word[..word.floor_char_boundary(ENOUGH)]))
 }
 
-/// What is wrong with a word.
+/// A mistake in a word.
 #[derive(Debug, Error)]
 enum ExpansionProblem {
     #[error("unexpected end of statement while looking for matching single-quote")]
@@ -155,7 +155,7 @@ struct Frame {
     double_quoted: bool,
 }
 
-/// What a frame's value is for.
+/// The purpose of a frame's value.
 enum OperandPurpose {
     /// The whole word; ends with it.
     Whole,

@@ -104,7 +104,7 @@ fn escaped<'a>(
     )
 }
 
-/// How often a flag may stand, and what value it takes.
+/// The values that a flag takes, and how often it may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takes {
     /// `--name`, `--name=true`, `--name=false`.

@@ -143,7 +143,7 @@ fn without_tabs(mut content: &[u8]) -> &[u8] {
     content
 }
 
-/// What a text that is no sequence of words lacks.
+/// The end that is missing in a text that is no sequence of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Unclosed {
     #[error("unexpected end of statement while looking for matching single-quote")]

@@ -28,7 +28,7 @@ enum Exceptions {
     Anywhere,
 }
 
-/// What the rules say about a path.
+/// The verdict of the rules on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is there.
@@ -37,7 +37,7 @@ pub enum Verdict {
     Ignored,
 }
 
-/// What is known about a directory during a walk.
+/// Matches of a directory, kept during a walk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WalkState {
     walk: MatchState,

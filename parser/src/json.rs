@@ -5,7 +5,7 @@ use serde_json::Value;
 /// The strings of an array; each decoded, and as it stands in the text without its quotes.
 pub(crate) type Strings<'a> = Vec<(String, &'a str)>;
 
-/// What a text that may be in JSON form turned out to be.
+/// The reading of a text that may be in JSON form.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Array<'a> {
     /// Not a JSON array: the text means itself.

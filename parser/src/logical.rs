@@ -54,7 +54,7 @@ impl LogicalLine {
     }
 }
 
-/// Where each stretch of a joined text stands in the file.
+/// Positions in the file of the stretches of a joined text.
 #[derive(Clone, Debug, Default)]
 struct SourceMap {
     /// Ascending in both.

@@ -9,7 +9,7 @@ use crate::lines::Lines;
 use crate::logical::{LogicalLine, LogicalLines};
 use crate::span::Span;
 
-/// What became of a file.
+/// The result of parsing a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parsed {
     /// The tree. Instructions with errors are missing from it.

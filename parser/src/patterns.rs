@@ -44,7 +44,7 @@ pub(crate) struct Pattern {
     pub(crate) shape: Shape,
 }
 
-/// What becomes of what a pattern matches.
+/// The effect of a pattern on the paths that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sense {
     Matched,
@@ -52,7 +52,7 @@ pub(crate) enum Sense {
     NotMatched,
 }
 
-/// What a directory hands down to what is in it.
+/// Matches that a directory hands down to its entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MatchState {
     /// Relative to the root, without a slash at the end; the root is empty.

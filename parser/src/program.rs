@@ -3,7 +3,7 @@
 use crate::ast::{CommandLine, Run};
 use crate::heredoc::is_marker;
 
-/// What a `RUN` asks to be executed.
+/// The program that a `RUN` executes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
     /// These arguments, without a shell.

@@ -34,7 +34,7 @@ pub(crate) enum StrippedEnd {
     Suffix,
 }
 
-/// How much of it.
+/// The length of the match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MatchLength {
     Shortest,
@@ -338,7 +338,7 @@ mod tests {
         check("", "*", "-", true, "-");
     }
 
-    /// What the engine of the `regex` crate makes of a pattern.
+    /// Translates a pattern into one of the `regex` crate.
     fn expression(pattern: &str, extent: MatchLength, anchors: (&str, &str)) -> regex::Regex {
         let mut text = format!("(?s){}", anchors.0);
         for piece in pieces(pattern).unwrap() {

@@ -38,7 +38,7 @@ impl Span {
     }
 }
 
-/// Where the lines of a text end, for finding the lines of many spans.
+/// Ends of the lines of a text, for finding the lines of many spans.
 #[derive(Clone, Debug)]
 pub struct LineIndex(Vec<u32>);
 

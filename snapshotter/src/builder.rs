@@ -38,7 +38,7 @@ use crate::owners::MappedIds;
 use crate::place::make_diff_directory;
 use crate::publish::UnpublishedFiles;
 
-/// Where a file's bytes come from.
+/// The source of a file's bytes.
 #[derive(Debug)]
 pub enum FileContent<'a> {
     /// Memory.
@@ -490,7 +490,7 @@ impl LayerBuilder {
     }
 }
 
-/// What a builder holds at a path.
+/// The entry that a builder holds at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Added {
     /// Nothing.

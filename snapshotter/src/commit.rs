@@ -37,7 +37,7 @@ use crate::publish::UnpublishedFiles;
 use crate::scan::{self, ScannedKind, ScannedNode};
 use crate::view::ParentView;
 
-/// What a directory holds.
+/// The content of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holds {
     /// Changes, in overlayfs form.

@@ -21,11 +21,10 @@ const CHUNKS: usize = 8;
 const XZ_MEMORY_KIB: u32 = 1 << 20;
 
 /// log2 of bytes. The largest window that zstd itself unpacks unless it is told to, and so what
-/// others accept (ZSTD_WINDOWLOG_LIMIT_DEFAULT): it is taken into memory whole, for however few
-/// bytes.
+/// others accept (ZSTD_WINDOWLOG_LIMIT_DEFAULT): zstd allocates all of it, also for few bytes.
 const LARGEST_ZSTD_WINDOW: u32 = 27;
 
-/// What zstd says of a larger one. (ZSTD_getErrorString, ZSTD_error_frameParameter_windowTooLarge)
+/// zstd's message about a larger one. (ZSTD_getErrorString, ZSTD_error_frameParameter_windowTooLarge)
 const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 
 /// A zstd frame wants too large a window.
@@ -37,8 +36,8 @@ const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 )]
 struct WindowTooLarge;
 
-/// How an archive is compressed: in one of the ways of layers ([`Compression`]), or in one that only
-/// other archives have.
+/// The compression of an archive: one that layers may have ([`Compression`]), or one that only other
+/// archives have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArchiveCompression {
     /// Not at all, or in a way that kiln does not know.

@@ -30,7 +30,7 @@ use crate::layer::{Layer, LayerStore};
 use crate::place::{diff_path, rename_into, replace};
 use crate::unpack::UnpackError;
 
-/// What is known of a layer whose bytes are elsewhere.
+/// The description of a layer whose bytes are elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Description {

@@ -143,7 +143,7 @@ impl Root {
     }
 }
 
-/// What was found in the way.
+/// The kind of file that was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removed {
     Nothing,

@@ -335,12 +335,12 @@ impl Layer {
         &self.state.store
     }
 
-    /// Where the index is kept once it was read.
+    /// Returns the cell of the index, filled once it was read.
     pub(crate) fn tree_cell(&self) -> &OnceLock<Arc<Tree>> {
         &self.state.tree
     }
 
-    /// Where the diff id is kept once it was read or computed.
+    /// Returns the cell of the diff id, filled once it was read or computed.
     pub(crate) fn diff_id_cell(&self) -> &OnceLock<DiffId> {
         &self.state.diff_id
     }
@@ -416,7 +416,7 @@ impl Layer {
     }
 }
 
-/// What has the files of a layer that are not its own.
+/// The layer that has the files which are not a layer's own.
 #[derive(Debug)]
 pub(crate) enum Below {
     /// Nothing: all are its own.

@@ -29,7 +29,7 @@ use crate::error::LayerError;
 /// Names what a layer lies on in its directory.
 pub(crate) const BASE_LAYER: &str = "upon";
 
-/// Where the files of a layer are.
+/// The directories that hold the files of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerFiles {
     pub(crate) own: PathBuf,

@@ -4,7 +4,7 @@ use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_tree::{Entry, NodeKind, Xattrs};
 
-/// What a file has besides its kind and content.
+/// Metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metadata<'a> {
     /// Permission bits with set-user-id, set-group-id and sticky.

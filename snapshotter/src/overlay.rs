@@ -41,7 +41,7 @@ use rustix::mount::{
 
 use crate::{disk, sys};
 
-/// What an overlay is made of.
+/// The directories of an overlay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OverlaySpec {
     /// The directories below, topmost first.
@@ -51,7 +51,7 @@ pub struct OverlaySpec {
     pub upper_and_work: Option<(PathBuf, PathBuf)>,
 }
 
-/// What this kernel offers to this process.
+/// The support of this kernel for this process.
 #[derive(Debug)]
 pub enum Support {
     /// Overlays work as kiln wants them.
@@ -60,7 +60,7 @@ pub enum Support {
     Refused(io::Error),
 }
 
-/// What overlayfs is known by (linux: include/uapi/linux/magic.h, `OVERLAYFS_SUPER_MAGIC`).
+/// The magic number of overlayfs (linux: include/uapi/linux/magic.h, `OVERLAYFS_SUPER_MAGIC`).
 const MAGIC: FsWord = 0x794c_7630;
 
 /// The longest string that fsconfig(2) takes, without the final zero.
@@ -86,7 +86,7 @@ pub fn mount_lasting(spec: &OverlaySpec) -> io::Result<OwnedFd> {
     mount_with(spec, Syncs::Honoured)
 }
 
-/// What becomes of a program's wish that something be on disk.
+/// The treatment of a program's request to write files to disk (fsync(2) and others).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Syncs {
     Ignored,
@@ -151,7 +151,7 @@ pub fn close_to_writers(root: impl AsFd) -> io::Result<()> {
     Ok(fsconfig_reconfigure(&context)?)
 }
 
-/// How the kernel is told about the lower directories.
+/// The interface by which the kernel is told the lower directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
     /// `lowerdir+`, Linux 6.7.

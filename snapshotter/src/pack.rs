@@ -28,7 +28,7 @@ use crate::unpack_limit::{Meter, UnpackLimit};
 /// With 1, gzip was made of several members.
 const PACKER: u32 = 2;
 
-/// How a layer is to be packed.
+/// The compression of a layer that is packed, and its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packing {
     /// The format.
@@ -37,7 +37,7 @@ pub struct Packing {
     pub level: Level,
 }
 
-/// How much work to spend on compression.
+/// The level of a compression.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Level {
     /// The format's default; any blob of the format that exists already serves as well.

@@ -105,7 +105,7 @@ impl PlainDirectory {
     }
 }
 
-/// What overlayfs takes for a whiteout where it stacks directories.
+/// The device number that overlayfs takes for a whiteout where it stacks directories.
 const NO_DEVICE: Device = Device { major: 0, minor: 0 };
 
 impl LayerStore {

@@ -39,7 +39,7 @@ pub(crate) struct ScannedNode {
     pub(crate) shared: Option<(u64, u64)>,
 }
 
-/// What it is.
+/// The kind of a scanned file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ScannedKind {
     File(Hashed),

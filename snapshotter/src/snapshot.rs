@@ -139,7 +139,7 @@ impl Snapshotter for Reflink {
     }
 }
 
-/// How a root that can be written to is reached.
+/// The access to a root that can be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WritableRoot {
     /// An overlay, to be mounted once.

@@ -48,7 +48,7 @@ pub enum UnpackError {
     Loop(GuestPath),
 }
 
-/// What is unpacked.
+/// The meaning of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
     /// A layer. Names beginning with `.wh.` say what is hidden; a directory that is not a member
@@ -60,7 +60,7 @@ enum Meaning {
     Files,
 }
 
-/// Where members go and how.
+/// An unpacking in progress: the layer that members go to, and the rules.
 pub(crate) struct Unpacker<'a> {
     builder: &'a LayerBuilder,
     meaning: Meaning,
@@ -385,7 +385,7 @@ impl<'a> Unpacker<'a> {
     }
 }
 
-/// Where a path leads that has to be a directory.
+/// The file at a path that has to be a directory.
 enum Next {
     /// It is one.
     Inside,

@@ -21,7 +21,7 @@ use crate::layer_files::LayerFiles;
 use crate::owners::MappedIds;
 use crate::scan::{self, ScannedKind, ScannedNode};
 
-/// What is wrong with a layer.
+/// A damage of a layer.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerDamage {
     /// Its index is missing, cannot be read, or is that of another layer.

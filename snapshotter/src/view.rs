@@ -82,7 +82,7 @@ pub enum FollowLast {
     No,
 }
 
-/// Where a path leads.
+/// The target of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution<'a> {
     /// The path without symbolic links on the way.

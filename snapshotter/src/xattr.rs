@@ -40,7 +40,7 @@ pub(crate) fn normalized(name: &[u8], value: Vec<u8>) -> Vec<u8> {
     version_2
 }
 
-/// What an open file carries.
+/// The attributes of an open file.
 #[derive(Debug, Default)]
 pub(crate) struct FoundXattrs {
     /// What a layer records.

@@ -35,7 +35,7 @@ use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_threads::Stop;
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug)]
 pub struct Scan {
     /// The files of the wanted parts.

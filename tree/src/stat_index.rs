@@ -31,7 +31,7 @@ const RECORD: usize = 36;
 /// Kernel clocks tick in 1 to 10 ms, network and FAT file systems keep times to 1 or 2 seconds.
 const RACY_WINDOW: Duration = Duration::from_secs(2);
 
-/// What `stat` says of a file beyond its [`Entry`].
+/// Members of `stat` that a file's [`Entry`] does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     pub(crate) device: u64,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::open_error::{FORMAT, OpenError};
 
-/// How long a kiln that can wait lets one go first that waits for exclusive use: longer than most
-/// steps, so that kilns which build one image after the other come to an end together.
+/// The time for which a kiln that can wait lets one go first that waits for exclusive use: longer
+/// than most steps, so that kilns which build one image after the other come to an end together.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
 
 /// Whether a kiln that waits for exclusive use of the state directory goes first.

@@ -46,7 +46,7 @@ enum Members {
     },
 }
 
-/// Where a member of a tar is.
+/// The place of a member of a tar.
 pub(crate) enum MemberPlace {
     /// Its bytes.
     Bytes { start: u64, size_bytes: u64 },

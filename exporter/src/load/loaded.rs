@@ -8,7 +8,7 @@ use kiln_oci::{Descriptor, Image, Platform, Sha256, TaggedRef};
 
 use super::error::LoadError;
 
-/// Where images come from.
+/// A source of images.
 pub enum LoadSource<'a> {
     /// An OCI layout.
     Directory(PathBuf),
@@ -60,7 +60,7 @@ pub struct LoadedIndex {
     pub(crate) configs: Vec<Sha256>,
 }
 
-/// What of an index is loaded.
+/// The platforms of an index that are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platforms<'a> {
     /// The index with all its images that are there.

@@ -6,11 +6,11 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-/// How often the kernel is asked. It gives up on a `..` if something was renamed or mounted
+/// Attempts at most. The kernel gives up on a `..` if something was renamed or mounted
 /// meanwhile, anywhere on the machine (openat2(2), EAGAIN).
 const ATTEMPTS: u32 = 100;
 
-/// What becomes of symbolic links. Those of `/proc` that lead to open files are never followed.
+/// The treatment of symbolic links. Those of `/proc` that lead to open files are never followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
     /// They are followed as if the directory were `/`.

@@ -28,7 +28,7 @@ const NAMES: [&str; 18] = [
     "WORKDIR",
 ];
 
-/// What a line may be.
+/// The content of a line.
 #[derive(Debug)]
 pub(crate) enum Item {
     /// The start of a stage.
@@ -37,7 +37,7 @@ pub(crate) enum Item {
     Instruction(Instruction),
 }
 
-/// What became of a line. A `FROM` with a mistake is there all the same, so that what follows it is
+/// The result of a line. A `FROM` with a mistake is there all the same, so that what follows it is
 /// not reported as standing outside any stage.
 pub(crate) type Outcome = (Option<Item>, Option<Box<Diagnostic>>);
 

@@ -78,7 +78,7 @@ pub struct FileOwner {
     pub gid: u32,
 }
 
-/// Who may use a cache at the same time.
+/// The steps that may use a cache at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sharing {
     /// Any number of steps at the same time.

@@ -44,7 +44,7 @@ pub enum Modified {
     Commit,
 }
 
-/// Where a source is named; the rules differ.
+/// The place in which a source is named; the rules differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SourcePlace {
     /// A source of `ADD` or `COPY`.
@@ -53,7 +53,7 @@ pub enum SourcePlace {
     BuildContext,
 }
 
-/// What is wrong with the address of a repository.
+/// A mistake in the address of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReferenceError {
     /// An unknown option.

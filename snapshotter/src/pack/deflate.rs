@@ -57,7 +57,7 @@ pub(crate) fn open_end(stream: &mut Vec<u8>) -> Result<(), InvalidDeflate> {
     Ok(())
 }
 
-/// What marks the end of a stream, in bits from its start.
+/// Positions of the end of a stream, in bits from its start.
 struct Ends {
     /// Where the last block begins.
     last: usize,

@@ -36,9 +36,9 @@ const BATCH_FILES: usize = 64;
 const FEW_FILES: usize = 64;
 const FEW_BYTES: u64 = 4 << 20;
 
-/// Where the content of files comes from. Several threads ask at once.
+/// A source of the content of files. Several threads ask at once.
 pub(crate) trait ContentSource: Sync {
-    /// What may go wrong.
+    /// The error of reading.
     type Error: From<LayerError> + Send;
 
     /// Threads that work ahead, at most.
@@ -149,7 +149,7 @@ fn batches(tree: &Tree, first: usize) -> Option<Vec<Range<usize>>> {
     (all_files >= FEW_FILES || all_bytes > FEW_BYTES).then_some(batches)
 }
 
-/// How it is made sure that files are what the index says.
+/// The way in which files are compared with the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
     /// By their length: the caller digests the tar and compares that.

@@ -40,7 +40,7 @@ struct Milestone {
     state: Sha256State,
 }
 
-/// What is known of a tar that was digested: facts, and states to go on from.
+/// A tar that was digested: facts, and states to go on from.
 #[derive(Clone, Debug)]
 pub(crate) struct Digested {
     tar: TarFacts,

@@ -6,7 +6,7 @@ use crate::tar::header::{id, narrow, parse_time};
 use crate::tar::member::Record;
 use crate::tar::member::{Member, MemberKind};
 
-/// What extension headers say about the next member.
+/// Extension headers about the next member.
 #[derive(Default)]
 pub(crate) struct Extensions {
     pub(crate) long_name: Option<Vec<u8>>,

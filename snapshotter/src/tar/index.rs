@@ -22,7 +22,7 @@ pub struct TarMember {
     pub place: TarPlace,
 }
 
-/// Where the bytes of a member are.
+/// The place of the bytes of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TarPlace {
     /// Here.

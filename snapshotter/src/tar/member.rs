@@ -21,7 +21,7 @@ pub(crate) struct Member {
     pub(crate) xattrs: Vec<Record>,
 }
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MemberKind {
     File,

@@ -307,7 +307,7 @@ impl<R: Read> TarReader<R> {
     }
 }
 
-/// How far skipping a member went.
+/// The extent to which a member was skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Skipped {
     ToTheNext,

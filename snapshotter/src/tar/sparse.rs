@@ -7,10 +7,10 @@
 use crate::tar::header::Header;
 use crate::tar::member::Record;
 
-/// Where a part begins in the file, and how long it is.
+/// The start of a part in the file, and its length.
 pub(crate) type DataSpan = (u64, u64);
 
-/// Where the map of a sparse file is, of which PAX records speak.
+/// The place of the map of a sparse file that PAX records describe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Map {
     /// Among the records.
@@ -158,7 +158,7 @@ pub(crate) enum SparsePiece {
     Data(u64),
 }
 
-/// What is still to come of a sparse file, the next piece last.
+/// The pieces of a sparse file that are still to come, the next one last.
 pub(crate) type SparsePieces = Vec<SparsePiece>;
 
 /// Makes pieces of the map of a file, and says how many bytes its holes have in all. None if the

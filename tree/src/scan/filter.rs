@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Decides which files of a directory belong to the context.
 pub trait Filter: Sync {
-    /// What the decision about a directory hands down to what is in it.
+    /// The state that the decision about a directory hands down to its entries.
     type State: Send + Sync;
 
     /// Returns the state at the root.
@@ -29,7 +29,7 @@ pub enum Owners {
     Kept,
 }
 
-/// What to do with a file or directory.
+/// The decision about a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visit<S> {
     /// It belongs to the context; a directory is entered.

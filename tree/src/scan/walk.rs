@@ -36,7 +36,7 @@ pub(super) struct Walk<'a, F: Filter> {
     pub(super) now: Timestamp,
 }
 
-/// What is in a directory, in order.
+/// The entries of a directory, in order.
 struct Children<S> {
     leaves: Vec<Met>,
     /// Each with the number of leaves before it.
@@ -52,7 +52,7 @@ struct Subdirectory<S> {
     only_with_content: bool,
 }
 
-/// How a path relates to the wanted ones.
+/// The relation of a path to the wanted ones.
 enum Relevance {
     /// It is one, or lies below one.
     Wanted,
