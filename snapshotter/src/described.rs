@@ -18,41 +18,15 @@ use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 
-use kiln_cache::Store;
 use kiln_oci::DiffId;
 use kiln_tree::LayerId;
-use serde::{Deserialize, Serialize};
 
 use crate::build_error::BuildError;
+use crate::description::{self, Description, path, unavailable_mark};
 use crate::error::LayerError;
-use crate::facts::{KnownBlob, TarFacts, TarOrigin};
 use crate::layer::{Layer, LayerStore};
 use crate::place::{diff_path, rename_into, replace};
 use crate::unpack::UnpackError;
-
-/// The description of a layer whose bytes are elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Description {
-    /// Length of the canonical tar.
-    pub tar_bytes: u64,
-    /// A blob that holds that tar.
-    pub blob: KnownBlob,
-    /// Where that blob is, in words that mean nothing to the store.
-    pub place: String,
-}
-
-impl Description {
-    /// Returns the canonical tar.
-    #[must_use]
-    pub const fn tar(&self) -> TarFacts {
-        TarFacts {
-            diff_id: self.blob.diff_id,
-            size_bytes: self.tar_bytes,
-            origin: TarOrigin::Canonical,
-        }
-    }
-}
 
 impl LayerStore {
     /// Remembers the description of a layer that is not in the store.
@@ -85,9 +59,16 @@ impl LayerStore {
     /// Returns what is known of a layer, or none if nothing is. It may be here all the same.
     #[must_use]
     pub fn description(&self, id: LayerId) -> Option<Description> {
-        let store = self.store();
-        let bytes = fs::read(path(store, id)).or_else(|_| fs::read(unavailable_mark(store, id)));
-        serde_json::from_slice(&bytes.ok()?).ok()
+        description::read(self.store(), id)
+    }
+
+    /// Returns the id of every layer that is described, available or not, sorted, with the file of its
+    /// description.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list_described(&self) -> io::Result<Vec<(LayerId, PathBuf)>> {
+        description::list(self.store())
     }
 
     /// Returns the layer that is described as this tar stream, unless it is here.
@@ -170,17 +151,9 @@ fn unless_gone(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn path(store: &Store, id: LayerId) -> PathBuf {
-    store.path(format!("described/{id}"))
-}
-
-fn unavailable_mark(store: &Store, id: LayerId) -> PathBuf {
-    store.path(format!("doubted/{id}"))
-}
-
 #[cfg(test)]
 mod tests {
-    use kiln_cache::Blobs;
+    use kiln_cache::{Blobs, Store};
     use kiln_files::GuestPath;
     use kiln_oci::{Compression, Timestamp};
 

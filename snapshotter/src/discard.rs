@@ -1,67 +1,20 @@
-//! Layers listed, and removed from the store.
+//! Layers removed from the store.
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
-use std::sync::PoisonError;
 
 use kiln_cache::Trash;
 use kiln_tree::LayerId;
 
 use crate::error::LayerError;
-use crate::facts::LayerFacts;
 use crate::layer::{Layer, LayerStore};
 use crate::place::diff_path;
 
 impl LayerStore {
-    /// Returns the id of every layer that has a directory, whole or not, sorted.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn list(&self) -> io::Result<Vec<LayerId>> {
-        let found = self.store().spread_files("layers")?;
-        let mut ids: Vec<LayerId> = found
-            .iter()
-            .filter_map(|(_, name)| name.parse().ok())
-            .collect();
-        ids.sort_unstable();
-        Ok(ids)
-    }
-
-    /// Returns the id of every layer that is described, available or not, sorted, with the file of
-    /// its description.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn list_described(&self) -> io::Result<Vec<(LayerId, PathBuf)>> {
-        let mut found: Vec<(LayerId, PathBuf)> = Vec::new();
-        for place in ["described", "doubted"] {
-            let entries = match fs::read_dir(self.store().path(place)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                entries => entries?,
-            };
-            for entry in entries {
-                let entry = entry?;
-                let name = entry.file_name();
-                let id = name.to_str().and_then(|name| name.parse().ok());
-                found.extend(id.map(|id| (id, entry.path())));
-            }
-        }
-        found.sort_unstable();
-        found.dedup_by_key(|(id, _)| *id);
-        Ok(found)
-    }
-
     /// Returns where everything about a layer is kept, or would be.
     #[must_use]
     pub fn place(&self, id: LayerId) -> PathBuf {
         Layer::new(self.store(), id).place().to_owned()
-    }
-
-    /// Returns what is known about a layer, whole or not; nothing if that is damaged.
-    #[must_use]
-    pub fn known_facts(&self, id: LayerId) -> LayerFacts {
-        Layer::new(self.store(), id).facts().unwrap_or_default()
     }
 
     /// Takes a layer out of the store: first the names that lead to it, then itself. The caller
@@ -110,12 +63,6 @@ impl LayerStore {
             trash.discard(&files).map_err(LayerError::at(&files))?;
         }
         Ok(())
-    }
-
-    /// Forgets what was read of a layer.
-    pub(crate) fn forget(&self, id: LayerId) {
-        let mut known = self.known().lock().unwrap_or_else(PoisonError::into_inner);
-        known.remove(&id);
     }
 }
 

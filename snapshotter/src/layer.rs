@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -25,6 +25,7 @@ use kiln_oci::DiffId;
 use kiln_threads::Stop;
 use kiln_tree::{LayerId, Tree};
 
+use crate::description;
 use crate::error::LayerError;
 use crate::facts::{KnownBlob, LayerFacts, TarFacts};
 use crate::layer_files::{BASE_LAYER, LayerFiles};
@@ -152,17 +153,47 @@ impl LayerStore {
             facts.tars.iter().any(|tar| tar.diff_id == diff_id)
         };
         let is_described = |id: &LayerId| {
-            let description = self.description(*id);
+            let description = description::read(self.store(), *id);
             description.is_some_and(|known| known.blob.diff_id == diff_id)
         };
         let here = self.list().unwrap_or_default().into_iter().find(has_tar);
-        let described = || self.list_described().unwrap_or_default().into_iter();
+        let described = || {
+            description::list(self.store())
+                .unwrap_or_default()
+                .into_iter()
+        };
         here.or_else(|| described().map(|(id, _)| id).find(is_described))
+    }
+
+    /// Returns the id of every layer that has a directory, whole or not, sorted.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self) -> io::Result<Vec<LayerId>> {
+        let found = self.store().spread_files("layers")?;
+        let mut ids: Vec<LayerId> = found
+            .iter()
+            .filter_map(|(_, name)| name.parse().ok())
+            .collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Returns what is known about a layer, whole or not; nothing if that is damaged.
+    #[must_use]
+    pub fn known_facts(&self, id: LayerId) -> LayerFacts {
+        Layer::new(self.store(), id).facts().unwrap_or_default()
     }
 
     /// Returns the layers that were looked at.
     pub(crate) fn known(&self) -> &Mutex<HashMap<LayerId, Layer>> {
         &self.shared.known
+    }
+
+    /// Forgets what was read of a layer.
+    pub(crate) fn forget(&self, id: LayerId) {
+        let mut known = self.known().lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&id);
     }
 
     /// Makes a directory for something unfinished.

@@ -8,6 +8,7 @@
 
 // What a layer is, and the store that keeps layers.
 mod described; // layers of which only digests are here
+mod description; // their descriptions on disk
 mod error; // why a layer could not be made or read
 mod facts; // diff ids and blobs that are known of a layer
 mod layer; // a layer, and the store of all layers
@@ -66,7 +67,7 @@ pub use builder::state::DeviceNodeKind;
 pub use builder::{Added, FileContent, LayerBuilder};
 pub use copy::{Hashed, hash};
 pub use decompress::ArchiveCompression;
-pub use described::Description;
+pub use description::Description;
 pub use error::LayerError;
 pub use facts::{KnownBlob, LayerFacts, TarFacts, TarOrigin};
 pub use layer::{Layer, LayerStore};
