@@ -82,7 +82,7 @@ pub struct Receipt(pub Vec<Ingredient>);
 /// One ingredient of a key. Never a secret, a proxy or anything else that is not in the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ingredient {
-    /// What it is, e.g. `command`, `ENV PATH`, `files of the context`.
+    /// Its name, e.g. `command`, `ENV PATH`, `files of the context`.
     pub name: String,
     /// Its value, or the digest of a long one.
     pub value: String,

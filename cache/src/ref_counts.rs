@@ -70,7 +70,7 @@ struct RefCount {
     is_rooted: bool,
 }
 
-/// The objects of a store and who holds them.
+/// The objects of a store, with the entries and roots that hold them.
 #[derive(Clone, Debug, Default)]
 pub struct RefCounts {
     objects: Vec<(RefCount, Vec<usize>)>,

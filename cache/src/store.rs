@@ -163,7 +163,7 @@ impl Store {
     /// Announces a blob or layer that gets its name while the value lives.
     ///
     /// # Errors
-    /// When the announcement cannot be made: then the thing must not get its name.
+    /// When the announcement cannot be made: then the object must not get its name.
     pub fn announce(&self, what: Unsettled) -> io::Result<Announcement<'_>> {
         self.shared.work.announce(what)
     }

@@ -57,7 +57,7 @@ pub struct SharedCache {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SharedMount {
-    /// What it is found by.
+    /// The key that it is found by.
     pub key: Blake3,
     /// What Dockerfiles call it.
     pub id: String,

@@ -150,7 +150,7 @@ fn is_digest(name: &str) -> bool {
 /// Returns what a layout has under a tag or digest: a manifest or an index.
 ///
 /// # Errors
-/// When it has no such thing.
+/// When it has neither.
 pub fn find_in_layout(
     directory: &Path,
     wanted: LayoutEntry<'_>,

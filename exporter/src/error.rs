@@ -32,12 +32,12 @@ pub enum ExportError {
     Overwrite {
         /// The file.
         path: GuestPath,
-        /// Whose it is.
+        /// The platform that has it.
         first: Platform,
-        /// Who has another one.
+        /// The platform that has another one.
         second: Platform,
     },
-    /// What is in the way is not ours to replace.
+    /// The directory holds files that kiln may not replace.
     #[error("{path} is not an OCI layout: its index.json cannot be read")]
     NotALayout {
         /// The directory.

@@ -14,7 +14,7 @@ mod docker; // manifest.json
 mod error; // why images could not be loaded
 mod layer; // verified on the way into the store
 mod layout; // index.json
-mod loaded; // where images come from, and what came
+mod loaded; // the sources of images, and the result
 mod read; // the whole of it
 mod sniff; // what archives and layers are packed with
 

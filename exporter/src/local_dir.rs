@@ -422,7 +422,7 @@ fn times(time: Timestamp) -> Timestamps {
 mod tests {
     use super::*;
 
-    /// Somebody exchanges a directory that was just written for a link while the walk is on.
+    /// Another process exchanges a directory that was just written for a link during the walk.
     #[test]
     fn hard_links_are_made_of_nothing_behind_a_symbolic_link() {
         let view = kiln_snapshotter::ParentView::new(&[]).unwrap();

@@ -6,7 +6,7 @@
 /// Characters of a stranger's text which are worth showing.
 const SHOWN: usize = 256;
 
-/// Returns the text on one line, shortened, without what is not seen but does something.
+/// Returns the text on one line, shortened, without control characters and invisible letters.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let mut line = String::new();

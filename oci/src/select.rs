@@ -18,7 +18,7 @@ pub enum SelectError<E> {
     NoPlatform {
         /// The topmost index.
         digest: Sha256,
-        /// What there is instead.
+        /// The platforms that it has instead.
         available: Vec<Platform>,
     },
     /// Indexes within indexes within indexes, or very many of them.

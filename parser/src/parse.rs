@@ -83,7 +83,7 @@ pub fn parse(text: &[u8]) -> Parsed {
 /// Bodies of its heredocs follow on further lines. Spans count from the start of `text`.
 ///
 /// # Errors
-/// The first thing wrong with it.
+/// The first mistake in it.
 pub fn parse_instruction(text: &str, escape: char) -> Result<Instruction, Box<Diagnostic>> {
     let mut diagnostics = Vec::new();
     let mut lines = LogicalLines::new(Lines::new(text.as_bytes()), escape);

@@ -52,7 +52,7 @@ impl LayerStore {
         Ok(true)
     }
 
-    /// Takes the files of a layer out of the store; what it is stays known.
+    /// Takes the files of a layer out of the store; its index and facts stay.
     ///
     /// # Errors
     /// When they cannot be removed.

@@ -125,7 +125,7 @@ impl LayerStore {
     #[must_use]
     pub fn by_diff_id(&self, diff_id: DiffId) -> Option<Layer> {
         let layer = self.layer(self.named(diff_id)?)?;
-        // The name may be from a description, which can say anything: who has written or read the
+        // The name may be from a description, which can say anything: a kiln that wrote or read the
         // tar says so beside the layer. If what is said there was damaged, there is the name alone.
         let has_tar = |facts: Option<LayerFacts>| {
             facts.is_none_or(|facts| facts.tars.iter().any(|tar| tar.diff_id == diff_id))

@@ -141,7 +141,7 @@ fn compare_with(
     for directory in files.directories() {
         let scanned = Root::open(directory)
             .map_err(LayerError::at(directory))
-            // What is not looked at is not damaged.
+            // Not stopped with the rest: a layer whose scan failed counts as damaged.
             .and_then(|root| scan::scan(&root, &Stop::default()));
         match scanned {
             Ok(found) => {

@@ -301,7 +301,7 @@ impl ParentView {
                     let kind = entry.kind;
                     return Entry { kind, ..found };
                 }
-                // What was here is another thing.
+                // Below there is no directory whose metadata this one could keep.
                 Some(_) => return entry,
             }
             if stands_in_the_way(tree, &path) {

@@ -19,7 +19,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Starts an encoding. `domain` says what kind of thing is named and in which version of the
+    /// Starts an encoding. `domain` says what kind of value is named and in which version of the
     /// encoding, e.g. `"kiln.run.1"`.
     #[must_use]
     pub fn new(domain: &str) -> Self {

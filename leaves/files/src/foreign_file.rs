@@ -1,7 +1,7 @@
 //! Files in directories that kiln did not make: a context, a layout.
 //!
-//! Whoever made the directory chose what its names stand for: a link to a secret, a pipe that nobody
-//! writes to, a device without an end, a file of petabytes that is all hole.
+//! Its maker chose what the names stand for: a link to a secret, a pipe that no process writes to, a
+//! device without an end, a file of petabytes that is all hole.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};

@@ -53,7 +53,7 @@ fn the_nearest_of_nested_indexes_serves() {
     let outer = registry.index("outer", &[inner, amd.clone()]);
     assert_eq!(registry.select(&outer, "linux/arm64"), Ok(arm.digest));
     assert_eq!(registry.select(&outer, "linux/amd64"), Ok(amd.digest));
-    // What the inner one has is part of what there is.
+    // The platforms of the inner index are listed too.
     let nothing = SelectError::NoPlatform {
         digest: outer.digest,
         available: ["linux/amd64", "linux/arm64"]

@@ -73,7 +73,7 @@ pub enum ReferenceError {
         /// Its value.
         value: String,
     },
-    /// Two different values for one thing.
+    /// Two different values for one option.
     #[error("{what} conflicts: {} vs {}", quote(.first), quote(.second))]
     Conflict {
         /// `ref`, `subdir` or `commit`.

@@ -17,7 +17,7 @@ use crate::error::LayerError;
 /// Bytes of input that are compressed at once.
 const PIECE: usize = 1 << 20;
 
-/// Pieces that are compressed side by side, for each thread: who is done early has another one.
+/// Pieces that are compressed side by side, for each thread: a thread that is done early has another one.
 const PIECES_AT_ONCE: usize = 4;
 
 /// No flags, no time, an unknown system. (RFC 1952, 2.3; docs/spec/oci.md 5.3)

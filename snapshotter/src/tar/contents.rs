@@ -218,7 +218,7 @@ impl OnDisk {
 impl ContentSource for OnDisk {
     type Error = LayerError;
 
-    // Opening files is quick; who takes what was read is slower than a few threads.
+    // Opening files is quick; the consumer of the contents is slower than a few threads.
     const THREADS: usize = 4;
 
     fn stop(&self) -> &Stop {
