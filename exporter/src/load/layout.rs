@@ -269,3 +269,27 @@ fn verified(contents: &ArchiveContents, digest: Sha256) -> Result<Vec<u8>, LoadE
         .into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_named_by_digest_has_no_tag() {
+        let digest = Sha256::of(b"x");
+        for (key, name, expected) in [
+            (IMAGE_NAME, "x:y".to_owned(), Some("docker.io/library/x:y")),
+            (IMAGE_NAME, format!("x@{digest}"), None),
+            (IMAGE_NAME, format!("x:y@{digest}"), None),
+            (REF_NAME, format!("h/x@{digest}"), None),
+            (REF_NAME, "h:5/x".to_owned(), Some("h:5/x:latest")),
+            (REF_NAME, "latest".to_owned(), None),
+        ] {
+            let mut descriptor = Descriptor::of("", b"");
+            descriptor.annotations.insert(key.to_owned(), name.clone());
+            let found = name_of(&descriptor).unwrap();
+            let found = found.map(|found| found.to_string());
+            assert_eq!(found.as_deref(), expected, "{name}");
+        }
+    }
+}
