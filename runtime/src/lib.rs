@@ -30,7 +30,7 @@ pub mod cdi; // devices as their vendors describe them
     unsafe_code,
     reason = "raw system calls, and code between clone and exec"
 )]
-mod sys;
+mod sys; // raw system calls
 
 pub use cgroup::limits_refused;
 pub use device::{DeviceKind, DeviceNumber, JobDevice};

@@ -86,6 +86,9 @@ pub struct CleanupLock {
 
 impl CleanupLock {
     /// Waits until no other process has it.
+    ///
+    /// # Errors
+    /// When the directory cannot be opened or locked.
     pub fn wait(above: &Path) -> io::Result<Self> {
         let lock = File::open(above)?;
         lock.lock()?;
@@ -113,6 +116,9 @@ pub struct Abandoned {
 
 /// Returns the directories of processes that have ended, each locked while the caller looks at it,
 /// which must be without delay.
+///
+/// # Errors
+/// When the directory cannot be read.
 pub fn abandoned(above: &Path) -> io::Result<impl Iterator<Item = Abandoned>> {
     let entries: Vec<DirEntry> = match fs::read_dir(above) {
         Ok(entries) => entries.collect::<io::Result<_>>()?,
