@@ -94,7 +94,7 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     }
     let mut compared = None;
     let built = if arguments.verify {
-        verbs::build_twice(&session.stores, &session.outside, &request, &io)
+        verbs::check_reproducibility(&session.stores, &session.outside, &request, &io)
             .map(|comparison| compared.insert(comparison).result.clone())
     } else {
         verbs::build(&session.stores, &session.outside, &request, &io)

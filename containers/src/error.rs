@@ -87,7 +87,39 @@ pub enum ContainerError {
     },
 }
 
+/// What sort of failure it is: what a front end answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerErrorKind {
+    /// No container is meant (404).
+    NotFound,
+    /// What is asked for does not go with the state of the containers: a name is taken, a container
+    /// runs or does not (409).
+    Conflict,
+    /// The request is wrong (400).
+    Invalid,
+    /// Kernel, disk, or the files of a container (500).
+    Environment,
+}
+
 impl ContainerError {
+    /// Sorts the error.
+    #[must_use]
+    pub fn kind(&self) -> ContainerErrorKind {
+        match self {
+            Self::NotFound(_) => ContainerErrorKind::NotFound,
+            Self::NameTaken { .. }
+            | Self::AlreadyRunning(_)
+            | Self::NotRunning(_)
+            | Self::Running(_) => ContainerErrorKind::Conflict,
+            Self::Ambiguous(_) | Self::NotStorable { .. } => ContainerErrorKind::Invalid,
+            Self::Refused { .. }
+            | Self::NoMonitor(_)
+            | Self::Damaged { .. }
+            | Self::NotUnderstood { .. }
+            | Self::Io { .. } => ContainerErrorKind::Environment,
+        }
+    }
+
     pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }

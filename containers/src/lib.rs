@@ -33,7 +33,7 @@ mod words; // of made-up names
 
 pub use attach::{Attachment, Attended, Departure, Sink};
 pub use container::{Container, StopPatience};
-pub use error::ContainerError;
+pub use error::{ContainerError, ContainerErrorKind};
 pub use held::{Force, HeldContainer};
 pub use id::{ContainerId, ContainerName, InvalidContainerId, InvalidContainerName};
 pub use log::{Follow, LogReader, LogRecord};

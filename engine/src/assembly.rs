@@ -13,7 +13,7 @@ use kiln_tree::{Blake3, Encoder};
 
 use crate::annotations::Annotations;
 use crate::built::{Built, ResultForm};
-use crate::explanation::Cause;
+use crate::error::Cause;
 use crate::request::{AnnotationPlace, BuildRequest, FileTimes, ImageOutput, MediaFamily};
 use crate::shared_cache::export::wants_inline;
 use crate::shared_cache::{Shareable, export, fetch};

@@ -6,7 +6,7 @@ use kiln_oci::{Image, Platform, Sha256, TaggedRef};
 use kiln_registry::Client;
 use kiln_solver::{BaseError, BaseRequest, Bases, Fault, ImageSource, Reporter, VertexEnd};
 
-use crate::explanation::chain;
+use crate::error::chain;
 use crate::images::{self, names_error};
 use crate::layout_context::layout_image;
 use crate::local_image;
@@ -69,11 +69,7 @@ impl Resolver<'_> {
         if self.pull == Pull::Always {
             return Ok(None);
         }
-        let failed = |error: Error| BaseError {
-            message: error.full_message(),
-            hint: error.hint().map(str::to_owned),
-            fault: Fault::Environment,
-        };
+        let failed = |error| base_error(error, Fault::Environment);
         let tagged = self.stores.tags.get(name).map_err(names_error);
         if let Some(manifest) = tagged.map_err(failed)? {
             let local = images::read_named(self.stores, name, manifest).map_err(failed)?;
@@ -101,16 +97,12 @@ impl Resolver<'_> {
             } => {
                 let platform = &request.platform;
                 return layout_image(self.stores, directory, tag.as_deref(), *digest, platform)
-                    .map_err(|error| BaseError {
-                        message: error.full_message(),
-                        hint: error.hint().map(str::to_owned),
-                        fault: Fault::Input,
-                    });
+                    .map_err(|error| base_error(error, Fault::Input));
             }
         };
         if self.pull == Pull::Never {
             return Err(BaseError {
-                message: format!("{name} is not in the local store"),
+                cause: format!("{name} is not in the local store").into(),
                 hint: Some(format!("fetch it with: kiln pull {}", name.familiar())),
                 fault: Fault::Input,
             });
@@ -120,7 +112,7 @@ impl Resolver<'_> {
         let result = self.pull_metadata(name, &request.platform);
         match &result {
             Ok(_) => vertex.end(VertexEnd::Done),
-            Err(error) => vertex.end(VertexEnd::Failed(error.message.clone())),
+            Err(error) => vertex.end(VertexEnd::Failed(chain(error))),
         }
         result
     }
@@ -129,11 +121,11 @@ impl Resolver<'_> {
         let (stores, client) = (self.stores, self.client);
         let pulled = client
             .pull(name, platform, &stores.blobs, &|_| {})
-            .map_err(|error| base_error(name, error))?;
+            .map_err(|error| refused_base(name, error))?;
         let image =
             kiln_cache::read_image(&stores.blobs, pulled.manifest.digest).map_err(|error| {
                 BaseError {
-                    message: chain(&error),
+                    cause: error.into(),
                     hint: None,
                     fault: Fault::Input,
                 }
@@ -169,15 +161,22 @@ fn pin(name: &TaggedRef, platform: &Platform) -> Option<TaggedRef> {
     name.with_tag(&format!("{tag}--{platform}")).ok()
 }
 
-fn base_error(name: &TaggedRef, error: kiln_registry::Error) -> BaseError {
-    let error = Error::registry(Some(name), error);
+/// Makes a failure of the engine one of a base image.
+fn base_error(error: Error, fault: Fault) -> BaseError {
     BaseError {
-        message: error.full_message(),
         hint: error.hint().map(str::to_owned),
-        fault: if error.kind().is_of_environment() {
-            Fault::Environment
-        } else {
-            Fault::Input
-        },
+        cause: error.into(),
+        fault,
     }
+}
+
+/// Makes a failure of a registry one of a base image.
+fn refused_base(name: &TaggedRef, error: kiln_registry::Error) -> BaseError {
+    let error = Error::registry(Some(name), error);
+    let fault = if error.kind().is_of_environment() {
+        Fault::Environment
+    } else {
+        Fault::Input
+    };
+    base_error(error, fault)
 }

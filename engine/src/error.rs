@@ -1,14 +1,19 @@
 //! Every failure, sorted by what a front end does about it.
 
+mod explanation; // words, and the error behind them
+mod of_containers; // failures of containers
+pub(crate) mod of_export; // failures of the exporter
+
 use std::fmt;
 use std::path::PathBuf;
 
 use kiln_oci::ImageRef;
-use kiln_parser::{Diagnostic, Span};
+use kiln_parser::{Diagnostic, Span, hint as suggestion};
 use kiln_snapshotter::TooMuch;
 use kiln_solver::StepError;
 
-use crate::explanation::{Cause, Explanation, chain};
+pub(crate) use explanation::chain;
+pub use explanation::{Cause, Explanation};
 
 /// Why a verb failed. Shown, it does not repeat its causes, which [`std::error::Error::source`]
 /// leads to; [`Error::full_message`] puts all on one line.
@@ -21,14 +26,18 @@ pub enum Error {
         /// What is wrong, in file order.
         diagnostics: Vec<Diagnostic>,
     },
-    /// An image that the Dockerfile mentions cannot be had.
+    /// An image that the Dockerfile mentions cannot be found, read or fetched.
     Base {
         /// The file.
         source_text: SourceText,
         /// Where the image is mentioned.
         span: Span,
-        /// The whole story, on one line.
+        /// The image as it is written, and in full.
         message: String,
+        /// What happened.
+        source: Cause,
+        /// A stage or an image that may have been meant.
+        similar: Option<String>,
         /// What to do about it.
         hint: Option<String>,
         /// What sort of failure it is.
@@ -155,7 +164,11 @@ impl Error {
     /// Returns the whole story on one line: what failed, and why.
     #[must_use]
     pub fn full_message(&self) -> String {
-        chain(self)
+        let story = chain(self);
+        match self {
+            Self::Base { similar, .. } => story + &suggestion(similar.as_deref()),
+            _ => story,
+        }
     }
 
     pub(crate) fn input(message: impl Into<String>) -> Self {
@@ -284,6 +297,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::Base { source, .. } => Some(&**source),
             Self::Step { source, .. } => Some(&**source),
             Self::Input { explanation, .. }
             | Self::Conflict(explanation)

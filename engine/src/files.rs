@@ -10,7 +10,7 @@ use kiln_solver::{Plan, Reporter};
 use crate::Error;
 use crate::base_layers::{self, Watcher};
 use crate::built::{Built, ResultForm};
-use crate::error_of_export::export_error;
+use crate::error::of_export::export_error;
 use crate::io::Io;
 use crate::output::destination;
 use crate::request::{FilesOptions, Output, Split};

@@ -9,7 +9,6 @@
 pub mod verbs; // what a user asks for
 
 mod error; // every failure, sorted
-mod explanation; // why something failed
 mod io; // what a verb is connected to
 mod outside; // what is the matter of one request
 mod request; // what a build is asked for
@@ -26,7 +25,6 @@ mod checks; // findings about a Dockerfile
 mod containers; // those of a state directory
 mod definition; // Dockerfile, context, ignore file
 mod epoch; // SOURCE_DATE_EPOCH
-mod error_of_export; // the exporter's failures
 mod files; // results as plain files
 mod images; // those of the local store, and their names
 mod layout_context; // images of layouts on disk
@@ -44,8 +42,7 @@ mod sizes; // what images are said to take
 mod storage; // what is kept, and what of it can go
 
 pub use base_layers::{LayerProgress, LayerWork};
-pub use error::{Error, ErrorKind, SourceText};
-pub use explanation::{Cause as ErrorCause, Explanation};
+pub use error::{Cause as ErrorCause, Error, ErrorKind, Explanation, SourceText};
 pub use io::Io;
 pub use kiln_exporter::{LoadSource, OptionError, PackProgress};
 pub use kiln_runtime::Stream;
@@ -63,11 +60,21 @@ pub use request::{
 pub use storage::damage::{Damage, DamagedThing, RepairOutcome};
 pub use storage::entry::{CacheEntry, CacheUsage, EntryKind, EntrySharing, Usability};
 pub use stores::{Stores, StoresOptions, StoresPurpose};
-pub use verbs::{
-    Amount, Bind, BuildForecast, CacheSettings, Cause, CheckResult, Collection, Comparison,
-    ConfigDifference, ContainerDiskUsage, DifferentFile, FileChange, FileKind, HistoryEntry,
-    ImageDiskUsage, ImageRemoval, ImageSummary, ImageVerdict, Lost, Outline, OutlinedArgument,
-    OutlinedNeed, Prospect, PruneExtent, PruneRequest, PruneTurn, Pruned, Pulled, Repair,
-    RunRequest, StepDifference, StepForecast, StorageSummary, Target, Targets, Unneeded,
-    Verification, WhichBuild,
-};
+pub use verbs::check::CheckResult;
+pub use verbs::collect::{Amount, CacheSettings, Collection};
+pub use verbs::compare::{ConfigDifference, DifferentFile, FileChange, FileKind};
+pub use verbs::forecast::{BuildForecast, Prospect, StepForecast};
+pub use verbs::history::HistoryEntry;
+pub use verbs::images::ImageSummary;
+pub use verbs::inspect::InspectedImage;
+pub use verbs::outline::{Outline, OutlinedArgument, OutlinedNeed};
+pub use verbs::prune::{PruneExtent, PruneRequest, PruneTurn, Pruned};
+pub use verbs::prune_images::Unneeded;
+pub use verbs::pull::Pulled;
+pub use verbs::remove::ImageRemoval;
+pub use verbs::reproducibility::{Comparison, DifferenceCause, ImageVerdict, StepDifference};
+pub use verbs::run::{Bind, RunRequest};
+pub use verbs::targets::{Target, Targets};
+pub use verbs::usage::{ContainerDiskUsage, ImageDiskUsage, StorageSummary};
+pub use verbs::verify::{Lost, Repair, Verification};
+pub use verbs::why::WhichBuild;

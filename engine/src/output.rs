@@ -20,7 +20,7 @@ use crate::annotations::Annotations;
 use crate::assembly::ImageAssembler;
 use crate::base_layers::{self, Watcher};
 use crate::built::{Built, Delivery, ResultForm, form, image_options, outputs};
-use crate::error_of_export::export_error;
+use crate::error::of_export::export_error;
 use crate::files;
 use crate::images::{self, names_error};
 use crate::io::Io;

@@ -14,7 +14,7 @@ use kiln_exporter::{ExportError, LayerSource, NamedImage};
 use kiln_oci::{ImageRef, Sha256};
 
 use crate::Error;
-use crate::error_of_export::export_error;
+use crate::error::of_export::export_error;
 use crate::storage::damage;
 use crate::stores::Stores;
 

@@ -1,8 +1,8 @@
 //! `--verify`: what differs between two builds of the same, file by file.
 
 use kiln_engine::{
-    BuildRequest, Cause, Comparison, ConfigDifference, ContextSource, Destination, DifferentFile,
-    FileChange, FileKind, FileTimes, ImageVerdict, Output, StepDifference,
+    BuildRequest, Comparison, ConfigDifference, ContextSource, Destination, DifferenceCause,
+    DifferentFile, FileChange, FileKind, FileTimes, ImageVerdict, Output, StepDifference,
 };
 use kiln_oci::Timestamp;
 
@@ -58,14 +58,14 @@ fn describe(comparison: &Comparison) -> String {
     let mut lines = vec![format!("not reproducible: {}", summary(comparison))];
     for step in &comparison.steps {
         match step.cause {
-            Cause::Step => {
+            DifferenceCause::Step => {
                 lines.push(step.name.clone());
                 lines.extend(step.files.iter().take(MOST_FILES).map(file));
                 if let Some(more @ 1..) = step.files.len().checked_sub(MOST_FILES) {
                     lines.push(format!("  and {} more", count(more, "file")));
                 }
             }
-            Cause::Inputs => lines.push(format!(
+            DifferenceCause::Inputs => lines.push(format!(
                 "{}: {} because of an earlier step",
                 step.name,
                 count(step.files.len(), "file")
@@ -81,7 +81,7 @@ fn describe(comparison: &Comparison) -> String {
 }
 
 fn summary(comparison: &Comparison) -> String {
-    let own = |step: &&StepDifference| step.cause == Cause::Step;
+    let own = |step: &&StepDifference| step.cause == DifferenceCause::Step;
     let steps: Vec<_> = comparison.steps.iter().filter(own).collect();
     let files: usize = steps.iter().map(|step| step.files.len()).sum();
     match files {

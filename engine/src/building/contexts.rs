@@ -13,7 +13,7 @@ use kiln_tree::Owners;
 
 use crate::Error;
 use crate::definition::load_ignore_file;
-use crate::explanation::chain;
+use crate::error::chain;
 use crate::request::{BuildRequest, NamedContext};
 use crate::stores::Stores;
 

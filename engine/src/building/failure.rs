@@ -1,6 +1,6 @@
 //! Why a build failed, with the place in the Dockerfile and what to do about it.
 
-use kiln_parser::{Diagnostic, Dockerfile, hint, suggest};
+use kiln_parser::{Diagnostic, Dockerfile, suggest};
 use kiln_solver::{CopySelectError, Fault, PlanError, SolveError, StepError, Suggestion};
 
 use crate::checks::Sites;
@@ -33,19 +33,17 @@ pub(crate) fn plan_error(
         } => Error::Base {
             source_text: source_text.clone(),
             span,
-            message: format!(
-                "{name}: failed to resolve source metadata for {canonical}: {}{}",
-                source.message,
-                closest_name(&name, dockerfile),
-            ),
+            message: format!("{name}: failed to resolve source metadata for {canonical}"),
+            similar: similar_name(&name, dockerfile),
             kind: fault_kind(source.fault),
             hint: source.hint,
+            source: source.cause,
         },
     }
 }
 
-/// Asks whether a stage, or an image that everybody knows, was meant by a name that no image has.
-fn closest_name(name: &str, dockerfile: &Dockerfile) -> String {
+/// Returns the stage, or the well-known image, that may be meant by a name that no image has.
+fn similar_name(name: &str, dockerfile: &Dockerfile) -> Option<String> {
     const KNOWN: [&str; 7] = [
         "alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora",
     ];
@@ -53,7 +51,7 @@ fn closest_name(name: &str, dockerfile: &Dockerfile) -> String {
     let written = written.filter_map(|stage| stage.from.name.as_ref());
     let names = written.map(|name| name.raw.to_lowercase());
     let names: Vec<String> = names.chain(KNOWN.map(str::to_owned)).collect();
-    hint(suggest(name, names.iter().map(String::as_str)))
+    suggest(name, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 pub(crate) fn solve_error(error: SolveError, source_text: &SourceText) -> Error {

@@ -17,7 +17,7 @@ use kiln_solver::{Fault, RemoteError, RemoteFile, RemoteIdentity, Vertex};
 use kiln_threads::Stop;
 
 use super::checksum::Checksum;
-use crate::explanation::chain;
+use crate::error::chain;
 use crate::remote::sources::{RemoteSources, cancelled, identity_digest, input, local, shown};
 use crate::remote::{authorization, turn};
 

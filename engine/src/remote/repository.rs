@@ -23,7 +23,7 @@ use kiln_threads::Stop;
 use kiln_tree::Blake3;
 use rustix::fs::Timespec;
 
-use crate::explanation::chain;
+use crate::error::chain;
 use crate::remote::authorization;
 use crate::remote::sources::{RemoteSources, identity_digest, local, shown};
 use crate::remote::turn;

@@ -8,7 +8,7 @@ use kiln_threads::Stop;
 use kiln_tree::{Blake3, Encoder};
 
 use crate::Error;
-use crate::explanation::chain;
+use crate::error::chain;
 use crate::outside::Outside;
 use crate::stores::Stores;
 

@@ -22,7 +22,7 @@ use kiln_tree::LayerId;
 
 use super::tiered::TieredCache;
 use crate::Error;
-use crate::explanation::Explanation;
+use crate::error::Explanation;
 use crate::origins;
 use crate::packing::{packing, report, report_packing};
 use crate::repair::{self, Undelivered};

@@ -12,7 +12,7 @@ use kiln_solver::{Fault, LayerFetchError, LayersError, Reporter, VertexEnd};
 use kiln_tree::LayerId;
 
 use crate::Error;
-use crate::explanation::{Cause, chain};
+use crate::error::{Cause, chain};
 use crate::origins;
 use crate::stores::Stores;
 

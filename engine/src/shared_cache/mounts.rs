@@ -33,7 +33,7 @@ use super::import::CacheOrigin;
 use super::tiered::TieredCache;
 use crate::Error;
 use crate::base_layers;
-use crate::explanation::Cause;
+use crate::error::Cause;
 use crate::stores::Stores;
 
 /// Between two looks at a cache mount that others have: soon enough for people, and nothing for a

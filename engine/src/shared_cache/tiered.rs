@@ -16,7 +16,7 @@ use kiln_threads::Task;
 use kiln_tree::{Blake3, LayerId};
 
 use super::import::{CacheOrigin, Imported, import};
-use crate::explanation::chain;
+use crate::error::chain;
 use crate::request::CacheSource;
 use crate::shared_cache::fetch;
 use crate::stores::Stores;

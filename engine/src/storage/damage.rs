@@ -11,7 +11,7 @@ use kiln_snapshotter::overlay::{self, Support};
 use kiln_snapshotter::{LayerDamage, Whiteouts};
 use kiln_tree::LayerId;
 
-use crate::explanation::chain;
+use crate::error::chain;
 use crate::stores::Stores;
 
 /// Something damaged.

@@ -11,7 +11,7 @@ use kiln_tree::Tree;
 use super::holdings::{Inventory, Sizes};
 use super::reach::ManifestReach;
 use crate::Error;
-use crate::containers::{self, container_error};
+use crate::containers;
 use crate::storage::{holdings, results, roots, sources};
 use crate::stores::Stores;
 
@@ -81,7 +81,7 @@ fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
     inventory.spoken_of = reach.blobs;
     for container in containers::containers(stores)?
         .list()
-        .map_err(container_error)?
+        .map_err(Error::from)?
     {
         let spec = match container.spec() {
             // Another kiln removed it meanwhile.

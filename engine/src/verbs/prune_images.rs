@@ -9,7 +9,7 @@ use super::images::ImageSummary;
 use super::remove::ImageRemoval;
 use super::{images, remove};
 use crate::Error;
-use crate::containers::{self, container_error};
+use crate::containers;
 use crate::stores::Stores;
 
 /// Which images are asked to go.
@@ -58,13 +58,13 @@ pub(crate) fn images_of_containers(stores: &Stores) -> Result<HashSet<ImageId>, 
     let mut used = HashSet::new();
     for container in containers::containers(stores)?
         .list()
-        .map_err(container_error)?
+        .map_err(Error::from)?
     {
         match container.spec() {
             Ok(spec) => used.extend(spec.image_id.parse::<ImageId>()),
             // Another kiln removed it meanwhile.
             Err(ContainerError::NotFound(_)) => {}
-            Err(error) => return Err(container_error(error)),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(used)

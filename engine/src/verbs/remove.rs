@@ -4,7 +4,7 @@ use kiln_containers::{ContainerError, ContainerId, ContainerStatus};
 use kiln_oci::{ImageId, TaggedRef};
 
 use crate::Error;
-use crate::containers::{self, container_error};
+use crate::containers;
 use crate::images;
 use crate::local_image;
 use crate::stores::Stores;
@@ -115,7 +115,7 @@ fn users_of(stores: &Stores, image: ImageId) -> Result<Vec<User>, Error> {
     let mut users = Vec::new();
     for container in containers::containers(stores)?
         .list()
-        .map_err(container_error)?
+        .map_err(Error::from)?
     {
         let look = || Ok((container.spec()?, container.state()?));
         match look() {
@@ -126,7 +126,7 @@ fn users_of(stores: &Stores, image: ImageId) -> Result<Vec<User>, Error> {
             }),
             // Another kiln removed it meanwhile.
             Err(ContainerError::NotFound(_)) => {}
-            Err(error) => return Err(container_error(error)),
+            Err(error) => return Err(error.into()),
         }
     }
     users.sort_by_key(|user| user.status != ContainerStatus::Running);

@@ -57,14 +57,14 @@ pub struct StepDifference {
     /// Its name in progress.
     pub name: String,
     /// Why.
-    pub cause: Cause,
+    pub cause: DifferenceCause,
     /// Which files.
     pub files: Vec<DifferentFile>,
 }
 
 /// Why a step made different files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum DifferenceCause {
     /// It was given the same and made something else.
     Step,
     /// It was given something else by an earlier step.
@@ -106,7 +106,7 @@ fn made_steps(graph: &Graph, known: &[Option<LayerStack>]) -> Vec<MadeStep> {
 ///
 /// # Errors
 /// As [`build`](crate::verbs::build); results that differ are none.
-pub fn build_twice(
+pub fn check_reproducibility(
     stores: &Stores,
     outside: &Outside,
     request: &BuildRequest,
@@ -176,9 +176,9 @@ fn different_steps(
         different.push(StepDifference {
             name: other.name.clone(),
             cause: if one.inputs.iter().any(|input| parted[input.index()]) {
-                Cause::Inputs
+                DifferenceCause::Inputs
             } else {
-                Cause::Step
+                DifferenceCause::Step
             },
             files,
         });

@@ -20,8 +20,8 @@ use kiln_runtime::{JobNetwork, MountAccess, ProcessUser, Resources, Streams, Uli
 use kiln_snapshotter::{Identity, ParentView, find_identity, lower_directories};
 
 use crate::base_layers::{self, Watcher};
-use crate::containers::{self, container_error};
-use crate::explanation::Cause;
+use crate::containers;
+use crate::error::Cause;
 use crate::images;
 use crate::local_image::platform_of;
 use crate::outside::Outside;
@@ -105,9 +105,7 @@ pub fn create_container(
     let failed = |error: Cause| Error::environment("cannot read the image", error);
     let view = ParentView::new(&layers).map_err(|error| failed(error.into()))?;
     let containers = containers::containers(stores)?;
-    let draft = containers
-        .draft(request.id.clone())
-        .map_err(container_error)?;
+    let draft = containers.draft(request.id.clone()).map_err(Error::from)?;
     let hostname = match &request.hostname {
         Some(hostname) => hostname.clone(),
         None => draft.id().short().to_owned(),
@@ -119,7 +117,7 @@ pub fn create_container(
     let mut command = command(request, &config.run)?.into_iter();
     let etc_file = |name: &str, text: &str| {
         let written = draft.etc_file(name, text);
-        written.map_err(container_error)
+        written.map_err(Error::from)
     };
     etc_file("hosts", &hosts_text(&hostname, &request.extra_hosts))?;
     etc_file("hostname", &format!("{hostname}\n"))?;
@@ -153,7 +151,7 @@ pub fn create_container(
     };
     containers
         .create(draft, request.name.clone(), &spec)
-        .map_err(container_error)
+        .map_err(Error::from)
 }
 
 /// Returns the layers of a local image, unpacked; those that only a registry has are fetched.

@@ -8,7 +8,7 @@ use kiln_oci::{ImageId, TaggedRef, Timestamp};
 
 use super::images;
 use crate::Error;
-use crate::containers::{self, container_error};
+use crate::containers;
 use crate::storage::entry::{CacheEntry, CacheUsage, Usability};
 use crate::storage::holdings::{self, Inventory, Sizes};
 use crate::storage::inventory;
@@ -130,11 +130,13 @@ fn container_usage(stores: &Stores) -> Result<Vec<ContainerDiskUsage>, Error> {
     let mut usage = Vec::new();
     for container in containers::containers(stores)?
         .list()
-        .map_err(container_error)?
+        .map_err(Error::from)?
     {
-        let look = || Ok((container.name()?, container.spec()?, container.state()?));
+        let look = || -> Result<_, Error> {
+            Ok((container.name()?, container.spec()?, container.state()?))
+        };
         // Another kiln removed it meanwhile.
-        let Ok((name, spec, state)) = look().map_err(container_error) else {
+        let Ok((name, spec, state)) = look() else {
             continue;
         };
         let size = DiskUsage::of(container.directory())

@@ -259,7 +259,7 @@ fn lost(stores: &Stores, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
     }
     for container in containers::containers(stores)?
         .list()
-        .map_err(containers::container_error)?
+        .map_err(Error::from)?
     {
         let Ok(spec) = container.spec() else {
             continue;

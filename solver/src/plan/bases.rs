@@ -1,5 +1,8 @@
 //! The seam through which the planner learns what image names stand for.
 
+use std::error::Error;
+use std::fmt;
+
 use kiln_oci::{Image, Platform};
 
 use super::names::ImageSource;
@@ -21,14 +24,25 @@ pub struct BaseRequest {
     pub platform: Platform,
 }
 
-/// Why an image name stands for nothing.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+/// Why an image name stands for nothing. Shown, and asked for its source, it is its cause.
+#[derive(Debug)]
 pub struct BaseError {
-    /// What went wrong with all its causes, on one line.
-    pub message: String,
+    /// What went wrong.
+    pub cause: Box<dyn Error + Send + Sync>,
     /// What to do about it.
     pub hint: Option<String>,
     /// Whose fault it is.
     pub fault: Fault,
+}
+
+impl fmt::Display for BaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)
+    }
+}
+
+impl Error for BaseError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.source()
+    }
 }

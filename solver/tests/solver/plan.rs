@@ -19,7 +19,7 @@ impl Bases for OneImage {
             .map(|request| match request.source.name().familiar().as_str() {
                 "base:latest" => Ok(self.image()),
                 _ => Err(BaseError {
-                    message: "not found".to_owned(),
+                    cause: "not found".into(),
                     hint: None,
                     fault: Fault::Input,
                 }),
