@@ -4,8 +4,8 @@ use std::path::Path;
 
 use kiln_files::GuestPath;
 use kiln_runtime::{
-    EtcFile, Job, JobMount, JobNetwork, JobRoot, MountAccess, MountSource, OverlayDirectories,
-    Process, RootChanges, Ulimit, UlimitName,
+    EtcFile, Job, JobMount, JobRoot, MountAccess, MountSource, OverlayDirectories, Process,
+    RootChanges, Ulimit, UlimitName,
 };
 
 use crate::spec::{Removal, Spec, UlimitConfig};
@@ -34,11 +34,10 @@ pub(crate) fn job(spec: &Spec, directory: &Path) -> Result<Job, NotUnderstood> {
     process.user = spec.own.user.clone();
     process.streams = config.streams(host.console_size);
     let mut job = Job::new(root, process);
-    job.network = match host.network_mode.as_str() {
-        "" | "default" | "host" => JobNetwork::Host,
-        "none" => JobNetwork::None,
-        other => return Err(not_understood("HostConfig.NetworkMode", other)),
-    };
+    let mode = host.network_mode.as_str();
+    job.network = mode
+        .parse()
+        .map_err(|_| not_understood("HostConfig.NetworkMode", mode))?;
     job.changes = match spec.removal() {
         Removal::ByHand => RootChanges::Lasting,
         Removal::Automatic => RootChanges::Passing,

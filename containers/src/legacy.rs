@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kiln_oci::{RunConfig, Timestamp};
-use kiln_runtime::{
-    Job, JobMount, JobNetwork, JobRoot, MountAccess, MountSource, OverlayDirectories, Streams,
-};
+use kiln_runtime::{Job, JobMount, JobRoot, MountAccess, MountSource, OverlayDirectories, Streams};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -64,10 +62,7 @@ fn translate(legacy: LegacySpec) -> Spec {
     config.set_streams(job.process.streams);
     let mut host_config = HostConfig {
         binds: job.mounts.iter().filter_map(bind).collect(),
-        network_mode: match job.network {
-            JobNetwork::Host => "host".to_owned(),
-            JobNetwork::None => "none".to_owned(),
-        },
+        network_mode: job.network.to_string(),
         auto_remove: legacy.removal == Removal::Automatic,
         shm_size: job.shm_size_bytes,
         ulimits: job.ulimits.iter().map(Into::into).collect(),
@@ -169,7 +164,7 @@ mod tests {
         assert_eq!(job.ulimits, legacy.job.ulimits);
         assert_eq!(job.ulimits[0].resource, UlimitName::OpenFiles);
         assert_eq!(job.shm_size_bytes, legacy.job.shm_size_bytes);
-        assert_eq!(job.network, JobNetwork::None);
+        assert_eq!(job.network, kiln_runtime::JobNetwork::None);
         assert_eq!(job.changes, legacy.job.changes);
         assert_eq!(job.mounts.len(), 1);
         assert_eq!(job.mounts[0].target, legacy.job.mounts[0].target);

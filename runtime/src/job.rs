@@ -1,6 +1,8 @@
 //! What to run and in which sandbox: plain values, decided by the caller.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use kiln_files::GuestPath;
 use serde::{Deserialize, Serialize};
@@ -259,6 +261,46 @@ pub enum JobNetwork {
     None,
 }
 
+impl JobNetwork {
+    /// Says whether the process gets a network namespace of its own.
+    #[must_use]
+    pub fn has_own_namespace(self) -> bool {
+        match self {
+            Self::Host => false,
+            Self::None => true,
+        }
+    }
+}
+
+/// The mode as docker stores it, which parses again.
+impl fmt::Display for JobNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "host",
+            Self::None => "none",
+        })
+    }
+}
+
+/// Parses a network mode as docker spells it. There is no bridge: the default, also said by an empty
+/// text, is the network that kiln is started in.
+impl FromStr for JobNetwork {
+    type Err = UnknownNetwork;
+
+    fn from_str(mode: &str) -> Result<Self, UnknownNetwork> {
+        match mode {
+            "" | "default" | "host" => Ok(Self::Host),
+            "none" => Ok(Self::None),
+            _ => Err(UnknownNetwork(mode.to_owned())),
+        }
+    }
+}
+
+/// No network that kiln has is called so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("network mode {0:?} not supported: expected default, host or none")]
+pub struct UnknownNetwork(pub String);
+
 /// What a job gets where the kernel refuses it a `/proc` of its own ([`crate::proc_is_refused`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -305,6 +347,24 @@ pub enum EtcFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn network_modes_parse_as_they_are_shown() {
+        for (text, network) in [
+            ("", JobNetwork::Host),
+            ("default", JobNetwork::Host),
+            ("host", JobNetwork::Host),
+            ("none", JobNetwork::None),
+        ] {
+            assert_eq!(text.parse(), Ok(network), "{text:?}");
+            assert_eq!(network.to_string().parse(), Ok(network));
+        }
+        let error = "br0".parse::<JobNetwork>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "network mode \"br0\" not supported: expected default, host or none"
+        );
+    }
 
     #[test]
     fn hosts_lists_loopback_then_extra_hosts() {

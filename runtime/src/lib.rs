@@ -38,7 +38,7 @@ pub use executor::{Executor, JobOutput, LocalExecutor, ProcessEnd, Read, Running
 pub use job::{
     BUILD_HOSTNAME, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, JobMount, JobNetwork, JobRoot,
     JobSecurity, MountAccess, MountSource, OuterProc, OverlayDirectories, Process, ProcessUser,
-    RootChanges, hosts_text,
+    RootChanges, UnknownNetwork, hosts_text,
 };
 pub use limits::{Resources, Ulimit, UlimitName};
 pub use outcome::{End, ExecError, JobOutcome, Observed, Warning};

@@ -11,7 +11,9 @@ use kiln_engine::{
     ImageOutput, MediaFamily, Output, Pull, Reuse,
 };
 use kiln_oci::Timestamp;
-use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, EtcFile, JobNetwork, MountAccess, Resources};
+use kiln_runtime::{
+    DEFAULT_SHM_SIZE_BYTES, EtcFile, JobNetwork, MountAccess, Resources, UnknownNetwork,
+};
 
 use super::arguments::{BuildArguments, ImageFormat};
 use super::output::{self, StandardOutput};
@@ -268,14 +270,9 @@ fn outputs(
 }
 
 fn network(arguments: &BuildArguments) -> Result<JobNetwork, Failure> {
-    match arguments.network.as_deref() {
-        // There is no bridge: a build shares the network it is started in.
-        None | Some("" | "default" | "host") => Ok(JobNetwork::Host),
-        Some("none") => Ok(JobNetwork::None),
-        Some(other) => Err(Failure::flag(format!(
-            "network mode {other:?} not supported: expected default, host or none"
-        ))),
-    }
+    let mode = arguments.network.as_deref().unwrap_or_default();
+    mode.parse()
+        .map_err(|error: UnknownNetwork| Failure::flag(error.to_string()))
 }
 
 fn resources(arguments: &BuildArguments) -> Result<Resources, Failure> {

@@ -16,7 +16,9 @@ use kiln_containers::{
 };
 use kiln_docker::units::parse_size;
 use kiln_engine::{Error, RunRequest, verbs};
-use kiln_runtime::{DEFAULT_SHM_SIZE_BYTES, JobNetwork, Stream, Streams, WindowSize};
+use kiln_runtime::{
+    DEFAULT_SHM_SIZE_BYTES, JobNetwork, Stream, Streams, UnknownNetwork, WindowSize,
+};
 
 use super::arguments::{PullPolicy, RunArguments};
 use super::describe::platform_of;
@@ -376,19 +378,15 @@ fn binds(
 }
 
 fn network(arguments: &RunArguments) -> Result<JobNetwork, Failure> {
-    match arguments.network.as_deref() {
-        // There is no bridge yet: a container shares the network it is started in.
-        None | Some("" | "default" | "host") => Ok(JobNetwork::Host),
-        Some("none") => Ok(JobNetwork::None),
-        Some(mode @ "bridge") => Err(Failure::flag(format!(
-            "network {mode} is not supported yet: expected host or none"
-        ))),
-        Some(mode) if mode.starts_with("container:") => Err(Failure::flag(format!(
-            "network {mode} is not supported yet: expected host or none"
-        ))),
-        Some(name) => Err(Failure::flag(format!("network {name} not found"))
-            .with_hint("there are two: host, which is this machine's, and none")),
-    }
+    let mode = arguments.network.as_deref().unwrap_or_default();
+    mode.parse().map_err(|error: UnknownNetwork| {
+        if mode == "bridge" || mode.starts_with("container:") {
+            return Failure::flag(error.to_string());
+        }
+        // The name of a network that a user made: docker's words, which programs look for.
+        Failure::flag(format!("network {mode} not found"))
+            .with_hint("there are two: host, which is this machine's, and none")
+    })
 }
 
 fn streams(arguments: &RunArguments) -> Result<Streams, Failure> {

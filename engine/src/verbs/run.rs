@@ -227,10 +227,7 @@ fn host_config(request: &RunRequest) -> Result<HostConfig, Error> {
     let hosts = request.extra_hosts.iter();
     let mut config = HostConfig {
         binds: request.binds.iter().map(bind).collect::<Result<_, _>>()?,
-        network_mode: match request.network {
-            JobNetwork::Host => "host".to_owned(),
-            JobNetwork::None => "none".to_owned(),
-        },
+        network_mode: request.network.to_string(),
         auto_remove: request.removal == Removal::Automatic,
         extra_hosts: hosts
             .map(|(name, address)| format!("{name}:{address}"))

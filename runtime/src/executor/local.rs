@@ -15,7 +15,7 @@ use super::supervise;
 use super::waiting::WaitingProcess;
 use crate::{ExecError, Job, JobOutcome};
 
-/// Runs jobs, here or elsewhere.
+/// Runs jobs, one sandbox each. That steps may run elsewhere is decided above it.
 pub trait Executor: fmt::Debug + Send + Sync {
     /// Runs a job to its end, giving its output away as it comes.
     ///

@@ -27,8 +27,7 @@ use crate::sys::{
     Strings,
 };
 use crate::{
-    EtcFile, ExecError, Job, JobMount, JobNetwork, JobRoot, JobSecurity, RootChanges, Streams,
-    capability,
+    EtcFile, ExecError, Job, JobMount, JobRoot, JobSecurity, RootChanges, Streams, capability,
 };
 
 /// Where programs are looked for without a `PATH` (moby: `system.DefaultPathEnv`).
@@ -86,7 +85,7 @@ pub(super) fn start(
             root: view.steps.stubs.root(),
             mounts: &view.steps.steps,
             hostname: job.hostname.as_bytes(),
-            loopback: job.network == JobNetwork::None,
+            loopback: job.network.has_own_namespace(),
             waits_for_go: beginning == ProgramStart::WhenReleased,
             limits: &limits,
             cwd: cwd.as_ref(),
@@ -103,7 +102,7 @@ pub(super) fn start(
             env: &words.env,
         },
         Namespaces {
-            network: job.network == JobNetwork::None,
+            network: job.network.has_own_namespace(),
             cgroup: !groups.are_entered(),
         },
         groups.directory(),
