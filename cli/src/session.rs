@@ -94,8 +94,8 @@ fn damage_text(damage: &Damage) -> String {
         RepairOutcome::Repaired => "repaired",
         RepairOutcome::Discarded => "discarded",
     };
-    let Damage { thing, what, .. } = damage;
-    format!("{thing} was damaged when a kiln did not come to its end: {what}; {outcome}")
+    let Damage { object, what, .. } = damage;
+    format!("{object} was damaged when a kiln did not come to its end: {what}; {outcome}")
 }
 
 /// Enters the namespaces and opens the state directory: for whatever mounts, runs, or touches files that

@@ -6,8 +6,8 @@
 mod context; // where the files are
 mod dockerfile; // where the instructions are
 mod file; // reading what says how to build
-mod ignore;
-mod place; // what kinds of contexts there are // what does not exist for a build
+mod ignore; // rules for files that do not exist for a build
+mod place; // what kinds of contexts there are
 
 use kiln_oci::Timestamp;
 use kiln_parser::{Dockerfile, Severity, parse};

@@ -57,7 +57,7 @@ pub use request::{
     FileTimes, FilesOptions, ImageOutput, LayoutForm, MediaFamily, MountContents, NamedContext,
     OnFailure, Output, Pull, PushAs, Reuse, SecretBytes, Split, Stale, StaleBlobs, Transport,
 };
-pub use storage::damage::{Damage, DamagedThing, RepairOutcome};
+pub use storage::damage::{Damage, DamagedObject, RepairOutcome};
 pub use storage::entry::{CacheEntry, CacheUsage, EntryKind, EntrySharing, Usability};
 pub use stores::{Stores, StoresOptions, StoresPurpose};
 pub use verbs::check::CheckResult;

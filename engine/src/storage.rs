@@ -16,8 +16,8 @@ pub(crate) mod entry; // entries as users see them
 pub(crate) mod holdings; // what an inventory says
 pub(crate) mod inventory; // what is there
 pub(crate) mod reach; // what manifests lead to
-pub(crate) mod recover;
-pub(crate) mod roots; // what is kept in any case // what other kilns left behind
+pub(crate) mod recover; // what kilns left behind that were killed or lost their power
+pub(crate) mod roots; // images and containers, which are never collected
 
 mod results; // results of steps
 mod sources; // what comes from elsewhere or outlives builds

@@ -37,7 +37,7 @@ pub enum StoresPurpose {
 /// is run, pulled or unpacked; reading and listing work without.
 #[derive(Clone, Debug)]
 pub struct Stores {
-    /// The directory itself: its locks, its temporaries, its variant to stop.
+    /// The directory itself: its locks, its temporaries, the wish to stop.
     pub(crate) store: Store,
     /// Bytes by digest: compressed layers, manifests, configs.
     pub(crate) blobs: Blobs,
@@ -91,7 +91,7 @@ impl Stores {
         self.store.root()
     }
 
-    /// Returns the variant to stop that everything looks at that works on this directory.
+    /// Returns the wish to stop, at which everything looks that works on this directory.
     #[must_use]
     pub fn stop(&self) -> &Stop {
         self.store.stop()

@@ -17,7 +17,8 @@ pub trait CacheMounts: fmt::Debug + Sync {
     /// Makes `directory`, which is not there yet, of what is known elsewhere of the cache mount
     /// called `key`. If that cannot be fetched or is damaged, the cache mount begins empty.
     ///
-    /// # Errors When the user asked to stop. The next build asks again.
+    /// # Errors
+    /// When the user asked to stop. The next build asks again.
     fn begin(&self, key: Blake3, directory: &Path) -> io::Result<InitialContent>;
 }
 

@@ -13,10 +13,10 @@ use kiln_parser::{IgnoreRules, SourcePattern, Verdict, WalkState};
 use kiln_tree::{Entry, Filter, Owners, Scan, ScanError, StatIndex, Tree, Visit, scan};
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
+use crate::buildkit_transfer;
 use crate::copy::Argument;
 use crate::files::Files;
 use crate::graph::{ContextId, CopyLayout, FileSource, Graph, Op, Wildcards};
-use crate::sent;
 
 /// A build context that has not been looked at yet.
 #[derive(Clone, Debug)]
@@ -196,7 +196,7 @@ impl Files for ScannedContext {
 
     fn is_sent(&self, path: &GuestPath) -> bool {
         let arguments = self.reads.iter().map(|read| read.argument.as_str());
-        sent::is_sent(self, arguments, path)
+        buildkit_transfer::is_sent(self, arguments, path)
     }
 }
 

@@ -50,7 +50,8 @@ pub enum Expected {
 
 /// Says what building `targets` would do. Executes nothing and writes nothing.
 ///
-/// # Errors When it is clear already that a step would fail, or the user asks to stop.
+/// # Errors
+/// When it is clear already that a step would fail, or the user asks to stop.
 pub fn forecast(
     graph: &Graph,
     targets: &[StepId],

@@ -23,7 +23,8 @@ pub trait Layers: fmt::Debug + Sync {
 
     /// Fetches and unpacks described layers, and returns them in the order asked for.
     ///
-    /// # Errors When one of them cannot be fetched or unpacked.
+    /// # Errors
+    /// When one of them cannot be fetched or unpacked.
     fn fetch_and_unpack(&self, layers: &[LayerId]) -> Result<Vec<Layer>, LayerFetchError>;
 }
 

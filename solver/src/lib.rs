@@ -28,13 +28,13 @@ mod step_error; // why a step failed
 mod waiting; // for another kiln that runs the same step
 
 mod deps; // what solving needs
-mod runner;
-mod step_trees; // the trees that a step reads // the seam through which processes are run
+mod runner; // the seam through which processes are run
+mod step_trees; // the trees that a step reads
 
+mod buildkit_transfer; // what BuildKit would transfer of a context
 mod copy; // COPY and ADD
 mod keys; // names of steps
-mod sent;
-mod source_facts; // what is known before keys are made // what BuildKit would have of a context
+mod source_facts; // digests of contexts and downloads, known before keys are made
 
 mod execute; // one step
 mod file_steps; // COPY, ADD and WORKDIR, executed

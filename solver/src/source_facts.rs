@@ -28,7 +28,8 @@ pub(crate) type ContextSelections<'a> = Vec<Option<Vec<SelectedSource<'a>>>>;
 
 /// Finds out what copies from the context read, and what remote sources stand for.
 ///
-/// # Errors When an argument does not exist in the context, or a remote source cannot be found.
+/// # Errors
+/// When an argument does not exist in the context, or a remote source cannot be found.
 pub(crate) fn facts<'a>(graph: &Graph, deps: &Deps<'a>) -> Result<SourceFacts<'a>, SolveError> {
     let identities = identities(graph, deps)?;
     let mut content = Vec::with_capacity(graph.len());

@@ -69,7 +69,7 @@ fn report(found: &Verification) -> String {
             Became::Repaired => "repaired",
             Became::Discarded => "discarded",
         };
-        text.push_str(&format!("{outcome}: {}: {}\n", damage.thing, damage.what));
+        text.push_str(&format!("{outcome}: {}: {}\n", damage.object, damage.what));
     }
     for lost in &found.lost {
         text.push_str(&format!("lost: {} lacks {}\n", lost.name, lost.what));

@@ -1,4 +1,4 @@
-//! What of what is kept is not what it should be, and making a layer whole again.
+//! Damaged objects of the state directory, and the repair of a layer.
 
 use std::fmt;
 use std::fs::File;
@@ -14,11 +14,11 @@ use kiln_tree::LayerId;
 use crate::error::chain;
 use crate::stores::Stores;
 
-/// Something damaged.
+/// An object of the state directory that is damaged.
 #[derive(Clone, Debug)]
 pub struct Damage {
-    /// What.
-    pub thing: DamagedThing,
+    /// The object.
+    pub object: DamagedObject,
     /// What is wrong with it.
     pub what: String,
     /// What became of it.
@@ -27,7 +27,7 @@ pub struct Damage {
 
 /// What can be damaged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum DamagedThing {
+pub enum DamagedObject {
     /// A layer.
     Layer(LayerId),
     /// A blob.
@@ -38,7 +38,7 @@ pub enum DamagedThing {
     Name(PathBuf),
 }
 
-impl fmt::Display for DamagedThing {
+impl fmt::Display for DamagedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Layer(id) => write!(f, "layer {id}"),

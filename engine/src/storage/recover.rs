@@ -10,7 +10,7 @@ use std::io;
 use kiln_cache::{Trash, Unsettled};
 use rayon::prelude::*;
 
-use super::damage::{Damage, DamagedThing, RepairOutcome};
+use super::damage::{Damage, DamagedObject, RepairOutcome};
 use crate::Error;
 use crate::storage::damage;
 use crate::stores::Stores;
@@ -44,40 +44,40 @@ fn judge(stores: &Stores, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>>
     let whiteouts = damage::whiteouts(stores)?;
     let left: Vec<Unsettled> = left.iter().copied().collect();
     kiln_threads::prepare_pool();
-    let damaged = left.par_iter().filter_map(|thing| match *thing {
+    let damaged = left.par_iter().filter_map(|object| match *object {
         Unsettled::Blob(digest) => Some((
-            DamagedThing::Blob(digest),
+            DamagedObject::Blob(digest),
             damage::damage_of_blob(stores, digest)?,
         )),
         Unsettled::Layer(id) => Some((
-            DamagedThing::Layer(id),
+            DamagedObject::Layer(id),
             damage::damage_of_layer(stores, id, whiteouts)?,
         )),
     });
-    let mut damaged: Vec<(DamagedThing, String)> = damaged.collect();
+    let mut damaged: Vec<(DamagedObject, String)> = damaged.collect();
     // Layers are repaired with blobs that are whole.
-    damaged.sort_by_key(|(thing, _)| matches!(thing, DamagedThing::Layer(_)));
+    damaged.sort_by_key(|(object, _)| matches!(object, DamagedObject::Layer(_)));
     let trash = Trash::new(&stores.store);
-    let judged = damaged.into_iter().map(|(thing, what)| {
-        let outcome = match &thing {
-            DamagedThing::Layer(id) if damage::is_repaired(stores, *id, whiteouts, &trash) => {
+    let judged = damaged.into_iter().map(|(object, what)| {
+        let outcome = match &object {
+            DamagedObject::Layer(id) if damage::is_repaired(stores, *id, whiteouts, &trash) => {
                 RepairOutcome::Repaired
             }
-            DamagedThing::Layer(id) => {
+            DamagedObject::Layer(id) => {
                 stores
                     .layers
                     .discard(*id, &trash)
                     .map_err(io::Error::other)?;
                 RepairOutcome::Discarded
             }
-            DamagedThing::Blob(digest) => {
+            DamagedObject::Blob(digest) => {
                 stores.blobs.discard_damaged(*digest);
                 RepairOutcome::Discarded
             }
-            DamagedThing::Record(_) | DamagedThing::Name(_) => RepairOutcome::Left,
+            DamagedObject::Record(_) | DamagedObject::Name(_) => RepairOutcome::Left,
         };
         Ok(Damage {
-            thing,
+            object,
             what,
             outcome,
         })

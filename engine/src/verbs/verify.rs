@@ -14,7 +14,7 @@ use crate::Error;
 use crate::containers;
 use crate::images;
 use crate::local_image;
-use crate::storage::damage::{self, Damage, DamagedThing, RepairOutcome};
+use crate::storage::damage::{self, Damage, DamagedObject, RepairOutcome};
 use crate::storage::roots;
 use crate::stores::Stores;
 
@@ -90,13 +90,13 @@ pub fn verify(
     let of_blobs = blobs.par_iter().filter_map(|digest| {
         let what = damage::damage_of_blob(stores, *digest);
         count();
-        Some((DamagedThing::Blob(*digest), what?))
+        Some((DamagedObject::Blob(*digest), what?))
     });
-    let mut found: Vec<(DamagedThing, String)> = of_blobs.collect();
+    let mut found: Vec<(DamagedObject, String)> = of_blobs.collect();
     let of_layers = layers.par_iter().filter_map(|id| {
         let what = damage::damage_of_layer(stores, *id, whiteouts);
         count();
-        Some((DamagedThing::Layer(*id), what?))
+        Some((DamagedObject::Layer(*id), what?))
     });
     found.extend(of_layers.collect::<Vec<_>>());
     let of_records = records
@@ -104,7 +104,7 @@ pub fn verify(
         .filter(|stored| stored.record.is_none())
         .map(|stored| {
             (
-                DamagedThing::Record(stored.key),
+                DamagedObject::Record(stored.key),
                 "it is no record".to_owned(),
             )
         });
@@ -112,12 +112,12 @@ pub fn verify(
     let names = [&stores.tags, &stores.pins].into_iter();
     found.extend(names.flat_map(|names| names.damaged()).map(|path| {
         let what = "it does not hold a digest".to_owned();
-        (DamagedThing::Name(path), what)
+        (DamagedObject::Name(path), what)
     }));
     let mut damage: Vec<Damage> = found
         .into_iter()
-        .map(|(thing, what)| Damage {
-            thing,
+        .map(|(object, what)| Damage {
+            object,
             what,
             outcome: RepairOutcome::Left,
         })
@@ -150,10 +150,10 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
     let trash = Trash::new(&stores.store);
     // Blobs go first: layers are made again from those that stay.
     for one in damage.iter_mut() {
-        let path = match &one.thing {
-            DamagedThing::Blob(digest) => stores.blobs.path(*digest),
-            DamagedThing::Name(path) => path.clone(),
-            DamagedThing::Layer(_) | DamagedThing::Record(_) => continue,
+        let path = match &one.object {
+            DamagedObject::Blob(digest) => stores.blobs.path(*digest),
+            DamagedObject::Name(path) => path.clone(),
+            DamagedObject::Layer(_) | DamagedObject::Record(_) => continue,
         };
         trash.discard(&path).map_err(failed)?;
         one.outcome = RepairOutcome::Discarded;
@@ -161,13 +161,13 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
     let mut gone = HashSet::new();
     let mut evicted = BTreeSet::new();
     for one in damage.iter_mut() {
-        match one.thing {
-            DamagedThing::Blob(_) | DamagedThing::Name(_) => {}
-            DamagedThing::Record(key) => {
+        match one.object {
+            DamagedObject::Blob(_) | DamagedObject::Name(_) => {}
+            DamagedObject::Record(key) => {
                 evicted.insert(key);
                 one.outcome = RepairOutcome::Discarded;
             }
-            DamagedThing::Layer(id) => {
+            DamagedObject::Layer(id) => {
                 one.outcome = if damage::is_repaired(stores, id, whiteouts, &trash) {
                     RepairOutcome::Repaired
                 } else {
@@ -205,16 +205,16 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
 /// Finds the images and containers that lack something. What was left damaged is as good as
 /// missing.
 fn lost(stores: &Stores, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
-    let bad: HashSet<DamagedThing> = damage
+    let bad: HashSet<DamagedObject> = damage
         .iter()
         .filter(|damage| damage.outcome == RepairOutcome::Left)
-        .map(|damage| damage.thing.clone())
+        .map(|damage| damage.object.clone())
         .collect();
     let has_blob = |digest: Sha256| {
-        stores.blobs.contains(digest) && !bad.contains(&DamagedThing::Blob(digest))
+        stores.blobs.contains(digest) && !bad.contains(&DamagedObject::Blob(digest))
     };
     let has_layer =
-        |id: LayerId| stores.layers.layer(id).is_some() && !bad.contains(&DamagedThing::Layer(id));
+        |id: LayerId| stores.layers.layer(id).is_some() && !bad.contains(&DamagedObject::Layer(id));
     let has_diff = |diff_id: DiffId| {
         diff_id == DiffId::EMPTY
             || stores

@@ -43,7 +43,8 @@ pub struct Survey {
 
 /// Plans a build.
 ///
-/// # Errors When the Dockerfile asks for what cannot be, or an image cannot be found.
+/// # Errors
+/// When the Dockerfile asks for what cannot be, or an image cannot be found.
 pub fn plan(
     dockerfile: &Dockerfile,
     options: &PlanOptions,
