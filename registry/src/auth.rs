@@ -1,4 +1,9 @@
-//! Meeting what a host wants to see: Basic, or a token, remembered or new.
+//! An answer 401 met by Basic or by a token, remembered or new.
+
+pub(crate) mod challenge; // what WWW-Authenticate asks for
+pub(crate) mod proof; // the Authorization headers already sent to a host
+pub(crate) mod scope; // what tokens are good for
+pub(crate) mod token; // tokens from token servers
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -6,14 +11,14 @@ use std::time::Instant;
 use reqwest::header::WWW_AUTHENTICATE;
 
 use crate::answer::HttpAnswer;
+use crate::auth::challenge::{Bearer, Challenge, choose};
+use crate::auth::proof::{HostAuth, ProofKind, RequestProof, basic, bearer_header, bearer_text};
+use crate::auth::scope::Scopes;
 use crate::call::RegistryCall;
-use crate::challenge::{Bearer, Challenge, choose};
-use crate::credential::Credential;
+use crate::credentials::value::Credential;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::notice::Notice;
-use crate::proof::{HostAuth, ProofKind, RequestProof, basic, bearer_header, bearer_text};
-use crate::scope::Scopes;
 use crate::session::{HostState, RegistrySession};
 
 impl RegistrySession {

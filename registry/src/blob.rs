@@ -11,7 +11,9 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Url};
 
 use crate::answer::{AnswerBody, HttpAnswer};
+use crate::auth::scope::Scopes;
 use crate::call::{FollowedRequest, Payload, RegistryCall, Repeat};
+use crate::download_resumption::{Setbacks, begins_at, range_from};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, go_on};
 use crate::error_class::ErrorClass;
@@ -20,8 +22,6 @@ use crate::origin::Downgrade;
 use crate::parallel::for_each;
 use crate::refusal::Action;
 use crate::registries_conf::Asked;
-use crate::resume::{Setbacks, begins_at, range_from};
-use crate::scope::Scopes;
 use crate::session::RegistrySession;
 use crate::transport::AnswerSize;
 use crate::url_text::authority;

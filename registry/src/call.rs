@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 
+use crate::auth::scope::Scopes;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::origin::Downgrade;
-use crate::scope::Scopes;
 use crate::transport::{AnswerSize, RequestBody};
 use crate::url_text::authority;
 

@@ -1,4 +1,4 @@
-//! The face of the crate: one value that carries connections, tokens and configuration.
+//! The value that callers hold: it carries connections, tokens and configuration.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use kiln_cache::Blobs;
 use kiln_oci::{Descriptor, ImageRef, Platform, TaggedRef};
 
 use crate::blob::BlobReader;
-use crate::credential::{Credential, Stored};
 use crate::credentials::Credentials;
+use crate::credentials::value::{Credential, Stored};
 use crate::error::Error;
 use crate::fetch::{FetchOptions, Fetched};
 use crate::notice::{Notice, Observer};

@@ -9,14 +9,20 @@
 //!
 //! Files are read when a server asks for credentials, never before.
 
+pub(crate) mod value; // one credential, and why it cannot be read or kept
+
+pub(crate) mod auth_file; // config.json and auth.json
+pub(crate) mod helper; // programs that keep passwords
+pub(crate) mod registry_key; // names under which credentials are kept
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::auth_file::AuthFile;
-use crate::credential::{Credential, CredentialError, Stored};
-use crate::helper::Helper;
-use crate::registry_key::{registry_domain, server_key};
+use crate::credentials::auth_file::AuthFile;
+use crate::credentials::helper::Helper;
+use crate::credentials::registry_key::{registry_domain, server_key};
+use crate::credentials::value::{Credential, CredentialError, Stored};
 use crate::secret::Secret;
 
 /// Where credentials are kept. The default knows none.

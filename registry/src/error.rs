@@ -9,7 +9,7 @@ use kiln_cache::BlobError;
 use kiln_oci::ImageRef;
 use kiln_threads::Stop;
 
-use crate::credential::CredentialError;
+use crate::credentials::value::CredentialError;
 use crate::error_class::ErrorClass;
 use crate::failure::{TransportError, TransportKind};
 use crate::manifest::ManifestError;

@@ -11,11 +11,11 @@ use reqwest::header::AUTHORIZATION;
 use reqwest::{StatusCode, Url};
 
 use crate::answer::HttpAnswer;
+use crate::auth::proof::RequestProof;
 use crate::call::{CallTarget, FollowedRequest, RegistryCall};
 use crate::error::Error;
 use crate::failure::{TransportError, TransportKind};
 use crate::origin::{is_home, same_origin};
-use crate::proof::RequestProof;
 use crate::session::{HostState, RegistrySession};
 
 /// An answer, and whether it came from where the user's credentials are for.

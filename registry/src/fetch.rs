@@ -16,13 +16,13 @@ use reqwest::header::{
 use reqwest::{Method, Url};
 
 use crate::answer::{AnswerBody, HttpAnswer};
+use crate::auth::proof::sensitive;
 use crate::call::{FollowedRequest, Payload, Repeat};
+use crate::download_resumption::{Setbacks, begins_at, range_from};
 use crate::error::Error;
 use crate::failure::{TransportError, TransportKind};
 use crate::origin::Downgrade;
-use crate::proof::sensitive;
 use crate::refusal::Action;
-use crate::resume::{Setbacks, begins_at, range_from};
 use crate::secret::Secret;
 use crate::session::RegistrySession;
 use crate::transport::AnswerSize;

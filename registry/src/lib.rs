@@ -1,63 +1,57 @@
-//! The only HTTP client: OCI distribution in both directions, resumable; plain fetches for ADD.
+//! The only HTTP client: images to and from registries (OCI distribution), and plain downloads for
+//! ADD. Downloads go on where a connection broke; uploads start over.
 //!
 //! Functions block; the one thread that does asynchronous work is hidden in here. Nothing reads the
 //! environment: where configuration, credentials and proxies are is said in [`ClientOptions`]. This
 //! crate knows nothing about Dockerfiles, layers' contents or mounts.
 
-mod client; // the face
+mod client; // the value that callers hold: options, connections, tokens
 mod error; // what can go wrong
 mod error_class; // what a caller can do about it
 mod failure; // how a connection fails
-mod notice; // what happens along the way
+mod notice; // events of a transfer
 
 mod fetch; // plain downloads
-mod login; // showing credentials before keeping them
+mod login; // trying credentials before they are kept
 mod pull; // name -> manifest, config, list of layers
 mod push; // blobs, manifests, tags
 mod resolve; // name -> digest -> manifest bytes
 mod tags; // lists of tags
 
 mod blob; // fetching blobs
+mod download_resumption; // ranges, and how often a download may break
 mod manifest; // why a manifest cannot be used
 mod parallel; // several transfers at once
 
-mod auth_file; // config.json and auth.json
-mod credential; // what proves who the user is
-mod credentials; // finding and keeping it
-mod helper; // programs that keep passwords
-mod registries_conf; // where repositories really are
-mod registry_key; // names under which credentials are kept
-mod secret; // text that must not be seen
+mod credentials; // where the user's credentials are found and kept
+mod registries_conf; // mirrors and registries without TLS
+mod secret; // text that must not be shown
 
-mod auth; // meeting what servers want to see
-mod call; // requests, and what they carry
-mod challenge; // what servers want to see
-mod endpoint; // hosts, schemes, ways to talk to them
-mod exchange; // one question and everything until its answer
-mod origin; // what may be sent where
-mod proof; // what was shown to a host
+mod auth; // a 401 answered by Basic or by a token
+mod call; // a request to a registry as a value
+mod endpoint; // hosts, schemes, certificates
+mod exchange; // one request with its redirects, credentials and repetitions
+mod origin; // which headers may be sent to which host
 mod redirect; // where answers send a request
-mod refusal; // why a server says no
-mod resume; // going on where a connection broke
-mod retry; // patience
+mod refusal; // the errors that registries answer with
+mod retry; // pauses between attempts
 mod route; // mirrors before the registry itself
-mod scope; // what tokens are good for
 mod session; // what was learned about each host
-mod token; // tokens from token servers
 
-mod answer; // answers and their bodies between the threads
+mod answer; // answers and their bodies, from the network thread to the caller's
 mod look_up; // the addresses behind names
-mod proxy; // whom to reach by a detour
-mod transport; // the one asynchronous place
-mod transport_options; // how connections are made
+mod proxy; // proxies, and hosts reached without
+mod request_body; // bodies of requests, from the caller's thread to the network thread
+mod transport; // the network thread, the one asynchronous place
+mod transport_options; // timeouts, proxies and certificates of connections
 mod trust; // certificates
-mod upload; // bodies of requests between the threads
-mod url_text; // what of a URL may be shown
+mod url_text; // URLs as they may be shown
 
 pub use blob::BlobReader;
 pub use client::{Client, ClientOptions};
-pub use credential::{Credential, CredentialError, HelperError, Stored};
 pub use credentials::Credentials;
+pub use credentials::registry_key::registry_domain;
+pub use credentials::value::{Credential, CredentialError, HelperError, Stored};
 pub use error::Error;
 pub use error_class::ErrorClass;
 pub use failure::{TransportError, TransportKind};
@@ -69,7 +63,6 @@ pub use pull::PulledImage;
 pub use push::{BlobSource, OpenBlob, PushBlob, PushImage, PushManifest};
 pub use refusal::{Action, RegistryRefusal};
 pub use registries_conf::{RegistriesConf, RegistriesConfError};
-pub use registry_key::registry_domain;
 pub use resolve::Resolved;
 pub use retry::RetryPolicy;
 pub use secret::Secret;

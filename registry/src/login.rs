@@ -2,15 +2,15 @@
 
 use reqwest::{Method, StatusCode};
 
+use crate::auth::proof::HostAuth;
+use crate::auth::scope::Scopes;
 use crate::call::RegistryCall;
-use crate::credential::{Credential, Stored};
+use crate::credentials::registry_key::registry_domain;
+use crate::credentials::value::{Credential, Stored};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::proof::HostAuth;
 use crate::refusal::Action;
 use crate::registries_conf::RegistryPlace;
-use crate::registry_key::registry_domain;
-use crate::scope::Scopes;
 use crate::secret::Secret;
 use crate::session::{HostState, RegistrySession};
 

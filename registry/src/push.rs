@@ -16,6 +16,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Url};
 
 use crate::answer::HttpAnswer;
+use crate::auth::scope::Scopes;
 use crate::call::{CallTarget, Payload, RegistryCall, Repeat};
 use crate::endpoint::{Endpoint, HostSecurity};
 use crate::error::{Error, go_on};
@@ -24,7 +25,6 @@ use crate::origin::leaves_tls;
 use crate::parallel::for_each;
 use crate::redirect::location_of;
 use crate::refusal::Action;
-use crate::scope::Scopes;
 use crate::session::RegistrySession;
 use crate::url_text::authority;
 

@@ -8,6 +8,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use crate::answer::HttpAnswer;
+use crate::auth::scope::Scopes;
 use crate::call::{RegistryCall, Repeat};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -15,7 +16,6 @@ use crate::manifest::ManifestError;
 use crate::origin::Downgrade;
 use crate::refusal::Action;
 use crate::registries_conf::Asked;
-use crate::scope::Scopes;
 use crate::session::RegistrySession;
 use crate::url_text::authority;
 

@@ -1,4 +1,4 @@
-//! Patience.
+//! Pauses between attempts, and how many there are.
 
 use std::time::Duration;
 

@@ -9,12 +9,12 @@ use reqwest::StatusCode;
 use reqwest::header::{DATE, RETRY_AFTER};
 
 use crate::answer::HttpAnswer;
+use crate::auth::proof::HostAuth;
 use crate::call::Repeat;
 use crate::credentials::Credentials;
 use crate::endpoint::{Channel, HostSecurity, channels};
 use crate::error::Error;
 use crate::notice::Notice;
-use crate::proof::HostAuth;
 use crate::registries_conf::RegistriesConf;
 use crate::retry::{RetryPolicy, retry_after};
 use crate::transport::HttpTransport;

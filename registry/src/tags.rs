@@ -5,12 +5,12 @@ use reqwest::header::LINK;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
+use crate::auth::scope::Scopes;
 use crate::call::{CallTarget, RegistryCall};
 use crate::error::Error;
 use crate::origin::leaves_tls;
 use crate::redirect::location_of;
 use crate::refusal::Action;
-use crate::scope::Scopes;
 use crate::session::RegistrySession;
 use crate::url_text::authority;
 

@@ -23,9 +23,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::answer::{AnswerBody, HttpAnswer, Patience, receive};
 use crate::error::{Error, go_on};
 use crate::failure::{TransportError, TransportKind, dropped, no_data, timed_out, transport_error};
+use crate::request_body::{UploadSlot, upload};
 use crate::transport_options::TransportOptions;
 use crate::trust::{Trust, Via, http_client};
-use crate::upload::{UploadSlot, upload};
 use crate::url_text::ShownUrl;
 
 /// How much an answer is, and so how long it may take.

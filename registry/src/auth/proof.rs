@@ -1,4 +1,4 @@
-//! What a host wants to see, and what was shown to it.
+//! The challenge of a host, and the `Authorization` header that was sent to it.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -7,10 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 
-use crate::challenge::Challenge;
-use crate::credential::Credential;
+use crate::auth::challenge::Challenge;
+use crate::auth::scope::Scopes;
+use crate::credentials::value::Credential;
 use crate::error::Error;
-use crate::scope::Scopes;
 use crate::secret::Secret;
 
 /// How a host wants to be convinced, and with what it was.

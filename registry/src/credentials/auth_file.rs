@@ -12,8 +12,8 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::credential::{Credential, CredentialError};
-use crate::registry_key::{host_of_key, registry_domain, server_key};
+use crate::credentials::registry_key::{host_of_key, registry_domain, server_key};
+use crate::credentials::value::{Credential, CredentialError};
 use crate::secret::Secret;
 
 /// What look-ups need of a file.

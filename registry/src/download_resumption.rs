@@ -1,4 +1,4 @@
-//! Going on where a connection broke.
+//! Downloads that go on where a connection broke: ranges, and how often that may happen.
 
 use reqwest::header::{CONTENT_RANGE, HeaderValue};
 

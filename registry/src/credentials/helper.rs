@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use crate::credential::{Credential, HelperError};
+use crate::credentials::value::{Credential, HelperError};
 use crate::secret::Secret;
 
 /// The user name that marks a secret as an identity token.
