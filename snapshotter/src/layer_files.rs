@@ -115,3 +115,40 @@ impl OpenFiles {
         Ok(openat(root, path, flags, Mode::empty())?.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn open_files_come_from_the_directory_that_has_them_and_through_no_link() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (own, rest) = (scratch.path().join("own"), scratch.path().join("rest"));
+        for (directory, text) in [(&own, "own"), (&rest, "rest")] {
+            fs::create_dir_all(directory.join("d")).unwrap();
+            fs::write(directory.join("d/changed"), text).unwrap();
+        }
+        fs::write(rest.join("d/kept"), "rest").unwrap();
+        fs::write(own.join("new"), "own").unwrap();
+        std::os::unix::fs::symlink("changed", own.join("d/link")).unwrap();
+        let files = LayerFiles {
+            own,
+            rest: Some(rest),
+        };
+        let open = files.open().unwrap();
+        for (path, expected) in [("d/changed", "own"), ("d/kept", "rest"), ("new", "own")] {
+            let mut text = String::new();
+            let mut file = open.file(path.as_bytes()).unwrap();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!(text, expected, "{path}");
+        }
+        let error = open.file(b"d/link").unwrap_err();
+        assert_eq!(
+            error.raw_os_error(),
+            Some(rustix::io::Errno::LOOP.raw_os_error())
+        );
+    }
+}
