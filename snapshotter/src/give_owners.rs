@@ -1,4 +1,8 @@
-//! Files get the owners of the index before they are mounted.
+//! Layers that a kiln with few ids unpacked get the owners of their index.
+//!
+//! Such a layer is marked when it is published (see `owners`). A snapshot requires its layers to have
+//! their owners before it mounts them; a verification gives them where it can. Files of a layer
+//! without the mark are not touched.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -14,7 +18,7 @@ use crate::layer::Layer;
 use crate::owners::{MARK, MappedIds};
 
 impl Layer {
-    /// Makes sure that its files, which are about to be mounted, have the owners of the index.
+    /// Makes sure that its files have the owners of the index: a snapshot is about to mount them.
     ///
     /// # Errors
     /// [`LayerError::Owner`] where this process has no id for one of them.
@@ -28,8 +32,8 @@ impl Layer {
         self.restore_owners().map(drop)
     }
 
-    /// Gives its files, and those that it lies on, the owners of the index, if they have not got them
-    /// and this process can. Says whether they have them.
+    /// Gives its files, and those that it lies on, the owners of the index, if they lack them and this
+    /// process has the ids. Says whether they have them now.
     pub(crate) fn restore_owners(&self) -> Result<bool, LayerError> {
         let below = self
             .base_layer()

@@ -5,9 +5,9 @@ use std::fs;
 
 use kiln_cache::BlobError;
 use kiln_exporter::{
-    ExportError, Family, ImageOptions, LoadSource, Missing, NamedImage, OptionError, Platforms,
-    ResolveError, clamp_times, load, resolve_for_export, store_index, write_archive,
-    write_docker_archive, write_layout, write_oci_archive,
+    ExportError, Family, ImageOptions, LoadError, LoadSource, Loaded, Missing, NamedImage,
+    OptionError, Platforms, ResolveError, clamp_times, load, resolve_for_export, store_index,
+    write_archive, write_docker_archive, write_layout, write_oci_archive,
 };
 use kiln_oci::{
     Compression, Descriptor, History, MediaKind, Platform, Sha256, Timestamp, media_type,
@@ -33,6 +33,21 @@ fn a_damaged_blob_does_not_leave_the_store() {
     assert!(matches!(error, ExportError::Damaged { expected, .. } if expected == layer));
     assert!(!target.join("index.json").exists());
     assert!(!target.join("blobs/sha256").join(layer.hex()).exists());
+}
+
+/// Loads an archive into a store of its own.
+fn load_into(
+    state: &State,
+    mut archive: &[u8],
+    platforms: Platforms<'_>,
+) -> Result<Vec<Loaded>, LoadError> {
+    load(
+        LoadSource::Stream(&mut archive),
+        &state.store,
+        &state.blobs,
+        platforms,
+        UnpackLimit::default(),
+    )
 }
 
 #[test]
@@ -79,47 +94,20 @@ fn several_platforms_become_an_index() {
         listed["Config"],
         format!("blobs/sha256/{}", config.hex()).as_str()
     );
-    let mut stream = both.as_slice();
-    let source = LoadSource::Stream(&mut stream);
-    let loaded = load(
-        source,
-        &state.store,
-        &state.blobs,
-        Platforms::All,
-        UnpackLimit::default(),
-    )
-    .unwrap();
+    let loaded = load_into(&state, &both, Platforms::All).unwrap();
     assert_eq!((loaded.len(), loaded[0].names.len()), (1, 1));
     let mut archive = Vec::new();
     write_oci_archive(&[named], &mut archive).unwrap();
     for (text, digest) in [("linux/amd64", digests[0]), ("linux/arm64/v8", digests[1])] {
         let other = State::new();
-        let mut stream = archive.as_slice();
-        let source = LoadSource::Stream(&mut stream);
         let platform: Platform = text.parse().unwrap();
-        let loaded = load(
-            source,
-            &other.store,
-            &other.blobs,
-            Platforms::Only(&platform),
-            UnpackLimit::default(),
-        )
-        .unwrap();
+        let loaded = load_into(&other, &archive, Platforms::Only(&platform)).unwrap();
         assert_eq!(loaded[0].image.descriptor.digest, digest);
         assert_eq!(loaded[0].names[0].to_string(), "docker.io/foo/bar:v1");
     }
     // Whole, it is the same index in the other store.
     let other = State::new();
-    let mut stream = archive.as_slice();
-    let source = LoadSource::Stream(&mut stream);
-    let loaded = load(
-        source,
-        &other.store,
-        &other.blobs,
-        Platforms::All,
-        UnpackLimit::default(),
-    )
-    .unwrap();
+    let loaded = load_into(&other, &archive, Platforms::All).unwrap();
     assert_eq!(loaded.len(), 1);
     let whole = loaded[0].index.as_ref().unwrap();
     assert_eq!(whole.descriptor, index);
@@ -128,17 +116,8 @@ fn several_platforms_become_an_index() {
         assert!(other.blobs.contains(digest));
     }
     let other = State::new();
-    let mut stream = archive.as_slice();
     let platform = Platform::new("linux", "riscv64", "");
-    let source = LoadSource::Stream(&mut stream);
-    let error = load(
-        source,
-        &other.store,
-        &other.blobs,
-        Platforms::Only(&platform),
-        UnpackLimit::default(),
-    )
-    .unwrap_err();
+    let error = load_into(&other, &archive, Platforms::Only(&platform)).unwrap_err();
     let message = error.to_string();
     assert!(message.starts_with("no match for platform"), "{message}");
 }
