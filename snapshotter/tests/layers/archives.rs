@@ -7,7 +7,7 @@ use kiln_files::GuestPath;
 use kiln_snapshotter::{Owner, ParentView, is_archive, unpack_archive};
 use tar::EntryType;
 
-use crate::odd_tars::{Tar, apply, mend_checksums};
+use crate::odd_tars::{Tar, apply, repair_checksums};
 use crate::sample::{Root, layer, listing, path, plain, store};
 
 /// docs/spec/dockerfile.md 7.7.
@@ -195,7 +195,7 @@ fn damaged_archives_do_no_harm() {
                 break;
             }
         }
-        mend_checksums(&mut tar);
+        repair_checksums(&mut tar);
         if let Ok(layer) = apply(&store, &tar) {
             accepted += 1;
             layer.write_tar(&mut std::io::sink()).unwrap();

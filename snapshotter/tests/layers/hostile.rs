@@ -145,7 +145,7 @@ fn sizes_that_wrap_are_refused() {
         let mut base_256 = Tar::default().file("a", "1").end();
         base_256[124..128].copy_from_slice(&[0x80, 0, 0, 0]);
         base_256[128..136].copy_from_slice(&size.to_be_bytes());
-        crate::odd_tars::mend_checksums(&mut base_256);
+        crate::odd_tars::repair_checksums(&mut base_256);
         for tar in [pax.end(), skipped.end(), base_256] {
             let error = apply(&store, &tar).unwrap_err();
             assert!(

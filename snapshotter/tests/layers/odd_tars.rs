@@ -85,7 +85,7 @@ pub(crate) fn apply(store: &LayerStore, tar: &[u8]) -> Result<Layer, UnpackError
 }
 
 /// Makes what looks like a header pass for one, so that damage gets further than the checksum.
-pub(crate) fn mend_checksums(tar: &mut [u8]) {
+pub(crate) fn repair_checksums(tar: &mut [u8]) {
     for block in tar.chunks_exact_mut(512) {
         if block[257..262] == *b"ustar" {
             let header = Header::from_byte_slice(block);
