@@ -452,7 +452,7 @@ impl LayerBuilder {
         let lacks_owners = !MappedIds::of_this_process().can_store_all(&tree);
         let files = UnpublishedFiles {
             diff: root.path(),
-            base: below.map(Layer::id),
+            donor: below.map(Layer::id),
             lacks_owners,
         };
         let layer = layers.publish(tree, Some(files), &work)?;

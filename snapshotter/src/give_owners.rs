@@ -35,10 +35,8 @@ impl Layer {
     /// Gives its files, and those that it lies on, the owners of the index, if they lack them and this
     /// process has the ids. Says whether they have them now.
     pub(crate) fn restore_owners(&self) -> Result<bool, LayerError> {
-        let below = self
-            .base_layer()
-            .map_or(Ok(true), |below| below.give_owners());
-        Ok(self.give_owners()? && below?)
+        let donor = self.donor().map_or(Ok(true), |donor| donor.give_owners());
+        Ok(self.give_owners()? && donor?)
     }
 
     fn give_owners(&self) -> Result<bool, LayerError> {

@@ -28,7 +28,7 @@ use kiln_tree::{LayerId, Tree};
 use crate::description;
 use crate::error::LayerError;
 use crate::facts::{KnownBlob, LayerFacts, TarFacts};
-use crate::layer_files::{BASE_LAYER, LayerFiles};
+use crate::layer_files::{DONOR, LayerFiles};
 use crate::permits::{Permit, Permits};
 use crate::place::{diff_path, replace};
 use crate::unpack_limit::{Meter, UnpackLimit};
@@ -108,14 +108,15 @@ impl LayerStore {
         }
         let layer = Layer::among(self, id);
         let is_here = |layer: &Layer| layer.path("index").exists();
-        let is_whole = |layer: &Layer| is_here(layer) && matches!(layer.below(), Below::Nothing);
-        // Without the one that it lies on, and all of that, a layer has lost its files.
-        let has_rest = || match layer.below() {
-            Below::Nothing => true,
-            Below::Layer(below) => is_whole(&below),
-            Below::Unknown => false,
+        let is_whole =
+            |layer: &Layer| is_here(layer) && matches!(layer.look_up_donor(), Donor::Nothing);
+        // Without its donor, and all files of that, a layer has lost its files.
+        let has_donor = || match layer.look_up_donor() {
+            Donor::Nothing => true,
+            Donor::Layer(donor) => is_whole(&donor),
+            Donor::Unknown => false,
         };
-        (is_here(&layer) && has_rest()).then(|| {
+        (is_here(&layer) && has_donor()).then(|| {
             known.insert(id, layer.clone());
             layer
         })
@@ -402,17 +403,17 @@ impl Layer {
         if !own.is_dir() {
             return None;
         }
-        let below = match self.below() {
-            Below::Nothing => return Some(LayerFiles::in_one(own)),
-            Below::Layer(below) => below,
-            Below::Unknown => return None,
+        let donor = match self.look_up_donor() {
+            Donor::Nothing => return Some(LayerFiles::in_one(own)),
+            Donor::Layer(donor) => donor,
+            Donor::Unknown => return None,
         };
-        // One that was lost and made again may have become a part itself.
-        let rest = below.path("diff");
-        let has_all = matches!(below.below(), Below::Nothing);
-        (rest.is_dir() && has_all).then_some(LayerFiles {
+        // A donor that was lost and made again may lie on another layer itself.
+        let donated = donor.path("diff");
+        let has_all = matches!(donor.look_up_donor(), Donor::Nothing);
+        (donated.is_dir() && has_all).then_some(LayerFiles {
             own,
-            rest: Some(rest),
+            donated: Some(donated),
         })
     }
 
@@ -427,21 +428,21 @@ impl Layer {
 
     /// Returns the layer whose files this one lies on, here or not; none if it has all its files.
     #[must_use]
-    pub fn base_layer(&self) -> Option<Self> {
-        match self.below() {
-            Below::Layer(below) => Some(below),
-            Below::Nothing | Below::Unknown => None,
+    pub fn donor(&self) -> Option<Self> {
+        match self.look_up_donor() {
+            Donor::Layer(donor) => Some(donor),
+            Donor::Nothing | Donor::Unknown => None,
         }
     }
 
-    /// Returns what has the files that are not the layer's own.
-    pub(crate) fn below(&self) -> Below {
-        match fs::read_to_string(self.path(BASE_LAYER)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Below::Nothing,
-            Err(_) => Below::Unknown,
+    /// Looks up the layer that has the files which are not this one's own.
+    pub(crate) fn look_up_donor(&self) -> Donor {
+        match fs::read_to_string(self.path(DONOR)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Donor::Nothing,
+            Err(_) => Donor::Unknown,
             Ok(text) => match text.trim_end().parse() {
-                Ok(id) => Below::Layer(Self::new(self.store(), id)),
-                Err(_) => Below::Unknown,
+                Ok(id) => Donor::Layer(Self::new(self.store(), id)),
+                Err(_) => Donor::Unknown,
             },
         }
     }
@@ -449,8 +450,8 @@ impl Layer {
 
 /// The layer that has the files which are not a layer's own.
 #[derive(Debug)]
-pub(crate) enum Below {
-    /// Nothing: all are its own.
+pub(crate) enum Donor {
+    /// None: all files are the layer's own.
     Nothing,
     /// Another layer, here or not.
     Layer(Layer),
@@ -461,9 +462,7 @@ pub(crate) enum Below {
 impl LayerStore {
     /// Returns the layer whose files another one lies on.
     #[must_use]
-    pub fn below_files(&self, id: LayerId) -> Option<LayerId> {
-        Layer::new(self.store(), id)
-            .base_layer()
-            .map(|layer| layer.id())
+    pub fn donor_of(&self, id: LayerId) -> Option<LayerId> {
+        Layer::new(self.store(), id).donor().map(|layer| layer.id())
     }
 }

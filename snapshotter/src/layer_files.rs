@@ -2,11 +2,11 @@
 //!
 //! A copy of a directory of which little changed makes a layer that has nearly all its files in
 //! common with the one that the same step made before. It needs no further name for each of them:
-//! it keeps what differs, and lies on the files of the other, as it would in an overlay.
+//! it keeps what differs, and lies on the files of the other, its *donor*, as it would in an overlay.
 //!
 //! ```text
 //! layers/<2 hex>/<layer id>/diff/   the files; those that differ if there is an `upon`
-//! layers/<2 hex>/<layer id>/upon    text: the id of the layer that has the rest
+//! layers/<2 hex>/<layer id>/upon    text: the id of the donor
 //! ```
 //!
 //! Such a layer shows every path of the one it lies on, directories as directories, so nothing
@@ -26,24 +26,26 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use crate::disk::Root;
 use crate::error::LayerError;
 
-/// Names what a layer lies on in its directory.
-pub(crate) const BASE_LAYER: &str = "upon";
+/// The file in a layer's directory that names its donor.
+pub(crate) const DONOR: &str = "upon";
 
 /// The directories that hold the files of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerFiles {
+    /// The directory of the layer itself.
     pub(crate) own: PathBuf,
-    pub(crate) rest: Option<PathBuf>,
+    /// That of the donor, if it has one.
+    pub(crate) donated: Option<PathBuf>,
 }
 
 impl LayerFiles {
     pub(crate) fn in_one(own: PathBuf) -> Self {
-        Self { own, rest: None }
+        Self { own, donated: None }
     }
 
     /// Returns the directories in overlayfs form, topmost first.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
-        std::iter::once(self.own.as_path()).chain(self.rest.as_deref())
+        std::iter::once(self.own.as_path()).chain(self.donated.as_deref())
     }
 
     /// Returns where something is that the layer has at `path`.
@@ -66,8 +68,8 @@ impl LayerFiles {
     /// Returns the directory that has what the layer has at `path`.
     pub(crate) fn directory_of(&self, path: &GuestPath) -> &Path {
         let is_own = || self.own.join(path.as_relative()).symlink_metadata().is_ok();
-        match &self.rest {
-            Some(rest) if !is_own() => rest,
+        match &self.donated {
+            Some(donated) if !is_own() => donated,
             _ => &self.own,
         }
     }
@@ -79,8 +81,8 @@ impl LayerFiles {
             openat(CWD, path, flags, Mode::empty()).map_err(LayerError::at(path))
         };
         let own = open(&self.own)?;
-        let Some(rest) = &self.rest else {
-            return Ok(OpenFiles { own, rest: None });
+        let Some(donated) = &self.donated else {
+            return Ok(OpenFiles { own, donated: None });
         };
         let mut names = HashSet::new();
         for found in walkdir::WalkDir::new(&self.own).min_depth(1) {
@@ -91,8 +93,8 @@ impl LayerFiles {
                 names.insert(name.as_os_str().as_bytes().to_owned());
             }
         }
-        let rest = Some((open(rest)?, names));
-        Ok(OpenFiles { own, rest })
+        let donated = Some((open(donated)?, names));
+        Ok(OpenFiles { own, donated })
     }
 }
 
@@ -100,16 +102,16 @@ impl LayerFiles {
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     own: OwnedFd,
-    /// The other one, and which files are not there: few, so it need not be tried.
-    rest: Option<(OwnedFd, HashSet<Vec<u8>>)>,
+    /// The donor's, and the few files that are not read from there.
+    donated: Option<(OwnedFd, HashSet<Vec<u8>>)>,
 }
 
 impl OpenFiles {
     /// Opens the regular file at a clean path of the layer for reading.
     pub(crate) fn file(&self, path: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = match &self.rest {
-            Some((rest, own)) if !own.contains(path) => rest,
+        let root = match &self.donated {
+            Some((donated, own)) if !own.contains(path) => donated,
             _ => &self.own,
         };
         Ok(openat(root, path, flags, Mode::empty())?.into())
@@ -136,7 +138,7 @@ mod tests {
         std::os::unix::fs::symlink("changed", own.join("d/link")).unwrap();
         let files = LayerFiles {
             own,
-            rest: Some(rest),
+            donated: Some(rest),
         };
         let open = files.open().unwrap();
         for (path, expected) in [("d/changed", "own"), ("d/kept", "rest"), ("new", "own")] {

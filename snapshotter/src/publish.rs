@@ -11,7 +11,7 @@ use kiln_tree::{LayerId, Tree};
 
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
-use crate::layer_files::BASE_LAYER;
+use crate::layer_files::DONOR;
 use crate::owners;
 use crate::place::{is_taken, make_diff_directory, rename_into};
 
@@ -19,8 +19,8 @@ use crate::place::{is_taken, make_diff_directory, rename_into};
 pub(crate) struct UnpublishedFiles<'a> {
     /// Where they lie, on the file system of the store.
     pub(crate) diff: &'a Path,
-    /// The layer that has the rest of them.
-    pub(crate) base: Option<LayerId>,
+    /// The layer whose files they lie on.
+    pub(crate) donor: Option<LayerId>,
     /// Whether they have other owners than the index says.
     pub(crate) lacks_owners: bool,
 }
@@ -30,16 +30,16 @@ impl<'a> UnpublishedFiles<'a> {
     pub(crate) fn whole(diff: &'a Path) -> Self {
         Self {
             diff,
-            base: None,
+            donor: None,
             lacks_owners: false,
         }
     }
 
     /// Writes down what has to be known about the files, before they are there.
     fn describe(&self, layer: &Path) -> Result<(), LayerError> {
-        if let Some(base) = self.base {
-            let path = layer.join(BASE_LAYER);
-            fs::write(&path, format!("{base}\n")).map_err(LayerError::at(&path))?;
+        if let Some(donor) = self.donor {
+            let path = layer.join(DONOR);
+            fs::write(&path, format!("{donor}\n")).map_err(LayerError::at(&path))?;
         }
         if self.lacks_owners {
             owners::mark(layer)?;
@@ -49,16 +49,16 @@ impl<'a> UnpublishedFiles<'a> {
 
     /// Puts the files, which lie at `staged` now, into a layer whose own are not all there.
     fn replace(&self, staged: &Path, layer: &Path, work: &WorkDir) -> Result<(), LayerError> {
-        let (diff, base) = (layer.join("diff"), layer.join(BASE_LAYER));
+        let (diff, donor) = (layer.join("diff"), layer.join(DONOR));
         match fs::rename(&diff, work.path().join("incomplete")) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(LayerError::at(&diff)(error));
             }
             _ => {}
         }
-        match fs::remove_file(&base) {
+        match fs::remove_file(&donor) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(LayerError::at(&base)(error));
+                return Err(LayerError::at(&donor)(error));
             }
             _ => {}
         }

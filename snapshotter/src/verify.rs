@@ -15,7 +15,7 @@ use kiln_tree::{Entry, NodeKind, Tree};
 use crate::disk::Root;
 use crate::error::LayerError;
 use crate::facts::TarOrigin;
-use crate::layer::Below;
+use crate::layer::Donor;
 use crate::layer::Layer;
 use crate::layer_files::LayerFiles;
 use crate::owners::MappedIds;
@@ -105,12 +105,12 @@ impl Layer {
             let diff_ids = facts.tars.iter().map(|tar| tar.diff_id);
             damage.extend(diff_ids.filter(is_nameless).map(LayerDamage::Name));
         }
-        if matches!(self.below(), Below::Unknown) {
+        if matches!(self.look_up_donor(), Donor::Unknown) {
             damage.push(LayerDamage::NoFiles);
         }
-        // What is wrong with that one may be hidden here, but it will have to go.
-        if let Some(below) = self.base_layer() {
-            damage.extend(below.verify(whiteouts));
+        // Damage of the donor may be hidden in this layer, but the donor will have to go.
+        if let Some(donor) = self.donor() {
+            damage.extend(donor.verify(whiteouts));
         }
         damage
     }

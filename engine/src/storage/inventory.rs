@@ -40,7 +40,7 @@ fn list_things(stores: &Stores, inventory: &mut Inventory, sizes: &mut Sizes) ->
     for (id, place) in ids.into_iter().zip(&places) {
         let object = inventory.ref_counts.add(&sizes.of(place));
         inventory.layers.insert(id, object);
-        if let Some(below) = stores.layers.below_files(id) {
+        if let Some(below) = stores.layers.donor_of(id) {
             inventory.below.insert(id, below);
         }
         let facts = stores.layers.known_facts(id);

@@ -38,7 +38,7 @@ impl Earlier {
         entries: &Entries<'e>,
     ) -> Option<(Layer, Entries<'e>)> {
         let earlier = self.0.as_ref()?;
-        let below = match earlier.base_layer() {
+        let below = match earlier.donor() {
             Some(below) => layers.layer(below.id())?,
             None => earlier.clone(),
         };

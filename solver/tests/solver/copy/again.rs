@@ -71,7 +71,7 @@ fn a_layer_of_which_little_changed_holds_little() {
     let text = "COPY . /dir/";
     let last = |built: &Built| built.view.layers().last().unwrap().clone();
     let first = last(&bench.build(text));
-    assert_eq!(first.base_layer(), None);
+    assert_eq!(first.donor(), None);
     // What it becomes must be what an empty store makes of it.
     let check = |bench: &Bench| {
         let built = bench.build(text);
@@ -81,7 +81,7 @@ fn a_layer_of_which_little_changed_holds_little() {
         fs::rename(&state, bench.directory.path().join("kept")).unwrap();
         let alone = bench.build(text);
         assert_eq!(built.lines, alone.lines);
-        assert_eq!(last(&alone).base_layer(), None);
+        assert_eq!(last(&alone).donor(), None);
         assert_eq!(diff_id, last(&alone).canonical_tar().unwrap().diff_id);
         remove(&state);
         fs::rename(bench.directory.path().join("kept"), &state).unwrap();
@@ -89,7 +89,7 @@ fn a_layer_of_which_little_changed_holds_little() {
     };
     bench.write("7", "seven");
     let second = check(&bench);
-    assert_eq!(second.base_layer(), Some(first.clone()));
+    assert_eq!(second.donor(), Some(first.clone()));
     let files = second.unpacked().unwrap();
     let own = files.directories().next().unwrap();
     assert_eq!(fs::read_dir(own.join("dir")).unwrap().count(), 1);
@@ -97,22 +97,22 @@ fn a_layer_of_which_little_changed_holds_little() {
     bench.write("8", "eight");
     bench.write("new/file", "new");
     let third = check(&bench);
-    assert_eq!(third.base_layer(), Some(first.clone()));
+    assert_eq!(third.donor(), Some(first.clone()));
     fs::set_permissions(bench.path("9"), fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(check(&bench).base_layer(), Some(first.clone()));
+    assert_eq!(check(&bench).donor(), Some(first.clone()));
     // What was deleted cannot be hidden: it may be below, too, and stay there.
     fs::remove_file(bench.path("10")).unwrap();
     let whole = check(&bench);
-    assert_eq!(whole.base_layer(), None);
+    assert_eq!(whole.donor(), None);
     fs::remove_file(bench.path("11")).unwrap();
     fs::create_dir(bench.path("11")).unwrap();
     let whole = check(&bench);
-    assert_eq!(whole.base_layer(), None);
+    assert_eq!(whole.donor(), None);
     symlink("12", bench.path("link")).unwrap();
-    assert_eq!(check(&bench).base_layer(), Some(whole.clone()));
+    assert_eq!(check(&bench).donor(), Some(whole.clone()));
     fs::remove_file(bench.path("link")).unwrap();
     fs::hard_link(bench.path("12"), bench.path("link")).unwrap();
-    assert_eq!(check(&bench).base_layer(), None);
+    assert_eq!(check(&bench).donor(), None);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_layer_without_the_files_that_it_lies_on_is_made_again() {
     assert_eq!(second.lines, third.lines);
     let made = third.view.layers().last().unwrap();
     assert_eq!(made.id(), second.view.layers().last().unwrap().id());
-    assert_eq!(made.base_layer(), None);
+    assert_eq!(made.donor(), None);
     assert!(made.verify(kiln_snapshotter::Whiteouts::Stored).is_empty());
 }
 
