@@ -7,6 +7,7 @@
 // The repository.
 mod architecture; // crates use each other as drawn
 mod citations; // what is cited is there
+mod contents; // each module of a crate has its word
 mod dependencies; // licences, bans, sources
 mod modules; // files stand in floors
 mod statements; // each has a test
