@@ -21,6 +21,8 @@ mod capability; // what root in a sandbox may do
 mod cgroup; // limits for a process and its children
 mod seccomp; // which system calls a sandbox may make
 
+mod outer_filter; // which system calls kiln itself may not make, in a container
+
 mod executor; // runs one job
 mod outcome; // how a job ended
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use kiln_files::GuestPath;
 
-use crate::Ulimit;
+use crate::{Ulimit, outer_filter};
 
 /// What is known after a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,7 +294,7 @@ impl ExecError {
         let what = what.to_owned();
         move |errno| Self::Prepare {
             what,
-            source: kiln_threads::cannot_start(errno.into()),
+            source: outer_filter::explained(kiln_threads::cannot_start(errno.into())),
         }
     }
 

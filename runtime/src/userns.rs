@@ -28,6 +28,7 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 
 pub use idmap::{IdMap, IdMaps, IdRange};
 
+use crate::outer_filter;
 use crate::sys::{self, MapHelper, MapTask, Strings};
 
 /// How [`enter`] goes about it.
@@ -221,7 +222,7 @@ fn unusable(what: &str) -> impl FnOnce(Errno) -> UsernsError {
     let what = what.to_owned();
     move |errno| UsernsError::Unusable {
         what,
-        source: errno.into(),
+        source: outer_filter::explained(errno.into()),
     }
 }
 
@@ -326,7 +327,7 @@ fn enter_with_ranges(plan: &MapPlan, uid: u32, gid: u32) -> Result<PrivilegeLeve
     for (name, task) in &plan.tasks {
         let helper = MapHelper::start(task).map_err(|errno| UsernsError::Unusable {
             what: "starting a helper process".to_owned(),
-            source: kiln_threads::cannot_start(errno.into()),
+            source: outer_filter::explained(kiln_threads::cannot_start(errno.into())),
         })?;
         helpers.push((name, helper));
     }

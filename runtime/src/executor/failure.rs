@@ -9,7 +9,7 @@ use kiln_files::GuestPath;
 use super::facts::JobFacts;
 use super::unstartable::{BINFMT_MISC, Unstartable};
 use crate::sys::{HEAD_BYTES, Record, SetupStage};
-use crate::{End, ExecError};
+use crate::{End, ExecError, outer_filter};
 
 /// Turns the record of a child that did not become the program into an end or an error. `head` is
 /// the beginning of the file that the kernel refused, as far as it is known.
@@ -108,7 +108,7 @@ pub(super) fn explain(facts: &JobFacts, record: Record, head: &[u8]) -> Result<E
     };
     Err(ExecError::Setup {
         what: what.to_owned(),
-        source,
+        source: outer_filter::explained(source),
     })
 }
 
