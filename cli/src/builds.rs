@@ -28,7 +28,7 @@ pub(crate) use values::{parse_extra_host, parse_ulimit, set_resource, split_pair
 use crate::diagnostics::{self, LogExtent, Look};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome, exit_of};
-use crate::progress::{Book, Display, Mode, Palette, Settings};
+use crate::progress::{BuildState, Display, Mode, Palette, Settings};
 use crate::terminal;
 use crate::{interrupt, logging, session};
 
@@ -56,26 +56,31 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
         &request.cache_from,
         &request.cache_to,
     ));
-    let changes = session::Changes {
+    let registry_flags = session::RegistryFlags {
         insecure,
         credentials: arguments.authfile.clone(),
     };
-    let session = session::open_with(environment, display.warner(), &changes, StoresPurpose::Work)?;
+    let session = session::open_with(
+        environment,
+        display.warner(),
+        &registry_flags,
+        StoresPurpose::Work,
+    )?;
     let (mut stdin, mut stdout) = (std::io::stdin(), std::io::stdout());
     let io = Io::new(&mut stdin, &mut stdout, &display);
     if let Some(call) = call {
         let answer = call.ask(&session, &request, prose_width(environment), &io);
-        let book = display.finish();
+        let shown = display.finish();
         return match answer {
             Ok(answer) => {
                 let exit = call.deliver(&answer, arguments)?;
                 if let Some(problem) = &answer.problem {
-                    complain(problem, &book, mode, environment);
+                    complain(problem, &shown, mode, environment);
                 }
                 Ok(exit)
             }
             Err(error) => {
-                complain(&error, &book, mode, environment);
+                complain(&error, &shown, mode, environment);
                 Ok(exit_of(&error))
             }
         };
@@ -83,11 +88,11 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     interrupt::watch(&session)?;
     if arguments.plan {
         let forecast = verbs::forecast(&session.stores, &session.outside, &request, &io);
-        let book = display.finish();
+        let shown = display.finish();
         return match forecast {
             Ok(forecast) => plan::print(&forecast, environment).map(|()| Exit::SUCCESS),
             Err(error) => {
-                complain(&error, &book, mode, environment);
+                complain(&error, &shown, mode, environment);
                 Ok(exit_of(&error))
             }
         };
@@ -99,9 +104,9 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     } else {
         verbs::build(&session.stores, &session.outside, &request, &io)
     };
-    let book = display.finish();
+    let shown = display.finish();
     if matches!(mode, Mode::Terminal | Mode::Plain) {
-        let mut text = diagnostics::warnings(book.findings(), &palette(environment));
+        let mut text = diagnostics::warnings(shown.findings(), &Palette::of_stderr(environment));
         if built.is_err() && !text.is_empty() {
             text.push('\n');
         }
@@ -120,21 +125,24 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
             }
         }
         Err(error) => {
-            complain(&error, &book, mode, environment);
+            complain(&error, &shown, mode, environment);
             Ok(exit_of(&error))
         }
     }
 }
 
 /// Says why there is no image.
-fn complain(error: &Error, book: &Book, mode: Mode, environment: &Environment) {
+fn complain(error: &Error, shown: &BuildState, mode: Mode, environment: &Environment) {
     let extent = match mode {
         Mode::Plain => LogExtent::LastLines(REPEATED_LINES),
         Mode::Terminal | Mode::Quiet | Mode::RawJson => LogExtent::Everything,
     };
     let look = look(mode, environment);
-    let label = palette(environment).failed.apply_to("ERROR:").to_string();
-    let mut text = diagnostics::failed_step(book, extent);
+    let label = Palette::of_stderr(environment)
+        .failed
+        .apply_to("ERROR:")
+        .to_string();
+    let mut text = diagnostics::failed_step(shown, extent);
     text.push_str(&diagnostics::places(error, &look));
     text.push_str(&format!(
         "{label} failed to build: {}\n",
@@ -150,14 +158,10 @@ fn complain(error: &Error, book: &Book, mode: Mode, environment: &Environment) {
 /// says; no limit where programs read.
 fn prose_width(environment: &Environment) -> Option<usize> {
     if terminal::stdout_is_terminal() {
-        Some(terminal::Screen::of_stderr().width)
+        Some(terminal::TerminalSize::of_stderr().width)
     } else {
         environment.text("COLUMNS")?.parse().ok()
     }
-}
-
-fn palette(environment: &Environment) -> Palette {
-    Palette::of(environment, terminal::stderr_is_terminal())
 }
 
 fn look(mode: Mode, environment: &Environment) -> Look {
@@ -165,8 +169,8 @@ fn look(mode: Mode, environment: &Environment) -> Look {
         Mode::Plain | Mode::RawJson => Look::Plain,
         Mode::Terminal | Mode::Quiet if !terminal::stderr_is_terminal() => Look::Plain,
         Mode::Terminal | Mode::Quiet => Look::Drawn {
-            palette: palette(environment),
-            width: terminal::Screen::of_stderr().width,
+            palette: Palette::of_stderr(environment),
+            width: terminal::TerminalSize::of_stderr().width,
         },
     }
 }
@@ -191,7 +195,7 @@ fn mode(arguments: &BuildArguments, environment: &Environment) -> Result<Mode, F
     }
     let is_terminal = terminal::stderr_is_terminal();
     Ok(match choice {
-        // A log and a picture would overwrite each other.
+        // A log and lines that are redrawn would overwrite each other.
         ProgressChoice::Auto if is_terminal && !logging::is_on() => Mode::Terminal,
         ProgressChoice::Auto | ProgressChoice::Plain => Mode::Plain,
         ProgressChoice::Tty if is_terminal => Mode::Terminal,

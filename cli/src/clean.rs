@@ -1,11 +1,11 @@
-//! Foreign text on somebody's screen: names, messages and output that others chose.
+//! Foreign text on a user's screen: names, messages and output that others chose.
 //!
 //! A terminal obeys what it is sent. An escape sequence in a tag, a file name, the message of a
 //! registry or the output of a step could move the cursor over what kiln said before, change the
 //! title, write the clipboard or answer in the person's name; marks of bidirectional text show
-//! words in an order that no program reads (CVE-2021-42574). So whatever kiln prints passes through
+//! words in an order that no program reads (CVE-2021-42574). So all that kiln prints passes through
 //! this module on its way out, in [`crate::terminal`] and in [`crate::progress`]. The bytes of a
-//! container are the exception where they go to a file or a pipe: nobody looks at them there.
+//! container are the exception where they go to a file or a pipe: no terminal obeys them there.
 //!
 //! What is shown instead of a character is its escape in JSON, `\u001b`. So JSON that was cleaned
 //! means what it meant before.
@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-pub(crate) use chunks::Chunks;
+pub(crate) use chunks::ChunkCleaner;
 use sequences::{RESET, is_colour, is_order, sequence};
 
 /// What becomes of sequences that set colours and the like (ECMA-48, SGR).

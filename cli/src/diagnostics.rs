@@ -6,7 +6,7 @@ use kiln_parser::{Diagnostic, Severity, Span, excerpt, mask_logins};
 
 use crate::clean;
 use crate::failure::without_numbers;
-use crate::progress::{Book, Found, Palette, Vertex};
+use crate::progress::{BuildState, LintFinding, Palette, VertexState};
 
 /// How much is shown of a file, and in which manner.
 #[derive(Clone, Debug)]
@@ -32,14 +32,14 @@ pub(crate) enum LogExtent {
 }
 
 /// Returns the output of the step that failed, as BuildKit frames it; empty if none did.
-pub(crate) fn failed_step(book: &Book, extent: LogExtent) -> String {
-    match book.failed() {
+pub(crate) fn failed_step(build: &BuildState, extent: LogExtent) -> String {
+    match build.failed() {
         Some(vertex) if vertex.log.count() > 0 => framed_log(vertex, extent),
         _ => String::new(),
     }
 }
 
-fn framed_log(vertex: &Vertex, extent: LogExtent) -> String {
+fn framed_log(vertex: &VertexState, extent: LogExtent) -> String {
     const FRAME: &str = "------\n";
     let skipped = match extent {
         LogExtent::Everything => 0,
@@ -107,14 +107,14 @@ pub(crate) fn summary(error: &Error) -> String {
 }
 
 /// Returns what lint rules found in a build; empty if that is nothing.
-pub(crate) fn warnings(findings: &[Found], palette: &Palette) -> String {
+pub(crate) fn warnings(findings: &[LintFinding], palette: &Palette) -> String {
     if findings.is_empty() {
         return String::new();
     }
     let plural = if findings.len() == 1 { "" } else { "s" };
     let title = format!(" {} warning{plural} found:", findings.len());
     let mut text = format!("\n{}\n", palette.warning.apply_to(title));
-    for Found { finding, line } in findings {
+    for LintFinding { finding, line } in findings {
         text.push_str(&format!(
             " - {}: {} (line {line})\n",
             finding.code, finding.message
@@ -317,14 +317,14 @@ mod tests {
 
     #[test]
     fn passwords_in_addresses_are_masked() {
-        let text = "ADD http://ann:s3cret@h/x /\n";
+        let text = "ADD http://user:s3cret@h/x /\n";
         let error = Error::Dockerfile {
             source_text: file(text),
             diagnostics: vec![Diagnostic::error(
                 Origin::Lexing,
                 "X",
                 span(text, "/x"),
-                "no http://ann:s3cret@h/x",
+                "no http://user:s3cret@h/x",
             )],
         };
         let drawn = Look::Drawn {
@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn findings_are_listed_by_line() {
-        let found = |code, line, message: &str| Found {
+        let found = |code, line, message: &str| LintFinding {
             finding: Diagnostic::warning(code, Span::default(), message),
             line,
         };

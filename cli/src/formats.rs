@@ -1,6 +1,6 @@
 //! What `--format` asks for, printed.
 
-use kiln_docker::lists::Width;
+use kiln_docker::rows::Width;
 use kiln_docker::{Listing, show_value};
 use serde::Serialize;
 use serde_json::Value;

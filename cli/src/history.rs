@@ -1,7 +1,7 @@
 //! `kiln history`.
 
 use clap::Args;
-use kiln_docker::lists::{self, HISTORY, Numbers};
+use kiln_docker::rows::{self, HISTORY, Numbers};
 use kiln_engine::{HistoryEntry, verbs};
 use kiln_oci::Timestamp;
 use serde_json::Value;
@@ -65,8 +65,8 @@ pub(crate) fn history(arguments: &HistoryArguments, environment: &Environment) -
     Ok(Exit::SUCCESS)
 }
 
-fn row(entry: &HistoryEntry) -> lists::HistoryRow<'_> {
-    lists::HistoryRow {
+fn row(entry: &HistoryEntry) -> rows::HistoryRow<'_> {
+    rows::HistoryRow {
         id: entry.id,
         created: entry.created,
         created_by: &entry.created_by,

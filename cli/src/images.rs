@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use kiln_docker::Filters;
-use kiln_docker::lists::{
+use kiln_docker::rows::{
     IMAGE_FILTERS, IMAGES, IMAGES_WITH_DIGESTS, ImageRow, is_named, matches_reference,
 };
 use kiln_engine::{ImageRemoval, ImageSummary, verbs};

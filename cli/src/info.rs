@@ -42,7 +42,7 @@ pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outc
     let session = session::open_to_work(environment)?;
     let processes = processes(&level, environment);
     let refusal = limits_refused();
-    let facts = Facts {
+    let facts = HostFacts {
         root,
         kernel,
         rootless: !environment.is_root(),
@@ -58,7 +58,7 @@ pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outc
         images: verbs::images(&session.stores)?.len(),
     };
     match &arguments.format {
-        Some(format) => print_value(format, &facts.in_docker_s_words())?,
+        Some(format) => print_value(format, &facts.in_docker_words())?,
         None => {
             terminal::print(&facts.to_text())?;
             terminal::print("Programs:\n")?;
@@ -77,7 +77,7 @@ pub(crate) fn info(arguments: &InfoArguments, environment: &Environment) -> Outc
     Ok(Exit::SUCCESS)
 }
 
-struct Facts {
+struct HostFacts {
     root: PathBuf,
     kernel: String,
     rootless: bool,
@@ -90,7 +90,7 @@ struct Facts {
     images: usize,
 }
 
-impl Facts {
+impl HostFacts {
     fn to_text(&self) -> String {
         let overlay = if self.overlay {
             "overlay"
@@ -111,7 +111,7 @@ impl Facts {
         )
     }
 
-    fn in_docker_s_words(self) -> InfoDescription {
+    fn in_docker_words(self) -> InfoDescription {
         InfoDescription {
             server_version: VERSION.to_owned(),
             docker_root_dir: self.root.display().to_string(),

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use kiln_containers::ContainerError;
-use kiln_docker::inspect::{ImageDescription, RootFs, zeros};
+use kiln_docker::inspect::{ImageDescription, InspectedRootFs, zeros};
 use kiln_docker::{Template, pretty};
 use kiln_engine::{Error, InspectedImage, verbs};
 use kiln_oci::Platform;
@@ -32,7 +32,7 @@ pub(crate) struct InspectArguments {
         value_name = "KIND",
         hide_possible_values = true
     )]
-    kind: Option<Kind>,
+    kind: Option<ObjectKind>,
     /// Of an index, the image for this platform
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
@@ -70,14 +70,14 @@ pub(crate) struct ContainerInspectArguments {
 
 /// What can be inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum ObjectKind {
     /// A container.
     Container,
     /// An image.
     Image,
 }
 
-impl Kind {
+impl ObjectKind {
     /// Returns what a template sees where a description says nothing.
     fn zeros(self) -> Value {
         match self {
@@ -92,7 +92,7 @@ impl From<ImageInspectArguments> for InspectArguments {
         Self {
             objects: arguments.images,
             format: arguments.format,
-            kind: Some(Kind::Image),
+            kind: Some(ObjectKind::Image),
             platform: arguments.platform,
             size: false,
         }
@@ -104,7 +104,7 @@ impl From<ContainerInspectArguments> for InspectArguments {
         Self {
             objects: arguments.containers,
             format: arguments.format,
-            kind: Some(Kind::Container),
+            kind: Some(ObjectKind::Container),
             platform: None,
             size: false,
         }
@@ -166,10 +166,10 @@ pub(crate) fn inspect(arguments: &InspectArguments, environment: &Environment) -
 fn find(
     session: &Session,
     text: &str,
-    kind: Option<Kind>,
+    kind: Option<ObjectKind>,
     platform: Option<&Platform>,
-) -> Result<(Kind, Value), String> {
-    if kind != Some(Kind::Image) {
+) -> Result<(ObjectKind, Value), String> {
+    if kind != Some(ObjectKind::Image) {
         let containers =
             verbs::containers(&session.stores).map_err(|error| error.full_message())?;
         match containers
@@ -179,7 +179,7 @@ fn find(
             Err(ContainerError::NotFound(_)) if kind.is_none() => {}
             other => {
                 return other
-                    .map(|container| (Kind::Container, value_of(&container)))
+                    .map(|container| (ObjectKind::Container, value_of(&container)))
                     .map_err(|error| error.to_string());
             }
         }
@@ -187,7 +187,7 @@ fn find(
     match verbs::inspect_image(&session.stores, text, platform) {
         Err(Error::NoSuchImage(_)) if kind.is_none() => Err(format!("No such object: {text}")),
         other => other
-            .map(|image| (Kind::Image, value_of(&describe_image(image))))
+            .map(|image| (ObjectKind::Image, value_of(&describe_image(image))))
             .map_err(|error| error.full_message()),
     }
 }
@@ -211,7 +211,7 @@ fn describe_image(image: InspectedImage) -> ImageDescription {
         variant: config.variant,
         os: config.os,
         size_bytes: image.size_bytes,
-        root_fs: RootFs::of(config.rootfs.diff_ids),
+        root_fs: InspectedRootFs::of(config.rootfs.diff_ids),
         descriptor: image.descriptor,
         manifests: image.manifests,
     }

@@ -29,7 +29,7 @@ pub(crate) fn watch(session: &Session) -> Result<(), Failure> {
         let mut asked = false;
         for signal in signals.forever() {
             if asked {
-                // Whatever is still mounted or running vanishes with this process.
+                // Mounts and processes that are left vanish with this process.
                 #[expect(clippy::exit, reason = "asked to end twice")]
                 std::process::exit(128 + signal);
             }
@@ -44,7 +44,7 @@ pub(crate) fn watch(session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A stream that others write, maybe never: nobody waits for them once asked to stop.
+/// A stream that others write, maybe never: reading ends once the user asks to stop.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     input: File,
@@ -52,7 +52,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Reads `input` until somebody asks to stop.
+    /// Reads `input` until the user asks to stop.
     pub(crate) fn new(input: OwnedFd, stop: Stop) -> Self {
         Self {
             input: input.into(),

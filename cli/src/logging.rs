@@ -1,4 +1,4 @@
-//! What kiln does, for somebody who looks for a mistake: `-D`, and `KILN_LOG`.
+//! What kiln does, for users who look for a mistake: `-D`, and `KILN_LOG`.
 //!
 //! Nothing is set up unless one of them is given; each place that could speak then costs the look at
 //! one number. Only kiln's own crates speak: the libraries below them show what they send, such as
@@ -22,7 +22,7 @@ const OURS: &str = "kiln";
 /// What `-D` shows.
 const DEBUG: &str = "kiln=debug";
 
-/// Starts logging to standard error if somebody asked for it: the flag, or the variable, which says
+/// Starts logging to standard error if the user asked for it: the flag, or the variable, which says
 /// in more detail what is wanted.
 ///
 /// # Errors
@@ -37,7 +37,7 @@ pub(crate) fn start(is_debug: bool, environment: &Environment) -> Result<(), Fai
     let lines = tracing_subscriber::fmt::layer()
         .with_timer(tracing_subscriber::fmt::time::uptime())
         .with_ansi(false)
-        .with_writer(|| Lines)
+        .with_writer(|| CleanStderr)
         .with_filter(filter);
     // Once in the life of a process; a second call, in a test, changes nothing.
     let _ = tracing_subscriber::registry().with(lines).try_init();
@@ -75,9 +75,9 @@ fn filter(
 }
 
 /// Standard error, one record at a time, without what a terminal would obey.
-struct Lines;
+struct CleanStderr;
 
-impl io::Write for Lines {
+impl io::Write for CleanStderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         terminal::tell(&String::from_utf8_lossy(bytes));
         Ok(bytes.len())

@@ -1,7 +1,8 @@
 //! The command `kiln`: arguments, progress, diagnostics, exit codes.
 //!
-//! One file per command. Everything kiln does is done by the engine; this crate says what is wanted,
-//! shows how it goes and what came of it. It alone prints, reads the environment and exits.
+//! A module per command or family of commands. What kiln does is done by the engine, and by
+//! `kiln_containers` for containers that exist; this crate says what is wanted, shows how it goes and
+//! what came of it. It alone prints, reads the environment and exits.
 
 mod arguments; // every command and its aliases
 mod dispatch; // from arguments to commands
@@ -32,7 +33,7 @@ mod why; // kiln why
 mod diagnostics; // what is wrong with a Dockerfile
 mod progress; // what a build looks like
 
-mod clean; // foreign text on somebody's screen
+mod clean; // foreign text, without what a terminal would obey
 mod formats; // --format
 mod platforms; // --platform
 mod terminal; // the standard streams
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
     ExitCode::from(exit.0)
 }
 
-/// Takes from whatever is made here, and by programs that work for kiln, what the caller's umask may
+/// Takes from files that are made here, and by programs that work for kiln, what the caller's umask may
 /// leave: that anybody can write to it.
 fn keep_others_from_writing() {
     use rustix::fs::Mode;

@@ -1,4 +1,4 @@
-//! `--platform`, of whatever command.
+//! `--platform`, of every command.
 
 use kiln_oci::Platform;
 
@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 
 /// Parses lists of platforms, or takes the environment's default; none means this machine's. A
-/// platform that is named twice, in whatever spelling, is meant once.
+/// platform that is named twice, in any spelling, is meant once.
 pub(crate) fn several(
     texts: &[String],
     environment: &Environment,

@@ -1,17 +1,23 @@
 //! What a build looks like while it runs.
 //!
-//! Events arrive from any thread at [`Display`], which enters them in a [`Book`] and shows the book
+//! Events arrive from any thread at [`Display`], which enters them in a [`BuildState`] and shows that
 //! in one of four ways. A thread wakes ten times a second for what changes with time alone.
 
-mod area; // lines of a terminal that change
-mod book; // what has happened so far
-mod log; // from chunks of bytes to lines
-mod paint; // colours
-mod picture; // the book as the lines of a screen
+mod build_state; // what a build has told so far
+mod log; // a step's output: from chunks of bytes to lines
+
+mod live_lines; // lines of a terminal that are redrawn in place
+mod palette; // the colours of what kiln writes to a terminal
+
+mod renderer; // what each way to show a build does, and its settings
+
 mod plain; // line after line
 mod raw; // JSON for programs
-mod renderer; // what each way to show the book does
-mod screen; // a picture, redrawn in place
+
+mod tty_lines; // the state of a build as the lines of a terminal
+
+mod tty; // those lines, redrawn in place
+
 mod transfer; // pulls and pushes
 mod unpacking; // layers before their first use
 
@@ -23,19 +29,21 @@ use std::time::{Duration, Instant};
 use kiln_engine::{Progress, ProgressEvent};
 use kiln_oci::Timestamp;
 
-pub(crate) use book::{Book, Found, Vertex};
-pub(crate) use paint::Palette;
+pub(crate) use build_state::{BuildState, LintFinding, VertexState};
+pub(crate) use palette::Palette;
 pub(crate) use renderer::Settings;
-pub(crate) use transfer::{Stream, Transfers};
+pub(crate) use transfer::{TransferOutput, Transfers};
+pub(crate) use tty_lines::seconds;
 pub(crate) use unpacking::Unpacking;
 
+use self::live_lines::REDRAW_INTERVAL;
 use self::renderer::Renderer;
 use crate::terminal;
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// A picture that is redrawn in place.
+    /// Lines that are redrawn in place.
     Terminal,
     /// Line after line.
     Plain,
@@ -53,33 +61,30 @@ pub(crate) struct Display {
 
 struct Shared {
     begun: Instant,
-    state: Mutex<State>,
+    state: Mutex<DisplayState>,
     /// Signalled when the ticker is to end.
     ended: Condvar,
 }
 
-struct State {
-    book: Book,
+struct DisplayState {
+    build: BuildState,
     renderer: Box<dyn Renderer>,
     is_over: bool,
 }
-
-/// Ten a second is as often as people can read and seldom enough not to cost anything.
-const TICK: Duration = Duration::from_millis(100);
 
 impl Display {
     /// Begins to show a build.
     pub(crate) fn start(mode: Mode, settings: Settings) -> Self {
         let renderer: Box<dyn Renderer> = match mode {
-            Mode::Terminal => Box::new(screen::Screen::new(settings)),
+            Mode::Terminal => Box::new(tty::Tty::new(settings)),
             Mode::Plain => Box::new(plain::Plain::new(standard_error(), settings.names)),
             Mode::Quiet => Box::new(Quiet),
-            Mode::RawJson => Box::new(raw::Raw::new(standard_error(), Timestamp::now())),
+            Mode::RawJson => Box::new(raw::RawJson::new(standard_error(), Timestamp::now())),
         };
         let shared = Arc::new(Shared {
             begun: Instant::now(),
-            state: Mutex::new(State {
-                book: Book::default(),
+            state: Mutex::new(DisplayState {
+                build: BuildState::default(),
                 renderer,
                 is_over: false,
             }),
@@ -96,20 +101,20 @@ impl Display {
     }
 
     /// Shows everything for the last time and returns what has happened.
-    pub(crate) fn finish(mut self) -> Book {
+    pub(crate) fn finish(mut self) -> BuildState {
         let mut state = self.shared.lock();
         let at = self.shared.begun.elapsed();
         let state_now = &mut *state;
         state_now.is_over = true;
-        state_now.renderer.finish(&state_now.book, at);
-        let book = std::mem::take(&mut state_now.book);
+        state_now.renderer.finish(&state_now.build, at);
+        let build = std::mem::take(&mut state_now.build);
         drop(state);
         self.shared.ended.notify_all();
         if let Some(ticker) = self.ticker.take() {
             // A ticker that panicked has nothing more to show.
             let _ = ticker.join();
         }
-        book
+        build
     }
 
     /// Returns a function that shows warnings amid the progress.
@@ -130,16 +135,18 @@ impl Progress for Display {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DisplayState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self, event: ProgressEvent) {
         let mut state = self.lock();
         let at = self.begun.elapsed();
-        let State { book, renderer, .. } = &mut *state;
-        book.take(&event, at);
-        renderer.event(book, &event, at);
+        let DisplayState {
+            build, renderer, ..
+        } = &mut *state;
+        build.take(&event, at);
+        renderer.event(build, &event, at);
     }
 }
 
@@ -148,21 +155,21 @@ fn tick(shared: &Shared) {
     while !state.is_over {
         state = shared
             .ended
-            .wait_timeout(state, TICK)
+            .wait_timeout(state, REDRAW_INTERVAL)
             .unwrap_or_else(PoisonError::into_inner)
             .0;
-        let State {
-            book,
+        let DisplayState {
+            build,
             renderer,
             is_over,
         } = &mut *state;
         if !*is_over {
-            renderer.tick(book, shared.begun.elapsed());
+            renderer.tick(build, shared.begun.elapsed());
         }
     }
 }
 
-/// Standard error, in pieces that whoever writes decides on.
+/// Returns standard error, written when a renderer flushes it.
 fn standard_error() -> BufWriter<io::Stderr> {
     BufWriter::new(io::stderr())
 }
@@ -171,13 +178,13 @@ fn standard_error() -> BufWriter<io::Stderr> {
 struct Quiet;
 
 impl Renderer for Quiet {
-    fn event(&mut self, _: &Book, event: &ProgressEvent, _: Duration) {
+    fn event(&mut self, _: &BuildState, event: &ProgressEvent, _: Duration) {
         if let ProgressEvent::Warning { message } = event {
             terminal::warn(message);
         }
     }
 
-    fn tick(&mut self, _: &Book, _: Duration) {}
+    fn tick(&mut self, _: &BuildState, _: Duration) {}
 
-    fn finish(&mut self, _: &Book, _: Duration) {}
+    fn finish(&mut self, _: &BuildState, _: Duration) {}
 }

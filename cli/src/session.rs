@@ -29,7 +29,7 @@ pub(crate) fn open(environment: &Environment) -> Result<Session, Failure> {
     open_with(
         environment,
         warner,
-        &Changes::default(),
+        &RegistryFlags::default(),
         StoresPurpose::Look,
     )
 }
@@ -40,14 +40,14 @@ pub(crate) fn open_to_work(environment: &Environment) -> Result<Session, Failure
     open_with(
         environment,
         warner,
-        &Changes::default(),
+        &RegistryFlags::default(),
         StoresPurpose::Work,
     )
 }
 
 /// What flags say about registries besides the environment.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct RegistryFlags {
     /// Hosts that need not prove who they are.
     pub(crate) insecure: Vec<String>,
     /// A file of logins that goes before all others.
@@ -58,14 +58,14 @@ pub(crate) struct Changes {
 pub(crate) fn open_with(
     environment: &Environment,
     warner: Warner,
-    changes: &Changes,
+    flags: &RegistryFlags,
     purpose: StoresPurpose,
 ) -> Result<Session, Failure> {
     let mut registry = environment.client_options()?;
-    for host in &changes.insecure {
+    for host in &flags.insecure {
         registry.registries.allow_insecure(host);
     }
-    if let Some(file) = &changes.credentials {
+    if let Some(file) = &flags.credentials {
         registry.credentials.docker_directory = None;
         registry.credentials.auth_files = vec![file.clone()];
     }
@@ -98,7 +98,7 @@ fn damage_text(damage: &Damage) -> String {
     format!("{object} was damaged when a kiln did not come to its end: {what}; {outcome}")
 }
 
-/// Enters the namespaces and opens the state directory: for whatever mounts, runs, or touches files that
+/// Enters the namespaces and opens the state directory: for commands that mount, run, or touch files that
 /// belong to ids of images. Must be called while there is one thread.
 pub(crate) fn enter_and_open(environment: &Environment) -> Result<Session, Failure> {
     enter()?;

@@ -1,7 +1,7 @@
-//! `kiln system df` and whatever is called `prune`, except for the cache.
+//! `kiln system df` and the commands called `prune`, except for the cache's.
 
 mod df; // what everything takes
-mod prune; // what nobody needs
+mod prune; // what is unused
 
 pub(crate) use df::{DfArguments, df};
 pub(crate) use prune::{

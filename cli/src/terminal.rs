@@ -42,8 +42,8 @@ pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
     print(&format!("{line}\n"))
 }
 
-/// Writes text to standard error, without anything that a terminal would obey. There is nobody to
-/// tell of a failure.
+/// Writes text to standard error, without anything that a terminal would obey. A failure
+/// cannot be shown.
 pub(crate) fn tell(text: &str) {
     order(&clean::text(text));
 }
@@ -68,17 +68,17 @@ pub(crate) fn warn(message: &str) {
     tell_line(&format!("WARNING: {message}"));
 }
 
-/// Writes bytes of somebody else to standard output as they are.
+/// Writes a container's bytes to standard output as they are.
 ///
 /// # Errors
-/// When they cannot be written; also because nobody reads any more.
+/// When they cannot be written; also because no process reads any more.
 fn pass_to_stdout(bytes: &[u8]) -> io::Result<()> {
     check(Stream::Stdout)?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush())
 }
 
-/// Writes bytes of somebody else to standard error as they are.
+/// Writes a container's bytes to standard error as they are.
 ///
 /// # Errors
 /// As [`pass_to_stdout`].
@@ -88,11 +88,11 @@ fn pass_to_stderr(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The way of a container's output to our own streams: as it is to a file or a pipe, and without
-/// anything that a terminal would obey where a person looks.
+/// anything that a terminal would obey on the user's terminal.
 #[derive(Debug)]
 pub(crate) struct Onward {
-    stdout: Option<clean::Chunks>,
-    stderr: Option<clean::Chunks>,
+    stdout: Option<clean::ChunkCleaner>,
+    stderr: Option<clean::ChunkCleaner>,
 }
 
 /// Whose terminal our streams are, if they are one.
@@ -100,7 +100,7 @@ pub(crate) struct Onward {
 pub(crate) enum Ownership {
     /// The container was given it, and may do with it as it likes.
     Container,
-    /// The person's who looks.
+    /// The user's.
     Person,
 }
 
@@ -108,7 +108,7 @@ impl Onward {
     /// Looks what our streams are.
     pub(crate) fn new(ownership: Ownership) -> Self {
         let chunks = |is_terminal: bool| {
-            (is_terminal && ownership == Ownership::Person).then(clean::Chunks::default)
+            (is_terminal && ownership == Ownership::Person).then(clean::ChunkCleaner::default)
         };
         Self {
             stdout: chunks(stdout_is_terminal()),
@@ -141,7 +141,7 @@ impl Onward {
 
 impl Drop for Onward {
     fn drop(&mut self) {
-        // Nobody is left to tell if this fails.
+        // There is no way to report a failure here.
         if let Some(chunks) = &mut self.stdout {
             let _ = pass_to_stdout(chunks.end().as_bytes());
         }
@@ -151,7 +151,7 @@ impl Drop for Onward {
     }
 }
 
-/// A stream that was closed by whoever started us takes everything and passes nothing on.
+/// A stream that was closed by the process that started kiln takes everything and passes nothing on.
 fn check(stream: Stream) -> io::Result<()> {
     if was_closed(stream) {
         Err(Errno::BADF.into())
@@ -160,8 +160,8 @@ fn check(stream: Stream) -> io::Result<()> {
     }
 }
 
-/// Asks a question that is answered with yes or no. Whatever is not yes is no, the end of the input
-/// too.
+/// Asks a question that is answered with yes or no. Any other answer than yes is no, the end of the
+/// input too.
 pub(crate) fn confirm(question: &str) -> bool {
     tell(&format!("{question} [y/N] "));
     let mut answer = String::new();
@@ -188,14 +188,14 @@ pub(crate) fn stderr_is_terminal() -> bool {
 
 /// Characters in a line and lines on a screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Screen {
+pub(crate) struct TerminalSize {
     /// Characters in a line.
     pub(crate) width: usize,
     /// Lines.
     pub(crate) height: usize,
 }
 
-impl Screen {
+impl TerminalSize {
     /// What terminals have been since the VT100; also taken where there is none.
     pub(crate) const USUAL: Self = Self {
         width: 80,

@@ -10,7 +10,7 @@ use kiln_oci::ImageRef;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::interrupt::{self, Waiting};
-use crate::progress::{Stream, Transfers};
+use crate::progress::{TransferOutput, Transfers};
 use crate::{platforms, session, terminal};
 
 /// Download an image from a registry.
@@ -35,12 +35,12 @@ pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outc
     let platform = wanted.clone().unwrap_or_else(kiln_oci::Platform::host);
     let session = session::enter_and_open(environment)?;
     interrupt::watch(&session)?;
-    let stream = stream(arguments.quiet);
+    let output = output(arguments.quiet);
     if !arguments.quiet && name.tag().is_none() && name.digest().is_none() {
         terminal::print_line("Using default tag: latest")?;
     }
     let name = name.tagged();
-    let transfers = Transfers::start(stream);
+    let transfers = Transfers::start(output);
     let pulled = verbs::pull(
         &session.stores,
         &session.outside.client,
@@ -50,7 +50,7 @@ pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outc
     );
     transfers.finish();
     let pulled = pulled?;
-    // What is for one platform is taken for whatever is asked; of an index there was a choice.
+    // What is for one platform is taken, whichever platform is asked for; of an index there was a choice.
     if let Some(wanted) = wanted.filter(|wanted| wanted.distance(&pulled.platform).is_none()) {
         terminal::warn(&format!(
             "image with reference {} was found but does not match the specified platform: \
@@ -72,11 +72,11 @@ pub(crate) fn pull(arguments: &PullArguments, environment: &Environment) -> Outc
     Ok(Exit::SUCCESS)
 }
 
-fn stream(quiet: bool) -> Stream {
+fn output(quiet: bool) -> TransferOutput {
     if quiet {
-        Stream::Nowhere
+        TransferOutput::Nowhere
     } else {
-        Stream::Output
+        TransferOutput::Stdout
     }
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
     let has_tag = name.tag().is_some();
     let name = name.tagged();
-    let stream = stream(arguments.quiet);
+    let output = output(arguments.quiet);
     if !arguments.quiet {
         if !has_tag {
             terminal::print_line("Using default tag: latest")?;
@@ -116,7 +116,7 @@ pub(crate) fn push(arguments: &PushArguments, environment: &Environment) -> Outc
             name.repository()
         ))?;
     }
-    let transfers = Transfers::start(stream);
+    let transfers = Transfers::start(output);
     let pushed = verbs::push(
         &session.stores,
         &session.outside.client,

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_served_is_not_listed() {
+    fn supported_commands_are_not_listed() {
         let root = crate::arguments::command();
         for (name, absent) in FLAGS {
             let flags: Vec<&str> = absent.iter().flat_map(|a| a.names).copied().collect();

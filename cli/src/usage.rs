@@ -136,7 +136,7 @@ fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
     let line = line.trim_start_matches("error: ");
-    // For parsing, a switch is an option whose value may be left out; nobody knows it as such.
+    // For parsing, a switch is an option whose value may be left out; users do not know it as such.
     match (line.find("[=<"), line.find(">]")) {
         (Some(start), Some(end)) if start < end => {
             format!("{}{}", &line[..start], &line[end + 2..])

@@ -1,6 +1,5 @@
 //! `kiln why`: what the last build did, step by step, and why it did not find it done.
 
-mod colours; // of standard output
 mod json; // for programs
 mod lines; // for people
 mod select; // which steps are meant
@@ -16,8 +15,9 @@ use kiln_solver::{Build, BuildEnd, Fate};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::progress::seconds;
 use crate::{session, terminal};
-pub(crate) use lines::{Extent, Layout, Line, Mark, place, seconds};
+pub(crate) use lines::{Layout, Mark, ShownReasons, StepLine, place};
 
 /// What stands below `kiln why --help`.
 const AFTER_HELP: &str = "\
@@ -80,11 +80,11 @@ pub(crate) fn why(arguments: &WhyArguments, environment: &Environment) -> Outcom
         });
     };
     let extent = match &arguments.step {
-        None => Extent::First,
+        None => ShownReasons::First,
         Some(step) => {
             build.steps = select::select(build.steps, step)
                 .map_err(|step| Failure::new(format!("the build has no step {step:?}")))?;
-            Extent::All
+            ShownReasons::All
         }
     };
     if arguments.json {
@@ -93,7 +93,7 @@ pub(crate) fn why(arguments: &WhyArguments, environment: &Environment) -> Outcom
     }
     let layout = Layout::of_stdout(environment);
     let mut text = String::new();
-    if extent == Extent::First {
+    if extent == ShownReasons::First {
         text.push_str(&layout.paragraph(&headline(&build, Timestamp::now())));
         text.push('\n');
     }
@@ -101,7 +101,7 @@ pub(crate) fn why(arguments: &WhyArguments, environment: &Environment) -> Outcom
         let because = words::sentences(&step.because, extent);
         text.push_str(&layout.step(&line(step), &because));
     }
-    if let (BuildEnd::Failed(error), Extent::First) = (&build.end, extent) {
+    if let (BuildEnd::Failed(error), ShownReasons::First) = (&build.end, extent) {
         text.push_str(&layout.paragraph(&format!("\nIt failed: {error}")));
     }
     terminal::print_styled(&text)?;
@@ -137,7 +137,7 @@ fn headline(build: &Build, now: Timestamp) -> String {
     format!("{ended} {target}{dockerfile} {age} ago in {took}: {what}{compared}")
 }
 
-fn line(step: &kiln_solver::BuiltStep) -> Line<'_> {
+fn line(step: &kiln_solver::BuiltStep) -> StepLine<'_> {
     let (mark, outcome) = match step.fate {
         Fate::Hit => (Mark::Hit, "hit".to_owned()),
         Fate::Found => (Mark::Hit, "hit, its inputs came out as before".to_owned()),
@@ -146,7 +146,7 @@ fn line(step: &kiln_solver::BuiltStep) -> Line<'_> {
         Fate::Ran { took } => (Mark::Ran, format!("ran {}", seconds(took))),
         Fate::Failed => (Mark::Failed, "failed".to_owned()),
     };
-    Line {
+    StepLine {
         mark,
         name: &step.name,
         outcome,
@@ -155,5 +155,5 @@ fn line(step: &kiln_solver::BuiltStep) -> Line<'_> {
 
 /// Returns the reasons of a step that is only listed.
 pub(crate) fn first_sentence(because: &[kiln_solver::Reason]) -> Vec<String> {
-    words::sentences(because, Extent::First)
+    words::sentences(because, ShownReasons::First)
 }

@@ -337,11 +337,11 @@ pub(crate) enum ImageFormat {
 /// Values of `--progress`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressChoice {
-    /// A picture on a terminal, lines elsewhere.
+    /// Lines redrawn in place on a terminal, one after the other elsewhere.
     Auto,
     /// Lines.
     Plain,
-    /// A picture.
+    /// Lines redrawn in place.
     Tty,
     /// The image's id alone.
     Quiet,

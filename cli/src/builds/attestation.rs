@@ -1,6 +1,6 @@
 //! `--attest`, `--provenance` and `--sbom`: statements about an image.
 //!
-//! Nothing is attested, so whatever turns attestations off is taken; to ask for one is refused.
+//! Nothing is attested, so values that turn attestations off are taken; to ask for one is refused.
 
 use kiln_docker::csv;
 use kiln_parser::parse_bool;
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_turns_attestations_off_is_taken() {
+    fn values_that_turn_attestations_off_are_accepted() {
         for (attest, provenance) in [
             (&["type=provenance,disabled=true"][..], None),
             (
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_turns_sbom_off_is_taken() {
+    fn values_that_turn_sbom_off_are_accepted() {
         let sbom = |text: &str| {
             let flags = AcceptedFlags {
                 sbom: Some(text.to_owned()),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_one_is_refused_by_name() {
+    fn attestations_asked_for_are_refused_by_name() {
         for (attest, provenance, message) in [
             (
                 &["type=sbom"][..],

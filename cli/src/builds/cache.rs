@@ -30,7 +30,7 @@ pub(crate) enum Import {
 
 /// Parses one `--cache-from`: a name in a registry, or `type=T,key=value…`.
 pub(crate) fn parse_source(text: &str) -> Result<Import, String> {
-    let mut attributes = Attributes::parse(text)?;
+    let mut attributes = CacheAttributes::parse(text)?;
     let source = match attributes.kind.as_str() {
         "registry" => Import::From(CacheSource::Registry {
             name: attributes.reference()?,
@@ -58,7 +58,7 @@ pub(crate) fn parse_source(text: &str) -> Result<Import, String> {
 
 /// Parses one `--cache-to`: a name in a registry, or `type=T,key=value…`.
 pub(crate) fn parse_target(text: &str) -> Result<CacheTarget, String> {
-    let mut attributes = Attributes::parse(text)?;
+    let mut attributes = CacheAttributes::parse(text)?;
     let to = match attributes.kind.as_str() {
         "registry" => CacheDestination::Registry {
             name: attributes.reference()?,
@@ -159,12 +159,12 @@ fn reference(text: &str) -> Result<TaggedRef, String> {
 }
 
 /// `type=` and what else is said of a cache, taken one by one.
-struct Attributes {
+struct CacheAttributes {
     kind: String,
     named: BTreeMap<String, String>,
 }
 
-impl Attributes {
+impl CacheAttributes {
     fn parse(text: &str) -> Result<Self, String> {
         let mut named = BTreeMap::new();
         let fields = csv::fields(text).map_err(|error| error.to_string())?;

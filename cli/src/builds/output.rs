@@ -12,7 +12,7 @@ use kiln_engine::{
     Transport,
 };
 
-use attributes::Attributes;
+use attributes::OutputAttributes;
 use image::options;
 pub(crate) use tag::parse_tag;
 
@@ -22,7 +22,7 @@ use crate::terminal;
 /// Says whether standard output is a terminal, which no archive may be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StandardOutput {
-    /// Somebody would see the bytes.
+    /// A terminal, which would show the bytes.
     Terminal,
     /// A file or a program.
     Other,
@@ -60,7 +60,7 @@ pub(crate) fn parse(text: &str, stdout: StandardOutput) -> Result<Vec<Output>, S
             },
         }]);
     }
-    let mut attributes = Attributes::parse(&fields)?;
+    let mut attributes = OutputAttributes::parse(&fields)?;
     let kind = attributes
         .take("type")
         .ok_or_else(|| "type is required for output".to_owned())?;
@@ -168,7 +168,7 @@ pub(crate) fn insecure_registries(
     hosts
 }
 
-fn image_outputs(attributes: &mut Attributes) -> Result<Vec<Output>, String> {
+fn image_outputs(attributes: &mut OutputAttributes) -> Result<Vec<Output>, String> {
     let push = attributes.boolean("push")?.unwrap_or(false);
     let store = attributes.boolean("store")?;
     let image = options(attributes)?;
@@ -180,7 +180,7 @@ fn image_outputs(attributes: &mut Attributes) -> Result<Vec<Output>, String> {
     })
 }
 
-fn files(attributes: &mut Attributes) -> Result<FilesOptions, String> {
+fn files(attributes: &mut OutputAttributes) -> Result<FilesOptions, String> {
     attributes.ignore_attestations();
     Ok(FilesOptions {
         split: match attributes.boolean("platform-split")? {
@@ -194,7 +194,7 @@ fn files(attributes: &mut Attributes) -> Result<FilesOptions, String> {
 
 /// Takes where an archive or directory goes; none without a destination.
 fn layout(
-    attributes: &mut Attributes,
+    attributes: &mut OutputAttributes,
     kind: &str,
     stdout: StandardOutput,
 ) -> Result<Option<(Destination, LayoutForm)>, String> {

@@ -6,8 +6,9 @@ use kiln_engine::{BuildForecast, Prospect, StepForecast};
 
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::progress::seconds;
 use crate::terminal;
-use crate::why::{Layout, Line, Mark, first_sentence, place, seconds};
+use crate::why::{Layout, Mark, StepLine, first_sentence, place};
 
 /// Prints what a build would do.
 pub(super) fn print(forecast: &BuildForecast, environment: &Environment) -> Result<(), Failure> {
@@ -20,7 +21,7 @@ pub(super) fn print(forecast: &BuildForecast, environment: &Environment) -> Resu
     terminal::print_styled(&text)
 }
 
-fn line(step: &StepForecast) -> Line<'_> {
+fn line(step: &StepForecast) -> StepLine<'_> {
     let last = |took: Option<Duration>| {
         let took = took.map(|took| format!(", {} last time", seconds(took)));
         took.unwrap_or_default()
@@ -35,7 +36,7 @@ fn line(step: &StepForecast) -> Line<'_> {
             (Mark::Unknown, format!("unknown until {until} ran{last}"))
         }
     };
-    Line {
+    StepLine {
         mark,
         name: &step.name,
         outcome,

@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_one_build_goes_before_the_environment() {
+    fn flags_go_before_the_environment() {
         let of = |flags: &[&str], value: &str| {
             let environment = Environment::with(&[("SOURCE_DATE_EPOCH", value)]);
             let request = request(&parse(flags), &environment).unwrap();
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused() {
+    fn unsupported_combinations_are_refused() {
         assert!(message(&["--provenance", "true"]).contains("not supported yet"));
         assert!(of(&["--provenance", "false", "--sbom=false"]).is_ok());
         assert_eq!(
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_and_attached_is_in_the_request() {
+    fn entitlements_and_attachments_are_in_the_request() {
         let request = of(&[
             "--network=host",
             "--allow=device=x",

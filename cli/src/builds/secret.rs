@@ -25,10 +25,10 @@ pub(crate) fn read_all(
 ) -> Result<Vec<(String, SecretBytes)>, Failure> {
     let mut secrets: Vec<(String, SecretBytes)> = Vec::new();
     for text in texts {
-        let Secret { id, origin } = parse(text, environment).map_err(Failure::flag)?;
+        let SecretFlag { id, origin } = parse(text, environment).map_err(Failure::flag)?;
         let value = match origin {
-            Origin::Variable(name) => variable(&id, &name, environment)?,
-            Origin::File(path) => file(&id, Path::new(&path))?,
+            SecretOrigin::Variable(name) => variable(&id, &name, environment)?,
+            SecretOrigin::File(path) => file(&id, Path::new(&path))?,
         };
         secrets.retain(|(known, _)| *known != id);
         secrets.push((id, value));
@@ -38,20 +38,20 @@ pub(crate) fn read_all(
 
 /// One `--secret`.
 #[derive(Debug, PartialEq, Eq)]
-struct Secret {
+struct SecretFlag {
     id: String,
-    origin: Origin,
+    origin: SecretOrigin,
 }
 
 /// Where a value is.
 #[derive(Debug, PartialEq, Eq)]
-enum Origin {
+enum SecretOrigin {
     File(String),
     Variable(String),
 }
 
 /// Parses `id=ID[,src=PATH][,env=NAME][,type=file|env]`.
-fn parse(text: &str, environment: &Environment) -> Result<Secret, String> {
+fn parse(text: &str, environment: &Environment) -> Result<SecretFlag, String> {
     let (mut id, mut source, mut variable, mut kind) = (None, None, None, None);
     for field in csv::fields(text).map_err(|error| error.to_string())? {
         let (key, value) = field
@@ -71,17 +71,17 @@ fn parse(text: &str, environment: &Environment) -> Result<Secret, String> {
     }
     let id = id.ok_or_else(|| format!("secret missing ID: --secret {text}"))?;
     let origin = match (kind.as_deref(), source, variable) {
-        (_, _, Some(name)) => Origin::Variable(name),
-        (Some("env"), Some(name), None) => Origin::Variable(name),
-        (Some("env"), None, None) => Origin::Variable(id.clone()),
-        (_, Some(path), None) => Origin::File(path),
-        (Some(_), None, None) => Origin::File(id.clone()),
+        (_, _, Some(name)) => SecretOrigin::Variable(name),
+        (Some("env"), Some(name), None) => SecretOrigin::Variable(name),
+        (Some("env"), None, None) => SecretOrigin::Variable(id.clone()),
+        (_, Some(path), None) => SecretOrigin::File(path),
+        (Some(_), None, None) => SecretOrigin::File(id.clone()),
         (None, None, None) => match environment.variable(&id) {
-            Some(_) => Origin::Variable(id.clone()),
-            None => Origin::File(id.clone()),
+            Some(_) => SecretOrigin::Variable(id.clone()),
+            None => SecretOrigin::File(id.clone()),
         },
     };
-    Ok(Secret { id, origin })
+    Ok(SecretFlag { id, origin })
 }
 
 fn variable(id: &str, name: &str, environment: &Environment) -> Result<SecretBytes, Failure> {
@@ -144,8 +144,8 @@ mod tests {
     /// DF-107: where a value is looked for.
     #[test]
     fn df_107_forms_of_a_secret() {
-        let file = |path: &str| Origin::File(path.to_owned());
-        let variable = |name: &str| Origin::Variable(name.to_owned());
+        let file = |path: &str| SecretOrigin::File(path.to_owned());
+        let variable = |name: &str| SecretOrigin::Variable(name.to_owned());
         for (text, id, origin) in [
             ("id=TOKEN", "TOKEN", variable("TOKEN")),
             ("id=token", "token", file("token")),
@@ -158,7 +158,7 @@ mod tests {
             ("ID=x,SRC=/a", "x", file("/a")),
             (r#"id=x,"src=/a,b""#, "x", file("/a,b")),
         ] {
-            let expected = Secret {
+            let expected = SecretFlag {
                 id: id.to_owned(),
                 origin,
             };

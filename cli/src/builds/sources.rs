@@ -141,7 +141,7 @@ mod tests {
 
     impl Read for Typed {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let next = self.0.pop().expect("nobody asks again after the end");
+            let next = self.0.pop().expect("no caller asks again after the end");
             buffer[..next.len()].copy_from_slice(next);
             Ok(next.len())
         }

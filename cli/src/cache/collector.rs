@@ -22,7 +22,7 @@ use crate::{session, terminal};
 /// The hidden command that collects garbage.
 pub(crate) const COLLECTOR: &str = "cache-collector";
 
-/// Out of the way of whatever the person does next.
+/// Out of the way of the user's next commands.
 const NICENESS: i32 = 10;
 
 /// Starts a collector if it is time.

@@ -1,7 +1,7 @@
 //! `kiln cache du`.
 
 use clap::Args;
-use kiln_docker::lists::BUILD_CACHE;
+use kiln_docker::rows::BUILD_CACHE;
 use kiln_docker::units;
 use kiln_engine::{CacheEntry, CacheUsage, verbs};
 use kiln_oci::Timestamp;

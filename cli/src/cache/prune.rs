@@ -2,7 +2,7 @@
 
 use clap::Args;
 use kiln_cache::Limits;
-use kiln_docker::lists::BUILD_CACHE;
+use kiln_docker::rows::BUILD_CACHE;
 use kiln_docker::units;
 use kiln_engine::{Amount, CacheEntry, PruneExtent, PruneRequest, PruneTurn, verbs};
 use kiln_oci::Timestamp;

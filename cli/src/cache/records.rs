@@ -1,6 +1,6 @@
 //! Entries of the cache in docker's words.
 
-use kiln_docker::lists::{CacheFilters, CacheMutability, CacheRecord, CacheSharing, CacheUse};
+use kiln_docker::rows::{CacheFilters, CacheRecord, RecordMutability, RecordSharing, RecordUse};
 use kiln_engine::{CacheEntry, EntrySharing, Usability};
 use kiln_oci::Timestamp;
 
@@ -14,17 +14,17 @@ pub(crate) fn record(entry: &CacheEntry) -> CacheRecord<'_> {
         kind: entry.kind.as_str(),
         description: &entry.description,
         mutability: if entry.kind.is_mutable() {
-            CacheMutability::Mutable
+            RecordMutability::Mutable
         } else {
-            CacheMutability::Immutable
+            RecordMutability::Immutable
         },
         sharing: match entry.sharing {
-            EntrySharing::Shared => CacheSharing::Shared,
-            EntrySharing::Private => CacheSharing::Private,
+            EntrySharing::Shared => RecordSharing::Shared,
+            EntrySharing::Private => RecordSharing::Private,
         },
         cache_use: match entry.usability {
-            Usability::InUse => CacheUse::InUse,
-            Usability::Idle => CacheUse::Reclaimable,
+            Usability::InUse => RecordUse::InUse,
+            Usability::Idle => RecordUse::Reclaimable,
         },
         size_bytes: entry.size_bytes,
         cost: entry.cost,

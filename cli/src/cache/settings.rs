@@ -5,7 +5,7 @@
 //! reserved-space = "10GB"     # never taken from the cache to make room
 //! max-used-space = "60%"      # of the disk, or bytes
 //! min-free-space = "20GB"     # left free on the disk if possible
-//! max-age = "720h"            # what nobody used for so long goes
+//! max-age = "720h"            # what was not used for so long goes
 //! automatic = true            # collect behind builds, now and then
 //! ```
 

@@ -10,13 +10,13 @@ const LONGEST: usize = 4096;
 /// Words, line feeds, tabs and colours pass, and so do carriage returns and backspaces, which
 /// programs draw their progress with. Everything else that a terminal would obey is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Chunks {
+pub(crate) struct ChunkCleaner {
     /// The beginning of a character or of an escape sequence.
     pending: Vec<u8>,
     is_coloured: bool,
 }
 
-impl Chunks {
+impl ChunkCleaner {
     /// Takes what was written next; returns what may be shown.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> String {
         self.pending.extend_from_slice(bytes);
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn shown(chunks: &[&[u8]]) -> String {
-        let mut stream = Chunks::default();
+        let mut stream = ChunkCleaner::default();
         let mut text: String = chunks.iter().map(|chunk| stream.push(chunk)).collect();
         text.push_str(stream.end());
         text
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_anywhere_comes_out_the_same() {
+    fn text_cut_anywhere_comes_out_the_same() {
         let written =
             "a\x1b[2Jb\x1b]0;title\x07c gr\u{fc}\u{df}e \u{1f469}\x1b[1mx\x1b[0m\u{9b}\u{202e}.\n";
         let whole = shown(&[written.as_bytes()]);
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn nothing_is_waited_for_without_end() {
-        let mut stream = Chunks::default();
+        let mut stream = ChunkCleaner::default();
         assert_eq!(stream.push(b"\x1b]0;"), "");
         assert!(stream.push(&[b'x'; LONGEST]).ends_with("xxx"));
         assert_eq!(stream.push(b"y"), "y");

@@ -15,7 +15,7 @@ const SIDE_BY_SIDE: usize = 50;
 /// up the time of the next. Prints their names in order as they were given, and goes on after
 /// failures.
 ///
-/// It has the containers only, not the engine: whatever it waits for, others may have the state
+/// It has the containers only, not the engine: while it waits, others may have the state
 /// directory for themselves meanwhile.
 pub(super) fn each(
     containers: &Containers,
@@ -55,7 +55,7 @@ pub(super) fn each(
             for (name, thread) in started {
                 tell(match thread {
                     Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                    // No thread is to be had: then one after the other.
+                    // Where no thread can be started, one container after the other.
                     Err(_) => act(containers, name),
                 })?;
             }

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_refuses_is_refused() {
+    fn limits_that_docker_refuses_are_refused() {
         let memory = |memory_bytes, memory_and_swap_bytes| Resources {
             memory_bytes,
             memory_and_swap_bytes,

@@ -3,7 +3,7 @@
 use clap::Args;
 use kiln_containers::{Container, ContainerError, ContainerStatus, Containers, Spec, StoredState};
 use kiln_docker::Filters;
-use kiln_docker::lists::{CONTAINER_FILTERS, CONTAINERS, ContainerRow};
+use kiln_docker::rows::{CONTAINER_FILTERS, CONTAINERS, ContainerRow};
 use kiln_engine::verbs;
 use kiln_oci::Timestamp;
 use serde_json::Value;
@@ -43,7 +43,7 @@ pub(crate) struct PsArguments {
 }
 
 /// What is known of a container.
-struct Known {
+struct ListedContainer {
     name: String,
     spec: Spec,
     command: Vec<String>,
@@ -66,7 +66,7 @@ pub(crate) fn ps(arguments: &PsArguments, environment: &Environment) -> Outcome 
         || last.is_some()
         || !filters.values("status").is_empty()
         || !filters.values("exited").is_empty();
-    let known: Vec<Known> = known
+    let known: Vec<ListedContainer> = known
         .into_iter()
         .filter(|known| shows_all || known.state.status == ContainerStatus::Running)
         .filter(|known| known.row(now).passes(&filters))
@@ -86,10 +86,10 @@ pub(crate) fn ps(arguments: &PsArguments, environment: &Environment) -> Outcome 
     Ok(Exit::SUCCESS)
 }
 
-fn look(containers: &Containers) -> Result<Vec<Known>, ContainerError> {
+fn look(containers: &Containers) -> Result<Vec<ListedContainer>, ContainerError> {
     let look = |container: &Container| {
         let spec = container.spec()?;
-        Ok(Known {
+        Ok(ListedContainer {
             name: container.name()?.to_string(),
             command: spec.command(),
             spec,
@@ -98,13 +98,13 @@ fn look(containers: &Containers) -> Result<Vec<Known>, ContainerError> {
     };
     let known = containers.list()?;
     let known = known.iter().map(look).filter(|known| {
-        // Somebody removed it while we looked.
+        // Another process removed it meanwhile.
         !matches!(known, Err(ContainerError::NotFound(_)))
     });
     known.collect()
 }
 
-impl Known {
+impl ListedContainer {
     fn row(&self, now: Timestamp) -> ContainerRow<'_> {
         ContainerRow {
             id: self.spec.id.as_str(),

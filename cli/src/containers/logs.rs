@@ -61,16 +61,16 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
     let since = parse(&arguments.since).transpose()?;
     let until = parse(&arguments.until).transpose()?;
     let tail = parse_tail(&arguments.tail)?;
-    // Following takes as long as the container does: nobody must wait for this kiln meanwhile.
+    // Following takes as long as the container does: no other kiln must wait for this one meanwhile.
     let containers = verbs::containers(&session::open(environment)?.stores)?;
     let container = containers.find(&arguments.container).map_err(failure)?;
-    // Nobody asks: a signal ends this process as it ends others.
+    // Signals are not handled here: one ends this process as it ends others.
     let never = Stop::default();
     let is_wanted = |record: &LogRecord| {
         since.is_none_or(|since| record.time >= since)
             && until.is_none_or(|until| record.time <= until)
     };
-    let mut lines = Lines {
+    let mut lines = LogPrinter {
         timestamps: arguments.timestamps,
         begun: [false; 2],
         onward: Onward::new(Ownership::Person),
@@ -118,7 +118,7 @@ fn unreadable(error: io::Error) -> Failure {
     Failure::new(format!("cannot read the log: {error}"))
 }
 
-/// Whether somebody still reads what is printed.
+/// Whether a process still reads what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
     There,
@@ -126,14 +126,14 @@ enum Reader {
 }
 
 /// Writes records; a long line comes in several.
-struct Lines {
+struct LogPrinter {
     timestamps: bool,
     /// Whether a line is unfinished, of standard output and standard error.
     begun: [bool; 2],
     onward: Onward,
 }
 
-impl Lines {
+impl LogPrinter {
     /// Writes a record.
     fn write(&mut self, record: &LogRecord) -> Result<Reader, Failure> {
         let begun = match record.stream {

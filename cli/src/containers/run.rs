@@ -36,7 +36,7 @@ use crate::{platforms, session, terminal};
 
 /// Docker's.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// The size of a terminal that nobody looks at.
+/// The size of a container's terminal where kiln has none itself.
 const UNSEEN: WindowSize = WindowSize {
     rows: 24,
     columns: 80,
@@ -54,7 +54,7 @@ enum Ended {
 
 /// Runs a container.
 pub(crate) fn run(arguments: &RunArguments, environment: &Environment) -> Outcome {
-    // Whatever goes wrong before the container's process starts, scripts can tell by the status.
+    // Scripts can tell by the status that the container's process was not started.
     let ended = start(arguments, environment).map_err(|failure| match failure.exit {
         Exit::FAILURE => failure.with_exit(Exit::BEFORE_START),
         _ => failure,
@@ -184,7 +184,7 @@ fn create(
     Ok(made)
 }
 
-/// Says in docker's words that an image is not for this machine, where nobody asked for that.
+/// Says in docker's words that an image is not for this machine, where the user asked for no platform.
 fn warn_of_platform(container: &Container) {
     let host = kiln_oci::Platform::host();
     let spec = container.spec().ok();

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn binds_have_two_sides() {
         let bind = |text: &str| {
-            bind(text, Some(Path::new("/home/ada")))
+            bind(text, Some(Path::new("/home/user")))
                 .map(|bind| (bind.host.display().to_string(), bind.target, bind.access))
                 .map_err(|failure| failure.message)
         };
@@ -187,7 +187,7 @@ mod tests {
         );
         assert_eq!(
             bind("~/a:/b"),
-            expected("/home/ada/a", "/b", MountAccess::ReadWrite)
+            expected("/home/user/a", "/b", MountAccess::ReadWrite)
         );
         for (text, problem) in [
             ("data:/b", "named volumes"),

@@ -1,7 +1,7 @@
 //! What containers say of themselves, in docker's words.
 
 use kiln_containers::{ContainerStatus, StoredState};
-use kiln_docker::lists::ContainerState;
+use kiln_docker::rows::ContainerState;
 use kiln_oci::Timestamp;
 
 /// Returns a state in docker's words. What has no time yet began, or ended, now.

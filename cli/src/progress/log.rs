@@ -11,7 +11,7 @@ const MOST_BYTES: usize = 2 << 20;
 /// What one step wrote, as lines.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    lines: VecDeque<Line>,
+    lines: VecDeque<LogLine>,
     /// Lines that were dropped from the front.
     dropped: u64,
     bytes: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Log {
 
 /// A line of output, without its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct LogLine {
     /// When it was complete, counted from the start of the step.
     pub(crate) at: Duration,
     /// What it says; bytes that are not UTF-8 are replaced.
@@ -56,7 +56,7 @@ impl Log {
     }
 
     /// Returns the lines that are kept.
-    pub(crate) fn lines(&self) -> impl DoubleEndedIterator<Item = &Line> + ExactSizeIterator {
+    pub(crate) fn lines(&self) -> impl DoubleEndedIterator<Item = &LogLine> + ExactSizeIterator {
         self.lines.iter()
     }
 
@@ -71,7 +71,7 @@ impl Log {
     }
 
     /// Returns the lines after the first `seen`, as far as they are kept.
-    pub(crate) fn since(&self, seen: u64) -> impl Iterator<Item = &Line> {
+    pub(crate) fn since(&self, seen: u64) -> impl Iterator<Item = &LogLine> {
         let skip = seen.saturating_sub(self.dropped);
         self.lines
             .iter()
@@ -94,7 +94,7 @@ impl Log {
     fn push(&mut self, line: &[u8], at: Duration) {
         let text = text(line);
         self.bytes += text.len() + 1;
-        self.lines.push_back(Line { at, text });
+        self.lines.push_back(LogLine { at, text });
         while self.bytes > MOST_BYTES && self.lines.len() > 1 {
             if let Some(oldest) = self.lines.pop_front() {
                 self.bytes -= oldest.text.len() + 1;

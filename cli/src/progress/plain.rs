@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use kiln_engine::{ProgressEvent, VertexEnd, VertexId};
 
-use super::book::{Book, Part, Vertex};
-use super::renderer::{Names, Renderer};
+use super::build_state::{BuildState, Part, VertexState};
+use super::renderer::{Renderer, StepNames};
 use crate::clean;
 
 /// How long lines wait while another step is open. BuildKit's `antiFlicker`.
@@ -25,7 +25,7 @@ const CUT_WIDTH: usize = 72;
 /// Writes plain progress.
 pub(crate) struct Plain<W> {
     out: W,
-    names: Names,
+    names: StepNames,
     open: Option<VertexId>,
     shown: HashMap<VertexId, Shown>,
     /// When lines went out last.
@@ -46,7 +46,7 @@ struct Shown {
 }
 
 impl<W: Write + Send> Plain<W> {
-    pub(crate) fn new(out: W, names: Names) -> Self {
+    pub(crate) fn new(out: W, names: StepNames) -> Self {
         Self {
             out,
             names,
@@ -62,7 +62,7 @@ impl<W: Write + Send> Plain<W> {
     }
 
     fn cleaned_line(&mut self, line: &str) {
-        // The writer has nobody to tell of a failure.
+        // A failure to write progress cannot be shown either.
         let _ = writeln!(self.out, "{line}");
     }
 
@@ -83,7 +83,7 @@ impl<W: Write + Send> Plain<W> {
     }
 
     /// Opens a step, leaving the one that is open.
-    fn open(&mut self, vertex: &Vertex) {
+    fn open(&mut self, vertex: &VertexState) {
         if self.open == Some(vertex.id) {
             return;
         }
@@ -95,14 +95,14 @@ impl<W: Write + Send> Plain<W> {
         self.open = Some(vertex.id);
         let number = self.shown(vertex.id).number;
         let name = match self.names {
-            Names::Whole => vertex.name.clone(),
-            Names::Cut => shorten(&vertex.name),
+            StepNames::Whole => vertex.name.clone(),
+            StepNames::Cut => shorten(&vertex.name),
         };
         self.line(&format!("#{number} {name}"));
     }
 
     /// Writes what is new about a step; closes it if it has ended.
-    fn show(&mut self, vertex: &Vertex, at: Duration) {
+    fn show(&mut self, vertex: &VertexState, at: Duration) {
         self.open(vertex);
         let shown = self.shown(vertex.id);
         shown.waiting = None;
@@ -130,7 +130,7 @@ impl<W: Write + Send> Plain<W> {
         self.open = None;
     }
 
-    fn show_parts(&mut self, vertex: &Vertex, number: usize, at: Duration) {
+    fn show_parts(&mut self, vertex: &VertexState, number: usize, at: Duration) {
         for part in &vertex.parts {
             if part.took.is_some() && self.shown(vertex.id).parts.insert(part.name.clone()) {
                 self.line(&format!("#{number} {}", describe(part, at)));
@@ -149,20 +149,20 @@ impl<W: Write + Send> Plain<W> {
     }
 
     /// Opens the step whose lines have waited longest.
-    fn show_next(&mut self, book: &Book, at: Duration) {
+    fn show_next(&mut self, build: &BuildState, at: Duration) {
         let next = self
             .shown
             .iter()
             .filter_map(|(id, shown)| Some((shown.waiting?, shown.number, *id)))
             .min()
             .map(|(_, _, id)| id);
-        if let Some(vertex) = next.and_then(|id| book.vertex(id)) {
+        if let Some(vertex) = next.and_then(|id| build.vertex(id)) {
             self.show(vertex, at);
         }
     }
 
     /// Shows what an event changed.
-    fn take(&mut self, book: &Book, event: &ProgressEvent, at: Duration) {
+    fn take(&mut self, build: &BuildState, event: &ProgressEvent, at: Duration) {
         let id = match event {
             ProgressEvent::Started { vertex, .. }
             | ProgressEvent::Log { vertex, .. }
@@ -175,7 +175,7 @@ impl<W: Write + Send> Plain<W> {
                 return;
             }
         };
-        let Some(vertex) = book.vertex(id) else {
+        let Some(vertex) = build.vertex(id) else {
             return;
         };
         let has_ended = vertex.end.is_some();
@@ -185,27 +185,27 @@ impl<W: Write + Send> Plain<W> {
             self.shown(id).waiting.get_or_insert(at);
         }
         if self.open.is_none() {
-            self.show_next(book, at);
+            self.show_next(build, at);
         }
     }
 
     /// Shows what waited long enough.
-    fn go_on(&mut self, book: &Book, at: Duration) {
+    fn go_on(&mut self, build: &BuildState, at: Duration) {
         let is_overdue = |shown: &Shown| {
             shown
                 .waiting
                 .is_some_and(|since| at.saturating_sub(since) >= PATIENCE)
         };
         if self.shown.values().any(is_overdue) {
-            self.show_next(book, at);
-        } else if let Some(vertex) = self.open.and_then(|id| book.vertex(id)) {
+            self.show_next(build, at);
+        } else if let Some(vertex) = self.open.and_then(|id| build.vertex(id)) {
             self.show(vertex, at);
         }
     }
 
     /// Shows what still waits.
-    fn show_rest(&mut self, book: &Book, at: Duration) {
-        let unshown: Vec<&Vertex> = book
+    fn show_rest(&mut self, build: &BuildState, at: Duration) {
+        let unshown: Vec<&VertexState> = build
             .vertices()
             .iter()
             .filter(|vertex| {
@@ -223,8 +223,8 @@ impl<W: Write + Send> Plain<W> {
 /// Lines that come quickly go out together, at the latest with the next tick: a write for each would
 /// be most of what a build costs that finds nothing to do. What a command says goes out at once.
 impl<W: Write + Send> Renderer for Plain<W> {
-    fn event(&mut self, book: &Book, event: &ProgressEvent, at: Duration) {
-        self.take(book, event, at);
+    fn event(&mut self, build: &BuildState, event: &ProgressEvent, at: Duration) {
+        self.take(build, event, at);
         let is_urgent = matches!(
             event,
             ProgressEvent::Log { .. } | ProgressEvent::Warning { .. }
@@ -234,13 +234,13 @@ impl<W: Write + Send> Renderer for Plain<W> {
         }
     }
 
-    fn tick(&mut self, book: &Book, at: Duration) {
-        self.go_on(book, at);
+    fn tick(&mut self, build: &BuildState, at: Duration) {
+        self.go_on(build, at);
         self.flush(at);
     }
 
-    fn finish(&mut self, book: &Book, at: Duration) {
-        self.show_rest(book, at);
+    fn finish(&mut self, build: &BuildState, at: Duration) {
+        self.show_rest(build, at);
         self.flush(at);
     }
 }
@@ -270,15 +270,15 @@ mod tests {
 
     /// A build in milliseconds.
     struct Script {
-        book: Book,
+        build: BuildState,
         plain: Plain<Vec<u8>>,
         begun: HashMap<u32, u64>,
     }
 
     impl Script {
-        fn new(names: Names) -> Self {
+        fn new(names: StepNames) -> Self {
             Self {
-                book: Book::default(),
+                build: BuildState::default(),
                 plain: Plain::new(Vec::new(), names),
                 begun: HashMap::new(),
             }
@@ -286,8 +286,8 @@ mod tests {
 
         fn event(&mut self, at: u64, event: ProgressEvent) -> &mut Self {
             let at = Duration::from_millis(at);
-            self.book.take(&event, at);
-            self.plain.event(&self.book, &event, at);
+            self.build.take(&event, at);
+            self.plain.event(&self.build, &event, at);
             self
         }
 
@@ -325,19 +325,19 @@ mod tests {
         }
 
         fn tick(&mut self, at: u64) -> &mut Self {
-            self.plain.tick(&self.book, Duration::from_millis(at));
+            self.plain.tick(&self.build, Duration::from_millis(at));
             self
         }
 
         fn text(&mut self, at: u64) -> String {
-            self.plain.finish(&self.book, Duration::from_millis(at));
+            self.plain.finish(&self.build, Duration::from_millis(at));
             String::from_utf8(self.plain.out.clone()).unwrap()
         }
     }
 
     #[test]
     fn one_step_after_the_other() {
-        let text = Script::new(Names::Whole)
+        let text = Script::new(StepNames::Whole)
             .start(0, 0, "[internal] load build definition from Dockerfile")
             .end(10, 0, VertexEnd::Done)
             .start(20, 1, "[1/3] FROM docker.io/library/busybox")
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn steps_side_by_side_take_turns() {
-        let text = Script::new(Names::Cut)
+        let text = Script::new(StepNames::Cut)
             .start(0, 0, "[a 1/1] RUN first")
             .start(0, 1, &format!("[b 1/1] RUN second {}", "x".repeat(80)))
             .log(1000, 1, "waits\n")
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_long_transfer_is_mentioned() {
-        let text = Script::new(Names::Whole)
+        let text = Script::new(StepNames::Whole)
             .start(0, 0, "pull")
             .status(100, 0, 500_000, false)
             .tick(4000)

@@ -10,18 +10,18 @@ use kiln_oci::{Sha256, Timestamp};
 use kiln_parser::lint::Rule;
 use serde_json::{Value, json};
 
-use super::book::{Book, Vertex};
+use super::build_state::{BuildState, VertexState};
 use super::renderer::Renderer;
 use crate::clean;
 
 /// Writes raw JSON progress.
-pub(crate) struct Raw<W> {
+pub(crate) struct RawJson<W> {
     out: W,
     /// When the build began.
     epoch: Timestamp,
 }
 
-impl<W: Write + Send> Raw<W> {
+impl<W: Write + Send> RawJson<W> {
     pub(crate) fn new(out: W, epoch: Timestamp) -> Self {
         Self { out, epoch }
     }
@@ -36,7 +36,7 @@ impl<W: Write + Send> Raw<W> {
         time.to_string()
     }
 
-    fn vertex(&self, vertex: &Vertex, at: Duration) -> Value {
+    fn vertex(&self, vertex: &VertexState, at: Duration) -> Value {
         let mut value = json!({
             "digest": digest(vertex.id),
             "name": vertex.name,
@@ -60,11 +60,11 @@ fn digest(id: VertexId) -> String {
     Sha256::of(format!("vertex {}", id.0).as_bytes()).to_string()
 }
 
-impl<W: Write + Send> Renderer for Raw<W> {
-    fn event(&mut self, book: &Book, event: &ProgressEvent, at: Duration) {
+impl<W: Write + Send> Renderer for RawJson<W> {
+    fn event(&mut self, build: &BuildState, event: &ProgressEvent, at: Duration) {
         let status = match event {
             ProgressEvent::Started { vertex, .. } | ProgressEvent::Finished { vertex, .. } => {
-                match book.vertex(*vertex) {
+                match build.vertex(*vertex) {
                     Some(vertex) => json!({ "vertexes": [self.vertex(vertex, at)] }),
                     None => return,
                 }
@@ -114,14 +114,14 @@ impl<W: Write + Send> Renderer for Raw<W> {
                 "short": STANDARD.encode(message),
             }]}),
         };
-        // The writer has nobody to tell of a failure.
+        // A failure to write progress cannot be shown either.
         let _ = writeln!(self.out, "{}", clean::text(&status.to_string()))
             .and_then(|()| self.out.flush());
     }
 
-    fn tick(&mut self, _: &Book, _: Duration) {}
+    fn tick(&mut self, _: &BuildState, _: Duration) {}
 
-    fn finish(&mut self, _: &Book, _: Duration) {}
+    fn finish(&mut self, _: &BuildState, _: Duration) {}
 }
 
 #[cfg(test)]
@@ -130,8 +130,8 @@ mod tests {
 
     #[test]
     fn events_are_one_line_each() {
-        let mut raw = Raw::new(Vec::new(), Timestamp::EPOCH);
-        let mut book = Book::default();
+        let mut raw = RawJson::new(Vec::new(), Timestamp::EPOCH);
+        let mut build = BuildState::default();
         let vertex = VertexId(1);
         let events = [
             ProgressEvent::Started {
@@ -151,8 +151,8 @@ mod tests {
         ];
         for (second, event) in events.into_iter().enumerate() {
             let at = Duration::from_secs(second as u64);
-            book.take(&event, at);
-            raw.event(&book, &event, at);
+            build.take(&event, at);
+            raw.event(&build, &event, at);
         }
         let text = String::from_utf8(raw.out).unwrap();
         let text = text.replace(&digest(vertex), "[DIGEST]");

@@ -1,15 +1,14 @@
-//! What each way to show the book does, and how it is set.
+//! What each way to show a build does, and how it is set.
 
 use std::time::Duration;
 
 use kiln_engine::ProgressEvent;
 
-use super::book::Book;
-use super::paint::Palette;
+use super::build_state::BuildState;
+use super::palette::Palette;
 use crate::environment::Environment;
-use crate::terminal;
 
-/// How the book is shown.
+/// How a build is shown.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// Colours for terminals.
@@ -17,12 +16,12 @@ pub(crate) struct Settings {
     /// Lines of output shown below a running step.
     pub(crate) log_lines: usize,
     /// Whether step names are cut in plain mode.
-    pub(crate) names: Names,
+    pub(crate) names: StepNames,
 }
 
 /// Whether long step names are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Names {
+pub(crate) enum StepNames {
     /// Shown as they are.
     Whole,
     /// Cut to 72 characters.
@@ -36,24 +35,24 @@ impl Settings {
             .text("BUILDKIT_TTY_LOG_LINES")
             .and_then(|text| text.parse().ok());
         Self {
-            palette: Palette::of(environment, terminal::stderr_is_terminal()),
+            palette: Palette::of_stderr(environment),
             log_lines: log_lines.unwrap_or(6),
             names: match environment.text("PROGRESS_NO_TRUNC").as_deref() {
-                Some("0") => Names::Cut,
-                _ => Names::Whole,
+                Some("0") => StepNames::Cut,
+                _ => StepNames::Whole,
             },
         }
     }
 }
 
-/// One way to show the book. Times are counted from the start of the build.
+/// One way to show a build. Times are counted from the start of the build.
 pub(super) trait Renderer: Send {
-    /// Shows what `event` changed; the book has it already.
-    fn event(&mut self, book: &Book, event: &ProgressEvent, at: Duration);
+    /// Shows what `event` changed; `build` has it already.
+    fn event(&mut self, build: &BuildState, event: &ProgressEvent, at: Duration);
 
     /// Shows what changed with time alone.
-    fn tick(&mut self, book: &Book, at: Duration);
+    fn tick(&mut self, build: &BuildState, at: Duration);
 
     /// Shows everything for the last time.
-    fn finish(&mut self, book: &Book, at: Duration);
+    fn finish(&mut self, build: &BuildState, at: Duration);
 }

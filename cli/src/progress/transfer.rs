@@ -8,31 +8,31 @@ use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
 use kiln_docker::units;
-use kiln_engine::PackProgress;
+use kiln_engine::{PackProgress, Stream};
 use kiln_oci::Sha256;
 use kiln_registry::{TransferEvent, TransferStep};
 
-use super::area::{Area, Place};
+use super::live_lines::LiveLines;
 use crate::{clean, terminal};
 
 /// Where the lines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub(crate) enum TransferOutput {
     /// Standard output.
-    Output,
+    Stdout,
     /// None (`--quiet`).
     Nowhere,
 }
 
 /// Shows the transfers of one image.
 pub(crate) struct Transfers {
-    state: Mutex<State>,
+    state: Mutex<TransferLines>,
 }
 
-struct State {
-    stream: Stream,
+struct TransferLines {
+    output: TransferOutput,
     /// None where lines stay as they are.
-    area: Option<Area>,
+    live: Option<LiveLines>,
     /// Layers in the order they were first heard of.
     order: Vec<Sha256>,
     layers: BTreeMap<Sha256, String>,
@@ -40,12 +40,12 @@ struct State {
 
 impl Transfers {
     /// Begins to show transfers.
-    pub(crate) fn start(stream: Stream) -> Self {
-        let is_drawn = stream == Stream::Output && terminal::stdout_is_terminal();
+    pub(crate) fn start(output: TransferOutput) -> Self {
+        let is_drawn = output == TransferOutput::Stdout && terminal::stdout_is_terminal();
         Self {
-            state: Mutex::new(State {
-                stream,
-                area: is_drawn.then(|| Area::new(Place::Output)),
+            state: Mutex::new(TransferLines {
+                output,
+                live: is_drawn.then(|| LiveLines::new(Stream::Stdout)),
                 order: Vec::new(),
                 layers: BTreeMap::new(),
             }),
@@ -71,8 +71,8 @@ impl Transfers {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         let lines = state.lines();
-        if let Some(area) = &mut state.area {
-            area.clear();
+        if let Some(live) = &mut state.live {
+            live.clear();
             for line in lines {
                 state.write(&line);
             }
@@ -80,7 +80,7 @@ impl Transfers {
     }
 }
 
-impl State {
+impl TransferLines {
     fn take(&mut self, event: &TransferEvent) {
         let words = words(event);
         let is_bytes = matches!(
@@ -93,7 +93,7 @@ impl State {
     }
 
     fn pack(&mut self, layer: PackProgress) {
-        // Until it is packed, nobody knows what registries call it.
+        // Until it is packed, its digest in registries is not known.
         let digest = layer.diff_id.0;
         if layer.done_bytes < layer.size_bytes {
             let (done, all) = (units::size(layer.done_bytes), units::size(layer.size_bytes));
@@ -112,9 +112,9 @@ impl State {
             self.order.push(digest);
         }
         let lines = self.lines();
-        match &mut self.area {
-            Some(area) if plain.is_some() && !area.is_due() => {}
-            Some(area) => area.draw(&lines),
+        match &mut self.live {
+            Some(live) if plain.is_some() && !live.is_due() => {}
+            Some(live) => live.draw(&lines),
             None if plain.is_some() && before.is_some() => {}
             None if before.as_ref() == Some(&words) => {}
             None => self.write(&line(digest, plain.unwrap_or(&words))),
@@ -131,9 +131,9 @@ impl State {
 
     fn write(&self, line: &str) {
         // Progress that cannot be shown must not fail the transfer.
-        let _ = match self.stream {
-            Stream::Output => writeln!(io::stdout().lock(), "{line}"),
-            Stream::Nowhere => Ok(()),
+        let _ = match self.output {
+            TransferOutput::Stdout => writeln!(io::stdout().lock(), "{line}"),
+            TransferOutput::Nowhere => Ok(()),
         };
     }
 }

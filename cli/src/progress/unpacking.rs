@@ -6,20 +6,20 @@
 use std::sync::{Mutex, PoisonError};
 
 use kiln_docker::units;
-use kiln_engine::{LayerProgress, LayerWork};
+use kiln_engine::{LayerProgress, LayerWork, Stream};
 use kiln_oci::Sha256;
 
-use super::area::{Area, Place};
+use super::live_lines::LiveLines;
 use crate::terminal;
 
 /// Shows layers on their way to the disk.
 pub(crate) struct Unpacking {
-    /// None where nobody looks.
-    state: Option<Mutex<State>>,
+    /// None where standard error is no terminal.
+    state: Option<Mutex<UnpackingLines>>,
 }
 
-struct State {
-    area: Area,
+struct UnpackingLines {
+    live: LiveLines,
     layers: Vec<(Sha256, String)>,
 }
 
@@ -27,8 +27,8 @@ impl Unpacking {
     /// Begins to show them.
     pub(crate) fn start() -> Self {
         let state = terminal::stderr_is_terminal().then(|| {
-            Mutex::new(State {
-                area: Area::new(Place::Error),
+            Mutex::new(UnpackingLines {
+                live: LiveLines::new(Stream::Stderr),
                 layers: Vec::new(),
             })
         });
@@ -41,7 +41,7 @@ impl Unpacking {
             return;
         };
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { area, layers } = &mut *state;
+        let UnpackingLines { live, layers } = &mut *state;
         let line = line(progress);
         match layers
             .iter_mut()
@@ -50,9 +50,9 @@ impl Unpacking {
             Some((_, old)) => *old = line,
             None => layers.push((progress.digest, line)),
         }
-        if area.is_due() {
+        if live.is_due() {
             let lines: Vec<&str> = layers.iter().map(|(_, line)| line.as_str()).collect();
-            area.draw(&lines);
+            live.draw(&lines);
         }
     }
 
@@ -60,7 +60,7 @@ impl Unpacking {
     pub(crate) fn finish(self) {
         if let Some(state) = self.state {
             let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
-            state.area.clear();
+            state.live.clear();
         }
     }
 }

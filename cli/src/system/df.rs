@@ -2,7 +2,7 @@
 
 use clap::Args;
 use kiln_containers::ContainerStatus;
-use kiln_docker::lists::{
+use kiln_docker::rows::{
     self, BUILD_CACHE, BUILD_CACHE_USAGE, CONTAINER_USAGE, IMAGE_USAGE, USAGE, UsageRow,
 };
 use kiln_docker::units;
@@ -122,7 +122,7 @@ fn image_rows(image: &ImageDiskUsage, now: Timestamp) -> Vec<Value> {
         image.names.iter().map(|name| Some(&**name)).collect()
     };
     let row = |name| {
-        let row = lists::ImageUsage {
+        let row = rows::ImageUsage {
             name,
             id: image.id,
             created: image.created,
@@ -136,7 +136,7 @@ fn image_rows(image: &ImageDiskUsage, now: Timestamp) -> Vec<Value> {
 }
 
 fn container_row(container: &ContainerDiskUsage, now: Timestamp) -> Value {
-    let row = lists::ContainerUsage {
+    let row = rows::ContainerUsage {
         id: &container.id,
         name: &container.name,
         image: &container.image,

@@ -91,7 +91,7 @@ impl Wanted {
     }
 }
 
-/// Removes images that nobody needs.
+/// Removes unused images.
 pub(crate) fn prune_images(arguments: &ImagePruneArguments, environment: &Environment) -> Outcome {
     let wanted = Wanted::parse(&arguments.filters)?;
     let what = if arguments.all {
@@ -123,7 +123,7 @@ pub(crate) fn prune_containers(
     Ok(Exit::SUCCESS)
 }
 
-/// Removes whatever nobody needs.
+/// Removes all that is unused.
 pub(crate) fn prune_system(arguments: &SystemPruneArguments, environment: &Environment) -> Outcome {
     let wanted = Wanted::parse(&arguments.filters)?;
     let (images, cache) = if arguments.all {
@@ -204,7 +204,7 @@ fn containers_of(session: &Session, wanted: &Wanted) -> Result<u64, Failure> {
     for container in containers.list().map_err(failure)? {
         let remove = || -> Result<Option<u64>, ContainerError> {
             let (spec, state) = (container.spec()?, container.state()?);
-            // One that is made and not started yet is held by whoever is about to start it.
+            // One that is made and not started yet is held by the kiln that is about to start it.
             let is_needed = state.status == ContainerStatus::Running || container.is_held()?;
             if is_needed || !wanted.pass(Some(spec.created), spec.labels()) {
                 return Ok(None);
@@ -219,7 +219,7 @@ fn containers_of(session: &Session, wanted: &Wanted) -> Result<u64, Failure> {
                 freed += bytes;
                 removed.push(container.id().to_string());
             }
-            // It runs, or somebody was faster.
+            // It runs, or another kiln was faster.
             Ok(None)
             | Err(
                 ContainerError::NotFound(_)
@@ -235,7 +235,7 @@ fn containers_of(session: &Session, wanted: &Wanted) -> Result<u64, Failure> {
     Ok(freed)
 }
 
-/// Takes from the store what is asked for and what nobody needs any more.
+/// Takes from the store what is asked for and what is unused.
 fn sweep(session: &Session, request: &PruneRequest<'_>, freed: u64) -> Outcome {
     let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
     let pruned = verbs::prune_cache(&session.stores, request, &PruneTurn::Wait(&waiting))?;

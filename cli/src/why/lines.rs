@@ -1,10 +1,7 @@
 //! Steps as lines: a mark, the step, what became of it; below, why.
 
-use std::time::Duration;
-
 use console::{Style, measure_text_width, truncate_str};
 
-use super::colours::palette;
 use crate::clean;
 use crate::environment::Environment;
 use crate::progress::Palette;
@@ -17,7 +14,7 @@ const INDENT: &str = "    ";
 
 /// How much is said of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum ShownReasons {
     /// The most telling reason, on one line.
     First,
     /// Everything that is known.
@@ -26,7 +23,7 @@ pub(crate) enum Extent {
 
 /// A step and what became, or would become, of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Line<'a> {
+pub(crate) struct StepLine<'a> {
     /// What stands in front.
     pub(crate) mark: Mark,
     /// How progress calls the step.
@@ -46,7 +43,7 @@ pub(crate) enum Mark {
     Failed,
     /// It may run.
     Unknown,
-    /// It was nobody's turn.
+    /// It was not reached.
     Nothing,
 }
 
@@ -62,18 +59,18 @@ impl Layout {
     /// Returns what suits standard output.
     pub(crate) fn of_stdout(environment: &Environment) -> Self {
         let width = if terminal::stdout_is_terminal() {
-            Some(terminal::Screen::of_stdout().width.min(WIDEST))
+            Some(terminal::TerminalSize::of_stdout().width.min(WIDEST))
         } else {
             None
         };
         Self {
             width,
-            palette: palette(environment),
+            palette: Palette::of_stdout(environment),
         }
     }
 
     /// Returns a step and why it ran, each on a line of its own.
-    pub(crate) fn step(&self, line: &Line<'_>, because: &[String]) -> String {
+    pub(crate) fn step(&self, line: &StepLine<'_>, because: &[String]) -> String {
         let name = short_digests(&clean::line(line.name));
         let (mark, style) = self.mark(line.mark);
         let outcome = style.apply_to(&line.outcome);
@@ -128,11 +125,6 @@ impl Layout {
     }
 }
 
-/// Returns how long something took, as progress says it.
-pub(crate) fn seconds(duration: Duration) -> String {
-    format!("{:.1}s", duration.as_secs_f64())
-}
-
 /// Returns the part of a step's name that says which one it is: `[build 2/5]`.
 pub(crate) fn place(name: &str) -> &str {
     match name.find("] ") {
@@ -171,7 +163,7 @@ mod tests {
 
     fn shown(width: Option<usize>) -> String {
         let layout = layout(width);
-        let line = |mark, name, outcome: &str| Line {
+        let line = |mark, name, outcome: &str| StepLine {
             mark,
             name,
             outcome: outcome.to_owned(),

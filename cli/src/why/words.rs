@@ -2,7 +2,7 @@
 
 use kiln_solver::{ChangedFile, FileDifference, FilesFrom, Reason};
 
-use super::lines::Extent;
+use super::lines::ShownReasons;
 
 /// Characters of a value that are shown, and of what is the same in front of a difference.
 const SHOWN: usize = 60;
@@ -11,10 +11,10 @@ const LEAD: usize = 12;
 const IN_ONE_SENTENCE: usize = 3;
 
 /// Returns why a step ran, a line each.
-pub(super) fn sentences(because: &[Reason], extent: Extent) -> Vec<String> {
+pub(super) fn sentences(because: &[Reason], extent: ShownReasons) -> Vec<String> {
     match extent {
-        Extent::First => because.first().map(sentence).into_iter().collect(),
-        Extent::All => because.iter().flat_map(all_of).collect(),
+        ShownReasons::First => because.first().map(sentence).into_iter().collect(),
+        ShownReasons::All => because.iter().flat_map(all_of).collect(),
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
             "stage \"build\" came out differently: src/app.js changed, b added, c deleted and 6 more files"
         );
         assert_eq!(
-            sentences(&[all], Extent::All),
+            sentences(&[all], ShownReasons::All),
             [
                 "stage \"build\" came out differently",
                 "src/app.js changed",

@@ -9,4 +9,4 @@ mod image; // an image, or an index of images
 pub mod zeros; // what is absent
 
 pub use container::{ContainerDescription, MountPoint, StateDescription};
-pub use image::{ImageDescription, RootFs};
+pub use image::{ImageDescription, InspectedRootFs};

@@ -12,12 +12,12 @@ pub mod time; // points in time and distances from now
 mod filter; // --filter
 mod template; // --format
 
-pub mod table; // columns
+pub mod table; // text in aligned columns
 
-mod listing; // rows as tables, templates or JSON
+mod listing; // a title for each column, and rows as a table, by a template or as JSON
 
 pub mod inspect; // images and containers as inspect describes them
-pub mod lists; // what ps, images, history, du and df list
+pub mod rows; // the columns and rows of ps, images, history, du and df
 pub mod system; // what version and info show
 
 pub use filter::{FilterError, Filters, matches_expression, matches_pattern};

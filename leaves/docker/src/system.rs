@@ -19,7 +19,7 @@ pub struct VersionDescription {
 pub struct ProgramVersion {
     /// Its version.
     pub version: String,
-    /// The commit that it was made from; empty if nobody knows.
+    /// The commit that it was made from; empty if it is not known.
     pub git_commit: String,
     /// The operating system it is for.
     pub os: String,
@@ -52,7 +52,7 @@ pub struct InfoDescription {
     pub images: usize,
     /// The kernel's release.
     pub kernel_version: String,
-    /// Whether the user is somebody else than root.
+    /// Whether the user is another than root.
     pub rootless: bool,
     /// How far a user namespace can be reached.
     pub namespaces: String,

@@ -7,13 +7,13 @@ use kiln_oci::Timestamp;
 
 use super::super::annotation;
 
-/// Attributes that nobody has asked for yet.
-pub(crate) struct Attributes {
+/// Attributes of an output that no code has taken yet.
+pub(crate) struct OutputAttributes {
     named: BTreeMap<String, String>,
     pub(crate) annotations: Vec<Annotation>,
 }
 
-impl Attributes {
+impl OutputAttributes {
     pub(crate) fn parse(fields: &[String]) -> Result<Self, String> {
         let mut attributes = Self {
             named: BTreeMap::new(),

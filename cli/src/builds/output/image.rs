@@ -6,11 +6,11 @@ use kiln_engine::{
 use kiln_oci::ImageRef;
 
 use super::super::compression;
-use super::attributes::Attributes;
+use super::attributes::OutputAttributes;
 use super::tag::parse_tag;
 
 /// Takes the attributes that all images have in common.
-pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOutput, String> {
+pub(super) fn options(attributes: &mut OutputAttributes) -> Result<ImageOutput, String> {
     let compression_name = attributes.take("compression");
     let compression = compression::parse(compression_name.as_deref())?;
     let level = compression::parse_level(attributes.take("compression-level"), compression)?;
@@ -28,7 +28,7 @@ pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOutput, String
         .filter(|name| !name.is_empty())
         .map(parse_tag)
         .collect::<Result<_, _>>()?;
-    let flag = |attributes: &mut Attributes, key: &str| {
+    let flag = |attributes: &mut OutputAttributes, key: &str| {
         attributes.boolean(key).map(|value| value == Some(true))
     };
     // An image can be had by its digest under any name, so there is nothing to add.
@@ -69,7 +69,7 @@ pub(super) fn options(attributes: &mut Attributes) -> Result<ImageOutput, String
 }
 
 /// Takes the name that an image has by its digest.
-fn dangling(attributes: &mut Attributes) -> Result<Option<DanglingName>, String> {
+fn dangling(attributes: &mut OutputAttributes) -> Result<Option<DanglingName>, String> {
     let mut only_unnamed = false;
     // The first spelling is BuildKit's.
     for key in ["danging-name-empty-only", "dangling-name-empty-only"] {

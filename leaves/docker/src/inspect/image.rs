@@ -30,7 +30,7 @@ pub struct ImageDescription {
     pub size_bytes: u64,
     /// Its layers.
     #[serde(rename = "RootFS")]
-    pub root_fs: RootFs,
+    pub root_fs: InspectedRootFs,
     /// What points at it: at its manifest, or at the index.
     pub descriptor: Descriptor,
     /// What the index lists, if there is one.
@@ -41,7 +41,7 @@ pub struct ImageDescription {
 /// The layers of an image.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct RootFs {
+pub struct InspectedRootFs {
     /// Always `layers`.
     #[serde(rename = "Type")]
     kind: &'static str,
@@ -49,7 +49,7 @@ pub struct RootFs {
     pub layers: Vec<DiffId>,
 }
 
-impl RootFs {
+impl InspectedRootFs {
     /// Lists layers.
     #[must_use]
     pub fn of(layers: Vec<DiffId>) -> Self {

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::error::TemplateError;
 use super::functions;
-use super::known::Known;
-use super::parse::{Command, Node, Operand, Pipeline, Template};
+use super::known::KnownFields;
+use super::parse::{FunctionCall, Node, Operand, Pipeline, Template};
 use super::values::{self, is_true};
 
 impl Template {
@@ -23,11 +23,11 @@ impl Template {
     /// # Errors
     /// As [`Template::execute`].
     pub fn execute_with_zeros(&self, value: &Value, zero: &Value) -> Result<String, TemplateError> {
-        execute(self, Known::new(value.clone(), zero.clone()))
+        execute(self, KnownFields::new(value.clone(), zero.clone()))
     }
 }
 
-fn execute(template: &Template, value: Known) -> Result<String, TemplateError> {
+fn execute(template: &Template, value: KnownFields) -> Result<String, TemplateError> {
     let mut evaluation = Evaluation {
         out: String::new(),
         variables: vec![(String::new(), value.clone())],
@@ -39,18 +39,18 @@ fn execute(template: &Template, value: Known) -> Result<String, TemplateError> {
 struct Evaluation {
     out: String,
     /// Innermost last; the empty name is `$`.
-    variables: Vec<(String, Known)>,
+    variables: Vec<(String, KnownFields)>,
 }
 
 impl Evaluation {
-    fn nodes(&mut self, nodes: &[Node], dot: &Known) -> Result<(), TemplateError> {
+    fn nodes(&mut self, nodes: &[Node], dot: &KnownFields) -> Result<(), TemplateError> {
         for node in nodes {
             self.node(node, dot)?;
         }
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, dot: &Known) -> Result<(), TemplateError> {
+    fn node(&mut self, node: &Node, dot: &KnownFields) -> Result<(), TemplateError> {
         let scope = self.variables.len();
         match node {
             Node::Text(text) => self.out.push_str(text),
@@ -124,13 +124,17 @@ impl Evaluation {
         Ok(())
     }
 
-    fn declare(&mut self, pipeline: &Pipeline, value: &Known) {
+    fn declare(&mut self, pipeline: &Pipeline, value: &KnownFields) {
         for name in &pipeline.variables {
             self.variables.push((name.clone(), value.clone()));
         }
     }
 
-    fn pipeline(&self, pipeline: &Pipeline, dot: &Known) -> Result<Known, TemplateError> {
+    fn pipeline(
+        &self,
+        pipeline: &Pipeline,
+        dot: &KnownFields,
+    ) -> Result<KnownFields, TemplateError> {
         let mut handed_on = None;
         for command in &pipeline.commands {
             handed_on = Some(self.command(command, handed_on, pipeline, dot)?);
@@ -140,11 +144,11 @@ impl Evaluation {
 
     fn command(
         &self,
-        command: &Command,
-        handed_on: Option<Known>,
+        command: &FunctionCall,
+        handed_on: Option<KnownFields>,
         pipeline: &Pipeline,
-        dot: &Known,
-    ) -> Result<Known, TemplateError> {
+        dot: &KnownFields,
+    ) -> Result<KnownFields, TemplateError> {
         let failed = |problem: String| TemplateError::Value {
             at: pipeline.text.clone(),
             problem,
@@ -155,7 +159,7 @@ impl Evaluation {
             .map(|operand| self.operand(operand, pipeline, dot))
             .collect::<Result<Vec<_>, _>>()?;
         arguments.extend(handed_on);
-        let told = |known: Known| match &command.head {
+        let told = |known: KnownFields| match &command.head {
             // It tells what is absent from what is empty.
             Operand::Function(name) if name == "json" => known.value,
             _ => known.seen(),
@@ -163,7 +167,7 @@ impl Evaluation {
         let arguments: Vec<Value> = arguments.into_iter().map(told).collect();
         if let Operand::Function(name) = &command.head {
             let result = functions::call(name, &arguments);
-            return result.map(Known::from).map_err(failed);
+            return result.map(KnownFields::from).map_err(failed);
         }
         let known = self.operand(&command.head, pipeline, dot)?;
         if arguments.is_empty() {
@@ -183,8 +187,8 @@ impl Evaluation {
         &self,
         operand: &Operand,
         pipeline: &Pipeline,
-        dot: &Known,
-    ) -> Result<Known, TemplateError> {
+        dot: &KnownFields,
+    ) -> Result<KnownFields, TemplateError> {
         match operand {
             Operand::Dot => Ok(dot.clone()),
             Operand::Variable(name) => {
@@ -195,7 +199,7 @@ impl Evaluation {
             Operand::Function(name) => {
                 let result = functions::call(name, &[]);
                 result
-                    .map(Known::from)
+                    .map(KnownFields::from)
                     .map_err(|problem| TemplateError::Value {
                         at: pipeline.text.clone(),
                         problem,

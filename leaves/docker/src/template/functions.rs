@@ -19,121 +19,156 @@ pub(super) fn is_known(name: &str) -> bool {
 
 /// Calls a function.
 pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
-    let count = |wanted: usize| {
-        let message = format!(
-            "wrong number of args for {name}: want {wanted} got {}",
-            arguments.len()
-        );
-        (arguments.len() == wanted).then_some(()).ok_or(message)
-    };
-    let text = |position: usize| match &arguments[position] {
-        Value::String(text) => Ok(text.as_str()),
-        other => Err(format!(
-            "wrong type for {name}: expected string, got {}",
-            type_name(other)
-        )),
-    };
-    let number = |position: usize| {
-        let number = arguments[position]
-            .as_u64()
-            .and_then(|n| usize::try_from(n).ok());
-        number.ok_or_else(|| format!("wrong type for {name}: expected a whole number"))
-    };
-    Ok(match name {
+    let call = CheckedCall { name, arguments };
+    match name {
         "json" => {
-            count(1)?;
-            arguments[0].to_string().into()
-        }
-        "upper" => {
-            count(1)?;
-            text(0)?.to_uppercase().into()
-        }
-        "lower" => {
-            count(1)?;
-            text(0)?.to_lowercase().into()
-        }
-        "title" => {
-            count(1)?;
-            title(text(0)?).into()
-        }
-        "join" => {
-            count(2)?;
-            let Value::Array(items) = &arguments[0] else {
-                return Err("wrong type for join: expected a list".to_owned());
-            };
-            let items: Vec<String> = items.iter().map(display).collect();
-            items.join(text(1)?).into()
-        }
-        "split" => {
-            count(2)?;
-            text(0)?.split(text(1)?).map(Value::from).collect()
-        }
-        "pad" => {
-            count(3)?;
-            match text(0)? {
-                "" => "".into(),
-                inner => {
-                    let (before, after) = (" ".repeat(number(1)?), " ".repeat(number(2)?));
-                    format!("{before}{inner}{after}").into()
-                }
-            }
-        }
-        "truncate" => {
-            count(2)?;
-            text(0)?.chars().take(number(1)?).collect::<String>().into()
+            call.expect(1)?;
+            Ok(arguments[0].to_string().into())
         }
         "len" => {
-            count(1)?;
-            match &arguments[0] {
-                Value::String(text) => text.len().into(),
-                Value::Array(items) => items.len().into(),
-                Value::Object(members) => members.len().into(),
-                other => return Err(format!("len of type {}", type_name(other))),
-            }
+            call.expect(1)?;
+            length(&arguments[0])
         }
-        "index" => return index(arguments),
-        "print" => print(arguments).into(),
+        "index" => index(arguments),
+        "print" => Ok(print(arguments).into()),
         "println" => {
             let words: Vec<String> = arguments.iter().map(display).collect();
-            format!("{}\n", words.join(" ")).into()
+            Ok(format!("{}\n", words.join(" ")).into())
         }
         "printf" => match arguments.split_first() {
-            Some((Value::String(format), rest)) => printf::printf(format, rest).into(),
-            _ => return Err("printf needs a format".to_owned()),
+            Some((Value::String(format), rest)) => Ok(printf::printf(format, rest).into()),
+            _ => Err("printf needs a format".to_owned()),
         },
-        "not" => {
-            count(1)?;
-            (!is_true(&arguments[0])).into()
+        "not" | "and" | "or" => call.logic(),
+        "eq" | "ne" | "lt" | "le" | "gt" | "ge" => call.comparison(),
+        _ => call.text_function(),
+    }
+}
+
+/// A call whose arguments are still to be checked.
+struct CheckedCall<'a> {
+    name: &'a str,
+    arguments: &'a [Value],
+}
+
+impl CheckedCall<'_> {
+    /// Fails unless there are `count` arguments.
+    fn expect(&self, count: usize) -> Result<(), String> {
+        let found = self.arguments.len();
+        if found == count {
+            return Ok(());
         }
-        "and" | "or" => {
-            let ends_at = name == "or";
-            let decides = arguments.iter().find(|value| is_true(value) == ends_at);
-            match decides.or(arguments.last()) {
-                Some(value) => value.clone(),
-                None => return Err(format!("wrong number of args for {name}: want at least 1")),
-            }
+        let name = self.name;
+        Err(format!(
+            "wrong number of args for {name}: want {count} got {found}"
+        ))
+    }
+
+    fn text(&self, position: usize) -> Result<&str, String> {
+        match &self.arguments[position] {
+            Value::String(text) => Ok(text),
+            other => Err(format!(
+                "wrong type for {}: expected string, got {}",
+                self.name,
+                type_name(other)
+            )),
         }
-        "eq" => match arguments.split_first() {
-            Some((first, rest)) if !rest.is_empty() => {
-                let is_same = |other| compare(first, other) == Some(Ordering::Equal);
-                rest.iter().any(is_same).into()
+    }
+
+    fn number(&self, position: usize) -> Result<usize, String> {
+        let number = self.arguments[position].as_u64();
+        number
+            .and_then(|number| usize::try_from(number).ok())
+            .ok_or_else(|| format!("wrong type for {}: expected a whole number", self.name))
+    }
+
+    /// Calls one of the functions that docker adds to Go's.
+    fn text_function(&self) -> Result<Value, String> {
+        let count = match self.name {
+            "join" | "split" | "truncate" => 2,
+            "pad" => 3,
+            _ => 1,
+        };
+        self.expect(count)?;
+        Ok(match self.name {
+            "upper" => self.text(0)?.to_uppercase().into(),
+            "lower" => self.text(0)?.to_lowercase().into(),
+            "title" => title(self.text(0)?).into(),
+            "join" => {
+                let Value::Array(items) = &self.arguments[0] else {
+                    return Err("wrong type for join: expected a list".to_owned());
+                };
+                let items: Vec<String> = items.iter().map(display).collect();
+                items.join(self.text(1)?).into()
             }
-            _ => return Err("missing argument for comparison".to_owned()),
-        },
-        _ => {
-            count(2)?;
-            let order = compare(&arguments[0], &arguments[1])
-                .ok_or_else(|| "incompatible types for comparison".to_owned())?;
-            match name {
-                "ne" => order.is_ne(),
-                "lt" => order.is_lt(),
-                "le" => order.is_le(),
-                "gt" => order.is_gt(),
-                _ => order.is_ge(),
+            "split" => {
+                let pieces = self.text(0)?.split(self.text(1)?);
+                pieces.map(Value::from).collect()
             }
-            .into()
+            "truncate" => {
+                let text = self.text(0)?.chars();
+                text.take(self.number(1)?).collect::<String>().into()
+            }
+            "pad" => match self.text(0)? {
+                "" => "".into(),
+                inner => {
+                    let (before, after) = (self.number(1)?, self.number(2)?);
+                    let (before, after) = (" ".repeat(before), " ".repeat(after));
+                    format!("{before}{inner}{after}").into()
+                }
+            },
+            name => return Err(format!("function {name:?} not defined")),
+        })
+    }
+
+    fn logic(&self) -> Result<Value, String> {
+        if self.name == "not" {
+            self.expect(1)?;
+            return Ok((!is_true(&self.arguments[0])).into());
         }
-    })
+        let ends_at = self.name == "or";
+        let mut arguments = self.arguments.iter();
+        let decides = arguments.find(|value| is_true(value) == ends_at);
+        match decides.or(self.arguments.last()) {
+            Some(value) => Ok(value.clone()),
+            None => Err(format!(
+                "wrong number of args for {}: want at least 1",
+                self.name
+            )),
+        }
+    }
+
+    fn comparison(&self) -> Result<Value, String> {
+        if self.name == "eq" {
+            return match self.arguments.split_first() {
+                Some((first, rest)) if !rest.is_empty() => {
+                    let is_same = |other| compare(first, other) == Some(Ordering::Equal);
+                    Ok(rest.iter().any(is_same).into())
+                }
+                _ => Err("missing argument for comparison".to_owned()),
+            };
+        }
+        self.expect(2)?;
+        let order = compare(&self.arguments[0], &self.arguments[1])
+            .ok_or_else(|| "incompatible types for comparison".to_owned())?;
+        Ok(match self.name {
+            "ne" => order.is_ne(),
+            "lt" => order.is_lt(),
+            "le" => order.is_le(),
+            "gt" => order.is_gt(),
+            _ => order.is_ge(),
+        }
+        .into())
+    }
+}
+
+fn length(value: &Value) -> Result<Value, String> {
+    match value {
+        Value::String(text) => Ok(text.len().into()),
+        Value::Array(items) => Ok(items.len().into()),
+        Value::Object(members) => Ok(members.len().into()),
+        other => Err(format!("len of type {}", type_name(other))),
+    }
 }
 
 fn index(arguments: &[Value]) -> Result<Value, String> {

@@ -9,19 +9,19 @@ use super::values;
 /// Go templates see structures, whose empty members are there though JSON leaves them out: an
 /// absent list prints `[]` and has the length 0, and `json` makes `null` of it.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(super) struct KnownFields {
     pub(super) value: Value,
     /// Of a structure, an object with the zero values of its members; of a pointer, `null`.
     zero: Option<Value>,
 }
 
-impl From<Value> for Known {
+impl From<Value> for KnownFields {
     fn from(value: Value) -> Self {
         Self { value, zero: None }
     }
 }
 
-impl Known {
+impl KnownFields {
     pub(super) fn new(value: Value, zero: Value) -> Self {
         Self {
             value,

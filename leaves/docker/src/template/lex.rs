@@ -6,7 +6,7 @@ use super::error::{TemplateError, syntax};
 
 /// A part of a template.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Piece {
+pub(super) enum TemplatePiece {
     /// What stands between actions.
     Text(String),
     /// What stands between braces.
@@ -49,7 +49,7 @@ pub(super) enum Token {
 }
 
 /// Splits a template.
-pub(super) fn split(template: &str) -> Result<Vec<Piece>, TemplateError> {
+pub(super) fn split(template: &str) -> Result<Vec<TemplatePiece>, TemplateError> {
     let mut pieces = Vec::new();
     let mut rest = template;
     let mut trims_next = false;
@@ -79,7 +79,7 @@ pub(super) fn split(template: &str) -> Result<Vec<Piece>, TemplateError> {
         trims_next = trims;
         let inside = inside.trim();
         if !(inside.starts_with("/*") && inside.ends_with("*/")) {
-            pieces.push(Piece::Action {
+            pieces.push(TemplatePiece::Action {
                 text: inside.to_owned(),
                 tokens: tokens(inside)?,
             });
@@ -88,9 +88,9 @@ pub(super) fn split(template: &str) -> Result<Vec<Piece>, TemplateError> {
     Ok(pieces)
 }
 
-fn push_text(pieces: &mut Vec<Piece>, text: &str) {
+fn push_text(pieces: &mut Vec<TemplatePiece>, text: &str) {
     if !text.is_empty() {
-        pieces.push(Piece::Text(text.to_owned()));
+        pieces.push(TemplatePiece::Text(text.to_owned()));
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::error::{TemplateError, syntax};
 use super::functions;
-use super::lex::{Piece, Token, split};
+use super::lex::{TemplatePiece, Token, split};
 
 /// A template that can be executed.
 #[derive(Clone, Debug)]
@@ -43,12 +43,12 @@ pub(super) struct Pipeline {
     /// As it is written, for messages.
     pub(super) text: String,
     pub(super) variables: Vec<String>,
-    pub(super) commands: Vec<Command>,
+    pub(super) commands: Vec<FunctionCall>,
 }
 
 /// A value or function, and arguments.
 #[derive(Clone, Debug)]
-pub(super) struct Command {
+pub(super) struct FunctionCall {
     pub(super) head: Operand,
     pub(super) arguments: Vec<Operand>,
 }
@@ -84,7 +84,7 @@ impl Template {
 }
 
 struct Parser {
-    pieces: Peekable<vec::IntoIter<Piece>>,
+    pieces: Peekable<vec::IntoIter<TemplatePiece>>,
     /// Variables in scope; the empty name is `$`.
     variables: Vec<String>,
 }
@@ -102,11 +102,11 @@ impl Parser {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let (text, tokens) = match piece {
-                Piece::Text(text) => {
+                TemplatePiece::Text(text) => {
                     nodes.push(Node::Text(text));
                     continue;
                 }
-                Piece::Action { text, tokens } => (text, tokens),
+                TemplatePiece::Action { text, tokens } => (text, tokens),
             };
             let keyword = match tokens.first() {
                 Some(Token::Word(word)) => word.as_str(),
@@ -221,7 +221,7 @@ impl Parser {
             let head = operands
                 .next()
                 .ok_or_else(|| syntax(&format!("missing value for {context}")))?;
-            commands.push(Command {
+            commands.push(FunctionCall {
                 head,
                 arguments: operands.collect(),
             });

@@ -15,7 +15,7 @@ pub(super) fn printf(format: &str, arguments: &[Value]) -> String {
         let end = rest
             .find(|c: char| !(c.is_ascii_digit() || "+-# .".contains(c)))
             .unwrap_or(rest.len());
-        let flags = Flags::parse(&rest[..end]);
+        let flags = VerbFlags::parse(&rest[..end]);
         let Some(verb) = rest[end..].chars().next() else {
             out.push_str("%!(NOVERB)");
             return out;
@@ -38,14 +38,14 @@ pub(super) fn printf(format: &str, arguments: &[Value]) -> String {
     out
 }
 
-struct Flags {
+struct VerbFlags {
     is_left: bool,
     fills_with_zeros: bool,
     width: usize,
     precision: Option<usize>,
 }
 
-impl Flags {
+impl VerbFlags {
     fn parse(text: &str) -> Self {
         let signs = text.len() - text.trim_start_matches(['+', '-', '#', ' ', '0']).len();
         let (signs, numbers) = text.split_at(signs);
@@ -71,7 +71,7 @@ impl Flags {
     }
 }
 
-fn convert(verb: char, value: &Value, flags: &Flags) -> String {
+fn convert(verb: char, value: &Value, flags: &VerbFlags) -> String {
     let wrong = || format!("%!{verb}({})", display(value));
     match (verb, value) {
         ('s' | 'v', value) => {

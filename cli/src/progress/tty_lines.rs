@@ -1,4 +1,4 @@
-//! The book as the lines of a screen: a pure function, so that tests can look at it.
+//! The state of a build as the lines of a terminal: a pure function, so that tests can look at it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,59 +7,59 @@ use console::Style;
 use kiln_engine::VertexEnd;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::book::{Book, Vertex};
-use super::paint::Palette;
+use super::build_state::{BuildState, VertexState};
+use super::palette::Palette;
 use crate::clean;
-use crate::terminal::Screen;
+use crate::terminal::TerminalSize;
 
-/// How much of a book is shown.
+/// Which steps of a build are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// What fits on the screen, output of running steps included.
-    Running {
+pub(crate) enum ShownSteps {
+    /// Those that fit on the screen, with output of the running ones.
+    Fitting {
         /// Lines of output per running step.
         log_lines: usize,
     },
-    /// Every step, however many.
-    Finished,
+    /// Every one, however many.
+    All,
 }
 
-/// Draws the book as it is `now`, counted from the start of the build.
+/// Draws the build as it is `now`, counted from the start of the build.
 ///
 /// No line is wider than the screen, and unless everything is over there are at most as many lines
 /// as fit, less one for the cursor.
-pub(crate) fn picture(
-    book: &Book,
+pub(crate) fn tty_lines(
+    build: &BuildState,
     now: Duration,
-    screen: Screen,
+    screen: TerminalSize,
     palette: &Palette,
-    extent: Extent,
+    shown: ShownSteps,
 ) -> Vec<String> {
-    let ended = book.vertices().iter().filter(|v| v.end.is_some()).count();
-    let total = book.vertices().len();
-    let over = match extent {
-        Extent::Finished => " FINISHED",
-        Extent::Running { .. } => "",
+    let ended = build.vertices().iter().filter(|v| v.end.is_some()).count();
+    let total = build.vertices().len();
+    let over = match shown {
+        ShownSteps::All => " FINISHED",
+        ShownSteps::Fitting { .. } => "",
     };
     let header = format!("[+] Building {} ({ended}/{total}){over}", seconds(now));
     let header = cut(&header, screen.width).into_owned();
-    let blocks: Vec<Vec<String>> = book
+    let blocks: Vec<Vec<String>> = build
         .vertices()
         .iter()
-        .map(|vertex| block(vertex, now, screen.width, palette, extent))
+        .map(|vertex| block(vertex, now, screen.width, palette, shown))
         .collect();
-    let room = match extent {
-        Extent::Finished => usize::MAX,
-        Extent::Running { .. } => screen.height.saturating_sub(2),
+    let room = match shown {
+        ShownSteps::All => usize::MAX,
+        ShownSteps::Fitting { .. } => screen.height.saturating_sub(2),
     };
     let mut lines = vec![header];
-    lines.extend(fit(book.vertices(), blocks, room));
+    lines.extend(fit(build.vertices(), blocks, room));
     lines
 }
 
 /// Leaves out lines until the rest has room: finished steps first, the oldest before the others;
 /// then what stands below steps, where there is most of it; then the oldest steps.
-fn fit(vertices: &[Vertex], mut blocks: Vec<Vec<String>>, room: usize) -> Vec<String> {
+fn fit(vertices: &[VertexState], mut blocks: Vec<Vec<String>>, room: usize) -> Vec<String> {
     let mut count: usize = blocks.iter().map(Vec::len).sum();
     for (vertex, block) in vertices.iter().zip(&mut blocks) {
         let is_fine = matches!(
@@ -75,7 +75,7 @@ fn fit(vertices: &[Vertex], mut blocks: Vec<Vec<String>>, room: usize) -> Vec<St
         }
     }
     while count > room {
-        // Whoever shows most gives first; the line after the name is the oldest.
+        // The step with most lines loses one first; the line after the name is the oldest.
         match blocks.iter_mut().max_by_key(|block| block.len()) {
             Some(longest) if longest.len() > 1 => {
                 longest.remove(1);
@@ -91,11 +91,11 @@ fn fit(vertices: &[Vertex], mut blocks: Vec<Vec<String>>, room: usize) -> Vec<St
 
 /// Draws a step: its name, its transfers, the end of its output.
 fn block(
-    vertex: &Vertex,
+    vertex: &VertexState,
     now: Duration,
     width: usize,
     palette: &Palette,
-    extent: Extent,
+    shown: ShownSteps,
 ) -> Vec<String> {
     let (mark, style) = match &vertex.end {
         None => ("", None),
@@ -111,7 +111,7 @@ fn block(
         width,
         style,
     )];
-    let is_shown = |took: Option<Duration>| took.is_none() || extent == Extent::Finished;
+    let is_shown = |took: Option<Duration>| took.is_none() || shown == ShownSteps::All;
     let is_running = vertex.end.is_none();
     for part in &vertex.parts {
         if is_running || is_shown(part.took) {
@@ -127,7 +127,7 @@ fn block(
             lines.push(row(&text, &took, width, style));
         }
     }
-    if let (true, Extent::Running { log_lines }) = (is_running, extent) {
+    if let (true, ShownSteps::Fitting { log_lines }) = (is_running, shown) {
         let unfinished = vertex.log.unfinished();
         let kept = log_lines.saturating_sub(usize::from(unfinished.is_some()));
         let skipped = vertex.log.lines().len().saturating_sub(kept);
@@ -173,7 +173,8 @@ fn cut(text: &str, width: usize) -> Cow<'_, str> {
     Cow::Owned(short)
 }
 
-fn seconds(duration: Duration) -> String {
+/// Returns a duration in tenths of a second: `1.2s`.
+pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1}s", duration.as_secs_f64())
 }
 
@@ -184,47 +185,47 @@ mod tests {
 
     use super::*;
 
-    const RUNNING: Extent = Extent::Running { log_lines: 3 };
+    const FITTING: ShownSteps = ShownSteps::Fitting { log_lines: 3 };
 
-    fn started(book: &mut Book, id: u32, name: &str, at: u64) {
+    fn started(build: &mut BuildState, id: u32, name: &str, at: u64) {
         let name = name.to_owned();
         let vertex = VertexId(id);
-        book.take(
+        build.take(
             &ProgressEvent::Started { vertex, name },
             Duration::from_millis(at),
         );
     }
 
-    fn finished(book: &mut Book, id: u32, end: VertexEnd, took: u64) {
+    fn finished(build: &mut BuildState, id: u32, end: VertexEnd, took: u64) {
         let took = Duration::from_millis(took);
         let vertex = VertexId(id);
-        book.take(&ProgressEvent::Finished { vertex, end, took }, took);
+        build.take(&ProgressEvent::Finished { vertex, end, took }, took);
     }
 
-    fn log(book: &mut Book, id: u32, text: &str) {
+    fn log(build: &mut BuildState, id: u32, text: &str) {
         let event = ProgressEvent::Log {
             vertex: VertexId(id),
             stream: Stream::Stdout,
             bytes: text.as_bytes().to_vec(),
         };
-        book.take(&event, Duration::from_secs(1));
+        build.take(&event, Duration::from_secs(1));
     }
 
-    fn sample() -> Book {
-        let mut book = Book::default();
+    fn sample() -> BuildState {
+        let mut build = BuildState::default();
         started(
-            &mut book,
+            &mut build,
             0,
             "[internal] load build definition from Dockerfile",
             0,
         );
-        finished(&mut book, 0, VertexEnd::Done, 12);
-        started(&mut book, 1, "[1/4] FROM docker.io/library/debian:12", 20);
+        finished(&mut build, 0, VertexEnd::Done, 12);
+        started(&mut build, 1, "[1/4] FROM docker.io/library/debian:12", 20);
         for (part, current, finished) in [
             ("sha256:0123", 5_000_000, true),
             ("sha256:4567", 1_050_000, false),
         ] {
-            book.take(
+            build.take(
                 &ProgressEvent::Status {
                     vertex: VertexId(1),
                     part: part.to_owned(),
@@ -235,30 +236,30 @@ mod tests {
                 Duration::from_millis(400),
             );
         }
-        started(&mut book, 2, "[2/4] WORKDIR /app", 20);
-        finished(&mut book, 2, VertexEnd::Cached, 0);
+        started(&mut build, 2, "[2/4] WORKDIR /app", 20);
+        finished(&mut build, 2, VertexEnd::Cached, 0);
         started(
-            &mut book,
+            &mut build,
             3,
             "[3/4] RUN apt-get update && apt-get install --yes build-essential curl",
             100,
         );
         log(
-            &mut book,
+            &mut build,
             3,
             "one\ntwo\tx\n\x1b[31mred\x1b[0m 日本語日本語日本語日本語日本語日本語\nhalf",
         );
-        book
+        build
     }
 
-    fn draw(book: &Book, width: usize, height: usize, extent: Extent) -> String {
-        let screen = Screen { width, height };
+    fn draw(build: &BuildState, width: usize, height: usize, shown: ShownSteps) -> String {
+        let screen = TerminalSize { width, height };
         let now = Duration::from_millis(1234);
-        let lines = picture(book, now, screen, &Palette::none(), extent);
+        let lines = tty_lines(build, now, screen, &Palette::none(), shown);
         for line in &lines {
             assert!(line.width() <= width, "too wide: {line}");
         }
-        if extent != Extent::Finished {
+        if shown != ShownSteps::All {
             assert!(lines.len() < height.max(2), "too high: {}", lines.len());
         }
         lines.join("\n")
@@ -266,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_build_at_work() {
-        assert_snapshot!(draw(&sample(), 60, 24, RUNNING), @r"
+        assert_snapshot!(draw(&sample(), 60, 24, FITTING), @r"
         [+] Building 1.2s (2/4)
          => [internal] load build definition from Dockerfile    0.0s
          => [1/4] FROM docker.io/library/debian:12              1.2s
@@ -282,8 +283,8 @@ mod tests {
 
     #[test]
     fn long_names_of_parts_leave_room_for_amounts() {
-        let mut book = Book::default();
-        started(&mut book, 0, "[1/4] FROM docker.io/library/debian:12", 0);
+        let mut build = BuildState::default();
+        started(&mut build, 0, "[1/4] FROM docker.io/library/debian:12", 0);
         let event = ProgressEvent::Status {
             vertex: VertexId(0),
             part: format!("extracting sha256:{}", "0123456789abcdef".repeat(4)),
@@ -291,8 +292,8 @@ mod tests {
             total: Some(5_000_000),
             finished: false,
         };
-        book.take(&event, Duration::from_millis(400));
-        assert_snapshot!(draw(&book, 60, 24, RUNNING), @r"
+        build.take(&event, Duration::from_millis(400));
+        assert_snapshot!(draw(&build, 60, 24, FITTING), @r"
         [+] Building 1.2s (0/1)
          => [1/4] FROM docker.io/library/debian:12              1.2s
          => => extracting sha256:0123456789abcdef… 1.05MB / 5MB 0.8s
@@ -300,33 +301,33 @@ mod tests {
     }
 
     #[test]
-    fn a_low_screen_shows_what_runs() {
-        assert_snapshot!(draw(&sample(), 40, 6, RUNNING), @r"
+    fn low_screens_show_running_steps() {
+        assert_snapshot!(draw(&sample(), 40, 6, FITTING), @r"
         [+] Building 1.2s (2/4)
          => [1/4] FROM docker.io/library/d… 1.2s
          => => sha256:4567 1.05MB / 5MB     0.8s
          => [3/4] RUN apt-get update && ap… 1.1s
          => => # half
         ");
-        assert_snapshot!(draw(&sample(), 40, 3, RUNNING), @r"
+        assert_snapshot!(draw(&sample(), 40, 3, FITTING), @r"
         [+] Building 1.2s (2/4)
          => [3/4] RUN apt-get update && ap… 1.1s
         ");
-        draw(&sample(), 1, 1, RUNNING);
-        draw(&sample(), 0, 0, RUNNING);
+        draw(&sample(), 1, 1, FITTING);
+        draw(&sample(), 0, 0, FITTING);
     }
 
     #[test]
-    fn the_last_picture_shows_everything() {
-        let mut book = sample();
-        finished(&mut book, 1, VertexEnd::Cancelled, 1000);
+    fn finished_builds_show_every_step() {
+        let mut build = sample();
+        finished(&mut build, 1, VertexEnd::Cancelled, 1000);
         finished(
-            &mut book,
+            &mut build,
             3,
             VertexEnd::Failed("exit code: 1".to_owned()),
             1100,
         );
-        assert_snapshot!(draw(&book, 60, 4, Extent::Finished), @r"
+        assert_snapshot!(draw(&build, 60, 4, ShownSteps::All), @r"
         [+] Building 1.2s (4/4) FINISHED
          => [internal] load build definition from Dockerfile    0.0s
          => CANCELED [1/4] FROM docker.io/library/debian:12     1.0s

@@ -1,4 +1,4 @@
-//! What docker lists: the columns, and a row of each thing as JSON.
+//! The columns of docker's listings, and each object in them as a row: JSON by names of columns.
 
 mod width; // whether columns are cut
 
@@ -11,7 +11,7 @@ mod cache_filters; // buildx du --filter
 mod usage; // system df
 
 pub use build_cache::{
-    BUILD_CACHE, BUILD_CACHE_USAGE, CacheMutability, CacheRecord, CacheSharing, CacheUse,
+    BUILD_CACHE, BUILD_CACHE_USAGE, CacheRecord, RecordMutability, RecordSharing, RecordUse,
 };
 pub use cache_filters::CacheFilters;
 pub use containers::{CONTAINER_FILTERS, CONTAINERS, ContainerRow, ContainerState};

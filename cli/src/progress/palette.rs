@@ -1,8 +1,9 @@
-//! Colours of the terminal picture.
+//! The colours of what kiln writes to a terminal.
 
 use console::{Color, Style};
 
 use crate::environment::Environment;
+use crate::terminal;
 
 /// The colours of the states a step can be in.
 #[derive(Clone, Debug)]
@@ -43,8 +44,18 @@ impl Palette {
         }
     }
 
-    /// Returns the palette that the environment asks for. Without a terminal there is none.
-    pub(crate) fn of(environment: &Environment, is_terminal: bool) -> Self {
+    /// Returns the colours for standard output.
+    pub(crate) fn of_stdout(environment: &Environment) -> Self {
+        Self::of(environment, terminal::stdout_is_terminal())
+    }
+
+    /// Returns the colours for standard error.
+    pub(crate) fn of_stderr(environment: &Environment) -> Self {
+        Self::of(environment, terminal::stderr_is_terminal())
+    }
+
+    /// Returns the colours that the environment asks for; none where there is no terminal.
+    fn of(environment: &Environment, is_terminal: bool) -> Self {
         let is_dumb = environment.text("TERM").is_none_or(|term| term == "dumb");
         if !is_terminal || is_dumb || environment.text("NO_COLOR").is_some() {
             return Self::none();

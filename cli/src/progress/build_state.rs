@@ -10,15 +10,15 @@ use super::log::Log;
 
 /// Everything a build told, ordered by when it began.
 #[derive(Debug, Default)]
-pub(crate) struct Book {
-    vertices: Vec<Vertex>,
+pub(crate) struct BuildState {
+    vertices: Vec<VertexState>,
     positions: HashMap<VertexId, usize>,
-    findings: Vec<Found>,
+    findings: Vec<LintFinding>,
 }
 
 /// What a lint rule says about a line.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct LintFinding {
     /// What it says.
     pub(crate) finding: Diagnostic,
     /// The line, counted from 1.
@@ -27,7 +27,7 @@ pub(crate) struct Found {
 
 /// A step, or one of the engine's own jobs.
 #[derive(Debug)]
-pub(crate) struct Vertex {
+pub(crate) struct VertexState {
     /// Which.
     pub(crate) id: VertexId,
     /// Its name.
@@ -57,13 +57,13 @@ pub(crate) struct Part {
     pub(crate) took: Option<Duration>,
 }
 
-impl Book {
+impl BuildState {
     /// Enters an event that happened `at` this time, counted from the start of the build.
     pub(crate) fn take(&mut self, event: &ProgressEvent, at: Duration) {
         match event {
             ProgressEvent::Started { vertex, name } => {
                 self.positions.insert(*vertex, self.vertices.len());
-                self.vertices.push(Vertex {
+                self.vertices.push(VertexState {
                     id: *vertex,
                     name: name.clone(),
                     begun: at,
@@ -102,7 +102,7 @@ impl Book {
                     vertex.end = Some((end.clone(), *took));
                 }
             }
-            ProgressEvent::Finding { finding, line } => self.findings.push(Found {
+            ProgressEvent::Finding { finding, line } => self.findings.push(LintFinding {
                 finding: (**finding).clone(),
                 line: *line,
             }),
@@ -111,33 +111,33 @@ impl Book {
     }
 
     /// Returns the vertices, ordered by when they began.
-    pub(crate) fn vertices(&self) -> &[Vertex] {
+    pub(crate) fn vertices(&self) -> &[VertexState] {
         &self.vertices
     }
 
     /// Returns what lint rules say, in file order.
-    pub(crate) fn findings(&self) -> &[Found] {
+    pub(crate) fn findings(&self) -> &[LintFinding] {
         &self.findings
     }
 
     /// Returns a vertex.
-    pub(crate) fn vertex(&self, id: VertexId) -> Option<&Vertex> {
+    pub(crate) fn vertex(&self, id: VertexId) -> Option<&VertexState> {
         self.vertices.get(*self.positions.get(&id)?)
     }
 
-    fn vertex_mut(&mut self, id: VertexId) -> Option<&mut Vertex> {
+    fn vertex_mut(&mut self, id: VertexId) -> Option<&mut VertexState> {
         self.vertices.get_mut(*self.positions.get(&id)?)
     }
 
     /// Returns the step that failed.
-    pub(crate) fn failed(&self) -> Option<&Vertex> {
+    pub(crate) fn failed(&self) -> Option<&VertexState> {
         self.vertices
             .iter()
             .find(|vertex| matches!(vertex.end, Some((VertexEnd::Failed(_), _))))
     }
 }
 
-impl Vertex {
+impl VertexState {
     /// Returns how long it took, or has taken `now`.
     pub(crate) fn duration(&self, now: Duration) -> Duration {
         match self.end {

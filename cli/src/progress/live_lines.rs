@@ -1,8 +1,8 @@
 //! Lines at the end of a terminal's text, drawn anew in place.
 //!
 //! indicatif draws them, each time in one write, so that nothing flickers. It leaves the cursor at
-//! the end of a full line; what the terminal itself shows there, such as the `^C` of a person who
-//! has seen enough, would go to the next line, and all lines with it. So an empty line is drawn
+//! the end of a full line; what the terminal itself shows there, such as the `^C` of a user who
+//! interrupts, would go to the next line, and all lines with it. So an empty line is drawn
 //! below them, and the cursor rests where it begins: what appears there goes with the next drawing.
 
 use std::io;
@@ -10,45 +10,40 @@ use std::time::{Duration, Instant};
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use kiln_engine::Stream;
 
-/// As often as people can read.
-const INTERVAL: Duration = Duration::from_millis(100);
+/// Time between two drawings: as often as people can read, and seldom enough to cost nothing.
+pub(crate) const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 /// Times a second that indicatif draws at most: more often than it is asked to.
 const REFRESHES: u8 = 20;
 
-/// Where lines are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// The terminal behind standard output.
-    Output,
-    /// The terminal behind standard error.
-    Error,
-}
-
-/// What is drawn at the moment.
+/// Lines on the terminal behind a standard stream.
 #[derive(Debug)]
-pub(crate) struct Area {
-    place: Place,
+pub(crate) struct LiveLines {
+    stream: Stream,
     drawn: Option<(ProgressBar, Instant)>,
 }
 
-impl Area {
-    /// Begins with nothing.
-    pub(crate) fn new(place: Place) -> Self {
-        Self { place, drawn: None }
+impl LiveLines {
+    /// Begins with no line drawn.
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            drawn: None,
+        }
     }
 
     /// Says whether lines that change with every piece of something may be drawn again yet.
     pub(crate) fn is_due(&self) -> bool {
         let drawn = self.drawn.as_ref();
-        drawn.is_none_or(|(_, at)| at.elapsed() >= INTERVAL)
+        drawn.is_none_or(|(_, at)| at.elapsed() >= REDRAW_INTERVAL)
     }
 
     /// Draws lines in place of those that are there; the last ones, if the screen has no room for all.
     pub(crate) fn draw<T: AsRef<str>>(&mut self, lines: &[T]) {
-        let term = match self.place {
-            Place::Output => Term::buffered_stdout(),
-            Place::Error => Term::buffered_stderr(),
+        let term = match self.stream {
+            Stream::Stdout => Term::buffered_stdout(),
+            Stream::Stderr => Term::buffered_stderr(),
         };
         let room = usize::from(term.size().0).saturating_sub(1);
         let first = lines.len().saturating_sub(room);
@@ -72,7 +67,7 @@ impl Area {
         }
     }
 
-    /// Takes the lines off the screen. Where none were drawn, the screen is somebody else's.
+    /// Takes the lines off the screen. Where none were drawn, the screen is left alone.
     pub(crate) fn clear(&mut self) {
         if let Some((bar, _)) = self.drawn.take() {
             bar.finish_and_clear();

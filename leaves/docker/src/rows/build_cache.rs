@@ -39,7 +39,7 @@ pub const BUILD_CACHE_USAGE: &str = "table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{
 
 /// Whether only the cache holds something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheSharing {
+pub enum RecordSharing {
     /// An image or a container holds it too.
     Shared,
     /// Nothing else holds it.
@@ -48,7 +48,7 @@ pub enum CacheSharing {
 
 /// Whether something changes after it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheMutability {
+pub enum RecordMutability {
     /// It changes in place.
     Mutable,
     /// It does not change.
@@ -57,7 +57,7 @@ pub enum CacheMutability {
 
 /// Whether something is used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheUse {
+pub enum RecordUse {
     /// A build works with it.
     InUse,
     /// It can be removed.
@@ -76,11 +76,11 @@ pub struct CacheRecord<'a> {
     /// What it is.
     pub description: &'a str,
     /// Whether it changes.
-    pub mutability: CacheMutability,
+    pub mutability: RecordMutability,
     /// Whether only the cache holds it.
-    pub sharing: CacheSharing,
+    pub sharing: RecordSharing,
     /// Whether it is used now.
-    pub cache_use: CacheUse,
+    pub cache_use: RecordUse,
     /// Bytes on disk.
     pub size_bytes: u64,
     /// What making it again takes.
@@ -102,10 +102,10 @@ impl CacheRecord<'_> {
             "Type": self.kind,
             "CacheType": self.kind,
             "Description": self.description,
-            "Reclaimable": self.cache_use == CacheUse::Reclaimable,
-            "InUse": self.cache_use == CacheUse::InUse,
-            "Mutable": self.mutability == CacheMutability::Mutable,
-            "Shared": self.sharing == CacheSharing::Shared,
+            "Reclaimable": self.cache_use == RecordUse::Reclaimable,
+            "InUse": self.cache_use == RecordUse::InUse,
+            "Mutable": self.mutability == RecordMutability::Mutable,
+            "Shared": self.sharing == RecordSharing::Shared,
             "Size": units::size(self.size_bytes),
             "Cost": format!("{:.1}s", self.cost.as_secs_f64()),
             "CreatedAt": self.created.map_or_else(String::new, date),

@@ -9,20 +9,20 @@ use jiff::tz::TimeZone;
 use kiln_oci::Timestamp;
 use kiln_parser::parse_bool;
 
-use super::build_cache::{CacheMutability, CacheRecord, CacheSharing, CacheUse};
+use super::build_cache::{CacheRecord, RecordMutability, RecordSharing, RecordUse};
 use crate::filter::FilterError;
 use crate::time;
 
 /// Filters of a command line.
 #[derive(Clone, Debug, Default)]
 pub struct CacheFilters {
-    wanted: BTreeMap<Key, Vec<Test>>,
-    unwanted: Vec<(Key, Test)>,
+    wanted: BTreeMap<FilterKey, Vec<Test>>,
+    unwanted: Vec<(FilterKey, Test)>,
     until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+enum FilterKey {
     Id,
     Parents,
     Description,
@@ -70,7 +70,7 @@ impl CacheFilters {
                 continue;
             }
             let unknown = || FilterError::Invalid(key.to_owned());
-            let key = Key::parse(key).ok_or_else(unknown)?;
+            let key = FilterKey::parse(key).ok_or_else(unknown)?;
             if found.is_none() && !key.is_switch() {
                 return Err(invalid());
             }
@@ -88,14 +88,15 @@ impl CacheFilters {
         Ok(filters)
     }
 
-    fn want(&mut self, key: Key, test: Test) {
+    fn want(&mut self, key: FilterKey, test: Test) {
         self.wanted.entry(key).or_default().push(test);
     }
 
     /// Says whether an entry passes.
     #[must_use]
     pub fn pass(&self, entry: &CacheRecord<'_>) -> bool {
-        let any = |(key, tests): (&Key, &Vec<Test>)| tests.iter().any(|t| t.fits(*key, entry));
+        let any =
+            |(key, tests): (&FilterKey, &Vec<Test>)| tests.iter().any(|t| t.fits(*key, entry));
         self.until.is_none_or(|until| entry.last_used <= until)
             && self.wanted.iter().all(any)
             && !self
@@ -105,7 +106,7 @@ impl CacheFilters {
     }
 }
 
-impl Key {
+impl FilterKey {
     fn parse(text: &str) -> Option<Self> {
         Some(match text.trim().to_lowercase().as_str() {
             "id" => Self::Id,
@@ -129,15 +130,15 @@ impl Key {
     }
 
     fn values(self, entry: &CacheRecord<'_>) -> Vec<String> {
-        let is_mutable = entry.mutability == CacheMutability::Mutable;
-        let is_shared = entry.sharing == CacheSharing::Shared;
+        let is_mutable = entry.mutability == RecordMutability::Mutable;
+        let is_shared = entry.sharing == RecordSharing::Shared;
         let switch = |value: bool| vec![value.to_string()];
         match self {
             Self::Id => vec![entry.id.to_owned()],
             Self::Parents => entry.parents.to_vec(),
             Self::Description => vec![entry.description.to_owned()],
             Self::Type => vec![entry.kind.to_owned()],
-            Self::InUse => switch(entry.cache_use == CacheUse::InUse),
+            Self::InUse => switch(entry.cache_use == RecordUse::InUse),
             Self::Mutable => switch(is_mutable),
             Self::Immutable => switch(!is_mutable),
             Self::Shared => switch(is_shared),
@@ -147,10 +148,10 @@ impl Key {
 }
 
 impl Test {
-    fn fits(&self, key: Key, entry: &CacheRecord<'_>) -> bool {
+    fn fits(&self, key: FilterKey, entry: &CacheRecord<'_>) -> bool {
         key.values(entry).iter().any(|value| match self {
             // An id may be given as it is shown elsewhere, longer or shorter.
-            Self::Is(wanted) if key == Key::Id => {
+            Self::Is(wanted) if key == FilterKey::Id => {
                 !wanted.is_empty() && (value.starts_with(wanted) || wanted.starts_with(value))
             }
             Self::Is(wanted) => value == wanted,
@@ -174,13 +175,13 @@ mod tests {
             kind: "regular",
             description: "RUN make",
             parents: &parents,
-            mutability: CacheMutability::Immutable,
+            mutability: RecordMutability::Immutable,
             created: None,
             last_used: Timestamp::from_seconds(1000),
             cost: Duration::ZERO,
             size_bytes: 1,
-            sharing: CacheSharing::Private,
-            cache_use: CacheUse::Reclaimable,
+            sharing: RecordSharing::Private,
+            cache_use: RecordUse::Reclaimable,
         };
         for (texts, expected) in [
             (&[][..], true),
