@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use kiln_conformance::{Case, Error, Surroundings, Verdict, hold_one, load};
+use kiln_conformance::{Case, Error, Fixtures, Verdict, hold_one, load};
 use kiln_testbed::Kiln;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// The registry and the images that cases start from, and the kiln that has them; or why there are
 /// none. Made by the first case that runs, so that listing the cases starts nothing.
-type World = OnceLock<Result<(Surroundings, Kiln), Error>>;
+type World = OnceLock<Result<(Fixtures, Kiln), Error>>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -30,12 +30,12 @@ fn main() -> ExitCode {
 fn try_case(case: &Case, world: &World) -> Result<(), Failed> {
     let program = Path::new(env!("CARGO_BIN_EXE_kiln"));
     let make = || {
-        let surroundings = Surroundings::new(program)?;
+        let fixtures = Fixtures::new(program)?;
         let kiln = Kiln::new(program);
-        kiln.knows(surroundings.registry());
-        Ok((surroundings, kiln))
+        kiln.knows(fixtures.registry());
+        Ok((fixtures, kiln))
     };
-    let (surroundings, kiln) = match world.get_or_init(make) {
+    let (fixtures, kiln) = match world.get_or_init(make) {
         Ok(world) => world,
         Err(Error::Lacking(reason)) => {
             reason.announce();
@@ -43,7 +43,7 @@ fn try_case(case: &Case, world: &World) -> Result<(), Failed> {
         }
         Err(error) => return Err(error.to_string().into()),
     };
-    let trial = hold_one(kiln, None, case, surroundings.images());
+    let trial = hold_one(kiln, None, case, fixtures.images());
     match trial.verdict {
         Verdict::Wrong { differences } => {
             let differences = differences.join("\n");

@@ -22,21 +22,21 @@ fn hold(name: &str, trials: u32) {
 }
 
 #[test]
-fn what_was_promised_holds_after_power_is_lost() {
+fn promises_hold_after_power_is_lost() {
     hold("power-loss", 6);
 }
 
 #[test]
-fn what_was_promised_holds_after_kiln_is_killed() {
+fn promises_hold_after_kiln_is_killed() {
     hold("kill", 4);
 }
 
 #[test]
-fn what_was_promised_holds_after_the_disk_was_full() {
+fn promises_hold_after_the_disk_was_full() {
     hold("full-disk", 4);
 }
 
 #[test]
-fn what_was_promised_holds_after_a_system_call_failed() {
+fn promises_hold_after_a_system_call_failed() {
     hold("system-call", 4);
 }

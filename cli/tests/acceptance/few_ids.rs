@@ -48,7 +48,7 @@ impl Few {
         need_root()?;
         let user = ordinary_user()?;
         let unshare = Tool::find("unshare")?;
-        let registry = Registry::start()?;
+        let registry = Registry::shared()?;
         let name = user.name().to_owned();
         let kiln = Kiln::of_user(program(), user);
         kiln.knows(&registry);
@@ -68,7 +68,7 @@ impl Few {
         fs::create_dir(&context).unwrap();
         fs::copy(busybox()?, context.join("busybox")).unwrap();
         fs::write(context.join("note"), "noted\n").unwrap();
-        // A link and what it is a further name of, which belong to somebody.
+        // A link and what it is a further name of, which belong to another user.
         let tar = "ln -s x packed && ln packed linked && \
             tar --owner=65534 --group=12 -cf archive.tar packed linked && rm packed linked && \
             chmod -R a+rX ..";
@@ -129,7 +129,6 @@ fn owners_that_there_is_no_id_for_are_kept_or_refused() {
         "local",
         "FROM scratch\nCOPY --chmod=755 busybox /bin/sh\nRUN echo x > /x\n",
     );
-    let all = format!("{OWNED_LISTING}{MORE_LISTING}");
     few.ok(Ids::Many, "many", &["build", "-q", "-t", &owned, "context"]);
     assert_eq!(
         few.ok(Ids::Many, "many", &["run", "--rm", &owned]),
@@ -171,54 +170,67 @@ fn owners_that_there_is_no_id_for_are_kept_or_refused() {
         few.refused(ids, state, &["run", "--rm", &pushed]);
         let whole = few.ok(ids, state, &["cache", "verify"]);
         assert!(whole.ends_with(": no damage\n"), "{whole}");
-        // Others get the image as it should be, by way of a cache too.
-        let cache = format!("type=local,dest=cache-of-{state}");
-        let export = [
-            "build",
-            "-q",
-            "-f",
-            "context/more",
-            "--cache-to",
-            &cache,
-            "context",
-        ];
-        few.ok(ids, state, &export);
-        let cache = format!("type=local,src=cache-of-{state}");
-        let importing = format!("importing-{state}");
-        let import = [
-            "build",
-            "-q",
-            "-t",
-            "imported",
-            "-f",
-            "context/more",
-            "--cache-from",
-            &cache,
-            "context",
-        ];
-        few.ok(Ids::Many, &importing, &import);
-        let run = ["run", "--rm", "-u", "0", "imported"];
-        let listed = few.ok(Ids::Many, &importing, &run);
-        assert_eq!(listed, all, "exported with {ids:?}");
-        few.ok(Ids::Many, "elsewhere", &["pull", "-q", &pushed]);
-        let listed = few.ok(Ids::Many, "elsewhere", &["run", "--rm", "-u", "0", &pushed]);
-        assert_eq!(listed, all, "made with {ids:?}");
-        // So does who has more ids by now, of what is there.
-        let listed = few.ok(Ids::Many, state, &["run", "--rm", "-u", "0", &pushed]);
-        assert_eq!(listed, all, "stored with {ids:?}");
-        few.ok(
-            Ids::Many,
-            state,
-            &["build", "-q", "-f", "context/then", "-t", "then", "context"],
-        );
-        let listed = few.ok(Ids::Many, state, &["run", "--rm", "then"]);
-        assert_eq!(listed, all, "stored with {ids:?}");
-        let whole = few.ok(Ids::Many, state, &["cache", "verify"]);
-        assert!(whole.ends_with(": no damage\n"), "{whole}");
-        // And whoever has less again is refused again, and finds nothing wrong.
+        others_see_owners(&few, ids, state, &pushed);
+        more_ids_see_owners(&few, state, &pushed);
+        // A kiln with few ids again is refused again, and finds nothing wrong.
         few.refused(ids, state, &["run", "--rm", "then"]);
         let whole = few.ok(ids, state, &["cache", "verify"]);
         assert!(whole.ends_with(": no damage\n"), "{whole}");
     }
     assert_no_leftovers(few.kiln.scratch.path());
+}
+
+/// Checks that a kiln with many ids gets the image whole from one with few: by way of a cache, and from
+/// the registry.
+#[track_caller]
+fn others_see_owners(few: &Few, ids: Ids, state: &str, pushed: &str) {
+    let all = format!("{OWNED_LISTING}{MORE_LISTING}");
+    let cache = format!("type=local,dest=cache-of-{state}");
+    let export = [
+        "build",
+        "-q",
+        "-f",
+        "context/more",
+        "--cache-to",
+        &cache,
+        "context",
+    ];
+    few.ok(ids, state, &export);
+    let cache = format!("type=local,src=cache-of-{state}");
+    let importing = format!("importing-{state}");
+    let import = [
+        "build",
+        "-q",
+        "-t",
+        "imported",
+        "-f",
+        "context/more",
+        "--cache-from",
+        &cache,
+        "context",
+    ];
+    few.ok(Ids::Many, &importing, &import);
+    let run = ["run", "--rm", "-u", "0", "imported"];
+    let listed = few.ok(Ids::Many, &importing, &run);
+    assert_eq!(listed, all, "exported with {ids:?}");
+    few.ok(Ids::Many, "elsewhere", &["pull", "-q", pushed]);
+    let listed = few.ok(Ids::Many, "elsewhere", &["run", "--rm", "-u", "0", pushed]);
+    assert_eq!(listed, all, "made with {ids:?}");
+}
+
+/// Checks that a kiln with many ids gets the image whole of what one with few stored.
+#[track_caller]
+fn more_ids_see_owners(few: &Few, state: &str, pushed: &str) {
+    let all = format!("{OWNED_LISTING}{MORE_LISTING}");
+    let listed = few.ok(Ids::Many, state, &["run", "--rm", "-u", "0", pushed]);
+    assert_eq!(listed, all, "stored in {state}");
+    few.ok(
+        Ids::Many,
+        state,
+        &["build", "-q", "-f", "context/then", "-t", "then", "context"],
+    );
+    let listed = few.ok(Ids::Many, state, &["run", "--rm", "then"]);
+    assert_eq!(listed, all, "stored in {state}");
+    let whole = few.ok(Ids::Many, state, &["cache", "verify"]);
+    assert!(whole.ends_with(": no damage\n"), "{whole}");
 }

@@ -24,7 +24,7 @@ struct Few {
 
 impl Few {
     fn new(limit: ProcessLimit, user: Option<User>) -> Result<Self, Skip> {
-        let registry = Registry::start()?;
+        let registry = Registry::shared()?;
         let kiln = match user {
             Some(user) => Kiln::of_user(program(), user),
             None => Kiln::new(program()),

@@ -38,7 +38,7 @@ fn printed(progress: &str, marker: &str) -> Vec<String> {
 
 /// DF-101, DF-102, DF-103.
 #[test]
-fn what_is_bound_is_seen_and_leaves_no_trace() {
+fn bound_files_are_seen_and_leave_no_trace() {
     need!(need_root());
     let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let layout = kiln.scratch.join("layout");
@@ -72,7 +72,7 @@ fn what_is_bound_is_seen_and_leaves_no_trace() {
 }
 
 #[test]
-fn what_is_bound_decides_whether_a_step_runs_again() {
+fn changed_bound_files_make_a_step_run_again() {
     need!(need_root());
     let (kiln, _registry) = need!(Kiln::with_bases(program(), &["busybox"]));
     let dockerfile = "FROM busybox\n\

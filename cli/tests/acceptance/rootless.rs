@@ -12,7 +12,7 @@ use kiln_testbed::{Bases, Ended, Kiln, Registry, Skip, assert_no_leftovers, need
 use crate::acceptance::harness::testdata;
 use crate::program;
 
-/// A kiln that an ordinary user runs, with base images to be had.
+/// A kiln that an ordinary user runs, with base images to pull.
 struct Rootless {
     kiln: Kiln,
     registry: Registry,
@@ -104,7 +104,7 @@ fn an_ordinary_user_serves_a_page_from_real_packages() {
         .status();
     assert!(copied.unwrap().success());
     rootless.run("state", &["build", "-t", "app", app.to_str().unwrap()]);
-    // Free a moment ago; nobody else here asks for ports that others might get.
+    // Free a moment ago; no other test asks for ports that others might get.
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -175,7 +175,7 @@ fn is_empty(directory: &Path) -> bool {
         .all(|entry| !entry.unwrap().file_type().unwrap().is_dir())
 }
 
-/// Asks for `/` until somebody answers.
+/// Asks for `/` until a server answers.
 fn fetch(port: u16) -> String {
     for _ in 0..600 {
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
@@ -189,5 +189,5 @@ fn fetch(port: u16) -> String {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    panic!("nobody answers on port {port}");
+    panic!("no server answers on port {port}");
 }

@@ -9,7 +9,7 @@ use crate::acceptance::harness::{copy_of, is_cached, testdata};
 use crate::program;
 
 #[test]
-fn what_did_not_change_is_not_done_again() {
+fn unchanged_steps_are_not_run_again() {
     need!(need_root());
     let (kiln, _registry) = need!(Kiln::with_bases(program(), &["node"]));
     let app = copy_of(&kiln, &testdata("node-app"), "app");

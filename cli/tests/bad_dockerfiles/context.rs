@@ -3,7 +3,7 @@ use insta::assert_snapshot;
 use crate::bad_dockerfiles::harness::{case, complaints, line};
 
 #[test]
-fn df_120_df_156_missing_files() {
+fn df_120_df_156_missing_files_are_named() {
     let shown = complaints(&[
         line("not there", "ENV a=b\nCOPY nofile /x\nENV c=d"),
         line("not there, above the context", "COPY ../../nofile/ /x"),
@@ -41,7 +41,7 @@ fn df_135_df_141_things_in_the_way() {
 }
 
 #[test]
-fn ignore_files() {
+fn malformed_ignore_files_are_shown() {
     let shown = complaints(&[
         line("a lone exclamation mark", "COPY . /").file(".dockerignore", "# mine\na\n!\n"),
         line("a class that is not closed", "COPY . /").file(".dockerignore", "[a\n"),
@@ -50,7 +50,7 @@ fn ignore_files() {
 }
 
 #[test]
-fn times() {
+fn malformed_times_are_shown() {
     let shown =
         complaints(&[line("that are none", "ENV a=b").with("--build-arg=SOURCE_DATE_EPOCH=noon")]);
     assert_snapshot!(shown);

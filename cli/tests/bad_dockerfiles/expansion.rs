@@ -21,7 +21,7 @@ fn df_058_forms_of_variables() {
 }
 
 #[test]
-fn df_049_required_variables() {
+fn df_049_missing_required_variables_are_shown() {
     let shown = complaints(&[
         line("with a message", "ENV a=\"${VERSION:?say which}\""),
         line(
@@ -36,7 +36,7 @@ fn df_049_required_variables() {
 }
 
 #[test]
-fn quotes() {
+fn open_quotes_are_shown() {
     let shown = complaints(&[
         line("a double quote", "ENV a=\"b c"),
         line("a single quote", "LABEL a='b"),

@@ -3,7 +3,7 @@ use insta::assert_snapshot;
 use crate::bad_dockerfiles::harness::{complaints, line};
 
 #[test]
-fn df_024_df_025_df_026_flags() {
+fn df_024_df_025_df_026_wrong_flags_are_shown() {
     let shown = complaints(&[
         line("a flag spelt wrong", "COPY --form=a b /c"),
         line("a flag like none", "COPY --frobnicate b /c"),

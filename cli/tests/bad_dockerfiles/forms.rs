@@ -18,7 +18,7 @@ fn df_027_df_029_names_and_values() {
 }
 
 #[test]
-fn df_023_df_082_arrays() {
+fn df_023_df_082_malformed_arrays_are_shown() {
     let shown = complaints(&[
         line("CMD with a number", "CMD [\"a\", 1]"),
         line("RUN with a nested array", "RUN [[\"a\"]]"),

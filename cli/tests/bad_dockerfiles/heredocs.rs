@@ -3,7 +3,7 @@ use insta::assert_snapshot;
 use crate::bad_dockerfiles::harness::{complaints, line};
 
 #[test]
-fn df_042_df_043_heredocs() {
+fn df_042_df_043_malformed_heredocs_are_shown() {
     let shown = complaints(&[
         line("no end", "RUN <<EOF\necho a\nEOF2"),
         line("an end with blanks before it", "COPY <<EOF /a\ntext\n  EOF"),

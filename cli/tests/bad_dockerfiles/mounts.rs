@@ -3,7 +3,7 @@ use insta::assert_snapshot;
 use crate::bad_dockerfiles::harness::{complaints, line};
 
 #[test]
-fn df_112_df_113_mounts() {
+fn df_112_df_113_wrong_mounts_are_shown() {
     let shown = complaints(&[
         line(
             "an unknown key",

@@ -17,7 +17,7 @@ fn df_003_df_004_df_005_files_without_a_build() {
 }
 
 #[test]
-fn df_015_df_016_directives() {
+fn df_015_df_016_wrong_directives_are_shown() {
     let shown = complaints(&[
         case("an escape token that is none", "# escape=x\nFROM scratch\n"),
         case(
@@ -41,7 +41,7 @@ fn df_015_df_016_directives() {
 }
 
 #[test]
-fn df_019_df_020_lines() {
+fn df_019_df_020_malformed_lines_are_shown() {
     let long = format!("FROM scratch\nENV A={}\n", "x".repeat(65_536));
     let shown = complaints(&[
         line("an unknown instruction", "COPPY a /"),

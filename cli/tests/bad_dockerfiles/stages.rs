@@ -3,7 +3,7 @@ use insta::assert_snapshot;
 use crate::bad_dockerfiles::harness::{case, complaints, line};
 
 #[test]
-fn df_078_df_079_df_080_from() {
+fn df_078_df_079_df_080_wrong_bases_are_shown() {
     let shown = complaints(&[
         case("nothing", "FROM\n"),
         case("two arguments", "FROM scratch build\n"),
@@ -30,7 +30,7 @@ fn df_078_df_079_df_080_from() {
 }
 
 #[test]
-fn df_159_targets() {
+fn df_159_missing_targets_are_shown() {
     let stages = "FROM scratch AS builder\nFROM scratch AS test\nFROM scratch\n";
     let shown = complaints(&[
         case("spelt wrong", stages).with("--target=bilder"),
@@ -42,7 +42,7 @@ fn df_159_targets() {
 }
 
 #[test]
-fn df_060_df_115_df_150_df_160_other_stages() {
+fn df_060_df_115_df_150_df_160_wrong_stage_names_are_shown() {
     let shown = complaints(&[
         case(
             "a variable",
@@ -73,7 +73,7 @@ fn df_060_df_115_df_150_df_160_other_stages() {
 }
 
 #[test]
-fn circles() {
+fn circles_of_stages_are_shown() {
     let shown = complaints(&[
         case(
             "of two",

@@ -3,7 +3,7 @@ use insta::assert_snapshot;
 use crate::bad_dockerfiles::harness::{case, complaints, line};
 
 #[test]
-fn df_098_triggers() {
+fn df_098_wrong_triggers_are_shown() {
     let shown = complaints(&[
         line("a trigger of a trigger", "ONBUILD ONBUILD RUN x"),
         line("FROM", "ONBUILD FROM scratch"),

@@ -3,7 +3,7 @@ use insta::assert_snapshot;
 use crate::bad_dockerfiles::harness::{complaints, line};
 
 #[test]
-fn df_087_ports() {
+fn df_087_wrong_ports_are_shown() {
     let shown = complaints(&[
         line("a word", "EXPOSE abc"),
         line("an unknown protocol", "EXPOSE 443 80/foo"),
@@ -37,7 +37,7 @@ fn df_093_df_095_signals_and_durations() {
 }
 
 #[test]
-fn df_133_df_148_df_149_copies() {
+fn df_133_df_148_df_149_wrong_copies_are_shown() {
     let shown = complaints(&[
         line("a mode too high", "COPY --chmod=999 a /b"),
         line("a mode with five digits", "COPY --chmod=10000 a /b"),

@@ -8,7 +8,7 @@ use kiln_testbed::{Ended, Kiln, Tool, need, need_root};
 
 use crate::program;
 
-/// Returns a program that runs kiln with the surroundings that the test gives it.
+/// Returns a program that runs kiln in the environment that the test gives it.
 fn wrapped(kiln: &Kiln, program: &Tool) -> Command {
     let inner = kiln.command();
     let mut command = program.command();
@@ -29,7 +29,7 @@ fn info_says_whether_commands_see_other_processes() {
     let hidden = "those of others are hidden from commands";
     assert_eq!(kiln.ok(&["info", "-f", "{{.Processes}}"]), hidden);
     let masked = |variable: &str| {
-        // As container engines hide parts of /proc, whereupon the kernel gives nobody a new one.
+        // As container engines hide parts of /proc, whereupon the kernel gives no process a new one.
         let script = "mount --bind /dev/null /proc/uptime && exec \"$@\"";
         let mut command = wrapped(&kiln, &unshare);
         command
@@ -92,7 +92,7 @@ fn kilns_of_other_pid_namespaces_leave_ones_mounts_alone() {
 
 /// A step that outlived its kiln went on writing into a cache mount that the next build had locked.
 #[test]
-fn nobody_writes_into_a_cache_mount_after_its_kiln_was_killed() {
+fn cache_mounts_are_not_written_after_their_kiln_was_killed() {
     let kiln = need!(Kiln::for_builds(program()));
     let with_cache = |script: &str| {
         let mount = "--mount=type=cache,id=c,target=/c,sharing=locked";

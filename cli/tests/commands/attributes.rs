@@ -217,7 +217,7 @@ fn stale_files_go_only_where_that_is_allowed() {
 #[test]
 fn images_can_go_by_their_digest_alone() {
     let kiln = kiln();
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     kiln.knows(&registry);
     let repository = registry.image("team/app");
     for output in [

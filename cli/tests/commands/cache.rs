@@ -346,7 +346,7 @@ fn a_prune_waits_for_a_build() {
 }
 
 #[test]
-fn a_container_keeps_what_it_runs_on_and_nobody_waits_for_it() {
+fn containers_keep_their_layers_and_do_not_block_prune() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "RUN echo kept > /kept");
     let mut run = kiln.command();

@@ -18,7 +18,7 @@ use self::machines::*;
 use crate::commands::harness::names;
 use crate::program;
 
-/// Without it, the build is the same build. An export that nobody makes is another matter.
+/// Without it, the build is the same build. An export that is not made is another matter.
 #[test]
 fn a_cache_of_an_unknown_type_is_not_imported() {
     let kiln = need!(Kiln::for_builds(program()));
@@ -42,7 +42,7 @@ fn a_cache_of_an_unknown_type_is_not_imported() {
 }
 
 #[test]
-fn a_hit_elsewhere_moves_no_layer_until_somebody_needs_it() {
+fn hits_elsewhere_move_no_layer_until_it_is_needed() {
     let machines = need!(Machines::new());
     let Machines {
         registry,
@@ -260,14 +260,14 @@ fn configs(layout: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn what_is_not_to_be_had_is_built() {
-    let machines = need!(Machines::new());
+fn steps_of_missing_or_damaged_caches_are_built() {
+    let machines = need!(Machines::with_own_registry());
     let Machines {
         registry,
         first,
         second,
     } = &machines;
-    // Nobody listens there, and nothing has that name.
+    // No server listens there, and nothing has that name.
     let ended = build(
         second,
         &[
@@ -364,7 +364,7 @@ fn no_secret_is_in_a_cache() {
 
 /// What is known of layers elsewhere goes with what needs it.
 #[test]
-fn what_is_known_of_layers_elsewhere_goes_too() {
+fn described_layers_go_into_the_next_cache() {
     let machines = need!(Machines::new());
     let Machines {
         registry,
@@ -411,7 +411,7 @@ fn what_is_known_of_layers_elsewhere_goes_too() {
 
 /// Packing is done by the time that the last step ends, that of other stages' layers too.
 #[test]
-fn what_goes_to_a_cache_is_packed_while_steps_run() {
+fn layers_for_a_cache_are_packed_while_steps_run() {
     let machines = need!(Machines::new());
     machines.dockerfile(
         "FROM scratch AS tools\nCOPY busybox /bin/sh\nRUN echo tool > /tool\n\

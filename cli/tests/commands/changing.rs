@@ -62,7 +62,7 @@ fn read(kiln: &Kiln, path: &str) -> String {
 }
 
 #[test]
-fn what_is_made_of_them_is_not_found_by_what_they_were() {
+fn results_of_files_that_change_meanwhile_are_not_found_by_the_old_content() {
     let kiln = need!(Kiln::for_builds(program()));
     let file = kiln.scratch.join("ctx/f");
     let changed = file.clone();
@@ -88,7 +88,7 @@ fn what_is_made_of_them_is_not_found_by_what_they_were() {
 }
 
 #[test]
-fn archives_too() {
+fn results_of_archives_that_change_meanwhile_are_not_found_by_the_old_content() {
     let kiln = need!(Kiln::for_builds(program()));
     let file = kiln.scratch.join("ctx/a.tar");
     let changed = file.clone();

@@ -237,7 +237,7 @@ fn containers_are_selected_by_regular_expressions() {
     }
 }
 
-/// `/etc/resolv.conf` was the host's, which nobody could write to, and there was no `/etc/hostname`.
+/// `/etc/resolv.conf` was the host's, which no user of the container could write to, and there was no `/etc/hostname`.
 #[test]
 fn names_are_the_containers_own() {
     let kiln = need!(Kiln::for_builds(program()));

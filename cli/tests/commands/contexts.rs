@@ -135,7 +135,7 @@ fn a_lower_case_dockerfile_does_and_a_misnamed_one_is_pointed_out() {
     );
 }
 
-/// Whoever wrote the context does not choose which of the builder's files are read and shown.
+/// The author of a context does not choose which of the builder's files are read and shown.
 #[test]
 fn a_dockerfile_that_leads_out_of_its_context_is_not_read() {
     let kiln = Kiln::new(program());

@@ -109,7 +109,7 @@ fn findings_are_listed_after_success() {
 }
 
 #[test]
-fn what_unpacks_to_too_much_is_refused_and_may_be_allowed() {
+fn archives_that_unpack_to_too_much_are_refused_and_may_be_allowed() {
     let kiln = Kiln::new(program());
     kiln.dockerfile("FROM scratch\nADD a.tgz /x/\n");
     let zeros = kiln.scratch.join("zeros");

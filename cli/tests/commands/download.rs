@@ -70,7 +70,7 @@ fn df_146_files_have_the_server_s_time_and_the_url_s_name() {
 }
 
 #[test]
-fn what_did_not_change_is_not_sent_again() {
+fn unchanged_downloads_are_not_sent_again() {
     let kiln = need!(Kiln::for_builds(program()));
     let web = Web::start(file);
     let add = format!("ADD {} /", web.url("/dir/file.txt"));
@@ -87,7 +87,7 @@ fn what_did_not_change_is_not_sent_again() {
 }
 
 #[test]
-fn what_changed_is_noticed() {
+fn changed_downloads_are_noticed() {
     let kiln = need!(Kiln::for_builds(program()));
     let version = Arc::new(AtomicUsize::new(0));
     let now = Arc::clone(&version);
@@ -224,14 +224,14 @@ fn df_147_archives_are_unpacked_if_asked() {
 fn passwords_and_signatures_in_urls_are_not_written_down() {
     let kiln = need!(Kiln::for_builds(program()));
     let web = Web::start(|request| {
-        // ada:hunter2
+        // user:hunter2
         match request.headers.get("authorization").map(String::as_str) {
-            Some("Basic YWRhOmh1bnRlcjI=") => WebAnswer::new(200, "content"),
+            Some("Basic dXNlcjpodW50ZXIy") => WebAnswer::new(200, "content"),
             _ => WebAnswer::new(401, ""),
         }
     });
     let url = format!(
-        "http://ada:hunter2@{}/file?signature=hunter2",
+        "http://user:hunter2@{}/file?signature=hunter2",
         web.address()
     );
     let ended = build(&kiln, &format!("ADD {url} /"), &["--progress=rawjson"]);
@@ -254,15 +254,15 @@ fn passwords_in_urls_are_not_shown() {
     let web = Web::start(|_| WebAnswer::new(404, ""));
     let host = web.address();
     for form in [
-        format!("ADD http://ada:hunter2@{host}/file /"),
-        format!(r#"ADD "http://ada:hunter2@{host}/file" /"#),
-        format!(r#"ADD ["http://ada:hunter2@{host}/file", "/"]"#),
-        format!("ARG URL=http://ada:hunter2@{host}/file\nADD $URL /"),
+        format!("ADD http://user:hunter2@{host}/file /"),
+        format!(r#"ADD "http://user:hunter2@{host}/file" /"#),
+        format!(r#"ADD ["http://user:hunter2@{host}/file", "/"]"#),
+        format!("ARG URL=http://user:hunter2@{host}/file\nADD $URL /"),
         format!("ADD https://hunter2@{host}/x.git /"),
-        format!("ADD --nonsense http://ada:hunter2@{host}/file /"),
-        format!("COPY http://ada:hunter2@{host}/file /"),
-        format!("ADD --checksum=x http://ada:hunter2@{host}/file /"),
-        format!("FROM http://ada:hunter2@{host}/file"),
+        format!("ADD --nonsense http://user:hunter2@{host}/file /"),
+        format!("COPY http://user:hunter2@{host}/file /"),
+        format!("ADD --checksum=x http://user:hunter2@{host}/file /"),
+        format!("FROM http://user:hunter2@{host}/file"),
     ] {
         for progress in ["plain", "rawjson", "quiet"] {
             let ended = build(&kiln, &form, &[&format!("--progress={progress}")]);

@@ -1,4 +1,4 @@
-//! How containers end, and what is known of it: nobody listens any more, the disk is full, others
+//! How containers end, and what is known of it: no process listens any more, the disk is full, others
 //! tidy up meanwhile.
 
 use std::fs::{self, File};
@@ -31,7 +31,7 @@ fn foreground(kiln: &Kiln, name: &str, script: &str) -> (Child, BufReader<ChildS
 
 /// `run IMAGE yes | head -1` once went on until the disk was full.
 #[test]
-fn a_container_that_nobody_listens_to_ends() {
+fn containers_without_a_listener_end() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let (child, output) = foreground(&kiln, "endless", "exec busybox yes up");
@@ -57,23 +57,22 @@ fn a_container_that_nobody_listens_to_ends() {
     assert_no_leftovers(kiln.scratch.path());
 }
 
-/// Nobody reads, and nobody has gone: once neither stop nor Ctrl-C reached such a container.
+/// The reader is there and does not read: once neither stop nor Ctrl-C reached such a container.
 #[test]
-fn a_reader_that_takes_its_time_holds_up_nobody() {
+fn slow_readers_hold_up_no_other_command() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let (mut child, mut output) = foreground(&kiln, "slow", "exec busybox yes up");
     assert_eq!(kiln.ok(&["stop", "-t", "0", "slow"]), "slow");
     let state = "{{.State.Status}} {{.State.ExitCode}}";
     assert_eq!(kiln.ok(&["inspect", "-f", state, "slow"]), "exited 137");
-    // What it wrote is still to be had.
+    // What it wrote can still be read.
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();
-    assert!(
-        rest.len() > 60_000 && rest.ends_with("up\n"),
-        "{}",
-        rest.len()
-    );
+    // Killed amid a write, it may have ended amid a line.
+    let mut lines = rest.as_bytes().chunks(b"up\n".len());
+    let is_whole = lines.all(|line| b"up\n".starts_with(line));
+    assert!(rest.len() > 60_000 && is_whole, "{}", rest.len());
     assert_eq!(child.wait().unwrap().code(), Some(137));
     let (mut child, output) = foreground(&kiln, "full", "exec busybox yes up");
     // Signals that come before the last one was taken are one.
@@ -119,7 +118,7 @@ fn a_test_that_fails_leaves_no_container() {
 }
 
 #[test]
-fn what_cannot_be_printed_is_a_failure() {
+fn output_that_cannot_be_written_is_a_failure() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     let full = || File::options().write(true).open("/dev/full").unwrap();
@@ -201,7 +200,7 @@ fn killing_kiln_leaves_the_container_to_its_monitor() {
     let script = "trap 'echo bye; exit 3' TERM; echo up; while :; do busybox sleep 0.05; done";
     let (mut child, mut output) = foreground(&kiln, "kept", script);
     kill(&mut child);
-    // Nobody has the other end of its output but kiln had it.
+    // No process but kiln had the other end of its output.
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "");
@@ -306,7 +305,7 @@ fn waiting_tells_the_status_of_a_container_that_is_removed() {
 
 /// `logs -f` and `wait` once kept prune waiting for as long as the container ran.
 #[test]
-fn who_waits_for_a_container_keeps_nobody_waiting() {
+fn waiting_for_a_container_does_not_block_prune() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     kiln.ok(&[
@@ -409,11 +408,11 @@ fn tidying_up_spares_what_is_about_to_start() {
         }
         fs::write(&over, "").unwrap();
     });
-    // What a crash left of one that was being made goes, whatever was made of it.
+    // What a crash left of one that was being made goes, however much of it was made.
     let containers = kiln.scratch.join("state/containers");
     fs::create_dir_all(containers.join("new-crashed/upper")).unwrap();
     kiln.ok(&["container", "prune", "-f"]);
-    // Whoever waited for the last of them may still be taking it away: no container any more,
+    // A kiln that waited for the last of them may still be taking it away: no container any more,
     // but for a moment yet a directory.
     let deadline = Instant::now() + Duration::from_secs(60);
     while names(&containers) != ["lock"] {

@@ -99,7 +99,7 @@ fn references_are_branches_tags_and_commits() {
 }
 
 #[test]
-fn what_moved_is_noticed_and_what_stayed_is_cached() {
+fn moved_branches_are_noticed_and_others_are_cached() {
     let kiln = need!(Kiln::for_builds(program()));
     let site = need!(GitSite::new());
     let repository = site.repository("app");
@@ -152,7 +152,7 @@ fn subdirectories_stay_inside() {
     assert_eq!(names(&kiln.scratch.join("out/r")), ["file"]);
     add(&kiln, &format!("{url}?subdir=inside"));
     assert_eq!(names(&kiln.scratch.join("out/r")), ["file"]);
-    // Whatever leads out of the repository leads to its root.
+    // Links that lead out of the repository lead to its root.
     for outside in ["root", "up", "../.."] {
         add(&kiln, &format!("{url}#main:{outside}"));
         assert_eq!(
@@ -305,7 +305,7 @@ fn http_is_smart_or_plain_and_asks_for_tokens() {
     assert_eq!(found, "");
 }
 
-/// Git would show it to whoever the server names.
+/// Git would show it to any host that the server names.
 #[test]
 fn a_token_for_a_repository_stays_with_its_server() {
     let kiln = need!(Kiln::for_builds(program()));

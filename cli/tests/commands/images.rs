@@ -181,7 +181,7 @@ fn images_of_containers_are_not_removed_by_the_way() {
 #[test]
 fn an_image_is_as_large_before_its_first_use_as_after() {
     let kiln = need!(Kiln::for_builds(program()));
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     kiln.knows(&registry);
     let name = registry.image("app:v1");
     kiln.dockerfile("FROM scratch\nCOPY busybox /bin/sh\nRUN >/d\n");

@@ -6,7 +6,7 @@ use crate::program;
 
 /// JSON leaves out what is empty, and a template that asked for it failed.
 #[test]
-fn what_is_empty_can_be_asked_for() {
+fn empty_members_can_be_asked_for() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.build_shell("app", "");
     for (template, expected) in [

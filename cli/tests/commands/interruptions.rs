@@ -1,7 +1,7 @@
-//! Ctrl-C amid whatever takes long: the command ends with 130, and what it was making is not there.
+//! Ctrl-C amid work that takes long: the command ends with 130, and what it was making is not there.
 //!
 //! What takes long here is a file of half a gibibyte that is one hole: little to keep for the disk,
-//! and a second or more for whoever digests, packs or writes it.
+//! and a second or more for a kiln that digests, packs or writes it.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -201,7 +201,7 @@ fn archives_are_whole_or_not_there() {
 #[test]
 fn a_push_ends_while_it_packs() {
     let kiln = need!(Kiln::for_builds(program()));
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     kiln.knows(&registry);
     with_long_steps(&kiln);
     let name = registry.image("app");
@@ -223,7 +223,7 @@ fn a_push_ends_while_it_packs() {
 
 /// Who waits for others, who may never write, does not wait for ever.
 #[test]
-fn who_waits_for_an_archive_ends() {
+fn load_that_waits_for_an_archive_ends() {
     let kiln = need!(Kiln::for_builds(program()));
     let mut command = kiln.command();
     command

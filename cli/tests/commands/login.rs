@@ -10,14 +10,14 @@ use crate::program;
 
 #[test]
 fn passwords_come_from_standard_input() {
-    let registry = need!(Registry::with_basic_auth("ada", "secret"));
+    let registry = need!(Registry::with_basic_auth("user", "secret"));
     let kiln = Kiln::new(program());
     let server = registry.address();
     kiln.knows(&registry);
     let login = |password: &str| {
         kiln.run_with(
             password,
-            &["login", "-u", "ada", "--password-stdin", &server],
+            &["login", "-u", "user", "--password-stdin", &server],
         )
     };
     let ended = login("wrong\n");
@@ -47,7 +47,7 @@ fn passwords_come_from_standard_input() {
 }
 
 #[test]
-fn what_is_missing_is_said() {
+fn missing_names_and_passwords_are_named() {
     let kiln = Kiln::new(program());
     for (arguments, message) in [
         (

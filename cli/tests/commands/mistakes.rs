@@ -82,7 +82,7 @@ fn registries_that_do_not_serve() {
         "Error: http://127.0.0.1:1/v2/app/manifests/latest: Connection refused\n\
          hint: check that a registry runs at 127.0.0.1:1 and can be reached from here"
     );
-    let registry = need!(Registry::with_basic_auth("ada", "secret"));
+    let registry = need!(Registry::with_basic_auth("user", "secret"));
     let (host, name) = (registry.address(), registry.image("app"));
     kiln.ok(&["build", "-t", &name, "ctx"]);
     assert_eq!(
@@ -93,7 +93,7 @@ fn registries_that_do_not_serve() {
         )
     );
     assert_eq!(
-        last_lines(&kiln, &["login", "-u", "ada", "-p", "wrong", &host], 1),
+        last_lines(&kiln, &["login", "-u", "user", "-p", "wrong", &host], 1),
         "Error: unauthorized: incorrect username or password"
     );
     // Who has a certificate for it speaks TLS with it.
@@ -153,7 +153,7 @@ fn images_and_archives_that_are_none() {
         let count = complaint.lines().count();
         assert_eq!(last_lines(&kiln, arguments, count), complaint);
     }
-    // Nobody is asked whether to do what cannot be done.
+    // No question is asked about what cannot be done.
     let prune = ["cache", "prune", "--max-used-space", "much"];
     let ended = kiln.run_with("y\n", &prune);
     assert_eq!((ended.code, ended.stdout.as_str()), (125, ""), "{ended:#?}");

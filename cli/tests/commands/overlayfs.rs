@@ -8,7 +8,7 @@ use kiln_testbed::{Ended, Kiln, Skip, Tool, need, need_root};
 
 use crate::program;
 
-/// Mounts an overlay of directories in $1 where nobody else sees it, and becomes the program after
+/// Mounts an overlay of directories in $1 where no other process sees it, and becomes the program after
 /// it.
 const INSIDE: &str = "mount -t overlay overlay \
     -o \"lowerdir=$1/lower,upperdir=$1/upper,workdir=$1/work\" \"$1/state\" && shift && exec \"$@\"";

@@ -295,7 +295,7 @@ fn indexes_travel_through_archives() {
 #[test]
 fn indexes_are_pushed_whole_or_in_part() {
     let kiln = kiln_with_files();
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     kiln.knows(&registry);
     let name = registry.image("team/app:v1");
     let pushed = ["--push", "--metadata-file=meta", "ctx"];
@@ -336,7 +336,7 @@ fn indexes_are_pushed_whole_or_in_part() {
 
 /// It was asked of a registry, and the answer was about Linux machines of that name.
 #[test]
-fn what_is_no_platform_is_refused_by_name() {
+fn unknown_platforms_are_refused_by_name() {
     let kiln = kiln_with_files();
     for command in ["pull", "run", "build", "save"] {
         let last = if command == "build" { "ctx" } else { "nope" };
@@ -348,11 +348,11 @@ fn what_is_no_platform_is_refused_by_name() {
     }
 }
 
-/// An image without an index is taken for whatever is asked, but not in silence.
+/// An image without an index is taken, whichever platform is asked for, but not in silence.
 #[test]
 fn images_for_another_platform_are_pointed_out() {
     let kiln = need!(Kiln::for_builds(program()));
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     kiln.knows(&registry);
     let name = registry.image("team/app:v1");
     kiln.dockerfile("FROM scratch\nCOPY busybox /bin/sh\n");

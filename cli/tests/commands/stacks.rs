@@ -1,4 +1,4 @@
-//! Layers that have files in common on disk, which nobody may notice.
+//! Layers that have files in common on disk, which must not show.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -13,18 +13,18 @@ const DOCKERFILE: &str = "FROM scratch\n\
     RUN echo made > /made && echo x > /x\n\
     COPY note /note\n";
 
-/// Returns the files below a directory, but for the contents of layers: nobody looks at each of
-/// those whenever it is used, `kiln cache verify` does.
+/// Returns the files below a directory, but for the contents of layers, which are not looked at
+/// whenever they are used: `kiln cache verify` does that.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let metadata = fs::symlink_metadata(&path).unwrap();
-        match metadata.is_dir() {
-            true if path.file_name().is_some_and(|name| name == "diff") => {}
-            true => found.extend(files(&path)),
-            false if metadata.len() > 0 => found.push(path),
-            false => {}
+        let is_diff = path.file_name().is_some_and(|name| name == "diff");
+        if metadata.is_dir() && !is_diff {
+            found.extend(files(&path));
+        } else if !metadata.is_dir() && metadata.len() > 0 {
+            found.push(path);
         }
     }
     found.sort();
@@ -111,7 +111,7 @@ fn every_file_cut_short_is_found_or_does_no_harm() {
         let ended = kiln.run(&["build", "-q", "-t", "app", "ctx"]);
         is_right_or_said(inside, "build -t", &ended, || true);
         if !inside.starts_with("format") {
-            // Whatever it was, building it again makes it whole, under its name too.
+            // Whichever file it was, building again makes it whole, under its name too.
             assert_eq!(ended.code, 0, "{}: {ended:#?}", inside.display());
             let saved = kiln.run(&["save", "-o", "app.tar", "app"]);
             assert_eq!(saved.code, 0, "{}: {saved:#?}", inside.display());
@@ -230,7 +230,7 @@ fn a_state_directory_that_cannot_be_written_can_be_looked_at() {
 }
 
 #[test]
-fn nobody_else_gets_into_the_state_directory() {
+fn other_users_do_not_get_into_the_state_directory() {
     use std::os::unix::fs::PermissionsExt as _;
     let kiln = need!(Kiln::for_builds(program()));
     let state = kiln.scratch.join("state");
@@ -259,7 +259,7 @@ fn nobody_else_gets_into_the_state_directory() {
     }
 }
 
-/// Nobody looks at all files of a layer whenever it is used; whoever reads one looks at its length.
+/// Not all files of a layer are looked at whenever it is used; a reader of one looks at its length.
 #[test]
 fn a_file_of_a_layer_cut_short_goes_nowhere() {
     let kiln = need!(Kiln::for_builds(program()));
@@ -319,7 +319,7 @@ fn a_file_of_a_layer_cut_short_goes_nowhere() {
     kiln.ok(&["save", "-o", archive, "app"]);
 }
 
-/// What is lost of one container keeps nobody from listing the others, or says which one, and it can
+/// What is lost of one container does not keep kiln from listing the others, or says which one, and it can
 /// always be removed.
 #[test]
 fn every_file_of_a_container_cut_short_is_said_or_does_no_harm() {
@@ -349,7 +349,7 @@ fn every_file_of_a_container_cut_short_is_said_or_does_no_harm() {
             listed.stdout.contains("other Exited (4)") && listed.stdout.lines().count() == 2
         });
         if name == "state.json" {
-            // Nobody knows how it ended; it does not run.
+            // How it ended is not known; it does not run.
             assert!(listed.stdout.contains("torn Exited (137)"), "{listed:#?}");
         }
         if name == "spec.json" {
@@ -386,14 +386,14 @@ fn flip(kiln: &Kiln) -> Vec<PathBuf> {
     blobs
 }
 
-/// Nobody hashes a large blob before it is used; whoever carries it out does so on the way.
+/// A large blob is not hashed before it is used; an export hashes it on the way.
 #[test]
 fn a_blob_with_a_wrong_byte_is_made_again_by_the_same_command() {
     let kiln = need!(Kiln::for_builds(program()));
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     kiln.dockerfile(DOCKERFILE);
     kiln.write("ctx/note", "noted\n");
-    let app = format!("{}/app", registry.address());
+    let app = registry.image("app");
     let read = |name: &str| fs::read(kiln.scratch.join(name)).unwrap();
     let is_mended = |ended: &Ended, blobs: &[PathBuf]| {
         for blob in blobs {
@@ -451,7 +451,7 @@ fn a_blob_with_a_wrong_byte_is_made_again_by_the_same_command() {
     let ended = kiln.run(&["save", "-o", "out", &app]);
     assert_eq!(ended.code, 0, "{ended:#?}");
     is_mended(&ended, &blobs);
-    // What nobody can make again stays where `kiln cache verify` finds it.
+    // What cannot be made again stays where `kiln cache verify` finds it.
     fs::remove_dir_all(&state).unwrap();
     kiln.ok(&["load", "-i", "out"]);
     let blobs = flip(&kiln);
@@ -471,7 +471,7 @@ fn a_blob_with_a_wrong_byte_is_made_again_by_the_same_command() {
     assert!(read("again") == read("out"));
 }
 
-/// Nobody syncs what git fetched: after a loss of power any of it may be short, empty or another's.
+/// What git fetched is not synced: after a loss of power any of it may be short, empty or another's.
 #[test]
 fn every_file_of_a_repository_that_is_damaged_is_fetched_again_or_does_no_harm() {
     let kiln = need!(Kiln::for_builds(program()));
@@ -517,7 +517,7 @@ fn every_file_of_a_repository_that_is_damaged_is_fetched_again_or_does_no_harm()
             ] {
                 fs::remove_dir_all(&mirrors).unwrap();
                 run(Command::new("cp").arg("-a").arg(&whole).arg(&mirrors));
-                // Nobody may write to what git writes.
+                // No other user may write to what git writes.
                 fs::remove_file(mirrors.join(inside)).unwrap();
                 fs::write(mirrors.join(inside), torn).unwrap();
                 let _ = fs::remove_dir_all(kiln.scratch.join("out"));

@@ -10,9 +10,9 @@ use crate::commands::harness::masked;
 use crate::program;
 
 #[test]
-fn what_is_pushed_can_be_pulled() {
+fn pushed_images_can_be_pulled() {
     let kiln = need!(Kiln::for_builds(program()));
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     kiln.knows(&registry);
     let name = registry.image("team/app:v1");
     kiln.dockerfile("FROM scratch\nCOPY busybox /b\n");
@@ -20,7 +20,7 @@ fn what_is_pushed_can_be_pulled() {
     let size = regex::Regex::new(r"size: \d+").unwrap();
     let filter = |text: &str| {
         size.replace(&masked(&kiln, text), "size: [N]")
-            .replace(&registry.address(), "[REGISTRY]")
+            .replace(&registry.repositories(), "[REGISTRY]")
     };
     let id = kiln.ok(&["images", "-q"]);
     let pushed = kiln.ok(&["push", &name]);
@@ -64,7 +64,7 @@ fn what_is_pushed_can_be_pulled() {
 #[test]
 fn run_pulls_what_is_missing() {
     let kiln = need!(Kiln::for_builds(program()));
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     kiln.knows(&registry);
     let name = registry.image("app");
     kiln.build_shell(&name, "CMD [\"sh\", \"-c\", \"echo hello\"]");
@@ -123,7 +123,7 @@ fn archives_carry_names_and_ids() {
 #[test]
 fn a_base_that_no_step_reads_stays_in_its_registry() {
     let kiln = need!(Kiln::for_builds(program()));
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     kiln.knows(&registry);
     let base = registry.image("team/base");
     kiln.build_shell(&base, "CMD [\"true\"]");
@@ -133,7 +133,8 @@ fn a_base_that_no_step_reads_stays_in_its_registry() {
     other.write("ctx/file", "content");
     let downloads = || {
         let log = registry.log();
-        let is_layer = |line: &&str| line.contains("GET /v2/team/base/blobs/");
+        let layers = format!("GET /v2/{}/blobs/", registry.path("team/base"));
+        let is_layer = |line: &&str| line.contains(&layers);
         log.lines().filter(is_layer).count()
     };
     let app = registry.image("team/app");
@@ -160,7 +161,7 @@ fn a_base_that_no_step_reads_stays_in_its_registry() {
 
 /// An id is that of an image's config; which layers go with it, the first manifest says.
 #[test]
-fn nobody_takes_the_id_of_an_image_that_is_here() {
+fn forged_archives_do_not_take_the_id_of_an_image() {
     let kiln = need!(Kiln::for_builds(program()));
     let build = |word: &str| {
         kiln.build_shell(word, &format!("RUN echo {word} > /word"));

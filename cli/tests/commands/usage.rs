@@ -212,7 +212,7 @@ fn mistakes_are_explained_with_usage() {
 
 /// It said that they are not supported, and left it at that.
 #[test]
-fn what_docker_has_leads_to_what_kiln_has() {
+fn commands_of_docker_lead_to_those_of_kiln() {
     let kiln = Kiln::new(program());
     assert_snapshot!(kiln.run(&["exec", "-it", "web", "sh"]).stderr, @r"
     kiln: 'kiln exec' is not supported yet

@@ -37,7 +37,7 @@ fn a_build_of_copies_is_reproducible() {
 }
 
 #[test]
-fn what_differs_is_shown_with_the_step_that_made_it() {
+fn differences_are_shown_with_the_step_that_made_them() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch AS made\nCOPY busybox /bin/sh\nSHELL [\"/bin/sh\", \"-c\"]\n\
@@ -118,7 +118,7 @@ fn a_context_that_can_be_read_once_is_refused() {
 
 /// A clock shows another second in the second build.
 #[test]
-fn what_writes_the_time_down_is_found() {
+fn steps_that_write_the_time_are_found() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(
         "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \

@@ -188,7 +188,7 @@ fn files_of_stages_are_named_too() {
 }
 
 #[test]
-fn what_the_dockerfile_and_the_command_line_say_is_compared() {
+fn dockerfile_and_command_line_are_compared() {
     let kiln = need!(Kiln::for_builds(program()));
     let dockerfile = |inserted: &str, user: &str| {
         kiln.dockerfile(&format!(
@@ -245,7 +245,7 @@ fn a_base_that_moved_is_named() {
 }
 
 #[test]
-fn what_was_lost_is_told() {
+fn lost_layers_and_records_are_told() {
     let kiln = need!(Kiln::for_builds(program()));
     kiln.dockerfile(&format!("{SHELL}RUN echo a > /a\n"));
     built(&kiln, &[]);

@@ -89,51 +89,7 @@ pub(crate) fn edit(root: &Path, chance: &mut Chance) -> String {
     let path = root.join(name);
     let number = chance.below(10);
     match chance.below(20) {
-        0 | 1 => {
-            fs::write(&path, format!("content {number}\n")).unwrap();
-            format!("write {number} to {name}")
-        }
-        2 | 3 => {
-            same_size(&path);
-            format!("change {name}, size and time kept")
-        }
-        4 => {
-            let replacement = root.join(".replacement");
-            let metadata = fs::metadata(&path).unwrap();
-            fs::copy(&path, &replacement).unwrap();
-            same_size(&replacement);
-            set_time(&replacement, metadata.modified().unwrap());
-            fs::rename(&replacement, &path).unwrap();
-            format!("replace {name}, size and time kept")
-        }
-        5 => {
-            let mode = [0o644, 0o755, 0o664, 0o444, 0o4755, 0o2711][chance.below(6)] | 0o044;
-            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            format!("chmod {mode:o} {name}")
-        }
-        6 => {
-            let seconds = [10_000, 1_500_000_000, 2_000_000_000][chance.below(3)];
-            set_time(&path, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-            format!("touch {name} at {seconds}")
-        }
-        7 => {
-            fs::remove_file(&path).unwrap();
-            format!("remove {name}")
-        }
-        8 => {
-            fs::remove_file(&path).unwrap();
-            fs::create_dir(&path).unwrap();
-            if number < 5 {
-                fs::write(path.join("inside"), "i\n").unwrap();
-            }
-            format!("make {name} a directory")
-        }
-        9 => {
-            let target = files[chance.below(files.len())];
-            fs::remove_file(&path).unwrap();
-            symlink(Path::new("/").join(target), &path).unwrap();
-            format!("make {name} a link to /{target}")
-        }
+        choice @ 0..=9 => edit_file(root, &files, name, choice, number, chance),
         10 | 11 | 18 | 19 => names(root, &files),
         12 => {
             let to = unused(root, chance);
@@ -185,6 +141,65 @@ pub(crate) fn edit(root: &Path, chance: &mut Chance) -> String {
                 pack(root, &format!("packed {number}\n"));
             }
             format!("pack {number}")
+        }
+    }
+}
+
+/// Changes a file where it lies and says how.
+fn edit_file(
+    root: &Path,
+    files: &[&String],
+    name: &str,
+    choice: usize,
+    number: usize,
+    chance: &mut Chance,
+) -> String {
+    let path = root.join(name);
+    match choice {
+        0 | 1 => {
+            fs::write(&path, format!("content {number}\n")).unwrap();
+            format!("write {number} to {name}")
+        }
+        2 | 3 => {
+            same_size(&path);
+            format!("change {name}, size and time kept")
+        }
+        4 => {
+            let replacement = root.join(".replacement");
+            let metadata = fs::metadata(&path).unwrap();
+            fs::copy(&path, &replacement).unwrap();
+            same_size(&replacement);
+            set_time(&replacement, metadata.modified().unwrap());
+            fs::rename(&replacement, &path).unwrap();
+            format!("replace {name}, size and time kept")
+        }
+        5 => {
+            let mode = [0o644, 0o755, 0o664, 0o444, 0o4755, 0o2711][chance.below(6)] | 0o044;
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            format!("chmod {mode:o} {name}")
+        }
+        6 => {
+            let seconds = [10_000, 1_500_000_000, 2_000_000_000][chance.below(3)];
+            set_time(&path, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            format!("touch {name} at {seconds}")
+        }
+        7 => {
+            fs::remove_file(&path).unwrap();
+            format!("remove {name}")
+        }
+        8 => {
+            fs::remove_file(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+            if number < 5 {
+                fs::write(path.join("inside"), "i\n").unwrap();
+            }
+            format!("make {name} a directory")
+        }
+        _ => {
+            let target = files[chance.below(files.len())];
+            fs::remove_file(&path).unwrap();
+            symlink(Path::new("/").join(target), &path).unwrap();
+            format!("make {name} a link to /{target}")
         }
     }
 }

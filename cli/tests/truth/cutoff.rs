@@ -58,7 +58,7 @@ fn machine() -> Result<Machine, kiln_testbed::Skip> {
 }
 
 #[test]
-fn what_is_behind_the_same_files_is_found() {
+fn steps_behind_the_same_files_are_found() {
     let project = Project::new(need!(machine()));
     let measure =
         "RUN --mount=type=bind,target=/tmp wc -c < /tmp/version > /size; touch -d @9000 /size";

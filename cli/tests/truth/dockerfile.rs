@@ -65,7 +65,7 @@ impl Dockerfile {
             steps: Vec::new(),
         });
         self.next += 1;
-        // Whatever is edited shows somewhere.
+        // Every edit shows somewhere.
         if chance.once_in(2) {
             let text = "COPY . /app/".to_owned();
             let last = self.stages.last_mut().unwrap();

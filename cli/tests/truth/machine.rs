@@ -26,7 +26,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// kiln, run by whoever runs the tests.
+    /// kiln, run by the user who runs the tests.
     pub(crate) fn own() -> Result<Self, Skip> {
         need_root()?;
         let kiln = Kiln::in_scratch(program(), Scratch::for_everyone());

@@ -12,7 +12,7 @@ use crate::truth::chance::Chance;
 use crate::truth::machine::Machine;
 use crate::truth::world::{Built, World};
 
-/// Edits when nobody asks for more: what takes a few seconds.
+/// Edits unless `KILN_EDITS` asks for more: what takes a few seconds.
 const EDITS: usize = 40;
 
 /// After this many edits, a new world is begun: context and Dockerfile have become what they are
@@ -34,7 +34,7 @@ fn edits_at_random_of_an_ordinary_user() {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "whoever runs the tests asks for more"
+    reason = "the user who runs the tests asks for more"
 )]
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

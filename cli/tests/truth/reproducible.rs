@@ -1,4 +1,4 @@
-//! Two builds of the same, whoever builds where and how, come to the same bytes.
+//! Two builds of the same come to the same bytes, for all users, places and ways to build.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -165,7 +165,7 @@ fn layouts_with_zstd() {
 }
 
 #[test]
-fn archives() {
+fn archives_are_equal_every_time() {
     all_the_same("type=docker,rewrite-timestamp=true", archive);
     all_the_same("type=oci,rewrite-timestamp=true", archive);
 }

@@ -90,57 +90,28 @@ impl<'a> World<'a> {
             chance.below(count)
         };
         let mut next = self.dockerfile.clone();
-        let what = match chance.below(24) {
-            0..=4 => {
-                next.add_step(chance, stage, &paths);
-                format!("add a step to stage {stage}")
-            }
-            5 | 6 => {
-                next.replace_step(chance, stage, &paths);
-                format!("replace a step of stage {stage}")
-            }
-            7 => {
-                let steps = &mut next.stages[stage].steps;
-                if let Some(place) = chance.position(steps) {
-                    steps.remove(place);
-                }
-                format!("remove a step of stage {stage}")
-            }
-            8 => {
-                let steps = &mut next.stages[stage].steps;
-                if let Some(place) = chance.position(steps) {
-                    steps.swap(0, place);
-                }
-                format!("exchange steps of stage {stage}")
-            }
-            9 => {
-                next.stages[stage].name = format!("renamed{}", chance.below(1000));
-                format!("rename stage {stage}")
-            }
-            10 => {
-                next.move_stage(stage);
-                format!("move stage {stage} down")
-            }
-            11 => {
-                if next.stages.len() < 5 {
-                    next.add_stage(chance, &paths);
-                }
-                "add a stage".to_owned()
-            }
-            12 => {
-                next.remove_stage(stage);
-                format!("remove stage {stage}")
-            }
-            13 => {
-                next.layout += 1;
-                "other blank lines and comments".to_owned()
-            }
+        let choice = chance.below(24);
+        let what = match choice {
+            0..=13 => edit_dockerfile(&mut next, choice, stage, &paths, chance),
             14 | 15 => {
                 if let Some(position) = chance.position(&self.past) {
                     next = self.past[position].clone();
                 }
                 "an earlier Dockerfile".to_owned()
             }
+            _ => self.edit_request(choice, stage, chance),
+        };
+        self.past
+            .push(std::mem::replace(&mut self.dockerfile, next));
+        if self.past.len() > 6 {
+            self.past.remove(0);
+        }
+        what
+    }
+
+    /// Changes something of the build besides Dockerfile and context, and says what.
+    fn edit_request(&mut self, choice: usize, stage: usize, chance: &mut Chance) -> String {
+        match choice {
             16 => {
                 let rules = [
                     "",
@@ -193,13 +164,7 @@ impl<'a> World<'a> {
                 }
                 "a pause".to_owned()
             }
-        };
-        self.past
-            .push(std::mem::replace(&mut self.dockerfile, next));
-        if self.past.len() > 6 {
-            self.past.remove(0);
         }
-        what
     }
 
     fn context(&self) -> PathBuf {
@@ -288,6 +253,62 @@ impl<'a> World<'a> {
             self.target,
             context::paths(&self.context()),
         )
+    }
+}
+
+/// Changes the stages or steps of a Dockerfile and says how.
+fn edit_dockerfile(
+    next: &mut Dockerfile,
+    choice: usize,
+    stage: usize,
+    paths: &[String],
+    chance: &mut Chance,
+) -> String {
+    match choice {
+        0..=4 => {
+            next.add_step(chance, stage, paths);
+            format!("add a step to stage {stage}")
+        }
+        5 | 6 => {
+            next.replace_step(chance, stage, paths);
+            format!("replace a step of stage {stage}")
+        }
+        7 => {
+            let steps = &mut next.stages[stage].steps;
+            if let Some(place) = chance.position(steps) {
+                steps.remove(place);
+            }
+            format!("remove a step of stage {stage}")
+        }
+        8 => {
+            let steps = &mut next.stages[stage].steps;
+            if let Some(place) = chance.position(steps) {
+                steps.swap(0, place);
+            }
+            format!("exchange steps of stage {stage}")
+        }
+        9 => {
+            next.stages[stage].name = format!("renamed{}", chance.below(1000));
+            format!("rename stage {stage}")
+        }
+        10 => {
+            next.move_stage(stage);
+            format!("move stage {stage} down")
+        }
+        11 => {
+            if next.stages.len() < 5 {
+                next.add_stage(chance, paths);
+            }
+            "add a stage".to_owned()
+        }
+        12 => {
+            next.remove_stage(stage);
+            format!("remove stage {stage}")
+        }
+        _ => {
+            next.layout += 1;
+            "other blank lines and comments".to_owned()
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) type Files = BTreeMap<PathBuf, Entry>;
 /// A file of any kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    pub(crate) kind: Kind,
+    pub(crate) kind: FileKind,
     pub(crate) mode: u32,
     pub(crate) owner: (u64, u64),
     /// Seconds since 1970.
@@ -28,7 +28,7 @@ pub(crate) struct Entry {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     Directory,
     /// Hard links share the content, not just equal bytes.
     File(Arc<Vec<u8>>),
@@ -66,7 +66,7 @@ pub(crate) fn apply(layer: impl Read, files: &mut Files) -> io::Result<()> {
         }
     }
     for (path, entry) in added {
-        if entry.kind != Kind::Directory {
+        if entry.kind != FileKind::Directory {
             remove(files, &path, Keep::Nothing);
         }
         files.insert(path, entry);
@@ -117,15 +117,15 @@ fn read(
             let target = inside(&target()?).ok_or_else(|| unreadable("a link to nothing"))?;
             return find(&target).ok_or_else(|| unreadable("a hard link to an unknown file"));
         }
-        EntryType::Directory => Kind::Directory,
-        EntryType::Symlink => Kind::Link(target()?),
-        EntryType::Char => device().map(|(major, minor)| Kind::Character(major, minor))?,
-        EntryType::Block => device().map(|(major, minor)| Kind::Block(major, minor))?,
-        EntryType::Fifo => Kind::Fifo,
+        EntryType::Directory => FileKind::Directory,
+        EntryType::Symlink => FileKind::Link(target()?),
+        EntryType::Char => device().map(|(major, minor)| FileKind::Character(major, minor))?,
+        EntryType::Block => device().map(|(major, minor)| FileKind::Block(major, minor))?,
+        EntryType::Fifo => FileKind::Fifo,
         _ => {
             let mut content = Vec::new();
             member.read_to_end(&mut content)?;
-            Kind::File(Arc::new(content))
+            FileKind::File(Arc::new(content))
         }
     };
     let mut attributes = BTreeMap::new();
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(paths(&files), ["a"]);
         assert_eq!(
             files[Path::new("a")].kind,
-            Kind::Link(PathBuf::from("elsewhere"))
+            FileKind::Link(PathBuf::from("elsewhere"))
         );
     }
 
@@ -227,7 +227,7 @@ mod tests {
             ("c", EntryType::Regular, "x"),
         ])]);
         let content = |path: &str| match &files[Path::new(path)].kind {
-            Kind::File(content) => Arc::clone(content),
+            FileKind::File(content) => Arc::clone(content),
             other => panic!("{other:?}"),
         };
         assert!(Arc::ptr_eq(&content("a"), &content("b")));

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kiln_prints_counts() {
+    fn output_of_kiln_alone_is_judged() {
         let case = case("prints = ['seen']\nhides = ['secret']\n");
         let output = failure("no luck, but a secret");
         assert_eq!(

@@ -19,24 +19,24 @@ mod listing; // files as lines
 
 mod builder; // what all builders have in common
 mod builders; // kiln, buildah, BuildKit
-mod surroundings; // the registry and the images that cases start from
+mod fixtures; // the registry and the images that cases start from
 
 mod judge; // expectation against outcome
 mod report; // a table of verdicts
 mod round; // all cases with one builder
 
-mod random; // copies that nobody wrote down
+mod random; // copies made up at random
 mod versus; // kiln against others in such copies
 
 pub use builder::{Builder, Outcome};
 pub use builders::{BuildKit, Buildah, Peer};
 pub use case::{Case, Disagreement, Step};
 pub use error::Error;
+pub use fixtures::Fixtures;
 pub use image::Image;
 pub use judge::{Verdict, judge};
 pub use random::random_case;
 pub use report::{Column, Report};
 pub use round::{Trial, hold, hold_one};
 pub use store::{load, save, testdata};
-pub use surroundings::Surroundings;
 pub use versus::{Contest, Made, make};

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::files::{Entry, Files, Kind};
+use crate::files::{Entry, FileKind, Files};
 
 /// Content up to this length is shown, longer content hashed. Bytes.
 const SHOWN: usize = 400;
@@ -28,7 +28,7 @@ pub(crate) fn list(files: &Files, base: &Files, times: &[String]) -> Vec<String>
     let mut first_names: HashMap<*const Vec<u8>, &Path> = HashMap::new();
     for (path, entry) in files {
         let shared = match &entry.kind {
-            Kind::File(content) => {
+            FileKind::File(content) => {
                 let first = *first_names.entry(Arc::as_ptr(content)).or_insert(path);
                 (first != path).then_some(first)
             }
@@ -58,7 +58,7 @@ pub(crate) fn list(files: &Files, base: &Files, times: &[String]) -> Vec<String>
                     base.contains_key(above)
                         && files
                             .get(above)
-                            .is_none_or(|entry| entry.kind != Kind::Directory)
+                            .is_none_or(|entry| entry.kind != FileKind::Directory)
                 })
             })
             .map(|path| format!("{} removed", visible(path))),
@@ -76,13 +76,13 @@ fn describe(entry: &Entry) -> String {
     let (user, group) = entry.owner;
     let common = format!("{:04o} {user}:{group}", entry.mode);
     let mut line = match &entry.kind {
-        Kind::Directory => format!("directory {common}"),
-        Kind::File(content) => format!("file {common} {}", show(content)),
+        FileKind::Directory => format!("directory {common}"),
+        FileKind::File(content) => format!("file {common} {}", show(content)),
         // The mode of a link means nothing.
-        Kind::Link(target) => format!("link {user}:{group} -> {}", target.display()),
-        Kind::Character(major, minor) => format!("character {common} {major}:{minor}"),
-        Kind::Block(major, minor) => format!("block {common} {major}:{minor}"),
-        Kind::Fifo => format!("fifo {common}"),
+        FileKind::Link(target) => format!("link {user}:{group} -> {}", target.display()),
+        FileKind::Character(major, minor) => format!("character {common} {major}:{minor}"),
+        FileKind::Block(major, minor) => format!("block {common} {major}:{minor}"),
+        FileKind::Fifo => format!("fifo {common}"),
     };
     for (name, value) in &entry.attributes {
         let _ = write!(line, " {name}=\"{}\"", value.escape_ascii());
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    fn entry(kind: Kind) -> Entry {
+    fn entry(kind: FileKind) -> Entry {
         Entry {
             kind,
             mode: 0o755,
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn file(content: &str) -> Entry {
-        entry(Kind::File(Arc::new(content.into())))
+        entry(FileKind::File(Arc::new(content.into())))
     }
 
     fn files(entries: &[(&str, Entry)]) -> Files {
@@ -138,14 +138,14 @@ mod tests {
     #[test]
     fn only_what_differs_from_the_base_is_listed() {
         let base = files(&[
-            ("etc", entry(Kind::Directory)),
+            ("etc", entry(FileKind::Directory)),
             ("etc/passwd", file("root")),
-            ("bin", entry(Kind::Directory)),
+            ("bin", entry(FileKind::Directory)),
             ("bin/sh", file("#!")),
         ]);
         let shared = file("x");
         let mut grown = files(&[
-            ("etc", entry(Kind::Directory)),
+            ("etc", entry(FileKind::Directory)),
             ("etc/passwd", file("root\nme\n")),
             ("new one", shared.clone()),
             ("other", shared),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use kiln_conformance::{
-    BuildKit, Buildah, Builder, Case, Column, Contest, Error, Made, Peer, Report, Surroundings,
+    BuildKit, Buildah, Builder, Case, Column, Contest, Error, Fixtures, Made, Peer, Report,
     Verdict, hold, load, make, random_case, save,
 };
 use kiln_testbed::{Kiln, Scratch};
@@ -35,7 +35,7 @@ struct Arguments {
     )]
     builders: Vec<Name>,
 
-    /// Writes what came of it into the cases, for somebody to check against the specification.
+    /// Writes what came of it into the cases, to be checked against the specification.
     #[arg(long)]
     bless: bool,
 
@@ -88,8 +88,8 @@ fn try_all(arguments: &Arguments) -> Result<(Report, Vec<Contest>), Error> {
         path: arguments.kiln.clone(),
         source,
     })?;
-    let surroundings = Surroundings::new(&kiln)?;
-    let registry = surroundings.registry();
+    let fixtures = Fixtures::new(&kiln)?;
+    let registry = fixtures.registry();
     let scratch = Scratch::new();
     let copies: Result<Vec<Case>, Error> = (0..arguments.random)
         .map(|number| random_case(arguments.seed + number, scratch.path()))
@@ -109,12 +109,12 @@ fn try_all(arguments: &Arguments) -> Result<(Report, Vec<Contest>), Error> {
             Name::Buildah => (
                 "buildah",
                 Some(Peer::Buildah),
-                Buildah::new(registry, surroundings.names()).map(|buildah| Box::new(buildah) as _),
+                Buildah::new(registry, fixtures.names()).map(|buildah| Box::new(buildah) as _),
             ),
             Name::Buildkit => (
                 "BuildKit",
                 Some(Peer::BuildKit),
-                BuildKit::new(registry, surroundings.names()).map(|docker| Box::new(docker) as _),
+                BuildKit::new(registry, fixtures.names()).map(|docker| Box::new(docker) as _),
             ),
         };
         let verdicts = match builder {
@@ -129,11 +129,7 @@ fn try_all(arguments: &Arguments) -> Result<(Report, Vec<Contest>), Error> {
                     (Some(_), None) => {}
                 }
                 Ok(hold_round(
-                    arguments,
-                    &*builder,
-                    peer,
-                    &mut cases,
-                    &surroundings,
+                    arguments, &*builder, peer, &mut cases, &fixtures,
                 )?)
             }
             Err(Error::Lacking(skip)) => Err(skip.to_string()),
@@ -156,9 +152,9 @@ fn hold_round(
     builder: &dyn Builder,
     peer: Option<Peer>,
     cases: &mut [Case],
-    surroundings: &Surroundings,
+    fixtures: &Fixtures,
 ) -> Result<Vec<Verdict>, Error> {
-    let trials = hold(builder, peer, cases, surroundings.images());
+    let trials = hold(builder, peer, cases, fixtures.images());
     let mut verdicts = Vec::with_capacity(trials.len());
     for (case, trial) in cases.iter_mut().zip(trials) {
         let is_wrong = matches!(trial.verdict, Verdict::Wrong { .. });

@@ -79,7 +79,7 @@ pub fn hold_one(builder: &dyn Builder, peer: Option<Peer>, case: &Case, images: 
 }
 
 /// Returns the case with what kiln made of it as its expectation, or with a peer's differences.
-/// Reasons stay, and are empty where somebody must write them.
+/// Reasons stay, and are empty where one is still to be written.
 fn bless(case: &Case, peer: Option<Peer>, outcome: &Outcome, images: &[Image]) -> Case {
     let mut blessed = case.clone();
     if let Some(peer) = peer {

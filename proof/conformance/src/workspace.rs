@@ -13,7 +13,7 @@ const NOT_CONTEXT: [&str; 2] = ["case.toml", "setup.sh"];
 
 /// A directory for one build of a case: a copy of the context, and room for the result.
 ///
-/// The copy has the modes that Git knows about, whatever the umask of whoever checked them out;
+/// The copy has the modes that Git knows about, whatever the umask of the user who checked them out;
 /// `setup.sh` adds what Git cannot hold.
 #[derive(Debug)]
 pub(crate) struct Workspace {

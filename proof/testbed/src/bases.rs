@@ -13,7 +13,7 @@
 //! those of other keys are removed then.
 
 use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -48,7 +48,7 @@ impl Bases {
     ///
     /// # Errors
     ///
-    /// A skip where its ingredients are not to be had: a package is not installed, or Debian's
+    /// A skip where its ingredients are missing: a package is not installed, or Debian's
     /// archive cannot be reached.
     ///
     /// # Panics
@@ -70,8 +70,21 @@ impl Bases {
         Ok(layout)
     }
 
-    /// Starts a registry in which `library/<name>` holds each of the bases, so that `FROM
-    /// <name>` finds them through [`Registry::registries_conf`].
+    /// Returns a part of the shared registry in which `FROM <name>` finds each of the bases
+    /// through [`Registry::registries_conf`]. The bases are the same for all tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bases::layout`] and [`Registry::shared`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Bases::layout`] and [`Registry::shared`].
+    pub fn serve(&self, names: &[&str]) -> Result<Registry, Skip> {
+        self.fill(Registry::shared()?, names)
+    }
+
+    /// Starts a registry of the caller's own in which `library/<name>` holds each of the bases.
     ///
     /// # Errors
     ///
@@ -80,11 +93,16 @@ impl Bases {
     /// # Panics
     ///
     /// As [`Bases::layout`] and [`Registry::start`].
-    pub fn serve(&self, names: &[&str]) -> Result<Registry, Skip> {
-        let registry = Registry::start()?;
+    pub fn serve_alone(&self, names: &[&str]) -> Result<Registry, Skip> {
+        self.fill(Registry::start()?, names)
+    }
+
+    fn fill(&self, registry: Registry, names: &[&str]) -> Result<Registry, Skip> {
+        let mut hasher = DefaultHasher::new();
+        (&self.kiln, &self.directory).hash(&mut hasher);
+        let group = format!("bases-{:016x}", hasher.finish());
         for name in names {
-            let layout = self.layout(name)?;
-            registry.push_layout(&layout, "latest", &format!("library/{name}"))?;
+            registry.share_layout(&self.layout(name)?, &group, name)?;
         }
         Ok(registry)
     }

@@ -83,7 +83,7 @@ impl Kiln {
         Ok(kiln)
     }
 
-    /// As [`Kiln::new`], beside a registry with base images, which kiln knows.
+    /// As [`Kiln::new`], beside a part of the shared registry with base images, which kiln knows.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl Kiln {
         self.bind(self.command_of_user(&self.program), state)
     }
 
-    /// Returns a command of whoever runs kiln.
+    /// Returns a command of the user who runs kiln.
     pub fn command_of_user(&self, program: &Path) -> Command {
         match &self.user {
             Some(user) => user.command(program),

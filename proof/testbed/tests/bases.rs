@@ -1,4 +1,4 @@
-//! Base images are made once, by whatever program stands in for kiln.
+//! Base images are made once, by the program that stands in for kiln.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -68,7 +68,7 @@ fn a_base_is_made_once_per_kiln() {
     assert_eq!(builds(), 2, "another kiln makes its own");
     assert!(!first.exists(), "and replaces the old one");
 
-    let registry = need!(Bases::below(&scratch.join("bases"), &other).serve(&["busybox"]));
+    let registry = need!(Bases::below(&scratch.join("bases"), &other).serve_alone(&["busybox"]));
     let served = registry
         .storage()
         .join("docker/registry/v2/repositories/library/busybox");

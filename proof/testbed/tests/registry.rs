@@ -91,7 +91,7 @@ fn names_without_a_host_come_from_the_registry() {
 
 #[test]
 fn a_login_is_asked_for() {
-    let registry = need!(Registry::with_basic_auth("somebody", "a secret"));
+    let registry = need!(Registry::with_basic_auth("user", "a secret"));
     let scratch = Scratch::new();
     let layout = need!(busybox_layout(&scratch));
     need!(registry.push_layout(&layout, "latest", "private/busybox"));
@@ -99,13 +99,13 @@ fn a_login_is_asked_for() {
         need!(digest(&registry, "private/busybox", &registry.auth_file())).starts_with("sha256:")
     );
 
-    let nobody = scratch.join("nobody.json");
-    fs::write(&nobody, "{}").unwrap();
+    let no_login = scratch.join("no-login.json");
+    fs::write(&no_login, "{}").unwrap();
     let skopeo = need!(Skopeo::new());
     let refused = skopeo
         .command()
         .args(["inspect", "--tls-verify=false", "--authfile"])
-        .arg(&nobody)
+        .arg(&no_login)
         .arg(format!("docker://{}", registry.image("private/busybox")))
         .output()
         .unwrap();
@@ -129,4 +129,77 @@ fn registries_run_side_by_side_and_end_with_their_owner() {
         .unwrap();
     assert!(!gone.status.success(), "the process has ended");
     assert!(!directory.exists(), "its files are gone");
+}
+
+#[test]
+fn tests_share_a_registry_and_see_their_own_part() {
+    let (first, second) = (need!(Registry::shared()), need!(Registry::shared()));
+    assert_eq!(first.process_id(), second.process_id());
+    let scratch = Scratch::new();
+    let layout = need!(busybox_layout(&scratch));
+    need!(first.push_layout(&layout, "latest", "library/busybox"));
+    let has = |registry: &Registry| {
+        let skopeo = Skopeo::new().expect("it was there a moment ago");
+        let mut inspect = skopeo.command();
+        inspect.args(["inspect", "--tls-verify=false"]);
+        inspect.arg(format!("docker://{}", registry.image("library/busybox")));
+        inspect.output().unwrap().status.success()
+    };
+    assert!(has(&first) && !has(&second));
+    assert!(first.log().contains("PUT") && !second.log().contains("PUT"));
+}
+
+/// Run as a process of its own by the test below: shares a registry, says which, and stays.
+#[test]
+#[ignore = "a part of the test below"]
+fn shared_registry_of_a_process_that_stays() {
+    if let Ok(registry) = Registry::shared() {
+        println!("registry {} {}", registry.process_id(), registry.address());
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn shared_registry_ends_with_a_killed_test_program() {
+    use std::io::{BufRead as _, BufReader};
+
+    let helper = "registry::shared_registry_of_a_process_that_stays";
+    let mut holder = Command::new(std::env::current_exe().unwrap())
+        .args([helper, "--exact", "--ignored", "--nocapture"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    // Rust's harness writes the test's name in front, on the same line.
+    let mut words = lines.map_while(Result::ok).filter_map(|line| {
+        let (_, rest) = line.split_once("registry ")?;
+        rest.split(' ').next()?.parse::<u32>().ok()
+    });
+    let id = words.next();
+    let directory = id.map(|id| {
+        let arguments = fs::read(format!("/proc/{id}/cmdline")).unwrap();
+        let arguments = String::from_utf8(arguments).unwrap();
+        let settings = arguments
+            .split('\0')
+            .find(|word| word.ends_with("registry.yml"));
+        Path::new(settings.unwrap()).parent().unwrap().to_owned()
+    });
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let (Some(id), Some(directory)) = (id, directory) else {
+        return;
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let is_left = || {
+        let arguments = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        directory.exists() || !arguments.is_empty()
+    };
+    while is_left() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} is left",
+            directory.display()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }

@@ -96,7 +96,7 @@ fn patient() -> Client {
 
 #[test]
 fn pulls_are_right_or_fail() {
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     let layers = [bytes(80, 700_000), bytes(81, 100), bytes(82, 50_000)];
     let pushed = image("amd64", &layers, "v1");
     let repository = name(&registry.image("a"));
@@ -104,7 +104,7 @@ fn pulls_are_right_or_fail() {
     trials(&registry.address(), true, |proxy, seed| {
         let client = patient();
         let store = TestStore::new();
-        let name = name(&format!("{proxy}/a:v1"));
+        let name = name(&format!("{proxy}/{}", registry.path("a:v1")));
         let pulled = client
             .pull(&name, &platform("linux/amd64"), &store.blobs, &|_| {})
             .and_then(|pulled| {
@@ -140,12 +140,13 @@ fn pulls_are_right_or_fail() {
 
 #[test]
 fn pushes_are_whole_or_fail() {
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     trials(&registry.address(), false, |proxy, seed| {
         let layers = [bytes(seed * 10, 300_000), bytes(seed * 10 + 1, 100)];
         let pushed = image("amd64", &layers, "v1");
         let repository = format!("r{seed}");
-        let outcome = patient().push(&name(&format!("{proxy}/{repository}")), &pushed, &|_| {});
+        let to = name(&format!("{proxy}/{}", registry.path(&repository)));
+        let outcome = patient().push(&to, &pushed, &|_| {});
         if let Err(error) = &outcome {
             assert!(EXCUSES.contains(&error.class()), "seed {seed}: {error:?}");
             return false;
@@ -218,7 +219,7 @@ fn downloads_are_right_or_fail() {
 /// As caches of other machines are read: a name, a manifest, a config on its way.
 #[test]
 fn what_is_read_on_its_way_is_right_or_fails() {
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     let content = bytes(84, 400_000);
     let pushed = image("amd64", std::slice::from_ref(&content), "v1");
     let layer = pushed.blobs[0].descriptor.clone();
@@ -226,7 +227,7 @@ fn what_is_read_on_its_way_is_right_or_fails() {
     client().push(&repository, &pushed, &|_| {}).unwrap();
     trials(&registry.address(), true, |proxy, seed| {
         let client = patient();
-        let name = name(&format!("{proxy}/cache:v1"));
+        let name = name(&format!("{proxy}/{}", registry.path("cache:v1")));
         let mut read = Vec::new();
         let outcome = client.fetch_manifest(&name, &pushed.manifest.descriptor());
         let outcome = outcome.and_then(|manifest| {

@@ -17,7 +17,7 @@ use crate::sample::{
 
 #[test]
 fn what_is_pushed_is_pulled() {
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     let client = client();
     let layers = [bytes(1, 3_000_000), bytes(2, 10), Vec::new()];
     let mut pushed = image("amd64", &layers, "v1");
@@ -81,7 +81,7 @@ fn what_is_pushed_is_pulled() {
 /// OCI-004, OCI-011, OCI-013.
 #[test]
 fn an_index_is_pushed_whole_and_pulled_in_part() {
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     let client = client();
     let quiet = |_| {};
     let shared = bytes(3, 100_000);
@@ -180,14 +180,14 @@ fn find(storage: &Path, data: &str) -> std::path::PathBuf {
 
 #[test]
 fn what_is_missing_is_named() {
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     let client = client();
     let quiet = |_| {};
     let absent = name(&registry.image("absent:v9"));
     let error = client.resolve(&absent).unwrap_err();
     assert_eq!(error.class(), ErrorClass::NotFound);
     let words = error.to_string();
-    let expected = format!("manifest for {}/absent:v9 not found: ", registry.address());
+    let expected = format!("manifest for {} not found: ", registry.image("absent:v9"));
     assert!(words.starts_with(&expected), "{words}");
     assert!(words.contains("manifest unknown"), "{words}");
     let error = client.list_tags(&absent).unwrap_err();
@@ -252,12 +252,12 @@ fn a_registry_with_passwords() {
 /// The rewriting that a demonstration without internet needs.
 #[test]
 fn hub_names_may_lead_to_a_local_registry() {
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     let quiet = |_| {};
     let mut registries = RegistriesConf::default();
     let text = format!(
-        "[[registry]]\nprefix = 'docker.io/library'\nlocation = '{}/library'\ninsecure = true\n",
-        registry.address()
+        "[[registry]]\nprefix = 'docker.io/library'\nlocation = '{}'\ninsecure = true\n",
+        registry.image("library")
     );
     registries
         .merge(&text, Path::new("registries.conf"))
@@ -276,7 +276,7 @@ fn hub_names_may_lead_to_a_local_registry() {
 
 #[test]
 fn cancelling_ends_what_runs_and_what_comes() {
-    let registry = need!(Registry::start());
+    let registry = need!(Registry::shared());
     let client = client();
     let quiet = |_| {};
     let pushed = image("amd64", &[bytes(10, 8_000_000)], "v1");

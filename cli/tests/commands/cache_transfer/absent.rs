@@ -66,7 +66,7 @@ fn an_image_whose_cache_is_gone_is_built_again() {
     assert!(!found.stdout.contains("app:latest"), "{found:#?}");
 }
 
-/// Whoever made the cache may have put pipes in the place of layers, which were once waited for.
+/// The maker of a cache may have put pipes in the place of layers, which were once waited for.
 #[test]
 fn layers_that_are_pipes_are_not_waited_for() {
     let kiln = need!(Kiln::for_builds(program()));
@@ -81,7 +81,7 @@ fn layers_that_are_pipes_are_not_waited_for() {
 
 /// As long as there is no container, a signal is for kiln itself.
 #[test]
-fn whoever_waits_for_a_layer_can_be_ended() {
+fn builds_that_wait_for_a_layer_can_be_ended() {
     let kiln = need!(Kiln::for_builds(program()));
     let layers = image_of_cache(&kiln);
     // Layers that take an hour.
@@ -149,8 +149,8 @@ fn layers_of_registry(storage: &Path) -> Vec<PathBuf> {
 /// What a registry said that it has may be gone when it is wanted: before the build, or between one
 /// that only heard of it and one that wants it.
 #[test]
-fn what_a_registry_has_lost_is_built() {
-    let machines = need!(Machines::new());
+fn layers_lost_by_a_registry_are_built() {
+    let machines = need!(Machines::with_own_registry());
     let Machines {
         registry, first, ..
     } = &machines;

@@ -52,7 +52,7 @@ fn keys_of_other_builds_are_not_taken_over() {
     assert_eq!(who, "ours\n", "{ended:#?}");
 }
 
-/// The digest of a base's layer, with the files of another: whoever uses that base gets the base.
+/// The digest of a base's layer, with the files of another: a build on that base gets the base.
 #[test]
 fn the_layer_of_a_base_stays_its_own() {
     let machines = need!(super::Machines::new());

@@ -24,9 +24,19 @@ pub(super) const TWO_STAGES: &str = "FROM scratch AS tools\nCOPY busybox /bin/sh
      RUN echo two > /two\nCMD [\"sh\", \"-c\", \"echo $(cat /one /two /tool)\"]\n";
 
 impl Machines {
+    /// Returns two machines and their part of the shared registry.
     pub(super) fn new() -> Result<Self, Skip> {
+        Self::beside(Registry::shared()?)
+    }
+
+    /// As [`Machines::new`], with a registry of their own, for tests that damage its files.
+    pub(super) fn with_own_registry() -> Result<Self, Skip> {
+        Self::beside(Registry::start()?)
+    }
+
+    fn beside(registry: Registry) -> Result<Self, Skip> {
         let machines = Self {
-            registry: Registry::start()?,
+            registry,
             first: Kiln::for_builds(program())?,
             second: Kiln::for_builds(program())?,
         };

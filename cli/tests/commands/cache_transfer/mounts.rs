@@ -18,7 +18,7 @@ pub(super) const WITH_MOUNT: &str = "FROM scratch AS seed\nCOPY busybox /bin/sh\
 const FOUND: &str = "left-one left-one grown-one 4751 3:4 2 1750 0:0 2 711 7:8 3";
 
 #[test]
-fn what_cache_mounts_hold_begins_them_elsewhere() {
+fn contents_of_cache_mounts_begin_them_elsewhere() {
     let machines = need!(Machines::new());
     machines.dockerfile(WITH_MOUNT);
     let Machines {
@@ -73,7 +73,7 @@ fn what_cache_mounts_hold_begins_them_elsewhere() {
 
 /// A build that ran nothing must not take from the next cache what the last one had.
 #[test]
-fn what_nobody_needed_goes_on_to_the_next_cache() {
+fn unused_cache_mounts_go_on_to_the_next_cache() {
     let machines = need!(Machines::new());
     machines.dockerfile(WITH_MOUNT);
     let Machines {
@@ -110,7 +110,7 @@ fn what_nobody_needed_goes_on_to_the_next_cache() {
 }
 
 #[test]
-fn what_a_cache_lost_of_a_mount_costs_a_warning() {
+fn contents_lost_by_a_cache_cost_a_warning() {
     let machines = need!(Machines::new());
     machines.dockerfile(
         "FROM scratch\nCOPY busybox /bin/sh\nARG ROUND=one\n\
@@ -152,9 +152,9 @@ fn what_a_cache_lost_of_a_mount_costs_a_warning() {
     }
 }
 
-/// Whoever has a mount goes on as if nobody read it, and is waited for.
+/// A step that has a mount goes on as if it were not read, and the export waits for it.
 #[test]
-fn a_mount_is_exported_when_nobody_has_it() {
+fn mounts_are_exported_when_no_step_has_them() {
     let machines = need!(Machines::new());
     machines.dockerfile(
         "FROM scratch\nCOPY busybox /bin/sh\nARG ROUND=one\n\

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kiln_testbed::{Kiln, Registry, Scratch};
+use kiln_testbed::{Bases, Kiln, Registry, Scratch};
 
 use crate::builder::succeed;
 use crate::{Builder, Error, Image, testdata};
@@ -11,20 +11,23 @@ use crate::{Builder, Error, Image, testdata};
 /// These are busybox and those of `testdata/conformance/images`, all made by the kiln that is
 /// tried.
 #[derive(Debug)]
-pub struct Surroundings {
+pub struct Fixtures {
     registry: Registry,
     names: Vec<String>,
     images: Vec<Image>,
 }
 
-impl Surroundings {
+impl Fixtures {
     /// Starts a registry and fills it.
     ///
     /// # Errors
     ///
     /// What the machine lacks, or an image that kiln cannot make.
     pub fn new(kiln: &Path) -> Result<Self, Error> {
-        let (builder, registry) = Kiln::with_bases(kiln, &["busybox"])?;
+        // Of its own: other builders ask for its images by their full names.
+        let registry = Bases::by(kiln).serve_alone(&["busybox"])?;
+        let builder = Kiln::new(kiln);
+        builder.knows(&registry);
         let scratch = Scratch::new();
         let mut names = vec!["busybox".to_owned()];
         let mut images = vec![
