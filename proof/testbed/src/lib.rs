@@ -33,12 +33,12 @@ mod registry; // docker-registry on a free port
 mod scratch; // directories that vanish, whatever lies in them
 mod skip; // "this machine lacks …", said aloud
 mod tree; // a file system as comparable lines
-mod user; // somebody who is not root
+mod user; // users who are not root
 mod web; // an HTTP server that answers as a test wants
 
 pub use bases::Bases;
 pub use busybox::{busybox, busybox_rootfs, busybox_tarball};
-pub use cases::{Case, Role, Suite, closing_line};
+pub use cases::{Case, Role, Selection, Suite, closing_line, listing, run_case};
 pub use docker::Dockerd;
 pub use faults::{Fault, FaultyProxy};
 pub use git::{GitRepository, GitSite};

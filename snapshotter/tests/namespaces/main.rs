@@ -18,13 +18,13 @@ mod sample;
 mod steps; // steps for tests
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 
+use kiln_testbed::Selection;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::UnshareFlags;
 
@@ -38,24 +38,28 @@ const ORDINARY: u32 = 65_534;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, mode, scratch] = &*arguments
+    if let [_, mode, scratch, rest @ ..] = &*arguments
         && mode == "--in-user-namespace"
     {
-        return in_user_namespace(Path::new(scratch));
+        return in_user_namespace(Path::new(scratch), &selected(&Selection::of(rest)));
     }
-    if arguments.iter().any(|argument| argument == "--list") {
+    let selection = Selection::of(&arguments[1..]);
+    let tests = selected(&selection);
+    if selection.is_list {
+        let names: Vec<&str> = tests.iter().map(|(name, _)| *name).collect();
+        print!("{}", kiln_testbed::listing(&names));
         return ExitCode::SUCCESS;
     }
     let scratch = tempfile::tempdir().unwrap();
     let mut passed = true;
     if rustix::process::geteuid().is_root() {
-        passed &= as_ordinary_user(scratch.path());
+        passed &= as_ordinary_user(scratch.path(), &arguments[1..]);
         match enter(UnshareFlags::NEWNS) {
-            Ok(()) => passed &= run("root", scratch.path()),
+            Ok(()) => passed &= run("root", scratch.path(), &tests),
             Err(error) => println!("skipped: root: no mount namespace: {error}"),
         }
     } else {
-        passed &= in_user_namespace(scratch.path()) == ExitCode::SUCCESS;
+        passed &= in_user_namespace(scratch.path(), &tests) == ExitCode::SUCCESS;
     }
     if passed {
         ExitCode::SUCCESS
@@ -64,8 +68,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs this program again as another user, from a copy which that user may read.
-fn as_ordinary_user(scratch: &Path) -> bool {
+/// Returns the tests of a selection.
+fn selected(selection: &Selection) -> Vec<Test> {
+    let tests = TESTS.iter().copied().flatten().copied();
+    tests.filter(|(name, _)| selection.has(name)).collect()
+}
+
+/// Runs this program again as another user, from a copy which that user may read. `arguments` are
+/// passed on.
+fn as_ordinary_user(scratch: &Path, arguments: &[String]) -> bool {
     fs::set_permissions(scratch, fs::Permissions::from_mode(0o755)).unwrap();
     let program = scratch.join("test-program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
@@ -76,6 +87,7 @@ fn as_ordinary_user(scratch: &Path) -> bool {
     Command::new(&program)
         .arg("--in-user-namespace")
         .arg(&home)
+        .args(arguments)
         .current_dir("/")
         .uid(ORDINARY)
         .gid(ORDINARY)
@@ -85,7 +97,7 @@ fn as_ordinary_user(scratch: &Path) -> bool {
         .success()
 }
 
-fn in_user_namespace(scratch: &Path) -> ExitCode {
+fn in_user_namespace(scratch: &Path, tests: &[Test]) -> ExitCode {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let entered = enter(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).and_then(|()| {
         fs::write("/proc/self/setgroups", "deny")?;
@@ -96,7 +108,7 @@ fn in_user_namespace(scratch: &Path) -> ExitCode {
         println!("skipped: no user namespaces: {error}");
         return ExitCode::SUCCESS;
     }
-    if run("user namespace", scratch) {
+    if run("user namespace", scratch, tests) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -118,20 +130,15 @@ fn enter(flags: UnshareFlags) -> std::io::Result<()> {
     Ok(())
 }
 
-fn run(who: &str, scratch: &Path) -> bool {
+fn run(who: &str, scratch: &Path, tests: &[Test]) -> bool {
     let mut failed = 0;
-    for (name, test) in TESTS.iter().copied().flatten() {
+    for (name, test) in tests {
         let directory = scratch.join(format!("{who} {name}"));
         fs::create_dir(&directory).unwrap();
-        let result = catch_unwind(AssertUnwindSafe(|| test(&directory)));
-        println!(
-            "test {who}: {name} ... {}",
-            if result.is_ok() { "ok" } else { "FAILED" }
-        );
-        failed += usize::from(result.is_err());
+        let passed = kiln_testbed::run_case(&format!("{who}: {name}"), || test(&directory));
+        failed += usize::from(!passed);
         kiln_files::remove_tree(&directory).unwrap();
     }
-    let count = TESTS.iter().copied().flatten().count();
-    println!("{}", kiln_testbed::closing_line(count, failed));
+    println!("{}", kiln_testbed::closing_line(tests.len(), failed));
     failed == 0
 }
