@@ -4,5 +4,5 @@
 
 mod statements; // statements of the specification, one by one
 
-mod checks; // what must hold for any input; a mod.rs, since the fuzzing targets have it by its path
+mod checks; // what must hold for any input; also included by the fuzzing targets
 mod corpus; // the inputs that are kept

@@ -1,4 +1,4 @@
 //! What the targets check, which the parser's own tests check too on the committed corpus.
 
-#[path = "../../../parser/tests/parser/checks/mod.rs"]
+#[path = "../../../parser/tests/parser/checks.rs"]
 pub mod checks;

@@ -1,19 +1,25 @@
-//! What must hold for any input whatever: one function per kind of input, which panics if it does
-//! not.
+//! What must hold for any input: one function per kind of input, which panics if it does not.
 //!
 //! The fuzzing targets call these functions with inputs they make up, and the replay with those
-//! that once mattered.
+//! that once mattered. Each module names its file, because `proof/fuzz` includes this file by its
+//! path, for which rustc looks for modules beside it.
 
 #![allow(
     unreachable_pub,
     reason = "the fuzzing targets reach these functions from a crate of their own"
 )]
 
+#[path = "checks/dockerfile.rs"]
 mod dockerfile;
+#[path = "checks/essence.rs"]
 mod essence;
+#[path = "checks/ignore.rs"]
 mod ignore;
+#[path = "checks/reference.rs"]
 mod reference;
+#[path = "checks/substitution.rs"]
 mod substitution;
+#[path = "checks/values.rs"]
 mod values;
 
 pub use dockerfile::{dockerfile, heredoc};
