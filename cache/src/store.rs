@@ -1,34 +1,6 @@
 //! The state directory: its layout, its format version, its locks.
 //!
-//! ```text
-//! format                   the version of everything below; flock: exclusive while a kiln waits
-//!                          for exclusive use of the directory
-//! lock                     flock: shared while a kiln is open, exclusive to collect garbage and
-//!                          to take over an older format
-//! blobs/sha256/ab/…        bytes by SHA-256: manifests, configs, compressed layers; beside a
-//!                          layer, in <digest>.sources, the repositories known to have it
-//! actions/ab/…             ActionKey -> record
-//! tombstones               a line for each record that was evicted: when and why
-//! layers/ab/<layer id>/    index, facts, and (when unpacked) the diff directory
-//! diffs/<diff id>          -> layer id
-//! described/<layer id>     a layer that another machine made: its tar, and a blob elsewhere
-//! refs/<host>/<path>/…     names -> manifest digest
-//! pins/<host>/<path>/…     base names as builds resolved them -> manifest digest
-//! images/<id>              -> manifest digest, for every image that is here
-//! assembled/ab/…           what an image is made of -> manifest digest
-//! cachemounts/<key>/       directories of RUN --mount=type=cache
-//! contexts/<hash>          stat indexes of build contexts
-//! builds/<place>-<variant> what the last build of each definition did, and why
-//! downloads/ab/…           what URLs stood for: validators, and the digest of a blob
-//! git/<hash>/              what was fetched of a repository, bare; git/known_hosts, the keys of
-//!                          ssh servers met
-//! containers/<id>/         containers
-//! mounts/<pid>-<n>/        where the sandboxes of one kiln mount what only they see
-//! locks/ab/…               one flock per running action
-//! trash/                   what was evicted and is not deleted yet
-//! collected                when garbage was collected last: its modification time
-//! work/<pid>-<n>/          files and directories that are not finished
-//! ```
+//! What lies where is drawn in docs/store.md, "Layout"; each module says the rest of its own part.
 //!
 //! Several kilns may work on one state directory at once. Nothing becomes visible before it is
 //! whole: it is written in `work/` on the same file system and renamed into place. What a killed

@@ -1,7 +1,10 @@
-//! Everything kiln reads from its environment, in one place.
+//! The environment of this process: copied once, at the start, and handed to every command.
 //!
-//! The variables are copied once, at the start. What they mean is decided here, so that the
-//! commands ask for a state directory or a platform and not for a variable.
+//! What concerns several commands has its meaning here, so that they ask for a state directory or a
+//! platform and not for a variable. What one module alone has a use for it asks for by name: colours
+//! (`progress::palette`), progress (`progress::renderer`, `builds`), the log (`logging`), limits of the
+//! cache (`cache::settings`), agents and secrets (`builds`). docs/guides/configuration.md lists them all, and
+//! `proof/testbed/tests/variables.rs` compares.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -39,7 +42,7 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Reads it. Must happen before namespaces are entered: inside them everybody is root.
+    /// Copies it. Must happen before namespaces are entered: inside them every user is root.
     pub(crate) fn of_this_process() -> Self {
         Self {
             variables: std::env::vars_os().collect(),
@@ -176,7 +179,7 @@ impl Environment {
         let Some(text) = config.and_then(|path| std::fs::read(path).ok()) else {
             return Vec::new();
         };
-        // Whether the file is valid is the business of whoever needs a login from it.
+        // A file that is not valid is reported when a login is looked for in it.
         let config: Value = serde_json::from_slice(&text).unwrap_or_default();
         let names = ["httpProxy", "httpsProxy", "ftpProxy", "noProxy", "allProxy"];
         let mut proxies = Vec::new();
@@ -304,8 +307,8 @@ mod tests {
     #[test]
     fn the_state_directory_depends_on_who_asks() {
         let state = |variables: &[(&str, &str)]| Environment::with(variables).state_directory();
-        let home = ("HOME", "/home/ada");
-        assert_eq!(state(&[home]), Ok("/home/ada/.local/share/kiln".into()));
+        let home = ("HOME", "/home/user");
+        assert_eq!(state(&[home]), Ok("/home/user/.local/share/kiln".into()));
         assert_eq!(
             state(&[home, ("XDG_DATA_HOME", "/data")]),
             Ok("/data/kiln".into())
@@ -313,7 +316,7 @@ mod tests {
         // XDG base directory specification: relative paths are to be ignored.
         assert_eq!(
             state(&[home, ("XDG_DATA_HOME", "data")]),
-            Ok("/home/ada/.local/share/kiln".into())
+            Ok("/home/user/.local/share/kiln".into())
         );
         assert_eq!(state(&[home, ("KILN_ROOT", "/k")]), Ok("/k".into()));
         assert!(state(&[]).is_err());

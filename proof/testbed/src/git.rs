@@ -67,7 +67,7 @@ impl GitSite {
             return Err(Skip::because("no git-daemon on this machine"));
         }
         let patience = Duration::from_secs(30);
-        // Between finding a free port and using it, somebody else may.
+        // Between finding a free port and using it, another process may.
         for _ in 0..10 {
             let free = TcpListener::bind("127.0.0.1:0").expect("loopback should have a free port");
             let address = free.local_addr().expect("the listener is bound");

@@ -20,9 +20,9 @@ use rustix::process::PidfdFlags;
 /// sandbox.
 ///
 /// # Panics
-/// If nobody listens there.
+/// If no process listens there.
 pub fn hand_out(address: &str, given: BorrowedFd<'_>) {
-    let socket = UnixStream::connect_addr(&name(address)).expect("somebody listens");
+    let socket = UnixStream::connect_addr(&name(address)).expect("a process listens");
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors = [given];
@@ -48,7 +48,7 @@ pub fn outsider<T: Send + 'static>(
 ) -> JoinHandle<T> {
     let listener = UnixListener::bind_addr(&name(address)).expect("the address is free");
     std::thread::spawn(move || {
-        let (socket, _) = listener.accept().expect("somebody comes");
+        let (socket, _) = listener.accept().expect("a client connects");
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
@@ -66,7 +66,7 @@ pub fn outsider<T: Send + 'static>(
 /// Bytes that [`flood`] writes: more than a pipe holds, and than is read at once.
 pub const FLOOD_BYTES: usize = 16 << 20;
 
-/// Writes to what an [`outsider`] was given until nobody reads any more, and says when the process
+/// Writes to what an [`outsider`] was given until no process reads any more, and says when the process
 /// in the sandbox has ended.
 ///
 /// # Panics
@@ -91,6 +91,6 @@ pub fn flood(given: OwnedFd, socket: UnixStream, ended: &Sender<()>) {
         (&socket).write_all(b"x").expect("it reads");
         let mut end = [PollFd::new(&process, PollFlags::IN)];
         rustix::event::poll(&mut end, None).expect("it ends");
-        ended.send(()).expect("somebody waits for it");
+        ended.send(()).expect("the test waits for it");
     });
 }

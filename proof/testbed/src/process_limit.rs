@@ -13,12 +13,12 @@ const ENTER: &str = "echo $$ > \"$1/cgroup.procs\" && shift && exec \"$@\"";
 /// Where few processes and threads may be.
 #[derive(Debug)]
 pub struct ProcessLimit {
-    place: Place,
+    place: LimitedProcesses,
     timeout: Tool,
 }
 
 #[derive(Debug)]
-enum Place {
+enum LimitedProcesses {
     /// A control group.
     Group(PathBuf),
     /// Everything of a user, by `ulimit -u`.
@@ -42,7 +42,7 @@ impl ProcessLimit {
             }
             let counts = directory.join("pids.max").exists();
             let limit = Self {
-                place: Place::Group(directory),
+                place: LimitedProcesses::Group(directory),
                 timeout,
             };
             return if counts {
@@ -54,14 +54,14 @@ impl ProcessLimit {
         Err(Skip::because("no control group can be made"))
     }
 
-    /// Limits what a user has. Nobody else may be this user.
+    /// Limits what a user has. No other test may use this user.
     ///
     /// # Errors
     ///
     /// A skip for anybody but root, and where there is no `prlimit`.
     pub fn of_user(user: &User) -> Result<Self, Skip> {
         need_root()?;
-        let place = Place::User {
+        let place = LimitedProcesses::User {
             uid: user.uid(),
             prlimit: Tool::find("prlimit")?,
         };
@@ -71,11 +71,11 @@ impl ProcessLimit {
         })
     }
 
-    /// Waits until nobody is inside any more: what a command left ends a moment after it.
+    /// Waits until no process is inside any more: what a command left ends a moment after it.
     ///
     /// # Panics
     ///
-    /// If somebody stays for ten seconds.
+    /// If a process stays for ten seconds.
     pub fn wait_until_empty(&self) {
         for _ in 0..1000 {
             if self.is_empty() {
@@ -96,18 +96,18 @@ impl ProcessLimit {
     fn is_empty(&self) -> bool {
         match &self.place {
             // What has no number any more counts here too.
-            Place::Group(directory) => {
+            LimitedProcesses::Group(directory) => {
                 let count = fs::read_to_string(directory.join("pids.current"));
                 count.unwrap_or_default().trim() == "0"
             }
-            Place::User { .. } => self.processes().is_empty(),
+            LimitedProcesses::User { .. } => self.processes().is_empty(),
         }
     }
 
     /// Returns the numbers of those inside.
     fn processes(&self) -> Vec<String> {
         let uid = match &self.place {
-            Place::Group(directory) => {
+            LimitedProcesses::Group(directory) => {
                 let inside = fs::read_to_string(directory.join("cgroup.procs"));
                 return inside
                     .unwrap_or_default()
@@ -115,7 +115,7 @@ impl ProcessLimit {
                     .map(str::to_owned)
                     .collect();
             }
-            Place::User { uid, .. } => uid.to_string(),
+            LimitedProcesses::User { uid, .. } => uid.to_string(),
         };
         let all = fs::read_dir("/proc").expect("/proc can be listed");
         let numbers = all
@@ -139,13 +139,13 @@ impl ProcessLimit {
         let mut inside = self.timeout.command();
         inside.args(["-s", "KILL", "120"]);
         match &self.place {
-            Place::Group(directory) => {
+            LimitedProcesses::Group(directory) => {
                 let file = directory.join("pids.max");
                 fs::write(&file, most.to_string())
                     .unwrap_or_else(|error| panic!("cannot write {}: {error}", file.display()));
                 inside.args(["/bin/sh", "-c", ENTER, "sh"]).arg(directory);
             }
-            Place::User { prlimit, .. } => {
+            LimitedProcesses::User { prlimit, .. } => {
                 inside.arg(prlimit.path()).arg(format!("--nproc={most}"));
             }
         }
@@ -162,7 +162,7 @@ impl ProcessLimit {
 
 impl Drop for ProcessLimit {
     fn drop(&mut self) {
-        let Place::Group(directory) = &self.place else {
+        let LimitedProcesses::Group(directory) = &self.place else {
             return;
         };
         // What ended a moment ago may not have left yet.

@@ -1,6 +1,6 @@
 //! Temporary directories for tests of file systems.
 //!
-//! What such tests leave can be stubborn: mounts, directories nobody may search, files of
+//! What such tests leave can be stubborn: mounts, directories that no user may search, files of
 //! ids that only a user namespace may touch. Dropping a [`Scratch`] deals with each, in the
 //! order of how often it is needed.
 
@@ -62,7 +62,7 @@ impl Scratch {
     ///
     /// # Panics
     ///
-    /// If somebody removes it meanwhile.
+    /// If another process removes it meanwhile.
     pub fn below(directory: &Path) -> io::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("kiln-test-")

@@ -176,7 +176,7 @@ fn kind(metadata: &Metadata) -> &'static str {
     }
 }
 
-/// Hashes a file's content. The hash only tells contents apart; nobody crafts collisions here.
+/// Hashes a file's content. The hash only tells contents apart; no test crafts collisions.
 fn hash(path: &Path) -> io::Result<u64> {
     let mut file = File::open(path)?;
     let mut hasher = DefaultHasher::new();

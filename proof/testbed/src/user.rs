@@ -1,4 +1,4 @@
-//! Somebody who is not root.
+//! Users who are not root.
 //!
 //! Rootless builds differ by whether the user has ranges of subordinate ids, so there are
 //! two users: `kiln-test` with ranges and `kiln-test-nosub` without. They are made when a

@@ -169,7 +169,7 @@ fn nothing_ships_what_is_for_tests_only() {
         for program in PROGRAMS {
             assert!(!uses.contains(program), "{name} ships {program}");
         }
-        // Programs of their own, which nobody installs.
+        // Programs of their own, which are not installed.
         let allowed = PROGRAMS.contains(&name.as_str()) && uses.remove("kiln-testbed");
         assert!(
             allowed || !uses.contains("kiln-testbed"),
@@ -178,7 +178,7 @@ fn nothing_ships_what_is_for_tests_only() {
     }
 }
 
-/// Async is reached through the registry crate alone, whatever way around it one takes.
+/// Async is reached through the registry crate alone, directly or through others.
 #[test]
 fn tokio_is_reached_only_through_the_registry_crate() {
     let version = run(Command::new("rustc").arg("-vV"));
@@ -246,7 +246,7 @@ fn tokio_is_reached_only_through_the_registry_crate() {
 /// `spawn_or_fail` and `prepare_pool` handle that, while the functions of `std` and rayon end the
 /// program.
 #[test]
-fn nobody_counts_on_threads() {
+fn no_crate_counts_on_threads() {
     let mut looked_at = 0;
     for package in array(&metadata(&["--no-deps"])["packages"]) {
         let manifest = Path::new(text(&package["manifest_path"]));

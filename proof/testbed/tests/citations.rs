@@ -1,4 +1,4 @@
-//! Whatever a comment or a document cites of this repository is there: documents and their
+//! All that a comment or a document cites of this repository is there: documents and their
 //! sections, numbered statements, linked files, tests and sources that documents name.
 //!
 //! Comments cite a section as `docs/spec/dockerfile.md 5.4`, several as `docs/spec/oci.md 5.1, 5.3`.

@@ -1,4 +1,4 @@
-//! Inside a crate, files stand in floors: none uses another that uses it, by whatever way around.
+//! Inside a crate, files stand in floors: by paths, none uses another that uses it, over however many.
 //!
 //! What is looked at are the paths of `use` and of calls that begin with `crate`, `super`, `self` or
 //! the name of a module below. A module that passes on names of one below it uses that; so the one
