@@ -28,7 +28,7 @@ pub(crate) fn unpack(
     let root = area.unused("root");
     for (number, layer) in layers.iter().enumerate() {
         let media_type = layer["mediaType"].as_str().unwrap_or("nothing");
-        // The first one is the base's, which nobody has to compress again.
+        // The first one is the base's, which no builder has to compress again.
         if number > 0 && !media_type.ends_with(compression.name()) {
             return Err(format!("layer {number} is of type {media_type}"));
         }

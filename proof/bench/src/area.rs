@@ -12,7 +12,7 @@ use crate::error::Error;
 /// The directory that holds all files of a run, and goes with it.
 ///
 /// No directories in it are deleted before the end. On ext4, making files costs a multiple for
-/// a minute after many have been deleted, which would be charged to whoever comes next.
+/// a minute after many have been deleted, which would be charged to the next builder.
 #[derive(Debug)]
 pub(crate) struct Area {
     directory: PathBuf,
@@ -65,7 +65,7 @@ impl Area {
         Ok(path)
     }
 
-    /// Removes one big file, if it is there. That takes nobody's time later, as the removal of
+    /// Removes one big file, if it is there. That takes no builder's time later, as the removal of
     /// many small ones does, and keeps the disk from filling up.
     pub(crate) fn discard(&self, file: &Path) -> Result<(), Error> {
         match fs::remove_file(file) {

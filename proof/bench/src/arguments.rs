@@ -4,7 +4,7 @@ use clap::Parser;
 use clap::builder::PossibleValuesParser;
 
 use crate::builders;
-use crate::scenarios::{self, Extent};
+use crate::scenarios::{self, ScenarioChoice};
 
 /// Compares kiln with other builders and with the physical limit.
 ///
@@ -50,11 +50,11 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// Returns how much is to be done when no scenario is named.
-    pub(crate) fn extent(&self) -> Extent {
+    pub(crate) fn extent(&self) -> ScenarioChoice {
         if self.quick {
-            Extent::Quick
+            ScenarioChoice::Quick
         } else {
-            Extent::Everything
+            ScenarioChoice::Everything
         }
     }
 }

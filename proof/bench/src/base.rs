@@ -25,7 +25,7 @@ pub(crate) const NODE: &str = "node";
 ///
 /// # Errors
 ///
-/// With [`Error::Lacking`] where its ingredients are not to be had.
+/// With [`Error::Lacking`] where its ingredients are missing.
 pub(crate) fn build_and_publish(
     name: &str,
     kiln: &Path,

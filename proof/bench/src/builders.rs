@@ -1,7 +1,7 @@
 //! How each program is told to do the same thing.
 //!
 //! Each has a store of its own with the base images in it, talks to the same registry, and
-//! gives its steps the network of the machine, so that nobody spends time on a bridge.
+//! gives its steps the network of the machine, so that none spends time on a bridge.
 
 mod buildah;
 mod docker;

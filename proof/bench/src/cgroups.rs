@@ -1,4 +1,4 @@
-//! Which control groups a process is in, whatever mixture of cgroups v1 and v2 a machine has.
+//! Which control groups a process is in, in any mixture of cgroups v1 and v2.
 
 use std::path::{Path, PathBuf};
 

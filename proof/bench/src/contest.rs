@@ -1,7 +1,7 @@
 //! Rounds in which everybody takes a turn.
 //!
-//! Contenders alternate, so that whatever else happens on the machine happens to all of them,
-//! and each round begins with another one, so that nobody always follows the same neighbour.
+//! Contenders alternate, so that other work of the machine happens to all of them,
+//! and each round begins with another one, so that none always follows the same neighbour.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,14 +19,14 @@ use crate::image::{Examiner, succeed};
 use crate::machine::{Machine, Watch};
 use crate::memory::peak_during;
 use crate::meter::Meter;
-use crate::report::{Kind, Report, Row, Skipped, Table, Verdict, duration};
+use crate::report::{Report, Row, RowSubject, Skipped, Table, Verdict, duration};
 use crate::scenarios::{self, Entry, Outcome, Scenario};
 use crate::{base, enclosure};
 
-/// How often somebody does unmeasured what it is going to do, at most.
+/// How often a builder does unmeasured what it is going to do, at most.
 const WARM_UPS: u16 = 3;
 
-/// How long somebody who is slow does so.
+/// How long a slow builder does so.
 const WARM_UP_TIME: Duration = Duration::from_secs(1);
 
 /// Everything that the scenarios of a run share.
@@ -36,7 +36,7 @@ struct Setting<'run> {
     meter: &'run Meter,
     examiner: &'run Examiner,
     builders: &'run [Box<dyn Builder>],
-    /// As many as the scenario deserves, unless somebody wants otherwise.
+    /// As many as the scenario deserves, unless the command line says otherwise.
     rounds: Option<u16>,
     memory: bool,
     say: &'run dyn Fn(&str),
@@ -228,7 +228,7 @@ fn contenders<'run>(
         .filter(takes_part)
         .map(|builder| Contender {
             who: Who::Builder(builder),
-            row: Row::new(Kind::Builder, builder.name()),
+            row: Row::new(RowSubject::Builder, builder.name()),
         });
     let limits = scenario.limits()?;
     let limits = limits
@@ -236,7 +236,7 @@ fn contenders<'run>(
         .enumerate()
         .map(|(number, (label, _))| Contender {
             who: Who::Limit(number),
-            row: Row::new(Kind::Limit, label),
+            row: Row::new(RowSubject::Limit, label),
         });
     Ok(builders.chain(limits).collect())
 }
@@ -255,7 +255,7 @@ fn read_all(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets somebody do it unmeasured before its turn; returns whether the turn can follow.
+/// Lets a builder do it unmeasured before its turn; returns whether the turn can follow.
 fn warm_up(
     setting: &Setting<'_>,
     entry: Entry,
@@ -324,7 +324,7 @@ fn take_turn(
     Ok(())
 }
 
-/// Tells of somebody who gave up, by the last of its words.
+/// Reports a builder that gave up, by the last of its words.
 fn failure(setting: &Setting<'_>, place: &str, error: &ActionError, log: &Path) -> Verdict {
     let text = fs::read_to_string(log).unwrap_or_default();
     (setting.say)(&format!("{place}: {error}\n{text}"));

@@ -8,7 +8,7 @@
 //! - a mount namespace, so that mounts vanish with them;
 //! - one directory, which is also its temporary directory, that the script removes.
 //!
-//! The script waits outside. Only if somebody kills the script itself does the directory
+//! The script waits outside. Only if the script itself is killed does the directory
 //! stay; processes and mounts are gone even then.
 
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! The same work by raw means: what is left to pay when nobody manages anything.
+//! The same work by raw means: what is left to pay when nothing is managed.
 
 use std::fs;
 use std::io;

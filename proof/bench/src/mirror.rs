@@ -1,4 +1,4 @@
-//! Packages on the loopback interface, so that nobody waits for somebody else's server.
+//! Packages on the loopback interface, so that no builder waits for a server elsewhere.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -24,7 +24,7 @@ impl Mirror {
     /// Starts to serve a directory; ends when it is dropped.
     pub(crate) fn of(directory: &Path) -> Result<Self, Error> {
         let busybox = busybox()?;
-        // Between choosing a port and listening on it, somebody else may take it.
+        // Between choosing a port and listening on it, another process may take it.
         for _ in 0..10 {
             let port = free_port().map_err(Error::at(directory))?;
             let mut server = Daemon::spawn(

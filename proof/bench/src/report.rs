@@ -49,17 +49,17 @@ pub(crate) struct Table {
 /// The figures of one contender.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) kind: Kind,
+    pub(crate) kind: RowSubject,
     pub(crate) label: String,
     pub(crate) samples: Vec<Sample>,
-    /// Bytes, if somebody looked.
+    /// Bytes, if they were measured.
     pub(crate) peak_memory: Option<u64>,
     pub(crate) verdict: Verdict,
 }
 
 /// Who a row is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RowSubject {
     Builder,
     Limit,
 }
@@ -76,7 +76,7 @@ pub(crate) enum Verdict {
 
 impl Row {
     /// Returns a row without figures.
-    pub(crate) fn new(kind: Kind, label: &str) -> Self {
+    pub(crate) fn new(kind: RowSubject, label: &str) -> Self {
         Self {
             kind,
             label: label.to_owned(),
@@ -104,7 +104,7 @@ impl Row {
     }
 
     fn is_peer(&self) -> bool {
-        self.kind == Kind::Builder && self.label != KILN
+        self.kind == RowSubject::Builder && self.label != KILN
     }
 }
 
@@ -128,7 +128,7 @@ impl Table {
 
     /// Returns the row of the limit that is the closest to it.
     fn limit(&self) -> Option<&Row> {
-        self.rows.iter().find(|row| row.kind == Kind::Limit)
+        self.rows.iter().find(|row| row.kind == RowSubject::Limit)
     }
 }
 
@@ -195,7 +195,7 @@ mod samples {
     use super::*;
 
     /// Returns a row with figures in milliseconds.
-    pub(super) fn row(kind: Kind, label: &str, milliseconds: &[(u64, u64)]) -> Row {
+    pub(super) fn row(kind: RowSubject, label: &str, milliseconds: &[(u64, u64)]) -> Row {
         let mut row = Row::new(kind, label);
         row.samples = milliseconds
             .iter()

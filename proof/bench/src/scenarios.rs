@@ -26,7 +26,7 @@ use crate::builders::Builder;
 use crate::error::Error;
 use crate::image::{Examiner, Image};
 
-pub(crate) use self::catalogue::{Entry, Extent, chosen, names};
+pub(crate) use self::catalogue::{Entry, ScenarioChoice, chosen, names};
 
 /// Something every builder is asked to do, over and over.
 ///
@@ -47,14 +47,14 @@ pub(crate) trait Scenario {
 
     /// Returns the files that everybody reads in its turn and that are new in each round. They are
     /// read once before each turn: otherwise it is dear for who comes first, and cheap for who comes
-    /// right after somebody else.
+    /// right after another builder.
     fn new_files(&self) -> Option<&Path> {
         None
     }
 
     /// Says whether everybody does it a few times unmeasured right before each turn, each time
     /// after [`begin_round`](Self::begin_round) with a number of its own: for what takes
-    /// milliseconds. What is asked is how long it takes somebody who is at work, not how long the
+    /// milliseconds. What is asked is how long it takes a builder that is at work, not how long the
     /// machine needs to bring back what it has put away meanwhile.
     fn is_warm(&self) -> bool {
         false

@@ -51,7 +51,7 @@ pub(crate) enum Cache {
     Registry,
 }
 
-/// Whether somebody waits for a container.
+/// Whether a process waits for a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attendance {
     Foreground,

@@ -1,4 +1,4 @@
-//! What there is after a fault, beside what was promised before.
+//! The state after a fault, compared with what was promised before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::world::must_succeed;
 
 impl Machine<'_> {
-    /// Compares what there is now with what was promised. Of an action that was begun and of which
+    /// Compares the state with what was promised. Of an action that was begun and of which
     /// kiln did not say that it is done, before and after are right, and nothing between.
     pub(crate) fn compare(
         &mut self,
@@ -32,7 +32,7 @@ impl Machine<'_> {
         self.verify(in_flight)
     }
 
-    /// Checks that nothing is damaged that nobody has looked at yet. Records say themselves whether they
+    /// Checks that nothing is damaged that no command has looked at yet. Records say themselves whether they
     /// are whole: those of an action that was not done need not be.
     pub(crate) fn verify(&self, in_flight: Option<&Action>) -> Result<(), String> {
         let verified = must_succeed(self.kiln().args(["cache", "verify"]))?;

@@ -1,6 +1,6 @@
 //! A disk that loses its power.
 //!
-//! An ext4 in a sparse file, mounted by way of a loop device where nobody else sees it. Cutting its
+//! An ext4 in a sparse file, mounted by way of a loop device where no other process sees it. Cutting its
 //! power is what the file system's own tests do: it forgets all that it has not written, the journal
 //! too (`EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`). Mounted again, it replays what the
 //! journal had.

@@ -12,12 +12,12 @@
 
 mod action; // what kiln is asked for
 mod chance; // numbers at random
-mod comparison; // what there is after a fault, and what there should be
+mod comparison; // the state after a fault, and what it should be
 mod disk; // a file system of its own that loses its power
 mod image; // what images hold, and whether they still do
 mod machine; // a kiln that works and is disturbed
 mod tracer; // system calls that are counted and fail
-mod world; // kiln, its surroundings, and what it promised
+mod world; // kiln, the registry and servers it uses, and what it promised
 
 mod report; // trials and failures
 mod scenario; // one kind of fault

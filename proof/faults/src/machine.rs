@@ -14,14 +14,14 @@ use crate::world::{Promises, World, must_succeed};
 
 /// Where a state directory is.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum StatePlace {
     /// On a disk of its own.
     Disk(Disk),
     /// In a directory of the disk that all use.
     Directory(PathBuf),
 }
 
-impl Place {
+impl StatePlace {
     /// Returns a command that starts a program where the state directory is seen.
     pub(crate) fn command(&self, program: &Path) -> Command {
         match self {
@@ -41,7 +41,7 @@ impl Place {
 /// A kiln with a state directory, and what it promised.
 pub(crate) struct Machine<'a> {
     pub(crate) world: &'a World,
-    pub(crate) place: Place,
+    pub(crate) place: StatePlace,
     pub(crate) promises: Promises,
     /// What files hold that kiln said it wrote.
     pub(crate) written: BTreeMap<PathBuf, Variant>,
@@ -51,7 +51,7 @@ pub(crate) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    pub(crate) fn at(world: &'a World, place: Place) -> Self {
+    pub(crate) fn at(world: &'a World, place: StatePlace) -> Self {
         Self {
             world,
             place,

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use kiln_testbed::Skip;
 
 use crate::chance::Chance;
-use crate::machine::{Machine, Place};
+use crate::machine::{Machine, StatePlace};
 use crate::world::{World, told};
 use crate::{Bounds, Scenario, Tally};
 
@@ -31,7 +31,7 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
     ]
 }
 
-/// Which trials somebody holds of those that several hold side by side.
+/// Which trials one thread holds of those that several hold side by side.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     number: usize,
@@ -53,7 +53,7 @@ fn side_by_side(
             let bounds = Bounds {
                 trials: (bounds.trials + number) / sides,
                 time: bounds.time,
-                // Whoever is given it alone does the same.
+                // A thread that is given it alone does the same.
                 seed: bounds.seed.wrapping_add(u64::from(number) << 32),
             };
             let run = &run;
@@ -77,7 +77,7 @@ fn side_by_side(
 fn hold(
     world: &World,
     bounds: &Bounds,
-    place: impl Fn(u32) -> Result<Place, Skip>,
+    place: impl Fn(u32) -> Result<StatePlace, Skip>,
     trial: impl Fn(&mut Machine<'_>, &mut Chance) -> Result<(), String>,
 ) -> Result<Tally, Skip> {
     let mut chance = Chance::new(bounds.seed);

@@ -112,7 +112,7 @@ struct Tracer {
     foreign: BTreeSet<Pid>,
     /// Threads whose call was withheld, for what it is to return.
     withheld: BTreeMap<Pid, Errno>,
-    /// All that there are, for whoever must end them.
+    /// All that there are, to be ended by the caller.
     alive: Arc<Mutex<BTreeSet<Pid>>>,
 }
 

@@ -137,7 +137,7 @@ impl World {
         self.registry.image(&format!("pushed:{}", variant.0))
     }
 
-    /// Returns the name of a repository that nobody else has thought of.
+    /// Returns the name of a repository that is new.
     pub(crate) fn fresh_name(&self, number: u64) -> String {
         self.registry.image(&format!("fresh-{number:x}:1"))
     }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{Kind, Row, Table, Verdict, duration, ratio_of_durations, size};
+use super::{Row, RowSubject, Table, Verdict, duration, ratio_of_durations, size};
 use crate::statistics::Summary;
 
 impl fmt::Display for Table {
@@ -39,8 +39,8 @@ impl fmt::Display for Table {
 impl Table {
     fn write_row(&self, row: &Row, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let label = match row.kind {
-            Kind::Builder => row.label.clone(),
-            Kind::Limit => format!("limit: {}", row.label),
+            RowSubject::Builder => row.label.clone(),
+            RowSubject::Limit => format!("limit: {}", row.label),
         };
         let Some(Summary { wall, cpu }) = row.summary() else {
             return writeln!(
@@ -72,14 +72,14 @@ mod tests {
 
     #[test]
     fn a_table_reads_as_markdown() {
-        let mut kiln = row(Kind::Builder, KILN, &[(10, 8), (12, 9), (11, 30)]);
+        let mut kiln = row(RowSubject::Builder, KILN, &[(10, 8), (12, 9), (11, 30)]);
         kiln.peak_memory = Some(22_000_000);
         let mut table = table(
             "no-op",
             vec![
                 kiln,
-                row(Kind::Builder, "buildah", &[(2200, 1800)]),
-                row(Kind::Limit, "stat walk", &[(4, 3), (6, 3)]),
+                row(RowSubject::Builder, "buildah", &[(2200, 1800)]),
+                row(RowSubject::Limit, "stat walk", &[(4, 3), (6, 3)]),
             ],
         );
         table.notes.push("it rained".to_owned());
@@ -102,11 +102,11 @@ mod tests {
 
     #[test]
     fn a_wrong_result_has_no_figures() {
-        let mut kiln = row(Kind::Builder, KILN, &[(1, 1)]);
+        let mut kiln = row(RowSubject::Builder, KILN, &[(1, 1)]);
         kiln.verdict = Verdict::Wrong("the RUN step ran again".to_owned());
-        let mut buildah = row(Kind::Builder, "buildah", &[]);
+        let mut buildah = row(RowSubject::Builder, "buildah", &[]);
         buildah.verdict = Verdict::Failed("buildah ended with 1".to_owned());
-        let limit = row(Kind::Limit, "stat walk", &[(4, 3)]);
+        let limit = row(RowSubject::Limit, "stat walk", &[(4, 3)]);
         let text = table("no-op", vec![kiln, buildah, limit]).to_string();
         for line in [
             "| kiln | WRONG RESULT | - | - | - | - | - | - |",

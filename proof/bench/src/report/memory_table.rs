@@ -1,6 +1,6 @@
 use std::fmt::{self, Write};
 
-use super::{Kind, Report, Table, ratio_text, size};
+use super::{Report, RowSubject, Table, ratio_text, size};
 use crate::builders::KILN;
 use crate::targets::{Reached, fraction};
 
@@ -10,7 +10,7 @@ const PEER_TARGET: f64 = 1.0 / 3.0;
 const FILE_TARGET: f64 = 250.0;
 
 /// Writes who had how much memory at most, in each scenario and in all of them; nothing if
-/// nobody looked.
+/// it was not measured.
 pub(super) fn write(report: &Report, to: &mut impl Write) -> fmt::Result {
     let names = names(report);
     if !names.contains(&KILN) {
@@ -45,7 +45,7 @@ pub(super) fn write(report: &Report, to: &mut impl Write) -> fmt::Result {
         .filter_map(|table| bytes_per_file(&report.tables, table));
     let growth = growths.reduce(f64::max);
     let growth_text = growth.map_or_else(|| "-".to_owned(), |bytes| format!("{bytes:.0}"));
-    // Somebody who did none of the big things has little to show for it.
+    // A builder that did none of the big scenarios has little to show for it.
     let hardest = report
         .tables
         .iter()
@@ -71,7 +71,7 @@ pub(super) fn write(report: &Report, to: &mut impl Write) -> fmt::Result {
 fn names(report: &Report) -> Vec<&str> {
     let mut names = Vec::new();
     let rows = report.tables.iter().flat_map(|table| &table.rows);
-    for row in rows.filter(|row| row.kind == Kind::Builder && row.peak_memory.is_some()) {
+    for row in rows.filter(|row| row.kind == RowSubject::Builder && row.peak_memory.is_some()) {
         if !names.contains(&row.label.as_str()) {
             names.push(row.label.as_str());
         }
@@ -149,7 +149,7 @@ mod tests {
 
     fn measured(name: &'static str, files: Option<u64>, peaks: &[(&str, u64)]) -> Table {
         let rows = peaks.iter().map(|(label, peak)| {
-            let mut row = row(Kind::Builder, label, &[(1, 1)]);
+            let mut row = row(RowSubject::Builder, label, &[(1, 1)]);
             row.peak_memory = Some(*peak);
             row
         });
@@ -197,7 +197,7 @@ Targets: 1/3 of the best peer: yes; 250 bytes a file: yes.
     }
 
     #[test]
-    fn nobody_looked_so_nothing_is_said() {
+    fn rounds_without_a_look_say_nothing() {
         assert_eq!(written(vec![table("no-op", Vec::new())]), "");
     }
 }

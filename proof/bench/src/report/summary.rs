@@ -66,7 +66,7 @@ fn reached(reached: Option<Reached>) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::samples::{report, row, table};
-    use super::super::{Kind, Verdict};
+    use super::super::{RowSubject, Verdict};
     use super::*;
     use crate::targets::Target;
 
@@ -79,11 +79,11 @@ mod tests {
     #[test]
     fn a_line_has_ratios_targets_and_verdicts() {
         let rows = vec![
-            row(Kind::Builder, KILN, &[(11, 9)]),
-            row(Kind::Builder, "buildah", &[(2200, 1800)]),
-            row(Kind::Builder, "docker", &[(220, 180)]),
-            row(Kind::Limit, "stat walk", &[(5, 3)]),
-            row(Kind::Limit, "reading all", &[(500, 300)]),
+            row(RowSubject::Builder, KILN, &[(11, 9)]),
+            row(RowSubject::Builder, "buildah", &[(2200, 1800)]),
+            row(RowSubject::Builder, "docker", &[(220, 180)]),
+            row(RowSubject::Limit, "stat walk", &[(5, 3)]),
+            row(RowSubject::Limit, "reading all", &[(500, 300)]),
         ];
         assert_eq!(
             lines(vec![table("no-op", rows)]),
@@ -98,10 +98,13 @@ mod tests {
 
     #[test]
     fn without_figures_or_targets_there_is_nothing_to_reach() {
-        let mut kiln = row(Kind::Builder, KILN, &[(1, 1)]);
+        let mut kiln = row(RowSubject::Builder, KILN, &[(1, 1)]);
         kiln.verdict = Verdict::Wrong("nothing was made".to_owned());
-        let wrong = table("no-op", vec![kiln, row(Kind::Limit, "walk", &[(5, 3)])]);
-        let mut free = table("smoke", vec![row(Kind::Builder, KILN, &[(1, 1)])]);
+        let wrong = table(
+            "no-op",
+            vec![kiln, row(RowSubject::Limit, "walk", &[(5, 3)])],
+        );
+        let mut free = table("smoke", vec![row(RowSubject::Builder, KILN, &[(1, 1)])]);
         free.target = Target::NONE;
         let found = lines(vec![wrong, free]);
         assert_eq!(

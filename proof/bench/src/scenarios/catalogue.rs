@@ -24,7 +24,7 @@ use crate::targets::{LimitTarget, Target};
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
     usual: Usual,
-    /// How many rounds are measured unless somebody wants otherwise.
+    /// How many rounds are measured unless the command line says otherwise.
     pub(crate) rounds: u16,
     /// The base image that it needs beside busybox.
     pub(crate) base: Option<&'static str>,
@@ -37,7 +37,7 @@ pub(crate) struct Entry {
 
 /// How much is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum ScenarioChoice {
     Quick,
     Everything,
 }
@@ -225,7 +225,7 @@ pub(crate) fn names() -> Vec<&'static str> {
 
 /// Returns the scenarios with the given names in their usual order, or the usual ones if no
 /// name is given.
-pub(crate) fn chosen(only: &[String], extent: Extent) -> Vec<Entry> {
+pub(crate) fn chosen(only: &[String], extent: ScenarioChoice) -> Vec<Entry> {
     ALL.into_iter()
         .filter(|entry| {
             if !only.is_empty() {
@@ -233,7 +233,7 @@ pub(crate) fn chosen(only: &[String], extent: Extent) -> Vec<Entry> {
             }
             match entry.usual {
                 Usual::Always => true,
-                Usual::Yes => extent == Extent::Everything,
+                Usual::Yes => extent == ScenarioChoice::Everything,
                 Usual::No => false,
             }
         })
@@ -244,7 +244,7 @@ pub(crate) fn chosen(only: &[String], extent: Extent) -> Vec<Entry> {
 mod tests {
     use super::*;
 
-    fn chosen_names(only: &[&str], extent: Extent) -> Vec<&'static str> {
+    fn chosen_names(only: &[&str], extent: ScenarioChoice) -> Vec<&'static str> {
         let only: Vec<String> = only.iter().map(ToString::to_string).collect();
         let entries = chosen(&only, extent);
         entries.iter().map(|entry| entry.name).collect()
@@ -252,15 +252,15 @@ mod tests {
 
     #[test]
     fn some_scenarios_run_only_when_named() {
-        let everything = chosen_names(&[], Extent::Everything);
+        let everything = chosen_names(&[], ScenarioChoice::Everything);
         assert_eq!(everything.len(), 16);
         assert!(!everything.contains(&"smoke"));
         assert_eq!(
-            chosen_names(&[], Extent::Quick),
+            chosen_names(&[], ScenarioChoice::Quick),
             ["version", "run-rm", "no-op", "one-file", "run-30"]
         );
         assert_eq!(
-            chosen_names(&["copy-10k", "smoke"], Extent::Everything),
+            chosen_names(&["copy-10k", "smoke"], ScenarioChoice::Everything),
             ["smoke", "copy-10k"]
         );
     }
@@ -271,7 +271,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ALL.len());
-        for entry in chosen(&[], Extent::Everything) {
+        for entry in chosen(&[], ScenarioChoice::Everything) {
             assert!(entry.target.peer.is_some(), "{}", entry.name);
         }
     }

@@ -13,7 +13,7 @@ use crate::limits;
 /// The file, within the context.
 const FILE: &str = "files/big";
 
-/// A COPY of one file that nobody has seen before.
+/// A COPY of one file that no builder has seen before.
 pub(super) struct CopyBig<'run> {
     area: &'run Area,
     context: PathBuf,

@@ -8,7 +8,7 @@ use crate::context::{Files, Seed, write_dockerfile};
 use crate::error::Error;
 use crate::limits;
 
-/// A COPY of many small files that nobody has seen before.
+/// A COPY of many small files that no builder has seen before.
 pub(super) struct CopyMany<'run> {
     area: &'run Area,
     context: PathBuf,

@@ -75,7 +75,7 @@ impl<'run> ExportImage<'run> {
         self.outputs.join(contender)
     }
 
-    /// Remembers how much somebody wrote; one who failed wrote nothing.
+    /// Remembers how much a builder wrote; one that failed wrote nothing.
     fn note_size(&mut self, contender: &'static str) {
         if let Ok(metadata) = fs::metadata(self.archive(contender)) {
             self.sizes.insert(contender, metadata.len());

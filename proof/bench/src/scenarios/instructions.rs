@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instructions_alternate() {
+    fn kinds_of_instructions_alternate() {
         let text = dockerfile(50);
         assert_eq!(text.lines().count(), 50);
         let count = |word| text.lines().filter(|line| line.starts_with(word)).count();

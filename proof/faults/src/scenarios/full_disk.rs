@@ -8,7 +8,7 @@ use kiln_testbed::Skip;
 use super::{hold, is_orderly};
 use crate::chance::Chance;
 use crate::disk::Disk;
-use crate::machine::{Machine, Place};
+use crate::machine::{Machine, StatePlace};
 use crate::world::{World, must_succeed, told};
 use crate::{Bounds, Scenario, Tally};
 
@@ -37,7 +37,12 @@ impl Scenario for FullDisk {
 
     fn run(&self, kiln: &Path, bounds: &Bounds) -> Result<Tally, Skip> {
         let world = World::new(kiln)?;
-        let place = |_| Ok(Place::Disk(Disk::new(&world.kiln.scratch, DISK_MEBIBYTES)?));
+        let place = |_| {
+            Ok(StatePlace::Disk(Disk::new(
+                &world.kiln.scratch,
+                DISK_MEBIBYTES,
+            )?))
+        };
         hold(&world, bounds, place, trial)
     }
 }
@@ -66,7 +71,7 @@ fn trial(machine: &mut Machine<'_>, chance: &mut Chance) -> Result<(), String> {
         .map_err(described)
 }
 
-/// Does what somebody does whose disk is full: each of it works without a byte and without a file.
+/// Does what a user does whose disk is full: each of it works without a byte and without a file.
 fn clean_up(machine: &mut Machine<'_>, chance: &mut Chance) -> Result<(), String> {
     for arguments in [
         &["images"][..],
@@ -96,7 +101,7 @@ fn clean_up(machine: &mut Machine<'_>, chance: &mut Chance) -> Result<(), String
 }
 
 fn shell(machine: &Machine<'_>, script: &str, left: u64) -> Result<(), String> {
-    let Place::Disk(disk) = &machine.place else {
+    let StatePlace::Disk(disk) = &machine.place else {
         unreachable!("the scenario made it");
     };
     let mut command: Command = disk.inside(Path::new("/bin/sh"));

@@ -8,7 +8,7 @@ use kiln_testbed::Skip;
 
 use super::hold;
 use crate::chance::Chance;
-use crate::machine::{Machine, Place};
+use crate::machine::{Machine, StatePlace};
 use crate::world::World;
 use crate::{Bounds, Scenario, Tally};
 
@@ -24,7 +24,7 @@ impl Scenario for Kill {
         let world = World::new(kiln)?;
         let place = |number| {
             let name = format!("state-{number}");
-            Ok(Place::Directory(world.kiln.scratch.join(name)))
+            Ok(StatePlace::Directory(world.kiln.scratch.join(name)))
         };
         hold(&world, bounds, place, trial)
     }

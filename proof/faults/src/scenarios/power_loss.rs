@@ -9,7 +9,7 @@ use kiln_testbed::Skip;
 use super::{hold, side_by_side};
 use crate::chance::Chance;
 use crate::disk::Disk;
-use crate::machine::{Machine, Place};
+use crate::machine::{Machine, StatePlace};
 use crate::world::World;
 use crate::{Bounds, Scenario, Tally};
 
@@ -37,7 +37,12 @@ impl Scenario for PowerLoss {
     fn run(&self, kiln: &Path, bounds: &Bounds) -> Result<Tally, Skip> {
         side_by_side(bounds, |_, bounds| {
             let world = World::new(kiln)?;
-            let place = |_| Ok(Place::Disk(Disk::new(&world.kiln.scratch, DISK_MEBIBYTES)?));
+            let place = |_| {
+                Ok(StatePlace::Disk(Disk::new(
+                    &world.kiln.scratch,
+                    DISK_MEBIBYTES,
+                )?))
+            };
             hold(&world, bounds, place, trial)
         })
     }
@@ -60,7 +65,7 @@ fn trial(machine: &mut Machine<'_>, chance: &mut Chance) -> Result<(), String> {
     }
     std::thread::sleep(wait);
     let mut is_done = false;
-    let Place::Disk(disk) = &machine.place else {
+    let StatePlace::Disk(disk) = &machine.place else {
         unreachable!("the scenario made it");
     };
     disk.lose_power(|| is_done = end(&mut child));

@@ -15,7 +15,7 @@ use super::{Part, is_orderly, side_by_side};
 use crate::action::{Action, Attendance, Cache, Form, remove_beside};
 use crate::chance::Chance;
 use crate::image::{Variant, Way};
-use crate::machine::{Machine, Place};
+use crate::machine::{Machine, StatePlace};
 use crate::tracer::{self, CALLS, Fault};
 use crate::world::{FOREIGN, Promises, World, must_succeed, told};
 use crate::{Bounds, Scenario, Tally};
@@ -155,7 +155,7 @@ struct Start<'a> {
 impl<'a> Start<'a> {
     fn new(world: &'a World) -> Result<Self, Skip> {
         let directory = world.kiln.scratch.join("start");
-        let mut machine = Machine::at(world, Place::Directory(directory.clone()));
+        let mut machine = Machine::at(world, StatePlace::Directory(directory.clone()));
         let build = Action::Build {
             name: NAME.to_owned(),
             variant: BUILT,
@@ -191,7 +191,7 @@ impl<'a> Start<'a> {
     ) -> Result<(Machine<'a>, Action, Command), String> {
         let state = self.world.kiln.scratch.join("state");
         let _ = fs::remove_dir_all(&state);
-        // What another action wrote is promised by nobody here.
+        // What another action wrote is not promised here.
         remove_beside(&state);
         must_succeed(
             Command::new("cp")
@@ -199,7 +199,7 @@ impl<'a> Start<'a> {
                 .arg(&self.directory)
                 .arg(&state),
         )?;
-        let mut machine = Machine::at(self.world, Place::Directory(state.clone()));
+        let mut machine = Machine::at(self.world, StatePlace::Directory(state.clone()));
         machine.promises = self.promises.clone();
         machine.number = NEW.0;
         let mut action = action.clone();
@@ -277,7 +277,7 @@ impl<'a> Start<'a> {
         Ok(true)
     }
 
-    /// Compares what there is with what was promised; without a fault, the same must succeed.
+    /// Compares the state with what was promised; without a fault, the same must succeed.
     fn compare(
         &self,
         machine: &mut Machine<'_>,
