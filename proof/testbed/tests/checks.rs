@@ -11,6 +11,7 @@ mod contents; // each module of a crate has its word
 mod dependencies; // licences, bans, sources
 mod modules; // files stand in floors
 mod statements; // each has a test
+mod test_names; // subject, condition, result
 mod variables; // of the environment, in the guide
 
 // What tests share.

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn is_short() {
+    fn default_filter_is_short() {
         // What loading costs; the limit of the kernel is 4,096.
         assert!(program(ARCHITECTURES).len() < 500);
     }
