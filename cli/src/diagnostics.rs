@@ -334,7 +334,7 @@ mod tests {
         for look in [Look::Plain, drawn] {
             let shown = places(&error, &look) + &summary(&error);
             assert!(!shown.contains("s3cret"), "{shown}");
-            assert!(shown.contains("http://**********@h/x"), "{shown}");
+            assert!(shown.contains("http://***********@h/x"), "{shown}");
         }
     }
 

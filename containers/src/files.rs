@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_reserved_becomes_the_file() {
+    fn reserved_space_becomes_the_file() {
         let scratch = kiln_testbed::Scratch::new();
         let path = scratch.join("state.json");
         for text in ["long enough to be cut", "short"] {

@@ -23,13 +23,13 @@ pub(crate) struct Fixture {
 }
 
 /// What one container is made of.
-pub(crate) struct Wish<'a> {
+pub(crate) struct ContainerRequest<'a> {
     pub(crate) script: &'a str,
     pub(crate) streams: Streams,
     pub(crate) removal: Removal,
 }
 
-impl<'a> Wish<'a> {
+impl<'a> ContainerRequest<'a> {
     pub(crate) fn new(script: &'a str) -> Self {
         Self {
             script,
@@ -64,7 +64,7 @@ impl Fixture {
         Containers::open(&self.directory().join("containers")).unwrap()
     }
 
-    pub(crate) fn spec(&self, draft: &Draft, wish: &Wish<'_>) -> Spec {
+    pub(crate) fn spec(&self, draft: &Draft, request: &ContainerRequest<'_>) -> Spec {
         let mut config = ContainerConfig {
             hostname: draft.id().short().to_owned(),
             image: "busybox".to_owned(),
@@ -75,19 +75,19 @@ impl Fixture {
             },
             ..ContainerConfig::default()
         };
-        config.set_streams(wish.streams);
+        config.set_streams(request.streams);
         let mut host_config = HostConfig {
-            auto_remove: wish.removal == Removal::Automatic,
+            auto_remove: request.removal == Removal::Automatic,
             ..HostConfig::default()
         };
-        if let Streams::Terminal(size) = wish.streams {
+        if let Streams::Terminal(size) = request.streams {
             host_config.console_size = [size.rows, size.columns];
         }
         Spec {
             id: draft.id().clone(),
             created: Timestamp::now(),
             path: "/bin/sh".to_owned(),
-            args: vec!["-c".to_owned(), wish.script.to_owned()],
+            args: vec!["-c".to_owned(), request.script.to_owned()],
             image_id: String::new(),
             config,
             host_config,
@@ -101,15 +101,19 @@ impl Fixture {
     }
 
     /// Makes a container in a store of its own.
-    pub(crate) fn make(&self, wish: &Wish<'_>) -> Container {
-        self.make_with(wish, |_| {})
+    pub(crate) fn make(&self, request: &ContainerRequest<'_>) -> Container {
+        self.make_with(request, |_| {})
     }
 
     /// Makes a container in a store of its own, with changes to what it is.
-    pub(crate) fn make_with(&self, wish: &Wish<'_>, change: impl FnOnce(&mut Spec)) -> Container {
+    pub(crate) fn make_with(
+        &self,
+        request: &ContainerRequest<'_>,
+        change: impl FnOnce(&mut Spec),
+    ) -> Container {
         let store = self.store();
         let draft = store.draft(ContainerId::random()).unwrap();
-        let mut spec = self.spec(&draft, wish);
+        let mut spec = self.spec(&draft, request);
         change(&mut spec);
         store.create(draft, None, &spec).unwrap().release()
     }

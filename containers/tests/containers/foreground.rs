@@ -10,10 +10,10 @@ use kiln_containers::{
 use kiln_runtime::{Stream, Streams, WindowSize, userns};
 use kiln_testbed::cases;
 
-use crate::fixture::{Fixture, Wish, await_line, log, monitor_of, start, text};
+use crate::fixture::{ContainerRequest, Fixture, await_line, log, monitor_of, start, text};
 
 pub(crate) const CASES: &[crate::Case] = cases![
-    foreground_run
+    foreground_container_shows_its_output
     input_reaches_the_container
     terminal_can_be_resized
     signals_are_passed_on
@@ -42,8 +42,8 @@ pub(crate) fn foreground(root: &Path, name: &str) -> ExitCode {
     )
 }
 
-fn foreground_run(fixture: &Fixture) {
-    let container = fixture.make(&Wish::new("hostname; echo err >&2; exit 5"));
+fn foreground_container_shows_its_output(fixture: &Fixture) {
+    let container = fixture.make(&ContainerRequest::new("hostname; echo err >&2; exit 5"));
     assert_eq!(container.state().unwrap().status, ContainerStatus::Created);
     let mut seen = Vec::new();
     let mut collect = |_: Stream, bytes: &[u8]| {
@@ -73,11 +73,11 @@ fn foreground_run(fixture: &Fixture) {
 }
 
 fn input_reaches_the_container(fixture: &Fixture) {
-    let wish = Wish {
+    let request = ContainerRequest {
         streams: Streams::Piped,
-        ..Wish::new("wc -c; echo end")
+        ..ContainerRequest::new("wc -c; echo end")
     };
-    let container = fixture.make(&wish);
+    let container = fixture.make(&request);
     let (read, write) = std::io::pipe().unwrap();
     // More than fits into a pipe.
     let writer = std::thread::spawn(move || (&write).write_all(&[b'x'; 300_000]).unwrap());
@@ -92,14 +92,16 @@ fn input_reaches_the_container(fixture: &Fixture) {
 }
 
 fn terminal_can_be_resized(fixture: &Fixture) {
-    let wish = Wish {
+    let request = ContainerRequest {
         streams: Streams::Terminal(WindowSize {
             rows: 10,
             columns: 20,
         }),
-        ..Wish::new("trap 'stty size; exit' WINCH; stty size; while true; do sleep 0.1; done")
+        ..ContainerRequest::new(
+            "trap 'stty size; exit' WINCH; stty size; while true; do sleep 0.1; done",
+        )
     };
-    let container = fixture.make(&wish);
+    let container = fixture.make(&request);
     start(&container);
     await_line(&container, "10 20\r\n");
     container
@@ -111,7 +113,7 @@ fn terminal_can_be_resized(fixture: &Fixture) {
     container.wait().unwrap();
     let records = log(&container, Follow::No);
     assert_eq!(text(&records, Stream::Stdout), "10 20\r\n30 40\r\n");
-    let plain = fixture.make(&Wish::new("sleep 10000"));
+    let plain = fixture.make(&ContainerRequest::new("sleep 10000"));
     start(&plain);
     let size = WindowSize {
         rows: 1,
@@ -126,7 +128,7 @@ fn terminal_can_be_resized(fixture: &Fixture) {
 
 fn signals_are_passed_on(fixture: &Fixture) {
     let script = "trap 'echo got; exit 9' USR1; echo up; while true; do sleep 0.1; done";
-    let container = fixture.make(&Wish::new(script));
+    let container = fixture.make(&ContainerRequest::new(script));
     let root = container.directory().parent().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .arg("--foreground")

@@ -9,7 +9,7 @@ use kiln_containers::{Attachment, Follow};
 use kiln_runtime::Stream;
 use kiln_testbed::{FLOOD_BYTES, cases, flood, outsider};
 
-use crate::fixture::{Fixture, Wish, log, monitor_of, run_this_program, text};
+use crate::fixture::{ContainerRequest, Fixture, log, monitor_of, run_this_program, text};
 
 pub(crate) const CASES: &[crate::Case] = cases![output_that_others_go_on_writing_ends];
 
@@ -21,7 +21,7 @@ pub(crate) fn hand_out(address: &str) -> ExitCode {
 
 fn output_that_others_go_on_writing_ends(fixture: &Fixture) {
     let address = fixture.directory().display().to_string();
-    let container = fixture.make_with(&Wish::new(""), |spec| {
+    let container = fixture.make_with(&ContainerRequest::new(""), |spec| {
         run_this_program(spec, &["--hand-out", &address]);
     });
     let (end, ended) = channel();

@@ -8,7 +8,7 @@ use kiln_containers::Follow;
 use kiln_runtime::Stream;
 use kiln_testbed::cases;
 
-use crate::fixture::{Fixture, Wish, log, run_this_program, start, text};
+use crate::fixture::{ContainerRequest, Fixture, log, run_this_program, start, text};
 
 pub(crate) const CASES: &[crate::Case] = cases![calls_for_sockets_are_answered];
 
@@ -50,7 +50,7 @@ fn socketcall(arguments: [i32; 3]) -> i32 {
 }
 
 fn calls_for_sockets_are_answered(fixture: &Fixture) {
-    let container = fixture.make_with(&Wish::new(""), |spec| {
+    let container = fixture.make_with(&ContainerRequest::new(""), |spec| {
         run_this_program(spec, &["--sockets"]);
     });
     start(&container);

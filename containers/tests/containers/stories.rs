@@ -11,18 +11,18 @@ use kiln_runtime::Stream;
 use kiln_testbed::{assert_no_leftovers, cases};
 use kiln_threads::Stop;
 
-use crate::fixture::{Fixture, Wish, await_line, log, monitor_of, start, text};
+use crate::fixture::{ContainerRequest, Fixture, await_line, log, monitor_of, start, text};
 
 pub(crate) const CASES: &[crate::Case] = cases![
     changes_stay_between_runs
-    detached_run
+    detached_container_runs_until_it_is_killed
     stop_asks_then_kills
     kill_needs_a_running_container
     programs_that_do_not_start
     names_are_unique
-    references
+    containers_are_found_by_name_and_id
     removing_takes_force_while_it_runs
-    automatic_removal
+    automatic_removal_follows_the_end
     logs_are_followed_to_the_end
     etc_files_are_its_own
     killed_monitors_leave_nothing
@@ -31,7 +31,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
 
 fn changes_stay_between_runs(fixture: &Fixture) {
     let script = "cat /count 2>/dev/null; echo x >> /count";
-    let container = fixture.make(&Wish::new(script));
+    let container = fixture.make(&ContainerRequest::new(script));
     for _ in 0..3 {
         assert_eq!(
             container
@@ -46,8 +46,8 @@ fn changes_stay_between_runs(fixture: &Fixture) {
     assert_eq!(text(&records, Stream::Stdout), "x\nx\nx\n");
 }
 
-fn detached_run(fixture: &Fixture) {
-    let container = fixture.make(&Wish::new("echo up; read x; sleep 10000"));
+fn detached_container_runs_until_it_is_killed(fixture: &Fixture) {
+    let container = fixture.make(&ContainerRequest::new("echo up; read x; sleep 10000"));
     // Input that ends at once: it goes on to sleep.
     let state = start(&container);
     assert_eq!(state.status, ContainerStatus::Running);
@@ -76,7 +76,7 @@ fn detached_run(fixture: &Fixture) {
 
 fn stop_asks_then_kills(fixture: &Fixture) {
     let polite = "trap 'echo bye; exit 3' TERM; echo up; while true; do sleep 0.1; done";
-    let container = fixture.make(&Wish::new(polite));
+    let container = fixture.make(&ContainerRequest::new(polite));
     start(&container);
     await_line(&container, "up\n");
     container
@@ -92,7 +92,7 @@ fn stop_asks_then_kills(fixture: &Fixture) {
         .stop(SignalNumber::TERM, StopPatience::Forever)
         .unwrap();
 
-    let stubborn = fixture.make(&Wish::new(
+    let stubborn = fixture.make(&ContainerRequest::new(
         "trap '' TERM; echo up; while true; do sleep 1; done",
     ));
     start(&stubborn);
@@ -107,7 +107,7 @@ fn stop_asks_then_kills(fixture: &Fixture) {
 }
 
 fn kill_needs_a_running_container(fixture: &Fixture) {
-    let container = fixture.make(&Wish::new("true"));
+    let container = fixture.make(&ContainerRequest::new("true"));
     let error = container.kill(SignalNumber::TERM).unwrap_err();
     assert!(matches!(error, ContainerError::NotRunning(_)));
     assert!(error.to_string().ends_with("is not running"));
@@ -120,7 +120,7 @@ fn programs_that_do_not_start(fixture: &Fixture) {
         ("/etc/passwd", 126, "permission denied"),
     ] {
         let draft = store.draft(ContainerId::random()).unwrap();
-        let mut spec = fixture.spec(&draft, &Wish::new(""));
+        let mut spec = fixture.spec(&draft, &ContainerRequest::new(""));
         spec.path = program.to_owned();
         spec.args = Vec::new();
         let container = store.create(draft, None, &spec).unwrap().release();
@@ -132,7 +132,7 @@ fn programs_that_do_not_start(fixture: &Fixture) {
         assert!(state.error.unwrap().ends_with(text));
     }
     let draft = store.draft(ContainerId::random()).unwrap();
-    let mut spec = fixture.spec(&draft, &Wish::new("true"));
+    let mut spec = fixture.spec(&draft, &ContainerRequest::new("true"));
     spec.own.user.uid = 4_294_967_294;
     spec.own.layers = vec!["/does/not/exist".into()];
     let container = store.create(draft, None, &spec).unwrap().release();
@@ -143,7 +143,7 @@ fn names_are_unique(fixture: &Fixture) {
     let store = fixture.store();
     let create = |name: Option<&str>| {
         let draft = store.draft(ContainerId::random()).unwrap();
-        let spec = fixture.spec(&draft, &Wish::new("true"));
+        let spec = fixture.spec(&draft, &ContainerRequest::new("true"));
         let name = name.map(|name| name.parse::<ContainerName>().unwrap());
         store.create(draft, name, &spec).map(HeldContainer::release)
     };
@@ -173,12 +173,12 @@ fn names_are_unique(fixture: &Fixture) {
     assert_eq!(winners, 1);
 }
 
-fn references(fixture: &Fixture) {
+fn containers_are_found_by_name_and_id(fixture: &Fixture) {
     let store = fixture.store();
     let mut ids = Vec::new();
     for name in ["one", "two"] {
         let draft = store.draft(ContainerId::random()).unwrap();
-        let spec = fixture.spec(&draft, &Wish::new("true"));
+        let spec = fixture.spec(&draft, &ContainerRequest::new("true"));
         let name = Some(name.parse().unwrap());
         let container = store.create(draft, name, &spec).unwrap().release();
         ids.push(container.id().clone());
@@ -209,7 +209,7 @@ fn references(fixture: &Fixture) {
 }
 
 fn removing_takes_force_while_it_runs(fixture: &Fixture) {
-    let container = fixture.make(&Wish::new("sleep 10000"));
+    let container = fixture.make(&ContainerRequest::new("sleep 10000"));
     start(&container);
     let error = container.remove(Force::No).unwrap_err().to_string();
     assert!(
@@ -225,12 +225,12 @@ fn removing_takes_force_while_it_runs(fixture: &Fixture) {
     assert_no_leftovers(container.directory());
 }
 
-fn automatic_removal(fixture: &Fixture) {
-    let wish = Wish {
+fn automatic_removal_follows_the_end(fixture: &Fixture) {
+    let request = ContainerRequest {
         removal: Removal::Automatic,
-        ..Wish::new("exit 4")
+        ..ContainerRequest::new("exit 4")
     };
-    let container = fixture.make(&wish);
+    let container = fixture.make(&request);
     assert_eq!(
         container
             .run(monitor_of(&container), Attachment::default())
@@ -250,12 +250,12 @@ fn automatic_removal(fixture: &Fixture) {
 
 fn logs_are_followed_to_the_end(fixture: &Fixture) {
     let script = "for i in 1 2 3 4 5; do echo $i; sleep 0.02; done; printf last";
-    let container = fixture.make(&Wish::new(script));
+    let container = fixture.make(&ContainerRequest::new(script));
     start(&container);
     let records = log(&container, Follow::UntilEnd);
     assert_eq!(text(&records, Stream::Stdout), "1\n2\n3\n4\n5\nlast");
     // A reader that is told to stop does, though the container goes on.
-    let endless = fixture.make(&Wish::new("sleep 10000"));
+    let endless = fixture.make(&ContainerRequest::new("sleep 10000"));
     start(&endless);
     let stop = Stop::default();
     let mut reader = endless.logs(Follow::UntilEnd).unwrap();
@@ -268,7 +268,7 @@ fn etc_files_are_its_own(fixture: &Fixture) {
     let store = fixture.store();
     let draft = store.draft(ContainerId::random()).unwrap();
     let script = "cat /etc/hostname /etc/hosts; echo changed > /etc/hosts";
-    let spec = fixture.spec(&draft, &Wish::new(script));
+    let spec = fixture.spec(&draft, &ContainerRequest::new(script));
     draft.etc_file("hostname", "name\n").unwrap();
     draft.etc_file("hosts", "127.0.0.1 localhost\n").unwrap();
     let container = store.create(draft, None, &spec).unwrap().release();
@@ -289,7 +289,9 @@ fn etc_files_are_its_own(fixture: &Fixture) {
 }
 
 fn killed_monitors_leave_nothing(fixture: &Fixture) {
-    let container = fixture.make(&Wish::new("echo up; sleep 10000 & sleep 10000; true"));
+    let container = fixture.make(&ContainerRequest::new(
+        "echo up; sleep 10000 & sleep 10000; true",
+    ));
     start(&container);
     await_line(&container, "up\n");
     let mut follower = container.logs(Follow::UntilEnd).unwrap();
@@ -348,7 +350,7 @@ fn drafts_that_are_dropped_vanish(fixture: &Fixture) {
     std::fs::create_dir_all(root.join("gone-nearly/upper")).unwrap();
     store.sweep().unwrap();
     assert_eq!(left(), 3);
-    let spec = fixture.spec(&first, &Wish::new("true"));
+    let spec = fixture.spec(&first, &ContainerRequest::new("true"));
     let held = store.create(first, None, &spec).unwrap();
     // Until it is let go of or started, it is not one that nobody needs.
     let container = held.container().clone();

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_time_only_where_a_limit_can_be_exceeded() {
+    fn collection_is_due_only_where_a_limit_can_be_exceeded() {
         let limits = Limits {
             reserved_bytes: 10,
             max_used_bytes: Some(100),

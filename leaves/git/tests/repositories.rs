@@ -133,7 +133,7 @@ fn a_damaged_mirror_is_fetched_again() {
 }
 
 #[test]
-fn what_is_not_there_is_named() {
+fn missing_references_are_named() {
     let site = need!(GitSite::new());
     let repository = site.repository("app");
     let commit = repository.write("v", "one").commit("one");

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_with_advice() {
+    fn unusable_keys_are_refused_with_advice() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         let message = |text: &str| {

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_met_is_ignored() {
+    fn unknown_challenges_are_ignored() {
         for header in [
             "Negotiate abc==",
             "Bearer service=x",

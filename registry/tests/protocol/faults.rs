@@ -218,7 +218,7 @@ fn downloads_are_right_or_fail() {
 
 /// As caches of other machines are read: a name, a manifest, a config on its way.
 #[test]
-fn what_is_read_on_its_way_is_right_or_fails() {
+fn streamed_blob_is_right_or_fails() {
     let registry = need!(Registry::shared());
     let content = bytes(84, 400_000);
     let pushed = image("amd64", std::slice::from_ref(&content), "v1");

@@ -56,7 +56,7 @@ fn redirects_are_followed_and_facts_kept() {
 }
 
 #[test]
-fn what_is_current_is_not_sent_again() {
+fn current_download_is_not_sent_again() {
     let server = Server::start(|request| {
         let current = request.header("if-none-match") == Some(r#""abc""#);
         assert_eq!(request.header("if-modified-since"), None);

@@ -155,7 +155,7 @@ fn basic_credentials_for_a_token_stay_with_their_server() {
 
 /// An upload's host demands something: with its own token server, and with Basic.
 #[test]
-fn what_an_upload_host_demands_is_not_met() {
+fn challenge_of_an_upload_host_is_not_met() {
     for demand in ["Bearer", "Basic"] {
         let thief = telling(move |request, own| match request.path.as_str() {
             "/token" => Reply::ok(r#"{"token":"stolen"}"#),
@@ -217,7 +217,7 @@ fn an_upload_at_the_registry_itself_is_authorized() {
 
 /// What is pushed may be private too.
 #[test]
-fn what_is_uploaded_is_not_sent_on_by_a_redirect() {
+fn uploaded_body_does_not_follow_a_redirect() {
     let thief = Server::start_elsewhere(|_| Reply::new(201));
     let elsewhere = thief.url("/upload");
     let registry = Server::start(move |request| match request.method.as_str() {

@@ -156,7 +156,7 @@ fn a_mount_may_succeed_fail_or_turn_into_an_upload() {
 
 /// OCI-011.
 #[test]
-fn what_the_registry_has_is_not_sent() {
+fn blobs_of_the_registry_are_not_sent() {
     let (server, taken) = registry(202, "/upload/1");
     let pushed = small_image();
     let known = pushed.blobs[0].descriptor.digest.to_string();

@@ -16,7 +16,7 @@ use crate::sample::{
 };
 
 #[test]
-fn what_is_pushed_is_pulled() {
+fn pushed_images_are_pulled() {
     let registry = need!(Registry::shared());
     let client = client();
     let layers = [bytes(1, 3_000_000), bytes(2, 10), Vec::new()];
@@ -179,7 +179,7 @@ fn find(storage: &Path, data: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_images_are_named() {
     let registry = need!(Registry::shared());
     let client = client();
     let quiet = |_| {};

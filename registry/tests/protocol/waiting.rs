@@ -72,7 +72,7 @@ fn an_upload_that_nobody_reads_is_not_waited_out() {
 
 /// A byte now and then is as good as silence.
 #[test]
-fn what_only_drips_is_not_waited_out() {
+fn dripping_answer_is_not_waited_out() {
     let content = bytes(52, 1000);
     let drops = content.clone();
     let server = Server::start(move |request| {

@@ -205,7 +205,7 @@ yes: True
     }
 
     #[test]
-    fn what_json_cannot_say_is_refused() {
+    fn yaml_beyond_json_is_refused() {
         for (text, message) in [
             ("a: &x 1\nb: *x", "line 1: anchors are not supported"),
             (

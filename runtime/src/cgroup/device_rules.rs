@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_may_be_used_and_nothing_else() {
+    fn listed_devices_alone_may_be_used() {
         let (block, character) = (DeviceKind::Block, DeviceKind::Character);
         let given = [number(block, 7, 3)];
         let program = program(&given);

@@ -26,7 +26,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
     a_disk_of_the_host_stays_unreadable
     groups_are_not_left
     groups_stay_below_the_callers
-    other_hierarchies
+    rules_hold_in_other_hierarchies
 ];
 
 /// Devices that every container may use, and some that none may: memory, the log of the kernel, a
@@ -295,7 +295,8 @@ pub(crate) fn in_own_group(directory: &Path, own: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What the rules come to with the hierarchies that are left. Started by [`other_hierarchies`].
+/// What the rules come to with the hierarchies that are left. Started by
+/// [`rules_hold_in_other_hierarchies`].
 pub(crate) fn with_hierarchies(directory: &Path) -> ExitCode {
     let level = userns::enter(&userns::Options::default()).unwrap();
     let fixture = Fixture::new(directory, level).ok().unwrap();
@@ -326,7 +327,7 @@ fn without(fixture: &Fixture, unmount: &str) -> Result<String, Skip> {
     Ok(String::from_utf8(output.stdout).unwrap())
 }
 
-fn other_hierarchies(fixture: &Fixture) {
+fn rules_hold_in_other_hierarchies(fixture: &Fixture) {
     if !can_have_rules(fixture) {
         return;
     }

@@ -18,7 +18,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
     interpreters_do_not_lead_out
     the_file_of_kiln_is_not_a_program
     the_launcher_cannot_be_written_to
-    who_may_not_enter_the_directory_is_in_it
+    user_who_may_not_enter_the_directory_starts_in_it
     directories_are_made_beneath_links_of_the_image
 ];
 
@@ -234,7 +234,7 @@ fn the_launcher_cannot_be_written_to(fixture: &Fixture) {
     });
 }
 
-fn who_may_not_enter_the_directory_is_in_it(fixture: &Fixture) {
+fn user_who_may_not_enter_the_directory_starts_in_it(fixture: &Fixture) {
     // As runc has it: root enters before the user is changed.
     if !fixture.has_ids() {
         return;

@@ -16,14 +16,14 @@ pub(crate) const CASES: &[crate::Case] = cases![
     a_complete_root_is_left_alone
     a_bare_root_gets_three_directories
     a_root_of_nothing_but_a_program
-    devices_work
+    built_in_devices_work
     shared_memory_has_a_size
     binds_of_files_and_directories
     read_only_binds
     binds_stay_inside
     df_106_tmpfs_mounts_have_a_size
     parts_of_layers
-    discarded_writes
+    writes_to_discarded_roots_vanish
     plain_directories_are_roots
     read_only_roots
     hundreds_of_layers
@@ -80,7 +80,7 @@ fn a_root_of_nothing_but_a_program(fixture: &Fixture) {
     assert_eq!(list(&upper), ["dev/", "etc/", "etc/mine", "proc/", "sys/"]);
 }
 
-fn devices_work(fixture: &Fixture) {
+fn built_in_devices_work(fixture: &Fixture) {
     let script = "
         echo gone > /dev/null
         head -c 3 /dev/zero | wc -c
@@ -216,7 +216,7 @@ fn parts_of_layers(fixture: &Fixture) {
     assert_eq!(fixture.output(&job), "low");
 }
 
-fn discarded_writes(fixture: &Fixture) {
+fn writes_to_discarded_roots_vanish(fixture: &Fixture) {
     // docs/spec/dockerfile.md 6, RUN --mount=type=bind,rw: writes succeed and are discarded.
     let context = fixture.directory();
     fs::write(context.join("file"), "old").unwrap();

@@ -23,10 +23,10 @@ pub(crate) const CASES: &[crate::Case] = cases![
     many_at_the_same_time
     a_panic_in_the_output_kills_it
     nothing_survives_a_killed_parent
-    who_resets_the_death_signal_dies_too
-    who_kills_the_keeper_kills_the_rest
+    process_that_resets_its_death_signal_dies_too
+    killed_keeper_ends_every_sandbox
     memory_limits_kill
-    process_limits
+    fork_beyond_the_process_limit_fails
     impossible_limits_are_errors
 ];
 
@@ -191,7 +191,7 @@ pub(crate) fn victim(directory: &Path) -> ExitCode {
 }
 
 /// A step asks to outlive its parent, for itself and for a child in a session of its own.
-fn who_resets_the_death_signal_dies_too(fixture: &Fixture) {
+fn process_that_resets_its_death_signal_dies_too(fixture: &Fixture) {
     let own = std::env::current_exe().unwrap();
     let directory = fixture.directory();
     let mut victim = Command::new(&own)
@@ -234,7 +234,7 @@ pub(crate) fn outlive(directory: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn who_kills_the_keeper_kills_the_rest(fixture: &Fixture) {
+fn killed_keeper_ends_every_sandbox(fixture: &Fixture) {
     let script = "ls /proc | grep -c '^[0-9]'; sleep 10000; exit";
     let (job, _) = fixture.job(&["sh", "-c", script]);
     let children = || {
@@ -299,7 +299,7 @@ fn memory_limits_kill(fixture: &Fixture) {
     }
 }
 
-fn process_limits(fixture: &Fixture) {
+fn fork_beyond_the_process_limit_fails(fixture: &Fixture) {
     let resources = Resources {
         pids: Some(5),
         ..Resources::default()

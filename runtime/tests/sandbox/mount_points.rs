@@ -16,7 +16,7 @@ use crate::filesystem::{bind, layers, with_files};
 use crate::fixture::{Fixture, list};
 
 pub(crate) const CASES: &[crate::Case] = cases![
-    nested_mounts
+    nested_mounts_are_all_seen
     mounts_inside_a_tmpfs
     mount_points_missing_in_read_only_mounts
     later_mount_on_the_same_target_wins
@@ -33,7 +33,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
     missing_sources_are_named
 ];
 
-fn nested_mounts(fixture: &Fixture) {
+fn nested_mounts_are_all_seen(fixture: &Fixture) {
     let (outer, inner) = (fixture.directory(), fixture.directory());
     fs::create_dir(outer.join("target")).unwrap();
     fs::write(inner.join("x"), "inner").unwrap();

@@ -14,7 +14,7 @@ use kiln_testbed::cases;
 use crate::fixture::{Fixture, list};
 
 pub(crate) const CASES: &[crate::Case] = cases![
-    exit_codes
+    exit_codes_are_reported
     environment_is_exactly_the_jobs
     working_directory_is_entered
     working_directory_is_made
@@ -33,7 +33,7 @@ pub(crate) const CASES: &[crate::Case] = cases![
     first_process_of_its_namespace
 ];
 
-fn exit_codes(fixture: &Fixture) {
+fn exit_codes_are_reported(fixture: &Fixture) {
     for code in [0, 3, 255] {
         let (job, _) = fixture.job(&["sh", "-c", &format!("exit {code}")]);
         assert_eq!(fixture.run(&job).outcome.end, End::Exited(code));

@@ -18,12 +18,12 @@ use crate::i386::{self, Words};
 
 pub(crate) const CASES: &[crate::Case] = cases![
     families_are_refused_however_asked_for
-    they_are_connected_on_the_own_network
-    they_are_connected_on_the_network_of_the_host
-    who_may_not_make_raw_ones_gets_none
-    they_belong_to_who_asked
+    sockets_connect_on_their_own_network
+    sockets_connect_on_the_network_of_the_host
+    raw_sockets_need_their_capability
+    sockets_belong_to_the_user_who_asked
     limits_and_wrong_addresses_count
-    they_are_made_in_the_groups_of_who_asks
+    sockets_are_made_in_the_control_groups_of_the_process
     changing_the_family_meanwhile_is_of_no_use
     callers_that_are_killed_do_no_harm
     a_filter_around_kiln_that_listens
@@ -131,11 +131,11 @@ fn own() {
     assert_eq!(protocol, Some(rustix::net::ipproto::UDP));
 }
 
-fn they_are_connected_on_the_own_network(fixture: &Fixture) {
+fn sockets_connect_on_their_own_network(fixture: &Fixture) {
     assert_eq!(output(fixture, "own", JobNetwork::None), "word\n");
 }
 
-fn they_are_connected_on_the_network_of_the_host(fixture: &Fixture) {
+fn sockets_connect_on_the_network_of_the_host(fixture: &Fixture) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     std::thread::scope(|scope| {
@@ -155,7 +155,7 @@ fn raw() {
     println!("{:?}", answers.map(errno));
 }
 
-fn who_may_not_make_raw_ones_gets_none(fixture: &Fixture) {
+fn raw_sockets_need_their_capability(fixture: &Fixture) {
     let refused = "[1, 1, 1, 1]\n";
     assert_eq!(output(fixture, "raw", JobNetwork::None), "[0, 0, 0, 0]\n");
     // There root lacks the capability.
@@ -182,7 +182,7 @@ fn owner() {
     println!("{} {}", owner.st_uid, owner.st_gid);
 }
 
-fn they_belong_to_who_asked(fixture: &Fixture) {
+fn sockets_belong_to_the_user_who_asked(fixture: &Fixture) {
     // The kernel routes and filters by it.
     assert_eq!(output(fixture, "owner", JobNetwork::Host), "0 0\n");
     if fixture.has_ids() {
@@ -227,7 +227,7 @@ fn limits_and_wrong_addresses_count(fixture: &Fixture) {
     );
 }
 
-fn they_are_made_in_the_groups_of_who_asks(fixture: &Fixture) {
+fn sockets_are_made_in_the_control_groups_of_the_process(fixture: &Fixture) {
     // In which there is no room for another process.
     let (mut job, _) = fixture.own_job(&["--sockets", "families"]);
     job.resources.pids = Some(1);

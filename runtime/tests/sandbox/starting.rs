@@ -12,9 +12,9 @@ use crate::fixture::Fixture;
 
 pub(crate) const CASES: &[crate::Case] = cases![
     missing_from_path
-    missing_file
-    missing_interpreter
-    not_executable
+    missing_file_is_not_found
+    missing_interpreter_is_named
+    file_without_execute_permission_is_refused
     not_a_program
     path_decides_the_order
     names_with_a_slash_are_not_searched
@@ -59,7 +59,7 @@ fn missing_from_path(fixture: &Fixture) {
     );
 }
 
-fn missing_file(fixture: &Fixture) {
+fn missing_file_is_not_found(fixture: &Fixture) {
     let end = end(fixture, &["/nope"]);
     assert_eq!(end.code(), 127);
     assert_eq!(
@@ -68,7 +68,7 @@ fn missing_file(fixture: &Fixture) {
     );
 }
 
-fn missing_interpreter(fixture: &Fixture) {
+fn missing_interpreter_is_named(fixture: &Fixture) {
     for (program, missing) in [
         (
             "/script",
@@ -90,7 +90,7 @@ fn missing_interpreter(fixture: &Fixture) {
     }
 }
 
-fn not_executable(fixture: &Fixture) {
+fn file_without_execute_permission_is_refused(fixture: &Fixture) {
     for program in ["/plain", "/etc"] {
         let end = end(fixture, &[program]);
         assert_eq!(end.code(), 126);

@@ -188,7 +188,7 @@ fn everything_that_is_supported() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused() {
+fn edits_beyond_kiln_are_refused() {
     for (edits, reason) in [
         (
             "hooks: [{hookName: createContainer, path: /usr/bin/v-hook, args: [a]}]",
