@@ -94,7 +94,7 @@ pub(crate) struct AttachSession<'s, 'a> {
 /// What the monitor has said so far.
 enum MonitorNews {
     /// Nothing.
-    Asked,
+    Silent,
     /// That it has attached this client.
     Attached,
     Started(StoredState),
@@ -134,7 +134,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
             read: Vec::new(),
             taken: 0,
             input: Vec::new(),
-            known: MonitorNews::Asked,
+            known: MonitorNews::Silent,
             departure: None,
         })
     }
@@ -149,7 +149,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
         let (state, unwritten) = match self.known {
             MonitorNews::Ended(state, unwritten) => (state, unwritten),
             MonitorNews::Started(state) => (state, None),
-            MonitorNews::Asked | MonitorNews::Attached => {
+            MonitorNews::Silent | MonitorNews::Attached => {
                 return Err(ContainerError::NoMonitor(self.container.id().clone()));
             }
             MonitorNews::Killed => (self.container.state_after_silence()?, None),
@@ -370,7 +370,7 @@ impl<'s, 'a> AttachSession<'s, 'a> {
         loop {
             let at = || ContainerError::at(self.container.directory());
             self.known = match &self.known {
-                MonitorNews::Asked | MonitorNews::Attached => {
+                MonitorNews::Silent | MonitorNews::Attached => {
                     match self.client.next_answer().map_err(at())? {
                         Some(MonitorAnswer::Done) => MonitorNews::Attached,
                         Some(MonitorAnswer::Started(state) | MonitorAnswer::NotStarted(state)) => {

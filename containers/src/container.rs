@@ -17,7 +17,7 @@ use crate::state::{ContainerStatus, StoredState};
 use crate::{ContainerError, ContainerId, ContainerName, SignalNumber, legacy};
 
 /// How long a process that holds a container may take to start or to release it.
-pub(crate) const MOMENT: Duration = Duration::from_secs(10);
+pub(crate) const HOLD_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// How a container is asked to end.
@@ -119,7 +119,7 @@ impl Container {
     /// Reads what became of it when its monitor has hung up without saying so. The kernel closes the
     /// connections of a monitor that was killed first, and its lock a moment later.
     pub(crate) fn state_after_silence(&self) -> Result<StoredState, ContainerError> {
-        let until = Instant::now() + MOMENT;
+        let until = Instant::now() + HOLD_PATIENCE;
         loop {
             let state = match self.state() {
                 Err(ContainerError::NotFound(_)) => return Ok(StoredState::CREATED.abandoned()),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kiln_files::remove_tree;
 
-use crate::container::{BETWEEN_LOOKS, Container, MOMENT, StopPatience};
+use crate::container::{BETWEEN_LOOKS, Container, HOLD_PATIENCE, StopPatience};
 use crate::files::{Reserve, json, settle, write_file};
 use crate::state::{ContainerStatus, StoredState};
 use crate::{ContainerError, SignalNumber};
@@ -36,7 +36,7 @@ impl Container {
         let path = self.directory().join("lock");
         let lock = File::options().write(true).open(&path);
         let lock = lock.map_err(|source| self.missing(&path, source))?;
-        let until = Instant::now() + MOMENT;
+        let until = Instant::now() + HOLD_PATIENCE;
         loop {
             match lock.try_lock() {
                 Ok(()) => break,

@@ -3,33 +3,40 @@
 //! There is no daemon. What a container is and what has become of it lies in files (`store`);
 //! while it runs, one process stands beside it ([`monitor`]), and other processes talk to that over a
 //! socket (`requests`), also a `kiln run` in the foreground (`attach`).
+//!
+//! This crate knows no images and no registries: it is given directories of layers and a whole
+//! description. What a sandbox is made of is the runtime's.
+
+mod error; // why something failed
+mod id; // ids and names of containers
+mod signal; // signals by name
+mod words; // the words of random names
+
+mod job; // the sandbox's job, made of what was asked for
+mod legacy; // descriptions that an older kiln wrote
+mod spec; // what the user asked for
+mod state; // what became of a container
+
+mod container; // one container: looked at, asked, stopped
+mod files; // files that several processes share
+mod held; // a container whose lock this process has: it alone runs or removes it
+mod log; // what a container wrote
+mod store; // all containers, on disk
 
 mod attach; // a container in the foreground
-mod attached; // clients that get its output
-mod client; // asking a monitor
-mod container; // one container: looked at, asked, stopped
-mod error; // why something failed
-mod files; // that several processes share
-mod foreground_stop; // stopping one whose output cannot be written
+mod client; // the connection to a monitor
 mod frames; // output of two streams on one connection
-mod held; // one that no other process runs or removes
-mod id; // what containers are called
-mod input; // what the container is given
-mod job; // what runs, made of what was asked for
-mod legacy; // containers that an older kiln made
-mod listener; // a monitor's connections
-mod log; // what a container wrote
-pub mod monitor; // the process beside a container
 mod requests; // what can be asked of a monitor
-mod signal; // signals by name
-mod spec; // what the user asked for
 mod standby; // a monitor that waits for its container
 mod start; // giving a container to its monitor
-mod state; // what became of a container
-mod store; // all containers, on disk
 mod terminal; // the user's terminal and signals
-mod watch; // what happens while one runs
-mod words; // of made-up names
+
+mod attached; // clients that get its output
+mod foreground_stop; // stopping a container whose output cannot be written
+mod input; // what the container is given to read
+mod listener; // a monitor's connections
+pub mod monitor; // the process beside a container
+mod watch; // what happens while a container runs
 
 pub use attach::{Attachment, Attended, Departure, Sink};
 pub use container::{Container, StopPatience};

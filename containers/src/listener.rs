@@ -12,7 +12,9 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-use crate::requests::{LastWords, MonitorAnswer, MonitorRequest, NAME, short_name, write_line};
+use crate::requests::{
+    LastWords, MonitorAnswer, MonitorRequest, SOCKET_NAME, short_name, write_line,
+};
 
 /// Requests are short; a client that sends more is cut off.
 const LONGEST_REQUEST_BYTES: usize = 4096;
@@ -48,7 +50,7 @@ impl Listener {
     /// Listens in a container's directory. `starter` is connected already.
     pub(crate) fn bind(directory: &Path, starter: UnixStream) -> io::Result<Self> {
         let held = File::open(directory)?;
-        match fs::remove_file(directory.join(NAME)) {
+        match fs::remove_file(directory.join(SOCKET_NAME)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }

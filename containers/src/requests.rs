@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{SignalNumber, StoredState};
 
 /// The socket's name.
-pub(crate) const NAME: &str = "control";
+pub(crate) const SOCKET_NAME: &str = "control";
 
 /// What a monitor can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,10 @@ pub(crate) struct LastWords {
 /// Returns a name of the socket that is short enough: `sun_path` has 108 bytes, a directory of
 /// containers may be longer.
 pub(crate) fn short_name(directory: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}/{NAME}", directory.as_raw_fd()))
+    PathBuf::from(format!(
+        "/proc/self/fd/{}/{SOCKET_NAME}",
+        directory.as_raw_fd()
+    ))
 }
 
 /// Returns a value as a line.

@@ -1,44 +1,54 @@
 //! kiln as a library: one function per verb, all wiring, no terminal.
 //!
 //! [`verbs`] are what a user asks for: build, pull, push, run. Each works on [`Stores`], an open state
-//! directory, and takes what is the matter of one request as arguments: which registries it may reach
-//! and how ([`Outside`]), what is asked for, where progress goes. A verb never prints and never reads
-//! the environment or standard input; answers are values. Below the verbs lie the rooms that they
-//! share.
+//! directory, and takes as arguments which registries one request may reach and how ([`Outside`]),
+//! what is asked for, and where progress goes. Answers are values.
+//!
+//! This crate knows no terminal, no flags and no exit codes: a verb never prints and never reads the
+//! environment or standard input. Modules below the verbs are shared by them.
 
 pub mod verbs; // what a user asks for
 
 mod error; // every failure, sorted
-mod io; // what a verb is connected to
-mod outside; // what is the matter of one request
+mod io; // the standard input and the progress of a verb
+mod outside; // registries, programs and credentials of one request
 mod request; // what a build is asked for
 mod stores; // an open state directory
 
+// Building
 mod agents; // ssh agents of a build
-mod annotations; // what is attached to results
-mod assembly; // results as images of the local store
-mod base_layers; // fetched when a step needs files
-mod bases; // what image names stand for
-mod building; // from a request to an image
-mod built; // what a build has come to
+mod building; // the route of a build: plan, solve, deliver
 mod checks; // findings about a Dockerfile
-mod containers; // those of a state directory
 mod definition; // Dockerfile, context, ignore file
 mod epoch; // SOURCE_DATE_EPOCH
-mod files; // results as plain files
-mod images; // those of the local store, and their names
-mod layout_context; // images of layouts on disk
-mod local_image; // one platform or several
-mod origins; // where blobs came from
-mod output; // where results go
-mod packing; // how layers are packed
 mod precompute; // what exporters will want of layers
 mod remote; // downloads and repositories
-mod repair; // blobs that are damaged
-mod resolvers; // /etc/resolv.conf of containers
 mod sandbox; // prepared when the first command runs
+
+// Base images
+mod base_layers; // fetched when a step needs files
+mod bases; // what image names stand for
+mod layout_context; // images of layouts on disk
+mod origins; // the registries that blobs came from
+
+// Results and where they go
+mod annotations; // what is attached to results
+mod assembly; // results as images of the local store
+mod built; // a target with its result
+mod files; // results as plain files
+mod output; // images, archives, directories, pushes
+mod packing; // how layers are packed
 mod shared_cache; // results that machines share
+
+// Images and containers of a state directory
+mod containers; // all containers
+mod images; // images and their names
+mod local_image; // one platform or several
+mod resolvers; // /etc/resolv.conf of containers
 mod sizes; // what images are said to take
+
+// Keeping
+mod repair; // blobs that are damaged
 mod storage; // what is kept, and what of it can go
 
 pub use base_layers::{LayerProgress, LayerWork};
