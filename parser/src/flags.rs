@@ -219,12 +219,13 @@ impl Flags {
     }
 }
 
-/// Says which flags there are.
+/// Says which flags there are, in the order of the alphabet.
 fn flags_of(defined: &[(&'static str, Takes)]) -> String {
-    let names: Vec<String> = defined
+    let mut names: Vec<String> = defined
         .iter()
         .map(|(name, _)| format!("--{name}"))
         .collect();
+    names.sort_unstable();
     if names.is_empty() {
         "this instruction takes no flags".to_owned()
     } else {
