@@ -151,7 +151,7 @@ fn tests_share_a_registry_and_see_their_own_part() {
 
 /// Run as a process of its own by the test below: shares a registry, says which, and stays.
 #[test]
-#[ignore = "a part of the test below"]
+#[ignore = "shared_registry_ends_with_a_killed_test_program runs it in a process of its own"]
 fn shared_registry_of_a_process_that_stays() {
     if let Ok(registry) = Registry::shared() {
         println!("registry {} {}", registry.process_id(), registry.address());
@@ -163,6 +163,7 @@ fn shared_registry_of_a_process_that_stays() {
 fn shared_registry_ends_with_a_killed_test_program() {
     use std::io::{BufRead as _, BufReader};
 
+    need!(Registry::shared());
     let helper = "registry::shared_registry_of_a_process_that_stays";
     let mut holder = Command::new(std::env::current_exe().unwrap())
         .args([helper, "--exact", "--ignored", "--nocapture"])
@@ -186,9 +187,7 @@ fn shared_registry_ends_with_a_killed_test_program() {
     });
     holder.kill().unwrap();
     holder.wait().unwrap();
-    let (Some(id), Some(directory)) = (id, directory) else {
-        return;
-    };
+    let (id, directory) = (id.unwrap(), directory.unwrap());
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     let is_left = || {
         let arguments = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
