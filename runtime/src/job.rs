@@ -12,6 +12,10 @@ use crate::{JobDevice, Resources, SecretBytes, Streams, Ulimit, guest_path};
 /// The hostname of every build step.
 pub const BUILD_HOSTNAME: &str = "buildkitsandbox";
 
+/// Where programs are looked for without a `PATH` (moby: `system.DefaultPathEnv`); also the `PATH` of
+/// stages whose base sets none, and of containers.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Bytes of `/dev/shm` unless the caller says otherwise.
 pub const DEFAULT_SHM_SIZE_BYTES: u64 = 64 << 20;
 

@@ -38,9 +38,9 @@ pub use cgroup::limits_refused;
 pub use device::{DeviceKind, DeviceNumber, JobDevice};
 pub use executor::{Executor, JobOutput, LocalExecutor, ProcessEnd, Read, Running, WaitingProcess};
 pub use job::{
-    BUILD_HOSTNAME, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, JobMount, JobNetwork, JobRoot,
-    JobSecurity, MountAccess, MountSource, OuterProc, OverlayDirectories, Process, ProcessUser,
-    RootChanges, UnknownNetwork, hosts_text,
+    BUILD_HOSTNAME, DEFAULT_PATH, DEFAULT_SHM_SIZE_BYTES, EtcFile, Job, JobMount, JobNetwork,
+    JobRoot, JobSecurity, MountAccess, MountSource, OuterProc, OverlayDirectories, Process,
+    ProcessUser, RootChanges, UnknownNetwork, hosts_text,
 };
 pub use limits::{Resources, Ulimit, UlimitName};
 pub use outcome::{End, ExecError, JobOutcome, Observed, Warning};

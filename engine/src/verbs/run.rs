@@ -283,11 +283,7 @@ fn environment(
         Some((_, old)) => value.clone_into(old),
         None => env.push((name.to_owned(), value.to_owned())),
     };
-    set(
-        &mut env,
-        "PATH",
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    );
+    set(&mut env, "PATH", kiln_runtime::DEFAULT_PATH);
     set(&mut env, "HOSTNAME", hostname);
     if matches!(request.streams, Streams::Terminal(_)) {
         set(&mut env, "TERM", "xterm");

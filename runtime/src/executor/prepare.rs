@@ -30,9 +30,6 @@ use crate::{
     EtcFile, ExecError, Job, JobMount, JobRoot, JobSecurity, RootChanges, Streams, capability,
 };
 
-/// Where programs are looked for without a `PATH` (moby: `system.DefaultPathEnv`).
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// When a process goes on to become the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProgramStart {
@@ -327,7 +324,7 @@ fn candidates(program: &str, job: &Job) -> Vec<String> {
         .iter()
         .rev()
         .find(|(name, _)| name == "PATH");
-    path.map_or(DEFAULT_PATH, |(_, value)| value)
+    path.map_or(crate::job::DEFAULT_PATH, |(_, value)| value)
         .split(':')
         .map(|directory| match directory {
             "" => format!("./{program}"),

@@ -10,6 +10,7 @@ mod workdir; // WORKDIR
 
 use kiln_oci::{Image, Platform};
 use kiln_parser::{Instruction, InstructionKind, Span, parse_instruction};
+use kiln_runtime::DEFAULT_PATH;
 
 use super::history;
 use super::names::{ImageSource, NamedSource};
@@ -22,8 +23,6 @@ use super::windows;
 use super::words::Words;
 use crate::graph::{FromOp, Op};
 use stage_plan::StagePlan;
-
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The files that a stage starts from, where there are any besides another stage's.
 enum BaseFiles {
