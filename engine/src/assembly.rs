@@ -90,7 +90,7 @@ impl<'a> ImageAssembler<'a> {
             return Ok(LocalImage::single(only));
         }
         let of_index = variant.annotations.of_index(AnnotationPlace::Index);
-        let family = variant.media_types.family();
+        let family = variant.media_types;
         let (mut descriptor, index) =
             exporter::store_index(&self.stores.blobs, &images, family, of_index).map_err(broken)?;
         for (image, entry) in images.iter_mut().zip(&index.manifests) {
@@ -128,7 +128,7 @@ impl<'a> ImageAssembler<'a> {
                     image
                 }
             };
-        let family = variant.media_types.family();
+        let family = variant.media_types;
         image = exporter::store_in_family(&stores.blobs, image, family).map_err(broken)?;
         image.descriptor.annotations = of_descriptor;
         self.say("exporting layers");

@@ -4,6 +4,7 @@ mod account; // what it did
 mod contexts; // the directories that are read
 mod failure; // why it failed
 mod options; // what planning and running need to know
+mod planning; // which steps there are
 
 use std::time::Instant;
 
@@ -12,22 +13,17 @@ use kiln_oci::Timestamp;
 use kiln_parser::Diagnostic;
 use kiln_registry::Client;
 use kiln_snapshotter::Layer;
-use kiln_solver::{
-    Deps, LocalRunner, Plan, Precompute, Reporter, SolveError, StageScope, StepId, solve, survey,
-};
+use kiln_solver::{Deps, LocalRunner, Plan, Precompute, Reporter, SolveError, StepId, solve};
 
 use crate::agents::BuildAgents;
 use crate::base_layers::Fetcher;
-use crate::bases::Resolver;
 use crate::built::{Built, Delivery};
-use crate::checks::Checks;
-use crate::definition::{Definition, prepare};
-use crate::epoch::{self, Times};
+use crate::definition::prepare;
 use crate::io::Io;
 use crate::output;
 use crate::outside::Outside;
 use crate::precompute::{self, WantedForms};
-use crate::remote::RemoteSources;
+use crate::remote_sources::RemoteSources;
 use crate::request::{BuildRequest, BuildResult};
 use crate::sandbox::{LazyExecutor, LazySnapshotter};
 use crate::shared_cache::{Shareable, TieredCache, export};
@@ -35,6 +31,7 @@ use crate::stores::Stores;
 use crate::{Error, LocalImage, SourceText};
 use account::EndedBuild;
 use options::sandbox_context;
+use planning::{PlannedBuild, plan_build};
 
 pub(crate) use account::canonical;
 pub(crate) use failure::{plan_error, solve_error};
@@ -149,43 +146,18 @@ pub(crate) fn with_plan<T>(
     // A step that fails stops the others, and not what comes after them.
     let stop = &stores.stop().part();
     let definition = prepare(request, &remotes, (reporter, io), stop)?;
-    let Definition {
-        source_text,
-        dockerfile,
-        ..
-    } = &definition;
-    check_syntax(request, source_text)?;
-    let checks = Checks::new(request, source_text, dockerfile)?;
-    let mut options = plan_options(request)?;
-    options.epoch = epoch::find(
+    let PlannedBuild { plan, findings } = plan_build(
+        (stores, outside),
         request,
-        source_text,
-        dockerfile,
-        &options,
-        &Times {
-            context: definition.time,
-            remotes: &remotes,
-            reporter,
-            stop,
-        },
+        &definition,
+        &remotes,
+        reporter,
+        stop,
     )?;
     let remotes = RemoteSources {
-        epoch: options.epoch,
+        epoch: plan.epoch,
         ..remotes
     };
-    let resolver = Resolver {
-        stores,
-        client: &outside.client,
-        pull: request.pull,
-        reporter,
-    };
-    let survey = survey(dockerfile, &options, StageScope::Target, &resolver);
-    let findings = checks.findings(&survey)?;
-    checks.tell(&findings, reporter);
-    let plan = survey
-        .plan
-        .map_err(|error| plan_error(error, source_text, dockerfile))?;
-    checks.judge(&findings, &survey.stages)?;
     let contexts = contexts::scan_contexts(
         stores,
         request,
@@ -241,7 +213,7 @@ pub(crate) fn with_plan<T>(
     act(Prepared {
         begun,
         clock,
-        source_text,
+        source_text: &definition.source_text,
         plan: &plan,
         roots: &roots,
         findings,

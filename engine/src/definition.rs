@@ -19,7 +19,7 @@ use self::place::ContextPlace;
 use crate::agents::BuildAgents;
 use crate::io::Io;
 use crate::outside::Outside;
-use crate::remote::RemoteSources;
+use crate::remote_sources::RemoteSources;
 use crate::request::BuildRequest;
 use crate::stores::Stores;
 use crate::{Error, SourceText};

@@ -10,7 +10,7 @@ use kiln_solver::{
 };
 use kiln_threads::Stop;
 
-use crate::remote::RemoteSources;
+use crate::remote_sources::RemoteSources;
 use crate::request::BuildRequest;
 use crate::{Error, SourceText};
 

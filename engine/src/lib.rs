@@ -22,7 +22,7 @@ mod checks; // findings about a Dockerfile
 mod definition; // Dockerfile, context, ignore file
 mod epoch; // SOURCE_DATE_EPOCH
 mod precompute; // what exporters will want of layers
-mod remote; // downloads and repositories
+mod remote_sources; // downloads and repositories
 mod sandbox; // prepared when the first command runs
 
 // Base images

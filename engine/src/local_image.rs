@@ -183,7 +183,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use kiln_cache::{Blobs, Store};
-    use kiln_exporter::{Family, store_image, store_index};
+    use kiln_exporter::{MediaFamily, store_image, store_index};
     use kiln_oci::{ImageConfig, RootFs};
 
     use super::*;
@@ -210,7 +210,8 @@ mod tests {
             .collect();
         images[1].descriptor.annotations = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
         let annotations = BTreeMap::from([("of".to_owned(), "index".to_owned())]);
-        let (descriptor, index) = store_index(&blobs, &images, Family::Oci, annotations).unwrap();
+        let (descriptor, index) =
+            store_index(&blobs, &images, MediaFamily::Oci, annotations).unwrap();
         let local = LocalImage::read(&blobs, descriptor.digest)
             .unwrap()
             .unwrap();

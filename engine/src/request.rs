@@ -15,12 +15,12 @@ pub use cache::{
     CacheDestination, CacheManifest, CacheMode, CacheName, CacheSource, CacheTarget, MountContents,
     OnFailure, StaleBlobs,
 };
-pub use kiln_exporter::Stale;
+pub use kiln_exporter::{MediaFamily, Stale};
 pub use kiln_runtime::SecretBytes;
 pub use kiln_solver::Reuse;
 pub use outputs::{
     BaseLayers, DanglingName, DanglingWhen, Destination, FileTimes, FilesOptions, ImageOutput,
-    LayoutForm, MediaFamily, Output, PushAs, Split, Transport,
+    LayoutForm, Output, PushAs, Split, Transport,
 };
 
 /// A build, as the command line describes it.

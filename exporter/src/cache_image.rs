@@ -7,7 +7,7 @@ use kiln_tree::LayerId;
 
 use crate::cache_config::{CACHE_CONFIG, LayerPlace, SharedCache, SharedLayer};
 use crate::exportable::{ExportDocument, ExportLayer, Exportable, NamedImage};
-use crate::options::Family;
+use crate::options::MediaFamily;
 use crate::resolve::{PackObserver, ResolveError, Work, perform};
 
 /// BuildKit's notes on a layer that is listed in an index.
@@ -20,7 +20,7 @@ pub enum CacheForm {
     #[default]
     Manifest,
     /// An index that lists layers and config as if they were manifests (`image-manifest=false`).
-    Index(Family),
+    Index(MediaFamily),
 }
 
 /// A layer packed for a cache.
@@ -89,7 +89,7 @@ pub fn cache_image(cache: &SharedCache, blobs: Vec<ExportLayer>, form: CacheForm
     let manifest = match form {
         CacheForm::Manifest => {
             let manifest = Manifest::oci(config.descriptor.clone(), listed.collect());
-            ExportDocument::new(Family::Oci.manifest(), manifest.to_bytes())
+            ExportDocument::new(MediaFamily::Oci.manifest(), manifest.to_bytes())
         }
         CacheForm::Index(family) => {
             let noted = listed.map(|blob| noted(blob, cache, family));
@@ -109,7 +109,7 @@ pub fn cache_image(cache: &SharedCache, blobs: Vec<ExportLayer>, form: CacheForm
 }
 
 /// Adds what BuildKit wants to know of a layer in an index.
-fn noted(blob: Descriptor, cache: &SharedCache, family: Family) -> Descriptor {
+fn noted(blob: Descriptor, cache: &SharedCache, family: MediaFamily) -> Descriptor {
     let mut blob = blob;
     blob.media_type = family.layer(&blob.media_type);
     let is_it = |layer: &&SharedLayer| matches!(&layer.place, LayerPlace::Blob(known) if known.digest == blob.digest);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kiln_oci::{Descriptor, Index, Platform, TaggedRef, Timestamp};
 use kiln_snapshotter::Layer;
 
-use crate::options::Family;
+use crate::options::MediaFamily;
 
 /// A small JSON object of an image, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl NamedImage {
     pub fn index(
         images: Vec<Exportable>,
         names: Vec<TaggedRef>,
-        family: Family,
+        family: MediaFamily,
         annotations: BTreeMap<String, String>,
     ) -> Self {
         let manifests = images
@@ -100,9 +100,9 @@ impl NamedImage {
         let mut index = Index::oci(manifests);
         index.media_type = Some(family.index().to_owned());
         match family {
-            Family::Oci => index.annotations = annotations,
+            MediaFamily::Oci => index.annotations = annotations,
             // Docker's lists and what they point with have no annotations.
-            Family::Docker => {
+            MediaFamily::Docker => {
                 for manifest in &mut index.manifests {
                     manifest.annotations.clear();
                 }

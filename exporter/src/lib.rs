@@ -61,7 +61,7 @@ pub use load::{
 };
 pub use local_dir::{LocalReport, Stale, write_local};
 pub use local_image::{StoreImageError, store_image, store_in_family, store_index};
-pub use options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};
+pub use options::{ExistingLayers, ImageOptions, MediaFamily, OptionError};
 pub use place::write_file;
 pub use push::{FetchAbsent, push_image};
 pub use resolve::{

@@ -13,7 +13,7 @@ use kiln_cache::{BlobError, Blobs};
 use kiln_oci::{Descriptor, DiffId, Image, ImageConfig, Index, Manifest, media_type};
 use kiln_snapshotter::TarFacts;
 
-use crate::options::Family;
+use crate::options::MediaFamily;
 use crate::resolve::in_family;
 
 /// Why an image could not be put into the store.
@@ -81,8 +81,12 @@ pub fn store_image(
 ///
 /// # Errors
 /// When the store fails.
-pub fn store_in_family(blobs: &Blobs, image: Image, family: Family) -> Result<Image, BlobError> {
-    if Family::of(&image.descriptor.media_type) == family {
+pub fn store_in_family(
+    blobs: &Blobs,
+    image: Image,
+    family: MediaFamily,
+) -> Result<Image, BlobError> {
+    if MediaFamily::of(&image.descriptor.media_type) == family {
         return Ok(image);
     }
     let manifest = in_family(image.manifest, family);
@@ -104,7 +108,7 @@ pub fn store_in_family(blobs: &Blobs, image: Image, family: Family) -> Result<Im
 pub fn store_index(
     blobs: &Blobs,
     images: &[Image],
-    family: Family,
+    family: MediaFamily,
     annotations: BTreeMap<String, String>,
 ) -> Result<(Descriptor, Index), BlobError> {
     let entries = images.iter().map(|image| {
@@ -117,7 +121,7 @@ pub fn store_index(
     let mut index = Index::oci(entries.collect());
     index.media_type = Some(family.index().to_owned());
     // Docker's lists have no annotations.
-    if family == Family::Oci {
+    if family == MediaFamily::Oci {
         index.annotations = annotations;
     }
     let bytes = index.to_bytes();

@@ -12,8 +12,9 @@ pub struct ImageOptions {
     pub packing: Packing,
     /// Whether layers that came from elsewhere are packed anew.
     pub existing_layers: ExistingLayers,
-    /// Which family of media types is written.
-    pub media_types: MediaTypes,
+    /// Which family of media types is written; none for that of the image's own manifest, so that
+    /// an image with nothing to be packed keeps its digest.
+    pub media_types: Option<MediaFamily>,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
     /// Annotations of the manifest's descriptor, in an index or layout.
@@ -26,7 +27,7 @@ impl Default for ImageOptions {
         Self {
             packing: Packing::new(Compression::Gzip),
             existing_layers: ExistingLayers::default(),
-            media_types: MediaTypes::default(),
+            media_types: None,
             annotations: BTreeMap::new(),
             descriptor_annotations: BTreeMap::new(),
         }
@@ -42,18 +43,6 @@ pub enum ExistingLayers {
     Keep,
     /// Those packed otherwise are packed like new ones (`force-compression=true`).
     Repack,
-}
-
-/// Which family of media types an image is written with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MediaTypes {
-    /// That of the image's own manifest. An image with nothing to be packed keeps its digest.
-    #[default]
-    OfImage,
-    /// OCI.
-    Oci,
-    /// Docker schema 2 (`oci-mediatypes=false`).
-    Docker,
 }
 
 /// Options that contradict each other or mean nothing.
@@ -86,8 +75,8 @@ impl ImageOptions {
     /// See [`OptionError`].
     pub fn check(&self) -> Result<(), OptionError> {
         let Packing { compression, level } = self.packing;
-        if self.media_types == MediaTypes::Docker {
-            Family::Docker.check(compression)?;
+        if let Some(family) = self.media_types {
+            family.check(compression)?;
         }
         match level {
             Level::Exactly(level)
@@ -101,15 +90,16 @@ impl ImageOptions {
 }
 
 /// A family of media types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MediaFamily {
     /// OCI image-spec.
+    #[default]
     Oci,
-    /// Docker schema 2.
+    /// Docker schema 2 (`oci-mediatypes=false`).
     Docker,
 }
 
-impl Family {
+impl MediaFamily {
     /// Returns the family of an index's or manifest's media type.
     #[must_use]
     pub fn of(media_type: &str) -> Self {
@@ -176,7 +166,7 @@ impl Family {
 mod tests {
     use super::*;
 
-    fn check(compression: Compression, level: Level, media_types: MediaTypes) -> String {
+    fn check(compression: Compression, level: Level, media_types: Option<MediaFamily>) -> String {
         let options = ImageOptions {
             packing: Packing { compression, level },
             media_types,
@@ -197,37 +187,37 @@ mod tests {
             (
                 Compression::Zstd,
                 Level::Default,
-                MediaTypes::Docker,
+                Some(MediaFamily::Docker),
                 conflict,
             ),
             (
                 Compression::Zstd,
                 Level::Exactly(22),
-                MediaTypes::Oci,
+                Some(MediaFamily::Oci),
                 "fine",
             ),
             (
                 Compression::Gzip,
                 Level::Exactly(0),
-                MediaTypes::Docker,
+                Some(MediaFamily::Docker),
                 "fine",
             ),
             (
                 Compression::None,
                 Level::Exactly(77),
-                MediaTypes::Docker,
+                Some(MediaFamily::Docker),
                 "fine",
             ),
             (
                 Compression::Gzip,
                 Level::Exactly(10),
-                MediaTypes::Oci,
+                Some(MediaFamily::Oci),
                 "exporter option \"compression-level=10\" is out of range: gzip has 0 to 9",
             ),
             (
                 Compression::Zstd,
                 Level::Exactly(-1),
-                MediaTypes::Oci,
+                Some(MediaFamily::Oci),
                 "exporter option \"compression-level=-1\" is out of range: zstd has 0 to 22",
             ),
         ] {
@@ -238,13 +228,19 @@ mod tests {
     #[test]
     fn layers_change_family_and_nothing_else() {
         let gzip = media_type::OCI_LAYER_GZIP;
-        assert_eq!(Family::Docker.layer(gzip), media_type::DOCKER_LAYER_GZIP);
         assert_eq!(
-            Family::Oci.layer(media_type::DOCKER_LAYER),
+            MediaFamily::Docker.layer(gzip),
+            media_type::DOCKER_LAYER_GZIP
+        );
+        assert_eq!(
+            MediaFamily::Oci.layer(media_type::DOCKER_LAYER),
             media_type::OCI_LAYER
         );
-        assert_eq!(Family::Oci.layer("application/x"), "application/x");
-        assert_eq!(Family::of(media_type::DOCKER_LIST), Family::Docker);
-        assert_eq!(Family::of(Family::Oci.index()), Family::Oci);
+        assert_eq!(MediaFamily::Oci.layer("application/x"), "application/x");
+        assert_eq!(
+            MediaFamily::of(media_type::DOCKER_LIST),
+            MediaFamily::Docker
+        );
+        assert_eq!(MediaFamily::of(MediaFamily::Oci.index()), MediaFamily::Oci);
     }
 }

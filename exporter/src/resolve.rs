@@ -17,7 +17,7 @@ use kiln_oci::{Compression, Descriptor, DiffId, Image, Manifest, MediaKind, Sha2
 use kiln_snapshotter::{KnownBlob, Layer, LayerError, LayerStore, Packing, TarOrigin, UnpackError};
 
 use crate::exportable::{ExportDocument, ExportLayer, Exportable, LayerSource};
-use crate::options::{ExistingLayers, Family, ImageOptions, MediaTypes, OptionError};
+use crate::options::{ExistingLayers, ImageOptions, MediaFamily, OptionError};
 
 /// Fetches blobs into the store.
 pub type FetchBlobs<'a> =
@@ -97,12 +97,8 @@ pub fn resolve_for_export(
     observer: PackObserver<'_>,
 ) -> Result<Exportable, ResolveError> {
     options.check()?;
-    let own_family = Family::of(&image.descriptor.media_type);
-    let family = match options.media_types {
-        MediaTypes::OfImage => own_family,
-        MediaTypes::Oci => Family::Oci,
-        MediaTypes::Docker => Family::Docker,
-    };
+    let own_family = MediaFamily::of(&image.descriptor.media_type);
+    let family = options.media_types.unwrap_or(own_family);
     let work: Vec<Work> = image
         .layers()
         .map(|(diff_id, descriptor)| plan(diff_id, descriptor, layers, blobs, options))
@@ -358,7 +354,7 @@ fn stored(descriptor: Descriptor, blobs: &Blobs) -> ExportLayer {
 fn manifest(
     image: &Image,
     layers: &[ExportLayer],
-    family: Family,
+    family: MediaFamily,
     options: &ImageOptions,
 ) -> Manifest {
     let mut manifest = image.manifest.clone();
@@ -366,7 +362,7 @@ fn manifest(
     manifest.layers = layers.collect();
     manifest.annotations.extend(options.annotations.clone());
     name_parts(&mut manifest, family);
-    if manifest == image.manifest && family == Family::of(&image.descriptor.media_type) {
+    if manifest == image.manifest && family == MediaFamily::of(&image.descriptor.media_type) {
         return manifest;
     }
     clear(&mut manifest, family);
@@ -374,14 +370,14 @@ fn manifest(
 }
 
 /// Returns a manifest with the words of a family.
-pub(crate) fn in_family(mut manifest: Manifest, family: Family) -> Manifest {
+pub(crate) fn in_family(mut manifest: Manifest, family: MediaFamily) -> Manifest {
     name_parts(&mut manifest, family);
     clear(&mut manifest, family);
     manifest
 }
 
 /// Calls config and layers what the family calls them.
-fn name_parts(manifest: &mut Manifest, family: Family) {
+fn name_parts(manifest: &mut Manifest, family: MediaFamily) {
     if MediaKind::of(&manifest.config.media_type) == MediaKind::Config {
         manifest.config.media_type = family.config().to_owned();
     }
@@ -391,13 +387,13 @@ fn name_parts(manifest: &mut Manifest, family: Family) {
 }
 
 /// Takes away what is not for others to see, or not of the family.
-fn clear(manifest: &mut Manifest, family: Family) {
+fn clear(manifest: &mut Manifest, family: MediaFamily) {
     manifest.media_type = Some(family.manifest().to_owned());
     for layer in &mut manifest.layers {
         layer.annotations.retain(|name, _| !is_internal(name));
     }
     // Docker's manifests and descriptors have no annotations.
-    if family == Family::Docker {
+    if family == MediaFamily::Docker {
         manifest.annotations.clear();
         manifest.config.annotations.clear();
         for layer in &mut manifest.layers {

@@ -9,7 +9,7 @@ use crate::journal::{BuildDefinition, Journal};
 use crate::layers::Layers;
 use crate::precompute::Precompute;
 use crate::progress::Reporter;
-use crate::remote::Remotes;
+use crate::remote_sources::Remotes;
 use crate::reuse::Reuse;
 use crate::runner::Runner;
 use crate::step_trees::LayerLoader;

@@ -6,7 +6,7 @@
 //! beginning.
 
 mod copy; // COPY and ADD
-mod remote; // downloads and git repositories
+mod remote_source; // downloads and git repositories
 mod run; // RUN
 mod step_id; // numbers of steps
 
@@ -19,7 +19,7 @@ use kiln_parser::Span;
 pub use copy::{
     Archives, ChmodValue, ContextId, CopyLayout, CopyOp, CopyPart, FileSource, Wildcards,
 };
-pub use remote::{GitDirectory, Remote, RemoteFile, Repository, Submodules};
+pub use remote_source::{GitDirectory, Remote, RemoteFile, Repository, Submodules};
 pub use run::{
     Access, Network, Presence, RunDevice, RunMount, RunMountKind, RunOp, SecretVariable, Security,
     StepPath,

@@ -8,7 +8,7 @@ use kiln_tree::Blake3;
 use crate::cache_mounts::BegunCaches;
 use crate::graph::{Step, StepId};
 use crate::keys::StepKeys;
-use crate::remote::RemoteIdentity;
+use crate::remote_sources::RemoteIdentity;
 use crate::source_facts::ContextSelections;
 
 /// What a step starts from.

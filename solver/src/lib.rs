@@ -16,7 +16,7 @@ mod fault; // whose fault an error is
 mod files; // looking things up in any tree of files
 mod layers; // how layers come to the disk
 mod progress; // what a build tells
-mod remote; // how downloads and repositories come in
+mod remote_sources; // how downloads and repositories come in
 
 mod journal; // what builds did
 mod precompute; // layers made ready while later steps run
@@ -75,7 +75,7 @@ pub use plan::{
 pub use precompute::{LayerUse, Precompute, PrepareLayer};
 pub use progress::{Progress, ProgressEvent, Reporter, Silent, Vertex, VertexEnd, VertexId};
 pub use reason::{ChangedFile, FileDifference, FilesFrom, Reason};
-pub use remote::{RemoteError, RemoteIdentity, Remotes};
+pub use remote_sources::{RemoteError, RemoteIdentity, Remotes};
 pub use reuse::Reuse;
 pub use runner::{Chain, ChainError, ChainProcess, RunEvents, Runner};
 pub use sandbox_context::{AllowedDevices, SandboxContext};

@@ -8,7 +8,7 @@ use crate::copy::{self, CopySelectError, SelectedSource};
 use crate::deps::Deps;
 use crate::graph::{self, FileSource, Graph, Op, Remote, Step, StepId};
 use crate::progress::VertexEnd;
-use crate::remote::RemoteIdentity;
+use crate::remote_sources::RemoteIdentity;
 use crate::solve_error::SolveError;
 use crate::step_error::StepError;
 

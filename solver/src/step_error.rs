@@ -9,7 +9,7 @@ use kiln_tree::LayerId;
 
 use crate::copy::{CopySelectError, PlaceError, WriteError};
 use crate::layers::LayersError;
-use crate::remote::RemoteError;
+use crate::remote_sources::RemoteError;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use kiln_oci::Timestamp;
 use kiln_parser::LineIndex;
 use kiln_solver::{Build, BuildDefinition, BuildEnd, BuiltStep, Graph, Reporter, StepAccount};
 
-use crate::remote::shown;
+use crate::remote_sources::shown;
 use crate::request::{BuildRequest, ContextSource, DockerfileSource};
 use crate::stores::Stores;
 use crate::{Error, SourceText};

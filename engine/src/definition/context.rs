@@ -16,7 +16,7 @@ use super::place::ContextPlace;
 use super::{dockerfile, file};
 use crate::Error;
 use crate::io::Io;
-use crate::remote::{RemoteSources, build_error, shown};
+use crate::remote_sources::{RemoteSources, build_error, shown};
 use crate::request::{BuildRequest, ContextSource};
 use crate::stores::Stores;
 

@@ -11,7 +11,7 @@ use kiln_threads::Stop;
 
 use super::file;
 use super::place::ContextPlace;
-use crate::remote::{RemoteSources, build_error, shown};
+use crate::remote_sources::{RemoteSources, build_error, shown};
 use crate::request::{BuildRequest, DockerfileSource};
 use crate::{Error, SourceText};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kiln_snapshotter::UnpackedArchive;
 
-use crate::remote::RepositoryFiles;
+use crate::remote_sources::RepositoryFiles;
 
 /// Where the files of a context are.
 #[derive(Debug)]

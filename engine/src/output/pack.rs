@@ -1,13 +1,13 @@
 //! Images whose layers are packed as an output wants them.
 
 use kiln_exporter as exporter;
-use kiln_exporter::{Exportable, Family, NamedImage, PackObserver};
+use kiln_exporter::{Exportable, MediaFamily, NamedImage, PackObserver};
 use kiln_oci::{Compression, Descriptor, TaggedRef};
 use kiln_registry::Client;
 
 use crate::origins;
 use crate::packing::packing;
-use crate::request::{ImageOutput, MediaFamily};
+use crate::request::ImageOutput;
 use crate::shared_cache::{away, fetch};
 use crate::stores::Stores;
 use crate::{Error, LocalImage};
@@ -69,10 +69,10 @@ pub(super) fn resolve_for_export(
         return Ok(NamedImage::single(only, names));
     };
     let family = match options.media_types {
-        MediaFamily::Oci => Family::of(&local.descriptor().media_type),
-        MediaFamily::Docker => Family::Docker,
+        MediaFamily::Oci => MediaFamily::of(&local.descriptor().media_type),
+        MediaFamily::Docker => MediaFamily::Docker,
     };
-    let is_same = family == Family::of(&local.descriptor().media_type)
+    let is_same = family == MediaFamily::of(&local.descriptor().media_type)
         && parts.len() == index.manifests.len()
         && parts
             .iter()
@@ -122,8 +122,8 @@ fn export_options(options: &ImageOutput, image: &kiln_oci::Image) -> exporter::I
             exporter::ExistingLayers::Keep
         },
         media_types: match options.media_types {
-            MediaFamily::Oci => exporter::MediaTypes::OfImage,
-            MediaFamily::Docker => exporter::MediaTypes::Docker,
+            MediaFamily::Oci => None,
+            MediaFamily::Docker => Some(MediaFamily::Docker),
         },
         descriptor_annotations: image.descriptor.annotations.clone(),
         ..exporter::ImageOptions::default()

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use kiln_exporter::MediaFamily;
 pub use kiln_exporter::StaleBlobs;
 use kiln_oci::{Compression, Sha256, TaggedRef};
 
-use super::outputs::{MediaFamily, Transport};
+use super::outputs::Transport;
 
 /// Where results of other machines are looked for (`--cache-from`).
 #[derive(Clone, Debug, PartialEq, Eq)]

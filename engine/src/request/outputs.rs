@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kiln_exporter::{Family, OptionError, Stale};
+use kiln_exporter::{MediaFamily, Stale};
 use kiln_oci::{Compression, ImageRef, TaggedRef, Timestamp};
 
 use super::annotation::Annotation;
@@ -221,31 +221,4 @@ pub enum FileTimes {
     Keep,
     /// None is later than the epoch, if there is one.
     Clamp,
-}
-
-/// A family of media types.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MediaFamily {
-    /// OCI.
-    #[default]
-    Oci,
-    /// Docker schema 2.
-    Docker,
-}
-
-impl MediaFamily {
-    /// Checks that new layers can be packed in `compression`.
-    ///
-    /// # Errors
-    /// When the family has no media type for such layers.
-    pub const fn check(self, compression: Compression) -> Result<(), OptionError> {
-        self.family().check(compression)
-    }
-
-    pub(crate) const fn family(self) -> Family {
-        match self {
-            Self::Oci => Family::Oci,
-            Self::Docker => Family::Docker,
-        }
-    }
 }

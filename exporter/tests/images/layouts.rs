@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use kiln_exporter::{
-    ExportError, Family, ImageOptions, LayoutEntry, LoadSource, NamedImage, Platforms,
+    ExportError, ImageOptions, LayoutEntry, LoadSource, MediaFamily, NamedImage, Platforms,
     ReadLayoutError, StaleBlobs, copy_from_layout, find_in_layout, load, load_from_layout,
     open_in_layout, read_from_layout, write_cache_layout, write_docker_layout, write_layout,
 };
@@ -48,7 +48,7 @@ fn images_are_found_by_tag_digest_and_platform() {
     let all = NamedImage::index(
         images,
         vec!["foo/bar:v1".parse().unwrap()],
-        Family::Oci,
+        MediaFamily::Oci,
         BTreeMap::new(),
     );
     let index = all.root.descriptor.digest;

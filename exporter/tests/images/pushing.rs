@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use kiln_exporter::{Family, FetchAbsent, ImageOptions, NamedImage, push_image, remember_source};
+use kiln_exporter::{
+    FetchAbsent, ImageOptions, MediaFamily, NamedImage, push_image, remember_source,
+};
 use kiln_oci::{Compression, Sha256};
 use kiln_registry::{BlobSource, PushBlob};
 use kiln_snapshotter::Packing;
@@ -55,7 +57,7 @@ fn every_blob_is_what_its_descriptor_says() {
         }
     }
     let images = vec![state.resolve_for_export(&image, &ImageOptions::default())];
-    let index = NamedImage::index(images, Vec::new(), Family::Docker, BTreeMap::new());
+    let index = NamedImage::index(images, Vec::new(), MediaFamily::Docker, BTreeMap::new());
     let push = push_image(&index, &name, Vec::new(), &state.blobs, &no_fetch());
     assert_eq!(push.children.len(), 1);
     assert_eq!(push.manifest.bytes, index.root.bytes);

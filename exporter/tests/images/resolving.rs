@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use kiln_exporter::{
-    ExistingLayers, ExportError, ImageOptions, LayerSource, LoadSource, MediaTypes, Missing,
+    ExistingLayers, ExportError, ImageOptions, LayerSource, LoadSource, MediaFamily, Missing,
     NamedImage, Platforms, ResolveError, load, resolve_for_export, write_docker_archive,
     write_oci_archive,
 };
@@ -24,7 +24,7 @@ fn kinds(image: &NamedImage) -> Vec<&str> {
     kinds
 }
 
-fn options(compression: Compression, media_types: MediaTypes) -> ImageOptions {
+fn options(compression: Compression, media_types: Option<MediaFamily>) -> ImageOptions {
     ImageOptions {
         packing: Packing::new(compression),
         media_types,
@@ -40,28 +40,28 @@ fn compression_and_media_types_are_as_asked_for() {
     for (compression, media_types, manifest, config, layer) in [
         (
             Compression::Gzip,
-            MediaTypes::OfImage,
+            None,
             media_type::OCI_MANIFEST,
             media_type::OCI_CONFIG,
             media_type::OCI_LAYER_GZIP,
         ),
         (
             Compression::Gzip,
-            MediaTypes::Docker,
+            Some(MediaFamily::Docker),
             media_type::DOCKER_MANIFEST,
             media_type::DOCKER_CONFIG,
             media_type::DOCKER_LAYER_GZIP,
         ),
         (
             Compression::Zstd,
-            MediaTypes::Oci,
+            Some(MediaFamily::Oci),
             media_type::OCI_MANIFEST,
             media_type::OCI_CONFIG,
             media_type::OCI_LAYER_ZSTD,
         ),
         (
             Compression::None,
-            MediaTypes::Docker,
+            Some(MediaFamily::Docker),
             media_type::DOCKER_MANIFEST,
             media_type::DOCKER_CONFIG,
             media_type::DOCKER_LAYER,
@@ -86,7 +86,7 @@ fn compression_and_media_types_are_as_asked_for() {
         .unwrap();
         assert_eq!(loaded[0].image.id(), image.id());
     }
-    let zstd = options(Compression::Zstd, MediaTypes::Docker);
+    let zstd = options(Compression::Zstd, Some(MediaFamily::Docker));
     let error = resolve_for_export(
         &image,
         &state.layers,
@@ -116,7 +116,7 @@ fn annotations_go_where_they_belong() {
     let manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
     assert_eq!(manifest["annotations"], json!({"k": "v"}));
     assert_eq!(exportable.manifest.descriptor.annotations["d"], "w");
-    options.media_types = MediaTypes::Docker;
+    options.media_types = Some(MediaFamily::Docker);
     let exportable = state.resolve_for_export(&image, &options);
     let manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
     assert_eq!(manifest.get("annotations"), None);
@@ -125,7 +125,7 @@ fn annotations_go_where_they_belong() {
 /// Returns an image as if pulled: Docker types, a layer blob that another compressor made.
 fn pulled(state: &State, annotation: Option<&str>) -> Image {
     let sample = state.sample();
-    let zstd = options(Compression::Zstd, MediaTypes::Oci);
+    let zstd = options(Compression::Zstd, Some(MediaFamily::Oci));
     let exportable = state.resolve_for_export(&sample, &zstd);
     let mut manifest: Value = serde_json::from_slice(&exportable.manifest.bytes).unwrap();
     manifest["layers"][0]["mediaType"] = media_type::DOCKER_LAYER_ZSTD.into();
@@ -161,7 +161,7 @@ fn an_image_of_which_nothing_changes_keeps_its_manifest() {
 fn a_loaded_image_of_bare_tars_keeps_its_manifest() {
     let state = State::new();
     let image = state.sample();
-    let bare = state.resolve_for_export(&image, &options(Compression::None, MediaTypes::OfImage));
+    let bare = state.resolve_for_export(&image, &options(Compression::None, None));
     let digest = bare.manifest.descriptor.digest;
     let mut archive = Vec::new();
     write_docker_archive(&[NamedImage::single(bare, Vec::new())], &mut archive).unwrap();

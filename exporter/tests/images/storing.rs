@@ -5,7 +5,7 @@ use std::fs;
 
 use kiln_cache::BlobError;
 use kiln_exporter::{
-    ExportError, Family, ImageOptions, LoadError, LoadSource, Loaded, Missing, NamedImage,
+    ExportError, ImageOptions, LoadError, LoadSource, Loaded, MediaFamily, Missing, NamedImage,
     OptionError, Platforms, ResolveError, clamp_times, load, resolve_for_export, store_index,
     write_archive, write_docker_archive, write_layout, write_oci_archive,
 };
@@ -76,7 +76,7 @@ fn several_platforms_become_an_index() {
         .map(|image| image.manifest.descriptor.digest)
         .collect();
     let names = vec!["foo/bar:v1".parse().unwrap()];
-    let named = NamedImage::index(images, names, Family::Oci, BTreeMap::new());
+    let named = NamedImage::index(images, names, MediaFamily::Oci, BTreeMap::new());
     assert!(named.is_index());
     let refused = write_docker_archive(std::slice::from_ref(&named), &mut Vec::new());
     assert_eq!(
@@ -200,8 +200,8 @@ fn index_has_annotations_only_as_oci() {
     let image = state.sample();
     let annotations = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
     for (family, expected) in [
-        (Family::Oci, annotations.clone()),
-        (Family::Docker, BTreeMap::new()),
+        (MediaFamily::Oci, annotations.clone()),
+        (MediaFamily::Docker, BTreeMap::new()),
     ] {
         let images = std::slice::from_ref(&image);
         let (descriptor, index) =

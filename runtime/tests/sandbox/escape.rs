@@ -22,23 +22,35 @@ pub(crate) const CASES: &[crate::Case] = cases![
     directories_are_made_beneath_links_of_the_image
 ];
 
-/// More descriptors than kiln has open in this process, and more levels than its paths have.
-const DESCRIPTORS: std::ops::Range<u32> = 0..64;
+/// More levels than kiln's paths have.
 const UPWARDS: &str = "../../../../../../../../../../../../../../..";
+
+/// More descriptors than kiln has open in this process.
+fn descriptors() -> std::ops::Range<u32> {
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = open.map(|entry| {
+        entry
+            .unwrap()
+            .file_name()
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap()
+    });
+    0..numbers.max().unwrap_or(0) + 8
+}
 
 /// Links of `/proc` that lead to what a process has open, or where it is.
 fn links() -> impl Iterator<Item = String> {
-    let descriptors = DESCRIPTORS.flat_map(|number| {
-        [
-            "/proc/self/fd",
-            "/proc/1/fd",
-            "/proc/thread-self/fd",
-            "/dev/fd",
-        ]
-        .map(|directory| format!("{directory}/{number}"))
+    let all = descriptors().map(|number| format!("/proc/self/fd/{number}"));
+    // The other names of the directory differ from this one in how it is reached.
+    let by_other_names = (0..8).flat_map(|number| {
+        ["/proc/1/fd", "/proc/thread-self/fd", "/dev/fd"]
+            .map(|directory| format!("{directory}/{number}"))
     });
     let others = ["cwd", "root", "task/1/cwd", "task/1/root"];
-    descriptors.chain(others.map(|name| format!("/proc/self/{name}")))
+    let others = others.map(|name| format!("/proc/self/{name}"));
+    all.chain(by_other_names).chain(others)
 }
 
 /// Makes a program of the host that says that it was run.
@@ -81,7 +93,7 @@ fn working_directories_do_not_lead_out(fixture: &Fixture) {
         }
     }
     // By way of the image's own links.
-    for number in DESCRIPTORS {
+    for number in descriptors() {
         let target = format!("/proc/self/fd/{number}");
         let layer = layer_of(fixture, &[("away", &target)]);
         let lowers = vec![layer, fixture.layer.clone()];
@@ -158,7 +170,7 @@ fn scripts(fixture: &Fixture, interpreters: &[String]) -> PathBuf {
 
 fn interpreters_do_not_lead_out(fixture: &Fixture) {
     let directory = host_program(fixture);
-    let interpreters: Vec<_> = DESCRIPTORS
+    let interpreters: Vec<_> = descriptors()
         .map(|number| {
             let directory = directory.display();
             format!("/proc/self/fd/{number}/../../../../../..{directory}/host-program echo")

@@ -24,9 +24,9 @@ use kiln_tree::Blake3;
 use rustix::fs::Timespec;
 
 use crate::error::chain;
-use crate::remote::authorization;
-use crate::remote::sources::{RemoteSources, identity_digest, local, shown};
-use crate::remote::turn;
+use crate::remote_sources::authorization;
+use crate::remote_sources::sources::{RemoteSources, identity_digest, local, shown};
+use crate::remote_sources::turn;
 
 /// The files of a commit in a directory of their own, which vanishes with this value.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use kiln_files::GuestPath;
 use kiln_snapshotter::{FileContent, Layer, LayerBuilder, LayerStore, Metadata};
 use kiln_solver::RemoteError;
 
-use crate::remote::sources::local;
+use crate::remote_sources::sources::local;
 
 /// Makes a layer of a directory, as if root owned everything.
 pub(super) fn layer(directory: &Path, layers: &LayerStore) -> Result<Layer, RemoteError> {

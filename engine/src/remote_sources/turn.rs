@@ -7,7 +7,7 @@ use kiln_threads::Stop;
 use kiln_tree::Encoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::remote::sources::{cancelled, local};
+use crate::remote_sources::sources::{cancelled, local};
 
 /// How often those who wait look.
 const PATIENCE: Timespec = Timespec {

@@ -18,8 +18,10 @@ use kiln_threads::Stop;
 
 use super::checksum::Checksum;
 use crate::error::chain;
-use crate::remote::sources::{RemoteSources, cancelled, identity_digest, input, local, shown};
-use crate::remote::{authorization, turn};
+use crate::remote_sources::sources::{
+    RemoteSources, cancelled, identity_digest, input, local, shown,
+};
+use crate::remote_sources::{authorization, turn};
 
 /// Bytes read at once.
 const CHUNK: usize = 128 << 10;

@@ -12,7 +12,7 @@ use kiln_registry::Secret;
 use kiln_runtime::SecretBytes;
 use kiln_solver::RemoteError;
 
-use crate::remote::sources::input;
+use crate::remote_sources::sources::input;
 
 /// The secrets of a build, by id.
 pub(super) type Secrets = [(String, SecretBytes)];

@@ -7,7 +7,7 @@ use kiln_oci::Sha256;
 use kiln_solver::RemoteError;
 use sha2::Digest as _;
 
-use crate::remote::sources::input;
+use crate::remote_sources::sources::input;
 
 /// The digest of a file, by one of the algorithms that OCI registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
