@@ -242,7 +242,7 @@ fn cache_image(
     blobs.retain(|blob| seen.insert(blob.descriptor.digest));
     let form = match (target.manifest, target.media_types) {
         (CacheManifest::Image, _) => CacheForm::Manifest,
-        (CacheManifest::Index, family) => CacheForm::Index(family.family()),
+        (CacheManifest::Index, family) => CacheForm::Index(family),
     };
     Ok(exporter::cache_image(&writer.finish(), blobs, form))
 }
