@@ -9,6 +9,7 @@ mod architecture; // crates use each other as drawn
 mod citations; // what is cited is there
 mod contents; // each module of a crate has its word
 mod dependencies; // licences, bans, sources
+mod floors; // the drawing of each crate
 mod modules; // files stand in floors
 mod statements; // each has a test
 mod test_names; // subject, condition, result

@@ -11,18 +11,18 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-type Module = Vec<String>;
-type Edges = BTreeMap<Module, BTreeSet<Module>>;
+pub(crate) type Module = Vec<String>;
+pub(crate) type Edges = BTreeMap<Module, BTreeSet<Module>>;
 
-fn checkout() -> &'static Path {
+pub(crate) fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
         .expect("the crate lies two directories down")
 }
 
-/// Returns the directories of the crates that are shipped.
-fn crates() -> Vec<PathBuf> {
+/// Returns the directories of the crates that are shipped, sorted.
+pub(crate) fn crates() -> Vec<PathBuf> {
     let is_crate = |path: &PathBuf| path.join("Cargo.toml").is_file();
     let below = |directory: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(directory).expect("it is a directory");
@@ -31,7 +31,9 @@ fn crates() -> Vec<PathBuf> {
             .filter(is_crate)
             .collect()
     };
-    [below(checkout()), below(&checkout().join("leaves"))].concat()
+    let mut crates = [below(checkout()), below(&checkout().join("leaves"))].concat();
+    crates.sort_unstable();
+    crates
 }
 
 /// Returns the modules of a crate and their files, but for those with tests alone.
@@ -214,25 +216,30 @@ fn circle(edges: &Edges) -> Option<Vec<Module>> {
     None
 }
 
+/// Returns what each module of a crate uses, the root left out.
+pub(crate) fn edges(crate_directory: &Path) -> Edges {
+    let files = modules(&crate_directory.join("src"));
+    let all: BTreeSet<&Module> = files.keys().collect();
+    let read = |path: &PathBuf| fs::read_to_string(path).expect("a source file is text");
+    let passed_on = passed_on(&read(&files[&Module::new()]), &all);
+    files
+        .iter()
+        .filter(|(module, _)| !module.is_empty())
+        .map(|(module, path)| {
+            let used = used(&read(path), module, &all, &passed_on);
+            (module.clone(), used)
+        })
+        .collect()
+}
+
 #[test]
 fn modules_of_a_crate_form_no_circle() {
     let mut found = Vec::new();
     let mut looked_at = 0;
     for directory in crates() {
         let name = directory.file_name().unwrap_or_default().to_string_lossy();
-        let files = modules(&directory.join("src"));
-        looked_at += files.len();
-        let all: BTreeSet<&Module> = files.keys().collect();
-        let read = |path: &PathBuf| fs::read_to_string(path).expect("a source file is text");
-        let passed_on = passed_on(&read(&files[&Module::new()]), &all);
-        let edges: Edges = files
-            .iter()
-            .filter(|(module, _)| !module.is_empty())
-            .map(|(module, path)| {
-                let used = used(&read(path), module, &all, &passed_on);
-                (module.clone(), used)
-            })
-            .collect();
+        let edges = edges(&directory);
+        looked_at += edges.len();
         if let Some(way) = circle(&edges) {
             let way: Vec<String> = way.iter().map(|module| module.join("::")).collect();
             found.push(format!("{name}: {}", way.join(" uses ")));
