@@ -308,6 +308,16 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_cannot_be_removed_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let actions = Actions::new(&Store::open(directory.path()).unwrap());
+        let key = ActionKey(Blake3::of(b"1"));
+        assert!(!actions.remove(key).unwrap());
+        fs::create_dir_all(actions.path(key)).unwrap();
+        assert!(actions.remove(key).is_err());
+    }
+
+    #[test]
     fn finding_a_record_again_is_a_use_once_an_hour() {
         let directory = tempfile::tempdir().unwrap();
         let actions = Actions::new(&Store::open(directory.path()).unwrap());

@@ -274,6 +274,8 @@ mod tests {
         assert_eq!(digest, Sha256::of(b"hello"));
         assert_eq!(blobs.read(digest).unwrap(), b"hello");
         assert_eq!(blobs.size(digest), Some(5));
+        assert!(blobs.contains(digest));
+        assert!(!blobs.contains(Sha256::of(b"other")));
     }
 
     #[test]

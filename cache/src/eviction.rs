@@ -396,7 +396,8 @@ mod tests {
         let layer = bench.object(100);
         bench.ref_counts.root(layer);
         let tagged = bench.step_of(None, layer, 1, 50);
-        let other = bench.step(None, 100, 100, 0);
+        // Worth more, and yet it goes: it is the only one that gives something.
+        let other = bench.step(None, 100, 100_000, 0);
         assert_eq!(bench.evict_down_to(10), [other]);
         bench.candidates.truncate(1);
         let everything = Demand::Everything(EvictionReason::Asked("test"));
@@ -414,6 +415,30 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_not_made_cheap_by_what_stays_below_it() {
+        let mut bench = Bench::default();
+        let kept = bench.step(None, 500, 1, 0);
+        bench.candidates[kept].eviction = Eviction::Refused;
+        bench.step(Some(kept), 1, 1, 0);
+        let other = bench.step(None, 10, 2, 0);
+        assert_eq!(bench.evict_down_to(505), [other]);
+        let mut bench = Bench::default();
+        let shared = bench.step(None, 500, 1, 0);
+        bench.step(Some(shared), 1, 1, 0);
+        bench.step(Some(shared), 1, 1, 0);
+        let other = bench.step(None, 10, 2, 0);
+        assert_eq!(bench.evict_down_to(505), [other]);
+    }
+
+    #[test]
+    fn of_entries_that_cost_nothing_the_bigger_goes_first() {
+        let mut bench = Bench::default();
+        bench.step(None, 10, 0, 0);
+        let big = bench.step(None, 100, 0, 0);
+        assert_eq!(bench.evict_down_to(50), [big]);
+    }
+
+    #[test]
     fn an_entry_past_the_age_limit_is_evicted() {
         let mut bench = Bench::default();
         let base = bench.step(None, 1, 1, 8);
@@ -424,6 +449,10 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(bench.evict(&beyond(limits)), [above, base]);
+        // At the limit is not past it.
+        let mut bench = Bench::default();
+        bench.step(None, 1, 1, 7);
+        assert!(bench.evict(&beyond(limits)).is_empty());
     }
 
     #[test]

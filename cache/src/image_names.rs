@@ -299,6 +299,19 @@ mod tests {
     }
 
     #[test]
+    fn files_of_damaged_names_are_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let tags = ImageNames::tags(&Store::open(directory.path()).unwrap());
+        assert!(tags.damaged().is_empty());
+        for text in ["app", "other"] {
+            tags.set(&name(text), Sha256::of(b"1")).unwrap();
+        }
+        let path = tags.path(&name("app")).unwrap();
+        fs::write(&path, "").unwrap();
+        assert_eq!(tags.damaged(), [path]);
+    }
+
+    #[test]
     fn a_name_with_a_digest_is_no_tag() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();

@@ -293,6 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn a_state_directory_is_made_for_its_user_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("share/kiln");
+        let store = Store::open(&root).unwrap();
+        assert_eq!(store.root(), root);
+        let mode = fs::metadata(root).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700);
+    }
+
+    #[test]
     fn files_addressed_by_digests_are_listed() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();

@@ -251,6 +251,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_text_is_begun_anew() {
+        let (directory, tombstones) = tombstones();
+        let path = directory.path().join("tombstones");
+        fs::write(&path, b"\xff\n").unwrap();
+        let add = |number| {
+            let evicted = [(key(number), EvictionReason::Damage)];
+            tombstones.add(evicted, Timestamp::EPOCH).unwrap();
+        };
+        add(1);
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        add(2);
+        assert!(tombstones.get(key(2)).is_some());
+    }
+
+    #[test]
     fn the_oldest_are_dropped() {
         let (directory, tombstones) = tombstones();
         let many = |range: std::ops::Range<usize>| {

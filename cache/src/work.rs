@@ -301,6 +301,15 @@ mod tests {
     }
 
     #[test]
+    fn entries_of_a_missing_directory_are_none_and_of_a_file_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("work");
+        assert!(entries(&path).unwrap().is_empty());
+        std::fs::write(&path, "").unwrap();
+        assert!(entries(&path).is_err());
+    }
+
+    #[test]
     fn unfinished_work_vanishes_with_its_owner() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
