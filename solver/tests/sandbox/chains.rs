@@ -8,6 +8,7 @@ use super::fixture::Fixture;
 pub(crate) const CASES: &[Case] = kiln_testbed::cases![
     process_of_a_chain_finds_the_files_of_the_one_before
     failed_process_of_a_chain_leaves_the_layers_before_it
+    process_finds_a_home_and_the_proxies_that_it_does_not_set_itself
 ];
 
 fn process_of_a_chain_finds_the_files_of_the_one_before(fixture: &Fixture) {
@@ -53,4 +54,11 @@ fn failed_process_of_a_chain_leaves_the_layers_before_it(fixture: &Fixture) {
     assert_eq!(events.begun, [0, 1], "the third does not begin");
     let said = [(1, "about to fail\n".to_owned())];
     assert_eq!(events.output, said);
+}
+
+fn process_finds_a_home_and_the_proxies_that_it_does_not_set_itself(fixture: &Fixture) {
+    let (result, events) = fixture.run(&["echo $HOME $http_proxy $PATH"]);
+    result.unwrap();
+    let said = (0, "/root http://proxy.example:3128 /bin\n".to_owned());
+    assert_eq!(events.output, [said]);
 }

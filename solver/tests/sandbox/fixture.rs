@@ -64,7 +64,12 @@ impl Fixture {
     /// Runs shell commands as one chain on busybox.
     pub(crate) fn run(&self, commands: &[&str]) -> (Result<Vec<LayerId>, ChainError>, Recorded) {
         let sandbox = SandboxContext {
-            proxies: Vec::new(),
+            proxies: [
+                ("http_proxy", "http://proxy.example:3128"),
+                ("PATH", "/nowhere"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
             network: JobNetwork::None,
             extra_hosts: Vec::new(),
             shm_size_bytes: kiln_runtime::DEFAULT_SHM_SIZE_BYTES,

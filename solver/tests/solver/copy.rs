@@ -6,5 +6,6 @@ mod bench; // a context, a Dockerfile, and what is built of them
 
 mod again; // copies that were made before
 mod choosing; // which files
+mod explaining; // why they ran
 mod model; // copies at random
 mod writing; // what the layer holds

@@ -2,7 +2,8 @@
 //! process was given. A serial solver of ten lines says what must come out.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use kiln_cache::{Actions, LayerStack, Store};
 use kiln_files::GuestPath;
@@ -10,9 +11,10 @@ use kiln_oci::Sha256;
 use kiln_parser::Span;
 use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{
-    Access, BuildDefinition, Deps, Fate, Graph, Journal, LayerFetchError, Layers, LayersError, Op,
-    Precompute, Remote, RemoteError, RemoteIdentity, Remotes, Reporter, Reuse, RunMount,
-    RunMountKind, RunOp, Silent, Solution, SolveError, Step, StepId, StepPath, Vertex, solve,
+    Access, BuildDefinition, Chain, ChainError, Deps, Fate, Graph, Journal, LayerFetchError,
+    Layers, LayersError, Op, Precompute, Remote, RemoteError, RemoteIdentity, Remotes, Reporter,
+    Reuse, RunEvents, RunMount, RunMountKind, RunOp, Runner, Silent, Solution, SolveError, Step,
+    StepError, StepId, StepPath, Vertex, solve,
 };
 use kiln_threads::Stop;
 use kiln_tree::LayerId;
@@ -127,6 +129,29 @@ impl World {
             ran: Mutex::default(),
             failing: failing.map(str::to_owned),
         };
+        let Solution {
+            states,
+            steps,
+            known,
+            ..
+        } = self.solve(graph, targets, reuse, jobs, &runner);
+        let text = |state: Option<LayerStack>| state.map(|state| runner.texts(&state));
+        Came {
+            known: known.into_iter().map(text).collect(),
+            failure: states.err(),
+            fates: steps.into_iter().map(|step| step.fate).collect(),
+            ran: runner.ran.into_inner().unwrap(),
+        }
+    }
+
+    fn solve(
+        &self,
+        graph: &Graph,
+        targets: &[StepId],
+        reuse: Reuse,
+        jobs: usize,
+        runner: &dyn Runner,
+    ) -> Solution {
         let deps = Deps {
             store: &self.store,
             layers: &self.layers,
@@ -134,7 +159,7 @@ impl World {
             bases: &Nothing,
             remotes: &Nothing,
             contexts: &[],
-            runner: &runner,
+            runner,
             reporter: &Reporter::new(&Silent),
             stop: &Stop::default(),
             jobs,
@@ -148,19 +173,7 @@ impl World {
             },
             precompute: Precompute::Nothing,
         };
-        let Solution {
-            states,
-            steps,
-            known,
-            ..
-        } = solve(graph, targets, &deps);
-        let text = |state: Option<LayerStack>| state.map(|state| runner.texts(&state));
-        Came {
-            known: known.into_iter().map(text).collect(),
-            failure: states.err(),
-            fates: steps.into_iter().map(|step| step.fate).collect(),
-            ran: runner.ran.into_inner().unwrap(),
-        }
+        solve(graph, targets, &deps)
     }
 }
 
@@ -358,6 +371,50 @@ fn shared_beginning() -> (Graph, [StepId; 3]) {
     assert_eq!(first, second, "equal steps on equal parents are one");
     let two = add(&mut graph, "two", "only-two", Some(second), &[]);
     (graph, [first, one, two])
+}
+
+/// Lets no process end before another has begun, for ten seconds.
+#[derive(Debug, Default)]
+struct Meeting {
+    begun: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Runner for Meeting {
+    fn run(&self, _: &Chain<'_>, _: &mut dyn RunEvents) -> Result<Vec<LayerId>, ChainError> {
+        let mut begun = self.begun.lock().unwrap();
+        *begun += 1;
+        self.changed.notify_all();
+        let limit = Duration::from_secs(10);
+        let alone = |begun: &mut usize| *begun < 2;
+        let (_begun, waited) = self
+            .changed
+            .wait_timeout_while(begun, limit, alone)
+            .unwrap();
+        let command = if waited.timed_out() { "alone" } else { "met" };
+        Err(ChainError {
+            made: Vec::new(),
+            error: StepError::Process {
+                command: command.to_owned(),
+                code: 1,
+                out_of_memory: false,
+            },
+        })
+    }
+}
+
+#[test]
+fn independent_steps_run_side_by_side() {
+    let mut graph = Graph::default();
+    assert!(graph.is_empty());
+    let one = add(&mut graph, "one", "one", None, &[]);
+    let two = add(&mut graph, "two", "two", None, &[]);
+    let world = World::new();
+    let solution = world.solve(&graph, &[one, two], Reuse::All, 2, &Meeting::default());
+    let Err(SolveError::Step { source, .. }) = solution.states else {
+        panic!("each process ends badly");
+    };
+    assert!(source.to_string().starts_with("process met "), "{source}");
 }
 
 #[test]

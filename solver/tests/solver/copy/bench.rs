@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use kiln_cache::{Actions, Store};
+use kiln_cache::{Actions, LayerStack, Store};
 use kiln_oci::{Image, Platform, Sha256, Timestamp};
 use kiln_parser::{IgnoreRules, parse};
 use kiln_snapshotter::{Layer, LayerStore, ParentView};
 use kiln_solver::{
-    BaseError, BaseRequest, Bases, BuildDefinition, Chain, ChainError, Context, ContextId, Deps,
-    Fate, Journal, LayerFetchError, Layers, LayersError, PlanOptions, Precompute, Remote,
-    RemoteError, RemoteIdentity, Remotes, Reporter, Reuse, RunEvents, Runner, ScannedContext,
-    Silent, Solution, SolveError, Vertex, context_reads, plan, solve,
+    BaseError, BaseRequest, Bases, Build, BuildDefinition, BuildEnd, BuiltStep, Chain, ChainError,
+    Context, ContextId, Deps, Fate, Journal, LayerFetchError, Layers, LayersError, PlanOptions,
+    Precompute, Remote, RemoteError, RemoteIdentity, Remotes, Reporter, Reuse, RunEvents, Runner,
+    ScannedContext, Silent, Solution, SolveError, Vertex, context_reads, plan, solve,
 };
 use kiln_threads::Stop;
 use kiln_tree::{LayerId, NodeKind};
@@ -107,6 +108,34 @@ impl Bench {
     }
 
     pub(super) fn try_build(&self, dockerfile: &str, ignore: &str) -> Result<Built, SolveError> {
+        let (state, steps) = self.solve(dockerfile, ignore);
+        let state = state?;
+        let store = Store::open(&self.directory.path().join("state")).unwrap();
+        let layers = LayerStore::new(&store);
+        let built: Vec<Layer> = state
+            .layers
+            .iter()
+            .map(|built| layers.layer(built.layer).unwrap())
+            .collect();
+        let view = ParentView::new(&built).unwrap();
+        Ok(Built {
+            lines: list(&view),
+            fates: steps.into_iter().map(|step| step.fate).collect(),
+            view,
+        })
+    }
+
+    /// Builds and returns what the steps were and what became of them; the next build compares
+    /// itself with this one.
+    pub(super) fn account(&self, instructions: &str) -> Vec<BuiltStep> {
+        self.solve(&format!("FROM scratch\n{instructions}\n"), "").1
+    }
+
+    fn solve(
+        &self,
+        dockerfile: &str,
+        ignore: &str,
+    ) -> (Result<LayerStack, SolveError>, Vec<BuiltStep>) {
         let parsed = parse(dockerfile.as_bytes());
         assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
         let platform: Platform = "linux/amd64".parse().unwrap();
@@ -150,18 +179,30 @@ impl Bench {
         };
         let target = plan.targets[0].root.unwrap();
         let Solution { states, steps, .. } = solve(&plan.graph, &[target], &deps);
-        let state = states?.remove(0);
-        let built: Vec<Layer> = state
-            .layers
-            .iter()
-            .map(|built| layers.layer(built.layer).unwrap())
+        let steps = plan.graph.steps().zip(steps);
+        let steps: Vec<BuiltStep> = steps
+            .map(|((_, step), account)| BuiltStep {
+                name: step.name.clone(),
+                stage: step.stage.clone(),
+                line: 1,
+                key: account.key,
+                fate: account.fate,
+                because: account.because,
+            })
             .collect();
-        let view = ParentView::new(&built).unwrap();
-        Ok(Built {
-            lines: list(&view),
-            fates: steps.into_iter().map(|step| step.fate).collect(),
-            view,
-        })
+        let build = Build {
+            definition: deps.definition.clone(),
+            begun: Timestamp::EPOCH,
+            took: Duration::ZERO,
+            end: match &states {
+                Ok(_) => BuildEnd::Succeeded,
+                Err(error) => BuildEnd::Failed(error.to_string()),
+            },
+            compared_with: None,
+            steps: steps.clone(),
+        };
+        deps.journal.write(&build).unwrap();
+        (states.map(|mut states| states.remove(0)), steps)
     }
 
     fn scan(&self, store: &Store, plan: &kiln_solver::Plan, ignore: &str) -> ScannedContext {
