@@ -10,9 +10,12 @@ use thiserror::Error;
 /// that variables made of variables do not fill the memory.
 pub(crate) const MAX_VALUE: usize = 64 << 20;
 
-/// Most characters of a pattern. A segment with `?` may be compared at every place of a value, so
-/// this bounds the work for each.
+/// Most characters of a pattern.
 const MAX_PATTERN: usize = 4096;
+
+/// Most comparisons of characters for one pattern: a tenth of a second. A segment with `?` may be
+/// compared at every place of a value.
+const MAX_COMPARISONS: usize = 1 << 26;
 
 /// A pattern that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -25,6 +28,8 @@ pub(crate) enum ShellPatternError {
     TooLong,
     #[error("result has more than {MAX_VALUE} bytes")]
     ResultTooLong,
+    #[error("a pattern of {pattern} characters with ? for a value of {value} bytes")]
+    TooManyComparisons { pattern: usize, value: usize },
 }
 
 /// Which end of a value to strip.
@@ -51,14 +56,14 @@ pub(crate) fn strip(
     let mut pieces = pieces(pattern)?;
     match end {
         StrippedEnd::Prefix => {
-            let length = ShellPattern::new(&pieces).prefix(value, extent);
+            let length = ShellPattern::new(&pieces, value)?.prefix(value, extent);
             Ok(value[length.unwrap_or(0)..].to_owned())
         }
         // A suffix is a prefix, backwards.
         StrippedEnd::Suffix => {
             pieces.reverse();
             let backwards: String = value.chars().rev().collect();
-            let length = ShellPattern::new(&pieces).prefix(&backwards, extent);
+            let length = ShellPattern::new(&pieces, value)?.prefix(&backwards, extent);
             Ok(value[..value.len() - length.unwrap_or(0)].to_owned())
         }
     }
@@ -71,7 +76,7 @@ pub(crate) fn replace(
     replacement: &str,
     all: bool,
 ) -> Result<String, ShellPatternError> {
-    let pattern = ShellPattern::new(&pieces(pattern)?);
+    let pattern = ShellPattern::new(&pieces(pattern)?, value)?;
     let mut out = String::with_capacity(value.len());
     let mut rest = value;
     while let Some((start, end)) = pattern.find(rest) {
@@ -144,14 +149,24 @@ enum Segment {
 }
 
 impl ShellPattern {
-    fn new(pieces: &[ShellPatternPiece]) -> Self {
+    /// Returns a pattern that is to be looked for in `value`, unless that could take too long.
+    fn new(pieces: &[ShellPatternPiece], value: &str) -> Result<Self, ShellPatternError> {
         let mut segments = pieces
             .split(|piece| *piece == ShellPatternPiece::Run)
             .map(Segment::new);
-        Self {
+        let pattern = Self {
             first: segments.next().expect("splitting yields one part at least"),
             others: segments.collect(),
+        };
+        let all = std::iter::once(&pattern.first).chain(&pattern.others);
+        let longest = all.map(Segment::compared).max().unwrap_or(0);
+        if longest.saturating_mul(value.len()) > MAX_COMPARISONS {
+            return Err(ShellPatternError::TooManyComparisons {
+                pattern: longest,
+                value: value.len(),
+            });
         }
+        Ok(pattern)
     }
 
     /// Returns how much of the text's start matches.
@@ -192,6 +207,15 @@ impl Segment {
         });
         let text: Option<String> = characters.clone().collect();
         text.map_or_else(|| Self::Mixed(characters.collect()), Self::Text)
+    }
+
+    /// Returns how many characters may be compared at each place of a value.
+    const fn compared(&self) -> usize {
+        match self {
+            // Searching for a text does not begin anew at each place.
+            Self::Text(_) => 1,
+            Self::Mixed(segment) => segment.len(),
+        }
     }
 
     /// Returns the length of the match at the start of a text.
@@ -392,5 +416,27 @@ mod tests {
             replace("", &(longest + "*"), "", true),
             Err(ShellPatternError::TooLong)
         );
+    }
+
+    #[test]
+    fn patterns_that_take_too_long_are_refused() {
+        let value = "x".repeat(1 << 20);
+        let pattern = "x?".repeat(100);
+        let refused = |pattern: &str| {
+            let error = ShellPatternError::TooManyComparisons {
+                pattern: 201,
+                value: 1 << 20,
+            };
+            assert_eq!(replace(&value, pattern, "", true), Err(error));
+            for end in [StrippedEnd::Prefix, StrippedEnd::Suffix] {
+                let stripped = strip(&value, pattern, end, MatchLength::Longest);
+                assert_eq!(stripped, Err(error));
+            }
+        };
+        refused(&format!("{pattern}y"));
+        refused(&format!("*x*{pattern}y*"));
+        // Without ? nothing is compared at each place, and with little of it not much.
+        assert!(replace(&value, &"x".repeat(4000), "", true).is_ok());
+        assert!(replace(&value, "x?x?y", "", true).is_ok());
     }
 }
