@@ -53,7 +53,10 @@ pub enum InvalidDocument {
         "{0} is a manifest of schema 1, which is no longer supported; push the image again with a current client"
     )]
     Schema1(Sha256),
-    /// They are neither an index nor an image manifest.
+    /// They look like neither an index nor an image manifest, and do not say what they are.
+    #[error("manifest {0} is not an image: it has no media type and neither layers nor manifests")]
+    Untyped(Sha256),
+    /// They say to be neither an index nor an image manifest.
     #[error("manifest {digest} has the type {media_type}, which is not an image")]
     NotAnImage {
         /// Their digest.
@@ -109,11 +112,12 @@ impl Document {
         match kind {
             MediaKind::Index => raw.index(digest, stated).map(Self::Index),
             MediaKind::Manifest => raw.manifest(digest, stated).map(Self::Manifest),
-            _ => Err(InvalidDocument::NotAnImage {
-                digest,
-                media_type: stated
-                    .map_or_else(|| "an unknown type".to_owned(), |stated| one_line(&stated)),
-            }),
+            _ => Err(stated.map_or(InvalidDocument::Untyped(digest), |stated| {
+                InvalidDocument::NotAnImage {
+                    digest,
+                    media_type: one_line(&stated),
+                }
+            })),
         }
     }
 

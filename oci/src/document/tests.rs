@@ -45,7 +45,7 @@ fn an_ambiguous_document_is_refused() {
     ));
     assert!(matches!(
         parse("{\"schemaVersion\":2}", None),
-        Err(InvalidDocument::NotAnImage { .. })
+        Err(InvalidDocument::Untyped(_))
     ));
 }
 
