@@ -109,6 +109,9 @@ fn step_hint(error: &StepError) -> Option<String> {
                 let path = path.trim_start_matches('/');
                 format!("{path} is in the context, but .dockerignore excludes it")
             }
+            Suggestion::LinkTarget { link, target } => {
+                format!("{link} is a link, and leads to {target}, which is not there")
+            }
             Suggestion::Unknown => {
                 "files are looked for in the context, or where --from says".to_owned()
             }

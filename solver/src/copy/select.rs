@@ -138,12 +138,24 @@ pub(super) fn missing(files: &dyn Files, path: &GuestPath) -> CopySelectError {
     let meant = if files.is_ignored(path) {
         Suggestion::Ignored
     } else {
-        similar(files, path).map_or(Suggestion::Unknown, Suggestion::Similar)
+        similar(files, path)
+            .map(Suggestion::Similar)
+            .or_else(|| link_target(files, path))
+            .unwrap_or(Suggestion::Unknown)
     };
     CopySelectError::Missing {
         path: path.clone(),
         meant,
     }
+}
+
+/// Returns where a path leads that goes over a link.
+fn link_target(files: &dyn Files, path: &GuestPath) -> Option<Suggestion> {
+    let (links, target) = links_on(files, path).ok()?;
+    Some(Suggestion::LinkTarget {
+        link: links.first()?.to_string(),
+        target: target.to_string(),
+    })
 }
 
 /// Bytes of names for which similar ones are looked for.
@@ -154,8 +166,12 @@ fn similar(files: &dyn Files, path: &GuestPath) -> Option<String> {
     let parent = path.parent()?;
     let directory = resolve_in(files, &parent).ok()?;
     let names = files.unread_names(directory.as_bytes());
-    let names: Vec<String> = names.iter().map(|name| text(name)).collect();
     let wanted = text(path.name());
+    let names: Vec<String> = names.iter().map(|name| text(name)).collect();
+    // What is wrong with a name that is there is not how it is written.
+    if names.contains(&wanted) {
+        return None;
+    }
     let found = names.iter().find(|name| name.eq_ignore_ascii_case(&wanted));
     let found = match found {
         Some(name) => name,

@@ -11,6 +11,13 @@ pub enum Suggestion {
     Similar(String),
     /// The file of that name, which the ignore file hides.
     Ignored,
+    /// What a link leads to, which is not there.
+    LinkTarget {
+        /// The first link on the way.
+        link: String,
+        /// Where the way ends.
+        target: String,
+    },
     /// There is nothing similar.
     Unknown,
 }

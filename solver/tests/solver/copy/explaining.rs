@@ -1,5 +1,7 @@
 //! Why steps ran, and what is kept of steps that did not.
 
+use std::os::unix::fs::symlink;
+
 use kiln_solver::{BuiltStep, ChangedFile, Fate, FileDifference, FilesFrom, Reason, StepError};
 use kiln_solver::{CopySelectError, SolveError, Suggestion};
 
@@ -137,4 +139,15 @@ fn missing_source_is_told_with_what_may_have_been_meant() {
     assert_eq!(meant("d/hiden.json", "d/hidden.json"), Suggestion::Unknown);
     assert_eq!(meant("d/hidden.json", "d/hidden.json"), Suggestion::Ignored);
     assert_eq!(meant("nothing", ""), Suggestion::Unknown);
+    symlink("d/nowhere", bench.path("link")).unwrap();
+    symlink("d", bench.path("directory")).unwrap();
+    let target = |link: &str, target: &str| Suggestion::LinkTarget {
+        link: link.to_owned(),
+        target: target.to_owned(),
+    };
+    assert_eq!(meant("link", ""), target("/link", "/d/nowhere"));
+    assert_eq!(meant("link/x", ""), target("/link", "/d/nowhere/x"));
+    assert_eq!(meant("directory/x", ""), target("/directory", "/d/x"));
+    let similar = Suggestion::Similar("directory/hidden.json".to_owned());
+    assert_eq!(meant("directory/hiden.json", ""), similar);
 }
