@@ -45,7 +45,7 @@ pub use image_names::{ImageNames, Named, NamesError};
 pub use read_image::{ImageError, read_image};
 pub use ref_counts::{DiskUsage, Object, RefCounts};
 pub use stat_indexes::{load_stat_index, save_stat_index};
-pub use store::{Entrance, OpenError, Store, WorkDir};
+pub use store::{Entrance, OpenError, Store, WorkDir, check_owner};
 pub use tombstones::{EvictionReason, Tombstone, Tombstones};
 pub use trash::Trash;
 pub use work::{Announcement, Unsettled};

@@ -25,6 +25,7 @@ pub use format::Entrance;
 use format::{check_format, open_lock, take_over};
 use open_error::FORMAT;
 pub use open_error::OpenError;
+pub use ownership::check_owner;
 use ownership::shut_out_others;
 
 use crate::work::{Announcement, Unsettled, WorkRoot};

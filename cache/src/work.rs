@@ -305,7 +305,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("work");
         assert!(entries(&path).unwrap().is_empty());
-        std::fs::write(&path, "").unwrap();
+        fs::write(&path, "").unwrap();
         assert!(entries(&path).is_err());
     }
 

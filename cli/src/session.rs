@@ -101,8 +101,14 @@ fn damage_text(damage: &Damage) -> String {
 /// Enters the namespaces and opens the state directory: for commands that mount, run, or touch files that
 /// belong to ids of images. Must be called while there is one thread.
 pub(crate) fn enter_and_open(environment: &Environment) -> Result<Session, Failure> {
-    enter()?;
+    enter_for_state(environment)?;
     open_to_work(environment)
+}
+
+/// As [`enter`], for commands that open the state directory then.
+pub(crate) fn enter_for_state(environment: &Environment) -> Result<(), Failure> {
+    verbs::check_owner(&environment.state_directory()?)?;
+    enter().map(drop)
 }
 
 /// Makes this process root in namespaces of its own, as far as the machine allows.

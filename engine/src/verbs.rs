@@ -44,7 +44,7 @@ pub use images::images;
 pub use inspect::inspect_image;
 pub use load::load;
 pub use login::{login, logout};
-pub use open::open;
+pub use open::{check_owner, open};
 pub use outline::outline;
 pub use prune::{empty_trash, prune_cache};
 pub use prune_images::prune_images;

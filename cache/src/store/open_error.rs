@@ -24,7 +24,8 @@ pub enum OpenError {
     /// It belongs to another user, who could change its files.
     #[error(
         "state directory {path} belongs to user {owner}, not to you (user {user}); use one of your \
-         own, or make it yours with: chown -R {user} {path}"
+         own{}",
+        if *.user == 0 { format!(", or make it yours with: chown -R 0 {}", .path.display()) } else { String::new() }
     )]
     NotOurs {
         /// The state directory.

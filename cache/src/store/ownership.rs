@@ -16,13 +16,7 @@ pub(super) fn shut_out_others(root: &Path) -> Result<(), OpenError> {
     };
     let metadata = fs::metadata(root).map_err(failed)?;
     let user = rustix::process::geteuid().as_raw();
-    if metadata.uid() != user {
-        return Err(OpenError::NotOurs {
-            path: root.to_owned(),
-            owner: metadata.uid(),
-            user,
-        });
-    }
+    refuse_foreign(root, &metadata, user)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         match fs::set_permissions(root, Permissions::from_mode(mode & 0o700)) {
@@ -32,6 +26,27 @@ pub(super) fn shut_out_others(root: &Path) -> Result<(), OpenError> {
         }
     }
     refuse_planted(root, user)
+}
+
+/// Refuses a directory that is another user's; one that is not there is nobody's. To be asked before
+/// namespaces are entered, in which ids of users are others.
+///
+/// # Errors
+/// [`OpenError::NotOurs`].
+pub fn check_owner(root: &Path) -> Result<(), OpenError> {
+    let user = rustix::process::geteuid().as_raw();
+    fs::metadata(root).map_or(Ok(()), |metadata| refuse_foreign(root, &metadata, user))
+}
+
+fn refuse_foreign(root: &Path, metadata: &fs::Metadata, user: u32) -> Result<(), OpenError> {
+    if metadata.uid() == user {
+        return Ok(());
+    }
+    Err(OpenError::NotOurs {
+        path: root.to_owned(),
+        owner: metadata.uid(),
+        user,
+    })
 }
 
 /// Refuses files that other users made in the directory while they could. A process of theirs may

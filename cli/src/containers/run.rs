@@ -80,7 +80,7 @@ fn start(arguments: &RunArguments, environment: &Environment) -> Result<Ended, F
     if let Some(exit) = pull_if_need_be(arguments, &request, environment)? {
         return Ok(Ended::Alone(exit));
     }
-    session::enter()?;
+    session::enter_for_state(environment)?;
     if arguments.detach {
         let session = session::open_to_work(environment)?;
         let monitor = monitor_for(&request, &session)?;

@@ -265,6 +265,23 @@ fn mounts_serve_an_ordinary_user() {
     assert_eq!(printed(&progress, "owner "), ["5", "9"], "{progress}");
 }
 
+/// Inside namespaces users have other ids, which would mean nothing to them.
+#[test]
+fn state_directory_of_root_is_refused_to_a_user_by_the_ids_that_users_know() {
+    need!(need_root());
+    let user = need!(ordinary_user());
+    let uid = user.uid();
+    let kiln = Kiln::of_user(program(), user);
+    let context = kiln.context("context", &[("Dockerfile", "FROM scratch\nENV A=b\n")]);
+    let state = kiln.scratch.join("of-root");
+    fs::create_dir(&state).unwrap();
+    let mut command = kiln.command_on(&state);
+    let ended = Ended::of(command.args(["build"]).arg(&context));
+    let message = format!("belongs to user 0, not to you (user {uid}); use one of your own");
+    assert!(ended.stderr.contains(&message), "{ended:#?}");
+    assert!(!ended.stderr.contains("chown"), "{ended:#?}");
+}
+
 /// What cache mounts hold keeps its owners on the way from one of a user's machines to another.
 #[test]
 fn caches_of_an_ordinary_user_travel() {
