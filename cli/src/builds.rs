@@ -49,7 +49,7 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     if !arguments.plan {
         result::prepare(arguments, &request.outputs)?;
     }
-    session::enter()?;
+    session::enter_for_state(environment)?;
     let display = Display::start(mode, Settings::of(environment));
     let mut insecure = output::insecure_registries(&request, arguments);
     insecure.extend(cache::insecure_hosts(
@@ -115,7 +115,7 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
     match built {
         Ok(built) => {
             result::write(arguments, &request, &built)?;
-            if arguments.is_quiet() {
+            if arguments.is_quiet() && !verification::writes_to_stdout(&request) {
                 terminal::print_line(&built.id.to_string())?;
             }
             crate::cache::start_if_due(session, environment);

@@ -117,6 +117,13 @@ fn complaint(error: &clap::Error, path: &str, command: &Command) -> String {
     let mut text = format!("kiln: {message}\n");
     match instead {
         Some(instead) => text.push_str(&format!("hint: {instead}\n")),
+        None if error.kind() == ErrorKind::InvalidValue => {
+            if let Some(ContextValue::Strings(values)) = error.get(ContextKind::ValidValue)
+                && !values.is_empty()
+            {
+                text.push_str(&format!("hint: the values are {}\n", values.join(", ")));
+            }
+        }
         None => {
             for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
                 let suggestion = context(error, kind);

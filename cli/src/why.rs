@@ -114,7 +114,8 @@ fn headline(build: &Build, now: Timestamp) -> String {
     let ran = count(|fate| matches!(fate, Fate::Ran { .. } | Fate::Failed));
     let steps = build.steps.len();
     let what = match (ran, steps) {
-        (0, _) => "nothing had to run".to_owned(),
+        (0, _) if build.end == BuildEnd::Succeeded => "nothing had to run".to_owned(),
+        (0, steps) => format!("none of {steps} steps came to its end"),
         (ran, steps) => format!("{ran} of {steps} steps ran"),
     };
     let ended = match build.end {

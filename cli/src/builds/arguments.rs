@@ -135,7 +135,7 @@ pub(crate) struct BuildArguments {
     #[arg(long, hide = true, value_name = "DIRECTORY")]
     pub(crate) oci_layout_path: Option<PathBuf>,
 
-    /// MediaFamily of media types: oci or docker
+    /// Family of media types: oci or docker
     #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     pub(crate) format: Option<ImageFormat>,
 

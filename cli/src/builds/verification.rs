@@ -42,7 +42,8 @@ pub(super) fn deliver(
     })
 }
 
-fn writes_to_stdout(request: &BuildRequest) -> bool {
+/// Says whether standard output is to hold an archive, and so nothing else.
+pub(super) fn writes_to_stdout(request: &BuildRequest) -> bool {
     request.outputs.iter().any(|output| match output {
         Output::Oci { to, .. } | Output::Docker { to, .. } | Output::Tar { to, .. } => {
             *to == Destination::Stream

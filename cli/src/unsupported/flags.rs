@@ -64,6 +64,26 @@ const BUILD: &[Absent] = &[
         instead: "list them: --platform linux/amd64,linux/arm64",
     },
     Absent {
+        names: &["--cache"],
+        instead: "steps are always cached; --cache-repo REPOSITORY shares them",
+    },
+    Absent {
+        names: &["--context"],
+        instead: "give it as the last argument: kiln build DIRECTORY",
+    },
+    Absent {
+        names: &["--custom-platform"],
+        instead: "say --platform PLATFORM",
+    },
+    Absent {
+        names: &["--destination"],
+        instead: "say -t NAME --push",
+    },
+    Absent {
+        names: &["--dockerfile"],
+        instead: "say -f FILE",
+    },
+    Absent {
         names: &["--cache-ttl"],
         instead: "'kiln cache prune --filter until=24h' removes what was not used for so long",
     },
@@ -89,11 +109,16 @@ const BUILD: &[Absent] = &[
     },
     Absent {
         names: &[
+            "--cache-copy-layers",
+            "--cache-run-layers",
+            "--cleanup",
             "--identity-label",
             "--inherit-labels",
             "--omit-history",
             "--policy",
             "--single-snapshot",
+            "--snapshot-mode",
+            "--use-new-run",
         ],
         instead: "leave it out",
     },
@@ -122,7 +147,13 @@ const BUILD: &[Absent] = &[
         instead: "build a stage by itself: --target STAGE -t NAME",
     },
     Absent {
-        names: &["--tls-verify"],
+        names: &[
+            "--insecure",
+            "--insecure-pull",
+            "--skip-tls-verify",
+            "--skip-tls-verify-pull",
+            "--tls-verify",
+        ],
         instead: "name the registry: --insecure-registry HOST[:PORT]",
     },
     Absent {

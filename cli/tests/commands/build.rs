@@ -183,6 +183,12 @@ fn outputs_are_directories_and_archives() {
         .output()
         .unwrap();
     assert_eq!(&tar.stdout[257..262], b"ustar");
+    let quiet = kiln
+        .command()
+        .args(["build", "-q", "-o", "-", "ctx"])
+        .output()
+        .unwrap();
+    assert_eq!(quiet.stdout, tar.stdout);
     let ended = kiln.run(&["build", "--iidfile", "iid", "-o", "out", "ctx"]);
     assert!(
         ended

@@ -130,7 +130,7 @@ fn a_lower_case_dockerfile_does_and_a_misnamed_one_is_pointed_out() {
     assert!(
         ended
             .stderr
-            .contains("hint: is other/Containerfile meant? name it with -f"),
+            .contains("hint: is other/Containerfile meant? say -f other/Containerfile"),
         "{ended:#?}"
     );
 }

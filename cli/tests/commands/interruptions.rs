@@ -112,6 +112,15 @@ fn a_build_ends_wherever_it_is() {
             "{mark}: {ended:#?}"
         );
         assert_nothing_came_of(&kiln, &ended);
+        let why = kiln.ok(&["why"]);
+        let told = match mark {
+            "[1/1] ADD" => "none of 1 steps came to its end",
+            _ => "1 of 1 steps ran",
+        };
+        assert!(
+            why.starts_with("Cancelled building ") && why.contains(told),
+            "{why}"
+        );
     }
     // What was made before is used, and is right.
     kiln.ok(&["build", "-t", "app", "ctx"]);

@@ -30,7 +30,7 @@ fn dockerfiles_that_are_not_there() {
         (
             &["build", "other"],
             "Dockerfile: no such file or directory\n\
-             hint: is other/my.Dockerfile meant? name it with -f",
+             hint: is other/my.Dockerfile meant? say -f other/my.Dockerfile",
         ),
         (
             &["build", "-f", "Dockerfile", "ctx"],

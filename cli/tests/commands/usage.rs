@@ -120,6 +120,12 @@ fn mistakes_have_dockers_exit_codes() {
             "--logfile is not supported yet",
         ),
         (
+            "build --progress=fancy .",
+            125,
+            "hint: the values are auto, plain, tty, quiet, rawjson, none",
+        ),
+        ("build --destination=x .", 125, "hint: say -t NAME --push"),
+        (
             "run --privileged x",
             125,
             "--privileged is not supported yet",

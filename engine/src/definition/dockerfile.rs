@@ -165,7 +165,7 @@ fn missing(path: &Path, directory: &Path, looked: Looked, error: &io::Error) -> 
         file_name(path)
     ))
     .with_hint(match other {
-        Some(name) => format!("is {name} meant? name it with -f"),
+        Some(name) => format!("is {name} meant? say -f {name}"),
         None => format!("it was looked for in {place}; -f names another file"),
     })
 }
