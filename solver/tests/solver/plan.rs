@@ -266,6 +266,18 @@ fn scratch_has_a_path_and_a_directory() {
         ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
     );
     assert_eq!(plan.targets[0].root, None);
+    let mut of_arm = case("FROM scratch\nLABEL a=b\n");
+    of_arm.options.platforms = vec!["linux/arm/v7".parse().unwrap()];
+    let config = &of_arm.plan().targets[0].config;
+    assert_eq!(config.platform().to_string(), "linux/arm/v7");
+}
+
+#[test]
+fn health_checks_can_be_taken_away() {
+    let plan = case("FROM base\nHEALTHCHECK CMD x\nHEALTHCHECK NONE\n").plan();
+    let check = plan.targets[0].config.config.healthcheck.clone().unwrap();
+    assert_eq!(check.test, ["NONE"]);
+    assert_eq!(check.interval, 0);
 }
 
 /// DF-057, DF-066, DF-067, DF-068.

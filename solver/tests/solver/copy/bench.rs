@@ -16,6 +16,7 @@ use kiln_solver::{
     Precompute, Remote, RemoteError, RemoteIdentity, Remotes, Reporter, Reuse, RunEvents, Runner,
     ScannedContext, Silent, Solution, SolveError, Vertex, context_reads, plan, solve,
 };
+use kiln_solver::{Expected, Forecast, Reason, StepAccount, forecast};
 use kiln_threads::Stop;
 use kiln_tree::{LayerId, NodeKind};
 
@@ -178,7 +179,11 @@ impl Bench {
             precompute: Precompute::Nothing,
         };
         let target = plan.targets[0].root.unwrap();
+        let expected = forecast(&plan.graph, &[target], &deps);
         let Solution { states, steps, .. } = solve(&plan.graph, &[target], &deps);
+        if states.is_ok() {
+            check_forecast(&expected.unwrap(), &steps);
+        }
         let steps = plan.graph.steps().zip(steps);
         let steps: Vec<BuiltStep> = steps
             .map(|((_, step), account)| BuiltStep {
@@ -236,6 +241,25 @@ impl Bench {
         match self.try_build(&format!("FROM scratch\n{instructions}\n"), "") {
             Ok(built) => panic!("{instructions} was built: {:?}", built.lines),
             Err(error) => assert_eq!(error.to_string(), expected, "{instructions}"),
+        }
+    }
+}
+
+/// Fails unless a build came to what was expected of it.
+#[track_caller]
+fn check_forecast(expected: &[Forecast], steps: &[StepAccount]) {
+    for (expected, step) in expected.iter().zip(steps) {
+        let is_right = match expected.expected {
+            Expected::NotNeeded => step.fate == Fate::NotNeeded,
+            Expected::Hit => matches!(step.fate, Fate::Hit | Fate::Found),
+            // Another build may have left what a step comes to that was never built before.
+            Expected::Runs if step.fate == Fate::Found => expected.because == [Reason::New],
+            Expected::Runs => matches!(step.fate, Fate::Ran { .. }),
+            Expected::Unknown { .. } => matches!(step.fate, Fate::Found | Fate::Ran { .. }),
+        };
+        assert!(is_right, "{expected:?}, but {step:?}");
+        if expected.expected == Expected::Runs && step.fate != Fate::Found {
+            assert_eq!(expected.because, step.because);
         }
     }
 }

@@ -54,7 +54,7 @@ fn first_build_runs_because_all_is_new_and_the_next_not_at_all() {
 #[test]
 fn changed_files_are_named_with_what_happened_to_them() {
     let bench = Bench::new(&["d/changed", "d/kept", "d/mode", "d/deleted", "e"]);
-    let text = "COPY d /d\nCOPY e /e";
+    let text = "COPY d /elsewhere\nCOPY e /e";
     bench.account(text);
     bench.write("d/changed", "otherwise");
     bench.write("d/added", "new");
