@@ -82,8 +82,12 @@ pub(crate) fn why(arguments: &WhyArguments, environment: &Environment) -> Outcom
     let extent = match &arguments.step {
         None => ShownReasons::First,
         Some(step) => {
-            build.steps = select::select(build.steps, step)
-                .map_err(|step| Failure::new(format!("the build has no step {step:?}")))?;
+            build.steps = select::select(build.steps, step).map_err(|names| {
+                Failure::new(format!("the build has no step {step:?}")).with_hint(format!(
+                    "it has these; name one by its number, its stage, :LINE or a part of it:\n{}",
+                    names.join("\n")
+                ))
+            })?;
             ShownReasons::All
         }
     };

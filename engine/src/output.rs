@@ -68,7 +68,7 @@ pub(crate) fn export(
     (delivery, io): (Delivery, &Io<'_>),
     reporter: &Reporter<'_>,
 ) -> Result<Option<(Exported, LocalImage)>, Error> {
-    let vertex = reporter.start("exporting to image");
+    let vertex = reporter.start(title(request));
     let mut assembler = ImageAssembler::new(
         (stores, client),
         request,
@@ -98,6 +98,17 @@ pub(crate) fn export(
     };
     vertex.end(end);
     result
+}
+
+/// Names what a build makes of its result, in `BuildKit`'s words. Several outputs come of one image.
+fn title(request: &BuildRequest) -> &'static str {
+    match outputs(request).as_slice() {
+        [Output::Local { .. }] => "exporting to client directory",
+        [Output::Tar { .. }] => "exporting to client tarball",
+        [Output::Oci { .. }] => "exporting to oci image format",
+        [Output::Docker { .. }] => "exporting to docker image format",
+        _ => "exporting to image",
+    }
 }
 
 fn export_all(

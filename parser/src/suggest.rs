@@ -22,7 +22,7 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         if known.chars().count().abs_diff(length) >= TOO_FAR {
             continue;
         }
-        let distance = strsim::levenshtein(&word, &known);
+        let distance = strsim::osa_distance(&word, &known);
         if distance < best_distance {
             best = Some(candidate);
             best_distance = distance;
@@ -51,6 +51,8 @@ mod tests {
         }
         check("coppy", &["ADD", "COPY", "RUN"], Some("COPY"));
         check("form", &["chown", "from"], Some("from"));
+        // Two letters that changed places are one edit.
+        check("chwon", &["chmod", "chown"], Some("chown"));
         check("foo", &["type", "from", "ro"], Some("from"));
         check("bilder", &["builder"], Some("builder"));
         check("from", &["from", "form"], None);

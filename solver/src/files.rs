@@ -130,14 +130,11 @@ pub(crate) fn links_on(
     Ok((links, reached))
 }
 
-/// Returns the file that a further name stands for, under its own path.
+/// Returns the file that a further name stands for, by the name that holds its bytes.
 pub(crate) fn follow_hard_link<'a>(files: &'a dyn Files, entry: Entry<'a>) -> Entry<'a> {
     match entry.kind {
         // Content, owner, mode, time and attributes are the file's, whatever it is called.
-        NodeKind::HardLink { target } => files.get(target).map_or(entry, |file| Entry {
-            path: entry.path,
-            ..file
-        }),
+        NodeKind::HardLink { target } => files.get(target).unwrap_or(entry),
         _ => entry,
     }
 }

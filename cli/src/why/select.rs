@@ -5,8 +5,8 @@ use kiln_solver::BuiltStep;
 /// Returns the steps that `text` stands for.
 ///
 /// # Errors
-/// The text, if it stands for none.
-pub(super) fn select(steps: Vec<BuiltStep>, text: &str) -> Result<Vec<BuiltStep>, String> {
+/// The names of all steps, if it stands for none.
+pub(super) fn select(steps: Vec<BuiltStep>, text: &str) -> Result<Vec<BuiltStep>, Vec<String>> {
     let lower = text.to_lowercase();
     let number: Option<u32> = text.parse().ok();
     let line: Option<u32> = text.strip_prefix(':').and_then(|line| line.parse().ok());
@@ -27,7 +27,7 @@ pub(super) fn select(steps: Vec<BuiltStep>, text: &str) -> Result<Vec<BuiltStep>
             return Ok(steps.into_iter().filter(is_meant).collect());
         }
     }
-    Err(text.to_owned())
+    Err(steps.into_iter().map(|step| step.name).collect())
 }
 
 /// Returns a step's number, which its name holds: `[build 2/5] RUN make`.

@@ -143,13 +143,14 @@ fn a_context_is_not_read_to_its_end() {
 fn outputs_are_whole_or_not_there() {
     let kiln = need!(Kiln::for_builds(program()));
     with_long_steps(&kiln);
-    for output in [
-        "type=oci,dest=out",
-        "type=oci,dest=out,compression=zstd",
-        "type=docker,dest=out",
-        "type=tar,dest=out",
+    for (output, title) in [
+        ("type=oci,dest=out", "oci image format"),
+        ("type=oci,dest=out,compression=zstd", "oci image format"),
+        ("type=docker,dest=out", "docker image format"),
+        ("type=tar,dest=out", "client tarball"),
     ] {
-        let ended = interrupt_at(&kiln, &["build", "-o", output, "ctx"], "exporting to image");
+        let mark = format!("exporting to {title}");
+        let ended = interrupt_at(&kiln, &["build", "-o", output, "ctx"], &mark);
         assert_nothing_came_of(&kiln, &ended);
         assert_eq!(names(kiln.scratch.path()), ["ctx", "state"], "{output}");
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing is run and nothing is mounted, so these tests need no rights.
 
-mod bench; // a context, a Dockerfile, and what is built of them
+pub(crate) mod bench; // a context, a Dockerfile, and what is built of them
 
 mod again; // copies that were made before
 mod choosing; // which files

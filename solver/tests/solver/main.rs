@@ -11,6 +11,9 @@ mod hostile; // Dockerfiles that no person would write
 mod memory; // a runner that runs nothing
 #[path = "../support/processes.rs"]
 mod processes; // processes and events for runners
+mod told; // what a build tells
+
+mod corpus; // the cases of testdata/conformance, as far as nothing is run
 
 mod chains; // what becomes of several processes in order
 mod copy; // what COPY, ADD and WORKDIR leave in layers

@@ -12,15 +12,16 @@ use kiln_parser::Span;
 use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{
     Access, BuildDefinition, Chain, ChainError, Deps, Fate, Graph, Journal, LayerFetchError,
-    Layers, LayersError, Op, Precompute, Remote, RemoteError, RemoteIdentity, Remotes, Reporter,
-    Reuse, RunEvents, RunMount, RunMountKind, RunOp, Runner, Silent, Solution, SolveError, Step,
-    StepError, StepId, StepPath, Vertex, solve,
+    Layers, LayersError, Op, Precompute, Progress, Remote, RemoteError, RemoteIdentity, Remotes,
+    Reporter, Reuse, RunEvents, RunMount, RunMountKind, RunOp, Runner, Silent, Solution,
+    SolveError, Step, StepError, StepId, StepPath, Vertex, solve,
 };
 use kiln_threads::Stop;
 use kiln_tree::LayerId;
 
 use super::memory::{Memory, left_by};
 use super::processes::process;
+use super::told::Told;
 
 #[derive(Debug)]
 struct Nothing;
@@ -152,6 +153,17 @@ impl World {
         jobs: usize,
         runner: &dyn Runner,
     ) -> Solution {
+        self.solve_telling(graph, targets, reuse, jobs, (runner, &Silent))
+    }
+
+    fn solve_telling(
+        &self,
+        graph: &Graph,
+        targets: &[StepId],
+        reuse: Reuse,
+        jobs: usize,
+        (runner, progress): (&dyn Runner, &dyn Progress),
+    ) -> Solution {
         let deps = Deps {
             store: &self.store,
             layers: &self.layers,
@@ -160,7 +172,7 @@ impl World {
             remotes: &Nothing,
             contexts: &[],
             runner,
-            reporter: &Reporter::new(&Silent),
+            reporter: &Reporter::new(progress),
             stop: &Stop::default(),
             jobs,
             reuse,
@@ -415,6 +427,40 @@ fn independent_steps_run_side_by_side() {
         panic!("each process ends badly");
     };
     assert!(source.to_string().starts_with("process met "), "{source}");
+}
+
+/// Has all it needs from the start, says that its process begins, and nothing else.
+#[derive(Debug)]
+struct Quiet;
+
+impl Runner for Quiet {
+    fn run(&self, _: &Chain<'_>, events: &mut dyn RunEvents) -> Result<Vec<LayerId>, ChainError> {
+        events.warn("it begins".to_owned());
+        events.begin(0);
+        events.warn("it ends".to_owned());
+        Err(ChainError {
+            made: Vec::new(),
+            error: StepError::Device("none".to_owned()),
+        })
+    }
+}
+
+#[test]
+fn step_starts_when_its_process_does() {
+    let mut graph = Graph::default();
+    let step = add(&mut graph, "one", "c", None, &[]);
+    let told = Told::default();
+    World::new().solve_telling(&graph, &[step], Reuse::All, 1, (&Quiet, &told));
+    let lines = told.lines();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert_eq!(
+        lines[..3],
+        ["it begins", "[one 1/1] RUN c started", "it ends"]
+    );
+    assert!(
+        lines[3].starts_with("[one 1/1] RUN c ended: Failed("),
+        "{lines:?}"
+    );
 }
 
 #[test]

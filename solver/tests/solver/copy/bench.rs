@@ -1,9 +1,10 @@
 //! A context, and builds of Dockerfiles that copy from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use kiln_cache::{Actions, LayerStack, Store};
@@ -11,14 +12,17 @@ use kiln_oci::{Image, Platform, Sha256, Timestamp};
 use kiln_parser::{IgnoreRules, parse};
 use kiln_snapshotter::{Layer, LayerStore, ParentView};
 use kiln_solver::{
-    BaseError, BaseRequest, Bases, Build, BuildDefinition, BuildEnd, BuiltStep, Chain, ChainError,
-    Context, ContextId, Deps, Fate, Journal, LayerFetchError, Layers, LayersError, PlanOptions,
-    Precompute, Remote, RemoteError, RemoteIdentity, Remotes, Reporter, Reuse, RunEvents, Runner,
-    ScannedContext, Silent, Solution, SolveError, Vertex, context_reads, plan, solve,
+    BaseError, BaseRequest, Bases, Build, BuildDefinition, BuildEnd, BuiltStep, Context, ContextId,
+    Deps, Fate, Journal, LayerFetchError, Layers, LayersError, Plan, PlanOptions, Precompute,
+    Progress, Remote, RemoteError, RemoteIdentity, Remotes, Reporter, Reuse, ScannedContext,
+    Silent, Solution, SolveError, Vertex, context_reads, plan, solve,
 };
 use kiln_solver::{Expected, Forecast, Reason, StepAccount, forecast};
 use kiln_threads::Stop;
 use kiln_tree::{LayerId, NodeKind};
+
+use crate::memory::Memory;
+use crate::told::Told;
 
 #[derive(Debug)]
 struct Nothing;
@@ -64,15 +68,11 @@ impl Remotes for Nothing {
     }
 }
 
-impl Runner for Nothing {
-    fn run(&self, _: &Chain<'_>, _: &mut dyn RunEvents) -> Result<Vec<LayerId>, ChainError> {
-        unreachable!("these builds run nothing")
-    }
-}
-
 /// A context, and a state directory that outlives builds.
-pub(super) struct Bench {
+pub(crate) struct Bench {
     pub(super) directory: tempfile::TempDir,
+    /// What the layers of RUN hold.
+    texts: Mutex<HashMap<LayerId, String>>,
 }
 
 pub(super) struct Built {
@@ -82,9 +82,10 @@ pub(super) struct Built {
 }
 
 impl Bench {
-    pub(super) fn new(files: &[&str]) -> Self {
+    pub(crate) fn new(files: &[&str]) -> Self {
         let bench = Self {
             directory: tempfile::tempdir().unwrap(),
+            texts: Mutex::default(),
         };
         fs::create_dir(bench.path("")).unwrap();
         for file in files {
@@ -93,7 +94,7 @@ impl Bench {
         bench
     }
 
-    pub(super) fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.directory.path().join("context").join(file)
     }
 
@@ -110,20 +111,23 @@ impl Bench {
 
     pub(super) fn try_build(&self, dockerfile: &str, ignore: &str) -> Result<Built, SolveError> {
         let (state, steps) = self.solve(dockerfile, ignore);
-        let state = state?;
-        let store = Store::open(&self.directory.path().join("state")).unwrap();
-        let layers = LayerStore::new(&store);
-        let built: Vec<Layer> = state
-            .layers
-            .iter()
-            .map(|built| layers.layer(built.layer).unwrap())
-            .collect();
-        let view = ParentView::new(&built).unwrap();
+        let view = self.view(&state?);
         Ok(Built {
             lines: list(&view),
             fates: steps.into_iter().map(|step| step.fate).collect(),
             view,
         })
+    }
+
+    /// Returns the files of what was built.
+    pub(crate) fn view(&self, state: &LayerStack) -> ParentView {
+        let store = Store::open(&self.directory.path().join("state")).unwrap();
+        let layers = LayerStore::new(&store);
+        let built = state.layers.iter();
+        let built: Vec<Layer> = built
+            .map(|built| layers.layer(built.layer).unwrap())
+            .collect();
+        ParentView::new(&built).unwrap()
     }
 
     /// Builds and returns what the steps were and what became of them; the next build compares
@@ -132,14 +136,40 @@ impl Bench {
         self.solve(&format!("FROM scratch\n{instructions}\n"), "").1
     }
 
+    /// As [`Bench::account`], for another platform.
+    pub(super) fn account_for(&self, platform: &str, instructions: &str) -> Vec<BuiltStep> {
+        let text = format!("FROM scratch\n{instructions}\n");
+        let platform = platform.parse().unwrap();
+        self.solve_for(platform, &text, "", &Silent).1
+    }
+
+    /// Builds and returns what the build told that was no step's beginning or end.
+    pub(super) fn warnings(&self, instructions: &str) -> Vec<String> {
+        let text = format!("FROM scratch\n{instructions}\n");
+        let told = Told::default();
+        let (state, _) = self.solve_for("linux/amd64".parse().unwrap(), &text, "", &told);
+        state.unwrap();
+        let lines = told.lines().into_iter();
+        lines.filter(|line| line.contains(": nothing ")).collect()
+    }
+
     fn solve(
         &self,
         dockerfile: &str,
         ignore: &str,
     ) -> (Result<LayerStack, SolveError>, Vec<BuiltStep>) {
+        self.solve_for("linux/amd64".parse().unwrap(), dockerfile, ignore, &Silent)
+    }
+
+    fn solve_for(
+        &self,
+        platform: Platform,
+        dockerfile: &str,
+        ignore: &str,
+        progress: &dyn Progress,
+    ) -> (Result<LayerStack, SolveError>, Vec<BuiltStep>) {
         let parsed = parse(dockerfile.as_bytes());
         assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
-        let platform: Platform = "linux/amd64".parse().unwrap();
         let options = PlanOptions {
             target: None,
             build_args: BTreeMap::new(),
@@ -153,10 +183,26 @@ impl Bench {
             allowed: Vec::new(),
         };
         let plan = plan(&parsed.dockerfile, &options, &Nothing).unwrap();
+        self.execute(&plan, ignore, progress)
+    }
+
+    /// Makes the first target of a plan that fetches nothing.
+    pub(crate) fn execute(
+        &self,
+        plan: &Plan,
+        ignore: &str,
+        progress: &dyn Progress,
+    ) -> (Result<LayerStack, SolveError>, Vec<BuiltStep>) {
         let store = Store::open(&self.directory.path().join("state")).unwrap();
         let layers = LayerStore::new(&store);
-        let context = self.scan(&store, &plan, ignore);
-        let reporter = Reporter::new(&Silent);
+        let context = self.scan(&store, plan, ignore);
+        let runner = Memory {
+            layers: &layers,
+            texts: &self.texts,
+            ran: Mutex::default(),
+            failing: None,
+        };
+        let reporter = Reporter::new(progress);
         let deps = Deps {
             store: &store,
             layers: &layers,
@@ -164,7 +210,7 @@ impl Bench {
             bases: &Nothing,
             remotes: &Nothing,
             contexts: &[context],
-            runner: &Nothing,
+            runner: &runner,
             reporter: &reporter,
             stop: &Stop::default(),
             jobs: 4,
@@ -210,7 +256,7 @@ impl Bench {
         (states.map(|mut states| states.remove(0)), steps)
     }
 
-    fn scan(&self, store: &Store, plan: &kiln_solver::Plan, ignore: &str) -> ScannedContext {
+    fn scan(&self, store: &Store, plan: &Plan, ignore: &str) -> ScannedContext {
         let (rules, problems) = IgnoreRules::parse(ignore.as_bytes());
         assert!(problems.is_empty());
         let context = Context {

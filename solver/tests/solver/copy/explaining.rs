@@ -151,3 +151,56 @@ fn missing_source_is_told_with_what_may_have_been_meant() {
     let similar = Suggestion::Similar("directory/hidden.json".to_owned());
     assert_eq!(meant("directory/hiden.json", ""), similar);
 }
+
+#[test]
+fn arguments_that_copy_nothing_are_warned_of() {
+    let bench = Bench::new(&["a", "d/b", "e/x"]);
+    let warnings = |text: &str| bench.warnings(text);
+    assert_eq!(warnings("COPY a d /o/"), Vec::<String>::new());
+    assert_eq!(
+        warnings("COPY a n* /o/"),
+        ["[1/1] COPY a n* /o/: nothing is copied: \"n*\" matches no file"]
+    );
+    assert_eq!(warnings("COPY --parents a d/b /o/"), Vec::<String>::new());
+    assert_eq!(
+        warnings("COPY --parents a d/n* /o/"),
+        ["[1/1] COPY --parents a d/n* /o/: nothing is copied: \"d/n*\" matches no file"]
+    );
+    // A directory of which nothing is left is copied as one.
+    assert_eq!(warnings("COPY --exclude=x e /o/"), Vec::<String>::new());
+}
+
+#[test]
+fn other_platform_explains_all_else() {
+    let bench = Bench::new(&["a", "b"]);
+    bench.account("RUN [\"a\"]");
+    let steps = bench.account_for("linux/arm64", "RUN [\"b\"]");
+    let now = Some("linux/arm64".to_owned());
+    let before = Some("linux/amd64".to_owned());
+    let name = "platform".to_owned();
+    let reason = Reason::Ingredient { name, before, now };
+    assert_eq!(steps[0].because, [reason]);
+}
+
+#[test]
+fn files_of_an_earlier_stage_are_told_from_those_of_the_context() {
+    let bench = Bench::new(&["a"]);
+    let text = "COPY a /a\nFROM scratch\nCOPY --from=0 /a /b";
+    bench.account(text);
+    bench.write("a", "otherwise");
+    let steps = bench.account(text);
+    let change = |path: &str| ChangedFile {
+        change: FileDifference::Changed,
+        path: path.to_owned(),
+    };
+    let from_step = Reason::Files {
+        from: FilesFrom::Stage("stage-0".to_owned()),
+        changes: vec![change("/a")],
+        more: 0,
+    };
+    assert_eq!(
+        steps[0].because,
+        [context_files(&[(FileDifference::Changed, "a")])]
+    );
+    assert_eq!(steps[1].because, [from_step]);
+}
