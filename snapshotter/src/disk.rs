@@ -230,3 +230,30 @@ pub(crate) fn mtime_of(stat: &Stat) -> Timestamp {
 pub(crate) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn no_link_is_followed_where_paths_are_opened_in_steps() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::create_dir_all(scratch.path().join("real/deep")).unwrap();
+        fs::write(scratch.path().join("real/deep/file"), "inside").unwrap();
+        symlink("real", scratch.path().join("link")).unwrap();
+        symlink("file", scratch.path().join("real/deep/last")).unwrap();
+        let root = Root::open(scratch.path()).unwrap();
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let open = |path: &str| root.open_by_steps(&GuestPath::new(path), flags);
+        let file = File::from(open("real/deep/file").unwrap());
+        assert_eq!(io::read_to_string(file).unwrap(), "inside");
+        open("real/deep").unwrap();
+        open("").unwrap();
+        for path in ["link/deep/file", "link/deep", "link", "real/deep/last"] {
+            assert!(open(path).is_err(), "{path}");
+        }
+    }
+}

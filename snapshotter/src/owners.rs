@@ -182,6 +182,14 @@ mod tests {
         assert!(owners.may_be_uid(65_535, 65_535) && !owners.may_be_uid(65_535, 0));
         assert!(owners.may_be_uid(65_536, 0) && !owners.may_be_uid(65_536, 33));
         assert!(owners.may_be_gid(4_000_000_000, 4_000_000_000));
+        let all_groups = owners.may_be_gid(0, 7);
+        assert!(!all_groups, "each group has an id of its own");
+        let few = MappedIds {
+            uids: Vec::new(),
+            gids: parse("0 1000 10"),
+            own: (0, 5),
+        };
+        assert!(few.may_be_gid(70, 5) && few.may_be_gid(70, 65_534) && !few.may_be_gid(70, 6));
         assert!(owners.can_store(33, 33) && !owners.can_store(65_536, 33));
         assert!(!owners.are_all());
     }

@@ -359,7 +359,7 @@ fn people_get_lines_and_details() {
     assert_eq!(
         kiln.run(&["why", "nonsense"]).stderr,
         "Error: the build has no step \"nonsense\"\n\
-         it has these; name one by its number, its stage, :LINE or a part of it:\n\
+         hint: it has these; name one by its number, its stage, :LINE or a part of it:\n\
          [1/3] COPY busybox /bin/sh\n[2/3] COPY many /many\n[3/3] RUN echo a > /a\n"
     );
     // Other builds can be asked for.

@@ -9,7 +9,7 @@ use kiln_cache::{Blobs, Store};
 use kiln_oci::Compression;
 use kiln_snapshotter::{Layer, LayerStore, Packing};
 
-use crate::sample::{Root, everything, layer, listing, store};
+use crate::sample::{Root, add, everything, layer, listing, store};
 
 #[test]
 fn threads_make_the_same_layer_once() {
@@ -111,4 +111,35 @@ fn killed_makers_leave_whole_layers() {
     store.empty().unwrap();
     let work = fs::read_dir(state.join("work")).unwrap();
     assert_eq!(work.count(), 1, "only this process's own directory is left");
+}
+
+#[test]
+fn damaged_name_of_a_layer_is_found_again_among_all() {
+    let (directory, store) = store();
+    let layers: Vec<Layer> = ["a=1", "b=2", "c=3"]
+        .map(|line| layer(&store, &[line]))
+        .into();
+    let diff_ids: Vec<_> = layers
+        .iter()
+        .map(|layer| layer.diff_id().unwrap())
+        .collect();
+    for (layer, diff_id) in layers.iter().zip(diff_ids) {
+        let name = directory.path().join("diffs").join(diff_id.0.hex());
+        fs::write(&name, "no id").unwrap();
+        assert_eq!(store.by_diff_id(diff_id).as_ref(), Some(layer));
+        let mended = fs::read_to_string(&name).unwrap();
+        assert_eq!(mended.trim(), layer.id().to_string());
+    }
+}
+
+#[test]
+fn layer_on_another_names_it_and_has_its_files() {
+    let (_directory, store) = store();
+    let below = layer(&store, &["d/", "d/x=1", "d/y=2"]);
+    let builder = store.builder().unwrap();
+    add(&builder, &["d/", "d/y=other"]);
+    let above = builder.finish_on(&below).unwrap();
+    assert_eq!(below.donor(), None);
+    assert_eq!(above.donor(), Some(below));
+    assert_eq!(listing(&above), ["d/", "d/x 1", "d/y 5"]);
 }
