@@ -352,6 +352,29 @@ mod tests {
     }
 
     #[test]
+    fn build_is_alike_if_it_shares_half_of_its_steps() {
+        let fixture = JournalFixture::new();
+        let steps = |names: &[&str]| {
+            let mut build = build(definition("/app", None, "linux/amd64"), 1);
+            let step = build.steps.remove(0);
+            let named = |name: &&str| BuiltStep {
+                name: (*name).to_owned(),
+                ..step.clone()
+            };
+            build.steps = names.iter().map(named).collect();
+            build
+        };
+        assert_eq!(fixture.journal.alike(&["a"]), None);
+        let known = steps(&["a", "b", "c", "d"]);
+        fixture.write(&known);
+        let is_alike = |names: &[&str]| fixture.journal.alike(names).is_some();
+        assert!(is_alike(&["a", "b", "c", "d"]) && is_alike(&["a", "b"]));
+        assert!(is_alike(&["a", "b", "x", "y"]));
+        assert!(!is_alike(&["a"]) && !is_alike(&["a", "x", "y", "z"]));
+        assert!(!is_alike(&["a", "b", "v", "w", "x"]) && !is_alike(&["x"]) && !is_alike(&[]));
+    }
+
+    #[test]
     fn the_last_build_can_be_asked_for_by_what_it_built() {
         let fixture = JournalFixture::new();
         let app = build(definition("/app", None, "linux/amd64"), 1);

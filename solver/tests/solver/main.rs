@@ -15,6 +15,7 @@ mod told; // what a build tells
 
 mod corpus; // the cases of testdata/conformance, as far as nothing is run
 
+mod cache_mounts; // which of them a plan uses
 mod chains; // what becomes of several processes in order
 mod copy; // what COPY, ADD and WORKDIR leave in layers
 mod scheduling; // what becomes of graphs

@@ -50,13 +50,13 @@ fn base_config() -> ImageConfig {
     .unwrap()
 }
 
-struct Case<'a> {
+pub(super) struct Case<'a> {
     text: &'a str,
     base: ImageConfig,
     options: PlanOptions,
 }
 
-fn case(text: &str) -> Case<'_> {
+pub(super) fn case(text: &str) -> Case<'_> {
     let platform: Platform = "linux/amd64".parse().unwrap();
     Case {
         text,
@@ -101,7 +101,7 @@ impl Case<'_> {
     }
 
     #[track_caller]
-    fn plan(self) -> Plan {
+    pub(super) fn plan(self) -> Plan {
         match self.try_plan() {
             Ok(plan) => plan,
             Err(error) => panic!("{error}"),
@@ -223,6 +223,17 @@ fn history_and_config_of_every_instruction() {
     );
 }
 
+#[test]
+fn empty_workdir_is_that_of_the_base_from_the_root() {
+    for (of_base, expected) in [("srv", "/srv"), ("/srv/", "/srv/"), ("", "/")] {
+        let mut case = case("FROM base\nARG NONE\nWORKDIR $NONE\n");
+        of_base.clone_into(&mut case.base.config.working_dir);
+        let plan = case.plan();
+        let config = &plan.targets[0].config.config;
+        assert_eq!(config.working_dir, expected, "{of_base:?}");
+    }
+}
+
 /// Files can be collected for Windows, and what is to be done with them be said.
 #[test]
 fn windows_has_its_own_defaults() {
@@ -267,9 +278,9 @@ fn scratch_has_a_path_and_a_directory() {
     );
     assert_eq!(plan.targets[0].root, None);
     let mut of_arm = case("FROM scratch\nLABEL a=b\n");
-    of_arm.options.platforms = vec!["linux/arm/v7".parse().unwrap()];
+    of_arm.options.platforms = vec!["linux/arm/v6".parse().unwrap()];
     let config = &of_arm.plan().targets[0].config;
-    assert_eq!(config.platform().to_string(), "linux/arm/v7");
+    assert_eq!(config.platform().to_string(), "linux/arm/v6");
 }
 
 #[test]

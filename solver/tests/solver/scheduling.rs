@@ -9,6 +9,7 @@ use kiln_cache::{Actions, LayerStack, Store};
 use kiln_files::GuestPath;
 use kiln_oci::Sha256;
 use kiln_parser::Span;
+use kiln_runtime::Stream;
 use kiln_snapshotter::{Layer, LayerStore};
 use kiln_solver::{
     Access, BuildDefinition, Chain, ChainError, Deps, Fate, Graph, Journal, LayerFetchError,
@@ -429,15 +430,15 @@ fn independent_steps_run_side_by_side() {
     assert!(source.to_string().starts_with("process met "), "{source}");
 }
 
-/// Has all it needs from the start, says that its process begins, and nothing else.
+/// Has all it needs from the start, says that its process begins, and writes.
 #[derive(Debug)]
-struct Quiet;
+struct Writes;
 
-impl Runner for Quiet {
+impl Runner for Writes {
     fn run(&self, _: &Chain<'_>, events: &mut dyn RunEvents) -> Result<Vec<LayerId>, ChainError> {
         events.warn("it begins".to_owned());
         events.begin(0);
-        events.warn("it ends".to_owned());
+        events.output(0, Stream::Stderr, b"it ends");
         Err(ChainError {
             made: Vec::new(),
             error: StepError::Device("none".to_owned()),
@@ -450,12 +451,16 @@ fn step_starts_when_its_process_does() {
     let mut graph = Graph::default();
     let step = add(&mut graph, "one", "c", None, &[]);
     let told = Told::default();
-    World::new().solve_telling(&graph, &[step], Reuse::All, 1, (&Quiet, &told));
+    World::new().solve_telling(&graph, &[step], Reuse::All, 1, (&Writes, &told));
     let lines = told.lines();
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert_eq!(
         lines[..3],
-        ["it begins", "[one 1/1] RUN c started", "it ends"]
+        [
+            "it begins",
+            "[one 1/1] RUN c started",
+            "[one 1/1] RUN c wrote it ends"
+        ]
     );
     assert!(
         lines[3].starts_with("[one 1/1] RUN c ended: Failed("),
