@@ -69,16 +69,21 @@ impl Store {
             move |source| OpenError::Io { path, source }
         };
         if !root.join("format").exists() {
-            fs::DirBuilder::new()
+            let made = fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
-                .create(root)
-                .map_err(failed(root))?;
+                .create(root);
+            made.map_err(|error| match error.kind() {
+                ErrorKind::AlreadyExists | ErrorKind::NotADirectory => OpenError::NotDirectory {
+                    path: root.to_owned(),
+                },
+                _ => failed(root)(error),
+            })?;
         }
         let root = root.canonicalize().map_err(failed(root))?;
         shut_out_others(&root)?;
         let found = check_format(&root, entrance)?;
-        let lock = open_lock(&root).map_err(failed(&root))?;
+        let lock = open_lock(&root).map_err(failed(&root.join("lock")))?;
         if found < FORMAT {
             take_over(&root, &lock).map_err(failed(&root))?;
         }

@@ -66,7 +66,7 @@ pub(crate) fn build(arguments: &BuildArguments, environment: &Environment) -> Ou
         &registry_flags,
         StoresPurpose::Work,
     )?;
-    let (mut stdin, mut stdout) = (std::io::stdin(), std::io::stdout());
+    let (mut stdin, mut stdout) = (std::io::stdin(), terminal::ArchiveOutput);
     let io = Io::new(&mut stdin, &mut stdout, &display);
     if let Some(call) = call {
         let answer = call.ask(&session, &request, prose_width(environment), &io);

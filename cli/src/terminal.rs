@@ -68,6 +68,22 @@ pub(crate) fn warn(message: &str) {
     tell_line(&format!("WARNING: {message}"));
 }
 
+/// Standard output for an archive. If the process that started kiln had closed it, nothing can be
+/// written: Rust's own would take everything and say that all was well.
+#[derive(Debug)]
+pub(crate) struct ArchiveOutput;
+
+impl Write for ArchiveOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        check(Stream::Stdout)?;
+        io::stdout().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
 /// Writes a container's bytes to standard output as they are.
 ///
 /// # Errors

@@ -190,7 +190,7 @@ pub(crate) fn save(arguments: &SaveArguments, environment: &Environment) -> Outc
     let platform = platforms::of_flag(arguments.platform.as_ref())?;
     let session = session::enter_and_open(environment)?;
     interrupt::watch(&session)?;
-    let (mut stdin, mut stdout) = (std::io::stdin(), std::io::stdout());
+    let (mut stdin, mut stdout) = (std::io::stdin(), terminal::ArchiveOutput);
     let io = Io::new(&mut stdin, &mut stdout, &Silent);
     verbs::save(
         &session.stores,

@@ -43,7 +43,7 @@ pub use container::{Container, StopPatience};
 pub use error::{ContainerError, ContainerErrorKind};
 pub use held::{Force, HeldContainer};
 pub use id::{ContainerId, ContainerName, InvalidContainerId, InvalidContainerName};
-pub use log::{Follow, LogReader, LogRecord};
+pub use log::{Follow, LogReader, LogRecord, LogStart};
 pub use signal::{InvalidSignal, SignalNumber};
 pub use spec::{ContainerConfig, HostConfig, OwnFacts, Removal, Spec, UlimitConfig};
 pub use standby::Monitor;

@@ -13,8 +13,9 @@
 mod files; // its files, in order
 mod read; // what was written
 mod record; // what it consists of
+mod tail; // where the last of it begins
 mod write; // what is being written
 
-pub use read::{Follow, LogReader};
+pub use read::{Follow, LogReader, LogStart};
 pub use record::LogRecord;
 pub(crate) use write::LogWriter;

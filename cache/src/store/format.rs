@@ -32,6 +32,10 @@ pub(super) fn check_format(root: &Path, entrance: Entrance) -> Result<u32, OpenE
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // Two first kilns may race here; both write the same bytes.
+            drop(open_lock(root).map_err(|source| OpenError::Io {
+                path: root.join("lock"),
+                source,
+            })?);
             write_format(root).map_err(failed)?;
             return Ok(FORMAT);
         }
@@ -70,7 +74,6 @@ fn let_others_go_first(format: &File) {
 
 /// Writes the format's version, durably: without it nothing else is found.
 fn write_format(root: &Path) -> io::Result<()> {
-    open_lock(root)?;
     let temporary = root.join(format!(".format-{}", std::process::id()));
     let mut file = File::create(&temporary)?;
     writeln!(file, "{FORMAT}")?;

@@ -72,6 +72,24 @@ pub enum OpenError {
         /// What the file says.
         text: String,
     },
+    /// It is a file.
+    #[error("state directory {path} is no directory; choose another with KILN_ROOT")]
+    NotDirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It is a directory for something else, which kiln would make inaccessible to others.
+    #[error(
+        "{path} is not a kiln state directory: it has no `format` file, but {name:?}; choose a \
+         directory that is empty or not there yet, such as {}",
+        path.join("kiln").display()
+    )]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+        /// Something that is in it.
+        name: OsString,
+    },
     /// A file operation failed.
     #[error("state directory {path}")]
     Io {

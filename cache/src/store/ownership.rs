@@ -17,6 +17,7 @@ pub(super) fn shut_out_others(root: &Path) -> Result<(), OpenError> {
     let metadata = fs::metadata(root).map_err(failed)?;
     let user = rustix::process::geteuid().as_raw();
     refuse_foreign(root, &metadata, user)?;
+    refuse_occupied(root)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         match fs::set_permissions(root, Permissions::from_mode(mode & 0o700)) {
@@ -47,6 +48,60 @@ fn refuse_foreign(root: &Path, metadata: &fs::Metadata, user: u32) -> Result<(),
         owner: metadata.uid(),
         user,
     })
+}
+
+/// What a state directory has, were its `format` file lost.
+const OURS: [&str; 22] = [
+    "lock",
+    "blobs",
+    "actions",
+    "tombstones",
+    "layers",
+    "diffs",
+    "described",
+    "doubted",
+    "refs",
+    "pins",
+    "images",
+    "assembled",
+    "cachemounts",
+    "contexts",
+    "builds",
+    "downloads",
+    "git",
+    "containers",
+    "mounts",
+    "locks",
+    "work",
+    "trash",
+];
+
+/// Refuses a directory that is no state directory and not empty: taking away other users' access to
+/// it, or writing into it, may harm whoever it belongs to.
+fn refuse_occupied(root: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Io {
+        path: root.to_owned(),
+        source,
+    };
+    if root.join("format").symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let was_ours = root.join("lock").exists();
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let text = name.to_string_lossy();
+        // A first kiln may be making it now.
+        let is_begun = text == "lock" || text.starts_with(".format-") || text == "format";
+        // The root of a disk.
+        let is_disk = text == "lost+found";
+        if !(is_begun || is_disk || was_ours && OURS.contains(&&*text)) {
+            return Err(OpenError::Occupied {
+                path: root.to_owned(),
+                name,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses files that other users made in the directory while they could. A process of theirs may
@@ -132,9 +187,12 @@ mod tests {
         }
         for name in ["layers", "lock", "anything"] {
             let directory = tempfile::tempdir().unwrap();
+            drop(Store::open(directory.path()).unwrap());
             fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
             let planted = directory.path().join(name);
+            let _ = fs::remove_file(&planted);
             fs::create_dir(&planted).unwrap();
+            let before = fs::read_dir(directory.path()).unwrap().count();
             std::os::unix::fs::chown(&planted, Some(12345), None).unwrap();
             for _ in 0..2 {
                 let error = Store::open(directory.path()).unwrap_err();
@@ -142,7 +200,7 @@ mod tests {
                     matches!(&error, OpenError::Planted { name: found, owner: 12345, .. } if found == name),
                     "{error}"
                 );
-                assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+                assert_eq!(fs::read_dir(directory.path()).unwrap().count(), before);
             }
             fs::remove_dir(&planted).unwrap();
             Store::open(directory.path()).unwrap();
@@ -154,7 +212,9 @@ mod tests {
         for name in ["format", "layers", "lock", "work"] {
             let directory = tempfile::tempdir().unwrap();
             let elsewhere = tempfile::tempdir().unwrap();
+            drop(Store::open(directory.path()).unwrap());
             let planted = directory.path().join(name);
+            let _ = fs::remove_file(&planted);
             std::os::unix::fs::symlink(elsewhere.path().join("target"), &planted).unwrap();
             let error = Store::open(directory.path()).unwrap_err();
             assert!(
@@ -163,5 +223,38 @@ mod tests {
             );
             assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
         }
+    }
+
+    #[test]
+    fn directory_of_something_else_is_left_as_it_is() {
+        for name in ["home", ".profile", "work", "layers"] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+            fs::create_dir(directory.path().join(name)).unwrap();
+            let error = Store::open(directory.path()).unwrap_err();
+            assert!(
+                matches!(&error, OpenError::Occupied { name: found, .. } if found == name),
+                "{error}"
+            );
+            let metadata = fs::metadata(directory.path()).unwrap();
+            assert_eq!(metadata.mode() & 0o7777, 0o755);
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for path in [file.path().to_owned(), file.path().join("below")] {
+            let error = Store::open(&path).unwrap_err();
+            assert!(matches!(error, OpenError::NotDirectory { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn state_directory_may_be_a_disk_or_have_lost_its_format() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("lost+found")).unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let made = store.work_dir().unwrap();
+        fs::remove_file(directory.path().join("format")).unwrap();
+        Store::open(directory.path()).unwrap();
+        drop(made);
     }
 }

@@ -1,10 +1,9 @@
 //! `kiln logs`.
 
-use std::collections::VecDeque;
 use std::io;
 
 use clap::Args;
-use kiln_containers::{Follow, LogRecord};
+use kiln_containers::{Follow, LogRecord, LogStart};
 use kiln_docker::time;
 use kiln_engine::verbs;
 use kiln_oci::Timestamp;
@@ -66,45 +65,29 @@ pub(crate) fn logs(arguments: &LogsArguments, environment: &Environment) -> Outc
     let container = containers.find(&arguments.container).map_err(failure)?;
     // Signals are not handled here: one ends this process as it ends others.
     let never = Stop::default();
-    let is_wanted = |record: &LogRecord| {
-        since.is_none_or(|since| record.time >= since)
-            && until.is_none_or(|until| record.time <= until)
-    };
-    let mut lines = LogPrinter {
-        timestamps: arguments.timestamps,
-        begun: [false; 2],
-        onward: Onward::new(Ownership::Person),
-    };
+    let is_wanted = |record: &LogRecord| since.is_none_or(|since| record.time >= since);
     let follow = if arguments.follow {
         Follow::UntilEnd
     } else {
         Follow::No
     };
-    let mut log = container.logs(follow).map_err(failure)?;
-    // What there is now may have to be counted from its end; what comes later has not.
-    if let Some(most) = tail {
-        let mut kept: VecDeque<LogRecord> = VecDeque::new();
-        while let Some(record) = log.written_record().map_err(unreadable)? {
-            if is_wanted(&record) {
-                kept.push_back(record);
-            }
-            if kept.len() > most {
-                kept.pop_front();
-            }
-        }
-        for record in &kept {
-            if lines.write(record)? == Reader::Gone {
-                return Ok(Exit::SUCCESS);
-            }
-        }
-    }
+    // As docker counts: the last lines of all, of which those are shown that are of the time asked for.
+    let start = tail.map_or(LogStart::Oldest, LogStart::Last);
+    let mut log = container.logs(start, follow).map_err(failure)?;
+    let mut lines = LogPrinter::new(arguments.timestamps);
     while let Some(record) = log.next_record(&never).map_err(unreadable)? {
         if until.is_some_and(|until| record.time > until) {
             break;
         }
-        if is_wanted(&record) && lines.write(&record)? == Reader::Gone {
+        if is_wanted(&record) {
+            lines.push(&record)?;
+        }
+        if !log.has_more_at_hand() && lines.pass_on()? == Reader::Gone {
             return Ok(Exit::SUCCESS);
         }
+    }
+    if lines.pass_on()? == Reader::Gone {
+        return Ok(Exit::SUCCESS);
     }
     match container.state() {
         Ok(state) if state.lost_log_lines > 0 => terminal::warn(&lost_lines(state.lost_log_lines)),
@@ -125,39 +108,70 @@ enum Reader {
     Gone,
 }
 
-/// Writes records; a long line comes in several.
+/// Collects records of one stream and writes them together; a long line comes in several.
 struct LogPrinter {
     timestamps: bool,
     /// Whether a line is unfinished, of standard output and standard error.
     begun: [bool; 2],
+    /// What is not written yet, and where it goes.
+    pending: (Stream, Vec<u8>),
     onward: Onward,
+    reader: Reader,
 }
 
 impl LogPrinter {
-    /// Writes a record.
-    fn write(&mut self, record: &LogRecord) -> Result<Reader, Failure> {
+    fn new(timestamps: bool) -> Self {
+        Self {
+            timestamps,
+            begun: [false; 2],
+            pending: (Stream::Stdout, Vec::new()),
+            onward: Onward::new(Ownership::Person),
+            reader: Reader::There,
+        }
+    }
+
+    /// Takes a record. Those of the other stream that came before are written first: both may lead
+    /// to one terminal.
+    fn push(&mut self, record: &LogRecord) -> Result<(), Failure> {
+        if self.pending.0 != record.stream {
+            self.pass_on()?;
+            self.pending.0 = record.stream;
+        }
         let begun = match record.stream {
             Stream::Stdout => &mut self.begun[0],
             Stream::Stderr => &mut self.begun[1],
         };
-        let stamp = if self.timestamps && !*begun {
-            format!("{} ", time::stamp(record.time))
-        } else {
-            String::new()
-        };
-        *begun = !record.log.ends_with('\n');
-        let text = format!("{stamp}{}", record.log);
-        let (name, written) = match record.stream {
-            Stream::Stdout => ("output", self.onward.stdout(text.as_bytes())),
-            Stream::Stderr => ("error", self.onward.stderr(text.as_bytes())),
-        };
-        match written {
-            Ok(()) => Ok(Reader::There),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
-            Err(error) => Err(Failure::new(format!(
-                "cannot write to standard {name}: {error}"
-            ))),
+        let pending = &mut self.pending.1;
+        if self.timestamps && !*begun {
+            pending.extend_from_slice(time::stamp(record.time).as_bytes());
+            pending.push(b' ');
         }
+        *begun = !record.log.ends_with('\n');
+        pending.extend_from_slice(record.log.as_bytes());
+        Ok(())
+    }
+
+    /// Writes what is pending.
+    fn pass_on(&mut self) -> Result<Reader, Failure> {
+        let (stream, bytes) = &mut self.pending;
+        if bytes.is_empty() {
+            return Ok(self.reader);
+        }
+        let (name, written) = match stream {
+            Stream::Stdout => ("output", self.onward.stdout(bytes)),
+            Stream::Stderr => ("error", self.onward.stderr(bytes)),
+        };
+        bytes.clear();
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.reader = Reader::Gone,
+            Err(error) => {
+                return Err(Failure::new(format!(
+                    "cannot write to standard {name}: {error}"
+                )));
+            }
+        }
+        Ok(self.reader)
     }
 }
 

@@ -129,7 +129,11 @@ fn a_detached_container_lives_on() {
         (ended.stdout.as_str(), ended.stderr.as_str()),
         ("out\n", "err\n")
     );
-    assert_eq!(kiln.run(&["logs", "--tail", "0", "web"]).stdout, "");
+    for (count, stdout, stderr) in [("0", "", ""), ("1", "", "err\n"), ("7", "out\n", "err\n")] {
+        let ended = kiln.run(&["logs", "--tail", count, "web"]);
+        let shown = (ended.stdout.as_str(), ended.stderr.as_str());
+        assert_eq!(shown, (stdout, stderr), "--tail {count}");
+    }
     let ended = kiln.run(&["kill", "web"]);
     assert_eq!(ended.code, 1);
     assert!(ended.stderr.contains("is not running"), "{ended:#?}");

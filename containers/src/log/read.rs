@@ -13,6 +13,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::files;
 use super::record::LogRecord;
+use super::tail::open_at_last;
 use crate::container::Container;
 use crate::error::ContainerError;
 
@@ -24,6 +25,18 @@ pub enum Follow {
     /// It ends when the container does.
     UntilEnd,
 }
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStart {
+    /// With the oldest record that is kept.
+    Oldest,
+    /// With the last so many that are written now. What lies before them is not read.
+    Last(usize),
+}
+
+/// How much is read at a time. Bytes.
+const BUFFER: usize = 64 << 10;
 
 /// Reads a log.
 #[derive(Debug)]
@@ -41,21 +54,27 @@ impl Container {
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn logs(&self, follow: Follow) -> Result<LogReader, ContainerError> {
-        LogReader::open(self, follow).map_err(|source| self.missing(self.directory(), source))
+    pub fn logs(&self, start: LogStart, follow: Follow) -> Result<LogReader, ContainerError> {
+        LogReader::open(self, start, follow)
+            .map_err(|source| self.missing(self.directory(), source))
     }
 }
 
 impl LogReader {
-    pub(crate) fn open(container: &Container, follow: Follow) -> io::Result<Self> {
+    pub(crate) fn open(container: &Container, start: LogStart, follow: Follow) -> io::Result<Self> {
         // Watching starts before reading, so nothing is missed in between.
         let news = match follow {
             Follow::No => None,
             Follow::UntilEnd => Some(watch(container.directory())?),
         };
+        let file = match start {
+            LogStart::Oldest => newer_than(container.directory(), None)?,
+            LogStart::Last(count) => or_none(open_at_last(container.directory(), count))?
+                .map(|file| BufReader::with_capacity(BUFFER, file)),
+        };
         Ok(Self {
             container: container.clone(),
-            file: newer_than(container.directory(), None)?,
+            file,
             line: Vec::new(),
             news,
         })
@@ -86,11 +105,23 @@ impl LogReader {
         }
     }
 
+    /// Says whether the next record is there without waiting or reading from the disk: one who shows
+    /// records need not show each at once.
+    #[must_use]
+    pub fn has_more_at_hand(&self) -> bool {
+        let file = self.file.as_ref();
+        file.is_some_and(|file| {
+            let end = file.buffer().iter().position(|&byte| byte == b'\n');
+            // One that was cut off does not end like a record.
+            end.is_some_and(|end| file.buffer()[..end].ends_with(b"}"))
+        })
+    }
+
     /// Returns the next record that is written already; none if there is none yet.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn written_record(&mut self) -> io::Result<Option<LogRecord>> {
+    fn written_record(&mut self) -> io::Result<Option<LogRecord>> {
         let directory = self.container.directory();
         loop {
             if let Some(record) = read_record(&mut self.file, &mut self.line)? {
@@ -138,8 +169,12 @@ fn read_record(
 /// Opens the oldest file that is newer than another one, or the oldest of all; none if there is
 /// none.
 fn newer_than(directory: &Path, file: Option<&File>) -> io::Result<Option<BufReader<File>>> {
-    match search(directory, file) {
-        // The container was removed.
+    or_none(search(directory, file))
+}
+
+/// Takes what is not there for a log in which nothing is: the container was removed.
+fn or_none<T>(found: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match found {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         other => other,
     }
@@ -166,7 +201,7 @@ fn search(directory: &Path, file: Option<&File>) -> io::Result<Option<BufReader<
             None => files::current(directory),
         };
         let opened = match File::open(&path) {
-            Ok(opened) => Some(BufReader::new(opened)),
+            Ok(opened) => Some(BufReader::with_capacity(BUFFER, opened)),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };

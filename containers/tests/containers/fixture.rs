@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_containers::{
     Container, ContainerConfig, ContainerId, Containers, Draft, Follow, HostConfig, LogRecord,
-    Monitor, OwnFacts, Removal, Spec, StoredState,
+    LogStart, Monitor, OwnFacts, Removal, Spec, StoredState,
 };
 use kiln_oci::{RunConfig, Timestamp};
 use kiln_runtime::{OuterProc, ProcessUser, Stream, Streams};
@@ -148,7 +148,7 @@ pub(crate) fn start(container: &Container) -> StoredState {
 
 /// Reads all of a container's log.
 pub(crate) fn log(container: &Container, follow: Follow) -> Vec<LogRecord> {
-    let mut reader = container.logs(follow).unwrap();
+    let mut reader = container.logs(LogStart::Oldest, follow).unwrap();
     let stop = Stop::default();
     let mut records = Vec::new();
     while let Some(record) = reader.next_record(&stop).unwrap() {
@@ -165,7 +165,7 @@ pub(crate) fn text(records: &[LogRecord], stream: Stream) -> String {
 
 /// Waits until a container has written a line.
 pub(crate) fn await_line(container: &Container, line: &str) {
-    let mut reader = container.logs(Follow::UntilEnd).unwrap();
+    let mut reader = container.logs(LogStart::Oldest, Follow::UntilEnd).unwrap();
     let stop = Stop::default();
     while let Some(record) = reader.next_record(&stop).unwrap() {
         if record.log == line {

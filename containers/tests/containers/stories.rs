@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kiln_containers::{
     Attachment, Container, ContainerError, ContainerId, ContainerName, ContainerStatus, Follow,
-    Force, HeldContainer, Removal, SignalNumber, StopPatience,
+    Force, HeldContainer, LogStart, Removal, SignalNumber, StopPatience,
 };
 use kiln_runtime::Stream;
 use kiln_testbed::{assert_no_leftovers, cases};
@@ -258,7 +258,7 @@ fn logs_are_followed_to_the_end(fixture: &Fixture) {
     let endless = fixture.make(&ContainerRequest::new("sleep 10000"));
     start(&endless);
     let stop = Stop::default();
-    let mut reader = endless.logs(Follow::UntilEnd).unwrap();
+    let mut reader = endless.logs(LogStart::Oldest, Follow::UntilEnd).unwrap();
     stop.ask();
     assert_eq!(reader.next_record(&stop).unwrap(), None);
     endless.remove(Force::Kill).unwrap();
@@ -294,7 +294,7 @@ fn killed_monitors_leave_nothing(fixture: &Fixture) {
     ));
     start(&container);
     await_line(&container, "up\n");
-    let mut follower = container.logs(Follow::UntilEnd).unwrap();
+    let mut follower = container.logs(LogStart::Oldest, Follow::UntilEnd).unwrap();
     kill_monitor(&container);
     // Following ends, waiting ends, and the state tells the truth.
     let stop = Stop::default();

@@ -69,6 +69,17 @@ pub enum LoadError {
         /// By its bytes.
         actual: DiffId,
     },
+    /// A config or layer has not the size that its descriptor says (OCI image specification,
+    /// descriptors: such content must not be trusted).
+    #[error("{member} has {actual_bytes} bytes, but its descriptor says {expected_bytes}")]
+    WrongSize {
+        /// Its place in the archive.
+        member: String,
+        /// By the manifest.
+        expected_bytes: u64,
+        /// By its bytes.
+        actual_bytes: u64,
+    },
     /// The layer cannot be decompressed.
     #[error("layer {layer} cannot be decompressed")]
     Layer {

@@ -225,26 +225,43 @@ fn load_image(
     let manifest_bytes = verified(contents, digest)?;
     let manifest = parse_manifest(digest, &manifest_bytes).map_err(ImageError::from)?;
     let config_bytes = verified(contents, manifest.config.digest)?;
+    check_size(&manifest.config, config_bytes.len() as u64)?;
     let image =
         Image::parse(digest, &manifest_bytes, manifest, &config_bytes).map_err(ImageError::from)?;
     // A layer that occurs twice is stored once.
-    let wanted: HashMap<Sha256, DiffId> = image
+    let wanted: HashMap<Sha256, (DiffId, &Descriptor)> = image
         .layers()
         .filter(|(_, layer)| is_here(layer))
-        .map(|(diff_id, layer)| (layer.digest, diff_id))
+        .map(|(diff_id, layer)| (layer.digest, (diff_id, layer)))
         .collect();
     kiln_threads::prepare_pool();
-    wanted.into_par_iter().try_for_each(|(digest, diff_id)| {
-        let wanted = WantedLayer {
-            path: blob_path(digest),
-            diff_id,
-            digest: Some(digest),
-        };
-        layer::store(contents, blobs, &wanted).map(drop)
-    })?;
+    wanted
+        .into_par_iter()
+        .try_for_each(|(digest, (diff_id, descriptor))| {
+            let wanted = WantedLayer {
+                path: blob_path(digest),
+                diff_id,
+                digest: Some(digest),
+            };
+            let stored = layer::store(contents, blobs, &wanted)?;
+            check_size(descriptor, stored.size_bytes)
+        })?;
     blobs.put(&config_bytes)?;
     blobs.put(&manifest_bytes)?;
     Ok(image)
+}
+
+/// Refuses content that has not the size that its descriptor says: registries and other programs
+/// would refuse it when it is too late.
+fn check_size(descriptor: &Descriptor, actual_bytes: u64) -> Result<(), LoadError> {
+    if actual_bytes == descriptor.size_bytes {
+        return Ok(());
+    }
+    Err(LoadError::WrongSize {
+        member: blob_path(descriptor.digest),
+        expected_bytes: descriptor.size_bytes,
+        actual_bytes,
+    })
 }
 
 /// Says whether a layer's bytes should be in the layout: foreign ones are elsewhere.

@@ -321,12 +321,16 @@ fn a_layout_with_a_wrong_blob_is_refused() {
         digest
     };
     let tar = layer("one");
-    let (layer, config) = (put(&tar), put(&config(&[&tar])));
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":1}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":{}}}]}}"#,
-        tar.len()
-    );
-    let manifest = put(manifest.as_bytes());
+    let config_text = config(&[&tar]);
+    let (layer, config) = (put(&tar), put(&config_text));
+    let manifest_of = |config_size: u64, layer_size: u64| {
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":{config_size}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":{layer_size}}}]}}"#
+        );
+        put(text.as_bytes())
+    };
+    let (config_size, layer_size) = (config_text.len() as u64, tar.len() as u64);
+    let manifest = manifest_of(config_size, layer_size);
     fs::write(
         layout.join("oci-layout"),
         r#"{"imageLayoutVersion":"1.0.0"}"#,
@@ -376,6 +380,22 @@ fn a_layout_with_a_wrong_blob_is_refused() {
         assert!(!state.blobs.contains(digest));
         fs::write(&path, good).unwrap();
     }
+    // Nor one whose descriptors say another size than the bytes have.
+    let index = fs::read_to_string(layout.join("index.json")).unwrap();
+    for (config_size, layer_size) in [
+        (config_size + 1, layer_size),
+        (config_size, 0),
+        (config_size, u64::MAX),
+    ] {
+        let lying = manifest_of(config_size, layer_size);
+        let text = index.replace(&manifest.to_string(), &lying.to_string());
+        fs::write(layout.join("index.json"), text).unwrap();
+        let state = State::new();
+        let error = load(&state).unwrap_err();
+        assert!(matches!(error, LoadError::WrongSize { .. }), "{error}");
+        assert!(!state.blobs.contains(lying));
+    }
+    fs::write(layout.join("index.json"), index).unwrap();
     // A layout never leads out of its directory.
     let path = layout.join("blobs/sha256").join(layer.hex());
     fs::remove_file(&path).unwrap();
