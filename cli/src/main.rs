@@ -52,6 +52,7 @@ fn main() -> ExitCode {
     keep_others_from_writing();
     kiln_runtime::share_heap();
     kiln_runtime::await_children();
+    kiln_runtime::survive_file_limits();
     // What stands beside a container is this program too.
     if let [_, command, directory] = arguments.as_slice()
         && command == containers::MONITOR

@@ -123,6 +123,19 @@ impl ErrorKind {
     }
 }
 
+/// What to do where something cannot be written for want of room.
+const NO_ROOM: &str = "a disk is full: that of the state directory (kiln info names it), or that \
+                       of the output; kiln system df shows what kiln takes, kiln system prune \
+                       frees what nobody needs";
+
+/// Says whether something could not be written for want of room.
+fn is_no_room(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+}
+
 /// The text of a Dockerfile, for excerpts.
 #[derive(Clone, Debug)]
 pub struct SourceText {
@@ -151,14 +164,15 @@ impl Error {
     /// Returns what the user can do next, if it is known.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
-        match self {
+        let hint = match self {
             Self::Base { hint, .. }
             | Self::Step { hint, .. }
             | Self::Input { hint, .. }
             | Self::Registry { hint, .. }
             | Self::Environment { hint, .. } => hint.as_deref(),
             _ => None,
-        }
+        };
+        hint.or_else(|| is_no_room(self).then_some(NO_ROOM))
     }
 
     /// Returns the whole story on one line: what failed, and why.

@@ -8,6 +8,18 @@ use kiln_oci::Timestamp;
 use kiln_snapshotter::{BuildError, Layer, LayerStore};
 use kiln_tree::{Entry, TreeBuilder};
 
+/// Returns a modification time that is not after `latest`. If that is the epoch of all times, an
+/// earlier time becomes it too: who asks for it wants every time to be the same, and COPY finds a file
+/// again whatever its time.
+#[must_use]
+pub fn clamp_time(time: Timestamp, latest: Timestamp) -> Timestamp {
+    if latest == Timestamp::EPOCH {
+        latest
+    } else {
+        time.min(latest)
+    }
+}
+
 /// Returns a layer with the files of `layer` and no modification time after `latest`. The layer
 /// has to be unpacked unless nothing changes.
 ///
@@ -19,10 +31,10 @@ pub fn clamp_times(
     latest: Timestamp,
 ) -> Result<Layer, BuildError> {
     let tree = layer.tree()?;
-    if tree.iter().all(|entry| entry.mtime <= latest) {
+    let clamped = |entry: Entry<'_>| clamp_time(entry.mtime, latest);
+    if tree.iter().all(|entry| entry.mtime == clamped(entry)) {
         return Ok(layer.clone());
     }
-    let clamped = |entry: Entry<'_>| entry.mtime.min(latest);
     let mut expected = TreeBuilder::new();
     for entry in tree.iter() {
         expected.push(&Entry {

@@ -52,7 +52,7 @@ pub use cache_layout::{
     read_from_layout, write_cache_layout,
 };
 pub use cache_writer::CacheWriter;
-pub use clamp::clamp_times;
+pub use clamp::{clamp_time, clamp_times};
 pub use error::ExportError;
 pub use exportable::{ExportDocument, ExportLayer, Exportable, LayerSource, NamedImage};
 pub use layout::{write_docker_layout, write_layout};

@@ -47,6 +47,6 @@ pub use outcome::{End, ExecError, JobOutcome, Observed, Warning};
 pub use secret::SecretBytes;
 pub use stream::{Stream, Streams, WindowSize};
 pub use sys::{
-    accept_signals, await_children, end_with_parent, proc_is_refused, share_heap, take_signals,
-    was_closed,
+    accept_signals, await_children, end_with_parent, proc_is_refused, share_heap,
+    survive_file_limits, take_signals, was_closed,
 };

@@ -27,7 +27,7 @@ mod tied; // programs that do not outlive kiln
 
 pub(crate) use bpf::{BpfInstruction, attach_device_program, load_device_program};
 pub(crate) use calls::{WaitingCall, WantedSocket, give_socket};
-pub use children::await_children;
+pub use children::{await_children, survive_file_limits};
 pub use closed::was_closed;
 pub(crate) use exec::{ProgramArguments, Strings};
 pub(crate) use fork::{Spawned, WaitStatus, process_id};

@@ -126,6 +126,7 @@ fn output_that_cannot_be_written_is_a_failure() {
         &["run", "--rm", "app", "sh", "-c", "echo x"][..],
         &["images"],
         &["ps"],
+        &["save", "app"],
     ] {
         let mut command = kiln.command();
         let ended = command.args(arguments).stdout(full()).output().unwrap();
@@ -536,4 +537,23 @@ fn a_full_disk_takes_no_status() {
          front 7 200 1\nfront\nagain 3\n",
         "{ended:#?}"
     );
+}
+
+#[test]
+fn file_beyond_the_limit_of_the_process_is_a_failure_that_is_told() {
+    let kiln = need!(Kiln::for_builds(program()));
+    kiln.build_shell("app", "");
+    let command = kiln.command();
+    let environment = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -f 100; exec \"$@\"", "sh"]);
+    shell.arg(env!("CARGO_BIN_EXE_kiln"));
+    shell.args(["save", "-o", "app.tar", "app"]);
+    shell.env_clear().envs(environment);
+    let ended = Ended::from(shell.current_dir(kiln.scratch.path()).output().unwrap());
+    assert_eq!(ended.code, 1, "{ended:#?}");
+    assert!(ended.stderr.contains("File too large"), "{ended:#?}");
+    assert!(!kiln.scratch.join("app.tar").exists());
 }

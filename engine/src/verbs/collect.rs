@@ -102,7 +102,7 @@ pub fn is_collection_due(stores: &Stores, settings: &CacheSettings) -> bool {
         let _ = File::create(&stamp);
         return false;
     };
-    let age = Timestamp::now().since(collected.into());
+    let age = age_of(collected.into(), Timestamp::now());
     if age < PRESSED {
         return false;
     }
@@ -111,6 +111,16 @@ pub fn is_collection_due(stores: &Stores, settings: &CacheSettings) -> bool {
     };
     let is_trash = || !Trash::new(&stores.store).is_empty();
     is_due(&settings.limits(disk.size_bytes), disk, age) || (age >= USUALLY && is_trash())
+}
+
+/// Returns how long ago garbage was collected. A time to come says nothing, because a clock was wrong:
+/// without a collection, which notes the time of its own, there would be none until then.
+fn age_of(collected: Timestamp, now: Timestamp) -> Duration {
+    if collected.since(now) > PRESSED {
+        FOR_AGE
+    } else {
+        now.since(collected)
+    }
 }
 
 /// Collects what the limits do not allow, and deletes it; none if other kilns are at work, whose
@@ -174,6 +184,20 @@ mod tests {
         let limits = wanted.limits(100 * GB);
         assert_eq!(limits.max_used_bytes, Some(100 * GB / 100 * 50));
         assert_eq!(limits.min_free_bytes, Some(7));
+    }
+
+    #[test]
+    fn collection_to_come_was_noted_by_a_wrong_clock() {
+        let now = Timestamp::from_seconds(1_000_000);
+        for (collected, expected) in [
+            (999_000, Duration::from_secs(1000)),
+            (1_000_000, Duration::ZERO),
+            (1_000_200, Duration::ZERO),
+            (1_000_400, FOR_AGE),
+            (4_000_000_000, FOR_AGE),
+        ] {
+            assert_eq!(age_of(Timestamp::from_seconds(collected), now), expected);
+        }
     }
 
     #[test]

@@ -93,7 +93,8 @@ pub fn compare_layers(
     latest: Option<Timestamp>,
 ) -> Result<Vec<DifferentFile>, LayerError> {
     let (left, right) = (first.tree()?, second.tree()?);
-    let time = |time: Timestamp| latest.map_or(time, |latest| time.min(latest));
+    let time =
+        |time: Timestamp| latest.map_or(time, |latest| kiln_exporter::clamp_time(time, latest));
     let mut differences = Vec::new();
     let mut note = |entry: &Entry<'_>, what: Vec<FileChange>| {
         let path = entry.guest_path();
