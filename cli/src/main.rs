@@ -31,7 +31,7 @@ mod version; // kiln version
 mod why; // kiln why
 
 mod diagnostics; // what is wrong with a Dockerfile
-mod progress; // what a build looks like
+mod progress; // what builds, pulls and pushes look like on the way
 
 mod clean; // foreign text, without what a terminal would obey
 mod formats; // --format

@@ -6,17 +6,17 @@
 mod build_state; // what a build has told so far
 mod log; // a step's output: from chunks of bytes to lines
 
-mod live_lines; // lines of a terminal that are redrawn in place
-mod palette; // the colours of what kiln writes to a terminal
+mod palette;
+mod redraw; // drawing on a terminal: lines replaced in place // the colours of what kiln writes to a terminal
 
 mod renderer; // what each way to show a build does, and its settings
 
 mod plain; // line after line
 mod raw; // JSON for programs
 
-mod tty_lines; // the state of a build as the lines of a terminal
+mod tty_lines; // the layout of a build on a terminal
 
-mod tty; // those lines, redrawn in place
+mod tty; // that layout, drawn
 
 mod transfer; // pulls and pushes
 mod unpacking; // layers before their first use
@@ -36,7 +36,7 @@ pub(crate) use transfer::{TransferOutput, Transfers};
 pub(crate) use tty_lines::seconds;
 pub(crate) use unpacking::Unpacking;
 
-use self::live_lines::REDRAW_INTERVAL;
+use self::redraw::REDRAW_INTERVAL;
 use self::renderer::Renderer;
 use crate::terminal;
 

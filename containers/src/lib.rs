@@ -15,7 +15,7 @@ mod words; // the words of random names
 mod job; // the sandbox's job, made of what was asked for
 mod legacy; // descriptions that an older kiln wrote
 mod spec; // what the user asked for
-mod state; // what became of a container
+mod state; // what became of a container, as a value: monitor sets it, held writes it
 
 mod container; // one container: looked at, asked, stopped
 mod files; // files that several processes share

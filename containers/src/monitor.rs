@@ -26,8 +26,8 @@ use crate::standby::receive_lock;
 use crate::state::{ContainerStatus, StoredState};
 use crate::watch::Watch;
 
-/// Stands beside a container from its start to its end; what the program does that
-/// [`crate::Monitor::start`] starts.
+/// Stands beside a container from its start to its end. The process that [`crate::Monitor::start`]
+/// makes calls this and nothing else.
 ///
 /// Expects its namespaces to be entered already, and as standard output a connection to the process
 /// that started it, which hands over the container's lock.

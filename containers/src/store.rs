@@ -9,7 +9,7 @@
 //!     name           what it is called
 //!     spec.json      what it is
 //!     state.json     what has become of it, replaced by rename
-//!     state.*        room on the disk for what will become of it
+//!     state.*        space reserved for the state it ends with
 //!     lock           flock, held by its monitor: held = running
 //!     control        socket of its monitor
 //!     log, log.<n>   its output

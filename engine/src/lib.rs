@@ -49,7 +49,7 @@ mod sizes; // what images are said to take
 
 // Keeping
 mod repair; // blobs that are damaged
-mod storage; // what is kept, and what of it can go
+mod storage; // what is kept, and what of it is garbage
 
 pub use base_layers::{LayerProgress, LayerWork};
 pub use error::{Cause as ErrorCause, Error, ErrorKind, Explanation, SourceText};

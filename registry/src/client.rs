@@ -19,7 +19,7 @@ use crate::pull::PulledImage;
 use crate::push::PushImage;
 use crate::registries_conf::RegistriesConf;
 use crate::resolve::Resolved;
-use crate::retry::RetryPolicy;
+use crate::retry_policy::RetryPolicy;
 use crate::secret::Secret;
 use crate::session::RegistrySession;
 use crate::transport::HttpTransport;

@@ -24,18 +24,19 @@ mod manifest; // why a manifest cannot be used
 mod parallel; // several transfers at once
 
 mod credentials; // where the user's credentials are found and kept
-mod registries_conf; // mirrors and registries without TLS
+mod registries_conf; // registries.conf: which mirrors a repository has, registries without TLS
 mod secret; // text that must not be shown
 
 mod auth; // a 401 answered by Basic or by a token
 mod call; // a request to a registry as a value
 mod endpoint; // hosts, schemes, certificates
-mod exchange; // one request with its redirects, credentials and repetitions
+mod exchange; // one request, its redirects followed and its 401 answered
 mod origin; // which headers may be sent to which host
 mod redirect; // where answers send a request
 mod refusal; // the errors that registries answer with
-mod retry; // pauses between attempts
-mod route; // mirrors before the registry itself
+mod retry; // requests that failed for the moment, repeated
+mod retry_policy; // how often, and after which pauses
+mod route; // mirrors in turn, then the registry itself
 mod session; // what was learned about each host
 
 mod answer; // answers and their bodies, from the network thread to the caller's
@@ -64,5 +65,5 @@ pub use push::{BlobSource, OpenBlob, PushBlob, PushImage, PushManifest};
 pub use refusal::{Action, RegistryRefusal};
 pub use registries_conf::{RegistriesConf, RegistriesConfError};
 pub use resolve::Resolved;
-pub use retry::RetryPolicy;
+pub use retry_policy::RetryPolicy;
 pub use secret::Secret;

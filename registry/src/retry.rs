@@ -1,26 +1,61 @@
-//! Pauses between attempts, and how many there are.
+//! Requests that failed for the moment, repeated.
 
 use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::StatusCode;
+use reqwest::header::{DATE, RETRY_AFTER};
 
-/// When and how often to repeat a request that failed for the moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// The pause before each repetition; their number is the number of repetitions.
-    pub delays: Vec<Duration>,
-    /// The longest pause that a server may ask for. If it asks for more, its refusal is final.
-    pub longest_wait: Duration,
-}
+use crate::answer::HttpAnswer;
+use crate::call::Repeat;
+use crate::error::Error;
+use crate::notice::Notice;
+use crate::session::RegistrySession;
+use crate::url_text::authority;
 
-impl Default for RetryPolicy {
-    /// As BuildKit: 1, 2 and 4 seconds.
-    fn default() -> Self {
-        Self {
-            delays: [1, 2, 4].map(Duration::from_secs).into(),
-            longest_wait: Duration::from_secs(60),
+impl RegistrySession {
+    /// Repeats what failed for the moment, as the policy says.
+    pub(crate) fn repeated(
+        &self,
+        repeat: Repeat,
+        mut attempt: impl FnMut() -> Result<HttpAnswer, Error>,
+    ) -> Result<HttpAnswer, Error> {
+        let mut delays = match repeat {
+            Repeat::Yes => self.retry.delays.iter(),
+            Repeat::No => [].iter(),
+        };
+        loop {
+            self.transport.check_cancelled()?;
+            let outcome = attempt();
+            let (host, reason, asked) = match &outcome {
+                Err(error) if error.is_transient() => (String::new(), error.to_string(), None),
+                Ok(answer) if is_momentary(answer.status) => (
+                    authority(&answer.url),
+                    format!("status {}", answer.status.as_u16()),
+                    retry_after(answer.header(RETRY_AFTER), answer.header(DATE)),
+                ),
+                _ => return outcome,
+            };
+            let Some(&delay) = delays.next() else {
+                return outcome;
+            };
+            let delay = asked.unwrap_or(delay);
+            if delay > self.retry.longest_wait {
+                return outcome;
+            }
+            (self.notice)(Notice::Retrying {
+                host,
+                reason,
+                delay,
+            });
+            self.transport.sleep(delay)?;
         }
     }
+}
+
+/// Says whether the server may answer otherwise a moment later.
+fn is_momentary(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
 /// Reads `Retry-After`: seconds, or a date, which is compared with the server's own `Date`.

@@ -18,9 +18,9 @@ mod layers; // how layers come to the disk
 mod progress; // what a build tells
 mod remote_sources; // how downloads and repositories come in
 
-mod journal; // what builds did
+mod journal; // what the last builds did
 mod precompute; // layers made ready while later steps run
-mod reason; // why they did it
+mod reason; // reasons why a step ran, as values
 mod reuse; // which earlier results count
 mod sandbox_context; // what every sandbox gets
 mod solve_error; // why there is no solution
@@ -33,7 +33,7 @@ mod step_trees; // the trees that a step reads
 
 mod buildkit_transfer; // what BuildKit would transfer of a context
 mod copy; // COPY and ADD
-mod keys; // names of steps
+mod keys; // cache keys of steps
 mod source_facts; // digests of contexts and downloads, known before keys are made
 
 mod execute; // one step
@@ -42,12 +42,12 @@ mod inputs; // what a step starts from
 mod local_runner; // RUN, in a sandbox of this machine
 mod mounted; // the files that RUN finds mounted
 
-mod account; // what became of the steps
-mod board; // which are ready
-mod forecast; // what would become of them
-mod probe; // which must run
-mod solve; // all of them
-mod why; // why they run
+mod account; // what became of each step
+mod board; // which steps are ready to run
+mod forecast; // what would become of each step
+mod probe; // which steps must run: the cache looked up
+mod solve; // all steps, side by side
+mod why; // why a step runs: now compared with the build before
 
 pub use account::StepAccount;
 pub use agent::{AgentSocket, Agents};

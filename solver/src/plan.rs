@@ -24,10 +24,10 @@ mod words; // expansion of a word
 mod cycles; // stages that wait for each other
 mod epoch; // what a build says of its time
 mod findings; // lint rules that need values
-mod planner; // what is known while planning
+mod planner; // what is known while planning, and the platform of a FROM
 mod stage; // one stage, instruction by instruction
 mod stages; // which stages there are
-mod survey; // all of them
+mod survey; // all platforms: from stages to a plan
 
 pub use arguments::DeclaredArgument;
 pub use bases::{BaseError, BaseRequest, Bases};

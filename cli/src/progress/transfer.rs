@@ -12,7 +12,7 @@ use kiln_engine::{PackProgress, Stream};
 use kiln_oci::Sha256;
 use kiln_registry::{TransferEvent, TransferStep};
 
-use super::live_lines::LiveLines;
+use super::redraw::LiveLines;
 use crate::{clean, terminal};
 
 /// Where the lines go.

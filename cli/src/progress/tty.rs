@@ -5,7 +5,7 @@ use std::time::Duration;
 use kiln_engine::{ProgressEvent, Stream};
 
 use super::build_state::BuildState;
-use super::live_lines::LiveLines;
+use super::redraw::LiveLines;
 use super::renderer::{Renderer, Settings};
 use super::tty_lines::{ShownSteps, tty_lines};
 use crate::terminal;

@@ -9,7 +9,7 @@ use kiln_docker::units;
 use kiln_engine::{LayerProgress, LayerWork, Stream};
 use kiln_oci::Sha256;
 
-use super::live_lines::LiveLines;
+use super::redraw::LiveLines;
 use crate::terminal;
 
 /// Shows layers on their way to the disk.
