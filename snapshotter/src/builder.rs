@@ -390,6 +390,21 @@ impl LayerBuilder {
         self.state().opaque.insert(path.clone());
     }
 
+    /// Counts paths that the caller keeps for entries to come like entries that are there.
+    ///
+    /// # Errors
+    /// [`BuildError::TooManyFiles`].
+    pub(crate) fn count_kept<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p GuestPath>,
+    ) -> Result<(), BuildError> {
+        /// Bytes that a path takes in memory besides its text, at least.
+        const OVERHEAD: usize = 64;
+        let paths = paths.into_iter();
+        let bytes = paths.map(|path| path.as_bytes().len() + OVERHEAD).sum();
+        self.state().count(bytes)
+    }
+
     /// Says what was added at `path`.
     #[must_use]
     pub fn look(&self, path: &GuestPath) -> Added {

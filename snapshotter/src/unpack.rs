@@ -211,7 +211,10 @@ impl<'a> Unpacker<'a> {
                 let target = self.clean(&target)?;
                 let target = self.place(&target, member.mtime)?;
                 match self.builder.look(&target) {
-                    Added::Nothing => self.waiting.push((path, target)),
+                    Added::Nothing => {
+                        self.builder.count_kept([&path, &target])?;
+                        self.waiting.push((path, target));
+                    }
                     _ => self.builder.add_hard_link(&path, &target)?,
                 }
             }
@@ -219,6 +222,7 @@ impl<'a> Unpacker<'a> {
             MemberKind::CharDevice(device)
                 if (device.major, device.minor) == (0, 0) && self.meaning == Meaning::Layer =>
             {
+                self.builder.count_kept([&path])?;
                 self.hidden.push(path);
             }
             MemberKind::CharDevice(device) => {
@@ -259,11 +263,18 @@ impl<'a> Unpacker<'a> {
         match name {
             b"" | b"." | b".." => return Err(invalid_name(path.as_bytes())),
             b".wh..opq" => {
-                self.opaque.insert(around);
+                if !self.opaque.contains(&around) {
+                    self.builder.count_kept([&around])?;
+                    self.opaque.insert(around);
+                }
             }
             // Those directories themselves.
             _ if name.starts_with(b".wh.") => {}
-            _ => self.hidden.push(around.join(name)),
+            _ => {
+                let path = around.join(name);
+                self.builder.count_kept([&path])?;
+                self.hidden.push(path);
+            }
         }
         Ok(true)
     }

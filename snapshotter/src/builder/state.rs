@@ -36,7 +36,7 @@ pub(crate) struct BuilderState {
     pub(crate) lost_owners: HashMap<GuestPath, (u32, u32)>,
     /// The tar of the layer with this name, if it was digested on the way.
     pub(crate) digested: Option<(LayerId, Digested)>,
-    /// Bytes of all entries.
+    /// Bytes of all entries, and of what else is kept for entries to come.
     size_bytes: usize,
 }
 
@@ -52,7 +52,13 @@ impl BuilderState {
         let part = self.parts.last_mut().expect("at least one part");
         let before = part.size_bytes();
         part.push(entry);
-        self.size_bytes += part.size_bytes() - before;
+        let added = part.size_bytes() - before;
+        self.count(added)
+    }
+
+    /// Counts bytes that are kept until the layer is finished.
+    pub(crate) fn count(&mut self, bytes: usize) -> Result<(), BuildError> {
+        self.size_bytes = self.size_bytes.saturating_add(bytes);
         if self.size_bytes > LARGEST_INDEX {
             Err(BuildError::TooManyFiles)
         } else {
@@ -167,6 +173,8 @@ mod tests {
             .unwrap();
         let long = GuestPath::new("d".repeat(200));
         let error = state.push(&metadata.entry(&long, NodeKind::DIRECTORY));
+        assert!(matches!(error, Err(BuildError::TooManyFiles)));
+        let error = BuilderState::default().count(LARGEST_INDEX + 1);
         assert!(matches!(error, Err(BuildError::TooManyFiles)));
     }
 }
