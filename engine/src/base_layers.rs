@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kiln_exporter::sources;
 use kiln_oci::{Descriptor, DiffId, Image, ImageRef, MediaKind, Sha256, TaggedRef};
-use kiln_registry::{Client, TransferStep};
+use kiln_registry::{Client, ErrorClass, TransferStep};
 use kiln_snapshotter::Layer;
 use kiln_solver::{
     Fault, LayerFetchError, Layers, LayersError, Op, Plan, Reporter, Step, VertexEnd,
@@ -230,6 +231,9 @@ fn unpack(
             .fetch_blob(name, descriptor, &stores.blobs, &observer)
             .map_err(|error| match elsewhere.take() {
                 Some(elsewhere) => elsewhere,
+                None if sources(&stores.blobs, descriptor.digest).is_empty() => {
+                    lost(name, descriptor, error)
+                }
                 None => Error::registry(Some(name), error),
             })?;
         let blob = stores
@@ -255,6 +259,23 @@ fn unpack(
         let doing = format!("cannot unpack layer {} of {name}", descriptor.digest);
         return Err(Error::environment(doing, error).with_hint_if(hint));
     }
+}
+
+/// Returns the error for a layer that could not be fetched by the name of its image, and that no
+/// registry is known to have: of an image that was built or loaded here, it was lost.
+fn lost(name: &ImageRef, descriptor: &Descriptor, error: kiln_registry::Error) -> Error {
+    if error.class() == ErrorClass::Cancelled {
+        return Error::Cancelled;
+    }
+    let layer = descriptor.digest.short();
+    let name = name.familiar_repository();
+    Error::environment(
+        format!("layer {layer} of {name} is not here any more, and cannot be fetched"),
+        error,
+    )
+    .with_hint(format!(
+        "build, load or pull {name} again; kiln cache verify says what else is damaged"
+    ))
 }
 
 /// How far a layer has come on its way to the disk.

@@ -557,3 +557,18 @@ fn file_beyond_the_limit_of_the_process_is_a_failure_that_is_told() {
     assert!(ended.stderr.contains("File too large"), "{ended:#?}");
     assert!(!kiln.scratch.join("app.tar").exists());
 }
+
+#[test]
+fn lost_layer_of_a_local_image_is_told_from_one_of_a_registry() {
+    let kiln = need!(Kiln::for_builds(program()));
+    kiln.build_shell("127.0.0.1:1/app", "");
+    for lost in ["layers", "diffs"] {
+        fs::remove_dir_all(kiln.scratch.join("state").join(lost)).unwrap();
+    }
+    let ended = kiln.run(&["run", "--rm", "127.0.0.1:1/app", "true"]);
+    assert_eq!(ended.code, 125, "{ended:#?}");
+    assert!(
+        ended.stderr.contains("is not here any more") && ended.stderr.contains("kiln cache verify"),
+        "{ended:#?}"
+    );
+}

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::raw;
 
@@ -39,8 +39,17 @@ impl Spawned {
 
     /// Kills it, and with it all processes of its namespace.
     pub(crate) fn kill(&self) {
-        // Fails only if it is dead already.
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        match rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            // Filters of a container around kiln may not know the call. The number is the child's
+            // until it is reaped here.
+            Err(_) => {
+                let id = self.id().and_then(|id| i32::try_from(id).ok());
+                if let Some(id) = id.and_then(Pid::from_raw) {
+                    let _ = rustix::process::kill_process(id, Signal::KILL);
+                }
+            }
+        }
     }
 
     /// Waits for its end.
