@@ -170,24 +170,31 @@ pub(crate) struct RmiArguments {
 pub(crate) fn rmi(arguments: &RmiArguments, environment: &Environment) -> Outcome {
     let session = session::open(environment)?;
     let mut exit = Exit::SUCCESS;
-    for image in &arguments.images {
-        match verbs::remove_image(&session.stores, image, arguments.force) {
-            Ok(removals) => {
-                for removal in removals {
-                    terminal::print_line(&match removal {
-                        ImageRemoval::Untagged(name) => format!("Untagged: {}", name.familiar()),
-                        ImageRemoval::Deleted(id) => format!("Deleted: {id}"),
-                    })?;
-                }
-            }
+    let mut tell = |removed: Result<Vec<ImageRemoval>, kiln_engine::Error>| {
+        let removals = match removed {
+            Ok(removals) => removals,
             Err(error) => {
                 terminal::tell_line(&format!("Error: {}", error.full_message()));
                 let is_missing = matches!(error, kiln_engine::Error::NoSuchImage(_));
                 if !(arguments.force && is_missing) {
                     exit = Exit::FAILURE;
                 }
+                return Ok(());
             }
+        };
+        for removal in removals {
+            terminal::print_line(&match removal {
+                ImageRemoval::Untagged(name) => format!("Untagged: {}", name.familiar()),
+                ImageRemoval::Deleted(id) => format!("Deleted: {id}"),
+            })?;
         }
-    }
+        Ok::<(), Failure>(())
+    };
+    verbs::remove_images(
+        &session.stores,
+        &arguments.images,
+        arguments.force,
+        &mut tell,
+    )?;
     Ok(exit)
 }

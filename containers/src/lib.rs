@@ -20,6 +20,7 @@ mod state; // what became of a container, as a value: monitor sets it, held writ
 mod container; // one container: looked at, asked, stopped
 mod files; // files that several processes share
 mod held; // a container whose lock this process has: it alone runs or removes it
+mod index; // containers by what people call them
 mod log; // what a container wrote
 mod store; // all containers, on disk
 
@@ -43,6 +44,7 @@ pub use container::{Container, StopPatience};
 pub use error::{ContainerError, ContainerErrorKind};
 pub use held::{Force, HeldContainer};
 pub use id::{ContainerId, ContainerName, InvalidContainerId, InvalidContainerName};
+pub use index::ContainerIndex;
 pub use log::{Follow, LogReader, LogRecord, LogStart};
 pub use signal::{InvalidSignal, SignalNumber};
 pub use spec::{ContainerConfig, HostConfig, OwnFacts, Removal, Spec, UlimitConfig};

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use kiln_files::remove_tree;
 
 use crate::files::{lock_file, settle, write_file, write_json};
+use crate::index::ContainerIndex;
 use crate::spec::Spec;
 use crate::state::StoredState;
 use crate::{Container, ContainerError, ContainerId, ContainerName, HeldContainer};
@@ -201,33 +202,20 @@ impl Containers {
         Ok(found)
     }
 
+    /// Returns the containers that there are now, to be found by what people call them.
+    ///
+    /// # Errors
+    /// As [`Containers::list`].
+    pub fn index(&self) -> Result<ContainerIndex, ContainerError> {
+        Ok(ContainerIndex::of(self.list()?))
+    }
+
     /// Finds a container by id, name or the beginning of its id, in this order.
     ///
     /// # Errors
     /// There is none, or more than one.
     pub fn find(&self, reference: &str) -> Result<Container, ContainerError> {
-        let all = self.list()?;
-        let name = reference.strip_prefix('/').unwrap_or(reference);
-        let exact = all
-            .iter()
-            .find(|container| container.id().as_str() == reference)
-            .or_else(|| {
-                all.iter()
-                    .find(|c| c.name().is_ok_and(|n| n.as_str() == name))
-            });
-        if let Some(container) = exact {
-            return Ok(container.clone());
-        }
-        let mut matching = all
-            .into_iter()
-            .filter(|container| container.id().as_str().starts_with(reference));
-        match (matching.next(), matching.next()) {
-            (Some(only), None) if !reference.is_empty() => Ok(only),
-            (Some(_), Some(_)) if !reference.is_empty() => {
-                Err(ContainerError::Ambiguous(reference.to_owned()))
-            }
-            _ => Err(ContainerError::NotFound(reference.to_owned())),
-        }
+        self.index()?.find(reference)
     }
 
     /// Removes what crashes left behind.

@@ -50,7 +50,7 @@ pub use prune::{empty_trash, prune_cache};
 pub use prune_images::prune_images;
 pub use pull::pull;
 pub use push::push;
-pub use remove::remove_image;
+pub use remove::remove_images;
 pub use reproducibility::check_reproducibility;
 pub use run::create_container;
 pub use save::save;

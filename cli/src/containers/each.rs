@@ -2,7 +2,7 @@
 
 use std::panic::resume_unwind;
 
-use kiln_containers::{ContainerError, Containers};
+use kiln_containers::{Container, ContainerError, Containers};
 
 use super::failures::failure;
 use crate::failure::{Exit, Failure, Outcome};
@@ -11,7 +11,7 @@ use crate::terminal;
 /// Containers that something is done with at the same time; docker's client does as many.
 const SIDE_BY_SIDE: usize = 50;
 
-/// Does something with each container, side by side: one that takes its time to end must not use
+/// Does something with each container that names lead to now, side by side: one that takes its time to end must not use
 /// up the time of the next. Prints their names in order as they were given, and goes on after
 /// failures.
 ///
@@ -20,9 +20,11 @@ const SIDE_BY_SIDE: usize = 50;
 pub(super) fn each(
     containers: &Containers,
     names: &[String],
-    act: impl Fn(&Containers, &str) -> Result<String, ContainerError> + Sync,
+    act: impl Fn(&Container, &str) -> Result<String, ContainerError> + Sync,
     is_forgiven: impl Fn(&ContainerError) -> bool,
 ) -> Outcome {
+    let index = containers.index().map_err(failure)?;
+    let act = |name: &str| act(&index.find(name)?, name);
     let mut exit = Exit::SUCCESS;
     let mut tell = |result: Result<String, ContainerError>| {
         match result {
@@ -36,7 +38,7 @@ pub(super) fn each(
         Ok(())
     };
     if let [name] = names {
-        tell(act(containers, name))?;
+        tell(act(name))?;
         return Ok(exit);
     }
     for group in names.chunks(SIDE_BY_SIDE) {
@@ -46,17 +48,14 @@ pub(super) fn each(
                 .iter()
                 .map(|name| {
                     let thread = std::thread::Builder::new();
-                    (
-                        name,
-                        thread.spawn_scoped(scope, move || act(containers, name)),
-                    )
+                    (name, thread.spawn_scoped(scope, move || act(name)))
                 })
                 .collect();
             for (name, thread) in started {
                 tell(match thread {
                     Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
                     // Where no thread can be started, one container after the other.
-                    Err(_) => act(containers, name),
+                    Err(_) => act(name),
                 })?;
             }
             Ok::<(), Failure>(())

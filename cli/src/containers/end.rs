@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use kiln_containers::{ContainerError, Containers, Force, SignalNumber, StopPatience};
+use kiln_containers::{Container, ContainerError, Force, SignalNumber, StopPatience};
 use kiln_engine::verbs;
 
 use super::each::each;
@@ -36,8 +36,7 @@ pub(crate) struct StopArguments {
 pub(crate) fn stop(arguments: &StopArguments, environment: &Environment) -> Outcome {
     let signal = arguments.signal.as_deref().map(parse_signal).transpose()?;
     let containers = verbs::containers(&session::open(environment)?.stores)?;
-    let stop = |containers: &Containers, name: &str| {
-        let container = containers.find(name)?;
+    let stop = |container: &Container, name: &str| {
         let spec = container.spec()?;
         let patience = match arguments.timeout {
             None => StopPatience::For(spec.stop_timeout()),
@@ -67,8 +66,8 @@ pub(crate) struct KillArguments {
 pub(crate) fn kill(arguments: &KillArguments, environment: &Environment) -> Outcome {
     let signal = parse_signal(&arguments.signal)?;
     let containers = verbs::containers(&session::open(environment)?.stores)?;
-    let kill = |containers: &Containers, name: &str| {
-        containers.find(name)?.kill(signal)?;
+    let kill = |container: &Container, name: &str| {
+        container.kill(signal)?;
         Ok(name.to_owned())
     };
     each(&containers, &arguments.containers, kill, |_| false)
@@ -91,8 +90,8 @@ pub(crate) struct WaitArguments {
 /// Waits for containers to end.
 pub(crate) fn wait(arguments: &WaitArguments, environment: &Environment) -> Outcome {
     let containers = verbs::containers(&session::open(environment)?.stores)?;
-    let wait = |containers: &Containers, name: &str| {
-        let state = containers.find(name)?.wait()?;
+    let wait = |container: &Container, _: &str| {
+        let state = container.wait()?;
         Ok(state.exit_code.to_string())
     };
     each(&containers, &arguments.containers, wait, |_| false)
@@ -122,8 +121,8 @@ pub(crate) fn rm(arguments: &RmArguments, environment: &Environment) -> Outcome 
     };
     // What containers wrote may belong to any of their users.
     let containers = verbs::containers(&session::enter_and_open(environment)?.stores)?;
-    let remove = |containers: &Containers, name: &str| {
-        containers.find(name)?.remove(force)?;
+    let remove = |container: &Container, name: &str| {
+        container.remove(force)?;
         Ok(name.to_owned())
     };
     let is_forgiven =

@@ -38,12 +38,13 @@ pub fn prune_images(
         let is_unneeded = unneeded == Unneeded::Unused || image.name.is_none();
         is_unneeded && !used.contains(&image.id) && select(image)
     });
+    let mut lookups = remove::Lookups::new(stores)?;
     for image in going {
-        let removed = match &image.name {
-            Some(name) => remove::remove_image(stores, &name.to_string(), true),
-            None => remove::remove_image(stores, &image.id.to_string(), true),
+        let text = match &image.name {
+            Some(name) => name.to_string(),
+            None => image.id.to_string(),
         };
-        match removed {
+        match remove::remove_one(stores, &mut lookups, &text, true) {
             Ok(done) => removals.extend(done),
             // It went meanwhile.
             Err(Error::NoSuchImage(_)) => {}

@@ -1,7 +1,10 @@
 //! Removing images and their names.
 
+use std::collections::HashMap;
+
+use kiln_cache::Named;
 use kiln_containers::{ContainerError, ContainerId, ContainerStatus};
-use kiln_oci::{ImageId, TaggedRef};
+use kiln_oci::{ImageId, Sha256, TaggedRef};
 
 use crate::Error;
 use crate::containers;
@@ -50,28 +53,62 @@ fn conflict(names: &[TaggedRef], users: &[User], force: bool) -> Option<(&'stati
     }
 }
 
-/// Removes a name, or with an id all names of an image. Its content goes when garbage is
-/// collected. An image that a container was made of stays unless `force` says otherwise, and
-/// one that a container runs of stays in any case.
+/// What is looked up once for all the images that a request removes: the names of each image, and the
+/// containers that were made of it.
+pub(crate) struct Lookups {
+    names: HashMap<ImageId, Vec<TaggedRef>>,
+    users: HashMap<ImageId, Vec<User>>,
+}
+
+impl Lookups {
+    pub(crate) fn new(stores: &Stores) -> Result<Self, Error> {
+        Ok(Self {
+            names: names_by_image(stores)?,
+            users: users_by_image(stores)?,
+        })
+    }
+}
+
+/// Removes images, one after the other, and tells `done` what came of each. Each text is a name, which
+/// goes, or an id, with which all names of an image go. The content goes when garbage is
+/// collected. An image that a container was made of stays unless `force` says otherwise, and one
+/// that a container runs of stays in any case.
+///
+/// Names, ids and containers are read once, however many images go.
 ///
 /// # Errors
-/// When there is no such image, it is in use, or an id has several names and `force` is false.
-pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<ImageRemoval>, Error> {
+/// When names or containers cannot be read, or those of `done`. That there is no such image, that it
+/// is in use, or that an id has several names and `force` is false is told to `done`.
+pub fn remove_images<E: From<Error>>(
+    stores: &Stores,
+    texts: &[String],
+    force: bool,
+    mut done: impl FnMut(Result<Vec<ImageRemoval>, Error>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut lookups = Lookups::new(stores)?;
+    for text in texts {
+        done(remove_one(stores, &mut lookups, text, force))?;
+    }
+    Ok(())
+}
+
+/// Removes one of the images of a request.
+pub(crate) fn remove_one(
+    stores: &Stores,
+    lookups: &mut Lookups,
+    text: &str,
+    force: bool,
+) -> Result<Vec<ImageRemoval>, Error> {
     let (name, image) = match images::find(stores, text) {
         Ok(found) => found,
         Err(error) => return remove_damaged(stores, text).ok_or(error),
     };
-    let names: Vec<TaggedRef> = images::names(stores)?
-        .into_iter()
-        .filter(|named| {
-            local_image::read(stores, named.manifest).is_ok_and(|i| i.id() == image.id())
-        })
-        .map(|named| named.name)
-        .collect();
-    let users = users_of(stores, image.id())?;
+    let Lookups { names, users } = lookups;
+    let names = names.entry(image.id()).or_default();
+    let users = users.get(&image.id()).map_or(&[][..], Vec::as_slice);
     let going = match name {
         Some(name) if name.digest().is_none() => {
-            if let (false, [_], Some(user)) = (force, &*names, users.first()) {
+            if let (false, [_], Some(user)) = (force, &names[..], users.first()) {
                 return Err(Error::conflict(format!(
                     "conflict: unable to remove repository reference \"{text}\" (must force) - \
                      container {} is using its referenced image {}",
@@ -82,7 +119,7 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Imag
             vec![name]
         }
         _ => {
-            if let Some((how, why)) = conflict(&names, &users, force) {
+            if let Some((how, why)) = conflict(names, users, force) {
                 return Err(Error::conflict(format!(
                     "conflict: unable to delete {} ({how}) - {why}",
                     image.id().0.short()
@@ -92,15 +129,16 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Imag
         }
     };
     let mut removals = Vec::new();
-    for name in &going {
-        if stores.tags.remove(name).map_err(images::names_error)? {
+    for name in going {
+        if stores.tags.remove(&name).map_err(images::names_error)? {
             removals.push(ImageRemoval::Untagged(name.clone()));
         }
+        names.retain(|other| *other != name);
     }
     let is_running = users
         .iter()
         .any(|user| user.status == ContainerStatus::Running);
-    if names.iter().all(|name| going.contains(name)) && !is_running {
+    if names.is_empty() && !is_running {
         stores
             .ids
             .remove(image.id())
@@ -110,26 +148,47 @@ pub fn remove_image(stores: &Stores, text: &str, force: bool) -> Result<Vec<Imag
     Ok(removals)
 }
 
-/// Returns the containers that were made of an image, running ones first.
-fn users_of(stores: &Stores, image: ImageId) -> Result<Vec<User>, Error> {
-    let mut users = Vec::new();
+/// Returns the names of each image that has some.
+fn names_by_image(stores: &Stores) -> Result<HashMap<ImageId, Vec<TaggedRef>>, Error> {
+    let mut known: HashMap<Sha256, Option<ImageId>> = HashMap::new();
+    let mut names: HashMap<ImageId, Vec<TaggedRef>> = HashMap::new();
+    for Named { name, manifest } in images::names(stores)? {
+        let id = known.entry(manifest).or_insert_with(|| {
+            let image = local_image::read(stores, manifest).ok();
+            image.map(|image| image.id())
+        });
+        if let Some(id) = id {
+            names.entry(*id).or_default().push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Returns the containers that were made of each image, running ones first.
+fn users_by_image(stores: &Stores) -> Result<HashMap<ImageId, Vec<User>>, Error> {
+    let mut users: HashMap<ImageId, Vec<User>> = HashMap::new();
     for container in containers::containers(stores)?
         .list()
         .map_err(Error::from)?
     {
         let look = || Ok((container.spec()?, container.state()?));
         match look() {
-            Ok((spec, _)) if spec.image_id.parse() != Ok(image) => {}
-            Ok((_, state)) => users.push(User {
-                id: container.id().clone(),
-                status: state.status,
-            }),
+            Ok((spec, state)) => {
+                if let Ok(image) = spec.image_id.parse() {
+                    users.entry(image).or_default().push(User {
+                        id: container.id().clone(),
+                        status: state.status,
+                    });
+                }
+            }
             // Another kiln removed it meanwhile.
             Err(ContainerError::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    users.sort_by_key(|user| user.status != ContainerStatus::Running);
+    for users in users.values_mut() {
+        users.sort_by_key(|user| user.status != ContainerStatus::Running);
+    }
     Ok(users)
 }
 
