@@ -9,11 +9,11 @@
 //! digest on the way.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::PathBuf;
 
 use crate::{Store, Unsettled};
-use kiln_oci::{Descriptor, Sha256, Sha256Writer};
+use kiln_oci::{Descriptor, Sha256, Sha256Reader, Sha256Writer};
 
 /// Why a blob could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -93,17 +93,39 @@ impl Blobs {
     }
 
     /// Says whether the blob of a descriptor is here. One of another length is damaged, and not here
-    /// any more then.
+    /// any more then, unless it is the descriptor that is wrong.
     #[must_use]
     pub fn has(&self, descriptor: &Descriptor) -> bool {
         match self.size(descriptor.digest) {
             Some(size_bytes) if size_bytes == descriptor.size_bytes => true,
             Some(_) => {
-                self.discard_damaged(descriptor.digest);
+                // Anybody can write a descriptor.
+                if self
+                    .damage(descriptor.digest)
+                    .is_ok_and(|damage| damage.is_some())
+                {
+                    self.discard_damaged(descriptor.digest);
+                }
                 false
             }
             None => false,
         }
+    }
+
+    /// Reads a blob whole and returns the digest of its content if that is not its name; none if it
+    /// is whole or not here.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn damage(&self, digest: Sha256) -> io::Result<Option<Sha256>> {
+        let file = match File::open(self.path(digest)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let mut reader = Sha256Reader::new(BufReader::with_capacity(1 << 17, file));
+        io::copy(&mut reader, &mut io::sink())?;
+        let (_, actual, _) = reader.finish();
+        Ok((actual != digest).then_some(actual))
     }
 
     /// Deletes a blob that is damaged: now it can be made or fetched again.
@@ -290,6 +312,15 @@ mod tests {
             blobs.put(b"hello").unwrap();
             assert_eq!(blobs.read(digest).unwrap(), b"hello");
         }
+    }
+
+    #[test]
+    fn descriptor_that_lies_takes_no_whole_blob_away() {
+        let (_directory, blobs) = blobs();
+        let digest = blobs.put(b"hello").unwrap();
+        let lying = Descriptor::new("text/plain", digest, 7);
+        assert!(!blobs.has(&lying));
+        assert_eq!(blobs.read(digest).unwrap(), b"hello");
     }
 
     #[test]

@@ -91,6 +91,7 @@ pub(crate) fn open_with(
 fn damage_text(damage: &Damage) -> String {
     let outcome = match damage.outcome {
         RepairOutcome::Left => "left as it is",
+        RepairOutcome::Unread => "left, because it cannot be read now",
         RepairOutcome::Repaired => "repaired",
         RepairOutcome::Discarded => "discarded",
     };

@@ -1,6 +1,7 @@
 //! Layers of base images: fetched and unpacked when a step needs their files, not before.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +18,7 @@ use kiln_tree::LayerId;
 use crate::Error;
 use crate::error::unpack_hint;
 use crate::shared_cache::fetch;
-use crate::storage::damage;
+use crate::storage::damage::{self, Finding};
 use crate::stores::Stores;
 
 /// Fetches and unpacks the layers of one build's bases.
@@ -194,6 +195,15 @@ fn unpack(
     descriptor: &Descriptor,
     report: &(dyn Fn(&LayerProgress) + Sync),
 ) -> Result<Layer, Error> {
+    // A layer that was made here has no blob and is nowhere else: only its name can have been lost.
+    if !stores.blobs.has(descriptor)
+        && sources(&stores.blobs, descriptor.digest).is_empty()
+        && stores.layers.described_as(diff_id).is_none()
+        && stores.layers.name_lost(diff_id)
+        && let Some(layer) = unpacked_layer(stores, diff_id)
+    {
+        return Ok(layer);
+    }
     // The blob of a layer that another machine made is not what a local manifest names. A
     // description can be wrong, though, and then what the manifest names is all there is.
     let mut elsewhere = None;
@@ -226,16 +236,20 @@ fn unpack(
     };
     let extracting = |done_bytes: u64| report(LayerWork::Extracting, done_bytes);
     let mut was_here = stores.blobs.has(descriptor);
+    let mut aside = None;
     loop {
-        client
-            .fetch_blob(name, descriptor, &stores.blobs, &observer)
-            .map_err(|error| match elsewhere.take() {
-                Some(elsewhere) => elsewhere,
-                None if sources(&stores.blobs, descriptor.digest).is_empty() => {
-                    lost(name, descriptor, error)
-                }
-                None => Error::registry(Some(name), error),
-            })?;
+        let fetched = client.fetch_blob(name, descriptor, &stores.blobs, &observer);
+        if let (Err(_), Some(aside)) = (&fetched, &aside) {
+            // There is no other. What can be read of it may be all that is left.
+            let _ = fs::rename(aside, stores.blobs.path(descriptor.digest));
+        }
+        fetched.map_err(|error| match elsewhere.take() {
+            Some(elsewhere) => elsewhere,
+            None if sources(&stores.blobs, descriptor.digest).is_empty() => {
+                lost(name, descriptor, error)
+            }
+            None => Error::registry(Some(name), error),
+        })?;
         let blob = stores
             .blobs
             .open(descriptor.digest)
@@ -250,9 +264,18 @@ fn unpack(
         };
         stores.go_on()?;
         // One that was damaged on this disk is fetched anew; what just came was compared.
-        if was_here && damage::damage_of_blob(stores, descriptor.digest).is_some() {
+        let is_damaged = || {
+            let finding = damage::look_at_blob(stores, descriptor.digest);
+            matches!(finding, Some(Finding::Damaged(_)))
+        };
+        if was_here && is_damaged() {
             was_here = false;
-            stores.blobs.discard_damaged(descriptor.digest);
+            let path = stores.store.work_file();
+            let path =
+                path.map_err(|error| Error::environment("cannot put a blob aside", error))?;
+            fs::rename(stores.blobs.path(descriptor.digest), &path)
+                .map_err(|error| Error::environment("cannot put a blob aside", error))?;
+            aside = Some(path);
             continue;
         }
         let hint = unpack_hint(&error);

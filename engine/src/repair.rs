@@ -15,7 +15,7 @@ use kiln_oci::{ImageRef, Sha256};
 
 use crate::Error;
 use crate::error::of_export::export_error;
-use crate::storage::damage;
+use crate::storage::damage::{self, Finding};
 use crate::stores::Stores;
 
 /// Why something did not get out of the store.
@@ -146,10 +146,13 @@ pub(crate) fn undelivered(
     let damaged = layers.find_map(|layer| {
         let digest = layer.descriptor.digest;
         let is_stored = matches!(layer.source, LayerSource::Stored(_));
-        let damage = is_stored
-            .then(|| damage::damage_of_blob(stores, digest))
+        let finding = is_stored
+            .then(|| damage::look_at_blob(stores, digest))
             .flatten();
-        Some((digest, damage?))
+        match finding {
+            Some(Finding::Damaged(what)) => Some((digest, what)),
+            Some(Finding::Unreadable(_)) | None => None,
+        }
     });
     match damaged {
         Some((digest, what)) => Undelivered::Damaged {

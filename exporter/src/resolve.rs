@@ -163,7 +163,13 @@ fn plan(
     // A bare tar that is a blob came as one: new layers have none.
     let is_blob = blobs.has(descriptor);
     if !is_blob && kind == MediaKind::Layer(Compression::None) && descriptor.digest == diff_id.0 {
-        if let Some(layer) = new_layer(diff_id, layers)? {
+        let mut layer = new_layer(diff_id, layers)?;
+        // There is no such blob anywhere: the layer itself must be here, if not by this name.
+        let is_known = || layers.described_as(diff_id).is_some();
+        if layer.is_none() && !is_known() && layers.name_lost(diff_id) {
+            layer = new_layer(diff_id, layers)?;
+        }
+        if let Some(layer) = layer {
             return Ok(Work::Pack(layer));
         }
         // One that another machine made and packed.

@@ -98,6 +98,19 @@ pub enum LayerError {
 }
 
 impl LayerError {
+    /// Says whether the error is about this process and this moment and says nothing about the layer
+    /// on disk.
+    pub(crate) fn is_momentary(&self) -> bool {
+        match self {
+            Self::Io { source, .. }
+            | Self::Stream { source, .. }
+            | Self::Output(source)
+            | Self::Blob(BlobError::Io { source, .. }) => !kiln_files::is_about_the_file(source),
+            Self::Owner { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Returns a function that says which file an error of the operating system is about.
     pub(crate) fn at<E: Into<io::Error>>(path: impl AsRef<Path>) -> impl FnOnce(E) -> Self {
         move |source| Self::Io {

@@ -147,6 +147,18 @@ impl LayerStore {
         })
     }
 
+    /// Names a layer again whose name by the digest of one of its tar streams is gone or wrong, and
+    /// says whether there is one. Looks at what is known of every layer: for a layer that can have come
+    /// from nowhere else.
+    #[must_use]
+    pub fn name_lost(&self, diff_id: DiffId) -> bool {
+        let Some(id) = self.known_as(diff_id) else {
+            return false;
+        };
+        let name = diff_path(&self.shared.store, diff_id);
+        replace(&self.shared.store, &name, format!("{id}\n").as_bytes()).is_ok()
+    }
+
     /// Looks for a layer by what is known of all.
     fn known_as(&self, diff_id: DiffId) -> Option<LayerId> {
         let has_tar = |id: &LayerId| {

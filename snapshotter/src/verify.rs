@@ -5,19 +5,20 @@
 //! namespace, devices) is not held against the disk.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 
 use kiln_files::GuestPath;
 use kiln_oci::DiffId;
 use kiln_threads::Stop;
-use kiln_tree::{Entry, NodeKind, Tree};
+use kiln_tree::{Entry, LayerId, NodeKind, Tree};
 
 use crate::disk::Root;
 use crate::error::LayerError;
 use crate::facts::TarOrigin;
 use crate::layer::Donor;
-use crate::layer::Layer;
-use crate::layer_files::LayerFiles;
+use crate::layer::{Layer, LayerStore};
+use crate::layer_files::{DONOR, LayerFiles};
 use crate::owners::MappedIds;
 use crate::scan::{self, ScannedKind, ScannedNode};
 
@@ -72,22 +73,50 @@ pub enum Whiteouts {
     IndexOnly,
 }
 
+impl LayerDamage {
+    /// Says whether the layer is damaged, and not only for the moment not to be read.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        !matches!(self, Self::Unreadable(error) if error.is_momentary())
+    }
+}
+
+impl LayerStore {
+    /// Looks for the damage of a layer that has a directory, whole or not; of one that has none
+    /// nothing is wrong.
+    #[must_use]
+    pub fn verify(&self, id: LayerId, whiteouts: Whiteouts) -> Vec<LayerDamage> {
+        let layer = Layer::among(self, id);
+        match fs::symlink_metadata(layer.place()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => vec![LayerDamage::Unreadable(LayerError::at(layer.place())(
+                error,
+            ))],
+            Ok(_) => layer.verify(whiteouts),
+        }
+    }
+}
+
 impl Layer {
     /// Compares the layer with its index and its known digests, and returns what is wrong: nothing
     /// for a whole one.
     #[must_use]
     pub fn verify(&self, whiteouts: Whiteouts) -> Vec<LayerDamage> {
-        let Ok(tree) = self.tree() else {
-            return vec![LayerDamage::Index];
+        let tree = match self.tree() {
+            Ok(tree) => tree,
+            Err(error) if error.is_momentary() => return vec![LayerDamage::Unreadable(error)],
+            Err(_) => return vec![LayerDamage::Index],
         };
         if tree.layer_id() != self.id() {
             return vec![LayerDamage::Index];
         }
-        let Ok(Some(facts)) = self.stored_facts() else {
-            return vec![LayerDamage::Facts];
+        let facts = match self.stored_facts() {
+            Ok(Some(facts)) => facts,
+            Err(error) if error.is_momentary() => return vec![LayerDamage::Unreadable(error)],
+            Ok(None) | Err(_) => return vec![LayerDamage::Facts],
         };
         let Some(files) = self.files() else {
-            return vec![LayerDamage::NoFiles];
+            return vec![self.without_files()];
         };
         // What another kiln had no ids for is no damage.
         let owners = match self.restore_owners() {
@@ -106,13 +135,25 @@ impl Layer {
             damage.extend(diff_ids.filter(is_nameless).map(LayerDamage::Name));
         }
         if matches!(self.look_up_donor(), Donor::Unknown) {
-            damage.push(LayerDamage::NoFiles);
+            damage.push(self.without_files());
         }
         // Damage of the donor may be hidden in this layer, but the donor will have to go.
         if let Some(donor) = self.donor() {
             damage.extend(donor.verify(whiteouts));
         }
         damage
+    }
+
+    /// Says why no files were found.
+    fn without_files(&self) -> LayerDamage {
+        // What tells where they are, and they themselves, here and of the layer that they lie on.
+        let donor = self.donor();
+        let layers = [Some(self), donor.as_ref()].into_iter().flatten();
+        let places = layers.flat_map(|layer| [layer.path(DONOR), layer.path("diff")]);
+        let unreadable = places
+            .filter_map(|path| File::open(&path).err().map(LayerError::at(path)))
+            .find(LayerError::is_momentary);
+        unreadable.map_or(LayerDamage::NoFiles, LayerDamage::Unreadable)
     }
 
     /// Makes the tar streams again that kiln made, and compares their digests.
@@ -311,7 +352,7 @@ mod tests {
             let file = layer.join("diff/d/file");
             let time = fs::metadata(&file).unwrap().modified().unwrap();
             fs::write(&file, "tExt").unwrap();
-            fs::File::open(&file).unwrap().set_modified(time).unwrap();
+            File::open(&file).unwrap().set_modified(time).unwrap();
         };
         assert_eq!(found(flip), ["/d/file: content changed"]);
         let chmod = |layer: &Path| {

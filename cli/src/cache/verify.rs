@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kiln_engine::{Repair, RepairOutcome as Became, Verification, verbs};
+use kiln_engine::{Damage, Repair, RepairOutcome as Became, Verification, verbs};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
@@ -66,6 +66,7 @@ fn report(found: &Verification) -> String {
     for damage in &found.damage {
         let outcome = match damage.outcome {
             Became::Left => "damaged",
+            Became::Unread => "not read",
             Became::Repaired => "repaired",
             Became::Discarded => "discarded",
         };
@@ -79,10 +80,17 @@ fn report(found: &Verification) -> String {
         1 => format!("1 {one}"),
         count => format!("{count} {one}s"),
     };
-    let damage = match found.damage.len() {
+    let is_unread = |damage: &&Damage| damage.outcome == Became::Unread;
+    let unread = found.damage.iter().filter(is_unread).count();
+    let mut damage = match found.damage.len() - unread {
         0 => "no damage".to_owned(),
         count => format!("{count} damaged"),
     };
+    if unread > 0 {
+        damage.push_str(&format!(
+            ", {unread} could not be read and stay as they are"
+        ));
+    }
     text.push_str(&format!(
         "{}, {}, {}: {damage}\n",
         plural(found.layers, "layer"),

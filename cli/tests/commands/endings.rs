@@ -572,3 +572,73 @@ fn lost_layer_of_a_local_image_is_told_from_one_of_a_registry() {
         "{ended:#?}"
     );
 }
+
+/// What cannot be read for want of descriptors is not damaged: it may be the only copy.
+#[test]
+fn nothing_is_thrown_away_that_cannot_be_opened_for_the_moment() {
+    let kiln = need!(Kiln::for_builds(program()));
+    kiln.build_shell("app", "");
+    kiln.ok(&[
+        "build",
+        "-q",
+        "-o",
+        "type=oci,dest=app.tar",
+        "-t",
+        "app",
+        "ctx",
+    ]);
+    kiln.ok(&["rmi", "app"]);
+    kiln.ok(&["system", "prune", "-af"]);
+    kiln.ok(&["load", "-q", "-i", "app.tar"]);
+    let limited = |most: u32, arguments: &[&str]| {
+        let command = kiln.command();
+        let environment = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {most}; exec \"$@\""), "sh"]);
+        shell.arg(env!("CARGO_BIN_EXE_kiln")).args(arguments);
+        shell.env_clear().envs(environment);
+        Ended::from(shell.current_dir(kiln.scratch.path()).output().unwrap())
+    };
+    let run = ["run", "--rm", "--pull", "never", "app", "sh", "-c", ":"];
+    for most in (6..30).step_by(2) {
+        limited(most, &run);
+        let ended = limited(most, &["cache", "verify"]);
+        let text = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(
+            !text.contains("discarded"),
+            "with {most} descriptors: {text}"
+        );
+    }
+    kiln.ok(&["cache", "verify"]);
+    kiln.ok(&run);
+}
+
+#[test]
+fn names_of_layers_that_were_deleted_or_are_wrong_are_found_again() {
+    let kiln = need!(Kiln::for_builds(program()));
+    let diffs = kiln.scratch.join("state/diffs");
+    for spoil in ["delete", "exchange"] {
+        kiln.build_shell("app", "RUN echo x > /x");
+        if spoil == "delete" {
+            fs::remove_dir_all(&diffs).unwrap();
+        } else {
+            let names: Vec<_> = fs::read_dir(&diffs)
+                .unwrap()
+                .map(|e| e.unwrap().path())
+                .collect();
+            let texts: Vec<_> = names.iter().map(|name| fs::read(name).unwrap()).collect();
+            for (name, text) in names.iter().zip(texts.iter().rev()) {
+                fs::write(name, text).unwrap();
+            }
+        }
+        kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+        assert_eq!(
+            kiln.ok(&["run", "--rm", "app", "sh", "-c", "echo $(busybox cat /x)"]),
+            "x"
+        );
+        kiln.ok(&["save", "-o", "app.tar", "app"]);
+        kiln.ok(&["cache", "verify"]);
+    }
+}

@@ -1,14 +1,14 @@
 //! Damaged objects of the state directory, and the repair of a layer.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::PathBuf;
 
 use kiln_cache::{ActionKey, Trash};
-use kiln_oci::{Sha256, Sha256Reader};
+use kiln_files::is_about_the_file;
+use kiln_oci::Sha256;
+use kiln_snapshotter::Whiteouts;
 use kiln_snapshotter::overlay::{self, Support};
-use kiln_snapshotter::{LayerDamage, Whiteouts};
 use kiln_tree::LayerId;
 
 use crate::error::chain;
@@ -54,6 +54,8 @@ impl fmt::Display for DamagedObject {
 pub enum RepairOutcome {
     /// It is as it was found.
     Left,
+    /// It could not be looked at now, and is as it was found. Nothing is held against it.
+    Unread,
     /// It is whole again.
     Repaired,
     /// It is gone; who needs it makes or fetches it again.
@@ -74,38 +76,70 @@ pub(crate) fn whiteouts(stores: &Stores) -> io::Result<Whiteouts> {
     })
 }
 
-pub(crate) fn damage_of_blob(stores: &Stores, digest: Sha256) -> Option<String> {
-    let file = match File::open(stores.blobs.path(digest)) {
-        Ok(file) => file,
-        // Collected meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => return Some(format!("it cannot be read: {error}")),
-    };
-    let mut reader = Sha256Reader::new(BufReader::with_capacity(1 << 17, file));
-    match io::copy(&mut reader, &mut io::sink()) {
-        Ok(_) => {
-            let (_, actual, _) = reader.finish();
-            (actual != digest).then(|| format!("its content is that of {actual}"))
+/// What a look at an object came to that is not known to be whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// It is damaged: in this way.
+    Damaged(String),
+    /// It cannot be read now, for a reason that says nothing about it. It must stay as it is: it may
+    /// be whole, and there may be no other.
+    Unreadable(String),
+}
+
+impl Finding {
+    /// Returns what to tell.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Damaged(text) | Self::Unreadable(text) => text,
         }
-        Err(error) => Some(format!("it cannot be read: {error}")),
     }
 }
 
-pub(crate) fn damage_of_layer(
-    stores: &Stores,
-    id: LayerId,
-    whiteouts: Whiteouts,
-) -> Option<String> {
-    let damage = match stores.layers.layer(id) {
-        Some(layer) => layer.verify(whiteouts),
-        None if stores.layers.place(id).exists() => vec![LayerDamage::Index],
-        None => return None,
-    };
-    let first = damage.first()?;
-    Some(match damage.len() {
+/// Looks at a blob; none if it is whole or not here.
+pub(crate) fn look_at_blob(stores: &Stores, digest: Sha256) -> Option<Finding> {
+    match stores.blobs.damage(digest) {
+        Ok(actual) => {
+            actual.map(|actual| Finding::Damaged(format!("its content is that of {actual}")))
+        }
+        Err(error) => {
+            let text = format!("it cannot be read: {error}");
+            Some(if is_about_the_file(&error) {
+                Finding::Damaged(text)
+            } else {
+                Finding::Unreadable(text)
+            })
+        }
+    }
+}
+
+/// Looks at a layer; none if it is whole or not here.
+pub(crate) fn look_at_layer(stores: &Stores, id: LayerId, whiteouts: Whiteouts) -> Option<Finding> {
+    let damage = stores.layers.verify(id, whiteouts);
+    // What is certain is told first.
+    let certain = damage.iter().find(|damage| damage.is_certain());
+    let first = certain.or(damage.first())?;
+    let text = match damage.len() {
         1 => chain(first),
         count => format!("{}, and {} more", chain(first), count - 1),
+    };
+    Some(match certain {
+        Some(_) => Finding::Damaged(text),
+        None => Finding::Unreadable(text),
     })
+}
+
+/// Says whether another look finds an object damaged: nothing is thrown away at first sight.
+pub(crate) fn is_damaged_indeed(
+    stores: &Stores,
+    object: &DamagedObject,
+    whiteouts: Whiteouts,
+) -> bool {
+    let found = match object {
+        DamagedObject::Blob(digest) => look_at_blob(stores, *digest),
+        DamagedObject::Layer(id) => look_at_layer(stores, *id, whiteouts),
+        DamagedObject::Record(_) | DamagedObject::Name(_) => return true,
+    };
+    matches!(found, Some(Finding::Damaged(_)))
 }
 
 /// Names a layer again whose index is whole, or makes its files again from a blob that is whole;

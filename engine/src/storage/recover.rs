@@ -10,7 +10,7 @@ use std::io;
 use kiln_cache::{Trash, Unsettled};
 use rayon::prelude::*;
 
-use super::damage::{Damage, DamagedObject, RepairOutcome};
+use super::damage::{Damage, DamagedObject, Finding, RepairOutcome};
 use crate::Error;
 use crate::storage::damage;
 use crate::stores::Stores;
@@ -30,57 +30,73 @@ pub(crate) fn recover(stores: &Stores) -> Result<Vec<Damage>, Error> {
     stores
         .store
         .recover(|left| {
-            damage = judge(stores, left)?;
-            Ok(left.clone())
+            let judged = judge(stores, left)?;
+            damage = judged.damage;
+            // What could not be looked at is left to the next kiln.
+            Ok(left - &judged.unseen)
         })
         .map_err(failed)?;
     Ok(damage)
 }
 
-fn judge(stores: &Stores, left: &BTreeSet<Unsettled>) -> io::Result<Vec<Damage>> {
+/// What came of a look at what was left behind.
+struct Judgement {
+    damage: Vec<Damage>,
+    /// What could not be read now.
+    unseen: BTreeSet<Unsettled>,
+}
+
+fn judge(stores: &Stores, left: &BTreeSet<Unsettled>) -> io::Result<Judgement> {
     // An image is not put together again without a look at its layers: a name of theirs may have
     // been lost, though they were not.
     stores.assembled.retain(|_| false)?;
     let whiteouts = damage::whiteouts(stores)?;
     let left: Vec<Unsettled> = left.iter().copied().collect();
     kiln_threads::prepare_pool();
-    let damaged = left.par_iter().filter_map(|object| match *object {
-        Unsettled::Blob(digest) => Some((
-            DamagedObject::Blob(digest),
-            damage::damage_of_blob(stores, digest)?,
-        )),
-        Unsettled::Layer(id) => Some((
-            DamagedObject::Layer(id),
-            damage::damage_of_layer(stores, id, whiteouts)?,
-        )),
+    let found = left.par_iter().filter_map(|object| {
+        let finding = match *object {
+            Unsettled::Blob(digest) => damage::look_at_blob(stores, digest)?,
+            Unsettled::Layer(id) => damage::look_at_layer(stores, id, whiteouts)?,
+        };
+        Some((*object, finding))
     });
-    let mut damaged: Vec<(DamagedObject, String)> = damaged.collect();
+    let mut found: Vec<(Unsettled, Finding)> = found.collect();
     // Layers are repaired with blobs that are whole.
-    damaged.sort_by_key(|(object, _)| matches!(object, DamagedObject::Layer(_)));
+    found.sort_by_key(|(object, _)| matches!(object, Unsettled::Layer(_)));
     let trash = Trash::new(&stores.store);
-    let judged = damaged.into_iter().map(|(object, what)| {
-        let outcome = match &object {
-            DamagedObject::Layer(id) if damage::is_repaired(stores, *id, whiteouts, &trash) => {
+    let mut judgement = Judgement {
+        damage: Vec::new(),
+        unseen: BTreeSet::new(),
+    };
+    for (object, finding) in found {
+        let outcome = match (&finding, object) {
+            (Finding::Unreadable(_), _) => {
+                judgement.unseen.insert(object);
+                RepairOutcome::Unread
+            }
+            (_, Unsettled::Layer(id)) if damage::is_repaired(stores, id, whiteouts, &trash) => {
                 RepairOutcome::Repaired
             }
-            DamagedObject::Layer(id) => {
+            (_, Unsettled::Layer(id)) => {
                 stores
                     .layers
-                    .discard(*id, &trash)
+                    .discard(id, &trash)
                     .map_err(io::Error::other)?;
                 RepairOutcome::Discarded
             }
-            DamagedObject::Blob(digest) => {
-                stores.blobs.discard_damaged(*digest);
+            (_, Unsettled::Blob(digest)) => {
+                stores.blobs.discard_damaged(digest);
                 RepairOutcome::Discarded
             }
-            DamagedObject::Record(_) | DamagedObject::Name(_) => RepairOutcome::Left,
         };
-        Ok(Damage {
-            object,
-            what,
+        judgement.damage.push(Damage {
+            object: match object {
+                Unsettled::Layer(id) => DamagedObject::Layer(id),
+                Unsettled::Blob(digest) => DamagedObject::Blob(digest),
+            },
+            what: finding.into_text(),
             outcome,
-        })
-    });
-    judged.collect()
+        });
+    }
+    Ok(judgement)
 }

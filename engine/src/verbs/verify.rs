@@ -14,7 +14,7 @@ use crate::Error;
 use crate::containers;
 use crate::images;
 use crate::local_image;
-use crate::storage::damage::{self, Damage, DamagedObject, RepairOutcome};
+use crate::storage::damage::{self, Damage, DamagedObject, Finding, RepairOutcome};
 use crate::storage::roots;
 use crate::stores::Stores;
 
@@ -57,7 +57,8 @@ impl Verification {
     /// Says whether everything is whole, now.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let is_left = |damage: &Damage| damage.outcome == RepairOutcome::Left;
+        let is_left =
+            |damage: &Damage| matches!(damage.outcome, RepairOutcome::Left | RepairOutcome::Unread);
         self.lost.is_empty() && !self.damage.iter().any(is_left)
     }
 }
@@ -88,15 +89,15 @@ pub fn verify(
     let count = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
     kiln_threads::prepare_pool();
     let of_blobs = blobs.par_iter().filter_map(|digest| {
-        let what = damage::damage_of_blob(stores, *digest);
+        let finding = damage::look_at_blob(stores, *digest);
         count();
-        Some((DamagedObject::Blob(*digest), what?))
+        Some((DamagedObject::Blob(*digest), finding?))
     });
-    let mut found: Vec<(DamagedObject, String)> = of_blobs.collect();
+    let mut found: Vec<(DamagedObject, Finding)> = of_blobs.collect();
     let of_layers = layers.par_iter().filter_map(|id| {
-        let what = damage::damage_of_layer(stores, *id, whiteouts);
+        let finding = damage::look_at_layer(stores, *id, whiteouts);
         count();
-        Some((DamagedObject::Layer(*id), what?))
+        Some((DamagedObject::Layer(*id), finding?))
     });
     found.extend(of_layers.collect::<Vec<_>>());
     let of_records = records
@@ -105,23 +106,28 @@ pub fn verify(
         .map(|stored| {
             (
                 DamagedObject::Record(stored.key),
-                "it is no record".to_owned(),
+                Finding::Damaged("it is no record".to_owned()),
             )
         });
     found.extend(of_records);
     let names = [&stores.tags, &stores.pins].into_iter();
     found.extend(names.flat_map(|names| names.damaged()).map(|path| {
-        let what = "it does not hold a digest".to_owned();
-        (DamagedObject::Name(path), what)
+        let finding = Finding::Damaged("it does not hold a digest".to_owned());
+        (DamagedObject::Name(path), finding)
     }));
-    let mut damage: Vec<Damage> = found
+    // What could not be read is told, and stays.
+    let (damaged, unreadable): (Vec<_>, Vec<_>) = found
         .into_iter()
-        .map(|(object, what)| Damage {
+        .partition(|(_, finding)| matches!(finding, Finding::Damaged(_)));
+    let as_found = |outcome| {
+        move |(object, finding): (DamagedObject, Finding)| Damage {
             object,
-            what,
-            outcome: RepairOutcome::Left,
-        })
-        .collect();
+            what: finding.into_text(),
+            outcome,
+        }
+    };
+    let damaged = damaged.into_iter().map(as_found(RepairOutcome::Left));
+    let mut damage: Vec<Damage> = damaged.collect();
     if repair == Repair::Attempt && !damage.is_empty() {
         let mut result = Ok(());
         let act = || {
@@ -134,11 +140,13 @@ pub fn verify(
             .map_err(|error| Error::environment("cannot lock the state directory", error))?;
         result?;
     }
+    let lost = lost(stores, &damage)?;
+    damage.extend(unreadable.into_iter().map(as_found(RepairOutcome::Unread)));
     Ok(Verification {
         layers: layers.len(),
         blobs: blobs.len(),
         records: records.len(),
-        lost: lost(stores, &damage)?,
+        lost,
         damage,
     })
 }
@@ -155,6 +163,9 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
             DamagedObject::Name(path) => path.clone(),
             DamagedObject::Layer(_) | DamagedObject::Record(_) => continue,
         };
+        if !damage::is_damaged_indeed(stores, &one.object, whiteouts) {
+            continue;
+        }
         trash.discard(&path).map_err(failed)?;
         one.outcome = RepairOutcome::Discarded;
     }
@@ -168,12 +179,12 @@ fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> R
                 one.outcome = RepairOutcome::Discarded;
             }
             DamagedObject::Layer(id) => {
-                one.outcome = if damage::is_repaired(stores, id, whiteouts, &trash) {
-                    RepairOutcome::Repaired
-                } else {
+                if damage::is_repaired(stores, id, whiteouts, &trash) {
+                    one.outcome = RepairOutcome::Repaired;
+                } else if damage::is_damaged_indeed(stores, &one.object, whiteouts) {
                     gone.insert(id);
-                    RepairOutcome::Discarded
-                };
+                    one.outcome = RepairOutcome::Discarded;
+                }
             }
         }
     }

@@ -1,0 +1,58 @@
+//! Errors of reading that are about a file, told from those about a moment.
+
+use std::io::{self, ErrorKind};
+
+use rustix::io::Errno;
+
+/// Says whether an error of reading says something about what is read: it is not there, not what it
+/// should be, or the disk cannot give it back. Any other error is about this process and this
+/// moment (too many open files, no memory, no right, a request to stop): nothing may be thrown away
+/// for it.
+#[must_use]
+pub fn is_about_the_file(error: &io::Error) -> bool {
+    let Some(code) = Errno::from_io_error(error) else {
+        let kinds = [
+            ErrorKind::NotFound,
+            ErrorKind::InvalidData,
+            ErrorKind::UnexpectedEof,
+        ];
+        return kinds.contains(&error.kind());
+    };
+    [
+        Errno::NOENT,
+        Errno::NOTDIR,
+        Errno::ISDIR,
+        Errno::LOOP,
+        Errno::IO,
+        Errno::UCLEAN,
+        Errno::BADMSG,
+        Errno::ILSEQ,
+    ]
+    .contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_moment_are_told_from_damage() {
+        for (code, expected) in [
+            (Errno::NOENT, true),
+            (Errno::IO, true),
+            (Errno::UCLEAN, true),
+            (Errno::MFILE, false),
+            (Errno::NFILE, false),
+            (Errno::NOMEM, false),
+            (Errno::ACCESS, false),
+            (Errno::PERM, false),
+            (Errno::INTR, false),
+            (Errno::STALE, false),
+        ] {
+            assert_eq!(is_about_the_file(&code.into()), expected, "{code:?}");
+        }
+        assert!(is_about_the_file(&ErrorKind::UnexpectedEof.into()));
+        assert!(!is_about_the_file(&ErrorKind::Interrupted.into()));
+        assert!(!is_about_the_file(&io::Error::other("stopped")));
+    }
+}
