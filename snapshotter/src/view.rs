@@ -363,8 +363,11 @@ fn stands_in_the_way(tree: &Tree, path: &GuestPath) -> bool {
     if is_opaque(tree, b"") {
         return true;
     }
-    for ancestor in path.ancestors() {
-        match tree.get(ancestor.as_bytes()).map(|entry| entry.kind) {
+    // Not as paths of their own: most searches end with the first.
+    let path = path.as_bytes();
+    let slashes = (0..path.len()).filter(|&position| path[position] == b'/');
+    for end in slashes {
+        match tree.get(&path[..end]).map(|entry| entry.kind) {
             None => return false,
             Some(NodeKind::Directory { opaque: false, .. }) => {}
             Some(_) => return true,

@@ -72,10 +72,22 @@ impl Files for NoFiles {
 /// Links followed before a path counts as endless; the kernel's own limit (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// A path with too many symbolic links.
+/// Bytes. Paths that a Linux system call takes end here. (PATH_MAX)
+const LONGEST_PATH: usize = 4095;
+
+/// Why a path leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many levels of symbolic links: {0}")]
-pub struct LinkLoop(pub GuestPath);
+pub enum UnresolvedPath {
+    /// It has too many symbolic links.
+    #[error("too many levels of symbolic links: {0}")]
+    Loop(GuestPath),
+    /// It is longer than any that a file can have.
+    #[error("file name too long: {start}… has more than {LONGEST_PATH} bytes")]
+    TooLong {
+        /// How it begins.
+        start: String,
+    },
+}
 
 /// Follows the symbolic links in `path`, the last component's too, never leaving the root.
 ///
@@ -83,19 +95,23 @@ pub struct LinkLoop(pub GuestPath);
 pub(crate) fn resolve(
     path: &GuestPath,
     mut lookup: impl FnMut(&GuestPath) -> Option<Vec<u8>>,
-) -> Result<GuestPath, LinkLoop> {
+) -> Result<GuestPath, UnresolvedPath> {
     let mut rest: Vec<Vec<u8>> = path.components().rev().map(<[u8]>::to_vec).collect();
     let mut reached = GuestPath::ROOT;
     let mut links = 0;
     while let Some(component) = rest.pop() {
         let next = reached.join(&component);
+        if next.as_bytes().len() > LONGEST_PATH {
+            let start = next.to_string().chars().take(60).collect();
+            return Err(UnresolvedPath::TooLong { start });
+        }
         let Some(target) = lookup(&next) else {
             reached = next;
             continue;
         };
         links += 1;
         if links > MOST_LINKS {
-            return Err(LinkLoop(path.clone()));
+            return Err(UnresolvedPath::Loop(path.clone()));
         }
         if target.first() == Some(&b'/') {
             reached = GuestPath::ROOT;
@@ -107,7 +123,7 @@ pub(crate) fn resolve(
 }
 
 /// [`resolve`] in a tree of files.
-pub(crate) fn resolve_in(files: &dyn Files, path: &GuestPath) -> Result<GuestPath, LinkLoop> {
+pub(crate) fn resolve_in(files: &dyn Files, path: &GuestPath) -> Result<GuestPath, UnresolvedPath> {
     resolve(path, |path| match files.get(path.as_bytes())?.kind {
         NodeKind::Symlink { target } => Some(target.to_vec()),
         _ => None,
@@ -118,7 +134,7 @@ pub(crate) fn resolve_in(files: &dyn Files, path: &GuestPath) -> Result<GuestPat
 pub(crate) fn links_on(
     files: &dyn Files,
     path: &GuestPath,
-) -> Result<(Vec<GuestPath>, GuestPath), LinkLoop> {
+) -> Result<(Vec<GuestPath>, GuestPath), UnresolvedPath> {
     let mut links = Vec::new();
     let reached = resolve(path, |path| match files.get(path.as_bytes())?.kind {
         NodeKind::Symlink { target } => {

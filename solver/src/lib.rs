@@ -56,7 +56,7 @@ pub use context::{Context, Lifetime, PathRead, ScannedContext, context_reads};
 pub use copy::{CopySelectError, PlaceError, Suggestion, WriteError};
 pub use deps::Deps;
 pub use fault::Fault;
-pub use files::{Files, LinkLoop};
+pub use files::{Files, UnresolvedPath};
 pub use forecast::{Expected, Forecast, forecast};
 pub use graph::{
     Access, Archives, ChmodValue, ContextId, CopyLayout, CopyOp, CopyPart, FileSource, FromOp,

@@ -12,7 +12,7 @@ use kiln_tree::{Entry, NodeKind, Xattrs};
 use super::choose::{Chosen, ChosenPart};
 use super::entries::{Bytes, Entries, Placed};
 use super::select::SelectedSource;
-use crate::files::{Files, LinkLoop, follow_hard_link, resolve};
+use crate::files::{Files, UnresolvedPath, follow_hard_link, resolve};
 use crate::graph::{ChmodValue, CopyOp};
 
 /// Who owns what is copied.
@@ -38,9 +38,9 @@ pub enum PlaceError {
     /// A file would take the place of a directory.
     #[error("cannot replace to directory {0} with file")]
     Directory(GuestPath),
-    /// Links lead in a circle.
+    /// The destination leads nowhere.
     #[error(transparent)]
-    Loop(#[from] LinkLoop),
+    Unresolved(#[from] UnresolvedPath),
 }
 
 /// The entries of a layer in the making, on top of what is below.
@@ -306,7 +306,7 @@ impl<'a> Placement<'a> {
         }
     }
 
-    fn resolve(&self, path: &GuestPath) -> Result<GuestPath, LinkLoop> {
+    fn resolve(&self, path: &GuestPath) -> Result<GuestPath, UnresolvedPath> {
         resolve(path, |path| match self.kind_at(path)? {
             PlacedKind::Symlink(target) => Some(target),
             PlacedKind::Directory | PlacedKind::Other => None,

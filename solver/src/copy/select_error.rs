@@ -2,7 +2,7 @@
 
 use kiln_files::GuestPath;
 
-use crate::files::LinkLoop;
+use crate::files::UnresolvedPath;
 
 /// What the user may have meant by the name of a file that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +45,9 @@ pub enum CopySelectError {
         /// The argument.
         argument: String,
     },
-    /// Links lead in a circle.
+    /// The path leads nowhere.
     #[error(transparent)]
-    Loop(#[from] LinkLoop),
+    Unresolved(#[from] UnresolvedPath),
     /// The wildcard is malformed.
     #[error("invalid wildcard {0:?}: syntax error in pattern")]
     Pattern(String),

@@ -251,3 +251,18 @@ fn linked_copies_do_not_look_below() {
     let built = bench.build("COPY l /\nCOPY --link f /o/f");
     assert_eq!(built.lines, ["o/ 755", "o/f 644 \"f\"", "x 644 \"l/x\""]);
 }
+
+#[test]
+fn destination_longer_than_paths_can_be_is_refused_and_the_longest_is_made() {
+    let bench = Bench::new(&["f"]);
+    let start = format!("/{}", "a/".repeat(29));
+    let message = format!("file name too long: {start}a… has more than 4095 bytes");
+    for instruction in ["WORKDIR", "COPY f"] {
+        for components in [2049, 5000] {
+            let path = format!("/{}", "a/".repeat(components));
+            bench.fails(&format!("{instruction} {path}"), &message);
+        }
+    }
+    let built = bench.build(&format!("COPY f /{}", "a/".repeat(2000)));
+    assert_eq!(built.lines.len(), 2001);
+}
