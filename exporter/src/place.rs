@@ -4,7 +4,10 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
 
 use crate::error::ExportError;
 
@@ -75,39 +78,86 @@ fn fill(
     output.flush().map_err(ExportError::Output)
 }
 
-/// A file beside the one it is to replace; deleted unless renamed.
+/// A file on the file system of the one that it is to replace; gone unless renamed.
 struct Temporary {
-    path: PathBuf,
+    /// Where it lies. None for one that has no name yet, of which a kill leaves nothing.
+    path: Option<PathBuf>,
     file: File,
 }
 
 impl Temporary {
     fn create(target: &Path) -> Result<Self, ExportError> {
-        let name = target.file_name().unwrap_or_default();
-        for number in 0.. {
-            let mut hidden = OsString::from(".");
-            hidden.push(name);
-            hidden.push(format!(".{}-{number}", std::process::id()));
-            let path = target.with_file_name(hidden);
-            match File::create_new(&path) {
-                Ok(file) => return Ok(Self { path, file }),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(ExportError::at(target)(error)),
-            }
+        if let Some(file) = create_nameless(target) {
+            return Ok(Self { path: None, file });
         }
-        unreachable!("the counter does not end");
+        let made = with_fresh_name(target, |path| File::create_new(path));
+        let (path, file) = made.map_err(ExportError::at(target))?;
+        Ok(Self {
+            path: Some(path),
+            file,
+        })
     }
 
-    fn rename_to(self, target: &Path) -> Result<(), ExportError> {
-        fs::rename(&self.path, target).map_err(ExportError::at(target))
+    fn rename_to(mut self, target: &Path) -> Result<(), ExportError> {
+        if self.path.is_none() {
+            // Only a rename replaces a file that has the name already.
+            let named = with_fresh_name(target, |path| give_name(&self.file, path));
+            let (path, ()) = named.map_err(ExportError::at(target))?;
+            self.path = Some(path);
+        }
+        let path = self.path.as_ref().expect("it has a name by now");
+        fs::rename(path, target).map_err(ExportError::at(target))
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
         // A file that was renamed has another name by now; one that was not is of no use.
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
     }
+}
+
+/// Makes a file without a name; none where the file system cannot, or no name could be given to it
+/// later, which takes `/proc` (open(2), `O_TMPFILE`).
+fn create_nameless(target: &Path) -> Option<File> {
+    let parent = target.parent().filter(|parent| *parent != Path::new(""));
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o666);
+    let file = rustix::fs::open(parent.unwrap_or(Path::new(".")), flags, mode).ok()?;
+    let has_proc = fs::symlink_metadata(descriptor_path(&file)).is_ok();
+    has_proc.then(|| File::from(file))
+}
+
+/// Gives a file its first name.
+fn give_name(file: &File, path: &Path) -> io::Result<()> {
+    let source = descriptor_path(file);
+    Ok(linkat(CWD, source, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+fn descriptor_path(file: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// Has `make` make something by a name beside `target` that nothing has.
+fn with_fresh_name<T>(
+    target: &Path,
+    make: impl Fn(&Path) -> io::Result<T>,
+) -> io::Result<(PathBuf, T)> {
+    let name = target.file_name().unwrap_or_default();
+    for number in 0.. {
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}-{number}", std::process::id()));
+        let path = target.with_file_name(hidden);
+        match make(&path) {
+            Ok(made) => return Ok((path, made)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("the counter does not end");
 }
 
 #[cfg(test)]
@@ -131,6 +181,31 @@ mod tests {
         .unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn unfinished_file_has_no_name_where_the_file_system_allows_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let names = || fs::read_dir(directory.path()).unwrap().count();
+        let is_nameless = create_nameless(&path).is_some();
+        write_file(&path, |output| {
+            output.write_all(b"half").map_err(ExportError::Output)?;
+            assert_eq!(names(), usize::from(!is_nameless));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"half");
+        assert_eq!(names(), 1);
+        // Where it has one, it is as good.
+        let (beside, file) = with_fresh_name(&path, |path| File::create_new(path)).unwrap();
+        let named = Temporary {
+            path: Some(beside),
+            file,
+        };
+        named.rename_to(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        assert_eq!(names(), 1);
     }
 
     #[test]
