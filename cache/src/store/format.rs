@@ -31,11 +31,12 @@ pub(super) fn check_format(root: &Path, entrance: Entrance) -> Result<u32, OpenE
     let mut file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // Two first kilns may race here; both write the same bytes.
-            drop(open_lock(root).map_err(|source| OpenError::Io {
+            let lock = open_lock(root);
+            lock.map_err(|source| OpenError::Io {
                 path: root.join("lock"),
                 source,
-            })?);
+            })?;
+            // Two first kilns may race here; both write the same bytes.
             write_format(root).map_err(failed)?;
             return Ok(FORMAT);
         }

@@ -50,32 +50,6 @@ fn refuse_foreign(root: &Path, metadata: &fs::Metadata, user: u32) -> Result<(),
     })
 }
 
-/// What a state directory has, were its `format` file lost.
-const OURS: [&str; 22] = [
-    "lock",
-    "blobs",
-    "actions",
-    "tombstones",
-    "layers",
-    "diffs",
-    "described",
-    "doubted",
-    "refs",
-    "pins",
-    "images",
-    "assembled",
-    "cachemounts",
-    "contexts",
-    "builds",
-    "downloads",
-    "git",
-    "containers",
-    "mounts",
-    "locks",
-    "work",
-    "trash",
-];
-
 /// Refuses a directory that is no state directory and not empty: taking away other users' access to
 /// it, or writing into it, may harm whoever it belongs to.
 fn refuse_occupied(root: &Path) -> Result<(), OpenError> {
@@ -86,7 +60,10 @@ fn refuse_occupied(root: &Path) -> Result<(), OpenError> {
     if root.join("format").symlink_metadata().is_ok() {
         return Ok(());
     }
-    let was_ours = root.join("lock").exists();
+    // Every kiln makes these two; the format may have been lost.
+    if root.join("lock").is_file() && root.join("work").is_dir() {
+        return Ok(());
+    }
     for entry in fs::read_dir(root).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let text = name.to_string_lossy();
@@ -94,7 +71,7 @@ fn refuse_occupied(root: &Path) -> Result<(), OpenError> {
         let is_begun = text == "lock" || text.starts_with(".format-") || text == "format";
         // The root of a disk.
         let is_disk = text == "lost+found";
-        if !(is_begun || is_disk || was_ours && OURS.contains(&&*text)) {
+        if !(is_begun || is_disk) {
             return Err(OpenError::Occupied {
                 path: root.to_owned(),
                 name,
@@ -252,9 +229,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("lost+found")).unwrap();
         let store = Store::open(directory.path()).unwrap();
-        let made = store.work_dir().unwrap();
+        drop(store.work_dir().unwrap());
+        for name in ["format", "collected", "something"] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
         fs::remove_file(directory.path().join("format")).unwrap();
         Store::open(directory.path()).unwrap();
-        drop(made);
     }
 }
