@@ -6,8 +6,8 @@
 mod build_state; // what a build has told so far
 mod log; // a step's output: from chunks of bytes to lines
 
-mod palette;
-mod redraw; // drawing on a terminal: lines replaced in place // the colours of what kiln writes to a terminal
+mod palette; // the colours of what kiln writes to a terminal
+mod redraw; // drawing on a terminal: lines replaced in place
 
 mod renderer; // what each way to show a build does, and its settings
 

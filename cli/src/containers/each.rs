@@ -11,9 +11,9 @@ use crate::terminal;
 /// Containers that something is done with at the same time; docker's client does as many.
 const SIDE_BY_SIDE: usize = 50;
 
-/// Does something with each container that names lead to now, side by side: one that takes its time to end must not use
-/// up the time of the next. Prints their names in order as they were given, and goes on after
-/// failures.
+/// Does something with each container that names lead to now, side by side: one that takes its time
+/// to end must not use up the time of the next. Prints their names in order as they were given, and
+/// goes on after failures.
 ///
 /// It has the containers only, not the engine: while it waits, others may have the state
 /// directory for themselves meanwhile.

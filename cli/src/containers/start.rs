@@ -23,6 +23,7 @@ pub(crate) struct StartArguments {
 pub(crate) fn start(arguments: &StartArguments, environment: &Environment) -> Outcome {
     let session = session::enter_and_open(environment)?;
     let containers = verbs::containers(&session.stores)?;
+    let containers = containers.index().map_err(failure)?;
     let start = |name: &str| -> Result<(), Failure> {
         let container = containers.find(name).map_err(failure)?;
         verbs::renew_resolvers(&container);

@@ -1,15 +1,9 @@
 //! Images without names or containers.
 
-use std::collections::HashSet;
-
-use kiln_containers::ContainerError;
-use kiln_oci::ImageId;
-
 use super::images::ImageSummary;
 use super::remove::ImageRemoval;
 use super::{images, remove};
 use crate::Error;
-use crate::containers;
 use crate::stores::Stores;
 
 /// Which images are asked to go.
@@ -31,15 +25,13 @@ pub fn prune_images(
     unneeded: Unneeded,
     select: &dyn Fn(&ImageSummary) -> bool,
 ) -> Result<Vec<ImageRemoval>, Error> {
-    let used = images_of_containers(stores)?;
-    let mut removals = Vec::new();
-    let images = images(stores)?;
-    let going = images.iter().filter(|image| {
-        let is_unneeded = unneeded == Unneeded::Unused || image.name.is_none();
-        is_unneeded && !used.contains(&image.id) && select(image)
-    });
     let mut lookups = remove::Lookups::new(stores)?;
-    for image in going {
+    let mut removals = Vec::new();
+    for image in images(stores)? {
+        let is_unneeded = unneeded == Unneeded::Unused || image.name.is_none();
+        if !is_unneeded || lookups.has_containers(image.id) || !select(&image) {
+            continue;
+        }
         let text = match &image.name {
             Some(name) => name.to_string(),
             None => image.id.to_string(),
@@ -52,21 +44,4 @@ pub fn prune_images(
         }
     }
     Ok(removals)
-}
-
-/// Returns the images that containers were made of.
-pub(crate) fn images_of_containers(stores: &Stores) -> Result<HashSet<ImageId>, Error> {
-    let mut used = HashSet::new();
-    for container in containers::containers(stores)?
-        .list()
-        .map_err(Error::from)?
-    {
-        match container.spec() {
-            Ok(spec) => used.extend(spec.image_id.parse::<ImageId>()),
-            // Another kiln removed it meanwhile.
-            Err(ContainerError::NotFound(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(used)
 }

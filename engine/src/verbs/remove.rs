@@ -67,6 +67,11 @@ impl Lookups {
             users: users_by_image(stores)?,
         })
     }
+
+    /// Says whether containers were made of an image.
+    pub(crate) fn has_containers(&self, image: ImageId) -> bool {
+        self.users.contains_key(&image)
+    }
 }
 
 /// Removes images, one after the other, and tells `done` what came of each. Each text is a name, which
@@ -74,7 +79,7 @@ impl Lookups {
 /// collected. An image that a container was made of stays unless `force` says otherwise, and one
 /// that a container runs of stays in any case.
 ///
-/// Names, ids and containers are read once, however many images go.
+/// All names and containers are read once, however many images go.
 ///
 /// # Errors
 /// When names or containers cannot be read, or those of `done`. That there is no such image, that it
