@@ -1,7 +1,6 @@
 //! Layers of base images: fetched and unpacked when a step needs their files, not before.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +16,7 @@ use kiln_tree::LayerId;
 
 use crate::Error;
 use crate::error::unpack_hint;
+use crate::repair;
 use crate::shared_cache::fetch;
 use crate::storage::damage::{self, Finding};
 use crate::stores::Stores;
@@ -196,9 +196,10 @@ fn unpack(
     report: &(dyn Fn(&LayerProgress) + Sync),
 ) -> Result<Layer, Error> {
     // A layer that was made here has no blob and is nowhere else: only its name can have been lost.
-    if !stores.blobs.has(descriptor)
-        && sources(&stores.blobs, descriptor.digest).is_empty()
-        && stores.layers.described_as(diff_id).is_none()
+    let mut was_here = stores.blobs.has(descriptor);
+    let has_origin = !sources(&stores.blobs, descriptor.digest).is_empty();
+    if !was_here
+        && !has_origin
         && stores.layers.name_lost(diff_id)
         && let Some(layer) = unpacked_layer(stores, diff_id)
     {
@@ -208,7 +209,7 @@ fn unpack(
     // description can be wrong, though, and then what the manifest names is all there is.
     let mut elsewhere = None;
     if let Some((id, description)) = stores.layers.described_as(diff_id)
-        && !stores.blobs.has(descriptor)
+        && !was_here
     {
         match fetch::fulfil_for_image(stores, client, id, &description) {
             Err(error) if !matches!(error, Error::Cancelled) => elsewhere = Some(error),
@@ -235,21 +236,18 @@ fn unpack(
         _ => {}
     };
     let extracting = |done_bytes: u64| report(LayerWork::Extracting, done_bytes);
-    let mut was_here = stores.blobs.has(descriptor);
-    let mut aside = None;
-    loop {
+    let fetch = || {
         let fetched = client.fetch_blob(name, descriptor, &stores.blobs, &observer);
-        if let (Err(_), Some(aside)) = (&fetched, &aside) {
-            // There is no other. What can be read of it may be all that is left.
-            let _ = fs::rename(aside, stores.blobs.path(descriptor.digest));
-        }
-        fetched.map_err(|error| match elsewhere.take() {
-            Some(elsewhere) => elsewhere,
-            None if sources(&stores.blobs, descriptor.digest).is_empty() => {
+        fetched.map_err(|error| {
+            if has_origin {
+                Error::registry(Some(name), error)
+            } else {
                 lost(name, descriptor, error)
             }
-            None => Error::registry(Some(name), error),
-        })?;
+        })
+    };
+    fetch().map_err(|error| elsewhere.unwrap_or(error))?;
+    loop {
         let blob = stores
             .blobs
             .open(descriptor.digest)
@@ -263,24 +261,19 @@ fn unpack(
             Err(error) => error,
         };
         stores.go_on()?;
-        // One that was damaged on this disk is fetched anew; what just came was compared.
+        let hint = unpack_hint(&error);
+        let doing = format!("cannot unpack layer {} of {name}", descriptor.digest);
+        let error = Error::environment(doing, error).with_hint_if(hint);
         let is_damaged = || {
             let finding = damage::look_at_blob(stores, descriptor.digest);
             matches!(finding, Some(Finding::Damaged(_)))
         };
-        if was_here && is_damaged() {
-            was_here = false;
-            let path = stores.store.work_file();
-            let path =
-                path.map_err(|error| Error::environment("cannot put a blob aside", error))?;
-            fs::rename(stores.blobs.path(descriptor.digest), &path)
-                .map_err(|error| Error::environment("cannot put a blob aside", error))?;
-            aside = Some(path);
-            continue;
+        // What just came was compared.
+        if !was_here || !is_damaged() {
+            return Err(error);
         }
-        let hint = unpack_hint(&error);
-        let doing = format!("cannot unpack layer {} of {name}", descriptor.digest);
-        return Err(Error::environment(doing, error).with_hint_if(hint));
+        was_here = false;
+        repair::make_again(stores, descriptor.digest, &fetch, error)?;
     }
 }
 

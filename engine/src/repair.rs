@@ -101,8 +101,8 @@ pub(crate) fn deliver<T>(
     }
 }
 
-/// Calls `make` without a blob; if that fails, puts the blob back.
-fn make_again<T>(
+/// Calls `make` without a blob; if that fails, puts the blob back and returns `damage`.
+pub(crate) fn make_again<T>(
     stores: &Stores,
     digest: Sha256,
     make: &impl Fn() -> Result<T, Error>,

@@ -165,8 +165,7 @@ fn plan(
     if !is_blob && kind == MediaKind::Layer(Compression::None) && descriptor.digest == diff_id.0 {
         let mut layer = new_layer(diff_id, layers)?;
         // There is no such blob anywhere: the layer itself must be here, if not by this name.
-        let is_known = || layers.described_as(diff_id).is_some();
-        if layer.is_none() && !is_known() && layers.name_lost(diff_id) {
+        if layer.is_none() && layers.name_lost(diff_id) {
             layer = new_layer(diff_id, layers)?;
         }
         if let Some(layer) = layer {

@@ -148,10 +148,13 @@ impl LayerStore {
     }
 
     /// Names a layer again whose name by the digest of one of its tar streams is gone or wrong, and
-    /// says whether there is one. Looks at what is known of every layer: for a layer that can have come
-    /// from nowhere else.
+    /// says whether there is one. Looks at what is known of every layer, unless another machine is
+    /// known to have it: for a layer that can have come from nowhere else.
     #[must_use]
     pub fn name_lost(&self, diff_id: DiffId) -> bool {
+        if self.described_as(diff_id).is_some() {
+            return false;
+        }
         let Some(id) = self.known_as(diff_id) else {
             return false;
         };

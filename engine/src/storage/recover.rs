@@ -69,31 +69,35 @@ fn judge(stores: &Stores, left: &BTreeSet<Unsettled>) -> io::Result<Judgement> {
         unseen: BTreeSet::new(),
     };
     for (object, finding) in found {
-        let outcome = match (&finding, object) {
-            (Finding::Unreadable(_), _) => {
-                judgement.unseen.insert(object);
-                RepairOutcome::Unread
-            }
-            (_, Unsettled::Layer(id)) if damage::is_repaired(stores, id, whiteouts, &trash) => {
-                RepairOutcome::Repaired
-            }
-            (_, Unsettled::Layer(id)) => {
-                stores
-                    .layers
-                    .discard(id, &trash)
-                    .map_err(io::Error::other)?;
-                RepairOutcome::Discarded
-            }
-            (_, Unsettled::Blob(digest)) => {
-                stores.blobs.discard_damaged(digest);
-                RepairOutcome::Discarded
-            }
+        let named = match object {
+            Unsettled::Layer(id) => DamagedObject::Layer(id),
+            Unsettled::Blob(digest) => DamagedObject::Blob(digest),
         };
+        let is_repaired = || match object {
+            Unsettled::Layer(id) => damage::is_repaired(stores, id, whiteouts, &trash),
+            Unsettled::Blob(_) => false,
+        };
+        let outcome = if matches!(finding, Finding::Unreadable(_)) {
+            RepairOutcome::Unread
+        } else if is_repaired() {
+            RepairOutcome::Repaired
+        } else if damage::is_damaged_indeed(stores, &named, whiteouts) {
+            match object {
+                Unsettled::Layer(id) => {
+                    let discarded = stores.layers.discard(id, &trash);
+                    discarded.map_err(io::Error::other)?;
+                }
+                Unsettled::Blob(digest) => stores.blobs.discard_damaged(digest),
+            }
+            RepairOutcome::Discarded
+        } else {
+            RepairOutcome::Unread
+        };
+        if outcome == RepairOutcome::Unread {
+            judgement.unseen.insert(object);
+        }
         judgement.damage.push(Damage {
-            object: match object {
-                Unsettled::Layer(id) => DamagedObject::Layer(id),
-                Unsettled::Blob(digest) => DamagedObject::Blob(digest),
-            },
+            object: named,
             what: finding.into_text(),
             outcome,
         });
