@@ -18,6 +18,7 @@ use crate::builder::{Added, LayerBuilder};
 use crate::metadata::Metadata;
 use crate::tar::member::{Member, MemberKind};
 use crate::tar::read::{TarError, TarReader};
+use crate::unpack_limit::{Meter, UnpackLimit};
 use crate::users::Owner;
 use crate::view::ParentView;
 use crate::xattr;
@@ -77,7 +78,12 @@ pub(crate) struct Unpacker<'a> {
     has_root: bool,
     /// Links whose targets have not come yet.
     waiting: Vec<(GuestPath, GuestPath)>,
+    /// Counts directories that are made because something is in them, which no member pays for.
+    meter: Meter,
 }
+
+/// What a directory takes on most file systems. Bytes.
+const DIRECTORY_BYTES: u64 = 4096;
 
 /// Seconds. 1980, the first year that zip can write: what else would be older than the programs that
 /// read it is made then.
@@ -121,6 +127,7 @@ impl<'a> Unpacker<'a> {
             opaque: HashSet::new(),
             has_root: false,
             waiting: Vec::new(),
+            meter: Meter::new(UnpackLimit::NONE),
         }
     }
 
@@ -131,6 +138,7 @@ impl<'a> Unpacker<'a> {
 
     /// Unpacks every member.
     pub(crate) fn unpack<R: Read>(mut self, archive: &mut TarReader<R>) -> Result<(), UnpackError> {
+        self.meter = archive.meter().clone();
         while let Some(member) = archive.next()? {
             self.member(member, archive)?;
         }
@@ -381,6 +389,7 @@ impl<'a> Unpacker<'a> {
 
     /// Adds a directory because something is in it.
     fn imply(&self, path: &GuestPath, mtime: Timestamp) -> Result<(), UnpackError> {
+        self.meter.add(DIRECTORY_BYTES).map_err(TarError::Read)?;
         if self.meaning == Meaning::Layer {
             // Nothing depends on the order of members.
             let metadata = Metadata::root_owned(0o755, EARLIEST);

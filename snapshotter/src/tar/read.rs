@@ -83,6 +83,11 @@ impl<R: Read> TarReader<R> {
         }
     }
 
+    /// Returns what counts the bytes that the archive asks for.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
     /// Returns the next member; none at the end of the archive.
     pub(crate) fn next(&mut self) -> Result<Option<Member>, TarError> {
         let mut extensions = Extensions::default();

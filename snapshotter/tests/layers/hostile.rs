@@ -231,6 +231,28 @@ fn bombs_are_refused() {
         .unwrap();
 }
 
+/// A name can speak of a thousand directories that no member is about.
+#[test]
+fn directories_that_are_only_there_for_a_name_count_as_what_they_take() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let deep = format!("{}f", "d/".repeat(1000));
+    let tar = Tar::default()
+        .pax(&[("path", deep.as_bytes())])
+        .file("f", "x")
+        .end();
+    let apply = |bytes: u64| {
+        let limit = UnpackLimit { bytes, ratio: 2 };
+        let limited = LayerStore::with_limit(&store, limit);
+        limited.apply(&*tar, None, DiffId(Sha256::of(&tar)))
+    };
+    assert_eq!(
+        too_much(&apply(4_000_000).unwrap_err()).limit.bytes,
+        4_000_000
+    );
+    apply(5_000_000).unwrap();
+}
+
 /// A header can speak of more than any disk holds.
 #[test]
 fn holes_count_before_they_are_made() {
