@@ -27,6 +27,7 @@ mod overlayfs; // a state directory in a container
 mod platforms; // several in one build
 mod progress; // lines and JSON
 mod reuse; // what is run again
+mod shortage; // closed outputs, limits, layers that were lost
 mod stacks; // files that layers have in common
 mod torn; // files cut short, and directories of others
 mod transfer; // to registries and archives

@@ -1,7 +1,7 @@
 //! How containers end, and what is known of it: no process listens any more, the disk is full, others
 //! tidy up meanwhile.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -115,49 +115,6 @@ fn a_test_that_fails_leaves_no_container() {
     assert!(failed.join().is_err());
     assert_no_leftovers(&scratch);
     assert!(!scratch.exists());
-}
-
-#[test]
-fn output_that_cannot_be_written_is_a_failure() {
-    let kiln = need!(Kiln::for_builds(program()));
-    kiln.build_shell("app", "");
-    let full = || File::options().write(true).open("/dev/full").unwrap();
-    for arguments in [
-        &["run", "--rm", "app", "sh", "-c", "echo x"][..],
-        &["images"],
-        &["ps"],
-        &["save", "app"],
-    ] {
-        let mut command = kiln.command();
-        let ended = command.args(arguments).stdout(full()).output().unwrap();
-        let ended = Ended::from(ended);
-        assert_eq!(ended.code, 1, "{arguments:?}: {ended:#?}");
-        assert!(ended.stderr.contains("No space left"), "{ended:#?}");
-        // Closed is not empty either.
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "exec \"$@\" >&-", "sh", env!("CARGO_BIN_EXE_kiln")]);
-        shell
-            .args(arguments)
-            .env_clear()
-            .current_dir(kiln.scratch.path());
-        let environment = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?)));
-        let ended = Ended::from(shell.envs(environment).output().unwrap());
-        assert_eq!(ended.code, 1, "{arguments:?}: {ended:#?}");
-        assert!(ended.stderr.contains("Bad file descriptor"), "{ended:#?}");
-        // Who has nothing to say there and nothing to read does not need the others.
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "exec \"$@\" <&- 2>&-", "sh"]);
-        shell.arg(env!("CARGO_BIN_EXE_kiln")).args(arguments);
-        let environment = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?)));
-        shell.env_clear().envs(environment);
-        let ended = Ended::from(shell.current_dir(kiln.scratch.path()).output().unwrap());
-        assert_eq!(ended.code, 0, "{arguments:?}: {ended:#?}");
-        assert!(!ended.stdout.is_empty(), "{arguments:?}");
-    }
 }
 
 /// Docker's client leaves when it is asked for the third time.
@@ -453,39 +410,6 @@ fn containers_follow_the_state_directory() {
     assert!(!kiln.scratch.join("state").exists());
 }
 
-#[test]
-fn a_working_directory_that_is_gone_is_no_obstacle() {
-    let kiln = need!(Kiln::for_builds(program()));
-    kiln.build_shell("app", "");
-    let context = kiln.scratch.join("ctx").display().to_string();
-    for arguments in [
-        &["run", "--rm", "app", "sh", "-c", "echo x"][..],
-        &["run", "--rm", "-v", "/:/h:ro", "app", "sh", "-c", "echo x"],
-        &["images"],
-        &["ps"],
-        &["build", &context],
-        &["info"],
-    ] {
-        let mut shell = Command::new("sh");
-        shell.args([
-            "-c",
-            "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"",
-            "sh",
-        ]);
-        shell.arg(env!("CARGO_BIN_EXE_kiln")).args(arguments);
-        let command = kiln.command();
-        let environment = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?)));
-        shell
-            .env_clear()
-            .envs(environment)
-            .current_dir(kiln.scratch.path());
-        let ended = Ended::from(shell.output().unwrap());
-        assert_eq!(ended.code, 0, "{arguments:?}: {ended:#?}");
-    }
-}
-
 /// Every step says what it did; the disk has 24 MB, and the container takes what is left of them.
 const FULL_DISK: &str = r#"
 mount -t tmpfs -o size=24m,nr_inodes=4000 none "$KILN_ROOT"
@@ -518,16 +442,9 @@ fn a_full_disk_takes_no_status() {
     kiln.dockerfile("FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n");
     fs::create_dir_all(kiln.scratch.join("state")).unwrap();
     let mut command = unshare.command();
-    let plain = kiln.command();
-    let environment = plain
-        .get_envs()
-        .filter_map(|(name, value)| Some((name, value?)));
-    command
-        .args(["--mount", "--propagation", "private", "sh", "-c", FULL_DISK])
-        .env_clear()
-        .envs(environment)
-        .env("kiln", env!("CARGO_BIN_EXE_kiln"))
-        .current_dir(kiln.scratch.path());
+    command.args(["--mount", "--propagation", "private", "sh", "-c", FULL_DISK]);
+    let mut command = kiln.bind(command, &kiln.state());
+    command.env("kiln", env!("CARGO_BIN_EXE_kiln"));
     let output = command.output().unwrap();
     assert_eq!(output.status.signal(), None);
     let ended = Ended::from(output);
@@ -537,108 +454,4 @@ fn a_full_disk_takes_no_status() {
          front 7 200 1\nfront\nagain 3\n",
         "{ended:#?}"
     );
-}
-
-#[test]
-fn file_beyond_the_limit_of_the_process_is_a_failure_that_is_told() {
-    let kiln = need!(Kiln::for_builds(program()));
-    kiln.build_shell("app", "");
-    let command = kiln.command();
-    let environment = command
-        .get_envs()
-        .filter_map(|(name, value)| Some((name, value?)));
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -f 100; exec \"$@\"", "sh"]);
-    shell.arg(env!("CARGO_BIN_EXE_kiln"));
-    shell.args(["save", "-o", "app.tar", "app"]);
-    shell.env_clear().envs(environment);
-    let ended = Ended::from(shell.current_dir(kiln.scratch.path()).output().unwrap());
-    assert_eq!(ended.code, 1, "{ended:#?}");
-    assert!(ended.stderr.contains("File too large"), "{ended:#?}");
-    assert!(!kiln.scratch.join("app.tar").exists());
-}
-
-#[test]
-fn lost_layer_of_a_local_image_is_told_from_one_of_a_registry() {
-    let kiln = need!(Kiln::for_builds(program()));
-    kiln.build_shell("127.0.0.1:1/app", "");
-    for lost in ["layers", "diffs"] {
-        fs::remove_dir_all(kiln.scratch.join("state").join(lost)).unwrap();
-    }
-    let ended = kiln.run(&["run", "--rm", "127.0.0.1:1/app", "true"]);
-    assert_eq!(ended.code, 125, "{ended:#?}");
-    assert!(
-        ended.stderr.contains("is not here any more") && ended.stderr.contains("kiln cache verify"),
-        "{ended:#?}"
-    );
-}
-
-/// What cannot be read for want of descriptors is not damaged: it may be the only copy.
-#[test]
-fn nothing_is_thrown_away_that_cannot_be_opened_for_the_moment() {
-    let kiln = need!(Kiln::for_builds(program()));
-    kiln.build_shell("app", "");
-    kiln.ok(&[
-        "build",
-        "-q",
-        "-o",
-        "type=oci,dest=app.tar",
-        "-t",
-        "app",
-        "ctx",
-    ]);
-    kiln.ok(&["rmi", "app"]);
-    kiln.ok(&["system", "prune", "-af"]);
-    kiln.ok(&["load", "-q", "-i", "app.tar"]);
-    let limited = |most: u32, arguments: &[&str]| {
-        let command = kiln.command();
-        let environment = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?)));
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {most}; exec \"$@\""), "sh"]);
-        shell.arg(env!("CARGO_BIN_EXE_kiln")).args(arguments);
-        shell.env_clear().envs(environment);
-        Ended::from(shell.current_dir(kiln.scratch.path()).output().unwrap())
-    };
-    let run = ["run", "--rm", "--pull", "never", "app", "sh", "-c", ":"];
-    for most in (6..30).step_by(2) {
-        limited(most, &run);
-        let ended = limited(most, &["cache", "verify"]);
-        let text = format!("{}{}", ended.stdout, ended.stderr);
-        assert!(
-            !text.contains("discarded"),
-            "with {most} descriptors: {text}"
-        );
-    }
-    kiln.ok(&["cache", "verify"]);
-    kiln.ok(&run);
-}
-
-#[test]
-fn names_of_layers_that_were_deleted_or_are_wrong_are_found_again() {
-    let kiln = need!(Kiln::for_builds(program()));
-    let diffs = kiln.scratch.join("state/diffs");
-    for spoil in ["delete", "exchange"] {
-        kiln.build_shell("app", "RUN echo x > /x");
-        if spoil == "delete" {
-            fs::remove_dir_all(&diffs).unwrap();
-        } else {
-            let names: Vec<_> = fs::read_dir(&diffs)
-                .unwrap()
-                .map(|e| e.unwrap().path())
-                .collect();
-            let texts: Vec<_> = names.iter().map(|name| fs::read(name).unwrap()).collect();
-            for (name, text) in names.iter().zip(texts.iter().rev()) {
-                fs::write(name, text).unwrap();
-            }
-        }
-        kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
-        assert_eq!(
-            kiln.ok(&["run", "--rm", "app", "sh", "-c", "echo $(busybox cat /x)"]),
-            "x"
-        );
-        kiln.ok(&["save", "-o", "app.tar", "app"]);
-        kiln.ok(&["cache", "verify"]);
-    }
 }
