@@ -27,9 +27,21 @@ impl Image {
         let archive = Saved::read(archive)?;
         let manifest = archive.json(Path::new("manifest.json"))?;
         let config = archive.json(&path(&manifest[0]["Config"]))?;
+        let layers = array(&manifest[0]["Layers"]).iter();
+        let layers: Vec<&[u8]> = layers
+            .map(|layer| archive.get(&path(layer)))
+            .collect::<io::Result<_>>()?;
+        Self::of(&layers, config)
+    }
+
+    /// Returns an image of layers, lowest first, as tars or packed by gzip, and a config.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a layer.
+    pub fn of(layers: &[impl AsRef<[u8]>], config: Value) -> io::Result<Self> {
         let mut files = Files::new();
-        for layer in array(&manifest[0]["Layers"]) {
-            let bytes = archive.get(&path(layer))?;
+        for bytes in layers.iter().map(AsRef::as_ref) {
             // RFC 1952, section 2.3.1: the first two bytes of every gzip file, which may have
             // several members.
             if bytes.starts_with(&[0x1f, 0x8b]) {

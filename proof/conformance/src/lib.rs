@@ -40,3 +40,4 @@ pub use report::{Column, Report};
 pub use round::{Trial, hold, hold_one};
 pub use store::{load, save, testdata};
 pub use versus::{Contest, Made, make};
+pub use workspace::Workspace;

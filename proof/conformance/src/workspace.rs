@@ -16,7 +16,7 @@ const NOT_CONTEXT: [&str; 2] = ["case.toml", "setup.sh"];
 /// The copy has the modes that Git knows about, whatever the umask of the user who checked them out;
 /// `setup.sh` adds what Git cannot hold.
 #[derive(Debug)]
-pub(crate) struct Workspace {
+pub struct Workspace {
     scratch: Scratch,
 }
 
@@ -26,7 +26,7 @@ impl Workspace {
     /// # Errors
     ///
     /// Those of copying, or a setup that fails.
-    pub(crate) fn new(case: &Case) -> Result<Self, Error> {
+    pub fn new(case: &Case) -> Result<Self, Error> {
         let workspace = Self {
             scratch: Scratch::new(),
         };
@@ -46,7 +46,7 @@ impl Workspace {
     }
 
     /// Returns the copy of the context.
-    pub(crate) fn context(&self) -> PathBuf {
+    pub fn context(&self) -> PathBuf {
         self.scratch.join("context")
     }
 

@@ -1,14 +1,14 @@
 //! What lint rules find that need values: variables, ports, paths, configs of base images.
 
-use std::collections::BTreeMap;
-
 use insta::assert_snapshot;
-use kiln_oci::{Descriptor, Image, ImageConfig, Manifest, Platform, Sha256, media_type};
+use kiln_oci::{Descriptor, Image, ImageConfig, Manifest, Sha256, media_type};
 use kiln_parser::parse;
 use kiln_solver::{
-    BaseError, BaseRequest, Bases, ImageSource, NamedSource, Network, PlanOptions, StageScope,
-    Survey, survey,
+    BaseError, BaseRequest, Bases, ImageSource, NamedSource, PlanOptions, StageScope, Survey,
+    survey,
 };
+
+use super::options::options;
 
 /// Any name stands for the same image.
 struct Same(ImageConfig);
@@ -24,22 +24,6 @@ impl Bases for Same {
             config: self.0.clone(),
         };
         requests.iter().map(|_| Ok(image.clone())).collect()
-    }
-}
-
-fn options() -> PlanOptions {
-    let platform: Platform = "linux/amd64".parse().unwrap();
-    PlanOptions {
-        target: None,
-        build_args: BTreeMap::new(),
-        platforms: vec![platform.clone()],
-        build_platform: platform,
-        labels: Vec::new(),
-        network: Network::Default,
-        extra_hosts: Vec::new(),
-        contexts: BTreeMap::new(),
-        epoch: None,
-        allowed: Vec::new(),
     }
 }
 

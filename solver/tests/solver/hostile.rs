@@ -7,9 +7,11 @@ use std::path::Path;
 use kiln_oci::{Descriptor, Image, ImageConfig, Manifest, Sha256, media_type};
 use kiln_parser::{Severity, parse};
 use kiln_solver::{
-    BaseError, BaseRequest, Bases, Network, PlanError, PlanOptions, StageScope, epoch_stage,
-    epoch_text, survey,
+    BaseError, BaseRequest, Bases, PlanError, PlanOptions, StageScope, epoch_stage, epoch_text,
+    survey,
 };
+
+use super::options::options_for;
 
 /// Any name stands for an image with these triggers.
 struct Triggers(Vec<String>);
@@ -35,16 +37,8 @@ impl Bases for Triggers {
 
 fn options(platform: &str) -> PlanOptions {
     PlanOptions {
-        target: None,
         build_args: BTreeMap::from([("SOURCE_DATE_EPOCH".to_owned(), "time".to_owned())]),
-        platforms: vec![platform.parse().unwrap()],
-        build_platform: "linux/amd64".parse().unwrap(),
-        labels: Vec::new(),
-        network: Network::Default,
-        extra_hosts: Vec::new(),
-        contexts: BTreeMap::new(),
-        epoch: None,
-        allowed: Vec::new(),
+        ..options_for(platform)
     }
 }
 

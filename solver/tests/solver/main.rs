@@ -9,6 +9,7 @@ mod findings; // what lint rules say that need values
 mod hostile; // Dockerfiles that no person would write
 
 mod memory; // a runner that runs nothing
+mod options; // what builds are asked for
 #[path = "../support/processes.rs"]
 mod processes; // processes and events for runners
 mod told; // what a build tells

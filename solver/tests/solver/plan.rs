@@ -9,6 +9,8 @@ use kiln_solver::{
     RunMountKind, plan,
 };
 
+use super::options::options;
+
 /// Knows one image, `base`, with a config of its own.
 struct OneImage(ImageConfig);
 
@@ -57,22 +59,10 @@ pub(super) struct Case<'a> {
 }
 
 pub(super) fn case(text: &str) -> Case<'_> {
-    let platform: Platform = "linux/amd64".parse().unwrap();
     Case {
         text,
         base: base_config(),
-        options: PlanOptions {
-            target: None,
-            build_args: BTreeMap::new(),
-            platforms: vec![platform.clone()],
-            build_platform: platform,
-            labels: Vec::new(),
-            network: kiln_solver::Network::Default,
-            extra_hosts: Vec::new(),
-            contexts: BTreeMap::new(),
-            epoch: None,
-            allowed: Vec::new(),
-        },
+        options: options(),
     }
 }
 

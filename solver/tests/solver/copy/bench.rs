@@ -1,6 +1,6 @@
 //! A context, and builds of Dockerfiles that copy from it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -8,20 +8,21 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use kiln_cache::{Actions, LayerStack, Store};
-use kiln_oci::{Image, Platform, Sha256, Timestamp};
+use kiln_oci::{Image, Sha256, Timestamp};
 use kiln_parser::{IgnoreRules, parse};
 use kiln_snapshotter::{Layer, LayerStore, ParentView};
 use kiln_solver::{
     BaseError, BaseRequest, Bases, Build, BuildDefinition, BuildEnd, BuiltStep, Context, ContextId,
-    Deps, Fate, Journal, LayerFetchError, Layers, LayersError, Plan, PlanOptions, Precompute,
-    Progress, Remote, RemoteError, RemoteIdentity, Remotes, Reporter, Reuse, ScannedContext,
-    Silent, Solution, SolveError, Vertex, context_reads, plan, solve,
+    Deps, Fate, Journal, LayerFetchError, Layers, LayersError, Plan, Precompute, Progress, Remote,
+    RemoteError, RemoteIdentity, Remotes, Reporter, Reuse, ScannedContext, Silent, Solution,
+    SolveError, Vertex, context_reads, plan, solve,
 };
 use kiln_solver::{Expected, Forecast, Reason, StepAccount, forecast};
 use kiln_threads::Stop;
 use kiln_tree::{LayerId, NodeKind};
 
 use crate::memory::Memory;
+use crate::options::options_for;
 use crate::told::Told;
 
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl Remotes for Nothing {
 /// A context, and a state directory that outlives builds.
 pub(crate) struct Bench {
     pub(super) directory: tempfile::TempDir,
+    context: PathBuf,
     /// What the layers of RUN hold.
     texts: Mutex<HashMap<LayerId, String>>,
 }
@@ -83,19 +85,30 @@ pub(super) struct Built {
 
 impl Bench {
     pub(crate) fn new(files: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let bench = Self {
-            directory: tempfile::tempdir().unwrap(),
+            context: directory.path().join("context"),
+            directory,
             texts: Mutex::default(),
         };
-        fs::create_dir(bench.path("")).unwrap();
+        fs::create_dir(&bench.context).unwrap();
         for file in files {
             bench.write(file, file);
         }
         bench
     }
 
+    /// Builds from a context that is there.
+    pub(crate) fn of_context(context: PathBuf) -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            context,
+            texts: Mutex::default(),
+        }
+    }
+
     pub(crate) fn path(&self, file: &str) -> PathBuf {
-        self.directory.path().join("context").join(file)
+        self.context.join(file)
     }
 
     pub(super) fn write(&self, file: &str, content: &str) {
@@ -111,7 +124,7 @@ impl Bench {
 
     pub(super) fn try_build(&self, dockerfile: &str, ignore: &str) -> Result<Built, SolveError> {
         let (state, steps) = self.solve(dockerfile, ignore);
-        let view = self.view(&state?);
+        let view = ParentView::new(&self.layers(&state?)).unwrap();
         Ok(Built {
             lines: list(&view),
             fates: steps.into_iter().map(|step| step.fate).collect(),
@@ -119,15 +132,14 @@ impl Bench {
         })
     }
 
-    /// Returns the files of what was built.
-    pub(crate) fn view(&self, state: &LayerStack) -> ParentView {
+    /// Returns the layers of what was built, lowest first.
+    pub(crate) fn layers(&self, state: &LayerStack) -> Vec<Layer> {
         let store = Store::open(&self.directory.path().join("state")).unwrap();
         let layers = LayerStore::new(&store);
         let built = state.layers.iter();
-        let built: Vec<Layer> = built
+        built
             .map(|built| layers.layer(built.layer).unwrap())
-            .collect();
-        ParentView::new(&built).unwrap()
+            .collect()
     }
 
     /// Builds and returns what the steps were and what became of them; the next build compares
@@ -139,7 +151,6 @@ impl Bench {
     /// As [`Bench::account`], for another platform.
     pub(super) fn account_for(&self, platform: &str, instructions: &str) -> Vec<BuiltStep> {
         let text = format!("FROM scratch\n{instructions}\n");
-        let platform = platform.parse().unwrap();
         self.solve_for(platform, &text, "", &Silent).1
     }
 
@@ -147,7 +158,7 @@ impl Bench {
     pub(super) fn warnings(&self, instructions: &str) -> Vec<String> {
         let text = format!("FROM scratch\n{instructions}\n");
         let told = Told::default();
-        let (state, _) = self.solve_for("linux/amd64".parse().unwrap(), &text, "", &told);
+        let (state, _) = self.solve_for("linux/amd64", &text, "", &told);
         state.unwrap();
         let lines = told.lines().into_iter();
         lines.filter(|line| line.contains(": nothing ")).collect()
@@ -158,30 +169,19 @@ impl Bench {
         dockerfile: &str,
         ignore: &str,
     ) -> (Result<LayerStack, SolveError>, Vec<BuiltStep>) {
-        self.solve_for("linux/amd64".parse().unwrap(), dockerfile, ignore, &Silent)
+        self.solve_for("linux/amd64", dockerfile, ignore, &Silent)
     }
 
     fn solve_for(
         &self,
-        platform: Platform,
+        platform: &str,
         dockerfile: &str,
         ignore: &str,
         progress: &dyn Progress,
     ) -> (Result<LayerStack, SolveError>, Vec<BuiltStep>) {
         let parsed = parse(dockerfile.as_bytes());
         assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
-        let options = PlanOptions {
-            target: None,
-            build_args: BTreeMap::new(),
-            platforms: vec![platform.clone()],
-            build_platform: platform,
-            epoch: None,
-            labels: Vec::new(),
-            network: kiln_solver::Network::Default,
-            extra_hosts: Vec::new(),
-            contexts: BTreeMap::new(),
-            allowed: Vec::new(),
-        };
+        let options = options_for(platform);
         let plan = plan(&parsed.dockerfile, &options, &Nothing).unwrap();
         self.execute(&plan, ignore, progress)
     }
