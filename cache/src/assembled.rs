@@ -3,6 +3,7 @@
 //! A manifest is a function of the layers of a build, of the config without them, and of a few
 //! options. A build that changes nothing finds its manifest here and looks at no layer.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 
@@ -64,6 +65,21 @@ impl Assembled {
         Ok(())
     }
 
+    /// Counts the facts about each manifest.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn count_by_manifest(&self) -> io::Result<HashMap<Sha256, usize>> {
+        let mut counts = HashMap::new();
+        for (path, _) in self.store.spread_files("assembled")? {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            if let Ok(manifest) = text.trim_end().parse() {
+                *counts.entry(manifest).or_default() += 1;
+            }
+        }
+        Ok(counts)
+    }
+
     fn path(&self, inputs: Blake3) -> std::path::PathBuf {
         let hex = inputs.hex();
         self.store.path(format!("assembled/{}/{hex}", &hex[..2]))
@@ -82,6 +98,9 @@ mod tests {
         assembled.put(one, Sha256::of(b"manifest")).unwrap();
         assert_eq!(assembled.get(one), Some(Sha256::of(b"manifest")));
         assert_eq!(assembled.get(other), None);
+        assembled.put(other, Sha256::of(b"manifest")).unwrap();
+        let counts = assembled.count_by_manifest().unwrap();
+        assert_eq!(counts, HashMap::from([(Sha256::of(b"manifest"), 2)]));
         assembled
             .retain(|manifest| manifest == Sha256::of(b"manifest"))
             .unwrap();

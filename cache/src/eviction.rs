@@ -10,41 +10,66 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use crate::{EvictionReason, Object, RefCounts};
+use crate::{DiskMeasure, DiskUsage, EvictionReason, Object, RefCounts};
 use kiln_oci::Timestamp;
 
-/// Limits of what the cache may keep. The words are BuildKit's.
+/// Limits of what the cache may keep. The words for bytes are BuildKit's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes that are never taken from it to make room (`--reserved-space`).
+    /// Bytes that are never taken from it to make room for bytes (`--reserved-space`).
     pub reserved_bytes: u64,
     /// Bytes that it may have at most (`--max-used-space`).
     pub max_used_bytes: Option<u64>,
     /// Bytes of the disk that it leaves free if it can (`--min-free-space`).
     pub min_free_bytes: Option<u64>,
+    /// Inodes that it may have at most.
+    pub max_used_inodes: Option<u64>,
+    /// Inodes of the disk that it leaves free if it can.
+    pub min_free_inodes: Option<u64>,
     /// How long an entry stays without being used.
     pub max_age: Option<Duration>,
 }
 
 impl Limits {
-    /// Returns how many bytes may stay of `used`, when so many are free on the disk, and which limit
-    /// says so; none if all may.
+    /// Returns how much may stay of `used`, when so much is free on the disk, and which limit says
+    /// so; none if all may.
     #[must_use]
-    pub fn allowance(&self, used: u64, free: u64) -> Option<(u64, EvictionReason)> {
-        let by_size = self
-            .max_used_bytes
-            .map(|bytes| (bytes, EvictionReason::SizeLimit(bytes)));
-        let by_space = self.min_free_bytes.and_then(|least| {
+    pub fn allowance(
+        &self,
+        measure: DiskMeasure,
+        used: DiskUsage,
+        free: DiskUsage,
+    ) -> Option<(u64, EvictionReason)> {
+        let (used, free) = (used.measured_in(measure), free.measured_in(measure));
+        let by_size = match measure {
+            DiskMeasure::Bytes => self
+                .max_used_bytes
+                .map(|most| (most, EvictionReason::SizeLimit(most))),
+            DiskMeasure::Inodes => self
+                .max_used_inodes
+                .map(|most| (most, EvictionReason::InodeLimit(most))),
+        };
+        let least = match measure {
+            DiskMeasure::Bytes => self
+                .min_free_bytes
+                .map(|least| (least, EvictionReason::FreeSpace(least))),
+            DiskMeasure::Inodes => self
+                .min_free_inodes
+                .map(|least| (least, EvictionReason::FreeInodes(least))),
+        };
+        let by_space = least.and_then(|(least, reason)| {
             let lacking = least.checked_sub(free).filter(|lacking| *lacking > 0)?;
-            let allowed = used.saturating_sub(lacking);
-            Some((allowed, EvictionReason::FreeSpace(least)))
+            Some((used.saturating_sub(lacking), reason))
         });
-        let (bytes, reason) = by_size
+        let (allowed, reason) = by_size
             .into_iter()
             .chain(by_space)
-            .min_by_key(|(bytes, _)| *bytes)?;
-        let bytes = bytes.max(self.reserved_bytes);
-        (bytes < used).then_some((bytes, reason))
+            .min_by_key(|(allowed, _)| *allowed)?;
+        let allowed = match measure {
+            DiskMeasure::Bytes => allowed.max(self.reserved_bytes),
+            DiskMeasure::Inodes => allowed,
+        };
+        (allowed < used).then_some((allowed, reason))
     }
 }
 
@@ -83,8 +108,8 @@ pub enum Demand {
     Beyond {
         /// How much may stay.
         limits: Limits,
-        /// Bytes that are free on the disk before.
-        free_bytes: u64,
+        /// What is free on the disk before.
+        free: DiskUsage,
     },
 }
 
@@ -98,15 +123,18 @@ pub fn evict(
     let mut sweep = Sweep::new(ref_counts, candidates, now);
     match demand {
         Demand::Everything(reason) => sweep.evict_all(reason),
-        Demand::Beyond { limits, free_bytes } => {
-            let before = sweep.ref_counts.cached_bytes();
+        Demand::Beyond { limits, free } => {
+            let before = sweep.ref_counts.cached();
             if let Some(limit) = limits.max_age {
                 sweep.evict_unused_for(limit);
             }
-            let used = sweep.ref_counts.cached_bytes();
-            let free_bytes = free_bytes.saturating_add(before - used);
-            if let Some((allowed, reason)) = limits.allowance(used, free_bytes) {
-                sweep.evict_down_to(allowed, &reason);
+            for measure in [DiskMeasure::Bytes, DiskMeasure::Inodes] {
+                let used = sweep.ref_counts.cached();
+                let free = *free + (before - used);
+                if let Some((allowed, reason)) = limits.allowance(measure, used, free) {
+                    sweep.measure_by(measure);
+                    sweep.evict_down_to(allowed, &reason);
+                }
             }
         }
     }
@@ -119,10 +147,13 @@ struct Sweep<'a> {
     ref_counts: &'a mut RefCounts,
     candidates: &'a [Candidate],
     now: Timestamp,
+    /// What there is too much of.
+    measure: DiskMeasure,
     /// How many entries were made from each and are still there.
     above: Vec<usize>,
     /// The entries that can be evicted next.
     queue: BinaryHeap<Leaf>,
+    is_gone: Vec<bool>,
     evicted: Vec<(usize, EvictionReason)>,
 }
 
@@ -136,14 +167,28 @@ impl<'a> Sweep<'a> {
             ref_counts,
             candidates,
             now,
+            measure: DiskMeasure::Bytes,
             above,
             queue: BinaryHeap::new(),
+            is_gone: vec![false; candidates.len()],
             evicted: Vec::new(),
         };
         for index in 0..candidates.len() {
             sweep.queue_if_leaf(index);
         }
         sweep
+    }
+
+    /// Says what there is too much of. What was passed over for giving none of the other may give
+    /// some of this.
+    fn measure_by(&mut self, measure: DiskMeasure) {
+        self.measure = measure;
+        self.queue.clear();
+        for index in 0..self.candidates.len() {
+            if !self.is_gone[index] {
+                self.queue_if_leaf(index);
+            }
+        }
     }
 
     /// Queues an entry if it may be evicted and nothing that was made from it is there.
@@ -159,6 +204,7 @@ impl<'a> Sweep<'a> {
         for object in &candidate.objects {
             self.ref_counts.release(*object);
         }
+        self.is_gone[index] = true;
         self.evicted.push((index, reason));
         if let Some(below) = candidate.below {
             self.above[below] -= 1;
@@ -185,40 +231,44 @@ impl<'a> Sweep<'a> {
         self.queue.extend(young);
     }
 
-    /// Evicts the entries that are worth least until `allowed` bytes are left, or no entry gives
-    /// bytes back.
+    /// Evicts the entries that are worth least until no more than `allowed` is left of what there is
+    /// too much of, or no entry gives any back.
     fn evict_down_to(&mut self, allowed: u64, reason: &EvictionReason) {
-        while self.ref_counts.cached_bytes() > allowed
+        while self.ref_counts.cached().measured_in(self.measure) > allowed
             && let Some(leaf) = self.queue.pop()
         {
             // An entry's share of an object grows when others that hold it are evicted.
             let worth = self.worth(leaf.index);
             if worth < leaf.worth {
                 self.queue.push(Leaf { worth, ..leaf });
-            } else if self.gives_bytes(leaf.index) {
+            } else if self.gives_back(leaf.index) {
                 self.evict(leaf.index, reason.clone());
             }
         }
     }
 
-    /// Says whether bytes come back when an entry is evicted, or one below it that it keeps. An entry
+    /// Says whether room comes back when an entry is evicted, or one below it that it keeps. An entry
     /// whose bytes images hold too costs nothing to keep.
-    fn gives_bytes(&self, index: usize) -> bool {
+    fn gives_back(&self, index: usize) -> bool {
         let below = |index: &usize| self.candidates[*index].below;
         let mut objects = std::iter::successors(Some(index), below)
             .flat_map(|index| &self.candidates[index].added);
-        objects.any(|object| self.ref_counts.share(*object) > 0)
+        objects.any(|object| self.ref_counts.share(*object, self.measure) > 0.0)
     }
 
-    /// Returns the seconds that a byte of an entry saves, divided by one and the days without use:
+    /// Returns the seconds that a byte (or an inode) of an entry saves, divided by one and the days without use:
     /// half of them after a day, a third after two. Counts the entry alone, or together with the
     /// entries below that only it keeps, whichever is less.
     fn worth(&self, index: usize) -> f64 {
         /// Seconds that finding, checking and recording a step cost, however little it does.
         const LEAST_SECONDS: f64 = 0.01;
-        /// A block of most file systems: the least that a record takes.
-        const LEAST_BYTES: u64 = 4096;
-        let (mut seconds, mut bytes, mut least) = (0.0, 0, f64::INFINITY);
+        // The least that a record takes.
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let least_taken = match self.measure {
+            DiskMeasure::Bytes => DiskUsage::BLOCK as f64,
+            DiskMeasure::Inodes => 1.0,
+        };
+        let (mut seconds, mut taken, mut least) = (0.0, 0.0, f64::INFINITY);
         let mut next = Some(index);
         while let Some(current) = next {
             let candidate = &self.candidates[current];
@@ -227,18 +277,13 @@ impl<'a> Sweep<'a> {
                 break;
             }
             seconds += candidate.cost.as_secs_f64() + LEAST_SECONDS;
-            bytes += candidate
-                .added
-                .iter()
-                .map(|object| self.ref_counts.share(*object))
-                .sum::<u64>();
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "the order matters, not the digits"
-            )]
-            let per_byte = seconds / bytes.max(LEAST_BYTES) as f64;
+            let shares = candidate.added.iter();
+            taken += shares
+                .map(|object| self.ref_counts.share(*object, self.measure))
+                .sum::<f64>();
+            let saved = seconds / taken.max(least_taken);
             let days = self.now.since(candidate.last_used).as_secs_f64() / 86_400.0;
-            least = least.min(per_byte / (1.0 + days));
+            least = least.min(saved / (1.0 + days));
             next = candidate.below;
         }
         least
@@ -278,12 +323,13 @@ impl Eq for Leaf {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DiskUsage;
-
     fn beyond(limits: Limits) -> Demand {
         Demand::Beyond {
             limits,
-            free_bytes: u64::MAX,
+            free: DiskUsage {
+                bytes: u64::MAX,
+                inodes: u64::MAX,
+            },
         }
     }
 
@@ -298,9 +344,9 @@ mod tests {
 
     impl Bench {
         fn object(&mut self, megabytes: u64) -> Object {
-            self.ref_counts.add(&DiskUsage {
-                own_bytes: megabytes * MEGABYTE,
-                linked: Vec::new(),
+            self.ref_counts.add(DiskUsage {
+                bytes: megabytes * MEGABYTE,
+                inodes: 1,
             })
         }
 
@@ -350,7 +396,7 @@ mod tests {
         let middling = bench.step(None, 10, 1, 0);
         assert!(bench.evict_down_to(600).is_empty());
         assert_eq!(bench.evict_down_to(100), [cheap]);
-        assert_eq!(bench.ref_counts.cached_bytes(), 20 * MEGABYTE);
+        assert_eq!(bench.ref_counts.cached().bytes, 20 * MEGABYTE);
         let mut bench = Bench::default();
         for (megabytes, seconds, days) in [(10, 100, 1), (500, 1, 0), (10, 1, 0)] {
             bench.step(None, megabytes, seconds, days);
@@ -373,7 +419,7 @@ mod tests {
         let base = bench.step(None, 500, 1, 9);
         let above = bench.step(Some(base), 1, 100, 0);
         assert_eq!(bench.evict_down_to(400), [above, base]);
-        assert_eq!(bench.ref_counts.cached_bytes(), 0);
+        assert_eq!(bench.ref_counts.cached().bytes, 0);
         let mut bench = Bench::default();
         bench.step(None, 500, 1, 9);
         bench.step(Some(base), 1, 100, 0);
@@ -461,7 +507,7 @@ mod tests {
             reserved_bytes: 10,
             max_used_bytes: Some(100),
             min_free_bytes: Some(50),
-            max_age: None,
+            ..Limits::default()
         };
         let size = || EvictionReason::SizeLimit(100);
         let space = || EvictionReason::FreeSpace(50);
@@ -473,8 +519,63 @@ mod tests {
             (20, 0, Some((10, space()))),
             (10, 0, None),
         ] {
-            assert_eq!(limits.allowance(used, free), expected, "{used} {free}");
+            let [used, free] = [used, free].map(|bytes| DiskUsage { bytes, inodes: 0 });
+            let found = limits.allowance(DiskMeasure::Bytes, used, free);
+            assert_eq!(found, expected, "{used:?} {free:?}");
         }
-        assert_eq!(Limits::default().allowance(u64::MAX, 0), None);
+        let much = DiskUsage {
+            bytes: u64::MAX,
+            inodes: u64::MAX,
+        };
+        for measure in [DiskMeasure::Bytes, DiskMeasure::Inodes] {
+            let allowed = Limits::default().allowance(measure, much, DiskUsage::default());
+            assert_eq!(allowed, None);
+        }
+    }
+
+    #[test]
+    fn too_many_inodes_go_by_their_worth_whatever_is_reserved() {
+        let mut bench = Bench::default();
+        let files = |bench: &mut Bench, inodes, seconds| {
+            let object = bench.ref_counts.add(DiskUsage {
+                bytes: MEGABYTE,
+                inodes,
+            });
+            bench.step_of(None, object, seconds, 0)
+        };
+        let few = files(&mut bench, 10, 1);
+        let many = files(&mut bench, 1000, 10);
+        let limits = Limits {
+            reserved_bytes: u64::MAX,
+            max_used_inodes: Some(500),
+            ..Limits::default()
+        };
+        assert_eq!(bench.evict(&beyond(limits)), [many]);
+        assert_eq!(bench.ref_counts.cached().inodes, 10);
+        let pressed = Limits {
+            min_free_inodes: Some(20),
+            ..Limits::default()
+        };
+        bench.candidates.truncate(1);
+        let free = |inodes| Demand::Beyond {
+            limits: pressed,
+            free: DiskUsage { bytes: 0, inodes },
+        };
+        assert!(bench.evict(&free(20)).is_empty());
+        assert_eq!(bench.evict(&free(19)), [few]);
+    }
+
+    #[test]
+    fn an_entry_that_gave_no_bytes_may_give_inodes() {
+        let mut bench = Bench::default();
+        let empty = bench.object(0);
+        let empty = bench.step_of(None, empty, 1, 0);
+        let large = bench.step(None, 100, 1, 0);
+        let limits = Limits {
+            max_used_bytes: Some(10 * MEGABYTE),
+            max_used_inodes: Some(0),
+            ..Limits::default()
+        };
+        assert_eq!(bench.evict(&beyond(limits)), [large, empty]);
     }
 }

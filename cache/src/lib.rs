@@ -22,7 +22,9 @@ mod downloads; // URL -> validators and blob
 mod stat_indexes; // build context -> stat index of the last build
 
 // Collection.
+mod disk_usage; // bytes and inodes
 mod eviction; // which entries go, in which order
+mod measured_trees; // what directories took when they were measured last
 mod ref_counts; // which entries and images hold which bytes
 mod tombstones; // which records were evicted, when and why
 mod trash; // files that are renamed away and deleted later
@@ -38,12 +40,14 @@ pub use cache_mounts::{
     StillCacheMount, cache_mount_place, read_cache_mount, take_cache_mount,
 };
 pub use claim::{Claim, ClaimAttempt, LockWait, claim};
+pub use disk_usage::{DiskMeasure, DiskUsage};
 pub use downloads::{DownloadRecord, Downloads};
 pub use eviction::{Candidate, Demand, Eviction, Limits, evict};
 pub use image_ids::ImageIds;
 pub use image_names::{ImageNames, Named, NamesError};
+pub use measured_trees::MeasuredTrees;
 pub use read_image::{ImageError, read_image};
-pub use ref_counts::{DiskUsage, Object, RefCounts};
+pub use ref_counts::{Object, RefCounts};
 pub use stat_indexes::{load_stat_index, save_stat_index};
 pub use store::{Entrance, OpenError, Store, WorkDir, check_owner};
 pub use tombstones::{EvictionReason, Tombstone, Tombstones};

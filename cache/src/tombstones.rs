@@ -38,6 +38,10 @@ pub enum EvictionReason {
     SizeLimit(u64),
     /// Less than so many bytes were free on the disk.
     FreeSpace(u64),
+    /// The cache may hold only so many inodes.
+    InodeLimit(u64),
+    /// Fewer than so many inodes were free on the disk.
+    FreeInodes(u64),
     /// It was not used for so long.
     Age(Duration),
     /// The user asked for it, with this command.
@@ -51,6 +55,8 @@ impl fmt::Display for EvictionReason {
         match self {
             Self::SizeLimit(bytes) => write!(f, "the {} limit", ByteCount(*bytes)),
             Self::FreeSpace(bytes) => write!(f, "less than {} free", ByteCount(*bytes)),
+            Self::InodeLimit(count) => write!(f, "the limit of {count} inodes"),
+            Self::FreeInodes(count) => write!(f, "fewer than {count} inodes free"),
             Self::Age(age) => write!(f, "not being used for {}", Days(*age)),
             Self::Asked(command) => f.write_str(command),
             Self::Damage => f.write_str("damage"),
@@ -289,6 +295,8 @@ mod tests {
             (EvictionReason::SizeLimit(1_500_000), "the 1.5 MB limit"),
             (EvictionReason::SizeLimit(0), "the 0 bytes limit"),
             (EvictionReason::FreeSpace(5 << 30), "less than 5 GB free"),
+            (EvictionReason::InodeLimit(7), "the limit of 7 inodes"),
+            (EvictionReason::FreeInodes(7), "fewer than 7 inodes free"),
             (EvictionReason::Age(7 * day), "not being used for 7 days"),
             (EvictionReason::Age(day), "not being used for 24 hours"),
         ] {

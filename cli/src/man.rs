@@ -25,7 +25,8 @@ const VARIABLES: [(&str, &str); 12] = [
     ),
     (
         "KILN_CACHE_MAX_USED_SPACE, KILN_CACHE_RESERVED_SPACE, KILN_CACHE_MIN_FREE_SPACE, \
-         KILN_CACHE_MAX_AGE, KILN_CACHE_AUTOMATIC",
+         KILN_CACHE_MAX_USED_INODES, KILN_CACHE_MIN_FREE_INODES, KILN_CACHE_MAX_AGE, \
+         KILN_CACHE_AUTOMATIC",
         "Limits of the cache; see kiln-cache-prune(1).",
     ),
     (

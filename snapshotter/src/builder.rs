@@ -37,6 +37,7 @@ use crate::metadata::Metadata;
 use crate::owners::MappedIds;
 use crate::place::make_diff_directory;
 use crate::publish::UnpublishedFiles;
+use crate::usage;
 
 /// The source of a file's bytes.
 #[derive(Debug)]
@@ -461,6 +462,7 @@ impl LayerBuilder {
             tree = crate::hard_link::order(&tree, &root, stop)?;
         }
         finish_directories(&tree, &root, owner)?;
+        let usage = usage::of_files(&root, &tree);
         if let Some(below) = below {
             tree = below.tree()?.with(&tree);
         }
@@ -469,8 +471,9 @@ impl LayerBuilder {
             diff: root.path(),
             donor: below.map(Layer::id),
             lacks_owners,
+            usage,
         };
-        let layer = layers.publish(tree, Some(files), &work)?;
+        let layer = layers.publish(tree, &files, &work)?;
         if let Some((id, digested)) = digested
             && id == layer.id()
         {

@@ -35,6 +35,7 @@ use crate::metadata::Metadata;
 use crate::owners::MappedIds;
 use crate::publish::UnpublishedFiles;
 use crate::scan::{self, ScannedKind, ScannedNode};
+use crate::usage;
 use crate::view::ParentView;
 
 /// The content of a directory.
@@ -83,7 +84,8 @@ pub(crate) fn commit(
     }
     changes.clean(&nodes, &root)?;
     disk::open_to_all(directory).map_err(LayerError::at(directory))?;
-    Ok(layers.publish(tree, Some(UnpublishedFiles::whole(directory)), work)?)
+    let files = UnpublishedFiles::whole(directory, usage::of_files(&root, &tree));
+    Ok(layers.publish(tree, &files, work)?)
 }
 
 /// Makes a layer of copies of what is in a directory, which was read into `tree`.

@@ -62,6 +62,7 @@ impl LayerStore {
             let files = self.place(id).join(name);
             trash.discard(&files).map_err(LayerError::at(&files))?;
         }
+        self.measure(id).map_err(LayerError::at(self.place(id)))?;
         Ok(())
     }
 }

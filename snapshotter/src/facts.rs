@@ -1,5 +1,6 @@
-//! Facts about a layer besides its index: its tars, and blobs that hold them.
+//! Facts about a layer besides its index: its tars, blobs that hold them, and what it takes on disk.
 
+use kiln_cache::DiskUsage;
 use kiln_oci::{Compression, Descriptor, DiffId};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,9 @@ pub struct LayerFacts {
     /// Its known blobs, in the order they became known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blobs: Vec<KnownBlob>,
+    /// What the layer takes on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskUsage>,
 }
 
 /// An uncompressed tar stream of a layer.
@@ -67,6 +71,11 @@ impl LayerFacts {
     #[must_use]
     pub fn diff_id(&self) -> Option<DiffId> {
         self.tars.first().map(|tar| tar.diff_id)
+    }
+
+    /// Returns the facts as they are stored.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("facts have text keys only")
     }
 
     pub(crate) fn learn_tar(&mut self, tar: TarFacts) {

@@ -3,7 +3,7 @@
 //! ```text
 //! layers/<2 hex>/<layer id>/index   the tree, what the layer is
 //! layers/<2 hex>/<layer id>/diff/   the files, in overlayfs form; may be absent, or be a part
-//! layers/<2 hex>/<layer id>/facts   JSON: tar streams and blobs known to hold the same
+//! layers/<2 hex>/<layer id>/facts   JSON: tar streams and blobs known to hold the same; disk usage
 //! layers/<2 hex>/<layer id>/{upon,owners,cover,like,states}: see their modules
 //! diffs/<diff id>                   text: the layer id
 //! ```
@@ -20,7 +20,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use kiln_cache::{Store, WorkDir};
+use kiln_cache::{DiskUsage, Store, WorkDir};
 use kiln_oci::DiffId;
 use kiln_threads::Stop;
 use kiln_tree::{LayerId, Tree};
@@ -356,6 +356,11 @@ impl Layer {
         self.update_facts(|facts| facts.learn_blob(blob))
     }
 
+    /// Remembers what the layer takes on disk.
+    pub(crate) fn remember_usage(&self, usage: DiskUsage) -> Result<(), LayerError> {
+        self.update_facts(|facts| facts.disk = Some(usage))
+    }
+
     /// Waits until no other thread or process makes another form of the layer; held until the file is
     /// dropped.
     pub(crate) fn lock_work(&self) -> Result<File, LayerError> {
@@ -374,8 +379,7 @@ impl Layer {
         if Some(&after) == before.as_ref() {
             return Ok(());
         }
-        let bytes = serde_json::to_vec(&after).expect("facts have text keys only");
-        self.replace(&self.state.path.join("facts"), &bytes)
+        self.replace(&self.state.path.join("facts"), &after.to_bytes())
     }
 
     pub(crate) fn store(&self) -> &Store {

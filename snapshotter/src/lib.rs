@@ -59,6 +59,7 @@ mod view; // paths resolved without a mount
 mod disk; // how layers look on disk
 pub mod overlay; // stacks of directories mounted as one
 mod sys; // raw system calls
+mod usage; // what layers take of it
 
 pub use apply::{UnpackedArchive, is_archive, unpack_archive};
 pub use build_error::BuildError;

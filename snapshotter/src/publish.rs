@@ -6,14 +6,16 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use kiln_cache::{Unsettled, WorkDir};
+use kiln_cache::{DiskUsage, Unsettled, WorkDir};
 use kiln_tree::{LayerId, Tree};
 
 use crate::error::LayerError;
+use crate::facts::LayerFacts;
 use crate::layer::{Layer, LayerStore};
 use crate::layer_files::DONOR;
 use crate::owners;
 use crate::place::{is_taken, make_diff_directory, rename_into};
+use crate::usage;
 
 /// The files of a layer that is about to become visible.
 pub(crate) struct UnpublishedFiles<'a> {
@@ -23,15 +25,18 @@ pub(crate) struct UnpublishedFiles<'a> {
     pub(crate) donor: Option<LayerId>,
     /// Whether they have other owners than the index says.
     pub(crate) lacks_owners: bool,
+    /// What they take on disk.
+    pub(crate) usage: DiskUsage,
 }
 
 impl<'a> UnpublishedFiles<'a> {
     /// Takes a directory with all files of a layer, which no other layer has.
-    pub(crate) fn whole(diff: &'a Path) -> Self {
+    pub(crate) fn whole(diff: &'a Path, usage: DiskUsage) -> Self {
         Self {
             diff,
             donor: None,
             lacks_owners: false,
+            usage,
         }
     }
 
@@ -77,7 +82,7 @@ impl LayerStore {
     pub(crate) fn publish(
         &self,
         tree: Tree,
-        files: Option<UnpublishedFiles<'_>>,
+        files: &UnpublishedFiles<'_>,
         work: &WorkDir,
     ) -> Result<Layer, LayerError> {
         let id = tree.layer_id();
@@ -88,13 +93,17 @@ impl LayerStore {
             .mode(0o755)
             .create(&staged)
             .map_err(LayerError::at(&staged))?;
-        let index = staged.join("index");
-        fs::write(&index, tree.as_bytes()).map_err(LayerError::at(&index))?;
-        if let Some(files) = &files {
-            files.describe(&staged)?;
-            let diff = staged.join("diff");
-            fs::rename(files.diff, &diff).map_err(LayerError::at(diff))?;
+        let facts = LayerFacts {
+            disk: Some(usage::of_layer(&tree, files.usage)),
+            ..LayerFacts::default()
+        };
+        for (name, bytes) in [("index", tree.as_bytes()), ("facts", &facts.to_bytes())] {
+            let path = staged.join(name);
+            fs::write(&path, bytes).map_err(LayerError::at(&path))?;
         }
+        files.describe(&staged)?;
+        let diff = staged.join("diff");
+        fs::rename(files.diff, &diff).map_err(LayerError::at(diff))?;
         let store = self.store();
         let announced = store.announce(Unsettled::Layer(id));
         let _announced = announced.map_err(LayerError::at(target))?;
@@ -104,10 +113,10 @@ impl LayerStore {
             }
             // After a power failure a file may have its name but not its bytes.
             if fs::read(target.join("index")).is_ok_and(|bytes| bytes == tree.as_bytes()) {
-                if let Some(files) = &files
-                    && layer.files().is_none()
-                {
+                if layer.files().is_none() {
                     files.replace(&staged.join("diff"), target, work)?;
+                    // A size that is not noted is measured when it is wanted.
+                    let _ = layer.remember_usage(usage::of_layer(&tree, files.usage));
                 }
                 break;
             }
@@ -136,7 +145,8 @@ impl LayerStore {
             None => {
                 let work = self.work()?;
                 let (diff, _) = make_diff_directory(&work)?;
-                self.publish(tree, Some(UnpublishedFiles::whole(&diff)), &work)
+                let files = UnpublishedFiles::whole(&diff, DiskUsage::default());
+                self.publish(tree, &files, &work)
             }
         }
     }

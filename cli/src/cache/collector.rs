@@ -46,6 +46,8 @@ pub(crate) fn start_if_due(session: Session, environment: &Environment) {
         Some(limits.reserved_bytes),
         limits.max_used_bytes,
         limits.min_free_bytes,
+        limits.max_used_inodes,
+        limits.min_free_inodes,
         limits.max_age.map(|age| age.as_secs()),
     ];
     command.args(numbers.map(|number| number.map_or("-".to_owned(), |n| n.to_string())));
@@ -71,11 +73,13 @@ pub(crate) fn collect(arguments: &[OsString]) -> Outcome {
         .iter()
         .map(|text| text.to_str().and_then(|text| text.parse::<u64>().ok()));
     let mut next = || numbers.next().flatten();
-    let mut amount = || next().map(Amount::Bytes);
+    let mut amount = || next().map(Amount::Number);
     let settings = CacheSettings {
         reserved: amount(),
         max_used: amount(),
         min_free: amount(),
+        max_used_inodes: amount(),
+        min_free_inodes: amount(),
         max_age: next().map(Duration::from_secs),
         collection: Collection::Automatic,
     };

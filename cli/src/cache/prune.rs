@@ -9,7 +9,7 @@ use kiln_oci::Timestamp;
 use serde_json::Value;
 
 use super::records::{filters, record};
-use super::settings::{parse_amount, settings};
+use super::settings::{parse_amount, parse_inodes, settings};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::formats::print_rows;
@@ -27,9 +27,9 @@ Sizes are bytes with k, m, g or t behind them, or hundredths of the disk (20%).
 
 Builds collect garbage too, now and then, in the background, when the cache has more than \
 max-used-space (100 GB or 60% of the disk) or leaves less than min-free-space (20 GB or 20%), \
-down to no less than reserved-space (10 GB or 10%). The [cache] table of \
-~/.config/kiln/config.toml (root: /etc/kiln/config.toml) sets reserved-space, max-used-space, \
-min-free-space, max-age (such as \"720h\") and automatic (true or false); KILN_CACHE_MAX_USED_SPACE \
+down to no less than reserved-space (10 GB or 10%); and when it has more than max-used-inodes (60% \
+of the disk's) or leaves less than min-free-inodes (10%). The [cache] table of \
+~/.config/kiln/config.toml (root: /etc/kiln/config.toml) sets these, max-age (such as \"720h\") and automatic (true or false); KILN_CACHE_MAX_USED_SPACE \
 and so on go before it."
 )]
 pub(crate) struct PruneArguments {
@@ -51,8 +51,11 @@ pub(crate) struct PruneArguments {
     /// Leave this much of the disk free
     #[arg(long, value_name = "SIZE")]
     min_free_space: Option<String>,
+    /// Keep at most so many inodes (files and directories)
+    #[arg(long, value_name = "NUMBER")]
+    max_used_inodes: Option<String>,
     /// Apply the limits of the configuration, as builds do
-    #[arg(long, conflicts_with_all = ["reserved_space", "max_used_space", "min_free_space"])]
+    #[arg(long, conflicts_with_all = ["reserved_space", "max_used_space", "min_free_space", "max_used_inodes"])]
     limits: bool,
     /// Show everything about each entry that goes
     #[arg(long)]
@@ -71,6 +74,7 @@ pub(crate) fn prune(
     for (flag, text) in arguments.amounts() {
         amount(flag, text)?;
     }
+    let inodes = arguments.inodes()?;
     let warning = match (arguments.all, arguments.has_limits()) {
         (_, true) => "WARNING! This will remove build cache beyond the limits.",
         (true, false) => "WARNING! This will remove all build cache.",
@@ -87,7 +91,7 @@ pub(crate) fn prune(
     let limits = if arguments.limits {
         Some(usual)
     } else {
-        arguments.limits(&session)?
+        arguments.limits(&session, inodes)?
     };
     let request = PruneRequest {
         extent: if arguments.all || arguments.limits {
@@ -114,14 +118,14 @@ pub(crate) fn prune(
 
 /// Parses what a flag says, if it was given.
 fn amount(flag: &str, text: Option<&String>) -> Result<Option<Amount>, Failure> {
-    let parse = |text: &String| {
-        parse_amount(text).map_err(|error| {
-            Failure::flag(format!(
-                "invalid argument {text:?} for \"--{flag}\" flag: {error}"
-            ))
-        })
-    };
+    let parse = |text: &String| parse_amount(text).map_err(|error| invalid(flag, text, &error));
     text.map(parse).transpose()
+}
+
+fn invalid(flag: &str, text: &str, error: &str) -> Failure {
+    Failure::flag(format!(
+        "invalid argument {text:?} for \"--{flag}\" flag: {error}"
+    ))
 }
 
 fn print(entries: &[CacheEntry], verbose: bool, now: Timestamp) -> Result<(), Failure> {
@@ -147,6 +151,7 @@ impl PruneArguments {
             || self.reserved_space.is_some()
             || self.max_used_space.is_some()
             || self.min_free_space.is_some()
+            || self.max_used_inodes.is_some()
     }
 
     /// Returns the flags that are amounts of space.
@@ -158,8 +163,21 @@ impl PruneArguments {
         ]
     }
 
+    /// Returns the number of inodes that may stay, if the flag was given.
+    fn inodes(&self) -> Result<Option<Amount>, Failure> {
+        let parse = |text: &String| {
+            let parsed = parse_inodes(text);
+            parsed.map_err(|error| invalid("max-used-inodes", text, &error))
+        };
+        self.max_used_inodes.as_ref().map(parse).transpose()
+    }
+
     /// Returns the limits of the flags; none if there are none.
-    fn limits(&self, session: &Session) -> Result<Option<Limits>, Failure> {
+    fn limits(
+        &self,
+        session: &Session,
+        max_used_inodes: Option<Amount>,
+    ) -> Result<Option<Limits>, Failure> {
         if !self.has_limits() {
             return Ok(None);
         }
@@ -171,11 +189,12 @@ impl PruneArguments {
                 reserved,
                 max_used,
                 min_free,
+                max_used_inodes,
                 ..kiln_engine::CacheSettings::default()
             },
         )?;
         // What is not asked for does not limit; what is to be kept alone is all that is kept.
-        let only_reserved = max_used.is_none() && min_free.is_none();
+        let only_reserved = max_used.is_none() && min_free.is_none() && max_used_inodes.is_none();
         let reserved_bytes = match reserved {
             Some(_) => given.reserved_bytes,
             None => 0,
@@ -188,6 +207,8 @@ impl PruneArguments {
                 given.max_used_bytes.filter(|_| max_used.is_some())
             },
             min_free_bytes: given.min_free_bytes.filter(|_| min_free.is_some()),
+            max_used_inodes: given.max_used_inodes.filter(|_| max_used_inodes.is_some()),
+            min_free_inodes: None,
             max_age: None,
         }))
     }

@@ -5,6 +5,8 @@
 //! reserved-space = "10GB"     # never taken from the cache to make room
 //! max-used-space = "60%"      # of the disk, or bytes
 //! min-free-space = "20GB"     # left free on the disk if possible
+//! max-used-inodes = "60%"     # of the disk's, or a number
+//! min-free-inodes = "10%"     # left free on the disk if possible
 //! max-age = "720h"            # what was not used for so long goes
 //! automatic = true            # collect behind builds, now and then
 //! ```
@@ -31,6 +33,8 @@ struct Table {
     reserved_space: Option<String>,
     max_used_space: Option<String>,
     min_free_space: Option<String>,
+    max_used_inodes: Option<String>,
+    min_free_inodes: Option<String>,
     max_age: Option<String>,
     automatic: Option<bool>,
 }
@@ -48,6 +52,8 @@ pub(crate) fn settings(environment: &Environment) -> Result<CacheSettings, Failu
         settings.reserved = amount(table.reserved_space, &of("reserved-space"))?;
         settings.max_used = amount(table.max_used_space, &of("max-used-space"))?;
         settings.min_free = amount(table.min_free_space, &of("min-free-space"))?;
+        settings.max_used_inodes = inodes(table.max_used_inodes, &of("max-used-inodes"))?;
+        settings.min_free_inodes = inodes(table.min_free_inodes, &of("min-free-inodes"))?;
         settings.max_age = age(table.max_age, &of("max-age"))?;
         if table.automatic == Some(false) {
             settings.collection = Collection::ByHand;
@@ -60,6 +66,10 @@ pub(crate) fn settings(environment: &Environment) -> Result<CacheSettings, Failu
     settings.max_used = amount(text, name)?.or(settings.max_used);
     let (text, name) = variable("KILN_CACHE_MIN_FREE_SPACE");
     settings.min_free = amount(text, name)?.or(settings.min_free);
+    let (text, name) = variable("KILN_CACHE_MAX_USED_INODES");
+    settings.max_used_inodes = inodes(text, name)?.or(settings.max_used_inodes);
+    let (text, name) = variable("KILN_CACHE_MIN_FREE_INODES");
+    settings.min_free_inodes = inodes(text, name)?.or(settings.min_free_inodes);
     let (text, name) = variable("KILN_CACHE_MAX_AGE");
     settings.max_age = age(text, name)?.or(settings.max_age);
     if let (Some(text), name) = variable("KILN_CACHE_AUTOMATIC") {
@@ -79,12 +89,34 @@ fn amount(text: Option<String>, place: &str) -> Result<Option<Amount>, Failure> 
     text.map(parse).transpose()
 }
 
+fn inodes(text: Option<String>, place: &str) -> Result<Option<Amount>, Failure> {
+    let parse = |text: String| {
+        parse_inodes(&text).map_err(|error| Failure::new(format!("{place}: {error}")))
+    };
+    text.map(parse).transpose()
+}
+
 /// Parses bytes, or a part of the disk such as `20%`.
 pub(super) fn parse_amount(text: &str) -> Result<Amount, String> {
+    parse_part(text, |number| {
+        units::parse_size(number).map_err(|error| error.to_string())
+    })
+}
+
+/// Parses a number of inodes, or a part of those of the disk such as `20%`.
+pub(super) fn parse_inodes(text: &str) -> Result<Amount, String> {
+    parse_part(text, |number| {
+        let number = number.parse();
+        number.map_err(|_| format!("invalid number of inodes: '{text}'"))
+    })
+}
+
+fn parse_part(
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<u64, String>,
+) -> Result<Amount, String> {
     match text.trim().strip_suffix('%') {
-        None => units::parse_size(text.trim())
-            .map(Amount::Bytes)
-            .map_err(|error| error.to_string()),
+        None => parse(text.trim()).map(Amount::Number),
         Some(number) => match number.trim().parse() {
             Ok(percent @ 0..=100) => Ok(Amount::Percent(percent)),
             _ => Err(format!("invalid part of the disk: '{text}'")),
@@ -115,7 +147,7 @@ mod tests {
         std::fs::write(
             &file,
             "[cache]\nmax-used-space = \"60%\"\nmin-free-space = \"5GB\"\nautomatic = false\n\
-             max-age = \"48h\"\n",
+             max-age = \"48h\"\nmax-used-inodes = \"40%\"\n",
         )
         .unwrap();
         let home = directory.path().to_str().unwrap();
@@ -123,13 +155,19 @@ mod tests {
             let variables = [&[("XDG_CONFIG_HOME", home)], more].concat();
             settings(&Environment::with(&variables))
         };
-        let found = read(&[("KILN_CACHE_MIN_FREE_SPACE", "1g")]).unwrap();
+        let found = read(&[
+            ("KILN_CACHE_MIN_FREE_SPACE", "1g"),
+            ("KILN_CACHE_MIN_FREE_INODES", "5000"),
+        ])
+        .unwrap();
         assert_eq!(
             found,
             CacheSettings {
                 reserved: None,
                 max_used: Some(Amount::Percent(60)),
-                min_free: Some(Amount::Bytes(1 << 30)),
+                min_free: Some(Amount::Number(1 << 30)),
+                max_used_inodes: Some(Amount::Percent(40)),
+                min_free_inodes: Some(Amount::Number(5000)),
                 max_age: Some(Duration::from_secs(48 * 3600)),
                 collection: Collection::ByHand,
             }
@@ -138,6 +176,7 @@ mod tests {
         assert_eq!(found.collection, Collection::Automatic);
         for (name, value) in [
             ("KILN_CACHE_MAX_USED_SPACE", "120%"),
+            ("KILN_CACHE_MAX_USED_INODES", "5k"),
             ("KILN_CACHE_MAX_AGE", "-1h"),
             ("KILN_CACHE_AUTOMATIC", "sometimes"),
         ] {

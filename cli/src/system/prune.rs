@@ -210,9 +210,9 @@ fn containers_of(session: &Session, wanted: &Wanted) -> Result<u64, Failure> {
                 return Ok(None);
             }
             // What cannot be measured is removed all the same.
-            let usage = kiln_cache::DiskUsage::of(container.directory()).unwrap_or_default();
+            let usage = kiln_cache::DiskUsage::of_tree(container.directory()).unwrap_or_default();
             container.remove(Force::No)?;
-            Ok(Some(usage.total_bytes()))
+            Ok(Some(usage.bytes))
         };
         match remove() {
             Ok(Some(bytes)) => {

@@ -1,12 +1,9 @@
 //! The file system of the state directory.
 
+use kiln_cache::DiskUsage;
+
 use crate::Error;
 use crate::stores::Stores;
-
-/// Returns the bytes that this user may still write to the disk of the state directory.
-pub(crate) fn free_bytes(stores: &Stores) -> Result<u64, Error> {
-    Ok(disk(stores)?.free_bytes)
-}
 
 pub(crate) fn disk(stores: &Stores) -> Result<Disk, Error> {
     let found = rustix::fs::statvfs(stores.store.root())
@@ -14,8 +11,19 @@ pub(crate) fn disk(stores: &Stores) -> Result<Disk, Error> {
     let unit = found.f_frsize;
     Ok(Disk {
         size_bytes: found.f_blocks.saturating_mul(unit),
-        free_bytes: found.f_bavail.saturating_mul(unit),
         used_bytes: found.f_blocks.saturating_sub(found.f_bfree) * unit,
+        inodes: (found.f_files > 0).then(|| Inodes {
+            count: found.f_files,
+            used: found.f_files.saturating_sub(found.f_ffree),
+        }),
+        free: DiskUsage {
+            bytes: found.f_bavail.saturating_mul(unit),
+            inodes: if found.f_files > 0 {
+                found.f_favail
+            } else {
+                u64::MAX
+            },
+        },
     })
 }
 
@@ -23,6 +31,16 @@ pub(crate) fn disk(stores: &Stores) -> Result<Disk, Error> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Disk {
     pub(crate) size_bytes: u64,
-    pub(crate) free_bytes: u64,
     pub(crate) used_bytes: u64,
+    /// None where the file system makes inodes as it needs them.
+    pub(crate) inodes: Option<Inodes>,
+    /// What this user may still take.
+    pub(crate) free: DiskUsage,
+}
+
+/// The inodes of a file system that has a fixed number of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inodes {
+    pub(crate) count: u64,
+    pub(crate) used: u64,
 }

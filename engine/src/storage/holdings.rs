@@ -1,14 +1,12 @@
 //! What an inventory says: entries, and what they hold.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_cache::{ActionKey, Candidate, DiskUsage, Eviction, Object, RefCounts};
+use kiln_cache::{ActionKey, Candidate, Eviction, Object, RefCounts};
 use kiln_oci::{DiffId, Sha256, TaggedRef, Timestamp};
 use kiln_tree::LayerId;
-use rayon::prelude::*;
 
 use crate::storage::entry::{CacheEntry, EntryKind, EntrySharing, Usability};
 use crate::storage::reach::ManifestReach;
@@ -64,31 +62,6 @@ pub(crate) enum EntryContent {
     Download(PathBuf),
     /// A directory or file that belongs to this entry alone.
     Tree(PathBuf),
-}
-
-/// Sizes that were measured before, by path.
-#[derive(Debug, Default)]
-pub(crate) struct Sizes(HashMap<PathBuf, DiskUsage>);
-
-impl Sizes {
-    /// Measures whatever was not measured yet: what is large, on all processors.
-    pub(crate) fn measure(&mut self, paths: &[PathBuf]) -> io::Result<()> {
-        let new: Vec<&PathBuf> = paths
-            .iter()
-            .filter(|path| !self.0.contains_key(*path))
-            .collect();
-        kiln_threads::prepare_pool();
-        let measured: Vec<DiskUsage> = new
-            .par_iter()
-            .map(|path| DiskUsage::of(path))
-            .collect::<io::Result<_>>()?;
-        self.0.extend(new.into_iter().cloned().zip(measured));
-        Ok(())
-    }
-
-    pub(crate) fn of(&self, path: &Path) -> DiskUsage {
-        self.0.get(path).cloned().unwrap_or_default()
-    }
 }
 
 /// Returns what is here of what manifests lead to.
@@ -155,11 +128,7 @@ impl Inventory {
                 candidate,
                 content,
             } = held;
-            entry.size_bytes = candidate
-                .added
-                .iter()
-                .map(|object| self.ref_counts.bytes(*object))
-                .sum();
+            entry.size_bytes = self.ref_counts.usage_of(&candidate.added).bytes;
             entry.last_used = candidate.last_used;
             if !matches!(content, EntryContent::Records { .. }) {
                 #[expect(clippy::cast_precision_loss, reason = "an estimate")]

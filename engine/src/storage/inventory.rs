@@ -1,24 +1,28 @@
 //! What is there, how large it is, and who holds it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kiln_cache::DiskUsage;
 use kiln_containers::ContainerError;
 use kiln_oci::Sha256;
-use kiln_tree::Tree;
+use kiln_tree::{LayerId, Tree};
+use rayon::prelude::*;
 
-use super::holdings::{Inventory, Sizes};
+use super::holdings::Inventory;
 use super::reach::ManifestReach;
 use crate::Error;
 use crate::containers;
 use crate::storage::{holdings, results, roots, sources};
 use crate::stores::Stores;
 
-/// Takes the inventory. `sizes` spares measuring what never changes.
-pub(crate) fn inventory(stores: &Stores, sizes: &mut Sizes) -> Result<Inventory, Error> {
+/// What the name of a note about a blob ends with.
+const SOURCES: &str = ".sources";
+
+/// Takes the inventory: reads a small file for each record, layer and image, and no layer's files.
+pub(crate) fn inventory(stores: &Stores) -> Result<Inventory, Error> {
     let mut inventory = Inventory::default();
-    list_things(stores, &mut inventory, sizes)
+    list_things(stores, &mut inventory)
         .map_err(|error| Error::environment("cannot read the state directory", error))?;
     mark_roots(stores, &mut inventory)?;
     let records = stores
@@ -33,17 +37,20 @@ pub(crate) fn inventory(stores: &Stores, sizes: &mut Sizes) -> Result<Inventory,
     Ok(inventory)
 }
 
-fn list_things(stores: &Stores, inventory: &mut Inventory, sizes: &mut Sizes) -> io::Result<()> {
+fn list_things(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {
+    kiln_threads::prepare_pool();
     let ids = stores.layers.list()?;
-    let places: Vec<PathBuf> = ids.iter().map(|id| stores.layers.place(*id)).collect();
-    sizes.measure(&places)?;
-    for (id, place) in ids.into_iter().zip(&places) {
-        let object = inventory.ref_counts.add(&sizes.of(place));
-        inventory.layers.insert(id, object);
-        if let Some(below) = stores.layers.donor_of(id) {
+    let look = |id: &LayerId| {
+        let facts = stores.layers.known_facts(*id);
+        let usage = stores.layers.usage(*id, &facts)?;
+        Ok((facts, usage, stores.layers.donor_of(*id)))
+    };
+    let known: Vec<_> = ids.par_iter().map(look).collect::<io::Result<_>>()?;
+    for (id, (facts, usage, below)) in ids.into_iter().zip(known) {
+        inventory.layers.insert(id, inventory.ref_counts.add(usage));
+        if let Some(below) = below {
             inventory.below.insert(id, below);
         }
-        let facts = stores.layers.known_facts(id);
         for tar in &facts.tars {
             inventory.by_diff_id.insert(tar.diff_id, id);
         }
@@ -51,7 +58,7 @@ fn list_things(stores: &Stores, inventory: &mut Inventory, sizes: &mut Sizes) ->
         inventory.packed.insert(id, packed.collect());
     }
     for (id, path) in stores.layers.list_described()? {
-        let object = inventory.ref_counts.add(&DiskUsage::of(&path)?);
+        let object = inventory.ref_counts.add(DiskUsage::of_file(&path)?);
         inventory.described.insert(id, object);
         if let Some(description) = stores.layers.description(id) {
             let blob = description.blob;
@@ -60,11 +67,27 @@ fn list_things(stores: &Stores, inventory: &mut Inventory, sizes: &mut Sizes) ->
             packed.push(blob.descriptor.digest);
         }
     }
+    let mut beside = stores.assembled.count_by_manifest()?;
+    let mut blobs = Vec::new();
     for (path, name) in stores.store.spread_files("blobs/sha256")? {
         if let Ok(digest) = Sha256::from_hex(&name) {
-            let object = inventory.ref_counts.add(&DiskUsage::of(&path)?);
-            inventory.blobs.insert(digest, object);
+            blobs.push((digest, path));
+        } else if let Some(digest) = name.strip_suffix(SOURCES)
+            && let Ok(digest) = Sha256::from_hex(digest)
+        {
+            *beside.entry(digest).or_default() += 1;
         }
+    }
+    let sizes: Vec<_> = blobs
+        .par_iter()
+        .map(|(_, path)| DiskUsage::of_file(path))
+        .collect::<io::Result<_>>()?;
+    for ((digest, _), usage) in blobs.into_iter().zip(sizes) {
+        // Small files that go with it.
+        let beside = beside.get(&digest).map_or(0, |count| *count);
+        let beside = DiskUsage::of_lengths(std::iter::repeat_n(0, beside));
+        let object = inventory.ref_counts.add(usage + beside);
+        inventory.blobs.insert(digest, object);
     }
     Ok(())
 }

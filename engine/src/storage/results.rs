@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kiln_cache::{ActionKey, BuiltLayer, Candidate, Eviction, Object, StoredRecord};
+use kiln_cache::{ActionKey, BuiltLayer, Candidate, DiskUsage, Eviction, Object, StoredRecord};
 use kiln_oci::{Sha256, Timestamp};
 use kiln_tree::{Blake3, Encoder, LayerId};
 
@@ -65,11 +65,14 @@ impl Inventory {
 
     /// Returns the entry of a result.
     fn result(
-        &self,
+        &mut self,
         stack: &Stack,
         records: &[StoredRecord],
         index_of: &HashMap<Stack, usize>,
     ) -> HeldEntry {
+        // Its files belong to it alone.
+        let files = DiskUsage::of_lengths(records.iter().map(|stored| stored.size_bytes));
+        let files = self.ref_counts.add(files);
         let below = (1..stack.layers.len()).rev().find_map(|count| {
             let below = stack.bottom(count);
             Some((*index_of.get(&below)?, count, below))
@@ -105,8 +108,8 @@ impl Inventory {
                 )
             },
             candidate: Candidate {
-                objects: sorted(objects.collect()),
-                added: sorted(added.collect()),
+                objects: sorted(objects.chain([files]).collect()),
+                added: sorted(added.chain([files]).collect()),
                 cost: took,
                 last_used: records
                     .iter()

@@ -6,11 +6,11 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Candidate, Named};
+use kiln_cache::{Candidate, DiskUsage, MeasuredTrees, Named};
 use kiln_oci::{Sha256, TaggedRef, Timestamp};
 
 use super::entry::{CacheEntry, EntryKind, Usability};
-use super::holdings::{EntryContent, HeldEntry, Inventory, Sizes, candidate, entry, short};
+use super::holdings::{EntryContent, HeldEntry, Inventory, candidate, entry, short};
 use super::reach::ManifestReach;
 use crate::Error;
 use crate::images::names_error;
@@ -80,6 +80,7 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
             .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
             .and_then(|json| json["content"].as_str()?.parse::<Sha256>().ok());
         let blob = digest.and_then(|digest| inventory.blobs.get(&digest).copied());
+        let note = inventory.ref_counts.add(DiskUsage::of_file(&path)?);
         let used = modified(&path).unwrap_or_default();
         let described = match digest {
             Some(digest) => format!("downloaded {digest}"),
@@ -92,11 +93,12 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
             },
             candidate: Candidate {
                 last_used: used,
-                ..candidate(blob.into_iter().collect())
+                ..candidate(blob.into_iter().chain([note]).collect())
             },
             content: EntryContent::Download(path),
         });
     }
+    let mut measured = MeasuredTrees::read(&stores.store);
     let kinds = [
         ("cachemounts", EntryKind::CacheMount, "cache mount"),
         ("git", EntryKind::GitCheckout, "git repository"),
@@ -108,21 +110,25 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
     ];
     for (directory, kind, words) in kinds {
         let paths = children(&stores.store.path(directory))?;
-        // These change: what was measured before says nothing.
-        let mut fresh = Sizes::default();
-        fresh.measure(&paths)?;
         for path in paths {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             // Beside the repositories lie the keys of servers, which cannot be had again.
             if !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 continue;
             }
-            let usage = fresh.of(&path);
             let (last_used, usability) = match kind {
                 EntryKind::CacheMount => cache_mount(&path)?,
                 _ => (modified(&path), Usability::Idle),
             };
-            let object = inventory.ref_counts.add(&usage);
+            let usage = match kind {
+                EntryKind::LocalSource => DiskUsage::of_file(&path)?,
+                EntryKind::CacheMount if usability == Usability::Idle => {
+                    measured.usage(&path, last_used)?
+                }
+                // It changes, or nobody notes when it was used: a repository is few files.
+                _ => DiskUsage::of_tree(&path)?,
+            };
+            let object = inventory.ref_counts.add(usage);
             let mut objects = vec![object];
             if kind == EntryKind::CacheMount {
                 let packed = blobs_of_mount(&path).into_iter();
@@ -141,6 +147,8 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
             });
         }
     }
+    // Without it, trees are measured again.
+    let _ = measured.save();
     Ok(())
 }
 

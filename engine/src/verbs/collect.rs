@@ -28,13 +28,26 @@ const MOST_BYTES: u64 = 100 << 30;
 /// What the cache may always have.
 const RESERVED_BYTES: u64 = 10 << 30;
 
-/// A number of bytes, or a part of the disk.
+/// A number of bytes or inodes, or a part of those of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// So many bytes.
-    Bytes(u64),
-    /// So many hundredths of the disk that the state directory is on.
+    /// So many.
+    Number(u64),
+    /// So many hundredths of what the disk has that the state directory is on.
     Percent(u8),
+}
+
+impl Amount {
+    fn of(self, whole: u64) -> u64 {
+        match self {
+            Self::Number(number) => number,
+            Self::Percent(hundredths) => percent(whole, hundredths),
+        }
+    }
+}
+
+fn percent(whole: u64, hundredths: u8) -> u64 {
+    whole / 100 * u64::from(hundredths)
 }
 
 /// What the user wants the cache to keep; what is absent has a default.
@@ -46,6 +59,10 @@ pub struct CacheSettings {
     pub max_used: Option<Amount>,
     /// What it leaves free: 20 GB or a fifth of the disk.
     pub min_free: Option<Amount>,
+    /// How many inodes it has at most: 60 % of those of the disk.
+    pub max_used_inodes: Option<Amount>,
+    /// How many inodes it leaves free: a tenth of those of the disk.
+    pub min_free_inodes: Option<Amount>,
     /// How long an entry stays that no build uses: for ever.
     pub max_age: Option<Duration>,
     /// Whether builds collect garbage.
@@ -63,19 +80,24 @@ pub enum Collection {
 }
 
 impl CacheSettings {
-    /// Returns the limits that follow on a disk of this size.
+    /// Returns the limits that follow on a disk of so many bytes, and inodes if their number is fixed.
     #[must_use]
-    pub fn limits(&self, disk_bytes: u64) -> Limits {
-        let percent = |hundredths: u64| disk_bytes / 100 * hundredths;
-        let amount = |wanted: Option<Amount>, usual: u64| match wanted {
-            Some(Amount::Bytes(bytes)) => bytes,
-            Some(Amount::Percent(hundredths)) => percent(hundredths.into()),
-            None => usual,
+    pub fn limits(&self, disk_bytes: u64, disk_inodes: Option<u64>) -> Limits {
+        let bytes = |wanted: Option<Amount>, most: u64, part: u8| match wanted {
+            Some(amount) => amount.of(disk_bytes),
+            None => most.min(percent(disk_bytes, part)),
+        };
+        let inodes = |wanted: Option<Amount>, part: u8| match (wanted, disk_inodes) {
+            (Some(Amount::Number(number)), _) => Some(number),
+            (_, None) => None,
+            (wanted, Some(whole)) => Some(wanted.unwrap_or(Amount::Percent(part)).of(whole)),
         };
         Limits {
-            reserved_bytes: amount(self.reserved, RESERVED_BYTES.min(percent(10))),
-            max_used_bytes: Some(amount(self.max_used, MOST_BYTES.min(percent(60)))),
-            min_free_bytes: Some(amount(self.min_free, (2 * RESERVED_BYTES).min(percent(20)))),
+            reserved_bytes: bytes(self.reserved, RESERVED_BYTES, 10),
+            max_used_bytes: Some(bytes(self.max_used, MOST_BYTES, 60)),
+            min_free_bytes: Some(bytes(self.min_free, 2 * RESERVED_BYTES, 20)),
+            max_used_inodes: inodes(self.max_used_inodes, 60),
+            min_free_inodes: inodes(self.min_free_inodes, 10),
             max_age: self.max_age,
         }
     }
@@ -86,7 +108,11 @@ impl CacheSettings {
 /// # Errors
 /// When the disk cannot be looked at.
 pub fn cache_limits(stores: &Stores, settings: &CacheSettings) -> Result<Limits, Error> {
-    Ok(settings.limits(disk::disk(stores)?.size_bytes))
+    Ok(limits_on(settings, disk::disk(stores)?))
+}
+
+fn limits_on(settings: &CacheSettings, disk: Disk) -> Limits {
+    settings.limits(disk.size_bytes, disk.inodes.map(|inodes| inodes.count))
 }
 
 /// Says whether garbage should be collected now. Costs next to nothing and may be asked after
@@ -110,7 +136,7 @@ pub fn is_collection_due(stores: &Stores, settings: &CacheSettings) -> bool {
         return false;
     };
     let is_trash = || !Trash::new(&stores.store).is_empty();
-    is_due(&settings.limits(disk.size_bytes), disk, age) || (age >= USUALLY && is_trash())
+    is_due(&limits_on(settings, disk), disk, age) || (age >= USUALLY && is_trash())
 }
 
 /// Returns how long ago garbage was collected. A time to come says nothing, because a clock was wrong:
@@ -146,16 +172,15 @@ pub fn collect(stores: &Stores, settings: &CacheSettings) -> Result<Option<Prune
 
 /// Says whether limits may be exceeded on this disk, and the last collection is long enough ago.
 fn is_due(limits: &Limits, disk: Disk, age: Duration) -> bool {
+    let is_below = |least: Option<u64>, free: u64| least.is_some_and(|least| free < least);
+    let is_above = |most: Option<u64>, used: u64| most.is_some_and(|most| used > most);
     // All that the disk holds is more than the cache has.
-    if disk.used_bytes <= limits.reserved_bytes {
-        return limits.max_age.is_some() && age >= FOR_AGE;
-    }
-    let is_pressed = limits
-        .min_free_bytes
-        .is_some_and(|least| disk.free_bytes < least);
-    let may_be_large = limits
-        .max_used_bytes
-        .is_some_and(|most| disk.used_bytes > most);
+    let is_reserved = disk.used_bytes <= limits.reserved_bytes;
+    let used_inodes = disk.inodes.map_or(u64::MAX, |inodes| inodes.used);
+    let is_pressed = (!is_reserved && is_below(limits.min_free_bytes, disk.free.bytes))
+        || is_below(limits.min_free_inodes, disk.free.inodes);
+    let may_be_large = (!is_reserved && is_above(limits.max_used_bytes, disk.used_bytes))
+        || is_above(limits.max_used_inodes, used_inodes);
     (is_pressed && age >= PRESSED)
         || (may_be_large && age >= USUALLY)
         || (limits.max_age.is_some() && age >= FOR_AGE)
@@ -164,24 +189,31 @@ fn is_due(limits: &Limits, disk: Disk, age: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::disk::Inodes;
+    use kiln_cache::DiskUsage;
 
     const GB: u64 = 1 << 30;
 
     #[test]
     fn defaults_follow_the_disk() {
-        let limits = CacheSettings::default().limits(1000 * GB);
+        let limits = CacheSettings::default().limits(1000 * GB, Some(1000));
+        assert_eq!(limits.max_used_inodes, Some(600));
+        assert_eq!(limits.min_free_inodes, Some(100));
         assert_eq!(limits.reserved_bytes, 10 * GB);
         assert_eq!(limits.max_used_bytes, Some(100 * GB));
         assert_eq!(limits.min_free_bytes, Some(20 * GB));
-        let limits = CacheSettings::default().limits(50 * GB);
+        let limits = CacheSettings::default().limits(50 * GB, None);
+        assert_eq!(limits.max_used_inodes, None);
         assert_eq!(limits.reserved_bytes, 50 * GB / 100 * 10);
         assert_eq!(limits.max_used_bytes, Some(50 * GB / 100 * 60));
         let wanted = CacheSettings {
             max_used: Some(Amount::Percent(50)),
-            min_free: Some(Amount::Bytes(7)),
+            min_free: Some(Amount::Number(7)),
+            max_used_inodes: Some(Amount::Number(8)),
             ..CacheSettings::default()
         };
-        let limits = wanted.limits(100 * GB);
+        let limits = wanted.limits(100 * GB, None);
+        assert_eq!(limits.max_used_inodes, Some(8));
         assert_eq!(limits.max_used_bytes, Some(100 * GB / 100 * 50));
         assert_eq!(limits.min_free_bytes, Some(7));
     }
@@ -206,12 +238,26 @@ mod tests {
             reserved_bytes: 10,
             max_used_bytes: Some(100),
             min_free_bytes: Some(50),
-            max_age: None,
+            ..Limits::default()
         };
-        let disk = |used_bytes, free_bytes| Disk {
+        let disk = |used_bytes, bytes| Disk {
             size_bytes: 1000,
-            free_bytes,
             used_bytes,
+            inodes: None,
+            free: DiskUsage {
+                bytes,
+                inodes: u64::MAX,
+            },
+        };
+        let inodes = |used, inodes| Disk {
+            inodes: Some(Inodes { count: 1000, used }),
+            free: DiskUsage { bytes: 60, inodes },
+            ..disk(9, 60)
+        };
+        let counted = Limits {
+            max_used_inodes: Some(100),
+            min_free_inodes: Some(50),
+            ..limits
         };
         let aged = Limits {
             max_age: Some(FOR_AGE),
@@ -225,6 +271,11 @@ mod tests {
             (limits, disk(9, 0), FOR_AGE, false),
             (aged, disk(9, 0), FOR_AGE, true),
             (aged, disk(90, 60), USUALLY, false),
+            (counted, inodes(100, 50), FOR_AGE, false),
+            (counted, inodes(101, 50), USUALLY, true),
+            (counted, inodes(100, 49), PRESSED, true),
+            (limits, inodes(1000, 0), FOR_AGE, false),
+            (counted, disk(9, 60), USUALLY, true),
         ] {
             assert_eq!(is_due(&limits, disk, age), expected, "{disk:?} {age:?}");
         }

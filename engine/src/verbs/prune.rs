@@ -10,7 +10,7 @@ use kiln_oci::{Sha256, Timestamp};
 
 use crate::Error;
 use crate::storage::entry::{CacheEntry, EntrySharing};
-use crate::storage::holdings::{EntryContent, Inventory, Sizes};
+use crate::storage::holdings::{EntryContent, Inventory};
 use crate::storage::{disk, inventory};
 use crate::stores::Stores;
 
@@ -74,12 +74,9 @@ pub fn prune_cache(
     request: &PruneRequest<'_>,
     turn: &PruneTurn<'_>,
 ) -> Result<Option<Pruned>, Error> {
-    // What takes longest happens before others are shut out: layers never change.
-    let mut sizes = Sizes::default();
-    inventory::inventory(stores, &mut sizes)?;
     let mut result = Err(Error::Cancelled);
     let act = || {
-        result = prune_alone(stores, request, &mut sizes);
+        result = prune_alone(stores, request);
         Ok(())
     };
     let locked = match turn {
@@ -99,13 +96,9 @@ pub fn empty_trash(stores: &Stores) {
     Trash::new(&stores.store).empty();
 }
 
-fn prune_alone(
-    stores: &Stores,
-    request: &PruneRequest<'_>,
-    sizes: &mut Sizes,
-) -> Result<Pruned, Error> {
+fn prune_alone(stores: &Stores, request: &PruneRequest<'_>) -> Result<Pruned, Error> {
     let now = Timestamp::now();
-    let mut inventory = inventory::inventory(stores, sizes)?;
+    let mut inventory = inventory::inventory(stores)?;
     for held in &mut inventory.entries {
         let passes = match (request.extent, held.entry.sharing) {
             (PruneExtent::Leftovers, _) | (PruneExtent::Private, EntrySharing::Shared) => false,
@@ -121,7 +114,7 @@ fn prune_alone(
         None => Demand::Everything(EvictionReason::Asked(request.command)),
         Some(limits) => Demand::Beyond {
             limits,
-            free_bytes: disk::free_bytes(stores)?,
+            free: disk::disk(stores)?.free,
         },
     };
     let candidates: Vec<_> = inventory
@@ -142,7 +135,7 @@ fn prune_alone(
             .iter()
             .map(|(index, _)| inventory.entries[*index].entry.clone())
             .collect(),
-        freed_bytes: inventory.ref_counts.free_bytes(),
+        freed_bytes: inventory.ref_counts.free().bytes,
     })
 }
 

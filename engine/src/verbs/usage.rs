@@ -10,7 +10,7 @@ use super::images;
 use crate::Error;
 use crate::containers;
 use crate::storage::entry::{CacheEntry, CacheUsage, Usability};
-use crate::storage::holdings::{self, Inventory, Sizes};
+use crate::storage::holdings::{self, Inventory};
 use crate::storage::inventory;
 use crate::storage::reach::ManifestReach;
 use crate::stores::Stores;
@@ -72,7 +72,7 @@ pub struct ContainerDiskUsage {
 /// # Errors
 /// When the state directory cannot be read.
 pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
-    let inventory = inventory::inventory(stores, &mut Sizes::default())?;
+    let inventory = inventory::inventory(stores)?;
     let containers = container_usage(stores)?;
     let mut images: Vec<(ImageDiskUsage, Vec<Object>)> = Vec::new();
     for row in images::images(stores)? {
@@ -89,7 +89,7 @@ pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
                 id: row.id,
                 names: row.name.into_iter().collect(),
                 created: row.created,
-                size_bytes: inventory.ref_counts.bytes_of(&objects),
+                size_bytes: inventory.ref_counts.usage_of(&objects).bytes,
                 unique_bytes: 0,
                 containers: containers.iter().filter(|c| c.image_id == id).count(),
             },
@@ -106,14 +106,14 @@ pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
             .filter(|object| holders[object] == 1)
             .copied()
             .collect();
-        image.unique_bytes = inventory.ref_counts.bytes_of(&unique);
+        image.unique_bytes = inventory.ref_counts.usage_of(&unique).bytes;
     }
     let all = |is_wanted: &dyn Fn(&ImageDiskUsage) -> bool| {
         let wanted = images.iter().filter(|(image, _)| is_wanted(image));
         let mut objects: Vec<Object> = wanted.flat_map(|(_, objects)| objects).copied().collect();
         objects.sort_unstable();
         objects.dedup();
-        inventory.ref_counts.bytes_of(&objects)
+        inventory.ref_counts.usage_of(&objects).bytes
     };
     let images_bytes = all(&|_| true);
     let active_bytes = all(&|image| image.containers > 0);
@@ -139,7 +139,7 @@ fn container_usage(stores: &Stores) -> Result<Vec<ContainerDiskUsage>, Error> {
         let Ok((name, spec, state)) = look() else {
             continue;
         };
-        let size = DiskUsage::of(container.directory())
+        let size = DiskUsage::of_tree(container.directory())
             .map_err(Error::at("cannot measure", container.directory()))?;
         usage.push(ContainerDiskUsage {
             id: container.id().to_string(),
@@ -148,7 +148,7 @@ fn container_usage(stores: &Stores) -> Result<Vec<ContainerDiskUsage>, Error> {
             command: spec.command(),
             created: spec.created,
             status: state.status,
-            size_bytes: size.total_bytes(),
+            size_bytes: size.bytes,
             image_id: spec.image_id,
         });
     }
@@ -157,9 +157,9 @@ fn container_usage(stores: &Stores) -> Result<Vec<ContainerDiskUsage>, Error> {
 
 impl CacheUsage {
     pub(crate) fn of(inventory: Inventory) -> Self {
-        let private_bytes = inventory.ref_counts.cached_bytes();
-        let shared_bytes = inventory.ref_counts.shared_bytes();
-        let unused_bytes = inventory.ref_counts.free_bytes();
+        let private_bytes = inventory.ref_counts.cached().bytes;
+        let shared_bytes = inventory.ref_counts.shared().bytes;
+        let unused_bytes = inventory.ref_counts.free().bytes;
         let mut entries: Vec<CacheEntry> = inventory
             .entries
             .into_iter()
@@ -185,8 +185,5 @@ impl CacheUsage {
 /// # Errors
 /// When the state directory cannot be read.
 pub fn cache_usage(stores: &Stores) -> Result<CacheUsage, Error> {
-    Ok(CacheUsage::of(inventory::inventory(
-        stores,
-        &mut Sizes::default(),
-    )?))
+    Ok(CacheUsage::of(inventory::inventory(stores)?))
 }
