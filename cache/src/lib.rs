@@ -9,8 +9,8 @@ mod work; // unfinished files, and durability: what is named but perhaps not on 
 
 // Images.
 mod blobs; // bytes by SHA-256
-mod image_ids; // image id -> manifest
 mod image_names; // tags and pins -> manifest
+mod image_notes; // image id -> manifest, and what lists say of it
 mod read_image; // manifest and config, read from blobs
 
 // What builds leave for later builds.
@@ -43,8 +43,8 @@ pub use claim::{Claim, ClaimAttempt, LockWait, claim};
 pub use disk_usage::{DiskMeasure, DiskUsage};
 pub use downloads::{DownloadRecord, Downloads};
 pub use eviction::{Candidate, Demand, Eviction, Limits, evict};
-pub use image_ids::ImageIds;
 pub use image_names::{ImageNames, Named, NamesError};
+pub use image_notes::{ImageFacts, ImageNote, ImageNotes, Stay};
 pub use measured_trees::MeasuredTrees;
 pub use read_image::{ImageError, read_image};
 pub use ref_counts::{Object, RefCounts};

@@ -11,4 +11,5 @@ pub(crate) use collector::{COLLECTOR, collect, start_if_due};
 pub(crate) use du::{DuArguments, du};
 pub(crate) use prune::{PruneArguments, prune};
 pub(crate) use records::record;
+pub(crate) use settings::settings;
 pub(crate) use verify::{VerifyArguments, verify};

@@ -24,7 +24,7 @@ pub(crate) struct ImagesArguments {
     /// Only images of this name
     #[arg(value_name = "REPOSITORY[:TAG]")]
     name: Option<String>,
-    /// Show all images
+    /// Show also images without a name
     #[arg(short, long)]
     all: bool,
     /// Show digests
@@ -57,7 +57,7 @@ pub(crate) fn images(arguments: &ImagesArguments, environment: &Environment) -> 
                 .is_none_or(|name| is_named(image.name.as_deref(), name))
         })
         .collect();
-    let images = select(images, &filters, &session)?;
+    let images = select(images, arguments.all, &filters, &session)?;
     let now = Timestamp::now();
     let rows: Vec<Value> = images
         .iter()
@@ -75,10 +75,15 @@ pub(crate) fn images(arguments: &ImagesArguments, environment: &Environment) -> 
 
 fn select(
     images: Vec<ImageSummary>,
+    all: bool,
     filters: &Filters,
     session: &Session,
 ) -> Result<Vec<ImageSummary>, Failure> {
-    let dangling = filters.boolean("dangling")?;
+    // As docker does since 29: images without a name are not listed unless they are asked for.
+    let dangling = match filters.boolean("dangling")? {
+        None if !all => Some(false),
+        asked => asked,
+    };
     let created = |key: &str| {
         let Some(text) = filters.values(key).last() else {
             return Ok(None);

@@ -69,6 +69,7 @@ pub use request::{
 };
 pub use storage::damage::{Damage, DamagedObject, RepairOutcome};
 pub use storage::entry::{CacheEntry, CacheUsage, EntryKind, EntrySharing, Usability};
+pub use storage::roots::UnnamedImages;
 pub use stores::{Stores, StoresOptions, StoresPurpose};
 pub use verbs::check::CheckResult;
 pub use verbs::collect::{Amount, CacheSettings, Collection};

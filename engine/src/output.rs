@@ -22,7 +22,7 @@ use crate::base_layers::{self, Watcher};
 use crate::built::{Built, Delivery, ResultForm, form, image_options, outputs};
 use crate::error::of_export::export_error;
 use crate::files;
-use crate::images::{self, names_error};
+use crate::images;
 use crate::io::Io;
 use crate::packing::report_packing;
 use crate::repair::{self, Undelivered};
@@ -228,13 +228,8 @@ fn name_image(
     image: &LocalImage,
     vertex: &Vertex<'_>,
 ) -> Result<(), Error> {
-    images::keep(stores, image)?;
-    stores.go_on()?;
+    images::name_built(stores, image, names)?;
     for name in names {
-        stores
-            .tags
-            .set(name, image.descriptor().digest)
-            .map_err(names_error)?;
         vertex.status(&format!("naming to {name}"), 0, None, true);
     }
     Ok(())

@@ -24,6 +24,15 @@ pub(crate) fn size_of(stores: &Stores, images: &[Image]) -> u64 {
     layers.iter().map(size).fold(0, u64::saturating_add)
 }
 
+/// Returns the bytes of an image's layers if they will be the same at any time.
+pub(crate) fn exact_size_of(stores: &Stores, image: &Image) -> Option<u64> {
+    let mut layers = image.layers();
+    layers.try_fold(0_u64, |sum, (diff_id, descriptor)| {
+        let length = known_length(stores, diff_id).or_else(|| blob_length(stores, descriptor))?;
+        Some(sum.saturating_add(length))
+    })
+}
+
 /// Returns the bytes of a layer.
 pub(crate) fn layer_size(stores: &Stores, diff_id: DiffId, descriptor: &Descriptor) -> u64 {
     known_length(stores, diff_id)

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Actions, Assembled, Blobs, Downloads, Entrance, ImageIds, ImageNames, Store};
+use kiln_cache::{Actions, Assembled, Blobs, Downloads, Entrance, ImageNames, ImageNotes, Store};
 use kiln_snapshotter::{LayerStore, UnpackLimit};
 use kiln_solver::Journal;
 use kiln_threads::Stop;
@@ -52,7 +52,7 @@ pub struct Stores {
     /// What names stood for in registries when builds asked.
     pub(crate) pins: ImageNames,
     /// Images by id.
-    pub(crate) ids: ImageIds,
+    pub(crate) notes: ImageNotes,
     /// Images that builds put together, by what of.
     pub(crate) assembled: Assembled,
     /// What URLs stood for.
@@ -78,7 +78,7 @@ impl Stores {
             journal: Journal::new(&store),
             tags: ImageNames::tags(&store),
             pins: ImageNames::pins(&store),
-            ids: ImageIds::new(&store),
+            notes: ImageNotes::new(&store),
             assembled: Assembled::new(&store),
             downloads: Downloads::new(&store),
             store,

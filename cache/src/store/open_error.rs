@@ -8,7 +8,7 @@ use std::path::PathBuf;
 ///
 /// 2: a layer's files may lie on those of another (`upon`). What is there in format 1 is as good in
 /// this one.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Why a state directory cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kiln_engine::{
-    Amount, CacheSettings, Collection, StoresOptions, StoresPurpose, UnpackLimit, verbs,
+    Amount, CacheSettings, Collection, StoresOptions, StoresPurpose, UnnamedImages, UnpackLimit,
+    verbs,
 };
 
 use super::settings::settings;
@@ -49,6 +50,7 @@ pub(crate) fn start_if_due(session: Session, environment: &Environment) {
         limits.max_used_inodes,
         limits.min_free_inodes,
         limits.max_age.map(|age| age.as_secs()),
+        Some(u64::from(settings.unnamed == UnnamedImages::Stay)),
     ];
     command.args(numbers.map(|number| number.map_or("-".to_owned(), |n| n.to_string())));
     // It must not find this kiln at work.
@@ -81,6 +83,10 @@ pub(crate) fn collect(arguments: &[OsString]) -> Outcome {
         max_used_inodes: amount(),
         min_free_inodes: amount(),
         max_age: next().map(Duration::from_secs),
+        unnamed: match next() {
+            Some(1) => UnnamedImages::Stay,
+            _ => UnnamedImages::AreCache,
+        },
         collection: Collection::Automatic,
     };
     // A process may always become nicer; where it may not, it collects all the same.

@@ -8,6 +8,7 @@ use kiln_oci::Timestamp;
 use serde_json::Value;
 
 use super::records::{filters, record};
+use super::settings::settings;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::formats::print_rows;
@@ -41,7 +42,8 @@ pub(crate) fn du(arguments: &DuArguments, environment: &Environment) -> Outcome 
     let filters = filters(&arguments.filters, now)?;
     // Directories of other ids are not ours to read outside.
     let session = session::enter_and_open(environment)?;
-    let mut usage = verbs::cache_usage(&session.stores)?;
+    let unnamed = settings(environment)?.unnamed;
+    let mut usage = verbs::cache_usage(&session.stores, unnamed)?;
     usage.entries.retain(|entry| filters.pass(&record(entry)));
     if arguments.verbose {
         let blocks = usage

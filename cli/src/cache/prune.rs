@@ -29,7 +29,7 @@ Builds collect garbage too, now and then, in the background, when the cache has 
 max-used-space (100 GB or 60% of the disk) or leaves less than min-free-space (20 GB or 20%), \
 down to no less than reserved-space (10 GB or 10%); and when it has more than max-used-inodes (60% \
 of the disk's) or leaves less than min-free-inodes (10%). The [cache] table of \
-~/.config/kiln/config.toml (root: /etc/kiln/config.toml) sets these, max-age (such as \"720h\") and automatic (true or false); KILN_CACHE_MAX_USED_SPACE \
+~/.config/kiln/config.toml (root: /etc/kiln/config.toml) sets these, keep-untagged, max-age (such as \"720h\") and automatic (true or false); KILN_CACHE_MAX_USED_SPACE \
 and so on go before it."
 )]
 pub(crate) struct PruneArguments {
@@ -101,6 +101,7 @@ pub(crate) fn prune(
         },
         select: &|entry| filters.pass(&record(entry)),
         limits,
+        unnamed: wanted.unnamed,
         command,
     };
     let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");

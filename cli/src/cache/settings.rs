@@ -7,6 +7,7 @@
 //! min-free-space = "20GB"     # left free on the disk if possible
 //! max-used-inodes = "60%"     # of the disk's, or a number
 //! min-free-inodes = "10%"     # left free on the disk if possible
+//! keep-untagged = false       # keep images that a build made when their last name moves on
 //! max-age = "720h"            # what was not used for so long goes
 //! automatic = true            # collect behind builds, now and then
 //! ```
@@ -14,7 +15,7 @@
 use std::time::Duration;
 
 use kiln_docker::units;
-use kiln_engine::{Amount, CacheSettings, Collection};
+use kiln_engine::{Amount, CacheSettings, Collection, UnnamedImages};
 use kiln_parser::parse_bool;
 use serde::Deserialize;
 
@@ -35,6 +36,7 @@ struct Table {
     min_free_space: Option<String>,
     max_used_inodes: Option<String>,
     min_free_inodes: Option<String>,
+    keep_untagged: Option<bool>,
     max_age: Option<String>,
     automatic: Option<bool>,
 }
@@ -55,6 +57,9 @@ pub(crate) fn settings(environment: &Environment) -> Result<CacheSettings, Failu
         settings.max_used_inodes = inodes(table.max_used_inodes, &of("max-used-inodes"))?;
         settings.min_free_inodes = inodes(table.min_free_inodes, &of("min-free-inodes"))?;
         settings.max_age = age(table.max_age, &of("max-age"))?;
+        if let Some(keep) = table.keep_untagged {
+            settings.unnamed = unnamed(keep);
+        }
         if table.automatic == Some(false) {
             settings.collection = Collection::ByHand;
         }
@@ -72,14 +77,30 @@ pub(crate) fn settings(environment: &Environment) -> Result<CacheSettings, Failu
     settings.min_free_inodes = inodes(text, name)?.or(settings.min_free_inodes);
     let (text, name) = variable("KILN_CACHE_MAX_AGE");
     settings.max_age = age(text, name)?.or(settings.max_age);
-    if let (Some(text), name) = variable("KILN_CACHE_AUTOMATIC") {
-        settings.collection = match parse_bool(&text) {
-            Some(true) => Collection::Automatic,
-            Some(false) => Collection::ByHand,
-            None => return Err(Failure::new(format!("{name}: invalid value {text:?}"))),
-        };
+    let switch = |name: &'static str| match environment.text(name) {
+        None => Ok(None),
+        Some(text) => match parse_bool(&text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Failure::new(format!("{name}: invalid value {text:?}"))),
+        },
+    };
+    if let Some(keep) = switch("KILN_CACHE_KEEP_UNTAGGED")? {
+        settings.unnamed = unnamed(keep);
+    }
+    match switch("KILN_CACHE_AUTOMATIC")? {
+        Some(true) => settings.collection = Collection::Automatic,
+        Some(false) => settings.collection = Collection::ByHand,
+        None => {}
     }
     Ok(settings)
+}
+
+fn unnamed(keep: bool) -> UnnamedImages {
+    if keep {
+        UnnamedImages::Stay
+    } else {
+        UnnamedImages::AreCache
+    }
 }
 
 fn amount(text: Option<String>, place: &str) -> Result<Option<Amount>, Failure> {
@@ -169,15 +190,19 @@ mod tests {
                 max_used_inodes: Some(Amount::Percent(40)),
                 min_free_inodes: Some(Amount::Number(5000)),
                 max_age: Some(Duration::from_secs(48 * 3600)),
+                unnamed: UnnamedImages::AreCache,
                 collection: Collection::ByHand,
             }
         );
+        let found = read(&[("KILN_CACHE_KEEP_UNTAGGED", "true")]).unwrap();
+        assert_eq!(found.unnamed, UnnamedImages::Stay);
         let found = read(&[("KILN_CACHE_AUTOMATIC", "1")]).unwrap();
         assert_eq!(found.collection, Collection::Automatic);
         for (name, value) in [
             ("KILN_CACHE_MAX_USED_SPACE", "120%"),
             ("KILN_CACHE_MAX_USED_INODES", "5k"),
             ("KILN_CACHE_MAX_AGE", "-1h"),
+            ("KILN_CACHE_KEEP_UNTAGGED", "some"),
             ("KILN_CACHE_AUTOMATIC", "sometimes"),
         ] {
             let failure = read(&[(name, value)]).unwrap_err();

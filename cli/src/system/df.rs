@@ -10,7 +10,7 @@ use kiln_engine::{ContainerDiskUsage, ImageDiskUsage, StorageSummary, Usability,
 use kiln_oci::{ImageRef, Timestamp};
 use serde_json::Value;
 
-use crate::cache::record;
+use crate::cache::{self, record};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::formats::print_rows;
@@ -37,7 +37,8 @@ pub(crate) fn df(arguments: &DfArguments, environment: &Environment) -> Outcome 
     }
     // Directories of other ids are not ours to read outside.
     let session = session::enter_and_open(environment)?;
-    let storage = verbs::usage(&session.stores)?;
+    let unnamed = cache::settings(environment)?.unnamed;
+    let storage = verbs::usage(&session.stores, unnamed)?;
     if arguments.verbose {
         verbose(&storage, Timestamp::now())?;
     } else {

@@ -8,6 +8,7 @@ use kiln_docker::{Filters, units};
 use kiln_engine::{ImageRemoval, PruneExtent, PruneRequest, PruneTurn, Unneeded, verbs};
 use kiln_oci::Timestamp;
 
+use crate::cache;
 use crate::containers::{failure, parse_time};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
@@ -160,6 +161,7 @@ pub(crate) fn prune_system(arguments: &SystemPruneArguments, environment: &Envir
         },
         select: &select,
         limits: None,
+        unnamed: cache::settings(environment)?.unnamed,
         command: "kiln system prune",
     };
     sweep(&session, &request, freed)

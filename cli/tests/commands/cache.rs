@@ -1,6 +1,7 @@
 //! The build cache: what it takes, what goes, whether it is whole (docs/spec/cli.md 2 and 8).
 
 mod damage; // what verify finds, and what becomes of it
+mod untagged; // images whose last name moved on
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -425,7 +426,7 @@ fn images_without_names_or_containers_go() {
     kiln.build_shell("app", "LABEL a=1");
     kiln.build_shell("app", "LABEL a=2");
     kiln.build_shell("kept", "LABEL keep=1");
-    let count = || kiln.ok(&["images", "-q"]).lines().count();
+    let count = || kiln.ok(&["images", "-aq"]).lines().count();
     let dangling = || {
         kiln.ok(&["images", "-q", "--filter", "dangling=true"])
             .lines()

@@ -153,7 +153,7 @@ fn images_of_containers_are_not_removed_by_the_way() {
     assert_eq!(kiln.ok(&["rmi", "other"]), "Untagged: other:latest");
     // A name may go by force; the image stays.
     assert_eq!(kiln.ok(&["rmi", "-f", "app"]), "Untagged: app:latest");
-    assert_eq!(kiln.ok(&["images", "-q"]), image);
+    assert_eq!(kiln.ok(&["images", "-aq"]), image);
     refused(&["rmi", "-f", &image], runs);
     kiln.ok(&["tag", &image, "app"]);
     kiln.ok(&["kill", "web"]);

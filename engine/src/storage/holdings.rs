@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_cache::{ActionKey, Candidate, Eviction, Object, RefCounts};
-use kiln_oci::{DiffId, Sha256, TaggedRef, Timestamp};
+use kiln_oci::{DiffId, ImageId, Sha256, TaggedRef, Timestamp};
 use kiln_tree::LayerId;
 
 use crate::storage::entry::{CacheEntry, EntryKind, EntrySharing, Usability};
@@ -28,7 +28,7 @@ pub(crate) struct Inventory {
     pub(crate) spoken_of: HashSet<Sha256>,
     /// What each layer is known to be packed as, here or not.
     pub(crate) packed: HashMap<LayerId, Vec<Sha256>>,
-    pub(crate) by_diff_id: HashMap<DiffId, LayerId>,
+    pub(crate) by_diff_id: HashMap<DiffId, Vec<LayerId>>,
     /// Layers whose files lie on those of another.
     pub(crate) below: HashMap<LayerId, LayerId>,
 }
@@ -50,6 +50,13 @@ pub(crate) enum EntryContent {
         keys: Vec<ActionKey>,
         /// The image at the bottom.
         base: Option<Sha256>,
+    },
+    /// An image that a build made and whose last name moved on.
+    Image {
+        /// Its id.
+        id: ImageId,
+        /// What it is made of, here or not.
+        spoken_of: HashSet<Sha256>,
     },
     /// A base image.
     Base {
@@ -76,13 +83,17 @@ pub(crate) fn objects_of(
         .filter_map(|digest| inventory.blobs.get(digest).copied())
         .collect();
     for diff_id in &reach.diff_ids {
-        // Two ways to the same: facts may be lost, and so may names.
-        let ids = [
-            inventory.by_diff_id.get(diff_id).copied(),
-            stores.layers.by_diff_id(*diff_id).map(|layer| layer.id()),
-        ];
-        for id in ids.into_iter().flatten() {
-            objects.extend(inventory.objects_of_layer(id));
+        match inventory.by_diff_id.get(diff_id) {
+            Some(known) => {
+                let known = known.iter().flat_map(|id| inventory.objects_of_layer(*id));
+                objects.extend(known);
+            }
+            // Facts may be lost; then names lead to it.
+            None => {
+                if let Some(layer) = stores.layers.by_diff_id(*diff_id) {
+                    objects.extend(inventory.objects_of_layer(layer.id()));
+                }
+            }
         }
     }
     objects.sort_unstable();
@@ -130,16 +141,21 @@ impl Inventory {
             } = held;
             entry.size_bytes = self.ref_counts.usage_of(&candidate.added).bytes;
             entry.last_used = candidate.last_used;
-            if !matches!(content, EntryContent::Records { .. }) {
+            if !matches!(
+                content,
+                EntryContent::Records { .. } | EntryContent::Image { .. }
+            ) {
                 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
                 let seconds = entry.size_bytes as f64 / NETWORK_BYTES_PER_SECOND;
                 candidate.cost = Duration::from_secs_f64(seconds);
             }
             entry.cost = candidate.cost;
-            if candidate
-                .added
-                .iter()
-                .any(|object| self.ref_counts.is_rooted(*object))
+            // An image shares its base with others; what names it is its own.
+            if !matches!(content, EntryContent::Image { .. })
+                && candidate
+                    .added
+                    .iter()
+                    .any(|object| self.ref_counts.is_rooted(*object))
             {
                 entry.sharing = EntrySharing::Shared;
             }

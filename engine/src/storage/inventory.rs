@@ -1,36 +1,35 @@
 //! What is there, how large it is, and who holds it.
 
 use std::io;
-use std::path::Path;
 
 use kiln_cache::DiskUsage;
-use kiln_containers::ContainerError;
 use kiln_oci::Sha256;
 use kiln_tree::{LayerId, Tree};
 use rayon::prelude::*;
 
 use super::holdings::Inventory;
 use super::reach::ManifestReach;
+use super::roots::Roots;
 use crate::Error;
-use crate::containers;
-use crate::storage::{holdings, results, roots, sources};
+use crate::storage::{holdings, results, sources};
 use crate::stores::Stores;
 
 /// What the name of a note about a blob ends with.
 const SOURCES: &str = ".sources";
 
 /// Takes the inventory: reads a small file for each record, layer and image, and no layer's files.
-pub(crate) fn inventory(stores: &Stores) -> Result<Inventory, Error> {
+pub(crate) fn inventory(stores: &Stores, roots: &Roots) -> Result<Inventory, Error> {
     let mut inventory = Inventory::default();
     list_things(stores, &mut inventory)
         .map_err(|error| Error::environment("cannot read the state directory", error))?;
-    mark_roots(stores, &mut inventory)?;
+    mark_roots(stores, &mut inventory, roots);
     let records = stores
         .actions
         .list()
         .map_err(|error| Error::environment("cannot read the records", error))?;
     inventory.add_records(records, &results::uses_by_builds(stores));
-    sources::add_bases(stores, &mut inventory)?;
+    results::add_images(stores, &mut inventory, roots);
+    sources::add_bases(stores, &mut inventory, roots)?;
     sources::add_trees(stores, &mut inventory)
         .map_err(|error| Error::environment("cannot read the state directory", error))?;
     inventory.settle();
@@ -52,7 +51,11 @@ fn list_things(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {
             inventory.below.insert(id, below);
         }
         for tar in &facts.tars {
-            inventory.by_diff_id.insert(tar.diff_id, id);
+            inventory
+                .by_diff_id
+                .entry(tar.diff_id)
+                .or_default()
+                .push(id);
         }
         let packed = facts.blobs.iter().map(|blob| blob.descriptor.digest);
         inventory.packed.insert(id, packed.collect());
@@ -62,7 +65,8 @@ fn list_things(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {
         inventory.described.insert(id, object);
         if let Some(description) = stores.layers.description(id) {
             let blob = description.blob;
-            inventory.by_diff_id.entry(blob.diff_id).or_insert(id);
+            let known = inventory.by_diff_id.entry(blob.diff_id).or_default();
+            known.push(id);
             let packed = inventory.packed.entry(id).or_default();
             packed.push(blob.descriptor.digest);
         }
@@ -93,44 +97,19 @@ fn list_things(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {
 }
 
 /// Marks what images and containers hold.
-fn mark_roots(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
+fn mark_roots(stores: &Stores, inventory: &mut Inventory, roots: &Roots) {
     let mut reach = ManifestReach::default();
-    for manifest in roots::rooted_manifests(stores)? {
-        reach.add(&stores.blobs, manifest);
+    for manifest in &roots.manifests {
+        roots.add_reach(stores, *manifest, &mut reach);
     }
     for object in holdings::objects_of(stores, inventory, &reach) {
         inventory.ref_counts.root(object);
     }
     inventory.spoken_of = reach.blobs;
-    for container in containers::containers(stores)?
-        .list()
-        .map_err(Error::from)?
-    {
-        let spec = match container.spec() {
-            // Another kiln removed it meanwhile.
-            Err(ContainerError::NotFound(_)) => continue,
-            other => other,
-        };
-        // What cannot be read might need anything; its owner must say that it does not.
-        let spec = spec.map_err(|error| {
-            let id = container.id().short();
-            Error::environment(
-                format!("cannot tell which layers container {id} needs"),
-                error,
-            )
-            .with_hint(format!("kiln rm {id}"))
-        })?;
-        for lower in &spec.own.layers {
-            let id = lower.parent().and_then(Path::file_name);
-            let id = id.and_then(|name| name.to_str()?.parse().ok());
-            if let Some(object) = id.and_then(|id| inventory.layers.get(&id)) {
-                inventory.ref_counts.root(*object);
-            }
+    // Every image may need the empty layer, and it takes next to nothing.
+    for id in roots.layers.iter().chain([&Tree::default().layer_id()]) {
+        if let Some(object) = inventory.layers.get(id) {
+            inventory.ref_counts.root(*object);
         }
     }
-    // Every image may need it, and it takes next to nothing.
-    if let Some(object) = inventory.layers.get(&Tree::default().layer_id()) {
-        inventory.ref_counts.root(*object);
-    }
-    Ok(())
 }

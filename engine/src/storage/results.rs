@@ -1,4 +1,4 @@
-//! Results of steps as entries of the cache.
+//! Results of steps, and images made of them, as entries of the cache.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +7,9 @@ use kiln_oci::{Sha256, Timestamp};
 use kiln_tree::{Blake3, Encoder, LayerId};
 
 use super::entry::{CacheEntry, EntryKind, describe};
-use super::holdings::{EntryContent, HeldEntry, Inventory, entry, short};
+use super::holdings::{self, EntryContent, HeldEntry, Inventory, candidate, entry, short};
+use super::reach::ManifestReach;
+use super::roots::Roots;
 use crate::stores::Stores;
 
 /// Returns when results were used last by builds that did not need to look at them: the last
@@ -21,6 +23,35 @@ pub(crate) fn uses_by_builds(stores: &Stores) -> HashMap<ActionKey, Timestamp> {
         }
     }
     uses
+}
+
+/// Adds the images that nothing but the cache holds. Putting one together again costs nothing; the
+/// steps that it needs are entries of their own.
+pub(crate) fn add_images(stores: &Stores, inventory: &mut Inventory, roots: &Roots) {
+    for (id, note) in roots.cached() {
+        let mut reach = ManifestReach::default();
+        roots.add_reach(stores, note.manifest, &mut reach);
+        let objects = holdings::objects_of(stores, inventory, &reach);
+        let created = note.facts.as_ref().and_then(|facts| facts.created);
+        inventory.push(HeldEntry {
+            entry: CacheEntry {
+                created,
+                ..entry(
+                    id.0.short(),
+                    EntryKind::Regular,
+                    "image without a name".to_owned(),
+                )
+            },
+            candidate: Candidate {
+                last_used: stores.notes.last_used(*id).unwrap_or_default(),
+                ..candidate(objects)
+            },
+            content: EntryContent::Image {
+                id: *id,
+                spoken_of: reach.blobs,
+            },
+        });
+    }
 }
 
 impl Inventory {

@@ -12,14 +12,19 @@ use kiln_oci::{Sha256, TaggedRef, Timestamp};
 use super::entry::{CacheEntry, EntryKind, Usability};
 use super::holdings::{EntryContent, HeldEntry, Inventory, candidate, entry, short};
 use super::reach::ManifestReach;
+use super::roots::Roots;
 use crate::Error;
 use crate::images::names_error;
 use crate::shared_cache::mounts::blobs_of_mount;
-use crate::storage::{holdings, roots};
+use crate::storage::holdings;
 use crate::stores::Stores;
 
 /// Adds the images that builds resolved names to and that are not local images themselves.
-pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<(), Error> {
+pub(crate) fn add_bases(
+    stores: &Stores,
+    inventory: &mut Inventory,
+    roots: &Roots,
+) -> Result<(), Error> {
     let mut bases: BTreeMap<Sha256, (Vec<TaggedRef>, Timestamp)> = BTreeMap::new();
     for Named { name, manifest } in stores.pins.list().map_err(names_error)? {
         bases.entry(manifest).or_default().0.push(name);
@@ -33,13 +38,12 @@ pub(crate) fn add_bases(stores: &Stores, inventory: &mut Inventory) -> Result<()
             *last_used = (*last_used).max(held.candidate.last_used);
         }
     }
-    let rooted = roots::rooted_manifests(stores)?;
     for (manifest, (pins, last_used)) in bases {
-        if rooted.contains(&manifest) || !inventory.blobs.contains_key(&manifest) {
+        if roots.manifests.contains(&manifest) || !inventory.blobs.contains_key(&manifest) {
             continue;
         }
         let mut reach = ManifestReach::default();
-        reach.add(&stores.blobs, manifest);
+        roots.add_reach(stores, manifest, &mut reach);
         let objects = holdings::objects_of(stores, inventory, &reach);
         // The platform stands at the end of a pin's tag.
         let name = pins.first().map_or_else(

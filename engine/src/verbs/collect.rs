@@ -12,6 +12,7 @@ use kiln_oci::Timestamp;
 use super::prune::{PruneExtent, PruneRequest, PruneTurn, Pruned};
 use crate::Error;
 use crate::storage::disk::{self, Disk};
+use crate::storage::roots::UnnamedImages;
 use crate::stores::Stores;
 use crate::verbs::prune;
 
@@ -65,6 +66,8 @@ pub struct CacheSettings {
     pub min_free_inodes: Option<Amount>,
     /// How long an entry stays that no build uses: for ever.
     pub max_age: Option<Duration>,
+    /// What becomes of images whose last name moved on.
+    pub unnamed: UnnamedImages,
     /// Whether builds collect garbage.
     pub collection: Collection,
 }
@@ -159,6 +162,7 @@ pub fn collect(stores: &Stores, settings: &CacheSettings) -> Result<Option<Prune
         extent: PruneExtent::Everything,
         select: &|_| true,
         limits: Some(cache_limits(stores, settings)?),
+        unnamed: settings.unnamed,
         command: "automatic collection",
     };
     let pruned = prune::prune_cache(stores, &request, &PruneTurn::Skip)?;

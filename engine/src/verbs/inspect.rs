@@ -5,7 +5,6 @@ use kiln_oci::{Descriptor, ImageConfig, ImageId, Platform};
 
 use crate::Error;
 use crate::images;
-use crate::local_image;
 use crate::sizes;
 use crate::stores::Stores;
 
@@ -41,11 +40,9 @@ pub fn inspect_image(
     let (_, local) = images::find(stores, text)?;
     let mut tags = Vec::new();
     let mut digests = Vec::new();
-    for Named { name, manifest } in images::names(stores)? {
-        if local_image::read(stores, manifest).is_ok_and(|i| i.id() == local.id()) {
-            tags.push(name.familiar());
-            digests.push(format!("{}@{manifest}", name.familiar_repository()));
-        }
+    for Named { name, manifest } in images::names_of(stores, &local)? {
+        tags.push(name.familiar());
+        digests.push(format!("{}@{manifest}", name.familiar_repository()));
     }
     digests.dedup();
     let image = match platform {

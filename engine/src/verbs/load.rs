@@ -4,7 +4,7 @@ use kiln_exporter::{LoadError, LoadSource, Loaded, Platforms};
 use kiln_oci::{ImageId, Platform, TaggedRef};
 
 use crate::error::unpack_hint;
-use crate::images::{self, names_error};
+use crate::images;
 use crate::local_image;
 use crate::stores::Stores;
 use crate::{Error, LocalImage};
@@ -39,14 +39,7 @@ pub fn load(
             Some(index) => local_image::read(stores, index.descriptor.digest)?,
             None => LocalImage::single(image),
         };
-        images::keep_foreign(stores, &image)?;
-        stores.go_on()?;
-        for name in &names {
-            stores
-                .tags
-                .set(name, image.descriptor().digest)
-                .map_err(names_error)?;
-        }
+        images::name_foreign(stores, &image, &names)?;
         result.push((names, image.id()));
     }
     stores.settle()?;

@@ -11,6 +11,7 @@ use kiln_oci::{Sha256, Timestamp};
 use crate::Error;
 use crate::storage::entry::{CacheEntry, EntrySharing};
 use crate::storage::holdings::{EntryContent, Inventory};
+use crate::storage::roots::{Roots, UnnamedImages};
 use crate::storage::{disk, inventory};
 use crate::stores::Stores;
 
@@ -27,6 +28,8 @@ pub struct PruneRequest<'a> {
     pub select: &'a (dyn Fn(&CacheEntry) -> bool + Sync),
     /// How much may stay; nothing if no limit is given.
     pub limits: Option<Limits>,
+    /// What becomes of images whose last name moved on.
+    pub unnamed: UnnamedImages,
     /// The command that asks, for tombstones.
     pub command: &'static str,
 }
@@ -98,7 +101,7 @@ pub fn empty_trash(stores: &Stores) {
 
 fn prune_alone(stores: &Stores, request: &PruneRequest<'_>) -> Result<Pruned, Error> {
     let now = Timestamp::now();
-    let mut inventory = inventory::inventory(stores)?;
+    let mut inventory = inventory::inventory(stores, &Roots::read(stores, request.unnamed)?)?;
     for held in &mut inventory.entries {
         let passes = match (request.extent, held.entry.sharing) {
             (PruneExtent::Leftovers, _) | (PruneExtent::Private, EntrySharing::Shared) => false,
@@ -163,6 +166,9 @@ fn sweep(
     for (index, _) in gone {
         match &inventory.entries[*index].content {
             EntryContent::Records { .. } => {}
+            EntryContent::Image { id, .. } => {
+                stores.notes.remove(*id).map_err(failed)?;
+            }
             EntryContent::Base { pins, .. } => {
                 for pin in pins {
                     stores
@@ -221,12 +227,11 @@ fn sweep_hints(
     let gone: HashSet<usize> = gone.iter().map(|(index, _)| *index).collect();
     let mut spoken_of: HashSet<Sha256> = inventory.spoken_of.clone();
     for (index, held) in inventory.entries.iter().enumerate() {
-        if let EntryContent::Base {
-            spoken_of: base, ..
-        } = &held.content
+        if let EntryContent::Base { spoken_of: of, .. } | EntryContent::Image { spoken_of: of, .. } =
+            &held.content
             && !gone.contains(&index)
         {
-            spoken_of.extend(base);
+            spoken_of.extend(of);
         }
     }
     for (id, object) in inventory.layers.iter().chain(&inventory.described) {
@@ -260,6 +265,7 @@ impl PruneRequest<'static> {
             extent: PruneExtent::Leftovers,
             select: &|_| false,
             limits: None,
+            unnamed: UnnamedImages::AreCache,
             command,
         }
     }

@@ -25,18 +25,18 @@ pub fn prune_images(
     unneeded: Unneeded,
     select: &dyn Fn(&ImageSummary) -> bool,
 ) -> Result<Vec<ImageRemoval>, Error> {
-    let mut lookups = remove::Lookups::new(stores)?;
+    let users = remove::ImageUsers::read(stores)?;
     let mut removals = Vec::new();
     for image in images(stores)? {
         let is_unneeded = unneeded == Unneeded::Unused || image.name.is_none();
-        if !is_unneeded || lookups.has_containers(image.id) || !select(&image) {
+        if !is_unneeded || users.has_containers(image.id) || !select(&image) {
             continue;
         }
         let text = match &image.name {
             Some(name) => name.to_string(),
             None => image.id.to_string(),
         };
-        match remove::remove_one(stores, &mut lookups, &text, true) {
+        match remove::remove_one(stores, &users, &text, true) {
             Ok(done) => removals.extend(done),
             // It went meanwhile.
             Err(Error::NoSuchImage(_)) => {}

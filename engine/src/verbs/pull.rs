@@ -1,9 +1,11 @@
 //! From a registry into the local store.
 
+use std::slice;
+
 use kiln_oci::{Platform, Sha256, TaggedRef};
 use kiln_registry::{Client, Observer};
 
-use crate::images::{self, names_error};
+use crate::images;
 use crate::origins;
 use crate::stores::Stores;
 use crate::{Error, LocalImage};
@@ -41,22 +43,18 @@ pub fn pull(
         .map_err(|error| Error::environment("cannot read a pulled image", error))?;
     origins::remember_origin(stores, name, &image);
     let platform = image.config.platform();
-    images::keep_foreign(stores, &LocalImage::single(image))?;
-    stores.settle()?;
+    let image = LocalImage::single(image);
     if name.digest().is_some() {
+        images::keep_foreign(stores, &image, &[])?;
+        stores.settle()?;
         return Ok(Pulled {
             digest: pulled.top.digest,
             platform,
             is_newer: true,
         });
     }
-    stores.go_on()?;
-    // One that is damaged is made whole.
     let before = stores.tags.get(name).unwrap_or_default();
-    stores
-        .tags
-        .set(name, pulled.manifest.digest)
-        .map_err(names_error)?;
+    images::name_foreign(stores, &image, slice::from_ref(name))?;
     Ok(Pulled {
         digest: pulled.top.digest,
         platform,

@@ -2,14 +2,12 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::Named;
 use kiln_containers::{ContainerError, ContainerId, ContainerStatus};
-use kiln_oci::{ImageId, Sha256, TaggedRef};
+use kiln_oci::{ImageId, TaggedRef};
 
 use crate::Error;
 use crate::containers;
 use crate::images;
-use crate::local_image;
 use crate::stores::Stores;
 
 /// What removing an image did.
@@ -53,24 +51,42 @@ fn conflict(names: &[TaggedRef], users: &[User], force: bool) -> Option<(&'stati
     }
 }
 
-/// What is looked up once for all the images that a request removes: the names of each image, and the
-/// containers that were made of it.
-pub(crate) struct Lookups {
-    names: HashMap<ImageId, Vec<TaggedRef>>,
-    users: HashMap<ImageId, Vec<User>>,
-}
+/// The containers that were made of each image, looked up once for all the images that a request
+/// removes.
+pub(crate) struct ImageUsers(HashMap<ImageId, Vec<User>>);
 
-impl Lookups {
-    pub(crate) fn new(stores: &Stores) -> Result<Self, Error> {
-        Ok(Self {
-            names: names_by_image(stores)?,
-            users: users_by_image(stores)?,
-        })
+impl ImageUsers {
+    /// Reads the containers; of those of an image running ones come first.
+    pub(crate) fn read(stores: &Stores) -> Result<Self, Error> {
+        let mut users: HashMap<ImageId, Vec<User>> = HashMap::new();
+        for container in containers::containers(stores)?
+            .list()
+            .map_err(Error::from)?
+        {
+            let look = || Ok((container.spec()?, container.state()?));
+            match look() {
+                Ok((spec, state)) => {
+                    if let Ok(image) = spec.image_id.parse() {
+                        users.entry(image).or_default().push(User {
+                            id: container.id().clone(),
+                            status: state.status,
+                        });
+                    }
+                }
+                // Another kiln removed it meanwhile.
+                Err(ContainerError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for users in users.values_mut() {
+            users.sort_by_key(|user| user.status != ContainerStatus::Running);
+        }
+        Ok(Self(users))
     }
 
     /// Says whether containers were made of an image.
     pub(crate) fn has_containers(&self, image: ImageId) -> bool {
-        self.users.contains_key(&image)
+        self.0.contains_key(&image)
     }
 }
 
@@ -79,7 +95,7 @@ impl Lookups {
 /// collected. An image that a container was made of stays unless `force` says otherwise, and one
 /// that a container runs of stays in any case.
 ///
-/// All names and containers are read once, however many images go.
+/// All containers are read once, however many images go.
 ///
 /// # Errors
 /// When names or containers cannot be read, or those of `done`. That there is no such image, that it
@@ -90,9 +106,9 @@ pub fn remove_images<E: From<Error>>(
     force: bool,
     mut done: impl FnMut(Result<Vec<ImageRemoval>, Error>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut lookups = Lookups::new(stores)?;
+    let users = ImageUsers::read(stores)?;
     for text in texts {
-        done(remove_one(stores, &mut lookups, text, force))?;
+        done(remove_one(stores, &users, text, force))?;
     }
     Ok(())
 }
@@ -100,7 +116,7 @@ pub fn remove_images<E: From<Error>>(
 /// Removes one of the images of a request.
 pub(crate) fn remove_one(
     stores: &Stores,
-    lookups: &mut Lookups,
+    users: &ImageUsers,
     text: &str,
     force: bool,
 ) -> Result<Vec<ImageRemoval>, Error> {
@@ -108,9 +124,9 @@ pub(crate) fn remove_one(
         Ok(found) => found,
         Err(error) => return remove_damaged(stores, text).ok_or(error),
     };
-    let Lookups { names, users } = lookups;
-    let names = names.entry(image.id()).or_default();
-    let users = users.get(&image.id()).map_or(&[][..], Vec::as_slice);
+    let named = images::names_of(stores, &image)?;
+    let mut names: Vec<TaggedRef> = named.into_iter().map(|named| named.name).collect();
+    let users = users.0.get(&image.id()).map_or(&[][..], Vec::as_slice);
     let going = match name {
         Some(name) if name.digest().is_none() => {
             if let (false, [_], Some(user)) = (force, &names[..], users.first()) {
@@ -124,7 +140,7 @@ pub(crate) fn remove_one(
             vec![name]
         }
         _ => {
-            if let Some((how, why)) = conflict(names, users, force) {
+            if let Some((how, why)) = conflict(&names, users, force) {
                 return Err(Error::conflict(format!(
                     "conflict: unable to delete {} ({how}) - {why}",
                     image.id().0.short()
@@ -145,56 +161,12 @@ pub(crate) fn remove_one(
         .any(|user| user.status == ContainerStatus::Running);
     if names.is_empty() && !is_running {
         stores
-            .ids
+            .notes
             .remove(image.id())
             .map_err(|error| Error::environment("cannot remove an image", error))?;
         removals.push(ImageRemoval::Deleted(image.id()));
     }
     Ok(removals)
-}
-
-/// Returns the names of each image that has some.
-fn names_by_image(stores: &Stores) -> Result<HashMap<ImageId, Vec<TaggedRef>>, Error> {
-    let mut known: HashMap<Sha256, Option<ImageId>> = HashMap::new();
-    let mut names: HashMap<ImageId, Vec<TaggedRef>> = HashMap::new();
-    for Named { name, manifest } in images::names(stores)? {
-        let id = known.entry(manifest).or_insert_with(|| {
-            let image = local_image::read(stores, manifest).ok();
-            image.map(|image| image.id())
-        });
-        if let Some(id) = id {
-            names.entry(*id).or_default().push(name);
-        }
-    }
-    Ok(names)
-}
-
-/// Returns the containers that were made of each image, running ones first.
-fn users_by_image(stores: &Stores) -> Result<HashMap<ImageId, Vec<User>>, Error> {
-    let mut users: HashMap<ImageId, Vec<User>> = HashMap::new();
-    for container in containers::containers(stores)?
-        .list()
-        .map_err(Error::from)?
-    {
-        let look = || Ok((container.spec()?, container.state()?));
-        match look() {
-            Ok((spec, state)) => {
-                if let Ok(image) = spec.image_id.parse() {
-                    users.entry(image).or_default().push(User {
-                        id: container.id().clone(),
-                        status: state.status,
-                    });
-                }
-            }
-            // Another kiln removed it meanwhile.
-            Err(ContainerError::NotFound(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    for users in users.values_mut() {
-        users.sort_by_key(|user| user.status != ContainerStatus::Running);
-    }
-    Ok(users)
 }
 
 /// Removes the name of an image of which nothing else can be told; none if there is no such name.

@@ -99,7 +99,7 @@ pub fn create_container(
     request: &RunRequest,
     report: &(dyn Fn(&LayerProgress) + Sync),
 ) -> Result<HeldContainer, Error> {
-    let (name, local) = images::find(stores, &request.image)?;
+    let (name, local) = images::take(stores, &request.image)?;
     let image = local.choose(&request.image, request.platform.as_ref())?;
     let layers = layers_on_disk(stores, &outside.client, name.as_deref(), image, report)?;
     let failed = |error: Cause| Error::environment("cannot read the image", error);

@@ -27,7 +27,7 @@ pub fn save(
 ) -> Result<(), Error> {
     let mut images: Vec<(LocalImage, Vec<TaggedRef>)> = Vec::new();
     for text in names {
-        let (name, image) = images::find(stores, text)?;
+        let (name, image) = images::take(stores, text)?;
         let image = image.narrowed(text, platform)?;
         let name = name.filter(|name| name.digest().is_none());
         match images

@@ -12,8 +12,5 @@ use crate::stores::Stores;
 /// When there is no such image.
 pub fn tag(stores: &Stores, source: &str, target: &TaggedRef) -> Result<(), Error> {
     let (_, image) = images::find(stores, source)?;
-    stores
-        .tags
-        .set(target, image.descriptor().digest)
-        .map_err(images::names_error)
+    images::name_again(stores, &image, target)
 }

@@ -13,6 +13,7 @@ use crate::storage::entry::{CacheEntry, CacheUsage, Usability};
 use crate::storage::holdings::{self, Inventory};
 use crate::storage::inventory;
 use crate::storage::reach::ManifestReach;
+use crate::storage::roots::{Roots, UnnamedImages};
 use crate::stores::Stores;
 
 /// What images, containers and the cache take.
@@ -71,19 +72,26 @@ pub struct ContainerDiskUsage {
 ///
 /// # Errors
 /// When the state directory cannot be read.
-pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
-    let inventory = inventory::inventory(stores)?;
+pub fn usage(stores: &Stores, unnamed: UnnamedImages) -> Result<StorageSummary, Error> {
+    let roots = Roots::read(stores, unnamed)?;
+    let inventory = inventory::inventory(stores, &roots)?;
     let containers = container_usage(stores)?;
+    let mut made_of: HashMap<&str, usize> = HashMap::new();
+    for container in &containers {
+        *made_of.entry(&container.image_id).or_default() += 1;
+    }
     let mut images: Vec<(ImageDiskUsage, Vec<Object>)> = Vec::new();
-    for row in images::images(stores)? {
-        if let Some((known, _)) = images.iter_mut().find(|(known, _)| known.id == row.id) {
-            known.names.extend(row.name);
+    let mut places: HashMap<ImageId, usize> = HashMap::new();
+    for row in images::list(stores, &roots.known) {
+        if let Some(place) = places.get(&row.id) {
+            images[*place].0.names.extend(row.name);
             continue;
         }
+        places.insert(row.id, images.len());
         let mut reach = ManifestReach::default();
-        reach.add(&stores.blobs, row.manifest);
+        roots.add_reach(stores, row.manifest, &mut reach);
         let objects = holdings::objects_of(stores, &inventory, &reach);
-        let id = row.id.to_string();
+        let containers = made_of.get(&*row.id.to_string());
         images.push((
             ImageDiskUsage {
                 id: row.id,
@@ -91,7 +99,7 @@ pub fn usage(stores: &Stores) -> Result<StorageSummary, Error> {
                 created: row.created,
                 size_bytes: inventory.ref_counts.usage_of(&objects).bytes,
                 unique_bytes: 0,
-                containers: containers.iter().filter(|c| c.image_id == id).count(),
+                containers: containers.copied().unwrap_or_default(),
             },
             objects,
         ));
@@ -184,6 +192,7 @@ impl CacheUsage {
 ///
 /// # Errors
 /// When the state directory cannot be read.
-pub fn cache_usage(stores: &Stores) -> Result<CacheUsage, Error> {
-    Ok(CacheUsage::of(inventory::inventory(stores)?))
+pub fn cache_usage(stores: &Stores, unnamed: UnnamedImages) -> Result<CacheUsage, Error> {
+    let roots = Roots::read(stores, unnamed)?;
+    Ok(CacheUsage::of(inventory::inventory(stores, &roots)?))
 }

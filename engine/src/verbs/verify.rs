@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::{self};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kiln_cache::{EvictionReason, Tombstones, Trash};
+use kiln_cache::{EvictionReason, Stay, Tombstones, Trash};
 use kiln_oci::{DiffId, Sha256, Timestamp};
 use kiln_snapshotter::Whiteouts;
 use kiln_tree::LayerId;
@@ -12,10 +12,9 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::containers;
-use crate::images;
+use crate::images::KnownImages;
 use crate::local_image;
 use crate::storage::damage::{self, Damage, DamagedObject, Finding, RepairOutcome};
-use crate::storage::roots;
 use crate::stores::Stores;
 
 /// What happens to what is damaged.
@@ -238,8 +237,16 @@ fn lost(stores: &Stores, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
                 .is_some_and(|l| has_layer(l.id()))
     };
     let mut lost = Vec::new();
-    let names = images::names(stores)?;
-    for manifest in roots::rooted_manifests(stores)? {
+    let known = KnownImages::read(stores)?;
+    let names = known.names;
+    // An image that is cache goes by itself.
+    let notes = known.notes.iter().map(|(_, note)| note);
+    let kept = notes.filter(|note| note.stay == Stay::UntilRemoved);
+    let manifests: BTreeSet<Sha256> = kept
+        .map(|note| note.manifest)
+        .chain(names.iter().map(|named| named.manifest))
+        .collect();
+    for manifest in manifests {
         let name = names.iter().find(|named| named.manifest == manifest);
         let name = name.map_or_else(|| manifest.to_string(), |named| named.name.familiar());
         let what = match has_blob(manifest).then(|| local_image::read(stores, manifest)) {
