@@ -37,3 +37,34 @@ pub(crate) fn allows_family(family: u32) -> bool {
         .iter()
         .any(|&(first, last)| (first..=last).contains(&family))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kiln_answers_one_call_of_one_architecture() {
+        let (architecture, number, first) = (
+            policy::I386_AUDIT,
+            policy::SOCKETCALL_NUMBER,
+            policy::SOCKETCALL_SOCKET,
+        );
+        assert!(is_for_kiln(architecture, number, first));
+        for (architecture, number, first) in [
+            (architecture + 1, number, first),
+            (architecture, number + 1, first),
+            (architecture, number, first + 1),
+        ] {
+            assert!(!is_for_kiln(architecture, number, first));
+        }
+    }
+
+    #[test]
+    fn families_of_sockets_are_the_policys() {
+        for (first, last) in policy::FAMILIES {
+            assert!(allows_family(*first) && allows_family(*last));
+        }
+        let most = policy::FAMILIES.iter().map(|(_, last)| *last).max();
+        assert!(!allows_family(most.unwrap() + 1));
+    }
+}

@@ -444,3 +444,14 @@ fn refusal(errno: Errno) -> NoNamespace {
         message: io::Error::from(errno).to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_a_second_thread_is_told_from_one_without() {
+        // A test runs in a thread beside the one that waits for it.
+        assert!(has_threads());
+    }
+}

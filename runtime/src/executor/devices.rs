@@ -7,7 +7,7 @@
 //! still write to the device, but no job changes the mode, owner or time of a node that the host
 //! uses.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -129,11 +129,8 @@ pub(super) fn devices(
 /// Makes loop devices: the kernel gives them a meaning when `/dev/loop-control` is asked for one,
 /// but no device node appears outside the host's own `/dev`.
 fn add_loop_devices(top: &OwnedFd) -> Result<(), Errno> {
-    let names = std::fs::read_dir("/dev").map(|entries| {
-        let names = entries.flatten().map(|entry| entry.file_name());
-        names.filter_map(|name| name.to_str()?.strip_prefix("loop")?.parse::<u32>().ok())
-    });
-    let known = names.map_or(0, |numbers| numbers.map(|n| n + 1).max().unwrap_or(0));
+    let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    let known = count_loops(entries.map(|entry| entry.file_name()));
     for number in 0..known + SPARE_LOOPS {
         let name = format!("loop{number}");
         let device = rustix::fs::makedev(LOOP_MAJOR, number);
@@ -184,6 +181,12 @@ fn make_nodes(directory: &OwnedFd) -> Result<bool, Errno> {
     Ok(true)
 }
 
+/// Returns the number behind that of the last loop device among names of devices.
+fn count_loops(names: impl Iterator<Item = OsString>) -> u32 {
+    let number = |name: OsString| name.to_str()?.strip_prefix("loop")?.parse::<u32>().ok();
+    names.filter_map(number).map(|n| n + 1).max().unwrap_or(0)
+}
+
 /// Clones a node of the host.
 fn host_node(name: &str) -> Result<OwnedFd, Errno> {
     let node = clone_tree(&Path::new("/dev").join(name))?;
@@ -219,5 +222,19 @@ impl Devices {
             base,
             name: c"mqueue".to_owned(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loop_devices_are_counted_up_to_the_last_one() {
+        let count = |names: &[&str]| count_loops(names.iter().map(OsString::from));
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&["null", "loop-control", "loops"]), 0);
+        assert_eq!(count(&["loop0"]), 1);
+        assert_eq!(count(&["loop2", "loop11", "loop5"]), 12);
     }
 }

@@ -183,3 +183,44 @@ fn make_node(
     // This process's umask took part in the mode.
     rustix::fs::chmodat(nodes, name, mode, AtFlags::empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use kiln_files::GuestPath;
+
+    use super::*;
+
+    #[test]
+    fn a_node_of_the_host_serves_only_with_number_mode_and_owner_as_wished() {
+        let stat = rustix::fs::stat("/dev/null").unwrap();
+        let number = DeviceNumber {
+            kind: DeviceKind::Character,
+            major: 1,
+            minor: 3,
+        };
+        let (mode, uid, gid) = (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
+        let wished = |mode, uid, gid| JobDevice {
+            mode,
+            uid,
+            gid,
+            ..JobDevice::new(GuestPath::new("/dev/null"), PathBuf::from("/dev/null"))
+        };
+        let any = wished(None, None, None);
+        let host = Some((number, stat));
+        assert!(!is_as_wished(&any, number, None));
+        let other = DeviceNumber { minor: 5, ..number };
+        assert!(!is_as_wished(&any, other, host));
+        for (device, expected) in [
+            (any, true),
+            (wished(Some(mode), Some(uid), Some(gid)), true),
+            (wished(Some(mode ^ 1), Some(uid), Some(gid)), false),
+            (wished(Some(mode), Some(uid + 1), Some(gid)), false),
+            (wished(Some(mode), Some(uid), Some(gid + 1)), false),
+            (wished(None, Some(uid + 1), None), false),
+        ] {
+            assert_eq!(is_as_wished(&device, number, host), expected, "{device:?}");
+        }
+    }
+}

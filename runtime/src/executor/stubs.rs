@@ -327,3 +327,25 @@ fn is_empty(parent: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_there_is_not_taken_for_a_stub() {
+        let directory = tempfile::tempdir().unwrap();
+        let create = |name: &str, kind| {
+            let parent = std::fs::File::open(directory.path()).unwrap();
+            create_one(parent.into(), name.as_bytes().to_vec(), kind)
+        };
+        std::fs::write(directory.path().join("kept"), "x").unwrap();
+        for kind in [PlaceKind::File, PlaceKind::Directory] {
+            assert_eq!(create("kept", kind).unwrap_err(), Errno::EXIST);
+        }
+        create("file", PlaceKind::File).unwrap();
+        create("directory", PlaceKind::Directory).unwrap();
+        assert!(directory.path().join("file").is_file());
+        assert!(directory.path().join("directory").is_dir());
+    }
+}
